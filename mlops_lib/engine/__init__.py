@@ -1,0 +1,133 @@
+"""Where trainings run: the one small interface that everything outside asks of Docker, or of plain processes.
+
+An engine makes an image real, starts the runner in it, and says when a container ended. A *container* is a Docker
+container or, for the process engine, a supervised process with the same labels and the same life. Nothing above this
+package knows which of the two it is talking to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from mlops_lib.records import Image, Limits, Mount, Record
+
+LABEL_RUN = "org.mlops-lib.run"
+"""Label that holds a run's digest."""
+LABEL_RUN_DIR = "org.mlops-lib.run-dir"
+"""Label that holds the run directory's path on the host."""
+LABEL_ATTEMPT = "org.mlops-lib.attempt"
+"""Label that counts the starts of this run, from 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launch(Record):
+    """One start of the runner."""
+
+    image: Image
+    project: str
+    """Host path of the pushed project, mounted read-only."""
+    inside: str
+    """Host path of the run directory's `inside/`, the only folder mounted writable."""
+    entry: str
+    args: tuple[str, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
+    mounts: tuple[Mount, ...] = ()
+    """Further read-only data."""
+    caches: str = ""
+    """Host folder of the download caches (`~/.keras` …) shared by runs; "" for none."""
+    limits: Limits = Limits()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    log: str = ""
+    """Host path of the file that receives the script's output (stdout and stderr together), appended."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Container(Record):
+    """What the engine knows of one container."""
+
+    id: str
+    labels: Mapping[str, str]
+    state: Literal["running", "exited", "gone"]
+    exit_code: int | None = None
+    out_of_memory: bool = False
+    started: float = 0.0
+    """Unix time in seconds."""
+    ended: float | None = None
+
+
+class Engine(Protocol):
+    """What may be asked of an engine. Every method raises `EngineError` when the engine does not answer."""
+
+    name: Literal["docker", "process"]
+
+    def check(self) -> str:
+        """The engine's name and version.
+
+        Raises:
+            EngineError: it does not answer; the remedy says how to start it.
+        """
+
+    def has(self, image: Image) -> bool:
+        """Whether the image is already built here."""
+
+    def build(self, image: Image, *, on_line: Callable[[str], None]) -> None:
+        """Make the image real; does nothing if it is. `on_line` gets the build's output.
+
+        Raises:
+            ImageError: the build failed; carries the end of its log.
+        """
+
+    def start(self, launch: Launch) -> Container:
+        """Start the runner in a container and return at once."""
+
+    def get(self, container_id: str) -> Container:
+        """The container as it is now; its state is "gone" when the engine does not know it."""
+
+    def find(self, labels: Mapping[str, str]) -> list[Container]:
+        """The containers, running or ended, that carry all these labels."""
+
+    def wait(self, container_id: str, *, timeout_s: float | None = None) -> Container:
+        """Block until the container has ended, or the time is over, and return it as it is then.
+
+        Returns within a few milliseconds of the container's death: it listens, it does not poll.
+        """
+
+    def deaths(self, *, stop: Callable[[], bool]) -> Iterator[Container]:
+        """The containers of ours that end from now on, as they end, until `stop` answers true."""
+
+    def stop(self, container_id: str, *, grace_s: float = 10.0) -> None:
+        """Ask it to end (SIGTERM), kill it after the grace period. Does nothing if it has ended."""
+
+    def kill(self, container_id: str) -> None:
+        """SIGKILL. Does nothing if it has ended."""
+
+    def remove(self, container_id: str) -> None:
+        """Forget an ended container. Its log stays."""
+
+
+def choose(backend: Literal["auto", "docker", "process"], *, home: str) -> Engine:
+    """The engine named, or for "auto" Docker where an engine answers, else plain processes.
+
+    Args:
+        backend: which engine.
+        home: folder of mlops' own files; the process engine keeps its environments and state there.
+
+    Raises:
+        EngineError: "docker" was named and does not answer.
+    """
+    from mlops_lib.engine.docker import DockerEngine
+    from mlops_lib.engine.process import ProcessEngine
+    from mlops_lib.errors import EngineError
+
+    if backend == "process":
+        return ProcessEngine(home=home)
+    docker = DockerEngine()
+    try:
+        docker.check()
+    except EngineError:
+        if backend == "docker":
+            raise
+        return ProcessEngine(home=home)
+    return docker

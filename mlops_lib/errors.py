@@ -1,0 +1,93 @@
+"""The errors a user can meet, and the exit code each one gives.
+
+    MlopsError                     what was wrong, where, and the remedy
+    ├── UsageError            2    bad configuration or usage
+    ├── DetectionError        3    no entry, several entries, a file that cannot be read as code
+    ├── ImageError            4    an environment that cannot be built
+    ├── TrainingError         5    the script failed; the run is kept
+    ├── EngineError           7    the container engine does not answer or refused
+    ├── SearchError           8    the search itself (not one of its trials) failed
+    └── NotificationError     9    a message that could not be delivered
+
+Exit codes 6 (rejected) and 10 (undecided) are answers, not errors, and 1 is a bug of ours.
+"""
+
+from __future__ import annotations
+
+EXIT_ACCEPTED = 0
+EXIT_BUG = 1
+EXIT_REJECTED = 6
+EXIT_UNDECIDED = 10
+
+
+class MlopsError(Exception):
+    """Something the user can understand and mend.
+
+    Args:
+        what: what was wrong, as one sentence without a trailing full stop.
+        where: the file, line, setting or command it is about, or "" if there is no such place.
+        remedy: what to do about it, as one sentence.
+    """
+
+    exit_code = EXIT_BUG
+
+    def __init__(self, what: str, *, where: str = "", remedy: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        place = f"{self.where}: " if self.where else ""
+        remedy = f"\n  remedy: {self.remedy}" if self.remedy else ""
+        return f"{place}{self.what}{remedy}"
+
+
+class UsageError(MlopsError):
+    """Bad configuration or usage."""
+
+    exit_code = 2
+
+
+class DetectionError(MlopsError):
+    """The project's code cannot be understood well enough to train it."""
+
+    exit_code = 3
+
+
+class ImageError(MlopsError):
+    """The environment cannot be built. `log` holds the end of the build's output."""
+
+    exit_code = 4
+
+    def __init__(self, what: str, *, where: str = "", remedy: str = "", log: str = "") -> None:
+        super().__init__(what, where=where, remedy=remedy)
+        self.log = log
+
+
+class TrainingError(MlopsError):
+    """The script failed. `log` holds the end of its own output, its traceback included."""
+
+    exit_code = 5
+
+    def __init__(self, what: str, *, where: str = "", remedy: str = "", log: str = "") -> None:
+        super().__init__(what, where=where, remedy=remedy)
+        self.log = log
+
+
+class EngineError(MlopsError):
+    """The container engine does not answer, or refused what was asked of it."""
+
+    exit_code = 7
+
+
+class SearchError(MlopsError):
+    """The search itself failed; a failed trial is not an error but a record."""
+
+    exit_code = 8
+
+
+class NotificationError(MlopsError):
+    """A message could not be delivered."""
+
+    exit_code = 9

@@ -1,0 +1,386 @@
+"""The values that pass between the stages: frozen, JSON both ways, each with a `schema` number.
+
+`to_json` gives plain dicts, lists and scalars; `from_json` builds the record again and raises `ValueError` for a
+value of the wrong shape, so that a file written by somebody else is checked when it is read. Unknown keys are
+ignored (a newer writer), missing ones take their default.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from typing import Any, Literal, TypeVar
+
+SCHEMA = 1
+
+FRAMEWORKS = (
+    "keras", "tensorflow", "pytorch", "sklearn", "xgboost", "lightgbm", "catboost", "jax", "statsmodels", "other",
+    "none",
+)  # fmt: skip
+FAMILIES = (
+    "cnn", "rnn", "transformer", "dense", "generative", "gnn", "linear", "tree", "svm", "neighbors", "cluster",
+    "other", "none",
+)  # fmt: skip
+
+R = TypeVar("R", bound="Record")
+
+
+class Record:
+    """What all records share."""
+
+    def to_json(self) -> dict[str, Any]:
+        """This record as plain JSON values."""
+        plain = asdict(self)  # type: ignore[call-overload]
+        return typing.cast("dict[str, Any]", _plain(plain))
+
+    @classmethod
+    def from_json(cls: type[R], value: Any) -> R:
+        """The record that `value` describes.
+
+        Raises:
+            ValueError: a field is missing or has the wrong type.
+        """
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{cls.__name__}: expected an object, found {type(value).__name__}")
+        hints = typing.get_type_hints(cls)
+        given: dict[str, Any] = {}
+        for one in fields(cls):  # type: ignore[arg-type]
+            if one.name in value:
+                given[one.name] = _read(hints[one.name], value[one.name], f"{cls.__name__}.{one.name}")
+            elif one.default is MISSING and one.default_factory is MISSING:
+                raise ValueError(f"{cls.__name__}: {one.name} is missing")
+        return cls(**given)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _read(hint: Any, value: Any, where: str) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return value
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        return _read(next(a for a in arguments if a is not type(None)), value, where)
+    if origin is Literal:
+        if value not in arguments:
+            raise ValueError(f"{where}: {value!r} is none of {', '.join(map(repr, arguments))}")
+        return value
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise ValueError(f"{where}: expected a list, found {type(value).__name__}")
+        if len(arguments) == 2 and arguments[1] is Ellipsis:
+            return tuple(_read(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+        if len(value) != len(arguments):
+            raise ValueError(f"{where}: expected {len(arguments)} items, found {len(value)}")
+        return tuple(_read(a, item, f"{where}[{i}]") for i, (a, item) in enumerate(zip(arguments, value, strict=True)))
+    if origin in (dict, Mapping):
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{where}: expected an object, found {type(value).__name__}")
+        return {str(key): _read(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
+    if is_dataclass(hint):
+        return typing.cast("type[Record]", hint).from_json(value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(hint, type) and (not isinstance(value, hint) or (hint is int and isinstance(value, bool))):
+        raise ValueError(f"{where}: expected {hint.__name__}, found {type(value).__name__}")
+    return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence(Record):
+    """One thing seen in the code, and what was concluded from it."""
+
+    file: str
+    line: int
+    saw: str
+    means: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment(Record):
+    """What an entry needs to run. Equal environments share one image."""
+
+    name: str
+    """The catalog row: keras-cnn, keras, sklearn, boosting, pytorch, python …"""
+    framework: str
+    family: str
+    python: str = "3.11"
+    requirements: tuple[str, ...] = ()
+    """Distributions with their constraints, as pip reads them: those of the catalog row first, then the project's."""
+    system: tuple[str, ...] = ()
+    """Debian packages."""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """Environment variables the framework needs (`KERAS_BACKEND`, `TF_USE_LEGACY_KERAS` …)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detection(Record):
+    """What was concluded from the code, with its evidence."""
+
+    schema: int = SCHEMA
+    project: str
+    """Absolute path of the project's folder."""
+    entry: str
+    """Path of the entry, relative to the project's folder."""
+    framework: str
+    family: str
+    families: tuple[str, ...] = ()
+    environment: Environment
+    imports: tuple[str, ...] = ()
+    optional_imports: tuple[str, ...] = ()
+    requirements: tuple[str, ...] = ()
+    python: str = "3.11"
+    args_needed: int = 0
+    data_paths: tuple[str, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image(Record):
+    """An environment made concrete: a container image, or a virtual environment under the same digest."""
+
+    schema: int = SCHEMA
+    tag: str
+    """`mlops/<row>:<digest>`; the digest covers everything that goes into the image."""
+    environment: Environment
+    dockerfile: str = ""
+    base_image: str = "python:3.11-slim"
+    built: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mount(Record):
+    """A folder or file of the host that a training may read."""
+
+    source: str
+    target: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits(Record):
+    """What a training may use; 0 means no limit."""
+
+    memory_bytes: int = 0
+    cpus: float = 0.0
+    pids: int = 4096
+    network: str = "bridge"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSpec(Record):
+    """What was asked: the contents of `spec.json`. Everything in `digest` decides what the run is."""
+
+    schema: int = SCHEMA
+    digest: str
+    """sha256 over project, entry, arguments, image, data manifest and seed; never target, trials, minutes, search."""
+    name: str
+    """The project's name, which is the registered model's name too."""
+    project: str
+    entry: str
+    args: tuple[str, ...] = ()
+    seed: int = 1
+    backend: Literal["docker", "process"]
+    image: Image
+    framework: str = "none"
+    family: str = "none"
+    mounts: tuple[Mount, ...] = ()
+    limits: Limits = Limits()
+    commit: str | None = None
+    data_digest: str = ""
+    metric_pattern: str = ""
+    metrics_file: str = ""
+    input: tuple[str, ...] = ()
+    created: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure(Record):
+    """Why an attempt ended badly."""
+
+    kind: Literal["crash", "oom", "hang", "disk", "nan", "import", "bug", "stopped", "engine"]
+    message: str
+    where: str = ""
+    log: str = ""
+    """The end of the script's own output."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult(Record):
+    """How a run's training ended."""
+
+    schema: int = SCHEMA
+    run_dir: str
+    state: Literal["finished", "failed", "stopped"]
+    exit_code: int | None = None
+    restarts: int = 0
+    seconds: float = 0.0
+    """Training time over all attempts."""
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baseline(Record):
+    """What a model that looks at no input would reach on the same examples."""
+
+    name: str
+    """"majority class" or "mean"."""
+    value: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict(Record):
+    """The gate's answer: the contents of `verdict.json`."""
+
+    schema: int = SCHEMA
+    verdict: Literal["accepted", "rejected", "undecided"]
+    metric: str | None = None
+    value: float | None = None
+    interval: tuple[float, float] | None = None
+    target: float
+    mode: Literal["max", "min"] = "max"
+    examples: int | None = None
+    source: str = ""
+    """Where the number came from: "keras.evaluate", "accuracy_score", "fit.validation", "printed", "file" …"""
+    recomputed: bool = False
+    """Whether the reloaded artifact gave the number."""
+    baseline: Baseline | None = None
+    champion: float | None = None
+    selection: str = ""
+    """After a search: disjoint, half, split or contaminated."""
+    judged_fit: int | None = None
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial(Record):
+    """One candidate of the search."""
+
+    number: int
+    parent: int | None = None
+    edits: tuple[str, ...] = ()
+    """In words: "insert Conv2D(32) and MaxPooling2D after layer 2"."""
+    hyperparameters: Mapping[str, Any] = field(default_factory=dict)
+    inherited: str = ""
+    """"exact" (function-preserving), "approximate", "fresh" or "" for trial 0."""
+    state: Literal["running", "finished", "stopped", "failed", "invalid"] = "finished"
+    score: float | None = None
+    """The search's metric on the selection examples; not what the gate judges on."""
+    epochs: int = 0
+    seconds: float = 0.0
+    parameters: int | None = None
+    curve: tuple[float, ...] = ()
+    """The score after each epoch."""
+    message: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchResult(Record):
+    """What the search found: `inside/search/result.json`."""
+
+    schema: int = SCHEMA
+    metric: str
+    mode: Literal["max", "min"] = "max"
+    selection: Literal["disjoint", "half", "split", "contaminated"]
+    fit: int
+    """The fit whose model was searched."""
+    trials: tuple[Trial, ...] = ()
+    winner: int = 0
+    score: float | None = None
+    stopped: Literal["bar", "trials", "minutes", "interrupted", "exhausted", "refused"] = "trials"
+    before: tuple[str, ...] = ()
+    """The developer's architecture, one line a layer."""
+    after: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What could not be kept or tried, with the reason."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelVersion(Record):
+    """A registered model with its lineage."""
+
+    schema: int = SCHEMA
+    name: str
+    version: int
+    path: str
+    """Folder of the version; the model file is in it."""
+    model: str
+    metric: str | None
+    value: float | None
+    interval: tuple[float, float] | None = None
+    examples: int | None = None
+    champion: bool = False
+    commit: str | None = None
+    project: str = ""
+    entry: str = ""
+    script_digest: str = ""
+    data_digest: str = ""
+    model_digest: str = ""
+    image: str = ""
+    seed: int = 0
+    run: str = ""
+    run_dir: str = ""
+    created: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fact(Record):
+    """One labelled value of a notification."""
+
+    label: str
+    value: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Link(Record):
+    """A place to look, by URL or path."""
+
+    label: str
+    url: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Notification(Record):
+    """What people are told, before any channel's form."""
+
+    schema: int = SCHEMA
+    key: str
+    """Names the occasion; the same key is never delivered twice to one channel."""
+    level: Literal["good", "warning", "bad", "info"]
+    title: str
+    text: str = ""
+    facts: tuple[Fact, ...] = ()
+    pictures: tuple[str, ...] = ()
+    """Paths of PNG files."""
+    links: tuple[Link, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineResult(Record):
+    """What `mlops run` answers: the contents of `result.json`."""
+
+    schema: int = SCHEMA
+    verdict: Literal["accepted", "rejected", "undecided"]
+    metric: str | None
+    value: float | None
+    interval: tuple[float, float] | None
+    target: float
+    examples: int | None
+    trials: int
+    restarts: int
+    model: str | None
+    report: str | None
+    patch: str | None
+    run_dir: str
+    seconds: float
+    version: int | None = None
+    reasons: tuple[str, ...] = ()
