@@ -1,0 +1,94 @@
+"""Files that are never seen half-written, and never believed when damaged."""
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from typing import Any, Iterator, Optional
+
+MAGIC = b"mlops-lib 1\n"
+"""First line of a sealed file; the second is the sha256 of the rest."""
+
+
+def write_atomic(path: str, content: bytes) -> None:
+    """Replace `path` by `content`: a reader, or a crash, sees the old file or the new one.
+
+    Raises:
+        OSError: the disk is full, read-only or gone; the old file is untouched.
+    """
+    folder = os.path.dirname(path) or "."
+    descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=".tmp-")
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    sync_folder(folder)
+
+
+def sync_folder(folder: str) -> None:
+    """Make a rename in `folder` durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_json(path: str, value: Any) -> None:
+    """`write_atomic` of a JSON value."""
+    write_atomic(path, (json.dumps(value, indent=1, default=str) + "\n").encode())
+
+
+def read_json(path: str) -> Any:
+    """The JSON value in `path`, or None where there is none or it is damaged."""
+    try:
+        with open(path, "rb") as stream:
+            return json.loads(stream.read().decode())
+    except (OSError, ValueError):
+        return None
+
+
+def seal(content: bytes) -> bytes:
+    """`content` with its checksum before it."""
+    return MAGIC + hashlib.sha256(content).hexdigest().encode() + b"\n" + content
+
+
+def unseal(sealed: bytes) -> Optional[bytes]:
+    """The content of a sealed file, or None where it is truncated or altered."""
+    if not sealed.startswith(MAGIC) or len(sealed) < len(MAGIC) + 65:
+        return None
+    claimed, content = sealed[len(MAGIC) : len(MAGIC) + 64], sealed[len(MAGIC) + 65 :]
+    return content if hashlib.sha256(content).hexdigest().encode() == claimed else None
+
+
+class Generations:
+    """One value on disk, with the value before it kept in case the newest is damaged."""
+
+    def __init__(self, folder: str, name: str) -> None:
+        self.paths = [os.path.join(folder, f"{name}.{i}") for i in (0, 1)]
+
+    def write(self, number: int, content: bytes) -> None:
+        """Store generation `number` (rising), over the older of the two."""
+        os.makedirs(os.path.dirname(self.paths[0]), exist_ok=True)
+        write_atomic(self.paths[number % 2], seal(number.to_bytes(8, "big") + content))
+
+    def read(self) -> Iterator["tuple[int, bytes]"]:
+        """The undamaged generations, newest first, each with its number."""
+        found = []
+        for path in self.paths:
+            try:
+                with open(path, "rb") as stream:
+                    content = unseal(stream.read())
+            except OSError:
+                continue
+            if content is not None and len(content) >= 8:
+                found.append((int.from_bytes(content[:8], "big"), content[8:]))
+        return iter(sorted(found, key=lambda pair: -pair[0]))

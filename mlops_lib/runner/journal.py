@@ -1,0 +1,161 @@
+"""The run's diary: events.jsonl, and the heartbeat that shows progress."""
+
+import contextlib
+import json
+import math
+import os
+import sys
+import threading
+import time
+import traceback
+from typing import Any, Callable, Dict, Iterator, Optional
+
+from mlops_lib.runner import files
+
+HEARTBEAT_S = 1.0
+
+
+class Journal:
+    """Appends events and replaces the heartbeat; safe to use from several threads.
+
+    A disk that refuses is reported once on stderr and never ends the training.
+    """
+
+    def __init__(self, inside: str, *, number_of_pass: int, attempt: int, strict: bool = False) -> None:
+        self.inside = inside
+        self.strict = strict
+        self.path = os.path.join(inside, "events.jsonl")
+        self._common = {"pass": number_of_pass, "attempt": attempt}
+        self._lock = threading.Lock()
+        self._beat: Dict[str, Any] = {"progress": 0, "phase": "import"}
+        self._beaten = 0.0
+        self._refused = False
+        self._warned: "set[str]" = set()
+        self.training_s = 0.0
+        self.after_step: Optional[Callable[[], None]] = None
+        os.makedirs(inside, exist_ok=True)
+        self._mend()
+        self.resumed_epochs = self._seen_epochs()
+
+    def _mend(self) -> None:
+        """Drop a last line that a kill left unfinished."""
+        with contextlib.suppress(FileNotFoundError):
+            with open(self.path, "rb+") as stream:
+                content = stream.read()
+                if content and not content.endswith(b"\n"):
+                    stream.truncate(content.rfind(b"\n") + 1)
+
+    def _seen_epochs(self) -> "set[tuple[int, int]]":
+        seen = set()
+        for event in self.events():
+            if event.get("event") == "epoch":
+                seen.add((int(event["fit"]), int(event["epoch"])))
+        return seen
+
+    def events(self) -> Iterator[Dict[str, Any]]:
+        """All events so far."""
+        with contextlib.suppress(FileNotFoundError):
+            with open(self.path, "rb") as stream:
+                for line in stream:
+                    with contextlib.suppress(ValueError):
+                        event = json.loads(line)
+                        if isinstance(event, dict):
+                            yield event
+
+    def write(self, event: str, **keys: Any) -> None:
+        """Append one event."""
+        line = json.dumps(
+            {"event": event, **plain(keys), "time": round(time.time(), 3), **self._common}, default=str
+        )
+        with self._lock:
+            try:
+                descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+                try:
+                    os.write(descriptor, line.encode() + b"\n")
+                finally:
+                    os.close(descriptor)
+            except OSError as error:
+                self._refuse(error)
+
+    def epoch(self, fit: int, epoch: int, metrics: Dict[str, Any], seconds: float) -> None:
+        """Append an epoch's event, unless an earlier attempt already did."""
+        if (fit, epoch) in self.resumed_epochs:
+            return
+        self.resumed_epochs.add((fit, epoch))
+        self.write("epoch", fit=fit, epoch=epoch, metrics=metrics, seconds=round(seconds, 4))
+
+    def warn(self, message: str) -> None:
+        """Say something once."""
+        if message not in self._warned:
+            self._warned.add(message)
+            self.write("warning", message=message)
+
+    def progress(self, phase: Optional[str] = None, **keys: Any) -> None:
+        """Note that something was done; written at most once a second.
+
+        Args:
+            phase: what is under way, if that changed.
+            keys: `fit`, `epoch`, `step`, `steps`, `step_s`, `metrics`, `trial`.
+        """
+        changed = phase is not None and phase != self._beat.get("phase")
+        self._beat["progress"] += 1
+        if phase is not None:
+            self._beat["phase"] = phase
+        self._beat.update(keys)
+        now = time.monotonic()
+        if changed or now - self._beaten >= HEARTBEAT_S:
+            self._beaten = now
+            self._write_heartbeat()
+
+    def _write_heartbeat(self) -> None:
+        content = json.dumps({**plain(self._beat), "time": time.time(), "rss": resident_bytes()}, default=str)
+        temporary = os.path.join(self.inside, ".heartbeat")
+        try:
+            # No fsync: a heartbeat is worth nothing after a power failure.
+            with open(temporary, "w") as stream:
+                stream.write(content)
+            os.replace(temporary, os.path.join(self.inside, "heartbeat"))
+        except OSError as error:
+            self._refuse(error)
+
+    def _refuse(self, error: OSError) -> None:
+        if not self._refused:
+            self._refused = True
+            sys.stderr.write(f"mlops: the run directory cannot be written ({error}); training goes on unrecorded\n")
+
+    @contextlib.contextmanager
+    def guard(self, hook: str) -> Iterator[None]:
+        """Journal what an injected part gets wrong instead of breaking the user's run (MLOPS_STRICT=1: raise it)."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - an injected part must never break a run
+            self.write("hook_error", hook=hook, message=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
+            if self.strict:
+                raise
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON can hold it: numpy scalars and tensors as numbers, NaN and infinities as strings."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, bool) or value is None or isinstance(value, (str, int)):
+        return value
+    if not isinstance(value, float):
+        with contextlib.suppress(TypeError, ValueError, AttributeError):
+            if getattr(value, "ndim", 0):
+                return plain(value.tolist())
+            value = value.item() if hasattr(value, "item") else float(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
+    return value
+
+
+def resident_bytes() -> int:
+    """Resident memory of this process, 0 where the system does not say."""
+    try:
+        with open("/proc/self/statm") as stream:
+            return int(stream.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0

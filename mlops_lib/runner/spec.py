@@ -1,0 +1,48 @@
+"""What the host tells the runner, by environment variables (docs/run-directory.md)."""
+
+import json
+import os
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Mapping, Optional
+
+
+@dataclass(frozen=True)
+class Spec:
+    """The runner's orders; every part has a default, so that a bare `docker run IMAGE ENTRY` trains."""
+
+    project: str
+    inside: str
+    seed: int = 1
+    attempt: int = 1
+    number_of_pass: int = 1
+    input: List[str] = field(default_factory=list)
+    metric_pattern: str = ""
+    metrics_file: str = ""
+    checkpoint_budget: float = 0.02
+    """Share of the training time that checkpoints may cost."""
+    search: Optional[Dict[str, Any]] = None
+    strict: bool = False
+
+
+def read(environment: Mapping[str, str] = os.environ) -> Spec:
+    """The spec in the environment.
+
+    Raises:
+        ValueError: MLOPS_SPEC is not a JSON object.
+    """
+    given = json.loads(environment.get("MLOPS_SPEC") or "{}")
+    if not isinstance(given, dict):
+        raise ValueError("MLOPS_SPEC must hold a JSON object")
+    return Spec(
+        project=os.path.abspath(environment.get("MLOPS_PROJECT") or "."),
+        inside=os.path.abspath(environment.get("MLOPS_INSIDE") or os.path.join(".mlops", "inside")),
+        seed=int(given.get("seed", 1)),
+        attempt=int(given.get("attempt", 1)),
+        number_of_pass=int(given.get("pass", 1)),
+        input=[str(line) for line in given.get("input", [])],
+        metric_pattern=str(given.get("metric_pattern", "")),
+        metrics_file=str(given.get("metrics_file", "")),
+        checkpoint_budget=float(given.get("checkpoint_budget", 0.02)),
+        search=given.get("search"),
+        strict=environment.get("MLOPS_STRICT") == "1",
+    )

@@ -1,0 +1,153 @@
+"""The working directory: the pushed project as it was at script start, writable, without copying its data.
+
+Folders are real, small files and those that scripts are known to overwrite are copied, everything else (pictures,
+big tables) is a symbolic link into the read-only project. A Python `open` for writing through such a link first
+replaces the link by a copy, so the project itself is never written to.
+"""
+
+import builtins
+import contextlib
+import functools
+import io
+import os
+import shutil
+from typing import Any, Callable, Dict, Iterator, Tuple
+
+COPY_BYTES = 1 << 20
+"""Files up to this size are copied when their suffix says text or code."""
+TEXT = {
+    ".py", ".ipynb", ".txt", ".json", ".toml", ".yaml", ".yml", ".cfg", ".ini", ".md", ".csv", ".tsv", ".log", ".sh", "",
+}  # fmt: skip
+WRITTEN_BYTES = 64 << 20
+WRITTEN = {".h5", ".hdf5", ".keras", ".pkl", ".pickle", ".joblib", ".weights", ".pb", ".sqlite", ".db", ".model", ".sav"}
+COPIED_TOTAL = 256 << 20
+SKIPPED = {".git", ".mlops", "__pycache__", ".venv", "venv", "node_modules", ".tox", ".mypy_cache", ".pytest_cache"}
+
+Manifest = Dict[str, Tuple[int, int, int]]
+"""Path (relative) to (size, mtime in ns, inode)."""
+
+
+def build(project: str, work: str) -> None:
+    """Make `work` anew from `project`.
+
+    Raises:
+        OSError: the run directory cannot be written.
+    """
+    discard(work)
+    os.makedirs(work)
+    copied = 0
+    own = os.path.realpath(work)
+    for folder, folders, names in os.walk(project):
+        folders[:] = [
+            name
+            for name in folders
+            if name not in SKIPPED and not own.startswith(os.path.realpath(os.path.join(folder, name)) + os.sep)
+        ]
+        target = os.path.join(work, os.path.relpath(folder, project))
+        for name in list(folders):
+            path = os.path.join(folder, name)
+            if os.path.islink(path):
+                folders.remove(name)
+                os.symlink(os.path.realpath(path), os.path.join(target, name))
+            else:
+                os.makedirs(os.path.join(target, name), exist_ok=True)
+        for name in names:
+            source, place = os.path.join(folder, name), os.path.join(target, name)
+            try:
+                size = os.stat(source).st_size
+            except OSError:
+                continue  # a dangling link or a file that vanished: bare Python would not find it either
+            if _copies(name, size) and copied + size <= COPIED_TOTAL:
+                copied += size
+                shutil.copy2(source, place)
+                os.chmod(place, os.stat(place).st_mode | 0o600)
+            else:
+                os.symlink(os.path.realpath(source), place)
+
+
+def _copies(name: str, size: int) -> bool:
+    suffix = os.path.splitext(name)[1].lower()
+    return (suffix in TEXT and size <= COPY_BYTES) or (suffix in WRITTEN and size <= WRITTEN_BYTES)
+
+
+def discard(work: str) -> None:
+    """Remove a working directory; links in it are removed, never followed."""
+    if os.path.lexists(work):
+        shutil.rmtree(work)
+
+
+def manifest(work: str) -> Manifest:
+    """What is in the working directory now; only `stat`, nothing is read."""
+    found: Manifest = {}
+    pending = [work]
+    while pending:
+        folder = pending.pop()
+        with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    if entry.name != "__pycache__":
+                        pending.append(entry.path)
+                    continue
+                with contextlib.suppress(FileNotFoundError):
+                    status = entry.stat(follow_symlinks=False)
+                    found[os.path.relpath(entry.path, work)] = (status.st_size, status.st_mtime_ns, status.st_ino)
+    return found
+
+
+def changed(before: Manifest, after: Manifest) -> Iterator[str]:
+    """Paths written between two manifests."""
+    return (path for path, seen in sorted(after.items()) if before.get(path) != seen)
+
+
+def keep_outputs(work: str, outputs: str, start: Manifest) -> "list[str]":
+    """Move what the script wrote to `outputs` and drop the working directory; returns the paths."""
+    fresh = outputs + ".new"
+    discard(fresh)
+    os.makedirs(fresh)
+    paths = [path for path in changed(start, manifest(work)) if not os.path.islink(os.path.join(work, path))]
+    for path in paths:
+        target = os.path.join(fresh, path)
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        os.replace(os.path.join(work, path), target)
+    discard(outputs)
+    os.replace(fresh, outputs)
+    discard(work)
+    return paths
+
+
+def install_copy_on_write(project: str) -> Callable[[], None]:
+    """Let `open` for writing replace a link into `project` by a copy first; returns the way back."""
+    root = os.path.realpath(project) + os.sep
+    plain_open, plain_io_open, plain_os_open = builtins.open, io.open, os.open
+
+    def own(path: Any) -> None:
+        if not isinstance(path, (str, bytes, os.PathLike)):
+            return
+        name = os.fsdecode(path)
+        if os.path.islink(name) and os.path.realpath(name).startswith(root):
+            source = os.path.realpath(name)
+            temporary = name + ".mlops-copy"
+            shutil.copy2(source, temporary)
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, name)
+
+    @functools.wraps(plain_open)
+    def open_(file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+        if isinstance(mode, str) and any(letter in mode for letter in "wax+"):
+            with contextlib.suppress(OSError):
+                own(file)
+        return plain_open(file, mode, *args, **kwargs)
+
+    @functools.wraps(plain_os_open)
+    def os_open(path: Any, flags: int, *args: Any, **kwargs: Any) -> int:
+        if flags & (os.O_WRONLY | os.O_RDWR):
+            with contextlib.suppress(OSError):
+                own(path)
+        return plain_os_open(path, flags, *args, **kwargs)
+
+    builtins.open, io.open, os.open = open_, open_, os_open  # type: ignore[assignment]
+
+    def undo() -> None:
+        builtins.open, io.open, os.open = plain_open, plain_io_open, plain_os_open
+
+    return undo
