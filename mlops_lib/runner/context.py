@@ -1,0 +1,37 @@
+"""What the adapters share while one script runs."""
+
+import os
+from typing import Any, Callable, Dict, List, Optional
+
+from mlops_lib.runner import workdir
+from mlops_lib.runner.checkpoint import Writer
+from mlops_lib.runner.evaluations import Evaluations
+from mlops_lib.runner.journal import Journal
+from mlops_lib.runner.spec import Spec
+
+
+class Context:
+    """One execution of an entry: its orders, its journal, and the fits and evaluations seen so far."""
+
+    def __init__(self, spec: Spec, journal: Journal, work: str) -> None:
+        self.spec = spec
+        self.journal = journal
+        self.work = work
+        self.start: workdir.Manifest = {}
+        self.writer = Writer(journal)
+        self.evaluations = Evaluations(journal)
+        self.fits = 0
+        self.nested = 0
+        """How deep we are inside a framework's own training or evaluation; calls made there are not the script's."""
+        self.search: Optional[Callable[..., Any]] = None
+        self.models: Dict[int, Any] = {}
+        self.at_exit: List[Callable[[], None]] = []
+
+    def next_fit(self) -> int:
+        """The number of the fit that begins now."""
+        self.fits += 1
+        return self.fits
+
+    def fit_folder(self, fit: int) -> str:
+        """Where the fit's checkpoints are."""
+        return os.path.join(self.spec.inside, "fits", str(fit))

@@ -1,0 +1,91 @@
+"""Examples named by their content, so that it can be told which set was trained on and which was judged."""
+
+import hashlib
+from typing import Any, FrozenSet, Iterable, List, Optional
+
+
+class Examples:
+    """A set of examples by digest: order does not matter, duplicates are counted once in `unique`."""
+
+    def __init__(self, hashes: Iterable[bytes]) -> None:
+        listed = list(hashes)
+        self.count = len(listed)
+        self.hashes: FrozenSet[bytes] = frozenset(listed)
+
+    @property
+    def unique(self) -> int:
+        """Number of different examples."""
+        return len(self.hashes)
+
+    @property
+    def digest(self) -> str:
+        """The set's name."""
+        whole = hashlib.sha256()
+        for one in sorted(self.hashes):
+            whole.update(one)
+        return whole.hexdigest()
+
+    def overlap(self, other: "Examples") -> float:
+        """Share of these examples that are also in `other`."""
+        return len(self.hashes & other.hashes) / len(self.hashes) if self.hashes else 0.0
+
+
+def examples(x: Any, rows: Optional[Iterable[int]] = None) -> Optional[Examples]:
+    """The examples of an input: an array, a list of arrays or a dict of them, aligned by their first axis.
+
+    Args:
+        x: arrays, data frames, sparse matrices or lists; None is returned for what cannot be read without consuming it.
+        rows: only these.
+    """
+    columns = _columns(x)
+    if not columns:
+        return None
+    length = len(columns[0])
+    if any(len(column) != length for column in columns):
+        return None
+    wanted = range(length) if rows is None else rows
+    return Examples(_hash([column[i] for column in columns]) for i in wanted)
+
+
+def _hash(parts: List[bytes]) -> bytes:
+    whole = hashlib.blake2b(digest_size=12)
+    for part in parts:
+        whole.update(part)
+    return whole.digest()
+
+
+def _columns(x: Any) -> "List[List[bytes]]":
+    """For each array of the input, the bytes of each example."""
+    import numpy
+
+    if isinstance(x, dict):
+        return [column for key in sorted(x, key=str) for column in _columns(x[key])]
+    if isinstance(x, tuple) or (isinstance(x, list) and x and hasattr(x[0], "shape") and getattr(x[0], "ndim", 0)):
+        return [column for item in x for column in _columns(item)]
+    if hasattr(x, "tocsr"):
+        matrix = x.tocsr()
+        matrix.sort_indices()
+        ends = matrix.indptr
+        return [
+            [
+                matrix.indices[a:b].tobytes() + matrix.data[a:b].tobytes()
+                for a, b in zip(ends[:-1], ends[1:])
+            ]
+        ]
+    if isinstance(x, list):
+        if x and isinstance(x[0], str):
+            return [[text.encode() for text in x]]
+        x = numpy.asarray(x)
+    if hasattr(x, "to_numpy"):
+        x = x.to_numpy()
+    elif hasattr(x, "numpy") and not isinstance(x, numpy.ndarray):
+        x = x.numpy()
+    if not isinstance(x, numpy.ndarray) or x.ndim == 0:
+        return []
+    if x.dtype == object:
+        return [[repr(row).encode() for row in x.tolist()]]
+    # The same number as float32 and as float64 is the same example: scripts cast between fit and evaluate.
+    if x.dtype.kind == "f" and x.dtype != numpy.float32:
+        x = x.astype(numpy.float32)
+    flat = numpy.ascontiguousarray(x.reshape(len(x), -1))
+    return [[row.tobytes() for row in flat]]

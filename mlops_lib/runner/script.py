@@ -1,0 +1,203 @@
+"""Run the entry as `__main__`, as `python ENTRY ARGS…` would, with no frame of ours in its tracebacks.
+
+The approach is coverage.py's (`coverage/execfile.py`): compile the source under its own name, execute it in a fresh
+`__main__` module, and cut the launcher's frames off whatever propagates.
+"""
+
+import ast
+import builtins
+import io
+import json
+import linecache
+import os
+import shlex
+import subprocess
+import sys
+import tokenize
+import traceback
+import types
+from typing import Any, Dict, List, Optional, Tuple
+
+
+class BadEntry(Exception):
+    """The entry does not exist or cannot be read as code."""
+
+
+def source_of(path: str) -> str:
+    """The entry's Python source; a notebook's code cells, one after the other.
+
+    Raises:
+        BadEntry: no such file, or not text.
+    """
+    try:
+        if path.endswith(".ipynb"):
+            return notebook_source(path)
+        with tokenize.open(path) as stream:
+            return stream.read()
+    except FileNotFoundError:
+        raise BadEntry(f"no such file: {path}") from None
+    except (SyntaxError, UnicodeDecodeError):
+        with open(path, encoding="latin-1") as stream:
+            return stream.read()
+
+
+def notebook_source(path: str) -> str:
+    """The code cells of a notebook as one program; magics and shell lines become calls or vanish.
+
+    Raises:
+        BadEntry: not a notebook.
+    """
+    try:
+        with open(path, encoding="utf-8-sig") as stream:
+            notebook = json.load(stream)
+        cells = notebook["cells"] if "cells" in notebook else notebook["worksheets"][0]["cells"]
+    except (ValueError, KeyError, IndexError, TypeError):
+        raise BadEntry(f"not a notebook: {path}") from None
+    parts = []
+    for cell in cells:
+        if cell.get("cell_type") == "code":
+            text = cell.get("source", cell.get("input", ""))
+            parts.append(cell_source("".join(text) if isinstance(text, list) else text))
+    return "\n".join(parts)
+
+
+def cell_source(text: str) -> str:
+    """One cell without what only IPython understands."""
+    lines = text.splitlines()
+    first = next((line for line in lines if line.strip()), "")
+    if first.startswith("%%"):
+        if first.split()[0] not in ("%%time", "%%timeit", "%%capture"):
+            return "\n".join("# " + line for line in lines)
+        lines = [line if line is not first else "# " + line for line in lines]
+    return "\n".join(_line(line) for line in lines)
+
+
+def _line(line: str) -> str:
+    stripped = line.lstrip()
+    indent = line[: len(line) - len(stripped)]
+    if stripped.startswith("!"):
+        command = stripped[1:].strip()
+        installs = command.split()[:2] in (["pip", "install"], ["pip3", "install"])
+        return indent + ("pass  # " + stripped if installs else f"__mlops_shell__({command!r})")
+    if stripped.startswith("%"):
+        return indent + "pass  # " + stripped
+    if stripped.endswith("?") and not stripped.startswith("#") and stripped.rstrip("?").isidentifier():
+        return indent + "pass  # " + stripped
+    return line
+
+
+def shell(command: str) -> None:
+    """A notebook's `!command`, without a shell: words and wildcards only."""
+    words = [os.path.expandvars(word) for word in shlex.split(command)]
+    done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    sys.stdout.write(done.stdout.decode(errors="replace"))
+
+
+def answer_input(answers: List[str]) -> None:
+    """Let `input()` take the configured answers where there is no terminal."""
+    waiting = list(answers)
+    plain = builtins.input
+
+    def input_(prompt: object = "") -> str:
+        if sys.stdin is not None and sys.stdin.isatty():
+            return plain(prompt)
+        sys.stdout.write(str(prompt))
+        if waiting:
+            sys.stdout.write(waiting[0] + "\n")
+            return waiting.pop(0)
+        if sys.stdin is not None:
+            line = sys.stdin.readline()
+            if line:
+                return line.rstrip("\n")
+        raise EOFError("the script asks for input() and there is no terminal: give the answers in the setting `input`")
+
+    builtins.input = input_  # type: ignore[assignment]
+
+
+def run(path: str, args: List[str]) -> Optional[BaseException]:
+    """Execute the entry; returns what propagated out of it (SystemExit too), or None.
+
+    Args:
+        path: the entry, relative to the current directory.
+        args: its arguments, `sys.argv[1:]`.
+
+    Raises:
+        BadEntry: the entry cannot be read.
+    """
+    source = source_of(path)
+    full = os.path.abspath(path)
+    module = types.ModuleType("__main__")
+    names: Dict[str, Any] = module.__dict__
+    names["__file__"] = path
+    names["__builtins__"] = builtins
+    if path.endswith(".ipynb"):
+        names.update({"__mlops_shell__": shell, "display": print, "get_ipython": lambda: None})
+        linecache.cache[full] = (len(source), None, [line + "\n" for line in source.splitlines()], full)
+    sys.modules["__main__"] = module
+    sys.argv = [path, *args]
+    sys.path[0] = os.path.dirname(full)
+    try:
+        code = compile(source, path if not path.endswith(".ipynb") else full, "exec", dont_inherit=True)
+        exec(code, names)
+    except BaseException as error:
+        return error
+    return None
+
+
+def frames(error: BaseException) -> Optional[types.TracebackType]:
+    """The error's traceback from the script's first frame on."""
+    trace = error.__traceback__
+    while trace is not None and os.path.dirname(trace.tb_frame.f_code.co_filename) == os.path.dirname(__file__):
+        trace = trace.tb_next
+    return trace
+
+
+def report(error: BaseException) -> Tuple[int, Optional[Dict[str, Any]]]:
+    """Print what propagated as Python would; the exit code, and the `error` of the `end` event."""
+    if isinstance(error, SystemExit):
+        if error.code is None or isinstance(error.code, int):
+            code = int(error.code or 0) & 0xFF
+            text = f"SystemExit({error.code})"
+        else:
+            sys.stderr.write(f"{error.code}\n")
+            code, text = 1, str(error.code)
+        return code, None if code == 0 else {"type": "SystemExit", "message": text, **_place(error), "kind": "crash"}
+    if isinstance(error, SyntaxError) and frames(error) is None:
+        sys.stderr.write("".join(traceback.format_exception_only(type(error), error)))
+    else:
+        stream = io.StringIO()
+        traceback.print_exception(type(error), error.with_traceback(frames(error)), error.__traceback__, file=stream)
+        sys.stderr.write(stream.getvalue())
+    sys.stderr.flush()
+    code = 130 if isinstance(error, KeyboardInterrupt) else 1
+    return code, {"type": type(error).__name__, "message": str(error)[:2000], **_place(error), "kind": _kind(error)}
+
+
+def _place(error: BaseException) -> Dict[str, Any]:
+    if isinstance(error, SyntaxError) and error.filename:
+        return {"file": os.path.relpath(error.filename), "line": error.lineno or 0}
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(os.getcwd())]
+    named = [f for f in traceback.extract_tb(error.__traceback__) if not os.path.isabs(f.filename) and f.filename[:1] != "<"]
+    last = (named or own or [None])[-1]
+    return {"file": None, "line": None} if last is None else {"file": os.path.relpath(last.filename), "line": last.lineno}
+
+
+def _kind(error: BaseException) -> str:
+    if isinstance(error, KeyboardInterrupt):
+        return "stopped"
+    if isinstance(error, MemoryError) or "ResourceExhausted" in type(error).__name__:
+        return "oom"
+    if isinstance(error, ImportError):
+        return "import"
+    if isinstance(error, OSError) and error.errno == 28:
+        return "disk"
+    return "bug"
+
+
+def is_python(source: str) -> bool:
+    """Whether the source parses as this Python."""
+    try:
+        ast.parse(source)
+    except (SyntaxError, ValueError):
+        return False
+    return True
