@@ -312,16 +312,23 @@ class ModelVersion(Record):
     name: str
     version: int
     path: str
-    """Folder of the version; the model file is in it."""
+    """Folder of the version."""
     model: str
+    """The model file in it, by its absolute path."""
     metric: str | None
+    mode: Literal["max", "min"] = "max"
     value: float | None
+    target: float | None = None
+    """The bar it was accepted at."""
     interval: tuple[float, float] | None = None
     examples: int | None = None
     champion: bool = False
+    note: str = ""
+    """Why it became the champion, or why it did not."""
     commit: str | None = None
     project: str = ""
     entry: str = ""
+    args: tuple[str, ...] = ()
     script_digest: str = ""
     data_digest: str = ""
     model_digest: str = ""
