@@ -28,6 +28,7 @@ class Store:
         self._blobs = os.path.join(folder, "files")
         self._known: Dict[str, Tuple[Any, str]] = {}
         self.number = 0
+        self._referenced: "set[str]" = set()
         self.before: workdir.Manifest = workdir.manifest(work)
 
     def load(self) -> Optional[Dict[str, Any]]:
@@ -39,6 +40,7 @@ class Store:
             except Exception:  # noqa: BLE001 - a state of another library version unpickles in any wrong way
                 continue
             if all(self._blob_is_whole(blob) for blob in state["files"].values()):
+                self._referenced = set(state["files"].values())
                 return state
         return None
 
@@ -93,6 +95,12 @@ class Store:
         self.number += 1
         content = pickle.dumps(state, protocol=4)
         self._states.write(self.number, content)
+        referenced = set(state["files"].values())
+        if os.path.isdir(self._blobs):
+            for name in set(os.listdir(self._blobs)) - referenced - self._referenced:
+                if not name.startswith(".tmp-"):
+                    os.unlink(os.path.join(self._blobs, name))
+        self._referenced = referenced
         return len(content)
 
 

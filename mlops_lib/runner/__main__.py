@@ -1,0 +1,153 @@
+"""`python -m mlops_lib.runner ENTRY ARGS…`: run a script with everything injected around it."""
+
+import os
+import sys
+import time
+from typing import Any, Callable, Dict, List, Optional, TextIO
+
+from mlops_lib.runner import hooks, randomness, script, spec, workdir
+from mlops_lib.runner.context import Context
+from mlops_lib.runner.journal import Journal
+
+BAD_START = 64
+
+
+class Tee:
+    """Standard output that also keeps its end, for a number the script only prints."""
+
+    KEPT = 1 << 20
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._kept: List[str] = []
+        self._length = 0
+
+    def write(self, text: str) -> int:
+        """Pass on and keep."""
+        self._kept.append(text)
+        self._length += len(text)
+        if self._length > 2 * self.KEPT:
+            self._kept = [self.text()[-self.KEPT :]]
+            self._length = self.KEPT
+        return self._stream.write(text)
+
+    def text(self) -> str:
+        """What was written last."""
+        return "".join(self._kept)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def main(arguments: List[str]) -> int:
+    """Run the entry; returns the process's exit code, the script's own."""
+    try:
+        orders = spec.read()
+    except (ValueError, TypeError) as error:
+        sys.stderr.write(f"mlops: MLOPS_SPEC cannot be read: {error}\n")
+        return BAD_START
+    if not arguments:
+        sys.stderr.write("mlops: no entry given\n  remedy: docker run IMAGE ENTRY [ARGUMENTS]\n")
+        return BAD_START
+    entry, args = arguments[0], arguments[1:]
+    if os.path.isabs(entry):
+        entry = os.path.relpath(entry, orders.project)
+    if not os.path.isfile(os.path.join(orders.project, entry)):
+        sys.stderr.write(f"mlops: {entry}: no such file in {orders.project}\n")
+        return BAD_START
+    journal = Journal(
+        orders.inside, number_of_pass=orders.number_of_pass, attempt=orders.attempt, strict=orders.strict
+    )
+    work = os.path.join(orders.inside, "work")
+    workdir.build(orders.project, work)
+    return _run(Context(orders, journal, work), entry, args)
+
+
+def _run(run: Context, entry: str, args: List[str]) -> int:
+    began = time.monotonic()
+    orders, journal = run.spec, run.journal
+    os.chdir(run.work)
+    run.start = workdir.manifest(run.work)
+    journal.write(
+        "start", entry=entry, args=args, python=sys.version.split()[0], pid=os.getpid(), resumed=orders.attempt > 1
+    )
+    journal.progress("script")
+    undo = workdir.install_copy_on_write(orders.project)
+    randomness.seed_process(orders.seed)
+    script.answer_input(orders.input)
+    hooks.after_import(_adapters(run))
+    output: Optional[Tee] = None
+    if orders.metric_pattern:
+        output = Tee(sys.stdout)
+        sys.stdout = output  # type: ignore[assignment]
+    error = script.run(entry, args)
+    undo()
+    if output is not None:
+        sys.stdout = output._stream
+    code, failure = (0, None) if error is None else script.report(error)
+    if code == 0:
+        journal.progress("exit")
+        _finish(run, "" if output is None else output.text())
+    run.writer.wait()
+    os.chdir(orders.inside)
+    journal.write("end", exit_code=code, seconds=round(time.monotonic() - began, 3), error=failure)
+    journal.progress("exit")
+    return code
+
+
+def _adapters(run: Context) -> Dict[str, Callable[[Any], None]]:
+    from mlops_lib.runner import keras_adapter, sklearn_adapter
+
+    def numpy(module: Any) -> None:
+        randomness.seed_numpy(module, run.spec.seed)
+
+    return {"numpy": numpy, **keras_adapter.install(run), **sklearn_adapter.install(run)}
+
+
+def _finish(run: Context, output: str) -> None:
+    """After a script that ended well: its model, its numbers and its files."""
+    with run.journal.guard("written metrics"):
+        run.evaluations.add_written(run.work, run.spec.metric_pattern, output, run.spec.metrics_file)
+    with run.journal.guard("save model"):
+        _save_model(run)
+    with run.journal.guard("outputs"):
+        sys.stdout.flush()
+        for path in workdir.keep_outputs(run.work, os.path.join(run.spec.inside, "outputs"), run.start):
+            run.journal.write("output", path=path)
+    run.evaluations.save(run.spec.inside)
+
+
+def _save_model(run: Context) -> None:
+    judged = run.evaluations.judged()
+    model = run.evaluations.models.get(judged["id"]) if judged is not None else None
+    fit = judged["fit"] if judged is not None else None
+    if model is None and run.models:
+        fit = max(run.models)
+        model = run.models[fit]
+    if model is None:
+        return
+    if type(model).__module__.startswith("keras") or "keras.src.models.model" in sys.modules and isinstance(
+        model, sys.modules["keras.src.models.model"].Model
+    ):
+        from mlops_lib.runner import keras_adapter
+
+        run.nested += 1
+        try:
+            run.evaluations.model = keras_adapter.save(run, model, fit)
+        finally:
+            run.nested -= 1
+    else:
+        from mlops_lib.runner import sklearn_adapter
+
+        run.evaluations.model = sklearn_adapter.save(run, model, fit)
+
+
+def _exit(code: int) -> None:
+    """Leave as the script would: its non-daemon threads and its atexit functions still run."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    _exit(main(sys.argv[1:]))

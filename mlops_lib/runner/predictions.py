@@ -1,0 +1,87 @@
+"""From a metric call back to the model: which `predict` made the argument of `accuracy_score(y, p)`."""
+
+import hashlib
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+from mlops_lib.runner.context import Context
+
+KEPT = 32
+"""Predictions remembered; scripts rarely make more before they measure them."""
+
+Shape = Callable[[Any], Any]
+
+
+def _argmax(output: Any) -> Any:
+    return output.argmax(axis=-1)
+
+
+def _above_half(output: Any) -> Any:
+    return output > 0.5
+
+
+def _rounded(output: Any) -> Any:
+    return output.round()
+
+
+def _as_it_is(output: Any) -> Any:
+    return output
+
+
+def _second_column(output: Any) -> Any:
+    return output[:, 1]
+
+
+DERIVED: Tuple[Shape, ...] = (_as_it_is, _argmax, _above_half, _rounded, _second_column)
+"""What scripts make of a prediction before they measure it."""
+
+
+class Prediction:
+    """One output of `predict`, with the model and the input it came from."""
+
+    def __init__(self, model: Any, framework: str, x: Any, output: Any, fit: Optional[int]) -> None:
+        self.model, self.framework, self.x, self.output, self.fit = model, framework, x, output, fit
+        self._digests: Optional[Dict[str, Shape]] = None
+
+    def shape_of(self, wanted: str) -> Optional[Shape]:
+        """The function that turns this output into the argument of that digest, if there is one."""
+        if self._digests is None:
+            self._digests = {}
+            for shape in DERIVED:
+                try:
+                    self._digests.setdefault(digest_values(shape(self.output)), shape)
+                except (TypeError, IndexError, ValueError, AttributeError):
+                    continue
+        return self._digests.get(wanted)
+
+
+def digest_values(values: Any) -> str:
+    """The digest of predicted values, blind to shape (n,) or (n, 1) and to the kind of integer."""
+    import numpy
+
+    array = numpy.asarray(values).ravel()
+    if array.dtype.kind in "biu":
+        array = array.astype(numpy.int64)
+    elif array.dtype.kind == "f" and array.size and bool((array == array.round()).all()):
+        array = array.astype(numpy.int64)
+    content = repr(array.tolist()).encode() if array.dtype.kind in "OUS" else numpy.ascontiguousarray(array).tobytes()
+    return hashlib.sha256(content).hexdigest()
+
+
+_REMEMBERED: List[Prediction] = []
+
+
+def remember(run: Context, *, model: Any, framework: str, x: Any, output: Any, fit: Optional[int]) -> None:
+    """Keep a reference to a prediction of the script; nothing is copied."""
+    del run
+    _REMEMBERED.append(Prediction(model, framework, x, output, fit))
+    del _REMEMBERED[:-KEPT]
+
+
+def trace(values: Any) -> "Optional[Tuple[Prediction, Shape]]":
+    """The prediction that `values` came from, and how it was derived; the newest first."""
+    wanted = digest_values(values)
+    for prediction in reversed(_REMEMBERED):
+        shape = prediction.shape_of(wanted)
+        if shape is not None:
+            return prediction, shape
+    return None
