@@ -365,10 +365,14 @@ class Notification(Record):
     level: Literal["good", "warning", "bad", "info"]
     title: str
     text: str = ""
+    log: str = ""
+    """The last lines of the script's own output, where they explain something."""
     facts: tuple[Fact, ...] = ()
     pictures: tuple[str, ...] = ()
     """Paths of PNG files."""
     links: tuple[Link, ...] = ()
+    thread: str = ""
+    """Names what several notifications are about, so that channels which can show them together."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,23 @@
+"""Telling people: what happened (`compose`), to every configured channel exactly once (`notify`, `flush`).
+
+    composition   from records to a Notification, a pure function
+    channel       what a channel is, and the table of them
+    slack mail webhook   one channel each
+    letter        a notification as a mail
+    web           the HTTP that two of them share
+    delivery      attempts, back-off, and what is on disk between them
+    ledger        what is on disk: who was told what already, and who is still to be told
+    masking       what must not be shown, and how it is masked
+    memory        how a project stood when people were last told
+
+Nothing third-party is imported before a message is sent.
+"""
+
+from __future__ import annotations
+
+from mlops_lib.notification.channel import Channel, Delivery
+from mlops_lib.notification.composition import compose
+from mlops_lib.notification.delivery import Patience, check, flush, notify
+from mlops_lib.notification.memory import recall, remember
+
+__all__ = ["Channel", "Delivery", "Patience", "check", "compose", "flush", "notify", "recall", "remember"]

@@ -1,0 +1,251 @@
+"""From what happened to what people are told: a pure function of the records."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Literal
+
+from mlops_lib.records import (
+    Fact,
+    Link,
+    ModelVersion,
+    Notification,
+    RunResult,
+    RunSpec,
+    SearchResult,
+    Trial,
+    Verdict,
+)
+
+_LOG_LINES, _LOG_CHARACTERS = 15, 2000
+_LEVELS: dict[str, Literal["good", "warning", "bad", "info"]] = {
+    "accepted": "good",
+    "recovered": "good",
+    "rejected": "warning",
+    "undecided": "warning",
+    "failed": "bad",
+    "gave up": "bad",
+    "stopped": "info",
+}
+"""Every occasion, with how it is shown."""
+_STOPPED_BY = {
+    "bar": "the bar was reached",
+    "trials": "the trials were used up",
+    "minutes": "the time was used up",
+    "interrupted": "it was interrupted",
+    "exhausted": "there was nothing left to try",
+    "refused": "it was refused",
+}
+
+
+def compose(
+    *,
+    spec: RunSpec,
+    verdict: Verdict | None = None,
+    result: RunResult | None = None,
+    search: SearchResult | None = None,
+    previous: Verdict | RunResult | None = None,
+    champion: ModelVersion | None = None,
+    version: ModelVersion | None = None,
+    author: str = "",
+    links: Sequence[Link] = (),
+    pictures: Sequence[str] = (),
+    when: str = "change",
+) -> Notification | None:
+    """What people should be told about a run that has ended, or None if there is nothing to tell.
+
+    Args:
+        spec: what was asked.
+        verdict: the gate's answer; None if the run never came so far.
+        result: how the training ended.
+        search: what the search found, if there was one.
+        previous: how this project stood when people were last told (`recall`); None for the first time.
+        champion: the champion before this run.
+        version: what the run was registered as.
+        author: who made the commit.
+        links: report, model, patch, build.
+        pictures: paths of PNG files.
+        when: "change" tells only what differs from `previous`, a new champion included; "always"; "never".
+
+    Raises:
+        ValueError: there is neither a verdict nor a result.
+    """
+    occasion = _occasion(verdict, result, previous)
+    crowned = version is not None and version.champion and champion is not None and version.version != champion.version
+    changed = crowned or _changed(occasion, verdict, result, previous)
+    if when == "never" or (when == "change" and not changed):
+        return None
+    failure = result.failure if result is not None and verdict is None else None
+    return Notification(
+        key=_key(spec, verdict, result),
+        level=_LEVELS[occasion],
+        title=f"{spec.name}: {_headline(occasion, verdict, result)}",
+        text="\n".join(_reasons(verdict, result, version)),
+        log=_tail(failure.log) if failure else "",
+        facts=tuple(_facts(spec, verdict, result, search, previous, champion, version, author)),
+        pictures=tuple(pictures),
+        links=tuple(links),
+        thread=f"{spec.name}/{spec.digest}",
+    )
+
+
+def _state(outcome: Verdict | RunResult | None) -> str:
+    if outcome is None:
+        return ""
+    return outcome.verdict if isinstance(outcome, Verdict) else outcome.state
+
+
+def _occasion(verdict: Verdict | None, result: RunResult | None, previous: Verdict | RunResult | None) -> str:
+    if verdict is not None:
+        fell = _state(previous) in ("rejected", "failed")
+        return "recovered" if verdict.verdict == "accepted" and fell else verdict.verdict
+    if result is None:
+        raise ValueError("compose: neither a verdict nor a result")
+    if result.state == "stopped":
+        return "stopped"
+    return "gave up" if result.restarts else "failed"
+
+
+def _changed(
+    occasion: str, verdict: Verdict | None, result: RunResult | None, previous: Verdict | RunResult | None
+) -> bool:
+    if occasion == "stopped":
+        return False  # whoever stopped it knows
+    if verdict is not None or not isinstance(previous, RunResult):
+        return _state(verdict or result) != _state(previous)
+    return _cause(result) != _cause(previous)
+
+
+def _cause(result: RunResult | None) -> tuple[str, str, str]:
+    failure = result.failure if result else None
+    return (failure.kind, failure.message, failure.where) if failure else ("", "", "")
+
+
+def _key(spec: RunSpec, verdict: Verdict | None, result: RunResult | None) -> str:
+    """Names the outcome, not the wording: "recovered" and "accepted" are one outcome, told once for a run."""
+    if verdict is not None:
+        return f"{spec.digest}:{verdict.verdict}"
+    cause = hashlib.sha256("\0".join(_cause(result)).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return f"{spec.digest}:{_state(result)}:{cause}"
+
+
+def _headline(occasion: str, verdict: Verdict | None, result: RunResult | None) -> str:
+    if verdict is not None:
+        return f"{occasion}, {_measured(verdict)}" if verdict.value is not None else occasion
+    if occasion == "gave up" and result is not None:
+        return f"gave up after {_count(result.restarts, 'restart')}"
+    return f"training {occasion}"
+
+
+def _measured(verdict: Verdict) -> str:
+    return f"{verdict.metric} {_number(verdict.value)} (bar {_number(verdict.target)})"
+
+
+def _reasons(verdict: Verdict | None, result: RunResult | None, version: ModelVersion | None) -> list[str]:
+    reasons = list(verdict.reasons) if verdict else []
+    if version is not None and version.note and not version.champion:
+        reasons.append(version.note)
+    failure = result.failure if result is not None and verdict is None else None
+    if failure is not None:
+        reasons.append(f"{failure.where}: {failure.message}" if failure.where else failure.message)
+    return reasons
+
+
+def _facts(
+    spec: RunSpec,
+    verdict: Verdict | None,
+    result: RunResult | None,
+    search: SearchResult | None,
+    previous: Verdict | RunResult | None,
+    champion: ModelVersion | None,
+    version: ModelVersion | None,
+    author: str,
+) -> list[Fact]:
+    rows: list[tuple[str, str]] = [("State", " → ".join(filter(None, (_state(previous), _state(verdict or result)))))]
+    rows += _measurement(verdict) if verdict else []
+    rows += [("Champion before", _version(champion))] if champion else []
+    rows += (
+        [("Registered as", f"version {version.version}{', the champion' if version.champion else ''}")]
+        if version
+        else []
+    )
+    rows += _search(search) if search else []
+    rows += _training(result) if result else []
+    rows.append(("Commit", _commit(spec, champion)))
+    rows.append(("Author", author))
+    rows.append(("Entry", spec.entry))
+    return [Fact(label=label, value=value) for label, value in rows if value]
+
+
+def _measurement(verdict: Verdict) -> list[tuple[str, str]]:
+    if verdict.value is None:
+        return [("Bar", _bar(verdict))]
+    value = f"{verdict.metric} {_number(verdict.value)}"
+    if verdict.interval is not None:
+        value += f" (95 % interval {_number(verdict.interval[0])} to {_number(verdict.interval[1])})"
+    if verdict.examples is not None:
+        value += f" on {_count(verdict.examples, 'example')}"
+    rows = [("Measured", value), ("Bar", _bar(verdict))]
+    if verdict.baseline is not None:
+        rows.append(("Baseline", f"{verdict.baseline.name}: {_number(verdict.baseline.value)}"))
+    return rows
+
+
+def _bar(verdict: Verdict) -> str:
+    return f"{'at least' if verdict.mode == 'max' else 'at most'} {_number(verdict.target)}"
+
+
+def _version(model: ModelVersion) -> str:
+    return f"version {model.version}, {model.metric} {_number(model.value)}"
+
+
+def _search(search: SearchResult) -> list[tuple[str, str]]:
+    seconds = sum(trial.seconds for trial in search.trials)
+    trials = f"{_count(len(search.trials), 'trial')} in {_duration(seconds)}; {_STOPPED_BY[search.stopped]}"
+    return [("Tweaks", "; ".join(_edits(search)) or "none: the script as written was the best"), ("Search", trials)]
+
+
+def _edits(search: SearchResult) -> list[str]:
+    """The winner's edits, its ancestors' first, each once."""
+    trials = {trial.number: trial for trial in search.trials}
+    line: list[Trial] = []
+    at: int | None = search.winner
+    while at is not None and (trial := trials.pop(at, None)) is not None:
+        line.append(trial)
+        at = trial.parent
+    return list(dict.fromkeys(edit for trial in reversed(line) for edit in trial.edits))
+
+
+def _training(result: RunResult) -> list[tuple[str, str]]:
+    rows = [("Training time", _duration(result.seconds) if result.seconds else "")]
+    if result.restarts:
+        survived = "survived " if result.state == "finished" else ""
+        rows.append(("Restarts", f"{survived}{result.restarts}"))
+    return rows
+
+
+def _commit(spec: RunSpec, champion: ModelVersion | None) -> str:
+    if not spec.commit:
+        return ""
+    since = f" (champion: {champion.commit[:12]})" if champion and champion.commit else ""
+    return f"{spec.commit[:12]}{since}"
+
+
+def _tail(log: str) -> str:
+    return "\n".join(log.rstrip().splitlines()[-_LOG_LINES:])[-_LOG_CHARACTERS:]
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:.4g}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,238 @@
+"""Mail by SMTP: one message to all recipients, as plain text and as HTML, with the pictures in it.
+
+`MLOPS_SMTP_URL` says how: `smtp://user:password@host:587?starttls=1`, or `smtps://…` for a connection that is encrypted
+from its first byte (port 465). `ca=/path/to/ca.pem` names a certificate authority of your own. A password is only sent
+over an encrypted connection, or within this machine.
+"""
+
+from __future__ import annotations
+
+import smtplib
+import ssl
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import formatdate
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from mlops_lib import durable
+from mlops_lib.errors import UsageError
+from mlops_lib.notification import letter
+from mlops_lib.notification.channel import Message, Undelivered
+
+_PICTURE_BYTES = 2 * 1024 * 1024
+_PICTURES = 6
+_PNG = b"\x89PNG\r\n\x1a\n"
+_LOCAL = ("localhost", "127.0.0.1", "::1")
+_VARIABLE = "MLOPS_SMTP_URL"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """Where and how mail is handed in."""
+
+    host: str
+    port: int
+    encryption: str
+    """"tls" from the first byte, "starttls", or "" for none."""
+    user: str = field(repr=False, default="")
+    password: str = field(repr=False, default="")
+    authority: str | None = None
+    """Path of a CA certificate; None for the system's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mail:
+    """People with mail addresses."""
+
+    server: Server
+    sender: str
+    recipients: tuple[str, ...]
+    name: str = "mail"
+
+    def send(self, message: Message, *, timeout_s: float) -> None:
+        """One SMTP conversation; see `Channel.send`. Recipients that took an earlier attempt are left out."""
+        remaining = [one for one in self.recipients if one not in message.reached]
+        if not remaining:
+            return
+        content = compose(message, sender=self.sender, recipients=self.recipients).as_bytes()
+        with _connected(self.server, timeout_s=timeout_s) as smtp:
+            refused = _envelope(smtp, self.sender, remaining)
+            accepted = tuple(one for one in remaining if one not in refused)
+            if accepted:
+                _hand_over(smtp, content)
+        if refused:
+            code = max(refused.values(), key=lambda code: code < 500)
+            people = f"{len(refused)} of {len(remaining)} recipients"
+            raise Undelivered(f"SMTP {code}: {people} refused", again=code < 500, reached=accepted)
+
+
+def configure(settings: Mapping[str, Any], environ: Mapping[str, str]) -> Mail | None:
+    """From `MLOPS_SMTP_URL` and the settings `mail_to` (addresses) and `mail_from`.
+
+    Raises:
+        UsageError: an address or the URL is wrong.
+    """
+    to = settings.get("mail_to") or ()
+    asked = to.replace(";", ",").split(",") if isinstance(to, str) else to
+    recipients = tuple(dict.fromkeys(_address(str(one), setting="mail_to") for one in asked if str(one).strip()))
+    value = environ.get(_VARIABLE, "").strip()
+    if not recipients or not value:
+        return None
+    server = _server(value)
+    sender = _address(str(settings.get("mail_from") or f"mlops@{_domain(server.host)}"), setting="mail_from")
+    return Mail(server=server, sender=sender, recipients=recipients)
+
+
+def compose(message: Message, *, sender: str, recipients: Sequence[str]) -> EmailMessage:
+    """The mail. Headers hold one line of printable text each, whatever the notification holds."""
+    notification = message.notification
+    pictures = [content for path in notification.pictures[:_PICTURES] if (content := _picture(Path(path)))]
+    domain = sender.rpartition("@")[2]
+    mail = EmailMessage(policy=SMTP)
+    mail["Subject"] = letter.subject(notification)
+    mail["From"] = f"mlops <{sender}>"
+    mail["To"] = ", ".join(recipients)
+    mail["Date"] = formatdate(localtime=True)
+    mail["Message-ID"] = f"<{message.id}@{domain}>"
+    mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: no vacation notice in answer
+    if notification.thread:
+        mail["References"] = f"<{letter.digest(notification.thread)}@{domain}>"
+    mail.set_content(letter.plain(notification))
+    names = [f"picture{number}-{message.id}@{domain}" for number in range(len(pictures))]
+    mail.add_alternative(letter.html(notification, pictures=names), subtype="html")
+    html = mail.get_payload()[1]  # type: ignore[index]
+    for name, content in zip(names, pictures, strict=True):
+        html.add_related(content, "image", "png", cid=f"<{name}>", disposition="inline")  # type: ignore[union-attr]
+    return mail
+
+
+def _picture(path: Path) -> bytes | None:
+    """A PNG file's bytes; None for what is missing, too large or no PNG: the news matters more than its pictures."""
+    with suppress(OSError), durable.open_regular(path) as file:
+        content = file.read(_PICTURE_BYTES + 1)
+        if content.startswith(_PNG) and len(content) <= _PICTURE_BYTES:
+            return content
+    return None
+
+
+@contextmanager
+def _connected(server: Server, *, timeout_s: float) -> Iterator[smtplib.SMTP]:
+    """A conversation, ready for the envelope. Until then nothing was handed over, so every failure is certain."""
+    try:
+        smtp = _open(server, timeout_s=timeout_s)
+    except (OSError, smtplib.SMTPException) as error:
+        raise _unreached(error) from None
+    try:
+        yield smtp
+    finally:
+        # After the answer to DATA nothing depends on a polite end, and a server that hangs in it must not matter.
+        smtp.close()
+
+
+def _open(server: Server, *, timeout_s: float) -> smtplib.SMTP:
+    context = ssl.create_default_context(cafile=server.authority)
+    if server.encryption == "tls":
+        smtp: smtplib.SMTP = smtplib.SMTP_SSL(server.host, server.port, timeout=timeout_s, context=context)
+    else:
+        smtp = smtplib.SMTP(server.host, server.port, timeout=timeout_s)
+    try:
+        smtp.ehlo_or_helo_if_needed()
+        if server.encryption == "starttls":
+            smtp.starttls(context=context)
+        if server.user:
+            smtp.login(server.user, server.password)
+    except BaseException:
+        smtp.close()
+        raise
+    return smtp
+
+
+def _unreached(error: Exception) -> Undelivered:
+    """Why there was no conversation, in our words: the library's may repeat what was sent."""
+    if isinstance(error, smtplib.SMTPAuthenticationError):
+        return Undelivered(f"SMTP {error.smtp_code}: user or password refused", again=error.smtp_code < 500)
+    if isinstance(error, smtplib.SMTPNotSupportedError):
+        return Undelivered("the server does not offer STARTTLS or the login that is asked of it", again=False)
+    if isinstance(error, smtplib.SMTPResponseException):
+        return Undelivered(f"SMTP {error.smtp_code} in greeting", again=error.smtp_code < 500)
+    if isinstance(error, ssl.SSLError):
+        return Undelivered("the server's certificate is not accepted, or it speaks no TLS", again=True)
+    if isinstance(error, TimeoutError):
+        return Undelivered("no answer in time", again=True)
+    return Undelivered("no connection", again=True)
+
+
+def _envelope(smtp: smtplib.SMTP, sender: str, recipients: Sequence[str]) -> dict[str, int]:
+    """Name sender and recipients; returns the recipients refused, each with the server's code."""
+    try:
+        code, _ = smtp.mail(sender)
+        if code != 250:
+            raise Undelivered(f"SMTP {code}: sender refused", again=code < 500)
+        codes = {one: smtp.rcpt(one)[0] for one in recipients}
+    except (OSError, smtplib.SMTPException) as error:
+        raise _unreached(error) from None
+    return {one: code for one, code in codes.items() if code not in (250, 251)}
+
+
+def _hand_over(smtp: smtplib.SMTP, content: bytes) -> None:
+    try:
+        code, _ = smtp.data(content)
+    except smtplib.SMTPDataError as error:
+        raise Undelivered(f"SMTP {error.smtp_code}: message refused", again=error.smtp_code < 500) from None
+    except (OSError, smtplib.SMTPException):
+        raise Undelivered("the connection broke before the answer", again=True, uncertain=True) from None
+    if code != 250:
+        raise Undelivered(f"SMTP {code}: message refused", again=code < 500)
+
+
+def _server(value: str) -> Server:
+    """What the URL says; errors never repeat it, for there is a password in it."""
+    try:
+        url = urlsplit(value)
+        options = {key: values[-1] for key, values in parse_qs(url.query, strict_parsing=bool(url.query)).items()}
+        host, port = url.hostname or "", url.port
+    except ValueError:
+        raise _wrong("this is not a URL") from None
+    if url.scheme not in ("smtp", "smtps") or not host:
+        raise _wrong("this is not an smtp:// or smtps:// URL")
+    if unknown := options.keys() - {"starttls", "ca"}:
+        raise _wrong(f"the option {min(unknown)!r} is unknown; there are 'starttls' and 'ca'")
+    # Port 587 is for submission, where RFC 8314 asks for encryption.
+    wants = options.get("starttls", "1" if port == 587 else "0").lower() in ("1", "true", "yes")
+    encryption = "tls" if url.scheme == "smtps" else "starttls" if wants else ""
+    if url.username and not encryption and host not in _LOCAL:
+        raise _wrong("a password would be sent without encryption")
+    authority = options.get("ca")
+    if authority and not Path(authority).is_file():
+        raise _wrong("the file that 'ca' names does not exist")
+    return Server(
+        host=host,
+        port=port or {"tls": 465, "starttls": 587, "": 25}[encryption],
+        encryption=encryption,
+        user=unquote(url.username or ""),
+        password=unquote(url.password or ""),
+        authority=authority,
+    )
+
+
+def _wrong(what: str) -> UsageError:
+    remedy = "Use smtp://user:password@host:587?starttls=1 or smtps://user:password@host; percent-encode @ : / in them."
+    return UsageError(what, where=_VARIABLE, remedy=remedy)
+
+
+def _address(value: str, *, setting: str) -> str:
+    address = value.strip()
+    local, at, domain = address.rpartition("@")
+    odd = any(not 33 <= ord(character) <= 126 or character in '<>()[],;:"\\' for character in address)
+    if not (local and at and domain) or odd:
+        raise UsageError(f"{value!r} is not a plain mail address", where=setting, remedy="Use name@example.com.")
+    return address
+
+
+def _domain(host: str) -> str:
+    return host if host.replace(".", "").replace("-", "").isalnum() and not host[-1].isdigit() else "localhost"

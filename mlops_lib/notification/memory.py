@@ -1,0 +1,35 @@
+"""How each project stood when people were last told, which is what makes the next outcome a change or not.
+
+`remember` after `notify`, never before: a program killed in between composes the same notification again, and the
+ledger knows it; the other way round it would be lost.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from mlops_lib import durable
+from mlops_lib.records import RunResult, Verdict
+
+
+def remember(name: str, outcome: Verdict | RunResult, *, home: Path) -> None:
+    """Keep how the project stands now."""
+    kind = "verdict" if isinstance(outcome, Verdict) else "result"
+    durable.write_json(_place(name, home=home), {"name": name, kind: outcome.to_json()})
+
+
+def recall(name: str, *, home: Path) -> Verdict | RunResult | None:
+    """How the project stood when it was last remembered; None if never, or if that cannot be read."""
+    try:
+        kept = durable.read_json(_place(name, home=home))
+        if "verdict" in kept:
+            return Verdict.from_json(kept["verdict"])
+        return RunResult.from_json(kept["result"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _place(name: str, *, home: Path) -> Path:
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    return home / "notifications" / "states" / f"{digest}.json"
