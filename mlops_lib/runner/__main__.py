@@ -55,9 +55,7 @@ def main(arguments: List[str]) -> int:
     if not os.path.isfile(os.path.join(orders.project, entry)):
         sys.stderr.write(f"mlops: {entry}: no such file in {orders.project}\n")
         return BAD_START
-    journal = Journal(
-        orders.inside, number_of_pass=orders.number_of_pass, attempt=orders.attempt, strict=orders.strict
-    )
+    journal = Journal(orders.inside, number_of_pass=orders.number_of_pass, attempt=orders.attempt, strict=orders.strict)
     work = os.path.join(orders.inside, "work")
     workdir.build(orders.project, work)
     return _run(Context(orders, journal, work), entry, args)
@@ -126,8 +124,10 @@ def _save_model(run: Context) -> None:
         model = run.models[fit]
     if model is None:
         return
-    if type(model).__module__.startswith("keras") or "keras.src.models.model" in sys.modules and isinstance(
-        model, sys.modules["keras.src.models.model"].Model
+    if (
+        type(model).__module__.startswith("keras")
+        or "keras.src.models.model" in sys.modules
+        and isinstance(model, sys.modules["keras.src.models.model"].Model)
     ):
         from mlops_lib.runner import keras_adapter
 

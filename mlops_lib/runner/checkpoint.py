@@ -117,7 +117,9 @@ class Writer:
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
-        self._queue: "queue.Queue[Optional[Tuple[Store, Dict[str, Any], Callable[[int, float], None]]]]" = queue.Queue(1)
+        self._queue: "queue.Queue[Optional[Tuple[Store, Dict[str, Any], Callable[[int, float], None]]]]" = queue.Queue(
+            1
+        )
         self._thread: Optional[threading.Thread] = None
 
     def submit(self, store: Store, state: Dict[str, Any], durable: Callable[[int, float], None]) -> None:

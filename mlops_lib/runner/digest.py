@@ -66,12 +66,7 @@ def _columns(x: Any) -> "List[List[bytes]]":
         matrix = x.tocsr()
         matrix.sort_indices()
         ends = matrix.indptr
-        return [
-            [
-                matrix.indices[a:b].tobytes() + matrix.data[a:b].tobytes()
-                for a, b in zip(ends[:-1], ends[1:])
-            ]
-        ]
+        return [[matrix.indices[a:b].tobytes() + matrix.data[a:b].tobytes() for a, b in zip(ends[:-1], ends[1:])]]
     if isinstance(x, list):
         if x and isinstance(x[0], str):
             return [[text.encode() for text in x]]

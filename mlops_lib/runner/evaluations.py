@@ -81,7 +81,9 @@ class Evaluations:
             "held_out": held_out,
             "higher_is_better": higher_is_better(metric),
             "recomputed": None,
-            "recompute_note": "" if repeat is not None else "the examples or the model behind this number are not known",
+            "recompute_note": ""
+            if repeat is not None
+            else "the examples or the model behind this number are not known",
             "baseline": baseline,
             "confusion": confusion,
             "labels": labels,

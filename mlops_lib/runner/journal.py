@@ -64,9 +64,7 @@ class Journal:
 
     def write(self, event: str, **keys: Any) -> None:
         """Append one event."""
-        line = json.dumps(
-            {"event": event, **plain(keys), "time": round(time.time(), 3), **self._common}, default=str
-        )
+        line = json.dumps({"event": event, **plain(keys), "time": round(time.time(), 3), **self._common}, default=str)
         with self._lock:
             try:
                 descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
@@ -129,7 +127,9 @@ class Journal:
         try:
             yield
         except Exception as error:  # noqa: BLE001 - an injected part must never break a run
-            self.write("hook_error", hook=hook, message=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
+            self.write(
+                "hook_error", hook=hook, message=f"{type(error).__name__}: {error}", traceback=traceback.format_exc()
+            )
             if self.strict:
                 raise
 

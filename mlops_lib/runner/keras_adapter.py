@@ -192,7 +192,10 @@ class Fit:
     def _add_fit_metrics(self, history: Any) -> None:
         last = {name: values[-1] for name, values in history.history.items() if values}
         validation = {name[4:]: value for name, value in last.items() if name.startswith("val_")}
-        for source, found in (("fit.training", {n: v for n, v in last.items() if n[:4] != "val_"}), ("fit.validation", validation)):
+        for source, found in (
+            ("fit.training", {n: v for n, v in last.items() if n[:4] != "val_"}),
+            ("fit.validation", validation),
+        ):
             metric = _main_metric(found)
             if metric is None:
                 continue
@@ -313,7 +316,9 @@ class Fit:
         def durable(size: int, seconds: float) -> None:
             for record in records:
                 run.journal.epoch(self.number, record["epoch"], record["metrics"], record["seconds"])
-            run.journal.write("checkpoint", fit=self.number, epoch=epoch, bytes=size, seconds=round(seconds, 4), done=done)
+            run.journal.write(
+                "checkpoint", fit=self.number, epoch=epoch, bytes=size, seconds=round(seconds, 4), done=done
+            )
 
         run.writer.submit(self.store, state, durable)
 
@@ -414,7 +419,11 @@ def _task(found: Dict[str, Any]) -> str:
     names = " ".join(found).lower()
     if "acc" in names or "auc" in names:
         return "classification"
-    return "regression" if any(word in names for word in ("mae", "mse", "mean_squared", "mean_absolute", "r2")) else "unknown"
+    return (
+        "regression"
+        if any(word in names for word in ("mae", "mse", "mean_squared", "mean_absolute", "r2"))
+        else "unknown"
+    )
 
 
 def _repeat_evaluate(x: Any, y: Any, batch_size: Any, metric: str, **more: Any) -> Callable[[Any], float]:
@@ -505,7 +514,7 @@ def _remember_prediction(run: Context, model: Any, original: Any, args: Any, kwa
         return
     from mlops_lib.runner import predictions
 
-    predictions.remember(run, model=model, framework="keras", x=x, output=result, fit=_fit_of(run, model))
+    predictions.remember(model=model, method="predict", x=x, output=result, fit=_fit_of(run, model))
 
 
 def save(run: Context, model: Any, fit: Optional[int]) -> Dict[str, Any]:
@@ -550,7 +559,8 @@ def architecture(model: Any) -> List[str]:
         except (AttributeError, ValueError):
             shape = "?"
         size = next(
-            (str(getattr(layer, name)) for name in ("filters", "units", "rate", "pool_size") if hasattr(layer, name)), ""
+            (str(getattr(layer, name)) for name in ("filters", "units", "rate", "pool_size") if hasattr(layer, name)),
+            "",
         )
         lines.append(f"{type(layer).__name__}({size}) → {shape}")
     return lines

@@ -3,8 +3,6 @@
 import hashlib
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from mlops_lib.runner.context import Context
-
 KEPT = 32
 """Predictions remembered; scripts rarely make more before they measure them."""
 
@@ -38,8 +36,8 @@ DERIVED: Tuple[Shape, ...] = (_as_it_is, _argmax, _above_half, _rounded, _second
 class Prediction:
     """One output of `predict`, with the model and the input it came from."""
 
-    def __init__(self, model: Any, framework: str, x: Any, output: Any, fit: Optional[int]) -> None:
-        self.model, self.framework, self.x, self.output, self.fit = model, framework, x, output, fit
+    def __init__(self, model: Any, method: str, x: Any, output: Any, fit: Optional[int]) -> None:
+        self.model, self.method, self.x, self.output, self.fit = model, method, x, output, fit
         self._digests: Optional[Dict[str, Shape]] = None
 
     def shape_of(self, wanted: str) -> Optional[Shape]:
@@ -52,6 +50,11 @@ class Prediction:
                 except (TypeError, IndexError, ValueError, AttributeError):
                     continue
         return self._digests.get(wanted)
+
+    def repeat(self, model: Any) -> Any:
+        """The same prediction by another model."""
+        quiet = {"verbose": 0} if type(model).__module__.startswith("keras") else {}
+        return getattr(model, self.method)(self.x, **quiet)
 
 
 def digest_values(values: Any) -> str:
@@ -70,10 +73,9 @@ def digest_values(values: Any) -> str:
 _REMEMBERED: List[Prediction] = []
 
 
-def remember(run: Context, *, model: Any, framework: str, x: Any, output: Any, fit: Optional[int]) -> None:
+def remember(*, model: Any, method: str, x: Any, output: Any, fit: Optional[int]) -> None:
     """Keep a reference to a prediction of the script; nothing is copied."""
-    del run
-    _REMEMBERED.append(Prediction(model, framework, x, output, fit))
+    _REMEMBERED.append(Prediction(model, method, x, output, fit))
     del _REMEMBERED[:-KEPT]
 
 

@@ -177,9 +177,13 @@ def _place(error: BaseException) -> Dict[str, Any]:
     if isinstance(error, SyntaxError) and error.filename:
         return {"file": os.path.relpath(error.filename), "line": error.lineno or 0}
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(os.getcwd())]
-    named = [f for f in traceback.extract_tb(error.__traceback__) if not os.path.isabs(f.filename) and f.filename[:1] != "<"]
+    named = [
+        f for f in traceback.extract_tb(error.__traceback__) if not os.path.isabs(f.filename) and f.filename[:1] != "<"
+    ]
     last = (named or own or [None])[-1]
-    return {"file": None, "line": None} if last is None else {"file": os.path.relpath(last.filename), "line": last.lineno}
+    return (
+        {"file": None, "line": None} if last is None else {"file": os.path.relpath(last.filename), "line": last.lineno}
+    )
 
 
 def _kind(error: BaseException) -> str:

@@ -19,7 +19,20 @@ TEXT = {
     ".py", ".ipynb", ".txt", ".json", ".toml", ".yaml", ".yml", ".cfg", ".ini", ".md", ".csv", ".tsv", ".log", ".sh", "",
 }  # fmt: skip
 WRITTEN_BYTES = 64 << 20
-WRITTEN = {".h5", ".hdf5", ".keras", ".pkl", ".pickle", ".joblib", ".weights", ".pb", ".sqlite", ".db", ".model", ".sav"}
+WRITTEN = {
+    ".h5",
+    ".hdf5",
+    ".keras",
+    ".pkl",
+    ".pickle",
+    ".joblib",
+    ".weights",
+    ".pb",
+    ".sqlite",
+    ".db",
+    ".model",
+    ".sav",
+}
 COPIED_TOTAL = 256 << 20
 SKIPPED = {".git", ".mlops", "__pycache__", ".venv", "venv", "node_modules", ".tox", ".mypy_cache", ".pytest_cache"}
 
