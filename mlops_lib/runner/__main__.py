@@ -77,7 +77,7 @@ def _run(run: Context, entry: str, args: List[str]) -> int:
     output: Optional[Tee] = None
     if orders.metric_pattern:
         output = Tee(sys.stdout)
-        sys.stdout = output  # type: ignore[assignment]
+        sys.stdout = output
     error = script.run(entry, args)
     undo()
     if output is not None:
@@ -124,10 +124,8 @@ def _save_model(run: Context) -> None:
         model = run.models[fit]
     if model is None:
         return
-    if (
-        type(model).__module__.startswith("keras")
-        or "keras.src.models.model" in sys.modules
-        and isinstance(model, sys.modules["keras.src.models.model"].Model)
+    if type(model).__module__.startswith("keras") or (
+        "keras.src.models.model" in sys.modules and isinstance(model, sys.modules["keras.src.models.model"].Model)
     ):
         from mlops_lib.runner import keras_adapter
 

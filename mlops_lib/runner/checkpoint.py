@@ -15,7 +15,7 @@ from mlops_lib.runner import files, workdir
 from mlops_lib.runner.journal import Journal
 
 LARGE_BYTES = 16 << 20
-"""An array of a callback or data set that is larger and the same object as at the start of the fit is not stored again."""
+"""A callback's array that is larger, and the same object as at the start of the fit, is not stored again."""
 
 
 class Store:

@@ -60,7 +60,7 @@ def _columns(x: Any) -> "List[List[bytes]]":
 
     if isinstance(x, dict):
         return [column for key in sorted(x, key=str) for column in _columns(x[key])]
-    if isinstance(x, tuple) or (isinstance(x, list) and x and hasattr(x[0], "shape") and getattr(x[0], "ndim", 0)):
+    if isinstance(x, tuple) or (isinstance(x, list) and x and hasattr(x[0], "shape") and getattr(x[0], "ndim", None)):
         return [column for item in x for column in _columns(item)]
     if hasattr(x, "tocsr"):
         matrix = x.tocsr()

@@ -10,8 +10,6 @@ import time
 import traceback
 from typing import Any, Callable, Dict, Iterator, Optional
 
-from mlops_lib.runner import files
-
 HEARTBEAT_S = 1.0
 
 
@@ -39,11 +37,10 @@ class Journal:
 
     def _mend(self) -> None:
         """Drop a last line that a kill left unfinished."""
-        with contextlib.suppress(FileNotFoundError):
-            with open(self.path, "rb+") as stream:
-                content = stream.read()
-                if content and not content.endswith(b"\n"):
-                    stream.truncate(content.rfind(b"\n") + 1)
+        with contextlib.suppress(FileNotFoundError), open(self.path, "rb+") as stream:
+            content = stream.read()
+            if content and not content.endswith(b"\n"):
+                stream.truncate(content.rfind(b"\n") + 1)
 
     def _seen_epochs(self) -> "set[tuple[int, int]]":
         seen = set()
@@ -54,13 +51,12 @@ class Journal:
 
     def events(self) -> Iterator[Dict[str, Any]]:
         """All events so far."""
-        with contextlib.suppress(FileNotFoundError):
-            with open(self.path, "rb") as stream:
-                for line in stream:
-                    with contextlib.suppress(ValueError):
-                        event = json.loads(line)
-                        if isinstance(event, dict):
-                            yield event
+        with contextlib.suppress(FileNotFoundError), open(self.path, "rb") as stream:
+            for line in stream:
+                with contextlib.suppress(ValueError):
+                    event = json.loads(line)
+                    if isinstance(event, dict):
+                        yield event
 
     def write(self, event: str, **keys: Any) -> None:
         """Append one event."""
@@ -126,7 +122,7 @@ class Journal:
         """Journal what an injected part gets wrong instead of breaking the user's run (MLOPS_STRICT=1: raise it)."""
         try:
             yield
-        except Exception as error:  # noqa: BLE001 - an injected part must never break a run
+        except Exception as error:
             self.write(
                 "hook_error", hook=hook, message=f"{type(error).__name__}: {error}", traceback=traceback.format_exc()
             )

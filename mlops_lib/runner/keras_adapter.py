@@ -147,7 +147,7 @@ class Fit:
         self.checkpoint_s = 0.0
         self.user_callbacks: List[Any] = []
         tf_context = sys.modules["tensorflow.python.eager.context"]
-        unseeded = getattr(tf_context.context(), "_seed", None) == run.spec.seed + SEED_OFFSET  # type: ignore[attr-defined]
+        unseeded = getattr(tf_context.context(), "_seed", None) == run.spec.seed + SEED_OFFSET
         self.order = keras_resume.Order((run.spec.seed, self.number), own=unseeded)
         self.initial: List[Any] = []
 
@@ -183,7 +183,8 @@ class Fit:
         return history
 
     def _training_rows(self) -> Any:
-        x, split = self.call.get("x"), self.call.get("validation_split") or 0.0
+        x: Any = self.call.get("x")
+        split = self.call.get("validation_split") or 0.0
         if not split or self.call.get("validation_data") is not None or not hasattr(x, "__len__"):
             return x
         keep = int(len(x) * (1.0 - split)) if hasattr(x, "shape") else None
@@ -201,7 +202,7 @@ class Fit:
                 continue
             x = None
             if source == "fit.validation":
-                given = self.call.get("validation_data")
+                given: Any = self.call.get("validation_data")
                 x = given[0] if isinstance(given, (tuple, list)) and given else None
             self.context.evaluations.add(
                 metric=_plain_name(metric), value=float(found[metric]), source=source, fit=self.number,
@@ -405,7 +406,7 @@ def _main_metric(found: Dict[str, Any]) -> Optional[str]:
             if _plain_name(name) == wanted or name.endswith(wanted):
                 return name
     others = [name for name in names if not name.endswith("loss")]
-    return (others or names or [None])[0]
+    return next(iter(others or names), None)
 
 
 def _plain_name(name: str) -> str:

@@ -155,6 +155,6 @@ def _move_handles_to_end(paths: "set[str]") -> None:
         return
     for item in gc.get_objects():
         if isinstance(item, (io.TextIOWrapper, io.BufferedWriter)) and item not in (sys.stdout, sys.stderr):
-            if not item.closed and item.writable() and isinstance(item.name, str):
-                if os.path.abspath(item.name) in paths:
-                    item.seek(0, os.SEEK_END)
+            written = not item.closed and item.writable() and isinstance(item.name, str)
+            if written and os.path.abspath(item.name) in paths:
+                item.seek(0, os.SEEK_END)

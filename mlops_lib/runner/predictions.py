@@ -62,9 +62,7 @@ def digest_values(values: Any) -> str:
     import numpy
 
     array = numpy.asarray(values).ravel()
-    if array.dtype.kind in "biu":
-        array = array.astype(numpy.int64)
-    elif array.dtype.kind == "f" and array.size and bool((array == array.round()).all()):
+    if array.dtype.kind in "biu" or (array.dtype.kind == "f" and array.size and bool((array == array.round()).all())):
         array = array.astype(numpy.int64)
     content = repr(array.tolist()).encode() if array.dtype.kind in "OUS" else numpy.ascontiguousarray(array).tobytes()
     return hashlib.sha256(content).hexdigest()

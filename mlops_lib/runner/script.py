@@ -19,7 +19,7 @@ import types
 from typing import Any, Dict, List, Optional, Tuple
 
 
-class BadEntry(Exception):
+class BadEntryError(Exception):
     """The entry does not exist or cannot be read as code."""
 
 
@@ -27,7 +27,7 @@ def source_of(path: str) -> str:
     """The entry's Python source; a notebook's code cells, one after the other.
 
     Raises:
-        BadEntry: no such file, or not text.
+        BadEntryError: no such file, or not text.
     """
     try:
         if path.endswith(".ipynb"):
@@ -35,7 +35,7 @@ def source_of(path: str) -> str:
         with tokenize.open(path) as stream:
             return stream.read()
     except FileNotFoundError:
-        raise BadEntry(f"no such file: {path}") from None
+        raise BadEntryError(f"no such file: {path}") from None
     except (SyntaxError, UnicodeDecodeError):
         with open(path, encoding="latin-1") as stream:
             return stream.read()
@@ -45,14 +45,14 @@ def notebook_source(path: str) -> str:
     """The code cells of a notebook as one program; magics and shell lines become calls or vanish.
 
     Raises:
-        BadEntry: not a notebook.
+        BadEntryError: not a notebook.
     """
     try:
         with open(path, encoding="utf-8-sig") as stream:
             notebook = json.load(stream)
         cells = notebook["cells"] if "cells" in notebook else notebook["worksheets"][0]["cells"]
     except (ValueError, KeyError, IndexError, TypeError):
-        raise BadEntry(f"not a notebook: {path}") from None
+        raise BadEntryError(f"not a notebook: {path}") from None
     parts = []
     for cell in cells:
         if cell.get("cell_type") == "code":
@@ -111,7 +111,7 @@ def answer_input(answers: List[str]) -> None:
                 return line.rstrip("\n")
         raise EOFError("the script asks for input() and there is no terminal: give the answers in the setting `input`")
 
-    builtins.input = input_  # type: ignore[assignment]
+    builtins.input = input_
 
 
 def run(path: str, args: List[str]) -> Optional[BaseException]:
@@ -122,7 +122,7 @@ def run(path: str, args: List[str]) -> Optional[BaseException]:
         args: its arguments, `sys.argv[1:]`.
 
     Raises:
-        BadEntry: the entry cannot be read.
+        BadEntryError: the entry cannot be read.
     """
     source = source_of(path)
     full = os.path.abspath(path)
@@ -139,7 +139,7 @@ def run(path: str, args: List[str]) -> Optional[BaseException]:
     try:
         code = compile(source, path if not path.endswith(".ipynb") else full, "exec", dont_inherit=True)
         exec(code, names)
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 - whatever the script raises is its own, and reported as such
         return error
     return None
 
@@ -180,7 +180,7 @@ def _place(error: BaseException) -> Dict[str, Any]:
     named = [
         f for f in traceback.extract_tb(error.__traceback__) if not os.path.isabs(f.filename) and f.filename[:1] != "<"
     ]
-    last = (named or own or [None])[-1]
+    last = next(iter(reversed(named or own)), None)
     return (
         {"file": None, "line": None} if last is None else {"file": os.path.relpath(last.filename), "line": last.lineno}
     )

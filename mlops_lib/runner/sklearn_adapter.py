@@ -52,7 +52,7 @@ def _patch_base(module: Any, run: Context) -> None:
     estimator_class = module.BaseEstimator
     plain = estimator_class.__init_subclass__.__func__
 
-    def __init_subclass__(cls: Any, **kwargs: Any) -> None:  # noqa: N807 - the hook Python calls
+    def __init_subclass__(cls: Any, /, **kwargs: Any) -> None:  # noqa: N807 - the hook Python calls
         plain(cls, **kwargs)
         _instrument(cls, run)
 
@@ -323,14 +323,14 @@ def _confusion(y: Any, predicted: Any) -> Any:
     import numpy
 
     truth, guess = numpy.asarray(y).ravel(), numpy.asarray(predicted).ravel()
-    if truth.shape != guess.shape or truth.dtype.kind == "f" and not (truth == truth.round()).all():
+    if truth.shape != guess.shape or (truth.dtype.kind == "f" and not (truth == truth.round()).all()):
         return None, None
     if guess.dtype.kind == "f" and not (guess == guess.round()).all():
         return None, None
     labels = numpy.unique(numpy.concatenate([truth, guess]))
     if len(labels) > 50:
         return None, None
-    table = numpy.zeros((len(labels), len(labels)), dtype=int)
+    table: Any = numpy.zeros((len(labels), len(labels)), dtype=int)
     numpy.add.at(table, (numpy.searchsorted(labels, truth), numpy.searchsorted(labels, guess)), 1)
     return table.tolist(), [str(label) for label in labels.tolist()]
 

@@ -158,7 +158,7 @@ def install_copy_on_write(project: str) -> Callable[[], None]:
                 own(path)
         return plain_os_open(path, flags, *args, **kwargs)
 
-    builtins.open, io.open, os.open = open_, open_, os_open  # type: ignore[assignment]
+    builtins.open, io.open, os.open = open_, open_, os_open
 
     def undo() -> None:
         builtins.open, io.open, os.open = plain_open, plain_io_open, plain_os_open
