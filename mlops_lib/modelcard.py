@@ -6,13 +6,14 @@ was measured; nothing is invented for the others.
 
 from __future__ import annotations
 
+import html
 import re
 import shlex
 from datetime import datetime, timezone
 
 from mlops_lib.records import ModelVersion, Verdict
 
-_ACTIVE = re.compile(r"([\\`*_{}\[\]<>|#~&!])")
+_ACTIVE = re.compile(r"([\\`*_{}\[\]|#~!])")
 
 
 def render(model: ModelVersion, verdict: Verdict) -> str:
@@ -83,4 +84,4 @@ def _table(rows: list[tuple[str, str]]) -> list[str]:
 def _text(value: str) -> str:
     """`value` as one line that means nothing to Markdown or HTML."""
     printable = "".join(character if character.isprintable() else " " for character in value)
-    return _ACTIVE.sub(r"\\\1", " ".join(printable.split()))
+    return _ACTIVE.sub(r"\\\1", html.escape(" ".join(printable.split()), quote=False))
