@@ -1,5 +1,6 @@
 """`python -m mlops_lib.runner ENTRY ARGS…`: run a script with everything injected around it."""
 
+import functools
 import os
 import sys
 import time
@@ -73,6 +74,8 @@ def _run(run: Context, entry: str, args: List[str]) -> int:
     undo = workdir.install_copy_on_write(orders.project)
     randomness.seed_process(orders.seed)
     script.answer_input(orders.input)
+    if orders.search is not None:
+        run.search = functools.partial(_search, run)
     hooks.after_import(_adapters(run))
     output: Optional[Tee] = None
     if orders.metric_pattern:
@@ -100,6 +103,23 @@ def _adapters(run: Context) -> Dict[str, Callable[[Any], None]]:
         randomness.seed_numpy(module, run.spec.seed)
 
     return {"numpy": numpy, **keras_adapter.install(run), **sklearn_adapter.install(run)}
+
+
+def _search(run: Context, fit: Any, history: Any) -> Any:
+    """Search around the judged fit, which has just returned; the History its caller gets."""
+    folder = os.path.join(run.spec.inside, "search")
+    with run.journal.guard("search"):
+        from mlops_lib.runner import sklearn_adapter
+
+        if isinstance(fit, sklearn_adapter.EstimatorFit):
+            from mlops_lib.runner.search import estimators
+
+            estimators.Search(fit, run.spec.search or {}, run.journal, folder=folder, seed=run.spec.seed).run()
+        else:
+            from mlops_lib.runner import keras_adapter
+
+            return keras_adapter.search(fit, history, folder)
+    return history
 
 
 def _finish(run: Context, output: str) -> None:

@@ -149,12 +149,14 @@ class Fit:
         tf_context = sys.modules["tensorflow.python.eager.context"]
         unseeded = getattr(tf_context.context(), "_seed", None) == run.spec.seed + SEED_OFFSET
         self.order = keras_resume.Order((run.spec.seed, self.number), own=unseeded)
-        self.initial: List[Any] = []
+        self.initial: Optional[List[Any]] = None
 
     def run(self) -> Any:
         """Train, go on training, or return what had been trained."""
         with self.context.journal.guard("load checkpoint"):
             self.state = self.store.load()
+            if self.is_searched and self.model.built:
+                self.initial = keras_resume.take_variables(self.model)
         if self.state is not None and self.state["done"]:
             history = None
             with self.context.journal.guard("restore fit"):
@@ -163,6 +165,12 @@ class Fit:
                 return self._after(history)
             self.state = None
         return self._after(self._train())
+
+    @property
+    def is_searched(self) -> bool:
+        """Whether this is pass 2 and this is the judged fit."""
+        request = self.context.spec.search
+        return request is not None and int(request.get("fit", 0)) == self.number
 
     def _after(self, history: Any) -> Any:
         """What follows a fit: its validation is an evaluation, and in pass 2 the search begins here."""
@@ -173,8 +181,7 @@ class Fit:
                 run.evaluations.trained_on.append(seen)
             self._add_fit_metrics(history)
         run.models[self.number] = self.model
-        request = run.spec.search
-        if request is not None and int(request.get("fit", 0)) == self.number and run.search is not None:
+        if self.is_searched and run.search is not None:
             run.nested += 1
             try:
                 history = run.search(self, history)
@@ -234,8 +241,6 @@ class Fit:
         self.history = history
         own.append(_recorder(callbacks_module.Callback, self))
         call["callbacks"] = [*self.user_callbacks, *own]
-        with run.journal.guard("initial weights"):
-            self.initial = keras_resume.take_variables(self.model) if self.model.built and run.spec.search else []
         run.nested += 1
         _ACTIVE.append(self)
         try:
@@ -311,7 +316,7 @@ class Fit:
         state.update(
             done=done, epoch=epoch, epochs=list(self.history.epoch), records=records,
             history={name: list(values) for name, values in self.history.history.items()},
-            params=dict(self.history.params or {}), initial=self.initial,
+            params=dict(self.history.params or {}),
         )  # fmt: skip
 
         def durable(size: int, seconds: float) -> None:
@@ -341,11 +346,23 @@ class Fit:
         history.epoch, history.history = list(state["epochs"]), dict(state["history"])
         self.model.history = self.history = history
         self.model.stop_training = state["stop"]
-        self.initial = state.get("initial", [])
         for record in state["records"]:
             self.context.journal.epoch(self.number, record["epoch"], record["metrics"], record["seconds"])
         self._journal_fit("restored", state["epoch"] + 1)
         return history
+
+    def rewrite_checkpointed_files(self) -> None:
+        """Let the files that the script's ModelCheckpoint wrote hold the winner of the search."""
+        for one in self.user_callbacks:
+            if type(one).__name__ != "ModelCheckpoint":
+                continue
+            path = str(one.filepath)
+            if "{" in path or not os.path.exists(path):
+                self.context.journal.warn(f"{path}: written for single epochs, holds the model from before the search")
+            elif one.save_weights_only:
+                self.model.save_weights(path, overwrite=True)
+            else:
+                self.model.save(path, overwrite=True)
 
 
 def _recorder(callback_class: Any, fit: Fit) -> Any:
@@ -581,3 +598,22 @@ def _custom_objects(model: Any) -> Dict[str, Any]:
         if callable(value):
             found.setdefault(getattr(value, "__name__", type(value).__name__), value)
     return found
+
+
+def search(fit: Fit, history: Any, folder: str) -> Any:
+    """Search around a judged fit that has just returned; gives the History that its caller gets."""
+    from mlops_lib.runner.search import keras as keras_search
+    from mlops_lib.runner.search.request import FitCall, SearchRequest
+
+    run = fit.context
+    request = SearchRequest.read(run.spec.search or {}, directory=folder, seed=run.spec.seed)
+    compiled = fit.model.__dict__.get("_mlops_compile", {})
+    call = FitCall(
+        arguments=dict(fit.call), compiled=compiled, history=history, initial=fit.initial, train=fit.original
+    )
+    outcome = keras_search.improve(fit.model, call, request, run.journal)
+    for note in outcome.notes:
+        run.journal.warn(note)
+    if outcome.changed:
+        fit.rewrite_checkpointed_files()
+    return outcome.history if outcome.history is not None else history
