@@ -1,0 +1,1 @@
+"""Benign or malignant, from the shape of cell nuclei."""
