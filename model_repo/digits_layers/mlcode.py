@@ -27,7 +27,7 @@ for i in range(hidden):
 model.add(Dense(10))
 model.add(Activation('softmax'))
 model.compile(loss='categorical_crossentropy', optimizer='adam', metrics=['accuracy'])
-model.fit(X_train, y_train, batch_size=100, epochs=10)
+model.fit(X_train, y_train, batch_size=100, epochs=6)
 
 scores = model.evaluate(X_test, y_test)
 print('Accuracy:', scores[1] * 100)

@@ -1,0 +1,47 @@
+# Needs Python 3.10 or newer with its venv module, and make. Everything else lands in .venv/.
+PYTHON ?= python3
+VENV   ?= .venv
+ARGS   ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-jenkins lint clean
+
+help:                   ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.demo     ## train a sample that misses its bar until it meets it (Docker where an engine answers)
+	$(BIN)/mlops run model_repo/digits_cnn $(ARGS)
+
+test: $(VENV)/.test     ## all tests (ARGS="-k resume" for some)
+	$(BIN)/python -m pytest $(ARGS)
+
+test-jenkins:           ## the pipeline and its shared library, executed without a Jenkins (needs a JDK and Maven)
+	mvn --quiet --batch-mode --file tests/jenkins/pom.xml test
+
+lint: $(VENV)/.lint     ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:                  ## remove what these targets made; runs and registered models in ~/.mlops stay
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache tests/jenkins/target
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# One stamp for each set of packages: the demo needs neither a framework nor the linters here.
+$(VENV)/.demo: pyproject.toml | $(BIN)/python
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.test: pyproject.toml | $(BIN)/python
+	$(PIP) --editable '.[test]'
+	@touch $@
+
+$(VENV)/.lint: pyproject.toml | $(BIN)/python
+	$(PIP) --editable '.[lint]'
+	@touch $@
