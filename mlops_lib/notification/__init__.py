@@ -8,6 +8,7 @@
     delivery      attempts, back-off, and what is on disk between them
     ledger        what is on disk: who was told what already, and who is still to be told
     masking       what must not be shown, and how it is masked
+    wording       text from outside, made fit to be shown
     memory        how a project stood when people were last told
 
 Nothing third-party is imported before a message is sent.

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Literal
 
+from mlops_lib.notification.wording import printable
 from mlops_lib.records import (
     Fact,
     Link,
@@ -233,7 +234,7 @@ def _commit(spec: RunSpec, champion: ModelVersion | None) -> str:
 
 
 def _tail(log: str) -> str:
-    return "\n".join(log.rstrip().splitlines()[-_LOG_LINES:])[-_LOG_CHARACTERS:]
+    return "\n".join(printable(log).rstrip().split("\n")[-_LOG_LINES:])[-_LOG_CHARACTERS:]
 
 
 def _number(value: float | None) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 from mlops_lib.errors import NotificationError, UsageError
 from mlops_lib.notification.channel import CHANNELS, Channel, Delivery, Message, Undelivered, configured
 from mlops_lib.notification.ledger import Entry, Ledger, entry_id
-from mlops_lib.notification.masking import masker, without_secrets
+from mlops_lib.notification.masking import masker, presentable
 from mlops_lib.records import Notification
 
 
@@ -75,7 +75,7 @@ def notify(
     post = _Post(home=home, settings=settings, environ=environ, patience=patience)
     names = [name for name in CHANNELS if post.is_wanted(name)]
     # All of them are on disk before the first is tried: being killed while one waits must not lose the others.
-    spooled = [post.spool(name, without_secrets(notification, environ)) for name in names]
+    spooled = [post.spool(name, presentable(notification, environ)) for name in names]
     return [one if one.state == "failed" else post.deliver(one) for one in spooled]
 
 

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Sequence
 from html import escape
 
+from mlops_lib.notification.wording import one_line, printable
 from mlops_lib.records import Notification
 
 _SUBJECT = 200
@@ -19,7 +20,7 @@ _FONT = "font-family:-apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-serif"
 
 def subject(notification: Notification) -> str:
     """One line of printable characters; nothing in it can begin another header."""
-    line = _line(notification.title)
+    line = one_line(notification.title)
     return line if len(line) <= _SUBJECT else line[: _SUBJECT - 1] + "…"
 
 
@@ -27,11 +28,11 @@ def plain(notification: Notification) -> str:
     """The mail for programs that show text."""
     width = max((len(fact.label) for fact in notification.facts), default=0)
     parts = [
-        _line(notification.title),
-        _text(notification.text),
-        "\n".join(f"{_line(f.label) + ':':<{width + 1}} {_line(f.value)}" for f in notification.facts),
-        f"Last lines of the output:\n\n{_text(notification.log)}" if notification.log else "",
-        "\n".join(f"{_line(link.label)}: {_line(link.url)}" for link in notification.links),
+        one_line(notification.title),
+        printable(notification.text),
+        "\n".join(f"{one_line(f.label) + ':':<{width + 1}} {one_line(f.value)}" for f in notification.facts),
+        f"Last lines of the output:\n\n{printable(notification.log)}" if notification.log else "",
+        "\n".join(f"{one_line(link.label)}: {one_line(link.url)}" for link in notification.links),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -50,17 +51,17 @@ def html(notification: Notification, *, pictures: Sequence[str]) -> str:
     links = " &nbsp;·&nbsp; ".join(_link(link.label, link.url) for link in notification.links)
     log = (
         f'<pre style="background:#f6f8fa;color:#1f2328;padding:12px;font-size:12px;white-space:pre-wrap">'
-        f"{escape(_text(notification.log))}</pre>"
+        f"{escape(printable(notification.log))}</pre>"
         if notification.log
         else ""
     )
     return (
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
-        f"<title>{_html(_line(notification.title))}</title></head>"
+        f"<title>{_html(one_line(notification.title))}</title></head>"
         f'<body style="margin:0;padding:16px;background:#ffffff;color:#1f2328;font-size:14px;line-height:1.5;{_FONT}">'
         '<table role="presentation" cellpadding="0" cellspacing="0" style="width:100%;max-width:640px"><tr>'
         f'<td style="border-left:6px solid {colour};padding-left:16px">'
-        f'<h1 style="font-size:18px;margin:0 0 8px;color:{colour}">{_html(_line(notification.title))}</h1>'
+        f'<h1 style="font-size:18px;margin:0 0 8px;color:{colour}">{_html(one_line(notification.title))}</h1>'
         f'<p style="margin:0 0 12px">{_html(notification.text)}</p>'
         f'<table cellpadding="0" cellspacing="0" style="font-size:14px">{rows}</table>'
         f'{log}{images}<p style="margin:12px 0 0">{links}</p></td></tr></table></body></html>\n'
@@ -74,20 +75,9 @@ def digest(value: str) -> str:
 
 def _link(label: str, url: str) -> str:
     if url.startswith(("https://", "http://")):
-        return f'<a href="{escape(_line(url))}" style="color:#0969da">{_html(label)}</a>'
+        return f'<a href="{escape(one_line(url))}" style="color:#0969da">{_html(label)}</a>'
     return f"{_html(label)}: <code>{_html(url)}</code>"
 
 
 def _html(text: str) -> str:
-    return escape(_text(text)).replace("\n", "<br>")
-
-
-def _line(text: str) -> str:
-    return " ".join(_text(text).split())
-
-
-def _text(text: str) -> str:
-    """Without control characters, which mail programs treat each in their own way, and without lone surrogates."""
-    lines = text.replace("\r\n", "\n").replace("\t", "    ").split("\n")
-    kept = ("".join(c if c.isprintable() else " " for c in line).rstrip() for line in lines)
-    return "\n".join(kept)
+    return escape(printable(text)).replace("\n", "<br>")

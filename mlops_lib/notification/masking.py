@@ -7,7 +7,8 @@ import re
 from collections.abc import Callable, Mapping
 from urllib.parse import unquote, urlsplit
 
-from mlops_lib.records import Notification
+from mlops_lib.notification.wording import printable
+from mlops_lib.records import Fact, Link, Notification
 
 MASK = "***"
 _NAMED_LIKE_ONE = re.compile(r"TOKEN|PASSWORD|PASSWD|SECRET|WEBHOOK|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY", re.I)
@@ -36,18 +37,20 @@ def masker(environ: Mapping[str, str]) -> Callable[[str], str]:
     return mask
 
 
-def without_secrets(notification: Notification, environ: Mapping[str, str]) -> Notification:
-    """The notification, masked throughout: a script may have printed what it found in its environment."""
+def presentable(notification: Notification, environ: Mapping[str, str]) -> Notification:
+    """The notification, printable and masked throughout: a script may have printed what it found in its environment."""
     mask = masker(environ)
+
+    def clean(text: str) -> str:
+        return mask(printable(text))
+
     return dataclasses.replace(
         notification,
-        title=mask(notification.title),
-        text=mask(notification.text),
-        log=mask(notification.log),
-        facts=tuple(dataclasses.replace(f, label=mask(f.label), value=mask(f.value)) for f in notification.facts),
-        links=tuple(
-            dataclasses.replace(link, label=mask(link.label), url=mask(link.url)) for link in notification.links
-        ),
+        title=clean(notification.title),
+        text=clean(notification.text),
+        log=clean(notification.log),
+        facts=tuple(Fact(label=clean(fact.label), value=clean(fact.value)) for fact in notification.facts),
+        links=tuple(Link(label=clean(link.label), url=clean(link.url)) for link in notification.links),
     )
 
 

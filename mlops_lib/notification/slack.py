@@ -14,6 +14,7 @@ from typing import Any
 
 from mlops_lib.notification import web
 from mlops_lib.notification.channel import Message
+from mlops_lib.notification.wording import one_line, printable
 from mlops_lib.records import Link, Notification
 
 _TITLE, _SECTION, _FIELD, _FIELDS = 150, 3000, 2000, 10
@@ -44,7 +45,7 @@ def configure(settings: Mapping[str, Any], environ: Mapping[str, str]) -> Slack 
 def payload(notification: Notification) -> dict[str, Any]:
     """The message as Slack wants it; `text` is what phones and screen readers show."""
     sign = _SIGNS[notification.level]
-    blocks = [_section(f"{sign} *{escape(_one_line(notification.title), limit=_TITLE)}*")]
+    blocks = [_section(f"{sign} *{escape(one_line(notification.title), limit=_TITLE)}*")]
     if notification.text:
         blocks.append(_section(escape(notification.text, limit=_SECTION)))
     cells = [
@@ -57,14 +58,14 @@ def payload(notification: Notification) -> dict[str, Any]:
         blocks.append(_section(f"```{_fenced(notification.log)}```"))
     if notification.links:
         blocks.append(_section(_cut_lines([_link(link) for link in notification.links])))
-    return {"text": f"{sign} {escape(_one_line(notification.title), limit=_TITLE)}", "blocks": blocks}
+    return {"text": f"{sign} {escape(one_line(notification.title), limit=_TITLE)}", "blocks": blocks}
 
 
 def escape(text: str, *, limit: int) -> str:
     """`text` with Slack's three control characters escaped (no mention, link or command can be made of it), cut."""
     escaped: list[str] = []
     room = limit - 1
-    for character in text:
+    for character in printable(text):
         piece = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}.get(character, character)
         room -= len(piece)
         if room < 0:
@@ -77,20 +78,16 @@ def _section(text: str) -> dict[str, Any]:
     return {"type": "section", "text": {"type": "mrkdwn", "text": text}}
 
 
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
-
-
 def _fenced(text: str) -> str:
-    # A zero-width space inside a run of three back-ticks: the script's output must not end the block.
-    return escape(text.replace("```", "`\u200b``"), limit=_SECTION - 10)
+    # A zero-width space between back-ticks: the script's output must not end the block.
+    return escape(text, limit=_SECTION // 2 - 10).replace("`", "`\u200b")
 
 
 def _link(link: Link) -> str:
-    label = escape(_one_line(link.label), limit=100)
+    label = escape(one_line(link.label), limit=100)
     if link.url.startswith(("https://", "http://")) and not any(c in "<>|" or c.isspace() for c in link.url):
         return f"<{link.url.replace('&', '&amp;')}|{label}>"
-    return f"{label}: {escape(_one_line(link.url), limit=500)}"
+    return f"{label}: {escape(one_line(link.url), limit=500)}"
 
 
 def _cut_lines(lines: list[str]) -> str:
