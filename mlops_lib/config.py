@@ -1,0 +1,279 @@
+"""Settings: what there is, where each value comes from, and who may give it.
+
+Order: argument, `MLOPS_*` variable, the operator's file (`MLOPS_CONFIG`, default `~/.config/mlops/mlops.toml`), the
+project's `mlops.toml` (or `[tool.mlops]` in its pyproject.toml), default. The project being trained is a stranger (a
+pull request can change its mlops.toml): what could loosen the cage is refused there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from mlops_lib.errors import UsageError
+
+Kind = Literal["text", "number", "integer", "flag", "list", "bytes"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One thing that can be set."""
+
+    key: str
+    kind: Kind
+    default: Any
+    help: str
+    operator: bool = False
+    """Refused from the project's own files."""
+    choices: tuple[str, ...] = ()
+
+    @property
+    def variable(self) -> str:
+        """Its environment variable."""
+        return "MLOPS_" + self.key.upper()
+
+
+SETTINGS = (
+    Setting("entry", "text", "", "the script or notebook that trains, relative to the project"),
+    Setting("name", "text", "", "the model's name in the registry; the project folder's name unless given"),
+    Setting("args", "list", (), "arguments for the script"),
+    Setting("input", "list", (), "answers for the script's input() calls, in order"),
+    Setting("target", "number", 0.8, "the bar: the value the metric must reach"),
+    Setting("metric", "text", "", "the metric the bar is about; found in the script's own evaluation unless given"),
+    Setting("mode", "text", "auto", "whether the metric should grow", choices=("auto", "max", "min")),
+    Setting("strict", "flag", False, "ask the interval's lower end, not the point, to reach the bar"),
+    Setting("beats", "text", "", "also ask the model to be better than this", choices=("", "champion")),
+    Setting("metric_pattern", "text", "", "regular expression with one group: the number in what the script prints"),
+    Setting("metrics_file", "text", "", "file the script writes its number or numbers (JSON) to"),
+    Setting("trials", "integer", 12, "search budget: trials; 0 means no search"),
+    Setting("minutes", "number", 30.0, "search budget: minutes of training"),
+    Setting("seed", "integer", 1, "seed of everything random that the script does not seed itself"),
+    Setting("restarts", "integer", 5, "restarts of a broken training before giving up; refills with progress"),
+    Setting("python", "text", "", "the Python version of the environment"),
+    Setting("backend", "text", "auto", "where trainings run", operator=True, choices=("auto", "docker", "process")),
+    Setting("run_dir", "text", "", "the run's own directory; under home unless given", operator=True),
+    Setting("home", "text", "~/.mlops", "folder of runs, registry, environments and caches", operator=True),
+    Setting("mount", "list", (), "read-only data for the script, as SOURCE:TARGET", operator=True),
+    Setting("memory", "bytes", 0, "memory limit of a training, such as 4g; 0 for none", operator=True),
+    Setting("cpus", "number", 0.0, "processor limit of a training; 0 for none", operator=True),
+    Setting("pids", "integer", 4096, "process limit of a training", operator=True),
+    Setting("network", "text", "bridge", "network of a training; none for no network", operator=True),
+    Setting("base_image", "text", "python:3.11-slim", "the image that environments are built on", operator=True),
+    Setting("notify", "text", "change", "when people are told", True, ("change", "always", "never")),
+    Setting("mail_to", "list", (), "who gets mail", operator=True),
+    Setting("mail_from", "text", "", "the sender of mail", operator=True),
+    Setting("link_url", "text", "", "page of the build that runs this, for notifications", operator=True),
+)
+"""Every setting; secrets are not among them, they are read from the environment where they are used."""
+
+KNOWN = {setting.key: setting for setting in SETTINGS}
+SECRETS = ("MLOPS_SLACK_WEBHOOK", "MLOPS_SMTP_URL", "MLOPS_WEBHOOK_URL", "MLOPS_WEBHOOK_SECRET")
+OTHER_VARIABLES = {"MLOPS_CONFIG", "MLOPS_PARAMS", "MLOPS_STRICT", "MLOPS_PACKAGE", "MLOPS_VERB", "MLOPS_REPLY", *SECRETS}
+
+
+@dataclass(frozen=True)
+class Value:
+    """A setting's value and where it came from."""
+
+    value: Any
+    origin: str
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings of one command, resolved."""
+
+    values: Mapping[str, Value]
+
+    def __getitem__(self, key: str) -> Any:
+        return self.values[key].value
+
+    @property
+    def home(self) -> Path:
+        """Folder of mlops' own files."""
+        return Path(self["home"]).expanduser().absolute()
+
+    def plain(self) -> dict[str, Any]:
+        """Key to value."""
+        return {key: value.value for key, value in self.values.items()}
+
+
+def resolve(
+    project: Path | None = None,
+    given: Mapping[str, Any] | None = None,
+    *,
+    environ: Mapping[str, str] = os.environ,
+) -> Settings:
+    """Every setting's value, with its origin.
+
+    Args:
+        project: the project's folder, whose mlops.toml counts; None for none.
+        given: arguments; keys whose value is None were not given.
+        environ: the environment.
+
+    Raises:
+        UsageError: an unknown key, a value of the wrong type, or a key the project may not set.
+    """
+    values = {setting.key: Value(setting.default, "default") for setting in SETTINGS}
+    if project is not None:
+        for path, table in _project_tables(project):
+            _take(values, table, where=str(path), from_project=True)
+    operator = Path(environ.get("MLOPS_CONFIG") or "~/.config/mlops/mlops.toml").expanduser()
+    if operator.is_file():
+        _take(values, _read_toml(operator), where=str(operator))
+    elif environ.get("MLOPS_CONFIG"):
+        raise UsageError("no such file", where=f"MLOPS_CONFIG={operator}", remedy="Mend or unset MLOPS_CONFIG.")
+    for setting in SETTINGS:
+        if environ.get(setting.variable):
+            value = _convert(setting, environ[setting.variable], where=setting.variable)
+            values[setting.key] = Value(value, setting.variable)
+    if not values["link_url"].value and environ.get("BUILD_URL"):
+        values["link_url"] = Value(environ["BUILD_URL"], "BUILD_URL")
+    arguments = {key: value for key, value in (given or {}).items() if value is not None}
+    _take(values, arguments, where="argument")
+    return Settings(values)
+
+
+def parameters(environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
+    """The argument-level settings in `MLOPS_PARAMS`, a JSON object; Jenkins hands its parameters over this way.
+
+    Raises:
+        UsageError: it is no JSON object.
+    """
+    text = environ.get("MLOPS_PARAMS", "").strip()
+    if not text:
+        return {}
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise UsageError(f"not JSON: {error}", where="MLOPS_PARAMS", remedy="Give a JSON object of settings.") from None
+    if not isinstance(found, dict):
+        raise UsageError("not a JSON object", where="MLOPS_PARAMS", remedy="Give a JSON object of settings.")
+    return {str(key): value for key, value in found.items()}
+
+
+def _project_tables(project: Path) -> list[tuple[Path, dict[str, Any]]]:
+    own = project / "mlops.toml"
+    if own.is_file():
+        return [(own, _read_toml(own))]
+    shared = project / "pyproject.toml"
+    if shared.is_file():
+        table = _read_toml(shared).get("tool", {}).get("mlops", {})
+        return [(shared, table)] if table else []
+    return []
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        import tomllib
+    except ImportError:  # Python 3.10
+        import tomli as tomllib
+    try:
+        with path.open("rb") as stream:
+            return tomllib.load(stream)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"not TOML: {error}", where=str(path), remedy="Mend the file.") from None
+    except OSError as error:
+        raise UsageError(f"cannot be read: {error.strerror}", where=str(path), remedy="Mend its permissions.") from None
+
+
+def _take(values: dict[str, Value], table: Mapping[str, Any], *, where: str, from_project: bool = False) -> None:
+    for key, value in table.items():
+        setting = KNOWN.get(key)
+        if setting is None:
+            raise UsageError(f"unknown setting {key!r}", where=_line(where, key), remedy=_nearest(key))
+        if from_project and setting.operator:
+            raise UsageError(
+                f"{key!r} may not be set by the project that is trained",
+                where=_line(where, key),
+                remedy=f"Give it as an argument, as {setting.variable} or in the operator's file (MLOPS_CONFIG).",
+            )
+        values[key] = Value(_convert(setting, value, where=_line(where, key)), where)
+
+
+def _line(where: str, key: str) -> str:
+    """`file:line` of a key, for the message; the place as it is where it is no file."""
+    path = Path(where)
+    if not path.is_file():
+        return where
+    lines = path.read_text(errors="replace").splitlines()
+    number = next((i for i, line in enumerate(lines, 1) if line.split("=")[0].strip().strip("\"'") == key), 0)
+    return f"{where}:{number}" if number else where
+
+
+def _nearest(key: str) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(key, KNOWN, n=1, cutoff=0.5)
+    if close:
+        return f"Did you mean {close[0]!r}? `mlops config` lists all settings."
+    return "`mlops config` lists all settings."
+
+
+def _convert(setting: Setting, value: Any, *, where: str) -> Any:
+    converted = _CONVERTERS[setting.kind](value)
+    if converted is None or (setting.choices and converted not in setting.choices):
+        wanted = "one of " + ", ".join(repr(c) for c in setting.choices if c) if setting.choices else _WANTED[setting.kind]
+        raise UsageError(f"{setting.key} is {value!r}", where=where, remedy=f"Give {wanted}.")
+    return converted
+
+
+_WANTED = {
+    "text": "a text", "number": "a finite number", "integer": "a whole number from 0", "flag": "true or false",
+    "list": "a list of texts", "bytes": "a size such as 512m or 4g",
+}  # fmt: skip
+
+
+def _text(value: Any) -> str | None:
+    return str(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else None
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool):
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if abs(number) != float("inf") and number == number else None
+
+
+def _integer(value: Any) -> int | None:
+    number = _number(value)
+    return int(number) if number is not None and number == int(number) and number >= 0 else None
+
+
+def _flag(value: Any) -> bool | None:
+    if isinstance(value, bool):
+        return value
+    return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}.get(str(value).lower())
+
+
+def _list(value: Any) -> tuple[str, ...] | None:
+    if isinstance(value, str):
+        import shlex
+
+        try:
+            found = json.loads(value) if value.lstrip().startswith("[") else shlex.split(value)
+        except ValueError:
+            return None
+        return _list(found)
+    if not isinstance(value, (list, tuple)):
+        return None
+    return tuple(str(item) for item in value)
+
+
+def _bytes(value: Any) -> int | None:
+    text = str(value).strip().lower().removesuffix("b").removesuffix("i")
+    factor = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}.get(text[-1:], 1)
+    number = _number(text.rstrip("kmgt"))
+    return int(number * factor) if number is not None and number >= 0 else None
+
+
+_CONVERTERS: Mapping[str, Any] = {
+    "text": _text, "number": _number, "integer": _integer, "flag": _flag, "list": _list, "bytes": _bytes,
+}  # fmt: skip

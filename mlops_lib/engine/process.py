@@ -1,0 +1,280 @@
+"""The engine without containers: supervised processes in cached virtual environments.
+
+Each container is a folder `<home>/containers/<id>` with what was asked (`container.json`) and how it ended
+(`state.json`, written by its supervisor). The supervisor is a process of its own session, so that a training outlives the
+program that started it, and its end is known even if nobody was watching. There is no cage here: the script runs as the
+caller, and limits and networks are not enforced.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from mlops_lib import durable, images
+from mlops_lib.engine import Container, Launch
+from mlops_lib.errors import EngineError, ImageError
+from mlops_lib.records import Image
+
+PASSED = (
+    "PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY",
+    "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES",
+)  # fmt: skip
+"""The caller's variables that a script may see; everything else could be a secret."""
+KILLED = 128 + signal.SIGKILL
+LOOK_S = 0.2
+"""How often new containers are looked for while listening for deaths."""
+
+
+class ProcessEngine:
+    """Trainings as processes of this machine."""
+
+    name: Literal["docker", "process"] = "process"
+
+    def __init__(self, *, home: str) -> None:
+        self.home = Path(home).expanduser().absolute()
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+
+    def check(self) -> str:
+        """Always there."""
+        return f"processes of this machine, Python {sys.version.split()[0]}"
+
+    def has(self, image: Image) -> bool:
+        """Whether the virtual environment is complete."""
+        return (self._environment(image) / ".complete").exists()
+
+    def build(self, image: Image, *, on_line: Callable[[str], None]) -> None:
+        """Make the virtual environment; two builds of the same one at once wait for each other."""
+        place = self._environment(image)
+        with durable.locked(place.with_suffix(".lock")):
+            if self.has(image):
+                return
+            if place.exists():
+                shutil.rmtree(place)
+            uv = shutil.which("uv")
+            python = str(place / "bin" / "python")
+            if uv:
+                self._step([uv, "venv", "--quiet", "--python", sys.executable, str(place)], on_line)
+                install = [uv, "pip", "install", "--python", python]
+            else:
+                self._step([sys.executable, "-m", "venv", str(place)], on_line)
+                install = [python, "-m", "pip", "install", "--disable-pip-version-check"]
+            if image.environment.requirements:
+                self._step([*install, *image.environment.requirements], on_line)
+            (place / ".complete").touch()
+
+    def _step(self, command: list[str], on_line: Callable[[str], None]) -> None:
+        try:
+            process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+            )
+        except OSError as error:
+            raise ImageError(f"{command[0]} cannot be started: {error.strerror}", remedy="`mlops doctor`") from None
+        lines: list[str] = []
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.append(line)
+            on_line(line.rstrip("\n"))
+        if process.wait() != 0:
+            end = "".join(lines[-30:])
+            raise ImageError(
+                "the virtual environment cannot be made",
+                where=" ".join(command[:4]),
+                remedy="The installer's reason is above; declare the right versions in requirements.txt.",
+                log=end,
+            )
+
+    def _environment(self, image: Image) -> Path:
+        content = json.dumps([sorted(image.environment.requirements), sys.version_info[:2]])
+        import hashlib
+
+        return self.home / "environments" / (image.environment.name + "-" + hashlib.sha256(content.encode()).hexdigest()[:16])
+
+    def _runner(self) -> Path:
+        place = self.home / "runner" / images.runner_digest()[:16]
+        if not place.exists():
+            fresh = place.with_name(f".{place.name}.{uuid.uuid4().hex[:8]}")
+            images.copy_runner(fresh)
+            try:
+                fresh.rename(place)
+            except OSError:  # another process was first
+                shutil.rmtree(fresh)
+        return place
+
+    def start(self, launch: Launch) -> Container:
+        """Start a supervisor, which starts the runner."""
+        if not self.has(launch.image):
+            raise EngineError(
+                "its environment is not built here", where=launch.image.tag, remedy="`mlops build` makes it."
+            )
+        identity = uuid.uuid4().hex
+        folder = self._folder(identity)
+        folder.mkdir(parents=True)
+        inherited = {name: os.environ[name] for name in PASSED if name in os.environ}
+        variables = {
+            **inherited, "PYTHONHASHSEED": "1", "PYTHONUNBUFFERED": "1", "MPLBACKEND": "Agg",
+            **launch.image.environment.variables, **launch.variables, "PYTHONPATH": str(self._runner()),
+            "MLOPS_PROJECT": launch.project, "MLOPS_INSIDE": launch.inside,
+        }  # fmt: skip
+        python = self._environment(launch.image) / "bin" / "python"
+        order = {
+            "id": identity, "labels": dict(launch.labels), "log": launch.log or str(folder / "log.txt"),
+            "command": [str(python), "-m", "mlops_lib.runner", launch.entry, *launch.args], "variables": variables,
+            "started": time.time(),
+        }  # fmt: skip
+        Path(launch.inside).mkdir(parents=True, exist_ok=True)
+        durable.write_json(folder / "container.json", order)
+        child = subprocess.Popen(
+            [sys.executable, "-m", "mlops_lib.engine.supervise", str(folder)],
+            start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        )
+        self._children[identity] = child
+        durable.write_json(folder / "supervisor.json", {"pid": child.pid, "born": born(child.pid)})
+        return self.get(identity)
+
+    def _folder(self, identity: str) -> Path:
+        return self.home / "containers" / identity
+
+    def get(self, container_id: str) -> Container:
+        """From its folder, and whether its supervisor lives."""
+        folder = self._folder(container_id)
+        order = _read(folder / "container.json")
+        if order is None:
+            return Container(id=container_id, labels={}, state="gone")
+        common: dict[str, Any] = {"id": container_id, "labels": order["labels"], "started": float(order["started"])}
+        alive = self._supervisor_lives(container_id)
+        ended = _read(folder / "state.json")
+        if ended is not None:
+            return Container(
+                **common, state="exited", exit_code=ended["exit_code"], ended=ended["ended"],
+                out_of_memory=bool(ended.get("out_of_memory")),
+            )  # fmt: skip
+        if alive:
+            return Container(**common, state="running")
+        return Container(**common, state="exited", exit_code=KILLED, ended=time.time())
+
+    def _supervisor_lives(self, identity: str) -> bool:
+        child = self._children.get(identity)
+        if child is not None:
+            return child.poll() is None
+        supervisor = _read(self._folder(identity) / "supervisor.json")
+        if supervisor is None:
+            return False
+        return supervisor["born"] is not None and born(supervisor["pid"]) == supervisor["born"]
+
+    def find(self, labels: Mapping[str, str]) -> list[Container]:
+        """All containers of this home with these labels."""
+        root = self.home / "containers"
+        if not root.is_dir():
+            return []
+        found = (self.get(folder.name) for folder in sorted(root.iterdir()))
+        return [c for c in found if c.state != "gone" and all(c.labels.get(k) == v for k, v in labels.items())]
+
+    def wait(self, container_id: str, *, timeout_s: float | None = None) -> Container:
+        """Sleep on the supervisor's process descriptor."""
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            container = self.get(container_id)
+            if container.state != "running":
+                return container
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                return container
+            self._sleep_until_death([container_id], left)
+
+    def _sleep_until_death(self, identities: list[str], timeout_s: float | None) -> None:
+        descriptors = []
+        for identity in identities:
+            supervisor = _read(self._folder(identity) / "supervisor.json")
+            try:
+                if supervisor is not None and hasattr(os, "pidfd_open"):
+                    descriptors.append(os.pidfd_open(supervisor["pid"]))
+            except ProcessLookupError:
+                return
+        try:
+            if descriptors or not identities:
+                select.select(descriptors, [], [], timeout_s)
+            else:  # no process descriptors on this system
+                time.sleep(min(0.05, timeout_s if timeout_s is not None else 0.05))
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+
+    def deaths(self, *, stop: Callable[[], bool]) -> Iterator[Container]:
+        """Listen to all running containers of this home."""
+        running = {c.id for c in self.find({}) if c.state == "running"}
+        while not stop():
+            self._sleep_until_death(sorted(running), LOOK_S)
+            for identity in sorted(running):
+                container = self.get(identity)
+                if container.state != "running":
+                    running.discard(identity)
+                    yield container
+            running |= {c.id for c in self.find({}) if c.state == "running"}
+
+    def stop(self, container_id: str, *, grace_s: float = 10.0) -> None:
+        """SIGTERM to the script's process group, SIGKILL after the grace period."""
+        self._signal(container_id, signal.SIGTERM)
+        if self.wait(container_id, timeout_s=grace_s).state == "running":
+            self.kill(container_id)
+
+    def kill(self, container_id: str) -> None:
+        """SIGKILL to the script's process group."""
+        self._signal(container_id, signal.SIGKILL)
+        self.wait(container_id, timeout_s=10.0)
+
+    def _signal(self, identity: str, number: signal.Signals) -> None:
+        deadline = time.monotonic() + 10.0
+        while self.get(identity).state == "running":
+            child = _read(self._folder(identity) / "child.json")
+            if child is not None:
+                if born(child["pid"]) == child["born"]:
+                    try:
+                        os.killpg(child["pid"], number)
+                    except ProcessLookupError:
+                        return
+                return
+            if time.monotonic() > deadline:  # the supervisor never came to start it
+                return
+            time.sleep(0.01)
+
+    def remove(self, container_id: str) -> None:
+        """Remove its folder."""
+        if self.get(container_id).state == "exited":
+            shutil.rmtree(self._folder(container_id), ignore_errors=True)
+            self._children.pop(container_id, None)
+
+
+def born(pid: int) -> str | None:
+    """When the process of this number started, so that a number used again is not mistaken for it."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+        fields = status.rsplit(")", 1)[1].split()
+        return None if fields[0] == "Z" else fields[19]
+    except (OSError, IndexError):
+        pass
+    if Path("/proc/self/stat").exists():
+        return None
+    shown = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return shown.stdout.strip() or None
+
+
+def _read(path: Path) -> Any:
+    try:
+        return durable.read_json(path)
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,266 @@
+"""The gate: does the model meet its bar, and how sure is that?
+
+`judge` reads what the runner claims in `inside/metrics.json`, chooses the number the bar is about, and answers. A
+rejected model is an answer, not an error.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mlops_lib import durable
+from mlops_lib.records import Baseline, ModelVersion, Verdict
+
+PROPORTIONS = {"accuracy", "balanced_accuracy", "top_k_accuracy", "precision", "recall", "f1"}
+"""Metrics between 0 and 1 whose uncertainty is that of a share of the examples; exact for accuracy only."""
+UNIT_RANGE = PROPORTIONS | {"roc_auc", "auc"}
+TOLERANCE = 1e-6
+"""The reloaded artifact may differ from the live model by rounding."""
+CLAIM_LIMIT = 8 << 20
+
+NAMES = {
+    "acc": "accuracy", "f1_score": "f1", "mean_absolute_error": "mae", "mean_squared_error": "mse",
+    "root_mean_squared_error": "rmse", "val_accuracy": "accuracy", "accuracy_score": "accuracy", "r2_score": "r2",
+}  # fmt: skip
+
+
+def judge(
+    run_dir: Path,
+    *,
+    target: float,
+    metric: str = "",
+    mode: str = "auto",
+    strict: bool = False,
+    beats: str = "",
+    champion: ModelVersion | None = None,
+    selection: str = "",
+) -> Verdict:
+    """Judge the run's model.
+
+    Args:
+        run_dir: the run directory, its training finished.
+        target: the value the metric must reach.
+        metric: which metric; "" takes what the script evaluated last on held-out data.
+        mode: "max", "min" or "auto" (by the metric's name).
+        strict: ask the interval's worse end to reach the target.
+        beats: "champion" asks the model to be better than the champion too.
+        champion: the version people use now.
+        selection: after a search, how its selection examples relate to the judged ones.
+    """
+    claims = read_claims(run_dir)
+    wanted = NAMES.get(metric, metric)
+    chosen, notes = _choose(claims, wanted)
+    if chosen is None:
+        return Verdict(verdict="undecided", target=target, metric=metric or None, selection=selection, reasons=tuple(notes))
+    return _Judgement(
+        chosen, model=claims.get("model"), target=target, mode=mode, strict=strict, beats=beats, champion=champion,
+        selection=selection, notes=notes,
+    ).verdict()  # fmt: skip
+
+
+def read_claims(run_dir: Path) -> Mapping[str, Any]:
+    """What the runner claims in metrics.json; empty where it claims nothing readable."""
+    try:
+        value = durable.read_json(run_dir / "inside" / "metrics.json", inside=run_dir, limit=CLAIM_LIMIT)
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _choose(claims: Mapping[str, Any], wanted: str) -> tuple[Mapping[str, Any] | None, list[str]]:
+    """The evaluation the bar is about, or why there is none."""
+    listed = claims.get("evaluations")
+    found = [_named(e, wanted) for e in listed if isinstance(e, dict)] if isinstance(listed, list) else []
+    usable = [e for e in found if e is not None and _is_number(e.get("value"))]
+    if not usable:
+        broken = any(isinstance(e, dict) for e in listed) if isinstance(listed, list) else False
+        if broken and wanted:
+            return None, [f"nothing measured {wanted!r}: name another metric in the setting `metric`"]
+        return None, [
+            "no number was found: let the script evaluate its model on held-out data, or say where the number is"
+            " with the settings metric, metric_pattern or metrics_file"
+        ]
+    own = [e for e in usable if not str(e.get("source", "")).startswith("fit.")]
+    held_out = [e for e in own if e.get("held_out") is not False]
+    if held_out:
+        best = held_out[-1]
+        notes = [] if wanted or _is_judgeable(best) else _unnamed(best)
+        return (best if wanted or _is_judgeable(best) else None), notes
+    validation = [e for e in usable if e.get("source") == "fit.validation"]
+    if validation:
+        best = validation[-1]
+        note = "the script evaluates on no held-out examples of its own: the fit's validation metric is judged"
+        return (best, [note]) if wanted or _is_judgeable(best) else (None, _unnamed(best))
+    best = (own or usable)[-1]
+    warning = "measured on examples the model was trained on: it says little about new ones"
+    return (best, [warning]) if wanted or _is_judgeable(best) else (None, _unnamed(best))
+
+
+def _named(evaluation: Mapping[str, Any], wanted: str) -> Mapping[str, Any] | None:
+    """The evaluation if it measured `wanted`, also as one of several numbers of the same call."""
+    if not wanted or evaluation.get("metric") == wanted:
+        return evaluation
+    every = evaluation.get("all")
+    if isinstance(every, dict):
+        for name, value in every.items():
+            if NAMES.get(name, name) == wanted:
+                return {**evaluation, "metric": wanted, "value": value, "recomputed": None, "baseline": None}
+    return None
+
+
+def _is_judgeable(evaluation: Mapping[str, Any]) -> bool:
+    """Without a metric named, 0.8 is only meant for an accuracy."""
+    return evaluation.get("metric") in ("accuracy", "balanced_accuracy")
+
+
+def _unnamed(evaluation: Mapping[str, Any]) -> list[str]:
+    return [
+        f"the script measures {evaluation.get('metric')!r} = {evaluation.get('value')}, not an accuracy: say what the bar"
+        " is about with the settings metric, target and, if it should shrink, mode = \"min\""
+    ]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, str)) and not isinstance(value, bool)
+
+
+def _finite(value: Any) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) else None
+
+
+class _Judgement:
+    """One evaluation before the bar."""
+
+    def __init__(
+        self, evaluation: Mapping[str, Any], *, model: Any, target: float, mode: str, strict: bool, beats: str,
+        champion: ModelVersion | None, selection: str, notes: Sequence[str],
+    ) -> None:  # fmt: skip
+        self.evaluation, self.model, self.target, self.strict, self.beats = evaluation, model, target, strict, beats
+        self.champion, self.selection = champion, selection
+        self.metric = str(evaluation.get("metric", ""))[:100]
+        self.mode = mode if mode in ("max", "min") else "max" if evaluation.get("higher_is_better", True) else "min"
+        self.claimed = _finite(evaluation.get("value"))
+        self.again = _finite(evaluation.get("recomputed"))
+        self.value = self.claimed if self.again is None else self.again
+        self.reasons = list(notes)
+        unique, counted = evaluation.get("unique"), evaluation.get("examples")
+        count = unique if isinstance(unique, int) else counted
+        self.examples = count if isinstance(count, int) and 0 < count < 1 << 62 else None
+        self.interval = self._interval()
+        self.baseline = self._baseline()
+
+    def verdict(self) -> Verdict:
+        """The answer."""
+        answer = self._answer()
+        return Verdict(
+            verdict=answer,  # type: ignore[arg-type]
+            metric=self.metric, value=self.value, interval=self.interval, target=self.target,
+            mode="max" if self.mode == "max" else "min", examples=self.examples,
+            source=str(self.evaluation.get("source", ""))[:100], recomputed=self.again is not None,
+            baseline=self.baseline, champion=None if self.champion is None else self.champion.value,
+            selection=self.selection, judged_fit=self._fit(), reasons=tuple(self.reasons),
+        )  # fmt: skip
+
+    def _fit(self) -> int | None:
+        fit = self.evaluation.get("fit")
+        return fit if isinstance(fit, int) else None
+
+    def _answer(self) -> str:
+        invalid = self._invalid()
+        if invalid:
+            self.reasons.insert(0, invalid)
+            return "undecided"
+        doubts = self._doubts()
+        assert self.value is not None
+        decisive = self._worse_end() if self.strict else self.value
+        passed = self._reaches(decisive, self.target)
+        self.reasons.insert(0, self._sentence(decisive, passed=passed))
+        if not passed:
+            return "rejected"
+        if self.beats == "champion" and self.champion is not None and self.champion.value is not None:
+            if not self._reaches(self.value, self.champion.value) or self.value == self.champion.value:
+                self.reasons.insert(0, f"it does not beat the champion's {self.champion.value:.4g}")
+                return "rejected"
+        if doubts:
+            self.reasons[:0] = doubts
+            return "undecided"
+        return "accepted"
+
+    def _invalid(self) -> str:
+        if self.value is None:
+            return f"{self.metric} is not a finite number ({self.evaluation.get('value')}): the training diverged"
+        if self.metric in UNIT_RANGE and not 0.0 <= self.value <= 1.0:
+            return f"{self.metric} cannot be {self.value:.4g}: the claim is not valid"
+        return ""
+
+    def _doubts(self) -> list[str]:
+        """What keeps a number that reaches the bar from being accepted."""
+        doubts = []
+        if self.again is not None and self.claimed is not None and abs(self.again - self.claimed) > self._tolerance():
+            doubts.append(f"the script measured {self.claimed:.6g}, the saved model gives {self.again:.6g}")
+        if isinstance(self.model, dict) and not self.model.get("reloaded"):
+            doubts.append(f"the model cannot be loaded again: {str(self.model.get('note', ''))[:500]}")
+        if self.again is None and isinstance(self.model, dict) and self.model.get("reloaded"):
+            note = str(self.evaluation.get("recompute_note", ""))[:500]
+            self.reasons.append(f"not recomputed on the saved model: {note}" if note else "not recomputed")
+        if self.baseline is not None and self._includes_baseline():
+            doubts.append(
+                f"the {self.baseline.name} alone gives {self.baseline.value:.4g}: the model is not clearly better"
+            )
+        if self.selection == "contaminated":
+            doubts.append("the search selected on examples that the gate judges on")
+        return doubts
+
+    def _tolerance(self) -> float:
+        # Batches may be summed in another order; one example more or less is a different model.
+        return max(TOLERANCE, 0.5 / self.examples if self.examples and self.metric == "accuracy" else 1e-4 * abs(self.value or 0))
+
+    def _reaches(self, value: float, target: float) -> bool:
+        return value >= target if self.mode == "max" else value <= target
+
+    def _worse_end(self) -> float:
+        assert self.value is not None
+        if self.interval is None:
+            self.reasons.append("strict needs an interval, and this metric has none: the point decides")
+            return self.value
+        return self.interval[0] if self.mode == "max" else self.interval[1]
+
+    def _sentence(self, decisive: float, *, passed: bool) -> str:
+        relation = "reaches" if passed else "misses"
+        what = "the worse end of the interval" if self.strict and self.interval is not None else self.metric
+        count = f" on {self.examples} examples" if self.examples else ""
+        return f"{what} {decisive:.4g}{count} {relation} the bar of {self.target:g}"
+
+    def _interval(self) -> tuple[float, float] | None:
+        if self.value is None or self.examples is None or self.metric not in PROPORTIONS or not 0 <= self.value <= 1:
+            return None
+        return wilson(self.value, self.examples)
+
+    def _baseline(self) -> Baseline | None:
+        claimed = self.evaluation.get("baseline")
+        if not isinstance(claimed, dict):
+            return None
+        value = _finite(claimed.get("value"))
+        return None if value is None else Baseline(name=str(claimed.get("name", "baseline"))[:50], value=value)
+
+    def _includes_baseline(self) -> bool:
+        assert self.baseline is not None and self.value is not None
+        worse = self.value if self.interval is None else self.interval[0] if self.mode == "max" else self.interval[1]
+        return worse <= self.baseline.value if self.mode == "max" else worse >= self.baseline.value
+
+
+def wilson(share: float, examples: int, *, z: float = 1.959963984540054) -> tuple[float, float]:
+    """The 95 % score interval of a proportion (Wilson, J. Am. Stat. Assoc. 22, 1927).
+
+    Args:
+        share: the observed proportion, 0 to 1.
+        examples: how many were observed.
+        z: the normal quantile; the default gives 95 %.
+    """
+    centre = share + z * z / (2 * examples)
+    spread = z * math.sqrt(share * (1 - share) / examples + z * z / (4 * examples * examples))
+    scale = 1 + z * z / examples
+    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)

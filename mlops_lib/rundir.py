@@ -1,0 +1,224 @@
+"""The run directory from the host's side: its name, what was asked, who holds it, what the runner claims.
+
+Everything under `inside/` was written by a container and is read as a claim: size-capped, validated, no links followed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from mlops_lib import durable
+from mlops_lib.errors import UsageError
+from mlops_lib.records import Record, RunSpec
+
+CODE = {".py", ".ipynb", ".toml", ".cfg", ".txt", ".yml", ".yaml", ".json", ".lock", ".r", ".sh"}
+CODE_BYTES = 1 << 20
+"""Code-like files up to this size are named by content, everything else by path, size and time."""
+NOT_PROJECT = {".git", ".mlops", "__pycache__", ".venv", "venv", "node_modules", ".tox", ".mypy_cache", ".pytest_cache"}
+SETTINGS_FILE = "mlops.toml"
+"""Not part of a run's name: a changed bar continues the same run."""
+LINE_LIMIT = 4 << 20
+EVENTS_LIMIT = 256 << 20
+
+R = TypeVar("R", bound=Record)
+
+
+def manifest(project: Path) -> str:
+    """A digest of the project without reading its data.
+
+    Files that git tracks and that are unchanged are named by git's own content hash, so that a fresh checkout of the
+    same commit is the same project; other code is hashed; other data is named by path, size and modification time.
+    """
+    tracked = _git_blobs(project)
+    digest = hashlib.sha256()
+    for path, full in _files(project):
+        if path == SETTINGS_FILE:
+            continue
+        blob = tracked.get(path)
+        digest.update(f"{path}\0{blob or _identify(full)}\0".encode(errors="surrogateescape"))
+    return digest.hexdigest()
+
+
+def _files(project: Path) -> Iterator[tuple[str, Path]]:
+    for folder, folders, names in os.walk(project):
+        folders[:] = sorted(name for name in folders if name not in NOT_PROJECT)
+        for name in sorted(names):
+            full = Path(folder, name)
+            yield os.path.relpath(full, project), full
+
+
+def _identify(path: Path) -> str:
+    try:
+        status = path.stat()
+        if path.suffix.lower() in CODE and status.st_size <= CODE_BYTES:
+            content = path.read_bytes()
+            # git's own name for the content, so that an untracked copy and a tracked one are the same project.
+            return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+    except OSError:
+        return "unreadable"
+    return f"{status.st_size}:{status.st_mtime_ns}"
+
+
+def _git_blobs(project: Path) -> dict[str, str]:
+    """Path to blob of the tracked files that are as they were committed or staged; empty outside a checkout."""
+    if not _in_checkout(project):
+        return {}
+    listed = _git(project, "ls-files", "-s", "-z", "--", ".")
+    dirty = set(filter(None, (_git(project, "diff-files", "--name-only", "-z", "--relative") or "").split("\0")))
+    blobs = {}
+    for line in filter(None, (listed or "").split("\0")):
+        about, path = line.split("\t", 1)
+        if path not in dirty:
+            blobs[path] = about.split()[1]
+    return blobs
+
+
+def commit(project: Path) -> str | None:
+    """The checked-out commit, None outside a checkout."""
+    return (_git(project, "rev-parse", "HEAD") or "").strip() or None if _in_checkout(project) else None
+
+
+def _in_checkout(project: Path) -> bool:
+    return any((folder / ".git").exists() for folder in (project, *project.parents))
+
+
+def _git(project: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-c", "core.quotepath=off", "-c", "safe.directory=*", *arguments],
+            cwd=project, capture_output=True, check=False, timeout=60,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.decode(errors="surrogateescape") if done.returncode == 0 else None
+
+
+def digest(*, project_digest: str, entry: str, args: tuple[str, ...], image: str, mounts: list[str], seed: int) -> str:
+    """The run's digest: what decides the result, and nothing else."""
+    content = json.dumps([1, project_digest, entry, list(args), image, mounts, seed])
+    return hashlib.sha256(content.encode(errors="surrogateescape")).hexdigest()
+
+
+def write_spec(run_dir: Path, spec: RunSpec) -> RunSpec:
+    """Write what is asked, or return what was asked before if it is the same run.
+
+    Raises:
+        UsageError: the directory belongs to another run.
+    """
+    run_dir.mkdir(parents=True, exist_ok=True)
+    before = read_record(run_dir / "spec.json", RunSpec)
+    if before is None:
+        durable.write_json(run_dir / "spec.json", spec.to_json())
+        (run_dir / "inside").mkdir(exist_ok=True)
+        return spec
+    if before.digest != spec.digest:
+        raise UsageError(
+            f"it holds run {before.digest[:12]} of {before.name}, not {spec.digest[:12]}: the code, its arguments, its"
+            " environment or its data changed",
+            where=str(run_dir),
+            remedy="Give another --run-dir, or none.",
+        )
+    return before
+
+
+def read_record(path: Path, record: type[R], *, inside: Path | None = None) -> R | None:
+    """A record from a file; None where there is none, or what is there is no such record."""
+    try:
+        return record.from_json(durable.read_json(path, inside=inside))
+    except (OSError, ValueError):
+        return None
+
+
+@contextmanager
+def lease(run_dir: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Hold the right to start containers for this run; yields False if another program has it and `wait` is false."""
+    import fcntl
+
+    run_dir.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(run_dir / "lease", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+    finally:
+        os.close(descriptor)
+
+
+def append(path: Path, line: dict[str, Any]) -> None:
+    """Append one JSON object as a line, with one write."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        os.write(descriptor, json.dumps(line).encode() + b"\n")
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of one of the host's own files of lines; torn or foreign lines are left out."""
+    found = []
+    with suppress(OSError):
+        for line in path.read_text(errors="replace").splitlines():
+            with suppress(ValueError):
+                value = json.loads(line)
+                if isinstance(value, dict):
+                    found.append(value)
+    return found
+
+
+class Events:
+    """The runner's events.jsonl, read as it grows."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self._run_dir = run_dir
+        self._offset = 0
+
+    def new(self) -> list[dict[str, Any]]:
+        """The events since the last call; a torn line waits until it is whole, garbage is dropped."""
+        try:
+            with durable.open_regular(self._run_dir / "inside" / "events.jsonl", inside=self._run_dir) as stream:
+                size = os.fstat(stream.fileno()).st_size
+                if size < self._offset:  # a restart cut off a torn line
+                    self._offset = size
+                stream.seek(self._offset)
+                content = stream.read(min(EVENTS_LIMIT, LINE_LIMIT * 16))
+        except OSError:
+            return []
+        whole = content.rfind(b"\n") + 1
+        if not whole and len(content) > LINE_LIMIT:
+            whole = len(content)
+        self._offset += whole
+        found = []
+        for line in content[:whole].splitlines():
+            with suppress(ValueError, RecursionError):
+                event = json.loads(line) if len(line) <= LINE_LIMIT else None
+                if isinstance(event, dict) and isinstance(event.get("event"), str):
+                    found.append(event)
+        return found
+
+
+def heartbeat(run_dir: Path) -> dict[str, Any]:
+    """The runner's heartbeat; empty where there is none."""
+    try:
+        value = durable.read_json(run_dir / "inside" / "heartbeat", inside=run_dir, limit=1 << 16)
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def log_tail(run_dir: Path, *, limit: int = 4000) -> str:
+    """The end of the script's output."""
+    with suppress(OSError), (run_dir / "log.txt").open("rb") as stream:
+        stream.seek(max(0, stream.seek(0, os.SEEK_END) - limit))
+        return stream.read().decode(errors="replace")
+    return ""
