@@ -72,7 +72,15 @@ SETTINGS = (
 
 KNOWN = {setting.key: setting for setting in SETTINGS}
 SECRETS = ("MLOPS_SLACK_WEBHOOK", "MLOPS_SMTP_URL", "MLOPS_WEBHOOK_URL", "MLOPS_WEBHOOK_SECRET")
-OTHER_VARIABLES = {"MLOPS_CONFIG", "MLOPS_PARAMS", "MLOPS_STRICT", "MLOPS_PACKAGE", "MLOPS_VERB", "MLOPS_REPLY", *SECRETS}
+OTHER_VARIABLES = {
+    "MLOPS_CONFIG",
+    "MLOPS_PARAMS",
+    "MLOPS_STRICT",
+    "MLOPS_PACKAGE",
+    "MLOPS_VERB",
+    "MLOPS_REPLY",
+    *SECRETS,
+}
 
 
 @dataclass(frozen=True)
@@ -217,7 +225,9 @@ def _nearest(key: str) -> str:
 def _convert(setting: Setting, value: Any, *, where: str) -> Any:
     converted = _CONVERTERS[setting.kind](value)
     if converted is None or (setting.choices and converted not in setting.choices):
-        wanted = "one of " + ", ".join(repr(c) for c in setting.choices if c) if setting.choices else _WANTED[setting.kind]
+        wanted = (
+            "one of " + ", ".join(repr(c) for c in setting.choices if c) if setting.choices else _WANTED[setting.kind]
+        )
         raise UsageError(f"{setting.key} is {value!r}", where=where, remedy=f"Give {wanted}.")
     return converted
 

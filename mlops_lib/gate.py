@@ -54,7 +54,9 @@ def judge(
     wanted = NAMES.get(metric, metric)
     chosen, notes = _choose(claims, wanted)
     if chosen is None:
-        return Verdict(verdict="undecided", target=target, metric=metric or None, selection=selection, reasons=tuple(notes))
+        return Verdict(
+            verdict="undecided", target=target, metric=metric or None, selection=selection, reasons=tuple(notes)
+        )
     return _Judgement(
         chosen, model=claims.get("model"), target=target, mode=mode, strict=strict, beats=beats, champion=champion,
         selection=selection, notes=notes,
@@ -119,7 +121,7 @@ def _is_judgeable(evaluation: Mapping[str, Any]) -> bool:
 def _unnamed(evaluation: Mapping[str, Any]) -> list[str]:
     return [
         f"the script measures {evaluation.get('metric')!r} = {evaluation.get('value')}, not an accuracy: say what the bar"
-        " is about with the settings metric, target and, if it should shrink, mode = \"min\""
+        ' is about with the settings metric, target and, if it should shrink, mode = "min"'
     ]
 
 
@@ -128,7 +130,11 @@ def _is_number(value: Any) -> bool:
 
 
 def _finite(value: Any) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) else None
+    return (
+        float(value)
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        else None
+    )
 
 
 class _Judgement:
@@ -216,7 +222,10 @@ class _Judgement:
 
     def _tolerance(self) -> float:
         # Batches may be summed in another order; one example more or less is a different model.
-        return max(TOLERANCE, 0.5 / self.examples if self.examples and self.metric == "accuracy" else 1e-4 * abs(self.value or 0))
+        return max(
+            TOLERANCE,
+            0.5 / self.examples if self.examples and self.metric == "accuracy" else 1e-4 * abs(self.value or 0),
+        )
 
     def _reaches(self, value: float, target: float) -> bool:
         return value >= target if self.mode == "max" else value <= target

@@ -98,7 +98,11 @@ class ProcessEngine:
         content = json.dumps([sorted(image.environment.requirements), sys.version_info[:2]])
         import hashlib
 
-        return self.home / "environments" / (image.environment.name + "-" + hashlib.sha256(content.encode()).hexdigest()[:16])
+        return (
+            self.home
+            / "environments"
+            / (image.environment.name + "-" + hashlib.sha256(content.encode()).hexdigest()[:16])
+        )
 
     def _runner(self) -> Path:
         place = self.home / "runner" / images.runner_digest()[:16]

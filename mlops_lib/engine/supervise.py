@@ -44,9 +44,7 @@ def main(folder: Path) -> None:
         os.killpg(child.pid, signal.SIGKILL)  # what it left running
     except ProcessLookupError:
         pass
-    durable.write_json(
-        folder / "state.json", {"exit_code": code if code >= 0 else 128 - code, "ended": time.time()}
-    )
+    durable.write_json(folder / "state.json", {"exit_code": code if code >= 0 else 128 - code, "ended": time.time()})
 
 
 if __name__ == "__main__":
