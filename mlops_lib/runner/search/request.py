@@ -1,0 +1,158 @@
+"""What a search is given and what it gives back, for every framework."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any, Callable, Dict, FrozenSet, List, Mapping, Optional, Tuple
+
+try:
+    from typing import Protocol
+except ImportError:  # pragma: no cover - Python 3.7
+    Protocol = object  # type: ignore[assignment]
+
+LOWER_IS_BETTER = ("loss", "error", "mae", "mse", "rmse", "mape", "msle", "deviance", "entropy", "hinge")
+
+
+class Diary(Protocol):
+    """The part of the runner's journal that a search writes to."""
+
+    def write(self, event: str, **keys: Any) -> None:
+        """Append one event."""
+
+    def progress(self, phase: Optional[str] = None, **keys: Any) -> None:
+        """Note that something was done."""
+
+
+@dataclass(frozen=True)
+class SearchRequest:
+    """What was asked: the `search` object of docs/run-directory.md, with the place and the seed."""
+
+    fit: int
+    directory: str
+    """`inside/search`; made if it is missing."""
+    metric: str = "accuracy"
+    mode: str = "max"
+    target: float = 0.8
+    trials: int = 12
+    """How many trials after trial 0."""
+    minutes: float = 30.0
+    """Training time over all trials and all attempts."""
+    judged_digest: str = ""
+    """Digest of the examples that the gate judged on; "" when it is not known."""
+    judged_value: Optional[float] = None
+    """What the gate measured for trial 0."""
+    judged_hashes: FrozenSet[bytes] = frozenset()
+    """Those examples one by one, where they were kept: an overlap with the validation data can then be seen."""
+    seed: int = 1
+    workers: int = 1
+
+    @classmethod
+    def read(cls, asked: Mapping[str, Any], *, directory: str, seed: int) -> SearchRequest:
+        """The request in a `search` object; keys that are missing take their defaults, unknown ones are ignored.
+
+        Raises:
+            ValueError: a key has the wrong type.
+        """
+        value = asked.get("judged_value")
+        return cls(
+            fit=int(asked.get("fit", 1)),
+            directory=directory,
+            metric=str(asked.get("metric", "accuracy")),
+            mode=str(asked.get("mode") or ("max" if higher_is_better(str(asked.get("metric", ""))) else "min")),
+            target=float(asked.get("target", 0.8)),
+            trials=int(asked.get("trials", 12)),
+            minutes=float(asked.get("minutes", 30.0)),
+            judged_digest=str(asked.get("judged_digest") or ""),
+            judged_value=None if value is None else float(value),
+            seed=seed,
+            workers=int(asked.get("workers", 1)),
+        )
+
+    def better(self, one: Optional[float], other: Optional[float]) -> bool:
+        """Whether score `one` beats `other`; a missing score beats nothing."""
+        if one is None or one != one:
+            return False
+        if other is None or other != other:
+            return True
+        return one > other if self.mode == "max" else one < other
+
+
+def higher_is_better(metric: str) -> bool:
+    """Whether a metric of this name should grow."""
+    return not any(word in metric.lower() for word in LOWER_IS_BETTER)
+
+
+@dataclass
+class FitCall:
+    """The judged fit: what the script asked for, and what came of it."""
+
+    arguments: Dict[str, Any]
+    """The bound arguments of `fit` by parameter name; never mutated."""
+    compiled: Dict[str, Any]
+    """The bound arguments of `compile`: the optimizer as given, the loss and metric objects themselves."""
+    history: Any
+    """The History of trial 0."""
+    initial: Optional[List[Any]] = None
+    """The values of `model.variables` (metrics left out) before the fit; None where the model was not built yet."""
+    train: Optional[Callable[..., Any]] = None
+    """The framework's own `fit(model, **arguments)`, unhooked; None calls the model's method."""
+
+
+@dataclass
+class Outcome:
+    """What became of the script's model."""
+
+    result: Dict[str, Any]
+    """A SearchResult record."""
+    history: Any = None
+    """What the script's `fit` returns: the caller's own History object."""
+    changed: bool = False
+    """Whether the model is another one than trial 0."""
+    selected_on: FrozenSet[bytes] = frozenset()
+    """Hashes of the examples that steered the search: the gate leaves them out of what it judges."""
+    notes: List[str] = field(default_factory=list)
+
+
+def trial_record(number: int, **keys: Any) -> Dict[str, Any]:
+    """A Trial record (mlops_lib.records.Trial) with its defaults."""
+    record: Dict[str, Any] = {
+        "number": number, "parent": None, "edits": [], "hyperparameters": {}, "inherited": "", "state": "running",
+        "score": None, "epochs": 0, "seconds": 0.0, "parameters": None, "curve": [], "message": "",
+    }  # fmt: skip
+    record.update(keys)
+    return record
+
+
+class Clock:
+    """Counts the seconds of training that a search has used, over all attempts."""
+
+    def __init__(self, used_s: float, minutes: float) -> None:
+        self.limit_s = minutes * 60.0
+        self._used = used_s
+        self._began: Optional[float] = None
+
+    def start(self) -> None:
+        """Training begins."""
+        self._began = time.monotonic()
+
+    def stop(self) -> float:
+        """Training ended; returns the seconds since `start`."""
+        spent = self.running_s
+        self._used += spent
+        self._began = None
+        return spent
+
+    @property
+    def running_s(self) -> float:
+        """Seconds since `start`, 0 when nothing trains."""
+        return 0.0 if self._began is None else time.monotonic() - self._began
+
+    @property
+    def left_s(self) -> float:
+        """Seconds that may still be used."""
+        return self.limit_s - self._used - self.running_s
+
+
+Curves = Mapping[str, List[float]]
+Shape = Tuple[Optional[int], ...]
