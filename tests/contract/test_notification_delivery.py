@@ -536,6 +536,50 @@ def test_killed_before_the_answer_it_is_sent_by_the_next(slack: Sender, web: Web
     assert states(slack.notify(news())) == ["already sent"]
 
 
+DYING = """
+import json, os, sys
+from pathlib import Path
+from mlops_lib.notification import notify
+from mlops_lib.records import Notification
+import requests, mlops_lib.notification.slack, mlops_lib.notification.webhook, mlops_lib.notification.mail
+home, exit_at, line = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+steps = 0
+def die(event, arguments):
+    global steps
+    if event in ("open", "os.rename", "os.mkdir", "os.remove", "socket.connect", "socket.__new__"):
+        steps += 1
+        if steps == exit_at:
+            os._exit(9)
+sys.addaudithook(die)
+notify(Notification.from_json(json.loads(line)), settings={}, home=home)
+"""
+
+
+def test_killed_at_every_step_it_arrives(sender: Sender, web: WebServer) -> None:
+    sender.environ = {"MLOPS_SLACK_WEBHOOK": web.url, "MLOPS_WEBHOOK_URL": web.url}
+    environ = {**os.environ, **sender.environ, "PYTHONPATH": str(Path(mlops_lib.__file__).parent.parent)}
+    told = []
+    for exit_at in range(1, 100):
+        one = news(f"run{exit_at}")
+        command = [sys.executable, "-c", DYING, str(sender.home), str(exit_at), json.dumps(one.to_json())]
+        code = subprocess.run(command, env=environ).returncode
+        told.append(one)
+        if code == 0:
+            break
+        assert code == 9
+    else:
+        pytest.fail("it has more steps than were tried")
+    assert exit_at > 15
+
+    sender.flush()
+    for one in told:  # killed before it was on disk, it is told by whoever runs again
+        sender.notify(one)
+    assert sender.spooled() == []
+    # Slack and the webhook each, under one id each; killed between the answer and the note of it, an id may repeat.
+    assert len(set(web.keys())) == 2 * len(told)
+    assert len(web.keys()) - 2 * len(told) <= 6
+
+
 def test_killed_after_the_ledgers_entry_it_is_not_sent_again(slack: Sender, web: WebServer) -> None:
     web.script = [status(500)]
     slack.notify(news(), attempts=1)
