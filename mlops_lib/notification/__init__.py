@@ -17,8 +17,8 @@ Nothing third-party is imported before a message is sent.
 from __future__ import annotations
 
 from mlops_lib.notification.channel import Channel, Delivery
-from mlops_lib.notification.composition import compose
+from mlops_lib.notification.composition import compose, sample
 from mlops_lib.notification.delivery import Patience, check, flush, notify
 from mlops_lib.notification.memory import recall, remember
 
-__all__ = ["Channel", "Delivery", "Patience", "check", "compose", "flush", "notify", "recall", "remember"]
+__all__ = ["Channel", "Delivery", "Patience", "check", "compose", "flush", "notify", "recall", "remember", "sample"]

@@ -91,6 +91,17 @@ def compose(
     )
 
 
+def sample(key: str) -> Notification:
+    """What `mlops notify --test` sends; another key each time, for the same one is told only once."""
+    return Notification(
+        key=f"test:{key}",
+        level="info",
+        title="mlops: a test of the notifications",
+        text="If you can read this, this channel works. Nothing was trained.",
+        facts=(Fact(label="State", value="rejected → accepted (an example)"),),
+    )
+
+
 def _state(outcome: Verdict | RunResult | None) -> str:
     if outcome is None:
         return ""

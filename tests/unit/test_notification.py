@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from mlops_lib.notification import compose, letter, recall, remember
+from mlops_lib.notification import compose, letter, recall, remember, sample
 from mlops_lib.notification.masking import masker
 from mlops_lib.notification.slack import payload
 from mlops_lib.notification.web import retry_after_s
@@ -114,6 +114,10 @@ def test_one_outcome_of_one_run_has_one_key() -> None:
     others = {key(verdict=ACCEPTED), key(verdict=REJECTED), key(result=CRASHED), key(result=FINISHED)}
     others.add(key(replace(SPEC, digest="e" * 64), verdict=ACCEPTED))
     assert len(others) == 5
+
+
+def test_every_test_message_is_a_message_of_its_own() -> None:
+    assert sample("1").key != sample("2").key
 
 
 def test_the_facts_people_ask_for_are_there() -> None:
