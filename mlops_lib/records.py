@@ -370,6 +370,8 @@ class Notification(Record):
     facts: tuple[Fact, ...] = ()
     pictures: tuple[str, ...] = ()
     """Paths of PNG files."""
+    attachments: tuple[str, ...] = ()
+    """Paths of files that mail carries: the report."""
     links: tuple[Link, ...] = ()
     thread: str = ""
     """Names what several notifications are about, so that channels which can show them together."""

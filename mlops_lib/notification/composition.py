@@ -52,6 +52,7 @@ def compose(
     author: str = "",
     links: Sequence[Link] = (),
     pictures: Sequence[str] = (),
+    attachments: Sequence[str] = (),
     when: str = "change",
 ) -> Notification | None:
     """What people should be told about a run that has ended, or None if there is nothing to tell.
@@ -67,6 +68,7 @@ def compose(
         author: who made the commit.
         links: report, model, patch, build.
         pictures: paths of PNG files.
+        attachments: paths of files that mail carries: the report.
         when: "change" tells only what differs from `previous`, a new champion included; "always"; "never".
 
     Raises:
@@ -86,6 +88,7 @@ def compose(
         log=_tail(failure.log) if failure else "",
         facts=tuple(_facts(spec, verdict, result, search, previous, champion, version, author)),
         pictures=tuple(pictures),
+        attachments=tuple(attachments),
         links=tuple(links),
         thread=f"{spec.name}/{spec.digest}",
     )

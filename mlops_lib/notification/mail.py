@@ -7,6 +7,7 @@ over an encrypted connection, or within this machine.
 
 from __future__ import annotations
 
+import mimetypes
 import smtplib
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,9 +24,12 @@ from mlops_lib import durable
 from mlops_lib.errors import UsageError
 from mlops_lib.notification import letter
 from mlops_lib.notification.channel import Message, Undelivered
+from mlops_lib.notification.wording import one_line
 
 _PICTURE_BYTES = 2 * 1024 * 1024
 _PICTURES = 6
+_ATTACHMENT_BYTES = 5 * 1024 * 1024
+_ATTACHMENTS = 3
 _PNG = b"\x89PNG\r\n\x1a\n"
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 _VARIABLE = "MLOPS_SMTP_URL"
@@ -108,16 +112,24 @@ def compose(message: Message, *, sender: str, recipients: Sequence[str]) -> Emai
     html = mail.get_payload()[1]  # type: ignore[index]
     for name, content in zip(names, pictures, strict=True):
         html.add_related(content, "image", "png", cid=f"<{name}>", disposition="inline")  # type: ignore[union-attr]
+    for path in notification.attachments[:_ATTACHMENTS]:
+        if content := _content(Path(path), limit=_ATTACHMENT_BYTES):
+            kind, _, subkind = (mimetypes.guess_type(path)[0] or "application/octet-stream").partition("/")
+            mail.add_attachment(content, kind, subkind, filename=one_line(Path(path).name))
     return mail
 
 
-def _picture(path: Path) -> bytes | None:
-    """A PNG file's bytes; None for what is missing, too large or no PNG: the news matters more than its pictures."""
+def _picture(path: Path) -> bytes:
+    content = _content(path, limit=_PICTURE_BYTES)
+    return content if content.startswith(_PNG) else b""
+
+
+def _content(path: Path, *, limit: int) -> bytes:
+    """A file's bytes; none for what is missing, a link or too large: the news matters more than what goes with it."""
     with suppress(OSError), durable.open_regular(path) as file:
-        content = file.read(_PICTURE_BYTES + 1)
-        if content.startswith(_PNG) and len(content) <= _PICTURE_BYTES:
-            return content
-    return None
+        content = file.read(limit + 1)
+        return content if len(content) <= limit else b""
+    return b""
 
 
 @contextmanager

@@ -364,6 +364,17 @@ def test_mail_is_text_and_html_with_the_picture_in_it(mail: Sender, mailbox: Mai
     assert image.get_content() == PNG
 
 
+def test_mail_carries_the_report(mail: Sender, mailbox: Mailbox, tmp_path: Path) -> None:
+    report, link, huge = tmp_path / 'r"\n é.html', tmp_path / "link.html", tmp_path / "huge.html"
+    report.write_text("<p>report</p>")
+    link.symlink_to("/etc/passwd")
+    huge.write_bytes(b"x" * 6_000_000)
+    mail.notify(news(attachments=(str(report), str(link), str(huge))))
+    (attachment,) = mailbox.mail().iter_attachments()
+    assert (attachment.get_content_type(), attachment.get_filename()) == ("text/html", 'r" é.html')
+    assert attachment.get_content() in (b"<p>report</p>", "<p>report</p>")
+
+
 def test_a_mails_headers_cannot_be_extended(mail: Sender, mailbox: Mailbox) -> None:
     title = "demo\r\nBcc: eve@example.com\n\n<script>x\u2028é" + "y" * 500
     mail.notify(news(title=title, thread="a\r\nX-Evil: 1"))
