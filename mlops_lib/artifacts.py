@@ -1,0 +1,160 @@
+"""What a build server keeps of a run: one folder with the report, the model, the patch, and the gate as JUnit XML.
+
+index.html, style.css, …    the report, in the form that a strict content security policy allows
+junit.xml                   the training and the gate as test cases, for the server's trend graph
+verdict.json                the verdict
+model.keras | model.joblib  the model, where it is not too large to keep with every build
+suggested.patch             what the search would change in the script
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from xml.etree import ElementTree
+
+from mlops_lib import durable
+from mlops_lib.records import RunSpec, Verdict
+
+MODEL_LIMIT = 512 * 1024 * 1024
+"""Bytes; a larger model stays in the registry only."""
+
+_COPIED = ("model.keras", "model.joblib", "suggested.patch")
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One line of the test report."""
+
+    name: str
+    outcome: Literal["passed", "failed", "skipped"]
+    message: str = ""
+
+
+def collect(run_dir: Path, folder: Path, *, model_limit: int = MODEL_LIMIT) -> list[Path]:
+    """Put what a build server keeps of the run into `folder`, replacing what an earlier build left there.
+
+    Works on a run that failed or is still under way, with what there is.
+
+    Args:
+        run_dir: the run directory.
+        folder: is created; files of an earlier run in it are removed.
+        model_limit: bytes from which on a model is not copied.
+
+    Returns:
+        The files written by this function, the report's besides them.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    from mlops_lib.reporting import report
+
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    report(run_dir, folder=folder)
+    written = [write_junit(run_dir, folder / "junit.xml")]
+    verdict = _verdict(run_dir)
+    if verdict is not None:
+        durable.write_json(folder / "verdict.json", verdict.to_json())
+        written.append(folder / "verdict.json")
+    for name in _COPIED:
+        if _copy(run_dir / "inside" / name, folder / name, inside=run_dir, limit=model_limit):
+            written.append(folder / name)
+    return written
+
+
+def write_junit(run_dir: Path, path: Path) -> Path:
+    """Write the run's training and gate as JUnit XML and return the path.
+
+    A rejected verdict is a failed case and an undecided one a skipped case: the build's result is decided by the exit
+    code, this is for the graph.
+    """
+    cases = list(_cases(run_dir))
+    name = _name(run_dir)
+    counts = {outcome: str(sum(case.outcome == outcome for case in cases)) for outcome in ("failed", "skipped")}
+    suite = ElementTree.Element(
+        "testsuite", name=name, tests=str(len(cases)), failures=counts["failed"], errors="0", skipped=counts["skipped"]
+    )
+    for case in cases:
+        element = ElementTree.SubElement(suite, "testcase", classname=f"mlops.{name}", name=case.name)
+        if case.outcome != "passed":
+            tag = "failure" if case.outcome == "failed" else "skipped"
+            ElementTree.SubElement(element, tag, message=_NOT_XML.sub("\N{REPLACEMENT CHARACTER}", case.message))
+        elif case.message:
+            ElementTree.SubElement(element, "system-out").text = _NOT_XML.sub("\N{REPLACEMENT CHARACTER}", case.message)
+    durable.write_bytes(path, ElementTree.tostring(suite, encoding="utf-8", xml_declaration=True))
+    return path
+
+
+def _cases(run_dir: Path) -> Iterator[Case]:
+    trained = (run_dir / "inside" / "metrics.json").is_file()
+    yield Case(
+        name="the training ends well",
+        outcome="passed" if trained else "failed",
+        message="" if trained else "The script did not end by itself without an error; log.txt says how it ended.",
+    )
+    verdict = _verdict(run_dir)
+    if verdict is None:
+        yield Case(name="the model meets the bar", outcome="skipped", message="It was not judged.")
+        return
+    outcomes: dict[str, Literal["passed", "failed", "skipped"]] = {
+        "accepted": "passed",
+        "rejected": "failed",
+        "undecided": "skipped",
+    }
+    yield Case(
+        name="the model meets the bar", outcome=outcomes[verdict.verdict], message="\n".join(verdict.reasons) or "-"
+    )
+    yield Case(
+        name="the saved model gives the same number",
+        outcome="passed" if verdict.recomputed else "skipped",
+        message="" if verdict.recomputed else "It was not recomputed.",
+    )
+    if verdict.baseline is not None and verdict.value is not None:
+        better = _better(verdict.value, verdict.baseline.value, mode=verdict.mode)
+        yield Case(
+            name="the model is better than one that looks at nothing",
+            outcome="passed" if better else "failed",
+            message=f"{verdict.metric} {verdict.value:g}; {verdict.baseline.name} {verdict.baseline.value:g}",
+        )
+
+
+def _better(value: float, other: float, *, mode: Literal["max", "min"]) -> bool:
+    return value > other if mode == "max" else value < other
+
+
+def _verdict(run_dir: Path) -> Verdict | None:
+    try:
+        return Verdict.from_json(durable.read_json(run_dir / "verdict.json"))
+    except (OSError, ValueError):
+        return None
+
+
+def _name(run_dir: Path) -> str:
+    try:
+        return RunSpec.from_json(durable.read_json(run_dir / "spec.json")).name
+    except (OSError, ValueError):
+        return run_dir.name
+
+
+def _copy(source: Path, target: Path, *, inside: Path, limit: int) -> bool:
+    """Copy a file that the script may have written, if it is a regular one of at most `limit` bytes."""
+    try:
+        reading = durable.open_regular(source, inside=inside)
+    except OSError:
+        return False
+    with reading, target.open("wb") as writing:
+        left = limit
+        while chunk := reading.read(min(left + 1, 1 << 20)):
+            left -= len(chunk)
+            if left < 0:
+                break
+            writing.write(chunk)
+    if left < 0:
+        target.unlink()
+    return left >= 0

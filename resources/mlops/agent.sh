@@ -1,0 +1,124 @@
+# Runs one verb of the `mlops` command on a Jenkins agent. The step `mlops` hands this text to `sh` as it stands:
+# everything that varies comes in the environment, so no value can become a command.
+#
+#   MLOPS_VERB          the verb
+#   MLOPS_SUBJECT       the project, relative to the current folder, as a JSON string
+#   MLOPS_PARAMS        its settings as JSON, read by the command itself
+#   MLOPS_REPLY         file that receives the verb's record
+#   MLOPS_PACKAGE       what to install: a folder with a checkout of mlops, a pip requirement, or git+URL[@REF];
+#                       unset: the `mlops` found on PATH
+#   MLOPS_AGENT_PYTHON  interpreter to use, 3.10 or newer
+#
+# Plain POSIX shell: an agent's sh may be dash, busybox or an old bash. The exit code is the command's own;
+# 2 (bad configuration) is also what a missing Python or package gives.
+{ set +x; } 2>/dev/null
+set -eu
+
+fail() {
+    printf 'mlops: %s\n' "$@" >&2
+    exit 2
+}
+
+# Agents in containers run as a user that passwd does not know: HOME is unset, or a folder nobody may write.
+if [ ! -d "${HOME:-}" ] || [ ! -w "${HOME:-}" ]; then
+    HOME="${WORKSPACE_TMP:-$PWD}/mlops-home"
+    mkdir -p "$HOME"
+    export HOME
+fi
+
+# A Python of 3.10 or newer.
+find_python() {
+    for python in "${MLOPS_AGENT_PYTHON:-python3}" python3.13 python3.12 python3.11 python3.10; do
+        if "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
+            return
+        fi
+    done
+    fail 'no Python of 3.10 or newer on this agent' '  remedy: install one, or name it in MLOPS_AGENT_PYTHON'
+}
+
+# What the package is right now: the content of a folder, the commit behind a git reference, the requirement itself.
+identify() {
+    case $1 in
+    git+*)
+        reference=${1##*/}
+        url=${1#git+}
+        case $reference in
+        *@*) git ls-remote "${url%@*}" "${reference##*@}" ;;
+        *) git ls-remote "$url" HEAD ;;
+        esac
+        ;;
+    esac
+    printf '%s\n' "$1"
+    "$python" - "$1" <<'PYTHON'
+import hashlib, pathlib, sys
+root = pathlib.Path(sys.argv[1])
+print(sys.version)
+for path in sorted([*root.glob("pyproject.toml"), *root.glob("mlops_lib/**/*")]):
+    if path.is_file() and path.suffix != ".pyc":
+        print(path.relative_to(root), hashlib.sha256(path.read_bytes()).hexdigest())
+PYTHON
+}
+
+# The virtual environment of exactly this package, made on its first use. Builds that need it at the same time each
+# make their own and the first to finish is kept, so there is no lock that a killed build could leave behind.
+provide() {
+    identity=$(identify "$MLOPS_PACKAGE")
+    key=$(printf '%s' "$identity" | "$python" -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest()[:16])')
+    cache=${MLOPS_HOME:-$HOME/.mlops}/jenkins
+    venv=$cache/$key
+    if [ -d "$venv" ]; then
+        return
+    fi
+    mkdir -p "$cache"
+    find "$cache" -maxdepth 1 -name '*.partial.*' -mtime +1 -exec rm -rf {} + # what killed builds left
+    partial=$(mktemp -d "$cache/$key.partial.XXXXXX")
+    printf 'mlops: installing %s (once for this version)\n' "$MLOPS_PACKAGE" >&2
+    if ! "$python" -m venv "$partial/venv" >&2; then
+        rm -rf "$partial"
+        fail 'this Python cannot make virtual environments' '  remedy: install its venv module (python3-venv)'
+    fi
+    source=$MLOPS_PACKAGE
+    if [ -d "$source" ]; then # a build writes beside the sources: never in somebody's checkout
+        mkdir "$partial/source"
+        for item in mlops_lib pyproject.toml setup.py README.md LICENSE; do
+            if [ -e "$MLOPS_PACKAGE/$item" ]; then cp -R "$MLOPS_PACKAGE/$item" "$partial/source/"; fi
+        done
+        source=$partial/source
+    fi
+    if ! "$partial/venv/bin/python" -m pip install --quiet --disable-pip-version-check "$source" >&2; then
+        rm -rf "$partial"
+        fail "$MLOPS_PACKAGE cannot be installed (pip's reason is above)" '  remedy: correct MLOPS_PACKAGE'
+    fi
+    "$python" - "$partial/venv" "$venv" <<'PYTHON'
+import os, sys
+try:
+    os.rename(sys.argv[1], sys.argv[2])
+except OSError:
+    if not os.path.isdir(sys.argv[2]):
+        raise
+PYTHON
+    rm -rf "$partial"
+}
+
+find_python
+subject=$("$python" -c 'import json, os; os.write(1, os.fsencode(json.loads(os.environ["MLOPS_SUBJECT"]) + "."))')
+subject=${subject%.} # a substitution drops line ends, so the text did not end with one
+case $subject in
+-*) subject=./$subject ;; # a path, not an option
+esac
+case $MLOPS_VERB in
+watch) set -- --until-done ;;
+report) set -- --artifacts .mlops/results ;;
+*) set -- ;;
+esac
+set -- "$MLOPS_VERB" "$subject" --json "$@"
+
+if [ -n "${MLOPS_PACKAGE:-}" ]; then
+    provide
+    # The folder was renamed: its scripts name a path that is gone, its interpreter finds itself.
+    exec "$venv/bin/python" -m mlops_lib.cli "$@" >"$MLOPS_REPLY"
+elif command -v mlops >/dev/null; then
+    exec mlops "$@" >"$MLOPS_REPLY"
+fi
+fail 'mlops is not on this agent, and MLOPS_PACKAGE does not say what to install' \
+    '  remedy: set MLOPS_PACKAGE in Manage Jenkins > System > Global properties > Environment variables'

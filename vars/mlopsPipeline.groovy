@@ -1,0 +1,104 @@
+/**
+ * A complete pipeline for a model repository: the Jenkinsfile at the top of mlops' own repository, as one line.
+ * Jenkins wants a declarative pipeline whole and in one place, so the stages are spelled out in both.
+ */
+void call(Map given = [:]) {
+    Map job = [label: '', hours: 12, poll: 'H H * * *'] + given.subMap(['label', 'hours', 'poll'])
+    // In a branch's first build there are no parameters yet; all of them are empty then, too.
+    Map settings = [project: '.'] + given.findAll { !job.containsKey(it.key) } + params.findAll { it.value }
+    Map verdict = [:]
+
+    pipeline {
+        agent {
+            label(job.label)
+        }
+        parameters { // each is the setting of its name, over the Jenkinsfile's; an empty one is not given
+            string(name: 'target', trim: true, description: 'The bar to reach, e.g. 0.9 (empty: the project\'s own, or 0.8)')
+            string(name: 'trials', trim: true, description: 'Most candidates of the search (empty: the default)')
+            string(name: 'minutes', trim: true, description: 'Most minutes of the search (empty: the default)')
+            string(name: 'notify', trim: true, description: 'When people are told: change, always or never (empty: the default)')
+        }
+        triggers {
+            pollSCM(job.poll) // pushes come by webhook; this only catches one that was lost
+        }
+        options {
+            timestamps()
+            timeout(time: job.hours, unit: 'HOURS')
+            disableConcurrentBuilds()
+            buildDiscarder(logRotator(numToKeepStr: '30', artifactNumToKeepStr: '10'))
+        }
+        stages {
+            stage('Detect environment') {
+                steps {
+                    mlops('detect', settings)
+                }
+            }
+            stage('Build image') {
+                steps {
+                    mlops('build', settings)
+                }
+            }
+            stage('Model') {
+                parallel {
+                    stage('Watchdog') {
+                        steps {
+                            mlopsWatch(settings)
+                        }
+                    }
+                    stage('Train and tweak') {
+                        stages {
+                            stage('Train') {
+                                steps {
+                                    mlops('train', settings)
+                                }
+                            }
+                            stage('Gate') {
+                                steps {
+                                    script {
+                                        verdict = mlops('judge', settings)
+                                        if (verdict.verdict != 'rejected') {
+                                            mlopsVerdict(verdict)
+                                        }
+                                    }
+                                }
+                            }
+                            stage('Tweak & retrain') {
+                                when {
+                                    expression { verdict.verdict == 'rejected' }
+                                }
+                                steps {
+                                    mlops('search', settings)
+                                    script {
+                                        verdict = mlops('judge', settings)
+                                        mlopsVerdict(verdict)
+                                    }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+            stage('Register') {
+                when {
+                    expression { currentBuild.currentResult == 'SUCCESS' }
+                }
+                steps {
+                    mlops('register', settings)
+                }
+            }
+            stage('Notify') {
+                steps {
+                    mlopsNotify(settings)
+                }
+            }
+        }
+        post {
+            failure {
+                mlopsNotify(settings)
+            }
+            always {
+                mlopsResults(settings)
+            }
+        }
+    }
+}
