@@ -71,7 +71,7 @@ SETTINGS = (
 """Every setting; secrets are not among them, they are read from the environment where they are used."""
 
 KNOWN = {setting.key: setting for setting in SETTINGS}
-SECRETS = ("MLOPS_SLACK_WEBHOOK", "MLOPS_SMTP_URL", "MLOPS_WEBHOOK_URL", "MLOPS_WEBHOOK_SECRET")
+SECRETS = ("MLOPS_SLACK_WEBHOOK", "MLOPS_SMTP_URL", "MLOPS_WEBHOOK_URL", "MLOPS_WEBHOOK_SECRET", "MLOPS_APPRISE_URLS")
 OTHER_VARIABLES = {
     "MLOPS_CONFIG",
     "MLOPS_PARAMS",

@@ -139,10 +139,17 @@ class _Attendance:
             variables["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"
         container = self.engine.start(
             Launch(
-                image=self.spec.image, project=self.spec.project, inside=str(self.run_dir / "inside"),
-                entry=self.spec.entry, args=self.spec.args, variables=variables, mounts=self.spec.mounts,
-                caches=str(self.home / "caches"), limits=self.spec.limits,
-                labels={**self.labels, LABEL_ATTEMPT: str(attempt)}, log=str(self.run_dir / "log.txt"),
+                image=self.spec.image,
+                project=self.spec.project,
+                inside=str(self.run_dir / "inside"),
+                entry=self.spec.entry,
+                args=self.spec.args,
+                variables=variables,
+                mounts=self.spec.mounts,
+                caches=str(self.home / "caches"),
+                limits=self.spec.limits,
+                labels={**self.labels, LABEL_ATTEMPT: str(attempt)},
+                log=str(self.run_dir / "log.txt"),
             )  # fmt: skip
         )
         self._note("attempt", attempt=attempt, number_of_pass=self.number_of_pass, container=container.id)
@@ -168,7 +175,9 @@ class _Attendance:
                 seen, since = progress, time.monotonic()  # type: ignore[assignment]
             elif time.monotonic() - since > watchdog.quiet_allowed_s(heartbeat):
                 quiet = time.monotonic() - since
-                self._note("decision", do="kill", why=f"no progress for {quiet:.0f} s in phase {heartbeat.get('phase')}")
+                self._note(
+                    "decision", do="kill", why=f"no progress for {quiet:.0f} s in phase {heartbeat.get('phase')}"
+                )
                 self.engine.kill(container.id)
 
     def _read_events(self) -> None:
@@ -224,5 +233,3 @@ def stop(run_dir: Path, spec: RunSpec, *, engine: Engine) -> int:
     for container in running:
         engine.stop(container.id)
     return len(running)
-
-

@@ -73,10 +73,14 @@ def decide(situation: Situation, *, chance: Callable[[], float] = random.random)
         if kind != "oom":
             return Action(do="give up", why="the script failed", failure=_script_failure(error, situation.log))
     if end is None and code in SCRIPT_EXIT:
-        return Action(do="give up", why="the runner cannot start", failure=_failure("bug", "the runner cannot start", situation))
+        return Action(
+            do="give up", why="the runner cannot start", failure=_failure("bug", "the runner cannot start", situation)
+        )
     if situation.container.out_of_memory or (end is not None and end.get("error")):
         if situation.out_of_memory_before:
-            return Action(do="give up", why="out of memory twice", failure=_failure("oom", "it needs more memory", situation))
+            return Action(
+                do="give up", why="out of memory twice", failure=_failure("oom", "it needs more memory", situation)
+            )
         return Action(do="restart", why="out of memory: restarting smaller", smaller=True)
     if situation.restarts >= situation.budget:
         return Action(

@@ -1,0 +1,383 @@
+"""The `mlops` command: one verb a stage. Results on stdout, everything else on stderr.
+
+Exit codes: 0 answered, and accepted where a verdict is asked for · 1 our own bug · 2 bad configuration or usage ·
+3 detection · 4 image · 5 the training failed · 6 rejected · 7 engine · 8 search · 9 notification · 10 undecided.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from mlops_lib import __version__, config
+from mlops_lib.errors import EXIT_BUG, EXIT_REJECTED, EXIT_UNDECIDED, MlopsError, UsageError
+
+VERBS = {
+    "run": "the whole chain: detect, build, train, judge, search if needed, register, report, notify",
+    "detect": "what the code is and what it needs, with evidence",
+    "build": "make the environment (image or virtual environment)",
+    "train": "run the script as it is written, resumable",
+    "judge": "the verdict on the trained model",
+    "search": "tweak a rejected model until it meets the bar",
+    "register": "make an accepted model a version in the registry",
+    "report": "write the HTML report",
+    "notify": "tell people how the run ended",
+    "watch": "watch a run, take it over if its program died",
+    "stop": "stop a run's containers; the run stays resumable",
+    "runs": "list the runs",
+    "show": "one run: what was asked and how it stands",
+    "config": "every setting, its value and where it comes from",
+    "doctor": "what is missing on this machine and how to mend it",
+    "init": "write a Jenkinsfile and an mlops.toml into a project",
+}
+WITHOUT_PROJECT = {"runs", "doctor"}
+OPTIONS = {"until_done", "artifacts", "print_dockerfile", "verb"}
+"""Keys of MLOPS_PARAMS that are options of a verb, not settings."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code."""
+    given = vars(_parser().parse_args(arguments))
+    as_json = given.pop("json")
+    try:
+        return _dispatch(given, as_json=as_json)
+    except MlopsError as error:
+        return _fail(error, as_json=as_json)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception:  # noqa: BLE001 - the last resort: a bug of ours, reported as one
+        return _bug(as_json=as_json)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mlops", description="Push ML code, get a model that meets its bar.",
+        epilog="Example: mlops run model_repo/digits_cnn --target 0.9", allow_abbrev=False,
+    )  # fmt: skip
+    parser.add_argument("--version", action="version", version=f"mlops {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for verb, text in VERBS.items():
+        one = verbs.add_parser(verb, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False)
+        if verb not in WITHOUT_PROJECT:
+            one.add_argument(
+                "project", nargs="?", metavar="PROJECT|RUN", help="folder, script, notebook or run directory"
+            )
+        one.add_argument("--json", action="store_true", help="print one JSON record")
+        if verb == "watch":
+            one.add_argument("--until-done", action="store_true", default=None, help="end when the run has ended")
+        if verb == "report":
+            one.add_argument("--artifacts", metavar="DIR", help="also gather what a build server keeps")
+        if verb == "build":
+            one.add_argument(
+                "--print",
+                action="store_true",
+                default=None,
+                dest="print_dockerfile",
+                help="print the Dockerfile, build nothing",
+            )
+        for setting in config.SETTINGS:
+            _add(one, setting)
+    return parser
+
+
+def _add(parser: argparse.ArgumentParser, setting: config.Setting) -> None:
+    flag = "--" + setting.key.replace("_", "-")
+    if setting.kind == "flag":
+        parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=setting.help)
+    elif setting.key == "mount":
+        parser.add_argument(flag, action="append", metavar="SRC:DST", help=setting.help)
+    else:
+        parser.add_argument(
+            flag, metavar=setting.kind.upper(), help=f"{setting.help} (default: {setting.default!r})".replace("%", "%%")
+        )
+
+
+def _dispatch(given: dict[str, Any], *, as_json: bool) -> int:
+    verb = given.pop("verb")
+    merged = {**_parameters(), **{key: value for key, value in given.items() if value is not None}}
+    project = merged.pop("project", None)
+    options = {key: merged.pop(key) for key in list(merged) if key in OPTIONS}
+    unknown = [key for key in merged if key not in config.KNOWN]
+    if unknown:
+        config.resolve(None, {unknown[0]: ""})  # raises with the nearest known key
+    if verb not in WITHOUT_PROJECT and verb != "config" and not project:
+        raise UsageError("no project given", where=f"mlops {verb}", remedy=f"mlops {verb} PROJECT")
+    return _HANDLERS[verb](project, merged, options, as_json)
+
+
+def _parameters() -> dict[str, Any]:
+    return {key.replace("-", "_"): value for key, value in config.parameters().items() if value not in (None, "")}
+
+
+def _fail(error: MlopsError, *, as_json: bool) -> int:
+    log = getattr(error, "log", "")
+    if log:
+        from mlops_lib.live import printable
+
+        sys.stderr.write(printable(log).rstrip("\n") + "\n\n")
+    sys.stderr.write(f"mlops: {error}\n")
+    if as_json:
+        fields = {"what": error.what, "where": error.where, "remedy": error.remedy}
+        _print({"schema": 1, "exit": error.exit_code, "error": fields})
+    return error.exit_code
+
+
+def _bug(*, as_json: bool) -> int:
+    import tempfile
+    import traceback
+
+    with tempfile.NamedTemporaryFile("w", prefix="mlops-bug-", suffix=".txt", delete=False) as stream:
+        stream.write(traceback.format_exc())
+    kind, value, _ = sys.exc_info()
+    what = f"a bug of ours: {kind.__name__ if kind else ''}: {value}"
+    sys.stderr.write(f"mlops: {what}\n  remedy: please report it with {stream.name}; the run is kept\n")
+    if as_json:
+        _print({"schema": 1, "exit": EXIT_BUG, "error": {"what": what, "where": stream.name, "remedy": "report it"}})
+    return EXIT_BUG
+
+
+def _print(value: Any) -> None:
+    sys.stdout.write(json.dumps(value) + "\n")
+    sys.stdout.flush()
+
+
+def _detect(project: str, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
+    from pathlib import Path
+
+    from mlops_lib.detection import detect
+
+    place = Path(project).expanduser()
+    resolved = config.resolve(place if place.is_dir() else None, settings)
+    found = detect(project, entry=resolved["entry"] or None)
+    if as_json:
+        _print(found.to_json())
+        return 0
+    families = ", ".join(found.families) or found.family
+    print_ = sys.stdout.write
+    print_(f"{found.entry}: {found.framework}, {families}; environment {found.environment.name}\n")
+    for evidence in found.evidence:
+        print_(f"  {evidence.file}:{evidence.line}  {evidence.saw}  →  {evidence.means}\n")
+    for warning in found.warnings:
+        print_(f"  warning: {warning}\n")
+    return 0
+
+
+def _job(project: str, settings: dict[str, Any], *, quiet: bool = False) -> Any:
+    """A job whose run is stopped, and kept, when this program is asked to end."""
+    from mlops_lib import live, pipeline
+
+    stopped = threading.Event()
+
+    def end(number: int, frame: Any) -> None:
+        stopped.set()
+        _ASKED.append(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
+    return pipeline.prepare(project, observer=live.observer(quiet=quiet), stopped=stopped, **settings)
+
+
+_ASKED: list[int] = []
+
+
+def _staged(call: Callable[[Any], Any]) -> Callable[[str, dict[str, Any], dict[str, Any], bool], int]:
+    """A verb that works on a job and answers with a record."""
+
+    def handler(project: str, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
+        from mlops_lib.training import Interrupted
+
+        job = _job(project, settings)
+        try:
+            answer = call(job, **options)
+        except Interrupted:
+            job.observer.close()
+            sys.stderr.write(f"mlops: stopped; the run is kept and goes on when started again: {job.run_dir}\n")
+            if as_json:
+                _print({"schema": 1, "stopped": True, "run_dir": str(job.run_dir)})
+            return 128 + (_ASKED[0] if _ASKED else signal.SIGTERM)
+        finally:
+            job.observer.close()
+        return _answer(answer, as_json=as_json)
+
+    return handler
+
+
+def _answer(answer: Any, *, as_json: bool) -> int:
+    record = answer.to_json() if hasattr(answer, "to_json") else answer
+    if as_json:
+        _print(record)
+    else:
+        _show(record)
+    verdict = record.get("verdict") if isinstance(record, dict) else None
+    return {"rejected": EXIT_REJECTED, "undecided": EXIT_UNDECIDED}.get(str(verdict), 0)
+
+
+def _show(record: Any) -> None:
+    if isinstance(record, dict) and "verdict" in record:
+        interval = record.get("interval")
+        shown = f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
+        value = record.get("value")
+        number = f"{value:.4g}{shown}" if isinstance(value, float) else "no number"
+        sys.stdout.write(
+            f"{record['verdict']}: {record.get('metric') or 'metric'} {number}, bar {record['target']:g}\n"
+        )
+        for reason in record.get("reasons") or ():
+            sys.stdout.write(f"  {reason}\n")
+    elif not isinstance(record, dict):
+        sys.stdout.write(f"{record}\n")
+        return
+    for key in ("run_dir", "model", "report", "patch", "tag", "path", "state", "stopped", "winner", "score"):
+        if record.get(key) is not None:
+            sys.stdout.write(f"  {key:8} {record[key]}\n")
+
+
+def _stage(name: str) -> Callable[..., Any]:
+    def call(job: Any, **options: Any) -> Any:
+        from mlops_lib import pipeline
+
+        return getattr(pipeline, name)(job, **options)
+
+    return call
+
+
+def _build(job: Any, *, print_dockerfile: bool = False) -> Any:
+    from mlops_lib import pipeline
+
+    if print_dockerfile:
+        return job.spec.image.dockerfile.rstrip("\n")
+    return pipeline.build(job)
+
+
+def _report(job: Any, *, artifacts: str = "") -> Any:
+    from mlops_lib import pipeline
+
+    return {"schema": 1, "report": str(pipeline.report(job, artifacts=artifacts))}
+
+
+def _notify(job: Any) -> Any:
+    from mlops_lib import pipeline
+
+    deliveries = pipeline.notify(job)
+    return {"schema": 1, "deliveries": [d.to_json() if hasattr(d, "to_json") else str(d) for d in deliveries]}
+
+
+def _stop(job: Any) -> Any:
+    from mlops_lib import pipeline
+
+    return {"schema": 1, "stopped": pipeline.stop(job), "run_dir": str(job.run_dir)}
+
+
+def _watch(job: Any, *, until_done: bool = True) -> Any:
+    from mlops_lib import pipeline
+
+    result = pipeline.watch(job, until_done=until_done)
+    return {"schema": 1, "run_dir": str(job.run_dir), "state": None if result is None else result.state}
+
+
+def _show_run(job: Any) -> Any:
+    from mlops_lib import rundir
+    from mlops_lib.records import RunResult, Verdict
+
+    verdict = rundir.read_record(job.run_dir / "verdict.json", Verdict)
+    result = rundir.read_record(job.run_dir / "training.json", RunResult)
+    return {
+        "schema": 1, "run_dir": str(job.run_dir), "exists": job.run_dir.is_dir(), "spec": job.spec.to_json(),
+        "state": None if result is None else result.state, "judged": None if verdict is None else verdict.to_json(),
+    }  # fmt: skip
+
+
+def _runs(project: Any, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
+    from mlops_lib import rundir
+    from mlops_lib.records import RunSpec, Verdict
+
+    root = config.resolve(None, settings).home / "runs"
+    rows = []
+    for place in sorted(root.iterdir()) if root.is_dir() else []:
+        spec = rundir.read_record(place / "spec.json", RunSpec)
+        verdict = rundir.read_record(place / "verdict.json", Verdict)
+        if spec is not None:
+            rows.append({
+                "name": spec.name, "run_dir": str(place), "created": spec.created,
+                "verdict": None if verdict is None else verdict.verdict, "value": None if verdict is None else verdict.value,
+            })  # fmt: skip
+    if as_json:
+        _print({"schema": 1, "runs": rows})
+    for row in rows if not as_json else []:
+        value = f"{row['value']:.4g}" if isinstance(row["value"], float) else "-"
+        sys.stdout.write(f"{row['name']:24} {row['verdict'] or 'unfinished':10} {value:>8}  {row['run_dir']}\n")
+    return 0
+
+
+def _config(project: str | None, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
+    from pathlib import Path
+
+    place = Path(project).expanduser() if project else None
+    resolved = config.resolve(place if place is not None and place.is_dir() else None, settings)
+    secrets = {name: "set (hidden)" if os.environ.get(name) else "not set" for name in config.SECRETS}
+    if as_json:
+        table = {key: {"value": value.value, "origin": value.origin} for key, value in resolved.values.items()}
+        _print({"schema": 1, "settings": table, "secrets": secrets})
+        return 0
+    for setting in config.SETTINGS:
+        value = resolved.values[setting.key]
+        sys.stdout.write(f"{setting.key:15} {value.value!r:28} {value.origin:14} {setting.help}\n")
+    for name, state in secrets.items():
+        sys.stdout.write(f"{name:30} {state}\n")
+    return 0
+
+
+def _doctor(project: Any, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
+    from mlops_lib import doctor
+
+    findings = doctor.checks(home=config.resolve(None, settings).home)
+    if as_json:
+        _print({"schema": 1, "findings": [finding.to_json() for finding in findings]})
+        return 0
+    for finding in findings:
+        sys.stdout.write(f"{finding.status:8} {finding.name}: {finding.finding}\n")
+        if finding.remedy:
+            sys.stdout.write(f"         remedy: {finding.remedy}\n")
+    return 0
+
+
+def _init(project: str, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
+    from pathlib import Path
+
+    folder = Path(project).expanduser()
+    if not folder.is_dir():
+        raise UsageError("no such folder", where=project, remedy="Give the folder of a project.")
+    rows = [s for s in config.SETTINGS if not s.operator]
+    toml = "# Settings of mlops for this project; `mlops config` shows all of them.\n\n" + "".join(
+        f"# {s.help}\n# {s.key} = {json.dumps(list(s.default) if isinstance(s.default, tuple) else s.default)}\n\n"
+        for s in rows
+    )
+    wanted = {folder / "Jenkinsfile": "@Library('mlops') _\n\nmlopsPipeline()\n", folder / "mlops.toml": toml}
+    there = [path for path in wanted if path.exists()]
+    if there:
+        raise UsageError("it exists and is not overwritten", where=str(there[0]), remedy="Remove or rename it first.")
+    for path, text in wanted.items():
+        path.write_text(text, encoding="utf-8")
+    if as_json:
+        _print({"schema": 1, "written": [str(path) for path in wanted]})
+    else:
+        sys.stdout.write("".join(f"wrote {path}\n" for path in wanted))
+    return 0
+
+
+_HANDLERS: dict[str, Callable[..., int]] = {
+    "detect": _detect, "runs": _runs, "config": _config, "doctor": _doctor, "init": _init,
+    "build": _staged(_build), "report": _staged(_report), "notify": _staged(_notify), "stop": _staged(_stop),
+    "watch": _staged(_watch), "show": _staged(_show_run),
+    **{name: _staged(_stage(name)) for name in ("run", "train", "judge", "search", "register")},
+}  # fmt: skip
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,399 @@
+"""The stages with their settings: what a shell, a notebook and Jenkins call.
+
+Each function takes a project (folder, script or notebook) or a run directory, and settings by keyword (mlops_lib.config
+lists them). Each may be called again at any time: what was done is not done twice, what was interrupted goes on.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from mlops_lib import config, durable, gate, images, notification, registry, rundir, training, tuning
+from mlops_lib.detection import detect
+from mlops_lib.engine import Engine, choose
+from mlops_lib.errors import TrainingError, UsageError
+from mlops_lib.records import (
+    Detection,
+    Image,
+    Limits,
+    Link,
+    ModelVersion,
+    Mount,
+    PipelineResult,
+    RunResult,
+    RunSpec,
+    SearchResult,
+    Verdict,
+)
+
+Observer = Callable[[dict[str, Any]], None]
+
+
+def _silent(event: dict[str, Any]) -> None:
+    """Nobody watches."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A project made ready: what it is, where it runs, and which run that is."""
+
+    settings: config.Settings
+    detection: Detection | None
+    engine: Engine
+    spec: RunSpec
+    run_dir: Path
+    observer: Observer
+    stopped: threading.Event
+
+    @property
+    def home(self) -> Path:
+        """Folder of mlops' own files."""
+        return self.settings.home
+
+
+def prepare(
+    project: str | Path,
+    *,
+    observer: Observer = _silent,
+    stopped: threading.Event | None = None,
+    **settings: Any,
+) -> Job:
+    """Detect, plan the image, and name the run; nothing is built or started.
+
+    Raises:
+        UsageError, DetectionError, EngineError: as their stages say.
+    """
+    place = Path(project).expanduser()
+    stopped = stopped or threading.Event()
+    existing = rundir.read_record(place / "spec.json", RunSpec) if place.is_dir() else None
+    if existing is not None:
+        resolved = config.resolve(Path(existing.project), settings)
+        engine = choose(existing.backend, home=str(resolved.home))
+        return Job(
+            settings=resolved, detection=None, engine=engine, spec=existing, run_dir=place.absolute(),
+            observer=observer, stopped=stopped,
+        )  # fmt: skip
+    folder = place if place.is_dir() else place.parent
+    resolved = config.resolve(folder if folder.is_dir() else None, settings)
+    observer({"event": "stage", "stage": "detect"})
+    detection = detect(place, entry=resolved["entry"] or None)
+    engine = choose(resolved["backend"], home=str(resolved.home))
+    spec = _spec(detection, resolved, engine)
+    run_dir = (
+        Path(resolved["run_dir"]).expanduser().absolute() if resolved["run_dir"] else _default_run_dir(spec, resolved)
+    )
+    return Job(
+        settings=resolved,
+        detection=detection,
+        engine=engine,
+        spec=spec,
+        run_dir=run_dir,
+        observer=observer,
+        stopped=stopped,
+    )
+
+
+def _spec(detection: Detection, settings: config.Settings, engine: Engine) -> RunSpec:
+    project = Path(detection.project)
+    image = images.plan(detection.environment, base_image=settings["base_image"])
+    args = tuple(settings["args"])
+    if detection.args_needed > len(args):
+        raise UsageError(
+            f"the script needs {detection.args_needed} argument(s), {len(args)} given", where=detection.entry,
+            remedy='Give them with --args "…", or args = […] in mlops.toml.',
+        )  # fmt: skip
+    mounts = tuple(_mount(text) for text in settings["mount"])
+    manifest = rundir.manifest(project)
+    # The image's name covers our own runner too; the run is named by the environment, so that a new version of this
+    # package continues old runs.
+    environment = str(sorted(image.environment.requirements)) + image.base_image
+    digest = rundir.digest(
+        project_digest=manifest, entry=detection.entry, args=args, image=environment,
+        mounts=[f"{m.source}:{m.target}" for m in mounts], seed=settings["seed"],
+    )  # fmt: skip
+    return RunSpec(
+        digest=digest, name=settings["name"] or _name(project, detection), project=str(project), entry=detection.entry,
+        args=args, seed=settings["seed"], backend=engine.name, image=image, framework=detection.framework,
+        family=detection.family, mounts=mounts,
+        limits=Limits(
+            memory_bytes=settings["memory"], cpus=settings["cpus"], pids=settings["pids"], network=settings["network"]
+        ),
+        commit=rundir.commit(project), data_digest=manifest, metric_pattern=settings["metric_pattern"],
+        metrics_file=settings["metrics_file"], input=tuple(settings["input"]), created=round(time.time(), 3),
+    )  # fmt: skip
+
+
+def _name(project: Path, detection: Detection) -> str:
+    return project.name or Path(detection.entry).stem
+
+
+def _mount(text: str) -> Mount:
+    source, _, target = text.rpartition(":")
+    place = Path(source).expanduser().absolute()
+    if not source or not target.startswith("/"):
+        raise UsageError(f"{text!r} is no mount", where="mount", remedy="Give SOURCE:TARGET, TARGET being absolute.")
+    if not place.exists():
+        raise UsageError(f"{place} does not exist", where="mount", remedy="Give an existing file or folder.")
+    return Mount(source=str(place), target=target)
+
+
+def _default_run_dir(spec: RunSpec, settings: config.Settings) -> Path:
+    safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in spec.name).strip("-.") or "project"
+    return settings.home / "runs" / f"{safe[:60]}-{spec.digest[:12]}"
+
+
+def _job(project: str | Path | Job, **settings: Any) -> Job:
+    return project if isinstance(project, Job) else prepare(project, **settings)
+
+
+def build(project: str | Path | Job, **settings: Any) -> Image:
+    """Make the project's environment real.
+
+    Raises:
+        ImageError: it cannot be built.
+    """
+    job = _job(project, **settings)
+    image = job.spec.image
+    if not job.engine.has(image):
+        job.observer({"event": "stage", "stage": "build"})
+        job.engine.build(image, on_line=lambda line: job.observer({"event": "build", "line": line}))
+    return replace(image, built=True)
+
+
+def train(project: str | Path | Job, **settings: Any) -> RunResult:
+    """Train the project as it is written (pass 1), or return what had been trained.
+
+    Raises:
+        TrainingError: the script failed; the run is kept.
+    """
+    job = _job(project, **settings)
+    build(job)
+    job.observer({"event": "stage", "stage": "train"})
+    spec = rundir.write_spec(job.run_dir, job.spec)
+    if job.detection is not None:
+        durable.write_json(job.run_dir / "detection.json", job.detection.to_json())
+    result = training.train(
+        spec, engine=job.engine, run_dir=job.run_dir, restarts=job.settings["restarts"], home=job.home,
+        observer=job.observer, stopped=job.stopped,
+    )  # fmt: skip
+    durable.write_json(job.run_dir / "training.json", result.to_json())
+    if result.state != "finished":
+        raise _training_error(result)
+    return result
+
+
+def _training_error(result: RunResult) -> TrainingError:
+    failure = result.failure
+    if failure is None:
+        return TrainingError(
+            "the training was stopped", where=result.run_dir, remedy="Run it again: it goes on from its checkpoint."
+        )
+    remedy = "Mend the script; the run is kept."
+    if "FileNotFoundError" in failure.message:
+        remedy = "Push the file with the project, or give it with --mount SOURCE:TARGET."
+    elif failure.kind == "import":
+        remedy = "Declare the package in requirements.txt."
+    elif failure.kind == "oom":
+        remedy = "Raise --memory, or make batches smaller."
+    return TrainingError(failure.message, where=failure.where or result.run_dir, remedy=remedy, log=failure.log)
+
+
+def judge(project: str | Path | Job, **settings: Any) -> Verdict:
+    """Judge the run's model against its bar.
+
+    Raises:
+        UsageError: the run has not finished.
+    """
+    job = _job(project, **settings)
+    if training.finished(job.run_dir, 1) is None:
+        raise UsageError("there is no finished training", where=str(job.run_dir), remedy="`mlops train` first.")
+    found = tuning.read(job.run_dir)
+    verdict = gate.judge(
+        job.run_dir, target=job.settings["target"], metric=job.settings["metric"], mode=job.settings["mode"],
+        strict=job.settings["strict"], beats=job.settings["beats"],
+        champion=registry.champion(job.spec.name, home=job.home), selection="" if found is None else found.selection,
+    )  # fmt: skip
+    before = rundir.read_record(job.run_dir / "verdict.json", Verdict)
+    if before is not None and before != verdict:
+        rundir.append(job.run_dir / "verdicts.jsonl", before.to_json())
+    durable.write_json(job.run_dir / "verdict.json", verdict.to_json())
+    job.observer({"event": "verdict", "verdict": verdict.to_json()})
+    return verdict
+
+
+def search(project: str | Path | Job, **settings: Any) -> SearchResult:
+    """Tweak a rejected model until it meets the bar (pass 2).
+
+    Raises:
+        UsageError: the model was not rejected.
+        SearchError, TrainingError: the search failed.
+    """
+    job = _job(project, **settings)
+    verdict = rundir.read_record(job.run_dir / "verdict.json", Verdict) or judge(job)
+    if verdict.verdict != "rejected":
+        found = tuning.read(job.run_dir)
+        if found is not None:
+            return found
+        raise UsageError(
+            f"the model is {verdict.verdict}: there is nothing to search", where=str(job.run_dir),
+            remedy="Give a higher --target to search all the same.",
+        )  # fmt: skip
+    build(job)
+    job.observer({"event": "stage", "stage": "search"})
+    return tuning.search(
+        job.spec, verdict, engine=job.engine, run_dir=job.run_dir, trials=job.settings["trials"],
+        minutes=job.settings["minutes"], restarts=job.settings["restarts"], home=job.home, observer=job.observer,
+        stopped=job.stopped,
+    )  # fmt: skip
+
+
+def register(project: str | Path | Job, **settings: Any) -> ModelVersion:
+    """Make an accepted model a version in the registry.
+
+    Raises:
+        UsageError: it was not accepted.
+    """
+    job = _job(project, **settings)
+    verdict = rundir.read_record(job.run_dir / "verdict.json", Verdict)
+    if verdict is None or verdict.verdict != "accepted":
+        raise UsageError(
+            "only an accepted model is registered", where=str(job.run_dir), remedy="`mlops judge` says what it lacks."
+        )
+    job.observer({"event": "stage", "stage": "register"})
+    return registry.register(job.run_dir, job.spec, verdict, home=job.home)
+
+
+def report(project: str | Path | Job, *, artifacts: str = "", **settings: Any) -> Path:
+    """Write the run's report; returns the HTML file.
+
+    Args:
+        project: the project or run.
+        artifacts: also gather what a build server keeps in this folder.
+        settings: as everywhere.
+    """
+    from mlops_lib import reporting
+
+    job = _job(project, **settings)
+    if not job.run_dir.is_dir():
+        raise UsageError("there is no such run yet", where=str(job.run_dir), remedy="`mlops train` first.")
+    job.observer({"event": "stage", "stage": "report"})
+    page = reporting.report(job.run_dir)
+    if artifacts:
+        from mlops_lib import artifacts as gathered
+
+        gathered.gather(job.run_dir, Path(artifacts))
+    return page
+
+
+def notify(project: str | Path | Job, **settings: Any) -> list[notification.Delivery]:
+    """Tell people how the run ended, on every configured channel, if that is a change."""
+    job = _job(project, **settings)
+    verdict = rundir.read_record(job.run_dir / "verdict.json", Verdict)
+    result = rundir.read_record(job.run_dir / "training.json", RunResult)
+    if verdict is None and result is None:
+        return []
+    job.observer({"event": "stage", "stage": "notify"})
+    previous = notification.recall(job.spec.name, home=job.home)
+    links = [Link(label="report", url=str(job.run_dir / "report.html"))]
+    if job.settings["link_url"]:
+        links.append(Link(label="build", url=job.settings["link_url"]))
+    message = notification.compose(
+        spec=job.spec, verdict=verdict, result=result, search=tuning.read(job.run_dir), previous=previous,
+        champion=registry.champion(job.spec.name, home=job.home), links=links, when=job.settings["notify"],
+    )  # fmt: skip
+    plain = job.settings.plain()
+    deliveries = list(notification.flush(plain, home=job.home) or [])
+    if message is not None:
+        deliveries += notification.notify(message, settings=plain, home=job.home)
+    outcome = verdict or result
+    assert outcome is not None
+    notification.remember(job.spec.name, outcome, home=job.home)
+    return deliveries
+
+
+def stop(project: str | Path | Job, **settings: Any) -> int:
+    """Stop the run's containers; the run stays resumable. Returns how many were running."""
+    job = _job(project, **settings)
+    return training.stop(job.run_dir, job.spec, engine=job.engine) if job.run_dir.is_dir() else 0
+
+
+def watch(project: str | Path | Job, *, until_done: bool = True, **settings: Any) -> RunResult | None:
+    """Watch a run that may not exist yet, take its training over if whoever held it died, return when it has ended.
+
+    Args:
+        project: the project or run.
+        until_done: end when the run has; else go on for the next one.
+        settings: as everywhere.
+    """
+    job = _job(project, **settings)
+    events = rundir.Events(job.run_dir)
+    began = time.time()
+    while not job.stopped.is_set():
+        for event in events.new():
+            job.observer(event)
+        done = (job.run_dir / "result.json").exists() or (job.run_dir / "training.json").exists()
+        if until_done and done and not _held(job.run_dir):
+            return rundir.read_record(job.run_dir / "training.json", RunResult)
+        if (job.run_dir / "spec.json").exists() and not done and not _held(job.run_dir) and time.time() - began > 2:
+            return train(job)
+        job.stopped.wait(0.5)
+    return None
+
+
+def _held(run_dir: Path) -> bool:
+    """Whether a program attends to the run."""
+    with rundir.lease(run_dir, wait=False) as free:
+        return not free
+
+
+def run(project: str | Path | Job, **settings: Any) -> PipelineResult:
+    """The whole chain: detect, build, train, judge, search if the bar is missed, register, report, notify.
+
+    Raises:
+        TrainingError: the script failed; it is reported and people are told first.
+    """
+    job = _job(project, **settings)
+    began = time.monotonic()
+    try:
+        trained = train(job)
+    except TrainingError:
+        report(job)
+        _tell(job)
+        raise
+    verdict = judge(job)
+    found: SearchResult | None = tuning.read(job.run_dir)
+    if verdict.verdict == "rejected" and job.settings["trials"] > 0:
+        found = search(job)
+        verdict = judge(job)
+    version = register(job) if verdict.verdict == "accepted" else None
+    inside = job.run_dir / "inside"
+    model = next((str(inside / n) for n in ("model.keras", "model.joblib") if (inside / n).is_file()), None)
+    patch = inside / "suggested.patch"
+    result = PipelineResult(
+        verdict=verdict.verdict, metric=verdict.metric, value=verdict.value, interval=verdict.interval,
+        target=verdict.target, examples=verdict.examples,
+        trials=0 if found is None else sum(t.number > 0 for t in found.trials), restarts=trained.restarts,
+        model=version.model if version is not None else model, report=str(job.run_dir / "report.html"),
+        patch=str(patch) if patch.is_file() and not patch.is_symlink() else None, run_dir=str(job.run_dir),
+        seconds=round(time.monotonic() - began, 3), version=None if version is None else version.version,
+        reasons=verdict.reasons,
+    )  # fmt: skip
+    durable.write_json(job.run_dir / "result.json", result.to_json())
+    report(job)
+    _tell(job)
+    return result
+
+
+def _tell(job: Job) -> None:
+    """A failed notification never fails a training: it stays in the spool and the next command sends it."""
+    from mlops_lib.errors import NotificationError
+
+    try:
+        notify(job)
+    except (NotificationError, UsageError) as error:
+        job.observer({"event": "warning", "message": f"nobody was told: {error}"})

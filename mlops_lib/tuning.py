@@ -1,0 +1,111 @@
+"""The search from outside: start pass 2 on a rejected run, and read what it found.
+
+The search itself happens in the container, inside the judged `fit` (mlops_lib/runner/search).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mlops_lib import durable, gate, rundir, training
+from mlops_lib.engine import Engine
+from mlops_lib.errors import SearchError, TrainingError
+from mlops_lib.records import RunSpec, SearchResult, Verdict
+
+REQUEST = "search.json"
+
+
+def search(
+    spec: RunSpec,
+    verdict: Verdict,
+    *,
+    engine: Engine,
+    run_dir: Path,
+    trials: int,
+    minutes: float,
+    restarts: int = 5,
+    home: Path,
+    observer: Callable[[dict[str, Any]], None] = lambda event: None,
+    stopped: threading.Event | None = None,
+) -> SearchResult:
+    """Tweak the judged model until it meets the bar or the budget is used.
+
+    A search that had finished with at least this budget and this bar is returned as it is; a larger budget continues it.
+
+    Raises:
+        SearchError: it cannot be told which fit to search, or the search itself failed.
+        TrainingError: the script failed in pass 2.
+    """
+    request = {
+        "fit": _judged_fit(run_dir, verdict), "metric": verdict.metric, "mode": verdict.mode, "target": verdict.target,
+        "trials": trials, "minutes": minutes, "judged_digest": _judged_digest(run_dir, verdict),
+        "judged_value": verdict.value, "workers": 1,
+    }  # fmt: skip
+    before = _read(run_dir / REQUEST)
+    number_of_pass = int(before.get("pass", 1)) if before else 1
+    if before is None or not _covers(before, request):
+        number_of_pass += 1
+    request = {**request, "pass": number_of_pass} if before is None or not _covers(before, request) else before
+    durable.write_json(run_dir / REQUEST, request)
+    result = training.train(
+        spec, engine=engine, run_dir=run_dir, restarts=restarts, number_of_pass=number_of_pass, search=request,
+        home=home, observer=observer, stopped=stopped,
+    )  # fmt: skip
+    if result.state != "finished":
+        failure = result.failure
+        raise TrainingError(
+            failure.message if failure else "the search was stopped",
+            where=failure.where if failure else str(run_dir),
+            remedy="Mend the script and run it again; finished trials are kept.",
+            log=failure.log if failure else "",
+        )
+    found = read(run_dir)
+    if found is None:
+        raise SearchError(
+            "it left no result", where=str(run_dir), remedy=f"See hook_error in {run_dir}/inside/events.jsonl."
+        )
+    return found
+
+
+def read(run_dir: Path) -> SearchResult | None:
+    """What a search found, None if there was none."""
+    return rundir.read_record(run_dir / "inside" / "search" / "result.json", SearchResult, inside=run_dir)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        value = durable.read_json(path)
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _covers(before: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Whether the earlier search was asked for at least as much, for the same bar."""
+    same = all(before.get(key) == now[key] for key in ("fit", "metric", "mode", "target"))
+    return same and before.get("trials", 0) >= now["trials"] and before.get("minutes", 0) >= now["minutes"]
+
+
+def _judged_fit(run_dir: Path, verdict: Verdict) -> int:
+    if verdict.judged_fit is not None:
+        return verdict.judged_fit
+    fits = {e.get("fit") for e in rundir.Events(run_dir).new() if e["event"] == "fit"}
+    whole = {fit for fit in fits if isinstance(fit, int)}
+    if len(whole) == 1:
+        return whole.pop()
+    raise SearchError(
+        f"the script has {len(whole)} fits and its number does not say which model it measures",
+        where=str(run_dir),
+        remedy="Let the script evaluate its final model with evaluate, score, or a metric of its predictions.",
+    )
+
+
+def _judged_digest(run_dir: Path, verdict: Verdict) -> str:
+    listed = gate.read_claims(run_dir).get("evaluations")
+    for evaluation in reversed(listed if isinstance(listed, list) else []):
+        if isinstance(evaluation, dict) and evaluation.get("source") == verdict.source:
+            return str(evaluation.get("examples_digest") or "")
+    return ""
