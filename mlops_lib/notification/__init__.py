@@ -2,7 +2,7 @@
 
     composition   from records to a Notification, a pure function
     channel       what a channel is, and the table of them
-    slack mail webhook   one channel each
+    slack mail webhook anything   one channel each
     letter        a notification as a mail
     web           the HTTP that two of them share
     delivery      attempts, back-off, and what is on disk between them

@@ -88,6 +88,7 @@ CHANNELS = {
     "slack": "mlops_lib.notification.slack",
     "mail": "mlops_lib.notification.mail",
     "webhook": "mlops_lib.notification.webhook",
+    "apprise": "mlops_lib.notification.anything",
 }
 """Each module has `configure(settings, environ) -> Channel | None`; None where the channel is not configured."""
 

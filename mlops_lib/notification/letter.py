@@ -26,9 +26,13 @@ def subject(notification: Notification) -> str:
 
 def plain(notification: Notification) -> str:
     """The mail for programs that show text."""
+    return f"{one_line(notification.title)}\n\n{body(notification)}"
+
+
+def body(notification: Notification) -> str:
+    """All but the title, as plain text."""
     width = max((len(fact.label) for fact in notification.facts), default=0)
     parts = [
-        one_line(notification.title),
         printable(notification.text),
         "\n".join(f"{one_line(f.label) + ':':<{width + 1}} {one_line(f.value)}" for f in notification.facts),
         f"Last lines of the output:\n\n{printable(notification.log)}" if notification.log else "",

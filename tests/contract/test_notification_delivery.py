@@ -345,6 +345,27 @@ def test_the_webhook_is_signed_and_named(sender: Sender, web: WebServer) -> None
     assert Notification.from_json(content["notification"]) == news()
 
 
+@pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")  # Apprise's own import
+def test_apprise_tells_each_url_until_it_took_it(
+    sender: Sender, web: WebServer, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    place = f"json://127.0.0.1:{web.server_address[1]}"
+    sender.environ = {"MLOPS_APPRISE_URLS": f"{place}/one-SECRET {place}/two-SECRET?method=post"}
+    web.script = [status(200), status(500), silence]
+    (delivery,) = sender.notify(news(key="a", log="last words"))
+    assert (delivery.state, delivery.attempts, delivery.uncertain) == ("sent", 3, True)
+    assert len(web.taken) == 2
+    content = json.loads(web.taken[0][1])
+    assert (content["title"], content["type"]) == ("demo: accepted", "success")
+    assert "last words" in content["message"]
+
+    sender.environ = {"MLOPS_APPRISE_URLS": "nothing://SECRET"}
+    (delivery,) = sender.notify(news(key="b"))
+    assert "URL number 1" in delivery.reason
+    output = capfd.readouterr()
+    assert "SECRET" not in output.out + output.err + caplog.text + repr(delivery) + sender.written()
+
+
 # Mail ----------------------------------------------------------------------------------------------------------------
 
 
