@@ -36,7 +36,7 @@ class Case:
     message: str = ""
 
 
-def collect(run_dir: Path, folder: Path, *, model_limit: int = MODEL_LIMIT) -> list[Path]:
+def gather(run_dir: Path, folder: Path, *, model_limit: int = MODEL_LIMIT) -> list[Path]:
     """Put what a build server keeps of the run into `folder`, replacing what an earlier build left there.
 
     Works on a run that failed or is still under way, with what there is.

@@ -34,7 +34,11 @@ _BOOSTED: Space = {
     "learning_rate": ("log", 0.02, 0.3), "n_estimators": ("int", 100, 500), "max_depth": ("int", 2, 8),
     "subsample": ("real", 0.6, 1.0),
 }  # fmt: skip
-_SVM: Space = {"C": ("log", 0.1, 100.0), "gamma": ("choice", "scale", "auto", 0.001, 0.01, 0.1), "kernel": ("choice", "rbf", "poly")}
+_SVM: Space = {
+    "C": ("log", 0.1, 100.0),
+    "gamma": ("choice", "scale", "auto", 0.001, 0.01, 0.1),
+    "kernel": ("choice", "rbf", "poly"),
+}
 _LINEAR_SVM: Space = {"C": ("log", 0.01, 100.0), "max_iter": ("choice", 5000)}
 _NEIGHBORS: Space = {"n_neighbors": ("int", 1, 25), "weights": ("choice", "uniform", "distance"), "p": ("choice", 1, 2)}
 _NETWORK: Space = {

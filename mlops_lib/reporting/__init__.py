@@ -1,0 +1,15 @@
+"""What people look at after a run: one offline page, the same as a folder for Jenkins, a picture, a summary.
+
+    report(run_dir)             run_dir/report.html, one file without scripts or addresses
+    report(run_dir, folder=…)   index.html, style.css and curves.png besides, for servers that forbid inline styles
+    markdown(run_dir)           a few lines for a pull request
+    curve_png(run_dir, path)    the learning curves as a picture for mails and chats
+
+All of them work on what is there: a run that failed, was stopped or is still under way has a report as well.
+"""
+
+from mlops_lib.reporting.page import report as report
+from mlops_lib.reporting.pictures import curve_png as curve_png
+from mlops_lib.reporting.summary import markdown as markdown
+
+__all__ = ["curve_png", "markdown", "report"]

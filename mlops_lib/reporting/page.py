@@ -1,0 +1,222 @@
+"""The report itself: a run, told on one page that needs nothing but the file.
+
+Two forms of the same page. `report.html` holds its stylesheet; the folder has it beside, because Jenkins shows archived
+pages under `sandbox allow-same-origin; default-src 'none'; img-src 'self'; style-src 'self'`, where no inline style, script
+or data: address works. Neither form has a script, and charts are drawn by `charts`, so both look the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlops_lib import durable
+from mlops_lib.reporting import charts, story, tables, wording
+from mlops_lib.reporting.view import Fit, RunView, read_run
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+FITS_SHOWN = 8
+CHARTS_SHOWN = 6
+"""Charts of one fit."""
+
+
+def report(run_dir: Path, *, folder: Path | None = None) -> Path:
+    """Write the report of a run, whatever state it is in.
+
+    The same run directory gives the same bytes.
+
+    Args:
+        run_dir: the run directory.
+        folder: where to write index.html, style.css and curves.png instead, for servers that forbid inline styles.
+
+    Returns:
+        `run_dir/report.html`, or the folder's `index.html`.
+
+    Raises:
+        OSError: the report cannot be written.
+    """
+    view = read_run(run_dir)
+    if folder is None:
+        path = run_dir / "report.html"
+        durable.write_bytes(path, html(view, linked=False).encode())
+        return path
+    from mlops_lib.reporting.pictures import curve_bytes
+
+    folder.mkdir(parents=True, exist_ok=True)
+    picture = curve_bytes(view)
+    if picture is not None:
+        durable.write_bytes(folder / "curves.png", picture)
+    durable.write_bytes(folder / "style.css", stylesheet().encode())
+    path = folder / "index.html"
+    durable.write_bytes(path, html(view, linked=True).encode())
+    return path
+
+
+def html(view: RunView, *, linked: bool) -> str:
+    """The page of a run.
+
+    Args:
+        view: the run.
+        linked: refer to style.css instead of holding it.
+    """
+    from markupsafe import Markup
+
+    return (
+        _templates()
+        .get_template("report.html.j2")
+        .render(
+            view=view,
+            style=None if linked else Markup(stylesheet()),
+            axis=Markup(_axis(view)),
+            fits=[_fit(one, view) for one in view.fits if one.series][:FITS_SHOWN],
+            timeline=Markup(_timeline(view)),
+        )
+    )
+
+
+def stylesheet() -> str:
+    """The page's stylesheet."""
+    from importlib.resources import files
+
+    return files("mlops_lib.reporting").joinpath("templates/style.css").read_text("utf-8")
+
+
+def _templates() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    made = Environment(
+        loader=PackageLoader("mlops_lib.reporting"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.globals.update(
+        story=story,
+        tables=tables,
+        wording=wording,
+        sparkline=lambda values, title: Markup(charts.sparkline(values, title=title)),
+    )
+    return made
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Chart:
+    title: str
+    legend: tuple[tuple[str, str, str], ...]
+    """Look, name and last value of each line."""
+    svg: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class _FitShown:
+    fit: Fit
+    charts: tuple[_Chart, ...]
+    more: int
+    """Metrics that have no chart."""
+
+
+def _fit(fit: Fit, view: RunView) -> _FitShown:
+    # Validation belongs into the chart of what it validates; the judged metric and the loss come first.
+    bases = list(dict.fromkeys(name.removeprefix("val_") for name in fit.series))
+    judged = view.verdict.metric if view.verdict else None
+    bases.sort(key=lambda name: (name != judged, name != "loss"))
+    made = [chart for name in bases if (chart := _chart(name, fit, view)) is not None]
+    return _FitShown(fit=fit, charts=tuple(made[:CHARTS_SHOWN]), more=max(0, len(made) - CHARTS_SHOWN))
+
+
+def _chart(base: str, fit: Fit, view: RunView) -> _Chart | None:
+    from markupsafe import Markup
+
+    both = f"val_{base}" in fit.series and base in fit.series
+    lines = [
+        charts.Line(
+            name=("training" if name == base else "validation") if both else wording.metric_name(name),
+            look=("train" if name == base else "validation") if both else "only",
+            points=fit.series[name],
+        )
+        for name in (base, f"val_{base}")
+        if name in fit.series
+    ]
+    verdict = view.verdict
+    picture = charts.curves(
+        lines,
+        title=_chart_title(base, fit, lines),
+        number=_number(base),
+        restarts=fit.restarts,
+        bar=verdict.target if verdict is not None and verdict.metric == base else None,
+    )
+    if not picture:
+        return None
+    legend = tuple((line.look, line.name, wording.metric_value(base, line.points[-1][1])) for line in lines)
+    return _Chart(title=wording.metric_name(base), legend=legend, svg=Markup(picture))
+
+
+def _chart_title(base: str, fit: Fit, lines: list[charts.Line]) -> str:
+    ends = ", ".join(
+        f"{line.name} from {wording.metric_value(base, line.points[0][1])} to "
+        f"{wording.metric_value(base, line.points[-1][1])}"
+        for line in lines
+    )
+    restarts = f"; restarted {wording.counted(len(fit.restarts), 'time')}" if fit.restarts else ""
+    return (
+        f"{wording.metric_name(base)} of fit {fit.number} over {wording.counted(fit.epochs, 'epoch')}: {ends}{restarts}"
+    )
+
+
+def _number(metric: str) -> Callable[[float], str]:
+    return lambda value: wording.metric_value(metric, value)
+
+
+def _axis(view: RunView) -> str:
+    """The verdict's numbers on one axis; "" where there is nothing to place on it."""
+    verdict = view.verdict
+    if verdict is None or verdict.value is None:
+        return ""
+    shown = _number(verdict.metric or "")
+    marks = [
+        charts.Mark(
+            name="This model",
+            shown=shown(verdict.value),
+            value=verdict.value,
+            look="model",
+            interval=verdict.interval,
+        )
+    ]
+    if verdict.champion is not None:
+        marks.append(
+            charts.Mark(name="Champion", shown=shown(verdict.champion), value=verdict.champion, look="champion")
+        )
+    if verdict.baseline is not None:
+        value = verdict.baseline.value
+        marks.append(charts.Mark(name="Baseline", shown=shown(value), value=value, look="baseline"))
+    told = ", ".join(f"{mark.name.lower()} {mark.shown}" for mark in marks)
+    return charts.verdict_axis(
+        marks,
+        bar=verdict.target,
+        bar_shown=f"bar: {story.bar_in_words(verdict)}",
+        mode=verdict.mode,
+        share=story.share_metric(view),
+        title=f"{wording.metric_name(verdict.metric)} against the bar of {shown(verdict.target)}: {told}",
+        number=shown,
+    )
+
+
+def _timeline(view: RunView) -> str:
+    shown = [
+        charts.Stretch(
+            name=f"{'Search' if one.search else 'Attempt'} {one.number}",
+            began=one.began,
+            ended=one.ended,
+            look=one.outcome,
+            shown=wording.duration(one.ended - one.began),
+        )
+        for one in view.attempts[-20:]
+    ]
+    told = ", ".join(f"{bar.name} {bar.look} after {bar.shown}" for bar in shown)
+    return charts.stretches(shown, title=f"When the script ran: {told}", span=wording.duration)

@@ -1,0 +1,224 @@
+"""Reading what somebody else may have written: every size is bounded, every value is checked, no link is followed.
+
+A report has to be good when the run was not. So nothing here raises for what a file holds: a missing file is an empty
+answer, a damaged one an entry in `problems`, and what is left is plain, short, finite and printable.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from mlops_lib import durable
+from mlops_lib.records import Record
+
+R = TypeVar("R", bound=Record)
+
+EVENTS_LIMIT = 64 * 1024 * 1024
+"""Bytes of one journal; about half a million epochs."""
+LINE_LIMIT = 512 * 1024
+"""Bytes of one event."""
+TEXT_LIMIT = 2000
+"""Characters of one string."""
+ITEMS_LIMIT = 20_000
+"""Values in one file, all its lists and objects together; a confusion matrix of 100 classes has 10,000."""
+TAIL_LIMIT = 256 * 1024
+"""Bytes read from the end of the script's output."""
+PATCH_LIMIT = 64 * 1024
+"""Bytes of the suggested patch."""
+
+# Control characters can break a terminal, and the direction marks make text read as something else than it is.
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufffe\uffff]")
+_COLOURS = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
+
+
+@dataclass
+class Reader:
+    """Reads the files of one run directory, and remembers what could not be read."""
+
+    run_dir: Path
+    problems: list[str] = field(default_factory=list)
+
+    def value(self, name: str) -> Any:
+        """The tidied JSON value in a file, by its path in the run directory; None where there is none."""
+        try:
+            return tidy(durable.read_json(self.run_dir / name, inside=self._boundary(name)))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            self._complain(name, error)
+            return None
+
+    def object(self, name: str) -> dict[str, Any]:
+        """The JSON object in a file; empty where there is none."""
+        value = self.value(name)
+        return value if isinstance(value, dict) else {}
+
+    def record(self, kind: type[R], name: str) -> R | None:
+        """The record in a file; None where there is none, or it has the wrong shape."""
+        value = self.value(name)
+        if value is None:
+            return None
+        try:
+            return kind.from_json(value)
+        except ValueError as error:
+            self._complain(name, error)
+            return None
+
+    def lines(self, name: str) -> Iterator[dict[str, Any]]:
+        """The objects of a journal, one a line; torn and foreign lines are left out."""
+        try:
+            file = durable.open_regular(self.run_dir / name, inside=self._boundary(name))
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            self._complain(name, error)
+            return
+        left = EVENTS_LIMIT
+        with file:
+            while left > 0 and (line := file.readline(min(left, LINE_LIMIT))):
+                left -= len(line)
+                if not line.endswith(b"\n"):
+                    left -= _skip_line(file, left)
+                if (value := _object(line)) is not None:
+                    yield value
+            if left <= 0 and file.read(1):
+                self.problems.append(f"{name} is longer than {EVENTS_LIMIT >> 20} MiB; only its beginning is shown")
+
+    def tail(self, name: str, *, lines: int) -> str:
+        """The last lines of a text file, as a terminal would have shown them."""
+        try:
+            with durable.open_regular(self.run_dir / name, inside=self._boundary(name)) as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(0, size - TAIL_LIMIT))
+                content = file.read(TAIL_LIMIT)
+        except FileNotFoundError:
+            return ""
+        except OSError as error:
+            self._complain(name, error)
+            return ""
+        return "\n".join(terminal_lines(content.decode("utf-8", "replace"))[-lines:])
+
+    def head(self, name: str) -> str:
+        """The beginning of a text file, at most `PATCH_LIMIT` bytes."""
+        try:
+            with durable.open_regular(self.run_dir / name, inside=self._boundary(name)) as file:
+                content = file.read(PATCH_LIMIT)
+        except FileNotFoundError:
+            return ""
+        except OSError as error:
+            self._complain(name, error)
+            return ""
+        return printable(content.decode("utf-8", "replace"), limit=PATCH_LIMIT)
+
+    def numbers_in(self, folder: str, *, limit: int) -> list[str]:
+        """The names `<number>.json` in a folder of `inside/`, in the order of their numbers."""
+        try:
+            opened = os.open(self.run_dir / folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except OSError:
+            return []
+        try:
+            with os.scandir(opened) as entries:
+                found = [e.name for e in entries if re.fullmatch(r"[0-9]{1,6}\.json", e.name)]
+        finally:
+            os.close(opened)
+        return sorted(found, key=lambda name: int(name.partition(".")[0]))[:limit]
+
+    def _boundary(self, name: str) -> Path | None:
+        return self.run_dir / "inside" if name.startswith("inside/") else None
+
+    def _complain(self, name: str, error: Exception) -> None:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        reason = reason.replace(str(self.run_dir) + os.sep, "")
+        self.problems.append(printable(f"{name} could not be read: {reason}", limit=300))
+
+
+def _skip_line(file: Any, left: int) -> int:
+    """Read on to the end of an over-long line; returns how many bytes that took."""
+    skipped = 0
+    while skipped < left and (more := file.readline(LINE_LIMIT)):
+        skipped += len(more)
+        if more.endswith(b"\n"):
+            break
+    return skipped
+
+
+def _object(line: bytes) -> dict[str, Any] | None:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return tidy(value) if isinstance(value, dict) else None
+
+
+def tidy(value: Any) -> Any:
+    """`value` without what a page cannot bear: long or unprintable strings, NaN, infinities, endless lists."""
+    return _tidy(value, [ITEMS_LIMIT], 0)
+
+
+def _tidy(value: Any, left: list[int], depth: int) -> Any:
+    left[0] -= 1
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, bool) or value is None:
+        return value
+    if isinstance(value, int):
+        return value if abs(value) < 10**18 else None
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if depth > 20 or left[0] <= 0:
+        return None
+    if isinstance(value, dict):
+        return {
+            printable(str(key), limit=200): _tidy(item, left, depth + 1)
+            for key, item in list(value.items())[: max(0, left[0])]
+        }
+    if isinstance(value, list):
+        return [_tidy(item, left, depth + 1) for item in value[: max(0, left[0])]]
+    return None
+
+
+def printable(text: str, *, limit: int = TEXT_LIMIT) -> str:
+    """`text` with what cannot be shown replaced, cut at `limit` characters."""
+    text = text[: limit + 1].encode("utf-8", "replace").decode("utf-8")
+    text = _UNPRINTABLE.sub("\ufffd", text.replace("\r\n", "\n"))
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def terminal_lines(output: str) -> list[str]:
+    """The lines of a program's output without colours; of a progress bar only what it showed last."""
+    lines = []
+    for line in _COLOURS.sub("", output).replace("\r\n", "\n").split("\n"):
+        shown = [part for part in re.split(r"[\r\b]+", line) if part.strip()]
+        lines.append(printable(shown[-1], limit=500) if shown else "")
+    while lines and not lines[-1].strip():
+        lines.pop()
+    return lines
+
+
+def number(value: Any) -> float | None:
+    """A finite number, or None for everything else."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:
+        return None
+
+
+def count(value: Any, *, limit: int = 10**15) -> int | None:
+    """A whole number from 0 to `limit`, or None for everything else."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        return None
+    return value if 0 <= value <= limit else None
+
+
+def text(value: Any, *, limit: int = 300) -> str:
+    """A string on one line, or "" for everything that is not a string."""
+    return printable(" ".join(value.split()), limit=limit) if isinstance(value, str) else ""

@@ -1,0 +1,190 @@
+"""What a run comes down to, in sentences and short lists, for the page and for the summary alike."""
+
+from __future__ import annotations
+
+import shlex
+
+from mlops_lib.records import Verdict
+from mlops_lib.reporting.view import RunView
+from mlops_lib.reporting.wording import (
+    counted,
+    difference,
+    duration,
+    is_share,
+    metric_name,
+    metric_value,
+    size,
+    whole,
+)
+
+BADGES = {
+    "accepted": "Accepted",
+    "rejected": "Rejected",
+    "undecided": "Undecided",
+    "failed": "Failed",
+    "stopped": "Stopped",
+    "unjudged": "Not judged yet",
+    "unfinished": "Not finished",
+}
+
+_FAILURES = {
+    "crash": "The training failed",
+    "oom": "The training ran out of memory",
+    "hang": "The training stopped making progress",
+    "disk": "The training could not write its files",
+    "nan": "The training's loss is no number any more",
+    "import": "The training could not import what it needs",
+    "bug": "The training fails at the same place again and again",
+    "stopped": "The training was stopped",
+    "engine": "The container engine failed",
+}
+
+_SELECTION = {
+    "disjoint": "examples that the gate does not judge on",
+    "half": "one half of the validation examples; the gate judges on the other",
+    "split": "training examples set apart before the first trial",
+    "contaminated": "examples that the gate judges on too, so the verdict cannot be trusted",
+}
+
+
+def headline(view: RunView) -> str:
+    """The outcome in a sentence that needs no further knowledge."""
+    verdict = view.verdict
+    if verdict is None:
+        return _without_verdict(view)
+    if verdict.value is None:
+        return "It could not be decided whether the model is good enough: there is no number to judge."
+    reached = f"{metric_value(verdict.metric, verdict.value)} {metric_name(verdict.metric)}"
+    on = f" on {counted(verdict.examples, 'example')}" if verdict.examples else ""
+    asked = bar_in_words(verdict)
+    if verdict.verdict == "accepted":
+        return f"The model is good enough: it reaches {reached}{on}; {asked} was asked."
+    if verdict.verdict == "rejected":
+        return f"The model is not good enough: it reaches {reached}{on}; {asked} was asked."
+    return f"It could not be decided whether the model is good enough: it reaches {reached}{on}; {asked} was asked."
+
+
+def bar_in_words(verdict: Verdict) -> str:
+    """ "at least 80 %"."""
+    return f"at {'least' if verdict.mode == 'max' else 'most'} {metric_value(verdict.metric, verdict.target)}"
+
+
+def _without_verdict(view: RunView) -> str:
+    if view.failure is not None:
+        what = _FAILURES.get(view.failure.kind, "The training failed")
+        where = f" ({view.failure.where})" if view.failure.where else ""
+        message = view.failure.message.rstrip(".")
+        return f"{what}: {message}{where}." if message else f"{what}{where}."
+    if view.state == "unjudged":
+        return "The training has ended; its result has not been judged yet."
+    if not view.attempts:
+        return "Nothing has been recorded of this run yet."
+    return f"The training has not ended, or was killed and not started again; {progress(view)} so far."
+
+
+def progress(view: RunView) -> str:
+    """ "1 fit, 12 epochs"."""
+    return f"{counted(len(view.fits), 'fit')}, {counted(sum(f.epochs for f in view.fits), 'epoch')}"
+
+
+def facts(view: RunView) -> list[tuple[str, str]]:
+    """The few numbers everybody asks for, as (label, value)."""
+    epochs = sum(one.epochs for one in view.fits)
+    found = [("Training time", duration(view.seconds))] if view.attempts else []
+    found += [("Epochs", whole(epochs))] if epochs else []
+    found += [("Restarts survived" if view.state not in ("failed", "unfinished") else "Restarts", whole(view.restarts))]
+    found += [("Trials", whole(len(view.search.trials)))] if view.search else []
+    if view.model is not None:
+        found += [("Parameters", whole(view.model.parameters))] if view.model.parameters else []
+        found += [("Model file", size(view.model.size_bytes))] if view.model.size_bytes else []
+    if view.result is not None and view.result.version is not None:
+        found.append(("Registered as", f"version {view.result.version}"))
+    return found
+
+
+def selection_gap(view: RunView) -> str:
+    """What the search chose by against what the gate measured, and the gap between them."""
+    search, verdict = view.search, view.verdict
+    if search is None or not search.trials:
+        return ""
+    said = f"The search compared its trials on {_SELECTION[search.selection]}."
+    if search.score is None:
+        return said
+    score = metric_value(search.metric, search.score)
+    said += f" The winner, trial {search.winner}, scored {score} {metric_name(search.metric)} there"
+    same = verdict is not None and search.metric.removeprefix("val_") == verdict.metric
+    if verdict is None or verdict.value is None or not same:
+        return f"{said}."
+    gap = difference(verdict.metric, verdict.value - search.score)
+    better = (
+        "what a choice among several trials usually costs"
+        if _worse(verdict, search.score)
+        else "no sign of a lucky pick"
+    )
+    return f"{said}; the gate measured {metric_value(verdict.metric, verdict.value)}: a gap of {gap}, {better}."
+
+
+def _worse(verdict: Verdict, score: float) -> bool:
+    value = verdict.value or 0.0
+    return value < score if verdict.mode == "max" else value > score
+
+
+def reproduce(view: RunView) -> str:
+    """The one command that makes this run again; "" where too little is known."""
+    spec = view.spec
+    if spec is None:
+        return ""
+    command = ["mlops", "run", spec.project, "--entry", spec.entry, "--backend", spec.backend, "--seed", str(spec.seed)]
+    if spec.args:
+        command += ["--args", shlex.join(spec.args)]
+    if view.verdict is not None:
+        command += ["--target", repr(view.verdict.target)]
+        command += ["--metric", view.verdict.metric] if view.verdict.metric else []
+    for mount in spec.mounts:
+        command += ["--mount", f"{mount.source}:{mount.target}"]
+    line = shlex.join(command)
+    return f"git -C {shlex.quote(spec.project)} checkout {shlex.quote(spec.commit)} && {line}" if spec.commit else line
+
+
+def lineage(view: RunView) -> list[tuple[str, str]]:
+    """Where the model comes from, as (label, value)."""
+    spec = view.spec
+    found: list[tuple[str, str]] = []
+    if spec is not None:
+        found += [
+            ("Project", spec.project),
+            ("Entry", " ".join([spec.entry, *spec.args])),
+            ("Commit", spec.commit or "not under version control"),
+            ("Run", spec.digest),
+            ("Image", spec.image.tag),
+            ("Base image", spec.image.base_image),
+            ("Data", spec.data_digest or "no data files found"),
+            ("Seed", str(spec.seed)),
+            ("Engine", spec.backend),
+        ]
+    if view.judged is not None and view.judged.source:
+        found.append(("Measured by", view.judged.source))
+    if view.result is not None and view.result.model:
+        found.append(("Model", view.result.model))
+    return found
+
+
+def environment(view: RunView) -> list[tuple[str, str]]:
+    """What the script ran in, as (label, value)."""
+    if view.spec is None:
+        return [("Python", view.python)] if view.python else []
+    made = view.spec.image.environment
+    found = [
+        ("Environment", made.name),
+        ("Framework", f"{made.framework}, {made.family}" if made.family != "none" else made.framework),
+        ("Python", view.python or made.python),
+        ("Requirements", ", ".join(made.requirements)),
+        ("System packages", ", ".join(made.system)),
+        ("Variables", ", ".join(f"{name}={value}" for name, value in sorted(made.variables.items()))),
+    ]
+    return [(label, value) for label, value in found if value]
+
+
+def share_metric(view: RunView) -> bool:
+    """Whether the judged metric is a share of the examples."""
+    return view.verdict is not None and is_share(view.verdict.metric)

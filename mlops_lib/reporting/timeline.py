@@ -1,0 +1,167 @@
+"""What happened, in words: events of the runner and decisions of the host as moments of one timeline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from mlops_lib.reporting.reading import count, number, text
+from mlops_lib.reporting.wording import counted, duration, metric_name, metric_value
+
+MOMENTS_LIMIT = 300
+
+Level = Literal["info", "good", "warning", "bad"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moment:
+    """Something that happened."""
+
+    time: float
+    level: Level
+    what: str
+    detail: str = ""
+    attempt: int | None = None
+    times: int = 1
+    """How often it happened in a row."""
+
+
+def moments(events: Iterable[dict[str, Any]], decisions: Iterable[dict[str, Any]]) -> tuple[Moment, ...]:
+    """The timeline in order; repetitions are counted, and of a very long one the middle is left out."""
+    told = [one for e in events if (one := happened(e)) is not None]
+    told += [one for d in decisions if (one := decided(d)) is not None]
+    shown: list[Moment] = []
+    for one in sorted(told, key=lambda m: m.time):
+        if shown and replace(one, time=0, times=1) == replace(shown[-1], time=0, times=1):
+            shown[-1] = replace(shown[-1], times=shown[-1].times + 1)
+        else:
+            shown.append(one)
+    if len(shown) <= MOMENTS_LIMIT:
+        return tuple(shown)
+    half = MOMENTS_LIMIT // 2
+    gap = Moment(
+        time=shown[half].time, level="info", what=f"{counted(len(shown) - 2 * half, 'further moment')} left out"
+    )
+    return (*shown[:half], gap, *shown[-half:])
+
+
+def happened(event: dict[str, Any]) -> Moment | None:
+    """An event of the runner as a moment; None for those that a person does not follow one by one."""
+    tell = _TELL.get(text(event.get("event")))
+    time = number(event.get("time"))
+    if tell is None or time is None:
+        return None
+    told = tell(event)
+    if told is None:
+        return None
+    level, what, detail = told
+    return Moment(time=time, level=level, what=what, detail=detail, attempt=count(event.get("attempt")))
+
+
+_Told = tuple[Level, str, str] | None
+
+
+def _start(event: dict[str, Any]) -> _Told:
+    purpose = "Search pass" if event.get("pass") == 2 else "Training"
+    if event.get("resumed") is True:
+        return "warning", f"{purpose} started again from its checkpoint", ""
+    return "info", f"{purpose} started", text(event.get("entry"))
+
+
+def _fit(event: dict[str, Any]) -> _Told:
+    name = f"Fit {count(event.get('fit')) or '?'}"
+    epochs, parameters = count(event.get("epochs")), count(event.get("parameters"))
+    about = [text(event.get("model"), limit=80)]
+    about += [counted(epochs, "epoch")] if epochs else []
+    about += [counted(parameters, "parameter")] if parameters else []
+    detail = ", ".join(part for part in about if part)
+    state = event.get("state")
+    if state == "restored":
+        return "info", f"{name} restored, it had finished", detail
+    if state == "resumed":
+        return "good", f"{name} goes on with epoch {(count(event.get('epoch')) or 0) + 1}", detail
+    return "info", f"{name} started", detail
+
+
+def _fit_end(event: dict[str, Any]) -> _Told:
+    epochs, seconds = count(event.get("epochs")), number(event.get("seconds"))
+    about = ([f"after {counted(epochs, 'epoch')}"] if epochs else []) + ([duration(seconds)] if seconds else [])
+    return "info", f"Fit {count(event.get('fit')) or '?'} finished", ", ".join(about)
+
+
+def _metric(event: dict[str, Any]) -> _Told:
+    source, name = text(event.get("source"), limit=80), text(event.get("metric"), limit=60)
+    if source.startswith("fit."):
+        return None
+    return "info", f"Measured {metric_name(name)} {metric_value(name, number(event.get('value')))}", source
+
+
+def _trial(event: dict[str, Any]) -> _Told:
+    trial = event.get("trial")
+    if not isinstance(trial, dict):
+        return None
+    edits = trial.get("edits")
+    words = [text(one) for one in edits if isinstance(one, str)] if isinstance(edits, list) else []
+    state = text(trial.get("state"), limit=20) or "finished"
+    return "info", f"Trial {count(trial.get('number')) or 0} {state}", "; ".join(words[:10])
+
+
+def _warning(event: dict[str, Any]) -> _Told:
+    return "warning", "Warning", text(event.get("message"), limit=1000)
+
+
+def _hook_error(event: dict[str, Any]) -> _Told:
+    return "warning", f"Own error in {text(event.get('hook'), limit=80)}", text(event.get("message"))
+
+
+def _end(event: dict[str, Any]) -> _Told:
+    error, code = event.get("error"), event.get("exit_code")
+    if isinstance(error, dict):
+        message = ": ".join(p for p in (text(error.get("type")), text(error.get("message"))) if p)
+        return "bad", "Script failed", message
+    if code:
+        return "bad", "Script failed", f"exit code {text(str(code), limit=20)}"
+    seconds = number(event.get("seconds"))
+    return "good", "Script ended well", duration(seconds) if seconds is not None else ""
+
+
+_TELL = {
+    "start": _start,
+    "fit": _fit,
+    "fit_end": _fit_end,
+    "metric": _metric,
+    "trial": _trial,
+    "warning": _warning,
+    "hook_error": _hook_error,
+    "end": _end,
+}
+
+_BAD = ("crash", "hang", "kill", "oom", "gave up", "give_up", "bug", "fail")
+
+
+def decided(line: dict[str, Any]) -> Moment | None:
+    """A line of the host's attempts.jsonl as a moment; a plain start is told by the runner already."""
+    time = number(line.get("time"))
+    what = text(line.get("event") or line.get("action") or line.get("decision"), limit=80)
+    code = count(line.get("exit_code"))
+    failure = line.get("failure")
+    why = [text(line.get(key)) for key in ("reason", "message")]
+    why += [text(failure.get("kind")), text(failure.get("message"))] if isinstance(failure, dict) else []
+    why += [f"exit code {code}"] if code is not None else []
+    why += ["out of memory"] if line.get("out_of_memory") is True else []
+    detail = ", ".join(dict.fromkeys(part for part in why if part))
+    if time is None or not what or (what == "start" and not detail):
+        return None
+    level: Level = "bad" if any(word in f"{what} {detail}".lower() for word in _BAD) else "info"
+    if what == "exit":
+        what, level = "Container ended", "bad" if code else "info"
+    elif "restart" in what:
+        level = "warning"
+    return Moment(
+        time=time,
+        level=level,
+        what=what[:1].upper() + what[1:].replace("_", " "),
+        detail=detail,
+        attempt=count(line.get("attempt")),
+    )

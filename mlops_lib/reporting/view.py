@@ -1,0 +1,414 @@
+"""A run as a report sees it: the files of the run directory brought together into one frozen value.
+
+The host's own files decide; what lies under `inside/` was written beside a stranger's script and is only shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from mlops_lib.records import Detection, PipelineResult, RunSpec, SearchResult, Trial, Verdict
+from mlops_lib.reporting.reading import Reader, count, number, text
+from mlops_lib.reporting.timeline import Moment, moments
+
+State = Literal["accepted", "rejected", "undecided", "failed", "stopped", "unfinished", "unjudged"]
+
+FITS_LIMIT = 200
+METRICS_LIMIT = 40
+"""Names of metrics of one fit."""
+EPOCHS_LIMIT = 200_000
+"""Epochs kept of one fit."""
+TRIALS_LIMIT = 500
+LOG_LINES = 80
+
+Points = tuple[tuple[int, float | None], ...]
+"""A number after each epoch, as (epoch from 0, value); the value is None where it was not finite."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """One call of a training function."""
+
+    number: int
+    framework: str
+    model: str
+    epochs: int
+    """Epochs trained."""
+    planned: int | None
+    parameters: int | None
+    seconds: float
+    series: Mapping[str, Points]
+    restarts: tuple[int, ...]
+    """The epochs that a new attempt began with."""
+    finished: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """One number the script measured."""
+
+    metric: str
+    value: float | None
+    source: str
+    fit: int | None
+    examples: int | None
+    unique: int | None
+    held_out: bool | None
+    recomputed: float | None
+    note: str
+    task: str
+    confusion: tuple[tuple[int, ...], ...]
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """The saved model, as the runner described it."""
+
+    path: str
+    kind: str
+    framework: str
+    parameters: int | None
+    size_bytes: int | None
+    reloaded: bool
+    note: str
+    architecture: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One start of the script."""
+
+    number: int
+    began: float
+    ended: float
+    search: bool
+    """Whether it was of the second pass."""
+    outcome: Literal["finished", "failed", "killed", "unknown"]
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """How the script failed, in its own words."""
+
+    kind: str
+    message: str
+    where: str
+    attempt: int | None
+    trace: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunView:
+    """All that a report shows."""
+
+    name: str
+    state: State
+    spec: RunSpec | None
+    detection: Detection | None
+    verdict: Verdict | None
+    earlier: tuple[Verdict, ...]
+    result: PipelineResult | None
+    search: SearchResult | None
+    fits: tuple[Fit, ...]
+    evaluations: tuple[Evaluation, ...]
+    judged: Evaluation | None
+    """The evaluation the verdict is about."""
+    model: Model | None
+    attempts: tuple[Attempt, ...]
+    moments: tuple[Moment, ...]
+    failure: Problem | None
+    """The last failure that the run did not recover from."""
+    warnings: tuple[str, ...]
+    hook_errors: tuple[Problem, ...]
+    log: str
+    patch: str
+    python: str
+    restarts: int
+    seconds: float
+    """From the first to the last thing that was recorded, without the time between attempts."""
+    problems: tuple[str, ...]
+    """What of the run directory could not be read."""
+
+
+def read_run(run_dir: Path) -> RunView:
+    """The run in `run_dir`; an empty or damaged directory gives an empty view that says so in `problems`."""
+    reader = Reader(run_dir)
+    spec = reader.record(RunSpec, "spec.json")
+    verdict = reader.record(Verdict, "verdict.json")
+    events = list(reader.lines("inside/events.jsonl"))
+    decisions = list(reader.lines("attempts.jsonl"))
+    metrics = reader.object("inside/metrics.json")
+    evaluations = _evaluations(metrics.get("evaluations"), events)
+    attempts = _attempts(events)
+    failure = _failure(events, decisions)
+    result = reader.record(PipelineResult, "result.json")
+    return RunView(
+        name=text(spec.name) if spec else text(run_dir.resolve().name),
+        state=_state(verdict, events, failure),
+        spec=spec,
+        detection=reader.record(Detection, "detection.json"),
+        verdict=verdict,
+        earlier=_earlier(reader, verdict),
+        result=result,
+        search=_search(reader, events),
+        fits=_fits(events),
+        evaluations=evaluations,
+        judged=_judged(evaluations, verdict),
+        model=_model(metrics.get("model")),
+        attempts=attempts,
+        moments=moments(events, decisions),
+        failure=failure,
+        warnings=_distinct(text(e.get("message"), limit=1000) for e in events if e.get("event") == "warning"),
+        hook_errors=tuple(_hook_error(e) for e in events if e.get("event") == "hook_error")[:50],
+        log=reader.tail("log.txt", lines=LOG_LINES),
+        patch=reader.head("inside/suggested.patch"),
+        python=next((text(e.get("python")) for e in reversed(events) if e.get("event") == "start"), ""),
+        restarts=max(_restarts(attempts), result.restarts if result else 0),
+        seconds=sum(one.ended - one.began for one in attempts),
+        problems=tuple(reader.problems),
+    )
+
+
+def _state(verdict: Verdict | None, events: list[dict[str, Any]], failure: Problem | None) -> State:
+    if verdict is not None:
+        return verdict.verdict
+    if failure is not None:
+        return "stopped" if failure.kind == "stopped" else "failed"
+    last = next((e for e in reversed(events) if e.get("event") in ("start", "end")), None)
+    return "unjudged" if last is not None and last.get("event") == "end" else "unfinished"
+
+
+def _earlier(reader: Reader, current: Verdict | None) -> tuple[Verdict, ...]:
+    found = []
+    for line in reader.lines("verdicts.jsonl"):
+        try:
+            found.append(Verdict.from_json(line))
+        except ValueError as error:
+            reader.problems.append(text(f"verdicts.jsonl: {error}"))
+    return tuple(one for one in found if one != current)[-20:]
+
+
+def _search(reader: Reader, events: list[dict[str, Any]]) -> SearchResult | None:
+    """The finished search, or as much of one under way as there is."""
+    done = reader.record(SearchResult, "inside/search/result.json")
+    if done is not None:
+        return done
+    claims = [
+        reader.value(f"inside/search/trials/{name}") for name in reader.numbers_in("inside/search/trials", limit=500)
+    ]
+    claims = claims or [e.get("trial") for e in events if e.get("event") == "trial"]
+    trials = {one.number: one for one in map(_trial, claims) if one is not None}
+    if not trials:
+        return None
+    asked = reader.object("search.json")
+    mode: Literal["max", "min"] = "min" if asked.get("mode") == "min" else "max"
+    scored = [t for t in trials.values() if t.score is not None]
+    best = sorted(scored, key=lambda t: (t.score or 0.0) * (-1 if mode == "max" else 1))
+    return SearchResult(
+        metric=text(asked.get("metric")) or "score",
+        mode=mode,
+        selection="disjoint",
+        fit=count(asked.get("fit")) or 0,
+        trials=tuple(trials[n] for n in sorted(trials)),
+        winner=best[0].number if best else 0,
+        score=best[0].score if best else None,
+        stopped="interrupted",
+    )
+
+
+def _trial(value: Any) -> Trial | None:
+    try:
+        return Trial.from_json(value)
+    except ValueError:
+        return None
+
+
+def _fits(events: list[dict[str, Any]]) -> tuple[Fit, ...]:
+    numbers = sorted(
+        {n for e in events if e.get("event") in ("fit", "epoch") and (n := count(e.get("fit"))) is not None}
+    )
+    return tuple(_fit(n, [e for e in events if e.get("fit") == n]) for n in numbers[:FITS_LIMIT])
+
+
+def _fit(number_of_fit: int, events: list[dict[str, Any]]) -> Fit:
+    begun = [e for e in events if e.get("event") == "fit"]
+    first = begun[0] if begun else {}
+    # The first record of an epoch counts, as in the runner; a forged repetition changes nothing.
+    epochs: dict[int, dict[str, Any]] = {}
+    for event in events:
+        epoch = count(event.get("epoch"), limit=10**9) if event.get("event") == "epoch" else None
+        if epoch is not None and len(epochs) < EPOCHS_LIMIT:
+            epochs.setdefault(epoch, event)
+    ordered = [(epoch, epochs[epoch]) for epoch in sorted(epochs)]
+    return Fit(
+        number=number_of_fit,
+        framework=text(first.get("framework"), limit=40),
+        model=text(first.get("model"), limit=80),
+        epochs=len(ordered),
+        planned=count(first.get("epochs")),
+        parameters=count(first.get("parameters")),
+        seconds=sum(number(e.get("seconds")) or 0.0 for _, e in ordered)
+        or next((number(e.get("seconds")) or 0.0 for e in events if e.get("event") == "fit_end"), 0.0),
+        series=_series(ordered),
+        restarts=tuple(
+            epoch
+            for (_, before), (epoch, after) in zip(ordered, ordered[1:], strict=False)
+            if before.get("attempt") != after.get("attempt")
+        ),
+        finished=any(e.get("event") == "fit_end" for e in events),
+    )
+
+
+def _series(ordered: list[tuple[int, dict[str, Any]]]) -> dict[str, Points]:
+    found: dict[str, list[tuple[int, float | None]]] = {}
+    for epoch, event in ordered:
+        metrics = event.get("metrics")
+        for name, value in metrics.items() if isinstance(metrics, dict) else ():
+            name = text(name, limit=60)
+            if name in found or len(found) < METRICS_LIMIT:
+                found.setdefault(name, []).append((epoch, number(value)))
+    return {name: tuple(points) for name, points in found.items()}
+
+
+def _evaluations(claimed: Any, events: list[dict[str, Any]]) -> tuple[Evaluation, ...]:
+    """Those of metrics.json; those of the journal where the script did not get that far."""
+    claims = claimed if isinstance(claimed, list) else [e for e in events if e.get("event") == "metric"]
+    return tuple(_evaluation(one) for one in claims[:200] if isinstance(one, dict))
+
+
+def _evaluation(claim: dict[str, Any]) -> Evaluation:
+    held_out = claim.get("held_out")
+    return Evaluation(
+        metric=text(claim.get("metric"), limit=60),
+        value=number(claim.get("value")),
+        source=text(claim.get("source"), limit=80),
+        fit=count(claim.get("fit")),
+        examples=count(claim.get("examples")),
+        unique=count(claim.get("unique")),
+        held_out=held_out if isinstance(held_out, bool) else None,
+        recomputed=number(claim.get("recomputed")),
+        note=text(claim.get("recompute_note")),
+        task=text(claim.get("task"), limit=40),
+        confusion=_matrix(claim.get("confusion")),
+        labels=tuple(text(str(one), limit=40) for one in _list(claim.get("labels"))),
+    )
+
+
+def _matrix(claim: Any) -> tuple[tuple[int, ...], ...]:
+    """A square matrix of counts, or nothing."""
+    rows = [[count(cell) for cell in _list(row)] for row in _list(claim)]
+    if not 2 <= len(rows) <= 200 or any(len(row) != len(rows) or None in row for row in rows):
+        return ()
+    return tuple(tuple(cell or 0 for cell in row) for row in rows)
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _judged(evaluations: tuple[Evaluation, ...], verdict: Verdict | None) -> Evaluation | None:
+    """The last evaluation that has the verdict's number; without a verdict the last of the script's own."""
+    if verdict is None:
+        own = [e for e in evaluations if not e.source.startswith("fit.")]
+        return own[-1] if own else None
+    named = [e for e in evaluations if e.metric == verdict.metric and verdict.value in (e.value, e.recomputed)]
+    return named[-1] if named and verdict.value is not None else None
+
+
+def _model(claim: Any) -> Model | None:
+    if not isinstance(claim, dict):
+        return None
+    return Model(
+        path=text(claim.get("path")),
+        kind=text(claim.get("class"), limit=80),
+        framework=text(claim.get("framework"), limit=40),
+        parameters=count(claim.get("parameters")),
+        size_bytes=count(claim.get("bytes")),
+        reloaded=claim.get("reloaded") is True,
+        note=text(claim.get("note")),
+        architecture=tuple(text(line, limit=200) for line in _list(claim.get("architecture"))[:1000]),
+    )
+
+
+def _attempts(events: list[dict[str, Any]]) -> tuple[Attempt, ...]:
+    found: dict[int, list[dict[str, Any]]] = {}
+    for event in events:
+        attempt = count(event.get("attempt"), limit=10**6)
+        if attempt is not None and number(event.get("time")) is not None:
+            found.setdefault(attempt, []).append(event)
+    last = max(found, default=0)
+    return tuple(_attempt(n, found[n], last=n == last) for n in sorted(found)[:500])
+
+
+def _attempt(number_of_attempt: int, events: list[dict[str, Any]], *, last: bool) -> Attempt:
+    times = [number(e.get("time")) or 0.0 for e in events]
+    end = next((e for e in reversed(events) if e.get("event") == "end"), None)
+    outcome: Literal["finished", "failed", "killed", "unknown"]
+    if end is None:
+        # Nobody writes a last line for a process that was killed; the next attempt is the proof.
+        outcome = "unknown" if last else "killed"
+    else:
+        outcome = "failed" if end.get("error") or end.get("exit_code") else "finished"
+    error = end.get("error") if end else None
+    return Attempt(
+        number=number_of_attempt,
+        began=min(times),
+        ended=max(times),
+        search=any(e.get("pass") == 2 for e in events),
+        outcome=outcome,
+        reason=text(error.get("message")) if isinstance(error, dict) else "",
+    )
+
+
+def _restarts(attempts: tuple[Attempt, ...]) -> int:
+    """Starts beyond the first of each pass."""
+    return max(0, len(attempts) - len({one.search for one in attempts}))
+
+
+def _failure(events: list[dict[str, Any]], decisions: list[dict[str, Any]]) -> Problem | None:
+    ended = next((e for e in reversed(events) if e.get("event") in ("start", "end")), {})
+    error = ended.get("error")
+    if ended.get("event") == "end" and (isinstance(error, dict) or ended.get("exit_code")):
+        error = error if isinstance(error, dict) else {}
+        place = text(error.get("file"))
+        line = count(error.get("line"))
+        kind = text(error.get("type"), limit=80)
+        message = text(error.get("message"), limit=1000)
+        return Problem(
+            kind=text(error.get("kind"), limit=40) or "crash",
+            message=": ".join(part for part in (kind, message) if part) or f"exit code {ended.get('exit_code')}",
+            where=f"{place}, line {line}" if place and line else place,
+            attempt=count(ended.get("attempt")),
+        )
+    for decision in reversed(decisions):
+        failure = decision.get("failure")
+        if isinstance(failure, dict):
+            return Problem(
+                kind=text(failure.get("kind"), limit=40),
+                message=text(failure.get("message"), limit=1000),
+                where=text(failure.get("where")),
+                attempt=count(decision.get("attempt")),
+            )
+        if decision.get("event") in ("start", "exit") and ended:
+            break
+    return None
+
+
+def _hook_error(event: dict[str, Any]) -> Problem:
+    trace = event.get("traceback")
+    return Problem(
+        kind=text(event.get("hook"), limit=80),
+        message=text(event.get("message"), limit=1000),
+        where="",
+        attempt=count(event.get("attempt")),
+        trace=trace[-2000:] if isinstance(trace, str) else "",
+    )
+
+
+def _distinct(values: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(value for value in values if value))[:100]

@@ -1,0 +1,93 @@
+"""Numbers, times and verdicts as a person reads them."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timezone
+
+NARROW = "\u202f"
+"""Narrow no-break space, between a number and its unit."""
+
+# The words whose metrics are shares of the examples, shown as percentages.
+_SHARES = re.compile(r"acc(uracy)?$|^accuracy|precision|recall|sensitivity|specificity|^f1|_f1$", re.IGNORECASE)
+
+
+def is_share(metric: str | None) -> bool:
+    """Whether a metric of this name is a share between 0 and 1."""
+    return bool(metric) and _SHARES.search(metric or "") is not None
+
+
+def metric_value(metric: str | None, value: float | None) -> str:
+    """A metric's value: shares as percentages, everything else with four digits that count."""
+    if value is None:
+        return "not a number"
+    if is_share(metric) and 0 <= value <= 1:
+        return f"{_trim(f'{value * 100:.1f}')}{NARROW}%"
+    return plain_number(value)
+
+
+def plain_number(value: float) -> str:
+    """Four digits that count; whole numbers whole."""
+    if value == int(value) and abs(value) < 1e6:
+        return f"{int(value):,}"
+    if value != 0 and not 1e-3 <= abs(value) < 1e6:
+        return f"{value:.3g}"
+    return f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+
+
+def difference(metric: str | None, value: float) -> str:
+    """A signed difference between two values of a metric: points for shares."""
+    sign = "+" if value > 0 else "−" if value < 0 else "±"
+    if is_share(metric):
+        return f"{sign}{_trim(f'{abs(value) * 100:.1f}')} points"
+    return f"{sign}{plain_number(abs(value))}"
+
+
+def _trim(digits: str) -> str:
+    return digits[:-2] if digits.endswith(".0") else digits
+
+
+def whole(value: int | None) -> str:
+    """A count with thousands separated; a dash for none."""
+    return "–" if value is None else f"{value:,}"
+
+
+def counted(value: int, noun: str) -> str:
+    """ "1 trial", "2 trials"."""
+    return f"{value:,} {noun}" if value == 1 else f"{value:,} {noun}s"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as the two units that matter: 0.4 s, 12 s, 3 min 20 s, 2 h 5 min, 3 d 4 h."""
+    if seconds < 10:
+        return f"{max(0.0, seconds):.1f}{NARROW}s"
+    for size, unit, smaller, small in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if round(seconds) >= size:
+            many, rest = divmod(round(seconds), size)
+            less = rest // smaller
+            return f"{many:,}{NARROW}{unit}" + (f" {less}{NARROW}{small}" if less else "")
+    return f"{round(seconds)}{NARROW}s"
+
+
+def size(n_bytes: int) -> str:
+    """Bytes with a unit of 1024."""
+    value = float(n_bytes)
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if value < 1024 or unit == "GiB":
+            return f"{value:.0f}{NARROW}{unit}" if value >= 100 or unit == "bytes" else f"{value:.1f}{NARROW}{unit}"
+        value /= 1024
+    raise AssertionError("unreachable")
+
+
+def moment(unix: float) -> str:
+    """A time in UTC, so that the same run gives the same report everywhere."""
+    try:
+        return datetime.fromtimestamp(unix, tz=timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (OverflowError, ValueError, OSError):
+        return "unknown"
+
+
+def metric_name(metric: str | None) -> str:
+    """A metric's name without underscores; the prefix that Keras puts before validation metrics in words."""
+    name = metric or "metric"
+    return f"{name[4:]} (validation)".replace("_", " ") if name.startswith("val_") else name.replace("_", " ")

@@ -1,0 +1,84 @@
+"""What the curves of a training say is wrong with it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import List, Mapping, Optional, Tuple
+
+from mlops_lib.runner.search.measures import plain_name
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Findings, the gravest first: `unstable`, `not_learning`, `overfitting`, `underfitting`, `unfinished`."""
+
+    findings: Tuple[str, ...]
+    best_epoch: Optional[int] = None
+    """The epoch (from 0) after which the held-out loss grew; None where it never did."""
+
+    def has(self, finding: str) -> bool:
+        """Whether this was found."""
+        return finding in self.findings
+
+
+def diagnose(
+    curves: Mapping[str, List[float]], *, metric: str, mode: str, target: float, held_out: Optional[float] = None
+) -> Diagnosis:
+    """Read a History.
+
+    Args:
+        curves: name to value by epoch, `val_…` for the held-out examples.
+        metric: the judged one.
+        mode: "max" or "min".
+        target: its bar.
+        held_out: the metric on held-out examples, where the curves do not have it.
+    """
+    loss = [float(v) for v in curves.get("loss", [])]
+    if any(not math.isfinite(v) for v in loss):
+        return Diagnosis(("unstable",))
+    training = _curve(curves, metric, "")
+    validation = _curve(curves, metric, "val_")
+    seen = training[-1] if training else None
+    unseen = validation[-1] if validation else held_out
+    sign = 1.0 if mode == "max" else -1.0
+    findings = []
+    if len(loss) > 1 and loss[-1] > 1.1 * min(loss) + 1e-9:
+        findings.append("unstable")
+    if len(loss) > 2 and loss[0] - min(loss) < 0.02 * abs(loss[0]):
+        findings.append("not_learning")
+    if seen is not None and unseen is not None and sign * (seen - unseen) > _gap(metric, target):
+        findings.append("overfitting")
+    if seen is not None and sign * (seen - target) < _gap(metric, target):
+        findings.append("underfitting")
+    if _still_falling(loss):
+        findings.append("unfinished")
+    return Diagnosis(tuple(findings), _turning_point([float(v) for v in curves.get("val_loss", [])]))
+
+
+def _curve(curves: Mapping[str, List[float]], metric: str, prefix: str) -> List[float]:
+    for name, values in curves.items():
+        own = name[len(prefix) :] if name.startswith(prefix) else ""
+        if own and not own.startswith("val_") and plain_name(own) == metric:
+            return [float(v) for v in values]
+    return []
+
+
+def _gap(metric: str, target: float) -> float:
+    """A difference that matters."""
+    return 0.05 if 0.0 < target <= 1.0 else 0.1 * abs(target)
+
+
+def _still_falling(loss: List[float]) -> bool:
+    """Whether the last fifth of the training still brought a tenth of all that was gained."""
+    if len(loss) < 3:
+        return True
+    before = loss[-max(2, len(loss) // 5) - 1]
+    return before - loss[-1] > 0.1 * (loss[0] - loss[-1]) > 0.0
+
+
+def _turning_point(loss: List[float]) -> Optional[int]:
+    if len(loss) < 3:
+        return None
+    lowest = min(range(len(loss)), key=loss.__getitem__)
+    return lowest if lowest < len(loss) - 2 and loss[-1] > loss[lowest] * 1.02 else None

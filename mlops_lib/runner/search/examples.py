@@ -1,0 +1,264 @@
+"""Which examples the search selects on, and which its trials train on.
+
+The examples a trial is scored on are ones that no inherited weight has seen and that the gate does not judge, in this
+order: the fit's own validation data; half of it, where the gate judges it; else a split of the training data, taken before
+trial 0 is trained again.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass, field
+from typing import Any, Dict, FrozenSet, List, Optional, Tuple
+
+from mlops_lib.runner import digest
+from mlops_lib.runner.search.request import FitCall, SearchRequest
+
+SPLIT_SHARE = 0.1
+SPLIT_LEAST = 200
+"""A split has at least so many examples, where that is no more than a quarter of them."""
+SPLIT_MOST = 5000
+FEWEST = 20
+"""Fewer examples than this select nothing."""
+LARGEST_BYTES = 1 << 30
+"""A pipeline larger than this is not copied into memory."""
+
+
+class RefusedError(Exception):
+    """The search cannot be honest, or cannot be done, on this data; the message says why."""
+
+
+@dataclass
+class Selected:
+    """The examples of a search."""
+
+    kind: str
+    """disjoint, half or split."""
+    x: Any
+    y: Any
+    weight: Any
+    """What the score is measured on, as arrays (or a structure of them); `y` and `weight` may be None."""
+    training: Dict[str, Any]
+    """The data arguments of a trial's `fit`."""
+    everything: Optional[Dict[str, Any]] = None
+    """The data arguments of the last training on all examples; None unless a split was taken."""
+    hashes: FrozenSet[bytes] = frozenset()
+    count: int = 0
+    notes: List[str] = field(default_factory=list)
+
+
+def choose(call: FitCall, request: SearchRequest) -> Selected:
+    """The examples to search with.
+
+    Raises:
+        RefusedError: the data can be read only once, or none of it can be held back.
+    """
+    given = call.arguments
+    x = given.get("x")
+    if inspect.isgenerator(x) or (hasattr(x, "__next__") and not hasattr(x, "shape")):
+        raise RefusedError("the training data can be read only once: a trial would have nothing to train on")
+    training = {name: given[name] for name in ("x", "y", "sample_weight") if given.get(name) is not None}
+    held = _held_out(given, training)
+    if held is not None:
+        chosen = _from_validation(held, training, request)
+        if chosen is not None:
+            return chosen
+    return _split(training, given, request)
+
+
+def _held_out(given: Dict[str, Any], training: Dict[str, Any]) -> Optional[Tuple[Any, Any, Any]]:
+    """The fit's validation examples as arrays; takes the tail that `validation_split` names out of `training`."""
+    data = given.get("validation_data")
+    if data is not None:
+        if isinstance(data, (tuple, list)):
+            x, y, *rest = (*data, None) if len(data) == 2 else data
+            return _arrays(x), _arrays(y), _arrays(rest[0]) if rest else None
+        if inspect.isgenerator(data) or hasattr(data, "__next__"):
+            return None
+        return in_memory(data)
+    share = given.get("validation_split") or 0.0
+    if not share:
+        return None
+    whole = {name: _arrays(value) for name, value in training.items()}
+    count = length(whole["x"])
+    edge = int(count * (1.0 - float(share)))  # as Keras rounds
+    head, tail = range(edge), range(edge, count)
+    training.update({name: rows(value, head) for name, value in whole.items()})
+    parts = {name: rows(value, tail) for name, value in whole.items()}
+    return parts["x"], parts.get("y"), parts.get("sample_weight")
+
+
+def _from_validation(held: Tuple[Any, Any, Any], training: Dict[str, Any], request: SearchRequest) -> Optional[Selected]:
+    """The validation examples, or the half of them that the gate leaves to the search; None where they will not do."""
+    if not request.judged_digest:
+        return None  # They may be the very examples that the gate judged: nobody knows.
+    hashes = each(held[0])
+    if hashes is None:
+        return None
+    seen = set(each(training["x"]) or [])
+    usable = [i for i, one in enumerate(hashes) if one not in seen]
+    notes = [] if len(usable) == len(hashes) else [f"{len(hashes) - len(usable)} validation examples are trained on, too"]
+    kind = "disjoint"
+    if digest.Examples(hashes).digest == request.judged_digest:
+        kind, usable = "half", _half(hashes, usable)
+    elif request.judged_hashes:
+        apart = [i for i in usable if hashes[i] not in request.judged_hashes]
+        if len(apart) < min(len(usable), max(FEWEST, len(usable) // 4)):
+            kind, apart = "half", _half(hashes, usable)
+        usable = apart
+    if len(usable) < FEWEST:
+        return None
+    x, y, weight = (value if value is None else rows(value, usable) for value in held)
+    kept = frozenset(hashes[i] for i in usable)
+    return Selected(kind, x, y, weight, training, hashes=kept, count=len(usable), notes=notes)
+
+
+def _half(hashes: List[bytes], usable: List[int]) -> List[int]:
+    """The same half every time: examples by content, equal ones together."""
+    order = sorted({hashes[i] for i in usable})
+    first = set(order[: len(order) // 2])
+    return [i for i in usable if hashes[i] in first]
+
+
+def _split(training: Dict[str, Any], given: Dict[str, Any], request: SearchRequest) -> Selected:
+    """A part of the training examples, held back from trial 0 and all others."""
+    notes = []
+    if not _is_arrays(training["x"]):
+        x, y, weight = in_memory(training["x"])
+        notes.append("the input pipeline was copied into memory: what it does at random is frozen in the trials")
+        training = {"x": x, "y": y, "sample_weight": weight}
+    training = {name: _arrays(value) for name, value in training.items() if value is not None}
+    count = length(training["x"])
+    size = min(max(int(count * SPLIT_SHARE), min(SPLIT_LEAST, count // 4)), SPLIT_MOST)
+    if size < FEWEST:
+        raise RefusedError(f"{count} training examples are too few to hold some back for the selection")
+    held, kept = _draw(training, count, size, request.seed, in_order=given.get("shuffle") is False)
+    part = {name: rows(value, held) for name, value in training.items()}
+    rest = {name: rows(value, kept) for name, value in training.items()}
+    hashes = frozenset(each(part["x"]) or [])
+    return Selected(
+        "split", part["x"], part.get("y"), part.get("sample_weight"), rest,
+        everything=training, hashes=hashes, count=size, notes=notes,
+    )  # fmt: skip
+
+
+def _draw(data: Dict[str, Any], count: int, size: int, seed: int, *, in_order: bool) -> Tuple[Any, Any]:
+    """Rows to hold back and rows to keep; equal examples stay on one side, classes keep their shares."""
+    import numpy
+
+    if in_order:
+        return range(count - size, count), range(count - size)
+    order = numpy.random.default_rng(seed).permutation(count)
+    labels = classes(data.get("y"))
+    if labels is not None:
+        # Deal each class out evenly: sort by the place within the class, in units of the class's size.
+        place = numpy.zeros(count)
+        for one in numpy.unique(labels):
+            members = order[labels[order] == one]
+            place[members] = (numpy.arange(len(members)) + 0.5) / len(members)
+        order = order[numpy.argsort(place[order], kind="stable")]
+    hashes = each(data["x"]) or [str(i).encode() for i in range(count)]
+    held = order[:size]
+    twins = {hashes[i] for i in held}
+    kept = [i for i in sorted(order[size:]) if hashes[i] not in twins]
+    return numpy.sort(held), numpy.asarray(kept, dtype=int)
+
+
+def classes(y: Any) -> Any:
+    """Class numbers of the targets, None where they are no classes."""
+    import numpy
+
+    if not hasattr(y, "shape") and not isinstance(y, (list, tuple)):
+        return None
+    try:
+        labels = numpy.asarray(y)
+    except ValueError:
+        return None
+    if labels.ndim == 2 and labels.shape[1] > 1 and (labels.sum(axis=1) == 1).all() and (labels.max(axis=1) == 1).all():
+        return labels.argmax(axis=1)
+    if labels.ndim == 0 or labels.size != len(labels) or labels.dtype.kind not in "iufb":
+        return None
+    labels = labels.ravel()
+    if (labels != numpy.round(labels)).any() or len(numpy.unique(labels)) > max(2, min(1000, len(labels) // 4)):
+        return None
+    return labels.astype("int64")
+
+
+def each(x: Any) -> Optional[List[bytes]]:
+    """The hash of every example, in order; None for what cannot be read without consuming it."""
+    columns = digest._columns(x)
+    if not columns or any(len(column) != len(columns[0]) for column in columns):
+        return None
+    return [digest._hash([column[i] for column in columns]) for i in range(len(columns[0]))]
+
+
+def in_memory(data: Any) -> Tuple[Any, Any, Any]:
+    """The examples of a finite pipeline (tf.data, PyDataset, a loader) as arrays: inputs, targets, weights.
+
+    Raises:
+        RefusedError: it has no end, or is too large.
+    """
+    import keras
+    import numpy
+
+    if hasattr(data, "cardinality") and int(data.cardinality()) == -1:
+        raise RefusedError("the data pipeline has no end")
+    batches = (data[i] for i in range(len(data))) if not hasattr(data, "__iter__") else iter(data)
+    if hasattr(data, "__getitem__") and hasattr(data, "num_batches"):
+        if data.num_batches is None:
+            raise RefusedError("the data pipeline has no end")
+        batches = (data[i] for i in range(data.num_batches))
+    parts, size = [], 0
+    for batch in batches:
+        part = keras.tree.map_structure(numpy.asarray, tuple(batch) if isinstance(batch, (tuple, list)) else (batch,))
+        size += sum(leaf.nbytes for leaf in keras.tree.flatten(part))
+        if size > LARGEST_BYTES:
+            raise RefusedError("the data pipeline is too large to hold a part of it in memory")
+        parts.append(part)
+    if not parts:
+        raise RefusedError("the data pipeline is empty")
+    whole = keras.tree.map_structure(lambda *leaves: numpy.concatenate(leaves), *parts)
+    x, y, weight = (*whole, None, None)[:3]
+    return x, y, weight
+
+
+def _is_arrays(x: Any) -> bool:
+    if isinstance(x, dict):
+        return all(_is_arrays(value) for value in x.values())
+    if isinstance(x, (list, tuple)):
+        return True
+    return hasattr(x, "shape") and hasattr(x, "__len__")
+
+
+def _arrays(value: Any) -> Any:
+    """A structure of arrays that can be indexed by rows."""
+    import numpy
+
+    if value is None or isinstance(value, numpy.ndarray) or hasattr(value, "iloc"):
+        return value
+    if isinstance(value, dict):
+        return {name: _arrays(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)) and value and getattr(value[0], "ndim", 0):
+        return type(value)(_arrays(one) for one in value)
+    return numpy.asarray(value)
+
+
+def rows(value: Any, index: Any) -> Any:
+    """The examples `index` of an array, a data frame, or a structure of them."""
+    import numpy
+
+    if isinstance(value, dict):
+        return {name: rows(one, index) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(rows(one, index) for one in value)
+    where = slice(index.start, index.stop) if isinstance(index, range) else numpy.asarray(index, dtype=int)
+    return value.iloc[where] if hasattr(value, "iloc") else value[where]
+
+
+def length(x: Any) -> int:
+    """The number of examples."""
+    if isinstance(x, dict):
+        return length(next(iter(x.values())))
+    if isinstance(x, (list, tuple)):
+        return length(x[0])
+    return len(x)

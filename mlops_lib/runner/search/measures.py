@@ -1,0 +1,114 @@
+"""The score of a trial: the judged metric on the selection examples, and how sure one can be of it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Callable, Dict, Mapping, Optional
+
+from mlops_lib.runner.search.examples import classes
+
+SURE = 1.0
+"""How many standard errors a trial must clear the bar by before the search stops: the gate judges on other examples."""
+
+
+def plain_name(name: str) -> str:
+    """`sparse_categorical_accuracy`, `acc` and the like are all accuracy."""
+    if name == "acc" or name.endswith(("categorical_accuracy", "binary_accuracy")):
+        return "accuracy"
+    return name.lower()
+
+
+def in_logs(metric: str, logs: Mapping[str, Any]) -> Optional[str]:
+    """The key of `logs` that holds the validation value of the metric, None where there is none."""
+    names = [name for name in logs if name.startswith("val_")]
+    for name in names:
+        if plain_name(name[4:]) == metric:
+            return name
+    ending = [name for name in names if plain_name(name[4:]).endswith(f"_{metric}")]
+    return ending[-1] if len(ending) == 1 else None
+
+
+def is_proportion(metric: str) -> bool:
+    """Whether the metric is a share of the examples, whose standard error is known."""
+    return metric in ("accuracy", "precision", "recall", "balanced_accuracy", "f1")
+
+
+def margin(metric: str, target: float, examples: int) -> float:
+    """How much better than the bar a score must be; 0 where nothing is known of its spread."""
+    if not is_proportion(metric) or not 0.0 < target < 1.0 or examples < 1:
+        return 0.0
+    error = SURE * math.sqrt(target * (1.0 - target) / examples)
+    return min(error, (1.0 - target) / 2.0)  # a bar near 1 must stay reachable
+
+
+def from_predictions(metric: str) -> Optional[Callable[[Any, Any], float]]:
+    """A function of (targets, the model's output) for metrics that scripts compute themselves; None for unknown ones."""
+    return _MEASURES.get(metric)
+
+
+def _labels(y: Any, output: Any) -> Any:
+    import numpy
+
+    guess = numpy.asarray(output)
+    truth = classes(y)
+    if truth is None:
+        raise ValueError("the targets are no classes")
+    if guess.ndim > 1 and guess.shape[-1] > 1:
+        return truth, guess.reshape(len(guess), -1).argmax(axis=-1)
+    edge = 0.5 if guess.min() >= 0.0 and guess.max() <= 1.0 else 0.0
+    return truth, (guess.reshape(len(guess)) > edge).astype("int64")
+
+
+def _accuracy(y: Any, output: Any) -> float:
+    truth, guess = _labels(y, output)
+    return float((truth == guess).mean())
+
+
+def _by_class(y: Any, output: Any) -> Any:
+    """For each class: true positives, members, guesses."""
+    import numpy
+
+    truth, guess = _labels(y, output)
+    return [
+        (int(((truth == one) & (guess == one)).sum()), int((truth == one).sum()), int((guess == one).sum()))
+        for one in numpy.unique(truth)
+    ]
+
+
+def _average(y: Any, output: Any, of: Callable[[int, int, int], float]) -> float:
+    counts = _by_class(y, output)
+    if len(counts) == 2:  # as scikit-learn: the positive class alone
+        return of(*counts[1])
+    return sum(of(*one) for one in counts) / max(len(counts), 1)
+
+
+def _balanced(y: Any, output: Any) -> float:
+    counts = _by_class(y, output)
+    return sum(hits / members for hits, members, _ in counts) / max(len(counts), 1)
+
+
+def _difference(y: Any, output: Any) -> Any:
+    import numpy
+
+    guess = numpy.asarray(output, dtype="float64")
+    return guess - numpy.asarray(y, dtype="float64").reshape(guess.shape)
+
+
+def _r2(y: Any, output: Any) -> float:
+    import numpy
+
+    truth = numpy.asarray(y, dtype="float64")
+    return 1.0 - float((_difference(y, output) ** 2).sum()) / max(float(((truth - truth.mean(axis=0)) ** 2).sum()), 1e-12)
+
+
+_MEASURES: Dict[str, Callable[[Any, Any], float]] = {
+    "accuracy": _accuracy,
+    "balanced_accuracy": _balanced,
+    "f1": lambda y, o: _average(y, o, lambda hit, true, said: 2.0 * hit / max(true + said, 1)),
+    "precision": lambda y, o: _average(y, o, lambda hit, true, said: hit / max(said, 1)),
+    "recall": lambda y, o: _average(y, o, lambda hit, true, said: hit / max(true, 1)),
+    "mae": lambda y, o: float(abs(_difference(y, o)).mean()),
+    "mse": lambda y, o: float((_difference(y, o) ** 2).mean()),
+    "rmse": lambda y, o: math.sqrt(float((_difference(y, o) ** 2).mean())),
+    "r2": _r2,
+}

@@ -1,0 +1,111 @@
+"""KerasTuner's Oracle over edits: it numbers the trials, keeps their state as JSON, and resumes after a kill.
+
+Edits come from the space (portfolio, then what the diagnosis suggests). When those around the best model are used up,
+KerasTuner's Bayesian optimisation goes on over the way that model is trained.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import warnings
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional
+
+from mlops_lib.runner.search.request import SearchRequest
+from mlops_lib.runner.search.space import Candidate, Recipe
+
+OBJECTIVE = "score"
+Propose = Callable[[List[Mapping[str, Any]]], Optional[Candidate]]
+"""From the values of all trials so far to the next candidate, None when the space is used up."""
+Refine = Callable[[float, int], Candidate]
+"""From a learning rate and a number of epochs to a candidate on the best model."""
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    # KerasTuner uses names that newer Pythons call deprecated.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield
+
+
+class Trials:
+    """The oracle's trials, one under way at a time.
+
+    Args:
+        request: the search.
+        base_rate: learning rate around which the refinement looks.
+        propose: gives the next candidate.
+        refine: makes a candidate of the refinement's values.
+    """
+
+    def __init__(self, request: SearchRequest, *, base_rate: float, propose: Propose, refine: Refine) -> None:
+        with _quiet():
+            self._oracle = _edit_oracle(request, base_rate, propose, refine)
+            self._oracle.verbose = 0
+            self._oracle._set_project_dir(request.directory, "oracle")
+            if os.path.exists(self._oracle._get_oracle_fname()):
+                self._oracle.reload()
+
+    def ask(self) -> Optional[Any]:
+        """The trial to run (the one a kill interrupted comes again), None when the budget or the space is used up."""
+        with _quiet():
+            trial = self._oracle.create_trial("mlops")
+        return trial if str(trial.status) == "RUNNING" else None
+
+    @staticmethod
+    def number(trial: Any) -> int:
+        """The trial's number, from 1; trial 0 is the developer's own."""
+        return int(trial.trial_id) + 1
+
+    @staticmethod
+    def candidate(trial: Any) -> Candidate:
+        """What it is to try."""
+        return Candidate.read(trial.hyperparameters.values)
+
+    def tell(self, trial: Any, score: Optional[float], message: str = "") -> None:
+        """How it ended; without a score it failed."""
+        with _quiet():
+            if score is not None:
+                self._oracle.update_trial(trial.trial_id, {OBJECTIVE: score})
+            trial.status = "COMPLETED" if score is not None else "FAILED"
+            trial.message = message or None
+            self._oracle.end_trial(trial)
+
+
+def _edit_oracle(request: SearchRequest, base_rate: float, propose: Propose, refine: Refine) -> Any:
+    import keras_tuner
+    import numpy
+
+    try:
+        import sklearn.gaussian_process  # noqa: F401 - what the Bayesian oracle needs
+    except ImportError:
+        parent: Any = keras_tuner.oracles.RandomSearchOracle
+    else:
+        parent = keras_tuner.oracles.BayesianOptimizationOracle
+
+    class EditOracle(parent):  # type: ignore[misc]
+        """Edits first, then the learning rate and the epochs of the best model."""
+
+        def populate_space(self, trial_id: str) -> Dict[str, Any]:
+            tried = [self.trials[one].hyperparameters.values for one in self.start_order]
+            candidate = propose(tried)
+            if candidate is None:
+                # What is drawn depends on the trial's number alone, so that a search that was killed repeats it.
+                self._random_state = numpy.random.RandomState(self.seed + int(trial_id))
+                drawn = super().populate_space(trial_id)
+                if drawn["status"] != "RUNNING":
+                    return dict(drawn)
+                candidate = refine(float(drawn["values"]["learning_rate"]), int(drawn["values"]["epochs"]))
+            return {"status": "RUNNING", "values": candidate.values()}
+
+        def _check_consecutive_failures(self) -> None:
+            """Trials may fail as they like: the budget bounds them."""
+
+    space = keras_tuner.HyperParameters()
+    space.Float("learning_rate", base_rate / 10, base_rate * 3, sampling="log")
+    space.Int("epochs", Recipe().epochs // 2, 4 * Recipe().epochs)
+    return EditOracle(
+        objective=keras_tuner.Objective(OBJECTIVE, request.mode), max_trials=request.trials, seed=request.seed or 1,
+        hyperparameters=space, allow_new_entries=False, tune_new_entries=False,
+    )  # fmt: skip
