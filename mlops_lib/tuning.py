@@ -54,6 +54,17 @@ def search(
         spec, engine=engine, run_dir=run_dir, restarts=restarts, number_of_pass=number_of_pass, search=request,
         home=home, observer=observer, stopped=stopped,
     )  # fmt: skip
+    if result.state == "failed" and not request.get("own_only") and result.failure is not None:
+        # The winner may be another kind of estimator, which the rest of the script cannot handle (a plot of its tree,
+        # say): search again among the developer's own kind.
+        observer({"event": "warning", "message": f"the script failed with the winner ({result.failure.message[:200]}):"
+                  " searching again among models of the developer's own kind"})  # fmt: skip
+        request = {**request, "own_only": True, "pass": int(request["pass"]) + 1}
+        durable.write_json(run_dir / REQUEST, request)
+        result = training.train(
+            spec, engine=engine, run_dir=run_dir, restarts=restarts, number_of_pass=int(request["pass"]), search=request,
+            home=home, observer=observer, stopped=stopped,
+        )  # fmt: skip
     if result.state != "finished":
         failure = result.failure
         raise TrainingError(

@@ -212,6 +212,12 @@ def number(value: Any) -> float | None:
         return None
 
 
+def when(value: Any) -> float | None:
+    """A Unix time before the year 3000, or None for everything else."""
+    time = number(value)
+    return time if time is not None and 0 <= time < 32_503_680_000 else None
+
+
 def count(value: Any, *, limit: int = 10**15) -> int | None:
     """A whole number from 0 to `limit`, or None for everything else."""
     if isinstance(value, bool) or not isinstance(value, int):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from mlops_lib.records import Verdict
+from mlops_lib.records import Trial, Verdict
 from mlops_lib.reporting.view import RunView
 from mlops_lib.reporting.wording import (
     counted,
@@ -127,6 +127,20 @@ def selection_gap(view: RunView) -> str:
 def _worse(verdict: Verdict, score: float) -> bool:
     value = verdict.value or 0.0
     return value < score if verdict.mode == "max" else value > score
+
+
+_INHERITED = {
+    "exact": "kept, same function",
+    "approximate": "kept where they fit",
+    "fresh": "new",
+}
+
+
+def inherited(trial: Trial) -> str:
+    """What became of the developer's weights in a trial."""
+    if trial.number == 0 and not trial.inherited:
+        return "the script's own"
+    return _INHERITED.get(trial.inherited, trial.inherited[:40] or "–")
 
 
 def reproduce(view: RunView) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from mlops_lib.reporting.reading import count, number, text
+from mlops_lib.reporting.reading import count, number, text, when
 from mlops_lib.reporting.wording import counted, duration, metric_name, metric_value
 
 MOMENTS_LIMIT = 300
@@ -49,7 +49,7 @@ def moments(events: Iterable[dict[str, Any]], decisions: Iterable[dict[str, Any]
 def happened(event: dict[str, Any]) -> Moment | None:
     """An event of the runner as a moment; None for those that a person does not follow one by one."""
     tell = _TELL.get(text(event.get("event")))
-    time = number(event.get("time"))
+    time = when(event.get("time"))
     if tell is None or time is None:
         return None
     told = tell(event)
@@ -142,7 +142,7 @@ _BAD = ("crash", "hang", "kill", "oom", "gave up", "give_up", "bug", "fail")
 
 def decided(line: dict[str, Any]) -> Moment | None:
     """A line of the host's attempts.jsonl as a moment; a plain start is told by the runner already."""
-    time = number(line.get("time"))
+    time = when(line.get("time"))
     what = text(line.get("event") or line.get("action") or line.get("decision"), limit=80)
     code = count(line.get("exit_code"))
     failure = line.get("failure")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mlops_lib.records import Detection, PipelineResult, RunSpec, SearchResult, Trial, Verdict
-from mlops_lib.reporting.reading import Reader, count, number, text
+from mlops_lib.reporting.reading import Reader, count, number, text, when
 from mlops_lib.reporting.timeline import Moment, moments
 
 State = Literal["accepted", "rejected", "undecided", "failed", "stopped", "unfinished", "unjudged"]
@@ -195,37 +195,52 @@ def _earlier(reader: Reader, current: Verdict | None) -> tuple[Verdict, ...]:
 
 def _search(reader: Reader, events: list[dict[str, Any]]) -> SearchResult | None:
     """The finished search, or as much of one under way as there is."""
-    done = reader.record(SearchResult, "inside/search/result.json")
-    if done is not None:
-        return done
-    claims = [
-        reader.value(f"inside/search/trials/{name}") for name in reader.numbers_in("inside/search/trials", limit=500)
-    ]
-    claims = claims or [e.get("trial") for e in events if e.get("event") == "trial"]
-    trials = {one.number: one for one in map(_trial, claims) if one is not None}
+    done = reader.object("inside/search/result.json")
+    if done:
+        claims = _list(done.get("trials"))
+        try:
+            return SearchResult.from_json(
+                {**done, "score": number(done.get("score")), "trials": [t.to_json() for t in _trials(claims)]}
+            )
+        except ValueError as error:
+            reader.problems.append(text(f"inside/search/result.json could not be read: {error}"))
+    names = reader.numbers_in("inside/search/trials", limit=TRIALS_LIMIT)
+    claims = [reader.value(f"inside/search/trials/{name}") for name in names]
+    trials = _trials(claims or [e.get("trial") for e in events if e.get("event") == "trial"])
     if not trials:
         return None
     asked = reader.object("search.json")
     mode: Literal["max", "min"] = "min" if asked.get("mode") == "min" else "max"
-    scored = [t for t in trials.values() if t.score is not None]
-    best = sorted(scored, key=lambda t: (t.score or 0.0) * (-1 if mode == "max" else 1))
+    best = max(
+        (t for t in trials if t.score is not None),
+        key=lambda t: (t.score or 0.0) * (1 if mode == "max" else -1),
+        default=None,
+    )
     return SearchResult(
         metric=text(asked.get("metric")) or "score",
         mode=mode,
         selection="disjoint",
         fit=count(asked.get("fit")) or 0,
-        trials=tuple(trials[n] for n in sorted(trials)),
-        winner=best[0].number if best else 0,
-        score=best[0].score if best else None,
+        trials=trials,
+        winner=best.number if best else 0,
+        score=best.score if best else None,
         stopped="interrupted",
+        notes=("The search has not ended; these are the trials so far.",),
     )
 
 
-def _trial(value: Any) -> Trial | None:
-    try:
-        return Trial.from_json(value)
-    except ValueError:
-        return None
+def _trials(claims: list[Any]) -> tuple[Trial, ...]:
+    """The trials among these claims, the last of each number; a diverged trial has scores that are no numbers."""
+    found: dict[int, Trial] = {}
+    for claim in claims:
+        if isinstance(claim, dict):
+            curve = [value for one in _list(claim.get("curve")) if (value := number(one)) is not None]
+            try:
+                trial = Trial.from_json({**claim, "curve": curve, "score": number(claim.get("score"))})
+            except ValueError:
+                continue
+            found[trial.number] = trial
+    return tuple(found[n] for n in sorted(found))[:TRIALS_LIMIT]
 
 
 def _fits(events: list[dict[str, Any]]) -> tuple[Fit, ...]:
@@ -339,14 +354,14 @@ def _attempts(events: list[dict[str, Any]]) -> tuple[Attempt, ...]:
     found: dict[int, list[dict[str, Any]]] = {}
     for event in events:
         attempt = count(event.get("attempt"), limit=10**6)
-        if attempt is not None and number(event.get("time")) is not None:
+        if attempt is not None and when(event.get("time")) is not None:
             found.setdefault(attempt, []).append(event)
     last = max(found, default=0)
     return tuple(_attempt(n, found[n], last=n == last) for n in sorted(found)[:500])
 
 
 def _attempt(number_of_attempt: int, events: list[dict[str, Any]], *, last: bool) -> Attempt:
-    times = [number(e.get("time")) or 0.0 for e in events]
+    times = [when(e.get("time")) or 0.0 for e in events]
     end = next((e for e in reversed(events) if e.get("event") == "end"), None)
     outcome: Literal["finished", "failed", "killed", "unknown"]
     if end is None:

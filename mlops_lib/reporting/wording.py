@@ -59,6 +59,8 @@ def counted(value: int, noun: str) -> str:
 
 def duration(seconds: float) -> str:
     """Seconds as the two units that matter: 0.4 s, 12 s, 3 min 20 s, 2 h 5 min, 3 d 4 h."""
+    if seconds > 1e9:
+        return "more than thirty years"
     if seconds < 10:
         return f"{max(0.0, seconds):.1f}{NARROW}s"
     for size, unit, smaller, small in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):

@@ -229,10 +229,11 @@ class Search:
 
     def _next(self, number: int) -> Optional[Candidate]:
         """The developer's estimator with other values, then other estimators, then the best of all with other values."""
-        others = self._others()
-        if number <= OWN_TRIALS:
+        own_only = bool(self.request.get("own_only"))
+        others = [] if own_only else self._others()
+        if number <= OWN_TRIALS or own_only:
             own = self._varied("own", self.fit.estimator)
-            if own is not None:
+            if own is not None or own_only:
                 return own
         place = number - OWN_TRIALS - 1 if "own" in self._proposals else number - 1
         if 0 <= place < len(others):

@@ -88,7 +88,9 @@ def _held_out(given: Dict[str, Any], training: Dict[str, Any]) -> Optional[Tuple
     return parts["x"], parts.get("y"), parts.get("sample_weight")
 
 
-def _from_validation(held: Tuple[Any, Any, Any], training: Dict[str, Any], request: SearchRequest) -> Optional[Selected]:
+def _from_validation(
+    held: Tuple[Any, Any, Any], training: Dict[str, Any], request: SearchRequest
+) -> Optional[Selected]:
     """The validation examples, or the half of them that the gate leaves to the search; None where they will not do."""
     if not request.judged_digest:
         return None  # They may be the very examples that the gate judged: nobody knows.
@@ -97,7 +99,9 @@ def _from_validation(held: Tuple[Any, Any, Any], training: Dict[str, Any], reque
         return None
     seen = set(each(training["x"]) or [])
     usable = [i for i, one in enumerate(hashes) if one not in seen]
-    notes = [] if len(usable) == len(hashes) else [f"{len(hashes) - len(usable)} validation examples are trained on, too"]
+    notes = (
+        [] if len(usable) == len(hashes) else [f"{len(hashes) - len(usable)} validation examples are trained on, too"]
+    )
     kind = "disjoint"
     if digest.Examples(hashes).digest == request.judged_digest:
         kind, usable = "half", _half(hashes, usable)

@@ -98,7 +98,9 @@ def _r2(y: Any, output: Any) -> float:
     import numpy
 
     truth = numpy.asarray(y, dtype="float64")
-    return 1.0 - float((_difference(y, output) ** 2).sum()) / max(float(((truth - truth.mean(axis=0)) ** 2).sum()), 1e-12)
+    return 1.0 - float((_difference(y, output) ** 2).sum()) / max(
+        float(((truth - truth.mean(axis=0)) ** 2).sum()), 1e-12
+    )
 
 
 _MEASURES: Dict[str, Callable[[Any, Any], float]] = {

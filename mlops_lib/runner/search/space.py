@@ -242,7 +242,9 @@ def _modern_convolutions(model: Any, facts: Facts) -> List[Edit]:
     for name in facts.images:
         if facts.mirrored:
             edits.append({"kind": "augment", "at": name, "flip": True})
-    edits += [{"kind": "batch_norm", "at": layer.name} for layer in _convolutions(model) if not _normalised(model, layer)]
+    edits += [
+        {"kind": "batch_norm", "at": layer.name} for layer in _convolutions(model) if not _normalised(model, layer)
+    ]
     blocks = _more_blocks(model)
     edits += blocks
     if blocks:
@@ -251,12 +253,16 @@ def _modern_convolutions(model: Any, facts: Facts) -> List[Edit]:
 
 
 def _normalised(model: Any, layer: Any) -> bool:
-    return any(type(one).__name__ in ("BatchNormalization", "LayerNormalization") for one in graph.consumers(model, layer))
+    return any(
+        type(one).__name__ in ("BatchNormalization", "LayerNormalization") for one in graph.consumers(model, layer)
+    )
 
 
 def _more_blocks(model: Any, most: int = MOST_BLOCKS) -> List[Edit]:
     """Conv-Pool blocks before the map is flattened or pooled away, until it is small."""
-    heads = [one for one in model.layers if type(one).__name__ in ("Flatten", "GlobalAveragePooling2D", "GlobalMaxPooling2D")]
+    heads = [
+        one for one in model.layers if type(one).__name__ in ("Flatten", "GlobalAveragePooling2D", "GlobalMaxPooling2D")
+    ]
     convolutions = _of_kind(model, "Conv2D")
     if not heads or not convolutions or len(graph.producers(model, heads[0])) != 1:
         return []
@@ -333,7 +339,9 @@ def _regularising(model: Any, facts: Facts) -> Iterator[List[Edit]]:
     dropouts = _of_kind(model, "Dropout")
     if not dropouts:
         yield _before_output(model, 0.4)
-    yield [{"kind": "set_dropout", "at": one.name, "size": min(0.6, one.rate + 0.2)} for one in dropouts if one.rate < 0.55]
+    yield [
+        {"kind": "set_dropout", "at": one.name, "size": min(0.6, one.rate + 0.2)} for one in dropouts if one.rate < 0.55
+    ]
     heavy = [*_hidden_dense(model), *_convolutions(model)]
     yield [{"kind": "l2", "at": layer.name, "size": 1e-4} for layer in heavy if layer.kernel_regularizer is None]
     for layer in _of_kind(model, "Flatten"):

@@ -1,0 +1,91 @@
+"""A run in a few lines of Markdown, for a pull request or a chat."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from mlops_lib.reporting import story, tables
+from mlops_lib.reporting.view import RunView, read_run
+from mlops_lib.reporting.wording import metric_value
+
+_SIGNS = {"accepted": "✅", "rejected": "❌", "undecided": "❔", "failed": "💥"}
+TRIALS_SHOWN = 10
+_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|~$-])")
+
+
+def markdown(run_dir: Path) -> str:
+    """The outcome, the reasons, the few numbers everybody asks for and the best trials.
+
+    Whatever a script wrote is shown as text: no markup, no link and no mention of a person comes from it.
+    """
+    view = read_run(run_dir)
+    sign = _SIGNS.get(view.state, "⏳")
+    parts = [f"### {sign} {escaped(view.name)}: {story.BADGES[view.state].lower()}", escaped(story.headline(view))]
+    if view.verdict is not None and view.verdict.reasons:
+        parts.append("\n".join(f"- {escaped(reason)}" for reason in view.verdict.reasons[:10]))
+    parts += [part for part in (_numbers(view), _trials(view), _log(view)) if part]
+    command = story.reproduce(view)
+    if command:
+        parts.append(f"Reproduce with\n\n{_fenced(command)}")
+    return "\n\n".join(parts) + "\n"
+
+
+def _numbers(view: RunView) -> str:
+    rows = []
+    verdict = view.verdict
+    if verdict is not None and verdict.value is not None:
+        rows.append((verdict.metric or "metric", metric_value(verdict.metric, verdict.value)))
+        rows.append(("bar", story.bar_in_words(verdict)))
+        if verdict.interval is not None:
+            low, high = (metric_value(verdict.metric, end) for end in verdict.interval)
+            rows.append(("95 % interval", f"{low} to {high}"))
+        if verdict.champion is not None:
+            rows.append(("champion", metric_value(verdict.metric, verdict.champion)))
+        if verdict.baseline is not None:
+            rows.append((f"baseline: {verdict.baseline.name}", metric_value(verdict.metric, verdict.baseline.value)))
+    rows += story.facts(view)
+    return _table(("", ""), rows) if rows else ""
+
+
+def _trials(view: RunView) -> str:
+    search = view.search
+    if search is None or not search.trials:
+        return ""
+    rows = tables.trial_rows(search)
+    sign = -1 if search.mode == "max" else 1
+    best = sorted(rows, key=lambda r: (not r.winner, r.trial.score is None, sign * (r.trial.score or 0.0)))[
+        :TRIALS_SHOWN
+    ]
+    shown = [
+        (f"{row.trial.number}{' (winner)' if row.winner else ''}", "; ".join(row.changed), row.score, row.gain)
+        for row in sorted(best, key=lambda r: r.trial.number)
+    ]
+    gap = story.selection_gap(view)
+    return _table(("Trial", "Change", "Score", "Gain"), shown) + (f"\n\n{escaped(gap)}" if gap else "")
+
+
+def _log(view: RunView) -> str:
+    if view.state not in ("failed", "stopped") or not view.log:
+        return ""
+    return f"The end of the script's output:\n\n{_fenced(chr(10).join(view.log.splitlines()[-15:]))}"
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]] | list[tuple[str, str]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    lines += ["| " + " | ".join(escaped(cell) for cell in row) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def _fenced(code: str) -> str:
+    """Code in a fence longer than any row of backticks in it."""
+    longest = max((len(row) for row in re.findall("`+", code)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}text\n{code}\n{fence}"
+
+
+def escaped(text: str) -> str:
+    """Text that Markdown, and the HTML in it, leaves as it is."""
+    line = " ".join(text.split(" ")).replace("\n", " ").replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    # A zero-width space keeps "@somebody" and addresses from becoming mentions and links.
+    return _SPECIAL.sub(r"\\\1", line).replace("@", "@\u200b").replace("://", ":\u200b//")
