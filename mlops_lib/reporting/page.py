@@ -1,8 +1,8 @@
 """The report itself: a run, told on one page that needs nothing but the file.
 
-Two forms of the same page. `report.html` holds its stylesheet; the folder has it beside, because Jenkins shows archived
-pages under `sandbox allow-same-origin; default-src 'none'; img-src 'self'; style-src 'self'`, where no inline style, script
-or data: address works. Neither form has a script, and charts are drawn by `charts`, so both look the same.
+Two forms of the same page. `report.html` holds its stylesheet; the folder has it beside, because Jenkins shows
+archived pages under `sandbox allow-same-origin; default-src 'none'; img-src 'self'; style-src 'self'`, where no inline
+style, script or data: address works. Neither form has a script, and both draw their charts the same way.
 """
 
 from __future__ import annotations

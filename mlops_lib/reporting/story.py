@@ -65,7 +65,7 @@ def headline(view: RunView) -> str:
 
 
 def bar_in_words(verdict: Verdict) -> str:
-    """ "at least 80 %"."""
+    """The bar with its direction: at least 80 %."""
     return f"at {'least' if verdict.mode == 'max' else 'most'} {metric_value(verdict.metric, verdict.target)}"
 
 
@@ -83,7 +83,7 @@ def _without_verdict(view: RunView) -> str:
 
 
 def progress(view: RunView) -> str:
-    """ "1 fit, 12 epochs"."""
+    """What has been trained: 1 fit, 12 epochs."""
     return f"{counted(len(view.fits), 'fit')}, {counted(sum(f.epochs for f in view.fits), 'epoch')}"
 
 
@@ -93,7 +93,7 @@ def facts(view: RunView) -> list[tuple[str, str]]:
     found = [("Training time", duration(view.seconds))] if view.attempts else []
     found += [("Epochs", whole(epochs))] if epochs else []
     found += [("Restarts survived" if view.state not in ("failed", "unfinished") else "Restarts", whole(view.restarts))]
-    found += [("Trials", whole(len(view.search.trials)))] if view.search else []
+    found += [("Trials", whole(sum(t.number > 0 for t in view.search.trials)))] if view.search else []
     if view.model is not None:
         found += [("Parameters", whole(view.model.parameters))] if view.model.parameters else []
         found += [("Model file", size(view.model.size_bytes))] if view.model.size_bytes else []

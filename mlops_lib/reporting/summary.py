@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from mlops_lib.reporting import story, tables
@@ -71,7 +72,7 @@ def _log(view: RunView) -> str:
     return f"The end of the script's output:\n\n{_fenced(chr(10).join(view.log.splitlines()[-15:]))}"
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]] | list[tuple[str, str]]) -> str:
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
     lines += ["| " + " | ".join(escaped(cell) for cell in row) + " |" for row in rows]
     return "\n".join(lines)

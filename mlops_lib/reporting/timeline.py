@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -11,7 +11,12 @@ from mlops_lib.reporting.wording import counted, duration, metric_name, metric_v
 
 MOMENTS_LIMIT = 300
 
+Event = Mapping[str, Any]
 Level = Literal["info", "good", "warning", "bad"]
+
+
+Told = tuple[Level, str, str]
+"""Level, what, detail."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +32,7 @@ class Moment:
     """How often it happened in a row."""
 
 
-def moments(events: Iterable[dict[str, Any]], decisions: Iterable[dict[str, Any]]) -> tuple[Moment, ...]:
+def moments(events: Iterable[Event], decisions: Iterable[Event]) -> tuple[Moment, ...]:
     """The timeline in order; repetitions are counted, and of a very long one the middle is left out."""
     told = [one for e in events if (one := happened(e)) is not None]
     told += [one for d in decisions if (one := decided(d)) is not None]
@@ -46,7 +51,7 @@ def moments(events: Iterable[dict[str, Any]], decisions: Iterable[dict[str, Any]
     return (*shown[:half], gap, *shown[-half:])
 
 
-def happened(event: dict[str, Any]) -> Moment | None:
+def happened(event: Event) -> Moment | None:
     """An event of the runner as a moment; None for those that a person does not follow one by one."""
     tell = _TELL.get(text(event.get("event")))
     time = when(event.get("time"))
@@ -59,17 +64,14 @@ def happened(event: dict[str, Any]) -> Moment | None:
     return Moment(time=time, level=level, what=what, detail=detail, attempt=count(event.get("attempt")))
 
 
-_Told = tuple[Level, str, str] | None
-
-
-def _start(event: dict[str, Any]) -> _Told:
+def _start(event: Event) -> Told | None:
     purpose = "Search pass" if event.get("pass") == 2 else "Training"
     if event.get("resumed") is True:
         return "warning", f"{purpose} started again from its checkpoint", ""
     return "info", f"{purpose} started", text(event.get("entry"))
 
 
-def _fit(event: dict[str, Any]) -> _Told:
+def _fit(event: Event) -> Told | None:
     name = f"Fit {count(event.get('fit')) or '?'}"
     epochs, parameters = count(event.get("epochs")), count(event.get("parameters"))
     about = [text(event.get("model"), limit=80)]
@@ -84,20 +86,20 @@ def _fit(event: dict[str, Any]) -> _Told:
     return "info", f"{name} started", detail
 
 
-def _fit_end(event: dict[str, Any]) -> _Told:
+def _fit_end(event: Event) -> Told | None:
     epochs, seconds = count(event.get("epochs")), number(event.get("seconds"))
     about = ([f"after {counted(epochs, 'epoch')}"] if epochs else []) + ([duration(seconds)] if seconds else [])
     return "info", f"Fit {count(event.get('fit')) or '?'} finished", ", ".join(about)
 
 
-def _metric(event: dict[str, Any]) -> _Told:
+def _metric(event: Event) -> Told | None:
     source, name = text(event.get("source"), limit=80), text(event.get("metric"), limit=60)
     if source.startswith("fit."):
         return None
     return "info", f"Measured {metric_name(name)} {metric_value(name, number(event.get('value')))}", source
 
 
-def _trial(event: dict[str, Any]) -> _Told:
+def _trial(event: Event) -> Told | None:
     trial = event.get("trial")
     if not isinstance(trial, dict):
         return None
@@ -107,15 +109,15 @@ def _trial(event: dict[str, Any]) -> _Told:
     return "info", f"Trial {count(trial.get('number')) or 0} {state}", "; ".join(words[:10])
 
 
-def _warning(event: dict[str, Any]) -> _Told:
+def _warning(event: Event) -> Told | None:
     return "warning", "Warning", text(event.get("message"), limit=1000)
 
 
-def _hook_error(event: dict[str, Any]) -> _Told:
+def _hook_error(event: Event) -> Told | None:
     return "warning", f"Own error in {text(event.get('hook'), limit=80)}", text(event.get("message"))
 
 
-def _end(event: dict[str, Any]) -> _Told:
+def _end(event: Event) -> Told | None:
     error, code = event.get("error"), event.get("exit_code")
     if isinstance(error, dict):
         message = ": ".join(p for p in (text(error.get("type")), text(error.get("message"))) if p)
@@ -126,7 +128,7 @@ def _end(event: dict[str, Any]) -> _Told:
     return "good", "Script ended well", duration(seconds) if seconds is not None else ""
 
 
-_TELL = {
+_TELL: dict[str, Callable[[Event], Told | None]] = {
     "start": _start,
     "fit": _fit,
     "fit_end": _fit_end,
@@ -137,31 +139,25 @@ _TELL = {
     "end": _end,
 }
 
-_BAD = ("crash", "hang", "kill", "oom", "gave up", "give_up", "bug", "fail")
+_DECISIONS: dict[str, tuple[Level, str]] = {
+    "restart": ("warning", "Watchdog starts it again"),
+    "kill": ("bad", "Watchdog kills it"),
+    "give up": ("bad", "Watchdog gives up"),
+    "stay stopped": ("warning", "Stopped by a person"),
+    "adopt": ("info", "A training under way is taken over"),
+}
 
 
-def decided(line: dict[str, Any]) -> Moment | None:
-    """A line of the host's attempts.jsonl as a moment; a plain start is told by the runner already."""
+def decided(line: Event) -> Moment | None:
+    """A line of the host's attempts.jsonl as a moment; starts and good ends are told by the runner already."""
     time = when(line.get("time"))
-    what = text(line.get("event") or line.get("action") or line.get("decision"), limit=80)
-    code = count(line.get("exit_code"))
-    failure = line.get("failure")
-    why = [text(line.get(key)) for key in ("reason", "message")]
-    why += [text(failure.get("kind")), text(failure.get("message"))] if isinstance(failure, dict) else []
-    why += [f"exit code {code}"] if code is not None else []
-    why += ["out of memory"] if line.get("out_of_memory") is True else []
-    detail = ", ".join(dict.fromkeys(part for part in why if part))
-    if time is None or not what or (what == "start" and not detail):
+    told: Told | None = None
+    if line.get("event") == "exit" and line.get("exit_code") != 0:
+        memory = ", out of memory" if line.get("out_of_memory") is True else ""
+        told = "bad", "Container ended", f"exit code {text(str(line.get('exit_code')), limit=20)}{memory}"
+    elif line.get("event") == "decision":
+        level, what = _DECISIONS.get(text(line.get("do")), ("info", ""))
+        told = (level, what, text(line.get("why"))) if what else None
+    if time is None or told is None:
         return None
-    level: Level = "bad" if any(word in f"{what} {detail}".lower() for word in _BAD) else "info"
-    if what == "exit":
-        what, level = "Container ended", "bad" if code else "info"
-    elif "restart" in what:
-        level = "warning"
-    return Moment(
-        time=time,
-        level=level,
-        what=what[:1].upper() + what[1:].replace("_", " "),
-        detail=detail,
-        attempt=count(line.get("attempt")),
-    )
+    return Moment(time=time, level=told[0], what=told[1], detail=told[2])

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
-from mlops_lib.records import Detection, PipelineResult, RunSpec, SearchResult, Trial, Verdict
-from mlops_lib.reporting.reading import Reader, count, number, text, when
+from mlops_lib.records import Detection, PipelineResult, RunResult, RunSpec, SearchResult, Trial, Verdict
+from mlops_lib.reporting.attempts import Attempt, Problem, attempts, failure, restarts
+from mlops_lib.reporting.reading import Reader, count, number, text
 from mlops_lib.reporting.timeline import Moment, moments
 
 State = Literal["accepted", "rejected", "undecided", "failed", "stopped", "unfinished", "unjudged"]
@@ -79,30 +81,6 @@ class Model:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Attempt:
-    """One start of the script."""
-
-    number: int
-    began: float
-    ended: float
-    search: bool
-    """Whether it was of the second pass."""
-    outcome: Literal["finished", "failed", "killed", "unknown"]
-    reason: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Problem:
-    """How the script failed, in its own words."""
-
-    kind: str
-    message: str
-    where: str
-    attempt: int | None
-    trace: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
 class RunView:
     """All that a report shows."""
 
@@ -130,7 +108,7 @@ class RunView:
     python: str
     restarts: int
     seconds: float
-    """From the first to the last thing that was recorded, without the time between attempts."""
+    """Over all attempts, without the time between them."""
     problems: tuple[str, ...]
     """What of the run directory could not be read."""
 
@@ -144,12 +122,13 @@ def read_run(run_dir: Path) -> RunView:
     decisions = list(reader.lines("attempts.jsonl"))
     metrics = reader.object("inside/metrics.json")
     evaluations = _evaluations(metrics.get("evaluations"), events)
-    attempts = _attempts(events)
-    failure = _failure(events, decisions)
+    made = attempts(events, decisions)
+    ended = reader.record(RunResult, "training.json")
+    problem = failure(events, ended)
     result = reader.record(PipelineResult, "result.json")
     return RunView(
         name=text(spec.name) if spec else text(run_dir.resolve().name),
-        state=_state(verdict, events, failure),
+        state=_state(verdict, events, problem),
         spec=spec,
         detection=reader.record(Detection, "detection.json"),
         verdict=verdict,
@@ -160,16 +139,16 @@ def read_run(run_dir: Path) -> RunView:
         evaluations=evaluations,
         judged=_judged(evaluations, verdict),
         model=_model(metrics.get("model")),
-        attempts=attempts,
+        attempts=made,
         moments=moments(events, decisions),
-        failure=failure,
+        failure=problem,
         warnings=_distinct(text(e.get("message"), limit=1000) for e in events if e.get("event") == "warning"),
         hook_errors=tuple(_hook_error(e) for e in events if e.get("event") == "hook_error")[:50],
         log=reader.tail("log.txt", lines=LOG_LINES),
         patch=reader.head("inside/suggested.patch"),
         python=next((text(e.get("python")) for e in reversed(events) if e.get("event") == "start"), ""),
-        restarts=max(_restarts(attempts), result.restarts if result else 0),
-        seconds=sum(one.ended - one.began for one in attempts),
+        restarts=restarts(made),
+        seconds=sum(one.ended - one.began for one in made),
         problems=tuple(reader.problems),
     )
 
@@ -271,9 +250,7 @@ def _fit(number_of_fit: int, events: list[dict[str, Any]]) -> Fit:
         or next((number(e.get("seconds")) or 0.0 for e in events if e.get("event") == "fit_end"), 0.0),
         series=_series(ordered),
         restarts=tuple(
-            epoch
-            for (_, before), (epoch, after) in zip(ordered, ordered[1:], strict=False)
-            if before.get("attempt") != after.get("attempt")
+            epoch for (_, before), (epoch, after) in pairwise(ordered) if before.get("attempt") != after.get("attempt")
         ),
         finished=any(e.get("event") == "fit_end" for e in events),
     )
@@ -350,77 +327,11 @@ def _model(claim: Any) -> Model | None:
     )
 
 
-def _attempts(events: list[dict[str, Any]]) -> tuple[Attempt, ...]:
-    found: dict[int, list[dict[str, Any]]] = {}
-    for event in events:
-        attempt = count(event.get("attempt"), limit=10**6)
-        if attempt is not None and when(event.get("time")) is not None:
-            found.setdefault(attempt, []).append(event)
-    last = max(found, default=0)
-    return tuple(_attempt(n, found[n], last=n == last) for n in sorted(found)[:500])
-
-
-def _attempt(number_of_attempt: int, events: list[dict[str, Any]], *, last: bool) -> Attempt:
-    times = [when(e.get("time")) or 0.0 for e in events]
-    end = next((e for e in reversed(events) if e.get("event") == "end"), None)
-    outcome: Literal["finished", "failed", "killed", "unknown"]
-    if end is None:
-        # Nobody writes a last line for a process that was killed; the next attempt is the proof.
-        outcome = "unknown" if last else "killed"
-    else:
-        outcome = "failed" if end.get("error") or end.get("exit_code") else "finished"
-    error = end.get("error") if end else None
-    return Attempt(
-        number=number_of_attempt,
-        began=min(times),
-        ended=max(times),
-        search=any(e.get("pass") == 2 for e in events),
-        outcome=outcome,
-        reason=text(error.get("message")) if isinstance(error, dict) else "",
-    )
-
-
-def _restarts(attempts: tuple[Attempt, ...]) -> int:
-    """Starts beyond the first of each pass."""
-    return max(0, len(attempts) - len({one.search for one in attempts}))
-
-
-def _failure(events: list[dict[str, Any]], decisions: list[dict[str, Any]]) -> Problem | None:
-    ended = next((e for e in reversed(events) if e.get("event") in ("start", "end")), {})
-    error = ended.get("error")
-    if ended.get("event") == "end" and (isinstance(error, dict) or ended.get("exit_code")):
-        error = error if isinstance(error, dict) else {}
-        place = text(error.get("file"))
-        line = count(error.get("line"))
-        kind = text(error.get("type"), limit=80)
-        message = text(error.get("message"), limit=1000)
-        return Problem(
-            kind=text(error.get("kind"), limit=40) or "crash",
-            message=": ".join(part for part in (kind, message) if part) or f"exit code {ended.get('exit_code')}",
-            where=f"{place}, line {line}" if place and line else place,
-            attempt=count(ended.get("attempt")),
-        )
-    for decision in reversed(decisions):
-        failure = decision.get("failure")
-        if isinstance(failure, dict):
-            return Problem(
-                kind=text(failure.get("kind"), limit=40),
-                message=text(failure.get("message"), limit=1000),
-                where=text(failure.get("where")),
-                attempt=count(decision.get("attempt")),
-            )
-        if decision.get("event") in ("start", "exit") and ended:
-            break
-    return None
-
-
 def _hook_error(event: dict[str, Any]) -> Problem:
     trace = event.get("traceback")
     return Problem(
         kind=text(event.get("hook"), limit=80),
         message=text(event.get("message"), limit=1000),
-        where="",
-        attempt=count(event.get("attempt")),
         trace=trace[-2000:] if isinstance(trace, str) else "",
     )
 

@@ -53,7 +53,7 @@ def whole(value: int | None) -> str:
 
 
 def counted(value: int, noun: str) -> str:
-    """ "1 trial", "2 trials"."""
+    """A count with its noun: 1 trial, 2 trials."""
     return f"{value:,} {noun}" if value == 1 else f"{value:,} {noun}s"
 
 
