@@ -39,7 +39,7 @@ class Setting:
 
 SETTINGS = (
     Setting("entry", "text", "", "the script or notebook that trains, relative to the project"),
-    Setting("name", "text", "", "the model's name in the registry; the project folder's name unless given"),
+    Setting("name", "text", "", "the model's name in the registry; the project folder's name unless given", True),
     Setting("args", "list", (), "arguments for the script"),
     Setting("input", "list", (), "answers for the script's input() calls, in order"),
     Setting("target", "number", 0.8, "the bar: the value the metric must reach"),
@@ -179,7 +179,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
     try:
         import tomllib
     except ImportError:  # Python 3.10
-        import tomli as tomllib
+        import tomli as tomllib  # type: ignore[no-redef, unused-ignore]
     try:
         with path.open("rb") as stream:
             return tomllib.load(stream)

@@ -186,10 +186,10 @@ class _Judgement:
         self.reasons.insert(0, self._sentence(decisive, passed=passed))
         if not passed:
             return "rejected"
-        if self.beats == "champion" and self.champion is not None and self.champion.value is not None:
-            if not self._reaches(self.value, self.champion.value) or self.value == self.champion.value:
-                self.reasons.insert(0, f"it does not beat the champion's {self.champion.value:.4g}")
-                return "rejected"
+        best = self.champion.value if self.beats == "champion" and self.champion is not None else None
+        if best is not None and (self.value == best or not self._reaches(self.value, best)):
+            self.reasons.insert(0, f"it does not beat the champion's {best:.4g}")
+            return "rejected"
         if doubts:
             self.reasons[:0] = doubts
             return "undecided"
@@ -256,7 +256,8 @@ class _Judgement:
         return None if value is None else Baseline(name=str(claimed.get("name", "baseline"))[:50], value=value)
 
     def _includes_baseline(self) -> bool:
-        assert self.baseline is not None and self.value is not None
+        assert self.baseline is not None
+        assert self.value is not None
         worse = self.value if self.interval is None else self.interval[0] if self.mode == "max" else self.interval[1]
         return worse <= self.baseline.value if self.mode == "max" else worse >= self.baseline.value
 

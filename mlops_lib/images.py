@@ -11,6 +11,7 @@ import json
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from mlops_lib.records import Environment, Image
 
@@ -72,12 +73,12 @@ def split(environment: Environment) -> tuple[list[str], list[str]]:
 
 
 @cache
-def catalog() -> tuple[dict[str, object], ...]:
+def catalog() -> tuple[dict[str, Any], ...]:
     """The rows of containers/catalog.toml."""
     try:
         import tomllib
     except ImportError:  # Python 3.10
-        import tomli as tomllib
+        import tomli as tomllib  # type: ignore[no-redef, unused-ignore]
     with (CONTAINERS / "catalog.toml").open("rb") as stream:
         return tuple(tomllib.load(stream)["environment"])
 

@@ -290,8 +290,21 @@ def report(project: str | Path | Job, *, artifacts: str = "", **settings: Any) -
     return page
 
 
-def notify(project: str | Path | Job, **settings: Any) -> list[notification.Delivery]:
-    """Tell people how the run ended, on every configured channel, if that is a change."""
+def notify(
+    project: str | Path | Job,
+    *,
+    before: ModelVersion | None = None,
+    version: ModelVersion | None = None,
+    **settings: Any,
+) -> list[notification.Delivery]:
+    """Tell people how the run ended, on every configured channel, if that is a change.
+
+    Args:
+        project: the project or run.
+        before: the champion before this run.
+        version: what the run was registered as.
+        settings: as everywhere.
+    """
     job = _job(project, **settings)
     verdict = rundir.read_record(job.run_dir / "verdict.json", Verdict)
     result = rundir.read_record(job.run_dir / "training.json", RunResult)
@@ -304,7 +317,7 @@ def notify(project: str | Path | Job, **settings: Any) -> list[notification.Deli
         links.append(Link(label="build", url=job.settings["link_url"]))
     message = notification.compose(
         spec=job.spec, verdict=verdict, result=result, search=tuning.read(job.run_dir), previous=previous,
-        champion=registry.champion(job.spec.name, home=job.home), links=links, when=job.settings["notify"],
+        champion=before, version=version, links=links, when=job.settings["notify"],
     )  # fmt: skip
     plain = job.settings.plain()
     deliveries = list(notification.flush(plain, home=job.home) or [])
@@ -370,6 +383,7 @@ def run(project: str | Path | Job, **settings: Any) -> PipelineResult:
     if verdict.verdict == "rejected" and job.settings["trials"] > 0:
         found = search(job)
         verdict = judge(job)
+    before = registry.champion(job.spec.name, home=job.home)
     version = register(job) if verdict.verdict == "accepted" else None
     inside = job.run_dir / "inside"
     model = next((str(inside / n) for n in ("model.keras", "model.joblib") if (inside / n).is_file()), None)
@@ -385,15 +399,15 @@ def run(project: str | Path | Job, **settings: Any) -> PipelineResult:
     )  # fmt: skip
     durable.write_json(job.run_dir / "result.json", result.to_json())
     report(job)
-    _tell(job)
+    _tell(job, before=before, version=version)
     return result
 
 
-def _tell(job: Job) -> None:
+def _tell(job: Job, **known: Any) -> None:
     """A failed notification never fails a training: it stays in the spool and the next command sends it."""
     from mlops_lib.errors import NotificationError
 
     try:
-        notify(job)
+        notify(job, **known)
     except (NotificationError, UsageError) as error:
         job.observer({"event": "warning", "message": f"nobody was told: {error}"})

@@ -150,7 +150,7 @@ class _Attendance:
                 limits=self.spec.limits,
                 labels={**self.labels, LABEL_ATTEMPT: str(attempt)},
                 log=str(self.run_dir / "log.txt"),
-            )  # fmt: skip
+            )
         )
         self._note("attempt", attempt=attempt, number_of_pass=self.number_of_pass, container=container.id)
         return container

@@ -39,7 +39,7 @@ def search(
         SearchError: it cannot be told which fit to search, or the search itself failed.
         TrainingError: the script failed in pass 2.
     """
-    request = {
+    request: dict[str, Any] = {
         "fit": _judged_fit(run_dir, verdict), "metric": verdict.metric, "mode": verdict.mode, "target": verdict.target,
         "trials": trials, "minutes": minutes, "judged_digest": _judged_digest(run_dir, verdict),
         "judged_value": verdict.value, "workers": 1,

@@ -387,10 +387,10 @@ def _environment(file: File, requirements: list[str], python: str) -> Environmen
 
     row = next(
         row for row in catalog()
-        if file.framework in row["frameworks"]  # type: ignore[operator]
-        and (not row.get("families") or set(row["families"]) & set(file.families))  # type: ignore[call-overload]
+        if file.framework in row["frameworks"]
+        and (not row.get("families") or set(row["families"]) & set(file.families))
     )  # fmt: skip
-    own = [str(line) for line in row["requirements"]]  # type: ignore[attr-defined]
+    own = [str(line) for line in row["requirements"]]
     have = {declared.name_of(line) for line in own}
     if "tensorflow-cpu" in have:
         have |= {"tensorflow", "tensorflow-gpu"}
@@ -403,5 +403,5 @@ def _environment(file: File, requirements: list[str], python: str) -> Environmen
     family = next((f for f in knowledge.MAIN_ORDER if f in file.families), "other" if file.trains else "none")
     return Environment(
         name=str(row["name"]), framework=file.framework, family=family, python=python, requirements=tuple(lines),
-        system=tuple(row.get("system", ())), variables=dict(row.get("variables", {})),  # type: ignore[arg-type, call-overload]
+        system=tuple(row.get("system", ())), variables=dict(row.get("variables", {})),
     )  # fmt: skip

@@ -91,7 +91,7 @@ def _notebook(path: Path, content: bytes) -> Source:
                 installs += [word for word in words[2:] if not word.startswith("-")]
         if text.lstrip().startswith("%%") and text.split()[0] not in ("%%time", "%%timeit", "%%capture"):
             continue
-        parts.append("\n".join("pass" if l.lstrip().startswith(("!", "%")) else l for l in text.splitlines()))
+        parts.append("\n".join("pass" if line.lstrip().startswith(("!", "%")) else line for line in text.splitlines()))
     joined = _parse(path, "\n".join(parts))
     if joined.tree is None:  # one broken cell must not hide the others
         bodies = [tree.body for tree in (_parse(path, part).tree for part in parts) if tree is not None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -40,10 +41,8 @@ def main(folder: Path) -> None:
     durable.write_json(folder / "child.json", {"pid": child.pid, "born": born(child.pid)})
     signal.signal(signal.SIGTERM, lambda *_: os.killpg(child.pid, signal.SIGTERM))
     code = child.wait()
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)  # what it left running
-    except ProcessLookupError:
-        pass
     durable.write_json(folder / "state.json", {"exit_code": code if code >= 0 else 128 - code, "ended": time.time()})
 
 

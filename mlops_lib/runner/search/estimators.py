@@ -225,7 +225,7 @@ class Search:
         scores = trial["hyperparameters"]["folds"]
         mean = sum(scores) / len(scores)
         spread = (sum((s - mean) ** 2 for s in scores) / max(1, len(scores) - 1)) ** 0.5 / len(scores) ** 0.5
-        return self._signed(trial["score"]) - 2 * spread >= self._signed(float(target))
+        return bool(self._signed(trial["score"]) - 2 * spread >= self._signed(float(target)))
 
     def _next(self, number: int) -> Optional[Candidate]:
         """The developer's estimator with other values, then other estimators, then the best of all with other values."""
