@@ -45,10 +45,10 @@ def search(
         "judged_value": verdict.value, "workers": 1,
     }  # fmt: skip
     before = _read(run_dir / REQUEST)
-    number_of_pass = int(before.get("pass", 1)) if before else 1
-    if before is None or not _covers(before, request):
-        number_of_pass += 1
-    request = {**request, "pass": number_of_pass} if before is None or not _covers(before, request) else before
+    if before is not None and _covers(before, request) and not _failed(run_dir, before):
+        request = before
+    else:
+        request["pass"] = 2 if before is None else int(before.get("pass", 1)) + 1
     durable.write_json(run_dir / REQUEST, request)
     result = training.train(
         spec, engine=engine, run_dir=run_dir, restarts=restarts, number_of_pass=number_of_pass, search=request,
@@ -98,6 +98,11 @@ def _covers(before: dict[str, Any], now: dict[str, Any]) -> bool:
     """Whether the earlier search was asked for at least as much, for the same bar."""
     same = all(before.get(key) == now[key] for key in ("fit", "metric", "mode", "target"))
     return same and before.get("trials", 0) >= now["trials"] and before.get("minutes", 0) >= now["minutes"]
+
+
+def _failed(run_dir: Path, before: dict[str, Any]) -> bool:
+    """Whether that search came to its end without a result."""
+    return read(run_dir) is None and training.finished(run_dir, int(before.get("pass", 2))) is not None
 
 
 def _judged_fit(run_dir: Path, verdict: Verdict) -> int:

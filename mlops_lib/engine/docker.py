@@ -116,11 +116,12 @@ class DockerEngine:
             env={**os.environ, "DOCKER_BUILDKIT": "1"},
         )  # fmt: skip
         lines: list[str] = []
-        assert process.stdout is not None
-        for line in process.stdout:
-            lines.append(line)
-            on_line(line.rstrip("\n"))
-        if process.wait() != 0:
+        with process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                lines.append(line)
+                on_line(line.rstrip("\n"))
+        if process.returncode != 0:
             raise ImageError(
                 "the image cannot be built", where=image.tag,
                 remedy="The builder's reason is above; `mlops build PROJECT --print` shows the Dockerfile.",

@@ -43,7 +43,6 @@ class ProcessEngine:
 
     def __init__(self, *, home: str) -> None:
         self.home = Path(home).expanduser().absolute()
-        self._children: dict[str, subprocess.Popen[bytes]] = {}
 
     def check(self) -> str:
         """Always there."""
@@ -81,11 +80,12 @@ class ProcessEngine:
         except OSError as error:
             raise ImageError(f"{command[0]} cannot be started: {error.strerror}", remedy="`mlops doctor`") from None
         lines: list[str] = []
-        assert process.stdout is not None
-        for line in process.stdout:
-            lines.append(line)
-            on_line(line.rstrip("\n"))
-        if process.wait() != 0:
+        with process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                lines.append(line)
+                on_line(line.rstrip("\n"))
+        if process.returncode != 0:
             end = "".join(lines[-30:])
             raise ImageError(
                 "the virtual environment cannot be made",
@@ -138,16 +138,16 @@ class ProcessEngine:
         }  # fmt: skip
         Path(launch.inside).mkdir(parents=True, exist_ok=True)
         durable.write_json(folder / "container.json", order)
-        child = subprocess.Popen(
+        # It returns when the supervisor, no child of ours, is under way and has written down who it is.
+        subprocess.run(
             [sys.executable, "-m", "mlops_lib.engine.supervise", str(folder)],
             start_new_session=True,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+            check=True,
         )
-        self._children[identity] = child
-        durable.write_json(folder / "supervisor.json", {"pid": child.pid, "born": born(child.pid)})
         return self.get(identity)
 
     def _folder(self, identity: str) -> Path:
@@ -172,9 +172,6 @@ class ProcessEngine:
         return Container(**common, state="exited", exit_code=KILLED, ended=time.time())
 
     def _supervisor_lives(self, identity: str) -> bool:
-        child = self._children.get(identity)
-        if child is not None:
-            return child.poll() is None
         supervisor = _read(self._folder(identity) / "supervisor.json")
         if supervisor is None:
             return False
@@ -260,7 +257,6 @@ class ProcessEngine:
         """Remove its folder."""
         if self.get(container_id).state == "exited":
             shutil.rmtree(self._folder(container_id), ignore_errors=True)
-            self._children.pop(container_id, None)
 
 
 def born(pid: int) -> str | None:

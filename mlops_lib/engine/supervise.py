@@ -46,5 +46,14 @@ def main(folder: Path) -> None:
     durable.write_json(folder / "state.json", {"exit_code": code if code >= 0 else 128 - code, "ended": time.time()})
 
 
+def detach(folder: Path) -> None:
+    """Go on as a process that belongs to nobody; the first one ends when that is written down."""
+    pid = os.fork()
+    if pid:
+        durable.write_json(folder / "supervisor.json", {"pid": pid, "born": born(pid)})
+        return
+    main(folder)
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    detach(Path(sys.argv[1]))

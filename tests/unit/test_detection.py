@@ -1,0 +1,135 @@
+"""What the code is, decided by the calls it makes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mlops_lib.detection import detect
+from mlops_lib.errors import DetectionError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+SAMPLES = {
+    "cancer_pipeline": ("train.py", "sklearn", "linear", "sklearn"),
+    "digits_cnn": ("train.py", "keras", "cnn", "keras-cnn"),
+    "digits_layers": ("mlcode.py", "keras", "dense", "keras"),
+    "digits_lstm": ("digits_lstm.py", "keras", "rnn", "keras"),
+    "digits_tree": ("tree.py", "sklearn", "tree", "sklearn"),
+    "moons_notebook": ("Two Moons.ipynb", "keras", "dense", "keras"),
+    "wine_dense": ("wine.py", "keras", "dense", "keras"),
+}
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_samples(name: str) -> None:
+    found = detect(ROOT / "model_repo" / name)
+    assert (found.entry, found.framework, found.family, found.environment.name) == SAMPLES[name]
+    assert {e.means.split()[0] for e in found.evidence} >= {"framework", "family"}
+    assert all(e.line > 0 for e in found.evidence)
+
+
+CODE = {
+    "aliases": (
+        "from keras import layers as L, Sequential\nRNN = L.LSTM\nm = Sequential([RNN(8), L.Dense(1)])\n"
+        "m.compile('adam', 'mse')\nm.fit(x, y)",
+        ("keras", "rnn"),
+    ),
+    "only mentioned": ("# from keras import Conv2D\ntext = 'keras.layers.Conv2D'\n'''import keras'''\n", ("none", "none")),
+    "keras only prepares": (
+        "from keras.utils import to_categorical\nfrom sklearn.svm import SVC\nSVC().fit(x, to_categorical(y))",
+        ("sklearn", "svm"),
+    ),
+    "pytorch": (
+        "import torch\nfrom torch import nn\nclass Net(nn.Module):\n    def __init__(self):\n"
+        "        self.c = nn.Conv2d(1, 2, 3)\nloss.backward()\noptimizer.step()",
+        ("pytorch", "cnn"),
+    ),
+    "xgboost": ("import xgboost as xgb\nbooster = xgb.train({}, d)", ("xgboost", "tree")),
+    "lightgbm": ("from lightgbm import LGBMClassifier\nLGBMClassifier().fit(x, y)", ("lightgbm", "tree")),
+    "python 2": (
+        "from keras.models import Sequential\nfrom keras.layers import Conv2D\nm = Sequential()\nm.add(Conv2D(3, 3))\n"
+        "m.fit(x, y)\nprint 'done', m",
+        ("keras", "cnn"),
+    ),
+    "no transformer": (
+        "from sklearn.base import TransformerMixin\nfrom sklearn.linear_model import Ridge\n"
+        "class T(TransformerMixin): pass\nRidge().fit(x, y)",
+        ("sklearn", "linear"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CODE)
+def test_calls_decide(case: str, tmp_path: Path) -> None:
+    text, expected = CODE[case]
+    (tmp_path / "script.py").write_text(text)
+    found = detect(tmp_path / "script.py")
+    assert (found.framework, found.family) == expected
+
+
+def test_models_built_in_local_modules_count(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(
+        "import keras\ndef build():\n    return keras.Sequential([keras.layers.LSTM(3)])\n"
+    )
+    (tmp_path / "train.py").write_text("import cv2, net\nmodel = net.build()\nmodel.fit(cv2.imread('a.png'), 1)\n")
+    found = detect(tmp_path)
+    assert (found.entry, found.framework, found.family) == ("train.py", "keras", "rnn")
+    assert found.imports == ("cv2", "keras")
+    assert set(found.requirements) == {"keras", "opencv-python-headless", "tensorflow"}
+    assert found.data_paths == ("a.png",)
+
+
+def test_an_unknown_import_is_never_installed(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("import secretcorp\nfrom sklearn.svm import SVC\nSVC().fit(x, y)\n")
+    found = detect(tmp_path)
+    assert "secretcorp" not in found.requirements
+    assert any("secretcorp" in warning and "requirements.txt" in warning for warning in found.warnings)
+
+
+def test_optional_imports_are_not_required(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(
+        "try:\n    import shap\nexcept ImportError:\n    shap = None\nfrom sklearn.svm import SVC\nSVC().fit(x, y)\n"
+    )
+    found = detect(tmp_path)
+    assert found.optional_imports == ("shap",)
+    assert "shap" not in found.requirements
+
+
+def test_declared_requirements_win(tmp_path: Path) -> None:
+    (tmp_path / "requirements.txt").write_text("scikit-learn==1.8.0\n--index-url https://example.com\npandas\n")
+    (tmp_path / "train.py").write_text("from sklearn.svm import SVC\nSVC().fit(x, y)\n")
+    found = detect(tmp_path)
+    assert found.requirements == ("scikit-learn==1.8.0", "pandas")
+    assert "scikit-learn==1.8.0" in found.environment.requirements
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({}, "no Python script"),
+        ({"a.py": "print(1)"}, "nothing in it trains"),
+        ({"one.py": "from sklearn.svm import SVC\nSVC().fit(x, y)", "two.py": "from sklearn.svm import SVC\nSVC().fit(x, y)"},
+         "several files train: one.py, two.py"),
+        ({"train.py": "import keras\nx = = 3\n"}, "syntax error"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_detected_is_said(files: dict[str, str], message: str, tmp_path: Path) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(DetectionError, match=message) as caught:
+        detect(tmp_path)
+    assert caught.value.remedy
+    if message == "syntax error":
+        assert caught.value.where == "train.py:2"
+
+
+@pytest.mark.parametrize(
+    "content", [b"\0\0\0", b"\xff\xfei\0m\0", b"caf\xe9 = 1", b"<<<<<<< HEAD\nx=1\n=======\n", b"{", b"(" * 100_000]
+)
+def test_no_file_crashes_it(content: bytes, tmp_path: Path) -> None:
+    for name in ("odd.py", "odd.ipynb"):
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "train.py").write_text("from sklearn.svm import SVC\nSVC().fit(x, y)\n")
+    assert detect(tmp_path).entry == "train.py"
