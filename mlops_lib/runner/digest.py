@@ -37,14 +37,17 @@ def examples(x: Any, rows: Optional[Iterable[int]] = None) -> Optional[Examples]
         x: arrays, data frames, sparse matrices or lists; None is returned for what cannot be read without consuming it.
         rows: only these.
     """
+    each = hashes(x, rows)
+    return None if each is None else Examples(each)
+
+
+def hashes(x: Any, rows: Optional[Iterable[int]] = None) -> Optional[List[bytes]]:
+    """The hash of every example, in order; arguments and None as for `examples`."""
     columns = _columns(x)
-    if not columns:
+    if not columns or any(len(column) != len(columns[0]) for column in columns):
         return None
-    length = len(columns[0])
-    if any(len(column) != length for column in columns):
-        return None
-    wanted = range(length) if rows is None else rows
-    return Examples(_hash([column[i] for column in columns]) for i in wanted)
+    wanted = range(len(columns[0])) if rows is None else rows
+    return [_hash([column[i] for column in columns]) for i in wanted]
 
 
 def _hash(parts: List[bytes]) -> bytes:

@@ -74,7 +74,7 @@ def check(model, data, edit, *, inherited="exact", tolerance=1e-5):
     assert grade == inherited
     before, after = model.predict(data, verbose=0), child.predict(data, verbose=0)
     if inherited == "exact":
-        for one, other in zip(keras.tree.flatten(before), keras.tree.flatten(after)):
+        for one, other in zip(keras.tree.flatten(before), keras.tree.flatten(after), strict=True):
             numpy.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
     return child
 

@@ -94,10 +94,10 @@ def _from_validation(
     """The validation examples, or the half of them that the gate leaves to the search; None where they will not do."""
     if not request.judged_digest:
         return None  # They may be the very examples that the gate judged: nobody knows.
-    hashes = each(held[0])
+    hashes = digest.hashes(held[0])
     if hashes is None:
         return None
-    seen = set(each(training["x"]) or [])
+    seen = set(digest.hashes(training["x"]) or [])
     usable = [i for i, one in enumerate(hashes) if one not in seen]
     notes = (
         [] if len(usable) == len(hashes) else [f"{len(hashes) - len(usable)} validation examples are trained on, too"]
@@ -139,7 +139,7 @@ def _split(training: Dict[str, Any], given: Dict[str, Any], request: SearchReque
     held, kept = _draw(training, count, size, request.seed, in_order=given.get("shuffle") is False)
     part = {name: rows(value, held) for name, value in training.items()}
     rest = {name: rows(value, kept) for name, value in training.items()}
-    hashes = frozenset(each(part["x"]) or [])
+    hashes = frozenset(digest.hashes(part["x"]) or [])
     return Selected(
         "split", part["x"], part.get("y"), part.get("sample_weight"), rest,
         everything=training, hashes=hashes, count=size, notes=notes,
@@ -161,7 +161,7 @@ def _draw(data: Dict[str, Any], count: int, size: int, seed: int, *, in_order: b
             members = order[labels[order] == one]
             place[members] = (numpy.arange(len(members)) + 0.5) / len(members)
         order = order[numpy.argsort(place[order], kind="stable")]
-    hashes = each(data["x"]) or [str(i).encode() for i in range(count)]
+    hashes = digest.hashes(data["x"]) or [str(i).encode() for i in range(count)]
     held = order[:size]
     twins = {hashes[i] for i in held}
     kept = [i for i in sorted(order[size:]) if hashes[i] not in twins]
@@ -186,14 +186,6 @@ def classes(y: Any) -> Any:
     if (labels != numpy.round(labels)).any() or len(numpy.unique(labels)) > max(2, min(1000, len(labels) // 4)):
         return None
     return labels.astype("int64")
-
-
-def each(x: Any) -> Optional[List[bytes]]:
-    """The hash of every example, in order; None for what cannot be read without consuming it."""
-    columns = digest._columns(x)
-    if not columns or any(len(column) != len(columns[0]) for column in columns):
-        return None
-    return [digest._hash([column[i] for column in columns]) for i in range(len(columns[0]))]
 
 
 def in_memory(data: Any) -> Tuple[Any, Any, Any]:
@@ -242,7 +234,7 @@ def _arrays(value: Any) -> Any:
         return value
     if isinstance(value, dict):
         return {name: _arrays(one) for name, one in value.items()}
-    if isinstance(value, (list, tuple)) and value and getattr(value[0], "ndim", 0):
+    if isinstance(value, (list, tuple)) and value and hasattr(value[0], "shape"):
         return type(value)(_arrays(one) for one in value)
     return numpy.asarray(value)
 

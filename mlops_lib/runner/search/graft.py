@@ -7,7 +7,7 @@ script took before (a layer to freeze, a feature extractor, the tensors for Grad
 from __future__ import annotations
 
 import gc
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Set, Tuple
 
 from mlops_lib.runner.search import graph
 
@@ -29,7 +29,8 @@ def graft(model: Any, winner: Any) -> List[str]:
     own = {layer.name: layer for layer in model.layers}
     watched = _dependents(model, winner)
     before = {layer.name: _outputs(layer, old_graph) for layer in own.values()}
-    joined = _Joined(old_graph, _targets(own, winner))
+    targets, changed = _targets(own, winner)
+    joined = _Joined(old_graph, targets, changed)
     outputs = graph.graph_of(winner)._run_through_graph(
         list(old_graph.inputs), operation_fn=joined.target, call_fn=joined.call
     )
@@ -42,9 +43,10 @@ def graft(model: Any, winner: Any) -> List[str]:
     return notes + [note for one in watched for note in _follow(one, model, own, moved)]
 
 
-def _targets(own: Dict[str, Any], winner: Any) -> Dict[int, Any]:
-    """For each layer of the winner, the layer object that takes its place in the caller's model."""
+def _targets(own: Dict[str, Any], winner: Any) -> "Tuple[Dict[int, Any], Set[int]]":
+    """For each layer of the winner the object that takes its place in the caller's model; and which of those changed."""
     targets: Dict[int, Any] = {}
+    changed: Set[int] = set()
     for layer in winner.layers:
         mine = own.get(layer.name)
         if mine is None or type(mine) is not type(layer):
@@ -52,8 +54,9 @@ def _targets(own: Dict[str, Any], winner: Any) -> Dict[int, Any]:
         else:
             if not _same(mine, layer):
                 become(mine, _fresh(layer))
+                changed.add(id(mine))
             targets[id(layer)] = mine
-    return targets
+    return targets, changed
 
 
 def _fresh(layer: Any) -> Any:
@@ -83,8 +86,9 @@ def become(old: Any, new: Any) -> None:
 class _Joined:
     """Calls the winner's graph on the caller's layers, from the first changed place on."""
 
-    def __init__(self, old_graph: Any, made: Dict[int, Any]) -> None:
+    def __init__(self, old_graph: Any, made: Dict[int, Any], changed: Set[int]) -> None:
         self.made = made
+        self._changed = changed
         self._old = {id(node) for nodes in old_graph._nodes_by_depth.values() for node in nodes}
         self._called: Dict[int, int] = {}
 
@@ -95,17 +99,14 @@ class _Joined:
         import keras
 
         taken = [t for t in keras.tree.flatten((args, kwargs)) if hasattr(t, "_keras_history")]
-        for node in operation._inbound_nodes:
-            if (
-                id(node) in self._old and operation.built_here(node, taken)
-                if False
-                else _is_call(node, taken, self._old)
-            ):
+        for node in [] if id(operation) in self._changed else operation._inbound_nodes:
+            if _is_call(node, taken, self._old):
                 # Upstream of every change: its tensors, and what was built on them, stay good.
                 return list(node.outputs) if len(node.outputs) > 1 else node.outputs[0]
         outputs = operation(*args, **kwargs)
-        self._called[id(operation)] = self._called.get(id(operation), 0) + 1
-        _promote(operation, self._called[id(operation)] - 1)
+        place = self._called.setdefault(id(operation), 0)
+        self._called[id(operation)] += 1
+        _renew(operation, place, self._old)
         return outputs
 
 
@@ -114,14 +115,15 @@ def _is_call(node: Any, taken: List[Any], old: Any) -> bool:
     return id(node) in old and len(given) == len(taken) and all(a is b for a, b in zip(given, taken))
 
 
-def _promote(operation: Any, place: int) -> None:
-    """Move the newest call of a layer to `place`: `layer.output` is the output of its first call."""
-    nodes = operation._inbound_nodes
-    nodes.insert(place, nodes.pop())
-    for i, node in enumerate(nodes):
+def _renew(operation: Any, place: int, old: Set[int]) -> None:
+    """Let the newest call of a layer take the place of its calls in the old graph: `layer.output` is its first one's."""
+    *others, newest = operation._inbound_nodes
+    kept = [node for node in others if id(node) not in old]
+    kept.insert(place, newest)
+    operation._inbound_nodes[:] = kept
+    for i, node in enumerate(kept):
         for j, tensor in enumerate(node.outputs):
-            history = tensor._keras_history
-            tensor._keras_history = type(history)(operation=operation, node_index=i, tensor_index=j)
+            tensor._keras_history = type(tensor._keras_history)(operation, i, j)
 
 
 def _install(model: Any, layers: List[Any], old_graph: Any, outputs: Any) -> None:

@@ -78,13 +78,13 @@ def _by_class(y: Any, output: Any) -> Any:
 def _average(y: Any, output: Any, of: Callable[[int, int, int], float]) -> float:
     counts = _by_class(y, output)
     if len(counts) == 2:  # as scikit-learn: the positive class alone
-        return of(*counts[1])
-    return sum(of(*one) for one in counts) / max(len(counts), 1)
+        return float(of(*counts[1]))
+    return float(sum(of(*one) for one in counts) / max(len(counts), 1))
 
 
 def _balanced(y: Any, output: Any) -> float:
     counts = _by_class(y, output)
-    return sum(hits / members for hits, members, _ in counts) / max(len(counts), 1)
+    return float(sum(hits / members for hits, members, _ in counts) / max(len(counts), 1))
 
 
 def _difference(y: Any, output: Any) -> Any:

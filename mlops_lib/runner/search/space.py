@@ -21,6 +21,8 @@ SMALLEST_MAP = 6
 """A feature map of fewer positions a side is not pooled further."""
 MOST_BLOCKS = 3
 MOST_FILTERS = 256
+FEW_FILTERS = 16
+"""A convolution with fewer filters is widened to so many."""
 NARROW = 64
 """A hidden layer of at most so many units between the convolutions and the output is a bottleneck."""
 FEW_STEPS = 40
@@ -245,10 +247,17 @@ def _modern_convolutions(model: Any, facts: Facts) -> List[Edit]:
     edits += [
         {"kind": "batch_norm", "at": layer.name} for layer in _convolutions(model) if not _normalised(model, layer)
     ]
+    narrow = [layer for layer in _convolutions(model) if layer.filters < FEW_FILTERS]
+    edits += [{"kind": "resize", "at": layer.name, "size": FEW_FILTERS} for layer in narrow]
     blocks = _more_blocks(model)
     edits += blocks
-    if blocks:
-        edits += [{"kind": "remove", "at": layer.name} for layer in _hidden_dense(model) if layer.units <= NARROW]
+    for layer in _hidden_dense(model):
+        if layer.units <= NARROW:
+            edits.append(
+                {"kind": "remove", "at": layer.name}
+                if blocks
+                else {"kind": "resize", "at": layer.name, "size": 2 * NARROW}
+            )
     return edits + _before_output(model, 0.3)
 
 

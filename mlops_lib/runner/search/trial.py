@@ -8,7 +8,7 @@ import json
 import math
 import os
 from dataclasses import dataclass, field, replace
-from typing import Any, Callable, Dict, List, Mapping, Optional
+from typing import Any, Dict, List, Mapping, Optional
 
 from mlops_lib.runner import files, keras_resume
 from mlops_lib.runner.search import measures
@@ -119,20 +119,13 @@ def _fit(lab: Lab, model: Any, recipe: Recipe, number: int, run: Run, saved: Sav
     if recipe.balanced and "class_weight" not in arguments:
         arguments["class_weight"] = rarity(data.get("y"))
     if arguments["initial_epoch"] < recipe.epochs:
-        history = fit(lab.call, model, arguments)
+        history = model.fit(**arguments)
         for name, values in history.history.items():
             run.history[name] = run.history.get(name, []) + [float(v) for v in values]
     if run.weights is not None:
         model.set_weights(run.weights)
     if run.state == "finished" and run.score is None:
         run.state, run.message = "invalid", "the score is not a number"
-
-
-def fit(call: FitCall, model: Any, arguments: Dict[str, Any]) -> Any:
-    """The framework's own `fit`, not the one that is watched."""
-    if call.train is not None and type(model).fit is getattr(type(model).__mro__[-1], "fit", type(model).fit):
-        return call.train(model, **arguments)
-    return model.fit(**arguments)
 
 
 def batch_size(call: FitCall) -> int:
@@ -379,6 +372,3 @@ class Saved:
 def _listed(stored: Any, letter: str) -> List[Any]:
     count = sum(name[0] == letter and name[1:].isdigit() for name in stored.files)
     return [stored[f"{letter}{i}"] for i in range(count)]
-
-
-Builder = Callable[[], Any]

@@ -123,8 +123,14 @@ def transfer(parent: Any, child: Any, transforms: Optional[Dict[str, Transform]]
 
 
 def take(values: Any, axis: int, rows: List[int], fill: Any) -> Any:
-    """`values` along `axis` in the order of `rows`; -1 takes the entry of `fill` (an array of the result's shape) or, for
-    a number, that number."""
+    """`values` along `axis` in the order of `rows`; -1 takes the entry of `fill`.
+
+    Args:
+        values: an array.
+        axis: along which.
+        rows: indices, -1 for a new entry.
+        fill: an array of the result's shape, or a number.
+    """
     import numpy
 
     index = numpy.asarray(rows)

@@ -1,0 +1,152 @@
+"""What the search knows of the data and of the way the developer trains."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Tuple
+
+from mlops_lib.runner.search import graph
+from mlops_lib.runner.search.examples import Selected, classes, length
+from mlops_lib.runner.search.request import FitCall, SearchRequest
+from mlops_lib.runner.search.space import Facts
+from mlops_lib.runner.search.trial import batch_size, is_pipeline, plain_rate, steps_an_epoch
+
+SAMPLE = 2000
+"""Examples looked at."""
+NEIGHBOURS_KEPT = 0.9
+"""Share of nearest neighbours that must keep their label when images are mirrored."""
+SCALES_APART = 10.0
+"""Features whose deviations differ by more than this factor, or are that far from 1, are scaled."""
+RARE = 1 / 3
+"""A class with less than this share of an even one is rare."""
+
+
+def gather(model: Any, call: FitCall, request: SearchRequest, selected: Selected) -> Facts:
+    """Look at the model's inputs and the training data."""
+    x = selected.training["x"]
+    pipeline = is_pipeline(x)
+    batch = batch_size(call)
+    facts = Facts(
+        examples=steps_an_epoch(call, x, batch) * batch if pipeline else length(x),
+        batch_size=batch, epochs=len(call.history.epoch) or int(call.arguments.get("epochs") or 1),
+        learning_rate=plain_rate(model.optimizer), arrays=not pipeline,
+    )  # fmt: skip
+    labels = None if pipeline else classes(selected.training.get("y"))
+    if labels is not None:
+        facts.imbalanced = request.metric in ("balanced_accuracy", "f1", "recall") and _has_rare(labels)
+    for name, tensor, values in _inputs(model, selected.x if pipeline else x):
+        if len(tensor.shape) == 4 and "int" not in str(tensor.dtype):
+            facts.images.append(name)
+            facts.mirrored = labels is not None and keeps_labels_mirrored(values, labels)
+        if "int" not in str(tensor.dtype) and not _scaled_by_model(model, tensor):
+            unscaled = far_from_standard(values)
+            if unscaled is not None:
+                facts.unscaled[name] = unscaled
+    return facts
+
+
+def _inputs(model: Any, x: Any) -> List[Tuple[str, Any, Any]]:
+    """Name, tensor and a sample of the values of each input that holds numbers."""
+    import numpy
+
+    try:
+        tensors = graph.graph_of(model).inputs
+    except graph.UnclonableError:
+        return []
+    parts = [x.get(graph.input_name(t)) for t in tensors] if isinstance(x, dict) else x
+    parts = list(parts) if isinstance(parts, (list, tuple)) else [parts]
+    if len(parts) != len(tensors):
+        return []
+    found = []
+    for tensor, part in zip(tensors, parts):
+        if part is not None and hasattr(part, "shape"):
+            values = numpy.asarray(part[:SAMPLE] if not hasattr(part, "iloc") else part.iloc[:SAMPLE])
+            if values.dtype.kind in "fiub" and len(tensor.shape) == values.ndim:
+                found.append((graph.input_name(tensor), tensor, values))
+    return found
+
+
+def _has_rare(labels: Any) -> bool:
+    import numpy
+
+    counts = numpy.unique(labels, return_counts=True)[1]
+    return bool(counts.min() < RARE * len(labels) / len(counts))
+
+
+def _scaled_by_model(model: Any, tensor: Any) -> bool:
+    first = graph.consumers(model, tensor._keras_history.operation)
+    scaling = (
+        "Normalization",
+        "Rescaling",
+        "BatchNormalization",
+        "LayerNormalization",
+        "Embedding",
+        "CategoryEncoding",
+    )
+    return any(type(one).__name__ in scaling for one in first)
+
+
+def far_from_standard(values: Any) -> "Tuple[List[float], List[float]] | None":
+    """Mean and variance by feature, where the features are so unevenly scaled that it hurts; None where they are fine."""
+    import numpy
+
+    flat = values.reshape(-1, values.shape[-1]).astype("float64")
+    if not numpy.isfinite(flat).all():
+        return None
+    mean, deviation = flat.mean(axis=0), flat.std(axis=0)
+    lively = deviation[deviation > 1e-9]
+    if not len(lively):
+        return None
+    apart = lively.max() / lively.min() > SCALES_APART and values.ndim == 2
+    large = lively.max() > SCALES_APART or lively.max() < 1 / SCALES_APART
+    if not apart and not large and (abs(mean) < 3 * numpy.maximum(deviation, 0.1)).all():
+        return None
+    if values.ndim > 2:  # one scale for all channels: it is the range of the pixels that is off
+        mean, deviation = numpy.full_like(mean, flat.mean()), numpy.full_like(deviation, flat.std())
+    variance = numpy.where(deviation > 1e-9, deviation, 1.0) ** 2
+    return [float(v) for v in mean], [float(v) for v in variance]
+
+
+def keeps_labels_mirrored(images: Any, labels: Any) -> bool:
+    """Whether an image's mirror image keeps its label, judged by nearest neighbours, without any model.
+
+    A mirrored photograph finds neighbours of its class as often as the photograph itself; a mirrored digit does not.
+    """
+    import numpy
+
+    small = images.reshape(len(images), images.shape[1], images.shape[2], -1).mean(axis=-1).astype("float32")
+    step = max(small.shape[1] // 12, 1), max(small.shape[2] // 12, 1)
+    labels = labels[: len(small)]
+    plain = small[:, :: step[0], :: step[1]].reshape(len(small), -1)
+    mirrored = small[:, :, ::-1][:, :: step[0], :: step[1]].reshape(len(small), -1)
+    asked = min(len(plain), 600)
+    if len(numpy.unique(labels)) < 2 or asked < 50:
+        return False
+    itself = _agreement(plain[:asked], plain, labels, asked)
+    flipped = _agreement(mirrored[:asked], plain, labels, asked)
+    return bool(flipped >= NEIGHBOURS_KEPT * itself)
+
+
+def _agreement(queries: Any, known: Any, labels: Any, asked: int) -> float:
+    """How often the nearest other example has the same label."""
+    import numpy
+
+    distances = (known**2).sum(axis=1)[None, :] - 2.0 * queries @ known.T
+    distances[numpy.arange(asked), numpy.arange(asked)] = numpy.inf
+    return float((labels[distances.argmin(axis=1)] == labels[:asked]).mean())
+
+
+def names_used() -> Dict[str, int]:
+    """Keras' counters of automatic names, so that the script's own later layers are named as without a search."""
+    from keras.src.backend.common import global_state
+
+    return dict(global_state.get_global_attribute("object_name_uids", {}) or {})
+
+
+def put_names_back(names: Dict[str, int]) -> None:
+    """Undo the names that a search has used up."""
+    from keras.src.backend.common import global_state
+
+    counters = global_state.get_global_attribute("object_name_uids")
+    if counters is not None:
+        counters.clear()
+        counters.update(names)

@@ -1,0 +1,439 @@
+"""The search for Keras: from the developer's trained model to one that meets the bar, in the script's own process."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+from dataclasses import replace
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
+
+from mlops_lib.runner import files, randomness
+from mlops_lib.runner.search import facts as facts_of
+from mlops_lib.runner.search import graph, measures, morph, trial
+from mlops_lib.runner.search.diagnosis import Diagnosis, diagnose
+from mlops_lib.runner.search.examples import RefusedError, Selected, choose
+from mlops_lib.runner.search.graft import graft
+from mlops_lib.runner.search.oracle import Trials
+from mlops_lib.runner.search.request import Clock, Diary, FitCall, Outcome, SearchRequest, trial_record
+from mlops_lib.runner.search.space import Candidate, Recipe, Space, next_candidate
+
+REFIT_SHARE = 0.15
+"""Share of the winner's epochs that it trains on, on all examples, where some had been held back."""
+
+
+def improve(model: Any, call: FitCall, request: SearchRequest, journal: Diary) -> Outcome:
+    """Search around a trained model, and put the winner into it.
+
+    Args:
+        model: the judged model, as its fit left it: trial 0.
+        call: that fit.
+        request: metric, bar and budget; the search's state is in `request.directory`, and a search that was killed
+            goes on from there.
+        journal: gets a `trial` event for each trial that starts or ends, and progress.
+
+    Returns:
+        what was found. The model then is the winner; without a better one it is as it was.
+
+    Raises:
+        KeyboardInterrupt: after the best so far was put into the model.
+    """
+    os.makedirs(os.path.join(request.directory, "trials"), exist_ok=True)
+    os.makedirs(os.path.join(request.directory, "weights"), exist_ok=True)
+    try:
+        selected = choose(call, request)
+        search = Search(model, call, request, journal, selected)
+    except RefusedError as error:
+        return refused(model, request, str(error))
+    with untouched():
+        return search.run()
+
+
+def refused(model: Any, request: SearchRequest, reason: str) -> Outcome:
+    """The outcome where nothing could be tried."""
+    result = {
+        "schema": 1, "metric": request.metric, "mode": request.mode, "selection": "contaminated", "fit": request.fit,
+        "trials": [], "winner": 0, "score": None, "stopped": "refused", "before": graph.describe(model),
+        "after": graph.describe(model), "notes": [reason],
+    }  # fmt: skip
+    files.write_json(os.path.join(request.directory, "result.json"), result)
+    return Outcome(result, notes=[f"no search: {reason}"])
+
+
+@contextlib.contextmanager
+def untouched() -> Iterator[None]:
+    """Leave random states and the counters of automatic names as the script has them."""
+    state, names = randomness.take(), facts_of.names_used()
+    try:
+        yield
+    finally:
+        randomness.put(state)
+        facts_of.put_names_back(names)
+
+
+class Search:
+    """One search.
+
+    Raises:
+        RefusedError: the score cannot be computed.
+    """
+
+    def __init__(self, model: Any, call: FitCall, request: SearchRequest, diary: Diary, selected: Selected) -> None:
+        self.model, self.call, self.request, self.diary, self.selected = model, call, request, diary, selected
+        self.notes = list(selected.notes)
+        self.records: Dict[int, Dict[str, Any]] = self._read_records()
+        self.candidates: Dict[int, Candidate] = {}
+        self.histories: Dict[int, Dict[str, List[float]]] = {0: dict(call.history.history)}
+        self.own_weights = model.get_weights()
+        self.root = self._root()
+        self.clock = Clock(sum(r["seconds"] for n, r in self.records.items() if n or self._is_split), request.minutes)
+        self.lab = trial.Lab(call, request, selected, diary, self.clock, model.optimizer, self._bar())
+        self.lab.in_place = self.root is None
+        self.facts = facts_of.gather(model, call, request, selected)
+        diagnosis = self._diagnosis(0)
+        self.space = Space(self.root, self.facts, diagnosis, inheritable=not self._is_split)
+        left = trial.left_out(call.arguments.get("callbacks"))
+        if left:
+            self.notes.append(f"callbacks that do not run in trials: {', '.join(left)}")
+
+    @property
+    def _is_split(self) -> bool:
+        return self.selected.kind == "split"
+
+    def _bar(self) -> float:
+        """The score at which to stop: the target, and a margin because the gate judges on other examples."""
+        margin = measures.margin(self.request.metric, self.request.target, self.selected.count)
+        return self.request.target + (margin if self.request.mode == "max" else -margin)
+
+    def _root(self) -> Any:
+        """A copy of the developer's architecture; None where it cannot be built a second time."""
+        try:
+            return graph.rebuild(self.model, graph.Plan())
+        except graph.UnclonableError as error:
+            self.notes.append(f"only the way it trains was searched: {error}")
+            return None
+
+    def _read_records(self) -> Dict[int, Dict[str, Any]]:
+        """The trials that an earlier attempt had finished."""
+        folder = os.path.join(self.request.directory, "trials")
+        found = {}
+        for name in sorted(os.listdir(folder)):
+            record = files.read_json(os.path.join(folder, name)) if name[:-5].isdigit() else None
+            if isinstance(record, dict) and record.get("state") != "running":
+                found[int(name[:-5])] = record
+        return found
+
+    def run(self) -> Outcome:
+        """Try candidates until the bar or the end of the budget."""
+        self._judge_own()
+        trials = Trials(
+            self.request, base_rate=trial_rate(self.facts), propose=self._propose,
+            refine=lambda rate, epochs: self._refined(rate, epochs),
+        )  # fmt: skip
+        interrupted: Optional[KeyboardInterrupt] = None
+        try:
+            stopped = self._loop(trials)
+            if self._is_split and stopped != "bar" and self.winner() != 0 and self.request.judged_value is None:
+                self._retrain_own()
+        except KeyboardInterrupt as error:
+            interrupted, stopped = error, "interrupted"
+        outcome = self._finish(stopped)
+        if interrupted is not None:
+            raise interrupted
+        return outcome
+
+    def _loop(self, trials: Trials) -> str:
+        while True:
+            if self._bar_reached():
+                return "bar"
+            if self.clock.left_s <= 0.0:
+                return "minutes"
+            asked = trials.ask()
+            if asked is None:
+                return "trials" if len(self.candidates) >= self.request.trials else "exhausted"
+            number, candidate = trials.number(asked), trials.candidate(asked)
+            self.candidates[number] = candidate
+            record = self.records.get(number)
+            if record is None:
+                record = self._try(number, candidate)
+            trials.tell(asked, record["score"], record["message"])
+
+    def _bar_reached(self) -> bool:
+        best = self.records.get(self.winner(), {}).get("score")
+        return self.winner() != 0 and best is not None and not self.request.better(self.lab.bar, best)
+
+    def winner(self) -> int:
+        """The best trial so far."""
+        best = 0
+        for number, record in sorted(self.records.items()):
+            if number and self.request.better(record["score"], self._score(best)):
+                best = number
+        return best
+
+    def _score(self, number: int) -> Optional[float]:
+        score = self.records[number]["score"] if number in self.records else None
+        if number == 0 and score is None:
+            return self.request.judged_value
+        return float(score) if score is not None else None
+
+    def _judge_own(self) -> None:
+        """Trial 0 on the selection examples; where it has trained on them, the gate's own number stands in."""
+        if 0 in self.records:
+            return
+        epochs = len(self.call.history.epoch)
+        score = None if self._is_split else trial.Scorer(self.request, self.selected).evaluate(self.model)
+        if score is None and not self._is_split:
+            raise RefusedError(f"{self.request.metric} cannot be computed on the selection examples")
+        message = "as the script trained it" + ("; it has seen the selection examples" if self._is_split else "")
+        self._record(
+            trial_record(
+                0, state="finished", score=score, epochs=epochs, parameters=self.model.count_params(), message=message
+            )
+        )
+
+    def _try(self, number: int, candidate: Candidate) -> Dict[str, Any]:
+        """Run one trial and record it."""
+        import keras
+
+        if candidate.parent == 0 and not candidate.fresh and self._is_split:
+            self._retrain_own()
+        keras.utils.set_random_seed((self.request.seed * 7919 + number) % 2**31)
+        model, grade = self._build(candidate)
+        record = trial_record(
+            number, parent=candidate.parent, edits=candidate.words() + candidate.recipe.words(), inherited=grade,
+            hyperparameters=candidate.values(), parameters=model.count_params(),
+        )  # fmt: skip
+        self.diary.write("trial", trial=record)
+        self.lab.best = self._score(self.winner())
+        run = trial.train(self.lab, model, candidate.recipe, number)
+        self._close(record, run)
+        del model
+        gc.collect()
+        return record
+
+    def _close(self, record: Dict[str, Any], run: trial.Run) -> None:
+        """Record how a trial ended; its weights are kept while it is the best."""
+        number = int(record["number"])
+        state = run.state if run.state != "finished" or not run.out_of_time else "stopped"
+        usable = run.score if state in ("finished", "stopped") else None
+        record.update(
+            state=state, score=usable, epochs=len(run.curve), seconds=round(run.seconds, 3), curve=run.curve,
+            message=run.message,
+        )  # fmt: skip
+        best = self._score(self.winner())
+        if run.weights is not None and usable is not None and (number == 0 or self.request.better(usable, best)):
+            self._keep_weights(number, run.weights)
+        files.write_json(self._path("trials", f"{number}.history.json"), run.history)
+        self.histories[number] = run.history
+        self._record(record)
+
+    def _record(self, record: Dict[str, Any]) -> None:
+        self.records[int(record["number"])] = record
+        files.write_json(self._path("trials", f"{record['number']}.json"), record)
+        self.diary.write("trial", trial=record)
+
+    def _path(self, *parts: str) -> str:
+        return os.path.join(self.request.directory, *parts)
+
+    def _keep_weights(self, number: int, values: List[Any]) -> None:
+        """Store a trial's weights; of the others only trial 0's stay."""
+        import io
+
+        import numpy
+
+        stream = io.BytesIO()
+        numpy.savez(stream, *values)
+        files.write_atomic(self._path("weights", f"{number}.npz"), stream.getvalue())
+        for name in os.listdir(self._path("weights")):
+            if name not in (f"{number}.npz", "0.npz") and number:
+                os.unlink(self._path("weights", name))
+
+    def _weights(self, number: int) -> List[Any]:
+        """The weights of trial 0 or of the best trial."""
+        import numpy
+
+        path = self._path("weights", f"{number}.npz")
+        if number == 0 and not os.path.exists(path):
+            return list(self.own_weights)
+        with numpy.load(path, allow_pickle=False) as stored:
+            return [stored[f"arr_{i}"] for i in range(len(stored.files))]
+
+    def _architecture(self, number: int) -> Any:
+        """The model of a trial, with fresh weights or whatever its edits made of them."""
+        if self.root is None:
+            return None
+        if number == 0:
+            return self.root
+        candidate = self._candidate(number)
+        model, _ = morph.apply_all(self._architecture(candidate.parent), list(candidate.edits))
+        return model
+
+    def _candidate(self, number: int) -> Candidate:
+        if number not in self.candidates:
+            self.candidates[number] = Candidate.read(self.records[number]["hyperparameters"])
+        return self.candidates[number]
+
+    def _build(self, candidate: Candidate) -> Tuple[Any, str]:
+        """The candidate's model with the weights it inherits, and how well they fit."""
+        if self.root is None:
+            fresh = candidate.fresh and self._initial() is not None
+            self.model.set_weights(self._initial() if fresh else self._weights(candidate.parent))
+            return self.model, "fresh" if fresh else "exact"
+        parent = self._architecture(candidate.parent)
+        if not candidate.fresh:
+            parent.set_weights(self._weights(candidate.parent))
+        model, grade = morph.apply_all(parent, list(candidate.edits))
+        if candidate.fresh:
+            return graph.rebuild(model, graph.Plan()), "fresh"
+        return model, grade
+
+    def _initial(self) -> Optional[List[Any]]:
+        """The weights before the fit, in the order of `get_weights`; None where they were not kept."""
+        if self.call.initial is None:
+            return None
+        seeds = {id(v) for v in self.model.variables} - {id(v) for v in self.model.weights}
+        metrics = {id(v) for v in getattr(self.model, "metrics_variables", [])}
+        order = [v for v in self.model.variables if id(v) not in metrics]
+        values = [value for v, value in zip(order, self.call.initial) if id(v) not in seeds]
+        shapes = [tuple(v.shape) for v in self.model.weights]
+        return values if [tuple(v.shape) for v in values] == shapes else None
+
+    def _retrain_own(self) -> None:
+        """Trial 0 once more, from its initial weights and without the selection examples."""
+        import keras
+
+        if os.path.exists(self._path("weights", "0.npz")):
+            return
+        keras.utils.set_random_seed(self.request.seed * 7919 % 2**31)
+        model = self.model if self.root is None else graph.rebuild(self.root, graph.Plan())
+        initial = self._initial()
+        if initial is not None:
+            model.set_weights(initial)
+        recipe = Recipe(epochs=len(self.call.history.epoch) or int(self.call.arguments.get("epochs") or 1))
+        record = trial_record(
+            0, parameters=model.count_params(), message="trained again without the selection examples"
+        )
+        self.diary.write("trial", trial=record)
+        self.lab.best = None
+        self._close(record, trial.train(self.lab, model, recipe, 0))
+
+    def _propose(self, tried: List[Mapping[str, Any]]) -> Optional[Candidate]:
+        return next_candidate(self.space, self.winner(), self._architecture, self._diagnosis, tried)
+
+    def _refined(self, rate: float, epochs: int) -> Candidate:
+        recipe = Recipe("adam", float(f"{rate:.3g}"), "cosine", epochs=epochs)
+        return Candidate(self.winner(), (), recipe)
+
+    def _diagnosis(self, number: int) -> Diagnosis:
+        history = self.histories.get(number)
+        if history is None:
+            history = files.read_json(self._path("trials", f"{number}.history.json")) or {}
+        request = self.request
+        return diagnose(
+            history, metric=request.metric, mode=request.mode, target=request.target, held_out=self._score(number)
+        )
+
+    def _finish(self, stopped: str) -> Outcome:
+        """Put the winner into the caller's model and write what was found."""
+        number = self.winner()
+        before = graph.describe(self.model)
+        history = None
+        if number:
+            history = self._install(number, stopped)
+        elif self.root is None:
+            self.model.set_weights(self.own_weights)
+            trial.compile_as_given(self.model, self.call, self._plain_optimizer())
+        result = {
+            "schema": 1, "metric": self.request.metric, "mode": self.request.mode, "selection": self.selected.kind,
+            "fit": self.request.fit, "trials": [self.records[n] for n in sorted(self.records)], "winner": number,
+            "score": self.records[number]["score"], "stopped": stopped, "before": before,
+            "after": graph.describe(self.model), "notes": self.notes,
+        }  # fmt: skip
+        files.write_json(self._path("result.json"), result)
+        return Outcome(result, history, bool(number), self.selected.hashes, list(self.notes))
+
+    def _install(self, number: int, stopped: str) -> Any:
+        candidate = self._candidate(number)
+        winner = self.model if self.root is None else self._architecture(number)
+        winner.set_weights(self._weights(number))
+        if self._is_split and stopped != "interrupted":
+            self._refit(winner, candidate)
+        weights = winner.get_weights()
+        edited = self.root is not None and self._lineage(number)
+        optimizer = self._plain_optimizer()
+        if edited:
+            self.notes += graft(self.model, winner)
+        else:
+            self.model.set_weights(weights)
+        trial.compile_as_given(self.model, self.call, optimizer)
+        # With its variables, as after any fit: else saving and loading the model would warn.
+        optimizer.build(self.model.trainable_variables)
+        self.notes.append("the optimizer starts afresh: what a later fit inherits is the weights")
+        return self._rewrite_history(number)
+
+    def _lineage(self, number: int) -> bool:
+        """Whether any edit lies between the developer's architecture and this trial's."""
+        while number:
+            candidate = self._candidate(number)
+            if candidate.edits:
+                return True
+            number = candidate.parent
+        return False
+
+    def _plain_optimizer(self) -> Any:
+        return trial.optimizer_for(self.lab.optimizer, Recipe(), 1)
+
+    def _refit(self, winner: Any, candidate: Candidate) -> None:
+        """Train the winner a little on all examples, those it was selected on too, at a small and falling rate."""
+        everything = self.selected.everything or {}
+        rate = (candidate.recipe.learning_rate or self.facts.learning_rate or 1e-3) / 3
+        epochs = max(1, round(REFIT_SHARE * candidate.recipe.epochs))
+        recipe = replace(candidate.recipe, epochs=epochs, learning_rate=rate, schedule="cosine")
+        before = winner.get_weights()
+        steps = trial.steps_an_epoch(self.call, everything["x"], recipe.batch_size or trial.batch_size(self.call))
+        trial.compile_as_given(winner, self.call, trial.optimizer_for(self.lab.optimizer, recipe, steps))
+        scorer = trial.Scorer(self.request, self.selected)
+        held = scorer.evaluate(winner)
+        batch = recipe.batch_size or trial.batch_size(self.call)
+        self.clock.start()
+        winner.fit(**everything, **trial.passed_on(self.call, everything["x"], batch), epochs=epochs, verbose=0)
+        spent = self.clock.stop()
+        if self.request.better(held, scorer.evaluate(winner)):
+            winner.set_weights(before)
+            self.notes.append("training the winner on all examples made it worse, and was undone")
+        else:
+            self.notes.append(f"the winner trained {epochs} more epochs on all examples ({spent:.0f} s)")
+
+    def _curve(self, number: int, name: str) -> List[float]:
+        """A curve over the winner's whole training: that of the trials whose weights it inherited comes first."""
+        values = self.histories.get(number) or files.read_json(self._path("trials", f"{number}.history.json")) or {}
+        candidate = self._candidate(number) if number else None
+        inherited = candidate is not None and not candidate.fresh
+        before = self._curve(candidate.parent, name) if candidate is not None and inherited else []
+        return [*before, *values.get(name, [])]
+
+    def _rewrite_history(self, number: int) -> Any:
+        """The caller's History: its own keys and length, the winner's values."""
+        given = self.call.history
+        count = len(given.epoch)
+        for name in list(given.history):
+            curve = self._curve(number, name)
+            if curve:
+                given.history[name] = stretched(curve, count)
+            else:
+                self.notes.append(f"history['{name}'] is trial 0's: the winner has no such curve")
+        self.model.history = given
+        given.set_model(self.model)
+        return given
+
+
+def stretched(curve: List[float], count: int) -> List[float]:
+    """A curve of `count` values: the same beginning and end, values between repeated or left out evenly."""
+    if count <= 1 or len(curve) == 1:
+        return [curve[-1]] * count
+    return [curve[round(i * (len(curve) - 1) / (count - 1))] for i in range(count)]
+
+
+def trial_rate(facts: Any) -> float:
+    """The learning rate around which the refinement looks."""
+    return float(facts.learning_rate or 1e-3)
