@@ -70,7 +70,7 @@ class _Scale:
             first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
             step = max(1, (last - first) // 5)
             return [10.0**e for e in range(first, last + 1, step) if self.low <= 10.0**e <= self.high]
-        return round_values(self.low, self.high, 4)
+        return round_values(self.low, self.high, 5)
 
 
 def round_values(low: float, high: float, about: int) -> list[float]:
@@ -241,7 +241,7 @@ def _row(mark: Mark, x: _Scale, y: int) -> str:
         left, right = _n(x(mark.interval[0])), _n(x(mark.interval[1]))
         parts.append(f'<path class="interval" d="M{left} {y}H{right}M{left} {y - 6}v12M{right} {y - 6}v12"/>')
     shape = {
-        "model": f'<circle class="mark model" cx="{at}" cy="{y}" r="7"/>',
+        "model": f'<circle class="mark model" cx="{at}" cy="{y}" r="5"/>',
         "champion": f'<path class="mark champion" d="M{at} {y - 7}l7 7l-7 7l-7 -7z"/>',
         "baseline": f'<path class="mark baseline" d="M{at} {y - 6}l7 12h-14z"/>',
     }[mark.look]

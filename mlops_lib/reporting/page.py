@@ -73,6 +73,7 @@ def html(view: RunView, *, linked: bool) -> str:
             style=None if linked else Markup(stylesheet()),
             axis=Markup(_axis(view)),
             fits=[_fit(one, view) for one in view.fits if one.series][:FITS_SHOWN],
+            winner=_winner(view),
             timeline=Markup(_timeline(view)),
         )
     )
@@ -155,6 +156,35 @@ def _chart(base: str, fit: Fit, view: RunView) -> _Chart | None:
         return None
     legend = tuple((line.look, line.name, wording.metric_value(base, line.points[-1][1])) for line in lines)
     return _Chart(title=wording.metric_name(base), legend=legend, svg=Markup(picture))
+
+
+def _winner(view: RunView) -> _Chart | None:
+    """The winner's score after each epoch beside that of the script as written; None where one of them is missing."""
+    from markupsafe import Markup
+
+    search = view.search
+    if search is None or search.winner == 0:
+        return None
+    curves = {trial.number: trial.curve for trial in search.trials}
+    first, best = curves.get(0, ()), curves.get(search.winner, ())
+    if not first or not best:
+        return None
+    lines = [
+        charts.Line(name="as written", look="train", points=list(enumerate(first))),
+        charts.Line(name=f"trial {search.winner}, the winner", look="validation", points=list(enumerate(best))),
+    ]
+    number = _number(search.metric)
+    ends = [number(first[-1]), number(best[-1])]
+    verdict = view.verdict
+    comparable = verdict is not None and search.metric.removeprefix("val_") == verdict.metric
+    picture = charts.curves(
+        lines,
+        title=f"{wording.metric_name(search.metric)} over the epochs: as written to {ends[0]}, the winner to {ends[1]}",
+        number=number,
+        bar=verdict.target if verdict is not None and comparable else None,
+    )
+    legend = tuple((line.look, line.name, end) for line, end in zip(lines, ends, strict=True))
+    return _Chart(title=wording.metric_name(search.metric), legend=legend, svg=Markup(picture))
 
 
 def _chart_title(base: str, fit: Fit, lines: list[charts.Line]) -> str:

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from mlops_lib import durable
 from mlops_lib.reporting.charts import thinned
-from mlops_lib.reporting.view import Fit, RunView, read_run
+from mlops_lib.reporting.view import Fit, Points, RunView, read_run
 from mlops_lib.reporting.wording import is_share, metric_name
 
-_LOOKS = {"train": ("#8a94a6", "--"), "validation": ("#2563c9", "-"), "only": ("#2563c9", "-")}
+_LOOKS = (("#8a94a6", "--"), ("#2563c9", "-"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Panel:
+    metric: str
+    title: str
+    lines: Sequence[tuple[str, Points]]
+    restarts: Sequence[int] = ()
+    bar: float | None = None
 
 
 def curve_png(run_dir: Path, path: Path) -> Path | None:
-    """Draw the judged metric and the loss of the judged fit over its epochs.
+    """Draw the judged metric and the loss over the epochs; after a search the winner beside the script as written.
 
     The same run directory gives the same bytes with the same matplotlib.
 
@@ -35,17 +46,16 @@ def curve_png(run_dir: Path, path: Path) -> Path | None:
 
 def curve_bytes(view: RunView) -> bytes | None:
     """The picture's bytes; None where there are no epochs to draw."""
-    fit = _chosen(view)
-    if fit is None:
+    panels = _panels(view)
+    if not panels:
         return None
     # The figure without pyplot: no window system is asked for, and nothing global is changed.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    names = _metrics(fit, view)
     figure = Figure(figsize=(12, 4.5), dpi=100, facecolor="white", layout="constrained")
-    for place, name in enumerate(names):
-        _draw(figure.add_subplot(1, len(names), place + 1), name, fit, view)
+    for place, panel in enumerate(panels):
+        _draw(figure.add_subplot(1, len(panels), place + 1), panel)
     content = BytesIO()
     FigureCanvasAgg(figure).print_png(content, metadata={"Software": None})
     return content.getvalue()
@@ -69,29 +79,57 @@ def _bases(fit: Fit) -> list[str]:
     )
 
 
-def _metrics(fit: Fit, view: RunView) -> list[str]:
+def _panels(view: RunView) -> list[_Panel]:
+    """At most two: after a search the winner and the script as written, else the judged metric and the loss."""
+    fit = _chosen(view)
+    names = _bases(fit) if fit is not None else []
     judged = view.verdict.metric if view.verdict else None
-    return sorted(_bases(fit), key=lambda name: (name != judged, name == "loss"))[:1] + [
-        name for name in _bases(fit) if name == "loss" and name != judged and len(_bases(fit)) > 1
+    names.sort(key=lambda name: (name != judged, name == "loss"))
+    chosen = [*names[:1], *(name for name in names[1:] if name == "loss")]
+    measured = [_measured(name, fit, view) for name in chosen if fit is not None]
+    found = _found(view)
+    return [found, *measured][:2] if found is not None else measured
+
+
+def _measured(name: str, fit: Fit, view: RunView) -> _Panel:
+    lines = [
+        (label, fit.series.get(series, ())) for label, series in (("training", name), ("validation", f"val_{name}"))
     ]
+    lines = [(label, points) for label, points in lines if points]
+    return _Panel(metric=name, title=metric_name(name), lines=lines, restarts=fit.restarts, bar=_bar(name, view))
 
 
-def _draw(axes: Any, name: str, fit: Fit, view: RunView) -> None:
+def _found(view: RunView) -> _Panel | None:
+    search = view.search
+    if search is None or search.winner == 0:
+        return None
+    curves = {trial.number: tuple(enumerate(trial.curve)) for trial in search.trials}
+    lines = [("as written", curves.get(0, ())), (f"trial {search.winner}, the winner", curves.get(search.winner, ()))]
+    if not all(points for _, points in lines):
+        return None
+    title = f"search: {metric_name(search.metric)}"
+    return _Panel(metric=search.metric, title=title, lines=lines, bar=_bar(search.metric.removeprefix("val_"), view))
+
+
+def _bar(metric: str, view: RunView) -> float | None:
+    return view.verdict.target if view.verdict is not None and view.verdict.metric == metric else None
+
+
+def _draw(axes: Any, panel: _Panel) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    percent = is_share(name)
-    for series, look in ((name, "train"), (f"val_{name}", "validation")):
-        points = [(e + 1, v) for e, v in thinned(fit.series.get(series, ())) if v is not None]
-        if points:
-            colour, dashes = _LOOKS[look]
-            scaled = [v * 100 if percent else v for _, v in points]
-            axes.plot([e for e, _ in points], scaled, color=colour, linestyle=dashes, linewidth=2.2, label=_label(look))
-    for number, epoch in enumerate(fit.restarts[:40]):
-        axes.axvline(epoch + 0.5, color="#b45309", linestyle=":", linewidth=1.5, label="" if number else "restart")
-    if view.verdict is not None and view.verdict.metric == name:
-        target = view.verdict.target * (100 if percent else 1)
-        axes.axhline(target, color="#15803d", linewidth=1.5, label="bar")
-    axes.set_title(_plain(metric_name(name)) + (", %" if percent else ""), loc="left", fontsize=13, parse_math=False)
+    factor = 100 if is_share(panel.metric) else 1
+    # Of two lines the second is the one that counts; one alone counts.
+    for (label, points), (colour, dashes) in zip(panel.lines, _LOOKS[-len(panel.lines) :], strict=True):
+        shown = [(epoch + 1, value * factor) for epoch, value in thinned(points) if value is not None]
+        epochs, values = [epoch for epoch, _ in shown], [value for _, value in shown]
+        axes.plot(epochs, values, color=colour, linestyle=dashes, linewidth=2.2, label=label)
+    for place, epoch in enumerate(panel.restarts[:40]):
+        axes.axvline(epoch + 0.5, color="#b45309", linestyle=":", linewidth=1.5, label="" if place else "restart")
+    if panel.bar is not None:
+        axes.axhline(panel.bar * factor, color="#15803d", linewidth=1.5, label="bar")
+    title = _plain(panel.title) + (", %" if factor == 100 else "")
+    axes.set_title(title, loc="left", fontsize=13, parse_math=False)
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(color="#e5e7eb", linewidth=0.8)
@@ -99,10 +137,6 @@ def _draw(axes: Any, name: str, fit: Fit, view: RunView) -> None:
     axes.legend(frameon=False)
 
 
-def _label(look: str) -> str:
-    return "training" if look == "train" else "validation"
-
-
 def _plain(name: str) -> str:
-    """A script chose the name: what the font may lack is shown as a question mark."""
-    return name.encode("ascii", "replace").decode()
+    """A script chose the name: what the font may lack is a question mark, and it may be long."""
+    return name[:48].encode("ascii", "replace").decode()

@@ -92,7 +92,7 @@ def facts(view: RunView) -> list[tuple[str, str]]:
     epochs = sum(one.epochs for one in view.fits)
     found = [("Training time", duration(view.seconds))] if view.attempts else []
     found += [("Epochs", whole(epochs))] if epochs else []
-    found += [("Restarts survived" if view.state not in ("failed", "unfinished") else "Restarts", whole(view.restarts))]
+    found += [("Restarts", whole(view.restarts))]
     found += [("Trials", whole(sum(t.number > 0 for t in view.search.trials)))] if view.search else []
     if view.model is not None:
         found += [("Parameters", whole(view.model.parameters))] if view.model.parameters else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,9 @@ from mlops_lib.reporting.wording import metric_value
 
 _SIGNS = {"accepted": "✅", "rejected": "❌", "undecided": "❔", "failed": "💥"}
 TRIALS_SHOWN = 10
-_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|~$-])")
+_SPECIAL = re.compile(r"([\\`*_\[\]|~$])")
+_LINKING = re.compile(r"([@#]|://?|\bwww(?=\.))", re.IGNORECASE)
+_LEADING = re.compile(r"^(\d*)([-+=.)])")
 
 
 def markdown(run_dir: Path) -> str:
@@ -87,6 +90,7 @@ def _fenced(code: str) -> str:
 
 def escaped(text: str) -> str:
     """Text that Markdown, and the HTML in it, leaves as it is."""
-    line = " ".join(text.split(" ")).replace("\n", " ").replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    # A zero-width space keeps "@somebody" and addresses from becoming mentions and links.
-    return _SPECIAL.sub(r"\\\1", line).replace("@", "@\u200b").replace("://", ":\u200b//")
+    line = html.escape(" ".join(text.split()), quote=False)
+    # A zero-width space keeps addresses, "@somebody" and "#1" from becoming links and mentions.
+    line = _LINKING.sub("\\1\u200b", _SPECIAL.sub(r"\\\1", line))
+    return _LEADING.sub(r"\1\\\2", line)
