@@ -51,7 +51,7 @@ def search(
         request["pass"] = 2 if before is None else int(before.get("pass", 1)) + 1
     durable.write_json(run_dir / REQUEST, request)
     result = training.train(
-        spec, engine=engine, run_dir=run_dir, restarts=restarts, number_of_pass=number_of_pass, search=request,
+        spec, engine=engine, run_dir=run_dir, restarts=restarts, number_of_pass=int(request["pass"]), search=request,
         home=home, observer=observer, stopped=stopped,
     )  # fmt: skip
     if result.state == "failed" and not request.get("own_only") and result.failure is not None:

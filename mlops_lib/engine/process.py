@@ -67,7 +67,7 @@ class ProcessEngine:
                 install = [uv, "pip", "install", "--python", python]
             else:
                 self._step([sys.executable, "-m", "venv", str(place)], on_line)
-                install = [python, "-m", "pip", "install", "--disable-pip-version-check"]
+                install = [python, "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar=off"]
             if image.environment.requirements:
                 self._step([*install, *image.environment.requirements], on_line)
             (place / ".complete").touch()

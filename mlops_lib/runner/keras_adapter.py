@@ -602,7 +602,7 @@ def _custom_objects(model: Any) -> Dict[str, Any]:
 
 def search(fit: Fit, history: Any, folder: str) -> Any:
     """Search around a judged fit that has just returned; gives the History that its caller gets."""
-    from mlops_lib.runner.search import keras as keras_search
+    from mlops_lib.runner.search.keras import improve
     from mlops_lib.runner.search.request import FitCall, SearchRequest
 
     run = fit.context
@@ -611,7 +611,7 @@ def search(fit: Fit, history: Any, folder: str) -> Any:
     call = FitCall(
         arguments=dict(fit.call), compiled=compiled, history=history, initial=fit.initial, train=fit.original
     )
-    outcome = keras_search.improve(fit.model, call, request, run.journal)
+    outcome = improve(fit.model, call, request, run.journal)
     for note in outcome.notes:
         run.journal.warn(note)
     if outcome.changed:

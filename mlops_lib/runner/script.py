@@ -6,7 +6,6 @@ The approach is coverage.py's (`coverage/execfile.py`): compile the source under
 
 import ast
 import builtins
-import io
 import json
 import linecache
 import os
@@ -144,12 +143,15 @@ def run(path: str, args: List[str]) -> Optional[BaseException]:
     return None
 
 
-def frames(error: BaseException) -> Optional[types.TracebackType]:
-    """The error's traceback from the script's first frame on."""
-    trace = error.__traceback__
-    while trace is not None and os.path.dirname(trace.tb_frame.f_code.co_filename) == os.path.dirname(__file__):
-        trace = trace.tb_next
-    return trace
+def _without_us(shown: traceback.TracebackException) -> traceback.TracebackException:
+    """The traceback without the launcher's frames and those of injected wrappers, in its causes too."""
+    own = os.path.dirname(__file__)
+    pending = [shown]
+    while pending:
+        one = pending.pop()
+        one.stack = traceback.StackSummary.from_list([f for f in one.stack if os.path.dirname(f.filename) != own])
+        pending += [other for other in (one.__cause__, one.__context__) if other is not None]
+    return shown
 
 
 def report(error: BaseException) -> Tuple[int, Optional[Dict[str, Any]]]:
@@ -162,12 +164,7 @@ def report(error: BaseException) -> Tuple[int, Optional[Dict[str, Any]]]:
             sys.stderr.write(f"{error.code}\n")
             code, text = 1, str(error.code)
         return code, None if code == 0 else {"type": "SystemExit", "message": text, **_place(error), "kind": "crash"}
-    if isinstance(error, SyntaxError) and frames(error) is None:
-        sys.stderr.write("".join(traceback.format_exception_only(type(error), error)))
-    else:
-        stream = io.StringIO()
-        traceback.print_exception(type(error), error.with_traceback(frames(error)), error.__traceback__, file=stream)
-        sys.stderr.write(stream.getvalue())
+    sys.stderr.write("".join(_without_us(traceback.TracebackException.from_exception(error)).format()))
     sys.stderr.flush()
     code = 130 if isinstance(error, KeyboardInterrupt) else 1
     return code, {"type": type(error).__name__, "message": str(error)[:2000], **_place(error), "kind": _kind(error)}
