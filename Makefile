@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-jenkins lint clean
+.PHONY: help demo test test-jenkins jenkins-up lint clean
 
 help:                   ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ test: $(VENV)/.test     ## all tests (ARGS="-k resume" for some)
 
 test-jenkins:           ## the pipeline and its shared library, executed without a Jenkins (needs a JDK and Maven)
 	mvn --quiet --batch-mode --file tests/jenkins/pom.xml test
+
+jenkins-up:             ## a whole Jenkins from code, in containers (docs/jenkins.md)
+	deploy/up.sh
 
 lint: $(VENV)/.lint     ## style and types
 	$(BIN)/ruff check .

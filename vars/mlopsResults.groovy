@@ -1,8 +1,8 @@
 /** For `post { always }`: stops what is left of the run and puts its results where Jenkins users look for them. */
 void call(Map settings = [:]) {
-    String folder = '.mlops/results' // `report` writes there, see resources/mlops/agent.sh
+    String folder = '.mlops/results'
     mlops.ask('stop', settings)
-    mlops.ask('report', settings)
+    mlops.ask('report', settings + [artifacts: folder])
     junit(testResults: "${folder}/junit.xml", allowEmptyResults: true, skipMarkingBuildUnstable: true)
     archiveArtifacts(artifacts: "${folder}/**", allowEmptyArchive: true)
     try {

@@ -145,6 +145,7 @@ class ProcessEngine:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            cwd=folder,  # `-m` imports from the current folder first: in a pushed project that is a stranger's code
             env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
             check=True,
         )

@@ -2,9 +2,9 @@
 # everything that varies comes in the environment, so no value can become a command.
 #
 #   MLOPS_VERB          the verb
-#   MLOPS_SUBJECT       the project, relative to the current folder, as a JSON string
-#   MLOPS_PARAMS        its settings as JSON, read by the command itself
+#   MLOPS_PARAMS        the project and its settings as JSON, read by the command itself
 #   MLOPS_REPLY         file that receives the verb's record
+#   MLOPS_FAILED        file that appears when the build has failed
 #   MLOPS_PACKAGE       what to install: a folder with a checkout of mlops, a pip requirement, or git+URL[@REF];
 #                       unset: the `mlops` found on PATH
 #   MLOPS_AGENT_PYTHON  interpreter to use, 3.10 or newer
@@ -53,7 +53,7 @@ identify() {
 import hashlib, pathlib, sys
 root = pathlib.Path(sys.argv[1])
 print(sys.version)
-for path in sorted([*root.glob("pyproject.toml"), *root.glob("mlops_lib/**/*")]):
+for path in sorted([*root.glob("pyproject.toml"), *root.glob("mlops_lib/**/*"), *root.glob("containers/**/*")]):
     if path.is_file() and path.suffix != ".pyc":
         print(path.relative_to(root), hashlib.sha256(path.read_bytes()).hexdigest())
 PYTHON
@@ -67,10 +67,12 @@ provide() {
     cache=${MLOPS_HOME:-$HOME/.mlops}/jenkins
     venv=$cache/$key
     if [ -d "$venv" ]; then
+        touch "$venv"
         return
     fi
     mkdir -p "$cache"
-    find "$cache" -maxdepth 1 -name '*.partial.*' -mtime +1 -exec rm -rf {} + # what killed builds left
+    # What killed builds left, and versions that nothing has used for a month.
+    find "$cache" -mindepth 1 -maxdepth 1 \( -name '*.partial.*' -mtime +1 -o -mtime +30 \) -exec rm -rf {} +
     partial=$(mktemp -d "$cache/$key.partial.XXXXXX")
     printf 'mlops: installing %s (once for this version)\n' "$MLOPS_PACKAGE" >&2
     if ! "$python" -m venv "$partial/venv" >&2; then
@@ -81,7 +83,7 @@ provide() {
     if [ -d "$source" ]; then # a build writes beside the sources: never in somebody's checkout
         mkdir "$partial/source"
         for item in mlops_lib pyproject.toml setup.py README.md LICENSE; do
-            if [ -e "$MLOPS_PACKAGE/$item" ]; then cp -R "$MLOPS_PACKAGE/$item" "$partial/source/"; fi
+            if [ -e "$MLOPS_PACKAGE/$item" ]; then cp -RL "$MLOPS_PACKAGE/$item" "$partial/source/"; fi
         done
         source=$partial/source
     fi
@@ -100,25 +102,29 @@ PYTHON
     rm -rf "$partial"
 }
 
-find_python
-subject=$("$python" -c 'import json, os; os.write(1, os.fsencode(json.loads(os.environ["MLOPS_SUBJECT"]) + "."))')
-subject=${subject%.} # a substitution drops line ends, so the text did not end with one
-case $subject in
--*) subject=./$subject ;; # a path, not an option
-esac
-case $MLOPS_VERB in
-watch) set -- --until-done ;;
-report) set -- --artifacts .mlops/results ;;
-*) set -- ;;
-esac
-set -- "$MLOPS_VERB" "$subject" --json "$@"
-
 if [ -n "${MLOPS_PACKAGE:-}" ]; then
+    find_python
     provide
-    # The folder was renamed: its scripts name a path that is gone, its interpreter finds itself.
-    exec "$venv/bin/python" -m mlops_lib.cli "$@" >"$MLOPS_REPLY"
+    # By its interpreter: the scripts name a path that was renamed. Isolated: the current folder is a stranger's code,
+    # and a module of his must not take the place of one of ours.
+    set -- "$venv/bin/python" -I -m mlops_lib "$MLOPS_VERB" --json
 elif command -v mlops >/dev/null; then
-    exec mlops "$@" >"$MLOPS_REPLY"
+    set -- mlops "$MLOPS_VERB" --json
+else
+    fail 'mlops is not on this agent, and MLOPS_PACKAGE does not say what to install' \
+        '  remedy: set MLOPS_PACKAGE in Manage Jenkins > System > Global properties > Environment variables'
 fi
-fail 'mlops is not on this agent, and MLOPS_PACKAGE does not say what to install' \
-    '  remedy: set MLOPS_PACKAGE in Manage Jenkins > System > Global properties > Environment variables'
+
+if [ "$MLOPS_VERB" != watch ]; then
+    exec "$@" >"$MLOPS_REPLY"
+fi
+
+# The watchdog ends with the run. A build that fails before there is one must not wait for it.
+"$@" >"$MLOPS_REPLY" &
+watchdog=$!
+trap 'kill "$watchdog" 2>/dev/null' INT TERM
+while kill -0 "$watchdog" 2>/dev/null; do
+    if [ -e "$MLOPS_FAILED" ]; then kill "$watchdog" 2>/dev/null || true; fi
+    sleep 1
+done
+wait "$watchdog"

@@ -64,25 +64,29 @@ class AgentTest extends DeclarativeTest {
     @Test
     void everyValueArrivesAsItWasGiven() {
         Map settings = HOSTILE.findAll { it != '' }.withIndex().collectEntries { value, i -> ["key${i}".toString(), value] }
-        Map answer = ask('detect', settings + [empty: '', none: null, number: 0.8, list: HOSTILE, flag: true])
+        settings += [project: HOSTILE.join('/'), number: 0.8, list: HOSTILE, flag: true]
+        Map answer = ask('detect', settings + [empty: '', none: null])
         assertEquals(0, answer.exit, log())
-        assertEquals(settings + [number: 0.8, list: HOSTILE, flag: true], answer.params)
-        assertFalse(new File(workspace, 'pwned').exists())
-    }
-
-    @Test
-    void everyProjectPathArrivesAsOneArgument() {
-        HOSTILE.findAll { it != '' }.each { path ->
-            String expected = path.startsWith('-') ? './' + path : path
-            assertEquals(['train', expected, '--json'], ask('train', [project: path]).argv, path)
-        }
+        assertEquals(settings, answer.params)
+        assertEquals(['detect', '--json'], answer.argv)
         assertFalse(new File(workspace, 'pwned').exists())
     }
 
     @Test
     void theProjectIsTheWorkspaceUnlessGiven() {
-        assertEquals(['judge', '.', '--json'], ask('judge', [:]).argv)
-        assertEquals(['watch', '.', '--json', '--until-done'], ask('watch', [:]).argv)
+        assertEquals([project: '.'], ask('judge', [:]).params)
+    }
+
+    @Test
+    void theWatchdogEndsByItselfOrWhenTheBuildHasFailed() {
+        assertEquals(0, ask('watch', [:]).exit)
+        new File(folder, 'bin/mlops').text = '#!/bin/sh\ntouch started\nexec sleep 600\n'
+        Thread failing = Thread.start {
+            while (!new File(workspace, 'started').exists()) { Thread.sleep(20) }
+            new File("${environment.WORKSPACE_TMP}/mlops-failed-7").text = 'Train: no memory'
+        }
+        assertEquals(143, ask('watch', [:]).exit) // ended by SIGTERM
+        failing.join()
     }
 
     @Test
@@ -114,7 +118,7 @@ class AgentTest extends DeclarativeTest {
     @Test
     void anAgentWithoutPythonSaysSo() {
         environment.PATH = new File(folder, 'empty').with { mkdirs(); new File(it, 'mkdir').text = ''; path }
-        environment.HOME = folder.path
+        environment.putAll([HOME: folder.path, MLOPS_PACKAGE: 'mlops_lib==1.0'])
         assertEquals([exit: 2], ask('detect', [:]))
         assertTrue(log().contains('no Python of 3.10 or newer'), log())
     }

@@ -14,14 +14,15 @@ import static org.junit.jupiter.api.Assertions.assertEquals
  */
 abstract class DeclarativeTest extends BasePipelineTest {
 
-    static final File ROOT = new File(System.getProperty('user.dir')).absoluteFile.parentFile.parentFile
-    static final List<String> RESULTS = ['SUCCESS', 'UNSTABLE', 'FAILURE', 'ABORTED']
+    static File ROOT = new File(System.getProperty('user.dir')).absoluteFile.parentFile.parentFile
+    static List<String> RESULTS = ['SUCCESS', 'UNSTABLE', 'FAILURE', 'ABORTED']
 
     /** What happened, one line each, indented by stage: compared with a file of the same form. */
     List<String> journal = []
     /** The agent's files. */
     Map<String, String> files = [:]
-    Map<String, String> environment = [WORKSPACE: '/agent/workspace/my project', WORKSPACE_TMP: '/agent/workspace/my project@tmp']
+    Map<String, String> environment = [WORKSPACE: '/agent/workspace/my project', WORKSPACE_TMP: '/agent/workspace/my project@tmp',
+                                       BUILD_NUMBER: '7']
     /** Verb → answers in order, the last of them repeated: [exit, record]. */
     Map<String, List> answers = [:]
     /** Every `sh` as it reached the agent. */
@@ -71,8 +72,13 @@ abstract class DeclarativeTest extends BasePipelineTest {
             body()
             finish()
         }
-        ['parameters', 'options', 'environment', 'triggers', 'agent', 'script'].each { word ->
+        ['parameters', 'options', 'triggers', 'agent', 'script'].each { word ->
             allow(word, [Closure]) { Closure body -> body() }
+        }
+        allow('environment', [Closure]) { Closure body ->
+            Set<String> known = binding.variables.keySet().collect { it as String } as Set
+            body() // assigns variables of the script
+            binding.variables.findAll { !(it.key in known) }.each { environment[it.key as String] = it.value as String }
         }
         allow('agent', [String]) { }
         allow('label', [String]) { }
@@ -219,7 +225,7 @@ abstract class DeclarativeTest extends BasePipelineTest {
             note("mlops ${verb} → aborted")
             throw new Aborted()
         }
-        note("mlops ${verb} ${environment.MLOPS_SUBJECT} ${environment.MLOPS_PARAMS} → ${answer[0]}")
+        note("mlops ${verb} ${environment.MLOPS_PARAMS} → ${answer[0]}")
         files[environment.MLOPS_REPLY] = answer[1] as String
         return answer[0] as int
     }

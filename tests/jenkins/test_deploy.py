@@ -1,0 +1,104 @@
+"""A whole Jenkins from code, as far as it can be checked without its images."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+PLUGINS = dict(line.split(":", 1) for line in (DEPLOY / "controller" / "plugins.txt").read_text().splitlines())
+CASC = (DEPLOY / "controller" / "jenkins.yaml").read_text()
+COMPOSE = (DEPLOY / "compose.yaml").read_text()
+# Which plugin gives a part of the configuration its meaning; the core's parts need none.
+OWNERS = {
+    "credentials": "credentials-binding", "basicSSHUserPrivateKey": "ssh-slaves", "string": "plain-credentials",
+    "ssh": "ssh-slaves", "globalLibraries": "workflow-aggregator", "gitHostKeyVerificationConfiguration": "git",
+    "modernSCM": "workflow-aggregator", "git": "git", "jobs": "job-dsl",
+}  # fmt: skip
+CORE = {"jenkins", "security", "unclassified", "location"}
+
+
+def keys(value: Any) -> set[str]:
+    """All keys in a YAML value."""
+    if isinstance(value, dict):
+        return set(value) | {key for item in value.values() for key in keys(item)}
+    return {key for item in value for key in keys(item)} if isinstance(value, list) else set()
+
+
+def test_plugins_are_pinned_and_enough_for_the_pipeline() -> None:
+    assert all(re.fullmatch(r"[\w.]*\d[\w.-]*", version) for version in PLUGINS.values()), PLUGINS
+    needed = {"configuration-as-code", "workflow-aggregator", "git", "junit", "credentials-binding", "timestamper"}
+    assert needed <= set(PLUGINS)
+
+
+def test_every_part_of_the_configuration_has_its_plugin() -> None:
+    configuration = yaml.safe_load(CASC)
+    assert set(configuration) | set(configuration["unclassified"]) <= CORE | set(OWNERS)
+    for key in keys(configuration) & set(OWNERS):
+        assert OWNERS[key] in PLUGINS, key
+
+
+def test_every_variable_of_the_configuration_is_given() -> None:
+    compose = yaml.safe_load(COMPOSE)
+    controller = compose["services"]["controller"]
+    given = set(controller["environment"]) | set(controller["secrets"])
+    for name, default in re.findall(r"\$\{(\w+)(:-[^}]*)?\}", CASC):
+        assert name in given or default, name
+    for secret in controller["secrets"]:
+        assert compose["secrets"][secret]["file"] == f"secrets/{secret}"
+
+
+def test_credentials_that_are_used_exist() -> None:
+    configuration = yaml.safe_load(CASC)
+    entries = configuration["credentials"]["system"]["domainCredentials"][0]["credentials"]
+    known = {one["id"] for entry in entries for one in entry.values()}
+    node = configuration["jenkins"]["nodes"][0]["permanent"]
+    variables = {
+        one["key"]: one["value"] for one in configuration["jenkins"]["globalNodeProperties"][0]["envVars"]["env"]
+    }
+    assert {
+        node["launcher"]["ssh"]["credentialsId"],
+        *re.findall(r"=([\w-]+)", variables["MLOPS_CREDENTIALS"]),
+    } == known
+
+
+def test_what_the_operator_sets_are_settings() -> None:
+    from mlops_lib import config
+
+    variables = set(re.findall(r'key: "(MLOPS_\w+)"', CASC))
+    known = {setting.variable for setting in config.SETTINGS} | {"MLOPS_PACKAGE", "MLOPS_CREDENTIALS"}
+    assert variables <= known
+
+
+def test_data_has_the_same_path_inside_and_outside() -> None:
+    """The agent names the folders of a training to the engine, which knows the host's paths only."""
+    mounts = yaml.safe_load(COMPOSE)["services"]["agent"]["volumes"]
+    assert "${MLOPS_DATA:-/srv/mlops}:${MLOPS_DATA:-/srv/mlops}" in mounts
+
+
+@pytest.mark.parametrize("part", ["controller", "agent"])
+def test_dockerfiles_build_from_a_pinned_base_and_files_that_exist(part: str) -> None:
+    text = (DEPLOY / part / "Dockerfile").read_text()
+    base = re.search(r"^ARG (\w+)=(\S+):(\S+)$", text, flags=re.MULTILINE)
+    assert base is not None
+    assert re.search(r"\d+\.\d+", base[3]), "the base image's version"
+    assert f"FROM ${{{base[1]}}}" in text
+    for line in re.findall(r"^COPY (.*)$", text, flags=re.MULTILINE):
+        source = next(word for word in line.split() if not word.startswith("--"))
+        assert (DEPLOY / part / source).is_file(), source
+    if "apt-get install" in text:
+        assert "rm -rf /var/lib/apt/lists/*" in text
+
+
+@pytest.mark.parametrize("script", ["deploy/up.sh", "resources/mlops/agent.sh"])
+def test_shell_scripts_are_posix(script: str) -> None:
+    text = (ROOT / script).read_text()
+    subprocess.run(["sh", "-n", str(ROOT / script)], check=True, timeout=10)
+    for bashism in ("[[", "function ", "$'", "<<<", "pipefail", "local "):
+        assert bashism not in text, bashism

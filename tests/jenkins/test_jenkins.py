@@ -1,0 +1,88 @@
+"""The pipeline and its shared library, executed by JenkinsPipelineUnit; and what can be said of them by reading."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mlops_lib import cli
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+VARS = sorted((ROOT / "vars").glob("*.groovy"))
+# What a bare Jenkins with workflow-aggregator, git, junit, credentials-binding and timestamper knows.
+STEPS = {
+    "archiveArtifacts", "catchError", "echo", "error", "junit", "libraryResource", "pwd", "readFile", "sh", "string",
+    "unstable", "withCredentials", "withEnv", "writeFile",
+}  # fmt: skip
+
+
+@pytest.mark.jenkins
+def test_builds_go_as_designed() -> None:
+    bin_folder = Path(sys.executable).parent
+    environ = {**os.environ, "MLOPS_AGENT_PYTHON": sys.executable, "PATH": f"{bin_folder}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["mvn", "-q", "-B", "-f", str(HERE / "pom.xml"), "test"],
+        capture_output=True, text=True, env=environ, timeout=590, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("path", VARS, ids=lambda path: path.stem)
+def test_every_step_has_its_help(path: Path) -> None:
+    text = path.with_suffix(".txt").read_text()
+    assert f"{path.stem}(" in text
+
+
+def test_the_help_names_every_verb() -> None:
+    text = (ROOT / "vars" / "mlops.txt").read_text()
+    verbs = text.split("<dt><code>verb</code></dt>")[1].split("</dd>")[0]
+    assert set(re.findall(r"<code>([a-z]+)</code>", verbs)) == set(cli.VERBS)
+
+
+@pytest.mark.parametrize("path", [ROOT / "Jenkinsfile", *VARS], ids=lambda path: path.stem)
+def test_the_pipeline_asks_for_verbs_that_there_are(path: Path) -> None:
+    asked = set(re.findall(r"\bmlops(?:\.ask)?\('([a-z]+)'", path.read_text()))
+    assert asked <= set(cli.VERBS)
+
+
+def test_the_jenkinsfile_and_the_one_line_have_the_same_stages() -> None:
+    def stages(path: Path) -> str:
+        text = path.read_text()
+        text = text[text.index("stages {") :]
+        return re.sub(r"\s+", " ", text).replace("settings)", "params)").rstrip("} ")
+
+    assert stages(ROOT / "vars" / "mlopsPipeline.groovy") == stages(ROOT / "Jenkinsfile")
+
+
+@pytest.mark.parametrize("path", [ROOT / "Jenkinsfile", *VARS], ids=lambda path: path.stem)
+def test_nothing_that_the_sandbox_or_the_serializer_refuses(path: Path) -> None:
+    """Known from real controllers; JenkinsPipelineUnit runs plain Groovy and would not notice."""
+    text = path.read_text()
+    for refused in ("new File", "System.getenv", "JsonSlurperClassic", ".toURL", "Math.round", "toBigDecimal"):
+        assert refused not in text
+    assert not re.search(r"\.(toS|s)ort\s*[({]", text), "sorting with a closure is wrong under CPS"
+    assert not re.search(r'\bsh\b[^\n]*"[^"\n]*\$', text.replace('label: "mlops ${verb}"', "")), "sh gets no GString"
+
+
+@pytest.mark.parametrize("path", [ROOT / "Jenkinsfile", ROOT / "vars" / "mlopsPipeline.groovy"], ids=lambda p: p.stem)
+def test_no_two_declarative_sections_share_a_line(path: Path) -> None:
+    sections = r"\b(?:when|steps|stages|always|failure|success|unstable|aborted|cleanup|expression)\s*\{"
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        assert len(re.findall(sections, line)) <= 1, f"{path.name}:{number}"
+
+
+@pytest.mark.parametrize("path", VARS, ids=lambda path: path.stem)
+def test_steps_use_only_what_a_bare_jenkins_has(path: Path) -> None:
+    if path.stem == "mlopsPipeline":
+        return
+    text = re.sub(r"/\*.*?\*/|//[^\n]*", "", path.read_text(), flags=re.DOTALL)
+    own = {"call", *re.findall(r"^\w+ (\w+)\(", text, flags=re.MULTILINE)}
+    called = set(re.findall(r"(?<![.\w])([a-z]\w*)\(", text)) - own - {"if", "for", "catch"}
+    optional = {"publishHTML"} if "NoSuchMethodError" in text else set()
+    assert called <= STEPS | optional
