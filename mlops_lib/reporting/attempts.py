@@ -23,8 +23,8 @@ class Attempt:
     began: float
     ended: float
     """When it ended; the last that was heard of it where nobody saw the end."""
-    search: bool
-    """Whether it was of the second pass."""
+    number_of_pass: int
+    """1 the script as written, 2 the search."""
     outcome: Outcome
 
 
@@ -60,7 +60,7 @@ def _noted(decisions: Iterable[Event]) -> dict[int, dict[str, Any]]:
             continue
         if line.get("event") == "attempt":
             current = found.setdefault(count(line.get("attempt"), limit=10**6) or len(found) + 1, {})
-            current.update(began=time, search=line.get("number_of_pass") == 2)
+            current.update(began=time, number_of_pass=count(line.get("number_of_pass"), limit=99) or 1)
         elif line.get("event") == "exit":
             current.update(ended=time, code=line.get("exit_code"), memory=line.get("out_of_memory") is True)
     return found
@@ -73,7 +73,8 @@ def _attempt(number: int, heard: list[Event], noted: Mapping[str, Any], *, last:
         number=number,
         began=noted.get("began", min(times)),
         ended=noted.get("ended", max(times)),
-        search=noted.get("search", False) or any(e.get("pass") == 2 for e in heard),
+        number_of_pass=noted.get("number_of_pass")
+        or max((count(e.get("pass"), limit=99) or 1 for e in heard), default=1),
         outcome=_outcome(heard, noted, last=last),
     )
 
@@ -90,7 +91,7 @@ def _outcome(heard: list[Event], noted: Mapping[str, Any], *, last: bool) -> Out
 
 def restarts(made: Iterable[Attempt]) -> int:
     """Starts beyond the first of each pass."""
-    passes = [one.search for one in made]
+    passes = [one.number_of_pass for one in made]
     return len(passes) - len(set(passes))
 
 

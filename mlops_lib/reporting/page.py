@@ -162,19 +162,16 @@ def _winner(view: RunView) -> _Chart | None:
     """The winner's score after each epoch beside that of the script as written; None where one of them is missing."""
     from markupsafe import Markup
 
-    search = view.search
-    if search is None or search.winner == 0:
+    search, found = view.search, story.winner_curves(view)
+    if search is None or found is None:
         return None
-    curves = {trial.number: trial.curve for trial in search.trials}
-    first, best = curves.get(0, ()), curves.get(search.winner, ())
-    if not first or not best:
-        return None
+    first, best = found
     lines = [
-        charts.Line(name="as written", look="train", points=list(enumerate(first))),
-        charts.Line(name=f"trial {search.winner}, the winner", look="validation", points=list(enumerate(best))),
+        charts.Line(name="as written", look="train", points=first),
+        charts.Line(name=f"trial {search.winner}, the winner", look="validation", points=best),
     ]
     number = _number(search.metric)
-    ends = [number(first[-1]), number(best[-1])]
+    ends = [wording.metric_value(search.metric, points[-1][1]) for points in found]
     verdict = view.verdict
     comparable = verdict is not None and search.metric.removeprefix("val_") == verdict.metric
     picture = charts.curves(
@@ -240,7 +237,7 @@ def _axis(view: RunView) -> str:
 def _timeline(view: RunView) -> str:
     shown = [
         charts.Stretch(
-            name=f"{'Search' if one.search else 'Attempt'} {one.number}",
+            name=f"{'Search' if one.number_of_pass == 2 else 'Attempt'} {one.number}",
             began=one.began,
             ended=one.ended,
             look=one.outcome,

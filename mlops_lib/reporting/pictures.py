@@ -10,6 +10,7 @@ from typing import Any
 
 from mlops_lib import durable
 from mlops_lib.reporting.charts import thinned
+from mlops_lib.reporting.story import winner_curves
 from mlops_lib.reporting.view import Fit, Points, RunView, read_run
 from mlops_lib.reporting.wording import is_share, metric_name
 
@@ -100,13 +101,10 @@ def _measured(name: str, fit: Fit, view: RunView) -> _Panel:
 
 
 def _found(view: RunView) -> _Panel | None:
-    search = view.search
-    if search is None or search.winner == 0:
+    search, found = view.search, winner_curves(view)
+    if search is None or found is None:
         return None
-    curves = {trial.number: tuple(enumerate(trial.curve)) for trial in search.trials}
-    lines = [("as written", curves.get(0, ())), (f"trial {search.winner}, the winner", curves.get(search.winner, ()))]
-    if not all(points for _, points in lines):
-        return None
+    lines = [("as written", found[0]), (f"trial {search.winner}, the winner", found[1])]
     title = f"search: {metric_name(search.metric)}"
     return _Panel(metric=search.metric, title=title, lines=lines, bar=_bar(search.metric.removeprefix("val_"), view))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 
 from mlops_lib.records import Trial, Verdict
-from mlops_lib.reporting.view import RunView
+from mlops_lib.reporting.view import Points, RunView
 from mlops_lib.reporting.wording import (
     counted,
     difference,
@@ -197,6 +197,20 @@ def environment(view: RunView) -> list[tuple[str, str]]:
         ("Variables", ", ".join(f"{name}={value}" for name, value in sorted(made.variables.items()))),
     ]
     return [(label, value) for label, value in found if value]
+
+
+def winner_curves(view: RunView) -> tuple[Points, Points] | None:
+    """The search's metric after each epoch: as the script is written, and the winner's; None where one is missing."""
+    search = view.search
+    if search is None or search.winner == 0:
+        return None
+    curves: dict[int, Points] = {trial.number: tuple(enumerate(trial.curve)) for trial in search.trials}
+    first, best = curves.get(0, ()), curves.get(search.winner, ())
+    if not first and search.selection == "disjoint":
+        # What the search selects on are then the fit's own validation examples.
+        name = search.metric.removeprefix("val_")
+        first = next((fit.series.get(f"val_{name}", ()) for fit in view.fits if fit.number == search.fit), ())
+    return (first, best) if first and best else None
 
 
 def share_metric(view: RunView) -> bool:

@@ -44,7 +44,7 @@ def layer_rows(before: Sequence[str], after: Sequence[str]) -> tuple[LayerRow, .
     Layers are matched by what they are, not by the shape that comes out of them: one inserted pooling changes the
     shape of everything below it, and none of that is a change somebody made.
     """
-    old, new = [_layer(line) for line in before[:LAYERS_SHOWN]], [_layer(line) for line in after[:LAYERS_SHOWN]]
+    old, new = [_layer(line) for line in _whole(before)], [_layer(line) for line in _whole(after)]
     matcher = SequenceMatcher(None, [one.name for one in old], [one.name for one in new], autojunk=False)
     rows: list[LayerRow] = []
     for tag, a, b, c, d in matcher.get_opcodes():
@@ -73,8 +73,19 @@ def _replaced(old: Sequence[Layer], new: Sequence[Layer]) -> list[LayerRow]:
     return rows + [LayerRow(change="added", before=None, after=other) for other in left]
 
 
+def _whole(lines: Sequence[str]) -> list[str]:
+    """The lines, those joined again that a long representation was broken into: a bracket is open at their end."""
+    found: list[str] = []
+    for line in lines[:LAYERS_SHOWN]:
+        if found and found[-1].count("(") > found[-1].count(")") and len(found[-1]) < 1000:
+            found[-1] = f"{found[-1]} {line.strip()}"
+        else:
+            found.append(line)
+    return found
+
+
 def _layer(line: str) -> Layer:
-    found = re.fullmatch(r"(.*\S)\s+(\((?:None|\d)[^()]*\))", line.strip())
+    found = re.fullmatch(r"(.*?\S)\s+(?:→\s*)?(\((?:None|\d)[^()]*\))", line.strip())
     return Layer(name=found[1], shape=found[2]) if found else Layer(name=line.strip(), shape="")
 
 

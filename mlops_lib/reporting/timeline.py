@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -34,7 +34,7 @@ class Moment:
 
 def moments(events: Iterable[Event], decisions: Iterable[Event]) -> tuple[Moment, ...]:
     """The timeline in order; repetitions are counted, and of a very long one the middle is left out."""
-    told = [one for e in events if (one := happened(e)) is not None]
+    told = [one for e in _restarts_only(events) if (one := happened(e)) is not None]
     told += [one for d in decisions if (one := decided(d)) is not None]
     shown: list[Moment] = []
     for one in sorted(told, key=lambda m: m.time):
@@ -51,6 +51,18 @@ def moments(events: Iterable[Event], decisions: Iterable[Event]) -> tuple[Moment
     return (*shown[:half], gap, *shown[-half:])
 
 
+def _restarts_only(events: Iterable[Event]) -> Iterator[Event]:
+    """The events; the first start of a later pass finds the run's files too, but is no restart."""
+    seen: set[Any] = set()
+    for event in events:
+        if event.get("event") == "start":
+            number_of_pass = count(event.get("pass"))
+            yield event if number_of_pass in seen else {**event, "resumed": False}
+            seen.add(number_of_pass)
+        else:
+            yield event
+
+
 def happened(event: Event) -> Moment | None:
     """An event of the runner as a moment; None for those that a person does not follow one by one."""
     tell = _TELL.get(text(event.get("event")))
@@ -65,7 +77,8 @@ def happened(event: Event) -> Moment | None:
 
 
 def _start(event: Event) -> Told | None:
-    purpose = "Search pass" if event.get("pass") == 2 else "Training"
+    number_of_pass = count(event.get("pass")) or 1
+    purpose = {1: "Training", 2: "Search"}.get(number_of_pass, f"Pass {number_of_pass}")
     if event.get("resumed") is True:
         return "warning", f"{purpose} started again from its checkpoint", ""
     return "info", f"{purpose} started", text(event.get("entry"))
@@ -101,7 +114,7 @@ def _metric(event: Event) -> Told | None:
 
 def _trial(event: Event) -> Told | None:
     trial = event.get("trial")
-    if not isinstance(trial, dict):
+    if not isinstance(trial, dict) or trial.get("state") == "running":
         return None
     edits = trial.get("edits")
     words = [text(one) for one in edits if isinstance(one, str)] if isinstance(edits, list) else []

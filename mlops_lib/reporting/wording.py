@@ -61,8 +61,10 @@ def duration(seconds: float) -> str:
     """Seconds as the two units that matter: 0.4 s, 12 s, 3 min 20 s, 2 h 5 min, 3 d 4 h."""
     if seconds > 1e9:
         return "more than thirty years"
-    if seconds < 10:
-        return f"{max(0.0, seconds):.1f}{NARROW}s"
+    if seconds < 0.1:
+        return f"{seconds * 1000:.0f}{NARROW}ms" if seconds >= 0.001 else f"0{NARROW}s"
+    if seconds < 9.95:
+        return f"{seconds:.1f}{NARROW}s"
     for size, unit, smaller, small in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
         if round(seconds) >= size:
             many, rest = divmod(round(seconds), size)

@@ -729,6 +729,30 @@ def test_layers_are_matched_by_what_they_are() -> None:
     assert [row.change for row in only_removed] == ["removed", "same"]
 
 
+def test_layers_are_read_in_every_spelling() -> None:
+    arrow = tables.layer_rows(["Conv2D(4) → (8, 8, 4)", "Flatten() → (16,)"], ["Conv2D(4) → (8, 8, 4)"])
+    assert arrow[0].before == tables.Layer(name="Conv2D(4)", shape="(8, 8, 4)")
+    assert [row.change for row in arrow] == ["same", "removed"]
+    broken = tables.layer_rows(["SVC(C=1.0)"], ["SVC(C=2.0,", "    gamma=0.1)"])
+    assert [(row.change, row.after and row.after.name) for row in broken] == [("changed", "SVC(C=2.0, gamma=0.1)")]
+
+
+def test_the_first_start_of_a_later_pass_is_no_restart(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    run.start()
+    run.event("end", exit_code=0, seconds=1.0, error=None)
+    run.attempt, run.number_of_pass = 2, 2
+    run.start(resumed=True)
+    read = view.read_run(run.path)
+    assert read.restarts == 0
+    assert "Search started" in [m.what for m in read.moments]
+    run.attempt = 3
+    run.start(resumed=True)
+    read = view.read_run(run.path)
+    assert read.restarts == 1
+    assert "Search started again from its checkpoint" in [m.what for m in read.moments]
+
+
 def test_scores_of_classes_agree_with_scikit_learn() -> None:
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
@@ -759,7 +783,16 @@ def test_values_are_written_as_people_read_them(metric: str, value: float | None
 
 
 @pytest.mark.parametrize(
-    ("seconds", "shown"), [(0.04, "0.0 s"), (9.96, "10.0 s"), (59.7, "1 min"), (3661, "1 h 1 min"), (90_000, "1 d 1 h")]
+    ("seconds", "shown"),
+    [
+        (0, "0 s"),
+        (0.04, "40 ms"),
+        (9.94, "9.9 s"),
+        (9.96, "10 s"),
+        (59.7, "1 min"),
+        (3661, "1 h 1 min"),
+        (90_000, "1 d 1 h"),
+    ],
 )
 def test_durations_have_two_units(seconds: float, shown: str) -> None:
     assert wording.duration(seconds).replace(wording.NARROW, " ") == shown
