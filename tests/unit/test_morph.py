@@ -216,3 +216,10 @@ def test_a_subclassed_model_is_unclonable():
 def test_every_edit_has_words():
     assert set(morph.WORDS) == set(morph.KINDS)
     assert morph.words({"kind": "resize", "at": "conv", "size": 7}) == "set the width of conv to 7"
+
+
+def test_augmentation_does_not_stay_in_the_model():
+    """A plain `model(x)` would be augmented by Keras, too."""
+    model = cnn()
+    child, _ = morph.apply(model, {"kind": "augment", "at": "image", "flip": True, "shift": 0.1})
+    numpy.testing.assert_allclose(morph.without_augmentation(child)(IMAGES), model(IMAGES), rtol=1e-6)

@@ -191,20 +191,41 @@ def _follow(dependent: Tuple[Any, List[Any]], model: Any, own: Dict[str, Any], m
     other, layers = dependent
     if isinstance(other, keras.Sequential):
         return _follow_sequential(other, layers, model, own)
-    outputs = [moved.get(id(tensor)) for tensor in graph.graph_of(other).outputs]
-    inputs = {id(tensor) for tensor in graph.graph_of(model).inputs}
-    if any(tensor is None for tensor in outputs) or not all(id(t) in inputs for t in graph.graph_of(other).inputs):
-        return [f"model {other.name}, built on layers of this one before the fit, still computes as before the search"]
+    try:
+        outputs = _recomputed(other, moved)
+    except (ValueError, TypeError):
+        return [f"model {other.name} was built on layers whose output has another shape in the winner: build it again"]
     _install(other, [], other, keras.tree.pack_sequence_as(other._outputs_struct, outputs))
     _forget(other)
     return []
+
+
+def _recomputed(other: Any, moved: Dict[int, Any]) -> List[Any]:
+    """The outputs of a model, with the tensors that moved taken from where they are now."""
+    import keras
+
+    tensors = {id(tensor): tensor for tensor in other._inputs}
+    nodes = other._nodes_by_depth
+    old = {id(node) for level in nodes.values() for node in level}
+    for depth in sorted(nodes, reverse=True):
+        for node in nodes[depth]:
+            if node.is_input:
+                continue
+            if all(id(tensor) in moved for tensor in node.outputs):
+                made = [moved[id(tensor)] for tensor in node.outputs]
+            else:
+                args, kwargs = node.arguments.fill_in(tensors)
+                made = keras.tree.flatten(node.operation(*args, **kwargs))
+                _renew(node.operation, 0, old)
+            tensors.update({id(before): after for before, after in zip(node.outputs, made)})
+    return [tensors[id(tensor)] for tensor in other._outputs]
 
 
 def _follow_sequential(other: Any, layers: List[Any], model: Any, own: Dict[str, Any]) -> List[str]:
     """A Sequential of the first layers follows with the winner's layers up to the same one."""
     old = list(own.values())
     if [id(layer) for layer in layers] != [id(layer) for layer in old[: len(layers)]] or layers[-1] not in model.layers:
-        return [f"model {other.name}, built on layers of this one before the fit, still computes as before the search"]
+        return [f"model {other.name} was built on layers of this one in a way that cannot follow: build it again"]
     end = next(i for i, layer in enumerate(model.layers) if layer is layers[-1])
     first = [one for one in other._layers if type(one).__name__ == "InputLayer"]
     other._layers = [*first, *model.layers[: end + 1]]

@@ -358,6 +358,8 @@ class Search:
         winner.set_weights(self._weights(number))
         if self._is_split and stopped != "interrupted":
             self._refit(winner, candidate)
+        if self.root is not None:
+            winner = morph.without_augmentation(winner)
         weights = winner.get_weights()
         edited = self.root is not None and self._lineage(number)
         optimizer = self._plain_optimizer()

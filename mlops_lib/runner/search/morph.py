@@ -19,6 +19,9 @@ IDEMPOTENT = {"relu", "linear", "relu6"}
 """Activations f with f(f(x)) = f(x): an identity layer behind them changes nothing."""
 
 
+AUGMENTING = ("random_flip_added", "random_shift_added")
+
+
 class NotApplicableError(Exception):
     """The edit does not fit this model."""
 
@@ -61,9 +64,26 @@ def apply_all(model: Any, edits: List[Edit]) -> "Tuple[Any, str]":
     return model, weights.worst(*grades)
 
 
+def without_augmentation(model: Any) -> Any:
+    """The model without the random layers that edits put before it; it computes the same.
+
+    Keras' random layers act on a plain `model(x)` too, not only in training: a script that calls its model so must
+    not meet them.
+    """
+    added = {layer.name for layer in model.layers if layer.name.rsplit("_", 1)[0] in AUGMENTING}
+    if not added:
+        return model
+    child = graph.rebuild(model, Plan(drop=added))
+    weights.transfer(model, child)
+    return child
+
+
 def words(edit: Edit) -> str:
     """The edit as a person would say it."""
     text = WORDS[edit["kind"]]
+    if edit["kind"] == "augment":
+        ways = [name for name, wanted in (("flips", edit.get("flip")), ("shifts", edit.get("shift"))) if wanted]
+        return text.format(at=edit["at"], size=" and ".join(ways))
     return text.format(**{"at": "", "size": "", "name": "", **edit})
 
 
@@ -442,5 +462,5 @@ WORDS: Dict[str, str] = {
     "conv_block": "insert Conv({size}) and MaxPooling after {at}",
     "global_pool": "replace {at} by global average pooling",
     "remove": "remove {at}",
-    "augment": "augment the input {at} by random flips or shifts",
+    "augment": "augment the input {at} by random {size}",
 }

@@ -217,17 +217,21 @@ def modernised(model: Any, facts: Facts, diagnosis: Diagnosis) -> List[Edit]:
     wanted: List[Edit] = []
     for name, (mean, variance) in facts.unscaled.items():
         wanted.append({"kind": "normalise_input", "at": name, "mean": mean, "variance": variance})
+    rate = 0.3
     if _convolutions(model):
         wanted += _modern_convolutions(model, facts)
     elif _recurrents(model):
         wanted += [{"kind": "bidirectional", "at": layer.name} for layer in _recurrents(model)]
-        wanted += _before_output(model, 0.3)
     else:
         wanted += _modern_dense(model, diagnosis)
-    return _fitting(model, wanted)
+        rate = 0.3 if diagnosis.has("overfitting") else 0.1
+    model, kept = _fitting(model, wanted)
+    # What stands before the output is known only now.
+    return kept + _fitting(model, _before_output(model, rate))[1]
 
 
-def _fitting(model: Any, wanted: List[Edit]) -> List[Edit]:
+def _fitting(model: Any, wanted: List[Edit]) -> Tuple[Any, List[Edit]]:
+    """The model with those of the edits that fit, and these."""
     kept: List[Edit] = []
     for edit in wanted:
         try:
@@ -235,7 +239,7 @@ def _fitting(model: Any, wanted: List[Edit]) -> List[Edit]:
         except (NotApplicableError, UnclonableError, ValueError, KeyError):
             continue
         kept.append(edit)
-    return kept
+    return model, kept
 
 
 def _modern_convolutions(model: Any, facts: Facts) -> List[Edit]:
@@ -258,7 +262,7 @@ def _modern_convolutions(model: Any, facts: Facts) -> List[Edit]:
                 if blocks
                 else {"kind": "resize", "at": layer.name, "size": 2 * NARROW}
             )
-    return edits + _before_output(model, 0.3)
+    return edits
 
 
 def _normalised(model: Any, layer: Any) -> bool:
@@ -311,7 +315,7 @@ def _modern_dense(model: Any, diagnosis: Diagnosis) -> List[Edit]:
         if not hidden:
             for last in graph.output_operations(model):
                 edits += [{"kind": "dense", "at": before.name, "size": 64} for before in graph.producers(model, last)]
-    return edits + _before_output(model, 0.3 if diagnosis.has("overfitting") else 0.1)
+    return edits
 
 
 def _growing(model: Any, facts: Facts) -> Iterator[List[Edit]]:
