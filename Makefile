@@ -4,6 +4,7 @@ VENV   ?= .venv
 ARGS   ?=
 
 BIN := $(VENV)/bin
+CODE := mlops_lib tests bench setup.py
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
@@ -18,15 +19,15 @@ demo: $(VENV)/.demo     ## train a sample that misses its bar until it meets it 
 test: $(VENV)/.test     ## all tests (ARGS="-k resume" for some)
 	$(BIN)/python -m pytest $(ARGS)
 
-test-jenkins:           ## the pipeline and its shared library, executed without a Jenkins (needs a JDK and Maven)
-	mvn --quiet --batch-mode --file tests/jenkins/pom.xml test
+test-jenkins: $(VENV)/.test  ## of these, the pipeline and its shared library, executed without a Jenkins (needs a JDK and Maven)
+	$(BIN)/python -m pytest tests/jenkins $(ARGS)
 
 jenkins-up:             ## a whole Jenkins from code, in containers (docs/jenkins.md)
 	deploy/up.sh
 
 lint: $(VENV)/.lint     ## style and types
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/mypy
 
 clean:                  ## remove what these targets made; runs and registered models in ~/.mlops stay
