@@ -1,13 +1,43 @@
-"""What every test shares: in CI a test that skips itself has failed, because CI has everything the tests need."""
+"""What every test shares.
+
+A test that is marked `docker` or `jenkins` skips where there is no engine, no Maven; in CI a test that skips has failed,
+because CI has everything the tests need.
+"""
 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Generator
+from functools import cache
 
 import pytest
 
 NO_SKIPS = os.environ.get("CI") == "true"
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for marker, missing in (("docker", _no_engine), ("jenkins", _no_maven)):
+        if item.get_closest_marker(marker) and missing():
+            pytest.skip(missing())
+
+
+@cache
+def _no_engine() -> str:
+    from mlops_lib.engine.docker import DockerEngine
+    from mlops_lib.errors import EngineError
+
+    try:
+        DockerEngine().check()
+    except EngineError as error:
+        return str(error)
+    return ""
+
+
+@cache
+def _no_maven() -> str:
+    missing = [tool for tool in ("mvn", "java") if shutil.which(tool) is None]
+    return f"needs {' and '.join(missing)}" if missing else ""
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
