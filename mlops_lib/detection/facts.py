@@ -33,6 +33,8 @@ class Facts:
     bases: list[Call] = field(default_factory=list)
     """Classes derived from."""
     argument_indices: set[int] = field(default_factory=set)
+    counts_arguments: bool = False
+    """Whether it looks how many arguments there are: then it manages without."""
     required_options: int = 0
     data: list[str] = field(default_factory=list)
     written: set[str] = field(default_factory=set)
@@ -135,6 +137,8 @@ class _Visitor(ast.NodeVisitor):
 
     def visit_Call(self, node: ast.Call) -> None:
         name = self._name(node.func)
+        if name == "len" and node.args and self._name(node.args[0]) == "sys.argv":
+            self.facts.counts_arguments = True
         if name:
             self.facts.calls.append(Call(name, node.lineno))
             self._data(name.rsplit(".", 1)[-1], node)

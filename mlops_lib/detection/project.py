@@ -250,7 +250,7 @@ class _Project:
             project=str(self.folder), entry=str(file.path.relative_to(self.folder)), framework=file.framework,
             family=main, families=file.families, environment=environment, imports=tuple(sorted(required)),
             optional_imports=tuple(sorted(set(optional) - set(required))), requirements=tuple(requirements),
-            python=python, args_needed=max([*facts.argument_indices, facts.required_options], default=0),
+            python=python, args_needed=max([*(() if facts.counts_arguments else facts.argument_indices), facts.required_options], default=0),
             data_paths=tuple(dict.fromkeys(data)), evidence=tuple(evidence), warnings=tuple(warnings),
         )  # fmt: skip
 

@@ -133,3 +133,11 @@ def test_no_file_crashes_it(content: bytes, tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(content)
     (tmp_path / "train.py").write_text("from sklearn.svm import SVC\nSVC().fit(x, y)\n")
     assert detect(tmp_path).entry == "train.py"
+
+
+def test_arguments_that_a_script_needs(tmp_path: Path) -> None:
+    fit = "from sklearn.svm import SVC\nSVC().fit(x, y)\n"
+    (tmp_path / "needs.py").write_text("import sys\nc = sys.argv[2]\n" + fit)
+    assert detect(tmp_path / "needs.py").args_needed == 2
+    (tmp_path / "manages.py").write_text("import sys\nc = sys.argv[1] if len(sys.argv) > 1 else 0\n" + fit)
+    assert detect(tmp_path / "manages.py").args_needed == 0
