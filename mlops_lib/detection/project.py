@@ -250,7 +250,7 @@ class _Project:
             project=str(self.folder), entry=str(file.path.relative_to(self.folder)), framework=file.framework,
             family=main, families=file.families, environment=environment, imports=tuple(sorted(required)),
             optional_imports=tuple(sorted(set(optional) - set(required))), requirements=tuple(requirements),
-            python=python, args_needed=max([*(() if facts.counts_arguments else facts.argument_indices), facts.required_options], default=0),
+            python=python, args_needed=_args_needed(facts),
             data_paths=tuple(dict.fromkeys(data)), evidence=tuple(evidence), warnings=tuple(warnings),
         )  # fmt: skip
 
@@ -268,6 +268,11 @@ class _Project:
                 if top and not is_standard(top) and not self.is_local(file, top):
                     optional.add(top)
         return required, optional
+
+
+def _args_needed(facts: Facts) -> int:
+    indices = () if facts.counts_arguments else facts.argument_indices
+    return max([*indices, facts.required_options], default=0)
 
 
 def _is_package(folder: Path) -> bool:
