@@ -7,11 +7,11 @@ Exit codes: 0 answered, and accepted where a verdict is asked for · 1 our own b
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -43,20 +43,42 @@ OPTIONS = {"until_done", "artifacts", "print_dockerfile", "verb"}
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
-    given = vars(_parser().parse_args(arguments))
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    given = vars(_parser(words).parse_args(words))
     as_json = given.pop("json")
     try:
         return _dispatch(given, as_json=as_json)
     except MlopsError as error:
         return _fail(error, as_json=as_json)
+    except KeyboardInterrupt:
+        sys.stderr.write("mlops: interrupted; what was done is kept\n")
+        return _interrupted()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.errno not in MACHINE:
+            return _bug(as_json=as_json)
+        return _fail(_machine_error(error), as_json=as_json)
     except Exception:  # noqa: BLE001 - the last resort: a bug of ours, reported as one
         return _bug(as_json=as_json)
 
 
-def _parser() -> argparse.ArgumentParser:
+MACHINE = {
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENFILE,
+    errno.ENAMETOOLONG, errno.ENOTDIR,
+}  # fmt: skip
+"""What the machine refuses is no bug of ours."""
+
+
+def _machine_error(error: OSError) -> MlopsError:
+    return UsageError(
+        f"the machine refuses: {error.strerror}", where=str(error.filename or ""),
+        remedy="Make room or mend the permissions there and start again: the run goes on.",
+    )  # fmt: skip
+
+
+def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="mlops", description="Push ML code, get a model that meets its bar.",
         epilog="Example: mlops run model_repo/digits_cnn --target 0.9", allow_abbrev=False,
@@ -82,7 +104,8 @@ def _parser() -> argparse.ArgumentParser:
                 dest="print_dockerfile",
                 help="print the Dockerfile, build nothing",
             )
-        for setting in config.SETTINGS:
+        # Start-up counts: only the verb that is asked for gets its options.
+        for setting in config.SETTINGS if verb in words else ():
             _add(one, setting)
     return parser
 
@@ -172,12 +195,13 @@ def _detect(project: str, settings: dict[str, Any], options: dict[str, Any], as_
 def _job(project: str, settings: dict[str, Any], *, quiet: bool = False) -> Any:
     """A job whose run is stopped, and kept, when this program is asked to end."""
     from mlops_lib import live, pipeline
+    from mlops_lib.training import Stop
 
-    stopped = threading.Event()
+    stopped = Stop()
 
     def end(number: int, frame: Any) -> None:
-        stopped.set()
         _ASKED.append(number)
+        stopped.ask()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
@@ -185,6 +209,11 @@ def _job(project: str, settings: dict[str, Any], *, quiet: bool = False) -> Any:
 
 
 _ASKED: list[int] = []
+"""Signals that asked for the end."""
+
+
+def _interrupted() -> int:
+    return 128 + (_ASKED[0] if _ASKED else signal.SIGINT)
 
 
 def _staged(call: Callable[[Any], Any]) -> Callable[[str, dict[str, Any], dict[str, Any], bool], int]:
@@ -201,7 +230,7 @@ def _staged(call: Callable[[Any], Any]) -> Callable[[str, dict[str, Any], dict[s
             sys.stderr.write(f"mlops: stopped; the run is kept and goes on when started again: {job.run_dir}\n")
             if as_json:
                 _print({"schema": 1, "stopped": True, "run_dir": str(job.run_dir)})
-            return 128 + (_ASKED[0] if _ASKED else signal.SIGTERM)
+            return _interrupted()
         finally:
             job.observer.close()
         return _answer(answer, as_json=as_json)

@@ -53,7 +53,6 @@ SETTINGS = (
     Setting("minutes", "number", 30.0, "search budget: minutes of training"),
     Setting("seed", "integer", 1, "seed of everything random that the script does not seed itself"),
     Setting("restarts", "integer", 5, "restarts of a broken training before giving up; refills with progress"),
-    Setting("python", "text", "", "the Python version of the environment"),
     Setting("backend", "text", "auto", "where trainings run", operator=True, choices=("auto", "docker", "process")),
     Setting("run_dir", "text", "", "the run's own directory; under home unless given", operator=True),
     Setting("home", "text", "~/.mlops", "folder of runs, registry, environments and caches", operator=True),
@@ -72,15 +71,8 @@ SETTINGS = (
 
 KNOWN = {setting.key: setting for setting in SETTINGS}
 SECRETS = ("MLOPS_SLACK_WEBHOOK", "MLOPS_SMTP_URL", "MLOPS_WEBHOOK_URL", "MLOPS_WEBHOOK_SECRET", "MLOPS_APPRISE_URLS")
-OTHER_VARIABLES = {
-    "MLOPS_CONFIG",
-    "MLOPS_PARAMS",
-    "MLOPS_STRICT",
-    "MLOPS_PACKAGE",
-    "MLOPS_VERB",
-    "MLOPS_REPLY",
-    *SECRETS,
-}
+NEARLY = 0.85
+"""A variable this much like one of ours is taken for a slip; any other `MLOPS_*` belongs to somebody else."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +127,7 @@ def resolve(
         _take(values, _read_toml(operator), where=str(operator))
     elif environ.get("MLOPS_CONFIG"):
         raise UsageError("no such file", where=f"MLOPS_CONFIG={operator}", remedy="Mend or unset MLOPS_CONFIG.")
+    _refuse_slips(environ)
     for setting in SETTINGS:
         if environ.get(setting.variable):
             value = _convert(setting, environ[setting.variable], where=setting.variable)
@@ -170,8 +163,9 @@ def _project_tables(project: Path) -> list[tuple[Path, dict[str, Any]]]:
         return [(own, _read_toml(own))]
     shared = project / "pyproject.toml"
     if shared.is_file():
-        table = _read_toml(shared).get("tool", {}).get("mlops", {})
-        return [(shared, table)] if table else []
+        tools = _read_toml(shared).get("tool")
+        table = tools.get("mlops") if isinstance(tools, dict) else None
+        return [(shared, table)] if isinstance(table, dict) else []
     return []
 
 
@@ -183,7 +177,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as stream:
             return tomllib.load(stream)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # not TOML, or not UTF-8
         raise UsageError(f"not TOML: {error}", where=str(path), remedy="Mend the file.") from None
     except OSError as error:
         raise UsageError(f"cannot be read: {error.strerror}", where=str(path), remedy="Mend its permissions.") from None
@@ -201,6 +195,18 @@ def _take(values: dict[str, Value], table: Mapping[str, Any], *, where: str, fro
                 remedy=f"Give it as an argument, as {setting.variable} or in the operator's file (MLOPS_CONFIG).",
             )
         values[key] = Value(_convert(setting, value, where=_line(where, key)), where)
+
+
+def _refuse_slips(environ: Mapping[str, str]) -> None:
+    """A mistyped variable would otherwise be silently without effect."""
+    import difflib
+
+    ours = {setting.variable for setting in SETTINGS} | set(SECRETS) | {"MLOPS_CONFIG", "MLOPS_PARAMS"}
+    for name in environ:
+        if name.startswith("MLOPS_") and name not in ours:
+            close = difflib.get_close_matches(name, ours, n=1, cutoff=NEARLY)
+            if close:
+                raise UsageError("unknown variable", where=name, remedy=f"Did you mean {close[0]}? Or unset it.")
 
 
 def _line(where: str, key: str) -> str:

@@ -53,7 +53,7 @@ def _engine() -> Finding:
 
 
 def _builder() -> Finding:
-    from mlops_lib.engine.docker import client_program
+    from mlops_lib.engine.buildkit import client_program
 
     try:
         return Finding(name="builder", status="ok", finding=client_program())

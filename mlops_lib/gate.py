@@ -7,6 +7,7 @@ rejected model is an answer, not an error.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,11 @@ TOLERANCE = 1e-6
 """The reloaded artifact may differ from the live model by rounding."""
 CLAIM_LIMIT = 8 << 20
 
+LOWER_IS_BETTER = re.compile(r"loss|error|mae|mse|rmse|mape|msle|deviance|entropy|hinge|divergence", re.IGNORECASE)
+"""As the runner decides it (runner/evaluations.py), for a number that only stands beside the one it recorded."""
+
 NAMES = {
+    "binary_accuracy": "accuracy", "categorical_accuracy": "accuracy", "sparse_categorical_accuracy": "accuracy",
     "acc": "accuracy", "f1_score": "f1", "mean_absolute_error": "mae", "mean_squared_error": "mse",
     "root_mean_squared_error": "rmse", "val_accuracy": "accuracy", "accuracy_score": "accuracy", "r2_score": "r2",
 }  # fmt: skip
@@ -109,7 +114,11 @@ def _named(evaluation: Mapping[str, Any], wanted: str) -> Mapping[str, Any] | No
     if isinstance(every, dict):
         for name, value in every.items():
             if NAMES.get(name, name) == wanted:
-                return {**evaluation, "metric": wanted, "value": value, "recomputed": None, "baseline": None}
+                grows = LOWER_IS_BETTER.search(wanted) is None
+                return {
+                    **evaluation, "metric": wanted, "value": value, "recomputed": None, "baseline": None,
+                    "higher_is_better": grows,
+                }  # fmt: skip
     return None
 
 
@@ -130,11 +139,13 @@ def _is_number(value: Any) -> bool:
 
 
 def _finite(value: Any) -> float | None:
-    return (
-        float(value)
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-        else None
-    )
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:  # JSON knows integers of any length
+        return None
+    return number if math.isfinite(number) else None
 
 
 class _Judgement:
@@ -145,13 +156,16 @@ class _Judgement:
         champion: ModelVersion | None, selection: str, notes: Sequence[str],
     ) -> None:  # fmt: skip
         self.evaluation, self.model, self.target, self.strict, self.beats = evaluation, model, target, strict, beats
-        self.champion, self.selection = champion, selection
+        self.selection = selection
         self.metric = str(evaluation.get("metric", ""))[:100]
         self.mode = mode if mode in ("max", "min") else "max" if evaluation.get("higher_is_better", True) else "min"
         self.claimed = _finite(evaluation.get("value"))
         self.again = _finite(evaluation.get("recomputed"))
         self.value = self.claimed if self.again is None else self.again
         self.reasons = list(notes)
+        self.champion = champion if champion is not None and champion.metric == self.metric else None
+        if beats and champion is not None and self.champion is None:
+            self.reasons.append(f"not compared with the champion: it was judged by {champion.metric}")
         unique, counted = evaluation.get("unique"), evaluation.get("examples")
         count = unique if isinstance(unique, int) else counted
         self.examples = count if isinstance(count, int) and 0 < count < 1 << 62 else None

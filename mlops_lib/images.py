@@ -1,23 +1,34 @@
 """From an environment to an image: a pure function, named by everything that goes into it.
 
-Layers are ordered so that families share what they can: Python, the row's frameworks, the project's own requirements,
-and last the runner, so that a change of ours re-downloads nothing. The script itself is never part of an image's name.
+Layers are ordered so that families share what they can: Python, the framework's pins, the row's further packages, the
+project's own, and last the runner, so that a change of ours re-downloads nothing. The script itself is never part of
+an image's name.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from mlops_lib.errors import ImageError
 from mlops_lib.records import Environment, Image
 
 PACKAGE = Path(__file__).parent
 CONTAINERS = PACKAGE / "containers"
 PROJECT, INSIDE, CACHES = "/mlops/project", "/mlops/inside", "/mlops/caches"
+PIP = """--mount=type=cache,target=/root/.cache/pip,sharing=locked \\
+    --mount=type=secret,id=pip --mount=type=secret,id=ca \\
+    PIP_CONFIG_FILE=/run/secrets/pip python -m pip install --disable-pip-version-check --root-user-action=ignore \\
+   """
+_REQUIREMENT = re.compile(
+    r"[A-Za-z0-9][A-Za-z0-9._-]*[ ]*(\[[A-Za-z0-9._, -]*\])?[ ]*\(?([<>=!~][A-Za-z0-9.*+!<>=~, _-]*)?\)?[ ]*(;[^\n\r]*)?"
+)
+_SYSTEM = re.compile(r"[a-z0-9][a-z0-9+.-]+(=[A-Za-z0-9.+:~-]+)?")
 
 
 def plan(environment: Environment, *, base_image: str = "python:3.11-slim") -> Image:
@@ -26,48 +37,71 @@ def plan(environment: Environment, *, base_image: str = "python:3.11-slim") -> I
     Args:
         environment: what the entry needs.
         base_image: a Debian image with Python and pip.
+
+    Raises:
+        ImageError: a requirement is not a name with its versions but an option or a URL, or a system package is no name.
     """
+    _check(environment)
     text = dockerfile(environment)
-    digest = hashlib.sha256(
-        json.dumps([text, list(environment.requirements), base_image, runner_digest()]).encode()
-    ).hexdigest()
+    content = json.dumps([text, layers(environment), base_image, runner_digest()])
+    digest = hashlib.sha256(content.encode()).hexdigest()
     return Image(
         tag=f"mlops/{environment.name}:{digest[:16]}", environment=environment, dockerfile=text, base_image=base_image
     )
 
 
+def _check(environment: Environment) -> None:
+    """Where packages come from is the operator's to say, never the project's."""
+    for kind, pattern, lines in (
+        ("requirement", _REQUIREMENT, environment.requirements),
+        ("system package", _SYSTEM, environment.system),
+    ):
+        for line in lines:
+            if not pattern.fullmatch(line):
+                raise ImageError(
+                    f"{line!r} is no {kind}", where=environment.name,
+                    remedy="Name the distribution and its versions, such as numpy>=1.26; options and URLs are not taken.",
+                )  # fmt: skip
+
+
 def dockerfile(environment: Environment) -> str:
     """The Dockerfile: containers/Dockerfile with the environment's rows filled in."""
-    template = (CONTAINERS / "Dockerfile").read_text(encoding="utf-8")
     packages = " ".join(sorted(environment.system))
     variables = {"PYTHONHASHSEED": "1", **environment.variables}
     filled = {
+        "@PIP@": PIP,
         "@SYSTEM@": f"RUN apt-get update && apt-get install -y --no-install-recommends {packages}"
         " && rm -rf /var/lib/apt/lists/*"
         if packages
         else "# no system packages",
-        "@VARIABLES@": " ".join(f"{name}={json.dumps(value)}" for name, value in sorted(variables.items())),
+        "@VARIABLES@": " ".join(f"{name}={_quoted(value)}" for name, value in sorted(variables.items())),
     }
+    text = (CONTAINERS / "Dockerfile").read_text(encoding="utf-8")
     for name, value in filled.items():
-        template = template.replace(name, value)
-    return template
+        text = text.replace(name, value)
+    return text
+
+
+def _quoted(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False).replace("$", "\\$")
 
 
 def context(image: Image, folder: Path) -> None:
     """Write the build context into an empty folder: Dockerfile, requirements, the runner."""
     (folder / "Dockerfile").write_text(image.dockerfile, encoding="utf-8")
-    framework, project = split(image.environment)
-    (folder / "framework.txt").write_text("".join(f"{line}\n" for line in framework), encoding="utf-8")
-    (folder / "project.txt").write_text("".join(f"{line}\n" for line in project), encoding="utf-8")
+    for name, lines in zip(("framework", "family", "project"), layers(image.environment), strict=True):
+        (folder / f"{name}.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     copy_runner(folder / "runner")
 
 
-def split(environment: Environment) -> tuple[list[str], list[str]]:
-    """The requirements that all environments of the row share, and those that only this one has."""
+def layers(environment: Environment) -> tuple[list[str], list[str], list[str]]:
+    """The requirements by who shares them: the framework's pins, the rest of the row, the project's own."""
     row = next((row for row in catalog() if row["name"] == environment.name), None)
     shared = set() if row is None else set(row.get("requirements", ()))
+    pinned = {line for line in shared if "==" in line.partition(";")[0]}
     return (
-        [line for line in environment.requirements if line in shared],
+        [line for line in environment.requirements if line in pinned],
+        [line for line in environment.requirements if line in shared - pinned],
         [line for line in environment.requirements if line not in shared],
     )
 

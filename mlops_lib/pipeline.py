@@ -6,7 +6,7 @@ lists them). Each may be called again at any time: what was done is not done twi
 
 from __future__ import annotations
 
-import threading
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from typing import Any
 from mlops_lib import config, durable, gate, images, notification, registry, rundir, training, tuning
 from mlops_lib.detection import detect
 from mlops_lib.engine import Engine, choose
-from mlops_lib.errors import TrainingError, UsageError
+from mlops_lib.errors import SearchError, TrainingError, UsageError
 from mlops_lib.records import (
     Detection,
     Image,
@@ -48,7 +48,7 @@ class Job:
     spec: RunSpec
     run_dir: Path
     observer: Observer
-    stopped: threading.Event
+    stopped: training.Stop
 
     @property
     def home(self) -> Path:
@@ -60,7 +60,7 @@ def prepare(
     project: str | Path,
     *,
     observer: Observer = _silent,
-    stopped: threading.Event | None = None,
+    stopped: training.Stop | None = None,
     **settings: Any,
 ) -> Job:
     """Detect, plan the image, and name the run; nothing is built or started.
@@ -69,11 +69,15 @@ def prepare(
         UsageError, DetectionError, EngineError: as their stages say.
     """
     place = Path(project).expanduser()
-    stopped = stopped or threading.Event()
-    existing = rundir.read_record(place / "spec.json", RunSpec) if place.is_dir() else None
+    stopped = stopped or training.Stop()
+    existing = _existing(place, config.resolve(None, settings))
     if existing is not None:
         resolved = config.resolve(Path(existing.project), settings)
-        engine = choose(existing.backend, home=str(resolved.home))
+        if Path(existing.project).is_dir():
+            existing = replace(
+                existing, metric_pattern=resolved["metric_pattern"], metrics_file=resolved["metrics_file"]
+            )
+        engine = choose(existing.backend, home=str(_made(resolved.home)))
         return Job(
             settings=resolved, detection=None, engine=engine, spec=existing, run_dir=place.absolute(),
             observer=observer, stopped=stopped,
@@ -82,7 +86,7 @@ def prepare(
     resolved = config.resolve(folder if folder.is_dir() else None, settings)
     observer({"event": "stage", "stage": "detect"})
     detection = detect(place, entry=resolved["entry"] or None)
-    engine = choose(resolved["backend"], home=str(resolved.home))
+    engine = choose(resolved["backend"], home=str(_made(resolved.home)))
     spec = _spec(detection, resolved, engine)
     run_dir = (
         Path(resolved["run_dir"]).expanduser().absolute() if resolved["run_dir"] else _default_run_dir(spec, resolved)
@@ -98,6 +102,32 @@ def prepare(
     )
 
 
+def _existing(place: Path, settings: config.Settings) -> RunSpec | None:
+    """What was asked of a run directory; None where `place` is none.
+
+    Raises:
+        UsageError: it looks like one, but this home did not make it.
+    """
+    spec = rundir.read_record(place / "spec.json", RunSpec) if (place / "inside").is_dir() else None
+    if spec is not None and not rundir.is_known(place, home=settings.home):
+        raise UsageError(
+            "it looks like a run directory, but not one of this home", where=str(place),
+            remedy="Give the --home it was made with, or its project and --run-dir.",
+        )  # fmt: skip
+    return spec
+
+
+def _made(home: Path) -> Path:
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"the folder of mlops' own files cannot be made: {error.strerror}", where=str(home),
+            remedy="Give another --home (or MLOPS_HOME), or mend its permissions.",
+        ) from None  # fmt: skip
+    return home
+
+
 def _spec(detection: Detection, settings: config.Settings, engine: Engine) -> RunSpec:
     project = Path(detection.project)
     image = images.plan(detection.environment, base_image=settings["base_image"])
@@ -107,14 +137,15 @@ def _spec(detection: Detection, settings: config.Settings, engine: Engine) -> Ru
             f"the script needs {detection.args_needed} argument(s), {len(args)} given", where=detection.entry,
             remedy='Give them with --args "…", or args = […] in mlops.toml.',
         )  # fmt: skip
-    mounts = tuple(_mount(text) for text in settings["mount"])
+    mounts = tuple(_mount(text, backend=engine.name) for text in settings["mount"])
     manifest = rundir.manifest(project)
     # The image's name covers our own runner too; the run is named by the environment, so that a new version of this
     # package continues old runs.
-    environment = str(sorted(image.environment.requirements)) + image.base_image
+    environment = image.environment
+    data = [[mount.target, rundir.data_manifest(Path(mount.source))] for mount in mounts]
     digest = rundir.digest(
-        project_digest=manifest, entry=detection.entry, args=args, image=environment,
-        mounts=[f"{m.source}:{m.target}" for m in mounts], seed=settings["seed"],
+        manifest, detection.entry, args, settings["input"], sorted(environment.requirements), environment.python,
+        sorted(environment.system), sorted(environment.variables.items()), image.base_image, data, settings["seed"],
     )  # fmt: skip
     return RunSpec(
         digest=digest, name=settings["name"] or _name(project, detection), project=str(project), entry=detection.entry,
@@ -129,14 +160,23 @@ def _spec(detection: Detection, settings: config.Settings, engine: Engine) -> Ru
 
 
 def _name(project: Path, detection: Detection) -> str:
-    return project.name or Path(detection.entry).stem
+    # Jenkins gives a second build at the same time the workspace `name@2`.
+    return re.sub(r"@\d+$", "", project.name) or Path(detection.entry).stem
 
 
-def _mount(text: str) -> Mount:
+def _mount(text: str, *, backend: str) -> Mount:
     source, _, target = text.rpartition(":")
     place = Path(source).expanduser().absolute()
-    if not source or not target.startswith("/"):
-        raise UsageError(f"{text!r} is no mount", where="mount", remedy="Give SOURCE:TARGET, TARGET being absolute.")
+    if not source or not target or ".." in Path(target).parts:
+        raise UsageError(
+            f"{text!r} is no mount", where="mount",
+            remedy="Give SOURCE:TARGET; TARGET is absolute, or relative to the project.",
+        )  # fmt: skip
+    if backend == "process" and target.startswith("/") and Path(target) != place:
+        raise UsageError(
+            f"without containers nothing can be mounted at {target}", where="mount",
+            remedy="Give a TARGET relative to the project, or use --backend docker.",
+        )  # fmt: skip
     if not place.exists():
         raise UsageError(f"{place} does not exist", where="mount", remedy="Give an existing file or folder.")
     return Mount(source=str(place), target=target)
@@ -172,11 +212,15 @@ def train(project: str | Path | Job, **settings: Any) -> RunResult:
         TrainingError: the script failed; the run is kept.
     """
     job = _job(project, **settings)
+    _check_data(job)
     build(job)
     job.observer({"event": "stage", "stage": "train"})
     spec = rundir.write_spec(job.run_dir, job.spec)
+    rundir.remember(job.run_dir, home=job.home)
     if job.detection is not None:
         durable.write_json(job.run_dir / "detection.json", job.detection.to_json())
+    if training.finished(job.run_dir, 1) is None:
+        (job.run_dir / "training.json").unlink(missing_ok=True)
     result = training.train(
         spec, engine=job.engine, run_dir=job.run_dir, restarts=job.settings["restarts"], home=job.home,
         observer=job.observer, stopped=job.stopped,
@@ -187,6 +231,21 @@ def train(project: str | Path | Job, **settings: Any) -> RunResult:
     return result
 
 
+def _check_data(job: Job) -> None:
+    from mlops_lib import inputs
+
+    if job.detection is None or training.finished(job.run_dir, 1) is not None:
+        return
+    given = [mount.target for mount in job.spec.mounts]
+    for missing in inputs.missing(job.detection, given=given):
+        if missing.certain:
+            raise TrainingError(
+                f"it reads {missing.path!r}, which is not there", where=missing.where,
+                remedy=f"Push the file with the project, or give it with --mount FILE:{missing.path}.",
+            )  # fmt: skip
+        job.observer({"event": "warning", "message": f"{missing.where}: {missing.path!r} is not there"})
+
+
 def _training_error(result: RunResult) -> TrainingError:
     failure = result.failure
     if failure is None:
@@ -195,7 +254,7 @@ def _training_error(result: RunResult) -> TrainingError:
         )
     remedy = "Mend the script; the run is kept."
     if "FileNotFoundError" in failure.message:
-        remedy = "Push the file with the project, or give it with --mount SOURCE:TARGET."
+        remedy = "Push the file with the project, or give it with --mount FILE:PATH, PATH as the script names it."
     elif failure.kind == "import":
         remedy = "Declare the package in requirements.txt."
     elif failure.kind == "oom":
@@ -213,17 +272,25 @@ def judge(project: str | Path | Job, **settings: Any) -> Verdict:
     if training.finished(job.run_dir, 1) is None:
         raise UsageError("there is no finished training", where=str(job.run_dir), remedy="`mlops train` first.")
     found = tuning.read(job.run_dir)
+    before = rundir.read_record(job.run_dir / "verdict.json", Verdict)
     verdict = gate.judge(
         job.run_dir, target=job.settings["target"], metric=job.settings["metric"], mode=job.settings["mode"],
         strict=job.settings["strict"], beats=job.settings["beats"],
-        champion=registry.champion(job.spec.name, home=job.home), selection="" if found is None else found.selection,
+        champion=_rival(job, before), selection="" if found is None else found.selection,
     )  # fmt: skip
-    before = rundir.read_record(job.run_dir / "verdict.json", Verdict)
     if before is not None and before != verdict:
         rundir.append(job.run_dir / "verdicts.jsonl", before.to_json())
     durable.write_json(job.run_dir / "verdict.json", verdict.to_json())
     job.observer({"event": "verdict", "verdict": verdict.to_json()})
     return verdict
+
+
+def _rival(job: Job, before: Verdict | None) -> ModelVersion | None:
+    """The champion that the run has to compare with; of this run's own making, the one it had replaced."""
+    champion = registry.champion(job.spec.name, home=job.home)
+    if champion is None or champion.run != job.spec.digest:
+        return champion
+    return None if before is None or before.champion is None else replace(champion, value=before.champion)
 
 
 def search(project: str | Path | Job, **settings: Any) -> SearchResult:
@@ -335,32 +402,65 @@ def stop(project: str | Path | Job, **settings: Any) -> int:
     return training.stop(job.run_dir, job.spec, engine=job.engine) if job.run_dir.is_dir() else 0
 
 
+SETTLED_S = 20.0
+"""A run at rest for so long between two stages has nobody who goes on with it."""
+TAKE_OVER_S = 2.0
+"""A run whose program died is taken over after this."""
+
+
 def watch(project: str | Path | Job, *, until_done: bool = True, **settings: Any) -> RunResult | None:
-    """Watch a run that may not exist yet, take its training over if whoever held it died, return when it has ended.
+    """Watch a run that may not exist yet, take it over if the program that held it died, return when it has ended.
 
     Args:
         project: the project or run.
-        until_done: end when the run has; else go on for the next one.
+        until_done: end when the run has; else go on for the next time it is started.
         settings: as everywhere.
     """
     job = _job(project, **settings)
-    events = rundir.Events(job.run_dir)
-    began = time.time()
-    while not job.stopped.is_set():
+    events, resting = rundir.Events(job.run_dir), time.monotonic()
+    while True:
         for event in events.new():
             job.observer(event)
-        done = (job.run_dir / "result.json").exists() or (job.run_dir / "training.json").exists()
-        if until_done and done and not _held(job.run_dir):
+        if _held(job.run_dir):
+            resting = time.monotonic()
+        state, rested = _state(job.run_dir), time.monotonic() - resting
+        if until_done and (state == "ended" or (state == "resting" and rested > SETTLED_S)):
             return rundir.read_record(job.run_dir / "training.json", RunResult)
-        if (job.run_dir / "spec.json").exists() and not done and not _held(job.run_dir) and time.time() - began > 2:
-            return train(job)
-        job.stopped.wait(0.5)
-    return None
+        if state in ("training", "searching") and rested > TAKE_OVER_S:
+            _take_over(job, state)
+            resting = time.monotonic()
+        if job.stopped.wait(0.5):
+            return None
+
+
+def _state(run_dir: Path) -> str:
+    """How a run stands: "absent", "training", "searching", "resting" between two stages, or "ended"."""
+    if not (run_dir / "spec.json").exists():
+        return "absent"
+    if (run_dir / training.STOP).exists():
+        return "resting"
+    if training.finished(run_dir, 1) is None:
+        return "resting" if (run_dir / "training.json").exists() else "training"
+    if tuning.unfinished(run_dir):
+        return "searching"
+    verdict = rundir.read_record(run_dir / "verdict.json", Verdict)
+    settled = verdict is not None and (verdict.verdict != "rejected" or tuning.read(run_dir) is not None)
+    return "ended" if settled else "resting"
+
+
+def _take_over(job: Job, state: str) -> None:
+    job.observer({"event": "decision", "do": "take over", "why": f"nobody attends to the {state}"})
+    if state == "training":
+        train(job)
+    else:
+        search(job)
 
 
 def _held(run_dir: Path) -> bool:
     """Whether a program attends to the run."""
-    with rundir.lease(run_dir, wait=False) as free:
+    if not run_dir.is_dir():
+        return False
+    with rundir.lease(run_dir) as free:
         return not free
 
 
@@ -368,39 +468,60 @@ def run(project: str | Path | Job, **settings: Any) -> PipelineResult:
     """The whole chain: detect, build, train, judge, search if the bar is missed, register, report, notify.
 
     Raises:
-        TrainingError: the script failed; it is reported and people are told first.
+        TrainingError, SearchError: the script or the search failed; it is reported and people are told first.
     """
     job = _job(project, **settings)
     began = time.monotonic()
-    try:
-        trained = train(job)
-    except TrainingError:
-        report(job)
-        _tell(job)
-        raise
-    verdict = judge(job)
-    found: SearchResult | None = tuning.read(job.run_dir)
-    if verdict.verdict == "rejected" and job.settings["trials"] > 0:
-        found = search(job)
-        verdict = judge(job)
     before = registry.champion(job.spec.name, home=job.home)
-    version = register(job) if verdict.verdict == "accepted" else None
-    inside = job.run_dir / "inside"
-    model = next((str(inside / n) for n in ("model.keras", "model.joblib") if (inside / n).is_file()), None)
-    patch = inside / "suggested.patch"
-    result = PipelineResult(
-        verdict=verdict.verdict, metric=verdict.metric, value=verdict.value, interval=verdict.interval,
-        target=verdict.target, examples=verdict.examples,
-        trials=0 if found is None else sum(t.number > 0 for t in found.trials), restarts=trained.restarts,
-        model=version.model if version is not None else model, report=str(job.run_dir / "report.html"),
-        patch=str(patch) if patch.is_file() and not patch.is_symlink() else None, run_dir=str(job.run_dir),
-        seconds=round(time.monotonic() - began, 3), version=None if version is None else version.version,
-        reasons=verdict.reasons,
-    )  # fmt: skip
+    try:
+        verdict, found = _decided(job)
+    except (TrainingError, SearchError):
+        if job.run_dir.is_dir():
+            report(job)
+            _tell(job, before=before)
+        raise
+    model = _model(job.run_dir)
+    version = register(job) if verdict.verdict == "accepted" and model is not None else None
+    result = _result(job, verdict, found, version, seconds=time.monotonic() - began)
     durable.write_json(job.run_dir / "result.json", result.to_json())
     report(job)
     _tell(job, before=before, version=version)
     return result
+
+
+def _decided(job: Job) -> tuple[Verdict, SearchResult | None]:
+    """Train and judge; where the bar is missed, search and judge again."""
+    train(job)
+    verdict = judge(job)
+    if verdict.verdict == "rejected" and job.settings["trials"] > 0:
+        search(job)
+        verdict = judge(job)
+    return verdict, tuning.read(job.run_dir)
+
+
+def _model(run_dir: Path) -> Path | None:
+    """The model file that the runner claims to have saved."""
+    places = (run_dir / "inside" / name for name in ("model.keras", "model.joblib"))
+    return next((place for place in places if place.is_file() and not place.is_symlink()), None)
+
+
+def _result(
+    job: Job, verdict: Verdict, found: SearchResult | None, version: ModelVersion | None, *, seconds: float
+) -> PipelineResult:
+    model, patch = _model(job.run_dir), job.run_dir / "inside" / "suggested.patch"
+    reasons = verdict.reasons
+    if verdict.verdict == "accepted" and model is None:
+        reasons = (*reasons, "nothing is registered: the script's model could not be saved, its outputs are kept")
+    place = None if model is None else str(model)
+    return PipelineResult(
+        verdict=verdict.verdict, metric=verdict.metric, value=verdict.value, interval=verdict.interval,
+        target=verdict.target, examples=verdict.examples,
+        trials=0 if found is None else sum(t.number > 0 for t in found.trials),
+        restarts=training.count_restarts(job.run_dir), model=place if version is None else version.model,
+        report=str(job.run_dir / "report.html"),
+        patch=str(patch) if patch.is_file() and not patch.is_symlink() else None, run_dir=str(job.run_dir),
+        seconds=round(seconds, 3), version=None if version is None else version.version, reasons=reasons,
+    )  # fmt: skip
 
 
 def _tell(job: Job, **known: Any) -> None:

@@ -9,16 +9,19 @@ import hashlib
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 from mlops_lib import durable
 from mlops_lib.errors import UsageError
 from mlops_lib.records import Record, RunSpec
 
-CODE = {".py", ".ipynb", ".toml", ".cfg", ".txt", ".yml", ".yaml", ".json", ".lock", ".r", ".sh"}
+CODE = {".py", ".ipynb", ".toml", ".cfg", ".ini", ".yml", ".yaml", ".lock", ".r", ".sh"}
+MAYBE_CODE = {".txt", ".json"}
+"""Code beside the entry (requirements.txt, layers.json), data in folders of thousands."""
 CODE_BYTES = 1 << 20
 """Code-like files up to this size are named by content, everything else by path, size and time."""
 NOT_PROJECT = {".git", ".mlops", "__pycache__", ".venv", "venv", "node_modules", ".tox", ".mypy_cache", ".pytest_cache"}
@@ -42,8 +45,23 @@ def manifest(project: Path) -> str:
         if path == SETTINGS_FILE:
             continue
         blob = tracked.get(path)
-        digest.update(f"{path}\0{blob or _identify(full)}\0".encode(errors="surrogateescape"))
+        identity = blob or _identify(full, is_code=_is_code(path))
+        digest.update(f"{path}\0{identity}\0".encode(errors="surrogateescape"))
     return digest.hexdigest()
+
+
+def data_manifest(source: Path) -> str:
+    """A digest of a mounted file or folder by paths, sizes and times; nothing in it is read."""
+    listed = [("", source)] if source.is_file() else _files(source)
+    digest = hashlib.sha256()
+    for path, full in listed:
+        digest.update(f"{path}\0{_identify(full, is_code=False)}\0".encode(errors="surrogateescape"))
+    return digest.hexdigest()
+
+
+def _is_code(path: str) -> bool:
+    suffix = Path(path).suffix.lower()
+    return suffix in CODE or (suffix in MAYBE_CODE and os.sep not in path)
 
 
 def _files(project: Path) -> Iterator[tuple[str, Path]]:
@@ -54,10 +72,10 @@ def _files(project: Path) -> Iterator[tuple[str, Path]]:
             yield os.path.relpath(full, project), full
 
 
-def _identify(path: Path) -> str:
+def _identify(path: Path, *, is_code: bool) -> str:
     try:
         status = path.stat()
-        if path.suffix.lower() in CODE and status.st_size <= CODE_BYTES:
+        if is_code and status.st_size <= CODE_BYTES:
             content = path.read_bytes()
             # git's own name for the content, so that an untracked copy and a tracked one are the same project.
             return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
@@ -100,32 +118,53 @@ def _git(project: Path, *arguments: str) -> str | None:
     return done.stdout.decode(errors="surrogateescape") if done.returncode == 0 else None
 
 
-def digest(*, project_digest: str, entry: str, args: tuple[str, ...], image: str, mounts: list[str], seed: int) -> str:
-    """The run's digest: what decides the result, and nothing else."""
-    content = json.dumps([1, project_digest, entry, list(args), image, mounts, seed])
+def digest(*parts: Any) -> str:
+    """The run's digest over what decides the result, and nothing else; the parts are JSON values."""
+    content = json.dumps([2, *parts])
     return hashlib.sha256(content.encode(errors="surrogateescape")).hexdigest()
 
 
 def write_spec(run_dir: Path, spec: RunSpec) -> RunSpec:
-    """Write what is asked, or return what was asked before if it is the same run.
+    """Write what is asked, and return it; of the same run asked for before only the time is kept.
+
+    What does not decide the result may change between two starts of a run: limits, where its number is found, the
+    image's name with a new version of the runner.
 
     Raises:
         UsageError: the directory belongs to another run.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     before = read_record(run_dir / "spec.json", RunSpec)
-    if before is None:
-        durable.write_json(run_dir / "spec.json", spec.to_json())
-        (run_dir / "inside").mkdir(exist_ok=True)
-        return spec
-    if before.digest != spec.digest:
+    if before is not None and before.digest != spec.digest:
         raise UsageError(
             f"it holds run {before.digest[:12]} of {before.name}, not {spec.digest[:12]}: the code, its arguments, its"
             " environment or its data changed",
             where=str(run_dir),
             remedy="Give another --run-dir, or none.",
         )
-    return before
+    if before is not None:
+        spec = replace(spec, created=before.created)
+    if before != spec:
+        durable.write_json(run_dir / "spec.json", spec.to_json())
+    (run_dir / "inside").mkdir(exist_ok=True)
+    return spec
+
+
+def remember(run_dir: Path, *, home: Path) -> None:
+    """Let a home know a run directory that somebody placed elsewhere, so that it is listed and found again."""
+    runs = home / "runs"
+    if is_known(run_dir, home=home):
+        return
+    runs.mkdir(parents=True, exist_ok=True)
+    place = hashlib.sha256(os.fsencode(run_dir)).hexdigest()[:8]
+    with suppress(FileExistsError):  # another program was first
+        (runs / f"{run_dir.name}-{place}").symlink_to(run_dir)
+
+
+def is_known(run_dir: Path, *, home: Path) -> bool:
+    """Whether this home made the run directory: a pushed project could hold a spec.json of its own making."""
+    runs, here = home / "runs", run_dir.resolve()
+    return runs.is_dir() and any(one.resolve() == here for one in runs.iterdir())
 
 
 def read_record(path: Path, record: type[R], *, inside: Path | None = None) -> R | None:
@@ -137,19 +176,29 @@ def read_record(path: Path, record: type[R], *, inside: Path | None = None) -> R
 
 
 @contextmanager
-def lease(run_dir: Path, *, wait: bool = True) -> Iterator[bool]:
-    """Hold the right to start containers for this run; yields False if another program has it and `wait` is false."""
+def lease(run_dir: Path, *, meanwhile: Callable[[], None] | None = None) -> Iterator[bool]:
+    """Hold the right to start containers for this run.
+
+    Args:
+        run_dir: the run directory.
+        meanwhile: called again and again while another program has it; takes its time, and may raise. None: do not
+            wait, yield False instead.
+    """
     import fcntl
 
     run_dir.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(run_dir / "lease", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-            return
-        yield True
+        held = False
+        while not held:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                held = True
+            except BlockingIOError:
+                if meanwhile is None:
+                    break
+                meanwhile()
+        yield held
     finally:
         os.close(descriptor)
 
@@ -174,6 +223,29 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
                 if isinstance(value, dict):
                     found.append(value)
     return found
+
+
+WHOLE = (int, type(None))
+SHAPES: dict[str, tuple[type, ...]] = {
+    "event": (str,), "time": (int, float, type(None)), "pass": WHOLE, "attempt": WHOLE, "fit": WHOLE, "epoch": WHOLE,
+    "epochs": WHOLE, "step": WHOLE, "steps": WHOLE, "exit_code": WHOLE, "metrics": (dict, type(None)),
+    "error": (dict, type(None)), "trial": (dict, int, type(None)), "progress": WHOLE, "phase": (str,),
+    "step_s": (int, float, type(None)), "seconds": (int, float, type(None)),
+}  # fmt: skip
+LARGEST = 1 << 53
+
+
+def _well_formed(claim: Any) -> TypeGuard[dict[str, Any]]:
+    """Whether an event or heartbeat has the shapes of docs/run-directory.md: a script can write anything there."""
+    if not isinstance(claim, dict):
+        return False
+    return all(
+        isinstance(claim[key], kinds)
+        and not isinstance(claim[key], bool)
+        and not (isinstance(claim[key], (int, float)) and not abs(claim[key]) <= LARGEST)
+        for key, kinds in SHAPES.items()
+        if key in claim
+    )
 
 
 class Events:
@@ -202,7 +274,7 @@ class Events:
         for line in content[:whole].splitlines():
             with suppress(ValueError, RecursionError):
                 event = json.loads(line) if len(line) <= LINE_LIMIT else None
-                if isinstance(event, dict) and isinstance(event.get("event"), str):
+                if _well_formed(event) and "event" in event:
                     found.append(event)
         return found
 
@@ -213,7 +285,7 @@ def heartbeat(run_dir: Path) -> dict[str, Any]:
         value = durable.read_json(run_dir / "inside" / "heartbeat", inside=run_dir, limit=1 << 16)
     except (OSError, ValueError):
         return {}
-    return value if isinstance(value, dict) else {}
+    return value if _well_formed(value) else {}
 
 
 def log_tail(run_dir: Path, *, limit: int = 4000) -> str:

@@ -5,7 +5,6 @@ The search itself happens in the container, inside the judged `fit` (mlops_lib/r
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ def search(
     restarts: int = 5,
     home: Path,
     observer: Callable[[dict[str, Any]], None] = lambda event: None,
-    stopped: threading.Event | None = None,
+    stopped: training.Stop | None = None,
 ) -> SearchResult:
     """Tweak the judged model until it meets the bar or the budget is used.
 
@@ -42,7 +41,7 @@ def search(
     request: dict[str, Any] = {
         "fit": _judged_fit(run_dir, verdict), "metric": verdict.metric, "mode": verdict.mode, "target": verdict.target,
         "trials": trials, "minutes": minutes, "judged_digest": _judged_digest(run_dir, verdict),
-        "judged_value": verdict.value, "workers": 1,
+        "judged_value": verdict.value, "workers": 1, "reading": training.reading(spec),
     }  # fmt: skip
     before = _read(run_dir / REQUEST)
     if before is not None and _covers(before, request) and not _failed(run_dir, before):
@@ -86,6 +85,12 @@ def read(run_dir: Path) -> SearchResult | None:
     return rundir.read_record(run_dir / "inside" / "search" / "result.json", SearchResult, inside=run_dir)
 
 
+def unfinished(run_dir: Path) -> bool:
+    """Whether a search was asked for and is not at its end."""
+    request = _read(run_dir / REQUEST)
+    return request is not None and training.finished(run_dir, int(request.get("pass", 2))) is None
+
+
 def _read(path: Path) -> dict[str, Any] | None:
     try:
         value = durable.read_json(path)
@@ -96,7 +101,8 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 def _covers(before: dict[str, Any], now: dict[str, Any]) -> bool:
     """Whether the earlier search was asked for at least as much, for the same bar."""
-    same = all(before.get(key) == now[key] for key in ("fit", "metric", "mode", "target"))
+    # What is missing in a request of an earlier version of this package is taken as equal.
+    same = all(before.get(key, now[key]) == now[key] for key in ("fit", "metric", "mode", "target", "reading"))
     return same and before.get("trials", 0) >= now["trials"] and before.get("minutes", 0) >= now["minutes"]
 
 
@@ -108,12 +114,11 @@ def _failed(run_dir: Path, before: dict[str, Any]) -> bool:
 def _judged_fit(run_dir: Path, verdict: Verdict) -> int:
     if verdict.judged_fit is not None:
         return verdict.judged_fit
-    fits = {e.get("fit") for e in rundir.Events(run_dir).new() if e["event"] == "fit"}
-    whole = {fit for fit in fits if isinstance(fit, int)}
-    if len(whole) == 1:
-        return whole.pop()
+    fits = {e["fit"] for e in rundir.Events(run_dir).new() if e["event"] == "fit" and e.get("fit") is not None}
+    if len(fits) == 1:
+        return int(fits.pop())
     raise SearchError(
-        f"the script has {len(whole)} fits and its number does not say which model it measures",
+        f"the script has {len(fits)} fits and its number does not say which model it measures",
         where=str(run_dir),
         remedy="Let the script evaluate its final model with evaluate, score, or a metric of its predictions.",
     )

@@ -23,8 +23,8 @@ QUIET_S = {"import": 900.0, "script": 3600.0, "search": 3600.0, "exit": 900.0, "
 FIRST_STEP_S = 900.0
 BACK_OFF_S = (0.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 JITTER = 0.25
-INTERRUPTED = {130, 143}
-SCRIPT_EXIT = {64}
+BAD_START = 64
+"""The runner's exit code when it cannot begin."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +40,8 @@ class Situation:
     asked_to_stop: bool = False
     """A person stopped it."""
     out_of_memory_before: bool = False
+    hung: str = ""
+    """Why it was killed as hanging, "" if it was not."""
     log: str = ""
 
 
@@ -72,7 +74,7 @@ def decide(situation: Situation, *, chance: Callable[[], float] = random.random)
         kind = error.get("kind")
         if kind != "oom":
             return Action(do="give up", why="the script failed", failure=_script_failure(error, situation.log))
-    if end is None and code in SCRIPT_EXIT:
+    if end is None and code == BAD_START:
         return Action(
             do="give up", why="the runner cannot start", failure=_failure("bug", "the runner cannot start", situation)
         )
@@ -85,9 +87,12 @@ def decide(situation: Situation, *, chance: Callable[[], float] = random.random)
     if situation.restarts >= situation.budget:
         return Action(
             do="give up", why=f"{situation.budget} restarts without progress",
-            failure=_failure("crash", f"the container died {situation.restarts + 1} times without progress", situation),
+            failure=_failure(
+                "hang" if situation.hung else "crash",
+                f"it ended {situation.restarts + 1} times without progress; the last time {_cause(situation)}", situation,
+            ),
         )  # fmt: skip
-    return Action(do="restart", why=_cause(situation.container), delay_s=back_off(situation.restarts, chance=chance))
+    return Action(do="restart", why=_cause(situation), delay_s=back_off(situation.restarts, chance=chance))
 
 
 def back_off(restarts: int, *, chance: Callable[[], float] = random.random) -> float:
@@ -107,16 +112,18 @@ def quiet_allowed_s(heartbeat: dict[str, Any]) -> float:
     return QUIET_S.get(phase, 900.0)
 
 
-def _cause(container: Container) -> str:
-    code = container.exit_code
-    if code is None or container.state == "gone":
+def _cause(situation: Situation) -> str:
+    code = situation.container.exit_code
+    if situation.hung:
+        return situation.hung
+    if code is None or situation.container.state == "gone":
         return "the container vanished"
     if code > 128:
         return f"the container was killed by signal {code - 128}"
     return f"the container ended with exit code {code} without saying why"
 
 
-def _failure(kind: Literal["oom", "crash", "bug"], message: str, situation: Situation) -> Failure:
+def _failure(kind: Literal["oom", "crash", "bug", "hang"], message: str, situation: Situation) -> Failure:
     return Failure(kind=kind, message=message, log=situation.log)
 
 

@@ -1,36 +1,38 @@
 """The Docker engine: containers and events through its SDK, images through BuildKit's command.
 
-The cage around a training: the calling user, no new privileges, no capabilities, a read-only root with a small `/tmp`, limits,
-the project read-only, and `inside/` the only writable mount. A caller who is root trains as an unprivileged user that
-owns `inside/`, so that nothing in a container is root.
+The cage around a training: no user of the machine's but the caller (or, where the caller is root, nobody who is), no new
+privileges, no capabilities, a read-only root with a `/tmp` in memory, limits, the project read-only, and `inside/` and the
+shared caches the only writable mounts.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
-import tempfile
-import threading
+import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from mlops_lib import images
-from mlops_lib.engine import LABEL_RUN, Container, Launch
-from mlops_lib.errors import EngineError, ImageError
-from mlops_lib.records import Image
+from mlops_lib.engine import LABEL_RUN, Container, Launch, buildkit, logs, paths
+from mlops_lib.errors import EngineError
+from mlops_lib.records import Image, Limits
 
 UNPRIVILEGED = 65534
-TMPFS_BYTES = 1 << 30
-BUILD_SECRETS = {"pip": ("PIP_CONFIG_FILE", "/etc/pip.conf"), "ca": ("PIP_CERT", "")}
-"""Secret of a build: the variable that names its file, and where it is otherwise."""
-PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+MEMORY_FILES_BYTES = 1 << 30
+"""Size of `/tmp` and of the shared memory that data loaders use; both count as the container's memory."""
+TIMEOUT_S = 60
 RECONNECT_S = 0.5
 GIVE_UP_S = 120.0
 """How long an engine that went away is waited for."""
+LISTEN_S = 1.0
+"""How long one request for events lasts."""
+GONE = (404, 409)
+"""Statuses of a container that is not there or not in the state for it: somebody else was first."""
+
+T = TypeVar("T")
 
 
 class DockerEngine:
@@ -40,27 +42,17 @@ class DockerEngine:
 
     def __init__(self) -> None:
         self._connected: Any = None
-        self._logs: dict[str, threading.Thread] = {}
+        self._mounted: Sequence[tuple[str, str]] | None = None
+        self._followers: dict[str, logs.Follower] = {}
 
     @property
     def _client(self) -> Any:
         if self._connected is None:
-            import docker
-            from docker.errors import DockerException
-
-            try:
-                self._connected = docker.from_env(timeout=60)
-            except DockerException as error:
-                raise _unreachable(error) from None
+            self._connected = _connect()
         return self._connected
 
-    def check(self) -> str:
-        """Docker's version."""
-        version = self._ask(lambda: self._client.version())
-        return f"Docker {version['Version']}"
-
-    def _ask(self, question: Callable[[], Any]) -> Any:
-        """Ask the engine; its failures become ours."""
+    def _ask(self, question: Callable[[], T]) -> T:
+        """Ask the engine. What is not there raises the SDK's NotFound; other failures become ours."""
         import docker.errors
         import requests
 
@@ -68,8 +60,16 @@ class DockerEngine:
             return question()
         except docker.errors.NotFound:
             raise
+        except docker.errors.APIError as error:
+            raise EngineError(
+                f"Docker refused: {error.explanation or error}", remedy="`docker info` and its log say more."
+            ) from None
         except (docker.errors.DockerException, requests.RequestException, OSError) as error:
             raise _unreachable(error) from None
+
+    def check(self) -> str:
+        """Docker's version."""
+        return f"Docker {self._ask(lambda: self._client.version())['Version']}"
 
     def has(self, image: Image) -> bool:
         """Whether an image of this tag is here."""
@@ -82,128 +82,101 @@ class DockerEngine:
         return True
 
     def build(self, image: Image, *, on_line: Callable[[str], None]) -> None:
-        """`docker build` with BuildKit; index settings and certificates pass as secrets, never into a layer."""
-        if self.has(image):
-            return
-        program = client_program()
-        with tempfile.TemporaryDirectory(prefix="mlops-build-") as folder:
-            images.context(image, Path(folder))
-            command = [
-                program,
-                "build",
-                "--progress=plain",
-                "--tag",
-                image.tag,
-                "--build-arg",
-                f"BASE_IMAGE={image.base_image}",
-            ]
-            for name, (variable, usual) in BUILD_SECRETS.items():
-                path = os.environ.get(variable) or usual
-                if path and Path(path).is_file():
-                    command += ["--secret", f"id={name},src={path}"]
-            index = _index_settings(Path(folder))
-            if index is not None and "id=pip" not in " ".join(command):
-                command += ["--secret", f"id=pip,src={index}"]
-            for name in PROXIES:
-                if os.environ.get(name):
-                    command += ["--build-arg", name]
-            command += ["--label", f"org.mlops-lib.environment={image.environment.name}", folder]
-            self._run_build(command, image, on_line)
-
-    def _run_build(self, command: list[str], image: Image, on_line: Callable[[str], None]) -> None:
-        process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-            env={**os.environ, "DOCKER_BUILDKIT": "1"},
-        )  # fmt: skip
-        lines: list[str] = []
-        with process:
-            assert process.stdout is not None
-            for line in process.stdout:
-                lines.append(line)
-                on_line(line.rstrip("\n"))
-        if process.returncode != 0:
-            raise ImageError(
-                "the image cannot be built", where=image.tag,
-                remedy="The builder's reason is above; `mlops build PROJECT --print` shows the Dockerfile.",
-                log="".join(lines[-40:]),
-            )  # fmt: skip
+        """Build it with BuildKit unless it is here."""
+        if not self.has(image):
+            buildkit.build(image, on_line=on_line)
 
     def start(self, launch: Launch) -> Container:
-        """Start a container and follow its log."""
+        """Start a container and follow its output."""
         import docker.errors
-        from docker.types import LogConfig
-        from docker.types import Mount as Bind
 
-        inside = Path(launch.inside)
-        inside.mkdir(parents=True, exist_ok=True)
-        user, group = os.getuid(), os.getgid()
-        if user == 0:
-            user = group = UNPRIVILEGED
-            _give(inside, user, group)
-        binds = [
-            Bind(images.PROJECT, launch.project, type="bind", read_only=True),
-            Bind(images.INSIDE, launch.inside, type="bind"),
-            *(Bind(m.target, m.source, type="bind", read_only=True) for m in launch.mounts),
-        ]
-        variables = dict(launch.variables)
-        if launch.caches:
-            caches = Path(launch.caches)
-            caches.mkdir(parents=True, exist_ok=True)
-            if os.getuid() == 0:
-                os.chown(caches, user, group)
-            binds.append(Bind(images.CACHES, launch.caches, type="bind"))
-            variables["HOME"] = images.CACHES
-        limits = launch.limits
-        options: dict[str, Any] = {
-            "command": [launch.entry, *launch.args], "detach": True, "user": f"{user}:{group}", "mounts": binds,
-            "environment": variables, "labels": dict(launch.labels), "init": True, "cap_drop": ["ALL"],
-            "security_opt": ["no-new-privileges"], "read_only": True, "network_mode": limits.network,
-            "tmpfs": {"/tmp": f"rw,exec,nosuid,size={TMPFS_BYTES},mode=1777"}, "log_config": LogConfig(type="json-file"),
-        }  # fmt: skip
-        if limits.memory_bytes:
-            options.update(mem_limit=limits.memory_bytes, memswap_limit=limits.memory_bytes)
-        if limits.cpus:
-            options["nano_cpus"] = int(limits.cpus * 1e9)
-        if limits.pids:
-            options["pids_limit"] = limits.pids
+        owner = owner_of(
+            Path(launch.project), caller=(os.getuid(), os.getgid()),
+            rootless="name=rootless" in self._ask(lambda: self._client.info()).get("SecurityOptions", ()),
+        )  # fmt: skip
+        for folder in filter(None, (launch.inside, launch.caches)):
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            if os.getuid() == 0 and owner.user:
+                _give(Path(folder), owner)
+        options = {**_cage(launch.limits), **self._order(launch), "user": f"{owner.user}:{owner.group}"}
         try:
-            container = self._ask(lambda: self._client.containers.run(launch.image.tag, **options))
+            # Not `run`: that would ask a registry of strangers for an image that is not here.
+            container = self._ask(lambda: self._client.containers.create(launch.image.tag, **options))
         except docker.errors.NotFound:
             raise EngineError(
                 "its image is not built here", where=launch.image.tag, remedy="`mlops build` makes it."
             ) from None
-        if launch.log:
-            self._follow(container, Path(launch.log))
+        try:
+            self._ask(container.start)
+        except (EngineError, docker.errors.NotFound) as error:
+            self._ask(lambda: container.remove(force=True))
+            reason = error if isinstance(error, EngineError) else EngineError(f"Docker refused: {error}")
+            raise reason from None
+        self._follow(container)
         return self.get(container.id)
 
-    def _follow(self, container: Any, log: Path) -> None:
-        """Append the container's output to the log until it ends."""
+    def _order(self, launch: Launch) -> dict[str, Any]:
+        from docker.types import Mount as Bind
 
-        def work() -> None:
-            import docker.errors
-            import requests
+        binds = [
+            Bind(images.PROJECT, self._there(launch.project), type="bind", read_only=True),
+            Bind(images.INSIDE, self._there(launch.inside), type="bind"),
+            *(Bind(m.target, self._there(m.source), type="bind", read_only=True) for m in launch.mounts),
+        ]
+        variables = dict(launch.variables)
+        if launch.caches:
+            binds.append(Bind(images.CACHES, self._there(launch.caches), type="bind"))
+            variables["HOME"] = images.CACHES
+        return {
+            "command": [launch.entry, *launch.args], "mounts": binds, "environment": variables,
+            "labels": {**launch.labels, **logs.labels(launch.log)},
+        }  # fmt: skip
 
-            try:
-                with log.open("ab") as stream:
-                    for block in container.logs(stream=True, follow=True):
-                        stream.write(block)
-                        stream.flush()
-            except (docker.errors.DockerException, requests.RequestException, OSError):
-                return  # the engine went away: the container's end is noticed elsewhere, its log ends here
+    def _there(self, path: str) -> str:
+        """A folder of ours as the engine's machine has it."""
+        if self._mounted is None:
+            self._mounted = self._own_mounts()
+        return paths.translate(path, self._mounted) if self._mounted else path
 
-        thread = threading.Thread(target=work, name="mlops-log", daemon=True)
-        thread.start()
-        self._logs[container.id] = thread
+    def _own_mounts(self) -> Sequence[tuple[str, str]]:
+        """What is mounted in the container this program runs in; nothing where it runs in none of this engine's."""
+        import docker.errors
+
+        own = paths.own_container(paths.mountinfo())
+        if own is None:
+            return ()
+        try:
+            found = self._ask(lambda: self._client.containers.get(own))
+        except docker.errors.NotFound:
+            return ()
+        return [(mount["Destination"], mount["Source"]) for mount in found.attrs["Mounts"]]
+
+    def _follow(self, container: Any) -> None:
+        """See to it that the container's output reaches its file while it runs."""
+        follower = self._followers.get(container.id)
+        if follower is None or not (follower.alive or follower.complete):
+            self._followers[container.id] = logs.Follower(container)
+
+    def _complete(self, container: Any) -> None:
+        """See to it that all output of a container that has ended is in its file."""
+        follower = self._followers.pop(container.id, None)
+        if follower is not None:
+            follower.join()
+        if follower is None or not follower.complete:
+            self._ask(lambda: logs.copy(container, follow=False))
 
     def get(self, container_id: str) -> Container:
         """Inspect it."""
+        found = self._look_up(container_id)
+        return Container(id=container_id, labels={}, state="gone") if found is None else _container(found)
+
+    def _look_up(self, container_id: str) -> Any:
         import docker.errors
 
         try:
-            found = self._ask(lambda: self._client.containers.get(container_id))
+            return self._ask(lambda: self._client.containers.get(container_id))
         except docker.errors.NotFound:
-            return Container(id=container_id, labels={}, state="gone")
-        return _container(found)
+            return None
 
     def find(self, labels: Mapping[str, str]) -> list[Container]:
         """All containers with these labels."""
@@ -214,7 +187,7 @@ class DockerEngine:
         return [_container(one) for one in found]
 
     def wait(self, container_id: str, *, timeout_s: float | None = None) -> Container:
-        """The engine's own wait, which answers at the container's death."""
+        """The engine's own wait, which answers at the container's death; outlasts a restart of the engine."""
         import docker.errors
         import requests
 
@@ -222,134 +195,195 @@ class DockerEngine:
         lost: float | None = None
         while True:
             try:
-                container = self.get(container_id)
+                container = self._attend(container_id)
                 lost = None
             except EngineError:
-                # The engine may be restarting: its containers may be back when it is.
                 lost = lost or time.monotonic()
                 if time.monotonic() - lost > GIVE_UP_S:
                     raise
                 time.sleep(RECONNECT_S)
                 continue
             left = None if deadline is None else deadline - time.monotonic()
-            if container.state != "running":
-                thread = self._logs.get(container_id)
-                if thread is not None:
-                    thread.join(timeout=5.0)
-                return container
-            if left is not None and left <= 0:
+            if container.state != "running" or (left is not None and left <= 0):
                 return container
             try:
-                self._client.api.wait(container_id, timeout=left if left is not None else 3600)
+                self._client.api.wait(container_id, timeout=3600.0 if left is None else left)
             except (docker.errors.DockerException, requests.RequestException, OSError):
-                continue
+                continue  # the time is over, or the engine went away
+
+    def _attend(self, container_id: str) -> Container:
+        """The container as it is, its output followed while it runs and whole once it has ended."""
+        found = self._look_up(container_id)
+        if found is None:
+            return Container(id=container_id, labels={}, state="gone")
+        container = _container(found)
+        if container.state == "running":
+            self._follow(found)
+        else:
+            self._complete(found)
+        return container
 
     def deaths(self, *, stop: Callable[[], bool]) -> Iterator[Container]:
-        """The engine's event stream; reconnects when the engine comes back."""
+        """The engine's event stream; what died while the engine was away is noticed when it is back."""
         import docker.errors
         import requests
 
-        since = time.time()
+        running: set[str] = set()
+        since: float | None = None
         while not stop():
             try:
+                if since is None:
+                    since = _time(self._ask(lambda: self._client.info())["SystemTime"])
+                    alive = {c.id for c in self.find({}) if c.state == "running"}
+                    for identity in sorted(running - alive):
+                        yield self.get(identity)
+                    running = alive
+                assert since is not None
                 for event in self._client.events(
-                    decode=True, since=since, until=time.time() + 1, filters={"event": "die", "label": LABEL_RUN}
-                ):
-                    since = max(since, event.get("timeNano", 0) / 1e9 + 1e-6)
-                    yield self.get(event["id"])
-            except (docker.errors.DockerException, requests.RequestException, OSError):
+                    decode=True, since=since, until=since + LISTEN_S,
+                    filters={"event": ["start", "die"], "label": LABEL_RUN},
+                ):  # fmt: skip
+                    if event["status"] == "start":
+                        running.add(event["id"])
+                    elif event["id"] in running:
+                        running.discard(event["id"])
+                        yield self.get(event["id"])
+                since += LISTEN_S
+            except (EngineError, docker.errors.DockerException, requests.RequestException, OSError):
+                since = None
                 time.sleep(RECONNECT_S)
 
     def stop(self, container_id: str, *, grace_s: float = 10.0) -> None:
         """SIGTERM, SIGKILL after the grace period."""
-        self._if_there(container_id, lambda one: one.stop(timeout=int(grace_s)))
+        self._act(container_id, lambda found: found.stop(timeout=max(1, round(grace_s))))
 
     def kill(self, container_id: str) -> None:
         """SIGKILL."""
-        if self.get(container_id).state == "running":
-            self._if_there(container_id, lambda one: one.kill())
+        self._act(container_id, lambda found: found.kill())
 
     def remove(self, container_id: str) -> None:
-        """Remove an ended container."""
-        if self.get(container_id).state == "exited":
-            self._if_there(container_id, lambda one: one.remove())
+        """Remove an ended container once its output is in its file."""
+        found = self._look_up(container_id)
+        if found is not None and _container(found).state == "exited":
+            self._complete(found)
+            self._act(container_id, lambda ended: ended.remove())
 
-    def _if_there(self, container_id: str, act: Callable[[Any], None]) -> None:
+    def _act(self, container_id: str, act: Callable[[Any], None]) -> None:
         import docker.errors
 
-        try:
-            act(self._client.containers.get(container_id))
-        except (docker.errors.NotFound, docker.errors.APIError) as error:
-            if getattr(error, "status_code", 404) not in (404, 409):
-                raise EngineError(str(error), where=container_id, remedy="`docker ps -a` shows its state.") from None
+        def acted() -> None:
+            try:
+                act(self._client.containers.get(container_id))
+            except docker.errors.APIError as error:
+                if error.status_code not in GONE:
+                    raise
+
+        self._ask(acted)
+
+
+class Owner(NamedTuple):
+    """Whom a training's processes and files belong to."""
+
+    user: int
+    group: int
+
+
+def owner_of(project: Path, *, caller: tuple[int, int], rootless: bool = False) -> Owner:
+    """Whom a container runs as, so that its caller can read and remove what it writes.
+
+    The caller. A caller who is root can read anything, so nothing needs to be root in the container: it runs as the
+    project's owner, or as nobody where that is root too. In a rootless engine the container's root is the caller.
+
+    Args:
+        project: the pushed project, which the owner must be able to read.
+        caller: user and group of this process.
+        rootless: whether the engine itself runs without privileges.
+
+    Raises:
+        EngineError: the project is closed to everybody but root.
+    """
+    if rootless:
+        return Owner(0, 0)
+    if caller[0] != 0:
+        return Owner(*caller)
+    status = project.stat()
+    if status.st_uid != 0:
+        return Owner(status.st_uid, status.st_gid)
+    if status.st_mode & 0o005 != 0o005:
+        raise EngineError(
+            "only root can read the project, and no training runs as root", where=str(project),
+            remedy=f"Run mlops as another user, or open the folder: chmod -R o+rX {project}",
+        )  # fmt: skip
+    return Owner(UNPRIVILEGED, UNPRIVILEGED)
+
+
+def _cage(limits: Limits) -> dict[str, Any]:
+    from docker.types import LogConfig
+
+    options: dict[str, Any] = {
+        "init": True, "cap_drop": ["ALL"], "security_opt": ["no-new-privileges"], "read_only": True,
+        "network_mode": limits.network, "tmpfs": {"/tmp": f"rw,exec,nosuid,size={MEMORY_FILES_BYTES},mode=1777"},
+        "shm_size": MEMORY_FILES_BYTES, "log_config": LogConfig(type="json-file"),
+    }  # fmt: skip
+    if limits.memory_bytes:
+        options.update(mem_limit=limits.memory_bytes, memswap_limit=limits.memory_bytes)
+    if limits.cpus:
+        options["nano_cpus"] = int(limits.cpus * 1e9)
+    if limits.pids:
+        options["pids_limit"] = limits.pids
+    return options
 
 
 def _container(found: Any) -> Container:
     state = found.attrs["State"]
-    running = state.get("Status") in ("running", "created", "paused", "restarting")
+    running = state.get("Status") in ("running", "paused", "restarting")
+    started = _time(state.get("StartedAt"))
     return Container(
         id=found.id, labels=dict(found.attrs["Config"].get("Labels") or {}), state="running" if running else "exited",
-        exit_code=None if running else int(state.get("ExitCode", 0)), out_of_memory=bool(state.get("OOMKilled")),
-        started=_time(state.get("StartedAt")) or 0.0, ended=None if running else _time(state.get("FinishedAt")),
+        # Created and never started: its caller died in between. It has no exit code, least of all 0.
+        exit_code=None if running or started is None else int(state.get("ExitCode", 0)),
+        out_of_memory=bool(state.get("OOMKilled")), started=started or 0.0,
+        ended=None if running else _time(state.get("FinishedAt")),
     )  # fmt: skip
 
 
 def _time(text: str | None) -> float | None:
-    if not text or text.startswith("0001"):
+    """Unix time of the engine's RFC 3339 text; None for its zero time."""
+    found = re.fullmatch(r"([0-9T:-]+)(\.\d+)?(Z|[+-]\d\d:\d\d)", text or "")
+    if found is None or found[1].startswith("0001"):
         return None
-    whole, _, fraction = text.rstrip("Z").partition(".")
-    moment = datetime.fromisoformat(whole + "+00:00").timestamp()
-    return moment + float(f"0.{fraction[:6] or 0}")
+    zone = "+00:00" if found[3] == "Z" else found[3]
+    return datetime.fromisoformat(found[1] + zone).timestamp() + float(found[2] or 0)
 
 
-def _give(folder: Path, user: int, group: int) -> None:
-    """Let the training's user own what it writes; links are not followed."""
+def _give(folder: Path, owner: Owner) -> None:
+    """Let the training's user own what is in a folder of ours; links are not followed."""
     for place, folders, names in os.walk(folder):
-        os.chown(place, user, group, follow_symlinks=False)
-        for name in (*folders, *names):
-            os.chown(os.path.join(place, name), user, group, follow_symlinks=False)  # noqa: PTH118
+        for path in (place, *(os.path.join(place, name) for name in (*folders, *names))):  # noqa: PTH118
+            if os.lstat(path).st_uid != owner.user:
+                os.chown(path, *owner, follow_symlinks=False)
 
 
-def _index_settings(folder: Path) -> str | None:
-    """pip's index settings from the environment as a pip.conf beside the context, None where there are none."""
-    wanted = {
-        "PIP_INDEX_URL": "index-url",
-        "PIP_EXTRA_INDEX_URL": "extra-index-url",
-        "PIP_TRUSTED_HOST": "trusted-host",
-    }
-    lines = [f"{key} = {os.environ[name]}" for name, key in wanted.items() if os.environ.get(name)]
-    if not lines:
-        return None
-    descriptor, path = tempfile.mkstemp(prefix="mlops-pip-", dir=folder)
-    with os.fdopen(descriptor, "w") as stream:
-        stream.write("[global]\n" + "\n".join(lines) + "\n")
-    return path
+def _connect() -> Any:
+    """The engine that the `docker` command would talk to: DOCKER_HOST, else the current context's."""
+    import docker
+    from docker.context import ContextAPI
+    from docker.errors import DockerException
 
-
-def client_program() -> str:
-    """A `docker` command that can build with BuildKit.
-
-    Raises:
-        EngineError: there is none.
-    """
-    for folder in os.get_exec_path():
-        program = shutil.which("docker", path=folder)
-        if program is None:
-            continue
-        done = subprocess.run(
-            [program, "build", "--help"],
-            capture_output=True,
-            text=True,
-            check=False,
-            env={**os.environ, "DOCKER_BUILDKIT": "1"},
-        )
-        if done.returncode == 0 and "--secret" in done.stdout:
-            return program
-    raise EngineError("no docker command that builds with BuildKit", remedy="Install docker with its buildx plugin.")
+    try:
+        if os.environ.get("DOCKER_HOST"):
+            return docker.from_env(timeout=TIMEOUT_S)
+        context = ContextAPI.get_current_context()
+        if context is None or context.Name == "default":
+            return docker.from_env(timeout=TIMEOUT_S)
+        return docker.DockerClient(base_url=context.Host, tls=context.TLSConfig or False, timeout=TIMEOUT_S)
+    except DockerException as error:
+        raise _unreachable(error) from None
 
 
 def _unreachable(error: Exception) -> EngineError:
-    return EngineError(
-        f"Docker does not answer: {str(error)[:300]}",
-        remedy="Start it (`systemctl start docker`), or use --backend process.",
-    )
+    reason = str(error)[:300]
+    remedy = "Start it (`systemctl start docker`), or use --backend process."
+    if "ermission denied" in reason:
+        remedy = "Let this user talk to it (`usermod -aG docker USER`, then log in again), or use --backend process."
+    return EngineError(f"Docker does not answer: {reason}", remedy=remedy)

@@ -82,9 +82,13 @@ class ProcessEngine:
         lines: list[str] = []
         with process:
             assert process.stdout is not None
-            for line in process.stdout:
-                lines.append(line)
-                on_line(line.rstrip("\n"))
+            try:
+                for line in process.stdout:
+                    lines.append(line)
+                    on_line(line.rstrip("\n"))
+            except BaseException:  # asked to end: an installer must not go on in a folder whose lock is free
+                process.kill()
+                raise
         if process.returncode != 0:
             end = "".join(lines[-30:])
             raise ImageError(

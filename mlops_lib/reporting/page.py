@@ -181,7 +181,11 @@ def _winner(view: RunView) -> _Chart | None:
         bar=verdict.target if verdict is not None and comparable else None,
     )
     legend = tuple((line.look, line.name, end) for line, end in zip(lines, ends, strict=True))
-    return _Chart(title=wording.metric_name(search.metric), legend=legend, svg=Markup(picture))
+    return _Chart(
+        title=f"{wording.metric_name(search.metric.removeprefix('val_'))}, as the search measures it",
+        legend=legend,
+        svg=Markup(picture),
+    )
 
 
 def _chart_title(base: str, fit: Fit, lines: list[charts.Line]) -> str:

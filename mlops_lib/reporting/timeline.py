@@ -88,7 +88,7 @@ def _fit(event: Event) -> Told | None:
     name = f"Fit {count(event.get('fit')) or '?'}"
     epochs, parameters = count(event.get("epochs")), count(event.get("parameters"))
     about = [text(event.get("model"), limit=80)]
-    about += [counted(epochs, "epoch")] if epochs else []
+    about += [counted(epochs, "epoch")] if epochs and epochs > 1 else []
     about += [counted(parameters, "parameter")] if parameters else []
     detail = ", ".join(part for part in about if part)
     state = event.get("state")
@@ -101,7 +101,9 @@ def _fit(event: Event) -> Told | None:
 
 def _fit_end(event: Event) -> Told | None:
     epochs, seconds = count(event.get("epochs")), number(event.get("seconds"))
-    about = ([f"after {counted(epochs, 'epoch')}"] if epochs else []) + ([duration(seconds)] if seconds else [])
+    about = ([f"after {counted(epochs, 'epoch')}"] if epochs and epochs > 1 else []) + (
+        [duration(seconds)] if seconds else []
+    )
     return "info", f"Fit {count(event.get('fit')) or '?'} finished", ", ".join(about)
 
 

@@ -58,7 +58,7 @@ def main(arguments: List[str]) -> int:
         return BAD_START
     journal = Journal(orders.inside, number_of_pass=orders.number_of_pass, attempt=orders.attempt, strict=orders.strict)
     work = os.path.join(orders.inside, "work")
-    workdir.build(orders.project, work)
+    workdir.build(orders.project, work, orders.links)
     return _run(Context(orders, journal, work), entry, args)
 
 
@@ -71,7 +71,7 @@ def _run(run: Context, entry: str, args: List[str]) -> int:
         "start", entry=entry, args=args, python=sys.version.split()[0], pid=os.getpid(), resumed=orders.attempt > 1
     )
     journal.progress("script")
-    undo = workdir.install_copy_on_write(orders.project)
+    undo = workdir.install_copy_on_write(orders.project, *orders.links.values())
     randomness.seed_process(orders.seed)
     script.answer_input(orders.input)
     if orders.search is not None:

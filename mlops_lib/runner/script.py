@@ -127,7 +127,7 @@ def run(path: str, args: List[str]) -> Optional[BaseException]:
     full = os.path.abspath(path)
     module = types.ModuleType("__main__")
     names: Dict[str, Any] = module.__dict__
-    names["__file__"] = path
+    names["__file__"] = full  # absolute since Python 3.9, and so in tracebacks
     names["__builtins__"] = builtins
     if path.endswith(".ipynb"):
         names.update({"__mlops_shell__": shell, "display": print, "get_ipython": lambda: None})
@@ -136,7 +136,7 @@ def run(path: str, args: List[str]) -> Optional[BaseException]:
     sys.argv = [path, *args]
     sys.path[0] = os.path.dirname(full)
     try:
-        code = compile(source, path if not path.endswith(".ipynb") else full, "exec", dont_inherit=True)
+        code = compile(source, full, "exec", dont_inherit=True)
         exec(code, names)
     except BaseException as error:  # noqa: BLE001 - whatever the script raises is its own, and reported as such
         return error

@@ -21,6 +21,8 @@ class Spec:
     checkpoint_budget: float = 0.02
     """Share of the training time that checkpoints may cost."""
     search: Optional[Dict[str, Any]] = None
+    links: Dict[str, str] = field(default_factory=dict)
+    """Data that is not in the project: path relative to it, and where it is."""
     strict: bool = False
 
 
@@ -44,5 +46,6 @@ def read(environment: Mapping[str, str] = os.environ) -> Spec:
         metrics_file=str(given.get("metrics_file", "")),
         checkpoint_budget=float(given.get("checkpoint_budget", 0.02)),
         search=given.get("search"),
+        links={str(name): str(source) for name, source in given.get("links", {}).items()},
         strict=environment.get("MLOPS_STRICT") == "1",
     )

@@ -11,7 +11,7 @@ import functools
 import io
 import os
 import shutil
-from typing import Any, Callable, Dict, Iterator, Tuple
+from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Tuple
 
 COPY_BYTES = 1 << 20
 """Files up to this size are copied when their suffix says text or code."""
@@ -40,14 +40,33 @@ Manifest = Dict[str, Tuple[int, int, int]]
 """Path (relative) to (size, mtime in ns, inode)."""
 
 
-def build(project: str, work: str) -> None:
+def build(project: str, work: str, links: Optional[Mapping[str, str]] = None) -> None:
     """Make `work` anew from `project`.
+
+    Args:
+        project: the pushed project.
+        work: the working directory.
+        links: data that is not in the project: its path relative to `work`, and the file or folder it is.
 
     Raises:
         OSError: the run directory cannot be written.
     """
     discard(work)
-    os.makedirs(work)
+    _mirror(project, work, COPIED_TOTAL)
+    for name, source in (links or {}).items():
+        place = os.path.join(work, name)
+        os.makedirs(os.path.dirname(place), exist_ok=True)
+        if os.path.isdir(source):
+            _mirror(source, place, 0)
+        else:
+            if os.path.lexists(place):
+                os.remove(place)
+            os.symlink(os.path.realpath(source), place)
+
+
+def _mirror(project: str, work: str, most: int) -> None:
+    """Real folders, small files copied up to `most` bytes in all, links to everything else."""
+    os.makedirs(work, exist_ok=True)
     copied = 0
     own = os.path.realpath(work)
     for folder, folders, names in os.walk(project):
@@ -61,7 +80,8 @@ def build(project: str, work: str) -> None:
             path = os.path.join(folder, name)
             if os.path.islink(path):
                 folders.remove(name)
-                os.symlink(os.path.realpath(path), os.path.join(target, name))
+                if not os.path.lexists(os.path.join(target, name)):
+                    os.symlink(os.path.realpath(path), os.path.join(target, name))
             else:
                 os.makedirs(os.path.join(target, name), exist_ok=True)
         for name in names:
@@ -70,7 +90,9 @@ def build(project: str, work: str) -> None:
                 size = os.stat(source).st_size
             except OSError:
                 continue  # a dangling link or a file that vanished: bare Python would not find it either
-            if _copies(name, size) and copied + size <= COPIED_TOTAL:
+            if os.path.lexists(place):
+                os.remove(place)
+            if _copies(name, size) and copied + size <= most:
                 copied += size
                 shutil.copy2(source, place)
                 os.chmod(place, os.stat(place).st_mode | 0o600)
@@ -128,17 +150,17 @@ def keep_outputs(work: str, outputs: str, start: Manifest) -> "list[str]":
     return paths
 
 
-def install_copy_on_write(project: str) -> Callable[[], None]:
-    """Let `open` for writing replace a link into `project` by a copy first; returns the way back."""
-    root = os.path.realpath(project) + os.sep
+def install_copy_on_write(*sources: str) -> Callable[[], None]:
+    """Let `open` for writing replace a link into one of `sources` by a copy first; returns the way back."""
+    roots = [os.path.realpath(source) for source in sources]
     plain_open, plain_io_open, plain_os_open = builtins.open, io.open, os.open
 
     def own(path: Any) -> None:
         if not isinstance(path, (str, bytes, os.PathLike)):
             return
         name = os.fsdecode(path)
-        if os.path.islink(name) and os.path.realpath(name).startswith(root):
-            source = os.path.realpath(name)
+        source = os.path.realpath(name)
+        if os.path.islink(name) and any(source == root or source.startswith(root + os.sep) for root in roots):
             temporary = name + ".mlops-copy"
             shutil.copy2(source, temporary)
             os.chmod(temporary, 0o644)

@@ -23,12 +23,13 @@ STEPS = {
 
 
 @pytest.mark.jenkins
+@pytest.mark.timeout(1500)  # installs the command and trains, for real
 def test_builds_go_as_designed() -> None:
     bin_folder = Path(sys.executable).parent
     environ = {**os.environ, "MLOPS_AGENT_PYTHON": sys.executable, "PATH": f"{bin_folder}:{os.environ['PATH']}"}
     done = subprocess.run(
         ["mvn", "-q", "-B", "-f", str(HERE / "pom.xml"), "test"],
-        capture_output=True, text=True, env=environ, timeout=590, check=False,
+        capture_output=True, text=True, env=environ, timeout=1400, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
 

@@ -148,7 +148,8 @@ class Search:
                 return "bar"
             if self.clock.left_s <= 0.0:
                 return "minutes"
-            asked = trials.ask()
+            # To KerasTuner no trials at all means no limit.
+            asked = trials.ask() if self.request.trials > 0 else None
             if asked is None:
                 return "trials" if len(self.candidates) >= self.request.trials else "exhausted"
             number, candidate = trials.number(asked), trials.candidate(asked)

@@ -1,0 +1,97 @@
+"""Building images: the `docker build` command with BuildKit, which has cache mounts and secrets; the SDK has neither."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from mlops_lib import images
+from mlops_lib.engine import index
+from mlops_lib.errors import EngineError, ImageError
+from mlops_lib.records import Image
+
+PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+LABEL_ENVIRONMENT = "org.mlops-lib.environment"
+LOG_LINES = 40
+"""How much of a failed build's output its error carries."""
+
+
+def build(image: Image, *, on_line: Callable[[str], None]) -> None:
+    """Build an image; `on_line` gets the builder's output.
+
+    Raises:
+        EngineError: there is no command that can build.
+        ImageError: the build failed; carries the end of its log.
+    """
+    program = client_program()
+    with tempfile.TemporaryDirectory(prefix="mlops-build-") as folder:
+        context, secrets = Path(folder, "context"), Path(folder, "secrets")
+        context.mkdir()
+        secrets.mkdir(mode=0o700)
+        images.context(image, context)
+        command = [
+            program, "build", "--progress=plain", "--tag", image.tag, "--build-arg", f"BASE_IMAGE={image.base_image}",
+            "--label", f"{LABEL_ENVIRONMENT}={image.environment.name}", *_secrets(secrets), *_proxies(), str(context),
+        ]  # fmt: skip
+        _run(command, image, on_line)
+
+
+def _secrets(folder: Path) -> list[str]:
+    """The index's settings and certificates: files that exist while pip runs, and are in no layer and no history."""
+    found = index.settings()
+    bundle = index.certificates(found)
+    options = [] if bundle is None else ["--secret", f"id=ca,src={bundle}"]
+    text = index.pip_conf(found, cert="" if bundle is None else "/run/secrets/ca")
+    if text:
+        (folder / "pip.conf").write_text(text, encoding="utf-8")
+        options += ["--secret", f"id=pip,src={folder / 'pip.conf'}"]
+    return options
+
+
+def _proxies() -> list[str]:
+    """BuildKit knows these arguments and keeps them out of the image's history; the values pass by the environment."""
+    return [word for name in PROXIES if os.environ.get(name) for word in ("--build-arg", name)]
+
+
+def _run(command: list[str], image: Image, on_line: Callable[[str], None]) -> None:
+    lines: list[str] = []
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        errors="replace", env={**os.environ, "DOCKER_BUILDKIT": "1"},
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.append(line)
+            on_line(line.rstrip("\n"))
+    if process.returncode != 0:
+        raise ImageError(
+            "the image cannot be built", where=image.tag,
+            remedy="The builder's reason is above; `mlops build PROJECT --print` shows the Dockerfile.",
+            log="".join(lines[-LOG_LINES:]),
+        )  # fmt: skip
+
+
+def client_program() -> str:
+    """The first `docker` command on PATH that can build with BuildKit.
+
+    Raises:
+        EngineError: there is none.
+    """
+    for folder in os.get_exec_path():
+        program = shutil.which("docker", path=folder)
+        if program is None:
+            continue
+        done = subprocess.run(
+            [program, "build", "--help"], capture_output=True, text=True, check=False,
+            env={**os.environ, "DOCKER_BUILDKIT": "1"},
+        )  # fmt: skip
+        if done.returncode == 0 and "--secret" in done.stdout:
+            return program
+    raise EngineError(
+        "no docker command that builds with BuildKit", where="PATH",
+        remedy="Install docker with its buildx plugin, or use --backend process.",
+    )  # fmt: skip

@@ -1,0 +1,87 @@
+"""A container's output in the caller's file, whole and once, whoever follows it and however often.
+
+The place in the file where a container's output begins is fixed when it is created, and kept in its labels. Following
+writes every block at its own place, so that a program that takes over writes the same bytes to the same places again,
+and two that follow at once do no harm.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+LABEL_LOG = "org.mlops-lib.log"
+"""Label with the byte at which the container's output begins, and the file."""
+JOIN_S = 10.0
+
+
+def labels(log: str) -> dict[str, str]:
+    """The labels of a container whose output goes to this file from its present end on."""
+    if not log:
+        return {}
+    path = Path(log)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    return {LABEL_LOG: f"{path.stat().st_size} {path}"}
+
+
+class Follower:
+    """Copies the output of one container in a thread of its own, as it comes."""
+
+    def __init__(self, container: Any) -> None:
+        self.complete = False
+        self._container = container
+        self._thread = threading.Thread(target=self._work, name="mlops-log", daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
+        import docker.errors
+        import requests
+
+        try:
+            copy(self._container, follow=True)
+            self.complete = True
+        except (docker.errors.DockerException, requests.RequestException, OSError):
+            return  # the engine went away, or the disk is full: whoever asks for the container next goes on
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still copies."""
+        return self._thread.is_alive()
+
+    def join(self) -> None:
+        """Wait for the rest of the output of a container that has ended."""
+        self._thread.join(timeout=JOIN_S)
+
+
+def copy(container: Any, *, follow: bool) -> None:
+    """Write the container's output to the place its labels name.
+
+    Args:
+        container: the SDK's container.
+        follow: until it has ended, not only what there is.
+    """
+    place = _place(container.labels)
+    if place is None:
+        return
+    position, path = place
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        for block in container.logs(stream=True, follow=follow):
+            view = memoryview(block)
+            while view:
+                written = os.pwrite(descriptor, view, position)
+                position += written
+                view = view[written:]
+    finally:
+        os.close(descriptor)
+
+
+def _place(found: Mapping[str, str]) -> tuple[int, Path] | None:
+    position, _, path = found.get(LABEL_LOG, "").partition(" ")
+    if not position.isdecimal() or not Path(path).parent.is_dir():
+        return None  # none was asked for, or its folder is gone
+    return int(position), Path(path)
