@@ -276,8 +276,10 @@ def judge(project: str | Path | Job, **settings: Any) -> Verdict:
     verdict = gate.judge(
         job.run_dir, target=job.settings["target"], metric=job.settings["metric"], mode=job.settings["mode"],
         strict=job.settings["strict"], beats=job.settings["beats"],
-        champion=_rival(job, before), selection="" if found is None else found.selection,
+        champion=_rival(job, before), selection="" if found is None or not found.trials else found.selection,
     )  # fmt: skip
+    if found is not None and found.stopped == "refused" and verdict.verdict == "rejected":
+        verdict = replace(verdict, reasons=(*verdict.reasons, *(f"not searched: {note}" for note in found.notes)))
     if before is not None and before != verdict:
         rundir.append(job.run_dir / "verdicts.jsonl", before.to_json())
     durable.write_json(job.run_dir / "verdict.json", verdict.to_json())

@@ -15,6 +15,8 @@ from mlops_lib.errors import SearchError, TrainingError
 from mlops_lib.records import RunSpec, SearchResult, Verdict
 
 REQUEST = "search.json"
+REFUSED = "search-refused.json"
+"""The host's own answer where there is nothing to search in."""
 
 
 def search(
@@ -33,13 +35,23 @@ def search(
     """Tweak the judged model until it meets the bar or the budget is used.
 
     A search that had finished with at least this budget and this bar is returned as it is; a larger budget continues it.
+    Where no fit can be searched the result says so (`stopped` is "refused"): the rejected model stays what it is.
 
     Raises:
-        SearchError: it cannot be told which fit to search, or the search itself failed.
+        SearchError: the search itself failed.
         TrainingError: the script failed in pass 2.
     """
+    fit, why = _judged_fit(run_dir, verdict)
+    if fit is None:
+        refused = SearchResult(
+            metric=verdict.metric or "", mode=verdict.mode, selection="disjoint", fit=0, stopped="refused", notes=(why,)
+        )
+        durable.write_json(run_dir / REFUSED, refused.to_json())
+        observer({"event": "warning", "message": f"not searched: {why}"})
+        return refused
+    (run_dir / REFUSED).unlink(missing_ok=True)
     request: dict[str, Any] = {
-        "fit": _judged_fit(run_dir, verdict), "metric": verdict.metric, "mode": verdict.mode, "target": verdict.target,
+        "fit": fit, "metric": verdict.metric, "mode": verdict.mode, "target": verdict.target,
         "trials": trials, "minutes": minutes, "judged_digest": _judged_digest(run_dir, verdict),
         "judged_value": verdict.value, "workers": 1, "reading": training.reading(spec),
     }  # fmt: skip
@@ -82,7 +94,8 @@ def search(
 
 def read(run_dir: Path) -> SearchResult | None:
     """What a search found, None if there was none."""
-    return rundir.read_record(run_dir / "inside" / "search" / "result.json", SearchResult, inside=run_dir)
+    refused = rundir.read_record(run_dir / REFUSED, SearchResult)
+    return refused or rundir.read_record(run_dir / "inside" / "search" / "result.json", SearchResult, inside=run_dir)
 
 
 def unfinished(run_dir: Path) -> bool:
@@ -111,16 +124,20 @@ def _failed(run_dir: Path, before: dict[str, Any]) -> bool:
     return read(run_dir) is None and training.finished(run_dir, int(before.get("pass", 2))) is not None
 
 
-def _judged_fit(run_dir: Path, verdict: Verdict) -> int:
+def _judged_fit(run_dir: Path, verdict: Verdict) -> tuple[int | None, str]:
+    """The fit whose model the verdict is about; None with the reason where there is none to search in."""
+    if verdict.source.startswith("sklearn.model_selection."):
+        return None, "the script only cross-validates, so no example is left to judge a tweak by: hold out a test set"
     if verdict.judged_fit is not None:
-        return verdict.judged_fit
+        return verdict.judged_fit, ""
     fits = {e["fit"] for e in rundir.Events(run_dir).new() if e["event"] == "fit" and e.get("fit") is not None}
     if len(fits) == 1:
-        return int(fits.pop())
-    raise SearchError(
-        f"the script has {len(fits)} fits and its number does not say which model it measures",
-        where=str(run_dir),
-        remedy="Let the script evaluate its final model with evaluate, score, or a metric of its predictions.",
+        return int(fits.pop()), ""
+    if not fits:
+        return None, "no fit of Keras or scikit-learn was seen in the script"
+    return None, (
+        f"the script has {len(fits)} fits and its number does not say which model it measures: let it evaluate its final"
+        " model with evaluate, score, or a metric of its predictions"
     )
 
 

@@ -97,12 +97,15 @@ def _run(run: Context, entry: str, args: List[str]) -> int:
 
 
 def _adapters(run: Context) -> Dict[str, Callable[[Any], None]]:
-    from mlops_lib.runner import keras_adapter, sklearn_adapter
+    from mlops_lib.runner import keras_adapter, saving, sklearn_adapter, targets
 
     def numpy(module: Any) -> None:
         randomness.seed_numpy(module, run.spec.seed)
 
-    return {"numpy": numpy, **keras_adapter.install(run), **sklearn_adapter.install(run)}
+    return {
+        "numpy": numpy, **keras_adapter.install(run), **sklearn_adapter.install(run), **targets.install(run),
+        **saving.install(run),
+    }  # fmt: skip
 
 
 def _search(run: Context, fit: Any, history: Any) -> Any:
@@ -126,6 +129,8 @@ def _finish(run: Context, output: str) -> None:
     """After a script that ended well: its model, its numbers and its files."""
     with run.journal.guard("written metrics"):
         run.evaluations.add_written(run.work, run.spec.metric_pattern, output, run.spec.metrics_file)
+    with run.journal.guard("measure"):
+        _measure(run)
     with run.journal.guard("save model"):
         _save_model(run)
     with run.journal.guard("outputs"):
@@ -133,6 +138,23 @@ def _finish(run: Context, output: str) -> None:
         for path in workdir.keep_outputs(run.work, os.path.join(run.spec.inside, "outputs"), run.start):
             run.journal.write("output", path=path)
     run.evaluations.save(run.spec.inside)
+
+
+def _measure(run: Context) -> None:
+    """What can still be measured for a script that did not do so itself."""
+    from mlops_lib.runner import sklearn_adapter, targets
+
+    run.nested += 1
+    try:
+        targets.measure(run)
+    finally:
+        run.nested -= 1
+    if not run.models and run.unfitted is not None:
+        sklearn_adapter.fit_on_everything(run, *run.unfitted)
+    saved = run.evaluations.saved()
+    if not run.models and saved is not None:  # trained by a loop of the script's own
+        run.models[0] = saved
+    run.evaluations.settle()
 
 
 def _save_model(run: Context) -> None:
@@ -147,11 +169,11 @@ def _save_model(run: Context) -> None:
     if type(model).__module__.startswith("keras") or (
         "keras.src.models.model" in sys.modules and isinstance(model, sys.modules["keras.src.models.model"].Model)
     ):
-        from mlops_lib.runner import keras_adapter
+        from mlops_lib.runner import keras_artifact
 
         run.nested += 1
         try:
-            run.evaluations.model = keras_adapter.save(run, model, fit)
+            run.evaluations.model = keras_artifact.save(run, model, fit)
         finally:
             run.nested -= 1
     else:
