@@ -109,9 +109,10 @@ def _splitting(run: Context, original: Callable[..., Any], read: Callable[[Any],
 
 
 def _of_split(result: Any) -> Optional[Split]:
-    if len(result) < 4:
+    if len(result) != 4:  # of three arrays or more, which one is the target is anybody's guess
         return None
-    return Split(result[0], result[1], result[-1])
+    x_train, x_test, _, y_test = result
+    return Split(x_train, x_test, y_test)
 
 
 def _of_dataset(result: Any) -> Optional[Split]:
