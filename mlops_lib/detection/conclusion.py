@@ -15,6 +15,10 @@ FREE_FITS = frozenset("fit fit_generator train_on_batch partial_fit fit_predict 
 HANDS_ON = frozenset(("apply_gradients", "gradient", "GradientTape"))
 ENVIRONMENTS = frozenset("gym gymnasium gym_minigrid pettingzoo vizdoom pybullet_envs".split())
 
+DECODERS = frozenset("Conv2DTranspose UpSampling2D ConvTranspose2d Upsample ConvTranspose ConvTranspose1d".split())
+"""Layers that make something large of something small."""
+JAX_STEPS = frozenset(("opt_update", "apply_updates", "apply_gradients", "update_state", "update", "get_params"))
+
 Seen = tuple[str, str, int]
 """File, what was seen, line."""
 
@@ -22,10 +26,11 @@ Seen = tuple[str, str, int]
 class Tally:
     """What one framework is seen to do."""
 
-    __slots__ = ("families", "fits", "first", "layers", "models", "transforms")
+    __slots__ = ("families", "fits", "first", "layers", "loaded", "models", "transforms")
 
     def __init__(self) -> None:
         self.models = 0
+        self.loaded = 0
         self.layers = 0
         self.transforms = 0
         self.fits: list[Seen] = []
@@ -35,7 +40,7 @@ class Tally:
     @property
     def builds(self) -> bool:
         """Whether models or layers of it are made."""
-        return bool(self.models or self.layers)
+        return bool(self.models or self.layers or self.loaded)
 
 
 class Conclusion:
@@ -57,26 +62,19 @@ def conclude(own: tuple[str, Facts], local: Sequence[tuple[str, Facts]] = ()) ->
 
     Args:
         own: the file's name and facts.
-        local: those of the local modules that it imports.
+        local: those of the local modules that it makes use of.
     """
-    alone = _Case([own])
-    found = alone.conclude()
-    if not local:
+    found = _Case([own]).conclude()
+    if not local or (found.trains and not set(found.families) <= WEAK):
         return found
-    whole = _Case([own, *local])
-    together = whole.conclude()
-    if found.trains and found.families and found.families != ("dense",) and found.families != ("other",):
-        return found
-    if found.trains and together.trains and found.framework != together.framework and found.families:
-        return found
-    if together.trains and not found.trains and not _hands_over(own[1], local):
+    together = _Case([own, *local]).conclude()
+    if found.trains and found.framework != together.framework and found.families:
         return found
     return together
 
 
-def _hands_over(own: Facts, local: Sequence[tuple[str, Facts]]) -> bool:
-    """Whether a file does more with its local modules than import them."""
-    return bool(own.calls)
+WEAK = frozenset(("dense", "linear", "other"))
+"""Families that a file also shows when the network itself is defined in another one."""
 
 
 class _Case:
@@ -91,6 +89,7 @@ class _Case:
         self.backward: list[Seen] = []
         self.grads: list[Seen] = []
         self.roots = {i.module.partition(".")[0] for _, facts in files for i in facts.imports}
+        self.descends = any(facts.descends for _, facts in files)
         for name, facts in files:
             self._count(name, facts)
 
@@ -101,6 +100,11 @@ class _Case:
         for call in facts.calls:
             self.leaves.add(call.leaf)
             self._called(file, call)
+        if not self.roots & k.FRAMEWORK_OF.keys():
+            # The tail of a script whose imports somebody puts in front of it.
+            for call in facts.undefined:
+                if call.name in k.KERAS_LAYERS or call.name in k.KERAS_MODELS:
+                    self._called(file, Call(f"keras.layers.{call.name}", call.line, call.keywords, call.first, call.scope))
         for base in facts.bases:
             means = meaning.of(base)
             if means.part in (meaning.MODEL, meaning.LAYER) or means.family == "gnn":
@@ -116,7 +120,7 @@ class _Case:
         seen = (file, call.name.replace("?.", "….") + ("" if call.name.endswith(")") else "(…)"), call.line)
         leaf = call.leaf
         means = meaning.of(call)
-        if means.part in (meaning.MODEL, meaning.LAYER, meaning.CONTAINER):
+        if means.part in (meaning.MODEL, meaning.LAYER, meaning.CONTAINER, meaning.LOADED):
             self._built(file, call, means)
         elif means.part == meaning.FIT:
             tally = self.tally(means.framework)
@@ -155,7 +159,7 @@ class _Case:
         root = meaning.normal(made).partition(".")[0]
         if "()" in call.receiver and meaning.framework_of(meaning.normal(made)):
             part = meaning.of(Call(made, call.line)).part
-            return part in (meaning.MODEL, meaning.CONTAINER)
+            return part in (meaning.MODEL, meaning.CONTAINER, meaning.LOADED)
         return root not in ("numpy", "scipy", "pandas", "matplotlib", "seaborn")
 
     def _built(self, file: str, call: Call, means: meaning.Meaning) -> None:
@@ -163,6 +167,8 @@ class _Case:
         seen = (file, call.name.removesuffix("()") + ("" if call.scope and call in () else "(…)"), call.line)
         if means.part == meaning.LAYER:
             tally.layers += 1
+        elif means.part == meaning.LOADED:
+            tally.loaded += 1
         elif means.part != meaning.CONTAINER:
             tally.models += 1
         tally.first = tally.first or seen
@@ -227,7 +233,8 @@ class _Case:
             if fits and (torch.families or "skorch" in self.roots or torch.fits):
                 found["pytorch"] = fits[0]
         jax_roots = self.roots & {"jax", "flax", "haiku", "optax", "trax", "numpyro"}
-        if jax_roots and self.grads and not (keras and "keras" in found and self._smaller("jax", keras)):
+        descends = self.descends or jax_roots - {"jax"} or self.leaves & JAX_STEPS or "jax" in self.tallies
+        if jax_roots and self.grads and descends and not (keras and "keras" in found and self._smaller("jax", keras)):
             found["jax"] = self.grads[0]
         for framework in (*k.BOOSTERS, "sklearn", "statsmodels", "other"):
             tally = self.tallies.get(framework)
@@ -282,7 +289,8 @@ class _Case:
         """The framework of a network that is made but not trained here (a definition, a demonstration)."""
         built = {
             f: t.layers + t.models for f, t in self.tallies.items()
-            if f in k.DEEP and (t.layers or (t.models and t.families)) and not (f == "tensorflow" and not _layers_only(t))
+            if f in k.DEEP and (t.layers or (t.models and (t.families or f == "keras" or (f == "jax" and self.products))))
+            and not (f == "tensorflow" and not _layers_only(t))
         }  # fmt: skip
         return max(built, key=lambda f: built[f]) if built else "none"
 
@@ -320,9 +328,9 @@ class _Case:
             if shape.kind == "attention":
                 if not {"rnn", "gnn"} & set(counted):
                     counted.setdefault("transformer", []).append(seen)
-            elif not playing:
+            elif not playing and (shape.kind != "quantised" or self.leaves & DECODERS):
                 counted.setdefault("generative", []).insert(0, seen)
-        if len(self.products) >= 1 and not {"cnn", "rnn", "transformer", "gnn", "dense"} & set(counted):
+        if self.products and not {"cnn", "rnn", "transformer", "gnn", "dense", "embedding"} & set(counted):
             name = "dense" if len({s[2] for s in self.products}) >= 2 else "linear"
             counted.setdefault(name, []).extend(self.products)
         for family in ("product", "variable"):

@@ -91,6 +91,10 @@ class Facts:
         self.data: list[tuple[str, int]] = []
         self.written: set[str] = set()
         self.has_main = False
+        self.undefined: list[Call] = []
+        """Calls of bare names that nothing in the file defines."""
+        self.descends = False
+        """Whether something like `w - rate * gradient` stands in it."""
 
     @property
     def leaves(self) -> set[str]:
@@ -154,8 +158,11 @@ class _Visitor:
             except RecursionError:
                 continue
         self.facts.shapes += self.shaper.leave("", 1)
+        self.facts.undefined = [
+            call for call in self.facts.calls if call.name in self.unresolved and call.name not in self.names
+        ]
         self.facts.exports = {
-            name: value for name, value in self.names.items() if value and "." not in name and value.partition("(")[0] != name
+            name: value for name, value in self.names.items() if value.strip("?") and "." not in name and value.partition("(")[0] != name
         }
 
     def visit(self, node: ast.AST) -> None:
@@ -292,7 +299,7 @@ class _Visitor:
 
     def _for(self, node: ast.For) -> None:
         if isinstance(node.target, ast.Name):
-            self.names.pop(node.target.id, None)
+            self.names[node.target.id] = "?"
         self.inside(node)
 
     def _classdef(self, node: ast.ClassDef) -> None:
@@ -321,7 +328,7 @@ class _Visitor:
         names, texts, returns, scope = self.names, self.texts, self.returns, self.scope
         self.names, self.texts, self.returns = dict(names), dict(texts), []
         for argument in [*node.args.args, *node.args.kwonlyargs]:
-            self.names.pop(argument.arg, None)
+            self.names[argument.arg] = "?"
             self.texts.pop(argument.arg, None)
         self.scope = f"{scope}.{node.name}" if scope else node.name
         self.shaper.enter()
@@ -496,6 +503,8 @@ class _Visitor:
 
     def _binop(self, node: ast.BinOp) -> None:
         self.shaper.combined(node)
+        if isinstance(node.op, ast.Sub) and isinstance(node.right, ast.BinOp) and isinstance(node.right.op, ast.Mult):
+            self.facts.descends = True
         self.inside(node)
 
     def _option(self, node: ast.Call) -> None:

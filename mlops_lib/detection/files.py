@@ -33,6 +33,8 @@ class File:
         self.facts = Facts()
         self.local: list[File] = []
         """The local modules it imports."""
+        self.uses_local = False
+        """Whether it does more with them than import them."""
         self._conclusion: conclusion.Conclusion | None = None
 
     def reachable(self) -> list[File]:
@@ -50,8 +52,8 @@ class File:
     def conclusion(self) -> conclusion.Conclusion:
         """Framework and families."""
         if self._conclusion is None:
-            local = [(file.name, file.facts) for file in self.reachable()]
-            self._conclusion = conclusion.conclude((self.name, self.facts), local)
+            used = [file for file in self.reachable() if self.uses_local]
+            self._conclusion = conclusion.conclude((self.name, self.facts), [(file.name, file.facts) for file in used])
         return self._conclusion
 
     @property
@@ -121,6 +123,7 @@ class Files:
         file.facts = gather(file.source.tree)
         modules = self._local_modules(file)
         file.local = list({one.path: one for _, one in modules if one is not file}.values())
+        file.uses_local = _uses(file.facts, [module for module, one in modules if one is not file])
         known_names = {
             f"{module}.{name}": value for module, one in modules if one is not file for name, value in one.facts.exports.items()
         }
@@ -207,3 +210,12 @@ class Files:
     def is_local(self, file: File, module: str) -> bool:
         """Whether a top-level name is the project's own."""
         return any(self._is_here(base, module, first=number == 0) for number, base in enumerate(self.bases(file)))
+
+
+def _uses(facts: Facts, modules: list[str]) -> bool:
+    """Whether anything of these modules is called or derived from."""
+    beginnings = tuple(f"{module}." for module in modules)
+    starred = any("*" in names for _, _, names, _ in facts.relative) or any(
+        "*" in imported.names and imported.module in modules for imported in facts.imports
+    )
+    return any(call.name.startswith(beginnings) for call in [*facts.calls, *facts.bases]) or (starred and bool(facts.undefined))

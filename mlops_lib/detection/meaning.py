@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from mlops_lib.detection.facts import Call
 
 MODEL, LAYER, CONTAINER, TRANSFORM, TRAINS, FIT, NOTHING = "model", "layer", "container", "transform", "trains", "fit", ""
+LOADED = "loaded"
+"""A model that was trained elsewhere."""
 
 
 class Meaning:
@@ -83,7 +85,7 @@ def _of_method(name: str, head: str, leaf: str) -> Meaning:
     if not framework:
         return NONE
     maker = of(_Made(made))
-    if maker.part in (MODEL, CONTAINER) or (framework in ("pytorch", "other") and maker.part != TRANSFORM):
+    if maker.part in (MODEL, CONTAINER, LOADED) or (framework in ("pytorch", "other") and maker.part != TRANSFORM):
         return Meaning(framework, FIT if maker.part != CONTAINER else CONTAINER + FIT, maker.family)
     if framework == "sklearn" and maker.part == TRANSFORM:
         return Meaning(framework, TRANSFORM)
@@ -147,8 +149,10 @@ def _keras(call: Call, name: str, leaf: str) -> Meaning:
     family = k.KERAS_LAYERS.get(leaf)
     if family is not None and not name.startswith(("keras.datasets", "keras.utils", "keras.callbacks", "keras.metrics")):
         return Meaning("keras", LAYER, family)
-    if leaf in k.KERAS_MODELS or leaf in ("load_model", "model_from_json", "clone_model"):
+    if leaf in k.KERAS_MODELS:
         return Meaning("keras", MODEL, "")
+    if leaf in ("load_model", "model_from_json", "clone_model"):
+        return Meaning("keras", LOADED, "")
     if leaf in ("segment_sum", "segment_max"):
         return Meaning("keras", NOTHING, "gnn")
     if leaf == "dot_product_attention":
@@ -188,7 +192,7 @@ def _tensorflow(call: Call, name: str, leaf: str) -> Meaning:
     if name.startswith(("tensorflow_gan.", "tensorflow.contrib.gan.")):
         return Meaning("tensorflow", MODEL, "generative") if leaf[:1].islower() else NONE
     if leaf == "matmul":
-        return Meaning("tensorflow", LAYER, "product")
+        return Meaning("tensorflow", NOTHING, "product")
     if leaf in ("DNN",) and name.startswith("tflearn"):
         return Meaning("tensorflow", MODEL, "")
     family = k.TENSORFLOW_LAYERS.get(leaf)
@@ -259,13 +263,13 @@ def _transformers(leaf: str, name: str) -> Meaning:
 
 
 def _jax(call: Call, name: str, leaf: str) -> Meaning:
-    if leaf in ("grad", "value_and_grad") or leaf in ("vjp", "jacfwd", "hessian"):
+    if leaf in ("grad", "value_and_grad") and name.partition(".")[0] in ("jax", "flax", "haiku", "equinox", "objax"):
         return Meaning("jax", TRAINS)
     if leaf in ("apply_updates", "minimize"):
         return Meaning("jax", TRAINS)
     if leaf == "Module":
         return Meaning("jax", MODEL)
-    if name.startswith(("jax.numpy.dot", "jax.numpy.matmul", "jax.numpy.einsum")):
+    if name.startswith(("jax.numpy.dot", "jax.numpy.matmul", "jax.numpy.einsum", "jax.lax.dot")):
         return Meaning("jax", NOTHING, "product")
     if name.partition(".")[0] in ("flax", "haiku", "equinox", "trax", "objax", "jraph", "stax", "elegy") or "stax" in name \
             or name.startswith(("jax.lax.conv", "jax.nn.dot_product", "jax.ops.segment")):  # fmt: skip

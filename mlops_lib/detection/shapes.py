@@ -20,7 +20,7 @@ NORMALS = frozenset("normal random_normal randn randn_like random_normal_like mu
 NOISE = NORMALS | frozenset(("uniform", "rand", "rand_like", "random_uniform", "truncated_normal"))
 PRODUCTS = frozenset("matmul bmm einsum dot batch_dot mul multiply baddbmm batch_matmul".split())
 MATRIX_PRODUCTS = frozenset("matmul bmm einsum batch_dot batch_matmul".split())
-UPDATES = frozenset("step apply_gradients train_on_batch apply".split())
+UPDATES = frozenset("step apply_gradients train_on_batch".split())
 NOT_A_LIBRARY_OF_MODELS = ("numpy", "math", "random", "scipy", "np")
 
 
@@ -40,6 +40,11 @@ class _Scope:
         self.drawn: set[str] = set()
         self.exponentials: set[str] = set()
         self.softmaxed: set[str] = set()
+        self.scored: set[str] = set()
+        self.made: dict[str, str] = {}
+        """Name to the network (an expression that is called) whose output it holds."""
+        self.judged: dict[str, set[bool]] = {}
+        """What is called to whether its argument came out of another network."""
         self.updates: dict[str, int] = {}
         self.partial_minimisations = 0
         self.draws_noise = False
@@ -66,7 +71,8 @@ class Shaper:
         """A function ends: what was recognised in it."""
         scope = self._scopes.pop()
         made_up = {"ones", "zeros"} <= scope.labels or "full" in scope.labels
-        if len(scope.updates) >= 2 and (scope.draws_noise or made_up):
+        judges = any(len(whose) == 2 for whose in scope.judged.values())
+        if len(scope.updates) >= 2 and (scope.draws_noise or made_up or judges):
             saw = " and ".join(sorted(scope.updates)[:2])
             scope.found.append(Shape("adversarial", min(scope.updates.values()), saw))
         if scope.partial_minimisations >= 2:
@@ -90,18 +96,29 @@ class Shaper:
                 self._now.exponentials.add(name)
             if self._is_softmax(node.value):
                 self._now.softmaxed.add(name)
+            if self._is_scored(node.value):
+                self._now.scored.add(name)
+            if isinstance(node.value, ast.Call) and _is_network(node.value.func):
+                self._now.made[name] = ast.unparse(node.value.func)[:60]
 
     def called(self, node: ast.Call, call: Call) -> None:
         """A call: noise, updates of parameters, products."""
         leaf = call.leaf
         now = self._now
+        if node.args and _is_network(node.func):
+            network = ast.unparse(node.func)[:60]
+            first = node.args[0]
+            source = now.made.get(_name_of(first), "")
+            if isinstance(first, ast.Call) and _is_network(first.func):
+                source = ast.unparse(first.func)[:60]
+            if source != network:
+                now.judged.setdefault(network, set()).add(bool(source))
         if leaf in NOISE:
             now.draws_noise = True
         elif leaf in UPDATES and call.receiver and isinstance(node.func, ast.Attribute):
-            if leaf != "step" or not node.args:
-                receiver = ast.unparse(node.func.value)[:60]
-                if "sched" not in receiver.lower() and "env" not in receiver.lower():
-                    now.updates.setdefault(f"{receiver}.{leaf}", node.lineno)
+            receiver = ast.unparse(node.func.value)[:60]
+            if (leaf != "step" or not node.args) and "sched" not in receiver.lower():
+                now.updates.setdefault(f"{receiver}.{leaf}", node.lineno)
         elif leaf == "minimize" and "var_list" in call.keywords:
             now.partial_minimisations += 1
         elif leaf in ("ones_like", "zeros_like", "ones", "zeros", "full", "full_like", "fill_"):
@@ -180,10 +197,26 @@ class Shaper:
             return False
         _, leaf = self._leaf(node)
         if "softmax" in leaf.lower() and "loss" not in leaf and "cross" not in leaf:
-            return True
+            inner = [*node.args[:1], *([node.func.value] if isinstance(node.func, ast.Attribute) and not node.args[1:] else [])]
+            return any(map(self._is_scored, inner))
         through = "dropout" in leaf.lower() or leaf in ("unsqueeze", "transpose", "to", "type_as", "expand_dims")
         inner = [*node.args[:1], *([node.func.value] if isinstance(node.func, ast.Attribute) else [])]
         return through and any(map(self._is_softmax, inner))
+
+    def _is_scored(self, node: ast.AST, depth: int = 0) -> bool:
+        """Whether an expression is computed from a matrix product: the scores that attention takes the softmax of."""
+        if depth > 6:
+            return False
+        if isinstance(node, ast.Name):
+            return node.id in self._now.scored
+        if isinstance(node, ast.BinOp):
+            product = isinstance(node.op, ast.MatMult)
+            return product or self._is_scored(node.left, depth + 1) or self._is_scored(node.right, depth + 1)
+        if isinstance(node, ast.Call):
+            _, leaf = self._leaf(node)
+            inner = [*node.args, *([node.func.value] if isinstance(node.func, ast.Attribute) else [])]
+            return leaf in MATRIX_PRODUCTS or any(self._is_scored(one, depth + 1) for one in inner)
+        return False
 
     def _is_detour(self, node: ast.AST) -> bool:
         if not isinstance(node, ast.Call):
@@ -197,6 +230,15 @@ class Shaper:
 
 def _name_of(node: ast.AST) -> str:
     return node.id if isinstance(node, ast.Name) else ""
+
+
+def _is_network(node: ast.AST) -> bool:
+    """Something that is called like a network: a plain name or an attribute of self, in lower case."""
+    if isinstance(node, ast.Name):
+        return node.id.islower()
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in ("self", "model"):
+        return node.attr.islower() and "loss" not in node.attr
+    return False
 
 
 def _is_computed_product(node: ast.AST) -> bool:
