@@ -15,6 +15,10 @@ FREE_FITS = frozenset("fit fit_generator train_on_batch partial_fit fit_predict 
 HANDS_ON = frozenset(("apply_gradients", "gradient", "GradientTape"))
 ENVIRONMENTS = frozenset("gym gymnasium gym_minigrid pettingzoo vizdoom pybullet_envs".split())
 
+MESSAGES = frozenset("update_all prop_nodes_topo apply_edges send_and_recv prop_nodes pull".split())
+"""How networks over graphs pass messages in DGL."""
+OPTIMIZERS = ("optax.adam", "optax.sgd", "optax.rmsprop", "torch.optim.Adam", "torch.optim.RMSprop")
+NOISE = frozenset(("normal", "randn", "randn_like"))
 DECODERS = frozenset("Conv2DTranspose UpSampling2D ConvTranspose2d Upsample ConvTranspose ConvTranspose1d".split())
 """Layers that make something large of something small."""
 JAX_STEPS = frozenset(("opt_update", "apply_updates", "apply_gradients", "update_state", "update", "get_params"))
@@ -87,6 +91,9 @@ class _Case:
         self.tape: list[Seen] = []
         self.minimised: list[Seen] = []
         self.backward: list[Seen] = []
+        self.optimizers: list[Seen] = []
+        self.symbolic: list[Seen] = []
+        """Gradients taken of a graph."""
         self.grads: list[Seen] = []
         self.roots = {i.module.partition(".")[0] for _, facts in files for i in facts.imports}
         self.descends = any(facts.descends for _, facts in files)
@@ -100,8 +107,8 @@ class _Case:
         for call in facts.calls:
             self.leaves.add(call.leaf)
             self._called(file, call)
-        if not self.roots & k.FRAMEWORK_OF.keys():
-            # The tail of a script whose imports somebody puts in front of it.
+        if self.roots & {"keras", "tensorflow"} or not self.roots & k.FRAMEWORK_OF.keys():
+            # The tail of a script whose imports somebody puts in front of it, or that were forgotten.
             for call in facts.undefined:
                 if call.name in k.KERAS_LAYERS or call.name in k.KERAS_MODELS:
                     self._called(file, Call(f"keras.layers.{call.name}", call.line, call.keywords, call.first, call.scope))
@@ -137,14 +144,18 @@ class _Case:
             self.grads.append(seen)
             if means.framework == "other":
                 self.tally("other").fits.append(seen)
-        elif means.family == "product":
+        elif means.family == "product" or (leaf == "dot" and "theano" in self.roots):
             self.products.append(seen)
         elif means.family == "gnn":
             self._family(self.tally(means.framework), "gnn", seen)
         elif leaf in FREE_FITS and not means.framework and self._is_free(call):
             self.free.append(seen)
+        if meaning.normal(call.name).startswith(OPTIMIZERS) and leaf[:1].isalpha() and "()" not in call.name:
+            self.optimizers.append(seen)
         if leaf in HANDS_ON:
             self.tape.append(seen)
+        elif leaf == "gradients" and meaning.framework_of(meaning.normal(call.name)) in ("keras", "tensorflow"):
+            self.symbolic.append(seen)
         elif leaf == "minimize" and not call.name.startswith("scipy"):
             self.minimised.append(seen)
         elif leaf == "backward":
@@ -206,7 +217,7 @@ class _Case:
             if tally.fits and (tally.builds or framework in ("other", "sklearn")):
                 found[framework] = tally.fits[0]
         if keras and keras.builds:
-            hands = [*self.tape, *(self.backward if self._smaller("pytorch", keras) else []),
+            hands = [*self.tape, *self.symbolic, *(self.backward if self._smaller("pytorch", keras) else []),
                      *(self.grads if self._smaller("jax", keras) else [])]  # fmt: skip
             fits = [*keras.fits, *self._free_for("keras"), *hands]
             if fits:
@@ -214,7 +225,8 @@ class _Case:
             elif self.minimised and keras.layers > (tensorflow.layers if tensorflow else 0):
                 found["keras"] = self.minimised[0]
         has_tensorflow = bool(self.roots & {"tensorflow", "tflearn", "tf_slim"})
-        hands = [*self.minimised, *(self.tape if "keras" not in found else [])]
+        steps = self.descends or self.leaves & {"apply_gradients", "assign_sub", "assign_add", "assign"}
+        hands = [*self.minimised, *(self.tape if "keras" not in found and steps else [])]
         if has_tensorflow and hands and (tensorflow is not None or self.tape or self.minimised):
             if "keras" not in found or self._more_tensorflow():
                 found["tensorflow"] = hands[0]
@@ -286,7 +298,14 @@ class _Case:
         return tally.layers + tally.models if tally else 0
 
     def _only_built(self) -> str:
-        """The framework of a network that is made but not trained here (a definition, a demonstration)."""
+        """The framework of a model that is made but not trained here (a definition, a demonstration)."""
+        deep = self._network_built()
+        if deep != "none":
+            return deep
+        made = {f: t.models for f, t in self.tallies.items() if f in k.CLASSICAL and t.models}
+        return max(made, key=lambda f: made[f]) if made else "none"
+
+    def _network_built(self) -> str:
         built = {
             f: t.layers + t.models for f, t in self.tallies.items()
             if f in k.DEEP and (t.layers or (t.models and (t.families or f == "keras" or (f == "jax" and self.products))))
@@ -306,6 +325,8 @@ class _Case:
         if found.framework in k.DEEP:
             self._deepen(found.framework, counted)
         else:
+            if found.framework == "other" and self.products and not set(counted) - {"other"}:
+                counted["dense" if len({s[2] for s in self.products}) >= 2 else "linear"] = self.products
             if set(counted) - {"reduce", "other"}:
                 counted.pop("reduce", None)
             elif "reduce" in counted:
@@ -328,29 +349,51 @@ class _Case:
             if shape.kind == "attention":
                 if not {"rnn", "gnn"} & set(counted):
                     counted.setdefault("transformer", []).append(seen)
+            elif shape.kind == "backbone":
+                counted.setdefault("cnn", []).append(seen)
             elif not playing and (shape.kind != "quantised" or self.leaves & DECODERS):
                 counted.setdefault("generative", []).insert(0, seen)
+        if len(self.optimizers) >= 2 and not playing and self.leaves & DECODERS and self.leaves & NOISE:
+            counted.setdefault("generative", []).append(self.optimizers[0])
+        if "dgl" in self.roots and self.leaves & MESSAGES:
+            where = self.backward or [seen for seens in counted.values() for seen in seens]
+            counted.setdefault("gnn", where[:1])
         if self.products and not {"cnn", "rnn", "transformer", "gnn", "dense", "embedding"} & set(counted):
-            name = "dense" if len({s[2] for s in self.products}) >= 2 else "linear"
+            name = "dense" if len({s[2] for s in self.products}) >= 2 or framework == "keras" else "linear"
             counted.setdefault(name, []).extend(self.products)
         for family in ("product", "variable"):
             counted.pop(family, None)
         strong = {"cnn", "rnn", "transformer", "gnn"} & set(counted)
         if strong:
             counted.pop("dense", None)
-        elif len(counted.get("dense", ())) == 1 and framework in ("pytorch", "keras", "jax") and self._is_affine():
+        elif len(counted.get("dense", ())) == 1 and not self.products and framework in ("pytorch", "keras", "jax") and self._is_affine():
             counted["linear"] = counted.pop("dense")
         embedded = counted.pop("embedding", None)
         if embedded and not counted:
             counted["other"] = embedded
+        if not counted and framework == "keras":
+            counted.update(self._imported_layers())
         if not counted and framework in ("tensorflow", "pytorch", "jax"):
             where = self.tape or self.minimised or self.backward or self.grads
             if where:
                 counted["linear"] = where
 
+    def _imported_layers(self) -> dict[str, list[Seen]]:
+        """The layers a script imports, where all it does is to change a model that it loads."""
+        found: dict[str, list[Seen]] = {}
+        for file, facts in self.files:
+            for imported in facts.imports:
+                for name in imported.names if meaning.normal(imported.module + ".").startswith("keras.layers") else ():
+                    family = k.KERAS_LAYERS.get(name)
+                    if family:
+                        found.setdefault(family, []).append((file, f"import {name}", imported.line))
+        if len(found) > 1:
+            found.pop("dense", None)
+        return found
+
     def _is_affine(self) -> bool:
         """Whether a single dense layer is all there is: no activation between layers, nothing before it."""
-        return not self.leaves & {"relu", "tanh", "ReLU", "Activation", "Embedding", "EmbeddingBag", "LeakyReLU"}
+        return not self.leaves & {"MLP", "relu", "tanh", "ReLU", "Activation", "Embedding", "EmbeddingBag", "LeakyReLU"}
 
     def _main(self, framework: str, counted: dict[str, list[Seen]]) -> str:
         if not counted:

@@ -63,6 +63,11 @@ class Import:
         self.names = names
         self.optional = optional
 
+    @property
+    def top(self) -> str:
+        """The first part of the module's name."""
+        return self.module.partition(".")[0]
+
 
 class Facts:
     """What was seen in one file."""
@@ -71,6 +76,8 @@ class Facts:
         self.imports: list[Import] = []
         self.relative: list[tuple[int, str, tuple[str, ...], int]] = []
         """Relative imports: level, module, names, line."""
+        self.alternatives: list[tuple[Import, Import]] = []
+        """Imports of which the second stands in for the first."""
         self.calls: list[Call] = []
         self.bases: list[Call] = []
         """Classes derived from."""
@@ -135,6 +142,7 @@ class _Visitor:
         self.attributes: dict[str, str] = {}
         self.returns: list[str] = []
         self.unresolved: set[str] = set()
+        self.defined: set[str] = set()
         self.scope = ""
         self.owner = ""
         self.guard = 0
@@ -144,7 +152,7 @@ class _Visitor:
             for node in (
                 ast.Import, ast.ImportFrom, ast.Try, ast.If, ast.Assign, ast.AnnAssign, ast.ClassDef, ast.FunctionDef,
                 ast.AsyncFunctionDef, ast.Return, ast.Call, ast.Subscript, ast.Attribute, ast.With, ast.BinOp, ast.For,
-                ast.NamedExpr,
+                ast.NamedExpr, ast.Dict, ast.List, ast.Tuple,
             )
         }  # fmt: skip
         if sys.version_info >= (3, 11):
@@ -159,7 +167,7 @@ class _Visitor:
                 continue
         self.facts.shapes += self.shaper.leave("", 1)
         self.facts.undefined = [
-            call for call in self.facts.calls if call.name in self.unresolved and call.name not in self.names
+            call for call in self.facts.calls if call.name in self.unresolved and call.name not in self.defined
         ]
         self.facts.exports = {
             name: value for name, value in self.names.items() if value.strip("?") and "." not in name and value.partition("(")[0] != name
@@ -227,11 +235,23 @@ class _Visitor:
         # An import whose failure ends the program is required, however politely it says so.
         ends = any(_ends_program(handler) for handler in guarded)
         self.guard += bool(guarded) and not ends
+        before = len(self.facts.imports)
         self.all(node.body)
+        between = len(self.facts.imports)
         self.all(node.handlers)
         self.guard -= bool(guarded) and not ends
+        self._alternatives(self.facts.imports[before:between], self.facts.imports[between:])
         self.all(node.orelse)
         self.all(node.finalbody)
+
+    def _alternatives(self, tried: list[Import], otherwise: list[Import]) -> None:
+        """What is imported one way or the other is required; of two different ones, either will do."""
+        tops = {imported.top for imported in tried}, {imported.top for imported in otherwise}
+        for imported in [*tried, *otherwise]:
+            if imported.top in tops[0] & tops[1]:
+                imported.optional = self.guard > 0
+        if tried and otherwise and not tops[0] & tops[1]:
+            self.facts.alternatives.append((tried[0], otherwise[0]))
 
     def _if(self, node: ast.If) -> None:
         test = ast.dump(node.test) if _is_short(node.test) else ""
@@ -278,6 +298,7 @@ class _Visitor:
         name = _target(target)
         if not name:
             return
+        self.defined.add(name)
         made = self.name(value)
         table = self.attributes if name.startswith("self.") else self.names
         if made and made != name:
@@ -313,6 +334,7 @@ class _Visitor:
                 if not derived or derived == "object":
                     derived = name
             self.visit(base)
+        self.defined.add(node.name)
         if derived and derived != "object":
             self.names[node.name] = derived
         outer, self.attributes = self.attributes, dict(self.attributes) if self.owner else {}
@@ -323,6 +345,7 @@ class _Visitor:
         self.attributes, self.owner = outer, owner
 
     def _functiondef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
+        self.defined.add(node.name)
         self.all(node.decorator_list)
         self.all(default for default in [*node.args.defaults, *node.args.kw_defaults] if default is not None)
         names, texts, returns, scope = self.names, self.texts, self.returns, self.scope
@@ -469,12 +492,27 @@ class _Visitor:
             self._argument(keyword.value)
 
     def _argument(self, node: ast.expr) -> None:
-        # A class handed over (`build_fn=Net`, `hk.transform(f)`) is named, not called.
+        self._handed(node)
+        self.visit(node)
+
+    def _handed(self, node: ast.expr | None) -> None:
+        """A class handed over (`build_fn=Net`, `{"svm": SVC}`) is named, not called."""
         if isinstance(node, ast.Name):
             name = self.names.get(node.id, "")
             if "." in name and "()" not in name:
                 self.facts.mentions.append(Call(name, node.lineno, scope=self.scope))
-        self.visit(node)
+
+    def _dict(self, node: ast.Dict) -> None:
+        for value in node.values:
+            self._handed(value)
+        self.inside(node)
+
+    def _list(self, node: ast.List | ast.Tuple) -> None:
+        for item in node.elts:
+            self._handed(item)
+        self.inside(node)
+
+    _tuple = _list
 
     def _noted(self, call: Call, node: ast.Call) -> None:
         leaf = call.leaf

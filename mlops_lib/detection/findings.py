@@ -119,7 +119,9 @@ def findings(files: Files, entry: File, *, reason: str = "", where: tuple[str, i
         "framework": found.framework,
         "family": family,
         "families": list(found.families),
-        "environment": _environment(found.framework, found.families, family, [*requirements_built, *sorted(helped)]),
+        "environment": _environment(
+            found.framework, found.families, family, [*requirements_built, *sorted(helped | _either(needed, everything))]
+        ),
         "imports": sorted(needed.required),
         "optional_imports": sorted(set(needed.optional) - set(needed.required)),
         "requirements": requirements,
@@ -197,6 +199,17 @@ def _requirements(
 
 COME_ALONG = frozenset(("numpy", "six"))
 """Distributions that every other one of the field brings along."""
+def _either(needed: Needs, everything: list[File]) -> set[str]:
+    """What has to be there of imports that stand in for each other, where the script needs neither otherwise."""
+    found = set()
+    for file in everything:
+        for tried, otherwise in file.facts.alternatives:
+            tops = {tried.top, otherwise.top}
+            if tops <= set(needed.optional) - set(needed.required):
+                found.update(name for name in _names_of(tried.top, needed)[:1])
+    return found
+
+
 _VARIANTS = (
     ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless"),
     ("tensorflow", "tensorflow-cpu", "tensorflow-gpu", "tf-nightly", "intel-tensorflow", "tensorflow-macos"),

@@ -233,7 +233,7 @@ STATSMODELS = {
         " ExponentialSmoothing SimpleExpSmoothing Holt STL MSTL STLForecast MarkovRegression MarkovAutoregression ThetaModel"
         " MLEModel GenericLikelihoodModel KDEUnivariate KDEMultivariate KernelReg PCA Factor MICE MICEData seasonal_decompose"
         " lowess DiscretizedCount auto_arima AutoARIMA MANOVA SurvfuncRight EM KDEMultivariateConditional"
-        " Copula lowess Mediation ProcessMLE".split(),
+        " Copula Mediation ProcessMLE ar_select_order arma_order_select_ic".split(),
         "other",
     ),
 }  # fmt: skip

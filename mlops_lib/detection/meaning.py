@@ -58,7 +58,7 @@ def _transformers_backend(name: str) -> str:
 
 FITS = frozenset(
     "fit fit_generator train_on_batch partial_fit fit_predict train fine_tune fit_one_cycle fit_resample fit_regularized"
-    " fit_constrained fit_transform fit_flow lr_find learn search test_on_batch_ fit_sgd smooth fit_em".split()
+    " fit_constrained fit_transform fit_flow lr_find learn search fit_sgd smooth fit_em grid_search randomized_search".split()
 )
 """Methods that train what they are called on."""
 
@@ -78,6 +78,9 @@ def of(call: Call) -> Meaning:
 
 def _of_method(name: str, head: str, leaf: str) -> Meaning:
     """A method of something that was made: what was made decides."""
+    if name.startswith("prettytensor."):  # layers are methods of what it wraps
+        family = k.TENSORFLOW_LAYERS.get(leaf)
+        return Meaning("tensorflow", LAYER, family) if family else NONE
     if leaf not in FITS:
         return NONE
     made = head.partition("()")[0]
@@ -153,6 +156,8 @@ def _keras(call: Call, name: str, leaf: str) -> Meaning:
         return Meaning("keras", MODEL, "")
     if leaf in ("load_model", "model_from_json", "clone_model"):
         return Meaning("keras", LOADED, "")
+    if leaf == "matmul":
+        return Meaning("keras", NOTHING, "product")
     if leaf in ("segment_sum", "segment_max"):
         return Meaning("keras", NOTHING, "gnn")
     if leaf == "dot_product_attention":
@@ -191,6 +196,10 @@ def _tensorflow(call: Call, name: str, leaf: str) -> Meaning:
         return Meaning("tensorflow", MODEL, "other") if ".sts." in name else NONE
     if name.startswith(("tensorflow_gan.", "tensorflow.contrib.gan.")):
         return Meaning("tensorflow", MODEL, "generative") if leaf[:1].islower() else NONE
+    if name.startswith("tf_agents."):
+        if leaf.endswith("Network"):
+            return Meaning("tensorflow", LAYER, "rnn" if "Rnn" in leaf else "dense")
+        return Meaning("tensorflow", MODEL) if leaf.endswith("Agent") else NONE
     if leaf == "matmul":
         return Meaning("tensorflow", NOTHING, "product")
     if leaf in ("DNN",) and name.startswith("tflearn"):
@@ -332,13 +341,21 @@ def _other(call: Call, name: str, leaf: str) -> Meaning:
     if root == "pyspark":
         if ".ml." not in name and ".mllib." not in name:
             return NONE
+        if leaf == "train":
+            return Meaning("other", FIT, k.OTHER_LAYERS.get(name.split(".")[-2], "other"))
         return Meaning("other", MODEL, family) if family else Meaning("other", CONTAINER) if leaf == "Pipeline" else NONE
     if root == "autograd":
+        if leaf == "dot":
+            return Meaning("other", NOTHING, "product")
         return Meaning("other", TRAINS) if leaf in ("grad", "value_and_grad", "elementwise_grad") else NONE
     if root == "nltk":
         return Meaning("other", FIT, "other") if leaf == "train" and "Classifier" in name else NONE
     if root == "theano":
-        return Meaning("other", TRAINS) if name.endswith(("tensor.grad", "function")) else NONE
+        if name.endswith("tensor.dot"):
+            return Meaning("other", NOTHING, "product")
+        if leaf in ("conv2d", "scan"):
+            return Meaning("other", LAYER, "cnn" if leaf == "conv2d" else "rnn")
+        return Meaning("other", TRAINS) if name.endswith("tensor.grad") else NONE
     if root in ("mxnet", "chainer", "paddle", "lasagne", "tinygrad"):
         return Meaning("other", LAYER, family) if family else Meaning("other", MODEL) if leaf in ("Chain", "Layer", "Sequential",
             "HybridSequential", "Block", "HybridBlock", "Model") else NONE  # fmt: skip

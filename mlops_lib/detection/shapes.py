@@ -21,6 +21,7 @@ NOISE = NORMALS | frozenset(("uniform", "rand", "rand_like", "random_uniform", "
 PRODUCTS = frozenset("matmul bmm einsum dot batch_dot mul multiply baddbmm batch_matmul".split())
 MATRIX_PRODUCTS = frozenset("matmul bmm einsum batch_dot batch_matmul".split())
 UPDATES = frozenset("step apply_gradients train_on_batch".split())
+MODEL_MODULES = ("torchvision.models", "keras.applications", "tensorflow.keras.applications")
 NOT_A_LIBRARY_OF_MODELS = ("numpy", "math", "random", "scipy", "np")
 
 
@@ -45,6 +46,9 @@ class _Scope:
         """Name to the network (an expression that is called) whose output it holds."""
         self.judged: dict[str, set[bool]] = {}
         """What is called to whether its argument came out of another network."""
+        self.unpacked: dict[str, int] = {}
+        """Name to the statement that took it, together with others, out of one call."""
+        self.gradients: dict[str, int] = {}
         self.updates: dict[str, int] = {}
         self.partial_minimisations = 0
         self.draws_noise = False
@@ -75,6 +79,9 @@ class Shaper:
         if len(scope.updates) >= 2 and (scope.draws_noise or made_up or judges):
             saw = " and ".join(sorted(scope.updates)[:2])
             scope.found.append(Shape("adversarial", min(scope.updates.values()), saw))
+        if len(scope.gradients) >= 2:
+            saw = " and ".join(f"grad({one})" for one in sorted(scope.gradients)[:2])
+            scope.found.append(Shape("adversarial", min(scope.gradients.values()), saw))
         if scope.partial_minimisations >= 2:
             scope.found.append(Shape("adversarial", line, "two minimize(…, var_list=…)"))
         if self._scopes:  # what an inner function did, its outer one did
@@ -88,6 +95,8 @@ class Shaper:
         """Remember what names hold."""
         for target in node.targets:
             name = _name_of(target)
+            if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Call):
+                self._now.unpacked.update({one.id: node.lineno for one in target.elts if isinstance(one, ast.Name)})
             if not name:
                 continue
             if self._is_drawn(node.value):
@@ -113,6 +122,10 @@ class Shaper:
                 source = ast.unparse(first.func)[:60]
             if source != network:
                 now.judged.setdefault(network, set()).add(bool(source))
+        if isinstance(node.func, ast.Call):  # jax.grad(loss)(parameters, …)
+            inner = self._name(node.func.func).rpartition(".")[2]
+            if inner in ("grad", "value_and_grad") and node.func.args:
+                now.gradients.setdefault(ast.unparse(node.func.args[0])[:60], node.lineno)
         if leaf in NOISE:
             now.draws_noise = True
         elif leaf in UPDATES and call.receiver and isinstance(node.func, ast.Attribute):
@@ -130,6 +143,8 @@ class Shaper:
             normal, exponential = self._factors(node.func.value)
             if normal and exponential:
                 now.found.append(Shape("reparametrised", node.lineno, "mean + noise * exp(…)"))
+        elif call.name == "getattr" and node.args and self._name(node.args[0]) in MODEL_MODULES:
+            now.found.append(Shape("backbone", node.lineno, f"getattr({self._name(node.args[0])}, …)"))
         elif leaf in ("rsample",) or call.name.endswith(("KLDivergenceAddLoss", "KLDivergenceRegularizer")):
             now.found.append(Shape("reparametrised", node.lineno, call.name))
 
@@ -143,8 +158,8 @@ class Shaper:
             return
         for term, other in ((node.left, node.right), (node.right, node.left)):
             normal, exponential = self._factors(term)
-            if normal and exponential:
-                self._now.found.append(Shape("reparametrised", node.lineno, "mean + noise * exp(…)"))
+            if normal and (exponential or self._is_spread(term, other)):
+                self._now.found.append(Shape("reparametrised", node.lineno, "mean + noise * deviation"))
             elif normal and _is_computed_product(term) and _is_computed_product(other):
                 self._now.found.append(Shape("noised", node.lineno, "a * data + b * noise"))
             if self._is_detour(term):
@@ -164,6 +179,13 @@ class Shaper:
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("mul", "mul_", "multiply"):
             parts = [node.func.value, *node.args]
         return any(map(self._is_drawn, parts)), any(map(self._is_exponential, parts))
+
+    def _is_spread(self, product: ast.AST, mean: ast.AST) -> bool:
+        """Whether a factor and the other term came out of the same call, as mean and deviation do."""
+        origin = self._now.unpacked.get(_name_of(mean))
+        if origin is None or not isinstance(product, ast.BinOp):
+            return False
+        return any(self._now.unpacked.get(_name_of(side)) == origin for side in (product.left, product.right))
 
     def _leaf(self, node: ast.AST) -> tuple[str, str]:
         if not isinstance(node, ast.Call):
@@ -188,7 +210,8 @@ class Shaper:
             return root.partition(".")[0] not in NOT_A_LIBRARY_OF_MODELS
         if isinstance(node, ast.BinOp):
             return self._is_exponential(node.left) or self._is_exponential(node.right)
-        return leaf == "sqrt" and isinstance(node, ast.Call) and any(map(self._is_exponential, node.args))
+        through = leaf in ("sqrt", "maximum", "clip", "clamp", "softplus")
+        return through and isinstance(node, ast.Call) and any(map(self._is_exponential, node.args))
 
     def _is_softmax(self, node: ast.AST) -> bool:
         if isinstance(node, ast.Name):
@@ -235,9 +258,9 @@ def _name_of(node: ast.AST) -> str:
 def _is_network(node: ast.AST) -> bool:
     """Something that is called like a network: a plain name or an attribute of self, in lower case."""
     if isinstance(node, ast.Name):
-        return node.id.islower()
+        return node.id[:1].islower()
     if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in ("self", "model"):
-        return node.attr.islower() and "loss" not in node.attr
+        return node.attr[:1].islower() and "loss" not in node.attr
     return False
 
 
