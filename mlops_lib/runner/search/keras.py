@@ -11,12 +11,13 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 from mlops_lib.runner import files, randomness
 from mlops_lib.runner.search import facts as facts_of
 from mlops_lib.runner.search import graph, measures, morph, trial
+from mlops_lib.runner.search.candidates import Candidate, Recipe
 from mlops_lib.runner.search.diagnosis import Diagnosis, diagnose
 from mlops_lib.runner.search.examples import RefusedError, Selected, choose
 from mlops_lib.runner.search.graft import graft
 from mlops_lib.runner.search.oracle import Trials
 from mlops_lib.runner.search.request import Clock, Diary, FitCall, Outcome, SearchRequest, trial_record
-from mlops_lib.runner.search.space import Candidate, Recipe, Space, next_candidate
+from mlops_lib.runner.search.space import Space, next_candidate
 
 REFIT_SHARE = 0.15
 """Share of the winner's epochs that it trains on, on all examples, where some had been held back."""
@@ -87,7 +88,9 @@ class Search:
         self.own_weights = model.get_weights()
         self.root = self._root()
         self.clock = Clock(sum(r["seconds"] for n, r in self.records.items() if n or self._is_split), request.minutes)
-        self.lab = trial.Lab(call, request, selected, diary, self.clock, model.optimizer, self._bar())
+        self.lab = trial.Lab(
+            call, request, selected, diary, self.clock, model.optimizer, self._bar(1.0), self._bar(2.5)
+        )
         self.lab.in_place = self.root is None
         self.facts = facts_of.gather(model, call, request, selected)
         diagnosis = self._diagnosis(0)
@@ -100,15 +103,17 @@ class Search:
     def _is_split(self) -> bool:
         return self.selected.kind == "split"
 
-    def _bar(self) -> float:
-        """The score at which to stop: the target, and a margin because the gate judges on other examples."""
-        margin = measures.margin(self.request.metric, self.request.target, self.selected.count)
+    def _bar(self, errors: float) -> float:
+        """The target, and a margin of so many standard errors because the gate judges on other examples."""
+        margin = measures.margin(self.request.metric, self.request.target, self.selected.count, errors)
         return self.request.target + (margin if self.request.mode == "max" else -margin)
 
     def _root(self) -> Any:
         """A copy of the developer's architecture; None where it cannot be built a second time."""
         try:
-            return graph.rebuild(self.model, graph.Plan())
+            root = graph.rebuild(self.model, graph.Plan())
+            root.set_weights(self.own_weights)
+            return root
         except graph.UnclonableError as error:
             self.notes.append(f"only the way it trains was searched: {error}")
             return None
@@ -285,8 +290,28 @@ class Search:
             parent.set_weights(self._weights(candidate.parent))
         model, grade = morph.apply_all(parent, list(candidate.edits))
         if candidate.fresh:
-            return graph.rebuild(model, graph.Plan()), "fresh"
+            model = graph.rebuild(model, graph.Plan())
+            self._begin_again(model)
+            return model, "fresh"
         return model, grade
+
+    def _begin_again(self, model: Any) -> None:
+        """Give layers that no edit changed the weights they had before the developer's fit: they may be pretrained.
+
+        Where those are not known, what the fit cannot have changed is taken from the trained model.
+        """
+        initial = self._initial()
+        if initial is not None:
+            before = graph.rebuild(self.root, graph.Plan())
+            before.set_weights(initial)
+        sources = {one.name: one for one in (self.root if initial is None else before).layers}
+        for layer in model.layers:
+            own = sources.get(layer.name)
+            if own is None or not own.weights or (initial is None and own.trainable_weights):
+                continue
+            values = own.get_weights()
+            if [v.shape for v in values] == [tuple(w.shape) for w in layer.weights]:
+                layer.set_weights(values)
 
     def _initial(self) -> Optional[List[Any]]:
         """The weights before the fit, in the order of `get_weights`; None where they were not kept."""

@@ -46,6 +46,8 @@ class SearchRequest:
     """Those examples one by one, where they were kept: an overlap with the validation data can then be seen."""
     seed: int = 1
     workers: int = 1
+    limits: Mapping[str, Any] = field(default_factory=dict)
+    """The table `[search]` of the project's settings."""
 
     @classmethod
     def read(cls, asked: Mapping[str, Any], *, directory: str, seed: int) -> SearchRequest:
@@ -67,6 +69,7 @@ class SearchRequest:
             judged_value=None if value is None else float(value),
             seed=seed,
             workers=int(asked.get("workers", 1)),
+            limits=dict(asked.get("limits") or {}),
         )
 
     def better(self, one: Optional[float], other: Optional[float]) -> bool:
