@@ -1,6 +1,7 @@
 """What Keras measures: `evaluate`, `predict`, and the validation of `fit`."""
 
 import inspect
+import re
 from typing import Any, Callable, Dict, Optional
 
 from mlops_lib.runner import digest, predictions, targets
@@ -30,7 +31,7 @@ def _record(run: Context, model: Any, call: Dict[str, Any], logs: Dict[str, Any]
     x, y = call["x"], call["y"]
     more = {name: call[name] for name in ("sample_weight", "steps") if call.get(name) is not None}
     run.evaluations.add(
-        metric=plain_name(metric), value=float(logs[metric]), source="keras.evaluate", fit=fit_of(run, model), x=x,
+        metric=named(metric, logs), value=float(logs[metric]), source="keras.evaluate", fit=fit_of(run, model), x=x,
         examples=_examples(x), count=_count(model), task=task(logs), baseline=baseline(x, y, metric), model=model,
         everything={plain_name(n): float(v) for n, v in logs.items() if is_number(v)},
         repeat=_repeat(x, y, call["batch_size"], metric, **more),
@@ -85,7 +86,7 @@ def add_fit_metrics(run: Context, model: Any, fit: int, call: Dict[str, Any], lo
         held = source == "fit.validation"
         x, y = validation_data(call) if held else (None, None)
         run.evaluations.add(
-            metric=plain_name(metric), value=float(found[metric]), source=source, fit=fit, x=x,
+            metric=named(metric, found), value=float(found[metric]), source=source, fit=fit, x=x,
             examples=_examples(x), held_out=held, task=task(found), model=model,
             baseline=baseline(x, y, metric) if x is not None else None,
             everything={plain_name(n): float(v) for n, v in found.items() if is_number(v)},
@@ -145,19 +146,28 @@ def is_number(value: Any) -> bool:
 def main_metric(found: Dict[str, Any]) -> Optional[str]:
     """Of several metrics the one that a bar is most likely about."""
     names = [name for name in found if is_number(found[name]) and name not in ("lr", "learning_rate")]
-    for wanted in ("accuracy", "acc"):
-        for name in names:
-            if plain_name(name) == wanted or name.endswith(wanted):
-                return name
+    accuracies = [name for name in names if name.endswith(("accuracy", "acc")) and not _TOP_K.search(name)]
+    for name in accuracies:
+        if plain_name(name) == "accuracy":
+            return name
     others = [name for name in names if not name.endswith("loss")]
-    return next(iter(others or names), None)
+    return next(iter(accuracies or others or names), None)
+
+
+_TOP_K = re.compile(r"top[-_ ]?(k|\d)", re.IGNORECASE)
+"""An accuracy that counts a hit among several guesses is another measure."""
+
+
+def named(metric: str, found: Dict[str, Any]) -> str:
+    """A metric by its usual name; the only accuracy of a model with several outputs is its accuracy."""
+    alike = [name for name in found if name.endswith(("_accuracy", "_acc")) and not _TOP_K.search(name)]
+    return "accuracy" if alike == [metric] else plain_name(metric)
 
 
 def plain_name(name: str) -> str:
     """`sparse_categorical_accuracy`, `acc` and the like are all accuracy."""
-    if name == "acc" or name.endswith(("categorical_accuracy", "binary_accuracy")):
-        return "accuracy"
-    return name.lower()
+    usual = name == "acc" or name.endswith(("categorical_accuracy", "binary_accuracy"))
+    return "accuracy" if usual and not _TOP_K.search(name) else name.lower()
 
 
 def task(found: Dict[str, Any]) -> str:
@@ -183,7 +193,7 @@ def _repeat(x: Any, y: Any, batch_size: Any, metric: str, **more: Any) -> Option
 
 def baseline(x: Any, y: Any, metric: str) -> Any:
     """What a model that looks at no input reaches on these targets, or a function that finds out."""
-    if not plain_name(metric).endswith("accuracy"):
+    if not plain_name(metric).endswith(("accuracy", "_acc")):
         return targets.constant_baseline(y, metric)
     if y is not None:
         return targets.majority(y)
