@@ -39,6 +39,8 @@ VERBS = {
 WITHOUT_PROJECT = {"runs", "doctor"}
 OPTIONS = {"until_done", "artifacts", "print_dockerfile", "verb"}
 """Keys of MLOPS_PARAMS that are options of a verb, not settings."""
+PIPELINE = ("label", "hours", "poll", "workers", "worker_label")
+"""Keys of MLOPS_PARAMS that the Jenkins pipeline itself reads: known here, so that a slip of one is refused."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,6 +48,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     given = vars(_parser(words).parse_args(words))
     as_json = given.pop("json")
+    if "MLOPS_BUILD" in os.environ:
+        return _noted(given, as_json=as_json)
+    return _main(given, as_json=as_json)
+
+
+def _noted(given: dict[str, Any], *, as_json: bool) -> int:
+    """A build server's stage: how it ended is kept for the build's test report."""
+    import time
+
+    from mlops_lib import builds
+
+    verb, began = given["verb"], time.monotonic()
+    _WRONG.clear()
+    code = _main(given, as_json=as_json)
+    builds.note(verb, exit_code=code, seconds=time.monotonic() - began, what="; ".join(_WRONG))
+    return code
+
+
+_WRONG: list[str] = []
+"""What was wrong with the verb."""
+
+
+def _main(given: dict[str, Any], *, as_json: bool) -> int:
     try:
         return _dispatch(given, as_json=as_json)
     except MlopsError as error:
@@ -127,9 +152,11 @@ def _dispatch(given: dict[str, Any], *, as_json: bool) -> int:
     merged = {**_parameters(), **{key: value for key, value in given.items() if value is not None}}
     project = merged.pop("project", None)
     options = {key: merged.pop(key) for key in list(merged) if key in OPTIONS}
+    for key in PIPELINE:
+        merged.pop(key, None)
     unknown = [key for key in merged if key not in config.KNOWN]
     if unknown:
-        config.resolve(None, {unknown[0]: ""})  # raises with the nearest known key
+        raise config.unknown(unknown[0], where="argument", also=PIPELINE)
     if verb not in WITHOUT_PROJECT and verb != "config" and not project:
         raise UsageError("no project given", where=f"mlops {verb}", remedy=f"mlops {verb} PROJECT")
     return _HANDLERS[verb](project, merged, options, as_json)
@@ -146,6 +173,7 @@ def _fail(error: MlopsError, *, as_json: bool) -> int:
 
         sys.stderr.write(printable(log).rstrip("\n") + "\n\n")
     sys.stderr.write(f"mlops: {error}\n")
+    _WRONG.append(str(error))
     if as_json:
         fields = {"what": error.what, "where": error.where, "remedy": error.remedy}
         _print({"schema": 1, "exit": error.exit_code, "error": fields})
@@ -161,6 +189,7 @@ def _bug(*, as_json: bool) -> int:
     kind, value, _ = sys.exc_info()
     what = f"a bug of ours: {kind.__name__ if kind else ''}: {value}"
     sys.stderr.write(f"mlops: {what}\n  remedy: please report it with {stream.name}; the run is kept\n")
+    _WRONG.append(what)
     if as_json:
         _print({"schema": 1, "exit": EXIT_BUG, "error": {"what": what, "where": stream.name, "remedy": "report it"}})
     return EXIT_BUG
@@ -284,10 +313,30 @@ def _build(job: Any, *, print_dockerfile: bool = False) -> Any:
     return pipeline.build(job)
 
 
-def _report(job: Any, *, artifacts: str = "") -> Any:
+def _report(project: str, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
+    try:
+        return _staged(_write_report)(project, settings, options, as_json)
+    except MlopsError:
+        if options.get("artifacts"):  # a build that failed before there was a run has a test report all the same
+            from pathlib import Path
+
+            from mlops_lib import artifacts
+
+            artifacts.gather(None, Path(options["artifacts"]))
+        raise
+
+
+def _write_report(job: Any, *, artifacts: str = "") -> Any:
     from mlops_lib import pipeline
 
     return {"schema": 1, "report": str(pipeline.report(job, artifacts=artifacts))}
+
+
+def _judge(job: Any) -> Any:
+    from mlops_lib import builds, pipeline
+
+    verdict = pipeline.judge(job)
+    return {**verdict.to_json(), **builds.summary(verdict, job.spec)}
 
 
 def _notify(job: Any) -> Any:
@@ -402,9 +451,9 @@ def _init(project: str, settings: dict[str, Any], options: dict[str, Any], as_js
 
 _HANDLERS: dict[str, Callable[..., int]] = {
     "detect": _detect, "runs": _runs, "config": _config, "doctor": _doctor, "init": _init,
-    "build": _staged(_build), "report": _staged(_report), "notify": _staged(_notify), "stop": _staged(_stop),
+    "build": _staged(_build), "report": _report, "judge": _staged(_judge), "notify": _staged(_notify), "stop": _staged(_stop),
     "watch": _staged(_watch), "show": _staged(_show_run),
-    **{name: _staged(_stage(name)) for name in ("run", "train", "judge", "search", "register")},
+    **{name: _staged(_stage(name)) for name in ("run", "train", "search", "register")},
 }  # fmt: skip
 
 

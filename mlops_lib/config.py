@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -187,7 +187,7 @@ def _take(values: dict[str, Value], table: Mapping[str, Any], *, where: str, fro
     for key, value in table.items():
         setting = KNOWN.get(key)
         if setting is None:
-            raise UsageError(f"unknown setting {key!r}", where=_line(where, key), remedy=_nearest(key))
+            raise unknown(key, where=_line(where, key))
         if from_project and setting.operator:
             raise UsageError(
                 f"{key!r} may not be set by the project that is trained",
@@ -219,10 +219,15 @@ def _line(where: str, key: str) -> str:
     return f"{where}:{number}" if number else where
 
 
-def _nearest(key: str) -> str:
+def unknown(key: str, *, where: str, also: Iterable[str] = ()) -> UsageError:
+    """The error about a key that is no setting; it names the nearest one, or one of `also`."""
+    return UsageError(f"unknown setting {key!r}", where=where, remedy=_nearest(key, also))
+
+
+def _nearest(key: str, also: Iterable[str]) -> str:
     import difflib
 
-    close = difflib.get_close_matches(key, KNOWN, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(key, [*KNOWN, *also], n=1, cutoff=0.5)
     if close:
         return f"Did you mean {close[0]!r}? `mlops config` lists all settings."
     return "`mlops config` lists all settings."

@@ -46,7 +46,9 @@ class AgentTest extends DeclarativeTest {
         new File(bin, 'mlops').with { text = command; setExecutable(true) }
         environment.putAll([WORKSPACE: workspace.path, WORKSPACE_TMP: temporary.path, STAGE_NAME: 'Test',
                             PATH: "${bin.path}:${System.getenv('PATH')}".toString()])
-        allow('writeFile', [Map]) { Map file -> new File(file.file as String).setText(file.text as String, 'UTF-8') }
+        allow('writeFile', [Map]) { Map file ->
+            new File(file.file as String).with { parentFile.mkdirs(); setText(file.text as String, 'UTF-8') }
+        }
         allow('readFile', [Map]) { Map file -> new File(file.file as String).getText('UTF-8') }
         allow('echo', [String]) { String message -> note("echo: ${message}") }
     }
@@ -83,9 +85,9 @@ class AgentTest extends DeclarativeTest {
         new File(folder, 'bin/mlops').text = '#!/bin/sh\ntouch started\nexec sleep 600\n'
         Thread failing = Thread.start {
             while (!new File(workspace, 'started').exists()) { Thread.sleep(20) }
-            new File("${environment.WORKSPACE_TMP}/mlops-failed-7").text = 'Train: no memory'
+            new File("${environment.WORKSPACE_TMP}/mlops-${build.startTimeInMillis}/ended").text = ''
         }
-        assertEquals(143, ask('watch', [:]).exit) // ended by SIGTERM
+        assertEquals(0, ask('watch', [:]).exit)
         failing.join()
     }
 
