@@ -6,6 +6,7 @@ lists them). Each may be called again at any time: what was done is not done twi
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Callable
@@ -160,8 +161,9 @@ def _spec(detection: Detection, settings: config.Settings, engine: Engine) -> Ru
 
 
 def _name(project: Path, detection: Detection) -> str:
-    # Jenkins gives a second build at the same time the workspace `name@2`.
-    return re.sub(r"@\d+$", "", project.name) or Path(detection.entry).stem
+    # A build server names the folder of a checkout after the branch; all branches of a repository are one model.
+    repository = rundir.repository(project) if "BRANCH_NAME" in os.environ else None
+    return repository or re.sub(r"@\d+$", "", project.name) or Path(detection.entry).stem
 
 
 def _mount(text: str, *, backend: str) -> Mount:

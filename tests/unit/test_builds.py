@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
-from mlops_lib import artifacts, builds, cli
+from mlops_lib import artifacts, builds, cli, pipeline, rundir
 from mlops_lib.records import Environment, Image, RunSpec, Verdict
 
 VERDICT = Verdict(verdict="accepted", metric="accuracy", value=0.93, target=0.8, champion=0.91)
@@ -103,6 +104,25 @@ def test_another_model_or_metric_compares_with_nothing(spec: RunSpec, monkeypatc
     other = builds.Branch(branch="main", name="fraud", verdict="accepted", metric="f1", value=0.9, target=0.8)
     monkeypatch.setenv(builds.AGAINST, json.dumps(other.to_json()))
     assert builds.rival(VERDICT, spec) is None
+
+
+@pytest.mark.parametrize(
+    "address", ["https://git.example.com/team/fraud.git", "git@git.example.com:fraud.git", "/srv/git/fraud/"]
+)
+def test_all_branches_of_a_repository_are_one_model(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = tmp_path / "models_PR-3@2"
+    (workspace / "training").mkdir(parents=True)
+    (workspace / "train.py").write_text("from sklearn.svm import SVC\nSVC().fit([[0], [1]], [0, 1])\n")
+    for command in (["init", "--quiet"], ["remote", "add", "origin", address]):
+        subprocess.run(["git", "-C", str(workspace), *command], check=True, timeout=30)
+    settings = {"backend": "process", "home": str(tmp_path / "home")}
+    monkeypatch.delenv("BRANCH_NAME", raising=False)
+    assert pipeline.prepare(workspace, **settings).spec.name == "models_PR-3"
+    monkeypatch.setenv("BRANCH_NAME", "PR-3")
+    assert pipeline.prepare(workspace, **settings).spec.name == "fraud"
+    assert rundir.repository(workspace / "training") is None
 
 
 @pytest.mark.parametrize(("slip", "meant"), [("lable", "label"), ("worker_lable", "worker_label"), ("targt", "target")])
