@@ -94,17 +94,27 @@ def rival(verdict: Verdict, spec: RunSpec, *, environ: Mapping[str, str] = os.en
     return branch if same and branch is not None and branch.value is not None else None
 
 
-def summary(verdict: Verdict, spec: RunSpec, *, environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
-    """The verdict in one line for the build's description, empty outside of a build."""
+def about(verdict: Verdict, spec: RunSpec, *, trials: int, environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
+    """What a build wants to know of a verdict; empty outside of a build.
+
+    Returns:
+        `summary`: the verdict in one line, for the build's description. `search`: whether a search comes next.
+    """
     if not environ.get(FOLDER):
         return {}
+    return {
+        "summary": _summary(verdict, rival(verdict, spec, environ=environ)),
+        "search": verdict.verdict == "rejected" and trials > 0,
+    }
+
+
+def _summary(verdict: Verdict, branch: Branch | None) -> str:
     parts = [f"{verdict.metric or 'no metric'} {_number(verdict.value)}", f"bar {_number(verdict.target)}"]
     if verdict.champion is not None:
         parts.append(f"champion {_number(verdict.champion)}")
-    branch = rival(verdict, spec, environ=environ)
     if branch is not None:
         parts.append(f"{branch.branch} {_number(branch.value)}")
-    return {"summary": f"{verdict.verdict}: {', '.join(parts)}"}
+    return f"{verdict.verdict}: {', '.join(parts)}"
 
 
 def _number(value: float | None) -> str:

@@ -336,7 +336,7 @@ def _judge(job: Any) -> Any:
     from mlops_lib import builds, pipeline
 
     verdict = pipeline.judge(job)
-    return {**verdict.to_json(), **builds.summary(verdict, job.spec)}
+    return {**verdict.to_json(), **builds.about(verdict, job.spec, trials=job.settings["trials"])}
 
 
 def _notify(job: Any) -> Any:

@@ -62,7 +62,7 @@ void call(Map given = [:]) {
                                 steps {
                                     script {
                                         verdict = mlops('judge', settings)
-                                        if (verdict.verdict != 'rejected') {
+                                        if (!verdict.search) {
                                             mlopsVerdict(verdict)
                                         }
                                     }
@@ -70,7 +70,7 @@ void call(Map given = [:]) {
                             }
                             stage('Tweak & retrain') {
                                 when {
-                                    expression { verdict.verdict == 'rejected' }
+                                    expression { verdict.search == true }
                                 }
                                 steps {
                                     mlopsSearch(settings)

@@ -70,7 +70,7 @@ def test_of_a_stage_that_was_repeated_the_last_end_counts(build: Path, tmp_path:
 def test_outside_of_a_build_nothing_is_noted(spec: RunSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(builds.FOLDER, raising=False)
     builds.note("train", exit_code=0, seconds=1.0, what="")
-    assert (builds.stages(), builds.summary(VERDICT, spec)) == ([], {})
+    assert (builds.stages(), builds.about(VERDICT, spec, trials=12)) == ([], {})
 
 
 def test_a_pull_request_is_compared_with_its_target(
@@ -82,7 +82,7 @@ def test_a_pull_request_is_compared_with_its_target(
     assert kept is not None
     monkeypatch.setenv("BRANCH_NAME", "PR-3")
     monkeypatch.setenv(builds.AGAINST, kept.read_text())
-    line = builds.summary(VERDICT, spec)["summary"]
+    line = builds.about(VERDICT, spec, trials=12)["summary"]
     assert line == "accepted: accuracy 0.9300, bar 0.8000, champion 0.9100, main 0.9500"
     run_dir = tmp_path / "run"
     run_dir.mkdir()
@@ -90,6 +90,14 @@ def test_a_pull_request_is_compared_with_its_target(
     (run_dir / "verdict.json").write_text(json.dumps(VERDICT.to_json()))
     found = cases(artifacts.write_junit(run_dir, tmp_path / "junit.xml"))
     assert found["the model is at least as good as the target branch's"] == "accuracy 0.93; main 0.95"
+
+
+@pytest.mark.parametrize(
+    ("kind", "trials", "search"), [("rejected", 12, True), ("rejected", 0, False), ("undecided", 12, False)]
+)
+def test_a_search_comes_next_where_it_may(kind: str, trials: int, search: bool, build: Path, spec: RunSpec) -> None:
+    verdict = Verdict.from_json({"verdict": kind, "target": 0.8})
+    assert builds.about(verdict, spec, trials=trials)["search"] is search
 
 
 @pytest.mark.parametrize("record", ["", "null", "[]", "{}", "not JSON", '{"branch": "main", "name": 3}'])

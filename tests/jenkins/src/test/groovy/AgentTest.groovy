@@ -75,6 +75,24 @@ class AgentTest extends DeclarativeTest {
     }
 
     @Test
+    void theRealCommandGetsEveryValueAsItWasGiven() {
+        File project = new File(workspace, 'it\'s "a" $(touch pwned) `touch pwned` ; touch pwned\n模型')
+        project.mkdirs()
+        new File(project, 'train.py').text = 'from sklearn.svm import SVC\nSVC().fit([[0], [1]], [0, 1])\n'
+        String python = System.getenv('MLOPS_AGENT_PYTHON') ?: 'python3'
+        new File(folder, 'bin/mlops').text = "#!/bin/sh\nPYTHONPATH='${ROOT.path}' exec '${python}' -m mlops_lib \"\$@\"\n"
+        Map settings = [project: project.name, metric_pattern: '(\\d+) $HOME `x`', input: HOSTILE, args: HOSTILE]
+        Map answer = ask('config', settings)
+        assertEquals(0, answer.exit, log())
+        assertEquals(HOSTILE, answer.settings.args.value)
+        assertEquals(HOSTILE, answer.settings.input.value)
+        assertEquals(settings.metric_pattern, answer.settings.metric_pattern.value)
+        answer = ask('detect', settings)
+        assertEquals([0, 'train.py', 'sklearn'], [answer.exit, answer.entry, answer.framework], log())
+        assertFalse(new File(workspace, 'pwned').exists())
+    }
+
+    @Test
     void theProjectIsTheWorkspaceUnlessGiven() {
         assertEquals([project: '.'], ask('judge', [:]).params)
     }

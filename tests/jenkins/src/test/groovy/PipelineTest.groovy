@@ -15,7 +15,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue
  */
 class PipelineTest extends DeclarativeTest {
 
-    static final Map REJECTED = [verdict: 'rejected', summary: 'rejected: accuracy 0.7100, bar 0.8000',
+    static final Map REJECTED = [verdict: 'rejected', search: true, summary: 'rejected: accuracy 0.7100, bar 0.8000',
                                  reasons: ['accuracy 0.71 is below the bar of 0.8']]
     static final Map ACCEPTED = [verdict: 'accepted', summary: 'accepted: accuracy 0.9300, bar 0.8000, champion 0.9100']
     static final Map UNDECIDED = [verdict: 'undecided', summary: 'undecided: no metric -, bar 0.8000',
@@ -81,6 +81,14 @@ class PipelineTest extends DeclarativeTest {
         build.rawBuild = [getParent: { throw new SecurityException('Scripts not permitted to use method') }] as Jobs.Build
         run('Jenkinsfile')
         assertEquals([''], shells*.env.MLOPS_AGAINST.unique())
+    }
+
+    @Test
+    void withoutTrialsTheFirstVerdictCounts() {
+        answers.judge = [answer(6, REJECTED + [search: false])]
+        run('Jenkinsfile')
+        assertFalse(shells*.env.MLOPS_VERB.contains('search'))
+        assertEquals('UNSTABLE', build.currentResult)
     }
 
     @Test

@@ -33,7 +33,7 @@ class RealBuildTest extends DeclarativeTest {
         File temporary = new File(folder, 'my workspace@tmp')
         temporary.mkdirs()
         environment.putAll([WORKSPACE: workspace.path, WORKSPACE_TMP: temporary.path, MLOPS_HOME: HOME.path,
-                            MLOPS_BACKEND: 'process', MLOPS_NOTIFY: 'never'])
+                            MLOPS_BACKEND: System.getenv('MLOPS_TEST_BACKEND') ?: 'process', MLOPS_NOTIFY: 'never'])
         ['PATH', 'HOME', 'LANG', 'SSL_CERT_FILE', 'PIP_INDEX_URL', 'PIP_CERT', 'UV_INDEX_URL', 'UV_DEFAULT_INDEX', 'http_proxy',
          'https_proxy', 'no_proxy', 'MLOPS_AGENT_PYTHON'].findAll { System.getenv(it) }.each { environment[it] = System.getenv(it) }
         allow('writeFile', [Map]) { Map file ->
