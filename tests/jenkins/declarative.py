@@ -6,7 +6,7 @@ Only the structure is read: blocks and statements. What Groovy itself refuses, t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
 
 PIPELINE = {
@@ -110,7 +110,7 @@ def _shared_lines(block: Block) -> Iterator[str]:
             yield f"{one.line}: {one.name} shares its line with what comes before"
 
 
-def _sections(block: Block, allowed: set[str], *, needed: set[str] = frozenset()) -> Iterator[str]:  # type: ignore[assignment]
+def _sections(block: Block, allowed: Set[str], *, needed: Set[str] = frozenset()) -> Iterator[str]:
     names = [child.name for child in block.children or []]
     for child in block.children or []:
         if child.name not in allowed:
