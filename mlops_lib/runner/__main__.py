@@ -6,7 +6,7 @@ import sys
 import time
 from typing import Any, Callable, Dict, List, Optional, TextIO
 
-from mlops_lib.runner import hooks, randomness, script, spec, workdir
+from mlops_lib.runner import hooks, legacy, randomness, script, spec, workdir
 from mlops_lib.runner.context import Context
 from mlops_lib.runner.journal import Journal
 
@@ -76,12 +76,14 @@ def _run(run: Context, entry: str, args: List[str]) -> int:
     script.answer_input(orders.input)
     if orders.search is not None:
         run.search = functools.partial(_search, run)
+    dialect = _dialect(run, entry)
     hooks.after_import(_adapters(run))
+    hooks.after_import(legacy.install(run, dialect))
     output: Optional[Tee] = None
     if orders.metric_pattern:
         output = Tee(sys.stdout)
         sys.stdout = output
-    error = script.run(entry, args)
+    error = script.run(entry, args, compile_=dialect.compile)
     undo()
     if output is not None:
         sys.stdout = output._stream
@@ -94,6 +96,15 @@ def _run(run: Context, entry: str, args: List[str]) -> int:
     journal.write("end", exit_code=code, seconds=round(time.monotonic() - began, 3), error=failure)
     journal.progress("exit")
     return code
+
+
+def _dialect(run: Context, entry: str) -> legacy.source.Dialect:
+    """How the project's sources are to be compiled; an entry that cannot be read says so when it is run."""
+    try:
+        text = script.source_of(entry)
+    except script.BadEntryError:
+        text = ""
+    return legacy.dialect(run, text, entry)
 
 
 def _adapters(run: Context) -> Dict[str, Callable[[Any], None]]:
