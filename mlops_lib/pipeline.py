@@ -312,11 +312,21 @@ def search(project: str | Path | Job, **settings: Any) -> SearchResult:
         )  # fmt: skip
     build(job)
     job.observer({"event": "stage", "stage": "search"})
-    return tuning.search(
+    found = tuning.search(
         job.spec, verdict, engine=job.engine, run_dir=job.run_dir, trials=job.settings["trials"],
         minutes=job.settings["minutes"], restarts=job.settings["restarts"], home=job.home, observer=job.observer,
         stopped=job.stopped,
     )  # fmt: skip
+    _suggest(job)
+    return found
+
+
+def _suggest(job: Job) -> None:
+    """Write the winner as a patch of the project; a project that is not here any more gets none."""
+    from mlops_lib import patching
+
+    if Path(job.spec.project).is_dir():
+        patching.suggest(job.run_dir, project=Path(job.spec.project))
 
 
 def register(project: str | Path | Job, **settings: Any) -> ModelVersion:
@@ -508,7 +518,9 @@ def _model(run_dir: Path) -> Path | None:
 def _result(
     job: Job, verdict: Verdict, found: SearchResult | None, version: ModelVersion | None, *, seconds: float
 ) -> PipelineResult:
-    model, patch = _model(job.run_dir), job.run_dir / "inside" / "suggested.patch"
+    model = _model(job.run_dir)
+    suggested = [job.run_dir / name for name in ("suggested.patch", "best_model.py")]
+    patch = next((place for place in suggested if place.is_file()), None)
     reasons = verdict.reasons
     if verdict.verdict == "accepted" and model is None:
         reasons = (*reasons, "nothing is registered: the script's model could not be saved, its outputs are kept")
@@ -519,7 +531,7 @@ def _result(
         trials=0 if found is None else sum(t.number > 0 for t in found.trials),
         restarts=training.count_restarts(job.run_dir), model=place if version is None else version.model,
         report=str(job.run_dir / "report.html"),
-        patch=str(patch) if patch.is_file() and not patch.is_symlink() else None, run_dir=str(job.run_dir),
+        patch=None if patch is None else str(patch), run_dir=str(job.run_dir),
         seconds=round(seconds, 3), version=None if version is None else version.version, reasons=reasons,
     )  # fmt: skip
 

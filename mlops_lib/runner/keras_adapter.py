@@ -12,7 +12,7 @@ import time
 from types import ModuleType
 from typing import Any, Callable, Dict, List, Optional
 
-from mlops_lib.runner import checkpoint, digest, keras_resume, randomness
+from mlops_lib.runner import checkpoint, digest, keras_resume, randomness, sites
 from mlops_lib.runner.context import Context
 
 SEED_OFFSET = 740_000_003
@@ -34,8 +34,14 @@ def install(run: Context) -> Dict[str, Callable[[ModuleType], None]]:
         with run.journal.guard("patch keras iterators"):
             patch_iterators(module.TFEpochIterator, run)
 
+    def layer(module: ModuleType) -> None:
+        with run.journal.guard("watch keras layers"):
+            if run.spec.search is not None:
+                sites.watch_layers(module.Layer, run.work)
+
     return {
         "tensorflow": tensorflow,
+        "keras.src.layers.layer": layer,
         "keras.src.models.model": model,
         "keras.src.backend.tensorflow.trainer": trainer,
     }
@@ -81,6 +87,8 @@ def patch_model(model_class: Any, run: Context) -> None:
         with run.journal.guard("keras.compile"):
             # The objects themselves: a loss written by the user cannot be made again from a configuration.
             self.__dict__["_mlops_compile"] = _bind(compile_, self, args, kwargs)
+            if run.spec.search is not None and not run.nested:
+                self.__dict__["_mlops_compile_site"] = sites.caller(run.work)
         return compile_(self, *args, **kwargs)
 
     model_class.fit, model_class.evaluate = fit_, evaluate_
@@ -608,9 +616,11 @@ def search(fit: Fit, history: Any, folder: str) -> Any:
     run = fit.context
     request = SearchRequest.read(run.spec.search or {}, directory=folder, seed=run.spec.seed)
     compiled = fit.model.__dict__.get("_mlops_compile", {})
+    places = {"fit": sites.caller(run.work), "compile": fit.model.__dict__.get("_mlops_compile_site")}
     call = FitCall(
-        arguments=dict(fit.call), compiled=compiled, history=history, initial=fit.initial, train=fit.original
-    )
+        arguments=dict(fit.call), compiled=compiled, history=history, initial=fit.initial, train=fit.original,
+        sites=places,
+    )  # fmt: skip
     outcome = improve(fit.model, call, request, run.journal)
     for note in outcome.notes:
         run.journal.warn(note)

@@ -6,13 +6,14 @@ is a function of the seed and of the scores told, so a search that was killed re
 records and goes on.
 """
 
+import inspect
 import os
 import random
 import time
 from typing import Any, Dict, List, Optional, Tuple
 
 from mlops_lib.runner import files
-from mlops_lib.runner.journal import Journal
+from mlops_lib.runner.journal import Journal, plain
 
 Space = Dict[str, Tuple[Any, ...]]
 """Parameter to ("log", low, high), ("real", low, high), ("int", low, high) or ("choice", value, …)."""
@@ -181,6 +182,10 @@ class Search:
         best = max(scored, key=lambda t: self._signed(t["score"]), default=None)
         winner = 0 if best is None or self._signed(best["score"]) <= self._signed_of_first() else best["number"]
         if winner:
+            described = {"before": describe(self.fit.estimator), "after": describe(self.candidates[winner].estimator)}
+            files.write_json(
+                os.path.join(self.folder, "winner.json"), {"schema": 1, "framework": "sklearn", **described}
+            )
             self._graft(self.candidates[winner])
         result = {
             "schema": 1, "metric": self.metric, "mode": self.mode, "selection": "disjoint", "fit": self.fit.number,
@@ -346,6 +351,26 @@ class Search:
         estimator.__dict__.clear()
         estimator.__dict__.update(winner.__dict__)
         self.notes.append(f"the variable that held the developer's estimator is now a {type(winner).__name__}")
+
+
+def describe(estimator: Any) -> Dict[str, Any]:
+    """An estimator as JSON: its class, the parameters that are not its defaults, and its steps."""
+    kind = type(estimator)
+    module = ".".join(part for part in kind.__module__.split(".") if not part.startswith("_"))
+    steps = [[name, describe(one)] for name, one in getattr(estimator, "steps", [])]
+    known = inspect.signature(kind.__init__).parameters
+    given = {} if steps else estimator.get_params(deep=False)
+    changed = {
+        name: plain(value)
+        for name, value in given.items()
+        if name not in known or not _is_same(known[name].default, value)
+    }
+    order = [one.name for one in known.values() if one.kind is one.POSITIONAL_OR_KEYWORD][1:]
+    return {"class": kind.__name__, "module": module, "parameters": changed, "steps": steps, "order": order}
+
+
+def _is_same(usual: Any, value: Any) -> bool:
+    return type(usual) is type(value) and bool(usual == value)
 
 
 def last_step(estimator: Any) -> Tuple[str, Any]:
