@@ -5,7 +5,7 @@ The search itself happens in the container, inside the judged `fit` (mlops_lib/r
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ def search(
     run_dir: Path,
     trials: int,
     minutes: float,
+    limits: Mapping[str, Any] | None = None,
     restarts: int = 5,
     home: Path,
     observer: Callable[[dict[str, Any]], None] = lambda event: None,
@@ -42,6 +43,7 @@ def search(
         "fit": _judged_fit(run_dir, verdict), "metric": verdict.metric, "mode": verdict.mode, "target": verdict.target,
         "trials": trials, "minutes": minutes, "judged_digest": _judged_digest(run_dir, verdict),
         "judged_value": verdict.value, "workers": 1, "reading": training.reading(spec),
+        "limits": dict(limits or {}),
     }  # fmt: skip
     before = _read(run_dir / REQUEST)
     if before is not None and _covers(before, request) and not _failed(run_dir, before):
@@ -102,7 +104,9 @@ def _read(path: Path) -> dict[str, Any] | None:
 def _covers(before: dict[str, Any], now: dict[str, Any]) -> bool:
     """Whether the earlier search was asked for at least as much, for the same bar."""
     # What is missing in a request of an earlier version of this package is taken as equal.
-    same = all(before.get(key, now[key]) == now[key] for key in ("fit", "metric", "mode", "target", "reading"))
+    same = all(
+        before.get(key, now[key]) == now[key] for key in ("fit", "metric", "mode", "target", "reading", "limits")
+    )
     return same and before.get("trials", 0) >= now["trials"] and before.get("minutes", 0) >= now["minutes"]
 
 
