@@ -15,6 +15,10 @@ from mlops_lib.errors import SearchError, TrainingError
 from mlops_lib.records import RunSpec, SearchResult, Verdict
 
 REQUEST = "search.json"
+LEFT_ALONE = "left-alone.json"
+"""A search that was not begun, with the reason."""
+FOLDS = 3
+"""So many fits of the same model, each measured by itself, are a loop."""
 
 
 def search(
@@ -39,6 +43,15 @@ def search(
         SearchError: it cannot be told which fit to search, or the search itself failed.
         TrainingError: the script failed in pass 2.
     """
+    reason = loop(rundir.Events(run_dir).new())
+    if reason:
+        observer({"event": "warning", "message": reason})
+        left = SearchResult(
+            metric=verdict.metric or "", mode=verdict.mode, selection="disjoint", fit=verdict.judged_fit or 1,
+            score=verdict.value, stopped="refused", notes=(reason,),
+        )  # fmt: skip
+        durable.write_json(run_dir / LEFT_ALONE, left.to_json())
+        return left
     request: dict[str, Any] = {
         "fit": _judged_fit(run_dir, verdict), "metric": verdict.metric, "mode": verdict.mode, "target": verdict.target,
         "trials": trials, "minutes": minutes, "judged_digest": _judged_digest(run_dir, verdict),
@@ -83,8 +96,9 @@ def search(
 
 
 def read(run_dir: Path) -> SearchResult | None:
-    """What a search found, None if there was none."""
-    return rundir.read_record(run_dir / "inside" / "search" / "result.json", SearchResult, inside=run_dir)
+    """What a search found, or why it left the script alone; None if there was none."""
+    left_alone = rundir.read_record(run_dir / LEFT_ALONE, SearchResult)
+    return left_alone or rundir.read_record(run_dir / "inside" / "search" / "result.json", SearchResult, inside=run_dir)
 
 
 def unfinished(run_dir: Path) -> bool:
@@ -113,6 +127,22 @@ def _covers(before: dict[str, Any], now: dict[str, Any]) -> bool:
 def _failed(run_dir: Path, before: dict[str, Any]) -> bool:
     """Whether that search came to its end without a result."""
     return read(run_dir) is None and training.finished(run_dir, int(before.get("pass", 2))) is not None
+
+
+def loop(events: list[dict[str, Any]]) -> str:
+    """Why a script with these events is left alone: it trains the same model again and again; "" where it does not."""
+    made: dict[tuple[Any, Any], set[int]] = {}
+    measured = {e.get("fit") for e in events if e["event"] == "metric" and not str(e.get("source")).startswith("fit.")}
+    for event in events:
+        if event["event"] == "fit" and event.get("fit") in measured and event.get("pass", 1) == 1:
+            made.setdefault((event.get("model"), event.get("parameters")), set()).add(event["fit"])
+    most = max(map(len, made.values()), default=0)
+    if most < FOLDS:
+        return ""
+    return (
+        f"the script fits and measures the same model {most} times (cross-validation, or a search of its own): changing one"
+        " of them would mean nothing, so it is left alone"
+    )
 
 
 def _judged_fit(run_dir: Path, verdict: Verdict) -> int:

@@ -25,6 +25,8 @@ class Context:
         """How deep we are inside a framework's own training or evaluation; calls made there are not the script's."""
         self.search: Optional[Callable[..., Any]] = None
         self.models: Dict[int, Any] = {}
+        self.seen: Dict[int, Any] = {}
+        """Fit to the examples it trained on, where they could be read."""
         self.at_exit: List[Callable[[], None]] = []
 
     def next_fit(self) -> int:

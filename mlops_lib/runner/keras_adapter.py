@@ -187,6 +187,7 @@ class Fit:
             seen = digest.examples(self._training_rows())
             if seen is not None:
                 run.evaluations.trained_on.append(seen)
+                run.seen[self.number] = seen
             self._add_fit_metrics(history)
         run.models[self.number] = self.model
         if self.is_searched and run.search is not None:
@@ -608,6 +609,20 @@ def _custom_objects(model: Any) -> Dict[str, Any]:
     return found
 
 
+def _seen_before(fit: Fit) -> "frozenset[bytes]":
+    """The examples that earlier fits trained this model on, or layers that are now in it."""
+    run, own = fit.context, _inner_layers(fit.model)
+    hashes: "set[bytes]" = set()
+    for number, model in run.models.items():
+        if number < fit.number and number in run.seen and _inner_layers(model) & own:
+            hashes |= run.seen[number].hashes
+    return frozenset(hashes)
+
+
+def _inner_layers(model: Any) -> "set[int]":
+    return {id(layer) for layer in model._flatten_layers(include_self=False) if layer.weights}
+
+
 def search(fit: Fit, history: Any, folder: str) -> Any:
     """Search around a judged fit that has just returned; gives the History that its caller gets."""
     from mlops_lib.runner.search.keras import improve
@@ -619,7 +634,7 @@ def search(fit: Fit, history: Any, folder: str) -> Any:
     places = {"fit": sites.caller(run.work), "compile": fit.model.__dict__.get("_mlops_compile_site")}
     call = FitCall(
         arguments=dict(fit.call), compiled=compiled, history=history, initial=fit.initial, train=fit.original,
-        sites=places,
+        sites=places, seen=_seen_before(fit),
     )  # fmt: skip
     outcome = improve(fit.model, call, request, run.journal)
     for note in outcome.notes:

@@ -217,11 +217,12 @@ model = keras.Sequential([keras.Input((4,))] + [keras.layers.Dense(n) for n in (
 
 def winner(**more: Any) -> Winner:
     site = {"file": "train.py", "line": 3, "column": None, "end_line": None, "end_column": None}
-    layers = [
-        {"class": "InputLayer", "name": "i", "arguments": {"shape": [4], "dtype": "float32"}, "known": True},
-        {"class": "Dense", "name": "a", "arguments": {"units": 3}, "parameters": ["units"], "inputs": ["i"], "site": site, "known": True},
-        {"class": "Dense", "name": "b", "arguments": {"units": 2}, "parameters": ["units"], "inputs": ["a"], "site": site, "known": True},
-    ]  # fmt: skip
+    layers: list[dict[str, Any]] = [
+        {"class": "InputLayer", "name": "i", "arguments": {"shape": [4], "dtype": "float32"}},
+        {"class": "Dense", "name": "a", "arguments": {"units": 3}, "inputs": ["i"], "site": site},
+        {"class": "Dense", "name": "b", "arguments": {"units": 2}, "inputs": ["a"], "site": site},
+    ]
+    layers = [{"known": True, "parameters": ["units"], **layer} for layer in layers]
     wide = [layers[0], {**layers[1], "arguments": {"units": 9}}, layers[2]]
     return Winner.read({"framework": "keras", "before": layers, "after": wide, "sequential": True, **more})
 

@@ -279,9 +279,7 @@ def accepted(path: Path) -> Path:
     run.metrics()
     run.search()
     run.result()
-    run.write(
-        "suggested.patch", "--- a/train.py\n+++ b/train.py\n@@ -12 +12 @@\n-    Dense(16),\n+    Dense(64),\n"
-    )
+    run.write("suggested.patch", "--- a/train.py\n+++ b/train.py\n@@ -12 +12 @@\n-    Dense(16),\n+    Dense(64),\n")
     run.write("log.txt", "loading digits\n" + "".join(f"\rstep {n}/45" for n in range(46)) + "\ntest accuracy 0.925\n")
     return path
 

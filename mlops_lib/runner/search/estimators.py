@@ -10,6 +10,7 @@ import inspect
 import os
 import random
 import time
+import warnings
 from typing import Any, Dict, List, Optional, Tuple
 
 from mlops_lib.runner import files
@@ -98,7 +99,7 @@ STEPS: Dict[str, Space] = {
     "SelectKBest": {"k": ("choice", "all", 10, 20)},
 }  # fmt: skip
 """Spaces of the steps before the estimator in a pipeline."""
-SCALERS = ("StandardScaler", "MinMaxScaler", "RobustScaler", "MaxAbsScaler", "QuantileTransformer")
+SCALERS = ("StandardScaler", "MinMaxScaler", "RobustScaler", "MaxAbsScaler")
 """Scalers that stand in for each other."""
 WANTS_SCALED = ("SVC", "SVR", "NuSVC", "LinearSVC", "LinearSVR", "KNeighborsClassifier", "KNeighborsRegressor",
                 "MLPClassifier", "MLPRegressor", "LogisticRegression", "SGDClassifier", "SGDRegressor", "Perceptron",
@@ -362,8 +363,6 @@ class Search:
         return trial
 
     def _cross_validate(self, estimator: Any) -> List[float]:
-        import warnings
-
         from sklearn.base import is_classifier
         from sklearn.model_selection import KFold, StratifiedKFold, cross_val_score
 
@@ -383,7 +382,9 @@ class Search:
         from mlops_lib.runner.sklearn_adapter import graft
 
         estimator, winner = self.fit.estimator, candidate.estimator
-        winner.fit(self.fit.x, self.fit.y)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            winner.fit(self.fit.x, self.fit.y)
         if type(estimator) is type(winner):
             graft(estimator, winner)
             return

@@ -103,7 +103,7 @@ class Search:
 
     @property
     def _is_split(self) -> bool:
-        return self.selected.kind == "split"
+        return self.selected.everything is not None
 
     def _bar(self, errors: float) -> float:
         """The target, and a margin of so many standard errors because the gate judges on other examples."""
@@ -368,6 +368,7 @@ class Search:
         history = None
         if number:
             history = self._install(number, stopped)
+            self.notes += self._told(number)
         elif self.root is None:
             self.model.set_weights(self.own_weights)
             trial.compile_as_given(self.model, self.call, self._plain_optimizer())
@@ -381,6 +382,18 @@ class Search:
             self._write_down(number)
         files.write_json(self._path("result.json"), result)
         return Outcome(result, history, bool(number), self.selected.hashes, list(self.notes))
+
+    def _told(self, number: int) -> List[str]:
+        """What each change on the way to the winner brought, in words."""
+        lines: List[str] = []
+        while number:
+            record, parent = self.records[number], self._candidate(number).parent
+            before, score = self._score(parent), self._score(number)
+            what = "; ".join(self._candidate(number).words() or record["edits"])
+            if before is not None and score is not None:
+                lines.insert(0, f"trial {number} brought {score - before:+.3f} over trial {parent}: {what}")
+            number = parent
+        return lines
 
     def _write_down(self, number: int) -> None:
         """What the host needs to suggest a patch: the architectures before and after, and how the winner trained."""
