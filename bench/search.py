@@ -79,7 +79,6 @@ class Meter:
         if self.spent_s > self.budget_s or self.value >= max(self.task.bars):
             raise Enough
 
-
     def finish(self, model: Any, held: float | None) -> None:
         """The model that a method ends with, where it trains it further."""
         mark = {"cpu_s": self.spent_s, "wall_s": self.wall_s, "epochs": self.epochs, "held": held}

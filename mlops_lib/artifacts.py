@@ -24,7 +24,7 @@ from mlops_lib.records import RunSpec, Verdict
 MODEL_LIMIT = 512 * 1024 * 1024
 """Bytes; a larger model stays in the registry only."""
 
-_COPIED = ("model.keras", "model.joblib", "suggested.patch")
+_COPIED = ("inside/model.keras", "inside/model.joblib", "suggested.patch", "best_model.py")
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -70,8 +70,9 @@ def gather(run_dir: Path | None, folder: Path, *, model_limit: int = MODEL_LIMIT
         branch = builds.write_branch(folder / "mlops-branch.json", spec, verdict)
         written += [] if branch is None else [branch]
     for name in _COPIED:
-        if _copy(run_dir / "inside" / name, folder / name, inside=run_dir, limit=model_limit):
-            written.append(folder / name)
+        place = folder / Path(name).name
+        if _copy(run_dir / name, place, inside=run_dir, limit=model_limit):
+            written.append(place)
     return written
 
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from mlops_lib.errors import UsageError
 
-Kind = Literal["text", "number", "integer", "flag", "list", "bytes"]
+Kind = Literal["text", "number", "integer", "flag", "list", "bytes", "table"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,15 @@ SETTINGS = (
     Setting("metrics_file", "text", "", "file the script writes its number or numbers (JSON) to"),
     Setting("trials", "integer", 12, "search budget: trials; 0 means no search"),
     Setting("minutes", "number", 30.0, "search budget: minutes of training"),
+    Setting(
+        "search",
+        "table",
+        {},
+        "what the search may change: edits, without (kinds of edits), epochs, parameters (at most)",
+    ),
+    Setting(
+        "retrain", "integer", 5, "times a script that takes its tweak as an argument is trained with further values"
+    ),
     Setting("seed", "integer", 1, "seed of everything random that the script does not seed itself"),
     Setting("restarts", "integer", 5, "restarts of a broken training before giving up; refills with progress"),
     Setting("backend", "text", "auto", "where trainings run", operator=True, choices=("auto", "docker", "process")),
@@ -246,6 +255,7 @@ def _convert(setting: Setting, value: Any, *, where: str) -> Any:
 _WANTED = {
     "text": "a text", "number": "a finite number", "integer": "a whole number from 0", "flag": "true or false",
     "list": "a list of texts", "bytes": "a size such as 512m or 4g",
+    "table": "a table with edits, without (lists of texts), epochs, parameters (whole numbers)",
 }  # fmt: skip
 
 
@@ -295,6 +305,19 @@ def _bytes(value: Any) -> int | None:
     return int(number * factor) if number is not None and number >= 0 else None
 
 
+def _table(value: Any) -> dict[str, Any] | None:
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return None
+    if not isinstance(value, Mapping) or set(value) - {"edits", "without", "epochs", "parameters"}:
+        return None
+    found = {key: (_list if key in ("edits", "without") else _integer)(one) for key, one in value.items()}
+    return None if None in found.values() else {k: list(v) if isinstance(v, tuple) else v for k, v in found.items()}
+
+
 _CONVERTERS: Mapping[str, Any] = {
     "text": _text, "number": _number, "integer": _integer, "flag": _flag, "list": _list, "bytes": _bytes,
+    "table": _table,
 }  # fmt: skip

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mlops_lib import config, durable, gate, images, notification, registry, rundir, training, tuning
+from mlops_lib import config, durable, gate, images, notification, registry, retraining, rundir, training, tuning
 from mlops_lib.detection import detect
 from mlops_lib.engine import Engine, choose
 from mlops_lib.errors import SearchError, TrainingError, UsageError
@@ -50,6 +50,8 @@ class Job:
     run_dir: Path
     observer: Observer
     stopped: training.Stop
+    origin: Path | None = None
+    """The first run's directory, where the project goes on with other arguments than it was given."""
 
     @property
     def home(self) -> Path:
@@ -92,7 +94,7 @@ def prepare(
     run_dir = (
         Path(resolved["run_dir"]).expanduser().absolute() if resolved["run_dir"] else _default_run_dir(spec, resolved)
     )
-    return Job(
+    job = Job(
         settings=resolved,
         detection=detection,
         engine=engine,
@@ -101,6 +103,24 @@ def prepare(
         observer=observer,
         stopped=stopped,
     )
+    return _continued(job)
+
+
+def _continued(job: Job) -> Job:
+    """The job with the arguments that its project goes on with."""
+    args = retraining.continued(job.run_dir)
+    return job if args is None or args == job.spec.args else _with_args(job, args)
+
+
+def _with_args(job: Job, args: tuple[str, ...]) -> Job:
+    """The same project as a run of its own with other arguments."""
+    assert job.detection is not None
+    values = {**job.settings.values, "args": config.Value(args, "retraining")}
+    settings = config.Settings(values)
+    spec = _spec(job.detection, settings, job.engine)
+    given = settings["run_dir"]
+    place = job.run_dir.with_name(f"{job.run_dir.name}-args-{args[0]}") if given else _default_run_dir(spec, settings)
+    return replace(job, settings=settings, spec=spec, run_dir=place, origin=job.run_dir)
 
 
 def _existing(place: Path, settings: config.Settings) -> RunSpec | None:
@@ -316,11 +336,51 @@ def search(project: str | Path | Job, **settings: Any) -> SearchResult:
         )  # fmt: skip
     build(job)
     job.observer({"event": "stage", "stage": "search"})
-    return tuning.search(
+    if job.detection is not None and job.origin is None:
+        job, verdict, tried = _retrain(job, verdict)
+        if verdict.verdict != "rejected":
+            return tried
+    found = tuning.search(
         job.spec, verdict, engine=job.engine, run_dir=job.run_dir, trials=job.settings["trials"],
-        minutes=job.settings["minutes"], restarts=job.settings["restarts"], home=job.home, observer=job.observer,
-        stopped=job.stopped,
+        minutes=job.settings["minutes"], limits=job.settings["search"], restarts=job.settings["restarts"], home=job.home,
+        observer=job.observer, stopped=job.stopped,
     )  # fmt: skip
+    _suggest(job)
+    return found
+
+
+def _retrain(job: Job, verdict: Verdict) -> tuple[Job, Verdict, SearchResult]:
+    """Where the script takes its tweak as an argument: train it with further values, and go on as the best."""
+    attempts = [retraining.Attempt.of(job.run_dir, job.spec.args, verdict)]
+    jobs, notes = {job.spec.args: job}, []
+    for args in retraining.values(Path(job.spec.project), job.spec.entry, job.spec.args, count=job.settings["retrain"]):
+        other = _with_args(job, args)
+        try:
+            train(other)
+        except TrainingError as error:
+            notes.append(f"with the argument {args[0]} the script fails: {error}")
+            break
+        jobs[args] = other
+        attempts.append(retraining.Attempt.of(other.run_dir, args, judge(other)))
+        if attempts[-1].verdict.verdict == "accepted":
+            break
+        if attempts[-1].is_same(attempts[-2]):
+            notes.append("the argument has no effect: the architecture, its training and its number stay the same")
+            break
+    for note in notes:
+        job.observer({"event": "warning", "message": note})
+    if len(attempts) > 1:
+        retraining.remember(job.run_dir, attempts)
+    chosen = retraining.best(attempts)
+    return jobs[chosen.args], chosen.verdict, retraining.as_search(attempts, notes=notes)
+
+
+def _suggest(job: Job) -> None:
+    """Write the winner as a patch of the project; a project that is not here any more gets none."""
+    from mlops_lib import patching
+
+    if Path(job.spec.project).is_dir():
+        patching.suggest(job.run_dir, project=Path(job.spec.project))
 
 
 def register(project: str | Path | Job, **settings: Any) -> ModelVersion:
@@ -478,7 +538,7 @@ def run(project: str | Path | Job, **settings: Any) -> PipelineResult:
     began = time.monotonic()
     before = registry.champion(job.spec.name, home=job.home)
     try:
-        verdict, found = _decided(job)
+        job, verdict, found = _decided(job)
     except (TrainingError, SearchError):
         if job.run_dir.is_dir():
             report(job)
@@ -493,14 +553,15 @@ def run(project: str | Path | Job, **settings: Any) -> PipelineResult:
     return result
 
 
-def _decided(job: Job) -> tuple[Verdict, SearchResult | None]:
-    """Train and judge; where the bar is missed, search and judge again."""
+def _decided(job: Job) -> tuple[Job, Verdict, SearchResult | None]:
+    """Train and judge; where the bar is missed, search and judge again. The job may go on with other arguments."""
     train(job)
     verdict = judge(job)
     if verdict.verdict == "rejected" and job.settings["trials"] > 0:
         search(job)
+        job = job if job.detection is None else _continued(job)
         verdict = judge(job)
-    return verdict, tuning.read(job.run_dir)
+    return job, verdict, tuning.read(job.run_dir)
 
 
 def _model(run_dir: Path) -> Path | None:
@@ -512,18 +573,26 @@ def _model(run_dir: Path) -> Path | None:
 def _result(
     job: Job, verdict: Verdict, found: SearchResult | None, version: ModelVersion | None, *, seconds: float
 ) -> PipelineResult:
-    model, patch = _model(job.run_dir), job.run_dir / "inside" / "suggested.patch"
+    model = _model(job.run_dir)
+    suggested = [job.run_dir / name for name in ("suggested.patch", "best_model.py")]
+    patch = next((place for place in suggested if place.is_file()), None)
     reasons = verdict.reasons
     if verdict.verdict == "accepted" and model is None:
         reasons = (*reasons, "nothing is registered: the script's model could not be saved, its outputs are kept")
+    retrained = 0 if job.origin is None else retraining.attempts_of(job.origin)
+    if retrained:
+        reasons = (
+            *reasons,
+            f"trained with the argument {job.spec.args[0]}: the best of {retrained + 1} on the judged examples",
+        )
     place = None if model is None else str(model)
     return PipelineResult(
         verdict=verdict.verdict, metric=verdict.metric, value=verdict.value, interval=verdict.interval,
         target=verdict.target, examples=verdict.examples,
-        trials=0 if found is None else sum(t.number > 0 for t in found.trials),
+        trials=retrained + (0 if found is None else sum(t.number > 0 for t in found.trials)),
         restarts=training.count_restarts(job.run_dir), model=place if version is None else version.model,
         report=str(job.run_dir / "report.html"),
-        patch=str(patch) if patch.is_file() and not patch.is_symlink() else None, run_dir=str(job.run_dir),
+        patch=None if patch is None else str(patch), run_dir=str(job.run_dir),
         seconds=round(seconds, 3), version=None if version is None else version.version, reasons=reasons,
     )  # fmt: skip
 

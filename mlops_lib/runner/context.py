@@ -28,6 +28,8 @@ class Context:
         """Fit to what it trained."""
         self.unfitted: Optional[Tuple[Any, Any, Any]] = None
         """An estimator that was only cross-validated, with the input and target it was given."""
+        self.seen: Dict[int, Any] = {}
+        """Fit to the examples it trained on, where they could be read."""
         self.at_exit: List[Callable[[], None]] = []
 
     def next_fit(self) -> int:

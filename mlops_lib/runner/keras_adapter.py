@@ -12,7 +12,7 @@ import time
 from types import ModuleType
 from typing import Any, Callable, Dict, List, Optional
 
-from mlops_lib.runner import checkpoint, digest, keras_evaluation, keras_resume, randomness
+from mlops_lib.runner import checkpoint, digest, keras_evaluation, keras_resume, randomness, sites
 from mlops_lib.runner.calls import bind
 from mlops_lib.runner.context import Context
 
@@ -39,8 +39,14 @@ def install(run: Context) -> Dict[str, Callable[[ModuleType], None]]:
         with run.journal.guard("patch keras iterators"):
             patch_iterators(module.TFEpochIterator, run)
 
+    def layer(module: ModuleType) -> None:
+        with run.journal.guard("watch keras layers"):
+            if run.spec.search is not None:
+                sites.watch_layers(module.Layer, run.work)
+
     return {
         "tensorflow": tensorflow,
+        "keras.src.layers.layer": layer,
         "keras.src.models.model": model,
         "keras.src.metrics.reduction_metrics": metrics,
         "keras.src.backend.tensorflow.trainer": trainer,
@@ -87,6 +93,8 @@ def patch_model(model_class: Any, run: Context) -> None:
         with run.journal.guard("keras.compile"):
             # The objects themselves: a loss written by the user cannot be made again from a configuration.
             self.__dict__["_mlops_compile"] = bind(compile_, self, args, kwargs)
+            if run.spec.search is not None and not run.nested:
+                self.__dict__["_mlops_compile_site"] = sites.caller(run.work)
         return compile_(self, *args, **kwargs)
 
     model_class.fit, model_class.evaluate = fit_, evaluate_
@@ -172,7 +180,10 @@ class Fit:
         """What follows a fit: its validation is an evaluation, and in pass 2 the search begins here."""
         run = self.context
         with run.journal.guard("fit evaluation"):
-            run.evaluations.trained(self.model, self.call.get("x"), digest.examples(self._training_rows()))
+            seen = digest.examples(self._training_rows())
+            run.evaluations.trained(self.model, self.call.get("x"), seen)
+            if seen is not None:
+                run.seen[self.number] = seen
             last = {name: values[-1] for name, values in history.history.items() if values}
             keras_evaluation.add_fit_metrics(run, self.model, self.number, self.call, last)
         run.models[self.number] = self.model
@@ -378,6 +389,20 @@ def _looks_one_shot(x: Any) -> bool:
     return inspect.isgenerator(x)
 
 
+def _seen_before(fit: Fit) -> "frozenset[bytes]":
+    """The examples that earlier fits trained this model on, or layers that are now in it."""
+    run, own = fit.context, _inner_layers(fit.model)
+    hashes: "set[bytes]" = set()
+    for number, model in run.models.items():
+        if number < fit.number and number in run.seen and _inner_layers(model) & own:
+            hashes |= run.seen[number].hashes
+    return frozenset(hashes)
+
+
+def _inner_layers(model: Any) -> "set[int]":
+    return {id(layer) for layer in model._flatten_layers(include_self=False) if layer.weights}
+
+
 def search(fit: Fit, history: Any, folder: str) -> Any:
     """Search around a judged fit that has just returned; gives the History that its caller gets."""
     from mlops_lib.runner.search.keras import improve
@@ -386,9 +411,11 @@ def search(fit: Fit, history: Any, folder: str) -> Any:
     run = fit.context
     request = SearchRequest.read(run.spec.search or {}, directory=folder, seed=run.spec.seed)
     compiled = fit.model.__dict__.get("_mlops_compile", {})
+    places = {"fit": sites.caller(run.work), "compile": fit.model.__dict__.get("_mlops_compile_site")}
     call = FitCall(
-        arguments=dict(fit.call), compiled=compiled, history=history, initial=fit.initial, train=fit.original
-    )
+        arguments=dict(fit.call), compiled=compiled, history=history, initial=fit.initial, train=fit.original,
+        sites=places, seen=_seen_before(fit),
+    )  # fmt: skip
     outcome = improve(fit.model, call, request, run.journal)
     for note in outcome.notes:
         run.journal.warn(note)

@@ -225,7 +225,7 @@ def before_output(model: Any, rate: float) -> List[Edit]:
     if any("Dropout" in type(layer).__name__ for layer in model.layers):
         return []
     edits: List[Edit] = []
-    for last in graph.output_operations(model):
+    for last in graph.output_layers(model):
         for before in graph.producers(model, last):
             if type(last).__name__ == "Dense" and type(before).__name__ != "InputLayer":
                 edits.append({"kind": "dropout", "at": before.name, "size": rate})
@@ -259,7 +259,7 @@ def _dense(model: Any, diagnosis: Diagnosis) -> List[Edit]:
             {"kind": "resize", "at": one.name, "size": 2 * SMALL_HIDDEN} for one in hidden if one.units < SMALL_HIDDEN
         ]
         if not hidden:
-            for last in graph.output_operations(model):
+            for last in graph.output_layers(model):
                 edits += [
                     {"kind": "dense", "at": one.name, "size": 2 * SMALL_HIDDEN} for one in graph.producers(model, last)
                 ]

@@ -98,6 +98,10 @@ class FitCall:
     """The History of trial 0."""
     initial: Optional[List[Any]] = None
     """The values of `model.variables` (metrics left out) before the fit; None where the model was not built yet."""
+    seen: FrozenSet[bytes] = frozenset()
+    """Hashes of the examples that earlier fits trained this model, or layers of it, on."""
+    sites: Dict[str, Any] = field(default_factory=dict)
+    """Where the script calls `fit` and `compile` (mlops_lib.runner.sites)."""
     train: Optional[Callable[..., Any]] = None
     """The framework's own `fit(model, **arguments)`, unhooked; None calls the model's method."""
 

@@ -117,7 +117,7 @@ def _growing(model: Any, facts: Facts) -> Iterator[List[Edit]]:
         yield [{"kind": "stack", "at": layer.name}]
     for layer in reversed(hidden_dense(model)):
         yield [{"kind": "deepen", "at": layer.name}]
-    for last in graph.output_operations(model):
+    for last in graph.output_layers(model):
         for before in graph.producers(model, last):
             yield [{"kind": "dense", "at": before.name, "size": 64}]
     for layer in wide:
