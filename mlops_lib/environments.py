@@ -135,7 +135,7 @@ def make(asked: Need, *, engine: Engine, home: Path, observer: Observer) -> Imag
     for number in range(REPAIRS + 1):
         image = _built(image, asked, engine=engine, observer=observer)
         missing = engine.missing(image, asked.imports) if asked.imports else []
-        fresh = _repaired(image, missing) if missing and number < REPAIRS else None
+        fresh = repaired(image, missing) if missing and number < REPAIRS else None
         if fresh is None:
             image = replace(image, notes=(*image.notes, *map(_unresolved, missing)))
             break
@@ -156,7 +156,7 @@ def repair(asked: Need, message: str, *, image: Image, home: Path) -> Image | No
     kind, _, text = message.partition(": ")
     found = _NOT_FOUND.search(text)
     module = found[1].split(".")[0] if found and kind == "ModuleNotFoundError" else ""
-    fresh = _repaired(image, [Missing(name=module, error=kind, module=module, message=text)])
+    fresh = repaired(image, [Missing(name=module, error=kind, module=module, message=text)])
     if fresh is not None:
         _remember(asked, fresh, home)
     return fresh
@@ -168,7 +168,7 @@ def _built(image: Image, asked: Need, *, engine: Engine, observer: Observer) -> 
             engine.build(image, on_line=lambda line: observer({"event": "build", "line": line}))
             return image
         except ImageError as error:
-            fresh = None if number == REFUSALS else _loosened(image, asked, error.log, number)
+            fresh = None if number == REFUSALS else loosened(image, asked, error.log, number)
             if fresh is None:
                 raise
             observer({"event": "warning", "message": f"the installer refuses; trying {len(fresh.notes)} changes"})
@@ -176,7 +176,7 @@ def _built(image: Image, asked: Need, *, engine: Engine, observer: Observer) -> 
     raise AssertionError("the last refusal is raised")
 
 
-def _loosened(image: Image, asked: Need, log: str, number: int) -> Image | None:
+def loosened(image: Image, asked: Need, log: str, number: int) -> Image | None:
     if not log or requirements.is_unreachable(log):
         return None
     environment = image.environment
@@ -204,7 +204,7 @@ def distribution(module: str) -> str:
     return str(known["variant"].get(name, name))
 
 
-def _repaired(image: Image, missing: Collection[Missing]) -> Image | None:
+def repaired(image: Image, missing: Collection[Missing]) -> Image | None:
     """The image with what is missing; None where nothing of that is known to help."""
     lines, system, notes = list(image.environment.requirements), set(image.environment.system), []
     for one in missing:

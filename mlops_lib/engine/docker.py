@@ -95,12 +95,17 @@ class DockerEngine:
         """Import each name once in a caged container of the image."""
         return self._ask(lambda: store.missing(self._client, image.tag, imports))
 
+    def about(self) -> dict[str, Any]:
+        """What `docker info` says: memory, clock, runtimes."""
+        found: dict[str, Any] = self._ask(lambda: self._client.info())
+        return found
+
     def gpus(self) -> bool:
         """Whether the engine offers GPUs, through NVIDIA's runtime or CDI."""
         return bool(self._gpu_offer())
 
     def _gpu_offer(self) -> Literal["", "nvidia", "cdi"]:
-        return gpu.offered(self._ask(lambda: self._client.info()))
+        return gpu.offered(self.about())
 
     def name_of(self, image: Image) -> str:
         """Its tag."""
