@@ -160,12 +160,7 @@ def _on_gpu(name: str) -> dict[str, str]:
 @cache
 def catalog() -> tuple[dict[str, Any], ...]:
     """The rows of containers/catalog.toml."""
-    try:
-        import tomllib
-    except ImportError:  # Python 3.10
-        import tomli as tomllib  # type: ignore[no-redef, unused-ignore]
-    with (CONTAINERS / "catalog.toml").open("rb") as stream:
-        return tuple(tomllib.load(stream)["environment"])
+    return tuple(requirements.read_toml(CONTAINERS / "catalog.toml")["environment"])
 
 
 def runner_files() -> list[Path]:

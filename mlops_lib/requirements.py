@@ -81,11 +81,16 @@ def name_of(text: str) -> str:
 @cache
 def tables() -> Mapping[str, Any]:
     """containers/requirements.toml."""
+    return read_toml(CONTAINERS / "requirements.toml")
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A TOML file of ours."""
     try:
         import tomllib
     except ImportError:  # Python 3.10
         import tomli as tomllib  # type: ignore[no-redef, unused-ignore]
-    with (CONTAINERS / "requirements.toml").open("rb") as stream:
+    with path.open("rb") as stream:
         return tomllib.load(stream)
 
 
@@ -221,7 +226,7 @@ def _system(lines: Iterable[Line]) -> tuple[str, ...]:
 
 
 UNREACHABLE = (
-    r"Retrying \(Retry\(total=0\b", r"\b40[137] (Client )?Error", r"error: Failed to fetch", r"No space left on device",
+    r"Retrying \(Retry\(total=0\b", r"\b40[137] (Client )?Error", r"Failed to fetch:", r"No space left on device",
     r"Temporary failure in name resolution", r"CERTIFICATE_VERIFY_FAILED", r"Could not fetch URL .*: connection error",
 )  # fmt: skip
 _REFUSED = (

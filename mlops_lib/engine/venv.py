@@ -112,7 +112,7 @@ def _from_uv(wanted: str) -> str | None:
     return asked.stdout.strip() or None if asked.returncode == 0 else None
 
 
-def _variables() -> Mapping[str, str]:
+def variables() -> Mapping[str, str]:
     inherited = {name: os.environ[name] for name in KEPT if name in os.environ}
     return {**inherited, **index.variables()}
 
@@ -121,7 +121,7 @@ def _step(command: list[str], on_line: Callable[[str], None], lock: int) -> None
     try:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            errors="replace", env=_variables(), pass_fds=(lock,),
+            errors="replace", env=variables(), pass_fds=(lock,),
         )  # fmt: skip
     except OSError as error:
         raise ImageError(f"{command[0]} cannot be started: {error.strerror}", remedy="`mlops doctor`") from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,7 @@ CASES = Path(__file__).resolve().parents[1] / "cases" / "environments"
 
 
 def read(name: str) -> dict[str, Any]:
-    with (CASES / name / "case.toml").open("rb") as stream:
-        return tomllib.load(stream)
+    return requirements.read_toml(CASES / name / "case.toml")
 
 
 def asked(case: dict[str, Any]) -> environments.Need:
@@ -115,7 +113,9 @@ def test_a_name_nobody_knows_is_never_installed(tmp_path: Path) -> None:
     image = environments.plan(need, home=tmp_path)
     message = "ModuleNotFoundError: No module named 'acme_secret_tools'"
     assert environments.repair(need, message, image=image, home=tmp_path) is None
-    repaired = environments.repair(need, "ModuleNotFoundError: No module named 'yaml.cyaml'", image=image, home=tmp_path)
+    repaired = environments.repair(
+        need, "ModuleNotFoundError: No module named 'yaml.cyaml'", image=image, home=tmp_path
+    )
     assert repaired is not None
     assert "pyyaml" in repaired.environment.requirements
     assert environments.plan(need, home=tmp_path).environment == repaired.environment, "remembered"
@@ -126,7 +126,8 @@ def test_a_name_nobody_knows_is_never_installed(tmp_path: Path) -> None:
     [
         ("x==1.16", "1.23.2", True), ("x==1.23.2", "1.23.2", False), ("x<1.23.2", "1.23.2", True), ("x<=1.23.2", "1.23.2", False),
         ("x~=1.3.1", "1.5.1", True), ("x~=1.3", "1.5.1", False), ("x==1.5.*", "1.5.1", False), ("x==1.4.*", "1.5", True),
-        ("x>=1.0", "1.5", False), ("x", "1.5", False), ("x>=1,<1.2", "1.5", True), ("x==2.0.0b1", "2.12", True), ("x==2", "2.0.0", False),
+        ("x>=1.0", "1.5", False), ("x", "1.5", False), ("x>=1,<1.2", "1.5", True), ("x==2.0.0b1", "2.12", True),
+        ("x==2", "2.0.0", False),
     ],
 )  # fmt: skip
 def test_versions_are_compared_as_releases(line: str, version: str, before: bool) -> None:
@@ -136,5 +137,10 @@ def test_versions_are_compared_as_releases(line: str, version: str, before: bool
 
 
 def test_what_packages_print_does_not_disturb_the_probe() -> None:
-    output = f'noise\n\x00{probe.PLACE}["numpy", "", "", ""]\n{probe.PLACE}["cv2", "ImportError", "", "libGL.so.1: no"]\n{probe.PLACE}[1]\n'
-    assert [one.name for one in probe.missing(output, ["numpy", "cv2", "yaml"])] == ["cv2", "yaml"]
+    lines = ["noise", f'\x00{probe.PLACE}["numpy", "", "", ""]', f'{probe.PLACE}["cv2", "ImportError", "", "libGL: no"]', f"{probe.PLACE}[1]"]
+        "noise",
+        f'\x00{probe.PLACE}["numpy", "", "", ""]',
+        f'{probe.PLACE}["cv2", "ImportError", "", "libGL.so.1: no"]',
+        f"{probe.PLACE}[1]",
+    ]
+    assert [one.name for one in probe.missing("\n".join(lines), ["numpy", "cv2", "yaml"])] == ["cv2", "yaml"]
