@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -137,10 +138,6 @@ def test_versions_are_compared_as_releases(line: str, version: str, before: bool
 
 
 def test_what_packages_print_does_not_disturb_the_probe() -> None:
-    lines = ["noise", f'\x00{probe.PLACE}["numpy", "", "", ""]', f'{probe.PLACE}["cv2", "ImportError", "", "libGL: no"]', f"{probe.PLACE}[1]"]
-        "noise",
-        f'\x00{probe.PLACE}["numpy", "", "", ""]',
-        f'{probe.PLACE}["cv2", "ImportError", "", "libGL.so.1: no"]',
-        f"{probe.PLACE}[1]",
-    ]
-    assert [one.name for one in probe.missing("\n".join(lines), ["numpy", "cv2", "yaml"])] == ["cv2", "yaml"]
+    said = [["numpy", "", "", ""], ["cv2", "ImportError", "", "libGL.so.1: no"], [1]]
+    output = "noise\n" + "".join(f"\x00{probe.PLACE}{json.dumps(one)}\n" for one in said)
+    assert [one.name for one in probe.missing(output, ["numpy", "cv2", "yaml"])] == ["cv2", "yaml"]
