@@ -26,18 +26,25 @@ def build(image: Image, *, on_line: Callable[[str], None], home: str = "") -> No
         EngineError: there is no command that can build.
         ImageError: the build failed; carries the end of its log.
     """
-    program = client_program()
     with tempfile.TemporaryDirectory(prefix="mlops-build-") as folder:
-        context, secrets = Path(folder, "context"), Path(folder, "secrets")
-        context.mkdir()
-        secrets.mkdir(mode=0o700)
-        images.context(image, context)
-        command = [
-            program, "build", "--progress=plain", "--tag", image.tag, "--build-arg", f"BASE_IMAGE={image.base_image}",
-            "--label", f"{LABEL_ENVIRONMENT}={image.environment.name}", "--label", f"{LABEL_HOME}={home}",
-            *_secrets(secrets), *_proxies(), str(context),
-        ]  # fmt: skip
-        run(command, image.tag, on_line)
+        run(command(image, Path(folder), home=home), image.tag, on_line)
+
+
+def command(image: Image, folder: Path, *, home: str = "") -> list[str]:
+    """The command that builds an image; its context and secrets are written into an empty folder.
+
+    Raises:
+        EngineError: there is no command that can build.
+    """
+    context, secrets = folder / "context", folder / "secrets"
+    context.mkdir()
+    secrets.mkdir(mode=0o700)
+    images.context(image, context)
+    return [
+        client_program(), "build", "--progress=plain", "--tag", image.tag, "--build-arg", f"BASE_IMAGE={image.base_image}",
+        "--label", f"{LABEL_ENVIRONMENT}={image.environment.name}", "--label", f"{LABEL_HOME}={home}",
+        *_secrets(secrets), *_proxies(), str(context),
+    ]  # fmt: skip
 
 
 def _secrets(folder: Path) -> list[str]:

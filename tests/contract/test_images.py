@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from conftest import PackageIndex
 
 pytestmark = pytest.mark.docker
+PROXY_SECRET = "n0t-in-any-layer"
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -78,10 +79,12 @@ def test_what_an_image_lacks_is_added_and_no_secret_stays(
         docker("history", "--no-trunc", image.tag) + docker("inspect", image.tag) + json.dumps(told) + image.dockerfile
     )
     assert secret not in everything
+    assert PROXY_SECRET not in everything
     saved = tmp_path / "image.tar"
     docker("save", "--output", str(saved), image.tag)
     assert found_in_layers(saved, b"acme_tool"), "the search finds what is there"
     assert not found_in_layers(saved, secret.encode())
+    assert not found_in_layers(saved, PROXY_SECRET.encode())
     index.close()  # from here on nothing can be asked
     assert environments.make(need, engine=engine, home=tmp_path, observer=told.append).tag == image.tag
 

@@ -9,14 +9,14 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from mlops_lib import environments, inventory
+from mlops_lib import environments, inventory, pipeline, rundir
 from mlops_lib.engine import venv
 from mlops_lib.engine.process import ProcessEngine
-from mlops_lib.errors import ImageError
+from mlops_lib.errors import ImageError, TrainingError
 from mlops_lib.records import Environment, Image, RunSpec
 
 if TYPE_CHECKING:
@@ -63,6 +63,29 @@ def test_an_environment_is_repaired_and_the_answer_remembered(index: PackageInde
     index.wheels.clear()
     assert environments.make(need, engine=engine, home=tmp_path, observer=told.append) == image
     assert told == [], "nothing is asked again"
+
+
+def test_a_training_that_lacks_a_module_gets_it_and_goes_on(index: PackageIndex, tmp_path: Path) -> None:
+    for name in ("numpy", "toml"):
+        index.add(name)
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "train.py").write_text("toml = __import__('to' + 'ml')\nopen('done.txt', 'w').write(toml.version)\n")
+    given: dict[str, Any] = {"entry": "train.py", "backend": "process", "home": str(tmp_path / "home")}
+    job = pipeline.prepare(project, **given)
+    result = pipeline.train(job)
+    assert result.state == "finished"
+    assert (job.run_dir / "inside" / "outputs" / "done.txt").read_text() == "1.0"
+    lines = rundir.read_lines(job.run_dir / "attempts.jsonl")
+    assert [line["why"] for line in lines if line.get("do") == "repair"] == [
+        "toml added: import toml: ModuleNotFoundError: No module named 'toml'"
+    ]
+    again = pipeline.prepare(project, **given)
+    assert (again.run_dir, again.spec.digest) == (job.run_dir, job.spec.digest), "the same run, in another environment"
+    assert "toml" in again.spec.image.environment.requirements, "remembered: the next build has it at once"
+    (project / "train.py").write_text("__import__('acme_' + 'tool')\n")
+    with pytest.raises(TrainingError, match="acme_tool"):
+        pipeline.train(project, **given)
 
 
 def test_a_killed_builder_leaves_nothing_that_looks_whole(index: PackageIndex, tmp_path: Path) -> None:
