@@ -30,14 +30,15 @@ VERBS = {
     "notify": "tell people how the run ended",
     "watch": "watch a run, take it over if its program died",
     "stop": "stop a run's containers; the run stays resumable",
+    "images": "list the environments kept on this machine, or remove what no run needs",
     "runs": "list the runs",
     "show": "one run: what was asked and how it stands",
     "config": "every setting, its value and where it comes from",
     "doctor": "what is missing on this machine and how to mend it",
     "init": "write a Jenkinsfile and an mlops.toml into a project",
 }
-WITHOUT_PROJECT = {"runs", "doctor"}
-OPTIONS = {"until_done", "artifacts", "print_dockerfile", "verb"}
+WITHOUT_PROJECT = {"images", "runs", "doctor"}
+OPTIONS = {"until_done", "artifacts", "print_dockerfile", "with_code", "prune", "verb"}
 """Keys of MLOPS_PARAMS that are options of a verb, not settings."""
 PIPELINE = ("label", "hours", "poll", "workers", "worker_label")
 """Keys of MLOPS_PARAMS that the Jenkins pipeline itself reads: known here, so that a slip of one is refused."""
@@ -129,6 +130,14 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
                 dest="print_dockerfile",
                 help="print the Dockerfile, build nothing",
             )
+            one.add_argument(
+                "--with-code",
+                action="store_true",
+                default=None,
+                help="an image that holds the project and trains by itself",
+            )
+        if verb == "images":
+            one.add_argument("--prune", action="store_true", default=None, help="remove what no run of this home needs")
         # Start-up counts: only the verb that is asked for gets its options.
         for setting in config.SETTINGS if verb in words else ():
             _add(one, setting)
@@ -305,12 +314,13 @@ def _stage(name: str) -> Callable[..., Any]:
     return call
 
 
-def _build(job: Any, *, print_dockerfile: bool = False) -> Any:
-    from mlops_lib import pipeline
+def _build(job: Any, *, print_dockerfile: bool = False, with_code: bool = False) -> Any:
+    from mlops_lib import images, pipeline
+    from mlops_lib.engine import baking
 
     if print_dockerfile:
-        return job.spec.image.dockerfile.rstrip("\n")
-    return pipeline.build(job)
+        return baking.dockerfile(job.spec) if with_code else images.shown(job.spec.image)
+    return pipeline.build(job, with_code=with_code)
 
 
 def _report(project: str, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
@@ -393,6 +403,21 @@ def _runs(project: Any, settings: dict[str, Any], options: dict[str, Any], as_js
     return 0
 
 
+def _images(project: Any, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
+    from mlops_lib import inventory
+    from mlops_lib.engine import choose
+
+    resolved = config.resolve(None, settings)
+    engine = choose(resolved["backend"], home=str(resolved.home))
+    kept, gone = inventory.take(engine, home=resolved.home, prune=bool(options.get("prune")))
+    if as_json:
+        _print({"schema": 1, "images": [one.to_json() for one in kept], "removed": [one.to_json() for one in gone]})
+        return 0
+    for one, word in [*((one, "") for one in kept), *((one, "removed ") for one in gone)]:
+        sys.stdout.write(word + inventory.described(one) + "\n")
+    return 0
+
+
 def _config(project: str | None, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
     from pathlib import Path
 
@@ -450,7 +475,7 @@ def _init(project: str, settings: dict[str, Any], options: dict[str, Any], as_js
 
 
 _HANDLERS: dict[str, Callable[..., int]] = {
-    "detect": _detect, "runs": _runs, "config": _config, "doctor": _doctor, "init": _init,
+    "detect": _detect, "images": _images, "runs": _runs, "config": _config, "doctor": _doctor, "init": _init,
     "build": _staged(_build), "report": _report, "judge": _staged(_judge), "notify": _staged(_notify), "stop": _staged(_stop),
     "watch": _staged(_watch), "show": _staged(_show_run),
     **{name: _staged(_stage(name)) for name in ("run", "train", "search", "register")},

@@ -70,6 +70,7 @@ SETTINGS = (
     Setting("cpus", "number", 0.0, "processor limit of a training; 0 for none", operator=True),
     Setting("pids", "integer", 4096, "process limit of a training", operator=True),
     Setting("network", "text", "bridge", "network of a training; none for no network", operator=True),
+    Setting("gpus", "text", "auto", "whether trainings get the GPUs there are", True, ("auto", "none", "all")),
     Setting("base_image", "text", "python:3.11-slim", "the image that environments are built on", operator=True),
     Setting("notify", "text", "change", "when people are told", True, ("change", "always", "never")),
     Setting("mail_to", "list", (), "who gets mail", operator=True),

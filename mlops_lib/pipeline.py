@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mlops_lib import config, durable, gate, images, notification, registry, retraining, rundir, training, tuning
+from mlops_lib import config, durable, environments, gate, notification, registry, retraining, rundir, training, tuning
 from mlops_lib.detection import detect
 from mlops_lib.engine import Engine, choose
 from mlops_lib.errors import SearchError, TrainingError, UsageError
@@ -45,6 +45,8 @@ class Job:
 
     settings: config.Settings
     detection: Detection | None
+    need: environments.Need | None
+    """What the project asks of its environment; None for a run directory, whose environment is settled."""
     engine: Engine
     spec: RunSpec
     run_dir: Path
@@ -82,7 +84,7 @@ def prepare(
             )
         engine = choose(existing.backend, home=str(_made(resolved.home)))
         return Job(
-            settings=resolved, detection=None, engine=engine, spec=existing, run_dir=place.absolute(),
+            settings=resolved, detection=None, need=None, engine=engine, spec=existing, run_dir=place.absolute(),
             observer=observer, stopped=stopped,
         )  # fmt: skip
     folder = place if place.is_dir() else place.parent
@@ -90,13 +92,17 @@ def prepare(
     observer({"event": "stage", "stage": "detect"})
     detection = detect(place, entry=resolved["entry"] or None)
     engine = choose(resolved["backend"], home=str(_made(resolved.home)))
-    spec = _spec(detection, resolved, engine)
+    need = environments.need(
+        detection, base_image=resolved["base_image"], backend=engine.name, gpus=_gives_gpus(resolved["gpus"], engine)
+    )
+    spec = _spec(detection, resolved, engine, environments.plan(need, home=resolved.home), gpus=need.gpus)
     run_dir = (
         Path(resolved["run_dir"]).expanduser().absolute() if resolved["run_dir"] else _default_run_dir(spec, resolved)
     )
     job = Job(
         settings=resolved,
         detection=detection,
+        need=need,
         engine=engine,
         spec=spec,
         run_dir=run_dir,
@@ -115,9 +121,10 @@ def _continued(job: Job) -> Job:
 def _with_args(job: Job, args: tuple[str, ...]) -> Job:
     """The same project as a run of its own with other arguments."""
     assert job.detection is not None
+    assert job.need is not None
     values = {**job.settings.values, "args": config.Value(args, "retraining")}
     settings = config.Settings(values)
-    spec = _spec(job.detection, settings, job.engine)
+    spec = _spec(job.detection, settings, job.engine, job.spec.image, gpus=job.need.gpus)
     given = settings["run_dir"]
     place = job.run_dir.with_name(f"{job.run_dir.name}-args-{args[0]}") if given else _default_run_dir(spec, settings)
     return replace(job, settings=settings, spec=spec, run_dir=place, origin=job.run_dir)
@@ -149,9 +156,19 @@ def _made(home: Path) -> Path:
     return home
 
 
-def _spec(detection: Detection, settings: config.Settings, engine: Engine) -> RunSpec:
+def _gives_gpus(wanted: str, engine: Engine) -> bool:
+    if wanted == "none" or (wanted == "auto" and not engine.gpus()):
+        return False
+    if not engine.gpus():
+        raise UsageError(
+            "no GPU can be given to a training", where="gpus=all",
+            remedy="Install NVIDIA's driver and container toolkit (`mlops doctor`), or use --gpus auto.",
+        )  # fmt: skip
+    return True
+
+
+def _spec(detection: Detection, settings: config.Settings, engine: Engine, image: Image, *, gpus: bool) -> RunSpec:
     project = Path(detection.project)
-    image = images.plan(detection.environment, base_image=settings["base_image"])
     args = tuple(settings["args"])
     if detection.args_needed > len(args):
         raise UsageError(
@@ -160,20 +177,21 @@ def _spec(detection: Detection, settings: config.Settings, engine: Engine) -> Ru
         )  # fmt: skip
     mounts = tuple(_mount(text, backend=engine.name) for text in settings["mount"])
     manifest = rundir.manifest(project)
-    # The image's name covers our own runner too; the run is named by the environment, so that a new version of this
-    # package continues old runs.
-    environment = image.environment
+    # The image's name covers our own runner too, and what was repaired in it. The run is named by the environment as it
+    # is asked for, so that a new version of this package, or of an answer to it, continues old runs.
+    environment = detection.environment
     data = [[mount.target, rundir.data_manifest(Path(mount.source))] for mount in mounts]
     digest = rundir.digest(
         manifest, detection.entry, args, settings["input"], sorted(environment.requirements), environment.python,
-        sorted(environment.system), sorted(environment.variables.items()), image.base_image, data, settings["seed"],
+        sorted(environment.system), sorted(environment.variables.items()), settings["base_image"], data, settings["seed"],
     )  # fmt: skip
     return RunSpec(
         digest=digest, name=settings["name"] or _name(project, detection), project=str(project), entry=detection.entry,
         args=args, seed=settings["seed"], backend=engine.name, image=image, framework=detection.framework,
         family=detection.family, mounts=mounts,
         limits=Limits(
-            memory_bytes=settings["memory"], cpus=settings["cpus"], pids=settings["pids"], network=settings["network"]
+            memory_bytes=settings["memory"], cpus=settings["cpus"], pids=settings["pids"], network=settings["network"],
+            gpus=gpus,
         ),
         commit=rundir.commit(project), data_digest=manifest, metric_pattern=settings["metric_pattern"],
         metrics_file=settings["metrics_file"], input=tuple(settings["input"]), created=round(time.time(), 3),
@@ -213,18 +231,48 @@ def _job(project: str | Path | Job, **settings: Any) -> Job:
     return project if isinstance(project, Job) else prepare(project, **settings)
 
 
-def build(project: str | Path | Job, **settings: Any) -> Image:
-    """Make the project's environment real.
+def build(project: str | Path | Job, *, with_code: bool = False, **settings: Any) -> Image:
+    """Make the project's environment real, and see that what the code imports is in it.
+
+    Args:
+        project: the project or run.
+        with_code: also bake the project into an image that trains by itself; that one is returned.
+        settings: as everywhere.
 
     Raises:
         ImageError: it cannot be built.
     """
     job = _job(project, **settings)
-    image = job.spec.image
-    if not job.engine.has(image):
+    image = _with_environment(job).spec.image
+    if not with_code:
+        return image
+    from mlops_lib.engine.docker import DockerEngine
+
+    if not isinstance(job.engine, DockerEngine):
+        raise UsageError(
+            "only a container image can hold the code", where="--with-code", remedy="Use --backend docker."
+        )
+    tag = job.engine.bake(replace(job.spec, image=image), on_line=_on_line(job))
+    return replace(image, tag=tag)
+
+
+def _on_line(job: Job) -> Callable[[str], None]:
+    return lambda line: job.observer({"event": "build", "line": line})
+
+
+def _with_environment(job: Job) -> Job:
+    """The job in the environment that was made for it, which may differ from the one planned."""
+    if job.need is None:
+        if not job.engine.has(job.spec.image):
+            job.observer({"event": "stage", "stage": "build"})
+            job.engine.build(job.spec.image, on_line=_on_line(job))
+        return replace(job, spec=replace(job.spec, image=replace(job.spec.image, built=True)))
+    if not job.engine.has(job.spec.image):
         job.observer({"event": "stage", "stage": "build"})
-        job.engine.build(image, on_line=lambda line: job.observer({"event": "build", "line": line}))
-    return replace(image, built=True)
+    image = environments.make(job.need, engine=job.engine, home=job.home, observer=job.observer)
+    for note in image.notes:
+        job.observer({"event": "warning", "message": note})
+    return replace(job, spec=replace(job.spec, image=image))
 
 
 def train(project: str | Path | Job, **settings: Any) -> RunResult:
@@ -235,22 +283,43 @@ def train(project: str | Path | Job, **settings: Any) -> RunResult:
     """
     job = _job(project, **settings)
     _check_data(job)
-    build(job)
+    job = _with_environment(job)
     job.observer({"event": "stage", "stage": "train"})
-    spec = rundir.write_spec(job.run_dir, job.spec)
+    rundir.write_spec(job.run_dir, job.spec)
     rundir.remember(job.run_dir, home=job.home)
     if job.detection is not None:
         durable.write_json(job.run_dir / "detection.json", job.detection.to_json())
     if training.finished(job.run_dir, 1) is None:
         (job.run_dir / "training.json").unlink(missing_ok=True)
-    result = training.train(
-        spec, engine=job.engine, run_dir=job.run_dir, restarts=job.settings["restarts"], home=job.home,
-        observer=job.observer, stopped=job.stopped,
-    )  # fmt: skip
+    for number in range(environments.REPAIRS + 1):
+        spec = rundir.write_spec(job.run_dir, job.spec)
+        result = training.train(
+            spec, engine=job.engine, run_dir=job.run_dir, restarts=job.settings["restarts"], home=job.home,
+            observer=job.observer, stopped=job.stopped,
+        )  # fmt: skip
+        repaired = _repaired(job, result) if number < environments.REPAIRS else None
+        if repaired is None:
+            break
+        job = repaired
     durable.write_json(job.run_dir / "training.json", result.to_json())
     if result.state != "finished":
         raise _training_error(result)
     return result
+
+
+def _repaired(job: Job, result: RunResult) -> Job | None:
+    """The job in an environment that has what its training failed to import; None where that is not known."""
+    failure = result.failure
+    if job.need is None or failure is None or failure.kind != "import":
+        return None
+    image = environments.repair(job.need, failure.message, image=job.spec.image, home=job.home)
+    if image is None:
+        return None
+    note = {"event": "decision", "do": "repair", "why": image.notes[-1], "time": round(time.time(), 3)}
+    rundir.append(job.run_dir / training.ATTEMPTS, note)
+    job.observer(note)
+    job.engine.build(image, on_line=_on_line(job))
+    return replace(job, spec=replace(job.spec, image=replace(image, built=True)))
 
 
 def _check_data(job: Job) -> None:
@@ -334,7 +403,7 @@ def search(project: str | Path | Job, **settings: Any) -> SearchResult:
             f"the model is {verdict.verdict}: there is nothing to search", where=str(job.run_dir),
             remedy="Give a higher --target to search all the same.",
         )  # fmt: skip
-    build(job)
+    job = _with_environment(job)
     job.observer({"event": "stage", "stage": "search"})
     if job.detection is not None and job.origin is None:
         job, verdict, tried = _retrain(job, verdict)
