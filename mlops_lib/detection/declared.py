@@ -15,9 +15,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_LINE = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*\s*(\[[^\]]*\])?\s*(\(?[<>=!~][^;@]*\)?)?\s*(;.*)?$")
-_INCLUDE = re.compile(r"^(?:-r|--requirement)[ =]?\s*(\S+)")
-_CONSTRAINT = re.compile(r"^(?:-c|--constraint)[ =]?\s*(\S+)")
+_LINE = r"^[A-Za-z0-9][A-Za-z0-9._-]*\s*(\[[^\]]*\])?\s*(\(?[<>=!~][^;@]*\)?)?\s*(;.*)?$"
+_INCLUDE = r"^(?:-r|--requirement)[ =]?\s*(\S+)"
+_CONSTRAINT = r"^(?:-c|--constraint)[ =]?\s*(\S+)"
 
 RENAMED = {
     "sklearn": "scikit-learn", "pil": "pillow", "cv2": "opencv-python", "opencv": "opencv-python", "skimage": "scikit-image",
@@ -132,7 +132,7 @@ def _requirements_txt(path: str, warnings: list[str], depth: int = 0) -> list[st
     for raw in _text(path).replace("\\\n", " ").splitlines():
         line = re.sub(r"(^|\s)#.*$", "", raw).strip()
         line = re.sub(r"\s--hash[= ]\S+", "", line).strip()
-        included, constrained = _INCLUDE.match(line), _CONSTRAINT.match(line)
+        included, constrained = re.match(_INCLUDE, line), re.match(_CONSTRAINT, line)
         if included or constrained:
             other = os.path.normpath(os.path.join(os.path.dirname(path), (included or constrained)[1]))  # type: ignore[index]
             if depth < 5 and os.path.isfile(other):
@@ -143,7 +143,7 @@ def _requirements_txt(path: str, warnings: list[str], depth: int = 0) -> list[st
                     limits.update({name_of(one): one for one in lines})
         elif re.match(r"^[A-Za-z0-9][A-Za-z0-9._-]*\s*(\[[^\]]*\])?\s*@\s*file:", line):
             found.append(re.split(r"[\s@]", line)[0])  # what conda's pip freeze writes: the name is all that means something
-        elif line and not line.startswith("-") and _LINE.match(line):
+        elif line and not line.startswith("-") and re.match(_LINE, line):
             found.append(line)
         elif line and not line.startswith("-"):
             warnings.append(f"{name}: {line[:80]!r} is no name with versions: it is not installed")
@@ -170,7 +170,7 @@ def _table(value: Any, *keys: str) -> dict[str, Any]:
 
 
 def _lines(value: Any) -> list[str]:
-    return [v.strip() for v in value if isinstance(v, str) and _LINE.match(v.strip())] if isinstance(value, list) else []
+    return [v.strip() for v in value if isinstance(v, str) and re.match(_LINE, v.strip())] if isinstance(value, list) else []
 
 
 def _pyproject(path: str, warnings: list[str]) -> list[str]:
@@ -187,7 +187,7 @@ def _pyproject(path: str, warnings: list[str]) -> list[str]:
         groups = _table(table, "dependency-groups")
         for name in ("train", "training", "main", "default", "dev"):
             listed = listed or _group(groups, name, 0)
-    return [line for line in listed if _LINE.match(line)]
+    return [line for line in listed if re.match(_LINE, line)]
 
 
 def _group(groups: dict[str, Any], name: str, depth: int) -> list[str]:
@@ -220,7 +220,7 @@ def _pipfile(path: str, warnings: list[str]) -> list[str]:
     for name, value in _table(_toml(path), "packages").items():
         version = value if isinstance(value, str) else value.get("version", "*") if isinstance(value, dict) else "*"
         found.append(name + (str(version) if str(version)[:1] in tuple("<>=!~") else ""))
-    return [line for line in found if _LINE.match(line)]
+    return [line for line in found if re.match(_LINE, line)]
 
 
 def _environment_yml(path: str, warnings: list[str]) -> list[str]:
@@ -239,7 +239,7 @@ def _environment_yml(path: str, warnings: list[str]) -> list[str]:
         if item[1].rstrip() == "pip:":
             pip_indent = indent
         elif pip_indent >= 0 and indent > pip_indent:
-            if _LINE.match(item[1]):
+            if re.match(_LINE, item[1]):
                 found.append(item[1])
             elif not item[1].startswith("-"):
                 warnings.append(f"{os.path.basename(path)}: {item[1][:80]!r} is no name with versions: it is not installed")

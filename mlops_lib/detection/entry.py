@@ -12,16 +12,13 @@ import re
 from mlops_lib.detection.files import File, Files
 from mlops_lib.errors import DetectionError
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 NOT_ENTRIES = re.compile(r"^(setup|conftest|__init__|test_.*|.*_test|tests?|noxfile|fabfile|tasks|manage|versioneer)$")
-USUAL = ("train", "main", "training", "train_model", "model_train", "run", "mlcode", "model", "code", "cnn", "app")
+USUAL = ("train", "main", "training", "train_model", "model_train", "run", "mlcode", "model", "code")
 """Names of entries, the usual ones first."""
 OTHER_DUTIES = re.compile(
     r"(^|[_\W])(predict|prediction|infer|inference|serve|server|deploy|api|app|demo|eval|evaluate|utils?|helpers?|plot|visuali[sz]e"
-    r"|preprocess|download|convert|export|benchmark|example|tweak|change|checker|mail|notify|old|backup|copy|tmp|draft|playground)"
+    r"|preprocess|download|convert|export|benchmark|example|tweak(?:er|ed|ing|s)?|tun(?:er|ing)|change|check(?:er|ing|s)?|re-?build"
+    r"|re-?train|re-?run|mail|notif(?:y|ier|ication)|success|fail(?:ed|ure)?|old|backup|copy|tmp|draft|playground|upgrade)"
     r"([_\W\d]|$)", re.I,
 )  # fmt: skip
 """Words in a name that say its file is for something other than the training itself."""
@@ -102,6 +99,11 @@ def choose(files: Files) -> Choice:
             training.append(file)
     training.sort(key=lambda file: file.name)
     if not training:
+        # Jobs that put a script together from pieces leave its call of fit elsewhere.
+        pieces = [file for file in map(files.file, (s.path for s in hopeful)) if file.in_pieces]
+        built = [file for file in pieces if file.conclusion.framework != "none"]
+        if len(built) == 1:
+            return Choice(built[0], "the only file that makes a model; none is seen to train one", _where_trains(built[0]))
         raise _nothing_trains(files, sketches, hopeful)
     if len(training) == 1:
         return Choice(training[0], "the only file that trains", _where_trains(training[0]))
@@ -129,7 +131,7 @@ def _where_trains(file: File) -> tuple[str, int]:
 def _hopeful(sketches: list[_Sketch]) -> list[_Sketch]:
     """Files that may train by themselves or through the local modules they import."""
     by_module = {s.stem: s for s in sketches if s.path.endswith(".py")}
-    hopeful = {s.name for s in sketches if s.may_train}
+    hopeful = {s.name for s in sketches if s.may_train} or {s.name for s in sketches if s.says_framework}
     for _ in range(3):
         for sketch in sketches:
             if sketch.name not in hopeful:
@@ -181,12 +183,15 @@ def _mentions(folder: str, sketches: list[_Sketch]) -> dict[str, tuple[str, int]
     return {name: (file, line) for name, (_, file, line) in found.items()}
 
 
-Rule = "Callable[[list[File], dict[str, tuple[str, int]], dict[str, _Sketch]], list[File]]"
-
-
-def _not_imported(files: list[File], named: object, sketches: object) -> list[File]:
+def _not_imported(files: list[File], named: object, sketches: dict[str, _Sketch]) -> list[File]:
+    """A program of a usual name stays one when a search or a benchmark imports it."""
     imported = {local.path for file in files for local in file.reachable()}
-    return [file for file in files if file.path not in imported]
+    programs = {f.path for f in files if _stem(f) in USUAL[:2] and sketches[f.name].has_main}
+    programs = {
+        path for path in programs
+        if not any(_stem(f) in USUAL for f in files if path in {local.path for local in f.reachable()})
+    }  # fmt: skip
+    return [file for file in files if file.path not in imported - programs]
 
 
 def _run_by_the_project(files: list[File], named: dict[str, tuple[str, int]], sketches: object) -> list[File]:
@@ -224,17 +229,11 @@ def _usual_names(files: list[File], named: object, sketches: object) -> list[Fil
         usual = [file for file in files if _stem(file) == name]
         if usual:
             return usual
-    return [file for file in files if re.search(r"(^|[_\W])train(ing)?([_\W\d]|$)", _stem(file))]
+    return [f for f in files if f.name.endswith(".py") and re.search(r"(^|[_\W])train(ing)?([_\W\d]|$)", _stem(f))]
 
 
 def _uses_the_others(files: list[File], named: object, sketches: object) -> list[File]:
     return [file for file in files if file.local]
-
-
-def _deepest_learning(files: list[File], named: object, sketches: object) -> list[File]:
-    """Where one of them is a network and the rest are baselines."""
-    deep = [file for file in files if file.conclusion.framework in ("keras", "pytorch", "tensorflow", "jax")]
-    return deep if len(deep) == 1 else []
 
 
 def _has_main(files: list[File], named: object, sketches: dict[str, _Sketch]) -> list[File]:
@@ -258,7 +257,6 @@ _RULES = (
     ("its name is a usual one for an entry", _usual_names),
     ("it uses the project's other modules", _uses_the_others),
     ("it runs as a program", _has_main),
-    ("the only one that trains a network", _deepest_learning),
 )
 
 

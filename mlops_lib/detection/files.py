@@ -7,6 +7,7 @@ import os
 from mlops_lib.detection import conclusion, source
 from mlops_lib.detection.distributions import DISTRIBUTIONS
 from mlops_lib.detection.facts import Facts, gather, is_standard
+from mlops_lib.detection.knowledge import KERAS_LAYERS, KERAS_MODELS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,6 +56,11 @@ class File:
             used = [file for file in self.reachable() if self.uses_local]
             self._conclusion = conclusion.conclude((self.name, self.facts), [(file.name, file.facts) for file in used])
         return self._conclusion
+
+    @property
+    def in_pieces(self) -> bool:
+        """Whether it makes layers that nothing in it imports: jobs put such scripts together."""
+        return any(call.name in KERAS_LAYERS or call.name in KERAS_MODELS for call in self.facts.undefined)
 
     @property
     def trains(self) -> bool:

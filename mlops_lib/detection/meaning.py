@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from mlops_lib.detection import knowledge as k
 
 TYPE_CHECKING = False
@@ -115,7 +113,7 @@ class _Made:
 
 def _pretrained(name: str, first: str = "") -> str:
     """The family of a pretrained network, by what it is called in its library."""
-    plain = re.sub(r"[^a-z0-9]", "", name.lower())
+    plain = "".join(letter for letter in name.lower() if letter.isalnum())
     if any(word in plain for word in k.GENERATIVE_NAMES):
         return "generative"
     said = plain + " " + first.lower()

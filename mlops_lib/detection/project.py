@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 
-from mlops_lib.detection import entry as entries
 from mlops_lib.detection.files import Files
 from mlops_lib.detection.findings import findings
 from mlops_lib.errors import DetectionError
@@ -52,7 +51,9 @@ def look(project: str | Path, *, entry: str | None = None) -> dict[str, Any]:
         entry = entry or name
     files = Files(folder)
     if not entry:
-        chosen = entries.choose(files)
+        from mlops_lib.detection.entry import choose
+
+        chosen = choose(files)
         return findings(files, chosen.file, reason=chosen.reason, where=chosen.where)
     path = os.path.realpath(os.path.join(folder, entry))
     if not os.path.isfile(path) or not path.startswith(folder + os.sep):

@@ -92,50 +92,54 @@ def _compiled(text: str) -> tuple[ast.Module | None, SyntaxError]:
         return None, SyntaxError("it cannot be parsed", ("", 1, 1, ""))
 
 
-_MAGIC = re.compile(r"^\s*([%!?]|<{7}|={7}|>{7}|\|{7}|get_ipython\(\)\.)|^[^#'\"=]*[^#'\"=\s]\?{1,2}$")
-_ASSIGNED_MAGIC = re.compile(r"^(\s*[\w, ]+=\s*)[%!].*")
-_PRINT = re.compile(r"^(\s*|.*[:;]\s*)print(\s+(?![=(,.\[])|\s*(?=[\"'])|\s+\((?=.*\)\s*[%,]))(?!$)(.*)$")
-_PRINT_ALONE = re.compile(r"^(.*[:;])?(\s*)print\s*$")
-_PRINT_CALL_REST = re.compile(r"^(\s*)print\s*\((.*)\)\s*([%,].*)$")
-_EXCEPT = re.compile(r"^(\s*except\s+(?:[\w.]+|\([^)]*\)))\s*,\s*(\w+)\s*:")
-_RAISE = re.compile(r"^(\s*raise\s+[\w.]+)\s*,\s*(.+)$")
-_EXEC = re.compile(r"^(\s*)exec\s+(?!\()(.+)$")
-_BACKTICK = re.compile(r"`([^`\n]+)`")
-_LITERAL = re.compile(r"(?<![\w.])(0[0-7]+|\d+)[lL]\b|(?<![\w.])0([0-7]+)\b(?![.\w])")
-_UNICODE = re.compile(r"(?<!\w)[uU][rR](?=[\"'])")
+class _Old:
+    """How Python 2, IPython and git leftovers look; compiled for the few files that have them."""
+
+    def __init__(self) -> None:
+        self.magic = re.compile(r"^\s*([%!?]|<{7}|={7}|>{7}|\|{7}|get_ipython\(\)\.)|^[^#'\"=]*[^#'\"=\s]\?{1,2}$")
+        self.assigned_magic = re.compile(r"^(\s*[\w, ]+=\s*)[%!].*")
+        self.printed = re.compile(
+            r"^(\s*|.*[:;]\s*)print(\s+(?![=(,.\[])|\s*(?=[\"'])|\s+\((?=.*\)\s*[%,]))(?!$)(.*)$"
+        )
+        self.print_alone = re.compile(r"^(.*[:;])?(\s*)print\s*$")
+        self.print_call_rest = re.compile(r"^(\s*)print\s*\((.*)\)\s*([%,].*)$")
+        self.caught = re.compile(r"^(\s*except\s+(?:[\w.]+|\([^)]*\)))\s*,\s*(\w+)\s*:")
+        self.raised = re.compile(r"^(\s*raise\s+[\w.]+)\s*,\s*(.+)$")
+        self.executed = re.compile(r"^(\s*)exec\s+(?!\()(.+)$")
+        self.backtick = re.compile(r"`([^`\n]+)`")
+        self.literal = re.compile(r"(?<![\w.])(0[0-7]+|\d+)[lL]\b|(?<![\w.])0([0-7]+)\b(?![.\w])")
+        self.unicode = re.compile(r"(?<!\w)[uU][rR](?=[\"'])")
 
 
 def _modernised(text: str) -> tuple[str, Problem | None]:
     """Python 2, IPython and git leftovers as Python 3; the first line that was Python 2."""
+    old = _Old()
     lines = []
     python2: Problem | None = None
     for number, line in enumerate(text.expandtabs(8).split("\n"), 1):
-        changed = line
-        if _MAGIC.match(line):
-            changed = line[: len(line) - len(line.lstrip())] + "pass"
-            lines.append(changed)
+        if old.magic.match(line):
+            lines.append(line[: len(line) - len(line.lstrip())] + "pass")
             continue
-        changed = _ASSIGNED_MAGIC.sub(r"\1None", changed)
-        old = changed
-        changed = _UNICODE.sub("r", _EXCEPT.sub(r"\1 as \2:", _RAISE.sub(r"\1(\2)", changed)))
-        changed = _EXEC.sub(r"\1exec(\2)", _PRINT_ALONE.sub(r"\g<1>\2print()" if ":" in changed else r"\2print()", changed))
+        before = changed = old.assigned_magic.sub(r"\1None", line)
+        changed = old.unicode.sub("r", old.caught.sub(r"\1 as \2:", old.raised.sub(r"\1(\2)", changed)))
+        changed = old.print_alone.sub(r"\g<1>\2print()" if ":" in changed else r"\2print()", changed)
+        changed = old.executed.sub(r"\1exec(\2)", changed)
         if "`" in changed and "#" not in changed:
-            changed = _BACKTICK.sub(r"repr(\1)", changed)
+            changed = old.backtick.sub(r"repr(\1)", changed)
         if "<>" in changed and not any(quote in changed for quote in "\"'#"):
             changed = changed.replace("<>", "!=")
-        changed = _LITERAL.sub(lambda m: m[1] or m[2], changed)
-        changed = _printed(changed)
-        if changed != old and python2 is None:
+        changed = _printed(old.literal.sub(lambda m: m[1] or m[2], changed), old)
+        if changed != before and python2 is None:
             python2 = Problem(number, "Python 2 syntax")
         lines.append(changed)
     return "\n".join(lines), python2
 
 
-def _printed(line: str) -> str:
-    whole = _PRINT_CALL_REST.match(line)
+def _printed(line: str, old: _Old) -> str:
+    whole = old.print_call_rest.match(line)
     if whole:
         return f"{whole[1]}print((({whole[2]}) {whole[3].rstrip(', ')}))" if whole[3].rstrip(", ") else line
-    match = _PRINT.match(line)
+    match = old.printed.match(line)
     if match is None:
         return line
     said = match[3]
@@ -250,14 +254,15 @@ def _cell_text(cell: dict[str, object]) -> str:
     return ("".join(map(str, text)) if isinstance(text, list) else str(text)).replace("\0", "").replace("\r\n", "\n")
 
 
-_OTHER_LANGUAGE = re.compile(r"^\s*%%(?!time\b|timeit\b|capture\b|prun\b|memit\b|mprun\b|snakeviz\b|wandb\b|python3?\b)")
+_OF_PYTHON = frozenset("time timeit capture prun memit mprun snakeviz wandb python python3".split())
+"""Cell magics under which Python goes on."""
 
 
 def _cell_lines(cell: str, before: int, installs: list[tuple[str, int]]) -> list[str]:
     """A cell's lines as Python, and what it installs."""
     text = cell.split("\n")
     foreign = next((line for line in text if line.strip()), "")
-    is_foreign = bool(_OTHER_LANGUAGE.match(foreign))
+    is_foreign = foreign.lstrip().startswith("%%") and foreign.split()[0][2:] not in _OF_PYTHON
     lines = []
     continued = False
     for number, line in enumerate(text, before + 1):
