@@ -75,7 +75,7 @@ def _main(given: dict[str, Any], *, as_json: bool) -> int:
     try:
         return _dispatch(given, as_json=as_json)
     except MlopsError as error:
-        return _fail(error, as_json=as_json)
+        return failed(error, as_json=as_json)
     except KeyboardInterrupt:
         sys.stderr.write("mlops: interrupted; what was done is kept\n")
         return _interrupted()
@@ -85,7 +85,7 @@ def _main(given: dict[str, Any], *, as_json: bool) -> int:
     except OSError as error:
         if error.errno not in MACHINE:
             return _bug(as_json=as_json)
-        return _fail(_machine_error(error), as_json=as_json)
+        return failed(_machine_error(error), as_json=as_json)
     except Exception:  # noqa: BLE001 - the last resort: a bug of ours, reported as one
         return _bug(as_json=as_json)
 
@@ -175,7 +175,8 @@ def _parameters() -> dict[str, Any]:
     return {key.replace("-", "_"): value for key, value in config.parameters().items() if value not in (None, "")}
 
 
-def _fail(error: MlopsError, *, as_json: bool) -> int:
+def failed(error: MlopsError, *, as_json: bool) -> int:
+    """Say what went wrong; returns the exit code."""
     log = getattr(error, "log", "")
     if log:
         from mlops_lib.live import printable
@@ -213,6 +214,7 @@ def _detect(project: str, settings: dict[str, Any], options: dict[str, Any], as_
     from pathlib import Path
 
     from mlops_lib.detection import detect
+    from mlops_lib.detection.command import told
 
     place = Path(project).expanduser()
     resolved = config.resolve(place if place.is_dir() else None, settings)
@@ -220,13 +222,7 @@ def _detect(project: str, settings: dict[str, Any], options: dict[str, Any], as_
     if as_json:
         _print(found.to_json())
         return 0
-    families = ", ".join(found.families) or found.family
-    print_ = sys.stdout.write
-    print_(f"{found.entry}: {found.framework}, {families}; environment {found.environment.name}\n")
-    for evidence in found.evidence:
-        print_(f"  {evidence.file}:{evidence.line}  {evidence.saw}  →  {evidence.means}\n")
-    for warning in found.warnings:
-        print_(f"  warning: {warning}\n")
+    sys.stdout.write(told(found.to_json()))
     return 0
 
 

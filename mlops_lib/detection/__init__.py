@@ -1,7 +1,8 @@
 """Look at a project's code and say what it is and what it needs, from the syntax tree.
 
 source         bytes to tree, as far as it can be had
-facts          what one file says: imports, calls by full name, data (shapes: structures, reading: data)
+facts          what one file says: imports, calls by full name, data
+visitor        from tree to facts (shapes: structures that no single call names, reading: data)
 knowledge      what names mean (a table), meaning: how it is read
 conclusion     framework and families of one file
 age            which generation of its framework code was written for

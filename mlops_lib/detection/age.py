@@ -16,6 +16,7 @@
 from __future__ import annotations
 
 from mlops_lib.detection import meaning
+from mlops_lib.detection.words import words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,26 +27,25 @@ if TYPE_CHECKING:
 LEGACY = ("keras1", "keras2", "tfkeras2")
 """Generations that use what Keras 3 has dropped."""
 
-KERAS1_KEYWORDS = frozenset(
+KERAS1_KEYWORDS = words(
     "nb_epoch border_mode nb_filter nb_row nb_col subsample samples_per_epoch nb_val_samples output_dim_ init W_regularizer"
     " b_regularizer inner_init dim_ordering nb_worker class_mode show_accuracy filter_length subsample_length"
-    " inner_activation W_constraint bias_ nb_classes_".split()
+    " inner_activation W_constraint bias_ nb_classes_"
 )
-KERAS1_NAMES = frozenset(
+KERAS1_NAMES = words(
     "Convolution1D Convolution2D Convolution3D AtrousConvolution2D Deconvolution2D SeparableConvolution2D MaxoutDense"
-    " TimeDistributedDense Highway Merge merge Graph set_image_dim_ordering image_dim_ordering AtrousConvolution1D".split()
+    " TimeDistributedDense Highway Merge merge Graph set_image_dim_ordering image_dim_ordering AtrousConvolution1D"
 )
 """Names of Keras 1; the first three are still aliases in Keras 2 and 3, with other arguments."""
-ALIASES = frozenset("Convolution1D Convolution2D Convolution3D SeparableConvolution2D".split())
+ALIASES = words("Convolution1D Convolution2D Convolution3D SeparableConvolution2D")
 
-DROPPED = {
-    "fit_generator": "use fit", "evaluate_generator": "use evaluate", "predict_generator": "use predict",
-    "predict_classes": "use argmax of predict", "predict_proba": "use predict", "CuDNNLSTM": "use LSTM", "CuDNNGRU": "use GRU",
-    "set_learning_phase": "", "learning_phase": "", "get_session": "", "set_session": "", "multi_gpu_model": "",
-    "set_image_data_format": "", "image_data_format": "", "gradients": "use GradientTape",
-}  # fmt: skip
+DROPPED = words("""
+    fit_generator evaluate_generator predict_generator predict_classes CuDNNLSTM CuDNNGRU set_learning_phase learning_phase
+    get_session set_session multi_gpu_model gradients
+""")
 """Calls that Keras 2 knew and Keras 3 does not."""
-STILL_THERE = frozenset(("image_data_format", "set_image_data_format", "predict_proba"))
+OF_OTHERS_TOO = words("get_session set_session gradients")
+"""Of these, what something else may have under the same name."""
 DROPPED_MODULES = (
     "keras.utils.np_utils", "keras.utils.generic_utils", "keras.utils.training_utils", "keras.utils.data_utils",
     "keras.utils.vis_utils", "keras.utils.io_utils",
@@ -60,16 +60,25 @@ DROPPED_MODULES = (
 """Modules that Keras 3 no longer has (some names of theirs it has elsewhere)."""
 PREPROCESSING = ("ImageDataGenerator", "Tokenizer", "one_hot", "hashing_trick", "text_to_word_sequence", "text")
 """Names of `keras.preprocessing` that only `tensorflow.keras` still has."""
-OPTIMIZERS = frozenset("SGD Adam RMSprop Adagrad Adadelta Adamax Nadam".split())
+OPTIMIZERS = words("SGD Adam RMSprop Adagrad Adadelta Adamax Nadam")
 OLD_ARGUMENTS = frozenset(("lr", "decay"))
-KERAS3_MODULES = ("keras.ops", "keras.saving", "keras.random", "keras.distribution", "keras.KerasTensor", "keras.export")
+KERAS3_MODULES = (
+    "keras.ops",
+    "keras.saving",
+    "keras.random",
+    "keras.distribution",
+    "keras.KerasTensor",
+    "keras.export",
+)
 KERAS3_ROOTS = ("keras_hub", "keras_rs", "keras_core")
-KERAS3_NAMES = frozenset(("TFSMLayer", "JaxLayer", "TorchModuleWrapper", "SeedGenerator", "stateless_apply", "stateless_call"))
+KERAS3_NAMES = frozenset(
+    ("TFSMLayer", "JaxLayer", "TorchModuleWrapper", "SeedGenerator", "stateless_apply", "stateless_call")
+)
 
-TF1_NAMES = frozenset(
+TF1_NAMES = words(
     "placeholder Session InteractiveSession global_variables_initializer initialize_all_variables get_variable variable_scope"
     " get_default_graph reset_default_graph ConfigProto GPUOptions FixedLengthRecordReader string_input_producer assign_op"
-    " merge_all_summaries merge_all trainable_variables_ dynamic_rnn static_rnn".split()
+    " merge_all_summaries merge_all trainable_variables_ dynamic_rnn static_rnn"
 )
 TF1_MODULES = (
     "tensorflow.app", "tensorflow.contrib", "tensorflow.layers", "tensorflow.train.Adam", "tensorflow.train.Gradient",
@@ -171,9 +180,7 @@ def _by_module(dotted: str, line: int) -> list[tuple[str, int, str]]:
         only_inside = name.startswith("keras.preprocessing.") and name.rpartition(".")[2] in PREPROCESSING
         if dropped or (standalone and only_inside):
             found.append(("dropped", line, dotted))
-        if standalone and name.startswith(KERAS3_MODULES):
-            found.append(("keras3", line, dotted))
-        elif name.rpartition(".")[2] in KERAS3_NAMES:
+        if (standalone and name.startswith(KERAS3_MODULES)) or name.rpartition(".")[2] in KERAS3_NAMES:
             found.append(("keras3", line, dotted))
     elif root in ("keras_preprocessing", "keras_contrib", "keras_applications"):
         found += [("standalone", line, dotted), ("dropped", line, dotted)]
@@ -190,21 +197,24 @@ def _by_module(dotted: str, line: int) -> list[tuple[str, int, str]]:
 def _by_call(call: Call) -> list[tuple[str, int, str]]:
     name = meaning.normal(call.name)
     leaf = call.leaf
-    is_keras = name.startswith("keras.") or name.startswith("?") or "()" not in name
     found: list[tuple[str, int, str]] = []
     old = KERAS1_KEYWORDS & set(call.keywords)
-    if name.startswith("keras.") and (old - {"init"} or ("init" in old and leaf in ("Dense", "LSTM", "GRU", "Embedding"))):
+    if name.startswith("keras.") and (
+        old - {"init"} or ("init" in old and leaf in ("Dense", "LSTM", "GRU", "Embedding"))
+    ):
         found.append(("keras1", call.line, f"{leaf}({sorted(old)[0]}=…)"))
     elif leaf in ("fit", "fit_generator") and "nb_epoch" in old:
         found.append(("keras1", call.line, f"{leaf}(nb_epoch=…)"))
-    elif name.startswith("keras.") and leaf in KERAS1_NAMES - ALIASES and "()" not in name and name != "keras.layers.merge":
+    elif (
+        name.startswith("keras.")
+        and leaf in KERAS1_NAMES - ALIASES
+        and "()" not in name
+        and name != "keras.layers.merge"
+    ) or name in ("keras.layers.merge", "keras.layers.core.merge"):
         found.append(("keras1", call.line, call.name))
-    elif name in ("keras.layers.merge", "keras.layers.core.merge"):
-        found.append(("keras1", call.line, call.name))
-    if leaf in DROPPED and leaf not in STILL_THERE and is_keras | ("()" in name):
-        if leaf != "gradients" or name.startswith("keras.backend"):
-            if leaf not in ("get_session", "set_session") or name.startswith("keras."):
-                found.append(("dropped", call.line, f"{leaf}(…)"))
+    of_keras = name.startswith("keras.") or leaf not in OF_OTHERS_TOO
+    if leaf in DROPPED and of_keras and (leaf != "gradients" or name.startswith("keras.backend")):
+        found.append(("dropped", call.line, f"{leaf}(…)"))
     if name.startswith("keras.optimizers.") and leaf in OPTIMIZERS and OLD_ARGUMENTS & set(call.keywords):
         found.append(("dropped", call.line, f"{leaf}({sorted(OLD_ARGUMENTS & set(call.keywords))[-1]}=…)"))
     if call.name.endswith(("ModelCheckpoint", "EarlyStopping", "Checkpoint")) and "period" in call.keywords:

@@ -5,21 +5,22 @@ from __future__ import annotations
 from mlops_lib.detection import knowledge as k
 from mlops_lib.detection import meaning
 from mlops_lib.detection.facts import Call, Facts
+from mlops_lib.detection.words import words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-SERVERS = frozenset("flask fastapi django streamlit gradio bottle tornado aiohttp sanic dash telegram".split())
-FREE_FITS = frozenset("fit fit_generator train_on_batch partial_fit fit_predict fit_one_cycle fine_tune".split())
+SERVERS = words("flask fastapi django streamlit gradio bottle tornado aiohttp sanic dash telegram")
+FREE_FITS = words("fit fit_generator train_on_batch partial_fit fit_predict fit_one_cycle fine_tune")
 HANDS_ON = frozenset(("apply_gradients", "gradient", "GradientTape"))
-ENVIRONMENTS = frozenset("gym gymnasium gym_minigrid pettingzoo vizdoom pybullet_envs".split())
+ENVIRONMENTS = words("gym gymnasium gym_minigrid pettingzoo vizdoom pybullet_envs")
 
-MESSAGES = frozenset("update_all prop_nodes_topo apply_edges send_and_recv prop_nodes pull".split())
+MESSAGES = words("update_all prop_nodes_topo apply_edges send_and_recv prop_nodes pull")
 """How networks over graphs pass messages in DGL."""
 OPTIMIZERS = ("optax.adam", "optax.sgd", "optax.rmsprop", "torch.optim.Adam", "torch.optim.RMSprop")
 NOISE = frozenset(("normal", "randn", "randn_like"))
-DECODERS = frozenset("Conv2DTranspose UpSampling2D ConvTranspose2d Upsample ConvTranspose ConvTranspose1d".split())
+DECODERS = words("Conv2DTranspose UpSampling2D ConvTranspose2d Upsample ConvTranspose ConvTranspose1d")
 """Layers that make something large of something small."""
 JAX_STEPS = frozenset(("opt_update", "apply_updates", "apply_gradients", "update_state", "update", "get_params"))
 
@@ -30,7 +31,7 @@ Seen = tuple[str, str, int]
 class Tally:
     """What one framework is seen to do."""
 
-    __slots__ = ("families", "fits", "first", "layers", "loaded", "models", "transforms")
+    __slots__ = ("families", "first", "fits", "layers", "loaded", "models", "transforms")
 
     def __init__(self) -> None:
         self.models = 0
@@ -111,7 +112,9 @@ class _Case:
             # The tail of a script whose imports somebody puts in front of it, or that were forgotten.
             for call in facts.undefined:
                 if call.name in k.KERAS_LAYERS or call.name in k.KERAS_MODELS:
-                    self._called(file, Call(f"keras.layers.{call.name}", call.line, call.keywords, call.first, call.scope))
+                    self._called(
+                        file, Call(f"keras.layers.{call.name}", call.line, call.keywords, call.first, call.scope)
+                    )
         for base in facts.bases:
             means = meaning.of(base)
             if means.part in (meaning.MODEL, meaning.LAYER) or means.family == "gnn":
@@ -175,7 +178,7 @@ class _Case:
 
     def _built(self, file: str, call: Call, means: meaning.Meaning) -> None:
         tally = self.tally(means.framework)
-        seen = (file, call.name.removesuffix("()") + ("" if call.scope and call in () else "(…)"), call.line)
+        seen = (file, call.name.removesuffix("()") + "(…)", call.line)
         if means.part == meaning.LAYER:
             tally.layers += 1
         elif means.part == meaning.LOADED:
@@ -227,17 +230,20 @@ class _Case:
         has_tensorflow = bool(self.roots & {"tensorflow", "tflearn", "tf_slim"})
         steps = self.descends or self.leaves & {"apply_gradients", "assign_sub", "assign_add", "assign"}
         hands = [*self.minimised, *(self.tape if "keras" not in found and steps else [])]
-        if has_tensorflow and hands and (tensorflow is not None or self.tape or self.minimised):
-            if "keras" not in found or self._more_tensorflow():
-                found["tensorflow"] = hands[0]
-                if "keras" in found and keras and not keras.fits and self._more_tensorflow():
-                    found.pop("keras")
+        if has_tensorflow and hands and ("keras" not in found or self._more_tensorflow()):
+            found["tensorflow"] = hands[0]
+            if keras and not keras.fits and self._more_tensorflow():
+                found.pop("keras", None)
         if tensorflow and tensorflow.models and "tensorflow" not in found:
-            called = [s for s in tensorflow.fits] or (self._free_for("tensorflow") if "keras" not in found else [])
+            called = tensorflow.fits or (self._free_for("tensorflow") if "keras" not in found else [])
             trains = self.leaves & {"train", "train_and_evaluate", "fit", "train_evaluate"}
             if called or (trains and tensorflow.first and "keras" not in found):
                 found["tensorflow"] = called[0] if called else tensorflow.first  # type: ignore[assignment]
-        if "torch" in self.roots and self.backward and not ("keras" in found and keras and self._smaller("pytorch", keras)):
+        if (
+            "torch" in self.roots
+            and self.backward
+            and not ("keras" in found and keras and self._smaller("pytorch", keras))
+        ):
             found["pytorch"] = self.backward[0]
         torch = self.tallies.get("pytorch")
         if torch and torch.models and "pytorch" not in found and "keras" not in found:
@@ -249,11 +255,10 @@ class _Case:
         if jax_roots and self.grads and descends and not (keras and "keras" in found and self._smaller("jax", keras)):
             found["jax"] = self.grads[0]
         for framework in (*k.BOOSTERS, "sklearn", "statsmodels", "other"):
-            tally = self.tallies.get(framework)
-            if tally and tally.models and framework not in found:
-                free = self._free_for(framework)
-                if free:
-                    found[framework] = free[0]
+            made = self.tallies.get(framework)
+            free = self._free_for(framework) if made and made.models and framework not in found else []
+            if free:
+                found[framework] = free[0]
         if "other" in self.tallies and "mxnet" in self.roots and self.backward and self.tallies["other"].builds:
             found["other"] = self.backward[0]
         return found
@@ -288,7 +293,7 @@ class _Case:
             boosters = [f for f in classical if f in k.BOOSTERS]
             others = sum(self.tallies[f].models for f in classical if f not in k.BOOSTERS)
             if boosters and others <= 2 * sum(self.tallies[f].models for f in boosters):
-                return max(boosters, key=lambda f: (self.tallies[f].models + len(self.tallies[f].fits)))
+                return max(boosters, key=lambda f: self.tallies[f].models + len(self.tallies[f].fits))
             rest = [f for f in classical if f not in k.BOOSTERS] or boosters
             return max(rest, key=lambda f: self.tallies[f].models)
         return "other"
@@ -366,7 +371,12 @@ class _Case:
         strong = {"cnn", "rnn", "transformer", "gnn"} & set(counted)
         if strong:
             counted.pop("dense", None)
-        elif len(counted.get("dense", ())) == 1 and not self.products and framework in ("pytorch", "keras", "jax") and self._is_affine():
+        elif (
+            len(counted.get("dense", ())) == 1
+            and not self.products
+            and framework in ("pytorch", "keras", "jax")
+            and self._is_affine()
+        ):
             counted["linear"] = counted.pop("dense")
         embedded = counted.pop("embedding", None)
         if embedded and not counted:

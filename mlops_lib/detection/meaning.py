@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from mlops_lib.detection import knowledge as k
+from mlops_lib.detection.facts import Call
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from mlops_lib.detection.facts import Call
-
-MODEL, LAYER, CONTAINER, TRANSFORM, TRAINS, FIT, NOTHING = "model", "layer", "container", "transform", "trains", "fit", ""
+MODEL, LAYER, CONTAINER, TRANSFORM, TRAINS, FIT, NOTHING = (
+    "model",
+    "layer",
+    "container",
+    "transform",
+    "trains",
+    "fit",
+    "",
+)
 LOADED = "loaded"
 """A model that was trained elsewhere."""
 
@@ -25,7 +30,6 @@ class Meaning:
 
 
 NONE = Meaning("", NOTHING)
-_CACHE: dict[str, str] = {}
 
 
 def normal(name: str) -> str:
@@ -55,8 +59,29 @@ def _transformers_backend(name: str) -> str:
 
 
 FITS = frozenset(
-    "fit fit_generator train_on_batch partial_fit fit_predict train fine_tune fit_one_cycle fit_resample fit_regularized"
-    " fit_constrained fit_transform fit_flow lr_find learn search fit_sgd smooth fit_em grid_search randomized_search".split()
+    [
+        "fit",
+        "fit_generator",
+        "train_on_batch",
+        "partial_fit",
+        "fit_predict",
+        "train",
+        "fine_tune",
+        "fit_one_cycle",
+        "fit_resample",
+        "fit_regularized",
+        "fit_constrained",
+        "fit_transform",
+        "fit_flow",
+        "lr_find",
+        "learn",
+        "search",
+        "fit_sgd",
+        "smooth",
+        "fit_em",
+        "grid_search",
+        "randomized_search",
+    ]
 )
 """Methods that train what they are called on."""
 
@@ -85,7 +110,7 @@ def _of_method(name: str, head: str, leaf: str) -> Meaning:
     framework = framework_of(made)
     if not framework:
         return NONE
-    maker = of(_Made(made))
+    maker = of(Call(made, 0))
     if maker.part in (MODEL, CONTAINER, LOADED) or (framework in ("pytorch", "other") and maker.part != TRANSFORM):
         return Meaning(framework, FIT if maker.part != CONTAINER else CONTAINER + FIT, maker.family)
     if framework == "sklearn" and maker.part == TRANSFORM:
@@ -95,20 +120,6 @@ def _of_method(name: str, head: str, leaf: str) -> Meaning:
     if framework in ("keras", "tensorflow", "statsmodels", *k.BOOSTERS) and leaf != "fit_transform":
         return Meaning(framework, FIT, maker.family)
     return NONE
-
-
-class _Made:
-    """A name as if it were called with nothing."""
-
-    __slots__ = ("first", "keywords", "line", "name", "scope")
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.line, self.first, self.scope = 0, "", ""
-        self.keywords: tuple[str, ...] = ()
-
-    leaf = property(lambda self: self.name.rpartition(".")[2])
-    receiver = property(lambda self: self.name.rpartition(".")[0])
 
 
 def _pretrained(name: str, first: str = "") -> str:
@@ -128,11 +139,14 @@ def _keras(call: Call, name: str, leaf: str) -> Meaning:
         model = rest.partition("models.")[2].partition(".")[0]
         if model.endswith(("Preprocessor", "Tokenizer", "ImageConverter", "AudioConverter")):
             return NONE
-        return Meaning("keras", MODEL, _pretrained(model, call.first) if root == "keras_cv" or "Image" in model or "ResNet" in model
-                       or "VGG" in model or "Diffusion" in model or "RetinaNet" in model or "DeepLab" in model or "Net" in model
-                       else "transformer")  # fmt: skip
+        pictures = root == "keras_cv" or any(word in model for word in ("Image", "Net", "VGG", "Diffusion", "DeepLab"))
+        return Meaning("keras", MODEL, _pretrained(model, call.first) if pictures else "transformer")
     if root == "transformers":
-        if "Tokenizer" in leaf or "Config" in name or leaf in ("create_optimizer", "PushToHubCallback", "KerasMetricCallback"):
+        if (
+            "Tokenizer" in leaf
+            or "Config" in name
+            or leaf in ("create_optimizer", "PushToHubCallback", "KerasMetricCallback")
+        ):
             return NONE
         return Meaning("keras", MODEL, "transformer")
     if name.startswith(k.CNN_BACKBONES):
@@ -147,8 +161,8 @@ def _keras(call: Call, name: str, leaf: str) -> Meaning:
         return Meaning("keras", MODEL, "transformer" if root == "vit_keras" else "")
     if root in ("keras_tuner", "kerastuner"):
         return Meaning("keras", MODEL) if leaf in _TUNERS else NONE
-    family = k.KERAS_LAYERS.get(leaf)
-    if family is not None and not name.startswith(("keras.datasets", "keras.utils", "keras.callbacks", "keras.metrics")):
+    family = k.KERAS_LAYERS.get(leaf, "")
+    if family and not name.startswith(("keras.datasets", "keras.utils", "keras.callbacks", "keras.metrics")):
         return Meaning("keras", LAYER, family)
     if leaf in k.KERAS_MODELS:
         return Meaning("keras", MODEL, "")
@@ -167,7 +181,9 @@ def _keras(call: Call, name: str, leaf: str) -> Meaning:
     return NONE
 
 
-_TUNERS = frozenset("RandomSearch BayesianOptimization Hyperband GridSearch Tuner SklearnTuner Oracle".split())
+_TUNERS = frozenset(
+    ["RandomSearch", "BayesianOptimization", "Hyperband", "GridSearch", "Tuner", "SklearnTuner", "Oracle"]
+)
 
 
 def _tensorflow(call: Call, name: str, leaf: str) -> Meaning:
@@ -202,7 +218,7 @@ def _tensorflow(call: Call, name: str, leaf: str) -> Meaning:
         return Meaning("tensorflow", NOTHING, "product")
     if leaf in ("DNN",) and name.startswith("tflearn"):
         return Meaning("tensorflow", MODEL, "")
-    family = k.TENSORFLOW_LAYERS.get(leaf)
+    family = k.TENSORFLOW_LAYERS.get(leaf, "")
     if family and not name.startswith(("tensorflow.initializers", "tensorflow.image", "tensorflow.random")):
         return Meaning("tensorflow", LAYER, family)
     if leaf in ("Variable", "get_variable", "placeholder", "xw_plus_b", "Module"):
@@ -213,7 +229,11 @@ def _tensorflow(call: Call, name: str, leaf: str) -> Meaning:
 def _torch(call: Call, name: str, leaf: str) -> Meaning:
     root = name.partition(".")[0]
     if root == "torch_geometric":
-        if ".nn." in name and leaf[:1].isupper() and leaf not in ("Linear", "BatchNorm", "Sequential", "LayerNorm", "MLP"):
+        if (
+            ".nn." in name
+            and leaf[:1].isupper()
+            and leaf not in ("Linear", "BatchNorm", "Sequential", "LayerNorm", "MLP")
+        ):
             return Meaning("pytorch", LAYER, "gnn")
         return Meaning("pytorch", LAYER, "dense") if ".nn." in name and leaf in ("Linear", "MLP") else NONE
     if root in ("dgl", "dgllife"):
@@ -225,7 +245,7 @@ def _torch(call: Call, name: str, leaf: str) -> Meaning:
     if root in ("timm", "open_clip"):
         return Meaning("pytorch", MODEL, _pretrained(call.first, call.first)) if leaf == "create_model" else NONE
     if root == "torchvision":
-        if ".models." in name and leaf[:1].islower() or (".models." in name and leaf.endswith("Net")):
+        if (".models." in name and leaf[:1].islower()) or (".models." in name and leaf.endswith("Net")):
             return Meaning("pytorch", MODEL, _pretrained(leaf)) if "weights" not in leaf.lower() else NONE
         return NONE
     if root == "diffusers":
@@ -235,13 +255,19 @@ def _torch(call: Call, name: str, leaf: str) -> Meaning:
     if root in ("sentence_transformers", "peft", "trl", "unsloth", "simpletransformers", "setfit", "pytorch_transformers",
                 "pytorch_pretrained_bert"):  # fmt: skip
         return Meaning("pytorch", MODEL, "transformer") if leaf[:1].isupper() or leaf == "from_pretrained" else NONE
-    if root in ("ultralytics", "segmentation_models_pytorch", "detectron2", "efficientnet_pytorch", "pretrainedmodels", "monai"):
+    if root in (
+        "ultralytics",
+        "segmentation_models_pytorch",
+        "detectron2",
+        "efficientnet_pytorch",
+        "pretrainedmodels",
+        "monai",
+    ):
         return Meaning("pytorch", MODEL, "cnn") if leaf[:1].isupper() or leaf == "from_pretrained" else NONE
     if root in ("stable_baselines3", "pytorch_tabnet", "pytorch_forecasting"):
         return Meaning("pytorch", MODEL, "dense") if leaf[:1].isupper() else NONE
     if root == "skorch":
-        return Meaning("pytorch", MODEL) if leaf.startswith("Neural") or leaf in ("SliceDataset", "GPRegressor", "ExactGPRegressor") \
-            else NONE  # fmt: skip
+        return Meaning("pytorch", MODEL) if leaf.startswith("Neural") or leaf.endswith("Regressor") else NONE
     if name == "torch.hub.load":
         return Meaning("pytorch", MODEL, _pretrained(call.first, call.first))
     if leaf in ("Module", "LightningModule", "Sequential", "ScriptModule", "ExactGP") and root != "torchvision":
@@ -249,7 +275,7 @@ def _torch(call: Call, name: str, leaf: str) -> Meaning:
     if root == "pytorch_lightning" or root == "lightning":
         return Meaning("pytorch", MODEL) if leaf in ("Trainer", "Fabric") else NONE
     if name.startswith(("torch.nn.", "torch.")) or root in ("apex",):
-        family = k.TORCH_LAYERS.get(leaf)
+        family = k.TORCH_LAYERS.get(leaf, "")
         if family and not name.startswith(("torch.utils", "torch.optim")):
             return Meaning("pytorch", LAYER, family)
         if leaf in ("mm", "matmul", "addmm"):
@@ -257,13 +283,25 @@ def _torch(call: Call, name: str, leaf: str) -> Meaning:
     return NONE
 
 
-_TOOLS_OF_TRANSFORMERS = ("Tokenizer", "Config", "DataCollator", "Processor", "FeatureExtractor", "Arguments", "Callback")
+_TOOLS_OF_TRANSFORMERS = (
+    "Tokenizer",
+    "Config",
+    "DataCollator",
+    "Processor",
+    "FeatureExtractor",
+    "Arguments",
+    "Callback",
+)
 
 
 def _transformers(leaf: str, name: str) -> Meaning:
     if any(word in name for word in _TOOLS_OF_TRANSFORMERS):
         return NONE
-    if leaf in ("Trainer", "Seq2SeqTrainer", "pipeline", "from_pretrained", "from_config") or "Model" in leaf or "For" in leaf:
+    if (
+        leaf in ("Trainer", "Seq2SeqTrainer", "pipeline", "from_pretrained", "from_config")
+        or "Model" in leaf
+        or "For" in leaf
+    ):
         cnn = "ResNet" in name or "ConvNext" in name
         return Meaning("pytorch", MODEL, "" if leaf == "Trainer" else "cnn" if cnn else "transformer")
     return NONE
@@ -341,7 +379,9 @@ def _other(call: Call, name: str, leaf: str) -> Meaning:
             return NONE
         if leaf == "train":
             return Meaning("other", FIT, k.OTHER_LAYERS.get(name.split(".")[-2], "other"))
-        return Meaning("other", MODEL, family) if family else Meaning("other", CONTAINER) if leaf == "Pipeline" else NONE
+        return (
+            Meaning("other", MODEL, family) if family else Meaning("other", CONTAINER) if leaf == "Pipeline" else NONE
+        )
     if root == "autograd":
         if leaf == "dot":
             return Meaning("other", NOTHING, "product")

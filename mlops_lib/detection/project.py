@@ -39,7 +39,9 @@ def look(project: str | Path, *, entry: str | None = None) -> dict[str, Any]:
     """
     place = os.path.realpath(os.path.expanduser(project))
     if not os.path.exists(place):
-        raise DetectionError("no such file or folder", where=str(project), remedy="Give a project's folder or its script.")
+        raise DetectionError(
+            "no such file or folder", where=str(project), remedy="Give a project's folder or its script."
+        )
     if os.path.isdir(place):
         folder = place
     else:

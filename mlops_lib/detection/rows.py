@@ -1,14 +1,69 @@
-"""The catalog's rows, without what only building needs."""
+"""The catalog's rows, read without a TOML parser where they are as plain as they should be."""
 
 from __future__ import annotations
+
+import ast
+import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+CATALOG = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "containers", "catalog.toml")
+
 
 def rows() -> tuple[dict[str, Any], ...]:
-    """The rows of containers/catalog.toml."""
+    """The rows of containers/catalog.toml, as `images.catalog` has them."""
+    with open(CATALOG, encoding="utf-8") as stream:
+        found = plain(stream.read())
+    if found is not None:
+        return tuple(found)
     from mlops_lib.images import catalog
 
     return catalog()
+
+
+def plain(text: str) -> list[dict[str, Any]] | None:
+    """The rows, where they consist of texts, lists of texts and tables of texts; None for anything else in them."""
+    found: list[dict[str, Any]] = []
+    key, value = "", ""
+    for line in text.split("\n"):
+        line = line.strip()
+        if not line or line.startswith("#"):
+            continue
+        if line == "[[environment]]":
+            found.append({})
+            continue
+        if not value:
+            key, _, line = (part.strip() for part in line.partition("="))
+        value += line
+        if value.count("[") > value.count("]") or value.count("{") > value.count("}"):
+            continue
+        read = _value(value)
+        if read is None or not found:
+            return None
+        found[-1][key] = read
+        value = ""
+    return None if value else found
+
+
+def _value(text: str) -> object:
+    if text.startswith("{") and text.endswith("}"):
+        pairs = {}
+        for pair in filter(None, (pair.strip() for pair in text[1:-1].split(","))):
+            name, equals, said = (part.strip() for part in pair.partition("="))
+            literal = _literal(said)
+            if not equals or not isinstance(literal, str):
+                return None
+            pairs[name.strip('"')] = literal
+        return pairs
+    read = _literal(text)
+    texts = read if isinstance(read, list) else [read]
+    return read if all(isinstance(one, str) for one in texts) else None
+
+
+def _literal(text: str) -> object:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return None

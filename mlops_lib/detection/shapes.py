@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import ast
 
+from mlops_lib.detection.words import words
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mlops_lib.detection.facts import Call
 
-NORMALS = frozenset("normal random_normal randn randn_like random_normal_like multivariate_normal standard_normal".split())
+NORMALS = words("normal random_normal randn randn_like random_normal_like multivariate_normal standard_normal")
 NOISE = NORMALS | frozenset(("uniform", "rand", "rand_like", "random_uniform", "truncated_normal"))
-PRODUCTS = frozenset("matmul bmm einsum dot batch_dot mul multiply baddbmm batch_matmul".split())
-MATRIX_PRODUCTS = frozenset("matmul bmm einsum batch_dot batch_matmul".split())
-UPDATES = frozenset("step apply_gradients train_on_batch".split())
+PRODUCTS = words("matmul bmm einsum dot batch_dot mul multiply baddbmm batch_matmul")
+MATRIX_PRODUCTS = words("matmul bmm einsum batch_dot batch_matmul")
+UPDATES = words("step apply_gradients train_on_batch")
 MODEL_MODULES = ("torchvision.models", "keras.applications", "tensorflow.keras.applications")
 NOT_A_LIBRARY_OF_MODELS = ("numpy", "math", "random", "scipy", "np")
 
@@ -176,7 +178,11 @@ class Shaper:
                     pending += [one.left, one.right]
                 else:
                     parts.append(one)
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("mul", "mul_", "multiply"):
+        elif (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr in ("mul", "mul_", "multiply")
+        ):
             parts = [node.func.value, *node.args]
         return any(map(self._is_drawn, parts)), any(map(self._is_exponential, parts))
 
@@ -220,7 +226,10 @@ class Shaper:
             return False
         _, leaf = self._leaf(node)
         if "softmax" in leaf.lower() and "loss" not in leaf and "cross" not in leaf:
-            inner = [*node.args[:1], *([node.func.value] if isinstance(node.func, ast.Attribute) and not node.args[1:] else [])]
+            inner = [
+                *node.args[:1],
+                *([node.func.value] if isinstance(node.func, ast.Attribute) and not node.args[1:] else []),
+            ]
             return any(map(self._is_scored, inner))
         through = "dropout" in leaf.lower() or leaf in ("unsqueeze", "transpose", "to", "type_as", "expand_dims")
         inner = [*node.args[:1], *([node.func.value] if isinstance(node.func, ast.Attribute) else [])]

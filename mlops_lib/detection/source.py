@@ -10,6 +10,8 @@ import ast
 import re
 import warnings
 
+from mlops_lib.detection.words import words
+
 PARSES_LIMIT = 80
 """How often a broken file is parsed again, a line poorer each time."""
 SIZE_LIMIT = 4_000_000
@@ -98,9 +100,7 @@ class _Old:
     def __init__(self) -> None:
         self.magic = re.compile(r"^\s*([%!?]|<{7}|={7}|>{7}|\|{7}|get_ipython\(\)\.)|^[^#'\"=]*[^#'\"=\s]\?{1,2}$")
         self.assigned_magic = re.compile(r"^(\s*[\w, ]+=\s*)[%!].*")
-        self.printed = re.compile(
-            r"^(\s*|.*[:;]\s*)print(\s+(?![=(,.\[])|\s*(?=[\"'])|\s+\((?=.*\)\s*[%,]))(?!$)(.*)$"
-        )
+        self.printed = re.compile(r"^(\s*|.*[:;]\s*)print(\s+(?![=(,.\[])|\s*(?=[\"'])|\s+\((?=.*\)\s*[%,]))(?!$)(.*)$")
         self.print_alone = re.compile(r"^(.*[:;])?(\s*)print\s*$")
         self.print_call_rest = re.compile(r"^(\s*)print\s*\((.*)\)\s*([%,].*)$")
         self.caught = re.compile(r"^(\s*except\s+(?:[\w.]+|\([^)]*\)))\s*,\s*(\w+)\s*:")
@@ -145,7 +145,7 @@ def _printed(line: str, old: _Old) -> str:
     said = match[3]
     if match[2].strip() == "(":
         said = "(" + said
-    said, _, comment = said.partition(" #")
+    said = said.partition(" #")[0]
     if said.lstrip().startswith(">>"):
         said = said.partition(",")[2]
     continued = "\\" if said.rstrip().endswith("\\") else ""
@@ -180,7 +180,9 @@ def _mend(lines: list[str], index: int, message: str, attempt: int) -> bool:
     line = lines[index]
     indent = line[: len(line) - len(line.lstrip())]
     if "expected an indented block" in message and attempt < 3:
-        above = next((i for i in range(index - 1, -1, -1) if lines[i].strip() and lines[i].rstrip().endswith(":")), None)
+        above = next(
+            (i for i in range(index - 1, -1, -1) if lines[i].strip() and lines[i].rstrip().endswith(":")), None
+        )
         if above is not None:
             lines[above] += " pass"
             return True
@@ -191,7 +193,9 @@ def _mend(lines: list[str], index: int, message: str, attempt: int) -> bool:
         lines[index] = wanted + line.lstrip() if attempt == 1 else ""
         return True
     if line.strip() and attempt <= 3:
-        lines[index] = indent + ("if 1:" if line.rstrip().endswith(":") and attempt == 1 else "pass") if attempt < 3 else ""
+        lines[index] = (
+            indent + ("if 1:" if line.rstrip().endswith(":") and attempt == 1 else "pass") if attempt < 3 else ""
+        )
         return True
     # The parser stumbles at an empty line: what stands before it is open.
     above = next((i for i in range(index - 1, -1, -1) if lines[i].strip()), None)
@@ -254,7 +258,7 @@ def _cell_text(cell: dict[str, object]) -> str:
     return ("".join(map(str, text)) if isinstance(text, list) else str(text)).replace("\0", "").replace("\r\n", "\n")
 
 
-_OF_PYTHON = frozenset("time timeit capture prun memit mprun snakeviz wandb python python3".split())
+_OF_PYTHON = words("time timeit capture prun memit mprun snakeviz wandb python python3")
 """Cell magics under which Python goes on."""
 
 
@@ -271,7 +275,9 @@ def _cell_lines(cell: str, before: int, installs: list[tuple[str, int]]) -> list
         if shell:
             installs += [(name, number) for name in installed_by(stripped)]
         continued = shell and stripped.rstrip().endswith("\\") and not is_foreign
-        lines.append(line[: len(line) - len(stripped)] + "pass" if shell and not is_foreign else "" if is_foreign else line)
+        lines.append(
+            line[: len(line) - len(stripped)] + "pass" if shell and not is_foreign else "" if is_foreign else line
+        )
     return lines
 
 
@@ -286,9 +292,23 @@ def installed_by(line: str) -> list[str]:
         plain = word.strip("'\"")
         if skip:
             skip = False
-        elif plain in ("-r", "-i", "-f", "-c", "-e", "-t", "--index-url", "--extra-index-url", "--find-links", "--target"):
+        elif plain in (
+            "-r",
+            "-i",
+            "-f",
+            "-c",
+            "-e",
+            "-t",
+            "--index-url",
+            "--extra-index-url",
+            "--find-links",
+            "--target",
+        ):
             skip = True
-        elif re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*(\[[\w,.-]*\])?([<>=!~]=?[\w.*,<>=!~]*)?", plain) and "/" not in plain:
+        elif (
+            re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*(\[[\w,.-]*\])?([<>=!~]=?[\w.*,<>=!~]*)?", plain)
+            and "/" not in plain
+        ):
             names.append(plain)
     return names
 
