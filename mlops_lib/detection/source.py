@@ -268,16 +268,17 @@ def _cell_lines(cell: str, before: int, installs: list[tuple[str, int]]) -> list
     foreign = next((line for line in text if line.strip()), "")
     is_foreign = foreign.lstrip().startswith("%%") and foreign.split()[0][2:] not in _OF_PYTHON
     lines = []
-    continued = False
+    begun = ""
     for number, line in enumerate(text, before + 1):
         stripped = line.lstrip()
-        shell = continued or stripped.startswith(("!", "%")) or (is_foreign and "pip" in stripped)
+        shell = bool(begun) or stripped.startswith(("!", "%")) or is_foreign
         if shell:
-            installs += [(name, number) for name in installed_by(stripped)]
-        continued = shell and stripped.rstrip().endswith("\\") and not is_foreign
-        lines.append(
-            line[: len(line) - len(stripped)] + "pass" if shell and not is_foreign else "" if is_foreign else line
-        )
+            begun += " " + stripped.rstrip().removesuffix("\\")
+            if not stripped.rstrip().endswith("\\"):
+                installs += [(name, number) for name in installed_by(begun)]
+                begun = ""
+        plain = "" if is_foreign else line[: len(line) - len(stripped)] + "pass" if shell else line
+        lines.append(plain)
     return lines
 
 

@@ -1,0 +1,2 @@
+import flask, tensorflow as tf
+model = tf.keras.models.load_model("m.keras")

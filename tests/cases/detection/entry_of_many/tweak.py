@@ -1,0 +1,2 @@
+from zoo.nets import make
+make().fit([], [])

@@ -1,0 +1,71 @@
+"""Projects as people push them: a folder under tests/cases/detection is a case, its expected.json what must be found."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from mlops_lib.detection import detect
+from mlops_lib.detection.project import look
+from mlops_lib.detection.rows import plain, rows
+from mlops_lib.images import catalog
+from mlops_lib.records import Detection
+
+CASES = sorted(p.parent for p in (Path(__file__).resolve().parents[1] / "cases" / "detection").glob("*/expected.json"))
+SAID = {"ask", "evidence_means", "warnings"}
+"""Keys of expected.json that are no fields: the file asked about, and beginnings of what must be said."""
+
+
+@pytest.mark.parametrize("folder", CASES, ids=lambda folder: folder.name)
+def test_a_folder_is_a_case(folder: Path) -> None:
+    expected = json.loads((folder / "expected.json").read_text())
+    found = detect(folder / expected["ask"] if "ask" in expected else folder).to_json()
+    fields = {key: value for key, value in expected.items() if key not in SAID}
+    assert {key: found[key] for key in fields} == fields
+    for means in expected.get("evidence_means", []):
+        assert any(one["means"].startswith(means) for one in found["evidence"]), means
+    for said in expected.get("warnings", []):
+        assert any(said in warning for warning in found["warnings"]), said
+
+
+def test_no_bytes_crash_it(tmp_path: Path) -> None:
+    """Files as editors, merges and transfers leave them: cut, doubled, with bytes exchanged, in the wrong encoding."""
+    rng = random.Random(7)
+    originals = [
+        path.read_bytes() for folder in CASES for path in folder.rglob("*") if path.suffix in (".py", ".ipynb")
+    ]
+    for number in range(250):
+        content = bytearray(rng.choice(originals))
+        for _ in range(rng.randint(1, 6)):
+            _harm(content, rng)
+        path = tmp_path / f"file{number % 5}{rng.choice(['.py', '.ipynb'])}"
+        path.write_bytes(content)
+        found = look(path)
+        assert Detection.from_json(found).to_json() == found, bytes(content)
+
+
+def _harm(content: bytearray, rng: random.Random) -> None:
+    place = rng.randrange(len(content) + 1)
+    kind = rng.randrange(6)
+    if kind == 0:
+        del content[place:]
+    elif kind == 1:
+        content[place:place] = rng.choice(
+            [b"\0", b"\xff\xfe", b"(" * 300, b"'''", b"\n\t", b"<<<<<<< x\n", b"]}", b"\\", b"\r"]
+        )
+    elif kind == 2:
+        content[place : place + 1] = bytes([rng.randrange(256)])
+    elif kind == 3:
+        content[:] = content.decode("latin-1").encode(rng.choice(["utf-16", "utf-8-sig", "utf-32", "cp037"]), "replace")
+    elif kind == 4:
+        content[place:place] = content[: rng.randrange(200)]
+    else:
+        del content[place : place + rng.randrange(40)]
+
+
+def test_the_rows_are_the_catalog() -> None:
+    assert rows() == catalog()
+    assert plain("[[environment]]\nnumber = 3\n") is None
