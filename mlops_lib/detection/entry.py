@@ -22,7 +22,7 @@ OTHER_DUTIES = re.compile(
     r"([_\W\d]|$)", re.I,
 )  # fmt: skip
 """Words in a name that say its file is for something other than the training itself."""
-PARSED_LIMIT = 60
+PARSED_LIMIT = 40
 _SAYS_TRAINING = re.compile(
     rb"\.\s*(?:fit|fit_generator|fit_one_cycle|fine_tune|train_on_batch|partial_fit|fit_predict|backward|minimize|apply_gradients|train"
     rb"|train_and_evaluate|cv|update|apply_updates)\s*\(|value_and_grad|jax\.grad|[^\w]grad\(|cross_val_score|\.sst|fit_transform"

@@ -152,6 +152,7 @@ JAX_LAYERS = {
     """),
     **each("dense", "Dense Linear DenseGeneral MLP LinearGeneral"),
     **each("embedding", "Embed Embedding"),
+    **each("generative", "VectorQuantizer VectorQuantizerEMA"),
     **each("gnn", """
         GraphNetwork GraphConvolution GAT InteractionNetwork segment_sum GraphMapFeatures DeepSets
     """),

@@ -139,7 +139,9 @@ def _keras(call: Call, name: str, leaf: str) -> Meaning:
         model = rest.partition("models.")[2].partition(".")[0]
         if model.endswith(("Preprocessor", "Tokenizer", "ImageConverter", "AudioConverter")):
             return NONE
-        pictures = root == "keras_cv" or any(word in model for word in ("Image", "Net", "VGG", "Diffusion", "DeepLab"))
+        of_pictures = ("image", "net", "vgg", "diffusion", "deeplab", "objectdetector")
+        said = (model + " " + call.first).lower()
+        pictures = root == "keras_cv" or any(word in said for word in of_pictures)
         return Meaning("keras", MODEL, _pretrained(model, call.first) if pictures else "transformer")
     if root == "transformers":
         if (
@@ -318,7 +320,7 @@ def _jax(call: Call, name: str, leaf: str) -> Meaning:
         return Meaning("jax", NOTHING, "product")
     if name.partition(".")[0] in ("flax", "haiku", "equinox", "trax", "objax", "jraph", "stax", "elegy") or "stax" in name \
             or name.startswith(("jax.lax.conv", "jax.nn.dot_product", "jax.ops.segment")):  # fmt: skip
-        family = k.JAX_LAYERS.get(leaf)
+        family = "cnn" if leaf.startswith(("ResNet", "MobileNet", "VGG")) else k.JAX_LAYERS.get(leaf)
         if family:
             return Meaning("jax", LAYER, family)
     if name.startswith("numpyro.") and leaf in ("MCMC", "SVI"):

@@ -98,7 +98,9 @@ class _Old:
     """How Python 2, IPython and git leftovers look; compiled for the few files that have them."""
 
     def __init__(self) -> None:
-        self.magic = re.compile(r"^\s*([%!?]|<{7}|={7}|>{7}|\|{7}|get_ipython\(\)\.)|^[^#'\"=]*[^#'\"=\s]\?{1,2}$")
+        self.magic = re.compile(
+            r"^\s*(%{1,2}[A-Za-z]|[!?]|<{7}|={7}|>{7}|\|{7}|get_ipython\(\)\.)|^[^#'\"=]*[^#'\"=\s]\?{1,2}$"
+        )
         self.assigned_magic = re.compile(r"^(\s*[\w, ]+=\s*)[%!].*")
         self.printed = re.compile(r"^(\s*|.*[:;]\s*)print(\s+(?![=(,.\[])|\s*(?=[\"'])|\s+\((?=.*\)\s*[%,]))(?!$)(.*)$")
         self.print_alone = re.compile(r"^(.*[:;])?(\s*)print\s*$")
@@ -271,7 +273,8 @@ def _cell_lines(cell: str, before: int, installs: list[tuple[str, int]]) -> list
     begun = ""
     for number, line in enumerate(text, before + 1):
         stripped = line.lstrip()
-        shell = bool(begun) or stripped.startswith(("!", "%")) or is_foreign
+        magic = stripped.startswith("!") or (stripped.startswith("%") and stripped.lstrip("%")[:1].isalpha())
+        shell = bool(begun) or magic or is_foreign
         if shell:
             begun += " " + stripped.rstrip().removesuffix("\\")
             if not stripped.rstrip().endswith("\\"):

@@ -12,6 +12,7 @@ import sys
 
 from mlops_lib.detection import shapes
 from mlops_lib.detection.facts import Call, Facts, Import
+from mlops_lib.detection.knowledge import KERAS_LAYERS, KERAS_NEUTRAL
 from mlops_lib.detection.reading import READERS, WRITERS, is_data
 
 TYPE_CHECKING = False
@@ -348,6 +349,10 @@ class _Visitor:
         """A name that may come from `from module import *`."""
         if not self.stars or root in _BUILTINS:
             return root
+        if root in KERAS_LAYERS or root in KERAS_NEUTRAL:
+            layers = next((module for module in self.stars if module.endswith("keras.layers")), "")
+            if layers:
+                return f"{layers}.{root}"
         for module in reversed(self.stars):
             if root[:1].isupper() or module.partition(".")[0] in (
                 "pylab",
