@@ -117,9 +117,23 @@ def date(files: Sequence[tuple[str, Facts]], *, python2: Iterable[tuple[str, int
         for kind, line, saw in _sights(facts):
             sights.setdefault(kind, []).append((file, line, saw, _MEANS[kind]))
     generation = _generation(sights)
-    shown = [*sights.get(generation, ())[:3], *(sights.get("dropped", ())[:5] if generation in LEGACY else ())]
-    shown += [(file, line, "Python 2 syntax", "written for Python 2") for file, line in python2][:1]
-    return Age(generation, bool(list(python2)), tuple(dict.fromkeys(shown)))
+    dropped = _first(sights.get("dropped", ()), limit=6) if generation in LEGACY else []
+    shown = [*_first(sights.get(generation, ()), limit=2 if not dropped else 1), *dropped[bool(dropped) :]]
+    old = list(python2)
+    shown += [(file, line, "Python 2 syntax", "written for Python 2") for file, line in old[:1]]
+    return Age(generation, bool(old), tuple(shown))
+
+
+def _first(sights: Iterable[Sight], *, limit: int) -> list[Sight]:
+    """The first sights of different things, not of a module and a name of it on the same line."""
+    found: dict[tuple[str, int], Sight] = {}
+    seen: set[str] = set()
+    for sight in sights:
+        file, line, saw, _ = sight
+        if "()" not in saw and (saw not in seen or (file, line) in found):
+            found[(file, line)] = sight
+        seen.add(saw)
+    return sorted(found.values(), key=lambda sight: (sight[0], sight[1]))[:limit]
 
 
 _MEANS = {
