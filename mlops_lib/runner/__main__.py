@@ -177,11 +177,9 @@ def _save_model(run: Context) -> None:
         model = run.models[fit]
     if model is None:
         return
-    if type(model).__module__.startswith("keras") or (
-        "keras.src.models.model" in sys.modules and isinstance(model, sys.modules["keras.src.models.model"].Model)
-    ):
-        from mlops_lib.runner import keras_artifact
+    from mlops_lib.runner import keras_artifact
 
+    if keras_artifact.keras_of(model) is not None:
         run.nested += 1
         try:
             run.evaluations.model = keras_artifact.save(run, model, fit)
