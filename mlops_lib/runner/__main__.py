@@ -108,14 +108,14 @@ def _dialect(run: Context, entry: str) -> legacy.source.Dialect:
 
 
 def _adapters(run: Context) -> Dict[str, Callable[[Any], None]]:
-    from mlops_lib.runner import keras_adapter, saving, sklearn_adapter, targets
+    from mlops_lib.runner import boosting_adapter, keras_adapter, saving, sklearn_adapter, sklearn_resume, targets
 
     def numpy(module: Any) -> None:
         randomness.seed_numpy(module, run.spec.seed)
 
     return {
         "numpy": numpy, **keras_adapter.install(run), **sklearn_adapter.install(run), **targets.install(run),
-        **saving.install(run),
+        **saving.install(run), **boosting_adapter.install(run), **sklearn_resume.install(run),
     }  # fmt: skip
 
 

@@ -114,7 +114,9 @@ def _replaced(original: Callable[..., Any], stateless: str) -> Callable[..., Any
             counter.assign_add(size * KERNEL_MULTIPLIER)
         mask = (1 << 64) - 1
         key = tensorflow.constant([seed & mask], tensorflow.uint64)
-        start = tensorflow.stack([tensorflow.cast(here, tensorflow.uint64), tensorflow.constant(seed2 & mask, tensorflow.uint64)])
+        start = tensorflow.stack(
+            [tensorflow.cast(here, tensorflow.uint64), tensorflow.constant(seed2 & mask, tensorflow.uint64)]
+        )
         return getattr(ops, stateless)(shape, key, start, 1, dtype=dtype, name=name)
 
     return draw

@@ -7,12 +7,13 @@ subclassed models inherit from it.
 import functools
 import sys
 from types import ModuleType
-from typing import Any, Callable, Dict, List, Optional, Type
+from typing import Any, Callable, Dict, Optional, Type
 
 from mlops_lib.runner import graph_random, keras_evaluation, keras_legacy, keras_order, randomness, sites
 from mlops_lib.runner.calls import bind
 from mlops_lib.runner.context import Context
 from mlops_lib.runner.keras_fit import ACTIVE, SEED_OFFSET, Fit
+
 
 def install(run: Context) -> Dict[str, Callable[[ModuleType], None]]:
     """The import hooks for TensorFlow and Keras."""
@@ -137,7 +138,9 @@ def patch_model(model_class: Any, trainer_class: Any, run: Context, fit_class: T
     model_class.predict, trainer_class.compile = predict_, compile__
 
 
-def _inner(model: Any, fit: Optional[Fit], function: Callable[..., Any], *args: Any, here: bool = True, **kwargs: Any) -> Any:
+def _inner(
+    model: Any, fit: Optional[Fit], function: Callable[..., Any], *args: Any, here: bool = True, **kwargs: Any
+) -> Any:
     """Call with `model` as the one whose steps run, and `fit` as the one whose data is read."""
     graph_random.current.append(model)
     ACTIVE.append(fit)

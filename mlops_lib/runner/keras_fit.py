@@ -6,7 +6,16 @@ import sys
 import time
 from typing import Any, Callable, Dict, List, Optional
 
-from mlops_lib.runner import checkpoint, digest, graph_random, keras_evaluation, keras_order, keras_resume, memory, randomness
+from mlops_lib.runner import (
+    checkpoint,
+    digest,
+    graph_random,
+    keras_evaluation,
+    keras_order,
+    keras_resume,
+    memory,
+    randomness,
+)
 from mlops_lib.runner.calls import bind
 from mlops_lib.runner.context import Context
 
@@ -205,7 +214,12 @@ class Fit:
             iterator = self.order.iterators[0]
             self.model.train_function(iter(getattr(iterator, "_distributed_dataset", None) or iterator._dataset))
             return
-        shorter = {**self.call, "epochs": int(self.call.get("initial_epoch") or 0) + 1, "steps_per_epoch": 1, "verbose": 0}
+        shorter = {
+            **self.call,
+            "epochs": int(self.call.get("initial_epoch") or 0) + 1,
+            "steps_per_epoch": 1,
+            "verbose": 0,
+        }
         shorter.update(callbacks=None, validation_data=None, validation_split=0.0)
         self._inside(None, shorter)
         self.reset_initial_epoch()
@@ -341,7 +355,13 @@ class Fit:
             self._journal_epochs(records)
             if size:
                 run.journal.write(
-                    "checkpoint", fit=self.number, epoch=epoch, step=step, bytes=size, seconds=round(seconds, 4), done=done
+                    "checkpoint",
+                    fit=self.number,
+                    epoch=epoch,
+                    step=step,
+                    bytes=size,
+                    seconds=round(seconds, 4),
+                    done=done,
                 )
 
         run.writer.submit(self.store, state, durable)

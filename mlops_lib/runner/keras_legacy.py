@@ -133,7 +133,7 @@ def _epochs(handler: Any, source: Any, fit: Any) -> Any:
     if fit.state is not None:
         order = fit.state["begin"]["order"] if fit.state["step"] else fit.state["order"]
         with fit.context.journal.guard("restore order"):
-            taken = order["iterators"][0]
+            taken: Dict[str, Any] = order["iterators"][0]
             handler._inferred_steps = taken["batches"]
             if taken["limited"]:
                 moved = _moved(handler, taken["steps"])

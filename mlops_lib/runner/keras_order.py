@@ -19,7 +19,7 @@ import inspect
 import sys
 from typing import Any, Callable, Dict, Iterator, List, Tuple
 
-from mlops_lib.runner import memory, randomness
+from mlops_lib.runner import randomness
 
 MADE = "_mlops_made"
 """Attribute of a data set: how many iterators of it were created."""
@@ -148,7 +148,9 @@ class Order:
                 number = made(dataset) - self._base[name] + 1
                 if is_training and goes_on and at is not None and number == at["number"]:
                     self._go_on(iterator, at)
-                elif iterator is None and name == "x" and at is not None and number == at["number"] and shuffles(dataset):
+                elif (
+                    iterator is None and name == "x" and at is not None and number == at["number"] and shuffles(dataset)
+                ):
                     # Each repetition has shuffled anew, and the next iterator's order comes after theirs.
                     pass_over(iter(dataset.skip(max(0, at["steps"] - 1))), 1)
                     dataset.__dict__[MADE] = made(dataset) + 1

@@ -116,9 +116,7 @@ def _of_value(name: str, space: Any, key: str, seen: Set[int]) -> Iterator[Place
         return
     if isinstance(value, (types.FunctionType, types.MethodType, functools.partial)):
         yield from _of_callable(name, value, seen)
-    elif not isinstance(value, STATELESS) and (
-        _top(type(value)) not in ("tensorflow", "keras", "tf_keras")
-    ):
+    elif not isinstance(value, STATELESS) and (_top(type(value)) not in ("tensorflow", "keras", "tf_keras")):
         yield name, space, key
 
 
@@ -232,7 +230,7 @@ def into(old: Any, new: Any) -> Any:
     if hasattr(new, "getstate") and hasattr(new, "setstate"):
         old.setstate(new.getstate())
         return old
-    if hasattr(new, "flags") and hasattr(new, "dtype") and getattr(new, "ndim", 0):
+    if hasattr(new, "flags") and hasattr(new, "dtype") and getattr(new, "shape", ()):
         if old.shape == new.shape and old.dtype == new.dtype and old.flags.writeable:
             old[...] = new
             return old
