@@ -90,7 +90,7 @@ class Rounds:
         Args:
             count: how many rounds there have been.
             metrics: what was evaluated after it.
-            booster: gives the model so far, as bytes or text.
+            booster: gives the model so far, as the library stores it.
             history: all evaluations so far, where the library keeps them.
         """
         now = time.monotonic()
@@ -259,8 +259,12 @@ def _continue_xgboost(rounds: Rounds, call: Dict[str, Any]) -> None:
         return
     import xgboost
 
-    call["xgb_model"] = xgboost.Booster(params=call["params"], model_file=bytearray(rounds.state["booster"]))
+    call["xgb_model"] = xgboost.Booster(params=call["params"], model_file=bytearray(rounds.state["booster"]["model"]))
     call["num_boost_round"] -= rounds.done
+
+
+def _xgboost_state(model: Any) -> Dict[str, Any]:
+    return {"model": bytes(model.save_raw("ubj")), "config": model.save_config()}
 
 
 def _patch_xgboost_booster(module: Any) -> None:
@@ -282,6 +286,9 @@ def _patch_xgboost_callbacks(module: Any) -> None:
         model = training(self, model)
         if ACTIVE and not self.is_cv:
             if ACTIVE[-1].state is not None:
+                booster = ACTIVE[-1].state["booster"]
+                # The parameters too: a learning-rate schedule sets them for the round that follows.
+                model.load_config(booster["config"])
                 memory.into(self.history, ACTIVE[-1].state["history"])
             ACTIVE[-1].adopt(list(self.callbacks))
         return model
@@ -299,7 +306,7 @@ def _patch_xgboost_callbacks(module: Any) -> None:
         if not stop:
             metrics = {f"{data}_{name}": values[-1] for data, of in self.history.items() for name, values in of.items()}
             with rounds.run.journal.guard("end round"):
-                rounds.end(epoch + rounds.done + 1, metrics, lambda: bytes(model.save_raw("ubj")), self.history)
+                rounds.end(epoch + rounds.done + 1, metrics, functools.partial(_xgboost_state, model), self.history)
         return stop
 
     container.before_training, container.before_iteration = before_training, before_iteration
@@ -324,11 +331,10 @@ def _continue_lightgbm(rounds: Rounds, call: Dict[str, Any]) -> None:
         return
     import lightgbm
 
-    params = lightgbm.basic._choose_num_iterations(
-        num_boost_round_kwarg=call["num_boost_round"], params=copy.deepcopy(call["params"])
-    )
-    params["num_iterations"] -= rounds.done
-    call["params"], call["num_boost_round"] = params, params["num_iterations"]
+    aliases = lightgbm.basic._ConfigAliases.get("num_iterations")
+    asked = [value for name, value in call["params"].items() if name in aliases]
+    call["params"] = {name: value for name, value in call["params"].items() if name not in aliases}
+    call["num_boost_round"] = (asked or [call["num_boost_round"]])[0] - rounds.done
     call["init_model"] = lightgbm.Booster(model_str=rounds.state["booster"])
 
 

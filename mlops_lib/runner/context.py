@@ -33,7 +33,7 @@ class Context:
         self.estimator_fit: Any = None
         """The estimator's fit under way, if any."""
         self.loops = 0
-        """Loops over candidates (cross-validations, rounds of a search) so far."""
+        """Cross-validations so far."""
         self.at_exit: List[Callable[[], None]] = []
 
     def next_fit(self) -> int:

@@ -175,6 +175,9 @@ def suppress_headers(callbacks: List[Any]) -> List[Any]:
     loggers = [(one, one.append_header) for one in callbacks if type(one).__name__ == "CSVLogger"]
     for one, _ in loggers:
         one.append_header, one.writer = False, None
+        if not isinstance(one.csv_file, io.IOBase):  # the legacy Keras opens it by TensorFlow, at the first write
+            one.csv_file.close()
+            one.csv_file = type(one.csv_file)(one.filename, "a")
     return loggers
 
 

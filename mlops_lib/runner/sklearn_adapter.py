@@ -90,6 +90,8 @@ class EstimatorFit:
         self.context, self.estimator, self.original, self.args, self.kwargs = run, estimator, original, args, kwargs
         self.number = run.next_fit()
         self.store = checkpoint.Store(run.fit_folder(self.number), run.work)
+        self.loops = 0
+        """Loops over candidates in it so far."""
         self.rounds: Optional[Dict[str, Any]] = None
         """The checkpoint of a boosting that was killed within it."""
 

@@ -31,8 +31,7 @@ def _kept(run: Context, parallel_class: Any) -> Any:
         def __call__(self, iterable: Any) -> Any:
             if run.nested != 1:
                 return super().__call__(iterable)
-            run.loops += 1
-            candidates = Candidates(run, os.path.join(run.fit_folder(run.fits), f"candidates-{run.loops}"))
+            candidates = Candidates(run, _folder(run))
             tasks = list(iterable)
             known: List[Any] = []
             with run.journal.guard("load candidates"):
@@ -48,6 +47,16 @@ def _kept(run: Context, parallel_class: Any) -> Any:
 
     Parallel.__name__ = Parallel.__qualname__ = parallel_class.__name__
     return Parallel
+
+
+def _folder(run: Context) -> str:
+    """Where the results of the loop that begins now are: a search's with its fit, a cross-validation's by themselves."""
+    fit = run.estimator_fit
+    if fit is None:
+        run.loops += 1
+        return os.path.join(os.path.dirname(run.fit_folder(0)), f"candidates-{run.loops}")
+    fit.loops += 1
+    return os.path.join(run.fit_folder(fit.number), f"candidates-{fit.loops}")
 
 
 class Candidates:
