@@ -1,10 +1,10 @@
 """Boosting around the script: XGBoost's and LightGBM's `train` continue at the round where they were killed.
 
 A round's booster, the callbacks' state and the evaluation history are stored; a restarted training hands the booster to the
-library's own continuation and lets rounds, callbacks and history go on counting where they stood. Both libraries add up trees in
-the same order then as before, so the predictions are the same to the bit, unless rows or columns are sampled: the libraries keep the
-state of those draws to themselves. Such a training is repeated from its first round while that costs little, else it continues and
-says so.
+library's own continuation and lets rounds, callbacks and history go on counting where they stood. Both libraries add up
+trees in the same order then as before, so the predictions are the same to the bit, unless rows or columns are sampled: the
+libraries keep the state of those draws to themselves. Such a training is repeated from its first round while that costs
+little, else it continues and says so.
 """
 
 import copy

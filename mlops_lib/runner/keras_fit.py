@@ -157,7 +157,7 @@ class Fit:
 
     def begin(self) -> None:
         """Everything is set up and no step was made: continue from the checkpoint, if there is one."""
-        run, state = self.context, self.state
+        state = self.state
         epoch = int(self.call.get("initial_epoch") or 0)
         if state is not None:
             self._build(state)

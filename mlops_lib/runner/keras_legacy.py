@@ -92,7 +92,7 @@ def patch_handlers(handler_class: Any) -> None:
             with fit.context.journal.guard("restore validation order"):
                 randomness.put_python(before)
                 fit.restore_data("validation")
-                taken = fit.state["order"]["iterators"]
+                taken = (fit.state or {})["order"]["iterators"]
                 if len(taken) > 1:
                     self._inferred_steps = taken[1]["batches"]
         return None

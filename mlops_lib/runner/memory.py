@@ -72,15 +72,11 @@ def _of_object(name: str, item: Any, seen: Set[int]) -> Iterator[Place]:
     attributes = getattr(item, "__dict__", None)
     if not isinstance(attributes, dict):
         return
-    for key, value in list(attributes.items()):
-        if key in SKIPPED:
-            continue
-        if isinstance(value, (types.FunctionType, types.MethodType, functools.partial)):
-            yield from _of_callable(f"{name}.{key}", value, seen)
-        elif not isinstance(value, STATELESS):
-            yield f"{name}.{key}", attributes, key
+    for key in list(attributes):
+        if key not in SKIPPED:
+            yield from _of_value(f"{name}.{key}", attributes, key, seen)
     for cls in type(item).__mro__:
-        if not _is_the_scripts(getattr(sys.modules.get(cls.__module__), "__file__", None), cls.__module__):
+        if not _is_the_scripts_class(cls):
             continue
         for key, value in list(vars(cls).items()):
             function = getattr(value, "__func__", value)
@@ -116,7 +112,11 @@ def _of_value(name: str, space: Any, key: str, seen: Set[int]) -> Iterator[Place
         return
     if isinstance(value, (types.FunctionType, types.MethodType, functools.partial)):
         yield from _of_callable(name, value, seen)
-    elif not isinstance(value, STATELESS) and (_top(type(value)) not in ("tensorflow", "keras", "tf_keras")):
+    elif id(value) in seen or isinstance(value, STATELESS) or _top(type(value)) in ("tensorflow", "keras", "tf_keras"):
+        return
+    elif _is_the_scripts_class(type(value)) and isinstance(getattr(value, "__dict__", None), dict):
+        yield from _of_object(name, value, seen)
+    else:
         yield name, space, key
 
 
@@ -132,6 +132,10 @@ def _is_the_scripts(file: Any, module: str) -> bool:
     if module == "__main__":
         return True
     return isinstance(file, str) and os.path.abspath(file).startswith(os.getcwd() + os.sep)
+
+
+def _is_the_scripts_class(cls: Any) -> bool:
+    return _is_the_scripts(getattr(sys.modules.get(cls.__module__), "__file__", None), cls.__module__)
 
 
 def _get(place: Place) -> Any:
@@ -230,7 +234,7 @@ def into(old: Any, new: Any) -> Any:
     if hasattr(new, "getstate") and hasattr(new, "setstate"):
         old.setstate(new.getstate())
         return old
-    if hasattr(new, "flags") and hasattr(new, "dtype") and getattr(new, "shape", ()):
+    if type(new).__name__ == "ndarray":
         if old.shape == new.shape and old.dtype == new.dtype and old.flags.writeable:
             old[...] = new
             return old

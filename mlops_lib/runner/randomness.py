@@ -73,7 +73,9 @@ def same_python(one: Dict[str, Any], other: Dict[str, Any]) -> bool:
     if one["python"] != other["python"] or repr(one.get("script")) != repr(other.get("script")):
         return False
     a, b = one.get("numpy"), other.get("numpy")
-    return (a is None) == (b is None) and (a is None or (a[2:] == b[2:] and bool((a[1] == b[1]).all())))
+    if a is None or b is None:
+        return a is b
+    return bool(a[2:] == b[2:] and (a[1] == b[1]).all())
 
 
 class SeedGenerators:

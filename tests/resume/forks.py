@@ -14,14 +14,20 @@ def main() -> None:
     """Serve until stdin ends."""
     for name in filter(None, os.environ["PRELOAD"].split(",")):
         importlib.import_module(name)
-    print(json.dumps("ready"), flush=True)
+    answer("ready")
     for line in sys.stdin:
         order = json.loads(line)
         child = os.fork()
         if child == 0:
             run(order)
-        print(json.dumps(child), flush=True)
-        print(json.dumps(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])), flush=True)
+        answer(child)
+        answer(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+
+def answer(value: object) -> None:
+    """One line of JSON."""
+    sys.stdout.write(json.dumps(value) + "\n")
+    sys.stdout.flush()
 
 
 def run(order: dict) -> None:
