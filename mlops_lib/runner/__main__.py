@@ -6,7 +6,7 @@ import sys
 import time
 from typing import Any, Callable, Dict, List, Optional, TextIO
 
-from mlops_lib.runner import hooks, legacy, randomness, script, spec, workdir
+from mlops_lib.runner import hooks, legacy, randomness, script, sklearn_resume, spec, workdir
 from mlops_lib.runner.context import Context
 from mlops_lib.runner.journal import Journal
 
@@ -78,6 +78,7 @@ def _run(run: Context, entry: str, args: List[str]) -> int:
         run.search = functools.partial(_search, run)
     dialect = _dialect(run, entry)
     hooks.after_import(_adapters(run))
+    hooks.after_import(sklearn_resume.install(run))
     hooks.after_import(legacy.install(run, dialect))
     output: Optional[Tee] = None
     if orders.metric_pattern:
@@ -108,14 +109,14 @@ def _dialect(run: Context, entry: str) -> legacy.source.Dialect:
 
 
 def _adapters(run: Context) -> Dict[str, Callable[[Any], None]]:
-    from mlops_lib.runner import keras_adapter, saving, sklearn_adapter, targets
+    from mlops_lib.runner import boosting_adapter, keras_adapter, saving, sklearn_adapter, targets
 
     def numpy(module: Any) -> None:
         randomness.seed_numpy(module, run.spec.seed)
 
     return {
         "numpy": numpy, **keras_adapter.install(run), **sklearn_adapter.install(run), **targets.install(run),
-        **saving.install(run),
+        **saving.install(run), **boosting_adapter.install(run),
     }  # fmt: skip
 
 
@@ -177,11 +178,9 @@ def _save_model(run: Context) -> None:
         model = run.models[fit]
     if model is None:
         return
-    if type(model).__module__.startswith("keras") or (
-        "keras.src.models.model" in sys.modules and isinstance(model, sys.modules["keras.src.models.model"].Model)
-    ):
-        from mlops_lib.runner import keras_artifact
+    from mlops_lib.runner import keras_artifact
 
+    if keras_artifact.keras_of(model) is not None:
         run.nested += 1
         try:
             run.evaluations.model = keras_artifact.save(run, model, fit)

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import io
 import os
 import pickle
 import queue
@@ -14,8 +13,44 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 from mlops_lib.runner import files, workdir
 from mlops_lib.runner.journal import Journal
 
-LARGE_BYTES = 16 << 20
-"""A callback's array that is larger, and the same object as at the start of the fit, is not stored again."""
+COPY = ".copy-"
+"""Begin of the name of a copied file that is not durable yet."""
+
+
+class Pace:
+    """When a checkpoint is due: its cost, on the training thread and beside it, stays within a share of the time.
+
+    Args:
+        budget: the share.
+        mid_epoch_s: the least time between two checkpoints within an epoch.
+    """
+
+    def __init__(self, budget: float, mid_epoch_s: float) -> None:
+        self._budget = max(budget, 1e-6)
+        self._mid_epoch_s = mid_epoch_s
+        self._last = time.monotonic()
+        self._cost_s = 0.0
+        self._background_s = 0.0
+
+    def begin(self) -> None:
+        """The training begins now."""
+        self._last = time.monotonic()
+
+    def is_due(self, *, within_epoch: bool = False) -> bool:
+        """Whether a checkpoint may be written now."""
+        passed = time.monotonic() - self._last
+        if within_epoch and passed < self._mid_epoch_s:
+            return False
+        return passed * self._budget >= self._cost_s + self._background_s
+
+    def wrote(self, seconds: float) -> None:
+        """A checkpoint has kept the training thread for so long."""
+        self._cost_s = seconds
+        self._last = time.monotonic()
+
+    def add_background(self, seconds: float) -> None:
+        """And took so long beside it."""
+        self._background_s = seconds
 
 
 class Store:
@@ -27,20 +62,23 @@ class Store:
         self._states = files.Generations(folder, "state")
         self._blobs = os.path.join(folder, "files")
         self._known: Dict[str, Tuple[Any, str]] = {}
+        self._copies: Dict[str, str] = {}
         self.number = 0
         self._referenced: "set[str]" = set()
         self.before: workdir.Manifest = workdir.manifest(work)
+        self._folders = workdir.folders(work)
 
     def load(self) -> Optional[Dict[str, Any]]:
         """The newest state that is whole, its files included."""
         for number, content in self._states.read():
             self.number = max(self.number, number)
             try:
-                state: Dict[str, Any] = pickle.loads(content)
+                state: Dict[str, Any] = _unpack(content)
+                blobs = set(state["files"]["kept"].values())
             except Exception:  # noqa: BLE001 - a state of another library version unpickles in any wrong way
                 continue
-            if all(self._blob_is_whole(blob) for blob in state["files"].values()):
-                self._referenced = set(state["files"].values())
+            if all(self._blob_is_whole(blob) for blob in blobs):
+                self._referenced = blobs
                 return state
         return None
 
@@ -50,8 +88,12 @@ class Store:
         except OSError:
             return False
 
-    def keep_files(self) -> Dict[str, str]:
-        """Store the files that changed since the fit began; path to blob name."""
+    def keep_files(self) -> Dict[str, Any]:
+        """Copy the files that changed since the fit began: `kept`, path to copy; what is `gone`; and new `folders`.
+
+        Raises:
+            OSError: the disk refuses.
+        """
         kept: Dict[str, str] = {}
         now = workdir.manifest(self.work)
         for path in workdir.changed(self.before, now):
@@ -61,30 +103,52 @@ class Store:
             known = self._known.get(path)
             if known is None or known[0] != now[path]:
                 with contextlib.suppress(FileNotFoundError):
-                    known = (now[path], self._keep(full))
+                    known = (now[path], self._copy(full))
                     self._known[path] = known
             if known is not None:
-                kept[path] = known[1]
-        return kept
+                kept[path] = self._copies.get(known[1], known[1])
+        return {
+            "kept": kept,
+            "gone": sorted(set(self.before) - set(now)),
+            "folders": sorted(workdir.folders(self.work) - self._folders),
+        }
 
-    def _keep(self, full: str) -> str:
+    def _copy(self, full: str) -> str:
+        """A copy under a name of its own; it is checked and named by its content off the training thread."""
         os.makedirs(self._blobs, exist_ok=True)
-        temporary = os.path.join(self._blobs, ".tmp-" + hashlib.sha256(full.encode()).hexdigest()[:16])
-        shutil.copyfile(full, temporary)
-        name = _digest(temporary)
-        with open(temporary, "rb+") as stream:
-            os.fsync(stream.fileno())
-        os.replace(temporary, os.path.join(self._blobs, name))
+        self._copied += 1
+        name = f"{COPY}{os.getpid()}-{self._copied}"
+        shutil.copyfile(full, os.path.join(self._blobs, name))
         return name
 
-    def put_files_back(self, kept: Dict[str, str]) -> None:
+    _copied = 0
+
+    def _settle(self, name: str) -> str:
+        """The name by content of a copy, which is made durable."""
+        if not name.startswith(COPY):
+            return name
+        if name not in self._copies:
+            copy = os.path.join(self._blobs, name)
+            with open(copy, "rb+") as stream:
+                os.fsync(stream.fileno())
+            blob = _digest(copy)
+            os.replace(copy, os.path.join(self._blobs, blob))
+            self._copies[name] = blob
+        return self._copies[name]
+
+    def put_files_back(self, taken: Dict[str, Any]) -> None:
         """Write the stored files as they were, in place, so that handles the script opened stay valid."""
-        for path, blob in kept.items():
+        for path in taken["folders"]:
+            os.makedirs(os.path.join(self.work, path), exist_ok=True)
+        for path, blob in taken["kept"].items():
             full = os.path.join(self.work, path)
             os.makedirs(os.path.dirname(full), exist_ok=True)
             if os.path.islink(full):
                 os.unlink(full)
             shutil.copyfile(os.path.join(self._blobs, blob), full)
+        for path in taken["gone"]:
+            with contextlib.suppress(FileNotFoundError, IsADirectoryError):
+                os.unlink(os.path.join(self.work, path))
 
     def write(self, state: Dict[str, Any]) -> int:
         """Make a state durable; returns its size in bytes.
@@ -92,16 +156,39 @@ class Store:
         Raises:
             OSError: the disk refuses; the generations before stay.
         """
+        kept = {path: self._settle(name) for path, name in state["files"]["kept"].items()}
+        state = {**state, "files": {**state["files"], "kept": kept}}
         self.number += 1
-        content = pickle.dumps(state, protocol=4)
-        self._states.write(self.number, content)
-        referenced = set(state["files"].values())
+        size = self._states.write(self.number, _pack(state))
+        referenced = set(kept.values())
         if os.path.isdir(self._blobs):
             for name in set(os.listdir(self._blobs)) - referenced - self._referenced:
-                if not name.startswith(".tmp-"):
+                if not name.startswith(f"{COPY}{os.getpid()}-"):
                     os.unlink(os.path.join(self._blobs, name))
         self._referenced = referenced
-        return len(content)
+        return size
+
+
+def _pack(state: Dict[str, Any]) -> List[Any]:
+    """The state as buffers one after the other, large arrays uncopied: how many, how long each is, and they themselves."""
+    arrays: List[pickle.PickleBuffer] = []
+    head = pickle.dumps(state, protocol=5, buffer_callback=arrays.append)
+    buffers = [memoryview(head), *(array.raw() for array in arrays)]
+    lengths = [len(buffers), *(buffer.nbytes for buffer in buffers)]
+    return [b"".join(length.to_bytes(8, "big") for length in lengths), *buffers]
+
+
+def _unpack(content: Any) -> Any:
+    view = memoryview(content)
+
+    def number(i: int) -> int:
+        return int.from_bytes(view[8 * i : 8 * i + 8], "big")
+
+    begin, buffers = 8 * (number(0) + 1), []
+    for i in range(number(0)):
+        buffers.append(view[begin : begin + number(i + 1)])
+        begin += number(i + 1)
+    return pickle.loads(buffers[0], buffers=buffers[1:])
 
 
 def _digest(path: str) -> str:
@@ -110,6 +197,11 @@ def _digest(path: str) -> str:
         for block in iter(lambda: stream.read(1 << 20), b""):
             digest.update(block)
     return digest.hexdigest()
+
+
+def refused(error: OSError) -> str:
+    """What to say when the disk does not take a checkpoint."""
+    return f"checkpoint not written ({error.strerror}); the one before stays"
 
 
 class Writer:
@@ -143,7 +235,7 @@ class Writer:
                     try:
                         size = store.write(state)
                     except OSError as error:
-                        self._journal.warn(f"checkpoint not written ({error.strerror}); the one before stays")
+                        self._journal.warn(refused(error))
                     durable(size, time.monotonic() - began)
             finally:
                 self._queue.task_done()
@@ -151,56 +243,3 @@ class Writer:
     def wait(self) -> None:
         """Until everything submitted is durable."""
         self._queue.join()
-
-
-class _Pickler(pickle.Pickler):
-    """Refuses what belongs to a framework: models, variables, tensors are restored by their own means."""
-
-    def reducer_override(self, item: Any) -> Any:
-        module = type(item).__module__ or ""
-        if module.split(".")[0] in ("tensorflow", "keras", "tf_keras") and not isinstance(item, type):
-            raise pickle.PicklingError(f"{type(item).__name__} belongs to the framework")
-        return NotImplemented
-
-
-def attributes(item: Any, same: Dict[str, int]) -> Dict[str, bytes]:
-    """The attributes of a stateful object that can be stored, each pickled on its own.
-
-    Args:
-        item: a callback, a data set, an estimator.
-        same: ids of its large attributes when the fit began (`large`): unchanged ones are left out.
-    """
-    taken: Dict[str, bytes] = {}
-    for name, value in list(getattr(item, "__dict__", {}).items()):
-        if name in ("model", "_model", "params", "validation_data") or callable(value):
-            continue
-        if same.get(name) == id(value):
-            continue
-        stream = io.BytesIO()
-        # Whatever a foreign object raises while it is pickled means: this one cannot be stored.
-        try:
-            _Pickler(stream, protocol=4).dump(value)
-        except Exception:  # noqa: BLE001
-            continue
-        taken[name] = stream.getvalue()
-    return taken
-
-
-def large(item: Any) -> Dict[str, int]:
-    """The ids of an object's large arrays."""
-    found = {}
-    for name, value in getattr(item, "__dict__", {}).items():
-        if int(getattr(value, "nbytes", 0) or 0) > LARGE_BYTES:
-            found[name] = id(value)
-    return found
-
-
-def restore_attributes(item: Any, taken: Dict[str, bytes]) -> List[str]:
-    """Put stored attributes back; returns the names of those that could not be."""
-    missing = []
-    for name, content in taken.items():
-        try:
-            item.__dict__[name] = pickle.loads(content)
-        except Exception:  # noqa: BLE001 - as above, when it is read back
-            missing.append(name)
-    return missing

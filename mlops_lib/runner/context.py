@@ -30,6 +30,10 @@ class Context:
         """An estimator that was only cross-validated, with the input and target it was given."""
         self.seen: Dict[int, Any] = {}
         """Fit to the examples it trained on, where they could be read."""
+        self.estimator_fit: Any = None
+        """The estimator's fit under way, if any."""
+        self.loops = 0
+        """Cross-validations so far."""
         self.at_exit: List[Callable[[], None]] = []
 
     def next_fit(self) -> int:

@@ -5,23 +5,26 @@ import hashlib
 import json
 import os
 import tempfile
-from typing import Any, Iterator, Optional
+from typing import Any, Iterator, List, Optional
 
 MAGIC = b"mlops-lib 1\n"
 """First line of a sealed file; the second is the sha256 of the rest."""
+TEMPORARY = ".tmp-"
+"""Begin of the name of a file that is being written."""
 
 
-def write_atomic(path: str, content: bytes) -> None:
-    """Replace `path` by `content`: a reader, or a crash, sees the old file or the new one.
+def write_atomic(path: str, *pieces: Any) -> None:
+    """Replace `path` by the pieces: a reader, or a crash, sees the old file or the new one.
 
     Raises:
         OSError: the disk is full, read-only or gone; the old file is untouched.
     """
     folder = os.path.dirname(path) or "."
-    descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=".tmp-")
+    descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=TEMPORARY)
     try:
         with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
+            for piece in pieces:
+                stream.write(piece)
             stream.flush()
             os.fsync(stream.fileno())
         os.chmod(temporary, 0o644)
@@ -56,16 +59,19 @@ def read_json(path: str) -> Any:
         return None
 
 
-def seal(content: bytes) -> bytes:
-    """`content` with its checksum before it."""
-    return MAGIC + hashlib.sha256(content).hexdigest().encode() + b"\n" + content
+def seal(*pieces: Any) -> List[Any]:
+    """The pieces with their checksum before them."""
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+    return [MAGIC + digest.hexdigest().encode() + b"\n", *pieces]
 
 
-def unseal(sealed: bytes) -> Optional[bytes]:
+def unseal(sealed: bytes) -> Optional[memoryview]:
     """The content of a sealed file, or None where it is truncated or altered."""
     if not sealed.startswith(MAGIC) or len(sealed) < len(MAGIC) + 65:
         return None
-    claimed, content = sealed[len(MAGIC) : len(MAGIC) + 64], sealed[len(MAGIC) + 65 :]
+    claimed, content = sealed[len(MAGIC) : len(MAGIC) + 64], memoryview(sealed)[len(MAGIC) + 65 :]
     return content if hashlib.sha256(content).hexdigest().encode() == claimed else None
 
 
@@ -73,14 +79,28 @@ class Generations:
     """One value on disk, with the value before it kept in case the newest is damaged."""
 
     def __init__(self, folder: str, name: str) -> None:
+        self.folder = folder
         self.paths = [os.path.join(folder, f"{name}.{i}") for i in (0, 1)]
 
-    def write(self, number: int, content: bytes) -> None:
-        """Store generation `number` (rising), over the older of the two."""
-        os.makedirs(os.path.dirname(self.paths[0]), exist_ok=True)
-        write_atomic(self.paths[number % 2], seal(number.to_bytes(8, "big") + content))
+    def write(self, number: int, pieces: List[Any]) -> int:
+        """Store generation `number` (rising), over the older of the two; returns the bytes written.
 
-    def read(self) -> Iterator["tuple[int, bytes]"]:
+        Raises:
+            OSError: the disk refuses; both generations are as they were.
+        """
+        os.makedirs(self.folder, exist_ok=True)
+        self._sweep()
+        sealed = seal(number.to_bytes(8, "big"), *pieces)
+        write_atomic(self.paths[number % 2], *sealed)
+        return sum(len(piece) for piece in sealed)
+
+    def _sweep(self) -> None:
+        """Remove what kills in the middle of a write have left."""
+        for name in os.listdir(self.folder):
+            if name.startswith(TEMPORARY):
+                os.unlink(os.path.join(self.folder, name))
+
+    def read(self) -> Iterator["tuple[int, memoryview]"]:
         """The undamaged generations, newest first, each with its number."""
         found = []
         for path in self.paths:

@@ -1,6 +1,7 @@
 """A Keras model as a file that was loaded again and gives the same number."""
 
 import functools
+import importlib
 import inspect
 import os
 import sys
@@ -11,8 +12,7 @@ from mlops_lib.runner.context import Context
 
 def save(run: Context, model: Any, fit: Optional[int]) -> Dict[str, Any]:
     """Save the model into the run directory, load it again, and repeat its evaluations on what was loaded."""
-    import keras
-
+    keras = keras_of(model)
     path = os.path.join(run.spec.inside, "model.keras")
     described: Dict[str, Any] = {"path": "model.keras", "framework": "keras", "fit": fit, "class": type(model).__name__}
     described.update(reloaded=False, note="", architecture=architecture(model), parameters=_parameters(model))
@@ -34,6 +34,14 @@ def save(run: Context, model: Any, fit: Optional[int]) -> Dict[str, Any]:
     described["reloaded"] = True
     run.evaluations.repeat_on(loaded, model)
     return described
+
+
+def keras_of(model: Any) -> Any:
+    """The Keras (keras or tf_keras) that a model's class derives from; None for what is no Keras model."""
+    for name, module in (("keras", "keras.src.models.model"), ("tf_keras", "tf_keras.src.engine.training")):
+        if module in sys.modules and isinstance(model, sys.modules[module].Model):
+            return importlib.import_module(name)
+    return None
 
 
 def _parameters(model: Any) -> Optional[int]:

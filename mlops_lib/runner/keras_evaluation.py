@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import sys
 from typing import Any, Callable, Dict, Optional
 
 from mlops_lib.runner import digest, predictions, targets
@@ -21,7 +22,11 @@ def evaluate(run: Context, model: Any, original: Callable[..., Any], args: Any, 
         run.nested -= 1
     with run.journal.guard("keras.evaluate"):
         _record(run, model, call, logs)
-    return logs if wants_dict else model._flatten_metrics_in_order(logs)
+    if wants_dict:
+        return logs
+    if hasattr(model, "_flatten_metrics_in_order"):
+        return model._flatten_metrics_in_order(logs)
+    return sys.modules["tf_keras.src.engine.training"].flatten_metrics_in_order(logs, model.metrics_names)
 
 
 def _record(run: Context, model: Any, call: Dict[str, Any], logs: Dict[str, Any]) -> None:

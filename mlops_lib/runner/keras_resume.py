@@ -1,47 +1,99 @@
-"""The state of a Keras fit: take it at the end of an epoch, put it back before the next one.
+"""The state of a Keras fit: take it after a step or an epoch, put it back before the next one.
 
 Keras' own BackupAndRestore keeps weights and the optimizer. What it leaves out makes a resumed fit differ from one
-left alone: seed generators (Dropout, augmentation), the random state of the process, the order of the data, callbacks'
-own state, and the History. All of that is taken here.
+left alone: seed generators (Dropout, augmentation), the states of a stateful RNN, the random state of the process, the order
+of the data, callbacks' own state, and the History. All of that is taken here, or by `keras_order` and `memory`.
 """
 
+import contextlib
 import gc
 import io
 import os
 import sys
-from typing import Any, Dict, List
+from typing import Any, Dict, Iterator, List
 
-from mlops_lib.runner import checkpoint, randomness
+from mlops_lib.runner import checkpoint, graph_random, memory, randomness
 
 
 def variables(model: Any) -> List[Any]:
-    """The variables that make up a model under training, each once: weights, seed generators, optimizer."""
-    metrics = {id(v) for v in getattr(model, "metrics_variables", [])}
-    own = [v for v in model.variables if id(v) not in metrics]
+    """The variables that make up a model under training, each once: weights, seeds, RNN states, optimizer."""
+    skipped = {id(v) for v in metric_variables(model)}
+    own = list(model.variables)
+    for layer in model._flatten_layers():
+        own += _untracked(layer)
     optimizer = getattr(model, "optimizer", None)
     if optimizer is not None:
-        own += list(optimizer.variables)
-    return list({id(v): v for v in own}.values())
+        own += _optimizer_variables(optimizer)
+    return list({id(v): v for v in own if id(v) not in skipped}.values())
+
+
+def _optimizer_variables(optimizer: Any) -> List[Any]:
+    found = optimizer.variables
+    return list(found() if callable(found) else found)
+
+
+def _untracked(layer: Any) -> List[Any]:
+    """Variables that a layer holds but does not list: a stateful RNN's states, a legacy layer's generator."""
+    found: List[Any] = []
+    states = layer.__dict__.get("states", layer.__dict__.get("_states"))
+    if states is not None and getattr(layer, "stateful", False):
+        found += [v for v in _flat(states) if hasattr(v, "assign")]
+    generator = getattr(layer.__dict__.get("_random_generator"), "_generator", None)
+    if generator is not None:
+        found.append(generator.state)
+    return found
+
+
+def _flat(nested: Any) -> Iterator[Any]:
+    if isinstance(nested, (list, tuple)):
+        for item in nested:
+            yield from _flat(item)
+    elif isinstance(nested, dict):
+        for item in nested.values():
+            yield from _flat(item)
+    else:
+        yield nested
+
+
+def metric_variables(model: Any) -> List[Any]:
+    """The running sums of the metrics and of the loss; they matter within an epoch only."""
+    found = getattr(model, "metrics_variables", None)
+    if found is None:
+        found = [variable for metric in model.metrics for variable in metric.variables]
+    return list(found)
+
+
+def values(of: List[Any]) -> List[Any]:
+    """Copies of the values of variables."""
+    import numpy
+
+    return [numpy.array(v.numpy() if hasattr(v, "numpy") else v) for v in of]
+
+
+def assign(to: List[Any], taken: List[Any]) -> None:
+    """Give variables their values.
+
+    Raises:
+        ValueError: they are not the ones that the values were taken from.
+    """
+    if len(to) != len(taken) or any(tuple(v.shape) != value.shape for v, value in zip(to, taken)):
+        raise ValueError(f"the checkpoint has {len(taken)} variables of other shapes than the model's {len(to)}")
+    for variable, value in zip(to, taken):
+        variable.assign(value)
 
 
 def take_variables(model: Any) -> List[Any]:
     """Copies of the values, in the order of `variables`."""
-    import numpy
-
-    return [numpy.array(v.numpy() if hasattr(v, "numpy") else v) for v in variables(model)]
+    return values(variables(model))
 
 
-def put_variables(model: Any, values: List[Any]) -> None:
+def put_variables(model: Any, taken: List[Any]) -> None:
     """Assign the values.
 
     Raises:
         ValueError: the model is not the one they were taken from.
     """
-    own = variables(model)
-    if len(own) != len(values) or any(tuple(v.shape) != value.shape for v, value in zip(own, values)):
-        raise ValueError(f"the checkpoint has {len(values)} variables of other shapes than the model's {len(own)}")
-    for variable, value in zip(own, values):
-        variable.assign(value)
+    assign(variables(model), taken)
 
 
 def build(model: Any, config: Any) -> None:
@@ -49,112 +101,119 @@ def build(model: Any, config: Any) -> None:
     if config and not model.built:
         model.build_from_config(config)
     optimizer = getattr(model, "optimizer", None)
-    if optimizer is not None and not optimizer.built:
+    if optimizer is None or not model.built:
+        return
+    if not getattr(optimizer, "built", getattr(optimizer, "_built", False)):
         optimizer.build(model.trainable_variables)
 
 
-class Order:
-    """The data order of a fit.
-
-    Keras shuffles arrays with a stateful operation whose state starts again with each iterator: under a global seed
-    every epoch gets the same order, without one it cannot be repeated. Where the script sets no seed itself, the order of
-    each epoch is drawn from the run's seed and the epoch's number instead. A `tf.data` pipeline with its own shuffle
-    advances with every iterator that is created, so iterators are counted, and created again after a restart.
-    """
-
-    def __init__(self, seed: "tuple[int, int]", *, own: bool) -> None:
-        self.seed = seed
-        self.own = own
-        self.epoch: Any = None
-        self.iterators: List[Any] = []
-
-    def shuffled(self, tensorflow: Any, indices: Any) -> Any:
-        """A permutation of `indices` for the current epoch."""
-        if self.epoch is None:
-            self.epoch = tensorflow.Variable(0, dtype=tensorflow.int64, trainable=False, name="mlops_epoch")
-        base = tensorflow.constant(self.seed[0] * 1000003 + self.seed[1], dtype=tensorflow.int64)
-        seed = tensorflow.stack([base, self.epoch.read_value()])
-        return tensorflow.random.experimental.stateless_shuffle(indices, seed=seed)
-
-    def begin_epoch(self, epoch: int) -> None:
-        """Say which epoch's order comes next."""
-        if self.epoch is not None:
-            self.epoch.assign(epoch)
-
-    def take(self) -> List[Dict[str, int]]:
-        """Where each iterator of the fit (training, then validation) stands."""
-        return [
-            {"made": getattr(it, "_mlops_made", 0), "steps": it._steps_seen if it.steps_per_epoch else 0}
-            for it in self.iterators
-        ]
-
-    def put(self, index: int, taken: Dict[str, int]) -> None:
-        """Bring iterator `index` to where it stood."""
-        iterator = self.iterators[index]
-        behind = taken["made"] - getattr(iterator, "_mlops_made", 0)
-        dataset = iterator._distributed_dataset
-        goes_on = taken["steps"] > 0 and iterator.steps_per_epoch
-        for _ in range(behind - (1 if goes_on else 0)):
-            iter(dataset)
-        iterator._mlops_made = taken["made"]
-        if goes_on:
-            iterator._current_iterator = iter(dataset.skip(taken["steps"]))
-            iterator._steps_seen = taken["steps"]
+def is_built_for(model: Any, taken: List[Any]) -> bool:
+    """Whether the model has the variables that the values were taken from."""
+    own = variables(model) if model.built else []
+    return len(own) == len(taken) and all(tuple(v.shape) == value.shape for v, value in zip(own, taken))
 
 
-def take(model: Any, callbacks: List[Any], order: Order, store: checkpoint.Store, data: Any) -> Dict[str, Any]:
-    """Everything a fit needs to go on from here, except its History."""
+def build_config(model: Any) -> Any:
+    """What `build` needs for a model that the script left unbuilt; None where Keras cannot say."""
+    if not model.built or not hasattr(model, "get_build_config"):
+        return None
+    with contextlib.suppress(NotImplementedError, ValueError, AttributeError):
+        return model.get_build_config()
+    return None
+
+
+class Objects:
+    """The script's callbacks of one fit, and what they can reach."""
+
+    def __init__(self, callbacks: List[Any]) -> None:
+        self.callbacks = callbacks
+        self.named = [(f"{i}-{type(one).__name__}", one) for i, one in enumerate(callbacks)]
+        self._marks = memory.marks(memory.places(self.named))
+
+    def take(self) -> "tuple[Dict[str, bytes], List[str]]":
+        """Their contents, and the names of those of the script's own that cannot be stored."""
+        taken, lost = memory.take(memory.places(self.named), self._marks)
+        theirs = {name for name, one in self.named if type(one).__module__.split(".")[0] in memory.FRAMEWORKS}
+        return taken, [name for name in lost if name.split(".")[0] not in theirs]
+
+    def put(self, taken: Dict[str, bytes]) -> List[str]:
+        """Restore what `take` took; returns the names of what could not be."""
+        return memory.put(memory.places(self.named), taken, self.named)
+
+
+def take(model: Any, objects: Objects, store: checkpoint.Store) -> Dict[str, Any]:
+    """What a fit needs to go on from here, except its History and its data."""
+    flush_writers(objects.callbacks)
+    flush_handles(store.work)
+    contents, lost = objects.take()
     return {
         "variables": take_variables(model),
-        "build": model.get_build_config() if model.built else None,
-        "callbacks": [checkpoint.attributes(one, _LARGE.get(id(one), {})) for one in callbacks],
-        "data": checkpoint.attributes(data, {}) if _is_stateful(data) else {},
-        "order": order.take(),
+        "build": build_config(model),
+        "counters": graph_random.take(model),
+        "callbacks": contents,
+        "lost": lost,
         "random": randomness.take(),
         "files": store.keep_files(),
         "stop": bool(model.stop_training),
     }
 
 
-_LARGE: Dict[int, Dict[str, int]] = {}
-
-
-def remember_large(callbacks: List[Any]) -> None:
-    """Note the callbacks' large attributes at the begin of a fit: those that stay the same objects are not stored."""
-    _LARGE.clear()
-    _LARGE.update({id(one): checkpoint.large(one) for one in callbacks})
-
-
-def _is_stateful(data: Any) -> bool:
-    """A PyDataset or legacy Sequence keeps its order in its attributes."""
-    return hasattr(data, "__getitem__") and hasattr(data, "on_epoch_end")
-
-
-def put(model: Any, callbacks: List[Any], state: Dict[str, Any], store: checkpoint.Store, data: Any) -> List[str]:
-    """Restore what `take` took, except the data order; returns what could not be restored."""
-    build(model, state["build"])
+def put(model: Any, objects: Objects, state: Dict[str, Any], store: checkpoint.Store) -> List[str]:
+    """Restore what `take` took, except the random state; returns what could not be restored."""
     put_variables(model, state["variables"])
-    lost = []
-    for one, taken in zip(callbacks, state["callbacks"]):
-        lost += [f"{type(one).__name__}.{name}" for name in checkpoint.restore_attributes(one, taken)]
-    if _is_stateful(data):
-        lost += [f"{type(data).__name__}.{name}" for name in checkpoint.restore_attributes(data, state["data"])]
+    graph_random.put(model, state["counters"])
+    handles = flush_handles(store.work)
+    lost = objects.put(state["callbacks"])
     store.put_files_back(state["files"])
-    _move_handles_to_end({os.path.join(store.work, path) for path in state["files"]})
+    for handle in handles:
+        handle.seek(0, os.SEEK_END)
+    return [*state["lost"], *lost]
+
+
+def suppress_headers(callbacks: List[Any]) -> List[Any]:
+    """Let CSVLoggers go on in the files that were put back; returns them with what their setting was."""
+    loggers = [(one, one.append_header) for one in callbacks if type(one).__name__ == "CSVLogger"]
+    for one, _ in loggers:
+        one.append_header, one.writer = False, None
+        if not isinstance(one.csv_file, io.IOBase):  # the legacy Keras opens it by TensorFlow, at the first write
+            one.csv_file.close()
+            one.csv_file = type(one.csv_file)(one.filename, "a")
+    return loggers
+
+
+def flush_writers(callbacks: List[Any]) -> None:
+    """Let TensorBoard's files hold what was logged so far."""
     for one in callbacks:
-        if type(one).__name__ == "CSVLogger" and state["files"]:
-            one.append_header = False
-            one.writer = None
-    randomness.put(state["random"])
-    return lost
+        writers = one.__dict__.get("_writers")
+        for writer in writers.values() if isinstance(writers, dict) else ():
+            writer.flush()
 
 
-def _move_handles_to_end(paths: "set[str]") -> None:
-    """Files that the script holds open go on after what was put back."""
-    if not paths:
-        return
+def flush_handles(work: str) -> List[Any]:
+    """Flush the files that the script holds open for writing in its working directory; returns them."""
+    if not _writes_into(work):
+        return []
+    found = []
     for item in gc.get_objects():
-        if isinstance(item, (io.TextIOWrapper, io.BufferedWriter)) and item not in (sys.stdout, sys.stderr):
-            written = not item.closed and item.writable() and isinstance(item.name, str)
-            if written and os.path.abspath(item.name) in paths:
-                item.seek(0, os.SEEK_END)
+        if not isinstance(item, (io.TextIOWrapper, io.BufferedWriter)) or item in (sys.stdout, sys.stderr):
+            continue
+        if not item.closed and item.writable() and isinstance(item.name, str) and _is_in(item.name, work):
+            item.flush()
+            found.append(item)
+    return found
+
+
+def _is_in(path: str, work: str) -> bool:
+    return os.path.abspath(path).startswith(work + os.sep)
+
+
+def _writes_into(work: str) -> bool:
+    """Whether this process has a file in `work` open for writing; cheap, unlike a look at every object."""
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError, ValueError):
+            if _is_in(os.readlink(f"/proc/self/fd/{name}"), work):
+                with open(f"/proc/self/fdinfo/{name}") as stream:
+                    flags = next(line for line in stream if line.startswith("flags:"))
+                if int(flags.split()[1], 8) & (os.O_WRONLY | os.O_RDWR):
+                    return True
+    return False

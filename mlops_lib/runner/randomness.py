@@ -2,9 +2,13 @@
 
 import random
 import sys
-from typing import Any, Dict
+import weakref
+from typing import Any, Container, Dict, List
 
-TRACKED_KERAS = "keras.src.backend.common.global_state"
+GLOBAL_STATE = {
+    "keras": "keras.src.backend.common.global_state",
+    "tf_keras": "tf_keras.src.backend",
+}
 
 
 def seed_process(seed: int) -> None:
@@ -22,12 +26,103 @@ def seed_tensorflow(tensorflow: Any, seed: int) -> None:
     tensorflow.random.set_seed(seed)
 
 
-def take() -> Dict[str, Any]:
-    """All random state that a script can reach, as plain picklable values."""
+def take_python() -> Dict[str, Any]:
+    """The state that Python code draws from: the two global generators, and those in the script's globals."""
     state: Dict[str, Any] = {"python": random.getstate()}
     numpy = sys.modules.get("numpy")
     if numpy is not None:
         state["numpy"] = numpy.random.get_state()
+        state["script"] = {name: _state_of(one) for name, one in _script_generators(numpy)}
+    return state
+
+
+def put_python(state: Dict[str, Any]) -> None:
+    """Restore what `take_python` returned."""
+    random.setstate(state["python"])
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and "numpy" in state:
+        numpy.random.set_state(state["numpy"])
+        for name, one in _script_generators(numpy):
+            if name in state.get("script", {}):
+                _set_state(one, state["script"][name])
+
+
+def _script_generators(numpy: Any) -> "List[tuple[str, Any]]":
+    kinds = (numpy.random.Generator, numpy.random.RandomState, random.Random)
+    main = vars(sys.modules["__main__"])
+    return [(name, value) for name, value in list(main.items()) if isinstance(value, kinds)]
+
+
+def _state_of(generator: Any) -> Any:
+    if hasattr(generator, "bit_generator"):
+        return generator.bit_generator.state
+    return generator.getstate() if hasattr(generator, "getstate") else generator.get_state(legacy=False)
+
+
+def _set_state(generator: Any, state: Any) -> None:
+    if hasattr(generator, "bit_generator"):
+        generator.bit_generator.state = state
+    elif hasattr(generator, "setstate"):
+        generator.setstate(state)
+    else:
+        generator.set_state(state)
+
+
+def same_python(one: Dict[str, Any], other: Dict[str, Any]) -> bool:
+    """Whether nothing was drawn between two states."""
+    if one["python"] != other["python"] or repr(one.get("script")) != repr(other.get("script")):
+        return False
+    a, b = one.get("numpy"), other.get("numpy")
+    if a is None or b is None:
+        return a is b
+    return bool(a[2:] == b[2:] and (a[1] == b[1]).all())
+
+
+class SeedGenerators:
+    """Keras' seed generators in the order of their making: a model's are among its variables, others are only here."""
+
+    def __init__(self) -> None:
+        self.made = 0
+        self.alive: Dict[int, Any] = {}
+
+    def follow(self, seed_generator_class: Any) -> None:
+        """Note every generator that is made from now on."""
+        init = seed_generator_class.__init__
+
+        def init_(generator: Any, *args: Any, **kwargs: Any) -> None:
+            init(generator, *args, **kwargs)
+            self.made += 1
+            self.alive[self.made] = weakref.ref(generator)
+
+        init_.__wrapped__ = init  # type: ignore[attr-defined]
+        seed_generator_class.__init__ = init_
+
+    def take(self) -> Dict[str, Any]:
+        """The state of each that is alive, by number."""
+        states = {}
+        for number, reference in list(self.alive.items()):
+            generator = reference()
+            if generator is None:
+                del self.alive[number]
+            else:
+                states[number] = generator.state.numpy()
+        return {"made": self.made, "states": states}
+
+    def put(self, taken: Dict[str, Any], but: Container[int] = ()) -> None:
+        """Restore what `take` returned, except to generators whose variable's handle has its id in `but`."""
+        for number, state in taken["states"].items():
+            generator = self.alive.get(number, lambda: None)()
+            if generator is not None and id(generator.state.value.handle) not in but:
+                generator.state.assign(state)
+        self.made = max(self.made, taken["made"])
+
+
+seed_generators = SeedGenerators()
+
+
+def take() -> Dict[str, Any]:
+    """All random state that a script can reach, as plain picklable values."""
+    state = {**take_python(), "seeds": seed_generators.take()}
     context = _tensorflow_context()
     if context is not None:
         generator = getattr(context, "_rng", None)
@@ -41,19 +136,22 @@ def take() -> Dict[str, Any]:
         if stateful_random_ops.global_generator is not None:
             generator = tensorflow.random.get_global_generator()
             state["tensorflow"]["generator"] = (generator.state.numpy(), int(generator.algorithm))
-    tracker = _keras_tracker()
-    if tracker is not None:
-        made = getattr(tracker, "global_seed_generator", None)
-        state["keras"] = None if made is None else made.state.numpy()
+    made = getattr(_tracker("keras", "GLOBAL_STATE_TRACKER"), "global_seed_generator", None)
+    state["keras"] = None if made is None else made.state.numpy()
+    legacy = getattr(_tracker("tf_keras", "_SEED_GENERATOR"), "generator", None)
+    state["tf_keras"] = None if legacy is None else legacy.getstate()
     return state
 
 
 def put(state: Dict[str, Any]) -> None:
     """Restore what `take` returned."""
-    random.setstate(state["python"])
-    numpy = sys.modules.get("numpy")
-    if numpy is not None and "numpy" in state:
-        numpy.random.set_state(state["numpy"])
+    put_python(state)
+    put_framework(state)
+
+
+def put_framework(state: Dict[str, Any], but: Container[int] = ()) -> None:
+    """Restore the frameworks' part of what `take` returned; `but` as for `SeedGenerators.put`."""
+    seed_generators.put(state["seeds"], but)
     context = _tensorflow_context()
     if context is not None and "tensorflow" in state:
         taken = state["tensorflow"]
@@ -66,11 +164,14 @@ def put(state: Dict[str, Any]) -> None:
             tensorflow = sys.modules["tensorflow"]
             values, algorithm = taken["generator"]
             tensorflow.random.set_global_generator(tensorflow.random.Generator(state=values, alg=algorithm))
-    tracker = _keras_tracker()
-    if tracker is not None and state.get("keras") is not None:
+    if _tracker("keras", "GLOBAL_STATE_TRACKER") is not None and state.get("keras") is not None:
         from keras.src.random.seed_generator import global_seed_generator
 
         global_seed_generator().state.assign(state["keras"])
+    legacy = _tracker("tf_keras", "_SEED_GENERATOR")
+    if legacy is not None and state.get("tf_keras") is not None:
+        legacy.generator = random.Random()
+        legacy.generator.setstate(state["tf_keras"])
 
 
 def _tensorflow_context() -> Any:
@@ -78,6 +179,5 @@ def _tensorflow_context() -> Any:
     return None if module is None or "tensorflow" not in sys.modules else module.context()
 
 
-def _keras_tracker() -> Any:
-    module = sys.modules.get(TRACKED_KERAS)
-    return None if module is None else getattr(module, "GLOBAL_STATE_TRACKER", None)
+def _tracker(framework: str, name: str) -> Any:
+    return getattr(sys.modules.get(GLOBAL_STATE[framework]), name, None)

@@ -45,6 +45,7 @@ def _instrument(cls: Any, run: Context) -> None:
     own = vars(cls)
     if callable(own.get("fit")):
         cls.fit = _fit(run, own["fit"])
+    _wrap(cls, own.get("partial_fit"), "partial_fit", functools.partial(_partial_fit, run))
     _wrap(cls, own.get("score"), "score", lambda method: sklearn_evaluation.score(run, method, None))
     for name in ("predict", "predict_proba", "decision_function"):
         _wrap(cls, own.get(name), name, functools.partial(sklearn_evaluation.predict, run, name=name))
@@ -68,6 +69,20 @@ def _fit(run: Context, original: Callable[..., Any]) -> Callable[..., Any]:
     return fit
 
 
+def _partial_fit(run: Context, original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def partial_fit(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if run.nested:
+            return original(self, *args, **kwargs)
+        run.journal.warn(
+            "the script trains by partial_fit: a restart repeats its own loop from the beginning, with the same numbers"
+        )
+        run.journal.progress("fit")
+        return sklearn_evaluation.outermost(run, original, self, *args, **kwargs)
+
+    return partial_fit
+
+
 class EstimatorFit:
     """One call of an estimator's `fit` by the script."""
 
@@ -75,6 +90,10 @@ class EstimatorFit:
         self.context, self.estimator, self.original, self.args, self.kwargs = run, estimator, original, args, kwargs
         self.number = run.next_fit()
         self.store = checkpoint.Store(run.fit_folder(self.number), run.work)
+        self.loops = 0
+        """Loops over candidates in it so far."""
+        self.rounds: Optional[Dict[str, Any]] = None
+        """The checkpoint of a boosting that was killed within it."""
 
     @property
     def x(self) -> Any:
@@ -93,6 +112,8 @@ class EstimatorFit:
         with run.journal.guard("load checkpoint"):
             state = self.store.load()
         restored = False
+        if state is not None and "booster" in state:
+            self.rounds, state = state, None
         if state is not None:
             with run.journal.guard("restore fit"):
                 graft(self.estimator, pickle.loads(state["estimator"]))
@@ -103,9 +124,13 @@ class EstimatorFit:
         if restored:
             self._journal("restored")
         else:
-            self._journal("started")
+            self._journal("started" if self.rounds is None else "resumed")
             began = time.monotonic()
-            result = sklearn_evaluation.outermost(run, self.original, self.estimator, *self.args, **self.kwargs)
+            run.estimator_fit = self
+            try:
+                result = sklearn_evaluation.outermost(run, self.original, self.estimator, *self.args, **self.kwargs)
+            finally:
+                run.estimator_fit = None
             with run.journal.guard("finish fit"):
                 self._finish(time.monotonic() - began)
         with run.journal.guard("training examples"):
@@ -132,10 +157,15 @@ class EstimatorFit:
         except Exception as error:  # noqa: BLE001 - a user's own estimator may fail to pickle in any way
             run.journal.warn(f"fit {self.number} cannot be stored ({error}): a restart fits it again")
             return
-        state = {"estimator": content, "random": randomness.take(), "files": self.store.keep_files()}
+        try:
+            state = {"estimator": content, "random": randomness.take(), "files": self.store.keep_files()}
+        except OSError as error:
+            run.journal.warn(checkpoint.refused(error))
+            return
 
         def durable(size: int, took: float) -> None:
-            run.journal.write("checkpoint", fit=self.number, epoch=0, bytes=size, seconds=round(took, 4), done=True)
+            if size:
+                run.journal.write("checkpoint", fit=self.number, epoch=0, bytes=size, seconds=round(took, 4), done=True)
 
         run.writer.submit(self.store, state, durable)
 

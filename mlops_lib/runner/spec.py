@@ -20,6 +20,8 @@ class Spec:
     metrics_file: str = ""
     checkpoint_budget: float = 0.02
     """Share of the training time that checkpoints may cost."""
+    mid_epoch_s: float = 30.0
+    """The least time between two checkpoints within an epoch."""
     search: Optional[Dict[str, Any]] = None
     links: Dict[str, str] = field(default_factory=dict)
     """Data that is not in the project: path relative to it, and where it is."""
@@ -45,6 +47,7 @@ def read(environment: Mapping[str, str] = os.environ) -> Spec:
         metric_pattern=str(given.get("metric_pattern", "")),
         metrics_file=str(given.get("metrics_file", "")),
         checkpoint_budget=float(given.get("checkpoint_budget", 0.02)),
+        mid_epoch_s=float(given.get("mid_epoch_s", 30.0)),
         search=given.get("search"),
         links={str(name): str(source) for name, source in given.get("links", {}).items()},
         strict=environment.get("MLOPS_STRICT") == "1",

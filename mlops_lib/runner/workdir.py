@@ -123,10 +123,19 @@ def manifest(work: str) -> Manifest:
                     if entry.name != "__pycache__":
                         pending.append(entry.path)
                     continue
+                if entry.is_symlink():
+                    # Data that lies elsewhere: nothing is written through it, and there may be very many.
+                    found[os.path.relpath(entry.path, work)] = (0, 0, entry.inode())
+                    continue
                 with contextlib.suppress(FileNotFoundError):
                     status = entry.stat(follow_symlinks=False)
                     found[os.path.relpath(entry.path, work)] = (status.st_size, status.st_mtime_ns, status.st_ino)
     return found
+
+
+def folders(work: str) -> "set[str]":
+    """The folders in the working directory now."""
+    return {os.path.relpath(os.path.join(root, name), work) for root, names, _ in os.walk(work) for name in names}
 
 
 def changed(before: Manifest, after: Manifest) -> Iterator[str]:

@@ -1,0 +1,451 @@
+"""One call of Keras' `fit` by the script: trained, gone on with, or returned without training."""
+
+import inspect
+import os
+import sys
+import time
+from typing import Any, Callable, Dict, List, Optional
+
+from mlops_lib.runner import (
+    checkpoint,
+    digest,
+    graph_random,
+    keras_evaluation,
+    keras_order,
+    keras_resume,
+    memory,
+    randomness,
+)
+from mlops_lib.runner.calls import bind
+from mlops_lib.runner.context import Context
+
+SEED_OFFSET = 740_000_003
+"""Added to the run's seed for TensorFlow, so that a script's own `set_seed` can be told from ours."""
+
+ACTIVE: List[Optional["Fit"]] = []
+"""The fit whose own data is being read, innermost last; None for what runs inside it but is not part of it."""
+
+
+class Fit:
+    """One call of `fit` by the script."""
+
+    def __init__(self, run: Context, model: Any, original: Callable[..., Any], args: Any, kwargs: Any) -> None:
+        self.context = run
+        self.model = model
+        self.original = original
+        self.call = bind(original, model, args, kwargs)
+        self.number = run.next_fit()
+        self.store = checkpoint.Store(run.fit_folder(self.number), run.work)
+        self.state: Optional[Dict[str, Any]] = None
+        self.epochs_pending: List[Any] = []
+        self.pace = checkpoint.Pace(run.spec.checkpoint_budget, run.spec.mid_epoch_s)
+        self.user_callbacks = _listed(self.call.get("callbacks"))
+        self.objects = keras_resume.Objects(self.user_callbacks)
+        self.order = self._make_order()
+        self.initial: Optional[List[Any]] = None
+        self.entering: Optional[Dict[str, Any]] = None
+        """The checkpoint from within an epoch that is being returned to."""
+        self.at_epoch_begin: Dict[str, Any] = {}
+        self._csv_loggers: List[Any] = []
+
+    def _make_order(self) -> keras_order.Order:
+        tf_context = sys.modules["tensorflow.python.eager.context"]
+        unseeded = getattr(tf_context.context(), "_seed", None) == self.context.spec.seed + SEED_OFFSET
+        given = self.call.get("validation_data")
+        data = {"x": self.call.get("x"), "validation": given[0] if isinstance(given, tuple) and given else given}
+        for name, space, key in memory.places(self.objects.named):
+            if isinstance(space, dict) and keras_order.is_dataset(space[key]):
+                data[name] = space[key]
+        return keras_order.Order((self.context.spec.seed, self.number), own=unseeded, data=data)
+
+    def run(self) -> Any:
+        """Train, go on training, or return what had been trained."""
+        with self.context.journal.guard("load checkpoint"):
+            self.state = self.store.load()
+            if self.is_searched and self.model.built:
+                self.initial = keras_resume.take_variables(self.model)
+        if self.state is not None and self.state["done"]:
+            history = None
+            with self.context.journal.guard("restore fit"):
+                history = self._restore()
+            if history is not None:
+                return self._after(history)
+            self.state = None
+        history = self._train()
+        self.context.journal.progress("script", step=None, steps=None)
+        return self._after(history)
+
+    @property
+    def is_searched(self) -> bool:
+        """Whether this is pass 2 and this is the judged fit."""
+        request = self.context.spec.search
+        return request is not None and int(request.get("fit", 0)) == self.number
+
+    def _after(self, history: Any) -> Any:
+        """What follows a fit: its validation is an evaluation, and in pass 2 the search begins here."""
+        run = self.context
+        with run.journal.guard("fit evaluation"):
+            seen = digest.examples(self._training_rows())
+            run.evaluations.trained(self.model, self.call.get("x"), seen)
+            if seen is not None:
+                run.seen[self.number] = seen
+            last = {name: values[-1] for name, values in history.history.items() if values}
+            keras_evaluation.add_fit_metrics(run, self.model, self.number, self.call, last)
+        run.models[self.number] = self.model
+        if self.is_searched and run.search is not None:
+            run.nested += 1
+            try:
+                history = run.search(self, history)
+            finally:
+                run.nested -= 1
+        return history
+
+    def _training_rows(self) -> Any:
+        x: Any = self.call.get("x")
+        split = self.call.get("validation_split") or 0.0
+        if not split or self.call.get("validation_data") is not None or not hasattr(x, "shape"):
+            return x
+        return x[: keras_evaluation.first_validation_row(x, split)]
+
+    def _train(self) -> Any:
+        run, call = self.context, dict(self.call)
+        if type(call.get("callbacks")).__name__ == "CallbackList":
+            run.journal.warn(f"fit {self.number} has a CallbackList of its own: it is not resumable")
+            return self._inside(None, call)
+        callbacks_module = self.callbacks_module
+        history = next((one for one in self.user_callbacks if type(one).__name__ == "History"), None)
+        own: List[Any] = []
+        if history is None:
+            history = callbacks_module.History()
+            own.append(history)
+        self.history = history
+        own.append(_recorder(callbacks_module.Callback, self))
+        call["callbacks"] = [*self.user_callbacks, *own]
+        result = self._inside(self, call)
+        self.reset_initial_epoch()
+        with run.journal.guard("finish fit"):
+            self._finish()
+        return result
+
+    def _inside(self, fit: "Optional[Fit]", call: Dict[str, Any]) -> Any:
+        self.context.nested += 1
+        ACTIVE.append(fit)
+        graph_random.current.append(self.model)
+        try:
+            return self.original(self.model, **call)
+        finally:
+            graph_random.current.pop()
+            ACTIVE.pop()
+            self.context.nested -= 1
+
+    @property
+    def callbacks_module(self) -> Any:
+        """Where this Keras has its callbacks."""
+        return sys.modules["keras.src.callbacks"]
+
+    def put_order(self, order: Dict[str, Any]) -> None:
+        """Bring the data to where it stood, before the first epoch begins."""
+        self.order.put(order)
+
+    def start_at(self, epoch: int) -> None:
+        """Let the fit under way begin with this epoch."""
+        self.model._initial_epoch = epoch
+
+    def reset_initial_epoch(self) -> None:
+        """Let the next fit begin where its caller says."""
+        self.model._initial_epoch = 0
+
+    def begin(self) -> None:
+        """Everything is set up and no step was made: continue from the checkpoint, if there is one."""
+        state = self.state
+        epoch = int(self.call.get("initial_epoch") or 0)
+        if state is not None:
+            self._build(state)
+            if state["step"]:
+                # The model as it was after some steps is put back when the data has been passed over.
+                self.entering = state
+                self.put_order(state["begin"]["order"])
+            else:
+                self._put(state)
+                self._csv_loggers = keras_resume.suppress_headers(self.user_callbacks) if state["epochs"] else []
+                self.put_order(state["order"])
+                self.restore_data("x")
+                randomness.put_framework(state["random"])
+                if not self._data_draws(state["order"]):
+                    randomness.put_python(state["random"])
+            self._put_history(state)
+            epoch = state["epoch"] + 1
+            self.start_at(epoch)
+            self._say_what_is_lost()
+        self._journal_fit("started" if state is None else "resumed", epoch)
+        self.epoch_began = time.monotonic()
+        self.pace.begin()
+
+    def _data_draws(self, order: Dict[str, Any]) -> bool:
+        """Whether the process's random state is where the training data's own draws have brought it."""
+        first = order["iterators"][0]
+        if not (first["python"] and first["limited"] and first["steps"] and first["random"] is not None):
+            return False
+        return not randomness.same_python(first["random"], randomness.take_python())
+
+    def _put_history(self, state: Dict[str, Any]) -> None:
+        self.history.epoch = list(state["epochs"])
+        self.history.history = {name: list(values) for name, values in state["history"].items()}
+        self._journal_epochs(state["records"])
+
+    def _journal_epochs(self, records: List[Dict[str, Any]]) -> None:
+        for record in records:
+            self.context.journal.epoch(self.number, record["epoch"], record["metrics"], record["seconds"])
+
+    def _put(self, state: Dict[str, Any]) -> None:
+        lost = keras_resume.put(self.model, self.objects, state, self.store)
+        for name in lost:
+            self.context.journal.warn(f"{name} could not be restored: the continuation is not guaranteed identical")
+
+    def _build(self, state: Dict[str, Any]) -> None:
+        """Give the model the variables it had; where its configuration does not say how, by one step that is undone."""
+        try:
+            keras_resume.build(self.model, state["build"])
+        except (ValueError, TypeError, NotImplementedError, AttributeError) as error:
+            self.context.journal.write("note", message=f"fit {self.number} is built by a step: {error}")
+        if keras_resume.is_built_for(self.model, state["variables"]):
+            return
+        if self.order.iterators:
+            iterator = self.order.iterators[0]
+            self.model.train_function(iter(getattr(iterator, "_distributed_dataset", None) or iterator._dataset))
+            return
+        shorter = {
+            **self.call,
+            "epochs": int(self.call.get("initial_epoch") or 0) + 1,
+            "steps_per_epoch": 1,
+            "verbose": 0,
+        }
+        shorter.update(callbacks=None, validation_data=None, validation_split=0.0)
+        self._inside(None, shorter)
+        self.reset_initial_epoch()
+
+    def _say_what_is_lost(self) -> None:
+        if inspect.isgenerator(self.call.get("x")):
+            self.context.journal.warn(
+                f"fit {self.number} reads a plain generator: it was read again from its beginning to where the fit had"
+                " stopped; what it takes from outside the process is not guaranteed identical"
+            )
+
+    def restore_data(self, name: str) -> None:
+        """Put back what the training or validation data keeps in its attributes."""
+        if self.state is not None and name in self.state["data"]:
+            self._put_data(name, self.state["data"][name])
+
+    def _put_data(self, name: str, taken: Dict[str, bytes]) -> None:
+        named = [(name, self.order.data[name])]
+        memory.put(memory.places(named), taken, named)
+
+    def _take_data(self) -> Dict[str, Dict[str, bytes]]:
+        return {
+            name: memory.take(memory.places([(name, one)]), {})[0]
+            for name, one in self.order.data.items()
+            if name in ("x", "validation") and keras_order.is_stateful(one)
+        }
+
+    def _journal_fit(self, state: str, epoch: int) -> None:
+        parameters = self.model.count_params() if self.model.built else None
+        self.context.journal.write(
+            "fit", fit=self.number, framework="keras", model=type(self.model).__name__, state=state,
+            epochs=self.call.get("epochs"), epoch=epoch, parameters=parameters, steps=self.steps_in_epoch,
+        )  # fmt: skip
+
+    @property
+    def steps_in_epoch(self) -> Optional[int]:
+        """Number of steps, where the data says."""
+        steps = self.order.iterators[0].num_batches if self.order.iterators else None
+        return None if steps is None else int(steps)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Note where the data stands, so that a checkpoint within the epoch can return to it."""
+        self.order.begin_epoch(epoch)
+        if self.entering is not None:
+            begin = self.entering["begin"]
+            randomness.seed_generators.put(begin["random"]["seeds"])
+            if not self._data_draws(begin["order"]):
+                randomness.put_python(begin["random"])
+            for name, taken in begin["data"].items():
+                self._put_data(name, taken)
+        self.at_epoch_begin = {
+            "order": self.order.take(),
+            "random": {**randomness.take_python(), "seeds": randomness.seed_generators.take()},
+            "data": self._take_data(),
+        }
+
+    def steps_to_pass_over(self) -> int:
+        """How many steps of the epoch that begins were made before the checkpoint."""
+        return 0 if self.entering is None else int(self.entering["step"])
+
+    def has_drawn(self, *, python: bool, passed_over: bool) -> bool:
+        """Whether reading the data moves the process's random state, judged by what was passed over, if anything was."""
+        assert self.entering is not None
+        now = randomness.take_python() if passed_over else self.entering["random"]
+        return python and not randomness.same_python(self.at_epoch_begin["random"], now)
+
+    def enter_epoch(self, *, drawn: bool) -> None:
+        """The steps made before the checkpoint were passed over: go on from the state after them.
+
+        Args:
+            drawn: whether reading the data has moved the process's random state.
+        """
+        state = self.entering
+        assert state is not None
+        self.entering = None
+        self._put(state)
+        self._csv_loggers = keras_resume.suppress_headers(self.user_callbacks) if state["epochs"] else []
+        keras_resume.assign(self.metric_variables(), state["metrics"])
+        randomness.put_framework(state["random"], keras_order.data_seeds(self.order.data.get("x")))
+        if not drawn:
+            randomness.put_python(state["random"])
+
+    def metric_variables(self) -> List[Any]:
+        """What makes up the logs of an epoch under way."""
+        return keras_resume.metric_variables(self.model)
+
+    def begin_step(self, step: int) -> None:
+        """Make the steps so far durable, when an epoch takes long and the budget allows."""
+        if step and self.entering is None and self.pace.is_due(within_epoch=True):
+            with self.context.journal.guard("checkpoint within an epoch"):
+                self._write(self._last_epoch(), done=False, step=step)
+
+    def end_epoch(self, epoch: int, logs: Dict[str, Any]) -> None:
+        """Note an epoch, and make it durable when its cost is within the budget."""
+        for one, setting in self._csv_loggers:
+            one.append_header = setting
+        self._csv_loggers = []
+        now = time.monotonic()
+        self.epochs_pending.append({"epoch": epoch, "metrics": dict(logs), "seconds": now - self.epoch_began})
+        self.epoch_began = now
+        last = epoch + 1 >= int(self.call["epochs"]) or self.model.stop_training
+        if not last and self.pace.is_due():
+            self._write(epoch, done=False)
+
+    def _last_epoch(self) -> int:
+        return int(self.history.epoch[-1]) if self.history.epoch else int(self.call.get("initial_epoch") or 0) - 1
+
+    def _finish(self) -> None:
+        self._write(self._last_epoch(), done=True)
+        metrics = {name: values[-1] for name, values in self.history.history.items() if values}
+        self.context.journal.write("fit_end", fit=self.number, epochs=len(self.history.epoch), metrics=metrics)
+
+    def _write(self, epoch: int, *, done: bool, step: int = 0) -> None:
+        run = self.context
+        began = time.monotonic()
+        records, self.epochs_pending = self.epochs_pending, []
+        try:
+            state = keras_resume.take(self.model, self.objects, self.store)
+        except OSError as error:
+            run.journal.warn(checkpoint.refused(error))
+            self._journal_epochs(records)
+            return
+        state.update(
+            done=done, epoch=epoch, step=step, epochs=list(self.history.epoch), records=records, data=self._take_data(),
+            history={name: list(values) for name, values in self.history.history.items()}, order=self.order.take(),
+            params=dict(self.history.params or {}),
+        )  # fmt: skip
+        if step:
+            state.update(begin=self.at_epoch_begin, metrics=keras_resume.values(self.metric_variables()))
+
+        def durable(size: int, seconds: float) -> None:
+            self.pace.add_background(seconds)
+            self._journal_epochs(records)
+            if size:
+                run.journal.write(
+                    "checkpoint",
+                    fit=self.number,
+                    epoch=epoch,
+                    step=step,
+                    bytes=size,
+                    seconds=round(seconds, 4),
+                    done=done,
+                )
+
+        run.writer.submit(self.store, state, durable)
+        self.pace.wrote(time.monotonic() - began)
+
+    def _restore(self) -> Any:
+        """Leave the process as this fit left it, without training."""
+        state = self.state
+        assert state is not None
+        self._build(state)
+        history = next((one for one in self.user_callbacks if type(one).__name__ == "History"), None)
+        history = history or self.callbacks_module.History()
+        for one in (*self.user_callbacks, history):
+            one.set_model(self.model)
+            one.set_params(state["params"])
+        self.history = history
+        keras_order.exhaust(self.call.get("x"), state["order"])
+        self._put(state)
+        self.order.put(state["order"])
+        for name in state["data"]:
+            self.restore_data(name)
+        randomness.put(state["random"])
+        self._put_history(state)
+        self.model.history = history
+        self.model.stop_training = state["stop"]
+        self._journal_fit("restored", state["epoch"] + 1)
+        return history
+
+    def rewrite_checkpointed_files(self) -> None:
+        """Let the files that the script's ModelCheckpoint wrote hold the winner of the search."""
+        for one in self.user_callbacks:
+            if type(one).__name__ != "ModelCheckpoint":
+                continue
+            path = str(one.filepath)
+            if "{" in path or not os.path.exists(path):
+                self.context.journal.warn(f"{path}: written for single epochs, holds the model from before the search")
+            elif one.save_weights_only:
+                self.model.save_weights(path, overwrite=True)
+            else:
+                self.model.save(path, overwrite=True)
+
+
+def _listed(given: Any) -> List[Any]:
+    if given is None or type(given).__name__ == "CallbackList":
+        return []
+    return list(given) if isinstance(given, (list, tuple)) else [given]
+
+
+def _recorder(callback_class: Any, fit: Fit) -> Any:
+    """The callback that stands last in the caller's list."""
+
+    class Recorder(callback_class):  # type: ignore[misc]
+        async_safe = True
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.began = 0.0
+            self.step_s: Optional[float] = None
+
+        def on_train_begin(self, logs: Any = None) -> None:
+            with fit.context.journal.guard("begin fit"):
+                fit.begin()
+
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            fit.reset_initial_epoch()
+            self.began = time.monotonic()
+            with fit.context.journal.guard("begin epoch"):
+                fit.begin_epoch(epoch)
+                fit.context.journal.progress("fit", fit=fit.number, epoch=epoch, step=0)
+
+        def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+            fit.begin_step(batch)
+
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            if batch:
+                self.step_s = (time.monotonic() - self.began) / batch
+            fit.context.journal.progress("fit", step=batch + 1, step_s=self.step_s)
+
+        def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+            fit.context.journal.progress("validation")
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            with fit.context.journal.guard("end epoch"):
+                fit.context.journal.progress("checkpoint", metrics=dict(logs or {}))
+                fit.end_epoch(epoch, dict(logs or {}))
+
+    return Recorder()

@@ -1,0 +1,283 @@
+"""The order of a fit's data: where each of its iterators stands, and how to get there again.
+
+Three kinds of data have three kinds of order.
+
+*Arrays*: Keras shuffles them with a stateful operation whose state starts again with each iterator: under a global seed every
+epoch gets the same order, without one it cannot be repeated. Where the script sets no seed itself, the order of each epoch is
+drawn from the run's seed and the epoch's number instead.
+
+*`tf.data`*: a pipeline with its own shuffle advances with every iterator that is created, whoever creates it. So the iterators
+of each data set are counted, and created again after a restart.
+
+*Python* (a PyDataset, a generator, `from_generator`): the order is in its attributes and in the process's random state; what an
+unfinished iterator had given is read again from where it began.
+"""
+
+import collections
+import functools
+import inspect
+import sys
+from typing import Any, Callable, Dict, Iterator, List, Tuple
+
+from mlops_lib.runner import randomness
+
+MADE = "_mlops_made"
+"""Attribute of a data set: how many iterators of it were created."""
+WHOSE = "_mlops_whose"
+"""Attribute of a data set that Keras derived: the one that the script gave."""
+
+
+def count_iterators(dataset_class: Any) -> None:
+    """Count the iterators of every `tf.data.Dataset` from now on."""
+    plain = dataset_class.__iter__
+
+    @functools.wraps(plain)
+    def __iter__(self: Any) -> Any:  # noqa: N807 - the method it replaces
+        owner = self.__dict__.get(WHOSE, self)
+        owner.__dict__[MADE] = owner.__dict__.get(MADE, 0) + 1
+        return plain(self)
+
+    dataset_class.__iter__ = __iter__
+
+
+def made(dataset: Any) -> int:
+    """How many iterators of a data set there have been."""
+    return int(dataset.__dict__.get(MADE, 0))
+
+
+def is_dataset(data: Any) -> bool:
+    """Whether this is a `tf.data.Dataset`."""
+    return hasattr(data, "element_spec") and hasattr(data, "cardinality") and hasattr(data, "__dict__")
+
+
+def is_stateful(data: Any) -> bool:
+    """Whether this is a PyDataset or Sequence, which keeps its order in its attributes."""
+    return hasattr(data, "__getitem__") and hasattr(data, "on_epoch_end")
+
+
+def stages(dataset: Any) -> Iterator[Any]:
+    """The stages of a `tf.data` pipeline, the last first."""
+    pending: List[Any] = [dataset] if is_dataset(dataset) else []
+    seen: "set[int]" = set()
+    while pending:
+        one = pending.pop()
+        if id(one) not in seen:
+            seen.add(id(one))
+            yield one
+            pending += list(getattr(one, "_inputs", list)())
+
+
+def functions(dataset: Any) -> Iterator[Any]:
+    """The functions that the stages of a pipeline call."""
+    for stage in stages(dataset):
+        for wrapper in getattr(stage, "_functions", list)():
+            function = getattr(wrapper, "function", None)
+            if function is not None:
+                yield function
+
+
+def shuffles(dataset: Any) -> bool:
+    """Whether a pipeline shuffles and repeats for ever."""
+    kinds = {type(stage).__name__ for stage in stages(dataset)}
+    return int(dataset.cardinality()) == -1 and any("Shuffle" in kind for kind in kinds)
+
+
+def runs_python(dataset: Any) -> bool:
+    """Whether a pipeline calls back into Python, whose state is out of its reach."""
+    return any(type(stage).__name__ == "_GeneratorDataset" for stage in stages(dataset)) or any(
+        "PyFunc" in operation.type for function in functions(dataset) for operation in function.graph.get_operations()
+    )
+
+
+class Order:
+    """The data order of one fit.
+
+    Args:
+        seed: the run's seed and the fit's number.
+        own: whether the order of arrays is drawn from them.
+        data: the script's training data and validation data, and other data sets in reach.
+    """
+
+    def __init__(self, seed: Tuple[int, int], *, own: bool, data: Dict[str, Any]) -> None:
+        self.seed = seed
+        self.own = own
+        self.epoch: Any = None
+        self.now = 0
+        self.iterators: List[Any] = []
+        self.data = data
+        self.standing: Callable[[Any], Dict[str, Any]] = standing
+        self.datasets = {name: one for name, one in data.items() if is_dataset(one)}
+        self._base = {name: made(one) for name, one in self.datasets.items()}
+
+    def shuffled(self, tensorflow: Any, indices: Any) -> Any:
+        """A permutation of `indices` for the current epoch."""
+        if self.epoch is None:
+            self.epoch = tensorflow.Variable(0, dtype=tensorflow.int64, trainable=False, name="mlops_epoch")
+        base = tensorflow.constant(self.seed[0] * 1000003 + self.seed[1], dtype=tensorflow.int64)
+        seed = tensorflow.stack([base, self.epoch.read_value()])
+        return tensorflow.random.experimental.stateless_shuffle(indices, seed=seed)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Say which epoch's order comes next."""
+        self.now = epoch
+        if self.epoch is not None:
+            self.epoch.assign(epoch)
+
+    def take(self) -> Dict[str, Any]:
+        """Where everything stands at the end of an epoch."""
+        own = {name: made(one) - self._base[name] for name, one in self.datasets.items()}
+        return {"made": own, "iterators": [self.standing(one) for one in self.iterators]}
+
+    def put(self, taken: Dict[str, Any]) -> None:
+        """Bring the data sets, and the training data's iterator, to where they stood."""
+        at = taken["iterators"][0] if taken["iterators"] else None
+        iterator = self.iterators[0] if self.iterators and at is not None else None
+        goes_on = False
+        if at is not None and iterator is not None:
+            iterator._num_batches = at["batches"]
+            goes_on = bool(at["steps"] and iterator.steps_per_epoch)
+        training = None if iterator is None else iterator._distributed_dataset
+        done: "set[int]" = set()
+        for name, total in taken["made"].items():
+            dataset = self.datasets.get(name)
+            if dataset is None or id(dataset) in done:
+                continue
+            done.add(id(dataset))
+            is_training = training is not None and training.__dict__.get(WHOSE, training) is dataset
+            while made(dataset) - self._base[name] < total:
+                number = made(dataset) - self._base[name] + 1
+                if is_training and goes_on and at is not None and number == at["number"]:
+                    self._go_on(iterator, at)
+                elif (
+                    iterator is None and name == "x" and at is not None and number == at["number"] and shuffles(dataset)
+                ):
+                    # Each repetition has shuffled anew, and the next iterator's order comes after theirs.
+                    pass_over(iter(dataset.skip(max(0, at["steps"] - 1))), 1)
+                    dataset.__dict__[MADE] = made(dataset) + 1
+                else:
+                    iter(dataset)
+        if goes_on and at is not None and iterator is not None and iterator._current_iterator is None:
+            self._go_on(iterator, at)
+
+    def _go_on(self, iterator: Any, at: Dict[str, Any]) -> None:
+        """Make the iterator anew and pass over what it had given."""
+        dataset, steps = iterator._distributed_dataset, at["steps"]
+        if not at["python"] and not hasattr(iterator.data_adapter, "_num_samples"):
+            owner = dataset.__dict__.get(WHOSE, dataset)
+            owner.__dict__[MADE] = made(owner) + 1
+            iterator._current_iterator = iter(dataset.skip(steps))
+        else:
+            if at["random"] is not None:
+                randomness.put_python(at["random"])
+            if self.epoch is not None:
+                self.epoch.assign(at["epoch"])
+            iterator._current_iterator = iter(dataset)
+            pass_over(iterator._current_iterator, steps)
+        iterator._steps_seen = steps
+        iterator._mlops_first = {key: at[key] for key in ("number", "random", "epoch")}
+
+
+def pass_over(iterator: Any, count: int) -> None:
+    """Read and drop so many elements, or all there are."""
+    collections.deque(zip(range(count), iterator), maxlen=0)
+
+
+def exhaust(data: Any, taken: Dict[str, Any]) -> None:
+    """Bring a finished fit's generator to where it stood."""
+    if inspect.isgenerator(data) and taken["iterators"]:
+        standing = taken["iterators"][0]
+        pass_over(data, standing["steps"] if standing["limited"] else sys.maxsize)
+
+
+def standing(iterator: Any) -> Dict[str, Any]:
+    """Where an iterator stands: the steps it gave, and how it can be made again."""
+    first = getattr(iterator, "_mlops_first", None) or {"number": 0, "random": None, "epoch": 0}
+    return {
+        "steps": iterator._steps_seen if iterator._current_iterator is not None else 0,
+        "batches": iterator._num_batches,
+        "limited": bool(iterator.steps_per_epoch),
+        "python": iterator._mlops_python,
+        **first,
+    }
+
+
+def patch_iterators(iterator_class: Any, active: Callable[[], Any]) -> None:
+    """Let Keras' iterators be followed, moved, and entered in the middle of an epoch.
+
+    Args:
+        iterator_class: Keras' `TFEpochIterator`.
+        active: gives the fit whose own iterators are made now, or None.
+    """
+    init, enumerate_ = iterator_class.__init__, iterator_class._enumerate_iterator
+
+    @functools.wraps(init)
+    def init_(self: Any, *args: Any, **kwargs: Any) -> None:
+        fit = active()
+        if fit is None:
+            return init(self, *args, **kwargs)  # type: ignore[no-any-return]
+        order: Order = fit.order
+        tensorflow = sys.modules["tensorflow"]
+        shuffle = tensorflow.random.shuffle
+        if order.own and kwargs.get("shuffle") is True:
+            tensorflow.random.shuffle = lambda value, *a, **k: order.shuffled(tensorflow, value)
+        # What validation data draws when it is first looked at was drawn before the checkpoint.
+        before = randomness.take_python() if order.iterators and fit.state is not None else None
+        try:
+            init(self, *args, **kwargs)
+        finally:
+            tensorflow.random.shuffle = shuffle
+        _follow(self, order, kwargs.get("x"))
+        if before is not None:
+            with fit.context.journal.guard("restore validation order"):
+                randomness.put_python(before)
+                fit.restore_data("validation")
+                taken = fit.state["order"]["iterators"]
+                if len(taken) > 1:
+                    self._num_batches = taken[1]["batches"]
+        return None
+
+    @functools.wraps(enumerate_)
+    def enumerate_iterator(self: Any) -> Any:
+        fit = active()
+        if fit is None or not fit.order.iterators or self is not fit.order.iterators[0]:
+            return enumerate_(self)
+        return _enumerate(self, enumerate_(self), fit)
+
+    iterator_class.__init__, iterator_class._enumerate_iterator = init_, enumerate_iterator
+
+
+def _follow(iterator: Any, order: Order, x: Any) -> None:
+    dataset = iterator._distributed_dataset
+    iterator._mlops_python = not hasattr(iterator.data_adapter, "_num_samples") and (
+        not is_dataset(x) or runs_python(dataset)
+    )
+    if is_dataset(x) and dataset is not x and hasattr(dataset, "__dict__"):
+        dataset.__dict__[WHOSE] = x
+    order.iterators.append(iterator)
+
+
+def _enumerate(iterator: Any, source: Any, fit: Any) -> Any:
+    """The steps of one epoch; those made before the checkpoint are passed over."""
+    order: Order = fit.order
+    if iterator._current_iterator is None or iterator.steps_per_epoch is None or not iterator._steps_seen:
+        x = order.data.get("x")
+        number = made(x) - order._base["x"] + 1 if "x" in order.datasets else 0
+        python = randomness.take_python() if iterator._mlops_python and iterator.steps_per_epoch else None
+        iterator._mlops_first = {"number": number, "random": python, "epoch": order.now}
+    steps = fit.steps_to_pass_over()
+    for begin, end, batches in source:
+        if begin >= steps:
+            yield begin, end, batches
+        elif end + 1 < steps:
+            pass_over(batches, end + 1 - begin)
+        else:
+            drawn = fit.has_drawn(python=iterator._mlops_python, passed_over=begin > 0)
+            # The last one is trained on: it makes whatever variables the fit makes. All of them are set right after.
+            fit.model.train_function(batches)
+            with fit.context.journal.guard("resume within an epoch"):
+                fit.enter_epoch(drawn=drawn)
+
+
+def data_seeds(dataset: Any) -> "set[int]":
+    """Ids of the variables that a `tf.data` pipeline's functions read: an augmentation layer's seed among them."""
+    return {id(value) for function in functions(dataset) for value in function.captured_inputs}

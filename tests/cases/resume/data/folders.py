@@ -1,0 +1,20 @@
+import itertools
+for k, part in itertools.product((0, 1), ("train", "test")):
+    os.makedirs(f"imgs/{part}/{k}", exist_ok=True)
+    for i in np.flatnonzero(Y == k)[:30]: keras.utils.save_img(f"imgs/{part}/{k}/{i}.png", X[i])
+tr = keras.utils.image_dataset_from_directory("imgs/train", image_size=(8, 8), color_mode="grayscale", batch_size=8, seed=1, validation_split=0.2, subset="training", verbose=False)
+va = keras.utils.image_dataset_from_directory("imgs/train", image_size=(8, 8), color_mode="grayscale", batch_size=8, seed=1, validation_split=0.2, subset="validation", verbose=False)
+aug = keras.Sequential([layers.RandomFlip(), layers.RandomZoom(.2)])
+tr2 = tr.map(lambda x, y: (aug(x, training=True), y))
+m = small(layers.Rescaling(1/255)); m.compile("adam", "sparse_categorical_crossentropy")
+h = m.fit(tr2, epochs=3, verbose=0, callbacks=[slow()], validation_data=va)
+h2 = m.fit(tr.cache().shuffle(100).prefetch(2), epochs=3, verbose=0, callbacks=[slow()], validation_data=va)
+record("folders", m, h, h2)
+from keras.src.legacy.preprocessing.image import ImageDataGenerator
+a = ImageDataGenerator(rescale=1/255., shear_range=.2, zoom_range=.2, horizontal_flip=True, validation_split=.2)
+trf = a.flow_from_directory("imgs/train", target_size=(8, 8), color_mode="grayscale", batch_size=8, class_mode="sparse", subset="training")
+vaf = a.flow_from_directory("imgs/train", target_size=(8, 8), color_mode="grayscale", batch_size=8, class_mode="sparse", subset="validation")
+m = small(); m.compile("adam", "sparse_categorical_crossentropy")
+h = m.fit(trf, epochs=3, verbose=0, callbacks=[slow()], validation_data=vaf)
+h2 = m.fit(trf, epochs=3, verbose=0, callbacks=[slow()], steps_per_epoch=len(trf), validation_data=vaf, validation_steps=len(vaf))
+record("folders_gen", m, h, h2)

@@ -1,0 +1,10 @@
+from keras.src.legacy.preprocessing.image import ImageDataGenerator
+g = ImageDataGenerator(rotation_range=20, horizontal_flip=True)
+m = small(layers.Dropout(.2)); m.compile("adam", "sparse_categorical_crossentropy")
+h = m.fit(g.flow(X, Y, batch_size=16), epochs=4, verbose=0, callbacks=[slow()], validation_data=ImageDataGenerator().flow(X, Y))
+record("imagedatagen", m, h)
+f = g.flow(X, Y, batch_size=20, seed=3)
+m = small(layers.Dropout(.2)); m.compile("adam", "sparse_categorical_crossentropy")
+h = m.fit(f, epochs=4, steps_per_epoch=10, verbose=0, callbacks=[slow()], validation_data=ImageDataGenerator().flow(X, Y), validation_steps=3)
+h2 = m.fit(f, epochs=4, verbose=0, callbacks=[slow()])
+record("imagedatagen2", m, h, h2)

@@ -1,0 +1,6 @@
+i1, i2 = keras.Input((6,)), keras.Input((8, 8, 1))
+z = layers.Concatenate()([layers.Dense(4)(i1), layers.Flatten()(i2)])
+m = keras.Model([i1, i2], [layers.Dense(1, name="a")(layers.Dropout(.2)(z)), layers.Dense(2, activation="softmax", name="b")(z)])
+m.compile(keras.optimizers.Adam(keras.optimizers.schedules.ExponentialDecay(0.01, 5, 0.9)), ["mse", "sparse_categorical_crossentropy"], metrics=[["mae"], ["accuracy"]])
+h = m.fit([V, X], [T, Y], epochs=4, verbose=0, callbacks=[slow()], validation_data=([V, X], [T, Y]), sample_weight=V[:, 0])
+record("functional", m, h)

@@ -1,0 +1,6 @@
+keras.mixed_precision.set_global_policy("mixed_float16")
+m = dense(layers.Dropout(0.1))
+m.compile("adam", "binary_crossentropy")
+h = m.fit(V, T, epochs=4, verbose=0, callbacks=[slow()])
+keras.mixed_precision.set_global_policy("float32")
+record("mixed", m, h)

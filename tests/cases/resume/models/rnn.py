@@ -1,0 +1,7 @@
+m = keras.Sequential([layers.Input((6, 1)), layers.LSTM(4, dropout=0.2, recurrent_dropout=0.2, return_sequences=True), layers.Bidirectional(layers.GRU(3)), layers.Dense(1)])
+m.compile("nadam", "mse")
+h = m.fit(V[..., None], T, epochs=4, verbose=0, callbacks=[slow()], class_weight={0: 1.0, 1: 2.0})
+m2 = keras.Sequential([layers.Input((6, 1), batch_size=20), layers.LSTM(4, stateful=True), layers.Dense(1)])
+m2.compile("adam", "mse")
+h2 = m2.fit(V[..., None], T, epochs=4, verbose=0, callbacks=[slow()], shuffle=False, batch_size=20)
+record("rnn", m, h); record("rnn_stateful", m2, h2)

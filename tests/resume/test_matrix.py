@@ -1,0 +1,190 @@
+"""Killed anywhere, it ends the same: the scripts in tests/cases/resume, killed with SIGKILL again and again.
+
+Each folder is one script: its `begin.py`, then every other file in it. It runs once alone, and once killed several times over its
+life: after an epoch, within an epoch, while a checkpoint is being written. What both wrote must be the same to the bit.
+`MLOPS_RESUME_KILLS=all` kills within every fit.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CASES = ROOT / "tests" / "cases" / "resume"
+KILLS = os.environ.get("MLOPS_RESUME_KILLS", "6")
+PRELOAD = {"legacy": "numpy,tensorflow,tf_keras", "estimators": "numpy,scipy.sparse,pandas"}
+VARIABLES = {"legacy": {"TF_USE_LEGACY_KERAS": "1"}}
+SPEC = {"epochs": {"mid_epoch_s": 0.0}}
+DEADLINE_S = 240
+NEVER_THE_SAME = (".keras", ".v2")
+"""Suffixes of files with the time in them; what is in a saved model is compared by loading it (case `callbacks`)."""
+
+
+class Forks:
+    """Runners, one at a time, forked from a process that has imported their framework."""
+
+    def __init__(self, group: str) -> None:
+        environment = {
+            **os.environ, **VARIABLES.get(group, {}), "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "1",
+            "PRELOAD": PRELOAD.get(group, "numpy,tensorflow,keras"), "TF_CPP_MIN_LOG_LEVEL": "3",
+            "CUDA_VISIBLE_DEVICES": "-1", "MLOPS_STRICT": "1",
+        }  # fmt: skip
+        self.group = group
+        self.process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", str(Path(__file__).with_name("forks.py"))],
+            env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        )  # fmt: skip
+        assert self.answer() == "ready"
+
+    def answer(self) -> Any:
+        assert self.process.stdout is not None
+        return json.loads(self.process.stdout.readline())
+
+    def start(self, project: Path, inside: Path, attempt: int) -> int:
+        inside.mkdir(parents=True, exist_ok=True)
+        spec = {"seed": 5, "attempt": attempt, "checkpoint_budget": 10.0, **SPEC.get(self.group, {})}
+        environment = {"MLOPS_PROJECT": str(project), "MLOPS_INSIDE": str(inside), "MLOPS_SPEC": json.dumps(spec)}
+        order = {"environment": environment, "log": str(inside.parent / "log.txt"), "arguments": ["train.py"]}
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(order) + "\n")
+        self.process.stdin.flush()
+        return int(self.answer())
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+@pytest.fixture
+def forks(request: pytest.FixtureRequest) -> Iterator[Forks]:
+    served = Forks(request.param)
+    yield served
+    served.close()
+
+
+def events(inside: Path) -> list[dict[str, Any]]:
+    path = inside / "events.jsonl"
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+
+
+Moment = Callable[[Path], bool]
+
+
+def after_checkpoint(fit: int, epoch: int, step: int) -> Moment:
+    """When the fit has a durable checkpoint from there or later."""
+
+    def reached(inside: Path) -> bool:
+        found = (e for e in events(inside) if e["event"] == "checkpoint" and e["fit"] == fit)
+        return any((e["epoch"], e.get("step", 0)) >= (epoch, step) for e in found)
+
+    return reached
+
+
+def while_writing(fit: int, epoch: int) -> Moment:
+    """When a checkpoint after that epoch is being written."""
+    later = after_checkpoint(fit, epoch, 0)
+
+    def reached(inside: Path) -> bool:
+        folder = inside / "fits" / str(fit)
+        return later(inside) and any(path.name.startswith(".tmp-") for path in folder.glob(".tmp-*"))
+
+    return reached
+
+
+def after_candidates(count: int) -> Moment:
+    """When a search has so many candidates' results on disk."""
+    return lambda inside: len(list(inside.glob("fits/**/candidates-*/[0-9]*"))) >= count
+
+
+def moments(alone: Path, group: str) -> list[Moment]:
+    """Where to kill: spread over the fits of the run left alone."""
+    chosen = random.Random(7)
+    epochs: dict[int, list[int]] = {}
+    for event in events(alone):
+        if event["event"] == "epoch":
+            epochs.setdefault(event["fit"], []).append(event["epoch"])
+    fits = sorted(fit for fit, of in epochs.items() if len(of) > 1)
+    if KILLS != "all":
+        fits = sorted(chosen.sample(fits, min(int(KILLS), len(fits))))
+    found: list[Moment] = []
+    for i, fit in enumerate(fits):
+        epoch = chosen.choice(epochs[fit][:-1])
+        if SPEC.get(group):
+            found += [after_checkpoint(fit, epochs[fit][0] - 1, 4), after_checkpoint(fit, epochs[fit][0], 9)]
+        else:
+            found.append(while_writing(fit, epochs[fit][0]) if i % 2 else after_checkpoint(fit, epoch, 0))
+    return [*found, after_candidates(6), after_candidates(20)] if group == "estimators" else found
+
+
+def kill(forks: Forks, pid: int, inside: Path, moment: Moment) -> int:
+    """SIGKILL the runner at that moment; its exit code, which is another where it had ended before."""
+    deadline = time.monotonic() + DEADLINE_S
+    while not moment(inside) and _runs(pid):
+        assert time.monotonic() < deadline, (inside.parent / "log.txt").read_text()[-3000:]
+        time.sleep(0.002)
+    if _runs(pid):
+        os.kill(pid, signal.SIGKILL)
+    return int(forks.answer())
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def script(group: str) -> str:
+    parts = sorted(path for path in (CASES / group).glob("*.py") if path.name != "begin.py")
+    return "\n".join(path.read_text() for path in [CASES / group / "begin.py", *parts])
+
+
+def outputs(inside: Path) -> dict[str, bytes]:
+    folder = inside / "outputs"
+    found = {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {str(path): content for path, content in found.items() if path.suffix not in NEVER_THE_SAME}
+
+
+def epochs(inside: Path) -> list[tuple[int, int, str]]:
+    return [(e["fit"], e["epoch"], json.dumps(e["metrics"])) for e in events(inside) if e["event"] == "epoch"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("forks", sorted(path.name for path in CASES.iterdir()), indirect=True)
+def test_a_killed_run_ends_as_if_left_alone(forks: Forks, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "train.py").write_text(script(forks.group))
+    alone, killed = tmp_path / "alone" / "inside", tmp_path / "killed" / "inside"
+    forks.start(project, alone, 1)
+    assert forks.answer() == 0, (alone.parent / "log.txt").read_text()[-3000:]
+
+    codes = []
+    for moment in moments(alone, forks.group):
+        codes.append(kill(forks, forks.start(project, killed, len(codes) + 1), killed, moment))
+        assert codes[-1] in (0, -signal.SIGKILL), (killed.parent / "log.txt").read_text()[-3000:]
+    assert -signal.SIGKILL in codes
+    forks.start(project, killed, len(codes) + 1)
+    assert forks.answer() == 0, (killed.parent / "log.txt").read_text()[-3000:]
+
+    results = [(inside / "outputs" / "results.txt").read_text().splitlines() for inside in (alone, killed)]
+    assert results[1] == results[0]
+    assert outputs(killed) == outputs(alone)
+    assert epochs(killed) == epochs(alone), "one history: every epoch exactly once"
+    assert any(event["event"] == "fit" and event["state"] == "resumed" for event in events(killed))

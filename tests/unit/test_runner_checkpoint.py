@@ -1,0 +1,202 @@
+"""Checkpoints on disk: two generations, checked; files kept by content; the pace."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import resource
+import signal
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mlops_lib.runner import checkpoint, files, memory, workdir
+from mlops_lib.runner.journal import Journal
+
+
+def state(number: int, kept: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {
+        "number": number, "weights": np.arange(1000, dtype="float32") + number,
+        "files": kept or {"kept": {}, "gone": [], "folders": []},
+    }  # fmt: skip
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> checkpoint.Store:
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "given.txt").write_text("given")
+    return checkpoint.Store(str(tmp_path / "fits" / "1"), str(tmp_path / "work"))
+
+
+@pytest.fixture
+def small_files() -> Iterator[int]:
+    """Files may not grow beyond so many bytes: what a full disk is, without one."""
+    most = 20_000
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
+    yield most
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+def newest(store: checkpoint.Store) -> Path:
+    return max(Path(store.folder).glob("state.*"), key=lambda path: path.stat().st_mtime_ns)
+
+
+def test_the_newest_generation_is_read(store: checkpoint.Store) -> None:
+    for number in (1, 2, 3):
+        store.write(state(number))
+    found = store.load()
+    assert found is not None
+    assert found["number"] == 3
+    np.testing.assert_array_equal(found["weights"], np.arange(1000, dtype="float32") + 3)
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "empty", "remove"])
+def test_a_damaged_generation_gives_way_to_the_one_before(store: checkpoint.Store, damage: str) -> None:
+    for number in (1, 2):
+        store.write(state(number))
+    path = newest(store)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged = {"truncate": content[: len(content) // 2], "flip": content, "empty": b""}
+    path.write_bytes(damaged[damage]) if damage in damaged else path.unlink()
+    found = store.load()
+    assert found is not None
+    assert found["number"] == 1
+
+
+def test_a_write_that_was_killed_leaves_no_litter(store: checkpoint.Store) -> None:
+    store.write(state(1))
+    litter = Path(store.folder) / f"{files.TEMPORARY}abc"
+    litter.write_bytes(b"half")
+    store.write(state(2))
+    assert not litter.exists()
+
+
+def test_a_disk_that_refuses_leaves_the_generations(store: checkpoint.Store, small_files: int) -> None:
+    store.write(state(1))
+    with pytest.raises(OSError, match=os.strerror(errno.EFBIG)):
+        store.write({**state(2), "weights": np.zeros(small_files, dtype="float32")})
+    found = store.load()
+    assert found is not None
+    assert found["number"] == 1
+    assert not list(Path(store.folder).glob(f"{files.TEMPORARY}*"))
+
+
+def test_the_writer_says_once_what_the_disk_refused(store: checkpoint.Store, small_files: int, tmp_path: Path) -> None:
+    journal = Journal(str(tmp_path / "inside"), number_of_pass=1, attempt=1, strict=True)
+    writer = checkpoint.Writer(journal)
+    sizes: list[int] = []
+    for number in (1, 2):
+        large = {**state(number), "weights": np.zeros(small_files, dtype="float32")}
+        writer.submit(store, large, lambda size, seconds: sizes.append(size))
+    writer.wait()
+    assert sizes == [0, 0]
+    assert [event["event"] for event in journal.events()] == ["warning"]
+
+
+def test_files_are_put_back_as_they_were(store: checkpoint.Store) -> None:
+    work = Path(store.work)
+    (work / "log.txt").write_text("one\n")
+    (work / "empty").mkdir()
+    (work / "given.txt").unlink()
+    store.write(state(1, store.keep_files()))
+    (work / "log.txt").write_text("one\ntwo\n")
+    store.write(state(2, store.keep_files()))
+
+    workdir.discard(str(work))
+    work.mkdir()
+    (work / "given.txt").write_text("given")
+    again = checkpoint.Store(store.folder, store.work)
+    found = again.load()
+    assert found is not None
+    again.put_files_back(found["files"])
+    assert (work / "log.txt").read_text() == "one\ntwo\n"
+    assert (work / "empty").is_dir()
+    assert not (work / "given.txt").exists()
+
+
+def test_a_missing_file_copy_gives_way_to_the_generation_before(store: checkpoint.Store) -> None:
+    work = Path(store.work)
+    for number in (1, 2):
+        (work / "log.txt").write_text(f"{number}\n")
+        store.write(state(number, store.keep_files()))
+    kept = store.load()
+    assert kept is not None
+    (Path(store.folder) / "files" / kept["files"]["kept"]["log.txt"]).write_text("spoiled")
+    found = store.load()
+    assert found is not None
+    assert found["number"] == 1
+
+
+def test_checkpoints_wait_until_they_are_paid_for() -> None:
+    pace = checkpoint.Pace(0.02, 30.0)
+    assert pace.is_due()
+    assert not pace.is_due(within_epoch=True)
+    pace.wrote(1.0)
+    assert not pace.is_due()
+    pace.wrote(0.0)
+    pace.add_background(100.0)
+    assert not pace.is_due()
+
+
+class Callback:
+    """As a script writes them: state in an attribute, a shared list, a closure and a global."""
+
+    def __init__(self, shared: list[int]) -> None:
+        self.shared = shared
+        self.count = 0
+        self.act = _counting(self)
+        self.later = functools.partial(self.act, 1)
+
+
+def _counting(owner: Callback) -> Any:
+    total, recent = 0, deque([0], maxlen=3)
+
+    def act(step: int) -> tuple[int, list[int]]:
+        nonlocal total
+        total += step
+        recent.append(total)
+        owner.count += 1
+        owner.shared.append(total)
+        return total, list(recent)
+
+    act.__module__ = "__main__"
+    return act
+
+
+def test_attributes_and_closures_come_back_in_place() -> None:
+    first, second = Callback([]), Callback([])
+    first.act(2)
+    first.act(3)
+    taken, lost = memory.take(memory.places([("one", first)]), {})
+    assert lost == []
+    shared = second.shared
+    assert memory.put(memory.places([("one", second)]), taken) == []
+    assert second.shared is shared
+    assert shared == [2, 5]
+    assert second.later() == first.later()
+    assert second.count == 3
+
+
+def test_large_arrays_are_stored_when_they_changed() -> None:
+    callback = Callback([])
+    callback.table = np.zeros(memory.LARGE_BYTES)  # type: ignore[attr-defined]
+    places = memory.places([("one", callback)])
+    marks = memory.marks(places)
+    assert "one.table" not in memory.take(places, marks)[0]
+    callback.table[3] = 1  # type: ignore[attr-defined]
+    assert "one.table" in memory.take(places, marks)[0]
+
+
+def test_what_cannot_be_stored_is_named() -> None:
+    callback = Callback([])
+    callback.generator = (i for i in range(3))  # type: ignore[attr-defined]
+    assert memory.take(memory.places([("one", callback)]), {})[1] == ["one.generator"]
