@@ -233,7 +233,8 @@ class _Attendance:
         }  # fmt: skip
         variables = {
             "MLOPS_SPEC": json.dumps(orders), "PYTHONHASHSEED": str(self.spec.seed % 2**32),
-            # Idle OpenMP threads that spin cost the others of a busy machine their turn: ten times slower, measured with a boosting of scikit-learn on two cores under a load of 14.
+            # Idle OpenMP threads that spin cost the others of a busy machine their turn: ten times slower, measured with
+            # a boosting of scikit-learn on two cores under a load of 14.
             "OMP_WAIT_POLICY": "PASSIVE",
         }  # fmt: skip
         if self.smaller:
