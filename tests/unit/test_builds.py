@@ -125,11 +125,11 @@ def test_all_branches_of_a_repository_are_one_model(
     (workspace / "train.py").write_text("from sklearn.svm import SVC\nSVC().fit([[0], [1]], [0, 1])\n")
     for command in (["init", "--quiet"], ["remote", "add", "origin", address]):
         subprocess.run(["git", "-C", str(workspace), *command], check=True, timeout=30)
-    settings = {"backend": "process", "home": str(tmp_path / "home")}
+    home = str(tmp_path / "home")
     monkeypatch.delenv("BRANCH_NAME", raising=False)
-    assert pipeline.prepare(workspace, **settings).spec.name == "models_PR-3"
+    assert pipeline.prepare(workspace, backend="process", home=home).spec.name == "models_PR-3"
     monkeypatch.setenv("BRANCH_NAME", "PR-3")
-    assert pipeline.prepare(workspace, **settings).spec.name == "fraud"
+    assert pipeline.prepare(workspace, backend="process", home=home).spec.name == "fraud"
     assert rundir.repository(workspace / "training") is None
 
 
