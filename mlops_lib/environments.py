@@ -42,6 +42,8 @@ class Need(Record):
     environment: Environment
     imports: tuple[str, ...] = ()
     """Top-level third-party names that the code needs."""
+    declared: tuple[str, ...] = ()
+    """The project's requirements as they stand, of which the environment may have others already."""
     base_image: str = ""
     backend: str = "docker"
     gpus: bool = False
@@ -70,8 +72,9 @@ def _tables() -> str:
 def need(detection: Detection, *, base_image: str, backend: str, gpus: bool) -> Need:
     """What a project asks for."""
     return Need(
-        environment=detection.environment, imports=detection.imports, base_image=base_image, backend=backend, gpus=gpus
-    )
+        environment=detection.environment, imports=detection.imports, declared=detection.requirements,
+        base_image=base_image, backend=backend, gpus=gpus,
+    )  # fmt: skip
 
 
 def plan(asked: Need, *, home: Path) -> Image:
@@ -92,7 +95,11 @@ def mended(asked: Need) -> Answer:
     if asked.backend == "process" and python == images.PYTHON:
         python = f"{sys.version_info[0]}.{sys.version_info[1]}"
     row = images.row_of(declared.name)
-    found = requirements.mend(declared.requirements, row=row, python=python)
+    # Detection gives the row's release where the project pins another of the framework's: that is told here.
+    replaced = [
+        line for line in asked.declared if requirements.follows(line, row) and line not in declared.requirements
+    ]
+    found = requirements.mend((*declared.requirements, *replaced), row=row, python=python)
     system = tuple(sorted({*declared.system, *found.system}))
     environment = replace(declared, requirements=found.lines, system=system)
     notes = found.notes

@@ -173,6 +173,14 @@ def mend(lines: Sequence[str], *, row: Sequence[str] = (), python: str = "3.11")
     return Mended(tuple(_text(line, row) for line in every), tuple(notes), _system(every))
 
 
+def follows(text: str, row: Sequence[str]) -> bool:
+    """Whether a requirement names a release of the framework that the row brings itself."""
+    line, framework = read(text), _framework(line for line in map(read, row) if line is not None)
+    if line is None or not framework or not line.versions:
+        return False
+    return tables()["variant"].get(line.name, line.name) in tables()["follows"][framework]
+
+
 def _text(line: Line, row: Sequence[str]) -> str:
     return next((text for text in row if read(text) == line), str(line))
 

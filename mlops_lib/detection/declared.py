@@ -30,18 +30,6 @@ RENAMED = {
 TOOLS = frozenset("python pip setuptools wheel pkg-resources distribute conda anaconda defaults conda-forge nodefaults".split())
 """Names in declarations that are no requirement of the script."""
 
-WHEELS_FROM = {
-    "numpy": (1, 23), "scipy": (1, 9), "pandas": (1, 5), "scikit-learn": (1, 2), "matplotlib": (3, 6), "tensorflow": (2, 12),
-    "tensorflow-cpu": (2, 12), "torch": (1, 13), "torchvision": (0, 14), "torchaudio": (0, 13), "h5py": (3, 8), "pillow": (9, 3),
-    "numba": (0, 57), "llvmlite": (0, 40), "catboost": (1, 1), "statsmodels": (0, 13), "jaxlib": (0, 4), "scikit-image": (0, 19),
-    "grpcio": (1, 50), "pyyaml": (6, 0), "lxml": (4, 9), "pyarrow": (10, 0), "spacy": (3, 4), "gensim": (4, 3), "cython": (0, 29),
-    "wrapt": (1, 14), "cffi": (1, 15), "psycopg2-binary": (2, 9), "tokenizers": (0, 13), "sentencepiece": (0, 1), "kiwisolver": (1, 4),
-    "regex": (2022, 3), "aiohttp": (3, 8), "frozenlist": (1, 3), "multidict": (6, 0), "yarl": (1, 8), "markupsafe": (2, 1),
-    "tensorflow-text": (2, 12), "tensorflow-addons": (0, 20), "ml-dtypes": (0, 1), "shap": (0, 42), "hdbscan": (0, 8),
-}  # fmt: skip
-"""First release with wheels for Python 3.11 (from the projects' own release notes); older pins cannot be installed there."""
-
-
 class Declared:
     """What a project declares: requirements, the file they stand in, and what has to be said about it."""
 
@@ -93,28 +81,6 @@ def name_of(requirement: str) -> str:
     """The normalised distribution name (PEP 503)."""
     match = re.match(r"[A-Za-z0-9][A-Za-z0-9._-]*", requirement.strip())
     return re.sub(r"[-_.]+", "-", match.group()).lower() if match else ""
-
-
-def fitting(requirements: list[str], python: str) -> tuple[list[str], list[str]]:
-    """The requirements that can be installed for a Python, and what was changed.
-
-    A pin on a release that is older than Python 3.11 itself has no wheel there and mostly cannot be compiled: it is
-    loosened, and that is said.
-    """
-    kept, said = [], []
-    modern = tuple(map(int, python.split(".")[:2])) >= (3, 11)
-    for line in requirements:
-        pin = re.match(r"^([A-Za-z0-9._-]+)(\[[^\]]*\])?\s*(?:===?|~=)\s*(\d+)(?:\.(\d+))?", line)
-        first = WHEELS_FROM.get(name_of(line)) if pin and modern else None
-        if pin and first and (int(pin[3]), int(pin[4] or 0)) < first:
-            kept.append(pin[1] + (pin[2] or ""))
-            said.append(
-                f"{line.split(';')[0].strip()} is declared, but has no build for Python {python} (the first is"
-                f" {first[0]}.{first[1]}): a later release is installed; raise the pin to choose it yourself"
-            )
-        else:
-            kept.append(line)
-    return kept, said
 
 
 def _text(path: str) -> str:

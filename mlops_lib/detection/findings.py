@@ -104,8 +104,6 @@ def findings(files: Files, entry: File, *, reason: str = "", where: tuple[str, i
     for one in more_evidence:
         saw(*one)
     warnings += said
-    requirements_built, said = declared.fitting(requirements, PYTHON)
-    warnings += said
     warnings += _moved(needed, by_name)
     warnings += _unread(everything)
     helped = {
@@ -120,7 +118,7 @@ def findings(files: Files, entry: File, *, reason: str = "", where: tuple[str, i
         "family": family,
         "families": list(found.families),
         "environment": _environment(
-            found.framework, found.families, family, [*requirements_built, *sorted(helped | _either(needed, everything))]
+            found.framework, found.families, family, [*requirements, *sorted(helped | _either(needed, everything))]
         ),
         "imports": sorted(needed.required),
         "optional_imports": sorted(set(needed.optional) - set(needed.required)),

@@ -43,7 +43,10 @@ def test_a_declaration_becomes_what_can_be_installed(name: str, tmp_path: Path) 
         image = environments.repaired(image, [probe.Missing.from_json(one) for one in case["missing"]])
     assert image is not None
     expected = case["expected"]
-    assert list(image.environment.requirements) == expected["lines"]
+    row = images.row_of(case["row"])
+    kept = [line for line in row if line in image.environment.requirements]
+    assert [line for line in image.environment.requirements if line not in row] == expected["lines"]
+    assert {requirements.name_of(line) for line in row if line not in kept} == set(expected.get("replaced", []))
     assert list(image.environment.system) == expected.get("system", [])
     for words in expected.get("notes", []):
         assert any(words in note for note in image.notes), image.notes
