@@ -25,7 +25,7 @@ from mlops_lib.engine.probe import Missing
 from mlops_lib.errors import ImageError
 from mlops_lib.records import Detection, Environment, Image, Record
 
-REFUSALS = 7
+REFUSALS = 8
 """How often requirements are loosened that an installer refuses."""
 REPAIRS = 3
 """How often an environment is repaired whose imports do not work."""
@@ -139,9 +139,10 @@ def make(asked: Need, *, engine: Engine, home: Path, observer: Observer) -> Imag
     image = plan(asked, home=home)
     if engine.has(image) and (_recall(asked, home) is not None or _is_rows(image, asked)):
         return replace(image, built=True)
+    probed = [name for name in asked.imports if name not in requirements.tables()["lent"]["modules"]]
     for number in range(REPAIRS + 1):
         image = _built(image, asked, engine=engine, observer=observer)
-        missing = engine.missing(image, asked.imports) if asked.imports else []
+        missing = engine.missing(image, probed) if probed else []
         fresh = repaired(image, missing) if missing and number < REPAIRS else None
         if fresh is None:
             image = replace(image, notes=(*image.notes, *map(_unresolved, missing)))
@@ -191,19 +192,27 @@ def _built(image: Image, asked: Need, *, engine: Engine, observer: Observer) -> 
 
 
 def loosened(image: Image, asked: Need, log: str, number: int) -> Image | None:
-    if not log or requirements.is_unreachable(log):
+    """The image with what an installer refuses loosened; None where no requirement is to blame, or nothing is left.
+
+    Args:
+        image: what could not be built.
+        asked: the project's need.
+        log: what the installer said.
+        number: how many times it has been refused, from 1.
+    """
+    if not requirements.is_refusal(log):
         return None
     environment = image.environment
+    unknown = requirements.no_packages(log) & set(environment.system)
+    if unknown:
+        notes = [
+            f"{name} (Debian) → left out: the base image's release has no such package" for name in sorted(unknown)
+        ]
+        return _changed(image, notes, system=tuple(name for name in environment.system if name not in unknown))
     needed = {name for module in asked.imports for name in (requirements.normal(module), distribution(module))}
-    found = requirements.loosen(
-        environment.requirements, log, number=number, needed=needed, framework=_framework_lines(environment)
-    )
+    row = images.row_of(environment.name)
+    found = requirements.loosen(environment.requirements, log, number=number, needed=needed, row=row)
     return None if found is None else _changed(image, found.notes, requirements=found.lines)
-
-
-def _framework_lines(environment: Environment) -> list[str]:
-    names = {name for group in requirements.tables()["follows"].values() for name in group}
-    return [line for line in environment.requirements if requirements.name_of(line) in names]
 
 
 def _changed(image: Image, notes: Sequence[str], **fields: Any) -> Image:

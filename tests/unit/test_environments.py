@@ -95,12 +95,18 @@ def test_an_index_that_does_not_answer_loosens_nothing(tmp_path: Path) -> None:
     assert environments.loosened(environments.plan(need, home=tmp_path), need, log, 1) is None
 
 
+def test_an_engine_that_fails_loosens_nothing(tmp_path: Path) -> None:
+    log = "executor failed running [pip install -r project.txt]: failed to create endpoint on network bridge"
+    need = asked({"row": "sklearn", "declared": ["tqdm==4.66.1"]})
+    assert environments.loosened(environments.plan(need, home=tmp_path), need, log, 1) is None
+
+
 def test_loosening_ends(tmp_path: Path) -> None:
     """However often an installer refuses, every round changes something, and what is imported stays."""
     need = asked({"row": "keras", "declared": ["tqdm==4.66.1", "flask==1.0", "dlib"], "imports": ["tqdm", "keras"]})
     image, rounds = environments.plan(need, home=tmp_path), 0
     while True:
-        fresh = environments.loosened(image, need, "something else went wrong", rounds + 1)
+        fresh = environments.loosened(image, need, "ERROR: ResolutionImpossible", rounds + 1)
         if fresh is None:
             break
         assert fresh.environment != image.environment
