@@ -140,10 +140,11 @@ def make(asked: Need, *, engine: Engine, home: Path, observer: Observer) -> Imag
     if engine.has(image) and (_recall(asked, home) is not None or _is_rows(image, asked)):
         return replace(image, built=True)
     probed = [name for name in asked.imports if name not in requirements.tables()["lent"]["modules"]]
+    apt = asked.backend == "docker"
     for number in range(REPAIRS + 1):
         image = _built(image, asked, engine=engine, observer=observer)
         missing = engine.missing(image, probed) if probed else []
-        fresh = repaired(image, missing) if missing and number < REPAIRS else None
+        fresh = repaired(image, missing, apt=apt) if missing and number < REPAIRS else None
         if fresh is None:
             image = replace(image, notes=(*image.notes, *map(_unresolved, missing)))
             break
@@ -171,7 +172,8 @@ def repair(asked: Need, message: str, *, image: Image, home: Path) -> Image | No
     kind, _, text = message.partition(": ")
     found = _NOT_FOUND.search(text)
     module = found[1].split(".")[0] if found and kind == "ModuleNotFoundError" else ""
-    fresh = repaired(image, [Missing(name=module, error=kind, module=module, message=text)])
+    missing = [Missing(name=module, error=kind, module=module, message=text)]
+    fresh = repaired(image, missing, apt=asked.backend == "docker")
     if fresh is not None:
         _remember(asked, fresh, home)
     return fresh
@@ -227,12 +229,18 @@ def distribution(module: str) -> str:
     return str(known["variant"].get(name, name))
 
 
-def repaired(image: Image, missing: Collection[Missing]) -> Image | None:
-    """The image with what is missing; None where nothing of that is known to help."""
+def repaired(image: Image, missing: Collection[Missing], *, apt: bool = True) -> Image | None:
+    """The image with what is missing; None where nothing of that is known to help.
+
+    Args:
+        image: the image as it is.
+        missing: the imports that do not work in it.
+        apt: whether Debian packages can be installed.
+    """
     lines, system, notes = list(image.environment.requirements), set(image.environment.system), []
     for one in missing:
-        package = next((p for saw, p in requirements.tables()["library"].items() if saw in one.message), "")
-        if package and package not in system:
+        package = _package(one)
+        if package and apt and package not in system:
             system.add(package)
             notes.append(f"{package} (Debian): {one}")
             continue
@@ -242,6 +250,11 @@ def repaired(image: Image, missing: Collection[Missing]) -> Image | None:
     if not notes:
         return None
     return _changed(image, notes, requirements=tuple(lines), system=tuple(sorted(system)))
+
+
+def _package(one: Missing) -> str:
+    """The Debian package of the shared library that an import misses, "" if it misses none."""
+    return next((str(p) for saw, p in requirements.tables()["library"].items() if saw in one.message), "")
 
 
 def _repaired_line(one: Missing, lines: list[str]) -> str:
@@ -264,6 +277,9 @@ def _repaired_line(one: Missing, lines: list[str]) -> str:
 
 
 def _unresolved(one: Missing) -> str:
+    package = _package(one)
+    if package:
+        return f"{one}: this machine lacks {package} (its Debian name); install it, or use --backend docker"
     module = (one.module or one.name).split(".")[0]
     known = distribution(module)
     hint = "" if known else f"; if {module!r} is a distribution, declare it in requirements.txt"

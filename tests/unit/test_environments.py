@@ -146,6 +146,12 @@ def test_versions_are_compared_as_releases(line: str, version: str, before: bool
     assert requirements.ends_before(read, version) is before
 
 
+def test_without_containers_a_missing_library_is_not_installed(tmp_path: Path) -> None:
+    image = environments.plan(asked({"row": "sklearn", "declared": []}), home=tmp_path)
+    missing = [probe.Missing(name="cv2", error="ImportError", message="libGL.so.1: cannot open shared object file")]
+    assert environments.repaired(image, missing, apt=False) is None
+
+
 def test_what_packages_print_does_not_disturb_the_probe() -> None:
     said = [["numpy", "", "", ""], ["cv2", "ImportError", "", "libGL.so.1: no"], [1]]
     output = "noise\n" + "".join(f"\x00{probe.PLACE}{json.dumps(one)}\n" for one in said)
