@@ -25,7 +25,7 @@ from mlops_lib.engine.probe import Missing
 from mlops_lib.errors import ImageError
 from mlops_lib.records import Detection, Environment, Image, Record
 
-REFUSALS = 8
+REFUSALS = 10
 """How often requirements are loosened that an installer refuses."""
 REPAIRS = 3
 """How often an environment is repaired whose imports do not work."""

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 CONTAINERS = Path(__file__).parent / "containers"
-NAMED_ROUNDS = 3
-"""How often what an installer named is loosened before all of the project's versions are."""
+NAMED_ROUNDS = 2
+"""How often what an installer named is loosened before the versions of all that no import needs are."""
 
 _LINE = re.compile(
     r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)\s*(\[(?P<extras>[A-Za-z0-9._, -]*)\])?"
@@ -207,6 +207,8 @@ def _mended(text: str, *, python: str, framework: str) -> tuple[Line | None, str
         line, why = line._replace(name=known["variant"][line.name], extras=""), "the variant for these containers"
     if framework and line.name in known["follows"][framework] and line.versions:
         return None, f"the environment has its own release of {framework} and what belongs to it"
+    if line.versions and line.name in known["brought"].get(framework, ()):
+        return None, f"it comes with the environment's {framework}, in the release that one needs"
     needed = known["needs"].get(framework, {}).get(line.name)
     if needed and ends_before(line, needed):
         return line._replace(
@@ -293,8 +295,9 @@ def loosen(
 ) -> Mended | None:
     """The requirements once an installer has refused them; None where nothing is left to loosen.
 
-    What the installer names gives way first, then all of the project's versions, then all versions but the framework's,
-    then what no import needs, then the framework's too. A version of the project gives way to the row's, if it has one.
+    What the installer names gives way first, then the versions of what no import needs (a list of all that was installed
+    somewhere, mostly), then all of the project's, then all versions but the framework's, then what no import needs, then the
+    framework's too. A version of the project gives way to the row's, if it has one.
 
     Args:
         lines: what could not be installed.
@@ -305,14 +308,19 @@ def loosen(
     """
     rows = {line.name: line for line in map(read, row) if line is not None and not line.marker}
     framework = {name for group in tables()["follows"].values() for name in group}
+    kept = {*needed, *framework}
+    names = {*refused(log)} - framework
+    # Between something that is imported and something that is not, the latter gives way.
+    aside = {line.name for line in map(read, lines) if line is not None and line.versions and line.name in names - kept}
+    named = _by_name(aside or names, needed, rows)
+    unneeded = _without_versions(rows, but=lambda line: line.name in kept or line == rows.get(line.name))
     steps: list[Step] = [
+        *((named, unneeded) if number <= NAMED_ROUNDS else (unneeded, named)),
         _without_versions(rows, but=lambda line: line.name in framework or line == rows.get(line.name)),
         _without_versions({}, but=lambda line: line.name in framework),
-        _only({*needed, *framework}),
+        _only(kept),
         _without_versions({}, but=lambda line: False),
     ]
-    if number <= NAMED_ROUNDS:
-        steps.insert(0, _by_name({*refused(log)} - framework, needed, rows))
     for step in steps:
         changed, notes = [], []
         for text in lines:
