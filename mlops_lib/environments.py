@@ -25,7 +25,7 @@ from mlops_lib.engine.probe import Missing
 from mlops_lib.errors import ImageError
 from mlops_lib.records import Detection, Environment, Image, Record
 
-REFUSALS = 7
+REFUSALS = 10
 """How often requirements are loosened that an installer refuses."""
 REPAIRS = 3
 """How often an environment is repaired whose imports do not work."""
@@ -42,6 +42,8 @@ class Need(Record):
     environment: Environment
     imports: tuple[str, ...] = ()
     """Top-level third-party names that the code needs."""
+    declared: tuple[str, ...] = ()
+    """The project's requirements as they stand, of which the environment may have others already."""
     base_image: str = ""
     backend: str = "docker"
     gpus: bool = False
@@ -70,8 +72,9 @@ def _tables() -> str:
 def need(detection: Detection, *, base_image: str, backend: str, gpus: bool) -> Need:
     """What a project asks for."""
     return Need(
-        environment=detection.environment, imports=detection.imports, base_image=base_image, backend=backend, gpus=gpus
-    )
+        environment=detection.environment, imports=detection.imports, declared=detection.requirements,
+        base_image=base_image, backend=backend, gpus=gpus,
+    )  # fmt: skip
 
 
 def plan(asked: Need, *, home: Path) -> Image:
@@ -92,7 +95,11 @@ def mended(asked: Need) -> Answer:
     if asked.backend == "process" and python == images.PYTHON:
         python = f"{sys.version_info[0]}.{sys.version_info[1]}"
     row = images.row_of(declared.name)
-    found = requirements.mend(declared.requirements, row=row, python=python)
+    # Detection gives the row's release where the project pins another of the framework's: that is told here.
+    replaced = [
+        line for line in asked.declared if requirements.follows(line, row) and line not in declared.requirements
+    ]
+    found = requirements.mend((*declared.requirements, *replaced), row=row, python=python)
     system = tuple(sorted({*declared.system, *found.system}))
     environment = replace(declared, requirements=found.lines, system=system)
     notes = found.notes
@@ -132,10 +139,12 @@ def make(asked: Need, *, engine: Engine, home: Path, observer: Observer) -> Imag
     image = plan(asked, home=home)
     if engine.has(image) and (_recall(asked, home) is not None or _is_rows(image, asked)):
         return replace(image, built=True)
+    probed = [name for name in asked.imports if name not in requirements.tables()["lent"]["modules"]]
+    apt = asked.backend == "docker"
     for number in range(REPAIRS + 1):
         image = _built(image, asked, engine=engine, observer=observer)
-        missing = engine.missing(image, asked.imports) if asked.imports else []
-        fresh = repaired(image, missing) if missing and number < REPAIRS else None
+        missing = engine.missing(image, probed) if probed else []
+        fresh = repaired(image, missing, apt=apt) if missing and number < REPAIRS else None
         if fresh is None:
             image = replace(image, notes=(*image.notes, *map(_unresolved, missing)))
             break
@@ -163,7 +172,8 @@ def repair(asked: Need, message: str, *, image: Image, home: Path) -> Image | No
     kind, _, text = message.partition(": ")
     found = _NOT_FOUND.search(text)
     module = found[1].split(".")[0] if found and kind == "ModuleNotFoundError" else ""
-    fresh = repaired(image, [Missing(name=module, error=kind, module=module, message=text)])
+    missing = [Missing(name=module, error=kind, module=module, message=text)]
+    fresh = repaired(image, missing, apt=asked.backend == "docker")
     if fresh is not None:
         _remember(asked, fresh, home)
     return fresh
@@ -184,19 +194,27 @@ def _built(image: Image, asked: Need, *, engine: Engine, observer: Observer) -> 
 
 
 def loosened(image: Image, asked: Need, log: str, number: int) -> Image | None:
-    if not log or requirements.is_unreachable(log):
+    """The image with what an installer refuses loosened; None where no requirement is to blame, or nothing is left.
+
+    Args:
+        image: what could not be built.
+        asked: the project's need.
+        log: what the installer said.
+        number: how many times it has been refused, from 1.
+    """
+    if not requirements.is_refusal(log):
         return None
     environment = image.environment
+    unknown = requirements.no_packages(log) & set(environment.system)
+    if unknown:
+        notes = [
+            f"{name} (Debian) → left out: the base image's release has no such package" for name in sorted(unknown)
+        ]
+        return _changed(image, notes, system=tuple(name for name in environment.system if name not in unknown))
     needed = {name for module in asked.imports for name in (requirements.normal(module), distribution(module))}
-    found = requirements.loosen(
-        environment.requirements, log, number=number, needed=needed, framework=_framework_lines(environment)
-    )
+    row = images.row_of(environment.name)
+    found = requirements.loosen(environment.requirements, log, number=number, needed=needed, row=row)
     return None if found is None else _changed(image, found.notes, requirements=found.lines)
-
-
-def _framework_lines(environment: Environment) -> list[str]:
-    names = {name for group in requirements.tables()["follows"].values() for name in group}
-    return [line for line in environment.requirements if requirements.name_of(line) in names]
 
 
 def _changed(image: Image, notes: Sequence[str], **fields: Any) -> Image:
@@ -211,12 +229,18 @@ def distribution(module: str) -> str:
     return str(known["variant"].get(name, name))
 
 
-def repaired(image: Image, missing: Collection[Missing]) -> Image | None:
-    """The image with what is missing; None where nothing of that is known to help."""
+def repaired(image: Image, missing: Collection[Missing], *, apt: bool = True) -> Image | None:
+    """The image with what is missing; None where nothing of that is known to help.
+
+    Args:
+        image: the image as it is.
+        missing: the imports that do not work in it.
+        apt: whether Debian packages can be installed.
+    """
     lines, system, notes = list(image.environment.requirements), set(image.environment.system), []
     for one in missing:
-        package = next((p for saw, p in requirements.tables()["library"].items() if saw in one.message), "")
-        if package and package not in system:
+        package = _package(one)
+        if package and apt and package not in system:
             system.add(package)
             notes.append(f"{package} (Debian): {one}")
             continue
@@ -226,6 +250,11 @@ def repaired(image: Image, missing: Collection[Missing]) -> Image | None:
     if not notes:
         return None
     return _changed(image, notes, requirements=tuple(lines), system=tuple(sorted(system)))
+
+
+def _package(one: Missing) -> str:
+    """The Debian package of the shared library that an import misses, "" if it misses none."""
+    return next((str(p) for saw, p in requirements.tables()["library"].items() if saw in one.message), "")
 
 
 def _repaired_line(one: Missing, lines: list[str]) -> str:
@@ -248,6 +277,9 @@ def _repaired_line(one: Missing, lines: list[str]) -> str:
 
 
 def _unresolved(one: Missing) -> str:
+    package = _package(one)
+    if package:
+        return f"{one}: this machine lacks {package} (its Debian name); install it, or use --backend docker"
     module = (one.module or one.name).split(".")[0]
     known = distribution(module)
     hint = "" if known else f"; if {module!r} is a distribution, declare it in requirements.txt"

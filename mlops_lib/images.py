@@ -25,11 +25,12 @@ PYTHON = "3.11"
 """The Python of an environment that asks for none: that of the usual base image."""
 LAYERS = ("framework", "family", "project")
 PROJECT, INSIDE, CACHES = "/mlops/project", "/mlops/inside", "/mlops/caches"
-PIP = """--mount=type=cache,target=/root/.cache/pip,sharing=locked \\
+PIP = """--mount=type=cache,target=/root/.cache/pip \\
     --mount=type=secret,id=pip --mount=type=secret,id=ca \\
     PIP_CONFIG_FILE=/run/secrets/pip python -m pip install --disable-pip-version-check --root-user-action=ignore \\
     --prefer-binary \\
    """
+_MINOR = re.compile(r"==\d+\.\d")
 _SYSTEM = re.compile(r"[a-z0-9][a-z0-9+.-]+(=[A-Za-z0-9.+:~-]+)?")
 
 
@@ -131,7 +132,8 @@ def layers(environment: Environment) -> tuple[list[str], list[str], list[str]]:
 
 
 def _is_pin(line: str) -> bool:
-    return "==" in line.partition(";")[0]
+    """Whether it names a minor release, not merely a major one."""
+    return _MINOR.search(line.partition(";")[0]) is not None
 
 
 def row_of(name: str) -> tuple[str, ...]:

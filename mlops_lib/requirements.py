@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 CONTAINERS = Path(__file__).parent / "containers"
-NAMED_ROUNDS = 3
-"""How often what an installer named is loosened before all of the project's versions are."""
+NAMED_ROUNDS = 2
+"""How often what an installer named is loosened before the versions of all that no import needs are."""
 
 _LINE = re.compile(
     r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)\s*(\[(?P<extras>[A-Za-z0-9._, -]*)\])?"
@@ -173,6 +173,14 @@ def mend(lines: Sequence[str], *, row: Sequence[str] = (), python: str = "3.11")
     return Mended(tuple(_text(line, row) for line in every), tuple(notes), _system(every))
 
 
+def follows(text: str, row: Sequence[str]) -> bool:
+    """Whether a requirement names a release of the framework that the row brings itself."""
+    line, framework = read(text), _framework(line for line in map(read, row) if line is not None)
+    if line is None or not framework or not line.versions:
+        return False
+    return tables()["variant"].get(line.name, line.name) in tables()["follows"][framework]
+
+
 def _text(line: Line, row: Sequence[str]) -> str:
     return next((text for text in row if read(text) == line), str(line))
 
@@ -199,9 +207,13 @@ def _mended(text: str, *, python: str, framework: str) -> tuple[Line | None, str
         line, why = line._replace(name=known["variant"][line.name], extras=""), "the variant for these containers"
     if framework and line.name in known["follows"][framework] and line.versions:
         return None, f"the environment has its own release of {framework} and what belongs to it"
+    if line.versions and line.name in known["brought"].get(framework, ()):
+        return None, f"it comes with the environment's {framework}, in the release that one needs"
     needed = known["needs"].get(framework, {}).get(line.name)
     if needed and ends_before(line, needed):
-        return line.bare, f"the environment's {framework} needs {needed} at least"
+        return line._replace(
+            versions=(("==", _series(needed)),)
+        ), f"the environment's {framework} needs {needed} at least"
     oldest = known["wheels"].get(python, {}).get(line.name)
     if oldest and ends_before(line, oldest):
         return line._replace(versions=(("==", _series(oldest)),)), f"no earlier release has a wheel for Python {python}"
@@ -229,26 +241,38 @@ UNREACHABLE = (
     r"Retrying \(Retry\(total=0\b", r"\b40[137] (Client )?Error", r"Failed to fetch:", r"No space left on device",
     r"Temporary failure in name resolution", r"CERTIFICATE_VERIFY_FAILED", r"Could not fetch URL .*: connection error",
 )  # fmt: skip
+REFUSAL = re.compile(
+    r"ERROR: (No matching|Could not|Cannot install|Ignored|Failed|ResolutionImpossible|Package|Invalid)|No solution found"
+    r"|subprocess-exited-with-error|[Ff]ailed to build|E: Unable to locate package|E: Package .* has no installation candidate"
+)
+"""What pip, uv and apt say when it is a requirement that they refuse, and not the engine or the machine that failed."""
+_NAME = r"([A-Za-z0-9][A-Za-z0-9._-]*)"
 _REFUSED = (
-    r"No matching distribution found for ([A-Za-z0-9._-]+)",
-    r"requirement ([A-Za-z0-9._-]+)\S* \(from versions",
-    r"The user requested ([A-Za-z0-9._-]+)",
-    r"[Ff]ailed (?:building wheel for|to build|to download and build):? ['`]?([A-Za-z0-9._-]+?)(?:==|[-'`\s]|$)",
-    r"[Bb]ecause there (?:is|are) no versions? of ([A-Za-z0-9._-]+)",
-    r"[Bb]ecause ([A-Za-z0-9._-]+) was not found",
-    r"you require ([A-Za-z0-9._-]+)",
+    rf"No matching distribution found for {_NAME}",
+    rf"requirement {_NAME}\S* \(from versions",
+    rf"The user requested {_NAME}",
+    rf"[Ff]ailed (?:building wheel for|to build|to download and build):? ['`]?{_NAME}?(?:==|@|[-'`\s]|$)",
+    rf"[Bb]ecause there (?:is|are) no versions? of {_NAME}",
+    rf"[Bb]ecause {_NAME} was not found",
 )  # fmt: skip
-_COLLECTING = re.compile(r"Collecting ([A-Za-z0-9._-]+)")
+_REQUIRED = re.compile(r"you require ([^,\n]*)")
+_COLLECTING = re.compile(rf"Collecting {_NAME}")
+_NO_PACKAGE = re.compile(
+    r"E: (?:Unable to locate package ([a-z0-9.+-]+)|Package '?([a-z0-9.+-]+)'? has no installation candidate)"
+)
 
 
-def is_unreachable(log: str) -> bool:
-    """Whether an installer failed because it could not talk to its index: then no requirement is to blame."""
-    return any(re.search(pattern, log) for pattern in UNREACHABLE)
+def is_refusal(log: str) -> bool:
+    """Whether an installer failed because of what it was asked for: else no requirement is to blame."""
+    return REFUSAL.search(log) is not None and not any(re.search(pattern, log) for pattern in UNREACHABLE)
 
 
 def refused(log: str) -> list[str]:
     """The distributions that a failed installer (pip, uv) names as the reason."""
-    found = [normal(match) for pattern in _REFUSED for match in re.findall(pattern, log)]
+    found = [normal(match) for pattern in _REFUSED for match in re.findall(pattern, log) if match]
+    # uv: "you require tensorflow-cpu{…}==2.21.* and scipy==1.9.*, we can conclude …"
+    for phrase in _REQUIRED.findall(log):
+        found += [normal(name) for name in re.findall(rf"(?:^| and ){_NAME}", phrase)]
     current = ""
     for line in log.splitlines():
         collecting = _COLLECTING.search(line)
@@ -258,56 +282,88 @@ def refused(log: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def no_packages(log: str) -> set[str]:
+    """The Debian packages that apt does not have."""
+    return {one or other for one, other in _NO_PACKAGE.findall(log)}
+
+
+Step = Callable[[Line], tuple[Line | None, str]]
+
+
 def loosen(
-    lines: Sequence[str], log: str, *, number: int, needed: Collection[str], framework: Collection[str] = ()
+    lines: Sequence[str], log: str, *, number: int, needed: Collection[str], row: Sequence[str] = ()
 ) -> Mended | None:
     """The requirements once an installer has refused them; None where nothing is left to loosen.
+
+    What the installer names gives way first, then the versions of what no import needs (a list of all that was installed
+    somewhere, mostly), then all of the project's, then all versions but the framework's, then what no import needs, then the
+    framework's too. A version of the project gives way to the row's, if it has one.
 
     Args:
         lines: what could not be installed.
         log: what the installer said.
         number: how many times it has been refused, from 1.
         needed: distributions that the code imports; they are never left out.
-        framework: lines that give way last.
+        row: the lines of the environment's row in the catalog.
     """
-    steps: list[Callable[[Line], tuple[Line | None, str]]] = []
-    if number <= NAMED_ROUNDS:
-        steps.append(_by_name(set(refused(log)), needed))
-    steps += [_without_versions(framework), _only(needed), _without_versions(())]
+    rows = {line.name: line for line in map(read, row) if line is not None and not line.marker}
+    framework = {name for group in tables()["follows"].values() for name in group}
+    kept = {*needed, *framework}
+    names = {*refused(log)} - framework
+    # Between something that is imported and something that is not, the latter gives way.
+    aside = {line.name for line in map(read, lines) if line is not None and line.versions and line.name in names - kept}
+    named = _by_name(aside or names, needed, rows)
+    unneeded = _without_versions(rows, but=lambda line: line.name in kept or line == rows.get(line.name))
+    steps: list[Step] = [
+        *((named, unneeded) if number <= NAMED_ROUNDS else (unneeded, named)),
+        _without_versions(rows, but=lambda line: line.name in framework or line == rows.get(line.name)),
+        _without_versions({}, but=lambda line: line.name in framework),
+        _only(kept),
+        _without_versions({}, but=lambda line: False),
+    ]
     for step in steps:
         changed, notes = [], []
         for text in lines:
             line = read(text)
             assert line is not None, text
-            fresh, why = step(line) if text not in framework or step is steps[-1] else (line, "")
+            fresh, why = step(line)
             if fresh != line:
                 notes.append(f"{text} → {fresh if fresh is not None else 'left out'}: {why}")
             if fresh is not None:
                 changed.append(text if fresh == line else str(fresh))
         if notes:
-            return Mended(tuple(changed), tuple(notes))
+            return Mended(tuple(dict.fromkeys(changed)), tuple(notes))
     return None
 
 
-def _by_name(names: Collection[str], needed: Collection[str]) -> Callable[[Line], tuple[Line | None, str]]:
+def _looser(line: Line, rows: Mapping[str, Line]) -> Line:
+    instead = rows.get(line.name, line)
+    return instead if instead != line else line.bare
+
+
+def _by_name(names: Collection[str], needed: Collection[str], rows: Mapping[str, Line]) -> Step:
     def step(line: Line) -> tuple[Line | None, str]:
         if line.name not in names:
             return line, ""
         if line.versions:
-            return line.bare, "this version cannot be installed with the rest"
+            return _looser(line, rows), "this version cannot be installed with the rest"
         return (line, "") if line.name in needed else (None, "it cannot be installed, and no import needs it")
 
     return step
 
 
-def _without_versions(kept: Collection[str]) -> Callable[[Line], tuple[Line | None, str]]:
+def _without_versions(rows: Mapping[str, Line], *, but: Callable[[Line], bool]) -> Step:
     def step(line: Line) -> tuple[Line | None, str]:
-        return (line, "") if str(line) in kept else (line.bare, "the versions asked for do not go together")
+        return (
+            (line, "")
+            if not line.versions or but(line)
+            else (_looser(line, rows), "the versions asked for do not go together")
+        )
 
     return step
 
 
-def _only(needed: Collection[str]) -> Callable[[Line], tuple[Line | None, str]]:
+def _only(needed: Collection[str]) -> Step:
     def step(line: Line) -> tuple[Line | None, str]:
         return (line, "") if line.name in needed else (None, "the installer refuses the list, and no import needs it")
 

@@ -43,7 +43,10 @@ def test_a_declaration_becomes_what_can_be_installed(name: str, tmp_path: Path) 
         image = environments.repaired(image, [probe.Missing.from_json(one) for one in case["missing"]])
     assert image is not None
     expected = case["expected"]
-    assert list(image.environment.requirements) == expected["lines"]
+    row = images.row_of(case["row"])
+    kept = [line for line in row if line in image.environment.requirements]
+    assert [line for line in image.environment.requirements if line not in row] == expected["lines"]
+    assert {requirements.name_of(line) for line in row if line not in kept} == set(expected.get("replaced", []))
     assert list(image.environment.system) == expected.get("system", [])
     for words in expected.get("notes", []):
         assert any(words in note for note in image.notes), image.notes
@@ -92,12 +95,18 @@ def test_an_index_that_does_not_answer_loosens_nothing(tmp_path: Path) -> None:
     assert environments.loosened(environments.plan(need, home=tmp_path), need, log, 1) is None
 
 
+def test_an_engine_that_fails_loosens_nothing(tmp_path: Path) -> None:
+    log = "executor failed running [pip install -r project.txt]: failed to create endpoint on network bridge"
+    need = asked({"row": "sklearn", "declared": ["tqdm==4.66.1"]})
+    assert environments.loosened(environments.plan(need, home=tmp_path), need, log, 1) is None
+
+
 def test_loosening_ends(tmp_path: Path) -> None:
     """However often an installer refuses, every round changes something, and what is imported stays."""
     need = asked({"row": "keras", "declared": ["tqdm==4.66.1", "flask==1.0", "dlib"], "imports": ["tqdm", "keras"]})
     image, rounds = environments.plan(need, home=tmp_path), 0
     while True:
-        fresh = environments.loosened(image, need, "something else went wrong", rounds + 1)
+        fresh = environments.loosened(image, need, "ERROR: ResolutionImpossible", rounds + 1)
         if fresh is None:
             break
         assert fresh.environment != image.environment
@@ -135,6 +144,12 @@ def test_versions_are_compared_as_releases(line: str, version: str, before: bool
     read = requirements.read(line)
     assert read is not None
     assert requirements.ends_before(read, version) is before
+
+
+def test_without_containers_a_missing_library_is_not_installed(tmp_path: Path) -> None:
+    image = environments.plan(asked({"row": "sklearn", "declared": []}), home=tmp_path)
+    missing = [probe.Missing(name="cv2", error="ImportError", message="libGL.so.1: cannot open shared object file")]
+    assert environments.repaired(image, missing, apt=False) is None
 
 
 def test_what_packages_print_does_not_disturb_the_probe() -> None:
