@@ -37,7 +37,7 @@ VERBS = {
     "init": "write a Jenkinsfile and an mlops.toml into a project",
 }
 WITHOUT_PROJECT = {"runs", "doctor"}
-OPTIONS = {"until_done", "artifacts", "print_dockerfile", "verb"}
+OPTIONS = {"until_done", "artifacts", "print_dockerfile", "test", "verb"}
 """Keys of MLOPS_PARAMS that are options of a verb, not settings."""
 
 
@@ -94,6 +94,8 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
         one.add_argument("--json", action="store_true", help="print one JSON record")
         if verb == "watch":
             one.add_argument("--until-done", action="store_true", default=None, help="end when the run has ended")
+        if verb == "notify":
+            one.add_argument("--test", action="store_true", default=None, help="send one message to every channel")
         if verb == "report":
             one.add_argument("--artifacts", metavar="DIR", help="also gather what a build server keeps")
         if verb == "build":
@@ -130,7 +132,7 @@ def _dispatch(given: dict[str, Any], *, as_json: bool) -> int:
     unknown = [key for key in merged if key not in config.KNOWN]
     if unknown:
         config.resolve(None, {unknown[0]: ""})  # raises with the nearest known key
-    if verb not in WITHOUT_PROJECT and verb != "config" and not project:
+    if verb not in WITHOUT_PROJECT and verb != "config" and not project and not options.get("test"):
         raise UsageError("no project given", where=f"mlops {verb}", remedy=f"mlops {verb} PROJECT")
     return _HANDLERS[verb](project, merged, options, as_json)
 
@@ -220,6 +222,7 @@ def _staged(call: Callable[[Any], Any]) -> Callable[[str, dict[str, Any], dict[s
     """A verb that works on a job and answers with a record."""
 
     def handler(project: str, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
+        from mlops_lib import pipeline
         from mlops_lib.training import Interrupted
 
         job = _job(project, settings)
@@ -233,6 +236,7 @@ def _staged(call: Callable[[Any], Any]) -> Callable[[str, dict[str, Any], dict[s
             return _interrupted()
         finally:
             job.observer.close()
+        pipeline.flush(job)
         return _answer(answer, as_json=as_json)
 
     return handler
@@ -290,11 +294,27 @@ def _report(job: Any, *, artifacts: str = "") -> Any:
     return {"schema": 1, "report": str(pipeline.report(job, artifacts=artifacts))}
 
 
-def _notify(job: Any) -> Any:
-    from mlops_lib import pipeline
+def _notify(project: str, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
+    from mlops_lib import notification, pipeline
 
-    deliveries = pipeline.notify(job)
-    return {"schema": 1, "deliveries": [d.to_json() if hasattr(d, "to_json") else str(d) for d in deliveries]}
+    if options.get("test"):
+        deliveries = pipeline.try_channels(**settings)
+    else:
+        job = _job(project, settings)
+        try:
+            deliveries = pipeline.notify(job)
+        finally:
+            job.observer.close()
+    if as_json:
+        _print({"schema": 1, "deliveries": [one.to_json() for one in deliveries]})
+    for one in deliveries if not as_json else ():
+        again = " (may stand there twice)" if one.uncertain else ""
+        sys.stdout.write(f"{one.channel:10} {one.state}{again}{': ' + one.reason if one.reason else ''}\n")
+    try:
+        notification.check(deliveries)
+    except MlopsError as error:
+        return _fail(error, as_json=False)
+    return 0
 
 
 def _stop(job: Any) -> Any:
@@ -402,7 +422,7 @@ def _init(project: str, settings: dict[str, Any], options: dict[str, Any], as_js
 
 _HANDLERS: dict[str, Callable[..., int]] = {
     "detect": _detect, "runs": _runs, "config": _config, "doctor": _doctor, "init": _init,
-    "build": _staged(_build), "report": _staged(_report), "notify": _staged(_notify), "stop": _staged(_stop),
+    "build": _staged(_build), "report": _staged(_report), "notify": _notify, "stop": _staged(_stop),
     "watch": _staged(_watch), "show": _staged(_show_run),
     **{name: _staged(_stage(name)) for name in ("run", "train", "judge", "search", "register")},
 }  # fmt: skip

@@ -375,6 +375,10 @@ class Notification(Record):
     links: tuple[Link, ...] = ()
     thread: str = ""
     """Names what several notifications are about, so that channels which can show them together."""
+    progress: bool = False
+    """A step of a run under way: only channels that show a run's steps together take it."""
+    author: str = ""
+    """The commit's author's mail address, for mail to those whom the operator allows."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -101,6 +102,20 @@ def _git_blobs(project: Path) -> dict[str, str]:
 def commit(project: Path) -> str | None:
     """The checked-out commit, None outside a checkout."""
     return (_git(project, "rev-parse", "HEAD") or "").strip() or None if _in_checkout(project) else None
+
+
+def author(project: Path) -> str:
+    """Who made the checked-out commit, as `Name <address>`; "" outside a checkout."""
+    return (_git(project, "log", "-1", "--format=%an <%ae>") or "").strip() if _in_checkout(project) else ""
+
+
+def commits_since(project: Path, before: str | None, *, limit: int = 5) -> list[str]:
+    """The commits to the project after `before`, newest first, as `id author: subject`; empty where it is not known."""
+    if before is None or not re.fullmatch(r"[0-9a-f]{7,64}", before) or not _in_checkout(project):
+        return []
+    listed = _git(project, "log", f"-{limit + 1}", "--format=%h %an: %s", f"{before}..HEAD", "--", ".") or ""
+    lines = listed.splitlines()
+    return [*lines[:limit], "…"] if len(lines) > limit else lines
 
 
 def _in_checkout(project: Path) -> bool:
