@@ -32,19 +32,52 @@ VERBS = {
     "stop": "stop a run's containers; the run stays resumable",
     "runs": "list the runs",
     "show": "one run: what was asked and how it stands",
+    "compare": "two runs side by side",
+    "registry": "registered models: list them, name the champion, roll it back, remove old versions",
+    "replay": "make a registered model again from its lineage, and say whether it is identical",
     "config": "every setting, its value and where it comes from",
     "doctor": "what is missing on this machine and how to mend it",
     "init": "write a Jenkinsfile and an mlops.toml into a project",
+    "completion": "print the completion script for a shell",
 }
-WITHOUT_PROJECT = {"runs", "doctor"}
-OPTIONS = {"until_done", "artifacts", "print_dockerfile", "test", "verb"}
+WITHOUT_PROJECT = {"runs", "doctor", "compare", "registry", "replay", "completion"}
+OPTIONS = {
+    "until_done", "artifacts", "print_dockerfile", "test", "verb", "open", "markdown", "tensorboard", "runs", "state",
+    "action", "model", "version", "alias", "shell", "keep", "quiet",
+}  # fmt: skip
 """Keys of MLOPS_PARAMS that are options of a verb, not settings."""
+ACTIONS = ("list", "champion", "rollback", "gc", "alias")
+EXAMPLES = {
+    "run": ("mlops run model_repo/digits_cnn", "mlops run train.py --target 0.9 --trials 20 --minutes 10", "mlops run . --json"),
+    "detect": ("mlops detect model_repo/cancer_pipeline", "mlops detect notebook.ipynb --json"),
+    "build": ("mlops build .", "mlops build . --print"),
+    "train": ("mlops train .", "mlops train . --mount /data/cifar10.npz:cifar10.npz"),
+    "judge": ("mlops judge . --target 0.95", "mlops judge ~/.mlops/runs/digits_cnn-7666f0507e9b --strict"),
+    "search": ("mlops search . --trials 30 --minutes 60",),
+    "register": ("mlops register .",),
+    "report": ("mlops report . --open", "mlops report . --markdown > summary.md", "mlops report . --artifacts build/mlops"),
+    "notify": ("mlops notify .", "mlops notify --test"),
+    "watch": ("mlops watch . --until-done",),
+    "stop": ("mlops stop .",),
+    "runs": ("mlops runs", "mlops runs --state rejected --name 'digits*'"),
+    "show": ("mlops show .", "mlops show . --json"),
+    "compare": ("mlops compare ~/.mlops/runs/digits_cnn-7666f0507e9b ~/.mlops/runs/digits_cnn-c7b1ffe4a6f1",),
+    "registry": (
+        "mlops registry list", "mlops registry list digits_cnn", "mlops registry champion digits_cnn 3",
+        "mlops registry rollback digits_cnn", "mlops registry alias digits_cnn 2 production",
+        "mlops registry gc digits_cnn --keep 3",
+    ),
+    "replay": ("mlops replay digits_cnn", "mlops replay digits_cnn@3 --json"),
+    "config": ("mlops config .",),
+    "doctor": ("mlops doctor",),
+    "init": ("mlops init .",),
+    "completion": ("source <(mlops completion bash)", "mlops completion fish > ~/.config/fish/completions/mlops.fish"),
+}  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    given = vars(_parser(words).parse_args(words))
+    given = parse(sys.argv[1:] if arguments is None else arguments)
     as_json = given.pop("json")
     try:
         return _dispatch(given, as_json=as_json)
@@ -62,6 +95,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(_machine_error(error), as_json=as_json)
     except Exception:  # noqa: BLE001 - the last resort: a bug of ours, reported as one
         return _bug(as_json=as_json)
+
+
+def parse(arguments: Sequence[str]) -> dict[str, Any]:
+    """The words of a command as the verb, its options and settings; None for what was not given."""
+    words = list(arguments)
+    return vars(_parser(words).parse_args(words))
 
 
 MACHINE = {
@@ -86,30 +125,55 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"mlops {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for verb, text in VERBS.items():
-        one = verbs.add_parser(verb, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False)
-        if verb not in WITHOUT_PROJECT:
-            one.add_argument(
-                "project", nargs="?", metavar="PROJECT|RUN", help="folder, script, notebook or run directory"
-            )
-        one.add_argument("--json", action="store_true", help="print one JSON record")
-        if verb == "watch":
-            one.add_argument("--until-done", action="store_true", default=None, help="end when the run has ended")
-        if verb == "notify":
-            one.add_argument("--test", action="store_true", default=None, help="send one message to every channel")
-        if verb == "report":
-            one.add_argument("--artifacts", metavar="DIR", help="also gather what a build server keeps")
-        if verb == "build":
-            one.add_argument(
-                "--print",
-                action="store_true",
-                default=None,
-                dest="print_dockerfile",
-                help="print the Dockerfile, build nothing",
-            )
+        one = verbs.add_parser(
+            verb, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False,
+            epilog="examples:\n" + "\n".join(f"  {line}" for line in EXAMPLES[verb]),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )  # fmt: skip
+        _add_own(one, verb)
         # Start-up counts: only the verb that is asked for gets its options.
         for setting in config.SETTINGS if verb in words else ():
             _add(one, setting)
     return parser
+
+
+def _add_own(one: argparse.ArgumentParser, verb: str) -> None:
+    """What only this verb takes."""
+    if verb not in WITHOUT_PROJECT:
+        one.add_argument("project", nargs="?", metavar="PROJECT|RUN", help="folder, script, notebook or run directory")
+    one.add_argument("--json", action="store_true", help="print one JSON record")
+    for names, how in _OWN.get(verb, ()):
+        one.add_argument(*names, **how)
+
+
+_FLAG: dict[str, Any] = {"action": "store_true", "default": None}
+_QUIET = (("--quiet", "-q"), {**_FLAG, "help": "no progress, only the result"})
+_OWN: dict[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
+    **dict.fromkeys(("run", "train", "judge", "search", "register"), (_QUIET,)),
+    "watch": ((("--until-done",), {**_FLAG, "help": "end when the run has ended"}), _QUIET),
+    "notify": ((("--test",), {**_FLAG, "help": "send one message to every channel"}),),
+    "report": (
+        (("--open",), {**_FLAG, "help": "show it in the browser"}),
+        (("--markdown",), {**_FLAG, "help": "print a summary for a pull request instead"}),
+        (("--artifacts",), {"metavar": "DIR", "help": "also gather what a build server keeps"}),
+        (("--tensorboard",), {"metavar": "DIR", "help": "also write the curves as TensorBoard logs"}),
+    ),
+    "build": (
+        (("--print",), {**_FLAG, "dest": "print_dockerfile", "help": "print the Dockerfile, build nothing"}),
+        _QUIET,
+    ),
+    "runs": ((("--state",), {"metavar": "STATE", "help": "only these: accepted, rejected, failed, running …"}),),
+    "compare": ((("runs",), {"nargs": 2, "metavar": "PROJECT|RUN", "help": "two runs, or projects for their runs"}),),
+    "registry": (
+        (("action",), {"choices": ACTIONS, "help": "; ".join(ACTIONS)}),
+        (("model",), {"nargs": "?", "metavar": "NAME", "help": "the model's name; list without one shows all"}),
+        (("version",), {"nargs": "?", "metavar": "VERSION", "help": "a number or an alias"}),
+        (("alias",), {"nargs": "?", "metavar": "ALIAS", "help": "for alias: the word that shall name the version"}),
+        (("--keep",), {"type": int, "metavar": "N", "help": "for gc: how many of the newest stay (default: 5)"}),
+    ),
+    "replay": ((("version",), {"metavar": "NAME[@VERSION]", "help": "the champion of NAME unless VERSION is given"}),),
+    "completion": ((("shell",), {"metavar": "bash|zsh|fish", "help": "for which shell"}),),
+}  # fmt: skip
 
 
 def _add(parser: argparse.ArgumentParser, setting: config.Setting) -> None:
@@ -225,7 +289,7 @@ def _staged(call: Callable[[Any], Any]) -> Callable[[str, dict[str, Any], dict[s
         from mlops_lib import pipeline
         from mlops_lib.training import Interrupted
 
-        job = _job(project, settings)
+        job = _job(project, settings, quiet=bool(options.pop("quiet", False)))
         try:
             answer = call(job, **options)
         except Interrupted:
@@ -288,10 +352,23 @@ def _build(job: Any, *, print_dockerfile: bool = False) -> Any:
     return pipeline.build(job)
 
 
-def _report(job: Any, *, artifacts: str = "") -> Any:
-    from mlops_lib import pipeline
+def _report(job: Any, *, artifacts: str = "", open: bool = False, markdown: bool = False, tensorboard: str = "") -> Any:
+    from pathlib import Path
 
-    return {"schema": 1, "report": str(pipeline.report(job, artifacts=artifacts))}
+    from mlops_lib import pipeline, reporting
+
+    if markdown:
+        if not job.run_dir.is_dir():
+            raise UsageError("there is no such run yet", where=str(job.run_dir), remedy="`mlops train` first.")
+        return reporting.markdown(job.run_dir).rstrip("\n")
+    page = pipeline.report(job, artifacts=artifacts)
+    if tensorboard:
+        reporting.tensorboard(job.run_dir, Path(tensorboard))
+    if open:
+        import webbrowser
+
+        webbrowser.open(page.as_uri())
+    return {"schema": 1, "report": str(page)}
 
 
 def _notify(project: str, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
@@ -330,37 +407,145 @@ def _watch(job: Any, *, until_done: bool = True) -> Any:
     return {"schema": 1, "run_dir": str(job.run_dir), "state": None if result is None else result.state}
 
 
-def _show_run(job: Any) -> Any:
+def _show_run(project: str, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
     from mlops_lib import rundir
     from mlops_lib.records import RunResult, Verdict
 
+    job = _job(project, settings, quiet=True)
+    if not as_json:
+        sys.stdout.write(_described(job))
+        return 0
     verdict = rundir.read_record(job.run_dir / "verdict.json", Verdict)
     result = rundir.read_record(job.run_dir / "training.json", RunResult)
-    return {
+    _print({
         "schema": 1, "run_dir": str(job.run_dir), "exists": job.run_dir.is_dir(), "spec": job.spec.to_json(),
         "state": None if result is None else result.state, "judged": None if verdict is None else verdict.to_json(),
-    }  # fmt: skip
+    })  # fmt: skip
+    return 0
+
+
+def _described(job: Any) -> str:
+    """A run for a person at a terminal."""
+    from mlops_lib.live import printable
+    from mlops_lib.reporting import story
+    from mlops_lib.reporting.view import read_run
+
+    if not job.run_dir.is_dir():
+        return f"{job.spec.name}: no run yet; it would be {job.run_dir}\n"
+    view = read_run(job.run_dir)
+    rows = [*story.facts(view), *story.lineage(view), ("Run directory", str(job.run_dir))]
+    if (job.run_dir / "report.html").is_file():
+        rows.append(("Report", str(job.run_dir / "report.html")))
+    lines = [f"{view.name}: {story.BADGES[view.state].lower()}", f"  {story.headline(view)}"]
+    lines += [f"  {label:14} {value}" for label, value in rows]
+    return printable("\n".join(lines)) + "\n"
 
 
 def _runs(project: Any, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
-    from mlops_lib import rundir
-    from mlops_lib.records import RunSpec, Verdict
+    from mlops_lib import inspection
 
-    root = config.resolve(None, settings).home / "runs"
-    rows = []
-    for place in sorted(root.iterdir()) if root.is_dir() else []:
-        spec = rundir.read_record(place / "spec.json", RunSpec)
-        verdict = rundir.read_record(place / "verdict.json", Verdict)
-        if spec is not None:
-            rows.append({
-                "name": spec.name, "run_dir": str(place), "created": spec.created,
-                "verdict": None if verdict is None else verdict.verdict, "value": None if verdict is None else verdict.value,
-            })  # fmt: skip
+    state = options.get("state", "")
+    if state and state not in inspection.STATES:
+        raise UsageError(f"no state {state!r}", where="--state", remedy=f"Give one of {', '.join(inspection.STATES)}.")
+    found = inspection.runs(config.resolve(None, settings).home, state=state, name=settings.get("name", ""))
     if as_json:
-        _print({"schema": 1, "runs": rows})
-    for row in rows if not as_json else []:
-        value = f"{row['value']:.4g}" if isinstance(row["value"], float) else "-"
-        sys.stdout.write(f"{row['name']:24} {row['verdict'] or 'unfinished':10} {value:>8}  {row['run_dir']}\n")
+        _print({"schema": 1, "runs": [one.to_json() for one in found]})
+    for one in found if not as_json else ():
+        value = "-" if one.value is None else f"{one.value:.4g}"
+        sys.stdout.write(f"{one.name:24} {one.state:10} {value:>8}  {one.run_dir}\n")
+    return 0
+
+
+def _compare(project: Any, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
+    from mlops_lib import inspection
+    from mlops_lib.live import printable
+
+    places = [_job(place, settings, quiet=True).run_dir for place in options.get("runs", ())]
+    for place in places:
+        if not place.is_dir():
+            raise UsageError("there is no such run yet", where=str(place), remedy="`mlops runs` lists those there are.")
+    found = inspection.compare(*places)
+    if as_json:
+        _print(found.to_json())
+        return 0
+    width = min(48, max((len(row.first) for row in found.rows), default=0))
+    for row in found.rows:
+        sign = " " if row.same else "*"
+        sys.stdout.write(
+            printable(f"{sign} {row.what:16} {row.first:{width}}  {'' if row.same else row.second}") + "\n"
+        )
+    for line in found.layers:
+        sys.stdout.write(printable(f"  {line}") + "\n")
+    return 0
+
+
+def _registry(project: Any, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
+    from mlops_lib import registry
+
+    home, action, name = config.resolve(None, settings).home, options["action"], options.get("model", "")
+    which = options.get("version", "")
+    if action != "list" and not name:
+        raise UsageError("no model named", where=f"mlops registry {action}", remedy=f"mlops registry {action} NAME")
+    if action == "list":
+        found = [
+            v for one in ([name] if name else registry.names(home=home)) for v in registry.versions(one, home=home)
+        ]
+    elif action == "rollback":
+        found = [registry.rollback(name, home=home)]
+    elif action == "gc":
+        found = registry.collect_garbage(name, home=home, keep=options.get("keep", 5))
+    elif action == "alias" and not (which and options.get("alias")):
+        raise UsageError(
+            "a version and an alias are needed",
+            where="mlops registry alias",
+            remedy="mlops registry alias NAME VERSION ALIAS",
+        )
+    else:
+        found = [registry.version(name, which or registry.CHAMPION, home=home)]
+        alias = registry.CHAMPION if action == "champion" else options["alias"]
+        if which:
+            found = [registry.set_alias(name, alias, found[0].version, home=home)]
+    if as_json:
+        _print({"schema": 1, "action": action, "versions": [one.to_json() for one in found]})
+        return 0
+    if action == "gc":
+        sys.stdout.write(f"removed {len(found)} version(s)\n")
+    for one in found:
+        names = [alias for alias, number in registry.aliases(one.name, home=home).items() if number == one.version]
+        value = "-" if one.value is None else f"{one.metric} {one.value:.4g}"
+        sys.stdout.write(f"{one.name:24} {one.version:>4}  {value:20} {', '.join(names):20} {one.model}\n")
+    return 0
+
+
+def _replay(project: Any, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
+    from mlops_lib import live, replaying
+
+    observer = live.observer(quiet=False)
+    try:
+        found = replaying.replay(options["version"], observer=observer, **settings)
+    finally:
+        observer.close()
+    if as_json:
+        _print(found.to_json())
+        return 0
+    sys.stdout.write(f"{found.name} version {found.version}: {found.answer}\n")
+    for line in found.notes:
+        sys.stdout.write(f"  {line}\n")
+    sys.stdout.write(f"  run_dir  {found.run_dir}\n")
+    return 0
+
+
+def _completion(project: Any, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
+    from mlops_lib import completion
+
+    flags = {
+        verb: ["--json", *(name for names, _ in _OWN.get(verb, ()) for name in names if name.startswith("--"))]
+        for verb in VERBS
+    }
+    for verb in flags:
+        flags[verb] += ["--" + setting.key.replace("_", "-") for setting in config.SETTINGS]
+    words = {"registry": ACTIONS, "completion": completion.SHELLS}
+    sys.stdout.write(completion.script(options["shell"], verbs=VERBS, flags=flags, words=words))
     return 0
 
 
@@ -421,9 +606,10 @@ def _init(project: str, settings: dict[str, Any], options: dict[str, Any], as_js
 
 
 _HANDLERS: dict[str, Callable[..., int]] = {
-    "detect": _detect, "runs": _runs, "config": _config, "doctor": _doctor, "init": _init,
+    "detect": _detect, "runs": _runs, "compare": _compare, "registry": _registry, "replay": _replay,
+    "completion": _completion, "show": _show_run, "config": _config, "doctor": _doctor, "init": _init,
     "build": _staged(_build), "report": _staged(_report), "notify": _notify, "stop": _staged(_stop),
-    "watch": _staged(_watch), "show": _staged(_show_run),
+    "watch": _staged(_watch),
     **{name: _staged(_stage(name)) for name in ("run", "train", "judge", "search", "register")},
 }  # fmt: skip
 

@@ -85,7 +85,7 @@ def numbers(metrics: Any) -> str:
 
 def printable(text: str) -> str:
     """Text from a script without control characters, which could rewrite a terminal."""
-    return "".join(c if c.isprintable() or c in "\n\t" else "�" for c in text)
+    return "".join(c if c.isprintable() or c in "\n\t" else " " if c.isspace() else "�" for c in text)
 
 
 def describe(event: dict[str, Any]) -> str:

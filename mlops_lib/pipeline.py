@@ -337,8 +337,15 @@ def register(project: str | Path | Job, **settings: Any) -> ModelVersion:
         raise UsageError(
             "only an accepted model is registered", where=str(job.run_dir), remedy="`mlops judge` says what it lacks."
         )
+    from mlops_lib import tracking
+
     job.observer({"event": "stage", "stage": "register"})
-    return registry.register(job.run_dir, job.spec, verdict, home=job.home)
+    version = registry.register(job.run_dir, job.spec, verdict, home=job.home)
+    if tracking.is_wanted():
+        report(job)
+        _pictures(job)
+    tracking.try_to_log(job.run_dir, job.spec, version, home=job.home, observer=job.observer)
+    return version
 
 
 def report(project: str | Path | Job, *, artifacts: str = "", **settings: Any) -> Path:

@@ -51,6 +51,11 @@ def manifest(project: Path) -> str:
     return digest.hexdigest()
 
 
+def project_files(project: Path) -> set[str]:
+    """The paths, relative to the project, of what belongs to it."""
+    return {path for path, _ in _files(project)}
+
+
 def data_manifest(source: Path) -> str:
     """A digest of a mounted file or folder by paths, sizes and times; nothing in it is read."""
     listed = [("", source)] if source.is_file() else _files(source)

@@ -128,11 +128,27 @@ def _finish(run: Context, output: str) -> None:
         run.evaluations.add_written(run.work, run.spec.metric_pattern, output, run.spec.metrics_file)
     with run.journal.guard("save model"):
         _save_model(run)
+    with run.journal.guard("mistakes"):
+        _look_at_mistakes(run)
     with run.journal.guard("outputs"):
         sys.stdout.flush()
         for path in workdir.keep_outputs(run.work, os.path.join(run.spec.inside, "outputs"), run.start):
             run.journal.write("output", path=path)
     run.evaluations.save(run.spec.inside)
+
+
+def _look_at_mistakes(run: Context) -> None:
+    from mlops_lib.runner import mistakes
+
+    judged = run.evaluations.judged()
+    asked = run.evaluations.asked.get(judged["id"]) if judged is not None else None
+    if judged is None or asked is None or judged["task"] != "classification":
+        return
+    run.nested += 1
+    try:
+        mistakes.explain(run.evaluations.models[judged["id"]], asked, judged, run.spec.inside)
+    finally:
+        run.nested -= 1
 
 
 def _save_model(run: Context) -> None:

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import re
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from mlops_lib.runner import files
 from mlops_lib.runner.digest import Examples
@@ -26,6 +26,7 @@ class Evaluations:
         self._repeat: Dict[int, Callable[[Any], Any]] = {}
         self.models: Dict[int, Any] = {}
         """Evaluation id to the live model or estimator."""
+        self.asked: Dict[int, Tuple[Any, Any]] = {}
         self.trained_on: List[Examples] = []
         self.model: Optional[Dict[str, Any]] = None
         self.printed: List[Dict[str, Any]] = []
@@ -47,6 +48,7 @@ class Evaluations:
         everything: Optional[Dict[str, Any]] = None,
         model: Any = None,
         repeat: Optional[Callable[[Any], Any]] = None,
+        asked: Optional[Tuple[Any, Any]] = None,
     ) -> int:
         """Record one evaluation; returns its id.
 
@@ -65,6 +67,7 @@ class Evaluations:
             everything: all numbers that the same call gave.
             model: the live model, so that it can be saved.
             repeat: gives the number again from the reloaded model.
+            asked: the examples and their targets, to look at the mistakes at the end.
         """
         number = len(self.records) + 1
         if held_out is None and examples is not None:
@@ -95,6 +98,8 @@ class Evaluations:
             self._repeat[number] = repeat
         if model is not None:
             self.models[number] = model
+        if asked is not None:
+            self.asked[number] = asked
         self._journal.write("metric", **record)
         return number
 

@@ -219,6 +219,7 @@ class Fit:
                 repeat=_repeat_evaluate(given[0], given[1], self.call.get("batch_size"), metric)
                 if source == "fit.validation" and x is not None and len(given) == 2
                 else None,
+                asked=(given[0], given[1]) if x is not None and len(given) == 2 else None,
             )  # fmt: skip
 
     def _train(self) -> Any:
@@ -482,6 +483,7 @@ def _record_evaluate(run: Context, model: Any, call: Dict[str, Any], logs: Dict[
         count=count, task=_task(logs), baseline=_baseline(y), model=model,
         everything={_plain_name(n): float(v) for n, v in logs.items() if _is_number(v)},
         repeat=_repeat_evaluate(x, y, call["batch_size"], metric, **more) if repeatable else None,
+        asked=(x, y) if repeatable else None,
     )  # fmt: skip
 
 

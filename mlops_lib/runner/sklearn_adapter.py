@@ -223,7 +223,7 @@ def _score(run: Context, original: Callable[..., Any], metric: Optional[str]) ->
                 metric=name, value=float(value), source="sklearn.score", fit=_fit_of(run, self), model=self,
                 examples=digest.examples(x), task={"accuracy": "classification", "r2": "regression"}.get(name, "unknown"),
                 baseline=_majority(y) if name == "accuracy" else {"name": "mean", "value": 0.0} if name == "r2" else None,
-                repeat=lambda model: model.score(*args, **kwargs),
+                repeat=lambda model: model.score(*args, **kwargs), asked=(x, y),
             )  # fmt: skip
         return value
 
@@ -294,8 +294,9 @@ def _record_metric(
         return float(function(again, y, *args, **kwargs) if swapped else function(y, again, *args, **kwargs))
 
     run.evaluations.add(
-        fit=prediction.fit, examples=digest.examples(prediction.x), model=prediction.model, repeat=repeat, **common
-    )
+        fit=prediction.fit, examples=digest.examples(prediction.x), model=prediction.model, repeat=repeat,
+        asked=(prediction.x, y), **common,
+    )  # fmt: skip
 
 
 def _constant_baseline(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -209,3 +210,32 @@ def test_import_loads_nothing_third_party() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.slow
+def test_a_registered_model_is_made_again_identically(home: Path, tmp_path: Path) -> None:
+    """The search's winner too, from another checkout than the one it was trained in."""
+    project = tmp_path / "tree"
+    shutil.copytree(ROOT / "model_repo" / "digits_tree", project)
+    commands = (["init"], ["add", "."], ["-c", "user.name=a", "-c", "user.email=a@example.com", "commit", "-m", "1"])
+    for words in commands:
+        subprocess.run(["git", "-C", str(project), *words], check=True, capture_output=True)
+    code, record, errors = mlops(home, "run", project, "--backend", "process")
+    assert code == 0, errors
+    (project / "tree.py").write_text("raise SystemExit('gone on since')")
+    code, replay, errors = mlops(home, "replay", f"tree@{record['version']}")
+    assert code == 0, errors
+    assert (replay["identical"], replay["replayed"], replay["notes"]) == (True, record["value"], [])
+    assert replay["run_dir"] != record["run_dir"]
+    assert list((project.parent).glob("tree/.git/worktrees")) == []
+
+    code, listed, _ = mlops(home, "registry", "list", "tree")
+    assert [(one["version"], one["champion"]) for one in listed["versions"]] == [(1, True)]
+    assert mlops(home, "registry", "rollback", "tree")[0] == 2
+    code, compared, errors = mlops(home, "compare", record["run_dir"], replay["run_dir"])
+    assert code == 0, errors
+    rows = {row["what"]: (row["first"], row["second"]) for row in compared["rows"]}
+    assert rows["Verdict"] == ("Accepted", "Accepted")
+    assert rows["Project"][0] != rows["Project"][1]
+    code, runs, _ = mlops(home, "runs", "--state", "accepted", "--name", "tr*")
+    assert {one["name"] for one in runs["runs"]} == {"tree"}
