@@ -38,6 +38,13 @@ def _silent(event: dict[str, Any]) -> None:
     """Nobody watches."""
 
 
+def _observer() -> Observer:
+    """In a notebook progress is shown; a program that calls us is left in peace."""
+    from mlops_lib import notebook
+
+    return notebook.view() if notebook.is_running() else _silent
+
+
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """A project made ready: what it is, where it runs, and which run that is."""
@@ -59,7 +66,7 @@ class Job:
 def prepare(
     project: str | Path,
     *,
-    observer: Observer = _silent,
+    observer: Observer | None = None,
     stopped: training.Stop | None = None,
     **settings: Any,
 ) -> Job:
@@ -70,6 +77,7 @@ def prepare(
     """
     place = Path(project).expanduser()
     stopped = stopped or training.Stop()
+    observer = observer or _observer()
     existing = _existing(place, config.resolve(None, settings))
     if existing is not None:
         resolved = config.resolve(Path(existing.project), settings)
