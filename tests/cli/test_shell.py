@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mlops_lib import cli, completion
+from mlops_lib import cli, completion, verbs
 
 BASH = shutil.which("bash")
 
@@ -22,7 +22,7 @@ def test_every_help_has_examples_that_parse(verb: str, capsys: pytest.CaptureFix
     shown = capsys.readouterr().out
     assert "\x1b[" not in shown
     assert f"  mlops {verb}" in shown or f"<(mlops {verb}" in shown
-    for line in cli.EXAMPLES[verb]:
+    for line in verbs.EXAMPLES[verb]:
         command = re.sub(r"^source <\((.*)\)$", r"\1", line).partition(" > ")[0].split()
         assert cli.parse(command[1:])["verb"] == verb
 
@@ -31,7 +31,7 @@ def completed(tmp_path: Path, *words: str) -> set[str]:
     assert BASH is not None
     script = tmp_path / "mlops.bash"
     flags = {verb: ["--json", "--target"] for verb in cli.VERBS}
-    text = completion.script("bash", verbs=cli.VERBS, flags=flags, words={"registry": cli.ACTIONS})
+    text = completion.script("bash", verbs=cli.VERBS, flags=flags, words={"registry": verbs.ACTIONS})
     script.write_text(text)
     ask = 'source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _mlops; printf "%s\\n" "${COMPREPLY[@]}"'
     done = subprocess.run(

@@ -131,7 +131,8 @@ from sklearn.datasets import load_digits
 import mlops_lib as mlops
 x, y = load_digits(return_X_y=True)
 keras.utils.set_random_seed(0)
-model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(4, activation="relu"), keras.layers.Dense(10, activation="softmax")])
+hidden, out = keras.layers.Dense(4, activation="relu"), keras.layers.Dense(10, activation="softmax")
+model = keras.Sequential([keras.Input((64,)), hidden, out])
 model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
 def interrupt(event):
     if event["event"] == "trial" and event["trial"]["number"] == 2 and event["trial"]["state"] == "running":
