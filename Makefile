@@ -8,7 +8,7 @@ CODE := mlops_lib tests bench setup.py
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-jenkins jenkins-up lint docs picture clean
+.PHONY: help demo test test-jenkins jenkins-up lint docs notebooks picture clean
 
 help:                   ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ lint: $(VENV)/.lint     ## style and types
 
 docs: $(VENV)/.docs     ## the documentation as a site, in build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+notebooks: $(VENV)/.test  ## run the example notebooks of the documentation and keep their outputs
+	$(BIN)/python docs/_notebooks.py
 
 picture: $(VENV)/.demo  ## the README's picture of a report, from a real run (needs Chromium and a container engine)
 	$(BIN)/mlops run model_repo/digits_cnn --target 0.9 --quiet

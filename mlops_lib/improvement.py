@@ -396,7 +396,8 @@ def _copied(model: Any, asked: Mapping[str, Any], notes: list[str]) -> Any:
         return model
     optimizer = type(model.optimizer).from_config(model.optimizer.get_config())
     mine.compile(**{**asked, "optimizer": optimizer})
-    mine.history = model.history
+    if hasattr(model, "history"):
+        mine.history = model.history
     return mine
 
 
