@@ -2,6 +2,7 @@
 # Makes the secrets that are missing and starts the whole Jenkins. Run again after any change.
 set -eu
 cd "$(dirname "$0")"
+export COMPOSE_PROJECT_NAME=mlops-jenkins
 
 mkdir -p secrets
 chmod 700 secrets

@@ -1,8 +1,9 @@
 """What a build server keeps of a run: one folder with the report, the model, the patch, and the gate as JUnit XML.
 
 index.html, style.css, …    the report, in the form that a strict content security policy allows
-junit.xml                   the training and the gate as test cases, for the server's trend graph
+junit.xml                   the build's stages and the gate as test cases, for the server's trend graph
 verdict.json                the verdict
+mlops-branch.json           what this branch has reached, for builds of pull requests that go to it
 model.keras | model.joblib  the model, where it is not too large to keep with every build
 suggested.patch             what the search would change in the script
 """
@@ -17,13 +18,13 @@ from pathlib import Path
 from typing import Literal
 from xml.etree import ElementTree
 
-from mlops_lib import durable
+from mlops_lib import builds, durable, rundir
 from mlops_lib.records import RunSpec, Verdict
 
 MODEL_LIMIT = 512 * 1024 * 1024
 """Bytes; a larger model stays in the registry only."""
 
-_COPIED = ("model.keras", "model.joblib", "suggested.patch")
+_COPIED = ("inside/model.keras", "inside/model.joblib", "suggested.patch", "best_model.py")
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -34,15 +35,16 @@ class Case:
     name: str
     outcome: Literal["passed", "failed", "skipped"]
     message: str = ""
+    seconds: float = 0.0
 
 
-def gather(run_dir: Path, folder: Path, *, model_limit: int = MODEL_LIMIT) -> list[Path]:
+def gather(run_dir: Path | None, folder: Path, *, model_limit: int = MODEL_LIMIT) -> list[Path]:
     """Put what a build server keeps of the run into `folder`, replacing what an earlier build left there.
 
     Works on a run that failed or is still under way, with what there is.
 
     Args:
-        run_dir: the run directory.
+        run_dir: the run directory; None for a build that failed before there was a run.
         folder: is created; files of an earlier run in it are removed.
         model_limit: bytes from which on a model is not copied.
 
@@ -52,36 +54,44 @@ def gather(run_dir: Path, folder: Path, *, model_limit: int = MODEL_LIMIT) -> li
     Raises:
         OSError: the folder cannot be written.
     """
-    from mlops_lib.reporting import report
-
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    report(run_dir, folder=folder)
     written = [write_junit(run_dir, folder / "junit.xml")]
-    verdict = _verdict(run_dir)
+    if run_dir is None:
+        return written
+    from mlops_lib.reporting import report
+
+    report(run_dir, folder=folder)
+    verdict, spec = _verdict(run_dir), _spec(run_dir)
     if verdict is not None:
         durable.write_json(folder / "verdict.json", verdict.to_json())
         written.append(folder / "verdict.json")
+    if verdict is not None and spec is not None:
+        branch = builds.write_branch(folder / "mlops-branch.json", spec, verdict)
+        written += [] if branch is None else [branch]
     for name in _COPIED:
-        if _copy(run_dir / "inside" / name, folder / name, inside=run_dir, limit=model_limit):
-            written.append(folder / name)
+        place = folder / Path(name).name
+        if _copy(run_dir / name, place, inside=run_dir, limit=model_limit):
+            written.append(place)
     return written
 
 
-def write_junit(run_dir: Path, path: Path) -> Path:
-    """Write the run's training and gate as JUnit XML and return the path.
+def write_junit(run_dir: Path | None, path: Path) -> Path:
+    """Write the build's stages, the run's training and the gate as JUnit XML and return the path.
 
     A rejected verdict is a failed case and an undecided one a skipped case: the build's result is decided by the exit
     code, this is for the graph.
     """
-    cases = list(_cases(run_dir))
-    name = _name(run_dir)
+    cases = [*_stages(), *(() if run_dir is None else _cases(run_dir))]
+    name = "build" if run_dir is None else _name(run_dir)
     counts = {outcome: str(sum(case.outcome == outcome for case in cases)) for outcome in ("failed", "skipped")}
     suite = ElementTree.Element(
         "testsuite", name=name, tests=str(len(cases)), failures=counts["failed"], errors="0", skipped=counts["skipped"]
     )
     for case in cases:
-        element = ElementTree.SubElement(suite, "testcase", classname=f"mlops.{name}", name=case.name)
+        element = ElementTree.SubElement(
+            suite, "testcase", classname=f"mlops.{name}", name=case.name, time=f"{case.seconds:.3f}"
+        )
         if case.outcome != "passed":
             tag = "failure" if case.outcome == "failed" else "skipped"
             ElementTree.SubElement(element, tag, message=_NOT_XML.sub("\N{REPLACEMENT CHARACTER}", case.message))
@@ -89,6 +99,15 @@ def write_junit(run_dir: Path, path: Path) -> Path:
             ElementTree.SubElement(element, "system-out").text = _NOT_XML.sub("\N{REPLACEMENT CHARACTER}", case.message)
     durable.write_bytes(path, ElementTree.tostring(suite, encoding="utf-8", xml_declaration=True))
     return path
+
+
+def _stages() -> Iterator[Case]:
+    for stage in builds.stages():
+        answered = stage.exit in builds.ANSWERS
+        yield Case(
+            name=f"stage {builds.STAGES[stage.verb]}", outcome="passed" if answered else "failed",
+            message=stage.what, seconds=stage.seconds,
+        )  # fmt: skip
 
 
 def _cases(run_dir: Path) -> Iterator[Case]:
@@ -122,6 +141,14 @@ def _cases(run_dir: Path) -> Iterator[Case]:
             outcome="passed" if better else "failed",
             message=f"{verdict.metric} {verdict.value:g}; {verdict.baseline.name} {verdict.baseline.value:g}",
         )
+    spec = _spec(run_dir)
+    branch = None if spec is None else builds.rival(verdict, spec)
+    if branch is not None and branch.value is not None and verdict.value is not None:
+        worse = _better(branch.value, verdict.value, mode=verdict.mode)
+        yield Case(
+            name="the model is at least as good as the target branch's", outcome="failed" if worse else "passed",
+            message=f"{verdict.metric} {verdict.value:g}; {branch.branch} {branch.value:g}",
+        )  # fmt: skip
 
 
 def _better(value: float, other: float, *, mode: Literal["max", "min"]) -> bool:
@@ -129,17 +156,16 @@ def _better(value: float, other: float, *, mode: Literal["max", "min"]) -> bool:
 
 
 def _verdict(run_dir: Path) -> Verdict | None:
-    try:
-        return Verdict.from_json(durable.read_json(run_dir / "verdict.json"))
-    except (OSError, ValueError):
-        return None
+    return rundir.read_record(run_dir / "verdict.json", Verdict)
+
+
+def _spec(run_dir: Path) -> RunSpec | None:
+    return rundir.read_record(run_dir / "spec.json", RunSpec)
 
 
 def _name(run_dir: Path) -> str:
-    try:
-        return RunSpec.from_json(durable.read_json(run_dir / "spec.json")).name
-    except (OSError, ValueError):
-        return run_dir.name
+    spec = _spec(run_dir)
+    return run_dir.name if spec is None else spec.name
 
 
 def _copy(source: Path, target: Path, *, inside: Path, limit: int) -> bool:

@@ -31,6 +31,7 @@ VERBS = {
     "notify": "tell people how the run ended",
     "watch": "watch a run, take it over if its program died",
     "stop": "stop a run's containers; the run stays resumable",
+    "images": "list the environments kept on this machine, or remove what no run needs",
     "runs": "list the runs",
     "show": "one run: what was asked and how it stands",
     "compare": "two runs side by side",
@@ -41,18 +42,44 @@ VERBS = {
     "init": "write a Jenkinsfile and an mlops.toml into a project",
     "completion": "print the completion script for a shell",
 }
-WITHOUT_PROJECT = {"runs", "doctor", "compare", "registry", "replay", "completion"}
+WITHOUT_PROJECT = {"images", "runs", "doctor", "compare", "registry", "replay", "completion"}
 OPTIONS = {
     "until_done", "artifacts", "print_dockerfile", "test", "verb", "open", "markdown", "tensorboard", "runs", "state",
     "action", "model", "version", "alias", "shell", "keep", "quiet",
+    "with_code", "prune",
 }  # fmt: skip
 """Keys of MLOPS_PARAMS that are options of a verb, not settings."""
+PIPELINE = ("label", "hours", "poll", "workers", "worker_label")
+"""Keys of MLOPS_PARAMS that the Jenkins pipeline itself reads: known here, so that a slip of one is refused."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     given = parse(sys.argv[1:] if arguments is None else arguments)
     as_json = given.pop("json")
+    if "MLOPS_BUILD" in os.environ:
+        return _noted(given, as_json=as_json)
+    return _main(given, as_json=as_json)
+
+
+def _noted(given: dict[str, Any], *, as_json: bool) -> int:
+    """A build server's stage: how it ended is kept for the build's test report."""
+    import time
+
+    from mlops_lib import builds
+
+    verb, began = given["verb"], time.monotonic()
+    _WRONG.clear()
+    code = _main(given, as_json=as_json)
+    builds.note(verb, exit_code=code, seconds=time.monotonic() - began, what="; ".join(_WRONG))
+    return code
+
+
+_WRONG: list[str] = []
+"""What was wrong with the verb."""
+
+
+def _main(given: dict[str, Any], *, as_json: bool) -> int:
     try:
         return _dispatch(given, as_json=as_json)
     except MlopsError as error:
@@ -137,9 +164,11 @@ def _dispatch(given: dict[str, Any], *, as_json: bool) -> int:
     merged = {**_parameters(), **{key: value for key, value in given.items() if value is not None}}
     project = merged.pop("project", None)
     options = {key: merged.pop(key) for key in list(merged) if key in OPTIONS}
+    for key in PIPELINE:
+        merged.pop(key, None)
     unknown = [key for key in merged if key not in config.KNOWN]
     if unknown:
-        config.resolve(None, {unknown[0]: ""})  # raises with the nearest known key
+        raise config.unknown(unknown[0], where="argument", also=PIPELINE)
     if verb not in WITHOUT_PROJECT and verb != "config" and not project and not options.get("test"):
         raise UsageError("no project given", where=f"mlops {verb}", remedy=f"mlops {verb} PROJECT")
     return _HANDLERS[verb](project, merged, options, as_json)
@@ -156,6 +185,7 @@ def _fail(error: MlopsError, *, as_json: bool) -> int:
 
         sys.stderr.write(printable(log).rstrip("\n") + "\n\n")
     sys.stderr.write(f"mlops: {error}\n")
+    _WRONG.append(str(error))
     if as_json:
         fields = {"what": error.what, "where": error.where, "remedy": error.remedy}
         _print({"schema": 1, "exit": error.exit_code, "error": fields})
@@ -171,6 +201,7 @@ def _bug(*, as_json: bool) -> int:
     kind, value, _ = sys.exc_info()
     what = f"a bug of ours: {kind.__name__ if kind else ''}: {value}"
     sys.stderr.write(f"mlops: {what}\n  remedy: please report it with {stream.name}; the run is kept\n")
+    _WRONG.append(what)
     if as_json:
         _print({"schema": 1, "exit": EXIT_BUG, "error": {"what": what, "where": stream.name, "remedy": "report it"}})
     return EXIT_BUG
@@ -288,15 +319,31 @@ def _stage(name: str) -> Callable[..., Any]:
     return call
 
 
-def _build(job: Any, *, print_dockerfile: bool = False) -> Any:
-    from mlops_lib import pipeline
+def _build(job: Any, *, print_dockerfile: bool = False, with_code: bool = False) -> Any:
+    from mlops_lib import images, pipeline
+    from mlops_lib.engine import baking
 
     if print_dockerfile:
-        return job.spec.image.dockerfile.rstrip("\n")
-    return pipeline.build(job)
+        return baking.dockerfile(job.spec) if with_code else images.shown(job.spec.image)
+    return pipeline.build(job, with_code=with_code)
 
 
-def _report(job: Any, *, artifacts: str = "", open: bool = False, markdown: bool = False, tensorboard: str = "") -> Any:
+def _report(project: str, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
+    try:
+        return _staged(_write_report)(project, settings, options, as_json)
+    except MlopsError:
+        if options.get("artifacts"):  # a build that failed before there was a run has a test report all the same
+            from pathlib import Path
+
+            from mlops_lib import artifacts
+
+            artifacts.gather(None, Path(options["artifacts"]))
+        raise
+
+
+def _write_report(
+    job: Any, *, artifacts: str = "", open: bool = False, markdown: bool = False, tensorboard: str = ""
+) -> Any:
     from pathlib import Path
 
     from mlops_lib import pipeline, reporting
@@ -313,6 +360,13 @@ def _report(job: Any, *, artifacts: str = "", open: bool = False, markdown: bool
 
         webbrowser.open(page.as_uri())
     return {"schema": 1, "report": str(page)}
+
+
+def _judge(job: Any) -> Any:
+    from mlops_lib import builds, pipeline
+
+    verdict = pipeline.judge(job)
+    return {**verdict.to_json(), **builds.about(verdict, job.spec, trials=job.settings["trials"])}
 
 
 def _notify(project: str, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
@@ -493,6 +547,21 @@ def _completion(project: Any, settings: dict[str, Any], options: dict[str, Any],
     return 0
 
 
+def _images(project: Any, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
+    from mlops_lib import inventory
+    from mlops_lib.engine import choose
+
+    resolved = config.resolve(None, settings)
+    engine = choose(resolved["backend"], home=str(resolved.home))
+    kept, gone = inventory.take(engine, home=resolved.home, prune=bool(options.get("prune")))
+    if as_json:
+        _print({"schema": 1, "images": [one.to_json() for one in kept], "removed": [one.to_json() for one in gone]})
+        return 0
+    for one, word in [*((one, "") for one in kept), *((one, "removed ") for one in gone)]:
+        sys.stdout.write(word + inventory.described(one) + "\n")
+    return 0
+
+
 def _config(project: str | None, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
     from pathlib import Path
 
@@ -550,11 +619,11 @@ def _init(project: str, settings: dict[str, Any], options: dict[str, Any], as_js
 
 
 _HANDLERS: dict[str, Callable[..., int]] = {
-    "detect": _detect, "runs": _runs, "compare": _compare, "registry": _registry, "replay": _replay,
+    "detect": _detect, "images": _images, "runs": _runs, "compare": _compare, "registry": _registry, "replay": _replay,
     "completion": _completion, "show": _show_run, "config": _config, "doctor": _doctor, "init": _init,
-    "build": _staged(_build), "report": _staged(_report), "notify": _notify, "stop": _staged(_stop),
+    "build": _staged(_build), "report": _report, "judge": _staged(_judge), "notify": _notify, "stop": _staged(_stop),
     "watch": _staged(_watch),
-    **{name: _staged(_stage(name)) for name in ("run", "train", "judge", "search", "register")},
+    **{name: _staged(_stage(name)) for name in ("run", "train", "search", "register")},
 }  # fmt: skip
 
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from mlops_lib.errors import UsageError
 
-Kind = Literal["text", "number", "integer", "flag", "list", "bytes"]
+Kind = Literal["text", "number", "integer", "flag", "list", "bytes", "table"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,15 @@ SETTINGS = (
     Setting("metrics_file", "text", "", "file the script writes its number or numbers (JSON) to"),
     Setting("trials", "integer", 12, "search budget: trials; 0 means no search"),
     Setting("minutes", "number", 30.0, "search budget: minutes of training"),
+    Setting(
+        "search",
+        "table",
+        {},
+        "what the search may change: edits, without (kinds of edits), epochs, parameters (at most)",
+    ),
+    Setting(
+        "retrain", "integer", 5, "times a script that takes its tweak as an argument is trained with further values"
+    ),
     Setting("seed", "integer", 1, "seed of everything random that the script does not seed itself"),
     Setting("restarts", "integer", 5, "restarts of a broken training before giving up; refills with progress"),
     Setting("backend", "text", "auto", "where trainings run", operator=True, choices=("auto", "docker", "process")),
@@ -61,6 +70,7 @@ SETTINGS = (
     Setting("cpus", "number", 0.0, "processor limit of a training; 0 for none", operator=True),
     Setting("pids", "integer", 4096, "process limit of a training", operator=True),
     Setting("network", "text", "bridge", "network of a training; none for no network", operator=True),
+    Setting("gpus", "text", "auto", "whether trainings get the GPUs there are", True, ("auto", "none", "all")),
     Setting("base_image", "text", "python:3.11-slim", "the image that environments are built on", operator=True),
     Setting("notify", "text", "change", "when people are told", True, ("change", "always", "never")),
     Setting("mail_to", "list", (), "who gets mail", operator=True),
@@ -193,7 +203,7 @@ def _take(values: dict[str, Value], table: Mapping[str, Any], *, where: str, fro
     for key, value in table.items():
         setting = KNOWN.get(key)
         if setting is None:
-            raise UsageError(f"unknown setting {key!r}", where=_line(where, key), remedy=_nearest(key))
+            raise unknown(key, where=_line(where, key))
         if from_project and setting.operator:
             raise UsageError(
                 f"{key!r} may not be set by the project that is trained",
@@ -225,10 +235,15 @@ def _line(where: str, key: str) -> str:
     return f"{where}:{number}" if number else where
 
 
-def _nearest(key: str) -> str:
+def unknown(key: str, *, where: str, also: Iterable[str] = ()) -> UsageError:
+    """The error about a key that is no setting; it names the nearest one, or one of `also`."""
+    return UsageError(f"unknown setting {key!r}", where=where, remedy=_nearest(key, also))
+
+
+def _nearest(key: str, also: Iterable[str]) -> str:
     import difflib
 
-    close = difflib.get_close_matches(key, KNOWN, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(key, [*KNOWN, *also], n=1, cutoff=0.5)
     if close:
         return f"Did you mean {close[0]!r}? `mlops config` lists all settings."
     return "`mlops config` lists all settings."
@@ -247,6 +262,7 @@ def _convert(setting: Setting, value: Any, *, where: str) -> Any:
 _WANTED = {
     "text": "a text", "number": "a finite number", "integer": "a whole number from 0", "flag": "true or false",
     "list": "a list of texts", "bytes": "a size such as 512m or 4g",
+    "table": "a table with edits, without (lists of texts), epochs, parameters (whole numbers)",
 }  # fmt: skip
 
 
@@ -296,6 +312,19 @@ def _bytes(value: Any) -> int | None:
     return int(number * factor) if number is not None and number >= 0 else None
 
 
+def _table(value: Any) -> dict[str, Any] | None:
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return None
+    if not isinstance(value, Mapping) or set(value) - {"edits", "without", "epochs", "parameters"}:
+        return None
+    found = {key: (_list if key in ("edits", "without") else _integer)(one) for key, one in value.items()}
+    return None if None in found.values() else {k: list(v) if isinstance(v, tuple) else v for k, v in found.items()}
+
+
 _CONVERTERS: Mapping[str, Any] = {
     "text": _text, "number": _number, "integer": _integer, "flag": _flag, "list": _list, "bytes": _bytes,
+    "table": _table,
 }  # fmt: skip

@@ -51,13 +51,16 @@ def sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock that `path` names, waiting for it; the kernel gives it back when its holder dies."""
+def locked(path: Path) -> Iterator[int]:
+    """Hold the lock that `path` names, waiting for it; the kernel gives it back when its holder dies.
+
+    Yields its descriptor: a child that inherits it holds the lock too, until it ends.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
 

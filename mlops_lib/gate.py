@@ -25,6 +25,12 @@ CLAIM_LIMIT = 8 << 20
 LOWER_IS_BETTER = re.compile(r"loss|error|mae|mse|rmse|mape|msle|deviance|entropy|hinge|divergence", re.IGNORECASE)
 """As the runner decides it (runner/evaluations.py), for a number that only stands beside the one it recorded."""
 
+ACCURACIES = ("accuracy", "balanced_accuracy")
+"""Without a metric named, 0.8 is only meant for one of these."""
+_VALIDATION = "the script evaluates on no held-out examples of its own: the fit's validation metric is judged"
+_OWN_METRIC = "the script's own metric object says so; on which examples is not known"
+_TRAINING = "measured on examples the model was trained on: it says little about new ones"
+
 NAMES = {
     "binary_accuracy": "accuracy", "categorical_accuracy": "accuracy", "sparse_categorical_accuracy": "accuracy",
     "acc": "accuracy", "f1_score": "f1", "mean_absolute_error": "mae", "mean_squared_error": "mse",
@@ -92,18 +98,39 @@ def _choose(claims: Mapping[str, Any], wanted: str) -> tuple[Mapping[str, Any] |
         ]
     own = [e for e in usable if not str(e.get("source", "")).startswith("fit.")]
     held_out = [e for e in own if e.get("held_out") is not False]
-    if held_out:
-        best = held_out[-1]
-        notes = [] if wanted or _is_judgeable(best) else _unnamed(best)
-        return (best if wanted or _is_judgeable(best) else None), notes
     validation = [e for e in usable if e.get("source") == "fit.validation"]
-    if validation:
-        best = validation[-1]
-        note = "the script evaluates on no held-out examples of its own: the fit's validation metric is judged"
-        return (best, [note]) if wanted or _is_judgeable(best) else (None, _unnamed(best))
-    best = (own or usable)[-1]
-    warning = "measured on examples the model was trained on: it says little about new ones"
-    return (best, [warning]) if wanted or _is_judgeable(best) else (None, _unnamed(best))
+    for group, notes in (
+        (held_out, []),
+        (validation, [_VALIDATION]),
+        (own or usable, [_TRAINING]),
+    ):
+        judgeable = [e for e in group if wanted or e.get("metric") in ACCURACIES]
+        if judgeable:
+            best = _last(judgeable)
+            unknown = [_OWN_METRIC] if best.get("source") == "keras.metrics" else []
+            return best, [*notes, *unknown, *_others(judgeable, best)]
+        if group:
+            return None, _unnamed(group[-1])
+    raise AssertionError("usable is not empty")
+
+
+def _last(evaluations: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The last one; where the script saved a model that it had measured, the last one of that model."""
+    return next((e for e in reversed(evaluations) if e.get("saved")), evaluations[-1])
+
+
+def _others(evaluations: Sequence[Mapping[str, Any]], best: Mapping[str, Any]) -> list[str]:
+    """What the same measure gave for other models of the script."""
+    same = {e.get("fit"): _finite(e.get("value")) for e in evaluations if e.get("source") == best.get("source")}
+    values = [value for value in same.values() if value is not None]
+    if len(values) < 2:
+        return []
+    which = "the one it saved" if best.get("saved") else "the last one"
+    mean = sum(values) / len(values)
+    return [
+        f"the script measured {len(values)} models, {which} is judged (all: {min(values):.4g} to {max(values):.4g}, mean"
+        f" {mean:.4g})"
+    ]
 
 
 def _named(evaluation: Mapping[str, Any], wanted: str) -> Mapping[str, Any] | None:
@@ -120,11 +147,6 @@ def _named(evaluation: Mapping[str, Any], wanted: str) -> Mapping[str, Any] | No
                     "higher_is_better": grows,
                 }  # fmt: skip
     return None
-
-
-def _is_judgeable(evaluation: Mapping[str, Any]) -> bool:
-    """Without a metric named, 0.8 is only meant for an accuracy."""
-    return evaluation.get("metric") in ("accuracy", "balanced_accuracy")
 
 
 def _unnamed(evaluation: Mapping[str, Any]) -> list[str]:
@@ -220,7 +242,13 @@ class _Judgement:
         """What keeps a number that reaches the bar from being accepted."""
         doubts = []
         if self.again is not None and self.claimed is not None and abs(self.again - self.claimed) > self._tolerance():
-            doubts.append(f"the script measured {self.claimed:.6g}, the saved model gives {self.again:.6g}")
+            if self.evaluation.get("source") == "fit.validation":
+                # Early stopping may have put back the weights of an earlier epoch.
+                self.reasons.append(
+                    f"the fit's last epoch had {self.claimed:.6g}, the model it left gives {self.again:.6g}"
+                )
+            else:
+                doubts.append(f"the script measured {self.claimed:.6g}, the saved model gives {self.again:.6g}")
         if isinstance(self.model, dict) and not self.model.get("reloaded"):
             doubts.append(f"the model cannot be loaded again: {str(self.model.get('note', ''))[:500]}")
         if self.again is None and isinstance(self.model, dict) and self.model.get("reloaded"):

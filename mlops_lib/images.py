@@ -15,19 +15,21 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from mlops_lib import requirements
 from mlops_lib.errors import ImageError
 from mlops_lib.records import Environment, Image
 
 PACKAGE = Path(__file__).parent
 CONTAINERS = PACKAGE / "containers"
+PYTHON = "3.11"
+"""The Python of an environment that asks for none: that of the usual base image."""
+LAYERS = ("framework", "family", "project")
 PROJECT, INSIDE, CACHES = "/mlops/project", "/mlops/inside", "/mlops/caches"
 PIP = """--mount=type=cache,target=/root/.cache/pip,sharing=locked \\
     --mount=type=secret,id=pip --mount=type=secret,id=ca \\
     PIP_CONFIG_FILE=/run/secrets/pip python -m pip install --disable-pip-version-check --root-user-action=ignore \\
+    --prefer-binary \\
    """
-_REQUIREMENT = re.compile(
-    r"[A-Za-z0-9][A-Za-z0-9._-]*[ ]*(\[[A-Za-z0-9._, -]*\])?[ ]*\(?([<>=!~][A-Za-z0-9.*+!<>=~, _-]*)?\)?[ ]*(;[^\n\r]*)?"
-)
 _SYSTEM = re.compile(r"[a-z0-9][a-z0-9+.-]+(=[A-Za-z0-9.+:~-]+)?")
 
 
@@ -52,12 +54,12 @@ def plan(environment: Environment, *, base_image: str = "python:3.11-slim") -> I
 
 def _check(environment: Environment) -> None:
     """Where packages come from is the operator's to say, never the project's."""
-    for kind, pattern, lines in (
-        ("requirement", _REQUIREMENT, environment.requirements),
-        ("system package", _SYSTEM, environment.system),
+    for kind, is_one, lines in (
+        ("requirement", requirements.read, environment.requirements),
+        ("system package", _SYSTEM.fullmatch, environment.system),
     ):
         for line in lines:
-            if not pattern.fullmatch(line):
+            if not is_one(line):
                 raise ImageError(
                     f"{line!r} is no {kind}", where=environment.name,
                     remedy="Name the distribution and its versions, such as numpy>=1.26; options and URLs are not taken.",
@@ -66,15 +68,14 @@ def _check(environment: Environment) -> None:
 
 def dockerfile(environment: Environment) -> str:
     """The Dockerfile: containers/Dockerfile with the environment's rows filled in."""
-    packages = " ".join(sorted(environment.system))
     variables = {"PYTHONHASHSEED": "1", **environment.variables}
+    row = next((row for row in catalog() if row["name"] == environment.name), {})
+    shared = set(row.get("system", ())) & set(environment.system)
     filled = {
         "@PIP@": PIP,
-        "@SYSTEM@": f"RUN apt-get update && apt-get install -y --no-install-recommends {packages}"
-        " && rm -rf /var/lib/apt/lists/*"
-        if packages
-        else "# no system packages",
-        "@VARIABLES@": " ".join(f"{name}={_quoted(value)}" for name, value in sorted(variables.items())),
+        "@SYSTEM@": _apt(shared) or "# no system packages",
+        "@PROJECT_SYSTEM@": _apt(set(environment.system) - shared) or "# no system packages of its own",
+        "@VARIABLES@": " ".join(f"{name}={quoted(value)}" for name, value in sorted(variables.items())),
     }
     text = (CONTAINERS / "Dockerfile").read_text(encoding="utf-8")
     for name, value in filled.items():
@@ -82,39 +83,84 @@ def dockerfile(environment: Environment) -> str:
     return text
 
 
-def _quoted(value: str) -> str:
+def _apt(packages: set[str]) -> str:
+    if not packages:
+        return ""
+    listed = " ".join(sorted(packages))
+    return f"RUN apt-get update && apt-get install -y --no-install-recommends {listed} && rm -rf /var/lib/apt/lists/*"
+
+
+def quoted(value: str) -> str:
+    """A value in a Dockerfile."""
     return json.dumps(value, ensure_ascii=False).replace("$", "\\$")
+
+
+def shown(image: Image) -> str:
+    """The Dockerfile with the requirement files it copies, as a person reads it."""
+    parts = [image.dockerfile.rstrip("\n"), ""]
+    for name, lines in zip(LAYERS, layers(image.environment), strict=True):
+        parts += [f"# {name}.txt:", *(f"#   {line}" for line in lines)]
+    parts += [f"# tag: {image.tag}", *(f"# changed: {note}" for note in image.notes)]
+    return "\n".join(parts)
 
 
 def context(image: Image, folder: Path) -> None:
     """Write the build context into an empty folder: Dockerfile, requirements, the runner."""
     (folder / "Dockerfile").write_text(image.dockerfile, encoding="utf-8")
-    for name, lines in zip(("framework", "family", "project"), layers(image.environment), strict=True):
+    for name, lines in zip(LAYERS, layers(image.environment), strict=True):
         (folder / f"{name}.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     copy_runner(folder / "runner")
 
 
 def layers(environment: Environment) -> tuple[list[str], list[str], list[str]]:
-    """The requirements by who shares them: the framework's pins, the rest of the row, the project's own."""
-    row = next((row for row in catalog() if row["name"] == environment.name), None)
-    shared = set() if row is None else set(row.get("requirements", ()))
-    pinned = {line for line in shared if "==" in line.partition(";")[0]}
+    """The requirements by who shares them: the framework's pins, the rest of the row, the project's own.
+
+    A project that replaces one of the framework's pins shares nothing: all of its requirements are installed at once, so
+    that no other release lies below in a layer of its own.
+    """
+    instead = _on_gpu(environment.name)
+    given = set(environment.requirements)
+    shared = [line for line in environment.requirements if line in {*instead, *instead.values()}]
+    if any(_is_pin(line) and not given & {line, instead[line]} for line in instead):
+        return [], [], list(environment.requirements)
     return (
-        [line for line in environment.requirements if line in pinned],
-        [line for line in environment.requirements if line in shared - pinned],
+        [line for line in shared if _is_pin(line)],
+        [line for line in shared if not _is_pin(line)],
         [line for line in environment.requirements if line not in shared],
     )
+
+
+def _is_pin(line: str) -> bool:
+    return "==" in line.partition(";")[0]
+
+
+def row_of(name: str) -> tuple[str, ...]:
+    """The requirements of a row of the catalog, () where there is no such row."""
+    return tuple(_on_gpu(name))
+
+
+def on_gpu(environment: Environment) -> Environment:
+    """The same environment with the row's builds for a GPU in place of those for the processor."""
+    instead = _on_gpu(environment.name)
+    return replace(environment, requirements=tuple(instead.get(line, line) for line in environment.requirements))
+
+
+@cache
+def _on_gpu(name: str) -> dict[str, str]:
+    """Each requirement of a row, and what stands for it where there is a GPU; mostly itself."""
+    row = next((row for row in catalog() if row["name"] == name), {})
+    builds = row.get("gpu", {})
+    found = {}
+    for line in row.get("requirements", ()):
+        distribution = requirements.name_of(line)
+        found[line] = line.replace(distribution, builds[distribution], 1) if distribution in builds else line
+    return found
 
 
 @cache
 def catalog() -> tuple[dict[str, Any], ...]:
     """The rows of containers/catalog.toml."""
-    try:
-        import tomllib
-    except ImportError:  # Python 3.10
-        import tomli as tomllib  # type: ignore[no-redef, unused-ignore]
-    with (CONTAINERS / "catalog.toml").open("rb") as stream:
-        return tuple(tomllib.load(stream)["environment"])
+    return tuple(requirements.read_toml(CONTAINERS / "catalog.toml")["environment"])
 
 
 def runner_files() -> list[Path]:

@@ -210,7 +210,7 @@ def describe(event: dict[str, Any]) -> str:
         words = "; ".join(map(str, trial.get("edits") or ["as written"]))
         shown = f"{score:.4f}" if isinstance(score, float) else str(trial.get("state"))
         return printable(f"   trial {trial.get('number')}: {shown}  {words}")[:300]
-    if kind == "decision" and event.get("do") in ("restart", "kill", "give up", "adopt", "wait", "take over"):
+    if kind == "decision" and event.get("do") in ("restart", "kill", "give up", "adopt", "wait", "take over", "repair"):
         return printable(f"   watchdog: {event.get('do')} ({event.get('why')})")
     if kind == "warning":
         return printable(f"   warning: {event.get('message')}")[:500]

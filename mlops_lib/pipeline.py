@@ -6,6 +6,7 @@ lists them). Each may be called again at any time: what was done is not done twi
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mlops_lib import config, durable, gate, images, notification, registry, rundir, training, tuning
+from mlops_lib import config, durable, environments, gate, notification, registry, retraining, rundir, training, tuning
 from mlops_lib.detection import detect
 from mlops_lib.engine import Engine, choose
 from mlops_lib.errors import NotificationError, SearchError, TrainingError, UsageError
@@ -51,11 +52,15 @@ class Job:
 
     settings: config.Settings
     detection: Detection | None
+    need: environments.Need | None
+    """What the project asks of its environment; None for a run directory, whose environment is settled."""
     engine: Engine
     spec: RunSpec
     run_dir: Path
     observer: Observer
     stopped: training.Stop
+    origin: Path | None = None
+    """The first run's directory, where the project goes on with other arguments than it was given."""
 
     @property
     def home(self) -> Path:
@@ -87,7 +92,7 @@ def prepare(
             )
         engine = choose(existing.backend, home=str(_made(resolved.home)))
         return Job(
-            settings=resolved, detection=None, engine=engine, spec=existing, run_dir=place.absolute(),
+            settings=resolved, detection=None, need=None, engine=engine, spec=existing, run_dir=place.absolute(),
             observer=observer, stopped=stopped,
         )  # fmt: skip
     folder = place if place.is_dir() else place.parent
@@ -95,19 +100,42 @@ def prepare(
     observer({"event": "stage", "stage": "detect"})
     detection = detect(place, entry=resolved["entry"] or None)
     engine = choose(resolved["backend"], home=str(_made(resolved.home)))
-    spec = _spec(detection, resolved, engine)
+    need = environments.need(
+        detection, base_image=resolved["base_image"], backend=engine.name, gpus=_gives_gpus(resolved["gpus"], engine)
+    )
+    spec = _spec(detection, resolved, engine, environments.plan(need, home=resolved.home), gpus=need.gpus)
     run_dir = (
         Path(resolved["run_dir"]).expanduser().absolute() if resolved["run_dir"] else _default_run_dir(spec, resolved)
     )
-    return Job(
+    job = Job(
         settings=resolved,
         detection=detection,
+        need=need,
         engine=engine,
         spec=spec,
         run_dir=run_dir,
         observer=observer,
         stopped=stopped,
     )
+    return _continued(job)
+
+
+def _continued(job: Job) -> Job:
+    """The job with the arguments that its project goes on with."""
+    args = retraining.continued(job.run_dir)
+    return job if args is None or args == job.spec.args else _with_args(job, args)
+
+
+def _with_args(job: Job, args: tuple[str, ...]) -> Job:
+    """The same project as a run of its own with other arguments."""
+    assert job.detection is not None
+    assert job.need is not None
+    values = {**job.settings.values, "args": config.Value(args, "retraining")}
+    settings = config.Settings(values)
+    spec = _spec(job.detection, settings, job.engine, job.spec.image, gpus=job.need.gpus)
+    given = settings["run_dir"]
+    place = job.run_dir.with_name(f"{job.run_dir.name}-args-{args[0]}") if given else _default_run_dir(spec, settings)
+    return replace(job, settings=settings, spec=spec, run_dir=place, origin=job.run_dir)
 
 
 def _existing(place: Path, settings: config.Settings) -> RunSpec | None:
@@ -136,9 +164,19 @@ def _made(home: Path) -> Path:
     return home
 
 
-def _spec(detection: Detection, settings: config.Settings, engine: Engine) -> RunSpec:
+def _gives_gpus(wanted: str, engine: Engine) -> bool:
+    if wanted == "none" or (wanted == "auto" and not engine.gpus()):
+        return False
+    if not engine.gpus():
+        raise UsageError(
+            "no GPU can be given to a training", where="gpus=all",
+            remedy="Install NVIDIA's driver and container toolkit (`mlops doctor`), or use --gpus auto.",
+        )  # fmt: skip
+    return True
+
+
+def _spec(detection: Detection, settings: config.Settings, engine: Engine, image: Image, *, gpus: bool) -> RunSpec:
     project = Path(detection.project)
-    image = images.plan(detection.environment, base_image=settings["base_image"])
     args = tuple(settings["args"])
     if detection.args_needed > len(args):
         raise UsageError(
@@ -147,20 +185,21 @@ def _spec(detection: Detection, settings: config.Settings, engine: Engine) -> Ru
         )  # fmt: skip
     mounts = tuple(_mount(text, backend=engine.name) for text in settings["mount"])
     manifest = rundir.manifest(project)
-    # The image's name covers our own runner too; the run is named by the environment, so that a new version of this
-    # package continues old runs.
-    environment = image.environment
+    # The image's name covers our own runner too, and what was repaired in it. The run is named by the environment as it
+    # is asked for, so that a new version of this package, or of an answer to it, continues old runs.
+    environment = detection.environment
     data = [[mount.target, rundir.data_manifest(Path(mount.source))] for mount in mounts]
     digest = rundir.digest(
         manifest, detection.entry, args, settings["input"], sorted(environment.requirements), environment.python,
-        sorted(environment.system), sorted(environment.variables.items()), image.base_image, data, settings["seed"],
+        sorted(environment.system), sorted(environment.variables.items()), settings["base_image"], data, settings["seed"],
     )  # fmt: skip
     return RunSpec(
         digest=digest, name=settings["name"] or _name(project, detection), project=str(project), entry=detection.entry,
         args=args, seed=settings["seed"], backend=engine.name, image=image, framework=detection.framework,
         family=detection.family, mounts=mounts,
         limits=Limits(
-            memory_bytes=settings["memory"], cpus=settings["cpus"], pids=settings["pids"], network=settings["network"]
+            memory_bytes=settings["memory"], cpus=settings["cpus"], pids=settings["pids"], network=settings["network"],
+            gpus=gpus,
         ),
         commit=rundir.commit(project), data_digest=manifest, metric_pattern=settings["metric_pattern"],
         metrics_file=settings["metrics_file"], input=tuple(settings["input"]), created=round(time.time(), 3),
@@ -168,8 +207,9 @@ def _spec(detection: Detection, settings: config.Settings, engine: Engine) -> Ru
 
 
 def _name(project: Path, detection: Detection) -> str:
-    # Jenkins gives a second build at the same time the workspace `name@2`.
-    return re.sub(r"@\d+$", "", project.name) or Path(detection.entry).stem
+    # A build server names the folder of a checkout after the branch; all branches of a repository are one model.
+    repository = rundir.repository(project) if "BRANCH_NAME" in os.environ else None
+    return repository or re.sub(r"@\d+$", "", project.name) or Path(detection.entry).stem
 
 
 def _mount(text: str, *, backend: str) -> Mount:
@@ -199,18 +239,48 @@ def _job(project: str | Path | Job, **settings: Any) -> Job:
     return project if isinstance(project, Job) else prepare(project, **settings)
 
 
-def build(project: str | Path | Job, **settings: Any) -> Image:
-    """Make the project's environment real.
+def build(project: str | Path | Job, *, with_code: bool = False, **settings: Any) -> Image:
+    """Make the project's environment real, and see that what the code imports is in it.
+
+    Args:
+        project: the project or run.
+        with_code: also bake the project into an image that trains by itself; that one is returned.
+        settings: as everywhere.
 
     Raises:
         ImageError: it cannot be built.
     """
     job = _job(project, **settings)
-    image = job.spec.image
-    if not job.engine.has(image):
+    image = _with_environment(job).spec.image
+    if not with_code:
+        return image
+    from mlops_lib.engine.docker import DockerEngine
+
+    if not isinstance(job.engine, DockerEngine):
+        raise UsageError(
+            "only a container image can hold the code", where="--with-code", remedy="Use --backend docker."
+        )
+    tag = job.engine.bake(replace(job.spec, image=image), on_line=_on_line(job))
+    return replace(image, tag=tag)
+
+
+def _on_line(job: Job) -> Callable[[str], None]:
+    return lambda line: job.observer({"event": "build", "line": line})
+
+
+def _with_environment(job: Job) -> Job:
+    """The job in the environment that was made for it, which may differ from the one planned."""
+    if job.need is None:
+        if not job.engine.has(job.spec.image):
+            job.observer({"event": "stage", "stage": "build"})
+            job.engine.build(job.spec.image, on_line=_on_line(job))
+        return replace(job, spec=replace(job.spec, image=replace(job.spec.image, built=True)))
+    if not job.engine.has(job.spec.image):
         job.observer({"event": "stage", "stage": "build"})
-        job.engine.build(image, on_line=lambda line: job.observer({"event": "build", "line": line}))
-    return replace(image, built=True)
+    image = environments.make(job.need, engine=job.engine, home=job.home, observer=job.observer)
+    for note in image.notes:
+        job.observer({"event": "warning", "message": note})
+    return replace(job, spec=replace(job.spec, image=image))
 
 
 def train(project: str | Path | Job, **settings: Any) -> RunResult:
@@ -221,23 +291,44 @@ def train(project: str | Path | Job, **settings: Any) -> RunResult:
     """
     job = _job(project, **settings)
     _check_data(job)
-    build(job)
+    job = _with_environment(job)
     job.observer({"event": "stage", "stage": "train"})
-    spec = rundir.write_spec(job.run_dir, job.spec)
+    rundir.write_spec(job.run_dir, job.spec)
     rundir.remember(job.run_dir, home=job.home)
     if job.detection is not None:
         durable.write_json(job.run_dir / "detection.json", job.detection.to_json())
     if training.finished(job.run_dir, 1) is None:
         (job.run_dir / "training.json").unlink(missing_ok=True)
         _step(job, "started")
-    result = training.train(
-        spec, engine=job.engine, run_dir=job.run_dir, restarts=job.settings["restarts"], home=job.home,
-        observer=job.observer, stopped=job.stopped,
-    )  # fmt: skip
+    for number in range(environments.REPAIRS + 1):
+        spec = rundir.write_spec(job.run_dir, job.spec)
+        result = training.train(
+            spec, engine=job.engine, run_dir=job.run_dir, restarts=job.settings["restarts"], home=job.home,
+            observer=job.observer, stopped=job.stopped,
+        )  # fmt: skip
+        repaired = _repaired(job, result) if number < environments.REPAIRS else None
+        if repaired is None:
+            break
+        job = repaired
     durable.write_json(job.run_dir / "training.json", result.to_json())
     if result.state != "finished":
         raise _training_error(result)
     return result
+
+
+def _repaired(job: Job, result: RunResult) -> Job | None:
+    """The job in an environment that has what its training failed to import; None where that is not known."""
+    failure = result.failure
+    if job.need is None or failure is None or failure.kind != "import":
+        return None
+    image = environments.repair(job.need, failure.message, image=job.spec.image, home=job.home)
+    if image is None:
+        return None
+    note = {"event": "decision", "do": "repair", "why": image.notes[-1], "time": round(time.time(), 3)}
+    rundir.append(job.run_dir / training.ATTEMPTS, note)
+    job.observer(note)
+    job.engine.build(image, on_line=_on_line(job))
+    return replace(job, spec=replace(job.spec, image=replace(image, built=True)))
 
 
 def _check_data(job: Job) -> None:
@@ -285,8 +376,10 @@ def judge(project: str | Path | Job, **settings: Any) -> Verdict:
     verdict = gate.judge(
         job.run_dir, target=job.settings["target"], metric=job.settings["metric"], mode=job.settings["mode"],
         strict=job.settings["strict"], beats=job.settings["beats"],
-        champion=_rival(job, before), selection="" if found is None else found.selection,
+        champion=_rival(job, before), selection="" if found is None or not found.trials else found.selection,
     )  # fmt: skip
+    if found is not None and found.stopped == "refused" and verdict.verdict == "rejected":
+        verdict = replace(verdict, reasons=(*verdict.reasons, *(f"not searched: {note}" for note in found.notes)))
     if before is not None and before != verdict:
         rundir.append(job.run_dir / "verdicts.jsonl", before.to_json())
     durable.write_json(job.run_dir / "verdict.json", verdict.to_json())
@@ -319,18 +412,57 @@ def search(project: str | Path | Job, **settings: Any) -> SearchResult:
             f"the model is {verdict.verdict}: there is nothing to search", where=str(job.run_dir),
             remedy="Give a higher --target to search all the same.",
         )  # fmt: skip
-    build(job)
+    job = _with_environment(job)
     job.observer({"event": "stage", "stage": "search"})
     _step(job, "fell short", verdict=verdict)
+    if job.detection is not None and job.origin is None:
+        job, verdict, tried = _retrain(job, verdict)
+        if verdict.verdict != "rejected":
+            return tried
     found = tuning.search(
         job.spec, verdict, engine=job.engine, run_dir=job.run_dir, trials=job.settings["trials"],
-        minutes=job.settings["minutes"], restarts=job.settings["restarts"], home=job.home, observer=job.observer,
-        stopped=job.stopped,
+        minutes=job.settings["minutes"], limits=job.settings["search"], restarts=job.settings["restarts"], home=job.home,
+        observer=job.observer, stopped=job.stopped,
     )  # fmt: skip
+    _suggest(job)
     score = found.score if found.winner else None
     if score is not None and (score >= verdict.target if verdict.mode == "max" else score <= verdict.target):
         _step(job, "recovered", search=found)
     return found
+
+
+def _retrain(job: Job, verdict: Verdict) -> tuple[Job, Verdict, SearchResult]:
+    """Where the script takes its tweak as an argument: train it with further values, and go on as the best."""
+    attempts = [retraining.Attempt.of(job.run_dir, job.spec.args, verdict)]
+    jobs, notes = {job.spec.args: job}, []
+    for args in retraining.values(Path(job.spec.project), job.spec.entry, job.spec.args, count=job.settings["retrain"]):
+        other = _with_args(job, args)
+        try:
+            train(other)
+        except TrainingError as error:
+            notes.append(f"with the argument {args[0]} the script fails: {error}")
+            break
+        jobs[args] = other
+        attempts.append(retraining.Attempt.of(other.run_dir, args, judge(other)))
+        if attempts[-1].verdict.verdict == "accepted":
+            break
+        if attempts[-1].is_same(attempts[-2]):
+            notes.append("the argument has no effect: the architecture, its training and its number stay the same")
+            break
+    for note in notes:
+        job.observer({"event": "warning", "message": note})
+    if len(attempts) > 1:
+        retraining.remember(job.run_dir, attempts)
+    chosen = retraining.best(attempts)
+    return jobs[chosen.args], chosen.verdict, retraining.as_search(attempts, notes=notes)
+
+
+def _suggest(job: Job) -> None:
+    """Write the winner as a patch of the project; a project that is not here any more gets none."""
+    from mlops_lib import patching
+
+    if Path(job.spec.project).is_dir():
+        patching.suggest(job.run_dir, project=Path(job.spec.project))
 
 
 def register(project: str | Path | Job, **settings: Any) -> ModelVersion:
@@ -579,7 +711,7 @@ def run(project: str | Path | Job, **settings: Any) -> PipelineResult:
     began = time.monotonic()
     before = registry.champion(job.spec.name, home=job.home)
     try:
-        verdict, found = _decided(job)
+        job, verdict, found = _decided(job)
     except (TrainingError, SearchError):
         if job.run_dir.is_dir():
             report(job)
@@ -594,14 +726,15 @@ def run(project: str | Path | Job, **settings: Any) -> PipelineResult:
     return result
 
 
-def _decided(job: Job) -> tuple[Verdict, SearchResult | None]:
-    """Train and judge; where the bar is missed, search and judge again."""
+def _decided(job: Job) -> tuple[Job, Verdict, SearchResult | None]:
+    """Train and judge; where the bar is missed, search and judge again. The job may go on with other arguments."""
     train(job)
     verdict = judge(job)
     if verdict.verdict == "rejected" and job.settings["trials"] > 0:
         search(job)
+        job = job if job.detection is None else _continued(job)
         verdict = judge(job)
-    return verdict, tuning.read(job.run_dir)
+    return job, verdict, tuning.read(job.run_dir)
 
 
 def _model(run_dir: Path) -> Path | None:
@@ -613,18 +746,26 @@ def _model(run_dir: Path) -> Path | None:
 def _result(
     job: Job, verdict: Verdict, found: SearchResult | None, version: ModelVersion | None, *, seconds: float
 ) -> PipelineResult:
-    model, patch = _model(job.run_dir), job.run_dir / "inside" / "suggested.patch"
+    model = _model(job.run_dir)
+    suggested = [job.run_dir / name for name in ("suggested.patch", "best_model.py")]
+    patch = next((place for place in suggested if place.is_file()), None)
     reasons = verdict.reasons
     if verdict.verdict == "accepted" and model is None:
         reasons = (*reasons, "nothing is registered: the script's model could not be saved, its outputs are kept")
+    retrained = 0 if job.origin is None else retraining.attempts_of(job.origin)
+    if retrained:
+        reasons = (
+            *reasons,
+            f"trained with the argument {job.spec.args[0]}: the best of {retrained + 1} on the judged examples",
+        )
     place = None if model is None else str(model)
     return PipelineResult(
         verdict=verdict.verdict, metric=verdict.metric, value=verdict.value, interval=verdict.interval,
         target=verdict.target, examples=verdict.examples,
-        trials=0 if found is None else sum(t.number > 0 for t in found.trials),
+        trials=retrained + (0 if found is None else sum(t.number > 0 for t in found.trials)),
         restarts=training.count_restarts(job.run_dir), model=place if version is None else version.model,
         report=str(job.run_dir / "report.html"),
-        patch=str(patch) if patch.is_file() and not patch.is_symlink() else None, run_dir=str(job.run_dir),
+        patch=None if patch is None else str(patch), run_dir=str(job.run_dir),
         seconds=round(seconds, 3), version=None if version is None else version.version, reasons=reasons,
     )  # fmt: skip
 

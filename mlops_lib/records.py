@@ -162,6 +162,8 @@ class Image(Record):
     dockerfile: str = ""
     base_image: str = "python:3.11-slim"
     built: bool = False
+    notes: tuple[str, ...] = ()
+    """How the environment differs from what the project declares, and why."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,6 +182,8 @@ class Limits(Record):
     cpus: float = 0.0
     pids: int = 4096
     network: str = "bridge"
+    gpus: bool = False
+    """Whether it is given the GPUs."""
 
 
 @dataclass(frozen=True, kw_only=True)

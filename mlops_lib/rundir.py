@@ -109,6 +109,14 @@ def commit(project: Path) -> str | None:
     return (_git(project, "rev-parse", "HEAD") or "").strip() or None if _in_checkout(project) else None
 
 
+def repository(project: Path) -> str | None:
+    """The name of the repository whose checkout the project is; None for a folder within one, or without a remote."""
+    if not (project / ".git").exists():
+        return None
+    address = (_git(project, "config", "--get", "remote.origin.url") or "").strip()
+    return address.rstrip("/").replace(":", "/").rpartition("/")[2].removesuffix(".git") or None
+
+
 def author(project: Path) -> str:
     """Who made the checked-out commit, as `Name <address>`; "" outside a checkout."""
     return (_git(project, "log", "-1", "--format=%an <%ae>") or "").strip() if _in_checkout(project) else ""

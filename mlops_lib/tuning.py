@@ -5,7 +5,7 @@ The search itself happens in the container, inside the judged `fit` (mlops_lib/r
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,10 @@ from mlops_lib.errors import SearchError, TrainingError
 from mlops_lib.records import RunSpec, SearchResult, Verdict
 
 REQUEST = "search.json"
+REFUSED = "search-refused.json"
+"""The host's own answer where there is nothing to search in."""
+FOLDS = 3
+"""So many fits of the same model, each measured by itself, are a loop."""
 
 
 def search(
@@ -25,6 +29,7 @@ def search(
     run_dir: Path,
     trials: int,
     minutes: float,
+    limits: Mapping[str, Any] | None = None,
     restarts: int = 5,
     home: Path,
     observer: Callable[[dict[str, Any]], None] = lambda event: None,
@@ -33,15 +38,27 @@ def search(
     """Tweak the judged model until it meets the bar or the budget is used.
 
     A search that had finished with at least this budget and this bar is returned as it is; a larger budget continues it.
+    Where no fit can be searched the result says so (`stopped` is "refused"): the rejected model stays what it is.
 
     Raises:
-        SearchError: it cannot be told which fit to search, or the search itself failed.
+        SearchError: the search itself failed.
         TrainingError: the script failed in pass 2.
     """
+    fit, why = _judged_fit(run_dir, verdict)
+    if fit is None:
+        refused = SearchResult(
+            metric=verdict.metric or "", mode=verdict.mode, selection="disjoint", fit=verdict.judged_fit or 1,
+            score=verdict.value, stopped="refused", notes=(why,),
+        )  # fmt: skip
+        durable.write_json(run_dir / REFUSED, refused.to_json())
+        observer({"event": "warning", "message": f"not searched: {why}"})
+        return refused
+    (run_dir / REFUSED).unlink(missing_ok=True)
     request: dict[str, Any] = {
-        "fit": _judged_fit(run_dir, verdict), "metric": verdict.metric, "mode": verdict.mode, "target": verdict.target,
+        "fit": fit, "metric": verdict.metric, "mode": verdict.mode, "target": verdict.target,
         "trials": trials, "minutes": minutes, "judged_digest": _judged_digest(run_dir, verdict),
         "judged_value": verdict.value, "workers": 1, "reading": training.reading(spec),
+        "limits": dict(limits or {}),
     }  # fmt: skip
     before = _read(run_dir / REQUEST)
     if before is not None and _covers(before, request) and not _failed(run_dir, before):
@@ -81,8 +98,9 @@ def search(
 
 
 def read(run_dir: Path) -> SearchResult | None:
-    """What a search found, None if there was none."""
-    return rundir.read_record(run_dir / "inside" / "search" / "result.json", SearchResult, inside=run_dir)
+    """What a search found, or why it left the script alone; None if there was none."""
+    refused = rundir.read_record(run_dir / REFUSED, SearchResult)
+    return refused or rundir.read_record(run_dir / "inside" / "search" / "result.json", SearchResult, inside=run_dir)
 
 
 def unfinished(run_dir: Path) -> bool:
@@ -102,7 +120,9 @@ def _read(path: Path) -> dict[str, Any] | None:
 def _covers(before: dict[str, Any], now: dict[str, Any]) -> bool:
     """Whether the earlier search was asked for at least as much, for the same bar."""
     # What is missing in a request of an earlier version of this package is taken as equal.
-    same = all(before.get(key, now[key]) == now[key] for key in ("fit", "metric", "mode", "target", "reading"))
+    same = all(
+        before.get(key, now[key]) == now[key] for key in ("fit", "metric", "mode", "target", "reading", "limits")
+    )
     return same and before.get("trials", 0) >= now["trials"] and before.get("minutes", 0) >= now["minutes"]
 
 
@@ -111,16 +131,40 @@ def _failed(run_dir: Path, before: dict[str, Any]) -> bool:
     return read(run_dir) is None and training.finished(run_dir, int(before.get("pass", 2))) is not None
 
 
-def _judged_fit(run_dir: Path, verdict: Verdict) -> int:
+def loop(events: list[dict[str, Any]]) -> str:
+    """Why a script with these events is left alone: it trains the same model again and again; "" where it does not."""
+    made: dict[tuple[Any, Any], set[int]] = {}
+    measured = {e.get("fit") for e in events if e["event"] == "metric" and not str(e.get("source")).startswith("fit.")}
+    for event in events:
+        if event["event"] == "fit" and event.get("fit") in measured and event.get("pass", 1) == 1:
+            made.setdefault((event.get("model"), event.get("parameters")), set()).add(event["fit"])
+    most = max(map(len, made.values()), default=0)
+    if most < FOLDS:
+        return ""
+    return (
+        f"the script fits and measures the same model {most} times (cross-validation, or a search of its own): changing one"
+        " of them would mean nothing, so it is left alone"
+    )
+
+
+def _judged_fit(run_dir: Path, verdict: Verdict) -> tuple[int | None, str]:
+    """The fit whose model the verdict is about; None with the reason where there is none to search in."""
+    events = rundir.Events(run_dir).new()
+    repeated = loop(events)
+    if repeated:
+        return None, repeated
+    if verdict.source.startswith("sklearn.model_selection."):
+        return None, "the script only cross-validates, so no example is left to judge a tweak by: hold out a test set"
     if verdict.judged_fit is not None:
-        return verdict.judged_fit
-    fits = {e["fit"] for e in rundir.Events(run_dir).new() if e["event"] == "fit" and e.get("fit") is not None}
+        return verdict.judged_fit, ""
+    fits = {e["fit"] for e in events if e["event"] == "fit" and e.get("fit") is not None}
     if len(fits) == 1:
-        return int(fits.pop())
-    raise SearchError(
-        f"the script has {len(fits)} fits and its number does not say which model it measures",
-        where=str(run_dir),
-        remedy="Let the script evaluate its final model with evaluate, score, or a metric of its predictions.",
+        return int(fits.pop()), ""
+    if not fits:
+        return None, "no fit of Keras or scikit-learn was seen in the script"
+    return None, (
+        f"the script has {len(fits)} fits and its number does not say which model it measures: let it evaluate its final"
+        " model with evaluate, score, or a metric of its predictions"
     )
 
 

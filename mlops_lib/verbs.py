@@ -8,7 +8,7 @@ ACTIONS = ("list", "champion", "rollback", "gc", "alias")
 EXAMPLES = {
     "run": ("mlops run model_repo/digits_cnn", "mlops run train.py --target 0.9 --trials 20 --minutes 10", "mlops run . --json"),
     "detect": ("mlops detect model_repo/cancer_pipeline", "mlops detect notebook.ipynb --json"),
-    "build": ("mlops build .", "mlops build . --print"),
+    "build": ("mlops build .", "mlops build . --print", "mlops build . --with-code"),
     "train": ("mlops train .", "mlops train . --mount /data/cifar10.npz:cifar10.npz"),
     "judge": ("mlops judge . --target 0.95", "mlops judge ~/.mlops/runs/digits_cnn-7666f0507e9b --strict"),
     "search": ("mlops search . --trials 30 --minutes 60",),
@@ -17,6 +17,7 @@ EXAMPLES = {
     "notify": ("mlops notify .", "mlops notify --test"),
     "watch": ("mlops watch . --until-done",),
     "stop": ("mlops stop .",),
+    "images": ("mlops images", "mlops images --prune"),
     "runs": ("mlops runs", "mlops runs --state rejected --name 'digits*'"),
     "show": ("mlops show .", "mlops show . --json"),
     "compare": ("mlops compare ~/.mlops/runs/digits_cnn-7666f0507e9b ~/.mlops/runs/digits_cnn-c7b1ffe4a6f1",),
@@ -46,8 +47,10 @@ OWN: dict[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
     ),
     "build": (
         (("--print",), {**_FLAG, "dest": "print_dockerfile", "help": "print the Dockerfile, build nothing"}),
+        (("--with-code",), {**_FLAG, "help": "an image that holds the project and trains by itself"}),
         _QUIET,
     ),
+    "images": ((("--prune",), {**_FLAG, "help": "remove what no run of this home needs"}),),
     "runs": ((("--state",), {"metavar": "STATE", "help": "only these: accepted, rejected, failed, running …"}),),
     "compare": ((("runs",), {"nargs": 2, "metavar": "PROJECT|RUN", "help": "two runs, or projects for their runs"}),),
     "registry": (

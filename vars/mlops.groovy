@@ -8,7 +8,6 @@ Map call(String verb, Map settings = [:]) {
     if (!(answer.exit in [0, 6, 10])) { // accepted or answered, rejected, undecided
         String reason = "${env.STAGE_NAME}: ${answer.error?.what ?: 'the log above says why'} (mlops ${verb}: exit ${answer.exit})"
         currentBuild.description = currentBuild.description ?: reason
-        writeFile(file: failed(), text: reason) // ends the watchdog beside
         error(reason)
     }
     return answer
@@ -16,20 +15,36 @@ Map call(String verb, Map settings = [:]) {
 
 /** Runs one verb and returns its record with its exit code under `exit`, whatever it is. */
 Map ask(String verb, Map settings = [:]) {
-    String params = toJson([project: '.'] + settings.findAll { it.value != null && it.value != '' })
-    String reply = "${pwd(tmp: true)}/mlops-${verb}${params.hashCode()}.json"
-    writeFile(file: reply, text: '')
-    List variables = ["MLOPS_VERB=${verb}", "MLOPS_PARAMS=${params}", "MLOPS_REPLY=${reply}", "MLOPS_FAILED=${failed()}"]
-    int exit = withEnv(variables) {
-        sh(label: "mlops ${verb}", returnStatus: true, script: libraryResource('mlops/agent.sh'))
+    String given = toJson([project: '.'] + settings.findAll { it.value != null && it.value != '' })
+    String reply = "${folder()}/${verb}.json"
+    List variables = ["MLOPS_VERB=${verb}", "MLOPS_PARAMS=${given}", "MLOPS_REPLY=${reply}", "MLOPS_BUILD=${folder()}",
+                      "MLOPS_AGAINST=${against()}"]
+    int exit = -1
+    for (int tries = 0; exit < 0 && tries < 3; tries++) { // negative: the agent was restarted under it; it goes on
+        writeFile(file: reply, text: '')
+        exit = withEnv(variables) {
+            sh(label: "mlops ${verb}", returnStatus: true, script: libraryResource('mlops/agent.sh'))
+        }
     }
     String text = readFile(file: reply, encoding: 'UTF-8')
     return fromJson(text) + [exit: exit]
 }
 
-/** The file that tells the steps beside that this build has failed. */
-String failed() {
-    return "${pwd(tmp: true)}/mlops-failed-${env.BUILD_NUMBER}"
+/** This build's own folder on the agent: replies, and how its stages ended. */
+String folder() {
+    return "${pwd(tmp: true)}/mlops-${currentBuild.startTimeInMillis}"
+}
+
+/** What the branch that a pull request goes to has reached, as its last build kept it (mlops-branch.json). */
+@NonCPS
+String against() {
+    try {
+        Object job = env.CHANGE_TARGET ? currentBuild.rawBuild.parent.parent.getItem(env.CHANGE_TARGET) : null
+        Object kept = job?.lastSuccessfulBuild?.artifactManager?.root()?.child('.mlops/results/mlops-branch.json')
+        return kept?.isFile() ? kept.open().getText('UTF-8').replace('$', '\\u0024') : ''
+    } catch (SecurityException ignored) { // a library of a folder runs in the sandbox: no comparison
+        return ''
+    }
 }
 
 /** JSON without a `$`: no layer between here and the shell finds one to expand. */

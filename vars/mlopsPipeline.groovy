@@ -3,14 +3,17 @@
  * Jenkins wants a declarative pipeline whole and in one place, so the stages are spelled out in both.
  */
 void call(Map given = [:]) {
-    Map job = [label: '', hours: 12, poll: 'H H * * *'] + given.subMap(['label', 'hours', 'poll'])
+    Map job = [label: '', hours: 12, poll: 'H/15 * * * *'] + given // the command refuses what nobody knows
     // In a branch's first build there are no parameters yet; all of them are empty then, too.
-    Map settings = [project: '.'] + given.findAll { !job.containsKey(it.key) } + params.findAll { it.value }
+    Map settings = given + params.findAll { it.value }
     Map verdict = [:]
 
     pipeline {
         agent {
-            label(job.label)
+            node {
+                label(job.label)
+                retries 2 // an agent that is gone for good: the run goes on from its checkpoint on the next one
+            }
         }
         parameters { // each is the setting of its name, over the Jenkinsfile's; an empty one is not given
             string(name: 'target', trim: true, description: 'The bar to reach, e.g. 0.9 (empty: the project\'s own, or 0.8)')
@@ -23,7 +26,7 @@ void call(Map given = [:]) {
         }
         options {
             timestamps()
-            timeout(time: job.hours, unit: 'HOURS')
+            timeout(time: job.hours + 2, unit: 'HOURS')
             disableConcurrentBuilds()
             buildDiscarder(logRotator(numToKeepStr: '30', artifactNumToKeepStr: '10'))
         }
@@ -39,6 +42,9 @@ void call(Map given = [:]) {
                 }
             }
             stage('Model') {
+                options { // here, so that what comes after has all the time it needs
+                    timeout(time: job.hours, unit: 'HOURS')
+                }
                 parallel {
                     stage('Watchdog') {
                         steps {
@@ -56,7 +62,7 @@ void call(Map given = [:]) {
                                 steps {
                                     script {
                                         verdict = mlops('judge', settings)
-                                        if (verdict.verdict != 'rejected') {
+                                        if (!verdict.search) {
                                             mlopsVerdict(verdict)
                                         }
                                     }
@@ -64,14 +70,21 @@ void call(Map given = [:]) {
                             }
                             stage('Tweak & retrain') {
                                 when {
-                                    expression { verdict.verdict == 'rejected' }
+                                    expression { verdict.search == true }
                                 }
                                 steps {
-                                    mlops('search', settings)
+                                    mlopsSearch(settings)
                                     script {
                                         verdict = mlops('judge', settings)
                                         mlopsVerdict(verdict)
                                     }
+                                }
+                            }
+                        }
+                        post {
+                            always {
+                                script {
+                                    mlopsWatch.end()
                                 }
                             }
                         }
@@ -80,6 +93,9 @@ void call(Map given = [:]) {
             }
             stage('Register') {
                 when {
+                    not {
+                        changeRequest()
+                    }
                     expression { currentBuild.currentResult == 'SUCCESS' }
                 }
                 steps {

@@ -1,6 +1,9 @@
 /** For `post { always }`: stops what is left of the run and puts its results where Jenkins users look for them. */
 void call(Map settings = [:]) {
     String folder = '.mlops/results'
+    dir(folder) {
+        deleteDir() // an earlier build's
+    }
     mlops.ask('stop', settings)
     mlops.ask('report', settings + [artifacts: folder])
     junit(testResults: "${folder}/junit.xml", allowEmptyResults: true, skipMarkingBuildUnstable: true)

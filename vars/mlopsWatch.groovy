@@ -1,7 +1,14 @@
-/** The watchdog beside a training: ends when the run ends, and never fails the build by itself. */
+/** The watchdog beside a training: ends when the run or `mlopsWatch.end()` says so, and never fails the build. */
 void call(Map settings = [:]) {
-    Map answer = mlops.ask('watch', settings + [until_done: true])
-    if (answer.exit != 0) {
-        echo("The watchdog ended early (exit ${answer.exit}); the training went on without it.")
+    catchError(buildResult: 'SUCCESS', stageResult: 'UNSTABLE', catchInterruptions: false) {
+        Map answer = mlops.ask('watch', settings + [until_done: true])
+        if (answer.exit != 0) {
+            error("The watchdog ended early (exit ${answer.exit}); the training goes on without it.")
+        }
     }
+}
+
+/** For `post { always }` of the stages beside: nothing is left to watch, however they ended. */
+void end() {
+    writeFile(file: "${mlops.folder()}/ended", text: '')
 }

@@ -1,215 +1,618 @@
-"""What one file says: its imports, its calls by full name, the data it reads."""
+"""What one file says: its imports, the calls it makes by their full names, the data it reads.
+
+Names are followed through imports, aliases, assignments, attributes of `self`, what local functions return and what
+local classes derive from, so that `RNN = layers.LSTM` or `build().fit(x, y)` mean what they mean to Python.
+"""
 
 from __future__ import annotations
 
 import ast
+import os
 import sys
-from dataclasses import dataclass, field
 
-from mlops_lib.detection.knowledge import READERS
+from mlops_lib.detection import shapes
+from mlops_lib.detection.reading import READERS, WRITERS, is_data
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+PYTHON2_MODULES = frozenset(
+    "distutils imp asyncore asynchat smtpd urllib2 cPickle cStringIO StringIO Queue ConfigParser HTMLParser Tkinter"
+    " tkMessageBox tkFileDialog httplib urlparse commands thread sets md5 sha cookielib xmlrpclib SocketServer"
+    " BaseHTTPServer SimpleHTTPServer CGIHTTPServer copy_reg __builtin__ dummy_thread anydbm UserDict repr cProfile"
+    " future_builtins exceptions __main__ this antigravity formatter parser symbol binhex lib2to3".split()
+)
+CHAIN_LIMIT = 60
+"""Links of a name that are followed; generated code can have thousands."""
 
 
-@dataclass(frozen=True)
 class Call:
-    """One call: the dotted name of what is called, where it is known, and its line."""
+    """One call: the dotted name of what is called, its line and how it was called."""
 
-    name: str
-    line: int
+    __slots__ = ("first", "keywords", "line", "name", "scope")
+
+    def __init__(self, name: str, line: int, keywords: tuple[str, ...] = (), first: str = "", scope: str = "") -> None:
+        self.name = name
+        self.line = line
+        self.keywords = keywords
+        self.first = first
+        """The first argument where it is a literal text."""
+        self.scope = scope
+        """The function it stands in."""
 
     @property
     def leaf(self) -> str:
         """The last part of the name."""
-        return self.name.rsplit(".", 1)[-1]
+        return self.name.rpartition(".")[2]
+
+    @property
+    def receiver(self) -> str:
+        """What the leaf is called on, "" if nothing."""
+        return self.name.rpartition(".")[0]
 
 
-@dataclass
+class Import:
+    """One import of a module that is not part of this one."""
+
+    __slots__ = ("line", "module", "names", "optional")
+
+    def __init__(self, module: str, line: int, names: tuple[str, ...], *, optional: bool) -> None:
+        self.module = module
+        self.line = line
+        self.names = names
+        self.optional = optional
+
+    @property
+    def top(self) -> str:
+        """The first part of the module's name."""
+        return self.module.partition(".")[0]
+
+
 class Facts:
     """What was seen in one file."""
 
-    imports: dict[str, int] = field(default_factory=dict)
-    """Dotted module to line."""
-    optional: dict[str, int] = field(default_factory=dict)
-    calls: list[Call] = field(default_factory=list)
-    bases: list[Call] = field(default_factory=list)
-    """Classes derived from."""
-    argument_indices: set[int] = field(default_factory=set)
-    counts_arguments: bool = False
-    """Whether it looks how many arguments there are: then it manages without."""
-    required_options: int = 0
-    data: list[str] = field(default_factory=list)
-    written: set[str] = field(default_factory=set)
-    has_main: bool = False
-    relative: list[tuple[int, str, int]] = field(default_factory=list)
-    """Relative imports: level, module, line."""
-
-
-def gather(tree: ast.Module) -> Facts:
-    """Walk a tree once."""
-    visitor = _Visitor()
-    visitor.visit(tree)
-    return visitor.facts
-
-
-class _Visitor(ast.NodeVisitor):
     def __init__(self) -> None:
+        self.imports: list[Import] = []
+        self.relative: list[tuple[int, str, tuple[str, ...], int]] = []
+        """Relative imports: level, module, names, line."""
+        self.alternatives: list[tuple[Import, Import]] = []
+        """Imports of which the second stands in for the first."""
+        self.calls: list[Call] = []
+        self.bases: list[Call] = []
+        """Classes derived from."""
+        self.mentions: list[Call] = []
+        """Dotted names of imported modules that are named without being called."""
+        self.shapes: list[shapes.Shape] = []
+        """Structures that say more than the calls in them."""
+        self.exports: dict[str, str] = {}
+        """What the names of this module stand for, for those who import it."""
+        self.settings: dict[str, str] = {}
+        """Environment variables set to literal values."""
+        self.paths_added: list[str] = []
+        """Folders put on sys.path, as far as they are literal."""
+        self.argument_indices: set[int] = set()
+        self.counts_arguments = False
+        """Whether it looks how many arguments there are: then it manages without."""
+        self.required_options = 0
+        self.data: list[tuple[str, int]] = []
+        self.written: set[str] = set()
+        self.has_main = False
+        self.undefined: list[Call] = []
+        """Calls of bare names that nothing in the file defines."""
+        self.descends = False
+        """Whether something like `w - rate * gradient` stands in it."""
+
+    @property
+    def leaves(self) -> set[str]:
+        """The last parts of everything called."""
+        return {call.leaf for call in self.calls}
+
+
+def gather(tree: ast.Module, known: Mapping[str, str] | None = None) -> Facts:
+    """Walk a tree.
+
+    Args:
+        tree: the module.
+        known: what names of local modules stand for, such as `net.build()`.
+    """
+    known = known or {}
+    first = _Visitor(known, {})
+    first.run(tree)
+    if not first.unresolved & set(first.names):
+        return first.facts
+    # Something was used above its definition: now all names are known.
+    second = _Visitor(known, {name: first.names[name] for name in first.unresolved & set(first.names)})
+    second.run(tree)
+    return second.facts
+
+
+def is_standard(module: str) -> bool:
+    """Whether the top-level name belongs to Python itself."""
+    return module in sys.stdlib_module_names or module in PYTHON2_MODULES
+
+
+class _Visitor:
+    def __init__(self, known: Mapping[str, str], seed: dict[str, str]) -> None:
         self.facts = Facts()
-        self.names: dict[str, str] = {}
-        self.trying = 0
-
-    def visit_Import(self, node: ast.Import) -> None:
-        for alias in node.names:
-            self._import(alias.name, node.lineno)
-            self.names[alias.asname or alias.name.split(".")[0]] = (
-                alias.name if alias.asname else alias.name.split(".")[0]
+        self.known = known
+        self.names: dict[str, str] = dict(seed)
+        self.texts: dict[str, str] = {}
+        self.stars: list[str] = []
+        self.attributes: dict[str, str] = {}
+        self.returns: list[str] = []
+        self.unresolved: set[str] = set()
+        self.defined: set[str] = set()
+        self.scope = ""
+        self.owner = ""
+        self.guard = 0
+        self.shaper = shapes.Shaper(self.name)
+        self._visits = {
+            node: getattr(self, "_" + node.__name__.lower())
+            for node in (
+                ast.Import, ast.ImportFrom, ast.Try, ast.If, ast.Assign, ast.AnnAssign, ast.ClassDef, ast.FunctionDef,
+                ast.AsyncFunctionDef, ast.Return, ast.Call, ast.Subscript, ast.Attribute, ast.With, ast.BinOp, ast.For,
+                ast.NamedExpr, ast.Dict, ast.List, ast.Tuple,
             )
+        }  # fmt: skip
+        if sys.version_info >= (3, 11):
+            self._visits[ast.TryStar] = self._try
 
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
-        if node.level:
-            self.facts.relative.append((node.level, node.module or "", node.lineno))
-            return
+    def run(self, tree: ast.Module) -> None:
+        """Visit a module; what lies deeper than Python's own recursion is left unseen."""
+        for statement in tree.body:
+            try:
+                self.visit(statement)
+            except RecursionError:
+                continue
+        self.facts.shapes += self.shaper.leave("", 1)
+        self.facts.undefined = [
+            call for call in self.facts.calls if call.name in self.unresolved and call.name not in self.defined
+        ]
+        self.facts.exports = {
+            name: value for name, value in self.names.items() if value.strip("?") and "." not in name and value.partition("(")[0] != name
+        }
+
+    def visit(self, node: ast.AST) -> None:
+        """One node and what is in it."""
+        visit = self._visits.get(type(node))
+        if visit is not None:
+            visit(node)
+        else:
+            self.inside(node)
+
+    def inside(self, node: ast.AST) -> None:
+        """The children of a node."""
+        for field in node._fields:
+            value = getattr(node, field, None)
+            if isinstance(value, list):
+                for item in value:
+                    if isinstance(item, ast.AST):
+                        self.visit(item)
+            elif isinstance(value, ast.AST):
+                self.visit(value)
+
+    def all(self, nodes: Iterable[ast.AST]) -> None:
+        """Several nodes, one after the other."""
+        for node in nodes:
+            self.visit(node)
+
+    # imports
+
+    def _import(self, node: ast.Import) -> None:
+        for alias in node.names:
+            self._imported(alias.name, node.lineno, ())
+            top = alias.name.partition(".")[0]
+            self.names[alias.asname or top] = alias.name if alias.asname else top
+
+    def _importfrom(self, node: ast.ImportFrom) -> None:
         module = node.module or ""
-        if module == "__future__":
+        names = tuple(alias.name for alias in node.names)
+        if node.level:
+            self.facts.relative.append((node.level, module, names, node.lineno))
+        elif module == "__future__":
             return
-        self._import(module, node.lineno)
+        else:
+            self._imported(module, node.lineno, names)
+        origin = "." * node.level + module
         for alias in node.names:
             if alias.name == "*":
-                self.names.setdefault("*", module)
+                self.stars.append(origin)
+                prefix = origin + "."
+                self.names.update({k[len(prefix):]: v for k, v in self.known.items() if k.startswith(prefix)})  # fmt: skip
             else:
-                self.names[alias.asname or alias.name] = f"{module}.{alias.name}"
+                dotted = f"{origin}.{alias.name}" if module else f"{origin}{alias.name}"
+                self.names[alias.asname or alias.name] = self.known.get(dotted, dotted)
+                returned = self.known.get(dotted + "()")
+                if returned:
+                    self.names[(alias.asname or alias.name) + "()"] = returned
 
-    def _import(self, module: str, line: int) -> None:
-        (self.facts.optional if self.trying else self.facts.imports).setdefault(module, line)
+    def _imported(self, module: str, line: int, names: tuple[str, ...]) -> None:
+        self.facts.imports.append(Import(module, line, names, optional=self.guard > 0))
 
-    def visit_Try(self, node: ast.Try) -> None:
-        guarded = any(self._catches_import(handler) for handler in node.handlers)
-        self.trying += guarded
-        for child in node.body:
-            self.visit(child)
-        # The import that stands in when the first one fails is not required either.
-        for handler in node.handlers:
-            self.visit(handler)
-        self.trying -= guarded
-        for child in [*node.orelse, *node.finalbody]:
-            self.visit(child)
+    def _try(self, node: ast.Try) -> None:
+        guarded = [h for h in node.handlers if _catches_import(h)]
+        # An import whose failure ends the program is required, however politely it says so.
+        ends = any(_ends_program(handler) for handler in guarded)
+        self.guard += bool(guarded) and not ends
+        before = len(self.facts.imports)
+        self.all(node.body)
+        between = len(self.facts.imports)
+        self.all(node.handlers)
+        self.guard -= bool(guarded) and not ends
+        self._alternatives(self.facts.imports[before:between], self.facts.imports[between:])
+        self.all(node.orelse)
+        self.all(node.finalbody)
 
-    @staticmethod
-    def _catches_import(handler: ast.ExceptHandler) -> bool:
-        if handler.type is None:
-            return True
-        caught = {
-            ast.unparse(t) for t in (handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type])
-        }
-        return bool(caught & {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"})
+    def _alternatives(self, tried: list[Import], otherwise: list[Import]) -> None:
+        """What is imported one way or the other is required; of two different ones, either will do."""
+        tops = {imported.top for imported in tried}, {imported.top for imported in otherwise}
+        for imported in [*tried, *otherwise]:
+            if imported.top in tops[0] & tops[1]:
+                imported.optional = self.guard > 0
+        if tried and otherwise and not tops[0] & tops[1]:
+            self.facts.alternatives.append((tried[0], otherwise[0]))
 
-    def visit_If(self, node: ast.If) -> None:
-        test = ast.unparse(node.test)
+    def _if(self, node: ast.If) -> None:
+        test = ast.dump(node.test) if _is_short(node.test) else ""
         if "TYPE_CHECKING" in test:
-            self.trying += 1
-            for child in node.body:
-                self.visit(child)
-            self.trying -= 1
-            for child in node.orelse:
-                self.visit(child)
+            self.guard += 1
+            self.all(node.body)
+            self.guard -= 1
+            self.all(node.orelse)
             return
         if "__name__" in test and "__main__" in test:
             self.facts.has_main = True
-        self.generic_visit(node)
+        self.inside(node)
 
-    def visit_Assign(self, node: ast.Assign) -> None:
-        self.generic_visit(node)
-        if len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
-            target = node.targets[0].id
-            if isinstance(node.value, (ast.Name, ast.Attribute)):
-                name = self._name(node.value)
-                if name:
-                    self.names[target] = name
-            elif isinstance(node.value, ast.Call):
-                made = self._name(node.value.func)
-                if made:
-                    self.names[target] = made + "()"
+    # names
 
-    def visit_ClassDef(self, node: ast.ClassDef) -> None:
+    def _assign(self, node: ast.Assign) -> None:
+        self.visit(node.value)
+        self.all(target for target in node.targets if not isinstance(target, ast.Name))
+        for target in node.targets:
+            self._bind(target, node.value)
+        self.shaper.assigned(node)
+        if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            for target in node.targets:
+                if isinstance(target, ast.Subscript) and self.name(target.value) == "os.environ":
+                    variable = _text(target.slice)
+                    if variable:
+                        self.facts.settings[variable] = node.value.value
+
+    def _annassign(self, node: ast.AnnAssign) -> None:
+        self.inside(node)
+        if node.value is not None:
+            self._bind(node.target, node.value)
+
+    def _namedexpr(self, node: ast.NamedExpr) -> None:
+        self.inside(node)
+        self._bind(node.target, node.value)
+
+    def _bind(self, target: ast.expr, value: ast.expr) -> None:
+        if isinstance(target, (ast.Tuple, ast.List)):
+            if isinstance(value, (ast.Tuple, ast.List)) and len(value.elts) == len(target.elts):
+                for one, its in zip(target.elts, value.elts, strict=True):
+                    self._bind(one, its)
+            return
+        name = _target(target)
+        if not name:
+            return
+        self.defined.add(name)
+        made = self.name(value)
+        table = self.attributes if name.startswith("self.") else self.names
+        if made and made != name:
+            table[name] = made
+        elif not name.startswith("self."):
+            # A name that now holds something else no longer means what it meant.
+            if name in table and not isinstance(value, ast.Constant) and not table[name].endswith(")"):
+                table.pop(name)
+        text = self.text(value)
+        if text:
+            self.texts[name] = text
+
+    def _with(self, node: ast.With) -> None:
+        for item in node.items:
+            self.visit(item.context_expr)
+            if item.optional_vars is not None:
+                self._bind(item.optional_vars, item.context_expr)
+        self.all(node.body)
+
+    def _for(self, node: ast.For) -> None:
+        if isinstance(node.target, ast.Name):
+            self.names[node.target.id] = "?"
+        self.inside(node)
+
+    def _classdef(self, node: ast.ClassDef) -> None:
+        self.all(node.decorator_list)
+        self.all(keyword.value for keyword in node.keywords)
+        derived = ""
         for base in node.bases:
-            name = self._name(base)
+            name = self.name(base)
             if name:
-                self.facts.bases.append(Call(name, node.lineno))
-        self.generic_visit(node)
+                self.facts.bases.append(Call(name, node.lineno, scope=node.name))
+                if not derived or derived == "object":
+                    derived = name
+            self.visit(base)
+        self.defined.add(node.name)
+        if derived and derived != "object":
+            self.names[node.name] = derived
+        outer, self.attributes = self.attributes, dict(self.attributes) if self.owner else {}
+        owner, self.owner = self.owner, derived or node.name
+        # Methods use what __init__ stored, wherever it stands.
+        for method in sorted(node.body, key=lambda s: getattr(s, "name", "") not in ("__init__", "build", "setup")):
+            self.visit(method)
+        self.attributes, self.owner = outer, owner
 
-    def visit_Call(self, node: ast.Call) -> None:
-        name = self._name(node.func)
-        if name == "len" and node.args and self._name(node.args[0]) == "sys.argv":
+    def _functiondef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
+        self.defined.add(node.name)
+        self.all(node.decorator_list)
+        self.all(default for default in [*node.args.defaults, *node.args.kw_defaults] if default is not None)
+        names, texts, returns, scope = self.names, self.texts, self.returns, self.scope
+        self.names, self.texts, self.returns = dict(names), dict(texts), []
+        for argument in [*node.args.args, *node.args.kwonlyargs]:
+            self.names[argument.arg] = "?"
+            self.texts.pop(argument.arg, None)
+        self.scope = f"{scope}.{node.name}" if scope else node.name
+        self.shaper.enter()
+        self.all(node.body)
+        self.facts.shapes += self.shaper.leave(self.scope, node.lineno)
+        made = next((r for r in self.returns if r), "")
+        declared = {n for s in node.body if isinstance(s, ast.Global) for n in s.names}
+        kept = {name: self.names[name] for name in declared & set(self.names)}
+        self.names, self.texts, self.returns, self.scope = names, texts, returns, scope
+        self.names.update(kept)
+        if self.owner and not scope:
+            if made:
+                self.attributes[f"self.{node.name}()"] = made
+        elif made:
+            self.names[node.name + "()"] = made
+        for decorator in node.decorator_list:
+            self.name(decorator)
+
+    _asyncfunctiondef = _functiondef
+
+    def _return(self, node: ast.Return) -> None:
+        self.inside(node)
+        if node.value is not None:
+            self.returns.append(self.name(node.value))
+
+    def _attribute(self, node: ast.Attribute) -> None:
+        name = self.name(node)
+        if name and "()" not in name and not name.startswith("self."):
+            self.facts.mentions.append(Call(name, node.lineno, scope=self.scope))
+        base: ast.AST = node
+        while isinstance(base, ast.Attribute):
+            base = base.value
+        if not isinstance(base, ast.Name):
+            self.visit(base)
+
+    def name(self, node: ast.AST) -> str:
+        """The dotted name of an expression, its first part resolved through imports and assignments; "" if it has none."""
+        parts: list[str] = []
+        for _ in range(CHAIN_LIMIT):
+            if isinstance(node, ast.Attribute):
+                parts.append(node.attr)
+                node = node.value
+            elif isinstance(node, ast.Call):
+                parts.append("()")
+                node = node.func
+            elif isinstance(node, (ast.Await, ast.Starred)):
+                node = node.value
+            else:
+                break
+        if isinstance(node, ast.Name):
+            root = node.id
+        elif isinstance(node, ast.Subscript) and parts and not isinstance(node.value, ast.Constant):
+            root = "?"
+        else:
+            return "?." + ".".join(reversed(parts)).replace(".()", "()") if parts and parts != ["()"] else ""
+        return self._resolve(root, parts[::-1])
+
+    def _resolve(self, root: str, parts: list[str]) -> str:
+        """Join the links, looking up the longest known beginning at every step."""
+        if root == "self" and parts:
+            dotted = "self." + parts[0]
+            parts = parts[1:]
+            if parts and parts[0] == "()" and dotted + "()" in self.attributes:
+                dotted, parts = self.attributes[dotted + "()"], parts[1:]
+            elif dotted in self.attributes:
+                dotted = self.attributes[dotted]
+            elif self.owner and "." in self.owner:
+                dotted = self.owner + "()." + dotted[5:]
+        elif parts and parts[0] == "()" and root + "()" in self.names:
+            dotted, parts = self.names[root + "()"], parts[1:]
+        elif root in self.names:
+            dotted = self.names[root]
+        else:
+            if root != "?":
+                self.unresolved.add(root)
+                if parts and parts[0] == "()":
+                    self.unresolved.add(root + "()")
+            dotted = self._starred(root)
+        for part in parts:
+            dotted = dotted + "()" if part == "()" else f"{dotted}.{part}"
+            dotted = self.known.get(dotted, dotted)
+        return dotted
+
+    def _starred(self, root: str) -> str:
+        """A name that may come from `from module import *`."""
+        if not self.stars or root in _BUILTINS:
+            return root
+        for module in reversed(self.stars):
+            if root[:1].isupper() or module.partition(".")[0] in ("pylab", "numpy", "torch", "fastai", "tensorflow", "keras"):
+                return f"{module}.{root}"
+        return root
+
+    def text(self, node: ast.AST, depth: int = 0) -> str:
+        """The literal text an expression stands for, "" where it is not one."""
+        if isinstance(node, ast.Constant):
+            return node.value if isinstance(node.value, str) else ""
+        if isinstance(node, ast.Name):
+            return self.texts.get(node.id, "")
+        if depth > 8:
+            return ""
+        if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Add, ast.Div)):
+            left, right = self.text(node.left, depth + 1), self.text(node.right, depth + 1)
+            return ("" if not left or not right else left + ("/" if isinstance(node.op, ast.Div) else "") + right)
+        if isinstance(node, ast.Call):
+            called = self.name(node.func)
+            if called in ("os.path.join", "pathlib.Path", "Path", "os.path.expanduser", "os.path.abspath") and node.args:
+                parts = [self.text(argument, depth + 1) for argument in node.args]
+                return os.path.join(*parts) if all(parts) else ""
+        return ""
+
+    # calls
+
+    def _call(self, node: ast.Call) -> None:
+        name = self.name(node.func)
+        if not name:
+            self.inside(node)
+            return
+        keywords = tuple(keyword.arg for keyword in node.keywords if keyword.arg)
+        first = self.text(node.args[0]) if node.args else ""
+        call = Call(name, node.lineno, keywords, first, self.scope)
+        self.facts.calls.append(call)
+        self.shaper.called(node, call)
+        self._noted(call, node)
+        # A method of what another call returned: that call counts too, and the arguments.
+        if isinstance(node.func, ast.Attribute):
+            base: ast.AST = node.func.value
+            for _ in range(CHAIN_LIMIT):
+                if not isinstance(base, ast.Attribute):
+                    break
+                base = base.value
+            if not isinstance(base, ast.Name):
+                self.visit(base)
+        elif not isinstance(node.func, ast.Name):
+            self.visit(node.func)
+        for argument in node.args:
+            self._argument(argument)
+        for keyword in node.keywords:
+            self._argument(keyword.value)
+
+    def _argument(self, node: ast.expr) -> None:
+        self._handed(node)
+        self.visit(node)
+
+    def _handed(self, node: ast.expr | None) -> None:
+        """A class handed over (`build_fn=Net`, `{"svm": SVC}`) is named, not called."""
+        if isinstance(node, ast.Name):
+            name = self.names.get(node.id, "")
+            if "." in name and "()" not in name:
+                self.facts.mentions.append(Call(name, node.lineno, scope=self.scope))
+
+    def _dict(self, node: ast.Dict) -> None:
+        for value in node.values:
+            self._handed(value)
+        self.inside(node)
+
+    def _list(self, node: ast.List | ast.Tuple) -> None:
+        for item in node.elts:
+            self._handed(item)
+        self.inside(node)
+
+    _tuple = _list
+
+    def _noted(self, call: Call, node: ast.Call) -> None:
+        leaf = call.leaf
+        if call.name == "len" and node.args and self.name(node.args[0]) == "sys.argv":
             self.facts.counts_arguments = True
-        if name:
-            self.facts.calls.append(Call(name, node.lineno))
-            self._data(name.rsplit(".", 1)[-1], node)
-            if name.endswith("add_argument"):
-                self._option(node)
-        elif isinstance(node.func, ast.Attribute):
-            self.facts.calls.append(Call("?." + node.func.attr, node.lineno))
-        self.generic_visit(node)
+        elif leaf == "add_argument":
+            self._option(node)
+        elif leaf in ("putenv", "setdefault") and call.name in ("os.environ.setdefault", "os.putenv") and len(node.args) == 2:
+            value = self.text(node.args[1])
+            if call.first and value:
+                self.facts.settings[call.first] = value
+        elif call.name in ("sys.path.append", "sys.path.insert"):
+            added = self.text(node.args[-1]) if node.args else ""
+            self.facts.paths_added.append(added or _parents(node.args[-1] if node.args else node))
+        if leaf in READERS or leaf in WRITERS:
+            self._data(call, node)
 
-    def visit_With(self, node: ast.With) -> None:
-        self.generic_visit(node)
-
-    def visit_Subscript(self, node: ast.Subscript) -> None:
-        if self._name(node.value) == "sys.argv":
+    def _subscript(self, node: ast.Subscript) -> None:
+        if self.name(node.value) == "sys.argv":
             index = node.slice
             if isinstance(index, ast.Constant) and isinstance(index.value, int) and index.value > 0:
                 self.facts.argument_indices.add(index.value)
-        self.generic_visit(node)
+            elif isinstance(index, ast.Slice):
+                self.facts.counts_arguments = True
+        self.inside(node)
+
+    def _binop(self, node: ast.BinOp) -> None:
+        self.shaper.combined(node)
+        if isinstance(node.op, ast.Sub) and isinstance(node.right, ast.BinOp) and isinstance(node.right.op, ast.Mult):
+            self.facts.descends = True
+        self.inside(node)
 
     def _option(self, node: ast.Call) -> None:
         names = [a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
         keywords = {k.arg: k.value for k in node.keywords}
         needed = keywords.get("required")
-        if isinstance(needed, ast.Constant) and needed.value is True:
+        optional = keywords.get("nargs")
+        if isinstance(needed, ast.Constant) and needed.value is True and names:
             self.facts.required_options += 2
-        elif names and not names[0].startswith("-") and not {"nargs", "default"} & set(keywords):
-            self.facts.required_options += 1
+        elif names and not names[0].startswith("-"):
+            manages = isinstance(optional, ast.Constant) and optional.value in ("?", "*")
+            self.facts.required_options += not manages
 
-    def _data(self, leaf: str, node: ast.Call) -> None:
-        if leaf not in READERS or not node.args:
+    def _data(self, call: Call, node: ast.Call) -> None:
+        path = call.first
+        if not path:
+            keyword = next((k.value for k in node.keywords if k.arg in _PATH_KEYWORDS), None)
+            path = self.text(keyword) if keyword is not None else ""
+        if not path or "://" in path or not path.strip() or len(path) > 250 or "\n" in path:
             return
-        first = node.args[0]
-        if not isinstance(first, ast.Constant) or not isinstance(first.value, str):
-            return
-        modes = [
-            a.value
-            for a in [*node.args[1:2], *(k.value for k in node.keywords if k.arg == "mode")]
-            if isinstance(a, ast.Constant)
-        ]
-        if leaf == "open" and any(isinstance(m, str) and set(m) & set("wax") for m in modes):
-            self.facts.written.add(first.value)
-        elif "://" not in first.value and first.value.strip():
-            self.facts.data.append(first.value)
-
-    def _name(self, node: ast.AST) -> str:
-        """The dotted name of an expression, its first part resolved through imports and assignments."""
-        parts: list[str] = []
-        while isinstance(node, ast.Attribute):
-            parts.append(node.attr)
-            node = node.value
-        if isinstance(node, ast.Call):
-            made = self._name(node.func)
-            return ".".join([made + "()", *reversed(parts)]) if made else ""
-        if not isinstance(node, ast.Name):
-            return ""
-        root = self.names.get(node.id)
-        if root is None:
-            star = self.names.get("*")
-            known = node.id[:1].isupper() and star is not None
-            root = f"{star}.{node.id}" if known else node.id
-        return ".".join([root, *reversed(parts)])
+        modes = [self.text(a) for a in [*node.args[1:2], *(k.value for k in node.keywords if k.arg == "mode")]]
+        if call.leaf in WRITERS or (call.leaf == "open" and any(set(mode) & set("wax") for mode in modes)):
+            self.facts.written.add(path)
+        elif is_data(call.name):
+            self.facts.data.append((path, call.line))
 
 
-def is_standard(module: str) -> bool:
-    """Whether the top-level name belongs to Python itself."""
-    return module in sys.stdlib_module_names or module in {
-        "distutils",
-        "imp",
-        "asyncore",
-        "smtpd",
-        "urllib2",
-        "cPickle",
-        "__main__",
-    }
+_PATH_KEYWORDS = ("filepath_or_buffer", "path", "file", "filename", "directory", "root", "io", "filepath", "fname")
+_BUILTINS = frozenset(dir(__builtins__) if not isinstance(__builtins__, dict) else __builtins__)
+
+
+def _catches_import(handler: ast.ExceptHandler) -> bool:
+    if handler.type is None:
+        return True
+    types = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
+    caught = {t.id if isinstance(t, ast.Name) else getattr(t, "attr", "") for t in types}
+    return bool(caught & {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"})
+
+
+def _ends_program(handler: ast.ExceptHandler) -> bool:
+    last = handler.body[-1]
+    if isinstance(last, ast.Raise):
+        return True
+    if isinstance(last, ast.Expr) and isinstance(last.value, ast.Call):
+        called = last.value.func
+        name = called.id if isinstance(called, ast.Name) else getattr(called, "attr", "")
+        return name in ("exit", "quit", "_exit", "abort")
+    return False
+
+
+def _is_short(node: ast.AST) -> bool:
+    return isinstance(node, (ast.Name, ast.Attribute, ast.Compare, ast.BoolOp))
+
+
+def _target(node: ast.expr) -> str:
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self":
+        return "self." + node.attr
+    return ""
+
+
+def _text(node: ast.AST) -> str:
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+
+
+def _parents(node: ast.AST) -> str:
+    """A folder computed from `__file__`, as the steps up it takes; "" for anything else."""
+    text = ast.dump(node)
+    if "__file__" not in text:
+        return ""
+    steps = text.count("'dirname'") - 1 + text.count("'parent'") - 1 + text.count("'..'")
+    return "/".join([".."] * max(0, min(steps, 4))) or "."

@@ -1,100 +1,300 @@
-"""Source text as a syntax tree, as far as it can be had."""
+"""Source text as a syntax tree, as far as it can be had.
+
+What Python 3 cannot read is mended where its meaning is plain (Python 2 prints, magics, conflict markers) and left out
+line by line where it is not, so that one broken line never hides the rest of a file.
+"""
 
 from __future__ import annotations
 
 import ast
-import json
 import re
 import warnings
-from dataclasses import dataclass, field
-from pathlib import Path
+
+PARSES_LIMIT = 80
+"""How often a broken file is parsed again, a line poorer each time."""
+SIZE_LIMIT = 4_000_000
 
 
-@dataclass
+class Problem:
+    """A line that is not Python 3."""
+
+    __slots__ = ("line", "message")
+
+    def __init__(self, line: int, message: str) -> None:
+        self.line = line
+        self.message = message
+
+
 class Source:
-    """One file: its tree, or why there is none."""
+    """One file: its tree, what could not be read, and where its lines come from."""
 
-    path: Path
-    tree: ast.Module | None
-    error: SyntaxError | None = None
-    installs: list[str] = field(default_factory=list)
-    """What a notebook's `pip install` lines name."""
-    language: str = "python"
+    __slots__ = ("cells", "installs", "language", "problems", "python2", "tree")
+
+    def __init__(self, tree: ast.Module, problems: tuple[Problem, ...] = (), *, python2: Problem | None = None) -> None:
+        self.tree = tree
+        self.problems = problems
+        self.python2 = python2
+        """The first line that only Python 2 reads."""
+        self.installs: list[tuple[str, int]] = []
+        """What a notebook's `pip install` lines name, with their line."""
+        self.cells: list[tuple[int, int]] = []
+        """For a notebook: the line each code cell begins at, and the cell's number."""
+        self.language = "python"
+
+    def place(self, line: int) -> tuple[str, int]:
+        """A line of the joined text as people find it: the cell ("" in a script), and the line in it."""
+        for begins, number in reversed(self.cells):
+            if line >= begins:
+                return f"cell {number}: ", line - begins + 1
+        return "", line
 
 
-def read(path: Path) -> Source:
-    """Parse a script or notebook; never raises for what is in it."""
-    content = path.read_bytes()
-    if path.suffix == ".ipynb":
-        return _notebook(path, content)
-    return _parse(path, _decode(content))
+def read(content: bytes, *, notebook: bool = False) -> Source:
+    """Parse a script or a notebook; never raises for what is in it."""
+    text = decode(content[:SIZE_LIMIT] if not notebook else content)
+    return _notebook(text) if notebook else parse(text)
 
 
-def _decode(content: bytes) -> str:
+def decode(content: bytes) -> str:
+    """Text from bytes in whatever encoding editors left it."""
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return content.decode("utf-16", errors="replace")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = content.decode("latin-1")
-    return text.replace("\0", "")
-
-
-def _parse(path: Path, text: str) -> Source:
-    error: SyntaxError | None = None
-    for attempt in (text, _repaired(text)):
+        text = content.decode("utf-16", errors="replace")
+    else:
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                return Source(path, ast.parse(attempt), error)
-        except SyntaxError as problem:
-            error = error or problem
-        except (ValueError, RecursionError, MemoryError):
-            return Source(path, None, SyntaxError("it cannot be parsed", (str(path), 1, 1, "")))
-    return Source(path, None, error)
+            text = content.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            text = content.decode("latin-1")
+    return text.replace("\0", "").replace("\r\n", "\n").replace("\r", "\n")
 
 
-_PRINT = re.compile(r"^(\s*)print\s+(?![=(])(.*)$")
-_EXCEPT = re.compile(r"^(\s*except\s+[\w.()]+)\s*,\s*(\w+)\s*:")
+def parse(text: str) -> Source:
+    """The tree of Python source, mended as far as needed."""
+    tree, error = _compiled(text)
+    if tree is not None:
+        return Source(tree)
+    first = Problem(error.lineno or 1, error.msg)
+    mended, python2 = _modernised(text)
+    tree, error = _compiled(mended)
+    if tree is not None:
+        return Source(tree, () if python2 else (first,), python2=python2)
+    tree, problems = _without_broken_lines(mended, error)
+    return Source(tree, tuple(problems) or (first,), python2=python2)
 
 
-def _repaired(text: str) -> str:
-    """What Python 3 cannot read and people still have: Python 2 prints, magics, conflict markers."""
-    lines = []
-    for line in text.splitlines():
-        stripped = line.lstrip()
-        if stripped.startswith(("%", "!", "<<<<<<<", "=======", ">>>>>>>", "?")):
-            line = line[: len(line) - len(stripped)] + "pass"
-        line = _PRINT.sub(lambda m: f"{m[1]}print({m[2].split('>>')[-1].strip().rstrip(',')})", line)
-        lines.append(_EXCEPT.sub(r"\1 as \2:", line).expandtabs(8))
-    return "\n".join(lines)
-
-
-def _notebook(path: Path, content: bytes) -> Source:
+def _compiled(text: str) -> tuple[ast.Module | None, SyntaxError]:
     try:
-        notebook = json.loads(_decode(content))
-        cells = notebook["cells"] if "cells" in notebook else notebook["worksheets"][0]["cells"]
-        language = notebook.get("metadata", {}).get("kernelspec", {}).get("language", "python")
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-        return Source(path, None, SyntaxError("not a notebook", (str(path), 1, 1, "")))
-    if str(language).lower() != "python":
-        return Source(path, ast.Module(body=[], type_ignores=[]), language=str(language))
-    parts, installs = [], []
-    for cell in cells:
-        if not isinstance(cell, dict) or cell.get("cell_type") != "code":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(text), SyntaxError("")
+    except SyntaxError as problem:
+        return None, problem
+    except (ValueError, RecursionError, MemoryError, OverflowError):
+        return None, SyntaxError("it cannot be parsed", ("", 1, 1, ""))
+
+
+_MAGIC = re.compile(r"^\s*([%!?]|<{7}|={7}|>{7}|\|{7}|get_ipython\(\)\.)|^[^#'\"=]*[^#'\"=\s]\?{1,2}$")
+_ASSIGNED_MAGIC = re.compile(r"^(\s*[\w, ]+=\s*)[%!].*")
+_PRINT = re.compile(r"^(\s*|.*[:;]\s*)print(\s+(?![=(,.\[])|\s*(?=[\"'])|\s+\((?=.*\)\s*[%,]))(?!$)(.*)$")
+_PRINT_ALONE = re.compile(r"^(.*[:;])?(\s*)print\s*$")
+_PRINT_CALL_REST = re.compile(r"^(\s*)print\s*\((.*)\)\s*([%,].*)$")
+_EXCEPT = re.compile(r"^(\s*except\s+(?:[\w.]+|\([^)]*\)))\s*,\s*(\w+)\s*:")
+_RAISE = re.compile(r"^(\s*raise\s+[\w.]+)\s*,\s*(.+)$")
+_EXEC = re.compile(r"^(\s*)exec\s+(?!\()(.+)$")
+_BACKTICK = re.compile(r"`([^`\n]+)`")
+_LITERAL = re.compile(r"(?<![\w.])(0[0-7]+|\d+)[lL]\b|(?<![\w.])0([0-7]+)\b(?![.\w])")
+_UNICODE = re.compile(r"(?<!\w)[uU][rR](?=[\"'])")
+
+
+def _modernised(text: str) -> tuple[str, Problem | None]:
+    """Python 2, IPython and git leftovers as Python 3; the first line that was Python 2."""
+    lines = []
+    python2: Problem | None = None
+    for number, line in enumerate(text.expandtabs(8).split("\n"), 1):
+        changed = line
+        if _MAGIC.match(line):
+            changed = line[: len(line) - len(line.lstrip())] + "pass"
+            lines.append(changed)
             continue
-        text = cell.get("source", cell.get("input", ""))
-        text = "".join(map(str, text)) if isinstance(text, list) else str(text)
-        for line in text.splitlines():
-            words = line.strip().lstrip("!%").split()
-            if words[:2] == ["pip", "install"] or words[:2] == ["pip3", "install"]:
-                installs += [word for word in words[2:] if not word.startswith("-")]
-        if text.lstrip().startswith("%%") and text.split()[0] not in ("%%time", "%%timeit", "%%capture"):
-            continue
-        parts.append("\n".join("pass" if line.lstrip().startswith(("!", "%")) else line for line in text.splitlines()))
-    joined = _parse(path, "\n".join(parts))
-    if joined.tree is None:  # one broken cell must not hide the others
-        bodies = [tree.body for tree in (_parse(path, part).tree for part in parts) if tree is not None]
-        joined = Source(path, ast.Module(body=[s for body in bodies for s in body], type_ignores=[]), joined.error)
-    joined.installs = installs
-    return joined
+        changed = _ASSIGNED_MAGIC.sub(r"\1None", changed)
+        old = changed
+        changed = _UNICODE.sub("r", _EXCEPT.sub(r"\1 as \2:", _RAISE.sub(r"\1(\2)", changed)))
+        changed = _EXEC.sub(r"\1exec(\2)", _PRINT_ALONE.sub(r"\g<1>\2print()" if ":" in changed else r"\2print()", changed))
+        if "`" in changed and "#" not in changed:
+            changed = _BACKTICK.sub(r"repr(\1)", changed)
+        if "<>" in changed and not any(quote in changed for quote in "\"'#"):
+            changed = changed.replace("<>", "!=")
+        changed = _LITERAL.sub(lambda m: m[1] or m[2], changed)
+        changed = _printed(changed)
+        if changed != old and python2 is None:
+            python2 = Problem(number, "Python 2 syntax")
+        lines.append(changed)
+    return "\n".join(lines), python2
+
+
+def _printed(line: str) -> str:
+    whole = _PRINT_CALL_REST.match(line)
+    if whole:
+        return f"{whole[1]}print((({whole[2]}) {whole[3].rstrip(', ')}))" if whole[3].rstrip(", ") else line
+    match = _PRINT.match(line)
+    if match is None:
+        return line
+    said = match[3]
+    if match[2].strip() == "(":
+        said = "(" + said
+    said, _, comment = said.partition(" #")
+    if said.lstrip().startswith(">>"):
+        said = said.partition(",")[2]
+    continued = "\\" if said.rstrip().endswith("\\") else ""
+    said = said.rstrip().rstrip("\\").rstrip().rstrip(",;")
+    if continued or said.count("(") > said.count(")") or said.count("[") > said.count("]"):
+        return f"{match[1]}{said}{continued}"  # an expression says as much as its print
+    return f"{match[1]}print({said})"
+
+
+def _without_broken_lines(text: str, error: SyntaxError) -> tuple[ast.Module, list[Problem]]:
+    """The tree of what is left when the lines the parser stumbles over are taken out one by one."""
+    lines = text.split("\n")
+    problems: list[Problem] = []
+    tried: dict[int, int] = {}
+    budget = max(5, min(PARSES_LIMIT, 8_000_000 // max(1, len(text))))
+    for _ in range(budget):
+        number = min(max(error.lineno or 1, 1), len(lines))
+        if not any(p.line == number for p in problems):
+            problems.append(Problem(number, error.msg or "not Python"))
+        index = number - 1
+        tried[index] = tried.get(index, 0) + 1
+        if not _mend(lines, index, error.msg or "", tried[index]):
+            break
+        tree, error = _compiled("\n".join(lines))
+        if tree is not None:
+            return tree, problems
+    return _islands(lines), problems
+
+
+def _mend(lines: list[str], index: int, message: str, attempt: int) -> bool:
+    """Take the sting out of one line; False where there is nothing left to try."""
+    line = lines[index]
+    indent = line[: len(line) - len(line.lstrip())]
+    if "expected an indented block" in message and attempt < 3:
+        above = next((i for i in range(index - 1, -1, -1) if lines[i].strip() and lines[i].rstrip().endswith(":")), None)
+        if above is not None:
+            lines[above] += " pass"
+            return True
+    if ("unexpected indent" in message or "unindent does not match" in message) and attempt < 3:
+        above = next((i for i in range(index - 1, -1, -1) if lines[i].strip()), None)
+        before = "" if above is None else lines[above]
+        wanted = before[: len(before) - len(before.lstrip())]
+        lines[index] = wanted + line.lstrip() if attempt == 1 else ""
+        return True
+    if line.strip() and attempt <= 3:
+        lines[index] = indent + ("if 1:" if line.rstrip().endswith(":") and attempt == 1 else "pass") if attempt < 3 else ""
+        return True
+    # The parser stumbles at an empty line: what stands before it is open.
+    above = next((i for i in range(index - 1, -1, -1) if lines[i].strip()), None)
+    if above is None:
+        return False
+    lines[above] = ""
+    return True
+
+
+def _islands(lines: list[str]) -> ast.Module:
+    """The statements of the top-level blocks that parse by themselves."""
+    body: list[ast.stmt] = []
+    blocks: list[list[str]] = [[]]
+    for line in lines[:20_000]:
+        if line[:1].strip() and line[:1] not in ")]}#" and not line.startswith(("else", "elif", "except", "finally")):
+            blocks.append([])
+        blocks[-1].append(line)
+    begins = 0
+    for block in blocks[:2000]:
+        tree, _ = _compiled("\n".join(block))
+        if tree is not None:
+            body += [ast.increment_lineno(statement, begins) for statement in tree.body]
+        begins += len(block)
+    return ast.Module(body=body, type_ignores=[])
+
+
+def _notebook(text: str) -> Source:
+    import json
+
+    try:
+        notebook = json.loads(text)
+        cells = notebook["cells"] if "cells" in notebook else [c for w in notebook["worksheets"] for c in w["cells"]]
+        described = notebook.get("metadata") or {}
+        language = str((described.get("kernelspec") or {}).get("language") or "")
+        language = language or str((described.get("language_info") or {}).get("name") or "python")
+        if str((described.get("kernelspec") or {}).get("name", "")).lower() in ("ir", "r"):
+            language = "R"
+        sources = [_cell_text(cell) for cell in cells if isinstance(cell, dict) and cell.get("cell_type") == "code"]
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
+        return Source(ast.Module(body=[], type_ignores=[]), (Problem(1, "not a notebook"),))
+    if not language.lower().startswith(("python", "ipython", "sage")):
+        empty = Source(ast.Module(body=[], type_ignores=[]))
+        empty.language = language
+        return empty
+    lines: list[str] = []
+    installs: list[tuple[str, int]] = []
+    begins: list[tuple[int, int]] = []
+    for number, cell in enumerate(sources, 1):
+        begins.append((len(lines) + 1, number))
+        lines += _cell_lines(cell, len(lines), installs)
+    source = parse("\n".join(lines))
+    if source.problems:
+        source = _cells_alone(lines, begins, source)
+    source.cells, source.installs = begins, installs
+    return source
+
+
+def _cell_text(cell: dict[str, object]) -> str:
+    text = cell.get("source", cell.get("input", ""))
+    return ("".join(map(str, text)) if isinstance(text, list) else str(text)).replace("\0", "").replace("\r\n", "\n")
+
+
+_OTHER_LANGUAGE = re.compile(r"^\s*%%(?!time\b|timeit\b|capture\b|prun\b|memit\b|mprun\b|snakeviz\b|wandb\b|python3?\b)")
+
+
+def _cell_lines(cell: str, before: int, installs: list[tuple[str, int]]) -> list[str]:
+    """A cell's lines as Python, and what it installs."""
+    text = cell.split("\n")
+    foreign = next((line for line in text if line.strip()), "")
+    is_foreign = bool(_OTHER_LANGUAGE.match(foreign))
+    lines = []
+    continued = False
+    for number, line in enumerate(text, before + 1):
+        stripped = line.lstrip()
+        shell = continued or stripped.startswith(("!", "%")) or (is_foreign and "pip" in stripped)
+        if shell:
+            installs += [(name, number) for name in installed_by(stripped)]
+        continued = shell and stripped.rstrip().endswith("\\") and not is_foreign
+        lines.append(line[: len(line) - len(stripped)] + "pass" if shell and not is_foreign else "" if is_foreign else line)
+    return lines
+
+
+def installed_by(line: str) -> list[str]:
+    """The requirements that a shell line installs with pip: names with versions, no options, no URLs."""
+    match = re.search(r"\bpip3?\s+install\s+(.*)", line.split("#")[0])
+    if match is None:
+        return []
+    names = []
+    skip = False
+    for word in re.split(r"\s+", re.split(r"&&|;|\||>(?![=\d])|2>", match[1])[0].strip()):
+        plain = word.strip("'\"")
+        if skip:
+            skip = False
+        elif plain in ("-r", "-i", "-f", "-c", "-e", "-t", "--index-url", "--extra-index-url", "--find-links", "--target"):
+            skip = True
+        elif re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*(\[[\w,.-]*\])?([<>=!~]=?[\w.*,<>=!~]*)?", plain) and "/" not in plain:
+            names.append(plain)
+    return names
+
+
+def _cells_alone(lines: list[str], begins: list[tuple[int, int]], joined: Source) -> Source:
+    """Each cell by itself, so that a broken one does not take its neighbours along."""
+    body: list[ast.stmt] = []
+    problems: list[Problem] = []
+    ends = [begin - 1 for begin, _ in begins[1:]] + [len(lines)]
+    for (begin, _), end in zip(begins, ends, strict=True):
+        cell = parse("\n".join(lines[begin - 1 : end]))
+        body += [ast.increment_lineno(statement, begin - 1) for statement in cell.tree.body]
+        problems += [Problem(p.line + begin - 1, p.message) for p in cell.problems]
+    return Source(ast.Module(body=body, type_ignores=[]), tuple(problems), python2=joined.python2)

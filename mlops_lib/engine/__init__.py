@@ -7,10 +7,12 @@ package knows which of the two it is talking to.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from mlops_lib.engine.probe import Missing
+from mlops_lib.engine.store import Stored
 from mlops_lib.records import Image, Limits, Mount, Record
 
 LABEL_RUN = "org.mlops-lib.run"
@@ -79,6 +81,21 @@ class Engine(Protocol):
             ImageError: the build failed; carries the end of its log.
         """
 
+    def missing(self, image: Image, imports: Collection[str]) -> list[Missing]:
+        """Which of these third-party names the built image cannot import; nothing else of the project runs."""
+
+    def name_of(self, image: Image) -> str:
+        """What the engine calls it among its `images`."""
+
+    def images(self) -> list[Stored]:
+        """The images or environments of ours that it keeps, the largest first."""
+
+    def remove_images(self, images: Iterable[Stored]) -> list[Stored]:
+        """Remove images, never one that a container needs; returns those that went."""
+
+    def gpus(self) -> bool:
+        """Whether trainings can be given a GPU here."""
+
     def start(self, launch: Launch) -> Container:
         """Start the runner in a container and return at once."""
 
@@ -123,7 +140,7 @@ def choose(backend: Literal["auto", "docker", "process"], *, home: str) -> Engin
 
     if backend == "process":
         return ProcessEngine(home=home)
-    docker = DockerEngine()
+    docker = DockerEngine(home=home)
     try:
         docker.check()
     except EngineError:

@@ -11,33 +11,40 @@ from pathlib import Path
 
 from mlops_lib import images
 from mlops_lib.engine import index
+from mlops_lib.engine.store import LABEL_ENVIRONMENT, LABEL_HOME
 from mlops_lib.errors import EngineError, ImageError
 from mlops_lib.records import Image
 
-PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
-LABEL_ENVIRONMENT = "org.mlops-lib.environment"
-LOG_LINES = 40
+LOG_LINES = 200
 """How much of a failed build's output its error carries."""
 
 
-def build(image: Image, *, on_line: Callable[[str], None]) -> None:
-    """Build an image; `on_line` gets the builder's output.
+def build(image: Image, *, on_line: Callable[[str], None], home: str = "") -> None:
+    """Build an image; `on_line` gets the builder's output, `home` is a label.
 
     Raises:
         EngineError: there is no command that can build.
         ImageError: the build failed; carries the end of its log.
     """
-    program = client_program()
     with tempfile.TemporaryDirectory(prefix="mlops-build-") as folder:
-        context, secrets = Path(folder, "context"), Path(folder, "secrets")
-        context.mkdir()
-        secrets.mkdir(mode=0o700)
-        images.context(image, context)
-        command = [
-            program, "build", "--progress=plain", "--tag", image.tag, "--build-arg", f"BASE_IMAGE={image.base_image}",
-            "--label", f"{LABEL_ENVIRONMENT}={image.environment.name}", *_secrets(secrets), *_proxies(), str(context),
-        ]  # fmt: skip
-        _run(command, image, on_line)
+        run(command(image, Path(folder), home=home), image.tag, on_line)
+
+
+def command(image: Image, folder: Path, *, home: str = "") -> list[str]:
+    """The command that builds an image; its context and secrets are written into an empty folder.
+
+    Raises:
+        EngineError: there is no command that can build.
+    """
+    context, secrets = folder / "context", folder / "secrets"
+    context.mkdir()
+    secrets.mkdir(mode=0o700)
+    images.context(image, context)
+    return [
+        client_program(), "build", "--progress=plain", "--tag", image.tag, "--build-arg", f"BASE_IMAGE={image.base_image}",
+        "--label", f"{LABEL_ENVIRONMENT}={image.environment.name}", "--label", f"{LABEL_HOME}={home}",
+        *_secrets(secrets), *_proxies(), str(context),
+    ]  # fmt: skip
 
 
 def _secrets(folder: Path) -> list[str]:
@@ -54,10 +61,15 @@ def _secrets(folder: Path) -> list[str]:
 
 def _proxies() -> list[str]:
     """BuildKit knows these arguments and keeps them out of the image's history; the values pass by the environment."""
-    return [word for name in PROXIES if os.environ.get(name) for word in ("--build-arg", name)]
+    return [word for name in index.PROXIES if os.environ.get(name) for word in ("--build-arg", name)]
 
 
-def _run(command: list[str], image: Image, on_line: Callable[[str], None]) -> None:
+def run(command: list[str], tag: str, on_line: Callable[[str], None]) -> None:
+    """Run a build.
+
+    Raises:
+        ImageError: it failed; carries the end of its log.
+    """
     lines: list[str] = []
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -69,7 +81,7 @@ def _run(command: list[str], image: Image, on_line: Callable[[str], None]) -> No
             on_line(line.rstrip("\n"))
     if process.returncode != 0:
         raise ImageError(
-            "the image cannot be built", where=image.tag,
+            "the image cannot be built", where=tag,
             remedy="The builder's reason is above; `mlops build PROJECT --print` shows the Dockerfile.",
             log="".join(lines[-LOG_LINES:]),
         )  # fmt: skip

@@ -10,15 +10,15 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from mlops_lib import images
-from mlops_lib.engine import LABEL_RUN, Container, Launch, buildkit, logs, paths
+from mlops_lib.engine import LABEL_RUN, Container, Launch, baking, buildkit, gpu, logs, paths, probe, store
 from mlops_lib.errors import EngineError
-from mlops_lib.records import Image, Limits
+from mlops_lib.records import Image, Limits, RunSpec
 
 UNPRIVILEGED = 65534
 MEMORY_FILES_BYTES = 1 << 30
@@ -40,7 +40,8 @@ class DockerEngine:
 
     name: Literal["docker", "process"] = "docker"
 
-    def __init__(self) -> None:
+    def __init__(self, *, home: str = "") -> None:
+        self._home = store.name_of_home(home) if home else ""
         self._connected: Any = None
         self._mounted: Sequence[tuple[str, str]] | None = None
         self._followers: dict[str, logs.Follower] = {}
@@ -84,7 +85,39 @@ class DockerEngine:
     def build(self, image: Image, *, on_line: Callable[[str], None]) -> None:
         """Build it with BuildKit unless it is here."""
         if not self.has(image):
-            buildkit.build(image, on_line=on_line)
+            buildkit.build(image, on_line=on_line, home=self._home)
+
+    def bake(self, spec: RunSpec, *, on_line: Callable[[str], None]) -> str:
+        """Build the image that holds the project too, and starts training by itself; returns its tag."""
+        return baking.bake(spec, on_line=on_line)
+
+    def missing(self, image: Image, imports: Collection[str]) -> list[probe.Missing]:
+        """Import each name once in a caged container of the image."""
+        return self._ask(lambda: store.missing(self._client, image.tag, imports))
+
+    def about(self) -> dict[str, Any]:
+        """What `docker info` says: memory, clock, runtimes."""
+        found: dict[str, Any] = self._ask(lambda: self._client.info())
+        return found
+
+    def gpus(self) -> bool:
+        """Whether the engine offers GPUs, through NVIDIA's runtime or CDI."""
+        return bool(self._gpu_offer())
+
+    def _gpu_offer(self) -> Literal["", "nvidia", "cdi"]:
+        return gpu.offered(self.about())
+
+    def name_of(self, image: Image) -> str:
+        """Its tag."""
+        return image.tag
+
+    def images(self) -> list[store.Stored]:
+        """Our images, the largest first."""
+        return self._ask(lambda: store.listed(self._client))
+
+    def remove_images(self, images: Iterable[store.Stored]) -> list[store.Stored]:
+        """Remove images; returns those that went."""
+        return self._ask(lambda: store.remove(self._client, images))
 
     def start(self, launch: Launch) -> Container:
         """Start a container and follow its output."""
@@ -99,6 +132,8 @@ class DockerEngine:
             if os.getuid() == 0 and owner.user:
                 _give(Path(folder), owner)
         options = {**_cage(launch.limits), **self._order(launch), "user": f"{owner.user}:{owner.group}"}
+        if launch.limits.gpus:
+            options.update(gpu.request(self._gpu_offer()))
         try:
             # Not `run`: that would ask a registry of strangers for an image that is not here.
             container = self._ask(lambda: self._client.containers.create(launch.image.tag, **options))

@@ -21,6 +21,7 @@ KEYS = (
 LISTS = {"extra-index-url", "trusted-host", "find-links"}
 SECTIONS = ("global", "install")
 CERTIFICATES = ("PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 _CREDENTIALS = re.compile(r"://[^/\s@]+@")
 
 

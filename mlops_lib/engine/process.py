@@ -8,7 +8,6 @@ caller, and limits and networks are not enforced.
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import shutil
@@ -17,13 +16,13 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from mlops_lib import durable, images
-from mlops_lib.engine import Container, Launch
-from mlops_lib.errors import EngineError, ImageError
+from mlops_lib.engine import Container, Launch, gpu, probe, store, venv
+from mlops_lib.errors import EngineError
 from mlops_lib.records import Image
 
 PASSED = (
@@ -50,63 +49,39 @@ class ProcessEngine:
 
     def has(self, image: Image) -> bool:
         """Whether the virtual environment is complete."""
-        return (self._environment(image) / ".complete").exists()
+        return venv.is_complete(self._environment(image))
 
     def build(self, image: Image, *, on_line: Callable[[str], None]) -> None:
         """Make the virtual environment; two builds of the same one at once wait for each other."""
-        place = self._environment(image)
-        with durable.locked(place.with_suffix(".lock")):
-            if self.has(image):
-                return
-            if place.exists():
-                shutil.rmtree(place)
-            uv = shutil.which("uv")
-            python = str(place / "bin" / "python")
-            if uv:
-                self._step([uv, "venv", "--quiet", "--python", sys.executable, str(place)], on_line)
-                install = [uv, "pip", "install", "--python", python]
-            else:
-                self._step([sys.executable, "-m", "venv", str(place)], on_line)
-                install = [python, "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar=off"]
-            if image.environment.requirements:
-                self._step([*install, *image.environment.requirements], on_line)
-            (place / ".complete").touch()
+        venv.build(self._environment(image), image.environment, on_line=on_line)
 
-    def _step(self, command: list[str], on_line: Callable[[str], None]) -> None:
-        try:
-            process = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
-            )
-        except OSError as error:
-            raise ImageError(f"{command[0]} cannot be started: {error.strerror}", remedy="`mlops doctor`") from None
-        lines: list[str] = []
-        with process:
-            assert process.stdout is not None
-            try:
-                for line in process.stdout:
-                    lines.append(line)
-                    on_line(line.rstrip("\n"))
-            except BaseException:  # asked to end: an installer must not go on in a folder whose lock is free
-                process.kill()
-                raise
-        if process.returncode != 0:
-            end = "".join(lines[-30:])
-            raise ImageError(
-                "the virtual environment cannot be made",
-                where=" ".join(command[:4]),
-                remedy="The installer's reason is above; declare the right versions in requirements.txt.",
-                log=end,
-            )
+    def missing(self, image: Image, imports: Collection[str]) -> list[probe.Missing]:
+        """Import each name once in the environment's Python."""
+        return venv.missing(self._environment(image), image.environment, imports)
+
+    def gpus(self) -> bool:
+        """Whether an NVIDIA driver answers on this machine."""
+        return gpu.driver()
+
+    def name_of(self, image: Image) -> str:
+        """The virtual environment's folder."""
+        return str(self._environment(image))
+
+    def images(self) -> list[store.Stored]:
+        """The virtual environments of this home, the largest first."""
+        alive = [c.id for c in self.find({}) if c.state == "running"]
+        orders = [_read(self._folder(identity) / "container.json") for identity in alive]
+        return venv.listed(self.home, running={str(order["command"][0]) for order in orders if order is not None})
+
+    def remove_images(self, images: Iterable[store.Stored]) -> list[store.Stored]:
+        """Remove virtual environments; returns those that went."""
+        gone = list(images)
+        for one in gone:
+            venv.remove(Path(one.id))
+        return gone
 
     def _environment(self, image: Image) -> Path:
-        content = json.dumps([sorted(image.environment.requirements), sys.version_info[:2]])
-        import hashlib
-
-        return (
-            self.home
-            / "environments"
-            / (image.environment.name + "-" + hashlib.sha256(content.encode()).hexdigest()[:16])
-        )
+        return venv.place(self.home, image.environment)
 
     def _runner(self) -> Path:
         place = self.home / "runner" / images.runner_digest()[:16]
@@ -133,8 +108,9 @@ class ProcessEngine:
             **inherited, "PYTHONHASHSEED": "1", "PYTHONUNBUFFERED": "1", "MPLBACKEND": "Agg",
             **launch.image.environment.variables, **launch.variables, "PYTHONPATH": str(self._runner()),
             "MLOPS_PROJECT": launch.project, "MLOPS_INSIDE": launch.inside,
+            **({} if launch.limits.gpus else {"CUDA_VISIBLE_DEVICES": "-1"}),
         }  # fmt: skip
-        python = self._environment(launch.image) / "bin" / "python"
+        python = venv.python_of(self._environment(launch.image))
         order = {
             "id": identity, "labels": dict(launch.labels), "log": launch.log or str(folder / "log.txt"),
             "command": [str(python), "-m", "mlops_lib.runner", launch.entry, *launch.args], "variables": variables,

@@ -50,7 +50,7 @@ class Ledger:
     def __init__(self, home: Path) -> None:
         self._folder = home / "notifications"
 
-    def held(self, entry_id: str) -> AbstractContextManager[None]:
+    def held(self, entry_id: str) -> AbstractContextManager[int]:
         """Be the only one who delivers this entry, waiting for whoever does so now."""
         return durable.locked(self._folder / "locks" / entry_id[:2])
 

@@ -148,7 +148,7 @@ def read_run(run_dir: Path) -> RunView:
         warnings=_distinct(text(e.get("message"), limit=1000) for e in events if e.get("event") == "warning"),
         hook_errors=tuple(_hook_error(e) for e in events if e.get("event") == "hook_error")[:50],
         log=reader.tail("log.txt", lines=LOG_LINES),
-        patch=reader.head("inside/suggested.patch"),
+        patch=reader.head("suggested.patch"),
         python=next((text(e.get("python")) for e in reversed(events) if e.get("event") == "start"), ""),
         restarts=restarts(made),
         seconds=sum(one.ended - one.began for one in made),

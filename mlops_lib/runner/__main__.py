@@ -6,7 +6,7 @@ import sys
 import time
 from typing import Any, Callable, Dict, List, Optional, TextIO
 
-from mlops_lib.runner import hooks, randomness, script, spec, workdir
+from mlops_lib.runner import hooks, legacy, randomness, script, spec, workdir
 from mlops_lib.runner.context import Context
 from mlops_lib.runner.journal import Journal
 
@@ -76,12 +76,14 @@ def _run(run: Context, entry: str, args: List[str]) -> int:
     script.answer_input(orders.input)
     if orders.search is not None:
         run.search = functools.partial(_search, run)
+    dialect = _dialect(run, entry)
     hooks.after_import(_adapters(run))
+    hooks.after_import(legacy.install(run, dialect))
     output: Optional[Tee] = None
     if orders.metric_pattern:
         output = Tee(sys.stdout)
         sys.stdout = output
-    error = script.run(entry, args)
+    error = script.run(entry, args, compile_=dialect.compile)
     undo()
     if output is not None:
         sys.stdout = output._stream
@@ -96,13 +98,25 @@ def _run(run: Context, entry: str, args: List[str]) -> int:
     return code
 
 
+def _dialect(run: Context, entry: str) -> legacy.source.Dialect:
+    """How the project's sources are to be compiled; an entry that cannot be read says so when it is run."""
+    try:
+        text = script.source_of(entry)
+    except script.BadEntryError:
+        text = ""
+    return legacy.dialect(run, text, entry)
+
+
 def _adapters(run: Context) -> Dict[str, Callable[[Any], None]]:
-    from mlops_lib.runner import keras_adapter, sklearn_adapter
+    from mlops_lib.runner import keras_adapter, saving, sklearn_adapter, targets
 
     def numpy(module: Any) -> None:
         randomness.seed_numpy(module, run.spec.seed)
 
-    return {"numpy": numpy, **keras_adapter.install(run), **sklearn_adapter.install(run)}
+    return {
+        "numpy": numpy, **keras_adapter.install(run), **sklearn_adapter.install(run), **targets.install(run),
+        **saving.install(run),
+    }  # fmt: skip
 
 
 def _search(run: Context, fit: Any, history: Any) -> Any:
@@ -126,6 +140,8 @@ def _finish(run: Context, output: str) -> None:
     """After a script that ended well: its model, its numbers and its files."""
     with run.journal.guard("written metrics"):
         run.evaluations.add_written(run.work, run.spec.metric_pattern, output, run.spec.metrics_file)
+    with run.journal.guard("measure"):
+        _measure(run)
     with run.journal.guard("save model"):
         _save_model(run)
     with run.journal.guard("mistakes"):
@@ -137,16 +153,34 @@ def _finish(run: Context, output: str) -> None:
     run.evaluations.save(run.spec.inside)
 
 
+def _measure(run: Context) -> None:
+    """What can still be measured for a script that did not do so itself."""
+    from mlops_lib.runner import sklearn_adapter, targets
+
+    run.nested += 1
+    try:
+        targets.measure(run)
+    finally:
+        run.nested -= 1
+    if not run.models and run.unfitted is not None:
+        sklearn_adapter.fit_on_everything(run, *run.unfitted)
+    saved = run.evaluations.saved()
+    if not run.models and saved is not None:  # trained by a loop of the script's own
+        run.models[0] = saved
+    run.evaluations.settle()
+
+
 def _look_at_mistakes(run: Context) -> None:
     from mlops_lib.runner import mistakes
 
     judged = run.evaluations.judged()
     asked = run.evaluations.asked.get(judged["id"]) if judged is not None else None
-    if judged is None or asked is None or judged["task"] != "classification":
+    model = run.evaluations.models.get(judged["id"]) if judged is not None else None
+    if judged is None or asked is None or model is None or judged["task"] != "classification":
         return
     run.nested += 1
     try:
-        mistakes.explain(run.evaluations.models[judged["id"]], asked, judged, run.spec.inside)
+        mistakes.explain(model, asked, judged, run.spec.inside)
     finally:
         run.nested -= 1
 
@@ -163,11 +197,11 @@ def _save_model(run: Context) -> None:
     if type(model).__module__.startswith("keras") or (
         "keras.src.models.model" in sys.modules and isinstance(model, sys.modules["keras.src.models.model"].Model)
     ):
-        from mlops_lib.runner import keras_adapter
+        from mlops_lib.runner import keras_artifact
 
         run.nested += 1
         try:
-            run.evaluations.model = keras_adapter.save(run, model, fit)
+            run.evaluations.model = keras_artifact.save(run, model, fit)
         finally:
             run.nested -= 1
     else:

@@ -1,7 +1,7 @@
 """What the adapters share while one script runs."""
 
 import os
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from mlops_lib.runner import workdir
 from mlops_lib.runner.checkpoint import Writer
@@ -25,6 +25,11 @@ class Context:
         """How deep we are inside a framework's own training or evaluation; calls made there are not the script's."""
         self.search: Optional[Callable[..., Any]] = None
         self.models: Dict[int, Any] = {}
+        """Fit to what it trained."""
+        self.unfitted: Optional[Tuple[Any, Any, Any]] = None
+        """An estimator that was only cross-validated, with the input and target it was given."""
+        self.seen: Dict[int, Any] = {}
+        """Fit to the examples it trained on, where they could be read."""
         self.at_exit: List[Callable[[], None]] = []
 
     def next_fit(self) -> int:

@@ -3,13 +3,41 @@
 import contextlib
 import os
 import re
-from typing import Any, Callable, Dict, List, Optional, Tuple
+import weakref
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, Union
 
 from mlops_lib.runner import files
 from mlops_lib.runner.digest import Examples
 from mlops_lib.runner.journal import Journal, plain
 
 LOWER_IS_BETTER = re.compile(r"loss|error|mae|mse|rmse|mape|msle|deviance|entropy|hinge|divergence", re.IGNORECASE)
+
+
+RECORDS_KEPT = 500
+"""A script that measures in a loop is remembered by its last measurements."""
+MODELS_KEPT = 8
+"""… and by its last models: what the script itself lets go of must not fill the memory."""
+TRAININGS_KEPT = REPEATS_KEPT = 32
+ACCURACIES = ("accuracy", "balanced_accuracy")
+"""What a bar of 0.8 can be about where no metric is named."""
+
+Baseline = Union[Dict[str, Any], Callable[[], Optional[Dict[str, Any]]], None]
+
+
+class Training(NamedTuple):
+    """What a model was trained on; neither the model nor its input is kept alive by this."""
+
+    model: Callable[[], Any]
+    x: Callable[[], Any]
+    examples: Optional[Examples]
+
+
+def reference(item: Any) -> Callable[[], Any]:
+    """A way to an object that does not keep it alive."""
+    try:
+        return weakref.ref(item)
+    except TypeError:  # lists, tuples, None
+        return lambda: None
 
 
 def higher_is_better(metric: str) -> bool:
@@ -23,11 +51,15 @@ class Evaluations:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self.records: List[Dict[str, Any]] = []
+        self._count = 0
         self._repeat: Dict[int, Callable[[Any], Any]] = {}
         self.models: Dict[int, Any] = {}
         """Evaluation id to the live model or estimator."""
         self.asked: Dict[int, Tuple[Any, Any]] = {}
-        self.trained_on: List[Examples] = []
+        self.trainings: List[Training] = []
+        self.saved: Callable[[], Any] = lambda: None
+        """The model that the script itself saved last."""
+        self._baselines: Dict[int, Callable[[], Optional[Dict[str, Any]]]] = {}
         self.model: Optional[Dict[str, Any]] = None
         self.printed: List[Dict[str, Any]] = []
 
@@ -39,10 +71,11 @@ class Evaluations:
         source: str,
         fit: Optional[int],
         examples: Optional[Examples] = None,
+        x: Any = None,
         count: Optional[int] = None,
         held_out: Optional[bool] = None,
         task: str = "unknown",
-        baseline: Optional[Dict[str, Any]] = None,
+        baseline: Baseline = None,
         confusion: Optional[List[List[int]]] = None,
         labels: Optional[List[Any]] = None,
         everything: Optional[Dict[str, Any]] = None,
@@ -58,10 +91,12 @@ class Evaluations:
             source: which function gave it.
             fit: the fit whose model was evaluated.
             examples: the digests of the examples, where they could be taken.
+            x: the input they were given by.
             count: number of examples where they could not.
             held_out: whether the model had not been trained on them; decided from `examples` when None.
             task: classification, regression or unknown.
-            baseline: what a model that looks at no input reaches.
+            baseline: what a model that looks at no input reaches; a function where that takes a look at all targets, which
+                is asked for it if the number is the one that counts.
             confusion: rows true, columns predicted.
             labels: the classes of `confusion`.
             everything: all numbers that the same call gave.
@@ -69,9 +104,9 @@ class Evaluations:
             repeat: gives the number again from the reloaded model.
             asked: the examples and their targets, to look at the mistakes at the end.
         """
-        number = len(self.records) + 1
-        if held_out is None and examples is not None:
-            held_out = not any(examples.overlap(seen) > 0.5 for seen in self.trained_on)
+        number = self._count = self._count + 1
+        if held_out is None:
+            held_out = self.is_held_out(model, x, examples)
         record = {
             "id": number,
             "metric": metric,
@@ -87,7 +122,7 @@ class Evaluations:
             "recompute_note": ""
             if repeat is not None
             else "the examples or the model behind this number are not known",
-            "baseline": baseline,
+            "baseline": None if callable(baseline) else baseline,
             "confusion": confusion,
             "labels": labels,
             "examples_digest": examples.digest if examples is not None else None,
@@ -96,35 +131,94 @@ class Evaluations:
         self.records.append(record)
         if repeat is not None:
             self._repeat[number] = repeat
+        if callable(baseline):
+            self._baselines[number] = baseline
         if model is not None:
             self.models[number] = model
         if asked is not None:
             self.asked[number] = asked
         self._journal.write("metric", **record)
+        self._forget()
         return number
+
+    def _forget(self) -> None:
+        """Keep what can still matter; models and inputs that the script lets go of must not fill the memory."""
+        del self.records[:-RECORDS_KEPT]
+        distinct: "set[int]" = set()
+        for number in sorted(self.models, reverse=True):
+            model = self.models[number]
+            distinct.add(id(model))
+            if len(distinct) > MODELS_KEPT and model is not self.saved():
+                for table in (self.models, self._repeat, self._baselines, self.asked):
+                    table.pop(number, None)
+        for repeats in (self._repeat, self._baselines, self.asked):
+            for number in sorted(repeats)[:-REPEATS_KEPT]:
+                del repeats[number]
+
+    def trained(self, model: Any, x: Any, examples: Optional[Examples]) -> None:
+        """Note that a model was trained on this input."""
+        self.trainings.append(Training(reference(model), reference(x), examples))
+        del self.trainings[:-TRAININGS_KEPT]
+
+    def is_held_out(self, model: Any, x: Any, examples: Optional[Examples]) -> Optional[bool]:
+        """Whether a model (None: any) has not been trained on these examples; None where that cannot be told."""
+        own = [t for t in self.trainings if model is None or t.model() is model] or self.trainings
+        if x is not None and any(t.x() is x for t in own):
+            return False
+        if examples is None:
+            return None
+        return not any(t.examples is not None and examples.overlap(t.examples) > 0.5 for t in own)
 
     def repeat_on(self, model: Any, live: Any) -> None:
         """Fill in `recomputed` from the reloaded `model` for the evaluations of the object it was saved from."""
-        for record in self.records:
+        done = set()
+        for record in reversed(self.records):
             repeat = self._repeat.get(record["id"])
             if repeat is None:
                 continue
             if self.models.get(record["id"]) is not live:
                 record["recompute_note"] = "measured on another model than the one saved"
                 continue
+            same = (record["source"], record["metric"], record["examples_digest"], record["examples"])
+            if same in done:
+                record["recompute_note"] = "measured again later"
+                continue
+            done.add(same)
             try:
                 record["recomputed"] = float(repeat(model))
             except Exception as error:  # noqa: BLE001 - a user's own metric may raise anything on a reloaded model
                 record["recompute_note"] = f"the saved model could not be evaluated: {type(error).__name__}: {error}"
 
     def judged(self) -> Optional[Dict[str, Any]]:
-        """The evaluation the gate will look at: the last on held-out examples, else the last one at all."""
+        """The evaluation the gate will look at, as mlops_lib/gate.py chooses it where no metric is named.
+
+        The last accuracy on held-out examples, of the model that the script itself saved where it was measured; else any
+        last number of them; else what `fit` measured by itself.
+        """
         own = [r for r in self.records if not str(r["source"]).startswith("fit.")]
         held_out = [r for r in own if r["held_out"] is not False]
-        for group in (held_out, own, self.records):
+        validation = [r for r in self.records if r["source"] == "fit.validation"]
+        for group in (held_out, validation, own, self.records):
+            accuracies = [r for r in group if r["metric"] in ACCURACIES]
+            saved = [r for r in accuracies if r.get("saved")]
+            for best in (saved, accuracies):
+                if best:
+                    return best[-1]
+        for group in (held_out, validation, own, self.records):
             if group:
                 return group[-1]
         return None
+
+    def settle(self) -> None:
+        """At the script's end: whose model did it save, and what does the number that counts have to beat?"""
+        saved = self.saved()
+        for record in self.records:
+            record["saved"] = saved is not None and self.models.get(record["id"]) is saved
+        judged = self.judged()
+        baseline = self._baselines.get(judged["id"]) if judged is not None else None
+        if judged is not None and baseline is not None:
+            with self._journal.guard("baseline"):
+                judged["baseline"] = baseline()
 
     def add_written(self, work: str, pattern: str, output: str, metrics_file: str) -> None:
         """Add what the script printed or wrote, where the settings say which.

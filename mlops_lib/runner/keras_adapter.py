@@ -12,7 +12,8 @@ import time
 from types import ModuleType
 from typing import Any, Callable, Dict, List, Optional
 
-from mlops_lib.runner import checkpoint, digest, keras_resume, randomness
+from mlops_lib.runner import checkpoint, digest, keras_evaluation, keras_resume, randomness, sites
+from mlops_lib.runner.calls import bind
 from mlops_lib.runner.context import Context
 
 SEED_OFFSET = 740_000_003
@@ -30,13 +31,24 @@ def install(run: Context) -> Dict[str, Callable[[ModuleType], None]]:
         with run.journal.guard("patch keras.Model"):
             patch_model(module.Model, run)
 
+    def metrics(module: ModuleType) -> None:
+        with run.journal.guard("patch keras metrics"):
+            keras_evaluation.watch_metric(run, module.Mean)
+
     def trainer(module: ModuleType) -> None:
         with run.journal.guard("patch keras iterators"):
             patch_iterators(module.TFEpochIterator, run)
 
+    def layer(module: ModuleType) -> None:
+        with run.journal.guard("watch keras layers"):
+            if run.spec.search is not None:
+                sites.watch_layers(module.Layer, run.work)
+
     return {
         "tensorflow": tensorflow,
+        "keras.src.layers.layer": layer,
         "keras.src.models.model": model,
+        "keras.src.metrics.reduction_metrics": metrics,
         "keras.src.backend.tensorflow.trainer": trainer,
     }
 
@@ -61,7 +73,7 @@ def patch_model(model_class: Any, run: Context) -> None:
     def evaluate_(self: Any, *args: Any, **kwargs: Any) -> Any:
         if run.nested:
             return evaluate(self, *args, **kwargs)
-        return _evaluate(run, self, evaluate, args, kwargs)
+        return keras_evaluation.evaluate(run, self, evaluate, args, kwargs)
 
     @functools.wraps(predict)
     def predict_(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -73,14 +85,16 @@ def patch_model(model_class: Any, run: Context) -> None:
             run.nested -= 1
         if not run.nested:
             with run.journal.guard("keras.predict"):
-                _remember_prediction(run, self, predict, args, kwargs, result)
+                keras_evaluation.remember_prediction(run, self, predict, args, kwargs, result)
         return result
 
     @functools.wraps(compile_)
     def compile__(self: Any, *args: Any, **kwargs: Any) -> Any:
         with run.journal.guard("keras.compile"):
             # The objects themselves: a loss written by the user cannot be made again from a configuration.
-            self.__dict__["_mlops_compile"] = _bind(compile_, self, args, kwargs)
+            self.__dict__["_mlops_compile"] = bind(compile_, self, args, kwargs)
+            if run.spec.search is not None and not run.nested:
+                self.__dict__["_mlops_compile_site"] = sites.caller(run.work)
         return compile_(self, *args, **kwargs)
 
     model_class.fit, model_class.evaluate = fit_, evaluate_
@@ -121,16 +135,6 @@ def patch_iterators(iterator_class: Any, run: Context) -> None:
     iterator_class.__init__, iterator_class._get_iterator = init_, get_iterator_
 
 
-def _bind(function: Callable[..., Any], self: Any, args: Any, kwargs: Any) -> Dict[str, Any]:
-    """The call's arguments by name, defaults filled in, without `self`."""
-    bound = inspect.signature(function).bind(self, *args, **kwargs)
-    bound.apply_defaults()
-    named = dict(bound.arguments)
-    named.pop("self", None)
-    named.update(named.pop("kwargs", {}))
-    return named
-
-
 class Fit:
     """One call of `fit` by the script."""
 
@@ -138,7 +142,7 @@ class Fit:
         self.context = run
         self.model = model
         self.original = original
-        self.call = _bind(original, model, args, kwargs)
+        self.call = bind(original, model, args, kwargs)
         self.number = run.next_fit()
         self.store = checkpoint.Store(run.fit_folder(self.number), run.work)
         self.state: Optional[Dict[str, Any]] = None
@@ -177,9 +181,11 @@ class Fit:
         run = self.context
         with run.journal.guard("fit evaluation"):
             seen = digest.examples(self._training_rows())
+            run.evaluations.trained(self.model, self.call.get("x"), seen)
             if seen is not None:
-                run.evaluations.trained_on.append(seen)
-            self._add_fit_metrics(history)
+                run.seen[self.number] = seen
+            last = {name: values[-1] for name, values in history.history.items() if values}
+            keras_evaluation.add_fit_metrics(run, self.model, self.number, self.call, last)
         run.models[self.number] = self.model
         if self.is_searched and run.search is not None:
             run.nested += 1
@@ -192,35 +198,9 @@ class Fit:
     def _training_rows(self) -> Any:
         x: Any = self.call.get("x")
         split = self.call.get("validation_split") or 0.0
-        if not split or self.call.get("validation_data") is not None or not hasattr(x, "__len__"):
+        if not split or self.call.get("validation_data") is not None or not hasattr(x, "shape"):
             return x
-        keep = int(len(x) * (1.0 - split)) if hasattr(x, "shape") else None
-        return x if keep is None else x[:keep]
-
-    def _add_fit_metrics(self, history: Any) -> None:
-        last = {name: values[-1] for name, values in history.history.items() if values}
-        validation = {name[4:]: value for name, value in last.items() if name.startswith("val_")}
-        for source, found in (
-            ("fit.training", {n: v for n, v in last.items() if n[:4] != "val_"}),
-            ("fit.validation", validation),
-        ):
-            metric = _main_metric(found)
-            if metric is None:
-                continue
-            x = None
-            if source == "fit.validation":
-                given: Any = self.call.get("validation_data")
-                x = given[0] if isinstance(given, (tuple, list)) and given else None
-            self.context.evaluations.add(
-                metric=_plain_name(metric), value=float(found[metric]), source=source, fit=self.number,
-                examples=digest.examples(x) if x is not None else None,
-                held_out=source == "fit.validation", task=_task(found), model=self.model,
-                everything={_plain_name(n): float(v) for n, v in found.items() if _is_number(v)},
-                repeat=_repeat_evaluate(given[0], given[1], self.call.get("batch_size"), metric)
-                if source == "fit.validation" and x is not None and len(given) == 2
-                else None,
-                asked=(given[0], given[1]) if x is not None and len(given) == 2 else None,
-            )  # fmt: skip
+        return x[: keras_evaluation.first_validation_row(x, split)]
 
     def _train(self) -> Any:
         run, call = self.context, dict(self.call)
@@ -409,197 +389,18 @@ def _looks_one_shot(x: Any) -> bool:
     return inspect.isgenerator(x)
 
 
-def _is_number(value: Any) -> bool:
-    try:
-        float(value)
-    except (TypeError, ValueError):
-        return False
-    return True
+def _seen_before(fit: Fit) -> "frozenset[bytes]":
+    """The examples that earlier fits trained this model on, or layers that are now in it."""
+    run, own = fit.context, _inner_layers(fit.model)
+    hashes: "set[bytes]" = set()
+    for number, model in run.models.items():
+        if number < fit.number and number in run.seen and _inner_layers(model) & own:
+            hashes |= run.seen[number].hashes
+    return frozenset(hashes)
 
 
-def _main_metric(found: Dict[str, Any]) -> Optional[str]:
-    names = [name for name in found if _is_number(found[name]) and name not in ("lr", "learning_rate")]
-    for wanted in ("accuracy", "acc"):
-        for name in names:
-            if _plain_name(name) == wanted or name.endswith(wanted):
-                return name
-    others = [name for name in names if not name.endswith("loss")]
-    return next(iter(others or names), None)
-
-
-def _plain_name(name: str) -> str:
-    """`sparse_categorical_accuracy`, `acc` and the like are all accuracy."""
-    if name == "acc" or name.endswith(("categorical_accuracy", "binary_accuracy")):
-        return "accuracy"
-    return name.lower()
-
-
-def _task(found: Dict[str, Any]) -> str:
-    names = " ".join(found).lower()
-    if "acc" in names or "auc" in names:
-        return "classification"
-    return (
-        "regression"
-        if any(word in names for word in ("mae", "mse", "mean_squared", "mean_absolute", "r2"))
-        else "unknown"
-    )
-
-
-def _repeat_evaluate(x: Any, y: Any, batch_size: Any, metric: str, **more: Any) -> Callable[[Any], float]:
-    def repeat(model: Any) -> float:
-        logs = model.evaluate(x, y, batch_size=batch_size, verbose=0, return_dict=True, **more)
-        return float(logs[metric])
-
-    return repeat
-
-
-def _evaluate(run: Context, model: Any, original: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-    call = _bind(original, model, args, kwargs)
-    wants_dict = call["return_dict"]
-    run.journal.progress("evaluate")
-    run.nested += 1
-    try:
-        logs = original(model, **{**call, "return_dict": True})
-    finally:
-        run.nested -= 1
-    with run.journal.guard("keras.evaluate"):
-        _record_evaluate(run, model, call, logs)
-    return logs if wants_dict else model._flatten_metrics_in_order(logs)
-
-
-def _record_evaluate(run: Context, model: Any, call: Dict[str, Any], logs: Dict[str, Any]) -> None:
-    metric = _main_metric(logs)
-    if metric is None:
-        return
-    x, y = call["x"], call["y"]
-    count = None
-    if hasattr(x, "cardinality"):
-        count = _count_dataset(x)
-    more = {name: call[name] for name in ("sample_weight", "steps") if call.get(name) is not None}
-    repeatable = not inspect.isgenerator(x)
-    run.evaluations.add(
-        metric=_plain_name(metric), value=float(logs[metric]), source="keras.evaluate", fit=_fit_of(run, model),
-        examples=digest.examples(x) if hasattr(x, "__len__") and not _is_dataset(x) else None,
-        count=count, task=_task(logs), baseline=_baseline(y), model=model,
-        everything={_plain_name(n): float(v) for n, v in logs.items() if _is_number(v)},
-        repeat=_repeat_evaluate(x, y, call["batch_size"], metric, **more) if repeatable else None,
-        asked=(x, y) if repeatable else None,
-    )  # fmt: skip
-
-
-def _is_dataset(x: Any) -> bool:
-    return hasattr(x, "cardinality") or (hasattr(x, "__getitem__") and hasattr(x, "on_epoch_end"))
-
-
-def _count_dataset(x: Any) -> Optional[int]:
-    """Examples in a finite tf.data pipeline whose batches have a known size; None otherwise."""
-    batches = int(x.cardinality())
-    size = getattr(x, "_batch_size", None)
-    return batches * int(size) if batches > 0 and size is not None else None
-
-
-def _fit_of(run: Context, model: Any) -> Optional[int]:
-    return next((number for number in sorted(run.models, reverse=True) if run.models[number] is model), None)
-
-
-def _baseline(y: Any) -> Optional[Dict[str, Any]]:
-    """The share of the most frequent class, for targets that are classes."""
-    import numpy
-
-    if y is None or not hasattr(y, "__len__"):
-        return None
-    labels = numpy.asarray(y)
-    if labels.dtype.kind not in "iufb" or labels.ndim == 0:
-        return None
-    if labels.ndim > 1 and labels.shape[-1] > 1:
-        if not (labels.reshape(-1, labels.shape[-1]).sum(axis=1) == 1).all():
-            return None
-        labels = labels.argmax(axis=-1)
-    labels = labels.ravel()
-    if labels.dtype.kind == "f" and not (labels == labels.round()).all():
-        return None
-    classes, counts = numpy.unique(labels, return_counts=True)
-    if len(classes) > max(100, len(labels) // 3):
-        return None
-    return {"name": "majority class", "value": float(counts.max() / counts.sum())}
-
-
-def _remember_prediction(run: Context, model: Any, original: Any, args: Any, kwargs: Any, result: Any) -> None:
-    import numpy
-
-    if not isinstance(result, numpy.ndarray):
-        return
-    x = _bind(original, model, args, kwargs).get("x")
-    if x is None or inspect.isgenerator(x):
-        return
-    from mlops_lib.runner import predictions
-
-    predictions.remember(model=model, method="predict", x=x, output=result, fit=_fit_of(run, model))
-
-
-def save(run: Context, model: Any, fit: Optional[int]) -> Dict[str, Any]:
-    """Save the model into the run directory, load it again, and repeat its evaluations on what was loaded."""
-    import keras
-
-    path = os.path.join(run.spec.inside, "model.keras")
-    described: Dict[str, Any] = {"path": "model.keras", "framework": "keras", "fit": fit, "class": type(model).__name__}
-    described.update(reloaded=False, note="", architecture=architecture(model), parameters=model.count_params())
-    temporary = os.path.join(run.spec.inside, ".model.keras")
-    try:
-        model.save(temporary)
-        os.replace(temporary, path)
-        described["bytes"] = os.path.getsize(path)
-    except Exception as error:  # noqa: BLE001 - a user's own layer may fail to serialise in any way
-        described.update(path=None, note=f"the model cannot be saved: {type(error).__name__}: {error}")
-        _save_weights(run, model, described)
-        return described
-    try:
-        loaded = keras.models.load_model(path, custom_objects=_custom_objects(model), safe_mode=False)
-    except Exception as error:  # noqa: BLE001 - as above
-        described["note"] = f"the saved model cannot be loaded: {type(error).__name__}: {error}"[:1000]
-        _save_weights(run, model, described)
-        return described
-    described["reloaded"] = True
-    run.evaluations.repeat_on(loaded, model)
-    return described
-
-
-def _save_weights(run: Context, model: Any, described: Dict[str, Any]) -> None:
-    with run.journal.guard("save weights"):
-        model.save_weights(os.path.join(run.spec.inside, "model.weights.h5"))
-        described["weights"] = "model.weights.h5"
-
-
-def architecture(model: Any) -> List[str]:
-    """One line a layer, as a person would name it."""
-    lines = []
-    for layer in getattr(model, "layers", []):
-        try:
-            shape = str(layer.output.shape).replace("None, ", "", 1)
-        except (AttributeError, ValueError):
-            shape = "?"
-        size = next(
-            (str(getattr(layer, name)) for name in ("filters", "units", "rate", "pool_size") if hasattr(layer, name)),
-            "",
-        )
-        lines.append(f"{type(layer).__name__}({size}) → {shape}")
-    return lines
-
-
-def _custom_objects(model: Any) -> Dict[str, Any]:
-    """What the script defines itself and the saved model may name."""
-    found: Dict[str, Any] = {}
-    main = sys.modules["__main__"]
-    for name, value in list(vars(main).items()):
-        if inspect.isclass(value) or inspect.isfunction(value):
-            found[name] = value
-    for item in [model, *getattr(model, "layers", [])]:
-        found.setdefault(type(item).__name__, type(item))
-    compiled = model.__dict__.get("_mlops_compile", {})
-    for value in (compiled.get("loss"), *(compiled.get("metrics") or [])):
-        if callable(value):
-            found.setdefault(getattr(value, "__name__", type(value).__name__), value)
-    return found
+def _inner_layers(model: Any) -> "set[int]":
+    return {id(layer) for layer in model._flatten_layers(include_self=False) if layer.weights}
 
 
 def search(fit: Fit, history: Any, folder: str) -> Any:
@@ -610,9 +411,11 @@ def search(fit: Fit, history: Any, folder: str) -> Any:
     run = fit.context
     request = SearchRequest.read(run.spec.search or {}, directory=folder, seed=run.spec.seed)
     compiled = fit.model.__dict__.get("_mlops_compile", {})
+    places = {"fit": sites.caller(run.work), "compile": fit.model.__dict__.get("_mlops_compile_site")}
     call = FitCall(
-        arguments=dict(fit.call), compiled=compiled, history=history, initial=fit.initial, train=fit.original
-    )
+        arguments=dict(fit.call), compiled=compiled, history=history, initial=fit.initial, train=fit.original,
+        sites=places, seen=_seen_before(fit),
+    )  # fmt: skip
     outcome = improve(fit.model, call, request, run.journal)
     for note in outcome.notes:
         run.journal.warn(note)

@@ -1,10 +1,12 @@
 """From a metric call back to the model: which `predict` made the argument of `accuracy_score(y, p)`."""
 
 import hashlib
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 KEPT = 32
 """Predictions remembered; scripts rarely make more before they measure them."""
+KEPT_BYTES = 1 << 29
+"""… and the memory they may keep from being freed; the newest is kept whatever its size."""
 
 Shape = Callable[[Any], Any]
 
@@ -53,8 +55,18 @@ class Prediction:
 
     def repeat(self, model: Any) -> Any:
         """The same prediction by another model."""
-        quiet = {"verbose": 0} if type(model).__module__.startswith("keras") else {}
-        return getattr(model, self.method)(self.x, **quiet)
+        return predict(model, self.method, self.x)
+
+    @property
+    def held_bytes(self) -> int:
+        """Memory of the input and the output."""
+        return sum(int(getattr(part, "nbytes", 0) or 0) for part in (self.x, self.output))
+
+
+def predict(model: Any, method: str, x: Any) -> Any:
+    """A model's prediction, without a progress bar."""
+    quiet = {"verbose": 0} if type(model).__module__.startswith("keras") or hasattr(model, "compiled_loss") else {}
+    return getattr(model, method)(x, **quiet)
 
 
 def digest_values(values: Any) -> str:
@@ -75,6 +87,13 @@ def remember(*, model: Any, method: str, x: Any, output: Any, fit: Optional[int]
     """Keep a reference to a prediction of the script; nothing is copied."""
     _REMEMBERED.append(Prediction(model, method, x, output, fit))
     del _REMEMBERED[:-KEPT]
+    while len(_REMEMBERED) > 1 and sum(one.held_bytes for one in _REMEMBERED) > KEPT_BYTES:
+        del _REMEMBERED[0]
+
+
+def newest_first() -> "Iterator[Prediction]":
+    """The remembered predictions."""
+    return reversed(_REMEMBERED)
 
 
 def trace(values: Any) -> "Optional[Tuple[Prediction, Shape]]":

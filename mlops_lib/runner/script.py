@@ -15,7 +15,7 @@ import sys
 import tokenize
 import traceback
 import types
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 
 class BadEntryError(Exception):
@@ -113,12 +113,20 @@ def answer_input(answers: List[str]) -> None:
     builtins.input = input_
 
 
-def run(path: str, args: List[str]) -> Optional[BaseException]:
+def plain_compile(source: str, path: str) -> Any:
+    """The code object, as Python itself makes it."""
+    return compile(source, path, "exec", dont_inherit=True)
+
+
+def run(
+    path: str, args: List[str], *, compile_: Callable[[str, str], Any] = plain_compile
+) -> Optional[BaseException]:
     """Execute the entry; returns what propagated out of it (SystemExit too), or None.
 
     Args:
         path: the entry, relative to the current directory.
         args: its arguments, `sys.argv[1:]`.
+        compile_: makes a code object of source and file name.
 
     Raises:
         BadEntryError: the entry cannot be read.
@@ -136,7 +144,7 @@ def run(path: str, args: List[str]) -> Optional[BaseException]:
     sys.argv = [path, *args]
     sys.path[0] = os.path.dirname(full)
     try:
-        code = compile(source, full, "exec", dont_inherit=True)
+        code = compile_(source, full)
         exec(code, names)
     except BaseException as error:  # noqa: BLE001 - whatever the script raises is its own, and reported as such
         return error
@@ -149,7 +157,7 @@ def _without_us(shown: traceback.TracebackException) -> traceback.TracebackExcep
     pending = [shown]
     while pending:
         one = pending.pop()
-        one.stack = traceback.StackSummary.from_list([f for f in one.stack if os.path.dirname(f.filename) != own])
+        one.stack = traceback.StackSummary.from_list([f for f in one.stack if not f.filename.startswith(own + os.sep)])
         pending += [other for other in (one.__cause__, one.__context__) if other is not None]
     return shown
 

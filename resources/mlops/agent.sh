@@ -4,7 +4,7 @@
 #   MLOPS_VERB          the verb
 #   MLOPS_PARAMS        the project and its settings as JSON, read by the command itself
 #   MLOPS_REPLY         file that receives the verb's record
-#   MLOPS_FAILED        file that appears when the build has failed
+#   MLOPS_BUILD         the build's own folder on this agent; a file `ended` in it ends the watchdog
 #   MLOPS_PACKAGE       what to install: a folder with a checkout of mlops, a pip requirement, or git+URL[@REF];
 #                       unset: the `mlops` found on PATH
 #   MLOPS_AGENT_PYTHON  interpreter to use, 3.10 or newer
@@ -28,24 +28,28 @@ fi
 
 # A Python of 3.10 or newer.
 find_python() {
-    for python in "${MLOPS_AGENT_PYTHON:-python3}" python3.13 python3.12 python3.11 python3.10; do
+    found=
+    for python in "${MLOPS_AGENT_PYTHON:-python3}" python3.14 python3.13 python3.12 python3.11 python3.10; do
         if "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
             return
         fi
+        found=${found:-$("$python" --version 2>/dev/null || true)}
     done
-    fail 'no Python of 3.10 or newer on this agent' '  remedy: install one, or name it in MLOPS_AGENT_PYTHON'
+    fail "no Python of 3.10 or newer on this agent (found: ${found:-none})" \
+        '  remedy: install one, or name it in MLOPS_AGENT_PYTHON'
 }
 
 # What the package is right now: the content of a folder, the commit behind a git reference, the requirement itself.
 identify() {
     case $1 in
     git+*)
-        reference=${1##*/}
         url=${1#git+}
-        case $reference in
-        *@*) git ls-remote "${url%@*}" "${reference##*@}" ;;
+        path=${url#*://}
+        path=${path#*/} # the host's part may hold an @ of its own
+        case $path in
+        *@*) git ls-remote "${url%@"${path##*@}"}" "${path##*@}" ;;
         *) git ls-remote "$url" HEAD ;;
-        esac
+        esac || fail "$url does not answer" '  remedy: correct MLOPS_PACKAGE, or the access of this agent to it'
         ;;
     esac
     printf '%s\n' "$1"
@@ -62,14 +66,22 @@ PYTHON
 # The virtual environment of exactly this package, made on its first use. Builds that need it at the same time each
 # make their own and the first to finish is kept, so there is no lock that a killed build could leave behind.
 provide() {
+    if [ -f "$MLOPS_BUILD/environment" ]; then # one build, one version, though a branch may move meanwhile
+        venv=$(cat "$MLOPS_BUILD/environment")
+        if [ -d "$venv" ]; then return; fi
+    fi
+    # What builds of last month left; another build may be at it, too.
+    find "$(dirname "$MLOPS_BUILD")" -mindepth 1 -maxdepth 1 -name 'mlops-[0-9]*' -mtime +30 -exec rm -rf {} + || true
     identity=$(identify "$MLOPS_PACKAGE")
     key=$(printf '%s' "$identity" | "$python" -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest()[:16])')
     cache=${MLOPS_HOME:-$HOME/.mlops}/jenkins
     venv=$cache/$key
-    if [ -d "$venv" ]; then
-        touch "$venv"
-        return
-    fi
+    if [ ! -d "$venv" ]; then install; fi
+    touch "$venv"
+    printf '%s' "$venv" >"$MLOPS_BUILD/environment"
+}
+
+install() {
     mkdir -p "$cache"
     # What killed builds left, and versions that nothing has used for a month.
     find "$cache" -mindepth 1 -maxdepth 1 \( -name '*.partial.*' -mtime +1 -o -mtime +30 \) -exec rm -rf {} +
@@ -119,12 +131,16 @@ if [ "$MLOPS_VERB" != watch ]; then
     exec "$@" >"$MLOPS_REPLY"
 fi
 
-# The watchdog ends with the run. A build that fails before there is one must not wait for it.
+# The watchdog ends with the run, or with the stages beside it: they may fail before there is a run.
 "$@" >"$MLOPS_REPLY" &
 watchdog=$!
 trap 'kill "$watchdog" 2>/dev/null' INT TERM
 while kill -0 "$watchdog" 2>/dev/null; do
-    if [ -e "$MLOPS_FAILED" ]; then kill "$watchdog" 2>/dev/null || true; fi
+    if [ -e "$MLOPS_BUILD/ended" ]; then
+        kill "$watchdog" 2>/dev/null || true
+        wait "$watchdog" || true
+        exit 0
+    fi
     sleep 1
 done
 wait "$watchdog"

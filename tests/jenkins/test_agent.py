@@ -45,17 +45,19 @@ class Agent:
         self.workspace = folder / "work space"
         self.workspace.mkdir()
 
-    def start(self, package: str, reply: str = "reply") -> subprocess.Popen[bytes]:
+    def start(self, package: str, reply: str = "reply", *, build: str = "") -> subprocess.Popen[bytes]:
+        folder = self.workspace / f"mlops-{build or reply}"
+        folder.mkdir(exist_ok=True)
         environ = {
             "PATH": os.environ["PATH"], "HOME": str(self.workspace), "MLOPS_HOME": str(self.home), "MLOPS_VERB": "detect",
-            "MLOPS_PARAMS": "{}", "MLOPS_REPLY": str(self.workspace / reply), "MLOPS_FAILED": str(self.workspace / "failed"),
+            "MLOPS_PARAMS": "{}", "MLOPS_REPLY": str(self.workspace / reply), "MLOPS_BUILD": str(folder),
             "MLOPS_PACKAGE": package, "MLOPS_AGENT_PYTHON": sys.executable,
             **{name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_"))},
         }  # fmt: skip
         return subprocess.Popen(["sh", "-xe", str(AGENT)], cwd=self.workspace, env=environ)
 
-    def ask(self, package: str) -> str:
-        assert self.start(package).wait(timeout=300) == 0
+    def ask(self, package: str, *, build: str) -> str:
+        assert self.start(package, build=build).wait(timeout=300) == 0
         return (self.workspace / "reply").read_text().strip()
 
     @property
@@ -65,20 +67,25 @@ class Agent:
 
 def test_one_environment_for_builds_that_ask_at_once(tmp_path: Path, package: Path) -> None:
     agent = Agent(tmp_path)
-    builds = [agent.start(str(package), f"reply{number}") for number in range(3)]
-    assert [build.wait(timeout=500) for build in builds] == [0, 0, 0]
-    replies = {(agent.workspace / f"reply{number}").read_text() for number in range(3)}
+    builds = [agent.start(str(package), f"reply{number}") for number in range(2)]
+    assert [build.wait(timeout=500) for build in builds] == [0, 0]
+    replies = {(agent.workspace / f"reply{number}").read_text() for number in range(2)}
     assert replies == {"1 detect --json\n"}
     assert len(agent.environments) == 1, agent.environments
     assert sorted(path.name for path in package.iterdir()) == ["mlops_lib", "pyproject.toml"]  # nothing was built there
 
 
-def test_a_changed_folder_is_another_version(tmp_path: Path, package: Path) -> None:
+def test_a_changed_folder_is_another_version_but_not_within_a_build(tmp_path: Path, package: Path) -> None:
     agent = Agent(tmp_path)
-    assert agent.ask(str(package)) == "1 detect --json"
+    assert agent.ask(str(package), build="1") == "1 detect --json"
+    [name] = agent.environments
     write_version(package, 2)
-    assert agent.ask(str(package)) == "2 detect --json"
+    assert agent.ask(str(package), build="1") == "1 detect --json"
+    assert agent.ask(str(package), build="2") == "2 detect --json"
     assert len(agent.environments) == 2
+    # What a killed build left is no environment.
+    (agent.home / "jenkins" / name).rename(agent.home / "jenkins" / f"{name}.partial.killed")
+    assert agent.ask(str(package), build="1") == "2 detect --json"
 
 
 def test_a_branch_that_moved_is_another_version(tmp_path: Path, package: Path) -> None:
@@ -89,29 +96,34 @@ def test_a_branch_that_moved_is_another_version(tmp_path: Path, package: Path) -
     def commit() -> None:
         git = ["git", "-C", str(repository), "-c", "user.name=Somebody", "-c", "user.email=somebody@example.com"]
         for command in (
-            ["init", "--quiet", "--initial-branch", "main"],
+            ["init", "--quiet", "--initial-branch", "release/1"],
             ["add", "."],
             ["commit", "--quiet", "-m", "change"],
         ):
             subprocess.run([*git, *command], check=True, timeout=30)
 
     commit()
-    assert agent.ask(f"git+file://{repository}@main") == "1 detect --json"
+    assert agent.ask(f"git+file://{repository}@release/1", build="1") == "1 detect --json"
     write_version(repository, 2)
     commit()
-    assert agent.ask(f"git+file://{repository}@main") == "2 detect --json"
-
-
-def test_what_a_killed_build_left_is_no_environment(tmp_path: Path, package: Path) -> None:
-    agent = Agent(tmp_path)
-    assert agent.ask(str(package)) == "1 detect --json"
-    [name] = agent.environments
-    (agent.home / "jenkins" / name).rename(agent.home / "jenkins" / f"{name}.partial.killed")
-    assert agent.ask(str(package)) == "1 detect --json"
-    assert name in agent.environments
+    assert agent.ask(f"git+file://{repository}@release/1", build="2") == "2 detect --json"
 
 
 def test_a_package_that_cannot_be_installed_leaves_nothing(tmp_path: Path) -> None:
     agent = Agent(tmp_path)
     assert agent.start(str(tmp_path / "no-such-package.whl")).wait(timeout=300) == 2
     assert agent.environments == []
+
+
+def test_a_python_that_is_too_old_is_named(tmp_path: Path, package: Path) -> None:
+    agent = Agent(tmp_path)
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "python3").write_text('#!/bin/sh\n[ "$1" = --version ] && echo "Python 3.6.8"\nexit 1\n')
+    (tools / "python3").chmod(0o755)
+    done = subprocess.run(
+        ["/bin/sh", "-xe", str(AGENT)], cwd=agent.workspace, capture_output=True, text=True, timeout=30, check=False,
+        env={"PATH": str(tools), "HOME": str(agent.workspace), "MLOPS_PACKAGE": str(package), "MLOPS_BUILD": "."},
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "no Python of 3.10 or newer on this agent (found: Python 3.6.8)" in done.stderr

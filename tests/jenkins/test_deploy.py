@@ -24,6 +24,57 @@ OWNERS = {
 CORE = {"jenkins", "security", "unclassified", "location"}
 
 
+# What Configuration as Code and the plugins name, as far as this configuration uses it: a leaf is a text, a number or a
+# flag; a list holds values of one shape.
+SHAPE = {
+    "jenkins": {
+        "systemMessage": "", "numExecutors": 0,
+        "securityRealm": {"local": {"allowsSignup": False, "users": [{"id": "", "password": ""}]}},
+        "authorizationStrategy": {"loggedInUsersCanDoAnything": {"allowAnonymousRead": False}},
+        "globalNodeProperties": [{"envVars": {"env": [{"key": "", "value": ""}]}}],
+        "nodes": [{"permanent": {
+            "name": "", "labelString": "", "numExecutors": 0, "remoteFS": "", "retentionStrategy": "",
+            "launcher": {"ssh": {
+                "host": "", "port": 0, "credentialsId": "",
+                "sshHostKeyVerificationStrategy": {
+                    "manuallyTrustedKeyVerificationStrategy": {"requireInitialManualTrust": False}},
+            }},
+        }}],
+    },
+    "credentials": {"system": {"domainCredentials": [{"credentials": [{
+        "basicSSHUserPrivateKey": {
+            "scope": "", "id": "", "username": "", "privateKeySource": {"directEntry": {"privateKey": ""}}},
+        "string": {"scope": "", "id": "", "secret": ""},
+    }]}]}},
+    "security": {"gitHostKeyVerificationConfiguration": {"sshHostKeyVerificationStrategy": ""}},
+    "unclassified": {
+        "location": {"url": ""},
+        "globalLibraries": {"libraries": [{
+            "name": "", "defaultVersion": "", "allowVersionOverride": False,
+            "retriever": {"modernSCM": {"scm": {"git": {"remote": ""}}}},
+        }]},
+    },
+    "jobs": [{"script": ""}],
+}  # fmt: skip
+INSTRUCTIONS = {"ARG", "FROM", "COPY", "RUN", "ENV", "USER", "WORKDIR", "ENTRYPOINT", "CMD", "LABEL", "EXPOSE"}
+
+
+def misfits(value: Any, shape: Any, where: str = "") -> list[str]:
+    """Places where a value has another shape."""
+    if isinstance(shape, dict):
+        if not isinstance(value, dict):
+            return [f"{where}: not a mapping"]
+        unknown = [f"{where}.{key}: unknown" for key in value.keys() - shape.keys()]
+        return unknown + [
+            m for key in value.keys() & shape.keys() for m in misfits(value[key], shape[key], f"{where}.{key}")
+        ]
+    if isinstance(shape, list):
+        if not isinstance(value, list):
+            return [f"{where}: not a list"]
+        return [m for number, one in enumerate(value) for m in misfits(one, shape[0], f"{where}[{number}]")]
+    return [] if type(value) is type(shape) else [f"{where}: not a {type(shape).__name__}"]
+
+
 def keys(value: Any) -> set[str]:
     """All keys in a YAML value."""
     if isinstance(value, dict):
@@ -35,6 +86,19 @@ def test_plugins_are_pinned_and_enough_for_the_pipeline() -> None:
     assert all(re.fullmatch(r"[\w.]*\d[\w.-]*", version) for version in PLUGINS.values()), PLUGINS
     needed = {"configuration-as-code", "workflow-aggregator", "git", "junit", "credentials-binding", "timestamper"}
     assert needed <= set(PLUGINS)
+
+
+def test_the_configuration_has_the_shape_that_its_plugins_name() -> None:
+    assert misfits(yaml.safe_load(CASC), SHAPE) == []
+    assert misfits({"jenkins": {"numExecutors": "0", "nodes": {}, "mode": ""}}, SHAPE) != []
+
+
+def test_the_jobs_script_is_whole() -> None:
+    [job] = yaml.safe_load(CASC)["jobs"]
+    words = re.findall(r"(\w+) ?(?:\('[^']*'\) )?\{", re.sub(r"//.*", "", job["script"]))
+    assert words == ["multibranchPipelineJob", "branchSources", "git", "triggers", "periodicFolderTrigger",
+                     "orphanedItemStrategy", "discardOldItems"]  # fmt: skip
+    assert job["script"].count("{") == job["script"].count("}")
 
 
 def test_every_part_of_the_configuration_has_its_plugin() -> None:
@@ -92,6 +156,8 @@ def test_dockerfiles_build_from_a_pinned_base_and_files_that_exist(part: str) ->
     for line in re.findall(r"^COPY (.*)$", text, flags=re.MULTILINE):
         source = next(word for word in line.split() if not word.startswith("--"))
         assert (DEPLOY / part / source).is_file(), source
+    logical = re.sub(r"\\\n", " ", re.sub(r"^#.*\n", "", text, flags=re.MULTILINE)).split("\n")
+    assert {line.split()[0] for line in logical if line.strip()} <= INSTRUCTIONS
     if "apt-get install" in text:
         assert "rm -rf /var/lib/apt/lists/*" in text
 

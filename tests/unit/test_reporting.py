@@ -279,9 +279,7 @@ def accepted(path: Path) -> Path:
     run.metrics()
     run.search()
     run.result()
-    run.write(
-        "inside/suggested.patch", "--- a/train.py\n+++ b/train.py\n@@ -12 +12 @@\n-    Dense(16),\n+    Dense(64),\n"
-    )
+    run.write("suggested.patch", "--- a/train.py\n+++ b/train.py\n@@ -12 +12 @@\n-    Dense(16),\n+    Dense(64),\n")
     run.write("log.txt", "loading digits\n" + "".join(f"\rstep {n}/45" for n in range(46)) + "\ntest accuracy 0.925\n")
     return path
 
@@ -665,7 +663,7 @@ def test_links_out_of_the_run_directory_are_not_followed(tmp_path: Path) -> None
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere/result.json").write_text('{"metric": "TOP-SECRET"}')
     run_dir = accepted(tmp_path / "run")
-    for name in ("inside/metrics.json", "inside/suggested.patch", "inside/events.jsonl", "log.txt"):
+    for name in ("inside/metrics.json", "suggested.patch", "inside/events.jsonl", "log.txt"):
         (run_dir / name).unlink()
         (run_dir / name).symlink_to(secret)
     (run_dir / "inside/search/result.json").unlink()

@@ -71,7 +71,8 @@ def test_a_script_behaves_as_it_does_bare(tmp_path: Path) -> None:
     (tmp_path / "project").mkdir()
     (tmp_path / "project" / "helper.py").write_text("")
     run = Run(tmp_path, "look.py", LOOKS_AROUND, "--flag", "a b", "ü")
-    assert (run.done.returncode, run.done.stdout, run.done.stderr) == (0, run.run_bare().stdout, "")
+    shown = run.done.stdout.replace(str(run.inside / "work"), str(tmp_path / "project"))
+    assert (run.done.returncode, shown, run.done.stderr) == (0, run.run_bare().stdout, "")
 
 
 @pytest.mark.parametrize(
@@ -160,9 +161,10 @@ print(mean_absolute_error([1.0, 2.0], [1.5, 2.0]))
 
 
 def test_metrics_are_traced_to_the_model_that_made_them(tmp_path: Path) -> None:
-    train, swapped, grid, foreign = Run(tmp_path, "train.py", SKLEARN).evaluations
+    train, swapped, cross_validated, grid, foreign = Run(tmp_path, "train.py", SKLEARN).evaluations
     assert (train["source"], train["held_out"], train["fit"]) == ("sklearn.score", False, 1)
     assert (swapped["held_out"], swapped["fit"], swapped["examples"]) == (True, 1, 38)
+    assert (cross_validated["source"], cross_validated["fit"]) == ("fit.validation", 2)
     assert (grid["held_out"], grid["fit"], grid["recomputed"]) == (True, 2, grid["value"])
     assert grid["baseline"]["name"] == "majority class"
     assert sum(map(sum, grid["confusion"])) == 38

@@ -6,13 +6,15 @@ is a function of the seed and of the scores told, so a search that was killed re
 records and goes on.
 """
 
+import inspect
 import os
 import random
 import time
+import warnings
 from typing import Any, Dict, List, Optional, Tuple
 
 from mlops_lib.runner import files
-from mlops_lib.runner.journal import Journal
+from mlops_lib.runner.journal import Journal, plain
 
 Space = Dict[str, Tuple[Any, ...]]
 """Parameter to ("log", low, high), ("real", low, high), ("int", low, high) or ("choice", value, …)."""
@@ -33,6 +35,14 @@ _HISTOGRAM: Space = {
 _BOOSTED: Space = {
     "learning_rate": ("log", 0.02, 0.3), "n_estimators": ("int", 100, 500), "max_depth": ("int", 2, 8),
     "subsample": ("real", 0.6, 1.0),
+}  # fmt: skip
+_XGB: Space = {
+    **_BOOSTED, "min_child_weight": ("log", 0.5, 20.0), "colsample_bytree": ("real", 0.5, 1.0),
+    "reg_lambda": ("log", 0.1, 10.0),
+}  # fmt: skip
+_LGBM: Space = {
+    "learning_rate": ("log", 0.02, 0.3), "n_estimators": ("int", 100, 500), "num_leaves": ("int", 15, 63),
+    "min_child_samples": ("int", 5, 40), "colsample_bytree": ("real", 0.5, 1.0), "reg_lambda": ("log", 1e-3, 10.0),
 }  # fmt: skip
 _SVM: Space = {
     "C": ("log", 0.1, 100.0),
@@ -58,7 +68,7 @@ SPACES: Dict[str, Space] = {
     "RandomForestClassifier": _TREES, "RandomForestRegressor": _TREES,
     "ExtraTreesClassifier": _TREES, "ExtraTreesRegressor": _TREES,
     "GradientBoostingClassifier": _BOOSTED, "GradientBoostingRegressor": _BOOSTED,
-    "XGBClassifier": _BOOSTED, "XGBRegressor": _BOOSTED, "LGBMClassifier": _BOOSTED, "LGBMRegressor": _BOOSTED,
+    "XGBClassifier": _XGB, "XGBRegressor": _XGB, "LGBMClassifier": _LGBM, "LGBMRegressor": _LGBM,
     "HistGradientBoostingClassifier": _HISTOGRAM, "HistGradientBoostingRegressor": _HISTOGRAM,
     "AdaBoostClassifier": {"n_estimators": ("int", 50, 400), "learning_rate": ("log", 0.05, 2.0)},
     "AdaBoostRegressor": {"n_estimators": ("int", 50, 400), "learning_rate": ("log", 0.05, 2.0)},
@@ -70,7 +80,30 @@ SPACES: Dict[str, Space] = {
     "MLPClassifier": _NETWORK, "MLPRegressor": _NETWORK,
     "Ridge": {"alpha": ("log", 1e-3, 1000.0)}, "Lasso": {"alpha": ("log", 1e-4, 10.0)},
     "ElasticNet": {"alpha": ("log", 1e-4, 10.0), "l1_ratio": ("real", 0.05, 0.95)},
+    "SGDRegressor": {"alpha": ("log", 1e-6, 0.1), "penalty": ("choice", "l2", "l1", "elasticnet"), "max_iter": ("choice", 2000)},
+    "HuberRegressor": {"alpha": ("log", 1e-5, 1.0), "epsilon": ("real", 1.05, 2.5), "max_iter": ("choice", 1000)},
+    "KernelRidge": {"alpha": ("log", 1e-3, 10.0), "kernel": ("choice", "linear", "rbf", "poly")},
+    "NuSVC": {"nu": ("real", 0.1, 0.6), "gamma": ("choice", "scale", "auto", 0.01, 0.1)},
+    "LinearDiscriminantAnalysis": {"solver": ("choice", "lsqr"), "shrinkage": ("choice", None, "auto", 0.1, 0.5)},
+    "QuadraticDiscriminantAnalysis": {"reg_param": ("real", 0.0, 1.0)},
 }  # fmt: skip
+
+STEPS: Dict[str, Space] = {
+    "TfidfVectorizer": {
+        "ngram_range": ("choice", (1, 1), (1, 2)), "sublinear_tf": ("choice", False, True), "min_df": ("choice", 1, 2),
+    },
+    "CountVectorizer": {"ngram_range": ("choice", (1, 1), (1, 2)), "binary": ("choice", False, True), "min_df": ("choice", 1, 2)},
+    "PCA": {"n_components": ("choice", None, 0.9, 0.95, 0.99)},
+    "PolynomialFeatures": {"degree": ("choice", 1, 2), "interaction_only": ("choice", False, True)},
+    "SimpleImputer": {"strategy": ("choice", "mean", "median", "most_frequent")},
+    "SelectKBest": {"k": ("choice", "all", 10, 20)},
+}  # fmt: skip
+"""Spaces of the steps before the estimator in a pipeline."""
+SCALERS = ("StandardScaler", "MinMaxScaler", "RobustScaler", "MaxAbsScaler")
+"""Scalers that stand in for each other."""
+WANTS_SCALED = ("SVC", "SVR", "NuSVC", "LinearSVC", "LinearSVR", "KNeighborsClassifier", "KNeighborsRegressor",
+                "MLPClassifier", "MLPRegressor", "LogisticRegression", "SGDClassifier", "SGDRegressor", "Perceptron",
+                "Ridge", "Lasso", "ElasticNet", "RidgeClassifier", "KernelRidge")  # fmt: skip
 
 CLASSIFIERS = (
     ("sklearn.ensemble", "HistGradientBoostingClassifier", False),
@@ -174,13 +207,21 @@ class Search:
         before = repr(self.fit.estimator).splitlines()
         stopped = "exhausted"
         try:
-            stopped = self._try_candidates()
+            if self.fit.y is None:
+                stopped = "refused"
+                self.notes.append("no search: there are no targets to select by")
+            else:
+                stopped = self._try_candidates()
         except KeyboardInterrupt:
             stopped = "interrupted"
         scored = [t for t in self.trials if t["score"] is not None]
         best = max(scored, key=lambda t: self._signed(t["score"]), default=None)
         winner = 0 if best is None or self._signed(best["score"]) <= self._signed_of_first() else best["number"]
         if winner:
+            described = {"before": describe(self.fit.estimator), "after": describe(self.candidates[winner].estimator)}
+            files.write_json(
+                os.path.join(self.folder, "winner.json"), {"schema": 1, "framework": "sklearn", **described}
+            )
             self._graft(self.candidates[winner])
         result = {
             "schema": 1, "metric": self.metric, "mode": self.mode, "selection": "disjoint", "fit": self.fit.number,
@@ -256,13 +297,13 @@ class Search:
                 self.notes.append(f"{type(last).__name__} has no space of its own: other estimators are tried")
             return None
         known = last.get_params()
-        space = {name: spec for name, spec in space.items() if name in known}
+        space = {prefix + name: spec for name, spec in space.items() if name in known}
         if family not in self._proposals:
-            self._proposals[family] = Proposals(space, self.seed)
+            self._proposals[family] = Proposals({**space, **step_spaces(estimator)}, self.seed)
         values = self._proposals[family].ask()
-        varied = clone(estimator).set_params(**{prefix + name: value for name, value in values.items()})
-        words = f"{type(last).__name__} with " + ", ".join(f"{n}={_short(v)}" for n, v in values.items())
-        return Candidate(family, varied, values, words)
+        varied = clone(estimator).set_params(**{name: made(value) for name, value in values.items()})
+        said = ", ".join(f"{n[len(prefix) :] if n.startswith(prefix) else n}={_short(v)}" for n, v in values.items())
+        return Candidate(family, varied, values, f"{type(last).__name__} with {said}")
 
     def _others(self) -> List[Candidate]:
         from importlib import import_module
@@ -273,6 +314,9 @@ class Search:
 
         prefix, last = last_step(self.fit.estimator)
         found = []
+        if not prefix and type(last).__name__ in WANTS_SCALED:
+            words = f"{type(last).__name__} on scaled inputs"
+            found.append(Candidate("scaled", make_pipeline(StandardScaler(), clone(last)), {}, words))
         for module, name, scaled in CLASSIFIERS if is_classifier(self.fit.estimator) else REGRESSORS:
             if name == type(last).__name__:
                 continue
@@ -319,14 +363,14 @@ class Search:
         return trial
 
     def _cross_validate(self, estimator: Any) -> List[float]:
-        import warnings
-
         from sklearn.base import is_classifier
         from sklearn.model_selection import KFold, StratifiedKFold, cross_val_score
 
         splitter = StratifiedKFold if is_classifier(estimator) else KFold
         folds = splitter(5, shuffle=True, random_state=self.seed)
         scorer = SCORERS.get(self.metric, "accuracy" if is_classifier(estimator) else "r2")
+        if scorer.endswith("_macro") and _is_binary(self.fit.y):
+            scorer = scorer[: -len("_macro")]  # as the metric's function does without being told
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             scores = cross_val_score(estimator, self.fit.x, self.fit.y, cv=folds, scoring=scorer, error_score="raise")
@@ -338,7 +382,9 @@ class Search:
         from mlops_lib.runner.sklearn_adapter import graft
 
         estimator, winner = self.fit.estimator, candidate.estimator
-        winner.fit(self.fit.x, self.fit.y)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            winner.fit(self.fit.x, self.fit.y)
         if type(estimator) is type(winner):
             graft(estimator, winner)
             return
@@ -346,6 +392,56 @@ class Search:
         estimator.__dict__.clear()
         estimator.__dict__.update(winner.__dict__)
         self.notes.append(f"the variable that held the developer's estimator is now a {type(winner).__name__}")
+
+
+def step_spaces(estimator: Any) -> Space:
+    """The space of what stands before the estimator in a pipeline: its settings, and which scaler it is."""
+    found: Space = {}
+    for name, step in getattr(estimator, "steps", [])[:-1]:
+        kind = type(step).__name__
+        if kind in SCALERS:
+            found[name] = ("choice", *[_SCALER + one for one in SCALERS])
+        known = step.get_params() if hasattr(step, "get_params") else {}
+        found.update({f"{name}__{n}": spec for n, spec in STEPS.get(kind, {}).items() if n in known})
+    return found
+
+
+_SCALER = "scaler:"
+
+
+def made(value: Any) -> Any:
+    """A proposed value as the estimator takes it: a scaler is named in the space, so that values stay plain."""
+    if isinstance(value, str) and value.startswith(_SCALER):
+        from sklearn import preprocessing
+
+        return getattr(preprocessing, value[len(_SCALER) :])()
+    return value
+
+
+def _is_binary(y: Any) -> bool:
+    import numpy
+
+    return set(numpy.unique(numpy.asarray(y)).tolist()) <= {0, 1}
+
+
+def describe(estimator: Any) -> Dict[str, Any]:
+    """An estimator as JSON: its class, the parameters that are not its defaults, and its steps."""
+    kind = type(estimator)
+    module = ".".join(part for part in kind.__module__.split(".") if not part.startswith("_"))
+    steps = [[name, describe(one)] for name, one in getattr(estimator, "steps", [])]
+    known = inspect.signature(kind.__init__).parameters
+    given = {} if steps else estimator.get_params(deep=False)
+    changed = {
+        name: plain(value)
+        for name, value in given.items()
+        if name not in known or not _is_same(known[name].default, value)
+    }
+    order = [one.name for one in known.values() if one.kind is one.POSITIONAL_OR_KEYWORD][1:]
+    return {"class": kind.__name__, "module": module, "parameters": changed, "steps": steps, "order": order}
+
+
+def _is_same(usual: Any, value: Any) -> bool:
+    return type(usual) is type(value) and bool(usual == value)
 
 
 def last_step(estimator: Any) -> Tuple[str, Any]:
@@ -363,7 +459,7 @@ def last_step(estimator: Any) -> Tuple[str, Any]:
 
 
 def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    return f"{value:.3g}" if isinstance(value, float) else str(value).replace(_SCALER, "")
 
 
 def _plain(value: Any) -> Any:

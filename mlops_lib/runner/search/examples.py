@@ -33,7 +33,7 @@ class Selected:
     """The examples of a search."""
 
     kind: str
-    """disjoint, half or split."""
+    """disjoint, half, split or contaminated."""
     x: Any
     y: Any
     weight: Any
@@ -55,15 +55,32 @@ def choose(call: FitCall, request: SearchRequest) -> Selected:
     """
     given = call.arguments
     x = given.get("x")
-    if inspect.isgenerator(x) or (hasattr(x, "__next__") and not hasattr(x, "shape")):
+    one_shot = read_once(x)
+    if one_shot and not (given.get("steps_per_epoch") and isinstance(given.get("validation_data"), (tuple, list))):
         raise RefusedError("the training data can be read only once: a trial would have nothing to train on")
     training = {name: given[name] for name in ("x", "y", "sample_weight") if given.get(name) is not None}
     held = _held_out(given, training)
     if held is not None:
-        chosen = _from_validation(held, training, request)
+        chosen = _from_validation(held, training, request, call.seen)
         if chosen is not None:
+            if one_shot:
+                chosen.notes.append("the training data is a generator: each trial reads on where the last one stopped")
             return chosen
-    return _split(training, given, request)
+    if one_shot:
+        raise RefusedError("the training data can be read only once, and nothing else can be held back")
+    chosen = _split(training, given, request)
+    if chosen.hashes & call.seen:
+        chosen.kind = "contaminated"
+        chosen.notes.append(
+            "an earlier fit trained this model on the selection examples: no score of a trial is honest"
+        )
+    return chosen
+
+
+def read_once(x: Any) -> bool:
+    """Whether the data is gone when it was read: a generator or an iterator that cannot be indexed."""
+    indexed = hasattr(x, "__getitem__") and hasattr(x, "__len__")
+    return inspect.isgenerator(x) or (hasattr(x, "__next__") and not indexed)
 
 
 def _held_out(given: Dict[str, Any], training: Dict[str, Any]) -> Optional[Tuple[Any, Any, Any]]:
@@ -73,7 +90,7 @@ def _held_out(given: Dict[str, Any], training: Dict[str, Any]) -> Optional[Tuple
         if isinstance(data, (tuple, list)):
             x, y, *rest = (*data, None) if len(data) == 2 else data
             return _arrays(x), _arrays(y), _arrays(rest[0]) if rest else None
-        if inspect.isgenerator(data) or hasattr(data, "__next__"):
+        if read_once(data):
             return None
         return in_memory(data)
     share = given.get("validation_split") or 0.0
@@ -89,7 +106,7 @@ def _held_out(given: Dict[str, Any], training: Dict[str, Any]) -> Optional[Tuple
 
 
 def _from_validation(
-    held: Tuple[Any, Any, Any], training: Dict[str, Any], request: SearchRequest
+    held: Tuple[Any, Any, Any], training: Dict[str, Any], request: SearchRequest, before: FrozenSet[bytes]
 ) -> Optional[Selected]:
     """The validation examples, or the half of them that the gate leaves to the search; None where they will not do."""
     if not request.judged_digest:
@@ -97,7 +114,7 @@ def _from_validation(
     hashes = digest.hashes(held[0])
     if hashes is None:
         return None
-    seen = set(digest.hashes(training["x"]) or [])
+    seen = before.union(digest.hashes(training["x"]) or [])
     usable = [i for i, one in enumerate(hashes) if one not in seen]
     notes = (
         [] if len(usable) == len(hashes) else [f"{len(hashes) - len(usable)} validation examples are trained on, too"]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any, Dict, List, Tuple
 
 from mlops_lib.runner.search import graph
+from mlops_lib.runner.search.candidates import Facts, Limits
 from mlops_lib.runner.search.examples import Selected, classes, length
+from mlops_lib.runner.search.portfolio import MANY_LAYERS
 from mlops_lib.runner.search.request import FitCall, SearchRequest
-from mlops_lib.runner.search.space import Facts
 from mlops_lib.runner.search.trial import batch_size, is_pipeline, plain_rate, steps_an_epoch
 
 SAMPLE = 2000
@@ -16,6 +17,8 @@ NEIGHBOURS_KEPT = 0.9
 """Share of nearest neighbours that must keep their label when images are mirrored."""
 SCALES_APART = 10.0
 """Features whose deviations differ by more than this factor, or are that far from 1, are scaled."""
+PADDED = 0.1
+"""Share of sequences with zeros at an end from which on these are padding."""
 RARE = 1 / 3
 """A class with less than this share of an even one is rare."""
 
@@ -28,12 +31,15 @@ def gather(model: Any, call: FitCall, request: SearchRequest, selected: Selected
     facts = Facts(
         examples=steps_an_epoch(call, x, batch) * batch if pipeline else length(x),
         batch_size=batch, epochs=len(call.history.epoch) or int(call.arguments.get("epochs") or 1),
-        learning_rate=plain_rate(model.optimizer), arrays=not pipeline,
+        learning_rate=plain_rate(model.optimizer), arrays=not pipeline, pretrained=_is_pretrained(model),
+        accelerated=_has_accelerator(), limits=Limits.read(request.limits),
     )  # fmt: skip
     labels = None if pipeline else classes(selected.training.get("y"))
     if labels is not None:
         facts.imbalanced = request.metric in ("balanced_accuracy", "f1", "recall") and _has_rare(labels)
     for name, tensor, values in _inputs(model, selected.x if pipeline else x):
+        if len(tensor.shape) == 2 and _is_padded(model, tensor, values):
+            facts.padded.append(name)
         if len(tensor.shape) == 4 and "int" not in str(tensor.dtype):
             facts.images.append(name)
             facts.mirrored = labels is not None and keeps_labels_mirrored(values, labels)
@@ -63,6 +69,28 @@ def _inputs(model: Any, x: Any) -> List[Tuple[str, Any, Any]]:
             if values.dtype.kind in "fiub" and len(tensor.shape) == values.ndim:
                 found.append((graph.input_name(tensor), tensor, values))
     return found
+
+
+def _is_pretrained(model: Any) -> bool:
+    """Whether weights that came from elsewhere may be under training: another model inside, or a large network."""
+    layers = list(getattr(model, "layers", []))
+    inner = [one for one in layers if hasattr(one, "layers") and one.trainable_weights]
+    kernels = [one for one in layers if type(one).__name__ in ("Conv2D", "DepthwiseConv2D", "SeparableConv2D")]
+    return bool(inner) or len([one for one in kernels if one.trainable]) > MANY_LAYERS
+
+
+def _has_accelerator() -> bool:
+    import tensorflow
+
+    return any(device.device_type in ("GPU", "TPU") for device in tensorflow.config.list_logical_devices())
+
+
+def _is_padded(model: Any, tensor: Any, values: Any) -> bool:
+    """Whether many of the sequences that an embedding reads begin or end in zeros."""
+    first = graph.consumers(model, tensor._keras_history.operation)
+    if not any(type(one).__name__ == "Embedding" for one in first):
+        return False
+    return bool(max((values[:, 0] == 0).mean(), (values[:, -1] == 0).mean()) > PADDED)
 
 
 def _has_rare(labels: Any) -> bool:

@@ -11,6 +11,9 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any, Dict, Iterator, List, Set, Tuple
 
+SHAPING = ("Activation", "Softmax", "ReLU", "Reshape", "Lambda", "Rescaling")
+"""Layers that only shape what the output layer gives."""
+
 
 class UnclonableError(Exception):
     """The model cannot be built a second time; the message says why."""
@@ -200,8 +203,26 @@ def producers(model: Any, layer: Any) -> List[Any]:
 
 
 def output_operations(model: Any) -> List[Any]:
-    """The operations that give the model's outputs."""
-    return [tensor._keras_history.operation for tensor in graph_of(model).outputs]
+    """The operations that give the model's outputs, and those before them back to the last layer with weights.
+
+    `Dense(10)` with an `Activation` behind it is one output.
+    """
+    found: List[Any] = []
+    for tensor in graph_of(model).outputs:
+        operation = tensor._keras_history.operation
+        found.append(operation)
+        while not getattr(operation, "weights", None) and type(operation).__name__ in SHAPING:
+            before = producers(model, operation)
+            if len(before) != 1:
+                break
+            operation = before[0]
+            found.append(operation)
+    return found
+
+
+def output_layers(model: Any) -> List[Any]:
+    """The last layer with weights before each output."""
+    return [one for one in output_operations(model) if getattr(one, "weights", None)]
 
 
 def calls(model: Any, layer: Any) -> int:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from mlops_lib.runner import files, randomness
 from mlops_lib.runner.search import facts as facts_of
 from mlops_lib.runner.search import graph, measures, morph, trial
+from mlops_lib.runner.search.blueprint import blueprint
+from mlops_lib.runner.search.candidates import Candidate, Recipe
 from mlops_lib.runner.search.diagnosis import Diagnosis, diagnose
 from mlops_lib.runner.search.examples import RefusedError, Selected, choose
 from mlops_lib.runner.search.graft import graft
 from mlops_lib.runner.search.oracle import Trials
 from mlops_lib.runner.search.request import Clock, Diary, FitCall, Outcome, SearchRequest, trial_record
-from mlops_lib.runner.search.space import Candidate, Recipe, Space, next_candidate
+from mlops_lib.runner.search.space import Space, next_candidate
 
 REFIT_SHARE = 0.15
 """Share of the winner's epochs that it trains on, on all examples, where some had been held back."""
@@ -86,8 +88,11 @@ class Search:
         self.histories: Dict[int, Dict[str, List[float]]] = {0: dict(call.history.history)}
         self.own_weights = model.get_weights()
         self.root = self._root()
+        self.written = blueprint(model) if self.root is not None else []
         self.clock = Clock(sum(r["seconds"] for n, r in self.records.items() if n or self._is_split), request.minutes)
-        self.lab = trial.Lab(call, request, selected, diary, self.clock, model.optimizer, self._bar())
+        self.lab = trial.Lab(
+            call, request, selected, diary, self.clock, model.optimizer, self._bar(1.0), self._bar(2.5)
+        )
         self.lab.in_place = self.root is None
         self.facts = facts_of.gather(model, call, request, selected)
         diagnosis = self._diagnosis(0)
@@ -98,17 +103,19 @@ class Search:
 
     @property
     def _is_split(self) -> bool:
-        return self.selected.kind == "split"
+        return self.selected.everything is not None
 
-    def _bar(self) -> float:
-        """The score at which to stop: the target, and a margin because the gate judges on other examples."""
-        margin = measures.margin(self.request.metric, self.request.target, self.selected.count)
+    def _bar(self, errors: float) -> float:
+        """The target, and a margin of so many standard errors because the gate judges on other examples."""
+        margin = measures.margin(self.request.metric, self.request.target, self.selected.count, errors)
         return self.request.target + (margin if self.request.mode == "max" else -margin)
 
     def _root(self) -> Any:
         """A copy of the developer's architecture; None where it cannot be built a second time."""
         try:
-            return graph.rebuild(self.model, graph.Plan())
+            root = graph.rebuild(self.model, graph.Plan())
+            root.set_weights(self.own_weights)
+            return root
         except graph.UnclonableError as error:
             self.notes.append(f"only the way it trains was searched: {error}")
             return None
@@ -285,8 +292,28 @@ class Search:
             parent.set_weights(self._weights(candidate.parent))
         model, grade = morph.apply_all(parent, list(candidate.edits))
         if candidate.fresh:
-            return graph.rebuild(model, graph.Plan()), "fresh"
+            model = graph.rebuild(model, graph.Plan())
+            self._begin_again(model)
+            return model, "fresh"
         return model, grade
+
+    def _begin_again(self, model: Any) -> None:
+        """Give layers that no edit changed the weights they had before the developer's fit: they may be pretrained.
+
+        Where those are not known, what the fit cannot have changed is taken from the trained model.
+        """
+        initial = self._initial()
+        if initial is not None:
+            before = graph.rebuild(self.root, graph.Plan())
+            before.set_weights(initial)
+        sources = {one.name: one for one in (self.root if initial is None else before).layers}
+        for layer in model.layers:
+            own = sources.get(layer.name)
+            if own is None or not own.weights or (initial is None and own.trainable_weights):
+                continue
+            values = own.get_weights()
+            if [v.shape for v in values] == [tuple(w.shape) for w in layer.weights]:
+                layer.set_weights(values)
 
     def _initial(self) -> Optional[List[Any]]:
         """The weights before the fit, in the order of `get_weights`; None where they were not kept."""
@@ -341,6 +368,7 @@ class Search:
         history = None
         if number:
             history = self._install(number, stopped)
+            self.notes += self._told(number)
         elif self.root is None:
             self.model.set_weights(self.own_weights)
             trial.compile_as_given(self.model, self.call, self._plain_optimizer())
@@ -350,8 +378,45 @@ class Search:
             "score": self.records[number]["score"], "stopped": stopped, "before": before,
             "after": graph.describe(self.model), "notes": self.notes,
         }  # fmt: skip
+        if number:
+            self._write_down(number)
         files.write_json(self._path("result.json"), result)
         return Outcome(result, history, bool(number), self.selected.hashes, list(self.notes))
+
+    def _told(self, number: int) -> List[str]:
+        """What each change on the way to the winner brought, in words."""
+        lines: List[str] = []
+        while number:
+            record, parent = self.records[number], self._candidate(number).parent
+            before, score = self._score(parent), self._score(number)
+            what = "; ".join(self._candidate(number).words() or record["edits"])
+            if before is not None and score is not None:
+                lines.insert(0, f"trial {number} brought {score - before:+.3f} over trial {parent}: {what}")
+            number = parent
+        return lines
+
+    def _write_down(self, number: int) -> None:
+        """What the host needs to suggest a patch: the architectures before and after, and how the winner trained."""
+        winner = blueprint(self._architecture(number)) if self.root is not None else []
+        chain = [self._candidate(number)]
+        while chain[0].parent and not chain[0].fresh:
+            chain.insert(0, self._candidate(chain[0].parent))
+        # A bare script trains from scratch: as the first of the line did, for as long as all of it.
+        recipe = replace(chain[0].recipe, epochs=sum(one.recipe.epochs for one in chain))
+        x = self.selected.everything["x"] if self.selected.everything else self.selected.training["x"]
+        batch = recipe.batch_size or trial.batch_size(self.call)
+        given = self.call.arguments
+        files.write_json(
+            self._path("winner.json"),
+            {
+                "schema": 1, "framework": "keras", "before": self.written, "after": winner, "recipe": asdict(recipe),
+                "learning_rate": recipe.learning_rate or self.facts.learning_rate, "batch_size": batch,
+                "given": {"epochs": given.get("epochs"), "batch_size": given.get("batch_size")},
+                "steps": trial.steps_an_epoch(self.call, x, batch), "sites": self.call.sites,
+                "class_weight": trial.rarity(given.get("y")) if recipe.balanced else None,
+                "sequential": type(self.model).__name__ == "Sequential",
+            },
+        )  # fmt: skip
 
     def _install(self, number: int, stopped: str) -> Any:
         candidate = self._candidate(number)

@@ -7,9 +7,6 @@ from typing import Any, Callable, Dict, Mapping, Optional
 
 from mlops_lib.runner.search.examples import classes
 
-SURE = 1.0
-"""How many standard errors a trial must clear the bar by before the search stops: the gate judges on other examples."""
-
 
 def plain_name(name: str) -> str:
     """`sparse_categorical_accuracy`, `acc` and the like are all accuracy."""
@@ -33,12 +30,15 @@ def is_proportion(metric: str) -> bool:
     return metric in ("accuracy", "precision", "recall", "balanced_accuracy", "f1")
 
 
-def margin(metric: str, target: float, examples: int) -> float:
-    """How much better than the bar a score must be; 0 where nothing is known of its spread."""
+def margin(metric: str, target: float, examples: int, errors: float = 1.0) -> float:
+    """How much better than the bar a score must be, in standard errors; 0 where nothing is known of its spread.
+
+    The gate judges on other examples.
+    """
     if not is_proportion(metric) or not 0.0 < target < 1.0 or examples < 1:
         return 0.0
-    error = SURE * math.sqrt(target * (1.0 - target) / examples)
-    return min(error, (1.0 - target) / 2.0)  # a bar near 1 must stay reachable
+    error = math.sqrt(target * (1.0 - target) / examples)
+    return min(errors * error, (1.0 - target) / 2.0)  # a bar near 1 must stay reachable
 
 
 def from_predictions(metric: str) -> Optional[Callable[[Any, Any], float]]:

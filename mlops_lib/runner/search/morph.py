@@ -84,7 +84,8 @@ def words(edit: Edit) -> str:
     if edit["kind"] == "augment":
         ways = [name for name, wanted in (("flips", edit.get("flip")), ("shifts", edit.get("shift"))) if wanted]
         return text.format(at=edit["at"], size=" and ".join(ways))
-    return text.format(**{"at": "", "size": "", "name": "", **edit})
+    pooled = " and MaxPooling" if edit.get("pool", True) else ""
+    return text.format(**{"at": "", "size": "", "name": "", "pooled": pooled, **edit})
 
 
 def _layer(model: Any, edit: Edit) -> Any:
@@ -415,6 +416,22 @@ def _remove(model: Any, edit: Edit) -> Change:
     return Change(Plan(drop={layer.name}), grade=APPROXIMATE)
 
 
+def _mask(model: Any, edit: Edit) -> Change:
+    """Let the layers behind an embedding skip the padding (zeros), where they know how."""
+    layer = _layer(model, edit)
+    if type(layer).__name__ != "Embedding" or not _all_skip(model, layer):
+        raise NotApplicableError(f"what follows {edit['at']} does not skip padding")
+    return Change(Plan(replace={layer.name: copy_layer(layer, mask_zero=True)}), grade=APPROXIMATE)
+
+
+def _all_skip(model: Any, layer: Any) -> bool:
+    passing = ("Dropout", "SpatialDropout1D")
+    return all(
+        type(one).__name__ in {*RECURRENT, "Bidirectional"} or (type(one).__name__ in passing and _all_skip(model, one))
+        for one in graph.consumers(model, layer)
+    )
+
+
 def _augment(model: Any, edit: Edit) -> Change:
     """Random flips and shifts of the input images, in training only."""
     import keras
@@ -446,6 +463,7 @@ KINDS: Dict[str, Callable[[Any, Edit], Change]] = {
     "global_pool": _global_pool,
     "remove": _remove,
     "augment": _augment,
+    "mask": _mask,
 }
 
 WORDS: Dict[str, str] = {
@@ -459,8 +477,9 @@ WORDS: Dict[str, str] = {
     "normalise_input": "normalise the input {at} by the training data's mean and variance",
     "dense": "insert Dense({size}) after {at}",
     "deepen": "repeat {at}",
-    "conv_block": "insert Conv({size}) and MaxPooling after {at}",
+    "conv_block": "insert Conv({size}){pooled} after {at}",
     "global_pool": "replace {at} by global average pooling",
     "remove": "remove {at}",
     "augment": "augment the input {at} by random {size}",
+    "mask": "let what follows {at} skip the padding",
 }

@@ -11,8 +11,8 @@ import os
 import warnings
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional
 
+from mlops_lib.runner.search.candidates import Candidate, Recipe
 from mlops_lib.runner.search.request import SearchRequest
-from mlops_lib.runner.search.space import Candidate, Recipe
 
 OBJECTIVE = "score"
 Propose = Callable[[List[Mapping[str, Any]]], Optional[Candidate]]

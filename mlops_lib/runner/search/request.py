@@ -46,6 +46,8 @@ class SearchRequest:
     """Those examples one by one, where they were kept: an overlap with the validation data can then be seen."""
     seed: int = 1
     workers: int = 1
+    limits: Mapping[str, Any] = field(default_factory=dict)
+    """The table `[search]` of the project's settings."""
 
     @classmethod
     def read(cls, asked: Mapping[str, Any], *, directory: str, seed: int) -> SearchRequest:
@@ -67,6 +69,7 @@ class SearchRequest:
             judged_value=None if value is None else float(value),
             seed=seed,
             workers=int(asked.get("workers", 1)),
+            limits=dict(asked.get("limits") or {}),
         )
 
     def better(self, one: Optional[float], other: Optional[float]) -> bool:
@@ -95,6 +98,10 @@ class FitCall:
     """The History of trial 0."""
     initial: Optional[List[Any]] = None
     """The values of `model.variables` (metrics left out) before the fit; None where the model was not built yet."""
+    seen: FrozenSet[bytes] = frozenset()
+    """Hashes of the examples that earlier fits trained this model, or layers of it, on."""
+    sites: Dict[str, Any] = field(default_factory=dict)
+    """Where the script calls `fit` and `compile` (mlops_lib.runner.sites)."""
     train: Optional[Callable[..., Any]] = None
     """The framework's own `fit(model, **arguments)`, unhooked; None calls the model's method."""
 

@@ -12,9 +12,9 @@ from typing import Any, Dict, List, Mapping, Optional
 
 from mlops_lib.runner import files, keras_resume
 from mlops_lib.runner.search import measures
+from mlops_lib.runner.search.candidates import Recipe
 from mlops_lib.runner.search.examples import Selected, classes, length
 from mlops_lib.runner.search.request import Clock, Diary, FitCall, SearchRequest
-from mlops_lib.runner.search.space import Recipe
 
 SMALLEST_BATCH = 4
 ADAM_LIKE = {"Adam", "AdamW", "Nadam", "Adamax"}
@@ -52,7 +52,9 @@ class Lab:
     optimizer: Any
     """The developer's optimizer, of which only the class and the configuration are read."""
     bar: float
-    """The score at which the search stops."""
+    """The score at which the search stops after the trial."""
+    sure: float
+    """The score at which a trial stops at once."""
     best: Optional[float] = None
     """The best score so far; a trial that cannot beat it any more is stopped."""
     in_place: bool = False
@@ -289,10 +291,11 @@ def _monitor(lab: Lab, recipe: Recipe, number: int, run: Run, saved: Saved) -> A
                 saved.write(self.model, run, epoch, lab.clock.running_s)
 
         def _decide(self, epoch: int, score: float) -> None:
-            if not lab.request.better(lab.bar, score):
-                run.reached = self.model.stop_training = True
-                run.message = "the bar is reached"
-            elif hopeless(run.curve, recipe.epochs, lab.best, mode=lab.request.mode):
+            run.reached = run.reached or not lab.request.better(lab.bar, score)
+            if not lab.request.better(lab.sure, score):
+                self.model.stop_training = True
+                run.message = "the bar is passed by far"
+            elif not run.reached and hopeless(run.curve, recipe.epochs, lab.best, mode=lab.request.mode):
                 run.state, run.message, self.model.stop_training = "stopped", "cannot become the best any more", True
 
     return Monitor()

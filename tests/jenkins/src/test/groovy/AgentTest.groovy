@@ -46,7 +46,9 @@ class AgentTest extends DeclarativeTest {
         new File(bin, 'mlops').with { text = command; setExecutable(true) }
         environment.putAll([WORKSPACE: workspace.path, WORKSPACE_TMP: temporary.path, STAGE_NAME: 'Test',
                             PATH: "${bin.path}:${System.getenv('PATH')}".toString()])
-        allow('writeFile', [Map]) { Map file -> new File(file.file as String).setText(file.text as String, 'UTF-8') }
+        allow('writeFile', [Map]) { Map file ->
+            new File(file.file as String).with { parentFile.mkdirs(); setText(file.text as String, 'UTF-8') }
+        }
         allow('readFile', [Map]) { Map file -> new File(file.file as String).getText('UTF-8') }
         allow('echo', [String]) { String message -> note("echo: ${message}") }
     }
@@ -73,6 +75,24 @@ class AgentTest extends DeclarativeTest {
     }
 
     @Test
+    void theRealCommandGetsEveryValueAsItWasGiven() {
+        File project = new File(workspace, 'it\'s "a" $(touch pwned) `touch pwned` ; touch pwned\n模型')
+        project.mkdirs()
+        new File(project, 'train.py').text = 'from sklearn.svm import SVC\nSVC().fit([[0], [1]], [0, 1])\n'
+        String python = System.getenv('MLOPS_AGENT_PYTHON') ?: 'python3'
+        new File(folder, 'bin/mlops').text = "#!/bin/sh\nPYTHONPATH='${ROOT.path}' exec '${python}' -m mlops_lib \"\$@\"\n"
+        Map settings = [project: project.name, metric_pattern: '(\\d+) $HOME `x`', input: HOSTILE, args: HOSTILE]
+        Map answer = ask('config', settings)
+        assertEquals(0, answer.exit, log())
+        assertEquals(HOSTILE, answer.settings.args.value)
+        assertEquals(HOSTILE, answer.settings.input.value)
+        assertEquals(settings.metric_pattern, answer.settings.metric_pattern.value)
+        answer = ask('detect', settings)
+        assertEquals([0, 'train.py', 'sklearn'], [answer.exit, answer.entry, answer.framework], log())
+        assertFalse(new File(workspace, 'pwned').exists())
+    }
+
+    @Test
     void theProjectIsTheWorkspaceUnlessGiven() {
         assertEquals([project: '.'], ask('judge', [:]).params)
     }
@@ -83,9 +103,9 @@ class AgentTest extends DeclarativeTest {
         new File(folder, 'bin/mlops').text = '#!/bin/sh\ntouch started\nexec sleep 600\n'
         Thread failing = Thread.start {
             while (!new File(workspace, 'started').exists()) { Thread.sleep(20) }
-            new File("${environment.WORKSPACE_TMP}/mlops-failed-7").text = 'Train: no memory'
+            new File("${environment.WORKSPACE_TMP}/mlops-${build.startTimeInMillis}/ended").text = ''
         }
-        assertEquals(143, ask('watch', [:]).exit) // ended by SIGTERM
+        assertEquals(0, ask('watch', [:]).exit)
         failing.join()
     }
 

@@ -22,15 +22,16 @@ abstract class DeclarativeTest extends BasePipelineTest {
     /** The agent's files. */
     Map<String, String> files = [:]
     Map<String, String> environment = [WORKSPACE: '/agent/workspace/my project', WORKSPACE_TMP: '/agent/workspace/my project@tmp',
-                                       BUILD_NUMBER: '7']
+                                       BRANCH_NAME: 'main']
     /** Verb → answers in order, the last of them repeated: [exit, record]. */
     Map<String, List> answers = [:]
     /** Every `sh` as it reached the agent. */
     List<Map> shells = []
-    Map<String, Object> build = [description: null]
+    Map<String, Object> build = [description: null, startTimeInMillis: 1700000000000]
     protected Map<String, String> parameters = [:]
     protected List<Map> stages = []
     protected Map<String, Closure> post = [:]
+    protected List<Boolean> conditions = []
 
     static class Aborted extends RuntimeException { }
 
@@ -72,7 +73,7 @@ abstract class DeclarativeTest extends BasePipelineTest {
             body()
             finish()
         }
-        ['parameters', 'options', 'triggers', 'agent', 'script'].each { word ->
+        ['parameters', 'options', 'triggers', 'agent', 'script', 'node'].each { word ->
             allow(word, [Closure]) { Closure body -> body() }
         }
         allow('environment', [Closure]) { Closure body ->
@@ -80,8 +81,8 @@ abstract class DeclarativeTest extends BasePipelineTest {
             body() // assigns variables of the script
             binding.variables.findAll { !(it.key in known) }.each { environment[it.key as String] = it.value as String }
         }
-        allow('agent', [String]) { }
         allow('label', [String]) { }
+        allow('retries', [Integer]) { }
         // Two meanings of one word: a parameter inside `parameters`, a binding inside `withCredentials`.
         allow('string', [Map]) { Map map ->
             if (map.name && !parameters.containsKey(map.name)) {
@@ -99,14 +100,18 @@ abstract class DeclarativeTest extends BasePipelineTest {
         allow('stage', [String, Closure]) { String name, Closure body -> stage(name, body) }
         allow('stages', [Closure]) { Closure body -> runStages(body) }
         allow('parallel', [Closure]) { Closure body -> parallel(body) }
-        allow('when', [Closure]) { Closure body -> stages[-1].wanted = body() }
-        allow('expression', [Closure]) { Closure body -> body() as boolean }
+        // Every condition of `when` speaks; all of them must agree.
+        allow('when', [Closure]) { Closure body -> conditions = []; body(); stages[-1].wanted = conditions.every() }
+        allow('expression', [Closure]) { Closure body -> condition(body() as boolean) }
         allow('steps', [Closure]) { Closure body ->
             stages[-1].wanted ? body() : note('(skipped)')
         }
+        allow('not', [Closure]) { Closure body -> body(); condition(!conditions.remove(conditions.size() - 1)) }
+        allow('changeRequest', []) { condition(environment.CHANGE_TARGET != null) }
+        // A stage's conditions are kept until it has ended, the pipeline's until everything has.
         allow('post', [Closure]) { Closure body -> body() }
         ['always', 'success', 'unstable', 'failure', 'aborted', 'unsuccessful', 'cleanup'].each { word ->
-            allow(word, [Closure]) { Closure body -> post[word] = body }
+            allow(word, [Closure]) { Closure body -> (stages ? stages[-1].post : post)[word] = body }
         }
     }
 
@@ -124,8 +129,17 @@ abstract class DeclarativeTest extends BasePipelineTest {
             return body()
         }
         allow('catchError', [Map, Closure]) { Map how, Closure body ->
-            try { body() } catch (Failed failed) { note("caught: ${failed.message}"); worsen(how.buildResult as String) }
+            try {
+                body()
+            } catch (Failed failed) {
+                note("caught: ${how.message ? how.message + ': ' : ''}${failed.message}")
+                worsen(how.buildResult as String)
+            }
         }
+        allow('node', [String, Closure]) { String label, Closure body -> note("node ${label}"); body() }
+        allow('checkout', [Object]) { note('checkout') }
+        allow('dir', [String, Closure]) { String path, Closure body -> note("dir ${path}"); body() }
+        allow('deleteDir', []) { note('deleteDir') }
         allow('error', [String]) { String message -> throw new Failed(message) }
         allow('unstable', [String]) { String message -> note("unstable: ${message}"); worsen('UNSTABLE') }
         allow('echo', [String]) { String message -> note("echo: ${message}") }
@@ -142,6 +156,11 @@ abstract class DeclarativeTest extends BasePipelineTest {
         journal << '  ' * stages.size() + line
     }
 
+    protected boolean condition(boolean met) {
+        conditions << met
+        return met
+    }
+
     void worsen(String result) {
         if (RESULTS.indexOf(result) > RESULTS.indexOf(build.currentResult)) { build.currentResult = result }
     }
@@ -151,18 +170,23 @@ abstract class DeclarativeTest extends BasePipelineTest {
         String outer = environment.STAGE_NAME
         note("stage ${name}")
         environment.STAGE_NAME = name
-        stages << [wanted: true]
+        stages << [wanted: true, post: [:]]
+        RuntimeException broken = null
         try {
             body()
+            broken = stages[-1].failed // one of its own stages
         } catch (Failed | Aborted reason) {
-            note("${reason.class.simpleName.toLowerCase()}${reason.message ? ': ' + reason.message : ''}")
-            worsen(reason instanceof Failed ? 'FAILURE' : 'ABORTED')
-            if (!parent.parallel) { throw reason }
-            parent.broken = reason // the other branches go on
-        } finally {
-            stages.remove(stages.size() - 1)
-            environment.STAGE_NAME = outer
+            broken = reason
         }
+        if (broken) {
+            note("${broken.class.simpleName.toLowerCase()}${broken.message ? ': ' + broken.message : ''}")
+            worsen(broken instanceof Failed ? 'FAILURE' : 'ABORTED')
+        }
+        if (stages[-1].post.always) { stages[-1].post.always() }
+        stages.remove(stages.size() - 1)
+        environment.STAGE_NAME = outer
+        if (broken && !parent.parallel) { throw broken }
+        parent.broken = broken ?: parent.broken // the other branches go on
     }
 
     protected void parallel(Closure body) {
@@ -176,7 +200,7 @@ abstract class DeclarativeTest extends BasePipelineTest {
         try {
             body()
         } catch (Failed | Aborted reason) {
-            if (stages) { throw reason }
+            if (stages) { stages[-1].failed = reason } // its `post` comes first
         }
     }
 
@@ -194,7 +218,7 @@ abstract class DeclarativeTest extends BasePipelineTest {
         applies.each { word, wanted ->
             if (wanted && post[word]) {
                 note("post ${word}")
-                stages << [wanted: true]
+                stages << [wanted: true, post: [:]]
                 post[word]()
                 stages.remove(stages.size() - 1)
             }
@@ -206,7 +230,7 @@ abstract class DeclarativeTest extends BasePipelineTest {
         Map<String, String> before = new LinkedHashMap<>(environment)
         pairs.each { pair ->
             String text = pair as String
-            environment[text[0..<text.indexOf('=')]] = text[(text.indexOf('=') + 1)..-1]
+            environment[text.substring(0, text.indexOf("="))] = text.substring(text.indexOf("=") + 1)
         }
         try {
             return body()

@@ -6,6 +6,7 @@ import org.junit.jupiter.params.provider.Arguments
 import org.junit.jupiter.params.provider.MethodSource
 
 import static org.junit.jupiter.api.Assertions.assertEquals
+import static org.junit.jupiter.api.Assertions.assertFalse
 import static org.junit.jupiter.api.Assertions.assertTrue
 
 /**
@@ -14,14 +15,17 @@ import static org.junit.jupiter.api.Assertions.assertTrue
  */
 class PipelineTest extends DeclarativeTest {
 
-    static final Map REJECTED = [verdict: 'rejected', metric: 'accuracy', value: 0.7100000143, target: 0.8,
+    static final Map REJECTED = [verdict: 'rejected', search: true, summary: 'rejected: accuracy 0.7100, bar 0.8000',
                                  reasons: ['accuracy 0.71 is below the bar of 0.8']]
-    static final Map ACCEPTED = [verdict: 'accepted', metric: 'accuracy', value: 0.93, target: 0.8, champion: 0.91]
-    static final Map UNDECIDED = [verdict: 'undecided', target: 0.8, reasons: ['no metric was found']]
+    static final Map ACCEPTED = [verdict: 'accepted', summary: 'accepted: accuracy 0.9300, bar 0.8000, champion 0.9100']
+    static final Map UNDECIDED = [verdict: 'undecided', summary: 'undecided: no metric -, bar 0.8000',
+                                  reasons: ['no metric was found']]
 
     static final Map<String, Map> BUILDS = [
         'accepted'           : [judge: [answer(0, ACCEPTED)]],
         'watchdog-restarted' : [judge: [answer(0, ACCEPTED)], watch: [answer(0, [restarts: 2])]],
+        'agent-restarted'    : [train: [[-1, ''], answer(0)], judge: [answer(0, ACCEPTED)]],
+        'engine-missing'     : [build: [answer(7, [error: [what: 'the container engine does not answer']])]],
         'watchdog-failed'    : [judge: [answer(0, ACCEPTED)], watch: [answer(7)]],
         'accepted-by-search' : [judge: [answer(6, REJECTED), answer(0, ACCEPTED)]],
         'rejected'           : [judge: [answer(6, REJECTED)]],
@@ -50,6 +54,51 @@ class PipelineTest extends DeclarativeTest {
         given(project: 'model_repo/digits')
         run(script)
         assertGolden(name)
+    }
+
+    @Test
+    void aPullRequestIsNotRegistered() {
+        answers.judge = [answer(0, ACCEPTED)]
+        environment.putAll([BRANCH_NAME: 'PR-3', CHANGE_TARGET: 'main'])
+        build.rawBuild = Jobs.buildOf('main', '{"branch": "main", "value": 0.91, "build": "$HOME"}')
+        run('Jenkinsfile')
+        assertEquals('SUCCESS', build.currentResult)
+        assertFalse(shells*.env.MLOPS_VERB.contains('register'))
+        assertEquals(['{"branch": "main", "value": 0.91, "build": "\\u0024HOME"}'], shells*.env.MLOPS_AGAINST.unique())
+    }
+
+    @Test
+    void aPullRequestBeforeItsTargetWasBuiltComparesWithNothing() {
+        environment.CHANGE_TARGET = 'release/2'
+        build.rawBuild = Jobs.buildOf('main', '{}')
+        run('Jenkinsfile')
+        assertEquals([''], shells*.env.MLOPS_AGAINST.unique())
+    }
+
+    @Test
+    void aLibraryInTheSandboxComparesWithNothing() {
+        environment.CHANGE_TARGET = 'main'
+        build.rawBuild = [getParent: { throw new SecurityException('Scripts not permitted to use method') }] as Jobs.Build
+        run('Jenkinsfile')
+        assertEquals([''], shells*.env.MLOPS_AGAINST.unique())
+    }
+
+    @Test
+    void withoutTrialsTheFirstVerdictCounts() {
+        answers.judge = [answer(6, REJECTED + [search: false])]
+        run('Jenkinsfile')
+        assertFalse(shells*.env.MLOPS_VERB.contains('search'))
+        assertEquals('UNSTABLE', build.currentResult)
+    }
+
+    @Test
+    void theSearchGoesToAnAgentOfItsOwn() {
+        answers.judge = [answer(6, REJECTED), answer(0, ACCEPTED)]
+        given(worker_label: 'gpu')
+        run('Jenkinsfile')
+        List<String> lines = journal*.trim()
+        assertEquals(['node gpu', 'checkout'], lines.subList(lines.indexOf('node gpu'), lines.indexOf('node gpu') + 2))
+        assertTrue(lines[lines.indexOf('checkout') + 1].startsWith('mlops search'))
     }
 
     @Test
@@ -87,6 +136,44 @@ class PipelineTest extends DeclarativeTest {
         given(project: 'a$HOME${WORKSPACE}$$')
         run('Jenkinsfile')
         assertTrue(shells.every { !it.env.MLOPS_PARAMS.contains('$') })
+    }
+
+}
+
+/** As much of Jenkins' own objects as a build uses to reach an artifact of the branch that it is compared with. */
+class Jobs {
+
+    static class File {
+        String text
+        boolean isFile() { text != null }
+        InputStream open() { new ByteArrayInputStream(text.getBytes('UTF-8')) }
+    }
+
+    static class Root implements Serializable {
+        String text
+        File child(String path) { new File(text: path == '.mlops/results/mlops-branch.json' ? text : null) }
+    }
+
+    static class Artifacts implements Serializable {
+        String text
+        Root root() { new Root(text: text) }
+    }
+
+    static class Kept implements Serializable { Artifacts artifactManager }
+
+    static class Job implements Serializable { Kept lastSuccessfulBuild }
+
+    static class Folder implements Serializable {
+        Map<String, Job> jobs
+        Job getItem(String name) { jobs[name] }
+    }
+
+    static class Build { Object getParent() { null } }
+
+    /** A build of a pull request's job, in a folder with one branch that kept a record. */
+    static Object buildOf(String branch, String record) {
+        Folder folder = new Folder(jobs: [(branch): new Job(lastSuccessfulBuild: new Kept(artifactManager: new Artifacts(text: record)))])
+        return [parent: [parent: folder]]
     }
 
 }

@@ -33,10 +33,12 @@ class RealBuildTest extends DeclarativeTest {
         File temporary = new File(folder, 'my workspace@tmp')
         temporary.mkdirs()
         environment.putAll([WORKSPACE: workspace.path, WORKSPACE_TMP: temporary.path, MLOPS_HOME: HOME.path,
-                            MLOPS_BACKEND: 'process', MLOPS_NOTIFY: 'never'])
+                            MLOPS_BACKEND: System.getenv('MLOPS_TEST_BACKEND') ?: 'process', MLOPS_NOTIFY: 'never'])
         ['PATH', 'HOME', 'LANG', 'SSL_CERT_FILE', 'PIP_INDEX_URL', 'PIP_CERT', 'UV_INDEX_URL', 'UV_DEFAULT_INDEX', 'http_proxy',
          'https_proxy', 'no_proxy', 'MLOPS_AGENT_PYTHON'].findAll { System.getenv(it) }.each { environment[it] = System.getenv(it) }
-        allow('writeFile', [Map]) { Map file -> new File(file.file as String).setText(file.text as String, 'UTF-8') }
+        allow('writeFile', [Map]) { Map file ->
+            new File(file.file as String).with { parentFile.mkdirs(); setText(file.text as String, 'UTF-8') }
+        }
         allow('readFile', [Map]) { Map file -> new File(file.file as String).getText('UTF-8') }
     }
 
@@ -88,7 +90,7 @@ class RealBuildTest extends DeclarativeTest {
         assertEquals(['mlops detect → 0', 'mlops build → 0', 'mlops train → 0', 'mlops judge → 6', 'mlops search → 0',
                       'mlops judge → 0', 'mlops register → 0', 'mlops notify → 0', 'mlops stop → 0', 'mlops report → 0'], verbs)
         List results = new File(workspace, '.mlops/results').list() as List
-        assertTrue(results.containsAll(['index.html', 'junit.xml', 'verdict.json', 'model.joblib']), results.toString())
+        assertTrue(results.containsAll(['index.html', 'junit.xml', 'verdict.json', 'model.joblib', 'mlops-branch.json']), results.toString())
         assertWatchdogEnded()
     }
 

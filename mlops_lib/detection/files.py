@@ -1,0 +1,221 @@
+"""The files of a project: listed without touching the data, read and parsed only when asked for."""
+
+from __future__ import annotations
+
+import os
+
+from mlops_lib.detection import conclusion, source
+from mlops_lib.detection.distributions import DISTRIBUTIONS
+from mlops_lib.detection.facts import Facts, gather, is_standard
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SKIPPED = frozenset(
+    "__pycache__ venv env ENV node_modules site-packages build dist docs doc tests test testing outputs data dataset datasets"
+    " wandb mlruns checkpoints logs third_party vendor".split()
+)
+"""Folders in which no entry stands. `data` and the like may hold code too, but only where nothing else does."""
+DATA_FOLDERS = frozenset("data dataset datasets docs doc tests test testing outputs".split())
+FILES_LIMIT = 5000
+NOTEBOOK_LIMIT = 60_000_000
+
+
+class File:
+    """One script or notebook, with what it says."""
+
+    def __init__(self, path: str, name: str) -> None:
+        self.path = path
+        self.name = name
+        """Relative to the project's folder."""
+        self.source = _read(path)
+        self.facts = Facts()
+        self.local: list[File] = []
+        """The local modules it imports."""
+        self.uses_local = False
+        """Whether it does more with them than import them."""
+        self._conclusion: conclusion.Conclusion | None = None
+
+    def reachable(self) -> list[File]:
+        """The local modules it imports, directly or not."""
+        found: dict[str, File] = {}
+        pending = list(self.local)
+        while pending:
+            one = pending.pop(0)
+            if one is not self and one.path not in found:
+                found[one.path] = one
+                pending += one.local
+        return list(found.values())
+
+    @property
+    def conclusion(self) -> conclusion.Conclusion:
+        """Framework and families."""
+        if self._conclusion is None:
+            used = [file for file in self.reachable() if self.uses_local]
+            self._conclusion = conclusion.conclude((self.name, self.facts), [(file.name, file.facts) for file in used])
+        return self._conclusion
+
+    @property
+    def trains(self) -> bool:
+        """Whether a model is trained by it."""
+        return self.conclusion.trains
+
+
+def _read(path: str) -> source.Source:
+    try:
+        with open(path, "rb") as stream:
+            return source.read(stream.read(NOTEBOOK_LIMIT), notebook=path.endswith(".ipynb"))
+    except OSError as error:
+        found = source.parse("")
+        found.problems = (source.Problem(1, f"cannot be read: {error.strerror}"),)
+        return found
+
+
+class Files:
+    """The files of one project."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self._files: dict[str, File] = {}
+        self._listed: dict[str, set[str]] = {}
+
+    def paths(self) -> list[str]:
+        """Scripts and notebooks in which an entry may stand, in order; the data is not touched."""
+        found = list(self._scan(self.folder, SKIPPED))
+        return found or list(self._scan(self.folder, SKIPPED - DATA_FOLDERS))
+
+    def _scan(self, folder: str, skipped: frozenset[str]) -> Iterator[str]:
+        pending = [folder]
+        count = 0
+        while pending:
+            place = pending.pop()
+            folders = []
+            names = []
+            try:
+                with os.scandir(place) as entries:
+                    for entry in entries:
+                        name = entry.name
+                        if name.endswith((".py", ".ipynb")):
+                            names.append(name)
+                        elif not name.startswith(".") and "." not in name and name not in skipped and entry.is_dir(follow_symlinks=False):
+                            folders.append(name)
+                        elif "." in name and not name.startswith(".") and entry.is_dir(follow_symlinks=False):
+                            if name not in skipped and not name.endswith(".egg-info"):
+                                folders.append(name)
+            except OSError:
+                continue
+            for name in sorted(names):
+                count += 1
+                if count > FILES_LIMIT:
+                    return
+                yield os.path.join(place, name)
+            if not os.path.isfile(os.path.join(place, "pyvenv.cfg")) or place == folder:
+                pending += [os.path.join(place, name) for name in sorted(folders, reverse=True)]
+
+    def file(self, path: str) -> File:
+        """One file, parsed, with the local modules it imports."""
+        known = self._files.get(path)
+        if known is not None:
+            return known
+        file = File(path, os.path.relpath(path, self.folder))
+        self._files[path] = file
+        file.facts = gather(file.source.tree)
+        modules = self._local_modules(file)
+        file.local = list({one.path: one for _, one in modules if one is not file}.values())
+        file.uses_local = _uses(file.facts, [module for module, one in modules if one is not file])
+        known_names = {
+            f"{module}.{name}": value for module, one in modules if one is not file for name, value in one.facts.exports.items()
+        }
+        if known_names:
+            file.facts = gather(file.source.tree, known_names)
+        return file
+
+    def _local_modules(self, file: File) -> list[tuple[str, File]]:
+        """The project's own modules that a file imports, under the names it uses for them."""
+        found: list[tuple[str, File]] = []
+        folder = os.path.dirname(file.path)
+        for imported in file.facts.imports:
+            if is_standard(imported.module.partition(".")[0]) and not self._beside(folder, imported.module):
+                continue
+            found += self._resolve(self.bases(file), imported.module, imported.names)
+        for level, module, names, _ in file.facts.relative:
+            base = folder
+            for _ in range(level - 1):
+                base = os.path.dirname(base)
+            prefix = "." * level
+            dotted = self._resolve([base], module, names) if module else []
+            if not module:
+                for name in names:
+                    dotted += self._resolve([base], name, ())
+            found += [(prefix + name, one) for name, one in dotted]
+        return found
+
+    def bases(self, file: File) -> list[str]:
+        """Where Python, and people, look for a file's modules: beside it, where it says, in the project's root."""
+        folder = os.path.dirname(file.path)
+        added = [os.path.normpath(os.path.join(folder, one)) for one in file.facts.paths_added if one and not os.path.isabs(one)]
+        return list(dict.fromkeys([folder, *added, self.folder, os.path.join(self.folder, "src")]))
+
+    def _beside(self, folder: str, module: str) -> bool:
+        return module.partition(".")[0] + ".py" in self._list(folder)
+
+    def _list(self, folder: str) -> set[str]:
+        if folder not in self._listed:
+            try:
+                self._listed[folder] = set(os.listdir(folder))
+            except OSError:
+                self._listed[folder] = set()
+        return self._listed[folder]
+
+    def _resolve(self, bases: list[str], module: str, names: tuple[str, ...]) -> list[tuple[str, File]]:
+        parts = module.split(".")
+        for number, base in enumerate(bases):
+            if not self._is_here(base, parts[0], first=number == 0):
+                continue
+            found = []
+            place = base
+            for depth, part in enumerate(parts, 1):
+                place = os.path.join(place, part)
+                found += self._module(place, ".".join(parts[:depth]))
+            for name in names:
+                if os.path.isdir(place) and name != "*":
+                    found += self._module(os.path.join(place, name), f"{module}.{name}")
+            return found
+        return []
+
+    def _module(self, place: str, dotted: str) -> list[tuple[str, File]]:
+        for path in (place + ".py", os.path.join(place, "__init__.py")):
+            if os.path.isfile(path):
+                return [(dotted, self.file(os.path.realpath(path) if os.path.islink(path) else path))]
+        return []
+
+    def _is_here(self, base: str, top: str, *, first: bool) -> bool:
+        """Whether a top-level name is found in a folder before Python would find an installed one.
+
+        A folder without __init__.py gives way to an installed package of its name, whatever stands first on the path; and
+        what is elsewhere in the project is only on the path when somebody puts it there.
+        """
+        names = self._list(base)
+        if top + ".py" in names:
+            return first or top not in DISTRIBUTIONS
+        if top not in names:
+            return False
+        place = os.path.join(base, top)
+        inside = self._list(place)
+        if "__init__.py" in inside:
+            return first or top not in DISTRIBUTIONS
+        return top not in DISTRIBUTIONS and any(n.endswith(".py") or os.path.isdir(os.path.join(place, n)) for n in inside)
+
+    def is_local(self, file: File, module: str) -> bool:
+        """Whether a top-level name is the project's own."""
+        return any(self._is_here(base, module, first=number == 0) for number, base in enumerate(self.bases(file)))
+
+
+def _uses(facts: Facts, modules: list[str]) -> bool:
+    """Whether anything of these modules is called or derived from."""
+    beginnings = tuple(f"{module}." for module in modules)
+    starred = any("*" in names for _, _, names, _ in facts.relative) or any(
+        "*" in imported.names and imported.module in modules for imported in facts.imports
+    )
+    return any(call.name.startswith(beginnings) for call in [*facts.calls, *facts.bases]) or (starred and bool(facts.undefined))

@@ -1,0 +1,294 @@
+"""From an entry to everything a Detection says, as plain values."""
+
+from __future__ import annotations
+
+import os
+
+from mlops_lib.detection import age, declared
+from mlops_lib.detection.distributions import (
+    CALLS_HELPED,
+    CALLS_IMPLY,
+    DISTRIBUTIONS,
+    IMPLIED,
+    MOVED,
+    NOT_INSTALLED,
+    SAME_AS,
+    UNBUILDABLE,
+)
+from mlops_lib.detection.facts import is_standard
+from mlops_lib.detection.files import File, Files
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+PYTHON = "3.11"
+DEEP_FAMILIES = ("cnn", "rnn", "transformer", "generative", "gnn")
+
+
+class Needs:
+    """What an entry and its local modules import."""
+
+    def __init__(self) -> None:
+        self.required: dict[str, tuple[str, int]] = {}
+        """Top-level import name to file and line."""
+        self.optional: dict[str, tuple[str, int]] = {}
+        self.dotted: dict[str, tuple[str, int]] = {}
+        """Everything imported by its full name."""
+        self.missing: dict[str, tuple[str, int]] = {}
+        """Imports of a platform that no index has."""
+
+
+def needs(files: Files, entry: File) -> Needs:
+    """What the entry imports that is not Python's own and not the project's."""
+    found = Needs()
+    for file in [entry, *entry.reachable()]:
+        for imported in file.facts.imports:
+            where = (file.name, imported.line)
+            top = imported.module.partition(".")[0]
+            if not top or is_standard(top) or files.is_local(file, top):
+                continue
+            for dotted in (imported.module, *(f"{imported.module}.{name}" for name in imported.names)):
+                found.dotted.setdefault(dotted, where)
+            known = _known_name(imported.module, imported.names)
+            if known == "":
+                found.missing.setdefault(top, where)
+                continue
+            name = SAME_AS.get(top, top)
+            (found.optional if imported.optional else found.required).setdefault(name, where)
+    return found
+
+
+def _known_name(module: str, names: tuple[str, ...]) -> str:
+    """The longest beginning of a dotted import that the table has; "" for what nothing can install."""
+    parts = module.split(".")
+    candidates = [*(f"{module}.{name}" for name in names), *(".".join(parts[:n]) for n in range(len(parts), 0, -1))]
+    known = next((name for name in candidates if name in DISTRIBUTIONS), None)
+    if known is not None and parts[0] not in ("setuptools", "pkg_resources", "pip"):
+        return known
+    return "" if parts[0] in NOT_INSTALLED else parts[0]
+
+
+def findings(files: Files, entry: File, *, reason: str = "", where: tuple[str, int] = ("", 0)) -> dict[str, Any]:
+    """Everything that is concluded about an entry, ready to become a Detection or JSON."""
+    found = entry.conclusion
+    needed = needs(files, entry)
+    everything = [entry, *entry.reachable()]
+    by_name = {file.name: file for file in everything}
+    evidence: list[dict[str, Any]] = []
+    warnings: list[str] = []
+
+    def saw(file: str, line: int, what: str, means: str) -> None:
+        cell, inside = by_name[file].source.place(line) if file in by_name else ("", line)
+        evidence.append({"file": file, "line": inside, "saw": f"{cell}{what}", "means": means})
+
+    if reason:
+        saw(where[0], where[1], f"entry {entry.name}", reason)
+    for what in ("framework", *found.families):
+        seen = found.where.get(what)
+        if seen is not None:
+            verb = "trains" if found.trains else "is built, not trained"
+            means = f"framework {found.framework} {verb}" if what == "framework" else f"family {what}"
+            saw(seen[0], seen[2], seen[1], means)
+    dated = age.date(
+        [(file.name, file.facts) for file in everything],
+        python2=[(file.name, file.source.python2.line) for file in everything if file.source.python2 is not None],
+    )
+    for file, line, what, means in dated.evidence:
+        saw(file, line, what, means)
+
+    guessed = _distributions(needed, everything)
+    for name, (file, line, what) in guessed.items():
+        saw(file, line, what, f"needs {name}")
+    requirements, more_evidence, said = _requirements(files, entry, needed, guessed)
+    for one in more_evidence:
+        saw(*one)
+    warnings += said
+    requirements_built, said = declared.fitting(requirements, PYTHON)
+    warnings += said
+    warnings += _moved(needed, by_name)
+    warnings += _unread(everything)
+    helped = {
+        CALLS_HELPED[call.leaf] for file in everything for call in file.facts.calls if call.leaf in CALLS_HELPED
+    } - {declared.name_of(line) for line in requirements}
+    family = found.main if found.framework != "none" else "none"
+    return {
+        "schema": 1,
+        "project": files.folder,
+        "entry": entry.name,
+        "framework": found.framework,
+        "family": family,
+        "families": list(found.families),
+        "environment": _environment(
+            found.framework, found.families, family, [*requirements_built, *sorted(helped | _either(needed, everything))]
+        ),
+        "imports": sorted(needed.required),
+        "optional_imports": sorted(set(needed.optional) - set(needed.required)),
+        "requirements": requirements,
+        "python": PYTHON,
+        "args_needed": _args_needed(entry),
+        "data_paths": _data_paths(everything),
+        "evidence": evidence,
+        "warnings": list(dict.fromkeys(warnings)),
+    }
+
+
+def _distributions(needed: Needs, everything: list[File]) -> dict[str, tuple[str, int, str]]:
+    """The distributions that the imports and calls need, with the place that says so."""
+    found: dict[str, tuple[str, int, str]] = {}
+    for module, (file, line) in sorted(needed.required.items()):
+        for name in _names_of(module, needed):
+            found.setdefault(name, (file, line, f"import {module}"))
+        for name in IMPLIED.get(module, ()):
+            found.setdefault(name, (file, line, f"import {module}"))
+    for one in everything:
+        for call in one.facts.calls:
+            implied = CALLS_IMPLY.get(call.leaf)
+            if implied and not (call.leaf == "array_to_img" and "()" in call.name):
+                found.setdefault(implied, (one.name, call.line, f"{call.leaf}(…)"))
+    for dotted, where in needed.dotted.items():
+        for moved, (name, _) in MOVED.items():
+            if name and (dotted == moved or dotted.startswith(moved + ".")):
+                found.setdefault(name, (*where, f"import {dotted}"))
+    return found
+
+
+def _names_of(module: str, needed: Needs) -> list[str]:
+    dotted = [d for d in needed.dotted if d.startswith(module + ".") and d in DISTRIBUTIONS]
+    if dotted and module not in DISTRIBUTIONS:
+        return [DISTRIBUTIONS[d] for d in dotted]
+    return [DISTRIBUTIONS[module]] if module in DISTRIBUTIONS and DISTRIBUTIONS[module] not in UNBUILDABLE else []
+
+
+def _requirements(
+    files: Files, entry: File, needed: Needs, guessed: dict[str, tuple[str, int, str]]
+) -> tuple[list[str], list[tuple[str, int, str, str]], list[str]]:
+    """The requirements, what is said about where they come from, and warnings."""
+    evidence: list[tuple[str, int, str, str]] = []
+    said = declared.find(os.path.dirname(entry.path), files.folder)
+    wanted, warnings = list(said.requirements), list(said.warnings)
+    if wanted:
+        evidence.append((said.source, 1, ", ".join(wanted)[:200], "declared requirements"))
+    else:
+        installed = {declared.name_of(line): (line, number) for line, number in entry.source.installs}
+        installed = {name: value for name, value in installed.items() if name not in declared.TOOLS}
+        wanted = [line for line, _ in installed.values()]
+        if wanted:
+            evidence.append((entry.name, next(iter(installed.values()))[1], ", ".join(wanted)[:200], "pip install in the notebook"))
+    names = {declared.name_of(line) for line in wanted}
+    missing = sorted(name for name in guessed if not _has(names, name))
+    missing = [name for name in missing if name not in COME_ALONG or not names]
+    if said.source and missing:
+        warnings.append(f"imported but not declared in {said.source}: {', '.join(missing)}; the environment has it all the same")
+    for module, (file, line) in sorted({**needed.optional, **needed.required}.items()):
+        known = _names_of(module, needed)
+        if module in needed.required and not known and not _is_declared(module, names):
+            if DISTRIBUTIONS.get(module) in UNBUILDABLE:
+                warnings.append(f"{file}:{line}: import {module}: {DISTRIBUTIONS[module]} cannot be installed from the index")
+            else:
+                warnings.append(
+                    f"{file}:{line}: the import {module!r} is not known: if it is a distribution, declare it in requirements.txt"
+                    " (one that merely has the same name is never installed)"
+                )
+    for module, (file, line) in sorted(needed.missing.items()):
+        platform = NOT_INSTALLED.get(module, module)
+        if module not in ("pip", "setuptools", "pkg_resources", "wheel"):
+            warnings.append(f"{file}:{line}: import {module} belongs to {platform}, which is not there outside of it")
+    return [*wanted, *missing], evidence, warnings
+
+
+COME_ALONG = frozenset(("numpy", "six"))
+"""Distributions that every other one of the field brings along."""
+def _either(needed: Needs, everything: list[File]) -> set[str]:
+    """What has to be there of imports that stand in for each other, where the script needs neither otherwise."""
+    found = set()
+    for file in everything:
+        for tried, otherwise in file.facts.alternatives:
+            tops = {tried.top, otherwise.top}
+            if tops <= set(needed.optional) - set(needed.required):
+                found.update(name for name in _names_of(tried.top, needed)[:1])
+    return found
+
+
+_VARIANTS = (
+    ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless"),
+    ("tensorflow", "tensorflow-cpu", "tensorflow-gpu", "tf-nightly", "intel-tensorflow", "tensorflow-macos"),
+    ("psycopg2-binary", "psycopg2"), ("pytorch-lightning", "lightning"), ("faiss-cpu", "faiss-gpu"),
+    ("keras", "keras-nightly"), ("pyro-ppl", "pyro"),
+)  # fmt: skip
+"""Distributions that stand for each other."""
+
+
+def _has(names: set[str], wanted: str) -> bool:
+    return wanted in names or any(wanted in group and names & set(group) for group in _VARIANTS)
+
+
+def _is_declared(module: str, names: set[str]) -> bool:
+    plain = module.lower().replace("_", "-")
+    return any(name == plain or name.endswith("-" + plain) or name.startswith(plain + "-") or name.removeprefix("python-") == plain
+               for name in names)  # fmt: skip
+
+
+def _moved(needed: Needs, by_name: dict[str, File]) -> list[str]:
+    said = []
+    for dotted, (file, line) in needed.dotted.items():
+        for moved, (_, message) in MOVED.items():
+            if dotted == moved or dotted.startswith(moved + "."):
+                cell, inside = by_name[file].source.place(line)
+                said.append(f"{file}:{cell}{inside}: {message}")
+    return said
+
+
+def _unread(everything: list[File]) -> list[str]:
+    said = []
+    for file in everything:
+        for problem in file.source.problems[:3]:
+            cell, line = file.source.place(problem.line)
+            said.append(f"{file.name}:{cell}{line}: not valid Python 3 ({problem.message})")
+        if file.source.python2 is not None:
+            said.append(f"{file.name}:{file.source.python2.line}: not valid Python 3 (Python 2 syntax)")
+        if file.source.language != "python":
+            said.append(f"{file.name}: a notebook in {file.source.language}, not in Python")
+    return said
+
+
+def _args_needed(entry: File) -> int:
+    facts = entry.facts
+    indices = () if facts.counts_arguments else facts.argument_indices
+    return max([*indices, facts.required_options], default=0)
+
+
+def _data_paths(everything: list[File]) -> list[str]:
+    written = {path for file in everything for path in file.facts.written}
+    return list(dict.fromkeys(path for file in everything for path, _ in file.facts.data if path not in written))
+
+
+def _environment(framework: str, families: tuple[str, ...], family: str, requirements: list[str]) -> dict[str, Any]:
+    """The catalog row that fits, with what the project needs on top."""
+    from mlops_lib.detection.rows import rows
+
+    row = next(
+        row for row in rows()
+        if framework in row["frameworks"] and (not row.get("families") or set(row["families"]) & set(families))
+    )  # fmt: skip
+    own = [str(line) for line in row["requirements"]]
+    have = {declared.name_of(line) for line in own}
+    for group in _VARIANTS:
+        if have & set(group):
+            have |= set(group)
+    versioned = {declared.name_of(line): line for line in requirements if any(c in line for c in "<>=!~")}
+    # A version that the project declares wins over the row's.
+    lines = [versioned.get(declared.name_of(line), line) for line in own]
+    lines += [_headless(line) for line in requirements if declared.name_of(line) not in have]
+    return {
+        "name": str(row["name"]), "framework": framework, "family": family, "python": PYTHON, "requirements": lines,
+        "system": list(row.get("system", ())), "variables": dict(row.get("variables", {})),
+    }  # fmt: skip
+
+
+def _headless(line: str) -> str:
+    """OpenCV without the windows that no container has, and whose libraries it would miss."""
+    name = declared.name_of(line)
+    if name in ("opencv-python", "opencv-contrib-python"):
+        return line.replace("-python", "-python-headless", 1)
+    return line

@@ -1,0 +1,271 @@
+"""Structures of code that say what a model is when no single call does.
+
+A variational autoencoder draws `mean + exp(log_var) * noise` (Kingma & Welling 2014); a diffusion model mixes data and
+noise, `a * x + b * noise` (Ho et al. 2020); adversarial training updates two networks in turn, from noise or towards
+made-up labels (Goodfellow et al. 2014); a vector-quantised autoencoder passes gradients around its codebook,
+`x + stop_gradient(q - x)` (van den Oord et al. 2017); attention multiplies a softmax with values (Vaswani et al. 2017).
+"""
+
+from __future__ import annotations
+
+import ast
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mlops_lib.detection.facts import Call
+
+NORMALS = frozenset("normal random_normal randn randn_like random_normal_like multivariate_normal standard_normal".split())
+NOISE = NORMALS | frozenset(("uniform", "rand", "rand_like", "random_uniform", "truncated_normal"))
+PRODUCTS = frozenset("matmul bmm einsum dot batch_dot mul multiply baddbmm batch_matmul".split())
+MATRIX_PRODUCTS = frozenset("matmul bmm einsum batch_dot batch_matmul".split())
+UPDATES = frozenset("step apply_gradients train_on_batch".split())
+MODEL_MODULES = ("torchvision.models", "keras.applications", "tensorflow.keras.applications")
+NOT_A_LIBRARY_OF_MODELS = ("numpy", "math", "random", "scipy", "np")
+
+
+class Shape:
+    """One structure that was recognised, and where."""
+
+    __slots__ = ("kind", "line", "saw")
+
+    def __init__(self, kind: str, line: int, saw: str) -> None:
+        self.kind = kind
+        self.line = line
+        self.saw = saw
+
+
+class _Scope:
+    def __init__(self) -> None:
+        self.drawn: set[str] = set()
+        self.exponentials: set[str] = set()
+        self.softmaxed: set[str] = set()
+        self.scored: set[str] = set()
+        self.made: dict[str, str] = {}
+        """Name to the network (an expression that is called) whose output it holds."""
+        self.judged: dict[str, set[bool]] = {}
+        """What is called to whether its argument came out of another network."""
+        self.unpacked: dict[str, int] = {}
+        """Name to the statement that took it, together with others, out of one call."""
+        self.gradients: dict[str, int] = {}
+        self.updates: dict[str, int] = {}
+        self.partial_minimisations = 0
+        self.draws_noise = False
+        self.labels: set[str] = set()
+        self.found: list[Shape] = []
+
+
+class Shaper:
+    """Recognises structures while a file is walked, function by function."""
+
+    def __init__(self, name: Callable[[ast.AST], str]) -> None:
+        self._name = name
+        self._scopes = [_Scope()]
+
+    @property
+    def _now(self) -> _Scope:
+        return self._scopes[-1]
+
+    def enter(self) -> None:
+        """A function begins."""
+        self._scopes.append(_Scope())
+
+    def leave(self, name: str, line: int) -> list[Shape]:
+        """A function ends: what was recognised in it."""
+        scope = self._scopes.pop()
+        made_up = {"ones", "zeros"} <= scope.labels or "full" in scope.labels
+        judges = any(len(whose) == 2 for whose in scope.judged.values())
+        if len(scope.updates) >= 2 and (scope.draws_noise or made_up or judges):
+            saw = " and ".join(sorted(scope.updates)[:2])
+            scope.found.append(Shape("adversarial", min(scope.updates.values()), saw))
+        if len(scope.gradients) >= 2:
+            saw = " and ".join(f"grad({one})" for one in sorted(scope.gradients)[:2])
+            scope.found.append(Shape("adversarial", min(scope.gradients.values()), saw))
+        if scope.partial_minimisations >= 2:
+            scope.found.append(Shape("adversarial", line, "two minimize(…, var_list=…)"))
+        if self._scopes:  # what an inner function did, its outer one did
+            outer = self._scopes[-1]
+            if name.count(".") or not scope.updates:
+                outer.updates.update(scope.updates)
+                outer.draws_noise |= scope.draws_noise and bool(scope.updates)
+        return scope.found
+
+    def assigned(self, node: ast.Assign) -> None:
+        """Remember what names hold."""
+        for target in node.targets:
+            name = _name_of(target)
+            if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Call):
+                self._now.unpacked.update({one.id: node.lineno for one in target.elts if isinstance(one, ast.Name)})
+            if not name:
+                continue
+            if self._is_drawn(node.value):
+                self._now.drawn.add(name)
+            if self._is_exponential(node.value):
+                self._now.exponentials.add(name)
+            if self._is_softmax(node.value):
+                self._now.softmaxed.add(name)
+            if self._is_scored(node.value):
+                self._now.scored.add(name)
+            if isinstance(node.value, ast.Call) and _is_network(node.value.func):
+                self._now.made[name] = ast.unparse(node.value.func)[:60]
+
+    def called(self, node: ast.Call, call: Call) -> None:
+        """A call: noise, updates of parameters, products."""
+        leaf = call.leaf
+        now = self._now
+        if node.args and _is_network(node.func):
+            network = ast.unparse(node.func)[:60]
+            first = node.args[0]
+            source = now.made.get(_name_of(first), "")
+            if isinstance(first, ast.Call) and _is_network(first.func):
+                source = ast.unparse(first.func)[:60]
+            if source != network:
+                now.judged.setdefault(network, set()).add(bool(source))
+        if isinstance(node.func, ast.Call):  # jax.grad(loss)(parameters, …)
+            inner = self._name(node.func.func).rpartition(".")[2]
+            if inner in ("grad", "value_and_grad") and node.func.args:
+                now.gradients.setdefault(ast.unparse(node.func.args[0])[:60], node.lineno)
+        if leaf in NOISE:
+            now.draws_noise = True
+        elif leaf in UPDATES and call.receiver and isinstance(node.func, ast.Attribute):
+            receiver = ast.unparse(node.func.value)[:60]
+            if (leaf != "step" or not node.args) and "sched" not in receiver.lower():
+                now.updates.setdefault(f"{receiver}.{leaf}", node.lineno)
+        elif leaf == "minimize" and "var_list" in call.keywords:
+            now.partial_minimisations += 1
+        elif leaf in ("ones_like", "zeros_like", "ones", "zeros", "full", "full_like", "fill_"):
+            now.labels.add(leaf.partition("_")[0].replace("fill", "full"))
+        elif leaf in MATRIX_PRODUCTS:
+            if any(self._is_softmax(argument) for argument in node.args):
+                now.found.append(Shape("attention", node.lineno, f"{leaf}(softmax(…), …)"))
+        elif leaf in ("add", "add_") and isinstance(node.func, ast.Attribute):
+            normal, exponential = self._factors(node.func.value)
+            if normal and exponential:
+                now.found.append(Shape("reparametrised", node.lineno, "mean + noise * exp(…)"))
+        elif call.name == "getattr" and node.args and self._name(node.args[0]) in MODEL_MODULES:
+            now.found.append(Shape("backbone", node.lineno, f"getattr({self._name(node.args[0])}, …)"))
+        elif leaf in ("rsample",) or call.name.endswith(("KLDivergenceAddLoss", "KLDivergenceRegularizer")):
+            now.found.append(Shape("reparametrised", node.lineno, call.name))
+
+    def combined(self, node: ast.BinOp) -> None:
+        """Sums and products of expressions."""
+        if isinstance(node.op, ast.MatMult):
+            if self._is_softmax(node.left) or self._is_softmax(node.right):
+                self._now.found.append(Shape("attention", node.lineno, "softmax(…) @ …"))
+            return
+        if not isinstance(node.op, ast.Add):
+            return
+        for term, other in ((node.left, node.right), (node.right, node.left)):
+            normal, exponential = self._factors(term)
+            if normal and (exponential or self._is_spread(term, other)):
+                self._now.found.append(Shape("reparametrised", node.lineno, "mean + noise * deviation"))
+            elif normal and _is_computed_product(term) and _is_computed_product(other):
+                self._now.found.append(Shape("noised", node.lineno, "a * data + b * noise"))
+            if self._is_detour(term):
+                self._now.found.append(Shape("quantised", node.lineno, "x + stop_gradient(… - …)"))
+
+    def _factors(self, node: ast.AST) -> tuple[bool, bool]:
+        """Whether a product has a factor drawn from a normal distribution, and one that is an exponential."""
+        parts: list[ast.AST] = []
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
+            pending: list[ast.AST] = [node]
+            while pending and len(parts) < 12:
+                one = pending.pop()
+                if isinstance(one, ast.BinOp) and isinstance(one.op, ast.Mult):
+                    pending += [one.left, one.right]
+                else:
+                    parts.append(one)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("mul", "mul_", "multiply"):
+            parts = [node.func.value, *node.args]
+        return any(map(self._is_drawn, parts)), any(map(self._is_exponential, parts))
+
+    def _is_spread(self, product: ast.AST, mean: ast.AST) -> bool:
+        """Whether a factor and the other term came out of the same call, as mean and deviation do."""
+        origin = self._now.unpacked.get(_name_of(mean))
+        if origin is None or not isinstance(product, ast.BinOp):
+            return False
+        return any(self._now.unpacked.get(_name_of(side)) == origin for side in (product.left, product.right))
+
+    def _leaf(self, node: ast.AST) -> tuple[str, str]:
+        if not isinstance(node, ast.Call):
+            return "", ""
+        name = self._name(node.func)
+        root, _, leaf = name.rpartition(".")
+        return root, leaf
+
+    def _is_drawn(self, node: ast.AST) -> bool:
+        if isinstance(node, ast.Name):
+            return node.id in self._now.drawn
+        root, leaf = self._leaf(node)
+        if leaf in ("to", "cuda", "type_as", "normal_", "view", "reshape", "astype") and isinstance(node, ast.Call):
+            return leaf == "normal_" or (isinstance(node.func, ast.Attribute) and self._is_drawn(node.func.value))
+        return leaf in NORMALS and root.partition(".")[0] not in NOT_A_LIBRARY_OF_MODELS
+
+    def _is_exponential(self, node: ast.AST) -> bool:
+        if isinstance(node, ast.Name):
+            return node.id in self._now.exponentials
+        root, leaf = self._leaf(node)
+        if leaf in ("exp", "exp_"):
+            return root.partition(".")[0] not in NOT_A_LIBRARY_OF_MODELS
+        if isinstance(node, ast.BinOp):
+            return self._is_exponential(node.left) or self._is_exponential(node.right)
+        through = leaf in ("sqrt", "maximum", "clip", "clamp", "softplus")
+        return through and isinstance(node, ast.Call) and any(map(self._is_exponential, node.args))
+
+    def _is_softmax(self, node: ast.AST) -> bool:
+        if isinstance(node, ast.Name):
+            return node.id in self._now.softmaxed
+        if not isinstance(node, ast.Call):
+            return False
+        _, leaf = self._leaf(node)
+        if "softmax" in leaf.lower() and "loss" not in leaf and "cross" not in leaf:
+            inner = [*node.args[:1], *([node.func.value] if isinstance(node.func, ast.Attribute) and not node.args[1:] else [])]
+            return any(map(self._is_scored, inner))
+        through = "dropout" in leaf.lower() or leaf in ("unsqueeze", "transpose", "to", "type_as", "expand_dims")
+        inner = [*node.args[:1], *([node.func.value] if isinstance(node.func, ast.Attribute) else [])]
+        return through and any(map(self._is_softmax, inner))
+
+    def _is_scored(self, node: ast.AST, depth: int = 0) -> bool:
+        """Whether an expression is computed from a matrix product: the scores that attention takes the softmax of."""
+        if depth > 6:
+            return False
+        if isinstance(node, ast.Name):
+            return node.id in self._now.scored
+        if isinstance(node, ast.BinOp):
+            product = isinstance(node.op, ast.MatMult)
+            return product or self._is_scored(node.left, depth + 1) or self._is_scored(node.right, depth + 1)
+        if isinstance(node, ast.Call):
+            _, leaf = self._leaf(node)
+            inner = [*node.args, *([node.func.value] if isinstance(node.func, ast.Attribute) else [])]
+            return leaf in MATRIX_PRODUCTS or any(self._is_scored(one, depth + 1) for one in inner)
+        return False
+
+    def _is_detour(self, node: ast.AST) -> bool:
+        if not isinstance(node, ast.Call):
+            return False
+        _, leaf = self._leaf(node)
+        if leaf == "stop_gradient":
+            return bool(node.args) and isinstance(node.args[0], ast.BinOp) and isinstance(node.args[0].op, ast.Sub)
+        value = node.func.value if leaf == "detach" and isinstance(node.func, ast.Attribute) else None
+        return isinstance(value, ast.BinOp) and isinstance(value.op, ast.Sub)
+
+
+def _name_of(node: ast.AST) -> str:
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def _is_network(node: ast.AST) -> bool:
+    """Something that is called like a network: a plain name or an attribute of self, in lower case."""
+    if isinstance(node, ast.Name):
+        return node.id[:1].islower()
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in ("self", "model"):
+        return node.attr[:1].islower() and "loss" not in node.attr
+    return False
+
+
+def _is_computed_product(node: ast.AST) -> bool:
+    """A product none of whose factors is a plain number."""
+    if not isinstance(node, ast.BinOp) or not isinstance(node.op, ast.Mult):
+        return False
+    return not any(isinstance(side, (ast.Constant, ast.UnaryOp)) for side in (node.left, node.right))

@@ -1,0 +1,94 @@
+"""Whether an environment has what the code imports: every third-party name is imported once, and nothing else runs.
+
+The program below runs in the image (no network, no capabilities, nothing mounted) or in the virtual environment. One child
+imports the names in turn, so that what they share is loaded once; where a name takes the whole process down, the next child
+goes on behind it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from mlops_lib.records import Record
+
+PROGRAM = r"""
+import json, os, sys
+names, done, place = json.loads(sys.argv[1]), 0, sys.argv[2]
+def told(name, error):
+    kind = "" if error is None else type(error).__name__
+    missing = getattr(error, "name", None) if isinstance(error, ModuleNotFoundError) else None
+    text = "" if error is None else str(error)[-2000:]
+    os.write(1, (place + json.dumps([name, kind, missing or "", text]) + "\n").encode())
+while done < len(names):
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        sink = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(sink, 2)
+        for number in range(done, len(names)):
+            error = None
+            try:
+                __import__(names[number])
+            except BaseException as raised:
+                error = raised
+            told(names[number], error)
+            os.write(writer, b".")
+        os._exit(0)
+    os.close(writer)
+    while True:
+        seen = os.read(reader, 1 << 16)
+        if not seen:
+            break
+        done += len(seen)
+    os.close(reader)
+    _, status = os.waitpid(child, 0)
+    if done < len(names):
+        told(names[done], RuntimeError("importing it ended Python with status %d" % status))
+        done += 1
+"""
+PLACE = "mlops-probe:"
+"""Marks the program's own lines among what packages print when they are imported."""
+TIMEOUT_S = 600.0
+LIMIT = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Missing(Record):
+    """An import that does not work."""
+
+    name: str
+    """What was imported."""
+    error: str
+    """The exception's class."""
+    module: str = ""
+    """The module that was not found, which may be one that `name` needs."""
+    message: str = ""
+
+    def __str__(self) -> str:
+        return f"import {self.name}: {self.error}: {self.message.splitlines()[-1][:200] if self.message else ''}"
+
+
+def arguments(imports: Collection[str]) -> list[str]:
+    """Python's arguments that probe these names. Isolated: neither our runner nor the user's files take part."""
+    return ["-I", "-c", PROGRAM, json.dumps(sorted(imports)), PLACE]
+
+
+def missing(output: str, imports: Collection[str]) -> list[Missing]:
+    """What the program found; a name it said nothing about counts as missing."""
+    told: dict[str, Sequence[str]] = {}
+    for line in output[-LIMIT:].splitlines():
+        _, found, rest = line.partition(PLACE)
+        if not found:
+            continue
+        try:
+            value = json.loads(rest)
+        except ValueError:
+            continue
+        if isinstance(value, list) and len(value) == 4 and all(isinstance(part, str) for part in value):
+            told[value[0]] = value[1:]
+    gone = ("RuntimeError", "", "the probe ended before it")
+    answers = {name: told.get(name, gone) for name in sorted(imports)}
+    return [Missing(name=n, error=e, module=m, message=t) for n, (e, m, t) in answers.items() if e]

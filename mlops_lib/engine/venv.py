@@ -1,0 +1,191 @@
+"""Virtual environments for the process engine: one folder by what is in it, whole or rebuilt.
+
+A folder that carries its `.complete` marker holds exactly what its name says. Builders of the same environment wait for each
+other, and the lock is held by the installer too: if its builder is killed, nobody else touches the folder before the
+installer has ended.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+
+from mlops_lib import durable, images
+from mlops_lib.engine import index, probe
+from mlops_lib.engine.store import Stored, name_of_home
+from mlops_lib.errors import ImageError
+from mlops_lib.records import Environment
+
+COMPLETE = ".complete"
+LOG_LINES = 200
+"""How much of a failed installer's output its error carries: it names what could not be installed."""
+KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", *index.PROXIES, *index.CERTIFICATES)
+"""The caller's variables that an installer sees, besides those of the index: none of our secrets."""
+
+
+def place(home: Path, environment: Environment) -> Path:
+    """The environment's folder, by everything that decides its contents."""
+    content = json.dumps([
+        sorted(environment.requirements), environment.python, sys.implementation.cache_tag, platform.machine(),
+        sys.platform, sys.base_prefix,
+    ])  # fmt: skip
+    return home / "environments" / f"{environment.name}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether it was built to its end, and the Python it was made with is still there."""
+    return (folder / COMPLETE).exists() and python_of(folder).exists()
+
+
+def python_of(folder: Path) -> Path:
+    """The environment's own Python."""
+    return folder / "bin" / "python"
+
+
+def build(folder: Path, environment: Environment, *, on_line: Callable[[str], None]) -> None:
+    """Make the environment unless it is there; waits for another builder of the same one.
+
+    Raises:
+        ImageError: the Python it asks for is not here, or its requirements cannot be installed.
+    """
+    base = interpreter(environment.python)
+    with durable.locked(folder.with_suffix(".lock")) as lock:
+        if is_complete(folder):
+            return
+        if folder.exists():
+            shutil.rmtree(folder)
+        uv, python = shutil.which("uv"), str(python_of(folder))
+        if uv:
+            _step([uv, "venv", "--quiet", "--python", base, str(folder)], on_line, lock)
+            install = [uv, "pip", "install", "--python", python]
+        else:
+            _step([base, "-m", "venv", str(folder)], on_line, lock)
+            install = [
+                python,
+                "-m",
+                "pip",
+                "install",
+                "--disable-pip-version-check",
+                "--progress-bar=off",
+                "--prefer-binary",
+            ]
+        if environment.requirements:
+            _step([*install, *environment.requirements], on_line, lock)
+        durable.write_bytes(folder / COMPLETE, b"")
+
+
+def interpreter(wanted: str) -> str:
+    """A Python of this version on this machine; the one that runs this program where the project asks for none.
+
+    Raises:
+        ImageError: there is none.
+    """
+    if wanted in (images.PYTHON, f"{sys.version_info[0]}.{sys.version_info[1]}"):
+        return sys.executable
+    found = shutil.which(f"python{wanted}") or _from_uv(wanted)
+    if found is None:
+        raise ImageError(
+            f"the project asks for Python {wanted}, and this machine has none", where="process environment",
+            remedy=f"Install python{wanted}, or use --backend docker --base-image python:{wanted}-slim.",
+        )  # fmt: skip
+    return found
+
+
+def _from_uv(wanted: str) -> str | None:
+    uv = shutil.which("uv")
+    if uv is None:
+        return None
+    asked = subprocess.run(
+        [uv, "python", "find", "--offline", wanted],
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    return asked.stdout.strip() or None if asked.returncode == 0 else None
+
+
+def variables() -> Mapping[str, str]:
+    inherited = {name: os.environ[name] for name in KEPT if name in os.environ}
+    return {**inherited, **index.variables()}
+
+
+def _step(command: list[str], on_line: Callable[[str], None], lock: int) -> None:
+    try:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            errors="replace", env=variables(), pass_fds=(lock,),
+        )  # fmt: skip
+    except OSError as error:
+        raise ImageError(f"{command[0]} cannot be started: {error.strerror}", remedy="`mlops doctor`") from None
+    lines: list[str] = []
+    with process:
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                lines.append(line)
+                on_line(line.rstrip("\n"))
+        except BaseException:  # asked to end: an installer must not go on in a folder whose lock is free
+            process.kill()
+            raise
+    if process.returncode != 0:
+        raise ImageError(
+            "the virtual environment cannot be made",
+            where=" ".join(command[:4]),
+            remedy="The installer's reason is above; declare the right versions in requirements.txt.",
+            log="".join(lines[-LOG_LINES:]),
+        )
+
+
+def missing(folder: Path, environment: Environment, imports: Collection[str]) -> list[probe.Missing]:
+    """Which of these names the environment cannot import."""
+    inherited = {
+        name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH") if name in os.environ
+    }
+    try:
+        done = subprocess.run(
+            [str(python_of(folder)), *probe.arguments(imports)], capture_output=True, text=True, errors="replace", check=False,
+            stdin=subprocess.DEVNULL, timeout=probe.TIMEOUT_S, cwd=folder, env={**inherited, **environment.variables},
+        )  # fmt: skip
+        output = done.stdout
+    except subprocess.TimeoutExpired as late:
+        output = late.stdout.decode(errors="replace") if isinstance(late.stdout, bytes) else ""
+    return probe.missing(output, imports)
+
+
+def listed(home: Path, *, running: Collection[str]) -> list[Stored]:
+    """The environments of a home, the largest first.
+
+    Args:
+        home: the home.
+        running: programs that run now; an environment whose Python is among them is in use.
+    """
+    root = home / "environments"
+    found = []
+    for folder in root.iterdir() if root.is_dir() else ():
+        if not (folder / COMPLETE).exists():
+            continue
+        found.append(Stored(
+            id=str(folder), tags=(str(folder),), environment=folder.name.rpartition("-")[0], bytes=_bytes(folder),
+            created=(folder / COMPLETE).stat().st_mtime, home=name_of_home(str(home)),
+            in_use=str(python_of(folder)) in running,
+        ))  # fmt: skip
+    return sorted(found, key=lambda one: (-one.bytes, one.tags))
+
+
+def _bytes(folder: Path) -> int:
+    return sum(os.lstat(os.path.join(place, name)).st_size for place, _, names in os.walk(folder) for name in names)  # noqa: PTH118
+
+
+def remove(folder: Path) -> None:
+    """Remove an environment; its builders wait meanwhile."""
+    with durable.locked(folder.with_suffix(".lock")):
+        (folder / COMPLETE).unlink(missing_ok=True)  # first: what is half gone must not look whole
+        shutil.rmtree(folder, ignore_errors=True)

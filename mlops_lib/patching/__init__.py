@@ -1,0 +1,69 @@
+"""The search's winner as a change to the developer's source: `suggested.patch`, or `best_model.py` where that is too clever.
+
+The runner writes down what it changed and where the script made it (`inside/search/winner.json`); the host, which has the
+project, writes the patch. What the runner says is a claim: places must hold the calls it names, and what is
+written is made of checked names and literals.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+
+from mlops_lib import durable
+from mlops_lib.patching import estimators, networks, standalone
+from mlops_lib.patching.claims import TooCleverError, Winner
+from mlops_lib.patching.source import read_source
+
+PATCH, SCRIPT = "suggested.patch", "best_model.py"
+
+
+def suggest(run_dir: Path, *, project: Path) -> Path | None:
+    """Write the winner as a patch of the project, or as a script of its own.
+
+    Args:
+        run_dir: the run directory; the file is written there.
+        project: the project's folder, as it was trained.
+
+    Returns:
+        the file; None where the search changed nothing that can be said in code.
+    """
+    try:
+        claim = durable.read_json(run_dir / "inside" / "search" / "winner.json", inside=run_dir)
+        winner = Winner.read(claim)
+    except (OSError, ValueError):
+        return None
+    for name in (PATCH, SCRIPT):
+        (run_dir / name).unlink(missing_ok=True)
+    try:
+        make = estimators.changed if winner.framework == "sklearn" else networks.changed
+        patch = difference(project, make(winner, project=project))
+        if not patch:
+            return None
+        durable.write_bytes(run_dir / PATCH, patch.encode())
+        return run_dir / PATCH
+    except TooCleverError as error:
+        reason = str(error)
+    try:
+        text = standalone.script(winner, reason=reason)
+    except TooCleverError:
+        return None
+    durable.write_bytes(run_dir / SCRIPT, text.encode())
+    return run_dir / SCRIPT
+
+
+def difference(project: Path, changed: Mapping[str, str]) -> str:
+    """A unified diff that `git apply` takes, of files named relative to the project."""
+    parts = []
+    for name, after in sorted(changed.items()):
+        before = read_source(project, name)
+        lines = difflib.unified_diff(
+            before.splitlines(keepends=True), after.splitlines(keepends=True), f"a/{name}", f"b/{name}"
+        )
+        parts += [_whole(line) for line in lines]
+    return "".join(parts)
+
+
+def _whole(line: str) -> str:
+    return line if line.endswith("\n") else line + "\n\\ No newline at end of file\n"

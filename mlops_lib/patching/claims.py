@@ -1,0 +1,159 @@
+"""What the runner says about the winner, checked."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,79}\Z")
+MODULE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*){0,6}\Z")
+
+
+class TooCleverError(Exception):
+    """The source cannot be changed in a way one could stand for; the message says why."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """A call in the project's source: lines from 1, columns (in bytes) from 0."""
+
+    file: str
+    line: int
+    column: int | None = None
+    end_line: int | None = None
+    end_column: int | None = None
+
+    @classmethod
+    def read(cls, claim: Any) -> Site | None:
+        """The site that a claim describes, None for none."""
+        if not isinstance(claim, Mapping) or not isinstance(claim.get("file"), str):
+            return None
+        numbers = [claim.get(name) for name in ("line", "column", "end_line", "end_column")]
+        whole = [n if isinstance(n, int) and not isinstance(n, bool) and 0 <= n < 1 << 31 else None for n in numbers]
+        return None if whole[0] is None else cls(claim["file"], whole[0], *whole[1:])
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer of the architecture before or after."""
+
+    kind: str
+    name: str
+    arguments: Mapping[str, Any]
+    parameters: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
+    site: Site | None = None
+    known: bool = True
+    """Whether it can be written as code."""
+
+    @classmethod
+    def read(cls, claim: Any) -> Layer:
+        """The layer that a claim describes.
+
+        Raises:
+            ValueError: it describes none.
+        """
+        if not isinstance(claim, Mapping) or not isinstance(claim.get("arguments"), Mapping):
+            raise ValueError("not a layer")
+        return cls(
+            checked(claim.get("class")), str(claim.get("name")),
+            {checked(name): value for name, value in claim["arguments"].items()},
+            tuple(checked(name) for name in claim.get("parameters") or ()),
+            tuple(str(name) for name in claim.get("inputs") or ()), Site.read(claim.get("site")),
+            claim.get("known") is True,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Winner:
+    """`inside/search/winner.json`."""
+
+    framework: str
+    before: tuple[Layer, ...] = ()
+    after: tuple[Layer, ...] = ()
+    sequential: bool = True
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    learning_rate: float = 0.0
+    batch_size: int = 0
+    steps: int = 1
+    given: Mapping[str, Any] = field(default_factory=dict)
+    class_weight: Mapping[int, float] | None = None
+    fit: Site | None = None
+    compile: Site | None = None
+    estimator: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, claim: Any) -> Winner:
+        """The winner that a claim describes.
+
+        Raises:
+            ValueError: it describes none.
+        """
+        if not isinstance(claim, Mapping):
+            raise ValueError("not an object")
+        if claim.get("framework") == "sklearn":
+            return cls("sklearn", estimator=dict(claim))
+        sites = claim.get("sites") or {}
+        weights = claim.get("class_weight")
+        try:
+            return cls(
+                "keras", tuple(map(Layer.read, claim["before"])), tuple(map(Layer.read, claim["after"])),
+                bool(claim.get("sequential")), dict(claim.get("recipe") or {}), float(claim.get("learning_rate") or 0.0),
+                int(claim.get("batch_size") or 0), max(int(claim.get("steps") or 1), 1), dict(claim.get("given") or {}),
+                None if weights is None else {int(k): round(float(v), 4) for k, v in weights.items()},
+                Site.read(sites.get("fit")), Site.read(sites.get("compile")),
+            )  # fmt: skip
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"not a winner: {error}") from error
+
+
+def checked(name: Any) -> str:
+    """A name that may be written into source code.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not isinstance(name, str) or not NAME.match(name) or keyword.iskeyword(name):
+        raise ValueError(f"not a name: {name!r}")
+    return name
+
+
+def literal(value: Any, *, keras: str = "keras") -> str:
+    """A claimed value as source code: literals, and Keras' own serialised objects.
+
+    Args:
+        value: JSON.
+        keras: how the source calls the package.
+
+    Raises:
+        TooCleverError: it is neither.
+    """
+    if isinstance(value, float):
+        return _number(value)
+    if value is None or isinstance(value, (bool, int, str)):
+        return '"' + value + '"' if isinstance(value, str) and re.fullmatch(r"[\w ]*", value) else repr(value)
+    if isinstance(value, (list, tuple)):
+        inner = ", ".join(literal(one, keras=keras) for one in value)
+        return f"({inner},)" if len(value) == 1 else f"({inner})"
+    if isinstance(value, Mapping) and "class_name" in value:
+        return _object(value, keras)
+    raise TooCleverError("a setting cannot be written as code")
+
+
+def _number(value: float) -> str:
+    text = f"{value:.6g}"
+    return text if float(text) != int(float(text)) or "e" in text else f"{float(text):.1f}"
+
+
+def _object(value: Mapping[str, Any], keras: str) -> str:
+    module, config = str(value.get("module") or ""), value.get("config")
+    if not MODULE.match(module) or module.split(".")[0] != "keras" or not isinstance(config, Mapping):
+        raise TooCleverError("a setting is an object of the project's own")
+    try:
+        given = ", ".join(f"{checked(k)}={literal(v, keras=keras)}" for k, v in config.items() if v is not None)
+        return f"{keras}{module[5:]}.{checked(value['class_name'])}({given})"
+    except ValueError as error:
+        raise TooCleverError(str(error)) from error

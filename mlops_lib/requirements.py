@@ -1,0 +1,314 @@
+"""Declared requirements as they can be installed today.
+
+Projects outlive the releases they pin: `tensorflow==1.14`, `sklearn`, `pywin32`, a `pip freeze` of 2018. Pins that still
+resolve are kept. What is known not to (containers/requirements.toml) is mended before anything is built, and what an
+installer refuses is loosened by name afterwards; every change is told with its reason. Both are pure functions.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import takewhile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+CONTAINERS = Path(__file__).parent / "containers"
+NAMED_ROUNDS = 3
+"""How often what an installer named is loosened before all of the project's versions are."""
+
+_LINE = re.compile(
+    r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)\s*(\[(?P<extras>[A-Za-z0-9._, -]*)\])?"
+    r"\s*\(?(?P<versions>[<>=!~][A-Za-z0-9.*+!<>=~, _-]*)?\)?\s*(;(?P<marker>[^\n\r]*))?"
+)
+_VERSION = re.compile(r"(===|==|~=|!=|<=|>=|<|>|=)\s*([A-Za-z0-9.*+!_-]+)")
+
+
+class Line(NamedTuple):
+    """One requirement: a distribution with its versions."""
+
+    name: str
+    """Normalised (PEP 503)."""
+    extras: str = ""
+    versions: tuple[tuple[str, str], ...] = ()
+    marker: str = ""
+
+    def __str__(self) -> str:
+        versions = ",".join(operator + version for operator, version in self.versions)
+        return f"{self.name}{self.extras}{versions}" + (f"; {self.marker}" if self.marker else "")
+
+    @property
+    def bare(self) -> Line:
+        """Without its versions."""
+        return self._replace(versions=())
+
+
+@dataclass(frozen=True)
+class Mended:
+    """Requirements that can be installed, and what was changed to get them."""
+
+    lines: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    system: tuple[str, ...] = ()
+    """Debian packages that they need."""
+
+
+def read(text: str) -> Line | None:
+    """The requirement in a line; None for what is no name with its versions (an option, a URL, a path)."""
+    found = _LINE.fullmatch(text.strip())
+    if found is None:
+        return None
+    # A single = is conda's, and what some write.
+    versions = tuple(("==" if o == "=" else o, v) for o, v in _VERSION.findall(found["versions"] or ""))
+    extras = re.sub(r"\s", "", found["extras"] or "")
+    return Line(normal(found["name"]), f"[{extras}]" if extras else "", versions, (found["marker"] or "").strip())
+
+
+def normal(name: str) -> str:
+    """A distribution's name as the index knows it (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def name_of(text: str) -> str:
+    """The normalised name in a requirement, "" if there is none."""
+    line = read(text)
+    return "" if line is None else line.name
+
+
+@cache
+def tables() -> Mapping[str, Any]:
+    """containers/requirements.toml."""
+    return read_toml(CONTAINERS / "requirements.toml")
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A TOML file of ours."""
+    try:
+        import tomllib
+    except ImportError:  # Python 3.10
+        import tomli as tomllib  # type: ignore[no-redef, unused-ignore]
+    with path.open("rb") as stream:
+        return tomllib.load(stream)
+
+
+def release(version: str) -> tuple[int, ...]:
+    """A version's release numbers, for comparing: (1, 16, 4) of 1.16.4rc1."""
+    numbers = []
+    for part in version.partition("!")[2].split(".") if "!" in version else version.split("."):
+        digits = "".join(takewhile(str.isdigit, part))
+        if not digits:
+            break
+        numbers.append(int(digits))
+        if digits != part:
+            break
+    while numbers and numbers[-1] == 0:
+        numbers.pop()
+    return tuple(numbers)
+
+
+def highest(line: Line) -> tuple[tuple[int, ...], bool] | None:
+    """The versions a requirement allows end here (and whether that one is allowed); None where they are open."""
+    ends = []
+    for operator, version in line.versions:
+        numbers = release(version)
+        if operator in ("==", "===") and version.endswith("*"):
+            ends.append((_next(release(version.removesuffix(".*")), version.count(".")), False))
+        elif operator == "~=":
+            ends.append((_next(numbers, version.count(".")), False))
+        elif operator in ("==", "===", "<="):
+            ends.append((numbers, True))
+        elif operator == "<":
+            ends.append((numbers, False))
+    return min(ends, default=None)
+
+
+def _next(numbers: tuple[int, ...], length: int) -> tuple[int, ...]:
+    """The release that ends a series: of 1.4.* (length 2) and ~=1.4.2 it is 1.5."""
+    padded = (*numbers, *(0,) * length)[:length]
+    return (*padded[:-1], padded[-1] + 1) if padded else (sys.maxsize,)
+
+
+def ends_before(line: Line, version: str) -> bool:
+    """Whether every version that the requirement allows is older than this one."""
+    end = highest(line)
+    first = release(version)
+    return end is not None and (end[0] < first or (end[0] == first and not end[1]))
+
+
+def mend(lines: Sequence[str], *, row: Sequence[str] = (), python: str = "3.11") -> Mended:
+    """The requirements with everything that is known not to work replaced.
+
+    Args:
+        lines: what the environment asks for: the row's lines, or the project's in their place, then the project's own.
+        row: the lines of the environment's row in the catalog.
+        python: the environment's Python, such as "3.11".
+    """
+    kept: dict[tuple[str, str], Line] = {}
+    notes: list[str] = []
+    row_lines = [line for line in map(read, row) if line is not None]
+    framework = _framework(row_lines)
+    for text in lines:
+        if text in row:
+            continue
+        line, why = _mended(text, python=python, framework=framework)
+        if why and not (line is None and text.strip() == ""):
+            notes.append(f"{text} → {line if line is not None else 'left out'}: {why}")
+        if line is None:
+            continue
+        before = kept.get((line.name, line.marker))
+        if before is None or (line.versions and not before.versions):
+            kept[line.name, line.marker] = line
+    own = {line.name for line in kept.values() if line.versions}
+    first = [line for line in row_lines if line.name not in own]
+    names = {line.name for line in first} | ({"tensorflow"} if framework == "tensorflow" else set())
+    project = [line for line in kept.values() if line.name not in names]
+    every = [*first, *project]
+    if _needs_numpy_1(every):
+        every = [line for line in every if line.name != "numpy" or line.versions]
+        every.append(Line("numpy", "", (("<", "2"),)))
+        notes.append("numpy<2: a pinned release was made for NumPy 1")
+    return Mended(tuple(_text(line, row) for line in every), tuple(notes), _system(every))
+
+
+def _text(line: Line, row: Sequence[str]) -> str:
+    return next((text for text in row if read(text) == line), str(line))
+
+
+def _framework(row: Iterable[Line]) -> str:
+    names = {line.name for line in row}
+    return next((name for name, group in tables()["follows"].items() if names & set(group)), "")
+
+
+def _mended(text: str, *, python: str, framework: str) -> tuple[Line | None, str]:
+    """What stands for one line, None for nothing; and why, "" where nothing was changed."""
+    line = read(text)
+    if line is None:
+        return None, "only a distribution's name and versions are taken; where it comes from is the operator's to say"
+    if line.name.replace("-", "_") in sys.stdlib_module_names:
+        return None, "it is a module of Python itself"
+    known, why = tables(), ""
+    reason = next((reason for reason, names in known["dropped"].items() if line.name in names), "")
+    if reason:
+        return None, reason
+    if line.name in known["renamed"]:
+        line, why = Line(known["renamed"][line.name], "", (), line.marker), "that is its name on the index"
+    elif line.name in known["variant"]:
+        line, why = line._replace(name=known["variant"][line.name], extras=""), "the variant for these containers"
+    if framework and line.name in known["follows"][framework] and line.versions:
+        return None, f"the environment has its own release of {framework} and what belongs to it"
+    needed = known["needs"].get(framework, {}).get(line.name)
+    if needed and ends_before(line, needed):
+        return line.bare, f"the environment's {framework} needs {needed} at least"
+    oldest = known["wheels"].get(python, {}).get(line.name)
+    if oldest and ends_before(line, oldest):
+        return line._replace(versions=(("==", _series(oldest)),)), f"no earlier release has a wheel for Python {python}"
+    return line, why if str(line) != text else ""
+
+
+def _series(version: str) -> str:
+    """The minor release: 1.5.* of 1.5.1."""
+    return ".".join(version.split(".")[:2]) + ".*"
+
+
+def _needs_numpy_1(lines: Iterable[Line]) -> bool:
+    """Whether one of these was compiled for NumPy 1 only, which its own metadata does not say."""
+    bounded = any(line.name == "numpy" and highest(line) is not None for line in lines)
+    return not bounded and any(
+        ends_before(line, tables()["numpy2"][line.name]) for line in lines if line.name in tables()["numpy2"]
+    )
+
+
+def _system(lines: Iterable[Line]) -> tuple[str, ...]:
+    return tuple(sorted({package for line in lines for package in tables()["system"].get(line.name, ())}))
+
+
+UNREACHABLE = (
+    r"Retrying \(Retry\(total=0\b", r"\b40[137] (Client )?Error", r"Failed to fetch:", r"No space left on device",
+    r"Temporary failure in name resolution", r"CERTIFICATE_VERIFY_FAILED", r"Could not fetch URL .*: connection error",
+)  # fmt: skip
+_REFUSED = (
+    r"No matching distribution found for ([A-Za-z0-9._-]+)",
+    r"requirement ([A-Za-z0-9._-]+)\S* \(from versions",
+    r"The user requested ([A-Za-z0-9._-]+)",
+    r"[Ff]ailed (?:building wheel for|to build|to download and build):? ['`]?([A-Za-z0-9._-]+?)(?:==|[-'`\s]|$)",
+    r"[Bb]ecause there (?:is|are) no versions? of ([A-Za-z0-9._-]+)",
+    r"[Bb]ecause ([A-Za-z0-9._-]+) was not found",
+    r"you require ([A-Za-z0-9._-]+)",
+)  # fmt: skip
+_COLLECTING = re.compile(r"Collecting ([A-Za-z0-9._-]+)")
+
+
+def is_unreachable(log: str) -> bool:
+    """Whether an installer failed because it could not talk to its index: then no requirement is to blame."""
+    return any(re.search(pattern, log) for pattern in UNREACHABLE)
+
+
+def refused(log: str) -> list[str]:
+    """The distributions that a failed installer (pip, uv) names as the reason."""
+    found = [normal(match) for pattern in _REFUSED for match in re.findall(pattern, log)]
+    current = ""
+    for line in log.splitlines():
+        collecting = _COLLECTING.search(line)
+        current = collecting[1] if collecting else current
+        if current and ("finished with status 'error'" in line or "subprocess-exited-with-error" in line):
+            found.append(normal(current))
+    return list(dict.fromkeys(found))
+
+
+def loosen(
+    lines: Sequence[str], log: str, *, number: int, needed: Collection[str], framework: Collection[str] = ()
+) -> Mended | None:
+    """The requirements once an installer has refused them; None where nothing is left to loosen.
+
+    Args:
+        lines: what could not be installed.
+        log: what the installer said.
+        number: how many times it has been refused, from 1.
+        needed: distributions that the code imports; they are never left out.
+        framework: lines that give way last.
+    """
+    steps: list[Callable[[Line], tuple[Line | None, str]]] = []
+    if number <= NAMED_ROUNDS:
+        steps.append(_by_name(set(refused(log)), needed))
+    steps += [_without_versions(framework), _only(needed), _without_versions(())]
+    for step in steps:
+        changed, notes = [], []
+        for text in lines:
+            line = read(text)
+            assert line is not None, text
+            fresh, why = step(line) if text not in framework or step is steps[-1] else (line, "")
+            if fresh != line:
+                notes.append(f"{text} → {fresh if fresh is not None else 'left out'}: {why}")
+            if fresh is not None:
+                changed.append(text if fresh == line else str(fresh))
+        if notes:
+            return Mended(tuple(changed), tuple(notes))
+    return None
+
+
+def _by_name(names: Collection[str], needed: Collection[str]) -> Callable[[Line], tuple[Line | None, str]]:
+    def step(line: Line) -> tuple[Line | None, str]:
+        if line.name not in names:
+            return line, ""
+        if line.versions:
+            return line.bare, "this version cannot be installed with the rest"
+        return (line, "") if line.name in needed else (None, "it cannot be installed, and no import needs it")
+
+    return step
+
+
+def _without_versions(kept: Collection[str]) -> Callable[[Line], tuple[Line | None, str]]:
+    def step(line: Line) -> tuple[Line | None, str]:
+        return (line, "") if str(line) in kept else (line.bare, "the versions asked for do not go together")
+
+    return step
+
+
+def _only(needed: Collection[str]) -> Callable[[Line], tuple[Line | None, str]]:
+    def step(line: Line) -> tuple[Line | None, str]:
+        return (line, "") if line.name in needed else (None, "the installer refuses the list, and no import needs it")
+
+    return step

@@ -1,0 +1,99 @@
+"""Old scripts run: what Keras 1 and 2, TensorFlow 1, Python 2 and old scikit-learn had, in the words of today.
+
+Nothing here touches code that runs without it: a shim answers for a module, a name or an argument that would otherwise raise,
+or keeps the meaning that an old argument had. Each use is journaled once with the script's line.
+"""
+
+from types import ModuleType
+from typing import Any, Callable, Dict
+
+from mlops_lib.runner.context import Context
+from mlops_lib.runner.legacy import (
+    keras_arguments,
+    keras_backend,
+    keras_files,
+    keras_methods,
+    keras_names,
+    names,
+    python2,
+    science,
+    source,
+    tensorflow1,
+)
+from mlops_lib.runner.legacy.notes import Notes
+
+Hook = Callable[[ModuleType], None]
+
+
+def dialect(run: Context, text: str, path: str) -> source.Dialect:
+    """How the project's sources are read; also prepares TensorFlow for what they were written for."""
+    notes = Notes(run.journal, run.work)
+    found = source.Dialect(run.work, notes)
+    with run.journal.guard("date the script"):
+        found.decide(text, path)
+        tensorflow1.prepare(graph=found.graph)
+        found.install()
+    return found
+
+
+def install(run: Context, found: source.Dialect) -> Dict[str, Hook]:
+    """Answer for what is gone; returns the hooks for modules that are still there."""
+    import sys
+
+    notes = found.notes
+    graph_keras = found.graph and found.keras
+    if graph_keras:
+        sys.meta_path.insert(0, tensorflow1.LegacyKeras())
+    modules = {
+        **names.prefixed(keras_names.MODULES, ("tf_keras", *keras_names.PREFIXES) if graph_keras else keras_names.PREFIXES,
+                         root="keras"),
+        **keras_names.PREPROCESSING, **science.MODULES, **tensorflow1.MODULES,
+    }  # fmt: skip
+    names.install(modules, notes)
+    names.install(python2.modules(), notes, only_for=found.work)
+    sys.meta_path.append(tensorflow1.Contrib())
+    hooks: Dict[str, Hook] = {
+        **science.hooks(notes),
+        **tensorflow1.hooks(notes, graph=found.graph, keras=found.keras),
+    }
+    if not graph_keras:
+        hooks.update(_keras(run, notes))
+    return {name: _guarded(run, name, hook) for name, hook in hooks.items()}
+
+
+def _guarded(run: Context, name: str, hook: Hook) -> Hook:
+    def call(module: ModuleType) -> None:
+        with run.journal.guard(f"old names of {name}"):
+            hook(module)
+
+    return call
+
+
+def _keras(run: Context, notes: Notes) -> Dict[str, Hook]:
+    hooks: Dict[str, Hook] = {}
+    lent = {**keras_names.NAMES, "keras.backend": keras_backend.names(notes)}
+    for name, table in names.prefixed(lent, keras_names.PREFIXES, root="keras").items():
+        hooks[name] = lambda module, table=table: names.lend(module, table, notes)  # type: ignore[misc]
+    for name in ("keras.layers", "tensorflow.keras.layers", "keras._tf_keras.keras.layers"):
+        lend = hooks[name]
+        hooks[name] = lambda module, lend=lend: (lend(module), keras_methods.convolutions(module, notes))  # type: ignore
+
+    lend_keras = hooks["keras"]
+
+    def keras(module: Any) -> None:
+        lend_keras(module)
+        keras_arguments.layers(module.layers, notes)
+        keras_arguments.optimizers(module.optimizers, notes)
+        keras_methods.models(module, notes)
+        keras_methods.callbacks(module.callbacks, notes)
+        keras_methods.layer_shapes(module.layers.Layer)
+        keras_methods.learning_rate(module.optimizers.Optimizer)
+        keras_files.install(module, notes)
+
+    def convolutions(module: ModuleType) -> None:
+        keras_backend.channels_first(module, notes)
+
+    return {**hooks, "keras": keras, "keras.src.backend.tensorflow.nn": convolutions}
+
+
+__all__ = ["dialect", "install"]

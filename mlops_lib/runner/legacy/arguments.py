@@ -1,0 +1,52 @@
+"""Arguments that were renamed: translated on the way into a function or constructor, only where an old one is given."""
+
+import functools
+import inspect
+from typing import Any, Callable, Dict, Iterable, Mapping, Tuple
+
+from mlops_lib.runner.legacy.notes import Notes
+
+Call = Tuple[Tuple[Any, ...], Dict[str, Any]]
+Translate = Callable[[Any, Tuple[Any, ...], Dict[str, Any]], Call]
+"""(self, positional, keyword) to (positional, keyword)."""
+
+
+def translated(function: Callable[..., Any], translate: Translate) -> Callable[..., Any]:
+    """The function, its arguments translated first."""
+
+    @functools.wraps(function)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        args, kwargs = translate(self, args, kwargs)
+        return function(self, *args, **kwargs)
+
+    # Keras asks with getfullargspec, which does not follow wrappers.
+    call.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
+    return call
+
+
+def renamed(table: Mapping[str, str], notes: Notes, *, dropped: Iterable[str] = (), owner: str = "") -> Translate:
+    """Renames keywords of the table and leaves out those that have no meaning any more.
+
+    Args:
+        table: old name to new name.
+        notes: where a use is noted.
+        dropped: keywords left out.
+        owner: the name of what is called, where `self` does not say it.
+    """
+    gone = frozenset(dropped)
+    old = gone | set(table)
+
+    def translate(self: Any, args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> Call:
+        if old.isdisjoint(kwargs):
+            return args, kwargs
+        called, fresh = owner or type(self).__name__, dict(kwargs)
+        for name in kwargs:
+            if name in table:
+                fresh.setdefault(table[name], fresh.pop(name))
+                notes.say(f"{called}({name}=…) is {table[name]}= now")
+            elif name in gone:
+                fresh.pop(name)
+                notes.say(f"{called}({name}=…) has no meaning any more and is left out")
+        return args, fresh
+
+    return translate

@@ -1,0 +1,168 @@
+"""Arguments of Keras 1 and 2 in the words of Keras 3: layers, optimizers, `fit` and its generators, callbacks."""
+
+from typing import Any, Dict, Mapping, Tuple
+
+from mlops_lib.runner.legacy.arguments import Call, Translate, renamed, translated
+from mlops_lib.runner.legacy.notes import Notes
+
+WEIGHTS = {
+    "init": "kernel_initializer", "W_regularizer": "kernel_regularizer", "b_regularizer": "bias_regularizer",
+    "W_constraint": "kernel_constraint", "b_constraint": "bias_constraint", "bias": "use_bias", "output_dim": "units",
+}  # fmt: skip
+CONVOLUTION = {
+    **WEIGHTS, "nb_filter": "filters", "filter_length": "kernel_size", "subsample": "strides", "subsample_length": "strides",
+    "border_mode": "padding", "dim_ordering": "data_format", "atrous_rate": "dilation_rate",
+}  # fmt: skip
+RECURRENT = {
+    **WEIGHTS, "inner_init": "recurrent_initializer", "inner_activation": "recurrent_activation",
+    "U_regularizer": "recurrent_regularizer", "U_constraint": "recurrent_constraint", "dropout_W": "dropout",
+    "dropout_U": "recurrent_dropout", "forget_bias_init": "unit_forget_bias",
+}  # fmt: skip
+POOLING = {
+    "pool_length": "pool_size", "stride": "strides", "border_mode": "padding", "dim_ordering": "data_format",
+}  # fmt: skip
+LAYERS: Dict[str, Mapping[str, str]] = {
+    "Dense": WEIGHTS,
+    **{f"Conv{n}D": CONVOLUTION for n in (1, 2, 3)},
+    **{name: CONVOLUTION for name in ("Conv2DTranspose", "Conv3DTranspose", "SeparableConv2D", "SeparableConv1D")},
+    **{name: RECURRENT for name in ("LSTM", "GRU", "SimpleRNN")},
+    **{f"{kind}Pooling{n}D": POOLING for kind in ("Max", "Average") for n in (1, 2, 3)},
+    **{f"Global{kind}Pooling{n}D": POOLING for kind in ("Max", "Average") for n in (1, 2, 3)},
+    **{name: {"p": "rate"} for name in ("Dropout", "SpatialDropout1D", "SpatialDropout2D", "GaussianDropout")},
+    "GaussianNoise": {"sigma": "stddev"},
+    "BatchNormalization": {"beta_init": "beta_initializer", "gamma_init": "gamma_initializer"},
+    "Embedding": {"init": "embeddings_initializer", "W_regularizer": "embeddings_regularizer",
+                  "W_constraint": "embeddings_constraint"},
+    "ZeroPadding1D": {}, "ZeroPadding2D": {"dim_ordering": "data_format"}, "Cropping2D": {"dim_ordering": "data_format"},
+    "UpSampling2D": {"dim_ordering": "data_format"}, "UpSampling1D": {"length": "size"}, "RepeatVector": {},
+    "Flatten": {"dim_ordering": "data_format"}, "Activation": {}, "Reshape": {"dims": "target_shape"}, "Permute": {},
+    "LeakyReLU": {}, "PReLU": {"init": "alpha_initializer"}, "Masking": {}, "TimeDistributed": {}, "Bidirectional": {},
+    "Lambda": {}, "ActivityRegularization": {}, "ELU": {},
+}  # fmt: skip
+DROPPED: Dict[str, Tuple[str, ...]] = {
+    **{name: ("consume_less", "implementation", "time_major") for name in ("LSTM", "GRU", "SimpleRNN")},
+    "BatchNormalization": ("mode", "renorm", "fused", "virtual_batch_size"),
+    "Embedding": ("dropout",),
+}  # fmt: skip
+BATCH_SHAPE = "_mlops_batch_shape"
+"""Where a layer keeps the batch shape it was given until a Sequential model asks for it."""
+ORDERS = {"th": "channels_first", "tf": "channels_last", "default": None}
+INITIALIZERS = {"normal": "random_normal", "uniform": "random_uniform", "zero": "zeros", "one": "ones"}
+OPTIMIZERS = ("SGD", "RMSprop", "Adam", "Adagrad", "Adadelta", "Adamax", "Nadam", "Ftrl")
+FIT = {"nb_epoch": "epochs", "samples_per_epoch": "steps_per_epoch", "nb_val_samples": "validation_steps",
+       "val_samples": "validation_steps"}  # fmt: skip
+FIT_DROPPED = ("show_accuracy", "workers", "use_multiprocessing", "max_queue_size", "max_q_size", "nb_worker", "pickle_safe")
+
+
+def layers(module: Any, notes: Notes) -> None:
+    """Let the layers of `keras.layers` take their old arguments."""
+    for name, table in LAYERS.items():
+        layer = getattr(module, name, None)
+        if layer is not None:
+            dropped = DROPPED.get(name, ())
+            layer.__init__ = translated(layer.__init__, _layer(name, renamed(table, notes, dropped=dropped), notes))
+
+
+def _layer(name: str, rename: Translate, notes: Notes) -> Translate:
+    def translate(self: Any, args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> Call:
+        args, kwargs = rename(self, args, kwargs)
+        if name.startswith("Conv"):
+            args, kwargs = _kernel(args, kwargs, notes)
+        kwargs = _shapes(_values(kwargs), recurrent=name in ("LSTM", "GRU", "SimpleRNN"), notes=notes)
+        if "batch_input_shape" in kwargs:
+            self.__dict__[BATCH_SHAPE] = tuple(kwargs["batch_input_shape"])
+            notes.say("batch_input_shape= is batch_shape= of an Input now")
+            kwargs = {key: value for key, value in kwargs.items() if key != "batch_input_shape"}
+        return args, kwargs
+
+    return translate
+
+
+def _kernel(args: Tuple[Any, ...], kwargs: Dict[str, Any], notes: Notes) -> Call:
+    """`nb_row` and `nb_col`, or three positional numbers among other words of Keras 1."""
+    rows, columns = kwargs.pop("nb_row", None), kwargs.pop("nb_col", None)
+    if rows is not None:
+        notes.say("nb_row=, nb_col= are kernel_size= since Keras 2")
+        kwargs["kernel_size"] = (rows, columns)
+    return args, kwargs
+
+
+def _values(kwargs: Dict[str, Any]) -> Dict[str, Any]:
+    """Values with an old name."""
+    order = kwargs.get("data_format")
+    if order in ORDERS:
+        kwargs = {**kwargs, "data_format": ORDERS[order]}
+    for key in [key for key in kwargs if key.endswith("_initializer")]:
+        if isinstance(kwargs[key], str) and kwargs[key] in INITIALIZERS:
+            kwargs = {**kwargs, key: INITIALIZERS[kwargs[key]]}
+    if kwargs.get("unit_forget_bias") in ("one", "zero"):
+        kwargs = {**kwargs, "unit_forget_bias": kwargs["unit_forget_bias"] == "one"}
+    return kwargs
+
+
+def _shapes(kwargs: Dict[str, Any], *, recurrent: bool, notes: Notes) -> Dict[str, Any]:
+    """The input's shape as Keras 3 takes it from a first layer."""
+    fresh = kwargs
+    if recurrent and "input_dim" in kwargs:
+        fresh = {key: value for key, value in kwargs.items() if key not in ("input_dim", "input_length")}
+        fresh["input_shape"] = (kwargs.get("input_length"), kwargs["input_dim"])
+        notes.say("input_length=, input_dim= are input_shape= now")
+    return fresh
+
+
+def optimizers(module: Any, notes: Notes) -> None:
+    """Let optimizers take `lr`, and `decay` with the meaning it had: the rate divided by 1 + decay * step."""
+    rename = renamed({"lr": "learning_rate", "beta1": "beta_1", "beta2": "beta_2"}, notes, dropped=("schedule_decay",))
+
+    def translate(self: Any, args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> Call:
+        args, kwargs = rename(self, args, kwargs)
+        if kwargs.get("epsilon", 0) is None:
+            kwargs = {key: value for key, value in kwargs.items() if key != "epsilon"}
+        decay = kwargs.get("decay")
+        if decay is None:
+            return args, kwargs
+        kwargs = {key: value for key, value in kwargs.items() if key != "decay"}
+        if not decay:
+            return args, kwargs
+        if args:
+            kwargs, args = {**kwargs, "learning_rate": args[0]}, ()
+        schedule = module.schedules.InverseTimeDecay(_rate(self, kwargs), decay_steps=1, decay_rate=float(decay))
+        notes.say(f"{type(self).__name__}(decay={decay!r}) is the schedule InverseTimeDecay(rate, 1, {decay!r}) now")
+        return args, {**kwargs, "learning_rate": schedule}
+
+    for name in OPTIMIZERS:
+        optimizer = getattr(module, name, None)
+        if optimizer is not None:
+            optimizer.__init__ = translated(optimizer.__init__, translate)
+
+
+def _rate(optimizer: Any, kwargs: Mapping[str, Any]) -> float:
+    import inspect
+
+    default = inspect.signature(type(optimizer).__init__).parameters["learning_rate"].default
+    return float(kwargs.get("learning_rate", default))
+
+
+def fitting(notes: Notes, *, owner: str = "fit") -> Translate:
+    """The arguments of `fit` and `fit_generator`."""
+    rename = renamed(FIT, notes, dropped=FIT_DROPPED, owner=owner)
+
+    def translate(self: Any, args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> Call:
+        counted = {key for key in ("samples_per_epoch", "nb_val_samples", "val_samples") if key in kwargs}
+        args, kwargs = rename(self, args, kwargs)
+        if counted:  # Keras 1 counted examples, not batches
+            kwargs = _batches(args[0] if args else kwargs.get("x", kwargs.get("generator")), counted, kwargs)
+        if isinstance(kwargs.get("class_weight"), str):
+            kwargs = {key: value for key, value in kwargs.items() if key != "class_weight"}
+        return args, kwargs
+
+    return translate
+
+
+def _batches(x: Any, counted: "set[str]", kwargs: Dict[str, Any]) -> Dict[str, Any]:
+    size = int(getattr(x, "batch_size", None) or 32)
+    fresh = dict(kwargs)
+    for old in counted:
+        new = FIT[old]
+        fresh[new] = max(1, -(-int(fresh[new]) // size))
+    return fresh

@@ -1,0 +1,127 @@
+"""Files that Keras 1 and 2 read and wrote under any name: HDF5."""
+
+import functools
+import os
+from typing import Any, Callable
+
+from mlops_lib.runner.legacy.notes import Notes
+
+KNOWN = (".keras", ".h5", ".hdf5")
+
+
+def install(keras: Any, notes: Notes) -> None:
+    """Let models be saved and loaded under the names that old scripts give."""
+    model = keras.Model
+    model.save = _save(model.save, notes)
+    model.save_weights = _save_weights(model.save_weights, notes)
+    model.load_weights = _load_weights(model.load_weights, notes)
+    saving = keras.src.saving
+    loading = _load(saving.load_model, notes)
+    for module in _modules_with("load_model", saving.load_model):
+        module.load_model = loading
+
+
+def _modules_with(name: str, value: Any) -> Any:
+    import sys
+
+    return [one for one in list(sys.modules.values()) if getattr(one, "__dict__", {}).get(name) is value]
+
+
+def is_hdf5(path: Any) -> bool:
+    """Whether a file begins as HDF5 does."""
+    try:
+        with open(path, "rb") as stream:
+            return stream.read(8) == b"\x89HDF\r\n\x1a\n"
+    except (OSError, TypeError):
+        return False
+
+
+def _save(original: Callable[..., Any], notes: Notes) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def save(self: Any, filepath: Any, *args: Any, **kwargs: Any) -> Any:
+        text = os.fspath(filepath) if isinstance(filepath, (str, os.PathLike)) else ""
+        if not text or text.endswith(KNOWN) or kwargs.get("zipped") is not None:
+            kwargs = {key: value for key, value in kwargs.items() if key != "save_format"}
+            return original(self, filepath, *args, **kwargs)
+        from keras.src.legacy.saving import legacy_h5_format
+
+        notes.say(f"model.save({text!r}) is written as HDF5: Keras 3 wants a name that ends in .keras")
+        os.makedirs(os.path.dirname(text) or ".", exist_ok=True)
+        if text.endswith(os.sep):
+            text = os.path.join(text, "model.h5")
+        return legacy_h5_format.save_model_to_hdf5(self, text, overwrite=True)
+
+    return save
+
+
+def _save_weights(original: Callable[..., Any], notes: Notes) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def save_weights(self: Any, filepath: Any, *args: Any, **kwargs: Any) -> Any:
+        kwargs.pop("save_format", None)
+        text = os.fspath(filepath) if isinstance(filepath, (str, os.PathLike)) else ""
+        if not text or text.endswith((".weights.h5", ".weights.json")):
+            return original(self, filepath, *args, **kwargs)
+        import h5py
+        from keras.src.legacy.saving import legacy_h5_format
+
+        notes.say(f"save_weights({text!r}) is written as HDF5: Keras 3 wants a name that ends in .weights.h5")
+        with h5py.File(text, "w") as file:
+            legacy_h5_format.save_weights_to_hdf5_group(file, self)
+        return None
+
+    return save_weights
+
+
+def _load_weights(original: Callable[..., Any], notes: Notes) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def load_weights(self: Any, filepath: Any, *args: Any, **kwargs: Any) -> Any:
+        text = os.fspath(filepath) if isinstance(filepath, (str, os.PathLike)) else ""
+        if not text or not is_hdf5(text) or _is_keras_3_weights(text):
+            return original(self, filepath, *args, **kwargs)
+        import h5py
+        from keras.src.legacy.saving import legacy_h5_format
+
+        by_name = kwargs.get("by_name") or (args[0] if args and isinstance(args[0], bool) else False)
+        load = (
+            legacy_h5_format.load_weights_from_hdf5_group_by_name
+            if by_name
+            else legacy_h5_format.load_weights_from_hdf5_group
+        )
+        with h5py.File(text, "r") as file:
+            load(file["model_weights"] if "layer_names" not in file.attrs and "model_weights" in file else file, self)
+        return None
+
+    return load_weights
+
+
+def _is_keras_3_weights(path: str) -> bool:
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        return "layer_names" not in file.attrs and "model_weights" not in file
+
+
+def _load(original: Callable[..., Any], notes: Notes) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def load_model(filepath: Any, custom_objects: Any = None, compile: bool = True, **kwargs: Any) -> Any:
+        text = os.fspath(filepath) if isinstance(filepath, (str, os.PathLike)) else ""
+        if text and os.path.isdir(text) and is_hdf5(os.path.join(text, "model.h5")):
+            text = os.path.join(text, "model.h5")
+        if not text or text.endswith(".keras") or not is_hdf5(text):
+            return original(filepath, custom_objects=custom_objects, compile=compile, **kwargs)
+        from keras.src.legacy.saving import legacy_h5_format
+
+        objects = {**_short_names(), **(custom_objects or {})}
+        return legacy_h5_format.load_model_from_hdf5(text, custom_objects=objects, compile=compile)
+
+    return load_model
+
+
+def _short_names() -> "dict[str, Any]":
+    """Losses and metrics that HDF5 files of Keras 2 name in short, which Keras 3 does not look up."""
+    from keras import losses
+
+    return {
+        "mse": losses.mean_squared_error, "mae": losses.mean_absolute_error,
+        "mape": losses.mean_absolute_percentage_error, "msle": losses.mean_squared_logarithmic_error,
+    }  # fmt: skip

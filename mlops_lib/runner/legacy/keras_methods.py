@@ -1,0 +1,281 @@
+"""Methods that models, layers and callbacks of Keras 1 and 2 had."""
+
+import functools
+import inspect
+import os
+from typing import Any, Callable, Dict, Optional, Tuple
+
+from mlops_lib.runner.legacy import keras_arguments
+from mlops_lib.runner.legacy.arguments import Call, renamed, translated
+from mlops_lib.runner.legacy.notes import Notes
+
+Original = Callable[..., Any]
+
+
+def models(keras: Any, notes: Notes) -> None:
+    """Give `keras.Model` and `Sequential` back what they had."""
+    model = keras.Model
+    model.fit = translated(_forgiving_fit(model.fit, notes), keras_arguments.fitting(notes))
+    _lend(model, "fit_generator", _generator("fit", ("generator", "steps_per_epoch", "epochs", "verbose"), notes))
+    _lend(model, "evaluate_generator", _generator("evaluate", ("generator", "steps"), notes))
+    _lend(model, "predict_generator", _generator("predict", ("generator", "steps"), notes))
+    _lend(model, "predict_classes", _predict_classes(notes))
+    _lend(model, "predict_proba", _predict_proba(notes))
+    for name in ("evaluate", "predict"):
+        dropped = renamed({"val_samples": "steps"}, notes, dropped=keras_arguments.FIT_DROPPED, owner=name)
+        setattr(model, name, translated(getattr(model, name), dropped))
+    sets = renamed({}, notes, dropped=("class_mode", "sample_weight_mode", "weighted_metrics_mode", "target_tensors"))
+    model.compile = translated(model.compile, sets)
+    functional = keras.src.models.functional.Functional
+    ends = renamed({"input": "inputs", "output": "outputs"}, notes, owner="Model")
+    functional.__init__ = translated(functional.__init__, ends)
+    model.__new__ = _new(model.__new__)
+    keras.Sequential.add = _add(keras.Sequential.add, keras)
+
+
+def _lend(owner: Any, name: str, value: Any) -> None:
+    if not hasattr(owner, name):
+        setattr(owner, name, value)
+
+
+def _new(original: Any) -> Any:
+    """`Model(input=…, output=…)` decides here already that it is functional."""
+
+    def __new__(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        for old, new in (("input", "inputs"), ("output", "outputs")):
+            if old in kwargs and new not in kwargs:
+                kwargs[new] = kwargs.pop(old)
+        return original(cls, *args, **kwargs)
+
+    return functools.wraps(original)(__new__)
+
+
+def _add(original: Original, keras: Any) -> Original:
+    @functools.wraps(original)
+    def add(self: Any, layer: Any, *args: Any, **kwargs: Any) -> Any:
+        shape = getattr(layer, "__dict__", {}).get(keras_arguments.BATCH_SHAPE)
+        if shape is not None and not self._layers:
+            original(self, keras.layers.InputLayer(batch_shape=shape))
+        return original(self, layer, *args, **kwargs)
+
+    return add
+
+
+def _forgiving_fit(original: Original, notes: Notes) -> Original:
+    """Numbers in object arrays become numbers, `monitor="val_acc"` finds `val_accuracy`."""
+
+    @functools.wraps(original)
+    def fit(self: Any, *args: Any, **kwargs: Any) -> Any:
+        args = tuple(_numbers(value, notes) for value in args)
+        kwargs = {name: _numbers(value, notes) if name in ("x", "y") else value for name, value in kwargs.items()}
+        bound = inspect.signature(original).bind_partial(self, *args, **kwargs).arguments
+        _rename_monitors(self, bound.get("callbacks"), notes)
+        return original(self, *args, **kwargs)
+
+    fit.__signature__ = inspect.signature(original)  # type: ignore[attr-defined]
+    return fit
+
+
+def _numbers(value: Any, notes: Notes) -> Any:
+    if getattr(value, "dtype", None) is None or str(value.dtype) != "object" or not hasattr(value, "astype"):
+        return value
+    try:
+        numbers = value.astype("float32")
+    except (TypeError, ValueError):
+        return value  # no numbers: Keras says so itself
+    notes.say("an array of objects was given to fit: its numbers are taken as float32")
+    return numbers
+
+
+def _rename_monitors(model: Any, callbacks: Any, notes: Notes) -> None:
+    """Keras named a metric by what compile was given since 2.3; before, `accuracy` was recorded as `acc`."""
+    given = _metric_names(model)
+    if "acc" in given or not given & {"accuracy"} or callbacks is None:
+        return
+    for one in callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]:
+        for attribute in ("monitor", "filepath"):
+            value = getattr(one, attribute, None)
+            if isinstance(value, str) and value != _renamed_metric(value):
+                notes.say(f"{type(one).__name__}: {value!r} is {_renamed_metric(value)!r} since Keras 2.3")
+                setattr(one, attribute, _renamed_metric(value))
+
+
+def _renamed_metric(text: str) -> str:
+    if text in ("acc", "val_acc"):
+        return text + "uracy"
+    for old in ("{val_acc:", "{acc:", "{val_acc}", "{acc}"):
+        text = text.replace(old, old.replace("acc", "accuracy"))
+    return text
+
+
+def _metric_names(model: Any) -> "set[str]":
+    given = (getattr(model, "_compile_metrics", None), getattr(model, "_compile_config", None))
+    found: "set[str]" = set()
+    config = getattr(given[1], "config", None) or {}
+    pending = [config.get("metrics")]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, str):
+            found.add(value)
+        elif isinstance(value, (list, tuple)):
+            pending += list(value)
+        elif isinstance(value, dict):
+            pending += list(value.values())
+    return found
+
+
+def _generator(method: str, order: Tuple[str, ...], notes: Notes) -> Original:
+    """`fit_generator` and its like: the method itself takes generators since Keras 2.4."""
+
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        notes.say(f"{method}_generator is {method} now")
+        named = {**dict(zip(order, args)), **kwargs}
+        generator = named.pop("generator")
+        owner = f"{method}_generator"
+        if method == "fit":
+            _, named = keras_arguments.fitting(notes, owner=owner)(self, (), {**named, "x": generator})
+            named.pop("x")
+        else:
+            _, named = renamed({"val_samples": "steps"}, notes, dropped=keras_arguments.FIT_DROPPED, owner=owner)(
+                self, (), named
+            )
+        return getattr(self, method)(generator, **named)
+
+    call.__name__ = f"{method}_generator"
+    return call
+
+
+def _predict_classes(notes: Notes) -> Original:
+    def predict_classes(self: Any, x: Any, batch_size: Any = None, verbose: Any = 0, **kwargs: Any) -> Any:
+        """Class indices of the most likely classes."""
+        notes.say("predict_classes(x) is predict(x).argmax(-1), or predict(x) > 0.5 for one output, now")
+        found = self.predict(x, batch_size=batch_size, verbose=verbose)
+        return found.argmax(axis=-1) if found.shape[-1] > 1 else (found > 0.5).astype("int32")
+
+    return predict_classes
+
+
+def _predict_proba(notes: Notes) -> Original:
+    def predict_proba(self: Any, x: Any, batch_size: Any = None, verbose: Any = 0, **kwargs: Any) -> Any:
+        """What predict gives."""
+        notes.say("predict_proba is predict now")
+        return self.predict(x, batch_size=batch_size, verbose=verbose)
+
+    return predict_proba
+
+
+class Records(Dict[str, Any]):
+    """A history that knows its old names too: `acc` for `accuracy`, `lr` for `learning_rate`, and the other way round."""
+
+    def __missing__(self, key: str) -> Any:
+        for old, new in (("acc", "accuracy"), ("lr", "learning_rate")):
+            plain = key[4:] if key.startswith("val_") else key
+            other = {old: new, new: old}.get(plain)
+            if other is not None and key[: len(key) - len(plain)] + other in self:
+                return self[key[: len(key) - len(plain)] + other]
+        raise KeyError(key)
+
+    def __reduce__(self) -> Tuple[Any, ...]:
+        return dict, (dict(self),)  # readable where we are not installed
+
+
+def callbacks(module: Any, notes: Notes) -> None:
+    """History's old keys, and the files that ModelCheckpoint could write."""
+    history = module.History
+    begin = history.on_train_begin
+
+    @functools.wraps(begin)
+    def on_train_begin(self: Any, logs: Any = None) -> None:
+        begin(self, logs)
+        if type(self.history) is dict:
+            self.history = Records(self.history)
+
+    history.on_train_begin = on_train_begin
+    module.ModelCheckpoint.__init__ = _any_ending(module.ModelCheckpoint.__init__, notes)
+    rename = renamed({"epsilon": "min_delta"}, notes)
+    module.ReduceLROnPlateau.__init__ = translated(module.ReduceLROnPlateau.__init__, rename)
+    board = renamed({}, notes, dropped=("batch_size", "write_grads", "embeddings_layer_names", "embeddings_data"))
+    module.TensorBoard.__init__ = translated(module.TensorBoard.__init__, board)
+    module.EarlyStopping.__init__ = translated(module.EarlyStopping.__init__, renamed({}, notes, dropped=("show_accuracy",)))
+
+
+def _any_ending(original: Original, notes: Notes) -> Original:
+    drop = renamed({}, notes, dropped=("period", "load_weights_on_restart", "options"), owner="ModelCheckpoint")
+
+    @functools.wraps(original)
+    def __init__(self: Any, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        args, kwargs = drop(self, args, kwargs)
+        bound = inspect.signature(original).bind(self, filepath, *args, **kwargs).arguments
+        ending = ".weights.h5" if bound.get("save_weights_only") else ".keras"
+        text = os.fspath(filepath)
+        fits = text.endswith((ending,) if bound.get("save_weights_only") else (ending, ".h5"))
+        original(self, text if fits else text + ending, *args, **kwargs)
+        if not fits:
+            notes.say(f"ModelCheckpoint({text!r}) is written as HDF5: Keras 3 wants a name that ends in {ending}")
+            self.filepath = text
+
+    __init__.__signature__ = inspect.signature(original)  # type: ignore[attr-defined]
+    return __init__
+
+
+def layer_shapes(layer: Any) -> None:
+    """`layer.output_shape` and `layer.input_shape`, which instances may still set for themselves."""
+
+    class Shape:
+        """A descriptor without `__set__`."""
+
+        def __init__(self, side: str) -> None:
+            self.side = side
+
+        def __get__(self, instance: Any, owner: Any = None) -> Any:
+            if instance is None:
+                return self
+            try:
+                found: Optional[Any] = getattr(instance, self.side)
+            except (AttributeError, ValueError):
+                raise AttributeError(f"the layer has no {self.side}_shape yet: it was never called") from None
+            return tuple(found.shape) if hasattr(found, "shape") else [tuple(one.shape) for one in found or ()]
+
+    for side in ("input", "output"):
+        _lend(layer, f"{side}_shape", Shape(side))
+
+
+def learning_rate(optimizer: Any) -> None:
+    """`optimizer.lr`."""
+
+    def get(self: Any) -> Any:
+        return self.learning_rate
+
+    def put(self: Any, value: Any) -> None:
+        self.learning_rate = value
+
+    _lend(optimizer, "lr", property(get, put))
+
+
+def convolutions(module: Any, notes: Notes) -> None:
+    """`Convolution2D(32, 3, 3)` is Keras 1's word for a 3x3 kernel; Keras 3 would read a stride of 3."""
+    for name, dimensions in (("Convolution2D", 2), ("Convolution3D", 3)):
+        plain = module.__dict__.get(name)
+        if plain is not None:
+            module.__dict__[name] = _one_by_one(plain, name, dimensions, notes)
+
+
+def _one_by_one(plain: Any, name: str, dimensions: int, notes: Notes) -> Any:
+    class Alias(type):
+        def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+            if cls is not alias:
+                return super().__call__(*args, **kwargs)
+            sizes = args[1 : 1 + dimensions]
+            if len(sizes) == dimensions and all(isinstance(size, int) for size in sizes):
+                notes.say(f"{name}({', '.join(map(str, args))}) is {plain.__name__}({args[0]}, {sizes}) since Keras 2")
+                args = (args[0], sizes, *args[1 + dimensions :])
+            return plain(*args, **kwargs)
+
+        def __instancecheck__(cls, instance: Any) -> bool:
+            return isinstance(instance, plain) if cls is alias else super().__instancecheck__(instance)
+
+    alias = Alias(name, (plain,), {"__doc__": plain.__doc__, "__module__": plain.__module__})
+    return alias
+
+
+__all__ = ["Call", "callbacks", "convolutions", "layer_shapes", "learning_rate", "models"]

@@ -1,0 +1,38 @@
+"""What was adapted for an old script, said once each, with the script's own line."""
+
+import os
+import sys
+from typing import Optional, Tuple
+
+from mlops_lib.runner.journal import Journal
+
+
+class Notes:
+    """Journals each adaptation once as a warning: `train.py:12: keras.layers.Convolution2D is Conv2D since Keras 2`."""
+
+    def __init__(self, journal: Journal, work: str) -> None:
+        self._journal = journal
+        self._work = os.path.realpath(work) + os.sep
+        self._said: "set[str]" = set()
+
+    def say(self, message: str, *, line: Optional[Tuple[str, int]] = None) -> None:
+        """Journal an adaptation, unless it was before.
+
+        Args:
+            message: what was written and what it is now.
+            line: file and line, where no frame of the script says them.
+        """
+        if message in self._said:
+            return
+        self._said.add(message)
+        place = line or self._place()
+        self._journal.warn(message if place is None else f"{place[0]}:{place[1]}: {message}")
+
+    def _place(self) -> Optional[Tuple[str, int]]:
+        frame = sys._getframe(1)
+        while frame is not None:
+            name = frame.f_code.co_filename
+            if os.path.isabs(name) and os.path.realpath(name).startswith(self._work):
+                return os.path.relpath(os.path.realpath(name), self._work), frame.f_lineno
+            frame = frame.f_back  # type: ignore[assignment]
+        return None

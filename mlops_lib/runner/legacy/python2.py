@@ -1,0 +1,179 @@
+"""Python 2 source as Python 3 compiles it, line by line the same.
+
+The translation is lib2to3's, where this Python still has it (up to 3.12); else only what can be told from single lines:
+prints, exceptions, backticks. What lib2to3 leaves alone and what gives other numbers, the division of whole numbers, is
+done on the tree.
+"""
+
+import ast
+import builtins
+import functools
+import re
+import warnings
+from typing import Any, Callable, Dict, Optional
+
+from mlops_lib.runner.legacy.names import Names
+
+MODULES = {
+    "cPickle": "pickle", "urllib2": "urllib.request", "StringIO": "io", "cStringIO": "io", "ConfigParser": "configparser",
+    "Queue": "queue", "cookielib": "http.cookiejar", "HTMLParser": "html.parser", "httplib": "http.client",
+    "urlparse": "urllib.parse", "__builtin__": "builtins", "commands": "subprocess", "Tkinter": "tkinter",
+    "copy_reg": "copyreg", "SocketServer": "socketserver", "thread": "_thread", "md5": "hashlib", "sets": "builtins",
+}  # fmt: skip
+"""Modules of Python 2, answered for only where the script's own code asks."""
+
+_SKIPPED_FIXES = {"buffer", "idioms", "set_literal", "ws_comma", "asserts", "future", "import"}
+_PRINT = re.compile(r"^(\s*(?:(?:if|for|while|elif|else|try|with)\b[^\"'#]*:\s*)?)print(?:\s+(?!=)|(?=[\"']))(.+)$")
+_BARE_PRINT = re.compile(r"^(\s*)print\s*(#.*)?$")
+_EXCEPT = re.compile(r"^(\s*except\s+[^:,]+?)\s*,\s*(\w+)\s*:")
+_RAISE = re.compile(r"^(\s*)raise\s+([\w.]+)\s*,\s*(.+)$")
+
+
+def translate(text: str) -> Optional[str]:
+    """Python 2 source as Python 3 source with the same lines, None where that cannot be had."""
+    for attempt in (_lib2to3, _by_line):
+        found = attempt(text if text.endswith("\n") else text + "\n")
+        if found is not None and _parses(found):
+            return found
+    return None
+
+
+def _parses(text: str) -> bool:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ast.parse(text)
+    except (SyntaxError, ValueError):
+        return False
+    return True
+
+
+@functools.lru_cache(maxsize=None)
+def _tool() -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from lib2to3 import refactor
+
+        names = refactor.get_fixers_from_package("lib2to3.fixes")
+        return refactor, [name for name in names if name.rsplit("fix_", 1)[-1] not in _SKIPPED_FIXES]
+
+
+def _lib2to3(text: str) -> Optional[str]:
+    try:
+        refactor, fixes = _tool()
+    except ImportError:
+        return None
+    for options in ({}, {"print_function": True}):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return str(refactor.RefactoringTool(fixes, options).refactor_string(text.expandtabs(8), "script"))
+        except Exception:  # noqa: BLE001 - its parser raises errors of many kinds for what it cannot read
+            continue
+    return None
+
+
+def _by_line(text: str) -> str:
+    lines = []
+    for line in text.expandtabs(8).splitlines():
+        line = _BARE_PRINT.sub(r"\1print()", line)
+        line = _PRINT.sub(_printed, line)
+        line = _EXCEPT.sub(r"\1 as \2:", line)
+        line = _RAISE.sub(r"\1raise \2(\3)", line)
+        lines.append(line.replace("<>", "!="))
+    return "\n".join(lines) + "\n"
+
+
+def _printed(match: "re.Match[str]") -> str:
+    shown = match[2].strip()
+    if shown.startswith(">>"):
+        stream, _, rest = shown[2:].partition(",")
+        return f"{match[1]}print({rest.strip()}, file={stream.strip()})"
+    if shown.endswith(","):
+        return f"{match[1]}print({shown[:-1]}, end=' ')"
+    return f"{match[1]}print({shown})"
+
+
+def divide(left: Any, right: Any) -> Any:
+    """Python 2's `/`: whole numbers, and arrays of them, give whole numbers."""
+    if _is_whole(left) and _is_whole(right):
+        return left // right
+    return left / right
+
+
+def _is_whole(value: Any) -> bool:
+    kind = getattr(getattr(value, "dtype", None), "kind", None)
+    return isinstance(value, int) if kind is None else kind in "iub"
+
+
+class Division(ast.NodeTransformer):
+    """Replaces `/` by a call of `divide`, under a name no script has."""
+
+    NAME = "__mlops_divide__"
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
+        """`a / b`."""
+        self.generic_visit(node)
+        return self._call(node, node.left, node.right) if isinstance(node.op, ast.Div) else node
+
+    def visit_AugAssign(self, node: ast.AugAssign) -> ast.AST:
+        """`a /= b`, for names; elsewhere its parts would be evaluated twice."""
+        self.generic_visit(node)
+        if not isinstance(node.op, ast.Div) or not isinstance(node.target, ast.Name):
+            return node
+        read = ast.copy_location(ast.Name(id=node.target.id, ctx=ast.Load()), node.target)
+        return ast.copy_location(ast.Assign(targets=[node.target], value=self._call(node, read, node.value)), node)
+
+    def _call(self, node: ast.AST, left: ast.expr, right: ast.expr) -> ast.Call:
+        called = ast.copy_location(ast.Name(id=self.NAME, ctx=ast.Load()), node)
+        return ast.copy_location(ast.Call(func=called, args=[left, right], keywords=[]), node)  # type: ignore[arg-type]
+
+
+def divides_anew(tree: ast.Module) -> bool:
+    """Whether the source asks for Python 3's division."""
+    return any(
+        isinstance(node, ast.ImportFrom) and node.module == "__future__" and any(a.name == "division" for a in node.names)
+        for node in tree.body
+    )
+
+
+def _reduce(*args: Any) -> Any:
+    return functools.reduce(*args)
+
+
+def _compare(left: Any, right: Any) -> int:
+    return int(left > right) - int(left < right)
+
+
+BUILTINS: Dict[str, Any] = {
+    "xrange": range, "raw_input": lambda *prompt: builtins.input(*prompt), "unicode": str, "unichr": chr, "long": int,
+    "basestring": str, "reduce": _reduce, "cmp": _compare, "file": open,
+}  # fmt: skip
+
+
+def missing_builtins(tree: ast.Module) -> Dict[str, Any]:
+    """Python 2's built-in names that the source reads and never binds."""
+    read, bound = set(), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            (read if isinstance(node.ctx, ast.Load) else bound).add(node.id)
+        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            bound.add(node.name)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            bound |= {alias.asname or alias.name.split(".")[0] for alias in node.names}
+    return {name: value for name, value in BUILTINS.items() if name in read - bound}
+
+
+def modules() -> Dict[str, Any]:
+    """Python 2's modules for the finder of what is gone."""
+    names: Dict[str, Names] = {
+        "urllib2": {"HTTPError": "urllib.error:HTTPError", "URLError": "urllib.error:URLError",
+                    "quote": "urllib.parse:quote"},
+        "StringIO": {"StringIO": "io:StringIO"}, "cStringIO": {"StringIO": "io:StringIO"},
+        "ConfigParser": {"SafeConfigParser": "configparser:ConfigParser"}, "md5": {"new": "hashlib:md5"},
+        "sets": {"Set": "builtins:set"},
+    }  # fmt: skip
+    return {old: ((new,), names.get(old, {})) for old, new in MODULES.items()}
+
+
+Compile = Callable[..., Any]

@@ -1,0 +1,394 @@
+"""Functions that scikit-learn, numpy, scipy and pandas dropped, made of those they have."""
+
+import io
+import os
+from typing import Any, Iterator, List, Optional, Tuple
+
+from mlops_lib.runner.legacy.names import Gone
+
+NINF = float("-inf")
+
+
+def asscalar(a: Any) -> Any:
+    """`numpy.asscalar`."""
+    return a.item()
+
+
+def rank(a: Any) -> int:
+    """`numpy.rank`: the number of dimensions."""
+    import numpy
+
+    return int(numpy.ndim(a))
+
+
+def trapz(y: Any, x: Any = None, dx: float = 1.0, axis: int = -1) -> Any:
+    """`numpy.trapz`."""
+    import numpy
+
+    return numpy.trapezoid(y, x=x, dx=dx, axis=axis)
+
+
+def mat(data: Any, dtype: Any = None) -> Any:
+    """`numpy.mat`."""
+    import numpy
+
+    return numpy.asmatrix(data, dtype=dtype)
+
+
+class _Folds:
+    """A splitter of scikit-learn 0.17: made with the data's size, iterated for its folds."""
+
+    def __init__(self, splitter: Any, count: int, y: Any = None) -> None:
+        self._splitter, self._count, self._y = splitter, count, y
+
+    def __iter__(self) -> Iterator[Tuple[Any, Any]]:
+        import numpy
+
+        return iter(self._splitter.split(numpy.zeros(self._count), self._y))
+
+    def __len__(self) -> int:
+        return int(self._splitter.get_n_splits(range(self._count)))
+
+    def split(self, x: Any, y: Any = None, groups: Any = None) -> Any:
+        """What today's functions ask a splitter for."""
+        return self._splitter.split(x, self._y if y is None else y)
+
+    def get_n_splits(self, *args: Any) -> int:
+        """How many folds there are."""
+        return len(self)
+
+
+def _selection() -> Any:
+    import sklearn.model_selection
+
+    return sklearn.model_selection
+
+
+def KFold(n: Any = 3, n_folds: Any = 3, shuffle: bool = False, random_state: Any = None, **kwargs: Any) -> Any:  # noqa: N802
+    """`cross_validation.KFold(n, n_folds)`."""
+    splitter = _selection().KFold(kwargs.get("k", n_folds), shuffle=shuffle, random_state=random_state if shuffle else None)
+    return _Folds(splitter, int(n))
+
+
+def StratifiedKFold(y: Any = None, n_folds: int = 3, shuffle: bool = False, random_state: Any = None, **kwargs: Any) -> Any:  # noqa: N802
+    """`cross_validation.StratifiedKFold(y, n_folds)`."""
+    splitter = _selection().StratifiedKFold(
+        kwargs.get("k", n_folds), shuffle=shuffle, random_state=random_state if shuffle else None
+    )
+    return _Folds(splitter, len(y), y)
+
+
+def LeaveOneOut(n: int) -> Any:  # noqa: N802
+    """`cross_validation.LeaveOneOut(n)`."""
+    return _Folds(_selection().LeaveOneOut(), n)
+
+
+def ShuffleSplit(n: int, n_iter: int = 10, test_size: Any = 0.1, train_size: Any = None, random_state: Any = None) -> Any:  # noqa: N802
+    """`cross_validation.ShuffleSplit(n, n_iter)`."""
+    return _Folds(_selection().ShuffleSplit(n_iter, test_size=test_size, train_size=train_size, random_state=random_state), n)
+
+
+def StratifiedShuffleSplit(  # noqa: N802
+    y: Any, n_iter: int = 10, test_size: Any = 0.1, train_size: Any = None, random_state: Any = None
+) -> Any:
+    """`cross_validation.StratifiedShuffleSplit(y, n_iter)`."""
+    splitter = _selection().StratifiedShuffleSplit(
+        n_iter, test_size=test_size, train_size=train_size, random_state=random_state
+    )
+    return _Folds(splitter, len(y), y)
+
+
+def Imputer(missing_values: Any = "NaN", strategy: str = "mean", axis: int = 0, **kwargs: Any) -> Any:  # noqa: N802
+    """`preprocessing.Imputer`, for columns.
+
+    Raises:
+        Gone: it was to impute along rows.
+    """
+    import numpy
+    from sklearn.impute import SimpleImputer
+
+    if axis:
+        raise Gone("Imputer(axis=1) is gone: transpose the data and use sklearn.impute.SimpleImputer")
+    return SimpleImputer(missing_values=numpy.nan if missing_values == "NaN" else missing_values, strategy=strategy)
+
+
+BOSTON = "http://lib.stat.cmu.edu/datasets/boston"
+COLUMNS = "CRIM ZN INDUS CHAS NOX RM AGE DIS RAD TAX PTRATIO B LSTAT".split()
+
+
+def load_boston(return_X_y: bool = False) -> Any:  # noqa: N803
+    """The Boston house prices, from where scikit-learn's own notice of removal says they are; kept in its data home.
+
+    Raises:
+        Gone: they cannot be fetched.
+    """
+    import urllib.request
+
+    import numpy
+    from sklearn.datasets import get_data_home
+    from sklearn.utils import Bunch
+
+    path = os.path.join(get_data_home(), "boston.txt")
+    if not os.path.exists(path):
+        try:
+            with urllib.request.urlopen(BOSTON, timeout=30) as answer:
+                content = answer.read()
+        except OSError as error:
+            raise Gone(
+                f"load_boston is gone from scikit-learn, and {BOSTON} does not answer ({error}): use"
+                " fetch_california_housing, or push the data as a file"
+            ) from None
+        with open(path, "wb") as stream:
+            stream.write(content)
+    with open(path, "rb") as stream:
+        lines = stream.read().decode("latin-1").splitlines()[22:]
+    values = numpy.loadtxt(io.StringIO(" ".join(lines))).reshape(-1, len(COLUMNS) + 1)
+    x, y = values[:, :-1], values[:, -1]
+    if return_X_y:
+        return x, y
+    return Bunch(data=x, target=y, feature_names=numpy.array(COLUMNS), DESCR="Boston house prices", filename=path)
+
+
+NAMES_THEN = {"MNIST original": "mnist_784", "mnist-original": "mnist_784", "iris": "iris", "leukemia": "leukemia"}
+
+
+def fetch_mldata(dataname: str, data_home: Any = None, **kwargs: Any) -> Any:
+    """`datasets.fetch_mldata`, whose server is gone: the same data set from OpenML, sorted as MNIST was there."""
+    import numpy
+    from sklearn.datasets import fetch_openml
+
+    found = fetch_openml(NAMES_THEN.get(dataname, dataname), version=1, as_frame=False, data_home=data_home)
+    found.target = found.target.astype("float64") if str(found.target[0]).isdigit() else found.target
+    if dataname in ("MNIST original", "mnist-original"):
+        order = numpy.concatenate([numpy.argsort(found.target[:60000], kind="stable"),
+                                   60000 + numpy.argsort(found.target[60000:], kind="stable")])  # fmt: skip
+        found.data, found.target = found.data[order], found.target[order]
+    return found
+
+
+def plot_confusion_matrix(estimator: Any, x: Any, y: Any, **kwargs: Any) -> Any:
+    """`metrics.plot_confusion_matrix`."""
+    from sklearn.metrics import ConfusionMatrixDisplay
+
+    return ConfusionMatrixDisplay.from_estimator(estimator, x, y, **kwargs)
+
+
+def plot_roc_curve(estimator: Any, x: Any, y: Any, **kwargs: Any) -> Any:
+    """`metrics.plot_roc_curve`."""
+    from sklearn.metrics import RocCurveDisplay
+
+    return RocCurveDisplay.from_estimator(estimator, x, y, **kwargs)
+
+
+def jaccard_similarity_score(y_true: Any, y_pred: Any, **kwargs: Any) -> Any:
+    """It was the accuracy for everything but several labels a row."""
+    from sklearn.metrics import accuracy_score
+
+    return accuracy_score(y_true, y_pred, **kwargs)
+
+
+def calinski_harabaz_score(x: Any, labels: Any) -> Any:
+    """Its name was misspelled."""
+    from sklearn.metrics import calinski_harabasz_score
+
+    return calinski_harabasz_score(x, labels)
+
+
+def linear_assignment(costs: Any) -> Any:
+    """Pairs of rows and columns of the least cost."""
+    import numpy
+    from scipy.optimize import linear_sum_assignment
+
+    return numpy.column_stack(linear_sum_assignment(costs))
+
+
+def _gone_estimator(name: str) -> Any:
+    def refuse(*args: Any, **kwargs: Any) -> Any:
+        raise Gone(f"sklearn.linear_model.{name} is gone: use SelectFromModel around Lasso or LogisticRegression")
+
+    return refuse
+
+
+RandomizedLasso = _gone_estimator("RandomizedLasso")
+RandomizedLogisticRegression = _gone_estimator("RandomizedLogisticRegression")
+
+
+def imread(name: Any, flatten: bool = False, mode: Optional[str] = None) -> Any:
+    """`scipy.misc.imread`."""
+    import numpy
+    from PIL import Image
+
+    with Image.open(name) as picture:
+        shown = picture.convert("F" if flatten else mode) if flatten or mode else picture
+        if shown.mode in ("P", "CMYK"):
+            shown = shown.convert("RGB")
+        return numpy.array(shown)
+
+
+def _picture(array: Any, mode: Optional[str] = None) -> Any:
+    import numpy
+    from PIL import Image
+
+    return Image.fromarray(bytescale(numpy.asarray(array)), mode=mode)
+
+
+def bytescale(data: Any, cmin: Any = None, cmax: Any = None, high: int = 255, low: int = 0) -> Any:
+    """Values scaled to bytes; bytes stay as they are."""
+    import numpy
+
+    if data.dtype == numpy.uint8:
+        return data
+    least, most = data.min() if cmin is None else cmin, data.max() if cmax is None else cmax
+    scale = float(high - low) / ((most - least) or 1)
+    return ((data - least) * scale + low).clip(low, high).round().astype(numpy.uint8)
+
+
+def toimage(array: Any, **kwargs: Any) -> Any:
+    """`scipy.misc.toimage`."""
+    return _picture(array, kwargs.get("mode"))
+
+
+def fromimage(picture: Any, flatten: bool = False) -> Any:
+    """`scipy.misc.fromimage`."""
+    import numpy
+
+    return numpy.array(picture.convert("F") if flatten else picture)
+
+
+def imsave(name: Any, array: Any, format: Any = None) -> None:
+    """`scipy.misc.imsave`."""
+    _picture(array).save(name, format)
+
+
+INTERPOLATION = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3, "cubic": 3}
+
+
+def imresize(array: Any, size: Any, interp: str = "bilinear", mode: Any = None) -> Any:
+    """`scipy.misc.imresize`: a percentage, a factor, or (height, width)."""
+    import numpy
+
+    picture = _picture(array, mode)
+    if isinstance(size, (int, numpy.integer)):
+        target = tuple(int(side * size / 100) for side in picture.size)
+    elif isinstance(size, (float, numpy.floating)):
+        target = tuple(int(side * size) for side in picture.size)
+    else:
+        target = (int(size[1]), int(size[0]))
+    return numpy.array(picture.resize(target, resample=INTERPOLATION[interp]))
+
+
+def imrotate(array: Any, angle: float, interp: str = "bilinear") -> Any:
+    """`scipy.misc.imrotate`."""
+    import numpy
+
+    return numpy.array(_picture(array).rotate(angle, resample=INTERPOLATION[interp]))
+
+
+def derivative(function: Any, x0: float, dx: float = 1.0, n: int = 1, args: Any = (), order: int = 3) -> Any:
+    """`scipy.misc.derivative`, first and second, by central differences."""
+    low, middle, high = (function(x0 + step * dx, *args) for step in (-1, 0, 1))
+    return (high - low) / (2 * dx) if n == 1 else (high - 2 * middle + low) / dx**2
+
+
+def face(gray: bool = False) -> Any:
+    """The raccoon."""
+    from scipy import datasets
+
+    return datasets.face(gray)
+
+
+def ascent() -> Any:
+    """The staircase."""
+    from scipy import datasets
+
+    return datasets.ascent()
+
+
+class Ix:
+    """`.ix[…]`: by label where the index has it, else by position."""
+
+    def __init__(self, owner: Any) -> None:
+        self._owner = owner
+
+    def _key(self, key: Any) -> Tuple[Any, Any]:
+        parts = key if isinstance(key, tuple) else (key,)
+        positional: List[bool] = []
+        for axis, part in zip((self._owner.index, getattr(self._owner, "columns", None)), parts):
+            ends = [part.start, part.stop] if isinstance(part, slice) else part if isinstance(part, list) else [part]
+            numbers = all(isinstance(one, int) for one in ends if one is not None)
+            positional.append(numbers and axis is not None and axis.dtype.kind not in "iu")
+        return parts, positional
+
+    def __getitem__(self, key: Any) -> Any:
+        parts, positional = self._key(key)
+        found = self._owner
+        for axis, (part, by_position) in enumerate(zip(parts, positional)):
+            whole = (slice(None),) * axis if found.ndim > axis else ()
+            found = (found.iloc if by_position else found.loc)[(*whole, part)]
+        return found
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        parts, positional = self._key(key)
+        axes = (self._owner.index, getattr(self._owner, "columns", None))
+        labels = tuple(axes[i][part] if by_position else part for i, (part, by_position) in enumerate(zip(parts, positional)))
+        self._owner.loc[labels] = value
+
+
+def append(self: Any, other: Any, ignore_index: bool = False, verify_integrity: bool = False, sort: bool = False) -> Any:
+    """`DataFrame.append` and `Series.append`."""
+    import pandas
+
+    if isinstance(other, dict):
+        other = pandas.Series(other)
+    if isinstance(other, pandas.Series) and isinstance(self, pandas.DataFrame):
+        other = other.to_frame().T
+    others = list(other) if isinstance(other, (list, tuple)) else [other]
+    others = [pandas.DataFrame([one]) if isinstance(one, dict) else one for one in others]
+    return pandas.concat([self, *others], ignore_index=ignore_index, verify_integrity=verify_integrity, sort=sort)
+
+
+def as_matrix(self: Any, columns: Any = None) -> Any:
+    """`as_matrix`."""
+    return self.values if columns is None else self[list(columns)].values
+
+
+def get_value(self: Any, index: Any, column: Any = None) -> Any:
+    """`get_value`."""
+    return self.loc[index] if column is None else self.loc[index, column]
+
+
+def mad(self: Any, axis: Any = 0, **kwargs: Any) -> Any:
+    """The mean absolute deviation."""
+    return (self - self.mean()).abs().mean()
+
+
+def sort(self: Any, columns: Any = None, axis: int = 0, ascending: bool = True, inplace: bool = False, **kwargs: Any) -> Any:
+    """`sort`."""
+    if columns is None and getattr(self, "ndim", 1) == 2:
+        return self.sort_index(axis=axis, ascending=ascending, inplace=inplace)
+    chosen = {} if columns is None else {"by": columns}
+    return self.sort_values(**chosen, ascending=ascending, inplace=inplace)
+
+
+def rolling_mean(values: Any, window: int, min_periods: Any = None, **kwargs: Any) -> Any:
+    """`pandas.rolling_mean`."""
+    return values.rolling(window, min_periods=min_periods).mean()
+
+
+def rolling_std(values: Any, window: int, min_periods: Any = None, **kwargs: Any) -> Any:
+    """`pandas.rolling_std`."""
+    return values.rolling(window, min_periods=min_periods).std()
+
+
+def rolling_sum(values: Any, window: int, min_periods: Any = None, **kwargs: Any) -> Any:
+    """`pandas.rolling_sum`."""
+    return values.rolling(window, min_periods=min_periods).sum()
+
+
+def Panel(*args: Any, **kwargs: Any) -> Any:  # noqa: N802
+    """Refused.
+
+    Raises:
+        Gone: always.
+    """
+    raise Gone("pandas.Panel is gone: use a DataFrame with a MultiIndex, or xarray")

@@ -1,0 +1,211 @@
+"""What is compiled instead of what was pushed: the same lines, in the words of today. The file itself is never changed."""
+
+import ast
+import importlib.machinery
+import os
+from typing import Any, Dict, List, Optional, Set
+
+from mlops_lib.runner.legacy import python2
+from mlops_lib.runner.legacy.notes import Notes
+
+GRAPH = {
+    "placeholder", "InteractiveSession", "Session", "global_variables_initializer", "initialize_all_variables", "app",
+    "layers", "get_variable", "contrib", "placeholder_with_default", "reset_default_graph", "initialize_variables",
+}  # fmt: skip
+"""Names of `tensorflow` that only a script of TensorFlow 1 uses."""
+SURELY_GRAPH = GRAPH - {"Session", "contrib", "get_variable", "reset_default_graph", "global_variables_initializer"}
+"""Those that a Keras script does not use merely to set up its session."""
+FILES_LIMIT = 200
+
+
+class Dialect:
+    """How the project's sources are to be read, decided once from the entry and the modules it imports."""
+
+    def __init__(self, work: str, notes: Notes) -> None:
+        self.work, self.notes = os.path.realpath(work), notes
+        self.graph = False
+        """Whether it is written for TensorFlow 1's graphs and sessions."""
+        self.keras = False
+
+    def decide(self, text: str, path: str) -> None:
+        """Look at the entry and what it imports from the project."""
+        used: Set[str] = set()
+        pending, seen = [(text, os.path.realpath(path))], set()
+        while pending and len(seen) < FILES_LIMIT:
+            content, name = pending.pop()
+            seen.add(name)
+            tree = parse(content)
+            if tree is None:
+                continue
+            uses = _Uses()
+            uses.visit(tree)
+            used |= uses.names
+            self.keras = self.keras or uses.keras
+            pending += [(found, place) for found, place in self._local(uses.imports, name) if place not in seen]
+        self.graph = bool(used & (SURELY_GRAPH if self.keras else GRAPH))
+
+    def _local(self, imports: Set[str], path: str) -> "list[tuple[str, str]]":
+        found = []
+        for module in imports:
+            for base in (os.path.dirname(path), self.work):
+                place = os.path.realpath(os.path.join(base, *module.split(".")) + ".py")
+                if place.startswith(self.work + os.sep) and os.path.isfile(place):
+                    with open(place, encoding="utf-8", errors="replace") as stream:
+                        found.append((stream.read(), place))
+                    break
+        return found
+
+    def compile(self, text: str, path: str) -> Any:
+        """The code object of a source of the project.
+
+        Raises:
+            SyntaxError: it is neither Python 3 nor Python 2; the error is the one for the source as it was pushed.
+        """
+        given: Dict[str, Any] = {}
+        try:
+            tree: Optional[ast.Module] = ast.parse(text, path)
+        except SyntaxError as error:
+            translated = python2.translate(text)
+            if translated is None:
+                raise
+            self.notes.say("this is Python 2: it is translated", line=(self._shown(path), error.lineno or 1))
+            tree = ast.parse(translated, path)
+            if not python2.divides_anew(tree):
+                tree = python2.Division().visit(tree)
+                given[python2.Division.NAME] = python2.divide
+        assert tree is not None
+        for name, value in python2.missing_builtins(tree).items():
+            self.notes.say(f"{name} is Python 2's", line=(self._shown(path), _line_of(tree, name)))
+            given[name] = value
+        changed = bool(given)
+        if self.graph:
+            imports = _Imports()
+            tree = imports.visit(tree)
+            changed = changed or imports.changed
+            if imports.changed:
+                self.notes.say("TensorFlow 1: tensorflow is tensorflow.compat.v1", line=(self._shown(path), imports.line))
+        if not changed:
+            return compile(text, path, "exec", dont_inherit=True)
+        if given:
+            _lend_names(tree, given)
+        return compile(ast.fix_missing_locations(tree), path, "exec", dont_inherit=True)
+
+    def _shown(self, path: str) -> str:
+        return os.path.relpath(os.path.realpath(path), self.work)
+
+    def install(self) -> None:
+        """Read the modules that the entry imports from the project in the same way."""
+        plain = importlib.machinery.SourceFileLoader.source_to_code
+        dialect = self
+
+        def source_to_code(self: Any, data: Any, path: Any, **kwargs: Any) -> Any:
+            if isinstance(data, bytes) and os.path.realpath(os.fsdecode(path)).startswith(dialect.work + os.sep):
+                try:
+                    return dialect.compile(importlib.util.decode_source(data), os.fsdecode(path))
+                except UnicodeDecodeError:
+                    pass  # Python says itself what is wrong with it
+            return plain(self, data, path, **kwargs)
+
+        importlib.machinery.SourceFileLoader.source_to_code = source_to_code  # type: ignore[method-assign, assignment]
+
+
+LENT: Dict[str, Any] = {}
+"""Values that translated sources import from here."""
+
+
+def _lend_names(tree: ast.Module, given: Dict[str, Any]) -> None:
+    """Begin the source with an import of what it lacks; after its docstring and its imports from the future."""
+    LENT.update(given)
+    index = 0
+    for statement in tree.body:
+        docstring = isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant) and index == 0
+        if not docstring and not (isinstance(statement, ast.ImportFrom) and statement.module == "__future__"):
+            break
+        index += 1
+    line = tree.body[index].lineno if index < len(tree.body) else 1
+    code = "from mlops_lib.runner.legacy.lent import " + ", ".join(sorted(given))
+    added = ast.parse(code).body[0]
+    for node in ast.walk(added):
+        if hasattr(node, "lineno"):
+            node.lineno = node.end_lineno = line
+    tree.body.insert(index, added)
+
+
+def parse(text: str) -> Optional[ast.Module]:
+    """The tree of Python 3 source, or of what Python 2 source becomes; None where there is none."""
+    for attempt in (lambda: text, lambda: python2.translate(text)):
+        content = attempt()
+        try:
+            if content is not None:
+                return ast.parse(content)
+        except (SyntaxError, ValueError, RecursionError):
+            continue
+    return None
+
+
+def _line_of(tree: ast.Module, name: str) -> int:
+    lines: List[int] = [n.lineno for n in ast.walk(tree) if isinstance(n, ast.Name) and n.id == name]
+    return min(lines, default=1)
+
+
+class _Uses(ast.NodeVisitor):
+    """What a source uses of TensorFlow, and what it imports."""
+
+    def __init__(self) -> None:
+        self.names: Set[str] = set()
+        self.imports: Set[str] = set()
+        self.aliases: Set[str] = set()
+        self.keras = False
+
+    def visit_Import(self, node: ast.Import) -> None:
+        """`import tensorflow as tf`."""
+        for alias in node.names:
+            self.imports.add(alias.name)
+            self.keras = self.keras or "keras" in alias.name.split(".")
+            if alias.name == "tensorflow":
+                self.aliases.add(alias.asname or alias.name)
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        """`from tensorflow import Session`."""
+        module = node.module or ""
+        self.imports |= {module, *(f"{module}.{alias.name}".lstrip(".") for alias in node.names)}
+        self.keras = self.keras or "keras" in module.split(".") or any(a.name == "keras" for a in node.names)
+        if module == "tensorflow":
+            self.names |= {alias.name for alias in node.names}
+        elif module.startswith("tensorflow.contrib") or module.startswith("tensorflow.examples.tutorials"):
+            self.names.add("contrib")
+
+    def visit_Attribute(self, node: ast.Attribute) -> None:
+        """`tf.Session`."""
+        self.generic_visit(node)
+        if isinstance(node.value, ast.Name) and node.value.id in self.aliases:
+            self.names.add(node.attr)
+            self.keras = self.keras or node.attr == "keras"
+
+
+class _Imports(ast.NodeTransformer):
+    """TensorFlow 2's module replaced by the one that behaves as TensorFlow 1 did."""
+
+    def __init__(self) -> None:
+        self.changed = False
+        self.line = 1
+
+    def _note(self, node: ast.AST) -> None:
+        self.line = getattr(node, "lineno", 1) if not self.changed else self.line
+        self.changed = True
+
+    def visit_Import(self, node: ast.Import) -> ast.AST:
+        """`import tensorflow as tf`."""
+        for alias in node.names:
+            if alias.name == "tensorflow":
+                self._note(node)
+                alias.name, alias.asname = "tensorflow.compat.v1", alias.asname or "tensorflow"
+        return node
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST:
+        """`from tensorflow import Session`."""
+        module = node.module or ""
+        if module == "tensorflow" and not any(alias.name in ("keras", "compat") for alias in node.names):
+            self._note(node)
+            node.module = "tensorflow.compat.v1"
+        return node

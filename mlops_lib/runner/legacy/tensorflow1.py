@@ -1,0 +1,198 @@
+"""TensorFlow 1: its behaviour, its tutorial's data, and what of `tf.contrib` lives on elsewhere."""
+
+import gzip
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import os
+import sys
+from types import ModuleType
+from typing import Any, Dict, Optional, Sequence, Tuple
+
+from mlops_lib.runner.legacy.names import Gone, Names, lend, listed
+from mlops_lib.runner.legacy.notes import Notes
+
+CELLS = "tensorflow.compat.v1"
+HERE = "mlops_lib.runner.legacy.tensorflow1"
+_RNN: Names = {
+    **listed("BasicLSTMCell LSTMCell GRUCell BasicRNNCell MultiRNNCell DropoutWrapper LSTMStateTuple RNNCell"
+             " ResidualWrapper", f"{CELLS}.nn.rnn_cell"),
+    **listed("static_rnn static_bidirectional_rnn static_state_saving_rnn", f"{CELLS}.nn"),
+}  # fmt: skip
+_LAYERS: Names = {
+    **listed("flatten conv2d max_pool2d=max_pooling2d batch_norm=batch_normalization dropout", f"{CELLS}.layers"),
+    **listed("xavier_initializer=glorot_uniform_initializer variance_scaling_initializer", f"{CELLS}"),
+    "xavier_initializer_conv2d": f"{CELLS}:glorot_uniform_initializer",
+    "l2_regularizer": f"{CELLS}:keras.regularizers.l2", "l1_regularizer": f"{CELLS}:keras.regularizers.l1",
+}  # fmt: skip
+MODULES: Dict[str, Tuple[Sequence[str], Names]] = {
+    "tensorflow.examples": ((), {}),
+    "tensorflow.examples.tutorials": ((), {}),
+    "tensorflow.examples.tutorials.mnist": ((), {"input_data": "tensorflow.examples.tutorials.mnist.input_data"}),
+    "tensorflow.examples.tutorials.mnist.input_data": ((), {"read_data_sets": f"{HERE}:read_data_sets"}),
+    "tensorflow.contrib": ((), {
+        "rnn": "tensorflow.contrib.rnn", "layers": "tensorflow.contrib.layers", "keras": "tensorflow.keras"}),
+    "tensorflow.contrib.rnn": ((), _RNN),
+    "tensorflow.contrib.layers": ((), _LAYERS),
+    "tensorflow.contrib.learn.python.learn.datasets.mnist": ((), {"read_data_sets": f"{HERE}:read_data_sets"}),
+    "tensorflow.contrib.learn.python.learn.datasets": ((), {
+        "mnist": "tensorflow.contrib.learn.python.learn.datasets.mnist"}),
+    "tensorflow.contrib.learn.python.learn": ((), {}),
+    "tensorflow.contrib.learn.python": ((), {}),
+    "tensorflow.contrib.learn": ((), {}),
+    "tensorflow.contrib.keras": (("tensorflow.keras",), {}),
+}  # fmt: skip
+
+
+class GoneModule(ImportError):
+    """A module without a counterpart; the message says what to use."""
+
+
+class Contrib(importlib.abc.MetaPathFinder):
+    """Says what to change where a part of `tf.contrib` is imported that lives on nowhere."""
+
+    def find_spec(self, name: str, path: Any, target: Optional[ModuleType] = None) -> Any:
+        """Never finds anything.
+
+        Raises:
+            GoneModule: it is a part of `tf.contrib`.
+        """
+        if name.startswith("tensorflow.contrib."):
+            raise GoneModule(f"{name} ended with TensorFlow 1: use {_instead(name)}")
+        return None
+
+
+def _instead(name: str) -> str:
+    part = name.split(".")[2]
+    return {
+        "learn": "tf.keras models", "slim": "tf.keras layers, or the tf_slim package", "estimator": "tf.keras models",
+        "seq2seq": "tensorflow_addons.seq2seq or keras.layers.Attention", "tensor_forest": "tensorflow_decision_forests",
+        "factorization": "scikit-learn's KMeans and GaussianMixture", "crf": "tensorflow_addons.text.crf",
+    }.get(part, "its successor in tf, tf.keras or tensorflow_addons")  # fmt: skip
+
+
+def _no_estimators() -> Any:
+    raise Gone("tf.estimator ended with TensorFlow 2.15: write the model with tf.keras, or require tensorflow<2.16")
+
+
+def hooks(notes: Notes, *, graph: bool, keras: bool) -> "dict[str, Any]":
+    """What to do once TensorFlow was imported.
+
+    Args:
+        notes: where uses are noted.
+        graph: whether the script is one of TensorFlow 1's graphs.
+        keras: whether it uses Keras too.
+    """
+
+    def behave(module: ModuleType) -> None:
+        if graph:
+            module.compat.v1.disable_v2_behavior()
+        old = module.compat.v1
+        lost = {name: f"{CELLS}:{name}" for name in dir(old) if not name.startswith("_") and not hasattr(module, name)}
+        lend(module, {**lost, "contrib": "tensorflow.contrib"}, notes)
+        lend(old, {"contrib": "tensorflow.contrib", "estimator": _no_estimators}, notes)
+
+    return {"tensorflow": behave}
+
+
+def prepare(*, graph: bool) -> None:
+    """Before TensorFlow is imported: a script of graphs needs the Keras of its age, for `tf.layers` and its cells."""
+    if graph and importlib.util.find_spec("tf_keras") is not None:
+        os.environ["TF_USE_LEGACY_KERAS"] = "1"
+
+
+class LegacyKeras(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """`import keras` gives tf_keras, in a script of graphs and sessions."""
+
+    def find_spec(self, name: str, path: Any, target: Optional[ModuleType] = None) -> Any:
+        """`keras…` as `tf_keras…`."""
+        if name != "keras" and not name.startswith("keras."):
+            return None
+        import importlib
+
+        try:
+            importlib.import_module("tf_" + name)
+        except ImportError:
+            return None
+        return importlib.machinery.ModuleSpec(name, self, is_package=True)
+
+    def create_module(self, spec: Any) -> Any:
+        """The very module of tf_keras."""
+        return sys.modules["tf_" + spec.name]
+
+    def exec_module(self, module: ModuleType) -> None:
+        """It has run already."""
+
+
+class Digits:
+    """One part of MNIST as TensorFlow's tutorial handed it out."""
+
+    def __init__(self, images: Any, labels: Any) -> None:
+        self.images, self.labels = images, labels
+        self.num_examples = len(images)
+        self.epochs_completed = 0
+        self._next = 0
+        self._order: Any = None
+
+    def next_batch(self, batch_size: int, fake_data: bool = False, shuffle: bool = True) -> Tuple[Any, Any]:
+        """The next examples, in an order that is new in every epoch."""
+        import numpy
+
+        chosen: Any = []
+        while len(chosen) < batch_size:
+            if self._order is None or self._next >= self.num_examples:
+                self.epochs_completed += self._order is not None
+                self._order = numpy.random.permutation(self.num_examples) if shuffle else numpy.arange(self.num_examples)
+                self._next = 0
+            taken = self._order[self._next : self._next + batch_size - len(chosen)]
+            self._next += len(taken)
+            chosen = numpy.concatenate([chosen, taken]).astype(int)
+        return self.images[chosen], self.labels[chosen]
+
+
+class Parts:
+    """`train`, `validation` and `test`."""
+
+    def __init__(self, train: Digits, validation: Digits, test: Digits) -> None:
+        self.train, self.validation, self.test = train, validation, test
+
+
+FILES = ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz", "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz")
+
+
+def read_data_sets(
+    train_dir: str, fake_data: bool = False, one_hot: bool = False, dtype: Any = None, reshape: bool = True,
+    validation_size: int = 5000, seed: Any = None, **kwargs: Any,
+) -> Parts:  # fmt: skip
+    """MNIST as the tutorial read it: from files in `train_dir`, else as Keras fetches and keeps it."""
+    import numpy
+
+    paths = [os.path.join(train_dir, name) for name in FILES]
+    if all(map(os.path.exists, paths)):
+        x, y, x_test, y_test = (_read(path) for path in paths)
+    else:
+        from keras.datasets import mnist
+
+        (x, y), (x_test, y_test) = mnist.load_data()
+    validation_size = min(validation_size, len(x) // 2)
+
+    def part(images: Any, labels: Any) -> Digits:
+        images = images.astype("float32") / 255
+        images = images.reshape(len(images), 784) if reshape else images[..., None]
+        return Digits(images, numpy.eye(10)[labels] if one_hot else labels)
+
+    train = part(x[validation_size:], y[validation_size:])
+    return Parts(train, part(x[:validation_size], y[:validation_size]), part(x_test, y_test))
+
+
+def _read(path: str) -> Any:
+    import numpy
+
+    with gzip.open(path, "rb") as stream:
+        content = stream.read()
+    dimensions = content[3]
+    shape = [int.from_bytes(content[4 + 4 * i : 8 + 4 * i], "big") for i in range(dimensions)]
+    return numpy.frombuffer(content, numpy.uint8, offset=4 + 4 * dimensions).reshape(shape)
+
+
+__all__ = ["MODULES", "Contrib", "Gone", "LegacyKeras", "hooks", "prepare", "read_data_sets"]

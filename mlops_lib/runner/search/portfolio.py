@@ -1,0 +1,266 @@
+"""The portfolio: what most often helps a network of this kind, all at once, as the first candidate.
+
+Its rules are those of any textbook and know no task: normalised inputs and activations, channels that double where the map
+halves, no bottleneck before the output, dropout there, recurrent layers that read both ways and skip the padding. How
+wide a network may become is a matter of what an example costs, so the rules name a budget of multiplications.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, List, Tuple
+
+from mlops_lib.runner.search import graph
+from mlops_lib.runner.search.candidates import Facts
+from mlops_lib.runner.search.diagnosis import Diagnosis
+from mlops_lib.runner.search.graph import UnclonableError
+from mlops_lib.runner.search.morph import Edit, NotApplicableError, apply
+
+COST = 6e6
+"""Multiplications that the convolutions of one example may cost, on a processor."""
+ACCELERATED = 30
+"""How much more they may cost on an accelerator."""
+WIDTHS = (64, 48, 32, 24, 16)
+"""Filters of the first convolutions: the first of these that stays within the cost."""
+MOST_FILTERS = 256
+SMALLEST_MAP = 6
+"""A feature map of fewer positions a side is not pooled further."""
+MOST_BLOCKS = 3
+NARROW = 64
+"""A hidden layer of at most so many units between the convolutions and the output is a bottleneck."""
+LARGE_MAP = 16384
+"""A flattened map of more values is averaged instead."""
+MANY_LAYERS = 12
+"""A network of more convolutions was designed by somebody: it keeps them as they are."""
+SMALL_STATE, SMALL_EMBEDDING, SMALL_HIDDEN = 32, 16, 32
+
+_BETWEEN = ("Activation", "ReLU", "LeakyReLU", "ELU", "PReLU", "Dropout", "SpatialDropout1D", "SpatialDropout2D",
+            "MaxPooling1D", "MaxPooling2D", "AveragePooling1D", "AveragePooling2D")  # fmt: skip
+_POOLING = ("MaxPooling1D", "MaxPooling2D", "AveragePooling1D", "AveragePooling2D")
+_NORMS = ("BatchNormalization", "LayerNormalization", "GroupNormalization")
+
+
+def of_kind(model: Any, *kinds: str) -> List[Any]:
+    """The layers of these classes that may be edited: frozen ones, and what lies inside another model, may not."""
+    return [layer for layer in model.layers if type(layer).__name__ in kinds and layer.trainable]
+
+
+def convolutions(model: Any) -> List[Any]:
+    """The convolutions that are not outputs."""
+    last = graph.output_operations(model)
+    return [layer for layer in of_kind(model, "Conv2D", "Conv1D") if not any(layer is one for one in last)]
+
+
+def recurrents(model: Any) -> List[Any]:
+    """The recurrent layers."""
+    return of_kind(model, "LSTM", "GRU", "SimpleRNN", "Bidirectional")
+
+
+def hidden_dense(model: Any) -> List[Any]:
+    """The Dense layers that are not outputs."""
+    last = graph.output_operations(model)
+    return [layer for layer in of_kind(model, "Dense") if not any(layer is one for one in last)]
+
+
+def normalised(model: Any, layer: Any) -> bool:
+    """Whether what the layer gives is normalised before the next layer with weights."""
+    for after in graph.consumers(model, layer):
+        kind = type(after).__name__
+        if kind in _NORMS or (kind in _BETWEEN and normalised(model, after)):
+            return True
+    return False
+
+
+def modernised(model: Any, facts: Facts, diagnosis: Diagnosis) -> List[Edit]:
+    """The edits of the portfolio's candidate; those that do not fit, or are not allowed, are left out."""
+    wanted: List[Edit] = []
+    for name, (mean, variance) in facts.unscaled.items():
+        wanted.append({"kind": "normalise_input", "at": name, "mean": mean, "variance": variance})
+    rate = 0.3
+    backbone = len(of_kind(model, "Conv2D", "DepthwiseConv2D", "SeparableConv2D")) > MANY_LAYERS or has_backbone(model)
+    if facts.mirrored and not facts.pretrained:
+        wanted += [{"kind": "augment", "at": name, "flip": True} for name in facts.images]
+    if backbone:
+        wanted += [
+            {"kind": "resize", "at": one.name, "size": 2 * NARROW} for one in hidden_dense(model) if one.units < NARROW
+        ]
+    elif convolutions(model):
+        wanted += _convolutional(model, facts)
+    elif recurrents(model):
+        wanted += _recurrent(model, facts)
+    else:
+        wanted += _dense(model, diagnosis)
+        rate = 0.3 if diagnosis.has("overfitting") else 0.1
+    model, kept = fitting(model, wanted, facts)
+    # What stands before the output is known only now.
+    return kept + fitting(model, before_output(model, rate), facts)[1]
+
+
+def has_backbone(model: Any) -> bool:
+    """Whether the network stands on another, or on frozen layers: its head is what may change."""
+    return any(layer.weights and (hasattr(layer, "layers") or not layer.trainable) for layer in model.layers)
+
+
+def fitting(model: Any, wanted: List[Edit], facts: Facts) -> Tuple[Any, List[Edit]]:
+    """The model with those of the edits that fit and are allowed, and these."""
+    kept: List[Edit] = []
+    most = facts.limits.parameters
+    for edit in wanted:
+        if not facts.limits.allow(edit):
+            continue
+        try:
+            made, _ = apply(model, edit)
+        except (NotApplicableError, UnclonableError, ValueError, KeyError):
+            continue
+        if most and made.count_params() > max(most, model.count_params()):
+            continue
+        model = made
+        kept.append(edit)
+    return model, kept
+
+
+def _convolutional(model: Any, facts: Facts) -> List[Edit]:
+    """Normalise every convolution, one before each pooling, channels that grow as the map shrinks, no bottleneck."""
+    edits: List[Edit] = []
+    edits += [{"kind": "batch_norm", "at": one.name} for one in convolutions(model) if not normalised(model, one)]
+    budget = COST * (ACCELERATED if facts.accelerated else 1)
+    for base in WIDTHS:
+        grown, added, cost, features = _planned(model, base)
+        if cost <= budget:
+            break
+    edits += grown + added
+    if features > LARGE_MAP:
+        edits += [{"kind": "global_pool", "at": one.name} for one in of_kind(model, "Flatten")]
+    for layer in hidden_dense(model):
+        if layer.units <= NARROW:
+            narrow = {"kind": "resize", "at": layer.name, "size": 2 * NARROW}
+            edits.append({"kind": "remove", "at": layer.name} if added and features <= LARGE_MAP else narrow)
+    return edits
+
+
+def _planned(model: Any, base: int) -> Tuple[List[Edit], List[Edit], float, float]:
+    """Convolutions to widen, blocks to add, what an example then costs, and the values that are flattened."""
+    own = convolutions(model)
+    side = max(_side(graph.producers(model, own[0])[0]), _side(own[0]))
+    grown: List[Edit] = []
+    cost, channels = 0.0, int(own[0].input.shape[-1])
+
+    def wanted(at_side: int, least: int) -> int:
+        stage = max(round(math.log2(side / max(at_side, 1))), 0)
+        return max(least, min(int(base * 2**stage), MOST_FILTERS))
+
+    def price(at_side: int, filters: int, kernel: Any) -> float:
+        return float(channels * filters * math.prod(kernel) * at_side ** len(kernel))
+
+    for layer in own:
+        filters = wanted(_side(layer), int(layer.filters))
+        if filters > layer.filters:
+            grown.append({"kind": "resize", "at": layer.name, "size": filters})
+        cost += price(_side(layer), filters, layer.kernel_size)
+        channels = filters
+    added = more_blocks(model, wanted=wanted)
+    end = _side(own[-1])
+    for edit, at_side in added:
+        cost += price(at_side, edit["size"], (3,) * own[-1].rank)
+        channels, end = edit["size"], at_side
+    end = (end + 1) // 2
+    return grown, [edit for edit, _ in added], cost, float(channels * end ** own[-1].rank)
+
+
+def _side(layer: Any) -> int:
+    shape = layer.output.shape[1:-1]
+    return max((int(n or 0) for n in shape), default=0)
+
+
+def more_blocks(model: Any, *, most: int = MOST_BLOCKS, wanted: Any = None) -> List[Tuple[Edit, int]]:
+    """Conv-Pool blocks before the map is flattened or pooled away, until it is small; a convolution between two poolings.
+
+    Each comes with the side of the map that its convolution sees.
+
+    Args:
+        model: the network.
+        most: how many blocks.
+        wanted: from the side of a map and the least number to a number of filters.
+    """
+    own = convolutions(model)
+    heads = [one for one in model.layers if type(one).__name__.startswith(("Flatten", "GlobalAverage", "GlobalMax"))]
+    if not own or not heads or own[-1].data_format == "channels_first" or len(graph.producers(model, heads[0])) != 1:
+        return []
+    like, filters = own[-1], int(own[-1].filters)
+    names = _free_numbers(model)
+    edits: List[Tuple[Edit, int]] = []
+
+    def add(at: str, side: int, *, pool: bool) -> str:
+        nonlocal filters
+        filters = wanted(side, filters) if wanted is not None else min(2 * filters, max(MOST_FILTERS, filters))
+        number = next(names)
+        edit: Edit = {"kind": "conv_block", "at": at, "like": like.name, "size": filters, "pool": pool}
+        edits.append((edit, side))
+        return f"conv_added_pool_{number}" if pool else f"conv_added_activation_{number}"
+
+    for second in of_kind(model, *_POOLING):
+        before = graph.producers(model, second)
+        if len(before) == 1 and type(before[0]).__name__ in _POOLING and _rank(before[0]) == like.rank:
+            add(before[0].name, _side(before[0]), pool=False)
+    before = graph.producers(model, heads[0])[0]
+    if _rank(before) != like.rank or (like.rank == 1 and not type(heads[0]).__name__.startswith("Flatten")):
+        return edits
+    at, side, count = before.name, _side(before), 0
+    while side >= SMALLEST_MAP and count < most:
+        at, side, count = add(at, side, pool=True), (side + 1) // 2, count + 1
+    return edits
+
+
+def _rank(layer: Any) -> int:
+    return len(layer.output.shape) - 2
+
+
+def _free_numbers(model: Any) -> Any:
+    taken = {layer.name for layer in model.layers}
+    return (n for n in range(1, 1000) if f"conv_added_{n}" not in taken)
+
+
+def before_output(model: Any, rate: float) -> List[Edit]:
+    """Dropout before each output layer, where the model has none."""
+    if any("Dropout" in type(layer).__name__ for layer in model.layers):
+        return []
+    edits: List[Edit] = []
+    for last in graph.output_layers(model):
+        for before in graph.producers(model, last):
+            if type(last).__name__ == "Dense" and type(before).__name__ != "InputLayer":
+                edits.append({"kind": "dropout", "at": before.name, "size": rate})
+    return edits
+
+
+def _recurrent(model: Any, facts: Facts) -> List[Edit]:
+    """States and embeddings that can hold something, both ways, and no reading of padding."""
+    edits: List[Edit] = []
+    embeddings = of_kind(model, "Embedding")
+    if facts.padded:
+        edits += [{"kind": "mask", "at": one.name} for one in embeddings if not one.mask_zero]
+    edits += [
+        {"kind": "resize", "at": one.name, "size": 2 * SMALL_EMBEDDING}
+        for one in embeddings
+        if one.output_dim < SMALL_EMBEDDING
+    ]
+    for layer in recurrents(model):
+        inner = getattr(layer, "forward_layer", layer)
+        if inner.units < SMALL_STATE:
+            edits.append({"kind": "resize", "at": layer.name, "size": SMALL_STATE})
+        edits.append({"kind": "bidirectional", "at": layer.name})
+    return edits
+
+
+def _dense(model: Any, diagnosis: Diagnosis) -> List[Edit]:
+    hidden = hidden_dense(model)
+    edits: List[Edit] = []
+    if not diagnosis.has("overfitting"):
+        edits += [
+            {"kind": "resize", "at": one.name, "size": 2 * SMALL_HIDDEN} for one in hidden if one.units < SMALL_HIDDEN
+        ]
+        if not hidden:
+            for last in graph.output_layers(model):
+                edits += [
+                    {"kind": "dense", "at": one.name, "size": 2 * SMALL_HIDDEN} for one in graph.producers(model, last)
+                ]
+    return edits

@@ -1,0 +1,275 @@
+"""What scikit-learn measures: `score`, the metric functions, cross-validation, and predictions to trace them by."""
+
+import functools
+import sys
+from types import ModuleType
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+from mlops_lib.runner import digest, predictions, targets
+from mlops_lib.runner.context import Context
+
+CLASSIFICATION = {
+    "accuracy_score": "accuracy", "balanced_accuracy_score": "balanced_accuracy", "f1_score": "f1",
+    "precision_score": "precision", "recall_score": "recall", "roc_auc_score": "roc_auc", "log_loss": "log_loss",
+    "matthews_corrcoef": "mcc", "cohen_kappa_score": "kappa",
+}  # fmt: skip
+TABLES = ("confusion_matrix", "classification_report")
+"""They show an accuracy among other things."""
+REGRESSION = {
+    "r2_score": "r2", "mean_absolute_error": "mae", "mean_squared_error": "mse", "root_mean_squared_error": "rmse",
+    "median_absolute_error": "median_absolute_error", "mean_absolute_percentage_error": "mape",
+}  # fmt: skip
+USUAL = {"classifier": "accuracy", "regressor": "r2"}
+"""What `score` measures."""
+TASKS = {"classifier": "classification", "regressor": "regression"}
+
+
+def install(run: Context) -> Dict[str, Callable[[ModuleType], None]]:
+    """The import hooks for scikit-learn's measures."""
+
+    def metrics(module: ModuleType) -> None:
+        with run.journal.guard("patch sklearn.metrics"):
+            for name, metric in {**CLASSIFICATION, **REGRESSION}.items():
+                if hasattr(module, name):
+                    setattr(module, name, _metric_function(run, getattr(module, name), metric))
+            accuracy = module.accuracy_score
+            for name in TABLES:
+                setattr(module, name, _metric_function(run, getattr(module, name), "accuracy", measure=accuracy))
+
+    def selection(module: ModuleType) -> None:
+        with run.journal.guard("patch sklearn.model_selection"):
+            for name in ("cross_val_score", "cross_validate"):
+                setattr(module, name, _cross_validation(run, getattr(module, name)))
+
+    return {"sklearn.metrics": metrics, "sklearn.model_selection._validation": selection}
+
+
+def outermost(run: Context, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call a function; what the framework calls within is not the script's own call."""
+    run.nested += 1
+    try:
+        return function(*args, **kwargs)
+    finally:
+        run.nested -= 1
+
+
+def predict(run: Context, original: Callable[..., Any], *, name: str) -> Callable[..., Any]:
+    """An estimator's method that predicts, remembered."""
+
+    @functools.wraps(original)
+    def predict_(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if run.nested:
+            return original(self, *args, **kwargs)
+        result = outermost(run, original, self, *args, **kwargs)
+        with run.journal.guard("sklearn.predict"):
+            x = args[0] if args else kwargs.get("X")
+            if x is not None:
+                predictions.remember(model=self, method=name, x=x, output=result, fit=_fit_of(run, self))
+        return result
+
+    return predict_
+
+
+def _fit_of(run: Context, estimator: Any) -> Optional[int]:
+    return next((number for number in sorted(run.models, reverse=True) if run.models[number] is estimator), None)
+
+
+def score(run: Context, original: Callable[..., Any], metric: Optional[str]) -> Callable[..., Any]:
+    """An estimator's `score`, remembered.
+
+    Args:
+        run: the execution.
+        original: the method.
+        metric: what it measures; None: by the estimator's kind.
+    """
+
+    @functools.wraps(original)
+    def score_(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if run.nested:
+            return original(self, *args, **kwargs)
+        value = outermost(run, original, self, *args, **kwargs)
+        with run.journal.guard("sklearn.score"):
+            outermost(run, _record_score, run, self, metric, value, args, kwargs)
+        return value
+
+    return score_
+
+
+def _record_score(
+    run: Context, estimator: Any, metric: Optional[str], value: Any, args: Tuple[Any, ...], kwargs: Dict[str, Any]
+) -> None:
+    x = args[0] if args else kwargs.get("X")
+    y = args[1] if len(args) > 1 else kwargs.get("y")
+    name = _scoring(getattr(estimator, "scoring", None)) or metric or USUAL.get(_kind(estimator) or "", "score")
+    usual = {"accuracy": targets.majority(y), "r2": {"name": "mean", "value": 0.0}}
+    confusion, labels = _confusion(y, estimator.predict(x)) if name == "accuracy" and y is not None else (None, None)
+    run.evaluations.add(
+        metric=name, value=float(value), source="sklearn.score", fit=_fit_of(run, estimator), model=estimator, x=x,
+        examples=digest.examples(x), task=TASKS.get(_kind(estimator) or "", "unknown"), baseline=usual.get(name),
+        confusion=confusion, labels=labels, repeat=lambda model: model.score(*args, **kwargs), asked=(x, y),
+    )  # fmt: skip
+
+
+def _scoring(scoring: Any) -> Optional[str]:
+    """The name of what a search or cross-validation measures, as it is called elsewhere; None for its default."""
+    if not isinstance(scoring, str):
+        return None if scoring is None else "score"
+    plain = scoring[4:] if scoring.startswith("neg_") else scoring
+    return {**CLASSIFICATION, **REGRESSION}.get(plain, plain)
+
+
+def _kind(estimator: Any) -> Optional[str]:
+    base = sys.modules["sklearn.base"]
+    if base.is_classifier(estimator):
+        return "classifier"
+    return "regressor" if base.is_regressor(estimator) else None
+
+
+def _metric_function(
+    run: Context, original: Callable[..., Any], metric: str, *, measure: Optional[Callable[..., Any]] = None
+) -> Callable[..., Any]:
+    """A metric function of the script, remembered.
+
+    Args:
+        run: the execution.
+        original: the function.
+        metric: what it measures.
+        measure: gives the number from the same targets and predictions, where the function itself gives none.
+    """
+
+    @functools.wraps(original)
+    def metric_(*args: Any, **kwargs: Any) -> Any:
+        value = outermost(run, original, *args, **kwargs)
+        if not run.nested:
+            with run.journal.guard(original.__name__):
+                outermost(run, _record_metric, run, original, measure, metric, value, list(args), dict(kwargs))
+        return value
+
+    return metric_
+
+
+def _record_metric(
+    run: Context, function: Callable[..., Any], measure: Optional[Callable[..., Any]], metric: str, value: Any,
+    args: List[Any], kwargs: Dict[str, Any],
+) -> None:  # fmt: skip
+    import numpy
+
+    y = args.pop(0) if args else kwargs.pop("y_true")
+    predicted = args.pop(0) if args else kwargs.pop("y_pred" if "y_pred" in kwargs else "y_score")
+    if measure is not None:
+        function, args, kwargs = measure, [], {}
+        value = function(y, predicted)
+    if numpy.ndim(value) != 0:
+        return
+    classification = metric not in REGRESSION.values()
+    traced = predictions.trace(predicted)
+    swapped = False
+    if traced is None and predictions.trace(y) is not None:
+        # accuracy_score(p, y): the number is the same, and scripts do it.
+        traced, y, predicted, swapped = predictions.trace(y), predicted, y, True
+    confusion, labels = _confusion(y, predicted) if classification else (None, None)
+    baseline = _constant_baseline(function, y, args, kwargs, classification=classification)
+    common: Dict[str, Any] = {
+        "metric": metric, "value": float(value), "source": f"sklearn.metrics.{function.__name__}",
+        "task": "classification" if classification else "regression", "baseline": baseline, "confusion": confusion,
+        "labels": labels,
+    }  # fmt: skip
+    if traced is None:
+        run.evaluations.add(fit=None, count=len(y), **common)
+        return
+    prediction, shape = traced
+
+    def repeat(model: Any) -> float:
+        again = shape(prediction.repeat(model))
+        return float(function(again, y, *args, **kwargs) if swapped else function(y, again, *args, **kwargs))
+
+    run.evaluations.add(
+        fit=prediction.fit, examples=digest.examples(prediction.x), x=prediction.x, count=len(y),
+        model=prediction.model, repeat=repeat, asked=(prediction.x, y), **common,
+    )  # fmt: skip
+
+
+def _constant_baseline(
+    function: Callable[..., Any], y: Any, args: List[Any], kwargs: Dict[str, Any], *, classification: bool
+) -> Optional[Dict[str, Any]]:
+    """The same metric of a model that always answers the most frequent class, or the mean."""
+    import warnings
+
+    import numpy
+
+    target = numpy.asarray(y)
+    if target.ndim != 1 or function.__name__ in ("roc_auc_score", "log_loss"):
+        return None
+    if classification:
+        classes, counts = numpy.unique(target, return_counts=True)
+        constant, name = numpy.full(len(target), classes[counts.argmax()], dtype=target.dtype), "majority class"
+    else:
+        constant, name = numpy.full(len(target), target.mean()), "mean"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return {"name": name, "value": float(function(target, constant, *args, **kwargs))}
+
+
+def _confusion(y: Any, predicted: Any) -> Any:
+    import numpy
+
+    truth, guess = numpy.asarray(y).ravel(), numpy.asarray(predicted).ravel()
+    if truth.shape != guess.shape or (truth.dtype.kind == "f" and not (truth == truth.round()).all()):
+        return None, None
+    if guess.dtype.kind == "f" and not (guess == guess.round()).all():
+        return None, None
+    labels = numpy.unique(numpy.concatenate([truth, guess]))
+    if len(labels) > 50:
+        return None, None
+    table: Any = numpy.zeros((len(labels), len(labels)), dtype=int)
+    numpy.add.at(table, (numpy.searchsorted(labels, truth), numpy.searchsorted(labels, guess)), 1)
+    return table.tolist(), [str(label) for label in labels.tolist()]
+
+
+def add_search(run: Context, estimator: Any, fit: int, x: Any) -> None:
+    """What a fitted grid or random search found by its own cross-validation."""
+    best = getattr(estimator, "best_score_", None)
+    if best is None or not hasattr(estimator, "cv_results_"):
+        return
+    scoring = getattr(estimator, "scoring", None)
+    kind = _kind(estimator) or ""
+    negative = isinstance(scoring, str) and scoring.startswith("neg_")
+    run.evaluations.add(
+        metric=_scoring(scoring) or USUAL.get(kind, "score"), value=-float(best) if negative else float(best),
+        source="fit.validation", fit=fit, examples=digest.examples(x), held_out=True, model=estimator,
+        task=TASKS.get(kind, "unknown"),
+    )  # fmt: skip
+
+
+def _cross_validation(run: Context, original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def cross_validate(*args: Any, **kwargs: Any) -> Any:
+        if run.nested:
+            return original(*args, **kwargs)
+        result = outermost(run, original, *args, **kwargs)
+        with run.journal.guard(original.__name__):
+            outermost(run, _record_cross_validation, run, original.__name__, result, args, kwargs)
+        return result
+
+    return cross_validate
+
+
+def _record_cross_validation(
+    run: Context, name: str, result: Any, args: Tuple[Any, ...], kwargs: Dict[str, Any]
+) -> None:
+    import numpy
+
+    given = dict(zip(("estimator", "X", "y"), args), **kwargs)
+    scores = result.get("test_score") if isinstance(result, dict) else result
+    if scores is None:
+        return
+    kind, scoring = _kind(given["estimator"]) or "", given.get("scoring")
+    metric = _scoring(scoring) or USUAL.get(kind, "score")
+    mean = float(numpy.mean(scores))
+    run.unfitted = (given["estimator"], given["X"], given.get("y"))
+    run.evaluations.add(
+        metric=metric, value=-mean if isinstance(scoring, str) and scoring.startswith("neg_") else mean,
+        source=f"sklearn.model_selection.{name}", fit=None, examples=digest.examples(given["X"]), held_out=True,
+        task=TASKS.get(kind, "unknown"),
+        baseline=targets.majority(given.get("y")) if metric == "accuracy" else None,
+    )  # fmt: skip

@@ -1,0 +1,143 @@
+"""From what is declared to what is installed: every directory in tests/cases/environments is a case."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlops_lib import environments, images, requirements
+from mlops_lib.engine import probe
+from mlops_lib.errors import ImageError
+from mlops_lib.records import Environment
+
+CASES = Path(__file__).resolve().parents[1] / "cases" / "environments"
+
+
+def read(name: str) -> dict[str, Any]:
+    return requirements.read_toml(CASES / name / "case.toml")
+
+
+def asked(case: dict[str, Any]) -> environments.Need:
+    row = next(row for row in images.catalog() if row["name"] == case["row"])
+    environment = Environment(
+        name=row["name"], framework=row["frameworks"][0], family="other",
+        requirements=(*row["requirements"], *case["declared"]), system=tuple(row.get("system", ())),
+    )  # fmt: skip
+    return environments.Need(
+        environment=environment, imports=tuple(case.get("imports", ())), base_image="python:3.11-slim",
+        gpus=case.get("gpus", False),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in CASES.iterdir()))
+def test_a_declaration_becomes_what_can_be_installed(name: str, tmp_path: Path) -> None:
+    case = read(name)
+    need = asked(case)
+    image = environments.plan(need, home=tmp_path)
+    if "refused" in case:
+        image = environments.loosened(image, need, case["refused"], 1)
+    if "missing" in case:
+        image = environments.repaired(image, [probe.Missing.from_json(one) for one in case["missing"]])
+    assert image is not None
+    expected = case["expected"]
+    assert list(image.environment.requirements) == expected["lines"]
+    assert list(image.environment.system) == expected.get("system", [])
+    for words in expected.get("notes", []):
+        assert any(words in note for note in image.notes), image.notes
+    if expected.get("notes") == []:
+        assert image.notes == ()
+
+
+def test_the_dockerfile_is_a_function_of_the_environment() -> None:
+    need = asked({"row": "keras", "declared": ["tqdm==4.66.1", "graphviz"]})
+    first, second = (environments.mended(need).environment for _ in range(2))
+    assert images.plan(first) == images.plan(second)
+    text = images.shown(images.plan(first))
+    assert "#   tqdm==4.66.1" in text
+    assert text.index("framework.txt") < text.index("family.txt") < text.index("graphviz") < text.index("project.txt")
+
+
+def test_families_and_projects_share_the_frameworks_layer() -> None:
+    cnn, dense, own = (
+        images.layers(environments.mended(asked(case)).environment)
+        for case in (
+            {"row": "keras-cnn", "declared": []}, {"row": "keras", "declared": []}, {"row": "keras", "declared": ["tqdm"]},
+        )
+    )  # fmt: skip
+    assert cnn[0] == dense[0] == own[0]
+    assert dense[1] == own[1]
+    assert own[2] == ["tqdm"]
+    replaced = environments.mended(asked({"row": "keras", "declared": ["scikit-learn==1.5.2"]})).environment
+    assert images.layers(replaced)[:2] == ([], []), "what replaces a pin of the framework's layer does not lie above it"
+
+
+def test_an_option_or_a_url_is_no_requirement() -> None:
+    for line in ("--index-url=https://example.com", "x @ https://example.com/x.whl", "numpy\n-r other.txt", "-e ."):
+        environment = Environment(name="sklearn", framework="sklearn", family="linear", requirements=(line,))
+        with pytest.raises(ImageError):
+            images.plan(environment)
+        need = environments.Need(environment=environment)
+        assert environments.mended(need).environment.requirements == images.row_of("sklearn")
+
+
+def test_an_index_that_does_not_answer_loosens_nothing(tmp_path: Path) -> None:
+    log = (
+        "WARNING: Retrying (Retry(total=0, connect=None)) after connection broken by 'NewConnectionError'\n"
+        "ERROR: No matching distribution found for tqdm==4.66.1\n"
+    )
+    need = asked({"row": "sklearn", "declared": ["tqdm==4.66.1"]})
+    assert environments.loosened(environments.plan(need, home=tmp_path), need, log, 1) is None
+
+
+def test_loosening_ends(tmp_path: Path) -> None:
+    """However often an installer refuses, every round changes something, and what is imported stays."""
+    need = asked({"row": "keras", "declared": ["tqdm==4.66.1", "flask==1.0", "dlib"], "imports": ["tqdm", "keras"]})
+    image, rounds = environments.plan(need, home=tmp_path), 0
+    while True:
+        fresh = environments.loosened(image, need, "something else went wrong", rounds + 1)
+        if fresh is None:
+            break
+        assert fresh.environment != image.environment
+        image, rounds = fresh, rounds + 1
+        assert rounds < environments.REFUSALS
+    names = {requirements.name_of(line) for line in image.environment.requirements}
+    assert {"tqdm", "keras"} <= names
+    assert "dlib" not in names
+
+
+def test_a_name_nobody_knows_is_never_installed(tmp_path: Path) -> None:
+    """An import's name on the index may be anybody's (dependency confusion), also when a script claims to need it."""
+    need = asked({"row": "sklearn", "declared": [], "imports": ["acme_secret_tools"]})
+    image = environments.plan(need, home=tmp_path)
+    message = "ModuleNotFoundError: No module named 'acme_secret_tools'"
+    assert environments.repair(need, message, image=image, home=tmp_path) is None
+    repaired = environments.repair(
+        need, "ModuleNotFoundError: No module named 'yaml.cyaml'", image=image, home=tmp_path
+    )
+    assert repaired is not None
+    assert "pyyaml" in repaired.environment.requirements
+    assert environments.plan(need, home=tmp_path).environment == repaired.environment, "remembered"
+
+
+@pytest.mark.parametrize(
+    ("line", "version", "before"),
+    [
+        ("x==1.16", "1.23.2", True), ("x==1.23.2", "1.23.2", False), ("x<1.23.2", "1.23.2", True), ("x<=1.23.2", "1.23.2", False),
+        ("x~=1.3.1", "1.5.1", True), ("x~=1.3", "1.5.1", False), ("x==1.5.*", "1.5.1", False), ("x==1.4.*", "1.5", True),
+        ("x>=1.0", "1.5", False), ("x", "1.5", False), ("x>=1,<1.2", "1.5", True), ("x==2.0.0b1", "2.12", True),
+        ("x==2", "2.0.0", False),
+    ],
+)  # fmt: skip
+def test_versions_are_compared_as_releases(line: str, version: str, before: bool) -> None:
+    read = requirements.read(line)
+    assert read is not None
+    assert requirements.ends_before(read, version) is before
+
+
+def test_what_packages_print_does_not_disturb_the_probe() -> None:
+    said = [["numpy", "", "", ""], ["cv2", "ImportError", "", "libGL.so.1: no"], [1]]
+    output = "noise\n" + "".join(f"\x00{probe.PLACE}{json.dumps(one)}\n" for one in said)
+    assert [one.name for one in probe.missing(output, ["numpy", "cv2", "yaml"])] == ["cv2", "yaml"]

@@ -1,0 +1,285 @@
+"""The suggested patch: applied by git, the script builds the search's winner layer by layer."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlops_lib import patching
+from mlops_lib.patching import networks, standalone
+from mlops_lib.patching.claims import TooCleverError, Winner, literal
+from mlops_lib.patching.source import Source, with_arguments
+
+ROOT = Path(__file__).resolve().parents[2]
+SAMPLES = ROOT / "model_repo"
+
+ADDED = """
+import numpy as np
+from tensorflow.keras.models import Sequential
+from tensorflow.keras.layers import (
+    Conv2D,  # the eyes
+    Dense, Flatten,
+)
+rng = np.random.default_rng(0)
+x, y = rng.random((300, 12, 12, 1), dtype="float32"), rng.integers(0, 3, 300)
+
+m = Sequential()
+m.add(Conv2D(4, 3, activation='relu', input_shape=(12, 12, 1)))   # first
+m.add(Flatten())
+# the decision
+m.add(Dense(3, activation='softmax'))
+m.compile('sgd', 'sparse_categorical_crossentropy', ['accuracy'])
+m.fit(x, y, 32, 2)
+print(m.evaluate(x, y))
+"""
+BRANCHES = """
+import keras, numpy as np
+from keras import layers as L
+rng = np.random.default_rng(0)
+x, y = (rng.random((300, 8)) * 100).astype("float32"), rng.integers(0, 2, 300)
+N = 2
+def block(t, n):
+    return L.Dense(n, "relu")(t)
+a = keras.Input((8,))
+b = L.Dense(16, activation="relu", name="left")(a)
+both = L.Concatenate()([b, L.Dense(4, "relu")(a)])
+out = L.Dense(1, activation="sigmoid")(both)
+model = keras.Model(a, out)
+model.compile(loss="binary_crossentropy", metrics=["accuracy"], optimizer=keras.optimizers.SGD(0.01))
+model.fit(x, y, epochs=N, class_weight=None)
+print(model.evaluate(x, y), [0] * N)
+"""
+SENTENCES = """
+import numpy as np, tensorflow as tf
+rng = np.random.default_rng(0)
+x, y = rng.integers(1, 50, (300, 10)), rng.integers(0, 2, 300)
+x[:, 6:] = 0
+text = tf.keras.Input(shape=(10,))
+net = tf.keras.layers.Embedding(50, 8)(text)
+net = tf.keras.layers.LSTM(8)(net)
+model = tf.keras.Model(text, tf.keras.layers.Dense(1, activation="sigmoid")(net))
+model.compile(optimizer="adam", loss="binary_crossentropy", metrics=["accuracy"])
+model.fit(x, y, epochs=1)
+print(model.evaluate(x, y))
+"""
+TEXTS = {"added": ADDED, "branches": BRANCHES, "sentences": SENTENCES}
+NETWORKS = {
+    "digits_cnn": "train.py",
+    "digits_layers": "mlcode.py",
+    "digits_lstm": "digits_lstm.py",
+    "wine_dense": "wine.py",
+}
+ESTIMATORS = {"cancer_pipeline": "train.py", "digits_tree": "tree.py"}
+
+BUILDS = """
+import json, runpy, sys
+import keras
+from mlops_lib.runner.search.blueprint import blueprint
+class Built(Exception): pass
+def fit(self, *args, **kwargs):
+    if not self.built:
+        self.build(args[0].shape if args else kwargs["x"].shape)
+    print("BUILT", json.dumps(blueprint(self)))
+    raise Built
+keras.Model.fit = fit
+sys.argv = sys.argv[1:]
+try:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+except Built:
+    pass
+"""
+
+
+def searched(project: Path, entry: str, *, trials: int = 1) -> Path:
+    """One run with a search in it, which takes its first candidate whatever it scores; the run directory."""
+    run_dir = project.parent / "run"
+    search = {
+        "fit": 1, "metric": "accuracy", "target": 2.0, "trials": trials, "minutes": 5, "judged_value": -1.0,
+        "limits": {"epochs": 1},
+    }  # fmt: skip
+    environment = {
+        **os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "1", "MLOPS_STRICT": "1", "TF_CPP_MIN_LOG_LEVEL": "3",
+        "MLOPS_PROJECT": str(project), "MLOPS_INSIDE": str(run_dir / "inside"), "MLOPS_SPEC": json.dumps({"search": search}),
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "mlops_lib.runner", entry], env=environment, capture_output=True, text=True, check=False,
+        stdin=subprocess.DEVNULL, cwd=project,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return run_dir
+
+
+def bare(project: Path, entry: str) -> list[dict[str, Any]]:
+    """The layers that the script, run without us, has when it calls `fit`."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run(
+        [sys.executable, "-c", BUILDS, entry], env=environment, capture_output=True, text=True, check=False, cwd=project
+    )
+    line = next((line for line in done.stdout.splitlines() if line.startswith("BUILT ")), None)
+    assert line is not None, done.stderr[-3000:]
+    layers: list[dict[str, Any]] = json.loads(line[6:])
+    return layers
+
+
+def same(layers: list[dict[str, Any]]) -> list[Any]:
+    """Layers without their names and places: class, settings, and which layers they read."""
+    number = {layer["name"]: i for i, layer in enumerate(layers)}
+    return [[one["class"], plain(one["arguments"]), [number[n] for n in one["inputs"]]] for one in layers]
+
+
+def plain(arguments: Any) -> Any:
+    if isinstance(arguments, dict):
+        return {k: plain(v) for k, v in arguments.items() if k not in ("name", "site", "parameters")}
+    return round(arguments, 4) if isinstance(arguments, float) else arguments
+
+
+def apply(project: Path, patch: Path) -> None:
+    subprocess.run(["git", "apply", "--check", str(patch)], cwd=project, check=True)
+    subprocess.run(["git", "apply", str(patch)], cwd=project, check=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*NETWORKS, *TEXTS])
+def test_the_patched_script_builds_the_winner(name: str, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    if name in NETWORKS:
+        shutil.copytree(SAMPLES / name, project)
+    else:
+        project.mkdir()
+        (project / "train.py").write_text(TEXTS[name])
+    entry = NETWORKS.get(name, "train.py")
+    run_dir = searched(project, entry)
+    suggested = patching.suggest(run_dir, project=project)
+    assert suggested is not None
+    assert suggested.name == "suggested.patch", suggested.read_text()
+    before = (project / entry).read_text()
+    apply(project, suggested)
+    winner = json.loads((run_dir / "inside/search/winner.json").read_text())
+    assert same(bare(project, entry)) == same(winner["after"])
+    after = (project / entry).read_text()
+    kept = set(before.splitlines()) & set(after.splitlines())
+    assert len(kept) >= len(set(before.splitlines())) - 10, "formatting and all other lines stay"
+    assert "CosineDecay" in after
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_a_patched_estimator_is_the_winner(name: str, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(SAMPLES / name, project)
+    run_dir = searched(project, ESTIMATORS[name], trials=3)
+    suggested = patching.suggest(run_dir, project=project)
+    assert suggested is not None
+    assert suggested.name == "suggested.patch"
+    apply(project, suggested)
+    code = (
+        "import json, runpy, sys, sklearn.base as b\n"
+        "from mlops_lib.runner.search.estimators import describe\n"
+        "class Built(Exception): pass\n"
+        "def stop(self, *a, **k):\n    print('BUILT', json.dumps(describe(self)))\n    raise Built\n"
+        "from sklearn.pipeline import Pipeline\nfrom sklearn.tree import DecisionTreeClassifier\n"
+        "import sklearn.ensemble as e, sklearn.svm as s\n"
+        "for c in (Pipeline, DecisionTreeClassifier, s.SVC, e.HistGradientBoostingClassifier, e.ExtraTreesClassifier):\n"
+        "    c.fit = stop\n"
+        "sys.path.insert(0, '.')\n"
+        "try:\n    runpy.run_path(sys.argv[1], run_name='__main__')\nexcept Built:\n    pass\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, ESTIMATORS[name]], capture_output=True, text=True, check=False, cwd=project,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    line = next((line for line in done.stdout.splitlines() if line.startswith("BUILT ")), None)
+    assert line is not None, done.stderr[-3000:]
+    winner = json.loads((run_dir / "inside/search/winner.json").read_text())
+    assert without_random_state(json.loads(line[6:])) == without_random_state(winner["after"])
+
+
+def without_random_state(described: Any) -> Any:
+    if isinstance(described, dict):
+        return {k: without_random_state(v) for k, v in described.items() if k != "random_state"}
+    if isinstance(described, list):
+        return [without_random_state(one) for one in described]
+    return float(f"{described:.6g}") if isinstance(described, float) else described
+
+
+CLEVER = """
+import keras
+model = keras.Sequential([keras.Input((4,))] + [keras.layers.Dense(n) for n in (3, 2)])
+"""
+
+
+def winner(**more: Any) -> Winner:
+    site = {"file": "train.py", "line": 3, "column": None, "end_line": None, "end_column": None}
+    layers: list[dict[str, Any]] = [
+        {"class": "InputLayer", "name": "i", "arguments": {"shape": [4], "dtype": "float32"}},
+        {"class": "Dense", "name": "a", "arguments": {"units": 3}, "inputs": ["i"], "site": site},
+        {"class": "Dense", "name": "b", "arguments": {"units": 2}, "inputs": ["a"], "site": site},
+    ]
+    layers = [{"known": True, "parameters": ["units"], **layer} for layer in layers]
+    wide = [layers[0], {**layers[1], "arguments": {"units": 9}}, layers[2]]
+    return Winner.read({"framework": "keras", "before": layers, "after": wide, "sequential": True, **more})
+
+
+def test_a_clever_source_gets_a_script_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(CLEVER)
+    with pytest.raises(TooCleverError, match="makes several layers"):
+        networks.changed(winner(), project=tmp_path)
+    text = standalone.script(
+        winner(recipe={"epochs": 3, "schedule": "cosine", "optimizer": "adam"}), reason="it says so"
+    )
+    made: dict[str, Any] = {}
+    exec(compile(text, "best_model.py", "exec"), made)
+    assert [type(one).__name__ for one in made["build_model"]().layers] == ["Dense", "Dense"]
+    assert made["build_model"]().layers[0].units == 9
+    assert made["FIT"]["epochs"] == 3
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"class_name": "system", "module": "os", "config": {}},
+        {"class_name": "x); import os", "module": "keras", "config": {}},
+    ],
+)
+def test_a_claim_cannot_write_code(value: Any) -> None:
+    with pytest.raises(TooCleverError):
+        literal(value)
+
+
+def test_a_claim_cannot_name_other_files(tmp_path: Path) -> None:
+    (tmp_path / "project").mkdir()
+    (tmp_path / "secret.py").write_text("password = 1\n")
+    (tmp_path / "project/link.py").symlink_to(tmp_path / "secret.py")
+    for name in ("../secret.py", "link.py", "/etc/passwd", "absent.py"):
+        with pytest.raises(TooCleverError):
+            patching.read_source(tmp_path / "project", name)
+
+
+def test_a_value_that_is_text_stays_text() -> None:
+    assert eval(literal('"); import os; ("')) == '"); import os; ("'
+    assert literal([3, 3]) == "(3, 3)"
+    assert literal(1e-4) == "0.0001"
+
+
+@pytest.mark.parametrize(
+    ("before", "wanted", "after"),
+    [
+        ("f(1, b=2,  c = 3)", {"b": "5"}, "f(1, b=5,  c = 3)"),
+        ("f(1, 2)", {"b": "5", "d": "x"}, "f(1, 5, d=x)"),
+        ("f(\n    1,\n    c=3,\n)", {"d": "4"}, "f(\n    1,\n    c=3,\n    d=4,\n)"),
+        ("f(1, c=3)", {"c": None}, "f(1)"),
+        ("f()", {"a": "1"}, "f(a=1)"),
+    ],
+)
+def test_arguments_change_and_the_layout_stays(before: str, wanted: dict[str, str | None], after: str) -> None:
+    source = Source(before + "\n")
+    call = source.nodes(source.cst.Call)[0]
+    source.change(call, lambda made: with_arguments(source, made, wanted, ("a", "b", "c")))
+    assert source.changed() == after + "\n"

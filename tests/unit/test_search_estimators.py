@@ -1,0 +1,111 @@
+"""The search around scikit-learn estimators: pipelines, scalers, regression, other estimators, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+from sklearn.cluster import KMeans
+from sklearn.datasets import load_breast_cancer, load_diabetes
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+from mlops_lib.records import SearchResult
+from mlops_lib.runner.journal import Journal
+from mlops_lib.runner.search import estimators
+
+CANCER = load_breast_cancer(return_X_y=True)
+DIABETES = load_diabetes(return_X_y=True)
+
+
+class Fit:
+    """What the adapter hands over."""
+
+    def __init__(self, estimator: Any, x: Any, y: Any) -> None:
+        self.estimator, self.x, self.y, self.number = estimator.fit(x, y), x, y, 1
+
+
+def searched(folder: Path, estimator: Any, data: Any, **request: Any) -> tuple[SearchResult, Any]:
+    fit = Fit(estimator, *data)
+    journal = Journal(str(folder / "inside"), number_of_pass=2, attempt=1)
+    asked = {"fit": 1, "metric": "accuracy", "mode": "max", "target": 2.0, "trials": 3, "minutes": 5, **request}
+    result = estimators.Search(fit, asked, journal, folder=str(folder / "search"), seed=1).run()
+    return SearchResult.from_json(result), fit.estimator
+
+
+def test_a_pipelines_steps_and_scaler_are_searched(tmp_path: Path) -> None:
+    pipeline = Pipeline([("scale", StandardScaler()), ("clf", KNeighborsClassifier(40))])
+    held = pipeline.named_steps["clf"]
+    found, fitted = searched(tmp_path, pipeline, CANCER, trials=4)
+    assert {"scale", "clf__n_neighbors"} <= set(found.trials[1].hyperparameters)
+    assert found.winner > 0
+    assert fitted.named_steps["clf"] is held, "references into the pipeline stay good"
+    assert fitted.score(*CANCER) > 0.9
+
+
+def test_an_error_is_made_smaller(tmp_path: Path) -> None:
+    found, _ = searched(tmp_path, KNeighborsRegressor(1), DIABETES, metric="mae", mode="min", target=0.0, trials=4)
+    scores = [trial.score for trial in found.trials]
+    assert all(score is not None and score > 0 for score in scores)
+    assert found.score == min(s for s in scores if s is not None)
+    assert found.winner > 0
+
+
+def test_boosting_stands_in_for_a_weak_tree(tmp_path: Path) -> None:
+    found, _ = searched(tmp_path, DecisionTreeRegressor(max_depth=1, random_state=0), DIABETES, metric="r2", trials=5)
+    assert any("HistGradientBoostingRegressor instead" in edit for trial in found.trials for edit in trial.edits)
+
+
+def test_its_own_kind_where_that_is_asked(tmp_path: Path) -> None:
+    found, fitted = searched(
+        tmp_path, DecisionTreeClassifier(max_depth=1, random_state=0), CANCER, own_only=True, trials=6
+    )
+    assert type(fitted) is DecisionTreeClassifier
+    assert all("DecisionTreeClassifier with" in trial.edits[0] for trial in found.trials[1:])
+
+
+def test_what_needs_scaling_is_tried_scaled(tmp_path: Path) -> None:
+    found, _ = searched(tmp_path, KNeighborsClassifier(20), CANCER, trials=estimators.OWN_TRIALS + 1)
+    assert found.trials[-1].edits == ("KNeighborsClassifier on scaled inputs",)
+
+
+def test_clusters_have_nothing_to_select_by(tmp_path: Path) -> None:
+    found, _ = searched(tmp_path, KMeans(2, n_init=1), (CANCER[0], None))
+    assert (found.stopped, found.winner) == ("refused", 0)
+    assert "no targets" in found.notes[0]
+
+
+def test_a_killed_search_repeats_nothing_and_ends_the_same(tmp_path: Path) -> None:
+    first, _ = searched(tmp_path, DecisionTreeClassifier(max_depth=1, random_state=0), CANCER, trials=4)
+    stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "search/trials").glob("[0-2].json")}
+    for number in (3, 4):
+        (tmp_path / f"search/trials/{number}.json").unlink()
+    again, _ = searched(tmp_path, DecisionTreeClassifier(max_depth=1, random_state=0), CANCER, trials=4)
+    assert stamps == {path: path.stat().st_mtime_ns for path in stamps}
+    assert [(t.edits, t.score) for t in first.trials] == [(t.edits, t.score) for t in again.trials]
+    assert first.winner == again.winner
+
+
+@pytest.mark.parametrize("name", sorted(estimators.SPACES))
+def test_every_space_names_parameters_that_exist(name: str) -> None:
+    import lightgbm
+    import sklearn.utils
+    import xgboost
+
+    known = dict(sklearn.utils.all_estimators())
+    known.update({n: getattr(xgboost, n) for n in ("XGBClassifier", "XGBRegressor")})
+    known.update({n: getattr(lightgbm, n) for n in ("LGBMClassifier", "LGBMRegressor")})
+    assert set(estimators.SPACES[name]) <= set(known[name]().get_params())
+
+
+def test_described_as_json() -> None:
+    described = estimators.describe(
+        Pipeline([("s", StandardScaler(with_mean=False)), ("t", DecisionTreeClassifier(max_depth=numpy.int64(3)))])
+    )
+    assert json.loads(json.dumps(described))["steps"][1][1]["parameters"] == {"max_depth": 3}
+    assert described["steps"][0][1]["module"] == "sklearn.preprocessing"
