@@ -568,7 +568,7 @@ def _links(job: Job, version: ModelVersion | None = None) -> list[Link]:
     places = {
         "report": job.run_dir / "report.html",
         "model": None if version is None else Path(version.model),
-        "patch": job.run_dir / "inside" / "suggested.patch",
+        "patch": job.run_dir / "suggested.patch",
     }
     links = [Link(label=name, url=str(at)) for name, at in places.items() if at is not None and at.is_file()]
     if job.settings["link_url"]:

@@ -23,7 +23,7 @@ DIGEST = "mlops.run"
 """Tag of an MLflow run: the digest of ours."""
 EVERY = 1000
 """Metrics in one request, MLflow's own limit."""
-FILES = ("report.html", "curves.png", "verdict.json", "inside/suggested.patch")
+FILES = ("report.html", "curves.png", "verdict.json", "suggested.patch")
 MANNERS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
