@@ -8,7 +8,7 @@ CODE := mlops_lib tests bench setup.py
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-jenkins jenkins-up lint clean
+.PHONY: help demo test test-jenkins jenkins-up lint docs notebooks picture clean
 
 help:                   ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,17 @@ lint: $(VENV)/.lint     ## style and types
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/mypy
 
+docs: $(VENV)/.docs     ## the documentation as a site, in build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+notebooks: $(VENV)/.test  ## run the example notebooks of the documentation and keep their outputs
+	$(BIN)/python docs/_notebooks.py
+
+picture: $(VENV)/.demo  ## the README's picture of a report, from a real run (needs Chromium and a container engine)
+	$(BIN)/mlops run model_repo/digits_cnn --target 0.9 --quiet
+	chromium --headless --no-sandbox --hide-scrollbars --window-size=1100,1180 --screenshot=docs/images/report.png \
+		"file://$$($(BIN)/mlops report model_repo/digits_cnn --json | $(BIN)/python -c 'import json, sys; print(json.load(sys.stdin)["report"])')"
+
 clean:                  ## remove what these targets made; runs and registered models in ~/.mlops stay
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache tests/jenkins/target
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -44,6 +55,10 @@ $(VENV)/.demo: pyproject.toml | $(BIN)/python
 
 $(VENV)/.test: pyproject.toml | $(BIN)/python
 	$(PIP) --editable '.[test]'
+	@touch $@
+
+$(VENV)/.docs: pyproject.toml | $(BIN)/python
+	$(PIP) --editable '.[docs]'
 	@touch $@
 
 $(VENV)/.lint: pyproject.toml | $(BIN)/python

@@ -24,12 +24,14 @@ _HOME = {
     "watch": "mlops_lib.pipeline",
     "run": "mlops_lib.pipeline",
     "stop": "mlops_lib.pipeline",
+    "improve": "mlops_lib.improvement",
 }
 
 __all__ = ["__version__", *_HOME]
 
 if TYPE_CHECKING:
     from mlops_lib.detection import detect as detect
+    from mlops_lib.improvement import improve as improve
     from mlops_lib.pipeline import build as build
     from mlops_lib.pipeline import judge as judge
     from mlops_lib.pipeline import notify as notify
@@ -40,6 +42,13 @@ if TYPE_CHECKING:
     from mlops_lib.pipeline import stop as stop
     from mlops_lib.pipeline import train as train
     from mlops_lib.pipeline import watch as watch
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """`%load_ext mlops_lib`: the cell magic `%%mlops`."""
+    from mlops_lib.notebook import load
+
+    load(shell)
 
 
 def __getattr__(name: str) -> Any:

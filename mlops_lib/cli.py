@@ -17,6 +17,7 @@ from typing import Any
 
 from mlops_lib import __version__, config
 from mlops_lib.errors import EXIT_BUG, EXIT_REJECTED, EXIT_UNDECIDED, MlopsError, UsageError
+from mlops_lib.verbs import ACTIONS, EXAMPLES, OWN
 
 VERBS = {
     "run": "the whole chain: detect, build, train, judge, search if needed, register, report, notify",
@@ -33,12 +34,20 @@ VERBS = {
     "images": "list the environments kept on this machine, or remove what no run needs",
     "runs": "list the runs",
     "show": "one run: what was asked and how it stands",
+    "compare": "two runs side by side",
+    "registry": "registered models: list them, name the champion, roll it back, remove old versions",
+    "replay": "make a registered model again from its lineage, and say whether it is identical",
     "config": "every setting, its value and where it comes from",
     "doctor": "what is missing on this machine and how to mend it",
     "init": "write a Jenkinsfile and an mlops.toml into a project",
+    "completion": "print the completion script for a shell",
 }
-WITHOUT_PROJECT = {"images", "runs", "doctor"}
-OPTIONS = {"until_done", "artifacts", "print_dockerfile", "with_code", "prune", "verb"}
+WITHOUT_PROJECT = {"images", "runs", "doctor", "compare", "registry", "replay", "completion"}
+OPTIONS = {
+    "until_done", "artifacts", "print_dockerfile", "test", "verb", "open", "markdown", "tensorboard", "runs", "state",
+    "action", "model", "version", "alias", "shell", "keep", "quiet",
+    "with_code", "prune",
+}  # fmt: skip
 """Keys of MLOPS_PARAMS that are options of a verb, not settings."""
 PIPELINE = ("label", "hours", "poll", "workers", "worker_label")
 """Keys of MLOPS_PARAMS that the Jenkins pipeline itself reads: known here, so that a slip of one is refused."""
@@ -46,8 +55,7 @@ PIPELINE = ("label", "hours", "poll", "workers", "worker_label")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    given = vars(_parser(words).parse_args(words))
+    given = parse(sys.argv[1:] if arguments is None else arguments)
     as_json = given.pop("json")
     if "MLOPS_BUILD" in os.environ:
         return _noted(given, as_json=as_json)
@@ -90,6 +98,12 @@ def _main(given: dict[str, Any], *, as_json: bool) -> int:
         return _bug(as_json=as_json)
 
 
+def parse(arguments: Sequence[str]) -> dict[str, Any]:
+    """The words of a command as the verb, its options and settings; None for what was not given."""
+    words = list(arguments)
+    return vars(_parser(words).parse_args(words))
+
+
 MACHINE = {
     errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENFILE,
     errno.ENAMETOOLONG, errno.ENOTDIR,
@@ -112,36 +126,25 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"mlops {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for verb, text in VERBS.items():
-        one = verbs.add_parser(verb, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False)
-        if verb not in WITHOUT_PROJECT:
-            one.add_argument(
-                "project", nargs="?", metavar="PROJECT|RUN", help="folder, script, notebook or run directory"
-            )
-        one.add_argument("--json", action="store_true", help="print one JSON record")
-        if verb == "watch":
-            one.add_argument("--until-done", action="store_true", default=None, help="end when the run has ended")
-        if verb == "report":
-            one.add_argument("--artifacts", metavar="DIR", help="also gather what a build server keeps")
-        if verb == "build":
-            one.add_argument(
-                "--print",
-                action="store_true",
-                default=None,
-                dest="print_dockerfile",
-                help="print the Dockerfile, build nothing",
-            )
-            one.add_argument(
-                "--with-code",
-                action="store_true",
-                default=None,
-                help="an image that holds the project and trains by itself",
-            )
-        if verb == "images":
-            one.add_argument("--prune", action="store_true", default=None, help="remove what no run of this home needs")
+        one = verbs.add_parser(
+            verb, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False,
+            epilog="examples:\n" + "\n".join(f"  {line}" for line in EXAMPLES.get(verb, ())),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )  # fmt: skip
+        _add_own(one, verb)
         # Start-up counts: only the verb that is asked for gets its options.
         for setting in config.SETTINGS if verb in words else ():
             _add(one, setting)
     return parser
+
+
+def _add_own(one: argparse.ArgumentParser, verb: str) -> None:
+    """What only this verb takes."""
+    if verb not in WITHOUT_PROJECT:
+        one.add_argument("project", nargs="?", metavar="PROJECT|RUN", help="folder, script, notebook or run directory")
+    one.add_argument("--json", action="store_true", help="print one JSON record")
+    for names, how in OWN.get(verb, ()):
+        one.add_argument(*names, **how)
 
 
 def _add(parser: argparse.ArgumentParser, setting: config.Setting) -> None:
@@ -166,7 +169,7 @@ def _dispatch(given: dict[str, Any], *, as_json: bool) -> int:
     unknown = [key for key in merged if key not in config.KNOWN]
     if unknown:
         raise config.unknown(unknown[0], where="argument", also=PIPELINE)
-    if verb not in WITHOUT_PROJECT and verb != "config" and not project:
+    if verb not in WITHOUT_PROJECT and verb != "config" and not project and not options.get("test"):
         raise UsageError("no project given", where=f"mlops {verb}", remedy=f"mlops {verb} PROJECT")
     return _HANDLERS[verb](project, merged, options, as_json)
 
@@ -254,9 +257,10 @@ def _staged(call: Callable[[Any], Any]) -> Callable[[str, dict[str, Any], dict[s
     """A verb that works on a job and answers with a record."""
 
     def handler(project: str, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
+        from mlops_lib import pipeline
         from mlops_lib.training import Interrupted
 
-        job = _job(project, settings)
+        job = _job(project, settings, quiet=bool(options.pop("quiet", False)))
         try:
             answer = call(job, **options)
         except Interrupted:
@@ -267,6 +271,7 @@ def _staged(call: Callable[[Any], Any]) -> Callable[[str, dict[str, Any], dict[s
             return _interrupted()
         finally:
             job.observer.close()
+        pipeline.flush(job)
         return _answer(answer, as_json=as_json)
 
     return handler
@@ -332,10 +337,25 @@ def _report(project: str, settings: dict[str, Any], options: dict[str, Any], as_
         raise
 
 
-def _write_report(job: Any, *, artifacts: str = "") -> Any:
-    from mlops_lib import pipeline
+def _write_report(
+    job: Any, *, artifacts: str = "", open: bool = False, markdown: bool = False, tensorboard: str = ""
+) -> Any:
+    from pathlib import Path
 
-    return {"schema": 1, "report": str(pipeline.report(job, artifacts=artifacts))}
+    from mlops_lib import pipeline, reporting
+
+    if markdown:
+        if not job.run_dir.is_dir():
+            raise UsageError("there is no such run yet", where=str(job.run_dir), remedy="`mlops train` first.")
+        return reporting.markdown(job.run_dir).rstrip("\n")
+    page = pipeline.report(job, artifacts=artifacts)
+    if tensorboard:
+        reporting.tensorboard(job.run_dir, Path(tensorboard))
+    if open:
+        import webbrowser
+
+        webbrowser.open(page.as_uri())
+    return {"schema": 1, "report": str(page)}
 
 
 def _judge(job: Any) -> Any:
@@ -345,11 +365,27 @@ def _judge(job: Any) -> Any:
     return {**verdict.to_json(), **builds.about(verdict, job.spec, trials=job.settings["trials"])}
 
 
-def _notify(job: Any) -> Any:
-    from mlops_lib import pipeline
+def _notify(project: str, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
+    from mlops_lib import notification, pipeline
 
-    deliveries = pipeline.notify(job)
-    return {"schema": 1, "deliveries": [d.to_json() if hasattr(d, "to_json") else str(d) for d in deliveries]}
+    if options.get("test"):
+        deliveries = pipeline.try_channels(**settings)
+    else:
+        job = _job(project, settings)
+        try:
+            deliveries = pipeline.notify(job)
+        finally:
+            job.observer.close()
+    if as_json:
+        _print({"schema": 1, "deliveries": [one.to_json() for one in deliveries]})
+    for one in deliveries if not as_json else ():
+        again = " (may stand there twice)" if one.uncertain else ""
+        sys.stdout.write(f"{one.channel:10} {one.state}{again}{': ' + one.reason if one.reason else ''}\n")
+    try:
+        notification.check(deliveries)
+    except MlopsError as error:
+        return _fail(error, as_json=False)
+    return 0
 
 
 def _stop(job: Any) -> Any:
@@ -365,37 +401,145 @@ def _watch(job: Any, *, until_done: bool = True) -> Any:
     return {"schema": 1, "run_dir": str(job.run_dir), "state": None if result is None else result.state}
 
 
-def _show_run(job: Any) -> Any:
+def _show_run(project: str, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
     from mlops_lib import rundir
     from mlops_lib.records import RunResult, Verdict
 
+    job = _job(project, settings, quiet=True)
+    if not as_json:
+        sys.stdout.write(_described(job))
+        return 0
     verdict = rundir.read_record(job.run_dir / "verdict.json", Verdict)
     result = rundir.read_record(job.run_dir / "training.json", RunResult)
-    return {
+    _print({
         "schema": 1, "run_dir": str(job.run_dir), "exists": job.run_dir.is_dir(), "spec": job.spec.to_json(),
         "state": None if result is None else result.state, "judged": None if verdict is None else verdict.to_json(),
-    }  # fmt: skip
+    })  # fmt: skip
+    return 0
+
+
+def _described(job: Any) -> str:
+    """A run for a person at a terminal."""
+    from mlops_lib.live import printable
+    from mlops_lib.reporting import story
+    from mlops_lib.reporting.view import read_run
+
+    if not job.run_dir.is_dir():
+        return f"{job.spec.name}: no run yet; it would be {job.run_dir}\n"
+    view = read_run(job.run_dir)
+    rows = [*story.facts(view), *story.lineage(view), ("Run directory", str(job.run_dir))]
+    if (job.run_dir / "report.html").is_file():
+        rows.append(("Report", str(job.run_dir / "report.html")))
+    lines = [f"{view.name}: {story.BADGES[view.state].lower()}", f"  {story.headline(view)}"]
+    lines += [f"  {label:14} {value}" for label, value in rows]
+    return printable("\n".join(lines)) + "\n"
 
 
 def _runs(project: Any, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
-    from mlops_lib import rundir
-    from mlops_lib.records import RunSpec, Verdict
+    from mlops_lib import inspection
 
-    root = config.resolve(None, settings).home / "runs"
-    rows = []
-    for place in sorted(root.iterdir()) if root.is_dir() else []:
-        spec = rundir.read_record(place / "spec.json", RunSpec)
-        verdict = rundir.read_record(place / "verdict.json", Verdict)
-        if spec is not None:
-            rows.append({
-                "name": spec.name, "run_dir": str(place), "created": spec.created,
-                "verdict": None if verdict is None else verdict.verdict, "value": None if verdict is None else verdict.value,
-            })  # fmt: skip
+    state = options.get("state", "")
+    if state and state not in inspection.STATES:
+        raise UsageError(f"no state {state!r}", where="--state", remedy=f"Give one of {', '.join(inspection.STATES)}.")
+    found = inspection.runs(config.resolve(None, settings).home, state=state, name=settings.get("name", ""))
     if as_json:
-        _print({"schema": 1, "runs": rows})
-    for row in rows if not as_json else []:
-        value = f"{row['value']:.4g}" if isinstance(row["value"], float) else "-"
-        sys.stdout.write(f"{row['name']:24} {row['verdict'] or 'unfinished':10} {value:>8}  {row['run_dir']}\n")
+        _print({"schema": 1, "runs": [one.to_json() for one in found]})
+    for one in found if not as_json else ():
+        value = "-" if one.value is None else f"{one.value:.4g}"
+        sys.stdout.write(f"{one.name:24} {one.state:10} {value:>8}  {one.run_dir}\n")
+    return 0
+
+
+def _compare(project: Any, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
+    from mlops_lib import inspection
+    from mlops_lib.live import printable
+
+    places = [_job(place, settings, quiet=True).run_dir for place in options.get("runs", ())]
+    for place in places:
+        if not place.is_dir():
+            raise UsageError("there is no such run yet", where=str(place), remedy="`mlops runs` lists those there are.")
+    found = inspection.compare(*places)
+    if as_json:
+        _print(found.to_json())
+        return 0
+    width = min(48, max((len(row.first) for row in found.rows), default=0))
+    for row in found.rows:
+        sign = " " if row.same else "*"
+        sys.stdout.write(
+            printable(f"{sign} {row.what:16} {row.first:{width}}  {'' if row.same else row.second}") + "\n"
+        )
+    for line in found.layers:
+        sys.stdout.write(printable(f"  {line}") + "\n")
+    return 0
+
+
+def _registry(project: Any, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
+    from mlops_lib import registry
+
+    home, action, name = config.resolve(None, settings).home, options["action"], options.get("model", "")
+    which = options.get("version", "")
+    if action != "list" and not name:
+        raise UsageError("no model named", where=f"mlops registry {action}", remedy=f"mlops registry {action} NAME")
+    if action == "list":
+        found = [
+            v for one in ([name] if name else registry.names(home=home)) for v in registry.versions(one, home=home)
+        ]
+    elif action == "rollback":
+        found = [registry.rollback(name, home=home)]
+    elif action == "gc":
+        found = registry.collect_garbage(name, home=home, keep=options.get("keep", 5))
+    elif action == "alias" and not (which and options.get("alias")):
+        raise UsageError(
+            "a version and an alias are needed",
+            where="mlops registry alias",
+            remedy="mlops registry alias NAME VERSION ALIAS",
+        )
+    else:
+        found = [registry.version(name, which or registry.CHAMPION, home=home)]
+        alias = registry.CHAMPION if action == "champion" else options["alias"]
+        if which:
+            found = [registry.set_alias(name, alias, found[0].version, home=home)]
+    if as_json:
+        _print({"schema": 1, "action": action, "versions": [one.to_json() for one in found]})
+        return 0
+    if action == "gc":
+        sys.stdout.write(f"removed {len(found)} version(s)\n")
+    for one in found:
+        names = [alias for alias, number in registry.aliases(one.name, home=home).items() if number == one.version]
+        value = "-" if one.value is None else f"{one.metric} {one.value:.4g}"
+        sys.stdout.write(f"{one.name:24} {one.version:>4}  {value:20} {', '.join(names):20} {one.model}\n")
+    return 0
+
+
+def _replay(project: Any, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
+    from mlops_lib import live, replaying
+
+    observer = live.observer(quiet=False)
+    try:
+        found = replaying.replay(options["version"], observer=observer, **settings)
+    finally:
+        observer.close()
+    if as_json:
+        _print(found.to_json())
+        return 0
+    sys.stdout.write(f"{found.name} version {found.version}: {found.answer}\n")
+    for line in found.notes:
+        sys.stdout.write(f"  {line}\n")
+    sys.stdout.write(f"  run_dir  {found.run_dir}\n")
+    return 0
+
+
+def _completion(project: Any, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
+    from mlops_lib import completion
+
+    flags = {
+        verb: ["--json", *(name for names, _ in OWN.get(verb, ()) for name in names if name.startswith("--"))]
+        for verb in VERBS
+    }
+    for verb in flags:
+        flags[verb] += ["--" + setting.key.replace("_", "-") for setting in config.SETTINGS]
+    words = {"registry": ACTIONS, "completion": completion.SHELLS}
+    sys.stdout.write(completion.script(options["shell"], verbs=VERBS, flags=flags, words=words))
     return 0
 
 
@@ -471,9 +615,10 @@ def _init(project: str, settings: dict[str, Any], options: dict[str, Any], as_js
 
 
 _HANDLERS: dict[str, Callable[..., int]] = {
-    "detect": _detect, "images": _images, "runs": _runs, "config": _config, "doctor": _doctor, "init": _init,
-    "build": _staged(_build), "report": _report, "judge": _staged(_judge), "notify": _staged(_notify), "stop": _staged(_stop),
-    "watch": _staged(_watch), "show": _staged(_show_run),
+    "detect": _detect, "images": _images, "runs": _runs, "compare": _compare, "registry": _registry, "replay": _replay,
+    "completion": _completion, "show": _show_run, "config": _config, "doctor": _doctor, "init": _init,
+    "build": _staged(_build), "report": _report, "judge": _staged(_judge), "notify": _notify, "stop": _staged(_stop),
+    "watch": _staged(_watch),
     **{name: _staged(_stage(name)) for name in ("run", "train", "search", "register")},
 }  # fmt: skip
 

@@ -74,13 +74,19 @@ SETTINGS = (
     Setting("base_image", "text", "python:3.11-slim", "the image that environments are built on", operator=True),
     Setting("notify", "text", "change", "when people are told", True, ("change", "always", "never")),
     Setting("mail_to", "list", (), "who gets mail", operator=True),
+    Setting("mail_author", "list", (), "domains whose commit authors get mail too", operator=True),
+    Setting("slack_channel", "text", "", "id of the Slack channel that the bot writes to", operator=True),
+    Setting("slack_url", "text", "https://slack.com/api", "Slack's web API", operator=True),
     Setting("mail_from", "text", "", "the sender of mail", operator=True),
     Setting("link_url", "text", "", "page of the build that runs this, for notifications", operator=True),
 )
 """Every setting; secrets are not among them, they are read from the environment where they are used."""
 
 KNOWN = {setting.key: setting for setting in SETTINGS}
-SECRETS = ("MLOPS_SLACK_WEBHOOK", "MLOPS_SMTP_URL", "MLOPS_WEBHOOK_URL", "MLOPS_WEBHOOK_SECRET", "MLOPS_APPRISE_URLS")
+SECRETS = (
+    "MLOPS_SLACK_TOKEN", "MLOPS_SLACK_WEBHOOK", "MLOPS_SMTP_URL", "MLOPS_WEBHOOK_URL", "MLOPS_WEBHOOK_SECRET",
+    "MLOPS_APPRISE_URLS",
+)  # fmt: skip
 NEARLY = 0.85
 """A variable this much like one of ours is taken for a slip; any other `MLOPS_*` belongs to somebody else."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import Any, TextIO
 
@@ -23,41 +24,143 @@ class Plain:
         """Nothing to put away."""
 
 
+FITS, TRIALS, WIDTH = 4, 8, 24
+"""Shown at once: fits, trials of the leaderboard, characters of a curve."""
+BLOCKS = "▁▂▃▄▅▆▇█"
+
+
 class Terminal:
-    """Progress bars for the fit under way; everything else scrolls above them."""
+    """At the bottom what is under way (fits with their curves, the best trials); everything else scrolls above it."""
 
-    def __init__(self) -> None:
+    def __init__(self, console: Any = None) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.live import Live
 
-        self._progress = Progress(
-            TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[numbers]}"),
-            TimeElapsedColumn(), console=Console(stderr=True), transient=False,
-        )  # fmt: skip
-        self._progress.start()
-        self._fits: dict[int, Any] = {}
+        self._fits: dict[int, _FitShown] = {}
+        self._trials: dict[int, dict[str, Any]] = {}
+        self._trying = ""
+        self._is_lower_better = False
+        self._live = Live(
+            console=console or Console(stderr=True),
+            get_renderable=self._rendered,
+            refresh_per_second=4,
+            transient=False,
+        )
+        self._live.start()
 
     def __call__(self, event: dict[str, Any]) -> None:
         """Show an event."""
         from rich.text import Text
 
         kind, fit = event.get("event"), event.get("fit")
-        if kind == "fit" and isinstance(fit, int) and isinstance(event.get("epochs"), int) and event["epochs"] > 1:
-            if fit not in self._fits:
-                self._fits[fit] = self._progress.add_task(f"fit {fit}", total=event["epochs"], numbers="")
-            return
-        if kind == "epoch" and fit in self._fits:
-            self._progress.update(
-                self._fits[fit], completed=int(event["epoch"]) + 1, numbers=numbers(event.get("metrics"))
+        if kind == "progress":
+            self._trying = (
+                f"  trial {event.get('trial')}  {numbers(event.get('metrics'))}"
+                if event.get("metrics")
+                else self._trying
             )
             return
+        if kind == "fit" and isinstance(fit, int) and isinstance(event.get("epochs"), int) and event["epochs"] > 1:
+            self._fits.setdefault(fit, _FitShown(fit, event["epochs"]))
+            return
+        if kind == "epoch" and fit in self._fits:
+            self._fits[fit].take(event)
+            return
+        if kind == "trial" and isinstance(event.get("trial"), dict):
+            self._trials[int(event["trial"].get("number", 0))] = event["trial"]
+            self._trying = ""
+            return
+        if kind in ("verdict", "improve"):
+            self._is_lower_better = (event.get("verdict") or event).get("mode") == "min"
+        if kind == "stage":
+            self._settle()
         line = describe(event)
         if line:
-            self._progress.console.print(Text(line, style="bold" if kind in ("stage", "verdict") else ""))
+            self._live.console.print(Text(line, style="bold" if kind in ("stage", "verdict") else ""))
+
+    def _settle(self) -> None:
+        """Leave what has ended where it stands, so that the next stage begins below it."""
+        if self._fits or self._trials:
+            self._live.console.print(self._rendered())
+            self._fits, self._trials, self._trying = {}, {}, ""
+
+    def _rendered(self) -> Any:
+        from rich.console import Group
+        from rich.text import Text
+
+        parts: list[Any] = [fit.row() for fit in list(self._fits.values())[-FITS:]]
+        if self._trials:
+            parts.append(leaderboard(list(self._trials.values()), is_lower_better=self._is_lower_better))
+        if self._trying:
+            parts.append(Text(self._trying, style="dim"))
+        return Group(*parts)
 
     def close(self) -> None:
-        """Leave the bars as they are."""
-        self._progress.stop()
+        """Leave everything as it stands."""
+        self._live.stop()
+
+
+class _FitShown:
+    """A fit under way: a bar of its epochs, the curve of what it is judged by, the last numbers."""
+
+    def __init__(self, number: int, epochs: int) -> None:
+        self.number, self.epochs, self.done = number, epochs, 0
+        self.metrics: dict[str, Any] = {}
+        self.curve: list[float] = []
+        self.name = ""
+
+    def take(self, event: dict[str, Any]) -> None:
+        self.done = int(event["epoch"]) + 1
+        found = event.get("metrics")
+        self.metrics = found if isinstance(found, dict) else {}
+        if not self.name:
+            names = [n for n, v in self.metrics.items() if isinstance(v, (int, float))]
+            wanted = [n for n in names if "acc" in n] or [n for n in names if n.startswith("val_")] or names
+            self.name = next((n for n in wanted if n.startswith("val_")), wanted[0] if wanted else "")
+        value = self.metrics.get(self.name)
+        if isinstance(value, (int, float)) and math.isfinite(value):
+            self.curve.append(float(value))
+
+    def row(self) -> Any:
+        from rich.text import Text
+
+        filled = round(20 * min(self.done, self.epochs) / self.epochs)
+        return Text.assemble(
+            f"  fit {self.number} ", ("━" * filled, "green"), ("━" * (20 - filled), "dim"),
+            f" {self.done}/{self.epochs} ", (sparkline(self.curve), "cyan"), f" {numbers(self.metrics)}", no_wrap=True,
+            overflow="ellipsis",
+        )  # fmt: skip
+
+
+def leaderboard(trials: list[dict[str, Any]], *, is_lower_better: bool = False) -> Any:
+    """The best trials as a rich table, the best one marked; trials under way last."""
+    from rich.table import Table
+
+    scored = [t for t in trials if isinstance(t.get("score"), (int, float))]
+    scored.sort(key=lambda t: t["score"], reverse=not is_lower_better)
+    shown = scored[:TRIALS] + [t for t in trials if t.get("state") == "running"][-1:]
+    table = Table(box=None, padding=(0, 2), header_style="dim")
+    for name in ("trial", "score", "curve", "changed"):
+        table.add_column(name, no_wrap=name != "changed")
+    for one in shown:
+        score = (
+            f"{one['score']:.4f}" if isinstance(one.get("score"), (int, float)) else printable(str(one.get("state")))
+        )
+        curve = sparkline([v for v in one.get("curve") or () if isinstance(v, (int, float)) and math.isfinite(v)])
+        words = printable("; ".join(map(str, one.get("edits") or ["as written"])))[:200]
+        table.add_row(str(one.get("number")), score, curve, words, style="bold" if one is scored[0] else "")
+    return table
+
+
+def sparkline(values: list[float]) -> str:
+    """A curve as a few characters."""
+    if len(values) < 2:
+        return ""
+    step = max(1, math.ceil(len(values) / WIDTH))
+    kept = values[::-step][::-1]
+    low, high = min(kept), max(kept)
+    spread = (high - low) or 1.0
+    return "".join(BLOCKS[min(len(BLOCKS) - 1, int((v - low) / spread * len(BLOCKS)))] for v in kept)
 
 
 def observer(*, quiet: bool = False) -> Any:
@@ -85,7 +188,7 @@ def numbers(metrics: Any) -> str:
 
 def printable(text: str) -> str:
     """Text from a script without control characters, which could rewrite a terminal."""
-    return "".join(c if c.isprintable() or c in "\n\t" else "�" for c in text)
+    return "".join(c if c.isprintable() or c in "\n\t" else " " if c.isspace() else "�" for c in text)
 
 
 def describe(event: dict[str, Any]) -> str:
@@ -115,6 +218,8 @@ def describe(event: dict[str, Any]) -> str:
         return printable(f"   injected code failed in {event.get('hook')}: {event.get('message')}")[:500]
     if kind == "build":
         return printable(f"   {event.get('line')}")[:300]
+    if kind == "improve":
+        return printable(f"== improve {event['model']}: {event['metric']} {event['target']:g}")
     if kind == "verdict":
         verdict = event["verdict"]
         return printable(f"== verdict: {verdict['verdict']}. {'; '.join(verdict['reasons'])}")

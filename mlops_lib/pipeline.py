@@ -17,7 +17,7 @@ from typing import Any
 from mlops_lib import config, durable, environments, gate, notification, registry, retraining, rundir, training, tuning
 from mlops_lib.detection import detect
 from mlops_lib.engine import Engine, choose
-from mlops_lib.errors import SearchError, TrainingError, UsageError
+from mlops_lib.errors import NotificationError, SearchError, TrainingError, UsageError
 from mlops_lib.records import (
     Detection,
     Image,
@@ -37,6 +37,13 @@ Observer = Callable[[dict[str, Any]], None]
 
 def _silent(event: dict[str, Any]) -> None:
     """Nobody watches."""
+
+
+def _observer() -> Observer:
+    """In a notebook progress is shown; a program that calls us is left in peace."""
+    from mlops_lib import notebook
+
+    return notebook.view() if notebook.is_running() else _silent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +71,7 @@ class Job:
 def prepare(
     project: str | Path,
     *,
-    observer: Observer = _silent,
+    observer: Observer | None = None,
     stopped: training.Stop | None = None,
     **settings: Any,
 ) -> Job:
@@ -75,6 +82,7 @@ def prepare(
     """
     place = Path(project).expanduser()
     stopped = stopped or training.Stop()
+    observer = observer or _observer()
     existing = _existing(place, config.resolve(None, settings))
     if existing is not None:
         resolved = config.resolve(Path(existing.project), settings)
@@ -291,6 +299,7 @@ def train(project: str | Path | Job, **settings: Any) -> RunResult:
         durable.write_json(job.run_dir / "detection.json", job.detection.to_json())
     if training.finished(job.run_dir, 1) is None:
         (job.run_dir / "training.json").unlink(missing_ok=True)
+        _step(job, "started")
     for number in range(environments.REPAIRS + 1):
         spec = rundir.write_spec(job.run_dir, job.spec)
         result = training.train(
@@ -405,6 +414,7 @@ def search(project: str | Path | Job, **settings: Any) -> SearchResult:
         )  # fmt: skip
     job = _with_environment(job)
     job.observer({"event": "stage", "stage": "search"})
+    _step(job, "fell short", verdict=verdict)
     if job.detection is not None and job.origin is None:
         job, verdict, tried = _retrain(job, verdict)
         if verdict.verdict != "rejected":
@@ -415,6 +425,9 @@ def search(project: str | Path | Job, **settings: Any) -> SearchResult:
         observer=job.observer, stopped=job.stopped,
     )  # fmt: skip
     _suggest(job)
+    score = found.score if found.winner else None
+    if score is not None and (score >= verdict.target if verdict.mode == "max" else score <= verdict.target):
+        _step(job, "recovered", search=found)
     return found
 
 
@@ -464,8 +477,15 @@ def register(project: str | Path | Job, **settings: Any) -> ModelVersion:
         raise UsageError(
             "only an accepted model is registered", where=str(job.run_dir), remedy="`mlops judge` says what it lacks."
         )
+    from mlops_lib import tracking
+
     job.observer({"event": "stage", "stage": "register"})
-    return registry.register(job.run_dir, job.spec, verdict, home=job.home)
+    version = registry.register(job.run_dir, job.spec, verdict, home=job.home)
+    if tracking.is_wanted():
+        report(job)
+        _pictures(job)
+    tracking.try_to_log(job.run_dir, job.spec, version, home=job.home, observer=job.observer)
+    return version
 
 
 def report(project: str | Path | Job, *, artifacts: str = "", **settings: Any) -> Path:
@@ -511,22 +531,101 @@ def notify(
     if verdict is None and result is None:
         return []
     job.observer({"event": "stage", "stage": "notify"})
-    previous = notification.recall(job.spec.name, home=job.home)
-    links = [Link(label="report", url=str(job.run_dir / "report.html"))]
-    if job.settings["link_url"]:
-        links.append(Link(label="build", url=job.settings["link_url"]))
+    begun = job.run_dir / STEPS_TOLD
     message = notification.compose(
-        spec=job.spec, verdict=verdict, result=result, search=tuning.read(job.run_dir), previous=previous,
-        champion=before, version=version, links=links, when=job.settings["notify"],
+        spec=job.spec, verdict=verdict, result=result, search=tuning.read(job.run_dir), champion=before,
+        version=version, links=_links(job, version), pictures=_pictures(job), attachments=_attachments(job),
+        begun=begun.exists(), **_circumstances(job),
     )  # fmt: skip
     plain = job.settings.plain()
-    deliveries = list(notification.flush(plain, home=job.home) or [])
+    deliveries = notification.flush(plain, home=job.home)
     if message is not None:
         deliveries += notification.notify(message, settings=plain, home=job.home)
     outcome = verdict or result
     assert outcome is not None
-    notification.remember(job.spec.name, outcome, home=job.home)
+    notification.remember(job.spec.name, outcome, home=job.home, commit=job.spec.commit)
+    begun.unlink(missing_ok=True)
     return deliveries
+
+
+STEPS_TOLD = "steps-told"
+"""In a run directory: people were told of a step of the run, and wait for its end."""
+STEP_PATIENCE = notification.Patience(attempts=2, limit_s=5.0, timeout_s=3.0)
+"""A training does not wait longer than this for somebody to be told that it goes on."""
+
+
+def _circumstances(job: Job) -> dict[str, Any]:
+    """What every message about the run may need: who, since when, and how the project stood."""
+    project = Path(job.spec.project)
+    green = notification.last_accepted(job.spec.name, home=job.home)
+    return {
+        "previous": notification.recall(job.spec.name, home=job.home), "author": rundir.author(project),
+        "commits": rundir.commits_since(project, green), "when": job.settings["notify"],
+    }  # fmt: skip
+
+
+def _links(job: Job, version: ModelVersion | None = None) -> list[Link]:
+    places = {
+        "report": job.run_dir / "report.html",
+        "model": None if version is None else Path(version.model),
+        "patch": job.run_dir / "suggested.patch",
+    }
+    links = [Link(label=name, url=str(at)) for name, at in places.items() if at is not None and at.is_file()]
+    if job.settings["link_url"]:
+        links.append(Link(label="build", url=job.settings["link_url"]))
+    return links
+
+
+def _pictures(job: Job) -> list[str]:
+    from mlops_lib import reporting
+
+    drawn = reporting.curve_png(job.run_dir, job.run_dir / "curves.png")
+    return [] if drawn is None else [str(drawn)]
+
+
+def _attachments(job: Job) -> list[str]:
+    page = job.run_dir / "report.html"
+    return [str(page)] if page.is_file() else []
+
+
+def _step(job: Job, what: notification.Step, **known: Any) -> None:
+    """Tell channels that show a run's messages together that it has come so far."""
+    try:
+        message = notification.step(what, spec=job.spec, links=_links(job), **known, **_circumstances(job))
+        if message is None:
+            return
+        plain = job.settings.plain()
+        if notification.notify(message, settings=plain, home=job.home, patience=STEP_PATIENCE):
+            (job.run_dir / STEPS_TOLD).touch()
+    except (NotificationError, UsageError, OSError) as error:
+        job.observer({"event": "warning", "message": f"nobody was told: {error}"})
+
+
+def try_channels(**settings: Any) -> list[notification.Delivery]:
+    """Send one message to every configured channel.
+
+    Raises:
+        UsageError: no channel is configured.
+    """
+    plain = {**config.resolve(None, settings).plain(), "notify": "always"}
+    home = config.resolve(None, settings).home
+    deliveries = notification.notify(notification.sample(f"{time.time_ns():x}"), settings=plain, home=home)
+    if not deliveries:
+        raise UsageError(
+            "no channel is configured", where="mlops notify --test",
+            remedy=f"Set one of {', '.join(config.SECRETS)}; docs/notifications.md says how.",
+        )  # fmt: skip
+    return deliveries
+
+
+def flush(project: str | Path | Job, **settings: Any) -> list[notification.Delivery]:
+    """Send what earlier commands could not deliver; fails nothing."""
+    job = _job(project, **settings)
+    try:
+        return notification.flush(job.settings.plain(), home=job.home, patience=STEP_PATIENCE)
+    except (NotificationError, UsageError, OSError) as error:
+        job.observer({"event": "warning", "message": f"waiting messages stay where they are: {error}"})
+        return []
 
 
 def stop(project: str | Path | Job, **settings: Any) -> int:
@@ -539,6 +638,8 @@ SETTLED_S = 20.0
 """A run at rest for so long between two stages has nobody who goes on with it."""
 TAKE_OVER_S = 2.0
 """A run whose program died is taken over after this."""
+FLUSH_S = 60.0
+"""How often a watch sends what could not be delivered before."""
 
 
 def watch(project: str | Path | Job, *, until_done: bool = True, **settings: Any) -> RunResult | None:
@@ -550,8 +651,11 @@ def watch(project: str | Path | Job, *, until_done: bool = True, **settings: Any
         settings: as everywhere.
     """
     job = _job(project, **settings)
-    events, resting = rundir.Events(job.run_dir), time.monotonic()
+    events, resting, posted = rundir.Events(job.run_dir), time.monotonic(), 0.0
     while True:
+        if time.monotonic() - posted > FLUSH_S:
+            flush(job)
+            posted = time.monotonic()
         for event in events.new():
             job.observer(event)
         if _held(job.run_dir):
@@ -668,9 +772,7 @@ def _result(
 
 def _tell(job: Job, **known: Any) -> None:
     """A failed notification never fails a training: it stays in the spool and the next command sends it."""
-    from mlops_lib.errors import NotificationError
-
     try:
         notify(job, **known)
-    except (NotificationError, UsageError) as error:
+    except (NotificationError, UsageError, OSError) as error:
         job.observer({"event": "warning", "message": f"nobody was told: {error}"})

@@ -35,6 +35,12 @@ class Record:
         plain = asdict(self)  # type: ignore[call-overload]
         return typing.cast("dict[str, Any]", _plain(plain))
 
+    def _repr_html_(self) -> str:
+        """This record as a notebook shows it."""
+        from mlops_lib.notebook import record_html
+
+        return record_html(self)
+
     @classmethod
     def from_json(cls: type[R], value: Any) -> R:
         """The record that `value` describes.
@@ -307,6 +313,18 @@ class SearchResult(Record):
     notes: tuple[str, ...] = ()
     """What could not be kept or tried, with the reason."""
 
+    def plot(self) -> Any:
+        """Every trial's score and curve, as a matplotlib Figure."""
+        from mlops_lib.reporting import search_figure
+
+        return search_figure(self)
+
+    def frame(self) -> Any:
+        """The trials as a pandas DataFrame."""
+        from mlops_lib.improvement import frame
+
+        return frame(self)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelVersion(Record):
@@ -379,6 +397,10 @@ class Notification(Record):
     links: tuple[Link, ...] = ()
     thread: str = ""
     """Names what several notifications are about, so that channels which can show them together."""
+    progress: bool = False
+    """A step of a run under way: only channels that show a run's steps together take it."""
+    author: str = ""
+    """The commit's author's mail address, for mail to those whom the operator allows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -401,3 +423,11 @@ class PipelineResult(Record):
     seconds: float
     version: int | None = None
     reasons: tuple[str, ...] = ()
+
+    def plot(self) -> Any:
+        """The learning curves, and after a search the winner's, as a matplotlib Figure."""
+        from pathlib import Path
+
+        from mlops_lib.reporting import run_figure
+
+        return run_figure(Path(self.run_dir))

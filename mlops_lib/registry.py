@@ -3,7 +3,7 @@
     <home>/registry/<name>/
       index.json       what exists: versions, aliases, the champions so far. The one place where anything becomes true
       lock             held (flock) while the index changes
-      <n>/             one version: the model file, version.json, card.md; never changed afterwards
+      <n>/             one version: the model file, version.json, lineage.json, card.md; never changed afterwards
       .staging-*/      a registration under way; of no meaning, and swept away once its writer is gone
 
 A version becomes visible by the replacement of `index.json`, after all of its files are on the disk. A writer killed
@@ -90,6 +90,7 @@ def register(
             digest = _copy(source, staging / source.name, inside=run_dir / "inside", limit_bytes=limit_bytes)
             with durable.locked(folder / "lock"):
                 _prepare(folder, spec.name)
+                durable.write_json(staging / "lineage.json", {"spec": spec.to_json(), "search": _search(run_dir)})
                 return _admit(folder, staging, _lineage(run_dir, spec, verdict, source.name, digest), verdict)
     except OSError as error:
         raise UsageError(
@@ -417,6 +418,14 @@ def _lineage(run_dir: Path, spec: RunSpec, verdict: Verdict, model: str, digest:
         run_dir=str(run_dir),
         created=time.time(),
     )
+
+
+def _search(run_dir: Path) -> dict[str, object] | None:
+    """What was asked of the search that found the model; None where it is the script's own."""
+    with suppress(OSError, ValueError):
+        asked = durable.read_json(run_dir / "search.json")
+        return asked if isinstance(asked, dict) else None
+    return None
 
 
 def _script_digest(path: Path) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -48,6 +49,11 @@ def manifest(project: Path) -> str:
         identity = blob or _identify(full, is_code=_is_code(path))
         digest.update(f"{path}\0{identity}\0".encode(errors="surrogateescape"))
     return digest.hexdigest()
+
+
+def project_files(project: Path) -> set[str]:
+    """The paths, relative to the project, of what belongs to it."""
+    return {path for path, _ in _files(project)}
 
 
 def data_manifest(source: Path) -> str:
@@ -109,6 +115,20 @@ def repository(project: Path) -> str | None:
         return None
     address = (_git(project, "config", "--get", "remote.origin.url") or "").strip()
     return address.rstrip("/").replace(":", "/").rpartition("/")[2].removesuffix(".git") or None
+
+
+def author(project: Path) -> str:
+    """Who made the checked-out commit, as `Name <address>`; "" outside a checkout."""
+    return (_git(project, "log", "-1", "--format=%an <%ae>") or "").strip() if _in_checkout(project) else ""
+
+
+def commits_since(project: Path, before: str | None, *, limit: int = 5) -> list[str]:
+    """The commits to the project after `before`, newest first, as `id author: subject`; empty where it is not known."""
+    if before is None or not re.fullmatch(r"[0-9a-f]{7,64}", before) or not _in_checkout(project):
+        return []
+    listed = _git(project, "log", f"-{limit + 1}", "--format=%h %an: %s", f"{before}..HEAD", "--", ".") or ""
+    lines = listed.splitlines()
+    return [*lines[:limit], "…"] if len(lines) > limit else lines
 
 
 def _in_checkout(project: Path) -> bool:

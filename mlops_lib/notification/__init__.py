@@ -6,6 +6,7 @@
     letter        a notification as a mail
     web           the HTTP that two of them share
     delivery      attempts, back-off, and what is on disk between them
+    files         the pictures and attachments that go along
     ledger        what is on disk: who was told what already, and who is still to be told
     masking       what must not be shown, and how it is masked
     wording       text from outside, made fit to be shown
@@ -17,8 +18,11 @@ Nothing third-party is imported before a message is sent.
 from __future__ import annotations
 
 from mlops_lib.notification.channel import Channel, Delivery
-from mlops_lib.notification.composition import compose, sample
+from mlops_lib.notification.composition import Step, compose, sample, step
 from mlops_lib.notification.delivery import Patience, check, flush, notify
-from mlops_lib.notification.memory import recall, remember
+from mlops_lib.notification.memory import last_accepted, recall, remember
 
-__all__ = ["Channel", "Delivery", "Patience", "check", "compose", "flush", "notify", "recall", "remember", "sample"]
+__all__ = [
+    "Channel", "Delivery", "Patience", "Step", "check", "compose", "flush", "last_accepted", "notify", "recall", "remember",
+    "sample", "step",
+]  # fmt: skip

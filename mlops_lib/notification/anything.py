@@ -28,8 +28,9 @@ class Anything:
 
     urls: tuple[str, ...] = field(repr=False)
     name: str = "apprise"
+    threads: bool = False
 
-    def send(self, message: Message, *, timeout_s: float) -> None:
+    def send(self, message: Message, *, timeout_s: float) -> str:
         """One attempt at each URL not reached yet; see `Channel.send`."""
         notification = message.notification
         reached, missed = [], 0
@@ -48,6 +49,7 @@ class Anything:
         if missed:
             reason = f"{missed} of {len(self.urls)} targets did not take it"
             raise Undelivered(reason, again=True, uncertain=True, reached=tuple(reached))
+        return ""
 
 
 def configure(settings: Mapping[str, Any], environ: Mapping[str, str]) -> Anything | None:

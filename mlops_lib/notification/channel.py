@@ -19,6 +19,10 @@ class Message:
     notification: Notification
     reached: tuple[str, ...] = ()
     """Recipients that an earlier attempt reached already."""
+    uncertain: bool = False
+    """Whether an earlier attempt may have delivered it without saying so."""
+    thread: str = ""
+    """What this channel's `send` returned for the first message of the same thread; "" for the first one."""
 
 
 class Undelivered(Exception):  # noqa: N818 - an outcome that the delivery handles, not an error a user meets
@@ -56,12 +60,19 @@ class Channel(Protocol):
     def name(self) -> str:
         """The channel's name in the ledger and in messages."""
 
-    def send(self, message: Message, *, timeout_s: float) -> None:
+    @property
+    def threads(self) -> bool:
+        """Whether it shows messages about one run together; only such channels are told about steps of a run."""
+
+    def send(self, message: Message, *, timeout_s: float) -> str:
         """Make one attempt and return once the receiver has taken the message.
 
         Args:
             message: what to send.
             timeout_s: how long any one step of the conversation may take.
+
+        Returns:
+            What names the thread the message stands in, "" where the channel has no threads.
 
         Raises:
             Undelivered: it was not delivered, or that is unknown.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from email.utils import parseaddr
 from typing import Literal
 
 from mlops_lib.notification.wording import printable
@@ -50,6 +51,8 @@ def compose(
     champion: ModelVersion | None = None,
     version: ModelVersion | None = None,
     author: str = "",
+    commits: Sequence[str] = (),
+    begun: bool = False,
     links: Sequence[Link] = (),
     pictures: Sequence[str] = (),
     attachments: Sequence[str] = (),
@@ -65,7 +68,9 @@ def compose(
         previous: how this project stood when people were last told (`recall`); None for the first time.
         champion: the champion before this run.
         version: what the run was registered as.
-        author: who made the commit.
+        author: who made the commit, as `Name <address>`.
+        commits: what came in since the project was accepted last, newest first, one line each.
+        begun: whether people were told of a step of this run: they are told its end then, change or not.
         links: report, model, patch, build.
         pictures: paths of PNG files.
         attachments: paths of files that mail carries: the report.
@@ -77,7 +82,7 @@ def compose(
     occasion = _occasion(verdict, result, previous)
     crowned = version is not None and version.champion and champion is not None and version.version != champion.version
     changed = crowned or _changed(occasion, verdict, result, previous)
-    if when == "never" or (when == "change" and not changed):
+    if when == "never" or (when == "change" and not changed and not begun):
         return None
     failure = result.failure if result is not None and verdict is None else None
     return Notification(
@@ -86,12 +91,74 @@ def compose(
         title=f"{spec.name}: {_headline(occasion, verdict, result)}",
         text="\n".join(_reasons(verdict, result, version)),
         log=_tail(failure.log) if failure else "",
-        facts=tuple(_facts(spec, verdict, result, search, previous, champion, version, author)),
+        facts=tuple(_facts(spec, verdict, result, search, previous, champion, version, author, commits)),
         pictures=tuple(pictures),
         attachments=tuple(attachments),
         links=tuple(links),
-        thread=f"{spec.name}/{spec.digest}",
+        thread=_thread(spec),
+        author=parseaddr(author)[1],
     )
+
+
+Step = Literal["started", "fell short", "recovered"]
+
+
+def step(
+    what: Step,
+    *,
+    spec: RunSpec,
+    verdict: Verdict | None = None,
+    search: SearchResult | None = None,
+    previous: Verdict | RunResult | None = None,
+    author: str = "",
+    commits: Sequence[str] = (),
+    links: Sequence[Link] = (),
+    when: str = "change",
+) -> Notification | None:
+    """A step of a run under way, for channels that show a run's messages together; None if there is nothing to tell.
+
+    On "change" people hear that a project began that they have not heard of, and that one fell short that did not
+    before; how a run goes on whose project they know to be rejected or failing is no news until it ends otherwise.
+
+    Args:
+        what: which step.
+        spec: what was asked.
+        verdict: the gate's answer that the bar was missed.
+        search: what the search found, for "recovered".
+        previous: how the project stood when people were last told.
+        author: who made the commit.
+        commits: what came in since the project was accepted last.
+        links: where to look.
+        when: as in `compose`.
+    """
+    news = {"started": "", "fell short": "accepted undecided", "recovered": "accepted undecided"}[what]
+    if when == "never" or (when == "change" and previous is not None and _state(previous) not in news.split()):
+        return None
+    facts: list[tuple[str, str]] = []
+    if what == "started":
+        title = "started"
+        facts = [("Commit", _commit(spec, None)), ("Author", author), ("Entry", spec.entry)]
+        facts += [("Since last accepted", "\n".join(commits))] if commits else []
+    elif what == "fell short" and verdict is not None:
+        title, facts = f"fell short, tweaking: {_measured(verdict)}", _measurement(verdict)
+    elif what == "recovered" and search is not None:
+        score = f"trial {search.winner}: {search.metric} {_number(search.score)}"
+        title, facts = f"recovered, {score} where the search selects; to be judged", _search(search)
+    else:
+        raise ValueError(f"step: {what} without what it tells of")
+    return Notification(
+        key=f"{spec.digest}:step:{what}:{_number(verdict.target) if verdict else ''}",
+        level="warning" if what == "fell short" else "info",
+        title=f"{spec.name}: {title}",
+        facts=tuple(Fact(label=label, value=value) for label, value in facts if value),
+        links=tuple(links),
+        thread=_thread(spec),
+        progress=True,
+    )
+
+
+def _thread(spec: RunSpec) -> str:
+    return f"{spec.name}/{spec.digest}"
 
 
 def sample(key: str) -> Notification:
@@ -176,6 +243,7 @@ def _facts(
     champion: ModelVersion | None,
     version: ModelVersion | None,
     author: str,
+    commits: Sequence[str],
 ) -> list[Fact]:
     rows: list[tuple[str, str]] = [("State", " → ".join(filter(None, (_state(previous), _state(verdict or result)))))]
     rows += _measurement(verdict) if verdict else []
@@ -189,6 +257,7 @@ def _facts(
     rows += _training(result) if result else []
     rows.append(("Commit", _commit(spec, champion)))
     rows.append(("Author", author))
+    rows.append(("Since last accepted", "\n".join(commits)))
     rows.append(("Entry", spec.entry))
     return [Fact(label=label, value=value) for label, value in rows if value]
 

@@ -3,7 +3,8 @@
 Where an attempt ends without an answer (a timeout after the message was written, a connection reset, this program
 killed) nobody can know whether the message arrived. It is then sent again under the same id: a second copy is a
 nuisance, a lost one is a failure. Receivers that look at the id (`Message-ID` of mail, `Idempotency-Key` of webhooks)
-show it once; Slack's incoming webhooks do not look. Every other end is known, and leads to exactly one copy.
+show it once, and a Slack bot looks itself whether the first copy arrived; Slack's incoming webhooks do not look. Every
+other end is known, and leads to exactly one copy.
 """
 
 from __future__ import annotations
@@ -66,14 +67,14 @@ def notify(
         notification: what to tell.
         settings: `mail_to`, `mail_from`; `notify` = "never" tells nobody.
         home: folder of mlops' own files.
-        environ: where the channels' secrets are: `MLOPS_SLACK_WEBHOOK`, `MLOPS_SMTP_URL`, `MLOPS_WEBHOOK_URL`,
-            `MLOPS_WEBHOOK_SECRET`.
+        environ: where the channels' secrets are: `MLOPS_SLACK_TOKEN` or `MLOPS_SLACK_WEBHOOK`, `MLOPS_SMTP_URL`,
+            `MLOPS_WEBHOOK_URL`, `MLOPS_WEBHOOK_SECRET`, `MLOPS_APPRISE_URLS`.
         patience: how long to try.
     """
     if settings.get("notify") == "never":
         return []
     post = _Post(home=home, settings=settings, environ=environ, patience=patience)
-    names = [name for name in CHANNELS if post.is_wanted(name)]
+    names = [name for name in CHANNELS if post.is_wanted(name, for_steps=notification.progress)]
     # All of them are on disk before the first is tried: being killed while one waits must not lose the others.
     spooled = [post.spool(name, presentable(notification, environ)) for name in names]
     return [one if one.state == "failed" else post.deliver(one) for one in spooled]
@@ -118,12 +119,18 @@ class _Post:
         self._patience = patience
         self._mask = masker(environ)
 
-    def is_wanted(self, name: str) -> bool:
-        """Whether the channel is configured, be it wrongly: its messages wait until that is mended."""
+    def is_wanted(self, name: str, *, for_steps: bool = False) -> bool:
+        """Whether the channel is configured, be it wrongly: its messages wait until that is mended.
+
+        Args:
+            name: the channel's.
+            for_steps: whether it has to be one that shows a run's steps together.
+        """
         try:
-            return configured(name, self._settings, self._environ) is not None
+            channel = configured(name, self._settings, self._environ)
         except UsageError:
-            return True
+            return not for_steps
+        return channel is not None and (channel.threads or not for_steps)
 
     def spool(self, name: str, notification: Notification) -> Delivery:
         """Put the notification on disk for one channel, unless it is there or was sent."""
@@ -199,9 +206,12 @@ class _Post:
         for attempt in range(1, patience.attempts + 1):
             entry = replace(entry, attempts=entry.attempts + 1, attempting=True)
             self._ledger.save(entry)
-            message = Message(id=entry.id, notification=entry.notification, reached=entry.reached)
+            message = Message(
+                id=entry.id, notification=entry.notification, reached=entry.reached, uncertain=entry.uncertain,
+                thread=self._ledger.thread(entry),
+            )  # fmt: skip
             try:
-                channel.send(message, timeout_s=max(0.1, min(patience.timeout_s, deadline - patience.clock())))
+                thread = channel.send(message, timeout_s=max(0.1, min(patience.timeout_s, deadline - patience.clock())))
             except Undelivered as fault:
                 entry = self._after(entry, fault)
                 pause_s = patience.pause_s(attempt, fault.after_s)
@@ -213,6 +223,7 @@ class _Post:
                 self._ledger.save(entry)
                 patience.sleep(pause_s)
             else:
+                self._ledger.keep_thread(entry, thread)
                 self._ledger.close(entry)
                 sent = Delivery(channel=entry.channel, key=entry.notification.key, state="sent", attempts=attempt)
                 return replace(sent, uncertain=entry.uncertain), False

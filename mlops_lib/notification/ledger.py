@@ -3,6 +3,7 @@
     <home>/notifications/
       spool/<id>.json    to be delivered: the notification, and what happened so far. Holds no secret and no target
       sent/<id>.json     delivered, for ever
+      threads/<id>.json  what names a run's thread on a channel that has threads
       locks/<xx>         held (flock) while an entry with this beginning is being delivered
 
 An entry is one notification on one channel; its id is a digest of the channel's name and the notification's key. It is
@@ -79,6 +80,18 @@ class Ledger:
         durable.write_json(self._sent(entry.id), record)
         self._spooled(entry.id).unlink(missing_ok=True)
 
+    def thread(self, entry: Entry) -> str:
+        """What names the thread the entry belongs to on its channel; "" where it would be the first."""
+        with suppress(OSError, ValueError, AttributeError):
+            kept = durable.read_json(self._thread(entry)).get("thread") if entry.notification.thread else ""
+            return kept if isinstance(kept, str) else ""
+        return ""
+
+    def keep_thread(self, entry: Entry, thread: str) -> None:
+        """Note what names the entry's thread, unless it is noted."""
+        if thread and entry.notification.thread and not self.thread(entry):
+            durable.write_json(self._thread(entry), {"channel": entry.channel, "thread": thread})
+
     def waiting(self) -> Iterator[str]:
         """The ids of the entries to be delivered, oldest first."""
         found = []
@@ -86,6 +99,9 @@ class Ledger:
             with suppress(FileNotFoundError):  # delivered by somebody else meanwhile
                 found.append((path.stat().st_mtime, path.stem))
         return (entry_id for _, entry_id in sorted(found))
+
+    def _thread(self, entry: Entry) -> Path:
+        return self._folder / "threads" / f"{entry_id(entry.channel, entry.notification.thread)}.json"
 
     def _spooled(self, entry_id: str) -> Path:
         return self._folder / "spool" / f"{entry_id}.json"

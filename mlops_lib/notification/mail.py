@@ -11,7 +11,7 @@ import mimetypes
 import smtplib
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -20,17 +20,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from mlops_lib import durable
 from mlops_lib.errors import UsageError
-from mlops_lib.notification import letter
+from mlops_lib.notification import files, letter
 from mlops_lib.notification.channel import Message, Undelivered
 from mlops_lib.notification.wording import one_line
+from mlops_lib.records import Notification
 
-_PICTURE_BYTES = 2 * 1024 * 1024
 _PICTURES = 6
 _ATTACHMENT_BYTES = 5 * 1024 * 1024
 _ATTACHMENTS = 3
-_PNG = b"\x89PNG\r\n\x1a\n"
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 _VARIABLE = "MLOPS_SMTP_URL"
 
@@ -56,14 +54,18 @@ class Mail:
     server: Server
     sender: str
     recipients: tuple[str, ...]
+    authors: tuple[str, ...] = ()
+    """Domains; a commit's author whose address is at one of them gets the mail too."""
     name: str = "mail"
+    threads: bool = False
 
-    def send(self, message: Message, *, timeout_s: float) -> None:
+    def send(self, message: Message, *, timeout_s: float) -> str:
         """One SMTP conversation; see `Channel.send`. Recipients that took an earlier attempt are left out."""
-        remaining = [one for one in self.recipients if one not in message.reached]
+        everybody = self._everybody(message.notification)
+        remaining = [one for one in everybody if one not in message.reached]
         if not remaining:
-            return
-        content = compose(message, sender=self.sender, recipients=self.recipients).as_bytes()
+            return ""
+        content = compose(message, sender=self.sender, recipients=everybody).as_bytes()
         with _connected(self.server, timeout_s=timeout_s) as smtp:
             refused = _envelope(smtp, self.sender, remaining)
             accepted = tuple(one for one in remaining if one not in refused)
@@ -73,10 +75,17 @@ class Mail:
             code = max(refused.values(), key=lambda code: code < 500)
             people = f"{len(refused)} of {len(remaining)} recipients"
             raise Undelivered(f"SMTP {code}: {people} refused", again=code < 500, reached=accepted)
+        return ""
+
+    def _everybody(self, notification: Notification) -> tuple[str, ...]:
+        """The recipients, with the commit's author if the operator allows the address: a stranger chose it."""
+        author = notification.author.strip()
+        is_known = author.rpartition("@")[2].lower() in self.authors and _is_address(author)
+        return (*self.recipients, author) if is_known and author not in self.recipients else self.recipients
 
 
 def configure(settings: Mapping[str, Any], environ: Mapping[str, str]) -> Mail | None:
-    """From `MLOPS_SMTP_URL` and the settings `mail_to` (addresses) and `mail_from`.
+    """From `MLOPS_SMTP_URL` and the settings `mail_to` (addresses), `mail_author` (domains) and `mail_from`.
 
     Raises:
         UsageError: an address or the URL is wrong.
@@ -85,17 +94,18 @@ def configure(settings: Mapping[str, Any], environ: Mapping[str, str]) -> Mail |
     asked = to.replace(";", ",").split(",") if isinstance(to, str) else to
     recipients = tuple(dict.fromkeys(_address(str(one), setting="mail_to") for one in asked if str(one).strip()))
     value = environ.get(_VARIABLE, "").strip()
-    if not recipients or not value:
+    authors = tuple(str(one).strip().lower().lstrip("@") for one in settings.get("mail_author") or ())
+    if not (recipients or authors) or not value:
         return None
     server = _server(value)
     sender = _address(str(settings.get("mail_from") or f"mlops@{_domain(server.host)}"), setting="mail_from")
-    return Mail(server=server, sender=sender, recipients=recipients)
+    return Mail(server=server, sender=sender, recipients=recipients, authors=authors)
 
 
 def compose(message: Message, *, sender: str, recipients: Sequence[str]) -> EmailMessage:
     """The mail. Headers hold one line of printable text each, whatever the notification holds."""
     notification = message.notification
-    pictures = [content for path in notification.pictures[:_PICTURES] if (content := _picture(Path(path)))]
+    pictures = [content for _, content in files.pictures(notification.pictures[:_PICTURES])]
     domain = sender.rpartition("@")[2]
     mail = EmailMessage(policy=SMTP)
     mail["Subject"] = letter.subject(notification)
@@ -113,23 +123,10 @@ def compose(message: Message, *, sender: str, recipients: Sequence[str]) -> Emai
     for name, content in zip(names, pictures, strict=True):
         html.add_related(content, "image", "png", cid=f"<{name}>", disposition="inline")  # type: ignore[union-attr]
     for path in notification.attachments[:_ATTACHMENTS]:
-        if content := _content(Path(path), limit=_ATTACHMENT_BYTES):
+        if content := files.content(Path(path), limit=_ATTACHMENT_BYTES):
             kind, _, subkind = (mimetypes.guess_type(path)[0] or "application/octet-stream").partition("/")
             mail.add_attachment(content, kind, subkind, filename=one_line(Path(path).name))
     return mail
-
-
-def _picture(path: Path) -> bytes:
-    content = _content(path, limit=_PICTURE_BYTES)
-    return content if content.startswith(_PNG) else b""
-
-
-def _content(path: Path, *, limit: int) -> bytes:
-    """A file's bytes; none for what is missing, a link or too large: the news matters more than what goes with it."""
-    with suppress(OSError), durable.open_regular(path) as file:
-        content = file.read(limit + 1)
-        return content if len(content) <= limit else b""
-    return b""
 
 
 @contextmanager
@@ -239,11 +236,15 @@ def _wrong(what: str) -> UsageError:
 
 def _address(value: str, *, setting: str) -> str:
     address = value.strip()
-    local, at, domain = address.rpartition("@")
-    odd = any(not 33 <= ord(character) <= 126 or character in '<>()[],;:"\\' for character in address)
-    if not (local and at and domain) or odd:
+    if not _is_address(address):
         raise UsageError(f"{value!r} is not a plain mail address", where=setting, remedy="Use name@example.com.")
     return address
+
+
+def _is_address(address: str) -> bool:
+    local, at, domain = address.rpartition("@")
+    odd = any(not 33 <= ord(character) <= 126 or character in '<>()[],;:"\\' for character in address)
+    return bool(local and at and domain) and not odd
 
 
 def _domain(host: str) -> str:

@@ -13,10 +13,21 @@ from mlops_lib import durable
 from mlops_lib.records import RunResult, Verdict
 
 
-def remember(name: str, outcome: Verdict | RunResult, *, home: Path) -> None:
-    """Keep how the project stands now."""
+def remember(name: str, outcome: Verdict | RunResult, *, home: Path, commit: str | None = None) -> None:
+    """Keep how the project stands now, and the commit at which it was accepted last."""
     kind = "verdict" if isinstance(outcome, Verdict) else "result"
-    durable.write_json(_place(name, home=home), {"name": name, kind: outcome.to_json()})
+    accepted = isinstance(outcome, Verdict) and outcome.verdict == "accepted"
+    green = commit if accepted and commit else last_accepted(name, home=home)
+    durable.write_json(_place(name, home=home), {"name": name, kind: outcome.to_json(), "accepted_commit": green})
+
+
+def last_accepted(name: str, *, home: Path) -> str | None:
+    """The commit at which the project was accepted last; None if it never was, or not in a checkout."""
+    try:
+        commit = durable.read_json(_place(name, home=home))["accepted_commit"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return commit if isinstance(commit, str) else None
 
 
 def recall(name: str, *, home: Path) -> Verdict | RunResult | None:

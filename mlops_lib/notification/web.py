@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode, urlsplit
 
 from mlops_lib.errors import UsageError
 from mlops_lib.notification.channel import Undelivered
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _TRY_AGAIN = (408, 425, 429)
 _ANSWER_BYTES = 200
+_ANSWER_LIMIT = 1 << 20
 
 
 def checked_url(value: str, *, variable: str) -> str:
@@ -34,8 +35,14 @@ def checked_url(value: str, *, variable: str) -> str:
     return value.strip()
 
 
-def post(url: str, body: bytes, *, headers: Mapping[str, str], timeout_s: float) -> None:
-    """POST `body` and return once the receiver answered with success.
+def form(content: Mapping[str, Any]) -> bytes:
+    """Values as a form's body; flags in lower case."""
+    plain = {key: str(value).lower() if isinstance(value, bool) else value for key, value in content.items()}
+    return urlencode(plain).encode()
+
+
+def post(url: str, body: bytes, *, headers: Mapping[str, str], timeout_s: float) -> bytes:
+    """POST `body` and return what the receiver answered, once that was success; at most a mebibyte of it.
 
     Raises:
         Undelivered: it did not. No part of the URL is in the reason.
@@ -48,9 +55,19 @@ def post(url: str, body: bytes, *, headers: Mapping[str, str], timeout_s: float)
             url, data=body, headers=dict(headers), timeout=timeout_s, allow_redirects=False, stream=True
         ) as response:
             _judge(response)
+            return b"".join(_bounded(response))
     except requests.RequestException as error:
         # "from None": the libraries' own messages contain the URL.
         raise _broken(error) from None
+
+
+def _bounded(response: requests.Response) -> Iterator[bytes]:
+    left = _ANSWER_LIMIT
+    for piece in response.iter_content(1 << 16):
+        yield piece[:left]
+        left -= len(piece)
+        if left <= 0:
+            return
 
 
 def _judge(response: requests.Response) -> None:

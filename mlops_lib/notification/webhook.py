@@ -25,14 +25,16 @@ class Webhook:
     url: str = field(repr=False)
     secret: str = field(repr=False, default="")
     name: str = "webhook"
+    threads: bool = False
 
-    def send(self, message: Message, *, timeout_s: float) -> None:
+    def send(self, message: Message, *, timeout_s: float) -> str:
         """One POST; see `Channel.send`."""
         body = json.dumps({"id": message.id, "notification": message.notification.to_json()}).encode()
         headers = {"Content-Type": "application/json", "Idempotency-Key": message.id, "User-Agent": "mlops-lib"}
         if self.secret:
             headers["X-Mlops-Signature-256"] = signature(body, self.secret)
         web.post(self.url, body, headers=headers, timeout_s=timeout_s)
+        return ""
 
 
 def signature(body: bytes, secret: str) -> str:

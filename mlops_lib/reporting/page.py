@@ -31,7 +31,7 @@ def report(run_dir: Path, *, folder: Path | None = None) -> Path:
 
     Args:
         run_dir: the run directory.
-        folder: where to write index.html, style.css and curves.png instead, for servers that forbid inline styles.
+        folder: where to write index.html, style.css and the pictures instead, for servers that forbid inline styles.
 
     Returns:
         `run_dir/report.html`, or the folder's `index.html`.
@@ -50,6 +50,8 @@ def report(run_dir: Path, *, folder: Path | None = None) -> Path:
     picture = curve_bytes(view)
     if picture is not None:
         durable.write_bytes(folder / "curves.png", picture)
+    for number, one in enumerate(view.mistakes, 1):
+        durable.write_bytes(folder / f"mistake-{number}.png", one.png)
     durable.write_bytes(folder / "style.css", stylesheet().encode())
     path = folder / "index.html"
     durable.write_bytes(path, html(view, linked=True).encode())

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mlops_lib import durable
+from mlops_lib.records import SearchResult
 from mlops_lib.reporting.charts import thinned
 from mlops_lib.reporting.story import winner_curves
 from mlops_lib.reporting.view import Fit, Points, RunView, read_run
@@ -50,16 +51,78 @@ def curve_bytes(view: RunView) -> bytes | None:
     panels = _panels(view)
     if not panels:
         return None
-    # The figure without pyplot: no window system is asked for, and nothing global is changed.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    content = BytesIO()
+    FigureCanvasAgg(_figure(panels)).print_png(content, metadata={"Software": None})
+    return content.getvalue()
+
+
+def run_figure(run_dir: Path) -> Any:
+    """The same curves as a matplotlib Figure that a notebook shows; one that says so where there are none."""
+    view = read_run(run_dir)
+    return _figure(_panels(view)) if _panels(view) else _empty(f"{view.name}: no epochs to draw")
+
+
+def search_figure(search: SearchResult | None, *, target: float | None = None) -> Any:
+    """What a search tried: every trial's score with the best so far, and the winner's curve, as a matplotlib Figure.
+
+    Args:
+        search: the search; None draws that there was none.
+        target: the bar, drawn across.
+    """
+    if search is None or not any(trial.score is not None for trial in search.trials):
+        return _empty("no trials")
+    figure = _shown_figure()
+    curves = [(f"trial {t.number}", tuple(enumerate(t.curve))) for t in search.trials if len(t.curve) > 1]
+    scores = figure.add_subplot(1, 2 if curves else 1, 1)
+    factor = 100 if is_share(search.metric) else 1
+    points = [(t.number, t.score * factor) for t in search.trials if t.score is not None]
+    better = max if search.mode == "max" else min
+    best = [better(value for _, value in points[: place + 1]) for place in range(len(points))]
+    numbers = [number for number, _ in points]
+    scores.step(numbers, best, where="post", color="#2563c9", linewidth=2.2, label="best so far")
+    scores.plot(numbers, [value for _, value in points], "o", color="#8a94a6", label="trials")
+    _dress(scores, f"search: {metric_name(search.metric)}", search.metric, target, "trial")
+    if curves:
+        axes = figure.add_subplot(1, 2, 2)
+        for label, line in curves:
+            is_winner = label == f"trial {search.winner}"
+            look = (
+                {"color": "#2563c9", "linewidth": 2.2, "label": f"{label}, the winner"}
+                if is_winner
+                else {"color": "#c3c9d4"}
+            )
+            axes.plot([x + 1 for x, _ in line], [y * factor for _, y in line if y is not None], **look)
+        _dress(axes, f"trials: {metric_name(search.metric)}", search.metric, target, "epoch")
+    return figure
+
+
+def _empty(words: str) -> Any:
+    figure = _shown_figure()
+    figure.text(0.5, 0.5, _plain(words), ha="center")
+    return figure
+
+
+def _shown_figure() -> Any:
+    """A Figure that shows itself in a notebook, without pyplot: nothing global is changed."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12, 4.5), dpi=100, facecolor="white", layout="constrained")
+    class Shown(Figure):
+        def _repr_png_(self) -> bytes:
+            content = BytesIO()
+            FigureCanvasAgg(self).print_png(content)
+            return content.getvalue()
+
+    return Shown(figsize=(12, 4.5), dpi=100, facecolor="white", layout="constrained")
+
+
+def _figure(panels: Sequence[_Panel]) -> Any:
+    figure = _shown_figure()
     for place, panel in enumerate(panels):
         _draw(figure.add_subplot(1, len(panels), place + 1), panel)
-    content = BytesIO()
-    FigureCanvasAgg(figure).print_png(content, metadata={"Software": None})
-    return content.getvalue()
+    return figure
 
 
 def _chosen(view: RunView) -> Fit | None:
@@ -114,8 +177,6 @@ def _bar(metric: str, view: RunView) -> float | None:
 
 
 def _draw(axes: Any, panel: _Panel) -> None:
-    from matplotlib.ticker import MaxNLocator
-
     factor = 100 if is_share(panel.metric) else 1
     # Of two lines the second is the one that counts; one alone counts.
     for (label, points), (colour, dashes) in zip(panel.lines, _LOOKS[-len(panel.lines) :], strict=True):
@@ -124,11 +185,18 @@ def _draw(axes: Any, panel: _Panel) -> None:
         axes.plot(epochs, values, color=colour, linestyle=dashes, linewidth=2.2, label=label)
     for place, epoch in enumerate(panel.restarts[:40]):
         axes.axvline(epoch + 0.5, color="#b45309", linestyle=":", linewidth=1.5, label="" if place else "restart")
-    if panel.bar is not None:
-        axes.axhline(panel.bar * factor, color="#15803d", linewidth=1.5, label="bar")
-    title = _plain(panel.title) + (", %" if factor == 100 else "")
-    axes.set_title(title, loc="left", fontsize=13, parse_math=False)
-    axes.set_xlabel("epoch")
+    _dress(axes, panel.title, panel.metric, panel.bar, "epoch")
+
+
+def _dress(axes: Any, title: str, metric: str, bar: float | None, across: str) -> None:
+    """The bar, the title, the grid and the legend."""
+    from matplotlib.ticker import MaxNLocator
+
+    factor = 100 if is_share(metric) else 1
+    if bar is not None:
+        axes.axhline(bar * factor, color="#15803d", linewidth=1.5, label="bar")
+    axes.set_title(_plain(title) + (", %" if factor == 100 else ""), loc="left", fontsize=13, parse_math=False)
+    axes.set_xlabel(across)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(color="#e5e7eb", linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)

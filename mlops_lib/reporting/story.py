@@ -34,7 +34,7 @@ _FAILURES = {
     "disk": "The training could not write its files",
     "nan": "The training's loss is no number any more",
     "import": "The training could not import what it needs",
-    "bug": "The training fails at the same place again and again",
+    "bug": "The script has an error",
     "stopped": "The training was stopped",
     "engine": "The container engine failed",
 }

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from mlops_lib.records import Detection, PipelineResult, RunResult, RunSpec, SearchResult, Trial, Verdict
 from mlops_lib.reporting.attempts import Attempt, Problem, attempts, failure, restarts
+from mlops_lib.reporting.mistakes import Mistake, mistakes
 from mlops_lib.reporting.reading import Reader, count, number, text
 from mlops_lib.reporting.timeline import Moment, moments
 
@@ -96,6 +97,7 @@ class RunView:
     evaluations: tuple[Evaluation, ...]
     judged: Evaluation | None
     """The evaluation the verdict is about."""
+    mistakes: tuple[Mistake, ...]
     model: Model | None
     attempts: tuple[Attempt, ...]
     moments: tuple[Moment, ...]
@@ -138,6 +140,7 @@ def read_run(run_dir: Path) -> RunView:
         fits=_fits(events),
         evaluations=evaluations,
         judged=_judged(evaluations, verdict),
+        mistakes=mistakes(run_dir),
         model=_model(metrics.get("model")),
         attempts=made,
         moments=moments(events, decisions),

@@ -145,6 +145,8 @@ def _finish(run: Context, output: str) -> None:
         _measure(run)
     with run.journal.guard("save model"):
         _save_model(run)
+    with run.journal.guard("mistakes"):
+        _look_at_mistakes(run)
     with run.journal.guard("outputs"):
         sys.stdout.flush()
         for path in workdir.keep_outputs(run.work, os.path.join(run.spec.inside, "outputs"), run.start):
@@ -167,6 +169,21 @@ def _measure(run: Context) -> None:
     if not run.models and saved is not None:  # trained by a loop of the script's own
         run.models[0] = saved
     run.evaluations.settle()
+
+
+def _look_at_mistakes(run: Context) -> None:
+    from mlops_lib.runner import mistakes
+
+    judged = run.evaluations.judged()
+    asked = run.evaluations.asked.get(judged["id"]) if judged is not None else None
+    model = run.evaluations.models.get(judged["id"]) if judged is not None else None
+    if judged is None or asked is None or model is None or judged["task"] != "classification":
+        return
+    run.nested += 1
+    try:
+        mistakes.explain(model, asked, judged, run.spec.inside)
+    finally:
+        run.nested -= 1
 
 
 def _save_model(run: Context) -> None:

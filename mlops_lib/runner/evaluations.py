@@ -4,7 +4,7 @@ import contextlib
 import os
 import re
 import weakref
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Union
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, Union
 
 from mlops_lib.runner import files
 from mlops_lib.runner.digest import Examples
@@ -55,6 +55,7 @@ class Evaluations:
         self._repeat: Dict[int, Callable[[Any], Any]] = {}
         self.models: Dict[int, Any] = {}
         """Evaluation id to the live model or estimator."""
+        self.asked: Dict[int, Tuple[Any, Any]] = {}
         self.trainings: List[Training] = []
         self.saved: Callable[[], Any] = lambda: None
         """The model that the script itself saved last."""
@@ -80,6 +81,7 @@ class Evaluations:
         everything: Optional[Dict[str, Any]] = None,
         model: Any = None,
         repeat: Optional[Callable[[Any], Any]] = None,
+        asked: Optional[Tuple[Any, Any]] = None,
     ) -> int:
         """Record one evaluation; returns its id.
 
@@ -100,6 +102,7 @@ class Evaluations:
             everything: all numbers that the same call gave.
             model: the live model, so that it can be saved.
             repeat: gives the number again from the reloaded model.
+            asked: the examples and their targets, to look at the mistakes at the end.
         """
         number = self._count = self._count + 1
         if held_out is None:
@@ -132,6 +135,8 @@ class Evaluations:
             self._baselines[number] = baseline
         if model is not None:
             self.models[number] = model
+        if asked is not None:
+            self.asked[number] = asked
         self._journal.write("metric", **record)
         self._forget()
         return number
@@ -144,9 +149,9 @@ class Evaluations:
             model = self.models[number]
             distinct.add(id(model))
             if len(distinct) > MODELS_KEPT and model is not self.saved():
-                for table in (self.models, self._repeat, self._baselines):
+                for table in (self.models, self._repeat, self._baselines, self.asked):
                     table.pop(number, None)
-        for repeats in (self._repeat, self._baselines):
+        for repeats in (self._repeat, self._baselines, self.asked):
             for number in sorted(repeats)[:-REPEATS_KEPT]:
                 del repeats[number]
 

@@ -39,7 +39,7 @@ def _record(run: Context, model: Any, call: Dict[str, Any], logs: Dict[str, Any]
         metric=named(metric, logs), value=float(logs[metric]), source="keras.evaluate", fit=fit_of(run, model), x=x,
         examples=_examples(x), count=_count(model), task=task(logs), baseline=baseline(x, y, metric), model=model,
         everything={plain_name(n): float(v) for n, v in logs.items() if is_number(v)},
-        repeat=_repeat(x, y, call["batch_size"], metric, **more),
+        repeat=_repeat(x, y, call["batch_size"], metric, **more), asked=(x, y),
     )  # fmt: skip
 
 
@@ -96,6 +96,7 @@ def add_fit_metrics(run: Context, model: Any, fit: int, call: Dict[str, Any], lo
             baseline=baseline(x, y, metric) if x is not None else None,
             everything={plain_name(n): float(v) for n, v in found.items() if is_number(v)},
             repeat=_repeat(x, y, call.get("validation_batch_size") or call.get("batch_size"), metric),
+            asked=(x, y) if x is not None else None,
         )  # fmt: skip
 
 

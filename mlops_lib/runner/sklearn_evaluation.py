@@ -106,7 +106,7 @@ def _record_score(
     run.evaluations.add(
         metric=name, value=float(value), source="sklearn.score", fit=_fit_of(run, estimator), model=estimator, x=x,
         examples=digest.examples(x), task=TASKS.get(_kind(estimator) or "", "unknown"), baseline=usual.get(name),
-        confusion=confusion, labels=labels, repeat=lambda model: model.score(*args, **kwargs),
+        confusion=confusion, labels=labels, repeat=lambda model: model.score(*args, **kwargs), asked=(x, y),
     )  # fmt: skip
 
 
@@ -185,7 +185,7 @@ def _record_metric(
 
     run.evaluations.add(
         fit=prediction.fit, examples=digest.examples(prediction.x), x=prediction.x, count=len(y),
-        model=prediction.model, repeat=repeat, **common,
+        model=prediction.model, repeat=repeat, asked=(prediction.x, y), **common,
     )  # fmt: skip
 
 

@@ -194,7 +194,7 @@ def _add(run: Context, prediction: predictions.Prediction, y: Any) -> None:
 
     run.evaluations.add(
         metric="accuracy", value=accuracy(prediction.output), task="classification", baseline=majority(y),
-        repeat=lambda model: accuracy(prediction.repeat(model)), **common,
+        repeat=lambda model: accuracy(prediction.repeat(model)), asked=(prediction.x, y), **common,
     )  # fmt: skip
 
 

@@ -423,6 +423,17 @@ def test_only_recipients_not_yet_reached_are_tried_again(mail: Sender, mailbox: 
     assert mailbox.mail(0)["Message-ID"] == mailbox.mail(1)["Message-ID"]
 
 
+def test_the_commits_author_gets_mail_where_the_operator_allows_the_domain(mail: Sender, mailbox: Mailbox) -> None:
+    mail.settings["mail_author"] = ["Example.com"]
+    for key, author in (("a", "eve@example.com"), ("b", "eve@elsewhere.org"), ("c", "ann@example.com"), ("d", "x")):
+        assert states(mail.notify(news(key, author=author))) == ["sent"]
+    assert [len(recipients) for recipients, _ in mailbox.taken] == [3, 2, 2, 2]
+    assert mailbox.taken[0][0][-1] == "eve@example.com"
+    mail.settings["mail_to"] = []
+    assert states(mail.notify(news("e", author="eve@example.com"))) == ["sent"]
+    assert mailbox.taken[-1][0] == ["eve@example.com"]
+
+
 def test_a_server_that_refuses_then_drops_then_takes(mail: Sender, mailbox: Mailbox) -> None:
     mailbox.script = ["451 later", "drop"]
     (delivery,) = mail.notify(news())

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from mlops_lib.notification import compose, letter, recall, remember, sample
+from mlops_lib import rundir
+from mlops_lib.notification import compose, last_accepted, letter, recall, remember, sample, step
 from mlops_lib.notification.masking import masker
 from mlops_lib.notification.slack import payload
 from mlops_lib.notification.web import retry_after_s
@@ -114,6 +115,58 @@ def test_one_outcome_of_one_run_has_one_key() -> None:
     others = {key(verdict=ACCEPTED), key(verdict=REJECTED), key(result=CRASHED), key(result=FINISHED)}
     others.add(key(replace(SPEC, digest="e" * 64), verdict=ACCEPTED))
     assert len(others) == 5
+
+
+@pytest.mark.parametrize(
+    ("what", "previous", "is_told"),
+    [("started", None, True), ("started", ACCEPTED, False), ("started", REJECTED, False), ("fell short", None, True),
+     ("fell short", ACCEPTED, True), ("fell short", REJECTED, False), ("recovered", CRASHED, False)],
+)  # fmt: skip
+def test_steps_are_told_where_they_are_news(what: Any, previous: Any, is_told: bool) -> None:
+    given: dict[str, Any] = {"spec": SPEC, "verdict": REJECTED, "search": SEARCH, "previous": previous}
+    told = step(what, **given)
+    assert (told is not None) == is_told
+    assert step(what, **given, when="never") is None
+    always = step(what, **given, when="always")
+    assert always is not None
+    end = compose(spec=SPEC, verdict=ACCEPTED, when="always")
+    assert end is not None
+    assert always.progress
+    assert (always.thread, end.progress) == (end.thread, False)
+
+
+def test_whoever_heard_of_a_step_hears_the_end() -> None:
+    assert compose(spec=SPEC, verdict=ACCEPTED, previous=ACCEPTED) is None
+    assert compose(spec=SPEC, verdict=ACCEPTED, previous=ACCEPTED, begun=True) is not None
+
+
+def test_who_and_what_since_it_was_accepted_last(tmp_path: Path) -> None:
+    def git(*words: str) -> None:
+        identity = ["-c", "user.name=Ann <script>", "-c", "user.email=ann@example.com"]
+        subprocess.run(["git", "-C", str(tmp_path), *identity, *words], check=True, capture_output=True)
+
+    def commit(path: str, subject: str) -> None:
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text(subject)
+        git("add", path)
+        git("commit", "-m", subject)
+
+    home, project = tmp_path / "home", tmp_path / "digits"
+    git("init")
+    commit("digits/train.py", "good")
+    remember("digits", ACCEPTED, home=home, commit=rundir.commit(project))
+    remember("digits", REJECTED, home=home, commit="f" * 40)
+    commit("wine/train.py", "elsewhere")
+    commit("digits/train.py", "worse")
+    commits = rundir.commits_since(project, last_accepted("digits", home=home))
+    assert [line.partition(" ")[2] for line in commits] == ["Ann script: worse"], "only what touched the project"
+    assert rundir.commits_since(project, "--output=/tmp/x") == []
+    author = rundir.author(project)
+    shown = facts(verdict=ACCEPTED, author=author, commits=commits)
+    assert (shown["Author"], shown["Since last accepted"]) == (author, commits[0])
+    told = compose(spec=SPEC, verdict=ACCEPTED, author=author)
+    assert told is not None
+    assert told.author == "ann@example.com"
 
 
 def test_every_test_message_is_a_message_of_its_own() -> None:

@@ -1,0 +1,1 @@
+"""Servers that tests start on this machine, each with the contract of the service it stands for."""
