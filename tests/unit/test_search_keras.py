@@ -64,6 +64,7 @@ def searched(tmp_path, model, fit, *, compiled=None, diary=None, target=0.95, tr
     initial = [v.numpy() for v in model.variables] if model.built else None
     history = model.fit(**fit, verbose=0)
     request.setdefault("judged_digest", digest.examples(TEST_X).digest)
+    request.setdefault("limits", {"epochs": 4})
     asked = SearchRequest(fit=1, directory=str(tmp_path / "search"), target=target, trials=trials, **request)
     outcome = improve(model, FitCall(dict(fit), compiled, history, initial), asked, diary or Diary())
     SearchResult.from_json(outcome.result)
@@ -77,7 +78,7 @@ def accuracy(model):
 
 def test_the_bar_ends_the_search_and_the_script_holds_the_winner(tmp_path):
     model, diary, epochs = weak(), Diary(), 3
-    outcome = searched(tmp_path, model, {"x": X, "y": Y, "epochs": epochs}, diary=diary, target=0.85)
+    outcome = searched(tmp_path, model, {"x": X, "y": Y, "epochs": epochs}, diary=diary, target=0.85, limits={})
     assert outcome.changed
     assert outcome.result["stopped"] == "bar"
     assert outcome.result["selection"] == "split"
@@ -186,7 +187,7 @@ def test_subclassed_model_is_searched_without_edits(tmp_path):
     model = Code()
     layer = model.hidden
     fit = {"x": X, "y": Y, "epochs": 2, "validation_data": blobs(150, seed=7)}
-    outcome = searched(tmp_path, model, fit, target=0.85)
+    outcome = searched(tmp_path, model, fit, target=0.85, limits={})
     assert any("subclassed" in note for note in outcome.notes)
     assert outcome.changed
     assert model.hidden is layer
