@@ -169,3 +169,32 @@ def test_an_indexed_iterator_can_be_read_again() -> None:
 def test_a_candidate_survives_its_record() -> None:
     candidate = Candidate(2, ({"kind": "dropout", "at": "flat", "size": 0.3},), standard_recipe(facts()), True)
     assert Candidate.read(candidate.values()) == candidate
+
+
+SPACE = """
+import keras, keras_tuner
+
+class Space(keras_tuner.HyperModel):
+    def build(self, hp):
+        model = keras.Sequential([
+            keras.Input((4,)), keras.layers.Dense(hp.Int("units", 8, 32), activation="relu"),
+            keras.layers.Dense(1, activation="sigmoid"),
+        ])
+        rate = hp.Float("learning_rate", 1e-3, 1e-1, sampling="log")
+        model.compile(keras.optimizers.Adam(rate), "binary_crossentropy", metrics=["accuracy"])
+        return model
+"""
+
+
+def test_a_projects_own_hypermodel_is_used_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "search_space.py").write_text(SPACE)
+    monkeypatch.chdir(tmp_path)
+    x = numpy.random.default_rng(0).normal(size=(200, 4)).astype("float32")
+    y = (x[:, 0] > 0).astype("int64")
+    model = keras.Sequential([keras.Input((4,)), kl.Dense(3, activation="relu"), kl.Dense(1, activation="sigmoid")])
+    outcome = search(tmp_path, model, {"x": x, "y": y, "epochs": 1})
+    assert outcome.result["winner"] == 1
+    values = outcome.result["trials"][1]["edits"]
+    assert values[1].startswith("units = ")
+    assert model.layers[0].units == int(values[1].split()[-1])
+    assert model.predict(x, verbose=0).shape == (200, 1)

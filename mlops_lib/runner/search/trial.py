@@ -106,7 +106,8 @@ def _fit(lab: Lab, model: Any, recipe: Recipe, number: int, run: Run, saved: Sav
     data = dict(lab.selected.training)
     batch = recipe.batch_size or batch_size(lab.call)
     steps = steps_an_epoch(lab.call, data["x"], batch)
-    compile_as_given(model, lab.call, optimizer_for(lab.optimizer, recipe, steps))
+    if recipe.optimizer != "compiled":
+        compile_as_given(model, lab.call, optimizer_for(lab.optimizer, recipe, steps))
     monitor = _monitor(lab, recipe, number, run, saved)
     chosen = lab.selected
     arguments = {
