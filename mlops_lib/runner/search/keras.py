@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import math
 import os
 from dataclasses import asdict, replace
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
@@ -234,7 +235,7 @@ class Search:
         state = run.state if run.state != "finished" or not run.out_of_time else "stopped"
         usable = run.score if state in ("finished", "stopped") else None
         record.update(
-            state=state, score=usable, epochs=len(run.curve), seconds=round(run.seconds, 3), curve=run.curve,
+            state=state, score=usable, epochs=len(run.curve), seconds=math.ceil(1000 * run.seconds) / 1000, curve=run.curve,
             message=run.message,
         )  # fmt: skip
         best = self._score(self.winner())

@@ -159,6 +159,8 @@ def passed_on(call: FitCall, x: Any, batch: int) -> Dict[str, Any]:
     given = {name: call.arguments[name] for name in names if call.arguments.get(name) is not None}
     if not is_pipeline(x):
         given["batch_size"] = batch
+    elif not hasattr(x, "__getitem__"):
+        given["shuffle"] = False  # Keras cannot, and would warn
     return given
 
 
