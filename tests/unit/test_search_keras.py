@@ -351,6 +351,7 @@ def test_killed_in_a_trial_the_search_goes_on_and_ends_with_the_same_winner(tmp_
             break
     killed.send_signal(signal.SIGKILL)
     killed.wait()
+    killed.stdout.close()
     resumed, _ = _child(tmp_path / "killed").communicate(timeout=120)
     expected, _ = alone.communicate(timeout=120)
     assert resumed.splitlines()[-1] == expected.splitlines()[-1]

@@ -43,12 +43,12 @@ def improve(model: Any, call: FitCall, request: SearchRequest, journal: Diary) -
     """
     os.makedirs(os.path.join(request.directory, "trials"), exist_ok=True)
     os.makedirs(os.path.join(request.directory, "weights"), exist_ok=True)
-    try:
-        selected = choose(call, request)
-        search = Search(model, call, request, journal, selected)
-    except RefusedError as error:
-        return refused(model, request, str(error))
     with untouched():
+        try:
+            selected = choose(call, request)
+            search = Search(model, call, request, journal, selected)
+        except RefusedError as error:
+            return refused(model, request, str(error))
         return search.run()
 
 
