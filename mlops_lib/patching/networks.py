@@ -174,6 +174,9 @@ class _Editor:
         site = change.layer.site
         assert site is not None
         call = self.source.call(site, INPUTS if change.layer.kind == "InputLayer" else ())
+        if change.layer.kind == "InputLayer":
+            self._after_input(call, change, winner)
+            return
         if change.settings:
             self._set(call, change)
         if change.both_ways:
@@ -181,6 +184,35 @@ class _Editor:
             self.source.change(call, lambda made: self._expression(text, made))
         if change.after or change.before or change.removed:
             self._around(call, change)
+
+    def _after_input(self, call: Any, change: Change, winner: Winner) -> None:
+        """What follows an input that several layers read gets a name of its own: the model still begins at the input."""
+        cst = self.cst
+        line = self.source.around(call, cst.SimpleStatementLine)
+        target = self._target(line, call)
+        if target is None:
+            raise TooCleverError(f"{self.name} does not give its input a name")
+        made = f"{target}_prepared"
+        for layer in winner.before:
+            if change.layer.name in layer.inputs:
+                self._read_instead(layer, target, made)
+        texts = [self._made(call, layer) for layer in change.after]
+        first = [f"{made} = {texts[0]}({target})"] + [f"{made} = {text}({made})" for text in texts[1:]]
+        self._statements(line, change, [], first)
+
+    def _read_instead(self, layer: Layer, old: str, new: str) -> None:
+        cst = self.cst
+        if layer.site is None or layer.site.file != self.name:
+            raise TooCleverError(f"{layer.name} is made elsewhere")
+        outer = self.source.parent(self.source.call(layer.site, ()))
+        names = [
+            one.value
+            for one in getattr(outer, "args", ())
+            if isinstance(one.value, cst.Name) and one.value.value == old
+        ]
+        if not isinstance(outer, cst.Call) or len(names) != 1:
+            raise TooCleverError(f"{self.name} passes its input on in a way of its own")
+        self.source.change(names[0], lambda made: cst.Name(new))
 
     def _set(self, call: Any, change: Change) -> None:
         wanted = {

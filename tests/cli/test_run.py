@@ -101,6 +101,33 @@ def test_a_missed_bar_is_tweaked_until_it_is_met_and_people_hear_of_it(home: Pat
     assert [one.get("thread_ts") for one in slack.messages[1:]] == [slack.messages[0]["ts"]] * 3
 
 
+TWEAKED = """
+import sys
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+from sklearn.tree import DecisionTreeClassifier
+x, x_test, y, y_test = train_test_split(*load_digits(return_X_y=True), random_state=0)
+model = DecisionTreeClassifier(max_depth=int(sys.argv[1]), random_state=0).fit(x, y)
+print("score", model.score(x_test, y_test))
+"""
+
+
+@pytest.mark.slow
+def test_a_script_that_takes_its_tweak_as_an_argument_is_trained_with_further_values(
+    home: Path, tmp_path: Path
+) -> None:
+    project = write(tmp_path / "tweaked", TWEAKED)
+    asked = ("run", project, "--backend", "process", "--args", "5")
+    code, record, errors = mlops(home, *asked)
+    assert code == 0, errors
+    assert record["verdict"] == "accepted"
+    spec = json.loads((Path(record["run_dir"]) / "spec.json").read_text())
+    assert int(spec["args"][0]) == 5 + record["trials"]
+    assert any("the best of" in reason for reason in record["reasons"])
+    again = mlops(home, *asked)[1]
+    assert (again["run_dir"], again["version"]) == (record["run_dir"], record["version"]), "it goes on as that run"
+
+
 @pytest.mark.slow
 def test_a_killed_training_goes_on(home: Path, tmp_path: Path) -> None:
     project = write(tmp_path / "killed", SLOW)

@@ -35,7 +35,7 @@ m.add(Conv2D(4, 3, activation='relu', input_shape=(12, 12, 1)))   # first
 m.add(Flatten())
 # the decision
 m.add(Dense(3, activation='softmax'))
-m.compile('sgd', 'sparse_categorical_crossentropy', ['accuracy'])
+m.compile('sgd', 'sparse_categorical_crossentropy', metrics=['accuracy'])
 m.fit(x, y, 32, 2)
 print(m.evaluate(x, y))
 """
@@ -137,7 +137,9 @@ def same(layers: list[dict[str, Any]]) -> list[Any]:
 def plain(arguments: Any) -> Any:
     if isinstance(arguments, dict):
         return {k: plain(v) for k, v in arguments.items() if k not in ("name", "site", "parameters")}
-    return round(arguments, 4) if isinstance(arguments, float) else arguments
+    if isinstance(arguments, list):
+        return [plain(one) for one in arguments]
+    return float(f"{arguments:.4g}") if isinstance(arguments, float) else arguments
 
 
 def apply(project: Path, patch: Path) -> None:

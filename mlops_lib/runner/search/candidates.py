@@ -24,7 +24,7 @@ class Recipe:
     """How a trial trains."""
 
     optimizer: str = "own"
-    """"own": the developer's, from its configuration; else the name of one of Keras'."""
+    """"own": the developer's, from its configuration; "compiled": the one the model has; else the name of one of Keras'."""
     learning_rate: float = 0.0
     """Peak under "cosine"; 0 keeps the developer's."""
     schedule: str = "own"
@@ -40,7 +40,7 @@ class Recipe:
         said = [f"train {self.epochs} epochs"]
         if self.schedule == "cosine":
             said.append("warm up, then decay the learning rate along a cosine")
-        if self.optimizer != "own":
+        if self.optimizer not in ("own", "compiled"):
             said.append(f"use {self.optimizer}")
         if self.learning_rate:
             said.append(f"learning rate {self.learning_rate:.2g}")
@@ -61,23 +61,27 @@ class Candidate:
     recipe: Recipe = Recipe()
     fresh: bool = False
     """Start from the weights before the developer's fit all the same, and fresh ones where the edits changed a layer."""
+    own: str = ""
+    """Values of the project's own HyperModel, as JSON: it builds the model, nothing is edited."""
 
     def values(self) -> Dict[str, Any]:
         """As flat JSON values, for the oracle's own records."""
         return {
             "parent": self.parent, "edits": json.dumps([dict(e) for e in self.edits], sort_keys=True),
-            "fresh": self.fresh, **asdict(self.recipe),
+            "fresh": self.fresh, "own": self.own, **asdict(self.recipe),
         }  # fmt: skip
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Candidate:
         """The candidate that `values` describe."""
         recipe = Recipe(**{name: values[name] for name in asdict(Recipe()) if name in values})
-        return cls(int(values["parent"]), tuple(json.loads(values["edits"])), recipe, bool(values["fresh"]))
+        edits, own = tuple(json.loads(values["edits"])), str(values.get("own") or "")
+        return cls(int(values["parent"]), edits, recipe, bool(values["fresh"]), own)
 
     def words(self) -> List[str]:
         """Its edits as a person would say them."""
-        return [words(edit) for edit in self.edits]
+        own = [f"{name} = {value}" for name, value in json.loads(self.own or "{}").items()]
+        return [words(edit) for edit in self.edits] + own
 
 
 @dataclass(frozen=True)

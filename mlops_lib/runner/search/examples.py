@@ -231,8 +231,21 @@ def in_memory(data: Any) -> Tuple[Any, Any, Any]:
     if not parts:
         raise RefusedError("the data pipeline is empty")
     whole = keras.tree.map_structure(lambda *leaves: numpy.concatenate(leaves), *parts)
-    x, y, weight = (*whole, None, None)[:3]
+    x, y, weight = (*keras.tree.map_structure(_as_text, whole), None, None)[:3]
     return x, y, weight
+
+
+def _is_text(value: Any) -> bool:
+    """A tensor of strings: as an array of objects, Keras would not take it."""
+    return str(getattr(value, "dtype", "")) == "<dtype: 'string'>"
+
+
+def _as_text(array: Any) -> Any:
+    if array.dtype != object:
+        return array
+    import tensorflow
+
+    return tensorflow.convert_to_tensor(array)
 
 
 def _is_arrays(x: Any) -> bool:
@@ -247,7 +260,7 @@ def _arrays(value: Any) -> Any:
     """A structure of arrays that can be indexed by rows."""
     import numpy
 
-    if value is None or isinstance(value, numpy.ndarray) or hasattr(value, "iloc"):
+    if value is None or isinstance(value, numpy.ndarray) or hasattr(value, "iloc") or _is_text(value):
         return value
     if isinstance(value, dict):
         return {name: _arrays(one) for name, one in value.items()}
@@ -264,6 +277,10 @@ def rows(value: Any, index: Any) -> Any:
         return {name: rows(one, index) for name, one in value.items()}
     if isinstance(value, (list, tuple)):
         return type(value)(rows(one, index) for one in value)
+    if _is_text(value):
+        import tensorflow
+
+        return tensorflow.gather(value, numpy.asarray(index, dtype=int))
     where = slice(index.start, index.stop) if isinstance(index, range) else numpy.asarray(index, dtype=int)
     return value.iloc[where] if hasattr(value, "iloc") else value[where]
 

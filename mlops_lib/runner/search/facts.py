@@ -124,14 +124,16 @@ def far_from_standard(values: Any) -> "Tuple[List[float], List[float]] | None":
     lively = deviation[deviation > 1e-9]
     if not len(lively):
         return None
-    apart = lively.max() / lively.min() > SCALES_APART and values.ndim == 2
+    bounded = abs(flat).max() <= 1.5  # somebody has scaled it: a feature that hardly varies must not be blown up
+    apart = lively.max() / lively.min() > SCALES_APART and values.ndim == 2 and not bounded
     large = lively.max() > SCALES_APART or lively.max() < 1 / SCALES_APART
     if not apart and not large and (abs(mean) < 3 * numpy.maximum(deviation, 0.1)).all():
         return None
     if values.ndim > 2:  # one scale for all channels: it is the range of the pixels that is off
         mean, deviation = numpy.full_like(mean, flat.mean()), numpy.full_like(deviation, flat.std())
     variance = numpy.where(deviation > 1e-9, deviation, 1.0) ** 2
-    return [float(v) for v in mean], [float(v) for v in variance]
+    # Four digits do, and can be read in a suggested patch.
+    return [float(f"{v:.4g}") for v in mean], [float(f"{v:.4g}") for v in variance]
 
 
 def keeps_labels_mirrored(images: Any, labels: Any) -> bool:

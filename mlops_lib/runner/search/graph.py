@@ -11,6 +11,8 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any, Dict, Iterator, List, Set, Tuple
 
+SHARED = ("TextVectorization", "StringLookup", "IntegerLookup", "Discretization", "Hashing")
+"""Layers that are used as they are: their tables are no weights, and no training changes them."""
 SHAPING = ("Activation", "Softmax", "ReLU", "Reshape", "Lambda", "Rescaling")
 """Layers that only shape what the output layer gives."""
 
@@ -63,7 +65,9 @@ def rebuild(model: Any, plan: Plan) -> Any:
     def copy_of(operation: Any) -> Any:
         if id(operation) not in copies:
             made = plan.replace.get(operation.name)
-            copies[id(operation)] = made if made is not None else copy_layer(operation)
+            if made is None:
+                made = operation if type(operation).__name__ in SHARED else copy_layer(operation)
+            copies[id(operation)] = made
             names[id(copies[id(operation)])] = operation.name
         return copies[id(operation)]
 

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import math
 import os
 from dataclasses import asdict, replace
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from mlops_lib.runner import files, randomness
 from mlops_lib.runner.search import facts as facts_of
-from mlops_lib.runner.search import graph, measures, morph, trial
+from mlops_lib.runner.search import graph, measures, morph, own_space, trial
 from mlops_lib.runner.search.blueprint import blueprint
 from mlops_lib.runner.search.candidates import Candidate, Recipe
 from mlops_lib.runner.search.diagnosis import Diagnosis, diagnose
 from mlops_lib.runner.search.examples import RefusedError, Selected, choose
 from mlops_lib.runner.search.graft import graft
-from mlops_lib.runner.search.oracle import Trials
+from mlops_lib.runner.search.oracle import Own, Trials
 from mlops_lib.runner.search.request import Clock, Diary, FitCall, Outcome, SearchRequest, trial_record
 from mlops_lib.runner.search.space import Space, next_candidate
 
@@ -42,12 +43,12 @@ def improve(model: Any, call: FitCall, request: SearchRequest, journal: Diary) -
     """
     os.makedirs(os.path.join(request.directory, "trials"), exist_ok=True)
     os.makedirs(os.path.join(request.directory, "weights"), exist_ok=True)
-    try:
-        selected = choose(call, request)
-        search = Search(model, call, request, journal, selected)
-    except RefusedError as error:
-        return refused(model, request, str(error))
     with untouched():
+        try:
+            selected = choose(call, request)
+            search = Search(model, call, request, journal, selected)
+        except RefusedError as error:
+            return refused(model, request, str(error))
         return search.run()
 
 
@@ -96,6 +97,9 @@ class Search:
         self.lab.in_place = self.root is None
         self.facts = facts_of.gather(model, call, request, selected)
         diagnosis = self._diagnosis(0)
+        self.hypermodel = own_space.load(os.getcwd())
+        if self.hypermodel is not None and self.root is None:
+            raise RefusedError("the winner of search_space.py could not be put into this model")
         self.space = Space(self.root, self.facts, diagnosis, inheritable=not self._is_split)
         left = trial.left_out(call.arguments.get("callbacks"))
         if left:
@@ -135,7 +139,7 @@ class Search:
         self._judge_own()
         trials = Trials(
             self.request, base_rate=trial_rate(self.facts), propose=self._propose,
-            refine=lambda rate, epochs: self._refined(rate, epochs),
+            refine=lambda rate, epochs: self._refined(rate, epochs), own=self._own_space(),
         )  # fmt: skip
         interrupted: Optional[KeyboardInterrupt] = None
         try:
@@ -148,6 +152,12 @@ class Search:
         if interrupted is not None:
             raise interrupted
         return outcome
+
+    def _own_space(self) -> Optional[Own]:
+        if self.hypermodel is None:
+            return None
+        epochs = min(self.facts.epochs, self.facts.limits.epochs or self.facts.epochs)
+        return own_space.known(self.hypermodel), lambda values: own_space.candidate(values, epochs=epochs)
 
     def _loop(self, trials: Trials) -> str:
         while True:
@@ -225,7 +235,7 @@ class Search:
         state = run.state if run.state != "finished" or not run.out_of_time else "stopped"
         usable = run.score if state in ("finished", "stopped") else None
         record.update(
-            state=state, score=usable, epochs=len(run.curve), seconds=round(run.seconds, 3), curve=run.curve,
+            state=state, score=usable, epochs=len(run.curve), seconds=math.ceil(1000 * run.seconds) / 1000, curve=run.curve,
             message=run.message,
         )  # fmt: skip
         best = self._score(self.winner())
@@ -273,6 +283,8 @@ class Search:
         if number == 0:
             return self.root
         candidate = self._candidate(number)
+        if candidate.own:
+            return own_space.built(self.hypermodel, candidate.own)
         model, _ = morph.apply_all(self._architecture(candidate.parent), list(candidate.edits))
         return model
 
@@ -283,6 +295,8 @@ class Search:
 
     def _build(self, candidate: Candidate) -> Tuple[Any, str]:
         """The candidate's model with the weights it inherits, and how well they fit."""
+        if candidate.own:
+            return own_space.built(self.hypermodel, candidate.own), "fresh"
         if self.root is None:
             fresh = candidate.fresh and self._initial() is not None
             self.model.set_weights(self._initial() if fresh else self._weights(candidate.parent))
@@ -346,6 +360,8 @@ class Search:
         self._close(record, trial.train(self.lab, model, recipe, 0))
 
     def _propose(self, tried: List[Mapping[str, Any]]) -> Optional[Candidate]:
+        if self.hypermodel is not None:
+            return None
         return next_candidate(self.space, self.winner(), self._architecture, self._diagnosis, tried)
 
     def _refined(self, rate: float, epochs: int) -> Candidate:
@@ -422,7 +438,7 @@ class Search:
         candidate = self._candidate(number)
         winner = self.model if self.root is None else self._architecture(number)
         winner.set_weights(self._weights(number))
-        if self._is_split and stopped != "interrupted":
+        if self._is_split and stopped != "interrupted" and not candidate.own:
             self._refit(winner, candidate)
         if self.root is not None:
             winner = morph.without_augmentation(winner)
@@ -443,7 +459,7 @@ class Search:
         """Whether any edit lies between the developer's architecture and this trial's."""
         while number:
             candidate = self._candidate(number)
-            if candidate.edits:
+            if candidate.edits or candidate.own:
                 return True
             number = candidate.parent
         return False

@@ -7,9 +7,10 @@ KerasTuner's Bayesian optimisation goes on over the way that model is trained.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import warnings
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from mlops_lib.runner.search.candidates import Candidate, Recipe
 from mlops_lib.runner.search.request import SearchRequest
@@ -17,6 +18,7 @@ from mlops_lib.runner.search.request import SearchRequest
 OBJECTIVE = "score"
 Propose = Callable[[List[Mapping[str, Any]]], Optional[Candidate]]
 """From the values of all trials so far to the next candidate, None when the space is used up."""
+Own = Tuple[Any, Callable[[Mapping[str, Any]], Candidate]]
 Refine = Callable[[float, int], Candidate]
 """From a learning rate and a number of epochs to a candidate on the best model."""
 
@@ -37,11 +39,16 @@ class Trials:
         base_rate: learning rate around which the refinement looks.
         propose: gives the next candidate.
         refine: makes a candidate of the refinement's values.
+        own: the project's own HyperParameters and what makes a candidate of their values: all that is searched then.
     """
 
-    def __init__(self, request: SearchRequest, *, base_rate: float, propose: Propose, refine: Refine) -> None:
+    def __init__(
+        self, request: SearchRequest, *, base_rate: float, propose: Propose, refine: Refine,
+        own: Optional[Own] = None,
+    ) -> None:  # fmt: skip
+        self._own = own
         with _quiet():
-            self._oracle = _edit_oracle(request, base_rate, propose, refine)
+            self._oracle = _edit_oracle(request, base_rate, propose, refine, own)
             self._oracle.verbose = 0
             self._oracle._set_project_dir(request.directory, "oracle")
             if os.path.exists(self._oracle._get_oracle_fname()):
@@ -58,10 +65,10 @@ class Trials:
         """The trial's number, from 1; trial 0 is the developer's own."""
         return int(trial.trial_id) + 1
 
-    @staticmethod
-    def candidate(trial: Any) -> Candidate:
+    def candidate(self, trial: Any) -> Candidate:
         """What it is to try."""
-        return Candidate.read(trial.hyperparameters.values)
+        values = trial.hyperparameters.values
+        return Candidate.read(values) if self._own is None else self._own[1](json.loads(values["own"]))
 
     def tell(self, trial: Any, score: Optional[float], message: str = "") -> None:
         """How it ended; without a score it failed."""
@@ -73,7 +80,7 @@ class Trials:
             self._oracle.end_trial(trial)
 
 
-def _edit_oracle(request: SearchRequest, base_rate: float, propose: Propose, refine: Refine) -> Any:
+def _edit_oracle(request: SearchRequest, base_rate: float, propose: Propose, refine: Refine, own: Optional[Own]) -> Any:
     import keras_tuner
     import numpy
 
@@ -96,15 +103,19 @@ def _edit_oracle(request: SearchRequest, base_rate: float, propose: Propose, ref
                 drawn = super().populate_space(trial_id)
                 if drawn["status"] != "RUNNING":
                     return dict(drawn)
+                if own is not None:
+                    # Beside KerasTuner's own names, by which it models the scores.
+                    return {"status": "RUNNING", "values": {**own[1](drawn["values"]).values(), **drawn["values"]}}
                 candidate = refine(float(drawn["values"]["learning_rate"]), int(drawn["values"]["epochs"]))
             return {"status": "RUNNING", "values": candidate.values()}
 
         def _check_consecutive_failures(self) -> None:
             """Trials may fail as they like: the budget bounds them."""
 
-    space = keras_tuner.HyperParameters()
-    space.Float("learning_rate", base_rate / 10, base_rate * 3, sampling="log")
-    space.Int("epochs", Recipe().epochs // 2, 4 * Recipe().epochs)
+    space = keras_tuner.HyperParameters() if own is None else own[0]
+    if own is None:
+        space.Float("learning_rate", base_rate / 10, base_rate * 3, sampling="log")
+        space.Int("epochs", Recipe().epochs // 2, 4 * Recipe().epochs)
     return EditOracle(
         objective=keras_tuner.Objective(OBJECTIVE, request.mode), max_trials=request.trials, seed=request.seed or 1,
         hyperparameters=space, allow_new_entries=False, tune_new_entries=False,

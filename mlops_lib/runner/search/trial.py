@@ -106,7 +106,8 @@ def _fit(lab: Lab, model: Any, recipe: Recipe, number: int, run: Run, saved: Sav
     data = dict(lab.selected.training)
     batch = recipe.batch_size or batch_size(lab.call)
     steps = steps_an_epoch(lab.call, data["x"], batch)
-    compile_as_given(model, lab.call, optimizer_for(lab.optimizer, recipe, steps))
+    if recipe.optimizer != "compiled":
+        compile_as_given(model, lab.call, optimizer_for(lab.optimizer, recipe, steps))
     monitor = _monitor(lab, recipe, number, run, saved)
     chosen = lab.selected
     arguments = {
@@ -158,6 +159,8 @@ def passed_on(call: FitCall, x: Any, batch: int) -> Dict[str, Any]:
     given = {name: call.arguments[name] for name in names if call.arguments.get(name) is not None}
     if not is_pipeline(x):
         given["batch_size"] = batch
+    elif not hasattr(x, "__getitem__"):
+        given["shuffle"] = False  # Keras cannot, and would warn
     return given
 
 

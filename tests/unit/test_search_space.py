@@ -1,0 +1,200 @@
+"""What the search proposes: the portfolio keeps away from what is frozen, pretrained or the output, and stays in its limits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy
+import pytest
+from keras import layers as kl
+
+from mlops_lib.runner import digest
+from mlops_lib.runner.search import examples, morph, portfolio
+from mlops_lib.runner.search.candidates import Candidate, Facts, Limits, standard_recipe
+from mlops_lib.runner.search.diagnosis import Diagnosis
+from mlops_lib.runner.search.keras import improve
+from mlops_lib.runner.search.request import FitCall, SearchRequest
+from mlops_lib.runner.search.space import Space
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+def convnet(*, hidden: int = 8) -> Any:
+    return keras.Sequential([
+        keras.Input((24, 24, 3), name="image"), kl.Conv2D(4, 3, activation="relu", name="conv"), kl.MaxPooling2D(name="pool"),
+        kl.Flatten(name="flat"), kl.Dense(hidden, activation="relu", name="hidden"), kl.Dense(5, name="logits"),
+        kl.Activation("softmax", name="shares"),
+    ])  # fmt: skip
+
+
+def facts(**known: Any) -> Facts:
+    return Facts(examples=4000, batch_size=64, epochs=10, **known)
+
+
+def edited(model: Any, known: Facts) -> tuple[Any, list[Any]]:
+    edits = portfolio.modernised(model, known, Diagnosis(()))
+    return morph.apply_all(model, edits)[0], edits
+
+
+def test_a_small_convnet_grows_down_to_a_small_map_and_keeps_its_output() -> None:
+    made, edits = edited(convnet(), facts(images=["image"], mirrored=True))
+    assert [type(one).__name__ for one in made.layers][-3:] == ["Dropout", "Dense", "Activation"]
+    assert made.get_layer("logits").units == 5
+    widths = [one.filters for one in portfolio.convolutions(made)]
+    assert widths == sorted(widths)
+    assert len(widths) >= 2
+    assert all(portfolio.normalised(made, one) for one in portfolio.convolutions(made))
+    assert {"augment", "batch_norm", "resize", "conv_block", "remove", "dropout"} == {edit["kind"] for edit in edits}
+
+
+def test_wider_where_that_costs_little() -> None:
+    processor, _ = edited(convnet(), facts())
+    accelerator, _ = edited(convnet(), facts(accelerated=True))
+    assert accelerator.count_params() > processor.count_params()
+
+
+def test_limits_are_kept() -> None:
+    _, edits = edited(convnet(), facts(limits=Limits(without=("conv_block", "remove"))))
+    assert not {"conv_block", "remove"} & {edit["kind"] for edit in edits}
+    small, _ = edited(convnet(), facts(limits=Limits(parameters=7000)))
+    assert small.count_params() <= max(7000, convnet().count_params())
+    assert standard_recipe(facts(limits=Limits(epochs=3))).epochs == 3
+    only = Space(convnet(), facts(limits=Limits(edits=("dropout",))), Diagnosis(()), inheritable=True)
+    assert {edit["kind"] for edit in only.first.edits} == {"dropout"}
+    around = list(only.around(1, convnet(), Diagnosis(("underfitting",))))
+    assert {edit["kind"] for one in around for edit in one.edits} <= {"dropout"}
+
+
+@pytest.mark.parametrize("inlined", [True, False])
+def test_only_the_head_on_a_backbone_is_edited(inlined: bool) -> None:
+    base = keras.Sequential([keras.Input((24, 24, 3)), kl.Conv2D(8, 3, name="base_conv"), kl.GlobalAveragePooling2D()])
+    base.trainable = False
+    image = keras.Input((24, 24, 3), name="image")
+    seen = base.layers[1](base.layers[0](image)) if inlined else base(image)
+    model = keras.Model(image, kl.Dense(3, name="out")(kl.Dense(8, activation="relu", name="hidden")(seen)))
+    space = Space(model, facts(images=["image"]), Diagnosis(()), inheritable=False)
+    proposed = [space.first, *space.around(1, model, Diagnosis(("underfitting",)))]
+    touched = {edit["at"] for candidate in proposed for edit in candidate.edits}
+    assert touched
+    assert not touched & {"base_conv", base.name}
+
+
+def test_weights_from_elsewhere_are_trained_gently() -> None:
+    assert standard_recipe(facts(pretrained=True, learning_rate=1e-4)).learning_rate <= 1e-4
+    assert standard_recipe(facts()).learning_rate > 1e-3
+
+
+def test_few_examples_still_make_enough_steps() -> None:
+    few = standard_recipe(Facts(examples=300, batch_size=64, epochs=5))
+    assert few.batch_size == 16
+    assert few.epochs * 300 / 16 > 500
+
+
+def test_padding_is_skipped_by_recurrent_layers_only() -> None:
+    words = keras.Input((9,), dtype="int32", name="words")
+    embedded = kl.Embedding(20, 4, name="embed")(words)
+    reader = keras.Model(words, kl.Dense(1)(kl.LSTM(4, name="reader")(embedded)))
+    made, _ = edited(reader, facts(padded=["words"]))
+    assert made.get_layer("embed").mask_zero
+    flat = keras.Model(words, kl.Dense(1)(kl.Flatten()(embedded)))
+    with pytest.raises(morph.NotApplicableError):
+        morph.apply(flat, {"kind": "mask", "at": "embed"})
+
+
+class Quiet:
+    def write(self, event: str, **keys: Any) -> None:
+        pass
+
+    def progress(self, phase: str | None = None, **keys: Any) -> None:
+        pass
+
+
+def search(
+    tmp_path: Path, model: Any, fit: dict[str, Any], *, seen: frozenset[bytes] = frozenset(), **more: Any
+) -> Any:
+    compiled = {"optimizer": "adam", "loss": "binary_crossentropy", "metrics": ["accuracy"]}
+    model.compile(**compiled)
+    initial = [v.numpy() for v in model.variables] if model.built else None
+    history = model.fit(**fit, verbose=0)
+    request = SearchRequest(
+        fit=1, directory=str(tmp_path / "search"), target=2.0, trials=1, limits={"epochs": 1}, judged_value=-1.0, **more
+    )
+    return improve(model, FitCall(fit, compiled, history, initial, seen=seen), request, Quiet())
+
+
+def test_what_was_adapted_or_pretrained_is_so_in_trials_too(tmp_path: Path) -> None:
+    random = numpy.random.default_rng(0)
+    x = (random.normal(size=(200, 4)) * 50 + 300).astype("float32")
+    y = (x[:, 0] > 300).astype("int64")
+    scale = kl.Normalization(name="scale")
+    scale.adapt(x)
+    frozen = kl.Dense(6, name="frozen", trainable=False)
+    model = keras.Sequential([keras.Input((4,)), scale, frozen, kl.Dense(1, activation="sigmoid", name="out")])
+    before = [w.copy() for w in frozen.get_weights()]
+    outcome = search(tmp_path, model, {"x": x, "y": y, "epochs": 1})
+    assert outcome.result["winner"] == 1
+    numpy.testing.assert_allclose(model.get_layer("scale").mean, scale.mean)
+    for old, new in zip(before, model.get_layer("frozen").get_weights(), strict=True):
+        numpy.testing.assert_array_equal(old, new)
+
+
+def test_examples_that_an_earlier_fit_has_seen_make_it_contaminated(tmp_path: Path) -> None:
+    x = numpy.random.default_rng(0).normal(size=(200, 4)).astype("float32")
+    y = (x[:, 0] > 0).astype("int64")
+    model = keras.Sequential([keras.Input((4,)), kl.Dense(3, activation="relu"), kl.Dense(1, activation="sigmoid")])
+    seen = digest.examples(x)
+    assert seen is not None
+    outcome = search(tmp_path, model, {"x": x, "y": y, "epochs": 1}, seen=seen.hashes)
+    assert outcome.result["selection"] == "contaminated"
+
+
+def test_an_indexed_iterator_can_be_read_again() -> None:
+    class Batches:
+        def __getitem__(self, i: int) -> Any:
+            return i
+
+        def __len__(self) -> int:
+            return 3
+
+        def __next__(self) -> Any:
+            return 0
+
+    assert not examples.read_once(Batches())
+    assert examples.read_once(iter([1, 2]))
+    assert examples.read_once(one for one in (1, 2))
+
+
+def test_a_candidate_survives_its_record() -> None:
+    candidate = Candidate(2, ({"kind": "dropout", "at": "flat", "size": 0.3},), standard_recipe(facts()), True)
+    assert Candidate.read(candidate.values()) == candidate
+
+
+SPACE = """
+import keras, keras_tuner
+
+class Space(keras_tuner.HyperModel):
+    def build(self, hp):
+        model = keras.Sequential([
+            keras.Input((4,)), keras.layers.Dense(hp.Int("units", 8, 32), activation="relu"),
+            keras.layers.Dense(1, activation="sigmoid"),
+        ])
+        rate = hp.Float("learning_rate", 1e-3, 1e-1, sampling="log")
+        model.compile(keras.optimizers.Adam(rate), "binary_crossentropy", metrics=["accuracy"])
+        return model
+"""
+
+
+def test_a_projects_own_hypermodel_is_used_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "search_space.py").write_text(SPACE)
+    monkeypatch.chdir(tmp_path)
+    x = numpy.random.default_rng(0).normal(size=(200, 4)).astype("float32")
+    y = (x[:, 0] > 0).astype("int64")
+    model = keras.Sequential([keras.Input((4,)), kl.Dense(3, activation="relu"), kl.Dense(1, activation="sigmoid")])
+    outcome = search(tmp_path, model, {"x": x, "y": y, "epochs": 1})
+    assert outcome.result["winner"] == 1
+    values = outcome.result["trials"][1]["edits"]
+    assert values[1].startswith("units = ")
+    assert model.layers[0].units == int(values[1].split()[-1])
+    assert model.predict(x, verbose=0).shape == (200, 1)
