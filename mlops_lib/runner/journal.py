@@ -102,7 +102,8 @@ class Journal:
             self._write_heartbeat()
 
     def _write_heartbeat(self) -> None:
-        content = json.dumps({**plain(self._beat), "time": time.time(), "rss": resident_bytes()}, default=str)
+        now = {"attempt": self._common["attempt"], "time": time.time(), "rss": resident_bytes()}
+        content = json.dumps({**plain(self._beat), **now}, default=str)
         temporary = os.path.join(self.inside, ".heartbeat")
         try:
             # No fsync: a heartbeat is worth nothing after a power failure.

@@ -84,6 +84,7 @@ def patch_model(model_class: Any, run: Context) -> None:
         finally:
             run.nested -= 1
         if not run.nested:
+            run.journal.progress("script")
             with run.journal.guard("keras.predict"):
                 keras_evaluation.remember_prediction(run, self, predict, args, kwargs, result)
         return result
@@ -168,7 +169,9 @@ class Fit:
             if history is not None:
                 return self._after(history)
             self.state = None
-        return self._after(self._train())
+        history = self._train()
+        self.context.journal.progress("script", step=None, steps=None)
+        return self._after(history)
 
     @property
     def is_searched(self) -> bool:
@@ -357,6 +360,9 @@ def _recorder(callback_class: Any, fit: Fit) -> Any:
             self.epoch = 0
             self.began = 0.0
             self.step_s: Optional[float] = None
+            self.made = 0
+            self.steps: Optional[int] = None
+            """How many steps the epoch before had, for data that does not say."""
 
         def on_train_begin(self, logs: Any = None) -> None:
             with fit.context.journal.guard("begin fit"):
@@ -364,7 +370,7 @@ def _recorder(callback_class: Any, fit: Fit) -> Any:
 
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
             self.model._initial_epoch = 0
-            self.epoch, self.began = epoch, time.monotonic()
+            self.epoch, self.began, self.steps = epoch, time.monotonic(), self.made or None
             with fit.context.journal.guard("begin epoch"):
                 fit.order.begin_epoch(epoch)
                 fit.context.journal.progress("fit", fit=fit.number, epoch=epoch, step=0)
@@ -372,7 +378,9 @@ def _recorder(callback_class: Any, fit: Fit) -> Any:
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
             if batch:
                 self.step_s = (time.monotonic() - self.began) / batch
-            fit.context.journal.progress("fit", step=batch + 1, step_s=self.step_s)
+            self.made = batch + 1
+            steps = self.params.get("steps") or self.steps
+            fit.context.journal.progress("fit", step=batch + 1, steps=steps, step_s=self.step_s)
 
         def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
             fit.context.journal.progress("validation")

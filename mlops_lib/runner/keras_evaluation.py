@@ -19,6 +19,7 @@ def evaluate(run: Context, model: Any, original: Callable[..., Any], args: Any, 
         logs = original(model, **{**call, "return_dict": True})
     finally:
         run.nested -= 1
+        run.journal.progress("script")
     with run.journal.guard("keras.evaluate"):
         _record(run, model, call, logs)
     return logs if wants_dict else model._flatten_metrics_in_order(logs)

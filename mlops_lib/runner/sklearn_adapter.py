@@ -106,6 +106,7 @@ class EstimatorFit:
             self._journal("started")
             began = time.monotonic()
             result = sklearn_evaluation.outermost(run, self.original, self.estimator, *self.args, **self.kwargs)
+            run.journal.progress("script")
             with run.journal.guard("finish fit"):
                 self._finish(time.monotonic() - began)
         with run.journal.guard("training examples"):
