@@ -172,6 +172,13 @@ def remember(run_dir: Path, *, home: Path) -> None:
         (runs / f"{run_dir.name}-{place}").symlink_to(run_dir)
 
 
+def known(home: Path) -> list[Path]:
+    """The run directories of a home."""
+    runs = home / "runs"
+    places = sorted(one.resolve() for one in runs.iterdir()) if runs.is_dir() else []
+    return [one for one in dict.fromkeys(places) if (one / "spec.json").is_file()]
+
+
 def is_known(run_dir: Path, *, home: Path) -> bool:
     """Whether this home made the run directory: a pushed project could hold a spec.json of its own making."""
     runs, here = home / "runs", run_dir.resolve()

@@ -116,7 +116,8 @@ def train(
         )  # fmt: skip
         if stopped_since(run_dir, 0.0 if taking_over else began):
             return attendance.result("stopped")
-        failure = waiting.failure(number_of_pass)
+        # What another program has just found out, or found out before it died, need not be tried again.
+        failure = given_up(rundir.read_lines(run_dir / ATTEMPTS)) if taking_over else waiting.failure()
         if failure is not None:
             return attendance.result("failed", failure=failure)
         return attendance.run(taking_over=taking_over)
@@ -144,16 +145,20 @@ class _Waiting:
         if self.stopped.wait(LOOK_S):
             raise Interrupted
 
-    def failure(self, number_of_pass: int) -> Failure | None:
-        """Why the program that was waited for gave this pass up, None if it did not."""
-        lines = rundir.read_lines(self.run_dir / ATTEMPTS)[self.seen :] if self.rounds else []
-        for line in reversed(lines):
-            if line.get("event") == "decision" and line.get("do") == "give up":
-                with contextlib.suppress(ValueError):
-                    return Failure.from_json(line.get("failure"))
-            if line.get("event") == "attempt" and line.get("number_of_pass") == number_of_pass:
-                break
-        return None
+    def failure(self) -> Failure | None:
+        """Why the program that was waited for gave the run up, None if it did not."""
+        return given_up(rundir.read_lines(self.run_dir / ATTEMPTS)[self.seen :]) if self.rounds else None
+
+
+def given_up(lines: list[dict[str, Any]]) -> Failure | None:
+    """Why the last attempt of these lines of `attempts.jsonl` was the last one, None if it was not given up."""
+    for line in reversed(lines):
+        if line.get("event") == "decision" and line.get("do") == "give up":
+            with contextlib.suppress(ValueError):
+                return Failure.from_json(line.get("failure"))
+        if line.get("event") == "attempt" or line.get("do") in ("finish", "restart", "stay stopped"):
+            break
+    return None
 
 
 def stopped_since(run_dir: Path, moment: float) -> bool:
