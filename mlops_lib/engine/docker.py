@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from mlops_lib import images
 from mlops_lib.engine import LABEL_RUN, Activity, Container, Launch, baking, buildkit, gpu, logs, paths, probe, store
-from mlops_lib.engine.listening import Listener
+from mlops_lib.engine.listening import Listener, asks_for_an_end
 from mlops_lib.errors import EngineError, EngineLostError
 from mlops_lib.records import Image, Limits, RunSpec
 
@@ -243,7 +243,8 @@ class DockerEngine:
             container = self._unchanged(container_id, mark) or self._attend(container_id, mark)
             left = LOOK_S if deadline is None else deadline - time.monotonic()
             if container.state != "running":
-                return replace(container, asked_to_end=self._asked_to_end(container))
+                watched = self._looked.pop(container_id, (None, 0.0, None))[0] is not None
+                return replace(container, asked_to_end=self._asked_to_end(container, watched=watched))
             if left <= 0:
                 return container
             self._listening.sleep(container_id, mark, min(left, LOOK_S))
@@ -265,11 +266,10 @@ class DockerEngine:
             self._follow(found)
             self._looked[container_id] = (mark, time.monotonic(), container)
         else:
-            self._looked.pop(container_id, None)
             self._complete(found)
         return container
 
-    def _asked_to_end(self, container: Container) -> bool:
+    def _asked_to_end(self, container: Container, *, watched: bool) -> bool:
         """Whether somebody had the engine send it a signal that asks (`docker stop`) before it ended.
 
         The engine remembers the last events of its own life only: an end that came with the engine's own shutdown, or
@@ -277,11 +277,13 @@ class DockerEngine:
         """
         if container.exit_code not in UNEXPLAINED or container.ended is None:
             return False
-        period = {"since": container.started, "until": container.ended}
-        kills = {"event": "kill", "container": container.id}
-        heard = self._ask(lambda: list(self._client.events(decode=True, filters=kills, **period)))
-        signals = {str(event.get("Actor", {}).get("Attributes", {}).get("signal")) for event in heard}
-        return bool(signals & {str(int(signal.SIGTERM)), str(int(signal.SIGINT))})
+        if watched and self._listening is not None:
+            return container.id in self._listening.asked
+        now = _time(self._ask(lambda: self._client.info())["SystemTime"])  # a signal's event may come after the end
+        period, kills = {"since": container.started, "until": now}, {"event": "kill", "container": container.id}
+        return any(
+            map(asks_for_an_end, self._ask(lambda: list(self._client.events(decode=True, filters=kills, **period))))
+        )
 
     def activity(self, container_id: str) -> Activity | None:
         """Docker's statistics."""

@@ -6,14 +6,18 @@ connected again shows in the containers' state.
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from mlops_lib.engine import LABEL_RUN
 
-EVENTS = ["die", "pause", "unpause"]
+EVENTS = ["die", "kill", "pause", "unpause"]
+ASKING = {str(int(number)) for number in (signal.SIGTERM, signal.SIGINT)}
+"""Signals that ask for an end; who sends SIGKILL does not ask."""
 RECONNECT_S = 0.2
 OVERLAP_S = 1.0
 """Events so long before the connection are asked for too: they may have happened while it was made."""
@@ -30,6 +34,8 @@ class Listener:
         self._client = client
         self._news = threading.Condition()
         self._seen: Counter[str] = Counter()
+        self.asked: set[str] = set()
+        """The containers that somebody asked to end."""
         self._connections = 0
         self._connected = False
         self._thread = threading.Thread(target=self._work, name="mlops-events", daemon=True)
@@ -71,9 +77,17 @@ class Listener:
         for event in stream:
             with self._news:
                 self._seen[str(event.get("id"))] += 1
+                if asks_for_an_end(event):
+                    self.asked.add(str(event.get("id")))
                 self._news.notify_all()
 
     def _lose(self) -> None:
         with self._news:
             self._connected = False
             self._news.notify_all()
+
+
+def asks_for_an_end(event: Mapping[str, Any]) -> bool:
+    """Whether an event of the engine is somebody's asking a container to end (`docker stop`)."""
+    attributes = (event.get("Actor") or {}).get("Attributes") or {}
+    return event.get("Action") == "kill" and str(attributes.get("signal")) in ASKING
