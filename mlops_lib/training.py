@@ -37,6 +37,9 @@ RECONNECT_S = 0.2
 FULL_BYTES = 1 << 20
 """A disk with less room than this is full."""
 IDLE_MINUTES = 120.0
+SMALLER = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "MALLOC_ARENA_MAX": "2", "LOKY_MAX_CPU_COUNT": "1"}
+"""What makes a training's footprint smaller without changing its results: no memory reserved ahead, fewer pools of free
+memory, one worker process (each has its own copy of the data)."""
 ATTEMPTS = "attempts.jsonl"
 PACE = "pace.json"
 """What was learned about each fit's steps, so that a restart need not learn it again."""
@@ -361,7 +364,7 @@ class _Attendance:
         }  # fmt: skip
         variables = {"MLOPS_SPEC": json.dumps(orders), "PYTHONHASHSEED": str(self.spec.seed % 2**32)}
         if smaller:
-            variables["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"
+            variables.update(SMALLER)
         log = self.run_dir / "log.txt"
         self.log_from = log.stat().st_size if log.exists() else 0
         return Launch(
