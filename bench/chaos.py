@@ -286,8 +286,8 @@ class Dockerd:
         self.host = f"unix://{folder}/docker.sock"
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        """Start it, and wait until it answers."""
+    def start(self, tries: int = 3) -> None:
+        """Start it, and wait until it answers; a machine under load may need more than one try, as systemd gives it."""
         (self.folder / "docker.pid").unlink(missing_ok=True)
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -300,9 +300,12 @@ class Dockerd:
             )  # fmt: skip
         deadline = time.monotonic() + 60
         while subprocess.run([DOCKER, "-H", self.host, "version"], capture_output=True, check=False).returncode:
+            if self._process.poll() is not None and tries > 1:
+                return self.start(tries - 1)
             if time.monotonic() > deadline or self._process.poll() is not None:
                 raise RuntimeError(f"dockerd does not start: {(self.folder / 'log').read_text()[-2000:]}")
             time.sleep(0.1)
+        return None
 
     def load(self, tag: str) -> None:
         """Give it an image of the machine's own engine."""

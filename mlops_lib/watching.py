@@ -48,19 +48,22 @@ def asking(run_dir: Path, verb: Verb, settings: Mapping[str, Any]) -> Iterator[N
     An answer is a result, or an error that would come again. What an interrupt, a kill or a lost engine leaves
     unanswered is for a watchdog.
     """
-    before = asked(run_dir)
-    with rundir.driven(run_dir):
-        # Who trains a run that somebody else wants a verdict of does not answer him.
-        if verb == "run" or before is None or before.verb != "run":
-            durable.write_json(run_dir / ASKED, Asked(verb=verb, settings=settings, time=time.time()).to_json())
-        try:
-            yield
-        except EngineLostError:
-            raise
-        except MlopsError:
+    before, answered = asked(run_dir), False
+    try:
+        with rundir.driven(run_dir):
+            # Who trains a run that somebody else wants a verdict of does not answer him.
+            if verb == "run" or before is None or before.verb != "run":
+                durable.write_json(run_dir / ASKED, Asked(verb=verb, settings=settings, time=time.time()).to_json())
+            try:
+                yield
+                answered = True
+            except MlopsError as error:
+                answered = not isinstance(error, EngineLostError)
+                raise
+    finally:
+        # While another program sees to the run, it is his to answer: he could be killed yet.
+        if answered and not rundir.is_driven(run_dir):
             _answer(run_dir, verb)
-            raise
-        _answer(run_dir, verb)
 
 
 def asked(run_dir: Path) -> Asked | None:

@@ -11,6 +11,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from mlops_lib import images, pace, rundir, training, watching
 from mlops_lib.engine import LABEL_RUN, Engine
 from mlops_lib.engine.docker import DockerEngine
 from mlops_lib.engine.process import ProcessEngine
+from mlops_lib.errors import EngineLostError, MlopsError, TrainingError
 from mlops_lib.records import Environment, Limits, RunResult, RunSpec
 
 ENVIRONMENT = Environment(name="python", framework="none", family="none")
@@ -329,6 +331,24 @@ def test_a_runs_standing(run: Run) -> None:
     training.stop(run.run_dir, run.spec(PARK), engine=run.engine)
     assert watching.standing(run.run_dir).state == "stopped"
     assert watching.standing(run.run_dir / "nowhere").state == "absent"
+
+
+def test_an_answer_is_left_to_whoever_still_sees_to_the_run(tmp_path: Path) -> None:
+    with rundir.driven(tmp_path):
+        with watching.asking(tmp_path, "train", {}):
+            pass
+        assert watching.asked(tmp_path) is not None
+    with watching.asking(tmp_path, "run", {"target": 0.9}):
+        with watching.asking(tmp_path, "train", {}):
+            pass
+        asked = watching.asked(tmp_path)
+        assert asked is not None
+        assert (asked.verb, asked.settings) == ("run", {"target": 0.9})
+    assert watching.asked(tmp_path) is None
+    for error, left in ((TrainingError("no"), False), (EngineLostError("gone"), True), (KeyboardInterrupt(), True)):
+        with suppress(MlopsError, KeyboardInterrupt), watching.asking(tmp_path, "run", {}):
+            raise error
+        assert (watching.asked(tmp_path) is not None) == left
 
 
 def test_torn_and_foreign_lines_of_the_record_are_left_out(tmp_path: Path) -> None:
