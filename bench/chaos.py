@@ -136,9 +136,10 @@ class Trial:
         if watching.asked(self.run_dir) is not None or self.programs["train"].poll() is None:
             return ""
         found = watching.result(self.run_dir)
-        if found is None:  # a full disk takes no result
-            return "failed" if training.given_up(rundir.read_lines(self.run_dir / training.ATTEMPTS)) else ""
-        return found.state
+        if found is not None:
+            return found.state
+        # A full disk takes no result: whoever gave up has said so on its terminal only.
+        return "" if rundir.is_driven(self.run_dir) else "failed"
 
     def attempts(self) -> int:
         """How often its script was started."""
@@ -442,7 +443,7 @@ def _unleash(monkey: Monkey, kills: int, pause_s: tuple[float, float]) -> str:
 def _make_room(trial: Trial) -> None:
     """What a person does about a run that was given up because its disk was full: room was made, it goes on."""
     failure = training.given_up(rundir.read_lines(trial.run_dir / training.ATTEMPTS))
-    if trial.state == "failed" and failure is not None and failure.kind == "disk":
+    if trial.state == "failed" and trial.hits["full disk"] and (failure is None or failure.kind == "disk"):
         trial.train()
 
 

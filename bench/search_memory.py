@@ -64,7 +64,13 @@ def main() -> None:
     weigher = Weigher()
     with tempfile.TemporaryDirectory() as folder:
         request = SearchRequest(
-            fit=1, directory=folder, target=2.0, trials=given.trials, minutes=600.0, judged_value=0.0, limits={"epochs": 2}
+            fit=1,
+            directory=folder,
+            target=2.0,
+            trials=given.trials,
+            minutes=600.0,
+            judged_value=0.0,
+            limits={"epochs": 2},
         )
         improve(model, FitCall(fit, compiled, history, initial), request, weigher)
     early, late = weigher.held[min(5, len(weigher.held) - 1)], weigher.held[-1]
