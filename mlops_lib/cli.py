@@ -29,7 +29,7 @@ VERBS = {
     "register": "make an accepted model a version in the registry",
     "report": "write the HTML report",
     "notify": "tell people how the run ended",
-    "watch": "watch a run, take it over if its program died",
+    "watch": "watch a run, or all of them, and go on with those whose program died",
     "stop": "stop a run's containers; the run stays resumable",
     "images": "list the environments kept on this machine, or remove what no run needs",
     "runs": "list the runs",
@@ -169,7 +169,7 @@ def _dispatch(given: dict[str, Any], *, as_json: bool) -> int:
     unknown = [key for key in merged if key not in config.KNOWN]
     if unknown:
         raise config.unknown(unknown[0], where="argument", also=PIPELINE)
-    if verb not in WITHOUT_PROJECT and verb != "config" and not project and not options.get("test"):
+    if verb not in WITHOUT_PROJECT | {"config", "watch"} and not project and not options.get("test"):
         raise UsageError("no project given", where=f"mlops {verb}", remedy=f"mlops {verb} PROJECT")
     return _HANDLERS[verb](project, merged, options, as_json)
 
@@ -232,6 +232,12 @@ def _detect(project: str, settings: dict[str, Any], options: dict[str, Any], as_
 def _job(project: str, settings: dict[str, Any], *, quiet: bool = False) -> Any:
     """A job whose run is stopped, and kept, when this program is asked to end."""
     from mlops_lib import live, pipeline
+
+    stopped = _stopped_by_signal()
+    return pipeline.prepare(project, observer=live.observer(quiet=quiet), stopped=stopped, **settings)
+
+
+def _stopped_by_signal() -> Any:
     from mlops_lib.training import Stop
 
     stopped = Stop()
@@ -242,7 +248,7 @@ def _job(project: str, settings: dict[str, Any], *, quiet: bool = False) -> Any:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
-    return pipeline.prepare(project, observer=live.observer(quiet=quiet), stopped=stopped, **settings)
+    return stopped
 
 
 _ASKED: list[int] = []
@@ -384,7 +390,7 @@ def _notify(project: str, settings: dict[str, Any], options: dict[str, Any], as_
     try:
         notification.check(deliveries)
     except MlopsError as error:
-        return _fail(error, as_json=False)
+        return failed(error, as_json=False)
     return 0
 
 
@@ -394,11 +400,22 @@ def _stop(job: Any) -> Any:
     return {"schema": 1, "stopped": pipeline.stop(job), "run_dir": str(job.run_dir)}
 
 
-def _watch(job: Any, *, until_done: bool = True) -> Any:
-    from mlops_lib import pipeline
+def _watch(project: str | None, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
+    from mlops_lib import live, pipeline
 
-    result = pipeline.watch(job, until_done=until_done)
-    return {"schema": 1, "run_dir": str(job.run_dir), "state": None if result is None else result.state}
+    observer = live.watcher(as_json=as_json)
+    until_done = bool(options.get("until_done"))
+    stopped = _stopped_by_signal()
+    try:
+        result = pipeline.watch(project, until_done=until_done, observer=observer, stopped=stopped, **settings)
+    finally:
+        observer.close()
+    if as_json:
+        _print({
+            "schema": 1, "run_dir": None if result is None else result.run_dir,
+            "state": None if result is None else result.state, "restarts": None if result is None else result.restarts,
+        })  # fmt: skip
+    return _interrupted() if stopped.is_set() else 0
 
 
 def _show_run(project: str, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
@@ -618,7 +635,7 @@ _HANDLERS: dict[str, Callable[..., int]] = {
     "detect": _detect, "images": _images, "runs": _runs, "compare": _compare, "registry": _registry, "replay": _replay,
     "completion": _completion, "show": _show_run, "config": _config, "doctor": _doctor, "init": _init,
     "build": _staged(_build), "report": _report, "judge": _staged(_judge), "notify": _notify, "stop": _staged(_stop),
-    "watch": _staged(_watch),
+    "watch": _watch,
     **{name: _staged(_stage(name)) for name in ("run", "train", "search", "register")},
 }  # fmt: skip
 

@@ -62,6 +62,7 @@ SETTINGS = (
     ),
     Setting("seed", "integer", 1, "seed of everything random that the script does not seed itself"),
     Setting("restarts", "integer", 5, "restarts of a broken training before giving up; refills with progress"),
+    Setting("idle_minutes", "number", 120.0, "how long a script may do nothing at all where it makes no steps"),
     Setting("backend", "text", "auto", "where trainings run", operator=True, choices=("auto", "docker", "process")),
     Setting("run_dir", "text", "", "the run's own directory; under home unless given", operator=True),
     Setting("home", "text", "~/.mlops", "folder of runs, registry, environments and caches", operator=True),
@@ -116,6 +117,10 @@ class Settings:
     def plain(self) -> dict[str, Any]:
         """Key to value."""
         return {key: value.value for key, value in self.values.items()}
+
+    def chosen(self) -> dict[str, Any]:
+        """Key to value of what somebody set; given as arguments, they make these settings again."""
+        return {key: value.value for key, value in self.values.items() if value.origin != "default"}
 
 
 def resolve(

@@ -5,7 +5,8 @@
     ├── DetectionError        3    no entry, several entries, a file that cannot be read as code
     ├── ImageError            4    an environment that cannot be built
     ├── TrainingError         5    the script failed; the run is kept
-    ├── EngineError           7    the container engine does not answer or refused
+    ├── EngineError           7    the container engine refused
+    │   └── EngineLostError        it does not answer: it is not running, or was and may come back
     ├── SearchError           8    the search itself (not one of its trials) failed
     └── NotificationError     9    a message that could not be delivered
 
@@ -79,6 +80,10 @@ class EngineError(MlopsError):
     """The container engine does not answer, or refused what was asked of it."""
 
     exit_code = 7
+
+
+class EngineLostError(EngineError):
+    """The container engine does not answer. What it was doing may go on, and asking again later may help."""
 
 
 class SearchError(MlopsError):

@@ -6,18 +6,32 @@ lists them). Each may be called again at any time: what was done is not done twi
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mlops_lib import config, durable, environments, gate, notification, registry, retraining, rundir, training, tuning
+from mlops_lib import (
+    alarm,
+    config,
+    durable,
+    environments,
+    gate,
+    notification,
+    registry,
+    retraining,
+    rundir,
+    training,
+    tuning,
+    watching,
+)  # fmt: skip
 from mlops_lib.detection import detect
 from mlops_lib.engine import Engine, choose
-from mlops_lib.errors import NotificationError, SearchError, TrainingError, UsageError
+from mlops_lib.errors import MlopsError, NotificationError, SearchError, TrainingError, UsageError
 from mlops_lib.records import (
     Detection,
     Image,
@@ -61,6 +75,8 @@ class Job:
     stopped: training.Stop
     origin: Path | None = None
     """The first run's directory, where the project goes on with other arguments than it was given."""
+    taking_over: bool = False
+    """A watchdog goes on with what somebody asked whose program died."""
 
     @property
     def home(self) -> Path:
@@ -290,27 +306,44 @@ def train(project: str | Path | Job, **settings: Any) -> RunResult:
         TrainingError: the script failed; the run is kept.
     """
     job = _job(project, **settings)
+    with contextlib.ExitStack() as asking:
+        return _train(job, lambda: asking.enter_context(_asking(job, "train")))
+
+
+def _asking(job: Job, verb: watching.Verb) -> contextlib.AbstractContextManager[None]:
+    return watching.asking(job.run_dir, verb, job.settings.chosen())
+
+
+def _train(job: Job, begin: Callable[[], None]) -> RunResult:
+    """As `train`; `begin` is called once the run exists."""
     _check_data(job)
     job = _with_environment(job)
     job.observer({"event": "stage", "stage": "train"})
     rundir.write_spec(job.run_dir, job.spec)
     rundir.remember(job.run_dir, home=job.home)
+    begin()
     if job.detection is not None:
         durable.write_json(job.run_dir / "detection.json", job.detection.to_json())
     if training.finished(job.run_dir, 1) is None:
         (job.run_dir / "training.json").unlink(missing_ok=True)
         _step(job, "started")
-    for number in range(environments.REPAIRS + 1):
-        spec = rundir.write_spec(job.run_dir, job.spec)
-        result = training.train(
-            spec, engine=job.engine, run_dir=job.run_dir, restarts=job.settings["restarts"], home=job.home,
-            observer=job.observer, stopped=job.stopped,
-        )  # fmt: skip
-        repaired = _repaired(job, result) if number < environments.REPAIRS else None
-        if repaired is None:
-            break
-        job = repaired
-    durable.write_json(job.run_dir / "training.json", result.to_json())
+    with alarm.telling(job.spec, settings=job.settings.plain(), home=job.home, observer=job.observer) as observer:
+        for number in range(environments.REPAIRS + 1):
+            spec = rundir.write_spec(job.run_dir, job.spec)
+            result = training.train(
+                spec, engine=job.engine, run_dir=job.run_dir, restarts=job.settings["restarts"], home=job.home,
+                idle_minutes=job.settings["idle_minutes"], taking_over=job.taking_over and number == 0,
+                observer=observer, stopped=job.stopped,
+            )  # fmt: skip
+            repaired = _repaired(job, result) if number < environments.REPAIRS else None
+            if repaired is None:
+                break
+            job = repaired
+    try:
+        durable.write_json(job.run_dir / "training.json", result.to_json())
+    except OSError:
+        if result.state == "finished":
+            raise
     if result.state != "finished":
         raise _training_error(result)
     return result
@@ -346,19 +379,26 @@ def _check_data(job: Job) -> None:
         job.observer({"event": "warning", "message": f"{missing.where}: {missing.path!r} is not there"})
 
 
+REMEDIES = {
+    "import": "Declare the package in requirements.txt.",
+    "oom": "Raise --memory, or make batches smaller.",
+    "disk": "Make room there and run it again: it goes on from its checkpoint.",
+    "nan": "Lower the learning rate, scale the inputs, or look for missing values in the data; the run is kept.",
+    "network": "See that what it needs can be reached (the setting `network`), and run it again: it goes on.",
+    "hang": "See where it waits (the log's end); run it again and it goes on. The setting idle_minutes allows more.",
+    "crash": "The log's end may say more; run it again and it goes on from its checkpoint.",
+}
+
+
 def _training_error(result: RunResult) -> TrainingError:
     failure = result.failure
     if failure is None:
         return TrainingError(
             "the training was stopped", where=result.run_dir, remedy="Run it again: it goes on from its checkpoint."
         )
-    remedy = "Mend the script; the run is kept."
+    remedy = REMEDIES.get(failure.kind, "Mend the script; the run is kept.")
     if "FileNotFoundError" in failure.message:
         remedy = "Push the file with the project, or give it with --mount FILE:PATH, PATH as the script names it."
-    elif failure.kind == "import":
-        remedy = "Declare the package in requirements.txt."
-    elif failure.kind == "oom":
-        remedy = "Raise --memory, or make batches smaller."
     return TrainingError(failure.message, where=failure.where or result.run_dir, remedy=remedy, log=failure.log)
 
 
@@ -412,6 +452,11 @@ def search(project: str | Path | Job, **settings: Any) -> SearchResult:
             f"the model is {verdict.verdict}: there is nothing to search", where=str(job.run_dir),
             remedy="Give a higher --target to search all the same.",
         )  # fmt: skip
+    with _asking(job, "search"):
+        return _search(job, verdict)
+
+
+def _search(job: Job, verdict: Verdict) -> SearchResult:
     job = _with_environment(job)
     job.observer({"event": "stage", "stage": "search"})
     _step(job, "fell short", verdict=verdict)
@@ -419,11 +464,13 @@ def search(project: str | Path | Job, **settings: Any) -> SearchResult:
         job, verdict, tried = _retrain(job, verdict)
         if verdict.verdict != "rejected":
             return tried
-    found = tuning.search(
-        job.spec, verdict, engine=job.engine, run_dir=job.run_dir, trials=job.settings["trials"],
-        minutes=job.settings["minutes"], limits=job.settings["search"], restarts=job.settings["restarts"], home=job.home,
-        observer=job.observer, stopped=job.stopped,
-    )  # fmt: skip
+    with alarm.telling(job.spec, settings=job.settings.plain(), home=job.home, observer=job.observer) as observer:
+        found = tuning.search(
+            job.spec, verdict, engine=job.engine, run_dir=job.run_dir, trials=job.settings["trials"],
+            minutes=job.settings["minutes"], limits=job.settings["search"], restarts=job.settings["restarts"],
+            home=job.home, idle_minutes=job.settings["idle_minutes"], taking_over=job.taking_over, observer=observer,
+            stopped=job.stopped,
+        )  # fmt: skip
     _suggest(job)
     score = found.score if found.winner else None
     if score is not None and (score >= verdict.target if verdict.mode == "max" else score <= verdict.target):
@@ -621,10 +668,14 @@ def try_channels(**settings: Any) -> list[notification.Delivery]:
 def flush(project: str | Path | Job, **settings: Any) -> list[notification.Delivery]:
     """Send what earlier commands could not deliver; fails nothing."""
     job = _job(project, **settings)
+    return _post(job.settings, job.observer)
+
+
+def _post(settings: config.Settings, observer: Observer) -> list[notification.Delivery]:
     try:
-        return notification.flush(job.settings.plain(), home=job.home, patience=STEP_PATIENCE)
+        return notification.flush(settings.plain(), home=settings.home, patience=STEP_PATIENCE)
     except (NotificationError, UsageError, OSError) as error:
-        job.observer({"event": "warning", "message": f"waiting messages stay where they are: {error}"})
+        observer({"event": "warning", "message": f"waiting messages stay where they are: {error}"})
         return []
 
 
@@ -636,69 +687,105 @@ def stop(project: str | Path | Job, **settings: Any) -> int:
 
 SETTLED_S = 20.0
 """A run at rest for so long between two stages has nobody who goes on with it."""
-TAKE_OVER_S = 2.0
-"""A run whose program died is taken over after this."""
 FLUSH_S = 60.0
 """How often a watch sends what could not be delivered before."""
 
 
-def watch(project: str | Path | Job, *, until_done: bool = True, **settings: Any) -> RunResult | None:
-    """Watch a run that may not exist yet, take it over if the program that held it died, return when it has ended.
+def watch(
+    project: str | Path | Job | None = None,
+    *,
+    until_done: bool = True,
+    observer: Observer = _silent,
+    stopped: training.Stop | None = None,
+    **settings: Any,
+) -> RunResult | None:
+    """Watch a run, which may not exist yet, or all runs of a home, and go on with those whose program died.
+
+    Ends when told to, or with `until_done` when there is nothing left to do. What it had taken over goes on in its
+    container, for the next watchdog to take over.
 
     Args:
-        project: the project or run.
-        until_done: end when the run has; else go on for the next time it is started.
+        project: the project or run; None for all runs of the home.
+        until_done: end when the run has been answered; else go on for the next time it is started.
+        observer: gets the decisions; a job's own is used where there is one.
+        stopped: set by whoever wants this to end; a job's own is used where there is one.
         settings: as everywhere.
+
+    Returns:
+        How the run's training ended; None for a home, or where it has not.
     """
-    job = _job(project, **settings)
-    events, resting, posted = rundir.Events(job.run_dir), time.monotonic(), 0.0
-    while True:
-        if time.monotonic() - posted > FLUSH_S:
-            flush(job)
-            posted = time.monotonic()
-        for event in events.new():
-            job.observer(event)
-        if _held(job.run_dir):
+    if project is None:
+        resolved = config.resolve(None, settings)
+        watched = watching.Watch(lambda: rundir.known(resolved.home), take_over=_take_over, observer=observer)
+        _keep_watch(
+            watched, stopped or training.Stop(), lambda pending: until_done and not pending,
+            post=lambda: _post(resolved, observer),
+        )  # fmt: skip
+        return None
+    job = _job(project, observer=observer, stopped=stopped, **settings)
+    run_dir = job.run_dir.resolve()
+    watched = watching.Watch(lambda: [run_dir], take_over=_take_over, observer=job.observer)
+    resting = time.monotonic()
+
+    def done(pending: list[Path]) -> bool:
+        nonlocal resting
+        if pending or rundir.is_driven(run_dir):
             resting = time.monotonic()
-        state, rested = _state(job.run_dir), time.monotonic() - resting
-        if until_done and (state == "ended" or (state == "resting" and rested > SETTLED_S)):
-            return rundir.read_record(job.run_dir / "training.json", RunResult)
-        if state in ("training", "searching") and rested > TAKE_OVER_S:
-            _take_over(job, state)
-            resting = time.monotonic()
-        if job.stopped.wait(0.5):
-            return None
+        return until_done and (_is_settled(run_dir) or (run_dir.is_dir() and time.monotonic() - resting > SETTLED_S))
+
+    _keep_watch(watched, job.stopped, done, post=lambda: _post(job.settings, job.observer))
+    return watching.result(run_dir)
 
 
-def _state(run_dir: Path) -> str:
-    """How a run stands: "absent", "training", "searching", "resting" between two stages, or "ended"."""
-    if not (run_dir / "spec.json").exists():
-        return "absent"
-    if (run_dir / training.STOP).exists():
-        return "resting"
-    if training.finished(run_dir, 1) is None:
-        return "resting" if (run_dir / "training.json").exists() else "training"
-    if tuning.unfinished(run_dir):
-        return "searching"
-    verdict = rundir.read_record(run_dir / "verdict.json", Verdict)
-    settled = verdict is not None and (verdict.verdict != "rejected" or tuning.read(run_dir) is not None)
-    return "ended" if settled else "resting"
+def _keep_watch(
+    watched: watching.Watch, stopped: training.Stop, done: Callable[[list[Path]], bool], *, post: Callable[[], object]
+) -> None:
+    stopped.attended = True  # a signal ends the watch in order
+    posted = time.monotonic() - FLUSH_S - 1.0
+    try:
+        while not stopped.is_set():
+            if time.monotonic() - posted > FLUSH_S:
+                post()
+                posted = time.monotonic()
+            pending = watched.look()
+            if not watched.at_work and done(pending):
+                return
+            stopped.wait(watching.LOOK_S)
+    finally:
+        watched.let_go()
 
 
-def _take_over(job: Job, state: str) -> None:
-    job.observer({"event": "decision", "do": "take over", "why": f"nobody attends to the {state}"})
-    if state == "training":
-        train(job)
-    else:
-        search(job)
-
-
-def _held(run_dir: Path) -> bool:
-    """Whether a program attends to the run."""
-    if not run_dir.is_dir():
+def _is_settled(run_dir: Path) -> bool:
+    """Whether nobody has anything more to do for the run: it is judged, and searched where that was called for."""
+    if watching.asked(run_dir) is not None or rundir.is_driven(run_dir) or training.finished(run_dir, 1) is None:
         return False
-    with rundir.lease(run_dir) as free:
-        return not free
+    verdict = rundir.read_record(run_dir / "verdict.json", Verdict)
+    return verdict is not None and (verdict.verdict != "rejected" or tuning.read(run_dir) is not None)
+
+
+def _take_over(run_dir: Path, asked: watching.Asked, observer: Observer, stopped: training.Stop) -> None:
+    """Go on with what was asked of a run."""
+
+    def named(event: dict[str, Any]) -> None:
+        if event.get("event") not in ("decision", "exit", "attempt"):  # these are read from the run's own record
+            observer({**event, "run_dir": str(run_dir)})
+
+    job = _prepared_anew(run_dir, observer=named, stopped=stopped, settings=asked.settings)
+    {"run": run, "train": train, "search": search}[asked.verb](replace(job, taking_over=True))
+
+
+def _prepared_anew(
+    run_dir: Path, *, observer: Observer, stopped: training.Stop, settings: Mapping[str, Any]
+) -> Job:  # fmt: skip
+    """The job as it was prepared first, where its project is still as it was; else what the run directory says of it."""
+    known: dict[str, Any] = {"observer": observer, "stopped": stopped}
+    spec = rundir.read_record(run_dir / "spec.json", RunSpec)
+    if spec is not None and Path(spec.project).is_dir():
+        with contextlib.suppress(MlopsError):
+            job = prepare(spec.project, **known, **{**settings, "entry": spec.entry})
+            if job.spec.digest == spec.digest and job.run_dir.resolve() == run_dir:
+                return job
+    return prepare(run_dir, **known, **settings)
 
 
 def run(project: str | Path | Job, **settings: Any) -> PipelineResult:
@@ -708,10 +795,15 @@ def run(project: str | Path | Job, **settings: Any) -> PipelineResult:
         TrainingError, SearchError: the script or the search failed; it is reported and people are told first.
     """
     job = _job(project, **settings)
+    with contextlib.ExitStack() as asking:
+        return _run(job, lambda: asking.enter_context(_asking(job, "run")))
+
+
+def _run(job: Job, begin: Callable[[], None]) -> PipelineResult:
     began = time.monotonic()
     before = registry.champion(job.spec.name, home=job.home)
     try:
-        job, verdict, found = _decided(job)
+        job, verdict, found = _decided(job, begin)
     except (TrainingError, SearchError):
         if job.run_dir.is_dir():
             report(job)
@@ -726,12 +818,12 @@ def run(project: str | Path | Job, **settings: Any) -> PipelineResult:
     return result
 
 
-def _decided(job: Job) -> tuple[Job, Verdict, SearchResult | None]:
+def _decided(job: Job, begin: Callable[[], None]) -> tuple[Job, Verdict, SearchResult | None]:
     """Train and judge; where the bar is missed, search and judge again. The job may go on with other arguments."""
-    train(job)
+    _train(job, begin)
     verdict = judge(job)
     if verdict.verdict == "rejected" and job.settings["trials"] > 0:
-        search(job)
+        _search(job, verdict)
         job = job if job.detection is None else _continued(job)
         verdict = judge(job)
     return job, verdict, tuning.read(job.run_dir)

@@ -213,11 +213,14 @@ class RunSpec(Record):
     created: float = 0.0
 
 
+FailureKind = Literal["crash", "oom", "hang", "disk", "nan", "import", "bug", "network", "stopped", "engine"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Failure(Record):
     """Why an attempt ended badly."""
 
-    kind: Literal["crash", "oom", "hang", "disk", "nan", "import", "bug", "stopped", "engine"]
+    kind: FailureKind
     message: str
     where: str = ""
     log: str = ""

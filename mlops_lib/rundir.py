@@ -5,6 +5,7 @@ Everything under `inside/` was written by a container and is read as a claim: si
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -28,6 +29,8 @@ CODE_BYTES = 1 << 20
 NOT_PROJECT = {".git", ".mlops", "__pycache__", ".venv", "venv", "node_modules", ".tox", ".mypy_cache", ".pytest_cache"}
 SETTINGS_FILE = "mlops.toml"
 """Not part of a run's name: a changed bar continues the same run."""
+DRIVERS = "drivers"
+"""File that every program which drives the run holds a shared lock on; the kernel gives it back when it dies."""
 LINE_LIMIT = 4 << 20
 EVENTS_LIMIT = 256 << 20
 
@@ -189,6 +192,13 @@ def remember(run_dir: Path, *, home: Path) -> None:
         (runs / f"{run_dir.name}-{place}").symlink_to(run_dir)
 
 
+def known(home: Path) -> list[Path]:
+    """The run directories of a home."""
+    runs = home / "runs"
+    places = sorted(one.resolve() for one in runs.iterdir()) if runs.is_dir() else []
+    return [one for one in dict.fromkeys(places) if (one / "spec.json").is_file()]
+
+
 def is_known(run_dir: Path, *, home: Path) -> bool:
     """Whether this home made the run directory: a pushed project could hold a spec.json of its own making."""
     runs, here = home / "runs", run_dir.resolve()
@@ -231,11 +241,46 @@ def lease(run_dir: Path, *, meanwhile: Callable[[], None] | None = None) -> Iter
         os.close(descriptor)
 
 
-def append(path: Path, line: dict[str, Any]) -> None:
-    """Append one JSON object as a line, with one write."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+@contextmanager
+def driven(run_dir: Path) -> Iterator[None]:
+    """Let others see that a program drives this run, through its stages and between them; several may at once."""
+    import fcntl
+
+    run_dir.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(run_dir / DRIVERS, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        os.write(descriptor, json.dumps(line).encode() + b"\n")
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def is_driven(run_dir: Path) -> bool:
+    """Whether a living program drives the run."""
+    import fcntl
+
+    try:
+        descriptor = os.open(run_dir / DRIVERS, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def append(path: Path, line: dict[str, Any]) -> None:
+    """Append one JSON object as a line, with one write; a line that was torn before (a full disk) stays by itself."""
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        size = os.fstat(descriptor).st_size
+        torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+        content = b"\n" * torn + json.dumps(line).encode() + b"\n"
+        if os.write(descriptor, content) < len(content):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
@@ -276,28 +321,37 @@ def _well_formed(claim: Any) -> TypeGuard[dict[str, Any]]:
     )
 
 
+def events(run_dir: Path) -> list[dict[str, Any]]:
+    """All events of the runner so far."""
+    found, reader, before = [], Events(run_dir), -1
+    while before != reader.offset:
+        before = reader.offset
+        found += reader.new()
+    return found
+
+
 class Events:
     """The runner's events.jsonl, read as it grows."""
 
     def __init__(self, run_dir: Path) -> None:
         self._run_dir = run_dir
-        self._offset = 0
+        self.offset = 0
 
     def new(self) -> list[dict[str, Any]]:
         """The events since the last call; a torn line waits until it is whole, garbage is dropped."""
         try:
             with durable.open_regular(self._run_dir / "inside" / "events.jsonl", inside=self._run_dir) as stream:
                 size = os.fstat(stream.fileno()).st_size
-                if size < self._offset:  # a restart cut off a torn line
-                    self._offset = size
-                stream.seek(self._offset)
+                if size < self.offset:  # a restart cut off a torn line
+                    self.offset = size
+                stream.seek(self.offset)
                 content = stream.read(min(EVENTS_LIMIT, LINE_LIMIT * 16))
         except OSError:
             return []
         whole = content.rfind(b"\n") + 1
         if not whole and len(content) > LINE_LIMIT:
             whole = len(content)
-        self._offset += whole
+        self.offset += whole
         found = []
         for line in content[:whole].splitlines():
             with suppress(ValueError, RecursionError):
@@ -316,9 +370,9 @@ def heartbeat(run_dir: Path) -> dict[str, Any]:
     return value if _well_formed(value) else {}
 
 
-def log_tail(run_dir: Path, *, limit: int = 4000) -> str:
-    """The end of the script's output."""
+def log_tail(run_dir: Path, *, start: int = 0, limit: int = 4000) -> str:
+    """The end of the script's output, of what came after byte `start`."""
     with suppress(OSError), (run_dir / "log.txt").open("rb") as stream:
-        stream.seek(max(0, stream.seek(0, os.SEEK_END) - limit))
+        stream.seek(max(0, start, stream.seek(0, os.SEEK_END) - limit))
         return stream.read().decode(errors="replace")
     return ""

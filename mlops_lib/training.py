@@ -6,22 +6,43 @@ what died is started again from its checkpoint, what had finished is returned at
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from mlops_lib import rundir, watchdog
-from mlops_lib.engine import LABEL_ATTEMPT, LABEL_RUN, LABEL_RUN_DIR, Container, Engine, Launch
+from mlops_lib import durable, pace, rundir, watchdog
+from mlops_lib.engine import LABEL_ATTEMPT, LABEL_RUN, LABEL_RUN_DIR, Activity, Container, Engine, Launch
+from mlops_lib.errors import EngineLostError
 from mlops_lib.records import Failure, Mount, RunResult, RunSpec
 
 Observer = Callable[[dict[str, Any]], None]
+T = TypeVar("T")
 LOOK_S = 0.25
 """How often events are read while a container runs; its death is noticed at once."""
+ACTIVITY_S = 5.0
+"""How often a training that shows no progress is asked for other signs of life."""
+END_S = 10.0
+"""How long a container whose script has ended may do nothing: a server left running, a thread that nobody ends."""
+END_BUSY_S = 900.0
+"""… and how long it may go on doing something: threads that finish their work."""
+GIVE_UP_S = 120.0
+"""How long an engine that went away is waited for."""
+RECONNECT_S = 0.2
+FULL_BYTES = 1 << 20
+"""A disk with less room than this is full."""
+IDLE_MINUTES = 120.0
+SMALLER = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "MALLOC_ARENA_MAX": "2", "LOKY_MAX_CPU_COUNT": "1"}
+"""What makes a training's footprint smaller without changing its results: no memory reserved ahead, fewer pools of free
+memory, one worker process (each has its own copy of the data)."""
 ATTEMPTS = "attempts.jsonl"
+PACE = "pace.json"
+"""What was learned about each fit's steps, so that a restart need not learn it again."""
 MOUNTS = "/mlops/mounts"
 STOP = "stop"
 """Marker in the run directory: a person stopped this run."""
@@ -37,8 +58,10 @@ class Interrupted(KeyboardInterrupt):
 class Stop(threading.Event):
     """The wish that a job ends: what attends a container ends it in order, anything else is interrupted at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, leaves: bool = False) -> None:
         super().__init__()
+        self.leaves = leaves
+        """Whether a container that is attended goes on alone, for another program to take over."""
         self.attended = False
 
     def ask(self) -> None:
@@ -61,6 +84,8 @@ def train(
     number_of_pass: int = 1,
     search: dict[str, Any] | None = None,
     home: Path,
+    idle_minutes: float = IDLE_MINUTES,
+    taking_over: bool = False,
     observer: Observer = lambda event: None,
     stopped: Stop | None = None,
 ) -> RunResult:
@@ -74,23 +99,31 @@ def train(
         number_of_pass: 1, or 2 for the pass with the search.
         search: pass 2's orders.
         home: folder of mlops' own files.
+        idle_minutes: how long a script may do nothing at all where it makes no steps.
+        taking_over: a watchdog asks, no person: a run that a person stopped stays stopped.
         observer: gets the runner's events and the host's decisions (`attempt`, `exit`, `decision`), as they come.
         stopped: set by whoever wants this to end.
 
     Raises:
         Interrupted: `stopped` was set.
-        EngineError: the engine failed.
+        EngineLostError: the engine went away and did not come back.
+        EngineError: the engine refused.
     """
     stopped = stopped or Stop()
+    began = time.time()
     waiting = _Waiting(run_dir, observer, stopped)
     with rundir.lease(run_dir, meanwhile=waiting):
         attendance = _Attendance(
             spec, engine=engine, run_dir=run_dir, budget=restarts, number_of_pass=number_of_pass, search=search,
-            home=home, observer=observer, stopped=stopped,
+            home=home, idle_s=idle_minutes * 60, observer=observer, stopped=stopped,
         )  # fmt: skip
-        if waiting.since is not None and stopped_since(run_dir, waiting.since):
+        if stopped_since(run_dir, 0.0 if taking_over else began):
             return attendance.result("stopped")
-        return attendance.run()
+        # What another program has just found out, or found out before it died, need not be tried again.
+        failure = given_up(rundir.read_lines(run_dir / ATTEMPTS)) if taking_over else waiting.failure()
+        if failure is not None:
+            return attendance.result("failed", failure=failure)
+        return attendance.run(taking_over=taking_over)
 
 
 class _Waiting:
@@ -99,17 +132,36 @@ class _Waiting:
     def __init__(self, run_dir: Path, observer: Observer, stopped: Stop) -> None:
         self.run_dir, self.observer, self.stopped = run_dir, observer, stopped
         self.events = rundir.Events(run_dir)
-        self.since: float | None = None
+        self.rounds = 0
+        self.seen = 0
+        """Lines of attempts.jsonl when the waiting began."""
 
     def __call__(self) -> None:
-        if self.since is None:
-            self.since = time.time()
+        self.rounds += 1
+        if self.rounds == 1:  # perhaps somebody only looks whether the lease is free
+            self.seen = len(rundir.read_lines(self.run_dir / ATTEMPTS))
+        elif self.rounds == 2:
             self.events.new()
             self.observer({"event": "decision", "do": "wait", "why": "another program trains this run already"})
-        for event in self.events.new():
+        for event in self.events.new() if self.rounds > 2 else ():
             self.observer(event)
         if self.stopped.wait(LOOK_S):
             raise Interrupted
+
+    def failure(self) -> Failure | None:
+        """Why the program that was waited for gave the run up, None if it did not."""
+        return given_up(rundir.read_lines(self.run_dir / ATTEMPTS)[self.seen :]) if self.rounds else None
+
+
+def given_up(lines: list[dict[str, Any]]) -> Failure | None:
+    """Why the last attempt of these lines of `attempts.jsonl` was the last one, None if it was not given up."""
+    for line in reversed(lines):
+        if line.get("event") == "decision" and line.get("do") == "give up":
+            with contextlib.suppress(ValueError):
+                return Failure.from_json(line.get("failure"))
+        if line.get("event") == "attempt" or line.get("do") in ("finish", "restart", "stay stopped"):
+            break
+    return None
 
 
 def stopped_since(run_dir: Path, moment: float) -> bool:
@@ -127,7 +179,7 @@ def reading(spec: RunSpec) -> list[str]:
 
 def finished(run_dir: Path, number_of_pass: int) -> dict[str, Any] | None:
     """The terminal event of a pass that has ended well, None if it has not."""
-    ends = [e for e in rundir.Events(run_dir).new() if e["event"] == "end" and e.get("pass") == number_of_pass]
+    ends = [e for e in rundir.events(run_dir) if e["event"] == "end" and e.get("pass") == number_of_pass]
     return ends[-1] if ends and ends[-1].get("exit_code") == 0 else None
 
 
@@ -136,21 +188,24 @@ class _Attendance:
 
     def __init__(
         self, spec: RunSpec, *, engine: Engine, run_dir: Path, budget: int, number_of_pass: int,
-        search: dict[str, Any] | None, home: Path, observer: Observer, stopped: Stop,
+        search: dict[str, Any] | None, home: Path, idle_s: float, observer: Observer, stopped: Stop,
     ) -> None:  # fmt: skip
         self.spec, self.engine, self.run_dir, self.budget = spec, engine, run_dir, budget
-        self.number_of_pass, self.search, self.home = number_of_pass, search, home
+        self.number_of_pass, self.search, self.home, self.idle_s = number_of_pass, search, home, idle_s
         self.observer, self.stopped = observer, stopped
         self.events = rundir.Events(run_dir)
         self.attempt = 0
         self.end: dict[str, Any] | None = None
-        self.steps: set[tuple[Any, ...]] = set()
+        self.progress: set[tuple[Any, ...]] = set()
         """Every checkpoint and trial there ever was: one that is made again is no progress."""
-        self.smaller = False
+        self.losses: dict[Any, Any] = {}
+        """By fit: its epoch and loss, where the last one was no number."""
+        self.troubled = False
+        """Whether it was restarted and has not made progress since."""
         self.hung = ""
         self.labels = {LABEL_RUN: spec.digest, LABEL_RUN_DIR: str(run_dir)}
 
-    def run(self) -> RunResult:
+    def run(self, *, taking_over: bool) -> RunResult:
         """Until the terminal event of this pass."""
         (self.run_dir / STOP).unlink(missing_ok=True)
         if finished(self.run_dir, self.number_of_pass) is not None and not self._asked_anew():
@@ -158,10 +213,11 @@ class _Attendance:
             return self.result("finished", exit_code=0)
         self.stopped.attended = True
         try:
-            return self._until_the_end()
-        except KeyboardInterrupt:  # a notebook's interrupt: nothing may train on unattended
-            (self.run_dir / STOP).touch()
-            stop(self.run_dir, self.spec, engine=self.engine)
+            return self._until_the_end(taking_over=taking_over)
+        except KeyboardInterrupt:
+            if not self.stopped.leaves:  # a notebook's interrupt too: nothing may train on unattended
+                with contextlib.suppress(EngineLostError):
+                    stop(self.run_dir, self.spec, engine=self.engine)
             raise
         finally:
             self.stopped.attended = False
@@ -172,35 +228,61 @@ class _Attendance:
         asked = [line.get("reading") for line in lines if line.get("event") == "attempt"]
         return self.number_of_pass == 1 and bool(asked) and asked[-1] not in (None, reading(self.spec))
 
-    def _until_the_end(self) -> RunResult:
-        restarts = 0
-        container = self._adopt()
+    def _until_the_end(self, *, taking_over: bool) -> RunResult:
+        container = self._patiently(lambda: self._adopt(ended_too=taking_over))
         self._read_events(past=True)
-        container = container or self._start()
-        while True:
-            before = len(self.steps)
-            ended = self._attend(container)
-            self._note("exit", container=ended.id, exit_code=ended.exit_code, out_of_memory=ended.out_of_memory)
-            restarts = 0 if len(self.steps) > before else restarts
-            action = watchdog.decide(self._situation(ended, restarts))
-            self._note("decision", do=action.do, why=action.why, delay_s=round(action.delay_s, 2))
-            self.engine.remove(ended.id)
-            if action.do == "finish":
-                return self.result("finished", exit_code=0)
-            if action.do == "stay stopped":
-                if self.stopped.is_set():
-                    raise Interrupted
-                return self.result("stopped", exit_code=ended.exit_code, failure=action.failure)
-            if action.do == "give up":
-                return self.result("failed", exit_code=ended.exit_code, failure=action.failure)
-            self.smaller = self.smaller or action.smaller
-            if self._stopped_within(action.delay_s):
-                (self.run_dir / STOP).touch()
-                if self.stopped.is_set():
-                    raise Interrupted
-                return self.result("stopped", exit_code=ended.exit_code)
-            restarts += 1
+        self.troubled = self._past().restarts > 0
+        if container is None:
             container = self._start()
+        while True:
+            ended = self._attend(container)
+            action = self._decide(ended)
+            if action.do == "restart":
+                container = self._again(ended, action)
+                if container is not None:
+                    continue
+                action = watchdog.Action(do="stay stopped", why="stopped by a person")
+            self._remove(ended)
+            return self._finish(action, ended)
+
+    def _remove(self, ended: Container) -> None:
+        self._patiently(lambda: self.engine.remove(ended.id))
+
+    def _decide(self, ended: Container) -> watchdog.Action:
+        error = self.end.get("error") if self.end is not None else None
+        self._note(
+            "exit", container=ended.id, exit_code=ended.exit_code, out_of_memory=ended.out_of_memory,
+            error=None if not isinstance(error, dict) else {key: error.get(key) for key in ("type", "file", "line", "kind")},
+        )  # fmt: skip
+        action = watchdog.decide(self._situation(ended))
+        self._note(
+            "decision", do=action.do, why=action.why, trouble=action.trouble, delay_s=round(action.delay_s, 2),
+            smaller=action.smaller, progress=len(self.progress),
+            **({} if action.failure is None else {"failure": action.failure.to_json()}),
+        )  # fmt: skip
+        return action
+
+    def _again(self, ended: Container, action: watchdog.Action) -> Container | None:
+        """The next container, once it is time; None if the run is stopped before."""
+        if self._stopped_within(action.delay_s):
+            if self.stopped.is_set() and self.stopped.leaves:
+                raise Interrupted
+            return None
+        started = self._start()
+        self._remove(ended)  # only now: what is to be put away must not keep the training waiting
+        self.troubled = True
+        return started
+
+    def _finish(self, action: watchdog.Action, ended: Container) -> RunResult:
+        if action.do == "finish":
+            return self.result("finished", exit_code=0)
+        if action.do == "give up":
+            return self.result("failed", exit_code=ended.exit_code, failure=action.failure)
+        with contextlib.suppress(OSError):
+            (self.run_dir / STOP).touch()
+        if self.stopped.is_set():
+            raise Interrupted
+        return self.result("stopped", exit_code=ended.exit_code, failure=action.failure)
 
     def _stopped_within(self, delay_s: float) -> bool:
         deadline = time.monotonic() + delay_s
@@ -211,24 +293,73 @@ class _Attendance:
             self.stopped.wait(min(left, LOOK_S))
         return True
 
-    def _adopt(self) -> Container | None:
-        """A container that an earlier program started for this run and that still trains."""
-        for container in self.engine.find({LABEL_RUN: self.spec.digest, LABEL_RUN_DIR: str(self.run_dir)}):
-            if container.state == "running":
-                self.attempt = int(container.labels.get(LABEL_ATTEMPT, 0))
-                self._note("decision", do="adopt", why="a training of this run is already under way")
-                return container
+    def _patiently(self, ask: Callable[[], T]) -> T:
+        """Ask the engine; one that went away may come back."""
+        lost: float | None = None
+        while True:
+            try:
+                return ask()
+            except EngineLostError as error:
+                if lost is None:
+                    lost = time.monotonic()
+                    self._note("decision", do="wait for the engine", why=error.what)
+                if time.monotonic() - lost > GIVE_UP_S:
+                    raise
+                if self.stopped.wait(RECONNECT_S):
+                    raise Interrupted from None
+
+    def _adopt(self, *, ended_too: bool = False) -> Container | None:
+        """A container that an earlier program started for this run and that still trains.
+
+        Args:
+            ended_too: also one that ended while nobody watched, so that somebody decides about it.
+        """
+        found = sorted(self.engine.find(self.labels), key=lambda one: (one.state == "running", _attempt(one)))
+        newest = found.pop() if found else None
+        if newest is not None and newest.state != "running" and not (ended_too and self._is_undecided(newest)):
+            found, newest = [*found, newest], None
+        for container in found:
+            self.engine.kill(container.id)
             self.engine.remove(container.id)
-        return None
+        if newest is not None:
+            self.attempt = _attempt(newest)
+            self._note("decision", do="adopt", why="a training of this run is already under way")
+        return newest
+
+    def _is_undecided(self, container: Container) -> bool:
+        """Whether it ran and nobody has noted its end."""
+        lines = rundir.read_lines(self.run_dir / ATTEMPTS)
+        noted = any(line.get("event") == "exit" and line.get("container") == container.id for line in lines)
+        return container.exit_code is not None and not noted
 
     def _start(self) -> Container:
         before = rundir.read_lines(self.run_dir / ATTEMPTS)
-        self.attempt = attempt = 1 + sum(line.get("event") == "attempt" for line in before)
+        starts = [line.get("attempt") for line in before if line.get("event") == "attempt"]
+        self.attempt = 1 + max((number for number in starts if isinstance(number, int)), default=0)
         self.end, self.hung = None, ""
+        launch = self._launch(smaller=self._past(before).smaller)
+        container = self._patiently(lambda: self._start_once(launch))
+        self._note(
+            "attempt", attempt=self.attempt, number_of_pass=self.number_of_pass, container=container.id,
+            reading=reading(self.spec), log_from=self.log_from,
+        )  # fmt: skip
+        return container
+
+    def _start_once(self, launch: Launch) -> Container:
+        """Start it unless the engine did so before it went away."""
+        labels = {**self.labels, LABEL_ATTEMPT: str(self.attempt)}
+        for container in self.engine.find(labels):
+            if container.state == "running":
+                return container
+            self.engine.remove(container.id)
+        return self.engine.start(launch)
+
+    def _launch(self, *, smaller: bool) -> Launch:
         mounts = _places(self.spec)
         orders: dict[str, Any] = {
-            "seed": self.spec.seed, "attempt": attempt, "pass": self.number_of_pass, "input": list(self.spec.input),
-            "metric_pattern": self.spec.metric_pattern, "metrics_file": self.spec.metrics_file, "search": self.search,
+            "seed": self.spec.seed, "attempt": self.attempt, "pass": self.number_of_pass,
+            "input": list(self.spec.input), "metric_pattern": self.spec.metric_pattern,
+            "metrics_file": self.spec.metrics_file, "search": self.search, "smaller": smaller,
             "links": {name: mount.target for name, mount in mounts if name},
         }  # fmt: skip
         variables = {
@@ -237,75 +368,112 @@ class _Attendance:
             # a boosting of scikit-learn on two cores under a load of 14.
             "OMP_WAIT_POLICY": "PASSIVE",
         }  # fmt: skip
-        if self.smaller:
-            variables["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"
-        container = self.engine.start(
-            Launch(
-                image=self.spec.image,
-                project=self.spec.project,
-                inside=str(self.run_dir / "inside"),
-                entry=self.spec.entry,
-                args=self.spec.args,
-                variables=variables,
-                mounts=tuple(mount for _, mount in mounts),
-                caches=str(self.home / "caches"),
-                limits=self.spec.limits,
-                labels={**self.labels, LABEL_ATTEMPT: str(attempt)},
-                log=str(self.run_dir / "log.txt"),
-            )
+        if smaller:
+            variables.update(SMALLER)
+        log = self.run_dir / "log.txt"
+        self.log_from = log.stat().st_size if log.exists() else 0
+        return Launch(
+            image=self.spec.image,
+            project=self.spec.project,
+            inside=str(self.run_dir / "inside"),
+            entry=self.spec.entry,
+            args=self.spec.args,
+            variables=variables,
+            mounts=tuple(mount for _, mount in mounts),
+            caches=str(self.home / "caches"),
+            limits=self.spec.limits,
+            labels={**self.labels, LABEL_ATTEMPT: str(self.attempt)},
+            log=str(log),
         )
-        self._note(
-            "attempt", attempt=attempt, number_of_pass=self.number_of_pass, container=container.id,
-            reading=reading(self.spec),
-        )  # fmt: skip
-        return container
 
     def _attend(self, container: Container) -> Container:
-        """Follow a container until it has ended; kill it if it hangs."""
-        seen, since = -1, time.monotonic()
+        """Follow a container until it has ended; kill it if it hangs, or if its script has ended and it has not."""
+        vigil = _Vigil(self.run_dir, attempt=self.attempt, hangs=self._past().hangs, idle_s=self.idle_s)
+
+        def activity() -> Activity | None:
+            return self._patiently(lambda: self.engine.activity(container.id))
+
         while True:
-            now = self.engine.wait(container.id, timeout_s=LOOK_S)
+            now = self._patiently(lambda: self.engine.wait(container.id, timeout_s=LOOK_S))
             self._read_events()
             if now.state != "running":
                 self._read_events()
+                vigil.keep()
                 return now
+            if self.stopped.is_set() and self.stopped.leaves:
+                raise Interrupted
             if self.stopped.is_set() or (self.run_dir / STOP).exists():
                 (self.run_dir / STOP).touch()
-                self.engine.stop(container.id)
+                self._patiently(lambda: self.engine.stop(container.id))
                 continue
-            heartbeat = rundir.heartbeat(self.run_dir)
-            self.observer({"event": "heartbeat", **heartbeat})
-            progress = heartbeat.get("progress")
-            if progress != seen:
-                seen, since = progress, time.monotonic()  # type: ignore[assignment]
-            elif time.monotonic() - since > watchdog.quiet_allowed_s(heartbeat):
-                phase = heartbeat.get("phase", "start")
-                self.hung = f"it made no progress for {time.monotonic() - since:.0f} s in phase {phase}"
+            self.observer({"event": "heartbeat", **vigil.look(now)})
+            if self.end is not None:
+                if vigil.outlives_its_script(activity):
+                    self._patiently(lambda: self.engine.stop(container.id))
+                continue
+            self.hung = vigil.hangs_because(activity)
+            if self.hung:
                 self._note("decision", do="kill", why=self.hung)
-                self.engine.kill(container.id)
-                since = time.monotonic()
+                self._patiently(lambda: self.engine.kill(container.id))
 
     def _read_events(self, *, past: bool = False) -> None:
-        for event in self.events.new():
-            if event["event"] in ("checkpoint", "trial"):
-                self.steps.add(_step(event))
-            if event["event"] == "end" and (event.get("pass"), event.get("attempt")) == (
-                self.number_of_pass,
-                self.attempt,
-            ):
-                self.end = event
-            self.observer({**event, "past": True} if past else event)
+        before = None
+        while before != self.events.offset:
+            before = self.events.offset
+            for event in self.events.new():
+                self._read_event(event, past=past)
 
-    def _situation(self, ended: Container, restarts: int) -> watchdog.Situation:
+    def _read_event(self, event: dict[str, Any], *, past: bool) -> None:
+        kind = event["event"]
+        if kind in ("checkpoint", "trial"):
+            known = len(self.progress)
+            self.progress.add(_step(event))
+            if self.troubled and len(self.progress) > known:
+                self.troubled = False
+                self._note("decision", do="recovered", why="it makes progress again")
+        if kind == "epoch":
+            self._watch_loss(event, past=past)
+        if kind == "end" and (event.get("pass"), event.get("attempt")) == (self.number_of_pass, self.attempt):
+            self.end = event
+        self.observer({**event, "past": True} if past else event)
+
+    def _watch_loss(self, event: dict[str, Any], *, past: bool) -> None:
+        fit, loss = event.get("fit"), (event.get("metrics") or {}).get("loss")
+        diverged = loss in ("nan", "inf", "-inf")
+        if diverged and fit not in self.losses:
+            self.losses[fit] = event.get("epoch")
+            if not past:
+                self._note("decision", do="warn", why=f"{self._diverged()}; it is left to end by itself", trouble="nan")
+        elif not diverged:
+            self.losses.pop(fit, None)
+
+    def _diverged(self) -> str:
+        """Where the newest loss is no number."""
+        if not self.losses:
+            return ""
+        fit, epoch = list(self.losses.items())[-1]
+        return f"the loss of fit {fit} is no number since epoch {int(epoch or 0) + 1}"
+
+    def _past(self, lines: list[dict[str, Any]] | None = None) -> watchdog.Past:
+        lines = rundir.read_lines(self.run_dir / ATTEMPTS) if lines is None else lines
+        return watchdog.recall(lines, number_of_pass=self.number_of_pass, progress=len(self.progress))
+
+    def _situation(self, ended: Container) -> watchdog.Situation:
+        lines = rundir.read_lines(self.run_dir / ATTEMPTS)
+        starts = [line.get("log_from") for line in lines if line.get("event") == "attempt"]
+        start = starts[-1] if starts and isinstance(starts[-1], int) else 0
         return watchdog.Situation(
-            container=ended, end=self.end, restarts=restarts, budget=self.budget,
-            asked_to_stop=(self.run_dir / STOP).exists(), out_of_memory_before=self.smaller, hung=self.hung,
-            log=rundir.log_tail(self.run_dir),
+            container=ended, end=self.end, past=self._past(lines), budget=self.budget,
+            asked_to_stop=(self.run_dir / STOP).exists(), hung=self.hung, nan=self._diverged(),
+            disk_full=_is_full(self.run_dir), log=rundir.log_tail(self.run_dir, start=start),
         )  # fmt: skip
 
     def _note(self, event: str, **keys: Any) -> None:
         line = {"event": event, "time": round(time.time(), 3), **keys}
-        rundir.append(self.run_dir / ATTEMPTS, line)
+        try:
+            rundir.append(self.run_dir / ATTEMPTS, line)
+        except OSError as error:  # a full disk: the container must not go on unattended because of it
+            self.observer({"event": "warning", "message": f"{ATTEMPTS} cannot be written: {error.strerror}"})
         self.observer(line)
 
     def result(
@@ -320,6 +488,90 @@ class _Attendance:
             run_dir=str(self.run_dir), state=state, exit_code=exit_code, restarts=count_restarts(self.run_dir),
             seconds=_seconds(rundir.read_lines(self.run_dir / ATTEMPTS)), failure=failure,
         )  # fmt: skip
+
+
+class _Vigil:
+    """What one container shows of itself while it runs."""
+
+    def __init__(self, run_dir: Path, *, attempt: int, hangs: int, idle_s: float) -> None:
+        self.run_dir, self.attempt, self.hangs, self.idle_s = run_dir, attempt, hangs, idle_s
+        self.paces = read_paces(run_dir)
+        self.heartbeat: dict[str, Any] = {}
+        self.progressed = self.lived = time.monotonic()
+        """When it last made progress; when it last did anything."""
+        self._ended: float | None = None
+        self._activity: tuple[float, Activity] | None = None
+
+    def look(self, container: Container) -> dict[str, Any]:
+        """Take in the heartbeat, and return it."""
+        now, before = time.monotonic(), self.heartbeat
+        heartbeat = rundir.heartbeat(self.run_dir)
+        if heartbeat.get("attempt", self.attempt) == self.attempt:  # an earlier attempt's says nothing
+            self.heartbeat = heartbeat
+        if self.heartbeat.get("progress") != before.get("progress") or container.paused:
+            fit = str(self.heartbeat.get("fit"))
+            if before and not container.paused:
+                self.paces[fit] = self.paces.get(fit, pace.Pace()).learn(before, self.heartbeat, now - self.progressed)
+            self.progressed = self.lived = now
+            self._activity = None
+        return self.heartbeat
+
+    def outlives_its_script(self, activity: Callable[[], Activity | None]) -> bool:
+        """Whether the container has nothing to do any more and yet does not end."""
+        now = time.monotonic()
+        self._ended = self._ended or now
+        self._ask_for_life(now, activity)
+        return now - max(self.lived, self._ended) > END_S or now - self._ended > END_BUSY_S
+
+    def hangs_because(self, activity: Callable[[], Activity | None]) -> str:
+        """Why it hangs, "" if it does not."""
+        fit = self.paces.get(str(self.heartbeat.get("fit")))
+        allowed = pace.allowance(self.heartbeat, fit, hangs=self.hangs, idle_s=self.idle_s)
+        now = time.monotonic()
+        if allowed.idle and now - self.progressed > ACTIVITY_S:
+            self._ask_for_life(now, activity)
+        if now - (self.lived if allowed.idle else self.progressed) <= allowed.seconds:
+            return ""
+        what = "it did nothing at all" if allowed.idle else "it made no step"
+        return f"{what} for {allowed.seconds:.0f} s in phase {self.heartbeat.get('phase', 'start')}"
+
+    def _ask_for_life(self, now: float, activity: Callable[[], Activity | None]) -> None:
+        when, before = self._activity or (0.0, None)
+        if now - when < ACTIVITY_S:
+            return
+        used = activity()
+        if used is None or before is None or pace.is_busy(before, used, now - when):
+            self.lived = now
+        self._activity = None if used is None else (now, used)
+
+    def keep(self) -> None:
+        """Let later attempts know what was learned."""
+        learned = {fit: one.to_json() for fit, one in self.paces.items() if one.step_s}
+        if learned:
+            with contextlib.suppress(OSError):
+                durable.write_json(self.run_dir / PACE, learned)
+
+
+def read_paces(run_dir: Path) -> dict[str, pace.Pace]:
+    """What was learned about each fit's steps in this run."""
+    try:
+        found = durable.read_json(run_dir / PACE)
+        return {str(fit): pace.Pace.from_json(one) for fit, one in found.items()}
+    except (OSError, ValueError, AttributeError):
+        return {}
+
+
+def _is_full(run_dir: Path) -> bool:
+    try:
+        found = os.statvfs(run_dir)
+    except OSError:
+        return False
+    return found.f_bavail * found.f_frsize < FULL_BYTES or found.f_favail == 0 < found.f_files
+
+
+def _attempt(container: Container) -> int:
+    number = container.labels.get(LABEL_ATTEMPT, "")
+    return int(number) if number.isdecimal() else 0
 
 
 def _places(spec: RunSpec) -> list[tuple[str, Mount]]:

@@ -32,6 +32,8 @@ def search(
     limits: Mapping[str, Any] | None = None,
     restarts: int = 5,
     home: Path,
+    idle_minutes: float = training.IDLE_MINUTES,
+    taking_over: bool = False,
     observer: Callable[[dict[str, Any]], None] = lambda event: None,
     stopped: training.Stop | None = None,
 ) -> SearchResult:
@@ -68,7 +70,7 @@ def search(
     durable.write_json(run_dir / REQUEST, request)
     result = training.train(
         spec, engine=engine, run_dir=run_dir, restarts=restarts, number_of_pass=int(request["pass"]), search=request,
-        home=home, observer=observer, stopped=stopped,
+        home=home, idle_minutes=idle_minutes, taking_over=taking_over, observer=observer, stopped=stopped,
     )  # fmt: skip
     if result.state == "failed" and not request.get("own_only") and result.failure is not None:
         # The winner may be another kind of estimator, which the rest of the script cannot handle (a plot of its tree,
@@ -79,7 +81,7 @@ def search(
         durable.write_json(run_dir / REQUEST, request)
         result = training.train(
             spec, engine=engine, run_dir=run_dir, restarts=restarts, number_of_pass=int(request["pass"]), search=request,
-            home=home, observer=observer, stopped=stopped,
+            home=home, idle_minutes=idle_minutes, observer=observer, stopped=stopped,
         )  # fmt: skip
     if result.state != "finished":
         failure = result.failure

@@ -1,47 +1,60 @@
 """The watchdog: what to do about a container that ended or stands still.
 
-`decide` is pure: from what is known to what is done. The loop around it is `training.attend`, which holds the run's
-lease; a watchdog keeps no state of its own, the labels and the run directory are enough to take over.
+Everything here is pure: from what is known to what is done. The loop around it is `training`, which holds the run's
+lease. A watchdog keeps no state of its own: what it has to remember is in the run's `attempts.jsonl`.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from mlops_lib.engine import Container
-from mlops_lib.records import Failure
+from mlops_lib.records import Failure, FailureKind
 
-HANG_S = 30.0
-"""A training that does nothing for shorter than this is never taken for hanging."""
-HANG_STEPS = 5.0
-"""… nor for fewer than this many of its own steps."""
-QUIET_S = {"import": 900.0, "script": 3600.0, "search": 3600.0, "exit": 900.0, "evaluate": 900.0, "checkpoint": 600.0}
-"""Allowance of phases that have no steps to learn from: loading data, tracing, saving."""
-FIRST_STEP_S = 900.0
 BACK_OFF_S = (0.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 JITTER = 0.25
 BAD_START = 64
 """The runner's exit code when it cannot begin."""
 
+Trouble = Literal[
+    "stopped", "bad start", "import", "disk", "nan", "bug", "repeated", "exception", "oom", "network", "hang", "crash"
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Past:
+    """What the attempts before have shown, since a person last asked for this pass."""
+
+    restarts: int = 0
+    """Restarts since the last progress."""
+    hangs: int = 0
+    """How many of them killed a container that stood still."""
+    errors: tuple[tuple[Any, ...], ...] = ()
+    """Where the script's exceptions came from (`place`), since the last progress."""
+    smaller: bool = False
+    """Whether it runs with a smaller memory footprint already."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Situation:
-    """What is known when a container ended."""
+    """What is known when a container has ended."""
 
     container: Container
-    end: dict[str, Any] | None
+    end: Mapping[str, Any] | None = None
     """The attempt's own `end` event, None if it died without one."""
-    restarts: int
-    """Restarts since the last progress."""
+    past: Past = field(default_factory=Past)
     budget: int
+    """Restarts without progress in between."""
     asked_to_stop: bool = False
-    """A person stopped it."""
-    out_of_memory_before: bool = False
+    """A person stopped the run."""
     hung: str = ""
     """Why it was killed as hanging, "" if it was not."""
+    nan: str = ""
+    """Where the training's loss was no number at its end, "" if it was one."""
+    disk_full: bool = False
     log: str = ""
 
 
@@ -51,10 +64,77 @@ class Action:
 
     do: Literal["finish", "restart", "give up", "stay stopped"]
     why: str
+    trouble: Trouble | None = None
     delay_s: float = 0.0
     failure: Failure | None = None
     smaller: bool = False
     """Restart with a smaller memory footprint."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer to one kind of trouble."""
+
+    kind: FailureKind
+    words: str
+    restarts: bool = False
+    """Whether it is started again, within the budget; else a person must do something first."""
+
+
+ANSWERS: dict[Trouble, Answer] = {
+    "bad start": Answer("bug", "the runner cannot start"),
+    "import": Answer("import", "a package is missing"),
+    "disk": Answer("disk", "the disk is full"),
+    "nan": Answer("nan", "the training diverged"),
+    "bug": Answer("bug", "the script failed"),
+    "repeated": Answer("bug", "the script failed twice at the same place"),
+    "exception": Answer("bug", "the script failed, perhaps by accident", restarts=True),
+    "oom": Answer("oom", "out of memory", restarts=True),
+    "network": Answer("network", "the script could not reach something", restarts=True),
+    "hang": Answer("hang", "it stood still", restarts=True),
+    "crash": Answer("crash", "it died", restarts=True),
+}
+"""Every trouble with its answer; `decide` adds that memory is tried for once only, and the budget."""
+
+_SAID: dict[str, Trouble] = {
+    "import": "import", "disk": "disk", "oom": "oom", "network": "network", "bug": "bug", "stopped": "stopped",
+}  # fmt: skip
+"""The runner's word for an exception; one that it cannot place is tried once more."""
+
+
+def triage(situation: Situation) -> Trouble | None:
+    """What the matter is; None if the script ended well."""
+    end, container = situation.end, situation.container
+    error = end.get("error") if end is not None else None
+    if situation.asked_to_stop:
+        return "stopped"
+    if end is not None and end.get("exit_code") == 0:
+        return None
+    if isinstance(error, Mapping):
+        return _exception(situation, error)
+    if container.exit_code == BAD_START:
+        return "bad start"
+    if container.asked_to_end:
+        return "stopped"
+    if situation.disk_full:
+        return "disk"
+    if situation.hung:
+        return "hang"
+    return "oom" if container.out_of_memory else "crash"
+
+
+def _exception(situation: Situation, error: Mapping[str, Any]) -> Trouble:
+    said = _SAID.get(str(error.get("kind")), "exception")
+    if said in ("bug", "exception") and situation.nan:
+        return "nan"
+    if said == "exception" and situation.container.out_of_memory:
+        return "oom"  # a worker was killed, and the script fell over that
+    return "repeated" if said == "exception" and place(error) in situation.past.errors else said
+
+
+def place(error: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What makes two tracebacks the same: the exception's type and where it was raised."""
+    return (error.get("type"), error.get("file"), error.get("line"))
 
 
 def decide(situation: Situation, *, chance: Callable[[], float] = random.random) -> Action:
@@ -64,35 +144,19 @@ def decide(situation: Situation, *, chance: Callable[[], float] = random.random)
         situation: what is known.
         chance: a number from 0 to 1, for the jitter.
     """
-    end, code = situation.end, situation.container.exit_code
-    if situation.asked_to_stop:
-        return Action(do="stay stopped", why="stopped by a person")
-    if end is not None and end.get("exit_code") == 0:
+    trouble, past = triage(situation), situation.past
+    if trouble is None:
         return Action(do="finish", why="the script ended well")
-    if end is not None and isinstance(end.get("error"), dict):
-        error = end["error"]
-        kind = error.get("kind")
-        if kind != "oom":
-            return Action(do="give up", why="the script failed", failure=_script_failure(error, situation.log))
-    if end is None and code == BAD_START:
-        return Action(
-            do="give up", why="the runner cannot start", failure=_failure("bug", "the runner cannot start", situation)
-        )
-    if situation.container.out_of_memory or (end is not None and end.get("error")):
-        if situation.out_of_memory_before:
-            return Action(
-                do="give up", why="out of memory twice", failure=_failure("oom", "it needs more memory", situation)
-            )
-        return Action(do="restart", why="out of memory: restarting smaller", smaller=True)
-    if situation.restarts >= situation.budget:
-        return Action(
-            do="give up", why=f"{situation.budget} restarts without progress",
-            failure=_failure(
-                "hang" if situation.hung else "crash",
-                f"it ended {situation.restarts + 1} times without progress; the last time {_cause(situation)}", situation,
-            ),
-        )  # fmt: skip
-    return Action(do="restart", why=_cause(situation), delay_s=back_off(situation.restarts, chance=chance))
+    if trouble == "stopped":
+        return Action(do="stay stopped", why="stopped by a person", trouble=trouble)
+    answer, why = ANSWERS[trouble], _why(trouble, situation)
+    if not answer.restarts or (trouble == "oom" and past.smaller):
+        return Action(do="give up", why=why, trouble=trouble, failure=_failure(answer.kind, why, situation))
+    if past.restarts >= situation.budget:
+        why = f"{why}; that was restart {past.restarts} of {situation.budget} without progress"
+        return Action(do="give up", why=why, trouble=trouble, failure=_failure(answer.kind, why, situation))
+    delay_s = back_off(past.restarts, chance=chance)
+    return Action(do="restart", why=why, trouble=trouble, delay_s=delay_s, smaller=trouble == "oom")
 
 
 def back_off(restarts: int, *, chance: Callable[[], float] = random.random) -> float:
@@ -101,21 +165,16 @@ def back_off(restarts: int, *, chance: Callable[[], float] = random.random) -> f
     return base * (1 + JITTER * (2 * chance() - 1))
 
 
-def quiet_allowed_s(heartbeat: dict[str, Any]) -> float:
-    """How long a training in this state may show no progress before it is taken for hanging."""
-    phase = str(heartbeat.get("phase", "import"))
-    step_s = heartbeat.get("step_s")
-    if phase in ("fit", "validation"):
-        if isinstance(step_s, (int, float)) and step_s > 0:
-            return max(HANG_S, HANG_STEPS * float(step_s))
-        return FIRST_STEP_S
-    return QUIET_S.get(phase, 900.0)
-
-
-def _cause(situation: Situation) -> str:
-    code = situation.container.exit_code
-    if situation.hung:
+def _why(trouble: Trouble, situation: Situation) -> str:
+    words, code = ANSWERS[trouble].words, situation.container.exit_code
+    if trouble == "hang":
         return situation.hung
+    if trouble == "nan":
+        return f"{words}: {situation.nan}"
+    if trouble == "oom":
+        return f"{words}, with the smaller footprint too" if situation.past.smaller else words
+    if trouble != "crash":
+        return words
     if code is None or situation.container.state == "gone":
         return "the container vanished"
     if code > 128:
@@ -123,13 +182,40 @@ def _cause(situation: Situation) -> str:
     return f"the container ended with exit code {code} without saying why"
 
 
-def _failure(kind: Literal["oom", "crash", "bug", "hang"], message: str, situation: Situation) -> Failure:
-    return Failure(kind=kind, message=message, log=situation.log)
-
-
-def _script_failure(error: dict[str, Any], log: str) -> Failure:
-    kinds = {"import": "import", "disk": "disk", "stopped": "stopped"}
-    kind = kinds.get(str(error.get("kind")), "bug")
+def _failure(kind: FailureKind, why: str, situation: Situation) -> Failure:
+    error = situation.end.get("error") if situation.end is not None else None
+    if not isinstance(error, Mapping):
+        return Failure(kind=kind, message=why, log=situation.log)
     where = f"{error['file']}:{error['line']}" if error.get("file") else ""
-    message = f"{error.get('type')}: {error.get('message')}"[:2000]
-    return Failure(kind=kind, message=message, where=where[:500], log=log)  # type: ignore[arg-type]
+    message = f"{error.get('type')}: {error.get('message')}"
+    if kind == "nan":
+        message = f"{why}; then {message}"
+    return Failure(kind=kind, message=message[:2000], where=where[:500], log=situation.log)
+
+
+def recall(lines: Iterable[Mapping[str, Any]], *, number_of_pass: int, progress: int) -> Past:
+    """What a run's `attempts.jsonl` says about the attempts before this one.
+
+    Args:
+        lines: its lines.
+        number_of_pass: the pass under way.
+        progress: how much progress there is now (the `progress` of a decision, when it was taken).
+    """
+    restarts, hangs, smaller = 0, 0, False
+    errors: list[tuple[Any, ...]] = []
+    error: Any = None
+    for line in lines:
+        if line.get("event") == "attempt" and line.get("number_of_pass") != number_of_pass:
+            restarts, hangs, smaller, errors = 0, 0, False, []
+        elif line.get("event") == "exit":
+            error = line.get("error")
+        elif line.get("event") == "decision" and line.get("do") in ("give up", "finish", "stay stopped"):
+            restarts, hangs, errors = 0, 0, []
+            smaller = smaller and line.get("do") == "stay stopped"
+        elif line.get("event") == "decision" and line.get("do") == "restart":
+            smaller = smaller or line.get("smaller") is True
+            if line.get("progress") == progress:
+                restarts += 1
+                hangs += line.get("trouble") == "hang"
+                errors += [place(error)] if isinstance(error, Mapping) else []
+    return Past(restarts=restarts, hangs=hangs, errors=tuple(errors), smaller=smaller)

@@ -56,7 +56,8 @@ String toJson(Map settings) {
 /** A record as plain maps and lists: the parser's own are lazy and may not live across a step. */
 @NonCPS
 Map fromJson(String text) {
-    return text.trim() ? (Map) plain(new JsonSlurper().parseText(text)) : [:]
+    // The last line: `watch` prints its decisions before, one a line.
+    return text.trim() ? (Map) plain(new JsonSlurper().parseText(text.trim().readLines().last())) : [:]
 }
 
 @NonCPS

@@ -7,7 +7,7 @@ package knows which of the two it is talking to.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -54,13 +54,28 @@ class Container(Record):
     state: Literal["running", "exited", "gone"]
     exit_code: int | None = None
     out_of_memory: bool = False
+    asked_to_end: bool = False
+    """Ended because somebody asked the engine to stop it (`docker stop`); a SIGKILL asks nothing. Told by `wait`."""
+    paused: bool = False
     started: float = 0.0
     """Unix time in seconds."""
     ended: float | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Activity(Record):
+    """What a container has used since it started; what grows shows that it lives, even without progress."""
+
+    cpu_s: float
+    """Processor time of all its processes, in seconds."""
+    io_bytes: int
+    """Bytes read and written, the network's included where the engine counts them."""
+    memory_bytes: int
+    """What it holds in memory now."""
+
+
 class Engine(Protocol):
-    """What may be asked of an engine. Every method raises `EngineError` when the engine does not answer."""
+    """What may be asked of an engine. Every method raises `EngineLostError` when the engine does not answer."""
 
     name: Literal["docker", "process"]
 
@@ -68,7 +83,7 @@ class Engine(Protocol):
         """The engine's name and version.
 
         Raises:
-            EngineError: it does not answer; the remedy says how to start it.
+            EngineLostError: it does not answer; the remedy says how to start it.
         """
 
     def has(self, image: Image) -> bool:
@@ -108,11 +123,12 @@ class Engine(Protocol):
     def wait(self, container_id: str, *, timeout_s: float | None = None) -> Container:
         """Block until the container has ended, or the time is over, and return it as it is then.
 
-        Returns within a few milliseconds of the container's death: it listens, it does not poll.
+        Returns within a few milliseconds of the container's death: it listens, it does not poll. All output of a
+        container that has ended is in its file.
         """
 
-    def deaths(self, *, stop: Callable[[], bool]) -> Iterator[Container]:
-        """The containers of ours that end from now on, as they end, until `stop` answers true."""
+    def activity(self, container_id: str) -> Activity | None:
+        """What it has used so far, None if it does not run."""
 
     def stop(self, container_id: str, *, grace_s: float = 10.0) -> None:
         """Ask it to end (SIGTERM), kill it after the grace period. Does nothing if it has ended."""

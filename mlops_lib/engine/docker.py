@@ -9,28 +9,34 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from mlops_lib import images
-from mlops_lib.engine import LABEL_RUN, Container, Launch, baking, buildkit, gpu, logs, paths, probe, store
-from mlops_lib.errors import EngineError
+from mlops_lib.engine import LABEL_RUN, Activity, Container, Launch, baking, buildkit, gpu, logs, paths, probe, store
+from mlops_lib.engine.listening import Listener, asks_for_an_end
+from mlops_lib.errors import EngineError, EngineLostError
 from mlops_lib.records import Image, Limits, RunSpec
 
 UNPRIVILEGED = 65534
 MEMORY_FILES_BYTES = 1 << 30
 """Size of `/tmp` and of the shared memory that data loaders use; both count as the container's memory."""
 TIMEOUT_S = 60
-RECONNECT_S = 0.5
-GIVE_UP_S = 120.0
-"""How long an engine that went away is waited for."""
-LISTEN_S = 1.0
-"""How long one request for events lasts."""
+DEAF_S = 0.2
+"""How often a container is looked at while the engine's events cannot be heard."""
+LOOK_S = 10.0
+"""How often it is looked at although its events say nothing: belt and braces."""
+UNEXPLAINED = (128 + signal.SIGTERM, 128 + signal.SIGINT, 128 + signal.SIGKILL)
+"""Exit codes after which the engine is asked whether somebody asked for that end."""
 GONE = (404, 409)
 """Statuses of a container that is not there or not in the state for it: somebody else was first."""
+STOPPING = (502, 503, 504)
+"""Statuses of an engine that starts or ends."""
 
 T = TypeVar("T")
 
@@ -45,6 +51,10 @@ class DockerEngine:
         self._connected: Any = None
         self._mounted: Sequence[tuple[str, str]] | None = None
         self._followers: dict[str, logs.Follower] = {}
+        self._listening: Listener | None = None
+        self._looked: dict[str, tuple[tuple[int, int] | None, float, Container]] = {}
+        """By container that runs: the mark of its events when it was last looked at, when that was, what was seen."""
+        self._rootless: bool | None = None
 
     @property
     def _client(self) -> Any:
@@ -62,9 +72,9 @@ class DockerEngine:
         except docker.errors.NotFound:
             raise
         except docker.errors.APIError as error:
-            raise EngineError(
-                f"Docker refused: {error.explanation or error}", remedy="`docker info` and its log say more."
-            ) from None
+            reason = f"Docker refused: {error.explanation or error}"
+            kind = EngineLostError if error.status_code in STOPPING else EngineError
+            raise kind(reason, remedy="`docker info` and its log say more.") from None
         except (docker.errors.DockerException, requests.RequestException, OSError) as error:
             raise _unreachable(error) from None
 
@@ -123,10 +133,7 @@ class DockerEngine:
         """Start a container and follow its output."""
         import docker.errors
 
-        owner = owner_of(
-            Path(launch.project), caller=(os.getuid(), os.getgid()),
-            rootless="name=rootless" in self._ask(lambda: self._client.info()).get("SecurityOptions", ()),
-        )  # fmt: skip
+        owner = owner_of(Path(launch.project), caller=(os.getuid(), os.getgid()), rootless=self._is_rootless())
         for folder in filter(None, (launch.inside, launch.caches)):
             Path(folder).mkdir(parents=True, exist_ok=True)
             if os.getuid() == 0 and owner.user:
@@ -149,6 +156,11 @@ class DockerEngine:
             raise reason from None
         self._follow(container)
         return self.get(container.id)
+
+    def _is_rootless(self) -> bool:
+        if self._rootless is None:
+            self._rootless = "name=rootless" in self._ask(lambda: self._client.info()).get("SecurityOptions", ())
+        return self._rootless
 
     def _order(self, launch: Launch) -> dict[str, Any]:
         from docker.types import Mount as Bind
@@ -222,31 +234,29 @@ class DockerEngine:
         return [_container(one) for one in found]
 
     def wait(self, container_id: str, *, timeout_s: float | None = None) -> Container:
-        """The engine's own wait, which answers at the container's death; outlasts a restart of the engine."""
-        import docker.errors
-        import requests
-
+        """Look at it when the engine's events say so."""
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        lost: float | None = None
+        if self._listening is None:
+            self._listening = Listener(self._client)
         while True:
-            try:
-                container = self._attend(container_id)
-                lost = None
-            except EngineError:
-                lost = lost or time.monotonic()
-                if time.monotonic() - lost > GIVE_UP_S:
-                    raise
-                time.sleep(RECONNECT_S)
-                continue
-            left = None if deadline is None else deadline - time.monotonic()
-            if container.state != "running" or (left is not None and left <= 0):
+            mark = self._listening.mark(container_id)
+            container = self._unchanged(container_id, mark) or self._attend(container_id, mark)
+            left = LOOK_S if deadline is None else deadline - time.monotonic()
+            if container.state != "running":
+                watched = self._looked.pop(container_id, (None, 0.0, None))[0] is not None
+                return replace(container, asked_to_end=self._asked_to_end(container, watched=watched))
+            if left <= 0:
                 return container
-            try:
-                self._client.api.wait(container_id, timeout=3600.0 if left is None else left)
-            except (docker.errors.DockerException, requests.RequestException, OSError):
-                continue  # the time is over, or the engine went away
+            self._listening.sleep(container_id, mark, min(left, LOOK_S))
+            if mark is None:
+                time.sleep(min(left, DEAF_S))
 
-    def _attend(self, container_id: str) -> Container:
+    def _unchanged(self, container_id: str, mark: tuple[int, int] | None) -> Container | None:
+        """The container as it was last looked at, if it ran then and nothing was heard of it since."""
+        before, when, container = self._looked.get(container_id, (None, 0.0, None))
+        return container if mark is not None and mark == before and time.monotonic() - when < LOOK_S else None
+
+    def _attend(self, container_id: str, mark: tuple[int, int] | None) -> Container:
         """The container as it is, its output followed while it runs and whole once it has ended."""
         found = self._look_up(container_id)
         if found is None:
@@ -254,39 +264,36 @@ class DockerEngine:
         container = _container(found)
         if container.state == "running":
             self._follow(found)
+            self._looked[container_id] = (mark, time.monotonic(), container)
         else:
             self._complete(found)
         return container
 
-    def deaths(self, *, stop: Callable[[], bool]) -> Iterator[Container]:
-        """The engine's event stream; what died while the engine was away is noticed when it is back."""
-        import docker.errors
-        import requests
+    def _asked_to_end(self, container: Container, *, watched: bool) -> bool:
+        """Whether somebody had the engine send it a signal that asks (`docker stop`) before it ended.
 
-        running: set[str] = set()
-        since: float | None = None
-        while not stop():
-            try:
-                if since is None:
-                    since = _time(self._ask(lambda: self._client.info())["SystemTime"])
-                    alive = {c.id for c in self.find({}) if c.state == "running"}
-                    for identity in sorted(running - alive):
-                        yield self.get(identity)
-                    running = alive
-                assert since is not None
-                for event in self._client.events(
-                    decode=True, since=since, until=since + LISTEN_S,
-                    filters={"event": ["start", "die"], "label": LABEL_RUN},
-                ):  # fmt: skip
-                    if event["status"] == "start":
-                        running.add(event["id"])
-                    elif event["id"] in running:
-                        running.discard(event["id"])
-                        yield self.get(event["id"])
-                since += LISTEN_S
-            except (EngineError, docker.errors.DockerException, requests.RequestException, OSError):
-                since = None
-                time.sleep(RECONNECT_S)
+        The engine remembers the last events of its own life only: an end that came with the engine's own shutdown, or
+        the machine's, is nobody's wish.
+        """
+        if container.exit_code not in UNEXPLAINED or container.ended is None:
+            return False
+        if watched and self._listening is not None:
+            return container.id in self._listening.asked
+        now = _time(self._ask(lambda: self._client.info())["SystemTime"])  # a signal's event may come after the end
+        period, kills = {"since": container.started, "until": now}, {"event": "kill", "container": container.id}
+        return any(
+            map(asks_for_an_end, self._ask(lambda: list(self._client.events(decode=True, filters=kills, **period))))
+        )
+
+    def activity(self, container_id: str) -> Activity | None:
+        """Docker's statistics."""
+        import docker.errors
+
+        try:
+            found = self._ask(lambda: self._client.api.stats(container_id, stream=False, one_shot=True))
+        except docker.errors.NotFound:
+            return None
+        return _activity(found)
 
     def stop(self, container_id: str, *, grace_s: float = 10.0) -> None:
         """SIGTERM, SIGKILL after the grace period."""
@@ -369,17 +376,36 @@ def _cage(limits: Limits) -> dict[str, Any]:
     return options
 
 
+RUNNING = ("running", "paused", "restarting")
+
+
 def _container(found: Any) -> Container:
     state = found.attrs["State"]
-    running = state.get("Status") in ("running", "paused", "restarting")
+    running = state.get("Status") in RUNNING
     started = _time(state.get("StartedAt"))
     return Container(
         id=found.id, labels=dict(found.attrs["Config"].get("Labels") or {}), state="running" if running else "exited",
         # Created and never started: its caller died in between. It has no exit code, least of all 0.
         exit_code=None if running or started is None else int(state.get("ExitCode", 0)),
-        out_of_memory=bool(state.get("OOMKilled")), started=started or 0.0,
+        out_of_memory=bool(state.get("OOMKilled")), paused=state.get("Status") == "paused", started=started or 0.0,
         ended=None if running else _time(state.get("FinishedAt")),
     )  # fmt: skip
+
+
+def _activity(found: Mapping[str, Any]) -> Activity | None:
+    """The engine's statistics; None for a container that has ended, of which there are none."""
+    cpu, memory = found.get("cpu_stats") or {}, found.get("memory_stats") or {}
+    nanoseconds = (cpu.get("cpu_usage") or {}).get("total_usage")
+    if not nanoseconds:
+        return None
+    blocks = (found.get("blkio_stats") or {}).get("io_service_bytes_recursive") or ()
+    networks = (found.get("networks") or {}).values()
+    transferred = sum(int(one.get("value", 0)) for one in blocks if str(one.get("op")).lower() in ("read", "write"))
+    transferred += sum(int(one.get("rx_bytes", 0)) + int(one.get("tx_bytes", 0)) for one in networks)
+    # The page cache is the kernel's to take back: as `docker stats` does.
+    cached = (memory.get("stats") or {}).get("inactive_file", (memory.get("stats") or {}).get("total_inactive_file", 0))
+    held = max(0, int(memory.get("usage") or 0) - int(cached))
+    return Activity(cpu_s=nanoseconds / 1e9, io_bytes=transferred, memory_bytes=held)
 
 
 def _time(text: str | None) -> float | None:
@@ -392,9 +418,14 @@ def _time(text: str | None) -> float | None:
 
 
 def _give(folder: Path, owner: Owner) -> None:
-    """Let the training's user own what is in a folder of ours; links are not followed."""
-    for place, folders, names in os.walk(folder):
-        for path in (place, *(os.path.join(place, name) for name in (*folders, *names))):  # noqa: PTH118
+    """Let the training's user own what is in a folder of ours; links are not followed.
+
+    The folder itself comes last: once it is his, a restart need not go through what he wrote himself.
+    """
+    if folder.stat().st_uid == owner.user:
+        return
+    for place, folders, names in os.walk(folder, topdown=False):
+        for path in (*(os.path.join(place, name) for name in (*folders, *names)), place):  # noqa: PTH118
             if os.lstat(path).st_uid != owner.user:
                 os.chown(path, *owner, follow_symlinks=False)
 
@@ -416,9 +447,9 @@ def _connect() -> Any:
         raise _unreachable(error) from None
 
 
-def _unreachable(error: Exception) -> EngineError:
+def _unreachable(error: Exception) -> EngineLostError:
     reason = str(error)[:300]
     remedy = "Start it (`systemctl start docker`), or use --backend process."
     if "ermission denied" in reason:
         remedy = "Let this user talk to it (`usermod -aG docker USER`, then log in again), or use --backend process."
-    return EngineError(f"Docker does not answer: {reason}", remedy=remedy)
+    return EngineLostError(f"Docker does not answer: {reason}", remedy=remedy)

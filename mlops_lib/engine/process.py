@@ -2,12 +2,14 @@
 
 Each container is a folder `<home>/containers/<id>` with what was asked (`container.json`) and how it ended
 (`state.json`, written by its supervisor). The supervisor is a process of its own session, so that a training outlives the
-program that started it, and its end is known even if nobody was watching. There is no cage here: the script runs as the
-caller, and limits and networks are not enforced.
+program that started it, and its end is known even if nobody was watching. It lives as long as the lock on the folder's
+`alive` is held: the kernel gives it back at its death, so no number of a process that is used again can be mistaken for
+it. There is no cage here: the script runs as the caller, and limits and networks are not enforced.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import shutil
@@ -17,11 +19,12 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
 from mlops_lib import durable, images
-from mlops_lib.engine import Container, Launch, gpu, probe, store, venv
+from mlops_lib.engine import Activity, Container, Launch, gpu, probe, store, venv
 from mlops_lib.errors import EngineError
 from mlops_lib.records import Image
 
@@ -31,8 +34,11 @@ PASSED = (
 )  # fmt: skip
 """The caller's variables that a script may see; everything else could be a secret."""
 KILLED = 128 + signal.SIGKILL
-LOOK_S = 0.2
-"""How often new containers are looked for while listening for deaths."""
+ALIVE = "alive"
+"""The supervisor holds the lock on this file for as long as it lives."""
+CLAIM_S = 0.1
+BLIND_S = 0.05
+"""How often a supervisor is looked at whose process cannot be slept on."""
 
 
 class ProcessEngine:
@@ -141,7 +147,7 @@ class ProcessEngine:
         if order is None:
             return Container(id=container_id, labels={}, state="gone")
         common: dict[str, Any] = {"id": container_id, "labels": order["labels"], "started": float(order["started"])}
-        alive = self._supervisor_lives(container_id)
+        alive = self._supervisor_lives(container_id)  # asked first: it writes the state before it ends
         ended = _read(folder / "state.json")
         if ended is not None:
             return Container(
@@ -149,14 +155,34 @@ class ProcessEngine:
                 out_of_memory=bool(ended.get("out_of_memory")),
             )  # fmt: skip
         if alive:
-            return Container(**common, state="running")
+            return Container(**common, state="running", paused=self._is_paused(folder))
         return Container(**common, state="exited", exit_code=KILLED, ended=time.time())
 
     def _supervisor_lives(self, identity: str) -> bool:
-        supervisor = _read(self._folder(identity) / "supervisor.json")
-        if supervisor is None:
+        try:
+            descriptor = os.open(self._folder(identity) / ALIVE, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
             return False
-        return supervisor["born"] is not None and born(supervisor["pid"]) == supervisor["born"]
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
+    def _is_paused(self, folder: Path) -> bool:
+        child = _read(folder / "child.json")
+        return child is not None and _state(child["pid"]) == "T"
+
+    def _end_session(self, folder: Path) -> None:
+        """Kill what a script left running whose supervisor was killed: its own helpers, which nobody else ends."""
+        child = _read(folder / "child.json")
+        if child is None or born(child["pid"]) not in (None, child["born"]):
+            return
+        for pid in _session(child):
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
 
     def find(self, labels: Mapping[str, str]) -> list[Container]:
         """All containers of this home with these labels."""
@@ -171,42 +197,39 @@ class ProcessEngine:
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
             container = self.get(container_id)
-            if container.state != "running":
-                return container
             left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
+            if container.state == "exited":
+                self._end_session(self._folder(container_id))
+            if container.state != "running" or (left is not None and left <= 0):
                 return container
-            self._sleep_until_death([container_id], left)
+            self._sleep_until_death(container_id, left)
 
-    def _sleep_until_death(self, identities: list[str], timeout_s: float | None) -> None:
-        descriptors = []
-        for identity in identities:
-            supervisor = _read(self._folder(identity) / "supervisor.json")
-            try:
-                if supervisor is not None and hasattr(os, "pidfd_open"):
-                    descriptors.append(os.pidfd_open(supervisor["pid"]))
-            except ProcessLookupError:
-                return
+    def _sleep_until_death(self, identity: str, timeout_s: float | None) -> None:
+        supervisor = _read(self._folder(identity) / "supervisor.json")
         try:
-            if descriptors or not identities:
-                select.select(descriptors, [], [], timeout_s)
-            else:  # no process descriptors on this system
-                time.sleep(min(0.05, timeout_s if timeout_s is not None else 0.05))
+            descriptor = os.pidfd_open(supervisor["pid"])
+        except (AttributeError, TypeError, OSError):  # no such system, no supervisor yet, or not to be seen from here
+            time.sleep(min(BLIND_S, timeout_s if timeout_s is not None else BLIND_S))
+            return
+        try:
+            ended = select.poll()
+            ended.register(descriptor, select.POLLIN)
+            ended.poll(None if timeout_s is None else timeout_s * 1000)
         finally:
-            for descriptor in descriptors:
-                os.close(descriptor)
+            os.close(descriptor)
 
-    def deaths(self, *, stop: Callable[[], bool]) -> Iterator[Container]:
-        """Listen to all running containers of this home."""
-        running = {c.id for c in self.find({}) if c.state == "running"}
-        while not stop():
-            self._sleep_until_death(sorted(running), LOOK_S)
-            for identity in sorted(running):
-                container = self.get(identity)
-                if container.state != "running":
-                    running.discard(identity)
-                    yield container
-            running |= {c.id for c in self.find({}) if c.state == "running"}
+    def activity(self, container_id: str) -> Activity | None:
+        """From /proc: everything in the script's session. What the network carries is not counted there."""
+        child = _read(self._folder(container_id) / "child.json")
+        if child is None or self.get(container_id).state != "running":
+            return None
+        used = [one for one in map(_used, _session(child)) if one is not None]
+        if not used:
+            return None
+        return Activity(
+            cpu_s=sum(one.cpu_s for one in used), io_bytes=sum(one.io_bytes for one in used),
+            memory_bytes=sum(one.memory_bytes for one in used),
+        )  # fmt: skip
 
     def stop(self, container_id: str, *, grace_s: float = 10.0) -> None:
         """SIGTERM to the script's process group, SIGKILL after the grace period."""
@@ -235,23 +258,100 @@ class ProcessEngine:
             time.sleep(0.01)
 
     def remove(self, container_id: str) -> None:
-        """Remove its folder."""
-        if self.get(container_id).state == "exited":
-            shutil.rmtree(self._folder(container_id), ignore_errors=True)
+        """Remove its folder; a supervisor that was ordered and never came finds nothing to do."""
+        folder = self._folder(container_id)
+        with _claimed(folder) as mine:
+            if mine:
+                self._end_session(folder)
+                (folder / "container.json").unlink(missing_ok=True)
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def born(pid: int) -> str | None:
-    """When the process of this number started, so that a number used again is not mistaken for it."""
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text()
-        fields = status.rsplit(")", 1)[1].split()
-        return None if fields[0] == "Z" else fields[19]
-    except (OSError, IndexError):
-        pass
+    """Since which boot and tick the process of this number lives, so that one used again is not mistaken for it."""
+    fields = _stat(pid)
+    if len(fields) > 19:
+        return None if fields[0] == "Z" else f"{_boot()} {fields[19]}"
     if Path("/proc/self/stat").exists():
         return None
     shown = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
     return shown.stdout.strip() or None
+
+
+def _state(pid: int) -> str:
+    """The letter that the kernel gives for what a process does, "" if there is none."""
+    fields = _stat(pid)
+    return fields[0] if fields else ""
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat after the command's name, which may hold anything; the first is field 3."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rsplit(")", 1)[1].split()
+    except (OSError, IndexError):
+        return []
+
+
+def _boot() -> str:
+    with suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return ""
+
+
+def _session(child: Mapping[str, Any]) -> list[int]:
+    """The living processes of the session that a script leads or led, none older than it."""
+    boot, _, born_at = str(child["born"]).partition(" ")
+    if boot != _boot() or not born_at.isdecimal():
+        return []
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        fields = _stat(int(place.name))
+        if len(fields) > 19 and fields[3] == str(child["pid"]) and fields[0] != "Z" and int(fields[19]) >= int(born_at):
+            found.append(int(place.name))
+    return found
+
+
+def _used(pid: int) -> Activity | None:
+    """What one process has used, the children that it has waited for included."""
+    fields = _stat(pid)
+    if len(fields) < 22:
+        return None
+    transferred = 0
+    with suppress(OSError, ValueError):
+        counters = dict(line.split(": ") for line in Path(f"/proc/{pid}/io").read_text().splitlines())
+        transferred = int(counters["rchar"]) + int(counters["wchar"])
+    ticks = sum(map(int, fields[11:15]))
+    return Activity(
+        cpu_s=ticks / os.sysconf("SC_CLK_TCK"), io_bytes=transferred,
+        memory_bytes=int(fields[21]) * os.sysconf("SC_PAGE_SIZE"),
+    )  # fmt: skip
+
+
+@contextmanager
+def _claimed(folder: Path) -> Iterator[bool]:
+    """Hold the lock that a supervisor would hold; False while one does, or where there is no such folder."""
+    try:
+        descriptor = os.open(folder / ALIVE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except FileNotFoundError:
+        yield False
+        return
+    try:
+        yield _lock(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    deadline = time.monotonic() + CLAIM_S
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.005)  # somebody only asks whether the supervisor lives
+        else:
+            return True
 
 
 def _read(path: Path) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import json
 import os
 import signal
@@ -11,23 +12,27 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from mlops_lib import durable
-from mlops_lib.engine.process import born
+from mlops_lib.engine.process import ALIVE, born
 
 PR_SET_PDEATHSIG = 1
 
 
-def main(folder: Path) -> None:
-    """Run what `container.json` orders."""
-    order = json.loads((folder / "container.json").read_text())
+def supervise(folder: Path, order: dict[str, Any]) -> None:
+    """Run what `container.json` ordered."""
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    supervisor = os.getpid()
 
     def before_exec() -> None:
         # A supervisor that is killed takes its script along: two attempts must never train at once.
         if libc is not None:
             libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != supervisor:  # it was killed before that was set
+                os._exit(128 + signal.SIGKILL)
 
+    killed_before = _out_of_memory_kills()
     with Path(order["log"]).open("ab") as log:
         child = subprocess.Popen(
             order["command"],
@@ -41,19 +46,45 @@ def main(folder: Path) -> None:
     durable.write_json(folder / "child.json", {"pid": child.pid, "born": born(child.pid)})
     signal.signal(signal.SIGTERM, lambda *_: os.killpg(child.pid, signal.SIGTERM))
     code = child.wait()
+    ended = time.time()
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)  # what it left running
-    durable.write_json(folder / "state.json", {"exit_code": code if code >= 0 else 128 - code, "ended": time.time()})
+    out_of_memory = code == -signal.SIGKILL and _out_of_memory_kills() > killed_before
+    state = {"exit_code": code if code >= 0 else 128 - code, "ended": ended, "out_of_memory": out_of_memory}
+    durable.write_json(folder / "state.json", state)
 
 
-def detach(folder: Path) -> None:
-    """Go on as a process that belongs to nobody; the first one ends when that is written down."""
-    pid = os.fork()
-    if pid:
-        durable.write_json(folder / "supervisor.json", {"pid": pid, "born": born(pid)})
+def _out_of_memory_kills() -> int:
+    """How many processes the kernel has killed for want of memory since the machine started."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path("/proc/vmstat").read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return 0
+
+
+def main(folder: Path) -> None:
+    """Claim the container and supervise it as a process that belongs to nobody.
+
+    Returns, in the process that was called, when the supervisor has written down who it is; at once where the
+    container was removed before anybody came to supervise it.
+    """
+    try:
+        claim = os.open(folder / ALIVE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        fcntl.flock(claim, fcntl.LOCK_EX)  # held until the last process of this program has ended
+        order = json.loads((folder / "container.json").read_text())
+    except FileNotFoundError:
         return
-    main(folder)
+    ready, written = os.pipe()
+    if os.fork():
+        os.close(written)
+        os.read(ready, 1)
+        return
+    os.close(ready)
+    durable.write_json(folder / "supervisor.json", {"pid": os.getpid()})
+    os.close(written)
+    supervise(folder, order)
 
 
 if __name__ == "__main__":
-    detach(Path(sys.argv[1]))
+    main(Path(sys.argv[1]))

@@ -160,6 +160,9 @@ _DECISIONS: dict[str, tuple[Level, str]] = {
     "give up": ("bad", "Watchdog gives up"),
     "stay stopped": ("warning", "Stopped by a person"),
     "adopt": ("info", "A training under way is taken over"),
+    "recovered": ("good", "The training goes on"),
+    "warn": ("warning", "Watchdog notices"),
+    "wait for the engine": ("warning", "The container engine does not answer"),
 }
 
 

@@ -27,6 +27,11 @@ class Journal:
         self._lock = threading.Lock()
         self._beat: Dict[str, Any] = {"progress": 0, "phase": "import"}
         self._beaten = 0.0
+        self._late = False
+        """Whether progress is noted that the file does not show yet."""
+        self._heart = threading.Lock()
+        self._wake = threading.Event()
+        self._writer: Optional[threading.Thread] = None
         self._refused = False
         self._warned: "set[str]" = set()
         self.training_s = 0.0
@@ -85,7 +90,7 @@ class Journal:
             self.write("warning", message=message)
 
     def progress(self, phase: Optional[str] = None, **keys: Any) -> None:
-        """Note that something was done; written at most once a second.
+        """Note that something was done; written about once a second.
 
         Args:
             phase: what is under way, if that changed.
@@ -98,11 +103,34 @@ class Journal:
         self._beat.update(keys)
         now = time.monotonic()
         if changed or now - self._beaten >= HEARTBEAT_S:
-            self._beaten = now
             self._write_heartbeat()
+        elif not self._late:
+            self._late = True
+            self._write_late()
+
+    def _write_late(self) -> None:
+        """See to it that what is held back now is written if nothing follows: where it stood still is the point."""
+        if self._writer is None:
+            self._writer = threading.Thread(target=self._write_what_was_late, name="mlops-heartbeat", daemon=True)
+            self._writer.start()
+        self._wake.set()
+
+    def _write_what_was_late(self) -> None:
+        while True:
+            self._wake.wait()
+            self._wake.clear()
+            time.sleep(HEARTBEAT_S)
+            if self._late:
+                self._write_heartbeat()
 
     def _write_heartbeat(self) -> None:
-        content = json.dumps({**plain(self._beat), "time": time.time(), "rss": resident_bytes()}, default=str)
+        with self._heart:
+            self._beaten, self._late = time.monotonic(), False
+            self._replace_heartbeat(dict(self._beat))
+
+    def _replace_heartbeat(self, beat: Dict[str, Any]) -> None:
+        now = {"attempt": self._common["attempt"], "time": time.time(), "rss": resident_bytes()}
+        content = json.dumps({**plain(beat), **now}, default=str)
         temporary = os.path.join(self.inside, ".heartbeat")
         try:
             # No fsync: a heartbeat is worth nothing after a power failure.

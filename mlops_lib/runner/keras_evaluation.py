@@ -20,6 +20,7 @@ def evaluate(run: Context, model: Any, original: Callable[..., Any], args: Any, 
         logs = original(model, **{**call, "return_dict": True})
     finally:
         run.nested -= 1
+        run.journal.progress("script")
     with run.journal.guard("keras.evaluate"):
         _record(run, model, call, logs)
     if wants_dict:

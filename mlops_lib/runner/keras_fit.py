@@ -420,6 +420,9 @@ def _recorder(callback_class: Any, fit: Fit) -> Any:
             super().__init__()
             self.began = 0.0
             self.step_s: Optional[float] = None
+            self.made = 0
+            self.steps: Optional[int] = None
+            """How many steps the epoch before had, for data that does not say."""
 
         def on_train_begin(self, logs: Any = None) -> None:
             with fit.context.journal.guard("begin fit"):
@@ -427,7 +430,7 @@ def _recorder(callback_class: Any, fit: Fit) -> Any:
 
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
             fit.reset_initial_epoch()
-            self.began = time.monotonic()
+            self.began, self.steps = time.monotonic(), self.made or None
             with fit.context.journal.guard("begin epoch"):
                 fit.begin_epoch(epoch)
                 fit.context.journal.progress("fit", fit=fit.number, epoch=epoch, step=0)
@@ -438,7 +441,9 @@ def _recorder(callback_class: Any, fit: Fit) -> Any:
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
             if batch:
                 self.step_s = (time.monotonic() - self.began) / batch
-            fit.context.journal.progress("fit", step=batch + 1, step_s=self.step_s)
+            self.made = batch + 1
+            steps = self.params.get("steps") or self.steps
+            fit.context.journal.progress("fit", step=batch + 1, steps=steps, step_s=self.step_s)
 
         def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
             fit.context.journal.progress("validation")

@@ -6,6 +6,7 @@ The approach is coverage.py's (`coverage/execfile.py`): compile the source under
 
 import ast
 import builtins
+import errno
 import json
 import linecache
 import os
@@ -15,7 +16,7 @@ import sys
 import tokenize
 import traceback
 import types
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 
 class BadEntryError(Exception):
@@ -191,16 +192,54 @@ def _place(error: BaseException) -> Dict[str, Any]:
     )
 
 
+MISTAKES = (
+    AssertionError, AttributeError, LookupError, NameError, NotImplementedError, SyntaxError, TypeError, ValueError,
+    ArithmeticError, FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError, EOFError,
+)  # fmt: skip
+"""What comes again when the same code runs again."""
+UNREACHABLE = {
+    "ConnectionError", "TimeoutError", "gaierror", "URLError", "HTTPException", "SSLError", "Timeout", "HTTPError",
+    "MaxRetryError", "NewConnectionError", "TimeoutException", "TransportError",
+}  # fmt: skip
+"""Names of exceptions, and of their bases, that say that something outside did not answer."""
+NETWORK_ERRNO = {
+    errno.ECONNRESET, errno.ECONNREFUSED, errno.ECONNABORTED, errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTUNREACH,
+    errno.ETIMEDOUT, errno.ESTALE, errno.EIO,
+}  # fmt: skip
+
+
 def _kind(error: BaseException) -> str:
+    """What sort of failure it is; "crash" where nobody can tell whether it would come again."""
     if isinstance(error, KeyboardInterrupt):
         return "stopped"
-    if isinstance(error, MemoryError) or "ResourceExhausted" in type(error).__name__:
+    name = type(error).__name__
+    if isinstance(error, MemoryError) or "ResourceExhausted" in name or "OutOfMemory" in name:
         return "oom"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "disk"
+    if any(_is_unreachable(one) for one in _causes(error)):
+        return "network"
     if isinstance(error, ImportError):
         return "import"
-    if isinstance(error, OSError) and error.errno == 28:
-        return "disk"
-    return "bug"
+    return "bug" if isinstance(error, MISTAKES) else "crash"
+
+
+def _is_unreachable(error: BaseException) -> bool:
+    status = getattr(error, "code", None) or getattr(getattr(error, "response", None), "status_code", None)
+    if isinstance(status, int) and 400 <= status < 500 and status not in (408, 425, 429):
+        return False  # it did answer: no
+    if isinstance(error, OSError) and error.errno in NETWORK_ERRNO:
+        return True
+    return any(base.__name__ in UNREACHABLE for base in type(error).__mro__)
+
+
+def _causes(error: Optional[BaseException]) -> Iterator[BaseException]:
+    """The exception and those that it came from."""
+    seen: List[BaseException] = []
+    while error is not None and error not in seen:
+        seen.append(error)
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
 def is_python(source: str) -> bool:

@@ -131,6 +131,7 @@ class EstimatorFit:
                 result = sklearn_evaluation.outermost(run, self.original, self.estimator, *self.args, **self.kwargs)
             finally:
                 run.estimator_fit = None
+            run.journal.progress("script")
             with run.journal.guard("finish fit"):
                 self._finish(time.monotonic() - began)
         with run.journal.guard("training examples"):

@@ -40,11 +40,6 @@ print(DecisionTreeClassifier(max_depth=3, random_state=0).fit(x, y).score(x_test
 """
 
 
-@pytest.fixture(scope="session")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("home")
-
-
 def environment(home: Path) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLOPS_", "BUILD_"))}
     return {**kept, "MLOPS_HOME": str(home), "PYTHONPATH": str(ROOT)}

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -142,22 +144,48 @@ def test_death_is_noticed_at_once(site: Site) -> None:
     assert site.engine.get(started.id).exit_code == 128 + signal.SIGKILL
 
 
-def test_deaths_are_streamed(site: Site) -> None:
-    found: list[str] = []
-    done = threading.Event()
-    listening = threading.Thread(
-        target=lambda: [found.append(c.id) for c in site.engine.deaths(stop=done.is_set)], daemon=True
-    )
+def test_who_asked_for_an_end_is_told(site: Site, engine: Engine) -> None:
     started = site.start(SLEEP)
     site.until_logged("ready")
-    listening.start()
-    time.sleep(0.5)
+    if isinstance(engine, DockerEngine):
+        subprocess.run(["/usr/bin/docker", "stop", started.id], check=True, capture_output=True)
+        assert engine.wait(started.id, timeout_s=10).asked_to_end
+        started = site.start(SLEEP)
+        subprocess.run(["/usr/bin/docker", "kill", started.id], check=True, capture_output=True)
+    else:
+        engine.kill(started.id)
+    assert not engine.wait(started.id, timeout_s=10).asked_to_end, "a SIGKILL asks nothing"
+
+
+def test_a_paused_container_is_no_dead_one(site: Site, engine: Engine) -> None:
+    started = site.start("import os\nprint('pid', os.getpid(), flush=True)\n" + SLEEP)
+    site.until_logged("ready")
+    if isinstance(engine, DockerEngine):
+        for verb, paused in (("pause", True), ("unpause", False)):
+            subprocess.run(["/usr/bin/docker", verb, started.id], check=True, capture_output=True)
+            now = engine.wait(started.id, timeout_s=0.5)
+            assert (now.state, now.paused) == ("running", paused)
+    else:
+        os.kill(int(site.log.read_text().split()[1]), signal.SIGSTOP)
+        until(lambda: engine.wait(started.id, timeout_s=0.1).paused)
+
+
+def test_activity_tells_work_from_sleep(site: Site) -> None:
+    started = site.start("import time\nfor _ in range(3 * 10**6): pass\n" + SLEEP)
+    site.until_logged("ready")
+    used = site.engine.activity(started.id)
+    assert used is not None
+    assert used.cpu_s > 0.02
+    assert used.memory_bytes > 1 << 20
     site.engine.kill(started.id)
+    assert site.engine.activity(started.id) is None
+
+
+def until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 20
-    while started.id not in found and time.monotonic() < deadline:
+    while not condition():
+        assert time.monotonic() < deadline
         time.sleep(0.02)
-    done.set()
-    assert started.id in found
 
 
 def test_stop_asks_first(site: Site) -> None:
@@ -217,3 +245,29 @@ def test_a_killed_supervisor_takes_its_script_along(tmp_path: Path, process_home
     while Path(f"/proc/{script}").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not Path(f"/proc/{script}").exists()
+
+
+def test_what_a_killed_script_had_started_dies_before_the_next_attempt(tmp_path: Path, process_home: Path) -> None:
+    engine = ProcessEngine(home=str(process_home))
+    planned = images.plan(ENVIRONMENT)
+    engine.build(planned, on_line=lambda line: None)
+    site = Site(tmp_path, engine, planned)
+    script = "import subprocess\nworker = subprocess.Popen(['sleep', '600'])\nprint('worker', worker.pid, flush=True)\n"
+    started = site.start(script + SLEEP)
+    site.until_logged("ready")
+    worker = int(site.log.read_text().split()[1])
+    supervisor = json.loads((process_home / "containers" / started.id / "supervisor.json").read_text())["pid"]
+    os.kill(supervisor, signal.SIGKILL)
+    assert engine.wait(started.id, timeout_s=10).state == "exited"
+    until(lambda: not Path(f"/proc/{worker}").exists() or " Z " in Path(f"/proc/{worker}/stat").read_text())
+
+
+def test_a_container_that_was_removed_is_not_started_by_a_late_supervisor(tmp_path: Path, process_home: Path) -> None:
+    folder = process_home / "containers" / "late"
+    folder.mkdir(parents=True)
+    order = {"id": "late", "labels": {}, "log": str(tmp_path / "log"), "command": ["touch", str(tmp_path / "ran")]}
+    (folder / "container.json").write_text(json.dumps({**order, "variables": {}, "started": time.time()}))
+    ProcessEngine(home=str(process_home)).remove("late")
+    subprocess.run([sys.executable, "-m", "mlops_lib.engine.supervise", str(folder)], check=True)
+    assert not (tmp_path / "ran").exists()
+    assert not folder.exists()

@@ -1,0 +1,93 @@
+"""The Docker engine's event stream: one connection for everybody who waits for a container.
+
+Nobody trusts the stream alone: it only says when to look. It ends when the engine does, and what happened until it is
+connected again shows in the containers' state.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from mlops_lib.engine import LABEL_RUN
+
+EVENTS = ["die", "kill", "pause", "unpause"]
+ASKING = {str(int(number)) for number in (signal.SIGTERM, signal.SIGINT)}
+"""Signals that ask for an end; who sends SIGKILL does not ask."""
+RECONNECT_S = 0.2
+OVERLAP_S = 1.0
+"""Events so long before the connection are asked for too: they may have happened while it was made."""
+
+
+class Listener:
+    """Counts what happens to each container of ours, in a thread of its own.
+
+    Args:
+        client: the SDK's client.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._news = threading.Condition()
+        self._seen: Counter[str] = Counter()
+        self.asked: set[str] = set()
+        """The containers that somebody asked to end."""
+        self._connections = 0
+        self._connected = False
+        self._thread = threading.Thread(target=self._work, name="mlops-events", daemon=True)
+        self._thread.start()
+
+    def mark(self, container_id: str) -> tuple[int, int] | None:
+        """A mark that changes with the next event of this container; None while nobody listens."""
+        with self._news:
+            return (self._connections, self._seen[container_id]) if self._connected else None
+
+    def sleep(self, container_id: str, mark: tuple[int, int] | None, timeout_s: float) -> None:
+        """Until the container's mark is another one, or the time is over."""
+        with self._news:
+            self._news.wait_for(
+                lambda: mark is None or not self._connected or (self._connections, self._seen[container_id]) != mark,
+                timeout=timeout_s,
+            )
+
+    def _work(self) -> None:
+        import docker.errors
+        import requests
+
+        while True:
+            try:
+                self._listen()
+            except (docker.errors.DockerException, requests.RequestException, OSError, ValueError):
+                pass  # the engine went away, perhaps in the middle of a line
+            finally:
+                self._lose()
+            time.sleep(RECONNECT_S)
+
+    def _listen(self) -> None:
+        since = time.time() - OVERLAP_S
+        stream = self._client.events(decode=True, since=since, filters={"event": EVENTS, "label": LABEL_RUN})
+        with self._news:
+            self._connections += 1
+            self._connected = True
+            self._news.notify_all()
+        for event in stream:
+            with self._news:
+                self._seen[str(event.get("id"))] += 1
+                if asks_for_an_end(event):
+                    self.asked.add(str(event.get("id")))
+                self._news.notify_all()
+
+    def _lose(self) -> None:
+        with self._news:
+            self._connected = False
+            self._news.notify_all()
+
+
+def asks_for_an_end(event: Mapping[str, Any]) -> bool:
+    """Whether an event of the engine is somebody's asking a container to end (`docker stop`)."""
+    attributes = (event.get("Actor") or {}).get("Attributes") or {}
+    return event.get("Action") == "kill" and str(attributes.get("signal")) in ASKING
