@@ -25,7 +25,9 @@ def models(keras: Any, notes: Notes) -> None:
         dropped = renamed({"val_samples": "steps"}, notes, dropped=keras_arguments.FIT_DROPPED, owner=name)
         setattr(model, name, translated(getattr(model, name), dropped))
     sets = renamed({}, notes, dropped=("class_mode", "sample_weight_mode", "weighted_metrics_mode", "target_tensors"))
-    model.compile = translated(model.compile, sets)
+    # Keras tells an overridden `compile` by comparing with this class's.
+    trainer = keras.src.trainers.trainer.Trainer
+    trainer.compile = translated(trainer.compile, sets)
     functional = keras.src.models.functional.Functional
     ends = renamed({"input": "inputs", "output": "outputs"}, notes, owner="Model")
     functional.__init__ = translated(functional.__init__, ends)

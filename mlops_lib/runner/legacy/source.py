@@ -55,8 +55,13 @@ class Dialect:
                     break
         return found
 
-    def compile(self, text: str, path: str) -> Any:
+    def compile(self, text: str, path: str, flags: int = 0) -> Any:
         """The code object of a source of the project.
+
+        Args:
+            text: the source.
+            path: its file's name.
+            flags: further flags of Python's `compile`.
 
         Raises:
             SyntaxError: it is neither Python 3 nor Python 2; the error is the one for the source as it was pushed.
@@ -85,10 +90,10 @@ class Dialect:
             if imports.changed:
                 self.notes.say("TensorFlow 1: tensorflow is tensorflow.compat.v1", line=(self._shown(path), imports.line))
         if not changed:
-            return compile(text, path, "exec", dont_inherit=True)
+            return compile(text, path, "exec", flags, dont_inherit=True)
         if given:
             _lend_names(tree, given)
-        return compile(ast.fix_missing_locations(tree), path, "exec", dont_inherit=True)
+        return compile(ast.fix_missing_locations(tree), path, "exec", flags, dont_inherit=True)
 
     def _shown(self, path: str) -> str:
         return os.path.relpath(os.path.realpath(path), self.work)
