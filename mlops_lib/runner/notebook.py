@@ -70,8 +70,8 @@ class Notebook:
 
     def _cell(self, text: str, names: Dict[str, Any], full: str, compile_: Compile, count: int) -> None:
         streams = sys.stdout, sys.stderr
-        sys.stdout = _Keeping(streams[0], "stdout", self._outputs)  # type: ignore[assignment]
-        sys.stderr = _Keeping(streams[1], "stderr", self._outputs)  # type: ignore[assignment]
+        sys.stdout = _Keeping(streams[0], "stdout", self._outputs)
+        sys.stderr = _Keeping(streams[1], "stderr", self._outputs)
         try:
             body, last = _split(text)
             _execute(compile_(body, full, _AWAIT), names)

@@ -39,7 +39,14 @@ class Places:
     def __init__(self, work: str, entry: str, journal: Journal) -> None:
         self.work, self.journal = work, journal
         self.bases = [os.path.dirname(os.path.join(work, entry)), work]
-        own = (work, os.path.realpath(work), sys.prefix, sys.base_prefix, os.path.expanduser("~"), tempfile.gettempdir())
+        own = (
+            work,
+            os.path.realpath(work),
+            sys.prefix,
+            sys.base_prefix,
+            os.path.expanduser("~"),
+            tempfile.gettempdir(),
+        )
         # The root user's home is one of those folders; a home of ours is not.
         self._known = tuple(path.rstrip("/") + "/" for path in (*SYSTEM, *own) if path not in ("/", "/root"))
         self.written: Set[str] = set()
@@ -93,12 +100,15 @@ class Places:
             for base in self.bases:
                 place = os.path.join(base, *parts[start:])
                 if self._exists(place) and (len(parts) > 1 or os.path.isfile(place)):
-                    self.journal.warn(f"{text} is not on this machine: {os.path.relpath(place, self.work)} is taken for it")
+                    self.journal.warn(
+                        f"{text} is not on this machine: {os.path.relpath(place, self.work)} is taken for it"
+                    )
                     return place
         return None
 
     def command(self, text: str) -> str:
         """A command line with its absolute paths where they are."""
+
         def found(match: "re.Match[str]") -> str:
             place = self.find(match[0], writing=False)
             if place == match[0] and not self._exists(match[0]) and not match[0].startswith(self._known):

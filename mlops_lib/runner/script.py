@@ -146,9 +146,7 @@ def plain_compile(source: str, path: str, flags: int = 0) -> Any:
     return compile(source, path, "exec", flags, dont_inherit=True)
 
 
-def run(
-    path: str, args: List[str], *, compile_: notebook.Compile = plain_compile
-) -> Optional[BaseException]:
+def run(path: str, args: List[str], *, compile_: notebook.Compile = plain_compile) -> Optional[BaseException]:
     """Execute the entry; returns what propagated out of it (SystemExit too), or None.
 
     Args:

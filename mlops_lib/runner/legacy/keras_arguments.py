@@ -24,8 +24,8 @@ POOLING = {
 LAYERS: Dict[str, Mapping[str, str]] = {
     "Dense": WEIGHTS,
     **{f"Conv{n}D": CONVOLUTION for n in (1, 2, 3)},
-    **{name: CONVOLUTION for name in ("Conv2DTranspose", "Conv3DTranspose", "SeparableConv2D", "SeparableConv1D")},
-    **{name: RECURRENT for name in ("LSTM", "GRU", "SimpleRNN")},
+    **dict.fromkeys(("Conv2DTranspose", "Conv3DTranspose", "SeparableConv2D", "SeparableConv1D"), CONVOLUTION),
+    **dict.fromkeys(("LSTM", "GRU", "SimpleRNN"), RECURRENT),
     **{f"{kind}Pooling{n}D": POOLING for kind in ("Max", "Average") for n in (1, 2, 3)},
     **{f"Global{kind}Pooling{n}D": POOLING for kind in ("Max", "Average") for n in (1, 2, 3)},
     **{name: {"p": "rate"} for name in ("Dropout", "SpatialDropout1D", "SpatialDropout2D", "GaussianDropout")},
@@ -40,7 +40,7 @@ LAYERS: Dict[str, Mapping[str, str]] = {
     "Lambda": {}, "ActivityRegularization": {}, "ELU": {},
 }  # fmt: skip
 DROPPED: Dict[str, Tuple[str, ...]] = {
-    **{name: ("consume_less", "implementation", "time_major") for name in ("LSTM", "GRU", "SimpleRNN")},
+    **dict.fromkeys(("LSTM", "GRU", "SimpleRNN"), ("consume_less", "implementation", "time_major")),
     "BatchNormalization": ("mode", "renorm", "fused", "virtual_batch_size"),
     "Embedding": ("dropout",),
 }  # fmt: skip
@@ -51,7 +51,15 @@ INITIALIZERS = {"normal": "random_normal", "uniform": "random_uniform", "zero": 
 OPTIMIZERS = ("SGD", "RMSprop", "Adam", "Adagrad", "Adadelta", "Adamax", "Nadam", "Ftrl")
 FIT = {"nb_epoch": "epochs", "samples_per_epoch": "steps_per_epoch", "nb_val_samples": "validation_steps",
        "val_samples": "validation_steps"}  # fmt: skip
-FIT_DROPPED = ("show_accuracy", "workers", "use_multiprocessing", "max_queue_size", "max_q_size", "nb_worker", "pickle_safe")
+FIT_DROPPED = (
+    "show_accuracy",
+    "workers",
+    "use_multiprocessing",
+    "max_queue_size",
+    "max_q_size",
+    "nb_worker",
+    "pickle_safe",
+)
 
 
 def layers(module: Any, notes: Notes) -> None:
@@ -148,7 +156,7 @@ def fitting(notes: Notes, *, owner: str = "fit") -> Translate:
     rename = renamed(FIT, notes, dropped=FIT_DROPPED, owner=owner)
 
     def translate(self: Any, args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> Call:
-        counted = {key for key in ("samples_per_epoch", "nb_val_samples", "val_samples") if key in kwargs}
+        counted: "set[str]" = {key for key in ("samples_per_epoch", "nb_val_samples", "val_samples") if key in kwargs}
         args, kwargs = rename(self, args, kwargs)
         if counted:  # Keras 1 counted examples, not batches
             kwargs = _batches(args[0] if args else kwargs.get("x", kwargs.get("generator")), counted, kwargs)

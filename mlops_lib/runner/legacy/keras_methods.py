@@ -3,10 +3,10 @@
 import functools
 import inspect
 import os
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, Tuple
 
 from mlops_lib.runner.legacy import keras_arguments
-from mlops_lib.runner.legacy.arguments import Call, renamed, translated
+from mlops_lib.runner.legacy.arguments import renamed, translated
 from mlops_lib.runner.legacy.notes import Notes
 
 Original = Callable[..., Any]
@@ -43,13 +43,13 @@ def _lend(owner: Any, name: str, value: Any) -> None:
 def _new(original: Any) -> Any:
     """`Model(input=…, output=…)` decides here already that it is functional."""
 
-    def __new__(cls: Any, *args: Any, **kwargs: Any) -> Any:
+    def new(cls: Any, *args: Any, **kwargs: Any) -> Any:
         for old, new in (("input", "inputs"), ("output", "outputs")):
             if old in kwargs and new not in kwargs:
                 kwargs[new] = kwargs.pop(old)
         return original(cls, *args, **kwargs)
 
-    return functools.wraps(original)(__new__)
+    return functools.wraps(original)(new)
 
 
 def _add(original: Original, keras: Any) -> Original:
@@ -198,14 +198,16 @@ def callbacks(module: Any, notes: Notes) -> None:
     module.ReduceLROnPlateau.__init__ = translated(module.ReduceLROnPlateau.__init__, rename)
     board = renamed({}, notes, dropped=("batch_size", "write_grads", "embeddings_layer_names", "embeddings_data"))
     module.TensorBoard.__init__ = translated(module.TensorBoard.__init__, board)
-    module.EarlyStopping.__init__ = translated(module.EarlyStopping.__init__, renamed({}, notes, dropped=("show_accuracy",)))
+    module.EarlyStopping.__init__ = translated(
+        module.EarlyStopping.__init__, renamed({}, notes, dropped=("show_accuracy",))
+    )
 
 
 def _any_ending(original: Original, notes: Notes) -> Original:
     drop = renamed({}, notes, dropped=("period", "load_weights_on_restart", "options"), owner="ModelCheckpoint")
 
     @functools.wraps(original)
-    def __init__(self: Any, filepath: Any, *args: Any, **kwargs: Any) -> None:
+    def init(self: Any, filepath: Any, *args: Any, **kwargs: Any) -> None:
         args, kwargs = drop(self, args, kwargs)
         bound = inspect.signature(original).bind(self, filepath, *args, **kwargs).arguments
         ending = ".weights.h5" if bound.get("save_weights_only") else ".keras"
@@ -216,8 +218,8 @@ def _any_ending(original: Original, notes: Notes) -> Original:
             notes.say(f"ModelCheckpoint({text!r}) is written as HDF5: Keras 3 wants a name that ends in {ending}")
             self.filepath = text
 
-    __init__.__signature__ = inspect.signature(original)  # type: ignore[attr-defined]
-    return __init__
+    init.__signature__ = inspect.signature(original)  # type: ignore[attr-defined]
+    return init
 
 
 def layer_shapes(layer: Any) -> None:
@@ -233,7 +235,7 @@ def layer_shapes(layer: Any) -> None:
             if instance is None:
                 return self
             try:
-                found: Optional[Any] = getattr(instance, self.side)
+                found: Any = getattr(instance, self.side)
             except (AttributeError, ValueError):
                 raise AttributeError(f"the layer has no {self.side}_shape yet: it was never called") from None
             return tuple(found.shape) if hasattr(found, "shape") else [tuple(one.shape) for one in found or ()]
@@ -278,6 +280,3 @@ def _one_by_one(plain: Any, name: str, dimensions: int, notes: Notes) -> Any:
 
     alias = Alias(name, (plain,), {"__doc__": plain.__doc__, "__module__": plain.__module__})
     return alias
-
-
-__all__ = ["Call", "callbacks", "convolutions", "layer_shapes", "learning_rate", "models"]

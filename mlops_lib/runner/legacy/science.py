@@ -4,7 +4,7 @@ import functools
 from typing import Any, Callable, Dict, Sequence, Tuple
 
 from mlops_lib.runner.legacy.arguments import Call
-from mlops_lib.runner.legacy.names import Gone, Names, lend, listed
+from mlops_lib.runner.legacy.names import GoneError, Names, lend, listed
 from mlops_lib.runner.legacy.notes import Notes
 
 HERE = "mlops_lib.runner.legacy.science_functions"
@@ -49,15 +49,16 @@ MODULES: Dict[str, Tuple[Sequence[str], Names]] = {
     "numpy.testing.decorators": (("numpy.testing",), {}),
 }  # fmt: skip
 
-_NUMPY_MODULES = "array zeros ones arange linspace sqrt mean median std var sum dot sin cos exp log log10 log2 pi inf nan where"
+_NUMPY_MODULES = (
+    "array zeros ones arange linspace sqrt mean median std var sum dot sin cos exp log log10 log2 pi inf nan where"
+)
 NAMES: Dict[str, Names] = {
     "numpy": {
-        **{name: (lambda value=value: value) for name, value in (
-            ("int", int), ("float", float), ("bool", bool), ("object", object), ("str", str), ("complex", complex))},
+        **listed("int float bool object str complex", "builtins"),
         **listed("float_=float64 complex_=complex128 unicode_=str_ string_=bytes_ Inf=inf Infinity=inf infty=inf PINF=inf"
                  " NaN=nan NAN=nan product=prod cumproduct=cumprod sometrue=any alltrue=all row_stack=vstack"
                  " round_=round in1d=isin issubclass_=issubdtype cast=asarray int0=intp", "numpy"),
-        **listed("asscalar rank NINF trapz mat", HERE), "unicode": lambda: str, "long": lambda: int,
+        **listed("asscalar rank NINF trapz mat", HERE), "unicode": "builtins:str", "long": "builtins:int",
     },
     "scipy": {**listed(_NUMPY_MODULES + " interp randn=random.randn rand=random.rand", "numpy"),
               "misc": "scipy.misc"},
@@ -147,11 +148,11 @@ def _estimator_init(original: Callable[..., Any], name: str, values: Any, notes:
     known = set(inspect.signature(original).parameters)
 
     @functools.wraps(original)
-    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
         _, kwargs = _translated(name, known, values, kwargs, notes)
         original(self, *args, **kwargs)
 
-    return __init__
+    return init
 
 
 def _translated(name: str, known: "set[str]", values: Any, kwargs: Dict[str, Any], notes: Notes) -> Call:
@@ -165,7 +166,7 @@ def _translated(name: str, known: "set[str]", values: Any, kwargs: Dict[str, Any
             notes.say(f"{name}({key}=…) has no meaning any more and is left out")
         elif key == "normalize" and key not in known:
             if value:
-                raise Gone(f"{name}(normalize=True) is gone: put a StandardScaler before it, in a pipeline")
+                raise GoneError(f"{name}(normalize=True) is gone: put a StandardScaler before it, in a pipeline")
             fresh.pop(key)
         elif isinstance(value, (str, float)) and value in values.get(key, {}):
             fresh[key] = values[key][value]
@@ -201,7 +202,13 @@ def _lend(owner: Any, name: str, value: Any, notes: Notes) -> None:
         return
     said = f"pandas {owner.__name__}.{name} is stood in for: it is gone since pandas 2"
     if isinstance(value, property):
-        setattr(owner, name, property(lambda self: (notes.say(said), value.fget(self))[1]))  # type: ignore[misc]
+        getter = value.fget
+
+        def get(self: Any) -> Any:
+            notes.say(said)
+            return getter(self) if getter is not None else None
+
+        setattr(owner, name, property(get))
         return
 
     @functools.wraps(value)

@@ -9,7 +9,7 @@ import sys
 from types import ModuleType
 from typing import Any, Dict, Optional, Sequence, Tuple
 
-from mlops_lib.runner.legacy.names import Gone, Names, lend, listed
+from mlops_lib.runner.legacy.names import GoneError, Names, lend, listed
 from mlops_lib.runner.legacy.notes import Notes
 
 CELLS = "tensorflow.compat.v1"
@@ -44,7 +44,7 @@ MODULES: Dict[str, Tuple[Sequence[str], Names]] = {
 }  # fmt: skip
 
 
-class GoneModule(ImportError):
+class GoneModuleError(ImportError):
     """A module without a counterpart; the message says what to use."""
 
 
@@ -55,10 +55,10 @@ class Contrib(importlib.abc.MetaPathFinder):
         """Never finds anything.
 
         Raises:
-            GoneModule: it is a part of `tf.contrib`.
+            GoneModuleError: it is a part of `tf.contrib`.
         """
         if name.startswith("tensorflow.contrib."):
-            raise GoneModule(f"{name} ended with TensorFlow 1: use {_instead(name)}")
+            raise GoneModuleError(f"{name} ended with TensorFlow 1: use {_instead(name)}")
         return None
 
 
@@ -72,7 +72,9 @@ def _instead(name: str) -> str:
 
 
 def _no_estimators() -> Any:
-    raise Gone("tf.estimator ended with TensorFlow 2.15: write the model with tf.keras, or require tensorflow<2.16")
+    raise GoneError(
+        "tf.estimator ended with TensorFlow 2.15: write the model with tf.keras, or require tensorflow<2.16"
+    )
 
 
 def hooks(notes: Notes, *, graph: bool, keras: bool) -> "dict[str, Any]":
@@ -142,7 +144,9 @@ class Digits:
         while len(chosen) < batch_size:
             if self._order is None or self._next >= self.num_examples:
                 self.epochs_completed += self._order is not None
-                self._order = numpy.random.permutation(self.num_examples) if shuffle else numpy.arange(self.num_examples)
+                self._order = (
+                    numpy.random.permutation(self.num_examples) if shuffle else numpy.arange(self.num_examples)
+                )
                 self._next = 0
             taken = self._order[self._next : self._next + batch_size - len(chosen)]
             self._next += len(taken)
@@ -157,7 +161,12 @@ class Parts:
         self.train, self.validation, self.test = train, validation, test
 
 
-FILES = ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz", "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz")
+FILES = (
+    "train-images-idx3-ubyte.gz",
+    "train-labels-idx1-ubyte.gz",
+    "t10k-images-idx3-ubyte.gz",
+    "t10k-labels-idx1-ubyte.gz",
+)
 
 
 def read_data_sets(
@@ -195,4 +204,4 @@ def _read(path: str) -> Any:
     return numpy.frombuffer(content, numpy.uint8, offset=4 + 4 * dimensions).reshape(shape)
 
 
-__all__ = ["MODULES", "Contrib", "Gone", "LegacyKeras", "hooks", "prepare", "read_data_sets"]
+__all__ = ["MODULES", "Contrib", "GoneError", "LegacyKeras", "hooks", "prepare", "read_data_sets"]
