@@ -24,6 +24,7 @@ def models(keras: Any, notes: Notes) -> None:
     for name in ("evaluate", "predict"):
         dropped = renamed({"val_samples": "steps"}, notes, dropped=keras_arguments.FIT_DROPPED, owner=name)
         setattr(model, name, translated(getattr(model, name), dropped))
+    model.fit, model.evaluate = (_with_accuracy(method) for method in (model.fit, model.evaluate))
     sets = renamed({}, notes, dropped=("class_mode", "sample_weight_mode", "weighted_metrics_mode", "target_tensors"))
     # Keras tells an overridden `compile` by comparing with this class's.
     trainer = keras.src.trainers.trainer.Trainer
@@ -33,6 +34,36 @@ def models(keras: Any, notes: Notes) -> None:
     functional.__init__ = translated(functional.__init__, ends)
     model.__new__ = _new(model.__new__)
     keras.Sequential.add = _add(keras.Sequential.add, keras)
+
+
+def _with_accuracy(original: Original) -> Original:
+    """`show_accuracy=True`, which Keras 0 gave where a metric of `compile` is given today."""
+
+    @functools.wraps(original)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if kwargs.get("show_accuracy") and not _metric_names(self):
+            self.compile(optimizer=self.optimizer, loss=self.loss, metrics=["accuracy"])
+        return original(self, *args, **kwargs)
+
+    return call
+
+
+def data_sets(module: Any, notes: Notes) -> None:
+    """`load_data(nb_words=…)`."""
+    for name in ("imdb", "reuters"):
+        load = getattr(module, name).load_data
+        dropped = ("test_split",) if name == "imdb" else ()
+        getattr(module, name).load_data = _renamed_keywords(load, dropped, notes)
+
+
+def _renamed_keywords(load: Original, dropped: Tuple[str, ...], notes: Notes) -> Original:
+    rename = renamed({"nb_words": "num_words"}, notes, dropped=dropped, owner="load_data")
+
+    @functools.wraps(load)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return load(*args, **rename(None, (), kwargs)[1])
+
+    return call
 
 
 def _lend(owner: Any, name: str, value: Any) -> None:
@@ -166,15 +197,25 @@ def _predict_proba(notes: Notes) -> Original:
     return predict_proba
 
 
+ALIASES = {
+    "acc": "accuracy",
+    "lr": "learning_rate",
+    "mae": "mean_absolute_error",
+    "mse": "mean_squared_error",
+    "mape": "mean_absolute_percentage_error",
+}
+"""A metric's name in a history was spelled out, or short, by turns of Keras' versions."""
+BOTH_WAYS = {**ALIASES, **{new: old for old, new in ALIASES.items()}}
+
+
 class Records(Dict[str, Any]):
     """A history that knows its old names too: `acc` for `accuracy`, `lr` for `learning_rate`, and the other way round."""
 
     def __missing__(self, key: str) -> Any:
-        for old, new in (("acc", "accuracy"), ("lr", "learning_rate")):
-            plain = key[4:] if key.startswith("val_") else key
-            other = {old: new, new: old}.get(plain)
-            if other is not None and key[: len(key) - len(plain)] + other in self:
-                return self[key[: len(key) - len(plain)] + other]
+        prefix = "val_" if key.startswith("val_") else ""
+        other = prefix + BOTH_WAYS.get(key[len(prefix) :], "")
+        if other in self:
+            return self[other]
         raise KeyError(key)
 
     def __reduce__(self) -> Tuple[Any, ...]:
@@ -264,6 +305,22 @@ def convolutions(module: Any, notes: Notes) -> None:
             module.__dict__[name] = _one_by_one(plain, name, dimensions, notes)
 
 
+CHANNELS = (1, 3, 4)
+
+
+def _order_of(kwargs: Any, dimensions: int, notes: Notes) -> None:
+    """Keras 0 and 1 read pictures as Theano did unless told otherwise: (1, 28, 28) is one channel of 28 by 28."""
+    import keras
+
+    shape = kwargs.get("input_shape") or (kwargs.get("batch_input_shape") or (None,))[1:]
+    told = {"dim_ordering", "data_format"} & set(kwargs)
+    if told or len(shape) != 1 + dimensions or shape[0] not in CHANNELS or shape[-1] in CHANNELS:
+        return
+    if keras.backend.image_data_format() == "channels_last":
+        keras.backend.set_image_data_format("channels_first")
+        notes.say(f"input_shape={shape} has its channels first: all layers are told so, as Keras 1 did by default")
+
+
 def _one_by_one(plain: Any, name: str, dimensions: int, notes: Notes) -> Any:
     class Alias(type):
         def __call__(cls, *args: Any, **kwargs: Any) -> Any:
@@ -273,6 +330,7 @@ def _one_by_one(plain: Any, name: str, dimensions: int, notes: Notes) -> Any:
             if len(sizes) == dimensions and all(isinstance(size, int) for size in sizes):
                 notes.say(f"{name}({', '.join(map(str, args))}) is {plain.__name__}({args[0]}, {sizes}) since Keras 2")
                 args = (args[0], sizes, *args[1 + dimensions :])
+                _order_of(kwargs, dimensions, notes)
             return plain(*args, **kwargs)
 
         def __instancecheck__(cls, instance: Any) -> bool:

@@ -9,6 +9,11 @@ from mlops_lib.runner.legacy.notes import Notes
 
 HERE = "mlops_lib.runner.legacy.science_functions"
 
+_MISC: Names = {
+    **listed("imread imresize imsave toimage fromimage imrotate derivative face ascent bytescale", HERE),
+    **listed("comb factorial logsumexp", "scipy.special"),
+}
+
 MODULES: Dict[str, Tuple[Sequence[str], Names]] = {
     "sklearn.cross_validation": (("sklearn.model_selection",), listed(
         "KFold StratifiedKFold LeaveOneOut ShuffleSplit StratifiedShuffleSplit", HERE)),
@@ -38,9 +43,7 @@ MODULES: Dict[str, Tuple[Sequence[str], Names]] = {
         ("neural_network", ("multilayer_perceptron",)), ("cluster", ("k_means_",)), ("decomposition", ("pca",)),
         ("feature_selection", ("univariate_selection", "from_model")), ("naive_bayes", ()),
     ) for name in names},
-    "scipy.misc": ((), {
-        **listed("imread imresize imsave toimage fromimage imrotate derivative face ascent bytescale", HERE),
-        **listed("comb factorial logsumexp", "scipy.special")}),
+    "scipy.misc": ((), _MISC),
     "scipy.misc.pilutil": ((), listed("imread imresize imsave toimage", HERE)),
     "pandas.tools": (("pandas.plotting",), {}),
     "pandas.tools.plotting": (("pandas.plotting",), {}),
@@ -62,6 +65,7 @@ NAMES: Dict[str, Names] = {
     },
     "scipy": {**listed(_NUMPY_MODULES + " interp randn=random.randn rand=random.rand", "numpy"),
               "misc": "scipy.misc"},
+    "scipy.misc": _MISC,
     "scipy.integrate": listed("trapz=trapezoid cumtrapz=cumulative_trapezoid simps=simpson", "scipy.integrate"),
     "scipy.signal": listed("hann=windows.hann hamming=windows.hamming gaussian=windows.gaussian blackman=windows.blackman",
                            "scipy.signal"),

@@ -329,10 +329,12 @@ class Ix:
 
     def __getitem__(self, key: Any) -> Any:
         parts, positional = self._key(key)
+        if all(positional) or not any(positional):
+            return (self._owner.iloc if positional[0] else self._owner.loc)[key]
         found = self._owner
         for axis, (part, by_position) in enumerate(zip(parts, positional)):
             whole = (slice(None),) * axis if found.ndim > axis else ()
-            found = (found.iloc if by_position else found.loc)[(*whole, part)]
+            found = (found.iloc if by_position else found.loc)[(*whole, part) if whole else part]
         return found
 
     def __setitem__(self, key: Any, value: Any) -> None:
