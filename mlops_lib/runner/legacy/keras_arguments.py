@@ -77,7 +77,11 @@ def _layer(name: str, rename: Translate, notes: Notes) -> Translate:
         if name.startswith("Conv"):
             args, kwargs = _kernel(args, kwargs, notes)
         kwargs = _shapes(_values(kwargs), recurrent=name in ("LSTM", "GRU", "SimpleRNN"), notes=notes)
-        if name == "Embedding" and kwargs.get("input_length") and not {"input_shape", "batch_input_shape"} & set(kwargs):
+        if (
+            name == "Embedding"
+            and kwargs.get("input_length")
+            and not {"input_shape", "batch_input_shape"} & set(kwargs)
+        ):
             kwargs = {**kwargs, "input_shape": (kwargs["input_length"],)}
             kwargs.pop("input_length")
             notes.say("Embedding(input_length=…) is input_shape= now")

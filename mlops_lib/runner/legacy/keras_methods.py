@@ -20,6 +20,7 @@ def models(keras: Any, notes: Notes) -> None:
     _lend(model, "evaluate_generator", _generator("evaluate", ("generator", "steps"), notes))
     _lend(model, "predict_generator", _generator("predict", ("generator", "steps"), notes))
     _lend(model, "predict_classes", _predict_classes(notes))
+    _lend(model, "reset_states", _reset_states)
     _lend(model, "predict_proba", _predict_proba(notes))
     for name in ("evaluate", "predict"):
         dropped = renamed({"val_samples": "steps"}, notes, dropped=keras_arguments.FIT_DROPPED, owner=name)
@@ -176,6 +177,15 @@ def _generator(method: str, order: Tuple[str, ...], notes: Notes) -> Original:
 
     call.__name__ = f"{method}_generator"
     return call
+
+
+def _reset_states(self: Any) -> None:
+    """Forget what stateful layers remember."""
+    for layer in self.layers:
+        for name in ("reset_state", "reset_states"):
+            if hasattr(layer, name):
+                getattr(layer, name)()
+                break
 
 
 def _predict_classes(notes: Notes) -> Original:
