@@ -129,6 +129,44 @@ def convert_kernel(kernel: Any) -> Any:
     return turned[(slice(None, None, -1),) * (turned.ndim - 2)]
 
 
+def slice_X(X: Any, start: Any = None, stop: Any = None) -> Any:  # noqa: N802, N803
+    """Rows of an array or of every array in a list."""
+    if isinstance(X, list):
+        return [one[start] if hasattr(start, "__len__") else one[start:stop] for one in X]
+    return X[start] if hasattr(start, "__len__") else X[start:stop]
+
+
+slice_arrays = _slice_arrays = slice_X
+
+
+def normal(shape: Any, scale: float = 0.05, name: Any = None) -> Any:
+    """Keras 1's `initializations.normal`."""
+    import keras
+
+    return keras.random.normal(shape, stddev=scale)
+
+
+def uniform(shape: Any, scale: float = 0.05, name: Any = None) -> Any:
+    """Keras 1's `initializations.uniform`."""
+    import keras
+
+    return keras.random.uniform(shape, -scale, scale)
+
+
+def identity(shape: Any, scale: float = 1, name: Any = None) -> Any:
+    """Keras 1's `initializations.identity`."""
+    import keras
+
+    return scale * keras.ops.eye(shape[0])
+
+
+def zero(shape: Any, name: Any = None) -> Any:
+    """Keras 1's `initializations.zero`."""
+    import keras
+
+    return keras.ops.zeros(shape)
+
+
 def list_pictures(directory: str, ext: Any = ("jpg", "jpeg", "bmp", "png", "ppm")) -> List[str]:
     """The pictures below a folder."""
     ending = re.compile(r"\.(" + (ext if isinstance(ext, str) else "|".join(ext)) + r")$", re.IGNORECASE)

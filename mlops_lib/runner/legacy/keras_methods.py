@@ -315,22 +315,6 @@ def convolutions(module: Any, notes: Notes) -> None:
             module.__dict__[name] = _one_by_one(plain, name, dimensions, notes)
 
 
-CHANNELS = (1, 3, 4)
-
-
-def _order_of(kwargs: Any, dimensions: int, notes: Notes) -> None:
-    """Keras 0 and 1 read pictures as Theano did unless told otherwise: (1, 28, 28) is one channel of 28 by 28."""
-    import keras
-
-    shape = kwargs.get("input_shape") or (kwargs.get("batch_input_shape") or (None,))[1:]
-    told = {"dim_ordering", "data_format"} & set(kwargs)
-    if told or len(shape) != 1 + dimensions or shape[0] not in CHANNELS or shape[-1] in CHANNELS:
-        return
-    if keras.backend.image_data_format() == "channels_last":
-        keras.backend.set_image_data_format("channels_first")
-        notes.say(f"input_shape={shape} has its channels first: all layers are told so, as Keras 1 did by default")
-
-
 def _one_by_one(plain: Any, name: str, dimensions: int, notes: Notes) -> Any:
     class Alias(type):
         def __call__(cls, *args: Any, **kwargs: Any) -> Any:
@@ -340,7 +324,7 @@ def _one_by_one(plain: Any, name: str, dimensions: int, notes: Notes) -> Any:
             if len(sizes) == dimensions and all(isinstance(size, int) for size in sizes):
                 notes.say(f"{name}({', '.join(map(str, args))}) is {plain.__name__}({args[0]}, {sizes}) since Keras 2")
                 args = (args[0], sizes, *args[1 + dimensions :])
-                _order_of(kwargs, dimensions, notes)
+                keras_arguments.order_of(kwargs, dimensions, notes)
             return plain(*args, **kwargs)
 
         def __instancecheck__(cls, instance: Any) -> bool:

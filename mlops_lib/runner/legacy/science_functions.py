@@ -72,7 +72,7 @@ def KFold(n: Any = 3, n_folds: Any = 3, shuffle: bool = False, random_state: Any
     return _Folds(splitter, int(n))
 
 
-def StratifiedKFold(
+def StratifiedKFold(  # noqa: N802
     y: Any = None, n_folds: int = 3, shuffle: bool = False, random_state: Any = None, **kwargs: Any
 ) -> Any:
     """`cross_validation.StratifiedKFold(y, n_folds)`."""
@@ -87,7 +87,7 @@ def LeaveOneOut(n: int) -> Any:  # noqa: N802
     return _Folds(_selection().LeaveOneOut(), n)
 
 
-def ShuffleSplit(
+def ShuffleSplit(  # noqa: N802
     n: int, n_iter: int = 10, test_size: Any = 0.1, train_size: Any = None, random_state: Any = None
 ) -> Any:
     """`cross_validation.ShuffleSplit(n, n_iter)`."""
