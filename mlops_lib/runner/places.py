@@ -100,8 +100,9 @@ class Places:
             for base in self.bases:
                 place = os.path.join(base, *parts[start:])
                 if self._exists(place) and (len(parts) > 1 or os.path.isfile(place)):
+                    there = "/" + "/".join(parts[:start])
                     self.journal.warn(
-                        f"{text} is not on this machine: {os.path.relpath(place, self.work)} is taken for it"
+                        f"{there} is not on this machine: pushed files are taken for those of the same name in it"
                     )
                     return place
         return None

@@ -80,7 +80,7 @@ def test_a_pushed_file_is_found_by_the_absolute_path_of_another_machine(tmp_path
     assert ran.done.stdout.splitlines() == ["3 True False", "['a.csv', 'b.csv']", "True", "FileNotFoundError"], (
         ran.done.stderr
     )
-    assert any("/no-such-ws/layers.txt is not on this machine: layers.txt is taken" in one for one in ran.warnings)
+    assert any(one.startswith("/no-such-ws is not on this machine") for one in ran.warnings)
 
 
 WRITES = """

@@ -74,6 +74,8 @@ def layers(module: Any, notes: Notes) -> None:
 
 def _layer(name: str, rename: Translate, notes: Notes) -> Translate:
     def translate(self: Any, args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> Call:
+        args = tuple(_whole(value) for value in args)
+        kwargs = {key: _whole(value) for key, value in kwargs.items()}
         old = not set(CONVOLUTION).isdisjoint(kwargs)
         args, kwargs = rename(self, args, kwargs)
         if name in ("Conv1D", "Conv2D", "Conv3D"):
@@ -87,6 +89,9 @@ def _layer(name: str, rename: Translate, notes: Notes) -> Translate:
             kwargs = {**kwargs, "input_shape": (kwargs["input_length"],)}
             kwargs.pop("input_length")
             notes.say("Embedding(input_length=…) is input_shape= now")
+        if "batch_size" in kwargs and "input_shape" in kwargs:
+            kwargs = {**kwargs, "batch_input_shape": (kwargs["batch_size"], *kwargs["input_shape"])}
+            del kwargs["batch_size"], kwargs["input_shape"]
         if "batch_input_shape" in kwargs:
             self.__dict__[BATCH_SHAPE] = tuple(kwargs["batch_input_shape"])
             notes.say("batch_input_shape= is batch_shape= of an Input now")
@@ -124,6 +129,12 @@ def _kernel(args: Tuple[Any, ...], kwargs: Dict[str, Any], dimensions: int, old:
         args = (args[0], sizes, *args[1 + dimensions :])
         order_of(kwargs, dimensions, notes)
     return args, kwargs
+
+
+def _whole(value: Any) -> Any:
+    """A number of numpy's as Python's: Keras 3 asks for an `int`."""
+    is_whole = getattr(getattr(value, "dtype", None), "kind", "") in ("i", "u") and getattr(value, "ndim", 1) == 0
+    return int(value) if is_whole and not hasattr(value, "assign") and not hasattr(value, "graph") else value
 
 
 def _values(kwargs: Dict[str, Any]) -> Dict[str, Any]:
