@@ -86,7 +86,7 @@ NAMES: Dict[str, Names] = {
     },
     "matplotlib.cm": {"get_cmap": "matplotlib.pyplot:get_cmap"},
     "collections": listed("Iterable Iterator Mapping MutableMapping Sequence MutableSequence Callable Hashable Sized Set"
-                          " OrderedDict", "collections.abc"),
+                          "", "collections.abc"),
     "time": {"clock": "time:perf_counter"},
     "inspect": {"getargspec": "inspect:getfullargspec"},
     "fractions": {"gcd": "math:gcd"},
@@ -223,6 +223,43 @@ def _lend(owner: Any, name: str, value: Any, notes: Notes) -> None:
     setattr(owner, name, call)
 
 
+WINDOWS = ("imshow", "waitKey", "namedWindow", "destroyAllWindows", "destroyWindow", "moveWindow", "resizeWindow")
+
+
+def no_screen(module: Any, notes: Notes) -> None:
+    """A backend with windows is refused where there is no screen; figures are drawn all the same."""
+    switch = module.switch_backend
+
+    @functools.wraps(switch)
+    def switch_backend(backend: Any) -> None:
+        try:
+            switch(backend)
+        except ImportError:
+            notes.say(f"matplotlib's {backend}: there is no screen here, figures are drawn without one")
+            switch("Agg")
+
+    module.switch_backend = switch_backend
+
+
+def no_windows(module: Any, notes: Notes) -> None:
+    """OpenCV's windows do nothing where it was built without any."""
+
+    def without(name: str, plain: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(plain)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return plain(*args, **kwargs)
+            except module.error:
+                notes.say(f"cv2.{name}: there is no screen here, nothing is shown")
+                return -1
+
+        return call
+
+    for name in WINDOWS:
+        if hasattr(module, name):
+            setattr(module, name, without(name, getattr(module, name)))
+
+
 def styles(module: Any, notes: Notes) -> None:
     """Matplotlib's seaborn styles by their old names, and functions that had no effect."""
     use = module.use
@@ -276,6 +313,8 @@ def hooks(notes: Notes) -> Dict[str, Callable[[Any], None]]:
         then(name, lambda module: estimators(module, notes))
     then("sklearn.metrics._scorer", scorers)
     then("pandas", lambda module: pandas(module, notes))
+    then("matplotlib.pyplot", lambda module: no_screen(module, notes))
+    then("cv2", lambda module: no_windows(module, notes))
     then("matplotlib.style", lambda module: styles(module, notes))
     then("matplotlib.axes", lambda module: axes(module, notes))
     then("matplotlib.pyplot", lambda module: lend(module, {"hold": lambda: lambda *args: None}, notes))

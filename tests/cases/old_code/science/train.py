@@ -3,6 +3,8 @@ import pandas as pd
 import scipy
 from scipy import interp
 from scipy.misc import imread, imsave, imresize
+import matplotlib
+matplotlib.use("TkAgg")
 import matplotlib.pyplot as plt
 from pandas.tools.plotting import scatter_matrix
 from sklearn.externals import joblib
