@@ -6,7 +6,7 @@ import sys
 import time
 from typing import Any, Callable, Dict, List, Optional, TextIO
 
-from mlops_lib.runner import hooks, legacy, randomness, script, sklearn_resume, spec, workdir
+from mlops_lib.runner import hooks, legacy, places, randomness, script, sklearn_resume, spec, workdir
 from mlops_lib.runner.context import Context
 from mlops_lib.runner.journal import Journal
 
@@ -80,12 +80,28 @@ def _run(run: Context, entry: str, args: List[str]) -> int:
     hooks.after_import(_adapters(run))
     hooks.after_import(sklearn_resume.install(run))
     hooks.after_import(legacy.install(run, dialect))
+    found = places.Places(run.work, entry, journal)
+    hooks.after_import(found.hooks())
+    found.install()
     output: Optional[Tee] = None
     if orders.metric_pattern:
         output = Tee(sys.stdout)
         sys.stdout = output
+
+    def ended(error: Optional[BaseException]) -> int:
+        found.undo()
+        undo()
+        return _ended(run, error, output, began)
+
+    exit_hook = script.before_hard_exit(ended)
     error = script.run(entry, args, compile_=dialect.compile)
-    undo()
+    exit_hook()
+    return ended(error)
+
+
+def _ended(run: Context, error: Optional[BaseException], output: Optional[Tee], began: float) -> int:
+    """The script is over: keep what it leaves, and say how it ended."""
+    orders, journal = run.spec, run.journal
     if output is not None:
         sys.stdout = output._stream
     code, failure = (0, None) if error is None else script.report(error)
@@ -143,6 +159,8 @@ def _finish(run: Context, output: str) -> None:
         run.evaluations.add_written(run.work, run.spec.metric_pattern, output, run.spec.metrics_file)
     with run.journal.guard("measure"):
         _measure(run)
+    with run.journal.guard("numbers in files"):
+        run.evaluations.add_found(run.work, workdir.changed(run.start, workdir.manifest(run.work)))
     with run.journal.guard("save model"):
         _save_model(run)
     with run.journal.guard("mistakes"):

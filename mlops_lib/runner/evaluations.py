@@ -4,7 +4,7 @@ import contextlib
 import os
 import re
 import weakref
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, Union
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple, Union
 
 from mlops_lib.runner import files
 from mlops_lib.runner.digest import Examples
@@ -43,6 +43,46 @@ def reference(item: Any) -> Callable[[], Any]:
 def higher_is_better(metric: str) -> bool:
     """Whether a metric of this name should grow."""
     return LOWER_IS_BETTER.search(metric) is None
+
+
+ACCURACY_FILE = re.compile(r"(?:^|[^a-z])acc(?:uracy|uracies)?(?:[^a-z]|$)|accuracy", re.IGNORECASE)
+RESULT_FILE = re.compile(r"score|result|output|metric|report|performance|data", re.IGNORECASE)
+TEXT_SUFFIXES = ("", ".txt", ".log", ".json", ".csv", ".dat", ".out", ".text")
+FILE_LIMIT = 1 << 16
+_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+_LABELLED = re.compile(rf"acc(?:uracy)?[\w %()]*[\"']?\s*[:=]?\s*[\[(]?\s*({_NUMBER})\s*(%?)", re.IGNORECASE)
+_ALONE = re.compile(rf"\s*[\[(]*\s*(?:{_NUMBER}\s*,\s*)*({_NUMBER})\s*(%?)\s*[\])]*\s*")
+
+
+def _named_for_accuracy(path: str) -> int:
+    stem, suffix = os.path.splitext(os.path.basename(path))
+    if suffix.lower() not in TEXT_SUFFIXES:
+        return 0
+    return 2 if ACCURACY_FILE.search(stem) else 1 if RESULT_FILE.search(stem) else 0
+
+
+def written_accuracy(path: str) -> Optional[float]:
+    """The accuracy in a file: a number alone, the last of a list, or one after the word; None where that is not clear."""
+    try:
+        if os.path.getsize(path) > FILE_LIMIT:
+            return None
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            text = stream.read()
+    except OSError:
+        return None
+    alone = _ALONE.fullmatch(text)
+    if alone is not None and _named_for_accuracy(path) < 2 and "." not in alone[1]:
+        return None  # a count, or anything
+    found = [alone] if alone is not None else list(_LABELLED.finditer(text))
+    if not found:
+        return None
+    number, percent = found[-1].group(1, 2)
+    value = float(number)
+    if number.lstrip("+") == "1" and not percent:
+        return None  # one, or one per cent
+    if percent or 1 < value <= 100:
+        value /= 100
+    return value if 0 <= value <= 1 else None
 
 
 class Evaluations:
@@ -247,6 +287,23 @@ class Evaluations:
                             match = re.search(r"[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?\s*%?", stream.read())
                         if match:
                             self._add_number("accuracy", match.group(), "file")
+
+    def add_found(self, work: str, paths: Iterable[str]) -> None:
+        """Take a number for the accuracy that the script wrote to a file named for it, where nothing else was measured.
+
+        Args:
+            work: the working directory.
+            paths: what the script wrote, relative to it.
+        """
+        if self.records:
+            return
+        for path in sorted(paths, key=lambda path: (-_named_for_accuracy(path), path)):
+            if _named_for_accuracy(path):
+                value = written_accuracy(os.path.join(work, path))
+                if value is not None:
+                    self.add(metric="accuracy", value=value, source="file", fit=None)
+                    self._journal.warn(f"{path}: its number is taken for the accuracy; nothing else was measured")
+                    return
 
     def _add_number(self, metric: str, text: Any, source: str) -> None:
         with contextlib.suppress(TypeError, ValueError):

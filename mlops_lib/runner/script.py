@@ -7,9 +7,11 @@ The approach is coverage.py's (`coverage/execfile.py`): compile the source under
 import ast
 import builtins
 import errno
+import importlib
 import json
 import linecache
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -17,6 +19,8 @@ import tokenize
 import traceback
 import types
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+
+from mlops_lib.runner import notebook
 
 
 class BadEntryError(Exception):
@@ -53,12 +57,17 @@ def notebook_source(path: str) -> str:
         cells = notebook["cells"] if "cells" in notebook else notebook["worksheets"][0]["cells"]
     except (ValueError, KeyError, IndexError, TypeError):
         raise BadEntryError(f"not a notebook: {path}") from None
-    parts = []
-    for cell in cells:
+    return "\n".join(source for _, source in code_cells(cells))
+
+
+def code_cells(cells: List[Dict[str, Any]]) -> List[Tuple[int, str]]:
+    """Index and source of the cells with code."""
+    found = []
+    for index, cell in enumerate(cells):
         if cell.get("cell_type") == "code":
             text = cell.get("source", cell.get("input", ""))
-            parts.append(cell_source("".join(text) if isinstance(text, list) else text))
-    return "\n".join(parts)
+            found.append((index, cell_source("".join(text) if isinstance(text, list) else text)))
+    return found
 
 
 def cell_source(text: str) -> str:
@@ -96,11 +105,11 @@ def shell(command: str) -> None:
 def answer_input(answers: List[str]) -> None:
     """Let `input()` take the configured answers where there is no terminal."""
     waiting = list(answers)
-    plain = builtins.input
+    plain, given = builtins.input, sys.stdin
 
     def input_(prompt: object = "") -> str:
-        if sys.stdin is not None and sys.stdin.isatty():
-            return plain(prompt)
+        if sys.stdin is not None and (sys.stdin is not given or sys.stdin.isatty()):
+            return plain(prompt)  # a terminal, or a file that the script put in its place
         sys.stdout.write(str(prompt))
         if waiting:
             sys.stdout.write(waiting[0] + "\n")
@@ -114,14 +123,31 @@ def answer_input(answers: List[str]) -> None:
     builtins.input = input_
 
 
-def plain_compile(source: str, path: str) -> Any:
+def before_hard_exit(ended: Callable[[Optional[BaseException]], Any]) -> Callable[[], None]:
+    """Let `os._exit` in this very process keep what the script leaves first; returns the way back."""
+    plain, own = os._exit, os.getpid()
+
+    def exit_(code: int) -> Any:
+        if os.getpid() == own:  # a fork's end is not the script's
+            os._exit = plain
+            ended(None if code == 0 else SystemExit(code))
+            sys.stdout.flush()
+            sys.stderr.flush()
+        plain(code)
+
+    def undo() -> None:
+        os._exit = plain
+
+    os._exit = exit_  # type: ignore[assignment]
+    return undo
+
+
+def plain_compile(source: str, path: str, flags: int = 0) -> Any:
     """The code object, as Python itself makes it."""
-    return compile(source, path, "exec", dont_inherit=True)
+    return compile(source, path, "exec", flags, dont_inherit=True)
 
 
-def run(
-    path: str, args: List[str], *, compile_: Callable[[str, str], Any] = plain_compile
-) -> Optional[BaseException]:
+def run(path: str, args: List[str], *, compile_: notebook.Compile = plain_compile) -> Optional[BaseException]:
     """Execute the entry; returns what propagated out of it (SystemExit too), or None.
 
     Args:
@@ -139,17 +165,40 @@ def run(
     names["__file__"] = full  # absolute since Python 3.9, and so in tracebacks
     names["__builtins__"] = builtins
     if path.endswith(".ipynb"):
-        names.update({"__mlops_shell__": shell, "display": print, "get_ipython": lambda: None})
+        names.update({"__mlops_shell__": shell, "get_ipython": lambda: None})
         linecache.cache[full] = (len(source), None, [line + "\n" for line in source.splitlines()], full)
     sys.modules["__main__"] = module
     sys.argv = [path, *args]
     sys.path[0] = os.path.dirname(full)
+    if os.getcwd() != sys.path[0]:
+        sys.path.append(os.getcwd())  # last: what `python -m` would have found from here
     try:
-        code = compile_(source, full)
-        exec(code, names)
+        if path.endswith(".ipynb"):
+            with open(path, encoding="utf-8-sig") as stream:
+                content = json.load(stream)
+            cells = content["cells"] if "cells" in content else content["worksheets"][0]["cells"]
+            notebook.Notebook(full, content, code_cells(cells)).run(names, full, compile_)
+        else:
+            _enter_package(source, path, names)
+            exec(compile_(source, full), names)
     except BaseException as error:  # noqa: BLE001 - whatever the script raises is its own, and reported as such
         return error
     return None
+
+
+_RELATIVE = re.compile(r"^\s*from\s+\.", re.MULTILINE)
+
+
+def _enter_package(source: str, path: str, names: Dict[str, Any]) -> None:
+    """Let an entry with relative imports run as `python -m package.entry` would: as a script it could not."""
+    folder = os.path.dirname(path)
+    if not folder or not _RELATIVE.search(source):
+        return
+    package = folder.replace(os.sep, ".")
+    if all(part.isidentifier() for part in package.split(".")):
+        sys.path.insert(0, os.getcwd())
+        importlib.import_module(package)
+        names["__package__"] = package
 
 
 def _without_us(shown: traceback.TracebackException) -> traceback.TracebackException:

@@ -76,6 +76,7 @@ def _mirror(project: str, work: str, most: int) -> None:
             if name not in SKIPPED and not own.startswith(os.path.realpath(os.path.join(folder, name)) + os.sep)
         ]
         target = os.path.join(work, os.path.relpath(folder, project))
+        real = os.path.realpath(folder)  # once: asked for every one of 10,000 pictures it costs more than the links
         for name in list(folders):
             path = os.path.join(folder, name)
             if os.path.islink(path):
@@ -97,7 +98,7 @@ def _mirror(project: str, work: str, most: int) -> None:
                 shutil.copy2(source, place)
                 os.chmod(place, os.stat(place).st_mode | 0o600)
             else:
-                os.symlink(os.path.realpath(source), place)
+                os.symlink(os.path.realpath(source) if os.path.islink(source) else os.path.join(real, name), place)
 
 
 def _copies(name: str, size: int) -> bool:

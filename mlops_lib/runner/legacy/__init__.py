@@ -85,6 +85,7 @@ def _keras(run: Context, notes: Notes) -> Dict[str, Hook]:
         keras_arguments.layers(module.layers, notes)
         keras_arguments.optimizers(module.optimizers, notes)
         keras_methods.models(module, notes)
+        keras_methods.data_sets(module.datasets, notes)
         keras_methods.callbacks(module.callbacks, notes)
         keras_methods.layer_shapes(module.layers.Layer)
         keras_methods.learning_rate(module.optimizers.Optimizer)

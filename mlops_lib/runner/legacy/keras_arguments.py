@@ -1,5 +1,6 @@
 """Arguments of Keras 1 and 2 in the words of Keras 3: layers, optimizers, `fit` and its generators, callbacks."""
 
+import inspect
 from typing import Any, Dict, Mapping, Tuple
 
 from mlops_lib.runner.legacy.arguments import Call, Translate, renamed, translated
@@ -24,8 +25,8 @@ POOLING = {
 LAYERS: Dict[str, Mapping[str, str]] = {
     "Dense": WEIGHTS,
     **{f"Conv{n}D": CONVOLUTION for n in (1, 2, 3)},
-    **{name: CONVOLUTION for name in ("Conv2DTranspose", "Conv3DTranspose", "SeparableConv2D", "SeparableConv1D")},
-    **{name: RECURRENT for name in ("LSTM", "GRU", "SimpleRNN")},
+    **dict.fromkeys(("Conv2DTranspose", "Conv3DTranspose", "SeparableConv2D", "SeparableConv1D"), CONVOLUTION),
+    **dict.fromkeys(("LSTM", "GRU", "SimpleRNN"), RECURRENT),
     **{f"{kind}Pooling{n}D": POOLING for kind in ("Max", "Average") for n in (1, 2, 3)},
     **{f"Global{kind}Pooling{n}D": POOLING for kind in ("Max", "Average") for n in (1, 2, 3)},
     **{name: {"p": "rate"} for name in ("Dropout", "SpatialDropout1D", "SpatialDropout2D", "GaussianDropout")},
@@ -40,7 +41,7 @@ LAYERS: Dict[str, Mapping[str, str]] = {
     "Lambda": {}, "ActivityRegularization": {}, "ELU": {},
 }  # fmt: skip
 DROPPED: Dict[str, Tuple[str, ...]] = {
-    **{name: ("consume_less", "implementation", "time_major") for name in ("LSTM", "GRU", "SimpleRNN")},
+    **dict.fromkeys(("LSTM", "GRU", "SimpleRNN"), ("consume_less", "implementation", "time_major")),
     "BatchNormalization": ("mode", "renorm", "fused", "virtual_batch_size"),
     "Embedding": ("dropout",),
 }  # fmt: skip
@@ -51,7 +52,15 @@ INITIALIZERS = {"normal": "random_normal", "uniform": "random_uniform", "zero": 
 OPTIMIZERS = ("SGD", "RMSprop", "Adam", "Adagrad", "Adadelta", "Adamax", "Nadam", "Ftrl")
 FIT = {"nb_epoch": "epochs", "samples_per_epoch": "steps_per_epoch", "nb_val_samples": "validation_steps",
        "val_samples": "validation_steps"}  # fmt: skip
-FIT_DROPPED = ("show_accuracy", "workers", "use_multiprocessing", "max_queue_size", "max_q_size", "nb_worker", "pickle_safe")
+FIT_DROPPED = (
+    "show_accuracy",
+    "workers",
+    "use_multiprocessing",
+    "max_queue_size",
+    "max_q_size",
+    "nb_worker",
+    "pickle_safe",
+)
 
 
 def layers(module: Any, notes: Notes) -> None:
@@ -65,10 +74,24 @@ def layers(module: Any, notes: Notes) -> None:
 
 def _layer(name: str, rename: Translate, notes: Notes) -> Translate:
     def translate(self: Any, args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> Call:
+        args = tuple(_whole(value) for value in args)
+        kwargs = {key: _whole(value) for key, value in kwargs.items()}
+        old = not set(CONVOLUTION).isdisjoint(kwargs)
         args, kwargs = rename(self, args, kwargs)
-        if name.startswith("Conv"):
-            args, kwargs = _kernel(args, kwargs, notes)
+        if name in ("Conv1D", "Conv2D", "Conv3D"):
+            args, kwargs = _kernel(args, kwargs, int(name[4]), old, notes)
         kwargs = _shapes(_values(kwargs), recurrent=name in ("LSTM", "GRU", "SimpleRNN"), notes=notes)
+        if (
+            name == "Embedding"
+            and kwargs.get("input_length")
+            and not {"input_shape", "batch_input_shape"} & set(kwargs)
+        ):
+            kwargs = {**kwargs, "input_shape": (kwargs["input_length"],)}
+            kwargs.pop("input_length")
+            notes.say("Embedding(input_length=…) is input_shape= now")
+        if "batch_size" in kwargs and "input_shape" in kwargs:
+            kwargs = {**kwargs, "batch_input_shape": (kwargs["batch_size"], *kwargs["input_shape"])}
+            del kwargs["batch_size"], kwargs["input_shape"]
         if "batch_input_shape" in kwargs:
             self.__dict__[BATCH_SHAPE] = tuple(kwargs["batch_input_shape"])
             notes.say("batch_input_shape= is batch_shape= of an Input now")
@@ -78,13 +101,40 @@ def _layer(name: str, rename: Translate, notes: Notes) -> Translate:
     return translate
 
 
-def _kernel(args: Tuple[Any, ...], kwargs: Dict[str, Any], notes: Notes) -> Call:
+CHANNELS = (1, 3, 4)
+
+
+def order_of(kwargs: Any, dimensions: int, notes: Notes) -> None:
+    """Keras 0 and 1 read pictures as Theano did unless told otherwise: (1, 28, 28) is one channel of 28 by 28."""
+    import keras
+
+    shape: Tuple[Any, ...] = tuple(kwargs.get("input_shape") or tuple(kwargs.get("batch_input_shape") or ())[1:])
+    told = {"dim_ordering", "data_format"} & set(kwargs)
+    if told or len(shape) != 1 + dimensions or shape[0] not in CHANNELS or shape[-1] in CHANNELS:
+        return
+    if keras.backend.image_data_format() == "channels_last":
+        keras.backend.set_image_data_format("channels_first")
+        notes.say(f"input_shape={shape} has its channels first: all layers are told so, as Keras 1 did by default")
+
+
+def _kernel(args: Tuple[Any, ...], kwargs: Dict[str, Any], dimensions: int, old: bool, notes: Notes) -> Call:
     """`nb_row` and `nb_col`, or three positional numbers among other words of Keras 1."""
     rows, columns = kwargs.pop("nb_row", None), kwargs.pop("nb_col", None)
     if rows is not None:
         notes.say("nb_row=, nb_col= are kernel_size= since Keras 2")
         kwargs["kernel_size"] = (rows, columns)
+    sizes = args[1 : 1 + dimensions]
+    if old and dimensions > 1 and len(sizes) == dimensions and all(isinstance(size, int) for size in sizes):
+        notes.say(f"three numbers among words of Keras 1 are filters and a kernel of {sizes}")
+        args = (args[0], sizes, *args[1 + dimensions :])
+        order_of(kwargs, dimensions, notes)
     return args, kwargs
+
+
+def _whole(value: Any) -> Any:
+    """A number of numpy's as Python's: Keras 3 asks for an `int`."""
+    is_whole = getattr(getattr(value, "dtype", None), "kind", "") in ("i", "u") and getattr(value, "ndim", 1) == 0
+    return int(value) if is_whole and not hasattr(value, "assign") and not hasattr(value, "graph") else value
 
 
 def _values(kwargs: Dict[str, Any]) -> Dict[str, Any]:
@@ -95,9 +145,26 @@ def _values(kwargs: Dict[str, Any]) -> Dict[str, Any]:
     for key in [key for key in kwargs if key.endswith("_initializer")]:
         if isinstance(kwargs[key], str) and kwargs[key] in INITIALIZERS:
             kwargs = {**kwargs, key: INITIALIZERS[kwargs[key]]}
+        elif inspect.isfunction(kwargs[key]) and not _takes_dtype(kwargs[key]):
+            kwargs = {**kwargs, key: _initializer(kwargs[key])}
     if kwargs.get("unit_forget_bias") in ("one", "zero"):
         kwargs = {**kwargs, "unit_forget_bias": kwargs["unit_forget_bias"] == "one"}
     return kwargs
+
+
+def _takes_dtype(initializer: Any) -> bool:
+    parameters = inspect.signature(initializer).parameters.values()
+    return any(one.name == "dtype" or one.kind is one.VAR_KEYWORD for one in parameters)
+
+
+def _initializer(function: Any) -> Any:
+    """Keras 1 called an initializer with a shape and a name."""
+    named = "name" in inspect.signature(function).parameters
+
+    def initialize(shape: Any, dtype: Any = None) -> Any:
+        return function(shape, name=None) if named else function(shape)
+
+    return initialize
 
 
 def _shapes(kwargs: Dict[str, Any], *, recurrent: bool, notes: Notes) -> Dict[str, Any]:
@@ -137,8 +204,6 @@ def optimizers(module: Any, notes: Notes) -> None:
 
 
 def _rate(optimizer: Any, kwargs: Mapping[str, Any]) -> float:
-    import inspect
-
     default = inspect.signature(type(optimizer).__init__).parameters["learning_rate"].default
     return float(kwargs.get("learning_rate", default))
 
@@ -148,7 +213,7 @@ def fitting(notes: Notes, *, owner: str = "fit") -> Translate:
     rename = renamed(FIT, notes, dropped=FIT_DROPPED, owner=owner)
 
     def translate(self: Any, args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> Call:
-        counted = {key for key in ("samples_per_epoch", "nb_val_samples", "val_samples") if key in kwargs}
+        counted: "set[str]" = {key for key in ("samples_per_epoch", "nb_val_samples", "val_samples") if key in kwargs}
         args, kwargs = rename(self, args, kwargs)
         if counted:  # Keras 1 counted examples, not batches
             kwargs = _batches(args[0] if args else kwargs.get("x", kwargs.get("generator")), counted, kwargs)

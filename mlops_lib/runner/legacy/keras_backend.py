@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any, Callable, Dict
 
 from mlops_lib.runner.legacy.keras_names import OLD
-from mlops_lib.runner.legacy.names import Gone, Names
+from mlops_lib.runner.legacy.names import GoneError, Names
 from mlops_lib.runner.legacy.notes import Notes
 
 OPS = {
@@ -145,7 +145,9 @@ def _set_learning_phase(value: Any) -> None:
 
 
 def _get_session() -> Any:
-    raise Gone("K.get_session(): Keras 3 has no sessions; use model methods, K.get_value, or tf.compat.v1 throughout")
+    raise GoneError(
+        "K.get_session(): Keras 3 has no sessions; use model methods, K.get_value, or tf.compat.v1 throughout"
+    )
 
 
 def _set_session(session: Any) -> None:
@@ -166,7 +168,9 @@ def _compiled(inputs: Any, outputs: Any, updates: Any = None, **kwargs: Any) -> 
     several = isinstance(outputs, (list, tuple))
     wanted = list(outputs) if several else [outputs]
     if updates or not all(isinstance(one, keras.KerasTensor) for one in wanted):
-        raise Gone("K.function: only outputs of a model's layers can be computed; use tf.GradientTape for gradients")
+        raise GoneError(
+            "K.function: only outputs of a model's layers can be computed; use tf.GradientTape for gradients"
+        )
     between = keras.Model(sources, wanted)
 
     def run(values: Any) -> Any:
@@ -180,7 +184,9 @@ def _compiled(inputs: Any, outputs: Any, updates: Any = None, **kwargs: Any) -> 
 
 
 def _gradients(loss: Any, variables: Any) -> Any:
-    raise Gone("K.gradients works in graphs only, which Keras 3 has not: use tf.GradientTape around the model's call")
+    raise GoneError(
+        "K.gradients works in graphs only, which Keras 3 has not: use tf.GradientTape around the model's call"
+    )
 
 
 def channels_first(module: ModuleType, notes: Notes) -> None:

@@ -20,6 +20,22 @@ def install(keras: Any, notes: Notes) -> None:
     for module in _modules_with("load_model", saving.load_model):
         module.load_model = loading
 
+    drawing = _plot(keras.utils.plot_model, notes)
+    for module in _modules_with("plot_model", keras.utils.plot_model):
+        module.plot_model = drawing
+
+
+def _plot(original: Callable[..., Any], notes: Notes) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def plot_model(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return original(*args, **kwargs)
+        except (ImportError, OSError) as error:
+            notes.say(f"plot_model drew nothing: {str(error).splitlines()[0]}")
+            return None
+
+    return plot_model
+
 
 def _modules_with(name: str, value: Any) -> Any:
     import sys

@@ -4,14 +4,14 @@ import os
 import re
 from typing import Any, List, Sequence
 
-from mlops_lib.runner.legacy.names import Gone
+from mlops_lib.runner.legacy.names import GoneError
 
 
 def merge(inputs: Sequence[Any], mode: str = "sum", concat_axis: int = -1, **kwargs: Any) -> Any:
     """Keras 1's `merge([a, b], mode=…)`.
 
     Raises:
-        Gone: a mode that has no layer today.
+        GoneError: a mode that has no layer today.
     """
     return _merging(mode, concat_axis, dot_axes=kwargs.get("dot_axes", -1), name=kwargs.get("name"))(list(inputs))
 
@@ -29,7 +29,7 @@ def _merging(mode: Any, concat_axis: int, *, dot_axes: Any = -1, name: Any = Non
     if mode in ("dot", "cos"):
         axes = tuple(dot_axes[0]) + tuple(dot_axes[1]) if _nested(dot_axes) else dot_axes
         return keras.layers.Dot(axes=axes, normalize=mode == "cos", name=name)
-    raise Gone(f"merge(mode={mode!r}) has no counterpart since Keras 2: use keras.layers.Add, Concatenate, Dot …")
+    raise GoneError(f"merge(mode={mode!r}) has no counterpart since Keras 2: use keras.layers.Add, Concatenate, Dot …")
 
 
 def _nested(axes: Any) -> bool:
@@ -40,10 +40,10 @@ def Merge(layers: Any = None, mode: str = "sum", concat_axis: int = -1, **kwargs
     """Keras 1's layer of the same name, where it is called on tensors.
 
     Raises:
-        Gone: it is the first layer of a Sequential model, whose branches only the functional API can join.
+        GoneError: it is the first layer of a Sequential model, whose branches only the functional API can join.
     """
     if layers:
-        raise Gone("Sequential.add(Merge([…])) is gone since Keras 2: join the branches with the functional API")
+        raise GoneError("Sequential.add(Merge([…])) is gone since Keras 2: join the branches with the functional API")
     return _merging(mode, concat_axis, dot_axes=kwargs.get("dot_axes", -1), name=kwargs.get("name"))
 
 
@@ -81,7 +81,7 @@ def ThresholdedReLU(theta: float = 1.0, **kwargs: Any) -> Any:  # noqa: N802
 
 def _gone(name: str, instead: str) -> Any:
     def refuse(*args: Any, **kwargs: Any) -> Any:
-        raise Gone(f"keras.layers.{name} is gone: {instead}")
+        raise GoneError(f"keras.layers.{name} is gone: {instead}")
 
     return refuse
 
@@ -96,9 +96,9 @@ def model_from_yaml(*args: Any, **kwargs: Any) -> Any:
     """Refused: Keras removed it for its unsafe parser.
 
     Raises:
-        Gone: always.
+        GoneError: always.
     """
-    raise Gone("model_from_yaml was removed from Keras as unsafe: use to_json and model_from_json")
+    raise GoneError("model_from_yaml was removed from Keras as unsafe: use to_json and model_from_json")
 
 
 def multi_gpu_model(model: Any, gpus: Any = None, **kwargs: Any) -> Any:
@@ -127,6 +127,44 @@ def convert_kernel(kernel: Any) -> Any:
 
     turned = numpy.copy(kernel)
     return turned[(slice(None, None, -1),) * (turned.ndim - 2)]
+
+
+def slice_X(X: Any, start: Any = None, stop: Any = None) -> Any:  # noqa: N802, N803
+    """Rows of an array or of every array in a list."""
+    if isinstance(X, list):
+        return [one[start] if hasattr(start, "__len__") else one[start:stop] for one in X]
+    return X[start] if hasattr(start, "__len__") else X[start:stop]
+
+
+slice_arrays = _slice_arrays = slice_X
+
+
+def normal(shape: Any, scale: float = 0.05, name: Any = None) -> Any:
+    """Keras 1's `initializations.normal`."""
+    import keras
+
+    return keras.random.normal(shape, stddev=scale)
+
+
+def uniform(shape: Any, scale: float = 0.05, name: Any = None) -> Any:
+    """Keras 1's `initializations.uniform`."""
+    import keras
+
+    return keras.random.uniform(shape, -scale, scale)
+
+
+def identity(shape: Any, scale: float = 1, name: Any = None) -> Any:
+    """Keras 1's `initializations.identity`."""
+    import keras
+
+    return scale * keras.ops.eye(shape[0])
+
+
+def zero(shape: Any, name: Any = None) -> Any:
+    """Keras 1's `initializations.zero`."""
+    import keras
+
+    return keras.ops.zeros(shape)
 
 
 def list_pictures(directory: str, ext: Any = ("jpg", "jpeg", "bmp", "png", "ppm")) -> List[str]:

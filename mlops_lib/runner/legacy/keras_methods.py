@@ -3,10 +3,10 @@
 import functools
 import inspect
 import os
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, Tuple
 
 from mlops_lib.runner.legacy import keras_arguments
-from mlops_lib.runner.legacy.arguments import Call, renamed, translated
+from mlops_lib.runner.legacy.arguments import renamed, translated
 from mlops_lib.runner.legacy.notes import Notes
 
 Original = Callable[..., Any]
@@ -20,17 +20,51 @@ def models(keras: Any, notes: Notes) -> None:
     _lend(model, "evaluate_generator", _generator("evaluate", ("generator", "steps"), notes))
     _lend(model, "predict_generator", _generator("predict", ("generator", "steps"), notes))
     _lend(model, "predict_classes", _predict_classes(notes))
+    _lend(model, "reset_states", _reset_states)
     _lend(model, "predict_proba", _predict_proba(notes))
     for name in ("evaluate", "predict"):
         dropped = renamed({"val_samples": "steps"}, notes, dropped=keras_arguments.FIT_DROPPED, owner=name)
         setattr(model, name, translated(getattr(model, name), dropped))
+    model.fit, model.evaluate = (_with_accuracy(method) for method in (model.fit, model.evaluate))
     sets = renamed({}, notes, dropped=("class_mode", "sample_weight_mode", "weighted_metrics_mode", "target_tensors"))
-    model.compile = translated(model.compile, sets)
+    # Keras tells an overridden `compile` by comparing with this class's.
+    trainer = keras.src.trainers.trainer.Trainer
+    trainer.compile = translated(trainer.compile, sets)
     functional = keras.src.models.functional.Functional
     ends = renamed({"input": "inputs", "output": "outputs"}, notes, owner="Model")
     functional.__init__ = translated(functional.__init__, ends)
     model.__new__ = _new(model.__new__)
     keras.Sequential.add = _add(keras.Sequential.add, keras)
+
+
+def _with_accuracy(original: Original) -> Original:
+    """`show_accuracy=True`, which Keras 0 gave where a metric of `compile` is given today."""
+
+    @functools.wraps(original)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if kwargs.get("show_accuracy") and not _metric_names(self):
+            self.compile(optimizer=self.optimizer, loss=self.loss, metrics=["accuracy"])
+        return original(self, *args, **kwargs)
+
+    return call
+
+
+def data_sets(module: Any, notes: Notes) -> None:
+    """`load_data(nb_words=…)`."""
+    for name in ("imdb", "reuters"):
+        load = getattr(module, name).load_data
+        dropped = ("test_split",) if name == "imdb" else ()
+        getattr(module, name).load_data = _renamed_keywords(load, dropped, notes)
+
+
+def _renamed_keywords(load: Original, dropped: Tuple[str, ...], notes: Notes) -> Original:
+    rename = renamed({"nb_words": "num_words"}, notes, dropped=dropped, owner="load_data")
+
+    @functools.wraps(load)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return load(*args, **rename(None, (), kwargs)[1])
+
+    return call
 
 
 def _lend(owner: Any, name: str, value: Any) -> None:
@@ -41,13 +75,13 @@ def _lend(owner: Any, name: str, value: Any) -> None:
 def _new(original: Any) -> Any:
     """`Model(input=…, output=…)` decides here already that it is functional."""
 
-    def __new__(cls: Any, *args: Any, **kwargs: Any) -> Any:
+    def new(cls: Any, *args: Any, **kwargs: Any) -> Any:
         for old, new in (("input", "inputs"), ("output", "outputs")):
             if old in kwargs and new not in kwargs:
                 kwargs[new] = kwargs.pop(old)
         return original(cls, *args, **kwargs)
 
-    return functools.wraps(original)(__new__)
+    return functools.wraps(original)(new)
 
 
 def _add(original: Original, keras: Any) -> Original:
@@ -145,6 +179,15 @@ def _generator(method: str, order: Tuple[str, ...], notes: Notes) -> Original:
     return call
 
 
+def _reset_states(self: Any) -> None:
+    """Forget what stateful layers remember."""
+    for layer in self.layers:
+        for name in ("reset_state", "reset_states"):
+            if hasattr(layer, name):
+                getattr(layer, name)()
+                break
+
+
 def _predict_classes(notes: Notes) -> Original:
     def predict_classes(self: Any, x: Any, batch_size: Any = None, verbose: Any = 0, **kwargs: Any) -> Any:
         """Class indices of the most likely classes."""
@@ -164,15 +207,25 @@ def _predict_proba(notes: Notes) -> Original:
     return predict_proba
 
 
+ALIASES = {
+    "acc": "accuracy",
+    "lr": "learning_rate",
+    "mae": "mean_absolute_error",
+    "mse": "mean_squared_error",
+    "mape": "mean_absolute_percentage_error",
+}
+"""A metric's name in a history was spelled out, or short, by turns of Keras' versions."""
+BOTH_WAYS = {**ALIASES, **{new: old for old, new in ALIASES.items()}}
+
+
 class Records(Dict[str, Any]):
     """A history that knows its old names too: `acc` for `accuracy`, `lr` for `learning_rate`, and the other way round."""
 
     def __missing__(self, key: str) -> Any:
-        for old, new in (("acc", "accuracy"), ("lr", "learning_rate")):
-            plain = key[4:] if key.startswith("val_") else key
-            other = {old: new, new: old}.get(plain)
-            if other is not None and key[: len(key) - len(plain)] + other in self:
-                return self[key[: len(key) - len(plain)] + other]
+        prefix = "val_" if key.startswith("val_") else ""
+        other = prefix + BOTH_WAYS.get(key[len(prefix) :], "")
+        if other in self:
+            return self[other]
         raise KeyError(key)
 
     def __reduce__(self) -> Tuple[Any, ...]:
@@ -196,14 +249,16 @@ def callbacks(module: Any, notes: Notes) -> None:
     module.ReduceLROnPlateau.__init__ = translated(module.ReduceLROnPlateau.__init__, rename)
     board = renamed({}, notes, dropped=("batch_size", "write_grads", "embeddings_layer_names", "embeddings_data"))
     module.TensorBoard.__init__ = translated(module.TensorBoard.__init__, board)
-    module.EarlyStopping.__init__ = translated(module.EarlyStopping.__init__, renamed({}, notes, dropped=("show_accuracy",)))
+    module.EarlyStopping.__init__ = translated(
+        module.EarlyStopping.__init__, renamed({}, notes, dropped=("show_accuracy",))
+    )
 
 
 def _any_ending(original: Original, notes: Notes) -> Original:
     drop = renamed({}, notes, dropped=("period", "load_weights_on_restart", "options"), owner="ModelCheckpoint")
 
     @functools.wraps(original)
-    def __init__(self: Any, filepath: Any, *args: Any, **kwargs: Any) -> None:
+    def init(self: Any, filepath: Any, *args: Any, **kwargs: Any) -> None:
         args, kwargs = drop(self, args, kwargs)
         bound = inspect.signature(original).bind(self, filepath, *args, **kwargs).arguments
         ending = ".weights.h5" if bound.get("save_weights_only") else ".keras"
@@ -214,8 +269,8 @@ def _any_ending(original: Original, notes: Notes) -> Original:
             notes.say(f"ModelCheckpoint({text!r}) is written as HDF5: Keras 3 wants a name that ends in {ending}")
             self.filepath = text
 
-    __init__.__signature__ = inspect.signature(original)  # type: ignore[attr-defined]
-    return __init__
+    init.__signature__ = inspect.signature(original)  # type: ignore[attr-defined]
+    return init
 
 
 def layer_shapes(layer: Any) -> None:
@@ -231,7 +286,7 @@ def layer_shapes(layer: Any) -> None:
             if instance is None:
                 return self
             try:
-                found: Optional[Any] = getattr(instance, self.side)
+                found: Any = getattr(instance, self.side)
             except (AttributeError, ValueError):
                 raise AttributeError(f"the layer has no {self.side}_shape yet: it was never called") from None
             return tuple(found.shape) if hasattr(found, "shape") else [tuple(one.shape) for one in found or ()]
@@ -269,6 +324,7 @@ def _one_by_one(plain: Any, name: str, dimensions: int, notes: Notes) -> Any:
             if len(sizes) == dimensions and all(isinstance(size, int) for size in sizes):
                 notes.say(f"{name}({', '.join(map(str, args))}) is {plain.__name__}({args[0]}, {sizes}) since Keras 2")
                 args = (args[0], sizes, *args[1 + dimensions :])
+                keras_arguments.order_of(kwargs, dimensions, notes)
             return plain(*args, **kwargs)
 
         def __instancecheck__(cls, instance: Any) -> bool:
@@ -276,6 +332,3 @@ def _one_by_one(plain: Any, name: str, dimensions: int, notes: Notes) -> Any:
 
     alias = Alias(name, (plain,), {"__doc__": plain.__doc__, "__module__": plain.__module__})
     return alias
-
-
-__all__ = ["Call", "callbacks", "convolutions", "layer_shapes", "learning_rate", "models"]

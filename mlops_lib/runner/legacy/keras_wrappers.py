@@ -35,7 +35,7 @@ class _Wrapper(BaseEstimator):  # type: ignore[misc]
 
     def fit(self, x: Any, y: Any, **kwargs: Any) -> Any:
         """Build the model and train it; returns its History, as the old wrapper did."""
-        builder = self.build_fn if self.build_fn is not None else self.__call__  # type: ignore[operator]
+        builder = self.build_fn if self.build_fn is not None else self.__call__
         accepted = inspect.signature(builder).parameters
         self.model = builder(**{key: value for key, value in self.sk_params.items() if key in accepted})
         loss = self.model.loss

@@ -19,7 +19,7 @@ Target = Union[str, Callable[[], Any]]
 Names = Mapping[str, Target]
 
 
-class Gone(Exception):
+class GoneError(Exception):
     """What the script uses has no counterpart today; the message says what to change."""
 
 
@@ -50,7 +50,7 @@ def lend(module: ModuleType, names: Names, notes: Notes, *, since: str = "") -> 
     """
     own = module.__dict__.get("__getattr__")
 
-    def __getattr__(name: str) -> Any:
+    def answer(name: str) -> Any:
         if own is not None:
             try:
                 return own(name)
@@ -65,7 +65,7 @@ def lend(module: ModuleType, names: Names, notes: Notes, *, since: str = "") -> 
         module.__dict__[name] = value
         return value
 
-    module.__dict__["__getattr__"] = __getattr__
+    module.__dict__["__getattr__"] = answer
 
 
 class _Loader(importlib.abc.Loader):
@@ -84,7 +84,7 @@ class _Loader(importlib.abc.Loader):
                         f"the module {module.__name__} is gone and stood in for")  # fmt: skip
         names = self._names
 
-        def __getattr__(name: str) -> Any:
+        def answer(name: str) -> Any:
             if name in names:
                 return find(names[name])
             for one in modules:
@@ -92,7 +92,7 @@ class _Loader(importlib.abc.Loader):
                     return getattr(one, name)
             raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}", name=name, obj=module)
 
-        module.__dict__["__getattr__"] = __getattr__
+        module.__dict__["__getattr__"] = answer
 
 
 class Finder(importlib.abc.MetaPathFinder):

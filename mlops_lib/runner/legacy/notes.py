@@ -22,9 +22,10 @@ class Notes:
             message: what was written and what it is now.
             line: file and line, where no frame of the script says them.
         """
-        if message in self._said:
+        key = message if line is None else f"{line[0]}: {message}"
+        if key in self._said:
             return
-        self._said.add(message)
+        self._said.add(key)
         place = line or self._place()
         self._journal.warn(message if place is None else f"{place[0]}:{place[1]}: {message}")
 

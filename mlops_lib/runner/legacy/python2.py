@@ -10,7 +10,7 @@ import builtins
 import functools
 import re
 import warnings
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Dict, Optional
 
 from mlops_lib.runner.legacy.names import Names
 
@@ -126,13 +126,15 @@ class Division(ast.NodeTransformer):
 
     def _call(self, node: ast.AST, left: ast.expr, right: ast.expr) -> ast.Call:
         called = ast.copy_location(ast.Name(id=self.NAME, ctx=ast.Load()), node)
-        return ast.copy_location(ast.Call(func=called, args=[left, right], keywords=[]), node)  # type: ignore[arg-type]
+        return ast.copy_location(ast.Call(func=called, args=[left, right], keywords=[]), node)
 
 
 def divides_anew(tree: ast.Module) -> bool:
     """Whether the source asks for Python 3's division."""
     return any(
-        isinstance(node, ast.ImportFrom) and node.module == "__future__" and any(a.name == "division" for a in node.names)
+        isinstance(node, ast.ImportFrom)
+        and node.module == "__future__"
+        and any(a.name == "division" for a in node.names)
         for node in tree.body
     )
 
@@ -153,7 +155,8 @@ BUILTINS: Dict[str, Any] = {
 
 def missing_builtins(tree: ast.Module) -> Dict[str, Any]:
     """Python 2's built-in names that the source reads and never binds."""
-    read, bound = set(), set()
+    read: "set[str]" = set()
+    bound: "set[str]" = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Name):
             (read if isinstance(node.ctx, ast.Load) else bound).add(node.id)
@@ -174,6 +177,3 @@ def modules() -> Dict[str, Any]:
         "sets": {"Set": "builtins:set"},
     }  # fmt: skip
     return {old: ((new,), names.get(old, {})) for old, new in MODULES.items()}
-
-
-Compile = Callable[..., Any]

@@ -4,10 +4,15 @@ import functools
 from typing import Any, Callable, Dict, Sequence, Tuple
 
 from mlops_lib.runner.legacy.arguments import Call
-from mlops_lib.runner.legacy.names import Gone, Names, lend, listed
+from mlops_lib.runner.legacy.names import GoneError, Names, lend, listed
 from mlops_lib.runner.legacy.notes import Notes
 
 HERE = "mlops_lib.runner.legacy.science_functions"
+
+_MISC: Names = {
+    **listed("imread imresize imsave toimage fromimage imrotate derivative face ascent bytescale", HERE),
+    **listed("comb factorial logsumexp", "scipy.special"),
+}
 
 MODULES: Dict[str, Tuple[Sequence[str], Names]] = {
     "sklearn.cross_validation": (("sklearn.model_selection",), listed(
@@ -38,9 +43,7 @@ MODULES: Dict[str, Tuple[Sequence[str], Names]] = {
         ("neural_network", ("multilayer_perceptron",)), ("cluster", ("k_means_",)), ("decomposition", ("pca",)),
         ("feature_selection", ("univariate_selection", "from_model")), ("naive_bayes", ()),
     ) for name in names},
-    "scipy.misc": ((), {
-        **listed("imread imresize imsave toimage fromimage imrotate derivative face ascent bytescale", HERE),
-        **listed("comb factorial logsumexp", "scipy.special")}),
+    "scipy.misc": ((), _MISC),
     "scipy.misc.pilutil": ((), listed("imread imresize imsave toimage", HERE)),
     "pandas.tools": (("pandas.plotting",), {}),
     "pandas.tools.plotting": (("pandas.plotting",), {}),
@@ -49,18 +52,20 @@ MODULES: Dict[str, Tuple[Sequence[str], Names]] = {
     "numpy.testing.decorators": (("numpy.testing",), {}),
 }  # fmt: skip
 
-_NUMPY_MODULES = "array zeros ones arange linspace sqrt mean median std var sum dot sin cos exp log log10 log2 pi inf nan where"
+_NUMPY_MODULES = (
+    "array zeros ones arange linspace sqrt mean median std var sum dot sin cos exp log log10 log2 pi inf nan where"
+)
 NAMES: Dict[str, Names] = {
     "numpy": {
-        **{name: (lambda value=value: value) for name, value in (
-            ("int", int), ("float", float), ("bool", bool), ("object", object), ("str", str), ("complex", complex))},
+        **listed("int float bool object str complex", "builtins"),
         **listed("float_=float64 complex_=complex128 unicode_=str_ string_=bytes_ Inf=inf Infinity=inf infty=inf PINF=inf"
                  " NaN=nan NAN=nan product=prod cumproduct=cumprod sometrue=any alltrue=all row_stack=vstack"
                  " round_=round in1d=isin issubclass_=issubdtype cast=asarray int0=intp", "numpy"),
-        **listed("asscalar rank NINF trapz mat", HERE), "unicode": lambda: str, "long": lambda: int,
+        **listed("asscalar rank NINF trapz mat", HERE), "unicode": "builtins:str", "long": "builtins:int",
     },
     "scipy": {**listed(_NUMPY_MODULES + " interp randn=random.randn rand=random.rand", "numpy"),
               "misc": "scipy.misc"},
+    "scipy.misc": _MISC,
     "scipy.integrate": listed("trapz=trapezoid cumtrapz=cumulative_trapezoid simps=simpson", "scipy.integrate"),
     "scipy.signal": listed("hann=windows.hann hamming=windows.hamming gaussian=windows.gaussian blackman=windows.blackman",
                            "scipy.signal"),
@@ -81,7 +86,7 @@ NAMES: Dict[str, Names] = {
     },
     "matplotlib.cm": {"get_cmap": "matplotlib.pyplot:get_cmap"},
     "collections": listed("Iterable Iterator Mapping MutableMapping Sequence MutableSequence Callable Hashable Sized Set"
-                          " OrderedDict", "collections.abc"),
+                          "", "collections.abc"),
     "time": {"clock": "time:perf_counter"},
     "inspect": {"getargspec": "inspect:getfullargspec"},
     "fractions": {"gcd": "math:gcd"},
@@ -147,11 +152,11 @@ def _estimator_init(original: Callable[..., Any], name: str, values: Any, notes:
     known = set(inspect.signature(original).parameters)
 
     @functools.wraps(original)
-    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
         _, kwargs = _translated(name, known, values, kwargs, notes)
         original(self, *args, **kwargs)
 
-    return __init__
+    return init
 
 
 def _translated(name: str, known: "set[str]", values: Any, kwargs: Dict[str, Any], notes: Notes) -> Call:
@@ -165,7 +170,7 @@ def _translated(name: str, known: "set[str]", values: Any, kwargs: Dict[str, Any
             notes.say(f"{name}({key}=…) has no meaning any more and is left out")
         elif key == "normalize" and key not in known:
             if value:
-                raise Gone(f"{name}(normalize=True) is gone: put a StandardScaler before it, in a pipeline")
+                raise GoneError(f"{name}(normalize=True) is gone: put a StandardScaler before it, in a pipeline")
             fresh.pop(key)
         elif isinstance(value, (str, float)) and value in values.get(key, {}):
             fresh[key] = values[key][value]
@@ -201,7 +206,13 @@ def _lend(owner: Any, name: str, value: Any, notes: Notes) -> None:
         return
     said = f"pandas {owner.__name__}.{name} is stood in for: it is gone since pandas 2"
     if isinstance(value, property):
-        setattr(owner, name, property(lambda self: (notes.say(said), value.fget(self))[1]))  # type: ignore[misc]
+        getter = value.fget
+
+        def get(self: Any) -> Any:
+            notes.say(said)
+            return getter(self) if getter is not None else None
+
+        setattr(owner, name, property(get))
         return
 
     @functools.wraps(value)
@@ -210,6 +221,43 @@ def _lend(owner: Any, name: str, value: Any, notes: Notes) -> None:
         return value(self, *args, **kwargs)
 
     setattr(owner, name, call)
+
+
+WINDOWS = ("imshow", "waitKey", "namedWindow", "destroyAllWindows", "destroyWindow", "moveWindow", "resizeWindow")
+
+
+def no_screen(module: Any, notes: Notes) -> None:
+    """A backend with windows is refused where there is no screen; figures are drawn all the same."""
+    switch = module.switch_backend
+
+    @functools.wraps(switch)
+    def switch_backend(backend: Any) -> None:
+        try:
+            switch(backend)
+        except ImportError:
+            notes.say(f"matplotlib's {backend}: there is no screen here, figures are drawn without one")
+            switch("Agg")
+
+    module.switch_backend = switch_backend
+
+
+def no_windows(module: Any, notes: Notes) -> None:
+    """OpenCV's windows do nothing where it was built without any."""
+
+    def without(name: str, plain: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(plain)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return plain(*args, **kwargs)
+            except module.error:
+                notes.say(f"cv2.{name}: there is no screen here, nothing is shown")
+                return -1
+
+        return call
+
+    for name in WINDOWS:
+        if hasattr(module, name):
+            setattr(module, name, without(name, getattr(module, name)))
 
 
 def styles(module: Any, notes: Notes) -> None:
@@ -265,6 +313,8 @@ def hooks(notes: Notes) -> Dict[str, Callable[[Any], None]]:
         then(name, lambda module: estimators(module, notes))
     then("sklearn.metrics._scorer", scorers)
     then("pandas", lambda module: pandas(module, notes))
+    then("matplotlib.pyplot", lambda module: no_screen(module, notes))
+    then("cv2", lambda module: no_windows(module, notes))
     then("matplotlib.style", lambda module: styles(module, notes))
     then("matplotlib.axes", lambda module: axes(module, notes))
     then("matplotlib.pyplot", lambda module: lend(module, {"hold": lambda: lambda *args: None}, notes))

@@ -4,7 +4,7 @@ import io
 import os
 from typing import Any, Iterator, List, Optional, Tuple
 
-from mlops_lib.runner.legacy.names import Gone
+from mlops_lib.runner.legacy.names import GoneError
 
 NINF = float("-inf")
 
@@ -66,11 +66,15 @@ def _selection() -> Any:
 
 def KFold(n: Any = 3, n_folds: Any = 3, shuffle: bool = False, random_state: Any = None, **kwargs: Any) -> Any:  # noqa: N802
     """`cross_validation.KFold(n, n_folds)`."""
-    splitter = _selection().KFold(kwargs.get("k", n_folds), shuffle=shuffle, random_state=random_state if shuffle else None)
+    splitter = _selection().KFold(
+        kwargs.get("k", n_folds), shuffle=shuffle, random_state=random_state if shuffle else None
+    )
     return _Folds(splitter, int(n))
 
 
-def StratifiedKFold(y: Any = None, n_folds: int = 3, shuffle: bool = False, random_state: Any = None, **kwargs: Any) -> Any:  # noqa: N802
+def StratifiedKFold(  # noqa: N802
+    y: Any = None, n_folds: int = 3, shuffle: bool = False, random_state: Any = None, **kwargs: Any
+) -> Any:
     """`cross_validation.StratifiedKFold(y, n_folds)`."""
     splitter = _selection().StratifiedKFold(
         kwargs.get("k", n_folds), shuffle=shuffle, random_state=random_state if shuffle else None
@@ -83,9 +87,13 @@ def LeaveOneOut(n: int) -> Any:  # noqa: N802
     return _Folds(_selection().LeaveOneOut(), n)
 
 
-def ShuffleSplit(n: int, n_iter: int = 10, test_size: Any = 0.1, train_size: Any = None, random_state: Any = None) -> Any:  # noqa: N802
+def ShuffleSplit(  # noqa: N802
+    n: int, n_iter: int = 10, test_size: Any = 0.1, train_size: Any = None, random_state: Any = None
+) -> Any:
     """`cross_validation.ShuffleSplit(n, n_iter)`."""
-    return _Folds(_selection().ShuffleSplit(n_iter, test_size=test_size, train_size=train_size, random_state=random_state), n)
+    return _Folds(
+        _selection().ShuffleSplit(n_iter, test_size=test_size, train_size=train_size, random_state=random_state), n
+    )
 
 
 def StratifiedShuffleSplit(  # noqa: N802
@@ -102,25 +110,25 @@ def Imputer(missing_values: Any = "NaN", strategy: str = "mean", axis: int = 0, 
     """`preprocessing.Imputer`, for columns.
 
     Raises:
-        Gone: it was to impute along rows.
+        GoneError: it was to impute along rows.
     """
     import numpy
     from sklearn.impute import SimpleImputer
 
     if axis:
-        raise Gone("Imputer(axis=1) is gone: transpose the data and use sklearn.impute.SimpleImputer")
+        raise GoneError("Imputer(axis=1) is gone: transpose the data and use sklearn.impute.SimpleImputer")
     return SimpleImputer(missing_values=numpy.nan if missing_values == "NaN" else missing_values, strategy=strategy)
 
 
 BOSTON = "http://lib.stat.cmu.edu/datasets/boston"
-COLUMNS = "CRIM ZN INDUS CHAS NOX RM AGE DIS RAD TAX PTRATIO B LSTAT".split()
+COLUMNS = ["CRIM", "ZN", "INDUS", "CHAS", "NOX", "RM", "AGE", "DIS", "RAD", "TAX", "PTRATIO", "B", "LSTAT"]
 
 
 def load_boston(return_X_y: bool = False) -> Any:  # noqa: N803
     """The Boston house prices, from where scikit-learn's own notice of removal says they are; kept in its data home.
 
     Raises:
-        Gone: they cannot be fetched.
+        GoneError: they cannot be fetched.
     """
     import urllib.request
 
@@ -134,7 +142,7 @@ def load_boston(return_X_y: bool = False) -> Any:  # noqa: N803
             with urllib.request.urlopen(BOSTON, timeout=30) as answer:
                 content = answer.read()
         except OSError as error:
-            raise Gone(
+            raise GoneError(
                 f"load_boston is gone from scikit-learn, and {BOSTON} does not answer ({error}): use"
                 " fetch_california_housing, or push the data as a file"
             ) from None
@@ -204,7 +212,7 @@ def linear_assignment(costs: Any) -> Any:
 
 def _gone_estimator(name: str) -> Any:
     def refuse(*args: Any, **kwargs: Any) -> Any:
-        raise Gone(f"sklearn.linear_model.{name} is gone: use SelectFromModel around Lasso or LogisticRegression")
+        raise GoneError(f"sklearn.linear_model.{name} is gone: use SelectFromModel around Lasso or LogisticRegression")
 
     return refuse
 
@@ -321,20 +329,26 @@ class Ix:
 
     def __getitem__(self, key: Any) -> Any:
         parts, positional = self._key(key)
+        if all(positional) or not any(positional):
+            return (self._owner.iloc if positional[0] else self._owner.loc)[key]
         found = self._owner
         for axis, (part, by_position) in enumerate(zip(parts, positional)):
             whole = (slice(None),) * axis if found.ndim > axis else ()
-            found = (found.iloc if by_position else found.loc)[(*whole, part)]
+            found = (found.iloc if by_position else found.loc)[(*whole, part) if whole else part]
         return found
 
     def __setitem__(self, key: Any, value: Any) -> None:
         parts, positional = self._key(key)
-        axes = (self._owner.index, getattr(self._owner, "columns", None))
-        labels = tuple(axes[i][part] if by_position else part for i, (part, by_position) in enumerate(zip(parts, positional)))
+        axes: Any = (self._owner.index, getattr(self._owner, "columns", None))
+        labels = tuple(
+            axes[i][part] if by_position else part for i, (part, by_position) in enumerate(zip(parts, positional))
+        )
         self._owner.loc[labels] = value
 
 
-def append(self: Any, other: Any, ignore_index: bool = False, verify_integrity: bool = False, sort: bool = False) -> Any:
+def append(
+    self: Any, other: Any, ignore_index: bool = False, verify_integrity: bool = False, sort: bool = False
+) -> Any:
     """`DataFrame.append` and `Series.append`."""
     import pandas
 
@@ -362,7 +376,9 @@ def mad(self: Any, axis: Any = 0, **kwargs: Any) -> Any:
     return (self - self.mean()).abs().mean()
 
 
-def sort(self: Any, columns: Any = None, axis: int = 0, ascending: bool = True, inplace: bool = False, **kwargs: Any) -> Any:
+def sort(
+    self: Any, columns: Any = None, axis: int = 0, ascending: bool = True, inplace: bool = False, **kwargs: Any
+) -> Any:
     """`sort`."""
     if columns is None and getattr(self, "ndim", 1) == 2:
         return self.sort_index(axis=axis, ascending=ascending, inplace=inplace)
@@ -389,6 +405,6 @@ def Panel(*args: Any, **kwargs: Any) -> Any:  # noqa: N802
     """Refused.
 
     Raises:
-        Gone: always.
+        GoneError: always.
     """
-    raise Gone("pandas.Panel is gone: use a DataFrame with a MultiIndex, or xarray")
+    raise GoneError("pandas.Panel is gone: use a DataFrame with a MultiIndex, or xarray")

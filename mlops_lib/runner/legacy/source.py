@@ -30,7 +30,8 @@ class Dialect:
     def decide(self, text: str, path: str) -> None:
         """Look at the entry and what it imports from the project."""
         used: Set[str] = set()
-        pending, seen = [(text, os.path.realpath(path))], set()
+        pending = [(text, os.path.realpath(path))]
+        seen: Set[str] = set()
         while pending and len(seen) < FILES_LIMIT:
             content, name = pending.pop()
             seen.add(name)
@@ -55,8 +56,13 @@ class Dialect:
                     break
         return found
 
-    def compile(self, text: str, path: str) -> Any:
+    def compile(self, text: str, path: str, flags: int = 0) -> Any:
         """The code object of a source of the project.
+
+        Args:
+            text: the source.
+            path: its file's name.
+            flags: further flags of Python's `compile`.
 
         Raises:
             SyntaxError: it is neither Python 3 nor Python 2; the error is the one for the source as it was pushed.
@@ -83,12 +89,14 @@ class Dialect:
             tree = imports.visit(tree)
             changed = changed or imports.changed
             if imports.changed:
-                self.notes.say("TensorFlow 1: tensorflow is tensorflow.compat.v1", line=(self._shown(path), imports.line))
+                self.notes.say(
+                    "TensorFlow 1: tensorflow is tensorflow.compat.v1", line=(self._shown(path), imports.line)
+                )
         if not changed:
-            return compile(text, path, "exec", dont_inherit=True)
+            return compile(text, path, "exec", flags, dont_inherit=True)
         if given:
             _lend_names(tree, given)
-        return compile(ast.fix_missing_locations(tree), path, "exec", dont_inherit=True)
+        return compile(ast.fix_missing_locations(tree), path, "exec", flags, dont_inherit=True)
 
     def _shown(self, path: str) -> str:
         return os.path.relpath(os.path.realpath(path), self.work)
@@ -106,7 +114,7 @@ class Dialect:
                     pass  # Python says itself what is wrong with it
             return plain(self, data, path, **kwargs)
 
-        importlib.machinery.SourceFileLoader.source_to_code = source_to_code  # type: ignore[method-assign, assignment]
+        importlib.machinery.SourceFileLoader.source_to_code = source_to_code  # type: ignore[method-assign]
 
 
 LENT: Dict[str, Any] = {}
@@ -126,21 +134,18 @@ def _lend_names(tree: ast.Module, given: Dict[str, Any]) -> None:
     code = "from mlops_lib.runner.legacy.lent import " + ", ".join(sorted(given))
     added = ast.parse(code).body[0]
     for node in ast.walk(added):
-        if hasattr(node, "lineno"):
+        if isinstance(node, (ast.stmt, ast.expr, ast.alias)):
             node.lineno = node.end_lineno = line
     tree.body.insert(index, added)
 
 
 def parse(text: str) -> Optional[ast.Module]:
     """The tree of Python 3 source, or of what Python 2 source becomes; None where there is none."""
-    for attempt in (lambda: text, lambda: python2.translate(text)):
-        content = attempt()
-        try:
-            if content is not None:
-                return ast.parse(content)
-        except (SyntaxError, ValueError, RecursionError):
-            continue
-    return None
+    try:
+        return ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError):
+        translated = python2.translate(text)
+        return None if translated is None else ast.parse(translated)
 
 
 def _line_of(tree: ast.Module, name: str) -> int:

@@ -1,6 +1,8 @@
 """TensorFlow 1: its behaviour, its tutorial's data, and what of `tf.contrib` lives on elsewhere."""
 
+import functools
 import gzip
+import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
@@ -9,7 +11,7 @@ import sys
 from types import ModuleType
 from typing import Any, Dict, Optional, Sequence, Tuple
 
-from mlops_lib.runner.legacy.names import Gone, Names, lend, listed
+from mlops_lib.runner.legacy.names import GoneError, Names, lend, listed
 from mlops_lib.runner.legacy.notes import Notes
 
 CELLS = "tensorflow.compat.v1"
@@ -25,12 +27,27 @@ _LAYERS: Names = {
     "xavier_initializer_conv2d": f"{CELLS}:glorot_uniform_initializer",
     "l2_regularizer": f"{CELLS}:keras.regularizers.l2", "l1_regularizer": f"{CELLS}:keras.regularizers.l1",
 }  # fmt: skip
+INSTEAD = {
+    "learn": "tf.keras models", "slim": "tf.keras layers, or the tf_slim package", "estimator": "tf.keras models",
+    "seq2seq": "keras.layers.Attention", "tensor_forest": "tensorflow_decision_forests", "data": "tf.data",
+    "factorization": "scikit-learn's KMeans and GaussianMixture", "crf": "a CRF layer of your own", "eager": "tf itself",
+    "framework": "tf and tf.keras", "training": "tf.keras.callbacks", "metrics": "tf.keras.metrics", "opt": "tf.keras.optimizers",
+    "cudnn_rnn": "tf.keras.layers.LSTM", "legacy_seq2seq": "keras.layers.Attention", "distribute": "tf.distribute",
+}  # fmt: skip
+"""Parts of `tf.contrib` that live on nowhere, and what to use."""
+
+
+def _ended(part: str) -> Any:
+    raise GoneError(f"tensorflow.contrib.{part} ended with TensorFlow 1: use {INSTEAD[part]}")
+
+
 MODULES: Dict[str, Tuple[Sequence[str], Names]] = {
     "tensorflow.examples": ((), {}),
     "tensorflow.examples.tutorials": ((), {}),
     "tensorflow.examples.tutorials.mnist": ((), {"input_data": "tensorflow.examples.tutorials.mnist.input_data"}),
     "tensorflow.examples.tutorials.mnist.input_data": ((), {"read_data_sets": f"{HERE}:read_data_sets"}),
     "tensorflow.contrib": ((), {
+        **{part: functools.partial(_ended, part) for part in INSTEAD},
         "rnn": "tensorflow.contrib.rnn", "layers": "tensorflow.contrib.layers", "keras": "tensorflow.keras"}),
     "tensorflow.contrib.rnn": ((), _RNN),
     "tensorflow.contrib.layers": ((), _LAYERS),
@@ -44,7 +61,7 @@ MODULES: Dict[str, Tuple[Sequence[str], Names]] = {
 }  # fmt: skip
 
 
-class GoneModule(ImportError):
+class GoneModuleError(ImportError):
     """A module without a counterpart; the message says what to use."""
 
 
@@ -55,24 +72,21 @@ class Contrib(importlib.abc.MetaPathFinder):
         """Never finds anything.
 
         Raises:
-            GoneModule: it is a part of `tf.contrib`.
+            GoneModuleError: it is a part of `tf.contrib`.
         """
         if name.startswith("tensorflow.contrib."):
-            raise GoneModule(f"{name} ended with TensorFlow 1: use {_instead(name)}")
+            raise GoneModuleError(f"{name} ended with TensorFlow 1: use {_instead(name)}")
         return None
 
 
 def _instead(name: str) -> str:
-    part = name.split(".")[2]
-    return {
-        "learn": "tf.keras models", "slim": "tf.keras layers, or the tf_slim package", "estimator": "tf.keras models",
-        "seq2seq": "tensorflow_addons.seq2seq or keras.layers.Attention", "tensor_forest": "tensorflow_decision_forests",
-        "factorization": "scikit-learn's KMeans and GaussianMixture", "crf": "tensorflow_addons.text.crf",
-    }.get(part, "its successor in tf, tf.keras or tensorflow_addons")  # fmt: skip
+    return INSTEAD.get(name.split(".")[2], "its successor in tf or tf.keras")
 
 
 def _no_estimators() -> Any:
-    raise Gone("tf.estimator ended with TensorFlow 2.15: write the model with tf.keras, or require tensorflow<2.16")
+    raise GoneError(
+        "tf.estimator ended with TensorFlow 2.15: write the model with tf.keras, or require tensorflow<2.16"
+    )
 
 
 def hooks(notes: Notes, *, graph: bool, keras: bool) -> "dict[str, Any]":
@@ -87,7 +101,8 @@ def hooks(notes: Notes, *, graph: bool, keras: bool) -> "dict[str, Any]":
     def behave(module: ModuleType) -> None:
         if graph:
             module.compat.v1.disable_v2_behavior()
-        old = module.compat.v1
+        old: Any = importlib.import_module(CELLS)
+        old = getattr(old, "_tfmw_wrapped_module", old)  # TensorFlow wraps it, to warn of what is deprecated
         lost = {name: f"{CELLS}:{name}" for name in dir(old) if not name.startswith("_") and not hasattr(module, name)}
         lend(module, {**lost, "contrib": "tensorflow.contrib"}, notes)
         lend(old, {"contrib": "tensorflow.contrib", "estimator": _no_estimators}, notes)
@@ -142,7 +157,9 @@ class Digits:
         while len(chosen) < batch_size:
             if self._order is None or self._next >= self.num_examples:
                 self.epochs_completed += self._order is not None
-                self._order = numpy.random.permutation(self.num_examples) if shuffle else numpy.arange(self.num_examples)
+                self._order = (
+                    numpy.random.permutation(self.num_examples) if shuffle else numpy.arange(self.num_examples)
+                )
                 self._next = 0
             taken = self._order[self._next : self._next + batch_size - len(chosen)]
             self._next += len(taken)
@@ -157,7 +174,12 @@ class Parts:
         self.train, self.validation, self.test = train, validation, test
 
 
-FILES = ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz", "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz")
+FILES = (
+    "train-images-idx3-ubyte.gz",
+    "train-labels-idx1-ubyte.gz",
+    "t10k-images-idx3-ubyte.gz",
+    "t10k-labels-idx1-ubyte.gz",
+)
 
 
 def read_data_sets(
@@ -195,4 +217,4 @@ def _read(path: str) -> Any:
     return numpy.frombuffer(content, numpy.uint8, offset=4 + 4 * dimensions).reshape(shape)
 
 
-__all__ = ["MODULES", "Contrib", "Gone", "LegacyKeras", "hooks", "prepare", "read_data_sets"]
+__all__ = ["MODULES", "Contrib", "GoneError", "LegacyKeras", "hooks", "prepare", "read_data_sets"]

@@ -1,0 +1,205 @@
+"""Absolute folders that a script names and this machine does not have, or does not let it write to.
+
+Many a script writes `/ws/accuracy.txt` or reads `/root/code/data.csv`, as its author's machine had them. What would fail
+otherwise is found in the working directory: a file written there lands in `absolute/` and so among the outputs, a file read
+from there is the pushed one of that name. Folders that exist and may be written are used as they are; system folders are
+never stood in for.
+
+It works where Python asks: `open`, `os`, `h5py`, `cv2` and the words of a command line. What a library opens by itself is not
+seen.
+"""
+
+import builtins
+import functools
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from types import ModuleType
+from typing import Any, Callable, Dict, List, Set
+
+from mlops_lib.runner.journal import Journal
+
+FOLDER = "absolute"
+SYSTEM = ("/proc", "/sys", "/dev", "/etc", "/usr", "/lib", "/lib64", "/bin", "/sbin", "/boot", "/run", "/tmp", "/var/tmp",
+          "/snap", "/nix", "/mlops")  # fmt: skip
+READING = ("stat", "lstat", "listdir", "scandir", "access", "chdir", "readlink", "utime", "chmod")
+WRITING = ("mkdir", "remove", "unlink", "rmdir", "truncate")
+PAIRS = ("rename", "replace", "link", "symlink")
+KEPT_BYTES = 64 << 20
+_ABSOLUTE = re.compile(r"(?<![\w./:])/[\w.-]+(?:/[\w.-]+)+")
+
+
+class Places:
+    """Finds the place of an absolute path."""
+
+    def __init__(self, work: str, entry: str, journal: Journal) -> None:
+        self.work, self.journal = work, journal
+        self.bases = [os.path.dirname(os.path.join(work, entry)), work]
+        own = (
+            work,
+            os.path.realpath(work),
+            sys.prefix,
+            sys.base_prefix,
+            os.path.expanduser("~"),
+            tempfile.gettempdir(),
+        )
+        # The root user's home is one of those folders; a home of ours is not.
+        self._known = tuple(path.rstrip("/") + "/" for path in (*SYSTEM, *own) if path not in ("/", "/root"))
+        self.written: Set[str] = set()
+        """Absolute files that were written where the script said."""
+        self._undo: List[Callable[[], None]] = []
+        self._stat, self._access = os.stat, os.access
+
+    def find(self, path: Any, *, writing: bool) -> Any:
+        """Where a path of the script's really is; the path itself unless it would fail."""
+        if not isinstance(path, (str, os.PathLike)):
+            return path
+        text = os.fspath(path)
+        if not isinstance(text, str) or not text.startswith("/") or text.startswith("//"):
+            return path
+        if text == "/" or (text.rstrip("/") + "/").startswith(self._known):
+            return path
+        text = os.path.normpath(text)
+        kept = os.path.join(self.work, FOLDER, text[1:])
+        if writing:
+            return self._for_writing(path, text, kept)
+        if self._exists(kept):
+            return kept
+        if self._exists(text):
+            return path
+        return self._pushed(text) or path
+
+    def _exists(self, path: str) -> bool:
+        try:
+            self._stat(path)
+        except (OSError, ValueError):
+            return False
+        return True
+
+    def _for_writing(self, path: Any, text: str, kept: str) -> Any:
+        folder = os.path.dirname(text)
+        if not self._exists(kept) and self._exists(folder) and self._access(folder, os.W_OK):
+            self.written.add(text)
+            return path
+        if not self._exists(os.path.dirname(kept)):
+            plain_makedirs(os.path.dirname(kept))
+        pushed = None if self._exists(kept) else self._pushed(text)
+        if pushed is not None and os.path.isfile(pushed):
+            shutil.copyfile(pushed, kept)
+        self.journal.warn(f"{folder} cannot be written here: what goes there is kept in outputs/{FOLDER}{folder}")
+        return kept
+
+    def _pushed(self, text: str) -> "str | None":
+        """The pushed file or folder whose path ends as this one does, the longest such end."""
+        parts = text.strip("/").split("/")
+        for start in range(len(parts)):
+            for base in self.bases:
+                place = os.path.join(base, *parts[start:])
+                if self._exists(place) and (len(parts) > 1 or os.path.isfile(place)):
+                    there = "/" + "/".join(parts[:start])
+                    self.journal.warn(
+                        f"{there} is not on this machine: pushed files are taken for those of the same name in it"
+                    )
+                    return place
+        return None
+
+    def command(self, text: str) -> str:
+        """A command line with its absolute paths where they are."""
+
+        def found(match: "re.Match[str]") -> str:
+            place = self.find(match[0], writing=False)
+            if place == match[0] and not self._exists(match[0]) and not match[0].startswith(self._known):
+                place = self.find(match[0], writing=True)
+            return str(place)
+
+        return _ABSOLUTE.sub(found, text)
+
+    def install(self) -> Callable[[], None]:
+        """Let `open` and `os` find these places; returns the way back."""
+        find = self.find
+        plain_open = builtins.open
+
+        @functools.wraps(plain_open)
+        def open_(file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+            writing = isinstance(mode, str) and any(letter in mode for letter in "wax+")
+            return plain_open(find(file, writing=writing), mode, *args, **kwargs)
+
+        plain_os_open = os.open
+
+        @functools.wraps(plain_os_open)
+        def os_open(path: Any, flags: int, *args: Any, **kwargs: Any) -> int:
+            writing = bool(flags & (os.O_WRONLY | os.O_RDWR))
+            return plain_os_open(find(path, writing=writing), flags, *args, **kwargs)
+
+        self._put(builtins, "open", open_)
+        self._put(io, "open", open_)
+        self._put(os, "open", os_open)
+        for name in (*READING, *WRITING):
+            self._put(os, name, self._first(getattr(os, name), writing=name in WRITING))
+        for name in PAIRS:
+            self._put(os, name, self._both(getattr(os, name)))
+        system, popen = os.system, subprocess.Popen.__init__
+        self._put(os, "system", functools.wraps(system)(lambda command: system(self.command(command))))
+
+        @functools.wraps(popen)
+        def init(process: Any, args: Any, *more: Any, **kwargs: Any) -> None:
+            popen(process, self.command(args) if isinstance(args, str) else args, *more, **kwargs)
+
+        self._put(subprocess.Popen, "__init__", init)
+        return self.undo
+
+    def _put(self, owner: Any, name: str, value: Any) -> None:
+        before = getattr(owner, name)
+        self._undo.append(lambda: setattr(owner, name, before))
+        setattr(owner, name, value)
+
+    def _first(self, function: Callable[..., Any], *, writing: bool) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def call(path: Any = ".", *args: Any, **kwargs: Any) -> Any:
+            return function(self.find(path, writing=writing), *args, **kwargs)
+
+        return call
+
+    def _both(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def call(source: Any, target: Any, *args: Any, **kwargs: Any) -> Any:
+            return function(self.find(source, writing=False), self.find(target, writing=True), *args, **kwargs)
+
+        return call
+
+    def hooks(self) -> Dict[str, Callable[[ModuleType], None]]:
+        """Libraries that open files by themselves."""
+
+        def h5py(module: Any) -> None:
+            init = module.File.__init__
+
+            @functools.wraps(init)
+            def init_(file: Any, name: Any, mode: str = "r", *args: Any, **kwargs: Any) -> None:
+                init(file, self.find(name, writing=mode != "r"), mode, *args, **kwargs)
+
+            module.File.__init__ = init_
+
+        def cv2(module: Any) -> None:
+            for name, writing in (("imread", False), ("imwrite", True), ("VideoCapture", False)):
+                plain = getattr(module, name, None)
+                if plain is not None:
+                    setattr(module, name, self._first(plain, writing=writing))
+
+        return {"h5py": h5py, "cv2": cv2}
+
+    def undo(self) -> None:
+        """Put everything back, and keep what was written where the script said too."""
+        while self._undo:
+            self._undo.pop()()
+        for path in sorted(self.written):
+            kept = os.path.join(self.work, FOLDER, path[1:])
+            if os.path.isfile(path) and os.path.getsize(path) <= KEPT_BYTES and not os.path.exists(kept):
+                plain_makedirs(os.path.dirname(kept))
+                shutil.copyfile(path, kept)
+
+
+plain_makedirs = functools.partial(os.makedirs, exist_ok=True)

@@ -1,0 +1,3 @@
+def half(n):
+    print "helping"
+    return n / 2

@@ -1,0 +1,57 @@
+"""Old scripts run to their end, and what was adapted for them is said."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CASES = ROOT / "tests" / "cases" / "old_code"
+
+
+class Ran:
+    """One script by the runner."""
+
+    def __init__(self, project: Path, inside: Path, entry: str = "train.py", **spec: Any) -> None:
+        environment = {
+            **os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "MPLBACKEND": "Agg",
+            "MLOPS_STRICT": "1", "MLOPS_PROJECT": str(project), "MLOPS_INSIDE": str(inside), "MLOPS_SPEC": json.dumps(spec),
+        }  # fmt: skip
+        self.inside = inside
+        self.done = subprocess.run(
+            [sys.executable, "-m", "mlops_lib.runner", entry], env=environment, capture_output=True, text=True, check=False,
+            stdin=subprocess.DEVNULL, cwd=inside.parent,
+        )  # fmt: skip
+
+    def events(self, kind: str) -> list[dict[str, Any]]:
+        lines = (self.inside / "events.jsonl").read_text().splitlines()
+        return [event for event in map(json.loads, lines) if event["event"] == kind]
+
+    @property
+    def warnings(self) -> list[str]:
+        return [event["message"] for event in self.events("warning")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", sorted(path.name for path in CASES.iterdir() if path.is_dir()))
+def test_an_old_script_runs(case: str, tmp_path: Path) -> None:
+    expected = json.loads((CASES / case / "expected.json").read_text())
+    ran = Ran(CASES / case, tmp_path / "inside", input=expected.get("input", []))
+    assert ran.done.returncode == 0, ran.done.stderr
+    lines = [line.strip() for line in ran.done.stdout.replace("name? ", "\n").splitlines()]
+    for line in expected["printed"]:
+        assert line in lines or any(one.endswith(line) for one in lines), ran.done.stdout
+    for message in expected["warned"]:
+        assert message in ran.warnings
+    assert len(ran.warnings) == len(set(ran.warnings)), "each adaptation is said once"
+    for name in expected["outputs"]:
+        assert (tmp_path / "inside" / "outputs" / name).exists()
+    if "metric" in expected:
+        assert [event["source"] for event in ran.events("metric")][-1] == expected["metric"]
+    assert not ran.events("hook_error")

@@ -1,0 +1,222 @@
+"""What projects do when they run: odd folders, numbers in files, questions, notebooks, packages, processes, hard exits."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlops_lib.runner import workdir
+from mlops_lib.runner.evaluations import written_accuracy
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Ran:
+    """One script by the runner."""
+
+    def __init__(self, project: Path, inside: Path, entry: str = "train.py", **spec: Any) -> None:
+        environment = {
+            **os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "MPLBACKEND": "Agg",
+            "MLOPS_STRICT": "1", "MLOPS_PROJECT": str(project), "MLOPS_INSIDE": str(inside), "MLOPS_SPEC": json.dumps(spec),
+        }  # fmt: skip
+        self.inside = inside
+        self.done = subprocess.run(
+            [sys.executable, "-m", "mlops_lib.runner", entry], env=environment, capture_output=True, text=True, check=False,
+            stdin=subprocess.DEVNULL, cwd=inside.parent,
+        )  # fmt: skip
+
+    def events(self, kind: str) -> list[dict[str, Any]]:
+        lines = (self.inside / "events.jsonl").read_text().splitlines()
+        return [event for event in map(json.loads, lines) if event["event"] == kind]
+
+    @property
+    def warnings(self) -> list[str]:
+        return [event["message"] for event in self.events("warning")]
+
+
+def project(folder: Path, **files: str) -> Path:
+    """A project with these files; `__` in a name stands for a slash."""
+    for name, text in files.items():
+        suffix = "" if "." in name else ".py"
+        place = folder / "project" / (name.replace("__", "/") + suffix)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text)
+    return folder / "project"
+
+
+def run(
+    folder: Path, entry: str = "train.py", *, data: dict[str, str] | None = None, spec: Any = None, **files: str
+) -> Ran:
+    pushed = project(folder, **files)
+    for name, text in (data or {}).items():
+        (pushed / name).parent.mkdir(parents=True, exist_ok=True)
+        (pushed / name).write_text(text)
+    return Ran(pushed, folder / "inside", entry, **(spec or {}))
+
+
+ABSOLUTE = """
+import os
+here = os.path.dirname(os.path.abspath(__file__))
+os.chdir('/')
+os.chdir(here)
+print(open('/no-such-ws/layers.txt').read(), os.path.exists('/no-such-ws/code/data'), os.path.exists('/no-such-ws/other'))
+print(sorted(os.listdir('/no-such-ws/code/data')))
+print(open('/etc/hostname', 'rb').read() != b'never')
+try:
+    open('/etc/no-such-folder/x', 'w')
+except OSError as error:
+    print(type(error).__name__)
+"""
+
+
+def test_a_pushed_file_is_found_by_the_absolute_path_of_another_machine(tmp_path: Path) -> None:
+    ran = run(tmp_path, train=ABSOLUTE, data={"layers.txt": "3", "data/a.csv": "1", "data/b.csv": "2"})
+    assert ran.done.stdout.splitlines() == ["3 True False", "['a.csv', 'b.csv']", "True", "FileNotFoundError"], (
+        ran.done.stderr
+    )
+    assert any(one.startswith("/no-such-ws is not on this machine") for one in ran.warnings)
+
+
+WRITES = """
+import os, subprocess
+import numpy as np
+os.mkdir('/no-such-ws/deep/models')
+np.savetxt('/no-such-ws/deep/models/w.csv', [1.0])
+open('/no-such-ws/deep/accuracy.txt', 'w').write('93.5')
+print(open('/no-such-ws/deep/accuracy.txt').read(), os.listdir('/no-such-ws/deep/models'))
+os.system('echo shell > /no-such-ws/deep/note.txt')
+print(subprocess.run('cat /no-such-ws/deep/note.txt', shell=True, capture_output=True, text=True).stdout.strip())
+os.rename('/no-such-ws/deep/note.txt', '/no-such-ws/deep/renamed.txt')
+"""
+
+
+def test_what_goes_to_a_folder_of_another_machine_is_kept_and_its_number_read(tmp_path: Path) -> None:
+    ran = run(tmp_path, train=WRITES)
+    assert ran.done.returncode == 0, ran.done.stderr
+    assert ran.done.stdout.splitlines() == ["93.5 ['w.csv']", "shell"]
+    kept = ran.inside / "outputs" / "absolute" / "no-such-ws" / "deep"
+    assert sorted(path.name for path in kept.iterdir()) == ["accuracy.txt", "models", "renamed.txt"]
+    (metric,) = ran.events("metric")
+    assert (metric["metric"], metric["value"], metric["source"]) == ("accuracy", 0.935, "file")
+    assert not Path("/no-such-ws").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("accuracy.txt", "0.9312\n", 0.9312), ("acc.txt", "93.12", 0.9312), ("accuracy", "97 %", 0.97),
+        ("accuracy.txt", "[0.2, 0.55, 0.91]", 0.91), ("result.txt", "loss: 0.3\nTest accuracy: 0.88\n", 0.88),
+        ("score.json", '{"loss": 0.2, "accuracy": 0.75}', 0.75), ("accuracy.txt", "Accuracy of model = 91.5%", 0.915),
+        ("output.txt", "12", None), ("accuracy.txt", "1", None), ("accuracy.txt", "no number", None),
+        ("accuracy.txt", "1234.5", None), ("result.txt", "epoch 3", None),
+    ],
+)  # fmt: skip
+def test_numbers_in_files(name: str, text: str, value: float | None, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text)
+    found = written_accuracy(str(tmp_path / name))
+    assert found == (value if value is None else pytest.approx(value))
+
+
+def test_a_measured_number_wins_over_a_written_one(tmp_path: Path) -> None:
+    text = "from sklearn.svm import SVC\nm = SVC().fit([[0], [1]], [0, 1])\nm.score([[0]], [0])\n"
+    text += "open('accuracy.txt', 'w').write('0.3')\n"
+    assert [event["source"] for event in run(tmp_path, train=text).events("metric")] == ["sklearn.score"]
+
+
+def test_a_script_may_put_a_file_in_the_place_of_its_input(tmp_path: Path) -> None:
+    text = "import sys\nsys.stdin = open('/no-such-ws/in.txt')\nprint(int(input()) + int(input()))\n"
+    assert run(tmp_path, train=text, data={"in.txt": "1\n2\n"}, spec={"input": ["7"]}).done.stdout == "3\n"
+
+
+def test_a_hard_exit_keeps_what_was_written(tmp_path: Path) -> None:
+    ran = run(tmp_path, train="import os\nopen('a.txt', 'w').write('x')\nprint('last', flush=True)\nos._exit(0)\n")
+    assert (ran.done.returncode, ran.done.stdout) == (0, "last\n")
+    assert (ran.inside / "outputs" / "a.txt").read_text() == "x"
+    assert ran.events("end")[0]["exit_code"] == 0
+
+
+PROCESSES = """
+import multiprocessing, os, subprocess, sys
+def square(x):
+    return x * x
+if __name__ == '__main__':
+    for kind in ('fork', 'spawn'):
+        with multiprocessing.get_context(kind).Pool(2) as pool:
+            print(kind, pool.map(square, [1, 2, 3]))
+    os.chdir('sub')
+    print(subprocess.check_output([sys.executable, 'other.py'], text=True).strip())
+    sys.exit()
+"""
+
+
+def test_processes_of_a_script(tmp_path: Path) -> None:
+    ran = run(tmp_path, train=PROCESSES, sub__other="print('child')\n")
+    assert ran.done.stdout.splitlines() == ["fork [1, 4, 9]", "spawn [1, 4, 9]", "child"], ran.done.stderr
+    assert len(ran.events("end")) == 1
+
+
+def test_an_entry_in_a_package(tmp_path: Path) -> None:
+    ran = run(
+        tmp_path, "pkg/train.py", pkg__model="VALUE = 3\n", pkg____init__="", shared__other="OTHER = 4\n",
+        pkg__train="from .model import VALUE\nfrom shared.other import OTHER\nprint(VALUE + OTHER, __name__)\n",
+    )  # fmt: skip
+    assert ran.done.stdout == "7 __main__\n", ran.done.stderr
+
+
+def test_an_executed_notebook_is_kept(tmp_path: Path) -> None:
+    sources = [
+        "%matplotlib inline\nimport matplotlib.pyplot as plt\nn = int(input('n? '))\nn + 1",
+        "import asyncio\nawait asyncio.sleep(0)\ndisplay({'a': n})\nplt.plot([1, 2])\nplt.show()",
+        "!echo hi\n1 / 0 if n == 0 else None",
+    ]
+    cells = [
+        {"cell_type": "code", "source": text, "outputs": [], "execution_count": None, "metadata": {}}
+        for text in sources
+    ]
+    content = {"cells": [{"cell_type": "markdown", "source": "# title", "metadata": {}}, *cells], "nbformat": 4,
+               "nbformat_minor": 5, "metadata": {}}  # fmt: skip
+    ran = run(tmp_path, "book.ipynb", data={"book.ipynb": json.dumps(content)}, spec={"input": ["4"]})
+    assert ran.done.returncode == 0, ran.done.stderr
+    done = json.loads((ran.inside / "outputs" / "book.ipynb").read_text())["cells"][1:]
+    assert [[output["output_type"] for output in cell["outputs"]] for cell in done] == [
+        ["stream", "execute_result"], ["display_data", "display_data"], ["stream"],
+    ]  # fmt: skip
+    assert done[0]["outputs"][1]["data"]["text/plain"] == "5"
+    assert "image/png" in done[1]["outputs"][1]["data"]
+    broken = run(tmp_path, "book.ipynb", spec={"input": ["0"]})
+    assert broken.done.returncode == 1
+    assert broken.events("end")[-1]["error"]["line"] == 11
+
+
+def test_ten_thousand_pictures_are_not_copied(tmp_path: Path) -> None:
+    pictures = tmp_path / "project" / "pictures"
+    pictures.mkdir(parents=True)
+    for number in range(10_000):
+        (pictures / f"{number}.jpg").touch()
+    workdir.build(str(tmp_path / "project"), str(tmp_path / "work"))
+    assert len(workdir.manifest(str(tmp_path / "work"))) == 10_000
+    assert all((tmp_path / "work" / "pictures" / f"{number}.jpg").is_symlink() for number in (0, 9_999))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("import tensorflow as tf\nx = tf.contrib.slim.conv2d\n", ("tf.keras layers", "tensorflow.contrib.slim")),
+        ("from keras.layers import Highway\nHighway()\n", ("Gone", "Multiply")),
+        ("from sklearn.linear_model import Lasso\nLasso(normalize=True)\n", ("StandardScaler",)),
+    ],
+)
+@pytest.mark.slow
+def test_what_cannot_run_says_what_to_change(text: str, words: tuple[str, ...], tmp_path: Path) -> None:
+    ran = run(tmp_path, train=text)
+    assert ran.done.returncode == 1
+    for word in words:
+        assert word in ran.done.stderr
+    assert ran.events("end")[0]["error"]["line"] == 2
+    assert "mlops_lib/" not in ran.done.stderr, "no frame of ours"
