@@ -178,6 +178,17 @@ def _translated(name: str, known: "set[str]", values: Any, kwargs: Dict[str, Any
     return (), fresh
 
 
+def plain_numbers(module: Any) -> None:
+    """`array2string` of a number: what Keras records was numpy's once, and is Python's now."""
+    show = module.array2string
+
+    @functools.wraps(show)
+    def array2string(a: Any, *args: Any, **kwargs: Any) -> Any:
+        return show(a if hasattr(a, "size") else module.asarray(a), *args, **kwargs)
+
+    module.array2string = array2string
+
+
 def scorers(module: Any) -> None:
     """Scorers of errors by the names they had before 0.18; they were negative then too."""
     for name in ("mean_squared_error", "mean_absolute_error", "median_absolute_error", "log_loss"):
@@ -311,6 +322,7 @@ def hooks(notes: Notes) -> Dict[str, Callable[[Any], None]]:
         then(name, lambda module, names=names: lend(module, names, notes))  # type: ignore[misc]
     for name in VALUES:
         then(name, lambda module: estimators(module, notes))
+    then("numpy", plain_numbers)
     then("sklearn.metrics._scorer", scorers)
     then("pandas", lambda module: pandas(module, notes))
     then("matplotlib.pyplot", lambda module: no_screen(module, notes))

@@ -14,6 +14,7 @@ from sklearn.svm import SVC
 plt.style.use('seaborn-whitegrid')
 plt.hist([1, 2, 2], normed=True)
 plt.show()
+print(np.array2string(0.5))
 print(np.int(3.7), np.float('0.5'), np.bool(1), np.asscalar(np.array([2])), np.NaN is np.nan, interp(1.5, [1, 2], [10, 20]))
 frame = pd.DataFrame({'a': [3, 1], 'b': [1.0, np.nan]}, index=['x', 'y'])
 frame = frame.append(pd.DataFrame({'a': [2], 'b': [5.0]}, index=['z']))
