@@ -40,15 +40,16 @@ class Clock(keras.callbacks.Callback):
         self.marks.append(time.perf_counter())
 
 clock = Clock()
-model.fit(x, y, epochs={epochs}, batch_size=64, verbose=0, callbacks=[clock])
+model.fit(x, y, epochs={epochs}, batch_size={batch}, verbose=0, callbacks=[clock])
 marks = clock.marks[2:] + [time.perf_counter()]
 print("MARKS", json.dumps([b - a for a, b in zip(marks, marks[1:])]))
 """
 
 SIZES = {
-    "short epochs": {"examples": 1500, "filters": 8, "units": 16},
-    "epochs of a second or more": {"examples": 6000, "filters": 16, "units": 64},
-    "a larger model": {"examples": 3000, "filters": 32, "units": 512},
+    "short epochs": {"examples": 1500, "filters": 8, "units": 16, "batch": 64},
+    "many small steps": {"examples": 6000, "filters": 4, "units": 8, "batch": 8},
+    "epochs of a second or more": {"examples": 6000, "filters": 16, "units": 64, "batch": 64},
+    "a larger model": {"examples": 3000, "filters": 32, "units": 512, "batch": 64},
 }
 
 
