@@ -462,6 +462,7 @@ def main() -> int:
     )
     parser.add_argument("--seed", type=int, default=int(time.time()))
     asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started and mounted is put away
     print(f"seed {asked.seed}")
     share = -(-asked.kills // (len(asked.backend) * len(asked.samples)))
     outcomes = []
