@@ -31,7 +31,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mlops_lib import rundir, training, watching
+from mlops_lib import gate, rundir, training, watching
 from mlops_lib.engine import LABEL_RUN_DIR, Container, Engine, choose
 from mlops_lib.errors import EngineLostError
 
@@ -160,7 +160,7 @@ class Trial:
         }  # fmt: skip
         return {
             "epochs": sorted((e["fit"], e["epoch"], json.dumps(e["metrics"])) for e in events if e["event"] == "epoch"),
-            "measured": [(e.get("metric"), e.get("value")) for e in _last_attempt(events) if e["event"] == "metric"],
+            "measured": [(e["metric"], e["value"]) for e in gate.read_claims(self.run_dir)["evaluations"]],
             "outputs": written,
         }
 
@@ -293,7 +293,8 @@ class Dockerd:
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
-                    "dockerd", "-H", self.host, "--data-root", str(self.folder / "data"), "--exec-root",
+                    # A network of its own: an engine without a bridge removes the one that it finds, the machine's own.
+                    "unshare", "--net", "dockerd", "-H", self.host, "--data-root", str(self.folder / "data"), "--exec-root",
                     str(self.folder / "exec"), "--pidfile", str(self.folder / "docker.pid"), "--bridge", "none",
                     "--iptables=false", "--ip6tables=false",
                 ],
@@ -461,6 +462,7 @@ def main() -> int:
     )
     parser.add_argument("--seed", type=int, default=int(time.time()))
     asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started and mounted is put away
     print(f"seed {asked.seed}")
     share = -(-asked.kills // (len(asked.backend) * len(asked.samples)))
     outcomes = []

@@ -243,8 +243,8 @@ class DockerEngine:
             container = self._unchanged(container_id, mark) or self._attend(container_id, mark)
             left = LOOK_S if deadline is None else deadline - time.monotonic()
             if container.state != "running":
-                watched = self._looked.pop(container_id, (None, 0.0, None))[0] is not None
-                return replace(container, asked_to_end=self._asked_to_end(container, watched=watched))
+                seen, *_ = self._looked.pop(container_id, (None, 0.0, None))
+                return replace(container, asked_to_end=self._asked_to_end(container, seen))
             if left <= 0:
                 return container
             self._listening.sleep(container_id, mark, min(left, LOOK_S))
@@ -269,21 +269,24 @@ class DockerEngine:
             self._complete(found)
         return container
 
-    def _asked_to_end(self, container: Container, *, watched: bool) -> bool:
+    def _asked_to_end(self, container: Container, seen: tuple[int, int] | None) -> bool:
         """Whether somebody had the engine send it a signal that asks (`docker stop`) before it ended.
 
-        The engine remembers the last events of its own life only: an end that came with the engine's own shutdown, or
-        the machine's, is nobody's wish.
+        Args:
+            container: one that has ended.
+            seen: the mark of its events when it was last seen running; None where nobody watched it.
         """
         if container.exit_code not in UNEXPLAINED or container.ended is None:
             return False
-        if watched and self._listening is not None:
-            return container.id in self._listening.asked
+        if seen is not None and self._listening is not None:
+            return self._listening.was_asked(container.id, seen)
         now = _time(self._ask(lambda: self._client.info())["SystemTime"])  # a signal's event may come after the end
-        period, kills = {"since": container.started, "until": now}, {"event": "kill", "container": container.id}
-        return any(
-            map(asks_for_an_end, self._ask(lambda: list(self._client.events(decode=True, filters=kills, **period))))
-        )
+        asked = {"since": container.started - 1, "until": now}
+        only = {"event": ["start", "kill"], "container": container.id}
+        heard = self._ask(lambda: list(self._client.events(decode=True, filters=only, **asked)))
+        # An engine remembers its own life only. One that did not start the container ended it when it started itself,
+        # or with the machine: nobody's wish.
+        return any(one.get("Action") == "start" for one in heard) and any(map(asks_for_an_end, heard))
 
     def activity(self, container_id: str) -> Activity | None:
         """Docker's statistics."""

@@ -34,8 +34,8 @@ class Listener:
         self._client = client
         self._news = threading.Condition()
         self._seen: Counter[str] = Counter()
-        self.asked: set[str] = set()
-        """The containers that somebody asked to end."""
+        self._asked: dict[str, int] = {}
+        """The containers that somebody asked to end, and on which connection that was heard."""
         self._connections = 0
         self._connected = False
         self._thread = threading.Thread(target=self._work, name="mlops-events", daemon=True)
@@ -45,6 +45,14 @@ class Listener:
         """A mark that changes with the next event of this container; None while nobody listens."""
         with self._news:
             return (self._connections, self._seen[container_id]) if self._connected else None
+
+    def was_asked(self, container_id: str, mark: tuple[int, int]) -> bool:
+        """Whether somebody asked it to end while it was watched on the mark's connection.
+
+        An engine that starts again ends what it finds running, in the same words; that is heard on a new connection.
+        """
+        with self._news:
+            return self._asked.get(container_id) == mark[0]
 
     def sleep(self, container_id: str, mark: tuple[int, int] | None, timeout_s: float) -> None:
         """Until the container's mark is another one, or the time is over."""
@@ -78,7 +86,7 @@ class Listener:
             with self._news:
                 self._seen[str(event.get("id"))] += 1
                 if asks_for_an_end(event):
-                    self.asked.add(str(event.get("id")))
+                    self._asked[str(event.get("id"))] = self._connections
                 self._news.notify_all()
 
     def _lose(self) -> None:

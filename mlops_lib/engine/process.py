@@ -27,15 +27,13 @@ from mlops_lib import durable, images
 from mlops_lib.engine import Activity, Container, Launch, gpu, probe, store, venv
 from mlops_lib.errors import EngineError
 from mlops_lib.records import Image
+from mlops_lib.supervise import ALIVE, KILLED, boot, born, stat
 
 PASSED = (
     "PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY",
     "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES",
 )  # fmt: skip
 """The caller's variables that a script may see; everything else could be a secret."""
-KILLED = 128 + signal.SIGKILL
-ALIVE = "alive"
-"""The supervisor holds the lock on this file for as long as it lives."""
 CLAIM_S = 0.1
 BLIND_S = 0.05
 """How often a supervisor is looked at whose process cannot be slept on."""
@@ -128,7 +126,7 @@ class ProcessEngine:
         durable.write_json(folder / "container.json", order)
         # It returns when the supervisor, no child of ours, is under way and has written down who it is.
         subprocess.run(
-            [sys.executable, "-m", "mlops_lib.engine.supervise", str(folder)],
+            [sys.executable, "-S", "-m", "mlops_lib.supervise", str(folder)],
             start_new_session=True,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -284,45 +282,20 @@ def _home(caches: Path, own: Path) -> dict[str, str]:
     return {"HOME": str(caches), **kept, **told}
 
 
-def born(pid: int) -> str | None:
-    """Since which boot and tick the process of this number lives, so that one used again is not mistaken for it."""
-    fields = _stat(pid)
-    if len(fields) > 19:
-        return None if fields[0] == "Z" else f"{_boot()} {fields[19]}"
-    if Path("/proc/self/stat").exists():
-        return None
-    shown = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    return shown.stdout.strip() or None
-
-
 def _state(pid: int) -> str:
     """The letter that the kernel gives for what a process does, "" if there is none."""
-    fields = _stat(pid)
+    fields = stat(pid)
     return fields[0] if fields else ""
-
-
-def _stat(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat after the command's name, which may hold anything; the first is field 3."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rsplit(")", 1)[1].split()
-    except (OSError, IndexError):
-        return []
-
-
-def _boot() -> str:
-    with suppress(OSError):
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return ""
 
 
 def _session(child: Mapping[str, Any]) -> list[int]:
     """The living processes of the session that a script leads or led, none older than it."""
-    boot, _, born_at = str(child["born"]).partition(" ")
-    if boot != _boot() or not born_at.isdecimal():
+    since, _, born_at = str(child["born"]).partition(" ")
+    if since != boot() or not born_at.isdecimal():
         return []
     found = []
     for place in Path("/proc").glob("[0-9]*"):
-        fields = _stat(int(place.name))
+        fields = stat(int(place.name))
         if len(fields) > 19 and fields[3] == str(child["pid"]) and fields[0] != "Z" and int(fields[19]) >= int(born_at):
             found.append(int(place.name))
     return found
@@ -330,7 +303,7 @@ def _session(child: Mapping[str, Any]) -> list[int]:
 
 def _used(pid: int) -> Activity | None:
     """What one process has used, the children that it has waited for included."""
-    fields = _stat(pid)
+    fields = stat(pid)
     if len(fields) < 22:
         return None
     transferred = 0

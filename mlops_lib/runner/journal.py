@@ -1,6 +1,7 @@
 """The run's diary: events.jsonl, and the heartbeat that shows progress."""
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -8,9 +9,10 @@ import sys
 import threading
 import time
 import traceback
-from typing import Any, Callable, Dict, Iterator, Optional
+from typing import Any, Callable, Dict, Iterator, List, Optional
 
 HEARTBEAT_S = 1.0
+HELD = 10000
 
 
 class Journal:
@@ -33,6 +35,8 @@ class Journal:
         self._wake = threading.Event()
         self._writer: Optional[threading.Thread] = None
         self._refused = False
+        self._held: List[bytes] = []
+        """Events that a full disk did not take; they follow as soon as it takes one."""
         self._warned: "set[str]" = set()
         self.training_s = 0.0
         self.after_step: Optional[Callable[[], None]] = None
@@ -67,14 +71,25 @@ class Journal:
         """Append one event."""
         line = json.dumps({"event": event, **plain(keys), "time": round(time.time(), 3), **self._common}, default=str)
         with self._lock:
+            self._held.append(line.encode() + b"\n")
             try:
-                descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-                try:
-                    os.write(descriptor, line.encode() + b"\n")
-                finally:
-                    os.close(descriptor)
+                self._append(b"".join(self._held))
             except OSError as error:
+                del self._held[:-HELD]
                 self._refuse(error)
+            else:
+                self._held.clear()
+
+    def _append(self, content: bytes) -> None:
+        """All of it, or nothing: what a full disk took of it is taken back."""
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            before = os.fstat(descriptor).st_size
+            if os.write(descriptor, content) < len(content):
+                os.ftruncate(descriptor, before)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        finally:
+            os.close(descriptor)
 
     def epoch(self, fit: int, epoch: int, metrics: Dict[str, Any], seconds: float) -> None:
         """Append an epoch's event, unless an earlier attempt already did."""
@@ -143,7 +158,9 @@ class Journal:
     def _refuse(self, error: OSError) -> None:
         if not self._refused:
             self._refused = True
-            sys.stderr.write(f"mlops: the run directory cannot be written ({error}); training goes on unrecorded\n")
+            sys.stderr.write(
+                f"mlops: the run directory cannot be written ({error}); training goes on, its record follows when there is room\n"
+            )
 
     @contextlib.contextmanager
     def guard(self, hook: str) -> Iterator[None]:

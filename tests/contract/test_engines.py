@@ -268,6 +268,6 @@ def test_a_container_that_was_removed_is_not_started_by_a_late_supervisor(tmp_pa
     order = {"id": "late", "labels": {}, "log": str(tmp_path / "log"), "command": ["touch", str(tmp_path / "ran")]}
     (folder / "container.json").write_text(json.dumps({**order, "variables": {}, "started": time.time()}))
     ProcessEngine(home=str(process_home)).remove("late")
-    subprocess.run([sys.executable, "-m", "mlops_lib.engine.supervise", str(folder)], check=True)
+    subprocess.run([sys.executable, "-m", "mlops_lib.supervise", str(folder)], check=True)
     assert not (tmp_path / "ran").exists()
     assert not folder.exists()

@@ -7,6 +7,7 @@ import os
 import signal
 import site as python_site
 import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -368,3 +369,20 @@ def test_a_killed_supervisor_is_a_crash_like_any_other(run: Run) -> None:
     os.kill(json.loads(place.read_text())["pid"], signal.SIGKILL)
     thread.join(timeout=60)
     assert run.did() == ["restart", "finish"]
+
+
+def test_events_that_a_full_disk_did_not_take_follow_when_it_can(tmp_path: Path) -> None:
+    script = (
+        "import resource\nfrom mlops_lib.runner.journal import Journal\nimport sys, os\n"
+        "journal = Journal(sys.argv[1], number_of_pass=1, attempt=1)\njournal.write('a', n=0)\n"
+        "size = os.path.getsize(journal.path)\nsoft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)\n"
+        "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, hard))\n"
+        "for n in range(1, 5): journal.write('a', n=n)\nassert os.path.getsize(journal.path) == size\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))\njournal.write('a', n=5)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = (tmp_path / "events.jsonl").read_text().splitlines()
+    assert [json.loads(line)["n"] for line in lines] == [0, 1, 2, 3, 4, 5]
+    assert done.stderr.count("cannot be written") == 1

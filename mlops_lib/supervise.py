@@ -1,4 +1,7 @@
-"""The supervisor of one process container: starts the runner, waits for it, writes down how it ended."""
+"""The supervisor of one process container: starts the runner, waits for it, writes down how it ended.
+
+A restart waits for this program to start, so it loads nothing but a little of the standard library.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,37 @@ from pathlib import Path
 from typing import Any
 
 from mlops_lib import durable
-from mlops_lib.engine.process import ALIVE, born
 
 PR_SET_PDEATHSIG = 1
+KILLED = 128 + signal.SIGKILL
+ALIVE = "alive"
+"""The supervisor holds the lock on this file for as long as it lives."""
+
+
+def born(pid: int) -> str | None:
+    """Since which boot and tick the process of this number lives, so that one used again is not mistaken for it."""
+    fields = stat(pid)
+    if len(fields) > 19:
+        return None if fields[0] == "Z" else f"{boot()} {fields[19]}"
+    if Path("/proc/self/stat").exists():
+        return None
+    shown = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return shown.stdout.strip() or None
+
+
+def stat(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat after the command's name, which may hold anything; the first is field 3."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rsplit(")", 1)[1].split()
+    except (OSError, IndexError):
+        return []
+
+
+def boot() -> str:
+    """The name of the machine's present boot, "" where it has none."""
+    with contextlib.suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return ""
 
 
 def supervise(folder: Path, order: dict[str, Any]) -> None:
@@ -30,7 +61,7 @@ def supervise(folder: Path, order: dict[str, Any]) -> None:
         if libc is not None:
             libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != supervisor:  # it was killed before that was set
-                os._exit(128 + signal.SIGKILL)
+                os._exit(KILLED)
 
     killed_before = _out_of_memory_kills()
     with Path(order["log"]).open("ab") as log:
