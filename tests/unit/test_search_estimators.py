@@ -109,3 +109,8 @@ def test_described_as_json() -> None:
     )
     assert json.loads(json.dumps(described))["steps"][1][1]["parameters"] == {"max_depth": 3}
     assert described["steps"][0][1]["module"] == "sklearn.preprocessing"
+
+
+def test_what_stands_in_gives_probabilities_where_the_developers_does(tmp_path: Path) -> None:
+    found, _ = searched(tmp_path, KNeighborsClassifier(20), CANCER, trials=estimators.OWN_TRIALS + 5)
+    assert not any("SVC" in edit for trial in found.trials for edit in trial.edits)

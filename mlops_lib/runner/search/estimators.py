@@ -321,6 +321,8 @@ class Search:
             if name == type(last).__name__:
                 continue
             made = getattr(import_module(module), name)()
+            if hasattr(last, "predict_proba") and not hasattr(made, "predict_proba"):
+                continue  # the script may ask for it
             if "random_state" in made.get_params():
                 made.set_params(random_state=self.seed)
             if prefix:
