@@ -68,7 +68,10 @@ def layers(module: Any, notes: Notes) -> None:
     for name, table in LAYERS.items():
         layer = getattr(module, name, None)
         if layer is not None:
-            dropped = DROPPED.get(name, ())
+            # What the layer takes itself is no old word, whatever a table says.
+            own = inspect.signature(layer.__init__).parameters
+            table = {old: new for old, new in table.items() if old not in own}
+            dropped = [old for old in DROPPED.get(name, ()) if old not in own]
             layer.__init__ = translated(layer.__init__, _layer(name, renamed(table, notes, dropped=dropped), notes))
 
 
