@@ -188,6 +188,8 @@ def _add(run: Context, prediction: predictions.Prediction, y: Any) -> None:
     if truth is None:
         _add_regression(run, prediction, y, common)
         return
+    if not _is_about(prediction.output, truth):
+        return
 
     def accuracy(output: Any) -> float:
         return float((_guess(output, truth) == truth).mean())
@@ -196,6 +198,19 @@ def _add(run: Context, prediction: predictions.Prediction, y: Any) -> None:
         metric="accuracy", value=accuracy(prediction.output), task="classification", baseline=majority(y),
         repeat=lambda model: accuracy(prediction.repeat(model)), asked=(prediction.x, y), **common,
     )  # fmt: skip
+
+
+def _is_about(output: Any, truth: Any) -> bool:
+    """Whether an output can be a prediction of these labels: an autoencoder's, say, has as many columns as its input."""
+    import numpy
+
+    shape = numpy.shape(output)
+    if not shape or shape[0] != len(truth) or len(shape) > 2:
+        return False
+    columns = shape[1] if len(shape) == 2 else 1
+    classes = len(numpy.unique(truth))
+    highest = int(truth.max()) + 1 if truth.dtype.kind in "iuf" else classes
+    return columns == 1 or columns in (classes, highest)
 
 
 def _guess(output: Any, truth: Any) -> Any:
@@ -215,6 +230,8 @@ def _add_regression(run: Context, prediction: predictions.Prediction, y: Any, co
     import numpy
 
     truth = numpy.asarray(y, dtype="float64").ravel()
+    if numpy.size(prediction.output) != len(truth):
+        return
 
     def r2(output: Any) -> float:
         errors = truth - numpy.asarray(output, dtype="float64").ravel()
