@@ -22,7 +22,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 CASES = ROOT / "tests" / "cases" / "resume"
-KILLS = os.environ.get("MLOPS_RESUME_KILLS", "6")
+KILLS = os.environ.get("MLOPS_RESUME_KILLS", "4")
 PRELOAD = {"legacy": "numpy,tensorflow,tf_keras", "estimators": "numpy,scipy.sparse,pandas"}
 VARIABLES = {"legacy": {"TF_USE_LEGACY_KERAS": "1"}}
 SPEC = {"epochs": {"mid_epoch_s": 0.0}}
