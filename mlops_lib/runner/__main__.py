@@ -70,6 +70,8 @@ def _run(run: Context, entry: str, args: List[str]) -> int:
     journal.write(
         "start", entry=entry, args=args, python=sys.version.split()[0], pid=os.getpid(), resumed=orders.attempt > 1
     )
+    if run.searched_fit is not None:
+        journal.forget_epochs_after(run.searched_fit)
     journal.progress("script")
     undo = workdir.install_copy_on_write(orders.project, *orders.links.values())
     randomness.seed_process(orders.seed)
@@ -139,17 +141,22 @@ def _adapters(run: Context) -> Dict[str, Callable[[Any], None]]:
 def _search(run: Context, fit: Any, history: Any) -> Any:
     """Search around the judged fit, which has just returned; the History its caller gets."""
     folder = os.path.join(run.spec.inside, "search")
-    with run.journal.guard("search"):
-        from mlops_lib.runner import sklearn_adapter
+    # What the search trains and cross-validates is none of the script's own: it is neither kept nor given back as such.
+    run.nested += 1
+    try:
+        with run.journal.guard("search"):
+            from mlops_lib.runner import sklearn_adapter
 
-        if isinstance(fit, sklearn_adapter.EstimatorFit):
+            if not isinstance(fit, sklearn_adapter.EstimatorFit):
+                from mlops_lib.runner import keras_adapter
+
+                return keras_adapter.search(fit, history, folder)
             from mlops_lib.runner.search import estimators
 
             estimators.Search(fit, run.spec.search or {}, run.journal, folder=folder, seed=run.spec.seed).run()
-        else:
-            from mlops_lib.runner import keras_adapter
-
-            return keras_adapter.search(fit, history, folder)
+    finally:
+        run.nested -= 1
+        run.searched = True
     return history
 
 

@@ -24,6 +24,8 @@ class Context:
         self.nested = 0
         """How deep we are inside a framework's own training or evaluation; calls made there are not the script's."""
         self.search: Optional[Callable[..., Any]] = None
+        self.searched = False
+        """Whether this pass's search is over."""
         self.models: Dict[int, Any] = {}
         """Fit to what it trained."""
         self.unfitted: Optional[Tuple[Any, Any, Any]] = None
@@ -41,6 +43,19 @@ class Context:
         self.fits += 1
         return self.fits
 
+    @property
+    def searched_fit(self) -> Optional[int]:
+        """The fit that this pass searches around; what comes after it acts on the winner, so it is not what it was before."""
+        return None if self.spec.search is None else int(self.spec.search.get("fit", 0))
+
     def fit_folder(self, fit: int) -> str:
-        """Where the fit's checkpoints are."""
-        return os.path.join(self.spec.inside, "fits", str(fit))
+        """Where the fit's checkpoints are: fits before the search are shared by all passes, those after it are not."""
+        folder = os.path.join(self.spec.inside, "fits")
+        if self.searched_fit is not None and fit > self.searched_fit:
+            folder = os.path.join(folder, f"pass-{self.spec.number_of_pass}")
+        return os.path.join(folder, str(fit))
+
+    def loop_folder(self, loop: int) -> str:
+        """Where the results of a cross-validation are that belongs to no fit."""
+        parts = [f"pass-{self.spec.number_of_pass}"] if self.searched else []
+        return os.path.join(self.spec.inside, "fits", *parts, f"candidates-{loop}")

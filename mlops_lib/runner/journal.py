@@ -58,6 +58,14 @@ class Journal:
                 seen.add((int(event["fit"]), int(event["epoch"])))
         return seen
 
+    def forget_epochs_after(self, fit: int) -> None:
+        """Let later fits be recorded anew in this pass: they train something else than they did in the passes before."""
+        now = {
+            (int(event["fit"]), int(event["epoch"])) for event in self.events()
+            if event.get("event") == "epoch" and event.get("pass") == self._common["pass"]
+        }  # fmt: skip
+        self.resumed_epochs = {seen for seen in self.resumed_epochs if seen[0] <= fit or seen in now}
+
     def events(self) -> Iterator[Dict[str, Any]]:
         """All events so far."""
         with contextlib.suppress(FileNotFoundError), open(self.path, "rb") as stream:

@@ -54,7 +54,7 @@ def _folder(run: Context) -> str:
     fit = run.estimator_fit
     if fit is None:
         run.loops += 1
-        return os.path.join(os.path.dirname(run.fit_folder(0)), f"candidates-{run.loops}")
+        return run.loop_folder(run.loops)
     fit.loops += 1
     return os.path.join(run.fit_folder(fit.number), f"candidates-{fit.loops}")
 

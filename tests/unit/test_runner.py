@@ -11,6 +11,10 @@ from typing import Any
 
 import pytest
 
+from mlops_lib.runner.context import Context
+from mlops_lib.runner.journal import Journal
+from mlops_lib.runner.spec import Spec
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -207,3 +211,17 @@ def test_keras_calls_inside_fit_are_not_the_scripts_evaluations(tmp_path: Path) 
     assert held_out["recomputed"] == pytest.approx(held_out["value"])
     assert "['acc', 'loss', 'val_acc', 'val_loss'] 2 True" in run.done.stdout
     assert [(e["fit"], e["epoch"]) for e in run.events if e["event"] == "epoch"] == [(1, 0), (1, 1)]
+
+
+def test_what_follows_the_search_is_not_what_it_was_before(tmp_path: Path) -> None:
+    spec = Spec(project=str(tmp_path), inside=str(tmp_path), number_of_pass=3, search={"fit": 2})
+    journal = Journal(str(tmp_path), number_of_pass=3, attempt=1)
+    run = Context(spec, journal, str(tmp_path))
+    assert run.fit_folder(2) == str(tmp_path / "fits" / "2")
+    assert run.fit_folder(3) == str(tmp_path / "fits" / "pass-3" / "3")
+    assert run.loop_folder(1) == str(tmp_path / "fits" / "candidates-1")
+    run.searched = True
+    assert run.loop_folder(2) == str(tmp_path / "fits" / "pass-3" / "candidates-2")
+    journal.resumed_epochs = {(2, 0), (3, 0)}
+    journal.forget_epochs_after(2)
+    assert journal.resumed_epochs == {(2, 0)}
