@@ -19,6 +19,7 @@ import uuid
 from pathlib import Path
 
 from mlops_lib import pipeline
+from mlops_lib.job import prepare
 from mlops_lib.engine import buildkit
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -73,7 +74,7 @@ class Bench:
 
     def _image(self, base: str) -> pipeline.Image:
         given = {"home": str(self.home), "backend": "docker", "base_image": base}
-        return pipeline.prepare(self.project, **given).spec.image
+        return prepare(self.project, **given).spec.image
 
     def clean(self) -> None:
         """Remove the images."""

@@ -231,10 +231,11 @@ def _detect(project: str, settings: dict[str, Any], options: dict[str, Any], as_
 
 def _job(project: str, settings: dict[str, Any], *, quiet: bool = False) -> Any:
     """A job whose run is stopped, and kept, when this program is asked to end."""
-    from mlops_lib import live, pipeline
+    from mlops_lib import live
+    from mlops_lib.job import prepare
 
     stopped = _stopped_by_signal()
-    return pipeline.prepare(project, observer=live.observer(quiet=quiet), stopped=stopped, **settings)
+    return prepare(project, observer=live.observer(quiet=quiet), stopped=stopped, **settings)
 
 
 def _stopped_by_signal() -> Any:

@@ -20,6 +20,7 @@ from typing import Any
 
 from mlops_lib import config, durable, pipeline, registry, rundir
 from mlops_lib.errors import UsageError
+from mlops_lib.job import Job, prepare
 from mlops_lib.records import ModelVersion, Record, RunSpec, Verdict
 
 DATED = ("metadata.json",)
@@ -79,7 +80,7 @@ def replay(version: str, *, observer: Callable[[dict[str, Any]], None] = lambda 
     given = {**settings, **_asked(model, spec, request), "run_dir": str(place / "run"), "notify": "never"}
     try:
         with _project(model, spec, place / "project", given) as project:
-            job = pipeline.prepare(project, observer=observer, **given)
+            job = prepare(project, observer=observer, **given)
             _require_same(job, spec, model)
             return _compared(model, _trained(job, is_searched=request is not None))
     except BaseException:
@@ -114,7 +115,7 @@ def _project(model: ModelVersion, spec: RunSpec, place: Path, given: dict[str, A
             "the project is not there any more", where=model.project,
             remedy="Bring it back there: its commit and its data are taken from it.",
         )  # fmt: skip
-    if model.commit is None or pipeline.prepare(now, **given).spec.digest == spec.digest:
+    if model.commit is None or prepare(now, **given).spec.digest == spec.digest:
         yield now
         return
     top = Path(_git(now, "rev-parse", "--show-toplevel").strip())
@@ -162,7 +163,7 @@ def _asked(model: ModelVersion, spec: RunSpec, request: dict[str, Any] | None) -
     }  # fmt: skip
 
 
-def _require_same(job: pipeline.Job, spec: RunSpec, model: ModelVersion) -> None:
+def _require_same(job: Job, spec: RunSpec, model: ModelVersion) -> None:
     if job.spec.digest != spec.digest:
         raise UsageError(
             "what it was made from is not there any more: uncommitted code, a file that is not under version control,"
@@ -171,7 +172,7 @@ def _require_same(job: pipeline.Job, spec: RunSpec, model: ModelVersion) -> None
         )  # fmt: skip
 
 
-def _trained(job: pipeline.Job, *, is_searched: bool) -> pipeline.Job:
+def _trained(job: Job, *, is_searched: bool) -> Job:
     """Train, and search where the version was found by a search."""
     pipeline.train(job)
     if pipeline.judge(job).verdict == "rejected" and is_searched:
@@ -180,7 +181,7 @@ def _trained(job: pipeline.Job, *, is_searched: bool) -> pipeline.Job:
     return job
 
 
-def _compared(model: ModelVersion, job: pipeline.Job) -> Replay:
+def _compared(model: ModelVersion, job: Job) -> Replay:
     verdict = rundir.read_record(job.run_dir / "verdict.json", Verdict)
     made = job.run_dir / "inside" / Path(model.model).name
     notes = []

@@ -1,0 +1,221 @@
+"""A project made ready: detected, its environment planned, its run named. Nothing is built or started here."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from mlops_lib import config, environments, retraining, rundir, training
+from mlops_lib.detection import detect
+from mlops_lib.engine import Engine, choose
+from mlops_lib.errors import UsageError
+from mlops_lib.records import Detection, Image, Limits, Mount, RunSpec
+
+Observer = Callable[[dict[str, Any]], None]
+
+
+def silent(event: dict[str, Any]) -> None:
+    """Nobody watches."""
+
+
+def _observer() -> Observer:
+    """In a notebook progress is shown; a program that calls us is left in peace."""
+    from mlops_lib import notebook
+
+    return notebook.view() if notebook.is_running() else silent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A project made ready: what it is, where it runs, and which run that is."""
+
+    settings: config.Settings
+    detection: Detection | None
+    need: environments.Need | None
+    """What the project asks of its environment; None for a run directory, whose environment is settled."""
+    engine: Engine
+    spec: RunSpec
+    run_dir: Path
+    observer: Observer
+    stopped: training.Stop
+    origin: Path | None = None
+    """The first run's directory, where the project goes on with other arguments than it was given."""
+    taking_over: bool = False
+    """A watchdog goes on with what somebody asked whose program died."""
+
+    @property
+    def home(self) -> Path:
+        """Folder of mlops' own files."""
+        return self.settings.home
+
+
+def prepare(
+    project: str | Path,
+    *,
+    observer: Observer | None = None,
+    stopped: training.Stop | None = None,
+    **settings: Any,
+) -> Job:
+    """Detect, plan the image, and name the run; nothing is built or started.
+
+    Raises:
+        UsageError, DetectionError, EngineError: as their stages say.
+    """
+    place = Path(project).expanduser()
+    stopped = stopped or training.Stop()
+    observer = observer or _observer()
+    existing = _existing(place, config.resolve(None, settings))
+    if existing is not None:
+        resolved = config.resolve(Path(existing.project), settings)
+        if Path(existing.project).is_dir():
+            existing = replace(
+                existing, metric_pattern=resolved["metric_pattern"], metrics_file=resolved["metrics_file"]
+            )
+        engine = choose(existing.backend, home=str(_made(resolved.home)))
+        return Job(
+            settings=resolved, detection=None, need=None, engine=engine, spec=existing, run_dir=place.absolute(),
+            observer=observer, stopped=stopped,
+        )  # fmt: skip
+    folder = place if place.is_dir() else place.parent
+    resolved = config.resolve(folder if folder.is_dir() else None, settings)
+    observer({"event": "stage", "stage": "detect"})
+    detection = detect(place, entry=resolved["entry"] or None)
+    engine = choose(resolved["backend"], home=str(_made(resolved.home)))
+    need = environments.need(
+        detection, base_image=resolved["base_image"], backend=engine.name, gpus=_gives_gpus(resolved["gpus"], engine)
+    )
+    spec = _spec(detection, resolved, engine, environments.plan(need, home=resolved.home), gpus=need.gpus)
+    run_dir = (
+        Path(resolved["run_dir"]).expanduser().absolute() if resolved["run_dir"] else _default_run_dir(spec, resolved)
+    )
+    job = Job(
+        settings=resolved,
+        detection=detection,
+        need=need,
+        engine=engine,
+        spec=spec,
+        run_dir=run_dir,
+        observer=observer,
+        stopped=stopped,
+    )
+    return continued(job)
+
+
+def continued(job: Job) -> Job:
+    """The job with the arguments that its project goes on with."""
+    args = retraining.continued(job.run_dir)
+    return job if args is None or args == job.spec.args else with_args(job, args)
+
+
+def with_args(job: Job, args: tuple[str, ...]) -> Job:
+    """The same project as a run of its own with other arguments."""
+    assert job.detection is not None
+    assert job.need is not None
+    values = {**job.settings.values, "args": config.Value(args, "retraining")}
+    settings = config.Settings(values)
+    spec = _spec(job.detection, settings, job.engine, job.spec.image, gpus=job.need.gpus)
+    given = settings["run_dir"]
+    place = job.run_dir.with_name(f"{job.run_dir.name}-args-{args[0]}") if given else _default_run_dir(spec, settings)
+    return replace(job, settings=settings, spec=spec, run_dir=place, origin=job.run_dir)
+
+
+def _existing(place: Path, settings: config.Settings) -> RunSpec | None:
+    """What was asked of a run directory; None where `place` is none.
+
+    Raises:
+        UsageError: it looks like one, but this home did not make it.
+    """
+    spec = rundir.read_record(place / "spec.json", RunSpec) if (place / "inside").is_dir() else None
+    if spec is not None and not rundir.is_known(place, home=settings.home):
+        raise UsageError(
+            "it looks like a run directory, but not one of this home", where=str(place),
+            remedy="Give the --home it was made with, or its project and --run-dir.",
+        )  # fmt: skip
+    return spec
+
+
+def _made(home: Path) -> Path:
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"the folder of mlops' own files cannot be made: {error.strerror}", where=str(home),
+            remedy="Give another --home (or MLOPS_HOME), or mend its permissions.",
+        ) from None  # fmt: skip
+    return home
+
+
+def _gives_gpus(wanted: str, engine: Engine) -> bool:
+    if wanted == "none" or (wanted == "auto" and not engine.gpus()):
+        return False
+    if not engine.gpus():
+        raise UsageError(
+            "no GPU can be given to a training", where="gpus=all",
+            remedy="Install NVIDIA's driver and container toolkit (`mlops doctor`), or use --gpus auto.",
+        )  # fmt: skip
+    return True
+
+
+def _spec(detection: Detection, settings: config.Settings, engine: Engine, image: Image, *, gpus: bool) -> RunSpec:
+    project = Path(detection.project)
+    args = tuple(settings["args"])
+    if detection.args_needed > len(args):
+        raise UsageError(
+            f"the script needs {detection.args_needed} argument(s), {len(args)} given", where=detection.entry,
+            remedy='Give them with --args "…", or args = […] in mlops.toml.',
+        )  # fmt: skip
+    mounts = tuple(_mount(text, backend=engine.name) for text in settings["mount"])
+    manifest = rundir.manifest(project)
+    # The image's name covers our own runner too, and what was repaired in it. The run is named by the environment as it
+    # is asked for, so that a new version of this package, or of an answer to it, continues old runs.
+    environment = detection.environment
+    data = [[mount.target, rundir.data_manifest(Path(mount.source))] for mount in mounts]
+    digest = rundir.digest(
+        manifest, detection.entry, args, settings["input"], sorted(environment.requirements), environment.python,
+        sorted(environment.system), sorted(environment.variables.items()), settings["base_image"], data, settings["seed"],
+    )  # fmt: skip
+    return RunSpec(
+        digest=digest, name=settings["name"] or _name(project, detection), project=str(project), entry=detection.entry,
+        args=args, seed=settings["seed"], backend=engine.name, image=image, framework=detection.framework,
+        family=detection.family, mounts=mounts,
+        limits=Limits(
+            memory_bytes=settings["memory"], cpus=settings["cpus"], pids=settings["pids"], network=settings["network"],
+            gpus=gpus,
+        ),
+        commit=rundir.commit(project), data_digest=manifest, metric_pattern=settings["metric_pattern"],
+        metrics_file=settings["metrics_file"], input=tuple(settings["input"]), created=round(time.time(), 3),
+    )  # fmt: skip
+
+
+def _name(project: Path, detection: Detection) -> str:
+    # A build server names the folder of a checkout after the branch; all branches of a repository are one model.
+    repository = rundir.repository(project) if "BRANCH_NAME" in os.environ else None
+    return repository or re.sub(r"@\d+$", "", project.name) or Path(detection.entry).stem
+
+
+def _mount(text: str, *, backend: str) -> Mount:
+    source, _, target = text.rpartition(":")
+    place = Path(source).expanduser().absolute()
+    if not source or not target or ".." in Path(target).parts:
+        raise UsageError(
+            f"{text!r} is no mount", where="mount",
+            remedy="Give SOURCE:TARGET; TARGET is absolute, or relative to the project.",
+        )  # fmt: skip
+    if backend == "process" and target.startswith("/") and Path(target) != place:
+        raise UsageError(
+            f"without containers nothing can be mounted at {target}", where="mount",
+            remedy="Give a TARGET relative to the project, or use --backend docker.",
+        )  # fmt: skip
+    if not place.exists():
+        raise UsageError(f"{place} does not exist", where="mount", remedy="Give an existing file or folder.")
+    return Mount(source=str(place), target=target)
+
+
+def _default_run_dir(spec: RunSpec, settings: config.Settings) -> Path:
+    safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in spec.name).strip("-.") or "project"
+    return settings.home / "runs" / f"{safe[:60]}-{spec.digest[:12]}"
