@@ -19,8 +19,8 @@ import uuid
 from pathlib import Path
 
 from mlops_lib import pipeline
-from mlops_lib.job import prepare
 from mlops_lib.engine import buildkit
+from mlops_lib.job import prepare
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = """
