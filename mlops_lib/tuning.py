@@ -157,6 +157,9 @@ def _judged_fit(run_dir: Path, verdict: Verdict) -> tuple[int | None, str]:
         return None, repeated
     if verdict.source.startswith("sklearn.model_selection."):
         return None, "the script only cross-validates, so no example is left to judge a tweak by: hold out a test set"
+    boosters = {e.get("fit") for e in events if e["event"] == "fit" and e.get("model") == "Booster"}
+    if verdict.judged_fit in boosters:
+        return None, "a booster trained by `train` is not searched: its estimator (XGBClassifier, LGBMClassifier …) is"
     if verdict.judged_fit is not None:
         return verdict.judged_fit, ""
     fits = {e["fit"] for e in events if e["event"] == "fit" and e.get("fit") is not None}

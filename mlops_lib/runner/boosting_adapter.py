@@ -15,7 +15,7 @@ import time
 from types import ModuleType
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from mlops_lib.runner import checkpoint, memory, randomness
+from mlops_lib.runner import checkpoint, memory, predictions, randomness
 from mlops_lib.runner.context import Context
 
 SAMPLING = {
@@ -47,10 +47,18 @@ def install(run: Context) -> Dict[str, Callable[[ModuleType], None]]:
     def lightgbm_training(module: Any) -> None:
         module.train = _train(run, module.train, _continue_lightgbm)
 
+    def xgboost_booster(module: Any) -> None:
+        _patch_xgboost_booster(module)
+        _remember_predictions(run, module.Booster)
+
+    def lightgbm_booster(module: Any) -> None:
+        _remember_predictions(run, module.Booster)
+
     return {
         "xgboost.training": hook("xgboost.train", xgboost_training),
         "xgboost.callback": hook("xgboost callbacks", _patch_xgboost_callbacks),
-        "xgboost.core": hook("xgboost.Booster", _patch_xgboost_booster),
+        "xgboost.core": hook("xgboost.Booster", xgboost_booster),
+        "lightgbm.basic": hook("lightgbm.Booster", lightgbm_booster),
         "lightgbm.engine": hook("lightgbm.train", lightgbm_training),
         "lightgbm.callback": hook("lightgbm callbacks", _patch_lightgbm_callbacks),
     }
@@ -134,6 +142,28 @@ class Rounds:
             self.run.journal.epoch(self.number, record["epoch"], record["metrics"], record["seconds"])
 
 
+def _remember_predictions(run: Context, booster_class: Any) -> None:
+    """Note what a booster predicts for the script, for metrics that are computed from it."""
+    original = booster_class.predict
+
+    @functools.wraps(original)
+    def predict(self: Any, data: Any, *args: Any, **kwargs: Any) -> Any:
+        if run.nested:
+            return original(self, data, *args, **kwargs)
+        run.nested += 1
+        try:
+            result = original(self, data, *args, **kwargs)
+        finally:
+            run.nested -= 1
+        if not args and not kwargs:  # what it was asked for besides is not repeated on the saved model
+            with run.journal.guard("booster.predict"):
+                fit = next((n for n in sorted(run.models, reverse=True) if run.models[n] is self), None)
+                predictions.remember(model=self, method="predict", x=data, output=result, fit=fit)
+        return result
+
+    booster_class.predict = predict
+
+
 def _train(run: Context, original: Callable[..., Any], continued: Callable[..., None]) -> Callable[..., Any]:
     signature = inspect.signature(original)
 
@@ -213,8 +243,14 @@ class BoosterFit:
             run.nested -= 1
         with run.journal.guard("finish fit"):
             self._finish(booster)
-        run.models[self.number] = booster
+        self._note(booster)
         return booster
+
+    def _note(self, booster: Any) -> None:
+        self.run.models[self.number] = booster
+        with self.run.journal.guard("training examples"):
+            data = next((self.call[name] for name in ("dtrain", "train_set") if name in self.call), None)
+            self.run.evaluations.trained(booster, data, None)
 
     def _journal(self, state: str, epoch: int) -> None:
         framework = self.original.__module__.split(".")[0]
@@ -250,7 +286,7 @@ class BoosterFit:
         self.store.put_files_back(state["files"])
         randomness.put(state["random"])
         self._journal("restored", 0)
-        self.run.models[self.number] = booster
+        self._note(booster)
         return booster
 
 

@@ -183,7 +183,7 @@ def _add(run: Context, prediction: predictions.Prediction, y: Any) -> None:
     truth = classes_of(y)
     common: Dict[str, Any] = {
         "source": "compared", "fit": prediction.fit, "examples": digest.examples(prediction.x), "x": prediction.x,
-        "count": _length(prediction.x), "model": prediction.model,
+        "count": _length(y), "model": prediction.model,
     }  # fmt: skip
     if truth is None:
         _add_regression(run, prediction, y, common)
@@ -196,7 +196,8 @@ def _add(run: Context, prediction: predictions.Prediction, y: Any) -> None:
 
     run.evaluations.add(
         metric="accuracy", value=accuracy(prediction.output), task="classification", baseline=majority(y),
-        repeat=lambda model: accuracy(prediction.repeat(model)), asked=(prediction.x, y), **common,
+        repeat=lambda model: accuracy(prediction.repeat(model)),
+        asked=(prediction.x, y) if hasattr(prediction.x, "shape") else None, **common,
     )  # fmt: skip
 
 
