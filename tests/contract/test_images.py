@@ -199,14 +199,15 @@ def test_a_caller_in_a_container_drives_the_engine(tmp_path: Path) -> None:
 
 
 HOSTILE = """
-import os, socket
+import os, socket, subprocess
 found = []
+
+def writes(path):  # by another program: what stands in for absolute folders is in this one only
+    return subprocess.run(["sh", "-c", 'echo x > "$1"', "sh", path], stderr=subprocess.DEVNULL).returncode == 0
+
 for place in ("/", "/proc/1/root", os.environ["MLOPS_PROJECT"], "/etc", "/usr/local", "/mlops", "/mlops/runner"):
-    try:
-        open(os.path.join(place, "planted"), "w")
+    if writes(os.path.join(place, "planted")):
         found.append("wrote " + place)
-    except OSError:
-        pass
 for place in ("/var/run/docker.sock", "/run/docker.sock", "/root", "/home", "/proc/1/environ"):
     try:
         content = os.listdir(place) if os.path.isdir(place) else open(place, "rb").read()
@@ -215,11 +216,8 @@ for place in ("/var/run/docker.sock", "/run/docker.sock", "/root", "/home", "/pr
     except OSError:
         pass
 for place in ("/proc/sysrq-trigger", "/proc/sys/kernel/core_pattern", "/sys/fs/cgroup/planted"):
-    try:
-        open(place, "w").write("x")
+    if writes(place):
         found.append("wrote " + place)
-    except OSError:
-        pass
 try:
     os.setuid(0)
     found.append("became root")
