@@ -157,8 +157,7 @@ def _remember_predictions(run: Context, booster_class: Any) -> None:
             run.nested -= 1
         if not args and not kwargs:  # what it was asked for besides is not repeated on the saved model
             with run.journal.guard("booster.predict"):
-                fit = next((n for n in sorted(run.models, reverse=True) if run.models[n] is self), None)
-                predictions.remember(model=self, method="predict", x=data, output=result, fit=fit)
+                predictions.remember(model=self, method="predict", x=data, output=result, fit=run.fit_of(self))
         return result
 
     booster_class.predict = predict

@@ -48,6 +48,10 @@ class Context:
         """The fit that this pass searches around; what comes after it acts on the winner, so it is not what it was before."""
         return None if self.spec.search is None else int(self.spec.search.get("fit", 0))
 
+    def fit_of(self, model: Any) -> Optional[int]:
+        """The number of the last fit of this model."""
+        return next((number for number in sorted(self.models, reverse=True) if self.models[number] is model), None)
+
     def fit_folder(self, fit: int) -> str:
         """Where the fit's checkpoints are: fits before the search are shared by all passes, those after it are not."""
         folder = os.path.join(self.spec.inside, "fits")

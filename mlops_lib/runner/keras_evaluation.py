@@ -37,7 +37,7 @@ def _record(run: Context, model: Any, call: Dict[str, Any], logs: Dict[str, Any]
     x, y = call["x"], call["y"]
     more = {name: call[name] for name in ("sample_weight", "steps") if call.get(name) is not None}
     run.evaluations.add(
-        metric=named(metric, logs), value=float(logs[metric]), source="keras.evaluate", fit=fit_of(run, model), x=x,
+        metric=named(metric, logs), value=float(logs[metric]), source="keras.evaluate", fit=run.fit_of(model), x=x,
         examples=_examples(x), count=_count(model), task=task(logs), baseline=baseline(x, y, metric), model=model,
         everything={plain_name(n): float(v) for n, v in logs.items() if is_number(v)},
         repeat=_repeat(x, y, call["batch_size"], metric, **more), asked=(x, y),
@@ -136,11 +136,6 @@ def _count(model: Any) -> Optional[int]:
     return int(float(counted)) or None if counted is not None else None
 
 
-def fit_of(run: Context, model: Any) -> Optional[int]:
-    """The number of the last fit of this model."""
-    return next((number for number in sorted(run.models, reverse=True) if run.models[number] is model), None)
-
-
 def is_number(value: Any) -> bool:
     """Whether it can be taken as one number."""
     try:
@@ -231,4 +226,4 @@ def remember_prediction(run: Context, model: Any, original: Any, args: Any, kwar
     x = bind(original, model, args, kwargs).get("x")
     if x is None or inspect.isgenerator(x):
         return
-    predictions.remember(model=model, method="predict", x=x, output=result, fit=fit_of(run, model))
+    predictions.remember(model=model, method="predict", x=x, output=result, fit=run.fit_of(model))

@@ -64,14 +64,10 @@ def predict(run: Context, original: Callable[..., Any], *, name: str) -> Callabl
         with run.journal.guard("sklearn.predict"):
             x = args[0] if args else kwargs.get("X")
             if x is not None:
-                predictions.remember(model=self, method=name, x=x, output=result, fit=_fit_of(run, self))
+                predictions.remember(model=self, method=name, x=x, output=result, fit=run.fit_of(self))
         return result
 
     return predict_
-
-
-def _fit_of(run: Context, estimator: Any) -> Optional[int]:
-    return next((number for number in sorted(run.models, reverse=True) if run.models[number] is estimator), None)
 
 
 def score(run: Context, original: Callable[..., Any], metric: Optional[str]) -> Callable[..., Any]:
@@ -104,7 +100,7 @@ def _record_score(
     usual = {"accuracy": targets.majority(y), "r2": {"name": "mean", "value": 0.0}}
     confusion, labels = _confusion(y, estimator.predict(x)) if name == "accuracy" and y is not None else (None, None)
     run.evaluations.add(
-        metric=name, value=float(value), source="sklearn.score", fit=_fit_of(run, estimator), model=estimator, x=x,
+        metric=name, value=float(value), source="sklearn.score", fit=run.fit_of(estimator), model=estimator, x=x,
         examples=digest.examples(x), task=TASKS.get(_kind(estimator) or "", "unknown"), baseline=usual.get(name),
         confusion=confusion, labels=labels, repeat=lambda model: model.score(*args, **kwargs), asked=(x, y),
     )  # fmt: skip
