@@ -21,6 +21,7 @@ import os
 import random
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -367,7 +368,7 @@ def until_ended(trial: Trial) -> str:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one sample's trial under the monkey came to."""
+    """What one sample's trainings under the monkey came to, as many as it took for all hits."""
 
     sample: str
     backend: str
@@ -380,6 +381,7 @@ class Outcome:
     alone_s: float
     left: int
     """Containers that still ran at the end."""
+    rounds: int
 
 
 def chaos(
@@ -409,24 +411,51 @@ def chaos(
         )
     dice = random.Random(seed)
     engine = choose(backend, home=str(home))  # type: ignore[arg-type]
-    with small_disk(folder / f"{sample}-{backend}-chaos"):
-        trial = Trial(project, folder / f"{sample}-{backend}-chaos", home, backend, environment)
-        began = time.monotonic()
-        for name in ("watch 1", "watch 2"):
-            trial.watch(name)
-        trial.train()
-        try:
-            state = _unleash(Monkey(trial, engine, dice, dockerd), kills, pause_s)
-        finally:
-            trial.end()
-        seconds = time.monotonic() - began
-        left = int(trial.container(engine) is not None)
-        before, after = alone.fingerprint(), trial.fingerprint()
-        differences = tuple(key for key in before if before[key] != after[key])
-        return Outcome(
-            sample, backend, state, not differences and state == "finished", differences, trial.hits,
-            trial.attempts(), seconds, alone_s, left,
-        )  # fmt: skip
+    rounds = []
+    while sum(one.hits.total() for one in rounds) < kills and all(one.identical for one in rounds):
+        missing = kills - sum(one.hits.total() for one in rounds)
+        place = folder / f"{sample}-{backend}-chaos-{len(rounds) + 1}"
+        with small_disk(place):
+            trial = Trial(project, place, home, backend, environment)
+            rounds.append(_round(trial, alone, Monkey(trial, engine, dice, dockerd), missing, pause_s))
+    return Outcome(
+        sample, backend, rounds[-1].state, all(one.identical for one in rounds), rounds[-1].differences,
+        sum((one.hits for one in rounds), Counter()), sum(one.attempts for one in rounds),
+        statistics.mean(one.seconds for one in rounds), alone_s, sum(one.left for one in rounds), len(rounds),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Round:
+    """One training of a sample under the monkey."""
+
+    state: str
+    differences: tuple[str, ...]
+    hits: Counter[str]
+    attempts: int
+    seconds: float
+    left: int
+
+    @property
+    def identical(self) -> bool:
+        """Whether it came to the same as the one left alone."""
+        return self.state == "finished" and not self.differences
+
+
+def _round(trial: Trial, alone: Trial, monkey: Monkey, kills: int, pause_s: tuple[float, float]) -> Round:
+    began = time.monotonic()
+    for name in ("watch 1", "watch 2"):
+        trial.watch(name)
+    trial.train()
+    try:
+        state = _unleash(monkey, kills, pause_s)
+    finally:
+        trial.end()
+    seconds = time.monotonic() - began
+    left = int(trial.container(monkey.engine) is not None)
+    before, after = alone.fingerprint(), trial.fingerprint()
+    differences = tuple(key for key in before if before[key] != after[key])
+    return Round(state, differences, trial.hits, trial.attempts(), seconds, left)
 
 
 def _unleash(monkey: Monkey, kills: int, pause_s: tuple[float, float]) -> str:
@@ -505,11 +534,13 @@ def _images(folder: Path, home: Path, sample: str) -> list[str]:
 def show(outcomes: list[Outcome]) -> None:
     """The table."""
     victims = sorted({name for one in outcomes for name in one.hits})
-    print(f"\n{'sample':10} {'backend':8} {'hits':>5} {'starts':>6} {'alone':>8} {'chaos':>8} {'left':>5}  result")
+    print(
+        f"\n{'sample':10} {'backend':8} {'hits':>5} {'rounds':>6} {'starts':>6} {'alone':>8} {'chaos':>8} {'left':>5}  result"
+    )
     for one in outcomes:
         result = "identical" if one.identical else f"{one.state}; differs: {', '.join(one.differences) or 'nothing'}"
-        print(f"{one.sample:10} {one.backend:8} {one.hits.total():5} {one.attempts:6} {one.alone_s:7.1f}s {one.seconds:7.1f}s"
-              f" {one.left:5}  {result}")  # fmt: skip
+        print(f"{one.sample:10} {one.backend:8} {one.hits.total():5} {one.rounds:6} {one.attempts:6} {one.alone_s:7.1f}s"
+              f" {one.seconds:7.1f}s {one.left:5}  {result}")  # fmt: skip
         print("           " + ", ".join(f"{name} {one.hits[name]}" for name in victims if one.hits[name]))
     print(f"{sum(one.hits.total() for one in outcomes)} hits; {sum(one.identical for one in outcomes)} of"
           f" {len(outcomes)} trainings ended exactly as left alone")  # fmt: skip

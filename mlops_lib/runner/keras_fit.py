@@ -1,16 +1,18 @@
 """One call of Keras' `fit` by the script: trained, gone on with, or returned without training."""
 
+import contextlib
 import inspect
 import os
 import sys
 import time
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, ContextManager, Dict, List, Optional
 
 from mlops_lib.runner import (
     checkpoint,
     digest,
     graph_random,
     keras_evaluation,
+    keras_halves,
     keras_order,
     keras_resume,
     memory,
@@ -121,11 +123,21 @@ class Fit:
         self.history = history
         own.append(_recorder(callbacks_module.Callback, self))
         call["callbacks"] = [*self.user_callbacks, *own]
-        result = self._inside(self, call)
+        with self._footprint():
+            result = self._inside(self, call)
         self.reset_initial_epoch()
         with run.journal.guard("finish fit"):
             self._finish()
         return result
+
+    def _footprint(self) -> ContextManager[None]:
+        if not self.context.spec.smaller:
+            return contextlib.nullcontext()
+        self.context.journal.warn(
+            f"the memory was not enough before: fit {self.number} computes each batch in two halves and makes one update from"
+            " both; the result is not guaranteed identical to that of a run with more memory"
+        )
+        return keras_halves.halved(self.model)
 
     def _inside(self, fit: "Optional[Fit]", call: Dict[str, Any]) -> Any:
         self.context.nested += 1

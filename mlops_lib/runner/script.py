@@ -169,6 +169,7 @@ def run(path: str, args: List[str], *, compile_: notebook.Compile = plain_compil
         linecache.cache[full] = (len(source), None, [line + "\n" for line in source.splitlines()], full)
     sys.modules["__main__"] = module
     sys.argv = [path, *args]
+    _keep_standard(full)
     sys.path[0] = os.path.dirname(full)
     if os.getcwd() != sys.path[0]:
         sys.path.append(os.getcwd())  # last: what `python -m` would have found from here
@@ -184,6 +185,24 @@ def run(path: str, args: List[str], *, compile_: notebook.Compile = plain_compil
     except BaseException as error:  # noqa: BLE001 - whatever the script raises is its own, and reported as such
         return error
     return None
+
+
+def _keep_standard(full: str) -> None:
+    """Load the standard library's module of the entry's name: a script `code.py` must not be run again as `pdb`'s `code`.
+
+    Whoever named it so saw it work, with packages that happened not to need the module.
+    """
+    folder, name = os.path.split(os.path.splitext(full)[0])
+    if name not in getattr(sys, "stdlib_module_names", ()):
+        return
+    path = list(sys.path)
+    sys.path[:] = [entry for entry in path if os.path.abspath(entry) not in (folder, os.getcwd())]
+    try:
+        importlib.import_module(name)
+    except ImportError:  # of another system: nobody asks for it
+        pass
+    finally:
+        sys.path[:] = path
 
 
 _RELATIVE = re.compile(r"^\s*from\s+\.", re.MULTILINE)

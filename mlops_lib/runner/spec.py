@@ -25,6 +25,8 @@ class Spec:
     search: Optional[Dict[str, Any]] = None
     links: Dict[str, str] = field(default_factory=dict)
     """Data that is not in the project: path relative to it, and where it is."""
+    smaller: bool = False
+    """The attempt before ran out of memory: train with a smaller footprint."""
     strict: bool = False
 
 
@@ -50,5 +52,6 @@ def read(environment: Mapping[str, str] = os.environ) -> Spec:
         mid_epoch_s=float(given.get("mid_epoch_s", 30.0)),
         search=given.get("search"),
         links={str(name): str(source) for name, source in given.get("links", {}).items()},
+        smaller=given.get("smaller") is True,
         strict=environment.get("MLOPS_STRICT") == "1",
     )

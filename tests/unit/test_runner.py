@@ -110,6 +110,11 @@ def without_paths(text: str) -> list[str]:
             for line in text.splitlines()]  # fmt: skip
 
 
+def test_a_script_named_as_a_standard_module_does_not_stand_in_for_it(tmp_path: Path) -> None:
+    text = "import pdb, sys\nprint(sys.modules['code'].InteractiveConsole.__name__, __name__)\n"
+    assert Run(tmp_path, "code.py", text).done.stdout == "InteractiveConsole __main__\n"
+
+
 def test_input_is_answered_from_settings(tmp_path: Path) -> None:
     text = "print(input('name? '), input())\n"
     assert "name? Ada\n" in Run(tmp_path, "ask.py", text, spec={"input": ["Ada", "2"]}).done.stdout
