@@ -41,9 +41,8 @@ def _step(model: Any, train_step: Callable[[Any], Any], data: Any) -> Any:
         return apply(averaged, variables)
 
     # One half after the other: side by side they would need the memory of the whole.
-    with tf.control_dependencies([one for one in kept if one is not None]):
-        with _applied_by(model.optimizer, together):
-            return train_step(tf.nest.map_structure(lambda one: tf.identity(one)[count - second :], data))
+    with tf.control_dependencies([one for one in kept if one is not None]), _applied_by(model.optimizer, together):
+        return train_step(tf.nest.map_structure(lambda one: tf.identity(one)[count - second :], data))
 
 
 def _average(tf: Any, one: Any, other: Any, share: Any) -> Any:

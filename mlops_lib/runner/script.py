@@ -196,7 +196,7 @@ def _keep_standard(full: str) -> None:
     if name not in getattr(sys, "stdlib_module_names", ()):
         return
     path = list(sys.path)
-    sys.path[:] = [entry for entry in path if os.path.abspath(entry) not in (folder, os.getcwd())]
+    sys.path[:] = [entry for entry in path[1:] if os.path.abspath(entry) not in (folder, os.getcwd())]
     try:
         importlib.import_module(name)
     except ImportError:  # of another system: nobody asks for it
