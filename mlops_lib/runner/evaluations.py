@@ -181,6 +181,10 @@ class Evaluations:
         self._forget()
         return number
 
+    def withdraw(self, fit: int) -> None:
+        """Forget what a fit measured by itself: its model was replaced."""
+        self.records[:] = [r for r in self.records if r["fit"] != fit or not str(r["source"]).startswith("fit.")]
+
     def _forget(self) -> None:
         """Keep what can still matter; models and inputs that the script lets go of must not fill the memory."""
         del self.records[:-RECORDS_KEPT]

@@ -91,8 +91,7 @@ class Fit:
             run.evaluations.trained(self.model, self.call.get("x"), seen)
             if seen is not None:
                 run.seen[self.number] = seen
-            last = {name: values[-1] for name, values in history.history.items() if values}
-            keras_evaluation.add_fit_metrics(run, self.model, self.number, self.call, last)
+        measured = self._measured(history)
         run.models[self.number] = self.model
         if self.is_searched and run.search is not None:
             run.nested += 1
@@ -100,7 +99,17 @@ class Fit:
                 history = run.search(self, history)
             finally:
                 run.nested -= 1
+            if _last(history) != measured:  # the model is another one now
+                run.evaluations.withdraw(self.number)
+                self._measured(history)
         return history
+
+    def _measured(self, history: Any) -> Dict[str, Any]:
+        """Note what the fit itself measured last."""
+        last = _last(history)
+        with self.context.journal.guard("fit evaluation"):
+            keras_evaluation.add_fit_metrics(self.context, self.model, self.number, self.call, last)
+        return last
 
     def _training_rows(self) -> Any:
         x: Any = self.call.get("x")
@@ -414,6 +423,10 @@ class Fit:
                 self.model.save_weights(path, overwrite=True)
             else:
                 self.model.save(path, overwrite=True)
+
+
+def _last(history: Any) -> Dict[str, Any]:
+    return {name: values[-1] for name, values in history.history.items() if values}
 
 
 def _listed(given: Any) -> List[Any]:
