@@ -96,6 +96,11 @@ EXACT = {
         TABLE,
         {"kind": "normalise_input", "at": "table", "mean": [3.0, 1, 0, 0, 5, 2], "variance": [4.0, 1, 9, 2, 3, 1]},
     ),
+    "input scaled by one number": (
+        dense,
+        TABLE,
+        {"kind": "normalise_input", "at": "table", "mean": [3.0], "variance": [4.0]},
+    ),
     "input of a valid convolution scaled": (
         cnn,
         IMAGES,

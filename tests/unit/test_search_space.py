@@ -11,9 +11,10 @@ import pytest
 from keras import layers as kl
 
 from mlops_lib.runner import digest
-from mlops_lib.runner.search import examples, morph, portfolio
+from mlops_lib.runner.search import blueprint, examples, morph, portfolio
 from mlops_lib.runner.search.candidates import Candidate, Facts, Limits, standard_recipe
 from mlops_lib.runner.search.diagnosis import Diagnosis
+from mlops_lib.runner.search.facts import far_from_standard
 from mlops_lib.runner.search.keras import improve
 from mlops_lib.runner.search.request import FitCall, SearchRequest
 from mlops_lib.runner.search.space import Space
@@ -138,6 +139,22 @@ def test_what_was_adapted_or_pretrained_is_so_in_trials_too(tmp_path: Path) -> N
     numpy.testing.assert_allclose(model.get_layer("scale").mean, scale.mean)
     for old, new in zip(before, model.get_layer("frozen").get_weights(), strict=True):
         numpy.testing.assert_array_equal(old, new)
+
+
+def test_the_pixels_of_a_flattened_image_share_one_scale_that_a_patch_can_say() -> None:
+    random = numpy.random.default_rng(0)
+    pixels = random.integers(0, 256, (100, 64)).astype("float32")
+    pixels[:, :8] = 0  # the margin
+    [mean], [variance] = far_from_standard(pixels)
+    assert mean == pytest.approx(pixels.mean(), rel=1e-3)
+    assert variance == pytest.approx(pixels.var(), rel=1e-3)
+    table = random.normal(size=(100, 64)) * numpy.logspace(-2, 3, 64)
+    assert len(far_from_standard(table)[0]) == 64
+    model = keras.Sequential([keras.Input((64,), name="pixels"), kl.Dense(3, name="out")])
+    child = morph.apply(model, {"kind": "normalise_input", "at": "pixels", "mean": [mean], "variance": [variance]})[0]
+    written = blueprint.one_layer(child.layers[0])
+    assert written["known"]
+    assert written["arguments"] == {"axis": [], "mean": pytest.approx(mean), "variance": pytest.approx(variance)}
 
 
 def test_examples_that_an_earlier_fit_has_seen_make_it_contaminated(tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ SAMPLE = 2000
 """Examples looked at."""
 NEIGHBOURS_KEPT = 0.9
 """Share of nearest neighbours that must keep their label when images are mirrored."""
+MANY_FEATURES = 32
+"""From so many features on, numbers for each of them are nothing to read."""
 SCALES_APART = 10.0
 """Features whose deviations differ by more than this factor, or are that far from 1, are scaled."""
 PADDED = 0.1
@@ -131,9 +133,22 @@ def far_from_standard(values: Any) -> "Tuple[List[float], List[float]] | None":
         return None
     if values.ndim > 2:  # one scale for all channels: it is the range of the pixels that is off
         mean, deviation = numpy.full_like(mean, flat.mean()), numpy.full_like(deviation, flat.std())
+    elif _is_one_quantity(flat, lively=deviation > 1e-9):
+        mean, deviation = numpy.array([flat.mean()]), numpy.array([flat.std()])
     variance = numpy.where(deviation > 1e-9, deviation, 1.0) ** 2
     # Four digits do, and can be read in a suggested patch.
     return [float(f"{v:.4g}") for v in mean], [float(f"{v:.4g}") for v in variance]
+
+
+def _is_one_quantity(flat: Any, *, lively: Any) -> bool:
+    """Whether many features share one range, as the pixels of a flattened image do: then one scale is theirs."""
+    import numpy
+
+    if flat.shape[1] < MANY_FEATURES or lively.sum() < 2:
+        return False
+    lowest, highest = flat.min(axis=0)[lively], flat.max(axis=0)[lively]
+    reach = (highest - lowest).max()
+    return bool(numpy.median(highest - lowest) > reach / 2 and numpy.median(abs(lowest - lowest.min())) < reach / 4)
 
 
 def keeps_labels_mirrored(images: Any, labels: Any) -> bool:

@@ -260,7 +260,10 @@ def _normalise_input(model: Any, edit: Edit) -> Change:
 
     name = free_name(model, "normalization_added")
     mean, variance = numpy.asarray(edit["mean"], "float32"), numpy.asarray(edit["variance"], "float32")
-    added = keras.layers.Normalization(axis=-1, mean=mean, variance=variance, name=name)
+    if mean.size > 1:
+        added = keras.layers.Normalization(axis=-1, mean=mean, variance=variance, name=name)
+    else:
+        added = keras.layers.Normalization(axis=None, mean=float(mean[0]), variance=float(variance[0]), name=name)
     change = Change(Plan(after={edit["at"]: [added]}), grade=APPROXIMATE)
     source = next(t._keras_history.operation for t in graph.graph_of(model).inputs if graph.input_name(t) == edit["at"])
     first = graph.consumers(model, source)
