@@ -491,8 +491,12 @@ def _compare(project: Any, settings: dict[str, Any], options: dict[str, Any], as
     return 0
 
 
+def _warned(event: dict[str, Any]) -> None:
+    sys.stderr.write(f"mlops: {event.get('message', '')}\n")
+
+
 def _registry(project: Any, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
-    from mlops_lib import registry
+    from mlops_lib import registry, tracking
 
     home, action, name = config.resolve(None, settings).home, options["action"], options.get("model", "")
     which = options.get("version", "")
@@ -517,6 +521,8 @@ def _registry(project: Any, settings: dict[str, Any], options: dict[str, Any], a
         alias = registry.CHAMPION if action == "champion" else options["alias"]
         if which:
             found = [registry.set_alias(name, alias, found[0].version, home=home)]
+    if action in ("rollback", "champion", "alias"):
+        tracking.try_to_log_aliases(name, home=home, observer=_warned)
     if as_json:
         _print({"schema": 1, "action": action, "versions": [one.to_json() for one in found]})
         return 0
