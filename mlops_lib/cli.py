@@ -127,15 +127,28 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for verb, text in VERBS.items():
         one = verbs.add_parser(
-            verb, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False,
+            verb, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False, usage=_usage(verb),
             epilog="examples:\n" + "\n".join(f"  {line}" for line in EXAMPLES.get(verb, ())),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )  # fmt: skip
         _add_own(one, verb)
         # Start-up counts: only the verb that is asked for gets its options.
-        for setting in config.SETTINGS if verb in words else ():
-            _add(one, setting)
+        if verb in words:
+            settings = one.add_argument_group(
+                "settings", "What is not given here comes from elsewhere: `mlops config`."
+            )
+            for setting in config.SETTINGS:
+                _add(settings, setting)
     return parser
+
+
+def _usage(verb: str) -> str:
+    """The verb with what it is about; its options and forty settings are listed below it."""
+    own = [how for names, how in OWN.get(verb, ()) if not names[0].startswith("-")]
+    words = [f"[{how['metavar']}]" if how.get("nargs") == "?" else how.get("metavar", "ACTION") for how in own]
+    project = "[PROJECT|RUN]" if verb in ("watch", "config") else "PROJECT|RUN"
+    about = words or ([] if verb in WITHOUT_PROJECT else [project])
+    return " ".join(["mlops", verb, *(2 * about if verb == "compare" else about), "[options]"])
 
 
 def _add_own(one: argparse.ArgumentParser, verb: str) -> None:
@@ -147,16 +160,15 @@ def _add_own(one: argparse.ArgumentParser, verb: str) -> None:
         one.add_argument(*names, **how)
 
 
-def _add(parser: argparse.ArgumentParser, setting: config.Setting) -> None:
+def _add(parser: argparse._ActionsContainer, setting: config.Setting) -> None:
     flag = "--" + setting.key.replace("_", "-")
     if setting.kind == "flag":
         parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=setting.help)
     elif setting.key == "mount":
         parser.add_argument(flag, action="append", metavar="SRC:DST", help=setting.help)
     else:
-        parser.add_argument(
-            flag, metavar=setting.kind.upper(), help=f"{setting.help} (default: {setting.default!r})".replace("%", "%%")
-        )
+        default = "" if setting.default in ("", (), {}) else f" (default: {setting.default})"
+        parser.add_argument(flag, metavar=setting.kind.upper(), help=f"{setting.help}{default}".replace("%", "%%"))
 
 
 def _dispatch(given: dict[str, Any], *, as_json: bool) -> int:

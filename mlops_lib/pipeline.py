@@ -320,6 +320,7 @@ def register(project: str | Path | Job, **settings: Any) -> ModelVersion:
 
     job.observer({"event": "stage", "stage": "register"})
     version = registry.register(job.run_dir, job.spec, verdict, home=job.home)
+    durable.write_json(job.run_dir / "registered.json", version.to_json())
     if tracking.is_wanted():
         report(job)
         _pictures(job)
@@ -400,12 +401,14 @@ def _champion_before(job: Job, version: ModelVersion | None) -> ModelVersion | N
     return champion if own is None else registry.champion_before(own, home=job.home)
 
 
+STANDING = ("verdict.json", "training.json", "registered.json")
+"""Files of a run directory that say how the run stands."""
+
+
 def _reported(job: Job) -> None:
     """See that there is a report, and that it tells of how the run stands: it goes with what people are told."""
     page = job.run_dir / "report.html"
-    told = [
-        path.stat().st_mtime for name in ("verdict.json", "training.json") if (path := job.run_dir / name).is_file()
-    ]
+    told = [path.stat().st_mtime for name in STANDING if (path := job.run_dir / name).is_file()]
     if told and not (page.is_file() and page.stat().st_mtime >= max(told)):
         report(job)
 

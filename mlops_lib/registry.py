@@ -493,9 +493,10 @@ def _compare(model: ModelVersion, verdict: Verdict, reigning: ModelVersion | Non
 
 def _answers_a_run(model: ModelVersion) -> bool:
     """Whether the run that made the version still exists and names the version's file as its answer."""
-    try:
-        answer = durable.read_json(Path(model.run_dir, "result.json"))
-    except (OSError, ValueError):
-        return False
-    named = answer.get("model") if isinstance(answer, dict) else None
-    return isinstance(named, str) and Path(named).is_relative_to(model.path)
+    for name in ("result.json", "registered.json"):  # of `mlops run`, and of its stages one by one
+        with suppress(OSError, ValueError):
+            answer = durable.read_json(Path(model.run_dir, name))
+            named = answer.get("model") if isinstance(answer, dict) else None
+            if isinstance(named, str) and Path(named).is_relative_to(model.path):
+                return True
+    return False

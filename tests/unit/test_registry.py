@@ -181,7 +181,7 @@ def test_garbage_collection_spares_what_is_referenced(world: World) -> None:
         world.register(digest, 0.9 + number / 100 if digest in "ab" else 0.85)
     registry.set_alias("demo", "production", 3, home=world.home)
     answered = registry.version("demo", 4, home=world.home)
-    durable.write_json(Path(answered.run_dir, "result.json"), {"model": answered.model})
+    durable.write_json(Path(answered.run_dir, "registered.json"), answered.to_json())
 
     removed = [one.version for one in registry.collect_garbage("demo", home=world.home, keep=1)]
 
