@@ -62,12 +62,13 @@ identify() {
             "  remedy: give this agent's user access to it, or set MLOPS_PACKAGE to what can be installed"
         ;;
     esac
-    printf '%s\n' "$1"
+    if [ ! -d "$1" ]; then printf '%s\n' "$1"; fi # a folder is what is in it: every branch has a workspace of its own
     "$python" - "$1" <<'PYTHON'
 import hashlib, pathlib, sys
 root = pathlib.Path(sys.argv[1])
 print(sys.version)
-for path in sorted([*root.glob("pyproject.toml"), *root.glob("mlops_lib/**/*"), *root.glob("containers/**/*")]):
+installed = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "mlops_lib/**/*", "containers/**/*")
+for path in sorted(path for pattern in installed for path in root.glob(pattern)):
     if path.is_file() and path.suffix != ".pyc":
         print(path.relative_to(root), hashlib.sha256(path.read_bytes()).hexdigest())
 PYTHON
