@@ -384,17 +384,25 @@ def _judge(job: Any) -> Any:
     return {**verdict.to_json(), **builds.about(verdict, job.spec, trials=job.settings["trials"])}
 
 
+def _notified(project: str, settings: dict[str, Any]) -> list[Any]:
+    from mlops_lib import builds, pipeline
+
+    try:
+        job = _job(project, settings)
+    except MlopsError:
+        if builds.broken() is None:
+            raise
+        return pipeline.notify_of_build(project, **settings)
+    try:
+        return pipeline.notify(job)
+    finally:
+        job.observer.close()
+
+
 def _notify(project: str, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
     from mlops_lib import notification, pipeline
 
-    if options.get("test"):
-        deliveries = pipeline.try_channels(**settings)
-    else:
-        job = _job(project, settings)
-        try:
-            deliveries = pipeline.notify(job)
-        finally:
-            job.observer.close()
+    deliveries = pipeline.try_channels(**settings) if options.get("test") else _notified(project, settings)
     if as_json:
         _print({"schema": 1, "deliveries": [one.to_json() for one in deliveries]})
     for one in deliveries if not as_json else ():

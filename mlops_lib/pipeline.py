@@ -29,7 +29,7 @@ from mlops_lib import (
     watching,
 )  # fmt: skip
 from mlops_lib.errors import MlopsError, NotificationError, SearchError, TrainingError, UsageError
-from mlops_lib.job import Job, Observer, continued, prepare, silent, with_args
+from mlops_lib.job import Job, Observer, continued, prepare, silent, unprepared, with_args
 from mlops_lib.records import (
     Failure,
     Image,
@@ -384,12 +384,39 @@ def notify(project: str | Path | Job, **settings: Any) -> list[notification.Deli
     return deliveries
 
 
+def notify_of_build(project: str | Path, **settings: Any) -> list[notification.Delivery]:
+    """Tell people of a build that ended before it was known what there is to train; nothing outside of a build.
+
+    Args:
+        project: the project.
+        settings: as everywhere; of those only `name` and `notify` count, for the others may be what is wrong.
+    """
+    stage, place = builds.broken(), Path(project).expanduser().absolute()
+    if stage is None:
+        return []
+    resolved = config.resolve(None, {key: settings[key] for key in ("name", "notify") if key in settings})
+    spec = unprepared(place, resolved)
+    green, url = notification.last_accepted(spec.name, home=resolved.home), resolved["link_url"]
+    result = _failed(stage, run_dir="")
+    message = notification.compose(
+        spec=spec, result=result, previous=notification.recall(spec.name, home=resolved.home),
+        author=rundir.author(place), commits=rundir.commits_since(place, green), when=resolved["notify"],
+        links=[Link(label="build", url=url)] if url else [],
+    )  # fmt: skip
+    notification.remember(spec.name, result, home=resolved.home, commit=spec.commit)
+    return [] if message is None else notification.notify(message, settings=resolved.plain(), home=resolved.home)
+
+
+def _failed(stage: builds.Stage, *, run_dir: str) -> RunResult:
+    failure = Failure(kind="stage", message=stage.what or f"exit {stage.exit}", where=builds.STAGES[stage.verb])
+    return RunResult(run_dir=run_dir, state="failed", exit_code=stage.exit, failure=failure)
+
+
 def _outcome(job: Job) -> tuple[Verdict | None, RunResult | None]:
     """How the run stands; in a build that ended at another stage than the training, that."""
     stage = builds.broken()
     if stage is not None:
-        failure = Failure(kind="stage", message=stage.what or f"exit {stage.exit}", where=builds.STAGES[stage.verb])
-        return None, RunResult(run_dir=str(job.run_dir), state="failed", exit_code=stage.exit, failure=failure)
+        return None, _failed(stage, run_dir=str(job.run_dir))
     verdict = rundir.read_record(job.run_dir / "verdict.json", Verdict)
     return verdict, rundir.read_record(job.run_dir / "training.json", RunResult)
 

@@ -153,6 +153,23 @@ def test_people_hear_of_a_build_that_ended_before_there_was_a_run(
     assert "<https://ci.example.com/job/fraud/7/|build>" in json.dumps(message["blocks"])
 
 
+def test_people_hear_of_a_build_in_which_nothing_was_found(
+    build: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = tmp_path / "fraud"
+    project.mkdir()
+    (project / "mlops.toml").write_text("targt = 0.9\n")
+    with slack_api() as slack:
+        for name, value in slack.environ.items():
+            monkeypatch.setenv(name, value)
+        assert cli.main(["notify", str(project)]) == 2, "no stage of this build has failed"
+        assert cli.main(["detect", str(project)]) == 2
+        assert [cli.main(["notify", str(project)]) for _ in range(2)] == [0, 0]
+    [message] = slack.messages
+    assert "fraud: Detect environment failed" in message["text"]
+    assert "targt" in json.dumps(message["blocks"])
+
+
 def test_links_lead_to_what_the_build_keeps(build: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert builds.page("index.html") == ""
     monkeypatch.setenv("BUILD_URL", "https://ci.example.com/job/a%20b/7/")
