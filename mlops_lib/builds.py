@@ -16,11 +16,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from mlops_lib import durable, rundir
 from mlops_lib.records import Record, RunSpec, Verdict
 
 FOLDER = "MLOPS_BUILD"
+ARTIFACTS = ".mlops/results"
+"""Where in its workspace a build gathers what is kept of it (vars/mlopsResults.groovy)."""
 AGAINST = "MLOPS_AGAINST"
 STAGES = {
     "detect": "Detect environment", "build": "Build image", "train": "Train", "judge": "Gate",
@@ -79,6 +82,18 @@ def stages(environ: Mapping[str, str] = os.environ) -> list[Stage]:
     return list(found.values())
 
 
+def broken(environ: Mapping[str, str] = os.environ) -> Stage | None:
+    """The stage that ended the build, where that was not the training itself: of that the run knows more."""
+    failed = [one for one in stages(environ) if one.exit not in ANSWERS and one.verb not in ("train", "notify")]
+    return failed[-1] if failed else None
+
+
+def page(name: str, environ: Mapping[str, str] = os.environ) -> str:
+    """The address of a file among the build's artifacts; "" outside of a build."""
+    url = environ.get("BUILD_URL", "")
+    return f"{url.rstrip('/')}/artifact/{ARTIFACTS}/{quote(name)}" if url and environ.get(FOLDER) else ""
+
+
 def against(environ: Mapping[str, str] = os.environ) -> Branch | None:
     """What the branch that a pull request goes to has reached; None where that is not known."""
     try:
@@ -98,12 +113,14 @@ def about(verdict: Verdict, spec: RunSpec, *, trials: int, environ: Mapping[str,
     """What a build wants to know of a verdict; empty outside of a build.
 
     Returns:
-        `summary`: the verdict in one line, for the build's description. `search`: whether a search comes next.
+        `summary`: the verdict in one line, for the build's description; `badge`: its number, for the build's name;
+        `search`: whether a search comes next.
     """
     if not environ.get(FOLDER):
         return {}
     return {
         "summary": _summary(verdict, rival(verdict, spec, environ=environ)),
+        "badge": verdict.verdict if verdict.value is None else f"{verdict.metric} {_number(verdict.value)}",
         "search": verdict.verdict == "rejected" and trials > 0,
     }
 

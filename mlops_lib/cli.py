@@ -127,15 +127,28 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for verb, text in VERBS.items():
         one = verbs.add_parser(
-            verb, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False,
+            verb, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False, usage=_usage(verb),
             epilog="examples:\n" + "\n".join(f"  {line}" for line in EXAMPLES.get(verb, ())),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )  # fmt: skip
         _add_own(one, verb)
         # Start-up counts: only the verb that is asked for gets its options.
-        for setting in config.SETTINGS if verb in words else ():
-            _add(one, setting)
+        if verb in words:
+            settings = one.add_argument_group(
+                "settings", "What is not given here comes from elsewhere: `mlops config`."
+            )
+            for setting in config.SETTINGS:
+                _add(settings, setting)
     return parser
+
+
+def _usage(verb: str) -> str:
+    """The verb with what it is about; its options and forty settings are listed below it."""
+    own = [how for names, how in OWN.get(verb, ()) if not names[0].startswith("-")]
+    words = [f"[{how['metavar']}]" if how.get("nargs") == "?" else how.get("metavar", "ACTION") for how in own]
+    project = "[PROJECT|RUN]" if verb in ("watch", "config") else "PROJECT|RUN"
+    about = words or ([] if verb in WITHOUT_PROJECT else [project])
+    return " ".join(["mlops", verb, *(2 * about if verb == "compare" else about), "[options]"])
 
 
 def _add_own(one: argparse.ArgumentParser, verb: str) -> None:
@@ -147,16 +160,15 @@ def _add_own(one: argparse.ArgumentParser, verb: str) -> None:
         one.add_argument(*names, **how)
 
 
-def _add(parser: argparse.ArgumentParser, setting: config.Setting) -> None:
+def _add(parser: argparse._ActionsContainer, setting: config.Setting) -> None:
     flag = "--" + setting.key.replace("_", "-")
     if setting.kind == "flag":
         parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=setting.help)
     elif setting.key == "mount":
         parser.add_argument(flag, action="append", metavar="SRC:DST", help=setting.help)
     else:
-        parser.add_argument(
-            flag, metavar=setting.kind.upper(), help=f"{setting.help} (default: {setting.default!r})".replace("%", "%%")
-        )
+        default = "" if setting.default in ("", (), {}) else f" (default: {setting.default})"
+        parser.add_argument(flag, metavar=setting.kind.upper(), help=f"{setting.help}{default}".replace("%", "%%"))
 
 
 def _dispatch(given: dict[str, Any], *, as_json: bool) -> int:
@@ -372,17 +384,25 @@ def _judge(job: Any) -> Any:
     return {**verdict.to_json(), **builds.about(verdict, job.spec, trials=job.settings["trials"])}
 
 
+def _notified(project: str, settings: dict[str, Any]) -> list[Any]:
+    from mlops_lib import builds, pipeline
+
+    try:
+        job = _job(project, settings)
+    except MlopsError:
+        if builds.broken() is None:
+            raise
+        return pipeline.notify_of_build(project, **settings)
+    try:
+        return pipeline.notify(job)
+    finally:
+        job.observer.close()
+
+
 def _notify(project: str, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
     from mlops_lib import notification, pipeline
 
-    if options.get("test"):
-        deliveries = pipeline.try_channels(**settings)
-    else:
-        job = _job(project, settings)
-        try:
-            deliveries = pipeline.notify(job)
-        finally:
-            job.observer.close()
+    deliveries = pipeline.try_channels(**settings) if options.get("test") else _notified(project, settings)
     if as_json:
         _print({"schema": 1, "deliveries": [one.to_json() for one in deliveries]})
     for one in deliveries if not as_json else ():
@@ -491,8 +511,12 @@ def _compare(project: Any, settings: dict[str, Any], options: dict[str, Any], as
     return 0
 
 
+def _warned(event: dict[str, Any]) -> None:
+    sys.stderr.write(f"mlops: {event.get('message', '')}\n")
+
+
 def _registry(project: Any, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
-    from mlops_lib import registry
+    from mlops_lib import registry, tracking
 
     home, action, name = config.resolve(None, settings).home, options["action"], options.get("model", "")
     which = options.get("version", "")
@@ -517,6 +541,8 @@ def _registry(project: Any, settings: dict[str, Any], options: dict[str, Any], a
         alias = registry.CHAMPION if action == "champion" else options["alias"]
         if which:
             found = [registry.set_alias(name, alias, found[0].version, home=home)]
+    if action in ("rollback", "champion", "alias"):
+        tracking.try_to_log_aliases(name, home=home, observer=_warned)
     if as_json:
         _print({"schema": 1, "action": action, "versions": [one.to_json() for one in found]})
         return 0

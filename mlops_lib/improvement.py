@@ -93,7 +93,7 @@ def improve(
     x: Any,
     y: Any = None,
     *,
-    validation_data: tuple[Any, Any] | None = None,
+    validation_data: Any = None,
     target: float = 0.8,
     metric: str = "",
     trials: int = 12,
@@ -111,9 +111,10 @@ def improve(
 
     Args:
         model: a compiled Keras model (Sequential, functional or subclassed), fitted or not, or a scikit-learn estimator.
-        x: the examples to train on, with the first axis counting them.
-        y: their targets.
-        validation_data: examples and targets that the model has not seen.
+        x: the examples to train on: arrays, a data frame, or a list or dict of them, with the first axis counting the
+            examples; for Keras also what gives batches of examples and targets (tf.data, PyDataset, a loader).
+        y: their targets; not given beside what gives both.
+        validation_data: examples and targets that the model has not seen, as a pair or as what gives both.
         target: the bar, on `metric`.
         metric: "accuracy", "f1", "r2", "mae" …; accuracy for classes and r2 for numbers unless given.
         trials: how many candidates to try at most.
@@ -129,6 +130,11 @@ def improve(
         SearchError: nothing could be tried.
     """
     kind = _kind(model)
+    x, y, copied = _arrays(x, y)
+    if validation_data is not None:
+        pair = validation_data if isinstance(validation_data, (tuple, list)) else (validation_data, None)
+        *validation_data, more = _arrays(*pair[:2])
+        copied = list(dict.fromkeys([*copied, *more]))
     task = _Task(kind, x, y, validation_data, metric=metric, target=target, seed=seed)
     place = _place(folder, task, model, seed=seed, epochs=epochs)
     began = time.monotonic()
@@ -142,7 +148,7 @@ def improve(
     return Improvement(
         model=improved, metric=task.metric, mode=task.mode, value=value, examples=count, before=before, target=target,
         interval=_interval(value, count) if is_proportion else None, search=found, folder=str(place),
-        seconds=round(time.monotonic() - began, 3), notes=tuple(notes),
+        seconds=round(time.monotonic() - began, 3), notes=(*copied, *notes),
     )  # fmt: skip
 
 
@@ -184,6 +190,29 @@ def _kind(model: Any) -> str:
     )  # fmt: skip
 
 
+def _arrays(x: Any, y: Any) -> tuple[Any, Any, list[str]]:
+    """Examples and targets as arrays, with notes; what gives batches of both is read into memory.
+
+    Raises:
+        UsageError: it has no end, can be read only once, or is too large.
+    """
+    if y is not None or hasattr(x, "shape") or isinstance(x, (list, tuple, dict)):
+        return x, y, []
+    from mlops_lib.runner.search.examples import RefusedError, in_memory, length, read_once
+
+    remedy = "Give x and y as arrays, or a finite pipeline of batches of examples and targets."
+    if read_once(x):
+        raise UsageError("the data can be read only once", where="improve", remedy=remedy)
+    try:
+        x, y, weights = in_memory(x)
+    except (RefusedError, TypeError, ValueError) as error:
+        raise UsageError(f"the data cannot be read: {error}", where="improve", remedy=remedy) from None
+    if y is not None and length(x) != len(y):
+        raise UsageError("the data does not come in batches", where="improve", remedy="Call its batch(32) first.")
+    notes = ["the data pipeline was read into memory: what it does at random is frozen"]
+    return x, y, notes if weights is None else [*notes, "the sample weights are left out"]
+
+
 class _Task:
     """The data, in its parts, and what is asked of the model on it.
 
@@ -191,9 +220,7 @@ class _Task:
         UsageError: there are no targets, or too few examples.
     """
 
-    def __init__(
-        self, kind: str, x: Any, y: Any, validation: tuple[Any, Any] | None, *, metric: str, target: float, seed: int
-    ) -> None:
+    def __init__(self, kind: str, x: Any, y: Any, validation: Any, *, metric: str, target: float, seed: int) -> None:
         import numpy
 
         if y is None or not hasattr(x, "__len__"):
@@ -273,7 +300,8 @@ def _rows(values: Any, wanted: Any) -> Any:
 
     if hasattr(values, "iloc"):
         return values.iloc[list(wanted)]
-    return [values[i] for i in wanted] if isinstance(values, list) else rows(values, wanted)
+    is_plain = isinstance(values, list) and not hasattr(values[0], "shape")
+    return [values[i] for i in wanted] if is_plain else rows(values, wanted)
 
 
 def _place(folder: str | Path, task: _Task, model: Any, *, seed: int, epochs: int | None) -> Path:

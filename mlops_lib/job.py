@@ -14,7 +14,7 @@ from mlops_lib import config, environments, retraining, rundir, training
 from mlops_lib.detection import detect
 from mlops_lib.engine import Engine, choose
 from mlops_lib.errors import UsageError
-from mlops_lib.records import Detection, Image, Limits, Mount, RunSpec
+from mlops_lib.records import Detection, Environment, Image, Limits, Mount, RunSpec
 
 Observer = Callable[[dict[str, Any]], None]
 
@@ -180,7 +180,7 @@ def _spec(detection: Detection, settings: config.Settings, engine: Engine, image
         sorted(environment.system), sorted(environment.variables.items()), settings["base_image"], data, settings["seed"],
     )  # fmt: skip
     return RunSpec(
-        digest=digest, name=settings["name"] or _name(project, detection), project=str(project), entry=detection.entry,
+        digest=digest, name=settings["name"] or _name(project, detection.entry), project=str(project), entry=detection.entry,
         args=args, seed=settings["seed"], backend=engine.name, image=image, framework=detection.framework,
         family=detection.family, mounts=mounts,
         limits=Limits(
@@ -192,10 +192,20 @@ def _spec(detection: Detection, settings: config.Settings, engine: Engine, image
     )  # fmt: skip
 
 
-def _name(project: Path, detection: Detection) -> str:
+def unprepared(project: Path, settings: config.Settings) -> RunSpec:
+    """What a build was about that ended before it was known what there is to train: its name and commit."""
+    commit = rundir.commit(project)
+    unknown = Image(tag="", environment=Environment(name="none", framework="none", family="none"))
+    return RunSpec(
+        digest=rundir.digest(str(project), commit), name=settings["name"] or _name(project, ""), project=str(project),
+        entry="", backend="process", image=unknown, commit=commit,
+    )  # fmt: skip
+
+
+def _name(project: Path, entry: str) -> str:
     # A build server names the folder of a checkout after the branch; all branches of a repository are one model.
     repository = rundir.repository(project) if "BRANCH_NAME" in os.environ else None
-    return repository or re.sub(r"@\d+$", "", project.name) or Path(detection.entry).stem
+    return repository or re.sub(r"@\d+$", "", project.name) or Path(entry).stem
 
 
 def _mount(text: str, *, backend: str) -> Mount:

@@ -15,6 +15,7 @@ from typing import Any
 
 from mlops_lib import (
     alarm,
+    builds,
     config,
     durable,
     environments,
@@ -28,8 +29,9 @@ from mlops_lib import (
     watching,
 )  # fmt: skip
 from mlops_lib.errors import MlopsError, NotificationError, SearchError, TrainingError, UsageError
-from mlops_lib.job import Job, Observer, continued, prepare, silent, with_args
+from mlops_lib.job import Job, Observer, continued, prepare, silent, unprepared, with_args
 from mlops_lib.records import (
+    Failure,
     Image,
     Link,
     ModelVersion,
@@ -318,6 +320,7 @@ def register(project: str | Path | Job, **settings: Any) -> ModelVersion:
 
     job.observer({"event": "stage", "stage": "register"})
     version = registry.register(job.run_dir, job.spec, verdict, home=job.home)
+    durable.write_json(job.run_dir / "registered.json", version.to_json())
     if tracking.is_wanted():
         report(job)
         _pictures(job)
@@ -347,31 +350,27 @@ def report(project: str | Path | Job, *, artifacts: str = "", **settings: Any) -
     return page
 
 
-def notify(
-    project: str | Path | Job,
-    *,
-    before: ModelVersion | None = None,
-    version: ModelVersion | None = None,
-    **settings: Any,
-) -> list[notification.Delivery]:
+def notify(project: str | Path | Job, **settings: Any) -> list[notification.Delivery]:
     """Tell people how the run ended, on every configured channel, if that is a change.
 
     Args:
         project: the project or run.
-        before: the champion before this run.
-        version: what the run was registered as.
         settings: as everywhere.
     """
     job = _job(project, **settings)
-    verdict = rundir.read_record(job.run_dir / "verdict.json", Verdict)
-    result = rundir.read_record(job.run_dir / "training.json", RunResult)
+    verdict, result = _outcome(job)
     if verdict is None and result is None:
         return []
     job.observer({"event": "stage", "stage": "notify"})
+    version = None
+    if verdict is not None and verdict.verdict == "accepted":
+        version = registry.of_run(job.spec.name, job.spec.digest, home=job.home)
+    _reported(job)
     begun = job.run_dir / STEPS_TOLD
     message = notification.compose(
-        spec=job.spec, verdict=verdict, result=result, search=tuning.read(job.run_dir), champion=before,
-        version=version, links=_links(job, version), pictures=_pictures(job), attachments=_attachments(job),
+        spec=job.spec, verdict=verdict, result=result, search=tuning.read(job.run_dir),
+        champion=_champion_before(job, version), version=version, links=_links(job, version),
+        pictures=_pictures(job) if job.run_dir.is_dir() else [], attachments=_attachments(job),
         begun=begun.exists(), **_circumstances(job),
     )  # fmt: skip
     plain = job.settings.plain()
@@ -383,6 +382,62 @@ def notify(
     notification.remember(job.spec.name, outcome, home=job.home, commit=job.spec.commit)
     begun.unlink(missing_ok=True)
     return deliveries
+
+
+def notify_of_build(project: str | Path, **settings: Any) -> list[notification.Delivery]:
+    """Tell people of a build that ended before it was known what there is to train; nothing outside of a build.
+
+    Args:
+        project: the project.
+        settings: as everywhere; of those only `name` and `notify` count, for the others may be what is wrong.
+    """
+    stage, place = builds.broken(), Path(project).expanduser().absolute()
+    if stage is None:
+        return []
+    resolved = config.resolve(None, {key: settings[key] for key in ("name", "notify") if key in settings})
+    spec = unprepared(place, resolved)
+    green, url = notification.last_accepted(spec.name, home=resolved.home), resolved["link_url"]
+    result = _failed(stage, run_dir="")
+    message = notification.compose(
+        spec=spec, result=result, previous=notification.recall(spec.name, home=resolved.home),
+        author=rundir.author(place), commits=rundir.commits_since(place, green), when=resolved["notify"],
+        links=[Link(label="build", url=url)] if url else [],
+    )  # fmt: skip
+    notification.remember(spec.name, result, home=resolved.home, commit=spec.commit)
+    return [] if message is None else notification.notify(message, settings=resolved.plain(), home=resolved.home)
+
+
+def _failed(stage: builds.Stage, *, run_dir: str) -> RunResult:
+    failure = Failure(kind="stage", message=stage.what or f"exit {stage.exit}", where=builds.STAGES[stage.verb])
+    return RunResult(run_dir=run_dir, state="failed", exit_code=stage.exit, failure=failure)
+
+
+def _outcome(job: Job) -> tuple[Verdict | None, RunResult | None]:
+    """How the run stands; in a build that ended at another stage than the training, that."""
+    stage = builds.broken()
+    if stage is not None:
+        return None, _failed(stage, run_dir=str(job.run_dir))
+    verdict = rundir.read_record(job.run_dir / "verdict.json", Verdict)
+    return verdict, rundir.read_record(job.run_dir / "training.json", RunResult)
+
+
+def _champion_before(job: Job, version: ModelVersion | None) -> ModelVersion | None:
+    """The champion that the run's model had to compare with, never of its own making."""
+    champion = registry.champion(job.spec.name, home=job.home)
+    own = version or (champion if champion is not None and champion.run == job.spec.digest else None)
+    return champion if own is None else registry.champion_before(own, home=job.home)
+
+
+STANDING = ("verdict.json", "training.json", "registered.json")
+"""Files of a run directory that say how the run stands."""
+
+
+def _reported(job: Job) -> None:
+    """See that there is a report, and that it tells of how the run stands: it goes with what people are told."""
+    page = job.run_dir / "report.html"
+    told = [path.stat().st_mtime for name in STANDING if (path := job.run_dir / name).is_file()]
+    if told and not (page.is_file() and page.stat().st_mtime >= max(told)):
+        report(job)
 
 
 STEPS_TOLD = "steps-told"
@@ -403,11 +458,12 @@ def _circumstances(job: Job) -> dict[str, Any]:
 
 def _links(job: Job, version: ModelVersion | None = None) -> list[Link]:
     places = {
-        "report": job.run_dir / "report.html",
-        "model": None if version is None else Path(version.model),
-        "patch": job.run_dir / "suggested.patch",
+        "report": (job.run_dir / "report.html", builds.page("index.html")),
+        "patch": (job.run_dir / "suggested.patch", builds.page("suggested.patch")),
     }
-    links = [Link(label=name, url=str(at)) for name, at in places.items() if at is not None and at.is_file()]
+    if version is not None:
+        places["model"] = (Path(version.model), builds.page(Path(version.model).name))
+    links = [Link(label=name, url=url or str(at)) for name, (at, url) in places.items() if at.is_file()]
     if job.settings["link_url"]:
         links.append(Link(label="build", url=job.settings["link_url"]))
     return links
@@ -591,20 +647,19 @@ def run(project: str | Path | Job, **settings: Any) -> PipelineResult:
 
 def _run(job: Job, begin: Callable[[], None]) -> PipelineResult:
     began = time.monotonic()
-    before = registry.champion(job.spec.name, home=job.home)
     try:
         job, verdict, found = _decided(job, begin)
     except (TrainingError, SearchError):
         if job.run_dir.is_dir():
             report(job)
-            _tell(job, before=before)
+            _tell(job)
         raise
     model = _model(job.run_dir)
     version = register(job) if verdict.verdict == "accepted" and model is not None else None
     result = _result(job, verdict, found, version, seconds=time.monotonic() - began)
     durable.write_json(job.run_dir / "result.json", result.to_json())
     report(job)
-    _tell(job, before=before, version=version)
+    _tell(job)
     return result
 
 
@@ -652,9 +707,9 @@ def _result(
     )  # fmt: skip
 
 
-def _tell(job: Job, **known: Any) -> None:
+def _tell(job: Job) -> None:
     """A failed notification never fails a training: it stays in the spool and the next command sends it."""
     try:
-        notify(job, **known)
+        notify(job)
     except (NotificationError, UsageError, OSError) as error:
         job.observer({"event": "warning", "message": f"nobody was told: {error}"})

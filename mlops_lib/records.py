@@ -213,7 +213,10 @@ class RunSpec(Record):
     created: float = 0.0
 
 
-FailureKind = Literal["crash", "oom", "hang", "disk", "nan", "import", "bug", "network", "stopped", "engine"]
+FailureKind = Literal[
+    "crash", "oom", "hang", "disk", "nan", "import", "bug", "network", "stopped", "engine", "stage"
+]  # fmt: skip
+"""`stage`: not the training, but the build server's stage that `Failure.where` names."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -137,6 +137,19 @@ def champion(name: str, *, home: Path) -> ModelVersion | None:
     return _load(folder, index.champions[-1], index) if index.champions else None
 
 
+def of_run(name: str, run: str, *, home: Path) -> ModelVersion | None:
+    """The newest version that the run of this digest was registered as; None if it was not."""
+    return next((one for one in reversed(versions(name, home=home)) if one.run == run), None)
+
+
+def champion_before(model: ModelVersion, *, home: Path) -> ModelVersion | None:
+    """The champion that a version replaced, or that it stands beside; None where it was the first."""
+    folder = _folder(model.name, home=home)
+    index = _read_index(folder, name=model.name)
+    at = index.champions.index(model.version) if model.version in index.champions else len(index.champions)
+    return _load(folder, index.champions[at - 1], index) if at else None
+
+
 def aliases(name: str, *, home: Path) -> dict[str, int]:
     """The names given to versions; `champion` is one of them."""
     return _read_index(_folder(name, home=home), name=name).named()
@@ -480,9 +493,10 @@ def _compare(model: ModelVersion, verdict: Verdict, reigning: ModelVersion | Non
 
 def _answers_a_run(model: ModelVersion) -> bool:
     """Whether the run that made the version still exists and names the version's file as its answer."""
-    try:
-        answer = durable.read_json(Path(model.run_dir, "result.json"))
-    except (OSError, ValueError):
-        return False
-    named = answer.get("model") if isinstance(answer, dict) else None
-    return isinstance(named, str) and Path(named).is_relative_to(model.path)
+    for name in ("result.json", "registered.json"):  # of `mlops run`, and of its stages one by one
+        with suppress(OSError, ValueError):
+            answer = durable.read_json(Path(model.run_dir, name))
+            named = answer.get("model") if isinstance(answer, dict) else None
+            if isinstance(named, str) and Path(named).is_relative_to(model.path):
+                return True
+    return False

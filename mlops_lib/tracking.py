@@ -1,8 +1,8 @@
 """MLflow beside the registry on disk: with `MLFLOW_TRACKING_URI` set, every registered model is logged there too.
 
 A run becomes an MLflow run in the experiment of its project, with its curves, artifacts and lineage; its version a
-version of the registered model, with the same aliases. Logging twice changes nothing: the run is found by its digest,
-the version by the run. The server is never asked for anything that decides here.
+version of the registered model, with the same aliases, which move there when they move here. Logging twice changes
+nothing: the run is found by its digest, the version by the run. The server is never asked for anything that decides here.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from mlops_lib.records import ModelVersion, RunSpec
 URI = "MLFLOW_TRACKING_URI"
 DIGEST = "mlops.run"
 """Tag of an MLflow run: the digest of ours."""
+VERSION = "mlops.version"
+"""Tag of a model version in MLflow: the number of ours."""
 EVERY = 1000
 """Metrics in one request, MLflow's own limit."""
 FILES = ("report.html", "curves.png", "verdict.json", "suggested.patch")
@@ -42,6 +44,33 @@ def log(run_dir: Path, spec: RunSpec, version: ModelVersion, *, home: Path) -> s
     Raises:
         UsageError: MLflow is not installed, or the server does not take it.
     """
+    with _client(again="mlops register") as client:
+        run = _run(client, run_dir, spec)
+        _log_metrics(client, run.info.run_id, run_dir, version)
+        _log_files(client, run, run_dir, version)
+        client.set_terminated(run.info.run_id, "FINISHED")
+        _log_version(client, run, version, home=home)
+        return str(run.info.run_id)
+
+
+def log_aliases(name: str, *, home: Path) -> None:
+    """Let the aliases of a registered model name the same versions in MLflow as here, as far as those were logged.
+
+    Aliases that only MLflow knows are somebody else's and stay.
+
+    Raises:
+        UsageError: MLflow is not installed, or the server does not take it.
+    """
+    with _client(again="mlops registry alias") as client:
+        for alias, number in registry.aliases(name, home=home).items():
+            for one in client.search_model_versions(f"tags.`{VERSION}` = '{number}'"):
+                if one.name == name:
+                    client.set_registered_model_alias(name, alias, one.version)
+
+
+@contextmanager
+def _client(*, again: str) -> Iterator[Any]:
+    """The server, with its failures as ours; `again` is the command that repeats what was tried."""
     try:
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
@@ -49,18 +78,11 @@ def log(run_dir: Path, spec: RunSpec, version: ModelVersion, *, home: Path) -> s
         raise UsageError("MLflow is not installed", where=URI, remedy="pip install 'mlops_lib[mlflow]'") from None
     try:
         with _well_mannered():
-            client = MlflowClient(os.environ[URI])
-            run = _run(client, run_dir, spec)
-            _log_metrics(client, run.info.run_id, run_dir, version)
-            _log_files(client, run, run_dir, version)
-            client.set_terminated(run.info.run_id, "FINISHED")
-            _log_version(client, run, version, home=home)
-            return str(run.info.run_id)
+            yield MlflowClient(os.environ[URI])
     except (MlflowException, OSError) as error:
         # Requests' errors are OSErrors. The text may hold the URI, and the URI a password.
         what = str(error).splitlines()[0].replace(os.environ[URI], URI)[:300]
-        remedy = f"Mend {URI}; `mlops register` logs it again."
-        raise UsageError(f"MLflow: {what}", where=URI, remedy=remedy) from None
+        raise UsageError(f"MLflow: {what}", where=URI, remedy=f"Mend {URI}; `{again}` logs it again.") from None
 
 
 @contextmanager
@@ -147,7 +169,7 @@ def _log_version(client: Any, run: Any, version: ModelVersion, *, home: Path) ->
     known = [one for one in found if one.name == version.name]
     logged = known[0] if known else client.create_model_version(
         version.name, source=f"{run.info.artifact_uri}/model", run_id=run.info.run_id,
-        tags={"mlops.version": str(version.version), "mlops.sha256": version.model_digest},
+        tags={VERSION: str(version.version), "mlops.sha256": version.model_digest},
         description=version.note, await_creation_for=None,
     )  # fmt: skip
     for alias, number in registry.aliases(version.name, home=home).items():
@@ -160,9 +182,18 @@ Observer = Callable[[dict[str, Any]], None]
 
 def try_to_log(run_dir: Path, spec: RunSpec, version: ModelVersion, *, home: Path, observer: Observer) -> None:
     """Log where a server is named; what fails is a warning, for the model is registered already."""
+    _tried(lambda: log(run_dir, spec, version, home=home), observer)
+
+
+def try_to_log_aliases(name: str, *, home: Path, observer: Observer) -> None:
+    """As `log_aliases`, where a server is named; what fails is a warning, for the aliases are changed already."""
+    _tried(lambda: log_aliases(name, home=home), observer)
+
+
+def _tried(call: Callable[[], object], observer: Observer) -> None:
     if not is_wanted():
         return
     try:
-        log(run_dir, spec, version, home=home)
+        call()
     except UsageError as error:
         observer({"event": "warning", "message": str(error)})

@@ -18,12 +18,14 @@ Map ask(String verb, Map settings = [:]) {
     String given = toJson([project: '.'] + settings.findAll { it.value != null && it.value != '' })
     String reply = "${folder()}/${verb}.json"
     List variables = ["MLOPS_VERB=${verb}", "MLOPS_PARAMS=${given}", "MLOPS_REPLY=${reply}", "MLOPS_BUILD=${folder()}",
-                      "MLOPS_AGAINST=${against()}"]
+                      "MLOPS_AGAINST=${against()}", "MLOPS_ORIGIN=${origin()}"]
     int exit = -1
     for (int tries = 0; exit < 0 && tries < 3; tries++) { // negative: the agent was restarted under it; it goes on
         writeFile(file: reply, text: '')
-        exit = withEnv(variables) {
-            sh(label: "mlops ${verb}", returnStatus: true, script: libraryResource('mlops/agent.sh'))
+        exit = mlopsSecrets(verb) {
+            withEnv(variables) {
+                sh(label: "mlops ${verb}", returnStatus: true, script: libraryResource('mlops/agent.sh'))
+            }
         }
     }
     String text = readFile(file: reply, encoding: 'UTF-8')
@@ -43,6 +45,24 @@ String against() {
         Object kept = job?.lastSuccessfulBuild?.artifactManager?.root()?.child('.mlops/results/mlops-branch.json')
         return kept?.isFile() ? kept.open().getText('UTF-8').replace('$', '\\u0024') : ''
     } catch (SecurityException ignored) { // a library of a folder runs in the sandbox: no comparison
+        return ''
+    }
+}
+
+/** This library's own repository and version: what an agent installs that has no `mlops` and is not told what to. */
+@NonCPS
+String origin() {
+    try {
+        Object loaded = env.MLOPS_PACKAGE ? null : currentBuild.rawBuild?.allActions?.find { it.class.simpleName == 'LibrariesAction' }
+        Object ours = loaded?.libraries?.find { 'mlopsSecrets' in it.variables }
+        if (!ours) {
+            return ''
+        }
+        Object known = jenkins.model.GlobalConfiguration.all().find { it.class.simpleName == 'GlobalLibraries' }
+        Object scm = known?.libraries?.find { it.name == ours.name }?.retriever?.scm
+        String url = scm?.hasProperty('remote') ? scm.remote : scm?.hasProperty('userRemoteConfigs') ? scm.userRemoteConfigs[0]?.url : ''
+        return url ? "git+${url}@${ours.version}" : ''
+    } catch (SecurityException | GroovyRuntimeException ignored) { // in the sandbox, or a library of another kind
         return ''
     }
 }

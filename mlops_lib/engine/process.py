@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mlops_lib import durable, images
+from mlops_lib.config import SECRETS
 from mlops_lib.engine import Activity, Container, Launch, gpu, probe, store, venv
 from mlops_lib.errors import EngineError
 from mlops_lib.records import Image
@@ -124,6 +125,8 @@ class ProcessEngine:
         }  # fmt: skip
         Path(launch.inside).mkdir(parents=True, exist_ok=True)
         durable.write_json(folder / "container.json", order)
+        # The script can read the variables of a process of the same user, and this one lives beside it.
+        open_to_all = {name: value for name, value in os.environ.items() if name not in SECRETS}
         # It returns when the supervisor, no child of ours, is under way and has written down who it is.
         subprocess.run(
             [sys.executable, "-S", "-m", "mlops_lib.supervise", str(folder)],
@@ -132,7 +135,7 @@ class ProcessEngine:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd=folder,  # `-m` imports from the current folder first: in a pushed project that is a stranger's code
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+            env={**open_to_all, "PYTHONPATH": str(Path(__file__).parents[2])},
             check=True,
         )
         return self.get(identity)

@@ -215,6 +215,9 @@ def _key(spec: RunSpec, verdict: Verdict | None, result: RunResult | None) -> st
 def _headline(occasion: str, verdict: Verdict | None, result: RunResult | None) -> str:
     if verdict is not None:
         return f"{occasion}, {_measured(verdict)}" if verdict.value is not None else occasion
+    failure = result.failure if result is not None else None
+    if failure is not None and failure.kind == "stage":
+        return f"{failure.where} failed"
     if occasion == "gave up" and result is not None:
         return f"gave up after {_count(result.restarts, 'restart')}"
     return f"training {occasion}"
@@ -230,7 +233,8 @@ def _reasons(verdict: Verdict | None, result: RunResult | None, version: ModelVe
         reasons.append(version.note)
     failure = result.failure if result is not None and verdict is None else None
     if failure is not None:
-        reasons.append(f"{failure.where}: {failure.message}" if failure.where else failure.message)
+        is_told = not failure.where or failure.kind == "stage"  # a stage is in the title
+        reasons.append(failure.message if is_told else f"{failure.where}: {failure.message}")
     return reasons
 
 

@@ -34,7 +34,7 @@ def body(notification: Notification) -> str:
     width = max((len(fact.label) for fact in notification.facts), default=0)
     parts = [
         printable(notification.text),
-        "\n".join(f"{one_line(f.label) + ':':<{width + 1}} {one_line(f.value)}" for f in notification.facts),
+        "\n".join(f"{one_line(f.label) + ':':<{width + 1}} {_listed(f.value)}" for f in notification.facts),
         f"Last lines of the output:\n\n{printable(notification.log)}" if notification.log else "",
         "\n".join(f"{one_line(link.label)}: {one_line(link.url)}" for link in notification.links),
     ]
@@ -70,6 +70,10 @@ def html(notification: Notification, *, pictures: Sequence[str]) -> str:
         f'<table cellpadding="0" cellspacing="0" style="font-size:14px">{rows}</table>'
         f'{log}{images}<p style="margin:12px 0 0">{links}</p></td></tr></table></body></html>\n'
     )
+
+
+def _listed(text: str) -> str:
+    return one_line("; ".join(text.splitlines()))
 
 
 def digest(value: str) -> str:

@@ -97,8 +97,9 @@ def facts(view: RunView) -> list[tuple[str, str]]:
     if view.model is not None:
         found += [("Parameters", whole(view.model.parameters))] if view.model.parameters else []
         found += [("Model file", size(view.model.size_bytes))] if view.model.size_bytes else []
-    if view.result is not None and view.result.version is not None:
-        found.append(("Registered as", f"version {view.result.version}"))
+    version = view.registered.version if view.registered else view.result.version if view.result else None
+    if version is not None:
+        found.append(("Registered as", f"version {version}"))
     return found
 
 
@@ -178,8 +179,9 @@ def lineage(view: RunView) -> list[tuple[str, str]]:
         ]
     if view.judged is not None and view.judged.source:
         found.append(("Measured by", view.judged.source))
-    if view.result is not None and view.result.model:
-        found.append(("Model", view.result.model))
+    model = view.registered.model if view.registered else view.result.model if view.result else None
+    if model:
+        found.append(("Model", model))
     return found
 
 

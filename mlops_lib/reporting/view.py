@@ -11,7 +11,16 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
-from mlops_lib.records import Detection, PipelineResult, RunResult, RunSpec, SearchResult, Trial, Verdict
+from mlops_lib.records import (
+    Detection,
+    ModelVersion,
+    PipelineResult,
+    RunResult,
+    RunSpec,
+    SearchResult,
+    Trial,
+    Verdict,
+)
 from mlops_lib.reporting.attempts import Attempt, Problem, attempts, failure, restarts
 from mlops_lib.reporting.mistakes import Mistake, mistakes
 from mlops_lib.reporting.reading import Reader, count, number, text
@@ -92,6 +101,7 @@ class RunView:
     verdict: Verdict | None
     earlier: tuple[Verdict, ...]
     result: PipelineResult | None
+    registered: ModelVersion | None
     search: SearchResult | None
     fits: tuple[Fit, ...]
     evaluations: tuple[Evaluation, ...]
@@ -136,6 +146,7 @@ def read_run(run_dir: Path) -> RunView:
         verdict=verdict,
         earlier=_earlier(reader, verdict),
         result=result,
+        registered=reader.record(ModelVersion, "registered.json"),
         search=_search(reader, events),
         fits=_fits(events),
         evaluations=evaluations,

@@ -5,8 +5,9 @@
 #   MLOPS_PARAMS        the project and its settings as JSON, read by the command itself
 #   MLOPS_REPLY         file that receives the verb's record
 #   MLOPS_BUILD         the build's own folder on this agent; a file `ended` in it ends the watchdog
-#   MLOPS_PACKAGE       what to install: a folder with a checkout of mlops, a pip requirement, or git+URL[@REF];
-#                       unset: the `mlops` found on PATH
+#   MLOPS_PACKAGE       what to install: a folder with a checkout of mlops, a pip requirement, or git+URL[@REF], where URL
+#                       is any that git knows; unset: the `mlops` found on PATH, else
+#   MLOPS_ORIGIN        the library's own repository and version, in that form
 #   MLOPS_AGENT_PYTHON  interpreter to use, 3.10 or newer
 #
 # Plain POSIX shell: an agent's sh may be dash, busybox or an old bash. The exit code is the command's own;
@@ -39,25 +40,35 @@ find_python() {
         '  remedy: install one, or name it in MLOPS_AGENT_PYTHON'
 }
 
+# The address and the reference (HEAD where none is given) of git+URL[@REF].
+split() {
+    url=${1#git+}
+    ref=HEAD
+    path=${url#*://}
+    path=${path#*/} # the host's part may hold an @ of its own
+    case $path in *@*)
+        ref=${path##*@}
+        url=${url%@"$ref"}
+        ;;
+    esac
+}
+
 # What the package is right now: the content of a folder, the commit behind a git reference, the requirement itself.
 identify() {
     case $1 in
     git+*)
-        url=${1#git+}
-        path=${url#*://}
-        path=${path#*/} # the host's part may hold an @ of its own
-        case $path in
-        *@*) git ls-remote "${url%@"${path##*@}"}" "${path##*@}" ;;
-        *) git ls-remote "$url" HEAD ;;
-        esac || fail "$url does not answer" '  remedy: correct MLOPS_PACKAGE, or the access of this agent to it'
+        split "$1"
+        git ls-remote "$url" "$ref" || fail "$url does not answer" \
+            "  remedy: give this agent's user access to it, or set MLOPS_PACKAGE to what can be installed"
         ;;
     esac
-    printf '%s\n' "$1"
+    if [ ! -d "$1" ]; then printf '%s\n' "$1"; fi # a folder is what is in it: every branch has a workspace of its own
     "$python" - "$1" <<'PYTHON'
 import hashlib, pathlib, sys
 root = pathlib.Path(sys.argv[1])
 print(sys.version)
-for path in sorted([*root.glob("pyproject.toml"), *root.glob("mlops_lib/**/*"), *root.glob("containers/**/*")]):
+installed = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "mlops_lib/**/*", "containers/**/*")
+for path in sorted(path for pattern in installed for path in root.glob(pattern)):
     if path.is_file() and path.suffix != ".pyc":
         print(path.relative_to(root), hashlib.sha256(path.read_bytes()).hexdigest())
 PYTHON
@@ -81,6 +92,13 @@ provide() {
     printf '%s' "$venv" >"$MLOPS_BUILD/environment"
 }
 
+# A branch or tag by its name, a commit, or any other reference that the server gives by its full name.
+checkout() {
+    git clone --quiet "$url" "$partial/checkout" || return 1
+    git -C "$partial/checkout" checkout --quiet "$ref" 2>/dev/null && return
+    git -C "$partial/checkout" fetch --quiet origin "$ref" && git -C "$partial/checkout" checkout --quiet FETCH_HEAD
+}
+
 install() {
     mkdir -p "$cache"
     # What killed builds left, and versions that nothing has used for a month.
@@ -92,10 +110,19 @@ install() {
         fail 'this Python cannot make virtual environments' '  remedy: install its venv module (python3-venv)'
     fi
     source=$MLOPS_PACKAGE
+    case $source in git+*)
+        split "$source"
+        if ! checkout >&2; then
+            rm -rf "$partial"
+            fail "$ref cannot be checked out of $url (git's reason is above)" '  remedy: correct MLOPS_PACKAGE'
+        fi
+        source=$partial/checkout
+        ;;
+    esac
     if [ -d "$source" ]; then # a build writes beside the sources: never in somebody's checkout
         mkdir "$partial/source"
         for item in mlops_lib pyproject.toml setup.py README.md LICENSE; do
-            if [ -e "$MLOPS_PACKAGE/$item" ]; then cp -RL "$MLOPS_PACKAGE/$item" "$partial/source/"; fi
+            if [ -e "$source/$item" ]; then cp -RL "$source/$item" "$partial/source/"; fi
         done
         source=$partial/source
     fi
@@ -114,7 +141,11 @@ PYTHON
     rm -rf "$partial"
 }
 
+if [ -z "${MLOPS_PACKAGE:-}" ] && ! command -v mlops >/dev/null; then
+    MLOPS_PACKAGE=${MLOPS_ORIGIN:-}
+fi
 if [ -n "${MLOPS_PACKAGE:-}" ]; then
+    export GIT_TERMINAL_PROMPT=0 # nobody is there to answer
     find_python
     provide
     # By its interpreter: the scripts name a path that was renamed. Isolated: the current folder is a stranger's code,

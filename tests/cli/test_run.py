@@ -94,6 +94,7 @@ def test_a_missed_bar_is_tweaked_until_it_is_met_and_people_hear_of_it(home: Pat
     said = [text.partition(": digits_tree: ")[2].partition(",")[0] for text in slack.texts()]
     assert said == ["started", "fell short", "recovered", "accepted"]
     assert [one.get("thread_ts") for one in slack.messages[1:]] == [slack.messages[0]["ts"]] * 3
+    assert "version 1, the champion" in json.dumps(slack.messages[-1]["blocks"])
 
 
 TWEAKED = """

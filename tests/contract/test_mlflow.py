@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from mlops_lib import registry, tracking
+from mlops_lib import cli, registry, tracking
 from mlops_lib.records import Environment, Image, RunSpec, Verdict
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own
@@ -134,6 +134,14 @@ def test_runs_versions_and_the_champion_are_there_once(
     assert (champion.run_id, champion.tags["mlops.version"]) == (runs[1].info.run_id, "2")
     assert len(client.search_model_versions()) == 2
     assert capsys.readouterr().out == "", "results go there"
+    monkeypatch.setenv("MLOPS_HOME", str(world.home))
+    for words, alias, version in (
+        (["rollback", "o'demo"], "champion", "1"),
+        (["alias", "o'demo", "2", "canary"], "canary", "2"),
+    ):
+        assert cli.main(["registry", *words, "--json"]) == 0
+        assert client.get_model_version_by_alias("o'demo", alias).tags["mlops.version"] == version
+    assert '"action": "rollback"' in capsys.readouterr().out
     fetched = client.download_artifacts(runs[1].info.run_id, "model/model.keras", str(world.folder))
     assert Path(fetched).read_bytes() == b"b" * 64
 

@@ -55,9 +55,13 @@ class Clock:
         self.time += seconds
 
     def patience(self, **changes: Any) -> Patience:
-        values = {"timeout_s": 0.3, "clock": self, "now": self, "sleep": self.sleep, "chance": lambda: 0.0}
+        # A busy machine answers late: an attempt that times out where the test means an answer would be another one.
+        values = {"timeout_s": 30.0, "clock": self, "now": self, "sleep": self.sleep, "chance": lambda: 0.0}
         return Patience(**{**values, **changes})
 
+
+GIVE_UP_S = 1.0
+"""How long an attempt waits in tests where somebody stays silent, and surely long enough where somebody answers."""
 
 Step = Callable[["Answering"], bool]
 """Answers one request; returns whether the message was taken."""
@@ -297,7 +301,7 @@ def test_a_longer_wait_than_the_limit_is_spooled_and_kept(slack: Sender, web: We
 @pytest.mark.parametrize("fault", [reset, silence])
 def test_an_attempt_without_an_answer_is_repeated_under_the_same_id(slack: Sender, web: WebServer, fault: Step) -> None:
     web.script = [fault]
-    (delivery,) = slack.notify(news())
+    (delivery,) = slack.notify(news(), timeout_s=GIVE_UP_S)
     assert (delivery.state, delivery.uncertain) == ("sent", True)
     assert len({headers["Idempotency-Key"] for headers, _ in web.requests}) == 1
     assert len(web.requests) == 2
@@ -352,7 +356,7 @@ def test_apprise_tells_each_url_until_it_took_it(
     place = f"json://127.0.0.1:{web.server_address[1]}"
     sender.environ = {"MLOPS_APPRISE_URLS": f"{place}/one-SECRET {place}/two-SECRET?method=post"}
     web.script = [status(200), status(500), silence]
-    (delivery,) = sender.notify(news(key="a", log="last words"))
+    (delivery,) = sender.notify(news(key="a", log="last words"), timeout_s=GIVE_UP_S)
     assert (delivery.state, delivery.attempts, delivery.uncertain) == ("sent", 3, True)
     assert len(web.taken) == 2
     content = json.loads(web.taken[0][1])
@@ -513,13 +517,13 @@ def test_in_a_storm_nothing_is_lost_and_nothing_doubled(mail: Sender, mailbox: M
         web.script += [faults[(number + turn) % len(faults)] for turn in range(number % 4)]
         mailbox.script += ["451 later", "drop"][: number % 3]
         mail.environ["MLOPS_SMTP_URL"] = f"smtp://127.0.0.1:{free_port()}" if number % 2 else alive
-        assert len(mail.notify(news(key), attempts=2)) == 3
+        assert len(mail.notify(news(key), attempts=2, timeout_s=GIVE_UP_S)) == 3
 
     assert mail.spooled(), "the storm was none"
     mail.environ["MLOPS_SMTP_URL"] = alive
     for _ in range(10):
         mail.clock.time += 1000
-        mail.flush()
+        mail.flush(timeout_s=GIVE_UP_S)
     assert mail.spooled() == []
     for key in keys:
         assert states(mail.notify(news(key))) == ["already sent"] * 3

@@ -45,19 +45,21 @@ class Agent:
         self.workspace = folder / "work space"
         self.workspace.mkdir()
 
-    def start(self, package: str, reply: str = "reply", *, build: str = "") -> subprocess.Popen[bytes]:
+    def start(
+        self, package: str, reply: str = "reply", *, build: str = "", **variables: str
+    ) -> subprocess.Popen[bytes]:
         folder = self.workspace / f"mlops-{build or reply}"
         folder.mkdir(exist_ok=True)
         environ = {
             "PATH": os.environ["PATH"], "HOME": str(self.workspace), "MLOPS_HOME": str(self.home), "MLOPS_VERB": "detect",
             "MLOPS_PARAMS": "{}", "MLOPS_REPLY": str(self.workspace / reply), "MLOPS_BUILD": str(folder),
             "MLOPS_PACKAGE": package, "MLOPS_AGENT_PYTHON": sys.executable,
-            **{name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_"))},
+            **{name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_"))}, **variables,
         }  # fmt: skip
         return subprocess.Popen(["sh", "-xe", str(AGENT)], cwd=self.workspace, env=environ)
 
-    def ask(self, package: str, *, build: str) -> str:
-        assert self.start(package, build=build).wait(timeout=300) == 0
+    def ask(self, package: str, *, build: str, **variables: str) -> str:
+        assert self.start(package, build=build, **variables).wait(timeout=300) == 0
         return (self.workspace / "reply").read_text().strip()
 
     @property
@@ -83,6 +85,10 @@ def test_a_changed_folder_is_another_version_but_not_within_a_build(tmp_path: Pa
     assert agent.ask(str(package), build="1") == "1 detect --json"
     assert agent.ask(str(package), build="2") == "2 detect --json"
     assert len(agent.environments) == 2
+    package.rename(tmp_path / "another workspace")
+    assert agent.ask(str(tmp_path / "another workspace"), build="3") == "2 detect --json"
+    assert len(agent.environments) == 2, "the same content was installed again"
+    package = tmp_path / "another workspace"
     # What a killed build left is no environment.
     (agent.home / "jenkins" / name).rename(agent.home / "jenkins" / f"{name}.partial.killed")
     assert agent.ask(str(package), build="1") == "2 detect --json"
@@ -107,6 +113,11 @@ def test_a_branch_that_moved_is_another_version(tmp_path: Path, package: Path) -
     write_version(repository, 2)
     commit()
     assert agent.ask(f"git+file://{repository}@release/1", build="2") == "2 detect --json"
+    # Where nothing says what to install, the library's own repository is taken, by any address that git knows.
+    history = ["git", "-C", str(repository), "rev-list", "--max-parents=0", "HEAD"]
+    first = subprocess.run(history, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
+    origin = f"git+{repository}@{first}"
+    assert agent.ask("", build="3", MLOPS_ORIGIN=origin, PATH="/usr/bin:/bin") == "1 detect --json"
 
 
 def test_a_package_that_cannot_be_installed_leaves_nothing(tmp_path: Path) -> None:

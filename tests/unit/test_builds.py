@@ -8,6 +8,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from servers.slack import slack_api
 
 from mlops_lib import artifacts, builds, cli, pipeline, rundir
 from mlops_lib.records import Environment, Image, RunSpec, Verdict
@@ -131,6 +132,52 @@ def test_all_branches_of_a_repository_are_one_model(
     monkeypatch.setenv("BRANCH_NAME", "PR-3")
     assert pipeline.prepare(workspace, backend="process", home=home).spec.name == "fraud"
     assert rundir.repository(workspace / "training") is None
+
+
+def test_people_hear_of_a_build_that_ended_before_there_was_a_run(
+    build: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = tmp_path / "fraud"
+    project.mkdir()
+    (project / "train.py").write_text("from sklearn.svm import SVC\nSVC().fit([[0], [1]], [0, 1])\n")
+    monkeypatch.setenv("BUILD_URL", "https://ci.example.com/job/fraud/7/")
+    builds.note("build", exit_code=4, seconds=1.0, what="no such package: nowhere")
+    with slack_api() as slack:
+        for name, value in slack.environ.items():
+            monkeypatch.setenv(name, value)
+        for _ in range(2):
+            assert cli.main(["notify", str(project), "--backend", "process"]) == 0
+    [message] = slack.messages
+    assert "fraud: Build image failed" in message["text"]
+    assert "no such package: nowhere" in json.dumps(message["blocks"])
+    assert "<https://ci.example.com/job/fraud/7/|build>" in json.dumps(message["blocks"])
+
+
+def test_people_hear_of_a_build_in_which_nothing_was_found(
+    build: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = tmp_path / "fraud"
+    project.mkdir()
+    (project / "mlops.toml").write_text("targt = 0.9\n")
+    with slack_api() as slack:
+        for name, value in slack.environ.items():
+            monkeypatch.setenv(name, value)
+        assert cli.main(["notify", str(project)]) == 2, "no stage of this build has failed"
+        assert cli.main(["detect", str(project)]) == 2
+        assert [cli.main(["notify", str(project)]) for _ in range(2)] == [0, 0]
+    [message] = slack.messages
+    assert "fraud: Detect environment failed" in message["text"]
+    assert "targt" in json.dumps(message["blocks"])
+
+
+def test_links_lead_to_what_the_build_keeps(build: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert builds.page("index.html") == ""
+    monkeypatch.setenv("BUILD_URL", "https://ci.example.com/job/a%20b/7/")
+    assert builds.page("index.html") == "https://ci.example.com/job/a%20b/7/artifact/.mlops/results/index.html"
+    results = (Path(__file__).parents[2] / "vars" / "mlopsResults.groovy").read_text()
+    assert f"'{builds.ARTIFACTS}'" in results
+    monkeypatch.delenv(builds.FOLDER)
+    assert builds.page("index.html") == ""
 
 
 @pytest.mark.parametrize(("slip", "meant"), [("lable", "label"), ("worker_lable", "worker_label"), ("targt", "target")])

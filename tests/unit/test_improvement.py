@@ -12,6 +12,7 @@ from typing import Any
 
 import keras
 import numpy
+import pandas
 import pytest
 from sklearn.datasets import load_digits
 from sklearn.linear_model import Ridge
@@ -131,6 +132,26 @@ def test_a_network_becomes_better_on_examples_that_did_not_select_it() -> None:
     assert better.predict(XV[:2] / 16, verbose=0).shape == (2, 10)
     again = mlops.improve(model, X / 16, Y, validation_data=(XV / 16, YV), target=0.9, trials=3)
     assert (again.value, list(again.trials["score"])) == (better.value, list(better.trials["score"]))
+
+
+def test_pipelines_and_data_frames_are_read() -> None:
+    import tensorflow
+
+    training = tensorflow.data.Dataset.from_tensor_slices((X / 16, Y))
+    held = tensorflow.data.Dataset.from_tensor_slices((XV / 16, YV)).batch(64)
+    better = mlops.improve(network(), training.batch(50), validation_data=held, target=0.99, trials=1, epochs=1)
+    assert better.examples == len(YV) - len(YV) // 2
+    assert "read into memory" in better.notes[0]
+    for spoiled, words in ((training, "batches"), (training.batch(50).repeat(), "no end"), (iter([1]), "only once")):
+        with pytest.raises(UsageError, match=words):
+            mlops.improve(network(), spoiled)
+
+    frame, names = pandas.DataFrame(X), pandas.Series([f"digit {one}" for one in Y])
+    tree = DecisionTreeClassifier(**WEAK).fit(frame, names)
+    held_names = pandas.Series([f"digit {one}" for one in YV], index=range(7, 7 + len(YV)))
+    better = mlops.improve(tree, frame, names, validation_data=(pandas.DataFrame(XV), held_names), target=0.7, trials=3)
+    assert better.met
+    assert mlops.improve(tree, frame, names, target=0.7, trials=1).examples == int(len(Y) * 0.2)
 
 
 INTERRUPTED = """

@@ -158,6 +158,16 @@ def test_rollback_goes_further_back_each_time(world: World) -> None:
         registry.rollback("demo", home=world.home)
 
 
+def test_a_version_knows_its_run_and_the_champion_before_it(world: World) -> None:
+    made = [world.register(digest, value) for digest, value in (("a", 0.8), ("b", 0.9), ("c", 0.85), ("d", 0.95))]
+    before = [registry.champion_before(one, home=world.home) for one in made]
+    assert [one and one.version for one in before] == [None, 1, 4, 2], "3 stands beside the champion of today"
+    found = registry.of_run("demo", "b", home=world.home)
+    assert found is not None
+    assert (found.version, found.champion) == (2, False)
+    assert registry.of_run("demo", "e", home=world.home) is None
+
+
 def test_what_was_rolled_back_is_not_promoted_again_by_registering_it(world: World) -> None:
     world.register("a", 0.8)
     world.register("b", 0.9)
@@ -171,7 +181,7 @@ def test_garbage_collection_spares_what_is_referenced(world: World) -> None:
         world.register(digest, 0.9 + number / 100 if digest in "ab" else 0.85)
     registry.set_alias("demo", "production", 3, home=world.home)
     answered = registry.version("demo", 4, home=world.home)
-    durable.write_json(Path(answered.run_dir, "result.json"), {"model": answered.model})
+    durable.write_json(Path(answered.run_dir, "registered.json"), answered.to_json())
 
     removed = [one.version for one in registry.collect_garbage("demo", home=world.home, keep=1)]
 

@@ -54,7 +54,7 @@ class CpsTest {
         answers.judge = [PipelineTest.answer(6, PipelineTest.REJECTED), PipelineTest.answer(0, PipelineTest.ACCEPTED)]
         run('Jenkinsfile', [project: 'p', worker_label: 'gpu'], [CHANGE_TARGET: 'main'])
         assertTrue(journal*.trim().containsAll(['node gpu', 'checkout', '(skipped)']), journal.join('\n'))
-        assertEquals('SUCCESS: accepted: accuracy 0.9300, bar 0.8000, champion 0.9100', journal[-1])
+        assertEquals('#7 accuracy 0.9300 SUCCESS: accepted: accuracy 0.9300, bar 0.8000, champion 0.9100', journal[-1])
     }
 
     @Test
@@ -89,7 +89,7 @@ class CpsTest {
             binding.setVariable(variable, parse(LIBRARY, source.text, variable))
         }
         Map env = [WORKSPACE: '/agent/ws', BRANCH_NAME: 'main'] + more
-        Map build = [description: null, currentResult: 'SUCCESS', startTimeInMillis: 1700000000000,
+        Map build = [description: null, currentResult: 'SUCCESS', number: 7, startTimeInMillis: 1700000000000,
                      rawBuild: Jobs.buildOf('main', '{"branch": "main"}')]
         [env: env, params: Collections.unmodifiableMap(new TreeMap(parameters)), currentBuild: build, scm: 'scm'].each { key, value -> binding.setVariable(key, value) }
         File file = script == 'Jenkinsfile' ? new File(root, script) : new File("src/test/resources/${script}")

@@ -27,7 +27,7 @@ abstract class DeclarativeTest extends BasePipelineTest {
     Map<String, List> answers = [:]
     /** Every `sh` as it reached the agent. */
     List<Map> shells = []
-    Map<String, Object> build = [description: null, startTimeInMillis: 1700000000000]
+    Map<String, Object> build = [description: null, number: 7, startTimeInMillis: 1700000000000]
     protected Map<String, String> parameters = [:]
     protected List<Map> stages = []
     protected Map<String, Closure> post = [:]
@@ -131,7 +131,7 @@ abstract class DeclarativeTest extends BasePipelineTest {
         allow('catchError', [Map, Closure]) { Map how, Closure body ->
             try {
                 body()
-            } catch (Failed failed) {
+            } catch (Failed | IOException failed) {
                 note("caught: ${how.message ? how.message + ': ' : ''}${failed.message}")
                 worsen(how.buildResult as String)
             }
@@ -223,7 +223,7 @@ abstract class DeclarativeTest extends BasePipelineTest {
                 stages.remove(stages.size() - 1)
             }
         }
-        note("${build.currentResult}${build.description ? ': ' + build.description : ''}")
+        note("${build.displayName ?: '#7'} ${build.currentResult}${build.description ? ': ' + build.description : ''}")
     }
 
     protected Object withEnvironment(List pairs, Closure body) {

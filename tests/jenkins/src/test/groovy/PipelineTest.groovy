@@ -15,10 +15,11 @@ import static org.junit.jupiter.api.Assertions.assertTrue
  */
 class PipelineTest extends DeclarativeTest {
 
-    static final Map REJECTED = [verdict: 'rejected', search: true, summary: 'rejected: accuracy 0.7100, bar 0.8000',
+    static final Map REJECTED = [verdict: 'rejected', search: true, summary: 'rejected: accuracy 0.7100, bar 0.8000', badge: 'accuracy 0.7100',
                                  reasons: ['accuracy 0.71 is below the bar of 0.8']]
-    static final Map ACCEPTED = [verdict: 'accepted', summary: 'accepted: accuracy 0.9300, bar 0.8000, champion 0.9100']
-    static final Map UNDECIDED = [verdict: 'undecided', summary: 'undecided: no metric -, bar 0.8000',
+    static final Map ACCEPTED = [verdict: 'accepted', badge: 'accuracy 0.9300',
+                                 summary: 'accepted: accuracy 0.9300, bar 0.8000, champion 0.9100']
+    static final Map UNDECIDED = [verdict: 'undecided', badge: 'undecided', summary: 'undecided: no metric -, bar 0.8000',
                                   reasons: ['no metric was found']]
 
     static final Map<String, Map> BUILDS = [
@@ -109,11 +110,53 @@ class PipelineTest extends DeclarativeTest {
     }
 
     @Test
-    void secretsOfTheOperatorReachNotifyOnly() {
-        environment.MLOPS_CREDENTIALS = 'MLOPS_SLACK_WEBHOOK=slack, MLOPS_SMTP_PASSWORD=mail'
+    void secretsOfTheOperatorReachTheVerbsThatTellPeople() {
+        environment.MLOPS_CREDENTIALS = 'MLOPS_SLACK_TOKEN=slack, MLOPS_SMTP_URL=mail'
+        answers.judge = [answer(6, REJECTED), answer(0, ACCEPTED)]
         run('Jenkinsfile')
-        assertEquals(['withCredentials MLOPS_SLACK_WEBHOOK=slack MLOPS_SMTP_PASSWORD=mail'],
-                     journal*.trim().findAll { it.startsWith('withCredentials') })
+        assertEquals(['watch', 'train', 'search', 'notify'], told())
+        assertEquals(['withCredentials MLOPS_SLACK_TOKEN=slack MLOPS_SMTP_URL=mail'],
+                     journal*.trim().findAll { it.startsWith('withCredentials') }.unique())
+    }
+
+    /** The verbs that ran with secrets. */
+    private List<String> told() {
+        List<String> lines = journal*.trim()
+        return lines.withIndex().findAll { line, i -> i > 0 && lines[i - 1].startsWith('withCredentials') && line.startsWith('mlops ') }
+                    .collect { line, i -> line.split(' ')[1] }
+    }
+
+    @Test
+    void nothingOfAPullRequestRunsBesideSecrets() {
+        environment.putAll([MLOPS_CREDENTIALS: 'MLOPS_SLACK_TOKEN=slack', CHANGE_TARGET: 'main'])
+        build.rawBuild = Jobs.buildOf('main', '{}')
+        run('Jenkinsfile')
+        assertEquals(['notify'], told())
+    }
+
+    @Test
+    void aSecretThatIsMissingMarksTheNotificationAndNothingElse() {
+        environment.MLOPS_CREDENTIALS = 'MLOPS_SLACK_TOKEN=slack'
+        answers.judge = [answer(0, ACCEPTED)]
+        allow('withCredentials', [List, Closure]) { List bindings, Closure body -> throw new MissingSecret('no entry slack') }
+        run('Jenkinsfile')
+        assertEquals('SUCCESS', build.currentResult)
+        assertTrue(journal*.trim().containsAll(['echo: Nobody is told before the end: no entry slack',
+                                                'caught: Nobody was told: no entry slack']), journal.join('\n'))
+    }
+
+    @Test
+    void anAgentWithoutTheCommandIsToldWhereTheLibraryComesFrom() {
+        build.rawBuild = [allActions: [new Object(), new LibrariesAction(libraries: [
+            [name: 'other', version: 'v9', variables: ['other'] as Set], [name: 'mlops', version: 'v1', variables: ['mlops', 'mlopsSecrets'] as Set]])]]
+        binding.setVariable('jenkins', [model: [GlobalConfiguration: new Configurations(all: [new Object(), new GlobalLibraries(libraries: [
+            [name: 'mlops', retriever: [scm: new GitSource(remote: 'git@git.example.com:team/mlops.git')]]])])]])
+        run('OneLine')
+        assertEquals(['git+git@git.example.com:team/mlops.git@v1'], shells*.env.MLOPS_ORIGIN.unique())
+        shells.clear()
+        environment.MLOPS_PACKAGE = 'mlops_lib==1'
+        run('OneLine')
+        assertEquals([''], shells*.env.MLOPS_ORIGIN.unique())
     }
 
     @Test
@@ -138,6 +181,23 @@ class PipelineTest extends DeclarativeTest {
         assertTrue(shells.every { !it.env.MLOPS_PARAMS.contains('$') })
     }
 
+}
+
+/** As Jenkins throws it: a missing credential is an IOException. */
+class MissingSecret extends IOException {
+    MissingSecret(String message) { super(message) }
+}
+
+/** As much of Jenkins' objects as tell where a library comes from, by their names there. */
+class LibrariesAction { List libraries }
+
+class GlobalLibraries { List libraries }
+
+class GitSource { String remote }
+
+class Configurations {
+    List all
+    List all() { all }
 }
 
 /** As much of Jenkins' own objects as a build uses to reach an artifact of the branch that it is compared with. */

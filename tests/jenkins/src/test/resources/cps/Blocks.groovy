@@ -17,7 +17,7 @@ void pipeline(Closure body) {
             depth.remove(depth.size() - 1)
         }
     }
-    say("${currentBuild.currentResult}${currentBuild.description ? ': ' + currentBuild.description : ''}")
+    say("${currentBuild.displayName ?: '#7'} ${currentBuild.currentResult}${currentBuild.description ? ': ' + currentBuild.description : ''}")
 }
 
 void say(String line) {
