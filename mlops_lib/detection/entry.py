@@ -31,6 +31,7 @@ _SAYS_FRAMEWORK = re.compile(
     rb"keras|tensorflow|torch|sklearn|xgboost|lightgbm|catboost|\bjax\b|flax|haiku|statsmodels|fastai|skorch|transformers|mxnet|theano"
     rb"|gensim|imblearn|lightning|tflearn|prophet|surprise|pyspark|chainer|paddle"
 )
+_LOADS_MODEL = re.compile(rb"[^\w](?:load_model|load_weights|joblib\.load|pickle\.load)\s*\(")
 _IMPORTS = re.compile(
     rb"(?:^|\n|\"|\\n)[ \t]*(?:from[ \t]+([.\w]+)[ \t]+import[ \t]+([\w, \t*]+)|import[ \t]+([\w., \t]+))"
 )
@@ -51,7 +52,17 @@ class Choice:
 class _Sketch:
     """What the bytes of a file suggest."""
 
-    __slots__ = ("has_main", "imports", "may_train", "name", "path", "says_framework", "says_training", "stem")
+    __slots__ = (
+        "goes_on",
+        "has_main",
+        "imports",
+        "may_train",
+        "name",
+        "path",
+        "says_framework",
+        "says_training",
+        "stem",
+    )
 
     def __init__(self, path: str, name: str) -> None:
         self.path = path
@@ -65,7 +76,10 @@ class _Sketch:
         if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
             content = content.decode("utf-16", "replace").encode()
         self.has_main = b"__main__" in content
-        self.says_training = _SAYS_TRAINING.search(content) is not None
+        trains, loads = _SAYS_TRAINING.search(content), _LOADS_MODEL.search(content)
+        self.says_training = trains is not None
+        self.goes_on = trains is not None and loads is not None and loads.start() < trains.start()
+        """Whether it seems to train a model that another script has left."""
         self.imports: set[str] = set()
         for match in _IMPORTS.finditer(content):
             modules = match[1].decode() if match[1] else match[3].decode()
@@ -242,6 +256,10 @@ def _usual_names(files: list[File], named: object, sketches: object) -> list[Fil
     return [f for f in files if f.name.endswith(".py") and re.search(r"(^|[_\W])train(ing)?([_\W\d]|$)", _stem(f))]
 
 
+def _begins(files: list[File], named: object, sketches: dict[str, _Sketch]) -> list[File]:
+    return [file for file in files if not sketches[file.name].goes_on]
+
+
 def _uses_the_others(files: list[File], named: object, sketches: object) -> list[File]:
     return [file for file in files if file.local]
 
@@ -265,6 +283,7 @@ _RULES = (
     ("a script, not the notebook it came from", _scripts_first),
     ("nearest to the project's root", _shallow),
     ("its name is a usual one for an entry", _usual_names),
+    ("the others go on with a model that was saved", _begins),
     ("it uses the project's other modules", _uses_the_others),
     ("it runs as a program", _has_main),
 )
