@@ -51,6 +51,7 @@ SETTINGS = (
     Setting("metrics_file", "text", "", "file the script writes its number or numbers (JSON) to"),
     Setting("trials", "integer", 12, "search budget: trials; 0 means no search"),
     Setting("minutes", "number", 30.0, "search budget: minutes of training"),
+    Setting("workers", "integer", 1, "containers or processes that a search tries its candidates in at once", True),
     Setting(
         "search",
         "table",

@@ -259,7 +259,8 @@ def _search(job: Job, verdict: Verdict) -> SearchResult:
     with alarm.telling(job.spec, settings=job.settings.plain(), home=job.home, observer=job.observer) as observer:
         found = tuning.search(
             job.spec, verdict, engine=job.engine, run_dir=job.run_dir, trials=job.settings["trials"],
-            minutes=job.settings["minutes"], limits=job.settings["search"], restarts=job.settings["restarts"],
+            minutes=job.settings["minutes"], limits=job.settings["search"], workers=job.settings["workers"],
+            restarts=job.settings["restarts"],
             home=job.home, idle_minutes=job.settings["idle_minutes"], taking_over=job.taking_over, observer=observer,
             stopped=job.stopped,
         )  # fmt: skip

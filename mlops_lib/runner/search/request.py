@@ -46,6 +46,13 @@ class SearchRequest:
     """Those examples one by one, where they were kept: an overlap with the validation data can then be seen."""
     seed: int = 1
     workers: int = 1
+    """How many processes try candidates; from two on they ask a chief (mlops_lib.runner.search.chief)."""
+    worker: int = 0
+    """Which of them this process is, from 1; 0 decides, and goes on with the script."""
+    chief: str = ""
+    """Where the chief listens, as ADDRESS:PORT; "" for a socket in `directory`."""
+    token: str = ""
+    """What the chief and its workers know each other by."""
     limits: Mapping[str, Any] = field(default_factory=dict)
     """The table `[search]` of the project's settings."""
 
@@ -69,6 +76,9 @@ class SearchRequest:
             judged_value=None if value is None else float(value),
             seed=seed,
             workers=int(asked.get("workers", 1)),
+            worker=int(asked.get("worker", 0)),
+            chief=str(asked.get("chief") or ""),
+            token=str(asked.get("token") or ""),
             limits=dict(asked.get("limits") or {}),
         )
 
@@ -125,7 +135,7 @@ def trial_record(number: int, **keys: Any) -> Dict[str, Any]:
     """A Trial record (mlops_lib.records.Trial) with its defaults."""
     record: Dict[str, Any] = {
         "number": number, "parent": None, "edits": [], "hyperparameters": {}, "inherited": "", "state": "running",
-        "score": None, "epochs": 0, "seconds": 0.0, "parameters": None, "curve": [], "message": "",
+        "score": None, "epochs": 0, "seconds": 0.0, "parameters": None, "curve": [], "message": "", "worker": "",
     }  # fmt: skip
     record.update(keys)
     return record

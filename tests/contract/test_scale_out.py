@@ -1,0 +1,377 @@
+"""A search over several workers: real processes, a real gRPC service, real SIGKILLs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import site as python_site
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import grpc
+import psutil
+import pytest
+
+from mlops_lib import images, rundir, training, tuning, watching
+from mlops_lib.engine import LABEL_RUN, LABEL_RUN_DIR
+from mlops_lib.engine.process import ProcessEngine
+from mlops_lib.records import Environment, RunSpec, SearchResult, Verdict
+from mlops_lib.runner.search import chief, wire, worker
+from mlops_lib.runner.search.candidates import Candidate, Recipe
+from mlops_lib.runner.search.desk import LOST_S, Desk
+from mlops_lib.runner.search.halving import Rungs
+from mlops_lib.runner.search.oracle import Trials
+from mlops_lib.runner.search.request import SearchRequest, trial_record
+
+TOKEN = "0123456789abcdef"
+
+
+class Diary:
+    def write(self, event: str, **keys: Any) -> None:
+        pass
+
+    def progress(self, phase: str | None = None, **keys: Any) -> None:
+        pass
+
+
+class Books:
+    """The chief's side of a search whose candidates differ in their epochs only; it can be made again, as after a kill."""
+
+    def __init__(self, folder: Path, *, trials: int = 3, minutes: float = 10.0, target: float = 2.0) -> None:
+        self.request = SearchRequest(
+            fit=1, directory=str(folder), trials=trials, minutes=minutes, workers=2, token=TOKEN, target=target
+        )
+        self.now = 0.0
+        self.records: dict[int, dict[str, Any]] = {0: trial_record(0, score=0.0)}
+        self.ends: list[int] = []
+        self.desk = self.again()
+
+    def again(self) -> Desk:
+        self.trials = Trials(
+            self.request,
+            base_rate=1e-3,
+            propose=lambda tried: Candidate(0, (), Recipe(epochs=8 + len(tried))),
+            refine=lambda rate, epochs: Candidate(0),
+        )
+        self.desk = Desk(
+            self.trials, self.request, self.records, begun=lambda record: None, record=self._record, winner=self._winner,
+            reached=lambda: any((one["score"] or 0.0) >= self.request.target for one in self.records.values()),
+            clock=lambda: self.now,
+        )  # fmt: skip
+        return self.desk
+
+    def _record(self, record: dict[str, Any]) -> None:
+        self.records[int(record["number"])] = record
+        self.ends.append(int(record["number"]))
+
+    def _winner(self) -> int:
+        return max(self.records, key=lambda number: self.records[number]["score"] or 0.0)
+
+    def ended(self, number: int, score: float = 0.5, seconds: float = 1.0) -> dict[str, Any]:
+        return trial_record(number, state="finished", score=score, seconds=seconds)
+
+    def wait(self, seconds: float, *present: tuple[str, int]) -> None:
+        """Time goes by; these workers say in the meantime that they live."""
+        for _ in range(round(seconds)):
+            self.now += 1.0
+            self.desk.look()
+            for name, number in present:
+                self.desk.beat(name, number, curve=[], seconds=1.0)
+
+
+@pytest.fixture
+def books(tmp_path: Path) -> Books:
+    return Books(tmp_path)
+
+
+def test_no_worker_waits_for_another_and_none_gets_anothers_trial(books: Books) -> None:
+    first, second = books.desk.ask("1"), books.desk.ask("2")
+    assert (first.number, second.number) == (1, 2)
+    assert first.candidate != second.candidate
+    books.desk.end("2", books.ended(2))
+    assert books.desk.ask("2").number == 3
+    assert books.desk.ask("1").number == 1, "a worker that was restarted goes on with its trial"
+
+
+def test_a_lost_workers_trial_goes_to_another_and_counts_once(books: Books) -> None:
+    assert (books.desk.ask("1").number, books.desk.ask("2").number) == (1, 2)
+    books.wait(LOST_S + 2, ("2", 2))
+    assert books.desk.beat("1", 1, curve=[], seconds=1.0).do == "drop"
+    books.desk.end("2", books.ended(2))
+    assert books.desk.ask("2").number == 1
+    books.desk.end("1", books.ended(1, score=0.9))
+    assert books.ends == [2], "what the lost worker says about it is not counted"
+    books.desk.end("2", books.ended(1))
+    books.desk.end("2", books.ended(1))
+    assert books.ends == [2, 1]
+
+
+def test_a_killed_chief_knows_its_workers_trials(books: Books) -> None:
+    first, second = books.desk.ask("1"), books.desk.ask("2")
+    books.again()
+    assert books.desk.beat("1", first.number, curve=[], seconds=1.0).do == "go on"
+    books.desk.end("1", books.ended(first.number))
+    books.again()
+    books.desk.end("1", books.ended(first.number))  # said once more, because nobody had answered
+    assert books.ends == [first.number]
+    assert books.desk.ask("2").number == second.number
+    assert books.desk.ask("1").number == 3
+
+
+def test_a_kill_between_two_writes_of_the_oracle_loses_no_trial(books: Books) -> None:
+    before = Path(books.request.directory, "oracle", "oracle.json")
+    books.desk.ask("1")
+    content = before.read_bytes()
+    assert books.desk.ask("2").number == 2
+    before.write_bytes(content)  # as if it had been killed when the trial was written and the state was not
+    books.again()
+    assert books.desk.ask("2").number == 2
+    assert sorted(one.recipe.epochs for one in books.trials.unfinished()) == [8, 9]
+
+
+def test_the_budget_is_counted_over_all_workers(tmp_path: Path) -> None:
+    books = Books(tmp_path, minutes=1.0)
+    books.desk.ask("1")
+    books.desk.ask("2")
+    assert books.desk.beat("1", 1, curve=[0.1], seconds=35.0).do == "go on"
+    assert books.desk.beat("2", 2, curve=[0.1], seconds=25.0).do == "stop"
+    assert books.desk.stopped == "minutes"
+
+
+def test_when_all_trials_are_under_way_a_worker_stays_in_case_one_comes_back(books: Books) -> None:
+    for name in ("1", "2", "3"):
+        books.desk.ask(name)
+    assert books.desk.ask("4").do == "wait"
+    books.wait(LOST_S + 2, ("1", 1), ("2", 2))
+    assert books.desk.ask("4").number == 3
+    for name, number in (("1", 1), ("2", 2), ("4", 3)):
+        books.desk.end(name, books.ended(number))
+    assert books.desk.ask("1").do == "end"
+    assert (books.desk.stopped, sorted(books.ends)) == ("trials", [1, 2, 3])
+
+
+def test_trials_are_halved_without_waiting() -> None:
+    rungs = Rungs("max")
+    assert rungs.goes_on(1, [0.5, 0.5], 8), "nobody to compare with"
+    assert not rungs.goes_on(2, [0.1, 0.2], 8)
+    assert rungs.goes_on(3, [0.1, 0.6], 8)
+    assert rungs.goes_on(4, [0.1], 8), "no rung reached"
+    assert rungs.goes_on(1, [0.5] * 8, 8), "at its end a trial is not compared any more"
+    lower = Rungs("min")
+    assert lower.goes_on(1, [0.5, 0.5], 8)
+    assert not lower.goes_on(2, [0.9, 0.8], 8)
+    assert rungs.goes_on(5, [0.0, 0.0], 8, kind="inherited"), "only with its kind"
+
+
+class Served:
+    """A chief that serves in this process, as in use from a socket in its folder."""
+
+    def __init__(self, books: Books) -> None:
+        self.books = books
+        self.stopped = ""
+        self.thread = threading.Thread(target=self._serve, daemon=True)
+        self.thread.start()
+
+    def _serve(self) -> None:
+        self.stopped = chief.serve(self.books.desk, self.books.request, Diary())
+
+    def line(self, name: int, **changed: Any) -> worker.Line:
+        return worker.Line(replace(self.books.request, worker=name, **changed), Diary())
+
+
+def listening() -> set[Any]:
+    return {one.laddr for one in psutil.Process().net_connections("inet") if one.status == psutil.CONN_LISTEN}
+
+
+def test_nothing_listens_on_a_network_and_strangers_are_refused(tmp_path: Path) -> None:
+    deep = tmp_path / ("a" * 100)
+    deep.mkdir()
+    before, served = listening(), Served(Books(deep, trials=1))
+    line = served.line(1)
+    assert line.ask().number == 1
+    assert listening() == before
+    assert (deep / wire.SOCKET).is_socket()
+    for stranger in (served.line(2, token="guessed"), served.line(2, token="")):
+        with pytest.raises(worker.RefusedError, match="does not know you"):
+            stranger.ask()
+    with grpc.insecure_channel(wire.address(served.books.request)) as channel:
+        ask = channel.unary_unary("/keras_tuner.Oracle/GetSpace")
+        with pytest.raises(grpc.RpcError) as refused:
+            ask(b"", wait_for_ready=True, timeout=10)
+    assert refused.value.code() == grpc.StatusCode.UNAUTHENTICATED
+    line.end(served.books.ended(1))
+    assert line.ask().do == "end"
+    served.thread.join(timeout=30)
+    assert (served.stopped, served.books.ends) == ("trials", [1])
+
+
+def test_a_worker_refuses_a_chief_that_does_not_know_the_token(tmp_path: Path) -> None:
+    from keras_tuner.src import protos
+    from keras_tuner.src.distribute.oracle_chief import OracleServicer
+
+    books = Books(tmp_path)
+    server = grpc.server(chief.futures.ThreadPoolExecutor(1))
+    protos.get_service_grpc().add_OracleServicer_to_server(OracleServicer(books.trials._oracle), server)
+    server.add_insecure_port(wire.address(books.request))
+    server.start()
+    try:
+        with pytest.raises(worker.RefusedError, match="does not know the search's token"):
+            worker.Line(replace(books.request, worker=1), Diary()).ask()
+    finally:
+        server.stop(None).wait()
+
+
+def test_over_a_network_it_binds_to_the_given_address_only(tmp_path: Path) -> None:
+    books = Books(tmp_path, trials=1)
+    with __import__("socket").socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    books.request = replace(books.request, chief=f"127.0.0.1:{port}")
+    before, served = listening(), Served(books)
+    line = served.line(1)
+    assert line.ask().number == 1
+    assert listening() - before == {("127.0.0.1", port)}
+    line.end(books.ended(1))
+    assert line.ask().do == "end"
+    served.thread.join(timeout=30)
+
+
+SCRIPT = """
+import time
+import keras, numpy as np
+
+class Slow(keras.utils.PyDataset):
+    def __init__(self, x, y):
+        super().__init__()
+        self.x, self.y = x, y
+
+    def __len__(self):
+        return 5
+
+    def __getitem__(self, index):
+        time.sleep(0.06)
+        return self.x[index::5], self.y[index::5]
+
+rng = np.random.default_rng(0)
+x = rng.normal(size=(300, 6)).astype("float32")
+y = (x[:, 0] * x[:, 1] + rng.normal(size=300) > 0).astype("int32")
+layers = keras.layers
+model = keras.Sequential([keras.Input((6,)), layers.Dense(2, activation="relu"), layers.Dense(2, activation="softmax")])
+model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+model.fit(Slow(x[:100], y[:100]), validation_data=(x[100:200], y[100:200]), epochs=2, verbose=0)
+print("evaluated", model.evaluate(x[200:], y[200:], verbose=0))
+"""
+TRIALS = 5
+
+
+class Search:
+    """A search by two workers, in plain processes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.home, self.run_dir, project = folder / "home", folder / "run", folder / "project"
+        project.mkdir()
+        (project / "train.py").write_text(SCRIPT)
+        self.engine = ProcessEngine(home=str(self.home))
+        image = images.plan(Environment(name="python", framework="none", family="none"))
+        self.engine.build(image, on_line=lambda line: None)
+        place = next(self.home.glob("environments/python-*/lib/python*/site-packages"))
+        (place / "tests.pth").write_text("\n".join(python_site.getsitepackages()))  # the frameworks of this process
+        self.spec = RunSpec(
+            digest=uuid.uuid4().hex, name="test", project=str(project), entry="train.py", backend="process", image=image
+        )
+        rundir.write_spec(self.run_dir, self.spec)
+        self.told: list[dict[str, Any]] = []
+        self.result: SearchResult | BaseException | None = None
+
+    def begin(self) -> threading.Thread:
+        training.train(self.spec, engine=self.engine, run_dir=self.run_dir, home=self.home)
+        thread = threading.Thread(target=self._search)
+        thread.start()
+        return thread
+
+    def _search(self) -> None:
+        verdict = Verdict(
+            verdict="rejected",
+            metric="accuracy",
+            value=0.5,
+            target=1.1,
+            judged_fit=1,
+            source="keras.evaluate",
+            examples=100,
+        )
+        try:
+            self.result = tuning.search(
+                self.spec, verdict, engine=self.engine, run_dir=self.run_dir, trials=TRIALS, minutes=10, workers=2,
+                limits={"epochs": 3}, home=self.home, observer=self.told.append,
+            )  # fmt: skip
+        except BaseException as error:  # noqa: BLE001 - told by the test
+            self.result = error
+
+    def running(self) -> list[tuple[int, str]]:
+        """Number and worker of the trials that have begun and not ended."""
+        trials = [one["trial"] for one in rundir.events(self.run_dir) if one["event"] == "trial"]
+        ended = {one["number"] for one in trials if one["state"] != "running"}
+        return [(one["number"], one["worker"]) for one in trials if one["number"] not in ended]
+
+    def kill(self, place: Path) -> None:
+        """SIGKILL to the script's process of this run directory."""
+        labels = {LABEL_RUN: self.spec.digest, LABEL_RUN_DIR: str(place)}
+        container = next(one for one in self.engine.find(labels) if one.state == "running")
+        child = json.loads((self.home / "containers" / container.id / "child.json").read_text())
+        os.kill(child["pid"], signal.SIGKILL)
+
+    def ended(self) -> list[int]:
+        trials = [one["trial"] for one in rundir.events(self.run_dir) if one["event"] == "trial"]
+        return sorted(one["number"] for one in trials if one["state"] != "running")
+
+
+@pytest.fixture
+def search(tmp_path: Path) -> Iterator[Search]:
+    made = Search(tmp_path)
+    yield made
+    for container in made.engine.find({LABEL_RUN: made.spec.digest}):
+        made.engine.kill(container.id)
+        made.engine.remove(container.id)
+
+
+def until(condition: Callable[[], Any], *, timeout_s: float = 120.0) -> Any:
+    deadline = time.monotonic() + timeout_s
+    while not (answer := condition()):
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.02)
+    return answer
+
+
+@pytest.mark.slow
+def test_killed_workers_and_a_killed_chief_lose_no_trial_and_count_none_twice(search: Search) -> None:
+    thread = search.begin()
+    number, name = until(lambda: next(iter(search.running()), None) or search.result)
+    state = search.run_dir / "inside" / "search" / "trials" / f"{number}.state.npz"
+    until(lambda: state.exists() or (number, name) not in search.running())
+    search.kill(search.run_dir / "workers" / name)
+    until(lambda: len(search.ended()) >= 3 and search.running())
+    search.kill(search.run_dir)
+    thread.join(timeout=240)
+    found = search.result
+    assert isinstance(found, SearchResult), found
+    assert [one.number for one in found.trials] == list(range(TRIALS + 1))
+    assert search.ended() == list(range(TRIALS + 1))
+    assert {one.worker for one in found.trials if one.number} == {"1", "2"}
+    killed = [line for place in (search.run_dir, *rundir.workers(search.run_dir)) for line in restarts(place)]
+    assert len(killed) == 2
+    assert "evaluated" in (search.run_dir / "log.txt").read_text().rsplit("\n", 2)[-2], (
+        "the chief went on with the script"
+    )
+    for place in rundir.workers(search.run_dir):
+        assert "evaluated" not in (place / "log.txt").read_text(), "no worker did"
+    assert [one.state for one in watching.standing(search.run_dir).workers] == ["finished", "finished"]
+
+
+def restarts(place: Path) -> list[dict[str, Any]]:
+    return [one for one in rundir.read_lines(place / training.ATTEMPTS) if one.get("do") == "restart"]
