@@ -49,7 +49,7 @@ class Diary:
         """Nothing."""
 
 
-def request(folder: str, trials: int, worker: int = 0) -> Any:
+def request(folder: str, trials: int, worker: str = "") -> Any:
     """The orders of a synthetic search."""
     from mlops_lib.runner.search.request import SearchRequest
 
@@ -104,7 +104,7 @@ def be_worker(folder: str, trials: int, name: int, sleep_s: float) -> list[float
     from mlops_lib.runner.search import worker
     from mlops_lib.runner.search.request import trial_record
 
-    line, waited = worker.Line(request(folder, trials, name), Diary()), []
+    line, waited = worker.Line(request(folder, trials, str(name)), Diary()), []
     while True:
         began = time.monotonic()
         order = line.ask()

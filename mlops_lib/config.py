@@ -53,6 +53,10 @@ SETTINGS = (
     Setting("minutes", "number", 30.0, "search budget: minutes of training"),
     Setting("workers", "integer", 1, "containers or processes that a search tries its candidates in at once", True),
     Setting(
+        "listen", "text", "", "ADDRESS:PORT at which a search listens for workers of other machines", operator=True
+    ),
+    Setting("shared", "text", "", "URL of the files that machines share for that: file://…, s3://…", operator=True),
+    Setting(
         "search",
         "table",
         {},

@@ -7,6 +7,7 @@ shares with the run is the run's `inside/search`, where it finds weights and lea
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import secrets
 import threading
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mlops_lib import rundir, training
+from mlops_lib import joining, rundir, sharing, training
 from mlops_lib.engine import Engine, choose
 from mlops_lib.errors import MlopsError, TrainingError
 from mlops_lib.records import Failure, RunResult, RunSpec
@@ -27,8 +28,18 @@ END_S = 15.0
 """How long workers may take to end by themselves when the run has ended."""
 
 
+@dataclass(frozen=True)
+class Opened:
+    """A search that workers of other machines may join."""
+
+    listen: str
+    """ADDRESS:PORT of this machine at which the chief listens; nowhere else."""
+    shared: str
+    """URL of the files that the machines share."""
+
+
 def train(
-    spec: RunSpec, *, engine: Engine, run_dir: Path, search: dict[str, Any], home: Path,
+    spec: RunSpec, *, engine: Engine, run_dir: Path, search: dict[str, Any], opened: Opened | None = None, home: Path,
     observer: training.Observer, stopped: training.Stop | None, taking_over: bool, **further: Any,
 ) -> RunResult:  # fmt: skip
     """As `training.train`, with as many workers as the search is to have.
@@ -37,7 +48,7 @@ def train(
         TrainingError: no worker can work.
     """
     count, stopped = int(search.get("workers", 1)), stopped or training.Stop()
-    if count < 2:
+    if count < 2 and opened is None:
         return training.train(
             spec, engine=engine, run_dir=run_dir, search=search, home=home, observer=observer, stopped=stopped,
             taking_over=taking_over, **further,
@@ -48,22 +59,49 @@ def train(
         place = run_dir / rundir.WORKERS / str(number)
         rundir.write_spec(place, spec)
         return training.train(
-            spec, engine=choose(spec.backend, home=str(home)), run_dir=place, search={**search, "worker": number},
+            spec, engine=choose(spec.backend, home=str(home)), run_dir=place, search={**search, "worker": str(number)},
             shared=run_dir / "inside", home=home, observer=_of_worker(observer, number), stopped=stop, **further,
         )  # fmt: skip
 
-    with _at_work(work, count, observer=observer, stopped=stopped) as crew:
+    own, publish = search, ""
+    if opened is not None:
+        publish = opened.listen if spec.backend == "docker" else ""
+        own = {**search, "listen": f"0.0.0.0:{publish.rpartition(':')[2]}" if publish else opened.listen}
+    with _at_work(work, count, observer=observer, stopped=stopped) as crew, _open(opened, spec, search, run_dir):
         try:
             return training.train(
-                spec, engine=engine, run_dir=run_dir, search=search, home=home, observer=observer, stopped=stopped,
-                taking_over=taking_over, **further,
+                spec, engine=engine, run_dir=run_dir, search=own, home=home, observer=observer, stopped=stopped,
+                publish=publish, taking_over=taking_over, **further,
             )  # fmt: skip
         except training.Interrupted:
-            if len(crew.failures) < count:
+            if not count or len(crew.failures) < count:
                 raise
             stopped.clear()
             (run_dir / training.STOP).unlink(missing_ok=True)
             raise _nobody_works(crew.failures, run_dir) from None
+
+
+@contextlib.contextmanager
+def _open(opened: Opened | None, spec: RunSpec, search: dict[str, Any], run_dir: Path) -> Iterator[None]:
+    """Let workers of other machines join meanwhile."""
+    if opened is None:
+        yield
+        return
+    store = sharing.Store(f"{opened.shared.rstrip('/')}/{spec.digest}")
+    fits = [f"fits/{number}/**/*" for number in range(1, int(search["fit"]) + 1)]
+    gives = (*fits, "fits/candidates-*/**/*", "search/trials/*.json", "search/trials/*.npz", "search/weights/*.npz")
+    mirror = sharing.Mirror(store, run_dir / "inside", gives=gives, takes=sharing.is_of_workers)
+    mirror.once()
+    orders = {**search, "chief": opened.listen, "mirrored": True}
+    store.put(joining.SEARCH, json.dumps(orders).encode())
+    mirror.start()
+    try:
+        yield
+    finally:
+        mirror.stop()
+        with contextlib.suppress(OSError):
+            store.remove()
+        store.put(joining.SEARCH, b"{}")
 
 
 def token(run_dir: Path) -> str:
@@ -114,7 +152,7 @@ def _at_work(
         over = True
     finally:
         for thread in crew.threads if over else ():
-            thread.join(END_S / count)
+            thread.join(END_S / len(crew.threads))
         for stop in crew.stops:
             stop.leaves = stopped.is_set() and stopped.leaves
             stop.set()

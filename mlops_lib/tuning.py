@@ -11,7 +11,7 @@ from typing import Any
 
 from mlops_lib import crew, durable, gate, rundir, training
 from mlops_lib.engine import Engine
-from mlops_lib.errors import SearchError, TrainingError
+from mlops_lib.errors import SearchError, TrainingError, UsageError
 from mlops_lib.records import RunResult, RunSpec, SearchResult, Verdict
 
 REQUEST = "search.json"
@@ -31,6 +31,8 @@ def search(
     minutes: float,
     limits: Mapping[str, Any] | None = None,
     workers: int = 1,
+    listen: str = "",
+    shared: str = "",
     restarts: int = 5,
     home: Path,
     idle_minutes: float = training.IDLE_MINUTES,
@@ -69,13 +71,19 @@ def search(
         request = before
     else:
         request["pass"] = 2 if before is None else int(before.get("pass", 1)) + 1
-    request["workers"] = _workers(run_dir, fit, wanted=workers, observer=observer)
+    _check(listen, shared, spec)
+    if (workers > 1 or listen) and not _has_workers(run_dir, fit):
+        observer({"event": "warning", "message": "searched by one worker: only the search for Keras has several"})
+        workers, listen = 1, ""
+    request["workers"] = workers
+    opened = crew.Opened(listen, shared) if listen else None
 
     def train(request: dict[str, Any], *, taking_over: bool = False) -> RunResult:
         durable.write_json(run_dir / REQUEST, request)
         return crew.train(
-            spec, engine=engine, run_dir=run_dir, restarts=restarts, number_of_pass=int(request["pass"]), search=request,
-            home=home, idle_minutes=idle_minutes, taking_over=taking_over, observer=observer, stopped=stopped,
+            spec, engine=engine, run_dir=run_dir, opened=opened, restarts=restarts,
+            number_of_pass=int(request["pass"]), search=request, home=home, idle_minutes=idle_minutes,
+            taking_over=taking_over, observer=observer, stopped=stopped,
         )  # fmt: skip
 
     result = train(request, taking_over=taking_over)
@@ -101,13 +109,34 @@ def search(
     return found
 
 
-def _workers(run_dir: Path, fit: int, *, wanted: int, observer: Callable[[dict[str, Any]], None]) -> int:
-    """How many workers the search around this fit can have."""
-    frameworks = [e.get("framework") for e in rundir.events(run_dir) if e["event"] == "fit" and e.get("fit") == fit]
-    if wanted > 1 and "keras" not in frameworks:
-        observer({"event": "warning", "message": "searched by one worker: only the search for Keras has several"})
-        return 1
-    return max(wanted, 1)
+def _check(listen: str, shared: str, spec: RunSpec) -> None:
+    """That other machines can work with this one, if they are to.
+
+    Raises:
+        UsageError: they cannot.
+    """
+    host, _, port = listen.rpartition(":")
+    if bool(listen) != bool(shared):
+        raise UsageError(
+            "workers of other machines need both an address and shared files", where="listen, shared",
+            remedy="Give --listen ADDRESS:PORT and --shared URL, or neither.",
+        )  # fmt: skip
+    if listen and not (host and port.isdecimal()):
+        raise UsageError(
+            f"{listen!r} is no address", where="listen", remedy="Give ADDRESS:PORT, such as 10.0.0.5:7070."
+        )
+    if listen and spec.backend == "docker" and spec.limits.network == "none":
+        raise UsageError(
+            "a container without a network cannot listen",
+            where="listen",
+            remedy="Give another --network, or no --listen.",
+        )
+
+
+def _has_workers(run_dir: Path, fit: int) -> bool:
+    """Whether a search around this fit can have several workers."""
+    events = rundir.events(run_dir)
+    return any(e["event"] == "fit" and e.get("fit") == fit and e.get("framework") == "keras" for e in events)
 
 
 def read(run_dir: Path) -> SearchResult | None:

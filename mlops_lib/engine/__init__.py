@@ -35,6 +35,8 @@ class Launch(Record):
     entry: str
     shared: str = ""
     """Host path of the `inside/` of the run that this is a worker of, mounted writable too; "" for none."""
+    publish: str = ""
+    """ADDRESS:PORT of the host at which the container can be reached, at the same port; "" for nowhere."""
     args: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
     mounts: tuple[Mount, ...] = ()

@@ -177,7 +177,9 @@ class DockerEngine:
         if launch.caches:
             binds.append(Bind(images.CACHES, self._there(launch.caches), type="bind"))
             variables["HOME"] = images.CACHES
+        host, _, port = launch.publish.rpartition(":")
         return {
+            **({"ports": {f"{port}/tcp": (host, int(port))}} if port else {}),
             "command": [launch.entry, *launch.args], "mounts": binds, "environment": variables,
             "labels": {**launch.labels, **logs.labels(launch.log)},
         }  # fmt: skip

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import site as python_site
+import socket
 import threading
 import time
 import uuid
@@ -182,7 +183,7 @@ class Served:
         self.stopped = chief.serve(self.books.desk, self.books.request, Diary())
 
     def line(self, name: int, **changed: Any) -> worker.Line:
-        return worker.Line(replace(self.books.request, worker=name, **changed), Diary())
+        return worker.Line(replace(self.books.request, worker=str(name), **changed), Diary())
 
 
 def listening() -> set[Any]:
@@ -213,30 +214,33 @@ def test_nothing_listens_on_a_network_and_strangers_are_refused(tmp_path: Path) 
 
 def test_a_worker_refuses_a_chief_that_does_not_know_the_token(tmp_path: Path) -> None:
     from keras_tuner.src import protos
-    from keras_tuner.src.distribute.oracle_chief import OracleServicer
+
+    class Stranger(protos.get_service_grpc().OracleServicer):  # type: ignore[misc]
+        def CreateTrial(self, request: Any, context: Any) -> Any:  # noqa: N802
+            return protos.get_service().CreateTrialResponse(trial=wire.proto("1", "RUNNING"))
 
     books = Books(tmp_path)
     server = grpc.server(chief.futures.ThreadPoolExecutor(1))
-    protos.get_service_grpc().add_OracleServicer_to_server(OracleServicer(books.trials._oracle), server)
+    protos.get_service_grpc().add_OracleServicer_to_server(Stranger(), server)
     server.add_insecure_port(wire.address(books.request))
     server.start()
     try:
         with pytest.raises(worker.RefusedError, match="does not know the search's token"):
-            worker.Line(replace(books.request, worker=1), Diary()).ask()
+            worker.Line(replace(books.request, worker="1"), Diary()).ask()
     finally:
         server.stop(None).wait()
 
 
 def test_over_a_network_it_binds_to_the_given_address_only(tmp_path: Path) -> None:
     books = Books(tmp_path, trials=1)
-    with __import__("socket").socket() as free:
+    with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    books.request = replace(books.request, chief=f"127.0.0.1:{port}")
+    books.request = replace(books.request, listen=f"127.0.0.1:{port}")
     before, served = listening(), Served(books)
-    line = served.line(1)
+    line = served.line(1, chief=f"127.0.0.1:{port}")
     assert line.ask().number == 1
-    assert listening() - before == {("127.0.0.1", port)}
+    assert {(one.ip.removeprefix("::ffff:"), one.port) for one in listening() - before} == {("127.0.0.1", port)}
     line.end(books.ended(1))
     assert line.ask().do == "end"
     served.thread.join(timeout=30)

@@ -33,17 +33,18 @@ def serve(desk: Desk, request: SearchRequest, diary: Diary) -> str:
     import grpc
     from keras_tuner.src import protos
 
+    wire.quiet()
     calls: "queue.Queue[Call]" = queue.Queue()
     server = grpc.server(
         futures.ThreadPoolExecutor(THREADS, thread_name_prefix="mlops-chief"),
         interceptors=[_guard(request.token)], options=[*wire.OPTIONS, ("grpc.so_reuseport", 0)],
     )  # fmt: skip
     protos.get_service_grpc().add_OracleServicer_to_server(_service(desk, calls, diary), server)
-    place = wire.address(request)
-    try:
-        server.add_insecure_port(place)
-    except RuntimeError:
-        raise OSError(f"the search's chief cannot listen at {place}") from None
+    for place in filter(None, (wire.socket(request), request.listen)):
+        try:
+            server.add_insecure_port(place)
+        except RuntimeError:
+            raise OSError(f"the search's chief cannot listen at {place}") from None
     server.start()
     try:
         return _until_over(desk, calls, diary)

@@ -8,7 +8,7 @@ import math
 import os
 import time
 from dataclasses import asdict, replace
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from mlops_lib.runner import files, randomness
 from mlops_lib.runner.search import chief, graph, measures, morph, own_space, trial, worker
@@ -150,7 +150,7 @@ class Search:
         )  # fmt: skip
         interrupted: Optional[KeyboardInterrupt] = None
         try:
-            stopped = self._loop(trials) if self.request.workers < 2 else self._serve(trials)
+            stopped = self._serve(trials) if self.request.has_chief else self._loop(trials)
             if self._is_split and stopped != "bar" and self.winner() != 0 and self.request.judged_value is None:
                 self._retrain_own()
         except KeyboardInterrupt as error:
@@ -174,7 +174,12 @@ class Search:
             # What a worker has trained carries its name.
             owes_own=lambda: self._is_split and not self.records[0].get("worker"),
         )  # fmt: skip
-        return chief.serve(desk, self.request, self.diary)
+        stopped = chief.serve(desk, self.request, self.diary)
+        if (
+            self.request.listen and self.winner()
+        ):  # a worker says that its trial has ended when its weights are on the way
+            self._await(lambda: os.path.exists(self._path("weights", f"{self.winner()}.npz")))
+        return stopped
 
     def _take(self, record: Dict[str, Any], trials: Trials) -> None:
         """Write a worker's record down, and drop the weights that nobody will ask for."""
@@ -192,18 +197,34 @@ class Search:
     def _attempt(self, order: Order) -> Dict[str, Any]:
         self.records = self._read_records()
         if order.candidate is None:
-            return self._retrain_own()
-        if self._is_split and order.candidate.parent == 0 and not order.candidate.fresh:
-            self._await_own()
-        self.candidates[order.number] = order.candidate
-        return self._try(order.number, order.candidate)
+            record = self._retrain_own()
+        else:
+            self._await(lambda: self._is_ready(order.candidate))
+            self.candidates[order.number] = order.candidate
+            record = self._try(order.number, order.candidate)
+        name = f"{order.number}.npz"
+        if self.request.mirrored and os.path.exists(self._path("weights", name)):
+            self._await(lambda: os.path.exists(self._path("given", name)))
+        return record
 
-    def _await_own(self) -> None:
-        """Until another worker has trained trial 0 again, or could not."""
-        while not self.records[0].get("worker") and not self.lab.told_to_end():
+    def _is_ready(self, candidate: Candidate) -> bool:
+        """Whether what a candidate builds on is here: another worker may not have trained it yet, or not sent it."""
+        self.records = self._read_records()
+        parent = candidate.parent
+        if parent not in self.records or candidate.fresh or candidate.own:
+            return parent in self.records
+        if parent == 0:
+            return not self._is_split or self._has_own() or bool(self.records[0].get("worker"))
+        return os.path.exists(self._path("weights", f"{parent}.npz"))
+
+    def _has_own(self) -> bool:
+        return os.path.exists(self._path("weights", "0.npz"))
+
+    def _await(self, condition: Callable[[], bool]) -> None:
+        """Until it holds, or nobody needs it any more."""
+        while not condition() and not self.lab.told_to_end():
             self.diary.progress("search")
             time.sleep(worker.AGAIN_S)
-            self.records = self._read_records()
 
     def _loop(self, trials: Trials) -> str:
         for other in set(trials.under_way()) - {ALONE}:
@@ -311,7 +332,7 @@ class Search:
         stream = io.BytesIO()
         numpy.savez(stream, *values)
         files.write_atomic(self._path("weights", f"{number}.npz"), stream.getvalue())
-        for name in os.listdir(self._path("weights")) if self.request.workers < 2 else ():
+        for name in os.listdir(self._path("weights")) if not self.request.has_chief else ():
             if name not in (f"{number}.npz", "0.npz") and number:
                 os.unlink(self._path("weights", name))
 
@@ -393,7 +414,7 @@ class Search:
         """Trial 0 once more, from its initial weights and without the selection examples; its record."""
         import keras
 
-        if os.path.exists(self._path("weights", "0.npz")):
+        if self._has_own():
             return self.records[0]
         keras.utils.set_random_seed(self.request.seed * 7919 % 2**31)
         model = self.model if self.root is None else graph.rebuild(self.root, graph.Plan())

@@ -47,10 +47,14 @@ class SearchRequest:
     seed: int = 1
     workers: int = 1
     """How many processes try candidates; from two on they ask a chief (mlops_lib.runner.search.chief)."""
-    worker: int = 0
-    """Which of them this process is, from 1; 0 decides, and goes on with the script."""
+    worker: str = ""
+    """Which of them this process is; "" decides, and goes on with the script."""
+    listen: str = ""
+    """ADDRESS:PORT at which the chief listens for workers of other machines; "" for none."""
     chief: str = ""
-    """Where the chief listens, as ADDRESS:PORT; "" for a socket in `directory`."""
+    """Where a worker of another machine finds the chief; "" for the socket in `directory`."""
+    mirrored: bool = False
+    """Whether `directory` is a copy, which other programs keep like the run's own: files come and go a little later."""
     token: str = ""
     """What the chief and its workers know each other by."""
     limits: Mapping[str, Any] = field(default_factory=dict)
@@ -76,11 +80,18 @@ class SearchRequest:
             judged_value=None if value is None else float(value),
             seed=seed,
             workers=int(asked.get("workers", 1)),
-            worker=int(asked.get("worker", 0)),
+            worker=str(asked.get("worker") or ""),
+            listen=str(asked.get("listen") or ""),
+            mirrored=bool(asked.get("mirrored")),
             chief=str(asked.get("chief") or ""),
             token=str(asked.get("token") or ""),
             limits=dict(asked.get("limits") or {}),
         )
+
+    @property
+    def has_chief(self) -> bool:
+        """Whether several processes search."""
+        return self.workers > 1 or bool(self.listen) or bool(self.worker)
 
     def better(self, one: Optional[float], other: Optional[float]) -> bool:
         """Whether score `one` beats `other`; a missing score beats nothing."""

@@ -30,12 +30,20 @@ KEY = "mlops"
 
 
 def address(request: SearchRequest) -> str:
-    """Where the chief is found: what the settings say, else a socket in the search's directory."""
-    if request.chief:
-        return request.chief
+    """Where a worker finds the chief."""
+    return request.chief or socket(request)
+
+
+def socket(request: SearchRequest) -> str:
+    """The socket in the search's directory, where the workers of one machine and their chief meet."""
     # The path of a socket may have 107 characters only, however deep the run directory is.
     folder = os.open(request.directory, os.O_RDONLY | os.O_DIRECTORY)
     return f"unix:/proc/self/fd/{folder}/{SOCKET}"
+
+
+def quiet() -> None:
+    """Keep gRPC from writing on the script's standard error that a chief is not there yet."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 
 def proof(token: str, side: str, *parts: str) -> str:

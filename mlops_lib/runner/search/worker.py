@@ -35,7 +35,8 @@ class Line:
         import grpc
         from keras_tuner.src import protos
 
-        self._request, self._diary, self._name = request, diary, str(request.worker)
+        wire.quiet()
+        self._request, self._diary, self._name = request, diary, request.worker
         self._messages = protos.get_service()
         self._channel = grpc.insecure_channel(wire.address(request), options=wire.OPTIONS)
         self._stub = protos.get_service_grpc().OracleStub(self._channel)
