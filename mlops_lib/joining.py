@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 import uuid
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from mlops_lib.records import RunResult, RunSpec
 SEARCH = "search.json"
 """Name of the search's orders in the store; empty once it is over."""
 LOOK_S = 2.0
+WAIT_S = 900.0
+"""How long a search that is not there yet is waited for: the other machine may have an environment to build."""
 GIVES = ("search/trials/*.history.json", "search/trials/*.state.npz", "search/weights/*.npz")
 """What a worker's machine has to give."""
 
@@ -31,7 +34,7 @@ def work(
     """Wait for the run's search on another machine, and work for it until it is over.
 
     Raises:
-        UsageError: there is no URL, or nothing can be read there.
+        UsageError: there is no URL, nothing can be read there, or no search comes.
         TrainingError: the script failed here.
         Interrupted: `stopped` was set.
     """
@@ -66,8 +69,8 @@ def work(
 
 def _await(store: sharing.Store, *, observer: training.Observer, stopped: training.Stop) -> dict[str, Any]:
     """The orders of a search that is under way."""
-    told = False
-    while True:
+    told, deadline = False, time.monotonic() + WAIT_S
+    while time.monotonic() < deadline:
         orders = json.loads(store.get(SEARCH) or b"{}")
         if isinstance(orders, dict) and orders.get("chief"):
             return orders
@@ -76,6 +79,10 @@ def _await(store: sharing.Store, *, observer: training.Observer, stopped: traini
             told = True
         if stopped.wait(LOOK_S):
             raise training.Interrupted
+    raise UsageError(
+        "no search of this run has come", where=store.url,
+        remedy="Start it with the same project, arguments and --shared, and with --listen ADDRESS:PORT.",
+    )  # fmt: skip
 
 
 def _name(place: Path) -> str:

@@ -42,6 +42,7 @@ class Store:
     """
 
     def __init__(self, url: str, *, stopped: threading.Event | None = None) -> None:
+        self.url = url
         self._stopped = stopped or threading.Event()
         try:
             import fsspec

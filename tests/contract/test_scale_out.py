@@ -19,7 +19,7 @@ import grpc
 import psutil
 import pytest
 
-from mlops_lib import images, rundir, training, tuning, watching
+from mlops_lib import images, joining, rundir, training, tuning, watching
 from mlops_lib.engine import LABEL_RUN, LABEL_RUN_DIR
 from mlops_lib.engine.process import ProcessEngine
 from mlops_lib.records import Environment, RunSpec, SearchResult, Verdict
@@ -293,13 +293,13 @@ class Search:
         self.told: list[dict[str, Any]] = []
         self.result: SearchResult | BaseException | None = None
 
-    def begin(self) -> threading.Thread:
+    def begin(self, **asked: Any) -> threading.Thread:
         training.train(self.spec, engine=self.engine, run_dir=self.run_dir, home=self.home)
-        thread = threading.Thread(target=self._search)
+        thread = threading.Thread(target=self._search, kwargs={"workers": 2, "trials": TRIALS, **asked})
         thread.start()
         return thread
 
-    def _search(self) -> None:
+    def _search(self, **asked: Any) -> None:
         verdict = Verdict(
             verdict="rejected",
             metric="accuracy",
@@ -311,8 +311,8 @@ class Search:
         )
         try:
             self.result = tuning.search(
-                self.spec, verdict, engine=self.engine, run_dir=self.run_dir, trials=TRIALS, minutes=10, workers=2,
-                limits={"epochs": 3}, home=self.home, observer=self.told.append,
+                self.spec, verdict, engine=self.engine, run_dir=self.run_dir, minutes=10, limits={"epochs": 3},
+                home=self.home, observer=self.told.append, **asked,
             )  # fmt: skip
         except BaseException as error:  # noqa: BLE001 - told by the test
             self.result = error
@@ -375,6 +375,31 @@ def test_killed_workers_and_a_killed_chief_lose_no_trial_and_count_none_twice(se
     for place in rundir.workers(search.run_dir):
         assert "evaluated" not in (place / "log.txt").read_text(), "no worker did"
     assert [one.state for one in watching.standing(search.run_dir).workers] == ["finished", "finished"]
+
+
+@pytest.mark.slow
+def test_a_worker_of_another_machine_joins_by_the_shared_files(search: Search, tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = f"file://{tmp_path}/shared"
+    thread = search.begin(workers=0, trials=2, listen=f"127.0.0.1:{port}", shared=shared)
+    elsewhere = tmp_path / "elsewhere"
+    result = joining.work(
+        search.spec, engine=search.engine, url=shared, run_dir=elsewhere, home=search.home, restarts=2, idle_minutes=10,
+        observer=lambda event: None, stopped=training.Stop(),
+    )  # fmt: skip
+    thread.join(timeout=120)
+    found = search.result
+    assert isinstance(found, SearchResult), found
+    assert result.state == "finished"
+    assert [one.number for one in found.trials] == [0, 1, 2]
+    name = (elsewhere / "workers" / "1" / "name").read_text()
+    assert {one.worker for one in found.trials if one.number} == {name}
+    weights = search.run_dir / "inside" / "search" / "weights" / f"{found.winner}.npz"
+    assert not found.winner or weights.stat().st_size > 0, "the winner's weights came back"
+    fits = [one["state"] for one in rundir.events(elsewhere / "workers" / "1") if one["event"] == "fit"]
+    assert fits == ["restored"], "what had been trained was not trained again"
 
 
 def restarts(place: Path) -> list[dict[str, Any]]:
