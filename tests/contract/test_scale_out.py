@@ -23,7 +23,7 @@ from mlops_lib import images, joining, rundir, training, tuning, watching
 from mlops_lib.engine import LABEL_RUN, LABEL_RUN_DIR
 from mlops_lib.engine.process import ProcessEngine
 from mlops_lib.records import Environment, RunSpec, SearchResult, Verdict
-from mlops_lib.runner.search import chief, wire, worker
+from mlops_lib.runner.search import chief, desk, wire, worker
 from mlops_lib.runner.search.candidates import Candidate, Recipe
 from mlops_lib.runner.search.desk import LOST_S, Desk
 from mlops_lib.runner.search.halving import Rungs
@@ -134,6 +134,18 @@ def test_a_kill_between_two_writes_of_the_oracle_loses_no_trial(books: Books) ->
     books.again()
     assert books.desk.ask("2").number == 2
     assert sorted(one.recipe.epochs for one in books.trials.unfinished()) == [8, 9]
+
+
+def test_a_trial_that_kills_its_workers_has_failed_and_one_that_gets_further_has_not(books: Books) -> None:
+    for epochs in range(5):
+        assert books.desk.ask("1").number == 1
+        books.desk.beat("1", 1, curve=[0.1] * epochs, seconds=1.0)
+    for _ in range(desk.MOST_STARTS - 1):
+        assert books.desk.ask("1").number == 1
+    assert books.desk.ask("1").number == 2
+    assert (books.records[1]["state"], books.records[1]["score"]) == ("failed", None)
+    books.desk.end("1", books.ended(2))
+    assert books.ends == [1, 2]
 
 
 def test_the_budget_is_counted_over_all_workers(tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ from mlops_lib.runner.search.request import SearchRequest, trial_record
 
 LOST_S = 60.0
 """A worker that says nothing for so long has no trial any more. Its machine is gone, or the way to it."""
+MOST_STARTS = 3
+"""A trial that was begun so often without getting an epoch further kills its workers: it has failed."""
 DEAF_S = 5.0
 """A desk that did not look for so long (a slow proposal, a paused process) has heard nobody meanwhile."""
 
@@ -90,6 +92,9 @@ class Desk:
         self.present: Set[str] = set()
         """The workers that do not know yet that the search is over."""
         self._rungs = Rungs(request.mode)
+        self._starts: Dict[int, int] = {}
+        """How often a trial was begun since it last got an epoch further than ever."""
+        self._epochs: Dict[int, int] = {}
         self._looked = clock()
         self._training_s = sum(float(one["seconds"]) for one in records.values())
         for worker, asked in trials.under_way().items():
@@ -127,10 +132,18 @@ class Desk:
             self.held.pop(number, None)
             return self.ask(worker)
         candidate = self._trials.candidate(asked)
+        if self._starts.get(number, 0) >= MOST_STARTS:
+            self._hold(worker, number, candidate)
+            self._close({
+                **_described(number, candidate), "state": "failed", "worker": worker,
+                "message": f"its worker died {MOST_STARTS} times in the same epoch",
+            })  # fmt: skip
+            return self.ask(worker)
         self._begin(worker, number, candidate)
         return Order("try", number, candidate)
 
     def _begin(self, worker: str, number: int, candidate: Optional[Candidate]) -> None:
+        self._starts[number] = self._starts.get(number, 0) + 1
         self._hold(worker, number, candidate)
         self._begun({**_described(number, candidate), "worker": worker})
 
@@ -146,6 +159,8 @@ class Desk:
         held = self._held_by(worker, number)
         if held is None:
             return Reply("drop", "another worker has this trial")
+        if len(curve) > self._epochs.get(number, 0):
+            self._starts[number], self._epochs[number] = 1, len(curve)
         held.heard, held.seconds, held.curve = self._clock(), seconds, curve
         self.look()
         candidate = held.candidate
