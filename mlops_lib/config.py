@@ -55,6 +55,7 @@ SETTINGS = (
     Setting(
         "listen", "text", "", "ADDRESS:PORT at which a search listens for workers of other machines", operator=True
     ),
+    Setting("on", "text", "", "Ray cluster that the workers are on: ray://HOST:PORT, or auto", operator=True),
     Setting("shared", "text", "", "URL of the files that machines share for that: file://…, s3://…", operator=True),
     Setting(
         "search",

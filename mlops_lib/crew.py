@@ -36,6 +36,8 @@ class Opened:
     """ADDRESS:PORT of this machine at which the chief listens; nowhere else."""
     shared: str
     """URL of the files that the machines share."""
+    on: str = ""
+    """Ray cluster that the workers are on; "" for this machine."""
 
 
 def train(
@@ -63,22 +65,38 @@ def train(
             shared=run_dir / "inside", home=home, observer=_of_worker(observer, number), stopped=stop, **further,
         )  # fmt: skip
 
+    how = {"restarts": further["restarts"], "idle_minutes": further["idle_minutes"], "observer": observer}
+    here = 0 if opened is not None and opened.on else count
     own, publish = search, ""
     if opened is not None:
         publish = opened.listen if spec.backend == "docker" else ""
         own = {**search, "listen": f"0.0.0.0:{publish.rpartition(':')[2]}" if publish else opened.listen}
-    with _at_work(work, count, observer=observer, stopped=stopped) as crew, _open(opened, spec, search, run_dir):
+    with (
+        _at_work(work, here, observer=observer, stopped=stopped) as crew,
+        _open(opened, spec, search, run_dir),
+        _on_cluster(opened, spec, count=count, **how),
+    ):
         try:
             return training.train(
                 spec, engine=engine, run_dir=run_dir, search=own, home=home, observer=observer, stopped=stopped,
                 publish=publish, taking_over=taking_over, **further,
             )  # fmt: skip
         except training.Interrupted:
-            if not count or len(crew.failures) < count:
+            if not here or len(crew.failures) < here:
                 raise
             stopped.clear()
             (run_dir / training.STOP).unlink(missing_ok=True)
             raise _nobody_works(crew.failures, run_dir) from None
+
+
+def _on_cluster(
+    opened: Opened | None, spec: RunSpec, *, count: int, **how: Any
+) -> contextlib.AbstractContextManager[None]:
+    if opened is None or not opened.on:
+        return contextlib.nullcontext()
+    from mlops_lib import cluster
+
+    return cluster.at_work(spec, on=opened.on, count=count, url=opened.shared, **how)
 
 
 @contextlib.contextmanager
@@ -90,6 +108,7 @@ def _open(opened: Opened | None, spec: RunSpec, search: dict[str, Any], run_dir:
     store = sharing.Store(f"{opened.shared.rstrip('/')}/{spec.digest}")
     fits = [f"fits/{number}/**/*" for number in range(1, int(search["fit"]) + 1)]
     gives = (*fits, "fits/candidates-*/**/*", "search/trials/*.json", "search/trials/*.npz", "search/weights/*.npz")
+    store.remove()  # what a search before left there when its program was killed
     mirror = sharing.Mirror(store, run_dir / "inside", gives=gives, takes=sharing.is_of_workers)
     mirror.once()
     orders = {**search, "chief": opened.listen, "mirrored": True}
@@ -101,7 +120,7 @@ def _open(opened: Opened | None, spec: RunSpec, search: dict[str, Any], run_dir:
         mirror.stop()
         with contextlib.suppress(OSError):
             store.remove()
-        store.put(joining.SEARCH, b"{}")
+        store.put(joining.SEARCH, joining.OVER)
 
 
 def token(run_dir: Path) -> str:

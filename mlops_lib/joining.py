@@ -6,10 +6,13 @@ Whoever may read that URL may join. The run is found by its name, which is the s
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
+import threading
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from mlops_lib.records import RunResult, RunSpec
 
 SEARCH = "search.json"
 """Name of the search's orders in the store; empty once it is over."""
+OVER = b"{}"
 LOOK_S = 2.0
 WAIT_S = 900.0
 """How long a search that is not there yet is waited for: the other machine may have an environment to build."""
@@ -51,11 +55,16 @@ def work(
     mirror.once()
     mirror.start()
     try:
-        result = training.train(
-            spec, engine=engine, run_dir=place, number_of_pass=int(orders["pass"]), shared=shared, home=home,
-            search={**orders, "worker": _name(place)}, restarts=restarts, idle_minutes=idle_minutes, observer=observer,
-            stopped=stopped,
-        )  # fmt: skip
+        with _until_over(store, stopped) as until:
+            result = training.train(
+                spec, engine=engine, run_dir=place, number_of_pass=int(orders["pass"]), shared=shared, home=home,
+                search={**orders, "worker": _name(place)}, restarts=restarts, idle_minutes=idle_minutes,
+                observer=observer, stopped=until,
+            )  # fmt: skip
+    except training.Interrupted:
+        if stopped.is_set():
+            raise
+        return RunResult(run_dir=str(place), state="stopped", restarts=training.count_restarts(place))
     finally:
         mirror.stop()
     if result.failure is not None:
@@ -67,11 +76,32 @@ def work(
     return result
 
 
+@contextlib.contextmanager
+def _until_over(store: sharing.Store, stopped: training.Stop) -> Iterator[training.Stop]:
+    """What ends the work: this program's own end, or that of the search, which a worker does not hear of if its chief died."""
+    until, done = training.Stop(), threading.Event()
+
+    def look() -> None:
+        while not done.wait(LOOK_S):
+            if stopped.is_set() or store.get(SEARCH) == OVER:
+                until.leaves = stopped.leaves
+                until.set()
+                return
+
+    thread = threading.Thread(target=look, name="mlops-joined", daemon=True)
+    thread.start()
+    try:
+        yield until
+    finally:
+        done.set()
+        thread.join()
+
+
 def _await(store: sharing.Store, *, observer: training.Observer, stopped: training.Stop) -> dict[str, Any]:
     """The orders of a search that is under way."""
     told, deadline = False, time.monotonic() + WAIT_S
     while time.monotonic() < deadline:
-        orders = json.loads(store.get(SEARCH) or b"{}")
+        orders = json.loads(store.get(SEARCH) or OVER)
         if isinstance(orders, dict) and orders.get("chief"):
             return orders
         if not told:

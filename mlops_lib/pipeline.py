@@ -260,7 +260,8 @@ def _search(job: Job, verdict: Verdict) -> SearchResult:
         found = tuning.search(
             job.spec, verdict, engine=job.engine, run_dir=job.run_dir, trials=job.settings["trials"],
             minutes=job.settings["minutes"], limits=job.settings["search"], workers=job.settings["workers"],
-            listen=job.settings["listen"], shared=job.settings["shared"], restarts=job.settings["restarts"],
+            listen=job.settings["listen"], shared=job.settings["shared"],
+            on=job.settings["on"], restarts=job.settings["restarts"],
             home=job.home, idle_minutes=job.settings["idle_minutes"], taking_over=job.taking_over, observer=observer,
             stopped=job.stopped,
         )  # fmt: skip

@@ -33,6 +33,7 @@ def search(
     workers: int = 1,
     listen: str = "",
     shared: str = "",
+    on: str = "",
     restarts: int = 5,
     home: Path,
     idle_minutes: float = training.IDLE_MINUTES,
@@ -71,12 +72,12 @@ def search(
         request = before
     else:
         request["pass"] = 2 if before is None else int(before.get("pass", 1)) + 1
-    _check(listen, shared, spec)
+    _check(listen, shared, on, spec)
     if (workers > 1 or listen) and not _has_workers(run_dir, fit):
         observer({"event": "warning", "message": "searched by one worker: only the search for Keras has several"})
         workers, listen = 1, ""
     request["workers"] = workers
-    opened = crew.Opened(listen, shared) if listen else None
+    opened = crew.Opened(listen, shared, on) if listen else None
 
     def train(request: dict[str, Any], *, taking_over: bool = False) -> RunResult:
         durable.write_json(run_dir / REQUEST, request)
@@ -109,14 +110,14 @@ def search(
     return found
 
 
-def _check(listen: str, shared: str, spec: RunSpec) -> None:
+def _check(listen: str, shared: str, on: str, spec: RunSpec) -> None:
     """That other machines can work with this one, if they are to.
 
     Raises:
         UsageError: they cannot.
     """
     host, _, port = listen.rpartition(":")
-    if bool(listen) != bool(shared):
+    if bool(listen) != bool(shared) or (on and not listen):
         raise UsageError(
             "workers of other machines need both an address and shared files", where="listen, shared",
             remedy="Give --listen ADDRESS:PORT and --shared URL, or neither.",

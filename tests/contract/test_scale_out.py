@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import site as python_site
-import socket
 import threading
-import time
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,11 +11,11 @@ from typing import Any
 import grpc
 import psutil
 import pytest
+from searching import TRIALS, Search, free_port, until
 
-from mlops_lib import images, joining, rundir, training, tuning, watching
-from mlops_lib.engine import LABEL_RUN, LABEL_RUN_DIR
-from mlops_lib.engine.process import ProcessEngine
-from mlops_lib.records import Environment, RunSpec, SearchResult, Verdict
+from mlops_lib import joining, rundir, training, watching
+from mlops_lib.engine import LABEL_RUN
+from mlops_lib.records import SearchResult
 from mlops_lib.runner.search import chief, desk, wire, worker
 from mlops_lib.runner.search.candidates import Candidate, Recipe
 from mlops_lib.runner.search.desk import LOST_S, Desk
@@ -245,9 +238,7 @@ def test_a_worker_refuses_a_chief_that_does_not_know_the_token(tmp_path: Path) -
 
 def test_over_a_network_it_binds_to_the_given_address_only(tmp_path: Path) -> None:
     books = Books(tmp_path, trials=1)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     books.request = replace(books.request, listen=f"127.0.0.1:{port}")
     before, served = listening(), Served(books)
     line = served.line(1, chief=f"127.0.0.1:{port}")
@@ -258,95 +249,6 @@ def test_over_a_network_it_binds_to_the_given_address_only(tmp_path: Path) -> No
     served.thread.join(timeout=30)
 
 
-SCRIPT = """
-import time
-import keras, numpy as np
-
-class Slow(keras.utils.PyDataset):
-    def __init__(self, x, y):
-        super().__init__()
-        self.x, self.y = x, y
-
-    def __len__(self):
-        return 5
-
-    def __getitem__(self, index):
-        time.sleep(0.06)
-        return self.x[index::5], self.y[index::5]
-
-rng = np.random.default_rng(0)
-x = rng.normal(size=(300, 6)).astype("float32")
-y = (x[:, 0] * x[:, 1] + rng.normal(size=300) > 0).astype("int32")
-layers = keras.layers
-model = keras.Sequential([keras.Input((6,)), layers.Dense(2, activation="relu"), layers.Dense(2, activation="softmax")])
-model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
-model.fit(Slow(x[:100], y[:100]), validation_data=(x[100:200], y[100:200]), epochs=2, verbose=0)
-print("evaluated", model.evaluate(x[200:], y[200:], verbose=0))
-"""
-TRIALS = 5
-
-
-class Search:
-    """A search by two workers, in plain processes."""
-
-    def __init__(self, folder: Path) -> None:
-        self.home, self.run_dir, project = folder / "home", folder / "run", folder / "project"
-        project.mkdir()
-        (project / "train.py").write_text(SCRIPT)
-        self.engine = ProcessEngine(home=str(self.home))
-        image = images.plan(Environment(name="python", framework="none", family="none"))
-        self.engine.build(image, on_line=lambda line: None)
-        place = next(self.home.glob("environments/python-*/lib/python*/site-packages"))
-        (place / "tests.pth").write_text("\n".join(python_site.getsitepackages()))  # the frameworks of this process
-        self.spec = RunSpec(
-            digest=uuid.uuid4().hex, name="test", project=str(project), entry="train.py", backend="process", image=image
-        )
-        rundir.write_spec(self.run_dir, self.spec)
-        self.told: list[dict[str, Any]] = []
-        self.result: SearchResult | BaseException | None = None
-
-    def begin(self, **asked: Any) -> threading.Thread:
-        training.train(self.spec, engine=self.engine, run_dir=self.run_dir, home=self.home)
-        thread = threading.Thread(target=self._search, kwargs={"workers": 2, "trials": TRIALS, **asked})
-        thread.start()
-        return thread
-
-    def _search(self, **asked: Any) -> None:
-        verdict = Verdict(
-            verdict="rejected",
-            metric="accuracy",
-            value=0.5,
-            target=1.1,
-            judged_fit=1,
-            source="keras.evaluate",
-            examples=100,
-        )
-        try:
-            self.result = tuning.search(
-                self.spec, verdict, engine=self.engine, run_dir=self.run_dir, minutes=10, limits={"epochs": 3},
-                home=self.home, observer=self.told.append, **asked,
-            )  # fmt: skip
-        except BaseException as error:  # noqa: BLE001 - told by the test
-            self.result = error
-
-    def running(self) -> list[tuple[int, str]]:
-        """Number and worker of the trials that have begun and not ended."""
-        trials = [one["trial"] for one in rundir.events(self.run_dir) if one["event"] == "trial"]
-        ended = {one["number"] for one in trials if one["state"] != "running"}
-        return [(one["number"], one["worker"]) for one in trials if one["number"] not in ended]
-
-    def kill(self, place: Path) -> None:
-        """SIGKILL to the script's process of this run directory."""
-        labels = {LABEL_RUN: self.spec.digest, LABEL_RUN_DIR: str(place)}
-        container = next(one for one in self.engine.find(labels) if one.state == "running")
-        child = json.loads((self.home / "containers" / container.id / "child.json").read_text())
-        os.kill(child["pid"], signal.SIGKILL)
-
-    def ended(self) -> list[int]:
-        trials = [one["trial"] for one in rundir.events(self.run_dir) if one["event"] == "trial"]
-        return sorted(one["number"] for one in trials if one["state"] != "running")
-
-
 @pytest.fixture
 def search(tmp_path: Path) -> Iterator[Search]:
     made = Search(tmp_path)
@@ -354,14 +256,6 @@ def search(tmp_path: Path) -> Iterator[Search]:
     for container in made.engine.find({LABEL_RUN: made.spec.digest}):
         made.engine.kill(container.id)
         made.engine.remove(container.id)
-
-
-def until(condition: Callable[[], Any], *, timeout_s: float = 120.0) -> Any:
-    deadline = time.monotonic() + timeout_s
-    while not (answer := condition()):
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.02)
-    return answer
 
 
 @pytest.mark.slow
@@ -391,9 +285,7 @@ def test_killed_workers_and_a_killed_chief_lose_no_trial_and_count_none_twice(se
 
 @pytest.mark.slow
 def test_a_worker_of_another_machine_joins_by_the_shared_files(search: Search, tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     shared = f"file://{tmp_path}/shared"
     thread = search.begin(workers=0, trials=2, listen=f"127.0.0.1:{port}", shared=shared)
     elsewhere = tmp_path / "elsewhere"
