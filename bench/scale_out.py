@@ -124,7 +124,10 @@ def be_worker(folder: str, trials: int, name: int, sleep_s: float) -> list[float
 def process(*arguments: Any) -> subprocess.Popen[bytes]:
     """This program in a role of its own."""
     command = [sys.executable, "-m", "bench.scale_out", *map(str, arguments)]
-    return subprocess.Popen(command, cwd=ROOT, env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"})
+    # What a role gets wrong is seen by running it by hand; else TensorFlow's greetings would fill the screen.
+    return subprocess.Popen(
+        command, cwd=ROOT, stderr=subprocess.DEVNULL, env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
+    )
 
 
 @contextmanager

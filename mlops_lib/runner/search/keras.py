@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import math
 import os
@@ -195,13 +196,14 @@ class Search:
         worker.work(worker.Line(self.request, self.diary), self.lab, self._attempt)
 
     def _attempt(self, order: Order) -> Dict[str, Any]:
+        candidate = order.candidate
         self.records = self._read_records()
-        if order.candidate is None:
+        if candidate is None:
             record = self._retrain_own()
         else:
-            self._await(lambda: self._is_ready(order.candidate))
-            self.candidates[order.number] = order.candidate
-            record = self._try(order.number, order.candidate)
+            self._await(functools.partial(self._is_ready, candidate))
+            self.candidates[order.number] = candidate
+            record = self._try(order.number, candidate)
         name = f"{order.number}.npz"
         if self.request.mirrored and os.path.exists(self._path("weights", name)):
             self._await(lambda: os.path.exists(self._path("given", name)))

@@ -76,7 +76,7 @@ class Line:
 
         return protos.get_proto().TrialStatus
 
-    def _patiently(self, method: Callable[..., Any], message: Any) -> Any:
+    def _patiently(self, method: Any, message: Any) -> Any:
         """Call a chief that may be away for a while: whoever watches over the run brings it back."""
         import grpc
 
@@ -89,7 +89,7 @@ class Line:
                     raise RefusedError(error.details()) from None
                 time.sleep(AGAIN_S)
 
-    def _call(self, method: Callable[..., Any], message: Any) -> Any:
+    def _call(self, method: Any, message: Any) -> Any:
         name = f"/keras_tuner.Oracle/{type(message).__name__.replace('Request', '')}"
         nonce, token = secrets.token_hex(16), self._request.token
         own = wire.proof(token, "worker", name, self._name, nonce)
