@@ -19,12 +19,9 @@ from __future__ import annotations
 import argparse
 import heapq
 import json
-import os
+import multiprocessing
 import random
-import signal
 import statistics
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -33,7 +30,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
 CURVES = Path(__file__).with_name("scale_out_curves.json")
 TOKEN = "bench"
 PARTS = ("protocol", "overhead", "efficiency", "faults", "simulation")
@@ -121,25 +117,40 @@ def be_worker(folder: str, trials: int, name: int, sleep_s: float) -> list[float
         waited.append(time.monotonic() - began)
 
 
-def process(*arguments: Any) -> subprocess.Popen[bytes]:
-    """This program in a role of its own."""
-    command = [sys.executable, "-m", "bench.scale_out", *map(str, arguments)]
-    # What a role gets wrong is seen by running it by hand; else TensorFlow's greetings would fill the screen.
-    return subprocess.Popen(
-        command, cwd=ROOT, stderr=subprocess.DEVNULL, env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
-    )
+class Child:
+    """A function in a process of its own, forked: what is imported here need not be imported there."""
+
+    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
+        fork = multiprocessing.get_context("fork")
+        self._answer, answer = fork.Pipe(duplex=False)
+        self.process = fork.Process(target=lambda: answer.send(function(*arguments)), daemon=True)
+        self.process.start()
+        answer.close()
+
+    def result(self) -> Any:
+        """What it returned.
+
+        Raises:
+            EOFError: it failed, or was killed.
+        """
+        found = self._answer.recv()
+        self.process.join()
+        return found
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.process.kill()
+        self.process.join()
 
 
 @contextmanager
 def served(trials: int) -> Iterator[str]:
     """A chief in a process of its own, listening."""
     with tempfile.TemporaryDirectory() as folder:
-        chief = process("--role", "chief", folder, trials)
+        chief = Child(be_chief, folder, trials)
         until(lambda: Path(folder, "chief.sock").exists())
-        try:
-            yield folder
-        finally:
-            chief.wait(timeout=60)
+        yield folder
+        chief.result()
 
 
 def until(condition: Callable[[], Any], *, timeout_s: float = 120.0) -> None:
@@ -151,6 +162,22 @@ def until(condition: Callable[[], Any], *, timeout_s: float = 120.0) -> None:
         time.sleep(0.01)
 
 
+def many_workers(folder: str, trials: int, workers: int, sleep_s: float) -> tuple[float, list[float]]:
+    """Workers as threads of one process: how long they took, and waited for each answer."""
+    waited: list[float] = []
+
+    def work(number: int) -> None:
+        waited.extend(be_worker(folder, trials, number, sleep_s))
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(1, workers + 1)]
+    began = time.monotonic()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return time.monotonic() - began, waited
+
+
 def protocol() -> None:
     """Throughput and latency of the chief."""
     print("\nprotocol: a chief in one process, workers in another, over a Unix socket")
@@ -159,21 +186,12 @@ def protocol() -> None:
         for sleep_s, each in ((0.0, 300 / workers), (1.0, 5)):
             total = max(workers, round(workers * each))
             with served(total) as folder:
-                waited: list[float] = []
-                threads = [
-                    threading.Thread(target=lambda n=n: waited.extend(be_worker(folder, total, n, sleep_s)))  # noqa: B023
-                    for n in range(1, workers + 1)
-                ]
-                began = time.monotonic()
-                for thread in threads:
-                    thread.start()
-                for thread in threads:
-                    thread.join()
-                took = time.monotonic() - began
+                took, waited = Child(many_workers, folder, total, workers, sleep_s).result()
             slow = statistics.quantiles(waited, n=100)[-1]
             print(
                 f"{workers:8d} {sleep_s:13.0f} s {total / took:9.0f} {1000 * statistics.median(waited):12.1f} ms"
-                f" {1000 * slow:13.1f} ms"
+                f" {1000 * slow:13.1f} ms",
+                flush=True,
             )
 
 
@@ -183,12 +201,7 @@ def overhead(mib: int = 40) -> None:
 
     count = 100
     with tempfile.TemporaryDirectory() as folder:
-        trials = make_trials(request(folder, count + 1))
-        trials.tell(trials.ask(), 0.5)  # what is loaded at first use
-        began = time.monotonic()
-        for _ in range(count):
-            trials.tell(trials.ask(), 0.5)
-        local = (time.monotonic() - began) / count
+        local = Child(_alone, folder, count).result() / count
         weights = Path(folder, "weights.npz")
         numpy.savez(weights, numpy.zeros(mib << 18, "float32"))
         began = time.monotonic()
@@ -196,56 +209,70 @@ def overhead(mib: int = 40) -> None:
             stored["arr_0"].sum()
         reading = time.monotonic() - began
     with served(count) as folder:
-        began = time.monotonic()
-        be_worker(folder, count, 1, 0.0)
-        remote = (time.monotonic() - began) / count
+        remote = Child(many_workers, folder, count, 1, 0.0).result()[0] / count
     print(f"\noverhead of a trial: {1000 * (remote - local):.1f} ms to ask and tell ({1000 * local:.1f} ms in one process,"
           f" {1000 * remote:.1f} ms through the chief), {1000 * reading:.0f} ms to read {mib} MiB of inherited weights:"
-          f" {remote - local + reading:.3f} s (at most 1 s is allowed)")  # fmt: skip
+          f" {remote - local + reading:.3f} s (at most 1 s is allowed)", flush=True)  # fmt: skip
+
+
+def _alone(folder: str, count: int) -> float:
+    """Seconds of so many trials in the process of their oracle, which writes each record as the chief does."""
+    from mlops_lib.runner import files
+    from mlops_lib.runner.search.request import trial_record
+
+    trials = make_trials(request(folder, count + 1))
+    trials.tell(trials.ask(), 0.5)  # what is loaded at first use
+    began = time.monotonic()
+    for number in range(count):
+        asked = trials.ask()
+        files.write_json(str(Path(folder, f"{number}.json")), trial_record(number))
+        trials.tell(asked, 0.5)
+    return time.monotonic() - began
 
 
 def efficiency(workers: int = 16, each: int = 4, sleep_s: float = 2.0) -> None:
     """The share of time in which sleeping workers try something."""
     total = workers * each
     with served(total) as folder:
-        made = [process("--role", "worker", folder, total, n, sleep_s, "--gate") for n in range(1, workers + 1)]
-        until(lambda: len(list(Path(folder).glob("ready-*"))) == workers)
-        Path(folder, "go").touch()
-        began = time.monotonic()
-        for one in made:
-            one.wait(timeout=300)
-        took = time.monotonic() - began
+        start = time.monotonic() + 3.0
+        made = [Child(_from, start, folder, total, n, sleep_s) for n in range(1, workers + 1)]
+        took = max(one.result() for one in made) - start
     best = total * sleep_s / workers
     print(f"\nefficiency: {total} trials of {sleep_s:.0f} s by {workers} processes took {took:.2f} s, {best:.0f} s at best:"
-          f" {best / took:.3f} (at least 0.9 is wanted)")  # fmt: skip
+          f" {best / took:.3f} (at least 0.9 is wanted)", flush=True)  # fmt: skip
+
+
+def _from(start: float, *how: Any) -> float:
+    """A worker that begins at that time; returns when it ended."""
+    time.sleep(max(0.0, start - time.monotonic()))
+    be_worker(*how)
+    return time.monotonic()
 
 
 def faults(total: int = 12, sleep_s: float = 0.5) -> None:
     """Kill -9 while it works: every trial ends once."""
     print(f"\nfaults: {total} trials of {sleep_s} s by 3 workers")
-    print(f"{'what was killed':24} {'ended':>6} {'lost':>5} {'twice':>6}")
-    for what in ("nothing", "a worker, 3 times", "the chief, 3 times"):
+    print(f"{'what was killed':24} {'ended':>6} {'lost':>5} {'twice':>6}", flush=True)
+    for what, victim in (("nothing", ""), ("a worker, 3 times", "2"), ("the chief, 3 times", "chief")):
         with tempfile.TemporaryDirectory() as folder:
-            roles: dict[str, tuple[Any, ...]] = {"chief": ("--role", "chief", folder, total)}
-            roles.update({str(n): ("--role", "worker", folder, total, n, sleep_s) for n in (1, 2, 3)})
-            made = {name: process(*role) for name, role in roles.items()}
-            ended = Path(folder, "ended")
+            numbers = _with_kills(folder, total, sleep_s, victim)
+        ended = len(set(numbers))
+        print(f"{what:24} {ended:6d} {total - ended:5d} {len(numbers) - ended:6d}", flush=True)
 
-            def count(ended: Path = ended) -> int:
-                return len(ended.read_text().split()) if ended.exists() else 0
 
-            victim = "" if what == "nothing" else ("chief" if "chief" in what else "2")
-            for after in (2, 5, 8) if victim else ():
-                until(lambda: count() >= after)  # noqa: B023
-                time.sleep(sleep_s / 2)
-                made[victim].send_signal(signal.SIGKILL)
-                made[victim].wait()
-                made[victim] = process(*roles[victim])
-            for one in made.values():
-                one.wait(timeout=300)
-            numbers = ended.read_text().split()
-            twice = len(numbers) - len(set(numbers))
-            print(f"{what:24} {len(set(numbers)):6d} {total - len(set(numbers)):5d} {twice:6d}")
+def _with_kills(folder: str, total: int, sleep_s: float, victim: str) -> list[str]:
+    """The trials that ended, in their order."""
+    roles: dict[str, tuple[Any, ...]] = {"chief": (be_chief, folder, total)}
+    roles.update({str(n): (be_worker, folder, total, n, sleep_s) for n in (1, 2, 3)})
+    made, ended = {name: Child(*role) for name, role in roles.items()}, Path(folder, "ended")
+    for after in (2, 5, 8) if victim else ():
+        until(lambda after=after: ended.exists() and len(ended.read_text().split()) >= after)
+        time.sleep(sleep_s / 2)
+        made[victim].kill()
+        made[victim] = Child(*roles[victim])
+    for one in made.values():
+        one.result()
+    return ended.read_text().split()
 
 
 def asynchronous(curves: list[dict[str, Any]], *, workers: int, bar: float, halve: bool = True) -> float:
@@ -368,28 +395,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--record", metavar="FILE", help="record learning curves anew, and stop")
-    parser.add_argument("--role", nargs="+", help=argparse.SUPPRESS)
-    parser.add_argument("--gate", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.record:
         return record(Path(given.record))
-    if given.role:
-        return _role(given.role, gate=given.gate)
+    import keras_tuner  # noqa: F401 - once, for all processes that are forked
+
     for part in given.only:
         globals()[part]()
-    return None
-
-
-def _role(words: list[str], *, gate: bool) -> None:
-    role, folder, trials, *rest = words
-    if role == "chief":
-        return be_chief(folder, int(trials))
-    if gate:  # all begin at once, with everything imported
-        import keras_tuner  # noqa: F401
-
-        Path(folder, f"ready-{rest[0]}").touch()
-        until(lambda: Path(folder, "go").exists())
-    be_worker(folder, int(trials), int(rest[0]), float(rest[1]))
     return None
 
 
