@@ -164,15 +164,16 @@ def test_when_all_trials_are_under_way_a_worker_stays_in_case_one_comes_back(boo
 
 def test_trials_are_halved_without_waiting() -> None:
     rungs = Rungs("max")
-    assert rungs.goes_on(1, [0.5, 0.5], 8), "nobody to compare with"
-    assert not rungs.goes_on(2, [0.1, 0.2], 8)
-    assert rungs.goes_on(3, [0.1, 0.6], 8)
-    assert rungs.goes_on(4, [0.1], 8), "no rung reached"
-    assert rungs.goes_on(1, [0.5] * 8, 8), "at its end a trial is not compared any more"
+    assert [rungs.goes_on(n, [score] * 2, 8) for n, score in ((1, 0.5), (2, 0.1), (3, 0.7))] == [True] * 3, (
+        "too few yet"
+    )
+    assert not rungs.goes_on(4, [0.1, 0.3], 8)
+    assert rungs.goes_on(5, [0.1, 0.6], 8)
+    assert rungs.goes_on(6, [0.1], 8), "no rung reached"
+    assert rungs.goes_on(2, [0.1] * 8, 8), "at its end a trial is not compared any more"
+    assert rungs.goes_on(7, [0.0, 0.0], 8, kind="inherited"), "only with its kind"
     lower = Rungs("min")
-    assert lower.goes_on(1, [0.5, 0.5], 8)
-    assert not lower.goes_on(2, [0.9, 0.8], 8)
-    assert rungs.goes_on(5, [0.0, 0.0], 8, kind="inherited"), "only with its kind"
+    assert [lower.goes_on(n, [0.1 * n] * 2, 8) for n in (1, 2, 3, 4)] == [True, True, True, False]
 
 
 class Served:
@@ -215,6 +216,7 @@ def test_nothing_listens_on_a_network_and_strangers_are_refused(tmp_path: Path) 
     assert line.ask().do == "end"
     served.thread.join(timeout=30)
     assert (served.stopped, served.books.ends) == ("trials", [1])
+    assert served.line(3).ask().do == "end", "who comes when it is over is not kept waiting"
 
 
 def test_a_worker_refuses_a_chief_that_does_not_know_the_token(tmp_path: Path) -> None:

@@ -7,11 +7,13 @@ keep state by thread.
 
 from __future__ import annotations
 
+import os
 import queue
 import time
 from concurrent import futures
 from typing import Any, Callable, Tuple
 
+from mlops_lib.runner import files
 from mlops_lib.runner.search import wire
 from mlops_lib.runner.search.desk import Desk, Order
 from mlops_lib.runner.search.request import Diary, SearchRequest
@@ -47,7 +49,10 @@ def serve(desk: Desk, request: SearchRequest, diary: Diary) -> str:
             raise OSError(f"the search's chief cannot listen at {place}") from None
     server.start()
     try:
-        return _until_over(desk, calls, diary)
+        stopped = _until_over(desk, calls, diary)
+        over = {"pass": request.number_of_pass, "stopped": stopped}
+        files.write_json(os.path.join(request.directory, wire.OVER), over)
+        return stopped
     finally:
         server.stop(grace=LOOK_S).wait()
 

@@ -9,7 +9,9 @@ from typing import Dict, Hashable, List, Tuple
 RUNGS = (0.25, 0.5)
 """Shares of a trial's own epochs after which it is compared: learning rates decay over the whole of them."""
 REDUCTION = 2
-"""One in so many goes on."""
+"""One in so many goes on …"""
+FEWEST = 4
+"""… once so many have come that far: two scores say little."""
 
 
 class Rungs:
@@ -40,4 +42,4 @@ class Rungs:
             return True  # it was let on then
         scores[number] = max(self._sign * value for value in curve[:reached])
         better = sum(score > scores[number] for score in scores.values())
-        return len(scores) < REDUCTION or better < max(1, len(scores) // REDUCTION)
+        return len(scores) < FEWEST or better < len(scores) // REDUCTION

@@ -310,7 +310,8 @@ class Search:
             message=run.message,
         )  # fmt: skip
         best = self._score(self.winner())
-        if run.weights is not None and usable is not None and (number == 0 or self.request.better(usable, best)):
+        is_best = usable is not None and (number == 0 or self.request.better(usable, best))
+        if run.weights is not None and is_best and self.lab.is_ours():
             self._keep_weights(number, run.weights)
         files.write_json(self._path("trials", f"{number}.history.json"), run.history)
         self.histories[number] = run.history

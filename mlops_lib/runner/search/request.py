@@ -45,6 +45,7 @@ class SearchRequest:
     judged_hashes: FrozenSet[bytes] = frozenset()
     """Those examples one by one, where they were kept: an overlap with the validation data can then be seen."""
     seed: int = 1
+    number_of_pass: int = 2
     workers: int = 1
     """How many processes try candidates; from two on they ask a chief (mlops_lib.runner.search.chief)."""
     worker: str = ""
@@ -79,6 +80,7 @@ class SearchRequest:
             judged_digest=str(asked.get("judged_digest") or ""),
             judged_value=None if value is None else float(value),
             seed=seed,
+            number_of_pass=int(asked.get("pass", 2)),
             workers=int(asked.get("workers", 1)),
             worker=str(asked.get("worker") or ""),
             listen=str(asked.get("listen") or ""),

@@ -61,6 +61,8 @@ class Lab:
     """Whether trials train the caller's own object, because it cannot be built a second time."""
     told_to_end: Callable[[], str] = str
     """Why the trial under way is to end now, by whoever decides elsewhere; "" if it is not."""
+    is_ours: Callable[[], bool] = lambda: True
+    """Whether nobody else goes on with the trial under way, whose weights would be others."""
     run: Optional[Run] = None
     """The trial under way."""
 

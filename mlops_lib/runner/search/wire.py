@@ -13,9 +13,12 @@ import json
 import os
 from typing import Any, Dict, Mapping
 
+from mlops_lib.runner import files
 from mlops_lib.runner.search.request import SearchRequest
 
 SOCKET = "chief.sock"
+OVER = "over.json"
+"""In the search's directory: the pass whose search is over, for a worker that could not be told."""
 NONCE, PROOF, WORKER = "mlops-nonce", "mlops-proof", "mlops-worker"
 OPTIONS = (
     ("grpc.max_receive_message_length", 64 << 20),
@@ -39,6 +42,12 @@ def socket(request: SearchRequest) -> str:
     # The path of a socket may have 107 characters only, however deep the run directory is.
     folder = os.open(request.directory, os.O_RDONLY | os.O_DIRECTORY)
     return f"unix:/proc/self/fd/{folder}/{SOCKET}"
+
+
+def is_over(request: SearchRequest) -> bool:
+    """Whether the chief of this search has gone for good."""
+    found = files.read_json(os.path.join(request.directory, OVER))
+    return isinstance(found, dict) and found.get("pass") == request.number_of_pass
 
 
 def quiet() -> None:

@@ -44,6 +44,8 @@ class Line:
     def ask(self) -> Order:
         """What to do next."""
         answer = self._patiently(self._stub.CreateTrial, self._messages.CreateTrialRequest(tuner_id=self._name))
+        if answer is None:
+            return Order("end")
         trial = answer.trial
         states = self._states()
         do = {states.RUNNING: "try", states.IDLE: "wait"}.get(trial.status, "end")
@@ -77,7 +79,10 @@ class Line:
         return protos.get_proto().TrialStatus
 
     def _patiently(self, method: Any, message: Any) -> Any:
-        """Call a chief that may be away for a while: whoever watches over the run brings it back."""
+        """Call a chief that may be away for a while: whoever watches over the run brings it back.
+
+        None where the search was over meanwhile.
+        """
         import grpc
 
         while True:
@@ -87,6 +92,8 @@ class Line:
             except grpc.RpcError as error:
                 if error.code() == grpc.StatusCode.UNAUTHENTICATED:
                     raise RefusedError(error.details()) from None
+                if wire.is_over(self._request):
+                    return None
                 time.sleep(AGAIN_S)
 
     def _call(self, method: Any, message: Any) -> Any:
@@ -105,14 +112,14 @@ class Line:
         """Tell the chief about the trial that trains meanwhile."""
         reports = Reports(self, number, lab)
         thread = threading.Thread(target=reports.run, name="mlops-worker", daemon=True)
-        lab.told_to_end = reports.told
+        lab.told_to_end, lab.is_ours = reports.told, reports.is_ours
         thread.start()
         try:
             yield reports
         finally:
             reports.over.set()
             thread.join()
-            lab.told_to_end = str
+            lab.told_to_end, lab.is_ours = str, lambda: True
 
 
 class Reports:
@@ -127,16 +134,24 @@ class Reports:
         """Why the trial is to end, "" if it is not."""
         return self.reply.why if self.reply.do != "go on" else ""
 
+    def is_ours(self) -> bool:
+        """Whether the chief still counts on this worker for the trial, as far as it can be asked."""
+        self._beat()
+        return self.reply.do != "drop"
+
     def run(self) -> None:
         """Until the trial is over."""
         while not self.over.wait(BEAT_S):
-            curve, seconds = self._lab.so_far()
-            reply = self._line.beat(self._number, curve=curve, seconds=seconds)
-            if reply is None or self.reply.do != "go on":
-                continue
-            self.reply = reply
-            if reply.best is not None:
-                self._lab.best = reply.best
+            self._beat()
+
+    def _beat(self) -> None:
+        curve, seconds = self._lab.so_far()
+        reply = self._line.beat(self._number, curve=curve, seconds=seconds)
+        if reply is None or self.reply.do == "drop" or (self.reply.do == "stop" and reply.do == "go on"):
+            return
+        self.reply = reply
+        if reply.best is not None:
+            self._lab.best = reply.best
 
 
 def work(line: Line, lab: Lab, attempt: Callable[[Order], Dict[str, Any]]) -> None:
