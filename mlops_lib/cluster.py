@@ -78,11 +78,13 @@ def at_work(
         workers = [actor.remote() for _ in range(count)]
         how = {"url": url, "restarts": restarts, "idle_minutes": idle_minutes}
         pending = [one.work.remote(spec.to_json(), number=n, **how) for n, one in enumerate(workers, 1)]
-        yield
-        done, _ = ray.wait(pending, num_returns=count, timeout=END_S)
-        _tell(ray, done, observer)
-        for one in workers:
-            ray.kill(one)
+        try:
+            yield
+        finally:  # they see in the store that the search is over, and stop their containers
+            done, _ = ray.wait(pending, num_returns=count, timeout=END_S)
+            _tell(ray, done, observer)
+            for one in workers:
+                ray.kill(one)
     finally:
         ray.shutdown()
 

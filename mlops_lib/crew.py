@@ -73,8 +73,8 @@ def train(
         own = {**search, "listen": f"0.0.0.0:{publish.rpartition(':')[2]}" if publish else opened.listen}
     with (
         _at_work(work, here, observer=observer, stopped=stopped) as crew,
-        _open(opened, spec, search, run_dir),
         _on_cluster(opened, spec, count=count, **how),
+        _open(opened, spec, search, run_dir),
     ):
         try:
             return training.train(
