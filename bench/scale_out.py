@@ -335,7 +335,7 @@ def simulation(seeds: int = 200) -> None:
     curves = recorded["curves"]
     tops = sorted((max(one["curve"]) for one in curves), reverse=True)
     bar = tops[max(1, len(tops) // 20)]
-    print(f"\nsimulation: {len(curves)} recorded trials ({recorded['what']}), drawn 512 or more at a time with jitter; the bar"
+    print(f"\nsimulation: {len(curves)} recorded trials ({recorded['what']}), drawn 128 or more at a time with jitter; the bar"
           f" {bar:.3f} is reached by one in twenty; median seconds to it over {seeds} orders")  # fmt: skip
     print(
         f"{'workers':>8} {'asynchronous':>13} {'synchronous':>12} {'random':>8} {'async : sync':>13} {'async : random':>15}"

@@ -35,7 +35,6 @@ def serve(desk: Desk, request: SearchRequest, diary: Diary) -> str:
     import grpc
     from keras_tuner.src import protos
 
-    wire.quiet()
     calls: "queue.Queue[Call]" = queue.Queue()
     server = grpc.server(
         futures.ThreadPoolExecutor(THREADS, thread_name_prefix="mlops-chief"),

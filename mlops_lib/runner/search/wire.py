@@ -50,11 +50,6 @@ def is_over(request: SearchRequest) -> bool:
     return isinstance(found, dict) and found.get("pass") == request.number_of_pass
 
 
-def quiet() -> None:
-    """Keep gRPC from writing on the script's standard error that a chief is not there yet."""
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-
-
 def proof(token: str, side: str, *parts: str) -> str:
     """What only somebody who knows the token can say."""
     return hmac.new(token.encode(), json.dumps([side, *parts]).encode(), hashlib.sha256).hexdigest()

@@ -35,7 +35,6 @@ class Line:
         import grpc
         from keras_tuner.src import protos
 
-        wire.quiet()
         self._request, self._diary, self._name = request, diary, request.worker
         self._messages = protos.get_service()
         self._channel = grpc.insecure_channel(wire.address(request), options=wire.OPTIONS)
