@@ -230,7 +230,7 @@ def _alone(folder: str, count: int) -> float:
     return time.monotonic() - began
 
 
-def efficiency(workers: int = 16, each: int = 4, sleep_s: float = 2.0) -> None:
+def efficiency(workers: int = 16, each: int = 4, sleep_s: float = 5.0) -> None:
     """The share of time in which sleeping workers try something."""
     total = workers * each
     with served(total) as folder:

@@ -118,6 +118,15 @@ def test_a_killed_chief_knows_its_workers_trials(books: Books) -> None:
     assert books.desk.ask("1").number == 3
 
 
+def test_a_chief_killed_before_the_oracle_knows_counts_a_trial_once(books: Books) -> None:
+    number = books.desk.ask("1").number
+    books._record(books.ended(number))  # the record is written; then it was killed
+    books.again()
+    books.desk.end("1", books.ended(number))  # nobody had answered
+    assert books.ends == [number]
+    assert books.desk.ask("1").number == 2
+
+
 def test_a_kill_between_two_writes_of_the_oracle_loses_no_trial(books: Books) -> None:
     before = Path(books.request.directory, "oracle", "oracle.json")
     books.desk.ask("1")

@@ -98,7 +98,10 @@ class Desk:
         self._looked = clock()
         self._training_s = sum(float(one["seconds"]) for one in records.values())
         for worker, asked in trials.under_way().items():
-            if worker == ALONE:
+            record = records.get(trials.number(asked))
+            if record is not None:  # it was written down when this process was killed, and the oracle does not know
+                trials.tell(asked, record["score"], record["message"])
+            elif worker == ALONE:
                 trials.release(worker)
             else:
                 self._hold(worker, trials.number(asked), trials.candidate(asked))
@@ -127,7 +130,7 @@ class Desk:
             return Order("end")
         number = self._trials.number(asked)
         record = self._records.get(number)
-        if record is not None:  # it had ended when this process was killed, and only the oracle does not know
+        if record is not None:
             self._trials.tell(asked, record["score"], record["message"])
             self.held.pop(number, None)
             return self.ask(worker)

@@ -107,10 +107,22 @@ class Trials:
         """How it ended; without a score it failed."""
         with _quiet():
             if score is not None:
-                self._oracle.update_trial(trial.trial_id, {OBJECTIVE: score})
+                metrics = self._oracle.trials[trial.trial_id].metrics
+                if not metrics.exists(OBJECTIVE):
+                    metrics.register(OBJECTIVE, direction=self._oracle.objective.direction)
+                metrics.update(OBJECTIVE, score)
             trial.status = "COMPLETED" if score is not None else "FAILED"
             trial.message = message or None
             self._oracle.end_trial(trial)
+
+
+def _save(path: str, state: Any) -> None:
+    """Whole or not at all, however it is killed; after a power failure perhaps the state before, which will do."""
+    with open(f"{path}.new", "w") as stream:
+        json.dump(state, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(f"{path}.new", path)
 
 
 def _edit_oracle(request: SearchRequest, base_rate: float, propose: Propose, refine: Refine, own: Optional[Own]) -> Any:
@@ -146,11 +158,10 @@ def _edit_oracle(request: SearchRequest, base_rate: float, propose: Propose, ref
             """Trials may fail as they like: the budget bounds them."""
 
         def save(self) -> None:
-            """Whole or not at all, however it is killed."""
-            files.write_json(self._get_oracle_fname(), self.get_state())
+            _save(self._get_oracle_fname(), self.get_state())
 
         def _save_trial(self, trial: Any) -> None:
-            files.write_json(os.path.join(self._get_trial_dir(trial.trial_id), "trial.json"), trial.get_state())
+            _save(os.path.join(self._get_trial_dir(trial.trial_id), "trial.json"), trial.get_state())
 
     space = keras_tuner.HyperParameters() if own is None else own[0]
     if own is None:
