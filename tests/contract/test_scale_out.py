@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +14,10 @@ import psutil
 import pytest
 from searching import TRIALS, Search, free_port, until
 
-from mlops_lib import joining, rundir, training, watching
-from mlops_lib.engine import LABEL_RUN
-from mlops_lib.records import SearchResult
+from mlops_lib import images, joining, rundir, training, watching
+from mlops_lib.engine import LABEL_RUN, Launch
+from mlops_lib.engine.docker import DockerEngine
+from mlops_lib.records import Environment, Limits, SearchResult
 from mlops_lib.runner.search import chief, desk, wire, worker
 from mlops_lib.runner.search.candidates import Candidate, Recipe
 from mlops_lib.runner.search.desk import LOST_S, Desk
@@ -292,6 +294,50 @@ def test_killed_workers_and_a_killed_chief_lose_no_trial_and_count_none_twice(se
     for place in rundir.workers(search.run_dir):
         assert "evaluated" not in (place / "log.txt").read_text(), "no worker did"
     assert [one.state for one in watching.standing(search.run_dir).workers] == ["finished", "finished"]
+
+
+MEETING = """
+import os, socket, time
+shared = os.environ.get("MLOPS_SHARED")
+place = os.path.join(shared or os.environ["MLOPS_INSIDE"], "chief.sock")
+with socket.socket(socket.AF_UNIX) as meeting:
+    if shared:
+        while True:
+            try:
+                meeting.connect(place)
+                break
+            except OSError:
+                time.sleep(0.05)
+        print("heard", meeting.recv(9).decode())
+    else:
+        meeting.bind(place)
+        meeting.listen()
+        meeting.accept()[0].send(b"the chief")
+"""
+
+
+@pytest.mark.docker
+def test_containers_without_a_network_meet_in_the_run_directory(tmp_path: Path) -> None:
+    engine, project, chiefs = DockerEngine(), tmp_path / "project", tmp_path / "inside"
+    project.mkdir()
+    (project / "train.py").write_text(MEETING)
+    image = images.plan(Environment(name="python", framework="none", family="none"))
+    engine.build(image, on_line=lambda line: None)
+    launch = Launch(
+        image=image, project=str(project), inside=str(chiefs), entry="train.py", limits=Limits(network="none"),
+        labels={LABEL_RUN: uuid.uuid4().hex}, log=str(tmp_path / "chief.txt"),
+    )  # fmt: skip
+    inside = str(tmp_path / "worker" / "inside")
+    workers = replace(launch, inside=inside, shared=str(chiefs), log=str(tmp_path / "worker.txt"))
+    started = [engine.start(one) for one in (launch, workers)]
+    try:
+        ended = [engine.wait(one.id, timeout_s=60) for one in started]
+    finally:
+        for one in started:
+            engine.kill(one.id)
+            engine.remove(one.id)
+    assert [one.exit_code for one in ended] == [0, 0]
+    assert (tmp_path / "worker.txt").read_text() == "heard the chief\n"
 
 
 @pytest.mark.slow
