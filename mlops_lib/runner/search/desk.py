@@ -98,9 +98,9 @@ class Desk:
         self._looked = clock()
         self._training_s = sum(float(one["seconds"]) for one in records.values())
         for worker, asked in trials.under_way().items():
-            record = records.get(trials.number(asked))
-            if record is not None:  # it was written down when this process was killed, and the oracle does not know
-                trials.tell(asked, record["score"], record["message"])
+            known = records.get(trials.number(asked))
+            if known is not None:  # it was written down when this process was killed, and the oracle does not know
+                trials.tell(asked, known["score"], known["message"])
             elif worker == ALONE:
                 trials.release(worker)
             else:
