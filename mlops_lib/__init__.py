@@ -18,6 +18,7 @@ _HOME = {
     "train": "mlops_lib.pipeline",
     "judge": "mlops_lib.pipeline",
     "search": "mlops_lib.pipeline",
+    "work": "mlops_lib.pipeline",
     "register": "mlops_lib.pipeline",
     "notify": "mlops_lib.pipeline",
     "report": "mlops_lib.pipeline",
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from mlops_lib.pipeline import stop as stop
     from mlops_lib.pipeline import train as train
     from mlops_lib.pipeline import watch as watch
+    from mlops_lib.pipeline import work as work
 
 
 def load_ipython_extension(shell: Any) -> None:

@@ -26,6 +26,7 @@ VERBS = {
     "train": "run the script as it is written, resumable",
     "judge": "the verdict on the trained model",
     "search": "tweak a rejected model until it meets the bar",
+    "work": "try candidates for the search of this project's run on another machine, until it is over",
     "register": "make an accepted model a version in the registry",
     "report": "write the HTML report",
     "notify": "tell people how the run ended",
@@ -49,7 +50,7 @@ OPTIONS = {
     "with_code", "prune",
 }  # fmt: skip
 """Keys of MLOPS_PARAMS that are options of a verb, not settings."""
-PIPELINE = ("label", "hours", "poll", "workers", "worker_label")
+PIPELINE = ("label", "hours", "poll", "worker_label")
 """Keys of MLOPS_PARAMS that the Jenkins pipeline itself reads: known here, so that a slip of one is refused."""
 
 
@@ -663,7 +664,7 @@ _HANDLERS: dict[str, Callable[..., int]] = {
     "completion": _completion, "show": _show_run, "config": _config, "doctor": _doctor, "init": _init,
     "build": _staged(_build), "report": _report, "judge": _staged(_judge), "notify": _notify, "stop": _staged(_stop),
     "watch": _watch,
-    **{name: _staged(_stage(name)) for name in ("run", "train", "search", "register")},
+    **{name: _staged(_stage(name)) for name in ("run", "train", "search", "work", "register")},
 }  # fmt: skip
 
 

@@ -51,6 +51,12 @@ SETTINGS = (
     Setting("metrics_file", "text", "", "file the script writes its number or numbers (JSON) to"),
     Setting("trials", "integer", 12, "search budget: trials; 0 means no search"),
     Setting("minutes", "number", 30.0, "search budget: minutes of training"),
+    Setting("workers", "integer", 1, "containers or processes that a search tries its candidates in at once", True),
+    Setting(
+        "listen", "text", "", "ADDRESS:PORT at which a search listens for workers of other machines", operator=True
+    ),
+    Setting("on", "text", "", "Ray cluster that the workers are on: ray://HOST:PORT, or auto", operator=True),
+    Setting("shared", "text", "", "URL of the files that machines share for that: file://…, s3://…", operator=True),
     Setting(
         "search",
         "table",

@@ -25,6 +25,7 @@ PYTHON = "3.11"
 """The Python of an environment that asks for none: that of the usual base image."""
 LAYERS = ("framework", "family", "project")
 PROJECT, INSIDE, CACHES = "/mlops/project", "/mlops/inside", "/mlops/caches"
+SHARED = "/mlops/shared"
 PIP = """--mount=type=cache,target=/root/.cache/pip \\
     --mount=type=secret,id=pip --mount=type=secret,id=ca \\
     PIP_CONFIG_FILE=/run/secrets/pip python -m pip install --disable-pip-version-check --root-user-action=ignore \\

@@ -230,7 +230,8 @@ class Board:
             table.add_column(heading, overflow="ellipsis", no_wrap=True)
         shown = sorted((self._standing(one) for one in run_dirs), key=lambda one: one.state in ("finished", "failed"))
         for one in shown[: self.ROWS]:
-            table.add_row(*row(one))
+            for shown_one in (one, *(one.workers if one.state == "searching" else ())):
+                table.add_row(*row(shown_one))
         return table
 
     def _standing(self, run_dir: str) -> Any:
@@ -254,14 +255,16 @@ class Board:
 
 def row(standing: Any) -> tuple[str, ...]:
     """A run's standing as the cells of the table."""
-    epoch = "" if standing.epoch is None else f"fit {standing.fit}: {standing.epoch + 1}"
+    what = f"fit {standing.fit}" if standing.trial is None else f"trial {standing.trial}"
+    epoch = "" if standing.epoch is None else f"{what}: {standing.epoch + 1}"
     if standing.step is not None and standing.steps:
         epoch += f", step {standing.step}/{standing.steps}"
     memory = "" if standing.memory_bytes is None else f"{standing.memory_bytes / (1 << 20):.0f} MiB"
     rate = "" if standing.steps_per_s is None else f"{standing.steps_per_s:.3g}"
     attempt = str(standing.attempt or "")
+    name = standing.name if standing.name.startswith("worker ") else Path(standing.run_dir).name
     cells = (
-        Path(standing.run_dir).name, standing.state, attempt, epoch, rate, memory, str(standing.restarts), standing.trouble
+        name, standing.state, attempt, epoch, rate, memory, str(standing.restarts), standing.trouble
     )  # fmt: skip
     return tuple(printable(cell)[:60] for cell in cells)
 
@@ -321,7 +324,8 @@ def describe(event: dict[str, Any]) -> str:
         shown = f"{score:.4f}" if isinstance(score, float) else str(trial.get("state"))
         return printable(f"   trial {trial.get('number')}: {shown}  {words}")[:300]
     if kind == "decision" and event.get("do") not in ("finish", None):
-        return printable(f"   watchdog: {event.get('do')} ({event.get('why')})")
+        whose = f"worker {event['worker']}: " if "worker" in event else ""
+        return printable(f"   watchdog: {whose}{event.get('do')} ({event.get('why')})")
     if kind == "warning":
         return printable(f"   warning: {event.get('message')}")[:500]
     if kind == "hook_error":

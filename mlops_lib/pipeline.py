@@ -259,7 +259,9 @@ def _search(job: Job, verdict: Verdict) -> SearchResult:
     with alarm.telling(job.spec, settings=job.settings.plain(), home=job.home, observer=job.observer) as observer:
         found = tuning.search(
             job.spec, verdict, engine=job.engine, run_dir=job.run_dir, trials=job.settings["trials"],
-            minutes=job.settings["minutes"], limits=job.settings["search"], restarts=job.settings["restarts"],
+            minutes=job.settings["minutes"], limits=job.settings["search"], workers=job.settings["workers"],
+            listen=job.settings["listen"], shared=job.settings["shared"],
+            on=job.settings["on"], restarts=job.settings["restarts"],
             home=job.home, idle_minutes=job.settings["idle_minutes"], taking_over=job.taking_over, observer=observer,
             stopped=job.stopped,
         )  # fmt: skip
@@ -268,6 +270,24 @@ def _search(job: Job, verdict: Verdict) -> SearchResult:
     if score is not None and (score >= verdict.target if verdict.mode == "max" else score <= verdict.target):
         _step(job, "recovered", search=found)
     return found
+
+
+def work(project: str | Path | Job, **settings: Any) -> RunResult:
+    """Try candidates for the search of the same project's run on another machine, until it is over.
+
+    Raises:
+        UsageError: the shared files are not named or cannot be reached.
+        TrainingError: the script failed here.
+    """
+    from mlops_lib import joining
+
+    job = _with_environment(_job(project, **settings))
+    job.observer({"event": "stage", "stage": "work"})
+    return joining.work(
+        job.spec, engine=job.engine, url=job.settings["shared"], run_dir=job.run_dir, home=job.home,
+        restarts=job.settings["restarts"], idle_minutes=job.settings["idle_minutes"], observer=job.observer,
+        stopped=job.stopped,
+    )  # fmt: skip
 
 
 def _retrain(job: Job, verdict: Verdict) -> tuple[Job, Verdict, SearchResult]:

@@ -297,6 +297,8 @@ class Trial(Record):
     curve: tuple[float, ...] = ()
     """The score after each epoch."""
     message: str = ""
+    worker: str = ""
+    """Which worker tried it; "" in a search that has only one."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,6 +31,8 @@ SETTINGS_FILE = "mlops.toml"
 """Not part of a run's name: a changed bar continues the same run."""
 DRIVERS = "drivers"
 """File that every program which drives the run holds a shared lock on; the kernel gives it back when it dies."""
+WORKERS = "workers"
+"""Folder with a directory for each worker of the run's search."""
 LINE_LIMIT = 4 << 20
 EVENTS_LIMIT = 256 << 20
 
@@ -270,6 +272,12 @@ def is_driven(run_dir: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+def workers(run_dir: Path) -> list[Path]:
+    """The directories of the workers of a run's search; each is one like a run's."""
+    found = (run_dir / WORKERS).glob("[0-9]*")
+    return sorted((one for one in found if one.is_dir() and one.name.isdecimal()), key=lambda one: int(one.name))
 
 
 def append(path: Path, line: dict[str, Any]) -> None:

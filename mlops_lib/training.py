@@ -83,6 +83,8 @@ def train(
     restarts: int = 5,
     number_of_pass: int = 1,
     search: dict[str, Any] | None = None,
+    shared: Path | None = None,
+    publish: str = "",
     home: Path,
     idle_minutes: float = IDLE_MINUTES,
     taking_over: bool = False,
@@ -98,6 +100,8 @@ def train(
         restarts: how often a broken container is started again without progress in between.
         number_of_pass: 1, or 2 for the pass with the search.
         search: pass 2's orders.
+        shared: `inside/` of the run that this is a worker of; None for the run itself.
+        publish: ADDRESS:PORT at which its containers can be reached; "" for nowhere.
         home: folder of mlops' own files.
         idle_minutes: how long a script may do nothing at all where it makes no steps.
         taking_over: a watchdog asks, no person: a run that a person stopped stays stopped.
@@ -115,7 +119,7 @@ def train(
     with rundir.lease(run_dir, meanwhile=waiting):
         attendance = _Attendance(
             spec, engine=engine, run_dir=run_dir, budget=restarts, number_of_pass=number_of_pass, search=search,
-            home=home, idle_s=idle_minutes * 60, observer=observer, stopped=stopped,
+            shared=shared, publish=publish, home=home, idle_s=idle_minutes * 60, observer=observer, stopped=stopped,
         )  # fmt: skip
         if stopped_since(run_dir, 0.0 if taking_over else began):
             return attendance.result("stopped")
@@ -188,9 +192,11 @@ class _Attendance:
 
     def __init__(
         self, spec: RunSpec, *, engine: Engine, run_dir: Path, budget: int, number_of_pass: int,
-        search: dict[str, Any] | None, home: Path, idle_s: float, observer: Observer, stopped: Stop,
+        search: dict[str, Any] | None, shared: Path | None, publish: str, home: Path, idle_s: float,
+        observer: Observer, stopped: Stop,
     ) -> None:  # fmt: skip
         self.spec, self.engine, self.run_dir, self.budget = spec, engine, run_dir, budget
+        self.shared, self.publish = shared, publish
         self.number_of_pass, self.search, self.home, self.idle_s = number_of_pass, search, home, idle_s
         self.observer, self.stopped = observer, stopped
         self.events = rundir.Events(run_dir)
@@ -376,6 +382,8 @@ class _Attendance:
             image=self.spec.image,
             project=self.spec.project,
             inside=str(self.run_dir / "inside"),
+            shared="" if self.shared is None else str(self.shared),
+            publish=self.publish,
             entry=self.spec.entry,
             args=self.spec.args,
             variables=variables,
@@ -615,7 +623,8 @@ def _seconds(lines: list[dict[str, Any]]) -> float:
 def stop(run_dir: Path, spec: RunSpec, *, engine: Engine) -> int:
     """Stop a run's containers; the run stays resumable. Returns how many were running."""
     # Also where nothing runs: whoever attends may be about to restart. The next start removes the marker.
-    (run_dir / STOP).touch()
+    for place in (run_dir, *rundir.workers(run_dir)):
+        (place / STOP).touch()
     running = [c for c in engine.find({LABEL_RUN: spec.digest}) if c.state == "running"]
     for container in running:
         engine.stop(container.id)

@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mlops_lib import durable, gate, rundir, training
+from mlops_lib import crew, durable, gate, rundir, training
 from mlops_lib.engine import Engine
-from mlops_lib.errors import SearchError, TrainingError
-from mlops_lib.records import RunSpec, SearchResult, Verdict
+from mlops_lib.errors import SearchError, TrainingError, UsageError
+from mlops_lib.records import RunResult, RunSpec, SearchResult, Verdict
 
 REQUEST = "search.json"
 REFUSED = "search-refused.json"
@@ -30,6 +30,10 @@ def search(
     trials: int,
     minutes: float,
     limits: Mapping[str, Any] | None = None,
+    workers: int = 1,
+    listen: str = "",
+    shared: str = "",
+    on: str = "",
     restarts: int = 5,
     home: Path,
     idle_minutes: float = training.IDLE_MINUTES,
@@ -41,6 +45,7 @@ def search(
 
     A search that had finished with at least this budget and this bar is returned as it is; a larger budget continues it.
     Where no fit can be searched the result says so (`stopped` is "refused"): the rejected model stays what it is.
+    With several workers, each is a container that asks the run's own for candidates; trials and minutes are counted over all.
 
     Raises:
         SearchError: the search itself failed.
@@ -59,7 +64,7 @@ def search(
     request: dict[str, Any] = {
         "fit": fit, "metric": verdict.metric, "mode": verdict.mode, "target": verdict.target,
         "trials": trials, "minutes": minutes, "judged_digest": _judged_digest(run_dir, verdict),
-        "judged_value": verdict.value, "workers": 1, "reading": training.reading(spec),
+        "judged_value": verdict.value, "reading": training.reading(spec),
         "limits": dict(limits or {}),
     }  # fmt: skip
     before = _read(run_dir / REQUEST)
@@ -67,22 +72,28 @@ def search(
         request = before
     else:
         request["pass"] = 2 if before is None else int(before.get("pass", 1)) + 1
-    durable.write_json(run_dir / REQUEST, request)
-    result = training.train(
-        spec, engine=engine, run_dir=run_dir, restarts=restarts, number_of_pass=int(request["pass"]), search=request,
-        home=home, idle_minutes=idle_minutes, taking_over=taking_over, observer=observer, stopped=stopped,
-    )  # fmt: skip
+    _check(listen, shared, on, spec)
+    if (workers > 1 or listen) and not _has_workers(run_dir, fit):
+        observer({"event": "warning", "message": "searched by one worker: only the search for Keras has several"})
+        workers, listen = 1, ""
+    request["workers"] = workers
+    opened = crew.Opened(listen, shared, on) if listen else None
+
+    def train(request: dict[str, Any], *, taking_over: bool = False) -> RunResult:
+        durable.write_json(run_dir / REQUEST, request)
+        return crew.train(
+            spec, engine=engine, run_dir=run_dir, opened=opened, restarts=restarts,
+            number_of_pass=int(request["pass"]), search=request, home=home, idle_minutes=idle_minutes,
+            taking_over=taking_over, observer=observer, stopped=stopped,
+        )  # fmt: skip
+
+    result = train(request, taking_over=taking_over)
     if result.state == "failed" and not request.get("own_only") and result.failure is not None:
         # The winner may be another kind of estimator, which the rest of the script cannot handle (a plot of its tree,
         # say): search again among the developer's own kind.
         observer({"event": "warning", "message": f"the script failed with the winner ({result.failure.message[:200]}):"
                   " searching again among models of the developer's own kind"})  # fmt: skip
-        request = {**request, "own_only": True, "pass": int(request["pass"]) + 1}
-        durable.write_json(run_dir / REQUEST, request)
-        result = training.train(
-            spec, engine=engine, run_dir=run_dir, restarts=restarts, number_of_pass=int(request["pass"]), search=request,
-            home=home, idle_minutes=idle_minutes, observer=observer, stopped=stopped,
-        )  # fmt: skip
+        result = train({**request, "own_only": True, "pass": int(request["pass"]) + 1})
     if result.state != "finished":
         failure = result.failure
         raise TrainingError(
@@ -97,6 +108,36 @@ def search(
             "it left no result", where=str(run_dir), remedy=f"See hook_error in {run_dir}/inside/events.jsonl."
         )
     return found
+
+
+def _check(listen: str, shared: str, on: str, spec: RunSpec) -> None:
+    """That other machines can work with this one, if they are to.
+
+    Raises:
+        UsageError: they cannot.
+    """
+    host, _, port = listen.rpartition(":")
+    if bool(listen) != bool(shared) or (on and not listen):
+        raise UsageError(
+            "workers of other machines need both an address and shared files", where="listen, shared",
+            remedy="Give --listen ADDRESS:PORT and --shared URL, or neither.",
+        )  # fmt: skip
+    if listen and not (host and port.isdecimal()):
+        raise UsageError(
+            f"{listen!r} is no address", where="listen", remedy="Give ADDRESS:PORT, such as 10.0.0.5:7070."
+        )
+    if listen and spec.backend == "docker" and spec.limits.network == "none":
+        raise UsageError(
+            "a container without a network cannot listen",
+            where="listen",
+            remedy="Give another --network, or no --listen.",
+        )
+
+
+def _has_workers(run_dir: Path, fit: int) -> bool:
+    """Whether a search around this fit can have several workers."""
+    events = rundir.events(run_dir)
+    return any(e["event"] == "fit" and e.get("fit") == fit and e.get("framework") == "keras" for e in events)
 
 
 def read(run_dir: Path) -> SearchResult | None:

@@ -12,6 +12,7 @@ EXAMPLES = {
     "train": ("mlops train .", "mlops train . --mount /data/cifar10.npz:cifar10.npz"),
     "judge": ("mlops judge . --target 0.95", "mlops judge ~/.mlops/runs/digits_cnn-7666f0507e9b --strict"),
     "search": ("mlops search . --trials 30 --minutes 60",),
+    "work": ("mlops work . --shared s3://bucket/mlops",),
     "register": ("mlops register .",),
     "report": ("mlops report . --open", "mlops report . --markdown > summary.md", "mlops report . --artifacts build/mlops"),
     "notify": ("mlops notify .", "mlops notify --test"),
@@ -36,7 +37,7 @@ EXAMPLES = {
 _FLAG: dict[str, Any] = {"action": "store_true", "default": None}
 _QUIET = (("--quiet", "-q"), {**_FLAG, "help": "no progress, only the result"})
 OWN: dict[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
-    **dict.fromkeys(("run", "train", "judge", "search", "register"), (_QUIET,)),
+    **dict.fromkeys(("run", "train", "judge", "search", "work", "register"), (_QUIET,)),
     "watch": ((("--until-done",), {**_FLAG, "help": "end when the run has ended"}), _QUIET),
     "notify": ((("--test",), {**_FLAG, "help": "send one message to every channel"}),),
     "report": (

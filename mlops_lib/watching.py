@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeGuard
 
@@ -92,11 +92,15 @@ class Standing(Record):
     epochs: int | None = None
     step: int | None = None
     steps: int | None = None
+    trial: int | None = None
+    """Of a search: the candidate under way."""
     steps_per_s: float | None = None
     memory_bytes: int | None = None
     restarts: int = 0
     trouble: str = ""
     """The last decision that something was wrong led to, in words."""
+    workers: tuple[Standing, ...] = ()
+    """How the workers of its search stand, in their order."""
 
 
 def standing(run_dir: Path) -> Standing:
@@ -105,13 +109,38 @@ def standing(run_dir: Path) -> Standing:
     if spec is None:
         return Standing(run_dir=str(run_dir), state="absent")
     lines = rundir.read_lines(run_dir / training.ATTEMPTS)
+    state = _state(run_dir, lines, under_way=_is_under_way(lines))
+    driven = rundir.is_driven(run_dir)
+    workers = tuple(_worker(place, driven=driven) for place in rundir.workers(run_dir))
+    return replace(_shown(run_dir, lines), name=spec.name, state=state, workers=workers)
+
+
+def _worker(place: Path, *, driven: bool) -> Standing:
+    """How a worker stands; its run's program sees to it."""
+    lines = rundir.read_lines(place / training.ATTEMPTS)
+    state: Any = "finished" if training.given_up(lines) is None else "failed"
+    if (place / training.STOP).exists():
+        state = "stopped"
+    elif _is_under_way(lines):
+        state = "searching" if driven else "waiting"
+    return replace(_shown(place, lines), name=f"worker {place.name}", state=state)
+
+
+def _is_under_way(lines: list[dict[str, Any]]) -> bool:
+    """Whether the last attempt has not ended."""
+    known = [line["event"] for line in lines if line.get("event") in ("attempt", "exit")]
+    return known[-1:] == ["attempt"]
+
+
+def _shown(run_dir: Path, lines: list[dict[str, Any]]) -> Standing:
+    """What its attempts and its heartbeat show."""
     starts = [line for line in lines if line.get("event") == "attempt"]
-    under_way = bool(starts) and not any(line.get("event") == "exit" for line in lines[lines.index(starts[-1]) :])
+    under_way = _is_under_way(lines)
     heartbeat = rundir.heartbeat(run_dir) if under_way else {}
     step_s = heartbeat.get("step_s")
-    memory, epochs = heartbeat.get("rss"), heartbeat.get("epochs")
+    memory, epochs, trial = heartbeat.get("rss"), heartbeat.get("epochs"), heartbeat.get("trial")
     return Standing(
-        run_dir=str(run_dir), name=spec.name, state=_state(run_dir, lines, under_way=under_way),
+        run_dir=str(run_dir), state="deciding", trial=trial if _is_whole(trial) else None,
         attempt=int(starts[-1].get("attempt") or 0) if starts else 0, fit=heartbeat.get("fit"),
         epoch=heartbeat.get("epoch"), epochs=epochs if _is_whole(epochs) else None, step=heartbeat.get("step"),
         steps=heartbeat.get("steps"), steps_per_s=round(1 / step_s, 2) if step_s else None,

@@ -33,6 +33,10 @@ class Launch(Record):
     inside: str
     """Host path of the run directory's `inside/`, the only folder mounted writable."""
     entry: str
+    shared: str = ""
+    """Host path of the `inside/` of the run that this is a worker of, mounted writable too; "" for none."""
+    publish: str = ""
+    """ADDRESS:PORT of the host at which the container can be reached, at the same port; "" for nowhere."""
     args: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
     mounts: tuple[Mount, ...] = ()

@@ -134,7 +134,7 @@ class DockerEngine:
         import docker.errors
 
         owner = owner_of(Path(launch.project), caller=(os.getuid(), os.getgid()), rootless=self._is_rootless())
-        for folder in filter(None, (launch.inside, launch.caches)):
+        for folder in filter(None, (launch.inside, launch.shared, launch.caches)):
             Path(folder).mkdir(parents=True, exist_ok=True)
             if os.getuid() == 0 and owner.user:
                 _give(Path(folder), owner)
@@ -171,10 +171,15 @@ class DockerEngine:
             *(Bind(m.target, self._there(m.source), type="bind", read_only=True) for m in launch.mounts),
         ]
         variables = dict(launch.variables)
+        if launch.shared:
+            binds.append(Bind(images.SHARED, self._there(launch.shared), type="bind"))
+            variables["MLOPS_SHARED"] = images.SHARED
         if launch.caches:
             binds.append(Bind(images.CACHES, self._there(launch.caches), type="bind"))
             variables["HOME"] = images.CACHES
+        host, _, port = launch.publish.rpartition(":")
         return {
+            **({"ports": {f"{port}/tcp": (host, int(port))}} if port else {}),
             "command": [launch.entry, *launch.args], "mounts": binds, "environment": variables,
             "labels": {**launch.labels, **logs.labels(launch.log)},
         }  # fmt: skip

@@ -115,6 +115,7 @@ class ProcessEngine:
             **inherited, "PYTHONHASHSEED": "1", "PYTHONUNBUFFERED": "1", "MPLBACKEND": "Agg",
             **launch.image.environment.variables, **launch.variables, "PYTHONPATH": str(self._runner()),
             "MLOPS_PROJECT": launch.project, "MLOPS_INSIDE": launch.inside,
+            **({"MLOPS_SHARED": launch.shared} if launch.shared else {}),
             **({} if launch.limits.gpus else {"CUDA_VISIBLE_DEVICES": "-1"}),
         }  # fmt: skip
         python = venv.python_of(self._environment(launch.image))

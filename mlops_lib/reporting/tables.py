@@ -15,6 +15,7 @@ from mlops_lib.reporting.wording import difference, metric_value
 LAYERS_SHOWN = 300
 CLASSES_SHOWN = 20
 TRIALS_SHOWN = 100
+WORKERS_SHOWN = 100
 EPOCHS_SHOWN = 60
 
 Change = Literal["same", "added", "removed", "changed"]
@@ -177,6 +178,35 @@ def trial_rows(search: SearchResult) -> tuple[TrialRow, ...]:
         best = sorted(chosen, key=lambda t: (t.score is None, sign * (t.score or 0.0)))[:TRIALS_SHOWN]
         chosen = [t for t in chosen if t in best or t.number in (0, search.winner)]
     return tuple(_trial_row(t, search, first) for t in chosen)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerRow:
+    """What one worker of a search did."""
+
+    name: str
+    trials: tuple[int, ...]
+    seconds: float
+    """Its training time."""
+    share: float | None
+    """… as a share of the time that the search took; None where that is not known."""
+
+
+def worker_rows(search: SearchResult, took_s: float | None) -> tuple[WorkerRow, ...]:
+    """Who tried what, and how busy each was; nothing where one process tried all.
+
+    Args:
+        search: the search.
+        took_s: seconds from its first trial's begin to its last one's end.
+    """
+    names = sorted({one.worker for one in search.trials if one.worker}, key=lambda name: (len(name), name))
+    found = []
+    for name in names[:WORKERS_SHOWN]:
+        own = [one for one in search.trials if one.worker == name]
+        seconds = sum(one.seconds for one in own)
+        share = min(1.0, seconds / took_s) if took_s else None
+        found.append(WorkerRow(name=name, trials=tuple(t.number for t in own), seconds=seconds, share=share))
+    return tuple(found)
 
 
 def _trial_row(trial: Trial, search: SearchResult, first: Trial | None) -> TrialRow:

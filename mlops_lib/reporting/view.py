@@ -23,7 +23,7 @@ from mlops_lib.records import (
 )
 from mlops_lib.reporting.attempts import Attempt, Problem, attempts, failure, restarts
 from mlops_lib.reporting.mistakes import Mistake, mistakes
-from mlops_lib.reporting.reading import Reader, count, number, text
+from mlops_lib.reporting.reading import Reader, count, number, text, when
 from mlops_lib.reporting.timeline import Moment, moments
 
 State = Literal["accepted", "rejected", "undecided", "failed", "stopped", "unfinished", "unjudged"]
@@ -103,6 +103,8 @@ class RunView:
     result: PipelineResult | None
     registered: ModelVersion | None
     search: SearchResult | None
+    search_s: float | None
+    """From the begin of the search's first trial to the end of its last one, with what lay between them."""
     fits: tuple[Fit, ...]
     evaluations: tuple[Evaluation, ...]
     judged: Evaluation | None
@@ -148,6 +150,7 @@ def read_run(run_dir: Path) -> RunView:
         result=result,
         registered=reader.record(ModelVersion, "registered.json"),
         search=_search(reader, events),
+        search_s=_search_s(events),
         fits=_fits(events),
         evaluations=evaluations,
         judged=_judged(evaluations, verdict),
@@ -220,6 +223,12 @@ def _search(reader: Reader, events: list[dict[str, Any]]) -> SearchResult | None
         stopped="interrupted",
         notes=("The search has not ended; these are the trials so far.",),
     )
+
+
+def _search_s(events: list[dict[str, Any]]) -> float | None:
+    claims = [e for e in events if isinstance(e.get("trial"), dict) and e["trial"].get("worker")]
+    times = [time for e in claims if (time := when(e.get("time"))) is not None]
+    return max(times) - min(times) if len(times) > 1 else None
 
 
 def _trials(claims: list[Any]) -> tuple[Trial, ...]:

@@ -57,6 +57,8 @@ def main(arguments: List[str]) -> int:
         sys.stderr.write(f"mlops: {entry}: no such file in {orders.project}\n")
         return BAD_START
     journal = Journal(orders.inside, number_of_pass=orders.number_of_pass, attempt=orders.attempt, strict=orders.strict)
+    if orders.shared:
+        workdir.borrow_fits(orders.shared, orders.inside, last=int((orders.search or {}).get("fit", 0)))
     work = os.path.join(orders.inside, "work")
     workdir.build(orders.project, work, orders.links)
     return _run(Context(orders, journal, work), entry, args)
@@ -95,7 +97,7 @@ def _run(run: Context, entry: str, args: List[str]) -> int:
         undo()
         return _ended(run, error, output, began)
 
-    exit_hook = script.before_hard_exit(ended)
+    exit_hook = run.plain_exit = script.before_hard_exit(ended)
     error = script.run(entry, args, compile_=dialect.compile)
     exit_hook()
     return ended(error)
@@ -140,6 +142,8 @@ def _adapters(run: Context) -> Dict[str, Callable[[Any], None]]:
 
 def _search(run: Context, fit: Any, history: Any) -> Any:
     """Search around the judged fit, which has just returned; the History its caller gets."""
+    if run.spec.shared:
+        _work(run, fit, history)
     folder = os.path.join(run.spec.inside, "search")
     # What the search trains and cross-validates is none of the script's own: it is neither kept nor given back as such.
     run.nested += 1
@@ -158,6 +162,25 @@ def _search(run: Context, fit: Any, history: Any) -> Any:
         run.nested -= 1
         run.searched = True
     return history
+
+
+def _work(run: Context, fit: Any, history: Any) -> None:
+    """Try what the chief of the run's search hands out. This process ends with that: another goes on with the script."""
+    from mlops_lib.runner import keras_adapter
+
+    run.nested += 1
+    code, failure = 0, None
+    try:
+        keras_adapter.search(fit, history, os.path.join(run.spec.shared, "search"))
+    except BaseException as error:  # noqa: BLE001 - whatever it is, the script must not go on
+        code, failure = script.report(error)
+    run.writer.wait()
+    run.journal.write("end", exit_code=code, seconds=0.0, error=failure)
+    run.journal.progress("exit")
+    sys.stdout.flush()
+    sys.stderr.flush()
+    run.plain_exit()
+    os._exit(code)
 
 
 def _finish(run: Context, output: str) -> None:

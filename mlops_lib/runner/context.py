@@ -37,6 +37,8 @@ class Context:
         self.loops = 0
         """Cross-validations so far."""
         self.at_exit: List[Callable[[], None]] = []
+        self.plain_exit: Callable[[], None] = lambda: None
+        """Let `os._exit` be Python's own again."""
 
     def next_fit(self) -> int:
         """The number of the fit that begins now."""

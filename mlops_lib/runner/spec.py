@@ -23,6 +23,8 @@ class Spec:
     mid_epoch_s: float = 30.0
     """The least time between two checkpoints within an epoch."""
     search: Optional[Dict[str, Any]] = None
+    shared: str = ""
+    """`inside/` of the run whose search this process is a worker of; "" where it is the run's own process."""
     links: Dict[str, str] = field(default_factory=dict)
     """Data that is not in the project: path relative to it, and where it is."""
     smaller: bool = False
@@ -51,6 +53,7 @@ def read(environment: Mapping[str, str] = os.environ) -> Spec:
         checkpoint_budget=float(given.get("checkpoint_budget", 0.02)),
         mid_epoch_s=float(given.get("mid_epoch_s", 30.0)),
         search=given.get("search"),
+        shared=environment.get("MLOPS_SHARED") or "",
         links={str(name): str(source) for name, source in given.get("links", {}).items()},
         smaller=given.get("smaller") is True,
         strict=environment.get("MLOPS_STRICT") == "1",

@@ -106,6 +106,29 @@ def _copies(name: str, size: int) -> bool:
     return (suffix in TEXT and size <= COPY_BYTES) or (suffix in WRITTEN and size <= WRITTEN_BYTES)
 
 
+def borrow_fits(shared: str, inside: str, *, last: int) -> None:
+    """Give a worker that has none the run's finished fits, so that it need not train them again.
+
+    Args:
+        shared: the run's own `inside/`.
+        inside: the worker's.
+        last: the last fit that it is to pass.
+    """
+    own, source = os.path.join(inside, "fits"), os.path.join(shared, "fits")
+    if os.path.isdir(own) or not os.path.isdir(source):
+        return
+    fresh = own + ".new"
+    discard(fresh)
+    os.makedirs(fresh)
+    wanted = [name for name in os.listdir(source) if name.startswith("candidates-") or name.isdigit()]
+    for name in wanted:
+        if not name.isdigit() or int(name) <= last:
+            # What the run replaces meanwhile is left out: a fit that is not whole is trained again.
+            with contextlib.suppress(shutil.Error):
+                shutil.copytree(os.path.join(source, name), os.path.join(fresh, name))
+    os.replace(fresh, own)
+
+
 def discard(work: str) -> None:
     """Remove a working directory; links in it are removed, never followed."""
     if os.path.lexists(work):

@@ -19,7 +19,7 @@ VARS = sorted((ROOT / "vars").glob("*.groovy"))
 # What a bare Jenkins with workflow-aggregator, git, junit, credentials-binding and timestamper knows.
 STEPS = {
     "archiveArtifacts", "catchError", "checkout", "deleteDir", "dir", "echo", "error", "junit", "libraryResource", "node",
-    "pwd", "readFile", "sh", "string", "unstable", "withCredentials", "withEnv", "writeFile",
+    "parallel", "pwd", "readFile", "sh", "string", "unstable", "withCredentials", "withEnv", "writeFile",
 }  # fmt: skip
 
 

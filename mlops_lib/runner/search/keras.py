@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import math
 import os
+import time
 from dataclasses import asdict, replace
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from mlops_lib.runner import files, randomness
+from mlops_lib.runner.search import chief, graph, measures, morph, own_space, trial, worker
 from mlops_lib.runner.search import facts as facts_of
-from mlops_lib.runner.search import graph, measures, morph, own_space, trial
 from mlops_lib.runner.search.blueprint import blueprint
 from mlops_lib.runner.search.candidates import Candidate, Recipe
+from mlops_lib.runner.search.desk import Desk, Order
 from mlops_lib.runner.search.diagnosis import Diagnosis, diagnose
 from mlops_lib.runner.search.examples import RefusedError, Selected, choose
 from mlops_lib.runner.search.graft import graft
-from mlops_lib.runner.search.oracle import Own, Trials
+from mlops_lib.runner.search.oracle import ALONE, Own, Trials
 from mlops_lib.runner.search.request import Clock, Diary, FitCall, Outcome, SearchRequest, trial_record
 from mlops_lib.runner.search.space import Space, next_candidate
 
@@ -49,6 +52,9 @@ def improve(model: Any, call: FitCall, request: SearchRequest, journal: Diary) -
             search = Search(model, call, request, journal, selected)
         except RefusedError as error:
             return refused(model, request, str(error))
+        if request.worker:
+            search.work()
+            return Outcome({})
         return search.run()
 
 
@@ -59,7 +65,8 @@ def refused(model: Any, request: SearchRequest, reason: str) -> Outcome:
         "trials": [], "winner": 0, "score": None, "stopped": "refused", "before": graph.describe(model),
         "after": graph.describe(model), "notes": [reason],
     }  # fmt: skip
-    files.write_json(os.path.join(request.directory, "result.json"), result)
+    if not request.worker:
+        files.write_json(os.path.join(request.directory, "result.json"), result)
     return Outcome(result, notes=[f"no search: {reason}"])
 
 
@@ -90,7 +97,8 @@ class Search:
         self.own_weights = model.get_weights()
         self.root = self._root()
         self.written = blueprint(model) if self.root is not None else []
-        self.clock = Clock(sum(r["seconds"] for n, r in self.records.items() if n or self._is_split), request.minutes)
+        used_s = sum(r["seconds"] for n, r in self.records.items() if n or self._is_split)
+        self.clock = Clock(used_s, math.inf if request.worker else request.minutes)  # the chief counts for all
         self.lab = trial.Lab(
             call, request, selected, diary, self.clock, model.optimizer, self._bar(1.0), self._bar(2.5)
         )
@@ -143,7 +151,7 @@ class Search:
         )  # fmt: skip
         interrupted: Optional[KeyboardInterrupt] = None
         try:
-            stopped = self._loop(trials)
+            stopped = self._serve(trials) if self.request.has_chief else self._loop(trials)
             if self._is_split and stopped != "bar" and self.winner() != 0 and self.request.judged_value is None:
                 self._retrain_own()
         except KeyboardInterrupt as error:
@@ -159,7 +167,70 @@ class Search:
         epochs = min(self.facts.epochs, self.facts.limits.epochs or self.facts.epochs)
         return own_space.known(self.hypermodel), lambda values: own_space.candidate(values, epochs=epochs)
 
+    def _serve(self, trials: Trials) -> str:
+        """Let the workers try what this process decides."""
+        desk = Desk(
+            trials, self.request, self.records, begun=lambda record: self.diary.write("trial", trial=record),
+            record=lambda record: self._take(record, trials), winner=self.winner, reached=self._bar_reached,
+            # What a worker has trained carries its name.
+            owes_own=lambda: self._is_split and not self.records[0].get("worker"),
+        )  # fmt: skip
+        stopped = chief.serve(desk, self.request, self.diary)
+        if (
+            self.request.listen and self.winner()
+        ):  # a worker says that its trial has ended when its weights are on the way
+            self._await(lambda: os.path.exists(self._path("weights", f"{self.winner()}.npz")))
+        return stopped
+
+    def _take(self, record: Dict[str, Any], trials: Trials) -> None:
+        """Write a worker's record down, and drop the weights that nobody will ask for."""
+        self._record(record)
+        kept = {0, self.winner(), *(candidate.parent for candidate in trials.unfinished())}
+        for name in os.listdir(self._path("weights")):
+            number = name.split(".")[0]
+            if number.isdigit() and int(number) in self.records and int(number) not in kept:
+                os.unlink(self._path("weights", name))
+
+    def work(self) -> None:
+        """Try what the chief hands out, until it says that the search is over."""
+        worker.work(worker.Line(self.request, self.diary), self.lab, self._attempt)
+
+    def _attempt(self, order: Order) -> Dict[str, Any]:
+        candidate = order.candidate
+        self.records = self._read_records()
+        if candidate is None:
+            record = self._retrain_own()
+        else:
+            self._await(functools.partial(self._is_ready, candidate))
+            self.candidates[order.number] = candidate
+            record = self._try(order.number, candidate)
+        name = f"{order.number}.npz"
+        if self.request.mirrored and os.path.exists(self._path("weights", name)):
+            self._await(lambda: os.path.exists(self._path("given", name)))
+        return record
+
+    def _is_ready(self, candidate: Candidate) -> bool:
+        """Whether what a candidate builds on is here: another worker may not have trained it yet, or not sent it."""
+        self.records = self._read_records()
+        parent = candidate.parent
+        if parent not in self.records or candidate.fresh or candidate.own:
+            return parent in self.records
+        if parent == 0:
+            return not self._is_split or self._has_own() or bool(self.records[0].get("worker"))
+        return os.path.exists(self._path("weights", f"{parent}.npz"))
+
+    def _has_own(self) -> bool:
+        return os.path.exists(self._path("weights", "0.npz"))
+
+    def _await(self, condition: Callable[[], bool]) -> None:
+        """Until it holds, or nobody needs it any more."""
+        while not condition() and not self.lab.told_to_end():
+            self.diary.progress("search")
+            time.sleep(worker.AGAIN_S)
+
     def _loop(self, trials: Trials) -> str:
+        for other in set(trials.under_way()) - {ALONE}:
+            trials.release(other)
         while True:
             if self._bar_reached():
                 return "bar"
@@ -213,7 +284,7 @@ class Search:
         """Run one trial and record it."""
         import keras
 
-        if candidate.parent == 0 and not candidate.fresh and self._is_split:
+        if candidate.parent == 0 and not candidate.fresh and self._is_split and not self.request.worker:
             self._retrain_own()
         keras.utils.set_random_seed((self.request.seed * 7919 + number) % 2**31)
         model, grade = self._build(candidate)
@@ -239,7 +310,8 @@ class Search:
             message=run.message,
         )  # fmt: skip
         best = self._score(self.winner())
-        if run.weights is not None and usable is not None and (number == 0 or self.request.better(usable, best)):
+        is_best = usable is not None and (number == 0 or self.request.better(usable, best))
+        if run.weights is not None and is_best and self.lab.is_ours():
             self._keep_weights(number, run.weights)
         files.write_json(self._path("trials", f"{number}.history.json"), run.history)
         self.histories[number] = run.history
@@ -247,7 +319,8 @@ class Search:
 
     def _record(self, record: Dict[str, Any]) -> None:
         self.records[int(record["number"])] = record
-        files.write_json(self._path("trials", f"{record['number']}.json"), record)
+        if not self.request.worker:  # what counts is what the chief has heard
+            files.write_json(self._path("trials", f"{record['number']}.json"), record)
         self.diary.write("trial", trial=record)
 
     def _path(self, *parts: str) -> str:
@@ -262,7 +335,7 @@ class Search:
         stream = io.BytesIO()
         numpy.savez(stream, *values)
         files.write_atomic(self._path("weights", f"{number}.npz"), stream.getvalue())
-        for name in os.listdir(self._path("weights")):
+        for name in os.listdir(self._path("weights")) if not self.request.has_chief else ():
             if name not in (f"{number}.npz", "0.npz") and number:
                 os.unlink(self._path("weights", name))
 
@@ -340,12 +413,12 @@ class Search:
         shapes = [tuple(v.shape) for v in self.model.weights]
         return values if [tuple(v.shape) for v in values] == shapes else None
 
-    def _retrain_own(self) -> None:
-        """Trial 0 once more, from its initial weights and without the selection examples."""
+    def _retrain_own(self) -> Dict[str, Any]:
+        """Trial 0 once more, from its initial weights and without the selection examples; its record."""
         import keras
 
-        if os.path.exists(self._path("weights", "0.npz")):
-            return
+        if self._has_own():
+            return self.records[0]
         keras.utils.set_random_seed(self.request.seed * 7919 % 2**31)
         model = self.model if self.root is None else graph.rebuild(self.root, graph.Plan())
         initial = self._initial()
@@ -358,6 +431,7 @@ class Search:
         self.diary.write("trial", trial=record)
         self.lab.best = None
         self._close(record, trial.train(self.lab, model, recipe, 0))
+        return record
 
     def _propose(self, tried: List[Mapping[str, Any]]) -> Optional[Candidate]:
         if self.hypermodel is not None:

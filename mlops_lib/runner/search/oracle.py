@@ -12,10 +12,13 @@ import os
 import warnings
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
+from mlops_lib.runner import files
 from mlops_lib.runner.search.candidates import Candidate, Recipe
 from mlops_lib.runner.search.request import SearchRequest
 
 OBJECTIVE = "score"
+ALONE = "mlops"
+"""The worker of a search that has only one."""
 Propose = Callable[[List[Mapping[str, Any]]], Optional[Candidate]]
 """From the values of all trials so far to the next candidate, None when the space is used up."""
 Own = Tuple[Any, Callable[[Mapping[str, Any]], Candidate]]
@@ -32,7 +35,7 @@ def _quiet() -> Iterator[None]:
 
 
 class Trials:
-    """The oracle's trials, one under way at a time.
+    """The oracle's trials, at most one under way for each worker.
 
     Args:
         request: the search.
@@ -52,13 +55,43 @@ class Trials:
             self._oracle.verbose = 0
             self._oracle._set_project_dir(request.directory, "oracle")
             if os.path.exists(self._oracle._get_oracle_fname()):
-                self._oracle.reload()
+                self._reload()
 
-    def ask(self) -> Optional[Any]:
+    def _reload(self) -> None:
+        """As KerasTuner does, but a trial under way stays its worker's, and none is lost to a kill between two writes."""
+        oracle = self._oracle
+        held = (files.read_json(oracle._get_oracle_fname()) or {}).get("ongoing_trials", {})
+        oracle.reload()
+        running = {number for number, trial in oracle.trials.items() if str(trial.status) == "RUNNING"}
+        oracle.ongoing_trials = {worker: oracle.trials[number] for worker, number in held.items() if number in running}
+        orphans = sorted(running - {trial.trial_id for trial in oracle.ongoing_trials.values()}, reverse=True)
+        oracle._retry_queue = orphans
+        oracle.start_order += [number for number in reversed(orphans) if number not in oracle.start_order]
+
+    def __len__(self) -> int:
+        """How many there are, those under way included."""
+        return len(self._oracle.trials)
+
+    def ask(self, worker: str = ALONE) -> Optional[Any]:
         """The trial to run (the one a kill interrupted comes again), None when the budget or the space is used up."""
         with _quiet():
-            trial = self._oracle.create_trial("mlops")
+            trial = self._oracle.create_trial(worker)
         return trial if str(trial.status) == "RUNNING" else None
+
+    def under_way(self) -> Dict[str, Any]:
+        """Worker to the trial it has."""
+        return dict(self._oracle.ongoing_trials)
+
+    def unfinished(self) -> List[Candidate]:
+        """What the trials without an end are to try, those that wait for a worker included."""
+        return [self.candidate(trial) for trial in self._oracle.trials.values() if str(trial.status) == "RUNNING"]
+
+    def release(self, worker: str) -> None:
+        """Let the next worker that asks go on with this one's trial."""
+        trial = self._oracle.ongoing_trials.pop(worker, None)
+        if trial is not None:
+            self._oracle._retry_queue.append(trial.trial_id)
+            self._oracle.save()
 
     @staticmethod
     def number(trial: Any) -> int:
@@ -74,10 +107,22 @@ class Trials:
         """How it ended; without a score it failed."""
         with _quiet():
             if score is not None:
-                self._oracle.update_trial(trial.trial_id, {OBJECTIVE: score})
+                metrics = self._oracle.trials[trial.trial_id].metrics
+                if not metrics.exists(OBJECTIVE):
+                    metrics.register(OBJECTIVE, direction=self._oracle.objective.direction)
+                metrics.update(OBJECTIVE, score)
             trial.status = "COMPLETED" if score is not None else "FAILED"
             trial.message = message or None
             self._oracle.end_trial(trial)
+
+
+def _save(path: str, state: Any) -> None:
+    """Whole or not at all, however it is killed; after a power failure perhaps the state before, which will do."""
+    with open(f"{path}.new", "w") as stream:
+        json.dump(state, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(f"{path}.new", path)
 
 
 def _edit_oracle(request: SearchRequest, base_rate: float, propose: Propose, refine: Refine, own: Optional[Own]) -> Any:
@@ -111,6 +156,12 @@ def _edit_oracle(request: SearchRequest, base_rate: float, propose: Propose, ref
 
         def _check_consecutive_failures(self) -> None:
             """Trials may fail as they like: the budget bounds them."""
+
+        def save(self) -> None:
+            _save(self._get_oracle_fname(), self.get_state())
+
+        def _save_trial(self, trial: Any) -> None:
+            _save(os.path.join(self._get_trial_dir(trial.trial_id), "trial.json"), trial.get_state())
 
     space = keras_tuner.HyperParameters() if own is None else own[0]
     if own is None:

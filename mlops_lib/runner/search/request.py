@@ -45,7 +45,19 @@ class SearchRequest:
     judged_hashes: FrozenSet[bytes] = frozenset()
     """Those examples one by one, where they were kept: an overlap with the validation data can then be seen."""
     seed: int = 1
+    number_of_pass: int = 2
     workers: int = 1
+    """How many processes try candidates; from two on they ask a chief (mlops_lib.runner.search.chief)."""
+    worker: str = ""
+    """Which of them this process is; "" decides, and goes on with the script."""
+    listen: str = ""
+    """ADDRESS:PORT at which the chief listens for workers of other machines; "" for none."""
+    chief: str = ""
+    """Where a worker of another machine finds the chief; "" for the socket in `directory`."""
+    mirrored: bool = False
+    """Whether `directory` is a copy, which other programs keep like the run's own: files come and go a little later."""
+    token: str = ""
+    """What the chief and its workers know each other by."""
     limits: Mapping[str, Any] = field(default_factory=dict)
     """The table `[search]` of the project's settings."""
 
@@ -68,9 +80,20 @@ class SearchRequest:
             judged_digest=str(asked.get("judged_digest") or ""),
             judged_value=None if value is None else float(value),
             seed=seed,
+            number_of_pass=int(asked.get("pass", 2)),
             workers=int(asked.get("workers", 1)),
+            worker=str(asked.get("worker") or ""),
+            listen=str(asked.get("listen") or ""),
+            mirrored=bool(asked.get("mirrored")),
+            chief=str(asked.get("chief") or ""),
+            token=str(asked.get("token") or ""),
             limits=dict(asked.get("limits") or {}),
         )
+
+    @property
+    def has_chief(self) -> bool:
+        """Whether several processes search."""
+        return self.workers > 1 or bool(self.listen) or bool(self.worker)
 
     def better(self, one: Optional[float], other: Optional[float]) -> bool:
         """Whether score `one` beats `other`; a missing score beats nothing."""
@@ -125,7 +148,7 @@ def trial_record(number: int, **keys: Any) -> Dict[str, Any]:
     """A Trial record (mlops_lib.records.Trial) with its defaults."""
     record: Dict[str, Any] = {
         "number": number, "parent": None, "edits": [], "hyperparameters": {}, "inherited": "", "state": "running",
-        "score": None, "epochs": 0, "seconds": 0.0, "parameters": None, "curve": [], "message": "",
+        "score": None, "epochs": 0, "seconds": 0.0, "parameters": None, "curve": [], "message": "", "worker": "",
     }  # fmt: skip
     record.update(keys)
     return record

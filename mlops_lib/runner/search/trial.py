@@ -8,7 +8,7 @@ import json
 import math
 import os
 from dataclasses import dataclass, field, replace
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from mlops_lib.runner import files, keras_resume
 from mlops_lib.runner.search import measures
@@ -59,6 +59,17 @@ class Lab:
     """The best score so far; a trial that cannot beat it any more is stopped."""
     in_place: bool = False
     """Whether trials train the caller's own object, because it cannot be built a second time."""
+    told_to_end: Callable[[], str] = str
+    """Why the trial under way is to end now, by whoever decides elsewhere; "" if it is not."""
+    is_ours: Callable[[], bool] = lambda: True
+    """Whether nobody else goes on with the trial under way, whose weights would be others."""
+    run: Optional[Run] = None
+    """The trial under way."""
+
+    def so_far(self) -> Tuple[List[float], float]:
+        """The curve of the trial under way, and its seconds."""
+        run = self.run
+        return ([], 0.0) if run is None else (list(run.curve), run.seconds + self.clock.running_s)
 
 
 def train(lab: Lab, model: Any, recipe: Recipe, number: int) -> Run:
@@ -80,7 +91,7 @@ def train(lab: Lab, model: Any, recipe: Recipe, number: int) -> Run:
     saved = Saved(os.path.join(lab.request.directory, "trials", f"{number}.state.npz"))
     start = model.get_weights()
     while True:
-        run = Run()
+        run = lab.run = Run()
         lab.clock.start()
         try:
             _fit(lab, model, recipe, number, run, saved)
@@ -271,9 +282,10 @@ def _monitor(lab: Lab, recipe: Recipe, number: int, run: Run, saved: Saved) -> A
     class Monitor(keras.callbacks.Callback):  # type: ignore[misc]
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
             lab.diary.progress("search", trial=number, step=batch + 1)
-            if lab.clock.left_s <= 0.0:
+            why = "the time is used up" if lab.clock.left_s <= 0.0 else lab.told_to_end()
+            if why:
                 run.out_of_time = self.model.stop_training = True
-                run.message = "the time is used up"
+                run.message = why
 
         def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
             lab.diary.progress("search", trial=number)

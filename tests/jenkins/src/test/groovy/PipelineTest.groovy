@@ -103,6 +103,23 @@ class PipelineTest extends DeclarativeTest {
     }
 
     @Test
+    void agentsWorkAlongWhereTheyShareFiles() {
+        answers.judge = [answer(6, REJECTED), answer(0, ACCEPTED)]
+        answers.work = [answer(0), answer(7, [error: [what: 'the container engine does not answer']])]
+        allow('parallel', [Map]) { Map branches -> branches.each { name, body -> note("branch ${name}"); body() } }
+        allow('catchError', [Map, Closure]) { Map how, Closure body ->
+            try { body() } catch (Failed reason) { note("caught: ${reason.message}") }
+        }
+        given(worker_label: 'gpu', workers: '2', shared: 's3://bucket/mlops', listen: '10.0.0.5:7070')
+        run('Jenkinsfile')
+        List<String> lines = journal*.trim()
+        assertEquals(['branch search', 'branch worker 1', 'node gpu', 'checkout', 'branch worker 2', 'node gpu', 'checkout'],
+                     lines.findAll { it.startsWith('branch ') || it in ['node gpu', 'checkout'] })
+        assertTrue(lines.find { it.startsWith('mlops search') }.contains('"workers":0'))
+        assertEquals('SUCCESS', build.currentResult)
+    }
+
+    @Test
     void whatThePersonTypesGoesOverWhatTheOneLineSays() {
         given(target: '0.95')
         run('OneLine')

@@ -1,0 +1,150 @@
+"""The chief of a search that has several workers: KerasTuner's gRPC service over the desk.
+
+The chief is the process that goes on with the script when the search is over. It trains nothing itself, so that it answers
+at once, and so that a worker that dies takes nothing along. Everything is decided in the process's main thread: frameworks
+keep state by thread.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import time
+from concurrent import futures
+from typing import Any, Callable, Tuple
+
+from mlops_lib.runner import files
+from mlops_lib.runner.search import wire
+from mlops_lib.runner.search.desk import Desk, Order
+from mlops_lib.runner.search.request import Diary, SearchRequest
+
+THREADS = 16
+LOOK_S = 1.0
+SETTLE_S = 5.0
+"""How long the chief waits for what its workers have to say when the search is over."""
+
+Call = Tuple[Callable[[], Any], "futures.Future[Any]"]
+
+
+def serve(desk: Desk, request: SearchRequest, diary: Diary) -> str:
+    """Hand out trials until the search is over; returns why it is.
+
+    Raises:
+        OSError: nothing can listen at the address that was given.
+    """
+    import grpc
+    from keras_tuner.src import protos
+
+    calls: "queue.Queue[Call]" = queue.Queue()
+    server = grpc.server(
+        futures.ThreadPoolExecutor(THREADS, thread_name_prefix="mlops-chief"),
+        interceptors=[_guard(request.token)], options=[*wire.OPTIONS, ("grpc.so_reuseport", 0)],
+    )  # fmt: skip
+    protos.get_service_grpc().add_OracleServicer_to_server(_service(desk, calls, diary), server)
+    for place in filter(None, (wire.socket(request), request.listen)):
+        try:
+            server.add_insecure_port(place)
+        except RuntimeError:
+            raise OSError(f"the search's chief cannot listen at {place}") from None
+    server.start()
+    try:
+        stopped = _until_over(desk, calls, diary)
+        over = {"pass": request.number_of_pass, "stopped": stopped}
+        files.write_json(os.path.join(request.directory, wire.OVER), over)
+        return stopped
+    finally:
+        server.stop(grace=LOOK_S).wait()
+
+
+def _until_over(desk: Desk, calls: "queue.Queue[Call]", diary: Diary) -> str:
+    over_since = None
+    while True:
+        diary.progress("search")
+        desk.look()
+        if desk.stopped:
+            over_since = over_since or time.monotonic()
+            late = time.monotonic() - over_since > SETTLE_S
+            if late or not (desk.held or desk.present):
+                desk.settle()
+                return desk.stopped
+        try:
+            ask, answer = calls.get(timeout=LOOK_S if not desk.stopped else 0.1)
+        except queue.Empty:
+            continue
+        try:
+            answer.set_result(ask())
+        except Exception as error:
+            answer.set_exception(error)
+            raise
+
+
+def _service(desk: Desk, calls: "queue.Queue[Call]", diary: Diary) -> Any:
+    from keras_tuner.src import protos
+    from keras_tuner.src.distribute.oracle_chief import OracleServicer
+
+    messages = protos.get_service()
+
+    def in_main_thread(ask: Callable[[], Any]) -> Any:
+        answer: "futures.Future[Any]" = futures.Future()
+        calls.put((ask, answer))
+        return answer.result()
+
+    class Service(OracleServicer):  # type: ignore[misc]
+        def CreateTrial(self, request: Any, context: Any) -> Any:  # noqa: N802 - KerasTuner's names
+            order = in_main_thread(lambda: desk.ask(_worker(context)))
+            return messages.CreateTrialResponse(trial=_as_trial(order))
+
+        def UpdateTrial(self, request: Any, context: Any) -> Any:  # noqa: N802
+            worker, number = _worker(context), int(request.trial_id)
+            curve, seconds = wire.metrics_as_curve(request.metrics)
+            diary.progress("search", trial=number, epoch=len(curve) - 1 if curve else None)
+            reply = in_main_thread(lambda: desk.beat(worker, number, curve=curve, seconds=seconds))
+            status = {"go on": "RUNNING", "stop": "STOPPED", "drop": "INVALID"}[reply.do]
+            return messages.UpdateTrialResponse(
+                trial=wire.proto(request.trial_id, status, why=reply.why, best=reply.best)
+            )
+
+        def EndTrial(self, request: Any, context: Any) -> Any:  # noqa: N802
+            record = wire.said(request.trial)["record"]
+            in_main_thread(lambda: desk.end(_worker(context), record))
+            return messages.EndTrialResponse()
+
+    return Service(None)
+
+
+def _as_trial(order: Order) -> Any:
+    status = {"try": "RUNNING", "wait": "IDLE", "end": "STOPPED"}[order.do]
+    values = None if order.candidate is None else order.candidate.values()
+    return wire.proto(str(order.number), status, candidate=values)
+
+
+def _worker(context: Any) -> str:
+    return str(dict(context.invocation_metadata()).get(wire.WORKER, ""))
+
+
+def _guard(token: str) -> Any:
+    """Lets nobody in who does not know the token, and proves to the others that this is their chief."""
+    import grpc
+
+    def refuse(request: Any, context: Any) -> Any:
+        context.abort(grpc.StatusCode.UNAUTHENTICATED, "this search does not know you")
+
+    class Guard(grpc.ServerInterceptor):  # type: ignore[misc]
+        def intercept_service(self, continuation: Any, details: Any) -> Any:
+            told = dict(details.invocation_metadata)
+            nonce, worker = str(told.get(wire.NONCE, "")), str(told.get(wire.WORKER, ""))
+            expected = wire.proof(token, "worker", details.method, worker, nonce)
+            handler = continuation(details)
+            if not token or not nonce or handler is None or not wire.is_proof(told.get(wire.PROOF), expected):
+                return grpc.unary_unary_rpc_method_handler(refuse)
+            own = wire.proof(token, "chief", details.method, worker, nonce)
+
+            def answer(request: Any, context: Any) -> Any:
+                context.send_initial_metadata(((wire.PROOF, own),))
+                return handler.unary_unary(request, context)
+
+            return grpc.unary_unary_rpc_method_handler(
+                answer, handler.request_deserializer, handler.response_serializer
+            )
+
+    return Guard()

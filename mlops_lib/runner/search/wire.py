@@ -1,0 +1,86 @@
+"""What the chief of a search and its workers say to each other: KerasTuner's own protocol (gRPC), authenticated.
+
+A call carries a nonce and the proof that the caller knows the search's token; the answer carries the proof that the chief
+knows it too. The token itself is never sent. On one machine they meet at a socket in the run's own directory, so nothing
+listens on any network interface.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+from typing import Any, Dict, Mapping
+
+from mlops_lib.runner import files
+from mlops_lib.runner.search.request import SearchRequest
+
+SOCKET = "chief.sock"
+OVER = "over.json"
+"""In the search's directory: the pass whose search is over, for a worker that could not be told."""
+NONCE, PROOF, WORKER = "mlops-nonce", "mlops-proof", "mlops-worker"
+OPTIONS = (
+    ("grpc.max_receive_message_length", 64 << 20),
+    ("grpc.max_send_message_length", 64 << 20),
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+)
+KEY = "mlops"
+"""The hyperparameter whose value holds what KerasTuner's messages have no place for, as JSON: its numbers are 32 bits wide."""
+
+
+def address(request: SearchRequest) -> str:
+    """Where a worker finds the chief."""
+    return request.chief or socket(request)
+
+
+def socket(request: SearchRequest) -> str:
+    """The socket in the search's directory, where the workers of one machine and their chief meet."""
+    # The path of a socket may have 107 characters only, however deep the run directory is.
+    folder = os.open(request.directory, os.O_RDONLY | os.O_DIRECTORY)
+    return f"unix:/proc/self/fd/{folder}/{SOCKET}"
+
+
+def is_over(request: SearchRequest) -> bool:
+    """Whether the chief of this search has gone for good."""
+    found = files.read_json(os.path.join(request.directory, OVER))
+    return isinstance(found, dict) and found.get("pass") == request.number_of_pass
+
+
+def proof(token: str, side: str, *parts: str) -> str:
+    """What only somebody who knows the token can say."""
+    return hmac.new(token.encode(), json.dumps([side, *parts]).encode(), hashlib.sha256).hexdigest()
+
+
+def is_proof(given: Any, expected: str) -> bool:
+    """Whether it is the proof that was expected, in a time that tells nothing."""
+    return hmac.compare_digest(str(given or "").encode(), expected.encode())
+
+
+def proto(trial_id: str, status: str, **said: Any) -> Any:
+    """A trial as KerasTuner sends it, with what is said about it."""
+    import keras_tuner
+    from keras_tuner.src.engine import trial as trials
+
+    values = keras_tuner.HyperParameters()
+    values.values = {KEY: json.dumps(said)}
+    return trials.Trial(values, trial_id=trial_id, status=status).to_proto()
+
+
+def said(trial: Any) -> Dict[str, Any]:
+    """What was said in a trial that came over the wire."""
+    found = json.loads(trial.hyperparameters.values.values[KEY].string_value or "{}")
+    return found if isinstance(found, dict) else {}
+
+
+def curve_as_metrics(curve: Any, seconds: float) -> Mapping[str, float]:
+    """A curve as the metrics of KerasTuner's message."""
+    return {"seconds": seconds, **{str(epoch): float(value) for epoch, value in enumerate(curve)}}
+
+
+def metrics_as_curve(metrics: Mapping[str, float]) -> Any:
+    """The curve and the seconds in such metrics."""
+    return [float(metrics[str(i)]) for i in range(len(metrics) - 1)], float(metrics["seconds"])

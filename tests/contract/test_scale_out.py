@@ -1,0 +1,367 @@
+"""A search over several workers: real processes, a real gRPC service, real SIGKILLs."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import grpc
+import psutil
+import pytest
+from searching import TRIALS, Search, free_port, until
+
+from mlops_lib import images, joining, rundir, training, watching
+from mlops_lib.engine import LABEL_RUN, Launch
+from mlops_lib.engine.docker import DockerEngine
+from mlops_lib.records import Environment, Limits, SearchResult
+from mlops_lib.runner.search import chief, desk, wire, worker
+from mlops_lib.runner.search.candidates import Candidate, Recipe
+from mlops_lib.runner.search.desk import LOST_S, Desk
+from mlops_lib.runner.search.halving import Rungs
+from mlops_lib.runner.search.oracle import Trials
+from mlops_lib.runner.search.request import SearchRequest, trial_record
+
+TOKEN = "0123456789abcdef"
+
+
+class Diary:
+    def write(self, event: str, **keys: Any) -> None:
+        pass
+
+    def progress(self, phase: str | None = None, **keys: Any) -> None:
+        pass
+
+
+class Books:
+    """The chief's side of a search whose candidates differ in their epochs only; it can be made again, as after a kill."""
+
+    def __init__(self, folder: Path, *, trials: int = 3, minutes: float = 10.0, target: float = 2.0) -> None:
+        self.request = SearchRequest(
+            fit=1, directory=str(folder), trials=trials, minutes=minutes, workers=2, token=TOKEN, target=target
+        )
+        self.now = 0.0
+        self.records: dict[int, dict[str, Any]] = {0: trial_record(0, score=0.0)}
+        self.ends: list[int] = []
+        self.desk = self.again()
+
+    def again(self) -> Desk:
+        self.trials = Trials(
+            self.request,
+            base_rate=1e-3,
+            propose=lambda tried: Candidate(0, (), Recipe(epochs=8 + len(tried))),
+            refine=lambda rate, epochs: Candidate(0),
+        )
+        self.desk = Desk(
+            self.trials, self.request, self.records, begun=lambda record: None, record=self._record, winner=self._winner,
+            reached=lambda: any((one["score"] or 0.0) >= self.request.target for one in self.records.values()),
+            clock=lambda: self.now,
+        )  # fmt: skip
+        return self.desk
+
+    def _record(self, record: dict[str, Any]) -> None:
+        self.records[int(record["number"])] = record
+        self.ends.append(int(record["number"]))
+
+    def _winner(self) -> int:
+        return max(self.records, key=lambda number: self.records[number]["score"] or 0.0)
+
+    def ended(self, number: int, score: float = 0.5, seconds: float = 1.0) -> dict[str, Any]:
+        return trial_record(number, state="finished", score=score, seconds=seconds)
+
+    def wait(self, seconds: float, *present: tuple[str, int]) -> None:
+        """Time goes by; these workers say in the meantime that they live."""
+        for _ in range(round(seconds)):
+            self.now += 1.0
+            self.desk.look()
+            for name, number in present:
+                self.desk.beat(name, number, curve=[], seconds=1.0)
+
+
+@pytest.fixture
+def books(tmp_path: Path) -> Books:
+    return Books(tmp_path)
+
+
+def test_no_worker_waits_for_another_and_none_gets_anothers_trial(books: Books) -> None:
+    first, second = books.desk.ask("1"), books.desk.ask("2")
+    assert (first.number, second.number) == (1, 2)
+    assert first.candidate != second.candidate
+    books.desk.end("2", books.ended(2))
+    assert books.desk.ask("2").number == 3
+    assert books.desk.ask("1").number == 1, "a worker that was restarted goes on with its trial"
+
+
+def test_a_lost_workers_trial_goes_to_another_and_counts_once(books: Books) -> None:
+    assert (books.desk.ask("1").number, books.desk.ask("2").number) == (1, 2)
+    books.wait(LOST_S + 2, ("2", 2))
+    assert books.desk.beat("1", 1, curve=[], seconds=1.0).do == "drop"
+    books.desk.end("2", books.ended(2))
+    assert books.desk.ask("2").number == 1
+    books.desk.end("1", books.ended(1, score=0.9))
+    assert books.ends == [2], "what the lost worker says about it is not counted"
+    books.desk.end("2", books.ended(1))
+    books.desk.end("2", books.ended(1))
+    assert books.ends == [2, 1]
+
+
+def test_a_killed_chief_knows_its_workers_trials(books: Books) -> None:
+    first, second = books.desk.ask("1"), books.desk.ask("2")
+    books.again()
+    assert books.desk.beat("1", first.number, curve=[], seconds=1.0).do == "go on"
+    books.desk.end("1", books.ended(first.number))
+    books.again()
+    books.desk.end("1", books.ended(first.number))  # said once more, because nobody had answered
+    assert books.ends == [first.number]
+    assert books.desk.ask("2").number == second.number
+    assert books.desk.ask("1").number == 3
+
+
+def test_a_chief_killed_before_the_oracle_knows_counts_a_trial_once(books: Books) -> None:
+    number = books.desk.ask("1").number
+    books._record(books.ended(number))  # the record is written; then it was killed
+    books.again()
+    books.desk.end("1", books.ended(number))  # nobody had answered
+    assert books.ends == [number]
+    assert books.desk.ask("1").number == 2
+
+
+def test_a_kill_between_two_writes_of_the_oracle_loses_no_trial(books: Books) -> None:
+    before = Path(books.request.directory, "oracle", "oracle.json")
+    books.desk.ask("1")
+    content = before.read_bytes()
+    assert books.desk.ask("2").number == 2
+    before.write_bytes(content)  # as if it had been killed when the trial was written and the state was not
+    books.again()
+    assert books.desk.ask("2").number == 2
+    assert sorted(one.recipe.epochs for one in books.trials.unfinished()) == [8, 9]
+
+
+def test_a_trial_that_kills_its_workers_has_failed_and_one_that_gets_further_has_not(books: Books) -> None:
+    for epochs in range(5):
+        assert books.desk.ask("1").number == 1
+        books.desk.beat("1", 1, curve=[0.1] * epochs, seconds=1.0)
+    for _ in range(desk.MOST_STARTS - 1):
+        assert books.desk.ask("1").number == 1
+    assert books.desk.ask("1").number == 2
+    assert (books.records[1]["state"], books.records[1]["score"]) == ("failed", None)
+    books.desk.end("1", books.ended(2))
+    assert books.ends == [1, 2]
+
+
+def test_the_budget_is_counted_over_all_workers(tmp_path: Path) -> None:
+    books = Books(tmp_path, minutes=1.0)
+    books.desk.ask("1")
+    books.desk.ask("2")
+    assert books.desk.beat("1", 1, curve=[0.1], seconds=35.0).do == "go on"
+    assert books.desk.beat("2", 2, curve=[0.1], seconds=25.0).do == "stop"
+    assert books.desk.stopped == "minutes"
+
+
+def test_when_all_trials_are_under_way_a_worker_stays_in_case_one_comes_back(books: Books) -> None:
+    for name in ("1", "2", "3"):
+        books.desk.ask(name)
+    assert books.desk.ask("4").do == "wait"
+    books.wait(LOST_S + 2, ("1", 1), ("2", 2))
+    assert books.desk.ask("4").number == 3
+    for name, number in (("1", 1), ("2", 2), ("4", 3)):
+        books.desk.end(name, books.ended(number))
+    assert books.desk.ask("1").do == "end"
+    assert (books.desk.stopped, sorted(books.ends)) == ("trials", [1, 2, 3])
+
+
+def test_trials_are_halved_without_waiting() -> None:
+    rungs = Rungs("max")
+    assert [rungs.goes_on(n, [score] * 2, 8) for n, score in ((1, 0.5), (2, 0.1), (3, 0.7))] == [True] * 3, (
+        "too few yet"
+    )
+    assert not rungs.goes_on(4, [0.1, 0.3], 8)
+    assert rungs.goes_on(5, [0.1, 0.6], 8)
+    assert rungs.goes_on(6, [0.1], 8), "no rung reached"
+    assert rungs.goes_on(2, [0.1] * 8, 8), "at its end a trial is not compared any more"
+    assert rungs.goes_on(7, [0.0, 0.0], 8, kind="inherited"), "only with its kind"
+    lower = Rungs("min")
+    assert [lower.goes_on(n, [0.1 * n] * 2, 8) for n in (1, 2, 3, 4)] == [True, True, True, False]
+
+
+class Served:
+    """A chief that serves in this process, as in use from a socket in its folder."""
+
+    def __init__(self, books: Books) -> None:
+        self.books = books
+        self.stopped = ""
+        self.thread = threading.Thread(target=self._serve, daemon=True)
+        self.thread.start()
+
+    def _serve(self) -> None:
+        self.stopped = chief.serve(self.books.desk, self.books.request, Diary())
+
+    def line(self, name: int, **changed: Any) -> worker.Line:
+        return worker.Line(replace(self.books.request, worker=str(name), **changed), Diary())
+
+
+def listening() -> set[Any]:
+    return {one.laddr for one in psutil.Process().net_connections("inet") if one.status == psutil.CONN_LISTEN}
+
+
+def test_nothing_listens_on_a_network_and_strangers_are_refused(tmp_path: Path) -> None:
+    deep = tmp_path / ("a" * 100)
+    deep.mkdir()
+    before, served = listening(), Served(Books(deep, trials=1))
+    line = served.line(1)
+    assert line.ask().number == 1
+    assert listening() == before
+    assert (deep / wire.SOCKET).is_socket()
+    for stranger in (served.line(2, token="guessed"), served.line(2, token="")):
+        with pytest.raises(worker.RefusedError, match="does not know you"):
+            stranger.ask()
+    with grpc.insecure_channel(wire.address(served.books.request)) as channel:
+        ask = channel.unary_unary("/keras_tuner.Oracle/GetSpace")
+        with pytest.raises(grpc.RpcError) as refused:
+            ask(b"", wait_for_ready=True, timeout=10)
+    assert refused.value.code() == grpc.StatusCode.UNAUTHENTICATED
+    line.end(served.books.ended(1))
+    assert line.ask().do == "end"
+    served.thread.join(timeout=30)
+    assert (served.stopped, served.books.ends) == ("trials", [1])
+    assert served.line(3).ask().do == "end", "who comes when it is over is not kept waiting"
+
+
+def test_a_worker_refuses_a_chief_that_does_not_know_the_token(tmp_path: Path) -> None:
+    from keras_tuner.src import protos
+
+    class Stranger(protos.get_service_grpc().OracleServicer):  # type: ignore[misc]
+        def CreateTrial(self, request: Any, context: Any) -> Any:  # noqa: N802
+            return protos.get_service().CreateTrialResponse(trial=wire.proto("1", "RUNNING"))
+
+    books = Books(tmp_path)
+    server = grpc.server(chief.futures.ThreadPoolExecutor(1))
+    protos.get_service_grpc().add_OracleServicer_to_server(Stranger(), server)
+    server.add_insecure_port(wire.address(books.request))
+    server.start()
+    try:
+        with pytest.raises(worker.RefusedError, match="does not know the search's token"):
+            worker.Line(replace(books.request, worker="1"), Diary()).ask()
+    finally:
+        server.stop(None).wait()
+
+
+def test_over_a_network_it_binds_to_the_given_address_only(tmp_path: Path) -> None:
+    books = Books(tmp_path, trials=1)
+    port = free_port()
+    books.request = replace(books.request, listen=f"127.0.0.1:{port}")
+    before, served = listening(), Served(books)
+    line = served.line(1, chief=f"127.0.0.1:{port}")
+    assert line.ask().number == 1
+    assert {(one.ip.removeprefix("::ffff:"), one.port) for one in listening() - before} == {("127.0.0.1", port)}
+    line.end(books.ended(1))
+    assert line.ask().do == "end"
+    served.thread.join(timeout=30)
+
+
+@pytest.fixture
+def search(tmp_path: Path) -> Iterator[Search]:
+    made = Search(tmp_path)
+    yield made
+    for container in made.engine.find({LABEL_RUN: made.spec.digest}):
+        made.engine.kill(container.id)
+        made.engine.remove(container.id)
+
+
+@pytest.mark.slow
+def test_killed_workers_and_a_killed_chief_lose_no_trial_and_count_none_twice(search: Search) -> None:
+    thread = search.begin()
+    number, name = until(lambda: next(iter(search.running()), None) or search.result)
+    state = search.run_dir / "inside" / "search" / "trials" / f"{number}.state.npz"
+    until(lambda: state.exists() or (number, name) not in search.running())
+    search.kill(search.run_dir / "workers" / name)
+    until(lambda: len(search.ended()) >= 3 and search.running())
+    search.kill(search.run_dir)
+    thread.join(timeout=240)
+    found = search.result
+    assert isinstance(found, SearchResult), found
+    assert [one.number for one in found.trials] == list(range(TRIALS + 1))
+    assert search.ended() == list(range(TRIALS + 1))
+    assert {one.worker for one in found.trials if one.number} == {"1", "2"}
+    killed = [line for place in (search.run_dir, *rundir.workers(search.run_dir)) for line in restarts(place)]
+    assert len(killed) == 2
+    assert "evaluated" in (search.run_dir / "log.txt").read_text().rsplit("\n", 2)[-2], (
+        "the chief went on with the script"
+    )
+    for place in rundir.workers(search.run_dir):
+        assert "evaluated" not in (place / "log.txt").read_text(), "no worker did"
+    assert [one.state for one in watching.standing(search.run_dir).workers] == ["finished", "finished"]
+
+
+MEETING = """
+import os, socket, time
+shared = os.environ.get("MLOPS_SHARED")
+place = os.path.join(shared or os.environ["MLOPS_INSIDE"], "chief.sock")
+with socket.socket(socket.AF_UNIX) as meeting:
+    if shared:
+        while True:
+            try:
+                meeting.connect(place)
+                break
+            except OSError:
+                time.sleep(0.05)
+        print("heard", meeting.recv(9).decode())
+    else:
+        meeting.bind(place)
+        meeting.listen()
+        meeting.accept()[0].send(b"the chief")
+"""
+
+
+@pytest.mark.docker
+def test_containers_without_a_network_meet_in_the_run_directory(tmp_path: Path) -> None:
+    engine, project, chiefs = DockerEngine(), tmp_path / "project", tmp_path / "inside"
+    project.mkdir()
+    (project / "train.py").write_text(MEETING)
+    image = images.plan(Environment(name="python", framework="none", family="none"))
+    engine.build(image, on_line=lambda line: None)
+    launch = Launch(
+        image=image, project=str(project), inside=str(chiefs), entry="train.py", limits=Limits(network="none"),
+        labels={LABEL_RUN: uuid.uuid4().hex}, log=str(tmp_path / "chief.txt"),
+    )  # fmt: skip
+    inside = str(tmp_path / "worker" / "inside")
+    workers = replace(launch, inside=inside, shared=str(chiefs), log=str(tmp_path / "worker.txt"))
+    started = [engine.start(one) for one in (launch, workers)]
+    try:
+        ended = [engine.wait(one.id, timeout_s=60) for one in started]
+    finally:
+        for one in started:
+            engine.kill(one.id)
+            engine.remove(one.id)
+    assert [one.exit_code for one in ended] == [0, 0]
+    assert (tmp_path / "worker.txt").read_text() == "heard the chief\n"
+
+
+@pytest.mark.slow
+def test_a_worker_of_another_machine_joins_by_the_shared_files(search: Search, tmp_path: Path) -> None:
+    port = free_port()
+    shared = f"file://{tmp_path}/shared"
+    thread = search.begin(workers=0, trials=2, listen=f"127.0.0.1:{port}", shared=shared)
+    elsewhere = tmp_path / "elsewhere"
+    result = joining.work(
+        search.spec, engine=search.engine, url=shared, run_dir=elsewhere, home=search.home, restarts=2, idle_minutes=10,
+        observer=lambda event: None, stopped=training.Stop(),
+    )  # fmt: skip
+    thread.join(timeout=120)
+    found = search.result
+    assert isinstance(found, SearchResult), found
+    assert result.state == "finished"
+    assert [one.number for one in found.trials] == [0, 1, 2]
+    name = (elsewhere / "workers" / "1" / "name").read_text()
+    assert {one.worker for one in found.trials if one.number} == {name}
+    weights = search.run_dir / "inside" / "search" / "weights" / f"{found.winner}.npz"
+    assert not found.winner or weights.stat().st_size > 0, "the winner's weights came back"
+    fits = [one["state"] for one in rundir.events(elsewhere / "workers" / "1") if one["event"] == "fit"]
+    assert fits == ["restored"], "what had been trained was not trained again"
+
+
+def restarts(place: Path) -> list[dict[str, Any]]:
+    return [one for one in rundir.read_lines(place / training.ATTEMPTS) if one.get("do") == "restart"]

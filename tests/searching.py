@@ -1,0 +1,122 @@
+"""A small search by several workers, in plain processes, for the tests that kill some of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import site as python_site
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mlops_lib import images, rundir, training, tuning
+from mlops_lib.engine import LABEL_RUN, LABEL_RUN_DIR
+from mlops_lib.engine.process import ProcessEngine
+from mlops_lib.records import Environment, RunSpec, SearchResult, Verdict
+
+SCRIPT = """
+import time
+import keras, numpy as np
+
+class Slow(keras.utils.PyDataset):
+    def __init__(self, x, y):
+        super().__init__()
+        self.x, self.y = x, y
+
+    def __len__(self):
+        return 5
+
+    def __getitem__(self, index):
+        time.sleep(0.06)
+        return self.x[index::5], self.y[index::5]
+
+rng = np.random.default_rng(0)
+x = rng.normal(size=(300, 6)).astype("float32")
+y = (x[:, 0] * x[:, 1] + rng.normal(size=300) > 0).astype("int32")
+layers = keras.layers
+model = keras.Sequential([keras.Input((6,)), layers.Dense(2, activation="relu"), layers.Dense(2, activation="softmax")])
+model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+model.fit(Slow(x[:100], y[:100]), validation_data=(x[100:200], y[100:200]), epochs=2, verbose=0)
+print("evaluated", model.evaluate(x[200:], y[200:], verbose=0))
+"""
+TRIALS = 5
+
+
+class Search:
+    """A search by two workers, in plain processes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.home, self.run_dir, project = folder / "home", folder / "run", folder / "project"
+        project.mkdir()
+        (project / "train.py").write_text(SCRIPT)
+        self.engine = ProcessEngine(home=str(self.home))
+        image = images.plan(Environment(name="python", framework="none", family="none"))
+        self.engine.build(image, on_line=lambda line: None)
+        place = next(self.home.glob("environments/python-*/lib/python*/site-packages"))
+        (place / "tests.pth").write_text("\n".join(python_site.getsitepackages()))  # the frameworks of this process
+        self.spec = RunSpec(
+            digest=uuid.uuid4().hex, name="test", project=str(project), entry="train.py", backend="process", image=image
+        )
+        rundir.write_spec(self.run_dir, self.spec)
+        self.told: list[dict[str, Any]] = []
+        self.result: SearchResult | BaseException | None = None
+
+    def begin(self, **asked: Any) -> threading.Thread:
+        training.train(self.spec, engine=self.engine, run_dir=self.run_dir, home=self.home)
+        thread = threading.Thread(target=self._search, kwargs={"workers": 2, "trials": TRIALS, **asked})
+        thread.start()
+        return thread
+
+    def _search(self, **asked: Any) -> None:
+        verdict = Verdict(
+            verdict="rejected",
+            metric="accuracy",
+            value=0.5,
+            target=1.1,
+            judged_fit=1,
+            source="keras.evaluate",
+            examples=100,
+        )
+        try:
+            self.result = tuning.search(
+                self.spec, verdict, engine=self.engine, run_dir=self.run_dir, minutes=10, limits={"epochs": 3},
+                home=self.home, observer=self.told.append, **asked,
+            )  # fmt: skip
+        except BaseException as error:  # noqa: BLE001 - told by the test
+            self.result = error
+
+    def running(self) -> list[tuple[int, str]]:
+        """Number and worker of the trials that have begun and not ended."""
+        trials = [one["trial"] for one in rundir.events(self.run_dir) if one["event"] == "trial"]
+        ended = {one["number"] for one in trials if one["state"] != "running"}
+        return [(one["number"], one["worker"]) for one in trials if one["number"] not in ended]
+
+    def kill(self, place: Path) -> None:
+        """SIGKILL to the script's process of this run directory."""
+        labels = {LABEL_RUN: self.spec.digest, LABEL_RUN_DIR: str(place)}
+        container = next(one for one in self.engine.find(labels) if one.state == "running")
+        child = json.loads((self.home / "containers" / container.id / "child.json").read_text())
+        os.kill(child["pid"], signal.SIGKILL)
+
+    def ended(self) -> list[int]:
+        trials = [one["trial"] for one in rundir.events(self.run_dir) if one["event"] == "trial"]
+        return sorted(one["number"] for one in trials if one["state"] != "running")
+
+
+def until(condition: Callable[[], Any], *, timeout_s: float = 120.0) -> Any:
+    deadline = time.monotonic() + timeout_s
+    while not (answer := condition()):
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.02)
+    return answer
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
