@@ -72,7 +72,10 @@ def main() -> None:
             judged_value=0.0,
             limits={"epochs": 2},
         )
-        improve(model, FitCall(fit, compiled, history, initial), request, weigher)
+        improve(
+            model, FitCall(fit, compiled, history, initial), request, weigher,
+            leave=lambda: print("  a run would go on in a fresh process from here"),
+        )  # fmt: skip
     early, late = weigher.held[min(5, len(weigher.held) - 1)], weigher.held[-1]
     print(f"from trial 5 to trial {len(weigher.held) - 1}: {early:.0f} → {late:.0f} MiB, {late / early - 1:+.1%}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, dataclass, field
-from typing import Any, Dict, List, Mapping, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from mlops_lib.runner.search.morph import Edit, words
 
@@ -126,6 +126,8 @@ class Facts:
     """Whether a mirrored image may keep its label."""
     unscaled: Dict[str, Tuple[List[float], List[float]]] = field(default_factory=dict)
     """Input name to mean and variance by feature, for inputs that are far from standard."""
+    targets: Optional[Tuple[float, float]] = None
+    """Mean and deviation of targets that are numbers, where they are far from standard."""
     arrays: bool = True
     """Whether the batch size can be chosen."""
     imbalanced: bool = False

@@ -17,6 +17,9 @@ NEIGHBOURS_KEPT = 0.9
 """Share of nearest neighbours that must keep their label when images are mirrored."""
 MANY_FEATURES = 32
 """From so many features on, numbers for each of them are nothing to read."""
+REGRESSIONS = ("mse", "mean_squared_error", "mae", "mean_absolute_error", "huber", "huber_loss", "log_cosh", "logcosh")
+FAR = 3.0
+"""Targets whose deviation, or mean in deviations, is further from 1 than this factor are stretched."""
 SCALES_APART = 10.0
 """Features whose deviations differ by more than this factor, or are that far from 1, are scaled."""
 PADDED = 0.1
@@ -39,6 +42,8 @@ def gather(model: Any, call: FitCall, request: SearchRequest, selected: Selected
     labels = None if pipeline else classes(selected.training.get("y"))
     if labels is not None:
         facts.imbalanced = request.metric in ("balanced_accuracy", "f1", "recall") and _has_rare(labels)
+    if not pipeline and _is_regression(call.compiled.get("loss")):
+        facts.targets = far_targets(selected.training.get("y"))
     for name, tensor, values in _inputs(model, selected.x if pipeline else x):
         if len(tensor.shape) == 2 and _is_padded(model, tensor, values):
             facts.padded.append(name)
@@ -149,6 +154,24 @@ def _is_one_quantity(flat: Any, *, lively: Any) -> bool:
     lowest, highest = flat.min(axis=0)[lively], flat.max(axis=0)[lively]
     reach = (highest - lowest).max()
     return bool(numpy.median(highest - lowest) > reach / 2 and numpy.median(abs(lowest - lowest.min())) < reach / 4)
+
+
+def _is_regression(loss: Any) -> bool:
+    name = loss if isinstance(loss, str) else getattr(loss, "name", "")
+    return str(name).lower() in REGRESSIONS
+
+
+def far_targets(y: Any) -> "Tuple[float, float] | None":
+    """Mean and deviation of the targets, where an output layer would first have to grow to reach them."""
+    import numpy
+
+    values = numpy.asarray(y) if hasattr(y, "shape") else None
+    if values is None or values.dtype.kind not in "iuf" or not numpy.isfinite(values).all():
+        return None
+    mean, deviation = float(values.mean()), float(values.std())
+    if deviation < 1e-9 or (1 / FAR <= deviation <= FAR and abs(mean) <= FAR * deviation):
+        return None
+    return float(f"{mean:.4g}"), float(f"{deviation:.4g}")
 
 
 def keeps_labels_mirrored(images: Any, labels: Any) -> bool:

@@ -91,6 +91,12 @@ def modernised(model: Any, facts: Facts, diagnosis: Diagnosis) -> List[Edit]:
     else:
         wanted += _dense(model, diagnosis)
         rate = 0.3 if diagnosis.has("overfitting") else 0.1
+    if facts.targets is not None:
+        mean, deviation = facts.targets
+        wanted += [
+            {"kind": "scale_output", "at": one.name, "mean": mean, "size": deviation}
+            for one in graph.output_layers(model)[:1]
+        ]
     model, kept = fitting(model, wanted, facts)
     # What stands before the output is known only now.
     return kept + fitting(model, before_output(model, rate), facts)[1]

@@ -48,6 +48,8 @@ class SearchRequest:
     workers: int = 1
     limits: Mapping[str, Any] = field(default_factory=dict)
     """The table `[search]` of the project's settings."""
+    rejected: Tuple[float, ...] = ()
+    """What earlier winners had scored here when the gate, on its own examples, rejected them."""
 
     @classmethod
     def read(cls, asked: Mapping[str, Any], *, directory: str, seed: int) -> SearchRequest:
@@ -70,6 +72,7 @@ class SearchRequest:
             seed=seed,
             workers=int(asked.get("workers", 1)),
             limits=dict(asked.get("limits") or {}),
+            rejected=tuple(float(score) for score in asked.get("rejected") or ()),
         )
 
     def better(self, one: Optional[float], other: Optional[float]) -> bool:
@@ -138,6 +141,10 @@ class Clock:
         self.limit_s = minutes * 60.0
         self._used = used_s
         self._began: Optional[float] = None
+
+    def count(self, seconds: float) -> None:
+        """An earlier attempt had used these."""
+        self._used += seconds
 
     def start(self) -> None:
         """Training begins."""
