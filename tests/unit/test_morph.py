@@ -106,6 +106,7 @@ EXACT = {
         IMAGES,
         {"kind": "normalise_input", "at": "image", "mean": [0.5, 0.4, 0.1], "variance": [4.0, 1, 9]},
     ),
+    "output stretched": (dense, TABLE, {"kind": "scale_output", "at": "out", "mean": 5.0, "size": 8.0}),
     "augmented in training only": (cnn, IMAGES, {"kind": "augment", "at": "image", "flip": True, "shift": 0.1}),
 }
 

@@ -138,6 +138,8 @@ class Facts:
     """Whether weights from elsewhere are being trained on, which a high learning rate would destroy."""
     accelerated: bool = False
     """Whether there is an accelerator: wider networks cost little there."""
+    most_cost: float = 0.0
+    """Multiplications that an example may cost a network; 0 for no limit."""
     limits: Limits = Limits()
 
 

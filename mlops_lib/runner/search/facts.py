@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Tuple
 from mlops_lib.runner.search import graph
 from mlops_lib.runner.search.candidates import Facts, Limits
 from mlops_lib.runner.search.examples import Selected, classes, length
-from mlops_lib.runner.search.portfolio import MANY_LAYERS
+from mlops_lib.runner.search.portfolio import MANY_LAYERS, most_cost
 from mlops_lib.runner.search.request import FitCall, SearchRequest
 from mlops_lib.runner.search.trial import batch_size, is_pipeline, plain_rate, steps_an_epoch
 
@@ -39,6 +39,7 @@ def gather(model: Any, call: FitCall, request: SearchRequest, selected: Selected
         learning_rate=plain_rate(model.optimizer), arrays=not pipeline, pretrained=_is_pretrained(model),
         accelerated=_has_accelerator(), limits=Limits.read(request.limits),
     )  # fmt: skip
+    facts.most_cost = most_cost(model, accelerated=facts.accelerated)
     labels = None if pipeline else classes(selected.training.get("y"))
     if labels is not None:
         facts.imbalanced = request.metric in ("balanced_accuracy", "f1", "recall") and _has_rare(labels)
