@@ -19,7 +19,7 @@ from mlops_lib.runner.search.examples import RefusedError, Selected, choose
 from mlops_lib.runner.search.graft import graft
 from mlops_lib.runner.search.oracle import Own, Trials
 from mlops_lib.runner.search.request import Clock, Diary, FitCall, Outcome, SearchRequest, trial_record
-from mlops_lib.runner.search.resident import Growth
+from mlops_lib.runner.search.resident import Growth, forgotten_gradients
 from mlops_lib.runner.search.space import Space, next_candidate
 
 REFIT_SHARE = 0.15
@@ -240,7 +240,8 @@ class Search:
         )  # fmt: skip
         self.diary.write("trial", trial=record)
         self.lab.best = self._score(self.winner())
-        run = trial.train(self.lab, model, candidate.recipe, number)
+        with forgotten_gradients():
+            run = trial.train(self.lab, model, candidate.recipe, number)
         self._close(record, run)
         del model
         gc.collect()
