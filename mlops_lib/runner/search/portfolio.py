@@ -94,9 +94,9 @@ def modernised(model: Any, facts: Facts, diagnosis: Diagnosis) -> List[Edit]:
         wanted += _dense(model, diagnosis)
         rate = 0.3 if diagnosis.has("overfitting") else 0.1
     if facts.targets is not None:
-        mean, deviation = facts.targets
+        middle, deviation = facts.targets
         wanted += [
-            {"kind": "scale_output", "at": one.name, "mean": mean, "size": deviation}
+            {"kind": "scale_output", "at": one.name, "mean": middle, "size": deviation}
             for one in graph.output_layers(model)[:1]
         ]
     model, kept = fitting(model, wanted, facts)
