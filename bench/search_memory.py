@@ -1,7 +1,7 @@
 """Resident memory of a search, trial by trial: it has to stay flat.
 
 `python -m bench.search_memory [--trials 40] [--examples 2000]` searches around a small convolutional network, one short
-trial after the other in one process, and prints what the process holds after each.
+trial after the other in one process, none with more than 20,000 parameters,, and prints what the process holds after each.
 """
 
 from __future__ import annotations
@@ -70,9 +70,12 @@ def main() -> None:
             trials=given.trials,
             minutes=600.0,
             judged_value=0.0,
-            limits={"epochs": 2},
+            limits={"epochs": 2, "parameters": 20_000},
         )
-        improve(model, FitCall(fit, compiled, history, initial), request, weigher)
+        improve(
+            model, FitCall(fit, compiled, history, initial), request, weigher,
+            leave=lambda: print("  a run would go on in a fresh process from here"),
+        )  # fmt: skip
     early, late = weigher.held[min(5, len(weigher.held) - 1)], weigher.held[-1]
     print(f"from trial 5 to trial {len(weigher.held) - 1}: {early:.0f} → {late:.0f} MiB, {late / early - 1:+.1%}")
 

@@ -33,6 +33,8 @@ class Task:
     batch_size: int
     bars: tuple[float, ...]
     metric: str = "accuracy"
+    budget_s: float = 90.0
+    """Processor seconds a method gets."""
 
 
 def cifar10() -> Data:
@@ -215,9 +217,9 @@ def _adam(hp: Any) -> Any:
 
 
 TASKS: dict[str, Task] = {
-    "cifar10": Task(cifar10, small_convnet, convnets, 20, 64, (0.62, 0.66)),
-    "mnist": Task(mnist, tiny_convnet, convnets, 10, 64, (0.97, 0.98)),
+    "cifar10": Task(cifar10, small_convnet, convnets, 20, 64, (0.62, 0.66), budget_s=420.0),
+    "mnist": Task(mnist, tiny_convnet, convnets, 10, 64, (0.97, 0.98), budget_s=180.0),
     "digits": Task(digits, tiny_convnet, convnets, 15, 32, (0.95, 0.98)),
     "pima": Task(pima, tiny_dense, denses, 40, 32, (0.74, 0.76)),
-    "spam": Task(spam, tiny_recurrent, recurrents, 3, 64, (0.92, 0.94), "balanced_accuracy"),
+    "spam": Task(spam, tiny_recurrent, recurrents, 3, 64, (0.92, 0.94), "balanced_accuracy", budget_s=120.0),
 }

@@ -54,7 +54,7 @@ class _Alarm:
             return
         if event.get("event") == "attempt":
             self._attempt = int(event.get("attempt") or 0)
-        if event.get("event") != "decision":
+        if event.get("event") != "decision" or event.get("trouble") == "grown":
             return
         if event.get("do") == "restart" and not self._troubled and time.monotonic() > self._quiet_until:
             self._troubled = True

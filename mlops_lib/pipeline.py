@@ -212,6 +212,10 @@ def judge(project: str | Path | Job, **settings: Any) -> Verdict:
     )  # fmt: skip
     if found is not None and found.stopped == "refused" and verdict.verdict == "rejected":
         verdict = replace(verdict, reasons=(*verdict.reasons, *(f"not searched: {note}" for note in found.notes)))
+    rejected = 0 if found is None else tuning.rejections(job.run_dir)
+    if rejected:
+        again = f"judged {rejected + 1} times: the search went on when the gate had rejected its winner"
+        verdict = replace(verdict, reasons=(*verdict.reasons, again))
     if before is not None and before != verdict:
         rundir.append(job.run_dir / "verdicts.jsonl", before.to_json())
     durable.write_json(job.run_dir / "verdict.json", verdict.to_json())
@@ -251,7 +255,8 @@ def search(project: str | Path | Job, **settings: Any) -> SearchResult:
 def _search(job: Job, verdict: Verdict) -> SearchResult:
     job = _with_environment(job)
     job.observer({"event": "stage", "stage": "search"})
-    _step(job, "fell short", verdict=verdict)
+    if not verdict.selection:
+        _step(job, "fell short", verdict=verdict)
     if job.detection is not None and job.origin is None:
         job, verdict, tried = _retrain(job, verdict)
         if verdict.verdict != "rejected":
@@ -691,6 +696,9 @@ def _decided(job: Job, begin: Callable[[], None]) -> tuple[Job, Verdict, SearchR
         _search(job, verdict)
         job = job if job.detection is None else continued(job)
         verdict = judge(job)
+        while tuning.goes_on(job.run_dir, verdict):
+            _search(job, verdict)
+            verdict = judge(job)
     return job, verdict, tuning.read(job.run_dir)
 
 

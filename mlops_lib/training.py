@@ -276,7 +276,7 @@ class _Attendance:
             return None
         started = self._start()
         self._remove(ended)  # only now: what is to be put away must not keep the training waiting
-        self.troubled = True
+        self.troubled = action.trouble != "grown"
         return started
 
     def _finish(self, action: watchdog.Action, ended: Container) -> RunResult:
@@ -603,9 +603,12 @@ def _step(event: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def count_restarts(run_dir: Path) -> int:
-    """How often the run's containers were restarted, in all passes."""
+    """How often the run's containers were restarted because something was wrong, in all passes."""
     lines = rundir.read_lines(run_dir / ATTEMPTS)
-    return sum(line.get("event") == "decision" and line.get("do") == "restart" for line in lines)
+    return sum(
+        line.get("event") == "decision" and line.get("do") == "restart" and line.get("trouble") != "grown"
+        for line in lines
+    )
 
 
 def _seconds(lines: list[dict[str, Any]]) -> float:

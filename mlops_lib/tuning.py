@@ -17,6 +17,8 @@ from mlops_lib.records import RunResult, RunSpec, SearchResult, Verdict
 REQUEST = "search.json"
 REFUSED = "search-refused.json"
 """The host's own answer where there is nothing to search in."""
+MOST_REJECTED = 2
+"""So often a search goes on after the gate has rejected a winner that had cleared the bar where it was selected."""
 FOLDS = 3
 """So many fits of the same model, each measured by itself, are a loop."""
 
@@ -68,8 +70,11 @@ def search(
         "limits": dict(limits or {}),
     }  # fmt: skip
     before = _read(run_dir / REQUEST)
+    if before is not None and before.get("fit") == fit and before.get("metric") == verdict.metric:
+        # The verdict may be about a winner by now; trial 0 stays what it was.
+        request.update({key: before[key] for key in ("judged_digest", "judged_value") if key in before})
     if before is not None and _covers(before, request) and not _failed(run_dir, before):
-        request = before
+        request = _after_rejection(before, run_dir, verdict) or before
     else:
         request["pass"] = 2 if before is None else int(before.get("pass", 1)) + 1
     _check(listen, shared, on, spec)
@@ -144,6 +149,36 @@ def read(run_dir: Path) -> SearchResult | None:
     """What a search found, or why it left the script alone; None if there was none."""
     refused = rundir.read_record(run_dir / REFUSED, SearchResult)
     return refused or rundir.read_record(run_dir / "inside" / "search" / "result.json", SearchResult, inside=run_dir)
+
+
+def goes_on(run_dir: Path, verdict: Verdict) -> bool:
+    """Whether a finished search has something to go on with: its winner was rejected, and its budget is not used up."""
+    before = _read(run_dir / REQUEST)
+    return before is not None and _after_rejection(before, run_dir, verdict) is not None
+
+
+def rejections(run_dir: Path) -> int:
+    """How many winners of the search the gate had rejected before the one it judges now."""
+    return len((_read(run_dir / REQUEST) or {}).get("rejected") or ())
+
+
+def _after_rejection(before: dict[str, Any], run_dir: Path, verdict: Verdict) -> dict[str, Any] | None:
+    """The orders of a search that goes on because the gate rejected its winner; None where there is no reason to.
+
+    All that comes back from the gate is that it said no: the bar on the selection examples is raised, and what is tried
+    is decided as before.
+    """
+    found, rejected = read(run_dir), list(before.get("rejected") or ())
+    number = int(before.get("pass", 2))
+    if found is None or found.stopped != "bar" or found.score is None or training.finished(run_dir, number) is None:
+        return None
+    if verdict.verdict != "rejected" or not verdict.selection or len(rejected) >= MOST_REJECTED:
+        return None
+    used_s = sum(trial.seconds for trial in found.trials if trial.number)
+    tried = sum(trial.number > 0 for trial in found.trials)
+    if tried >= before.get("trials", 0) or used_s >= 60 * before.get("minutes", 0):
+        return None
+    return {**before, "rejected": [*rejected, found.score], "pass": number + 1}
 
 
 def unfinished(run_dir: Path) -> bool:

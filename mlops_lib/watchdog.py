@@ -18,10 +18,13 @@ BACK_OFF_S = (0.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 JITTER = 0.25
 BAD_START = 64
 """The runner's exit code when it cannot begin."""
+RECYCLE = 75
+"""The runner's exit code when it wants to go on in a fresh process."""
 
 Trouble = Literal[
-    "stopped", "bad start", "import", "disk", "nan", "bug", "repeated", "exception", "oom", "network", "hang", "crash"
-]
+    "stopped", "bad start", "import", "disk", "nan", "bug", "repeated", "exception", "oom", "network", "hang", "crash",
+    "grown",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +96,7 @@ ANSWERS: dict[Trouble, Answer] = {
     "network": Answer("network", "the script could not reach something", restarts=True),
     "hang": Answer("hang", "it stood still", restarts=True),
     "crash": Answer("crash", "it died", restarts=True),
+    "grown": Answer("crash", "its memory had grown: it goes on in a fresh process", restarts=True),
 }
 """Every trouble with its answer; `decide` adds that memory is tried for once only, and the budget."""
 
@@ -116,6 +120,8 @@ def triage(situation: Situation) -> Trouble | None:
         return "bad start"
     if container.asked_to_end:
         return "stopped"
+    if container.exit_code == RECYCLE and end is None:
+        return "grown"
     if situation.disk_full:
         return "disk"
     if situation.hung:

@@ -3,11 +3,14 @@
 import os
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from mlops_lib.runner import workdir
+from mlops_lib.runner import script, workdir
 from mlops_lib.runner.checkpoint import Writer
 from mlops_lib.runner.evaluations import Evaluations
 from mlops_lib.runner.journal import Journal
 from mlops_lib.runner.spec import Spec
+
+RECYCLE = 75
+"""The exit code that asks to be started again."""
 
 
 class Context:
@@ -39,6 +42,12 @@ class Context:
         self.at_exit: List[Callable[[], None]] = []
         self.plain_exit: Callable[[], None] = lambda: None
         """Let `os._exit` be Python's own again."""
+
+    def leave(self) -> None:
+        """Let a fresh process go on: this one has grown."""
+        self.journal.warn("the process has grown: the search goes on in a fresh one")
+        self.writer.wait()
+        script.leave(RECYCLE)
 
     def next_fit(self) -> int:
         """The number of the fit that begins now."""

@@ -178,7 +178,7 @@ def search(fit: Fit, history: Any, folder: str) -> Any:
         arguments=dict(fit.call), compiled=compiled, history=history, initial=fit.initial, train=fit.original,
         sites=places, seen=_seen_before(fit),
     )  # fmt: skip
-    outcome = improve(fit.model, call, request, run.journal)
+    outcome = improve(fit.model, call, request, run.journal, leave=run.leave)
     for note in outcome.notes:
         run.journal.warn(note)
     if outcome.changed:

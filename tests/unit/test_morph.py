@@ -106,6 +106,7 @@ EXACT = {
         IMAGES,
         {"kind": "normalise_input", "at": "image", "mean": [0.5, 0.4, 0.1], "variance": [4.0, 1, 9]},
     ),
+    "output stretched": (dense, TABLE, {"kind": "scale_output", "at": "out", "mean": 5.0, "size": 8.0}),
     "augmented in training only": (cnn, IMAGES, {"kind": "augment", "at": "image", "flip": True, "shift": 0.1}),
 }
 
@@ -221,6 +222,8 @@ def test_a_subclassed_model_is_unclonable():
 def test_every_edit_has_words():
     assert set(morph.WORDS) == set(morph.KINDS)
     assert morph.words({"kind": "resize", "at": "conv", "size": 7}) == "set the width of conv to 7"
+    rate = {"kind": "set_dropout", "at": "drop", "size": 0.1 + 0.2}
+    assert morph.words(rate) == "set the rate of drop to 0.3"
 
 
 def test_augmentation_does_not_stay_in_the_model():

@@ -15,7 +15,8 @@ from keras import layers as kl
 from mlops_lib.records import SearchResult, Trial
 from mlops_lib.runner import digest
 from mlops_lib.runner.search.keras import improve, stretched
-from mlops_lib.runner.search.request import FitCall, SearchRequest
+from mlops_lib.runner.search.request import Clock, FitCall, SearchRequest
+from mlops_lib.runner.search.resident import SETTLED
 
 # Keras itself, under newer NumPys.
 pytestmark = [
@@ -60,7 +61,7 @@ def weak(units=2, rate=1e-3):
     )
 
 
-def searched(tmp_path, model, fit, *, compiled=None, diary=None, target=0.95, trials=3, **request):
+def searched(tmp_path, model, fit, *, compiled=None, diary=None, target=0.95, trials=3, leave=None, **request):
     """Fit a model as a script would, then search."""
     compiled = compiled or {"optimizer": "adam", "loss": "sparse_categorical_crossentropy", "metrics": ["accuracy"]}
     model.compile(**compiled)
@@ -69,7 +70,7 @@ def searched(tmp_path, model, fit, *, compiled=None, diary=None, target=0.95, tr
     request.setdefault("judged_digest", digest.examples(TEST_X).digest)
     request.setdefault("limits", {"epochs": 4})
     asked = SearchRequest(fit=1, directory=str(tmp_path / "search"), target=target, trials=trials, **request)
-    outcome = improve(model, FitCall(dict(fit), compiled, history, initial), asked, diary or Diary())
+    outcome = improve(model, FitCall(dict(fit), compiled, history, initial), asked, diary or Diary(), leave=leave)
     SearchResult.from_json(outcome.result)
     assert json.loads((tmp_path / "search" / "result.json").read_text()) == json.loads(json.dumps(outcome.result))
     return outcome
@@ -272,6 +273,58 @@ def test_out_of_memory_halves_the_batch(tmp_path):
     assert outcome.result["trials"][1]["state"] == "finished"
     assert fits[1] == 2 * fits[2] == 4 * fits[3]
     assert sum(event == "warning" for event, _ in diary.events) == 2
+
+
+def test_minutes_end_a_trial_under_way(tmp_path):
+    x, y = blobs(20000, seed=3)
+    outcome = searched(
+        tmp_path, weak(), {"x": x, "y": y, "epochs": 1, "batch_size": 16}, limits={}, target=2.0, minutes=0.05
+    )
+    assert outcome.result["stopped"] == "minutes"
+    (_, cut) = outcome.result["trials"]
+    assert (cut["state"], cut["message"]) == ("stopped", "the time is used up")
+    assert 0 < cut["epochs"] < cut["hyperparameters"]["epochs"]
+    assert outcome.result["winner"] == 1
+
+
+def test_what_an_interrupted_trial_had_used_counts():
+    clock = Clock(10.0, minutes=1.0)
+    clock.count(20.0)
+    assert clock.left_s == 30.0
+
+
+def test_what_the_gate_rejected_must_be_beaten(tmp_path):
+    fit = {"x": X, "y": Y, "epochs": 3}
+    first = searched(tmp_path, weak(), fit, target=0.85, limits={}).result
+    assert first["stopped"] == "bar"
+    again = searched(tmp_path, weak(), fit, target=0.85, limits={}, rejected=(first["score"],)).result
+    assert len(again["trials"]) > len(first["trials"])
+    assert again["stopped"] != "bar" or again["score"] > first["score"]
+
+
+def test_a_process_that_grows_is_left_between_trials(tmp_path):
+    class Left(BaseException):
+        pass
+
+    held = []
+
+    class Hoarder(Diary):
+        def write(self, event, **keys):
+            super().write(event, **keys)
+            if event == "trial" and keys["trial"]["state"] != "running":
+                held.append(numpy.ones(12_500_000))
+
+    def leave():
+        raise Left
+
+    diary = Hoarder()
+    with pytest.raises(Left):
+        searched(tmp_path, weak(), {"x": X, "y": Y, "epochs": 1}, trials=20, target=2.0, diary=diary, leave=leave)
+    held.clear()
+    ended = [keys["trial"]["number"] for event, keys in diary.events if keys["trial"]["state"] != "running"]
+    assert SETTLED < ended[-1] < 20
+    more = searched(tmp_path, weak(), {"x": X, "y": Y, "epochs": 1}, trials=ended[-1] + 1, target=2.0)
+    assert [t["number"] for t in more.result["trials"]] == list(range(ended[-1] + 2))
 
 
 def test_minutes_count_over_attempts(tmp_path):

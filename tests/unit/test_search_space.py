@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,21 @@ def test_limits_are_kept() -> None:
     assert {edit["kind"] for edit in only.first.edits} == {"dropout"}
     around = list(only.around(1, convnet(), Diagnosis(("underfitting",))))
     assert {edit["kind"] for one in around for edit in one.edits} <= {"dropout"}
+
+
+def test_a_network_grows_only_as_far_as_it_can_be_paid() -> None:
+    model = convnet()
+    conv = model.get_layer("conv")
+    assert portfolio.multiplications(model) > 9 * conv.filters * math.prod(conv.output.shape[1:3])
+    dear = facts(most_cost=portfolio.multiplications(model))
+    kinds = {edit["kind"] for one in _around(model, dear) for edit in one.edits}
+    assert "dropout" in kinds
+    assert not {"resize", "conv_block", "deepen"} & kinds
+    assert "resize" in {edit["kind"] for one in _around(model, facts()) for edit in one.edits}
+
+
+def _around(model: Any, known: Facts) -> list[Any]:
+    return list(Space(model, known, Diagnosis(()), inheritable=True).around(1, model, Diagnosis(())))
 
 
 @pytest.mark.parametrize("inlined", [True, False])

@@ -59,6 +59,9 @@ CASES: dict[str, tuple[Situation, str, str | None]] = {
     "network, no budget left": (situation(1, end=error("network"), past=OUT_OF_BUDGET), "give up", "network"),
     "diverged": (situation(1, end=error("bug"), nan="the loss of fit 1 is no number"), "give up", "nan"),
     "killed while diverged": (situation(nan="the loss of fit 1 is no number"), "restart", "crash"),
+    "grown": (situation(watchdog.RECYCLE), "restart", "grown"),
+    "grown, and again without progress": (situation(watchdog.RECYCLE, past=OUT_OF_BUDGET), "give up", "grown"),
+    "a script's own exit code": (situation(watchdog.RECYCLE, end=error("bug")), "give up", "bug"),
     "bad start": (situation(watchdog.BAD_START), "give up", "bad start"),
 }  # fmt: skip
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, dataclass, field
-from typing import Any, Dict, List, Mapping, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from mlops_lib.runner.search.morph import Edit, words
 
@@ -126,6 +126,8 @@ class Facts:
     """Whether a mirrored image may keep its label."""
     unscaled: Dict[str, Tuple[List[float], List[float]]] = field(default_factory=dict)
     """Input name to mean and variance by feature, for inputs that are far from standard."""
+    targets: Optional[Tuple[float, float]] = None
+    """Mean and deviation of targets that are numbers, where they are far from standard."""
     arrays: bool = True
     """Whether the batch size can be chosen."""
     imbalanced: bool = False
@@ -136,6 +138,8 @@ class Facts:
     """Whether weights from elsewhere are being trained on, which a high learning rate would destroy."""
     accelerated: bool = False
     """Whether there is an accelerator: wider networks cost little there."""
+    most_cost: float = 0.0
+    """Multiplications that an example may cost a network; 0 for no limit."""
     limits: Limits = Limits()
 
 

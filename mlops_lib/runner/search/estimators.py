@@ -261,7 +261,8 @@ class Search:
 
     def _clears(self, trial: Dict[str, Any]) -> bool:
         target = self.request.get("target")
-        if target is None or self._signed(trial["score"]) <= self._signed_of_first():
+        rejected = [self._signed(float(score)) for score in self.request.get("rejected") or ()]
+        if target is None or self._signed(trial["score"]) <= max([self._signed_of_first(), *rejected]):
             return False
         scores = trial["hyperparameters"]["folds"]
         mean = sum(scores) / len(scores)

@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Tuple
 from mlops_lib.runner.search import graph
 from mlops_lib.runner.search.candidates import Facts, Limits
 from mlops_lib.runner.search.examples import Selected, classes, length
-from mlops_lib.runner.search.portfolio import MANY_LAYERS
+from mlops_lib.runner.search.portfolio import MANY_LAYERS, most_cost
 from mlops_lib.runner.search.request import FitCall, SearchRequest
 from mlops_lib.runner.search.trial import batch_size, is_pipeline, plain_rate, steps_an_epoch
 
@@ -17,6 +17,9 @@ NEIGHBOURS_KEPT = 0.9
 """Share of nearest neighbours that must keep their label when images are mirrored."""
 MANY_FEATURES = 32
 """From so many features on, numbers for each of them are nothing to read."""
+REGRESSIONS = ("mse", "mean_squared_error", "mae", "mean_absolute_error", "huber", "huber_loss", "log_cosh", "logcosh")
+FAR = 3.0
+"""Targets whose deviation, or mean in deviations, is further from 1 than this factor are stretched."""
 SCALES_APART = 10.0
 """Features whose deviations differ by more than this factor, or are that far from 1, are scaled."""
 PADDED = 0.1
@@ -36,9 +39,12 @@ def gather(model: Any, call: FitCall, request: SearchRequest, selected: Selected
         learning_rate=plain_rate(model.optimizer), arrays=not pipeline, pretrained=_is_pretrained(model),
         accelerated=_has_accelerator(), limits=Limits.read(request.limits),
     )  # fmt: skip
+    facts.most_cost = most_cost(model, accelerated=facts.accelerated)
     labels = None if pipeline else classes(selected.training.get("y"))
     if labels is not None:
         facts.imbalanced = request.metric in ("balanced_accuracy", "f1", "recall") and _has_rare(labels)
+    if not pipeline and _is_regression(call.compiled.get("loss")):
+        facts.targets = far_targets(selected.training.get("y"))
     for name, tensor, values in _inputs(model, selected.x if pipeline else x):
         if len(tensor.shape) == 2 and _is_padded(model, tensor, values):
             facts.padded.append(name)
@@ -149,6 +155,24 @@ def _is_one_quantity(flat: Any, *, lively: Any) -> bool:
     lowest, highest = flat.min(axis=0)[lively], flat.max(axis=0)[lively]
     reach = (highest - lowest).max()
     return bool(numpy.median(highest - lowest) > reach / 2 and numpy.median(abs(lowest - lowest.min())) < reach / 4)
+
+
+def _is_regression(loss: Any) -> bool:
+    name = loss if isinstance(loss, str) else getattr(loss, "name", "")
+    return str(name).lower() in REGRESSIONS
+
+
+def far_targets(y: Any) -> "Tuple[float, float] | None":
+    """Mean and deviation of the targets, where an output layer would first have to grow to reach them."""
+    import numpy
+
+    values = numpy.asarray(y) if hasattr(y, "shape") else None
+    if values is None or values.dtype.kind not in "iuf" or not numpy.isfinite(values).all():
+        return None
+    mean, deviation = float(values.mean()), float(values.std())
+    if deviation < 1e-9 or (1 / FAR <= deviation <= FAR and abs(mean) <= FAR * deviation):
+        return None
+    return float(f"{mean:.4g}"), float(f"{deviation:.4g}")
 
 
 def keeps_labels_mirrored(images: Any, labels: Any) -> bool:

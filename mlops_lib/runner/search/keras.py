@@ -22,13 +22,17 @@ from mlops_lib.runner.search.examples import RefusedError, Selected, choose
 from mlops_lib.runner.search.graft import graft
 from mlops_lib.runner.search.oracle import ALONE, Own, Trials
 from mlops_lib.runner.search.request import Clock, Diary, FitCall, Outcome, SearchRequest, trial_record
+from mlops_lib.runner.search.resident import Growth, forgotten_gradients
 from mlops_lib.runner.search.space import Space, next_candidate
 
 REFIT_SHARE = 0.15
-"""Share of the winner's epochs that it trains on, on all examples, where some had been held back."""
+"""Share of the winner's epochs that it trains on, on all examples, where some had been held back; of the minutes it may
+use no more than this share on top."""
 
 
-def improve(model: Any, call: FitCall, request: SearchRequest, journal: Diary) -> Outcome:
+def improve(
+    model: Any, call: FitCall, request: SearchRequest, journal: Diary, *, leave: Optional[Callable[[], None]] = None
+) -> Outcome:
     """Search around a trained model, and put the winner into it.
 
     Args:
@@ -37,6 +41,8 @@ def improve(model: Any, call: FitCall, request: SearchRequest, journal: Diary) -
         request: metric, bar and budget; the search's state is in `request.directory`, and a search that was killed
             goes on from there.
         journal: gets a `trial` event for each trial that starts or ends, and progress.
+        leave: ends a process whose memory has grown, for the search to go on in a fresh one; None where nobody would
+            start it.
 
     Returns:
         what was found. The model then is the winner; without a better one it is as it was.
@@ -50,6 +56,7 @@ def improve(model: Any, call: FitCall, request: SearchRequest, journal: Diary) -
         try:
             selected = choose(call, request)
             search = Search(model, call, request, journal, selected)
+            search.leave = leave
         except RefusedError as error:
             return refused(model, request, str(error))
         if request.worker:
@@ -91,6 +98,8 @@ class Search:
     def __init__(self, model: Any, call: FitCall, request: SearchRequest, diary: Diary, selected: Selected) -> None:
         self.model, self.call, self.request, self.diary, self.selected = model, call, request, diary, selected
         self.notes = list(selected.notes)
+        self.leave: Optional[Callable[[], None]] = None
+        self.growth = Growth()
         self.records: Dict[int, Dict[str, Any]] = self._read_records()
         self.candidates: Dict[int, Candidate] = {}
         self.histories: Dict[int, Dict[str, List[float]]] = {0: dict(call.history.history)}
@@ -118,9 +127,14 @@ class Search:
         return self.selected.everything is not None
 
     def _bar(self, errors: float) -> float:
-        """The target, and a margin of so many standard errors because the gate judges on other examples."""
-        margin = measures.margin(self.request.metric, self.request.target, self.selected.count, errors)
-        return self.request.target + (margin if self.request.mode == "max" else -margin)
+        """The target, and a margin of so many standard errors because the gate judges on other examples.
+
+        What the gate has rejected must be beaten too: of the gate's examples no more than that comes back to here.
+        """
+        asked, sign = self.request, 1.0 if self.request.mode == "max" else -1.0
+        margin = measures.margin(asked.metric, asked.target, self.selected.count, errors, len(asked.rejected))
+        beaten = [sign * score + 1e-9 for score in asked.rejected]
+        return sign * max([sign * asked.target + margin, *beaten])
 
     def _root(self) -> Any:
         """A copy of the developer's architecture; None where it cannot be built a second time."""
@@ -246,6 +260,9 @@ class Search:
             if record is None:
                 record = self._try(number, candidate)
             trials.tell(asked, record["score"], record["message"])
+            self.growth.weigh()
+            if self.leave is not None and self.growth.is_too_large:
+                self.leave()
 
     def _bar_reached(self) -> bool:
         best = self.records.get(self.winner(), {}).get("score")
@@ -294,7 +311,8 @@ class Search:
         )  # fmt: skip
         self.diary.write("trial", trial=record)
         self.lab.best = self._score(self.winner())
-        run = trial.train(self.lab, model, candidate.recipe, number)
+        with forgotten_gradients():
+            run = trial.train(self.lab, model, candidate.recipe, number)
         self._close(record, run)
         del model
         gc.collect()
@@ -513,7 +531,7 @@ class Search:
         winner = self.model if self.root is None else self._architecture(number)
         winner.set_weights(self._weights(number))
         if self._is_split and stopped != "interrupted" and not candidate.own:
-            self._refit(winner, candidate)
+            self._refit(winner, candidate, number)
         if self.root is not None:
             winner = morph.without_augmentation(winner)
         weights = winner.get_weights()
@@ -541,7 +559,7 @@ class Search:
     def _plain_optimizer(self) -> Any:
         return trial.optimizer_for(self.lab.optimizer, Recipe(), 1)
 
-    def _refit(self, winner: Any, candidate: Candidate) -> None:
+    def _refit(self, winner: Any, candidate: Candidate, number: int) -> None:
         """Train the winner a little on all examples, those it was selected on too, at a small and falling rate."""
         everything = self.selected.everything or {}
         rate = (candidate.recipe.learning_rate or self.facts.learning_rate or 1e-3) / 3
@@ -553,9 +571,13 @@ class Search:
         scorer = trial.Scorer(self.request, self.selected)
         held = scorer.evaluate(winner)
         batch = recipe.batch_size or trial.batch_size(self.call)
-        self.clock.start()
-        winner.fit(**everything, **trial.passed_on(self.call, everything["x"], batch), epochs=epochs, verbose=0)
-        spent = self.clock.stop()
+        clock = Clock(0.0, max(self.clock.left_s / 60.0, REFIT_SHARE * self.request.minutes))
+        pulse = trial.pulse(self.diary, clock, number)()
+        clock.start()
+        winner.fit(
+            **everything, **trial.passed_on(self.call, everything["x"], batch), epochs=epochs, verbose=0, callbacks=[pulse]
+        )  # fmt: skip
+        spent = clock.stop()
         if self.request.better(held, scorer.evaluate(winner)):
             winner.set_weights(before)
             self.notes.append("training the winner on all examples made it worse, and was undone")

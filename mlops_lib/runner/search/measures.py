@@ -30,15 +30,23 @@ def is_proportion(metric: str) -> bool:
     return metric in ("accuracy", "precision", "recall", "balanced_accuracy", "f1")
 
 
-def margin(metric: str, target: float, examples: int, errors: float = 1.0) -> float:
-    """How much better than the bar a score must be, in standard errors; 0 where nothing is known of its spread.
+def margin(metric: str, target: float, examples: int, errors: float = 1.0, rejections: int = 0) -> float:
+    """How much better than the bar a score must be; 0 where nothing is known of its spread.
 
     The gate judges on other examples.
+
+    Args:
+        metric: the judged one.
+        target: its bar.
+        examples: how many select.
+        errors: in standard errors.
+        rejections: how often the gate rejected what had cleared the bar here; each asks for one standard error more.
     """
     if not is_proportion(metric) or not 0.0 < target < 1.0 or examples < 1:
         return 0.0
     error = math.sqrt(target * (1.0 - target) / examples)
-    return min(errors * error, (1.0 - target) / 2.0)  # a bar near 1 must stay reachable
+    reachable = (1.0 - target) * (1.0 - 0.5 ** (1 + rejections))  # of a bar near 1
+    return min((errors + rejections) * error, reachable)
 
 
 def from_predictions(metric: str) -> Optional[Callable[[Any, Any], float]]:

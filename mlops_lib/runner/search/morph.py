@@ -85,7 +85,8 @@ def words(edit: Edit) -> str:
         ways = [name for name, wanted in (("flips", edit.get("flip")), ("shifts", edit.get("shift"))) if wanted]
         return text.format(at=edit["at"], size=" and ".join(ways))
     pooled = " and MaxPooling" if edit.get("pool", True) else ""
-    return text.format(**{"at": "", "size": "", "name": "", "pooled": pooled, **edit})
+    said = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in edit.items()}
+    return text.format(**{"at": "", "size": "", "name": "", "pooled": pooled, **said})
 
 
 def _layer(model: Any, edit: Edit) -> Any:
@@ -294,6 +295,20 @@ def _unscaled(mean: Any, deviation: Any) -> Transform:
     return apply
 
 
+def _scale_output(model: Any, edit: Edit) -> Change:
+    """Stretch what an output layer gives to the targets' mean and deviation: it has to learn numbers near 1 only."""
+    import keras
+
+    layer = _layer(model, edit)
+    if type(layer).__name__ != "Dense" or activation_name(layer) != "linear" or not layer.use_bias:
+        raise NotApplicableError(f"{layer.name} is no linear output")
+    mean, deviation = float(edit["mean"]), float(edit["size"])
+    added = keras.layers.Rescaling(deviation, offset=mean, name=free_name(model, "rescaling_added"))
+    change = Change(Plan(after={layer.name: [added]}))
+    change.transforms[layer.name] = lambda old, new: [old[0] / deviation, (old[1] - mean) / deviation, *old[2:]]
+    return change
+
+
 def _dense(model: Any, edit: Edit) -> Change:
     """A Dense layer behind `at`: the identity where the activation allows it, further units unheard at first."""
     import keras
@@ -460,6 +475,7 @@ KINDS: Dict[str, Callable[[Any, Edit], Change]] = {
     "l2": _l2,
     "batch_norm": _batch_norm,
     "normalise_input": _normalise_input,
+    "scale_output": _scale_output,
     "dense": _dense,
     "deepen": _deepen,
     "conv_block": _conv_block,
@@ -478,6 +494,7 @@ WORDS: Dict[str, str] = {
     "l2": "add an L2 penalty of {size} to {at}",
     "batch_norm": "insert BatchNormalization after {at}",
     "normalise_input": "normalise the input {at} by the training data's mean and variance",
+    "scale_output": "stretch what {at} gives to the targets' mean {mean} and deviation {size}",
     "dense": "insert Dense({size}) after {at}",
     "deepen": "repeat {at}",
     "conv_block": "insert Conv({size}){pooled} after {at}",

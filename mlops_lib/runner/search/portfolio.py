@@ -18,6 +18,8 @@ from mlops_lib.runner.search.morph import Edit, NotApplicableError, apply
 
 COST = 6e6
 """Multiplications that the convolutions of one example may cost, on a processor."""
+GROWTH = 4
+"""How much more than that, or than the developer's own, a network may cost after further edits."""
 ACCELERATED = 30
 """How much more they may cost on an accelerator."""
 WIDTHS = (64, 48, 32, 24, 16)
@@ -91,6 +93,12 @@ def modernised(model: Any, facts: Facts, diagnosis: Diagnosis) -> List[Edit]:
     else:
         wanted += _dense(model, diagnosis)
         rate = 0.3 if diagnosis.has("overfitting") else 0.1
+    if facts.targets is not None:
+        middle, deviation = facts.targets
+        wanted += [
+            {"kind": "scale_output", "at": one.name, "mean": middle, "size": deviation}
+            for one in graph.output_layers(model)[:1]
+        ]
     model, kept = fitting(model, wanted, facts)
     # What stands before the output is known only now.
     return kept + fitting(model, before_output(model, rate), facts)[1]
@@ -99,6 +107,27 @@ def modernised(model: Any, facts: Facts, diagnosis: Diagnosis) -> List[Edit]:
 def has_backbone(model: Any) -> bool:
     """Whether the network stands on another, or on frozen layers: its head is what may change."""
     return any(layer.weights and (hasattr(layer, "layers") or not layer.trainable) for layer in model.layers)
+
+
+def most_cost(model: Any, *, accelerated: bool) -> float:
+    """What an example may cost a network that is made of this one."""
+    return GROWTH * max(COST * (ACCELERATED if accelerated else 1), multiplications(model))
+
+
+def multiplications(model: Any) -> float:
+    """What an example costs: each kernel's size, times the positions at which it is applied."""
+    total = 0.0
+    for layer in getattr(model, "layers", []):
+        if type(layer).__name__ == "Embedding":
+            continue
+        try:
+            ends = (layer.input.shape, layer.output.shape)
+        except (AttributeError, ValueError):  # several inputs, or never called: no kernel of its own
+            continue
+        between = ends[0] if len(ends[0]) > len(ends[1]) else ends[1]
+        positions = math.prod(int(n or 1) for n in between[1:-1])
+        total += positions * sum(math.prod(weight.shape) for weight in layer.weights if len(weight.shape) > 1)
+    return total
 
 
 def fitting(model: Any, wanted: List[Edit], facts: Facts) -> Tuple[Any, List[Edit]]:
@@ -113,6 +142,8 @@ def fitting(model: Any, wanted: List[Edit], facts: Facts) -> Tuple[Any, List[Edi
         except (NotApplicableError, UnclonableError, ValueError, KeyError):
             continue
         if most and made.count_params() > max(most, model.count_params()):
+            continue
+        if facts.most_cost and multiplications(made) > max(facts.most_cost, multiplications(model)):
             continue
         model = made
         kept.append(edit)

@@ -60,6 +60,8 @@ class SearchRequest:
     """What the chief and its workers know each other by."""
     limits: Mapping[str, Any] = field(default_factory=dict)
     """The table `[search]` of the project's settings."""
+    rejected: Tuple[float, ...] = ()
+    """What earlier winners had scored here when the gate, on its own examples, rejected them."""
 
     @classmethod
     def read(cls, asked: Mapping[str, Any], *, directory: str, seed: int) -> SearchRequest:
@@ -88,6 +90,7 @@ class SearchRequest:
             chief=str(asked.get("chief") or ""),
             token=str(asked.get("token") or ""),
             limits=dict(asked.get("limits") or {}),
+            rejected=tuple(float(score) for score in asked.get("rejected") or ()),
         )
 
     @property
@@ -161,6 +164,10 @@ class Clock:
         self.limit_s = minutes * 60.0
         self._used = used_s
         self._began: Optional[float] = None
+
+    def count(self, seconds: float) -> None:
+        """An earlier attempt had used these."""
+        self._used += seconds
 
     def start(self) -> None:
         """Training begins."""

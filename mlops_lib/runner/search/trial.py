@@ -130,6 +130,7 @@ def _fit(lab: Lab, model: Any, recipe: Recipe, number: int, run: Run, saved: Sav
         "validation_data": (chosen.x, chosen.y) if chosen.weight is None else (chosen.x, chosen.y, chosen.weight),
         "initial_epoch": saved.restore(model, run),
     }
+    lab.clock.count(run.seconds)
     if recipe.balanced and "class_weight" not in arguments:
         arguments["class_weight"] = rarity(data.get("y"))
     if arguments["initial_epoch"] < recipe.epochs:
@@ -273,22 +274,33 @@ class Scorer:
         return self(model, {f"val_{name}": value for name, value in logs.items()})
 
 
-def _monitor(lab: Lab, recipe: Recipe, number: int, run: Run, saved: Saved) -> Any:
-    """The callback that scores every epoch, says so, and ends a trial that is done or hopeless."""
+def pulse(diary: Diary, clock: Clock, number: int) -> Any:
+    """The class of callbacks that say how far a training is, and end it when the time is used up."""
     import keras
 
+    class Pulse(keras.callbacks.Callback):  # type: ignore[misc]
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            diary.progress("search", trial=number, step=batch + 1)
+            if clock.left_s <= 0.0:
+                self.model.stop_training = True
+
+        def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+            diary.progress("search", trial=number)
+
+    return Pulse
+
+
+def _monitor(lab: Lab, recipe: Recipe, number: int, run: Run, saved: Saved) -> Any:
+    """The callback that scores every epoch, says so, and ends a trial that is done or hopeless."""
     scorer = Scorer(lab.request, lab.selected)
 
-    class Monitor(keras.callbacks.Callback):  # type: ignore[misc]
+    class Monitor(pulse(lab.diary, lab.clock, number)):  # type: ignore[misc]
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-            lab.diary.progress("search", trial=number, step=batch + 1)
+            super().on_train_batch_end(batch, logs)
             why = "the time is used up" if lab.clock.left_s <= 0.0 else lab.told_to_end()
             if why:
                 run.out_of_time = self.model.stop_training = True
                 run.message = why
-
-        def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
-            lab.diary.progress("search", trial=number)
 
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
             logs = dict(logs or {})

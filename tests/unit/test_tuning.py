@@ -1,0 +1,63 @@
+"""A search goes on when the gate rejects what had cleared the bar where it was selected."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlops_lib import tuning
+from mlops_lib.records import Verdict
+
+REQUEST = {"fit": 1, "metric": "accuracy", "mode": "max", "target": 0.8, "trials": 12, "minutes": 30.0, "pass": 2}
+TRIALS = [{"number": n, "score": score, "seconds": 20.0} for n, score in enumerate((0.5, 0.84))]
+RESULT = {
+    "schema": 1,
+    "metric": "accuracy",
+    "selection": "split",
+    "fit": 1,
+    "winner": 1,
+    "score": 0.84,
+    "stopped": "bar",
+}
+
+
+def searched(folder: Path, *, request: dict[str, Any] | None = None, result: dict[str, Any] | None = None) -> Path:
+    """A run directory whose second pass is over."""
+    inside = folder / "inside" / "search"
+    inside.mkdir(parents=True)
+    (folder / "search.json").write_text(json.dumps({**REQUEST, **(request or {})}))
+    (inside / "result.json").write_text(json.dumps({**RESULT, "trials": TRIALS, **(result or {})}))
+    end = {"event": "end", "exit_code": 0, "pass": 2, "attempt": 1}
+    (inside.parent / "events.jsonl").write_text(json.dumps(end) + "\n")
+    return folder
+
+
+def verdict(kind: str = "rejected", selection: str = "split") -> Verdict:
+    given = {"verdict": kind, "metric": "accuracy", "value": 0.78, "target": 0.8, "selection": selection}
+    return Verdict.from_json(given)
+
+
+def test_what_the_gate_rejected_is_searched_further(tmp_path: Path) -> None:
+    run_dir = searched(tmp_path)
+    assert tuning.goes_on(run_dir, verdict())
+    assert tuning.rejections(run_dir) == 0
+    assert not tuning.goes_on(run_dir, verdict("accepted"))
+    assert not tuning.goes_on(run_dir, verdict(selection="")), "this verdict is about the model before the search"
+
+
+@pytest.mark.parametrize(
+    ("request_", "result"),
+    [
+        ({}, {"stopped": "trials"}),
+        ({"trials": 1}, {}),
+        ({"minutes": 0.3}, {}),
+        ({"rejected": [0.81, 0.83]}, {}),
+        ({"rejected": [0.81], "pass": 3}, {}),
+    ],
+    ids=["budget used up", "no trials left", "no time left", "rejected often enough", "going on already"],
+)
+def test_when_it_does_not_go_on(request_: dict[str, Any], result: dict[str, Any], tmp_path: Path) -> None:
+    assert not tuning.goes_on(searched(tmp_path, request=request_, result=result), verdict())
