@@ -3,7 +3,7 @@
 Many a script writes `/ws/accuracy.txt` or reads `/root/code/data.csv`, as its author's machine had them. What would fail
 otherwise is found in the working directory: a file written there lands in `absolute/` and so among the outputs, a file read
 from there is the pushed one of that name. Folders that exist and may be written are used as they are; system folders are
-never stood in for.
+never stood in for. A file that a script opens by a relative path is also found beside it.
 
 It works where Python asks: `open`, `os`, `h5py`, `cv2` and the words of a command line. What a library opens by itself is not
 seen.
@@ -73,6 +73,21 @@ class Places:
             return path
         return self._pushed(text) or path
 
+    def beside(self, path: Any) -> Any:
+        """The file that lies beside an entry in a folder of the project, where there is none in the working directory.
+
+        For a script that was meant to be run from its own folder. Asked by `open` alone: whoever asks whether a folder exists
+        may want to make it.
+        """
+        folder, text = self.bases[0], path if isinstance(path, str) else ""
+        if folder == self.work or not text or text.startswith("/") or self._exists(text):
+            return path
+        place = os.path.join(folder, text)
+        if not os.path.isfile(place):
+            return path
+        self.journal.warn(f"{text} is not in the working directory: the one beside the script is read")
+        return place
+
     def _exists(self, path: str) -> bool:
         try:
             self._stat(path)
@@ -126,7 +141,7 @@ class Places:
         @functools.wraps(plain_open)
         def open_(file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
             writing = isinstance(mode, str) and any(letter in mode for letter in "wax+")
-            return plain_open(find(file, writing=writing), mode, *args, **kwargs)
+            return plain_open(find(file if writing else self.beside(file), writing=writing), mode, *args, **kwargs)
 
         plain_os_open = os.open
 

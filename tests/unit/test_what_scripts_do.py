@@ -96,6 +96,21 @@ os.rename('/no-such-ws/deep/note.txt', '/no-such-ws/deep/renamed.txt')
 """
 
 
+def test_a_script_in_a_folder_finds_the_file_beside_it_and_makes_its_own_folders(tmp_path: Path) -> None:
+    text = """
+import os
+print(open("data.csv").read())
+if not os.path.exists("models"):
+    os.mkdir("models")
+open("models/out.txt", "w").write("1")
+"""
+    ran = run(tmp_path, "src/train.py", src__train=text, data={"src/data.csv": "1,2", "src/models/__init__.py": ""})
+    assert ran.done.returncode == 0, ran.done.stderr
+    assert ran.done.stdout == "1,2\n"
+    assert (tmp_path / "inside" / "outputs" / "models" / "out.txt").read_text() == "1"
+    assert any("beside the script" in warning for warning in ran.warnings)
+
+
 def test_what_goes_to_a_folder_of_another_machine_is_kept_and_its_number_read(tmp_path: Path) -> None:
     ran = run(tmp_path, train=WRITES)
     assert ran.done.returncode == 0, ran.done.stderr
