@@ -181,6 +181,25 @@ def test_metrics_are_traced_to_the_model_that_made_them(tmp_path: Path) -> None:
     assert foreign["recompute_note"]
 
 
+SEEDED = """
+import hashlib
+import keras, numpy
+keras.utils.set_random_seed(5)
+x = numpy.random.normal(size=(200, 8)).astype("float32")
+y = (x.sum(axis=1) > 0).astype("int64")
+model = keras.Sequential([keras.layers.Dense(8, activation="relu"), keras.layers.Dropout(0.4), keras.layers.Dense(2, activation="softmax")])
+model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+model.fit(x, y, epochs=3, validation_split=0.2, verbose=0)
+print(hashlib.sha256(b"".join(w.tobytes() for w in model.get_weights())).hexdigest(), model.evaluate(x, y, verbose=0))
+"""
+
+
+def test_a_script_that_seeds_itself_trains_to_the_same_bits_as_bare(tmp_path: Path) -> None:
+    run = Run(tmp_path, "train.py", SEEDED)
+    assert run.done.returncode == 0, run.done.stderr
+    assert run.done.stdout == run.run_bare().stdout
+
+
 def test_a_finished_fit_is_not_repeated(tmp_path: Path) -> None:
     first = Run(tmp_path, "train.py", SKLEARN)
     second = Run(tmp_path, "train.py", SKLEARN)
