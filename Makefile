@@ -16,8 +16,8 @@ help:                   ## show this list
 demo: $(VENV)/.demo     ## train a sample that misses its bar until it meets it (Docker where an engine answers)
 	$(BIN)/mlops run model_repo/digits_cnn $(ARGS)
 
-test: $(VENV)/.test     ## all tests (ARGS="-k resume" for some)
-	$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/.test     ## all tests, two files at a time (ARGS="-k resume" for some)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-jenkins: $(VENV)/.test  ## of these, the pipeline and its shared library, executed without a Jenkins (needs a JDK and Maven)
 	$(BIN)/python -m pytest tests/jenkins $(ARGS)
