@@ -12,6 +12,8 @@ import traceback
 from typing import Any, Callable, Dict, Iterator, List, Optional
 
 HEARTBEAT_S = 1.0
+PHASE_S = 0.25
+"""A new phase is shown sooner, but not more often than this: an epoch of a tenth of a second has several."""
 HELD = 10000
 
 
@@ -113,7 +115,7 @@ class Journal:
             self.write("warning", message=message)
 
     def progress(self, phase: Optional[str] = None, **keys: Any) -> None:
-        """Note that something was done; written about once a second.
+        """Note that something was done; written about once a second, a new phase within a second.
 
         Args:
             phase: what is under way, if that changed.
@@ -125,7 +127,7 @@ class Journal:
             self._beat["phase"] = phase
         self._beat.update(keys)
         now = time.monotonic()
-        if changed or now - self._beaten >= HEARTBEAT_S:
+        if now - self._beaten >= (PHASE_S if changed else HEARTBEAT_S):
             self._write_heartbeat()
         elif not self._late:
             self._late = True

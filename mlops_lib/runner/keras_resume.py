@@ -211,7 +211,8 @@ def _writes_into(work: str) -> bool:
     """Whether this process has a file in `work` open for writing; cheap, unlike a look at every object."""
     for name in os.listdir("/proc/self/fd"):
         with contextlib.suppress(OSError, ValueError):
-            if _is_in(os.readlink(f"/proc/self/fd/{name}"), work):
+            target = os.readlink(f"/proc/self/fd/{name}")
+            if os.path.isabs(target) and _is_in(target, work):  # a pipe's or socket's is no path
                 with open(f"/proc/self/fdinfo/{name}") as stream:
                     flags = next(line for line in stream if line.startswith("flags:"))
                 if int(flags.split()[1], 8) & (os.O_WRONLY | os.O_RDWR):
