@@ -187,7 +187,9 @@ import keras, numpy
 keras.utils.set_random_seed(5)
 x = numpy.random.normal(size=(200, 8)).astype("float32")
 y = (x.sum(axis=1) > 0).astype("int64")
-model = keras.Sequential([keras.layers.Dense(8, activation="relu"), keras.layers.Dropout(0.4), keras.layers.Dense(2, activation="softmax")])
+model = keras.Sequential([
+    keras.layers.Dense(8, activation="relu"), keras.layers.Dropout(0.4), keras.layers.Dense(2, activation="softmax"),
+])
 model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
 model.fit(x, y, epochs=3, validation_split=0.2, verbose=0)
 print(hashlib.sha256(b"".join(w.tobytes() for w in model.get_weights())).hexdigest(), model.evaluate(x, y, verbose=0))
