@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 from typing import Any, Dict, Iterator
+
+from mlops_lib.runner.journal import resident_bytes
 
 SETTLED = 5
 """After so many trials a process has loaded what it needs."""
@@ -13,15 +14,6 @@ GROWTH = 0.1
 """What a process may grow by from then on …"""
 LEAST_BYTES = 64 << 20
 """… and less than this is no growth: a larger model needs more."""
-
-
-def resident_bytes() -> int:
-    """What this process holds in memory; 0 where the system does not say."""
-    try:
-        with open("/proc/self/statm") as stream:
-            return int(stream.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, IndexError):
-        return 0
 
 
 @contextlib.contextmanager
