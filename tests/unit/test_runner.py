@@ -181,6 +181,13 @@ def test_metrics_are_traced_to_the_model_that_made_them(tmp_path: Path) -> None:
     assert foreign["recompute_note"]
 
 
+def test_a_scaler_is_no_training(tmp_path: Path) -> None:
+    text = "from sklearn.preprocessing import StandardScaler\nprint(StandardScaler().fit_transform([[1.0], [3.0]]).ravel())\n"
+    run = Run(tmp_path, "train.py", text)
+    assert run.done.stdout == "[-1.  1.]\n"
+    assert not [event for event in run.events if event["event"] in ("warning", "fit")]
+
+
 SEEDED = """
 import hashlib
 import keras, numpy
