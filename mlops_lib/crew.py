@@ -74,7 +74,7 @@ def train(
     with (
         _at_work(work, here, observer=observer, stopped=stopped) as crew,
         _on_cluster(opened, spec, count=count, **how),
-        _open(opened, spec, search, run_dir),
+        _open(opened, spec, search, run_dir, observer),
     ):
         try:
             return training.train(
@@ -100,7 +100,9 @@ def _on_cluster(
 
 
 @contextlib.contextmanager
-def _open(opened: Opened | None, spec: RunSpec, search: dict[str, Any], run_dir: Path) -> Iterator[None]:
+def _open(
+    opened: Opened | None, spec: RunSpec, search: dict[str, Any], run_dir: Path, observer: training.Observer
+) -> Iterator[None]:
     """Let workers of other machines join meanwhile."""
     if opened is None:
         yield
@@ -109,7 +111,7 @@ def _open(opened: Opened | None, spec: RunSpec, search: dict[str, Any], run_dir:
     fits = [f"fits/{number}/**/*" for number in range(1, int(search["fit"]) + 1)]
     gives = (*fits, "fits/candidates-*/**/*", "search/trials/*.json", "search/trials/*.npz", "search/weights/*.npz")
     store.remove()  # what a search before left there when its program was killed
-    mirror = sharing.Mirror(store, run_dir / "inside", gives=gives, takes=sharing.is_of_workers)
+    mirror = sharing.Mirror(store, run_dir / "inside", gives=gives, takes=sharing.is_of_workers, observer=observer)
     mirror.once()
     orders = {**search, "chief": opened.listen, "mirrored": True}
     store.put(joining.SEARCH, json.dumps(orders).encode())
@@ -118,9 +120,13 @@ def _open(opened: Opened | None, spec: RunSpec, search: dict[str, Any], run_dir:
         yield
     finally:
         mirror.stop()
-        with contextlib.suppress(OSError):
+        try:
             store.remove()
-        store.put(joining.SEARCH, joining.OVER)
+            store.put(joining.SEARCH, joining.OVER)
+        except MlopsError as error:  # what was found is here all the same
+            observer(
+                {"event": "warning", "message": f"workers of other machines were not told that it is over: {error}"}
+            )
 
 
 def token(run_dir: Path) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 
 from mlops_lib import rundir, sharing, training
 from mlops_lib.engine import Engine
-from mlops_lib.errors import TrainingError, UsageError
+from mlops_lib.errors import MlopsError, TrainingError, UsageError
 from mlops_lib.records import RunResult, RunSpec
 
 SEARCH = "search.json"
@@ -51,7 +51,7 @@ def work(
     place = run_dir / rundir.WORKERS / "1"
     shared = place / "shared"
     rundir.write_spec(place, spec)
-    mirror = sharing.Mirror(store, shared, gives=GIVES, takes=lambda name: name != SEARCH)
+    mirror = sharing.Mirror(store, shared, gives=GIVES, takes=lambda name: name != SEARCH, observer=observer)
     mirror.once()
     mirror.start()
     try:
@@ -83,7 +83,7 @@ def _until_over(store: sharing.Store, stopped: training.Stop) -> Iterator[traini
 
     def look() -> None:
         while not done.wait(LOOK_S):
-            if stopped.is_set() or store.get(SEARCH) == OVER:
+            if stopped.is_set() or _is_over(store):
                 until.leaves = stopped.leaves
                 until.set()
                 return
@@ -95,6 +95,13 @@ def _until_over(store: sharing.Store, stopped: training.Stop) -> Iterator[traini
     finally:
         done.set()
         thread.join()
+
+
+def _is_over(store: sharing.Store) -> bool:
+    try:
+        return store.get(SEARCH) == OVER
+    except MlopsError:  # without the files nothing that is trained here would be known
+        return True
 
 
 def _await(store: sharing.Store, *, observer: training.Observer, stopped: training.Stop) -> dict[str, Any]:

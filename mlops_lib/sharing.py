@@ -37,6 +37,8 @@ class Store:
         url: where; the folder need not exist.
         stopped: ends every waiting for a store that is away.
 
+    Every method raises UsageError where the store refuses, or does not answer for ten minutes.
+
     Raises:
         UsageError: fsspec, or what it needs for this kind of URL, is not installed.
     """
@@ -129,28 +131,26 @@ class Store:
                 return ask()
             except FileNotFoundError:
                 raise
-            except (OSError, TimeoutError) as error:
-                _refuse_for_good(error)
-                if time.monotonic() > deadline or self._stopped.wait(pause_s * random.uniform(0.5, 1.0)):
-                    raise
-                pause_s = min(2 * pause_s, AGAIN_S[1])
+            except PermissionError as error:
+                raise UsageError(
+                    f"the store refuses: {error}", where=self.url,
+                    remedy="See to the credentials in this program's environment.",
+                ) from None  # fmt: skip
             except Exception as error:
-                if not _is_away(error) or time.monotonic() > deadline or self._stopped.wait(pause_s):
+                if not _is_away(error):
                     raise
+                if time.monotonic() > deadline or self._stopped.wait(pause_s * random.uniform(0.5, 1.0)):
+                    raise UsageError(
+                        f"the store does not answer: {error}", where=self.url,
+                        remedy="See that it can be reached, and run it again: finished trials are kept.",
+                    ) from None  # fmt: skip
                 pause_s = min(2 * pause_s, AGAIN_S[1])
-
-
-def _refuse_for_good(error: Exception) -> None:
-    if isinstance(error, PermissionError):
-        raise UsageError(
-            f"the store refuses: {error}",
-            where="shared",
-            remedy="See to the credentials in this program's environment.",
-        ) from None
 
 
 def _is_away(error: Exception) -> bool:
-    """Whether an exception of a store's own library says that it could not be reached."""
+    """Whether an exception, of the system or of a store's own library, says that it could not be reached."""
+    if isinstance(error, (OSError, TimeoutError)):
+        return True
     words = {base.__name__ for base in type(error).__mro__}
     return bool(words & {"HTTPClientError", "ConnectionError", "ClientError", "ClientConnectionError", "BotoCoreError"})
 
@@ -165,15 +165,18 @@ class Mirror:
         folder: the local side.
         gives: patterns of the names that this side writes.
         takes: whether a name that the other sides write is wanted here.
+        observer: is told if it ends before it was told to.
     """
 
-    def __init__(self, store: Store, folder: Path, *, gives: Iterable[str], takes: Callable[[str], bool]) -> None:
+    def __init__(
+        self, store: Store, folder: Path, *, gives: Iterable[str], takes: Callable[[str], bool],
+        observer: Callable[[dict[str, Any]], None] = lambda event: None,
+    ) -> None:  # fmt: skip
         self._store, self._folder, self._gives, self._takes = store, folder, tuple(gives), takes
+        self._observer = observer
         self._given: dict[str, tuple[int, int]] = {}
         self._taken: dict[str, str] = {}
         self.over = threading.Event()
-        self.failure: MlopsError | None = None
-        """Why it ended before it was told to."""
         self._thread = threading.Thread(target=self._run, name="mlops-mirror", daemon=True)
 
     def start(self) -> None:
@@ -191,7 +194,7 @@ class Mirror:
                 self.once()
             self.once()
         except MlopsError as error:
-            self.failure = error
+            self._observer({"event": "warning", "message": f"nothing is shared with other machines any more: {error}"})
 
     def once(self) -> None:
         """Take what is new there, and give what is new here."""

@@ -8,9 +8,7 @@ import signal
 import site as python_site
 import socket
 import threading
-import time
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -106,14 +104,6 @@ class Search:
     def ended(self) -> list[int]:
         trials = [one["trial"] for one in rundir.events(self.run_dir) if one["event"] == "trial"]
         return sorted(one["number"] for one in trials if one["state"] != "running")
-
-
-def until(condition: Callable[[], Any], *, timeout_s: float = 120.0) -> Any:
-    deadline = time.monotonic() + timeout_s
-    while not (answer := condition()):
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.02)
-    return answer
 
 
 def free_port() -> int:

@@ -97,7 +97,7 @@ def _run(run: Context, entry: str, args: List[str]) -> int:
         undo()
         return _ended(run, error, output, began)
 
-    exit_hook = run.plain_exit = script.before_hard_exit(ended)
+    exit_hook = script.before_hard_exit(ended)
     error = script.run(entry, args, compile_=dialect.compile)
     exit_hook()
     return ended(error)
@@ -177,10 +177,7 @@ def _work(run: Context, fit: Any, history: Any) -> None:
     run.writer.wait()
     run.journal.write("end", exit_code=code, seconds=0.0, error=failure)
     run.journal.progress("exit")
-    sys.stdout.flush()
-    sys.stderr.flush()
-    run.plain_exit()
-    os._exit(code)
+    script.leave(code)
 
 
 def _finish(run: Context, output: str) -> None:

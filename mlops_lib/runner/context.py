@@ -40,8 +40,6 @@ class Context:
         self.loops = 0
         """Cross-validations so far."""
         self.at_exit: List[Callable[[], None]] = []
-        self.plain_exit: Callable[[], None] = lambda: None
-        """Let `os._exit` be Python's own again."""
 
     def leave(self) -> None:
         """Let a fresh process go on: this one has grown."""

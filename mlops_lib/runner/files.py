@@ -13,8 +13,13 @@ TEMPORARY = ".tmp-"
 """Begin of the name of a file that is being written."""
 
 
-def write_atomic(path: str, *pieces: Any) -> None:
+def write_atomic(path: str, *pieces: Any, lasting: bool = True) -> None:
     """Replace `path` by the pieces: a reader, or a crash, sees the old file or the new one.
+
+    Args:
+        path: the file.
+        pieces: its content.
+        lasting: whether the new one must be there after a power failure too, not only after a kill.
 
     Raises:
         OSError: the disk is full, read-only or gone; the old file is untouched.
@@ -33,7 +38,8 @@ def write_atomic(path: str, *pieces: Any) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
-    sync_folder(folder)
+    if lasting:
+        sync_folder(folder)
 
 
 def sync_folder(folder: str) -> None:

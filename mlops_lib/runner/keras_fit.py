@@ -140,7 +140,7 @@ class Fit:
         return result
 
     def _footprint(self) -> ContextManager[None]:
-        if not self.context.spec.smaller:
+        if not self.context.spec.smaller or self.model.optimizer is None:  # or its step has optimizers of its own
             return contextlib.nullcontext()
         self.context.journal.warn(
             f"the memory was not enough before: fit {self.number} computes each batch in two halves and makes one update from"

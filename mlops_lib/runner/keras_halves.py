@@ -26,7 +26,7 @@ def halved(model: Any) -> Iterator[None]:
 def _step(model: Any, train_step: Callable[[Any], Any], data: Any) -> Any:
     tf: Any = sys.modules["tensorflow"]
     leaves = tf.nest.flatten(data)
-    if not all(tf.is_tensor(one) and isinstance(one, tf.Tensor) and one.shape.rank for one in leaves):
+    if not all(isinstance(one, tf.Tensor) and one.shape.rank for one in leaves):
         return train_step(data)
     count = tf.shape(leaves[0])[0]
     middle = (count + 1) // 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -11,10 +12,11 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import waiting
 
 from mlops_lib import images
 from mlops_lib.engine import LABEL_RUN, Container, Engine, Launch
@@ -184,11 +186,7 @@ def test_activity_tells_work_from_sleep(site: Site) -> None:
     assert site.engine.activity(started.id) is None
 
 
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+until = functools.partial(waiting.until, timeout_s=20.0)
 
 
 def test_stop_asks_first(site: Site) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 import grpc
 import psutil
 import pytest
-from searching import TRIALS, Search, free_port, until
+from searching import TRIALS, Search, free_port
+from waiting import until
 
 from mlops_lib import images, joining, rundir, training, watching
 from mlops_lib.engine import LABEL_RUN, Launch

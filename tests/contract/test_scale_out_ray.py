@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import ray
 from ray.cluster_utils import Cluster
-from searching import Search, free_port, until
+from searching import Search, free_port
+from waiting import until
 
 from mlops_lib import rundir
 from mlops_lib.engine import LABEL_RUN

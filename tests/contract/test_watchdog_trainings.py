@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -9,14 +10,14 @@ import site as python_site
 import subprocess
 import sys
 import threading
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+import waiting
 
 from mlops_lib import images, pace, rundir, training, watching
 from mlops_lib.engine import LABEL_RUN, Engine
@@ -86,12 +87,7 @@ class Run:
         return [one.id for one in self.engine.find({LABEL_RUN: self.digest}) if one.state == "running"]
 
 
-def until(condition: Callable[[], Any], *, timeout_s: float = 90.0) -> Any:
-    deadline = time.monotonic() + timeout_s
-    while not (answer := condition()):
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.02)
-    return answer
+until = functools.partial(waiting.until, timeout_s=90.0)
 
 
 @pytest.fixture

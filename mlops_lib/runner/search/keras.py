@@ -190,9 +190,8 @@ class Search:
             owes_own=lambda: self._is_split and not self.records[0].get("worker"),
         )  # fmt: skip
         stopped = chief.serve(desk, self.request, self.diary)
-        if (
-            self.request.listen and self.winner()
-        ):  # a worker says that its trial has ended when its weights are on the way
+        if self.request.listen and self.winner():
+            # A worker says that its trial has ended when its weights are on the way.
             self._await(lambda: os.path.exists(self._path("weights", f"{self.winner()}.npz")))
         return stopped
 

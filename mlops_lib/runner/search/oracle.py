@@ -117,12 +117,8 @@ class Trials:
 
 
 def _save(path: str, state: Any) -> None:
-    """Whole or not at all, however it is killed; after a power failure perhaps the state before, which will do."""
-    with open(f"{path}.new", "w") as stream:
-        json.dump(state, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(f"{path}.new", path)
+    """However it is killed; after a power failure the state before will do."""
+    files.write_atomic(path, json.dumps(state).encode(), lasting=False)
 
 
 def _edit_oracle(request: SearchRequest, base_rate: float, propose: Propose, refine: Refine, own: Optional[Own]) -> Any:
