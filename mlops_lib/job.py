@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mlops_lib import config, environments, retraining, rundir, training
+from mlops_lib import config, environments, ours, retraining, rundir, training
 from mlops_lib.detection import detect
 from mlops_lib.engine import Engine, choose
 from mlops_lib.errors import UsageError
@@ -142,6 +142,7 @@ def _existing(place: Path, settings: config.Settings) -> RunSpec | None:
 def _made(home: Path) -> Path:
     try:
         home.mkdir(parents=True, exist_ok=True)
+        (home / ours.HOME).touch()
     except OSError as error:
         raise UsageError(
             f"the folder of mlops' own files cannot be made: {error.strerror}", where=str(home),

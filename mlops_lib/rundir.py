@@ -19,6 +19,7 @@ from typing import Any, TypeGuard, TypeVar
 
 from mlops_lib import durable
 from mlops_lib.errors import UsageError
+from mlops_lib.ours import is_ours
 from mlops_lib.records import Record, RunSpec
 
 CODE = {".py", ".ipynb", ".toml", ".cfg", ".ini", ".yml", ".yaml", ".lock", ".r", ".sh"}
@@ -77,6 +78,9 @@ def _is_code(path: str) -> bool:
 
 def _files(project: Path) -> Iterator[tuple[str, Path]]:
     for folder, folders, names in os.walk(project):
+        if folder != str(project) and is_ours([*folders, *names]):
+            folders.clear()
+            continue
         folders[:] = sorted(name for name in folders if name not in NOT_PROJECT)
         for name in sorted(names):
             full = Path(folder, name)

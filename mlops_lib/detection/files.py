@@ -10,6 +10,7 @@ from mlops_lib.detection.facts import Facts, is_standard
 from mlops_lib.detection.knowledge import KERAS_LAYERS, KERAS_MODELS
 from mlops_lib.detection.visitor import gather
 from mlops_lib.detection.words import words
+from mlops_lib.ours import is_ours
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -105,7 +106,8 @@ class Files:
             folders = []
             names = []
             try:
-                with os.scandir(place) as entries:
+                with os.scandir(place) as scanned:
+                    entries = list(scanned)
                     for entry in entries:
                         name = entry.name
                         if name.endswith((".py", ".ipynb")):
@@ -113,6 +115,8 @@ class Files:
                         elif not _is_skipped(name, skipped) and entry.is_dir(follow_symlinks=False):
                             folders.append(name)
             except OSError:
+                continue
+            if place != folder and is_ours({entry.name for entry in entries}):
                 continue
             for name in sorted(names):
                 count += 1

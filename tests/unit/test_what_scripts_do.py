@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from mlops_lib import ours, rundir
+from mlops_lib.detection import detect
 from mlops_lib.runner import workdir
 from mlops_lib.runner.evaluations import written_accuracy
 
@@ -120,6 +123,26 @@ def test_what_goes_to_a_folder_of_another_machine_is_kept_and_its_number_read(tm
     (metric,) = ran.events("metric")
     assert (metric["metric"], metric["value"], metric["source"]) == ("accuracy", 0.935, "file")
     assert not Path("/no-such-ws").exists()
+
+
+def test_what_is_ours_in_a_projects_folder_is_none_of_the_project(tmp_path: Path) -> None:
+    pushed = project(
+        tmp_path, train="import sklearn.svm\nsklearn.svm.SVC().fit([[0], [1]], [0, 1])\n", data__a="x = 1\n"
+    )
+    before = rundir.manifest(pushed)
+    for run_dir in (pushed / "home" / "runs" / "a", pushed / "out"):
+        (run_dir / "inside" / "work").mkdir(parents=True)
+        (run_dir / "spec.json").write_text("{}")
+        shutil.copy(pushed / "train.py", run_dir / "inside" / "work" / "other.py")
+    (pushed / "home" / ours.HOME).touch()
+    (pushed / "home" / "environments").mkdir()
+    assert rundir.manifest(pushed) == before
+    assert detect(pushed).entry == "train.py"
+    inside = pushed / "out" / "inside"  # in a container it is mounted elsewhere, and no path tells
+    assert Ran(pushed, inside).done.returncode == 0
+    work = tmp_path / "work"
+    workdir.build(str(pushed), str(work))
+    assert sorted(path.relative_to(work).as_posix() for path in work.rglob("*")) == ["data", "data/a.py", "train.py"]
 
 
 @pytest.mark.parametrize(
