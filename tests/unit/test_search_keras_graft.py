@@ -36,6 +36,14 @@ def sequential():
     return keras.Sequential([keras.Input((12, 12, 3), name="image"), *layers()], name="mine")
 
 
+def added():
+    """Keras builds it again with each layer, and leaves the earlier builds' tensors behind."""
+    model = keras.Sequential([keras.Input((12, 12, 3), name="image")], name="mine")
+    for layer in layers():
+        model.add(layer)
+    return model
+
+
 def functional():
     image = x = keras.Input((12, 12, 3), name="image")
     conv, pool, flat, hidden, out = layers()
@@ -44,7 +52,10 @@ def functional():
     return keras.Model(image, out(kl.Concatenate(name="join")([hidden(flat(x)), side])), name="mine")
 
 
-CASES = [(sequential, "late"), (sequential, "wide"), (sequential, "all"), (functional, "middle"), (functional, "all")]
+CASES = [
+    (sequential, "late"), (sequential, "wide"), (sequential, "all"), (added, "late"), (added, "all"),
+    (functional, "middle"), (functional, "all"),
+]  # fmt: skip
 each_case = pytest.mark.parametrize(
     ("model", "name"), CASES, indirect=["model"], ids=[f"{b.__name__}-{n}" for b, n in CASES]
 )
@@ -117,6 +128,11 @@ def test_a_feature_extractor_made_before_computes_on_the_winner(model, name):
     change(model, name)
     after = keras.Model(model.inputs, model.get_layer("hidden").output)
     near(extractor.predict(IMAGES, verbose=0), after.predict(IMAGES, verbose=0))
+    if isinstance(model, keras.Sequential):
+        x = IMAGES
+        for layer in model.layers[: model.layers.index(model.get_layer("hidden")) + 1]:
+            x = layer(x)
+        near(after.predict(IMAGES, verbose=0), x)
 
 
 @pytest.mark.parametrize("name", EDITS)

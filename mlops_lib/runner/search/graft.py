@@ -29,6 +29,7 @@ def graft(model: Any, winner: Any) -> List[str]:
     own = {layer.name: layer for layer in model.layers}
     watched = _dependents(model, winner)
     before = {layer.name: _outputs(layer, old_graph) for layer in own.values()}
+    earlier = _drop_earlier_builds(model)
     targets, changed = _targets(own, winner)
     joined = _Joined(old_graph, targets, changed)
     outputs = graph.graph_of(winner)._run_through_graph(
@@ -40,6 +41,7 @@ def graft(model: Any, winner: Any) -> List[str]:
         joined.made[id(layer)].set_weights(layer.get_weights())
     notes = [f"layer {name} is not part of the winner: a reference to it has no effect" for name in gone]
     moved = _moved(before, own, graph.graph_of(model))
+    moved.update(_moved_builds(earlier, own, graph.graph_of(model)))
     return notes + [note for one in watched for note in _follow(one, model, own, moved)]
 
 
@@ -120,8 +122,12 @@ def _renew(operation: Any, place: int, old: Set[int]) -> None:
     *others, newest = operation._inbound_nodes
     kept = [node for node in others if id(node) not in old]
     kept.insert(place, newest)
-    operation._inbound_nodes[:] = kept
-    for i, node in enumerate(kept):
+    _keep(operation, kept)
+
+
+def _keep(operation: Any, calls: List[Any]) -> None:
+    operation._inbound_nodes[:] = calls
+    for i, node in enumerate(calls):
         for j, tensor in enumerate(node.outputs):
             tensor._keras_history = type(tensor._keras_history)(operation, i, j)
 
@@ -151,6 +157,41 @@ def _install(model: Any, layers: List[Any], old_graph: Any, outputs: Any) -> Non
     # Weights are listed in the order of the layers, as in a model loaded from disk.
     place = {id(layer): i for i, layer in enumerate(made.layers)}
     model._layers.sort(key=lambda layer: place.get(id(layer), len(place)))
+
+
+def _drop_earlier_builds(model: Any) -> Dict[str, List[Any]]:
+    """Each layer's calls from before the last `add` to a Sequential, which built it again.
+
+    `layer.output` would be of the first build for ever: beside the model, not in it.
+    """
+    import keras
+
+    if not isinstance(model, keras.Sequential):
+        return {}
+    inside = graph.graph_of(model)
+    current = {id(node) for nodes in inside._nodes_by_depth.values() for node in nodes}
+    reached = {id(tensor) for tensor in inside.inputs}
+    found: Dict[str, List[Any]] = {}
+    for layer in model.layers:
+        calls = [node for node in layer._inbound_nodes if _all_in(node.arguments.keras_tensors, reached)]
+        reached = {id(tensor) for node in calls for tensor in node.outputs}
+        found[layer.name] = [node for node in calls if id(node) not in current]
+        _keep(layer, [node for node in layer._inbound_nodes if not any(node is one for one in found[layer.name])])
+    return found
+
+
+def _all_in(tensors: List[Any], reached: Set[int]) -> bool:
+    return bool(tensors) and all(id(tensor) in reached for tensor in tensors)
+
+
+def _moved_builds(earlier: Dict[str, List[Any]], own: Dict[str, Any], inside: Any) -> Dict[int, Any]:
+    """Tensors of a Sequential's earlier builds to the new ones in the same place."""
+    return {
+        id(old): new
+        for name, nodes in earlier.items()
+        for node in nodes
+        for old, new in zip(node.outputs, _outputs(own[name], inside))
+    }
 
 
 def _outputs(layer: Any, inside: Any) -> List[Any]:
