@@ -115,6 +115,7 @@ class _Case:
                     self._called(
                         file, Call(f"keras.layers.{call.name}", call.line, call.keywords, call.first, call.scope)
                     )
+        self.products += [(file, shape.saw, shape.line) for shape in facts.shapes if shape.kind == "product"]
         for base in facts.bases:
             means = meaning.of(base)
             if means.part in (meaning.MODEL, meaning.LAYER) or means.family == "gnn":
@@ -311,9 +312,11 @@ class _Case:
         return max(made, key=lambda f: made[f]) if made else "none"
 
     def _network_built(self) -> str:
+        shaped = any(shape.kind != "product" for _, facts in self.files for shape in facts.shapes)
         built = {
             f: t.layers + t.models for f, t in self.tallies.items()
-            if f in k.DEEP and (t.layers or (t.models and (t.families or f == "keras" or (f == "jax" and self.products))))
+            if f in k.DEEP
+            and (t.layers or (t.models and (t.families or shaped or f == "keras" or (f == "jax" and self.products))))
             and not (f == "tensorflow" and not _layers_only(t))
         }  # fmt: skip
         return max(built, key=lambda f: built[f]) if built else "none"
@@ -356,6 +359,11 @@ class _Case:
                     counted.setdefault("transformer", []).append(seen)
             elif shape.kind == "backbone":
                 counted.setdefault("cnn", []).append(seen)
+            elif shape.kind == "recurrent":
+                if not {"transformer", "gnn", "rnn", "cnn"} & set(counted) and not playing:
+                    counted.setdefault("rnn", []).append(seen)
+            elif shape.kind == "product":
+                continue
             elif not playing and (shape.kind != "quantised" or self.leaves & DECODERS):
                 counted.setdefault("generative", []).insert(0, seen)
         if len(self.optimizers) >= 2 and not playing and self.leaves & DECODERS and self.leaves & NOISE:
@@ -403,7 +411,8 @@ class _Case:
 
     def _is_affine(self) -> bool:
         """Whether a single dense layer is all there is: no activation between layers, nothing before it."""
-        return not self.leaves & {"MLP", "relu", "tanh", "ReLU", "Activation", "Embedding", "EmbeddingBag", "LeakyReLU"}
+        shaped = {c.leaf for _, facts in self.files for c in facts.calls if not (c.leaf == "Activation" and c.first == "linear")}
+        return not shaped & {"MLP", "relu", "tanh", "ReLU", "Activation", "Embedding", "EmbeddingBag", "LeakyReLU"}
 
     def _main(self, framework: str, counted: dict[str, list[Seen]]) -> str:
         if not counted:

@@ -1,7 +1,7 @@
 """Structures of code that say what a model is when no single call does.
 
 A variational autoencoder draws `mean + exp(log_var) * noise` (Kingma & Welling 2014); a diffusion model mixes data and
-noise, `a * x + b * noise` (Ho et al. 2020); adversarial training updates two networks in turn, from noise or towards
+noise, `a * x + b * noise` (Ho et al. 2020); a recurrent network hands its state on, `h = f(W x + U h)` (Elman 1990); adversarial training updates two networks in turn, from noise or towards
 made-up labels (Goodfellow et al. 2014); a vector-quantised autoencoder passes gradients around its codebook,
 `x + stop_gradient(q - x)` (van den Oord et al. 2017); attention multiplies a softmax with values (Vaswani et al. 2017).
 """
@@ -9,6 +9,7 @@ made-up labels (Goodfellow et al. 2014); a vector-quantised autoencoder passes g
 from __future__ import annotations
 
 import ast
+import re
 
 from mlops_lib.detection.words import words
 
@@ -20,8 +21,13 @@ if TYPE_CHECKING:
 
 NORMALS = words("normal random_normal randn randn_like random_normal_like multivariate_normal standard_normal")
 NOISE = NORMALS | frozenset(("uniform", "rand", "rand_like", "random_uniform", "truncated_normal"))
-PRODUCTS = words("matmul bmm einsum dot batch_dot mul multiply baddbmm batch_matmul")
 MATRIX_PRODUCTS = words("matmul bmm einsum batch_dot batch_matmul")
+PRODUCTS = words("matmul mm dot addmm")
+STATE = re.compile(r"^(h|hx|h_\w+|\w+_h|hid|carry|\w*hidden\w*|\w+_states?|states?_\w+)$")
+"""What the state of a recurrent cell is called; a bare `state` is as often that of a batch normalisation."""
+RESHAPED = words("""
+    unsqueeze squeeze transpose to type_as expand_dims astype reshape view contiguous permute float half masked_fill
+""")
 UPDATES = words("step apply_gradients train_on_batch")
 MODEL_MODULES = ("torchvision.models", "keras.applications", "tensorflow.keras.applications")
 NOT_A_LIBRARY_OF_MODELS = ("numpy", "math", "random", "scipy", "np")
@@ -53,6 +59,8 @@ class _Scope:
         self.gradients: dict[str, int] = {}
         self.updates: dict[str, int] = {}
         self.partial_minimisations = 0
+        self.backwards = 0
+        """Losses whose gradients are taken."""
         self.draws_noise = False
         self.labels: set[str] = set()
         self.found: list[Shape] = []
@@ -78,7 +86,8 @@ class Shaper:
         scope = self._scopes.pop()
         made_up = {"ones", "zeros"} <= scope.labels or "full" in scope.labels
         judges = any(len(whose) == 2 for whose in scope.judged.values())
-        if len(scope.updates) >= 2 and (scope.draws_noise or made_up or judges):
+        # An encoder and a decoder with an optimizer each follow the same loss; adversaries have one each.
+        if len(scope.updates) >= 2 and scope.backwards != 1 and (scope.draws_noise or made_up or judges):
             saw = " and ".join(sorted(scope.updates)[:2])
             scope.found.append(Shape("adversarial", min(scope.updates.values()), saw))
         if len(scope.gradients) >= 2:
@@ -90,6 +99,7 @@ class Shaper:
             outer = self._scopes[-1]
             if name.count(".") or not scope.updates:
                 outer.updates.update(scope.updates)
+                outer.backwards += scope.backwards
                 outer.draws_noise |= scope.draws_noise and bool(scope.updates)
         return scope.found
 
@@ -109,8 +119,36 @@ class Shaper:
                 self._now.softmaxed.add(name)
             if self._is_scored(node.value):
                 self._now.scored.add(name)
+            if self._is_recurrence(name, node.value):
+                self._now.found.append(Shape("recurrent", node.lineno, f"{name} = … {name} …"))
             if isinstance(node.value, ast.Call) and _is_network(node.value.func):
                 self._now.made[name] = ast.unparse(node.value.func)[:60]
+
+    def _is_recurrence(self, name: str, value: ast.expr) -> bool:
+        """Whether a name is set to a sum of products of which one has its last value and one has not."""
+        products = []
+        for one in ast.walk(value):
+            if isinstance(one, ast.BinOp) and isinstance(one.op, ast.MatMult):
+                products.append([one.left, one.right])
+            elif isinstance(one, ast.Call) and self._leaf(one)[1] in PRODUCTS:
+                products.append([*one.args, *([one.func.value] if isinstance(one.func, ast.Attribute) else [])])
+        own = [any(_name_of(side) == name for side in sides) for sides in products]
+        return any(own) and not all(own)
+
+    def method(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
+        """A network's `forward`: one that takes a state, changes it and returns it beside its output is recurrent."""
+        taken = {argument.arg for argument in node.args.args[2:] if STATE.match(argument.arg)}
+        if not taken:
+            return
+        changed, returned = set(), set()
+        for one in ast.walk(node):
+            if isinstance(one, ast.Assign):
+                for target in one.targets:
+                    changed.update(map(_name_of, target.elts if isinstance(target, ast.Tuple) else [target]))
+            elif isinstance(one, ast.Return) and isinstance(one.value, ast.Tuple):
+                returned.update(map(_name_of, one.value.elts))
+        for name in sorted(taken & changed & returned)[:1]:
+            self._now.found.append(Shape("recurrent", node.lineno, f"{node.name}(…, {name}) → …, {name}"))
 
     def called(self, node: ast.Call, call: Call) -> None:
         """A call: noise, updates of parameters, products."""
@@ -128,6 +166,8 @@ class Shaper:
             inner = self._name(node.func.func).rpartition(".")[2]
             if inner in ("grad", "value_and_grad") and node.func.args:
                 now.gradients.setdefault(ast.unparse(node.func.args[0])[:60], node.lineno)
+        if leaf == "backward":
+            now.backwards += 1
         if leaf in NOISE:
             now.draws_noise = True
         elif leaf in UPDATES and call.receiver and isinstance(node.func, ast.Attribute):
@@ -231,7 +271,7 @@ class Shaper:
                 *([node.func.value] if isinstance(node.func, ast.Attribute) and not node.args[1:] else []),
             ]
             return any(map(self._is_scored, inner))
-        through = "dropout" in leaf.lower() or leaf in ("unsqueeze", "transpose", "to", "type_as", "expand_dims")
+        through = "dropout" in leaf.lower() or leaf in RESHAPED
         inner = [*node.args[:1], *([node.func.value] if isinstance(node.func, ast.Attribute) else [])]
         return through and any(map(self._is_softmax, inner))
 

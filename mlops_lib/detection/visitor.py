@@ -55,6 +55,11 @@ class _Visitor:
         self.defined: set[str] = set()
         self.scope = ""
         self.owner = ""
+        self.of_class = ""
+        self.multiplied: dict[str, list[int]] = {}
+        """Class of a network to the lines where it multiplies matrices itself."""
+        self.made: dict[str, list[int]] = {}
+        """What is called by its bare name within a class, to the lines."""
         self.guard = 0
         self.shaper = shapes.Shaper(self.name)
         self._visits: dict[type[ast.AST], Any] = {
@@ -76,6 +81,9 @@ class _Visitor:
             except RecursionError:
                 continue
         self.facts.shapes += self.shaper.leave("", 1)
+        for name, lines in self.multiplied.items():  # a layer written by hand counts where it is put into a network
+            made = self.made.get(name, [])
+            self.facts.shapes += [shapes.Shape("product", line, "… @ …") for line in (made if made[1:] else lines)]
         self.facts.undefined = [
             call for call in self.facts.calls if call.name in self.unresolved and call.name not in self.defined
         ]
@@ -249,10 +257,11 @@ class _Visitor:
             self.names[node.name] = derived
         outer, self.attributes = self.attributes, dict(self.attributes) if self.owner else {}
         owner, self.owner = self.owner, derived or node.name
+        of_class, self.of_class = self.of_class, node.name
         # Methods use what __init__ stored, wherever it stands.
         for method in sorted(node.body, key=lambda s: getattr(s, "name", "") not in ("__init__", "build", "setup")):
             self.visit(method)
-        self.attributes, self.owner = outer, owner
+        self.attributes, self.owner, self.of_class = outer, owner, of_class
 
     def _functiondef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
         self.defined.add(node.name)
@@ -266,6 +275,8 @@ class _Visitor:
         self.scope = f"{scope}.{node.name}" if scope else node.name
         self.shaper.enter()
         self.all(node.body)
+        if "." in self.owner and node.name in ("forward", "call", "__call__"):
+            self.shaper.method(node)
         self.facts.shapes += self.shaper.leave(self.scope, node.lineno)
         made = next((r for r in self.returns if r), "")
         declared = {n for s in node.body if isinstance(s, ast.Global) for n in s.names}
@@ -397,6 +408,8 @@ class _Visitor:
         first = self.text(node.args[0]) if node.args else ""
         call = Call(name, node.lineno, keywords, first, self.scope)
         self.facts.calls.append(call)
+        if self.of_class and isinstance(node.func, ast.Name):
+            self.made.setdefault(node.func.id, []).append(node.lineno)
         self.shaper.called(node, call)
         self._noted(call, node)
         # A method of what another call returned: that call counts too, and the arguments.
@@ -469,6 +482,8 @@ class _Visitor:
 
     def _binop(self, node: ast.BinOp) -> None:
         self.shaper.combined(node)
+        if isinstance(node.op, ast.MatMult) and "." in self.owner:
+            self.multiplied.setdefault(self.of_class, []).append(node.lineno)
         if isinstance(node.op, ast.Sub) and isinstance(node.right, ast.BinOp) and isinstance(node.right.op, ast.Mult):
             self.facts.descends = True
         self.inside(node)
