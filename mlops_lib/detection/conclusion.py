@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 SERVERS = words("flask fastapi django streamlit gradio bottle tornado aiohttp sanic dash telegram")
 FREE_FITS = words("fit fit_generator train_on_batch partial_fit fit_predict fit_one_cycle fine_tune")
+VARIABLES = words("Variable get_variable Parameter requires_grad_ xw_plus_b")
 HANDS_ON = frozenset(("apply_gradients", "gradient", "GradientTape"))
 ENVIRONMENTS = words("gym gymnasium gym_minigrid pettingzoo vizdoom pybullet_envs")
 
@@ -89,6 +90,8 @@ class _Case:
         self.free: list[Seen] = []
         self.leaves: set[str] = set()
         self.products: list[Seen] = []
+        self.variables = False
+        """Whether it makes numbers that are trained."""
         self.tape: list[Seen] = []
         self.minimised: list[Seen] = []
         self.backward: list[Seen] = []
@@ -156,6 +159,8 @@ class _Case:
             self.free.append(seen)
         if meaning.normal(call.name).startswith(OPTIMIZERS) and leaf[:1].isalpha() and "()" not in call.name:
             self.optimizers.append(seen)
+        if "requires_grad" in call.keywords or (leaf in VARIABLES and not call.name.startswith("torch.autograd.")):
+            self.variables = True
         if leaf in HANDS_ON:
             self.tape.append(seen)
         elif leaf == "gradients" and meaning.framework_of(meaning.normal(call.name)) in ("keras", "tensorflow"):
@@ -335,6 +340,8 @@ class _Case:
         else:
             if found.framework == "other" and self.products and not set(counted) - {"other"}:
                 counted["dense" if len({s[2] for s in self.products}) >= 2 else "linear"] = self.products
+            if found.framework == "other" and len(counted.get("dense", ())) == 1 and self._is_affine():
+                counted["linear"] = counted.pop("dense")
             if set(counted) - {"reduce", "other"}:
                 counted.pop("reduce", None)
             elif "reduce" in counted:
@@ -359,6 +366,8 @@ class _Case:
                     counted.setdefault("transformer", []).append(seen)
             elif shape.kind == "backbone":
                 counted.setdefault("cnn", []).append(seen)
+            elif shape.kind == "message passing":
+                counted.setdefault("gnn", []).append(seen)
             elif shape.kind == "recurrent":
                 if not {"transformer", "gnn", "rnn", "cnn"} & set(counted) and not playing:
                     counted.setdefault("rnn", []).append(seen)
@@ -393,8 +402,8 @@ class _Case:
             counted.update(self._imported_layers())
         if not counted and framework in ("tensorflow", "pytorch", "jax"):
             where = self.tape or self.minimised or self.backward or self.grads
-            if where:
-                counted["linear"] = where
+            if where:  # on variables of its own, or it trains whatever network it is handed
+                counted["linear" if framework == "jax" or self.variables else "other"] = where
 
     def _imported_layers(self) -> dict[str, list[Seen]]:
         """The layers a script imports, where all it does is to change a model that it loads."""
@@ -411,7 +420,11 @@ class _Case:
 
     def _is_affine(self) -> bool:
         """Whether a single dense layer is all there is: no activation between layers, nothing before it."""
-        shaped = {c.leaf for _, facts in self.files for c in facts.calls if not (c.leaf == "Activation" and c.first == "linear")}
+        last = ("linear", "sigmoid", "softmax")
+        shaped = {
+            call.leaf for _, facts in self.files for call in facts.calls
+            if not (call.leaf == "Activation" and call.first in last)
+        }  # fmt: skip
         return not shaped & {"MLP", "relu", "tanh", "ReLU", "Activation", "Embedding", "EmbeddingBag", "LeakyReLU"}
 
     def _main(self, framework: str, counted: dict[str, list[Seen]]) -> str:

@@ -396,6 +396,8 @@ def _other(call: Call, name: str, leaf: str) -> Meaning:
         if leaf in ("conv2d", "scan"):
             return Meaning("other", LAYER, "cnn" if leaf == "conv2d" else "rnn")
         return Meaning("other", TRAINS) if name.endswith("tensor.grad") else NONE
+    if root == "chainer" and leaf.endswith("Updater"):
+        return Meaning("other", FIT)
     if root in ("mxnet", "chainer", "paddle", "lasagne", "tinygrad"):
         return Meaning("other", LAYER, family) if family else Meaning("other", MODEL) if leaf in ("Chain", "Layer", "Sequential",
             "HybridSequential", "Block", "HybridBlock", "Model") else NONE  # fmt: skip

@@ -1,9 +1,11 @@
 """Structures of code that say what a model is when no single call does.
 
 A variational autoencoder draws `mean + exp(log_var) * noise` (Kingma & Welling 2014); a diffusion model mixes data and
-noise, `a * x + b * noise` (Ho et al. 2020); a recurrent network hands its state on, `h = f(W x + U h)` (Elman 1990); adversarial training updates two networks in turn, from noise or towards
+noise, `a * x + b * noise` (Ho et al. 2020); adversarial training updates two networks in turn, from noise or towards
 made-up labels (Goodfellow et al. 2014); a vector-quantised autoencoder passes gradients around its codebook,
-`x + stop_gradient(q - x)` (van den Oord et al. 2017); attention multiplies a softmax with values (Vaswani et al. 2017).
+`x + stop_gradient(q - x)` (van den Oord et al. 2017); attention multiplies a softmax with values (Vaswani et al. 2017);
+a recurrent network hands its state on, `h = f(W x + U h)` (Elman 1990); one over a graph is handed its edges (Kipf &
+Welling 2017).
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ MATRIX_PRODUCTS = words("matmul bmm einsum batch_dot batch_matmul")
 PRODUCTS = words("matmul mm dot addmm")
 STATE = re.compile(r"^(h|hx|h_\w+|\w+_h|hid|carry|\w*hidden\w*|\w+_states?|states?_\w+)$")
 """What the state of a recurrent cell is called; a bare `state` is as often that of a batch normalisation."""
+EDGES = re.compile(r"^(\w+_)?(adj|adjacency|laplacian|edge_index|edge_indices)(_\w+)?$")
+"""What the edges of a graph are called."""
 RESHAPED = words("""
     unsqueeze squeeze transpose to type_as expand_dims astype reshape view contiguous permute float half masked_fill
 """)
@@ -90,7 +94,12 @@ class Shaper:
         if len(scope.updates) >= 2 and scope.backwards != 1 and (scope.draws_noise or made_up or judges):
             saw = " and ".join(sorted(scope.updates)[:2])
             scope.found.append(Shape("adversarial", min(scope.updates.values()), saw))
-        if len(scope.gradients) >= 2:
+        elif (
+            name and scope.updates and {"ones", "zeros"} <= scope.labels and judges
+        ):  # its other half is another function
+            saw = "one network judges data and what another makes of noise"
+            scope.found.append(Shape("adversarial", min(scope.updates.values()), saw))
+        if len(scope.gradients) >= 2 and name:
             saw = " and ".join(f"grad({one})" for one in sorted(scope.gradients)[:2])
             scope.found.append(Shape("adversarial", min(scope.gradients.values()), saw))
         if scope.partial_minimisations >= 2:
@@ -126,17 +135,25 @@ class Shaper:
 
     def _is_recurrence(self, name: str, value: ast.expr) -> bool:
         """Whether a name is set to a sum of products of which one has its last value and one has not."""
-        products = []
-        for one in ast.walk(value):
-            if isinstance(one, ast.BinOp) and isinstance(one.op, ast.MatMult):
-                products.append([one.left, one.right])
+        if isinstance(value, ast.Call) and len(value.args) == 1:  # the activation
+            value = value.args[0]
+        own, pending = [], [value]
+        while pending and len(own) < 8:
+            one = pending.pop()
+            if isinstance(one, ast.BinOp) and isinstance(one.op, ast.Add):
+                pending += [one.left, one.right]
+            elif isinstance(one, ast.BinOp) and isinstance(one.op, ast.MatMult):
+                own.append(name in (_name_of(one.left), _name_of(one.right)))
             elif isinstance(one, ast.Call) and self._leaf(one)[1] in PRODUCTS:
-                products.append([*one.args, *([one.func.value] if isinstance(one.func, ast.Attribute) else [])])
-        own = [any(_name_of(side) == name for side in sides) for sides in products]
+                sides = [*one.args, *([one.func.value] if isinstance(one.func, ast.Attribute) else [])]
+                own.append(name in map(_name_of, sides))
         return any(own) and not all(own)
 
     def method(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
-        """A network's `forward`: one that takes a state, changes it and returns it beside its output is recurrent."""
+        """A network's `forward`: over a graph it takes the edges; a recurrent one returns the state that it takes, changed."""
+        edges = next((argument.arg for argument in node.args.args[1:] if EDGES.match(argument.arg)), "")
+        if edges:
+            self._now.found.append(Shape("message passing", node.lineno, f"{node.name}(…, {edges})"))
         taken = {argument.arg for argument in node.args.args[2:] if STATE.match(argument.arg)}
         if not taken:
             return
@@ -179,7 +196,8 @@ class Shaper:
         elif leaf in ("ones_like", "zeros_like", "ones", "zeros", "full", "full_like", "fill_"):
             now.labels.add(leaf.partition("_")[0].replace("fill", "full"))
         elif leaf in MATRIX_PRODUCTS:
-            if any(self._is_softmax(argument) for argument in node.args):
+            receiver = [node.func.value] if isinstance(node.func, ast.Attribute) else []
+            if any(self._is_softmax(argument) for argument in [*node.args, *receiver]):
                 now.found.append(Shape("attention", node.lineno, f"{leaf}(softmax(…), …)"))
         elif leaf in ("add", "add_") and isinstance(node.func, ast.Attribute):
             normal, exponential = self._factors(node.func.value)
@@ -189,6 +207,12 @@ class Shaper:
             now.found.append(Shape("backbone", node.lineno, f"getattr({self._name(node.args[0])}, …)"))
         elif leaf in ("rsample",) or call.name.endswith(("KLDivergenceAddLoss", "KLDivergenceRegularizer")):
             now.found.append(Shape("reparametrised", node.lineno, call.name))
+
+    def looked_up(self, node: ast.Subscript) -> None:
+        """`models.__dict__[name]`: a network that is chosen by its name."""
+        held = node.value
+        if isinstance(held, ast.Attribute) and held.attr == "__dict__" and self._name(held.value) in MODEL_MODULES:
+            self._now.found.append(Shape("backbone", node.lineno, f"{self._name(held.value)}.__dict__[…]"))
 
     def combined(self, node: ast.BinOp) -> None:
         """Sums and products of expressions."""

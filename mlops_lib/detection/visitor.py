@@ -472,6 +472,7 @@ class _Visitor:
             self._data(call, node)
 
     def _subscript(self, node: ast.Subscript) -> None:
+        self.shaper.looked_up(node)
         if self.name(node.value) == "sys.argv":
             index = node.slice
             if isinstance(index, ast.Constant) and isinstance(index.value, int) and index.value > 0:
