@@ -18,7 +18,7 @@ USUAL = ("train", "main", "training", "train_model", "model_train", "run", "mlco
 OTHER_DUTIES = re.compile(
     r"(^|[_\W])(predict|prediction|infer|inference|serve|server|deploy|api|app|demo|eval|evaluate|utils?|helpers?|plot|visuali[sz]e"
     r"|preprocess|download|convert|export|benchmark|example|tweak(?:er|ed|ing|s)?|tun(?:er|ing)|change|check(?:er|ing|s)?|re-?build"
-    r"|re-?train|re-?run|mail|notif(?:y|ier|ication)|success|fail(?:ed|ure)?|old|backup|copy|tmp|draft|playground|upgrade)"
+    r"|re-?train|re-?run|new|mail|notif(?:y|ier|ication)|success|fail(?:ed|ure)?|old|backup|copy|tmp|draft|playground|upgrade)"
     r"([_\W\d]|$)", re.I,
 )  # fmt: skip
 """Words in a name that say its file is for something other than the training itself."""
@@ -209,13 +209,20 @@ def _mentions(folder: str, sketches: list[_Sketch]) -> dict[str, tuple[str, int]
 
 def _not_imported(files: list[File], named: object, sketches: dict[str, _Sketch]) -> list[File]:
     """A program of a usual name stays one when a search or a benchmark imports it."""
-    imported = {local.path for file in files for local in file.reachable()}
+    spectators = {file.path for file in files if any(_trains_on_import(local, file) for local in file.reachable())}
+    imported = {local.path for file in files if file.path not in spectators for local in file.reachable()} | spectators
     programs = {f.path for f in files if _stem(f) in USUAL[:2] and sketches[f.name].has_main}
     programs = {
         path for path in programs
         if not any(_stem(f) in USUAL for f in files if path in {local.path for local in f.reachable()})
     }  # fmt: skip
     return [file for file in files if file.path not in imported - programs]
+
+
+def _trains_on_import(local: File, by: File) -> bool:
+    """Whether a file is a program of its own that another, which trains nothing itself, imports to look at its results."""
+    seen = by.conclusion.where.get("framework", ("", "", 0))
+    return seen[0] == local.name and any(call.line == seen[2] and not call.scope for call in local.facts.calls)
 
 
 def _run_by_the_project(files: list[File], named: dict[str, tuple[str, int]], sketches: object) -> list[File]:

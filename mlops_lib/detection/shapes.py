@@ -137,7 +137,8 @@ class Shaper:
         """Whether a name is set to a sum of products of which one has its last value and one has not."""
         if isinstance(value, ast.Call) and len(value.args) == 1:  # the activation
             value = value.args[0]
-        own, pending = [], [value]
+        own: list[bool] = []
+        pending = [value]
         while pending and len(own) < 8:
             one = pending.pop()
             if isinstance(one, ast.BinOp) and isinstance(one.op, ast.Add):
@@ -157,7 +158,8 @@ class Shaper:
         taken = {argument.arg for argument in node.args.args[2:] if STATE.match(argument.arg)}
         if not taken:
             return
-        changed, returned = set(), set()
+        changed: set[str] = set()
+        returned: set[str] = set()
         for one in ast.walk(node):
             if isinstance(one, ast.Assign):
                 for target in one.targets:
@@ -196,8 +198,8 @@ class Shaper:
         elif leaf in ("ones_like", "zeros_like", "ones", "zeros", "full", "full_like", "fill_"):
             now.labels.add(leaf.partition("_")[0].replace("fill", "full"))
         elif leaf in MATRIX_PRODUCTS:
-            receiver = [node.func.value] if isinstance(node.func, ast.Attribute) else []
-            if any(self._is_softmax(argument) for argument in [*node.args, *receiver]):
+            sides = [*node.args, *([node.func.value] if isinstance(node.func, ast.Attribute) else [])]
+            if any(map(self._is_softmax, sides)):
                 now.found.append(Shape("attention", node.lineno, f"{leaf}(softmax(…), …)"))
         elif leaf in ("add", "add_") and isinstance(node.func, ast.Attribute):
             normal, exponential = self._factors(node.func.value)

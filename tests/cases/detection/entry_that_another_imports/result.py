@@ -1,0 +1,3 @@
+from flowers import *
+
+print(accuracy)
