@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from mlops_lib.detection import age, declared
+from mlops_lib.detection import age, declared, programs
 from mlops_lib.detection.distributions import (
     CALLS_HELPED,
     CALLS_IMPLY,
@@ -20,6 +20,7 @@ from mlops_lib.detection.files import File, Files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
 PYTHON = "3.11"
@@ -109,6 +110,10 @@ def findings(files: Files, entry: File, *, reason: str = "", where: tuple[str, i
     helped = {
         CALLS_HELPED[call.leaf] for file in everything for call in file.facts.calls if call.leaf in CALLS_HELPED
     } - {declared.name_of(line) for line in requirements}
+    packages, tools = programs.of(everything)
+    for package, (file, line, what) in packages.items():
+        saw(file, line, what, f"needs {package} (Debian)")
+    helped |= tools - {declared.name_of(line) for line in requirements}
     family = found.main if found.framework != "none" else "none"
     return {
         "schema": 1,
@@ -118,7 +123,11 @@ def findings(files: Files, entry: File, *, reason: str = "", where: tuple[str, i
         "family": family,
         "families": list(found.families),
         "environment": _environment(
-            found.framework, found.families, family, [*requirements, *sorted(helped | _either(needed, everything))]
+            found.framework,
+            found.families,
+            family,
+            [*requirements, *sorted(helped | _either(needed, everything))],
+            packages,
         ),
         "imports": sorted(needed.required),
         "optional_imports": sorted(set(needed.optional) - set(needed.required)),
@@ -268,7 +277,9 @@ def _data_paths(everything: list[File]) -> list[str]:
     return list(dict.fromkeys(path for file in everything for path, _ in file.facts.data if path not in written))
 
 
-def _environment(framework: str, families: tuple[str, ...], family: str, requirements: list[str]) -> dict[str, Any]:
+def _environment(
+    framework: str, families: tuple[str, ...], family: str, requirements: list[str], packages: Iterable[str]
+) -> dict[str, Any]:
     """The catalog row that fits, with what the project needs on top."""
     from mlops_lib.detection.rows import rows
 
@@ -287,7 +298,7 @@ def _environment(framework: str, families: tuple[str, ...], family: str, require
     lines += [_headless(line) for line in requirements if declared.name_of(line) not in have]
     return {
         "name": str(row["name"]), "framework": framework, "family": family, "python": PYTHON, "requirements": lines,
-        "system": list(row.get("system", ())), "variables": dict(row.get("variables", {})),
+        "system": sorted({*row.get("system", ()), *packages}), "variables": dict(row.get("variables", {})),
     }  # fmt: skip
 
 

@@ -30,7 +30,7 @@ class Problem:
 class Source:
     """One file: its tree, what could not be read, and where its lines come from."""
 
-    __slots__ = ("cells", "installs", "language", "problems", "python2", "tree")
+    __slots__ = ("cells", "commands", "installs", "language", "problems", "python2", "tree", "written")
 
     def __init__(self, tree: ast.Module, problems: tuple[Problem, ...] = (), *, python2: Problem | None = None) -> None:
         self.tree = tree
@@ -39,6 +39,10 @@ class Source:
         """The first line that only Python 2 reads."""
         self.installs: list[tuple[str, int]] = []
         """What a notebook's `pip install` lines name, with their line."""
+        self.commands: list[tuple[str, int]] = []
+        """A notebook's shell lines, with their line."""
+        self.written: set[str] = set()
+        """Modules that a notebook writes itself (`%%writefile`)."""
         self.cells: list[tuple[int, int]] = []
         """For a notebook: the line each code cell begins at, and the cell's number."""
         self.language = "python"
@@ -139,7 +143,7 @@ def _modernised(text: str) -> tuple[str, Problem | None]:
 
 def _printed(line: str, old: _Old) -> str:
     whole = old.print_call_rest.match(line)
-    if whole:
+    if whole and _compiled(line.strip())[0] is None:
         return f"{whole[1]}print((({whole[2]}) {whole[3].rstrip(', ')}))" if whole[3].rstrip(", ") else line
     match = old.printed.match(line)
     if match is None:
@@ -243,15 +247,17 @@ def _notebook(text: str) -> Source:
         empty.language = language
         return empty
     lines: list[str] = []
-    installs: list[tuple[str, int]] = []
+    commands: list[tuple[str, int]] = []
     begins: list[tuple[int, int]] = []
     for number, cell in enumerate(sources, 1):
         begins.append((len(lines) + 1, number))
-        lines += _cell_lines(cell, len(lines), installs)
+        lines += _cell_lines(cell, len(lines), commands)
     source = parse("\n".join(lines))
     if source.problems:
         source = _cells_alone(lines, begins, source)
-    source.cells, source.installs = begins, installs
+    source.cells, source.commands = begins, commands
+    source.written = {match[1] for cell in sources if (match := _WRITES.match(cell))}
+    source.installs = [(name, line) for command, line in commands for name in installed_by(command)]
     return source
 
 
@@ -262,10 +268,15 @@ def _cell_text(cell: dict[str, object]) -> str:
 
 _OF_PYTHON = words("time timeit capture prun memit mprun snakeviz wandb python python3")
 """Cell magics under which Python goes on."""
+_RUNS = re.compile(r"^%(?:time|timeit|prun|memit|mprun|lprun)\b\s*(?:-{1,2}\w+(?:\s+\d+)?\s+)*(?=\S)")
+"""Line magics with Python behind them."""
+_ASSIGNED = re.compile(r"^(\s*[A-Za-z_][\w, ]*=\s*)[!%](?=[^\s=])(.*)$")
+_WRITES = re.compile(r"\s*%%(?:write)?file\s+(?:-a\s+)?(?:\./)?(\w+)\.py\s*\n")
+_HELP = re.compile(r"^(\?{1,2}[\w.*]+|[\w.]+\?{1,2})\s*$")
 
 
-def _cell_lines(cell: str, before: int, installs: list[tuple[str, int]]) -> list[str]:
-    """A cell's lines as Python, and what it installs."""
+def _cell_lines(cell: str, before: int, commands: list[tuple[str, int]]) -> list[str]:
+    """A cell's lines as Python, and what it says to a shell."""
     text = cell.split("\n")
     foreign = next((line for line in text if line.strip()), "")
     is_foreign = foreign.lstrip().startswith("%%") and foreign.split()[0][2:] not in _OF_PYTHON
@@ -273,15 +284,25 @@ def _cell_lines(cell: str, before: int, installs: list[tuple[str, int]]) -> list
     begun = ""
     for number, line in enumerate(text, before + 1):
         stripped = line.lstrip()
+        runs = _RUNS.match(stripped) if not is_foreign else None
+        if runs:
+            lines.append(line[: len(line) - len(stripped)] + stripped[runs.end() :])
+            continue
         magic = stripped.startswith("!") or (stripped.startswith("%") and stripped.lstrip("%")[:1].isalpha())
-        shell = bool(begun) or magic or is_foreign
+        assigned = _ASSIGNED.match(line) if not is_foreign and not begun else None
+        if assigned:
+            commands.append((assigned[2].strip(), number))
+            lines.append(assigned[1] + "None")
+            continue
+        goes_on = bool(begun)
+        shell = goes_on or magic or is_foreign or _HELP.match(stripped) is not None
         if shell:
             begun += " " + stripped.rstrip().removesuffix("\\")
             if not stripped.rstrip().endswith("\\"):
-                installs += [(name, number) for name in installed_by(begun)]
+                commands.append((begun.strip().lstrip("!%"), number))
                 begun = ""
-        plain = "" if is_foreign else line[: len(line) - len(stripped)] + "pass" if shell else line
-        lines.append(plain)
+        indent = line[: len(line) - len(stripped)]
+        lines.append("" if is_foreign or goes_on else indent + "pass" if shell else line)
     return lines
 
 

@@ -12,15 +12,13 @@ import json
 import linecache
 import os
 import re
-import shlex
-import subprocess
 import sys
 import tokenize
 import traceback
 import types
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
-from mlops_lib.runner import notebook
+from mlops_lib.runner import magics, notebook
 
 
 class BadEntryError(Exception):
@@ -66,40 +64,8 @@ def code_cells(cells: List[Dict[str, Any]]) -> List[Tuple[int, str]]:
     for index, cell in enumerate(cells):
         if cell.get("cell_type") == "code":
             text = cell.get("source", cell.get("input", ""))
-            found.append((index, cell_source("".join(text) if isinstance(text, list) else text)))
+            found.append((index, magics.as_python("".join(text) if isinstance(text, list) else text)))
     return found
-
-
-def cell_source(text: str) -> str:
-    """One cell without what only IPython understands."""
-    lines = text.splitlines()
-    first = next((line for line in lines if line.strip()), "")
-    if first.startswith("%%"):
-        if first.split()[0] not in ("%%time", "%%timeit", "%%capture"):
-            return "\n".join("# " + line for line in lines)
-        lines = [line if line is not first else "# " + line for line in lines]
-    return "\n".join(_line(line) for line in lines)
-
-
-def _line(line: str) -> str:
-    stripped = line.lstrip()
-    indent = line[: len(line) - len(stripped)]
-    if stripped.startswith("!"):
-        command = stripped[1:].strip()
-        installs = command.split()[:2] in (["pip", "install"], ["pip3", "install"])
-        return indent + ("pass  # " + stripped if installs else f"__mlops_shell__({command!r})")
-    if stripped.startswith("%"):
-        return indent + "pass  # " + stripped
-    if stripped.endswith("?") and not stripped.startswith("#") and stripped.rstrip("?").isidentifier():
-        return indent + "pass  # " + stripped
-    return line
-
-
-def shell(command: str) -> None:
-    """A notebook's `!command`, without a shell: words and wildcards only."""
-    words = [os.path.expandvars(word) for word in shlex.split(command)]
-    done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
-    sys.stdout.write(done.stdout.decode(errors="replace"))
 
 
 def answer_input(answers: List[str]) -> None:
@@ -174,8 +140,10 @@ def run(path: str, args: List[str], *, compile_: notebook.Compile = plain_compil
     names: Dict[str, Any] = module.__dict__
     names["__file__"] = full  # absolute since Python 3.9, and so in tracebacks
     names["__builtins__"] = builtins
+    if path.endswith(".ipynb") or f"{magics.NAME}()" in source:  # an exported one
+        ipython = magics.Shell(names, compile_)
+        names[magics.NAME] = lambda: ipython
     if path.endswith(".ipynb"):
-        names.update({"__mlops_shell__": shell, "get_ipython": lambda: None})
         linecache.cache[full] = (len(source), None, [line + "\n" for line in source.splitlines()], full)
     sys.modules["__main__"] = module
     sys.argv = [path, *args]

@@ -1,0 +1,62 @@
+"""The programs that a project starts: Debian packages and distributions that no import tells of."""
+
+from __future__ import annotations
+
+import re
+
+from mlops_lib.detection.words import words
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from mlops_lib.detection.files import File
+
+PACKAGES = {
+    "wget": "wget", "curl": "curl", "unzip": "unzip", "zip": "zip", "git": "git", "ffmpeg": "ffmpeg", "ffprobe": "ffmpeg",
+    "7z": "p7zip-full", "7za": "p7zip-full", "unar": "unar", "bzip2": "bzip2", "xz": "xz-utils", "dot": "graphviz",
+    "tesseract": "tesseract-ocr", "sox": "sox", "convert": "imagemagick", "pdftotext": "poppler-utils", "jq": "jq",
+    "xvfb-run": "xvfb", "Xvfb": "xvfb", "espeak": "espeak", "gcc": "gcc", "g++": "g++", "make": "make",
+    "java": "default-jre-headless", "file": "file", "rsync": "rsync", "tree": "tree", "parallel": "parallel",
+}  # fmt: skip
+"""Program to the Debian package that brings it; what a slim base image has is not here."""
+DISTRIBUTIONS = {"gdown": "gdown", "kaggle": "kaggle", "jupyter": "jupyter-core", "dvc": "dvc", "awscli": "awscli"}
+"""Program to the distribution that brings it."""
+CALLED = words(
+    "os.system os.popen subprocess.getoutput subprocess.check_output subprocess.call subprocess.run subprocess.Popen"
+)
+_SEPARATORS = re.compile(r"&&|\|\||[;|\n]|\$\(|`")
+_BEFORE = re.compile(r"^(?:sudo|time|nohup|then|do|else|!|[A-Z_]+=\S*)\s+")
+_APT = re.compile(r"\bapt(?:-get)?\s+(?:-\S+\s+)*install\s+([^&;|\n]*)")
+_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+$")
+
+
+def of(files: list[File]) -> tuple[dict[str, tuple[str, int, str]], set[str]]:
+    """What the shell lines of these files start.
+
+    Returns:
+        Debian package to where it is needed (file, line, what was seen), and distributions.
+    """
+    packages: dict[str, tuple[str, int, str]] = {}
+    distributions: set[str] = set()
+    for file in files:
+        said = [*file.source.commands, *((call.first, call.line) for call in file.facts.calls if call.name in CALLED)]
+        for command, line in said:
+            for program in _programs(command):
+                if program in PACKAGES:
+                    packages.setdefault(PACKAGES[program], (file.name, line, program))
+                distributions.update({DISTRIBUTIONS[program]} if program in DISTRIBUTIONS else ())
+            for match in _APT.finditer(command):
+                for word in match[1].split():
+                    if _PACKAGE.match(word):
+                        packages.setdefault(word, (file.name, line, f"apt install {word}"))
+    return packages, distributions
+
+
+def _programs(command: str) -> list[str]:
+    found = []
+    for part in _SEPARATORS.split(command[:20_000]):
+        plain = part.strip().lstrip("({ ")
+        while (shorter := _BEFORE.sub("", plain)) != plain:
+            plain = shorter
+        program = plain.split(maxsplit=1)[0] if plain else ""
+        found.append(program.rpartition("/")[2])
+    return found
