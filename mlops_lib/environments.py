@@ -20,6 +20,7 @@ from typing import Any
 
 from mlops_lib import durable, images, requirements
 from mlops_lib.detection.distributions import DISTRIBUTIONS
+from mlops_lib.detection.programs import PACKAGES
 from mlops_lib.engine import Engine
 from mlops_lib.engine.probe import Missing
 from mlops_lib.errors import ImageError
@@ -207,10 +208,16 @@ def loosened(image: Image, asked: Need, log: str, number: int) -> Image | None:
     environment = image.environment
     unknown = requirements.no_packages(log) & set(environment.system)
     if unknown:
+        # Debian 13 renamed libraries whose clocks grew to 64 bits: libasound2 is libasound2t64.
+        fresh = {
+            name: "" if name.endswith("t64") or not name[-1:].isdigit() else f"{name}t64" for name in sorted(unknown)
+        }
         notes = [
-            f"{name} (Debian) → left out: the base image's release has no such package" for name in sorted(unknown)
+            f"{name} (Debian) → {other or 'left out'}: the base image's release has no package of that name"
+            for name, other in fresh.items()
         ]
-        return _changed(image, notes, system=tuple(name for name in environment.system if name not in unknown))
+        kept = [name for name in environment.system if name not in unknown]
+        return _changed(image, notes, system=tuple(sorted({*kept, *filter(None, fresh.values())})))
     needed = {name for module in asked.imports for name in (requirements.normal(module), distribution(module))}
     row = images.row_of(environment.name)
     found = requirements.loosen(environment.requirements, log, number=number, needed=needed, row=row)
@@ -239,10 +246,10 @@ def repaired(image: Image, missing: Collection[Missing], *, apt: bool = True) ->
     """
     lines, system, notes = list(image.environment.requirements), set(image.environment.system), []
     for one in missing:
-        package = _package(one)
-        if package and apt and package not in system:
-            system.add(package)
-            notes.append(f"{package} (Debian): {one}")
+        packages = [package for package in _packages(one) if package not in system]
+        if packages and apt:
+            system.update(packages)
+            notes.append(f"{', '.join(packages)} (Debian): {one}")
             continue
         note = _repaired_line(one, lines)
         if note:
@@ -252,9 +259,17 @@ def repaired(image: Image, missing: Collection[Missing], *, apt: bool = True) ->
     return _changed(image, notes, requirements=tuple(lines), system=tuple(sorted(system)))
 
 
-def _package(one: Missing) -> str:
-    """The Debian package of the shared library that an import misses, "" if it misses none."""
-    return next((str(p) for saw, p in requirements.tables()["library"].items() if saw in one.message), "")
+_NO_PROGRAM = re.compile(r"No such file or directory: '([\w.+-]+)'|([\w.+-]+): (?:command )?not found")
+
+
+def _packages(one: Missing) -> list[str]:
+    """The Debian packages of the shared library or the program that is missing, none if it is something else."""
+    found: list[str] = next(
+        (found for saw, found in requirements.tables()["library"].items() if saw in one.message), []
+    )
+    program = _NO_PROGRAM.search(one.message) if not found else None
+    package = PACKAGES.get(program[1] or program[2], "") if program else ""
+    return [package] if package else found
 
 
 def _repaired_line(one: Missing, lines: list[str]) -> str:
@@ -277,9 +292,9 @@ def _repaired_line(one: Missing, lines: list[str]) -> str:
 
 
 def _unresolved(one: Missing) -> str:
-    package = _package(one)
-    if package:
-        return f"{one}: this machine lacks {package} (its Debian name); install it, or use --backend docker"
+    packages = ", ".join(_packages(one))
+    if packages:
+        return f"{one}: this machine lacks {packages} (the Debian name); install it, or use --backend docker"
     module = (one.module or one.name).split(".")[0]
     known = distribution(module)
     hint = "" if known else f"; if {module!r} is a distribution, declare it in requirements.txt"

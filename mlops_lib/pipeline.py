@@ -172,7 +172,7 @@ def _check_data(job: Job) -> None:
 
 
 REMEDIES = {
-    "import": "Declare the package in requirements.txt.",
+    "import": "Declare the package in requirements.txt, a program or a library of the system in apt.txt.",
     "oom": "Raise --memory, or make batches smaller.",
     "disk": "Make room there and run it again: it goes on from its checkpoint.",
     "nan": "Lower the learning rate, scale the inputs, or look for missing values in the data; the run is kept.",
@@ -189,7 +189,7 @@ def _training_error(result: RunResult) -> TrainingError:
             "the training was stopped", where=result.run_dir, remedy="Run it again: it goes on from its checkpoint."
         )
     remedy = REMEDIES.get(failure.kind, "Mend the script; the run is kept.")
-    if "FileNotFoundError" in failure.message:
+    if "FileNotFoundError" in failure.message and failure.kind != "import":
         remedy = "Push the file with the project, or give it with --mount FILE:PATH, PATH as the script names it."
     return TrainingError(failure.message, where=failure.where or result.run_dir, remedy=remedy, log=failure.log)
 

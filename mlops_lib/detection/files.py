@@ -231,7 +231,9 @@ class Files:
 
     def is_local(self, file: File, module: str) -> bool:
         """Whether a top-level name is the project's own; a notebook may write its modules itself."""
-        return module in file.source.written or any(self._is_here(base, module, first=number == 0) for number, base in enumerate(self.bases(file)))
+        return module in file.source.written or any(
+            self._is_here(base, module, first=number == 0) for number, base in enumerate(self.bases(file))
+        )
 
 
 def _uses(facts: Facts, modules: list[str]) -> bool:

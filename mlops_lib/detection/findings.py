@@ -111,6 +111,7 @@ def findings(files: Files, entry: File, *, reason: str = "", where: tuple[str, i
         CALLS_HELPED[call.leaf] for file in everything for call in file.facts.calls if call.leaf in CALLS_HELPED
     } - {declared.name_of(line) for line in requirements}
     packages, tools = programs.of(everything)
+    packages.update({name: ("apt.txt", line, name) for name, line in programs.declared(files.folder)})
     for package, (file, line, what) in packages.items():
         saw(file, line, what, f"needs {package} (Debian)")
     helped |= tools - {declared.name_of(line) for line in requirements}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 from mlops_lib.detection.words import words
@@ -27,6 +28,17 @@ _SEPARATORS = re.compile(r"&&|\|\||[;|\n]|\$\(|`")
 _BEFORE = re.compile(r"^(?:sudo|time|nohup|then|do|else|!|[A-Z_]+=\S*)\s+")
 _APT = re.compile(r"\bapt(?:-get)?\s+(?:-\S+\s+)*install\s+([^&;|\n]*)")
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+$")
+
+
+def declared(folder: str) -> list[tuple[str, int]]:
+    """The Debian packages that a project's apt.txt names, one a line, with their lines."""
+    try:
+        with open(os.path.join(folder, "apt.txt"), encoding="utf-8", errors="replace") as stream:
+            lines = stream.read(100_000).splitlines()
+    except OSError:
+        return []
+    plain = [(line.partition("#")[0].strip(), number) for number, line in enumerate(lines, 1)]
+    return [(line, number) for line, number in plain if _PACKAGE.match(line)]
 
 
 def of(files: list[File]) -> tuple[dict[str, tuple[str, int, str]], set[str]]:

@@ -265,9 +265,22 @@ def _kind(error: BaseException) -> str:
         return "disk"
     if any(_is_unreachable(one) for one in _causes(error)):
         return "network"
-    if isinstance(error, ImportError):
+    if isinstance(error, ImportError) or _lacks_library(error):
         return "import"
     return "bug" if isinstance(error, MISTAKES) else "crash"
+
+
+def _lacks_library(error: BaseException) -> bool:
+    """Whether a shared library or a program is not there: the environment lacks something, the script is right."""
+    if isinstance(error, FileNotFoundError):
+        frames = traceback.extract_tb(error.__traceback__)
+        return (
+            bool(frames)
+            and os.path.basename(frames[-1].filename) == "subprocess.py"
+            and os.sep not in str(error.filename)
+        )
+    text = str(error)
+    return isinstance(error, OSError) and ("cannot open shared object file" in text or "library not found" in text)
 
 
 def _is_unreachable(error: BaseException) -> bool:

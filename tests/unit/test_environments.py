@@ -24,7 +24,7 @@ def asked(case: dict[str, Any]) -> environments.Need:
     row = next(row for row in images.catalog() if row["name"] == case["row"])
     environment = Environment(
         name=row["name"], framework=row["frameworks"][0], family="other",
-        requirements=(*row["requirements"], *case["declared"]), system=tuple(row.get("system", ())),
+        requirements=(*row["requirements"], *case["declared"]), system=(*row.get("system", ()), *case.get("system", ())),
     )  # fmt: skip
     return environments.Need(
         environment=environment, imports=tuple(case.get("imports", ())), base_image="python:3.11-slim",

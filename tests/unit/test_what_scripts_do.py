@@ -232,6 +232,28 @@ def test_an_executed_notebook_is_kept(tmp_path: Path) -> None:
     assert broken.events("end")[-1]["error"]["line"] == 11
 
 
+IPYTHON = [
+    "%matplotlib inline\n!no-such-program\nfiles = !ls | wc -l\nprint('%d file'\n      % int(files.s))",
+    "%%bash\nmkdir data\nfor i in 1 2; do echo $i >> data/x.csv; done",
+    "place = 'data/x.csv'\n!cat {place} | tr '\\n' ' '\n!tail -1 $place",
+    "%%writefile helper.py\nRATE = 3\n",
+    "from helper import RATE\n%time rate = RATE + 1\n%env GREETING=hi",
+    "%%capture kept\nprint('unseen')",
+    "?rate\nrate.real?\nif rate:\n    !echo $GREETING {rate} \\\n  again\nkept.stdout.split()",
+    "%cd data\nimport os\nget_ipython().run_line_magic('matplotlib', 'inline')\nos.listdir('.')",
+]
+
+
+def test_a_notebook_may_say_what_only_ipython_understands(tmp_path: Path) -> None:
+    cells = [{"cell_type": "code", "source": text, "outputs": [], "metadata": {}} for text in IPYTHON]
+    content = {"cells": cells, "nbformat": 4, "nbformat_minor": 5, "metadata": {}}
+    ran = run(tmp_path, "book.ipynb", data={"book.ipynb": json.dumps(content)})
+    assert ran.done.returncode == 0, ran.done.stderr
+    said = ran.done.stdout.splitlines()
+    assert "no-such-program" in said[0]
+    assert said[1:] == ["1 file", "1 2 2", "hi 4 again", "['unseen']", "['x.csv']"]
+
+
 def test_ten_thousand_pictures_are_not_copied(tmp_path: Path) -> None:
     pictures = tmp_path / "project" / "pictures"
     pictures.mkdir(parents=True)
