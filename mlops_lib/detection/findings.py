@@ -17,6 +17,7 @@ from mlops_lib.detection.distributions import (
 )
 from mlops_lib.detection.facts import is_standard
 from mlops_lib.detection.files import File, Files
+from mlops_lib.detection.source import installed_by
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -178,12 +179,13 @@ def _requirements(
     if wanted:
         evidence.append((said.source, 1, ", ".join(wanted)[:200], "declared requirements"))
     else:
-        installed = {declared.name_of(line): (line, number) for line, number in entry.source.installs}
+        installs = [(name, number) for command, number in programs.commands(entry) for name in installed_by(command)]
+        installed = {declared.name_of(line): (line, number) for line, number in installs}
         installed = {name: value for name, value in installed.items() if name not in declared.TOOLS}
         wanted = [line for line, _ in installed.values()]
         if wanted:
             evidence.append(
-                (entry.name, next(iter(installed.values()))[1], ", ".join(wanted)[:200], "pip install in the notebook")
+                (entry.name, next(iter(installed.values()))[1], ", ".join(wanted)[:200], "pip install in the code")
             )
     names = {declared.name_of(line) for line in wanted}
     missing = sorted(name for name in guessed if not _has(names, name))

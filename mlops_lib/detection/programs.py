@@ -22,7 +22,7 @@ PACKAGES = {
 DISTRIBUTIONS = {"gdown": "gdown", "kaggle": "kaggle", "jupyter": "jupyter-core", "dvc": "dvc", "awscli": "awscli"}
 """Program to the distribution that brings it."""
 CALLED = words(
-    "os.system os.popen subprocess.getoutput subprocess.check_output subprocess.call subprocess.run subprocess.Popen"
+    "get_ipython().system os.system os.popen subprocess.getoutput subprocess.check_output subprocess.call subprocess.run subprocess.Popen"
 )
 _SEPARATORS = re.compile(r"&&|\|\||[;|\n]|\$\(|`")
 _BEFORE = re.compile(r"^(?:sudo|time|nohup|then|do|else|!|[A-Z_]+=\S*)\s+")
@@ -41,6 +41,12 @@ def declared(folder: str) -> list[tuple[str, int]]:
     return [(line, number) for line, number in plain if _PACKAGE.match(line)]
 
 
+def commands(file: File) -> list[tuple[str, int]]:
+    """What a file says to a shell, with the lines."""
+    called = ((call.first, call.line) for call in file.facts.calls if call.name in CALLED)
+    return [*file.source.commands, *((command, line) for command, line in called if command)]
+
+
 def of(files: list[File]) -> tuple[dict[str, tuple[str, int, str]], set[str]]:
     """What the shell lines of these files start.
 
@@ -50,8 +56,7 @@ def of(files: list[File]) -> tuple[dict[str, tuple[str, int, str]], set[str]]:
     packages: dict[str, tuple[str, int, str]] = {}
     distributions: set[str] = set()
     for file in files:
-        said = [*file.source.commands, *((call.first, call.line) for call in file.facts.calls if call.name in CALLED)]
-        for command, line in said:
+        for command, line in commands(file):
             for program in _programs(command):
                 if program in PACKAGES:
                     packages.setdefault(PACKAGES[program], (file.name, line, program))

@@ -30,15 +30,13 @@ class Problem:
 class Source:
     """One file: its tree, what could not be read, and where its lines come from."""
 
-    __slots__ = ("cells", "commands", "installs", "language", "problems", "python2", "tree", "written")
+    __slots__ = ("cells", "commands", "language", "problems", "python2", "tree", "written")
 
     def __init__(self, tree: ast.Module, problems: tuple[Problem, ...] = (), *, python2: Problem | None = None) -> None:
         self.tree = tree
         self.problems = problems
         self.python2 = python2
         """The first line that only Python 2 reads."""
-        self.installs: list[tuple[str, int]] = []
-        """What a notebook's `pip install` lines name, with their line."""
         self.commands: list[tuple[str, int]] = []
         """A notebook's shell lines, with their line."""
         self.written: set[str] = set()
@@ -257,7 +255,6 @@ def _notebook(text: str) -> Source:
         source = _cells_alone(lines, begins, source)
     source.cells, source.commands = begins, commands
     source.written = {match[1] for cell in sources if (match := _WRITES.match(cell))}
-    source.installs = [(name, line) for command, line in commands for name in installed_by(command)]
     return source
 
 
@@ -289,6 +286,9 @@ def _cell_lines(cell: str, before: int, commands: list[tuple[str, int]]) -> list
             lines.append(line[: len(line) - len(stripped)] + stripped[runs.end() :])
             continue
         magic = stripped.startswith("!") or (stripped.startswith("%") and stripped.lstrip("%")[:1].isalpha())
+        if stripped.startswith("%pylab") and not is_foreign:
+            lines.append("from pylab import *")
+            continue
         assigned = _ASSIGNED.match(line) if not is_foreign and not begun else None
         if assigned:
             commands.append((assigned[2].strip(), number))

@@ -10,7 +10,7 @@ import ast
 import os
 import sys
 
-from mlops_lib.detection import shapes
+from mlops_lib.detection import shapes, source
 from mlops_lib.detection.facts import Call, Facts, Import
 from mlops_lib.detection.knowledge import KERAS_LAYERS, KERAS_NEUTRAL
 from mlops_lib.detection.reading import READERS, WRITERS, is_data
@@ -457,6 +457,8 @@ class _Visitor:
             self.facts.counts_arguments = True
         elif leaf == "add_argument":
             self._option(node)
+        elif leaf == "run_cell_magic" and len(node.args) == 3 and call.first in ("time", "timeit", "capture", "prun"):
+            self._exported(node)
         elif (
             leaf in ("putenv", "setdefault")
             and call.name in ("os.environ.setdefault", "os.putenv")
@@ -470,6 +472,11 @@ class _Visitor:
             self.facts.paths_added.append(added or _parents(node.args[-1] if node.args else node))
         if leaf in READERS or leaf in WRITERS:
             self._data(call, node)
+
+    def _exported(self, node: ast.Call) -> None:
+        """A cell under a magic, as an exported notebook has it: a text."""
+        for statement in source.parse(self.text(node.args[2])).tree.body:
+            self.visit(ast.increment_lineno(statement, node.lineno - 1))
 
     def _subscript(self, node: ast.Subscript) -> None:
         self.shaper.looked_up(node)
