@@ -406,6 +406,8 @@ class _Visitor:
             return
         keywords = tuple(keyword.arg for keyword in node.keywords if keyword.arg)
         first = self.text(node.args[0]) if node.args else ""
+        if name.startswith("subprocess.") and node.args and isinstance(node.args[0], ast.List):
+            first = " ".join(filter(None, map(self.text, node.args[0].elts)))
         call = Call(name, node.lineno, keywords, first, self.scope)
         self.facts.calls.append(call)
         if self.of_class and isinstance(node.func, ast.Name):
