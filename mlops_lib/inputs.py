@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +48,9 @@ def missing(detection: Detection, *, given: Sequence[str] = ()) -> Iterator[Miss
 
 
 def _is_there(path: str, project: Path, entry: Path) -> bool:
-    place = Path(path).expanduser()
+    # A path of Windows, of a home folder or out of the project is taken for a pushed file too (runner/places.py).
+    away = path.startswith(("..", "~")) or "\\" in path
+    place = Path(re.sub(r"^([A-Za-z]:)?[\\/.~]*", "/", path.replace("\\", "/"))) if away else Path(path)
     if any(letter in path for letter in "*?[{%"):
         return True  # a pattern, not a path
     if place.is_absolute() and place.exists():

@@ -22,7 +22,8 @@ PACKAGES = {
 DISTRIBUTIONS = {"gdown": "gdown", "kaggle": "kaggle", "jupyter": "jupyter-core", "dvc": "dvc", "awscli": "awscli"}
 """Program to the distribution that brings it."""
 CALLED = words(
-    "get_ipython().system os.system os.popen subprocess.getoutput subprocess.check_output subprocess.call subprocess.run subprocess.Popen"
+    "get_ipython().system os.system os.popen subprocess.getoutput subprocess.check_output subprocess.check_call subprocess.call"
+    " subprocess.run subprocess.Popen"
 )
 _SEPARATORS = re.compile(r"&&|\|\||[;|\n]|\$\(|`")
 _BEFORE = re.compile(r"^(?:sudo|time|nohup|then|do|else|!|[A-Z_]+=\S*)\s+")

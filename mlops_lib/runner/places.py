@@ -1,9 +1,10 @@
-"""Absolute folders that a script names and this machine does not have, or does not let it write to.
+r"""Absolute folders that a script names and this machine does not have, or does not let it write to.
 
 Many a script writes `/ws/accuracy.txt` or reads `/root/code/data.csv`, as its author's machine had them. What would fail
 otherwise is found in the working directory: a file written there lands in `absolute/` and so among the outputs, a file read
-from there is the pushed one of that name. Folders that exist and may be written are used as they are; system folders are
-never stood in for. A file that a script opens by a relative path is also found beside it.
+from there is the pushed one of that name; so are files of a Windows machine (`C:\Users\me\data.csv`), of its author's home
+and of folders above the project (`../input/train.csv`). Folders that exist and may be written are used as they are; system
+folders are never stood in for. A file that a script opens by a relative path is also found beside it.
 
 It works where Python asks: `open`, `os`, `h5py`, `cv2` and the words of a command line. What a library opens by itself is not
 seen.
@@ -19,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 from types import ModuleType
-from typing import Any, Callable, Dict, List, Set
+from typing import Any, Callable, Dict, List, Set, Type
 
 from mlops_lib.runner.journal import Journal
 
@@ -29,8 +30,12 @@ SYSTEM = ("/proc", "/sys", "/dev", "/etc", "/usr", "/lib", "/lib64", "/bin", "/s
 READING = ("stat", "lstat", "listdir", "scandir", "access", "chdir", "readlink", "utime", "chmod")
 WRITING = ("mkdir", "remove", "unlink", "rmdir", "truncate")
 PAIRS = ("rename", "replace", "link", "symlink")
+WINDOWS = ("imshow", "waitKey", "waitKeyEx", "namedWindow", "destroyWindow", "destroyAllWindows", "moveWindow", "resizeWindow",
+           "setWindowTitle", "setMouseCallback", "createTrackbar", "startWindowThread")  # fmt: skip
+"""Functions of OpenCV that need a screen."""
 KEPT_BYTES = 64 << 20
-_ABSOLUTE = re.compile(r"(?<![\w./:])/[\w.-]+(?:/[\w.-]+)+")
+_ABSOLUTE = re.compile(r"(?<![\w./:])/[\w.-]+(?:(?:/[\w.-]+)+|/?(?=[\s;&|)]|$))")
+_WINDOWS = re.compile(r"[A-Za-z]:[\\/]+(?=[^\\/])")
 
 
 class Places:
@@ -49,6 +54,7 @@ class Places:
         )
         # The root user's home is one of those folders; a home of ours is not.
         self._known = tuple(path.rstrip("/") + "/" for path in (*SYSTEM, *own) if path not in ("/", "/root"))
+        self._home = os.path.expanduser("~").rstrip("/") + "/"
         self.written: Set[str] = set()
         """Absolute files that were written where the script said."""
         self._undo: List[Callable[[], None]] = []
@@ -59,10 +65,15 @@ class Places:
         if not isinstance(path, (str, os.PathLike)):
             return path
         text = os.fspath(path)
-        if not isinstance(text, str) or not text.startswith("/") or text.startswith("//"):
+        if not isinstance(text, str) or text.startswith("//"):
             return path
+        if not text.startswith("/"):
+            absolute = self._of_windows(text)
+            if not absolute:
+                return path if writing else self._above(text) or path
+            text = absolute
         if text == "/" or (text.rstrip("/") + "/").startswith(self._known):
-            return path
+            return path if writing else self._at_home(text) or path
         text = os.path.normpath(text)
         kept = os.path.join(self.work, FOLDER, text[1:])
         if writing:
@@ -72,6 +83,38 @@ class Places:
         if self._exists(text):
             return path
         return self._pushed(text) or path
+
+    def _of_windows(self, text: str) -> str:
+        """The path on a drive as one of this system; "" for any other."""
+        drive = _WINDOWS.match(text)
+        return "/" + text[drive.end() :].replace("\\", "/") if drive and not self._exists(text) else ""
+
+    def _above(self, text: str) -> "str | None":
+        """What a path that leads out of the project, or has Windows' separators, means among the pushed files."""
+        if not (text.startswith("..") or "\\" in text) or self._exists(text):
+            return None
+        plain = os.path.normpath(text.replace("\\", "/"))
+        if not plain.startswith(".."):
+            return plain if self._exists(plain) else None
+        ends = plain.lstrip("./")
+        return self._pushed(ends, there=plain[: len(plain) - len(ends)]) if ends else None
+
+    def _at_home(self, text: str) -> "str | None":
+        """The pushed file for one in the author's home folder."""
+        text = os.path.normpath(text)
+        if not text.startswith(self._home) or "/." in text or self._exists(text):
+            return None
+        place = self._pushed(text[len(self._home) :], there=self._home, files=True)
+        return place
+
+    def folder(self, path: Any) -> Any:
+        """A folder to go to: one that this machine does not have was where the project lay."""
+        place = self.find(path, writing=False)
+        known = isinstance(place, str) and (place.rstrip("/") + "/").startswith(self._known)
+        if not isinstance(place, str) or not place.startswith("/") or known or self._exists(place):
+            return place
+        self.journal.warn(f"{place} is not on this machine: the working directory stands in for it")
+        return self.work
 
     def beside(self, path: Any) -> Any:
         """The file that lies beside an entry in a folder of the project, where there is none in the working directory.
@@ -108,16 +151,16 @@ class Places:
         self.journal.warn(f"{folder} cannot be written here: what goes there is kept in outputs/{FOLDER}{folder}")
         return kept
 
-    def _pushed(self, text: str) -> "str | None":
+    def _pushed(self, text: str, *, there: str = "/", files: bool = False) -> "str | None":
         """The pushed file or folder whose path ends as this one does, the longest such end."""
         parts = text.strip("/").split("/")
         for start in range(len(parts)):
             for base in self.bases:
                 place = os.path.join(base, *parts[start:])
-                if self._exists(place) and (len(parts) > 1 or os.path.isfile(place)):
-                    there = "/" + "/".join(parts[:start])
+                if self._exists(place) and ((len(parts) > 1 and not files) or os.path.isfile(place)):
                     self.journal.warn(
-                        f"{there} is not on this machine: pushed files are taken for those of the same name in it"
+                        f"{there}{'/'.join(parts[:start])} is not on this machine: pushed files are taken for those of the"
+                        " same name in it"
                     )
                     return place
         return None
@@ -153,8 +196,9 @@ class Places:
         self._put(builtins, "open", open_)
         self._put(io, "open", open_)
         self._put(os, "open", os_open)
+        finds = {"chdir": self.folder}
         for name in (*READING, *WRITING):
-            self._put(os, name, self._first(getattr(os, name), writing=name in WRITING))
+            self._put(os, name, self._first(getattr(os, name), writing=name in WRITING, finds=finds.get(name)))
         for name in PAIRS:
             self._put(os, name, self._both(getattr(os, name)))
         system, popen = os.system, subprocess.Popen.__init__
@@ -172,10 +216,14 @@ class Places:
         self._undo.append(lambda: setattr(owner, name, before))
         setattr(owner, name, value)
 
-    def _first(self, function: Callable[..., Any], *, writing: bool) -> Callable[..., Any]:
+    def _first(
+        self, function: Callable[..., Any], *, writing: bool, finds: "Callable[[Any], Any] | None" = None
+    ) -> Callable[..., Any]:
+        find = finds or functools.partial(self.find, writing=writing)
+
         @functools.wraps(function)
         def call(path: Any = ".", *args: Any, **kwargs: Any) -> Any:
-            return function(self.find(path, writing=writing), *args, **kwargs)
+            return function(find(path), *args, **kwargs)
 
         return call
 
@@ -203,8 +251,27 @@ class Places:
                 plain = getattr(module, name, None)
                 if plain is not None:
                     setattr(module, name, self._first(plain, writing=writing))
+            for name in WINDOWS:
+                plain = getattr(module, name, None)
+                if plain is not None:
+                    setattr(module, name, self._unseen(plain, module.error))
 
         return {"h5py": h5py, "cv2": cv2}
+
+    def _unseen(self, function: Callable[..., Any], error: "Type[Exception]") -> Callable[..., Any]:
+        """A function of a window, which does nothing where OpenCV has no windows."""
+
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return function(*args, **kwargs)
+            except error as problem:
+                if "is not implemented" not in str(problem):
+                    raise
+                self.journal.warn(f"cv2.{function.__name__}: there is no screen to show it on")
+                return -1 if function.__name__.startswith("waitKey") else None
+
+        return call
 
     def undo(self) -> None:
         """Put everything back, and keep what was written where the script said too."""

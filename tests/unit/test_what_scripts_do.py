@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from mlops_lib import ours, rundir
+from mlops_lib import inputs, ours, rundir
 from mlops_lib.detection import detect
 from mlops_lib.runner import workdir
 from mlops_lib.runner.evaluations import written_accuracy
@@ -97,6 +97,22 @@ os.system('echo shell > /no-such-ws/deep/note.txt')
 print(subprocess.run('cat /no-such-ws/deep/note.txt', shell=True, capture_output=True, text=True).stdout.strip())
 os.rename('/no-such-ws/deep/note.txt', '/no-such-ws/deep/renamed.txt')
 """
+
+
+ELSEWHERE = r"""
+import os
+print(open(r'C:\Users\me\Desktop\data.csv').read(), open('..\\parts\\more.csv').read(), open('parts\\more.csv').read())
+print(open('../input/titles/data.csv').read(), open(os.path.expanduser('~/no-such-folder/data.csv')).read())
+os.chdir('/no-such-ws')
+print(open('data.csv').read(), os.path.exists(r'C:\nowhere.csv'), os.path.exists('../nowhere.csv'))
+"""
+
+
+def test_a_pushed_file_is_found_by_the_path_of_another_system(tmp_path: Path) -> None:
+    fits = "import sklearn.svm\nsklearn.svm.SVC().fit([[0], [1]], [0, 1])\n"
+    ran = run(tmp_path, train=ELSEWHERE + fits, data={"data.csv": "1", "parts/more.csv": "2"})
+    assert ran.done.stdout.splitlines() == ["1 2 2", "1 1", "1 False False"], ran.done.stderr
+    assert not list(inputs.missing(detect(tmp_path / "project")))
 
 
 def test_a_script_in_a_folder_finds_the_file_beside_it_and_makes_its_own_folders(tmp_path: Path) -> None:
