@@ -77,6 +77,8 @@ vadersentiment validators vega_datasets venn visdom visualkeras vit_keras vizdoo
 watchdog watermark webdataset webrtcvad werkzeug wfdb wget whoosh whylogs wikipedia wordcloud wrapt xarray xformers
 xgboost xlearn xlrd xlsxwriter xlwt xmltodict xxhash yacs ydata_profiling ydf yellowbrick yfinance
 youtube_transcript_api yt_dlp zarr zenml zict zstandard
+bsuite docutils escnn flaxmodels keras_image_helper locust loky nitime opt_einsum pymorphy2 pyprind pysindy rlax sphinx
+tflite_runtime
 """)
 """Imports whose distribution has the same name (with - for _)."""
 
@@ -94,7 +96,8 @@ fitz=pymupdf gi=pygobject gin=gin-config git=gitpython github=pygithub google.ap
 google.auth=google-auth google.cloud.aiplatform=google-cloud-aiplatform google.cloud.bigquery=google-cloud-bigquery
 google.cloud.storage=google-cloud-storage google.generativeai=google-generativeai google.protobuf=protobuf
 googleapiclient=google-api-python-client grpc=grpcio haiku=dm-haiku hrvanalysis=hrv-analysis hydra=hydra-core
-ibis=ibis-framework imblearn=imbalanced-learn jenkins=python-jenkins jose=python-jose jwt=pyjwt kafka=kafka-python
+ibis=ibis-framework ignite=pytorch-ignite imblearn=imbalanced-learn
+jenkins=python-jenkins jose=python-jose jwt=pyjwt kafka=kafka-python
 kaggle_datasets=kaggle keras_rl=keras-rl2 kerastuner=keras-tuner libsvm=libsvm-official magic=python-magic
 mpl_toolkits=matplotlib mrmr=mrmr-selection mysql=mysql-connector-python netCDF4=netcdf4 newspaper=newspaper3k
 nvidia_smi=nvidia-ml-py3 official=tf-models-official openslide=openslide-python orbax=orbax-checkpoint osgeo=gdal
@@ -108,7 +111,7 @@ sksurv=scikit-survival slugify=python-slugify snappy=python-snappy snowflake=sno
 socketio=python-socketio sonnet=dm-sonnet speech_recognition=speechrecognition spellchecker=pyspellchecker
 surprise=scikit-surprise tabula=tabula-py talib=ta-lib tcn=keras-tcn telegram=python-telegram-bot
 tensorboardX=tensorboardx tensorflow_core=tensorflow tensorflow_serving=tensorflow-serving-api
-ternary=python-ternary torchsummaryX=torchsummaryx tree=dm-tree umap=umap-learn usb=pyusb
+Stemmer=pystemmer ternary=python-ternary torchsummaryX=torchsummaryx tree=dm-tree umap=umap-learn usb=pyusb
 vaderSentiment=vadersentiment vl_convert=vl-convert-python weaviate=weaviate-client websocket=websocket-client
 win32api=pywin32 wx=wxpython yaml=pyyaml zipline=zipline-reloaded zmq=pyzmq zope=zope.interface
 """)
