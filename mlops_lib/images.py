@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from mlops_lib import requirements
+from mlops_lib import requirements, standins
 from mlops_lib.errors import ImageError
 from mlops_lib.records import Environment, Image
 
@@ -75,6 +75,7 @@ def dockerfile(environment: Environment) -> str:
     shared = set(row.get("system", ())) & set(environment.system)
     filled = {
         "@PIP@": PIP,
+        "@STANDIN@\n": _standin(standins.series(environment.requirements)),
         "@SYSTEM@": _apt(shared) or "# no system packages",
         "@PROJECT_SYSTEM@": _apt(set(environment.system) - shared) or "# no system packages of its own",
         "@VARIABLES@": " ".join(f"{name}={quoted(value)}" for name, value in sorted(variables.items())),
@@ -83,6 +84,18 @@ def dockerfile(environment: Environment) -> str:
     for name, value in filled.items():
         text = text.replace(name, value)
     return text
+
+
+def _standin(release: str) -> str:
+    if not release:
+        return ""
+    name = standins.name(release)
+    return (
+        "# What asks for tensorflow is content with tensorflow-cpu: a wheel with nothing but the name says so.\n"
+        f"COPY {name} /mlops/\n"
+        f'RUN [ "$(uname -m)" != {standins.MACHINE} ] || python -m pip install --disable-pip-version-check'
+        f" --root-user-action=ignore \\\n    --no-index --no-deps /mlops/{name}\n\n"
+    )
 
 
 def _apt(packages: set[str]) -> str:
@@ -111,6 +124,9 @@ def context(image: Image, folder: Path) -> None:
     (folder / "Dockerfile").write_text(image.dockerfile, encoding="utf-8")
     for name, lines in zip(LAYERS, layers(image.environment), strict=True):
         (folder / f"{name}.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    release = standins.series(image.environment.requirements)
+    if release:
+        (folder / standins.name(release)).write_bytes(standins.wheel(release))
     copy_runner(folder / "runner")
 
 

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
-from mlops_lib import durable, images
+from mlops_lib import durable, images, standins
 from mlops_lib.engine import index, probe
 from mlops_lib.engine.store import Stored, name_of_home
 from mlops_lib.errors import ImageError
@@ -76,6 +76,11 @@ def build(folder: Path, environment: Environment, *, on_line: Callable[[str], No
                 "--progress-bar=off",
                 "--prefer-binary",
             ]
+        release = standins.series(environment.requirements)
+        if release and platform.machine() == standins.MACHINE:
+            wheel = folder / standins.name(release)
+            wheel.write_bytes(standins.wheel(release))
+            _step([*install, "--no-index", "--no-deps", str(wheel)], on_line, lock)
         if environment.requirements:
             _step([*install, *environment.requirements], on_line, lock)
         durable.write_bytes(folder / COMPLETE, b"")

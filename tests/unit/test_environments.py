@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mlops_lib import environments, images, requirements
+from mlops_lib import environments, images, requirements, standins
 from mlops_lib.engine import probe
 from mlops_lib.errors import ImageError
 from mlops_lib.records import Environment
@@ -75,6 +78,33 @@ def test_families_and_projects_share_the_frameworks_layer() -> None:
     assert own[2] == ["tqdm"]
     replaced = environments.mended(asked({"row": "keras", "declared": ["scikit-learn==1.5.2"]})).environment
     assert images.layers(replaced)[:2] == ([], []), "what replaces a pin of the framework's layer does not lie above it"
+
+
+def test_tensorflow_is_downloaded_once(tmp_path: Path) -> None:
+    environment = environments.mended(asked({"row": "keras", "declared": []})).environment
+    release = standins.series(environment.requirements)
+    images.context(images.plan(environment), tmp_path)
+    wheel = tmp_path / standins.name(release)
+    assert f"COPY {wheel.name}" in images.dockerfile(environment)
+    assert wheel.read_bytes() == standins.wheel(release), "the same bytes every time"
+    target = tmp_path / "installed"
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-index",
+        "--no-deps",
+        "--target",
+        str(target),
+        str(wheel),
+    ]
+    subprocess.run(pip, check=True)
+    (found,) = importlib.metadata.distributions(path=[str(target)])
+    assert (found.name, found.version) == ("tensorflow", f"{release}.0+cpu")
+    assert found.requires == [f"tensorflow-cpu (=={release}.*)"]
+    assert not standins.series(images.on_gpu(environment).requirements)
 
 
 def test_an_option_or_a_url_is_no_requirement() -> None:
