@@ -166,11 +166,26 @@ def mend(lines: Sequence[str], *, row: Sequence[str] = (), python: str = "3.11")
     names = {line.name for line in first} | ({"tensorflow"} if framework == "tensorflow" else set())
     project = [line for line in kept.values() if line.name not in names]
     every = [*first, *project]
+    every, said = _beside(every)
+    notes += said
     if _needs_numpy_1(every):
         every = [line for line in every if line.name != "numpy" or line.versions]
         every.append(Line("numpy", "", (("<", "2"),)))
         notes.append("numpy<2: a pinned release was made for NumPy 1")
     return Mended(tuple(_text(line, row) for line in every), tuple(notes), _system(every))
+
+
+def _beside(lines: list[Line]) -> tuple[list[Line], list[str]]:
+    """The lines with the releases that others of them work beside; a version that was asked for stays."""
+    every, notes = list(lines), []
+    names = {line.name for line in lines}
+    for name, companions in tables()["beside"].items():
+        for wanted in filter(None, map(read, companions if name in names else ())):
+            for place, line in enumerate(every):
+                if line.name == wanted.name and not line.versions:
+                    every[place] = wanted
+                    notes.append(f"{line} → {wanted}: the one that {name} works beside")
+    return every, notes
 
 
 def follows(text: str, row: Sequence[str]) -> bool:
