@@ -295,6 +295,8 @@ class _Case:
                 deep = []
         if deep:
             return max(deep, key=lambda f: (self._weight(f), -k.DEEP.index(f)))
+        if "other" in trained and set(classical) == {"statsmodels"} and self._only_looks_at_a_series():
+            return "other"
         if classical:
             boosters = [f for f in classical if f in k.BOOSTERS]
             others = sum(self.tallies[f].models for f in classical if f not in k.BOOSTERS)
@@ -303,6 +305,11 @@ class _Case:
             rest = [f for f in classical if f not in k.BOOSTERS] or boosters
             return max(rest, key=lambda f: self.tallies[f].models)
         return "other"
+
+    def _only_looks_at_a_series(self) -> bool:
+        """Whether all that statsmodels does is to take a series apart."""
+        seen = [saw for _, saw, _ in self.tallies["statsmodels"].fits]
+        return all(saw.endswith(("seasonal_decompose(…)", "lowess(…)")) for saw in seen)
 
     def _weight(self, framework: str) -> int:
         tally = self.tallies.get(framework)
