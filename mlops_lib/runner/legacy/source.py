@@ -11,6 +11,7 @@ from mlops_lib.runner.legacy.notes import Notes
 GRAPH = {
     "placeholder", "InteractiveSession", "Session", "global_variables_initializer", "initialize_all_variables", "app",
     "layers", "get_variable", "contrib", "placeholder_with_default", "reset_default_graph", "initialize_variables",
+    "enable_eager_execution",
 }  # fmt: skip
 """Names of `tensorflow` that only a script of TensorFlow 1 uses."""
 SURELY_GRAPH = GRAPH - {"Session", "contrib", "get_variable", "reset_default_graph", "global_variables_initializer"}
@@ -169,6 +170,8 @@ class _Uses(ast.NodeVisitor):
             self.keras = self.keras or "keras" in alias.name.split(".")
             if alias.name == "tensorflow":
                 self.aliases.add(alias.asname or alias.name)
+            elif alias.name.startswith("tensorflow.contrib"):
+                self.names.add("contrib")
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
         """`from tensorflow import Session`."""

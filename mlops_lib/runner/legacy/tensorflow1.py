@@ -16,21 +16,26 @@ from mlops_lib.runner.legacy.notes import Notes
 
 CELLS = "tensorflow.compat.v1"
 HERE = "mlops_lib.runner.legacy.tensorflow1"
+CONTRIB = "mlops_lib.runner.legacy.contrib"
 _RNN: Names = {
     **listed("BasicLSTMCell LSTMCell GRUCell BasicRNNCell MultiRNNCell DropoutWrapper LSTMStateTuple RNNCell"
              " ResidualWrapper", f"{CELLS}.nn.rnn_cell"),
     **listed("static_rnn static_bidirectional_rnn static_state_saving_rnn", f"{CELLS}.nn"),
 }  # fmt: skip
 _LAYERS: Names = {
-    **listed("flatten conv2d max_pool2d=max_pooling2d batch_norm=batch_normalization dropout", f"{CELLS}.layers"),
-    **listed("xavier_initializer=glorot_uniform_initializer variance_scaling_initializer", f"{CELLS}"),
+    "flatten": f"{CELLS}:layers.flatten",
+    "xavier_initializer": f"{CELLS}:glorot_uniform_initializer",
     "xavier_initializer_conv2d": f"{CELLS}:glorot_uniform_initializer",
     "l2_regularizer": f"{CELLS}:keras.regularizers.l2", "l1_regularizer": f"{CELLS}:keras.regularizers.l1",
+    **listed("fully_connected linear relu conv2d convolution2d conv2d_transpose convolution2d_transpose max_pool2d avg_pool2d"
+             " dropout batch_norm one_hot_encoding embed_sequence variance_scaling_initializer optimize_loss", CONTRIB),
 }  # fmt: skip
+_EAGER: Names = listed("Variable Iterator implicit_gradients implicit_value_and_gradients gradients_function"
+                       " enable_eager_execution", CONTRIB)  # fmt: skip
 INSTEAD = {
     "learn": "tf.keras models", "slim": "tf.keras layers, or the tf_slim package", "estimator": "tf.keras models",
     "seq2seq": "keras.layers.Attention", "tensor_forest": "tensorflow_decision_forests", "data": "tf.data",
-    "factorization": "scikit-learn's KMeans and GaussianMixture", "crf": "a CRF layer of your own", "eager": "tf itself",
+    "factorization": "scikit-learn's KMeans and GaussianMixture", "crf": "a CRF layer of your own",
     "framework": "tf and tf.keras", "training": "tf.keras.callbacks", "metrics": "tf.keras.metrics", "opt": "tf.keras.optimizers",
     "cudnn_rnn": "tf.keras.layers.LSTM", "legacy_seq2seq": "keras.layers.Attention", "distribute": "tf.distribute",
 }  # fmt: skip
@@ -48,9 +53,11 @@ MODULES: Dict[str, Tuple[Sequence[str], Names]] = {
     "tensorflow.examples.tutorials.mnist.input_data": ((), {"read_data_sets": f"{HERE}:read_data_sets"}),
     "tensorflow.contrib": ((), {
         **{part: functools.partial(_ended, part) for part in INSTEAD},
-        "rnn": "tensorflow.contrib.rnn", "layers": "tensorflow.contrib.layers", "keras": "tensorflow.keras"}),
+        "rnn": "tensorflow.contrib.rnn", "layers": "tensorflow.contrib.layers", "eager": "tensorflow.contrib.eager",
+        "keras": "tensorflow.keras"}),
     "tensorflow.contrib.rnn": ((), _RNN),
     "tensorflow.contrib.layers": ((), _LAYERS),
+    "tensorflow.contrib.eager": ((), _EAGER),
     "tensorflow.contrib.learn.python.learn.datasets.mnist": ((), {"read_data_sets": f"{HERE}:read_data_sets"}),
     "tensorflow.contrib.learn.python.learn.datasets": ((), {
         "mnist": "tensorflow.contrib.learn.python.learn.datasets.mnist"}),

@@ -1,5 +1,6 @@
 import numpy as np
 import tensorflow as tf
+import tensorflow.contrib.layers as layers
 from tensorflow.contrib import rnn
 
 tf.set_random_seed(1)
@@ -9,7 +10,8 @@ W = tf.Variable(tf.random_normal([4, 8]))
 hidden = tf.layers.dense(tf.nn.relu(tf.matmul(x, W)), 8, activation=tf.nn.tanh)
 steps = tf.unstack(tf.reshape(hidden, [-1, 2, 4]), 2, 1)
 outputs, _ = rnn.static_rnn(rnn.BasicLSTMCell(4), steps, dtype=tf.float32)
-logits = tf.layers.dense(outputs[-1], 2)
+wide = layers.dropout(layers.fully_connected(outputs[-1], 8), 0.9)
+logits = layers.fully_connected(wide, 2, activation_fn=None)
 loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(logits=logits, labels=y))
 step = tf.train.AdamOptimizer(learning_rate=0.05).minimize(loss)
 right = tf.reduce_mean(tf.cast(tf.equal(tf.argmax(logits, 1), tf.argmax(y, 1)), tf.float32))
