@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from mlops_lib.runner.legacy import symbolic
 
 ROOT = Path(__file__).resolve().parents[2]
 CASES = ROOT / "tests" / "cases" / "old_code"
@@ -55,3 +58,19 @@ def test_an_old_script_runs(case: str, tmp_path: Path) -> None:
     if "metric" in expected:
         assert [event["source"] for event in ran.events("metric")][-1] == expected["metric"]
     assert not ran.events("hook_error")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("from keras import backend as K\nK.gradients(a, b)\n", "K.gradients works on a graph"),
+        ("import tensorflow as tf\ntf.keras.backend.get_session()\n", "K.get_session works on a graph"),
+        ("model.add_loss(x)\n", "add_loss of a tensor of the model"),
+        ("class L(Layer):\n    def call(self, x):\n        self.add_loss(x)\n        return x\n", ""),
+        ("rate = 2\nx = Dense(1)(x)\ndef f(y, p):\n    return rate * (y - p)\nm.compile(loss=f)\n", ""),
+        ("import torch\ntorch.gradients(x)\n", ""),
+    ],
+)
+def test_what_needs_a_graph_is_seen(text: str, said: str) -> None:
+    found = symbolic.use(ast.parse(text))
+    assert (found[0] if found else "") == said

@@ -3,9 +3,9 @@
 import ast
 import importlib.machinery
 import os
-from typing import Any, Dict, List, Optional, Set
+from typing import Any, Dict, List, Optional, Set, Tuple
 
-from mlops_lib.runner.legacy import python2
+from mlops_lib.runner.legacy import python2, symbolic
 from mlops_lib.runner.legacy.notes import Notes
 
 GRAPH = {
@@ -27,6 +27,8 @@ class Dialect:
         self.graph = False
         """Whether it is written for TensorFlow 1's graphs and sessions."""
         self.keras = False
+        self.symbolic: Optional[Tuple[str, int]] = None
+        """What it does that only a Keras of graphs can, and the line."""
 
     def decide(self, text: str, path: str) -> None:
         """Look at the entry and what it imports from the project."""
@@ -42,9 +44,15 @@ class Dialect:
             uses = _Uses()
             uses.visit(tree)
             used |= uses.names
+            self.symbolic = self.symbolic or (symbolic.use(tree) if uses.keras else None)
             self.keras = self.keras or uses.keras
             pending += [(found, place) for found, place in self._local(uses.imports, name) if place not in seen]
-        self.graph = bool(used & (SURELY_GRAPH if self.keras else GRAPH))
+        graph = used & (SURELY_GRAPH if self.keras else GRAPH)
+        if self.symbolic and not graph:
+            self.notes.say(f"{self.symbolic[0]}: Keras 2 (tf_keras) as a graph runs it, without resuming within the run",
+                           line=(self._shown(path), self.symbolic[1]))  # fmt: skip
+        self.graph = bool(graph or self.symbolic)
+        self.keras = self.keras or bool(self.symbolic)
 
     def _local(self, imports: Set[str], path: str) -> "list[tuple[str, str]]":
         found = []
