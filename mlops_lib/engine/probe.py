@@ -68,7 +68,8 @@ class Missing(Record):
     message: str = ""
 
     def __str__(self) -> str:
-        return f"import {self.name}: {self.error}: {self.message.splitlines()[-1][:200] if self.message else ''}"
+        what = f"import {self.name}: " if self.name else ""
+        return f"{what}{self.error}: {self.message.splitlines()[-1][:200] if self.message else ''}"
 
 
 def arguments(imports: Collection[str]) -> list[str]:
