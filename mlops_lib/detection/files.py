@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from mlops_lib.detection import conclusion, source
+from mlops_lib.detection import conclusion, reach, source
 from mlops_lib.detection.distributions import DISTRIBUTIONS
 from mlops_lib.detection.facts import Facts, is_standard
 from mlops_lib.detection.knowledge import KERAS_LAYERS, KERAS_MODELS
@@ -23,6 +23,8 @@ SKIPPED = words(
 """Folders in which no entry stands. `data` and the like may hold code too, but only where nothing else does."""
 DATA_FOLDERS = words("data dataset datasets docs doc tests test testing outputs")
 FILES_LIMIT = 5000
+ROUNDS = 20
+"""How deep local modules that import each other are followed."""
 NOTEBOOK_LIMIT = 60_000_000
 
 
@@ -37,9 +39,12 @@ class File:
         self.facts = Facts()
         self.local: list[File] = []
         """The local modules it imports."""
+        self.modules: list[tuple[str, File]] = []
+        """The same, each with the name it uses for it."""
         self.uses_local = False
         """Whether it does more with them than import them."""
         self._conclusion: conclusion.Conclusion | None = None
+        self._blocks: list[reach.Block] | None = None
 
     def reachable(self) -> list[File]:
         """The local modules it imports, directly or not."""
@@ -56,9 +61,38 @@ class File:
     def conclusion(self) -> conclusion.Conclusion:
         """Framework and families."""
         if self._conclusion is None:
-            used = [file for file in self.reachable() if self.uses_local]
-            self._conclusion = conclusion.conclude((self.name, self.facts), [(file.name, file.facts) for file in used])
+            used = self._used() if self.uses_local else []
+            self._conclusion = conclusion.conclude((self.name, self.facts), used)
         return self._conclusion
+
+    @property
+    def blocks(self) -> list[reach.Block]:
+        """The statements of its top level."""
+        if self._blocks is None:
+            self._blocks = reach.blocks(self.source.tree)
+        return self._blocks
+
+    def _used(self) -> list[tuple[str, Facts]]:
+        """What this file makes use of in its local modules, directly or not."""
+        kept: dict[str, list[reach.Block]] = {self.path: self.blocks}
+        asked: dict[str, set[str]] = {}
+        files: dict[str, File] = {}
+        pending: list[File] = [self]
+        for _ in range(ROUNDS):  # modules may import each other: until nobody asks for more
+            nearer, pending = pending, []
+            for file in nearer:
+                for module, local in file.modules:
+                    if local is self:
+                        continue
+                    more = reach.asked_of(file, kept[file.path], module)
+                    if local.path not in files or not more <= asked[local.path]:
+                        files[local.path] = local
+                        asked.setdefault(local.path, set()).update(more)
+                        kept[local.path] = reach.reached(local.blocks, asked[local.path])
+                        pending.append(local)
+            if not pending:
+                break
+        return [(file.name, reach.limited(file.facts, kept[file.path])) for file in files.values()]
 
     @property
     def in_pieces(self) -> bool:
@@ -136,6 +170,7 @@ class Files:
         file.facts = gather(file.source.tree)
         modules = self._local_modules(file)
         file.local = list({one.path: one for _, one in modules if one is not file}.values())
+        file.modules = [(module, one) for module, one in modules if one is not file]
         file.uses_local = _uses(file.facts, [module for module, one in modules if one is not file])
         known_names = {
             f"{module}.{name}": value

@@ -1,0 +1,102 @@
+"""What of a local module runs or is used when another imports it: its top level, and the definitions that are asked for."""
+
+from __future__ import annotations
+
+import ast
+
+from mlops_lib.detection.facts import Facts
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from mlops_lib.detection.files import File
+
+MAIN = "__main__"
+EVERYTHING = "*"
+
+
+class Block:
+    """A statement of a module's top level: a definition, what stands under `if __name__ == "__main__"`, or any other ("")."""
+
+    __slots__ = ("attributes", "bare", "begins", "ends", "name", "uses")
+
+    def __init__(self, node: ast.stmt) -> None:
+        decorators = getattr(node, "decorator_list", [])
+        self.begins = min([node.lineno, *(one.lineno for one in decorators)])
+        self.ends = node.end_lineno or node.lineno
+        self.name = node.name if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) else ""
+        if isinstance(node, ast.If) and "'__name__'" in ast.dump(node.test):
+            self.name = MAIN
+        held = [one for one in ast.walk(node) if isinstance(one, ast.Attribute) and isinstance(one.value, ast.Name)]
+        bases = {id(one.value) for one in held}
+        names = [one for one in ast.walk(node) if isinstance(one, ast.Name)]
+        self.uses = {one.id for one in names}
+        self.bare = {one.id for one in names if id(one) not in bases}
+        """Names that are used otherwise than for an attribute of theirs."""
+        self.attributes = {(one.value.id, one.attr) for one in held if isinstance(one.value, ast.Name)}
+
+
+def blocks(tree: ast.Module) -> list[Block]:
+    """The statements of a module's top level."""
+    return [Block(node) for node in tree.body]
+
+
+def reached(every: Sequence[Block], asked: Iterable[str]) -> list[Block]:
+    """The blocks that run on import, those that define what is asked for, and what these use in turn."""
+    wanted = set(asked)
+    if EVERYTHING in wanted:
+        return list(every)
+    kept: list[Block] = []
+    pending = [one for one in every if not one.name]
+    rest = [one for one in every if one.name and one.name != MAIN]
+    while pending:
+        kept += pending
+        wanted.update(*(one.uses for one in pending))
+        pending = [one for one in rest if one.name in wanted]
+        rest = [one for one in rest if one.name not in wanted]
+    return kept
+
+
+def asked_of(file: File, kept: Sequence[Block], module: str) -> set[str]:
+    """What the kept blocks of a file ask of one of its local modules, by the name it uses for it.
+
+    Names of a module that is handed on as a whole (`getattr(models, name)`), or imported with a star, may be any.
+    """
+    found: set[str] = set()
+    for node in ast.walk(file.source.tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name == module:
+                    found |= _attributes(alias.asname or alias.name, kept)
+        elif isinstance(node, ast.ImportFrom):
+            origin = "." * node.level + (node.module or "")
+            if origin == module:
+                found.update(alias.name for alias in node.names)
+            for alias in node.names:
+                if module == (f"{origin}.{alias.name}" if node.module else f"{origin}{alias.name}"):
+                    found |= _attributes(alias.asname or alias.name, kept)
+    return {EVERYTHING} if EVERYTHING in found or "__dict__" in found else found
+
+
+def _attributes(name: str, kept: Sequence[Block]) -> set[str]:
+    if "." in name or any(name in one.bare for one in kept):
+        return {EVERYTHING}
+    return {attribute for one in kept for owner, attribute in one.attributes if owner == name}
+
+
+def limited(facts: Facts, kept: Sequence[Block]) -> Facts:
+    """The facts that stand in these blocks; imports count wherever they stand."""
+    lines = [(one.begins, one.ends) for one in kept]
+
+    def inside(line: int) -> bool:
+        return any(begins <= line <= ends for begins, ends in lines)
+
+    fewer = Facts()
+    fewer.imports, fewer.relative, fewer.descends = facts.imports, facts.relative, facts.descends
+    fewer.calls = [call for call in facts.calls if inside(call.line)]
+    fewer.bases = [call for call in facts.bases if inside(call.line)]
+    fewer.mentions = [call for call in facts.mentions if inside(call.line)]
+    fewer.undefined = [call for call in facts.undefined if inside(call.line)]
+    fewer.shapes = [shape for shape in facts.shapes if inside(shape.line)]
+    return fewer
