@@ -7,7 +7,7 @@ import time
 from typing import Any, Callable, Dict, List, Optional, TextIO
 
 from mlops_lib.runner import hooks, legacy, places, randomness, script, sklearn_resume, spec, workdir
-from mlops_lib.runner.context import Context
+from mlops_lib.runner.context import CHECKPOINTS, Context
 from mlops_lib.runner.journal import Journal
 
 BAD_START = 64
@@ -67,6 +67,9 @@ def main(arguments: List[str]) -> int:
 def _run(run: Context, entry: str, args: List[str]) -> int:
     began = time.monotonic()
     orders, journal = run.spec, run.journal
+    kept = os.path.join(orders.inside, "kept")
+    os.makedirs(kept, exist_ok=True)
+    os.environ[CHECKPOINTS] = kept
     os.chdir(run.work)
     run.start = workdir.manifest(run.work)
     journal.write(
@@ -129,14 +132,14 @@ def _dialect(run: Context, entry: str) -> legacy.source.Dialect:
 
 
 def _adapters(run: Context) -> Dict[str, Callable[[Any], None]]:
-    from mlops_lib.runner import boosting_adapter, keras_adapter, saving, sklearn_adapter, targets
+    from mlops_lib.runner import boosting_adapter, keras_adapter, own_loops, saving, sklearn_adapter, targets
 
     def numpy(module: Any) -> None:
         randomness.seed_numpy(module, run.spec.seed)
 
     return {
         "numpy": numpy, **keras_adapter.install(run), **sklearn_adapter.install(run), **targets.install(run),
-        **saving.install(run), **boosting_adapter.install(run),
+        **saving.install(run), **boosting_adapter.install(run), **own_loops.install(run),
     }  # fmt: skip
 
 

@@ -235,13 +235,14 @@ class BoosterFit:
             with run.journal.guard("restore fit"):
                 return self._restored(state)
         self._journal("started" if state is None else "resumed", 0 if state is None else state["round"])
+        began = time.monotonic() - (0.0 if state is None else state["seconds"])
         run.nested += 1
         try:
             booster = _rounds(run, self.number, self.store, state, self.original, self.call, self.continued)
         finally:
             run.nested -= 1
         with run.journal.guard("finish fit"):
-            self._finish(booster)
+            self._finish(booster, time.monotonic() - began)
         self._note(booster)
         return booster
 
@@ -261,11 +262,11 @@ class BoosterFit:
     def _named(self) -> List[Tuple[str, Any]]:
         return [(f"{i}-{type(one).__name__}", one) for i, one in enumerate(self.call.get("callbacks") or [])]
 
-    def _finish(self, booster: Any) -> None:
+    def _finish(self, booster: Any, trained_s: float) -> None:
         state = {
             "result": pickle.dumps(booster, protocol=4), "evals_result": copy.deepcopy(self.call.get("evals_result")),
             "callbacks": memory.take(memory.places(self._named()), {})[0], "random": randomness.take(),
-            "files": self.store.keep_files(),
+            "files": self.store.keep_files(), "seconds": trained_s,
         }  # fmt: skip
         self.run.journal.write("fit_end", fit=self.number, epochs=self.call["num_boost_round"], metrics={})
 
@@ -274,6 +275,7 @@ class BoosterFit:
                 self.run.journal.write(
                     "checkpoint", fit=self.number, epoch=0, bytes=size, seconds=round(seconds, 4), done=True
                 )
+                self.run.finished.add(self.store, trained_s)
 
         self.run.writer.submit(self.store, state, durable)
 
@@ -285,6 +287,7 @@ class BoosterFit:
         self.store.put_files_back(state["files"])
         randomness.put(state["random"])
         self._journal("restored", 0)
+        self.run.finished.add(self.store, state["seconds"])
         self._note(booster)
         return booster
 

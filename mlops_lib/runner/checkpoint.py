@@ -161,12 +161,36 @@ class Store:
         self.number += 1
         size = self._states.write(self.number, _pack(state))
         referenced = set(kept.values())
-        if os.path.isdir(self._blobs):
-            for name in set(os.listdir(self._blobs)) - referenced - self._referenced:
-                if not name.startswith(f"{COPY}{os.getpid()}-"):
-                    os.unlink(os.path.join(self._blobs, name))
+        self._sweep(referenced | self._referenced)
         self._referenced = referenced
         return size
+
+    def settle(self) -> None:
+        """Nothing follows the newest state: what only the one before it needs goes."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._states.paths[(self.number + 1) % 2])
+        self._sweep(self._referenced)
+
+    def drop(self) -> None:
+        """Remove all of it."""
+        for path in self._states.paths:  # first: the copies without them are nothing
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+        self._sweep(set())
+
+    def bytes(self) -> int:
+        """What it takes on the disk."""
+        paths = [*self._states.paths, *(os.path.join(self._blobs, name) for name in self._names())]
+        return sum(os.path.getsize(path) for path in paths if os.path.exists(path))
+
+    def _names(self) -> List[str]:
+        return os.listdir(self._blobs) if os.path.isdir(self._blobs) else []
+
+    def _sweep(self, referenced: "set[str]") -> None:
+        """Remove the copies that no state refers to; those of a state to come stay."""
+        for name in set(self._names()) - referenced:
+            if not name.startswith(f"{COPY}{os.getpid()}-"):
+                os.unlink(os.path.join(self._blobs, name))
 
 
 def _pack(state: Dict[str, Any]) -> List[Any]:

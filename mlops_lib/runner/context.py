@@ -7,8 +7,11 @@ from mlops_lib.runner import script, workdir
 from mlops_lib.runner.checkpoint import Writer
 from mlops_lib.runner.evaluations import Evaluations
 from mlops_lib.runner.journal import Journal
+from mlops_lib.runner.retention import Finished
 from mlops_lib.runner.spec import Spec
 
+CHECKPOINTS = "MLOPS_CHECKPOINT_DIR"
+"""The variable that tells a script of a folder that is as it left it when it is started again."""
 RECYCLE = 75
 """The exit code that asks to be started again."""
 
@@ -22,6 +25,7 @@ class Context:
         self.work = work
         self.start: workdir.Manifest = {}
         self.writer = Writer(journal)
+        self.finished = Finished(journal, spec.fits_bytes)
         self.evaluations = Evaluations(journal)
         self.fits = 0
         self.nested = 0
@@ -40,12 +44,28 @@ class Context:
         self.loops = 0
         """Cross-validations so far."""
         self.at_exit: List[Callable[[], None]] = []
+        self._own_loop = False
 
     def leave(self) -> None:
         """Let a fresh process go on: this one has grown."""
         self.journal.warn("the process has grown: the search goes on in a fresh one")
         self.writer.wait()
         script.leave(RECYCLE)
+
+    def say_own_loop(self, by: str, *, instead: str) -> None:
+        """Say once that the script trains in a loop of its own, which nobody can enter in the middle.
+
+        Args:
+            by: what it trains by.
+            instead: what would go on at its last checkpoint, "" if there is nothing.
+        """
+        if not self._own_loop:
+            self._own_loop = True
+            self.journal.warn(
+                f"the script trains in a loop of its own ({by}): after a failure the loop starts from its beginning, with the"
+                f" same numbers; {instead and instead + ' goes on where it was; '}checkpoints that the loop keeps in the"
+                f" folder which ${CHECKPOINTS} names stay"
+            )
 
     def next_fit(self) -> int:
         """The number of the fit that begins now."""

@@ -118,9 +118,7 @@ def patch_model(model_class: Any, trainer_class: Any, run: Context, fit_class: T
     @functools.wraps(on_batch)
     def train_on_batch(self: Any, *args: Any, **kwargs: Any) -> Any:
         if not run.nested:
-            run.journal.warn(
-                "the script trains by train_on_batch: a restart repeats its own loop from the beginning, with the same numbers"
-            )
+            run.say_own_loop("train_on_batch", instead="`fit`")
             run.journal.progress("fit")
         return _inner(self, None, on_batch, *args, **kwargs)
 

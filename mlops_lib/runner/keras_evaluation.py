@@ -35,12 +35,13 @@ def _record(run: Context, model: Any, call: Dict[str, Any], logs: Dict[str, Any]
     if metric is None:
         return
     x, y = call["x"], call["y"]
+    read = bounded(x, call.get("steps"))
     more = {name: call[name] for name in ("sample_weight", "steps") if call.get(name) is not None}
     run.evaluations.add(
         metric=named(metric, logs), value=float(logs[metric]), source="keras.evaluate", fit=run.fit_of(model), x=x,
-        examples=_examples(x), count=_count(model), task=task(logs), baseline=baseline(x, y, metric), model=model,
+        examples=_examples(x), count=_count(model), task=task(logs), baseline=baseline(read, y, metric), model=model,
         everything={plain_name(n): float(v) for n, v in logs.items() if is_number(v)},
-        repeat=_repeat(x, y, call["batch_size"], metric, **more), asked=(x, y),
+        repeat=_repeat(x, y, call["batch_size"], metric, **more), asked=(read, y),
     )  # fmt: skip
 
 
@@ -91,13 +92,14 @@ def add_fit_metrics(run: Context, model: Any, fit: int, call: Dict[str, Any], lo
             continue
         held = source == "fit.validation"
         x, y = validation_data(call) if held else (None, None)
+        read = bounded(x, call.get("validation_steps"))
         run.evaluations.add(
             metric=named(metric, found), value=float(found[metric]), source=source, fit=fit, x=x,
             examples=_examples(x), held_out=held, task=task(found), model=model,
-            baseline=baseline(x, y, metric) if x is not None else None,
+            baseline=baseline(read, y, metric) if x is not None else None,
             everything={plain_name(n): float(v) for n, v in found.items() if is_number(v)},
-            repeat=_repeat(x, y, call.get("validation_batch_size") or call.get("batch_size"), metric),
-            asked=(x, y) if x is not None else None,
+            repeat=_repeat(read, y, call.get("validation_batch_size") or call.get("batch_size"), metric),
+            asked=(read, y) if x is not None else None,
         )  # fmt: skip
 
 
@@ -181,6 +183,13 @@ def task(found: Dict[str, Any]) -> str:
     return "regression" if any(word in names for word in regression) else "unknown"
 
 
+def bounded(x: Any, steps: Any) -> Any:
+    """The input itself; of a `tf.data` pipeline that may never end, the batches that were asked for."""
+    if steps is None or not (hasattr(x, "cardinality") and hasattr(x, "take")) or int(x.cardinality()) >= 0:
+        return x
+    return x.take(int(steps))
+
+
 def _repeat(x: Any, y: Any, batch_size: Any, metric: str, **more: Any) -> Optional[Callable[[Any], float]]:
     """The means to measure again; None where the input is gone once it was read."""
     if x is None or inspect.isgenerator(x):
@@ -223,7 +232,8 @@ def remember_prediction(run: Context, model: Any, original: Any, args: Any, kwar
 
     if not isinstance(result, numpy.ndarray):
         return
-    x = bind(original, model, args, kwargs).get("x")
+    call = bind(original, model, args, kwargs)
+    x = bounded(call.get("x"), call.get("steps"))
     if x is None or inspect.isgenerator(x):
         return
     predictions.remember(model=model, method="predict", x=x, output=result, fit=run.fit_of(model))

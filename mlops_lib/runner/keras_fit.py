@@ -48,6 +48,7 @@ class Fit:
         self.entering: Optional[Dict[str, Any]] = None
         """The checkpoint from within an epoch that is being returned to."""
         self.at_epoch_begin: Dict[str, Any] = {}
+        self.training_began = self.epoch_began = time.monotonic()
         self._csv_loggers: List[Any] = []
 
     def _make_order(self) -> keras_order.Order:
@@ -199,7 +200,7 @@ class Fit:
             self.start_at(epoch)
             self._say_what_is_lost()
         self._journal_fit("started" if state is None else "resumed", epoch)
-        self.epoch_began = time.monotonic()
+        self.training_began = self.epoch_began = time.monotonic()
         self.pace.begin()
 
     def _data_draws(self, order: Dict[str, Any]) -> bool:
@@ -251,6 +252,15 @@ class Fit:
                 f"fit {self.number} reads a plain generator: it was read again from its beginning to where the fit had"
                 " stopped; what it takes from outside the process is not guaranteed identical"
             )
+        x = self.call.get("x")
+        if keras_order.is_dataset(x) and keras_order.races(x):
+            self._say_it_races()
+
+    def _say_it_races(self) -> None:
+        self.context.journal.warn(
+            f"the data of fit {self.number} is read by several threads that draw from one random state: two runs left alone"
+            " differ already, so this one cannot be continued identically"
+        )
 
     def restore_data(self, name: str) -> None:
         """Put back what the training or validation data keeps in its attributes."""
@@ -357,6 +367,7 @@ class Fit:
         run = self.context
         began = time.monotonic()
         records, self.epochs_pending = self.epochs_pending, []
+        trained_s = began - self.training_began + (0.0 if self.state is None else self.state["trained_s"])
         try:
             state = keras_resume.take(self.model, self.objects, self.store)
         except OSError as error:
@@ -366,7 +377,7 @@ class Fit:
         state.update(
             done=done, epoch=epoch, step=step, epochs=list(self.history.epoch), records=records, data=self._take_data(),
             history={name: list(values) for name, values in self.history.history.items()}, order=self.order.take(),
-            params=dict(self.history.params or {}),
+            params=dict(self.history.params or {}), trained_s=trained_s,
         )  # fmt: skip
         if step:
             state.update(begin=self.at_epoch_begin, metrics=keras_resume.values(self.metric_variables()))
@@ -384,6 +395,8 @@ class Fit:
                     seconds=round(seconds, 4),
                     done=done,
                 )
+            if size and done:
+                run.finished.add(self.store, trained_s)
 
         run.writer.submit(self.store, state, durable)
         self.pace.wrote(time.monotonic() - began)
@@ -409,6 +422,7 @@ class Fit:
         self.model.history = history
         self.model.stop_training = state["stop"]
         self._journal_fit("restored", state["epoch"] + 1)
+        self.context.finished.add(self.store, state["trained_s"])
         return history
 
     def rewrite_checkpointed_files(self) -> None:

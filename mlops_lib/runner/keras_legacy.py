@@ -115,12 +115,15 @@ def patch_handlers(handler_class: Any) -> None:
 
 
 def standing(handler: Any) -> Dict[str, Any]:
-    """Where a handler's iterator stands."""
+    """Where a handler's iterator stands; where each epoch has its own, one is made in vain before the first."""
+    again = handler._adapter.should_recreate_iterator()
     return {
         "steps": handler._mlops_made,
         "batches": handler._inferred_steps,
-        "limited": not handler._adapter.should_recreate_iterator(),
+        "limited": not again,
         "python": handler._mlops_python,
+        "per_epoch": None if again else handler._steps_per_epoch,
+        "first": 2 if again else 1,
         "number": 1,
         "random": None,
         "epoch": 0,
@@ -129,33 +132,49 @@ def standing(handler: Any) -> Dict[str, Any]:
 
 def _epochs(handler: Any, source: Any, fit: Any) -> Any:
     """The epochs of a fit with their iterators; what a resumed fit had read before is passed over."""
-    moved = None
     if fit.state is not None:
         order = fit.state["begin"]["order"] if fit.state["step"] else fit.state["order"]
         with fit.context.journal.guard("restore order"):
             taken: Dict[str, Any] = order["iterators"][0]
             handler._inferred_steps = taken["batches"]
             if taken["limited"]:
-                moved = _moved(handler, taken["steps"])
-                fit.order.put({"made": order["made"], "iterators": []})
                 handler._mlops_made = taken["steps"]
-            else:
-                # Its first iterator is made in vain, before that of the first epoch.
-                fit.order.put({"made": {**order["made"], "x": order["made"].get("x", 0) - 1}, "iterators": []})
+                _Once(handler, _moved(handler, taken["steps"]))
+            if not taken["limited"] and fit.state["step"] and "x" in order["made"]:
+                order = {
+                    **order,
+                    "made": {**order["made"], "x": order["made"]["x"] - 1},
+                }  # the epoch's own was made already
+            fit.order.put(order, moves=False)
+            if not taken["limited"]:
+                _Once(handler, iter(()))  # the first iterator, which is made in vain, is among those just made
                 if not fit.state["step"]:
                     handler._adapter.on_epoch_end()
     for epoch, iterator in source:
-        if not handler._adapter.should_recreate_iterator():
-            iterator = moved or iterator
-        else:
+        if handler._adapter.should_recreate_iterator():
             handler._mlops_made = 0
         handler._mlops_iterator = iterator
         yield epoch, iterator
 
 
+class _Once:
+    """Stands for a handler's data while it makes its only iterator; one made in vain would draw from the same shuffle."""
+
+    def __init__(self, handler: Any, iterator: Any) -> None:
+        self.handler, self.dataset, self.iterator = handler, handler._dataset, iterator
+        handler._dataset = self
+
+    def __iter__(self) -> Any:
+        self.handler._dataset = self.dataset
+        return self.iterator
+
+
 def _moved(handler: Any, steps: int) -> Any:
+    """The handler's iterator, which has given so many steps already."""
     dataset = handler._dataset
     if not handler._mlops_python and hasattr(dataset, "skip"):
+        owner = dataset.__dict__.get(keras_order.WHOSE, dataset)
+        owner.__dict__[keras_order.MADE] = keras_order.made(owner) + 1
         return iter(dataset.skip(steps))
     iterator = iter(dataset)
     keras_order.pass_over(iterator, steps)

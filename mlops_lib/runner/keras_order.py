@@ -23,8 +23,21 @@ from mlops_lib.runner import randomness
 
 MADE = "_mlops_made"
 """Attribute of a data set: how many iterators of it were created."""
+INFINITE = -1
+"""The cardinality of a data set that never ends."""
+FILLED = "_mlops_filled"
+"""Attribute of a cache in a pipeline: that all of it was read."""
 WHOSE = "_mlops_whose"
 """Attribute of a data set that Keras derived: the one that the script gave."""
+STATEFUL_RANDOM = (
+    "Random",
+    "TruncatedNormal",
+    "ParameterizedTruncatedNormal",
+    "Multinomial",
+    "StatefulUniform",
+    "StatefulStandard",
+)
+"""Begins of the names of TensorFlow's operations that draw from a state of their own (random_ops.cc, stateful_random_ops.cc)."""
 
 
 def count_iterators(dataset_class: Any) -> None:
@@ -70,16 +83,21 @@ def stages(dataset: Any) -> Iterator[Any]:
 def functions(dataset: Any) -> Iterator[Any]:
     """The functions that the stages of a pipeline call."""
     for stage in stages(dataset):
-        for wrapper in getattr(stage, "_functions", list)():
-            function = getattr(wrapper, "function", None)
-            if function is not None:
-                yield function
+        yield from functions_of(stage)
+
+
+def functions_of(stage: Any) -> Iterator[Any]:
+    """The functions that one stage calls."""
+    for wrapper in getattr(stage, "_functions", list)():
+        function = getattr(wrapper, "function", None)
+        if function is not None:
+            yield function
 
 
 def shuffles(dataset: Any) -> bool:
     """Whether a pipeline shuffles and repeats for ever."""
     kinds = {type(stage).__name__ for stage in stages(dataset)}
-    return int(dataset.cardinality()) == -1 and any("Shuffle" in kind for kind in kinds)
+    return int(dataset.cardinality()) == INFINITE and any("Shuffle" in kind for kind in kinds)
 
 
 def runs_python(dataset: Any) -> bool:
@@ -87,6 +105,20 @@ def runs_python(dataset: Any) -> bool:
     return any(type(stage).__name__ == "_GeneratorDataset" for stage in stages(dataset)) or any(
         "PyFunc" in operation.type for function in functions(dataset) for operation in function.graph.get_operations()
     )
+
+
+def races(dataset: Any) -> bool:
+    """Whether several threads of a pipeline draw from one random state: who is first is not decided."""
+    for stage in stages(dataset):
+        parallel = getattr(stage, "_num_parallel_calls", None)
+        if parallel is None or int(parallel) == 1:
+            continue
+        for function in functions_of(stage):
+            graph = function.graph.as_graph_def()
+            nodes = [*graph.node, *(node for one in graph.library.function for node in one.node_def)]
+            if any(node.op.startswith(STATEFUL_RANDOM) or node.op == "AssignVariableOp" for node in nodes):
+                return True
+    return False
 
 
 class Order:
@@ -128,36 +160,42 @@ class Order:
         own = {name: made(one) - self._base[name] for name, one in self.datasets.items()}
         return {"made": own, "iterators": [self.standing(one) for one in self.iterators]}
 
-    def put(self, taken: Dict[str, Any]) -> None:
-        """Bring the data sets, and the training data's iterator, to where they stood."""
-        at = taken["iterators"][0] if taken["iterators"] else None
+    def put(self, taken: Dict[str, Any], *, moves: bool = True) -> None:
+        """Bring the data sets to where they stood.
+
+        Args:
+            taken: what `take` gave.
+            moves: whether the training data's iterator is brought there too.
+        """
+        at = taken["iterators"][0] if moves and taken["iterators"] else None
         iterator = self.iterators[0] if self.iterators and at is not None else None
         goes_on = False
         if at is not None and iterator is not None:
             iterator._num_batches = at["batches"]
             goes_on = bool(at["steps"] and iterator.steps_per_epoch)
         training = None if iterator is None else iterator._distributed_dataset
-        done: "set[int]" = set()
-        for name, total in taken["made"].items():
-            dataset = self.datasets.get(name)
-            if dataset is None or id(dataset) in done:
-                continue
-            done.add(id(dataset))
-            is_training = training is not None and training.__dict__.get(WHOSE, training) is dataset
-            while made(dataset) - self._base[name] < total:
-                number = made(dataset) - self._base[name] + 1
-                if is_training and goes_on and at is not None and number == at["number"]:
-                    self._go_on(iterator, at)
-                elif (
-                    iterator is None and name == "x" and at is not None and number == at["number"] and shuffles(dataset)
-                ):
-                    # Each repetition has shuffled anew, and the next iterator's order comes after theirs.
-                    pass_over(iter(dataset.skip(max(0, at["steps"] - 1))), 1)
-                    dataset.__dict__[MADE] = made(dataset) + 1
-                else:
-                    iter(dataset)
+        for name, number in self._missing(taken["made"]):
+            dataset = self.datasets[name]
+            if at is not None and number == at["number"] and goes_on and _derives(training, dataset):
+                self._go_on(iterator, at)
+            elif iterator is None and name == "x" and at is not None and number == at["number"] and shuffles(dataset):
+                # Each repetition has shuffled anew, and the next iterator's order comes after theirs.
+                pass_over(iter(dataset.skip(max(0, at["steps"] - 1))), 1)
+                dataset.__dict__[MADE] = made(dataset) + 1
+            else:
+                pass_over(iter(dataset), _fills_caches(dataset, number, name, taken["iterators"]))
         if goes_on and at is not None and iterator is not None and iterator._current_iterator is None:
             self._go_on(iterator, at)
+
+    def _missing(self, totals: Dict[str, int]) -> Iterator[Tuple[str, int]]:
+        """The iterators to be made, by data set and number from 1: in turn, as pipelines may have stages in common."""
+        names = list(
+            {id(self.datasets[name]): name for name in reversed(list(totals)) if name in self.datasets}.values()
+        )
+        for number in range(1, max((totals[name] for name in names), default=0) + 1):
+            for name in reversed(names):
+                if made(self.datasets[name]) - self._base[name] < number <= totals[name]:
+                    yield name, number
 
     def _go_on(self, iterator: Any, at: Dict[str, Any]) -> None:
         """Make the iterator anew and pass over what it had given."""
@@ -175,6 +213,29 @@ class Order:
             pass_over(iterator._current_iterator, steps)
         iterator._steps_seen = steps
         iterator._mlops_first = {key: at[key] for key in ("number", "random", "epoch")}
+
+
+def _derives(training: Any, dataset: Any) -> bool:
+    """Whether Keras made its data from this data set."""
+    return training is not None and training.__dict__.get(WHOSE, training) is dataset
+
+
+def _fills_caches(dataset: Any, number: int, name: str, iterators: List[Dict[str, Any]]) -> int:
+    """How much of a data set's iterator of this number is to be read: what the first one gave is in the caches."""
+    place = {"x": 0, "validation": 1}.get(name, len(iterators))
+    at = iterators[place] if place < len(iterators) else {}
+    caches = [stage for stage in stages(dataset) if type(stage).__name__ == "CacheDataset"]
+    if number != at.get("first", 1) or all(FILLED in stage.__dict__ for stage in caches):
+        return 0
+    if name == "x" and at.get("limited") and number == at["number"]:
+        return int(at["steps"])
+    if name == "validation" and at.get("per_epoch"):
+        return int(at["per_epoch"])
+    if int(dataset.cardinality()) == INFINITE:
+        return 0
+    for stage in caches:
+        stage.__dict__[FILLED] = True
+    return sys.maxsize
 
 
 def pass_over(iterator: Any, count: int) -> None:
@@ -197,6 +258,7 @@ def standing(iterator: Any) -> Dict[str, Any]:
         "batches": iterator._num_batches,
         "limited": bool(iterator.steps_per_epoch),
         "python": iterator._mlops_python,
+        "per_epoch": iterator.steps_per_epoch,
         **first,
     }
 

@@ -10,7 +10,7 @@ import gc
 import io
 import os
 import sys
-from typing import Any, Dict, Iterator, List
+from typing import Any, ContextManager, Dict, Iterator, List
 
 from mlops_lib.runner import checkpoint, graph_random, memory, randomness
 
@@ -104,7 +104,15 @@ def build(model: Any, config: Any) -> None:
     if optimizer is None or not model.built:
         return
     if not getattr(optimizer, "built", getattr(optimizer, "_built", False)):
-        optimizer.build(model.trainable_variables)
+        with _scope(optimizer):
+            optimizer.build(model.trainable_variables)
+
+
+def _scope(optimizer: Any) -> ContextManager[Any]:
+    """Where the legacy Keras makes an optimizer's variables: a model saved as HDF5 names them by it."""
+    if not type(optimizer).__module__.startswith("tf_keras"):
+        return contextlib.nullcontext()
+    return sys.modules["tensorflow"].name_scope(optimizer.name)  # type: ignore[no-any-return]
 
 
 def is_built_for(model: Any, taken: List[Any]) -> bool:

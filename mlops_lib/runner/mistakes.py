@@ -5,6 +5,7 @@ changes a number; what cannot be looked at is left out.
 """
 
 import base64
+import itertools
 import math
 import os
 from typing import Any, Dict, Iterator, List, Optional, Tuple
@@ -68,7 +69,9 @@ def _batches(x: Any, y: Any) -> Iterator[Tuple[Any, Any]]:
         for start in range(0, len(targets), BATCH):
             yield take[start : start + BATCH], targets[start : start + BATCH]
         return
-    for batch in x if hasattr(x, "__iter__") else (x[i] for i in range(len(x))):
+    batches = iter(x) if hasattr(x, "__iter__") else (x[i] for i in range(len(x)))
+    # An iterator of legacy Keras goes round for ever, and says by its length how far once is.
+    for batch in itertools.islice(batches, len(x)) if hasattr(x, "__next__") and hasattr(x, "__len__") else batches:
         if not isinstance(batch, (tuple, list)) or len(batch) < 2:
             return
         yield batch[0], numpy.asarray(batch[1])

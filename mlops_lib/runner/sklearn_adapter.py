@@ -74,9 +74,7 @@ def _partial_fit(run: Context, original: Callable[..., Any]) -> Callable[..., An
     def partial_fit(self: Any, *args: Any, **kwargs: Any) -> Any:
         if run.nested or not hasattr(type(self), "predict"):  # a scaler's own fit calls its partial_fit
             return original(self, *args, **kwargs)
-        run.journal.warn(
-            "the script trains by partial_fit: a restart repeats its own loop from the beginning, with the same numbers"
-        )
+        run.say_own_loop("partial_fit", instead="a call of `fit`, or a search over candidates,")
         run.journal.progress("fit")
         return sklearn_evaluation.outermost(run, original, self, *args, **kwargs)
 
@@ -119,6 +117,7 @@ class EstimatorFit:
                 graft(self.estimator, pickle.loads(state["estimator"]))
                 self.store.put_files_back(state["files"])
                 randomness.put(state["random"])
+                run.finished.add(self.store, state["seconds"])
                 restored = True
         result = self.estimator
         if restored:
@@ -159,7 +158,9 @@ class EstimatorFit:
             run.journal.warn(f"fit {self.number} cannot be stored ({error}): a restart fits it again")
             return
         try:
-            state = {"estimator": content, "random": randomness.take(), "files": self.store.keep_files()}
+            state = {
+                "estimator": content, "random": randomness.take(), "files": self.store.keep_files(), "seconds": seconds,
+            }  # fmt: skip
         except OSError as error:
             run.journal.warn(checkpoint.refused(error))
             return
@@ -167,6 +168,7 @@ class EstimatorFit:
         def durable(size: int, took: float) -> None:
             if size:
                 run.journal.write("checkpoint", fit=self.number, epoch=0, bytes=size, seconds=round(took, 4), done=True)
+                run.finished.add(self.store, seconds)
 
         run.writer.submit(self.store, state, durable)
 

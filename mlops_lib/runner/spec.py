@@ -22,6 +22,8 @@ class Spec:
     """Share of the training time that checkpoints may cost."""
     mid_epoch_s: float = 30.0
     """The least time between two checkpoints within an epoch."""
+    fits_bytes: int = 20 << 30
+    """What the checkpoints of finished fits may take on the disk together."""
     search: Optional[Dict[str, Any]] = None
     shared: str = ""
     """`inside/` of the run whose search this process is a worker of; "" where it is the run's own process."""
@@ -52,6 +54,7 @@ def read(environment: Mapping[str, str] = os.environ) -> Spec:
         metrics_file=str(given.get("metrics_file", "")),
         checkpoint_budget=float(given.get("checkpoint_budget", 0.02)),
         mid_epoch_s=float(given.get("mid_epoch_s", 30.0)),
+        fits_bytes=int(given.get("fits_bytes", 20 << 30)),
         search=given.get("search"),
         shared=environment.get("MLOPS_SHARED") or "",
         links={str(name): str(source) for name, source in given.get("links", {}).items()},
