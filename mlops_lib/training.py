@@ -329,7 +329,13 @@ class _Attendance:
             self.engine.remove(container.id)
         if newest is not None:
             self.attempt = _attempt(newest)
-            self._note("decision", do="adopt", why="a training of this run is already under way")
+            ended = newest.state != "running"
+            why = (
+                "a training of this run ended while nobody watched"
+                if ended
+                else "a training of this run is already under way"
+            )
+            self._note("decision", do="adopt", why=why)
         return newest
 
     def _is_undecided(self, container: Container) -> bool:

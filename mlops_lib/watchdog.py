@@ -18,6 +18,8 @@ BACK_OFF_S = (0.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 JITTER = 0.25
 BAD_START = 64
 """The runner's exit code when it cannot begin."""
+LOST = 255
+"""What Docker says of a container that was gone when the engine came back."""
 RECYCLE = 75
 """The runner's exit code when it wants to go on in a fresh process."""
 
@@ -183,6 +185,8 @@ def _why(trouble: Trouble, situation: Situation) -> str:
         return words
     if code is None or situation.container.state == "gone":
         return "the container vanished"
+    if code == LOST:
+        return "it ended with the engine or the machine"
     if code > 128:
         return f"the container was killed by signal {code - 128}"
     return f"the container ended with exit code {code} without saying why"

@@ -117,6 +117,7 @@ class Rounds:
             state["files"] = self.store.keep_files()
         except OSError as error:
             self.run.journal.warn(checkpoint.refused(error))
+            self.pace.wrote(time.monotonic() - now)
             return
         records = state["records"]
 

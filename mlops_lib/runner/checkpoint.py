@@ -118,7 +118,13 @@ class Store:
         os.makedirs(self._blobs, exist_ok=True)
         self._copied += 1
         name = f"{COPY}{os.getpid()}-{self._copied}"
-        shutil.copyfile(full, os.path.join(self._blobs, name))
+        copy = os.path.join(self._blobs, name)
+        try:
+            shutil.copyfile(full, copy)
+        except OSError:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(copy)
+            raise
         return name
 
     _copied = 0

@@ -373,6 +373,7 @@ class Fit:
         except OSError as error:
             run.journal.warn(checkpoint.refused(error))
             self._journal_epochs(records)
+            self.pace.wrote(time.monotonic() - began)
             return
         state.update(
             done=done, epoch=epoch, step=step, epochs=list(self.history.epoch), records=records, data=self._take_data(),

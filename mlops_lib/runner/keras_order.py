@@ -174,7 +174,7 @@ class Order:
             iterator._num_batches = at["batches"]
             goes_on = bool(at["steps"] and iterator.steps_per_epoch)
         training = None if iterator is None else iterator._distributed_dataset
-        for name, number in self._missing(taken["made"]):
+        for name, number in self._missing(taken):
             dataset = self.datasets[name]
             if at is not None and number == at["number"] and goes_on and _derives(training, dataset):
                 self._go_on(iterator, at)
@@ -187,15 +187,19 @@ class Order:
         if goes_on and at is not None and iterator is not None and iterator._current_iterator is None:
             self._go_on(iterator, at)
 
-    def _missing(self, totals: Dict[str, int]) -> Iterator[Tuple[str, int]]:
-        """The iterators to be made, by data set and number from 1: in turn, as pipelines may have stages in common."""
-        names = list(
-            {id(self.datasets[name]): name for name in reversed(list(totals)) if name in self.datasets}.values()
-        )
-        for number in range(1, max((totals[name] for name in names), default=0) + 1):
-            for name in reversed(names):
-                if made(self.datasets[name]) - self._base[name] < number <= totals[name]:
-                    yield name, number
+    def _missing(self, taken: Dict[str, Any]) -> List[Tuple[str, int]]:
+        """The iterators to be made, by data set and number from 1, as they came: pipelines may have stages in common."""
+        found, done = [], set()
+        for name, total in taken["made"].items():
+            dataset = self.datasets.get(name)
+            if dataset is None or id(dataset) in done:
+                continue
+            done.add(id(dataset))
+            first = _standing_of(name, taken["iterators"]).get("first", 1)
+            for number in range(made(dataset) - self._base[name] + 1, total + 1):
+                epoch = (number - 1) // first if name == "validation" else max(0, number - first)
+                found.append((epoch, len(done), number, name))
+        return [(name, number) for _, _, number, name in sorted(found)]
 
     def _go_on(self, iterator: Any, at: Dict[str, Any]) -> None:
         """Make the iterator anew and pass over what it had given."""
@@ -220,10 +224,15 @@ def _derives(training: Any, dataset: Any) -> bool:
     return training is not None and training.__dict__.get(WHOSE, training) is dataset
 
 
+def _standing_of(name: str, iterators: List[Dict[str, Any]]) -> Dict[str, Any]:
+    """Where the training or validation data stood; nothing is known of others."""
+    place = {"x": 0, "validation": 1}.get(name, len(iterators))
+    return iterators[place] if place < len(iterators) else {}
+
+
 def _fills_caches(dataset: Any, number: int, name: str, iterators: List[Dict[str, Any]]) -> int:
     """How much of a data set's iterator of this number is to be read: what the first one gave is in the caches."""
-    place = {"x": 0, "validation": 1}.get(name, len(iterators))
-    at = iterators[place] if place < len(iterators) else {}
+    at = _standing_of(name, iterators)
     caches = [stage for stage in stages(dataset) if type(stage).__name__ == "CacheDataset"]
     if number != at.get("first", 1) or all(FILLED in stage.__dict__ for stage in caches):
         return 0

@@ -10,9 +10,9 @@ import gc
 import io
 import os
 import sys
-from typing import Any, ContextManager, Dict, Iterator, List
+from typing import Any, ContextManager, Dict, Iterator, List, Optional
 
-from mlops_lib.runner import checkpoint, graph_random, memory, randomness
+from mlops_lib.runner import checkpoint, graph_random, memory, randomness, workdir
 
 
 def variables(model: Any) -> List[Any]:
@@ -199,30 +199,36 @@ def flush_writers(callbacks: List[Any]) -> None:
 
 def flush_handles(work: str) -> List[Any]:
     """Flush the files that the script holds open for writing in its working directory; returns them."""
-    if not _writes_into(work):
+    descriptors = _written_in(work)
+    if not descriptors:
         return []
-    found = []
-    for item in gc.get_objects():
-        if not isinstance(item, (io.TextIOWrapper, io.BufferedWriter)) or item in (sys.stdout, sys.stderr):
-            continue
-        if not item.closed and item.writable() and isinstance(item.name, str) and _is_in(item.name, work):
-            item.flush()
-            found.append(item)
+    found: List[Any] = [one for one in list(workdir.OPENED) if isinstance(one, io.TextIOWrapper)]
+    if not descriptors <= {_descriptor(one) for one in found}:
+        # Opened by other means, or bytes for which something else may hold text: looked for among all objects.
+        found = [one for one in gc.get_objects() if isinstance(one, (io.TextIOWrapper, io.BufferedWriter))]
+    found = [one for one in found if _descriptor(one) in descriptors]
+    for one in found:
+        one.flush()
     return found
 
 
-def _is_in(path: str, work: str) -> bool:
-    return os.path.abspath(path).startswith(work + os.sep)
+def _descriptor(file: Any) -> Optional[int]:
+    """The descriptor that a file object writes to, None where it has none."""
+    try:
+        return int(file.fileno()) if not file.closed and file.writable() else None
+    except (OSError, ValueError):
+        return None
 
 
-def _writes_into(work: str) -> bool:
-    """Whether this process has a file in `work` open for writing; cheap, unlike a look at every object."""
+def _written_in(work: str) -> "set[int]":
+    """The descriptors of this process that are open for writing on files in `work`."""
+    found = set()
     for name in os.listdir("/proc/self/fd"):
         with contextlib.suppress(OSError, ValueError):
             target = os.readlink(f"/proc/self/fd/{name}")
-            if os.path.isabs(target) and _is_in(target, work):  # a pipe's or socket's is no path
+            if target.startswith(work + os.sep):  # a pipe's or socket's is no path
                 with open(f"/proc/self/fdinfo/{name}") as stream:
                     flags = next(line for line in stream if line.startswith("flags:"))
                 if int(flags.split()[1], 8) & (os.O_WRONLY | os.O_RDWR):
-                    return True
-    return False
+                    found.add(int(name))
+    return found

@@ -99,6 +99,12 @@ class Candidates:
 
     def _write(self) -> None:
         began = time.monotonic()
+        try:
+            self._write_pending()
+        finally:
+            self._pace.wrote(time.monotonic() - began)
+
+    def _write_pending(self) -> None:
         kept: Tuple[List[Any], Any] = (self._pending, randomness.take())
         try:
             content = pickle.dumps(kept, protocol=4)
@@ -113,4 +119,3 @@ class Candidates:
             return
         self._written += 1
         self._pending = []
-        self._pace.wrote(time.monotonic() - began)

@@ -11,6 +11,7 @@ import functools
 import io
 import os
 import shutil
+import weakref
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
 COPY_BYTES = 1 << 20
@@ -37,6 +38,9 @@ COPIED_TOTAL = 256 << 20
 SKIPPED = {".git", ".mlops", "__pycache__", ".venv", "venv", "node_modules", ".tox", ".mypy_cache", ".pytest_cache"}
 HOME = ".mlops-home"
 """File that marks a home."""
+
+OPENED: "weakref.WeakSet[Any]" = weakref.WeakSet()
+"""The file objects that the script opened for writing."""
 
 Manifest = Dict[str, Tuple[int, int, int]]
 """Path (relative) to (size, mtime in ns, inode)."""
@@ -218,6 +222,9 @@ def install_copy_on_write(*sources: str) -> Callable[[], None]:
         if isinstance(mode, str) and any(letter in mode for letter in "wax+"):
             with contextlib.suppress(OSError):
                 own(file)
+            opened = plain_open(file, mode, *args, **kwargs)
+            OPENED.add(opened)
+            return opened
         return plain_open(file, mode, *args, **kwargs)
 
     @functools.wraps(plain_os_open)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import io
 import os
 import resource
 import signal
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mlops_lib.runner import checkpoint, files, memory, workdir
+from mlops_lib.runner import checkpoint, files, keras_resume, memory, retention, workdir
 from mlops_lib.runner.journal import Journal
 
 
@@ -134,6 +135,55 @@ def test_a_missing_file_copy_gives_way_to_the_generation_before(store: checkpoin
     found = store.load()
     assert found is not None
     assert found["number"] == 1
+
+
+def finished(tmp_path: Path, number: int) -> checkpoint.Store:
+    """A fit of two generations, each with a file of its own."""
+    made = checkpoint.Store(str(tmp_path / "fits" / str(number)), str(tmp_path / "work"))
+    for generation in (1, 2):
+        (tmp_path / "work" / "written.bin").write_bytes(bytes([number, generation]) * 5000)
+        made.write(state(generation, made.keep_files()))
+    return made
+
+
+def test_finished_fits_keep_what_restoring_them_needs(store: checkpoint.Store, tmp_path: Path) -> None:
+    journal = Journal(str(tmp_path / "inside"), number_of_pass=1, attempt=1)
+    kept = retention.Finished(journal, 1 << 30)
+    first, second = finished(tmp_path, 1), finished(tmp_path, 2)
+    both = first.bytes()
+    kept.add(first, 10.0)
+    assert first.bytes() == both, "the newest keeps the generation before"
+    kept.add(second, 10.0)
+    assert first.bytes() < 0.6 * both
+    loaded = checkpoint.Store(first.folder, first.work).load()
+    assert loaded is not None
+    assert loaded["number"] == 2
+    assert not list(journal.events())
+
+
+def test_finished_fits_that_fill_the_disk_go_by_what_they_cost(store: checkpoint.Store, tmp_path: Path) -> None:
+    journal = Journal(str(tmp_path / "inside"), number_of_pass=1, attempt=1)
+    stores = [finished(tmp_path, number) for number in (1, 2, 3)]
+    kept = retention.Finished(journal, stores[0].bytes() * 3 // 2 + 100)
+    for one, seconds in zip(stores, (30.0, 1.0, 0.1), strict=True):
+        kept.add(one, seconds)
+    assert [checkpoint.Store(one.folder, one.work).load() is not None for one in stores] == [True, False, True]
+    assert [event["event"] for event in journal.events()] == ["warning"]
+
+
+def test_open_files_are_flushed_however_they_were_opened(tmp_path: Path) -> None:
+    undo = workdir.install_copy_on_write(str(tmp_path / "project"))
+    try:
+        with (tmp_path / "text.log").open("w") as text, (tmp_path / "bytes").open("wb") as binary:
+            text.write("said")
+            assert text in keras_resume.flush_handles(str(tmp_path))
+            assert (tmp_path / "text.log").read_text() == "said"
+            around = io.TextIOWrapper(binary, write_through=False)
+            around.write("packed")
+            keras_resume.flush_handles(str(tmp_path))
+            assert (tmp_path / "bytes").read_text() == "packed"
+    finally:
+        undo()
 
 
 def test_checkpoints_wait_until_they_are_paid_for() -> None:
