@@ -34,6 +34,8 @@ END_BUSY_S = 900.0
 GIVE_UP_S = 120.0
 """How long an engine that went away is waited for."""
 RECONNECT_S = 0.2
+RESTARTED_S = 2.0
+"""How long after a person stopped a container he may start it again without ending its run."""
 FULL_BYTES = 1 << 20
 """A disk with less room than this is full."""
 IDLE_MINUTES = 120.0
@@ -243,6 +245,10 @@ class _Attendance:
         while True:
             ended = self._attend(container)
             action = self._decide(ended)
+            again = self._started_again(ended) if action.do == "stay stopped" else None
+            if again is not None:
+                container = again
+                continue
             if action.do == "restart":
                 container = self._again(ended, action)
                 if container is not None:
@@ -250,6 +256,18 @@ class _Attendance:
                 action = watchdog.Action(do="stay stopped", why="stopped by a person")
             self._remove(ended)
             return self._finish(action, ended)
+
+    def _started_again(self, ended: Container) -> Container | None:
+        """The same container, where somebody who stopped it starts it (`docker restart`); None where nobody does."""
+        deadline = time.monotonic() + RESTARTED_S
+        while time.monotonic() < deadline and not (self.stopped.is_set() or (self.run_dir / STOP).exists()):
+            now = self._patiently(lambda: self.engine.get(ended.id))
+            if now.state == "running":
+                self._note("decision", do="adopt", why="somebody has started its container again")
+                return now
+            if self.stopped.wait(RECONNECT_S):
+                break
+        return None
 
     def _remove(self, ended: Container) -> None:
         self._patiently(lambda: self.engine.remove(ended.id))

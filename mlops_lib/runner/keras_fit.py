@@ -256,6 +256,13 @@ class Fit:
         if keras_order.is_dataset(x) and keras_order.races(x):
             self._say_it_races()
 
+    @property
+    def reads_by_threads(self) -> bool:
+        """Whether several threads read the data, so that what they draw comes in no order."""
+        x = self.call.get("x")
+        own = [getattr(x, name, None) or self.call.get(name) for name in ("workers", "use_multiprocessing")]
+        return keras_order.is_stateful(x) and (own[0] or 1) > 1 and not own[1]
+
     def _say_it_races(self) -> None:
         self.context.journal.warn(
             f"the data of fit {self.number} is read by several threads that draw from one random state: two runs left alone"
@@ -345,6 +352,10 @@ class Fit:
 
     def end_epoch(self, epoch: int, logs: Dict[str, Any]) -> None:
         """Note an epoch, and make it durable when its cost is within the budget."""
+        if self.state is not None and self.reads_by_threads and self.at_epoch_begin:
+            began = self.at_epoch_begin["random"]
+            if not randomness.same_python(began, randomness.take_python()):
+                self._say_it_races()
         for one, setting in self._csv_loggers:
             one.append_header = setting
         self._csv_loggers = []

@@ -45,6 +45,12 @@ class LegacyFit(Fit):
         """Number of steps, where the data says."""
         return None if self.handler is None else self.handler.inferred_steps
 
+    @property
+    def reads_by_threads(self) -> bool:
+        """Also where one thread reads on while the end of an epoch shuffles, which it does if an epoch has fewer steps."""
+        limited = self.call.get("steps_per_epoch") is not None and keras_order.is_stateful(self.call.get("x"))
+        return limited or super().reads_by_threads
+
     def metric_variables(self) -> List[Any]:
         """What makes up the logs of an epoch under way, and the count of steps."""
         return [*keras_resume.metric_variables(self.model), self.model._train_counter]
