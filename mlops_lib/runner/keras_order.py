@@ -140,6 +140,8 @@ class Order:
         self.standing: Callable[[Any], Dict[str, Any]] = standing
         self.datasets = {name: one for name, one in data.items() if is_dataset(one)}
         self._base = {name: made(one) for name, one in self.datasets.items()}
+        self._before: List[Dict[str, Any]] = []
+        """How the iterators stood that this process has not made yet: the validation's comes with its first validation."""
 
     def shuffled(self, tensorflow: Any, indices: Any) -> Any:
         """A permutation of `indices` for the current epoch."""
@@ -158,7 +160,8 @@ class Order:
     def take(self) -> Dict[str, Any]:
         """Where everything stands at the end of an epoch."""
         own = {name: made(one) - self._base[name] for name, one in self.datasets.items()}
-        return {"made": own, "iterators": [self.standing(one) for one in self.iterators]}
+        standings = [self.standing(one) for one in self.iterators]
+        return {"made": own, "iterators": [*standings, *self._before[len(standings) :]]}
 
     def put(self, taken: Dict[str, Any], *, moves: bool = True) -> None:
         """Bring the data sets to where they stood.
@@ -167,6 +170,7 @@ class Order:
             taken: what `take` gave.
             moves: whether the training data's iterator is brought there too.
         """
+        self._before = taken["iterators"]
         at = taken["iterators"][0] if moves and taken["iterators"] else None
         iterator = self.iterators[0] if self.iterators and at is not None else None
         goes_on = False

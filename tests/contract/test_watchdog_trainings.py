@@ -176,13 +176,13 @@ def test_mlops_stop_keeps_it_stopped(any_run: Run) -> None:
 
 
 @pytest.mark.docker
-def test_docker_stop_keeps_it_stopped_and_docker_kill_does_not(docker_run: Run) -> None:
+def test_docker_stop_keeps_it_stopped_and_docker_kill_and_restart_do_not(docker_run: Run) -> None:
     thread = docker_run.beside("print('ready', flush=True)\nwhile attempt < 3: time.sleep(0.1)\n")
-    for number, verb in enumerate(("kill", "stop"), 1):
+    for number, verb in enumerate(("kill", "restart", "stop"), 1):
         docker_run.until_logged("ready", number)
         subprocess.run(["/usr/bin/docker", verb, docker_run.containers()[0]], check=True, capture_output=True)
     thread.join(timeout=60)
-    assert docker_run.did() == ["restart", "stay stopped"], docker_run.lines("exit")
+    assert docker_run.did() == ["restart", "stay stopped", "adopt", "stay stopped"], docker_run.lines("exit")
     assert docker_run.containers() == []
 
 

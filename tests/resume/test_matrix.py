@@ -26,6 +26,8 @@ KILLS = os.environ.get("MLOPS_RESUME_KILLS", "4")
 PRELOAD = {"legacy": "numpy,tensorflow,tf_keras", "estimators": "numpy,scipy.sparse,pandas"}
 VARIABLES = {"legacy": {"TF_USE_LEGACY_KERAS": "1"}}
 SPEC = {"epochs": {"mid_epoch_s": 0.0}}
+SAID = {"models": "a loop of its own (GradientTape)"}
+"""What a run of the group has to say."""
 DEADLINE_S = 240
 NEVER_THE_SAME = (".keras", ".v2")
 """Suffixes of files with the time in them; what is in a saved model is compared by loading it (case `callbacks`)."""
@@ -188,3 +190,5 @@ def test_a_killed_run_ends_as_if_left_alone(forks: Forks, tmp_path: Path) -> Non
     assert outputs(killed) == outputs(alone)
     assert epochs(killed) == epochs(alone), "one history: every epoch exactly once"
     assert any(event["event"] == "fit" and event["state"] == "resumed" for event in events(killed))
+    said = [event["message"] for event in events(alone) if event["event"] == "warning"]
+    assert [one for one in said if SAID.get(forks.group, "nothing") in one] == said
