@@ -497,7 +497,7 @@ class _Attendance:
         return watchdog.Situation(
             container=ended, end=self.end, past=self._past(lines), budget=self.budget,
             asked_to_stop=(self.run_dir / STOP).exists(), hung=self.hung, nan=self._diverged(),
-            disk_full=_is_full(self.run_dir), log=rundir.log_tail(self.run_dir, start=start),
+            disk_full=_takes_nothing(self.run_dir), log=rundir.log_tail(self.run_dir, start=start),
         )  # fmt: skip
 
     def _note(self, event: str, **keys: Any) -> None:
@@ -593,11 +593,14 @@ def read_paces(run_dir: Path) -> dict[str, pace.Pace]:
         return {}
 
 
-def _is_full(run_dir: Path) -> bool:
+def _takes_nothing(run_dir: Path) -> bool:
+    """Whether the disk under a run's container is full or read-only."""
     try:
-        found = os.statvfs(run_dir)
+        found = os.statvfs(run_dir / "inside")
     except OSError:
         return False
+    if found.f_flag & os.ST_RDONLY:
+        return True
     return found.f_bavail * found.f_frsize < FULL_BYTES or found.f_favail == 0 < found.f_files
 
 

@@ -89,7 +89,7 @@ class Answer:
 ANSWERS: dict[Trouble, Answer] = {
     "bad start": Answer("bug", "the runner cannot start"),
     "import": Answer("import", "a package is missing"),
-    "disk": Answer("disk", "the disk is full"),
+    "disk": Answer("disk", "the disk is full or read-only"),
     "nan": Answer("nan", "the training diverged"),
     "bug": Answer("bug", "the script failed"),
     "repeated": Answer("bug", "the script failed twice at the same place"),

@@ -117,6 +117,7 @@ class Rounds:
             state["files"] = self.store.keep_files()
         except OSError as error:
             self.run.journal.warn(checkpoint.refused(error))
+            self.journal_now(state["records"])
             self.pace.wrote(time.monotonic() - now)
             return
         records = state["records"]
@@ -202,6 +203,7 @@ def _rounds(
         result = original(**call)
     finally:
         ACTIVE.pop()
+    run.writer.wait()  # the rounds before these are told first
     rounds.journal_now(rounds.journal_later())
     return result
 

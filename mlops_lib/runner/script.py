@@ -241,6 +241,7 @@ def _place(error: BaseException) -> Dict[str, Any]:
 MISTAKES = (
     AssertionError, AttributeError, LookupError, NameError, NotImplementedError, SyntaxError, TypeError, ValueError,
     ArithmeticError, FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError, EOFError,
+    RecursionError,
 )  # fmt: skip
 """What comes again when the same code runs again."""
 UNREACHABLE = {
@@ -259,10 +260,10 @@ def _kind(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return "stopped"
     name = type(error).__name__
+    if any(_is_full_disk(one) for one in _causes(error)):
+        return "disk"
     if isinstance(error, MemoryError) or "ResourceExhausted" in name or "OutOfMemory" in name:
         return "oom"
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "disk"
     if any(_is_unreachable(one) for one in _causes(error)):
         return "network"
     if isinstance(error, ImportError) or _lacks_library(error):
@@ -281,6 +282,13 @@ def _lacks_library(error: BaseException) -> bool:
         )
     text = str(error)
     return isinstance(error, OSError) and ("cannot open shared object file" in text or "library not found" in text)
+
+
+def _is_full_disk(error: BaseException) -> bool:
+    """TensorFlow says it as ResourceExhausted, HDF5 in the text of an OSError without a number."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return any(os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT))
 
 
 def _is_unreachable(error: BaseException) -> bool:

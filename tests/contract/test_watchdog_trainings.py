@@ -128,6 +128,7 @@ SCRIPTS: dict[str, tuple[str, str, str | None, int]] = {
     "a mistake": ("undefined", "failed", "bug", 0),
     "no such package": ("import no_such_package", "failed", "import", 0),
     "no room": ("raise OSError(28, 'No space left on device')", "failed", "disk", 0),
+    "no room, as HDF5 says it": ("raise OSError('file write failed: No space left on device')", "failed", "disk", 0),
     "too large whenever": ("raise MemoryError", "failed", "oom", 1),
     "interrupted": ("raise KeyboardInterrupt", "stopped", None, 0),
 }  # fmt: skip
