@@ -258,10 +258,10 @@ class Fit:
 
     @property
     def reads_by_threads(self) -> bool:
-        """Whether several threads read the data, so that what they draw comes in no order."""
+        """Whether several threads read the data and draw, so that what they draw comes in no order."""
         x = self.call.get("x")
         own = [getattr(x, name, None) or self.call.get(name) for name in ("workers", "use_multiprocessing")]
-        return keras_order.is_stateful(x) and (own[0] or 1) > 1 and not own[1]
+        return keras_order.is_stateful(x) and (own[0] or 1) > 1 and not own[1] and keras_order.draws(x)
 
     def _say_it_races(self) -> None:
         self.context.journal.warn(

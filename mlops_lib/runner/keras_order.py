@@ -19,7 +19,7 @@ import inspect
 import sys
 from typing import Any, Callable, Dict, Iterator, List, Tuple
 
-from mlops_lib.runner import randomness
+from mlops_lib.runner import memory, randomness
 
 MADE = "_mlops_made"
 """Attribute of a data set: how many iterators of it were created."""
@@ -118,6 +118,23 @@ def races(dataset: Any) -> bool:
             nodes = [*graph.node, *(node for one in graph.library.function for node in one.node_def)]
             if any(node.op.startswith(STATEFUL_RANDOM) or node.op == "AssignVariableOp" for node in nodes):
                 return True
+    return False
+
+
+def draws(data: Any) -> bool:
+    """Whether what reads one batch of a PyDataset or Sequence names something random."""
+    seen: "set[Any]" = set()
+    pending: List[Any] = [getattr(type(data), "__getitem__", None)]
+    while pending:
+        function = pending.pop()
+        code = getattr(function, "__code__", None)
+        if code is None or code in seen:
+            continue
+        seen.add(code)
+        names = memory.names_in(code)
+        if any("rand" in name for name in names):
+            return True
+        pending += [getattr(type(data), name, None) or function.__globals__.get(name) for name in names]
     return False
 
 

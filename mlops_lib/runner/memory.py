@@ -100,7 +100,7 @@ def _of_callable(name: str, function: Any, seen: Set[int]) -> Iterator[Place]:
     seen.add(id(function.__code__))
     for key, cell in zip(function.__code__.co_freevars, function.__closure__ or ()):
         yield from _of_value(f"{name}({key})", cell, "cell_contents", seen)
-    for key in sorted(_global_names(function.__code__)):
+    for key in sorted(names_in(function.__code__)):
         if key in function.__globals__:
             yield from _of_value(f"{function.__module__}:{key}", function.__globals__, key, seen)
 
@@ -120,11 +120,12 @@ def _of_value(name: str, space: Any, key: str, seen: Set[int]) -> Iterator[Place
         yield name, space, key
 
 
-def _global_names(code: types.CodeType) -> Set[str]:
+def names_in(code: types.CodeType) -> Set[str]:
+    """The globals and attributes that a function's code names, those of functions within it included."""
     names = set(code.co_names)
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            names |= _global_names(constant)
+            names |= names_in(constant)
     return names
 
 
