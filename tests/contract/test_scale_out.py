@@ -23,6 +23,7 @@ from mlops_lib.runner.search import chief, desk, wire, worker
 from mlops_lib.runner.search.candidates import Candidate, Recipe
 from mlops_lib.runner.search.desk import LOST_S, Desk
 from mlops_lib.runner.search.halving import Rungs
+from mlops_lib.runner.search.ledger import NAME, Ledger
 from mlops_lib.runner.search.oracle import Trials
 from mlops_lib.runner.search.request import SearchRequest, trial_record
 
@@ -50,8 +51,10 @@ class Books:
         self.desk = self.again()
 
     def again(self) -> Desk:
+        self.ledger = Ledger(self.request.directory)
         self.trials = Trials(
             self.request,
+            self.ledger,
             base_rate=1e-3,
             propose=lambda tried: Candidate(0, (), Recipe(epochs=8 + len(tried))),
             refine=lambda rate, epochs: Candidate(0),
@@ -130,15 +133,40 @@ def test_a_chief_killed_before_the_oracle_knows_counts_a_trial_once(books: Books
     assert books.desk.ask("1").number == 2
 
 
-def test_a_kill_between_two_writes_of_the_oracle_loses_no_trial(books: Books) -> None:
-    before = Path(books.request.directory, "oracle", "oracle.json")
+def test_a_line_of_the_ledger_that_was_left_unfinished_is_as_if_nobody_had_asked(books: Books) -> None:
+    place = Path(books.request.directory, NAME)
     books.desk.ask("1")
-    content = before.read_bytes()
+    before = place.read_bytes()
     assert books.desk.ask("2").number == 2
-    before.write_bytes(content)  # as if it had been killed when the trial was written and the state was not
+    place.write_bytes(place.read_bytes()[:-3])
     books.again()
+    assert place.read_bytes() == before
     assert books.desk.ask("2").number == 2
     assert sorted(one.recipe.epochs for one in books.trials.unfinished()) == [8, 9]
+
+
+def test_what_is_drawn_after_a_kill_is_what_would_have_been_drawn(tmp_path: Path) -> None:
+    def drawn(folder: Path, killed: int) -> list[Any]:
+        folder.mkdir()
+        request = SearchRequest(fit=1, directory=str(folder), trials=9)
+
+        def made() -> Trials:
+            return Trials(
+                request, Ledger(str(folder)), base_rate=1e-3, propose=lambda tried: None,
+                refine=lambda rate, epochs: Candidate(0, (), Recipe("adam", rate, epochs=epochs)),
+            )  # fmt: skip
+
+        trials, found = made(), []
+        for number in range(9):
+            asked = trials.ask()
+            if number == killed:
+                trials = made()
+                asked = trials.ask()
+            found.append(trials.candidate(asked))
+            trials.tell(asked, 0.1 * number)
+        return found
+
+    assert drawn(tmp_path / "one", 2) == drawn(tmp_path / "other", 7) == drawn(tmp_path / "none", -1)
 
 
 def test_a_trial_that_kills_its_workers_has_failed_and_one_that_gets_further_has_not(books: Books) -> None:
@@ -198,7 +226,9 @@ class Served:
         self.thread.start()
 
     def _serve(self) -> None:
-        self.stopped = chief.serve(self.books.desk, self.books.request, Diary())
+        self.stopped = chief.serve(
+            self.books.desk, self.books.request, Diary(), commit=lambda: self.books.ledger.commit()
+        )
 
     def line(self, name: int, **changed: Any) -> worker.Line:
         return worker.Line(replace(self.books.request, worker=str(name), **changed), Diary())

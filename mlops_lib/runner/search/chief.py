@@ -2,7 +2,7 @@
 
 The chief is the process that goes on with the script when the search is over. It trains nothing itself, so that it answers
 at once, and so that a worker that dies takes nothing along. Everything is decided in the process's main thread: frameworks
-keep state by thread.
+keep state by thread. What is decided is written down before it is answered, once for all calls that wait.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import queue
 import time
 from concurrent import futures
-from typing import Any, Callable, Tuple
+from typing import Any, Callable, List, Tuple
 
 from mlops_lib.runner import files
 from mlops_lib.runner.search import wire
@@ -20,14 +20,22 @@ from mlops_lib.runner.search.request import Diary, SearchRequest
 
 THREADS = 16
 LOOK_S = 1.0
+TOGETHER_S = 0.1
+"""For so long calls that come meanwhile are answered together."""
 SETTLE_S = 5.0
 """How long the chief waits for what its workers have to say when the search is over."""
 
 Call = Tuple[Callable[[], Any], "futures.Future[Any]"]
 
 
-def serve(desk: Desk, request: SearchRequest, diary: Diary) -> str:
+def serve(desk: Desk, request: SearchRequest, diary: Diary, *, commit: Callable[[], None]) -> str:
     """Hand out trials until the search is over; returns why it is.
+
+    Args:
+        desk: decides.
+        request: the search.
+        diary: notes that something was done.
+        commit: returns once all that was decided is on the disk for good.
 
     Raises:
         OSError: nothing can listen at the address that was given.
@@ -48,7 +56,7 @@ def serve(desk: Desk, request: SearchRequest, diary: Diary) -> str:
             raise OSError(f"the search's chief cannot listen at {place}") from None
     server.start()
     try:
-        stopped = _until_over(desk, calls, diary)
+        stopped = _until_over(desk, calls, diary, commit)
         over = {"pass": request.number_of_pass, "stopped": stopped}
         files.write_json(os.path.join(request.directory, wire.OVER), over)
         return stopped
@@ -56,7 +64,7 @@ def serve(desk: Desk, request: SearchRequest, diary: Diary) -> str:
         server.stop(grace=LOOK_S).wait()
 
 
-def _until_over(desk: Desk, calls: "queue.Queue[Call]", diary: Diary) -> str:
+def _until_over(desk: Desk, calls: "queue.Queue[Call]", diary: Diary, commit: Callable[[], None]) -> str:
     over_since = None
     while True:
         diary.progress("search")
@@ -66,16 +74,31 @@ def _until_over(desk: Desk, calls: "queue.Queue[Call]", diary: Diary) -> str:
             late = time.monotonic() - over_since > SETTLE_S
             if late or not (desk.held or desk.present):
                 desk.settle()
+                commit()
                 return desk.stopped
-        try:
-            ask, answer = calls.get(timeout=LOOK_S if not desk.stopped else 0.1)
-        except queue.Empty:
-            continue
-        try:
-            answer.set_result(ask())
-        except Exception as error:
-            answer.set_exception(error)
-            raise
+        _answer(calls, commit, timeout_s=LOOK_S if not desk.stopped else 0.1)
+
+
+def _answer(calls: "queue.Queue[Call]", commit: Callable[[], None], *, timeout_s: float) -> None:
+    """Answer the calls that wait, and those that come while these are decided on; none for some time is all right."""
+    decided: List[Tuple["futures.Future[Any]", Any]] = []
+    try:
+        ask, answer = calls.get(timeout=timeout_s)
+        began = time.monotonic()
+        while True:
+            try:
+                decided.append((answer, ask()))
+            except Exception as error:
+                answer.set_exception(error)
+                raise
+            if time.monotonic() - began > TOGETHER_S:
+                break
+            ask, answer = calls.get_nowait()
+    except queue.Empty:
+        pass
+    commit()
+    for answer, found in decided:
+        answer.set_result(found)
 
 
 def _service(desk: Desk, calls: "queue.Queue[Call]", diary: Diary) -> Any:

@@ -153,13 +153,16 @@ class Reports:
             self._lab.best = reply.best
 
 
-def work(line: Line, lab: Lab, attempt: Callable[[Order], Dict[str, Any]]) -> None:
+def work(
+    line: Line, lab: Lab, attempt: Callable[[Order], Dict[str, Any]], ended: Callable[[int], None] = lambda number: None
+) -> None:
     """Try what the chief hands out until the search is over.
 
     Args:
         line: the connection with the chief.
         lab: what trials share.
         attempt: runs one trial and gives its record.
+        ended: hears of a trial of whose end the chief has heard.
     """
     while True:
         order = line.ask()
@@ -172,3 +175,4 @@ def work(line: Line, lab: Lab, attempt: Callable[[Order], Dict[str, Any]]) -> No
             record = attempt(order)
         if reports.reply.do != "drop":
             line.end(record)
+            ended(order.number)
