@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import socketserver
 import threading
 import uuid
 from collections.abc import Iterator
@@ -15,7 +18,7 @@ import pytest
 from searching import TRIALS, Search, free_port
 from waiting import until
 
-from mlops_lib import images, joining, rundir, training, watching
+from mlops_lib import certificates, images, joining, rundir, training, watching
 from mlops_lib.engine import LABEL_RUN, Launch
 from mlops_lib.engine.docker import DockerEngine
 from mlops_lib.records import Environment, Limits, SearchResult
@@ -148,7 +151,7 @@ def test_a_line_of_the_ledger_that_was_left_unfinished_is_as_if_nobody_had_asked
 def test_what_is_drawn_after_a_kill_is_what_would_have_been_drawn(tmp_path: Path) -> None:
     def drawn(folder: Path, killed: int) -> list[Any]:
         folder.mkdir()
-        request = SearchRequest(fit=1, directory=str(folder), trials=9)
+        request = SearchRequest(fit=1, directory=str(folder), trials=5)
 
         def made() -> Trials:
             return Trials(
@@ -157,7 +160,7 @@ def test_what_is_drawn_after_a_kill_is_what_would_have_been_drawn(tmp_path: Path
             )  # fmt: skip
 
         trials, found = made(), []
-        for number in range(9):
+        for number in range(5):
             asked = trials.ask()
             if number == killed:
                 trials = made()
@@ -166,7 +169,7 @@ def test_what_is_drawn_after_a_kill_is_what_would_have_been_drawn(tmp_path: Path
             trials.tell(asked, 0.1 * number)
         return found
 
-    assert drawn(tmp_path / "one", 2) == drawn(tmp_path / "other", 7) == drawn(tmp_path / "none", -1)
+    assert drawn(tmp_path / "killed", 2) == drawn(tmp_path / "left alone", -1)
 
 
 def test_a_trial_that_kills_its_workers_has_failed_and_one_that_gets_further_has_not(books: Books) -> None:
@@ -249,7 +252,7 @@ def test_nothing_listens_on_a_network_and_strangers_are_refused(tmp_path: Path) 
     for stranger in (served.line(2, token="guessed"), served.line(2, token="")):
         with pytest.raises(worker.RefusedError, match="does not know you"):
             stranger.ask()
-    with grpc.insecure_channel(wire.address(served.books.request)) as channel:
+    with grpc.insecure_channel(wire.socket(served.books.request)) as channel:
         ask = channel.unary_unary("/keras_tuner.Oracle/GetSpace")
         with pytest.raises(grpc.RpcError) as refused:
             ask(b"", wait_for_ready=True, timeout=10)
@@ -271,7 +274,7 @@ def test_a_worker_refuses_a_chief_that_does_not_know_the_token(tmp_path: Path) -
     books = Books(tmp_path)
     server = grpc.server(chief.futures.ThreadPoolExecutor(1))
     protos.get_service_grpc().add_OracleServicer_to_server(Stranger(), server)
-    server.add_insecure_port(wire.address(books.request))
+    server.add_insecure_port(wire.socket(books.request))
     server.start()
     try:
         with pytest.raises(worker.RefusedError, match="does not know the search's token"):
@@ -280,17 +283,90 @@ def test_a_worker_refuses_a_chief_that_does_not_know_the_token(tmp_path: Path) -
         server.stop(None).wait()
 
 
-def test_over_a_network_it_binds_to_the_given_address_only(tmp_path: Path) -> None:
-    books = Books(tmp_path, trials=1)
-    port = free_port()
-    books.request = replace(books.request, listen=f"127.0.0.1:{port}")
-    before, served = listening(), Served(books)
-    line = served.line(1, chief=f"127.0.0.1:{port}")
+class Eavesdropper(socketserver.ThreadingTCPServer):
+    """Somebody on the way between a worker and its chief, who hears everything."""
+
+    daemon_threads = True
+
+    def __init__(self, port: int) -> None:
+        self.heard = b""
+        super().__init__(("127.0.0.1", 0), socketserver.BaseRequestHandler)
+        self.port, self.address = port, f"127.0.0.1:{self.server_address[1]}"
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def finish_request(self, near: Any, client_address: Any) -> None:
+        with socket.create_connection(("127.0.0.1", self.port)) as far:
+            back = threading.Thread(target=self._pass_on, args=(far, near), daemon=True)
+            back.start()
+            self._pass_on(near, far)
+            back.join()
+
+    def _pass_on(self, one: socket.socket, other: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while content := one.recv(65536):
+                self.heard += content
+                other.sendall(content)
+            other.shutdown(socket.SHUT_WR)
+
+
+def test_over_a_network_it_binds_to_the_given_address_only_and_nobody_else_understands(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    books = Books(tmp_path, trials=2)
+    port, shown = free_port(), certificates.of(tmp_path)
+    (tmp_path / "other").mkdir()
+    other = certificates.of(tmp_path / "other")
+    at = f"127.0.0.1:{port}"
+    books.request = replace(books.request, listen=at, tls=shown.chief)
+    before, served, between = listening(), Served(books), Eavesdropper(port)
+    request.addfinalizer(between.server_close)
+    request.addfinalizer(between.shutdown)
+    line = served.line(1, chief=between.address, tls=shown.worker)
     assert line.ask().number == 1
-    assert {(one.ip.removeprefix("::ffff:"), one.port) for one in listening() - before} == {("127.0.0.1", port)}
+    assert {(one.ip.removeprefix("::ffff:"), one.port) for one in listening() - before} >= {("127.0.0.1", port)}
+    with pytest.raises(worker.RefusedError, match="does not show the certificate"):
+        served.line(2, chief=at, tls=other.worker).ask()
+    with pytest.raises(worker.RefusedError, match="does not know you"):
+        served.line(2, chief=at, tls=shown.worker, token="guessed").ask()
+    with pytest.raises(ValueError, match="needs certificates"):
+        served.line(2, chief=at, tls={})
+    nameless = grpc.ssl_channel_credentials(shown.worker["authority"].encode())
+    named = [("grpc.ssl_target_name_override", wire.CHIEF)]
+    for channel in (grpc.insecure_channel(at), grpc.secure_channel(at, nameless, named)):
+        with channel, pytest.raises(grpc.RpcError) as refused:
+            channel.unary_unary("/keras_tuner.Oracle/GetSpace")(b"", timeout=5)
+        assert refused.value.code() == grpc.StatusCode.UNAVAILABLE, "not even told that it is unknown"
     line.end(books.ended(1))
+    assert line.ask().number == 2
+    line.end(books.ended(2))
     assert line.ask().do == "end"
+    line.close()
     served.thread.join(timeout=30)
+    assert between.heard, "it was on the way"
+    assert b"recipe" not in between.heard
+    assert books.ends == [1, 2]
+
+
+def test_a_worker_does_not_pass_for_the_chief(tmp_path: Path) -> None:
+    shown, at = certificates.of(tmp_path), f"127.0.0.1:{free_port()}"
+    asked = SearchRequest(fit=1, directory=str(tmp_path), token=TOKEN, listen=at, tls=shown.worker)
+    server = grpc.server(chief.futures.ThreadPoolExecutor(1))
+    wire.listen(server, asked)
+    server.start()
+    try:
+        with pytest.raises(worker.RefusedError, match="does not show the certificate"):
+            worker.Line(replace(asked, worker="1", chief=at), Diary()).ask()
+    finally:
+        server.stop(None).wait()
+
+
+def test_a_chief_that_nothing_lets_listen_says_so(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        at = f"127.0.0.1:{taken.getsockname()[1]}"
+        books = Books(tmp_path)
+        asked = replace(books.request, listen=at, tls=certificates.of(tmp_path).chief)
+        with pytest.raises(OSError, match=f"cannot listen at {at}"):
+            chief.serve(books.desk, asked, Diary(), commit=books.ledger.commit)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import queue
 import time
 from concurrent import futures
 from typing import Any, Callable, List, Tuple
+from urllib.parse import unquote
 
 from mlops_lib.runner import files
 from mlops_lib.runner.search import wire
@@ -39,6 +40,7 @@ def serve(desk: Desk, request: SearchRequest, diary: Diary, *, commit: Callable[
 
     Raises:
         OSError: nothing can listen at the address that was given.
+        ValueError: there is an address, and no certificate.
     """
     import grpc
     from keras_tuner.src import protos
@@ -49,14 +51,11 @@ def serve(desk: Desk, request: SearchRequest, diary: Diary, *, commit: Callable[
         interceptors=[_guard(request.token)], options=[*wire.OPTIONS, ("grpc.so_reuseport", 0)],
     )  # fmt: skip
     protos.get_service_grpc().add_OracleServicer_to_server(_service(desk, calls, diary), server)
-    for place in filter(None, (wire.socket(request), request.listen)):
-        try:
-            server.add_insecure_port(place)
-        except RuntimeError:
-            raise OSError(f"the search's chief cannot listen at {place}") from None
+    wire.listen(server, request)
     server.start()
     try:
-        stopped = _until_over(desk, calls, diary, commit)
+        board = _Board(desk, request.directory)
+        stopped = _until_over(desk, calls, diary, commit, board.show)
         over = {"pass": request.number_of_pass, "stopped": stopped}
         files.write_json(os.path.join(request.directory, wire.OVER), over)
         return stopped
@@ -64,11 +63,27 @@ def serve(desk: Desk, request: SearchRequest, diary: Diary, *, commit: Callable[
         server.stop(grace=LOOK_S).wait()
 
 
-def _until_over(desk: Desk, calls: "queue.Queue[Call]", diary: Diary, commit: Callable[[], None]) -> str:
+class _Board:
+    """Shows who works for the search, in a file of its directory: those on other machines are seen nowhere else."""
+
+    def __init__(self, desk: Desk, directory: str) -> None:
+        self._desk, self._path, self._shown = desk, os.path.join(directory, wire.WORKERS), 0.0
+
+    def show(self) -> None:
+        """Once a second."""
+        if time.monotonic() - self._shown >= LOOK_S:
+            self._shown = time.monotonic()
+            files.write_json(self._path, {"time": time.time(), "workers": self._desk.workers()}, lasting=False)
+
+
+def _until_over(
+    desk: Desk, calls: "queue.Queue[Call]", diary: Diary, commit: Callable[[], None], show: Callable[[], None]
+) -> str:
     over_since = None
     while True:
         diary.progress("search")
         desk.look()
+        show()
         if desk.stopped:
             over_since = over_since or time.monotonic()
             late = time.monotonic() - over_since > SETTLE_S
@@ -107,21 +122,26 @@ def _service(desk: Desk, calls: "queue.Queue[Call]", diary: Diary) -> Any:
 
     messages = protos.get_service()
 
-    def in_main_thread(ask: Callable[[], Any]) -> Any:
+    def in_main_thread(context: Any, ask: Callable[[], Any]) -> Any:
         answer: "futures.Future[Any]" = futures.Future()
-        calls.put((ask, answer))
+
+        def heard() -> Any:
+            desk.hear(_worker(context), _machine(context))
+            return ask()
+
+        calls.put((heard, answer))
         return answer.result()
 
     class Service(OracleServicer):  # type: ignore[misc]
         def CreateTrial(self, request: Any, context: Any) -> Any:  # noqa: N802 - KerasTuner's names
-            order = in_main_thread(lambda: desk.ask(_worker(context)))
+            order = in_main_thread(context, lambda: desk.ask(_worker(context)))
             return messages.CreateTrialResponse(trial=_as_trial(order))
 
         def UpdateTrial(self, request: Any, context: Any) -> Any:  # noqa: N802
             worker, number = _worker(context), int(request.trial_id)
             curve, seconds = wire.metrics_as_curve(request.metrics)
             diary.progress("search", trial=number, epoch=len(curve) - 1 if curve else None)
-            reply = in_main_thread(lambda: desk.beat(worker, number, curve=curve, seconds=seconds))
+            reply = in_main_thread(context, lambda: desk.beat(worker, number, curve=curve, seconds=seconds))
             status = {"go on": "RUNNING", "stop": "STOPPED", "drop": "INVALID"}[reply.do]
             return messages.UpdateTrialResponse(
                 trial=wire.proto(request.trial_id, status, why=reply.why, best=reply.best)
@@ -129,7 +149,7 @@ def _service(desk: Desk, calls: "queue.Queue[Call]", diary: Diary) -> Any:
 
         def EndTrial(self, request: Any, context: Any) -> Any:  # noqa: N802
             record = wire.said(request.trial)["record"]
-            in_main_thread(lambda: desk.end(_worker(context), record))
+            in_main_thread(context, lambda: desk.end(_worker(context), record))
             return messages.EndTrialResponse()
 
     return Service(None)
@@ -143,6 +163,13 @@ def _as_trial(order: Order) -> Any:
 
 def _worker(context: Any) -> str:
     return str(dict(context.invocation_metadata()).get(wire.WORKER, ""))
+
+
+def _machine(context: Any) -> str:
+    """The address of the machine that a call comes from, "" for this one."""
+    # ipv4:10.0.0.7:40312, ipv6:[fd00::7]:40312 (with its brackets escaped), unix:…
+    kind, _, place = str(context.peer()).partition(":")
+    return unquote(place).rpartition(":")[0].strip("[]") if kind in ("ipv4", "ipv6") else ""
 
 
 def _guard(token: str) -> Any:

@@ -61,6 +61,18 @@ class Held:
     """Why it is to stop."""
 
 
+@dataclass
+class Seen:
+    """A worker, as far as it was heard of."""
+
+    heard: float
+    """When last."""
+    begun: int = 0
+    """How many trials it was handed."""
+    where: str = ""
+    """The machine that it calls from, "" for this one."""
+
+
 class Desk:
     """Hands out the trials of one search. Not thread-safe: one thread asks.
 
@@ -91,6 +103,7 @@ class Desk:
         self.held: Dict[int, Held] = {}
         self.present: Set[str] = set()
         """The workers that do not know yet that the search is over."""
+        self._seen: Dict[str, Seen] = {}
         self._rungs = Rungs(request.mode)
         self._starts: Dict[int, int] = {}
         """How often a trial was begun since it last got an epoch further than ever."""
@@ -108,6 +121,30 @@ class Desk:
 
     def _hold(self, worker: str, number: int, candidate: Optional[Candidate]) -> None:
         self.held[number] = Held(worker, self._clock(), candidate)
+
+    def hear(self, worker: str, where: str = "") -> None:
+        """A worker has called.
+
+        Args:
+            worker: who.
+            where: the machine that it calls from, "" for this one.
+        """
+        seen = self._seen.setdefault(worker, Seen(self._clock()))
+        seen.heard, seen.where = self._clock(), where
+
+    def workers(self) -> List[Dict[str, Any]]:
+        """Who works for this search, and on what; `silent_s` is for how long one was not heard of."""
+        now, found = self._clock(), []
+        trials = {held.worker: (number, held) for number, held in self.held.items()}
+        for name, seen in sorted(self._seen.items()):
+            number, held = trials.get(name, (None, None))
+            candidate = None if held is None else held.candidate
+            found.append({
+                "name": name, "where": seen.where, "silent_s": round(now - seen.heard, 1), "begun": seen.begun,
+                "trial": number, "epoch": len(held.curve) - 1 if held is not None and held.curve else None,
+                "epochs": None if candidate is None else candidate.recipe.epochs,
+            })  # fmt: skip
+        return found
 
     def ask(self, worker: str) -> Order:
         """What a worker is to do next; one that was restarted gets the trial that it had."""
@@ -147,6 +184,8 @@ class Desk:
 
     def _begin(self, worker: str, number: int, candidate: Optional[Candidate]) -> None:
         self._starts[number] = self._starts.get(number, 0) + 1
+        if worker in self._seen:
+            self._seen[worker].begun += 1
         self._hold(worker, number, candidate)
         self._begun({**_described(number, candidate), "worker": worker})
 

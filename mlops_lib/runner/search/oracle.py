@@ -34,6 +34,18 @@ def _quiet() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep linear algebra to this thread: for matrices of a few rows, waking others takes six times as long as they save."""
+    try:
+        import threadpoolctl  # scikit-learn brings it
+    except ImportError:
+        yield
+        return
+    with threadpoolctl.threadpool_limits(1):
+        yield
+
+
 class Trials:
     """The oracle's trials, at most one under way for each worker.
 
@@ -160,7 +172,8 @@ def _edit_oracle(request: SearchRequest, base_rate: float, propose: Propose, ref
             if candidate is None:
                 # What is drawn depends on the trial's number alone, so that a search that was killed repeats it.
                 self._random_state = numpy.random.RandomState(self.seed + int(trial_id))
-                drawn = super().populate_space(trial_id)
+                with _one_thread():
+                    drawn = super().populate_space(trial_id)
                 if drawn["status"] != "RUNNING":
                     return dict(drawn)
                 if own is not None:
