@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import socketserver
 import threading
@@ -21,7 +22,7 @@ from waiting import until
 from mlops_lib import certificates, images, joining, rundir, training, watching
 from mlops_lib.engine import LABEL_RUN, Launch
 from mlops_lib.engine.docker import DockerEngine
-from mlops_lib.records import Environment, Limits, SearchResult
+from mlops_lib.records import Environment, Limits, RunResult, SearchResult
 from mlops_lib.runner.search import chief, desk, wire, worker
 from mlops_lib.runner.search.candidates import Candidate, Recipe
 from mlops_lib.runner.search.desk import LOST_S, Desk
@@ -453,21 +454,59 @@ def test_a_worker_of_another_machine_joins_by_the_shared_files(search: Search, t
     shared = f"file://{tmp_path}/shared"
     thread = search.begin(workers=0, trials=2, listen=f"127.0.0.1:{port}", shared=shared)
     elsewhere = tmp_path / "elsewhere"
-    result = joining.work(
-        search.spec, engine=search.engine, url=shared, run_dir=elsewhere, home=search.home, restarts=2, idle_minutes=10,
-        observer=lambda event: None, stopped=training.Stop(),
-    )  # fmt: skip
-    thread.join(timeout=120)
+    ended: list[RunResult] = []
+
+    def work() -> None:
+        ended.append(joining.work(
+            search.spec, engine=search.engine, url=shared, run_dir=elsewhere, home=search.home, restarts=2, idle_minutes=10,
+            observer=lambda event: None, stopped=training.Stop(),
+        ))  # fmt: skip
+
+    other = threading.Thread(target=work)
+    with rundir.driven(search.run_dir):
+        other.start()
+        seen = until(lambda: next((w for w in watching.standing(search.run_dir).workers if w.epoch), search.result))
+        other.join(timeout=120)
+        thread.join(timeout=120)
+    name = (elsewhere / "workers" / "1" / "name").read_text()
+    assert (seen.name, seen.where, seen.state) == (f"worker {name}", "127.0.0.1", "searching")
+    assert seen.trial in (1, 2)
+    result = ended[0]
     found = search.result
     assert isinstance(found, SearchResult), found
     assert result.state == "finished"
     assert [one.number for one in found.trials] == [0, 1, 2]
-    name = (elsewhere / "workers" / "1" / "name").read_text()
     assert {one.worker for one in found.trials if one.number} == {name}
     weights = search.run_dir / "inside" / "search" / "weights" / f"{found.winner}.npz"
     assert not found.winner or weights.stat().st_size > 0, "the winner's weights came back"
     fits = [one["state"] for one in rundir.events(elsewhere / "workers" / "1") if one["event"] == "fit"]
     assert fits == ["restored"], "what had been trained was not trained again"
+
+
+def test_what_a_search_says_of_its_workers_is_not_believed_blindly(tmp_path: Path) -> None:
+    place = tmp_path / "inside" / "search" / watching.WORKERS
+    place.parent.mkdir(parents=True)
+    good = {
+        "name": "gpu-7",
+        "where": "10.0.0.7",
+        "silent_s": 12.5,
+        "begun": 1,
+        "trial": 3,
+        "epoch": "x",
+        "epochs": None,
+    }
+    for content, shown in (
+        ([good, {**good, "name": "1"}], ["worker gpu-7", "worker 1"]), ([{**good, "silent_s": "long"}], []), ("no", []),
+        ([7], []), ({}, []),
+    ):  # fmt: skip
+        place.write_text(json.dumps({"workers": content}))
+        assert [one.name for one in watching.elsewhere(tmp_path)] == shown
+    place.write_text(json.dumps({"workers": [good]}))
+    (one,) = watching.elsewhere(tmp_path)
+    assert (one.state, one.trial, one.epoch, one.trouble) == ("waiting", 3, None, "not heard of for 12 s")
+    place.unlink()
+    place.symlink_to("/etc/passwd")
+    assert watching.elsewhere(tmp_path) == ()
 
 
 def restarts(place: Path) -> list[dict[str, Any]]:
