@@ -137,6 +137,17 @@ def test_a_chief_killed_before_the_oracle_knows_counts_a_trial_once(books: Books
     assert books.desk.ask("1").number == 2
 
 
+def test_a_chief_killed_when_its_workers_have_gone_home_waits_for_nobody(books: Books) -> None:
+    for number in (1, 2, 3):
+        assert books.desk.ask("1").number == number
+        books.desk.end("1", books.ended(number))
+    assert books.desk.ask("1").do == "end"
+    assert books.again().stopped == "trials"
+    books.request = replace(books.request, number_of_pass=3, trials=4)
+    assert books.again().stopped == "", "another pass has a budget of its own"
+    assert books.desk.ask("1").number == 4
+
+
 def test_a_line_of_the_ledger_that_was_left_unfinished_is_as_if_nobody_had_asked(books: Books) -> None:
     place = Path(books.request.directory, NAME)
     books.desk.ask("1")

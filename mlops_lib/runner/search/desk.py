@@ -98,8 +98,6 @@ class Desk:
             begun, record, winner, reached, owes_own
         )  # fmt: skip
         self._clock = clock
-        self.stopped = ""
-        """Why the search is over, "" while it is not."""
         self.held: Dict[int, Held] = {}
         self.present: Set[str] = set()
         """The workers that do not know yet that the search is over."""
@@ -118,6 +116,8 @@ class Desk:
                 trials.release(worker)
             else:
                 self._hold(worker, trials.number(asked), trials.candidate(asked))
+        if not self.stopped and reached():
+            trials.stop("bar")
 
     def _hold(self, worker: str, number: int, candidate: Optional[Candidate]) -> None:
         self.held[number] = Held(worker, self._clock(), candidate)
@@ -162,7 +162,7 @@ class Desk:
             if self.held:
                 return Order("wait")
             spent = len(self._trials) >= self._request.trials
-            self._stop("trials" if spent else "exhausted")
+            self._trials.stop("trials" if spent else "exhausted")
             self.present.discard(worker)
             return Order("end")
         number = self._trials.number(asked)
@@ -228,7 +228,7 @@ class Desk:
             return
         self._close({**record, "worker": worker})
         if not self.stopped and self._reached():
-            self._stop("bar")
+            self._trials.stop("bar")
 
     def _close(self, record: Dict[str, Any]) -> None:
         number = int(record["number"])
@@ -253,10 +253,12 @@ class Desk:
                     self._trials.release(held.worker)
         used_s = self._training_s + sum(one.seconds for one in self.held.values())
         if not self.stopped and used_s >= 60.0 * self._request.minutes:
-            self._stop("minutes")
+            self._trials.stop("minutes")
 
-    def _stop(self, why: str) -> None:
-        self.stopped = why
+    @property
+    def stopped(self) -> str:
+        """Why the search is over, "" while it is not."""
+        return self._trials.stopped
 
     def settle(self) -> None:
         """Close what was under way when the search ended and whose workers have not said how it went."""

@@ -62,13 +62,17 @@ class Trials:
         self, request: SearchRequest, ledger: Ledger, *, base_rate: float, propose: Propose, refine: Refine,
         own: Optional[Own] = None,
     ) -> None:  # fmt: skip
-        self._ledger, self._own = ledger, own
+        self._ledger, self._own, self._request = ledger, own, request
+        self.stopped = ""
+        """Why this pass's search is over, "" while it is not."""
         with _quiet():
             self._oracle = _edit_oracle(request, base_rate, propose, refine, own)
             self._oracle.verbose = 0
             for line in ledger.lines():
                 if "trial" in line:
                     self._repeat(line)
+                elif line.get("over") == request.number_of_pass:
+                    self.stopped = str(line["why"])
 
     def _repeat(self, line: Mapping[str, Any]) -> None:
         """Let the oracle know what was written down; values it draws later are those that it would have drawn."""
@@ -108,6 +112,11 @@ class Trials:
             new = {"values": trial.hyperparameters.values, "drawn": self._oracle._seed_state}
             self._ledger.add(trial=trial.trial_id, worker=worker, **(new if len(self) > known else {}))
         return trial
+
+    def stop(self, why: str) -> None:
+        """This pass's search is over. Workers end when they hear of it, so a chief that comes back must know it by itself."""
+        self._ledger.add(over=self._request.number_of_pass, why=why)
+        self.stopped = why
 
     def under_way(self) -> Dict[str, Any]:
         """Worker to the trial it has."""
