@@ -415,7 +415,11 @@ def main() -> None:
     given = parser.parse_args()
     if given.record:
         return record(Path(given.record))
-    import keras_tuner  # noqa: F401 - once, for all processes that are forked
+    import grpc  # noqa: F401 - once, for all processes that are forked
+    import keras_tuner  # noqa: F401
+    from keras_tuner.src import protos  # noqa: F401
+
+    from mlops_lib.runner.search import chief, worker  # noqa: F401
 
     for part in given.only:
         globals()[part]()
