@@ -73,15 +73,21 @@ class Store:
 
     def get(self, name: str) -> bytes | None:
         """The content of a name, None where there is none that is whole."""
+        digest = self.digest(name)
+        if digest is None:
+            return None
+        content = self._patiently(lambda: self._read(self._content(digest)))
+        return content if content is not None and hashlib.sha256(content).hexdigest() == digest else None
+
+    def digest(self, name: str) -> str | None:
+        """The digest of the content that a name stands for, None where it stands for none."""
         pointer = self._patiently(lambda: self._read(self._name(name)))
         try:
             digest, size = json.loads(pointer or b"")["sha256"], json.loads(pointer or b"")["bytes"]
         except (ValueError, TypeError, KeyError):
             return None
-        if not isinstance(digest, str) or not digest.isalnum() or not isinstance(size, int) or size > LARGEST_BYTES:
-            return None
-        content = self._patiently(lambda: self._read(self._content(digest)))
-        return content if content is not None and hashlib.sha256(content).hexdigest() == digest else None
+        is_digest = isinstance(digest, str) and digest.isalnum()
+        return digest if is_digest and isinstance(size, int) and size <= LARGEST_BYTES else None
 
     def show(self, sign: str, text: str) -> None:
         """Replace a sign: a few words that are no content, such as that somebody is alive."""
@@ -239,6 +245,9 @@ class Mirror:
                 self._give(place)
 
     def _take(self, name: str, mark: str) -> None:
+        if name in self._digests and self._store.digest(name) == self._digests[name]:
+            self._taken[name] = mark  # this side gave it, and may have something newer by now
+            return
         content = self._store.get(name)
         if content is None:
             return

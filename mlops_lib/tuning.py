@@ -79,7 +79,11 @@ def search(
         request["pass"] = 2 if before is None else int(before.get("pass", 1)) + 1
     _check(listen, shared, on, spec)
     if (workers > 1 or listen) and not _has_workers(run_dir, fit):
-        observer({"event": "warning", "message": "searched by one worker: only the search for Keras has several"})
+        asked = f"--workers {workers}" if workers > 1 else f"--listen {listen}"
+        observer({
+            "event": "warning", "message": f"{asked} has no effect: this fit is no Keras model's, and such a search tries one"
+            " candidate at a time, each on all processors",
+        })  # fmt: skip
         workers, listen = 1, ""
     request["workers"] = workers
     opened = crew.Opened(listen, shared, on) if listen else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import socket
@@ -60,9 +61,11 @@ def bucket(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> s
     return f"s3://bucket/{tmp_path.name}"
 
 
-@pytest.fixture(params=["file", "s3"])
+@pytest.fixture(params=["file", "s3", "memory"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return f"file://{tmp_path}/shared" if request.param == "file" else str(request.getfixturevalue("bucket"))
+    if request.param == "s3":
+        return str(request.getfixturevalue("bucket"))
+    return f"{request.param}://{tmp_path}/shared"
 
 
 def test_content_is_whole_or_not_there(url: str) -> None:
@@ -74,6 +77,9 @@ def test_content_is_whole_or_not_there(url: str) -> None:
     assert store.get("search/weights/1.npz") == b"second, and longer"
     assert before.keys() == store.names().keys() == {"search/weights/1.npz"}
     assert before != store.names(), "another content has another mark"
+    store.show("alive", "since noon")
+    assert (store.sign("alive"), store.sign("dead")) == ("since noon", "")
+    assert store.names().keys() == {"search/weights/1.npz"}, "a sign is no content"
     digest = store.put("search/trials/1.json", b"{}")
     store._write(store._content(digest), b"damaged")
     assert store.get("search/trials/1.json") is None, "what is not what it should be is not believed"
@@ -98,7 +104,12 @@ def test_what_one_machine_writes_the_other_gets(url: str, tmp_path: Path) -> Non
     (worker / "search" / "trials" / "4.state.npz").symlink_to("/etc/hostname")
     here.once()
     assert (worker / "search" / "given" / "3.npz").exists(), "the worker is told that its weights are on the way"
+    for content in (b"a checkpoint", b"the next"):
+        (worker / "search" / "trials" / "5.state.npz").write_bytes(content)
+        here.once()
+    assert Store(url)._read(Store(url)._content(hashlib.sha256(b"a checkpoint").hexdigest())) is None, "nobody needs it"
     there.once()
+    assert (chief / "search" / "trials" / "5.state.npz").read_bytes() == b"the next"
     assert (chief / "search" / "weights" / "3.npz").read_bytes() == b"weights"
     assert (chief / "search" / "trials" / "0.json").read_bytes() == b"{}"
     assert not (chief / "search" / "trials" / "4.state.npz").exists(), "no link is followed"
