@@ -68,7 +68,7 @@ def work(
     store = sharing.Store(f"{url.rstrip('/')}/{spec.digest}", stopped=stopped)
     place = run_dir / rundir.WORKERS / "1"
     rundir.write_spec(place, spec)
-    search = _Search(store, _await(store, observer=observer, stopped=stopped), observer)
+    search = Search(store, _await(store, observer=observer, stopped=stopped), observer)
     while True:
         with _watching(search, stopped) as until:
             result = _join(
@@ -109,7 +109,7 @@ def _join(
     return result
 
 
-class _Search:
+class Search:
     """The search of another machine, as far as the shared files tell of it.
 
     Args:
@@ -157,7 +157,7 @@ class _Search:
 
 
 @contextlib.contextmanager
-def _watching(search: _Search, stopped: training.Stop) -> Iterator[training.Stop]:
+def _watching(search: Search, stopped: training.Stop) -> Iterator[training.Stop]:
     """What ends the work: this program's own end, or that of the search, which a worker does not hear of if its chief died.
 
     Raises:
@@ -186,7 +186,7 @@ def _watching(search: _Search, stopped: training.Stop) -> Iterator[training.Stop
         raise trouble[0]
 
 
-def _is_joined_again(search: _Search, stopped: training.Stop) -> bool:
+def _is_joined_again(search: Search, stopped: training.Stop) -> bool:
     """Wait until the search says that it is over; whether it has begun again instead, by the orders that it has then."""
     deadline = math.inf
     while True:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import signal
 import socket
@@ -14,9 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from waiting import until
 
 from mlops_lib import joining, sharing
-from mlops_lib.errors import UsageError
+from mlops_lib.errors import EngineError, UsageError
 from mlops_lib.sharing import Mirror, Store
 
 
@@ -134,3 +136,26 @@ def test_a_server_that_is_away_is_waited_for(server: Server, bucket: str) -> Non
 def test_what_is_no_store_says_what_to_do() -> None:
     with pytest.raises(UsageError, match="no such kind of store"):
         Store("ftpq://nowhere/at/all")
+
+
+def test_a_search_that_falls_silent_is_told_of_waited_for_and_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(joining, "SILENT_S", 0.05)
+    monkeypatch.setattr(joining, "WAIT_S", 0.5)
+    store, told = Store(f"file://{tmp_path}"), list[str]()
+    orders = {"chief": "10.0.0.5:7070", "token": "t", "pass": 2}
+    store.put(joining.SEARCH, json.dumps(orders).encode())
+    store.show(joining.ALIVE, "one")
+    search = joining.Search(store, orders, lambda event: told.append(event["message"]))
+    until(lambda: search.look() is not None or told)
+    store.show(joining.ALIVE, "two")
+    assert search.look() is None
+    assert ["no sign of life" in told[0], told[1]] == [True, "the machine of the search is back"]
+    elsewhere = {**orders, "chief": "10.0.0.6:7070"}
+    store.put(joining.SEARCH, json.dumps(elsewhere).encode())
+    assert search.look() == elsewhere
+    store.remove()
+    assert search.look() is None, "somebody is about to write new orders"
+    with pytest.raises(EngineError, match="no sign of life"):
+        until(search.look)
