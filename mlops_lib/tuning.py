@@ -114,9 +114,19 @@ def search(
     found = read(run_dir)
     if found is None:
         raise SearchError(
-            "it left no result", where=str(run_dir), remedy=f"See hook_error in {run_dir}/inside/events.jsonl."
-        )
+            f"it left no result{_trouble(run_dir, int(request['pass']))}", where=str(run_dir),
+            remedy=f"Mend that, or see hook_error in {run_dir}/inside/events.jsonl.",
+        )  # fmt: skip
     return found
+
+
+def _trouble(run_dir: Path, number_of_pass: int) -> str:
+    """What the search fell over in this pass, in words; "" where it did not say."""
+    said = [
+        str(event.get("message"))[:500] for event in rundir.events(run_dir)
+        if event["event"] == "hook_error" and event.get("hook") == "search" and event.get("pass") == number_of_pass
+    ]  # fmt: skip
+    return f": {said[-1]}" if said else ""
 
 
 def _check(listen: str, shared: str, on: str, spec: RunSpec) -> None:
