@@ -54,13 +54,13 @@ def request(folder: str, trials: int, worker: str = "") -> Any:
     )
 
 
-def make_trials(asked: Any) -> Any:
+def make_trials(asked: Any, ledger: Any) -> Any:
     """The oracle in use, over candidates that cost nothing to think of."""
     from mlops_lib.runner.search.candidates import Candidate, Recipe
     from mlops_lib.runner.search.oracle import Trials
 
     return Trials(
-        asked, base_rate=1e-3, propose=lambda tried: Candidate(0, (), Recipe(epochs=10 + len(tried))),
+        asked, ledger, base_rate=1e-3, propose=lambda tried: Candidate(0, (), Recipe(epochs=10 + len(tried))),
         refine=lambda rate, epochs: Candidate(0),
     )  # fmt: skip
 
@@ -70,21 +70,21 @@ def be_chief(folder: str, trials: int) -> None:
     from mlops_lib.runner import files
     from mlops_lib.runner.search import chief
     from mlops_lib.runner.search.desk import Desk
+    from mlops_lib.runner.search.ledger import Ledger
     from mlops_lib.runner.search.request import trial_record
 
-    asked, place = request(folder, trials), Path(folder, "trials")
+    asked, place, ledger = request(folder, trials), Path(folder, "trials"), Ledger(folder)
     place.mkdir(exist_ok=True)
-    records = {int(one.stem): files.read_json(str(one)) for one in place.glob("*.json")}
+    records = ledger.records()
     records.setdefault(0, trial_record(0, score=0.0))
 
     def record(ended: dict[str, Any]) -> None:
         records[int(ended["number"])] = ended
-        files.write_json(str(place / f"{ended['number']}.json"), ended)
-        with Path(folder, "ended").open("a") as stream:
-            stream.write(f"{ended['number']}\n")
+        ledger.add(record=ended)
+        files.write_json(str(place / f"{ended['number']}.json"), ended, lasting=False)
 
     desk = Desk(
-        make_trials(asked),
+        make_trials(asked, ledger),
         asked,
         records,
         begun=lambda one: None,
@@ -92,7 +92,7 @@ def be_chief(folder: str, trials: int) -> None:
         winner=lambda: 0,
         reached=lambda: False,
     )
-    chief.serve(desk, asked, Diary())
+    chief.serve(desk, asked, Diary(), commit=ledger.commit)
 
 
 def be_worker(folder: str, trials: int, name: int, sleep_s: float) -> list[float]:
@@ -218,14 +218,18 @@ def overhead(mib: int = 40) -> None:
 def _alone(folder: str, count: int) -> float:
     """Seconds of so many trials in the process of their oracle, which writes each record as the chief does."""
     from mlops_lib.runner import files
+    from mlops_lib.runner.search.ledger import Ledger
     from mlops_lib.runner.search.request import trial_record
 
-    trials = make_trials(request(folder, count + 1))
+    ledger = Ledger(folder)
+    trials = make_trials(request(folder, count + 1), ledger)
     trials.tell(trials.ask(), 0.5)  # what is loaded at first use
     began = time.monotonic()
     for number in range(count):
-        asked = trials.ask()
-        files.write_json(str(Path(folder, f"{number}.json")), trial_record(number))
+        asked, ended = trials.ask(), trial_record(number)
+        ledger.add(record=ended)
+        files.write_json(str(Path(folder, f"{number}.json")), ended, lasting=False)
+        ledger.commit()
         trials.tell(asked, 0.5)
     return time.monotonic() - began
 
@@ -233,20 +237,23 @@ def _alone(folder: str, count: int) -> float:
 def efficiency(workers: int = 16, each: int = 4, sleep_s: float = 5.0) -> None:
     """The share of time in which sleeping workers try something."""
     total = workers * each
+    ready = multiprocessing.get_context("fork").Barrier(workers)
     with served(total) as folder:
-        start = time.monotonic() + 3.0
-        made = [Child(_from, start, folder, total, n, sleep_s) for n in range(1, workers + 1)]
-        took = max(one.result() for one in made) - start
+        spans = [
+            one.result() for one in [Child(_span, ready, folder, total, n, sleep_s) for n in range(1, workers + 1)]
+        ]
+    took = max(end for _, end in spans) - min(begin for begin, _ in spans)
     best = total * sleep_s / workers
     print(f"\nefficiency: {total} trials of {sleep_s:.0f} s by {workers} processes took {took:.2f} s, {best:.0f} s at best:"
           f" {best / took:.3f} (at least 0.9 is wanted)", flush=True)  # fmt: skip
 
 
-def _from(start: float, *how: Any) -> float:
-    """A worker that begins at that time; returns when it ended."""
-    time.sleep(max(0.0, start - time.monotonic()))
+def _span(ready: Any, *how: Any) -> tuple[float, float]:
+    """A worker that begins when all processes are there: when it began, connecting included, and when it ended."""
+    ready.wait()
+    began = time.monotonic()
     be_worker(*how)
-    return time.monotonic()
+    return began, time.monotonic()
 
 
 def faults(total: int = 12, sleep_s: float = 0.5) -> None:
@@ -260,19 +267,29 @@ def faults(total: int = 12, sleep_s: float = 0.5) -> None:
         print(f"{what:24} {ended:6d} {total - ended:5d} {len(numbers) - ended:6d}", flush=True)
 
 
-def _with_kills(folder: str, total: int, sleep_s: float, victim: str) -> list[str]:
+def _with_kills(folder: str, total: int, sleep_s: float, victim: str) -> list[int]:
     """The trials that ended, in their order."""
     roles: dict[str, tuple[Any, ...]] = {"chief": (be_chief, folder, total)}
     roles.update({str(n): (be_worker, folder, total, n, sleep_s) for n in (1, 2, 3)})
-    made, ended = {name: Child(*role) for name, role in roles.items()}, Path(folder, "ended")
+    made = {name: Child(*role) for name, role in roles.items()}
     for after in (2, 5, 8) if victim else ():
-        until(lambda after=after: ended.exists() and len(ended.read_text().split()) >= after)
+        until(lambda after=after: len(ended(folder)) >= after)
         time.sleep(sleep_s / 2)
         made[victim].kill()
         made[victim] = Child(*roles[victim])
     for one in made.values():
         one.result()
-    return ended.read_text().split()
+    return ended(folder)
+
+
+def ended(folder: str) -> list[int]:
+    """The trials that ended, in their order, one that was counted twice twice."""
+    from mlops_lib.runner.search.ledger import NAME
+
+    place = Path(folder, NAME)
+    written = place.read_bytes().splitlines(keepends=True) if place.exists() else []
+    lines = [json.loads(line) for line in written if line.endswith(b"\n")]
+    return [int(line["record"]["number"]) for line in lines if "record" in line]
 
 
 def asynchronous(curves: list[dict[str, Any]], *, workers: int, bar: float, halve: bool = True) -> float:
@@ -398,7 +415,11 @@ def main() -> None:
     given = parser.parse_args()
     if given.record:
         return record(Path(given.record))
-    import keras_tuner  # noqa: F401 - once, for all processes that are forked
+    import grpc  # noqa: F401 - once, for all processes that are forked
+    import keras_tuner  # noqa: F401
+    from keras_tuner.src import protos  # noqa: F401
+
+    from mlops_lib.runner.search import chief, worker  # noqa: F401
 
     for part in given.only:
         globals()[part]()

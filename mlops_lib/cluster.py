@@ -82,7 +82,7 @@ def at_work(
             yield
         finally:  # they see in the store that the search is over, and stop their containers
             done, _ = ray.wait(pending, num_returns=count, timeout=END_S)
-            _tell(ray, done, observer)
+            _tell(ray, {number: one for number, one in enumerate(pending, 1) if one in done}, observer)
             for one in workers:
                 ray.kill(one)
     finally:
@@ -94,8 +94,9 @@ def _passed() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith(("AWS_", "FSSPEC_", "GOOGLE_"))}
 
 
-def _tell(ray: Any, done: list[Any], observer: training.Observer) -> None:
-    for number, one in enumerate(done, 1):
+def _tell(ray: Any, done: dict[int, Any], observer: training.Observer) -> None:
+    """Tell of the workers, by their number, that came to a bad end."""
+    for number, one in done.items():
         try:
             ray.get(one)
         except ray.exceptions.RayError as error:

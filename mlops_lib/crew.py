@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mlops_lib import joining, rundir, sharing, training
+from mlops_lib import certificates, joining, rundir, sharing, training
 from mlops_lib.engine import Engine, choose
 from mlops_lib.errors import MlopsError, TrainingError
-from mlops_lib.records import Failure, RunResult, RunSpec
+from mlops_lib.records import Failure, RunResult, RunSpec, SearchResult
 
 TOKEN = "search-token"
 """File in the run's directory, which no container sees: what the chief of a search and its workers know each other by."""
@@ -67,14 +67,17 @@ def train(
 
     how = {"restarts": further["restarts"], "idle_minutes": further["idle_minutes"], "observer": observer}
     here = 0 if opened is not None and opened.on else count
-    own, publish = search, ""
+    own, orders, publish = search, search, ""
     if opened is not None:
+        shown = certificates.of(run_dir)
         publish = opened.listen if spec.backend == "docker" else ""
-        own = {**search, "listen": f"0.0.0.0:{publish.rpartition(':')[2]}" if publish else opened.listen}
+        listen = f"0.0.0.0:{publish.rpartition(':')[2]}" if publish else opened.listen
+        own = {**search, "listen": listen, "tls": shown.chief}
+        orders = {**search, "chief": opened.listen, "mirrored": True, "tls": shown.worker}
     with (
         _at_work(work, here, observer=observer, stopped=stopped) as crew,
         _on_cluster(opened, spec, count=count, **how),
-        _open(opened, spec, search, run_dir, observer),
+        _open(opened, spec, orders, run_dir, observer),
     ):
         try:
             return training.train(
@@ -101,19 +104,21 @@ def _on_cluster(
 
 @contextlib.contextmanager
 def _open(
-    opened: Opened | None, spec: RunSpec, search: dict[str, Any], run_dir: Path, observer: training.Observer
+    opened: Opened | None, spec: RunSpec, orders: dict[str, Any], run_dir: Path, observer: training.Observer
 ) -> Iterator[None]:
     """Let workers of other machines join meanwhile."""
     if opened is None:
         yield
         return
     store = sharing.Store(f"{opened.shared.rstrip('/')}/{spec.digest}")
-    fits = [f"fits/{number}/**/*" for number in range(1, int(search["fit"]) + 1)]
+    fits = [f"fits/{number}/**/*" for number in range(1, int(orders["fit"]) + 1)]
     gives = (*fits, "fits/candidates-*/**/*", "search/trials/*.json", "search/trials/*.npz", "search/weights/*.npz")
-    store.remove()  # what a search before left there when its program was killed
-    mirror = sharing.Mirror(store, run_dir / "inside", gives=gives, takes=sharing.is_of_workers, observer=observer)
+    if joining.orders_in(store).get("token") != orders["token"]:
+        store.remove()  # another search's, whose program was killed; of this one's its workers have left something there
+    mirror = sharing.Mirror(
+        store, run_dir / "inside", gives=gives, takes=sharing.is_of_workers, observer=observer, alive=joining.ALIVE
+    )
     mirror.once()
-    orders = {**search, "chief": opened.listen, "mirrored": True}
     store.put(joining.SEARCH, json.dumps(orders).encode())
     mirror.start()
     try:
@@ -122,11 +127,17 @@ def _open(
         mirror.stop()
         try:
             store.remove()
-            store.put(joining.SEARCH, joining.OVER)
+            store.put(joining.SEARCH, joining.over(goes_on=_may_go_on(run_dir)))
         except MlopsError as error:  # what was found is here all the same
             observer(
                 {"event": "warning", "message": f"workers of other machines were not told that it is over: {error}"}
             )
+
+
+def _may_go_on(run_dir: Path) -> bool:
+    """Whether the gate is to judge a winner that it may reject, so that another search may follow."""
+    found = rundir.read_record(run_dir / "inside" / "search" / "result.json", SearchResult, inside=run_dir)
+    return found is not None and found.stopped == "bar"
 
 
 def token(run_dir: Path) -> str:

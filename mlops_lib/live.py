@@ -256,13 +256,17 @@ class Board:
 def row(standing: Any) -> tuple[str, ...]:
     """A run's standing as the cells of the table."""
     what = f"fit {standing.fit}" if standing.trial is None else f"trial {standing.trial}"
-    epoch = "" if standing.epoch is None else f"{what}: {standing.epoch + 1}"
+    epoch = what if standing.epoch is None and standing.trial is not None else ""
+    if standing.epoch is not None:
+        epoch = f"{what}: {standing.epoch + 1}"
     if standing.step is not None and standing.steps:
         epoch += f", step {standing.step}/{standing.steps}"
     memory = "" if standing.memory_bytes is None else f"{standing.memory_bytes / (1 << 20):.0f} MiB"
     rate = "" if standing.steps_per_s is None else f"{standing.steps_per_s:.3g}"
     attempt = str(standing.attempt or "")
     name = standing.name if standing.name.startswith("worker ") else Path(standing.run_dir).name
+    if standing.where:
+        name += f" ({standing.where})"
     cells = (
         name, standing.state, attempt, epoch, rate, memory, str(standing.restarts), standing.trouble
     )  # fmt: skip

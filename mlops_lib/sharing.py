@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import random
 import re
 import threading
@@ -22,6 +23,8 @@ from mlops_lib import durable
 from mlops_lib.errors import MlopsError, UsageError
 
 LOOK_S = 1.0
+ALIVE_S = 10.0
+"""How often a side that is to show that it is alive does so."""
 PATIENCE_S = 600.0
 """How long a store may be away."""
 AGAIN_S = (0.2, 5.0)
@@ -70,15 +73,29 @@ class Store:
 
     def get(self, name: str) -> bytes | None:
         """The content of a name, None where there is none that is whole."""
+        digest = self.digest(name)
+        if digest is None:
+            return None
+        content = self._patiently(lambda: self._read(self._content(digest)))
+        return content if content is not None and hashlib.sha256(content).hexdigest() == digest else None
+
+    def digest(self, name: str) -> str | None:
+        """The digest of the content that a name stands for, None where it stands for none."""
         pointer = self._patiently(lambda: self._read(self._name(name)))
         try:
             digest, size = json.loads(pointer or b"")["sha256"], json.loads(pointer or b"")["bytes"]
         except (ValueError, TypeError, KeyError):
             return None
-        if not isinstance(digest, str) or not digest.isalnum() or not isinstance(size, int) or size > LARGEST_BYTES:
-            return None
-        content = self._patiently(lambda: self._read(self._content(digest)))
-        return content if content is not None and hashlib.sha256(content).hexdigest() == digest else None
+        is_digest = isinstance(digest, str) and digest.isalnum()
+        return digest if is_digest and isinstance(size, int) and size <= LARGEST_BYTES else None
+
+    def show(self, sign: str, text: str) -> None:
+        """Replace a sign: a few words that are no content, such as that somebody is alive."""
+        self._patiently(lambda: self._write(f"{self._root}/signs/{sign}", text.encode()))
+
+    def sign(self, sign: str) -> str:
+        """The words of a sign, "" where there is none."""
+        return (self._patiently(lambda: self._read(f"{self._root}/signs/{sign}")) or b"").decode(errors="replace")
 
     def names(self) -> dict[str, str]:
         """Every name, and a mark that changes when its content does."""
@@ -90,6 +107,11 @@ class Store:
             for place, about in found.items()
             if place.startswith(root)
         }
+
+    def drop(self, digest: str) -> None:
+        """Forget a content that no name stands for any more."""
+        with suppress(FileNotFoundError):
+            self._patiently(lambda: self._files.rm_file(self._content(digest)))
 
     def remove(self) -> None:
         """Everything under the URL."""
@@ -165,17 +187,20 @@ class Mirror:
         folder: the local side.
         gives: patterns of the names that this side writes.
         takes: whether a name that the other sides write is wanted here.
-        observer: is told if it ends before it was told to.
+        observer: is told when nothing can be shared any more, and when it can again.
+        alive: the sign that changes while this runs; "" for none.
     """
 
     def __init__(
         self, store: Store, folder: Path, *, gives: Iterable[str], takes: Callable[[str], bool],
-        observer: Callable[[dict[str, Any]], None] = lambda event: None,
+        observer: Callable[[dict[str, Any]], None] = lambda event: None, alive: str = "",
     ) -> None:  # fmt: skip
         self._store, self._folder, self._gives, self._takes = store, folder, tuple(gives), takes
-        self._observer = observer
+        self._observer, self._alive, self._shown = observer, alive, -math.inf
         self._given: dict[str, tuple[int, int]] = {}
         self._taken: dict[str, str] = {}
+        self._digests: dict[str, str] = {}
+        """Of what was given."""
         self.over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="mlops-mirror", daemon=True)
 
@@ -189,15 +214,29 @@ class Mirror:
         self._thread.join()
 
     def _run(self) -> None:
-        try:
-            while not self.over.wait(LOOK_S):
+        is_told = False
+        while True:
+            is_last = self.over.wait(LOOK_S)
+            try:
                 self.once()
-            self.once()
-        except MlopsError as error:
-            self._observer({"event": "warning", "message": f"nothing is shared with other machines any more: {error}"})
+                if is_told:
+                    self._tell("files are shared with other machines again")
+                is_told = False
+            except MlopsError as error:
+                if not is_told:
+                    self._tell(f"nothing is shared with other machines until the store is back: {error}")
+                is_told = True
+            if is_last:
+                return
+
+    def _tell(self, message: str) -> None:
+        self._observer({"event": "warning", "message": message})
 
     def once(self) -> None:
         """Take what is new there, and give what is new here."""
+        if self._alive and time.monotonic() - self._shown > ALIVE_S:
+            self._shown = time.monotonic()
+            self._store.show(self._alive, str(time.time()))
         for name, mark in self._store.names().items():
             if self._taken.get(name) != mark and self._takes(name) and _is_plain(name):
                 self._take(name, mark)
@@ -206,6 +245,9 @@ class Mirror:
                 self._give(place)
 
     def _take(self, name: str, mark: str) -> None:
+        if name in self._digests and self._store.digest(name) == self._digests[name]:
+            self._taken[name] = mark  # this side gave it, and may have something newer by now
+            return
         content = self._store.get(name)
         if content is None:
             return
@@ -224,7 +266,11 @@ class Mirror:
                 content = stream.read(LARGEST_BYTES)
         except OSError:  # gone meanwhile, or no file
             return
-        self._store.put(name, content)
+        digest = self._store.put(name, content)
+        before, self._digests[name] = self._digests.get(name), digest
+        if before not in (None, digest) and name.endswith(".state.npz"):
+            # Only the last checkpoint of a trial is of use, and no two are alike: they hold their time.
+            self._store.drop(str(before))
         self._given[name] = state
         self._told(name)
 

@@ -400,6 +400,8 @@ class _Attendance:
         }  # fmt: skip
         if smaller:
             variables.update(SMALLER)
+        if (self.search or {}).get("token"):  # TensorFlow takes the whole of a GPU, and there are others on it
+            variables["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"
         log = self.run_dir / "log.txt"
         self.log_from = log.stat().st_size if log.exists() else 0
         return Launch(

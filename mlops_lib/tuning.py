@@ -79,7 +79,11 @@ def search(
         request["pass"] = 2 if before is None else int(before.get("pass", 1)) + 1
     _check(listen, shared, on, spec)
     if (workers > 1 or listen) and not _has_workers(run_dir, fit):
-        observer({"event": "warning", "message": "searched by one worker: only the search for Keras has several"})
+        asked = f"--workers {workers}" if workers > 1 else f"--listen {listen}"
+        observer({
+            "event": "warning", "message": f"{asked} has no effect: this fit is no Keras model's, and such a search tries one"
+            " candidate at a time, each on all processors",
+        })  # fmt: skip
         workers, listen = 1, ""
     request["workers"] = workers
     opened = crew.Opened(listen, shared, on) if listen else None
@@ -110,9 +114,19 @@ def search(
     found = read(run_dir)
     if found is None:
         raise SearchError(
-            "it left no result", where=str(run_dir), remedy=f"See hook_error in {run_dir}/inside/events.jsonl."
-        )
+            f"it left no result{_trouble(run_dir, int(request['pass']))}", where=str(run_dir),
+            remedy=f"Mend that, or see hook_error in {run_dir}/inside/events.jsonl.",
+        )  # fmt: skip
     return found
+
+
+def _trouble(run_dir: Path, number_of_pass: int) -> str:
+    """What the search fell over in this pass, in words; "" where it did not say."""
+    said = [
+        str(event.get("message"))[:500] for event in rundir.events(run_dir)
+        if event["event"] == "hook_error" and event.get("hook") == "search" and event.get("pass") == number_of_pass
+    ]  # fmt: skip
+    return f": {said[-1]}" if said else ""
 
 
 def _check(listen: str, shared: str, on: str, spec: RunSpec) -> None:

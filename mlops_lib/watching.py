@@ -28,6 +28,13 @@ TAKE_OVER_S = 2.0
 """A run whose program died is taken over after this."""
 AGAIN_S = 10.0
 """… and after this, where the engine did not answer when it was tried."""
+WORKERS = "workers.json"
+"""In the directory of a run's search: what its chief hears of those who work for it, renewed every second."""
+OLD_S = 30.0
+"""What has not been renewed for so long tells nothing: there is no chief."""
+SILENT_S = 10.0
+"""A worker that has not been heard of for so long is shown as such; they call twice a second."""
+MOST_SHOWN = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +107,11 @@ class Standing(Record):
     trouble: str = ""
     """The last decision that something was wrong led to, in words."""
     workers: tuple[Standing, ...] = ()
-    """How the workers of its search stand, in their order."""
+    """How the workers of its search stand, in their order: first those of this machine."""
+    where: str = ""
+    """Of a worker on another machine: its address, as the chief sees it."""
+    silent_s: float | None = None
+    """Of a worker on another machine: seconds since the chief heard of it."""
 
 
 def standing(run_dir: Path) -> Standing:
@@ -112,7 +123,32 @@ def standing(run_dir: Path) -> Standing:
     state = _state(run_dir, lines, under_way=_is_under_way(lines))
     driven = rundir.is_driven(run_dir)
     workers = tuple(_worker(place, driven=driven) for place in rundir.workers(run_dir))
+    if state == "searching":
+        workers += elsewhere(run_dir)
     return replace(_shown(run_dir, lines), name=spec.name, state=state, workers=workers)
+
+
+def elsewhere(run_dir: Path) -> tuple[Standing, ...]:
+    """The workers of other machines, as the search's chief has written down what it hears of them."""
+    place = run_dir / "inside" / "search" / WORKERS
+    try:
+        if time.time() - place.lstat().st_mtime > OLD_S:
+            return ()
+        found = durable.read_json(place, inside=run_dir)["workers"][:MOST_SHOWN]
+        own = {one.name for one in rundir.workers(run_dir)}
+        return tuple(_of_another_machine(one) for one in found if one["name"] not in own)
+    except (OSError, ValueError, TypeError, KeyError):
+        return ()
+
+
+def _of_another_machine(one: dict[str, Any]) -> Standing:
+    whole = {key: one.get(key) if _is_whole(one.get(key)) else None for key in ("trial", "epoch", "epochs", "begun")}
+    silent_s = float(one["silent_s"])
+    return Standing(
+        run_dir="", name=f"worker {str(one['name'])[:60]}", state="searching" if silent_s < SILENT_S else "waiting",
+        trial=whole["trial"], epoch=whole["epoch"], epochs=whole["epochs"], where=str(one["where"])[:60], silent_s=silent_s,
+        trouble="" if silent_s < SILENT_S else f"not heard of for {silent_s:.0f} s",
+    )  # fmt: skip
 
 
 def _worker(place: Path, *, driven: bool) -> Standing:

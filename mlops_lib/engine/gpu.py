@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 DRIVER_S = 20.0
-CDI_ALL = "nvidia.com/gpu=all"
-"""The Container Device Interface's name of all GPUs of a machine (NVIDIA Container Toolkit's documentation)."""
+CDI = "nvidia.com/gpu={}"
+"""The Container Device Interface's name of a GPU, or of "all" of a machine (NVIDIA Container Toolkit's documentation)."""
 
 
 def driver() -> bool:
@@ -32,12 +32,23 @@ def offered(info: Mapping[str, Any]) -> Literal["", "nvidia", "cdi"]:
     return "cdi" if any(str(device.get("ID", "")).startswith("nvidia.com/gpu") for device in devices) else ""
 
 
-def request(offer: Literal["", "nvidia", "cdi"]) -> dict[str, Any]:
-    """The options that give a container all GPUs, in Docker's terms; none where none are offered."""
+def request(offer: Literal["", "nvidia", "cdi"], visible: str | None = None) -> dict[str, Any]:
+    """The options that give a container GPUs, in Docker's terms; none where none are offered.
+
+    Args:
+        offer: how the engine offers them.
+        visible: `CUDA_VISIBLE_DEVICES` of who asks: a scheduler (Ray, Slurm) has lent it only these; None is all.
+    """
     from docker.types import DeviceRequest
 
     if not offer:
         return {}
+    ids = [one.strip() for one in (visible or "").split(",") if one.strip()]
+    if visible is not None and (not ids or "-1" in ids):
+        return {}
     if offer == "cdi":
-        return {"device_requests": [DeviceRequest(driver="cdi", device_ids=[CDI_ALL])]}
-    return {"device_requests": [DeviceRequest(count=-1, capabilities=[["gpu"]])]}
+        return {
+            "device_requests": [DeviceRequest(driver="cdi", device_ids=[CDI.format(one) for one in ids or ["all"]])]
+        }
+    which = {"device_ids": ids} if ids else {"count": -1}
+    return {"device_requests": [DeviceRequest(capabilities=[["gpu"]], **which)]}

@@ -19,7 +19,7 @@ def write_atomic(path: str, *pieces: Any, lasting: bool = True) -> None:
     Args:
         path: the file.
         pieces: its content.
-        lasting: whether the new one must be there after a power failure too, not only after a kill.
+        lasting: whether it must be whole after a power failure too, not only after a kill: what can be made again need not.
 
     Raises:
         OSError: the disk is full, read-only or gone; the old file is untouched.
@@ -31,7 +31,8 @@ def write_atomic(path: str, *pieces: Any, lasting: bool = True) -> None:
             for piece in pieces:
                 stream.write(piece)
             stream.flush()
-            os.fsync(stream.fileno())
+            if lasting:
+                os.fsync(stream.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
@@ -51,9 +52,9 @@ def sync_folder(folder: str) -> None:
         os.close(descriptor)
 
 
-def write_json(path: str, value: Any) -> None:
+def write_json(path: str, value: Any, *, lasting: bool = True) -> None:
     """`write_atomic` of a JSON value."""
-    write_atomic(path, (json.dumps(value, indent=1, default=str) + "\n").encode())
+    write_atomic(path, (json.dumps(value, indent=1, default=str) + "\n").encode(), lasting=lasting)
 
 
 def read_json(path: str) -> Any:

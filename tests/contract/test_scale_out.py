@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import socket
+import socketserver
 import threading
 import uuid
 from collections.abc import Iterator
@@ -15,14 +19,15 @@ import pytest
 from searching import TRIALS, Search, free_port
 from waiting import until
 
-from mlops_lib import images, joining, rundir, training, watching
+from mlops_lib import certificates, images, joining, rundir, training, watching
 from mlops_lib.engine import LABEL_RUN, Launch
 from mlops_lib.engine.docker import DockerEngine
-from mlops_lib.records import Environment, Limits, SearchResult
+from mlops_lib.records import Environment, Limits, RunResult, SearchResult
 from mlops_lib.runner.search import chief, desk, wire, worker
 from mlops_lib.runner.search.candidates import Candidate, Recipe
 from mlops_lib.runner.search.desk import LOST_S, Desk
 from mlops_lib.runner.search.halving import Rungs
+from mlops_lib.runner.search.ledger import NAME, Ledger
 from mlops_lib.runner.search.oracle import Trials
 from mlops_lib.runner.search.request import SearchRequest, trial_record
 
@@ -50,8 +55,10 @@ class Books:
         self.desk = self.again()
 
     def again(self) -> Desk:
+        self.ledger = Ledger(self.request.directory)
         self.trials = Trials(
             self.request,
+            self.ledger,
             base_rate=1e-3,
             propose=lambda tried: Candidate(0, (), Recipe(epochs=8 + len(tried))),
             refine=lambda rate, epochs: Candidate(0),
@@ -130,15 +137,51 @@ def test_a_chief_killed_before_the_oracle_knows_counts_a_trial_once(books: Books
     assert books.desk.ask("1").number == 2
 
 
-def test_a_kill_between_two_writes_of_the_oracle_loses_no_trial(books: Books) -> None:
-    before = Path(books.request.directory, "oracle", "oracle.json")
+def test_a_chief_killed_when_its_workers_have_gone_home_waits_for_nobody(books: Books) -> None:
+    for number in (1, 2, 3):
+        assert books.desk.ask("1").number == number
+        books.desk.end("1", books.ended(number))
+    assert books.desk.ask("1").do == "end"
+    assert books.again().stopped == "trials"
+    books.request = replace(books.request, number_of_pass=3, trials=4)
+    assert books.again().stopped == "", "another pass has a budget of its own"
+    assert books.desk.ask("1").number == 4
+
+
+def test_a_line_of_the_ledger_that_was_left_unfinished_is_as_if_nobody_had_asked(books: Books) -> None:
+    place = Path(books.request.directory, NAME)
     books.desk.ask("1")
-    content = before.read_bytes()
+    before = place.read_bytes()
     assert books.desk.ask("2").number == 2
-    before.write_bytes(content)  # as if it had been killed when the trial was written and the state was not
+    place.write_bytes(place.read_bytes()[:-3])
     books.again()
+    assert place.read_bytes() == before
     assert books.desk.ask("2").number == 2
     assert sorted(one.recipe.epochs for one in books.trials.unfinished()) == [8, 9]
+
+
+def test_what_is_drawn_after_a_kill_is_what_would_have_been_drawn(tmp_path: Path) -> None:
+    def drawn(folder: Path, killed: int) -> list[Any]:
+        folder.mkdir()
+        request = SearchRequest(fit=1, directory=str(folder), trials=5)
+
+        def made() -> Trials:
+            return Trials(
+                request, Ledger(str(folder)), base_rate=1e-3, propose=lambda tried: None,
+                refine=lambda rate, epochs: Candidate(0, (), Recipe("adam", rate, epochs=epochs)),
+            )  # fmt: skip
+
+        trials, found = made(), []
+        for number in range(5):
+            asked = trials.ask()
+            if number == killed:
+                trials = made()
+                asked = trials.ask()
+            found.append(trials.candidate(asked))
+            trials.tell(asked, 0.1 * number)
+        return found
+
+    assert drawn(tmp_path / "killed", 2) == drawn(tmp_path / "left alone", -1)
 
 
 def test_a_trial_that_kills_its_workers_has_failed_and_one_that_gets_further_has_not(books: Books) -> None:
@@ -198,7 +241,9 @@ class Served:
         self.thread.start()
 
     def _serve(self) -> None:
-        self.stopped = chief.serve(self.books.desk, self.books.request, Diary())
+        self.stopped = chief.serve(
+            self.books.desk, self.books.request, Diary(), commit=lambda: self.books.ledger.commit()
+        )
 
     def line(self, name: int, **changed: Any) -> worker.Line:
         return worker.Line(replace(self.books.request, worker=str(name), **changed), Diary())
@@ -219,7 +264,7 @@ def test_nothing_listens_on_a_network_and_strangers_are_refused(tmp_path: Path) 
     for stranger in (served.line(2, token="guessed"), served.line(2, token="")):
         with pytest.raises(worker.RefusedError, match="does not know you"):
             stranger.ask()
-    with grpc.insecure_channel(wire.address(served.books.request)) as channel:
+    with grpc.insecure_channel(wire.socket(served.books.request)) as channel:
         ask = channel.unary_unary("/keras_tuner.Oracle/GetSpace")
         with pytest.raises(grpc.RpcError) as refused:
             ask(b"", wait_for_ready=True, timeout=10)
@@ -241,7 +286,7 @@ def test_a_worker_refuses_a_chief_that_does_not_know_the_token(tmp_path: Path) -
     books = Books(tmp_path)
     server = grpc.server(chief.futures.ThreadPoolExecutor(1))
     protos.get_service_grpc().add_OracleServicer_to_server(Stranger(), server)
-    server.add_insecure_port(wire.address(books.request))
+    server.add_insecure_port(wire.socket(books.request))
     server.start()
     try:
         with pytest.raises(worker.RefusedError, match="does not know the search's token"):
@@ -250,17 +295,90 @@ def test_a_worker_refuses_a_chief_that_does_not_know_the_token(tmp_path: Path) -
         server.stop(None).wait()
 
 
-def test_over_a_network_it_binds_to_the_given_address_only(tmp_path: Path) -> None:
-    books = Books(tmp_path, trials=1)
-    port = free_port()
-    books.request = replace(books.request, listen=f"127.0.0.1:{port}")
-    before, served = listening(), Served(books)
-    line = served.line(1, chief=f"127.0.0.1:{port}")
+class Eavesdropper(socketserver.ThreadingTCPServer):
+    """Somebody on the way between a worker and its chief, who hears everything."""
+
+    daemon_threads = True
+
+    def __init__(self, port: int) -> None:
+        self.heard = b""
+        super().__init__(("127.0.0.1", 0), socketserver.BaseRequestHandler)
+        self.port, self.address = port, f"127.0.0.1:{self.server_address[1]}"
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def finish_request(self, near: Any, client_address: Any) -> None:
+        with socket.create_connection(("127.0.0.1", self.port)) as far:
+            back = threading.Thread(target=self._pass_on, args=(far, near), daemon=True)
+            back.start()
+            self._pass_on(near, far)
+            back.join()
+
+    def _pass_on(self, one: socket.socket, other: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while content := one.recv(65536):
+                self.heard += content
+                other.sendall(content)
+            other.shutdown(socket.SHUT_WR)
+
+
+def test_over_a_network_it_binds_to_the_given_address_only_and_nobody_else_understands(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    books = Books(tmp_path, trials=2)
+    port, shown = free_port(), certificates.of(tmp_path)
+    (tmp_path / "other").mkdir()
+    other = certificates.of(tmp_path / "other")
+    at = f"127.0.0.1:{port}"
+    books.request = replace(books.request, listen=at, tls=shown.chief)
+    before, served, between = listening(), Served(books), Eavesdropper(port)
+    request.addfinalizer(between.server_close)
+    request.addfinalizer(between.shutdown)
+    line = served.line(1, chief=between.address, tls=shown.worker)
     assert line.ask().number == 1
-    assert {(one.ip.removeprefix("::ffff:"), one.port) for one in listening() - before} == {("127.0.0.1", port)}
+    assert {(one.ip.removeprefix("::ffff:"), one.port) for one in listening() - before} >= {("127.0.0.1", port)}
+    with pytest.raises(worker.RefusedError, match="does not show the certificate"):
+        served.line(2, chief=at, tls=other.worker).ask()
+    with pytest.raises(worker.RefusedError, match="does not know you"):
+        served.line(2, chief=at, tls=shown.worker, token="guessed").ask()
+    with pytest.raises(ValueError, match="needs certificates"):
+        served.line(2, chief=at, tls={})
+    nameless = grpc.ssl_channel_credentials(shown.worker["authority"].encode())
+    named = [("grpc.ssl_target_name_override", wire.CHIEF)]
+    for channel in (grpc.insecure_channel(at), grpc.secure_channel(at, nameless, named)):
+        with channel, pytest.raises(grpc.RpcError) as refused:
+            channel.unary_unary("/keras_tuner.Oracle/GetSpace")(b"", timeout=5)
+        assert refused.value.code() == grpc.StatusCode.UNAVAILABLE, "not even told that it is unknown"
     line.end(books.ended(1))
+    assert line.ask().number == 2
+    line.end(books.ended(2))
     assert line.ask().do == "end"
+    line.close()
     served.thread.join(timeout=30)
+    assert between.heard, "it was on the way"
+    assert b"recipe" not in between.heard
+    assert books.ends == [1, 2]
+
+
+def test_a_worker_does_not_pass_for_the_chief(tmp_path: Path) -> None:
+    shown, at = certificates.of(tmp_path), f"127.0.0.1:{free_port()}"
+    asked = SearchRequest(fit=1, directory=str(tmp_path), token=TOKEN, listen=at, tls=shown.worker)
+    server = grpc.server(chief.futures.ThreadPoolExecutor(1))
+    wire.listen(server, asked)
+    server.start()
+    try:
+        with pytest.raises(worker.RefusedError, match="does not show the certificate"):
+            worker.Line(replace(asked, worker="1", chief=at), Diary()).ask()
+    finally:
+        server.stop(None).wait()
+
+
+def test_a_chief_that_nothing_lets_listen_says_so(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        at = f"127.0.0.1:{taken.getsockname()[1]}"
+        books = Books(tmp_path)
+        asked = replace(books.request, listen=at, tls=certificates.of(tmp_path).chief)
+        with pytest.raises(OSError, match=f"cannot listen at {at}"):
+            chief.serve(books.desk, asked, Diary(), commit=books.ledger.commit)
 
 
 @pytest.fixture
@@ -347,21 +465,59 @@ def test_a_worker_of_another_machine_joins_by_the_shared_files(search: Search, t
     shared = f"file://{tmp_path}/shared"
     thread = search.begin(workers=0, trials=2, listen=f"127.0.0.1:{port}", shared=shared)
     elsewhere = tmp_path / "elsewhere"
-    result = joining.work(
-        search.spec, engine=search.engine, url=shared, run_dir=elsewhere, home=search.home, restarts=2, idle_minutes=10,
-        observer=lambda event: None, stopped=training.Stop(),
-    )  # fmt: skip
-    thread.join(timeout=120)
+    ended: list[RunResult] = []
+
+    def work() -> None:
+        ended.append(joining.work(
+            search.spec, engine=search.engine, url=shared, run_dir=elsewhere, home=search.home, restarts=2, idle_minutes=10,
+            observer=lambda event: None, stopped=training.Stop(),
+        ))  # fmt: skip
+
+    other = threading.Thread(target=work)
+    with rundir.driven(search.run_dir):
+        other.start()
+        seen = until(lambda: next((w for w in watching.standing(search.run_dir).workers if w.epoch), search.result))
+        other.join(timeout=120)
+        thread.join(timeout=120)
+    name = (elsewhere / "workers" / "1" / "name").read_text()
+    assert (seen.name, seen.where, seen.state) == (f"worker {name}", "127.0.0.1", "searching")
+    assert seen.trial in (1, 2)
+    result = ended[0]
     found = search.result
     assert isinstance(found, SearchResult), found
     assert result.state == "finished"
     assert [one.number for one in found.trials] == [0, 1, 2]
-    name = (elsewhere / "workers" / "1" / "name").read_text()
     assert {one.worker for one in found.trials if one.number} == {name}
     weights = search.run_dir / "inside" / "search" / "weights" / f"{found.winner}.npz"
     assert not found.winner or weights.stat().st_size > 0, "the winner's weights came back"
     fits = [one["state"] for one in rundir.events(elsewhere / "workers" / "1") if one["event"] == "fit"]
     assert fits == ["restored"], "what had been trained was not trained again"
+
+
+def test_what_a_search_says_of_its_workers_is_not_believed_blindly(tmp_path: Path) -> None:
+    place = tmp_path / "inside" / "search" / watching.WORKERS
+    place.parent.mkdir(parents=True)
+    good = {
+        "name": "gpu-7",
+        "where": "10.0.0.7",
+        "silent_s": 12.5,
+        "begun": 1,
+        "trial": 3,
+        "epoch": "x",
+        "epochs": None,
+    }
+    for content, shown in (
+        ([good, {**good, "name": "1"}], ["worker gpu-7", "worker 1"]), ([{**good, "silent_s": "long"}], []), ("no", []),
+        ([7], []), ({}, []),
+    ):  # fmt: skip
+        place.write_text(json.dumps({"workers": content}))
+        assert [one.name for one in watching.elsewhere(tmp_path)] == shown
+    place.write_text(json.dumps({"workers": [good]}))
+    (one,) = watching.elsewhere(tmp_path)
+    assert (one.state, one.trial, one.epoch, one.trouble) == ("waiting", 3, None, "not heard of for 12 s")
+    place.unlink()
+    place.symlink_to("/etc/passwd")
+    assert watching.elsewhere(tmp_path) == ()
 
 
 def restarts(place: Path) -> list[dict[str, Any]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import signal
 import socket
@@ -13,9 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from waiting import until
 
 from mlops_lib import joining, sharing
-from mlops_lib.errors import UsageError
+from mlops_lib.errors import EngineError, UsageError
 from mlops_lib.sharing import Mirror, Store
 
 
@@ -60,9 +63,11 @@ def bucket(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> s
     return f"s3://bucket/{tmp_path.name}"
 
 
-@pytest.fixture(params=["file", "s3"])
+@pytest.fixture(params=["file", "s3", "memory"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return f"file://{tmp_path}/shared" if request.param == "file" else str(request.getfixturevalue("bucket"))
+    if request.param == "s3":
+        return str(request.getfixturevalue("bucket"))
+    return f"{request.param}://{tmp_path}/shared"
 
 
 def test_content_is_whole_or_not_there(url: str) -> None:
@@ -74,6 +79,9 @@ def test_content_is_whole_or_not_there(url: str) -> None:
     assert store.get("search/weights/1.npz") == b"second, and longer"
     assert before.keys() == store.names().keys() == {"search/weights/1.npz"}
     assert before != store.names(), "another content has another mark"
+    store.show("alive", "since noon")
+    assert (store.sign("alive"), store.sign("dead")) == ("since noon", "")
+    assert store.names().keys() == {"search/weights/1.npz"}, "a sign is no content"
     digest = store.put("search/trials/1.json", b"{}")
     store._write(store._content(digest), b"damaged")
     assert store.get("search/trials/1.json") is None, "what is not what it should be is not believed"
@@ -98,7 +106,12 @@ def test_what_one_machine_writes_the_other_gets(url: str, tmp_path: Path) -> Non
     (worker / "search" / "trials" / "4.state.npz").symlink_to("/etc/hostname")
     here.once()
     assert (worker / "search" / "given" / "3.npz").exists(), "the worker is told that its weights are on the way"
+    for content in (b"a checkpoint", b"the next"):
+        (worker / "search" / "trials" / "5.state.npz").write_bytes(content)
+        here.once()
+    assert Store(url)._read(Store(url)._content(hashlib.sha256(b"a checkpoint").hexdigest())) is None, "nobody needs it"
     there.once()
+    assert (chief / "search" / "trials" / "5.state.npz").read_bytes() == b"the next"
     assert (chief / "search" / "weights" / "3.npz").read_bytes() == b"weights"
     assert (chief / "search" / "trials" / "0.json").read_bytes() == b"{}"
     assert not (chief / "search" / "trials" / "4.state.npz").exists(), "no link is followed"
@@ -123,3 +136,26 @@ def test_a_server_that_is_away_is_waited_for(server: Server, bucket: str) -> Non
 def test_what_is_no_store_says_what_to_do() -> None:
     with pytest.raises(UsageError, match="no such kind of store"):
         Store("ftpq://nowhere/at/all")
+
+
+def test_a_search_that_falls_silent_is_told_of_waited_for_and_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(joining, "SILENT_S", 0.05)
+    monkeypatch.setattr(joining, "WAIT_S", 0.5)
+    store, told = Store(f"file://{tmp_path}"), list[str]()
+    orders = {"chief": "10.0.0.5:7070", "token": "t", "pass": 2}
+    store.put(joining.SEARCH, json.dumps(orders).encode())
+    store.show(joining.ALIVE, "one")
+    search = joining.Search(store, orders, lambda event: told.append(event["message"]))
+    until(lambda: search.look() is not None or told)
+    store.show(joining.ALIVE, "two")
+    assert search.look() is None
+    assert ["no sign of life" in told[0], told[1]] == [True, "the machine of the search is back"]
+    elsewhere = {**orders, "chief": "10.0.0.6:7070"}
+    store.put(joining.SEARCH, json.dumps(elsewhere).encode())
+    assert search.look() == elsewhere
+    store.remove()
+    assert search.look() is None, "somebody is about to write new orders"
+    with pytest.raises(EngineError, match="no sign of life"):
+        until(search.look)

@@ -53,6 +53,13 @@ def test_a_container_is_given_all_gpus_in_the_engines_terms() -> None:
     assert (by_name["Driver"], by_name["DeviceIDs"]) == ("cdi", ["nvidia.com/gpu=all"])
 
 
+def test_a_container_is_given_only_the_gpus_that_a_scheduler_has_lent() -> None:
+    by_runtime, by_name = (gpu.request(offer, "1, 3")["device_requests"][0] for offer in ("nvidia", "cdi"))
+    assert (by_runtime["Count"], by_runtime["DeviceIDs"]) == (0, ["1", "3"])
+    assert by_name["DeviceIDs"] == ["nvidia.com/gpu=1", "nvidia.com/gpu=3"]
+    assert gpu.request("nvidia", "") == gpu.request("cdi", "-1") == {}
+
+
 def test_gpus_that_are_not_there_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))  # without the driver's program there is no driver
     (tmp_path / "train.py").write_text("print(1)\n")

@@ -2,7 +2,7 @@
 
 The chief is the process that goes on with the script when the search is over. It trains nothing itself, so that it answers
 at once, and so that a worker that dies takes nothing along. Everything is decided in the process's main thread: frameworks
-keep state by thread.
+keep state by thread. What is decided is written down before it is answered, once for all calls that wait.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import os
 import queue
 import time
 from concurrent import futures
-from typing import Any, Callable, Tuple
+from typing import Any, Callable, List, Tuple
+from urllib.parse import unquote
 
 from mlops_lib.runner import files
 from mlops_lib.runner.search import wire
@@ -20,17 +21,26 @@ from mlops_lib.runner.search.request import Diary, SearchRequest
 
 THREADS = 16
 LOOK_S = 1.0
+TOGETHER_S = 0.1
+"""For so long calls that come meanwhile are answered together."""
 SETTLE_S = 5.0
 """How long the chief waits for what its workers have to say when the search is over."""
 
 Call = Tuple[Callable[[], Any], "futures.Future[Any]"]
 
 
-def serve(desk: Desk, request: SearchRequest, diary: Diary) -> str:
+def serve(desk: Desk, request: SearchRequest, diary: Diary, *, commit: Callable[[], None]) -> str:
     """Hand out trials until the search is over; returns why it is.
+
+    Args:
+        desk: decides.
+        request: the search.
+        diary: notes that something was done.
+        commit: returns once all that was decided is on the disk for good.
 
     Raises:
         OSError: nothing can listen at the address that was given.
+        ValueError: there is an address, and no certificate.
     """
     import grpc
     from keras_tuner.src import protos
@@ -41,14 +51,11 @@ def serve(desk: Desk, request: SearchRequest, diary: Diary) -> str:
         interceptors=[_guard(request.token)], options=[*wire.OPTIONS, ("grpc.so_reuseport", 0)],
     )  # fmt: skip
     protos.get_service_grpc().add_OracleServicer_to_server(_service(desk, calls, diary), server)
-    for place in filter(None, (wire.socket(request), request.listen)):
-        try:
-            server.add_insecure_port(place)
-        except RuntimeError:
-            raise OSError(f"the search's chief cannot listen at {place}") from None
+    wire.listen(server, request)
     server.start()
     try:
-        stopped = _until_over(desk, calls, diary)
+        board = _Board(desk, request.directory)
+        stopped = _until_over(desk, calls, diary, commit, board.show)
         over = {"pass": request.number_of_pass, "stopped": stopped}
         files.write_json(os.path.join(request.directory, wire.OVER), over)
         return stopped
@@ -56,26 +63,57 @@ def serve(desk: Desk, request: SearchRequest, diary: Diary) -> str:
         server.stop(grace=LOOK_S).wait()
 
 
-def _until_over(desk: Desk, calls: "queue.Queue[Call]", diary: Diary) -> str:
+class _Board:
+    """Shows who works for the search, in a file of its directory: those on other machines are seen nowhere else."""
+
+    def __init__(self, desk: Desk, directory: str) -> None:
+        self._desk, self._path, self._shown = desk, os.path.join(directory, wire.WORKERS), 0.0
+
+    def show(self) -> None:
+        """Once a second."""
+        if time.monotonic() - self._shown >= LOOK_S:
+            self._shown = time.monotonic()
+            files.write_json(self._path, {"time": time.time(), "workers": self._desk.workers()}, lasting=False)
+
+
+def _until_over(
+    desk: Desk, calls: "queue.Queue[Call]", diary: Diary, commit: Callable[[], None], show: Callable[[], None]
+) -> str:
     over_since = None
     while True:
         diary.progress("search")
         desk.look()
+        show()
         if desk.stopped:
             over_since = over_since or time.monotonic()
             late = time.monotonic() - over_since > SETTLE_S
             if late or not (desk.held or desk.present):
                 desk.settle()
+                commit()
                 return desk.stopped
-        try:
-            ask, answer = calls.get(timeout=LOOK_S if not desk.stopped else 0.1)
-        except queue.Empty:
-            continue
-        try:
-            answer.set_result(ask())
-        except Exception as error:
-            answer.set_exception(error)
-            raise
+        _answer(calls, commit, timeout_s=LOOK_S if not desk.stopped else 0.1)
+
+
+def _answer(calls: "queue.Queue[Call]", commit: Callable[[], None], *, timeout_s: float) -> None:
+    """Answer the calls that wait, and those that come while these are decided on; none for some time is all right."""
+    decided: List[Tuple["futures.Future[Any]", Any]] = []
+    try:
+        ask, answer = calls.get(timeout=timeout_s)
+        began = time.monotonic()
+        while True:
+            try:
+                decided.append((answer, ask()))
+            except Exception as error:
+                answer.set_exception(error)
+                raise
+            if time.monotonic() - began > TOGETHER_S:
+                break
+            ask, answer = calls.get_nowait()
+    except queue.Empty:
+        pass
+    commit()
+    for answer, found in decided:
+        answer.set_result(found)
 
 
 def _service(desk: Desk, calls: "queue.Queue[Call]", diary: Diary) -> Any:
@@ -84,21 +122,26 @@ def _service(desk: Desk, calls: "queue.Queue[Call]", diary: Diary) -> Any:
 
     messages = protos.get_service()
 
-    def in_main_thread(ask: Callable[[], Any]) -> Any:
+    def in_main_thread(context: Any, ask: Callable[[], Any]) -> Any:
         answer: "futures.Future[Any]" = futures.Future()
-        calls.put((ask, answer))
+
+        def heard() -> Any:
+            desk.hear(_worker(context), _machine(context))
+            return ask()
+
+        calls.put((heard, answer))
         return answer.result()
 
     class Service(OracleServicer):  # type: ignore[misc]
         def CreateTrial(self, request: Any, context: Any) -> Any:  # noqa: N802 - KerasTuner's names
-            order = in_main_thread(lambda: desk.ask(_worker(context)))
+            order = in_main_thread(context, lambda: desk.ask(_worker(context)))
             return messages.CreateTrialResponse(trial=_as_trial(order))
 
         def UpdateTrial(self, request: Any, context: Any) -> Any:  # noqa: N802
             worker, number = _worker(context), int(request.trial_id)
             curve, seconds = wire.metrics_as_curve(request.metrics)
             diary.progress("search", trial=number, epoch=len(curve) - 1 if curve else None)
-            reply = in_main_thread(lambda: desk.beat(worker, number, curve=curve, seconds=seconds))
+            reply = in_main_thread(context, lambda: desk.beat(worker, number, curve=curve, seconds=seconds))
             status = {"go on": "RUNNING", "stop": "STOPPED", "drop": "INVALID"}[reply.do]
             return messages.UpdateTrialResponse(
                 trial=wire.proto(request.trial_id, status, why=reply.why, best=reply.best)
@@ -106,7 +149,7 @@ def _service(desk: Desk, calls: "queue.Queue[Call]", diary: Diary) -> Any:
 
         def EndTrial(self, request: Any, context: Any) -> Any:  # noqa: N802
             record = wire.said(request.trial)["record"]
-            in_main_thread(lambda: desk.end(_worker(context), record))
+            in_main_thread(context, lambda: desk.end(_worker(context), record))
             return messages.EndTrialResponse()
 
     return Service(None)
@@ -120,6 +163,13 @@ def _as_trial(order: Order) -> Any:
 
 def _worker(context: Any) -> str:
     return str(dict(context.invocation_metadata()).get(wire.WORKER, ""))
+
+
+def _machine(context: Any) -> str:
+    """The address of the machine that a call comes from, "" for this one."""
+    # ipv4:10.0.0.7:40312, ipv6:[fd00::7]:40312 (with its brackets escaped), unix:…
+    kind, _, place = str(context.peer()).partition(":")
+    return unquote(place).rpartition(":")[0].strip("[]") if kind in ("ipv4", "ipv6") else ""
 
 
 def _guard(token: str) -> Any:

@@ -61,6 +61,18 @@ class Held:
     """Why it is to stop."""
 
 
+@dataclass
+class Seen:
+    """A worker, as far as it was heard of."""
+
+    heard: float
+    """When last."""
+    begun: int = 0
+    """How many trials it was handed."""
+    where: str = ""
+    """The machine that it calls from, "" for this one."""
+
+
 class Desk:
     """Hands out the trials of one search. Not thread-safe: one thread asks.
 
@@ -86,11 +98,10 @@ class Desk:
             begun, record, winner, reached, owes_own
         )  # fmt: skip
         self._clock = clock
-        self.stopped = ""
-        """Why the search is over, "" while it is not."""
         self.held: Dict[int, Held] = {}
         self.present: Set[str] = set()
         """The workers that do not know yet that the search is over."""
+        self._seen: Dict[str, Seen] = {}
         self._rungs = Rungs(request.mode)
         self._starts: Dict[int, int] = {}
         """How often a trial was begun since it last got an epoch further than ever."""
@@ -105,9 +116,35 @@ class Desk:
                 trials.release(worker)
             else:
                 self._hold(worker, trials.number(asked), trials.candidate(asked))
+        if not self.stopped and reached():
+            trials.stop("bar")
 
     def _hold(self, worker: str, number: int, candidate: Optional[Candidate]) -> None:
         self.held[number] = Held(worker, self._clock(), candidate)
+
+    def hear(self, worker: str, where: str = "") -> None:
+        """A worker has called.
+
+        Args:
+            worker: who.
+            where: the machine that it calls from, "" for this one.
+        """
+        seen = self._seen.setdefault(worker, Seen(self._clock()))
+        seen.heard, seen.where = self._clock(), where
+
+    def workers(self) -> List[Dict[str, Any]]:
+        """Who works for this search, and on what; `silent_s` is for how long one was not heard of."""
+        now, found = self._clock(), []
+        trials = {held.worker: (number, held) for number, held in self.held.items()}
+        for name, seen in sorted(self._seen.items()):
+            number, held = trials.get(name, (None, None))
+            candidate = None if held is None else held.candidate
+            found.append({
+                "name": name, "where": seen.where, "silent_s": round(now - seen.heard, 1), "begun": seen.begun,
+                "trial": number, "epoch": len(held.curve) - 1 if held is not None and held.curve else None,
+                "epochs": None if candidate is None else candidate.recipe.epochs,
+            })  # fmt: skip
+        return found
 
     def ask(self, worker: str) -> Order:
         """What a worker is to do next; one that was restarted gets the trial that it had."""
@@ -125,7 +162,7 @@ class Desk:
             if self.held:
                 return Order("wait")
             spent = len(self._trials) >= self._request.trials
-            self._stop("trials" if spent else "exhausted")
+            self._trials.stop("trials" if spent else "exhausted")
             self.present.discard(worker)
             return Order("end")
         number = self._trials.number(asked)
@@ -147,6 +184,8 @@ class Desk:
 
     def _begin(self, worker: str, number: int, candidate: Optional[Candidate]) -> None:
         self._starts[number] = self._starts.get(number, 0) + 1
+        if worker in self._seen:
+            self._seen[worker].begun += 1
         self._hold(worker, number, candidate)
         self._begun({**_described(number, candidate), "worker": worker})
 
@@ -189,7 +228,7 @@ class Desk:
             return
         self._close({**record, "worker": worker})
         if not self.stopped and self._reached():
-            self._stop("bar")
+            self._trials.stop("bar")
 
     def _close(self, record: Dict[str, Any]) -> None:
         number = int(record["number"])
@@ -214,10 +253,12 @@ class Desk:
                     self._trials.release(held.worker)
         used_s = self._training_s + sum(one.seconds for one in self.held.values())
         if not self.stopped and used_s >= 60.0 * self._request.minutes:
-            self._stop("minutes")
+            self._trials.stop("minutes")
 
-    def _stop(self, why: str) -> None:
-        self.stopped = why
+    @property
+    def stopped(self) -> str:
+        """Why the search is over, "" while it is not."""
+        return self._trials.stopped
 
     def settle(self) -> None:
         """Close what was under way when the search ended and whose workers have not said how it went."""

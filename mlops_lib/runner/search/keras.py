@@ -20,6 +20,7 @@ from mlops_lib.runner.search.desk import Desk, Order
 from mlops_lib.runner.search.diagnosis import Diagnosis, diagnose
 from mlops_lib.runner.search.examples import RefusedError, Selected, choose
 from mlops_lib.runner.search.graft import graft
+from mlops_lib.runner.search.ledger import Ledger
 from mlops_lib.runner.search.oracle import ALONE, Own, Trials
 from mlops_lib.runner.search.request import Clock, Diary, FitCall, Outcome, SearchRequest, trial_record
 from mlops_lib.runner.search.resident import Growth, forgotten_gradients
@@ -100,6 +101,9 @@ class Search:
         self.notes = list(selected.notes)
         self.leave: Optional[Callable[[], None]] = None
         self.growth = Growth()
+        self.is_tidy = True
+        """Whether nothing was recorded since files that nobody needs were dropped."""
+        self.ledger = None if request.worker else Ledger(request.directory)
         self.records: Dict[int, Dict[str, Any]] = self._read_records()
         self.candidates: Dict[int, Candidate] = {}
         self.histories: Dict[int, Dict[str, List[float]]] = {0: dict(call.history.history)}
@@ -147,9 +151,9 @@ class Search:
             return None
 
     def _read_records(self) -> Dict[int, Dict[str, Any]]:
-        """The trials that an earlier attempt had finished."""
+        """The trials that an earlier attempt had finished; the ledger knows those whose files a power failure took."""
         folder = os.path.join(self.request.directory, "trials")
-        found = {}
+        found: Dict[int, Dict[str, Any]] = {} if self.ledger is None else self.ledger.records()
         for name in sorted(os.listdir(folder)):
             record = files.read_json(os.path.join(folder, name)) if name[:-5].isdigit() else None
             if isinstance(record, dict) and record.get("state") != "running":
@@ -159,8 +163,9 @@ class Search:
     def run(self) -> Outcome:
         """Try candidates until the bar or the end of the budget."""
         self._judge_own()
+        assert self.ledger is not None  # only workers have none
         trials = Trials(
-            self.request, base_rate=trial_rate(self.facts), propose=self._propose,
+            self.request, self.ledger, base_rate=trial_rate(self.facts), propose=self._propose,
             refine=lambda rate, epochs: self._refined(rate, epochs), own=self._own_space(),
         )  # fmt: skip
         interrupted: Optional[KeyboardInterrupt] = None
@@ -185,28 +190,42 @@ class Search:
         """Let the workers try what this process decides."""
         desk = Desk(
             trials, self.request, self.records, begun=lambda record: self.diary.write("trial", trial=record),
-            record=lambda record: self._take(record, trials), winner=self.winner, reached=self._bar_reached,
+            record=self._record, winner=self.winner, reached=self._bar_reached,
             # What a worker has trained carries its name.
             owes_own=lambda: self._is_split and not self.records[0].get("worker"),
         )  # fmt: skip
-        stopped = chief.serve(desk, self.request, self.diary)
+
+        def commit() -> None:
+            self._commit(lambda: [candidate.parent for candidate in trials.unfinished()])
+
+        stopped = chief.serve(desk, self.request, self.diary, commit=commit)
         if self.request.listen and self.winner():
             # A worker says that its trial has ended when its weights are on the way.
             self._await(lambda: os.path.exists(self._path("weights", f"{self.winner()}.npz")))
         return stopped
 
-    def _take(self, record: Dict[str, Any], trials: Trials) -> None:
-        """Write a worker's record down, and drop the weights that nobody will ask for."""
-        self._record(record)
-        kept = {0, self.winner(), *(candidate.parent for candidate in trials.unfinished())}
-        for name in os.listdir(self._path("weights")):
-            number = name.split(".")[0]
-            if number.isdigit() and int(number) in self.records and int(number) not in kept:
-                os.unlink(self._path("weights", name))
+    def _commit(self, parents: Callable[[], List[int]] = list) -> None:
+        """Return once what was recorded is on the disk for good; then drop what nobody will ask for any more.
+
+        Args:
+            parents: gives the trials that others build on, besides trial 0 and the best.
+        """
+        assert self.ledger is not None  # only workers have none
+        self.ledger.commit()
+        if self.is_tidy:
+            return
+        self.is_tidy = True
+        for folder, ending, kept in (
+            ("weights", ".npz", {0, self.winner(), *parents()}), ("trials", trial.Saved.ENDING, {0}),
+        ):  # fmt: skip
+            for name in os.listdir(self._path(folder)):
+                number = name[: -len(ending)]
+                if name.endswith(ending) and number.isdigit() and int(number) in self.records.keys() - kept:
+                    os.unlink(self._path(folder, name))
 
     def work(self) -> None:
         """Try what the chief hands out, until it says that the search is over."""
-        worker.work(worker.Line(self.request, self.diary), self.lab, self._attempt)
+        worker.work(worker.Line(self.request, self.diary), self.lab, self._attempt, self._forget)
 
     def _attempt(self, order: Order) -> Dict[str, Any]:
         candidate = order.candidate
@@ -333,18 +352,28 @@ class Search:
         files.write_json(self._path("trials", f"{number}.history.json"), run.history)
         self.histories[number] = run.history
         self._record(record)
+        if not self.request.worker:
+            self._commit()
+            self._forget(number)
 
     def _record(self, record: Dict[str, Any]) -> None:
         self.records[int(record["number"])] = record
-        if not self.request.worker:  # what counts is what the chief has heard
-            files.write_json(self._path("trials", f"{record['number']}.json"), record)
+        if self.ledger is not None:  # what counts is what the chief has heard
+            self.ledger.add(record=record)
+            files.write_json(self._path("trials", f"{record['number']}.json"), record, lasting=False)
+            self.is_tidy = False
         self.diary.write("trial", trial=record)
+
+    def _forget(self, number: int) -> None:
+        """Drop the checkpoint of a trial whose end is written down."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._path("trials", f"{number}{trial.Saved.ENDING}"))
 
     def _path(self, *parts: str) -> str:
         return os.path.join(self.request.directory, *parts)
 
     def _keep_weights(self, number: int, values: List[Any]) -> None:
-        """Store a trial's weights; of the others only trial 0's stay."""
+        """Store a trial's weights."""
         import io
 
         import numpy
@@ -352,9 +381,6 @@ class Search:
         stream = io.BytesIO()
         numpy.savez(stream, *values)
         files.write_atomic(self._path("weights", f"{number}.npz"), stream.getvalue())
-        for name in os.listdir(self._path("weights")) if not self.request.has_chief else ():
-            if name not in (f"{number}.npz", "0.npz") and number:
-                os.unlink(self._path("weights", name))
 
     def _weights(self, number: int) -> List[Any]:
         """The weights of trial 0 or of the best trial."""

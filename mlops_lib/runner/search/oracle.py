@@ -1,4 +1,5 @@
-"""KerasTuner's Oracle over edits: it numbers the trials, keeps their state as JSON, and resumes after a kill.
+"""KerasTuner's Oracle over edits: it numbers the trials and draws their values; what it is asked and told is in the search's
+ledger, from which it comes back after a kill.
 
 Edits come from the space (portfolio, then what the diagnosis suggests). When those around the best model are used up,
 KerasTuner's Bayesian optimisation goes on over the way that model is trained.
@@ -8,12 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import warnings
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
-from mlops_lib.runner import files
 from mlops_lib.runner.search.candidates import Candidate, Recipe
+from mlops_lib.runner.search.ledger import Ledger
 from mlops_lib.runner.search.request import SearchRequest
 
 OBJECTIVE = "score"
@@ -34,11 +34,24 @@ def _quiet() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep linear algebra to this thread: for matrices of a few rows, waking others takes six times as long as they save."""
+    try:
+        import threadpoolctl  # scikit-learn brings it
+    except ImportError:
+        yield
+        return
+    with threadpoolctl.threadpool_limits(1):
+        yield
+
+
 class Trials:
     """The oracle's trials, at most one under way for each worker.
 
     Args:
         request: the search.
+        ledger: the search's ledger.
         base_rate: learning rate around which the refinement looks.
         propose: gives the next candidate.
         refine: makes a candidate of the refinement's values.
@@ -46,27 +59,43 @@ class Trials:
     """
 
     def __init__(
-        self, request: SearchRequest, *, base_rate: float, propose: Propose, refine: Refine,
+        self, request: SearchRequest, ledger: Ledger, *, base_rate: float, propose: Propose, refine: Refine,
         own: Optional[Own] = None,
     ) -> None:  # fmt: skip
-        self._own = own
+        self._ledger, self._own, self._request = ledger, own, request
+        self.stopped = ""
+        """Why this pass's search is over, "" while it is not."""
         with _quiet():
             self._oracle = _edit_oracle(request, base_rate, propose, refine, own)
             self._oracle.verbose = 0
-            self._oracle._set_project_dir(request.directory, "oracle")
-            if os.path.exists(self._oracle._get_oracle_fname()):
-                self._reload()
+            for line in ledger.lines():
+                if "trial" in line:
+                    self._repeat(line)
+                elif line.get("over") == request.number_of_pass:
+                    self.stopped = str(line["why"])
 
-    def _reload(self) -> None:
-        """As KerasTuner does, but a trial under way stays its worker's, and none is lost to a kill between two writes."""
+    def _repeat(self, line: Mapping[str, Any]) -> None:
+        """Let the oracle know what was written down; values it draws later are those that it would have drawn."""
+        oracle, number = self._oracle, str(line["trial"])
+        if "values" in line:
+            oracle._seed_state = line["drawn"]
+            oracle.add_trial(number, line["values"])
+        if number not in oracle.trials:  # a power failure took the line that began it
+            return
+        if "worker" in line:
+            self._hand(number, str(line["worker"]))
+        elif "score" in line:
+            self._end(oracle.trials[number], line["score"], line["message"])
+
+    def _hand(self, number: str, worker: str) -> None:
+        """A trial is this worker's from here on; "" is nobody."""
         oracle = self._oracle
-        held = (files.read_json(oracle._get_oracle_fname()) or {}).get("ongoing_trials", {})
-        oracle.reload()
-        running = {number for number, trial in oracle.trials.items() if str(trial.status) == "RUNNING"}
-        oracle.ongoing_trials = {worker: oracle.trials[number] for worker, number in held.items() if number in running}
-        orphans = sorted(running - {trial.trial_id for trial in oracle.ongoing_trials.values()}, reverse=True)
-        oracle._retry_queue = orphans
-        oracle.start_order += [number for number in reversed(orphans) if number not in oracle.start_order]
+        oracle.ongoing_trials = {name: one for name, one in oracle.ongoing_trials.items() if one.trial_id != number}
+        oracle._retry_queue = [one for one in oracle._retry_queue if one != number]
+        if worker:
+            oracle.ongoing_trials[worker] = oracle.trials[number]
+        else:
+            oracle._retry_queue.append(number)
 
     def __len__(self) -> int:
         """How many there are, those under way included."""
@@ -74,9 +103,20 @@ class Trials:
 
     def ask(self, worker: str = ALONE) -> Optional[Any]:
         """The trial to run (the one a kill interrupted comes again), None when the budget or the space is used up."""
+        known, mine = len(self), self._oracle.ongoing_trials.get(worker)
         with _quiet():
             trial = self._oracle.create_trial(worker)
-        return trial if str(trial.status) == "RUNNING" else None
+        if str(trial.status) != "RUNNING":
+            return None
+        if mine is None:
+            new = {"values": trial.hyperparameters.values, "drawn": self._oracle._seed_state}
+            self._ledger.add(trial=trial.trial_id, worker=worker, **(new if len(self) > known else {}))
+        return trial
+
+    def stop(self, why: str) -> None:
+        """This pass's search is over. Workers end when they hear of it, so a chief that comes back must know it by itself."""
+        self._ledger.add(over=self._request.number_of_pass, why=why)
+        self.stopped = why
 
     def under_way(self) -> Dict[str, Any]:
         """Worker to the trial it has."""
@@ -88,10 +128,10 @@ class Trials:
 
     def release(self, worker: str) -> None:
         """Let the next worker that asks go on with this one's trial."""
-        trial = self._oracle.ongoing_trials.pop(worker, None)
+        trial = self._oracle.ongoing_trials.get(worker)
         if trial is not None:
-            self._oracle._retry_queue.append(trial.trial_id)
-            self._oracle.save()
+            self._ledger.add(trial=trial.trial_id, worker="")
+            self._hand(trial.trial_id, "")
 
     @staticmethod
     def number(trial: Any) -> int:
@@ -105,6 +145,10 @@ class Trials:
 
     def tell(self, trial: Any, score: Optional[float], message: str = "") -> None:
         """How it ended; without a score it failed."""
+        self._ledger.add(trial=trial.trial_id, score=score, message=message)
+        self._end(trial, score, message)
+
+    def _end(self, trial: Any, score: Optional[float], message: str) -> None:
         with _quiet():
             if score is not None:
                 metrics = self._oracle.trials[trial.trial_id].metrics
@@ -116,14 +160,10 @@ class Trials:
             self._oracle.end_trial(trial)
 
 
-def _save(path: str, state: Any) -> None:
-    """However it is killed; after a power failure the state before will do."""
-    files.write_atomic(path, json.dumps(state).encode(), lasting=False)
-
-
 def _edit_oracle(request: SearchRequest, base_rate: float, propose: Propose, refine: Refine, own: Optional[Own]) -> Any:
     import keras_tuner
     import numpy
+    from keras_tuner.src.engine import trial as trials
 
     try:
         import sklearn.gaussian_process  # noqa: F401 - what the Bayesian oracle needs
@@ -141,7 +181,8 @@ def _edit_oracle(request: SearchRequest, base_rate: float, propose: Propose, ref
             if candidate is None:
                 # What is drawn depends on the trial's number alone, so that a search that was killed repeats it.
                 self._random_state = numpy.random.RandomState(self.seed + int(trial_id))
-                drawn = super().populate_space(trial_id)
+                with _one_thread():
+                    drawn = super().populate_space(trial_id)
                 if drawn["status"] != "RUNNING":
                     return dict(drawn)
                 if own is not None:
@@ -153,11 +194,20 @@ def _edit_oracle(request: SearchRequest, base_rate: float, propose: Propose, ref
         def _check_consecutive_failures(self) -> None:
             """Trials may fail as they like: the budget bounds them."""
 
+        def add_trial(self, trial_id: str, values: Dict[str, Any]) -> None:
+            """A trial with these values begins, as `create_trial` lets one begin."""
+            hyperparameters = self.hyperparameters.copy()
+            hyperparameters.values = values
+            trial = trials.Trial(hyperparameters, trial_id=trial_id, status="RUNNING")
+            self._record_values(trial)
+            self.trials[trial_id] = trial
+            self.start_order.append(trial_id)
+
         def save(self) -> None:
-            _save(self._get_oracle_fname(), self.get_state())
+            """The ledger has it."""
 
         def _save_trial(self, trial: Any) -> None:
-            _save(os.path.join(self._get_trial_dir(trial.trial_id), "trial.json"), trial.get_state())
+            """The ledger has it."""
 
     space = keras_tuner.HyperParameters() if own is None else own[0]
     if own is None:

@@ -58,6 +58,8 @@ class SearchRequest:
     """Whether `directory` is a copy, which other programs keep like the run's own: files come and go a little later."""
     token: str = ""
     """What the chief and its workers know each other by."""
+    tls: Mapping[str, str] = field(default_factory=dict)
+    """What this side shows the other over a network: `authority`, `certificate` and `key`, as PEM."""
     limits: Mapping[str, Any] = field(default_factory=dict)
     """The table `[search]` of the project's settings."""
     rejected: Tuple[float, ...] = ()
@@ -89,6 +91,7 @@ class SearchRequest:
             mirrored=bool(asked.get("mirrored")),
             chief=str(asked.get("chief") or ""),
             token=str(asked.get("token") or ""),
+            tls={str(name): str(pem) for name, pem in (asked.get("tls") or {}).items()},
             limits=dict(asked.get("limits") or {}),
             rejected=tuple(float(score) for score in asked.get("rejected") or ()),
         )

@@ -88,7 +88,7 @@ def train(lab: Lab, model: Any, recipe: Recipe, number: int) -> Run:
         LookupError,
         AttributeError,
     )
-    saved = Saved(os.path.join(lab.request.directory, "trials", f"{number}.state.npz"))
+    saved = Saved(os.path.join(lab.request.directory, "trials", f"{number}{Saved.ENDING}"))
     start = model.get_weights()
     while True:
         run = lab.run = Run()
@@ -109,7 +109,6 @@ def train(lab: Lab, model: Any, recipe: Recipe, number: int) -> Run:
             run.state, run.message = "failed", f"{type(error).__name__}: {str(error)[:500]}"
         finally:
             run.seconds += lab.clock.stop()
-        saved.remove()
         return run
 
 
@@ -347,8 +346,10 @@ class Saved:
     """A trial under way, on disk after its epochs, so that a killed process goes on within it.
 
     Args:
-        path: the file.
+        path: the file, `<number>` with this ending; it stays until the trial's end is written down.
     """
+
+    ENDING = ".state.npz"
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -392,11 +393,6 @@ class Saved:
         run.curve, run.score, run.seconds = state["curve"], state["score"], state["seconds"]
         run.history = state["history"]
         return int(state["epoch"]) + 1
-
-    def remove(self) -> None:
-        """The trial has ended."""
-        if os.path.exists(self.path):
-            os.unlink(self.path)
 
 
 def _listed(stored: Any, letter: str) -> List[Any]:

@@ -2,7 +2,7 @@
 
 A call carries a nonce and the proof that the caller knows the search's token; the answer carries the proof that the chief
 knows it too. The token itself is never sent. On one machine they meet at a socket in the run's own directory, so nothing
-listens on any network interface.
+listens on any network interface. Over a network it is TLS, and both sides show a certificate of the search's own authority.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import json
 import os
-from typing import Any, Dict, Mapping
+from typing import Any, Dict, List, Mapping
 
 from mlops_lib.runner import files
 from mlops_lib.runner.search.request import SearchRequest
@@ -19,6 +19,10 @@ from mlops_lib.runner.search.request import SearchRequest
 SOCKET = "chief.sock"
 OVER = "over.json"
 """In the search's directory: the pass whose search is over, for a worker that could not be told."""
+WORKERS = "workers.json"
+"""In the search's directory: who works for it, as the chief knows it."""
+CHIEF = "chief.mlops.invalid"
+"""The name in the chief's certificate."""
 NONCE, PROOF, WORKER = "mlops-nonce", "mlops-proof", "mlops-worker"
 OPTIONS = (
     ("grpc.max_receive_message_length", 64 << 20),
@@ -27,14 +31,68 @@ OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
+    # A machine that disappears closes nothing: what does not answer for 15 s is gone.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.http2.max_ping_strikes", 0),
 )
 KEY = "mlops"
 """The hyperparameter whose value holds what KerasTuner's messages have no place for, as JSON: its numbers are 32 bits wide."""
 
 
-def address(request: SearchRequest) -> str:
-    """Where a worker finds the chief."""
-    return request.chief or socket(request)
+def channel(request: SearchRequest) -> Any:
+    """A worker's way to its chief.
+
+    Raises:
+        ValueError: it leads over a network, and there is no certificate.
+    """
+    import grpc
+
+    if not request.chief:
+        return grpc.insecure_channel(socket(request), options=OPTIONS)
+    authority, certificate, key = _shown(request)
+    credentials = grpc.ssl_channel_credentials(authority, key, certificate)
+    named = ("grpc.ssl_target_name_override", CHIEF)
+    return grpc.secure_channel(request.chief, credentials, options=[*OPTIONS, named])
+
+
+def listen(server: Any, request: SearchRequest) -> None:
+    """Let a chief's server listen at its socket, and at the given address for those who show a certificate of this search.
+
+    Raises:
+        OSError: it cannot.
+        ValueError: there is no certificate.
+    """
+    import grpc
+
+    places: Dict[str, Any] = {socket(request): None}
+    if request.listen:
+        authority, certificate, key = _shown(request)
+        places[request.listen] = grpc.ssl_server_credentials([(key, certificate)], authority, require_client_auth=True)
+    for place, credentials in places.items():
+        try:
+            if credentials is None:
+                server.add_insecure_port(place)
+            else:
+                server.add_secure_port(place, credentials)
+        except RuntimeError:
+            raise OSError(f"the search's chief cannot listen at {place}") from None
+
+
+def _shown(request: SearchRequest) -> List[bytes]:
+    try:
+        return [request.tls[name].encode() for name in ("authority", "certificate", "key")]
+    except KeyError:
+        raise ValueError("a search over a network needs certificates, and its orders hold none") from None
+
+
+def is_foreign(details: str) -> bool:
+    """Whether what gRPC says of a call that failed is that who answers is not this search's chief."""
+    return any(
+        word in details for word in ("CERTIFICATE_VERIFY_FAILED", "WRONG_VERSION_NUMBER", "Hostname Verification")
+    )
 
 
 def socket(request: SearchRequest) -> str:

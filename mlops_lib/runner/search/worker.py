@@ -22,6 +22,8 @@ BEAT_S = 0.4
 """How often the chief hears of a trial: the bar reached anywhere stops everybody within a second."""
 CALL_S = 10.0
 AGAIN_S = 0.3
+SILENT_S = 60.0
+"""A chief that has not answered for so long is told of: who sees to it may want to know."""
 
 
 class RefusedError(Exception):
@@ -29,16 +31,24 @@ class RefusedError(Exception):
 
 
 class Line:
-    """A worker's connection with its chief."""
+    """A worker's connection with its chief.
+
+    Raises:
+        ValueError: it leads over a network, and there is no certificate.
+    """
 
     def __init__(self, request: SearchRequest, diary: Diary) -> None:
-        import grpc
         from keras_tuner.src import protos
 
         self._request, self._diary, self._name = request, diary, request.worker
         self._messages = protos.get_service()
-        self._channel = grpc.insecure_channel(wire.address(request), options=wire.OPTIONS)
+        self._channel = wire.channel(request)
         self._stub = protos.get_service_grpc().OracleStub(self._channel)
+        self._heard, self._is_silent = time.monotonic(), False
+
+    def close(self) -> None:
+        """Hang up."""
+        self._channel.close()
 
     def ask(self) -> Order:
         """What to do next."""
@@ -89,18 +99,53 @@ class Line:
             try:
                 return self._call(method, message)
             except grpc.RpcError as error:
-                if error.code() == grpc.StatusCode.UNAUTHENTICATED:
-                    raise RefusedError(error.details()) from None
+                self._refuse(error)
                 if wire.is_over(self._request):
                     return None
                 time.sleep(AGAIN_S)
 
+    def _refuse(self, error: Any) -> None:
+        """End with one message where it is no use to ask again."""
+        import grpc
+
+        if error.code() == grpc.StatusCode.UNAUTHENTICATED:
+            raise RefusedError(error.details()) from None
+        if wire.is_foreign(str(error.details())):
+            raise RefusedError(
+                f"who answers at {self._request.chief} is not this search's chief: it does not show the certificate that the"
+                " shared files name. See that the address is the one given as --listen, and that nothing stands in between."
+            ) from None
+
+    def _notice(self, error: Any) -> None:
+        """Tell of a chief that is silent, and of its coming back; None is an answer."""
+        now = time.monotonic()
+        if error is None:
+            self._heard = now
+            if self._is_silent:
+                self._is_silent = False
+                self._diary.write("warning", message="the chief of the search answers again")
+        elif now - self._heard > SILENT_S and not self._is_silent:
+            self._is_silent = True
+            where = f" at {self._request.chief}" if self._request.chief else ""
+            self._diary.write(
+                "warning",
+                message=f"the chief of the search{where} has not answered for {SILENT_S:.0f} s and is waited for:"
+                f" {error.details()}",
+            )
+
     def _call(self, method: Any, message: Any) -> Any:
+        import grpc
+
         name = f"/keras_tuner.Oracle/{type(message).__name__.replace('Request', '')}"
         nonce, token = secrets.token_hex(16), self._request.token
         own = wire.proof(token, "worker", name, self._name, nonce)
         told = ((wire.NONCE, nonce), (wire.WORKER, self._name), (wire.PROOF, own))
-        answer, call = method.with_call(message, metadata=told, timeout=CALL_S)
+        try:
+            answer, call = method.with_call(message, metadata=told, timeout=CALL_S)
+        except grpc.RpcError as error:
+            self._notice(error)
+            raise
+        self._notice(None)
         heard = dict(call.initial_metadata()).get(wire.PROOF)
         if not wire.is_proof(heard, wire.proof(token, "chief", name, self._name, nonce)):
             raise RefusedError("who answers does not know the search's token")
@@ -153,13 +198,16 @@ class Reports:
             self._lab.best = reply.best
 
 
-def work(line: Line, lab: Lab, attempt: Callable[[Order], Dict[str, Any]]) -> None:
+def work(
+    line: Line, lab: Lab, attempt: Callable[[Order], Dict[str, Any]], ended: Callable[[int], None] = lambda number: None
+) -> None:
     """Try what the chief hands out until the search is over.
 
     Args:
         line: the connection with the chief.
         lab: what trials share.
         attempt: runs one trial and gives its record.
+        ended: hears of a trial of whose end the chief has heard.
     """
     while True:
         order = line.ask()
@@ -172,3 +220,4 @@ def work(line: Line, lab: Lab, attempt: Callable[[Order], Dict[str, Any]]) -> No
             record = attempt(order)
         if reports.reply.do != "drop":
             line.end(record)
+            ended(order.number)
