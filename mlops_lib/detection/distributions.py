@@ -133,6 +133,18 @@ SAME_AS = {"mpl_toolkits": "matplotlib", "pylab": "matplotlib", "tensorflow_core
 IMPLIED = {"fastai": ("torch",)}
 """Imports that run on another framework which code that uses them talks to."""
 
+COMES_WITH = {
+    "scikit-learn": words("numpy scipy joblib threadpoolctl"),
+    "pandas": words("numpy python-dateutil pytz six"),
+    "matplotlib": words("numpy pillow packaging cycler kiwisolver pyparsing python-dateutil six"),
+    "tensorflow-cpu": words("numpy h5py absl-py protobuf six requests termcolor wrapt packaging typing-extensions"),
+    "optuna": words("numpy tqdm pyyaml sqlalchemy packaging"), "keras-tuner": words("requests packaging"),
+    "torch": words("sympy networkx jinja2 filelock fsspec typing-extensions"),
+    "xgboost": words("numpy scipy"), "lightgbm": words("numpy scipy"),
+}  # fmt: skip
+"""What a distribution of the catalog's rows brings along: where no version of it is asked for, it needs no line of its own, and
+environments that differ in nothing else are one."""
+
 CALLS_IMPLY = {
     "image_dataset_from_directory": "pillow", "flow_from_directory": "pillow", "flow_from_dataframe": "pillow",
     "load_img": "pillow", "save_img": "pillow", "array_to_img": "pillow",

@@ -8,6 +8,7 @@ from mlops_lib.detection import age, declared, programs
 from mlops_lib.detection.distributions import (
     CALLS_HELPED,
     CALLS_IMPLY,
+    COMES_WITH,
     DISTRIBUTIONS,
     IMPLIED,
     MOVED,
@@ -298,7 +299,8 @@ def _environment(
     versioned = {declared.name_of(line): line for line in requirements if any(c in line for c in "<>=!~")}
     # A version that the project declares wins over the row's.
     lines = [versioned.get(declared.name_of(line), line) for line in own]
-    lines += [_headless(line) for line in requirements if declared.name_of(line) not in have]
+    brought = set().union(*(COMES_WITH.get(declared.name_of(line), ()) for line in own)) - set(versioned)
+    lines += [_headless(line) for line in requirements if declared.name_of(line) not in have | brought]
     return {
         "name": str(row["name"]), "framework": framework, "family": family, "python": PYTHON, "requirements": lines,
         "system": sorted({*row.get("system", ()), *packages}), "variables": dict(row.get("variables", {})),

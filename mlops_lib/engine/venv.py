@@ -81,6 +81,7 @@ def build(folder: Path, environment: Environment, *, on_line: Callable[[str], No
             wheel = folder / standins.name(release)
             wheel.write_bytes(standins.wheel(release))
             _step([*install, "--no-index", "--no-deps", str(wheel)], on_line, lock)
+            wheel.unlink()
         if environment.requirements:
             _step([*install, *environment.requirements], on_line, lock)
         durable.write_bytes(folder / COMPLETE, b"")

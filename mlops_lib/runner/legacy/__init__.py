@@ -4,6 +4,7 @@ Nothing here touches code that runs without it: a shim answers for a module, a n
 or keeps the meaning that an old argument had. Each use is journaled once with the script's line.
 """
 
+import urllib
 from types import ModuleType
 from typing import Any, Callable, Dict
 
@@ -51,6 +52,7 @@ def install(run: Context, found: source.Dialect) -> Dict[str, Hook]:
     }  # fmt: skip
     names.install(modules, notes)
     names.install(python2.modules(), notes, only_for=found.work)
+    names.lend(urllib, python2.URLLIB, notes)
     sys.meta_path.append(tensorflow1.Contrib())
     hooks: Dict[str, Hook] = {
         **science.hooks(notes),

@@ -12,7 +12,7 @@ import re
 import warnings
 from typing import Any, Dict, Optional
 
-from mlops_lib.runner.legacy.names import Names
+from mlops_lib.runner.legacy.names import Names, listed
 
 MODULES = {
     "cPickle": "pickle", "urllib2": "urllib.request", "StringIO": "io", "cStringIO": "io", "ConfigParser": "configparser",
@@ -21,6 +21,11 @@ MODULES = {
     "copy_reg": "copyreg", "SocketServer": "socketserver", "thread": "_thread", "md5": "hashlib", "sets": "builtins",
 }  # fmt: skip
 """Modules of Python 2, answered for only where the script's own code asks."""
+URLLIB: Names = {
+    **listed("urlretrieve urlopen URLopener FancyURLopener pathname2url url2pathname", "urllib.request"),
+    **listed("urlencode quote unquote quote_plus unquote_plus", "urllib.parse"),
+}  # fmt: skip
+"""What `urllib` itself had, and where it is."""
 
 _SKIPPED_FIXES = {"buffer", "idioms", "set_literal", "ws_comma", "asserts", "future", "import"}
 _PRINT = re.compile(r"^(\s*(?:(?:if|for|while|elif|else|try|with)\b[^\"'#]*:\s*)?)print(?:\s+(?!=)|(?=[\"']))(.+)$")

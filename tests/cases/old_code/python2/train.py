@@ -25,3 +25,5 @@ search = GridSearchCV(RandomForestClassifier(random_state=0, max_features='auto'
 search.fit(x, y)
 print "accuracy: %.2f" % search.score(x_test, y_test)
 cPickle.dump(search.best_estimator_, open('model.pkl', 'wb'))
+import urllib
+print urllib.quote('a b')
