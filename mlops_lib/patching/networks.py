@@ -9,7 +9,8 @@ from typing import Any
 
 from mlops_lib.patching import standalone
 from mlops_lib.patching.claims import Layer, TooCleverError, Winner, literal
-from mlops_lib.patching.source import Source, called_name, read_source, with_arguments, with_elements
+from mlops_lib.patching.notebooks import open_source
+from mlops_lib.patching.source import Source, called_name, with_arguments, with_elements
 
 FIT = (
     "x",
@@ -67,7 +68,7 @@ def changed(winner: Winner, *, project: Path) -> dict[str, str]:
     }
     found = {}
     for name in sorted(names):
-        editor = _Editor(Source(read_source(project, name)), name)
+        editor = _Editor(open_source(project, name), name)
         for one in changes:
             if one.layer.site is not None and one.layer.site.file == name:
                 editor.layer(one, winner)
