@@ -60,6 +60,8 @@ class SearchRequest:
     """What the chief and its workers know each other by."""
     limits: Mapping[str, Any] = field(default_factory=dict)
     """The table `[search]` of the project's settings."""
+    failed_with: str = ""
+    """How the script failed with another architecture in its hands: from then on only the way it trains is searched."""
     rejected: Tuple[float, ...] = ()
     """What earlier winners had scored here when the gate, on its own examples, rejected them."""
 
@@ -90,6 +92,7 @@ class SearchRequest:
             chief=str(asked.get("chief") or ""),
             token=str(asked.get("token") or ""),
             limits=dict(asked.get("limits") or {}),
+            failed_with=str(asked.get("failed_with") or "") if asked.get("own_only") else "",
             rejected=tuple(float(score) for score in asked.get("rejected") or ()),
         )
 
