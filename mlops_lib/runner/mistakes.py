@@ -60,6 +60,8 @@ def _batches(x: Any, y: Any) -> Iterator[Tuple[Any, Any]]:
     import numpy
 
     if y is not None:
+        if isinstance(y, (dict, tuple)):
+            return  # a model of several outputs
         targets = numpy.asarray(y)
         if isinstance(x, (dict, tuple)) or (isinstance(x, list) and len(x) != len(targets)):
             return  # a model of several inputs
@@ -70,6 +72,8 @@ def _batches(x: Any, y: Any) -> Iterator[Tuple[Any, Any]]:
         return
     for batch in x if hasattr(x, "__iter__") else (x[i] for i in range(len(x))):
         if not isinstance(batch, (tuple, list)) or len(batch) < 2:
+            return
+        if isinstance(batch[1], (dict, tuple)):
             return
         yield batch[0], numpy.asarray(batch[1])
 
