@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,8 @@ class Change:
     """What becomes of one layer of the developer's."""
 
     layer: Layer
+    siblings: tuple[Layer, ...] = ()
+    """The layers of the model that it is in, as the developer made it."""
     settings: dict[str, Any] = field(default_factory=dict)
     """New values; `Ellipsis` leaves the argument out."""
     after: list[Layer] = field(default_factory=list)
@@ -57,7 +59,8 @@ def changed(winner: Winner, *, project: Path) -> dict[str, str]:
         TooCleverError: the source does not show one place for each change.
     """
     changes = [one for one in planned(winner) if one.is_any]
-    sites = [layer.site for layer in winner.before if layer.site is not None and layer.kind != "InputLayer"]
+    made = _all(winner.before)
+    sites = [layer.site for layer in made if layer.site is not None and layer.kind != "InputLayer"]
     for one in changes:
         if one.layer.site is None:
             raise TooCleverError(f"it does not show where {one.layer.name} is made")
@@ -71,7 +74,7 @@ def changed(winner: Winner, *, project: Path) -> dict[str, str]:
         editor = _Editor(open_source(project, name), name)
         for one in changes:
             if one.layer.site is not None and one.layer.site.file == name:
-                editor.layer(one, winner)
+                editor.layer(one)
         editor.training(winner)
         found[name] = editor.text()
     return found
@@ -83,17 +86,25 @@ def planned(winner: Winner) -> list[Change]:
     Raises:
         TooCleverError: it cannot be said so.
     """
-    changes = {layer.name: Change(layer) for layer in winner.before}
+    changes = {layer.name: Change(layer, winner.before) for layer in winner.before}
     after = {layer.name: layer for layer in winner.after}
+    inner: list[Change] = []
     for name, change in changes.items():
         if name not in after:
             change.removed = True
         else:
             _compare(change, after[name])
+            within = replace(winner, before=change.layer.layers, after=after[name].layers)
+            inner += planned(within) if within.before or within.after else []
     for layer in winner.after:
         if layer.name not in changes:
             _insert(layer, changes, after, winner)
-    return list(changes.values())
+    return [*changes.values(), *inner]
+
+
+def _all(layers: Iterable[Layer]) -> list[Layer]:
+    """The layers, and those of the models among them."""
+    return [one for layer in layers for one in (layer, *_all(layer.layers))]
 
 
 def _compare(change: Change, now: Layer) -> None:
@@ -170,13 +181,13 @@ class _Editor:
                     return f"{shown or whole}.keras"
         return None
 
-    def layer(self, change: Change, winner: Winner) -> None:
+    def layer(self, change: Change) -> None:
         """Change the call that makes a layer, and what stands around it."""
         site = change.layer.site
         assert site is not None
         call = self.source.call(site, INPUTS if change.layer.kind == "InputLayer" else ())
         if change.layer.kind == "InputLayer":
-            self._after_input(call, change, winner)
+            self._after_input(call, change)
             return
         if change.settings:
             self._set(call, change)
@@ -186,7 +197,7 @@ class _Editor:
         if change.after or change.before or change.removed:
             self._around(call, change)
 
-    def _after_input(self, call: Any, change: Change, winner: Winner) -> None:
+    def _after_input(self, call: Any, change: Change) -> None:
         """What follows an input that several layers read gets a name of its own: the model still begins at the input."""
         cst = self.cst
         line = self.source.around(call, cst.SimpleStatementLine)
@@ -194,7 +205,7 @@ class _Editor:
         if target is None:
             raise TooCleverError(f"{self.name} does not give its input a name")
         made = f"{target}_prepared"
-        for layer in winner.before:
+        for layer in change.siblings:
             if change.layer.name in layer.inputs:
                 self._read_instead(layer, target, made)
         texts = [self._made(call, layer) for layer in change.after]

@@ -109,7 +109,7 @@ class Limits:
 
     def allow(self, edit: Edit) -> bool:
         """Whether an edit of this kind may be made."""
-        kind = str(edit["kind"])
+        kind = str(edit.get("edit", edit)["kind"])
         return kind not in self.without and (not self.edits or kind in self.edits)
 
 
@@ -137,6 +137,8 @@ class Facts:
     """Whether some class is rare and the metric cares."""
     padded: List[str] = field(default_factory=list)
     """Names of token inputs that many examples end in zeros: padding that nobody masks."""
+    inner: List[str] = field(default_factory=list)
+    """Names of the script's own models inside the model, which began untrained and are edited too."""
     pretrained: bool = False
     """Whether weights from elsewhere are being trained on, which a high learning rate would destroy."""
     accelerated: bool = False

@@ -45,6 +45,7 @@ def gather(model: Any, call: FitCall, request: SearchRequest, selected: Selected
         learning_rate=plain_rate(model.optimizer), arrays=not pipeline, pretrained=_is_pretrained(model, call),
         accelerated=_has_accelerator(), limits=Limits.read(request.limits),
     )  # fmt: skip
+    facts.inner = [one.name for one in _inner(model) if is_untrained([one], model, call)]
     facts.most_cost = most_cost(model, accelerated=facts.accelerated)
     with contextlib.suppress(graph.UnclonableError):
         facts.ties = ties.find(model, inputs_are_targets=not pipeline and _same_values(x, selected.training.get("y")))
@@ -101,10 +102,15 @@ def _inputs(model: Any, x: Any) -> List[Tuple[str, Any, Any]]:
     return found
 
 
+def _inner(model: Any) -> List[Any]:
+    """The models inside a model that are being trained."""
+    return [one for one in getattr(model, "layers", []) if hasattr(one, "layers") and one.trainable_weights]
+
+
 def _is_pretrained(model: Any, call: FitCall) -> bool:
     """Whether weights that came from elsewhere may be under training: another model inside, or a large network."""
     layers = list(getattr(model, "layers", []))
-    inner = [one for one in layers if hasattr(one, "layers") and one.trainable_weights]
+    inner = _inner(model)
     kernels = [one for one in layers if type(one).__name__ in ("Conv2D", "DepthwiseConv2D", "SeparableConv2D")]
     kernels = [one for one in kernels if one.trainable]
     suspect = [*inner, *(kernels if len(kernels) > MANY_LAYERS else [])]

@@ -42,7 +42,11 @@ def graft(model: Any, winner: Any) -> List[str]:
     notes = [f"layer {name} is not part of the winner: a reference to it has no effect" for name in gone]
     moved = _moved(before, own, graph.graph_of(model))
     moved.update(_moved_builds(earlier, own, graph.graph_of(model)))
-    return notes + [note for one in watched for note in _follow(one, model, own, moved, changed)]
+    notes += [note for one in watched for note in _follow(one, model, own, moved, changed)]
+    if watched:
+        # Layers that several of these models call have their calls in another order now.
+        _install(model, [joined.made[id(layer)] for layer in winner.layers], old_graph, outputs)
+    return notes
 
 
 def _targets(own: Dict[str, Any], winner: Any) -> "Tuple[Dict[int, Any], Set[int]]":
@@ -235,6 +239,8 @@ def _follow(
     other, layers = dependent
     if isinstance(other, keras.Sequential):
         return _follow_sequential(other, layers, model, own, changed)
+    if not _is_affected(other, moved, changed):
+        return []
     try:
         outputs = _recomputed(other, moved)
     except (ValueError, TypeError):
@@ -242,6 +248,14 @@ def _follow(
     _install(other, [], other, keras.tree.pack_sequence_as(other._outputs_struct, outputs))
     _forget(other)
     return []
+
+
+def _is_affected(other: Any, moved: Dict[int, Any], changed: Set[int]) -> bool:
+    """Whether a model computes on a layer that is another one now, or on a tensor that is elsewhere."""
+    if any(id(layer) in changed for layer in other.layers):
+        return True
+    made = [t for nodes in other._nodes_by_depth.values() for node in nodes for t in node.outputs]
+    return any(moved.get(id(tensor), tensor) is not tensor for tensor in made)
 
 
 def _recomputed(other: Any, moved: Dict[int, Any]) -> List[Any]:

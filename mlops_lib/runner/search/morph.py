@@ -84,6 +84,8 @@ def words(edit: Edit) -> str:
     if edit["kind"] == "augment":
         ways = [name for name, wanted in (("flips", edit.get("flip")), ("shifts", edit.get("shift"))) if wanted]
         return text.format(at=edit["at"], size=" and ".join(ways))
+    if edit["kind"] == "inside":
+        return text.format(at=edit["at"], edit=words(edit["edit"]))
     if edit["kind"] == "convolve":
         return text.format(at=edit["at"], size=", ".join(f"Conv({size})" for size in edit["sizes"]))
     pooled = " and MaxPooling" if edit.get("pool", True) else ""
@@ -492,6 +494,19 @@ def _augment(model: Any, edit: Edit) -> Change:
     return Change(Plan(after={edit["at"]: added}))
 
 
+def _inside(model: Any, edit: Edit) -> Change:
+    """An edit of a model inside this one, which goes on to take and give what it did."""
+    layer = _layer(model, edit)
+    if not hasattr(layer, "layers"):
+        raise NotApplicableError(f"{edit['at']} is no model")
+    child, grade = apply(layer, edit["edit"])
+    if [tuple(t.shape) for t in child.outputs] != [tuple(t.shape) for t in layer.outputs]:
+        raise NotApplicableError(f"{layer.name} would give something else")
+    change = Change(Plan(replace={layer.name: child}), grade=grade)
+    change.transforms[layer.name] = lambda old, new: new  # it has its weights
+    return change
+
+
 KINDS: Dict[str, Callable[[Any, Edit], Change]] = {
     "resize": _resize,
     "bidirectional": _bidirectional,
@@ -510,6 +525,7 @@ KINDS: Dict[str, Callable[[Any, Edit], Change]] = {
     "remove": _remove,
     "augment": _augment,
     "mask": _mask,
+    "inside": _inside,
 }
 
 WORDS: Dict[str, str] = {
@@ -530,4 +546,5 @@ WORDS: Dict[str, str] = {
     "remove": "remove {at}",
     "augment": "augment the input {at} by random {size}",
     "mask": "let what follows {at} skip the padding",
+    "inside": "in {at}: {edit}",
 }

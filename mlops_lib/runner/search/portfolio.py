@@ -84,6 +84,11 @@ def modernised(model: Any, facts: Facts, diagnosis: Diagnosis) -> List[Edit]:
     backbone = len(of_kind(model, "Conv2D", "DepthwiseConv2D", "SeparableConv2D")) > MANY_LAYERS or has_backbone(model)
     if facts.mirrored and not facts.pretrained:
         wanted += [{"kind": "augment", "at": name, "flip": True} for name in facts.images]
+    wanted += [
+        {"kind": "inside", "at": name, "edit": edit}
+        for name in facts.inner
+        for edit in _within(model.get_layer(name), facts, diagnosis)
+    ]
     if backbone:
         wanted += [
             {"kind": "resize", "at": one.name, "size": 2 * NARROW} for one in hidden_dense(model) if one.units < NARROW
@@ -104,6 +109,16 @@ def modernised(model: Any, facts: Facts, diagnosis: Diagnosis) -> List[Edit]:
     model, kept = fitting(model, wanted, facts)
     # What stands before the output is known only now.
     return kept + fitting(model, before_output(model, rate), facts)[1]
+
+
+def _within(inner: Any, facts: Facts, diagnosis: Diagnosis) -> List[Edit]:
+    """The edits of a model of the script's own inside another; what it gives stays as it is."""
+    try:
+        if convolutions(inner):
+            return _convolutional(inner, facts)
+        return _recurrent(inner, facts) if recurrents(inner) else _dense(inner, diagnosis)
+    except UnclonableError:  # a subclassed one: its architecture is code
+        return []
 
 
 def has_backbone(model: Any) -> bool:
