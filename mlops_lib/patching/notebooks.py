@@ -70,10 +70,10 @@ class NotebookSource(Source):
         text = self._text
         for number, cell in zip(map(int, parts[::2]), parts[1::2], strict=True):
             whole = _ASIDE.sub(lambda found: self._aside[int(found[1])], cell)
-            lines = whole.removesuffix("\n").splitlines(keepends=True)
-            own = "".join(self._cells[number]).splitlines(keepends=True)
-            if [one.rstrip("\n") for one in lines] != [one.rstrip("\n") for one in own]:
-                text = _with_cell(text, self._cells[number], lines)
+            own = "".join(self._cells[number])
+            whole = whole.removesuffix("\n") + ("\n" if own.endswith("\n") else "")
+            if whole != own:
+                text = _with_cell(text, self._cells[number], whole.splitlines(keepends=True))
         return text
 
 

@@ -138,4 +138,4 @@ def test_phases_of_one_training_are_searched_on_examples_that_none_of_them_has_s
     assert (result["selection"], result["winner"]) == ("split", 1)
     events = [json.loads(line) for line in (inside / "events.jsonl").read_text().splitlines()]
     fits = [(one["fit"], one["state"], one["steps"], one["continues"]) for one in events if one["event"] == "fit"]
-    assert fits == [(1, "started", 5, None), (2, "started", 5, 1), (1, "started", 4, None), (2, "restored", 5, 1)]
+    assert fits == [(1, "started", 5, None), (2, "started", 5, 1), (1, "started", 4, None), (2, "restored", None, 1)]
