@@ -29,6 +29,8 @@ COMMON = ("Dense", "Conv2D", "Conv1D", "Flatten", "Dropout", "Embedding")
 """Layers that nearly every model has: they show how a file calls its layers."""
 SHAPES = ("input_shape", "input_dim", "batch_input_shape")
 INPUTS = ("Input", "InputLayer")
+NO_LAYERS = (*INPUTS, "Sequential", "Model")
+"""Calls that do not show how a file calls its layers."""
 
 
 @dataclass
@@ -252,9 +254,9 @@ class _Editor:
 
     def _prefix(self, call: Any, *kinds: str) -> str:
         """`layers.` where the file says `layers.Dense`; nothing, and the names imported, where it says `Dense`."""
-        if isinstance(call.func, self.cst.Attribute) and called_name(call) not in INPUTS:
+        if isinstance(call.func, self.cst.Attribute) and called_name(call) not in NO_LAYERS:
             return self.source.code(call.func.value) + "."
-        if called_name(call) in INPUTS:
+        if called_name(call) in NO_LAYERS:
             others = [
                 one
                 for one in self.source.nodes(self.cst.Call)
@@ -272,9 +274,10 @@ class _Editor:
         return text.replace("__keras__", self.keras) if "__keras__" in text else text
 
     def _around(self, call: Any, change: Change) -> None:
-        cst, parent = self.cst, self.source.parent(call)
         before = [self._made(call, layer) for layer in change.before]
         after = [self._made(call, layer) for layer in change.after]
+        call = self._by_name(call)
+        cst, parent = self.cst, self.source.parent(call)
         if isinstance(parent, cst.Element) and isinstance(self.source.parent(parent), cst.List):
             self._in_list(call, self.source.parent(parent), change, before, after)
         elif isinstance(parent, cst.Arg) and called_name(self.source.parent(parent)) == "add":
@@ -283,6 +286,13 @@ class _Editor:
             self._functional(parent, change, before, after)
         else:
             raise TooCleverError(f"{self.name} uses {change.layer.name} in a way of its own")
+
+    def _by_name(self, call: Any) -> Any:
+        """Where a layer that was given a name first stands in a list of layers; else the call itself."""
+        cst = self.cst
+        name = self._target(self.source.around(call, cst.SimpleStatementLine), call)
+        uses = [one for one in self.source.nodes(cst.Element) if name and getattr(one.value, "value", None) == name]
+        return uses[0].value if len(uses) == 1 else call
 
     def _in_list(self, call: Any, listed: Any, change: Change, before: list[str], after: list[str]) -> None:
         place = next(i for i, one in enumerate(listed.elements) if one.value is call)
@@ -295,7 +305,7 @@ class _Editor:
 
     def _first(self, call: Any, before: list[str]) -> tuple[list[str], dict[str, str | None]]:
         """The first layer tells its input's shape: that goes to the layer now before it."""
-        told = [one for one in call.args if one.keyword and one.keyword.value in SHAPES]
+        told = [one for one in getattr(call, "args", ()) if one.keyword and one.keyword.value in SHAPES]
         if not told:
             return before, {}
         text = f"{told[0].keyword.value}={self.source.code(told[0].value)}"
