@@ -99,6 +99,9 @@ def modernised(model: Any, facts: Facts, diagnosis: Diagnosis) -> List[Edit]:
         wanted += _recurrent(model, facts)
     else:
         wanted += _dense(model, diagnosis)
+        if facts.ties.narrowest < math.inf:  # an autoencoder: more of a decoder, and all of its code is needed
+            wanted += _before_outputs(model, _wide(model))
+            return fitting(model, wanted, facts)[1]
         rate = 0.3 if diagnosis.has("overfitting") or _wide(model) >= MOST_HIDDEN else 0.1
     if facts.targets is not None:
         middle, deviation = facts.targets
@@ -327,10 +330,13 @@ def _dense(model: Any, diagnosis: Diagnosis) -> List[Edit]:
     edits: List[Edit] = []
     if not diagnosis.has("overfitting"):
         edits += [{"kind": "resize", "at": one.name, "size": width} for one in hidden if one.units < width / 2]
-        if not hidden:
-            for last in graph.output_layers(model):
-                edits += [{"kind": "dense", "at": one.name, "size": width} for one in graph.producers(model, last)]
+        edits += [] if hidden else _before_outputs(model, width)
     return edits
+
+
+def _before_outputs(model: Any, width: int) -> List[Edit]:
+    places = [one for last in graph.output_layers(model) for one in graph.producers(model, last)]
+    return [{"kind": "dense", "at": one.name, "size": width} for one in places]
 
 
 def _wide(model: Any) -> int:

@@ -40,6 +40,9 @@ def find(model: Any, *, inputs_are_targets: bool) -> Ties:
     Args:
         model: the object that the script holds.
         inputs_are_targets: whether it learns to give back what it was given.
+
+    Raises:
+        UnclonableError: its architecture is code.
     """
     found = Ties(narrowest=_narrowest(model) if inputs_are_targets else math.inf)
     for layer in _entered(model):
@@ -85,5 +88,6 @@ def _weighty(model: Any, layer: Any) -> List[str]:
 
 
 def _narrowest(model: Any) -> float:
-    sizes = [math.prod(int(n or 1) for n in layer.output.shape[1:]) for layer in model.layers if layer.weights]
-    return float(min(sizes, default=math.inf))
+    nodes = [node for level in graph.graph_of(model)._nodes_by_depth.values() for node in level]
+    made = [tensor for node in nodes if getattr(node.operation, "weights", None) for tensor in node.outputs]
+    return float(min((math.prod(int(n or 1) for n in one.shape[1:]) for one in made), default=math.inf))
