@@ -358,7 +358,7 @@ class Search:
         )  # fmt: skip
         # Among the trials alone: trial 0 may yet turn out to be worse than the gate's number that stands in for it.
         others = [one["score"] for n, one in self.records.items() if n and n != number]
-        is_best = usable is not None and (number == 0 or all(not self.request.better(one, usable) for one in others))
+        is_best = usable is not None and (number == 0 or all(self.request.better(usable, one) for one in others))
         if run.weights is not None and is_best and self.lab.is_ours():
             self._keep_weights(number, run.weights)
         files.write_json(self._path("trials", f"{number}.history.json"), run.history)
