@@ -98,11 +98,12 @@ def search(
 
     result = train(request, taking_over=taking_over)
     if result.state == "failed" and not request.get("own_only") and result.failure is not None:
-        # The winner may be another kind of estimator, which the rest of the script cannot handle (a plot of its tree,
-        # say): search again among the developer's own kind.
-        observer({"event": "warning", "message": f"the script failed with the winner ({result.failure.message[:200]}):"
-                  " searching again among models of the developer's own kind"})  # fmt: skip
-        result = train({**request, "own_only": True, "pass": int(request["pass"]) + 1})
+        # The winner may be another kind of estimator, or another network, which the rest of the script cannot handle (a
+        # plot of its tree, weights loaded into the old network): search again among what the script has.
+        failed = f"{result.failure.where}: {result.failure.message}".lstrip(": ")[:200].splitlines()[0]
+        observer({"event": "warning", "message": f"the script failed with the winner ({failed}):"
+                  " searching again without another kind of model"})  # fmt: skip
+        result = train({**request, "own_only": True, "failed_with": failed, "pass": int(request["pass"]) + 1})
     if result.state != "finished":
         failure = result.failure
         raise TrainingError(
@@ -228,6 +229,8 @@ def loop(events: list[dict[str, Any]]) -> str:
     made: dict[tuple[Any, Any], set[int]] = {}
     measured = {e.get("fit") for e in events if e["event"] == "metric" and not str(e.get("source")).startswith("fit.")}
     for event in events:
+        if event.get("continues"):
+            continue  # another phase of the same training
         if event["event"] == "fit" and event.get("fit") in measured and event.get("pass", 1) == 1:
             made.setdefault((event.get("model"), event.get("parameters")), set()).add(event["fit"])
     most = max(map(len, made.values()), default=0)
@@ -256,7 +259,9 @@ def _judged_fit(run_dir: Path, verdict: Verdict) -> tuple[int | None, str]:
     if len(fits) == 1:
         return int(fits.pop()), ""
     if not fits:
-        return None, "no fit of Keras or scikit-learn was seen in the script"
+        own_loop = any("train_on_batch" in str(e.get("message")) for e in events if e["event"] == "warning")
+        why = "by train_on_batch, as GANs do" if own_loop else "if it trains at all"
+        return None, f"no fit of Keras or scikit-learn was seen in the script: it trains in a loop of its own, {why}"
     return None, (
         f"the script has {len(fits)} fits and its number does not say which model it measures: let it evaluate its final"
         " model with evaluate, score, or a metric of its predictions"

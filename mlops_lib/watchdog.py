@@ -98,7 +98,7 @@ ANSWERS: dict[Trouble, Answer] = {
     "network": Answer("network", "the script could not reach something", restarts=True),
     "hang": Answer("hang", "it stood still", restarts=True),
     "crash": Answer("crash", "it died", restarts=True),
-    "grown": Answer("crash", "its memory had grown: it goes on in a fresh process", restarts=True),
+    "grown": Answer("crash", "it asked for a fresh process to go on in", restarts=True),
 }
 """Every trouble with its answer; `decide` adds that memory is tried for once only, and the budget."""
 

@@ -46,7 +46,8 @@ def suggest(run_dir: Path, *, project: Path) -> Path | None:
     except TooCleverError as error:
         reason = str(error)
     try:
-        text = standalone.script(winner, reason=reason)
+        write = estimators.script if winner.framework == "sklearn" else standalone.script
+        text = write(winner, reason=reason)
     except TooCleverError:
         return None
     durable.write_bytes(run_dir / SCRIPT, text.encode())

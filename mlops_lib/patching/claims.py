@@ -48,9 +48,11 @@ class Layer:
     site: Site | None = None
     known: bool = True
     """Whether it can be written as code."""
+    layers: tuple[Layer, ...] = ()
+    """Of a model inside the model."""
 
     @classmethod
-    def read(cls, claim: Any) -> Layer:
+    def read(cls, claim: Any, *, depth: int = 4) -> Layer:
         """The layer that a claim describes.
 
         Raises:
@@ -64,6 +66,7 @@ class Layer:
             tuple(checked(name) for name in claim.get("parameters") or ()),
             tuple(str(name) for name in claim.get("inputs") or ()), Site.read(claim.get("site")),
             claim.get("known") is True,
+            tuple(cls.read(one, depth=depth - 1) for one in (claim.get("layers") or () if depth else ())),
         )  # fmt: skip
 
 

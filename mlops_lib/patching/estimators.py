@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import keyword
 import re
 from collections.abc import Iterator, Mapping
@@ -9,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from mlops_lib.patching.claims import MODULE, TooCleverError, Winner, checked, literal
-from mlops_lib.patching.source import Source, called_name, read_source, with_arguments
+from mlops_lib.patching.notebooks import open_source
+from mlops_lib.patching.source import Source, called_name, with_arguments
 
-NOT_SOURCE = {".git", ".venv", "venv", "tests", "__pycache__", "node_modules"}
+NOT_SOURCE = {".git", ".venv", "venv", "tests", "__pycache__", "node_modules", ".ipynb_checkpoints"}
 Described = Mapping[str, Any]
 """An estimator: class, module, parameters that are not its defaults, steps as pairs of name and estimator."""
 
@@ -25,7 +27,7 @@ def changed(winner: Winner, *, project: Path) -> dict[str, str]:
     before, after = winner.estimator.get("before"), winner.estimator.get("after")
     if not isinstance(before, Mapping) or not isinstance(after, Mapping):
         raise TooCleverError("it does not say what changed")
-    sources = {name: Source(read_source(project, name)) for name in _files(project)}
+    sources = dict(_sources(project))
     touched: set[str] = set()
     for old, new in _differences(before, after):
         name, call = _constructor(sources, _text(old, "class"))
@@ -34,13 +36,20 @@ def changed(winner: Winner, *, project: Path) -> dict[str, str]:
     return {name: sources[name].changed() for name in touched}
 
 
-def _files(project: Path) -> Iterator[str]:
-    for path in sorted(project.rglob("*.py")):
-        if not NOT_SOURCE & set(path.relative_to(project).parts):
-            yield str(path.relative_to(project))
+def _sources(project: Path) -> Iterator[tuple[str, Source]]:
+    for path in sorted([*project.rglob("*.py"), *project.rglob("*.ipynb")]):
+        name = path.relative_to(project)
+        if not NOT_SOURCE & set(name.parts):
+            with contextlib.suppress(TooCleverError):  # another file of the project, perhaps of an older Python
+                yield str(name), open_source(project, str(name))
 
 
 def _differences(before: Described, after: Described) -> Iterator[tuple[Described, Described]]:
+    within, now = dict(before.get("inner") or {}), dict(after.get("inner") or {})
+    if within.keys() == now.keys() and before.get("class") == after.get("class"):
+        for name in within:
+            yield from _differences(within[name], now[name])
+        before, after = {**before, "inner": {}}, {**after, "inner": {}}
     old, new = before.get("steps") or [], after.get("steps") or []
     if old and [name for name, _ in old] == [name for name, _ in new]:
         for (_, one), (_, other) in zip(old, new, strict=True):
@@ -85,7 +94,32 @@ def constructor(made: Described, imports: dict[str, str]) -> str:
         imports["make_pipeline"] = "sklearn.pipeline"
         return f"make_pipeline({', '.join(constructor(one, imports) for _, one in steps)})"
     imports[kind] = module
-    return f"{kind}({', '.join(f'{checked(n)}={literal(v)}' for n, v in made['parameters'].items())})"
+    given = [f"{checked(n)}={constructor(one, imports)}" for n, one in dict(made.get("inner") or {}).items()]
+    given += [f"{checked(n)}={literal(v)}" for n, v in made["parameters"].items()]
+    return f"{kind}({', '.join(given)})"
+
+
+def script(winner: Winner, *, reason: str) -> str:
+    """A module with `build_model()`, which makes the estimator, unfitted.
+
+    Args:
+        winner: what the search found.
+        reason: why there is no patch.
+
+    Raises:
+        TooCleverError: it cannot be written as code.
+    """
+    imports: dict[str, str] = {}
+    after = winner.estimator.get("after")
+    if not isinstance(after, Mapping):
+        raise TooCleverError("it does not say what changed")
+    made = constructor(after, imports)
+    lines = [f"from {module} import {name}" for name, module in sorted(imports.items(), key=lambda pair: pair[::-1])]
+    return (
+        f'"""The estimator that the search found.\n\nNot a patch of the script, because {reason}.\n"""\n\n'
+        + "\n".join(lines)
+        + f'\n\n\ndef build_model():\n    """A fresh, unfitted estimator."""\n    return {made}\n'
+    )
 
 
 def _text(made: Described, key: str) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from mlops_lib.patching import standalone
 from mlops_lib.patching.claims import Layer, TooCleverError, Winner, literal
-from mlops_lib.patching.source import Source, called_name, read_source, with_arguments, with_elements
+from mlops_lib.patching.notebooks import open_source
+from mlops_lib.patching.source import Source, called_name, with_arguments, with_elements
 
 FIT = (
     "x",
@@ -28,6 +29,8 @@ COMMON = ("Dense", "Conv2D", "Conv1D", "Flatten", "Dropout", "Embedding")
 """Layers that nearly every model has: they show how a file calls its layers."""
 SHAPES = ("input_shape", "input_dim", "batch_input_shape")
 INPUTS = ("Input", "InputLayer")
+NO_LAYERS = (*INPUTS, "Sequential", "Model")
+"""Calls that do not show how a file calls its layers."""
 
 
 @dataclass
@@ -35,6 +38,8 @@ class Change:
     """What becomes of one layer of the developer's."""
 
     layer: Layer
+    siblings: tuple[Layer, ...] = ()
+    """The layers of the model that it is in, as the developer made it."""
     settings: dict[str, Any] = field(default_factory=dict)
     """New values; `Ellipsis` leaves the argument out."""
     after: list[Layer] = field(default_factory=list)
@@ -56,7 +61,8 @@ def changed(winner: Winner, *, project: Path) -> dict[str, str]:
         TooCleverError: the source does not show one place for each change.
     """
     changes = [one for one in planned(winner) if one.is_any]
-    sites = [layer.site for layer in winner.before if layer.site is not None and layer.kind != "InputLayer"]
+    made = _all(winner.before)
+    sites = [layer.site for layer in made if layer.site is not None and layer.kind != "InputLayer"]
     for one in changes:
         if one.layer.site is None:
             raise TooCleverError(f"it does not show where {one.layer.name} is made")
@@ -67,10 +73,10 @@ def changed(winner: Winner, *, project: Path) -> dict[str, str]:
     }
     found = {}
     for name in sorted(names):
-        editor = _Editor(Source(read_source(project, name)), name)
+        editor = _Editor(open_source(project, name), name)
         for one in changes:
             if one.layer.site is not None and one.layer.site.file == name:
-                editor.layer(one, winner)
+                editor.layer(one)
         editor.training(winner)
         found[name] = editor.text()
     return found
@@ -82,17 +88,25 @@ def planned(winner: Winner) -> list[Change]:
     Raises:
         TooCleverError: it cannot be said so.
     """
-    changes = {layer.name: Change(layer) for layer in winner.before}
+    changes = {layer.name: Change(layer, winner.before) for layer in winner.before}
     after = {layer.name: layer for layer in winner.after}
+    inner: list[Change] = []
     for name, change in changes.items():
         if name not in after:
             change.removed = True
         else:
             _compare(change, after[name])
+            within = replace(winner, before=change.layer.layers, after=after[name].layers)
+            inner += planned(within) if within.before or within.after else []
     for layer in winner.after:
         if layer.name not in changes:
             _insert(layer, changes, after, winner)
-    return list(changes.values())
+    return [*changes.values(), *inner]
+
+
+def _all(layers: Iterable[Layer]) -> list[Layer]:
+    """The layers, and those of the models among them."""
+    return [one for layer in layers for one in (layer, *_all(layer.layers))]
 
 
 def _compare(change: Change, now: Layer) -> None:
@@ -169,13 +183,13 @@ class _Editor:
                     return f"{shown or whole}.keras"
         return None
 
-    def layer(self, change: Change, winner: Winner) -> None:
+    def layer(self, change: Change) -> None:
         """Change the call that makes a layer, and what stands around it."""
         site = change.layer.site
         assert site is not None
         call = self.source.call(site, INPUTS if change.layer.kind == "InputLayer" else ())
         if change.layer.kind == "InputLayer":
-            self._after_input(call, change, winner)
+            self._after_input(call, change)
             return
         if change.settings:
             self._set(call, change)
@@ -185,7 +199,7 @@ class _Editor:
         if change.after or change.before or change.removed:
             self._around(call, change)
 
-    def _after_input(self, call: Any, change: Change, winner: Winner) -> None:
+    def _after_input(self, call: Any, change: Change) -> None:
         """What follows an input that several layers read gets a name of its own: the model still begins at the input."""
         cst = self.cst
         line = self.source.around(call, cst.SimpleStatementLine)
@@ -193,7 +207,7 @@ class _Editor:
         if target is None:
             raise TooCleverError(f"{self.name} does not give its input a name")
         made = f"{target}_prepared"
-        for layer in winner.before:
+        for layer in change.siblings:
             if change.layer.name in layer.inputs:
                 self._read_instead(layer, target, made)
         texts = [self._made(call, layer) for layer in change.after]
@@ -240,9 +254,9 @@ class _Editor:
 
     def _prefix(self, call: Any, *kinds: str) -> str:
         """`layers.` where the file says `layers.Dense`; nothing, and the names imported, where it says `Dense`."""
-        if isinstance(call.func, self.cst.Attribute) and called_name(call) not in INPUTS:
+        if isinstance(call.func, self.cst.Attribute) and called_name(call) not in NO_LAYERS:
             return self.source.code(call.func.value) + "."
-        if called_name(call) in INPUTS:
+        if called_name(call) in NO_LAYERS:
             others = [
                 one
                 for one in self.source.nodes(self.cst.Call)
@@ -260,9 +274,10 @@ class _Editor:
         return text.replace("__keras__", self.keras) if "__keras__" in text else text
 
     def _around(self, call: Any, change: Change) -> None:
-        cst, parent = self.cst, self.source.parent(call)
         before = [self._made(call, layer) for layer in change.before]
         after = [self._made(call, layer) for layer in change.after]
+        call = self._by_name(call)
+        cst, parent = self.cst, self.source.parent(call)
         if isinstance(parent, cst.Element) and isinstance(self.source.parent(parent), cst.List):
             self._in_list(call, self.source.parent(parent), change, before, after)
         elif isinstance(parent, cst.Arg) and called_name(self.source.parent(parent)) == "add":
@@ -271,6 +286,13 @@ class _Editor:
             self._functional(parent, change, before, after)
         else:
             raise TooCleverError(f"{self.name} uses {change.layer.name} in a way of its own")
+
+    def _by_name(self, call: Any) -> Any:
+        """Where a layer that was given a name first stands in a list of layers; else the call itself."""
+        cst = self.cst
+        name = self._target(self.source.around(call, cst.SimpleStatementLine), call)
+        uses = [one for one in self.source.nodes(cst.Element) if name and getattr(one.value, "value", None) == name]
+        return uses[0].value if len(uses) == 1 else call
 
     def _in_list(self, call: Any, listed: Any, change: Change, before: list[str], after: list[str]) -> None:
         place = next(i for i, one in enumerate(listed.elements) if one.value is call)
@@ -283,7 +305,7 @@ class _Editor:
 
     def _first(self, call: Any, before: list[str]) -> tuple[list[str], dict[str, str | None]]:
         """The first layer tells its input's shape: that goes to the layer now before it."""
-        told = [one for one in call.args if one.keyword and one.keyword.value in SHAPES]
+        told = [one for one in getattr(call, "args", ()) if one.keyword and one.keyword.value in SHAPES]
         if not told:
             return before, {}
         text = f"{told[0].keyword.value}={self.source.code(told[0].value)}"

@@ -19,7 +19,7 @@ def read_source(project: Path, name: str) -> str:
     """
     path = project / name
     inside = path.resolve().is_relative_to(project.resolve())
-    if not inside or path.suffix != ".py" or not path.is_file() or path.stat().st_size > LARGEST:
+    if not inside or path.suffix not in (".py", ".ipynb") or not path.is_file() or path.stat().st_size > LARGEST:
         raise TooCleverError(f"{name} is no source file of the project that can be patched")
     try:
         return path.read_bytes().decode("utf-8")

@@ -147,7 +147,7 @@ def _search(run: Context, fit: Any, history: Any) -> Any:
     """Search around the judged fit, which has just returned; the History its caller gets."""
     if run.spec.shared:
         _work(run, fit, history)
-    folder = os.path.join(run.spec.inside, "search")
+    folder = run.search_folder
     # What the search trains and cross-validates is none of the script's own: it is neither kept nor given back as such.
     run.nested += 1
     try:
@@ -174,7 +174,7 @@ def _work(run: Context, fit: Any, history: Any) -> None:
     run.nested += 1
     code, failure = 0, None
     try:
-        keras_adapter.search(fit, history, os.path.join(run.spec.shared, "search"))
+        keras_adapter.search(fit, history, run.search_folder)
     except BaseException as error:  # noqa: BLE001 - whatever it is, the script must not go on
         code, failure = script.report(error)
     run.writer.wait()

@@ -46,9 +46,9 @@ class Context:
         self.at_exit: List[Callable[[], None]] = []
         self._own_loop = False
 
-    def leave(self) -> None:
-        """Let a fresh process go on: this one has grown."""
-        self.journal.warn("the process has grown: the search goes on in a fresh one")
+    def leave(self, why: str) -> None:
+        """Let a fresh process go on, which begins with the script again."""
+        self.journal.warn(f"{why}: a fresh process goes on")
         self.writer.wait()
         script.leave(RECYCLE)
 
@@ -81,9 +81,21 @@ class Context:
         """The number of the last fit of this model."""
         return next((number for number in sorted(self.models, reverse=True) if self.models[number] is model), None)
 
-    def fit_folder(self, fit: int) -> str:
-        """Where the fit's checkpoints are: fits before the search are shared by all passes, those after it are not."""
+    @property
+    def search_folder(self) -> str:
+        """Where the state of the search is: a worker's is the one of the run that it works for."""
+        return os.path.join(self.spec.shared or self.spec.inside, "search")
+
+    def fit_folder(self, fit: int, *, held_back: bool = False) -> str:
+        """Where the fit's checkpoints are: fits before the search are shared by all passes, those after it are not.
+
+        Args:
+            fit: its number.
+            held_back: whether it trains without the examples that the search selects on.
+        """
         folder = os.path.join(self.spec.inside, "fits")
+        if held_back:
+            return os.path.join(folder, "held-back", str(fit))
         if self.searched_fit is not None and fit > self.searched_fit:
             folder = os.path.join(folder, f"pass-{self.spec.number_of_pass}")
         return os.path.join(folder, str(fit))

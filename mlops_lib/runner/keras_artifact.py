@@ -50,6 +50,8 @@ def _parameters(model: Any) -> Optional[int]:
 
 def _save_weights(run: Context, model: Any, described: Dict[str, Any]) -> None:
     with run.journal.guard("save weights"):
+        if not model.built:
+            return  # nobody called it: what it trains are models inside it
         model.save_weights(os.path.join(run.spec.inside, "model.weights.h5"))
         described["weights"] = "model.weights.h5"
 

@@ -37,7 +37,9 @@ class Fit:
         self.original = original
         self.call = bind(original, model, args, kwargs)
         self.number = run.next_fit()
-        self.store = checkpoint.Store(run.fit_folder(self.number), run.work)
+        shorter = self._without_held_back()
+        self.call = shorter or self.call
+        self.store = checkpoint.Store(run.fit_folder(self.number, held_back=shorter is not None), run.work)
         self.state: Optional[Dict[str, Any]] = None
         self.epochs_pending: List[Any] = []
         self.pace = checkpoint.Pace(run.spec.checkpoint_budget, run.spec.mid_epoch_s)
@@ -50,6 +52,16 @@ class Fit:
         self.at_epoch_begin: Dict[str, Any] = {}
         self.training_began = self.epoch_began = time.monotonic()
         self._csv_loggers: List[Any] = []
+
+    def _without_held_back(self) -> Optional[Dict[str, Any]]:
+        """The call without the examples that a search of a later fit selects on; None where it has none of them."""
+        run = self.context
+        if run.searched_fit is None or self.number >= run.searched_fit:
+            return None
+        from mlops_lib.runner.search import held_back
+
+        hashes = held_back.noted(run.search_folder, run.searched_fit)
+        return held_back.without(self.call, hashes) if hashes else None
 
     def _make_order(self) -> keras_order.Order:
         tf_context = sys.modules["tensorflow.python.eager.context"]
@@ -290,6 +302,7 @@ class Fit:
         self.context.journal.write(
             "fit", fit=self.number, framework="keras", model=type(self.model).__name__, state=state,
             epochs=self.call.get("epochs"), epoch=epoch, parameters=parameters, steps=self.steps_in_epoch,
+            continues=self.context.fit_of(self.model),
         )  # fmt: skip
 
     @property

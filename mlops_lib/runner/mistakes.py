@@ -61,6 +61,8 @@ def _batches(x: Any, y: Any) -> Iterator[Tuple[Any, Any]]:
     import numpy
 
     if y is not None:
+        if isinstance(y, (dict, tuple)):
+            return  # a model of several outputs
         targets = numpy.asarray(y)
         if isinstance(x, (dict, tuple)) or (isinstance(x, list) and len(x) != len(targets)):
             return  # a model of several inputs
@@ -73,6 +75,8 @@ def _batches(x: Any, y: Any) -> Iterator[Tuple[Any, Any]]:
     # An iterator of legacy Keras goes round for ever, and says by its length how far once is.
     for batch in itertools.islice(batches, len(x)) if hasattr(x, "__next__") and hasattr(x, "__len__") else batches:
         if not isinstance(batch, (tuple, list)) or len(batch) < 2:
+            return
+        if isinstance(batch[1], (dict, tuple)):
             return
         yield batch[0], numpy.asarray(batch[1])
 

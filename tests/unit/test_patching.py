@@ -14,7 +14,8 @@ import pytest
 
 from mlops_lib import patching
 from mlops_lib.patching import networks, standalone
-from mlops_lib.patching.claims import TooCleverError, Winner, literal
+from mlops_lib.patching.claims import Site, TooCleverError, Winner, literal
+from mlops_lib.patching.notebooks import open_source
 from mlops_lib.patching.source import Source, with_arguments
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -305,3 +306,39 @@ def test_arguments_change_and_the_layout_stays(before: str, wanted: dict[str, st
     call = source.nodes(source.cst.Call)[0]
     source.change(call, lambda made: with_arguments(source, made, wanted, ("a", "b", "c")))
     assert source.changed() == after + "\n"
+
+
+CELLS: list[dict[str, Any]] = [
+    {"cell_type": "markdown", "metadata": {}, "source": ["# Größe\n", "of a network"]},
+    {
+        "cell_type": "code",
+        "metadata": {},
+        "source": ["%matplotlib inline\n", "!ls\n", "from keras.layers import Dense"],
+    },
+    {"cell_type": "code", "metadata": {}, "source": ["%%bash\n", "echo no Python here"]},
+    {"cell_type": "code", "metadata": {}, "source": []},
+    {"cell_type": "code", "metadata": {}, "source": ["# ä\n", "made = [\n", "    Dense(2),\n", "    Dense(3)]\n"]},
+]
+
+
+@pytest.mark.parametrize("indent", [1, 2])
+def test_a_notebook_is_patched_in_its_cells(indent: int, tmp_path: Path) -> None:
+    place = tmp_path / "lesson.ipynb"
+    text = json.dumps({"cells": CELLS, "nbformat": 4}, indent=indent, ensure_ascii=indent == 1) + "\n"
+    place.write_text(text, encoding="utf-8")
+    source = open_source(tmp_path, "lesson.ipynb")
+    assert source.changed() == text
+    # As the runner counts: three lines, two, one of the empty cell, and the third of the last one.
+    call = source.call(Site("lesson.ipynb", 9, 4, 9, 12), ())
+    source.change(call, lambda made: with_arguments(source, made, {"units": "8"}, ("units",)))
+    patch = patching.difference(tmp_path, {"lesson.ipynb": source.changed()})
+    assert [line for line in patch.splitlines() if line[0] in "+-"][2:] == [
+        f'-{" " * 4 * indent}"    Dense(2),\\n",', f'+{" " * 4 * indent}"    Dense(8),\\n",',
+    ]  # fmt: skip
+    apply(tmp_path, write(tmp_path / "suggested.patch", patch))
+    assert json.loads(place.read_text(encoding="utf-8"))["cells"][:4] == CELLS[:4]
+
+
+def write(place: Path, text: str) -> Path:
+    place.write_text(text, encoding="utf-8")
+    return place

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from mlops_lib.runner.context import RECYCLE
+
 ROOT = Path(__file__).resolve().parents[2]
 
 SCRIPT = """
@@ -100,3 +102,40 @@ def test_what_a_script_does_after_its_fit_acts_on_the_winner(tmp_path: Path) -> 
     result = json.loads((inside / "search" / "result.json").read_text())
     assert (result["winner"], result["selection"]) == (1, "disjoint")
     assert (inside / "outputs" / "plots" / "curves.png").is_file()
+
+
+PHASES = """
+import keras
+import numpy as np
+x = np.random.default_rng(0).normal(size=(240, 6)).astype("float32")
+y = (x[:, 0] * x[:, 1] > 0).astype("int32")
+model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(2, activation="relu"), keras.layers.Dense(2)])
+loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+for rate in (0.01, 0.001):
+    model.compile(keras.optimizers.Adam(rate), loss, metrics=["accuracy"])
+    history = model.fit(x[:160], y[:160], epochs=2, verbose=0)
+print(model.evaluate(x[160:], y[160:], verbose=0))
+"""
+
+
+def test_phases_of_one_training_are_searched_on_examples_that_none_of_them_has_seen(tmp_path: Path) -> None:
+    project, inside = tmp_path / "project", tmp_path / "inside"
+    project.mkdir()
+    (project / "train.py").write_text(PHASES)
+    asked = {"fit": 2, "metric": "accuracy", "mode": "max", "target": 2.0, "trials": 1, "minutes": 5.0,
+             "judged_digest": "another", "judged_value": 0.0, "limits": {"epochs": 2}}  # fmt: skip
+    variables = {
+        **os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "MLOPS_STRICT": "1",
+        "MLOPS_PROJECT": str(project), "MLOPS_INSIDE": str(inside), "MLOPS_SPEC": json.dumps({"pass": 2, "search": asked}),
+    }  # fmt: skip
+    command = [sys.executable, "-m", "mlops_lib.runner", "train.py"]
+    left, done = (
+        subprocess.run(command, env=variables, capture_output=True, text=True, check=False, cwd=tmp_path)
+        for _ in range(2)
+    )
+    assert (left.returncode, done.returncode) == (RECYCLE, 0), left.stderr + done.stderr
+    result = json.loads((inside / "search" / "result.json").read_text())
+    assert (result["selection"], result["winner"]) == ("split", 1)
+    events = [json.loads(line) for line in (inside / "events.jsonl").read_text().splitlines()]
+    fits = [(one["fit"], one["state"], one["steps"], one["continues"]) for one in events if one["event"] == "fit"]
+    assert fits == [(1, "started", 5, None), (2, "started", 5, 1), (1, "started", 4, None), (2, "restored", None, 1)]

@@ -12,10 +12,10 @@ import pytest
 from keras import layers as kl
 
 from mlops_lib.runner import digest
-from mlops_lib.runner.search import blueprint, examples, morph, portfolio
+from mlops_lib.runner.search import beginning, blueprint, examples, morph, portfolio, ties
 from mlops_lib.runner.search.candidates import Candidate, Facts, Limits, standard_recipe
 from mlops_lib.runner.search.diagnosis import Diagnosis
-from mlops_lib.runner.search.facts import far_from_standard
+from mlops_lib.runner.search.facts import as_picture, far_from_standard
 from mlops_lib.runner.search.keras import improve
 from mlops_lib.runner.search.request import FitCall, SearchRequest
 from mlops_lib.runner.search.space import Space
@@ -231,3 +231,65 @@ def test_a_projects_own_hypermodel_is_used_as_it_is(tmp_path: Path, monkeypatch:
     assert values[1].startswith("units = ")
     assert model.layers[0].units == int(values[1].split()[-1])
     assert model.predict(x, verbose=0).shape == (200, 1)
+
+
+def test_a_code_that_a_decoder_takes_stays_as_wide_as_it_is() -> None:
+    image = keras.Input((16,))
+    code = kl.Dense(3, activation="relu", name="code")(image)
+    last = kl.Dense(16, name="decoded")
+    model, taken = keras.Model(image, last(code)), keras.Input((3,))
+    decoder = keras.Model(taken, last(taken))
+    extractor = keras.Model(image, code)
+    tied = ties.find(model, inputs_are_targets=False)
+    assert list(tied.layers) == ["decoded"], "what the extractor gives may change"
+    kept = {edit["kind"] for one in _around(model, facts(ties=tied)) for edit in one.edits}
+    assert "resize" not in kept
+    assert not any(edit["kind"] == "resize" for edit in edited(model, facts(ties=tied))[1])
+    del decoder, extractor
+    alone = ties.find(model, inputs_are_targets=True)
+    assert alone.narrowest == 3
+    wider, _ = morph.apply(model, {"kind": "resize", "at": "code", "size": 9})
+    assert not alone.allow(wider)
+
+
+def test_pictures_that_are_flattened_at_once_get_convolutions() -> None:
+    random = numpy.random.default_rng(0)
+    coarse = random.normal(size=(200, 4, 4))
+    pictures = coarse.repeat(4, axis=1).repeat(4, axis=2)
+    assert as_picture(pictures.reshape(200, -1)) == [16, 16, 1]
+    assert as_picture(pictures) == [16, 16, 1]
+    assert not as_picture(random.normal(size=(200, 256)))
+    assert not as_picture(random.normal(size=(200, 256)).cumsum(axis=1)), "a signal goes on where a row would end"
+    vector = keras.Sequential([keras.Input((256,), name="flat"), kl.Dense(8, "relu"), kl.Dense(3, name="out")])
+    second = Space(vector, facts(pictures={"flat": [16, 16, 1]}), Diagnosis(()), inheritable=True).second
+    assert second is not None
+    made, _ = morph.apply_all(vector, list(second.edits))
+    assert [type(one).__name__ for one in made.layers][:2] == ["Reshape", "Conv2D"]
+    assert len(portfolio.convolutions(made)) == 2
+    assert made.outputs[0].shape == (None, 3)
+    assert Space(convnet(), facts(pictures={"image": [24, 24, 3]}), Diagnosis(()), inheritable=True).second is None
+
+
+def test_a_network_of_the_scripts_own_inside_another_is_not_pretrained() -> None:
+    encoder = keras.Sequential([keras.Input((4,)), kl.Dense(3, activation="relu")])
+    model = keras.Sequential([keras.Input((4,)), encoder, kl.Dense(2)])
+    call = FitCall({}, {}, None, [v.numpy() for v in model.variables])
+    assert beginning.is_untrained([encoder], model, call)
+    encoder.layers[0].bias.assign([0.1, 0.0, 0.0])
+    trained = FitCall({}, {}, None, [v.numpy() for v in model.variables])
+    assert not beginning.is_untrained([encoder], model, trained)
+
+
+def test_where_the_script_failed_with_another_network_only_its_training_is_searched(tmp_path: Path) -> None:
+    random = numpy.random.default_rng(0)
+    x = random.normal(size=(200, 4)).astype("float32")
+    data = {"x": x, "y": (x[:, 0] > 0).astype("int64"), "epochs": 1}
+    model = keras.Sequential([keras.Input((4,)), kl.Dense(3, activation="relu"), kl.Dense(1, activation="sigmoid")])
+    search(tmp_path, model, dict(data))
+    assert list((tmp_path / "search" / "trials").iterdir())
+    again = keras.Sequential([keras.Input((4,)), kl.Dense(3, activation="relu"), kl.Dense(1, activation="sigmoid")])
+    outcome = search(tmp_path, again, dict(data), failed_with="train.py:9: ValueError")
+    assert again.count_params() == 19
+    assert (tmp_path / "search" / "architectures" / "trials" / "1.json").is_file()
+    assert all("train" in " ".join(trial["edits"]) for trial in outcome.result["trials"][1:])
+    assert "ValueError" in " ".join(outcome.notes)

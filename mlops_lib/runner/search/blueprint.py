@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from typing import Any, Dict, List
 
@@ -34,7 +35,11 @@ def one_layer(layer: Any) -> Dict[str, Any]:
         written["arguments"] = {"shape": plain(layer.batch_shape[1:]), "dtype": str(layer.dtype)}
     elif kind.__name__ == "Bidirectional":
         written["arguments"] = {"layer": one_layer(layer.forward_layer)}
-    elif hasattr(layer, "layers") or kind.__name__ == "Lambda" or written["module"] != "keras":
+    elif hasattr(layer, "layers"):
+        written["known"] = False
+        with contextlib.suppress(graph.UnclonableError):
+            written["layers"] = blueprint(layer)
+    elif kind.__name__ == "Lambda" or written["module"] != "keras":
         written["known"] = False
     else:
         written["arguments"] = _arguments(layer)

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from mlops_lib.runner.search.morph import Edit, words
+from mlops_lib.runner.search.ties import Ties
 
 PEAK = 3e-3
 """Peak learning rate of Adam under warm-up and cosine decay, at batches of 64."""
@@ -108,7 +109,7 @@ class Limits:
 
     def allow(self, edit: Edit) -> bool:
         """Whether an edit of this kind may be made."""
-        kind = str(edit["kind"])
+        kind = str(edit.get("edit", edit)["kind"])
         return kind not in self.without and (not self.edits or kind in self.edits)
 
 
@@ -122,6 +123,8 @@ class Facts:
     learning_rate: float = 1e-3
     images: List[str] = field(default_factory=list)
     """Names of inputs that are images."""
+    pictures: Dict[str, List[int]] = field(default_factory=dict)
+    """Names of inputs that are pictures, also as grey values or as one vector, with height, width and channels."""
     mirrored: bool = False
     """Whether a mirrored image may keep its label."""
     unscaled: Dict[str, Tuple[List[float], List[float]]] = field(default_factory=dict)
@@ -134,6 +137,8 @@ class Facts:
     """Whether some class is rare and the metric cares."""
     padded: List[str] = field(default_factory=list)
     """Names of token inputs that many examples end in zeros: padding that nobody masks."""
+    inner: List[str] = field(default_factory=list)
+    """Names of the script's own models inside the model, which began untrained and are edited too."""
     pretrained: bool = False
     """Whether weights from elsewhere are being trained on, which a high learning rate would destroy."""
     accelerated: bool = False
@@ -141,6 +146,8 @@ class Facts:
     most_cost: float = 0.0
     """Multiplications that an example may cost a network; 0 for no limit."""
     limits: Limits = Limits()
+    ties: Ties = field(default_factory=Ties)
+    """What an edited network keeps for the sake of the script's other models."""
 
 
 def standard_recipe(facts: Facts, *, share: float = 1.0) -> Recipe:

@@ -428,19 +428,25 @@ def _is_binary(y: Any) -> bool:
 
 
 def describe(estimator: Any) -> Dict[str, Any]:
-    """An estimator as JSON: its class, the parameters that are not its defaults, and its steps."""
+    """An estimator as JSON: its class, the parameters that are not its defaults, its steps, and estimators it is given."""
     kind = type(estimator)
     module = ".".join(part for part in kind.__module__.split(".") if not part.startswith("_"))
     steps = [[name, describe(one)] for name, one in getattr(estimator, "steps", [])]
     known = inspect.signature(kind.__init__).parameters
     given = {} if steps else estimator.get_params(deep=False)
+    inner = {name: describe(value) for name, value in given.items() if _is_estimator(value)}
     changed = {
         name: plain(value)
         for name, value in given.items()
-        if name not in known or not _is_same(known[name].default, value)
+        if name not in inner and (name not in known or not _is_same(known[name].default, value))
     }
     order = [one.name for one in known.values() if one.kind is one.POSITIONAL_OR_KEYWORD][1:]
-    return {"class": kind.__name__, "module": module, "parameters": changed, "steps": steps, "order": order}
+    return {"class": kind.__name__, "module": module, "parameters": changed, "steps": steps, "order": order,
+            "inner": inner}  # fmt: skip
+
+
+def _is_estimator(value: Any) -> bool:
+    return hasattr(value, "get_params") and hasattr(value, "fit") and not inspect.isclass(value)
 
 
 def _is_same(usual: Any, value: Any) -> bool:

@@ -144,7 +144,7 @@ def _half(hashes: List[bytes], usable: List[int]) -> List[int]:
 def _split(training: Dict[str, Any], given: Dict[str, Any], request: SearchRequest) -> Selected:
     """A part of the training examples, held back from trial 0 and all others."""
     notes = []
-    if not _is_arrays(training["x"]):
+    if not is_arrays(training["x"]):
         x, y, weight = in_memory(training["x"])
         notes.append("the input pipeline was copied into memory: what it does at random is frozen in the trials")
         training = {"x": x, "y": y, "sample_weight": weight}
@@ -248,9 +248,10 @@ def _as_text(array: Any) -> Any:
     return tensorflow.convert_to_tensor(array)
 
 
-def _is_arrays(x: Any) -> bool:
+def is_arrays(x: Any) -> bool:
+    """Whether these are rows that can be picked: an array, a data frame, or a structure of them."""
     if isinstance(x, dict):
-        return all(_is_arrays(value) for value in x.values())
+        return all(is_arrays(value) for value in x.values())
     if isinstance(x, (list, tuple)):
         return True
     return hasattr(x, "shape") and hasattr(x, "__len__")

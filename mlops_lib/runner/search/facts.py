@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 from typing import Any, Dict, List, Tuple
 
-from mlops_lib.runner.search import graph
+from mlops_lib.runner.search import graph, ties
+from mlops_lib.runner.search.beginning import is_untrained
 from mlops_lib.runner.search.candidates import Facts, Limits
 from mlops_lib.runner.search.examples import Selected, classes, length
 from mlops_lib.runner.search.portfolio import MANY_LAYERS, most_cost
@@ -24,6 +27,9 @@ SCALES_APART = 10.0
 """Features whose deviations differ by more than this factor, or are that far from 1, are scaled."""
 PADDED = 0.1
 """Share of sequences with zeros at an end from which on these are padding."""
+SMALLEST_PICTURE = 8
+ALIKE = 0.25
+"""Neighbouring pixels of a picture correlate by more than this, and distant ones by clearly less."""
 RARE = 1 / 3
 """A class with less than this share of an even one is rare."""
 
@@ -36,10 +42,13 @@ def gather(model: Any, call: FitCall, request: SearchRequest, selected: Selected
     facts = Facts(
         examples=steps_an_epoch(call, x, batch) * batch if pipeline else length(x),
         batch_size=batch, epochs=len(call.history.epoch) or int(call.arguments.get("epochs") or 1),
-        learning_rate=plain_rate(model.optimizer), arrays=not pipeline, pretrained=_is_pretrained(model),
+        learning_rate=plain_rate(model.optimizer), arrays=not pipeline, pretrained=_is_pretrained(model, call),
         accelerated=_has_accelerator(), limits=Limits.read(request.limits),
     )  # fmt: skip
+    facts.inner = [one.name for one in _inner(model) if is_untrained([one], model, call)]
     facts.most_cost = most_cost(model, accelerated=facts.accelerated)
+    with contextlib.suppress(graph.UnclonableError):
+        facts.ties = ties.find(model, inputs_are_targets=not pipeline and _same_values(x, selected.training.get("y")))
     labels = None if pipeline else classes(selected.training.get("y"))
     if labels is not None:
         facts.imbalanced = request.metric in ("balanced_accuracy", "f1", "recall") and _has_rare(labels)
@@ -48,6 +57,9 @@ def gather(model: Any, call: FitCall, request: SearchRequest, selected: Selected
     for name, tensor, values in _inputs(model, selected.x if pipeline else x):
         if len(tensor.shape) == 2 and _is_padded(model, tensor, values):
             facts.padded.append(name)
+        picture = as_picture(values)
+        if picture:
+            facts.pictures[name] = picture
         if len(tensor.shape) == 4 and "int" not in str(tensor.dtype):
             facts.images.append(name)
             facts.mirrored = labels is not None and keeps_labels_mirrored(values, labels)
@@ -56,6 +68,17 @@ def gather(model: Any, call: FitCall, request: SearchRequest, selected: Selected
             if unscaled is not None:
                 facts.unscaled[name] = unscaled
     return facts
+
+
+def _same_values(x: Any, y: Any) -> bool:
+    """Whether the targets are the inputs: the model is an autoencoder."""
+    import numpy
+
+    if x is y:
+        return True
+    if not hasattr(x, "shape") or not hasattr(y, "shape") or tuple(x.shape) != tuple(y.shape):
+        return False
+    return bool(numpy.array_equal(numpy.asarray(x[:SAMPLE]), numpy.asarray(y[:SAMPLE])))
 
 
 def _inputs(model: Any, x: Any) -> List[Tuple[str, Any, Any]]:
@@ -79,12 +102,19 @@ def _inputs(model: Any, x: Any) -> List[Tuple[str, Any, Any]]:
     return found
 
 
-def _is_pretrained(model: Any) -> bool:
+def _inner(model: Any) -> List[Any]:
+    """The models inside a model that are being trained."""
+    return [one for one in getattr(model, "layers", []) if hasattr(one, "layers") and one.trainable_weights]
+
+
+def _is_pretrained(model: Any, call: FitCall) -> bool:
     """Whether weights that came from elsewhere may be under training: another model inside, or a large network."""
     layers = list(getattr(model, "layers", []))
-    inner = [one for one in layers if hasattr(one, "layers") and one.trainable_weights]
+    inner = _inner(model)
     kernels = [one for one in layers if type(one).__name__ in ("Conv2D", "DepthwiseConv2D", "SeparableConv2D")]
-    return bool(inner) or len([one for one in kernels if one.trainable]) > MANY_LAYERS
+    kernels = [one for one in kernels if one.trainable]
+    suspect = [*inner, *(kernels if len(kernels) > MANY_LAYERS else [])]
+    return bool(suspect) and not is_untrained(suspect, model, call)
 
 
 def _has_accelerator() -> bool:
@@ -202,6 +232,40 @@ def _agreement(queries: Any, known: Any, labels: Any, asked: int) -> float:
     distances = (known**2).sum(axis=1)[None, :] - 2.0 * queries @ known.T
     distances[numpy.arange(asked), numpy.arange(asked)] = numpy.inf
     return float((labels[distances.argmin(axis=1)] == labels[:asked]).mean())
+
+
+def as_picture(values: Any) -> "List[int]":
+    """Height, width and channels, where the values are pictures: neighbours in both directions are alike. Else empty.
+
+    Args:
+        values: examples by rows: maps with channels, maps of grey values, or vectors that may be either.
+    """
+    shape = list(values.shape[1:])
+    if len(shape) == 3:
+        return shape if min(shape[:2]) >= SMALLEST_PICTURE and shape[2] <= 4 else []
+    if len(shape) == 2:
+        shapes = [[*shape, 1]]
+    else:
+        sides = [(math.isqrt(shape[0] // channels), channels) for channels in (1, 3)]
+        shapes = [[side, side, channels] for side, channels in sides if side * side * channels == shape[0]]
+    return next((one for one in shapes if min(one[:2]) >= SMALLEST_PICTURE and _is_smooth(values, one)), [])
+
+
+def _is_smooth(values: Any, shape: List[int]) -> bool:
+    import numpy
+
+    maps = numpy.asarray(values[:500], dtype="float64").reshape(-1, *shape)
+    maps = maps - maps.mean(axis=0)
+    power = float((maps**2).mean())
+    across = float((maps[:, :, 1:] * maps[:, :, :-1]).mean())
+    down = float((maps[:, 1:] * maps[:, :-1]).mean())
+    far = float((maps[:, shape[0] // 2 :] * maps[:, : shape[0] - shape[0] // 2]).mean())
+    if values.ndim == 2:  # a signal of one dimension goes on where a row ends
+        left, right = maps[:, 1:, 0], maps[:, :-1, -1]
+        edge = float(((left**2).mean() * (right**2).mean()) ** 0.5)
+        if float((left * right).mean()) * power > 0.8 * edge * across > 0.0:
+            return False
+    return min(across, down) > ALIKE * power and min(across, down) > far + ALIKE / 2 * power
 
 
 def names_used() -> Dict[str, int]:

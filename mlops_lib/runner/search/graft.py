@@ -42,7 +42,11 @@ def graft(model: Any, winner: Any) -> List[str]:
     notes = [f"layer {name} is not part of the winner: a reference to it has no effect" for name in gone]
     moved = _moved(before, own, graph.graph_of(model))
     moved.update(_moved_builds(earlier, own, graph.graph_of(model)))
-    return notes + [note for one in watched for note in _follow(one, model, own, moved)]
+    notes += [note for one in watched for note in _follow(one, model, own, moved, changed)]
+    if watched:
+        # Layers that several of these models call have their calls in another order now.
+        _install(model, [joined.made[id(layer)] for layer in winner.layers], old_graph, outputs)
+    return notes
 
 
 def _targets(own: Dict[str, Any], winner: Any) -> "Tuple[Dict[int, Any], Set[int]]":
@@ -216,6 +220,7 @@ def _dependents(model: Any, winner: Any) -> List[Tuple[Any, List[Any]]]:
     mine = {id(layer) for layer in model.layers if layer.weights}
     skipped = {id(model), id(winner), id(getattr(model, "_functional", None)), id(getattr(winner, "_functional", None))}
     found = []
+    gc.collect()  # a Sequential that grew by `add` leaves graphs behind
     for item in gc.get_objects():
         if id(item) in skipped or not isinstance(item, keras.Model) or not hasattr(item, "_layers"):
             continue
@@ -225,13 +230,17 @@ def _dependents(model: Any, winner: Any) -> List[Tuple[Any, List[Any]]]:
     return [(item, layers) for item, layers in found if id(item) not in inner]
 
 
-def _follow(dependent: Tuple[Any, List[Any]], model: Any, own: Dict[str, Any], moved: Dict[int, Any]) -> List[str]:
+def _follow(
+    dependent: Tuple[Any, List[Any]], model: Any, own: Dict[str, Any], moved: Dict[int, Any], changed: Set[int]
+) -> List[str]:
     """Let a model that the script built on inner tensors compute on the winner."""
     import keras
 
     other, layers = dependent
     if isinstance(other, keras.Sequential):
-        return _follow_sequential(other, layers, model, own)
+        return _follow_sequential(other, layers, model, own, changed)
+    if not _is_affected(other, moved, changed):
+        return []
     try:
         outputs = _recomputed(other, moved)
     except (ValueError, TypeError):
@@ -239,6 +248,14 @@ def _follow(dependent: Tuple[Any, List[Any]], model: Any, own: Dict[str, Any], m
     _install(other, [], other, keras.tree.pack_sequence_as(other._outputs_struct, outputs))
     _forget(other)
     return []
+
+
+def _is_affected(other: Any, moved: Dict[int, Any], changed: Set[int]) -> bool:
+    """Whether a model computes on a layer that is another one now, or on a tensor that is elsewhere."""
+    if any(id(layer) in changed for layer in other.layers):
+        return True
+    made = [t for nodes in other._nodes_by_depth.values() for node in nodes for t in node.outputs]
+    return any(moved.get(id(tensor), tensor) is not tensor for tensor in made)
 
 
 def _recomputed(other: Any, moved: Dict[int, Any]) -> List[Any]:
@@ -262,10 +279,12 @@ def _recomputed(other: Any, moved: Dict[int, Any]) -> List[Any]:
     return [tensors[id(tensor)] for tensor in other._outputs]
 
 
-def _follow_sequential(other: Any, layers: List[Any], model: Any, own: Dict[str, Any]) -> List[str]:
+def _follow_sequential(other: Any, layers: List[Any], model: Any, own: Dict[str, Any], changed: Set[int]) -> List[str]:
     """A Sequential of the first layers follows with the winner's layers up to the same one."""
     old = list(own.values())
     if [id(layer) for layer in layers] != [id(layer) for layer in old[: len(layers)]] or layers[-1] not in model.layers:
+        if not any(id(layer) in changed for layer in layers):
+            return []  # what it shares with this model is as it was
         return [f"model {other.name} was built on layers of this one in a way that cannot follow: build it again"]
     end = next(i for i, layer in enumerate(model.layers) if layer is layers[-1])
     first = [one for one in other._layers if type(one).__name__ == "InputLayer"]

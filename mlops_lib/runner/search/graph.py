@@ -140,10 +140,17 @@ def copy_layer(layer: Any, **changes: Any) -> Any:
             unknown = set(changes) - set(config)
             if unknown:
                 raise UnclonableError(f"layer {layer.name} has no setting {', '.join(sorted(unknown))}")
+            config.update(_lambdas(layer, config))
             config.update(changes)
             return type(layer).from_config(config)
     except (NotImplementedError, TypeError, ValueError, KeyError) as error:
         raise UnclonableError(f"layer {layer.name} cannot be made from its configuration: {error}") from error
+
+
+def _lambdas(layer: Any, config: Dict[str, Any]) -> Dict[str, Any]:
+    """Settings that are lambdas, such as `activation=lambda x: …`: as configuration they are code, which is not loaded."""
+    named = [name for name, value in config.items() if "__lambda__" in str(value)[:200]]
+    return {name: getattr(layer, name) for name in named if inspect.isfunction(getattr(layer, name, None))}
 
 
 def _copy_lambda(layer: Any) -> Any:

@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from mlops_lib.runner import files, randomness
-from mlops_lib.runner.search import chief, graph, measures, morph, own_space, trial, worker
+from mlops_lib.runner.search import beginning, chief, graph, held_back, measures, morph, own_space, trial, worker
 from mlops_lib.runner.search import facts as facts_of
 from mlops_lib.runner.search.blueprint import blueprint
 from mlops_lib.runner.search.candidates import Candidate, Recipe
@@ -32,7 +32,7 @@ use no more than this share on top."""
 
 
 def improve(
-    model: Any, call: FitCall, request: SearchRequest, journal: Diary, *, leave: Optional[Callable[[], None]] = None
+    model: Any, call: FitCall, request: SearchRequest, journal: Diary, *, leave: Optional[Callable[[str], None]] = None
 ) -> Outcome:
     """Search around a trained model, and put the winner into it.
 
@@ -42,8 +42,7 @@ def improve(
         request: metric, bar and budget; the search's state is in `request.directory`, and a search that was killed
             goes on from there.
         journal: gets a `trial` event for each trial that starts or ends, and progress.
-        leave: ends a process whose memory has grown, for the search to go on in a fresh one; None where nobody would
-            start it.
+        leave: ends the process, for the search to go on in a fresh one; is told why. None where nobody would start it.
 
     Returns:
         what was found. The model then is the winner; without a better one it is as it was.
@@ -51,11 +50,20 @@ def improve(
     Raises:
         KeyboardInterrupt: after the best so far was put into the model.
     """
+    if request.failed_with:
+        set_aside(request.directory)
     os.makedirs(os.path.join(request.directory, "trials"), exist_ok=True)
     os.makedirs(os.path.join(request.directory, "weights"), exist_ok=True)
     with untouched():
         try:
+            if model.optimizer is None:
+                raise RefusedError(
+                    "its training step has optimizers of its own (as a GAN has): they cannot be chosen for it"
+                )
             selected = choose(call, request)
+            if selected.kind == "contaminated" and leave and not held_back.noted(request.directory, request.fit):
+                held_back.note(request.directory, request.fit, selected.hashes)
+                leave("fits before this one train again, without the examples that the search selects on")
             search = Search(model, call, request, journal, selected)
             search.leave = leave
         except RefusedError as error:
@@ -64,6 +72,18 @@ def improve(
             search.work()
             return Outcome({})
         return search.run()
+
+
+def set_aside(directory: str) -> None:
+    """Put what was searched among other architectures aside, once: their trials are no way to train the developer's."""
+    aside = os.path.join(directory, "architectures")
+    if os.path.exists(os.path.join(aside, "complete")):
+        return
+    os.makedirs(aside, exist_ok=True)
+    for name in ("trials", "weights", "oracle", "winner.json", "result.json"):
+        if os.path.exists(os.path.join(directory, name)):
+            os.replace(os.path.join(directory, name), os.path.join(aside, name))
+    files.write_atomic(os.path.join(aside, "complete"), b"")
 
 
 def refused(model: Any, request: SearchRequest, reason: str) -> Outcome:
@@ -99,11 +119,12 @@ class Search:
     def __init__(self, model: Any, call: FitCall, request: SearchRequest, diary: Diary, selected: Selected) -> None:
         self.model, self.call, self.request, self.diary, self.selected = model, call, request, diary, selected
         self.notes = list(selected.notes)
-        self.leave: Optional[Callable[[], None]] = None
+        self.leave: Optional[Callable[[str], None]] = None
         self.growth = Growth()
         self.is_tidy = True
         """Whether nothing was recorded since files that nobody needs were dropped."""
         self.ledger = None if request.worker else Ledger(request.directory)
+        self._best: Optional[Tuple[int, Any]] = None
         self.records: Dict[int, Dict[str, Any]] = self._read_records()
         self.candidates: Dict[int, Candidate] = {}
         self.histories: Dict[int, Dict[str, List[float]]] = {0: dict(call.history.history)}
@@ -112,9 +133,7 @@ class Search:
         self.written = blueprint(model) if self.root is not None else []
         used_s = sum(r["seconds"] for n, r in self.records.items() if n or self._is_split)
         self.clock = Clock(used_s, math.inf if request.worker else request.minutes)  # the chief counts for all
-        self.lab = trial.Lab(
-            call, request, selected, diary, self.clock, model.optimizer, self._bar(1.0), self._bar(2.5)
-        )
+        self.lab = trial.Lab(call, request, selected, diary, self.clock, model.optimizer, self._bar(1.0), self._sure())
         self.lab.in_place = self.root is None
         self.facts = facts_of.gather(model, call, request, selected)
         diagnosis = self._diagnosis(0)
@@ -140,8 +159,19 @@ class Search:
         beaten = [sign * score + 1e-9 for score in asked.rejected]
         return sign * max([sign * asked.target + margin, *beaten])
 
+    def _sure(self) -> float:
+        """The score at which a trial stops at once; never, where the gate has rejected what had stopped so."""
+        if self.request.rejected:
+            return math.inf if self.request.mode == "max" else -math.inf
+        return self._bar(2.5)
+
     def _root(self) -> Any:
-        """A copy of the developer's architecture; None where it cannot be built a second time."""
+        """A copy of the developer's architecture; None where only the way it trains may be searched."""
+        if self.request.failed_with:
+            self.notes.append(
+                f"only the way it trains was searched: else the script failed ({self.request.failed_with})"
+            )
+            return None
         try:
             root = graph.rebuild(self.model, graph.Plan())
             root.set_weights(self.own_weights)
@@ -280,7 +310,7 @@ class Search:
             trials.tell(asked, record["score"], record["message"])
             self.growth.weigh()
             if self.leave is not None and self.growth.is_too_large:
-                self.leave()
+                self.leave("the process has grown")
 
     def _bar_reached(self) -> bool:
         best = self.records.get(self.winner(), {}).get("score")
@@ -345,8 +375,9 @@ class Search:
             state=state, score=usable, epochs=len(run.curve), seconds=math.ceil(1000 * run.seconds) / 1000, curve=run.curve,
             message=run.message,
         )  # fmt: skip
-        best = self._score(self.winner())
-        is_best = usable is not None and (number == 0 or self.request.better(usable, best))
+        # Among the trials alone: trial 0 may yet turn out to be worse than the gate's number that stands in for it.
+        others = [one["score"] for n, one in self.records.items() if n and n != number]
+        is_best = usable is not None and (number == 0 or all(self.request.better(usable, one) for one in others))
         if run.weights is not None and is_best and self.lab.is_ours():
             self._keep_weights(number, run.weights)
         files.write_json(self._path("trials", f"{number}.history.json"), run.history)
@@ -446,15 +477,7 @@ class Search:
                 layer.set_weights(values)
 
     def _initial(self) -> Optional[List[Any]]:
-        """The weights before the fit, in the order of `get_weights`; None where they were not kept."""
-        if self.call.initial is None:
-            return None
-        seeds = {id(v) for v in self.model.variables} - {id(v) for v in self.model.weights}
-        metrics = {id(v) for v in getattr(self.model, "metrics_variables", [])}
-        order = [v for v in self.model.variables if id(v) not in metrics]
-        values = [value for v, value in zip(order, self.call.initial) if id(v) not in seeds]
-        shapes = [tuple(v.shape) for v in self.model.weights]
-        return values if [tuple(v.shape) for v in values] == shapes else None
+        return beginning.initial(self.model, self.call)
 
     def _retrain_own(self) -> Dict[str, Any]:
         """Trial 0 once more, from its initial weights and without the selection examples; its record."""
@@ -479,7 +502,16 @@ class Search:
     def _propose(self, tried: List[Mapping[str, Any]]) -> Optional[Candidate]:
         if self.hypermodel is not None:
             return None
-        return next_candidate(self.space, self.winner(), self._architecture, self._diagnosis, tried)
+        best = self.winner()
+        own = self._candidate(best) if best else None
+        polished = own is not None and not own.edits and not own.fresh
+        return next_candidate(self.space, best, self._looked_at, self._diagnosis, tried, polished=polished)
+
+    def _looked_at(self, number: int) -> Any:
+        """The architecture of the best trial, which stays the same over several proposals; nothing trains this copy."""
+        if self._best is None or self._best[0] != number:
+            self._best = (number, self._architecture(number))
+        return self._best[1]
 
     def _refined(self, rate: float, epochs: int) -> Candidate:
         recipe = Recipe("adam", float(f"{rate:.3g}"), "cosine", epochs=epochs)

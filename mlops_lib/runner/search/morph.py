@@ -84,6 +84,10 @@ def words(edit: Edit) -> str:
     if edit["kind"] == "augment":
         ways = [name for name, wanted in (("flips", edit.get("flip")), ("shifts", edit.get("shift"))) if wanted]
         return text.format(at=edit["at"], size=" and ".join(ways))
+    if edit["kind"] == "inside":
+        return text.format(at=edit["at"], edit=words(edit["edit"]))
+    if edit["kind"] == "convolve":
+        return text.format(at=edit["at"], size=", ".join(f"Conv({size})" for size in edit["sizes"]))
     pooled = " and MaxPooling" if edit.get("pool", True) else ""
     said = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in edit.items()}
     return text.format(**{"at": "", "size": "", "name": "", "pooled": pooled, **said})
@@ -406,6 +410,30 @@ def _conv_block(model: Any, edit: Edit) -> Change:
     return Change(Plan(after={layer.name: added}), grade=APPROXIMATE)
 
 
+def _convolve(model: Any, edit: Edit) -> Change:
+    """Conv-Pool blocks on a picture that was flattened at once, or came as a vector."""
+    import keras
+
+    layer = _layer(model, edit)
+    shape = tuple(int(n) for n in edit["shape"])
+    given = _given(model, edit["at"]) if layer is None else tuple(layer.output.shape[1:])
+    added: List[Any] = [] if given == shape else [keras.layers.Reshape(shape, name=free_name(model, "reshape_added"))]
+    for number, size in enumerate(edit["sizes"], 1):
+        added += [
+            keras.layers.Conv2D(int(size), 3, padding="same", name=f"conv_added_{number}"),
+            keras.layers.BatchNormalization(momentum=0.9, name=f"conv_added_norm_{number}"),
+            keras.layers.Activation("relu", name=f"conv_added_activation_{number}"),
+            keras.layers.MaxPooling2D(2, padding="same", name=f"conv_added_pool_{number}"),
+        ]
+    if len(given) == 1:
+        added.append(keras.layers.Flatten(name=free_name(model, "flatten_added")))
+    return Change(Plan(after={edit["at"]: added}), grade=APPROXIMATE)
+
+
+def _given(model: Any, name: str) -> "Tuple[int, ...]":
+    return next(tuple(t.shape[1:]) for t in graph.graph_of(model).inputs if graph.input_name(t) == name)
+
+
 def _global_pool(model: Any, edit: Edit) -> Change:
     """Average each channel over all positions instead of flattening the map."""
     import keras
@@ -466,6 +494,19 @@ def _augment(model: Any, edit: Edit) -> Change:
     return Change(Plan(after={edit["at"]: added}))
 
 
+def _inside(model: Any, edit: Edit) -> Change:
+    """An edit of a model inside this one, which goes on to take and give what it did."""
+    layer = _layer(model, edit)
+    if not hasattr(layer, "layers"):
+        raise NotApplicableError(f"{edit['at']} is no model")
+    child, grade = apply(layer, edit["edit"])
+    if [tuple(t.shape) for t in child.outputs] != [tuple(t.shape) for t in layer.outputs]:
+        raise NotApplicableError(f"{layer.name} would give something else")
+    change = Change(Plan(replace={layer.name: child}), grade=grade)
+    change.transforms[layer.name] = lambda old, new: new  # it has its weights
+    return change
+
+
 KINDS: Dict[str, Callable[[Any, Edit], Change]] = {
     "resize": _resize,
     "bidirectional": _bidirectional,
@@ -479,10 +520,12 @@ KINDS: Dict[str, Callable[[Any, Edit], Change]] = {
     "dense": _dense,
     "deepen": _deepen,
     "conv_block": _conv_block,
+    "convolve": _convolve,
     "global_pool": _global_pool,
     "remove": _remove,
     "augment": _augment,
     "mask": _mask,
+    "inside": _inside,
 }
 
 WORDS: Dict[str, str] = {
@@ -498,8 +541,10 @@ WORDS: Dict[str, str] = {
     "dense": "insert Dense({size}) after {at}",
     "deepen": "repeat {at}",
     "conv_block": "insert Conv({size}){pooled} after {at}",
+    "convolve": "insert {size} and MaxPooling after {at}, which is a picture",
     "global_pool": "replace {at} by global average pooling",
     "remove": "remove {at}",
     "augment": "augment the input {at} by random {size}",
     "mask": "let what follows {at} skip the padding",
+    "inside": "in {at}: {edit}",
 }

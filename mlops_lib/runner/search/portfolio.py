@@ -34,7 +34,9 @@ LARGE_MAP = 16384
 """A flattened map of more values is averaged instead."""
 MANY_LAYERS = 12
 """A network of more convolutions was designed by somebody: it keeps them as they are."""
-SMALL_STATE, SMALL_EMBEDDING, SMALL_HIDDEN = 32, 16, 32
+SMALL_STATE, SMALL_EMBEDDING = 32, 16
+LEAST_HIDDEN, MOST_HIDDEN = 64, 256
+"""A hidden layer without convolutions before it is as wide as its input, within these."""
 
 _BETWEEN = ("Activation", "ReLU", "LeakyReLU", "ELU", "PReLU", "Dropout", "SpatialDropout1D", "SpatialDropout2D",
             "MaxPooling1D", "MaxPooling2D", "AveragePooling1D", "AveragePooling2D")  # fmt: skip
@@ -82,6 +84,11 @@ def modernised(model: Any, facts: Facts, diagnosis: Diagnosis) -> List[Edit]:
     backbone = len(of_kind(model, "Conv2D", "DepthwiseConv2D", "SeparableConv2D")) > MANY_LAYERS or has_backbone(model)
     if facts.mirrored and not facts.pretrained:
         wanted += [{"kind": "augment", "at": name, "flip": True} for name in facts.images]
+    wanted += [
+        {"kind": "inside", "at": name, "edit": edit}
+        for name in facts.inner
+        for edit in _within(model.get_layer(name), facts, diagnosis)
+    ]
     if backbone:
         wanted += [
             {"kind": "resize", "at": one.name, "size": 2 * NARROW} for one in hidden_dense(model) if one.units < NARROW
@@ -92,7 +99,10 @@ def modernised(model: Any, facts: Facts, diagnosis: Diagnosis) -> List[Edit]:
         wanted += _recurrent(model, facts)
     else:
         wanted += _dense(model, diagnosis)
-        rate = 0.3 if diagnosis.has("overfitting") else 0.1
+        if facts.ties.narrowest < math.inf:  # an autoencoder: more of a decoder, and all of its code is needed
+            wanted += _before_outputs(model, _wide(model))
+            return fitting(model, wanted, facts)[1]
+        rate = 0.3 if diagnosis.has("overfitting") or _wide(model) >= MOST_HIDDEN else 0.1
     if facts.targets is not None:
         middle, deviation = facts.targets
         wanted += [
@@ -102,6 +112,16 @@ def modernised(model: Any, facts: Facts, diagnosis: Diagnosis) -> List[Edit]:
     model, kept = fitting(model, wanted, facts)
     # What stands before the output is known only now.
     return kept + fitting(model, before_output(model, rate), facts)[1]
+
+
+def _within(inner: Any, facts: Facts, diagnosis: Diagnosis) -> List[Edit]:
+    """The edits of a model of the script's own inside another; what it gives stays as it is."""
+    try:
+        if convolutions(inner):
+            return _convolutional(inner, facts)
+        return _recurrent(inner, facts) if recurrents(inner) else _dense(inner, diagnosis)
+    except UnclonableError:  # a subclassed one: its architecture is code
+        return []
 
 
 def has_backbone(model: Any) -> bool:
@@ -144,6 +164,8 @@ def fitting(model: Any, wanted: List[Edit], facts: Facts) -> Tuple[Any, List[Edi
         if most and made.count_params() > max(most, model.count_params()):
             continue
         if facts.most_cost and multiplications(made) > max(facts.most_cost, multiplications(model)):
+            continue
+        if not facts.ties.allow(made):
             continue
         model = made
         kept.append(edit)
@@ -234,12 +256,33 @@ def more_blocks(model: Any, *, most: int = MOST_BLOCKS, wanted: Any = None) -> L
         if len(before) == 1 and type(before[0]).__name__ in _POOLING and _rank(before[0]) == like.rank:
             add(before[0].name, _side(before[0]), pool=False)
     before = graph.producers(model, heads[0])[0]
-    if _rank(before) != like.rank or (like.rank == 1 and not type(heads[0]).__name__.startswith("Flatten")):
-        return edits
+    reads_words = like.rank == 1 and any(type(one).__name__ == "Embedding" for one in model.layers)
+    if _rank(before) != like.rank or (reads_words and not type(heads[0]).__name__.startswith("Flatten")):
+        return edits  # convolutions over words look for phrases, wherever they stand
     at, side, count = before.name, _side(before), 0
     while side >= SMALLEST_MAP and count < most:
         at, side, count = add(at, side, pool=True), (side + 1) // 2, count + 1
     return edits
+
+
+def deeper(model: Any, layer: Any) -> Edit:
+    """One more convolution like this one; behind its normalisation and activation, where these are layers of their own."""
+    end = layer
+    while True:
+        after = graph.consumers(model, end)
+        if len(after) != 1 or type(after[0]).__name__ not in (
+            *_NORMS,
+            "Activation",
+            "ReLU",
+            "LeakyReLU",
+            "ELU",
+            "PReLU",
+        ):
+            break
+        end = after[0]
+    if end is layer or getattr(layer.activation, "__name__", "") != "linear":
+        return {"kind": "deepen", "at": layer.name}
+    return {"kind": "conv_block", "at": end.name, "like": layer.name, "size": int(layer.filters), "pool": False}
 
 
 def _rank(layer: Any) -> int:
@@ -283,15 +326,70 @@ def _recurrent(model: Any, facts: Facts) -> List[Edit]:
 
 
 def _dense(model: Any, diagnosis: Diagnosis) -> List[Edit]:
-    hidden = hidden_dense(model)
+    hidden, width = hidden_dense(model), _wide(model)
     edits: List[Edit] = []
     if not diagnosis.has("overfitting"):
-        edits += [
-            {"kind": "resize", "at": one.name, "size": 2 * SMALL_HIDDEN} for one in hidden if one.units < SMALL_HIDDEN
-        ]
-        if not hidden:
-            for last in graph.output_layers(model):
-                edits += [
-                    {"kind": "dense", "at": one.name, "size": 2 * SMALL_HIDDEN} for one in graph.producers(model, last)
-                ]
+        edits += [{"kind": "resize", "at": one.name, "size": width} for one in hidden if one.units < width / 2]
+        edits += [] if hidden else _before_outputs(model, width)
     return edits
+
+
+def _before_outputs(model: Any, width: int) -> List[Edit]:
+    places = [one for last in graph.output_layers(model) for one in graph.producers(model, last)]
+    return [{"kind": "dense", "at": one.name, "size": width} for one in places]
+
+
+def _wide(model: Any) -> int:
+    """How wide hidden layers are to be: as the input, as a power of two, within bounds."""
+    values = sum(math.prod(int(n or 1) for n in tensor.shape[1:]) for tensor in graph.graph_of(model).inputs)
+    return int(min(max(2 ** math.ceil(math.log2(max(values, 1))), LEAST_HIDDEN), MOST_HIDDEN))
+
+
+def convolved(model: Any, facts: Facts) -> List[Edit]:
+    """Convolutions before pictures are flattened, for a network that has none; no edits where that is not its kind."""
+    if convolutions(model) or recurrents(model) or has_backbone(model) or not facts.pictures:
+        return []
+    wanted: List[Edit] = []
+    for name, (mean, variance) in facts.unscaled.items():
+        wanted.append({"kind": "normalise_input", "at": name, "mean": mean, "variance": variance})
+    if facts.mirrored:
+        wanted += [{"kind": "augment", "at": name, "flip": True} for name in facts.images]
+    for name, shape in facts.pictures.items():
+        at = _before_flattening(model, name)
+        if at:
+            wanted.append({"kind": "convolve", "at": at, "shape": shape, "sizes": _stages(shape, facts)})
+    wanted += [{"kind": "remove", "at": one.name} for one in hidden_dense(model) if one.units <= NARROW]
+    made, kept = fitting(model, wanted, facts)
+    if not any(edit["kind"] == "convolve" for edit in kept):
+        return []
+    return kept + fitting(made, before_output(made, 0.3), facts)[1]
+
+
+def _before_flattening(model: Any, name: str) -> str:
+    """The last layer before an input is flattened, or read as a vector; "" where something else comes first."""
+    at = next(t._keras_history.operation for t in graph.graph_of(model).inputs if graph.input_name(t) == name)
+    while True:
+        after = graph.consumers(model, at)
+        if len(after) != 1:
+            return ""
+        if type(after[0]).__name__ in ("Flatten", "Dense"):
+            return str(at.name)
+        if type(after[0]).__name__ not in ("Rescaling", "Normalization"):
+            return ""
+        at = after[0]
+
+
+def _stages(shape: List[int], facts: Facts) -> List[int]:
+    """Filters of each block: they double where the map halves, as wide as an example may cost."""
+    budget = COST * (ACCELERATED if facts.accelerated else 1)
+    sizes: List[int] = []
+    for base in WIDTHS:
+        side, channels, cost = min(shape[:2]), shape[2], 0.0
+        sizes = []
+        while side >= SMALLEST_MAP and len(sizes) < MOST_BLOCKS:
+            sizes.append(min(base * 2 ** len(sizes), MOST_FILTERS))
+            cost += channels * sizes[-1] * 9.0 * side * side
+            side, channels = (side + 1) // 2, sizes[-1]
+        if cost <= budget:
+            break
+    return sizes

@@ -62,6 +62,8 @@ class SearchRequest:
     """What this side shows the other over a network: `authority`, `certificate` and `key`, as PEM."""
     limits: Mapping[str, Any] = field(default_factory=dict)
     """The table `[search]` of the project's settings."""
+    failed_with: str = ""
+    """How the script failed with another architecture in its hands: from then on only the way it trains is searched."""
     rejected: Tuple[float, ...] = ()
     """What earlier winners had scored here when the gate, on its own examples, rejected them."""
 
@@ -93,6 +95,7 @@ class SearchRequest:
             token=str(asked.get("token") or ""),
             tls={str(name): str(pem) for name, pem in (asked.get("tls") or {}).items()},
             limits=dict(asked.get("limits") or {}),
+            failed_with=str(asked.get("failed_with") or "") if asked.get("own_only") else "",
             rejected=tuple(float(score) for score in asked.get("rejected") or ()),
         )
 

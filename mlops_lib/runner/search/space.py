@@ -18,6 +18,8 @@ from mlops_lib.runner.search.portfolio import (
     MANY_LAYERS,
     before_output,
     convolutions,
+    convolved,
+    deeper,
     fitting,
     has_backbone,
     hidden_dense,
@@ -44,6 +46,8 @@ class Space:
         self.facts = facts
         self.first = self._portfolio(diagnosis, inheritable)
         """The portfolio's candidate: everything that most often helps a network of this kind."""
+        self.second = self._as_pictures()
+        """What else it has, None where that is all: convolutions, where pictures are flattened at once."""
 
     def _portfolio(self, diagnosis: Diagnosis, inheritable: bool) -> Candidate:
         fresh = not inheritable or diagnosis.has("overfitting") or diagnosis.has("unstable")
@@ -53,13 +57,22 @@ class Space:
         share = 0.7 if convolutions(self.root) and not self.facts.pretrained else 1.0
         return Candidate(0, tuple(edits), standard_recipe(self.facts, share=share), fresh)
 
-    def around(self, number: int, model: Any, diagnosis: Diagnosis) -> Iterator[Candidate]:
+    def _as_pictures(self) -> Optional[Candidate]:
+        edits = [] if self.root is None else convolved(self.root, self.facts)
+        return Candidate(0, tuple(edits), standard_recipe(self.facts), fresh=True) if edits else None
+
+    def around(
+        self, number: int, model: Any, diagnosis: Diagnosis, *, polished: bool = False,
+        is_new: Callable[[Candidate], bool] = lambda candidate: True,
+    ) -> Iterator[Candidate]:  # fmt: skip
         """Candidates around trial `number`, the best so far, in order.
 
         Args:
             number: the trial.
             model: its architecture; None where it cannot be edited.
             diagnosis: what its curves say.
+            polished: whether it is another trial's weights, trained on with a smaller learning rate.
+            is_new: whether a candidate was not tried yet; only those are looked at closer.
         """
         recipe = standard_recipe(self.facts, share=0.7)
         gentle = replace(recipe, learning_rate=recipe.learning_rate / 2)
@@ -68,8 +81,12 @@ class Space:
             yield Candidate(number, (), longer)
         if model is not None:
             for edits in _ordered(model, self.facts, diagnosis):
-                yield Candidate(number, tuple(edits), gentle)
-        yield Candidate(number, (), replace(recipe, learning_rate=recipe.learning_rate / 3))
+                candidate = Candidate(number, tuple(edits), gentle)
+                # Whether edits fit is known when they were made, which takes its time.
+                if is_new(candidate) and len(fitting(model, edits, self.facts)[1]) == len(edits):
+                    yield candidate
+        if not polished:
+            yield Candidate(number, (), replace(recipe, learning_rate=recipe.learning_rate / 3))
         if number == 0:
             yield Candidate(0, (), recipe)
         yield Candidate(number, (), longer, fresh=not self.facts.pretrained)
@@ -90,7 +107,7 @@ def _ordered(model: Any, facts: Facts, diagnosis: Diagnosis) -> Iterator[List[Ed
             edits = next(stream, None)
             if edits is None:
                 streams.remove(stream)
-            elif edits and len(fitting(model, edits, facts)[1]) == len(edits):
+            elif edits:
                 yield edits
 
 
@@ -104,15 +121,17 @@ def _growing(model: Any, facts: Facts) -> Iterator[List[Edit]]:
         if weights.route(model, layer) is not None
         and not (designed and layer.weights and hasattr(layer, "kernel_size"))
     ]
-    yield [{"kind": "resize", "at": layer.name, "size": _grown(layer, 1.5)} for layer in wide]
+    # Where convolutions and recurrences cost most of the time, smaller steps.
+    step = 1.5 if convolutions(model) or recurrents(model) else 2.0
+    yield [{"kind": "resize", "at": layer.name, "size": _grown(layer, step)} for layer in wide]
     blocks = [edit for edit, _ in more_blocks(model, most=1)]
     if blocks and not designed:
         yield blocks
     for layer in [] if designed else reversed(convolutions(model)):
-        yield [{"kind": "deepen", "at": layer.name}]
+        yield [deeper(model, layer)]
     for layer in recurrents(model):
         yield [{"kind": "bidirectional", "at": layer.name}]
-    yield [{"kind": "resize", "at": layer.name, "size": _grown(layer, 2.0)} for layer in wide]
+    yield [{"kind": "resize", "at": layer.name, "size": _grown(layer, 2.0 if step < 2.0 else 4.0)} for layer in wide]
     for layer in reversed(recurrents(model)):
         yield [{"kind": "stack", "at": layer.name}]
     for layer in reversed(hidden_dense(model)):
@@ -136,13 +155,15 @@ def _regularising(model: Any, facts: Facts) -> Iterator[List[Edit]]:
     if not dropouts:
         yield before_output(model, 0.4)
     yield [
-        {"kind": "set_dropout", "at": one.name, "size": min(0.6, one.rate + 0.2)} for one in dropouts if one.rate < 0.55
+        {"kind": "set_dropout", "at": one.name, "size": round(min(0.6, one.rate + 0.2), 2)}
+        for one in dropouts
+        if one.rate < 0.55
     ]
     heavy = [*hidden_dense(model), *convolutions(model)]
     yield [{"kind": "l2", "at": layer.name, "size": 1e-4} for layer in heavy if layer.kernel_regularizer is None]
     for layer in of_kind(model, "Flatten"):
         yield [{"kind": "global_pool", "at": layer.name}]
-    yield [{"kind": "set_dropout", "at": one.name, "size": max(0.05, one.rate / 2)} for one in dropouts]
+    yield [{"kind": "set_dropout", "at": one.name, "size": round(max(0.05, one.rate / 2), 2)} for one in dropouts]
     for layer in hidden_dense(model):
         if layer.units >= 32:
             yield [{"kind": "resize", "at": layer.name, "size": int(layer.units) // 2}]
@@ -176,6 +197,8 @@ def next_candidate(
     model_of: Callable[[int], Any],
     diagnosis_of: Callable[[int], Diagnosis],
     tried: List[Mapping[str, Any]],
+    *,
+    polished: bool = False,
 ) -> Optional[Candidate]:
     """The first candidate that was not tried yet: the portfolio's, then those around the best; None when all were."""
     known = [json.dumps(dict(values), sort_keys=True) for values in tried]
@@ -183,9 +206,10 @@ def next_candidate(
     def is_new(candidate: Candidate) -> bool:
         return json.dumps(candidate.values(), sort_keys=True) not in known
 
-    if is_new(space.first):
-        return space.first
-    for candidate in space.around(best, model_of(best), diagnosis_of(best)):
+    for one in (space.first, space.second):
+        if one is not None and is_new(one):
+            return one
+    for candidate in space.around(best, model_of(best), diagnosis_of(best), polished=polished, is_new=is_new):
         if is_new(candidate):
             return candidate
     return None

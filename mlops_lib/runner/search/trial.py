@@ -17,6 +17,8 @@ from mlops_lib.runner.search.examples import Selected, classes, length
 from mlops_lib.runner.search.request import Clock, Diary, FitCall, SearchRequest
 
 SMALLEST_BATCH = 4
+SCORED_AT_ONCE = 256
+"""Examples of a batch that only scores: no gradients are kept."""
 ADAM_LIKE = {"Adam", "AdamW", "Nadam", "Adamax"}
 STEERING = ("EarlyStopping", "ReduceLROnPlateau", "LearningRateScheduler", "TerminateOnNaN")
 """Callbacks of the developer's that run in trials, as fresh copies; all others may write, or do anything."""
@@ -170,6 +172,7 @@ def passed_on(call: FitCall, x: Any, batch: int) -> Dict[str, Any]:
     given = {name: call.arguments[name] for name in names if call.arguments.get(name) is not None}
     if not is_pipeline(x):
         given["batch_size"] = batch
+        given.setdefault("validation_batch_size", max(batch, min(8 * batch, SCORED_AT_ONCE)))
     elif not hasattr(x, "__getitem__"):
         given["shuffle"] = False  # Keras cannot, and would warn
     return given
@@ -264,12 +267,14 @@ class Scorer:
         compute = measures.from_predictions(self.metric)
         if compute is None or isinstance(self.selected.y, (dict, list, tuple)):
             return None
-        return compute(self.selected.y, model.predict(self.selected.x, verbose=0))
+        return compute(self.selected.y, model.predict(self.selected.x, batch_size=SCORED_AT_ONCE, verbose=0))
 
     def evaluate(self, model: Any) -> Optional[float]:
         """The score of a compiled model."""
         chosen = self.selected
-        logs = model.evaluate(chosen.x, chosen.y, sample_weight=chosen.weight, verbose=0, return_dict=True)
+        logs = model.evaluate(
+            chosen.x, chosen.y, batch_size=SCORED_AT_ONCE, sample_weight=chosen.weight, verbose=0, return_dict=True
+        )
         return self(model, {f"val_{name}": value for name, value in logs.items()})
 
 

@@ -1,0 +1,32 @@
+"""The weights that a model had before the developer's fit."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Optional
+
+from mlops_lib.runner.search.request import FitCall
+
+OFFSETS = ("bias", "beta", "moving_mean")
+"""Variables that every initialiser in use begins at nought, and that a training moves away from it."""
+
+
+def initial(model: Any, call: FitCall) -> Optional[List[Any]]:
+    """The weights before the fit, in the order of `get_weights`; None where they were not kept."""
+    if call.initial is None:
+        return None
+    seeds = {id(v) for v in model.variables} - {id(v) for v in model.weights}
+    metrics = {id(v) for v in getattr(model, "metrics_variables", [])}
+    order = [v for v in model.variables if id(v) not in metrics]
+    values = [value for v, value in zip(order, call.initial) if id(v) not in seeds]
+    shapes = [tuple(v.shape) for v in model.weights]
+    return values if [tuple(v.shape) for v in values] == shapes else None
+
+
+def is_untrained(layers: List[Any], model: Any, call: FitCall) -> bool:
+    """Whether these layers began the fit as they were made, and not with weights from elsewhere."""
+    values = initial(model, call)
+    if values is None:
+        return False
+    known: Dict[int, Any] = {id(v): value for v, value in zip(model.weights, values)}
+    offsets = [v for layer in layers for v in layer.weights if v.path.rsplit("/", 1)[-1] in OFFSETS]
+    return bool(offsets) and all(id(v) in known and not known[id(v)].any() for v in offsets)
