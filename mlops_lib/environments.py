@@ -251,7 +251,7 @@ def repaired(image: Image, missing: Collection[Missing], *, apt: bool = True) ->
             system.update(packages)
             notes.append(f"{', '.join(packages)} (Debian): {one}")
             continue
-        note = _repaired_line(one, lines)
+        note = _repaired_line(one, lines, row=images.row_of(image.environment.name))
         if note:
             notes.append(note)
     if not notes:
@@ -272,8 +272,11 @@ def _packages(one: Missing) -> list[str]:
     return [package] if package else found
 
 
-def _repaired_line(one: Missing, lines: list[str]) -> str:
-    """Change the requirements so that an import works; says what was done, "" where nothing is known."""
+def _repaired_line(one: Missing, lines: list[str], *, row: Sequence[str]) -> str:
+    """Change the requirements so that an import works; says what was done, "" where nothing is known.
+
+    The row's own releases stay: they work together, and what one of them does not hold is the script's mistake.
+    """
     names = [requirements.name_of(line) for line in lines]
     wanted = distribution(one.module.split(".")[0]) if one.module else ""
     if wanted and requirements.name_of(wanted) not in names:
@@ -285,7 +288,7 @@ def _repaired_line(one: Missing, lines: list[str]) -> str:
     for name in (requirements.name_of(distribution(one.name) or one.name), requirements.name_of(wanted)):
         place = names.index(name) if name in names else -1
         line = requirements.read(lines[place]) if place >= 0 else None
-        if line is not None and line.versions:
+        if line is not None and line.versions and lines[place] not in row:
             before, lines[place] = lines[place], str(line.bare)
             return f"{before} → {line.bare}: {one}"
     return ""

@@ -153,6 +153,8 @@ def test_a_name_nobody_knows_is_never_installed(tmp_path: Path) -> None:
     image = environments.plan(need, home=tmp_path)
     message = "ModuleNotFoundError: No module named 'acme_secret_tools'"
     assert environments.repair(need, message, image=image, home=tmp_path) is None
+    message = "ModuleNotFoundError: No module named 'sklearn.crossvalidation'"
+    assert environments.repair(need, message, image=image, home=tmp_path) is None, "the script's mistake"
     repaired = environments.repair(
         need, "ModuleNotFoundError: No module named 'yaml.cyaml'", image=image, home=tmp_path
     )
