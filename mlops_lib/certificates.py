@@ -87,7 +87,8 @@ def _made() -> str:
         )
         for one in more:
             builder = builder.add_extension(one, critical=False)
-        return builder.sign(authority, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+        certificate: bytes = builder.sign(authority, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+        return certificate.decode()
 
     root = signed(named, authority)
 

@@ -11,7 +11,7 @@ import pickle
 import sys
 import time
 from types import ModuleType
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 from mlops_lib.runner import checkpoint, digest, randomness, sklearn_evaluation
 from mlops_lib.runner.context import Context
@@ -157,6 +157,9 @@ class EstimatorFit:
         except Exception as error:  # noqa: BLE001 - a user's own estimator may fail to pickle in any way
             run.journal.warn(f"fit {self.number} cannot be stored ({error}): a restart fits it again")
             return
+        if _is_plain(self.estimator):
+            # What is pickled loses which numbers were one object: from here on the same as after a restart.
+            graft(self.estimator, pickle.loads(content))
         try:
             state = {
                 "estimator": content, "random": randomness.take(), "files": self.store.keep_files(), "seconds": seconds,
@@ -175,21 +178,60 @@ class EstimatorFit:
 
 def graft(old: Any, new: Any) -> None:
     """Make `old` the fitted `new` in place; estimators inside it that the script may hold stay the same objects."""
-    for name, value in vars(new).items():
-        vars(old)[name] = _grafted(vars(old).get(name), value)
+    _Graft().estimator(old, new)
 
 
-def _grafted(old: Any, new: Any) -> Any:
-    if type(old) is type(new):
+class _Graft:
+    """What is one object in the new estimator is one in the old: pickled again, both give the same bytes."""
+
+    def __init__(self) -> None:
+        self._taken: Dict[int, Any] = {}
+        self._alive: List[Any] = []
+
+    def estimator(self, old: Any, new: Any) -> None:
+        """Give one estimator, or part of one, what the other has."""
+        self._take(old, new)
+        for name, value in list(vars(new).items()):
+            before = None if name.startswith("_") else vars(old).get(name)  # nobody else holds what is private
+            vars(old)[name] = self._value(before, value)
+
+    def _take(self, old: Any, new: Any) -> None:
+        self._taken[id(new)] = old
+        self._alive.append(new)
+
+    def _value(self, old: Any, new: Any) -> Any:
+        if id(new) in self._taken:
+            return self._taken[id(new)]
+        if type(old) is not type(new):
+            old = None
         if hasattr(new, "get_params") and hasattr(new, "__dict__") and not isinstance(new, type):
-            graft(old, new)
+            kept = new if old is None else old
+            self.estimator(kept, new)
+            return kept
+        if type(new).__name__ == "RandomState" and old is not None:
+            self._take(old, new)
+            old.set_state(new.get_state())  # the script may draw from it too
             return old
-        if isinstance(new, list) and len(old) == len(new):
-            old[:] = [_grafted(before, after) for before, after in zip(old, new)]
-            return old
-        if isinstance(new, tuple) and type(new) is tuple and len(old) == len(new):
-            return tuple(_grafted(before, after) for before, after in zip(old, new))
-    return new
+        if isinstance(new, list):
+            kept = old if old is not None and len(old) == len(new) else new
+            self._take(kept, new)
+            kept[:] = [self._value(before, after) for before, after in zip(list(kept), list(new))]
+            return kept
+        if type(new) is tuple:
+            before = old if old is not None and len(old) == len(new) else new
+            after = tuple(self._value(one, other) for one, other in zip(before, new))
+            return new if all(one is other for one, other in zip(after, new)) else after
+        if isinstance(new, dict):
+            self._take(new, new)
+            for key, value in list(new.items()):
+                new[key] = self._value(None, value)
+        return new
+
+
+def _is_plain(estimator: Any) -> bool:
+    """Whether all of its parts are scikit-learn's own, which are the same after pickling."""
+    parts = [estimator, *estimator.get_params(deep=True).values()]
+    return all(type(one).__module__.startswith("sklearn.") for one in parts if hasattr(one, "get_params"))
 
 
 def fit_on_everything(run: Context, estimator: Any, x: Any, y: Any) -> None:
