@@ -20,6 +20,7 @@ from mlops_lib.runner.search.desk import Desk, Order
 from mlops_lib.runner.search.diagnosis import Diagnosis, diagnose
 from mlops_lib.runner.search.examples import RefusedError, Selected, choose
 from mlops_lib.runner.search.graft import graft
+from mlops_lib.runner.search.ledger import NAME as LEDGER
 from mlops_lib.runner.search.ledger import Ledger
 from mlops_lib.runner.search.oracle import ALONE, Own, Trials
 from mlops_lib.runner.search.request import Clock, Diary, FitCall, Outcome, SearchRequest, trial_record
@@ -80,7 +81,7 @@ def set_aside(directory: str) -> None:
     if os.path.exists(os.path.join(aside, "complete")):
         return
     os.makedirs(aside, exist_ok=True)
-    for name in ("trials", "weights", "oracle", "winner.json", "result.json"):
+    for name in (LEDGER, "trials", "weights", "winner.json", "result.json"):
         if os.path.exists(os.path.join(directory, name)):
             os.replace(os.path.join(directory, name), os.path.join(aside, name))
     files.write_atomic(os.path.join(aside, "complete"), b"")
