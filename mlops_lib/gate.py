@@ -66,8 +66,9 @@ def judge(
     chosen, notes = _choose(claims, wanted)
     if chosen is None:
         return Verdict(
-            verdict="undecided", target=target, metric=metric or None, selection=selection, reasons=tuple(notes)
-        )
+            verdict="undecided", target=target, metric=metric or None, selection=selection, reasons=tuple(notes),
+            mode="min" if mode == "min" else "max",
+        )  # fmt: skip
     return _Judgement(
         chosen, model=claims.get("model"), target=target, mode=mode, strict=strict, beats=beats, champion=champion,
         selection=selection, notes=notes,
@@ -85,13 +86,16 @@ def read_claims(run_dir: Path) -> Mapping[str, Any]:
 
 def _choose(claims: Mapping[str, Any], wanted: str) -> tuple[Mapping[str, Any] | None, list[str]]:
     """The evaluation the bar is about, or why there is none."""
-    listed = claims.get("evaluations")
-    found = [_named(e, wanted) for e in listed if isinstance(e, dict)] if isinstance(listed, list) else []
+    claimed = claims.get("evaluations")
+    listed = [e for e in claimed if isinstance(e, dict)] if isinstance(claimed, list) else []
+    found = [_named(e, wanted) for e in listed]
     usable = [e for e in found if e is not None and _is_number(e.get("value"))]
     if not usable:
-        broken = any(isinstance(e, dict) for e in listed) if isinstance(listed, list) else False
-        if broken and wanted:
-            return None, [f"nothing measured {wanted!r}: name another metric in the setting `metric`"]
+        if listed and wanted:
+            names = sorted({name for e in listed for name in _names(e)})
+            return None, [
+                f"nothing measured {wanted!r}: name what was measured in the setting metric: {', '.join(names)}"
+            ]
         return None, [
             "no number was found: let the script evaluate its model on held-out data, or say where the number is"
             " with the settings metric, metric_pattern or metrics_file"
@@ -131,6 +135,12 @@ def _others(evaluations: Sequence[Mapping[str, Any]], best: Mapping[str, Any]) -
         f"the script measured {len(values)} models, {which} is judged (all: {min(values):.4g} to {max(values):.4g}, mean"
         f" {mean:.4g})"
     ]
+
+
+def _names(evaluation: Mapping[str, Any]) -> set[str]:
+    """What one evaluation measured."""
+    every = evaluation.get("all")
+    return {str(name)[:40] for name in (evaluation.get("metric"), *(every if isinstance(every, dict) else ())) if name}
 
 
 def _named(evaluation: Mapping[str, Any], wanted: str) -> Mapping[str, Any] | None:

@@ -85,6 +85,10 @@ def test_another_metric_must_be_named(tmp_path: Path) -> None:
     assert judged(tmp_path, error).verdict == "undecided"
     assert judged(tmp_path, error, metric="mae", target=2.5).verdict == "accepted"
     assert judged(tmp_path, error, metric="mean_absolute_error", target=1.5).verdict == "rejected"
+    unmeasured = judged(tmp_path, error, metric="rmse", target=1.5, mode="min")
+    assert unmeasured.verdict == "undecided"
+    assert unmeasured.mode == "min"
+    assert "mae" in " ".join(unmeasured.reasons)
 
 
 def test_contaminated_selection_is_never_accepted(tmp_path: Path) -> None:
