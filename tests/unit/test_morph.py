@@ -173,21 +173,26 @@ def test_a_width_tied_by_a_skip_is_refused(at):
 
 
 def test_lambda_custom_layer_and_nested_model_are_copied():
-    class Scale(keras.layers.Layer):
+    class Scale(keras.layers.Layer):  # its configuration is Keras' to find, which leaves the name out
+        def __init__(self, by, **options):
+            super().__init__(**options)
+            self.by = by
+
         def build(self, shape):
             self.factor = self.add_weight(shape=(shape[-1],), initializer="ones")
 
         def call(self, x):
-            return x * self.factor
+            return x * self.factor * self.by
 
     shift = 2.0
     inner = keras.Sequential(
-        [keras.Input((6,)), kl.Lambda(lambda x: x + shift), Scale(), kl.Dense(4, name="d")], name="inner"
+        [keras.Input((6,)), kl.Lambda(lambda x: x + shift), Scale(3.0), kl.Dense(4, name="d")], name="inner"
     )
     model = keras.Sequential(
         [keras.Input((6,), name="table"), inner, kl.Dense(3, activation="relu", name="h"), kl.Dense(2)]
     )
-    check(model, TABLE, {"kind": "resize", "at": "h", "size": 5})
+    child = check(model, TABLE, {"kind": "resize", "at": "h", "size": 5})
+    assert [layer.name for layer in child.get_layer("inner").layers] == [layer.name for layer in inner.layers]
 
 
 def test_the_copy_has_the_models_own_class():

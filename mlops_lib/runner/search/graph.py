@@ -142,7 +142,10 @@ def copy_layer(layer: Any, **changes: Any) -> Any:
                 raise UnclonableError(f"layer {layer.name} has no setting {', '.join(sorted(unknown))}")
             config.update(_lambdas(layer, config))
             config.update(changes)
-            return type(layer).from_config(config)
+            made = type(layer).from_config(config)
+            if "name" not in config:  # as where the class leaves its configuration to Keras
+                made.name = layer.name
+            return made
     except (NotImplementedError, TypeError, ValueError, KeyError) as error:
         raise UnclonableError(f"layer {layer.name} cannot be made from its configuration: {error}") from error
 
