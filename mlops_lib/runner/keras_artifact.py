@@ -7,6 +7,7 @@ import os
 import sys
 from typing import Any, Dict, List, Optional
 
+from mlops_lib.runner import keras_lambdas
 from mlops_lib.runner.context import Context
 
 
@@ -26,7 +27,7 @@ def save(run: Context, model: Any, fit: Optional[int]) -> Dict[str, Any]:
         _save_weights(run, model, described)
         return described
     try:
-        loaded = keras.models.load_model(path, custom_objects=_custom_objects(model), safe_mode=False)
+        loaded = _loaded(run, keras, path, model)
     except Exception as error:  # noqa: BLE001 - as above
         described["note"] = f"the saved model cannot be loaded: {type(error).__name__}: {error}"[:1000]
         _save_weights(run, model, described)
@@ -34,6 +35,27 @@ def save(run: Context, model: Any, fit: Optional[int]) -> Dict[str, Any]:
     described["reloaded"] = True
     run.evaluations.repeat_on(loaded, model)
     return described
+
+
+def _loaded(run: Context, keras: Any, path: str, model: Any) -> Any:
+    """The saved model; where it cannot be loaded for itself, with the lambdas of the model that was saved."""
+
+    def load() -> Any:
+        return keras.models.load_model(path, custom_objects=_custom_objects(model), safe_mode=False)
+
+    try:
+        return load()
+    except Exception:
+        held = keras_lambdas.holders(_parts(model)) if keras.__name__ == "keras" else {}
+        if not held:
+            raise
+        with keras_lambdas.lent(held):
+            loaded = load()
+    run.journal.warn(
+        f"the saved model loads only where the script's own lambdas are at hand (layers {', '.join(sorted(held))}): give"
+        " them names with def, and it loads with custom_objects"
+    )
+    return loaded
 
 
 def keras_of(model: Any) -> Any:

@@ -314,7 +314,8 @@ def test_a_process_that_grows_is_left_between_trials(tmp_path):
             if event == "trial" and keys["trial"]["state"] != "running":
                 held.append(numpy.ones(12_500_000))
 
-    def leave():
+    def leave(why):
+        assert "grown" in why
         raise Left
 
     diary = Hoarder()
