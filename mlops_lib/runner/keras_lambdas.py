@@ -23,6 +23,19 @@ def _is_lambda(value: Any) -> bool:
     return inspect.isfunction(value) and value.__name__ == "<lambda>"
 
 
+def functions(layer: Any, config: Dict[str, Any]) -> Dict[str, Any]:
+    """The settings of a layer that are lambdas, such as `activation=lambda x: …`, as the functions they are."""
+    return {name: getattr(layer, name) for name in config if _is_lambda(getattr(layer, name, None))}
+
+
+def copied(layer: Any) -> Any:
+    """Another Lambda layer with the same function, closures included: its configuration is marshalled code."""
+    return type(layer)(
+        layer.function, output_shape=getattr(layer, "_output_shape", None), mask=getattr(layer, "mask", None),
+        arguments=getattr(layer, "arguments", None), name=layer.name,
+    )  # fmt: skip
+
+
 @contextlib.contextmanager
 def lent(held: Dict[str, Any]) -> Iterator[None]:
     """While a model is loaded, its layers take their functions from those of the same name in `held`."""
@@ -45,11 +58,7 @@ def _lending(original: Callable[..., Any], held: Dict[str, Any]) -> Callable[...
         if layer is None or type(layer) is not cls:
             return original(cls, config, *args, **kwargs)
         if cls.__name__ == "Lambda":
-            return cls(
-                layer.function, output_shape=getattr(layer, "_output_shape", None), mask=getattr(layer, "mask", None),
-                arguments=getattr(layer, "arguments", None), name=layer.name,
-            )  # fmt: skip
-        own = {name: getattr(layer, name) for name in config if _is_lambda(getattr(layer, name, None))}
-        return original(cls, {**config, **own}, *args, **kwargs)
+            return copied(layer)
+        return original(cls, {**config, **functions(layer, config)}, *args, **kwargs)
 
     return from_config

@@ -11,6 +11,8 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any, Dict, Iterator, List, Set, Tuple
 
+from mlops_lib.runner import keras_lambdas
+
 SHARED = ("TextVectorization", "StringLookup", "IntegerLookup", "Discretization", "Hashing")
 """Layers that are used as they are: their tables are no weights, and no training changes them."""
 SHAPING = ("Activation", "Softmax", "ReLU", "Reshape", "Lambda", "Rescaling")
@@ -133,14 +135,14 @@ def copy_layer(layer: Any, **changes: Any) -> Any:
     if isinstance(layer, keras.Model) and not changes:
         return rebuild(layer, Plan())
     if type(layer).__name__ == "Lambda" and hasattr(layer, "function"):
-        return _copy_lambda(layer)
+        return keras_lambdas.copied(layer)
     try:
         with keras.saving.custom_object_scope(custom_objects(layer)):
             config = dict(layer.get_config())
             unknown = set(changes) - set(config)
             if unknown:
                 raise UnclonableError(f"layer {layer.name} has no setting {', '.join(sorted(unknown))}")
-            config.update(_lambdas(layer, config))
+            config.update(keras_lambdas.functions(layer, config))
             config.update(changes)
             made = type(layer).from_config(config)
             if "name" not in config:  # as where the class leaves its configuration to Keras
@@ -148,23 +150,6 @@ def copy_layer(layer: Any, **changes: Any) -> Any:
             return made
     except (NotImplementedError, TypeError, ValueError, KeyError) as error:
         raise UnclonableError(f"layer {layer.name} cannot be made from its configuration: {error}") from error
-
-
-def _lambdas(layer: Any, config: Dict[str, Any]) -> Dict[str, Any]:
-    """Settings that are lambdas, such as `activation=lambda x: …`: as configuration they are code, which is not loaded."""
-    named = [name for name, value in config.items() if "__lambda__" in str(value)[:200]]
-    return {name: getattr(layer, name) for name in named if inspect.isfunction(getattr(layer, name, None))}
-
-
-def _copy_lambda(layer: Any) -> Any:
-    # Its configuration is marshalled code; the function itself is at hand, closures included.
-    return type(layer)(
-        layer.function,
-        output_shape=getattr(layer, "_output_shape", None),
-        mask=getattr(layer, "mask", None),
-        arguments=getattr(layer, "arguments", None),
-        name=layer.name,
-    )
 
 
 def custom_objects(layer: Any) -> Dict[str, Any]:
