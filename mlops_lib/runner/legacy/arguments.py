@@ -50,3 +50,25 @@ def renamed(table: Mapping[str, str], notes: Notes, *, dropped: Iterable[str] = 
         return args, fresh
 
     return translate
+
+
+def by_name(
+    called: str, signature: inspect.Signature, args: Tuple[Any, ...], kwargs: Dict[str, Any], notes: Notes
+) -> Call:
+    """Gives by name what comes after the last place: what could be given by place once.
+
+    Args:
+        called: the name of what is called.
+        signature: its signature today.
+        args: the positional arguments.
+        kwargs: the others.
+        notes: where a use is noted.
+    """
+    kinds = {kind: [p.name for p in signature.parameters.values() if p.kind is kind] for kind in inspect._ParameterKind}
+    places = kinds[inspect.Parameter.POSITIONAL_ONLY] + kinds[inspect.Parameter.POSITIONAL_OR_KEYWORD]
+    named, extra = kinds[inspect.Parameter.KEYWORD_ONLY], args[len(places) :]
+    if not extra or kinds[inspect.Parameter.VAR_POSITIONAL] or len(extra) > len(named):
+        return args, kwargs
+    names = named[: len(extra)]
+    notes.say(f"{called}: {', '.join(names)} is given by name now")
+    return args[: len(places)], {**dict(zip(names, extra)), **kwargs}

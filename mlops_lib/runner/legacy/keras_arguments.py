@@ -1,7 +1,8 @@
 """Arguments of Keras 1 and 2 in the words of Keras 3: layers, optimizers, `fit` and its generators, callbacks."""
 
+import functools
 import inspect
-from typing import Any, Dict, Mapping, Tuple
+from typing import Any, Container, Dict, Mapping, Tuple
 
 from mlops_lib.runner.legacy.arguments import Call, Translate, renamed, translated
 from mlops_lib.runner.legacy.notes import Notes
@@ -72,10 +73,11 @@ def layers(module: Any, notes: Notes) -> None:
             own = inspect.signature(layer.__init__).parameters
             table = {old: new for old, new in table.items() if old not in own}
             dropped = [old for old in DROPPED.get(name, ()) if old not in own]
-            layer.__init__ = translated(layer.__init__, _layer(name, renamed(table, notes, dropped=dropped), notes))
+            rename = renamed(table, notes, dropped=dropped)
+            layer.__init__ = translated(layer.__init__, _layer(name, rename, own, notes))
 
 
-def _layer(name: str, rename: Translate, notes: Notes) -> Translate:
+def _layer(name: str, rename: Translate, own: Container[str], notes: Notes) -> Translate:
     def translate(self: Any, args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> Call:
         args = tuple(_whole(value) for value in args)
         kwargs = {key: _whole(value) for key, value in kwargs.items()}
@@ -83,6 +85,10 @@ def _layer(name: str, rename: Translate, notes: Notes) -> Translate:
         args, kwargs = rename(self, args, kwargs)
         if name in ("Conv1D", "Conv2D", "Conv3D"):
             args, kwargs = _kernel(args, kwargs, int(name[4]), old, notes)
+        if "weights" in kwargs and "weights" not in own:
+            kwargs = {
+                key: value for key, value in kwargs.items() if key != "weights" or not _begin_with(self, value, notes)
+            }
         kwargs = _shapes(_values(kwargs), recurrent=name in ("LSTM", "GRU", "SimpleRNN"), notes=notes)
         if (
             name == "Embedding"
@@ -102,6 +108,21 @@ def _layer(name: str, rename: Translate, notes: Notes) -> Translate:
         return args, kwargs
 
     return translate
+
+
+def _begin_with(layer: Any, weights: Any, notes: Notes) -> bool:
+    """`Dense(…, weights=[kernel, bias])`: set once the layer has been built."""
+    if weights is not None:
+        build = layer.build
+
+        @functools.wraps(build)
+        def built(*args: Any, **kwargs: Any) -> None:
+            build(*args, **kwargs)
+            layer.set_weights(weights)
+
+        layer.__dict__["build"] = built
+        notes.say(f"{type(layer).__name__}(weights=…) is set_weights once it is built")
+    return True
 
 
 CHANNELS = (1, 3, 4)

@@ -35,7 +35,7 @@ def names(notes: Notes) -> Names:
         name: functools.partial(_function, name)
         for name in {*OPS, *_old_names()}
     }  # fmt: skip
-    own = {
+    own: Dict[str, Callable[[], Any]] = {
         "image_dim_ordering": lambda: _image_dim_ordering, "set_image_dim_ordering": lambda: _set_image_dim_ordering,
         "tensorflow_backend": _backend, "get_session": lambda: _get_session, "set_session": lambda: _set_session,
         "function": lambda: _compiled, "learning_phase": lambda: _learning_phase,
@@ -43,7 +43,11 @@ def names(notes: Notes) -> Names:
         "is_tensor": lambda: _is_tensor, "batch_flatten": lambda: _batch_flatten, "int_shape": lambda: _int_shape,
         "gradients": lambda: _gradients, "manual_variable_initialization": lambda: _nothing,
         "get_variable_shape": lambda: _int_shape, "reset_uids": lambda: _nothing, "control_flow_ops": lambda: None,
-        "tf": lambda: __import__("tensorflow"), "_BACKEND": lambda: "tensorflow",
+        "tf": lambda: __import__("tensorflow"), "_BACKEND": lambda: "tensorflow", "common": _backend,
+        "in_train_phase": lambda: _in_train_phase, "in_test_phase": lambda: _in_test_phase, "identity": lambda: _identity,
+        "print_tensor": lambda: _print_tensor, "_get_available_gpus": lambda: _gpus,
+        **{name: functools.partial(_operation, name) for name in (
+            "logsumexp", "slice", "logical_and", "logical_or", "floor", "ceil", "isnan", "argsort", "sort", "top_k")},
     }  # fmt: skip
     return {**lost, **own}
 
@@ -134,6 +138,47 @@ def _nothing(*args: Any, **kwargs: Any) -> None:
 
 
 _PHASE = {"phase": 0}
+
+
+def _operation(name: str) -> Any:
+    import keras
+
+    return getattr(keras.ops, name)
+
+
+def _chosen(value: Any) -> Any:
+    return value() if callable(value) else value
+
+
+def _in_train_phase(x: Any, alt: Any, training: Any = None) -> Any:
+    """`x` while a model trains, else `alt`: what the layer was called for, unless it says so itself."""
+    from keras.src.backend.common import global_state
+
+    if training is None:
+        context = global_state.get_global_attribute("current_call_ctx")
+        training = getattr(context, "training", None)
+    return _chosen(x if training else alt)
+
+
+def _in_test_phase(x: Any, alt: Any, training: Any = None) -> Any:
+    return _in_train_phase(alt, x, training)
+
+
+def _identity(x: Any, name: Any = None) -> Any:
+    return x
+
+
+def _print_tensor(x: Any, message: str = "") -> Any:
+    import tensorflow as tf
+
+    tf.print(message, x)
+    return x
+
+
+def _gpus() -> "list[str]":
+    import tensorflow as tf
+
+    return [device.name for device in tf.config.list_logical_devices("GPU")]
 
 
 def _learning_phase() -> int:

@@ -90,6 +90,27 @@ MaxoutDense = _gone("MaxoutDense", "use Dense and a maximum over groups of its u
 Highway = _gone("Highway", "write its gate with Dense layers and Multiply")
 LocallyConnected1D = _gone("LocallyConnected1D", "use Conv1D, or install tf_keras and import that")
 LocallyConnected2D = _gone("LocallyConnected2D", "use Conv2D, or install tf_keras and import that")
+ParametricSoftplus = _gone("ParametricSoftplus", "use Activation('softplus')")
+SReLU = _gone("SReLU", "use PReLU")
+
+
+class Recurrent:
+    """The base class of recurrent layers until Keras 2.1, which layers of one's own were derived from."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        raise GoneError(
+            f"keras.layers.Recurrent is gone: derive {cls.__name__} from keras.Layer, as a cell for RNN(cell)"
+        )
+
+
+def Deconvolution2D(  # noqa: N802
+    nb_filter: int, nb_row: Any = None, nb_col: Any = None, output_shape: Any = None, **kwargs: Any
+) -> Any:
+    """A transposed convolution, whose output's shape follows from its strides today."""
+    import keras
+
+    size = (nb_row,) if nb_col is None else ((nb_row, nb_col),)
+    return keras.layers.Conv2DTranspose(nb_filter, *(size if nb_row is not None else ()), **kwargs)
 
 
 def model_from_yaml(*args: Any, **kwargs: Any) -> Any:
@@ -127,6 +148,62 @@ def convert_kernel(kernel: Any) -> Any:
 
     turned = numpy.copy(kernel)
     return turned[(slice(None, None, -1),) * (turned.ndim - 2)]
+
+
+def normalize_tuple(value: Any, n: int, name: str) -> Any:
+    """A number `n` times, or `n` numbers."""
+    return (value,) * n if isinstance(value, int) else tuple(value)
+
+
+def normalize_padding(value: str) -> str:
+    """The padding in small letters."""
+    return value.lower()
+
+
+def normalize_data_format(value: Any) -> str:
+    """The order of channels, or the default's."""
+    import keras
+
+    return str(value or keras.backend.image_data_format()).lower()
+
+
+def conv_output_length(length: Any, filter_size: int, padding: str, stride: int, dilation: int = 1) -> Any:
+    """The length that a convolution leaves."""
+    if length is None:
+        return None
+    reach = filter_size + (filter_size - 1) * (dilation - 1)
+    left = {"same": length, "causal": length, "valid": length - reach + 1, "full": length + reach - 1}[padding]
+    return (left + stride - 1) // stride
+
+
+def deconv_length(length: Any, stride: int, filter_size: int, padding: str, *_: Any) -> Any:
+    """The length that a transposed convolution leaves."""
+    if length is None:
+        return None
+    return length * stride + (max(filter_size - stride, 0) if padding == "valid" else 0)
+
+
+def HDF5Matrix(  # noqa: N802
+    datapath: Any, dataset: str, start: int = 0, end: Any = None, normalizer: Any = None
+) -> Any:
+    """Rows of a data set in an HDF5 file, in memory."""
+    import h5py
+
+    with h5py.File(datapath, "r") as file:
+        rows = file[dataset][start:end]
+    return rows if normalizer is None else normalizer(rows)
+
+
+def _queue(name: str) -> Any:
+    def refuse(*args: Any, **kwargs: Any) -> Any:
+        raise GoneError(
+            f"keras.utils.{name} is gone: give the generator or Sequence itself to fit, evaluate or predict"
+        )
+
+    return refuse
+
+
+GeneratorEnqueuer, OrderedEnqueuer = _queue("GeneratorEnqueuer"), _queue("OrderedEnqueuer")
 
 
 def slice_X(X: Any, start: Any = None, stop: Any = None) -> Any:  # noqa: N802, N803

@@ -3,9 +3,10 @@
 import functools
 import inspect
 import os
+import weakref
 from typing import Any, Callable, Dict, Tuple
 
-from mlops_lib.runner.legacy import keras_arguments
+from mlops_lib.runner.legacy import keras_arguments, keras_layers
 from mlops_lib.runner.legacy.arguments import renamed, translated
 from mlops_lib.runner.legacy.notes import Notes
 
@@ -34,7 +35,56 @@ def models(keras: Any, notes: Notes) -> None:
     ends = renamed({"input": "inputs", "output": "outputs"}, notes, owner="Model")
     functional.__init__ = translated(functional.__init__, ends)
     model.__new__ = _new(model.__new__)
+    for name in ("_make_predict_function", "_make_train_function", "_make_test_function"):
+        _lend(model, name, lambda self: None)  # Keras makes them when they are needed
+    _lend(keras.Sequential, "input_names", property(lambda self: [one.name for one in self.inputs]))
+    _lend(keras.Sequential, "output_names", property(lambda self: [self.layers[-1].name]))
+    for end in ("input", "output"):
+        setattr(keras.Sequential, end, _end(getattr(keras.Sequential, end), f"{end}s"))
+    tensors(keras.KerasTensor)
+    short_names(keras)
     keras.Sequential.add = _add(keras.Sequential.add, keras)
+
+
+def _end(plain: Any, ends: str) -> property:
+    """`Sequential.input` and `.output` of a model that is built, which Keras 3 knows only once it was called on a tensor."""
+
+    def get(self: Any) -> Any:
+        try:
+            return plain.__get__(self)
+        except (AttributeError, ValueError):
+            found = getattr(self, ends, None)
+            if not found:
+                raise
+            return found[0] if len(found) == 1 else found
+
+    return property(get)
+
+
+def short_names(keras: Any) -> None:
+    """Losses and metrics that `compile` knew by other names."""
+    losses, metrics = keras.src.losses.ALL_OBJECTS_DICT, keras.src.metrics.ALL_OBJECTS_DICT
+    found = {
+        "logcosh": "log_cosh",
+        "kullback_leibler_divergence": "kl_divergence",
+        "cosine_proximity": "cosine_similarity",
+    }
+    for old, new in found.items():
+        losses.setdefault(old, losses[new])
+        metrics.setdefault(old, losses[new])
+    metrics.setdefault("fmeasure", keras_layers.fmeasure)
+
+
+def tensors(symbol: Any) -> None:
+    """The shape of a tensor between layers, as Keras 1 and TensorFlow had it."""
+
+    def get_shape(self: Any) -> Any:
+        import tensorflow as tf
+
+        return tf.TensorShape(self.shape)
+
+    _lend(symbol, "_keras_shape", property(lambda self: tuple(self.shape)))
+    _lend(symbol, "get_shape", get_shape)
 
 
 def _with_accuracy(original: Original) -> Original:
@@ -104,10 +154,36 @@ def _forgiving_fit(original: Original, notes: Notes) -> Original:
         kwargs = {name: _numbers(value, notes) if name in ("x", "y") else value for name, value in kwargs.items()}
         bound = inspect.signature(original).bind_partial(self, *args, **kwargs).arguments
         _rename_monitors(self, bound.get("callbacks"), notes)
-        return original(self, *args, **kwargs)
+        _VALIDATION[self] = bound.get("validation_data")
+        try:
+            return original(self, *args, **kwargs)
+        finally:
+            del _VALIDATION[self]
 
     fit.__signature__ = inspect.signature(original)  # type: ignore[attr-defined]
     return fit
+
+
+_VALIDATION: "weakref.WeakKeyDictionary[Any, Any]" = weakref.WeakKeyDictionary()
+"""Model to the validation data of the fit under way."""
+
+
+class _ValidationData:
+    """What Keras 2 gave callbacks: inputs, targets and weights in one list; a callback may still set its own."""
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        data = None if instance is None else _VALIDATION.get(instance.model)
+        if not isinstance(data, (tuple, list)) or not 2 <= len(data) <= 3:
+            return data
+        parts = [list(part) if isinstance(part, (list, tuple)) else [part] for part in data]
+        weights = parts[2] if len(parts) == 3 else [_ones(one) for one in parts[1]]
+        return [*parts[0], *parts[1], *weights]
+
+
+def _ones(target: Any) -> Any:
+    import numpy
+
+    return numpy.ones(len(target) if hasattr(target, "__len__") else 1)
 
 
 def _numbers(value: Any, notes: Notes) -> Any:
@@ -244,6 +320,7 @@ def callbacks(module: Any, notes: Notes) -> None:
             self.history = Records(self.history)
 
     history.on_train_begin = on_train_begin
+    _lend(module.Callback, "validation_data", _ValidationData())
     module.ModelCheckpoint.__init__ = _any_ending(module.ModelCheckpoint.__init__, notes)
     rename = renamed({"epsilon": "min_delta"}, notes)
     module.ReduceLROnPlateau.__init__ = translated(module.ReduceLROnPlateau.__init__, rename)
@@ -291,8 +368,24 @@ def layer_shapes(layer: Any) -> None:
                 raise AttributeError(f"the layer has no {self.side}_shape yet: it was never called") from None
             return tuple(found.shape) if hasattr(found, "shape") else [tuple(one.shape) for one in found or ()]
 
+    def at(side: str) -> Any:
+        def get(self: Any, node_index: int) -> Any:
+            found = getattr(self._inbound_nodes[node_index], f"{side}_tensors")
+            return found[0] if len(found) == 1 else found
+
+        return get
+
+    def shape_at(side: str) -> Any:
+        def get(self: Any, node_index: int) -> Any:
+            found = at(side)(self, node_index)
+            return [tuple(one.shape) for one in found] if isinstance(found, list) else tuple(found.shape)
+
+        return get
+
     for side in ("input", "output"):
         _lend(layer, f"{side}_shape", Shape(side))
+        _lend(layer, f"get_{side}_at", at(side))
+        _lend(layer, f"get_{side}_shape_at", shape_at(side))
 
 
 def learning_rate(optimizer: Any) -> None:

@@ -15,6 +15,8 @@ def _module(*sources: str, **names: Any) -> Tuple[Sequence[str], Names]:
 
 
 _LAYERS = ("keras.layers",)
+_OPTIMIZERS = ("adam", "gradient_descent", "rmsprop", "adagrad", "adadelta", "adamax", "nadam", "ftrl", "optimizer_v2",
+               "learning_rate_schedule")  # fmt: skip
 
 MODULES: Dict[str, Tuple[Sequence[str], Names]] = {
     **{f"keras.layers.{name}": (_LAYERS, {}) for name in (
@@ -27,14 +29,17 @@ MODULES: Dict[str, Tuple[Sequence[str], Names]] = {
     "keras.utils.vis_utils": _module("keras.utils"),
     "keras.utils.visualize_util": _module("keras.utils", plot="keras.utils:plot_model"),
     "keras.utils.generic_utils": _module("keras.utils"),
-    "keras.utils.data_utils": _module("keras.utils"),
-    "keras.utils.io_utils": _module("keras.utils"),
+    "keras.utils.data_utils": _module("keras.utils", **listed("GeneratorEnqueuer OrderedEnqueuer",
+                                      f"{PACKAGE}.keras_layers")),
+    "keras.utils.io_utils": _module("keras.utils", HDF5Matrix=f"{PACKAGE}.keras_layers:HDF5Matrix"),
     "keras.utils.layer_utils": _module("keras.utils"),
-    "keras.utils.conv_utils": _module("keras.utils"),
+    "keras.utils.conv_utils": _module("keras.utils", **listed("convert_kernel normalize_tuple normalize_padding"
+                                      " normalize_data_format conv_output_length deconv_length", f"{PACKAGE}.keras_layers")),
     "keras.utils.training_utils": _module("keras.utils"),
     "keras.preprocessing.text": _module(f"{OLD}.preprocessing.text"),
     "keras.engine": _module("keras.layers", "keras.models", "keras", InputSpec="keras:InputSpec"),
-    "keras.engine.topology": _module("keras.layers", "keras.models", "keras", merge=f"{PACKAGE}.keras_layers:merge"),
+    "keras.engine.topology": _module("keras.layers", "keras.models", "keras", "keras.utils",
+                                     merge=f"{PACKAGE}.keras_layers:merge"),
     "keras.engine.base_layer": _module("keras.layers", "keras"),
     "keras.engine.training": _module("keras.models", "keras", **listed("slice_X slice_arrays", f"{PACKAGE}.keras_layers")),
     "keras.initializations": _module("keras.initializers", **listed("normal uniform identity zero", f"{PACKAGE}.keras_layers")),
@@ -48,7 +53,10 @@ MODULES: Dict[str, Tuple[Sequence[str], Names]] = {
     "keras.wrappers.scikit_learn": _module(f"{PACKAGE}.keras_wrappers"),
     "keras.optimizers.adam": _module("keras.optimizers"),
     "keras.optimizer_v1": _module("keras.optimizers"),
-    "keras.optimizer_v2": _module("keras.optimizers"),
+    "keras.optimizer_v2": _module("keras.optimizers", **dict.fromkeys(_OPTIMIZERS, "keras.optimizers")),
+    **{f"keras.optimizer_v2.{name}": _module("keras.optimizers") for name in _OPTIMIZERS},
+    "keras.callbacks.callbacks": _module("keras.callbacks"),
+    "keras.applications.mobilenetv2": _module("keras.applications.mobilenet_v2"),
     **{f"keras.applications.{name}": (("keras.applications",), {}) for name in ("keras_applications",)},
 }  # fmt: skip
 
@@ -69,7 +77,7 @@ _IMAGE = (
     " apply_channel_shift random_brightness random_channel_shift random_rotation random_shear random_shift random_zoom"
 )
 _LAYER_ALIASES = (
-    "MaxPool1D=MaxPooling1D MaxPool2D=MaxPooling2D CuDNNLSTM=LSTM CuDNNGRU=GRU Deconvolution2D=Conv2DTranspose"
+    "MaxPool1D=MaxPooling1D MaxPool2D=MaxPooling2D CuDNNLSTM=LSTM CuDNNGRU=GRU"
     " Deconvolution3D=Conv3DTranspose Conv2DTransposed=Conv2DTranspose SimpleRNNCell=SimpleRNNCell"
 )
 
@@ -78,8 +86,9 @@ NAMES: Dict[str, Names] = {
               "objectives": "keras.losses", "engine": "keras.layers"},
     "keras.layers": {
         **listed(_LAYER_ALIASES, "keras.layers"),
-        **listed("merge Merge Highway MaxoutDense ThresholdedReLU LocallyConnected1D LocallyConnected2D"
-                 " AtrousConvolution1D AtrousConvolution2D TimeDistributedDense", f"{PACKAGE}.keras_layers"),
+        **listed("merge Merge Highway MaxoutDense ThresholdedReLU LocallyConnected1D LocallyConnected2D ParametricSoftplus"
+                 " SReLU Recurrent AtrousConvolution1D AtrousConvolution2D Deconvolution2D TimeDistributedDense",
+                 f"{PACKAGE}.keras_layers"),
         "core": "keras.layers", "advanced_activations": "keras.layers", "recurrent": "keras.layers",
         "experimental": "keras.layers", "preprocessing": "keras.layers",
     },
@@ -88,11 +97,17 @@ NAMES: Dict[str, Names] = {
         "np_utils": "keras.utils", "vis_utils": "keras.utils", "generic_utils": "keras.utils",
         "plot": "keras.utils:plot_model", "conv_utils": "keras.utils",
         **listed("multi_gpu_model print_summary probas_to_classes categorical_probas_to_classes convert_kernel"
-                 " CustomObjectScope HDF5Matrix GeneratorEnqueuer OrderedEnqueuer", f"{PACKAGE}.keras_layers"),
+                 " HDF5Matrix GeneratorEnqueuer OrderedEnqueuer", f"{PACKAGE}.keras_layers"),
+        "CustomObjectScope": "keras.utils:custom_object_scope",
     },
-    "keras.optimizers": listed(
-        "adam=Adam sgd=SGD rmsprop=RMSprop adagrad=Adagrad adadelta=Adadelta adamax=Adamax nadam=Nadam", "keras.optimizers"
-    ),
+    "keras.optimizers": {
+        **listed("adam=Adam sgd=SGD rmsprop=RMSprop adagrad=Adagrad adadelta=Adadelta adamax=Adamax nadam=Nadam",
+                 "keras.optimizers"),
+        **{f"{name}_v2": "keras.optimizers" for name in _OPTIMIZERS},
+    },
+    "keras.callbacks": {"callbacks": "keras.callbacks", "BaseLogger": "keras.callbacks:Callback"},
+    "keras.applications.imagenet_utils": {
+        "_obtain_input_shape": "keras.src.applications.imagenet_utils:obtain_input_shape"},
     "keras.initializers": {
         **listed("he_normal=HeNormal he_uniform=HeUniform glorot_normal=GlorotNormal glorot_uniform=GlorotUniform"
                  " lecun_normal=LecunNormal lecun_uniform=LecunUniform normal=RandomNormal uniform=RandomUniform"
@@ -108,7 +123,8 @@ NAMES: Dict[str, Names] = {
     "keras.preprocessing.sequence": listed("skipgrams make_sampling_table TimeseriesGenerator",
                                            f"{OLD}.preprocessing.sequence"),
     "keras.losses": listed("mse=mean_squared_error mae=mean_absolute_error mape=mean_absolute_percentage_error"
-                           " cosine_proximity=cosine_similarity kullback_leibler_divergence=kl_divergence", "keras.losses"),
+                           " cosine_proximity=cosine_similarity kullback_leibler_divergence=kl_divergence logcosh=log_cosh",
+                           "keras.losses"),
     "keras.metrics": {
         **listed("accuracy=binary_accuracy acc=binary_accuracy mse=mean_squared_error mae=mean_absolute_error",
                  "keras.metrics"),

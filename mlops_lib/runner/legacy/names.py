@@ -54,7 +54,7 @@ def lend(module: ModuleType, names: Names, notes: Notes, *, since: str = "") -> 
         if own is not None:
             try:
                 return own(name)
-            except AttributeError:
+            except (AttributeError, ImportError):  # scikit-learn raises the latter for a data set it dropped
                 if name not in names:
                     raise
         if name not in names:

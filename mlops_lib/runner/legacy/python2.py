@@ -154,8 +154,44 @@ def _compare(left: Any, right: Any) -> int:
 
 BUILTINS: Dict[str, Any] = {
     "xrange": range, "raw_input": lambda *prompt: builtins.input(*prompt), "unicode": str, "unichr": chr, "long": int,
-    "basestring": str, "reduce": _reduce, "cmp": _compare, "file": open,
+    "basestring": str, "reduce": _reduce, "cmp": _compare, "file": open, "reload": lambda module: module,
 }  # fmt: skip
+
+
+SURE = {"xrange", "raw_input", "unicode", "unichr", "long", "basestring", "cmp"}
+"""Built-in names that fail in Python 3."""
+METHODS = {"itervalues", "iterkeys", "has_key"}
+"""Methods of dictionaries that only Python 2 has; `iteritems` pandas had too."""
+BOTH = {"six", "future", "past", "builtins"}
+"""Modules of code that is written for both."""
+
+
+def sure(tree: ast.Module) -> int:
+    """The line of what fails in Python 3, in a source that reads as Python 3 too; 0 if there is none.
+
+    Code that looks at Python's version, or asks for Python 3's behaviour, is written for both.
+    """
+    missing = SURE & set(missing_builtins(tree))
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (
+            node.module == "__future__" or (node.module or "").split(".")[0] in BOTH
+        ):
+            return 0
+        if isinstance(node, ast.Import) and any(alias.name.split(".")[0] in BOTH for alias in node.names):
+            return 0
+        if isinstance(node, ast.Attribute) and node.attr in ("version_info", "version"):
+            return 0
+        if isinstance(node, ast.ExceptHandler) and _names(node.type) & {"NameError", "ImportError", "AttributeError"}:
+            return 0
+        name = node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
+        if name in (missing if isinstance(node, ast.Name) else METHODS):
+            found.append(getattr(node, "lineno", 1))
+    return min(found, default=0)
+
+
+def _names(node: Optional[ast.expr]) -> "set[str]":
+    return set() if node is None else {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
 
 
 def missing_builtins(tree: ast.Module) -> Dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import io
 import os
-from typing import Any, Iterator, List, Optional, Tuple
+from typing import Any, Iterator, Optional, Tuple
 
 from mlops_lib.runner.legacy.names import GoneError
 
@@ -38,20 +38,20 @@ def mat(data: Any, dtype: Any = None) -> Any:
 class _Folds:
     """A splitter of scikit-learn 0.17: made with the data's size, iterated for its folds."""
 
-    def __init__(self, splitter: Any, count: int, y: Any = None) -> None:
-        self._splitter, self._count, self._y = splitter, count, y
+    def __init__(self, splitter: Any, count: int, y: Any = None, *, groups: Any = None) -> None:
+        self._splitter, self._count, self._y, self._groups = splitter, count, y, groups
 
     def __iter__(self) -> Iterator[Tuple[Any, Any]]:
         import numpy
 
-        return iter(self._splitter.split(numpy.zeros(self._count), self._y))
+        return iter(self._splitter.split(numpy.zeros(self._count), self._y, self._groups))
 
     def __len__(self) -> int:
-        return int(self._splitter.get_n_splits(range(self._count)))
+        return int(self._splitter.get_n_splits(range(self._count), self._y, self._groups))
 
     def split(self, x: Any, y: Any = None, groups: Any = None) -> Any:
         """What today's functions ask a splitter for."""
-        return self._splitter.split(x, self._y if y is None else y)
+        return self._splitter.split(x, self._y if y is None else y, self._groups if groups is None else groups)
 
     def get_n_splits(self, *args: Any) -> int:
         """How many folds there are."""
@@ -82,13 +82,33 @@ def StratifiedKFold(  # noqa: N802
     return _Folds(splitter, len(y), y)
 
 
-def LeaveOneOut(n: int) -> Any:  # noqa: N802
+def LeaveOneOut(n: int, **kwargs: Any) -> Any:  # noqa: N802
     """`cross_validation.LeaveOneOut(n)`."""
     return _Folds(_selection().LeaveOneOut(), n)
 
 
+def LeavePOut(n: int, p: int, **kwargs: Any) -> Any:  # noqa: N802
+    """`cross_validation.LeavePOut(n, p)`."""
+    return _Folds(_selection().LeavePOut(p), n)
+
+
+def LabelKFold(labels: Any, n_folds: int = 3, **kwargs: Any) -> Any:  # noqa: N802
+    """`cross_validation.LabelKFold(labels, n_folds)`."""
+    return _Folds(_selection().GroupKFold(n_folds), len(labels), groups=labels)
+
+
+def LeaveOneLabelOut(labels: Any, **kwargs: Any) -> Any:  # noqa: N802
+    """`cross_validation.LeaveOneLabelOut(labels)`."""
+    return _Folds(_selection().LeaveOneGroupOut(), len(labels), groups=labels)
+
+
+def LeavePLabelOut(labels: Any, p: int, **kwargs: Any) -> Any:  # noqa: N802
+    """`cross_validation.LeavePLabelOut(labels, p)`."""
+    return _Folds(_selection().LeavePGroupsOut(p), len(labels), groups=labels)
+
+
 def ShuffleSplit(  # noqa: N802
-    n: int, n_iter: int = 10, test_size: Any = 0.1, train_size: Any = None, random_state: Any = None
+    n: int, n_iter: int = 10, test_size: Any = 0.1, train_size: Any = None, random_state: Any = None, **kwargs: Any
 ) -> Any:
     """`cross_validation.ShuffleSplit(n, n_iter)`."""
     return _Folds(
@@ -97,7 +117,7 @@ def ShuffleSplit(  # noqa: N802
 
 
 def StratifiedShuffleSplit(  # noqa: N802
-    y: Any, n_iter: int = 10, test_size: Any = 0.1, train_size: Any = None, random_state: Any = None
+    y: Any, n_iter: int = 10, test_size: Any = 0.1, train_size: Any = None, random_state: Any = None, **kwargs: Any
 ) -> Any:
     """`cross_validation.StratifiedShuffleSplit(y, n_iter)`."""
     splitter = _selection().StratifiedShuffleSplit(
@@ -188,6 +208,20 @@ def plot_roc_curve(estimator: Any, x: Any, y: Any, **kwargs: Any) -> Any:
     return RocCurveDisplay.from_estimator(estimator, x, y, **kwargs)
 
 
+def plot_precision_recall_curve(estimator: Any, x: Any, y: Any, **kwargs: Any) -> Any:
+    """`metrics.plot_precision_recall_curve`."""
+    from sklearn.metrics import PrecisionRecallDisplay
+
+    return PrecisionRecallDisplay.from_estimator(estimator, x, y, **kwargs)
+
+
+def plot_partial_dependence(estimator: Any, x: Any, features: Any, **kwargs: Any) -> Any:
+    """`inspection.plot_partial_dependence`."""
+    from sklearn.inspection import PartialDependenceDisplay
+
+    return PartialDependenceDisplay.from_estimator(estimator, x, features, **kwargs)
+
+
 def jaccard_similarity_score(y_true: Any, y_pred: Any, **kwargs: Any) -> Any:
     """It was the accuracy for everything but several labels a row."""
     from sklearn.metrics import accuracy_score
@@ -210,15 +244,56 @@ def linear_assignment(costs: Any) -> Any:
     return numpy.column_stack(linear_sum_assignment(costs))
 
 
-def _gone_estimator(name: str) -> Any:
+def _gone_estimator(name: str, instead: str) -> Any:
     def refuse(*args: Any, **kwargs: Any) -> Any:
-        raise GoneError(f"sklearn.linear_model.{name} is gone: use SelectFromModel around Lasso or LogisticRegression")
+        raise GoneError(f"sklearn.{name} is gone: use {instead}")
 
     return refuse
 
 
-RandomizedLasso = _gone_estimator("RandomizedLasso")
-RandomizedLogisticRegression = _gone_estimator("RandomizedLogisticRegression")
+_SELECT = "SelectFromModel around Lasso or LogisticRegression"
+RandomizedLasso = _gone_estimator("linear_model.RandomizedLasso", _SELECT)
+RandomizedLogisticRegression = _gone_estimator("linear_model.RandomizedLogisticRegression", _SELECT)
+GaussianProcess = _gone_estimator("gaussian_process.GaussianProcess", "GaussianProcessRegressor, with a kernel")
+LSHForest = _gone_estimator("neighbors.LSHForest", "NearestNeighbors")
+
+
+def itemfreq(a: Any) -> Any:
+    """`scipy.stats.itemfreq`: values with how often each is there."""
+    import numpy
+
+    return numpy.column_stack(numpy.unique(a, return_counts=True))
+
+
+def binom_test(x: Any, n: Any = None, p: float = 0.5, alternative: str = "two-sided") -> float:
+    """`scipy.stats.binom_test`."""
+    from scipy.stats import binomtest
+
+    x, n = (x[0], x[0] + x[1]) if n is None else (x, n)
+    return float(binomtest(int(x), int(n), p, alternative).pvalue)
+
+
+def inner1d(a: Any, b: Any) -> Any:
+    """The inner products of rows."""
+    import numpy
+
+    return numpy.einsum("...i,...i->...", a, b)
+
+
+def random_integers(low: int, high: Any = None, size: Any = None) -> Any:
+    """`numpy.random.random_integers`, whose end counts."""
+    import numpy
+
+    return numpy.random.randint(1 if high is None else low, (low if high is None else high) + 1, size)
+
+
+def join(words: Any, sep: str = " ") -> str:
+    """Python 2's `string.join`."""
+    return sep.join(words)
+
+
+def setdefaultencoding(name: str) -> None:
+    """Text is Unicode in Python 3."""
 
 
 def imread(name: Any, flatten: bool = False, mode: Optional[str] = None) -> Any:
@@ -312,80 +387,6 @@ def ascent() -> Any:
     return datasets.ascent()
 
 
-class Ix:
-    """`.ix[…]`: by label where the index has it, else by position."""
-
-    def __init__(self, owner: Any) -> None:
-        self._owner = owner
-
-    def _key(self, key: Any) -> Tuple[Any, Any]:
-        parts = key if isinstance(key, tuple) else (key,)
-        positional: List[bool] = []
-        for axis, part in zip((self._owner.index, getattr(self._owner, "columns", None)), parts):
-            ends = [part.start, part.stop] if isinstance(part, slice) else part if isinstance(part, list) else [part]
-            numbers = all(isinstance(one, int) for one in ends if one is not None)
-            positional.append(numbers and axis is not None and axis.dtype.kind not in "iu")
-        return parts, positional
-
-    def __getitem__(self, key: Any) -> Any:
-        parts, positional = self._key(key)
-        if all(positional) or not any(positional):
-            return (self._owner.iloc if positional[0] else self._owner.loc)[key]
-        found = self._owner
-        for axis, (part, by_position) in enumerate(zip(parts, positional)):
-            whole = (slice(None),) * axis if found.ndim > axis else ()
-            found = (found.iloc if by_position else found.loc)[(*whole, part) if whole else part]
-        return found
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        parts, positional = self._key(key)
-        axes: Any = (self._owner.index, getattr(self._owner, "columns", None))
-        labels = tuple(
-            axes[i][part] if by_position else part for i, (part, by_position) in enumerate(zip(parts, positional))
-        )
-        self._owner.loc[labels] = value
-
-
-def append(
-    self: Any, other: Any, ignore_index: bool = False, verify_integrity: bool = False, sort: bool = False
-) -> Any:
-    """`DataFrame.append` and `Series.append`."""
-    import pandas
-
-    if isinstance(other, dict):
-        other = pandas.Series(other)
-    if isinstance(other, pandas.Series) and isinstance(self, pandas.DataFrame):
-        other = other.to_frame().T
-    others = list(other) if isinstance(other, (list, tuple)) else [other]
-    others = [pandas.DataFrame([one]) if isinstance(one, dict) else one for one in others]
-    return pandas.concat([self, *others], ignore_index=ignore_index, verify_integrity=verify_integrity, sort=sort)
-
-
-def as_matrix(self: Any, columns: Any = None) -> Any:
-    """`as_matrix`."""
-    return self.values if columns is None else self[list(columns)].values
-
-
-def get_value(self: Any, index: Any, column: Any = None) -> Any:
-    """`get_value`."""
-    return self.loc[index] if column is None else self.loc[index, column]
-
-
-def mad(self: Any, axis: Any = 0, **kwargs: Any) -> Any:
-    """The mean absolute deviation."""
-    return (self - self.mean()).abs().mean()
-
-
-def sort(
-    self: Any, columns: Any = None, axis: int = 0, ascending: bool = True, inplace: bool = False, **kwargs: Any
-) -> Any:
-    """`sort`."""
-    if columns is None and getattr(self, "ndim", 1) == 2:
-        return self.sort_index(axis=axis, ascending=ascending, inplace=inplace)
-    chosen = {} if columns is None else {"by": columns}
-    return self.sort_values(**chosen, ascending=ascending, inplace=inplace)
-
-
 def rolling_mean(values: Any, window: int, min_periods: Any = None, **kwargs: Any) -> Any:
     """`pandas.rolling_mean`."""
     return values.rolling(window, min_periods=min_periods).mean()
@@ -399,6 +400,30 @@ def rolling_std(values: Any, window: int, min_periods: Any = None, **kwargs: Any
 def rolling_sum(values: Any, window: int, min_periods: Any = None, **kwargs: Any) -> Any:
     """`pandas.rolling_sum`."""
     return values.rolling(window, min_periods=min_periods).sum()
+
+
+def rolling_max(values: Any, window: int, min_periods: Any = None, **kwargs: Any) -> Any:
+    """`pandas.rolling_max`."""
+    return values.rolling(window, min_periods=min_periods).max()
+
+
+def rolling_min(values: Any, window: int, min_periods: Any = None, **kwargs: Any) -> Any:
+    """`pandas.rolling_min`."""
+    return values.rolling(window, min_periods=min_periods).min()
+
+
+def ewma(
+    values: Any, com: Any = None, span: Any = None, halflife: Any = None, min_periods: int = 0, **kwargs: Any
+) -> Any:
+    """`pandas.ewma`."""
+    return values.ewm(com=com, span=span, halflife=halflife, min_periods=min_periods).mean()
+
+
+def value_counts(values: Any, **kwargs: Any) -> Any:
+    """`pandas.value_counts`."""
+    import pandas
+
+    return pandas.Series(values).value_counts(**kwargs)
 
 
 def Panel(*args: Any, **kwargs: Any) -> Any:  # noqa: N802

@@ -78,21 +78,30 @@ class Dialect:
         """
         given: Dict[str, Any] = {}
         try:
-            tree: Optional[ast.Module] = ast.parse(text, path)
+            plain = ast.parse(text, path)
+            tree: Optional[ast.Module] = plain
+            line = python2.sure(plain)
         except SyntaxError as error:
+            tree, line = None, error.lineno or 1
+        if line:
             translated = python2.translate(text)
-            if translated is None:
-                raise
-            self.notes.say("this is Python 2: it is translated", line=(self._shown(path), error.lineno or 1))
-            tree = ast.parse(translated, path)
-            if not python2.divides_anew(tree):
-                tree = python2.Division().visit(tree)
-                given[python2.Division.NAME] = python2.divide
+            if translated is None and tree is None:
+                ast.parse(text, path)
+            if translated is not None:
+                self.notes.say("this is Python 2: it is translated", line=(self._shown(path), line))
+                tree = ast.parse(translated, path)
+                if not python2.divides_anew(tree):
+                    tree = python2.Division().visit(tree)
+                    given[python2.Division.NAME] = python2.divide
         assert tree is not None
         for name, value in python2.missing_builtins(tree).items():
             self.notes.say(f"{name} is Python 2's", line=(self._shown(path), _line_of(tree, name)))
             given[name] = value
-        changed = bool(given)
+        private = _PrivateKeras()
+        tree = private.visit(tree)
+        if private.line:
+            self.notes.say(f"{private.name} is tensorflow.keras", line=(self._shown(path), private.line))
+        changed = bool(given or private.line)
         if self.graph:
             imports = _Imports()
             tree = imports.visit(tree)
@@ -197,6 +206,44 @@ class _Uses(ast.NodeVisitor):
         if isinstance(node.value, ast.Name) and node.value.id in self.aliases:
             self.names.add(node.attr)
             self.keras = self.keras or node.attr == "keras"
+
+
+PRIVATE_KERAS = (
+    "tensorflow.contrib.keras.python.keras",
+    "tensorflow.contrib.keras.api.keras",
+    "tensorflow.python.keras",
+)
+
+
+class _PrivateKeras(ast.NodeTransformer):
+    """Keras by the places that TensorFlow kept it in: a second, older one is there, or nothing."""
+
+    def __init__(self) -> None:
+        self.line, self.name = 0, ""
+
+    def _public(self, module: str, node: ast.stmt) -> str:
+        for private in PRIVATE_KERAS:
+            if module == private or module.startswith(private + "."):
+                self.line, self.name = self.line or node.lineno, self.name or private
+                return "tensorflow.keras" + module[len(private) :]
+        return module
+
+    def visit_Import(self, node: ast.Import) -> ast.AST:
+        """`import tensorflow.python.keras as keras`."""
+        for alias in node.names:
+            if alias.asname:
+                alias.name = self._public(alias.name, node)
+        return node
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST:
+        """`from tensorflow.python.keras.layers import Dense`, `from tensorflow.python import keras`."""
+        module = node.module or ""
+        if any(alias.name == "keras" for alias in node.names) and f"{module}.keras" in PRIVATE_KERAS:
+            self._public(f"{module}.keras", node)
+            node.module = "tensorflow"
+        elif not node.level:
+            node.module = self._public(module, node) or None
+        return node
 
 
 class _Imports(ast.NodeTransformer):
