@@ -182,6 +182,23 @@ REMEDIES = {
 }
 
 
+_DIVISION = (
+    "Python 2 divided whole numbers into whole numbers: write // for the / that gives this number; the run is kept."
+)
+HINTS = (
+    ("'float' object cannot be interpreted as an integer", _DIVISION),
+    ("slice indices must be integers", _DIVISION),
+    ("only integers, slices (`:`), ellipsis (`...`)", _DIVISION),
+    ("list indices must be integers or slices, not float", _DIVISION),
+    (
+        "inhomogeneous shape",
+        "Rows of different lengths are no array since numpy 1.24: write np.array(…, dtype=object).",
+    ),
+    ("cannot import name", "Write what it is called now, or name the version that has it in requirements.txt."),
+)
+"""What a failure says, and what to change: where old code meets the Python and libraries of today."""
+
+
 def _training_error(result: RunResult) -> TrainingError:
     failure = result.failure
     if failure is None:
@@ -189,6 +206,7 @@ def _training_error(result: RunResult) -> TrainingError:
             "the training was stopped", where=result.run_dir, remedy="Run it again: it goes on from its checkpoint."
         )
     remedy = REMEDIES.get(failure.kind, "Mend the script; the run is kept.")
+    remedy = next((hint for said, hint in HINTS if said in failure.message), remedy)
     if "FileNotFoundError" in failure.message and failure.kind != "import":
         remedy = "Push the file with the project, or give it with --mount FILE:PATH, PATH as the script names it."
     return TrainingError(failure.message, where=failure.where or result.run_dir, remedy=remedy, log=failure.log)

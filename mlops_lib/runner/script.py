@@ -266,7 +266,8 @@ def _kind(error: BaseException) -> str:
         return "oom"
     if any(_is_unreachable(one) for one in _causes(error)):
         return "network"
-    if isinstance(error, ImportError) or _lacks_library(error):
+    gone = isinstance(error, NotImplementedError)  # of a module, too, whose message says what to change
+    if (isinstance(error, ImportError) and not gone) or _lacks_library(error):
         return "import"
     return "bug" if isinstance(error, MISTAKES) else "crash"
 

@@ -74,3 +74,26 @@ def test_an_old_script_runs(case: str, tmp_path: Path) -> None:
 def test_what_needs_a_graph_is_seen(text: str, said: str) -> None:
     found = symbolic.use(ast.parse(text))
     assert (found[0] if found else "") == said
+
+
+LENT = """
+from mlops_lib.runner.legacy import keras_names, names, science, tensorflow1
+
+gone = {**keras_names.MODULES, **keras_names.PREPROCESSING, **science.MODULES, **tensorflow1.MODULES}
+tables = [*keras_names.NAMES.values(), *science.NAMES.values(), *(table for _, table in gone.values())]
+targets = {target for table in tables for target in table.values() if isinstance(target, str)}
+targets |= {source for sources, _ in gone.values() for source in sources}
+for target in sorted(targets):
+    if target.partition(":")[0] not in gone and not target.startswith("tensorflow.compat.v1:layers"):  # of legacy Keras
+        try:
+            names.find(target)
+        except (ImportError, AttributeError) as error:
+            print(target, error)
+"""
+
+
+@pytest.mark.slow
+def test_every_name_that_is_answered_for_leads_somewhere() -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run([sys.executable, "-c", LENT], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr

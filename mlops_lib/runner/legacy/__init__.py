@@ -29,12 +29,22 @@ Hook = Callable[[ModuleType], None]
 def dialect(run: Context, text: str, path: str) -> source.Dialect:
     """How the project's sources are read; also prepares TensorFlow for what they were written for."""
     notes = Notes(run.journal, run.work)
-    found = source.Dialect(run.work, notes)
+    found = source.Dialect(run.work, notes, lost=_lost())
     with run.journal.guard("date the script"):
         found.decide(text, path)
         tensorflow1.prepare(graph=found.graph)
         found.install()
     return found
+
+
+def _lost() -> "frozenset[str]":
+    """Modules that Keras 2 and old scikit-learn had, and names to import from modules that are still there."""
+    kept = names.prefixed(keras_names.NAMES, keras_names.PREFIXES[:2], root="keras")
+    modules = names.prefixed(keras_names.MODULES, keras_names.PREFIXES[:2], root="keras")
+    return frozenset(
+        {*modules, *keras_names.PREPROCESSING, *science.MODULES}
+        | {f"{module}.{name}" for module, table in {**kept, **science.NAMES}.items() for name in table}
+    )
 
 
 def install(run: Context, found: source.Dialect) -> Dict[str, Hook]:

@@ -54,6 +54,8 @@ FUNCTIONS = {
                          "make_regression", "fetch_20newsgroups"),
 }  # fmt: skip
 """Functions that took by place what is given by name today, and what they need no more."""
+ANSWERING = ("predict", "predict_proba", "decision_function", "transform", "kneighbors")
+"""Methods that took a single row."""
 DROPPED = {"log_loss": ("eps",), "auc": ("reorder",)}
 
 
@@ -62,6 +64,8 @@ def estimators(module: Any, notes: Notes) -> None:
     for name, estimator in list(vars(module).items()):
         plain = getattr(estimator, "__init__", None)
         own = isinstance(estimator, type) and estimator.__module__.startswith(module.__name__)
+        if own:
+            _one_sample(estimator, notes)
         if own and inspect.isfunction(plain) and not hasattr(plain, "_mlops_old"):
             estimator.__init__ = _init(plain, name, VALUES.get(name, {}), notes)
 
@@ -126,21 +130,32 @@ def _function(module: Any, original: Callable[..., Any], name: str, notes: Notes
     return call
 
 
-def one_sample(module: Any, notes: Notes) -> None:
+def _one_sample(estimator: type, notes: Notes) -> None:
     """`predict(x)` of a single row, which counted as one example before 0.19."""
-    plain = module.validate_data
+    for base in estimator.__mro__:
+        for name in ANSWERING:
+            plain = vars(base).get(name)
+            if (
+                base.__module__.startswith("sklearn.")
+                and inspect.isfunction(plain)
+                and not hasattr(plain, "_mlops_old")
+            ):
+                setattr(base, name, _of_rows(plain, notes))
 
-    @functools.wraps(plain)
-    def validate_data(estimator: Any, *args: Any, **kwargs: Any) -> Any:
-        x = args[0] if args else kwargs.get("X")
-        features = getattr(estimator, "n_features_in_", 0)
-        if not kwargs.get("reset", True) and features > 1 and _is_row(x, features):
-            notes.say(f"{type(estimator).__name__} was given one row: it is one example, x.reshape(1, -1)")
-            x = module.np.asarray(x).reshape(1, -1)
-            args, kwargs = ((x, *args[1:]), kwargs) if args else (args, {**kwargs, "X": x})
-        return plain(estimator, *args, **kwargs)
 
-    module.validate_data = validate_data
+def _of_rows(original: Callable[..., Any], notes: Notes) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        features = getattr(self, "n_features_in_", 0)
+        if args and features > 1 and _is_row(args[0], features):
+            import numpy
+
+            notes.say(f"{type(self).__name__} was given one row: it is one example, x.reshape(1, -1)")
+            args = (numpy.asarray(args[0]).reshape(1, -1), *args[1:])
+        return original(self, *args, **kwargs)
+
+    call._mlops_old = True  # type: ignore[attr-defined]
+    return call
 
 
 def _is_row(x: Any, features: int) -> bool:

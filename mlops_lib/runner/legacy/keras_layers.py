@@ -278,3 +278,14 @@ def fbeta_score(y_true: Any, y_pred: Any, beta: float = 1) -> Any:
 def fmeasure(y_true: Any, y_pred: Any) -> Any:
     """F1, batch by batch."""
     return fbeta_score(y_true, y_pred)
+
+
+def matthews_correlation(y_true: Any, y_pred: Any) -> Any:
+    """Keras 1's batch-wise correlation of truth and answer."""
+    from keras import ops
+
+    true, found = ops.round(ops.clip(y_true, 0, 1)), ops.round(ops.clip(y_pred, 0, 1))
+    both, neither = ops.sum(true * found), ops.sum((1 - true) * (1 - found))
+    extra, missed = ops.sum((1 - true) * found), ops.sum(true * (1 - found))
+    spread = ops.sqrt((both + extra) * (both + missed) * (neither + extra) * (neither + missed))
+    return (both * neither - extra * missed) / (spread + 1e-7)

@@ -72,7 +72,8 @@ def short_names(keras: Any) -> None:
     for old, new in found.items():
         losses.setdefault(old, losses[new])
         metrics.setdefault(old, losses[new])
-    metrics.setdefault("fmeasure", keras_layers.fmeasure)
+    for name in ("fmeasure", "matthews_correlation"):
+        metrics.setdefault(name, getattr(keras_layers, name))
 
 
 def tensors(symbol: Any) -> None:

@@ -82,7 +82,7 @@ _LAYER_ALIASES = (
 )
 
 NAMES: Dict[str, Names] = {
-    "keras": {**listed("Input", "keras"), **listed("np_utils", "keras"), "preprocessing": "keras.preprocessing",
+    "keras": {**listed("Input", "keras"), "np_utils": "keras.utils", "preprocessing": "keras.preprocessing",
               "objectives": "keras.losses", "engine": "keras.layers"},
     "keras.layers": {
         **listed(_LAYER_ALIASES, "keras.layers"),

@@ -19,8 +19,12 @@ Target = Union[str, Callable[[], Any]]
 Names = Mapping[str, Target]
 
 
-class GoneError(Exception):
+class GoneError(NotImplementedError):
     """What the script uses has no counterpart today; the message says what to change."""
+
+
+class GoneModuleError(GoneError, ImportError):
+    """The same of a module."""
 
 
 def find(target: Target) -> Any:

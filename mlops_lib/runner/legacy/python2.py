@@ -10,7 +10,7 @@ import builtins
 import functools
 import re
 import warnings
-from typing import Any, Dict, Optional
+from typing import Any, Callable, Dict, Optional, Tuple
 
 from mlops_lib.runner.legacy.names import Names, listed
 
@@ -111,8 +111,37 @@ def _is_whole(value: Any) -> bool:
     return isinstance(value, int) if kind is None else kind in "iub"
 
 
+class Quotient(float):
+    """What `/` gives for whole numbers; where Python wants a whole number and would raise, it is the one of Python 2."""
+
+    whole: int
+    say: Callable[[], None]
+
+    def __index__(self) -> int:
+        self.say()
+        return self.whole
+
+    def __reduce__(self) -> Tuple[Any, ...]:
+        return float, (float(self),)  # readable where we are not installed
+
+
+def quotient(left: Any, right: Any, *, say: Callable[[], None]) -> Any:
+    """Python 3's `/`, usable as an index, a size or a count.
+
+    Args:
+        left: what is divided.
+        right: what it is divided by.
+        say: called when it is used so.
+    """
+    if type(left) is not int or type(right) is not int:
+        return left / right
+    found = Quotient(left / right)
+    found.whole, found.say = left // right, say
+    return found
+
+
 class Division(ast.NodeTransformer):
-    """Replaces `/` by a call of `divide`, under a name no script has."""
+    """Replaces `/` by a call of `divide` or `quotient`, under a name no script has."""
 
     NAME = "__mlops_divide__"
 

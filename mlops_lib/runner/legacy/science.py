@@ -187,7 +187,6 @@ def hooks(notes: Notes) -> Dict[str, Callable[[Any], None]]:
     for name in estimators.ATTRIBUTES:
         then(name, estimators.attributes)
     then("sklearn.metrics._scorer", estimators.scorers)
-    then("sklearn.utils.validation", lambda module: estimators.one_sample(module, notes))
     then("numpy", lambda module: numbers(module, notes))
     then("pandas", lambda module: frames.pandas(module, notes))
     for name, act in figures.HOOKS:

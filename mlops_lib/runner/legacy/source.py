@@ -1,9 +1,10 @@
 """What is compiled instead of what was pushed: the same lines, in the words of today. The file itself is never changed."""
 
 import ast
+import functools
 import importlib.machinery
 import os
-from typing import Any, Dict, List, Optional, Set, Tuple
+from typing import AbstractSet, Any, Dict, List, Optional, Set, Tuple
 
 from mlops_lib.runner.legacy import python2, symbolic
 from mlops_lib.runner.legacy.notes import Notes
@@ -22,11 +23,13 @@ FILES_LIMIT = 200
 class Dialect:
     """How the project's sources are to be read, decided once from the entry and the modules it imports."""
 
-    def __init__(self, work: str, notes: Notes) -> None:
-        self.work, self.notes = os.path.realpath(work), notes
+    def __init__(self, work: str, notes: Notes, *, lost: AbstractSet[str] = frozenset()) -> None:
+        self.work, self.notes, self.lost = os.path.realpath(work), notes, lost
         self.graph = False
         """Whether it is written for TensorFlow 1's graphs and sessions."""
         self.keras = False
+        self.aged = False
+        """Whether it imports what its libraries lost: it may be older than Python 3's division."""
         self.symbolic: Optional[Tuple[str, int]] = None
         """What it does that only a Keras of graphs can, and the line."""
 
@@ -46,6 +49,7 @@ class Dialect:
             used |= uses.names
             self.symbolic = self.symbolic or (symbolic.use(tree) if uses.keras else None)
             self.keras = self.keras or uses.keras
+            self.aged = self.aged or not uses.imports.isdisjoint(self.lost)
             pending += [(found, place) for found, place in self._local(uses.imports, name) if place not in seen]
         graph = used & (SURELY_GRAPH if self.keras else GRAPH)
         if self.symbolic and not graph:
@@ -94,6 +98,9 @@ class Dialect:
                     tree = python2.Division().visit(tree)
                     given[python2.Division.NAME] = python2.divide
         assert tree is not None
+        if not given and (self.aged or self.graph) and not python2.divides_anew(tree):
+            tree = python2.Division().visit(tree)
+            given[python2.Division.NAME] = functools.partial(python2.quotient, say=self._say_whole)
         for name, value in python2.missing_builtins(tree).items():
             self.notes.say(f"{name} is Python 2's", line=(self._shown(path), _line_of(tree, name)))
             given[name] = value
@@ -115,6 +122,9 @@ class Dialect:
         if given:
             _lend_names(tree, given)
         return compile(ast.fix_missing_locations(tree), path, "exec", flags, dont_inherit=True)
+
+    def _say_whole(self) -> None:
+        self.notes.say("a quotient is taken as a whole number, as Python 2 gave it: write //")
 
     def _shown(self, path: str) -> str:
         return os.path.relpath(os.path.realpath(path), self.work)

@@ -11,7 +11,7 @@ import sys
 from types import ModuleType
 from typing import Any, Dict, Optional, Sequence, Tuple
 
-from mlops_lib.runner.legacy.names import GoneError, Names, lend, listed
+from mlops_lib.runner.legacy.names import GoneError, GoneModuleError, Names, lend, listed
 from mlops_lib.runner.legacy.notes import Notes
 
 CELLS = "tensorflow.compat.v1"
@@ -66,10 +66,6 @@ MODULES: Dict[str, Tuple[Sequence[str], Names]] = {
     "tensorflow.contrib.learn": ((), {}),
     "tensorflow.contrib.keras": (("tensorflow.keras",), {}),
 }  # fmt: skip
-
-
-class GoneModuleError(ImportError):
-    """A module without a counterpart; the message says what to use."""
 
 
 class Contrib(importlib.abc.MetaPathFinder):

@@ -1,0 +1,27 @@
+import numpy as np
+from keras import backend as K
+from keras.callbacks import Callback
+from keras.layers import Dense, Dropout, Lambda
+from keras.models import Model, Sequential
+from keras.optimizers import adam_v2
+from keras.utils.np_utils import to_categorical
+from tensorflow.python.keras.layers import Dense as TheSameDense
+
+
+class Look(Callback):
+    def on_epoch_end(self, epoch, logs={}):
+        print([part.shape for part in self.validation_data])
+
+
+x = np.arange(60.0).reshape(20, 3) / 60
+y = to_categorical(np.arange(20) % 2)
+model = Sequential()
+model.add(Dense(len(x) / 5, input_dim=3, weights=[np.ones((3, 4)), np.zeros(4)], name='features'))
+model.add(Dropout(1 / 2))
+model.add(Lambda(lambda t: K.in_train_phase(t * 2, t)))
+model.add(Dense(2, activation='softmax'))
+print(model.layers[0].get_weights()[0].sum(), TheSameDense is Dense)
+model.compile(adam_v2.Adam(lr=0.01), 'logcosh', metrics=['accuracy'])
+model.fit(x[:16], y[:16], batch_size=16 / 2, epochs=2, verbose=0, validation_data=(x[16:], y[16:]), callbacks=[Look()])
+features = Model(model.input, model.get_layer('features').output)
+print(features.predict(x, verbose=0).shape, model.layers[0].get_output_at(0).get_shape().as_list())
