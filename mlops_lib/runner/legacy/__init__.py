@@ -106,7 +106,10 @@ def _keras(run: Context, notes: Notes) -> Dict[str, Hook]:
     def convolutions(module: ModuleType) -> None:
         keras_backend.channels_first(module, notes)
 
-    return {**hooks, "keras": keras, "keras.src.backend.tensorflow.nn": convolutions}
+    return {
+        **hooks, "keras": keras, "keras.src.backend.tensorflow.nn": convolutions,
+        "keras.src.legacy.preprocessing.image": lambda module: keras_methods.iterators(module.Iterator),
+    }  # fmt: skip
 
 
 __all__ = ["dialect", "install"]

@@ -121,6 +121,7 @@ def pyplot(module: Any, notes: Notes) -> None:
     """The same arguments of `plt.hist`, `plt.bar` …"""
     for name, table in METHODS.items():
         setattr(module, name, _renamed(getattr(module, name), table, notes))
+    module.subplot = _placed(module.subplot, notes)
 
 
 def figure(module: Any, notes: Notes) -> None:
@@ -135,8 +136,25 @@ def figure(module: Any, notes: Notes) -> None:
         notes.say("figure.gca(…) with arguments is figure.add_subplot(…) now")
         return self.add_subplot(**kwargs)
 
-    owner.gca = gca
+    owner.gca, owner.add_subplot = gca, _placed(owner.add_subplot, notes)
     owner.savefig = _renamed(owner.savefig, {}, notes, dropped=("frameon", "papertype"))
+
+
+def _placed(original: Callable[..., Any], notes: Notes) -> Callable[..., Any]:
+    """`subplot("211")`, `subplot(4 / 2, 1, 1)`."""
+
+    @functools.wraps(original)
+    def subplot(*args: Any, **kwargs: Any) -> Any:
+        whole = tuple(int(one) if isinstance(one, float) or _is_digits(one) else one for one in args)
+        if any(one is not other for one, other in zip(whole, args)):
+            notes.say(f"{original.__name__} takes whole numbers now")
+        return original(*whole, **kwargs)
+
+    return subplot
+
+
+def _is_digits(value: Any) -> bool:
+    return isinstance(value, str) and value.isdigit()
 
 
 def canvas(module: Any) -> None:

@@ -218,6 +218,9 @@ def optimizers(module: Any, notes: Notes) -> None:
 
     def translate(self: Any, args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> Call:
         args, kwargs = rename(self, args, kwargs)
+        if isinstance(kwargs.get("learning_rate"), int):
+            kwargs = {**kwargs, "learning_rate": float(kwargs["learning_rate"])}
+        args = tuple(float(one) if isinstance(one, int) and not isinstance(one, bool) else one for one in args)
         if kwargs.get("epsilon", 0) is None:
             kwargs = {key: value for key, value in kwargs.items() if key != "epsilon"}
         decay = kwargs.get("decay")

@@ -103,6 +103,22 @@ class Recurrent:
         )
 
 
+def legacy_recurrent_support(method: Any) -> Any:
+    """Refused: it decorated methods of layers that were derived from the old `Recurrent`.
+
+    Raises:
+        GoneError: always.
+    """
+    raise GoneError(
+        "layers derived from Keras 2.0's recurrent ones have no base any more: write a cell, for keras.layers.RNN"
+    )
+
+
+def legacy_support(method: Any) -> Any:
+    """A decorator of `keras.legacy.interfaces`: arguments of Keras 1 are translated without it."""
+    return method
+
+
 def Deconvolution2D(  # noqa: N802
     nb_filter: int, nb_row: Any = None, nb_col: Any = None, output_shape: Any = None, **kwargs: Any
 ) -> Any:

@@ -389,6 +389,11 @@ def layer_shapes(layer: Any) -> None:
         _lend(layer, f"get_{side}_shape_at", shape_at(side))
 
 
+def iterators(iterator: Any) -> None:
+    """`generator.next()` of what ImageDataGenerator gives."""
+    _lend(iterator, "next", lambda self: next(self))
+
+
 def learning_rate(optimizer: Any) -> None:
     """`optimizer.lr`."""
 

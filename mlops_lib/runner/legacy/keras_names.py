@@ -47,7 +47,12 @@ MODULES: Dict[str, Tuple[Sequence[str], Names]] = {
     "keras.engine.sequential": _module("keras.models"),
     "keras.engine.input_layer": _module("keras.layers"),
     "keras.objectives": _module("keras.losses"),
-    "keras.legacy.interfaces": _module("keras"),
+    "keras.legacy": _module("keras", interfaces="keras.legacy.interfaces"),
+    "keras.legacy.interfaces": _module("keras", **{
+        f"legacy_{name}_support": f"{PACKAGE}.keras_layers:legacy_support" for name in (
+            "dense", "dropout", "embedding", "conv1d", "conv2d", "conv3d", "pooling1d", "pooling2d", "batchnorm", "get_updates",
+            "add_weight", "input", "prelu", "generator_methods", "model_constructor", "gaussiannoise")},
+        legacy_recurrent_support=f"{PACKAGE}.keras_layers:legacy_recurrent_support"),
     "keras.backend.tensorflow_backend": _module("keras.backend"),
     "keras.backend.common": _module("keras.backend"),
     "keras.wrappers.scikit_learn": _module(f"{PACKAGE}.keras_wrappers"),

@@ -3,7 +3,8 @@ from keras import backend as K
 from keras.callbacks import Callback
 from keras.layers import Dense, Dropout, Lambda
 from keras.models import Model, Sequential
-from keras.optimizers import adam_v2
+from keras.optimizers import SGD, adam_v2
+from keras.preprocessing.image import ImageDataGenerator
 from keras.utils.np_utils import to_categorical
 from tensorflow.python.keras.layers import Dense as TheSameDense
 
@@ -25,3 +26,4 @@ model.compile(adam_v2.Adam(lr=0.01), 'logcosh', metrics=['accuracy'])
 model.fit(x[:16], y[:16], batch_size=16 / 2, epochs=2, verbose=0, validation_data=(x[16:], y[16:]), callbacks=[Look()])
 features = Model(model.input, model.get_layer('features').output)
 print(features.predict(x, verbose=0).shape, model.layers[0].get_output_at(0).get_shape().as_list())
+print(ImageDataGenerator().flow(np.ones((4, 2, 2, 1)), batch_size=3).next().shape, SGD(lr=1).lr.numpy())
