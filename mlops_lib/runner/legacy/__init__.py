@@ -109,6 +109,7 @@ def _keras(run: Context, notes: Notes) -> Dict[str, Hook]:
     return {
         **hooks, "keras": keras, "keras.src.backend.tensorflow.nn": convolutions,
         "keras.src.legacy.preprocessing.image": lambda module: keras_methods.iterators(module.Iterator),
+        "keras.src.trainers.data_adapters.generator_data_adapter": lambda module: keras_methods.generators(module, notes),
     }  # fmt: skip
 
 

@@ -389,6 +389,31 @@ def layer_shapes(layer: Any) -> None:
         _lend(layer, f"get_{side}_shape_at", shape_at(side))
 
 
+def generators(module: Any, notes: Notes) -> None:
+    """Batches as Keras 2 took them from a generator: lists for tuples, and inputs alone."""
+    adapter = module.GeneratorDataAdapter
+    plain = adapter.__init__
+
+    def tuples(batch: Any) -> Any:
+        if isinstance(batch, dict) or not hasattr(batch, "__len__"):
+            return batch
+        parts = batch if isinstance(batch, (list, tuple)) else (batch,)
+        found = tuple(tuple(part) if _are_arrays(part) else part for part in parts)
+        if not isinstance(batch, tuple) or any(part is not other for part, other in zip(found, batch)):
+            notes.say("a generator's batch is a tuple of inputs and targets, several of each in a tuple, since Keras 3")
+        return found
+
+    @functools.wraps(plain)
+    def init(self: Any, generator: Any) -> None:
+        plain(self, map(tuples, generator))
+
+    adapter.__init__ = init
+
+
+def _are_arrays(part: Any) -> bool:
+    return isinstance(part, list) and bool(part) and all(hasattr(one, "shape") for one in part)
+
+
 def iterators(iterator: Any) -> None:
     """`generator.next()` of what ImageDataGenerator gives."""
     _lend(iterator, "next", lambda self: next(self))

@@ -1,7 +1,7 @@
 import numpy as np
 from keras import backend as K
 from keras.callbacks import Callback
-from keras.layers import Dense, Dropout, Lambda
+from keras.layers import Dense, Dropout, Input, Lambda, add
 from keras.models import Model, Sequential
 from keras.optimizers import SGD, adam_v2
 from keras.preprocessing.image import ImageDataGenerator
@@ -27,3 +27,15 @@ model.fit(x[:16], y[:16], batch_size=16 / 2, epochs=2, verbose=0, validation_dat
 features = Model(model.input, model.get_layer('features').output)
 print(features.predict(x, verbose=0).shape, model.layers[0].get_output_at(0).get_shape().as_list())
 print(ImageDataGenerator().flow(np.ones((4, 2, 2, 1)), batch_size=3).next().shape, SGD(lr=1).lr.numpy())
+
+
+def pairs():
+    while True:
+        yield [[x[:4], x[4:8]], y[:4]]
+
+
+first, second = Input((3,)), Input((3,))
+both = Model(inputs=[first, second], outputs=Dense(2, activation='softmax')(add([first, second])))
+both.compile('sgd', 'categorical_crossentropy')
+print(len(both.fit_generator(pairs(), steps_per_epoch=4 / 2, epochs=2, verbose=0).history['loss']))
+print(features.predict_generator((x[:5] for _ in range(2)), steps=2).shape)
