@@ -2,8 +2,9 @@
 
 import functools
 import inspect
+import itertools
 import operator
-from typing import Any, Dict, Mapping, Tuple
+from typing import Any, Dict, Mapping, Optional, Tuple
 
 from mlops_lib.runner.legacy.arguments import Call, Translate, renamed, translated
 from mlops_lib.runner.legacy.notes import Notes
@@ -79,17 +80,21 @@ def layers(module: Any, notes: Notes) -> None:
             layer.__init__ = translated(layer.__init__, _layer(name, rename, own, notes))
 
 
-FRACTIONS = {"rate", "p", "alpha", "sigma", "stddev", "negative_slope", "momentum", "epsilon", "dropout_W", "dropout_U",
-             "dropout", "recurrent_dropout", "l1", "l2"}  # fmt: skip
-"""Arguments of layers that need not be whole."""
+WHOLE = {
+    "units", "output_dim", "filters", "nb_filter", "kernel_size", "nb_row", "nb_col", "filter_length", "strides", "pool_size",
+    "pool_length", "stride", "subsample_length", "input_dim", "input_length", "n", "size", "batch_size", "epochs", "nb_epoch",
+    "initial_epoch", "steps_per_epoch", "samples_per_epoch", "validation_steps", "nb_val_samples", "val_samples", "steps",
+    "validation_batch_size",
+}  # fmt: skip
+"""Arguments of layers and of `fit` that are whole numbers."""
 
 
 def _layer(name: str, rename: Translate, own: Mapping[str, Any], notes: Notes) -> Translate:
-    first = next((key for key in own if key != "self"), "")
+    places = [key for key in own if key != "self"]
 
     def translate(self: Any, args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> Call:
-        args = tuple(_whole(value, fraction=first in FRACTIONS) for value in args)
-        kwargs = {key: _whole(value, fraction=key in FRACTIONS) for key, value in kwargs.items()}
+        args = tuple(_whole(value, key) for key, value in itertools.zip_longest(places[: len(args)], args))
+        kwargs = {key: _whole(value, key) for key, value in kwargs.items()}
         old = not set(CONVOLUTION).isdisjoint(kwargs)
         args, kwargs = rename(self, args, kwargs)
         if name in ("Conv1D", "Conv2D", "Conv3D"):
@@ -164,10 +169,10 @@ def _kernel(args: Tuple[Any, ...], kwargs: Dict[str, Any], dimensions: int, old:
     return args, kwargs
 
 
-def _whole(value: Any, *, fraction: bool = False) -> Any:
+def _whole(value: Any, key: Optional[str] = None) -> Any:
     """A number of numpy's, or a quotient of Python 2's, as Python's: Keras 3 asks for an `int`."""
     if isinstance(value, Quotient):
-        return float(value) if fraction else operator.index(value)
+        return operator.index(value) if key in WHOLE else float(value)
     is_whole = getattr(getattr(value, "dtype", None), "kind", "") in ("i", "u") and getattr(value, "ndim", 1) == 0
     return int(value) if is_whole and not hasattr(value, "assign") and not hasattr(value, "graph") else value
 
@@ -251,7 +256,7 @@ def fitting(notes: Notes, *, owner: str = "fit") -> Translate:
     rename = renamed(FIT, notes, dropped=FIT_DROPPED, owner=owner)
 
     def translate(self: Any, args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> Call:
-        kwargs = {key: _whole(value) for key, value in kwargs.items()}
+        kwargs = {key: _whole(value, key) for key, value in kwargs.items()}
         counted: "set[str]" = {key for key in ("samples_per_epoch", "nb_val_samples", "val_samples") if key in kwargs}
         args, kwargs = rename(self, args, kwargs)
         if counted:  # Keras 1 counted examples, not batches
