@@ -52,6 +52,25 @@ def renamed(table: Mapping[str, str], notes: Notes, *, dropped: Iterable[str] = 
     return translate
 
 
+def with_renamed(
+    original: Callable[..., Any], table: Mapping[str, str], notes: Notes, *, dropped: Iterable[str] = ()
+) -> Callable[..., Any]:
+    """A function that takes keywords by their old names, or leaves them out."""
+
+    @functools.wraps(original)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        for old in [old for old in (*table, *dropped) if old in kwargs]:
+            value = kwargs.pop(old)
+            if old in table:
+                kwargs[table[old]] = value
+                notes.say(f"{original.__name__}({old}=…) is {table[old]}= now")
+            else:
+                notes.say(f"{original.__name__}({old}=…) has no meaning any more and is left out")
+        return original(*args, **kwargs)
+
+    return call
+
+
 def by_name(
     called: str, signature: inspect.Signature, args: Tuple[Any, ...], kwargs: Dict[str, Any], notes: Notes
 ) -> Call:

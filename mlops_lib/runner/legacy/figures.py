@@ -4,6 +4,7 @@ import functools
 import math
 from typing import Any, Callable, Dict, Mapping, Sequence, Tuple
 
+from mlops_lib.runner.legacy.arguments import with_renamed
 from mlops_lib.runner.legacy.notes import Notes
 
 WINDOWS = ("imshow", "waitKey", "namedWindow", "destroyAllWindows", "destroyWindow", "moveWindow", "resizeWindow")
@@ -14,23 +15,6 @@ METHODS: Dict[str, Mapping[str, str]] = {
     "hist": {"normed": "density"}, "bar": {"left": "x"}, "barh": {"bottom": "y"}, "grid": {"b": "visible"},
 }  # fmt: skip
 """Methods of axes, with their renamed arguments."""
-
-
-def _renamed(
-    original: Callable[..., Any], table: Mapping[str, str], notes: Notes, *, dropped: Sequence[str] = ()
-) -> Callable[..., Any]:
-    @functools.wraps(original)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        for old in [old for old in (*table, *dropped) if old in kwargs]:
-            value = kwargs.pop(old)
-            if old in table:
-                kwargs[table[old]] = value
-                notes.say(f"{original.__name__}({old}=…) is {table[old]}= now")
-            else:
-                notes.say(f"{original.__name__}({old}=…) has no meaning any more and is left out")
-        return original(*args, **kwargs)
-
-    return call
 
 
 def no_screen(module: Any, notes: Notes) -> None:
@@ -89,7 +73,7 @@ def _style(name: str, available: Sequence[str], notes: Notes) -> str:
 
 def matplotlib(module: Any, notes: Notes) -> None:
     """`matplotlib.use(…, warn=False)` and settings that ended."""
-    module.use = _renamed(module.use, {}, notes, dropped=("warn",))
+    module.use = with_renamed(module.use, {}, notes, dropped=("warn",))
     put = module.RcParams.__setitem__
 
     @functools.wraps(put)
@@ -105,9 +89,9 @@ def matplotlib(module: Any, notes: Notes) -> None:
 def axes(module: Any, notes: Notes) -> None:
     """Arguments and methods of axes."""
     owner = module.Axes
-    owner.__init__ = _renamed(owner.__init__, {"axisbg": "facecolor"}, notes)
+    owner.__init__ = with_renamed(owner.__init__, {"axisbg": "facecolor"}, notes)
     for name, table in METHODS.items():
-        setattr(owner, name, _renamed(getattr(owner, name), table, notes))
+        setattr(owner, name, with_renamed(getattr(owner, name), table, notes))
     for name, value in (
         ("set_axis_bgcolor", lambda self, colour: self.set_facecolor(colour)),
         ("get_axis_bgcolor", lambda self: self.get_facecolor()), ("hold", lambda self, *args: None),
@@ -120,7 +104,7 @@ def axes(module: Any, notes: Notes) -> None:
 def pyplot(module: Any, notes: Notes) -> None:
     """The same arguments of `plt.hist`, `plt.bar` …"""
     for name, table in METHODS.items():
-        setattr(module, name, _renamed(getattr(module, name), table, notes))
+        setattr(module, name, with_renamed(getattr(module, name), table, notes))
     module.subplot = _placed(module.subplot, notes)
 
 
@@ -137,7 +121,7 @@ def figure(module: Any, notes: Notes) -> None:
         return self.add_subplot(**kwargs)
 
     owner.gca, owner.add_subplot = gca, _placed(owner.add_subplot, notes)
-    owner.savefig = _renamed(owner.savefig, {}, notes, dropped=("frameon", "papertype"))
+    owner.savefig = with_renamed(owner.savefig, {}, notes, dropped=("frameon", "papertype"))
 
 
 def _placed(original: Callable[..., Any], notes: Notes) -> Callable[..., Any]:

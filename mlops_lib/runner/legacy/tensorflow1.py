@@ -11,6 +11,7 @@ import sys
 from types import ModuleType
 from typing import Any, Dict, Optional, Sequence, Tuple
 
+from mlops_lib.runner.legacy.arguments import with_renamed
 from mlops_lib.runner.legacy.names import GoneError, GoneModuleError, Names, lend, listed
 from mlops_lib.runner.legacy.notes import Notes
 
@@ -32,6 +33,14 @@ _LAYERS: Names = {
 }  # fmt: skip
 _EAGER: Names = listed("Variable Iterator implicit_gradients implicit_value_and_gradients gradients_function"
                        " enable_eager_execution", CONTRIB)  # fmt: skip
+_REDUCED = {"keep_dims": "keepdims", "reduction_indices": "axis"}
+KEYWORDS = {
+    **{f"reduce_{name}": _REDUCED for name in ("sum", "mean", "max", "min", "prod", "all", "any", "logsumexp")},
+    **{name: {"dimension": "axis"} for name in ("argmax", "argmin")}, "expand_dims": {"dim": "axis"},
+    "squeeze": {"squeeze_dims": "axis"}, "nn.softmax": {"dim": "axis"}, "nn.log_softmax": {"dim": "axis"},
+    "nn.l2_normalize": {"dim": "axis"},
+}  # fmt: skip
+"""Functions of `tensorflow` with keywords that TensorFlow 2 renamed, which layers of one's own still use."""
 INSTEAD = {
     "learn": "tf.keras models", "slim": "tf.keras layers, or the tf_slim package", "estimator": "tf.keras models",
     "seq2seq": "keras.layers.Attention", "tensor_forest": "tensorflow_decision_forests", "data": "tf.data",
@@ -104,6 +113,11 @@ def hooks(notes: Notes, *, graph: bool, keras: bool) -> "dict[str, Any]":
     def behave(module: ModuleType) -> None:
         if graph:
             module.compat.v1.disable_v2_behavior()
+        else:
+            for path, table in KEYWORDS.items():
+                owner = module.nn if path.startswith("nn.") else module
+                name = path.rpartition(".")[2]
+                setattr(owner, name, with_renamed(getattr(owner, name), table, notes))
         old: Any = importlib.import_module(CELLS)
         old = getattr(old, "_tfmw_wrapped_module", old)  # TensorFlow wraps it, to warn of what is deprecated
         lost = {name: f"{CELLS}:{name}" for name in dir(old) if not name.startswith("_") and not hasattr(module, name)}
