@@ -451,15 +451,16 @@ class _Editor:
     def _import_names(self) -> None:
         """Import the layers that the new lines name, beside those that the file imports."""
         cst = self.cst
-        importing = [
+        every = [
             one for one in self.source.nodes(cst.ImportFrom)
-            if one.module is not None and self.source.code(one.module).endswith("layers")
+            if one.module is not None and "layers" in self.source.code(one.module).split(".")
         ]  # fmt: skip
-        if any(isinstance(one.names, cst.ImportStar) for one in importing):
+        if any(isinstance(one.names, cst.ImportStar) for one in every):
             return
+        importing = [one for one in every if self.source.code(one.module).endswith("layers")]
         if not importing:
             raise TooCleverError("the source does not show where its layers are imported from")
-        known = {self.source.code(name.name) for one in importing for name in one.names if not name.asname}
+        known = {self.source.code(name.name) for one in every for name in one.names if not name.asname}
         missing = sorted(self._wanted - known)
         if not missing:
             return

@@ -264,6 +264,28 @@ def test_a_clever_source_gets_a_script_of_its_own(tmp_path: Path) -> None:
     assert made["FIT"]["epochs"] == 3
 
 
+OLD_IMPORTS = """
+from keras.models import Sequential
+from keras.layers import Dense
+from keras.layers.normalization import BatchNormalization
+model = Sequential([Dense(3), Dense(2)])
+"""
+
+
+def test_a_layer_that_the_source_imports_from_where_it_was_is_not_imported_twice(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(OLD_IMPORTS)
+    site = {"file": "train.py", "line": 5, "column": 20, "end_line": 5, "end_column": 28}
+    dense = {"class": "Dense", "known": True, "parameters": ["units"], "inputs": []}
+    before = [
+        {**dense, "name": "a", "arguments": {"units": 3}, "site": site},
+        {**dense, "name": "b", "arguments": {"units": 2}, "inputs": ["a"]},
+    ]
+    more = {**dense, "class": "BatchNormalization", "name": "c", "arguments": {}, "inputs": ["a"]}
+    found = Winner.read({"framework": "keras", "before": before, "after": [before[0], more, before[1]]})
+    (text,) = networks.changed(found, project=tmp_path).values()
+    assert text == OLD_IMPORTS.replace("Dense(3), ", "Dense(3), BatchNormalization(), ")
+
+
 @pytest.mark.parametrize(
     "value",
     [
