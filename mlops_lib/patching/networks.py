@@ -255,7 +255,8 @@ class _Editor:
     def _prefix(self, call: Any, *kinds: str) -> str:
         """`layers.` where the file says `layers.Dense`; nothing, and the names imported, where it says `Dense`."""
         if isinstance(call.func, self.cst.Attribute) and called_name(call) not in NO_LAYERS:
-            return self.source.code(call.func.value) + "."
+            # Where preprocessing layers once were, no others are.
+            return self.source.code(call.func.value).removesuffix(".experimental.preprocessing") + "."
         if called_name(call) in NO_LAYERS:
             others = [
                 one

@@ -286,6 +286,18 @@ def test_a_layer_that_the_source_imports_from_where_it_was_is_not_imported_twice
     assert text == OLD_IMPORTS.replace("Dense(3), ", "Dense(3), BatchNormalization(), ")
 
 
+def test_other_layers_are_not_looked_for_where_preprocessing_ones_were(tmp_path: Path) -> None:
+    made = "layers.experimental.preprocessing.Rescaling(2)"
+    text = f"from tensorflow.keras import layers, Sequential\nmodel = Sequential([{made}])\n"
+    (tmp_path / "train.py").write_text(text)
+    site = {"file": "train.py", "line": 2, "column": 20, "end_line": 2, "end_column": 20 + len(made)}
+    layer = {"known": True, "parameters": ["scale"], "inputs": []}
+    first = {**layer, "class": "Rescaling", "name": "a", "arguments": {"scale": 2}, "site": site}
+    flat = {**layer, "class": "Flatten", "name": "b", "arguments": {}, "inputs": ["a"]}
+    found = Winner.read({"framework": "keras", "before": [first], "after": [first, flat]})
+    assert networks.changed(found, project=tmp_path)["train.py"] == text.replace(made, f"{made}, layers.Flatten()")
+
+
 @pytest.mark.parametrize(
     "value",
     [
