@@ -443,8 +443,11 @@ class _Editor:
             if near is None:
                 raise TooCleverError("the source imports nothing")
 
+            # The two are not the same before TensorFlow 2.16.
+            text = "from tensorflow import keras" if "tensorflow.keras" in self.source.code(near) else "import keras"
+
             def with_keras(updated: Any) -> Any:
-                made = cst.parse_statement("import keras").with_changes(leading_lines=updated.leading_lines)
+                made = cst.parse_statement(text).with_changes(leading_lines=updated.leading_lines)
                 return cst.FlattenSentinel([made, updated.with_changes(leading_lines=())])
 
             self.source.change(near, with_keras)

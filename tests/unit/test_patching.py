@@ -187,6 +187,7 @@ def test_the_patched_script_builds_the_winner(name: str, tmp_path: Path) -> None
     kept = set(before.splitlines()) & set(after.splitlines())
     assert len(kept) >= len(set(before.splitlines())) - 10, "formatting and all other lines stay"
     assert "CosineDecay" in after
+    assert ("from tensorflow import keras" in after) or name != "added", "not another Keras than the source's own"
 
 
 @pytest.mark.slow
