@@ -252,6 +252,17 @@ def test_a_code_that_a_decoder_takes_stays_as_wide_as_it_is() -> None:
     assert not alone.allow(wider)
 
 
+def test_a_linear_model_gets_a_hidden_layer_behind_its_input() -> None:
+    model = keras.Sequential([keras.Input((13,), name="input"), kl.Dense(1)])
+    space = Space(model, facts(), Diagnosis(()), inheritable=True)
+    assert space.first is not None
+    made, _ = morph.apply_all(model, list(space.first.edits))
+    assert made.layers[-1].units == 1
+    assert len([one for one in made.layers if type(one).__name__ == "Dense"]) == 2
+    for one in _around(model, facts()):
+        morph.apply_all(model, list(one.edits))
+
+
 def test_a_code_that_a_pooling_makes_stays_as_large_as_it_is() -> None:
     image = keras.Input((8, 8, 1))
     code = kl.MaxPooling2D()(kl.Conv2D(2, 3, padding="same", name="last_of_encoder")(image))
