@@ -254,11 +254,12 @@ def test_a_code_that_a_decoder_takes_stays_as_wide_as_it_is() -> None:
 
 def test_a_linear_model_gets_a_hidden_layer_behind_its_input() -> None:
     model = keras.Sequential([keras.Input((13,), name="input"), kl.Dense(1)])
-    space = Space(model, facts(), Diagnosis(()), inheritable=True)
-    assert space.first is not None
-    made, _ = morph.apply_all(model, list(space.first.edits))
-    assert made.layers[-1].units == 1
-    assert len([one for one in made.layers if type(one).__name__ == "Dense"]) == 2
+    for unscaled in ({}, {"input": ([5.0] * 13, [4.0] * 13)}):
+        space = Space(model, facts(unscaled=unscaled), Diagnosis(()), inheritable=True)
+        assert space.first is not None
+        made, _ = morph.apply_all(model, list(space.first.edits))
+        kinds = [type(one).__name__ for one in made.layers if type(one).__name__ != "Dropout"]
+        assert kinds == ["Normalization"] * len(unscaled) + ["Dense", "Dense"]
     for one in _around(model, facts()):
         morph.apply_all(model, list(one.edits))
 

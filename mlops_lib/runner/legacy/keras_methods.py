@@ -35,6 +35,18 @@ def models(keras: Any, notes: Notes) -> None:
     functional.__init__ = translated(functional.__init__, ends)
     model.__new__ = _new(model.__new__)
     keras.Sequential.add = _add(keras.Sequential.add, keras)
+    for name in ("input", "output"):
+        setattr(keras.Sequential, name, _end(getattr(keras.Sequential, name), name))
+
+
+def _end(original: Any, name: str) -> Any:
+    """`model.output` of a Sequential that no other model calls."""
+
+    def end(self: Any) -> Any:
+        inner = getattr(self, "_functional", None)
+        return original.fget(self) if self._inbound_nodes or inner is None else getattr(inner, name)
+
+    return property(end)
 
 
 def _with_accuracy(original: Original) -> Original:

@@ -52,3 +52,4 @@ print(cnn.predict_generator(pictures, steps=3).shape)
 import os
 open('there.txt', 'w').close()
 print('found', keras.utils.get_file(os.path.abspath('there.txt'), origin='http://nowhere.invalid/there.txt') == os.path.abspath('there.txt'))
+print('ends', keras.Model(model.input, model.output).output_shape)
