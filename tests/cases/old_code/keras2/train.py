@@ -53,3 +53,5 @@ import os
 open('there.txt', 'w').close()
 print('found', keras.utils.get_file(os.path.abspath('there.txt'), origin='http://nowhere.invalid/there.txt') == os.path.abspath('there.txt'))
 print('ends', keras.Model(model.input, model.output).output_shape)
+model.compile('adam', 'categorical_crossentropy', ['accuracy'])
+print('measures', len(model.evaluate(x, y, verbose=0)))
