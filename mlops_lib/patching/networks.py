@@ -255,7 +255,8 @@ class _Editor:
     def _prefix(self, call: Any, *kinds: str) -> str:
         """`layers.` where the file says `layers.Dense`; nothing, and the names imported, where it says `Dense`."""
         if isinstance(call.func, self.cst.Attribute) and called_name(call) not in NO_LAYERS:
-            return self.source.code(call.func.value) + "."
+            # Where preprocessing layers once were, no others are.
+            return self.source.code(call.func.value).removesuffix(".experimental.preprocessing") + "."
         if called_name(call) in NO_LAYERS:
             others = [
                 one
@@ -442,8 +443,11 @@ class _Editor:
             if near is None:
                 raise TooCleverError("the source imports nothing")
 
+            # The two are not the same before TensorFlow 2.16.
+            text = "from tensorflow import keras" if "tensorflow.keras" in self.source.code(near) else "import keras"
+
             def with_keras(updated: Any) -> Any:
-                made = cst.parse_statement("import keras").with_changes(leading_lines=updated.leading_lines)
+                made = cst.parse_statement(text).with_changes(leading_lines=updated.leading_lines)
                 return cst.FlattenSentinel([made, updated.with_changes(leading_lines=())])
 
             self.source.change(near, with_keras)
@@ -451,15 +455,16 @@ class _Editor:
     def _import_names(self) -> None:
         """Import the layers that the new lines name, beside those that the file imports."""
         cst = self.cst
-        importing = [
+        every = [
             one for one in self.source.nodes(cst.ImportFrom)
-            if one.module is not None and self.source.code(one.module).endswith("layers")
+            if one.module is not None and "layers" in self.source.code(one.module).split(".")
         ]  # fmt: skip
-        if any(isinstance(one.names, cst.ImportStar) for one in importing):
+        if any(isinstance(one.names, cst.ImportStar) for one in every):
             return
+        importing = [one for one in every if self.source.code(one.module).endswith("layers")]
         if not importing:
             raise TooCleverError("the source does not show where its layers are imported from")
-        known = {self.source.code(name.name) for one in importing for name in one.names if not name.asname}
+        known = {self.source.code(name.name) for one in every for name in one.names if not name.asname}
         missing = sorted(self._wanted - known)
         if not missing:
             return

@@ -155,6 +155,8 @@ def reproduce(view: RunView) -> str:
     if view.verdict is not None:
         command += ["--target", repr(view.verdict.target)]
         command += ["--metric", view.verdict.metric] if view.verdict.metric else []
+    if view.trials is not None and view.minutes is not None:
+        command += ["--trials", str(view.trials), "--minutes", f"{view.minutes:g}"]
     for mount in spec.mounts:
         command += ["--mount", f"{mount.source}:{mount.target}"]
     line = shlex.join(command)

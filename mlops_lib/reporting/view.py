@@ -103,6 +103,10 @@ class RunView:
     result: PipelineResult | None
     registered: ModelVersion | None
     search: SearchResult | None
+    trials: int | None
+    """The most that the search could try."""
+    minutes: float | None
+    """The longest that it could take."""
     search_s: float | None
     """From the begin of the search's first trial to the end of its last one, with what lay between them."""
     fits: tuple[Fit, ...]
@@ -140,6 +144,7 @@ def read_run(run_dir: Path) -> RunView:
     ended = reader.record(RunResult, "training.json")
     problem = failure(events, ended)
     result = reader.record(PipelineResult, "result.json")
+    asked = reader.object("search.json")
     return RunView(
         name=text(spec.name) if spec else text(run_dir.resolve().name),
         state=_state(verdict, events, problem),
@@ -149,7 +154,9 @@ def read_run(run_dir: Path) -> RunView:
         earlier=_earlier(reader, verdict),
         result=result,
         registered=reader.record(ModelVersion, "registered.json"),
-        search=_search(reader, events),
+        search=_search(reader, asked, events),
+        trials=count(asked.get("trials")),
+        minutes=number(asked.get("minutes")),
         search_s=_search_s(events),
         fits=_fits(events),
         evaluations=evaluations,
@@ -189,7 +196,7 @@ def _earlier(reader: Reader, current: Verdict | None) -> tuple[Verdict, ...]:
     return tuple(one for one in found if one != current)[-20:]
 
 
-def _search(reader: Reader, events: list[dict[str, Any]]) -> SearchResult | None:
+def _search(reader: Reader, asked: dict[str, Any], events: list[dict[str, Any]]) -> SearchResult | None:
     """The finished search, or as much of one under way as there is."""
     done = reader.object("inside/search/result.json")
     if done:
@@ -205,7 +212,6 @@ def _search(reader: Reader, events: list[dict[str, Any]]) -> SearchResult | None
     trials = _trials(claims or [e.get("trial") for e in events if e.get("event") == "trial"])
     if not trials:
         return None
-    asked = reader.object("search.json")
     mode: Literal["max", "min"] = "min" if asked.get("mode") == "min" else "max"
     best = max(
         (t for t in trials if t.score is not None),

@@ -11,7 +11,7 @@ import pickle
 import sys
 import time
 from types import ModuleType
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional, Set
 
 from mlops_lib.runner import checkpoint, digest, randomness, sklearn_evaluation
 from mlops_lib.runner.context import Context
@@ -30,9 +30,15 @@ def install(run: Context) -> Dict[str, Callable[[ModuleType], None]]:
 def _patch_base(module: Any, run: Context) -> None:
     estimator_class = module.BaseEstimator
     plain = estimator_class.__init_subclass__.__func__
+    met: Set[Any] = set()
 
     def __init_subclass__(cls: Any, /, **kwargs: Any) -> None:  # noqa: N807 - the hook Python calls
         plain(cls, **kwargs)
+        # A mixin is no estimator (LogisticRegression predicts by one): it is met when an estimator inherits from it.
+        for mixin in cls.__mro__[1:]:
+            if mixin is not object and mixin not in met and not issubclass(mixin, estimator_class):
+                met.add(mixin)
+                _predicting(mixin, run)
         _instrument(cls, run)
 
     estimator_class.__init_subclass__ = classmethod(__init_subclass__)
@@ -47,8 +53,12 @@ def _instrument(cls: Any, run: Context) -> None:
         cls.fit = _fit(run, own["fit"])
     _wrap(cls, own.get("partial_fit"), "partial_fit", functools.partial(_partial_fit, run))
     _wrap(cls, own.get("score"), "score", lambda method: sklearn_evaluation.score(run, method, None))
+    _predicting(cls, run)
+
+
+def _predicting(cls: Any, run: Context) -> None:
     for name in ("predict", "predict_proba", "decision_function"):
-        _wrap(cls, own.get(name), name, functools.partial(sklearn_evaluation.predict, run, name=name))
+        _wrap(cls, vars(cls).get(name), name, functools.partial(sklearn_evaluation.predict, run, name=name))
 
 
 def _wrap(cls: Any, method: Any, name: str, wrapper: Callable[[Any], Any]) -> None:

@@ -187,6 +187,7 @@ def test_the_patched_script_builds_the_winner(name: str, tmp_path: Path) -> None
     kept = set(before.splitlines()) & set(after.splitlines())
     assert len(kept) >= len(set(before.splitlines())) - 10, "formatting and all other lines stay"
     assert "CosineDecay" in after
+    assert ("from tensorflow import keras" in after) or name != "added", "not another Keras than the source's own"
 
 
 @pytest.mark.slow
@@ -262,6 +263,40 @@ def test_a_clever_source_gets_a_script_of_its_own(tmp_path: Path) -> None:
     assert [type(one).__name__ for one in made["build_model"]().layers] == ["Dense", "Dense"]
     assert made["build_model"]().layers[0].units == 9
     assert made["FIT"]["epochs"] == 3
+
+
+OLD_IMPORTS = """
+from keras.models import Sequential
+from keras.layers import Dense
+from keras.layers.normalization import BatchNormalization
+model = Sequential([Dense(3), Dense(2)])
+"""
+
+
+def test_a_layer_that_the_source_imports_from_where_it_was_is_not_imported_twice(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(OLD_IMPORTS)
+    site = {"file": "train.py", "line": 5, "column": 20, "end_line": 5, "end_column": 28}
+    dense = {"class": "Dense", "known": True, "parameters": ["units"], "inputs": []}
+    before = [
+        {**dense, "name": "a", "arguments": {"units": 3}, "site": site},
+        {**dense, "name": "b", "arguments": {"units": 2}, "inputs": ["a"]},
+    ]
+    more = {**dense, "class": "BatchNormalization", "name": "c", "arguments": {}, "inputs": ["a"]}
+    found = Winner.read({"framework": "keras", "before": before, "after": [before[0], more, before[1]]})
+    (text,) = networks.changed(found, project=tmp_path).values()
+    assert text == OLD_IMPORTS.replace("Dense(3), ", "Dense(3), BatchNormalization(), ")
+
+
+def test_other_layers_are_not_looked_for_where_preprocessing_ones_were(tmp_path: Path) -> None:
+    made = "layers.experimental.preprocessing.Rescaling(2)"
+    text = f"from tensorflow.keras import layers, Sequential\nmodel = Sequential([{made}])\n"
+    (tmp_path / "train.py").write_text(text)
+    site = {"file": "train.py", "line": 2, "column": 20, "end_line": 2, "end_column": 20 + len(made)}
+    layer = {"known": True, "parameters": ["scale"], "inputs": []}
+    first = {**layer, "class": "Rescaling", "name": "a", "arguments": {"scale": 2}, "site": site}
+    flat = {**layer, "class": "Flatten", "name": "b", "arguments": {}, "inputs": ["a"]}
+    found = Winner.read({"framework": "keras", "before": [first], "after": [first, flat]})
+    assert networks.changed(found, project=tmp_path)["train.py"] == text.replace(made, f"{made}, layers.Flatten()")
 
 
 @pytest.mark.parametrize(

@@ -277,6 +277,7 @@ def accepted(path: Path) -> Path:
     run.event("end", exit_code=0, seconds=75.0, error=None)
     run.verdict(selection="half")
     run.metrics()
+    run.write("search.json", {"fit": 1, "metric": "accuracy", "trials": 12, "minutes": 30.0})
     run.search()
     run.result()
     run.write("suggested.patch", "--- a/train.py\n+++ b/train.py\n@@ -12 +12 @@\n-    Dense(16),\n+    Dense(64),\n")
@@ -427,6 +428,7 @@ def test_an_accepted_run_tells_its_whole_story(tmp_path: Path) -> None:
         "from tensorflow import keras",
         "git -C '/home/ada/projects/digits cnn' checkout 9a8b7c6d",
         "--seed 7",
+        "--trials 12 --minutes 30",
         "step 45/45",
     ):
         assert told in text, told

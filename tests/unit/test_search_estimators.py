@@ -69,9 +69,28 @@ def test_its_own_kind_where_that_is_asked(tmp_path: Path) -> None:
     assert all("DecisionTreeClassifier with" in trial.edits[0] for trial in found.trials[1:])
 
 
-def test_what_needs_scaling_is_tried_scaled(tmp_path: Path) -> None:
-    found, _ = searched(tmp_path, KNeighborsClassifier(20), CANCER, trials=estimators.OWN_TRIALS + 1)
-    assert found.trials[-1].edits == ("KNeighborsClassifier on scaled inputs",)
+def test_what_needs_scaling_is_tried_scaled_first(tmp_path: Path) -> None:
+    found, _ = searched(tmp_path, KNeighborsClassifier(20), CANCER, trials=2)
+    assert found.trials[1].edits == ("KNeighborsClassifier on scaled inputs",)
+    assert "kneighborsclassifier__n_neighbors" in found.trials[2].hyperparameters, "and its settings are varied so"
+
+
+def test_inputs_that_are_scaled_are_scaled_again_last(tmp_path: Path) -> None:
+    scaled = StandardScaler().fit_transform(CANCER[0])
+    found, _ = searched(tmp_path, KNeighborsClassifier(20), (scaled, CANCER[1]), trials=estimators.OWN_TRIALS + 1)
+    edits = [trial.edits for trial in found.trials[1:]]
+    assert edits[-1] == ("KNeighborsClassifier on scaled inputs",)
+    assert all("KNeighborsClassifier with" in edit for (edit,) in edits[:-1])
+
+
+def test_early_stopping_is_the_rounds_it_came_to(tmp_path: Path) -> None:
+    from xgboost import XGBClassifier
+
+    model = XGBClassifier(n_estimators=80, early_stopping_rounds=3, eval_metric="error", max_depth=1)
+    model.fit(*CANCER, eval_set=[CANCER], verbose=False)
+    fresh = estimators.unfitted(model)
+    assert fresh.get_params()["n_estimators"] == model.best_iteration + 1 < 80
+    assert fresh.fit(*CANCER).score(*CANCER) > 0.9, "no examples to watch are asked for"
 
 
 def test_clusters_have_nothing_to_select_by(tmp_path: Path) -> None:

@@ -252,6 +252,31 @@ def test_a_code_that_a_decoder_takes_stays_as_wide_as_it_is() -> None:
     assert not alone.allow(wider)
 
 
+def test_a_linear_model_gets_a_hidden_layer_behind_its_input() -> None:
+    model = keras.Sequential([keras.Input((13,), name="input"), kl.Dense(1)])
+    for unscaled in ({}, {"input": ([5.0] * 13, [4.0] * 13)}):
+        space = Space(model, facts(unscaled=unscaled), Diagnosis(()), inheritable=True)
+        assert space.first is not None
+        made, _ = morph.apply_all(model, list(space.first.edits))
+        kinds = [type(one).__name__ for one in made.layers if type(one).__name__ != "Dropout"]
+        assert kinds == ["Normalization"] * len(unscaled) + ["Dense", "Dense"]
+    for one in _around(model, facts()):
+        morph.apply_all(model, list(one.edits))
+
+
+def test_a_code_that_a_pooling_makes_stays_as_large_as_it_is() -> None:
+    image = keras.Input((8, 8, 1))
+    code = kl.MaxPooling2D()(kl.Conv2D(2, 3, padding="same", name="last_of_encoder")(image))
+    up = kl.UpSampling2D()(kl.Conv2D(8, 3, padding="same", name="first_of_decoder")(code))
+    model = keras.Model(image, kl.Conv2D(1, 3, padding="same")(up))
+    tied = ties.find(model, inputs_are_targets=True)
+    assert tied.narrowest == 4 * 4 * 2
+    larger, _ = morph.apply(model, {"kind": "resize", "at": "last_of_encoder", "size": 16})
+    assert not tied.allow(larger)
+    stronger, _ = morph.apply(model, {"kind": "resize", "at": "first_of_decoder", "size": 16})
+    assert tied.allow(stronger)
+
+
 def test_pictures_that_are_flattened_at_once_get_convolutions() -> None:
     random = numpy.random.default_rng(0)
     coarse = random.normal(size=(200, 4, 4))

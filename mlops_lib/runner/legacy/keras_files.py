@@ -24,6 +24,23 @@ def install(keras: Any, notes: Notes) -> None:
     for module in _modules_with("plot_model", keras.utils.plot_model):
         module.plot_model = drawing
 
+    getting = _get_file(keras.utils.get_file)
+    for module in _modules_with("get_file", keras.utils.get_file):
+        module.get_file = getting
+
+
+def _get_file(original: Callable[..., Any]) -> Callable[..., Any]:
+    """`mnist.load_data(path="/data/mnist.npz")`: a name with a folder in it."""
+
+    @functools.wraps(original)
+    def get_file(fname: Any = None, *args: Any, **kwargs: Any) -> Any:
+        folder, name = os.path.split(os.fspath(fname)) if fname is not None else ("", "")
+        if folder and name and "cache_subdir" not in kwargs and len(args) < 5:
+            return original(name, *args, cache_subdir=os.path.join("datasets", folder), **kwargs)
+        return original(fname, *args, **kwargs)
+
+    return get_file
+
 
 def _plot(original: Callable[..., Any], notes: Notes) -> Callable[..., Any]:
     @functools.wraps(original)

@@ -30,7 +30,7 @@ def models(keras: Any, notes: Notes) -> None:
     sets = renamed({}, notes, dropped=("class_mode", "sample_weight_mode", "weighted_metrics_mode", "target_tensors"))
     # Keras tells an overridden `compile` by comparing with this class's.
     trainer = keras.src.trainers.trainer.Trainer
-    trainer.compile = translated(trainer.compile, sets)
+    trainer.compile = translated(_metrics_third(trainer.compile), sets)
     functional = keras.src.models.functional.Functional
     ends = renamed({"input": "inputs", "output": "outputs"}, notes, owner="Model")
     functional.__init__ = translated(functional.__init__, ends)
@@ -44,6 +44,33 @@ def models(keras: Any, notes: Notes) -> None:
     tensors(keras.KerasTensor)
     short_names(keras)
     keras.Sequential.add = _add(keras.Sequential.add, keras)
+    for name in ("input", "output"):
+        setattr(keras.Sequential, name, _end(getattr(keras.Sequential, name), name))
+
+
+def _metrics_third(original: Original) -> Original:
+    """`compile("adam", "mse", ["accuracy"])`: Keras 3 has the weights of the losses there."""
+
+    @functools.wraps(original)
+    def compile_(self: Any, *args: Any, **kwargs: Any) -> Any:
+        third = args[2] if len(args) > 2 else kwargs.get("loss_weights")
+        named = isinstance(third, (list, tuple)) and any(isinstance(one, str) or callable(one) for one in third)
+        if named and len(args) < 4 and "metrics" not in kwargs:
+            kwargs.pop("loss_weights", None)
+            return original(self, *args[:2], metrics=third, **kwargs)
+        return original(self, *args, **kwargs)
+
+    return compile_
+
+
+def _end(original: Any, name: str) -> Any:
+    """`model.output` of a Sequential that no other model calls."""
+
+    def end(self: Any) -> Any:
+        inner = getattr(self, "_functional", None)
+        return original.fget(self) if self._inbound_nodes or inner is None else getattr(inner, name)
+
+    return property(end)
 
 
 def _end(plain: Any, ends: str) -> property:

@@ -64,8 +64,8 @@ def lend(module: ModuleType, names: Names, notes: Notes, *, since: str = "") -> 
         if name not in names:
             raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}", name=name, obj=module)
         value = find(names[name])
-        now = shown(names[name])
-        notes.say(f"{module.__name__}.{name} is {now or 'adapted'}{' since ' + since if since else ''}")
+        lost, now = f"{module.__name__}.{name}", shown(names[name])
+        notes.say(f"{lost} is {now if now and now != lost else 'adapted'}{' since ' + since if since else ''}")
         module.__dict__[name] = value
         return value
 

@@ -239,11 +239,9 @@ class Search:
         return float("-inf") if score is None else self._signed(score)
 
     def _try_candidates(self) -> str:
-        from sklearn.base import clone
-
         limit = int(self.request.get("trials", 12))
         budget_s = 60.0 * float(self.request.get("minutes", 30))
-        self._try(Candidate("own", clone(self.fit.estimator), {}, ""), 0)
+        self._try(Candidate("own", unfitted(self.fit.estimator), {}, ""), 0)
         # Trial 0 passing here says the script's own test found it wanting: the bar must be cleared by a margin.
         for number in range(1, limit + 1):
             if self.seconds > budget_s:
@@ -273,8 +271,11 @@ class Search:
         """The developer's estimator with other values, then other estimators, then the best of all with other values."""
         own_only = bool(self.request.get("own_only"))
         others = [] if own_only else self._others()
-        if number <= OWN_TRIALS or own_only:
-            own = self._varied("own", self.fit.estimator)
+        first = len(others) > 0 and others[0].family == "scaled" and not _is_scaled(self.fit.x)
+        if first and number == 1:
+            return others[0]
+        if number <= OWN_TRIALS + first or own_only:
+            own = self._varied("own", self.candidates[self._best_of(2 if first else 1)].estimator)
             if own is not None or own_only:
                 return own
         place = number - OWN_TRIALS - 1 if "own" in self._proposals else number - 1
@@ -287,6 +288,11 @@ class Search:
             return None
         leader = self.candidates[best["number"]]
         return self._varied(leader.family, leader.estimator)
+
+    def _best_of(self, count: int) -> int:
+        """The number of the best of the first trials."""
+        scored = [t for t in self.trials[:count] if t["score"] is not None]
+        return max(scored, key=lambda t: self._signed(t["score"]), default={"number": 0})["number"]
 
     def _varied(self, family: str, estimator: Any) -> Optional[Candidate]:
         from sklearn.base import clone
@@ -397,6 +403,20 @@ class Search:
         self.notes.append(f"the variable that held the developer's estimator is now a {type(winner).__name__}")
 
 
+def unfitted(estimator: Any) -> Any:
+    """A fresh copy that can be fitted on examples alone: early stopping is the number of rounds that it came to."""
+    from sklearn.base import clone
+
+    fresh = clone(estimator)
+    prefix, last = last_step(estimator)
+    if getattr(last, "early_stopping_rounds", None):
+        fresh.set_params(**{f"{prefix}early_stopping_rounds": None})
+        stopped_at = getattr(last, "best_iteration", None)
+        if stopped_at is not None:
+            fresh.set_params(**{f"{prefix}n_estimators": int(stopped_at) + 1})
+    return fresh
+
+
 def step_spaces(estimator: Any) -> Space:
     """The space of what stands before the estimator in a pipeline: its settings, and which scaler it is."""
     found: Space = {}
@@ -419,6 +439,18 @@ def made(value: Any) -> Any:
 
         return getattr(preprocessing, value[len(_SCALER) :])()
     return value
+
+
+def _is_scaled(x: Any) -> bool:
+    """Whether the inputs are on one scale, near 1, or nothing that can be scaled."""
+    import numpy
+
+    try:
+        deviations = numpy.asarray(x, dtype=float).std(axis=0)
+    except (TypeError, ValueError):
+        return True
+    vary = deviations[deviations > 0]
+    return bool(vary.size == 0 or (vary.min() > 0.1 and vary.max() < 10))
 
 
 def _is_binary(y: Any) -> bool:

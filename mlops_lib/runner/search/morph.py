@@ -317,14 +317,13 @@ def _dense(model: Any, edit: Edit) -> Change:
     """A Dense layer behind `at`: the identity where the activation allows it, further units unheard at first."""
     import keras
 
-    layer, size = _layer(model, edit), int(edit["size"])
-    shape = layer.output.shape
-    if len(shape) != 2 or shape[-1] is None:
-        raise NotApplicableError(f"{layer.name} does not give one vector an example")
-    name, width = free_name(model, "dense_added"), int(shape[-1])
+    layer, size, given = _layer(model, edit), int(edit["size"]), _given(model, edit["at"])
+    if len(given) != 1 or given[0] is None:
+        raise NotApplicableError(f"{edit['at']} does not give one vector an example")
+    name, width = free_name(model, "dense_added"), int(given[0])
     added = keras.layers.Dense(size, activation=edit.get("activation", "relu"), name=name)
-    plan = Plan(after={layer.name: [added]})
-    if size < width or not _never_negative(layer):
+    plan = Plan(after={edit["at"]: [added]})
+    if layer is None or size < width or not _never_negative(layer):
         return Change(plan, grade=APPROXIMATE)
     change = _follow(model, layer, weights.widened(width, size))
     change.plan = plan
@@ -391,9 +390,9 @@ def _conv_block(model: Any, edit: Edit) -> Change:
     """Convolution, normalisation, activation and pooling behind `at`, as the model's own blocks look (`like`)."""
     import keras
 
-    layer, like = _layer(model, edit), model.get_layer(edit["like"])
-    if len(layer.output.shape) != like.rank + 2:
-        raise NotApplicableError(f"{layer.name} does not give a map")
+    like = model.get_layer(edit["like"])
+    if len(_given(model, edit["at"])) != like.rank + 1:
+        raise NotApplicableError(f"{edit['at']} does not give a map")
     name = free_name(model, "conv_added")
     number = name.rsplit("_", 1)[1]
     activation = edit.get("activation", "relu")
@@ -407,16 +406,14 @@ def _conv_block(model: Any, edit: Edit) -> Change:
     if edit.get("pool", True):
         pooling = getattr(keras.layers, f"MaxPooling{like.rank}D")
         added.append(pooling(2, padding="same", name=f"conv_added_pool_{number}"))
-    return Change(Plan(after={layer.name: added}), grade=APPROXIMATE)
+    return Change(Plan(after={edit["at"]: added}), grade=APPROXIMATE)
 
 
 def _convolve(model: Any, edit: Edit) -> Change:
     """Conv-Pool blocks on a picture that was flattened at once, or came as a vector."""
     import keras
 
-    layer = _layer(model, edit)
-    shape = tuple(int(n) for n in edit["shape"])
-    given = _given(model, edit["at"]) if layer is None else tuple(layer.output.shape[1:])
+    shape, given = tuple(int(n) for n in edit["shape"]), _given(model, edit["at"])
     added: List[Any] = [] if given == shape else [keras.layers.Reshape(shape, name=free_name(model, "reshape_added"))]
     for number, size in enumerate(edit["sizes"], 1):
         added += [
@@ -430,7 +427,11 @@ def _convolve(model: Any, edit: Edit) -> Change:
     return Change(Plan(after={edit["at"]: added}), grade=APPROXIMATE)
 
 
-def _given(model: Any, name: str) -> "Tuple[int, ...]":
+def _given(model: Any, name: str) -> "Tuple[Any, ...]":
+    """The shape of what a layer, or an input, gives for one example."""
+    layer = _layer(model, {"at": name})
+    if layer is not None:
+        return tuple(layer.output.shape[1:])
     return next(tuple(t.shape[1:]) for t in graph.graph_of(model).inputs if graph.input_name(t) == name)
 
 

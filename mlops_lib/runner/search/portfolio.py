@@ -98,7 +98,8 @@ def modernised(model: Any, facts: Facts, diagnosis: Diagnosis) -> List[Edit]:
     elif recurrents(model):
         wanted += _recurrent(model, facts)
     else:
-        wanted += _dense(model, diagnosis)
+        # Where the output reads the input, a hidden layer comes behind what is put there.
+        wanted += _dense(fitting(model, wanted, facts)[0], diagnosis)
         if facts.ties.narrowest < math.inf:  # an autoencoder: more of a decoder, and all of its code is needed
             wanted += _before_outputs(model, _wide(model))
             return fitting(model, wanted, facts)[1]

@@ -89,5 +89,6 @@ def _weighty(model: Any, layer: Any) -> List[str]:
 
 def _narrowest(model: Any) -> float:
     nodes = [node for level in graph.graph_of(model)._nodes_by_depth.values() for node in level]
-    made = [tensor for node in nodes if getattr(node.operation, "weights", None) for tensor in node.outputs]
-    return float(min((math.prod(int(n or 1) for n in one.shape[1:]) for one in made), default=math.inf))
+    # A pooling may be what makes the code; what has one number an example is a loss that the model adds.
+    made = [tensor.shape[1:] for node in nodes for tensor in node.outputs if len(tensor.shape) > 1]
+    return float(min((math.prod(int(n or 1) for n in shape) for shape in made), default=math.inf))

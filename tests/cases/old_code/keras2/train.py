@@ -49,3 +49,9 @@ cnn = Sequential([keras.layers.Conv2D(2, 3, input_shape=(6, 6, 1)), keras.layers
 cnn.compile(loss='mse', optimizer=optimizers.RMSprop(lr=0.001, epsilon=None))
 cnn.fit_generator(pictures, steps_per_epoch=8, epochs=2, verbose=0)
 print(cnn.predict_generator(pictures, steps=3).shape)
+import os
+open('there.txt', 'w').close()
+print('found', keras.utils.get_file(os.path.abspath('there.txt'), origin='http://nowhere.invalid/there.txt') == os.path.abspath('there.txt'))
+print('ends', keras.Model(model.input, model.output).output_shape)
+model.compile('adam', 'categorical_crossentropy', ['accuracy'])
+print('measures', len(model.evaluate(x, y, verbose=0)))
