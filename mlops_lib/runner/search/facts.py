@@ -127,7 +127,8 @@ def _has_accelerator() -> bool:
         return False
     if hasattr(framework, "config") and hasattr(framework.config, "list_logical_devices"):
         return any(device.device_type in ("GPU", "TPU") for device in framework.config.list_logical_devices())
-    return framework.cuda.is_available() if hasattr(framework, "cuda") else framework.default_backend() != "cpu"
+    on_gpu = framework.cuda.is_available() if hasattr(framework, "cuda") else framework.default_backend() != "cpu"
+    return bool(on_gpu)
 
 
 def _is_padded(model: Any, tensor: Any, values: Any) -> bool:
