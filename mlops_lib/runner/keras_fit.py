@@ -41,6 +41,8 @@ class Fit:
         self.call = shorter or self.call
         self.store = checkpoint.Store(run.fit_folder(self.number, held_back=shorter is not None), run.work)
         self.state: Optional[Dict[str, Any]] = None
+        self.called: Optional[Dict[str, Any]] = None
+        """The random state at the call, where Keras may read a batch of it to build what a restored fit did not."""
         self.epochs_pending: List[Any] = []
         self.pace = checkpoint.Pace(run.spec.checkpoint_budget, run.spec.mid_epoch_s)
         self.user_callbacks = _listed(self.call.get("callbacks"))
@@ -151,6 +153,8 @@ class Fit:
             own.append(history)
         self.history = history
         own.append(_recorder(callbacks_module.Callback, self))
+        if not self.is_on_tensorflow and run.fit_of(self.model) is not None:
+            self.called = randomness.take_python()
         call["callbacks"] = [*self.user_callbacks, *own]
         with self._footprint():
             result = self._inside(self, call)
@@ -203,6 +207,8 @@ class Fit:
         """Everything is set up and no step was made: continue from the checkpoint, if there is one."""
         state = self.state
         epoch = int(self.call.get("initial_epoch") or 0)
+        if state is None and self.called is not None:
+            randomness.put_python(self.called)
         if state is not None:
             self._build(state)
             if state["step"]:

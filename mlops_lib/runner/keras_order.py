@@ -17,6 +17,7 @@ import collections
 import contextlib
 import functools
 import inspect
+import itertools
 import sys
 from typing import Any, Callable, Dict, Iterator, List, Tuple
 
@@ -373,19 +374,24 @@ def _enumerate(iterator: Any, source: Any, fit: Any) -> Any:
         python = randomness.take_python() if iterator._mlops_python and iterator.steps_per_epoch else None
         iterator._mlops_first = {"number": number, "random": python, "epoch": order.now}
     steps = fit.steps_to_pass_over()
+    by_tensorflow = pipeline(iterator) is not None
     for begin, end, batches in source:
         if begin >= steps:
+            if fit.entering is not None:
+                if type(iterator).__next__ is sys.modules["keras.src.trainers.epoch_iterator"].EpochIterator.__next__:
+                    # PyTorch's steps are given batches, not what reads them: this one was read before the checkpoint.
+                    batches = itertools.chain(list(itertools.islice(batches, end + 1 - begin)), batches)
+                drawn = fit.has_drawn(python=iterator._mlops_python, passed_over=True)
+                with fit.context.journal.guard("resume within an epoch"):
+                    fit.enter_epoch(drawn=drawn)
             yield begin, end, batches
-        elif end + 1 < steps:
+        elif end + 1 < steps or not by_tensorflow:
             pass_over(batches, end + 1 - begin)
         else:
-            built = pipeline(iterator) is None  # but by TensorFlow, before the first step
-            if built:
-                pass_over(batches, end + 1 - begin)
-            drawn = fit.has_drawn(python=iterator._mlops_python, passed_over=built or begin > 0)
-            if not built:
-                # The last one is trained on: it makes whatever variables the fit makes. All of them are set right after.
-                fit.model.train_function(batches)
+            drawn = fit.has_drawn(python=iterator._mlops_python, passed_over=begin > 0)
+            # The last one is trained on: it makes whatever variables the fit makes, which other frameworks have made by now.
+            # All of them are set right after.
+            fit.model.train_function(batches)
             with fit.context.journal.guard("resume within an epoch"):
                 fit.enter_epoch(drawn=drawn)
 

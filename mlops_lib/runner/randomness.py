@@ -38,10 +38,7 @@ def take_python() -> Dict[str, Any]:
     if numpy is not None:
         state["numpy"] = numpy.random.get_state()
         state["script"] = {name: _state_of(one) for name, one in _script_generators(numpy)}
-    torch = _torch()
-    if torch is not None:
-        gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else ()
-        state["torch"] = [one.numpy() for one in (torch.get_rng_state(), *gpus)]
+    state["torch"] = _take_torch()
     return state
 
 
@@ -54,12 +51,26 @@ def put_python(state: Dict[str, Any]) -> None:
         for name, one in _script_generators(numpy):
             if name in state.get("script", {}):
                 _set_state(one, state["script"][name])
+    _put_torch(state)
+
+
+def _take_torch() -> List[Any]:
+    """The states of PyTorch's generators: the processor's, then each GPU's, where they are in use."""
     torch = _torch()
-    if torch is not None and "torch" in state:
-        own, *gpus = (torch.from_numpy(one.copy()) for one in state["torch"])
-        torch.set_rng_state(own)
-        if gpus and len(gpus) == torch.cuda.device_count():
-            torch.cuda.set_rng_state_all(gpus)
+    if torch is None:
+        return []
+    gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else ()
+    return [one.numpy() for one in (torch.get_rng_state(), *gpus)]
+
+
+def _put_torch(state: Dict[str, Any]) -> None:
+    torch = _torch()
+    if torch is None or not state.get("torch"):
+        return
+    own, *gpus = (torch.from_numpy(one.copy()) for one in state["torch"])
+    torch.set_rng_state(own)
+    if gpus and len(gpus) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(gpus)
 
 
 def _torch() -> Any:
@@ -90,10 +101,8 @@ def _set_state(generator: Any, state: Any) -> None:
 
 
 def same_python(one: Dict[str, Any], other: Dict[str, Any]) -> bool:
-    """Whether nothing was drawn between two states."""
+    """Whether nothing was drawn between two states; PyTorch's, which its steps draw from as well, says nothing about that."""
     if one["python"] != other["python"] or repr(one.get("script")) != repr(other.get("script")):
-        return False
-    if [part.tolist() for part in one.get("torch", ())] != [part.tolist() for part in other.get("torch", ())]:
         return False
     a, b = one.get("numpy"), other.get("numpy")
     if a is None or b is None:
@@ -176,6 +185,7 @@ def put(state: Dict[str, Any]) -> None:
 def put_framework(state: Dict[str, Any], but: Container[int] = ()) -> None:
     """Restore the frameworks' part of what `take` returned; `but` as for `SeedGenerators.put`."""
     seed_generators.put(state["seeds"], but)
+    _put_torch(state)
     context = _tensorflow_context()
     if context is not None and "tensorflow" in state:
         taken = state["tensorflow"]
