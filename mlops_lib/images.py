@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -159,21 +160,32 @@ def row_of(name: str) -> tuple[str, ...]:
 
 
 def on_gpu(environment: Environment) -> Environment:
-    """The same environment with the row's builds for a GPU in place of those for the processor."""
-    instead = _on_gpu(environment.name)
-    return replace(environment, requirements=tuple(instead.get(line, line) for line in environment.requirements))
+    """The same environment with the row's builds for a GPU in place of those for the processor.
+
+    Where Keras computes with another framework, TensorFlow only reads data: it keeps the build for the processor.
+    """
+    builds = _gpu_builds(environment.name)
+    if environment.variables.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
+        builds = {name: build for name, build in builds.items() if not name.startswith("tensorflow")}
+    return replace(environment, requirements=tuple(_built_for(line, builds) for line in environment.requirements))
 
 
 @cache
 def _on_gpu(name: str) -> dict[str, str]:
     """Each requirement of a row, and what stands for it where there is a GPU; mostly itself."""
     row = next((row for row in catalog() if row["name"] == name), {})
-    builds = row.get("gpu", {})
-    found = {}
-    for line in row.get("requirements", ()):
-        distribution = requirements.name_of(line)
-        found[line] = line.replace(distribution, builds[distribution], 1) if distribution in builds else line
-    return found
+    return {line: _built_for(line, _gpu_builds(name)) for line in row.get("requirements", ())}
+
+
+def _gpu_builds(name: str) -> dict[str, str]:
+    """The distributions of a row that have another build for a GPU."""
+    return dict(next((row.get("gpu", {}) for row in catalog() if row["name"] == name), {}))
+
+
+def _built_for(line: str, builds: Mapping[str, str]) -> str:
+    distribution = requirements.name_of(line)
+    chosen = f"{distribution}[" in line  # the project says which build it wants
+    return line if chosen or distribution not in builds else line.replace(distribution, builds[distribution], 1)
 
 
 @cache

@@ -39,7 +39,9 @@ RESTARTED_S = 2.0
 FULL_BYTES = 1 << 20
 """A disk with less room than this is full."""
 IDLE_MINUTES = 120.0
-SMALLER = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "MALLOC_ARENA_MAX": "2", "LOKY_MAX_CPU_COUNT": "1"}
+SHARED_GPU = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+"""TensorFlow takes the whole of a GPU's memory, and JAX three quarters, unless told otherwise."""
+SMALLER = {**SHARED_GPU, "MALLOC_ARENA_MAX": "2", "LOKY_MAX_CPU_COUNT": "1"}
 """What makes a training's footprint smaller without changing its results: no memory reserved ahead, fewer pools of free
 memory, one worker process (each has its own copy of the data)."""
 ATTEMPTS = "attempts.jsonl"
@@ -400,8 +402,8 @@ class _Attendance:
         }  # fmt: skip
         if smaller:
             variables.update(SMALLER)
-        if (self.search or {}).get("token"):  # TensorFlow takes the whole of a GPU, and there are others on it
-            variables["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"
+        if (self.search or {}).get("token"):  # there are others on the same GPU
+            variables.update(SHARED_GPU)
         log = self.run_dir / "log.txt"
         self.log_from = log.stat().st_size if log.exists() else 0
         return Launch(

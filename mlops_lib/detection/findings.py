@@ -131,6 +131,7 @@ def findings(files: Files, entry: File, *, reason: str = "", where: tuple[str, i
             family,
             [*requirements, *sorted(helped | _either(needed, everything))],
             packages,
+            backend=_backend(everything) if found.framework == "keras" else "",
         ),
         "imports": sorted(needed.required),
         "optional_imports": sorted(set(needed.optional) - set(needed.required)),
@@ -229,6 +230,8 @@ def _either(needed: Needs, everything: list[File]) -> set[str]:
     return found
 
 
+BACKENDS = {"jax": "jax", "torch": "torch"}
+"""What else than TensorFlow Keras 3 trains with, by the value of KERAS_BACKEND, and the distribution that brings it."""
 _VARIANTS = (
     ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless"),
     ("tensorflow", "tensorflow-cpu", "tensorflow-gpu", "tf-nightly", "intel-tensorflow", "tensorflow-macos"),
@@ -281,9 +284,16 @@ def _data_paths(everything: list[File]) -> list[str]:
     return list(dict.fromkeys(path for file in everything for path, _ in file.facts.data if path not in written))
 
 
+def _backend(everything: list[File]) -> str:
+    """What Keras 3 computes with by the code's own word; "" where that is TensorFlow."""
+    named = [file.facts.settings["KERAS_BACKEND"] for file in everything if "KERAS_BACKEND" in file.facts.settings]
+    return named[0] if named and named[0] in BACKENDS else ""
+
+
 def _environment(
-    framework: str, families: tuple[str, ...], family: str, requirements: list[str], packages: Iterable[str]
-) -> dict[str, Any]:
+    framework: str, families: tuple[str, ...], family: str, requirements: list[str], packages: Iterable[str],
+    *, backend: str = "",
+) -> dict[str, Any]:  # fmt: skip
     """The catalog row that fits, with what the project needs on top."""
     from mlops_lib.detection.rows import rows
 
@@ -301,9 +311,14 @@ def _environment(
     lines = [versioned.get(declared.name_of(line), line) for line in own]
     brought = set().union(*(COMES_WITH.get(declared.name_of(line), ()) for line in own)) - set(versioned)
     lines += [_headless(line) for line in requirements if declared.name_of(line) not in have | brought]
+    variables = dict(row.get("variables", {}))
+    if backend:
+        variables["KERAS_BACKEND"] = backend
+        if BACKENDS[backend] not in {declared.name_of(line) for line in lines}:
+            lines.append(BACKENDS[backend])
     return {
         "name": str(row["name"]), "framework": framework, "family": family, "python": PYTHON, "requirements": lines,
-        "system": sorted({*row.get("system", ()), *packages}), "variables": dict(row.get("variables", {})),
+        "system": sorted({*row.get("system", ()), *packages}), "variables": variables,
     }  # fmt: skip
 
 

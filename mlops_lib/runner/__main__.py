@@ -137,8 +137,11 @@ def _adapters(run: Context) -> Dict[str, Callable[[Any], None]]:
     def numpy(module: Any) -> None:
         randomness.seed_numpy(module, run.spec.seed)
 
+    def torch(module: Any) -> None:
+        randomness.seed_torch(module, run.spec.seed)
+
     return {
-        "numpy": numpy, **keras_adapter.install(run), **sklearn_adapter.install(run), **targets.install(run),
+        "numpy": numpy, "torch": torch, **keras_adapter.install(run), **sklearn_adapter.install(run), **targets.install(run),
         **saving.install(run), **boosting_adapter.install(run), **own_loops.install(run),
     }  # fmt: skip
 

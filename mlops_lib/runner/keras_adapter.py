@@ -45,9 +45,12 @@ def install(run: Context) -> Dict[str, Callable[[ModuleType], None]]:
             if run.spec.search is not None:
                 sites.watch_layers(module.Layer, run.work)
 
-    def trainer(module: ModuleType) -> None:
-        with run.journal.guard("patch keras iterators"):
-            keras_order.patch_iterators(module.TFEpochIterator, lambda: ACTIVE[-1] if ACTIVE else None)
+    def iterators(name: str) -> Callable[[ModuleType], None]:
+        def trainer(module: ModuleType) -> None:
+            with run.journal.guard("patch keras iterators"):
+                keras_order.patch_iterators(getattr(module, name), lambda: ACTIVE[-1] if ACTIVE else None)
+
+        return trainer
 
     def dataset(module: ModuleType) -> None:
         with run.journal.guard("patch tf.data"):
@@ -68,7 +71,9 @@ def install(run: Context) -> Dict[str, Callable[[ModuleType], None]]:
         "keras.src.layers.layer": layer,
         "keras.src.models.model": model,
         "keras.src.metrics.reduction_metrics": metrics,
-        "keras.src.backend.tensorflow.trainer": trainer,
+        "keras.src.backend.tensorflow.trainer": iterators("TFEpochIterator"),
+        "keras.src.backend.jax.trainer": iterators("JAXEpochIterator"),
+        "keras.src.backend.torch.trainer": iterators("TorchEpochIterator"),
         "keras.src.random.seed_generator": seed_generator,
         "tf_keras.src.engine.training": legacy_model,
         "tf_keras.src.engine.data_adapter": legacy_data,

@@ -41,6 +41,8 @@ class Fit:
         self.call = shorter or self.call
         self.store = checkpoint.Store(run.fit_folder(self.number, held_back=shorter is not None), run.work)
         self.state: Optional[Dict[str, Any]] = None
+        self.called: Optional[Dict[str, Any]] = None
+        """The random state at the call, where Keras may read a batch of it to build what a restored fit did not."""
         self.epochs_pending: List[Any] = []
         self.pace = checkpoint.Pace(run.spec.checkpoint_budget, run.spec.mid_epoch_s)
         self.user_callbacks = _listed(self.call.get("callbacks"))
@@ -64,8 +66,10 @@ class Fit:
         return held_back.without(self.call, hashes) if hashes else None
 
     def _make_order(self) -> keras_order.Order:
-        tf_context = sys.modules["tensorflow.python.eager.context"]
-        unseeded = getattr(tf_context.context(), "_seed", None) == self.context.spec.seed + SEED_OFFSET
+        # Keras on JAX or PyTorch shuffles by the random state of the process, seeded or not.
+        tf_context = sys.modules.get("tensorflow.python.eager.context") if self.is_on_tensorflow else None
+        seed = None if tf_context is None else getattr(tf_context.context(), "_seed", None)
+        unseeded = seed == self.context.spec.seed + SEED_OFFSET
         given = self.call.get("validation_data")
         data = {"x": self.call.get("x"), "validation": given[0] if isinstance(given, tuple) and given else given}
         for name, space, key in memory.places(self.objects.named):
@@ -89,6 +93,11 @@ class Fit:
         history = self._train()
         self.context.journal.progress("script", step=None, steps=None)
         return self._after(history)
+
+    @property
+    def is_on_tensorflow(self) -> bool:
+        """Whether TensorFlow makes the steps; Keras 3 may do so with JAX or PyTorch."""
+        return str(sys.modules["keras.src.backend"].backend()) == "tensorflow"
 
     @property
     def is_searched(self) -> bool:
@@ -144,6 +153,8 @@ class Fit:
             own.append(history)
         self.history = history
         own.append(_recorder(callbacks_module.Callback, self))
+        if not self.is_on_tensorflow and run.fit_of(self.model) is not None:
+            self.called = randomness.take_python()
         call["callbacks"] = [*self.user_callbacks, *own]
         with self._footprint():
             result = self._inside(self, call)
@@ -154,6 +165,9 @@ class Fit:
 
     def _footprint(self) -> ContextManager[None]:
         if not self.context.spec.smaller or self.model.optimizer is None:  # or its step has optimizers of its own
+            return contextlib.nullcontext()
+        if not self.is_on_tensorflow:
+            self.context.journal.warn(f"the memory was not enough before, and fit {self.number} needs as much again")
             return contextlib.nullcontext()
         self.context.journal.warn(
             f"the memory was not enough before: fit {self.number} computes each batch in two halves and makes one update from"
@@ -193,6 +207,8 @@ class Fit:
         """Everything is set up and no step was made: continue from the checkpoint, if there is one."""
         state = self.state
         epoch = int(self.call.get("initial_epoch") or 0)
+        if state is None and self.called is not None:
+            randomness.put_python(self.called)
         if state is not None:
             self._build(state)
             if state["step"]:
@@ -246,7 +262,9 @@ class Fit:
             return
         if self.order.iterators:
             iterator = self.order.iterators[0]
-            self.model.train_function(iter(getattr(iterator, "_distributed_dataset", None) or iterator._dataset))
+            data = keras_order.pipeline(iterator) or getattr(iterator, "_dataset", None)
+            if data is not None:  # else Keras has built the model by now
+                self.model.train_function(iter(data))
             return
         shorter = {
             **self.call,

@@ -24,6 +24,11 @@ class LegacyFit(Fit):
         return order
 
     @property
+    def is_on_tensorflow(self) -> bool:
+        """Always: there is nothing else it could compute with."""
+        return True
+
+    @property
     def callbacks_module(self) -> Any:
         """Where this Keras has its callbacks."""
         return sys.modules["tf_keras.src.callbacks"]

@@ -9,13 +9,15 @@ drawn from the run's seed and the epoch's number instead.
 *`tf.data`*: a pipeline with its own shuffle advances with every iterator that is created, whoever creates it. So the iterators
 of each data set are counted, and created again after a restart.
 
-*Python* (a PyDataset, a generator, `from_generator`): the order is in its attributes and in the process's random state; what an
-unfinished iterator had given is read again from where it began.
+*Python* (a PyDataset, a generator, `from_generator`; arrays too where Keras computes with JAX or PyTorch): the order is in its
+attributes and in the process's random state; what an unfinished iterator had given is read again from where it began.
 """
 
 import collections
+import contextlib
 import functools
 import inspect
+import itertools
 import sys
 from typing import Any, Callable, Dict, Iterator, List, Tuple
 
@@ -194,7 +196,7 @@ class Order:
         if at is not None and iterator is not None:
             iterator._num_batches = at["batches"]
             goes_on = bool(at["steps"] and iterator.steps_per_epoch)
-        training = None if iterator is None else iterator._distributed_dataset
+        training = None if iterator is None else pipeline(iterator)
         for name, number in self._missing(taken):
             dataset = self.datasets[name]
             if at is not None and number == at["number"] and goes_on and _derives(training, dataset):
@@ -224,7 +226,7 @@ class Order:
 
     def _go_on(self, iterator: Any, at: Dict[str, Any]) -> None:
         """Make the iterator anew and pass over what it had given."""
-        dataset, steps = iterator._distributed_dataset, at["steps"]
+        dataset, steps = pipeline(iterator), at["steps"]
         if not at["python"] and not hasattr(iterator.data_adapter, "_num_samples"):
             owner = dataset.__dict__.get(WHOSE, dataset)
             owner.__dict__[MADE] = made(owner) + 1
@@ -234,10 +236,15 @@ class Order:
                 randomness.put_python(at["random"])
             if self.epoch is not None:
                 self.epoch.assign(at["epoch"])
-            iterator._current_iterator = iter(dataset)
+            iterator._current_iterator = iter(iterator._get_iterator() if dataset is None else dataset)
             pass_over(iterator._current_iterator, steps)
         iterator._steps_seen = steps
         iterator._mlops_first = {key: at[key] for key in ("number", "random", "epoch")}
+
+
+def pipeline(iterator: Any) -> Any:
+    """The `tf.data` pipeline that an iterator of Keras' on TensorFlow reads; None where Keras computes with another framework."""
+    return getattr(iterator, "_distributed_dataset", None)
 
 
 def _derives(training: Any, dataset: Any) -> bool:
@@ -297,7 +304,7 @@ def patch_iterators(iterator_class: Any, active: Callable[[], Any]) -> None:
     """Let Keras' iterators be followed, moved, and entered in the middle of an epoch.
 
     Args:
-        iterator_class: Keras' `TFEpochIterator`.
+        iterator_class: Keras' `TFEpochIterator`, or that of another framework it computes with.
         active: gives the fit whose own iterators are made now, or None.
     """
     init, enumerate_ = iterator_class.__init__, iterator_class._enumerate_iterator
@@ -308,16 +315,11 @@ def patch_iterators(iterator_class: Any, active: Callable[[], Any]) -> None:
         if fit is None:
             return init(self, *args, **kwargs)  # type: ignore[no-any-return]
         order: Order = fit.order
-        tensorflow = sys.modules["tensorflow"]
-        shuffle = tensorflow.random.shuffle
-        if order.own and kwargs.get("shuffle") is True:
-            tensorflow.random.shuffle = lambda value, *a, **k: order.shuffled(tensorflow, value)
+        own_shuffle = _shuffled_by(order) if order.own and kwargs.get("shuffle") is True else contextlib.nullcontext()
         # What validation data draws when it is first looked at was drawn before the checkpoint.
         before = randomness.take_python() if order.iterators and fit.state is not None else None
-        try:
+        with own_shuffle:
             init(self, *args, **kwargs)
-        finally:
-            tensorflow.random.shuffle = shuffle
         _follow(self, order, kwargs.get("x"))
         if before is not None:
             with fit.context.journal.guard("restore validation order"):
@@ -338,11 +340,26 @@ def patch_iterators(iterator_class: Any, active: Callable[[], Any]) -> None:
     iterator_class.__init__, iterator_class._enumerate_iterator = init_, enumerate_iterator
 
 
+@contextlib.contextmanager
+def _shuffled_by(order: Order) -> Iterator[None]:
+    """Let TensorFlow shuffle as the order says meanwhile."""
+    random = sys.modules["tensorflow"].random
+    shuffle = random.shuffle
+    random.shuffle = lambda value, *args, **kwargs: order.shuffled(sys.modules["tensorflow"], value)
+    try:
+        yield
+    finally:
+        random.shuffle = shuffle
+
+
 def _follow(iterator: Any, order: Order, x: Any) -> None:
-    dataset = iterator._distributed_dataset
-    iterator._mlops_python = not hasattr(iterator.data_adapter, "_num_samples") and (
-        not is_dataset(x) or runs_python(dataset)
-    )
+    dataset = pipeline(iterator)
+    if dataset is None:
+        iterator._mlops_python = not is_dataset(x) or runs_python(x)
+    else:
+        iterator._mlops_python = not hasattr(iterator.data_adapter, "_num_samples") and (
+            not is_dataset(x) or runs_python(dataset)
+        )
     if is_dataset(x) and dataset is not x and hasattr(dataset, "__dict__"):
         dataset.__dict__[WHOSE] = x
     order.iterators.append(iterator)
@@ -357,14 +374,23 @@ def _enumerate(iterator: Any, source: Any, fit: Any) -> Any:
         python = randomness.take_python() if iterator._mlops_python and iterator.steps_per_epoch else None
         iterator._mlops_first = {"number": number, "random": python, "epoch": order.now}
     steps = fit.steps_to_pass_over()
+    by_tensorflow = pipeline(iterator) is not None
     for begin, end, batches in source:
         if begin >= steps:
+            if fit.entering is not None:
+                if type(iterator).__next__ is sys.modules["keras.src.trainers.epoch_iterator"].EpochIterator.__next__:
+                    # PyTorch's steps are given batches, not what reads them: this one was read before the checkpoint.
+                    batches = itertools.chain(list(itertools.islice(batches, end + 1 - begin)), batches)
+                drawn = fit.has_drawn(python=iterator._mlops_python, passed_over=True)
+                with fit.context.journal.guard("resume within an epoch"):
+                    fit.enter_epoch(drawn=drawn)
             yield begin, end, batches
-        elif end + 1 < steps:
+        elif end + 1 < steps or not by_tensorflow:
             pass_over(batches, end + 1 - begin)
         else:
             drawn = fit.has_drawn(python=iterator._mlops_python, passed_over=begin > 0)
-            # The last one is trained on: it makes whatever variables the fit makes. All of them are set right after.
+            # The last one is trained on: it makes whatever variables the fit makes, which other frameworks have made by now.
+            # All of them are set right after.
             fit.model.train_function(batches)
             with fit.context.journal.guard("resume within an epoch"):
                 fit.enter_epoch(drawn=drawn)

@@ -153,6 +153,8 @@ def take(model: Any, objects: Objects, store: checkpoint.Store) -> Dict[str, Any
     """What a fit needs to go on from here, except its History and its data."""
     flush_writers(objects.callbacks)
     flush_handles(store.work)
+    if hasattr(model, "jax_state_sync"):
+        model.jax_state_sync()  # within an epoch JAX's steps hold the values, and the variables none
     contents, lost = objects.take()
     return {
         "variables": take_variables(model),

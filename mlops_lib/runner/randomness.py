@@ -26,13 +26,19 @@ def seed_tensorflow(tensorflow: Any, seed: int) -> None:
     tensorflow.random.set_seed(seed)
 
 
+def seed_torch(torch: Any, seed: int) -> None:
+    """Seed PyTorch's generators, of the processor and of every GPU."""
+    torch.manual_seed(seed)
+
+
 def take_python() -> Dict[str, Any]:
-    """The state that Python code draws from: the two global generators, and those in the script's globals."""
+    """The state that Python code draws from: the global generators, and those in the script's globals."""
     state: Dict[str, Any] = {"python": random.getstate()}
     numpy = sys.modules.get("numpy")
     if numpy is not None:
         state["numpy"] = numpy.random.get_state()
         state["script"] = {name: _state_of(one) for name, one in _script_generators(numpy)}
+    state["torch"] = _take_torch()
     return state
 
 
@@ -45,6 +51,32 @@ def put_python(state: Dict[str, Any]) -> None:
         for name, one in _script_generators(numpy):
             if name in state.get("script", {}):
                 _set_state(one, state["script"][name])
+    _put_torch(state)
+
+
+def _take_torch() -> List[Any]:
+    """The states of PyTorch's generators: the processor's, then each GPU's, where they are in use."""
+    torch = _torch()
+    if torch is None:
+        return []
+    gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else ()
+    return [one.numpy() for one in (torch.get_rng_state(), *gpus)]
+
+
+def _put_torch(state: Dict[str, Any]) -> None:
+    torch = _torch()
+    if torch is None or not state.get("torch"):
+        return
+    own, *gpus = (torch.from_numpy(one.copy()) for one in state["torch"])
+    torch.set_rng_state(own)
+    if gpus and len(gpus) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(gpus)
+
+
+def _torch() -> Any:
+    """PyTorch, where it has been imported to the end."""
+    module = sys.modules.get("torch")
+    return module if hasattr(module, "get_rng_state") and hasattr(module, "cuda") else None
 
 
 def _script_generators(numpy: Any) -> "List[tuple[str, Any]]":
@@ -69,7 +101,7 @@ def _set_state(generator: Any, state: Any) -> None:
 
 
 def same_python(one: Dict[str, Any], other: Dict[str, Any]) -> bool:
-    """Whether nothing was drawn between two states."""
+    """Whether nothing was drawn between two states; PyTorch's, which its steps draw from as well, says nothing about that."""
     if one["python"] != other["python"] or repr(one.get("script")) != repr(other.get("script")):
         return False
     a, b = one.get("numpy"), other.get("numpy")
@@ -112,7 +144,8 @@ class SeedGenerators:
         """Restore what `take` returned, except to generators whose variable's handle has its id in `but`."""
         for number, state in taken["states"].items():
             generator = self.alive.get(number, lambda: None)()
-            if generator is not None and id(generator.state.value.handle) not in but:
+            handle = None if generator is None else getattr(generator.state.value, "handle", None)
+            if generator is not None and id(handle) not in but:
                 generator.state.assign(state)
         self.made = max(self.made, taken["made"])
 
@@ -152,6 +185,7 @@ def put(state: Dict[str, Any]) -> None:
 def put_framework(state: Dict[str, Any], but: Container[int] = ()) -> None:
     """Restore the frameworks' part of what `take` returned; `but` as for `SeedGenerators.put`."""
     seed_generators.put(state["seeds"], but)
+    _put_torch(state)
     context = _tensorflow_context()
     if context is not None and "tensorflow" in state:
         taken = state["tensorflow"]

@@ -2,7 +2,8 @@
 
 Each folder is one script: its `begin.py`, then every other file in it. It runs once alone, and once killed several times over its
 life: after an epoch, within an epoch, while a checkpoint is being written. What both wrote must be the same to the bit.
-`MLOPS_RESUME_KILLS=all` kills within every fit.
+`MLOPS_RESUME_KILLS=all` kills within every fit. `MLOPS_RESUME_BACKEND=torch` lets the group `jax` compute with PyTorch, and with
+`MLOPS_RESUME_GPUS=0` it does so on a GPU.
 """
 
 from __future__ import annotations
@@ -23,9 +24,13 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 CASES = ROOT / "tests" / "cases" / "resume"
 KILLS = os.environ.get("MLOPS_RESUME_KILLS", "4")
-PRELOAD = {"legacy": "numpy,tensorflow,tf_keras", "estimators": "numpy,scipy.sparse,pandas"}
-VARIABLES = {"legacy": {"TF_USE_LEGACY_KERAS": "1"}}
-SPEC = {"epochs": {"mid_epoch_s": 0.0}}
+PRELOAD = {
+    "legacy": "numpy,tensorflow,tf_keras",
+    "estimators": "numpy,scipy.sparse,pandas",
+    "jax": "numpy,tensorflow,jax,scipy.sparse",
+}
+VARIABLES = {"legacy": {"TF_USE_LEGACY_KERAS": "1"}, "jax": {"KERAS_BACKEND": os.environ.get("MLOPS_RESUME_BACKEND", "jax")}}
+SPEC = {"epochs": {"mid_epoch_s": 0.0}, "jax": {"mid_epoch_s": 0.0}}
 SAID = {"models": "a loop of its own (GradientTape)"}
 """What a run of the group has to say."""
 DEADLINE_S = 240
@@ -40,7 +45,7 @@ class Forks:
         environment = {
             **os.environ, **VARIABLES.get(group, {}), "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "1",
             "PRELOAD": PRELOAD.get(group, "numpy,tensorflow,keras"), "TF_CPP_MIN_LOG_LEVEL": "3",
-            "CUDA_VISIBLE_DEVICES": "-1", "MLOPS_STRICT": "1",
+            "CUDA_VISIBLE_DEVICES": os.environ.get("MLOPS_RESUME_GPUS", "-1"), "MLOPS_STRICT": "1",
         }  # fmt: skip
         self.group = group
         self.process = subprocess.Popen(

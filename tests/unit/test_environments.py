@@ -28,6 +28,7 @@ def asked(case: dict[str, Any]) -> environments.Need:
     environment = Environment(
         name=row["name"], framework=row["frameworks"][0], family="other",
         requirements=(*row["requirements"], *case["declared"]), system=(*row.get("system", ()), *case.get("system", ())),
+        variables=case.get("variables", {}),
     )  # fmt: skip
     return environments.Need(
         environment=environment, imports=tuple(case.get("imports", ())), base_image="python:3.11-slim",

@@ -44,8 +44,6 @@ def models(keras: Any, notes: Notes) -> None:
     tensors(keras.KerasTensor)
     short_names(keras)
     keras.Sequential.add = _add(keras.Sequential.add, keras)
-    for name in ("input", "output"):
-        setattr(keras.Sequential, name, _end(getattr(keras.Sequential, name), name))
 
 
 def _metrics_third(original: Original) -> Original:
@@ -61,16 +59,6 @@ def _metrics_third(original: Original) -> Original:
         return original(self, *args, **kwargs)
 
     return compile_
-
-
-def _end(original: Any, name: str) -> Any:
-    """`model.output` of a Sequential that no other model calls."""
-
-    def end(self: Any) -> Any:
-        inner = getattr(self, "_functional", None)
-        return original.fget(self) if self._inbound_nodes or inner is None else getattr(inner, name)
-
-    return property(end)
 
 
 def _end(plain: Any, ends: str) -> property:

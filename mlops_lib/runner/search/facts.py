@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import sys
 from typing import Any, Dict, List, Tuple
 
 from mlops_lib.runner.search import graph, ties
@@ -118,9 +119,16 @@ def _is_pretrained(model: Any, call: FitCall) -> bool:
 
 
 def _has_accelerator() -> bool:
-    import tensorflow
+    """Whether what Keras computes with (TensorFlow, JAX or PyTorch) does so on a GPU or TPU."""
+    import keras
 
-    return any(device.device_type in ("GPU", "TPU") for device in tensorflow.config.list_logical_devices())
+    framework = sys.modules.get(keras.backend.backend())
+    if framework is None:
+        return False
+    if hasattr(framework, "config") and hasattr(framework.config, "list_logical_devices"):
+        return any(device.device_type in ("GPU", "TPU") for device in framework.config.list_logical_devices())
+    on_gpu = framework.cuda.is_available() if hasattr(framework, "cuda") else framework.default_backend() != "cpu"
+    return bool(on_gpu)
 
 
 def _is_padded(model: Any, tensor: Any, values: Any) -> bool:

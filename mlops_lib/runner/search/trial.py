@@ -7,6 +7,7 @@ import gc
 import json
 import math
 import os
+import sys
 from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
@@ -79,17 +80,18 @@ def train(lab: Lab, model: Any, recipe: Recipe, number: int) -> Run:
 
     A batch that does not fit into memory is halved, until it does.
     """
-    import tensorflow
-
-    trouble = (
-        tensorflow.errors.OpError,
+    trouble: Tuple[type[Exception], ...] = (
         ValueError,
         TypeError,
         ArithmeticError,
         RuntimeError,
         LookupError,
         AttributeError,
+        MemoryError,
     )
+    tensorflow = sys.modules.get("tensorflow")
+    if tensorflow is not None:
+        trouble = (*trouble, tensorflow.errors.OpError)
     saved = Saved(os.path.join(lab.request.directory, "trials", f"{number}{Saved.ENDING}"))
     start = model.get_weights()
     while True:
@@ -97,7 +99,10 @@ def train(lab: Lab, model: Any, recipe: Recipe, number: int) -> Run:
         lab.clock.start()
         try:
             _fit(lab, model, recipe, number, run, saved)
-        except (MemoryError, tensorflow.errors.ResourceExhaustedError):
+        except trouble as error:
+            if not _is_out_of_memory(error):
+                run.state, run.message = "failed", f"{type(error).__name__}: {str(error)[:500]}"
+                return run
             smaller = (recipe.batch_size or batch_size(lab.call)) // 2
             gc.collect()
             if smaller < SMALLEST_BATCH:
@@ -107,11 +112,20 @@ def train(lab: Lab, model: Any, recipe: Recipe, number: int) -> Run:
             model.set_weights(start)
             lab.diary.write("warning", message=f"trial {number} ran out of memory: batches of {smaller} from here on")
             continue
-        except trouble as error:
-            run.state, run.message = "failed", f"{type(error).__name__}: {str(error)[:500]}"
         finally:
             run.seconds += lab.clock.stop()
         return run
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether a training failed for want of memory: Python's, or that of the framework's device.
+
+    TensorFlow and PyTorch have a class for it; JAX says RESOURCE_EXHAUSTED, XLA's status, in an error of no class of its own.
+    """
+    names = {one.__name__ for one in type(error).__mro__}
+    return bool(names & {"MemoryError", "ResourceExhaustedError", "OutOfMemoryError"}) or "RESOURCE_EXHAUSTED" in str(
+        error
+    )
 
 
 def _fit(lab: Lab, model: Any, recipe: Recipe, number: int, run: Run, saved: Saved) -> None:
