@@ -29,7 +29,10 @@ PRELOAD = {
     "estimators": "numpy,scipy.sparse,pandas",
     "jax": "numpy,tensorflow,jax,scipy.sparse",
 }
-VARIABLES = {"legacy": {"TF_USE_LEGACY_KERAS": "1"}, "jax": {"KERAS_BACKEND": os.environ.get("MLOPS_RESUME_BACKEND", "jax")}}
+VARIABLES = {
+    "legacy": {"TF_USE_LEGACY_KERAS": "1"},
+    "jax": {"KERAS_BACKEND": os.environ.get("MLOPS_RESUME_BACKEND", "jax")},
+}
 SPEC = {"epochs": {"mid_epoch_s": 0.0}, "jax": {"mid_epoch_s": 0.0}}
 SAID = {"models": "a loop of its own (GradientTape)"}
 """What a run of the group has to say."""
