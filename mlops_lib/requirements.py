@@ -162,7 +162,14 @@ def mend(lines: Sequence[str], *, row: Sequence[str] = (), python: str = "3.11")
         if before is None or (line.versions and not before.versions):
             kept[line.name, line.marker] = line
     own = {line.name for line in kept.values() if line.versions}
-    first = [line for line in row_lines if line.name not in own]
+    first = []
+    for line in row_lines:
+        if line.name in own:
+            continue
+        below = _below(line, kept.values())
+        if below is not None:
+            notes.append(f"{line} → {line.bare}: that one needs a later {below.name} than {below}")
+        first.append(line if below is None else line.bare)
     names = {line.name for line in first} | ({"tensorflow"} if framework == "tensorflow" else set())
     project = [line for line in kept.values() if line.name not in names]
     every = [*first, *project]
@@ -173,6 +180,12 @@ def mend(lines: Sequence[str], *, row: Sequence[str] = (), python: str = "3.11")
         every.append(Line("numpy", "", (("<", "2"),)))
         notes.append("numpy<2: a pinned release was made for NumPy 1")
     return Mended(tuple(_text(line, row) for line in every), tuple(notes), _system(every))
+
+
+def _below(line: Line, others: Iterable[Line]) -> Line | None:
+    """The other requirement that allows only what is too old for a release of the row; None where there is none."""
+    asks = tables()["asks"].get(line.name, {}) if line.versions else {}
+    return next((other for other in others if other.name in asks and ends_before(other, asks[other.name])), None)
 
 
 def _beside(lines: list[Line]) -> tuple[list[Line], list[str]]:
@@ -248,6 +261,15 @@ def _needs_numpy_1(lines: Iterable[Line]) -> bool:
     )
 
 
+@cache
+def only_wheels(python: str = "3.11") -> tuple[str, ...]:
+    """The distributions that are never built from source: they hold compiled code and have wheels, so that an installer which
+    tries to build one has chosen a release that is too old.
+    """
+    known = tables()
+    return tuple(sorted({*known["wheels"].get(python, {}), *known["compiled"]["also"]} - {*known["compiled"]["never"]}))
+
+
 def _system(lines: Iterable[Line]) -> tuple[str, ...]:
     return tuple(sorted({package for line in lines for package in tables()["system"].get(line.name, ())}))
 
@@ -321,12 +343,14 @@ def loosen(
         needed: distributions that the code imports; they are never left out.
         row: the lines of the environment's row in the catalog.
     """
-    rows = {line.name: line for line in map(read, row) if line is not None and not line.marker}
+    given = [line for line in map(read, lines) if line is not None]
+    own = {line.name: line for line in map(read, row) if line is not None and not line.marker}
+    rows = {name: line if _below(line, given) is None else line.bare for name, line in own.items()}
     framework = {name for group in tables()["follows"].values() for name in group}
     kept = {*needed, *framework}
     names = {*refused(log)} - framework
     # Between something that is imported and something that is not, the latter gives way.
-    aside = {line.name for line in map(read, lines) if line is not None and line.versions and line.name in names - kept}
+    aside = {line.name for line in given if line.versions and line.name in names - kept}
     named = _by_name(aside or names, needed, rows)
     unneeded = _without_versions(rows, but=lambda line: line.name in kept or line == rows.get(line.name))
     steps: list[Step] = [

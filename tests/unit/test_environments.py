@@ -63,6 +63,8 @@ def test_the_dockerfile_is_a_function_of_the_environment() -> None:
     assert images.plan(first) == images.plan(second)
     text = images.shown(images.plan(first))
     assert "#   tqdm==4.66.1" in text
+    assert "numpy" in requirements.only_wheels()
+    assert f"--only-binary {','.join(requirements.only_wheels())} " in text
     assert text.index("framework.txt") < text.index("family.txt") < text.index("graphviz") < text.index("project.txt")
 
 
