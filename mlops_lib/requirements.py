@@ -46,6 +46,9 @@ class Line(NamedTuple):
         return self._replace(versions=())
 
 
+NUMPY_1 = Line("numpy", "", (("<", "2"),))
+
+
 @dataclass(frozen=True)
 class Mended:
     """Requirements that can be installed, and what was changed to get them."""
@@ -177,7 +180,7 @@ def mend(lines: Sequence[str], *, row: Sequence[str] = (), python: str = "3.11")
     notes += said
     if _needs_numpy_1(every):
         every = [line for line in every if line.name != "numpy" or line.versions]
-        every.append(Line("numpy", "", (("<", "2"),)))
+        every.append(NUMPY_1)
         notes.append("numpy<2: a pinned release was made for NumPy 1")
     return Mended(tuple(_text(line, row) for line in every), tuple(notes), _system(every))
 
@@ -253,7 +256,7 @@ def _series(version: str) -> str:
     return ".".join(version.split(".")[:2]) + ".*"
 
 
-def _needs_numpy_1(lines: Iterable[Line]) -> bool:
+def _needs_numpy_1(lines: Sequence[Line]) -> bool:
     """Whether one of these was compiled for NumPy 1 only, which its own metadata does not say."""
     bounded = any(line.name == "numpy" and highest(line) is not None for line in lines)
     return not bounded and any(
@@ -344,6 +347,7 @@ def loosen(
         row: the lines of the environment's row in the catalog.
     """
     given = [line for line in map(read, lines) if line is not None]
+    assert len(given) == len(lines), lines
     own = {line.name: line for line in map(read, row) if line is not None and not line.marker}
     rows = {name: line if _below(line, given) is None else line.bare for name, line in own.items()}
     framework = {name for group in tables()["follows"].values() for name in group}
@@ -361,17 +365,20 @@ def loosen(
         _without_versions({}, but=lambda line: False),
     ]
     for step in steps:
-        changed, notes = [], []
-        for text in lines:
-            line = read(text)
-            assert line is not None, text
-            fresh, why = step(line)
-            if fresh != line:
-                notes.append(f"{text} → {fresh if fresh is not None else 'left out'}: {why}")
-            if fresh is not None:
-                changed.append(text if fresh == line else str(fresh))
+        answers = [step(line) for line in given]
+        if _needs_numpy_1([fresh for fresh, _ in answers if fresh is not None]):
+            answers = [(NUMPY_1, why) if fresh == NUMPY_1.bare else (fresh, why) for fresh, why in answers]
+        changed = list(zip(lines, given, answers, strict=True))
+        notes = tuple(
+            f"{text} → {fresh if fresh is not None else 'left out'}: {why}"
+            for text, line, (fresh, why) in changed
+            if fresh != line
+        )
         if notes:
-            return Mended(tuple(dict.fromkeys(changed)), tuple(notes))
+            kept_lines = [
+                text if fresh == line else str(fresh) for text, line, (fresh, _) in changed if fresh is not None
+            ]
+            return Mended(tuple(dict.fromkeys(kept_lines)), notes)
     return None
 
 

@@ -67,7 +67,7 @@ def build(folder: Path, environment: Environment, *, on_line: Callable[[str], No
         if uv:
             _step([uv, "venv", "--quiet", "--python", base, str(folder)], on_line, lock)
             install = [uv, "pip", "install", "--python", python]
-            install += [word for name in wheels for word in ("--no-build-package", name)]
+            install += [word for name in wheels for word in ("--only-binary", name)]
         else:
             _step([base, "-m", "venv", str(folder)], on_line, lock)
             install = [
