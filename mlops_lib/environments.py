@@ -188,7 +188,10 @@ def _built(image: Image, asked: Need, *, engine: Engine, observer: Observer) -> 
         except ImageError as error:
             fresh = None if number == REFUSALS else loosened(image, asked, error.log, number)
             if fresh is None:
-                raise
+                trouble = requirements.trouble(error.log)
+                if trouble is None:
+                    raise
+                raise ImageError(trouble.what, where=error.where, remedy=trouble.remedy, log=error.log) from error
             observer({"event": "warning", "message": f"the installer refuses; trying {len(fresh.notes)} changes"})
             image = fresh
     raise AssertionError("the last refusal is raised")

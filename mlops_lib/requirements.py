@@ -277,10 +277,37 @@ def _system(lines: Iterable[Line]) -> tuple[str, ...]:
     return tuple(sorted({package for line in lines for package in tables()["system"].get(line.name, ())}))
 
 
+class Trouble(NamedTuple):
+    """What keeps an installer from its index, and is no requirement's fault."""
+
+    sign: re.Pattern[str]
+    what: str
+    remedy: str
+
+
 UNREACHABLE = (
-    r"Retrying \(Retry\(total=0\b", r"\b40[137] (Client )?Error", r"Failed to fetch:", r"No space left on device",
-    r"Temporary failure in name resolution", r"CERTIFICATE_VERIFY_FAILED", r"Could not fetch URL .*: connection error",
-)  # fmt: skip
+    Trouble(
+        re.compile(r"CERTIFICATE_VERIFY_FAILED|invalid peer certificate"),
+        "the package index shows a certificate that is not trusted",
+        "Name the bundle of its authority with PIP_CERT, or in pip's settings (cert); builds use it too, and keep nothing of it.",
+    ),
+    Trouble(
+        re.compile(r"\b40[137] (Client )?Error"),
+        "the package index refuses access",
+        "See that PIP_INDEX_URL, or pip's settings, name the index and who may read it.",
+    ),
+    Trouble(
+        re.compile(r"No space left on device"), "the disk is full", "`mlops images --prune` removes what no run needs."
+    ),
+    Trouble(
+        re.compile(
+            r"Retrying \(Retry\(total=0\b|Failed to fetch:|Temporary failure in name resolution"
+            r"|Could not fetch URL .*: connection error"
+        ),
+        "the package index does not answer",
+        "See that it can be reached (PIP_INDEX_URL, http_proxy; `mlops doctor` asks it), and build again.",
+    ),
+)
 REFUSAL = re.compile(
     r"ERROR: (No matching|Could not|Cannot install|Ignored|Failed|ResolutionImpossible|Package|Invalid)|No solution found"
     r"|subprocess-exited-with-error|[Ff]ailed to build|E: Unable to locate package|E: Package .* has no installation candidate"
@@ -304,7 +331,12 @@ _NO_PACKAGE = re.compile(
 
 def is_refusal(log: str) -> bool:
     """Whether an installer failed because of what it was asked for: else no requirement is to blame."""
-    return REFUSAL.search(log) is not None and not any(re.search(pattern, log) for pattern in UNREACHABLE)
+    return REFUSAL.search(log) is not None and trouble(log) is None
+
+
+def trouble(log: str) -> Trouble | None:
+    """What kept an installer from its index, None if nothing did."""
+    return next((one for one in UNREACHABLE if one.sign.search(log)), None)
 
 
 def refused(log: str) -> list[str]:
