@@ -249,10 +249,11 @@ def repaired(image: Image, missing: Collection[Missing], *, apt: bool = True) ->
     """
     lines, system, notes = list(image.environment.requirements), set(image.environment.system), []
     for one in missing:
-        packages = [package for package in _packages(one) if package not in system]
+        packages = [package for package in _packages(one) if package not in image.environment.system]
         if packages and apt:
+            if not system.issuperset(packages):
+                notes.append(f"{', '.join(packages)} (Debian): {one}")
             system.update(packages)
-            notes.append(f"{', '.join(packages)} (Debian): {one}")
             continue
         note = _repaired_line(one, lines, row=images.row_of(image.environment.name))
         if note:

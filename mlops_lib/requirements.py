@@ -178,6 +178,11 @@ def mend(lines: Sequence[str], *, row: Sequence[str] = (), python: str = "3.11")
     every = [*first, *project]
     every, said = _beside(every)
     notes += said
+    for name, wanted in tables()["also"].items():
+        line, names = read(wanted), {line.name for line in every}
+        if line is not None and name in names and line.name not in names:
+            every.append(line)
+            notes.append(f"{line} added: {name} imports it and does not ask for it")
     if _needs_numpy_1(every):
         every = [line for line in every if line.name != "numpy" or line.versions]
         every.append(NUMPY_1)
