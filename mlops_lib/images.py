@@ -29,7 +29,7 @@ SHARED = "/mlops/shared"
 PIP = """--mount=type=cache,target=/root/.cache/pip \\
     --mount=type=secret,id=pip --mount=type=secret,id=ca \\
     PIP_CONFIG_FILE=/run/secrets/pip python -m pip install --disable-pip-version-check --root-user-action=ignore \\
-    --prefer-binary --only-binary @WHEELS@ \\
+    --prefer-binary \\
    """
 _MINOR = re.compile(r"==\d+\.\d")
 _SYSTEM = re.compile(r"[a-z0-9][a-z0-9+.-]+(=[A-Za-z0-9.+:~-]+)?")
@@ -74,7 +74,7 @@ def dockerfile(environment: Environment) -> str:
     row = next((row for row in catalog() if row["name"] == environment.name), {})
     shared = set(row.get("system", ())) & set(environment.system)
     filled = {
-        "@PIP@": PIP.replace("@WHEELS@", ",".join(requirements.only_wheels())),
+        "@PIP@": PIP,
         "@STANDIN@\n": _standin(standins.series(environment.requirements)),
         "@SYSTEM@": _apt(shared) or "# no system packages",
         "@PROJECT_SYSTEM@": _apt(set(environment.system) - shared) or "# no system packages of its own",

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from mlops_lib import images
+from mlops_lib import images, requirements
 from mlops_lib.engine import index
 from mlops_lib.engine.patience import Patience
 from mlops_lib.engine.store import LABEL_ENVIRONMENT, LABEL_HOME
@@ -53,7 +53,8 @@ def _secrets(folder: Path) -> list[str]:
     found = index.settings()
     bundle = index.certificates(found)
     options = [] if bundle is None else ["--secret", f"id=ca,src={bundle}"]
-    text = index.pip_conf(found, cert="" if bundle is None else "/run/secrets/ca")
+    cert = "" if bundle is None else "/run/secrets/ca"
+    text = index.pip_conf(found, cert=cert, only_wheels=requirements.only_wheels())
     if text:
         (folder / "pip.conf").write_text(text, encoding="utf-8")
         options += ["--secret", f"id=pip,src={folder / 'pip.conf'}"]
