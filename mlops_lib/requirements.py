@@ -178,11 +178,12 @@ def mend(lines: Sequence[str], *, row: Sequence[str] = (), python: str = "3.11")
     every = [*first, *project]
     every, said = _beside(every)
     notes += said
-    for name, wanted in tables()["also"].items():
-        line, names = read(wanted), {line.name for line in every}
-        if line is not None and name in names and line.name not in names:
-            every.append(line)
-            notes.append(f"{line} added: {name} imports it and does not ask for it")
+    for line in list(every):
+        also = tables()["also"].get(line.name, {})
+        wanted = read(also["asks"]) if also and ("before" not in also or ends_before(line, also["before"])) else None
+        if wanted is not None and wanted.name not in {other.name for other in every}:
+            every.append(wanted)
+            notes.append(f"{wanted} added: {line} imports it and does not ask for it")
     if _needs_numpy_1(every):
         every = [line for line in every if line.name != "numpy" or line.versions]
         every.append(NUMPY_1)
