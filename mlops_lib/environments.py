@@ -32,6 +32,8 @@ REPAIRS = 3
 """How often an environment is repaired whose imports do not work."""
 NUMPY_1 = ("NumPy 1.x", "numpy.dtype size changed", "numpy.core.multiarray failed", "_ARRAY_API not found")
 _NOT_FOUND = re.compile(r"No module named '([A-Za-z_][\w.]*)'")
+_NOT_DEFINED = re.compile(r"name '(pkg_resources)' is not defined")
+"""A module of setuptools that packages import under `try` and use all the same."""
 
 Observer = Callable[[dict[str, Any]], None]
 
@@ -188,7 +190,10 @@ def _built(image: Image, asked: Need, *, engine: Engine, observer: Observer) -> 
         except ImageError as error:
             fresh = None if number == REFUSALS else loosened(image, asked, error.log, number)
             if fresh is None:
-                raise
+                trouble = requirements.trouble(error.log)
+                if trouble is None:
+                    raise
+                raise ImageError(trouble.what, where=error.where, remedy=trouble.remedy, log=error.log) from error
             observer({"event": "warning", "message": f"the installer refuses; trying {len(fresh.notes)} changes"})
             image = fresh
     raise AssertionError("the last refusal is raised")
@@ -246,10 +251,11 @@ def repaired(image: Image, missing: Collection[Missing], *, apt: bool = True) ->
     """
     lines, system, notes = list(image.environment.requirements), set(image.environment.system), []
     for one in missing:
-        packages = [package for package in _packages(one) if package not in system]
+        packages = [package for package in _packages(one) if package not in image.environment.system]
         if packages and apt:
+            if not system.issuperset(packages):
+                notes.append(f"{', '.join(packages)} (Debian): {one}")
             system.update(packages)
-            notes.append(f"{', '.join(packages)} (Debian): {one}")
             continue
         note = _repaired_line(one, lines, row=images.row_of(image.environment.name))
         if note:
@@ -278,7 +284,9 @@ def _repaired_line(one: Missing, lines: list[str], *, row: Sequence[str]) -> str
     The row's own releases stay: they work together, and what one of them does not hold is the script's mistake.
     """
     names = [requirements.name_of(line) for line in lines]
-    wanted = distribution(one.module.split(".")[0]) if one.module else ""
+    unnamed = _NOT_DEFINED.search(one.message) if one.error == "NameError" else None
+    module = one.module or (unnamed[1] if unnamed else "")
+    wanted = distribution(module.split(".")[0]) if module else ""
     if wanted and requirements.name_of(wanted) not in names:
         lines.append(wanted)
         return f"{wanted} added: {one}"

@@ -149,6 +149,14 @@ def layers(environment: Environment) -> tuple[list[str], list[str], list[str]]:
     )
 
 
+def pinned(environment: Environment) -> bool:
+    """Whether the project asks for versions beyond the row's own: what could be loosened."""
+    row = row_of(environment.name)
+    return any(
+        line not in row and (read := requirements.read(line)) and read.versions for line in environment.requirements
+    )
+
+
 def _is_pin(line: str) -> bool:
     """Whether it names a minor release, not merely a major one."""
     return _MINOR.search(line.partition(";")[0]) is not None

@@ -5,11 +5,14 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mlops_lib.records import Detection
+
+CALLS_FOLLOWED = 5
+"""How deep the functions may lie that a script begins with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +29,9 @@ class Missing:
 def missing(detection: Detection, *, given: Sequence[str] = ()) -> Iterator[Missing]:
     """The literal paths which the entry reads and which are not there.
 
-    Certain is only what the entry reads by a relative path right after its imports and definitions, before anything else
-    of it ran: a path in a function, under a condition or after another call may never be read, or be made first.
+    Certain is only what the entry reads by a relative path right after its imports and definitions, in the functions too
+    that it begins with, before anything else of it ran: a path under a condition or after another call may never be read,
+    or be made first.
 
     Args:
         detection: the project as it was understood.
@@ -82,21 +86,89 @@ def _surely_read(text: str, project: Path, paths: Sequence[str]) -> dict[str, in
         module = ast.parse(text)
     except (SyntaxError, ValueError):
         return {}
+    functions = {one.name: one for one in module.body if isinstance(one, ast.FunctionDef)}
     found: dict[str, int] = {}
-    for statement in module.body:
+    body: Sequence[ast.stmt] | None = module.body
+    for _ in range(CALLS_FOLLOWED):
+        if body is None:
+            break
+        body = _read_first(body, functions, project, set(paths), found)
+    return found
+
+
+def _read_first(
+    body: Sequence[ast.stmt],
+    functions: Mapping[str, ast.FunctionDef],
+    project: Path,
+    paths: Collection[str],
+    found: dict[str, int],
+) -> Sequence[ast.stmt] | None:
+    """Add what a block reads before it does anything else; the block that it then goes on with, None where that is not sure."""
+    for statement in body:
         if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             continue
         if isinstance(statement, (ast.Import, ast.ImportFrom)) and not _is_local(statement, project):
             continue
-        if not isinstance(statement, (ast.Expr, ast.Assign, ast.AnnAssign)):
-            break
-        read = {path: line for path, line in _first_arguments(statement) if path in paths}
-        calls = any(isinstance(node, ast.Call) for node in ast.walk(statement))
-        lazy = any(isinstance(node, (ast.Lambda, ast.IfExp, ast.BoolOp)) for node in ast.walk(statement))
-        if calls and (lazy or not read):
-            break
+        if isinstance(statement, ast.If) and "__main__" in ast.dump(statement.test):
+            return statement.body
+        value = getattr(statement, "value", None)
+        if isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id in functions:
+            function = functions[value.func.id]
+            return None if function.decorator_list or not _is_plain(value) else function.body
+        head: ast.AST = statement
+        if isinstance(statement, ast.With):
+            head = statement.items[0].context_expr
+        elif isinstance(statement, ast.For):
+            head = statement.iter
+        elif not isinstance(statement, (ast.Expr, ast.Assign, ast.AnnAssign, ast.Return)):
+            return None
+        always = list(_always(head))
+        read = {path: line for path, line in _first_arguments(always) if path in paths}
         found.update(read)
-    return found
+        makes = any(isinstance(node, ast.Call) and not _makes_nothing(node, functions) for node in ast.walk(head))
+        if head is not statement or (makes and not read):
+            return None
+    return None
+
+
+def _is_plain(call: ast.Call) -> bool:
+    """Whether nothing runs before the function does."""
+    return not any(isinstance(node, ast.Call) for value in (*call.args, *call.keywords) for node in ast.walk(value))
+
+
+def _always(node: ast.AST) -> Iterator[ast.AST]:
+    """A node and what in it is evaluated whatever happens, if only its loops have a turn."""
+    yield node
+    if isinstance(node, ast.Lambda):
+        return
+    inner: Iterable[ast.AST] = ast.iter_child_nodes(node)
+    if isinstance(node, ast.IfExp):
+        inner = [node.test]
+    elif isinstance(node, ast.BoolOp):
+        inner = node.values[:1]
+    elif isinstance(node, (ast.ListComp, ast.SetComp, ast.DictComp)):
+        inner = [node.generators[0].iter] if _chooses(node) else inner
+    elif isinstance(node, ast.GeneratorExp):
+        inner = [node.generators[0].iter]
+    for one in inner:
+        yield from _always(one)
+
+
+def _chooses(node: ast.ListComp | ast.SetComp | ast.DictComp) -> bool:
+    return len(node.generators) > 1 or bool(node.generators[0].ifs)
+
+
+HARMLESS = frozenset((
+    "seed", "set_seed", "manual_seed", "set_random_seed", "filterwarnings", "simplefilter", "print", "set_option", "set_style",
+    "set_theme", "use", "time", "now", "join", "dirname", "abspath", "Path",
+))  # fmt: skip
+"""Calls at the head of a script that make no file, by their last name."""
+
+
+def _makes_nothing(call: ast.Call, functions: Collection[str]) -> bool:
+    if isinstance(call.func, ast.Name):
+        return call.func.id in HARMLESS and call.func.id not in functions
+    return isinstance(call.func, ast.Attribute) and call.func.attr in HARMLESS
 
 
 def _is_local(statement: ast.Import | ast.ImportFrom, project: Path) -> bool:
@@ -109,8 +181,8 @@ def _is_local(statement: ast.Import | ast.ImportFrom, project: Path) -> bool:
     return relative or any((project / top).is_dir() or (project / f"{top}.py").exists() for top in tops)
 
 
-def _first_arguments(statement: ast.stmt) -> Iterator[tuple[str, int]]:
-    for node in ast.walk(statement):
+def _first_arguments(nodes: Iterable[ast.AST]) -> Iterator[tuple[str, int]]:
+    for node in nodes:
         if isinstance(node, ast.Call) and node.args:
             first = node.args[0]
             if isinstance(first, ast.Constant) and isinstance(first.value, str):

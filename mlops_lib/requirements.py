@@ -46,6 +46,9 @@ class Line(NamedTuple):
         return self._replace(versions=())
 
 
+NUMPY_1 = Line("numpy", "", (("<", "2"),))
+
+
 @dataclass(frozen=True)
 class Mended:
     """Requirements that can be installed, and what was changed to get them."""
@@ -162,17 +165,36 @@ def mend(lines: Sequence[str], *, row: Sequence[str] = (), python: str = "3.11")
         if before is None or (line.versions and not before.versions):
             kept[line.name, line.marker] = line
     own = {line.name for line in kept.values() if line.versions}
-    first = [line for line in row_lines if line.name not in own]
+    first = []
+    for line in row_lines:
+        if line.name in own:
+            continue
+        below = _below(line, kept.values())
+        if below is not None:
+            notes.append(f"{line} → {line.bare}: that one needs a later {below.name} than {below}")
+        first.append(line if below is None else line.bare)
     names = {line.name for line in first} | ({"tensorflow"} if framework == "tensorflow" else set())
     project = [line for line in kept.values() if line.name not in names]
     every = [*first, *project]
     every, said = _beside(every)
     notes += said
+    for line in list(every):
+        also = tables()["also"].get(line.name, {})
+        wanted = read(also["asks"]) if also and ("before" not in also or ends_before(line, also["before"])) else None
+        if wanted is not None and wanted.name not in {other.name for other in every}:
+            every.append(wanted)
+            notes.append(f"{wanted} added: {line} needs it and does not ask for it")
     if _needs_numpy_1(every):
         every = [line for line in every if line.name != "numpy" or line.versions]
-        every.append(Line("numpy", "", (("<", "2"),)))
+        every.append(NUMPY_1)
         notes.append("numpy<2: a pinned release was made for NumPy 1")
     return Mended(tuple(_text(line, row) for line in every), tuple(notes), _system(every))
+
+
+def _below(line: Line, others: Iterable[Line]) -> Line | None:
+    """The other requirement that allows only what is too old for a release of the row; None where there is none."""
+    asks = tables()["asks"].get(line.name, {}) if line.versions else {}
+    return next((other for other in others if other.name in asks and ends_before(other, asks[other.name])), None)
 
 
 def _beside(lines: list[Line]) -> tuple[list[Line], list[str]]:
@@ -240,7 +262,7 @@ def _series(version: str) -> str:
     return ".".join(version.split(".")[:2]) + ".*"
 
 
-def _needs_numpy_1(lines: Iterable[Line]) -> bool:
+def _needs_numpy_1(lines: Sequence[Line]) -> bool:
     """Whether one of these was compiled for NumPy 1 only, which its own metadata does not say."""
     bounded = any(line.name == "numpy" and highest(line) is not None for line in lines)
     return not bounded and any(
@@ -248,14 +270,50 @@ def _needs_numpy_1(lines: Iterable[Line]) -> bool:
     )
 
 
+@cache
+def only_wheels(python: str = "3.11") -> tuple[str, ...]:
+    """The distributions that are never built from source: they hold compiled code and have wheels, so that an installer which
+    tries to build one has chosen a release that is too old.
+    """
+    known = tables()
+    return tuple(sorted({*known["wheels"].get(python, {}), *known["compiled"]["also"]} - {*known["compiled"]["never"]}))
+
+
 def _system(lines: Iterable[Line]) -> tuple[str, ...]:
     return tuple(sorted({package for line in lines for package in tables()["system"].get(line.name, ())}))
 
 
+class Trouble(NamedTuple):
+    """What keeps an installer from its index, and is no requirement's fault."""
+
+    sign: re.Pattern[str]
+    what: str
+    remedy: str
+
+
 UNREACHABLE = (
-    r"Retrying \(Retry\(total=0\b", r"\b40[137] (Client )?Error", r"Failed to fetch:", r"No space left on device",
-    r"Temporary failure in name resolution", r"CERTIFICATE_VERIFY_FAILED", r"Could not fetch URL .*: connection error",
-)  # fmt: skip
+    Trouble(
+        re.compile(r"CERTIFICATE_VERIFY_FAILED|invalid peer certificate"),
+        "the package index shows a certificate that is not trusted",
+        "Name the bundle of its authority with PIP_CERT, or in pip's settings (cert); builds use it too, and keep nothing of it.",
+    ),
+    Trouble(
+        re.compile(r"\b40[137] (Client )?Error"),
+        "the package index refuses access",
+        "See that PIP_INDEX_URL, or pip's settings, name the index and who may read it.",
+    ),
+    Trouble(
+        re.compile(r"No space left on device"), "the disk is full", "`mlops images --prune` removes what no run needs."
+    ),
+    Trouble(
+        re.compile(
+            r"Retrying \(Retry\(total=0\b|Failed to fetch:|Temporary failure in name resolution"
+            r"|Could not fetch URL .*: connection error"
+        ),
+        "the package index does not answer",
+        "See that it can be reached (PIP_INDEX_URL, http_proxy; `mlops doctor` asks it), and build again.",
+    ),
+)
 REFUSAL = re.compile(
     r"ERROR: (No matching|Could not|Cannot install|Ignored|Failed|ResolutionImpossible|Package|Invalid)|No solution found"
     r"|subprocess-exited-with-error|[Ff]ailed to build|E: Unable to locate package|E: Package .* has no installation candidate"
@@ -279,7 +337,12 @@ _NO_PACKAGE = re.compile(
 
 def is_refusal(log: str) -> bool:
     """Whether an installer failed because of what it was asked for: else no requirement is to blame."""
-    return REFUSAL.search(log) is not None and not any(re.search(pattern, log) for pattern in UNREACHABLE)
+    return REFUSAL.search(log) is not None and trouble(log) is None
+
+
+def trouble(log: str) -> Trouble | None:
+    """What kept an installer from its index, None if nothing did."""
+    return next((one for one in UNREACHABLE if one.sign.search(log)), None)
 
 
 def refused(log: str) -> list[str]:
@@ -321,12 +384,15 @@ def loosen(
         needed: distributions that the code imports; they are never left out.
         row: the lines of the environment's row in the catalog.
     """
-    rows = {line.name: line for line in map(read, row) if line is not None and not line.marker}
+    given = [line for line in map(read, lines) if line is not None]
+    assert len(given) == len(lines), lines
+    own = {line.name: line for line in map(read, row) if line is not None and not line.marker}
+    rows = {name: line if _below(line, given) is None else line.bare for name, line in own.items()}
     framework = {name for group in tables()["follows"].values() for name in group}
     kept = {*needed, *framework}
     names = {*refused(log)} - framework
     # Between something that is imported and something that is not, the latter gives way.
-    aside = {line.name for line in map(read, lines) if line is not None and line.versions and line.name in names - kept}
+    aside = {line.name for line in given if line.versions and line.name in names - kept}
     named = _by_name(aside or names, needed, rows)
     unneeded = _without_versions(rows, but=lambda line: line.name in kept or line == rows.get(line.name))
     steps: list[Step] = [
@@ -337,17 +403,20 @@ def loosen(
         _without_versions({}, but=lambda line: False),
     ]
     for step in steps:
-        changed, notes = [], []
-        for text in lines:
-            line = read(text)
-            assert line is not None, text
-            fresh, why = step(line)
-            if fresh != line:
-                notes.append(f"{text} → {fresh if fresh is not None else 'left out'}: {why}")
-            if fresh is not None:
-                changed.append(text if fresh == line else str(fresh))
+        answers = [step(line) for line in given]
+        if _needs_numpy_1([fresh for fresh, _ in answers if fresh is not None]):
+            answers = [(NUMPY_1, why) if fresh == NUMPY_1.bare else (fresh, why) for fresh, why in answers]
+        changed = list(zip(lines, given, answers, strict=True))
+        notes = tuple(
+            f"{text} → {fresh if fresh is not None else 'left out'}: {why}"
+            for text, line, (fresh, why) in changed
+            if fresh != line
+        )
         if notes:
-            return Mended(tuple(dict.fromkeys(changed)), tuple(notes))
+            kept_lines = [
+                text if fresh == line else str(fresh) for text, line, (fresh, _) in changed if fresh is not None
+            ]
+            return Mended(tuple(dict.fromkeys(kept_lines)), notes)
     return None
 
 

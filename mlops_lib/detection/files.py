@@ -203,14 +203,18 @@ class Files:
         return found
 
     def bases(self, file: File) -> list[str]:
-        """Where Python, and people, look for a file's modules: beside it, where it says, in the project's root."""
+        """Where Python, and people, look for a file's modules: beside it, where it says, in the folders above it."""
         folder = os.path.dirname(file.path)
         added = [
             os.path.normpath(os.path.join(folder, one))
             for one in file.facts.paths_added
             if one and not os.path.isabs(one)
         ]
-        return list(dict.fromkeys([folder, *added, self.folder, os.path.join(self.folder, "src")]))
+        above, place = [], folder
+        while place != self.folder and place.startswith(self.folder):
+            place = os.path.dirname(place)
+            above.append(place)  # a module of a package names it from where the entry stands
+        return list(dict.fromkeys([folder, *added, *above, self.folder, os.path.join(self.folder, "src")]))
 
     def _beside(self, folder: str, module: str) -> bool:
         return module.partition(".")[0] + ".py" in self._list(folder)

@@ -9,8 +9,9 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from mlops_lib import images
+from mlops_lib import images, requirements
 from mlops_lib.engine import index
+from mlops_lib.engine.patience import Patience
 from mlops_lib.engine.store import LABEL_ENVIRONMENT, LABEL_HOME
 from mlops_lib.errors import EngineError, ImageError
 from mlops_lib.records import Image
@@ -27,7 +28,7 @@ def build(image: Image, *, on_line: Callable[[str], None], home: str = "") -> No
         ImageError: the build failed; carries the end of its log.
     """
     with tempfile.TemporaryDirectory(prefix="mlops-build-") as folder:
-        run(command(image, Path(folder), home=home), image.tag, on_line)
+        run(command(image, Path(folder), home=home), image.tag, on_line, pinned=images.pinned(image.environment))
 
 
 def command(image: Image, folder: Path, *, home: str = "") -> list[str]:
@@ -52,7 +53,8 @@ def _secrets(folder: Path) -> list[str]:
     found = index.settings()
     bundle = index.certificates(found)
     options = [] if bundle is None else ["--secret", f"id=ca,src={bundle}"]
-    text = index.pip_conf(found, cert="" if bundle is None else "/run/secrets/ca")
+    cert = "" if bundle is None else "/run/secrets/ca"
+    text = index.pip_conf(found, cert=cert, only_wheels=requirements.only_wheels())
     if text:
         (folder / "pip.conf").write_text(text, encoding="utf-8")
         options += ["--secret", f"id=pip,src={folder / 'pip.conf'}"]
@@ -64,8 +66,8 @@ def _proxies() -> list[str]:
     return [word for name in index.PROXIES if os.environ.get(name) for word in ("--build-arg", name)]
 
 
-def run(command: list[str], tag: str, on_line: Callable[[str], None]) -> None:
-    """Run a build.
+def run(command: list[str], tag: str, on_line: Callable[[str], None], *, pinned: bool = False) -> None:
+    """Run a build; one that finds no releases that go together is ended where there are versions to loosen (`pinned`).
 
     Raises:
         ImageError: it failed; carries the end of its log.
@@ -76,9 +78,12 @@ def run(command: list[str], tag: str, on_line: Callable[[str], None]) -> None:
         errors="replace", env={**os.environ, "DOCKER_BUILDKIT": "1"},
     ) as process:  # fmt: skip
         assert process.stdout is not None
-        for line in process.stdout:
-            lines.append(line)
-            on_line(line.rstrip("\n"))
+        with Patience(process, asked=pinned) as patience:
+            for line in process.stdout:
+                lines.append(line)
+                patience.saw(line)
+                on_line(line.rstrip("\n"))
+    lines += patience.said
     if process.returncode != 0:
         raise ImageError(
             "the image cannot be built", where=tag,

@@ -10,7 +10,7 @@ import configparser
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 KEYS = (
@@ -78,7 +78,7 @@ def certificates(found: Mapping[str, str], environ: Mapping[str, str] = os.envir
     return next((Path(path) for path in named if path and Path(path).is_file()), None)
 
 
-def pip_conf(found: Mapping[str, str], *, cert: str = "") -> str:
+def pip_conf(found: Mapping[str, str], *, cert: str = "", only_wheels: Sequence[str] = ()) -> str:
     """The same settings as a pip.conf for a build, "" where there are none.
 
     Where they hold a password, nothing is built from source: a source distribution runs its own code while pip
@@ -87,12 +87,16 @@ def pip_conf(found: Mapping[str, str], *, cert: str = "") -> str:
     Args:
         found: the settings.
         cert: where the build will find the certificates.
+        only_wheels: distributions that are not built from source. Here and not in the Dockerfile: a longer list makes no
+            other image.
     """
     lines = {key: value for key, value in found.items() if key != "cert"}
     if cert:
         lines["cert"] = cert
     if _CREDENTIALS.search(" ".join(found.values())):
         lines["only-binary"] = ":all:"
+    elif only_wheels and "only-binary" not in lines:
+        lines["only-binary"] = ",".join(only_wheels)
     if not lines:
         return ""
     text = ["[global]"]

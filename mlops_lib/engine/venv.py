@@ -17,8 +17,9 @@ import sys
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
-from mlops_lib import durable, images, standins
+from mlops_lib import durable, images, requirements, standins
 from mlops_lib.engine import index, probe
+from mlops_lib.engine.patience import Patience
 from mlops_lib.engine.store import Stored, name_of_home
 from mlops_lib.errors import ImageError
 from mlops_lib.records import Environment
@@ -62,9 +63,11 @@ def build(folder: Path, environment: Environment, *, on_line: Callable[[str], No
         if folder.exists():
             shutil.rmtree(folder)
         uv, python = shutil.which("uv"), str(python_of(folder))
+        wheels = requirements.only_wheels()
         if uv:
             _step([uv, "venv", "--quiet", "--python", base, str(folder)], on_line, lock)
             install = [uv, "pip", "install", "--python", python]
+            install += [word for name in wheels for word in ("--only-binary", name)]
         else:
             _step([base, "-m", "venv", str(folder)], on_line, lock)
             install = [
@@ -75,6 +78,8 @@ def build(folder: Path, environment: Environment, *, on_line: Callable[[str], No
                 "--disable-pip-version-check",
                 "--progress-bar=off",
                 "--prefer-binary",
+                "--only-binary",
+                ",".join(wheels),
             ]
         release = standins.series(environment.requirements)
         if release and platform.machine() == standins.MACHINE:
@@ -83,7 +88,7 @@ def build(folder: Path, environment: Environment, *, on_line: Callable[[str], No
             _step([*install, "--no-index", "--no-deps", str(wheel)], on_line, lock)
             wheel.unlink()
         if environment.requirements:
-            _step([*install, *environment.requirements], on_line, lock)
+            _step([*install, *environment.requirements], on_line, lock, pinned=images.pinned(environment))
         durable.write_bytes(folder / COMPLETE, b"")
 
 
@@ -123,7 +128,7 @@ def variables() -> Mapping[str, str]:
     return {**inherited, **index.variables()}
 
 
-def _step(command: list[str], on_line: Callable[[str], None], lock: int) -> None:
+def _step(command: list[str], on_line: Callable[[str], None], lock: int, *, pinned: bool = False) -> None:
     try:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -135,12 +140,15 @@ def _step(command: list[str], on_line: Callable[[str], None], lock: int) -> None
     with process:
         assert process.stdout is not None
         try:
-            for line in process.stdout:
-                lines.append(line)
-                on_line(line.rstrip("\n"))
+            with Patience(process, asked=pinned) as patience:
+                for line in process.stdout:
+                    lines.append(line)
+                    patience.saw(line)
+                    on_line(line.rstrip("\n"))
         except BaseException:  # asked to end: an installer must not go on in a folder whose lock is free
             process.kill()
             raise
+    lines += patience.said
     if process.returncode != 0:
         raise ImageError(
             "the virtual environment cannot be made",

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import base64
+import datetime
 import hashlib
 import http.server
 import io
+import ipaddress
+import ssl
 import threading
 import zipfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +23,7 @@ class PackageIndex:
     """A simple index (PEP 503) that serves small wheels, wants a password, and can be made to wait."""
 
     def __init__(self) -> None:
+        self._scheme = "http"
         self.wheels: dict[str, bytes] = {}
         self.passwords: set[str] = set()
         self.asked = threading.Event()
@@ -45,7 +50,19 @@ class PackageIndex:
         return int(self._server.server_address[1])
 
     def url(self, host: str = "127.0.0.1") -> str:
-        return f"http://builder:{SECRET}@{host}:{self.port}/simple/"
+        return f"{self._scheme}://builder:{SECRET}@{host}:{self.port}/simple/"
+
+    def encrypt(self, folder: Path) -> Path:
+        """From now on it answers by TLS only; the bundle of certificates that trusts it."""
+        bundle, own = folder / "authority.pem", folder / "own.pem"
+        authority, certificate = _certificates()
+        bundle.write_bytes(authority)
+        own.write_bytes(certificate)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(own)
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        self._scheme = "https"
+        return bundle
 
     def add(self, name: str, version: str = "1.0", *, requires: str = "") -> None:
         """A wheel with one module of the same name."""
@@ -100,6 +117,32 @@ class PackageIndex:
         self.go_on.set()
         self._server.shutdown()
         self._server.server_close()
+
+
+def _certificates() -> tuple[bytes, bytes]:
+    """An authority's certificate, and a key with the certificate that it gave to 127.0.0.1; all PEM."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    authority, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    now = datetime.datetime.now(datetime.timezone.utc)
+    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+
+    def signed(name: str, whose: ec.EllipticCurvePrivateKey, more: x509.ExtensionType) -> bytes:
+        subject, issuer = (
+            x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, one)]) for one in (name, "a company's authority")
+        )
+        number, until = x509.random_serial_number(), now + datetime.timedelta(1)
+        builder = x509.CertificateBuilder(issuer, subject, whose.public_key(), number, now, until)
+        certificate = builder.add_extension(more, critical=False).sign(authority, hashes.SHA256())
+        return certificate.public_bytes(serialization.Encoding.PEM)
+
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    root = signed("a company's authority", authority, x509.BasicConstraints(ca=True, path_length=None))
+    return root, private + signed("a company's index", key, address)
 
 
 def _digest(text: str) -> str:

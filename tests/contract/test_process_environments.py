@@ -65,6 +65,25 @@ def test_an_environment_is_repaired_and_the_answer_remembered(index: PackageInde
     assert told == [], "nothing is asked again"
 
 
+def test_an_index_with_a_certificate_of_its_own_is_trusted_by_name(
+    index: PackageIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = index.encrypt(tmp_path)
+    for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PIP_INDEX_URL", index.url())
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    engine, told = ProcessEngine(home=str(tmp_path)), []
+    need = asked("acme_tool", imports=("acme_tool",))
+    with pytest.raises(ImageError, match="a certificate that is not trusted") as untrusted:
+        environments.make(need, engine=engine, home=tmp_path, observer=told.append)
+    assert "PIP_CERT" in untrusted.value.remedy
+    assert not any("the installer refuses" in event.get("message", "") for event in told), "no requirement is to blame"
+    monkeypatch.setenv("PIP_CERT", str(bundle))
+    image = environments.make(need, engine=engine, home=tmp_path, observer=told.append)
+    assert image.notes == ()
+
+
 def test_a_training_that_lacks_a_module_gets_it_and_goes_on(index: PackageIndex, tmp_path: Path) -> None:
     for name in ("numpy", "toml"):
         index.add(name)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from mlops_lib import environments, images, requirements, standins
-from mlops_lib.engine import probe
+from mlops_lib.engine import index, probe
 from mlops_lib.errors import ImageError
 from mlops_lib.records import Environment
 
@@ -189,3 +189,14 @@ def test_what_packages_print_does_not_disturb_the_probe() -> None:
     said = [["numpy", "", "", ""], ["cv2", "ImportError", "", "libGL.so.1: no"], [1]]
     output = "noise\n" + "".join(f"\x00{probe.PLACE}{json.dumps(one)}\n" for one in said)
     assert [one.name for one in probe.missing(output, ["numpy", "cv2", "yaml"])] == ["cv2", "yaml"]
+
+
+def test_what_has_wheels_is_never_built_from_source_and_that_makes_no_other_image() -> None:
+    wheels = requirements.only_wheels()
+    assert "numpy" in wheels
+    assert "gym" not in wheels, "it has none"
+    assert f"only-binary = {','.join(wheels)}\n" in index.pip_conf({}, only_wheels=wheels)
+    with_password = {"index-url": "https://builder:secret@index.example/simple"}
+    assert "only-binary = :all:\n" in index.pip_conf(with_password, only_wheels=wheels)
+    assert "only-binary = torch\n" in index.pip_conf({"only-binary": "torch"}, only_wheels=wheels), "the operator's own"
+    assert "only-binary" not in environments.plan(asked({"row": "sklearn", "declared": []}), home=CASES).dockerfile

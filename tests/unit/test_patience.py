@@ -1,0 +1,46 @@
+"""An installer that goes through combinations of releases is ended, where there are versions to loosen."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from mlops_lib import requirements
+from mlops_lib.engine.patience import SIGN, Patience
+
+ENDLESS = (
+    f"import sys\nprint('Collecting pandas')\nprint('INFO: {SIGN}.', flush=True)\nsys.stdin.read()\nprint('found')"
+)
+
+
+def installed(*, asked: bool, program: str = ENDLESS) -> tuple[int, str]:
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        lines = []
+        with Patience(process, asked=asked, patience_s=0.1) as patience:
+            for line in process.stdout:
+                lines.append(line)
+                patience.saw(line)
+                if SIGN in line and not asked:
+                    process.stdin.close()
+    return process.returncode, "".join([*lines, *patience.said])
+
+
+def test_it_is_ended_and_reads_as_refused() -> None:
+    code, log = installed(asked=True)
+    assert code != 0
+    assert requirements.is_refusal(log)
+    found = requirements.loosen(["pandas", "pytz==2018.7"], log, number=1, needed=["pandas"])
+    assert found is not None
+    assert found.lines == ("pandas", "pytz")
+
+
+@pytest.mark.parametrize("program", [ENDLESS, "print('Collecting pandas')\nprint('found')"])
+def test_without_versions_to_loosen_or_without_the_sign_it_goes_on(program: str) -> None:
+    code, log = installed(asked=program != ENDLESS, program=program)
+    assert code == 0
+    assert log.endswith("found\n")
