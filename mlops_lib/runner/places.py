@@ -4,10 +4,11 @@ Many a script writes `/ws/accuracy.txt` or reads `/root/code/data.csv`, as its a
 otherwise is found in the working directory: a file written there lands in `absolute/` and so among the outputs, a file read
 from there is the pushed one of that name; so are files of a Windows machine (`C:\Users\me\data.csv`), of its author's home
 and of folders above the project (`../input/train.csv`). Folders that exist and may be written are used as they are; system
-folders are never stood in for. A file that a script opens by a relative path is also found beside it.
+folders are never stood in for. A file that a script opens by a relative path is also found beside it. One that it writes
+into a folder of the project finds that folder there: git keeps no empty ones.
 
-It works where Python asks: `open`, `os`, `h5py`, `cv2` and the words of a command line. What a library opens by itself is not
-seen.
+It works where Python asks: `open`, `os`, `h5py`, `cv2`, pandas and the words of a command line. What a library opens by
+itself is not seen.
 """
 
 import builtins
@@ -131,6 +132,20 @@ class Places:
         self.journal.warn(f"{text} is not in the working directory: the one beside the script is read")
         return place
 
+    def written_to(self, path: Any) -> Any:
+        """The place of a file that is about to be written, with the folder it lies in: git keeps no empty folders."""
+        place = self.find(path, writing=True)
+        text = os.fspath(place) if isinstance(place, (str, os.PathLike)) else ""
+        folder = os.path.dirname(text) if isinstance(text, str) else ""
+        if folder and not self._exists(folder) and self._is_ours(folder):
+            plain_makedirs(folder)
+            self.journal.warn(f"the folder {folder} was not pushed (git keeps no empty ones): it is made")
+        return place
+
+    def _is_ours(self, path: str) -> bool:
+        """Whether a path lies in the working directory."""
+        return os.path.realpath(path).startswith(os.path.realpath(self.work) + os.sep)
+
     def _exists(self, path: str) -> bool:
         try:
             self._stat(path)
@@ -184,7 +199,8 @@ class Places:
         @functools.wraps(plain_open)
         def open_(file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
             writing = isinstance(mode, str) and any(letter in mode for letter in "wax+")
-            return plain_open(find(file if writing else self.beside(file), writing=writing), mode, *args, **kwargs)
+            place = self.written_to(file) if writing else find(self.beside(file), writing=False)
+            return plain_open(place, mode, *args, **kwargs)
 
         plain_os_open = os.open
 
@@ -242,21 +258,27 @@ class Places:
 
             @functools.wraps(init)
             def init_(file: Any, name: Any, mode: str = "r", *args: Any, **kwargs: Any) -> None:
-                init(file, self.find(name, writing=mode != "r"), mode, *args, **kwargs)
+                place = self.find(name, writing=False) if mode == "r" else self.written_to(name)
+                init(file, place, mode, *args, **kwargs)
 
             module.File.__init__ = init_
 
         def cv2(module: Any) -> None:
-            for name, writing in (("imread", False), ("imwrite", True), ("VideoCapture", False)):
+            for name in ("imread", "imwrite", "VideoCapture"):
                 plain = getattr(module, name, None)
                 if plain is not None:
-                    setattr(module, name, self._first(plain, writing=writing))
+                    finds = self.written_to if name == "imwrite" else None
+                    setattr(module, name, self._first(plain, writing=False, finds=finds))
             for name in WINDOWS:
                 plain = getattr(module, name, None)
                 if plain is not None:
                     setattr(module, name, self._unseen(plain, module.error))
 
-        return {"h5py": h5py, "cv2": cv2}
+        def pandas(module: Any) -> None:
+            check = module.check_parent_directory
+            module.check_parent_directory = functools.wraps(check)(lambda path: check(self.written_to(path)))
+
+        return {"h5py": h5py, "cv2": cv2, "pandas.io.common": pandas}
 
     def _unseen(self, function: Callable[..., Any], error: "Type[Exception]") -> Callable[..., Any]:
         """A function of a window, which does nothing where OpenCV has no windows."""

@@ -130,6 +130,32 @@ open("models/out.txt", "w").write("1")
     assert any("beside the script" in warning for warning in ran.warnings)
 
 
+EMPTY_FOLDERS = """
+import json
+import os
+import h5py
+import numpy as np
+import pandas as pd
+with open("models/deep/numbers.json", "w") as stream:
+    json.dump([1], stream)
+np.save("arrays/x.npy", np.zeros(3))
+pd.DataFrame({"a": [1]}).to_csv("tables/a.csv")
+h5py.File("weights/w.h5", "w").close()
+try:
+    open("never/read.txt")
+except FileNotFoundError:
+    print("still missing", os.path.exists("never"))
+"""
+
+
+def test_a_folder_that_git_did_not_keep_is_made_for_what_goes_there(tmp_path: Path) -> None:
+    ran = run(tmp_path, train=EMPTY_FOLDERS)
+    assert ran.done.stdout.splitlines()[-1:] == ["still missing False"], ran.done.stderr
+    kept = sorted(str(path.relative_to(ran.inside / "outputs")) for path in (ran.inside / "outputs").rglob("*.*"))
+    assert kept == ["arrays/x.npy", "models/deep/numbers.json", "tables/a.csv", "weights/w.h5"]
+    assert sum("git keeps no empty ones" in said for said in ran.warnings) == 4
+
+
 def test_what_goes_to_a_folder_of_another_machine_is_kept_and_its_number_read(tmp_path: Path) -> None:
     ran = run(tmp_path, train=WRITES)
     assert ran.done.returncode == 0, ran.done.stderr
