@@ -1,4 +1,4 @@
-"""What matplotlib and OpenCV's windows had, and drawing where there is no screen."""
+"""What matplotlib had, and drawing where there is no screen."""
 
 import functools
 import math
@@ -7,7 +7,6 @@ from typing import Any, Callable, Dict, Mapping, Sequence, Tuple
 from mlops_lib.runner.legacy.arguments import with_renamed
 from mlops_lib.runner.legacy.notes import Notes
 
-WINDOWS = ("imshow", "waitKey", "namedWindow", "destroyAllWindows", "destroyWindow", "moveWindow", "resizeWindow")
 COLOURS = {"spectral": "nipy_spectral", "Vega10": "tab10", "Vega20": "tab20", "Vega20b": "tab20b", "Vega20c": "tab20c"}
 GONE_SETTINGS = ("axes.color_cycle", "text.latex.unicode", "text.latex.preview", "savefig.frameon", "verbose.level",
                  "savefig.jpeg_quality", "backend.qt4", "examples.directory", "datapath")  # fmt: skip
@@ -30,25 +29,6 @@ def no_screen(module: Any, notes: Notes) -> None:
             switch("Agg")
 
     module.switch_backend = switch_backend
-
-
-def no_windows(module: Any, notes: Notes) -> None:
-    """OpenCV's windows do nothing where it was built without any."""
-
-    def without(name: str, plain: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(plain)
-        def call(*args: Any, **kwargs: Any) -> Any:
-            try:
-                return plain(*args, **kwargs)
-            except module.error:
-                notes.say(f"cv2.{name}: there is no screen here, nothing is shown")
-                return -1
-
-        return call
-
-    for name in WINDOWS:
-        if hasattr(module, name):
-            setattr(module, name, without(name, getattr(module, name)))
 
 
 def styles(module: Any, notes: Notes) -> None:
@@ -164,7 +144,7 @@ def normpdf(x: Any, mu: float, sigma: float) -> Any:
 
 
 HOOKS: Tuple[Tuple[str, Callable[[Any, Notes], None]], ...] = (
-    ("matplotlib", matplotlib), ("matplotlib.pyplot", no_screen), ("matplotlib.pyplot", pyplot), ("cv2", no_windows),
+    ("matplotlib", matplotlib), ("matplotlib.pyplot", no_screen), ("matplotlib.pyplot", pyplot),
     ("matplotlib.style", styles), ("matplotlib.axes", axes), ("matplotlib.figure", figure),
     ("matplotlib.backend_bases", lambda module, notes: canvas(module)), ("matplotlib.cm", lambda module, notes: colours(module)),
 )  # fmt: skip
