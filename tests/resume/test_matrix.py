@@ -1,9 +1,9 @@
 """Killed anywhere, it ends the same: the scripts in tests/cases/resume, killed with SIGKILL again and again.
 
-Each folder is one script: its `begin.py`, then every other file in it. It runs once alone, and once killed several times over its
-life: after an epoch, within an epoch, while a checkpoint is being written. What both wrote must be the same to the bit.
-`MLOPS_RESUME_KILLS=all` kills within every fit. `MLOPS_RESUME_BACKEND=torch` lets the group `jax` compute with PyTorch, and with
-`MLOPS_RESUME_GPUS=0` it does so on a GPU.
+Each folder is one script: its `begin.py`, or the one beside the folders, then every other file in it. It runs once alone, and
+once killed several times over its life: after an epoch, within an epoch, while a checkpoint is being written. What both wrote
+must be the same to the bit. `MLOPS_RESUME_KILLS=all` kills within every fit. `MLOPS_RESUME_BACKEND=torch` lets the group `jax`
+compute with PyTorch, and with `MLOPS_RESUME_GPUS=0` it does so on a GPU.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 CASES = ROOT / "tests" / "cases" / "resume"
+BEGIN = CASES / "begin.py"
 KILLS = os.environ.get("MLOPS_RESUME_KILLS", "4")
 PRELOAD = {
     "legacy": "numpy,tensorflow,tf_keras",
@@ -161,8 +162,9 @@ def _runs(pid: int) -> bool:
 
 
 def script(group: str) -> str:
-    parts = sorted(path for path in (CASES / group).glob("*.py") if path.name != "begin.py")
-    return "\n".join(path.read_text() for path in [CASES / group / "begin.py", *parts])
+    own = CASES / group / "begin.py"
+    parts = sorted(path for path in (CASES / group).glob("*.py") if path != own)
+    return "\n".join(path.read_text() for path in [own if own.exists() else BEGIN, *parts])
 
 
 def outputs(inside: Path) -> dict[str, bytes]:
@@ -176,7 +178,7 @@ def epochs(inside: Path) -> list[tuple[int, int, str]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("forks", sorted(path.name for path in CASES.iterdir()), indirect=True)
+@pytest.mark.parametrize("forks", sorted(path.name for path in CASES.iterdir() if path.is_dir()), indirect=True)
 def test_a_killed_run_ends_as_if_left_alone(forks: Forks, tmp_path: Path) -> None:
     project = tmp_path / "project"
     project.mkdir()

@@ -1,3 +1,4 @@
+import tensorflow as tf
 vds = tf.data.Dataset.from_tensor_slices((V, T)).shuffle(200).batch(50)
 tds = tf.data.Dataset.from_tensor_slices((V, T)).shuffle(200).batch(16)
 class P(keras.callbacks.Callback):

@@ -1,3 +1,4 @@
+import tensorflow as tf
 def flip(x, y):
     return tf.image.random_flip_left_right(x), y
 

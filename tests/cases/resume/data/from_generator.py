@@ -1,3 +1,4 @@
+import tensorflow as tf
 def gen():
     for i in np.random.permutation(160): yield X[i], Y[i]
 ds = tf.data.Dataset.from_generator(gen, output_signature=(tf.TensorSpec((8, 8, 1)), tf.TensorSpec((), tf.int32))).batch(16)

@@ -1,3 +1,4 @@
+import tensorflow as tf
 ds = tf.data.Dataset.from_tensor_slices((X, Y)).cache().shuffle(200).batch(16).prefetch(tf.data.AUTOTUNE)
 val = tf.data.Dataset.from_tensor_slices((X, Y)).shuffle(200).batch(16).cache()  # keeps the order of its first pass
 m = small(layers.Dropout(.2)); m.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])

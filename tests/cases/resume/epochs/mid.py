@@ -1,3 +1,4 @@
+import tensorflow as tf
 slow_step = lambda: keras.callbacks.LambdaCallback(on_train_batch_begin=lambda b, logs: time.sleep(0.02))
 m = small(layers.RandomFlip(), layers.Dropout(.2)); m.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
 h = m.fit(X, Y, epochs=2, batch_size=8, verbose=0, callbacks=[slow_step(), keras.callbacks.CSVLogger("mid.csv")], validation_split=.2)

@@ -1,3 +1,4 @@
+import tensorflow as tf
 class Vae(keras.Model):
     def __init__(self):
         super().__init__(); self.e, self.d = layers.Dense(4), layers.Dense(6)

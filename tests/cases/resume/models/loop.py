@@ -1,3 +1,4 @@
+import tensorflow as tf
 m = dense(layers.Dropout(.1)); m.compile("adam", "binary_crossentropy")
 hs = []
 tds = tf.data.Dataset.from_tensor_slices((V, T)).shuffle(200).batch(16)

@@ -1,3 +1,4 @@
+import tensorflow as tf
 class Sub(keras.Model):
     def __init__(self):
         super().__init__()

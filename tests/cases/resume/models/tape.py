@@ -1,3 +1,4 @@
+import tensorflow as tf
 m = dense(layers.Dropout(.2)); adam = keras.optimizers.Adam(); step_loss = keras.losses.BinaryCrossentropy()
 
 

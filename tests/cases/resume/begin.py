@@ -1,9 +1,10 @@
+"""How every script of tests/cases/resume begins that has no beginning of its own."""
+
 import hashlib
 import os
 import time
 
 import numpy as np
-import tensorflow as tf
 import keras
 from keras import layers
 
