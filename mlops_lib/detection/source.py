@@ -269,6 +269,8 @@ _RUNS = re.compile(r"^%(?:time|timeit|prun|memit|mprun|lprun)\b\s*(?:-{1,2}\w+(?
 """Line magics with Python behind them."""
 _ASSIGNED = re.compile(r"^(\s*[A-Za-z_][\w, ]*=\s*)[!%](?=[^\s=])(.*)$")
 _WRITES = re.compile(r"\s*%%(?:write)?file\s+(?:-a\s+)?(?:\./)?(\w+)\.py\s*\n")
+_SETS = re.compile(r"^%(?:set_)?env\s+(\w+)(?:\s*=\s*|\s+)(\S.*)$")
+"""A variable of the environment."""
 _HELP = re.compile(r"^(\?{1,2}[\w.*]+|[\w.]+\?{1,2})\s*$")
 
 
@@ -288,6 +290,11 @@ def _cell_lines(cell: str, before: int, commands: list[tuple[str, int]]) -> list
         magic = stripped.startswith("!") or (stripped.startswith("%") and stripped.lstrip("%")[:1].isalpha())
         if stripped.startswith("%pylab") and not is_foreign:
             lines.append("from pylab import *")
+            continue
+        sets = _SETS.match(stripped) if not is_foreign and not begun else None
+        if sets:
+            indent = line[: len(line) - len(stripped)]
+            lines.append(f"{indent}import os; os.environ[{sets[1]!r}] = {sets[2].strip()!r}")
             continue
         assigned = _ASSIGNED.match(line) if not is_foreign and not begun else None
         if assigned:
