@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from mlops_lib import durable, pace, rundir, watchdog
-from mlops_lib.engine import LABEL_ATTEMPT, LABEL_RUN, LABEL_RUN_DIR, Activity, Container, Engine, Launch
+from mlops_lib.engine import LABEL_ATTEMPT, LABEL_RUN, LABEL_RUN_DIR, Activity, Container, Engine, Launch, gpu
 from mlops_lib.errors import EngineLostError
 from mlops_lib.records import Failure, Mount, RunResult, RunSpec
 
@@ -402,7 +402,7 @@ class _Attendance:
         }  # fmt: skip
         if smaller:
             variables.update(SMALLER)
-        if (self.search or {}).get("token"):  # there are others on the same GPU
+        if (self.search or {}).get("token"):  # there may be others on the same GPU
             variables.update(SHARED_GPU)
         log = self.run_dir / "log.txt"
         self.log_from = log.stat().st_size if log.exists() else 0
@@ -418,9 +418,18 @@ class _Attendance:
             mounts=tuple(mount for _, mount in mounts),
             caches=str(self.home / "caches"),
             limits=self.spec.limits,
+            gpu=self._gpu(),
             labels={**self.labels, LABEL_ATTEMPT: str(self.attempt)},
             log=str(log),
         )
+
+    def _gpu(self) -> str:
+        """The GPU of this worker of a search, where the machine has several; the chief, which trains nothing, takes the first."""
+        search = self.search or {}
+        number = str(search.get("worker", "1"))
+        if not (self.spec.limits.gpus and search.get("token") and number.isdigit()):
+            return ""
+        return gpu.for_worker(int(number) - 1, os.environ.get("CUDA_VISIBLE_DEVICES"))
 
     def _attend(self, container: Container) -> Container:
         """Follow a container until it has ended; kill it if it hangs, or if its script has ended and it has not."""

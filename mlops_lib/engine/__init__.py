@@ -44,6 +44,8 @@ class Launch(Record):
     caches: str = ""
     """Host folder of the download caches (`~/.keras` …) shared by runs; "" for none."""
     limits: Limits = Limits()
+    gpu: str = ""
+    """The only GPU of the machine that it is to see, where it is given any; "" for all of them."""
     labels: Mapping[str, str] = field(default_factory=dict)
     log: str = ""
     """Host path of the file that receives the script's output (stdout and stderr together), appended."""

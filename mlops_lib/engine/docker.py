@@ -140,7 +140,7 @@ class DockerEngine:
                 _give(Path(folder), owner)
         options = {**_cage(launch.limits), **self._order(launch), "user": f"{owner.user}:{owner.group}"}
         if launch.limits.gpus:
-            options.update(gpu.request(self._gpu_offer(), os.environ.get("CUDA_VISIBLE_DEVICES")))
+            options.update(gpu.request(self._gpu_offer(), launch.gpu or os.environ.get("CUDA_VISIBLE_DEVICES")))
         try:
             # Not `run`: that would ask a registry of strangers for an image that is not here.
             container = self._ask(lambda: self._client.containers.create(launch.image.tag, **options))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -14,14 +15,34 @@ CDI = "nvidia.com/gpu={}"
 
 def driver() -> bool:
     """Whether NVIDIA's driver answers on this machine."""
+    return bool(_there())
+
+
+def _there() -> list[str]:
+    """The indices of this machine's GPUs, as NVIDIA's driver says."""
     program = shutil.which("nvidia-smi")
     if program is None:
-        return False
+        return []
     try:
         done = subprocess.run([program, "-L"], capture_output=True, text=True, check=False, timeout=DRIVER_S)
     except (OSError, subprocess.TimeoutExpired):
-        return False
-    return done.returncode == 0 and "GPU" in done.stdout
+        return []
+    return re.findall(r"^GPU (\d+):", done.stdout, re.MULTILINE) if done.returncode == 0 else []
+
+
+def _lent(visible: str | None) -> list[str]:
+    return [one.strip() for one in (visible or "").split(",") if one.strip()]
+
+
+def for_worker(number: int, visible: str | None = None) -> str:
+    """The GPU of one of several workers, who take turns; "" where there are no two to choose from.
+
+    Args:
+        number: the worker's, from 0.
+        visible: `CUDA_VISIBLE_DEVICES` of who asks; None is all of the machine's.
+    """
+    found = _there() if visible is None else _lent(visible)
+    return found[number % len(found)] if len(found) > 1 else ""
 
 
 def offered(info: Mapping[str, Any]) -> Literal["", "nvidia", "cdi"]:
@@ -43,7 +64,7 @@ def request(offer: Literal["", "nvidia", "cdi"], visible: str | None = None) -> 
 
     if not offer:
         return {}
-    ids = [one.strip() for one in (visible or "").split(",") if one.strip()]
+    ids = _lent(visible)
     if visible is not None and (not ids or "-1" in ids):
         return {}
     if offer == "cdi":

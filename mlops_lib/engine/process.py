@@ -116,7 +116,7 @@ class ProcessEngine:
             **launch.image.environment.variables, **launch.variables, "PYTHONPATH": str(self._runner()),
             "MLOPS_PROJECT": launch.project, "MLOPS_INSIDE": launch.inside,
             **({"MLOPS_SHARED": launch.shared} if launch.shared else {}),
-            **({} if launch.limits.gpus else {"CUDA_VISIBLE_DEVICES": "-1"}),
+            **({} if launch.limits.gpus and not launch.gpu else {"CUDA_VISIBLE_DEVICES": launch.gpu or "-1"}),
         }  # fmt: skip
         python = venv.python_of(self._environment(launch.image))
         order = {

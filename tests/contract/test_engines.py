@@ -13,6 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ from mlops_lib.engine import LABEL_RUN, Container, Engine, Launch
 from mlops_lib.engine.docker import DockerEngine
 from mlops_lib.engine.process import ProcessEngine
 from mlops_lib.errors import EngineError
-from mlops_lib.records import Environment, Image
+from mlops_lib.records import Environment, Image, Limits
 
 ENVIRONMENT = Environment(name="python", framework="none", family="none")
 
@@ -62,18 +63,19 @@ class Site:
         self.engine, self.image, self.label = engine, image, uuid.uuid4().hex
 
     def start(self, script: str, *args: str, **variables: str) -> Container:
+        return self.engine.start(self.launch(script, *args, **variables))
+
+    def launch(self, script: str, *args: str, **variables: str) -> Launch:
         (self.project / "main.py").write_text(script)
-        return self.engine.start(
-            Launch(
-                image=self.image,
-                project=str(self.project),
-                inside=str(self.inside),
-                entry="main.py",
-                args=args,
-                variables=variables,
-                labels={LABEL_RUN: self.label},
-                log=str(self.log),
-            )
+        return Launch(
+            image=self.image,
+            project=str(self.project),
+            inside=str(self.inside),
+            entry="main.py",
+            args=args,
+            variables=variables,
+            labels={LABEL_RUN: self.label},
+            log=str(self.log),
         )
 
     def until_logged(self, word: str) -> None:
@@ -229,6 +231,21 @@ def test_a_process_outlives_the_program_that_started_it(tmp_path: Path, process_
     assert [c.id for c in other.find({LABEL_RUN: site.label})] == [started.id]
     other.kill(started.id)
     assert other.wait(started.id, timeout_s=10).exit_code == 128 + signal.SIGKILL
+
+
+@pytest.mark.parametrize(("given", "own", "seen"), [(False, "", "-1"), (True, "", "0,3"), (True, "3", "3")])
+def test_a_process_sees_the_gpus_that_it_is_given(
+    given: bool, own: str, seen: str, tmp_path: Path, process_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,3")
+    engine = ProcessEngine(home=str(process_home))
+    planned = images.plan(ENVIRONMENT)
+    engine.build(planned, on_line=lambda line: None)
+    site = Site(tmp_path, engine, planned)
+    launch = site.launch("import os\nprint('sees', os.environ['CUDA_VISIBLE_DEVICES'])")
+    started = engine.start(replace(launch, limits=Limits(gpus=given), gpu=own))
+    assert engine.wait(started.id, timeout_s=60).exit_code == 0
+    assert site.log.read_text().splitlines()[-1] == f"sees {seen}"
 
 
 def test_a_killed_supervisor_takes_its_script_along(tmp_path: Path, process_home: Path) -> None:

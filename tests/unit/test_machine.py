@@ -60,6 +60,25 @@ def test_a_container_is_given_only_the_gpus_that_a_scheduler_has_lent() -> None:
     assert gpu.request("nvidia", "") == gpu.request("cdi", "-1") == {}
 
 
+@pytest.mark.parametrize(
+    ("there", "visible", "own"),
+    [
+        ("012", None, ["0", "1", "2", "0"]), ("012", "1, 2", ["1", "2", "1", "2"]), ("012", "GPU-8a,MIG-3", ["GPU-8a", "MIG-3"]),
+        ("0", None, ["", ""]), ("012", "2", ["", ""]), ("012", "", [""]), ("", None, [""]),
+    ],
+)  # fmt: skip
+def test_workers_take_turns_at_the_gpus_there_are(
+    there: str, visible: str | None, own: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "nvidia-smi"
+    said = "".join(f"echo 'GPU {one}: NVIDIA H200 (UUID: GPU-{one}f)'\n" for one in there)
+    program.write_text(f"#!/bin/sh\n{said or 'exit 9'}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert gpu.driver() is bool(there)
+    assert [gpu.for_worker(number, visible) for number in range(len(own))] == own
+
+
 def test_gpus_that_are_not_there_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))  # without the driver's program there is no driver
     (tmp_path / "train.py").write_text("print(1)\n")
