@@ -144,19 +144,22 @@ def _names(evaluation: Mapping[str, Any]) -> set[str]:
 
 
 def _named(evaluation: Mapping[str, Any], wanted: str) -> Mapping[str, Any] | None:
-    """The evaluation if it measured `wanted`, also as one of several numbers of the same call."""
+    """The evaluation if it measured `wanted`, also as one of several numbers of the same call, or as its square or root."""
     if not wanted or evaluation.get("metric") == wanted:
         return evaluation
     every = evaluation.get("all")
-    if isinstance(every, dict):
-        for name, value in every.items():
-            if NAMES.get(name, name) == wanted:
-                grows = LOWER_IS_BETTER.search(wanted) is None
-                return {
-                    **evaluation, "metric": wanted, "value": value, "recomputed": None, "baseline": None,
-                    "higher_is_better": grows,
-                }  # fmt: skip
-    return None
+    numbers = {evaluation.get("metric"): evaluation.get("value"), **(every if isinstance(every, dict) else {})}
+    measured = {NAMES.get(name, name): value for name, value in numbers.items() if isinstance(name, str)}
+    value = measured.get(wanted)
+    other = _finite(measured.get({"rmse": "mse", "mse": "rmse"}.get(wanted, "")))
+    if value is None and other is not None and other >= 0:
+        value = math.sqrt(other) if wanted == "rmse" else other * other
+    if value is None:
+        return None
+    return {
+        **evaluation, "metric": wanted, "value": value, "recomputed": None, "baseline": None,
+        "higher_is_better": LOWER_IS_BETTER.search(wanted) is None,
+    }  # fmt: skip
 
 
 def _unnamed(evaluation: Mapping[str, Any]) -> list[str]:

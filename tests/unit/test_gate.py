@@ -89,6 +89,9 @@ def test_another_metric_must_be_named(tmp_path: Path) -> None:
     assert unmeasured.verdict == "undecided"
     assert unmeasured.mode == "min"
     assert "mae" in " ".join(unmeasured.reasons)
+    squared = {**error, "all": {"mean_squared_error": 9.0}}
+    assert judged(tmp_path, squared, metric="rmse", target=3.1).value == 3.0
+    assert judged(tmp_path, {**error, "metric": "rmse", "all": {}}, metric="mse", target=3.9).verdict == "rejected"
 
 
 def test_contaminated_selection_is_never_accepted(tmp_path: Path) -> None:
