@@ -39,7 +39,7 @@ def _record(run: Context, model: Any, call: Dict[str, Any], logs: Dict[str, Any]
     more = {name: call[name] for name in ("sample_weight", "steps") if call.get(name) is not None}
     run.evaluations.add(
         metric=named(metric, logs), value=float(logs[metric]), source="keras.evaluate", fit=run.fit_of(model), x=x,
-        examples=_examples(x), count=_count(model), task=task(logs), baseline=baseline(read, y, metric), model=model,
+        examples=_examples(x), count=count(model), task=task(logs), baseline=baseline(read, y, metric), model=model,
         everything={plain_name(n): float(v) for n, v in logs.items() if is_number(v)},
         repeat=_repeat(x, y, call["batch_size"], metric, **more), asked=(read, y),
     )  # fmt: skip
@@ -74,7 +74,9 @@ def _record_metric(run: Context, records: Dict[int, Dict[str, Any]], metric: Any
     records[id(metric)] = run.evaluations.records[-1]
 
 
-def add_fit_metrics(run: Context, model: Any, fit: int, call: Dict[str, Any], logs: Dict[str, Any]) -> None:
+def add_fit_metrics(
+    run: Context, model: Any, fit: int, call: Dict[str, Any], logs: Dict[str, Any], validated: Optional[int]
+) -> None:
     """What a fit measured by itself: on its training and on its validation examples.
 
     Args:
@@ -83,6 +85,7 @@ def add_fit_metrics(run: Context, model: Any, fit: int, call: Dict[str, Any], lo
         fit: the fit's number.
         call: its arguments by name.
         logs: the last epoch's metrics.
+        validated: how many examples the last validation saw, None where that is not known.
     """
     training = {name: value for name, value in logs.items() if name[:4] != "val_"}
     validation = {name[4:]: value for name, value in logs.items() if name[:4] == "val_"}
@@ -95,7 +98,7 @@ def add_fit_metrics(run: Context, model: Any, fit: int, call: Dict[str, Any], lo
         read = bounded(x, call.get("validation_steps"))
         run.evaluations.add(
             metric=named(metric, found), value=float(found[metric]), source=source, fit=fit, x=x,
-            examples=_examples(x), held_out=held, task=task(found), model=model,
+            examples=_examples(x), count=validated if held else None, held_out=held, task=task(found), model=model,
             baseline=baseline(read, y, metric) if x is not None else None,
             everything={plain_name(n): float(v) for n, v in found.items() if is_number(v)},
             repeat=_repeat(read, y, call.get("validation_batch_size") or call.get("batch_size"), metric),
@@ -132,7 +135,7 @@ def _is_dataset(x: Any) -> bool:
     return hasattr(x, "cardinality") or (hasattr(x, "__getitem__") and hasattr(x, "on_epoch_end"))
 
 
-def _count(model: Any) -> Optional[int]:
+def count(model: Any) -> Optional[int]:
     """How many examples the evaluation that has just ended saw: Keras weighs each batch's loss by its size."""
     counted = getattr(getattr(model, "_loss_tracker", None), "count", None)
     return int(float(counted)) or None if counted is not None else None

@@ -41,6 +41,8 @@ class Fit:
         self.call = shorter or self.call
         self.store = checkpoint.Store(run.fit_folder(self.number, held_back=shorter is not None), run.work)
         self.state: Optional[Dict[str, Any]] = None
+        self.validated: Optional[int] = None
+        """How many examples the last validation saw, where there was one and Keras counted."""
         self.called: Optional[Dict[str, Any]] = None
         """The random state at the call, where Keras may read a batch of it to build what a restored fit did not."""
         self.epochs_pending: List[Any] = []
@@ -130,7 +132,7 @@ class Fit:
         """Note what the fit itself measured last."""
         last = _last(history)
         with self.context.journal.guard("fit evaluation"):
-            keras_evaluation.add_fit_metrics(self.context, self.model, self.number, self.call, last)
+            keras_evaluation.add_fit_metrics(self.context, self.model, self.number, self.call, last, self.validated)
         return last
 
     def _training_rows(self) -> Any:
@@ -420,7 +422,7 @@ class Fit:
         state.update(
             done=done, epoch=epoch, step=step, epochs=list(self.history.epoch), records=records, data=self._take_data(),
             history={name: list(values) for name, values in self.history.history.items()}, order=self.order.take(),
-            params=dict(self.history.params or {}), trained_s=trained_s,
+            params=dict(self.history.params or {}), trained_s=trained_s, validated=self.validated,
         )  # fmt: skip
         if step:
             state.update(begin=self.at_epoch_begin, metrics=keras_resume.values(self.metric_variables()))
@@ -464,6 +466,7 @@ class Fit:
         self._put_history(state)
         self.model.history = history
         self.model.stop_training = state["stop"]
+        self.validated = state.get("validated")
         self._journal_fit("restored", state["epoch"] + 1)
         self.context.finished.add(self.store, state["trained_s"])
         return history
@@ -529,6 +532,10 @@ def _recorder(callback_class: Any, fit: Fit) -> Any:
 
         def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
             fit.context.journal.progress("validation")
+
+        def on_test_end(self, logs: Any = None) -> None:
+            with fit.context.journal.guard("end validation"):
+                fit.validated = keras_evaluation.count(fit.model)
 
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
             with fit.context.journal.guard("end epoch"):
