@@ -7,7 +7,7 @@ import os
 from mlops_lib.detection import conclusion, reach, source
 from mlops_lib.detection.distributions import DISTRIBUTIONS
 from mlops_lib.detection.facts import Facts, is_standard
-from mlops_lib.detection.knowledge import KERAS_LAYERS, KERAS_MODELS
+from mlops_lib.detection.knowledge import FRAMEWORK_OF, KERAS_LAYERS, KERAS_MODELS
 from mlops_lib.detection.visitor import gather
 from mlops_lib.detection.words import words
 from mlops_lib.ours import is_ours
@@ -230,7 +230,7 @@ class Files:
     def _resolve(self, bases: list[str], module: str, names: tuple[str, ...]) -> list[tuple[str, File]]:
         parts = module.split(".")
         for number, base in enumerate(bases):
-            if not self._is_here(base, parts[0], first=number == 0):
+            if not self._is_here(base, module, names, first=number == 0):
                 continue
             found = []
             place = base
@@ -249,29 +249,39 @@ class Files:
                 return [(dotted, self.file(os.path.realpath(path) if os.path.islink(path) else path))]
         return []
 
-    def _is_here(self, base: str, top: str, *, first: bool) -> bool:
-        """Whether a top-level name is found in a folder before Python would find an installed one.
+    def _is_here(self, base: str, module: str, names: tuple[str, ...], *, first: bool) -> bool:
+        """Whether what is imported is found in a folder before Python would find an installed module of its top-level name.
 
-        A folder without __init__.py gives way to an installed package of its name, whatever stands first on the path; and
-        what is elsewhere in the project is only on the path when somebody puts it there.
+        A folder without __init__.py gives way to an installed package of its name, whatever stands first on the path: it is
+        meant where it has the very module that is imported (`datasets/prices.py`), and nothing of that name is installed then.
+        What is elsewhere in the project is only on the path when somebody puts it there.
         """
-        names = self._list(base)
-        if top + ".py" in names:
+        top = module.partition(".")[0]
+        listed = self._list(base)
+        if top + ".py" in listed:
             return first or top not in DISTRIBUTIONS
-        if top not in names:
+        if top not in listed:
             return False
-        place = os.path.join(base, top)
-        inside = self._list(place)
+        inside = self._list(os.path.join(base, top))
         if "__init__.py" in inside:
             return first or top not in DISTRIBUTIONS
-        return top not in DISTRIBUTIONS and any(
-            n.endswith(".py") or os.path.isdir(os.path.join(place, n)) for n in inside
+        if top in DISTRIBUTIONS:
+            return first and top not in FRAMEWORK_OF and self._holds(base, module, names)
+        return any(n.endswith(".py") or os.path.isdir(os.path.join(base, top, n)) for n in inside)
+
+    def _holds(self, base: str, module: str, names: tuple[str, ...]) -> bool:
+        """Whether a folder has the file of an imported module, or of one of the names that are imported from it."""
+        place = os.path.join(base, *module.split("."))
+        return any(
+            os.path.isfile(path)
+            for one in (place, *(os.path.join(place, name) for name in names))
+            for path in (one + ".py", os.path.join(one, "__init__.py"))
         )
 
-    def is_local(self, file: File, module: str) -> bool:
-        """Whether a top-level name is the project's own; a notebook may write its modules itself."""
-        return module in file.source.written or any(
-            self._is_here(base, module, first=number == 0) for number, base in enumerate(self.bases(file))
+    def is_local(self, file: File, module: str, names: tuple[str, ...] = ()) -> bool:
+        """Whether an imported module is the project's own; a notebook may write its modules itself."""
+        return module.partition(".")[0] in file.source.written or any(
+            self._is_here(base, module, names, first=number == 0) for number, base in enumerate(self.bases(file))
         )
 
 

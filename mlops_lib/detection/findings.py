@@ -49,7 +49,7 @@ def needs(files: Files, entry: File) -> Needs:
         for imported in file.facts.imports:
             where = (file.name, imported.line)
             top = imported.module.partition(".")[0]
-            if not top or is_standard(top) or files.is_local(file, top):
+            if not top or is_standard(top) or files.is_local(file, imported.module, imported.names):
                 continue
             for dotted in (imported.module, *(f"{imported.module}.{name}" for name in imported.names)):
                 found.dotted.setdefault(dotted, where)

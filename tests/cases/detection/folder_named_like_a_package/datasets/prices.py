@@ -1,0 +1,3 @@
+import statsmodels.api
+
+rows, targets = statsmodels.api.datasets.get_rdataset("prices").data, []
