@@ -25,6 +25,11 @@ _LINE = re.compile(
     r"\s*\(?(?P<versions>[<>=!~][A-Za-z0-9.*+!<>=~, _-]*)?\)?\s*(;(?P<marker>[^\n\r]*))?"
 )
 _VERSION = re.compile(r"(===|==|~=|!=|<=|>=|<|>|=)\s*([A-Za-z0-9.*+!_-]+)")
+_PEP_440 = re.compile(
+    r"v?(\d+!)?\d+(\.\d+)*([-_.]?(alpha|beta|preview|pre|rc|a|b|c)[-_.]?\d*)?(-\d+|[-_.]?(post|rev|r)[-_.]?\d*)?"
+    r"([-_.]?dev[-_.]?\d*)?(\+[a-z0-9]+([-_.][a-z0-9]+)*)?",
+    re.IGNORECASE,
+)
 
 
 class Line(NamedTuple):
@@ -235,6 +240,9 @@ def _mended(text: str, *, python: str, framework: str) -> tuple[Line | None, str
     if line.name.replace("-", "_") in sys.stdlib_module_names:
         return None, "it is a module of Python itself"
     known, why = tables(), ""
+    sound = tuple(filter(None, (_sound(*one) for one in line.versions)))
+    if sound != line.versions:
+        line, why = line._replace(versions=sound), "the version is not written as installers read it (PEP 440)"
     reason = next((reason for reason, names in known["dropped"].items() if line.name in names), "")
     if reason:
         return None, reason
@@ -255,6 +263,14 @@ def _mended(text: str, *, python: str, framework: str) -> tuple[Line | None, str
     if oldest and ends_before(line, oldest):
         return line._replace(versions=(("==", _series(oldest)),)), f"no earlier release has a wheel for Python {python}"
     return line, why if str(line) != text else ""
+
+
+def _sound(operator: str, version: str) -> tuple[str, str] | None:
+    """A bound that installers can read, without a dot or star at its end where none may stand; None if that does not help."""
+    starred = operator in ("==", "!=") and version.endswith(".*")
+    number = version.rstrip(".*")
+    valid = _PEP_440.fullmatch(number) and not (operator == "~=" and "." not in number)
+    return (operator, number + ".*" * starred) if valid or operator == "===" else None
 
 
 def _series(version: str) -> str:
