@@ -250,6 +250,9 @@ def _mended(text: str, *, python: str, framework: str) -> tuple[Line | None, str
         line, why = Line(known["renamed"][line.name], "", (), line.marker), "that is its name on the index"
     elif line.name in known["variant"]:
         line, why = line._replace(name=known["variant"][line.name], extras=""), "the variant for these containers"
+    fixed = known["broken"].get(str(line._replace(extras="", marker="")))
+    if fixed:
+        line, why = line._replace(versions=(("==", fixed),)), "that release cannot be imported"
     if framework and line.name in known["follows"][framework] and line.versions:
         return None, f"the environment has its own release of {framework} and what belongs to it"
     if line.versions and line.name in known["brought"].get(framework, ()):
