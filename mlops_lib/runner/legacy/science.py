@@ -60,6 +60,8 @@ MODULES: Dict[str, Tuple[Sequence[str], Names]] = {
     "numpy.core.umath_tests": ((), listed("inner1d", HERE)),
     "matplotlib.finance": ((), {}),
     "numpy.testing.decorators": (("numpy.testing",), {}),
+    **{f"keras_tuner.tuners.{name}": ((f"keras_tuner.src.tuners.{name}",), {})
+       for name in ("randomsearch", "bayesian", "hyperband", "sklearn_tuner")},
 }  # fmt: skip
 
 _NUMPY_MODULES = (

@@ -42,3 +42,5 @@ both.compile('sgd', 'categorical_crossentropy')
 print(len(both.fit_generator(pairs(), steps_per_epoch=4 / 2, epochs=2, verbose=0).history['loss']))
 print(features.predict_generator((x[:5] for _ in range(2)), steps=2).shape)
 print(sorted(model.fit(x, y, validation_split=1 / 5, verbose=0).history)[-1])
+from keras_tuner.tuners.randomsearch import RandomSearch
+print(RandomSearch.__name__)
