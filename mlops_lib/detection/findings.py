@@ -230,8 +230,8 @@ def _either(needed: Needs, everything: list[File]) -> set[str]:
     return found
 
 
-BACKENDS = {"jax": "jax", "torch": "torch"}
-"""What else than TensorFlow Keras 3 trains with, by the value of KERAS_BACKEND, and the distribution that brings it."""
+BACKENDS = ("jax", "torch")
+"""What else than TensorFlow Keras 3 trains with: the values of KERAS_BACKEND, and the distributions that bring it."""
 _VARIANTS = (
     ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless"),
     ("tensorflow", "tensorflow-cpu", "tensorflow-gpu", "tf-nightly", "intel-tensorflow", "tensorflow-macos"),
@@ -314,8 +314,8 @@ def _environment(
     variables = dict(row.get("variables", {}))
     if backend:
         variables["KERAS_BACKEND"] = backend
-        if BACKENDS[backend] not in {declared.name_of(line) for line in lines}:
-            lines.append(BACKENDS[backend])
+        if backend not in {declared.name_of(line) for line in lines}:
+            lines.append(backend)
     return {
         "name": str(row["name"]), "framework": framework, "family": family, "python": PYTHON, "requirements": lines,
         "system": sorted({*row.get("system", ()), *packages}), "variables": variables,

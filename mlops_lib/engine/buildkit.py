@@ -10,8 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mlops_lib import images, requirements
-from mlops_lib.engine import index
-from mlops_lib.engine.patience import Patience
+from mlops_lib.engine import index, patience
 from mlops_lib.engine.store import LABEL_ENVIRONMENT, LABEL_HOME
 from mlops_lib.errors import EngineError, ImageError
 from mlops_lib.records import Image
@@ -72,18 +71,11 @@ def run(command: list[str], tag: str, on_line: Callable[[str], None], *, pinned:
     Raises:
         ImageError: it failed; carries the end of its log.
     """
-    lines: list[str] = []
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         errors="replace", env={**os.environ, "DOCKER_BUILDKIT": "1"},
     ) as process:  # fmt: skip
-        assert process.stdout is not None
-        with Patience(process, asked=pinned) as patience:
-            for line in process.stdout:
-                lines.append(line)
-                patience.saw(line)
-                on_line(line.rstrip("\n"))
-    lines += patience.said
+        lines = patience.followed(process, on_line, asked=pinned)
     if process.returncode != 0:
         raise ImageError(
             "the image cannot be built", where=tag,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import threading
+from collections.abc import Callable
 
 PATIENCE_S = 120.0
 """How long an installer may look on for releases that go together once it has said that this takes long."""
@@ -16,33 +17,33 @@ GAVE_UP = "ERROR: Could not find releases that go together: the versions asked f
 """What is added to the output of an installer that was ended; it reads as a refusal."""
 
 
-class Patience:
-    """Watches an installer's output while it runs.
+def followed(
+    process: subprocess.Popen[str], on_line: Callable[[str], None], *, asked: bool, patience_s: float = PATIENCE_S
+) -> list[str]:
+    """The lines that an installer prints until it ends, or is ended.
 
     Args:
-        process: the installer.
+        process: the installer, its output a pipe.
+        on_line: told each line, without its end.
         asked: whether it was asked for versions that could be loosened; else it goes on.
         patience_s: the while that it gets.
     """
+    assert process.stdout is not None
+    lines: list[str] = []
+    said: list[str] = []
 
-    def __init__(self, process: subprocess.Popen[str], *, asked: bool, patience_s: float = PATIENCE_S) -> None:
-        self.said: list[str] = []
-        self._process = process
-        self._asked = asked
-        self._timer = threading.Timer(patience_s, self._end)
-        self._timer.daemon = True
+    def end() -> None:
+        said.append(GAVE_UP)
+        process.terminate()
 
-    def __enter__(self) -> Patience:
-        return self
-
-    def saw(self, line: str) -> None:
-        """One line of the output."""
-        if self._asked and SIGN in line and self._timer.ident is None:
-            self._timer.start()
-
-    def _end(self) -> None:
-        self.said.append(GAVE_UP)
-        self._process.terminate()
-
-    def __exit__(self, *error: object) -> None:
-        self._timer.cancel()
+    timer = threading.Timer(patience_s, end)
+    timer.daemon = True
+    try:
+        for line in process.stdout:
+            lines.append(line)
+            if asked and SIGN in line and timer.ident is None:
+                timer.start()
+            on_line(line.rstrip("\n"))
+    finally:
+        timer.cancel()
+    return [*lines, *said]

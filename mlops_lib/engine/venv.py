@@ -18,8 +18,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from mlops_lib import durable, images, requirements, standins
-from mlops_lib.engine import index, probe
-from mlops_lib.engine.patience import Patience
+from mlops_lib.engine import index, patience, probe
 from mlops_lib.engine.store import Stored, name_of_home
 from mlops_lib.errors import ImageError
 from mlops_lib.records import Environment
@@ -136,19 +135,12 @@ def _step(command: list[str], on_line: Callable[[str], None], lock: int, *, pinn
         )  # fmt: skip
     except OSError as error:
         raise ImageError(f"{command[0]} cannot be started: {error.strerror}", remedy="`mlops doctor`") from None
-    lines: list[str] = []
     with process:
-        assert process.stdout is not None
         try:
-            with Patience(process, asked=pinned) as patience:
-                for line in process.stdout:
-                    lines.append(line)
-                    patience.saw(line)
-                    on_line(line.rstrip("\n"))
+            lines = patience.followed(process, on_line, asked=pinned)
         except BaseException:  # asked to end: an installer must not go on in a folder whose lock is free
             process.kill()
             raise
-    lines += patience.said
     if process.returncode != 0:
         raise ImageError(
             "the virtual environment cannot be made",

@@ -354,12 +354,10 @@ def _shuffled_by(order: Order) -> Iterator[None]:
 
 def _follow(iterator: Any, order: Order, x: Any) -> None:
     dataset = pipeline(iterator)
-    if dataset is None:
-        iterator._mlops_python = not is_dataset(x) or runs_python(x)
-    else:
-        iterator._mlops_python = not hasattr(iterator.data_adapter, "_num_samples") and (
-            not is_dataset(x) or runs_python(dataset)
-        )
+    shuffled_by_tensorflow = dataset is not None and hasattr(iterator.data_adapter, "_num_samples")
+    iterator._mlops_python = not shuffled_by_tensorflow and (
+        not is_dataset(x) or runs_python(x if dataset is None else dataset)
+    )
     if is_dataset(x) and dataset is not x and hasattr(dataset, "__dict__"):
         dataset.__dict__[WHOSE] = x
     order.iterators.append(iterator)

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from mlops_lib import requirements
-from mlops_lib.engine.patience import SIGN, Patience
+from mlops_lib.engine.patience import SIGN, followed
 
 ENDLESS = (
     f"import sys\nprint('Collecting pandas')\nprint('INFO: {SIGN}.', flush=True)\nsys.stdin.read()\nprint('found')"
@@ -18,16 +18,15 @@ ENDLESS = (
 def installed(*, asked: bool, program: str = ENDLESS) -> tuple[int, str]:
     command = [sys.executable, "-c", program]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        lines = []
-        with Patience(process, asked=asked, patience_s=0.1) as patience:
-            for line in process.stdout:
-                lines.append(line)
-                patience.saw(line)
-                if SIGN in line and not asked:
-                    process.stdin.close()
-    return process.returncode, "".join([*lines, *patience.said])
+        stdin = process.stdin
+        assert stdin is not None
+
+        def saw(line: str) -> None:
+            if SIGN in line and not asked:
+                stdin.close()
+
+        lines = followed(process, saw, asked=asked, patience_s=0.1)
+    return process.returncode, "".join(lines)
 
 
 def test_it_is_ended_and_reads_as_refused() -> None:

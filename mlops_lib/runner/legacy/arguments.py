@@ -55,17 +55,12 @@ def renamed(table: Mapping[str, str], notes: Notes, *, dropped: Iterable[str] = 
 def with_renamed(
     original: Callable[..., Any], table: Mapping[str, str], notes: Notes, *, dropped: Iterable[str] = ()
 ) -> Callable[..., Any]:
-    """A function that takes keywords by their old names, or leaves them out."""
+    """A function, or a method, that takes keywords by their old names, or leaves them out."""
+    translate = renamed(table, notes, dropped=dropped, owner=original.__name__)
 
     @functools.wraps(original)
     def call(*args: Any, **kwargs: Any) -> Any:
-        for old in [old for old in (*table, *dropped) if old in kwargs]:
-            value = kwargs.pop(old)
-            if old in table:
-                kwargs[table[old]] = value
-                notes.say(f"{original.__name__}({old}=…) is {table[old]}= now")
-            else:
-                notes.say(f"{original.__name__}({old}=…) has no meaning any more and is left out")
+        args, kwargs = translate(None, args, kwargs)
         return original(*args, **kwargs)
 
     return call

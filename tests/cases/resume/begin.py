@@ -43,3 +43,19 @@ def small(*first):
         [layers.Input((8, 8, 1)), *first, layers.Conv2D(3, 3, activation="relu"), layers.Flatten(),
          layers.Dense(2, activation="softmax")]
     )
+
+
+class Noisy(keras.utils.PyDataset):
+    def __init__(self, **k):
+        super().__init__(**k)
+        self.order = np.arange(160)
+
+    def __len__(self):
+        return 20
+
+    def __getitem__(self, i):
+        take = self.order[i * 8 : (i + 1) * 8]
+        return X[take] + np.random.normal(size=(len(take), 1, 1, 1)).astype("float32") * 0.01, Y[take]
+
+    def on_epoch_end(self):
+        np.random.shuffle(self.order)
