@@ -20,9 +20,9 @@ _HOME = {
     "search": "mlops_lib.pipeline",
     "work": "mlops_lib.pipeline",
     "register": "mlops_lib.pipeline",
-    "notify": "mlops_lib.pipeline",
-    "report": "mlops_lib.pipeline",
-    "watch": "mlops_lib.pipeline",
+    "notify": "mlops_lib.communication",
+    "report": "mlops_lib.communication",
+    "watch": "mlops_lib.watchkeeping",
     "run": "mlops_lib.pipeline",
     "stop": "mlops_lib.pipeline",
     "improve": "mlops_lib.improvement",
@@ -31,19 +31,19 @@ _HOME = {
 __all__ = ["__version__", *_HOME]
 
 if TYPE_CHECKING:
+    from mlops_lib.communication import notify as notify
+    from mlops_lib.communication import report as report
     from mlops_lib.detection import detect as detect
     from mlops_lib.improvement import improve as improve
     from mlops_lib.pipeline import build as build
     from mlops_lib.pipeline import judge as judge
-    from mlops_lib.pipeline import notify as notify
     from mlops_lib.pipeline import register as register
-    from mlops_lib.pipeline import report as report
     from mlops_lib.pipeline import run as run
     from mlops_lib.pipeline import search as search
     from mlops_lib.pipeline import stop as stop
     from mlops_lib.pipeline import train as train
-    from mlops_lib.pipeline import watch as watch
     from mlops_lib.pipeline import work as work
+    from mlops_lib.watchkeeping import watch as watch
 
 
 def load_ipython_extension(shell: Any) -> None:

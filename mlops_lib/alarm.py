@@ -1,6 +1,6 @@
 """Telling people that a training is in trouble and that it has recovered, once each time that changes.
 
-How a run ended is told by `pipeline.notify`; this is about the time before. A message never keeps a restart waiting: it
+How a run ended is told by `communication.notify`; this is about the time before. A message never keeps a restart waiting: it
 is sent beside it, and one that cannot be delivered stays in the spool for the next command.
 """
 

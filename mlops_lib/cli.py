@@ -277,7 +277,7 @@ def _staged(call: Callable[[Any], Any]) -> Callable[[str, dict[str, Any], dict[s
     """A verb that works on a job and answers with a record."""
 
     def handler(project: str, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
-        from mlops_lib import pipeline
+        from mlops_lib import communication
         from mlops_lib.training import Interrupted
 
         job = _job(project, settings, quiet=bool(options.pop("quiet", False)))
@@ -291,7 +291,7 @@ def _staged(call: Callable[[Any], Any]) -> Callable[[str, dict[str, Any], dict[s
             return _interrupted()
         finally:
             job.observer.close()
-        pipeline.flush(job)
+        communication.flush(job)
         return _answer(answer, as_json=as_json)
 
     return handler
@@ -362,13 +362,13 @@ def _write_report(
 ) -> Any:
     from pathlib import Path
 
-    from mlops_lib import pipeline, reporting
+    from mlops_lib import communication, reporting
 
     if markdown:
         if not job.run_dir.is_dir():
             raise UsageError("there is no such run yet", where=str(job.run_dir), remedy="`mlops train` first.")
         return reporting.markdown(job.run_dir).rstrip("\n")
-    page = pipeline.report(job, artifacts=artifacts)
+    page = communication.report(job, artifacts=artifacts)
     if tensorboard:
         reporting.tensorboard(job.run_dir, Path(tensorboard))
     if open:
@@ -386,24 +386,24 @@ def _judge(job: Any) -> Any:
 
 
 def _notified(project: str, settings: dict[str, Any]) -> list[Any]:
-    from mlops_lib import builds, pipeline
+    from mlops_lib import builds, communication
 
     try:
         job = _job(project, settings)
     except MlopsError:
         if builds.broken() is None:
             raise
-        return pipeline.notify_of_build(project, **settings)
+        return communication.notify_of_build(project, **settings)
     try:
-        return pipeline.notify(job)
+        return communication.notify(job)
     finally:
         job.observer.close()
 
 
 def _notify(project: str, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
-    from mlops_lib import notification, pipeline
+    from mlops_lib import communication, notification
 
-    deliveries = pipeline.try_channels(**settings) if options.get("test") else _notified(project, settings)
+    deliveries = communication.try_channels(**settings) if options.get("test") else _notified(project, settings)
     if as_json:
         _print({"schema": 1, "deliveries": [one.to_json() for one in deliveries]})
     for one in deliveries if not as_json else ():
@@ -423,13 +423,13 @@ def _stop(job: Any) -> Any:
 
 
 def _watch(project: str | None, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
-    from mlops_lib import live, pipeline
+    from mlops_lib import live, watchkeeping
 
     observer = live.watcher(as_json=as_json)
     until_done = bool(options.get("until_done"))
     stopped = _stopped_by_signal()
     try:
-        result = pipeline.watch(project, until_done=until_done, observer=observer, stopped=stopped, **settings)
+        result = watchkeeping.watch(project, until_done=until_done, observer=observer, stopped=stopped, **settings)
     finally:
         observer.close()
     if as_json:

@@ -106,6 +106,11 @@ def prepare(
     return continued(job)
 
 
+def prepared(project: str | Path | Job, **settings: Any) -> Job:
+    """A job as it is; anything else made ready with these settings."""
+    return project if isinstance(project, Job) else prepare(project, **settings)
+
+
 def continued(job: Job) -> Job:
     """The job with the arguments that its project goes on with."""
     args = retraining.continued(job.run_dir)

@@ -326,10 +326,14 @@ def describe(event: dict[str, Any]) -> str:
         score = trial.get("score")
         words = "; ".join(map(str, trial.get("edits") or ["as written"]))
         shown = f"{score:.4f}" if isinstance(score, float) else str(trial.get("state"))
+        if shown == "finished":  # trial 0, which has seen what the others are scored on
+            return printable(f"   trial {trial.get('number')}: {trial.get('message') or words}")[:300]
         return printable(f"   trial {trial.get('number')}: {shown}  {words}")[:300]
     if kind == "decision" and event.get("do") not in ("finish", None):
         whose = f"worker {event['worker']}: " if "worker" in event else ""
         return printable(f"   watchdog: {whose}{event.get('do')} ({event.get('why')})")
+    if kind == "note":
+        return printable(f"   {event.get('message')}")[:500]
     if kind == "warning":
         return printable(f"   warning: {event.get('message')}")[:500]
     if kind == "hook_error":

@@ -128,6 +128,10 @@ def _warning(event: Event) -> Told | None:
     return "warning", "Warning", text(event.get("message"), limit=1000)
 
 
+def _note(event: Event) -> Told | None:
+    return "info", "Note", text(event.get("message"), limit=1000)
+
+
 def _hook_error(event: Event) -> Told | None:
     return "warning", f"Own error in {text(event.get('hook'), limit=80)}", text(event.get("message"))
 
@@ -149,6 +153,7 @@ _TELL: dict[str, Callable[[Event], Told | None]] = {
     "fit_end": _fit_end,
     "metric": _metric,
     "trial": _trial,
+    "note": _note,
     "warning": _warning,
     "hook_error": _hook_error,
     "end": _end,

@@ -114,6 +114,10 @@ class Journal:
             self._warned.add(message)
             self.write("warning", message=message)
 
+    def note(self, message: str) -> None:
+        """Say something that is no cause for concern."""
+        self.write("note", message=message)
+
     def progress(self, phase: Optional[str] = None, **keys: Any) -> None:
         """Note that something was done; written about once a second, a new phase within a second.
 

@@ -184,6 +184,8 @@ def search(fit: Fit, history: Any, folder: str) -> Any:
     outcome = improve(fit.model, call, request, run.journal, leave=run.leave)
     for note in outcome.notes:
         run.journal.warn(note)
+    for step in outcome.steps:
+        run.journal.note(step)
     if outcome.changed:
         fit.rewrite_checkpointed_files()
     return outcome.history if outcome.history is not None else history

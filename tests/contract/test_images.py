@@ -239,13 +239,14 @@ print("FOUND", found)
 def test_a_hostile_script_finds_nothing_and_leads_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It shares the container with the runner; what it leaves are links into the host."""
     from mlops_lib import artifacts, gate, pipeline, reporting
+    from mlops_lib.job import prepare
 
     project, victim = tmp_path / "project", tmp_path / "victim"
     project.mkdir()
     victim.mkdir()
     (project / "train.py").write_text(HOSTILE)
     monkeypatch.setenv("MLOPS_SLACK_WEBHOOK", "https://example.com/hook")
-    job = pipeline.prepare(project, entry="train.py", backend="docker", home=str(tmp_path / "home"))
+    job = prepare(project, entry="train.py", backend="docker", home=str(tmp_path / "home"))
     pipeline.train(job)
     log = (job.run_dir / "log.txt").read_text()
     assert "FOUND []" in log

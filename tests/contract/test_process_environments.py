@@ -17,6 +17,7 @@ from mlops_lib import environments, inventory, pipeline, rundir
 from mlops_lib.engine import venv
 from mlops_lib.engine.process import ProcessEngine
 from mlops_lib.errors import ImageError, TrainingError
+from mlops_lib.job import prepare
 from mlops_lib.records import Environment, Image, RunSpec
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def test_a_training_that_lacks_a_module_gets_it_and_goes_on(index: PackageIndex,
     project.mkdir()
     (project / "train.py").write_text("toml = __import__('to' + 'ml')\nopen('done.txt', 'w').write(toml.version)\n")
     given: dict[str, Any] = {"entry": "train.py", "backend": "process", "home": str(tmp_path / "home")}
-    job = pipeline.prepare(project, **given)
+    job = prepare(project, **given)
     result = pipeline.train(job)
     assert result.state == "finished"
     assert (job.run_dir / "inside" / "outputs" / "done.txt").read_text() == "1.0"
@@ -99,7 +100,7 @@ def test_a_training_that_lacks_a_module_gets_it_and_goes_on(index: PackageIndex,
     assert [line["why"] for line in lines if line.get("do") == "repair"] == [
         "toml added: import toml: ModuleNotFoundError: No module named 'toml'"
     ]
-    again = pipeline.prepare(project, **given)
+    again = prepare(project, **given)
     assert (again.run_dir, again.spec.digest) == (job.run_dir, job.spec.digest), "the same run, in another environment"
     assert "toml" in again.spec.image.environment.requirements, "remembered: the next build has it at once"
     (project / "train.py").write_text("__import__('acme_' + 'tool')\n")

@@ -10,7 +10,8 @@ from xml.etree import ElementTree
 import pytest
 from servers.slack import slack_api
 
-from mlops_lib import artifacts, builds, cli, pipeline, rundir
+from mlops_lib import artifacts, builds, cli, rundir
+from mlops_lib.job import prepare
 from mlops_lib.records import Environment, Image, RunSpec, Verdict
 
 VERDICT = Verdict(verdict="accepted", metric="accuracy", value=0.93, target=0.8, champion=0.91)
@@ -128,9 +129,9 @@ def test_all_branches_of_a_repository_are_one_model(
         subprocess.run(["git", "-C", str(workspace), *command], check=True, timeout=30)
     home = str(tmp_path / "home")
     monkeypatch.delenv("BRANCH_NAME", raising=False)
-    assert pipeline.prepare(workspace, backend="process", home=home).spec.name == "models_PR-3"
+    assert prepare(workspace, backend="process", home=home).spec.name == "models_PR-3"
     monkeypatch.setenv("BRANCH_NAME", "PR-3")
-    assert pipeline.prepare(workspace, backend="process", home=home).spec.name == "fraud"
+    assert prepare(workspace, backend="process", home=home).spec.name == "fraud"
     assert rundir.repository(workspace / "training") is None
 
 

@@ -22,6 +22,7 @@ EVENTS: list[dict[str, Any]] = [
     {"event": "trial", "trial": {"number": 0, "score": 0.6, "edits": [], "state": "finished"}},
     {"event": "trial", "trial": {"number": 1, "score": 0.9, "edits": ["widen <b>"], "curve": [0.5, 0.7, 0.9]}},
     {"event": "trial", "trial": {"number": 2, "state": "running", "edits": ["deepen"]}},
+    {"event": "note", "message": "trial 1 brought +0.300 over trial 0: widen"},
 ]  # fmt: skip
 
 
@@ -47,6 +48,7 @@ def test_a_log_has_lines_without_control_characters() -> None:
     assert "   fit 1 epoch 3  loss 0  val_accuracy 0.6" in lines
     assert not any(character in line for line in lines for character in "\x1b\r")
     assert any("trial 1: 0.9000  widen <b>" in line for line in lines)
+    assert "   trial 1 brought +0.300 over trial 0: widen" in lines
 
 
 def test_a_notebook_shows_the_same_as_harmless_html() -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from mlops_lib import doctor, pipeline
+from mlops_lib import doctor
 from mlops_lib.engine import gpu
 from mlops_lib.errors import UsageError
+from mlops_lib.job import prepare
 
 
 def test_doctor_says_what_is_wrong_and_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,4 +84,4 @@ def test_gpus_that_are_not_there_are_named(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("PATH", str(tmp_path))  # without the driver's program there is no driver
     (tmp_path / "train.py").write_text("print(1)\n")
     with pytest.raises(UsageError, match="no GPU can be given"):
-        pipeline.prepare(tmp_path, entry="train.py", backend="process", home=str(tmp_path / "home"), gpus="all")
+        prepare(tmp_path, entry="train.py", backend="process", home=str(tmp_path / "home"), gpus="all")

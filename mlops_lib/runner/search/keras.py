@@ -532,9 +532,10 @@ class Search:
         number = self.winner()
         before = graph.describe(self.model)
         history = None
+        steps: List[str] = []
         if number:
             history = self._install(number, stopped)
-            self.notes += self._told(number)
+            steps = self._steps(number)
         elif self.root is None:
             self.model.set_weights(self.own_weights)
             trial.compile_as_given(self.model, self.call, self._plain_optimizer())
@@ -542,14 +543,14 @@ class Search:
             "schema": 1, "metric": self.request.metric, "mode": self.request.mode, "selection": self.selected.kind,
             "fit": self.request.fit, "trials": [self.records[n] for n in sorted(self.records)], "winner": number,
             "score": self.records[number]["score"], "stopped": stopped, "before": before,
-            "after": graph.describe(self.model), "notes": self.notes,
+            "after": graph.describe(self.model), "notes": [*self.notes, *steps],
         }  # fmt: skip
         if number:
             self._write_down(number)
         files.write_json(self._path("result.json"), result)
-        return Outcome(result, history, bool(number), self.selected.hashes, list(self.notes))
+        return Outcome(result, history, bool(number), self.selected.hashes, list(self.notes), steps)
 
-    def _told(self, number: int) -> List[str]:
+    def _steps(self, number: int) -> List[str]:
         """What each change on the way to the winner brought, in words."""
         lines: List[str] = []
         while number:

@@ -151,6 +151,9 @@ class Outcome:
     selected_on: FrozenSet[bytes] = frozenset()
     """Hashes of the examples that steered the search: the gate leaves them out of what it judges."""
     notes: List[str] = field(default_factory=list)
+    """What the developer should know of it: these are warnings."""
+    steps: List[str] = field(default_factory=list)
+    """What each change on the way to the winner brought."""
 
 
 def trial_record(number: int, **keys: Any) -> Dict[str, Any]:

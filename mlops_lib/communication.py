@@ -1,0 +1,217 @@
+"""What people get to see of a run: its report, and the messages that say how it stands."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from mlops_lib import builds, config, notification, registry, rundir, tuning
+from mlops_lib.errors import NotificationError, UsageError
+from mlops_lib.job import Job, Observer, prepared, unprepared
+from mlops_lib.records import Failure, Link, ModelVersion, RunResult, Verdict
+
+
+def report(project: str | Path | Job, *, artifacts: str = "", **settings: Any) -> Path:
+    """Write the run's report; returns the HTML file.
+
+    Args:
+        project: the project or run.
+        artifacts: also gather what a build server keeps in this folder.
+        settings: as everywhere.
+    """
+    from mlops_lib import reporting
+
+    job = prepared(project, **settings)
+    if not job.run_dir.is_dir():
+        raise UsageError("there is no such run yet", where=str(job.run_dir), remedy="`mlops train` first.")
+    job.observer({"event": "stage", "stage": "report"})
+    page = reporting.report(job.run_dir)
+    if artifacts:
+        from mlops_lib import artifacts as gathered
+
+        gathered.gather(job.run_dir, Path(artifacts))
+    return page
+
+
+def notify(project: str | Path | Job, **settings: Any) -> list[notification.Delivery]:
+    """Tell people how the run ended, on every configured channel, if that is a change.
+
+    Args:
+        project: the project or run.
+        settings: as everywhere.
+    """
+    job = prepared(project, **settings)
+    verdict, result = _outcome(job)
+    if verdict is None and result is None:
+        return []
+    job.observer({"event": "stage", "stage": "notify"})
+    version = None
+    if verdict is not None and verdict.verdict == "accepted":
+        version = registry.of_run(job.spec.name, job.spec.digest, home=job.home)
+    _reported(job)
+    begun = job.run_dir / STEPS_TOLD
+    message = notification.compose(
+        spec=job.spec, verdict=verdict, result=result, search=tuning.read(job.run_dir),
+        champion=_champion_before(job, version), version=version, links=_links(job, version),
+        pictures=pictures(job) if job.run_dir.is_dir() else [], attachments=_attachments(job),
+        begun=begun.exists(), **_circumstances(job),
+    )  # fmt: skip
+    plain = job.settings.plain()
+    deliveries = notification.flush(plain, home=job.home)
+    if message is not None:
+        deliveries += notification.notify(message, settings=plain, home=job.home)
+    outcome = verdict or result
+    assert outcome is not None
+    notification.remember(job.spec.name, outcome, home=job.home, commit=job.spec.commit)
+    begun.unlink(missing_ok=True)
+    return deliveries
+
+
+def notify_of_build(project: str | Path, **settings: Any) -> list[notification.Delivery]:
+    """Tell people of a build that ended before it was known what there is to train; nothing outside of a build.
+
+    Args:
+        project: the project.
+        settings: as everywhere; of those only `name` and `notify` count, for the others may be what is wrong.
+    """
+    stage, place = builds.broken(), Path(project).expanduser().absolute()
+    if stage is None:
+        return []
+    resolved = config.resolve(None, {key: settings[key] for key in ("name", "notify") if key in settings})
+    spec = unprepared(place, resolved)
+    green, url = notification.last_accepted(spec.name, home=resolved.home), resolved["link_url"]
+    result = _failed(stage, run_dir="")
+    message = notification.compose(
+        spec=spec, result=result, previous=notification.recall(spec.name, home=resolved.home),
+        author=rundir.author(place), commits=rundir.commits_since(place, green), when=resolved["notify"],
+        links=[Link(label="build", url=url)] if url else [],
+    )  # fmt: skip
+    notification.remember(spec.name, result, home=resolved.home, commit=spec.commit)
+    return [] if message is None else notification.notify(message, settings=resolved.plain(), home=resolved.home)
+
+
+def _failed(stage: builds.Stage, *, run_dir: str) -> RunResult:
+    failure = Failure(kind="stage", message=stage.what or f"exit {stage.exit}", where=builds.STAGES[stage.verb])
+    return RunResult(run_dir=run_dir, state="failed", exit_code=stage.exit, failure=failure)
+
+
+def _outcome(job: Job) -> tuple[Verdict | None, RunResult | None]:
+    """How the run stands; in a build that ended at another stage than the training, that."""
+    stage = builds.broken()
+    if stage is not None:
+        return None, _failed(stage, run_dir=str(job.run_dir))
+    verdict = rundir.read_record(job.run_dir / "verdict.json", Verdict)
+    return verdict, rundir.read_record(job.run_dir / "training.json", RunResult)
+
+
+def _champion_before(job: Job, version: ModelVersion | None) -> ModelVersion | None:
+    """The champion that the run's model had to compare with, never of its own making."""
+    champion = registry.champion(job.spec.name, home=job.home)
+    own = version or (champion if champion is not None and champion.run == job.spec.digest else None)
+    return champion if own is None else registry.champion_before(own, home=job.home)
+
+
+STANDING = ("verdict.json", "training.json", "registered.json")
+"""Files of a run directory that say how the run stands."""
+
+
+def _reported(job: Job) -> None:
+    """See that there is a report, and that it tells of how the run stands: it goes with what people are told."""
+    page = job.run_dir / "report.html"
+    told = [path.stat().st_mtime for name in STANDING if (path := job.run_dir / name).is_file()]
+    if told and not (page.is_file() and page.stat().st_mtime >= max(told)):
+        report(job)
+
+
+STEPS_TOLD = "steps-told"
+"""In a run directory: people were told of a step of the run, and wait for its end."""
+STEP_PATIENCE = notification.Patience(attempts=2, limit_s=5.0, timeout_s=3.0)
+"""A training does not wait longer than this for somebody to be told that it goes on."""
+
+
+def _circumstances(job: Job) -> dict[str, Any]:
+    """What every message about the run may need: who, since when, and how the project stood."""
+    project = Path(job.spec.project)
+    green = notification.last_accepted(job.spec.name, home=job.home)
+    return {
+        "previous": notification.recall(job.spec.name, home=job.home), "author": rundir.author(project),
+        "commits": rundir.commits_since(project, green), "when": job.settings["notify"],
+    }  # fmt: skip
+
+
+def _links(job: Job, version: ModelVersion | None = None) -> list[Link]:
+    places = {
+        "report": (job.run_dir / "report.html", builds.page("index.html")),
+        "patch": (job.run_dir / "suggested.patch", builds.page("suggested.patch")),
+    }
+    if version is not None:
+        places["model"] = (Path(version.model), builds.page(Path(version.model).name))
+    links = [Link(label=name, url=url or str(at)) for name, (at, url) in places.items() if at.is_file()]
+    if job.settings["link_url"]:
+        links.append(Link(label="build", url=job.settings["link_url"]))
+    return links
+
+
+def pictures(job: Job) -> list[str]:
+    from mlops_lib import reporting
+
+    drawn = reporting.curve_png(job.run_dir, job.run_dir / "curves.png")
+    return [] if drawn is None else [str(drawn)]
+
+
+def _attachments(job: Job) -> list[str]:
+    page = job.run_dir / "report.html"
+    return [str(page)] if page.is_file() else []
+
+
+def step(job: Job, what: notification.Step, **known: Any) -> None:
+    """Tell channels that show a run's messages together that it has come so far."""
+    try:
+        message = notification.step(what, spec=job.spec, links=_links(job), **known, **_circumstances(job))
+        if message is None:
+            return
+        plain = job.settings.plain()
+        if notification.notify(message, settings=plain, home=job.home, patience=STEP_PATIENCE):
+            (job.run_dir / STEPS_TOLD).touch()
+    except (NotificationError, UsageError, OSError) as error:
+        job.observer({"event": "warning", "message": f"nobody was told: {error}"})
+
+
+def try_channels(**settings: Any) -> list[notification.Delivery]:
+    """Send one message to every configured channel.
+
+    Raises:
+        UsageError: no channel is configured.
+    """
+    plain = {**config.resolve(None, settings).plain(), "notify": "always"}
+    home = config.resolve(None, settings).home
+    deliveries = notification.notify(notification.sample(f"{time.time_ns():x}"), settings=plain, home=home)
+    if not deliveries:
+        raise UsageError(
+            "no channel is configured", where="mlops notify --test",
+            remedy=f"Set one of {', '.join(config.SECRETS)}; docs/notifications.md says how.",
+        )  # fmt: skip
+    return deliveries
+
+
+def flush(project: str | Path | Job, **settings: Any) -> list[notification.Delivery]:
+    """Send what earlier commands could not deliver; fails nothing."""
+    job = prepared(project, **settings)
+    return post(job.settings, job.observer)
+
+
+def post(settings: config.Settings, observer: Observer) -> list[notification.Delivery]:
+    try:
+        return notification.flush(settings.plain(), home=settings.home, patience=STEP_PATIENCE)
+    except (NotificationError, UsageError, OSError) as error:
+        observer({"event": "warning", "message": f"waiting messages stay where they are: {error}"})
+        return []
+
+
+def tell(job: Job) -> None:
+    """A failed notification never fails a training: it stays in the spool and the next command sends it."""
+    try:
+        notify(job)
+    except (NotificationError, UsageError, OSError) as error:
+        job.observer({"event": "warning", "message": f"nobody was told: {error}"})

@@ -1,0 +1,48 @@
+"""What to do about a training that failed: the failure's kind and words, and what each asks for."""
+
+from __future__ import annotations
+
+from mlops_lib.errors import TrainingError
+from mlops_lib.records import RunResult
+
+REMEDIES = {
+    "import": "Declare the package in requirements.txt, a program or a library of the system in apt.txt.",
+    "oom": "Raise --memory, or make batches smaller.",
+    "disk": "Make room there and run it again: it goes on from its checkpoint.",
+    "nan": "Lower the learning rate, scale the inputs, or look for missing values in the data; the run is kept.",
+    "network": "See that what it needs can be reached (the setting `network`), and run it again: it goes on.",
+    "hang": "See where it waits (the log's end); run it again and it goes on. The setting idle_minutes allows more.",
+    "crash": "The log's end may say more; run it again and it goes on from its checkpoint.",
+}
+"""By the kind of a failure (`records.Failure.kind`)."""
+
+
+_DIVISION = (
+    "Python 2 divided whole numbers into whole numbers: write // for the / that gives this number; the run is kept."
+)
+HINTS = (
+    ("'float' object cannot be interpreted as an integer", _DIVISION),
+    ("slice indices must be integers", _DIVISION),
+    ("only integers, slices (`:`), ellipsis (`...`)", _DIVISION),
+    ("list indices must be integers or slices, not float", _DIVISION),
+    (
+        "inhomogeneous shape",
+        "Rows of different lengths are no array since numpy 1.24: write np.array(…, dtype=object).",
+    ),
+    ("cannot import name", "Write what it is called now, or name the version that has it in requirements.txt."),
+)
+"""What a failure says, and what to change: where old code meets the Python and libraries of today."""
+
+
+def training_error(result: RunResult) -> TrainingError:
+    """What to tell whoever asked for a training that did not finish."""
+    failure = result.failure
+    if failure is None:
+        return TrainingError(
+            "the training was stopped", where=result.run_dir, remedy="Run it again: it goes on from its checkpoint."
+        )
+    remedy = REMEDIES.get(failure.kind, "Mend the script; the run is kept.")
+    remedy = next((hint for said, hint in HINTS if said in failure.message), remedy)
+    if "FileNotFoundError" in failure.message and failure.kind != "import":
+        remedy = "Push the file with the project, or give it with --mount FILE:PATH, PATH as the script names it."
+    return TrainingError(failure.message, where=failure.where or result.run_dir, remedy=remedy, log=failure.log)

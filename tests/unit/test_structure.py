@@ -1,0 +1,104 @@
+"""What CONTRIBUTING.md says of the package's structure: which way imports go, and that the runner is an island."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[2] / "mlops_lib"
+MODULES = {
+    path.relative_to(PACKAGE.parent).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__"): path
+    for path in PACKAGE.rglob("*.py")
+}
+LAYERS = (
+    ("errors", "durable", "records"),
+    ("config", "rundir"),
+    ("detection", "images", "gate", "reporting", "notification", "registry"),
+    ("engine",),
+    ("environments", "watchdog"),
+    ("training",),
+    ("tuning", "job", "watching"),
+    ("communication",),
+    ("pipeline",),
+    ("watchkeeping",),
+    ("cli",),
+)
+"""Each may import what is before it, when it is imported itself; what is not named here only may not make a circle."""
+
+
+def _imported(module: str, *, lazily: bool) -> Iterator[str]:
+    """The modules that one names: when it is imported, and `lazily` in its functions too."""
+    path = MODULES[module]
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    nodes = [ast.parse(path.read_text(encoding="utf-8"))]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parts = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            place = ".".join([*parts, *([node.module] if node.module else [])])
+            named = (f"{place}.{alias.name}" for alias in node.names)
+            yield from (name if name in MODULES else place for name in named)
+        if lazily or not isinstance(node, (ast.FunctionDef, ast.Lambda)):
+            test = node.test.id if isinstance(node, ast.If) and isinstance(node.test, ast.Name) else ""
+            nodes += [] if test == "TYPE_CHECKING" else ast.iter_child_nodes(node)
+
+
+def _part(module: str) -> str:
+    """The module or package right under mlops_lib."""
+    return module.split(".")[1] if "." in module else ""
+
+
+def _parts_imported() -> dict[str, set[str]]:
+    graph: dict[str, set[str]] = {}
+    for module in MODULES:
+        named = {_part(name) for name in _imported(module, lazily=False) if name.split(".")[0] == "mlops_lib"}
+        graph.setdefault(_part(module), set()).update(named - {_part(module), ""})
+    return graph
+
+
+def test_imports_make_no_circle() -> None:
+    graph = _parts_imported()
+    order = tuple(graphlib.TopologicalSorter(graph).static_order())  # raises on a circle
+    assert set(order) == set(graph)
+
+
+def test_imports_go_one_way() -> None:
+    at = {part: number for number, layer in enumerate(LAYERS) for part in layer}
+    graph = _parts_imported()
+    assert set(at) <= set(graph), "a layer's module is gone"
+    upwards = [
+        f"{part} imports {other}"
+        for part in at
+        for other in graph[part] & set(at)
+        if at[other] > at[part] or (at[other] == at[part] and at[part] > 0)
+    ]
+    assert upwards == []
+
+
+def test_the_runner_imports_nothing_from_outside() -> None:
+    inside = {module for module in MODULES if _part(module) == "runner"}
+    assert len(inside) > 1
+    reached = {
+        (module, name)
+        for module in inside
+        for name in _imported(module, lazily=True)
+        if name.split(".")[0] == "mlops_lib" and name not in inside and name != "mlops_lib"
+    }
+    assert reached == set()
+
+
+def test_nothing_third_party_is_imported_before_it_is_used() -> None:
+    known = sys.stdlib_module_names | {"mlops_lib"}
+    early = {
+        (module, name)
+        for module in MODULES
+        if _part(module) != "runner"
+        for name in _imported(module, lazily=False)
+        if name.split(".")[0] not in known
+    }
+    assert early == set()
