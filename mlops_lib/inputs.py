@@ -24,6 +24,8 @@ class Missing:
     """File and line, or the file."""
     certain: bool
     """Whether the script surely reads it before anything could make it."""
+    maker: str = ""
+    """The project's script that writes it, where one does."""
 
 
 def missing(detection: Detection, *, given: Sequence[str] = ()) -> Iterator[Missing]:
@@ -48,7 +50,20 @@ def missing(detection: Detection, *, given: Sequence[str] = ()) -> Iterator[Miss
     for path in paths:
         line = lines.get(path)
         certain = line is not None and not Path(path).is_absolute() and text.count(path) == 1
-        yield Missing(path=path, where=f"{detection.entry}:{line}" if line else detection.entry, certain=certain)
+        yield Missing(
+            path=path, where=f"{detection.entry}:{line}" if line else detection.entry, certain=certain,
+            maker=_maker(path, project, entry) if certain else "",
+        )  # fmt: skip
+
+
+def _maker(path: str, project: Path, entry: Path) -> str:
+    """The script that writes what another one reads: the steps of a project are often scripts of their own."""
+    from mlops_lib.detection.files import Files
+
+    files = Files(str(project))
+    others = [one for one in files.paths() if Path(one) != entry]
+    plain = Path(path)
+    return next((f.name for f in map(files.file, others) if any(Path(p) == plain for p in f.facts.written)), "")
 
 
 def _is_there(path: str, project: Path, entry: Path) -> bool:

@@ -156,9 +156,12 @@ def _check_data(job: Job) -> None:
     given = [mount.target for mount in job.spec.mounts]
     for missing in inputs.missing(job.detection, given=given):
         if missing.certain:
+            first = (
+                f"{missing.maker} writes it: let {job.spec.entry} run that first. Or push" if missing.maker else "Push"
+            )
             raise TrainingError(
                 f"it reads {missing.path!r}, which is not there", where=missing.where,
-                remedy=f"Push the file with the project, or give it with --mount FILE:{missing.path}.",
+                remedy=f"{first} the file with the project, or give it with --mount FILE:{missing.path}.",
             )  # fmt: skip
         job.observer({"event": "warning", "message": f"{missing.where}: {missing.path!r} is not there"})
 

@@ -51,3 +51,9 @@ def test_what_is_surely_read_is_certain(kind: str, tmp_path: Path) -> None:
 def test_what_may_not_be_read_is_only_told(kind: str, tmp_path: Path) -> None:
     (found,) = missing(UNSURE[kind], tmp_path)
     assert (found.path, found.certain) == ("sales.csv", False)
+
+
+def test_the_script_that_writes_it_is_named(tmp_path: Path) -> None:
+    (tmp_path / "prepare.py").write_text("import pandas as pd\npd.DataFrame([[1, 2]]).to_csv('./sales.csv')\n")
+    (found,) = missing(READ["a call"], tmp_path)
+    assert (found.where, found.maker) == ("train.py:3", "prepare.py")
