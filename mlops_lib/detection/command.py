@@ -29,7 +29,7 @@ def quickly(words: Sequence[str]) -> int | None:
     try:
         found = look(project, entry=entry or None)
     except DetectionError as error:
-        from mlops_lib.cli import failed
+        from mlops_lib.cli.answers import failed
 
         return failed(error, as_json=as_json)
     if as_json:

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from mlops_lib import cli, completion, verbs
+from mlops_lib import cli, completion
+from mlops_lib.cli import verbs
 
 BASH = shutil.which("bash")
 
 
-@pytest.mark.parametrize("verb", cli.VERBS)
+@pytest.mark.parametrize("verb", verbs.VERBS)
 def test_every_help_has_examples_that_parse(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main([verb, "--help"])
@@ -30,8 +31,8 @@ def test_every_help_has_examples_that_parse(verb: str, capsys: pytest.CaptureFix
 def completed(tmp_path: Path, *words: str) -> set[str]:
     assert BASH is not None
     script = tmp_path / "mlops.bash"
-    flags = {verb: ["--json", "--target"] for verb in cli.VERBS}
-    text = completion.script("bash", verbs=cli.VERBS, flags=flags, words={"registry": verbs.ACTIONS})
+    flags = {verb: ["--json", "--target"] for verb in verbs.VERBS}
+    text = completion.script("bash", verbs=verbs.VERBS, flags=flags, words={"registry": verbs.ACTIONS})
     script.write_text(text)
     ask = 'source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _mlops; printf "%s\\n" "${COMPREPLY[@]}"'
     done = subprocess.run(
@@ -52,7 +53,7 @@ def test_bash_completes_verbs_options_and_files(tmp_path: Path) -> None:
 def test_every_shell_gets_every_verb(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["completion", shell]) == 0
     script = capsys.readouterr().out
-    assert all(verb in script for verb in cli.VERBS)
+    assert all(verb in script for verb in verbs.VERBS)
     assert cli.main(["completion", "tcsh"]) == 2
 
 

@@ -1,8 +1,42 @@
-"""What each verb of the `mlops` command takes beside settings, and examples of it: tables for its parser and its help."""
+"""The verbs of the `mlops` command, what each takes beside settings, and examples of it: tables for its parser and its help."""
 
 from __future__ import annotations
 
 from typing import Any
+
+VERBS = {
+    "run": "the whole chain: detect, build, train, judge, search if needed, register, report, notify",
+    "detect": "what the code is and what it needs, with evidence",
+    "build": "make the environment (image or virtual environment)",
+    "train": "run the script as it is written, resumable",
+    "judge": "the verdict on the trained model",
+    "search": "tweak a rejected model until it meets the bar",
+    "work": "try candidates for the search of this project's run on another machine, until it is over",
+    "register": "make an accepted model a version in the registry",
+    "report": "write the HTML report",
+    "notify": "tell people how the run ended",
+    "watch": "watch a run, or all of them, and go on with those whose program died",
+    "stop": "stop a run's containers; the run stays resumable",
+    "images": "list the environments kept on this machine, or remove what no run needs",
+    "runs": "list the runs",
+    "show": "one run: what was asked and how it stands",
+    "compare": "two runs side by side",
+    "registry": "registered models: list them, name the champion, roll it back, remove old versions",
+    "replay": "make a registered model again from its lineage, and say whether it is identical",
+    "config": "every setting, its value and where it comes from",
+    "doctor": "what is missing on this machine and how to mend it",
+    "init": "write a Jenkinsfile and an mlops.toml into a project",
+    "completion": "print the completion script for a shell",
+}
+WITHOUT_PROJECT = {"images", "runs", "doctor", "compare", "registry", "replay", "completion"}
+OPTIONS = {
+    "until_done", "artifacts", "print_dockerfile", "test", "verb", "open", "markdown", "tensorboard", "runs", "state",
+    "action", "model", "version", "alias", "shell", "keep", "quiet",
+    "with_code", "prune",
+}  # fmt: skip
+"""Keys of MLOPS_PARAMS that are options of a verb, not settings."""
+PIPELINE = ("label", "hours", "poll", "worker_label")
+"""Keys of MLOPS_PARAMS that the Jenkins pipeline itself reads: known here, so that a slip of one is refused."""
 
 ACTIONS = ("list", "champion", "rollback", "gc", "alias")
 EXAMPLES = {

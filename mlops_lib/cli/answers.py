@@ -1,0 +1,86 @@
+"""What every verb shares: how it answers, and how it is asked to end."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from typing import Any
+
+from mlops_lib.errors import EXIT_BUG, MlopsError
+
+
+def print_json(value: Any) -> None:
+    """The one record that `--json` promises, on stdout."""
+    sys.stdout.write(json.dumps(value) + "\n")
+    sys.stdout.flush()
+
+
+WRONG: list[str] = []
+"""What was wrong with the verb."""
+
+
+def failed(error: MlopsError, *, as_json: bool) -> int:
+    """Say what went wrong; returns the exit code."""
+    log = getattr(error, "log", "")
+    if log:
+        from mlops_lib.live import printable
+
+        sys.stderr.write(printable(log).rstrip("\n") + "\n\n")
+    sys.stderr.write(f"mlops: {error}\n")
+    WRONG.append(str(error))
+    if as_json:
+        fields = {"what": error.what, "where": error.where, "remedy": error.remedy}
+        print_json({"schema": 1, "exit": error.exit_code, "error": fields})
+    return error.exit_code
+
+
+def bug(*, as_json: bool) -> int:
+    """Say that the exception under way is a fault of ours, and keep its traceback; returns the exit code."""
+    import tempfile
+    import traceback
+
+    with tempfile.NamedTemporaryFile("w", prefix="mlops-bug-", suffix=".txt", delete=False) as stream:
+        stream.write(traceback.format_exc())
+    kind, value, _ = sys.exc_info()
+    what = f"a bug of ours: {kind.__name__ if kind else ''}: {value}"
+    sys.stderr.write(f"mlops: {what}\n  remedy: please report it with {stream.name}; the run is kept\n")
+    WRONG.append(what)
+    if as_json:
+        print_json(
+            {"schema": 1, "exit": EXIT_BUG, "error": {"what": what, "where": stream.name, "remedy": "report it"}}
+        )
+    return EXIT_BUG
+
+
+def made_ready(project: str, settings: dict[str, Any], *, quiet: bool = False) -> Any:
+    """A job whose run is stopped, and kept, when this program is asked to end."""
+    from mlops_lib import live
+    from mlops_lib.job import prepare
+
+    stopped = stopped_by_signal()
+    return prepare(project, observer=live.observer(quiet=quiet), stopped=stopped, **settings)
+
+
+def stopped_by_signal() -> Any:
+    """A wish to end that SIGINT and SIGTERM utter."""
+    from mlops_lib.training import Stop
+
+    stopped = Stop()
+
+    def end(number: int, frame: Any) -> None:
+        _ASKED.append(number)
+        stopped.ask()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
+    return stopped
+
+
+_ASKED: list[int] = []
+"""Signals that asked for the end."""
+
+
+def interrupted() -> int:
+    """The exit code of a program that a signal ended."""
+    return 128 + (_ASKED[0] if _ASKED else signal.SIGINT)

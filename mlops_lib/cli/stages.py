@@ -1,0 +1,201 @@
+"""The verbs that do something with a project: the stages, and watching over them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from mlops_lib import config
+from mlops_lib.cli.answers import failed, interrupted, made_ready, print_json, stopped_by_signal
+from mlops_lib.errors import EXIT_REJECTED, EXIT_UNDECIDED, MlopsError, UsageError
+
+
+def _detect(project: str, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
+    from pathlib import Path
+
+    from mlops_lib.detection import detect
+    from mlops_lib.detection.command import told
+
+    place = Path(project).expanduser()
+    resolved = config.resolve(place if place.is_dir() else None, settings)
+    found = detect(project, entry=resolved["entry"] or None)
+    if as_json:
+        print_json(found.to_json())
+        return 0
+    sys.stdout.write(told(found.to_json()))
+    return 0
+
+
+def _staged(call: Callable[[Any], Any]) -> Callable[[str, dict[str, Any], dict[str, Any], bool], int]:
+    """A verb that works on a job and answers with a record."""
+
+    def handler(project: str, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
+        from mlops_lib import communication
+        from mlops_lib.training import Interrupted
+
+        job = made_ready(project, settings, quiet=bool(options.pop("quiet", False)))
+        try:
+            answer = call(job, **options)
+        except Interrupted:
+            job.observer.close()
+            sys.stderr.write(f"mlops: stopped; the run is kept and goes on when started again: {job.run_dir}\n")
+            if as_json:
+                print_json({"schema": 1, "stopped": True, "run_dir": str(job.run_dir)})
+            return interrupted()
+        finally:
+            job.observer.close()
+        communication.flush(job)
+        return _answer(answer, as_json=as_json)
+
+    return handler
+
+
+def _answer(answer: Any, *, as_json: bool) -> int:
+    record = answer.to_json() if hasattr(answer, "to_json") else answer
+    if as_json:
+        print_json(record)
+    else:
+        _show(record)
+    verdict = record.get("verdict") if isinstance(record, dict) else None
+    return {"rejected": EXIT_REJECTED, "undecided": EXIT_UNDECIDED}.get(str(verdict), 0)
+
+
+def _show(record: Any) -> None:
+    if isinstance(record, dict) and "verdict" in record:
+        interval = record.get("interval")
+        shown = f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
+        value = record.get("value")
+        number = f"{value:.4g}{shown}" if isinstance(value, float) else "no number"
+        sys.stdout.write(
+            f"{record['verdict']}: {record.get('metric') or 'metric'} {number}, bar {record['target']:g}\n"
+        )
+        for reason in record.get("reasons") or ():
+            sys.stdout.write(f"  {reason}\n")
+    elif not isinstance(record, dict):
+        sys.stdout.write(f"{record}\n")
+        return
+    for key in ("run_dir", "model", "report", "patch", "tag", "path", "state", "stopped", "winner", "score"):
+        if record.get(key) is not None:
+            sys.stdout.write(f"  {key:8} {record[key]}\n")
+
+
+def _stage(name: str) -> Callable[..., Any]:
+    def call(job: Any, **options: Any) -> Any:
+        from mlops_lib import pipeline
+
+        return getattr(pipeline, name)(job, **options)
+
+    return call
+
+
+def _build(job: Any, *, print_dockerfile: bool = False, with_code: bool = False) -> Any:
+    from mlops_lib import images, pipeline
+    from mlops_lib.engine import baking
+
+    if print_dockerfile:
+        return baking.dockerfile(job.spec) if with_code else images.shown(job.spec.image)
+    return pipeline.build(job, with_code=with_code)
+
+
+def _report(project: str, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
+    try:
+        return _staged(_write_report)(project, settings, options, as_json)
+    except MlopsError:
+        if options.get("artifacts"):  # a build that failed before there was a run has a test report all the same
+            from pathlib import Path
+
+            from mlops_lib import artifacts
+
+            artifacts.gather(None, Path(options["artifacts"]))
+        raise
+
+
+def _write_report(
+    job: Any, *, artifacts: str = "", open: bool = False, markdown: bool = False, tensorboard: str = ""
+) -> Any:
+    from pathlib import Path
+
+    from mlops_lib import communication, reporting
+
+    if markdown:
+        if not job.run_dir.is_dir():
+            raise UsageError("there is no such run yet", where=str(job.run_dir), remedy="`mlops train` first.")
+        return reporting.markdown(job.run_dir).rstrip("\n")
+    page = communication.report(job, artifacts=artifacts)
+    if tensorboard:
+        reporting.tensorboard(job.run_dir, Path(tensorboard))
+    if open:
+        import webbrowser
+
+        webbrowser.open(page.as_uri())
+    return {"schema": 1, "report": str(page)}
+
+
+def _judge(job: Any) -> Any:
+    from mlops_lib import builds, pipeline
+
+    verdict = pipeline.judge(job)
+    return {**verdict.to_json(), **builds.about(verdict, job.spec, trials=job.settings["trials"])}
+
+
+def _notified(project: str, settings: dict[str, Any]) -> list[Any]:
+    from mlops_lib import builds, communication
+
+    try:
+        job = made_ready(project, settings)
+    except MlopsError:
+        if builds.broken() is None:
+            raise
+        return communication.notify_of_build(project, **settings)
+    try:
+        return communication.notify(job)
+    finally:
+        job.observer.close()
+
+
+def _notify(project: str, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
+    from mlops_lib import communication, notification
+
+    deliveries = communication.try_channels(**settings) if options.get("test") else _notified(project, settings)
+    if as_json:
+        print_json({"schema": 1, "deliveries": [one.to_json() for one in deliveries]})
+    for one in deliveries if not as_json else ():
+        again = " (may stand there twice)" if one.uncertain else ""
+        sys.stdout.write(f"{one.channel:10} {one.state}{again}{': ' + one.reason if one.reason else ''}\n")
+    try:
+        notification.check(deliveries)
+    except MlopsError as error:
+        return failed(error, as_json=False)
+    return 0
+
+
+def _stop(job: Any) -> Any:
+    from mlops_lib import pipeline
+
+    return {"schema": 1, "stopped": pipeline.stop(job), "run_dir": str(job.run_dir)}
+
+
+def _watch(project: str | None, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
+    from mlops_lib import live, watchkeeping
+
+    observer = live.watcher(as_json=as_json)
+    until_done = bool(options.get("until_done"))
+    stopped = stopped_by_signal()
+    try:
+        result = watchkeeping.watch(project, until_done=until_done, observer=observer, stopped=stopped, **settings)
+    finally:
+        observer.close()
+    if as_json:
+        print_json({
+            "schema": 1, "run_dir": None if result is None else result.run_dir,
+            "state": None if result is None else result.state, "restarts": None if result is None else result.restarts,
+        })  # fmt: skip
+    return interrupted() if stopped.is_set() else 0
+
+
+HANDLERS: dict[str, Callable[..., int]] = {
+    "detect": _detect, "build": _staged(_build), "report": _report, "judge": _staged(_judge), "notify": _notify,
+    "stop": _staged(_stop), "watch": _watch,
+    **{name: _staged(_stage(name)) for name in ("run", "train", "search", "work", "register")},
+}  # fmt: skip
