@@ -27,6 +27,8 @@ LOWER_IS_BETTER = re.compile(r"loss|error|mae|mse|rmse|mape|msle|deviance|entrop
 
 ACCURACIES = ("accuracy", "balanced_accuracy")
 """Without a metric named, 0.8 is only meant for one of these."""
+NUMBERS_SHOWN = 8
+"""How many numbers are listed where none is meant by the bar."""
 _VALIDATION = "the script evaluates on no held-out examples of its own: the fit's validation metric is judged"
 _OWN_METRIC = "the script's own metric object says so; on which examples is not known"
 _TRAINING = "measured on examples the model was trained on: it says little about new ones"
@@ -114,7 +116,7 @@ def _choose(claims: Mapping[str, Any], wanted: str) -> tuple[Mapping[str, Any] |
             unknown = [_OWN_METRIC] if best.get("source") == "keras.metrics" else []
             return best, [*notes, *unknown, *_others(judgeable, best)]
         if group:
-            return None, _unnamed(group[-1])
+            return None, _unnamed(group)
     raise AssertionError("usable is not empty")
 
 
@@ -162,10 +164,21 @@ def _named(evaluation: Mapping[str, Any], wanted: str) -> Mapping[str, Any] | No
     }  # fmt: skip
 
 
-def _unnamed(evaluation: Mapping[str, Any]) -> list[str]:
+def _unnamed(evaluations: Sequence[Mapping[str, Any]]) -> list[str]:
+    numbers: dict[str, float] = {}
+    for one in evaluations:
+        every = one.get("all")
+        for name, value in {
+            **(every if isinstance(every, dict) else {}),
+            str(one.get("metric")): one.get("value"),
+        }.items():
+            number = _finite(value)
+            if number is not None:
+                numbers[str(name)[:40]] = number
+    shown = ", ".join(f"{name} {number:.4g}" for name, number in list(numbers.items())[-NUMBERS_SHOWN:])
     return [
-        f"the script measures {evaluation.get('metric')!r} = {evaluation.get('value')}, not an accuracy: say what the bar"
-        ' is about with the settings metric, target and, if it should shrink, mode = "min"'
+        f"the script measures {shown or 'no finite number'}, not an accuracy: say what the bar is about with the settings"
+        ' metric, target and, if it should shrink, mode = "min"'
     ]
 
 

@@ -111,3 +111,15 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "elsewhere.json").write_text(json.dumps(forged))
     (tmp_path / "inside" / "metrics.json").symlink_to(tmp_path / "elsewhere.json")
     assert gate.judge(tmp_path, target=0.8).verdict == "undecided"
+
+
+def test_where_no_accuracy_was_measured_all_numbers_are_named(tmp_path: Path) -> None:
+    r2 = {"metric": "r2", "value": 0.4312345, "source": "sklearn.metrics.r2_score"}
+    mae = {
+        "metric": "mae",
+        "value": 64.04,
+        "source": "sklearn.metrics.mae",
+        "all": {"mae": 64.04, "loss": float("inf")},
+    }
+    (reason,) = judged(tmp_path, r2, mae).reasons
+    assert "measures r2 0.4312, mae 64.04, not an accuracy" in reason
