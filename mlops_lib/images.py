@@ -74,9 +74,10 @@ def dockerfile(environment: Environment) -> str:
     variables = {"PYTHONHASHSEED": "1", **environment.variables}
     row = next((row for row in catalog() if row["name"] == environment.name), {})
     shared = set(row.get("system", ())) & set(environment.system)
+    named = zip(LAYERS, layers(environment), strict=True)
     filled = {
         "@PIP@": PIP,
-        "@STANDIN@\n": _standin(standins.series(environment.requirements)),
+        **{f"@{name.upper()}_STANDINS@\n": _standins(environment, lines) for name, lines in named},
         "@SYSTEM@": _apt(shared) or "# no system packages",
         "@PROJECT_SYSTEM@": _apt(set(environment.system) - shared) or "# no system packages of its own",
         "@VARIABLES@": " ".join(f"{name}={quoted(value)}" for name, value in sorted(variables.items())),
@@ -87,16 +88,20 @@ def dockerfile(environment: Environment) -> str:
     return text
 
 
-def _standin(release: str) -> str:
-    if not release:
-        return ""
-    name = standins.name(release)
-    return (
-        "# What asks for tensorflow is content with tensorflow-cpu: a wheel with nothing but the name says so.\n"
-        f"COPY {name} /mlops/\n"
-        f'RUN [ "$(uname -m)" != {standins.MACHINE} ] || python -m pip install --disable-pip-version-check'
-        f" --root-user-action=ignore \\\n    --no-index --no-deps /mlops/{name}\n\n"
-    )
+def _standins(environment: Environment, lines: list[str]) -> str:
+    """The stand-ins that a layer's requirements make needed, laid under it."""
+    names = {requirements.name_of(line) for line in lines}
+    parts = []
+    for one in standins.needed(environment.requirements):
+        if one.beside in names:
+            unless = f'[ "$(uname -m)" != {one.machine} ] || ' if one.machine else ""
+            parts.append(
+                f"# Nothing but the name: who asks for {one.name} needs no download for GPUs.\n"
+                f"COPY {one.file} /mlops/\n"
+                f"RUN {unless}python -m pip install --disable-pip-version-check --root-user-action=ignore \\\n"
+                f"    --no-index --no-deps /mlops/{one.file}\n\n"
+            )
+    return "".join(parts)
 
 
 def _apt(packages: set[str]) -> str:
@@ -125,9 +130,8 @@ def context(image: Image, folder: Path) -> None:
     (folder / "Dockerfile").write_text(image.dockerfile, encoding="utf-8")
     for name, lines in zip(LAYERS, layers(image.environment), strict=True):
         (folder / f"{name}.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    release = standins.series(image.environment.requirements)
-    if release:
-        (folder / standins.name(release)).write_bytes(standins.wheel(release))
+    for one in standins.needed(image.environment.requirements):
+        (folder / one.file).write_bytes(one.wheel())
     copy_runner(folder / "runner")
 
 
@@ -175,7 +179,10 @@ def on_gpu(environment: Environment) -> Environment:
     builds = _gpu_builds(environment.name)
     if environment.variables.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
         builds = {name: build for name, build in builds.items() if not name.startswith("tensorflow")}
-    return replace(environment, requirements=tuple(_built_for(line, builds) for line in environment.requirements))
+    built = [_built_for(line, builds) for line in environment.requirements]
+    if any(one.name == standins.NCCL for one in standins.needed(built)):
+        built.append(standins.NCCL)
+    return replace(environment, requirements=tuple(built))
 
 
 @cache

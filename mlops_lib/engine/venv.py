@@ -80,12 +80,12 @@ def build(folder: Path, environment: Environment, *, on_line: Callable[[str], No
                 "--only-binary",
                 ",".join(wheels),
             ]
-        release = standins.series(environment.requirements)
-        if release and platform.machine() == standins.MACHINE:
-            wheel = folder / standins.name(release)
-            wheel.write_bytes(standins.wheel(release))
-            _step([*install, "--no-index", "--no-deps", str(wheel)], on_line, lock)
-            wheel.unlink()
+        for one in standins.needed(environment.requirements):
+            if one.machine in ("", platform.machine()):
+                wheel = folder / one.file
+                wheel.write_bytes(one.wheel())
+                _step([*install, "--no-index", "--no-deps", str(wheel)], on_line, lock)
+                wheel.unlink()
         if environment.requirements:
             _step([*install, *environment.requirements], on_line, lock, pinned=images.pinned(environment))
         durable.write_bytes(folder / COMPLETE, b"")

@@ -83,11 +83,11 @@ def test_families_and_projects_share_the_frameworks_layer() -> None:
 
 def test_tensorflow_is_downloaded_once(tmp_path: Path) -> None:
     environment = environments.mended(asked({"row": "keras", "declared": []})).environment
-    release = standins.series(environment.requirements)
+    (standin,) = standins.needed(environment.requirements)
     images.context(images.plan(environment), tmp_path)
-    wheel = tmp_path / standins.name(release)
+    wheel = tmp_path / standin.file
     assert f"COPY {wheel.name}" in images.dockerfile(environment)
-    assert wheel.read_bytes() == standins.wheel(release), "the same bytes every time"
+    assert wheel.read_bytes() == standin.wheel(), "the same bytes every time"
     target = tmp_path / "installed"
     pip = [
         sys.executable,
@@ -103,9 +103,21 @@ def test_tensorflow_is_downloaded_once(tmp_path: Path) -> None:
     ]
     subprocess.run(pip, check=True)
     (found,) = importlib.metadata.distributions(path=[str(target)])
-    assert (found.name, found.version) == ("tensorflow", f"{release}.0+cpu")
+    release = found.version.removesuffix(".0+cpu")
+    assert found.name == "tensorflow"
     assert found.requires == [f"tensorflow-cpu (=={release}.*)"]
-    assert not standins.series(images.on_gpu(environment).requirements)
+    assert f"tensorflow-cpu=={release}.*" in " ".join(environment.requirements)
+    assert not standins.needed(images.on_gpu(environment).requirements)
+
+
+def test_xgboost_brings_no_library_for_gpus_that_are_not_there() -> None:
+    environment = environments.mended(asked({"row": "boosting", "declared": []})).environment
+    text = images.dockerfile(environment)
+    assert text.index("framework.txt") < text.index("nvidia_nccl_cu12-0+cpu") < text.index("family.txt"), "shared below"
+    assert standins.NCCL in images.on_gpu(environment).requirements
+    assert "nvidia_nccl" not in images.dockerfile(images.on_gpu(environment))
+    own = environments.mended(asked({"row": "keras", "declared": ["xgboost"]})).environment
+    assert images.dockerfile(own).index("family.txt") < images.dockerfile(own).index("nvidia_nccl")
 
 
 def test_an_option_or_a_url_is_no_requirement() -> None:
