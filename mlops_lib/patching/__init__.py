@@ -8,6 +8,7 @@ written is made of checked names and literals.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -59,11 +60,14 @@ def difference(project: Path, changed: Mapping[str, str]) -> str:
     parts = []
     for name, after in sorted(changed.items()):
         before = read_source(project, name)
-        lines = difflib.unified_diff(
-            before.splitlines(keepends=True), after.splitlines(keepends=True), f"a/{name}", f"b/{name}"
-        )
+        lines = difflib.unified_diff(_lines(before), _lines(after), f"a/{name}", f"b/{name}")
         parts += [_whole(line) for line in lines]
     return "".join(parts)
+
+
+def _lines(text: str) -> list[str]:
+    """What `git` takes for lines; `str.splitlines` also ends one at a form feed."""
+    return re.findall(r"[^\n]*\n|[^\n]+", text)
 
 
 def _whole(line: str) -> str:

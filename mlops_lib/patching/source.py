@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 from mlops_lib.patching.claims import Site, TooCleverError
 
 LARGEST = 1 << 20
+BOM = "\ufeff"
+"""The mark that some editors begin a file with; LibCST drops it."""
 
 
 def read_source(project: Path, name: str) -> str:
@@ -42,7 +45,8 @@ class Source:
         from libcst.metadata import MetadataWrapper, ParentNodeProvider, PositionProvider
 
         self.cst = libcst
-        self._lines = text.splitlines()
+        self._mark = BOM if text.startswith(BOM) else ""
+        self._lines = re.split(r"\r\n|\r|\n", text)
         try:
             self._wrapper = MetadataWrapper(libcst.parse_module(text))
         except libcst.ParserSyntaxError as error:
@@ -127,7 +131,7 @@ class Source:
                     updated = make(updated)
                 return updated
 
-        return str(self.module.visit(Transformer()).code)
+        return self._mark + str(self.module.visit(Transformer()).code)
 
 
 def called_name(call: Any) -> str:

@@ -377,3 +377,24 @@ def test_a_notebook_is_patched_in_its_cells(indent: int, tmp_path: Path) -> None
 def write(place: Path, text: str) -> Path:
     place.write_text(text, encoding="utf-8")
     return place
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("\ufefffrom x import f\r\nm = f(1)\r\n", id="a mark and the line ends of Windows"),
+        pytest.param("from x import f\n\x0c\nm = f(1)  # \u2028\n", id="a form feed"),
+        pytest.param("from x import f\nm = f(1)", id="no end of the last line"),
+    ],
+)
+def test_git_applies_a_change_of_one_line_whatever_the_file_is_like(text: str, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_bytes(text.encode())
+    source = open_source(tmp_path, "train.py")
+    (call,) = source.nodes(source.cst.Call)
+    source.change(call, lambda made: with_arguments(source, made, {"a": "2"}, ("a",)))
+    patch = patching.difference(tmp_path, {"train.py": source.changed()})
+    assert [line[0] for line in patch.split("\n")[2:] if line[:1] in "-+" and line] == ["-", "+"]
+    (tmp_path / "suggested.patch").write_bytes(patch.encode())
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    subprocess.run(["git", "apply", "suggested.patch"], cwd=tmp_path, check=True)
+    assert (tmp_path / "train.py").read_bytes() == text.replace("f(1)", "f(2)").encode()
