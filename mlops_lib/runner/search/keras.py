@@ -120,6 +120,7 @@ class Search:
     def __init__(self, model: Any, call: FitCall, request: SearchRequest, diary: Diary, selected: Selected) -> None:
         self.model, self.call, self.request, self.diary, self.selected = model, call, request, diary, selected
         self.notes = list(selected.notes)
+        self.steps: List[str] = []
         self.leave: Optional[Callable[[str], None]] = None
         self.growth = Growth()
         self.is_tidy = True
@@ -532,10 +533,9 @@ class Search:
         number = self.winner()
         before = graph.describe(self.model)
         history = None
-        steps: List[str] = []
         if number:
+            self.steps = self._way(number)
             history = self._install(number, stopped)
-            steps = self._steps(number)
         elif self.root is None:
             self.model.set_weights(self.own_weights)
             trial.compile_as_given(self.model, self.call, self._plain_optimizer())
@@ -543,14 +543,14 @@ class Search:
             "schema": 1, "metric": self.request.metric, "mode": self.request.mode, "selection": self.selected.kind,
             "fit": self.request.fit, "trials": [self.records[n] for n in sorted(self.records)], "winner": number,
             "score": self.records[number]["score"], "stopped": stopped, "before": before,
-            "after": graph.describe(self.model), "notes": [*self.notes, *steps],
+            "after": graph.describe(self.model), "notes": [*self.notes, *self.steps],
         }  # fmt: skip
         if number:
             self._write_down(number)
         files.write_json(self._path("result.json"), result)
-        return Outcome(result, history, bool(number), self.selected.hashes, list(self.notes), steps)
+        return Outcome(result, history, bool(number), self.selected.hashes, list(self.notes), self.steps)
 
-    def _steps(self, number: int) -> List[str]:
+    def _way(self, number: int) -> List[str]:
         """What each change on the way to the winner brought, in words."""
         lines: List[str] = []
         while number:
@@ -641,7 +641,7 @@ class Search:
             winner.set_weights(before)
             self.notes.append("training the winner on all examples made it worse, and was undone")
         else:
-            self.notes.append(f"the winner trained {epochs} more epochs on all examples ({spent:.0f} s)")
+            self.steps.append(f"the winner trained {epochs} more epochs on all examples ({spent:.0f} s)")
 
     def _curve(self, number: int, name: str) -> List[float]:
         """A curve over the winner's whole training: that of the trials whose weights it inherited comes first."""

@@ -153,7 +153,7 @@ class Outcome:
     notes: List[str] = field(default_factory=list)
     """What the developer should know of it: these are warnings."""
     steps: List[str] = field(default_factory=list)
-    """What each change on the way to the winner brought."""
+    """What was done to come to the winner, and what it brought."""
 
 
 def trial_record(number: int, **keys: Any) -> Dict[str, Any]:
