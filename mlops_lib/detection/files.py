@@ -258,7 +258,9 @@ class Files:
         """
         top = module.partition(".")[0]
         listed = self._list(base)
-        if top + ".py" in listed:
+        if (
+            top + ".py" in listed and "." not in module
+        ):  # a plain module has no submodules: a package of its name is meant
             return first or top not in DISTRIBUTIONS
         if top not in listed:
             return False
