@@ -32,6 +32,7 @@ REPAIRS = 3
 """How often an environment is repaired whose imports do not work."""
 NUMPY_1 = ("NumPy 1.x", "numpy.dtype size changed", "numpy.core.multiarray failed", "_ARRAY_API not found")
 _NOT_FOUND = re.compile(r"No module named '([A-Za-z_][\w.]*)'")
+_NEEDS_NUMPY_2 = re.compile(r"([A-Za-z_]\w*) requires NumPy 2")
 _NOT_DEFINED = re.compile(r"name '(pkg_resources)' is not defined")
 """A module of setuptools that packages import under `try` and use all the same."""
 
@@ -142,7 +143,8 @@ def make(asked: Need, *, engine: Engine, home: Path, observer: Observer) -> Imag
     image = plan(asked, home=home)
     if engine.has(image) and (_recall(asked, home) is not None or _is_rows(image, asked)):
         return replace(image, built=True)
-    probed = [name for name in asked.imports if name not in requirements.tables()["lent"]["modules"]]
+    unprobed = {name for group in requirements.tables()["unprobed"].values() for name in group}
+    probed = [name for name in asked.imports if name not in unprobed]
     apt = asked.backend == "docker"
     for number in range(REPAIRS + 1):
         image = _built(image, asked, engine=engine, observer=observer)
@@ -182,15 +184,22 @@ def repair(asked: Need, message: str, *, image: Image, home: Path) -> Image | No
     return fresh
 
 
+def _needed(asked: Need) -> set[str]:
+    """The distributions that the code imports, and those of the imports' own names."""
+    return {name for module in asked.imports for name in (requirements.normal(module), distribution(module))}
+
+
 def _built(image: Image, asked: Need, *, engine: Engine, observer: Observer) -> Image:
     for number in range(1, REFUSALS + 1):
         try:
             engine.build(image, on_line=lambda line: observer({"event": "build", "line": line}))
             return image
         except ImageError as error:
-            fresh = None if number == REFUSALS else loosened(image, asked, error.log, number)
+            trouble = requirements.trouble(error.log) or requirements.uncompiled(
+                image.environment.requirements, error.log, _needed(asked)
+            )
+            fresh = None if trouble or number == REFUSALS else loosened(image, asked, error.log, number)
             if fresh is None:
-                trouble = requirements.trouble(error.log)
                 if trouble is None:
                     raise
                 raise ImageError(trouble.what, where=error.where, remedy=trouble.remedy, log=error.log) from error
@@ -223,9 +232,8 @@ def loosened(image: Image, asked: Need, log: str, number: int) -> Image | None:
         ]
         kept = [name for name in environment.system if name not in unknown]
         return _changed(image, notes, system=tuple(sorted({*kept, *filter(None, fresh.values())})))
-    needed = {name for module in asked.imports for name in (requirements.normal(module), distribution(module))}
     row = images.row_of(environment.name)
-    found = requirements.loosen(environment.requirements, log, number=number, needed=needed, row=row)
+    found = requirements.loosen(environment.requirements, log, number=number, needed=_needed(asked), row=row)
     return None if found is None else _changed(image, found.notes, requirements=found.lines)
 
 
@@ -293,7 +301,13 @@ def _repaired_line(one: Missing, lines: list[str], *, row: Sequence[str]) -> str
     if any(sign in one.message for sign in NUMPY_1) and "numpy" not in names:
         lines.append("numpy<2")
         return f"numpy<2 added: {one}"
-    for name in (requirements.name_of(distribution(one.name) or one.name), requirements.name_of(wanted)):
+    newer = _NEEDS_NUMPY_2.search(one.message)
+    held = requirements.before_numpy_2(distribution(newer[1])) if newer else None
+    if held is not None and held.name not in names:
+        lines.append(str(held))
+        return f"{held} added: {one}"
+    suspects = ("numpy",) if newer else (distribution(one.name) or one.name, wanted)
+    for name in map(requirements.name_of, suspects):
         place = names.index(name) if name in names else -1
         line = requirements.read(lines[place]) if place >= 0 else None
         if line is not None and line.versions and lines[place] not in row:

@@ -193,6 +193,8 @@ def mend(lines: Sequence[str], *, row: Sequence[str] = (), python: str = "3.11")
         every = [line for line in every if line.name != "numpy" or line.versions]
         every.append(NUMPY_1)
         notes.append("numpy<2: a pinned release was made for NumPy 1")
+    every, said = _with_numpy_1(every)
+    notes += said
     return Mended(tuple(_text(line, row) for line in every), tuple(notes), _system(every))
 
 
@@ -289,6 +291,33 @@ def _needs_numpy_1(lines: Sequence[Line]) -> bool:
     )
 
 
+def before_numpy_2(name: str) -> Line | None:
+    """The releases of a distribution that still work with NumPy 1; None where all do, or nobody knows."""
+    known = tables()["numpy1"].get(name)
+    return read(f"{name}<{known['ends']}") if known else None
+
+
+def _with_numpy_1(lines: list[Line]) -> tuple[list[Line], list[str]]:
+    """The lines, what no longer works with NumPy 1 held back where they keep NumPy below 2: its metadata does not say it."""
+    every, notes, names = list(lines), [], {line.name for line in lines}
+    if not any(line.name == "numpy" and ends_before(line, "2") for line in lines):
+        return every, notes
+    for name, known in tables()["numpy1"].items():
+        held = before_numpy_2(name)
+        assert held is not None
+        place = next((place for place, line in enumerate(every) if line.name == name), None)
+        if place is None and names.isdisjoint(known["with"]):
+            continue
+        if place is None:
+            every.append(held)
+        elif highest(every[place]) is None:
+            every[place] = every[place]._replace(versions=(*every[place].versions, *held.versions))
+        else:
+            continue
+        notes.append(f"{held}: a later one needs NumPy 2")
+    return every, notes
+
+
 @cache
 def only_wheels(python: str = "3.11") -> tuple[str, ...]:
     """The distributions that are never built from source: they hold compiled code and have wheels, so that an installer which
@@ -303,7 +332,7 @@ def _system(lines: Iterable[Line]) -> tuple[str, ...]:
 
 
 class Trouble(NamedTuple):
-    """What keeps an installer from its index, and is no requirement's fault."""
+    """What keeps an installer from its end, and no other version would mend."""
 
     sign: re.Pattern[str]
     what: str
@@ -339,11 +368,12 @@ REFUSAL = re.compile(
 )
 """What pip, uv and apt say when it is a requirement that they refuse, and not the engine or the machine that failed."""
 _NAME = r"([A-Za-z0-9][A-Za-z0-9._-]*)"
+_NOT_BUILT = rf"[Ff]ailed (?:building wheel for|to build|to download and build):? ['`]?{_NAME}?(?:==|@|[-'`\s]|$)"
 _REFUSED = (
     rf"No matching distribution found for {_NAME}",
     rf"requirement {_NAME}\S* \(from versions",
     rf"The user requested {_NAME}",
-    rf"[Ff]ailed (?:building wheel for|to build|to download and build):? ['`]?{_NAME}?(?:==|@|[-'`\s]|$)",
+    _NOT_BUILT,
     rf"[Bb]ecause there (?:is|are) no versions? of {_NAME}",
     rf"[Bb]ecause {_NAME} was not found",
 )  # fmt: skip
@@ -377,6 +407,17 @@ def refused(log: str) -> list[str]:
         if current and ("finished with status 'error'" in line or "subprocess-exited-with-error" in line):
             found.append(normal(current))
     return list(dict.fromkeys(found))
+
+
+def uncompiled(lines: Sequence[str], log: str, needed: Collection[str]) -> Trouble | None:
+    """A distribution that the code imports and that cannot be compiled in any version: nothing is left to loosen there."""
+    bare = {line.name for line in map(read, lines) if line is not None and not line.versions}
+    name = next((name for name in map(normal, re.findall(_NOT_BUILT, log)) if name in bare and name in needed), "")
+    if not name:
+        return None
+    packages = ", ".join(tables()["system"].get(name, ())) or "the libraries that the compiler misses above"
+    remedy = f"Install {packages} (the Debian names) and build again; for --backend docker, name them in apt.txt."
+    return Trouble(re.compile(re.escape(name)), f"{name} has to be compiled, and that fails", remedy)
 
 
 def no_packages(log: str) -> set[str]:

@@ -58,6 +58,24 @@ def test_a_declaration_becomes_what_can_be_installed(name: str, tmp_path: Path) 
         assert image.notes == ()
 
 
+@pytest.mark.parametrize(
+    ("log", "named"),
+    [
+        (
+            "error: Failed to build `pyaudio==0.2.14`\n  cause: fatal error: portaudio.h: No such file",
+            "portaudio19-dev",
+        ),
+        ("  error: subprocess-exited-with-error\nERROR: Failed building wheel for PyAudio\n", "portaudio19-dev"),
+        ("error: Failed to build `dlib==19.24`\n", ""),  # its version may give way
+        ("error: Failed to build `tinyaes==1.0`\n", ""),  # no import needs it
+    ],
+)
+def test_what_no_version_would_compile_is_told_at_once(log: str, named: str) -> None:
+    found = requirements.uncompiled(["pyaudio", "dlib==19.24", "tinyaes"], log, {"pyaudio", "dlib"})
+    assert named in (found.remedy if found else "")
+    assert bool(found) == bool(named)
+
+
 def test_the_dockerfile_is_a_function_of_the_environment() -> None:
     need = asked({"row": "keras", "declared": ["tqdm==4.66.1", "graphviz"]})
     first, second = (environments.mended(need).environment for _ in range(2))
