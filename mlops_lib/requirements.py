@@ -299,7 +299,8 @@ def before_numpy_2(name: str) -> Line | None:
 
 def _with_numpy_1(lines: list[Line]) -> tuple[list[Line], list[str]]:
     """The lines, what no longer works with NumPy 1 held back where they keep NumPy below 2: its metadata does not say it."""
-    every, notes, names = list(lines), [], {line.name for line in lines}
+    every, names = list(lines), {line.name for line in lines}
+    notes: list[str] = []
     if not any(line.name == "numpy" and ends_before(line, "2") for line in lines):
         return every, notes
     for name, known in tables()["numpy1"].items():

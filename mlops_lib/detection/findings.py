@@ -14,6 +14,7 @@ from mlops_lib.detection.distributions import (
     MOVED,
     NOT_INSTALLED,
     SAME_AS,
+    STOOD_IN,
     UNBUILDABLE,
 )
 from mlops_lib.detection.facts import is_standard
@@ -50,6 +51,8 @@ def needs(files: Files, entry: File) -> Needs:
             where = (file.name, imported.line)
             top = imported.module.partition(".")[0]
             if not top or is_standard(top) or files.is_local(file, imported.module, imported.names):
+                continue
+            if imported.module.startswith(STOOD_IN):
                 continue
             for dotted in (imported.module, *(f"{imported.module}.{name}" for name in imported.names)):
                 found.dotted.setdefault(dotted, where)

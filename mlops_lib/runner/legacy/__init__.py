@@ -10,6 +10,7 @@ from typing import Any, Callable, Dict
 
 from mlops_lib.runner.context import Context
 from mlops_lib.runner.legacy import (
+    colab,
     keras_arguments,
     keras_backend,
     keras_files,
@@ -58,7 +59,7 @@ def install(run: Context, found: source.Dialect) -> Dict[str, Hook]:
     modules = {
         **names.prefixed(keras_names.MODULES, ("tf_keras", *keras_names.PREFIXES) if graph_keras else keras_names.PREFIXES,
                          root="keras"),
-        **keras_names.PREPROCESSING, **science.MODULES, **tensorflow1.MODULES,
+        **keras_names.PREPROCESSING, **science.MODULES, **tensorflow1.MODULES, **colab.MODULES,
     }  # fmt: skip
     names.install(modules, notes)
     names.install(python2.modules(), notes, only_for=found.work)

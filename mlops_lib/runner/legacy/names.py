@@ -85,7 +85,7 @@ class _Loader(importlib.abc.Loader):
         module.__dict__["__all__"] = sorted(public | set(self._names))
         where = " and ".join(shown(source) for source in self._sources)
         self._notes.say(f"the module {module.__name__} is part of {where} now" if where else
-                        f"the module {module.__name__} is gone and stood in for")  # fmt: skip
+                        f"the module {module.__name__} is not here and stood in for")  # fmt: skip
         names = self._names
 
         def answer(name: str) -> Any:
