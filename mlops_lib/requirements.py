@@ -16,9 +16,13 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mlops_lib.detection.distributions import CALLS_IMPLY
+
 CONTAINERS = Path(__file__).parent / "containers"
 NAMED_ROUNDS = 2
 """How often what an installer named is loosened before the versions of all that no import needs are."""
+NAMED_LEFT_OUT = 4
+"""In which round the last of those is left out by itself; in the next one all are, which a list of hundreds needs."""
 
 _LINE = re.compile(
     r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)\s*(\[(?P<extras>[A-Za-z0-9._, -]*)\])?"
@@ -435,8 +439,8 @@ def loosen(
     """The requirements once an installer has refused them; None where nothing is left to loosen.
 
     What the installer names gives way first, then the versions of what no import needs (a list of all that was installed
-    somewhere, mostly), then all of the project's, then all versions but the framework's, then what no import needs, then the
-    framework's too. A version of the project gives way to the row's, if it has one.
+    somewhere, mostly), then what no import needs itself, then all of the project's versions, then all but the framework's, then
+    what no import needs of the row, then the framework's too. A version of the project gives way to the row's, if it has one.
 
     Args:
         lines: what could not be installed.
@@ -457,7 +461,10 @@ def loosen(
     named = _by_name(aside or names, needed, rows)
     unneeded = _without_versions(rows, but=lambda line: line.name in kept or line == rows.get(line.name))
     steps: list[Step] = [
-        *((named, unneeded) if number <= NAMED_ROUNDS else (unneeded, named)),
+        *((named,) if number <= NAMED_ROUNDS else ()),
+        unneeded,
+        *((_only({*kept, *own, *CALLS_IMPLY.values()}),) if number > NAMED_LEFT_OUT else ()),
+        named,
         _without_versions(rows, but=lambda line: line.name in framework or line == rows.get(line.name)),
         _without_versions({}, but=lambda line: line.name in framework),
         _only(kept),
