@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from mlops_lib.errors import TrainingError
 from mlops_lib.records import RunResult
 
@@ -29,9 +31,9 @@ HINTS = (
         "inhomogeneous shape",
         "Rows of different lengths are no array since numpy 1.24: write np.array(…, dtype=object).",
     ),
-    ("cannot import name", "Write what it is called now, or name the version that has it in requirements.txt."),
 )
 """What a failure says, and what to change: where old code meets the Python and libraries of today."""
+_LOST = re.compile(r"No module named '\w+\.|cannot import name")
 
 
 def training_error(result: RunResult) -> TrainingError:
@@ -43,6 +45,8 @@ def training_error(result: RunResult) -> TrainingError:
         )
     remedy = REMEDIES.get(failure.kind, "Mend the script; the run is kept.")
     remedy = next((hint for said, hint in HINTS if said in failure.message), remedy)
+    if _LOST.search(failure.message):
+        remedy = "Write what it is called now, or name the version that has it in requirements.txt."
     if "FileNotFoundError" in failure.message and failure.kind != "import":
         remedy = "Push the file with the project, or give it with --mount FILE:PATH, PATH as the script names it."
     return TrainingError(failure.message, where=failure.where or result.run_dir, remedy=remedy, log=failure.log)
