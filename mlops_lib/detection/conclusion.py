@@ -52,11 +52,13 @@ class Tally:
 class Conclusion:
     """Framework, families and where they were seen."""
 
-    __slots__ = ("families", "framework", "main", "trains", "where")
+    __slots__ = ("families", "framework", "is_bare", "main", "trains", "where")
 
     def __init__(self) -> None:
         self.framework = "none"
         self.trains = False
+        self.is_bare = False
+        """Whether nothing that is trained is made here: it is handed in."""
         self.families: tuple[str, ...] = ()
         self.main = "none"
         self.where: dict[str, Seen] = {}
@@ -74,7 +76,7 @@ def conclude(own: tuple[str, Facts], local: Sequence[tuple[str, Facts]] = ()) ->
     if not local or (found.trains and not set(found.families) <= WEAK):
         return found
     together = _Case([own, *local]).conclude()
-    if found.trains and found.framework != together.framework and found.families:
+    if found.trains and found.framework != together.framework and found.families and not found.is_bare:
         return found
     return together
 
@@ -101,6 +103,7 @@ class _Case:
         self.grads: list[Seen] = []
         self.roots = {i.module.partition(".")[0] for _, facts in files for i in facts.imports}
         self.descends = any(facts.descends for _, facts in files)
+        self.is_bare = False
         for name, facts in files:
             self._count(name, facts)
 
@@ -344,6 +347,7 @@ class _Case:
                 counted.setdefault(family, []).extend(seen)
         if found.framework in k.DEEP:
             self._deepen(found.framework, counted)
+            found.is_bare = self.is_bare
         else:
             if found.framework == "other" and self.products and not set(counted) - {"other"}:
                 counted["dense" if len({s[2] for s in self.products}) >= 2 else "linear"] = self.products
@@ -410,7 +414,9 @@ class _Case:
         if not counted and framework in ("tensorflow", "pytorch", "jax"):
             where = self.tape or self.minimised or self.backward or self.grads
             if where:  # on variables of its own, or it trains whatever network it is handed
-                counted["linear" if framework == "jax" or self.variables else "other"] = where
+                own = framework == "jax" or self.variables
+                self.is_bare = not own
+                counted["linear" if own else "other"] = where
 
     def _imported_layers(self) -> dict[str, list[Seen]]:
         """The layers a script imports, where all it does is to change a model that it loads."""

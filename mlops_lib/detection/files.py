@@ -47,15 +47,8 @@ class File:
         self._blocks: list[reach.Block] | None = None
 
     def reachable(self) -> list[File]:
-        """The local modules it imports, directly or not."""
-        found: dict[str, File] = {}
-        pending = list(self.local)
-        while pending:
-            one = pending.pop(0)
-            if one is not self and one.path not in found:
-                found[one.path] = one
-                pending += one.local
-        return list(found.values())
+        """The local modules it imports, directly or not; what only stands in functions that nobody calls is not imported."""
+        return [file for file, _ in self._reached()]
 
     @property
     def conclusion(self) -> conclusion.Conclusion:
@@ -74,8 +67,12 @@ class File:
 
     def _used(self) -> list[tuple[str, Facts]]:
         """What this file makes use of in its local modules, directly or not."""
+        return [(file.name, reach.limited(file.facts, kept)) for file, kept in self._reached()]
+
+    def _reached(self) -> list[tuple[File, list[reach.Block]]]:
+        """The local modules that are imported, directly or not, each with the blocks that run or are used."""
         kept: dict[str, list[reach.Block]] = {self.path: self.blocks}
-        asked: dict[str, set[str]] = {}
+        asked: dict[str, set[str]] = {self.path: set()}
         files: dict[str, File] = {}
         pending: list[File] = [self]
         for _ in range(ROUNDS):  # modules may import each other: until nobody asks for more
@@ -84,15 +81,15 @@ class File:
                 for module, local in file.modules:
                     if local is self:
                         continue
-                    more = reach.asked_of(file, kept[file.path], module)
-                    if local.path not in files or not more <= asked[local.path]:
+                    more = reach.asked_of(file, kept[file.path], module, asked[file.path])
+                    if more is not None and (local.path not in files or not more <= asked[local.path]):
                         files[local.path] = local
                         asked.setdefault(local.path, set()).update(more)
                         kept[local.path] = reach.reached(local.blocks, asked[local.path])
                         pending.append(local)
             if not pending:
                 break
-        return [(file.name, reach.limited(file.facts, kept[file.path])) for file in files.values()]
+        return [(file, kept[file.path]) for file in files.values()]
 
     @property
     def in_pieces(self) -> bool:
@@ -286,11 +283,9 @@ class Files:
 
 
 def _uses(facts: Facts, modules: list[str]) -> bool:
-    """Whether anything of these modules is called or derived from."""
+    """Whether anything of these modules is called or derived from, or all that they have is imported."""
     beginnings = tuple(f"{module}." for module in modules)
     starred = any("*" in names for _, _, names, _ in facts.relative) or any(
         "*" in imported.names and imported.module in modules for imported in facts.imports
     )
-    return any(call.name.startswith(beginnings) for call in [*facts.calls, *facts.bases]) or (
-        starred and bool(facts.undefined)
-    )
+    return starred or any(call.name.startswith(beginnings) for call in [*facts.calls, *facts.bases])

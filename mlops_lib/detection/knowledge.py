@@ -154,7 +154,8 @@ JAX_LAYERS = {
     **each("embedding", "Embed Embedding"),
     **each("generative", "VectorQuantizer VectorQuantizerEMA"),
     **each("gnn", """
-        GraphNetwork GraphConvolution GAT InteractionNetwork segment_sum GraphMapFeatures DeepSets
+        GraphNetwork GraphConvolution GAT GraphNetGAT InteractionNetwork RelationNetwork segment_sum GraphMapFeatures
+        DeepSets
     """),
 }  # fmt: skip
 

@@ -316,6 +316,9 @@ def _jax(call: Call, name: str, leaf: str) -> Meaning:
         return Meaning("jax", TRAINS)
     if leaf == "Module":
         return Meaning("jax", MODEL)
+    if name.startswith("transformers."):
+        of_torch = _transformers(leaf, name)
+        return Meaning("jax", of_torch.part, of_torch.family)
     if name.startswith(("jax.numpy.dot", "jax.numpy.matmul", "jax.numpy.einsum", "jax.lax.dot")):
         return Meaning("jax", NOTHING, "product")
     if name.partition(".")[0] in ("flax", "haiku", "equinox", "trax", "objax", "jraph", "stax", "elegy") or "stax" in name \

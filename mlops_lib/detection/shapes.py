@@ -3,7 +3,8 @@
 A variational autoencoder draws `mean + exp(log_var) * noise` (Kingma & Welling 2014); a diffusion model mixes data and
 noise, `a * x + b * noise` (Ho et al. 2020); adversarial training updates two networks in turn, from noise or towards
 made-up labels (Goodfellow et al. 2014); a vector-quantised autoencoder passes gradients around its codebook,
-`x + stop_gradient(q - x)` (van den Oord et al. 2017); attention multiplies a softmax with values (Vaswani et al. 2017);
+`x + stop_gradient(q - x)` (van den Oord et al. 2017); a normalizing flow hands on the logarithm of its Jacobian's
+determinant (Rezende & Mohamed 2015); attention multiplies a softmax with values (Vaswani et al. 2017);
 a recurrent network hands its state on, `h = f(W x + U h)` (Elman 1990); one over a graph is handed its edges (Kipf &
 Welling 2017).
 """
@@ -29,6 +30,8 @@ STATE = re.compile(r"^(h|hx|h_\w+|\w+_h|hid|carry|\w*hidden\w*|\w+_states?|state
 """What the state of a recurrent cell is called; a bare `state` is as often that of a batch normalisation."""
 EDGES = re.compile(r"^(\w+_)?(adj|adjacency|laplacian|edge_index|edge_indices)(_\w+)?$")
 """What the edges of a graph are called."""
+LOG_DETERMINANT = re.compile(r"^(\w+_)?(s?ldj|log_?(abs_?)?det)(_\w+)?$", re.I)
+"""What the logarithm of a Jacobian's determinant is called."""
 RESHAPED = words("""
     unsqueeze squeeze transpose to type_as expand_dims astype reshape view contiguous permute float half masked_fill
 """)
@@ -151,13 +154,13 @@ class Shaper:
         return any(own) and not all(own)
 
     def method(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
-        """A network's `forward`: over a graph it takes the edges; a recurrent one returns the state that it takes, changed."""
+        """A network's `forward`: over a graph it takes the edges; a flow returns how it changes volumes; a recurrent one
+        returns the state that it takes, changed.
+        """
         edges = next((argument.arg for argument in node.args.args[1:] if EDGES.match(argument.arg)), "")
         if edges:
             self._now.found.append(Shape("message passing", node.lineno, f"{node.name}(…, {edges})"))
         taken = {argument.arg for argument in node.args.args[2:] if STATE.match(argument.arg)}
-        if not taken:
-            return
         changed: set[str] = set()
         returned: set[str] = set()
         for one in ast.walk(node):
@@ -168,6 +171,8 @@ class Shaper:
                 returned.update(map(_name_of, one.value.elts))
         for name in sorted(taken & changed & returned)[:1]:
             self._now.found.append(Shape("recurrent", node.lineno, f"{node.name}(…, {name}) → …, {name}"))
+        for name in sorted(filter(LOG_DETERMINANT.match, returned))[:1]:
+            self._now.found.append(Shape("flow", node.lineno, f"{node.name}(…) → …, {name}"))
 
     def called(self, node: ast.Call, call: Call) -> None:
         """A call: noise, updates of parameters, products."""
