@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 SERVERS = words("flask fastapi django streamlit gradio bottle tornado aiohttp sanic dash telegram")
 FREE_FITS = words("fit fit_generator train_on_batch partial_fit fit_predict fit_one_cycle fine_tune")
+EPOCHS = words("epochs nb_epoch steps_per_epoch samples_per_epoch validation_data callbacks")
 VARIABLES = words("Variable get_variable Parameter requires_grad_ xw_plus_b")
 HANDS_ON = frozenset(("apply_gradients", "gradient", "GradientTape"))
 ENVIRONMENTS = words("gym gymnasium gym_minigrid pettingzoo vizdoom pybullet_envs")
@@ -23,6 +24,8 @@ OPTIMIZERS = ("optax.adam", "optax.sgd", "optax.rmsprop", "torch.optim.Adam", "t
 NOISE = frozenset(("normal", "randn", "randn_like"))
 DECODERS = words("Conv2DTranspose UpSampling2D ConvTranspose2d Upsample ConvTranspose ConvTranspose1d")
 """Layers that make something large of something small."""
+WRITTEN_ONCE = 3
+"""As how many layers one counts that is written out: it is put into a network several times."""
 JAX_STEPS = frozenset(("opt_update", "apply_updates", "apply_gradients", "update_state", "update", "get_params"))
 
 Seen = tuple[str, str, int]
@@ -94,6 +97,10 @@ class _Case:
         self.products: list[Seen] = []
         self.variables = False
         """Whether it makes numbers that are trained."""
+        self.by_hand: set[str] = set()
+        """What of a network is written out in functions."""
+        self.epochs: list[Seen] = []
+        """Fits on something unknown that are told what Keras's are told."""
         self.tape: list[Seen] = []
         self.minimised: list[Seen] = []
         self.backward: list[Seen] = []
@@ -156,19 +163,23 @@ class _Case:
                 self.tally("other").fits.append(seen)
         elif means.family == "product" or (leaf == "dot" and "theano" in self.roots):
             self.products.append(seen)
+            self.by_hand.add("product" if call.scope else "")
         elif means.family == "gnn":
             self._family(self.tally(means.framework), "gnn", seen)
         elif leaf in FREE_FITS and not means.framework and self._is_free(call):
             self.free.append(seen)
+            if EPOCHS & set(call.keywords):
+                self.epochs.append(seen)
         if meaning.normal(call.name).startswith(OPTIMIZERS) and leaf[:1].isalpha() and "()" not in call.name:
             self.optimizers.append(seen)
         if "requires_grad" in call.keywords or (leaf in VARIABLES and not call.name.startswith("torch.autograd.")):
             self.variables = True
+            self.by_hand.add("variable" if call.scope else "")
         if leaf in HANDS_ON:
             self.tape.append(seen)
         elif leaf == "gradients" and meaning.framework_of(meaning.normal(call.name)) in ("keras", "tensorflow"):
             self.symbolic.append(seen)
-        elif leaf == "minimize" and not call.name.startswith("scipy"):
+        elif leaf in ("minimize", "optimize_loss") and not call.name.startswith("scipy"):
             self.minimised.append(seen)
         elif leaf == "backward":
             self.backward.append(seen)
@@ -214,7 +225,7 @@ class _Case:
         elif not self.roots & SERVERS:
             found.framework = self._only_built()
             if found.framework != "none":
-                first = self.tallies[found.framework].first
+                first = self.tally(found.framework).first or next(iter(self.products), None)
                 if first is not None:
                     found.where["framework"] = first
         if found.framework != "none":
@@ -236,6 +247,8 @@ class _Case:
                 found["keras"] = fits[0]
             elif self.minimised and keras.layers > (tensorflow.layers if tensorflow else 0):
                 found["keras"] = self.minimised[0]
+        elif self.epochs and self._imports_keras():  # its network is made in a module that is not here
+            found["keras"] = self.epochs[0]
         has_tensorflow = bool(self.roots & {"tensorflow", "tflearn", "tf_slim"})
         steps = self.descends or self.leaves & {"apply_gradients", "assign_sub", "assign_add", "assign"}
         hands = [*self.minimised, *(self.tape if "keras" not in found and steps else [])]
@@ -271,6 +284,10 @@ class _Case:
         if "other" in self.tallies and "mxnet" in self.roots and self.backward and self.tallies["other"].builds:
             found["other"] = self.backward[0]
         return found
+
+    def _imports_keras(self) -> bool:
+        modules = (imported.module for _, facts in self.files for imported in facts.imports)
+        return any(meaning.normal(module + ".").startswith("keras.") for module in modules)
 
     def _free_for(self, framework: str) -> list[Seen]:
         """Fits on something unknown, for a framework whose models are made here and that has no fits of its own."""
@@ -332,9 +349,14 @@ class _Case:
             f: t.layers + t.models for f, t in self.tallies.items()
             if f in k.DEEP
             and (t.layers or (t.models and (t.families or shaped or f == "keras" or (f == "jax" and self.products))))
-            and not (f == "tensorflow" and not _layers_only(t))
+            and not (f == "tensorflow" and not (_layers_only(t) and (self._has_weights() or _layers_of_their_own(t))))
         }  # fmt: skip
+        if not built and "tensorflow" in self.roots and {"product", "variable"} <= self.by_hand:
+            return "tensorflow"
         return max(built, key=lambda f: built[f]) if built else "none"
+
+    def _has_weights(self) -> bool:
+        return self.variables or bool(self.leaves & {"relu", "max_pool", "avg_pool", "bias_add"})
 
     # families
 
@@ -351,7 +373,8 @@ class _Case:
         else:
             if found.framework == "other" and self.products and not set(counted) - {"other"}:
                 counted["dense" if len({s[2] for s in self.products}) >= 2 else "linear"] = self.products
-            if found.framework == "other" and len(counted.get("dense", ())) == 1 and self._is_affine():
+            single = found.framework == "other" and self.tally("other").layers and len(counted.get("dense", ())) == 1
+            if single and self._is_affine():
                 counted["linear"] = counted.pop("dense")
             if set(counted) - {"reduce", "other"}:
                 counted.pop("reduce", None)
@@ -374,11 +397,11 @@ class _Case:
             seen = (file, shape.saw, shape.line)
             if shape.kind == "attention":
                 if not {"rnn", "gnn"} & set(counted):
-                    counted.setdefault("transformer", []).append(seen)
+                    counted.setdefault("transformer", []).extend([seen] * WRITTEN_ONCE)
             elif shape.kind == "backbone":
                 counted.setdefault("cnn", []).append(seen)
             elif shape.kind == "message passing":
-                counted.setdefault("gnn", []).append(seen)
+                counted.setdefault("gnn", []).extend([seen] * WRITTEN_ONCE)
             elif shape.kind == "recurrent":
                 if not {"transformer", "gnn", "rnn", "cnn"} & set(counted) and not playing:
                     counted.setdefault("rnn", []).append(seen)
@@ -457,6 +480,12 @@ def _main_deep(counted: dict[str, list[Seen]]) -> str:
     if "generative" in scores:
         return "generative"
     return max(scores, key=lambda f: (scores[f], -k.ORDER.index(f)))
+
+
+def _layers_of_their_own(tally: Tally) -> bool:
+    """Whether any layer makes its own weights: `tf.nn.conv2d` is handed them, and may be a filter of pictures."""
+    own = tally.families.keys() - {"cnn", "product", "embedding", "gnn"}
+    return bool(own) or any(".nn." not in saw for _, saw, _ in tally.families.get("cnn", ()))
 
 
 def _layers_only(tally: Tally) -> bool:

@@ -10,6 +10,7 @@ import os
 import re
 
 from mlops_lib.detection.files import File, Files
+from mlops_lib.detection.knowledge import FRAMEWORK_OF
 from mlops_lib.errors import DetectionError
 
 NOT_ENTRIES = re.compile(r"^(setup|conftest|__init__|test_.*|.*_test|tests?|noxfile|fabfile|tasks|manage|versioneer)$")
@@ -25,7 +26,7 @@ OTHER_DUTIES = re.compile(
 PARSED_LIMIT = 40
 _SAYS_TRAINING = re.compile(
     rb"\.\s*(?:fit|fit_generator|fit_one_cycle|fine_tune|train_on_batch|partial_fit|fit_predict|backward|minimize|apply_gradients|train"
-    rb"|train_and_evaluate|cv|update|apply_updates)\s*\(|value_and_grad|jax\.grad|[^\w]grad\(|cross_val_score|\.sst|fit_transform"
+    rb"|train_and_evaluate|cv|update|apply_updates|fit_partial|optimize_loss)\s*\(|value_and_grad|jax\.grad|[^\w]grad\(|cross_val_score|\.sst|fit_transform|SVI\(|MCMC\(|lasagne\.updates"
 )
 _SAYS_FRAMEWORK = re.compile(
     rb"keras|tensorflow|torch|sklearn|xgboost|lightgbm|catboost|\bjax\b|flax|haiku|statsmodels|fastai|skorch|transformers|mxnet|theano"
@@ -88,7 +89,9 @@ class _Sketch:
                 self.imports.add(dotted)
                 if match[2]:
                     self.imports.update(f"{dotted}.{n.split(' as ')[0].strip()}" for n in match[2].decode().split(","))
-        self.says_framework = _SAYS_FRAMEWORK.search(content) is not None
+        self.says_framework = _SAYS_FRAMEWORK.search(content) is not None or any(
+            module.partition(".")[0] in FRAMEWORK_OF for module in self.imports
+        )
         self.may_train = self.says_training and self.says_framework
 
 

@@ -47,8 +47,15 @@ class File:
         self._blocks: list[reach.Block] | None = None
 
     def reachable(self) -> list[File]:
-        """The local modules it imports, directly or not; what only stands in functions that nobody calls is not imported."""
-        return [file for file, _ in self._reached()]
+        """The local modules it imports, directly or not."""
+        found: dict[str, File] = {}
+        pending = list(self.local)
+        while pending:
+            one = pending.pop(0)
+            if one is not self and one.path not in found:
+                found[one.path] = one
+                pending += one.local
+        return list(found.values())
 
     @property
     def conclusion(self) -> conclusion.Conclusion:
@@ -67,10 +74,6 @@ class File:
 
     def _used(self) -> list[tuple[str, Facts]]:
         """What this file makes use of in its local modules, directly or not."""
-        return [(file.name, reach.limited(file.facts, kept)) for file, kept in self._reached()]
-
-    def _reached(self) -> list[tuple[File, list[reach.Block]]]:
-        """The local modules that are imported, directly or not, each with the blocks that run or are used."""
         kept: dict[str, list[reach.Block]] = {self.path: self.blocks}
         asked: dict[str, set[str]] = {self.path: set()}
         files: dict[str, File] = {}
@@ -82,6 +85,8 @@ class File:
                     if local is self:
                         continue
                     more = reach.asked_of(file, kept[file.path], module, asked[file.path])
+                    if file is self and more == set():  # what it names without using it says what it is about
+                        more = reach.asked_of(file, kept[file.path], module, {reach.EVERYTHING})
                     if more is not None and (local.path not in files or not more <= asked[local.path]):
                         files[local.path] = local
                         asked.setdefault(local.path, set()).update(more)
@@ -89,7 +94,7 @@ class File:
                         pending.append(local)
             if not pending:
                 break
-        return [(file, kept[file.path]) for file in files.values()]
+        return [(file.name, reach.limited(file.facts, kept[file.path])) for file in files.values()]
 
     @property
     def in_pieces(self) -> bool:
@@ -123,6 +128,7 @@ class Files:
         self.folder = folder
         self._files: dict[str, File] = {}
         self._listed: dict[str, set[str]] = {}
+        self._stems: set[str] | None = None
 
     def paths(self) -> list[str]:
         """Scripts and notebooks in which an entry may stand, in order; the data is not touched."""
@@ -276,10 +282,22 @@ class Files:
         )
 
     def is_local(self, file: File, module: str, names: tuple[str, ...] = ()) -> bool:
-        """Whether an imported module is the project's own; a notebook may write its modules itself."""
-        return module.partition(".")[0] in file.source.written or any(
+        """Whether an imported module is the project's own; a notebook may write its modules itself.
+
+        So is one that no distribution is known for and that stands in another folder: its path is set from outside.
+        """
+        top = module.partition(".")[0]
+        if top in file.source.written or any(
             self._is_here(base, module, names, first=number == 0) for number, base in enumerate(self.bases(file))
-        )
+        ):
+            return True
+        return top not in DISTRIBUTIONS and top in self._modules_anywhere()
+
+    def _modules_anywhere(self) -> set[str]:
+        """The names of all modules in the project."""
+        if self._stems is None:
+            self._stems = {os.path.splitext(os.path.basename(path))[0] for path in self.paths() if path.endswith(".py")}
+        return self._stems
 
 
 def _uses(facts: Facts, modules: list[str]) -> bool:

@@ -73,6 +73,7 @@ def asked_of(file: File, kept: Sequence[Block], module: str, asked: Iterable[str
     """
     found: set[str] = set()
     imports = False
+    used = set(asked).union(*(one.uses for one in kept))
     within = module + "."
     for node in ast.walk(file.source.tree):
         if not isinstance(node, (ast.Import, ast.ImportFrom)) or not _stands_in(kept, node.lineno):
@@ -86,14 +87,18 @@ def asked_of(file: File, kept: Sequence[Block], module: str, asked: Iterable[str
         origin = "." * node.level + (node.module or "")
         imports = imports or f"{origin}.".startswith(within)
         if origin == module:
-            found.update(alias.name for alias in node.names)
+            found.update(
+                alias.name
+                for alias in node.names
+                if {EVERYTHING, alias.asname or alias.name} & used or alias.name == STAR
+            )
         for alias in node.names:
             if module == (f"{origin}.{alias.name}" if node.module else f"{origin}{alias.name}"):
                 imports = True
                 found |= _attributes(alias.asname or alias.name, kept)
         if origin == module and STAR in found:
             found.remove(STAR)
-            found.update(asked, *(one.uses for one in kept))
+            found |= used
     if "__dict__" in found:
         return {EVERYTHING}
     return ({EVERYTHING} if EVERYTHING in found else found) if imports else None
@@ -104,7 +109,9 @@ def _stands_in(kept: Sequence[Block], line: int) -> bool:
 
 
 def _attributes(name: str, kept: Sequence[Block]) -> set[str]:
-    if "." in name or any(name in one.bare for one in kept):
+    if "." in name:
+        return {EVERYTHING} if any(name.partition(".")[0] in one.uses for one in kept) else set()
+    if any(name in one.bare for one in kept):
         return {EVERYTHING}
     return {attribute for one in kept for owner, attribute in one.attributes if owner == name}
 

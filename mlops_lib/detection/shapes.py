@@ -29,7 +29,10 @@ PRODUCTS = words("matmul mm dot addmm")
 STATE = re.compile(r"^(h|hx|h_\w+|\w+_h|hid|carry|\w*hidden\w*|\w+_states?|states?_\w+)$")
 """What the state of a recurrent cell is called; a bare `state` is as often that of a batch normalisation."""
 EDGES = re.compile(r"^(\w+_)?(adj|adjacency|laplacian|edge_index|edge_indices)(_\w+)?$")
-"""What the edges of a graph are called."""
+NAMED_EDGES = re.compile(
+    r"^(adj|(\w+_)?(adj_?mat(rix)?|adj_lists?|adjacency(_matrix)?|laplacian|edge_index|edge_indices))$"
+)
+"""What the edges of a graph are called: among the arguments of a network, and of any function."""
 LOG_DETERMINANT = re.compile(r"^(\w+_)?(s?ldj|log_?(abs_?)?det)(_\w+)?$", re.I)
 """What the logarithm of a Jacobian's determinant is called."""
 RESHAPED = words("""
@@ -153,6 +156,12 @@ class Shaper:
                 own.append(name in map(_name_of, sides))
         return any(own) and not all(own)
 
+    def function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
+        """Any function: one that is handed the edges of a graph belongs to a network over it."""
+        edges = next((argument.arg for argument in node.args.args if NAMED_EDGES.match(argument.arg)), "")
+        if edges:
+            self._now.found.append(Shape("message passing", node.lineno, f"{node.name}(…, {edges})"))
+
     def method(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
         """A network's `forward`: over a graph it takes the edges; a flow returns how it changes volumes; a recurrent one
         returns the state that it takes, changed.
@@ -231,7 +240,7 @@ class Shaper:
             return
         for term, other in ((node.left, node.right), (node.right, node.left)):
             normal, exponential = self._factors(term)
-            if normal and (exponential or self._is_spread(term, other)):
+            if normal and (exponential or self._is_spread(term, other) or self._is_of_its_shape(term, other)):
                 self._now.found.append(Shape("reparametrised", node.lineno, "mean + noise * deviation"))
             elif normal and _is_computed_product(term) and _is_computed_product(other):
                 self._now.found.append(Shape("noised", node.lineno, "a * data + b * noise"))
@@ -263,6 +272,15 @@ class Shaper:
         if origin is None or not isinstance(product, ast.BinOp):
             return False
         return any(self._now.unpacked.get(_name_of(side)) == origin for side in (product.left, product.right))
+
+    def _is_of_its_shape(self, product: ast.AST, mean: ast.AST) -> bool:
+        """Whether one factor is a root, and noise is drawn in the shape of the other term: `mean + sqrt(var) * normal(…)`."""
+        if not isinstance(product, ast.BinOp) or not isinstance(mean, ast.Name):
+            return False
+        sides = (product.left, product.right)
+        drawn = [one for one in sides if isinstance(one, ast.Call) and self._is_drawn(one)]
+        shapes = [node for one in drawn for part in one.args for node in ast.walk(part)]
+        return any(self._leaf(one)[1] == "sqrt" for one in sides) and any(_name_of(node) == mean.id for node in shapes)
 
     def _leaf(self, node: ast.AST) -> tuple[str, str]:
         if not isinstance(node, ast.Call):

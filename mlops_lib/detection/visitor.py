@@ -275,6 +275,7 @@ class _Visitor:
         self.scope = f"{scope}.{node.name}" if scope else node.name
         self.shaper.enter()
         self.all(node.body)
+        self.shaper.function(node)
         if "." in self.owner and node.name in ("forward", "call", "__call__"):
             self.shaper.method(node)
         self.facts.shapes += self.shaper.leave(self.scope, node.lineno)
