@@ -97,8 +97,10 @@ class _Case:
         self.products: list[Seen] = []
         self.variables = False
         """Whether it makes numbers that are trained."""
-        self.by_hand: set[str] = set()
-        """What of a network is written out in functions."""
+        self.scopes: dict[str, set[str]] = {"product": set(), "variable": set()}
+        """The functions in which these parts of a network are written out."""
+        self.plain: list[Call] = []
+        """Calls of plain names."""
         self.epochs: list[Seen] = []
         """Fits on something unknown that are told what Keras's are told."""
         self.tape: list[Seen] = []
@@ -120,6 +122,8 @@ class _Case:
     def _count(self, file: str, facts: Facts) -> None:
         for call in facts.calls:
             self.leaves.add(call.leaf)
+            if not call.receiver:
+                self.plain.append(call)
             self._called(file, call)
         if self.roots & {"keras", "tensorflow"} or not self.roots & k.FRAMEWORK_OF.keys():
             # The tail of a script whose imports somebody puts in front of it, or that were forgotten.
@@ -163,7 +167,7 @@ class _Case:
                 self.tally("other").fits.append(seen)
         elif means.family == "product" or (leaf == "dot" and "theano" in self.roots):
             self.products.append(seen)
-            self.by_hand.add("product" if call.scope else "")
+            self.scopes["product"].add(call.scope)
         elif means.family == "gnn":
             self._family(self.tally(means.framework), "gnn", seen)
         elif leaf in FREE_FITS and not means.framework and self._is_free(call):
@@ -174,7 +178,7 @@ class _Case:
             self.optimizers.append(seen)
         if "requires_grad" in call.keywords or (leaf in VARIABLES and not call.name.startswith("torch.autograd.")):
             self.variables = True
-            self.by_hand.add("variable" if call.scope else "")
+            self.scopes["variable"].add(call.scope)
         if leaf in HANDS_ON:
             self.tape.append(seen)
         elif leaf == "gradients" and meaning.framework_of(meaning.normal(call.name)) in ("keras", "tensorflow"):
@@ -351,7 +355,7 @@ class _Case:
             and (t.layers or (t.models and (t.families or shaped or f == "keras" or (f == "jax" and self.products))))
             and not (f == "tensorflow" and not (_layers_only(t) and (self._has_weights() or _layers_of_their_own(t))))
         }  # fmt: skip
-        if not built and "tensorflow" in self.roots and {"product", "variable"} <= self.by_hand:
+        if not built and "tensorflow" in self.roots and all(scopes - {""} for scopes in self.scopes.values()):
             return "tensorflow"
         return max(built, key=lambda f: built[f]) if built else "none"
 
@@ -415,8 +419,8 @@ class _Case:
             where = self.backward or [seen for seens in counted.values() for seen in seens]
             counted.setdefault("gnn", where[:1])
         if self.products and not {"cnn", "rnn", "transformer", "gnn", "dense", "embedding"} & set(counted):
-            name = "dense" if len({s[2] for s in self.products}) >= 2 or framework == "keras" else "linear"
-            counted.setdefault(name, []).extend(self.products)
+            several = len({s[2] for s in self.products}) >= 2 or self._is_stacked()
+            counted.setdefault("dense" if several or framework == "keras" else "linear", []).extend(self.products)
         for family in ("product", "variable"):
             counted.pop(family, None)
         strong = {"cnn", "rnn", "transformer", "gnn"} & set(counted)
@@ -440,6 +444,13 @@ class _Case:
                 own = framework == "jax" or self.variables
                 self.is_bare = not own
                 counted["linear" if own else "other"] = where
+
+    def _is_stacked(self) -> bool:
+        """Whether a function that multiplies by weights it makes itself, a layer, is called several times."""
+        makes = self.scopes["variable"] - {""}
+        makes |= {call.scope for call in self.plain if call.name in makes}
+        layers = self.scopes["product"] & makes
+        return any(len({call.line for call in self.plain if call.name == layer}) >= 2 for layer in layers)
 
     def _imported_layers(self) -> dict[str, list[Seen]]:
         """The layers a script imports, where all it does is to change a model that it loads."""

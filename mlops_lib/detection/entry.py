@@ -28,8 +28,9 @@ OTHER_DUTIES = re.compile(
 PRESENTERS = SERVERS | words("tkinter customtkinter pyqt5 pyqt6 pyside2 pyside6 wx kivy pygame")
 PARSED_LIMIT = 40
 _SAYS_TRAINING = re.compile(
-    rb"\.\s*(?:fit|fit_generator|fit_one_cycle|fine_tune|train_on_batch|partial_fit|fit_predict|backward|minimize|apply_gradients|train"
-    rb"|train_and_evaluate|cv|update|apply_updates|fit_partial|optimize_loss)\s*\(|value_and_grad|jax\.grad|[^\w]grad\(|cross_val_score|\.sst|fit_transform|SVI\(|MCMC\(|lasagne\.updates"
+    rb"\.\s*(?:fit|fit_generator|fit_one_cycle|fit_partial|fine_tune|train_on_batch|partial_fit|fit_predict|backward|minimize"
+    rb"|optimize_loss|apply_gradients|train|train_and_evaluate|cv|update|apply_updates)\s*\(|value_and_grad|jax\.grad|[^\w]grad\("
+    rb"|cross_val_score|\.sst|fit_transform|lasagne\.updates|SVI\(|MCMC\(|StanModel\(|pm\.sample|window_adaptation"
 )
 _SAYS_FRAMEWORK = re.compile(
     rb"keras|tensorflow|torch|sklearn|xgboost|lightgbm|catboost|\bjax\b|flax|haiku|statsmodels|fastai|skorch|transformers|mxnet|theano"

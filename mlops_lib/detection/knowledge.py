@@ -89,7 +89,7 @@ KERAS_LAYERS = {
     """),
 }  # fmt: skip
 KERAS_NEUTRAL = words("""
-        BatchNormalization LayerNormalization Normalization Flatten Dropout Activation Reshape Lambda Concatenate Add
+        BatchNormalization LayerNormalization Normalization Flatten Dropout Activation Lambda Concatenate Add
         ReLU Softmax MaxPooling2D MaxPooling1D AveragePooling2D GlobalAveragePooling2D GlobalMaxPooling1D
         GlobalAveragePooling1D MaxPool2D UpSampling2D ZeroPadding2D InputLayer TextVectorization Layer
     """)
@@ -256,7 +256,10 @@ TRANSFORMER_NAMES = (
     "qwen", "palligemma", "moonshine",
 )  # fmt: skip
 """Beginnings of what pretrained transformers are called."""
-SAMPLERS = {"pyro": words("SVI MCMC"), "numpyro": words("SVI MCMC")}
+SAMPLERS = {
+    "pyro": words("SVI MCMC"), "numpyro": words("SVI MCMC"), "cmdstanpy": words("CmdStanModel"), "stan": words("build"),
+    "pystan": words("StanModel"), "blackjax": words("window_adaptation nuts hmc mala rmh svgd meanfield_vi sgld sghmc"),
+}  # fmt: skip
 """What fits a probabilistic program."""
 GENERATIVE_NAMES = ("stablediffusion", "ddpm", "unet2dmodel", "flux", "ddim", "gan", "autoencoderkl", "dcgan")
 

@@ -85,7 +85,9 @@ FITS = frozenset(
     ]
 )
 """Methods that train what they are called on."""
-STEPS = frozenset(["step", "run", "update"])
+STEPS = frozenset(
+    ["step", "run", "update", "sample", "sampling", "optimize", "optimizing", "variational", "vb", "pathfinder"]
+)
 """Methods that fit a probabilistic program."""
 
 
@@ -414,6 +416,8 @@ def _other(call: Call, name: str, leaf: str) -> Meaning:
     if root in ("mxnet", "chainer", "paddle", "lasagne", "tinygrad"):
         return Meaning("other", LAYER, family) if family else Meaning("other", MODEL) if leaf in ("Chain", "Layer", "Sequential",
             "HybridSequential", "Block", "HybridBlock", "Model") else NONE  # fmt: skip
+    if root in ("pymc", "pymc3") and leaf in ("sample", "fit", "find_MAP"):
+        return Meaning("other", FIT, "other")
     if root in ("spacy", "cvxpy") or (root == "darts" and ".models." not in name):
         return NONE
     if family or leaf[:1].isupper():
