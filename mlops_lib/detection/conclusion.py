@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from mlops_lib.detection import knowledge as k
 from mlops_lib.detection import meaning
 from mlops_lib.detection.facts import Call, Facts
@@ -16,6 +18,8 @@ FREE_FITS = words("fit fit_generator train_on_batch partial_fit fit_predict fit_
 EPOCHS = words("epochs nb_epoch steps_per_epoch samples_per_epoch validation_data callbacks")
 VARIABLES = words("Variable get_variable Parameter requires_grad_ xw_plus_b")
 HANDS_ON = frozenset(("apply_gradients", "gradient", "GradientTape"))
+HANDED = frozenset(("apply_fn", "apply"))
+"""Calls of a network that was handed in."""
 ENVIRONMENTS = words("gym gymnasium gym_minigrid pettingzoo vizdoom pybullet_envs")
 
 MESSAGES = words("update_all prop_nodes_topo apply_edges send_and_recv prop_nodes pull")
@@ -24,6 +28,8 @@ OPTIMIZERS = ("optax.adam", "optax.sgd", "optax.rmsprop", "torch.optim.Adam", "t
 NOISE = frozenset(("normal", "randn", "randn_like"))
 DECODERS = words("Conv2DTranspose UpSampling2D ConvTranspose2d Upsample ConvTranspose ConvTranspose1d")
 """Layers that make something large of something small."""
+BENT = re.compile(r"\b(mm|matmul|dot)\(\)\.(clamp|clip|relu|tanh|sigmoid)\w*\(\)")
+"""An activation of a product."""
 WRITTEN_ONCE = 3
 """As how many layers one counts that is written out: it is put into a network several times."""
 JAX_STEPS = frozenset(("opt_update", "apply_updates", "apply_gradients", "update_state", "update", "get_params"))
@@ -99,6 +105,8 @@ class _Case:
         """Whether it makes numbers that are trained."""
         self.scopes: dict[str, set[str]] = {"product": set(), "variable": set()}
         """The functions in which these parts of a network are written out."""
+        self.bent = False
+        """Whether a product is taken of another's activation in one expression."""
         self.plain: list[Call] = []
         """Calls of plain names."""
         self.epochs: list[Seen] = []
@@ -168,6 +176,7 @@ class _Case:
         elif means.family == "product" or (leaf == "dot" and "theano" in self.roots):
             self.products.append(seen)
             self.scopes["product"].add(call.scope)
+            self.bent = self.bent or BENT.search(call.receiver) is not None
         elif means.family == "gnn":
             self._family(self.tally(means.framework), "gnn", seen)
         elif leaf in FREE_FITS and not means.framework and self._is_free(call):
@@ -409,7 +418,7 @@ class _Case:
             elif shape.kind == "recurrent":
                 if not {"transformer", "gnn", "rnn", "cnn"} & set(counted) and not playing:
                     counted.setdefault("rnn", []).append(seen)
-            elif shape.kind == "product":
+            elif shape.kind in ("product", "stacked"):
                 continue
             elif not playing and (shape.kind != "quantised" or self.leaves & DECODERS):
                 counted.setdefault("generative", []).insert(0, seen)
@@ -429,7 +438,7 @@ class _Case:
         elif (
             len(counted.get("dense", ())) == 1
             and not self.products
-            and framework in ("pytorch", "keras", "jax")
+            and framework in ("pytorch", "keras", "jax", "tensorflow")
             and self._is_affine()
         ):
             counted["linear"] = counted.pop("dense")
@@ -441,12 +450,16 @@ class _Case:
         if not counted and framework in ("tensorflow", "pytorch", "jax"):
             where = self.tape or self.minimised or self.backward or self.grads
             if where:  # on variables of its own, or it trains whatever network it is handed
-                own = framework == "jax" or self.variables
+                own = self.variables or (framework == "jax" and not self.leaves & HANDED)
                 self.is_bare = not own
                 counted["linear" if own else "other"] = where
 
     def _is_stacked(self) -> bool:
-        """Whether a function that multiplies by weights it makes itself, a layer, is called several times."""
+        """Whether layers follow each other: in one expression, by turns of a loop, or where a function that multiplies by
+        weights it makes itself is called several times.
+        """
+        if self.bent or any(shape.kind == "stacked" for _, facts in self.files for shape in facts.shapes):
+            return True
         makes = self.scopes["variable"] - {""}
         makes |= {call.scope for call in self.plain if call.name in makes}
         layers = self.scopes["product"] & makes

@@ -233,7 +233,7 @@ class Files:
     def _resolve(self, bases: list[str], module: str, names: tuple[str, ...]) -> list[tuple[str, File]]:
         parts = module.split(".")
         for number, base in enumerate(bases):
-            if not self._is_here(base, module, names, first=number == 0):
+            if not self._is_here(base, module, names, first=number == 0 or self._is_around(base, module, bases[0])):
                 continue
             found = []
             place = base
@@ -272,6 +272,12 @@ class Files:
             return first and top not in FRAMEWORK_OF and self._holds(base, module, names)
         return any(n.endswith(".py") or os.path.isdir(os.path.join(base, top, n)) for n in inside)
 
+    def _is_around(self, base: str, module: str, folder: str) -> bool:
+        """Whether a module is one of a package, below `base`, that the importing file's folder belongs to."""
+        top = module.partition(".")[0]
+        around = (folder + os.sep).startswith(os.path.join(base, top) + os.sep)
+        return around and "." in module and top not in FRAMEWORK_OF and self._holds(base, module, ())
+
     def _holds(self, base: str, module: str, names: tuple[str, ...]) -> bool:
         """Whether a folder has the file of an imported module, or of one of the names that are imported from it."""
         place = os.path.join(base, *module.split("."))
@@ -287,8 +293,10 @@ class Files:
         So is one that no distribution is known for and that stands in another folder: its path is set from outside.
         """
         top = module.partition(".")[0]
+        bases = self.bases(file)
         if top in file.source.written or any(
-            self._is_here(base, module, names, first=number == 0) for number, base in enumerate(self.bases(file))
+            self._is_here(base, module, names, first=number == 0 or self._is_around(base, module, bases[0]))
+            for number, base in enumerate(bases)
         ):
             return True
         return top not in DISTRIBUTIONS and top in self._modules_anywhere()

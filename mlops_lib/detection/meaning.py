@@ -112,6 +112,8 @@ def _of_method(name: str, head: str, leaf: str) -> Meaning:
     made = head.partition("()")[0]
     if leaf in STEPS and made.rpartition(".")[2] in k.SAMPLERS.get(made.partition(".")[0], ()):
         return Meaning(framework_of(made), FIT)
+    if leaf in ("mm", "matmul") and framework_of(made) == "pytorch":
+        return Meaning("pytorch", NOTHING, "product")
     if leaf not in FITS:
         return NONE
     framework = framework_of(made)

@@ -18,7 +18,7 @@ from mlops_lib.detection.words import words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from mlops_lib.detection.facts import Call
 
@@ -82,14 +82,17 @@ class Shaper:
     def __init__(self, name: Callable[[ast.AST], str]) -> None:
         self._name = name
         self._scopes = [_Scope()]
+        self.turns: set[str] = set()
+        """What the loops around count or take."""
 
     @property
     def _now(self) -> _Scope:
         return self._scopes[-1]
 
-    def enter(self) -> None:
-        """A function begins."""
+    def enter(self, arguments: Iterable[str] = ()) -> None:
+        """A function begins; it may be handed its noise."""
         self._scopes.append(_Scope())
+        self._now.drawn.update({"noise"}.intersection(arguments))
 
     def leave(self, name: str, line: int) -> list[Shape]:
         """A function ends: what was recognised in it."""
@@ -136,8 +139,28 @@ class Shaper:
                 self._now.scored.add(name)
             if self._is_recurrence(name, node.value):
                 self._now.found.append(Shape("recurrent", node.lineno, f"{name} = … {name} …"))
+            if self.turns and self._is_next_layer(name, node.value):
+                self._now.found.append(Shape("stacked", node.lineno, f"for …: {name} = {name} @ …"))
             if isinstance(node.value, ast.Call) and _is_network(node.value.func):
                 self._now.made[name] = ast.unparse(node.value.func)[:60]
+
+    def _is_next_layer(self, name: str, value: ast.expr) -> bool:
+        """Whether a name is multiplied by what a turn of the loop brings: `for w, b in layers: x = tanh(x @ w + b)`."""
+        if isinstance(value, ast.Call) and len(value.args) == 1:  # the activation
+            value = value.args[0]
+        if isinstance(value, ast.BinOp) and isinstance(value.op, ast.Add):
+            value = value.left
+        if isinstance(value, ast.BinOp) and isinstance(value.op, ast.MatMult):
+            sides: list[ast.expr] = [value.left, value.right]
+        elif isinstance(value, ast.Call) and self._leaf(value)[1] in PRODUCTS:
+            sides = value.args[:2]
+        else:
+            return False
+        return (
+            len(sides) == 2
+            and _name_of(sides[0]) == name
+            and any(_name_of(n) in self.turns for n in ast.walk(sides[1]))
+        )
 
     def _is_recurrence(self, name: str, value: ast.expr) -> bool:
         """Whether a name is set to a sum of products of which one has its last value and one has not."""

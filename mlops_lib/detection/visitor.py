@@ -239,7 +239,10 @@ class _Visitor:
     def _for(self, node: ast.For) -> None:
         if isinstance(node.target, ast.Name):
             self.names[node.target.id] = "?"
+        around = self.shaper.turns
+        self.shaper.turns = around | {one.id for one in ast.walk(node.target) if isinstance(one, ast.Name)}
         self.inside(node)
+        self.shaper.turns = around
 
     def _classdef(self, node: ast.ClassDef) -> None:
         self.all(node.decorator_list)
@@ -273,7 +276,7 @@ class _Visitor:
             self.names[argument.arg] = "?"
             self.texts.pop(argument.arg, None)
         self.scope = f"{scope}.{node.name}" if scope else node.name
-        self.shaper.enter()
+        self.shaper.enter(one.arg for one in node.args.args)
         self.all(node.body)
         self.shaper.function(node)
         if "." in self.owner and node.name in ("forward", "call", "__call__"):
