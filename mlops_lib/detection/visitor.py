@@ -500,7 +500,10 @@ class _Visitor:
             self.multiplied.setdefault(self.of_class, []).append(node.lineno)
         if isinstance(node.op, ast.Sub) and isinstance(node.right, ast.BinOp) and isinstance(node.right.op, ast.Mult):
             self.facts.descends = True
+        descends = self.facts.descends
         self.inside(node)
+        if _is_difference(node):
+            self.facts.descends = descends
 
     def _option(self, node: ast.Call) -> None:
         names = [a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
@@ -573,3 +576,10 @@ def _parents(node: ast.AST) -> str:
         return ""
     steps = text.count("'dirname'") - 1 + text.count("'parent'") - 1 + text.count("'..'")
     return "/".join([".."] * max(0, min(steps, 4))) or "."
+
+
+def _is_difference(node: ast.BinOp) -> bool:
+    """`f(x + h) - f(x - h)`: what is subtracted in it is no step."""
+    if not (isinstance(node.op, ast.Sub) and isinstance(node.left, ast.Call) and isinstance(node.right, ast.Call)):
+        return False
+    return ast.dump(node.left.func) == ast.dump(node.right.func)
