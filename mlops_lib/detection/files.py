@@ -233,7 +233,7 @@ class Files:
     def _resolve(self, bases: list[str], module: str, names: tuple[str, ...]) -> list[tuple[str, File]]:
         parts = module.split(".")
         for number, base in enumerate(bases):
-            if not self._is_here(base, module, names, first=number == 0 or self._is_around(base, module, bases[0])):
+            if not self._is_here(base, module, names, first=number == 0):
                 continue
             found = []
             place = base
