@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from mlops_lib.detection import knowledge as k
 from mlops_lib.detection import meaning
 from mlops_lib.detection.facts import Call, Facts
@@ -13,8 +15,11 @@ if TYPE_CHECKING:
 
 SERVERS = words("flask fastapi django streamlit gradio bottle tornado aiohttp sanic dash telegram")
 FREE_FITS = words("fit fit_generator train_on_batch partial_fit fit_predict fit_one_cycle fine_tune")
+EPOCHS = words("epochs nb_epoch steps_per_epoch samples_per_epoch validation_data callbacks")
 VARIABLES = words("Variable get_variable Parameter requires_grad_ xw_plus_b")
 HANDS_ON = frozenset(("apply_gradients", "gradient", "GradientTape"))
+HANDED = frozenset(("apply_fn", "apply"))
+"""Calls of a network that was handed in."""
 ENVIRONMENTS = words("gym gymnasium gym_minigrid pettingzoo vizdoom pybullet_envs")
 
 MESSAGES = words("update_all prop_nodes_topo apply_edges send_and_recv prop_nodes pull")
@@ -23,6 +28,10 @@ OPTIMIZERS = ("optax.adam", "optax.sgd", "optax.rmsprop", "torch.optim.Adam", "t
 NOISE = frozenset(("normal", "randn", "randn_like"))
 DECODERS = words("Conv2DTranspose UpSampling2D ConvTranspose2d Upsample ConvTranspose ConvTranspose1d")
 """Layers that make something large of something small."""
+BENT = re.compile(r"\b(mm|matmul|dot)\(\)\.(clamp|clip|relu|tanh|sigmoid)\w*\(\)")
+"""An activation of a product."""
+WRITTEN_ONCE = 3
+"""As how many layers one counts that is written out: it is put into a network several times."""
 JAX_STEPS = frozenset(("opt_update", "apply_updates", "apply_gradients", "update_state", "update", "get_params"))
 
 Seen = tuple[str, str, int]
@@ -52,11 +61,13 @@ class Tally:
 class Conclusion:
     """Framework, families and where they were seen."""
 
-    __slots__ = ("families", "framework", "main", "trains", "where")
+    __slots__ = ("families", "framework", "is_bare", "main", "trains", "where")
 
     def __init__(self) -> None:
         self.framework = "none"
         self.trains = False
+        self.is_bare = False
+        """Whether nothing that is trained is made here: it is handed in."""
         self.families: tuple[str, ...] = ()
         self.main = "none"
         self.where: dict[str, Seen] = {}
@@ -74,7 +85,7 @@ def conclude(own: tuple[str, Facts], local: Sequence[tuple[str, Facts]] = ()) ->
     if not local or (found.trains and not set(found.families) <= WEAK):
         return found
     together = _Case([own, *local]).conclude()
-    if found.trains and found.framework != together.framework and found.families:
+    if found.trains and found.framework != together.framework and found.families and not found.is_bare:
         return found
     return together
 
@@ -92,6 +103,14 @@ class _Case:
         self.products: list[Seen] = []
         self.variables = False
         """Whether it makes numbers that are trained."""
+        self.scopes: dict[str, set[str]] = {"product": set(), "variable": set()}
+        """The functions in which these parts of a network are written out."""
+        self.bent = False
+        """Whether a product is taken of another's activation in one expression."""
+        self.plain: list[Call] = []
+        """Calls of plain names."""
+        self.epochs: list[Seen] = []
+        """Fits on something unknown that are told what Keras's are told."""
         self.tape: list[Seen] = []
         self.minimised: list[Seen] = []
         self.backward: list[Seen] = []
@@ -101,6 +120,7 @@ class _Case:
         self.grads: list[Seen] = []
         self.roots = {i.module.partition(".")[0] for _, facts in files for i in facts.imports}
         self.descends = any(facts.descends for _, facts in files)
+        self.is_bare = False
         for name, facts in files:
             self._count(name, facts)
 
@@ -110,6 +130,8 @@ class _Case:
     def _count(self, file: str, facts: Facts) -> None:
         for call in facts.calls:
             self.leaves.add(call.leaf)
+            if not call.receiver:
+                self.plain.append(call)
             self._called(file, call)
         if self.roots & {"keras", "tensorflow"} or not self.roots & k.FRAMEWORK_OF.keys():
             # The tail of a script whose imports somebody puts in front of it, or that were forgotten.
@@ -153,19 +175,24 @@ class _Case:
                 self.tally("other").fits.append(seen)
         elif means.family == "product" or (leaf == "dot" and "theano" in self.roots):
             self.products.append(seen)
+            self.scopes["product"].add(call.scope)
+            self.bent = self.bent or BENT.search(call.receiver) is not None
         elif means.family == "gnn":
             self._family(self.tally(means.framework), "gnn", seen)
         elif leaf in FREE_FITS and not means.framework and self._is_free(call):
             self.free.append(seen)
+            if EPOCHS & set(call.keywords):
+                self.epochs.append(seen)
         if meaning.normal(call.name).startswith(OPTIMIZERS) and leaf[:1].isalpha() and "()" not in call.name:
             self.optimizers.append(seen)
         if "requires_grad" in call.keywords or (leaf in VARIABLES and not call.name.startswith("torch.autograd.")):
             self.variables = True
+            self.scopes["variable"].add(call.scope)
         if leaf in HANDS_ON:
             self.tape.append(seen)
         elif leaf == "gradients" and meaning.framework_of(meaning.normal(call.name)) in ("keras", "tensorflow"):
             self.symbolic.append(seen)
-        elif leaf == "minimize" and not call.name.startswith("scipy"):
+        elif leaf in ("minimize", "optimize_loss") and not call.name.startswith("scipy"):
             self.minimised.append(seen)
         elif leaf == "backward":
             self.backward.append(seen)
@@ -211,7 +238,7 @@ class _Case:
         elif not self.roots & SERVERS:
             found.framework = self._only_built()
             if found.framework != "none":
-                first = self.tallies[found.framework].first
+                first = self.tally(found.framework).first or next(iter(self.products), None)
                 if first is not None:
                     found.where["framework"] = first
         if found.framework != "none":
@@ -233,6 +260,8 @@ class _Case:
                 found["keras"] = fits[0]
             elif self.minimised and keras.layers > (tensorflow.layers if tensorflow else 0):
                 found["keras"] = self.minimised[0]
+        elif self.epochs and self._imports_keras():  # its network is made in a module that is not here
+            found["keras"] = self.epochs[0]
         has_tensorflow = bool(self.roots & {"tensorflow", "tflearn", "tf_slim"})
         steps = self.descends or self.leaves & {"apply_gradients", "assign_sub", "assign_add", "assign"}
         hands = [*self.minimised, *(self.tape if "keras" not in found and steps else [])]
@@ -268,6 +297,10 @@ class _Case:
         if "other" in self.tallies and "mxnet" in self.roots and self.backward and self.tallies["other"].builds:
             found["other"] = self.backward[0]
         return found
+
+    def _imports_keras(self) -> bool:
+        modules = (imported.module for _, facts in self.files for imported in facts.imports)
+        return any(meaning.normal(module + ".").startswith("keras.") for module in modules)
 
     def _free_for(self, framework: str) -> list[Seen]:
         """Fits on something unknown, for a framework whose models are made here and that has no fits of its own."""
@@ -329,9 +362,14 @@ class _Case:
             f: t.layers + t.models for f, t in self.tallies.items()
             if f in k.DEEP
             and (t.layers or (t.models and (t.families or shaped or f == "keras" or (f == "jax" and self.products))))
-            and not (f == "tensorflow" and not _layers_only(t))
+            and not (f == "tensorflow" and not (_layers_only(t) and (self._has_weights() or _layers_of_their_own(t))))
         }  # fmt: skip
+        if not built and "tensorflow" in self.roots and all(scopes - {""} for scopes in self.scopes.values()):
+            return "tensorflow"
         return max(built, key=lambda f: built[f]) if built else "none"
+
+    def _has_weights(self) -> bool:
+        return self.variables or bool(self.leaves & {"relu", "max_pool", "avg_pool", "bias_add"})
 
     # families
 
@@ -344,10 +382,12 @@ class _Case:
                 counted.setdefault(family, []).extend(seen)
         if found.framework in k.DEEP:
             self._deepen(found.framework, counted)
+            found.is_bare = self.is_bare
         else:
             if found.framework == "other" and self.products and not set(counted) - {"other"}:
                 counted["dense" if len({s[2] for s in self.products}) >= 2 else "linear"] = self.products
-            if found.framework == "other" and len(counted.get("dense", ())) == 1 and self._is_affine():
+            single = found.framework == "other" and self.tally("other").layers and len(counted.get("dense", ())) == 1
+            if single and self._is_affine():
                 counted["linear"] = counted.pop("dense")
             if set(counted) - {"reduce", "other"}:
                 counted.pop("reduce", None)
@@ -370,15 +410,15 @@ class _Case:
             seen = (file, shape.saw, shape.line)
             if shape.kind == "attention":
                 if not {"rnn", "gnn"} & set(counted):
-                    counted.setdefault("transformer", []).append(seen)
+                    counted.setdefault("transformer", []).extend([seen] * WRITTEN_ONCE)
             elif shape.kind == "backbone":
                 counted.setdefault("cnn", []).append(seen)
             elif shape.kind == "message passing":
-                counted.setdefault("gnn", []).append(seen)
+                counted.setdefault("gnn", []).extend([seen] * WRITTEN_ONCE)
             elif shape.kind == "recurrent":
                 if not {"transformer", "gnn", "rnn", "cnn"} & set(counted) and not playing:
                     counted.setdefault("rnn", []).append(seen)
-            elif shape.kind == "product":
+            elif shape.kind in ("product", "stacked"):
                 continue
             elif not playing and (shape.kind != "quantised" or self.leaves & DECODERS):
                 counted.setdefault("generative", []).insert(0, seen)
@@ -388,8 +428,8 @@ class _Case:
             where = self.backward or [seen for seens in counted.values() for seen in seens]
             counted.setdefault("gnn", where[:1])
         if self.products and not {"cnn", "rnn", "transformer", "gnn", "dense", "embedding"} & set(counted):
-            name = "dense" if len({s[2] for s in self.products}) >= 2 or framework == "keras" else "linear"
-            counted.setdefault(name, []).extend(self.products)
+            several = len({s[2] for s in self.products}) >= 2 or self._is_stacked()
+            counted.setdefault("dense" if several or framework == "keras" else "linear", []).extend(self.products)
         for family in ("product", "variable"):
             counted.pop(family, None)
         strong = {"cnn", "rnn", "transformer", "gnn"} & set(counted)
@@ -398,7 +438,7 @@ class _Case:
         elif (
             len(counted.get("dense", ())) == 1
             and not self.products
-            and framework in ("pytorch", "keras", "jax")
+            and framework in ("pytorch", "keras", "jax", "tensorflow")
             and self._is_affine()
         ):
             counted["linear"] = counted.pop("dense")
@@ -410,7 +450,20 @@ class _Case:
         if not counted and framework in ("tensorflow", "pytorch", "jax"):
             where = self.tape or self.minimised or self.backward or self.grads
             if where:  # on variables of its own, or it trains whatever network it is handed
-                counted["linear" if framework == "jax" or self.variables else "other"] = where
+                own = self.variables or (framework == "jax" and not self.leaves & HANDED)
+                self.is_bare = not own
+                counted["linear" if own else "other"] = where
+
+    def _is_stacked(self) -> bool:
+        """Whether layers follow each other: in one expression, by turns of a loop, or where a function that multiplies by
+        weights it makes itself is called several times.
+        """
+        if self.bent or any(shape.kind == "stacked" for _, facts in self.files for shape in facts.shapes):
+            return True
+        makes = self.scopes["variable"] - {""}
+        makes |= {call.scope for call in self.plain if call.name in makes}
+        layers = self.scopes["product"] & makes
+        return any(len({call.line for call in self.plain if call.name == layer}) >= 2 for layer in layers)
 
     def _imported_layers(self) -> dict[str, list[Seen]]:
         """The layers a script imports, where all it does is to change a model that it loads."""
@@ -451,6 +504,12 @@ def _main_deep(counted: dict[str, list[Seen]]) -> str:
     if "generative" in scores:
         return "generative"
     return max(scores, key=lambda f: (scores[f], -k.ORDER.index(f)))
+
+
+def _layers_of_their_own(tally: Tally) -> bool:
+    """Whether any layer makes its own weights: `tf.nn.conv2d` is handed them, and may be a filter of pictures."""
+    own = tally.families.keys() - {"cnn", "product", "embedding", "gnn"}
+    return bool(own) or any(".nn." not in saw for _, saw, _ in tally.families.get("cnn", ()))
 
 
 def _layers_only(tally: Tally) -> bool:

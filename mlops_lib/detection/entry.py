@@ -9,7 +9,10 @@ from __future__ import annotations
 import os
 import re
 
+from mlops_lib.detection.conclusion import SERVERS
 from mlops_lib.detection.files import File, Files
+from mlops_lib.detection.knowledge import FRAMEWORK_OF
+from mlops_lib.detection.words import words
 from mlops_lib.errors import DetectionError
 
 NOT_ENTRIES = re.compile(r"^(setup|conftest|__init__|test_.*|.*_test|tests?|noxfile|fabfile|tasks|manage|versioneer)$")
@@ -22,10 +25,12 @@ OTHER_DUTIES = re.compile(
     r"([_\W\d]|$)", re.I,
 )  # fmt: skip
 """Words in a name that say its file is for something other than the training itself."""
+PRESENTERS = SERVERS | words("tkinter customtkinter pyqt5 pyqt6 pyside2 pyside6 wx kivy pygame")
 PARSED_LIMIT = 40
 _SAYS_TRAINING = re.compile(
-    rb"\.\s*(?:fit|fit_generator|fit_one_cycle|fine_tune|train_on_batch|partial_fit|fit_predict|backward|minimize|apply_gradients|train"
-    rb"|train_and_evaluate|cv|update|apply_updates)\s*\(|value_and_grad|jax\.grad|[^\w]grad\(|cross_val_score|\.sst|fit_transform"
+    rb"\.\s*(?:fit|fit_generator|fit_one_cycle|fit_partial|fine_tune|train_on_batch|partial_fit|fit_predict|backward|minimize"
+    rb"|optimize_loss|apply_gradients|train|train_and_evaluate|cv|update|apply_updates)\s*\(|value_and_grad|jax\.grad|[^\w]grad\("
+    rb"|cross_val_score|\.sst|fit_transform|lasagne\.updates|SVI\(|MCMC\(|StanModel\(|pm\.sample|window_adaptation"
 )
 _SAYS_FRAMEWORK = re.compile(
     rb"keras|tensorflow|torch|sklearn|xgboost|lightgbm|catboost|\bjax\b|flax|haiku|statsmodels|fastai|skorch|transformers|mxnet|theano"
@@ -88,7 +93,9 @@ class _Sketch:
                 self.imports.add(dotted)
                 if match[2]:
                     self.imports.update(f"{dotted}.{n.split(' as ')[0].strip()}" for n in match[2].decode().split(","))
-        self.says_framework = _SAYS_FRAMEWORK.search(content) is not None
+        self.says_framework = _SAYS_FRAMEWORK.search(content) is not None or any(
+            module.partition(".")[0] in FRAMEWORK_OF for module in self.imports
+        )
         self.may_train = self.says_training and self.says_framework
 
 
@@ -214,7 +221,7 @@ def _not_imported(files: list[File], named: object, sketches: dict[str, _Sketch]
     programs = {f.path for f in files if _stem(f) in USUAL[:2] and sketches[f.name].has_main}
     programs = {
         path for path in programs
-        if not any(_stem(f) in USUAL for f in files if path in {local.path for local in f.reachable()})
+        if not any(_stem(f) in USUAL and not _presents(f) for f in files if path in {local.path for local in f.reachable()})
     }  # fmt: skip
     return [file for file in files if file.path not in imported - programs]
 
@@ -223,6 +230,11 @@ def _trains_on_import(local: File, by: File) -> bool:
     """Whether a file is a program of its own that another, which trains nothing itself, imports to look at its results."""
     seen = by.conclusion.where.get("framework", ("", "", 0))
     return seen[0] == local.name and any(call.line == seen[2] and not call.scope for call in local.facts.calls)
+
+
+def _presents(file: File) -> bool:
+    """Whether a file opens windows or serves: training is a button of it."""
+    return any(imported.module.partition(".")[0].lower() in PRESENTERS for imported in file.facts.imports)
 
 
 def _run_by_the_project(files: list[File], named: dict[str, tuple[str, int]], sketches: object) -> list[File]:
@@ -237,6 +249,10 @@ def _run_by_the_project(files: list[File], named: dict[str, tuple[str, int]], sk
 
 def _only_training(files: list[File], named: object, sketches: object) -> list[File]:
     return [file for file in files if not OTHER_DUTIES.search(_stem(file))]
+
+
+def _in_no_folder_of_another_duty(files: list[File], named: object, sketches: object) -> list[File]:
+    return [file for file in files if not OTHER_DUTIES.search(os.path.dirname(file.name))]
 
 
 def _scripts_first(files: list[File], named: object, sketches: object) -> list[File]:
@@ -293,6 +309,7 @@ _RULES = (
     ("the others go on with a model that was saved", _begins),
     ("it uses the project's other modules", _uses_the_others),
     ("it runs as a program", _has_main),
+    ("its folder's name says nothing but training", _in_no_folder_of_another_duty),
 )
 
 

@@ -75,7 +75,7 @@ class File:
     def _used(self) -> list[tuple[str, Facts]]:
         """What this file makes use of in its local modules, directly or not."""
         kept: dict[str, list[reach.Block]] = {self.path: self.blocks}
-        asked: dict[str, set[str]] = {}
+        asked: dict[str, set[str]] = {self.path: set()}
         files: dict[str, File] = {}
         pending: list[File] = [self]
         for _ in range(ROUNDS):  # modules may import each other: until nobody asks for more
@@ -84,8 +84,10 @@ class File:
                 for module, local in file.modules:
                     if local is self:
                         continue
-                    more = reach.asked_of(file, kept[file.path], module)
-                    if local.path not in files or not more <= asked[local.path]:
+                    more = reach.asked_of(file, kept[file.path], module, asked[file.path])
+                    if file is self and more == set():  # what it names without using it says what it is about
+                        more = reach.asked_of(file, kept[file.path], module, {reach.EVERYTHING})
+                    if more is not None and (local.path not in files or not more <= asked[local.path]):
                         files[local.path] = local
                         asked.setdefault(local.path, set()).update(more)
                         kept[local.path] = reach.reached(local.blocks, asked[local.path])
@@ -126,6 +128,7 @@ class Files:
         self.folder = folder
         self._files: dict[str, File] = {}
         self._listed: dict[str, set[str]] = {}
+        self._stems: set[str] | None = None
 
     def paths(self) -> list[str]:
         """Scripts and notebooks in which an entry may stand, in order; the data is not touched."""
@@ -272,6 +275,12 @@ class Files:
             return first and top not in FRAMEWORK_OF and self._holds(base, module, names)
         return any(n.endswith(".py") or os.path.isdir(os.path.join(base, top, n)) for n in inside)
 
+    def _is_around(self, base: str, module: str, folder: str) -> bool:
+        """Whether a module is one of a package, below `base`, that the importing file's folder belongs to."""
+        top = module.partition(".")[0]
+        around = (folder + os.sep).startswith(os.path.join(base, top) + os.sep)
+        return around and "." in module and top not in FRAMEWORK_OF and self._holds(base, module, ())
+
     def _holds(self, base: str, module: str, names: tuple[str, ...]) -> bool:
         """Whether a folder has the file of an imported module, or of one of the names that are imported from it."""
         place = os.path.join(base, *module.split("."))
@@ -282,18 +291,30 @@ class Files:
         )
 
     def is_local(self, file: File, module: str, names: tuple[str, ...] = ()) -> bool:
-        """Whether an imported module is the project's own; a notebook may write its modules itself."""
-        return module.partition(".")[0] in file.source.written or any(
-            self._is_here(base, module, names, first=number == 0) for number, base in enumerate(self.bases(file))
-        )
+        """Whether an imported module is the project's own; a notebook may write its modules itself.
+
+        So is one that no distribution is known for and that stands in another folder: its path is set from outside.
+        """
+        top = module.partition(".")[0]
+        bases = self.bases(file)
+        if top in file.source.written or any(
+            self._is_here(base, module, names, first=number == 0 or self._is_around(base, module, bases[0]))
+            for number, base in enumerate(bases)
+        ):
+            return True
+        return top not in DISTRIBUTIONS and top in self._modules_anywhere()
+
+    def _modules_anywhere(self) -> set[str]:
+        """The names of all modules in the project."""
+        if self._stems is None:
+            self._stems = {os.path.splitext(os.path.basename(path))[0] for path in self.paths() if path.endswith(".py")}
+        return self._stems
 
 
 def _uses(facts: Facts, modules: list[str]) -> bool:
-    """Whether anything of these modules is called or derived from."""
+    """Whether anything of these modules is called or derived from, or all that they have is imported."""
     beginnings = tuple(f"{module}." for module in modules)
     starred = any("*" in names for _, _, names, _ in facts.relative) or any(
         "*" in imported.names and imported.module in modules for imported in facts.imports
     )
-    return any(call.name.startswith(beginnings) for call in [*facts.calls, *facts.bases]) or (
-        starred and bool(facts.undefined)
-    )
+    return starred or any(call.name.startswith(beginnings) for call in [*facts.calls, *facts.bases])

@@ -43,8 +43,8 @@ FRAMEWORK_OF = {
         mxnet gluonnlp gluoncv autogluon theano lasagne nolearn chainer paddle gensim spacy prophet fbprophet surprise
         lightfm pymc3 pymc hmmlearn h2o pyspark autograd tinygrad cntk caffe implicit fasttext cuml thundersvm nltk
         neurolab pybrain mindspore fann2 lifelines sklearn_crfsuite pycrfsuite pomegranate ngboost interpret pyod
-        neuralprophet orbit darts sktime turicreate graphlab neupy minisom crfsuite liblinear svmutil libsvm textblob
-        cvxpy pystan arch gplearn deap neat pgmpy pyflux stan cmdstanpy
+        neuralprophet orbit darts neuralforecast statsforecast gluonts sktime turicreate graphlab neupy minisom crfsuite
+        liblinear svmutil libsvm textblob cvxpy pystan arch gplearn deap neat pgmpy pyflux stan cmdstanpy
     """),
 }  # fmt: skip
 """Top-level module to the framework that it is or runs on."""
@@ -70,7 +70,7 @@ KERAS_LAYERS = {
         Conv1D Conv2D Conv3D Convolution1D Convolution2D Convolution3D SeparableConv1D SeparableConv2D
         SeparableConvolution2D DepthwiseConv1D DepthwiseConv2D Conv1DTranspose Conv2DTranspose Conv3DTranspose
         Deconvolution2D AtrousConvolution1D AtrousConvolution2D AtrousConv1D AtrousConv2D LocallyConnected1D
-        LocallyConnected2D Conv2d QuantConv2D
+        LocallyConnected2D Conv2d QuantConv2D TCN compiled_tcn
     """),
     **each("rnn", """
         LSTM GRU SimpleRNN RNN Bidirectional ConvLSTM1D ConvLSTM2D ConvLSTM3D LSTMCell GRUCell SimpleRNNCell CuDNNLSTM
@@ -89,7 +89,7 @@ KERAS_LAYERS = {
     """),
 }  # fmt: skip
 KERAS_NEUTRAL = words("""
-        BatchNormalization LayerNormalization Normalization Flatten Dropout Activation Reshape Lambda Concatenate Add
+        BatchNormalization LayerNormalization Normalization Flatten Dropout Activation Lambda Concatenate Add
         ReLU Softmax MaxPooling2D MaxPooling1D AveragePooling2D GlobalAveragePooling2D GlobalMaxPooling1D
         GlobalAveragePooling1D MaxPool2D UpSampling2D ZeroPadding2D InputLayer TextVectorization Layer
     """)
@@ -154,22 +154,25 @@ JAX_LAYERS = {
     **each("embedding", "Embed Embedding"),
     **each("generative", "VectorQuantizer VectorQuantizerEMA"),
     **each("gnn", """
-        GraphNetwork GraphConvolution GAT InteractionNetwork segment_sum GraphMapFeatures DeepSets
+        GraphNetwork GraphConvolution GAT GraphNetGAT InteractionNetwork RelationNetwork segment_sum GraphMapFeatures
+        DeepSets
     """),
 }  # fmt: skip
 
 OTHER_LAYERS = {
-    **each("cnn", "Conv1D Conv2D Conv3D Convolution Convolution2D Conv2DLayer Conv1DLayer Conv2d"),
-    **each("rnn", "LSTM GRU RNN LSTMCell LSTMLayer RecurrentLayer LSTMRNN NStepLSTM"),
-    **each("dense", "Dense DenseLayer FullyConnected Linear"),
+    **each("cnn", "Conv1D Conv2D Conv3D Convolution Convolution2D Conv2DLayer Conv1DLayer Conv2d TCNModel"),
+    **each("rnn", "LSTM GRU RNN LSTMCell LSTMLayer RecurrentLayer LSTMRNN NStepLSTM RNNModel BlockRNNModel"),
+    **each("transformer", "TransformerModel TFTModel"),
+    **each("dense", "Dense DenseLayer FullyConnected Linear NBEATSModel NHiTSModel TiDEModel DLinearModel NLinearModel"),
     **each("other", "NaiveBayesClassifier Word2Vec Doc2Vec FastText LdaModel Prophet"),
     **each("tree", """
         DecisionTree RandomForest GBTClassifier RandomForestClassifier DecisionTreeClassifier GBTRegressor
-        NGBRegressor NGBClassifier H2ORandomForestEstimator H2OGradientBoostingEstimator
+        NGBRegressor NGBClassifier H2ORandomForestEstimator H2OGradientBoostingEstimator LightGBMModel XGBModel
+        CatBoostModel
     """),
     **each("linear", """
         LogisticRegression LinearRegression LinearRegressionWithSGD H2OGeneralizedLinearEstimator
-        LogisticRegressionWithLBFGS
+        LogisticRegressionWithLBFGS LinearRegressionModel
     """),
     **each("svm", "svm_train SVMWithSGD"),
     **each("cluster", "KMeans kmeans"),
@@ -245,7 +248,7 @@ STATSMODELS_FUNCTIONS = words("seasonal_decompose lowess auto_arima")
 
 CNN_BACKBONES = ("keras.applications.", "torchvision.models.", "keras_applications.", "efficientnet.", "segmentation_models",
                  "classification_models.", "keras_resnet.", "torchvision.models.detection.", "pretrainedmodels.", "ultralytics.",
-                 "efficientnet_pytorch.", "keras_unet.")  # fmt: skip
+                 "efficientnet_pytorch.", "keras_unet.", "keras_contrib.applications.")  # fmt: skip
 """Modules whose models are convolutional unless their name says otherwise."""
 TRANSFORMER_NAMES = (
     "vit", "swin", "bert", "gpt", "transformer", "t5", "bart", "llama", "gemma", "mistral", "deit", "falcon", "opt", "albert",
@@ -253,6 +256,11 @@ TRANSFORMER_NAMES = (
     "qwen", "palligemma", "moonshine",
 )  # fmt: skip
 """Beginnings of what pretrained transformers are called."""
+SAMPLERS = {
+    "pyro": words("SVI MCMC"), "numpyro": words("SVI MCMC"), "cmdstanpy": words("CmdStanModel"), "stan": words("build"),
+    "pystan": words("StanModel"), "blackjax": words("window_adaptation nuts hmc mala rmh svgd meanfield_vi sgld sghmc"),
+}  # fmt: skip
+"""What fits a probabilistic program."""
 GENERATIVE_NAMES = ("stablediffusion", "ddpm", "unet2dmodel", "flux", "ddim", "gan", "autoencoderkl", "dcgan")
 
 FASTAI_LEARNERS = {

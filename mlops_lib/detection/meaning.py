@@ -79,11 +79,16 @@ FITS = frozenset(
         "fit_sgd",
         "smooth",
         "fit_em",
+        "fit_partial",
         "grid_search",
         "randomized_search",
     ]
 )
 """Methods that train what they are called on."""
+STEPS = frozenset(
+    ["step", "run", "update", "sample", "sampling", "optimize", "optimizing", "variational", "vb", "pathfinder"]
+)
+"""Methods that fit a probabilistic program."""
 
 
 def of(call: Call) -> Meaning:
@@ -104,9 +109,13 @@ def _of_method(name: str, head: str, leaf: str) -> Meaning:
     if name.startswith("prettytensor."):  # layers are methods of what it wraps
         family = k.TENSORFLOW_LAYERS.get(leaf)
         return Meaning("tensorflow", LAYER, family) if family else NONE
+    made = head.partition("()")[0]
+    if leaf in STEPS and made.rpartition(".")[2] in k.SAMPLERS.get(made.partition(".")[0], ()):
+        return Meaning(framework_of(made), FIT)
+    if leaf in ("mm", "matmul") and framework_of(made) == "pytorch":
+        return Meaning("pytorch", NOTHING, "product")
     if leaf not in FITS:
         return NONE
-    made = head.partition("()")[0]
     framework = framework_of(made)
     if not framework:
         return NONE
@@ -270,6 +279,9 @@ def _torch(call: Call, name: str, leaf: str) -> Meaning:
         return Meaning("pytorch", MODEL, "dense") if leaf[:1].isupper() else NONE
     if root == "skorch":
         return Meaning("pytorch", MODEL) if leaf.startswith("Neural") or leaf.endswith("Regressor") else NONE
+    if root == "pyro":
+        family = "other" if leaf in k.SAMPLERS["pyro"] else "generative" if leaf.endswith("VAE") else ""
+        return Meaning("pytorch", MODEL, family) if family or leaf == "PyroModule" else NONE
     if name == "torch.hub.load":
         return Meaning("pytorch", MODEL, _pretrained(call.first, call.first))
     if leaf in ("Module", "LightningModule", "Sequential", "ScriptModule", "ExactGP") and root != "torchvision":
@@ -316,6 +328,9 @@ def _jax(call: Call, name: str, leaf: str) -> Meaning:
         return Meaning("jax", TRAINS)
     if leaf == "Module":
         return Meaning("jax", MODEL)
+    if name.startswith("transformers."):
+        of_torch = _transformers(leaf, name)
+        return Meaning("jax", of_torch.part, of_torch.family)
     if name.startswith(("jax.numpy.dot", "jax.numpy.matmul", "jax.numpy.einsum", "jax.lax.dot")):
         return Meaning("jax", NOTHING, "product")
     if name.partition(".")[0] in ("flax", "haiku", "equinox", "trax", "objax", "jraph", "stax", "elegy") or "stax" in name \
@@ -323,7 +338,7 @@ def _jax(call: Call, name: str, leaf: str) -> Meaning:
         family = "cnn" if leaf.startswith(("ResNet", "MobileNet", "VGG")) else k.JAX_LAYERS.get(leaf)
         if family:
             return Meaning("jax", LAYER, family)
-    if name.startswith("numpyro.") and leaf in ("MCMC", "SVI"):
+    if leaf in k.SAMPLERS.get(name.partition(".")[0], ()):
         return Meaning("jax", MODEL, "other")
     return NONE
 
@@ -396,12 +411,16 @@ def _other(call: Call, name: str, leaf: str) -> Meaning:
         if leaf in ("conv2d", "scan"):
             return Meaning("other", LAYER, "cnn" if leaf == "conv2d" else "rnn")
         return Meaning("other", TRAINS) if name.endswith("tensor.grad") else NONE
+    if name.startswith("lasagne.updates."):
+        return Meaning("other", TRAINS)
     if root == "chainer" and leaf.endswith("Updater"):
         return Meaning("other", FIT)
     if root in ("mxnet", "chainer", "paddle", "lasagne", "tinygrad"):
         return Meaning("other", LAYER, family) if family else Meaning("other", MODEL) if leaf in ("Chain", "Layer", "Sequential",
             "HybridSequential", "Block", "HybridBlock", "Model") else NONE  # fmt: skip
-    if root in ("spacy", "cvxpy"):
+    if root in ("pymc", "pymc3") and leaf in ("sample", "fit", "find_MAP"):
+        return Meaning("other", FIT, "other")
+    if root in ("spacy", "cvxpy") or (root == "darts" and ".models." not in name):
         return NONE
     if family or leaf[:1].isupper():
         return Meaning("other", MODEL, family or "other")

@@ -13,11 +13,16 @@ if TYPE_CHECKING:
     from mlops_lib.detection.files import File
 
 MAIN = "__main__"
-EVERYTHING = "*"
+EVERYTHING = "*any"
+"""Asked of a module that is handed on as a whole."""
+STAR = "*"
 
 
 class Block:
-    """A statement of a module's top level: a definition, what stands under `if __name__ == "__main__"`, or any other ("")."""
+    """A statement of a module's top level: a definition, what stands under `if __name__ == "__main__"`, or any other ("").
+
+    An assignment that calls nothing is a definition too: a table of functions uses none of them.
+    """
 
     __slots__ = ("attributes", "bare", "begins", "ends", "name", "uses")
 
@@ -28,6 +33,8 @@ class Block:
         self.name = node.name if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) else ""
         if isinstance(node, ast.If) and "'__name__'" in ast.dump(node.test):
             self.name = MAIN
+        elif isinstance(node, ast.Assign) and not any(isinstance(one, ast.Call) for one in ast.walk(node.value)):
+            self.name = node.targets[0].id if isinstance(node.targets[0], ast.Name) and not node.targets[1:] else ""
         held = [one for one in ast.walk(node) if isinstance(one, ast.Attribute) and isinstance(one.value, ast.Name)]
         bases = {id(one.value) for one in held}
         names = [one for one in ast.walk(node) if isinstance(one, ast.Name)]
@@ -58,39 +65,62 @@ def reached(every: Sequence[Block], asked: Iterable[str]) -> list[Block]:
     return kept
 
 
-def asked_of(file: File, kept: Sequence[Block], module: str) -> set[str]:
-    """What the kept blocks of a file ask of one of its local modules, by the name it uses for it.
+def asked_of(file: File, kept: Sequence[Block], module: str, asked: Iterable[str] = ()) -> set[str] | None:
+    """What the kept blocks of a file ask of one of its local modules, by the name it uses for it; None where none imports it.
 
-    Names of a module that is handed on as a whole (`getattr(models, name)`), or imported with a star, may be any.
+    Names of a module that is handed on as a whole (`getattr(models, name)`) may be any. Of one that is imported with a star
+    they are those that are used, and those that are `asked` of the file itself: it has them from there.
     """
     found: set[str] = set()
+    imports = False
+    used = set(asked).union(*(one.uses for one in kept))
+    within = module + "."
     for node in ast.walk(file.source.tree):
+        if not isinstance(node, (ast.Import, ast.ImportFrom)) or not _stands_in(kept, node.lineno):
+            continue
         if isinstance(node, ast.Import):
             for alias in node.names:
+                imports = imports or f"{alias.name}.".startswith(within)
                 if alias.name == module:
                     found |= _attributes(alias.asname or alias.name, kept)
-        elif isinstance(node, ast.ImportFrom):
-            origin = "." * node.level + (node.module or "")
-            if origin == module:
-                found.update(alias.name for alias in node.names)
-            for alias in node.names:
-                if module == (f"{origin}.{alias.name}" if node.module else f"{origin}{alias.name}"):
-                    found |= _attributes(alias.asname or alias.name, kept)
-    return {EVERYTHING} if EVERYTHING in found or "__dict__" in found else found
+            continue
+        origin = "." * node.level + (node.module or "")
+        imports = imports or f"{origin}.".startswith(within)
+        if origin == module:
+            found.update(
+                alias.name
+                for alias in node.names
+                if {EVERYTHING, alias.asname or alias.name} & used or alias.name == STAR
+            )
+        for alias in node.names:
+            if module == (f"{origin}.{alias.name}" if node.module else f"{origin}{alias.name}"):
+                imports = True
+                found |= _attributes(alias.asname or alias.name, kept)
+        if origin == module and STAR in found:
+            found.remove(STAR)
+            found |= used
+    if "__dict__" in found:
+        return {EVERYTHING}
+    return ({EVERYTHING} if EVERYTHING in found else found) if imports else None
+
+
+def _stands_in(kept: Sequence[Block], line: int) -> bool:
+    return any(one.begins <= line <= one.ends for one in kept)
 
 
 def _attributes(name: str, kept: Sequence[Block]) -> set[str]:
-    if "." in name or any(name in one.bare for one in kept):
+    if "." in name:
+        return {EVERYTHING} if any(name.partition(".")[0] in one.uses for one in kept) else set()
+    if any(name in one.bare for one in kept):
         return {EVERYTHING}
     return {attribute for one in kept for owner, attribute in one.attributes if owner == name}
 
 
 def limited(facts: Facts, kept: Sequence[Block]) -> Facts:
     """The facts that stand in these blocks; imports count wherever they stand."""
-    lines = [(one.begins, one.ends) for one in kept]
 
     def inside(line: int) -> bool:
-        return any(begins <= line <= ends for begins, ends in lines)
+        return _stands_in(kept, line)
 
     fewer = Facts()
     fewer.imports, fewer.relative, fewer.descends = facts.imports, facts.relative, facts.descends

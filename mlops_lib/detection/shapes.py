@@ -3,7 +3,8 @@
 A variational autoencoder draws `mean + exp(log_var) * noise` (Kingma & Welling 2014); a diffusion model mixes data and
 noise, `a * x + b * noise` (Ho et al. 2020); adversarial training updates two networks in turn, from noise or towards
 made-up labels (Goodfellow et al. 2014); a vector-quantised autoencoder passes gradients around its codebook,
-`x + stop_gradient(q - x)` (van den Oord et al. 2017); attention multiplies a softmax with values (Vaswani et al. 2017);
+`x + stop_gradient(q - x)` (van den Oord et al. 2017); a normalizing flow hands on the logarithm of its Jacobian's
+determinant (Rezende & Mohamed 2015); attention multiplies a softmax with values (Vaswani et al. 2017);
 a recurrent network hands its state on, `h = f(W x + U h)` (Elman 1990); one over a graph is handed its edges (Kipf &
 Welling 2017).
 """
@@ -17,7 +18,7 @@ from mlops_lib.detection.words import words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from mlops_lib.detection.facts import Call
 
@@ -28,7 +29,12 @@ PRODUCTS = words("matmul mm dot addmm")
 STATE = re.compile(r"^(h|hx|h_\w+|\w+_h|hid|carry|\w*hidden\w*|\w+_states?|states?_\w+)$")
 """What the state of a recurrent cell is called; a bare `state` is as often that of a batch normalisation."""
 EDGES = re.compile(r"^(\w+_)?(adj|adjacency|laplacian|edge_index|edge_indices)(_\w+)?$")
-"""What the edges of a graph are called."""
+NAMED_EDGES = re.compile(
+    r"^(adj|(\w+_)?(adj_?mat(rix)?|adj_lists?|adjacency(_matrix)?|laplacian|edge_index|edge_indices))$"
+)
+"""What the edges of a graph are called: among the arguments of a network, and of any function."""
+LOG_DETERMINANT = re.compile(r"^(\w+_)?(s?ldj|log_?(abs_?)?det)(_\w+)?$", re.I)
+"""What the logarithm of a Jacobian's determinant is called."""
 RESHAPED = words("""
     unsqueeze squeeze transpose to type_as expand_dims astype reshape view contiguous permute float half masked_fill
 """)
@@ -76,14 +82,17 @@ class Shaper:
     def __init__(self, name: Callable[[ast.AST], str]) -> None:
         self._name = name
         self._scopes = [_Scope()]
+        self.turns: set[str] = set()
+        """What the loops around count or take."""
 
     @property
     def _now(self) -> _Scope:
         return self._scopes[-1]
 
-    def enter(self) -> None:
-        """A function begins."""
+    def enter(self, arguments: Iterable[str] = ()) -> None:
+        """A function begins; it may be handed its noise."""
         self._scopes.append(_Scope())
+        self._now.drawn.update({"noise"}.intersection(arguments))
 
     def leave(self, name: str, line: int) -> list[Shape]:
         """A function ends: what was recognised in it."""
@@ -130,8 +139,28 @@ class Shaper:
                 self._now.scored.add(name)
             if self._is_recurrence(name, node.value):
                 self._now.found.append(Shape("recurrent", node.lineno, f"{name} = … {name} …"))
+            if self.turns and self._is_next_layer(name, node.value):
+                self._now.found.append(Shape("stacked", node.lineno, f"for …: {name} = {name} @ …"))
             if isinstance(node.value, ast.Call) and _is_network(node.value.func):
                 self._now.made[name] = ast.unparse(node.value.func)[:60]
+
+    def _is_next_layer(self, name: str, value: ast.expr) -> bool:
+        """Whether a name is multiplied by what a turn of the loop brings: `for w, b in layers: x = tanh(x @ w + b)`."""
+        if isinstance(value, ast.Call) and len(value.args) == 1:  # the activation
+            value = value.args[0]
+        if isinstance(value, ast.BinOp) and isinstance(value.op, ast.Add):
+            value = value.left
+        if isinstance(value, ast.BinOp) and isinstance(value.op, ast.MatMult):
+            sides: list[ast.expr] = [value.left, value.right]
+        elif isinstance(value, ast.Call) and self._leaf(value)[1] in PRODUCTS:
+            sides = value.args[:2]
+        else:
+            return False
+        return (
+            len(sides) == 2
+            and _name_of(sides[0]) == name
+            and any(_name_of(n) in self.turns for n in ast.walk(sides[1]))
+        )
 
     def _is_recurrence(self, name: str, value: ast.expr) -> bool:
         """Whether a name is set to a sum of products of which one has its last value and one has not."""
@@ -150,14 +179,20 @@ class Shaper:
                 own.append(name in map(_name_of, sides))
         return any(own) and not all(own)
 
+    def function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
+        """Any function: one that is handed the edges of a graph belongs to a network over it."""
+        edges = next((argument.arg for argument in node.args.args if NAMED_EDGES.match(argument.arg)), "")
+        if edges:
+            self._now.found.append(Shape("message passing", node.lineno, f"{node.name}(…, {edges})"))
+
     def method(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
-        """A network's `forward`: over a graph it takes the edges; a recurrent one returns the state that it takes, changed."""
+        """A network's `forward`: over a graph it takes the edges; a flow returns how it changes volumes; a recurrent one
+        returns the state that it takes, changed.
+        """
         edges = next((argument.arg for argument in node.args.args[1:] if EDGES.match(argument.arg)), "")
         if edges:
             self._now.found.append(Shape("message passing", node.lineno, f"{node.name}(…, {edges})"))
         taken = {argument.arg for argument in node.args.args[2:] if STATE.match(argument.arg)}
-        if not taken:
-            return
         changed: set[str] = set()
         returned: set[str] = set()
         for one in ast.walk(node):
@@ -168,6 +203,8 @@ class Shaper:
                 returned.update(map(_name_of, one.value.elts))
         for name in sorted(taken & changed & returned)[:1]:
             self._now.found.append(Shape("recurrent", node.lineno, f"{node.name}(…, {name}) → …, {name}"))
+        for name in sorted(filter(LOG_DETERMINANT.match, returned))[:1]:
+            self._now.found.append(Shape("flow", node.lineno, f"{node.name}(…) → …, {name}"))
 
     def called(self, node: ast.Call, call: Call) -> None:
         """A call: noise, updates of parameters, products."""
@@ -226,7 +263,7 @@ class Shaper:
             return
         for term, other in ((node.left, node.right), (node.right, node.left)):
             normal, exponential = self._factors(term)
-            if normal and (exponential or self._is_spread(term, other)):
+            if normal and (exponential or self._is_spread(term, other) or self._is_of_its_shape(term, other)):
                 self._now.found.append(Shape("reparametrised", node.lineno, "mean + noise * deviation"))
             elif normal and _is_computed_product(term) and _is_computed_product(other):
                 self._now.found.append(Shape("noised", node.lineno, "a * data + b * noise"))
@@ -258,6 +295,15 @@ class Shaper:
         if origin is None or not isinstance(product, ast.BinOp):
             return False
         return any(self._now.unpacked.get(_name_of(side)) == origin for side in (product.left, product.right))
+
+    def _is_of_its_shape(self, product: ast.AST, mean: ast.AST) -> bool:
+        """Whether one factor is a root, and noise is drawn in the shape of the other term: `mean + sqrt(var) * normal(…)`."""
+        if not isinstance(product, ast.BinOp) or not isinstance(mean, ast.Name):
+            return False
+        sides = (product.left, product.right)
+        drawn = [one for one in sides if isinstance(one, ast.Call) and self._is_drawn(one)]
+        shapes = [node for one in drawn for part in one.args for node in ast.walk(part)]
+        return any(self._leaf(one)[1] == "sqrt" for one in sides) and any(_name_of(node) == mean.id for node in shapes)
 
     def _leaf(self, node: ast.AST) -> tuple[str, str]:
         if not isinstance(node, ast.Call):

@@ -255,6 +255,7 @@ def _notebook(text: str) -> Source:
         source = _cells_alone(lines, begins, source)
     source.cells, source.commands = begins, commands
     source.written = {match[1] for cell in sources if (match := _WRITES.match(cell))}
+    source.written |= {match[1] for command, _ in commands if (match := _FETCHES.search(command))}
     return source
 
 
@@ -269,6 +270,7 @@ _RUNS = re.compile(r"^%(?:time|timeit|prun|memit|mprun|lprun)\b\s*(?:-{1,2}\w+(?
 """Line magics with Python behind them."""
 _ASSIGNED = re.compile(r"^(\s*[A-Za-z_][\w, ]*=\s*)[!%](?=[^\s=])(.*)$")
 _WRITES = re.compile(r"\s*%%(?:write)?file\s+(?:-a\s+)?(?:\./)?(\w+)\.py\s*\n")
+_FETCHES = re.compile(r"\b(?:wget|curl)\s.*?/(\w+)\.py\b")
 _SETS = re.compile(r"^%(?:set_)?env\s+(\w+)(?:\s*=\s*|\s+)(\S.*)$")
 """A variable of the environment."""
 _HELP = re.compile(r"^(\?{1,2}[\w.*]+|[\w.]+\?{1,2})\s*$")

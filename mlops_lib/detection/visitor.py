@@ -239,7 +239,10 @@ class _Visitor:
     def _for(self, node: ast.For) -> None:
         if isinstance(node.target, ast.Name):
             self.names[node.target.id] = "?"
+        around = self.shaper.turns
+        self.shaper.turns = around | {one.id for one in ast.walk(node.target) if isinstance(one, ast.Name)}
         self.inside(node)
+        self.shaper.turns = around
 
     def _classdef(self, node: ast.ClassDef) -> None:
         self.all(node.decorator_list)
@@ -273,8 +276,9 @@ class _Visitor:
             self.names[argument.arg] = "?"
             self.texts.pop(argument.arg, None)
         self.scope = f"{scope}.{node.name}" if scope else node.name
-        self.shaper.enter()
+        self.shaper.enter(one.arg for one in node.args.args)
         self.all(node.body)
+        self.shaper.function(node)
         if "." in self.owner and node.name in ("forward", "call", "__call__"):
             self.shaper.method(node)
         self.facts.shapes += self.shaper.leave(self.scope, node.lineno)
@@ -496,7 +500,10 @@ class _Visitor:
             self.multiplied.setdefault(self.of_class, []).append(node.lineno)
         if isinstance(node.op, ast.Sub) and isinstance(node.right, ast.BinOp) and isinstance(node.right.op, ast.Mult):
             self.facts.descends = True
+        descends = self.facts.descends
         self.inside(node)
+        if _is_difference(node):
+            self.facts.descends = descends
 
     def _option(self, node: ast.Call) -> None:
         names = [a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
@@ -569,3 +576,10 @@ def _parents(node: ast.AST) -> str:
         return ""
     steps = text.count("'dirname'") - 1 + text.count("'parent'") - 1 + text.count("'..'")
     return "/".join([".."] * max(0, min(steps, 4))) or "."
+
+
+def _is_difference(node: ast.BinOp) -> bool:
+    """`f(x + h) - f(x - h)`: what is subtracted in it is no step."""
+    if not (isinstance(node.op, ast.Sub) and isinstance(node.left, ast.Call) and isinstance(node.right, ast.Call)):
+        return False
+    return ast.dump(node.left.func) == ast.dump(node.right.func)

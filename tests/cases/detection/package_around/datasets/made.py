@@ -1,0 +1,7 @@
+import numpy as np
+
+from datasets.sizes import ROWS
+
+
+def rows():
+    return np.arange(ROWS)
