@@ -86,7 +86,7 @@ def _run(run: Context, entry: str, args: List[str]) -> int:
     dialect = _dialect(run, entry)
     hooks.after_import(_adapters(run))
     hooks.after_import(sklearn_resume.install(run))
-    hooks.after_import(legacy.install(run, dialect))
+    hooks.after_import(legacy.install(run, dialect, entry))
     found = places.Places(run.work, entry, journal)
     hooks.after_import(found.hooks())
     found.install()

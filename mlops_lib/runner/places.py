@@ -267,7 +267,7 @@ class Places:
             for name in ("imread", "imwrite", "VideoCapture"):
                 plain = getattr(module, name, None)
                 if plain is not None:
-                    finds = self.written_to if name == "imwrite" else None
+                    finds = {"imwrite": self.written_to, "imread": self._seen}.get(name)
                     setattr(module, name, self._first(plain, writing=False, finds=finds))
             for name in WINDOWS:
                 plain = getattr(module, name, None)
@@ -279,6 +279,13 @@ class Places:
             module.check_parent_directory = functools.wraps(check)(lambda path: check(self.written_to(path)))
 
         return {"h5py": h5py, "cv2": cv2, "pandas.io.common": pandas}
+
+    def _seen(self, path: Any) -> Any:
+        """The place of a picture; OpenCV reads None where there is none, and says nothing."""
+        place = self.find(self.beside(path), writing=False)
+        if isinstance(place, str) and not self._exists(place):
+            self.journal.warn(f"cv2.imread: there is no file {place}")
+        return place
 
     def _unseen(self, function: Callable[..., Any], error: "Type[Exception]") -> Callable[..., Any]:
         """A function of a window, which does nothing where OpenCV has no windows."""

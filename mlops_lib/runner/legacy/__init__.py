@@ -16,7 +16,9 @@ from mlops_lib.runner.legacy import (
     keras_methods,
     keras_names,
     names,
+    neighbours,
     python2,
+    pytorch,
     science,
     source,
     tensorflow1,
@@ -47,8 +49,14 @@ def _lost() -> "frozenset[str]":
     )
 
 
-def install(run: Context, found: source.Dialect) -> Dict[str, Hook]:
-    """Answer for what is gone; returns the hooks for modules that are still there."""
+def install(run: Context, found: source.Dialect, entry: str) -> Dict[str, Hook]:
+    """Answer for what is gone; returns the hooks for modules that are still there.
+
+    Args:
+        run: what the run was asked.
+        found: how the project's sources are read.
+        entry: the script that runs, relative to the working directory.
+    """
     import sys
 
     notes = found.notes
@@ -59,17 +67,22 @@ def install(run: Context, found: source.Dialect) -> Dict[str, Hook]:
         **names.prefixed(keras_names.MODULES, ("tf_keras", *keras_names.PREFIXES) if graph_keras else keras_names.PREFIXES,
                          root="keras"),
         **keras_names.PREPROCESSING, **science.MODULES, **tensorflow1.MODULES,
+        **pytorch.MODULES,
     }  # fmt: skip
     names.install(modules, notes)
     names.install(python2.modules(), notes, only_for=found.work)
     names.lend(urllib, python2.URLLIB, notes)
     sys.meta_path.append(tensorflow1.Contrib())
+    sys.meta_path.append(neighbours.Neighbours(found.work, entry, notes))
     hooks: Dict[str, Hook] = {
         **science.hooks(notes),
+        **pytorch.hooks(notes),
         **tensorflow1.hooks(notes, graph=found.graph, keras=found.keras),
     }
-    if not graph_keras:
-        hooks.update(_keras(run, notes))
+    if graph_keras:
+        hooks["tf_keras.utils"] = lambda module: keras_arguments.pictures(module, notes)
+    else:
+        hooks.update(_keras(run, found))
     return {name: _guarded(run, name, hook) for name, hook in hooks.items()}
 
 
@@ -81,14 +94,18 @@ def _guarded(run: Context, name: str, hook: Hook) -> Hook:
     return call
 
 
-def _keras(run: Context, notes: Notes) -> Dict[str, Hook]:
+def _keras(run: Context, found: source.Dialect) -> Dict[str, Hook]:
+    notes = found.notes
     hooks: Dict[str, Hook] = {}
-    lent = {**keras_names.NAMES, "keras.backend": keras_backend.names(notes)}
+    lent = {**keras_names.NAMES, "keras.backend": keras_backend.names(notes, aged=found.aged)}
     for name, table in names.prefixed(lent, keras_names.PREFIXES, root="keras").items():
         hooks[name] = lambda module, table=table: names.lend(module, table, notes)  # type: ignore[misc]
     for name in ("keras.layers", "tensorflow.keras.layers", "keras._tf_keras.keras.layers"):
         lend = hooks[name]
         hooks[name] = lambda module, lend=lend: (lend(module), keras_methods.convolutions(module, notes))  # type: ignore
+    for name in ("keras.utils", "tensorflow.keras.utils", "keras._tf_keras.keras.utils"):
+        lend = hooks[name]
+        hooks[name] = lambda module, lend=lend: (lend(module), keras_arguments.utils(module, notes))  # type: ignore
 
     lend_keras = hooks["keras"]
 
