@@ -269,6 +269,8 @@ class Places:
                 if plain is not None:
                     finds = {"imwrite": self.written_to, "imread": self._seen}.get(name)
                     setattr(module, name, self._first(plain, writing=False, finds=finds))
+            if hasattr(module, "CascadeClassifier"):
+                module.CascadeClassifier = self._cascades(module)
             for name in WINDOWS:
                 plain = getattr(module, name, None)
                 if plain is not None:
@@ -279,6 +281,23 @@ class Places:
             module.check_parent_directory = functools.wraps(check)(lambda path: check(self.written_to(path)))
 
         return {"h5py": h5py, "cv2": cv2, "pandas.io.common": pandas}
+
+    def _cascades(self, module: Any) -> Callable[..., Any]:
+        """OpenCV's cascades by their names, which it brings along; an unknown file would be an empty cascade."""
+        plain = module.CascadeClassifier
+
+        @functools.wraps(plain, updated=())
+        def cascade(*names: Any) -> Any:
+            if not names or not isinstance(names[0], str):
+                return plain(*names)
+            place = self.find(self.beside(names[0]), writing=False)
+            own = os.path.join(module.data.haarcascades, os.path.basename(place)) if hasattr(module, "data") else ""
+            if not self._exists(place) and own and self._exists(own):
+                self.journal.warn(f"{names[0]} was not pushed: OpenCV's own is taken")
+                place = own
+            return plain(place)
+
+        return cascade
 
     def _seen(self, path: Any) -> Any:
         """The place of a picture; OpenCV reads None where there is none, and says nothing."""

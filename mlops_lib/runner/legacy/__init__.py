@@ -79,9 +79,8 @@ def install(run: Context, found: source.Dialect, entry: str) -> Dict[str, Hook]:
         **pytorch.hooks(notes),
         **tensorflow1.hooks(notes, graph=found.graph, keras=found.keras),
     }
-    if graph_keras:
-        hooks["tf_keras.utils"] = lambda module: keras_arguments.pictures(module, notes)
-    else:
+    hooks["tf_keras.src.utils.vis_utils"] = lambda module: keras_arguments.pictures(module, notes)
+    if not graph_keras:
         hooks.update(_keras(run, found))
     return {name: _guarded(run, name, hook) for name, hook in hooks.items()}
 
@@ -103,9 +102,6 @@ def _keras(run: Context, found: source.Dialect) -> Dict[str, Hook]:
     for name in ("keras.layers", "tensorflow.keras.layers", "keras._tf_keras.keras.layers"):
         lend = hooks[name]
         hooks[name] = lambda module, lend=lend: (lend(module), keras_methods.convolutions(module, notes))  # type: ignore
-    for name in ("keras.utils", "tensorflow.keras.utils", "keras._tf_keras.keras.utils"):
-        lend = hooks[name]
-        hooks[name] = lambda module, lend=lend: (lend(module), keras_arguments.utils(module, notes))  # type: ignore
 
     lend_keras = hooks["keras"]
 
@@ -125,6 +121,8 @@ def _keras(run: Context, found: source.Dialect) -> Dict[str, Hook]:
 
     return {
         **hooks, "keras": keras, "keras.src.backend.tensorflow.nn": convolutions,
+        "keras.src.utils.numerical_utils": lambda module: keras_arguments.classes(module, notes),
+        "keras.src.utils.model_visualization": lambda module: keras_arguments.pictures(module, notes),
         "keras.src.legacy.preprocessing.image": lambda module: keras_methods.iterators(module.Iterator),
         "keras.src.trainers.data_adapters.generator_data_adapter": lambda module: keras_methods.generators(module, notes),
     }  # fmt: skip

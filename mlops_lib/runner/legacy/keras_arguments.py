@@ -232,10 +232,9 @@ def _clipped_twice(optimizer: Any, kwargs: Dict[str, Any], notes: Notes) -> Dict
     return {key: value for key, value in kwargs.items() if key != "clipvalue"}
 
 
-def utils(module: Any, notes: Notes) -> None:
-    """`to_categorical(y, nb_classes=10)`, and a picture of a model where nothing here can draw it."""
+def classes(module: Any, notes: Notes) -> None:
+    """`to_categorical(y, nb_classes=10)`."""
     module.to_categorical = with_renamed(module.to_categorical, {"nb_classes": "num_classes"}, notes)
-    pictures(module, notes)
 
 
 def pictures(module: Any, notes: Notes) -> None:

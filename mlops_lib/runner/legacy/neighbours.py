@@ -36,8 +36,8 @@ class Neighbours(importlib.abc.MetaPathFinder):
         for folder in self._folders(asker):
             spec = importlib.machinery.PathFinder.find_spec(name, [folder])
             if spec is not None and spec.origin is not None:
-                where = os.path.relpath(os.path.realpath(spec.origin), self._work)
-                self._notes.say(f"import {name}: {where}, which Python 3 finds from its own folder only")
+                where = os.path.relpath(os.path.realpath(folder), self._work)
+                self._notes.say(f"what lies in {where} is found by its bare name, as from that folder or by Python 2")
                 return spec
         return None
 

@@ -8,11 +8,13 @@ done on the tree.
 import ast
 import builtins
 import functools
+import io
 import re
 import warnings
 from typing import Any, Callable, Dict, Optional, Tuple
 
 from mlops_lib.runner.legacy.names import Names, listed
+from mlops_lib.runner.legacy.notes import Notes
 
 MODULES = {
     "cPickle": "pickle", "urllib2": "urllib.request", "StringIO": "io", "cStringIO": "io", "ConfigParser": "configparser",
@@ -235,6 +237,35 @@ def missing_builtins(tree: ast.Module) -> Dict[str, Any]:
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
             bound |= {alias.asname or alias.name.split(".")[0] for alias in node.names}
     return {name: value for name, value in BUILTINS.items() if name in read - bound}
+
+
+def pickles(module: Any, notes: Notes) -> None:
+    """`pickle.load(open(path))`, and what Python 2 pickled: its strings are bytes of any kind."""
+    load, dump = module.load, module.dump
+
+    @functools.wraps(load)
+    def load_(file: Any, **kwargs: Any) -> Any:
+        source = file.buffer if isinstance(file, io.TextIOWrapper) else file
+        if source is not file:
+            notes.say("pickle.load takes a file of bytes: open(…, 'rb')")
+        begin = source.tell() if hasattr(source, "seekable") and source.seekable() else None
+        try:
+            return load(source, **kwargs)
+        except UnicodeDecodeError:
+            if begin is None or "encoding" in kwargs:
+                raise
+            source.seek(begin)
+            notes.say("pickle.load of what Python 2 wrote: encoding='latin1'")
+            return load(source, encoding="latin1", **kwargs)
+
+    @functools.wraps(dump)
+    def dump_(obj: Any, file: Any, *args: Any, **kwargs: Any) -> None:
+        target = file.buffer if isinstance(file, io.TextIOWrapper) else file
+        if target is not file:
+            notes.say("pickle.dump takes a file of bytes: open(…, 'wb')")
+        dump(obj, target, *args, **kwargs)
+
+    module.load, module.dump = load_, dump_
 
 
 def modules() -> Dict[str, Any]:

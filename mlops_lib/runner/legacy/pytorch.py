@@ -55,7 +55,8 @@ def hooks(notes: Notes) -> Dict[str, Callable[[Any], None]]:
     def schedulers(module: Any) -> None:
         drop = renamed({}, notes, dropped=("verbose",))
         for scheduler in vars(module).values():
-            own = vars(scheduler).get("__init__") if isinstance(scheduler, type) else None
+            here = isinstance(scheduler, type) and scheduler.__module__ == module.__name__
+            own = vars(scheduler).get("__init__") if here else None
             if own is not None and "verbose" not in inspect.signature(own).parameters:
                 scheduler.__init__ = translated(own, drop)
 

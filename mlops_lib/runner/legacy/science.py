@@ -4,7 +4,7 @@ import functools
 import sys
 from typing import Any, Callable, Dict, Sequence, Tuple
 
-from mlops_lib.runner.legacy import estimators, figures, frames
+from mlops_lib.runner.legacy import estimators, figures, frames, python2
 from mlops_lib.runner.legacy.names import Names, lend, listed
 from mlops_lib.runner.legacy.notes import Notes
 
@@ -172,6 +172,20 @@ def _threshold(original: Callable[..., Any]) -> Callable[..., Any]:
     return set_printoptions
 
 
+def _yaml(module: Any, notes: Notes) -> Callable[..., Any]:
+    """`yaml.load(text)`, which says since PyYAML 6 by what it reads."""
+    load = module.load
+
+    @functools.wraps(load)
+    def load_(stream: Any, *args: Any, **kwargs: Any) -> Any:
+        if args or "Loader" in kwargs:
+            return load(stream, *args, **kwargs)
+        notes.say("yaml.load(stream) is yaml.load(stream, Loader=yaml.FullLoader) since PyYAML 6")
+        return load(stream, Loader=module.FullLoader)
+
+    return load_
+
+
 def hooks(notes: Notes) -> Dict[str, Callable[[Any], None]]:
     """What to do after each of these modules has been imported."""
     found: Dict[str, Callable[[Any], None]] = {}
@@ -189,6 +203,8 @@ def hooks(notes: Notes) -> Dict[str, Callable[[Any], None]]:
     for name in estimators.ATTRIBUTES:
         then(name, estimators.attributes)
     then("sklearn.metrics._scorer", estimators.scorers)
+    then("pickle", lambda module: python2.pickles(module, notes))
+    then("yaml", lambda module: setattr(module, "load", _yaml(module, notes)))
     then("numpy", lambda module: numbers(module, notes))
     then("pandas", lambda module: frames.pandas(module, notes))
     for name, act in figures.HOOKS:
