@@ -6,7 +6,7 @@ import re
 import tokenize
 from typing import Any, Callable, Set
 
-FIRST, MODE = "__mlops_first__", "__mlops_mode__"
+FIRST, MODE, NUMBER, SHOWN = "__mlops_first__", "__mlops_mode__", "__mlops_number__", "__mlops_shown__"
 """Names that no script has, for what a source calls instead."""
 _ASYNC = re.compile(r"\basync\s*=")
 
@@ -52,8 +52,35 @@ def kept_mode(result: Any, *, aged: bool, say: Callable[[], None]) -> Any:
     return modes[0]
 
 
+def number(kind: Callable[..., Any], value: Any, *, say: Callable[[], None]) -> Any:
+    """`float(x)` and `int(x)` of an array that holds one number, which numpy takes since 2.4 without dimensions only."""
+    try:
+        return kind(value)
+    except TypeError:
+        if not _is_one(value):
+            raise
+        say()
+        return kind(value.item())
+
+
+def shown(text: Any, values: Any, *, say: Callable[[], None]) -> Any:
+    """`"%.2f" % x` of such an array."""
+    try:
+        return text % values
+    except TypeError:
+        one = values if isinstance(values, tuple) else (values,)
+        if not any(map(_is_one, one)):
+            raise
+        say()
+        return text % tuple(value.item() if _is_one(value) else value for value in one)
+
+
+def _is_one(value: Any) -> bool:
+    return getattr(value, "ndim", 0) > 0 and getattr(value, "size", 0) == 1 and hasattr(value, "item")
+
+
 class Idioms(ast.NodeTransformer):
-    """Replaces `tensor.data[0]` and `mode(x)[0][0]` in sources that use PyTorch, or scipy's `mode`."""
+    """Replaces `tensor.data[0]` and `mode(x)[0][0]` in sources that use PyTorch, or scipy's `mode`; `float(x)`, `"%f" % x`."""
 
     def __init__(self, tree: ast.Module) -> None:
         self.used: Set[str] = set()
@@ -90,10 +117,28 @@ class Idioms(ast.NodeTransformer):
             return self._call(MODE, node, call)
         return node
 
-    def _call(self, name: str, node: ast.expr, value: ast.expr) -> ast.Call:
+    def visit_Lambda(self, node: ast.Lambda) -> ast.AST:
+        """Stays as it is: a Lambda layer is saved with its code, and loaded where we are not."""
+        return node
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        """`float(x)`."""
+        self.generic_visit(node)
+        plain = isinstance(node.func, ast.Name) and node.func.id in ("float", "int")
+        if not plain or len(node.args) != 1 or node.keywords or isinstance(node.args[0], (ast.Constant, ast.Starred)):
+            return node
+        return self._call(NUMBER, node, node.func, node.args[0])
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
+        """`"%f" % x`."""
+        self.generic_visit(node)
+        text = isinstance(node.left, ast.Constant) and isinstance(node.left.value, str)
+        return self._call(SHOWN, node, node.left, node.right) if text and isinstance(node.op, ast.Mod) else node
+
+    def _call(self, name: str, node: ast.expr, *values: ast.expr) -> ast.Call:
         self.used.add(name)
         called = ast.copy_location(ast.Name(id=name, ctx=ast.Load()), node)
-        return ast.copy_location(ast.Call(func=called, args=[value], keywords=[]), node)
+        return ast.copy_location(ast.Call(func=called, args=list(values), keywords=[]), node)
 
 
 def _is_zero(index: Any) -> bool:

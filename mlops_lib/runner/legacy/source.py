@@ -111,9 +111,7 @@ class Dialect:
             given[name] = value
         written = idioms.Idioms(tree)
         tree = written.visit(tree)
-        for name in written.used:
-            given[name] = functools.partial(idioms.first, say=self._say_item) if name == idioms.FIRST else functools.partial(
-                idioms.kept_mode, aged=self.aged, say=self._say_mode)  # fmt: skip
+        given.update({name: self._idiom(name) for name in written.used})
         private = _PrivateKeras()
         tree = private.visit(tree)
         if private.line:
@@ -136,11 +134,19 @@ class Dialect:
     def _say_whole(self) -> None:
         self.notes.say("a quotient is taken as a whole number, as Python 2 gave it: write //")
 
-    def _say_item(self) -> None:
-        self.notes.say("loss.data[0] is loss.item() since PyTorch 0.5")
+    def _idiom(self, name: str) -> Any:
+        def say(message: str) -> Any:
+            return functools.partial(self.notes.say, message)
 
-    def _say_mode(self) -> None:
-        self.notes.say("scipy.stats.mode(x)[0][0] is mode(x)[0] since scipy 1.11")
+        if name == idioms.FIRST:
+            return functools.partial(idioms.first, say=say("loss.data[0] is loss.item() since PyTorch 0.5"))
+        if name == idioms.MODE:
+            changed = "scipy.stats.mode(x)[0][0] is mode(x)[0] since scipy 1.11"
+            return functools.partial(idioms.kept_mode, aged=self.aged, say=say(changed))
+        does = idioms.number if name == idioms.NUMBER else idioms.shown
+        return functools.partial(
+            does, say=say("an array that holds one number is no number since numpy 2.4: write x.item()")
+        )
 
     def _shown(self, path: str) -> str:
         return os.path.relpath(os.path.realpath(path), self.work)

@@ -49,6 +49,10 @@ INSTEAD = {
     "factorization": "scikit-learn's KMeans and GaussianMixture", "crf": "a CRF layer of your own",
     "framework": "tf and tf.keras", "training": "tf.keras.callbacks", "metrics": "tf.keras.metrics", "opt": "tf.keras.optimizers",
     "cudnn_rnn": "tf.keras.layers.LSTM", "legacy_seq2seq": "keras.layers.Attention", "distribute": "tf.distribute",
+    "image": "tf.image, or keras.layers.RandomRotation and the like", "losses": "tf.losses", "lookup": "tf.lookup",
+    "summary": "tf.summary", "signal": "tf.signal", "tpu": "tf.tpu", "quantize": "tensorflow_model_optimization",
+    "lite": "tf.lite", "gan": "the tensorflow_gan package", "feature_column": "tf.keras.layers", "predictor": "tf.saved_model",
+    "saved_model": "tf.saved_model", "linalg": "tf.linalg", "integrate": "scipy.integrate", "util": "tf and tf.keras",
 }  # fmt: skip
 """Parts of `tf.contrib` that live on nowhere, and what to use."""
 
