@@ -10,9 +10,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from mlops_lib.runner.legacy import symbolic
+from mlops_lib.runner.legacy import idioms, symbolic
 
 ROOT = Path(__file__).resolve().parents[2]
 CASES = ROOT / "tests" / "cases" / "old_code"
@@ -75,6 +76,32 @@ def test_an_old_script_runs(case: str, tmp_path: Path) -> None:
 def test_what_needs_a_graph_is_seen(text: str, said: str) -> None:
     found = symbolic.use(ast.parse(text))
     assert (found[0] if found else "") == said
+
+
+@pytest.mark.parametrize(
+    ("text", "used"),
+    [
+        ("import torch\ntotal = loss.data[0]\n", {idioms.FIRST}),
+        ("import torch\ntotal = loss.data[1]\n", set()),
+        ("total = request.data[0]\n", set()),
+        ("from scipy import stats\nm = stats.mode(x).mode[0]\n", {idioms.MODE}),
+        ("m = table.mode()[0][0]\n", set()),
+        ("rate = float(x)\nlayer = Lambda(lambda x: float(x))\n", {idioms.NUMBER}),
+        ("print('%.2f' % loss, 7 % 2)\n", {idioms.SHOWN}),
+    ],
+)
+def test_what_only_the_source_shows_is_seen(text: str, used: set[str]) -> None:
+    tree = ast.parse(text)
+    found = idioms.Idioms(tree)
+    found.visit(tree)
+    assert found.used == used
+
+
+def test_a_number_is_read_from_what_has_no_dimensions() -> None:
+    said: list[bool] = []
+    assert idioms.first(np.array(2.5), say=lambda: said.append(True)) == 2.5
+    assert idioms.first([4, 5], say=lambda: said.append(False)) == 4
+    assert said == [True]
 
 
 LENT = """

@@ -6,7 +6,7 @@ import re
 import tokenize
 from typing import Any, Callable, Set
 
-FIRST, MODE, NUMBER, SHOWN = "__mlops_first__", "__mlops_mode__", "__mlops_number__", "__mlops_shown__"
+FIRST, MODE, NUMBER, SHOWN, BYTES = (f"__mlops_{name}__" for name in ("first", "mode", "number", "shown", "bytes"))
 """Names that no script has, for what a source calls instead."""
 _ASYNC = re.compile(r"\basync\s*=")
 
@@ -75,6 +75,14 @@ def shown(text: Any, values: Any, *, say: Callable[[], None]) -> Any:
         return text % tuple(value.item() if _is_one(value) else value for value in one)
 
 
+def as_bytes(value: Any, *, say: Callable[[], None]) -> Any:
+    """`array.tostring()`, which numpy has no more since 2.3."""
+    if hasattr(value, "tostring") or not hasattr(value, "tobytes"):
+        return value.tostring()
+    say()
+    return value.tobytes()
+
+
 def _is_one(value: Any) -> bool:
     return getattr(value, "ndim", 0) > 0 and getattr(value, "size", 0) == 1 and hasattr(value, "item")
 
@@ -122,8 +130,10 @@ class Idioms(ast.NodeTransformer):
         return node
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
-        """`float(x)`."""
+        """`float(x)`, `x.tostring()`."""
         self.generic_visit(node)
+        if isinstance(node.func, ast.Attribute) and node.func.attr == "tostring" and not (node.args or node.keywords):
+            return self._call(BYTES, node, node.func.value)
         plain = isinstance(node.func, ast.Name) and node.func.id in ("float", "int")
         if not plain or len(node.args) != 1 or node.keywords or isinstance(node.args[0], (ast.Constant, ast.Starred)):
             return node

@@ -135,6 +135,21 @@ def numbers(module: Any, notes: Notes) -> None:
     module.array2string = _plain_numbers(module)
     module.histogram = _density(module.histogram, notes)
     module.set_printoptions = _threshold(module.set_printoptions)
+    module.fromstring = _of_bytes(module, notes)
+
+
+def _of_bytes(module: Any, notes: Notes) -> Callable[..., Any]:
+    """`numpy.fromstring(content, dtype)` of bytes."""
+    read = module.fromstring
+
+    @functools.wraps(read)
+    def fromstring(string: Any, dtype: Any = float, count: int = -1, *, sep: str = "", **kwargs: Any) -> Any:
+        if sep or not isinstance(string, bytes):
+            return read(string, dtype, count, sep=sep, **kwargs)
+        notes.say("numpy.fromstring of bytes is numpy.frombuffer now")
+        return module.frombuffer(string, dtype, count).copy()
+
+    return fromstring
 
 
 def _plain_numbers(module: Any) -> Callable[..., Any]:

@@ -143,6 +143,8 @@ class Dialect:
         if name == idioms.MODE:
             changed = "scipy.stats.mode(x)[0][0] is mode(x)[0] since scipy 1.11"
             return functools.partial(idioms.kept_mode, aged=self.aged, say=say(changed))
+        if name == idioms.BYTES:
+            return functools.partial(idioms.as_bytes, say=say("array.tostring() is tobytes() since numpy 2.3"))
         does = idioms.number if name == idioms.NUMBER else idioms.shown
         return functools.partial(
             does, say=say("an array that holds one number is no number since numpy 2.4: write x.item()")
