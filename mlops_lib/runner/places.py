@@ -71,7 +71,7 @@ class Places:
         if not text.startswith("/"):
             absolute = self._of_windows(text)
             if not absolute:
-                return path if writing else self._above(text) or path
+                return (self._outward(text) if writing else self._above(text)) or path
             text = absolute
         if text == "/" or (text.rstrip("/") + "/").startswith(self._known):
             return path if writing else self._at_home(text) or path
@@ -99,6 +99,17 @@ class Places:
             return plain if self._exists(plain) else None
         ends = plain.lstrip("./")
         return self._pushed(ends, there=plain[: len(plain) - len(ends)]) if ends else None
+
+    def _outward(self, text: str) -> "str | None":
+        """Where a file goes whose path leads out of the project: a script of a folder means the one beside that."""
+        here = self._is_ours(os.path.join(os.curdir, "x"))
+        if not text.startswith("..") or not here or self._is_ours(text) or self._exists(text):
+            return None
+        place = os.path.normpath(os.path.join(self.bases[0], text))
+        if not self._is_ours(place):
+            place = os.path.join(self.work, os.path.normpath(text).lstrip("./"))
+        self.journal.warn(f"{text} is outside of the project: it is written to {os.path.relpath(place, self.work)}")
+        return place
 
     def _at_home(self, text: str) -> "str | None":
         """The pushed file for one in the author's home folder."""

@@ -12,3 +12,8 @@ with open('new.pkl', 'rb') as stream:
 print(yaml.load("rate: 0.1"))
 rows, columns = os.popen('stty size', 'r').read().split()
 print(int(rows), int(columns), os.get_terminal_size().columns)
+from StringIO import StringIO
+picture, text = StringIO(), StringIO('a\nb')
+picture.write(b'\xff\xd8')
+picture.write('x')
+print(picture.getvalue(), list(text))

@@ -7,3 +7,6 @@ try:
 except ImportError:
     print("not there")
 print(told(width))
+with open("../data/kept.txt", "w") as stream:
+    stream.write("kept")
+print(open("../data/kept.txt").read())
