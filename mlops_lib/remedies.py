@@ -22,15 +22,27 @@ REMEDIES = {
 _DIVISION = (
     "Python 2 divided whole numbers into whole numbers: write // for the / that gives this number; the run is kept."
 )
+_ONE_NUMBER = "An array that holds one number is no number since numpy 2.4: write x.item(), or require numpy<2.4."
 HINTS = (
     ("'float' object cannot be interpreted as an integer", _DIVISION),
     ("slice indices must be integers", _DIVISION),
     ("only integers, slices (`:`), ellipsis (`...`)", _DIVISION),
     ("list indices must be integers or slices, not float", _DIVISION),
+    ("only 0-dimensional arrays can be converted", _ONE_NUMBER),
     (
         "inhomogeneous shape",
         "Rows of different lengths are no array since numpy 1.24: write np.array(…, dtype=object).",
     ),
+    ("setting an array element with a sequence.", _ONE_NUMBER),
+    (
+        "codec can't decode byte",
+        'The file is in another encoding, as Windows writes it: open(…, encoding="latin-1"), read_csv(…, encoding="latin-1").',
+    ),
+    (
+        "Expected 2D array, got 1D array",
+        "One column is x.reshape(-1, 1), or table[['name']]; one example x.reshape(1, -1).",
+    ),
+    ("invalid index to scalar variable", "scipy.stats.mode and others keep no dimensions now: leave the last [0] out."),
 )
 """What a failure says, and what to change: where old code meets the Python and libraries of today."""
 _LOST = re.compile(r"No module named '\w+\.|cannot import name")

@@ -230,8 +230,11 @@ NOT_INSTALLED = {
 STOOD_IN = ("google.colab",)
 """Modules of a platform that the runner stands in for."""
 
-SAME_AS = {"mpl_toolkits": "matplotlib", "pylab": "matplotlib", "tensorflow_core": "tensorflow"}
-"""Imports that come with another, better known one."""
+SAME_AS = {
+    "mpl_toolkits": "matplotlib", "pylab": "matplotlib", "tensorflow_core": "tensorflow", "keras_preprocessing": "keras",
+    "keras_applications": "keras",
+}  # fmt: skip
+"""Imports that come with another, better known one; Keras 2's two halves are answered for by what runs around the script."""
 
 IMPLIED = {"fastai": ("torch",)}
 """Imports that run on another framework which code that uses them talks to."""

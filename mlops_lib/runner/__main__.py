@@ -6,7 +6,7 @@ import sys
 import time
 from typing import Any, Callable, Dict, List, Optional, TextIO
 
-from mlops_lib.runner import hooks, legacy, places, randomness, script, sklearn_resume, spec, workdir
+from mlops_lib.runner import hooks, legacy, places, randomness, script, sklearn_resume, spec, terminal, workdir
 from mlops_lib.runner.context import CHECKPOINTS, Context
 from mlops_lib.runner.journal import Journal
 
@@ -86,10 +86,11 @@ def _run(run: Context, entry: str, args: List[str]) -> int:
     dialect = _dialect(run, entry)
     hooks.after_import(_adapters(run))
     hooks.after_import(sklearn_resume.install(run))
-    hooks.after_import(legacy.install(run, dialect))
+    hooks.after_import(legacy.install(run, dialect, entry))
     found = places.Places(run.work, entry, journal)
     hooks.after_import(found.hooks())
     found.install()
+    terminal.install()
     output: Optional[Tee] = None
     if orders.metric_pattern:
         output = Tee(sys.stdout)

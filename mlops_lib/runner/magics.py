@@ -70,7 +70,7 @@ def _lines(lines: List[str]) -> List[str]:
     done: List[str] = []
     begun: List[str] = []
     for line in lines:
-        if begun or _is_special(line):
+        if begun or is_special(line):
             begun.append(line)
             if line.rstrip().endswith("\\"):
                 continue
@@ -82,7 +82,8 @@ def _lines(lines: List[str]) -> List[str]:
     return [*done, _line("\n".join(begun).replace("\\\n", " "))] if begun else done
 
 
-def _is_special(line: str) -> bool:
+def is_special(line: str) -> bool:
+    """Whether a line is one that only IPython reads."""
     stripped = line.lstrip()
     if stripped.startswith("!") or re.match(r"%[A-Za-z]", stripped):
         return True

@@ -71,7 +71,7 @@ class Places:
         if not text.startswith("/"):
             absolute = self._of_windows(text)
             if not absolute:
-                return path if writing else self._above(text) or path
+                return (self._outward(text) if writing else self._above(text)) or path
             text = absolute
         if text == "/" or (text.rstrip("/") + "/").startswith(self._known):
             return path if writing else self._at_home(text) or path
@@ -99,6 +99,17 @@ class Places:
             return plain if self._exists(plain) else None
         ends = plain.lstrip("./")
         return self._pushed(ends, there=plain[: len(plain) - len(ends)]) if ends else None
+
+    def _outward(self, text: str) -> "str | None":
+        """Where a file goes whose path leads out of the project: a script of a folder means the one beside that."""
+        here = self._is_ours(os.path.join(os.curdir, "x"))
+        if not text.startswith("..") or not here or self._is_ours(text) or self._exists(text):
+            return None
+        place = os.path.normpath(os.path.join(self.bases[0], text))
+        if not self._is_ours(place):
+            place = os.path.join(self.work, os.path.normpath(text).lstrip("./"))
+        self.journal.warn(f"{text} is outside of the project: it is written to {os.path.relpath(place, self.work)}")
+        return place
 
     def _at_home(self, text: str) -> "str | None":
         """The pushed file for one in the author's home folder."""
@@ -267,8 +278,10 @@ class Places:
             for name in ("imread", "imwrite", "VideoCapture"):
                 plain = getattr(module, name, None)
                 if plain is not None:
-                    finds = self.written_to if name == "imwrite" else None
+                    finds = {"imwrite": self.written_to, "imread": self._seen}.get(name)
                     setattr(module, name, self._first(plain, writing=False, finds=finds))
+            if hasattr(module, "CascadeClassifier"):
+                module.CascadeClassifier = self._cascades(module)
             for name in WINDOWS:
                 plain = getattr(module, name, None)
                 if plain is not None:
@@ -279,6 +292,30 @@ class Places:
             module.check_parent_directory = functools.wraps(check)(lambda path: check(self.written_to(path)))
 
         return {"h5py": h5py, "cv2": cv2, "pandas.io.common": pandas}
+
+    def _cascades(self, module: Any) -> Callable[..., Any]:
+        """OpenCV's cascades by their names, which it brings along; an unknown file would be an empty cascade."""
+        plain = module.CascadeClassifier
+
+        @functools.wraps(plain, updated=())
+        def cascade(*names: Any) -> Any:
+            if not names or not isinstance(names[0], str):
+                return plain(*names)
+            place = self.find(self.beside(names[0]), writing=False)
+            own = os.path.join(module.data.haarcascades, os.path.basename(place)) if hasattr(module, "data") else ""
+            if not self._exists(place) and own and self._exists(own):
+                self.journal.warn(f"{names[0]} was not pushed: OpenCV's own is taken")
+                place = own
+            return plain(place)
+
+        return cascade
+
+    def _seen(self, path: Any) -> Any:
+        """The place of a picture; OpenCV reads None where there is none, and says nothing."""
+        place = self.find(self.beside(path), writing=False)
+        if isinstance(place, str) and not self._exists(place):
+            self.journal.warn(f"cv2.imread: there is no file {place}")
+        return place
 
     def _unseen(self, function: Callable[..., Any], error: "Type[Exception]") -> Callable[..., Any]:
         """A function of a window, which does nothing where OpenCV has no windows."""

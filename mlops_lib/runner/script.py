@@ -35,12 +35,24 @@ def source_of(path: str) -> str:
         if path.endswith(".ipynb"):
             return notebook_source(path)
         with tokenize.open(path) as stream:
-            return stream.read()
+            return _without_magics(stream.read())
     except FileNotFoundError:
         raise BadEntryError(f"no such file: {path}") from None
     except (SyntaxError, UnicodeDecodeError):
         with open(path, encoding="latin-1") as stream:
             return stream.read()
+
+
+def _without_magics(text: str) -> str:
+    """A script with lines that only IPython reads (`%matplotlib inline`), as editors with cells let one write them."""
+    try:
+        ast.parse(text)
+    except SyntaxError as error:
+        if error.text is not None and magics.is_special(error.text):
+            return magics.as_python(text)
+    except ValueError:
+        pass
+    return text
 
 
 def notebook_source(path: str) -> str:

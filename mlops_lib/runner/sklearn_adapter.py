@@ -29,7 +29,8 @@ def install(run: Context) -> Dict[str, Callable[[ModuleType], None]]:
 
 def _patch_base(module: Any, run: Context) -> None:
     estimator_class = module.BaseEstimator
-    plain = estimator_class.__init_subclass__.__func__
+    # Before 1.2 it was object's own.
+    plain = getattr(estimator_class.__init_subclass__, "__func__", lambda cls, **kwargs: None)
     met: Set[Any] = set()
 
     def __init_subclass__(cls: Any, /, **kwargs: Any) -> None:  # noqa: N807 - the hook Python calls

@@ -10,9 +10,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from mlops_lib.runner.legacy import symbolic
+from mlops_lib.runner.legacy import idioms, symbolic
 
 ROOT = Path(__file__).resolve().parents[2]
 CASES = ROOT / "tests" / "cases" / "old_code"
@@ -45,7 +46,8 @@ class Ran:
 @pytest.mark.parametrize("case", sorted(path.name for path in CASES.iterdir() if path.is_dir()))
 def test_an_old_script_runs(case: str, tmp_path: Path) -> None:
     expected = json.loads((CASES / case / "expected.json").read_text())
-    ran = Ran(CASES / case, tmp_path / "inside", input=expected.get("input", []))
+    entry = expected.get("entry", "train.py")
+    ran = Ran(CASES / case, tmp_path / "inside", entry, input=expected.get("input", []))
     assert ran.done.returncode == 0, ran.done.stderr
     lines = [line.strip() for line in ran.done.stdout.replace("name? ", "\n").splitlines()]
     for line in expected["printed"]:
@@ -76,15 +78,42 @@ def test_what_needs_a_graph_is_seen(text: str, said: str) -> None:
     assert (found[0] if found else "") == said
 
 
+@pytest.mark.parametrize(
+    ("text", "used"),
+    [
+        ("import torch\ntotal = loss.data[0]\n", {idioms.FIRST}),
+        ("import torch\ntotal = loss.data[1]\n", set()),
+        ("total = request.data[0]\n", set()),
+        ("from scipy import stats\nm = stats.mode(x).mode[0]\n", {idioms.MODE}),
+        ("m = table.mode()[0][0]\n", set()),
+        ("rate = float(x)\nlayer = Lambda(lambda x: float(x))\n", {idioms.NUMBER}),
+        ("print('%.2f' % loss, 7 % 2)\n", {idioms.SHOWN}),
+    ],
+)
+def test_what_only_the_source_shows_is_seen(text: str, used: set[str]) -> None:
+    tree = ast.parse(text)
+    found = idioms.Idioms(tree)
+    found.visit(tree)
+    assert found.used == used
+
+
+def test_a_number_is_read_from_what_has_no_dimensions() -> None:
+    said: list[bool] = []
+    assert idioms.first(np.array(2.5), say=lambda: said.append(True)) == 2.5
+    assert idioms.first([4, 5], say=lambda: said.append(False)) == 4
+    assert said == [True]
+
+
 LENT = """
 from mlops_lib.runner.legacy import keras_names, names, science, tensorflow1
 
+LEGACY_KERAS = ("tensorflow.compat.v1:layers", "tensorflow.compat.v1:nn.rnn_cell")
 gone = {**keras_names.MODULES, **keras_names.PREPROCESSING, **science.MODULES, **tensorflow1.MODULES}
 tables = [*keras_names.NAMES.values(), *science.NAMES.values(), *(table for _, table in gone.values())]
 targets = {target for table in tables for target in table.values() if isinstance(target, str)}
 targets |= {source for sources, _ in gone.values() for source in sources}
 for target in sorted(targets):
-    if target.partition(":")[0] not in gone and not target.startswith("tensorflow.compat.v1:layers"):  # of legacy Keras
+    if target.partition(":")[0] not in gone and not target.startswith(LEGACY_KERAS):
         try:
             names.find(target)
         except (ImportError, AttributeError) as error:

@@ -17,7 +17,9 @@ from mlops_lib.runner.legacy import (
     keras_methods,
     keras_names,
     names,
+    neighbours,
     python2,
+    pytorch,
     science,
     source,
     tensorflow1,
@@ -48,8 +50,14 @@ def _lost() -> "frozenset[str]":
     )
 
 
-def install(run: Context, found: source.Dialect) -> Dict[str, Hook]:
-    """Answer for what is gone; returns the hooks for modules that are still there."""
+def install(run: Context, found: source.Dialect, entry: str) -> Dict[str, Hook]:
+    """Answer for what is gone; returns the hooks for modules that are still there.
+
+    Args:
+        run: what the run was asked.
+        found: how the project's sources are read.
+        entry: the script that runs, relative to the working directory.
+    """
     import sys
 
     notes = found.notes
@@ -59,18 +67,21 @@ def install(run: Context, found: source.Dialect) -> Dict[str, Hook]:
     modules = {
         **names.prefixed(keras_names.MODULES, ("tf_keras", *keras_names.PREFIXES) if graph_keras else keras_names.PREFIXES,
                          root="keras"),
-        **keras_names.PREPROCESSING, **science.MODULES, **tensorflow1.MODULES, **colab.MODULES,
+        **keras_names.PREPROCESSING, **science.MODULES, **tensorflow1.MODULES, **pytorch.MODULES, **colab.MODULES,
     }  # fmt: skip
     names.install(modules, notes)
     names.install(python2.modules(), notes, only_for=found.work)
     names.lend(urllib, python2.URLLIB, notes)
     sys.meta_path.append(tensorflow1.Contrib())
+    sys.meta_path.append(neighbours.Neighbours(found.work, entry, notes))
     hooks: Dict[str, Hook] = {
         **science.hooks(notes),
+        **pytorch.hooks(notes),
         **tensorflow1.hooks(notes, graph=found.graph, keras=found.keras),
     }
+    hooks["tf_keras.src.utils.vis_utils"] = lambda module: keras_arguments.pictures(module, notes)
     if not graph_keras:
-        hooks.update(_keras(run, notes))
+        hooks.update(_keras(run, found))
     return {name: _guarded(run, name, hook) for name, hook in hooks.items()}
 
 
@@ -82,9 +93,10 @@ def _guarded(run: Context, name: str, hook: Hook) -> Hook:
     return call
 
 
-def _keras(run: Context, notes: Notes) -> Dict[str, Hook]:
+def _keras(run: Context, found: source.Dialect) -> Dict[str, Hook]:
+    notes = found.notes
     hooks: Dict[str, Hook] = {}
-    lent = {**keras_names.NAMES, "keras.backend": keras_backend.names(notes)}
+    lent = {**keras_names.NAMES, "keras.backend": keras_backend.names(notes, aged=found.aged)}
     for name, table in names.prefixed(lent, keras_names.PREFIXES, root="keras").items():
         hooks[name] = lambda module, table=table: names.lend(module, table, notes)  # type: ignore[misc]
     for name in ("keras.layers", "tensorflow.keras.layers", "keras._tf_keras.keras.layers"):
@@ -109,6 +121,8 @@ def _keras(run: Context, notes: Notes) -> Dict[str, Hook]:
 
     return {
         **hooks, "keras": keras, "keras.src.backend.tensorflow.nn": convolutions,
+        "keras.src.utils.numerical_utils": lambda module: keras_arguments.classes(module, notes),
+        "keras.src.utils.model_visualization": lambda module: keras_arguments.pictures(module, notes),
         "keras.src.legacy.preprocessing.image": lambda module: keras_methods.iterators(module.Iterator),
         "keras.src.trainers.data_adapters.generator_data_adapter": lambda module: keras_methods.generators(module, notes),
     }  # fmt: skip

@@ -56,6 +56,8 @@ FUNCTIONS = {
 """Functions that took by place what is given by name today, and what they need no more."""
 ANSWERING = ("predict", "predict_proba", "decision_function", "transform", "kneighbors")
 """Methods that took a single row."""
+SCALERS = ("StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler")
+"""Transformers that took a column as it is."""
 DROPPED = {"log_loss": ("eps",), "auc": ("reorder",)}
 
 
@@ -66,6 +68,10 @@ def estimators(module: Any, notes: Notes) -> None:
         own = isinstance(estimator, type) and estimator.__module__.startswith(module.__name__)
         if own:
             _one_sample(estimator, notes)
+        if own and name in SCALERS:
+            for method in ("fit", "partial_fit", "transform", "fit_transform", "inverse_transform"):
+                if hasattr(estimator, method):
+                    setattr(estimator, method, _of_column(getattr(estimator, method), notes))
         if own and inspect.isfunction(plain) and not hasattr(plain, "_mlops_old"):
             estimator.__init__ = _init(plain, name, VALUES.get(name, {}), notes)
 
@@ -155,6 +161,22 @@ def _of_rows(original: Callable[..., Any], notes: Notes) -> Callable[..., Any]:
         return original(self, *args, **kwargs)
 
     call._mlops_old = True  # type: ignore[attr-defined]
+    return call
+
+
+def _of_column(original: Callable[..., Any], notes: Notes) -> Callable[..., Any]:
+    """A scaler's method given a column of numbers, which it scaled before 0.19."""
+
+    @functools.wraps(original)
+    def call(self: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
+        import numpy
+
+        if getattr(self, "n_features_in_", 1) != 1 or not hasattr(x, "__len__") or numpy.ndim(x) != 1 or not len(x):
+            return original(self, x, *args, **kwargs)
+        notes.say(f"{type(self).__name__} was given a column: it is x.reshape(-1, 1)")
+        found = original(self, numpy.asarray(x).reshape(-1, 1), *args, **kwargs)
+        return found if found is self else numpy.asarray(found).ravel()
+
     return call
 
 

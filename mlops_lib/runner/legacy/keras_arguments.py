@@ -6,7 +6,7 @@ import itertools
 import operator
 from typing import Any, Dict, Mapping, Optional, Tuple
 
-from mlops_lib.runner.legacy.arguments import Call, Translate, renamed, translated
+from mlops_lib.runner.legacy.arguments import Call, Translate, renamed, translated, with_renamed
 from mlops_lib.runner.legacy.notes import Notes
 from mlops_lib.runner.legacy.python2 import Quotient
 
@@ -217,6 +217,41 @@ def _shapes(kwargs: Dict[str, Any], *, recurrent: bool, notes: Notes) -> Dict[st
     return fresh
 
 
+def _clipped_twice(optimizer: Any, kwargs: Dict[str, Any], notes: Notes) -> Dict[str, Any]:
+    """Gradients clipped by their norm and then by value, of which Keras 3 takes one."""
+    limit = abs(float(kwargs["clipvalue"]))
+
+    def clip(gradients: Any) -> Any:
+        import keras
+
+        clipped = type(optimizer)._clip_gradients(optimizer, gradients)
+        return [None if one is None else keras.ops.clip(one, -limit, limit) for one in clipped]
+
+    optimizer.__dict__["_clip_gradients"] = clip
+    notes.say("clipnorm= and clipvalue= together: Keras 3 takes one, both are done")
+    return {key: value for key, value in kwargs.items() if key != "clipvalue"}
+
+
+def classes(module: Any, notes: Notes) -> None:
+    """`to_categorical(y, nb_classes=10)`."""
+    module.to_categorical = with_renamed(module.to_categorical, {"nb_classes": "num_classes"}, notes)
+
+
+def pictures(module: Any, notes: Notes) -> None:
+    """Let `plot_model` go without a picture where pydot or Graphviz is not there."""
+    draw = module.plot_model
+
+    @functools.wraps(draw)
+    def plot_model(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return draw(*args, **kwargs)
+        except ImportError:
+            notes.say("plot_model: pydot and Graphviz are not in the environment, the picture is left out")
+            return None
+
+    module.plot_model = plot_model
+
+
 def optimizers(module: Any, notes: Notes) -> None:
     """Let optimizers take `lr`, and `decay` with the meaning it had: the rate divided by 1 + decay * step."""
     rename = renamed({"lr": "learning_rate", "beta1": "beta_1", "beta2": "beta_2"}, notes, dropped=("schedule_decay",))
@@ -228,6 +263,8 @@ def optimizers(module: Any, notes: Notes) -> None:
         args = tuple(float(one) if isinstance(one, int) and not isinstance(one, bool) else one for one in args)
         if kwargs.get("epsilon", 0) is None:
             kwargs = {key: value for key, value in kwargs.items() if key != "epsilon"}
+        if kwargs.get("clipnorm") and kwargs.get("clipvalue"):
+            kwargs = _clipped_twice(self, kwargs, notes)
         decay = kwargs.get("decay")
         if decay is None:
             return args, kwargs

@@ -12,7 +12,7 @@ from mlops_lib.runner.legacy.names import GoneError, Names
 from mlops_lib.runner.legacy.notes import Notes
 
 OPS = {
-    "batch_flatten": "", "batch_dot": "", "cast": "cast", "clip": "clip", "concatenate": "concatenate", "dot": "matmul",
+    "batch_flatten": "", "cast": "cast", "clip": "clip", "concatenate": "concatenate", "dot": "matmul",
     "expand_dims": "expand_dims", "int_shape": "", "ndim": "ndim", "permute_dimensions": "transpose", "pow": "power",
     "repeat_elements": "repeat", "reverse": "flip", "l2_normalize": "normalize", "switch": "where", "gather": "take",
     "stop_gradient": "stop_gradient", "squeeze": "squeeze",
@@ -29,8 +29,13 @@ OLD_ORDER = {"th": "channels_first", "tf": "channels_last"}
 NEW_ORDER = {new: old for old, new in OLD_ORDER.items()}
 
 
-def names(notes: Notes) -> Names:
-    """What `keras.backend` lost, with what makes each."""
+def names(notes: Notes, *, aged: bool) -> Names:
+    """What `keras.backend` lost, with what makes each.
+
+    Args:
+        notes: where a use is noted.
+        aged: whether the script is older than Keras 2.3.
+    """
     lost: Dict[str, Callable[[], Any]] = {
         name: functools.partial(_function, name)
         for name in {*OPS, *_old_names()}
@@ -40,7 +45,8 @@ def names(notes: Notes) -> Names:
         "tensorflow_backend": _backend, "get_session": lambda: _get_session, "set_session": lambda: _set_session,
         "function": lambda: _compiled, "learning_phase": lambda: _learning_phase,
         "set_learning_phase": lambda: _set_learning_phase, "placeholder": lambda: _placeholder,
-        "is_tensor": lambda: _is_tensor, "batch_flatten": lambda: _batch_flatten, "int_shape": lambda: _int_shape,
+        "is_tensor": lambda: _is_tensor, "batch_dot": lambda: functools.partial(_batch_dot, aged=aged),
+        "batch_flatten": lambda: _batch_flatten, "int_shape": lambda: _int_shape,
         "gradients": lambda: _gradients, "manual_variable_initialization": lambda: _nothing,
         "get_variable_shape": lambda: _int_shape, "reset_uids": lambda: _nothing, "control_flow_ops": lambda: None,
         "tf": lambda: __import__("tensorflow"), "_BACKEND": lambda: "tensorflow", "common": _backend,
@@ -101,6 +107,22 @@ def _batch_flatten(x: Any) -> Any:
     from keras import ops
 
     return ops.reshape(x, (-1, functools.reduce(lambda size, one: size * one, x.shape[1:], 1)))
+
+
+def _batch_dot(x: Any, y: Any, axes: Any = None, *, aged: bool) -> Any:
+    """Products example by example. Up to Keras 2.2 the axes between were multiplied one by one, as in attention's heads."""
+    if aged and min(len(x.shape), len(y.shape)) > 3:
+        return _matmul_dot(x, y, axes)
+    return _legacy().batch_dot(x, y, axes)
+
+
+def _matmul_dot(x: Any, y: Any, axes: Any) -> Any:
+    from keras import ops
+
+    places = (axes, axes) if isinstance(axes, int) else axes or (len(x.shape) - 1, len(y.shape) - 2)
+    left = x if places[0] % len(x.shape) == len(x.shape) - 1 else ops.swapaxes(x, -1, -2)
+    right = ops.swapaxes(y, -1, -2) if places[1] % len(y.shape) == len(y.shape) - 1 else y
+    return ops.matmul(left, right)
 
 
 def _int_shape(x: Any) -> Any:

@@ -430,8 +430,11 @@ def _are_arrays(part: Any) -> bool:
 
 
 def iterators(iterator: Any) -> None:
-    """`generator.next()` of what ImageDataGenerator gives."""
+    """`generator.next()`, `generator.nb_sample` of what ImageDataGenerator gives."""
     _lend(iterator, "next", lambda self: next(self))
+    _lend(iterator, "nb_sample", property(lambda self: self.n))
+    _lend(iterator, "N", property(lambda self: self.n))
+    _lend(iterator, "nb_class", property(lambda self: self.num_classes))
 
 
 def learning_rate(optimizer: Any) -> None:

@@ -8,12 +8,15 @@ done on the tree.
 import ast
 import builtins
 import functools
+import io
 import re
 import warnings
 from typing import Any, Callable, Dict, Optional, Tuple
 
 from mlops_lib.runner.legacy.names import Names, listed
+from mlops_lib.runner.legacy.notes import Notes
 
+HERE = "mlops_lib.runner.legacy.python2"
 MODULES = {
     "cPickle": "pickle", "urllib2": "urllib.request", "StringIO": "io", "cStringIO": "io", "ConfigParser": "configparser",
     "Queue": "queue", "cookielib": "http.cookiejar", "HTMLParser": "html.parser", "httplib": "http.client",
@@ -237,12 +240,73 @@ def missing_builtins(tree: ast.Module) -> Dict[str, Any]:
     return {name: value for name, value in BUILTINS.items() if name in read - bound}
 
 
+def pickles(module: Any, notes: Notes) -> None:
+    """`pickle.load(open(path))`, and what Python 2 pickled: its strings are bytes of any kind."""
+    load, dump = module.load, module.dump
+
+    @functools.wraps(load)
+    def load_(file: Any, **kwargs: Any) -> Any:
+        source = file.buffer if isinstance(file, io.TextIOWrapper) else file
+        if source is not file:
+            notes.say("pickle.load takes a file of bytes: open(…, 'rb')")
+        begin = source.tell() if hasattr(source, "seekable") and source.seekable() else None
+        try:
+            return load(source, **kwargs)
+        except UnicodeDecodeError:
+            if begin is None or "encoding" in kwargs:
+                raise
+            source.seek(begin)
+            notes.say("pickle.load of what Python 2 wrote: encoding='latin1'")
+            return load(source, encoding="latin1", **kwargs)
+
+    @functools.wraps(dump)
+    def dump_(obj: Any, file: Any, *args: Any, **kwargs: Any) -> None:
+        target = file.buffer if isinstance(file, io.TextIOWrapper) else file
+        if target is not file:
+            notes.say("pickle.dump takes a file of bytes: open(…, 'wb')")
+        dump(obj, target, *args, **kwargs)
+
+    module.load, module.dump = load_, dump_
+
+
+class StringIO:
+    """Python 2's, which held text or the bytes of a picture: what is written first decides.
+
+    Args:
+        content: what it holds in the beginning.
+    """
+
+    def __init__(self, content: Any = "") -> None:
+        self._stream: Any = io.BytesIO(content) if isinstance(content, bytes) else io.StringIO(content)
+
+    def write(self, content: Any) -> int:
+        """Write text or bytes."""
+        if isinstance(content, bytes) and isinstance(self._stream, io.StringIO):
+            self._stream = io.BytesIO(self._stream.getvalue().encode())
+            self._stream.seek(0, io.SEEK_END)
+        elif isinstance(content, str) and isinstance(self._stream, io.BytesIO):
+            content = content.encode()
+        return int(self._stream.write(content))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def __iter__(self) -> Any:
+        return iter(self._stream)
+
+    def __enter__(self) -> "StringIO":
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._stream.close()
+
+
 def modules() -> Dict[str, Any]:
     """Python 2's modules for the finder of what is gone."""
     names: Dict[str, Names] = {
         "urllib2": {"HTTPError": "urllib.error:HTTPError", "URLError": "urllib.error:URLError",
                     "quote": "urllib.parse:quote"},
-        "StringIO": {"StringIO": "io:StringIO"}, "cStringIO": {"StringIO": "io:StringIO"},
+        "StringIO": {"StringIO": f"{HERE}:StringIO"}, "cStringIO": {"StringIO": f"{HERE}:StringIO"},
         "ConfigParser": {"SafeConfigParser": "configparser:ConfigParser"}, "md5": {"new": "hashlib:md5"},
         "sets": {"Set": "builtins:set"},
     }  # fmt: skip

@@ -4,7 +4,7 @@ import functools
 import sys
 from typing import Any, Callable, Dict, Sequence, Tuple
 
-from mlops_lib.runner.legacy import estimators, figures, frames
+from mlops_lib.runner.legacy import estimators, figures, frames, python2
 from mlops_lib.runner.legacy.names import Names, lend, listed
 from mlops_lib.runner.legacy.notes import Notes
 
@@ -135,6 +135,21 @@ def numbers(module: Any, notes: Notes) -> None:
     module.array2string = _plain_numbers(module)
     module.histogram = _density(module.histogram, notes)
     module.set_printoptions = _threshold(module.set_printoptions)
+    module.fromstring = _of_bytes(module, notes)
+
+
+def _of_bytes(module: Any, notes: Notes) -> Callable[..., Any]:
+    """`numpy.fromstring(content, dtype)` of bytes."""
+    read = module.fromstring
+
+    @functools.wraps(read)
+    def fromstring(string: Any, dtype: Any = float, count: int = -1, *, sep: str = "", **kwargs: Any) -> Any:
+        if sep or not isinstance(string, bytes):
+            return read(string, dtype, count, sep=sep, **kwargs)
+        notes.say("numpy.fromstring of bytes is numpy.frombuffer now")
+        return module.frombuffer(string, dtype, count).copy()
+
+    return fromstring
 
 
 def _plain_numbers(module: Any) -> Callable[..., Any]:
@@ -172,6 +187,20 @@ def _threshold(original: Callable[..., Any]) -> Callable[..., Any]:
     return set_printoptions
 
 
+def _yaml(module: Any, notes: Notes) -> Callable[..., Any]:
+    """`yaml.load(text)`, which says since PyYAML 6 by what it reads."""
+    load = module.load
+
+    @functools.wraps(load)
+    def load_(stream: Any, *args: Any, **kwargs: Any) -> Any:
+        if args or "Loader" in kwargs:
+            return load(stream, *args, **kwargs)
+        notes.say("yaml.load(stream) is yaml.load(stream, Loader=yaml.FullLoader) since PyYAML 6")
+        return load(stream, Loader=module.FullLoader)
+
+    return load_
+
+
 def hooks(notes: Notes) -> Dict[str, Callable[[Any], None]]:
     """What to do after each of these modules has been imported."""
     found: Dict[str, Callable[[Any], None]] = {}
@@ -189,6 +218,8 @@ def hooks(notes: Notes) -> Dict[str, Callable[[Any], None]]:
     for name in estimators.ATTRIBUTES:
         then(name, estimators.attributes)
     then("sklearn.metrics._scorer", estimators.scorers)
+    then("pickle", lambda module: python2.pickles(module, notes))
+    then("yaml", lambda module: setattr(module, "load", _yaml(module, notes)))
     then("numpy", lambda module: numbers(module, notes))
     then("pandas", lambda module: frames.pandas(module, notes))
     for name, act in figures.HOOKS:

@@ -6,7 +6,7 @@ import importlib.machinery
 import os
 from typing import AbstractSet, Any, Dict, List, Optional, Set, Tuple
 
-from mlops_lib.runner.legacy import python2, symbolic
+from mlops_lib.runner.legacy import idioms, python2, symbolic
 from mlops_lib.runner.legacy.notes import Notes
 
 GRAPH = {
@@ -81,6 +81,11 @@ class Dialect:
             SyntaxError: it is neither Python 3 nor Python 2; the error is the one for the source as it was pushed.
         """
         given: Dict[str, Any] = {}
+        pushed, text = text, asynchronous(text)
+        if text != pushed:
+            self.notes.say(
+                "async= is non_blocking= since Python 3.7", line=(self._shown(path), _first_change(pushed, text))
+            )
         try:
             plain = ast.parse(text, path)
             tree: Optional[ast.Module] = plain
@@ -104,6 +109,9 @@ class Dialect:
         for name, value in python2.missing_builtins(tree).items():
             self.notes.say(f"{name} is Python 2's", line=(self._shown(path), _line_of(tree, name)))
             given[name] = value
+        written = idioms.Idioms(tree)
+        tree = written.visit(tree)
+        given.update({name: self._idiom(name) for name in written.used})
         private = _PrivateKeras()
         tree = private.visit(tree)
         if private.line:
@@ -125,6 +133,22 @@ class Dialect:
 
     def _say_whole(self) -> None:
         self.notes.say("a quotient is taken as a whole number, as Python 2 gave it: write //")
+
+    def _idiom(self, name: str) -> Any:
+        def say(message: str) -> Any:
+            return functools.partial(self.notes.say, message)
+
+        if name == idioms.FIRST:
+            return functools.partial(idioms.first, say=say("loss.data[0] is loss.item() since PyTorch 0.5"))
+        if name == idioms.MODE:
+            changed = "scipy.stats.mode(x)[0][0] is mode(x)[0] since scipy 1.11"
+            return functools.partial(idioms.kept_mode, aged=self.aged, say=say(changed))
+        if name == idioms.BYTES:
+            return functools.partial(idioms.as_bytes, say=say("array.tostring() is tobytes() since numpy 2.3"))
+        does = idioms.number if name == idioms.NUMBER else idioms.shown
+        return functools.partial(
+            does, say=say("an array that holds one number is no number since numpy 2.4: write x.item()")
+        )
 
     def _shown(self, path: str) -> str:
         return os.path.relpath(os.path.realpath(path), self.work)
@@ -167,8 +191,28 @@ def _lend_names(tree: ast.Module, given: Dict[str, Any]) -> None:
     tree.body.insert(index, added)
 
 
+def asynchronous(text: str) -> str:
+    """The source with `async=` as `non_blocking=`, where that is what keeps Python from reading it."""
+    changed = idioms.asynchronous(text)
+    return text if changed == text or _is_python(text) else changed
+
+
+def _is_python(text: str) -> bool:
+    try:
+        ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError):
+        return False
+    return True
+
+
+def _first_change(before: str, after: str) -> int:
+    lines = zip(before.splitlines(), after.splitlines())
+    return next((number for number, (old, new) in enumerate(lines, 1) if old != new), 1)
+
+
 def parse(text: str) -> Optional[ast.Module]:
     """The tree of Python 3 source, or of what Python 2 source becomes; None where there is none."""
+    text = asynchronous(text)
     try:
         return ast.parse(text)
     except (SyntaxError, ValueError, RecursionError):

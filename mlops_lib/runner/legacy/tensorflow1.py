@@ -19,10 +19,12 @@ CELLS = "tensorflow.compat.v1"
 HERE = "mlops_lib.runner.legacy.tensorflow1"
 CONTRIB = "mlops_lib.runner.legacy.contrib"
 _RNN: Names = {
-    **listed("BasicLSTMCell LSTMCell GRUCell BasicRNNCell MultiRNNCell DropoutWrapper LSTMStateTuple RNNCell"
-             " ResidualWrapper", f"{CELLS}.nn.rnn_cell"),
-    **listed("static_rnn static_bidirectional_rnn static_state_saving_rnn", f"{CELLS}.nn"),
+    **{name: f"{CELLS}:nn.rnn_cell.{name}" for name in (
+        "BasicLSTMCell", "LSTMCell", "GRUCell", "BasicRNNCell", "MultiRNNCell", "DropoutWrapper", "LSTMStateTuple", "RNNCell",
+        "ResidualWrapper")},
+    **{name: f"{CELLS}:nn.{name}" for name in ("static_rnn", "static_bidirectional_rnn", "static_state_saving_rnn")},
 }  # fmt: skip
+"""By attribute: importing `tensorflow.compat.v1.nn` would make a second module of that name."""
 _LAYERS: Names = {
     "flatten": f"{CELLS}:layers.flatten",
     "xavier_initializer": f"{CELLS}:glorot_uniform_initializer",
@@ -47,12 +49,23 @@ INSTEAD = {
     "factorization": "scikit-learn's KMeans and GaussianMixture", "crf": "a CRF layer of your own",
     "framework": "tf and tf.keras", "training": "tf.keras.callbacks", "metrics": "tf.keras.metrics", "opt": "tf.keras.optimizers",
     "cudnn_rnn": "tf.keras.layers.LSTM", "legacy_seq2seq": "keras.layers.Attention", "distribute": "tf.distribute",
+    "image": "tf.image, or keras.layers.RandomRotation and the like", "losses": "tf.losses", "lookup": "tf.lookup",
+    "summary": "tf.summary", "signal": "tf.signal", "tpu": "tf.tpu", "quantize": "tensorflow_model_optimization",
+    "lite": "tf.lite", "gan": "the tensorflow_gan package", "feature_column": "tf.keras.layers", "predictor": "tf.saved_model",
+    "saved_model": "tf.saved_model", "linalg": "tf.linalg", "integrate": "scipy.integrate", "util": "tf and tf.keras",
 }  # fmt: skip
 """Parts of `tf.contrib` that live on nowhere, and what to use."""
 
 
 def _ended(part: str) -> Any:
     raise GoneError(f"tensorflow.contrib.{part} ended with TensorFlow 1: use {INSTEAD[part]}")
+
+
+def _whole_state(name: str) -> Any:
+    """A cell of TensorFlow 0.x: its state was one tensor."""
+    import tensorflow
+
+    return functools.partial(getattr(tensorflow.compat.v1.nn.rnn_cell, name), state_is_tuple=False)
 
 
 MODULES: Dict[str, Tuple[Sequence[str], Names]] = {
@@ -74,7 +87,22 @@ MODULES: Dict[str, Tuple[Sequence[str], Names]] = {
     "tensorflow.contrib.learn.python": ((), {}),
     "tensorflow.contrib.learn": ((), {}),
     "tensorflow.contrib.keras": (("tensorflow.keras",), {}),
+    "tensorflow.models": ((), {}), "tensorflow.models.rnn": ((), {
+        "rnn": "tensorflow.models.rnn.rnn", "rnn_cell": "tensorflow.models.rnn.rnn_cell"}),
+    "tensorflow.models.rnn.rnn": ((), listed("rnn=nn.static_rnn dynamic_rnn=nn.dynamic_rnn"
+                                             " bidirectional_rnn=nn.static_bidirectional_rnn", CELLS)),
+    "tensorflow.models.rnn.rnn_cell": ((), {**_RNN, **{
+        name: functools.partial(_whole_state, name) for name in ("BasicLSTMCell", "LSTMCell", "MultiRNNCell")}}),
+    "tensorflow.python.ops.rnn_cell": (("tensorflow.models.rnn.rnn_cell",), {}),
 }  # fmt: skip
+BEFORE_1: Names = {
+    **listed("mul=multiply sub=subtract neg=negative pack=stack unpack=unstack select=where batch_matmul=matmul"
+             " initialize_all_variables=global_variables_initializer initialize_variables=variables_initializer"
+             " all_variables=global_variables scalar_summary=summary.scalar histogram_summary=summary.histogram"
+             " image_summary=summary.image merge_summary=summary.merge merge_all_summaries=summary.merge_all", CELLS),
+    "inv": f"{CELLS}:reciprocal",
+}  # fmt: skip
+"""Names of TensorFlow 0.x."""
 
 
 class Contrib(importlib.abc.MetaPathFinder):
@@ -118,13 +146,56 @@ def hooks(notes: Notes, *, graph: bool, keras: bool) -> "dict[str, Any]":
                 owner = module.nn if path.startswith("nn.") else module
                 name = path.rpartition(".")[2]
                 setattr(owner, name, with_renamed(getattr(owner, name), table, notes))
-        old: Any = importlib.import_module(CELLS)
-        old = getattr(old, "_tfmw_wrapped_module", old)  # TensorFlow wraps it, to warn of what is deprecated
+        shown: Any = importlib.import_module(CELLS)
+        old = _plain(shown)
         lost = {name: f"{CELLS}:{name}" for name in dir(old) if not name.startswith("_") and not hasattr(module, name)}
         lend(module, {**lost, "contrib": "tensorflow.contrib"}, notes)
-        lend(old, {"contrib": "tensorflow.contrib", "estimator": _no_estimators}, notes)
+        lend(old, {"contrib": "tensorflow.contrib", "estimator": _no_estimators, **BEFORE_1}, notes)
+        if graph:
+            _as_before_1(shown, notes)
 
     return {"tensorflow": behave}
+
+
+def _plain(module: Any) -> Any:
+    """The module that TensorFlow wraps, to warn of what is deprecated."""
+    return getattr(module, "_tfmw_wrapped_module", module)
+
+
+def _as_before_1(module: Any, notes: Notes) -> None:
+    """What functions of TensorFlow 0.x took: the axis first, logits and labels by place."""
+    lend(_plain(module.train), {"SummaryWriter": f"{CELLS}:summary.FileWriter"}, notes)
+    concat, split = module.concat, module.split
+
+    @functools.wraps(concat)
+    def concat_(values: Any, axis: Any, *args: Any, **kwargs: Any) -> Any:
+        if type(values) is int:
+            notes.say("tf.concat(axis, values) takes the axis last since TensorFlow 1.0")
+            values, axis = axis, values
+        return concat(values, axis, *args, **kwargs)
+
+    @functools.wraps(split)
+    def split_(value: Any, num_or_size_splits: Any, axis: Any = 0, *args: Any, **kwargs: Any) -> Any:
+        if type(value) is int:
+            notes.say("tf.split(axis, number, value) takes the axis last since TensorFlow 1.0")
+            value, axis = axis, value
+        return split(value, num_or_size_splits, axis, *args, **kwargs)
+
+    module.concat, module.split = concat_, split_
+    for name in ("softmax", "sparse_softmax", "sigmoid"):
+        loss = f"{name}_cross_entropy_with_logits"
+        setattr(module.nn, loss, _logits_first(getattr(module.nn, loss), notes))
+
+
+def _logits_first(original: Any, notes: Notes) -> Any:
+    @functools.wraps(original)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if len(args) < 2 or args[0] is None:
+            return original(*args, **kwargs)
+        notes.say(f"{original.__name__} takes logits= and labels= by name since TensorFlow 1.0")
+        return original(logits=args[0], labels=args[1], **kwargs)
+
+    return call
 
 
 def prepare(*, graph: bool) -> None:

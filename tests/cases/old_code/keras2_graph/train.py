@@ -22,3 +22,5 @@ data = np.random.RandomState(0).rand(128, 16)
 history = vae.fit(data, data, epochs=3, batch_size=32, verbose=0)
 slope = K.function([vae.input], K.gradients(K.mean(z_mean), [vae.input]))([data[:2]])
 print(history.history['loss'][-1] < history.history['loss'][0], slope[0].shape)
+from keras.utils import plot_model
+print('no picture', plot_model(vae, to_file='model.png'))

@@ -26,3 +26,5 @@ print(imread('picture.png').shape, imresize(imread('picture.png'), (4, 2)).shape
 model = SVC().fit([[0.0], [1.0]], [0, 1])
 joblib.dump(model, 'model.pkl')
 print(joblib.load('model.pkl').score([[0.0], [1.0]], [0, 1]))
+print(float(np.array([[0.5]])), int(np.array([3])), "%d of %.1f" % (2, np.array([4.0])), "%s" % np.array([1]))
+print(np.fromstring(np.array([1, 2], np.uint8).tostring(), dtype=np.uint8).tolist())

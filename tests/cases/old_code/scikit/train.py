@@ -23,3 +23,9 @@ print(confusion_matrix([0, 1, 2], [0, 1, 2], [0, 1]).tolist(), mean_squared_erro
 words = CountVectorizer()
 words.fit(['a bad film', 'good film'])
 print(words.get_feature_names(), LogisticRegression('l2', C=2.0).C)
+from scipy import stats
+from sklearn.preprocessing import MinMaxScaler
+scaler = MinMaxScaler().fit(np.array([1, 3, 2]))
+print(scaler.transform([1, 2]).tolist(), scaler.inverse_transform(np.array([0.5])).tolist())
+votes = np.array([[0, 1, 2], [0, 1, 1], [0, 2, 2]])
+print(stats.mode([3, 3, 1])[0][0], stats.mode(votes)[0][0].tolist())

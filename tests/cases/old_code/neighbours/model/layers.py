@@ -1,0 +1,3 @@
+import sizes
+
+width = sizes.WIDTH
