@@ -150,6 +150,22 @@ def ends_before(line: Line, version: str) -> bool:
     return end is not None and (end[0] < first or (end[0] == first and not end[1]))
 
 
+def _is_met(line: Line, by: Iterable[Line]) -> bool:
+    """Whether what the row has of a distribution, of which the newest is taken, is what a requirement asks for.
+
+    A lower bound within the row's series names a release that there is: the newest of the series is not below it.
+    """
+    own = next((one for one in by if one.name == line.name and not one.marker), None)
+    if own is None or line.extras or line.marker or not line.versions:
+        return False
+    end, wanted = highest(own), highest(line)
+    enough = wanted is None or (end is not None and end[0] <= wanted[0])
+    floors = [release(version) for operator, version in line.versions if operator in (">=", ">", "~=")]
+    return enough and all(operator in (">=", ">", "~=", "<", "<=") for operator, _ in line.versions) and (
+        end is None or all(floor < end[0] for floor in floors)
+    )
+
+
 def mend(lines: Sequence[str], *, row: Sequence[str] = (), python: str = "3.11") -> Mended:
     """The requirements with everything that is known not to work replaced.
 
@@ -159,6 +175,7 @@ def mend(lines: Sequence[str], *, row: Sequence[str] = (), python: str = "3.11")
         python: the environment's Python, such as "3.11".
     """
     kept: dict[tuple[str, str], Line] = {}
+    met: dict[str, Line] = {}
     notes: list[str] = []
     row_lines = [line for line in map(read, row) if line is not None]
     framework = _framework(row_lines)
@@ -170,6 +187,9 @@ def mend(lines: Sequence[str], *, row: Sequence[str] = (), python: str = "3.11")
             notes.append(f"{text} → {line if line is not None else 'left out'}: {why}")
         if line is None:
             continue
+        if _is_met(line, row_lines):
+            met[line.name] = line
+            continue
         before = kept.get((line.name, line.marker))
         if before is None or (line.versions and not before.versions):
             kept[line.name, line.marker] = line
@@ -180,8 +200,10 @@ def mend(lines: Sequence[str], *, row: Sequence[str] = (), python: str = "3.11")
             continue
         below = _below(line, kept.values())
         if below is not None:
-            notes.append(f"{line} → {line.bare}: that one needs a later {below.name} than {below}")
-        first.append(line if below is None else line.bare)
+            instead = met.get(line.name, line.bare)
+            notes.append(f"{line} → {instead}: that one needs a later {below.name} than {below}")
+            line = instead
+        first.append(line)
     names = {line.name for line in first} | ({"tensorflow"} if framework == "tensorflow" else set())
     project = [line for line in kept.values() if line.name not in names]
     every = [*first, *project]
@@ -213,6 +235,12 @@ def _beside(lines: list[Line]) -> tuple[list[Line], list[str]]:
     """The lines with the releases that others of them work beside; a version that was asked for stays."""
     every, notes = list(lines), []
     names = {line.name for line in lines}
+    series = {line.name: _series(version) for line in lines for operator, version in line.versions if operator == "=="}
+    for name, other in tables()["numbered"].items():
+        for place, line in enumerate(every):
+            if line.name == name and not line.versions and other in series:
+                every[place] = line._replace(versions=(("==", series[other]),))
+                notes.append(f"{line} → {every[place]}: the one that works beside {other} {series[other]}")
     for name, companions in tables()["beside"].items():
         for wanted in filter(None, map(read, companions if name in names else ())):
             for place, line in enumerate(every):
