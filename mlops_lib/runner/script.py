@@ -214,6 +214,9 @@ def report(error: BaseException) -> Tuple[int, Optional[Dict[str, Any]]]:
     if isinstance(error, SystemExit):
         if error.code is None or isinstance(error.code, int):
             code = int(error.code or 0) & 0xFF
+            caught = error.__context__
+            if code and isinstance(caught, Exception):
+                return code, _described(caught)  # `except …: sys.exit(1)`: that one is the reason
             text = f"SystemExit({error.code})"
         else:
             sys.stderr.write(f"{error.code}\n")
@@ -222,7 +225,11 @@ def report(error: BaseException) -> Tuple[int, Optional[Dict[str, Any]]]:
     sys.stderr.write("".join(_without_us(traceback.TracebackException.from_exception(error)).format()))
     sys.stderr.flush()
     code = 130 if isinstance(error, KeyboardInterrupt) else 1
-    return code, {"type": type(error).__name__, "message": str(error)[:2000], **_place(error), "kind": _kind(error)}
+    return code, _described(error)
+
+
+def _described(error: BaseException) -> Dict[str, Any]:
+    return {"type": type(error).__name__, "message": str(error)[:2000], **_place(error), "kind": _kind(error)}
 
 
 def _place(error: BaseException) -> Dict[str, Any]:
