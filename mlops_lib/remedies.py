@@ -22,7 +22,12 @@ REMEDIES = {
 _DIVISION = (
     "Python 2 divided whole numbers into whole numbers: write // for the / that gives this number; the run is kept."
 )
+_NO_GPU = (
+    "The script asks for a GPU, and there is none: name the processor in its arguments (--args) or its code, or train where "
+    "the engine offers one (the setting gpus)."
+)
 HINTS = (
+    *((said, _NO_GPU) for said in ("Found no NVIDIA driver", "No CUDA GPUs are available", "Torch not compiled with CUDA")),
     ("'float' object cannot be interpreted as an integer", _DIVISION),
     ("slice indices must be integers", _DIVISION),
     ("only integers, slices (`:`), ellipsis (`...`)", _DIVISION),
@@ -31,6 +36,7 @@ HINTS = (
         "inhomogeneous shape",
         "Rows of different lengths are no array since numpy 1.24: write np.array(…, dtype=object).",
     ),
+    ("SystemExit: arguments: ", 'Give them with --args "…", or args = […] in mlops.toml.'),
 )
 """What a failure says, and what to change: where old code meets the Python and libraries of today."""
 _LOST = re.compile(r"No module named '\w+\.|cannot import name")

@@ -188,6 +188,15 @@ FAILURES: dict[str, tuple[str, int, tuple[str, ...]]] = {
         "from sklearn.svm import SVC\ndef inner():\n    raise RuntimeError('my own words')\ninner()\nSVC().fit(1, 2)\n",
         5, ("Traceback", "my own words", "train.py:3"),
     ),
+    "caught": (
+        "import sys\nfrom sklearn.svm import SVC\ntry:\n    raise RuntimeError('my own words')\nexcept Exception:\n    sys.exit(1)\n"
+        "SVC().fit(1, 2)\n",
+        5, ("my own words", "train.py:4"),
+    ),
+    "gone-inside": (
+        "from sklearn.svm import SVC\nimport sklearn.never_there\nSVC().fit(1, 2)\n",
+        5, ("No module named 'sklearn.never_there'", "Write what it is called now"),
+    ),
     "no-metric": ("from sklearn.svm import SVC\nSVC().fit([[0], [1]], [0, 1])\n", 10, ()),
     "nothing": ("print('hello')\n", 3, ("nothing in it trains",)),
     "arguments": ("import sys\nfrom sklearn.svm import SVC\nSVC(C=float(sys.argv[1])).fit(x, y)\n", 2, ("--args",)),
