@@ -161,8 +161,10 @@ def _is_met(line: Line, by: Iterable[Line]) -> bool:
     end, wanted = highest(own), highest(line)
     enough = wanted is None or (end is not None and end[0] <= wanted[0])
     floors = [release(version) for operator, version in line.versions if operator in (">=", ">", "~=")]
-    return enough and all(operator in (">=", ">", "~=", "<", "<=") for operator, _ in line.versions) and (
-        end is None or all(floor < end[0] for floor in floors)
+    return (
+        enough
+        and all(operator in (">=", ">", "~=", "<", "<=") for operator, _ in line.versions)
+        and (end is None or all(floor < end[0] for floor in floors))
     )
 
 
@@ -483,7 +485,7 @@ def loosen(
     own = {line.name: line for line in map(read, row) if line is not None and not line.marker}
     rows = {name: line if _below(line, given) is None else line.bare for name, line in own.items()}
     framework = {name for group in tables()["follows"].values() for name in group}
-    kept = {*needed, *framework}
+    kept = {*needed, *framework, *(build for build, name in tables()["stands_for"].items() if name in needed)}
     names = {*refused(log)} - framework
     # Between something that is imported and something that is not, the latter gives way.
     aside = {line.name for line in given if line.versions and line.name in names - kept}

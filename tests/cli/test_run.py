@@ -189,8 +189,8 @@ FAILURES: dict[str, tuple[str, int, tuple[str, ...]]] = {
         5, ("Traceback", "my own words", "train.py:3"),
     ),
     "caught": (
-        "import sys\nfrom sklearn.svm import SVC\ntry:\n    raise RuntimeError('my own words')\nexcept Exception:\n    sys.exit(1)\n"
-        "SVC().fit(1, 2)\n",
+        "import sys\nfrom sklearn.svm import SVC\ntry:\n    raise RuntimeError('my own words')\n"
+        "except Exception:\n    sys.exit(1)\nSVC().fit(1, 2)\n",
         5, ("my own words", "train.py:4"),
     ),
     "gone-inside": (
