@@ -236,9 +236,10 @@ def _place(error: BaseException) -> Dict[str, Any]:
     if isinstance(error, SyntaxError) and error.filename:
         return {"file": os.path.relpath(error.filename), "line": error.lineno or 0}
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(os.getcwd())]
-    named = [
-        f for f in traceback.extract_tb(error.__traceback__) if not os.path.isabs(f.filename) and f.filename[:1] != "<"
-    ]
+    named = [  # compiled packages (h5py/h5f.pyx) have such names too
+        f for f in traceback.extract_tb(error.__traceback__)
+        if not os.path.isabs(f.filename) and f.filename.endswith((".py", ".ipynb"))
+    ]  # fmt: skip
     last = next(iter(reversed(named or own)), None)
     return (
         {"file": None, "line": None} if last is None else {"file": os.path.relpath(last.filename), "line": last.lineno}
