@@ -414,7 +414,7 @@ _REFUSED = (
     rf"[Bb]ecause {_NAME} was not found",
 )  # fmt: skip
 _REQUIRED = re.compile(r"you require ([^,\n]*)")
-_COLLECTING = re.compile(rf"Collecting {_NAME}")
+_COLLECTING = re.compile(rf"(?:Collecting|Building wheel for|Running setup\.py install for) {_NAME}")
 _NO_PACKAGE = re.compile(
     r"E: (?:Unable to locate package ([a-z0-9.+-]+)|Package '?([a-z0-9.+-]+)'? has no installation candidate)"
 )
@@ -489,7 +489,8 @@ def loosen(
     names = {*refused(log)} - framework
     # Between something that is imported and something that is not, the latter gives way.
     aside = {line.name for line in given if line.versions and line.name in names - kept}
-    named = _by_name(aside or names, needed, rows)
+    unbuilt = {normal(name) for name in re.findall(_NOT_BUILT, log) if name}
+    named = _by_name(aside or names, needed, rows, unbuilt=unbuilt)
     unneeded = _without_versions(rows, but=lambda line: line.name in kept or line == rows.get(line.name))
     steps: list[Step] = [
         *((named,) if number <= NAMED_ROUNDS else ()),
@@ -524,10 +525,14 @@ def _looser(line: Line, rows: Mapping[str, Line]) -> Line:
     return instead if instead != line else line.bare
 
 
-def _by_name(names: Collection[str], needed: Collection[str], rows: Mapping[str, Line]) -> Step:
+def _by_name(
+    names: Collection[str], needed: Collection[str], rows: Mapping[str, Line], *, unbuilt: Collection[str]
+) -> Step:
     def step(line: Line) -> tuple[Line | None, str]:
         if line.name not in names:
             return line, ""
+        if line.name in unbuilt and line.name not in {*needed, *rows}:
+            return None, "it has to be compiled, and no import needs it"
         if line.versions:
             return _looser(line, rows), "this version cannot be installed with the rest"
         return (line, "") if line.name in needed else (None, "it cannot be installed, and no import needs it")
