@@ -193,6 +193,10 @@ FAILURES: dict[str, tuple[str, int, tuple[str, ...]]] = {
         "except Exception:\n    sys.exit(1)\nSVC().fit(1, 2)\n",
         5, ("my own words", "train.py:4"),
     ),
+    "no-gpu": (
+        "from sklearn.svm import SVC\nraise RuntimeError('Found no NVIDIA driver on your system.')\nSVC().fit(1, 2)\n",
+        5, ("train.py:2", "asks for a GPU", "--args"),
+    ),
     "gone-inside": (
         "from sklearn.svm import SVC\nimport sklearn.never_there\nSVC().fit(1, 2)\n",
         5, ("No module named 'sklearn.never_there'", "Write what it is called now"),
