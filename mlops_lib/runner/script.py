@@ -214,7 +214,9 @@ def report(error: BaseException) -> Tuple[int, Optional[Dict[str, Any]]]:
     if isinstance(error, SystemExit):
         if error.code is None or isinstance(error.code, int):
             code = int(error.code or 0) & 0xFF
-            caught = error.__context__
+            caught, refused = error.__context__, _refused_arguments(error)
+            if refused:
+                return code, {"type": "SystemExit", "message": f"arguments: {refused}", **_place(error), "kind": "bug"}
             if code and isinstance(caught, Exception):
                 return code, _described(caught)  # `except …: sys.exit(1)`: that one is the reason
             text = f"SystemExit({error.code})"
@@ -226,6 +228,14 @@ def report(error: BaseException) -> Tuple[int, Optional[Dict[str, Any]]]:
     sys.stderr.flush()
     code = 130 if isinstance(error, KeyboardInterrupt) else 1
     return code, _described(error)
+
+
+def _refused_arguments(error: BaseException) -> str:
+    """What argparse said of the script's arguments before it left, "" where it did not."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_code.co_name == "error" and os.path.basename(frame.f_code.co_filename) == "argparse.py":
+            return str(frame.f_locals.get("message", ""))[:2000]
+    return ""
 
 
 def _described(error: BaseException) -> Dict[str, Any]:

@@ -197,6 +197,12 @@ FAILURES: dict[str, tuple[str, int, tuple[str, ...]]] = {
         "from sklearn.svm import SVC\nraise RuntimeError('Found no NVIDIA driver on your system.')\nSVC().fit(1, 2)\n",
         5, ("train.py:2", "asks for a GPU", "--args"),
     ),
+    "refused-arguments": (
+        "import argparse\nfrom sklearn.svm import SVC\nparser = argparse.ArgumentParser()\n"
+        "parser.add_argument('name', nargs='?')\n"
+        "if not parser.parse_args().name:\n    parser.error('a name is needed')\nSVC().fit(1, 2)\n",
+        5, ("train.py:6", "a name is needed", "--args"),
+    ),
     "gone-inside": (
         "from sklearn.svm import SVC\nimport sklearn.never_there\nSVC().fit(1, 2)\n",
         5, ("No module named 'sklearn.never_there'", "Write what it is called now"),
