@@ -66,7 +66,7 @@ def install(run: Context, found: source.Dialect) -> Dict[str, Hook]:
     names.lend(urllib, python2.URLLIB, notes)
     sys.meta_path.append(tensorflow1.Contrib())
     hooks: Dict[str, Hook] = {
-        **science.hooks(notes),
+        **science.hooks(notes, work=found.work),
         **tensorflow1.hooks(notes, graph=found.graph, keras=found.keras),
     }
     if not graph_keras:
