@@ -27,7 +27,10 @@ _NO_GPU = (
     "the engine offers one (the setting gpus)."
 )
 HINTS = (
-    *((said, _NO_GPU) for said in ("Found no NVIDIA driver", "No CUDA GPUs are available", "Torch not compiled with CUDA")),
+    *(
+        (said, _NO_GPU)
+        for said in ("Found no NVIDIA driver", "No CUDA GPUs are available", "Torch not compiled with CUDA")
+    ),
     ("'float' object cannot be interpreted as an integer", _DIVISION),
     ("slice indices must be integers", _DIVISION),
     ("only integers, slices (`:`), ellipsis (`...`)", _DIVISION),

@@ -485,7 +485,7 @@ def loosen(
     own = {line.name: line for line in map(read, row) if line is not None and not line.marker}
     rows = {name: line if _below(line, given) is None else line.bare for name, line in own.items()}
     framework = {name for group in tables()["follows"].values() for name in group}
-    kept = {*needed, *framework, *(build for build, name in tables()["stands_for"].items() if name in needed)}
+    kept = {*needed, *framework}
     names = {*refused(log)} - framework
     # Between something that is imported and something that is not, the latter gives way.
     aside = {line.name for line in given if line.versions and line.name in names - kept}
