@@ -235,20 +235,24 @@ def _below(line: Line, others: Iterable[Line]) -> Line | None:
 
 def _beside(lines: list[Line]) -> tuple[list[Line], list[str]]:
     """The lines with the releases that others of them work beside; a version that was asked for stays."""
-    every, notes = list(lines), []
-    names = {line.name for line in lines}
+    every: list[Line] = list(lines)
+    notes: list[str] = []
+    names, numbered = {line.name for line in lines}, tables()["numbered"]
     series = {line.name: _series(version) for line in lines for operator, version in line.versions if operator == "=="}
-    for name, other in tables()["numbered"].items():
+
+    def settle(wanted: Line, other: str) -> None:
         for place, line in enumerate(every):
-            if line.name == name and not line.versions and other in series:
-                every[place] = line._replace(versions=(("==", series[other]),))
-                notes.append(f"{line} → {every[place]}: the one that works beside {other} {series[other]}")
+            if line.name == wanted.name and not line.versions:
+                every[place] = wanted
+                notes.append(f"{line} → {wanted}: the one that {other} works beside")
+
+    for name, other in (*numbered.items(), *((other, name) for name, other in numbered.items())):
+        if other in series:
+            settle(Line(name, "", (("==", series[other]),)), f"{other} {series[other]}")
     for name, companions in tables()["beside"].items():
-        for wanted in filter(None, map(read, companions if name in names else ())):
-            for place, line in enumerate(every):
-                if line.name == wanted.name and not line.versions:
-                    every[place] = wanted
-                    notes.append(f"{line} → {wanted}: the one that {name} works beside")
+        if name in names and not (name in numbered and {name, numbered[name]} & set(series)):
+            for wanted in filter(None, map(read, companions)):
+                settle(wanted, name)
     return every, notes
 
 
