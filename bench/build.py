@@ -1,6 +1,6 @@
 """What deciding on, building and checking an environment costs, beside `docker build` of the same Dockerfile by hand.
 
-    python -m bench.build [--requirement tqdm]
+    python -m bench.build [--requirement tabulate]
 
 Needs a Docker engine and a package index. Four situations, each once with `mlops build` (the whole command: detection, plan,
 build, probe) and once with `docker build` alone. Both get a base image of their own, so that no layer is there before; pip's
@@ -84,7 +84,7 @@ class Bench:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--requirement", default="tqdm", help="the one that is added")
+    parser.add_argument("--requirement", default="tabulate", help="the one that is added")
     asked = parser.parse_args()
     print(f"{'':34} {'mlops build':>12} {'docker build':>13} {'ratio':>7}")
     with tempfile.TemporaryDirectory() as name:

@@ -23,7 +23,15 @@ _DIVISION = (
     "Python 2 divided whole numbers into whole numbers: write // for the / that gives this number; the run is kept."
 )
 _ONE_NUMBER = "An array that holds one number is no number since numpy 2.4: write x.item(), or require numpy<2.4."
+_NO_GPU = (
+    "The script asks for a GPU, and there is none: name the processor in its arguments (--args) or its code, or train where "
+    "the engine offers one (the setting gpus)."
+)
 HINTS = (
+    *(
+        (said, _NO_GPU)
+        for said in ("Found no NVIDIA driver", "No CUDA GPUs are available", "Torch not compiled with CUDA")
+    ),
     ("'float' object cannot be interpreted as an integer", _DIVISION),
     ("slice indices must be integers", _DIVISION),
     ("only integers, slices (`:`), ellipsis (`...`)", _DIVISION),
@@ -43,6 +51,7 @@ HINTS = (
         "One column is x.reshape(-1, 1), or table[['name']]; one example x.reshape(1, -1).",
     ),
     ("invalid index to scalar variable", "scipy.stats.mode and others keep no dimensions now: leave the last [0] out."),
+    ("SystemExit: arguments: ", 'Give them with --args "…", or args = […] in mlops.toml.'),
 )
 """What a failure says, and what to change: where old code meets the Python and libraries of today."""
 _LOST = re.compile(r"No module named '\w+\.|cannot import name")

@@ -150,6 +150,24 @@ def ends_before(line: Line, version: str) -> bool:
     return end is not None and (end[0] < first or (end[0] == first and not end[1]))
 
 
+def _is_met(line: Line, by: Iterable[Line]) -> bool:
+    """Whether what the row has of a distribution, of which the newest is taken, is what a requirement asks for.
+
+    A lower bound within the row's series names a release that there is: the newest of the series is not below it.
+    """
+    own = next((one for one in by if one.name == line.name and not one.marker), None)
+    if own is None or line.extras or line.marker or not line.versions:
+        return False
+    end, wanted = highest(own), highest(line)
+    enough = wanted is None or (end is not None and end[0] <= wanted[0])
+    floors = [release(version) for operator, version in line.versions if operator in (">=", ">", "~=")]
+    return (
+        enough
+        and all(operator in (">=", ">", "~=", "<", "<=") for operator, _ in line.versions)
+        and (end is None or all(floor < end[0] for floor in floors))
+    )
+
+
 def mend(lines: Sequence[str], *, row: Sequence[str] = (), python: str = "3.11") -> Mended:
     """The requirements with everything that is known not to work replaced.
 
@@ -159,6 +177,7 @@ def mend(lines: Sequence[str], *, row: Sequence[str] = (), python: str = "3.11")
         python: the environment's Python, such as "3.11".
     """
     kept: dict[tuple[str, str], Line] = {}
+    met: dict[str, Line] = {}
     notes: list[str] = []
     row_lines = [line for line in map(read, row) if line is not None]
     framework = _framework(row_lines)
@@ -170,6 +189,9 @@ def mend(lines: Sequence[str], *, row: Sequence[str] = (), python: str = "3.11")
             notes.append(f"{text} → {line if line is not None else 'left out'}: {why}")
         if line is None:
             continue
+        if _is_met(line, row_lines):
+            met[line.name] = line
+            continue
         before = kept.get((line.name, line.marker))
         if before is None or (line.versions and not before.versions):
             kept[line.name, line.marker] = line
@@ -180,8 +202,10 @@ def mend(lines: Sequence[str], *, row: Sequence[str] = (), python: str = "3.11")
             continue
         below = _below(line, kept.values())
         if below is not None:
-            notes.append(f"{line} → {line.bare}: that one needs a later {below.name} than {below}")
-        first.append(line if below is None else line.bare)
+            instead = met.get(line.name, line.bare)
+            notes.append(f"{line} → {instead}: that one needs a later {below.name} than {below}")
+            line = instead
+        first.append(line)
     names = {line.name for line in first} | ({"tensorflow"} if framework == "tensorflow" else set())
     project = [line for line in kept.values() if line.name not in names]
     every = [*first, *project]
@@ -211,14 +235,24 @@ def _below(line: Line, others: Iterable[Line]) -> Line | None:
 
 def _beside(lines: list[Line]) -> tuple[list[Line], list[str]]:
     """The lines with the releases that others of them work beside; a version that was asked for stays."""
-    every, notes = list(lines), []
-    names = {line.name for line in lines}
+    every: list[Line] = list(lines)
+    notes: list[str] = []
+    names, numbered = {line.name for line in lines}, tables()["numbered"]
+    series = {line.name: _series(version) for line in lines for operator, version in line.versions if operator == "=="}
+
+    def settle(wanted: Line, other: str) -> None:
+        for place, line in enumerate(every):
+            if line.name == wanted.name and not line.versions:
+                every[place] = wanted
+                notes.append(f"{line} → {wanted}: the one that {other} works beside")
+
+    for name, other in (*numbered.items(), *((other, name) for name, other in numbered.items())):
+        if other in series:
+            settle(Line(name, "", (("==", series[other]),)), f"{other} {series[other]}")
     for name, companions in tables()["beside"].items():
-        for wanted in filter(None, map(read, companions if name in names else ())):
-            for place, line in enumerate(every):
-                if line.name == wanted.name and not line.versions:
-                    every[place] = wanted
-                    notes.append(f"{line} → {wanted}: the one that {name} works beside")
+        if name in names and not (name in numbered and {name, numbered[name]} & set(series)):
+            for wanted in filter(None, map(read, companions)):
+                settle(wanted, name)
     return every, notes
 
 
@@ -384,7 +418,7 @@ _REFUSED = (
     rf"[Bb]ecause {_NAME} was not found",
 )  # fmt: skip
 _REQUIRED = re.compile(r"you require ([^,\n]*)")
-_COLLECTING = re.compile(rf"Collecting {_NAME}")
+_COLLECTING = re.compile(rf"(?:Collecting|Building wheel for|Running setup\.py install for) {_NAME}")
 _NO_PACKAGE = re.compile(
     r"E: (?:Unable to locate package ([a-z0-9.+-]+)|Package '?([a-z0-9.+-]+)'? has no installation candidate)"
 )
@@ -459,7 +493,8 @@ def loosen(
     names = {*refused(log)} - framework
     # Between something that is imported and something that is not, the latter gives way.
     aside = {line.name for line in given if line.versions and line.name in names - kept}
-    named = _by_name(aside or names, needed, rows)
+    unbuilt = {normal(name) for name in re.findall(_NOT_BUILT, log) if name}
+    named = _by_name(aside or names, needed, rows, unbuilt=unbuilt)
     unneeded = _without_versions(rows, but=lambda line: line.name in kept or line == rows.get(line.name))
     steps: list[Step] = [
         *((named,) if number <= NAMED_ROUNDS else ()),
@@ -494,10 +529,14 @@ def _looser(line: Line, rows: Mapping[str, Line]) -> Line:
     return instead if instead != line else line.bare
 
 
-def _by_name(names: Collection[str], needed: Collection[str], rows: Mapping[str, Line]) -> Step:
+def _by_name(
+    names: Collection[str], needed: Collection[str], rows: Mapping[str, Line], *, unbuilt: Collection[str]
+) -> Step:
     def step(line: Line) -> tuple[Line | None, str]:
         if line.name not in names:
             return line, ""
+        if line.name in unbuilt and line.name not in {*needed, *rows}:
+            return None, "it has to be compiled, and no import needs it"
         if line.versions:
             return _looser(line, rows), "this version cannot be installed with the rest"
         return (line, "") if line.name in needed else (None, "it cannot be installed, and no import needs it")

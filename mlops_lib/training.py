@@ -399,6 +399,8 @@ class _Attendance:
             # Idle OpenMP threads that spin cost the others of a busy machine their turn: ten times slower, measured with
             # a boosting of scikit-learn on two cores under a load of 14.
             "OMP_WAIT_POLICY": "PASSIVE",
+            # No key reaches a training: without this, wandb.init asks for one and fails. What it logs is kept in the run.
+            "WANDB_MODE": "offline",
         }  # fmt: skip
         if smaller:
             variables.update(SMALLER)

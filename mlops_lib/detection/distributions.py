@@ -241,8 +241,8 @@ IMPLIED = {"fastai": ("torch",)}
 
 COMES_WITH = {
     "scikit-learn": words("numpy scipy joblib threadpoolctl"),
-    "pandas": words("numpy python-dateutil pytz six"),
-    "matplotlib": words("numpy pillow packaging cycler kiwisolver pyparsing python-dateutil six"),
+    "pandas": words("numpy python-dateutil pytz"),
+    "matplotlib": words("numpy pillow packaging cycler kiwisolver pyparsing python-dateutil"),
     "tensorflow-cpu": words("numpy h5py absl-py protobuf six requests termcolor wrapt packaging typing-extensions"),
     "optuna": words("numpy tqdm pyyaml sqlalchemy packaging"), "keras-tuner": words("requests packaging"),
     "torch": words("sympy networkx jinja2 filelock fsspec typing-extensions"),

@@ -60,6 +60,7 @@ class _Sketch:
     __slots__ = (
         "goes_on",
         "has_main",
+        "has_tests",
         "imports",
         "may_train",
         "name",
@@ -81,6 +82,7 @@ class _Sketch:
         if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
             content = content.decode("utf-16", "replace").encode()
         self.has_main = b"__main__" in content
+        self.has_tests = b"def test_" in content
         trains, loads = _SAYS_TRAINING.search(content), _LOADS_MODEL.search(content)
         self.says_training = trains is not None
         self.goes_on = trains is not None and loads is not None and loads.start() < trains.start()
@@ -111,16 +113,16 @@ def choose(files: Files) -> Choice:
             "no Python script and no notebook in it", where=files.folder, remedy="Give a folder with training code."
         )
     sketches = [_Sketch(path, os.path.relpath(path, files.folder)) for path in paths]
-    sketches = [s for s in sketches if not NOT_ENTRIES.match(s.stem)] or sketches
+    others = [s for s in sketches if NOT_ENTRIES.match(s.stem)]
+    sketches = [s for s in sketches if s not in others] or sketches
     hopeful = _hopeful(sketches)
     named = _mentions(files.folder, hopeful)
-    training: list[File] = []
+    training = _training(files, sorted(hopeful, key=lambda s: (s.name not in named, *_rank(s))))
+    if not training:  # `train_test.py` may train where no other file does
+        more = [s for s in _hopeful([*sketches, *others]) if s in others and not s.has_tests]
+        hopeful += more
+        training = _training(files, sorted(more, key=_rank))
     by_name = {sketch.name: sketch for sketch in hopeful}
-    for sketch in sorted(hopeful, key=lambda s: (s.name not in named, *_rank(s)))[:PARSED_LIMIT]:
-        file = files.file(sketch.path)
-        if file.trains:
-            training.append(file)
-    training.sort(key=lambda file: file.name)
     if not training:
         # Jobs that put a script together from pieces leave its call of fit elsewhere.
         pieces = [file for file in map(files.file, (s.path for s in hopeful)) if file.in_pieces]
@@ -148,6 +150,14 @@ def choose(files: Files) -> Choice:
         f"several files train: {names}", where=files.folder,
         remedy='Choose one: --entry FILE, or entry = "FILE" in mlops.toml.',
     )  # fmt: skip
+
+
+def _training(files: Files, sketches: list[_Sketch]) -> list[File]:
+    """Those that train, of the first few."""
+    return sorted(
+        (file for file in (files.file(sketch.path) for sketch in sketches[:PARSED_LIMIT]) if file.trains),
+        key=lambda file: file.name,
+    )
 
 
 def _where_trains(file: File) -> tuple[str, int]:

@@ -226,6 +226,11 @@ def report(error: BaseException) -> Tuple[int, Optional[Dict[str, Any]]]:
     if isinstance(error, SystemExit):
         if error.code is None or isinstance(error.code, int):
             code = int(error.code or 0) & 0xFF
+            caught, refused = error.__context__, _refused_arguments(error)
+            if refused:
+                return code, {"type": "SystemExit", "message": f"arguments: {refused}", **_place(error), "kind": "bug"}
+            if code and isinstance(caught, Exception):
+                return code, _described(caught)  # `except …: sys.exit(1)`: that one is the reason
             text = f"SystemExit({error.code})"
         else:
             sys.stderr.write(f"{error.code}\n")
@@ -234,16 +239,29 @@ def report(error: BaseException) -> Tuple[int, Optional[Dict[str, Any]]]:
     sys.stderr.write("".join(_without_us(traceback.TracebackException.from_exception(error)).format()))
     sys.stderr.flush()
     code = 130 if isinstance(error, KeyboardInterrupt) else 1
-    return code, {"type": type(error).__name__, "message": str(error)[:2000], **_place(error), "kind": _kind(error)}
+    return code, _described(error)
+
+
+def _refused_arguments(error: BaseException) -> str:
+    """What argparse said of the script's arguments before it left, "" where it did not."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_code.co_name == "error" and os.path.basename(frame.f_code.co_filename) == "argparse.py":
+            return str(frame.f_locals.get("message", ""))[:2000]
+    return ""
+
+
+def _described(error: BaseException) -> Dict[str, Any]:
+    return {"type": type(error).__name__, "message": str(error)[:2000], **_place(error), "kind": _kind(error)}
 
 
 def _place(error: BaseException) -> Dict[str, Any]:
     if isinstance(error, SyntaxError) and error.filename:
         return {"file": os.path.relpath(error.filename), "line": error.lineno or 0}
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(os.getcwd())]
-    named = [
-        f for f in traceback.extract_tb(error.__traceback__) if not os.path.isabs(f.filename) and f.filename[:1] != "<"
-    ]
+    named = [  # compiled packages (h5py/h5f.pyx) have such names too
+        f for f in traceback.extract_tb(error.__traceback__)
+        if not os.path.isabs(f.filename) and f.filename.endswith((".py", ".ipynb"))
+    ]  # fmt: skip
     last = next(iter(reversed(named or own)), None)
     return (
         {"file": None, "line": None} if last is None else {"file": os.path.relpath(last.filename), "line": last.lineno}

@@ -188,6 +188,25 @@ FAILURES: dict[str, tuple[str, int, tuple[str, ...]]] = {
         "from sklearn.svm import SVC\ndef inner():\n    raise RuntimeError('my own words')\ninner()\nSVC().fit(1, 2)\n",
         5, ("Traceback", "my own words", "train.py:3"),
     ),
+    "caught": (
+        "import sys\nfrom sklearn.svm import SVC\ntry:\n    raise RuntimeError('my own words')\n"
+        "except Exception:\n    sys.exit(1)\nSVC().fit(1, 2)\n",
+        5, ("my own words", "train.py:4"),
+    ),
+    "no-gpu": (
+        "from sklearn.svm import SVC\nraise RuntimeError('Found no NVIDIA driver on your system.')\nSVC().fit(1, 2)\n",
+        5, ("train.py:2", "asks for a GPU", "--args"),
+    ),
+    "refused-arguments": (
+        "import argparse\nfrom sklearn.svm import SVC\nparser = argparse.ArgumentParser()\n"
+        "parser.add_argument('name', nargs='?')\n"
+        "if not parser.parse_args().name:\n    parser.error('a name is needed')\nSVC().fit(1, 2)\n",
+        5, ("train.py:6", "a name is needed", "--args"),
+    ),
+    "gone-inside": (
+        "from sklearn.svm import SVC\nimport sklearn.never_there\nSVC().fit(1, 2)\n",
+        5, ("No module named 'sklearn.never_there'", "Write what it is called now"),
+    ),
     "no-metric": ("from sklearn.svm import SVC\nSVC().fit([[0], [1]], [0, 1])\n", 10, ()),
     "nothing": ("print('hello')\n", 3, ("nothing in it trains",)),
     "arguments": ("import sys\nfrom sklearn.svm import SVC\nSVC(C=float(sys.argv[1])).fit(x, y)\n", 2, ("--args",)),

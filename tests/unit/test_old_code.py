@@ -126,3 +126,19 @@ def test_every_name_that_is_answered_for_leads_somewhere() -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run([sys.executable, "-c", LENT], env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
+def test_a_package_that_asks_which_python_it_runs_on_is_not_misled(tmp_path: Path) -> None:
+    library, project = tmp_path / "library", tmp_path / "project"
+    library.mkdir()
+    project.mkdir()
+    (library / "asks.py").write_text(
+        "import sys\ntry:\n    from itertools import izip\nexcept ImportError:\n    izip = None\nOLD = hasattr(sys, 'maxint')\n"
+    )
+    (project / "train.py").write_text(
+        f"import sys\nsys.path.insert(0, {str(library)!r})\nimport asks\nimport itertools\n"
+        "print(asks.OLD, asks.izip, list(itertools.izip('a', 'b')), sys.maxint)\n"
+    )
+    ran = Ran(project, tmp_path / "inside")
+    assert ran.done.stdout == f"False None [('a', 'b')] {sys.maxsize}\n", ran.done.stderr
+    assert ran.warnings == ["train.py:5: itertools.izip is builtins.zip", "train.py:5: sys.maxint is sys.maxsize"]

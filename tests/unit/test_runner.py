@@ -104,6 +104,13 @@ def test_a_failing_script_fails_as_it_does_bare(text: str, tmp_path: Path) -> No
     assert end["error"]["message"]
 
 
+def test_a_failure_in_a_compiled_package_is_placed_in_the_script(tmp_path: Path) -> None:
+    run = Run(tmp_path, "fail.py", "import numpy\n\nnumpy.random.default_rng().choice([], 3)\n")
+    assert "_generator.pyx" in run.done.stderr
+    error = run.events[-1]["error"]
+    assert (error["file"], error["line"]) == ("fail.py", 3)
+
+
 def without_paths(text: str) -> list[str]:
     """A traceback without its folders: bare Python shows the script's path as it was given."""
     return [line.replace(f"{Path(line.split(chr(34))[1]).parent}/", "") if line.startswith("  File") else line

@@ -75,7 +75,7 @@ def install(run: Context, found: source.Dialect, entry: str) -> Dict[str, Hook]:
     sys.meta_path.append(tensorflow1.Contrib())
     sys.meta_path.append(neighbours.Neighbours(found.work, entry, notes))
     hooks: Dict[str, Hook] = {
-        **science.hooks(notes),
+        **science.hooks(notes, work=found.work),
         **pytorch.hooks(notes),
         **tensorflow1.hooks(notes, graph=found.graph, keras=found.keras),
     }

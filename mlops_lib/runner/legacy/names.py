@@ -43,7 +43,7 @@ def shown(target: Target) -> str:
     return "" if not isinstance(target, str) else target.replace(":", ".").replace("._tf_keras.keras", "")
 
 
-def lend(module: ModuleType, names: Names, notes: Notes, *, since: str = "") -> None:
+def lend(module: ModuleType, names: Names, notes: Notes, *, since: str = "", only_for: Optional[str] = None) -> None:
     """Let a module answer for names it lost.
 
     Args:
@@ -51,6 +51,7 @@ def lend(module: ModuleType, names: Names, notes: Notes, *, since: str = "") -> 
         names: lost name to where it is.
         notes: where a use is noted.
         since: "Keras 2" or the like, for the note.
+        only_for: answer only files below this folder.
     """
     own = module.__dict__.get("__getattr__")
 
@@ -61,7 +62,7 @@ def lend(module: ModuleType, names: Names, notes: Notes, *, since: str = "") -> 
             except (AttributeError, ImportError):  # scikit-learn raises the latter for a data set it dropped
                 if name not in names:
                     raise
-        if name not in names:
+        if name not in names or (only_for is not None and not _asked_from(only_for)):
             raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}", name=name, obj=module)
         value = find(names[name])
         lost, now = f"{module.__name__}.{name}", shown(names[name])
@@ -119,7 +120,7 @@ class Finder(importlib.abc.MetaPathFinder):
 
 
 def _asked_from(folder: str) -> bool:
-    """Whether the import statement under way stands in a file below `folder`."""
+    """Whether the import under way, or the look at a name, stands in a file below `folder`."""
     frame = sys._getframe(1)
     while frame is not None:
         name = frame.f_code.co_filename

@@ -129,6 +129,9 @@ NAMES: Dict[str, Names] = {
     "base64": listed("encodestring=encodebytes decodestring=decodebytes", "base64"),
 }  # fmt: skip
 
+PYTHON_2 = ("itertools", "string", "os", "sys")
+"""Modules whose lost names a package of today asks for under `try`, to see which Python it runs on: they stay lost to it."""
+
 
 def numbers(module: Any, notes: Notes) -> None:
     """What numpy's functions took."""
@@ -201,8 +204,8 @@ def _yaml(module: Any, notes: Notes) -> Callable[..., Any]:
     return load_
 
 
-def hooks(notes: Notes) -> Dict[str, Callable[[Any], None]]:
-    """What to do after each of these modules has been imported."""
+def hooks(notes: Notes, *, work: str) -> Dict[str, Callable[[Any], None]]:
+    """What to do after each of these modules has been imported; `work` is the folder of the script's files."""
     found: Dict[str, Callable[[Any], None]] = {}
 
     def then(name: str, act: Callable[[Any], None]) -> None:
@@ -210,7 +213,8 @@ def hooks(notes: Notes) -> Dict[str, Callable[[Any], None]]:
         found[name] = act if before is None else lambda module: (before(module), act(module))[0]  # type: ignore[func-returns-value]
 
     for name, names in NAMES.items():
-        then(name, lambda module, names=names: lend(module, names, notes))  # type: ignore[misc]
+        only_for = work if name in PYTHON_2 else None
+        then(name, lambda module, names=names, only_for=only_for: lend(module, names, notes, only_for=only_for))  # type: ignore[misc]
     for name in estimators.MODULES:
         then(f"sklearn.{name}", lambda module: estimators.estimators(module, notes))
     for name in estimators.FUNCTIONS:
