@@ -12,7 +12,8 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 import mlops_lib
-from mlops_lib import cli, config
+from mlops_lib import config
+from mlops_lib.cli import grammar
 
 HERE = Path(__file__).parent
 OUTSIDE = re.compile(r"\[([^\]]+)\]\((?:\.\./)+[^)]*\)")
@@ -65,7 +66,7 @@ def _title(path: Path) -> str:
 
 
 def _command() -> str:
-    parser = cli._parser(["--help"])
+    parser = grammar.parser(["--help"])
     verbs = next(iter(parser._subparsers._group_actions)).choices  # type: ignore[union-attr]
     parts = ["# Every verb and setting", "", f"`mlops {mlops_lib.__version__}`, as `--help` says it.", ""]
     for verb, one in verbs.items():

@@ -13,16 +13,17 @@ from mlops_lib.cli.verbs import EXAMPLES, OWN, VERBS, WITHOUT_PROJECT
 def parse(arguments: Sequence[str]) -> dict[str, Any]:
     """The words of a command as the verb, its options and settings; None for what was not given."""
     words = list(arguments)
-    return vars(_parser(words).parse_args(words))
+    return vars(parser(words).parse_args(words))
 
 
-def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser(words: Sequence[str]) -> argparse.ArgumentParser:
+    """The whole grammar; only a verb among the words gets its settings."""
+    whole = argparse.ArgumentParser(
         prog="mlops", description="Push ML code, get a model that meets its bar.",
         epilog="Example: mlops run model_repo/digits_cnn --target 0.9", allow_abbrev=False,
     )  # fmt: skip
-    parser.add_argument("--version", action="version", version=f"mlops {__version__}")
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    whole.add_argument("--version", action="version", version=f"mlops {__version__}")
+    verbs = whole.add_subparsers(dest="verb", metavar="VERB", required=True)
     for verb, text in VERBS.items():
         one = verbs.add_parser(
             verb, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False, usage=_usage(verb),
@@ -37,7 +38,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
             )
             for setting in config.SETTINGS:
                 _add(settings, setting)
-    return parser
+    return whole
 
 
 def _usage(verb: str) -> str:
