@@ -247,6 +247,11 @@ def _presents(file: File) -> bool:
     return any(imported.module.partition(".")[0].lower() in PRESENTERS for imported in file.facts.imports)
 
 
+def _not_presenting(files: list[File], named: object, sketches: object) -> list[File]:
+    """What a server fits by the way, to explain a prediction, is not what the project trains."""
+    return [file for file in files if not _presents(file)]
+
+
 def _run_by_the_project(files: list[File], named: dict[str, tuple[str, int]], sketches: object) -> list[File]:
     said = [file for file in files if file.name in named]
     order = dict(_BUILD_FILES)
@@ -312,6 +317,7 @@ def _plain(stem: str) -> str:
 _RULES = (
     ("the project's own files run it", _run_by_the_project),
     ("no other file that trains imports it", _not_imported),
+    ("it serves nothing and opens no window", _not_presenting),
     ("its name says nothing but training", _only_training),
     ("a script, not the notebook it came from", _scripts_first),
     ("nearest to the project's root", _shallow),
