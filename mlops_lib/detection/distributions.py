@@ -232,9 +232,10 @@ STOOD_IN = ("google.colab",)
 
 SAME_AS = {
     "mpl_toolkits": "matplotlib", "pylab": "matplotlib", "tensorflow_core": "tensorflow", "keras_preprocessing": "keras",
-    "keras_applications": "keras",
+    "keras_applications": "keras", "tensorflow_addons": "tensorflow",
 }  # fmt: skip
-"""Imports that come with another, better known one; Keras 2's two halves are answered for by what runs around the script."""
+"""Imports that come with another, better known one; Keras 2's two halves and TensorFlow Addons are answered for by what runs
+around the script."""
 
 IMPLIED = {"fastai": ("torch",)}
 """Imports that run on another framework which code that uses them talks to."""
@@ -284,7 +285,7 @@ MOVED = {
     "pandas.io.data": ("", "pandas.io.data is gone: use pandas_datareader"),
     "fbprophet": ("", "fbprophet is now called prophet: import prophet"),
     "keras_contrib": ("", "keras_contrib is no longer maintained and needs Keras 2"),
-    "tensorflow_addons": ("", "tensorflow_addons ended with TensorFlow 2.15 and needs Keras 2"),
+    "tensorflow_addons": ("", "tensorflow_addons ended with TensorFlow 2.15: most of it is in Keras now"),
     "keras_preprocessing": ("", "keras_preprocessing is part of Keras now (keras.preprocessing, keras.utils)"),
     "keras_applications": ("", "keras_applications is part of Keras now (keras.applications)"),
     "kerastuner": ("", "kerastuner is now imported as keras_tuner"),

@@ -10,6 +10,7 @@ from typing import Any, Callable, Dict
 
 from mlops_lib.runner.context import Context
 from mlops_lib.runner.legacy import (
+    addons,
     colab,
     keras_arguments,
     keras_backend,
@@ -68,6 +69,7 @@ def install(run: Context, found: source.Dialect, entry: str) -> Dict[str, Hook]:
         **names.prefixed(keras_names.MODULES, ("tf_keras", *keras_names.PREFIXES) if graph_keras else keras_names.PREFIXES,
                          root="keras"),
         **keras_names.PREPROCESSING, **science.MODULES, **tensorflow1.MODULES, **pytorch.MODULES, **colab.MODULES,
+        **addons.MODULES,
     }  # fmt: skip
     names.install(modules, notes)
     names.install(python2.modules(), notes, only_for=found.work)
