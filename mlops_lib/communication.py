@@ -9,7 +9,7 @@ from typing import Any
 from mlops_lib import builds, config, notification, registry, rundir, tuning
 from mlops_lib.errors import NotificationError, UsageError
 from mlops_lib.job import Job, Observer, prepared, unprepared
-from mlops_lib.records import Failure, Link, ModelVersion, RunResult, Verdict
+from mlops_lib.records import Failure, Link, ModelVersion, RunResult, RunSpec, Verdict
 
 
 def report(project: str | Path | Job, *, artifacts: str = "", **settings: Any) -> Path:
@@ -55,7 +55,7 @@ def notify(project: str | Path | Job, **settings: Any) -> list[notification.Deli
         spec=job.spec, verdict=verdict, result=result, search=tuning.read(job.run_dir),
         champion=_champion_before(job, version), version=version, links=_links(job, version),
         pictures=pictures(job) if job.run_dir.is_dir() else [], attachments=_attachments(job),
-        begun=begun.exists(), **_circumstances(job),
+        begun=begun.exists(), **_circumstances(job.spec, job.settings),
     )  # fmt: skip
     plain = job.settings.plain()
     deliveries = notification.flush(plain, home=job.home)
@@ -80,13 +80,10 @@ def notify_of_build(project: str | Path, **settings: Any) -> list[notification.D
         return []
     resolved = config.resolve(None, {key: settings[key] for key in ("name", "notify") if key in settings})
     spec = unprepared(place, resolved)
-    green, url = notification.last_accepted(spec.name, home=resolved.home), resolved["link_url"]
-    result = _failed(stage, run_dir="")
+    url, result = resolved["link_url"], _failed(stage, run_dir="")
     message = notification.compose(
-        spec=spec, result=result, previous=notification.recall(spec.name, home=resolved.home),
-        author=rundir.author(place), commits=rundir.commits_since(place, green), when=resolved["notify"],
-        links=[Link(label="build", url=url)] if url else [],
-    )  # fmt: skip
+        spec=spec, result=result, links=[Link(label="build", url=url)] if url else [], **_circumstances(spec, resolved)
+    )
     notification.remember(spec.name, result, home=resolved.home, commit=spec.commit)
     return [] if message is None else notification.notify(message, settings=resolved.plain(), home=resolved.home)
 
@@ -130,13 +127,13 @@ STEP_PATIENCE = notification.Patience(attempts=2, limit_s=5.0, timeout_s=3.0)
 """A training does not wait longer than this for somebody to be told that it goes on."""
 
 
-def _circumstances(job: Job) -> dict[str, Any]:
-    """What every message about the run may need: who, since when, and how the project stood."""
-    project = Path(job.spec.project)
-    green = notification.last_accepted(job.spec.name, home=job.home)
+def _circumstances(spec: RunSpec, settings: config.Settings) -> dict[str, Any]:
+    """What every message may need: who, since when, and how the project stood."""
+    project = Path(spec.project)
+    green = notification.last_accepted(spec.name, home=settings.home)
     return {
-        "previous": notification.recall(job.spec.name, home=job.home), "author": rundir.author(project),
-        "commits": rundir.commits_since(project, green), "when": job.settings["notify"],
+        "previous": notification.recall(spec.name, home=settings.home), "author": rundir.author(project),
+        "commits": rundir.commits_since(project, green), "when": settings["notify"],
     }  # fmt: skip
 
 
@@ -154,6 +151,7 @@ def _links(job: Job, version: ModelVersion | None = None) -> list[Link]:
 
 
 def pictures(job: Job) -> list[str]:
+    """Draw the run's curves; the file, if there is anything to draw."""
     from mlops_lib import reporting
 
     drawn = reporting.curve_png(job.run_dir, job.run_dir / "curves.png")
@@ -168,7 +166,9 @@ def _attachments(job: Job) -> list[str]:
 def step(job: Job, what: notification.Step, **known: Any) -> None:
     """Tell channels that show a run's messages together that it has come so far."""
     try:
-        message = notification.step(what, spec=job.spec, links=_links(job), **known, **_circumstances(job))
+        message = notification.step(
+            what, spec=job.spec, links=_links(job), **known, **_circumstances(job.spec, job.settings)
+        )
         if message is None:
             return
         plain = job.settings.plain()
@@ -202,6 +202,7 @@ def flush(project: str | Path | Job, **settings: Any) -> list[notification.Deliv
 
 
 def post(settings: config.Settings, observer: Observer) -> list[notification.Delivery]:
+    """The same by settings alone, where there is no job."""
     try:
         return notification.flush(settings.plain(), home=settings.home, patience=STEP_PATIENCE)
     except (NotificationError, UsageError, OSError) as error:

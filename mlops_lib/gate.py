@@ -94,7 +94,7 @@ def _choose(claims: Mapping[str, Any], wanted: str) -> tuple[Mapping[str, Any] |
     usable = [e for e in found if e is not None and _is_number(e.get("value"))]
     if not usable:
         if listed and wanted:
-            names = sorted({name for e in listed for name in _names(e)})
+            names = sorted({name[:40] for e in listed for name in _numbers(e)})
             return None, [
                 f"nothing measured {wanted!r}: name what was measured in the setting metric: {', '.join(names)}"
             ]
@@ -139,19 +139,18 @@ def _others(evaluations: Sequence[Mapping[str, Any]], best: Mapping[str, Any]) -
     ]
 
 
-def _names(evaluation: Mapping[str, Any]) -> set[str]:
-    """What one evaluation measured."""
+def _numbers(evaluation: Mapping[str, Any]) -> dict[str, Any]:
+    """What one evaluation claims to have measured: the number it is about, and all others of the same call."""
     every = evaluation.get("all")
-    return {str(name)[:40] for name in (evaluation.get("metric"), *(every if isinstance(every, dict) else ())) if name}
+    numbers = {evaluation.get("metric"): evaluation.get("value"), **(every if isinstance(every, dict) else {})}
+    return {name: value for name, value in numbers.items() if isinstance(name, str) and name}
 
 
 def _named(evaluation: Mapping[str, Any], wanted: str) -> Mapping[str, Any] | None:
     """The evaluation if it measured `wanted`, also as one of several numbers of the same call, or as its square or root."""
     if not wanted or evaluation.get("metric") == wanted:
         return evaluation
-    every = evaluation.get("all")
-    numbers = {evaluation.get("metric"): evaluation.get("value"), **(every if isinstance(every, dict) else {})}
-    measured = {NAMES.get(name, name): value for name, value in numbers.items() if isinstance(name, str)}
+    measured = {NAMES.get(name, name): value for name, value in _numbers(evaluation).items()}
     value = measured.get(wanted)
     other = _finite(measured.get({"rmse": "mse", "mse": "rmse"}.get(wanted, "")))
     if value is None and other is not None and other >= 0:
@@ -165,16 +164,12 @@ def _named(evaluation: Mapping[str, Any], wanted: str) -> Mapping[str, Any] | No
 
 
 def _unnamed(evaluations: Sequence[Mapping[str, Any]]) -> list[str]:
-    numbers: dict[str, float] = {}
-    for one in evaluations:
-        every = one.get("all")
-        for name, value in {
-            **(every if isinstance(every, dict) else {}),
-            str(one.get("metric")): one.get("value"),
-        }.items():
-            number = _finite(value)
-            if number is not None:
-                numbers[str(name)[:40]] = number
+    numbers = {
+        name[:40]: number
+        for one in evaluations
+        for name, value in _numbers(one).items()
+        if (number := _finite(value)) is not None
+    }
     shown = ", ".join(f"{name} {number:.4g}" for name, number in list(numbers.items())[-NUMBERS_SHOWN:])
     return [
         f"the script measures {shown or 'no finite number'}, not an accuracy: say what the bar is about with the settings"

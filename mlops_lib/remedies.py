@@ -19,42 +19,44 @@ REMEDIES = {
 """By the kind of a failure (`records.Failure.kind`)."""
 
 
-_DIVISION = (
-    "Python 2 divided whole numbers into whole numbers: write // for the / that gives this number; the run is kept."
-)
-_ONE_NUMBER = "An array that holds one number is no number since numpy 2.4: write x.item(), or require numpy<2.4."
-_NO_GPU = (
-    "The script asks for a GPU, and there is none: name the processor in its arguments (--args) or its code, or train where "
-    "the engine offers one (the setting gpus)."
-)
 HINTS = (
-    *(
-        (said, _NO_GPU)
-        for said in ("Found no NVIDIA driver", "No CUDA GPUs are available", "Torch not compiled with CUDA")
-    ),
-    ("'float' object cannot be interpreted as an integer", _DIVISION),
-    ("slice indices must be integers", _DIVISION),
-    ("only integers, slices (`:`), ellipsis (`...`)", _DIVISION),
-    ("list indices must be integers or slices, not float", _DIVISION),
-    ("only 0-dimensional arrays can be converted", _ONE_NUMBER),
     (
-        "inhomogeneous shape",
+        r"No module named '\w+\.|cannot import name",
+        "Write what it is called now, or name the version that has it in requirements.txt.",
+    ),
+    (
+        r"Found no NVIDIA driver|No CUDA GPUs are available|Torch not compiled with CUDA",
+        "The script asks for a GPU, and there is none: name the processor in its arguments (--args) or its code, or train where "
+        "the engine offers one (the setting gpus).",
+    ),
+    (
+        r"'float' object cannot be interpreted as an integer|slice indices must be integers"
+        r"|only integers, slices \(`:`\), ellipsis \(`\.\.\.`\)|list indices must be integers or slices, not float",
+        "Python 2 divided whole numbers into whole numbers: write // for the / that gives this number; the run is kept.",
+    ),
+    (
+        r"inhomogeneous shape",
         "Rows of different lengths are no array since numpy 1.24: write np.array(…, dtype=object).",
     ),
-    ("setting an array element with a sequence.", _ONE_NUMBER),
     (
-        "codec can't decode byte",
+        r"only 0-dimensional arrays can be converted|setting an array element with a sequence\.",
+        "An array that holds one number is no number since numpy 2.4: write x.item(), or require numpy<2.4.",
+    ),
+    (
+        r"codec can't decode byte",
         'The file is in another encoding, as Windows writes it: open(…, encoding="latin-1"), read_csv(…, encoding="latin-1").',
     ),
     (
-        "Expected 2D array, got 1D array",
+        r"Expected 2D array, got 1D array",
         "One column is x.reshape(-1, 1), or table[['name']]; one example x.reshape(1, -1).",
     ),
-    ("invalid index to scalar variable", "scipy.stats.mode and others keep no dimensions now: leave the last [0] out."),
-    ("SystemExit: arguments: ", 'Give them with --args "…", or args = […] in mlops.toml.'),
+    (
+        r"invalid index to scalar variable",
+        "scipy.stats.mode and others keep no dimensions now: leave the last [0] out.",
+    ),
+    (r"SystemExit: arguments: ", 'Give them with --args "…", or args = […] in mlops.toml.'),
 )
-"""What a failure says, and what to change: where old code meets the Python and libraries of today."""
-_LOST = re.compile(r"No module named '\w+\.|cannot import name")
+"""A pattern of what a failure says, and what to change; the first that fits: where old code meets the libraries of today."""
 
 
 def training_error(result: RunResult) -> TrainingError:
@@ -65,9 +67,7 @@ def training_error(result: RunResult) -> TrainingError:
             "the training was stopped", where=result.run_dir, remedy="Run it again: it goes on from its checkpoint."
         )
     remedy = REMEDIES.get(failure.kind, "Mend the script; the run is kept.")
-    remedy = next((hint for said, hint in HINTS if said in failure.message), remedy)
-    if _LOST.search(failure.message):
-        remedy = "Write what it is called now, or name the version that has it in requirements.txt."
+    remedy = next((hint for said, hint in HINTS if re.search(said, failure.message)), remedy)
     if "FileNotFoundError" in failure.message and failure.kind != "import":
         remedy = "Push the file with the project, or give it with --mount FILE:PATH, PATH as the script names it."
     return TrainingError(failure.message, where=failure.where or result.run_dir, remedy=remedy, log=failure.log)

@@ -14,13 +14,14 @@ import hashlib
 import io
 import re
 import zipfile
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from mlops_lib.requirements import name_of
 
 NCCL = "nvidia-nccl-cu12"
 _CPU = re.compile(r"tensorflow-cpu==(\d+\.\d+)\.\*(?=$|\s*;)")
+"""The row's line, with its release; it has wheels for one processor only."""
 
 
 @dataclass(frozen=True)
@@ -64,22 +65,17 @@ class StandIn:
 
 def needed(lines: Collection[str]) -> list[StandIn]:
     """The stand-ins for an environment with these requirements."""
-    found = [
-        StandIn(
-            "tensorflow", f"{release}.0+cpu", beside="tensorflow-cpu", requires=f"tensorflow-cpu (=={release}.*)",
-            machine="x86_64",
+    found = []
+    release = next((cpu[1] for cpu in map(_CPU.match, lines) if cpu), "")
+    if release:
+        asks = f"tensorflow-cpu (=={release}.*)"
+        found.append(
+            StandIn("tensorflow", f"{release}.0+cpu", beside="tensorflow-cpu", requires=asks, machine="x86_64")
         )
-        for release in _releases(lines)
-    ]  # fmt: skip
     names = {name_of(line) for line in lines}
     if "xgboost" in names and NCCL not in names:
         found.append(StandIn(NCCL, "0+cpu", beside="xgboost"))
     return found
-
-
-def _releases(lines: Iterable[str]) -> list[str]:
-    """The release of tensorflow-cpu that requirements ask for, such as "2.21"; it has wheels for one processor only."""
-    return [found[1] for found in map(_CPU.match, lines) if found][:1]
 
 
 def _digest(text: str) -> str:

@@ -128,12 +128,15 @@ class Files:
         self.folder = folder
         self._files: dict[str, File] = {}
         self._listed: dict[str, set[str]] = {}
+        self._paths: list[str] | None = None
         self._stems: set[str] | None = None
 
     def paths(self) -> list[str]:
         """Scripts and notebooks in which an entry may stand, in order; the data is not touched."""
-        found = list(self._scan(self.folder, SKIPPED))
-        return found or list(self._scan(self.folder, SKIPPED - DATA_FOLDERS))
+        if self._paths is None:
+            found = list(self._scan(self.folder, SKIPPED))
+            self._paths = found or list(self._scan(self.folder, SKIPPED - DATA_FOLDERS))
+        return self._paths
 
     def _scan(self, folder: str, skipped: frozenset[str]) -> Iterator[str]:
         pending = [folder]
