@@ -132,7 +132,7 @@ def test_a_killed_training_goes_on(home: Path, tmp_path: Path) -> None:
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(home),
     )  # fmt: skip
     try:
-        run_dir = wait_for_log(home, "killed", "fitted", program)
+        run_dir = wait_for_checkpoint(home, "killed", program)
         start = next(json.loads(line) for line in (run_dir / "inside" / "events.jsonl").read_text().splitlines())
         os.kill(start["pid"], signal.SIGKILL)
         output, errors = program.communicate(timeout=120)
@@ -154,7 +154,7 @@ def test_an_interrupted_run_is_kept_and_goes_on(home: Path, tmp_path: Path) -> N
     command = [sys.executable, "-m", "mlops_lib", "train", str(project), "--backend", "process"]
     program = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment(home))
     try:
-        run_dir = wait_for_log(home, "interrupted", "fitted", program)
+        run_dir = wait_for_checkpoint(home, "interrupted", program)
         program.send_signal(signal.SIGTERM)
         _, errors = program.communicate(timeout=60)
     finally:
@@ -167,15 +167,16 @@ def test_an_interrupted_run_is_kept_and_goes_on(home: Path, tmp_path: Path) -> N
     assert "restored" in (run_dir / "inside" / "events.jsonl").read_text()
 
 
-def wait_for_log(home: Path, name: str, word: str, program: subprocess.Popen[str]) -> Path:
+def wait_for_checkpoint(home: Path, name: str, program: subprocess.Popen[str]) -> Path:
+    """The directory of a run, once its fit is on the disk: that is written beside the script, which goes on."""
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
-        for log in home.glob(f"runs/{name}-*/log.txt"):
-            if word in log.read_text():
-                return log.parent
+        for events in home.glob(f"runs/{name}-*/inside/events.jsonl"):
+            if '"checkpoint"' in events.read_text():
+                return events.parents[1]
         assert program.poll() is None, program.communicate()
         time.sleep(0.05)
-    raise AssertionError(f"{word!r} never came")
+    raise AssertionError("no checkpoint was written")
 
 
 FAILURES: dict[str, tuple[str, int, tuple[str, ...]]] = {
