@@ -141,6 +141,16 @@ def test_bidirectional_layer_is_widened_exactly():
     check(model, TOKENS, {"kind": "resize", "at": "rnn2", "size": 6})
 
 
+@pytest.mark.parametrize(
+    "edit",
+    [{"kind": "stack", "at": "rnn"}, {"kind": "resize", "at": "embed", "size": 8}],
+    ids=lambda edit: edit["kind"],
+)
+def test_what_a_bidirectional_layer_reads_may_become_wider(edit):
+    model, _ = morph.apply(recurrent(kl.GRU), {"kind": "bidirectional", "at": "rnn"})
+    check(model, TOKENS, edit, inherited="approximate" if edit["kind"] == "stack" else "exact")
+
+
 def test_new_units_learn():
     """The new rows are zero, not dead: a step of training moves them, and the new units then differ."""
     child = check(dense(), TABLE, {"kind": "resize", "at": "hidden", "size": 16})

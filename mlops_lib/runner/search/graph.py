@@ -138,7 +138,7 @@ def copy_layer(layer: Any, **changes: Any) -> Any:
         return keras_lambdas.copied(layer)
     try:
         with keras.saving.custom_object_scope(custom_objects(layer)):
-            config = dict(layer.get_config())
+            config = unbuilt(layer.get_config())
             unknown = set(changes) - set(config)
             if unknown:
                 raise UnclonableError(f"layer {layer.name} has no setting {', '.join(sorted(unknown))}")
@@ -150,6 +150,15 @@ def copy_layer(layer: Any, **changes: Any) -> Any:
             return made
     except (NotImplementedError, TypeError, ValueError, KeyError) as error:
         raise UnclonableError(f"layer {layer.name} cannot be made from its configuration: {error}") from error
+
+
+def unbuilt(config: Any) -> Any:
+    """A configuration without the shapes that the layers inside it were built for: they are built for the next input."""
+    if isinstance(config, dict):
+        return {
+            key: unbuilt(value) for key, value in config.items() if key != "build_config" or "class_name" not in config
+        }
+    return [unbuilt(value) for value in config] if isinstance(config, list) else config
 
 
 def custom_objects(layer: Any) -> Dict[str, Any]:

@@ -169,7 +169,7 @@ def _resize_bidirectional(model: Any, layer: Any, size: int) -> Change:
         raise NotApplicableError("a bidirectional layer is only widened")
     rows = weights.widened(old, size)
     change = _follow(model, layer, rows + [r + old if r >= 0 else -1 for r in rows])
-    config = layer.get_config()
+    config = graph.unbuilt(layer.get_config())
     for part in ("layer", "backward_layer"):
         if config.get(part):
             config[part]["config"]["units"] = size
