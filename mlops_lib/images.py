@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from mlops_lib import requirements, standins
+from mlops_lib.catalog import FOLDER
 from mlops_lib.errors import ImageError
 from mlops_lib.records import Environment, Image
 
 PACKAGE = Path(__file__).parent
-CONTAINERS = PACKAGE / "containers"
+CONTAINERS = Path(FOLDER)
 PYTHON = "3.11"
 """The Python of an environment that asks for none: that of the usual base image."""
 LAYERS = ("framework", "family", "project")

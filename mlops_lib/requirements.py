@@ -16,9 +16,9 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mlops_lib import catalog
 from mlops_lib.detection.distributions import CALLS_IMPLY
 
-CONTAINERS = Path(__file__).parent / "containers"
 NAMED_ROUNDS = 2
 """How often what an installer named is loosened before the versions of all that no import needs are."""
 NAMED_LEFT_OUT = 4
@@ -93,7 +93,7 @@ def name_of(text: str) -> str:
 @cache
 def tables() -> Mapping[str, Any]:
     """containers/requirements.toml."""
-    return read_toml(CONTAINERS / "requirements.toml")
+    return read_toml(Path(catalog.FOLDER, "requirements.toml"))
 
 
 def read_toml(path: Path) -> dict[str, Any]:

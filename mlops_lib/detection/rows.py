@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import ast
-import os
+
+from mlops_lib.catalog import CATALOG
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-CATALOG = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "containers", "catalog.toml")
 
 
 def rows() -> tuple[dict[str, Any], ...]:
