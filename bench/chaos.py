@@ -35,6 +35,7 @@ from typing import Any
 from mlops_lib import gate, rundir, training, watching
 from mlops_lib.engine import LABEL_RUN_DIR, Container, Engine, choose
 from mlops_lib.errors import EngineLostError
+from mlops_lib.runner import protocol
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCKER = "/usr/bin/docker"
@@ -144,7 +145,7 @@ class Trial:
 
     def attempts(self) -> int:
         """How often its script was started."""
-        return sum(line.get("event") == "attempt" for line in rundir.read_lines(self.run_dir / training.ATTEMPTS))
+        return sum(line.get("event") == "attempt" for line in rundir.read_lines(self.run_dir / protocol.ATTEMPTS))
 
     def container(self, engine: Engine) -> Container | None:
         """The one that trains now."""
@@ -472,7 +473,7 @@ def _unleash(monkey: Monkey, kills: int, pause_s: tuple[float, float]) -> str:
 
 def _make_room(trial: Trial) -> None:
     """What a person does about a run that was given up because its disk was full: room was made, it goes on."""
-    failure = training.given_up(rundir.read_lines(trial.run_dir / training.ATTEMPTS))
+    failure = training.given_up(rundir.read_lines(trial.run_dir / protocol.ATTEMPTS))
     if trial.state == "failed" and trial.hits["full disk"] and (failure is None or failure.kind == "disk"):
         trial.train()
 

@@ -284,9 +284,9 @@ def _with_kills(folder: str, total: int, sleep_s: float, victim: str) -> list[in
 
 def ended(folder: str) -> list[int]:
     """The trials that ended, in their order, one that was counted twice twice."""
-    from mlops_lib.runner.search.ledger import NAME
+    from mlops_lib.runner import protocol
 
-    place = Path(folder, NAME)
+    place = Path(folder, protocol.LEDGER)
     written = place.read_bytes().splitlines(keepends=True) if place.exists() else []
     lines = [json.loads(line) for line in written if line.endswith(b"\n")]
     return [int(line["record"]["number"]) for line in lines if "record" in line]

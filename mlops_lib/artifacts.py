@@ -20,11 +20,12 @@ from xml.etree import ElementTree
 
 from mlops_lib import builds, durable, rundir
 from mlops_lib.records import RunSpec, Verdict
+from mlops_lib.runner import protocol
 
 MODEL_LIMIT = 512 * 1024 * 1024
 """Bytes; a larger model stays in the registry only."""
 
-_COPIED = ("inside/model.keras", "inside/model.joblib", "suggested.patch", "best_model.py")
+_COPIED = (*(f"{protocol.INSIDE}/{name}" for name in protocol.MODELS), protocol.PATCH, protocol.BEST_SCRIPT)
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -64,8 +65,8 @@ def gather(run_dir: Path | None, folder: Path, *, model_limit: int = MODEL_LIMIT
     report(run_dir, folder=folder)
     verdict, spec = _verdict(run_dir), _spec(run_dir)
     if verdict is not None:
-        durable.write_json(folder / "verdict.json", verdict.to_json())
-        written.append(folder / "verdict.json")
+        durable.write_json(folder / protocol.VERDICT, verdict.to_json())
+        written.append(folder / protocol.VERDICT)
     if verdict is not None and spec is not None:
         branch = builds.write_branch(folder / "mlops-branch.json", spec, verdict)
         written += [] if branch is None else [branch]
@@ -111,7 +112,7 @@ def _stages() -> Iterator[Case]:
 
 
 def _cases(run_dir: Path) -> Iterator[Case]:
-    trained = (run_dir / "inside" / "metrics.json").is_file()
+    trained = (run_dir / protocol.INSIDE / protocol.METRICS).is_file()
     yield Case(
         name="the training ends well",
         outcome="passed" if trained else "failed",
@@ -135,7 +136,7 @@ def _cases(run_dir: Path) -> Iterator[Case]:
         message="" if verdict.recomputed else "It was not recomputed.",
     )
     if verdict.baseline is not None and verdict.value is not None:
-        better = _better(verdict.value, verdict.baseline.value, mode=verdict.mode)
+        better = protocol.is_better(verdict.value, verdict.baseline.value, verdict.mode)
         yield Case(
             name="the model is better than one that looks at nothing",
             outcome="passed" if better else "failed",
@@ -144,23 +145,19 @@ def _cases(run_dir: Path) -> Iterator[Case]:
     spec = _spec(run_dir)
     branch = None if spec is None else builds.rival(verdict, spec)
     if branch is not None and branch.value is not None and verdict.value is not None:
-        worse = _better(branch.value, verdict.value, mode=verdict.mode)
+        worse = protocol.is_better(branch.value, verdict.value, verdict.mode)
         yield Case(
             name="the model is at least as good as the target branch's", outcome="failed" if worse else "passed",
             message=f"{verdict.metric} {verdict.value:g}; {branch.branch} {branch.value:g}",
         )  # fmt: skip
 
 
-def _better(value: float, other: float, *, mode: Literal["max", "min"]) -> bool:
-    return value > other if mode == "max" else value < other
-
-
 def _verdict(run_dir: Path) -> Verdict | None:
-    return rundir.read_record(run_dir / "verdict.json", Verdict)
+    return rundir.read_record(run_dir / protocol.VERDICT, Verdict)
 
 
 def _spec(run_dir: Path) -> RunSpec | None:
-    return rundir.read_record(run_dir / "spec.json", RunSpec)
+    return rundir.read_record(run_dir / protocol.SPEC, RunSpec)
 
 
 def _name(run_dir: Path) -> str:

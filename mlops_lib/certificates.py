@@ -16,9 +16,8 @@ from pathlib import Path
 
 from mlops_lib import durable
 from mlops_lib.errors import UsageError
+from mlops_lib.runner import protocol
 
-FILE = "search-certificates.json"
-"""In the run's directory, which no container sees."""
 CHIEF, WORKER = "chief.mlops.invalid", "worker.mlops.invalid"
 """Names in the certificates; the chief's is what workers ask for, whatever its address is."""
 LASTS = datetime.timedelta(days=3650)
@@ -42,16 +41,18 @@ def of(run_dir: Path) -> Certificates:
     Raises:
         UsageError: what makes them is not installed.
     """
-    place = run_dir / FILE
+    place = run_dir / protocol.SEARCH_CERTIFICATES
     if not place.exists():
-        descriptor = os.open(run_dir / f".{FILE}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(
+            run_dir / f".{protocol.SEARCH_CERTIFICATES}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600
+        )
         with os.fdopen(descriptor, "w") as stream:
             stream.write(_made())
             stream.flush()
             os.fsync(stream.fileno())
         with contextlib.suppress(FileExistsError):
-            os.link(run_dir / f".{FILE}", place)
-        (run_dir / f".{FILE}").unlink()
+            os.link(run_dir / f".{protocol.SEARCH_CERTIFICATES}", place)
+        (run_dir / f".{protocol.SEARCH_CERTIFICATES}").unlink()
     found = durable.read_json(place)
     return Certificates(**found)
 

@@ -10,6 +10,7 @@ from mlops_lib import builds, config, notification, registry, rundir, tuning
 from mlops_lib.errors import NotificationError, UsageError
 from mlops_lib.job import Job, Observer, prepared, unprepared
 from mlops_lib.records import Failure, Link, ModelVersion, RunResult, RunSpec, Verdict
+from mlops_lib.runner import protocol
 
 
 def report(project: str | Path | Job, *, artifacts: str = "", **settings: Any) -> Path:
@@ -98,8 +99,8 @@ def _outcome(job: Job) -> tuple[Verdict | None, RunResult | None]:
     stage = builds.broken()
     if stage is not None:
         return None, _failed(stage, run_dir=str(job.run_dir))
-    verdict = rundir.read_record(job.run_dir / "verdict.json", Verdict)
-    return verdict, rundir.read_record(job.run_dir / "training.json", RunResult)
+    verdict = rundir.read_record(job.run_dir / protocol.VERDICT, Verdict)
+    return verdict, rundir.read_record(job.run_dir / protocol.TRAINING, RunResult)
 
 
 def _champion_before(job: Job, version: ModelVersion | None) -> ModelVersion | None:
@@ -109,13 +110,13 @@ def _champion_before(job: Job, version: ModelVersion | None) -> ModelVersion | N
     return champion if own is None else registry.champion_before(own, home=job.home)
 
 
-STANDING = ("verdict.json", "training.json", "registered.json")
+STANDING = (protocol.VERDICT, protocol.TRAINING, protocol.REGISTERED)
 """Files of a run directory that say how the run stands."""
 
 
 def _reported(job: Job) -> None:
     """See that there is a report, and that it tells of how the run stands: it goes with what people are told."""
-    page = job.run_dir / "report.html"
+    page = job.run_dir / protocol.REPORT
     told = [path.stat().st_mtime for name in STANDING if (path := job.run_dir / name).is_file()]
     if told and not (page.is_file() and page.stat().st_mtime >= max(told)):
         report(job)
@@ -139,8 +140,8 @@ def _circumstances(spec: RunSpec, settings: config.Settings) -> dict[str, Any]:
 
 def _links(job: Job, version: ModelVersion | None = None) -> list[Link]:
     places = {
-        "report": (job.run_dir / "report.html", builds.page("index.html")),
-        "patch": (job.run_dir / "suggested.patch", builds.page("suggested.patch")),
+        "report": (job.run_dir / protocol.REPORT, builds.page("index.html")),
+        "patch": (job.run_dir / protocol.PATCH, builds.page(protocol.PATCH)),
     }
     if version is not None:
         places["model"] = (Path(version.model), builds.page(Path(version.model).name))
@@ -154,12 +155,12 @@ def pictures(job: Job) -> list[str]:
     """Draw the run's curves; the file, if there is anything to draw."""
     from mlops_lib import reporting
 
-    drawn = reporting.curve_png(job.run_dir, job.run_dir / "curves.png")
+    drawn = reporting.curve_png(job.run_dir, job.run_dir / protocol.CURVES)
     return [] if drawn is None else [str(drawn)]
 
 
 def _attachments(job: Job) -> list[str]:
-    page = job.run_dir / "report.html"
+    page = job.run_dir / protocol.REPORT
     return [str(page)] if page.is_file() else []
 
 

@@ -20,6 +20,7 @@ from mlops_lib import certificates, joining, rundir, sharing, training
 from mlops_lib.engine import Engine, choose
 from mlops_lib.errors import MlopsError, TrainingError
 from mlops_lib.records import Failure, RunResult, RunSpec, SearchResult
+from mlops_lib.runner import protocol
 
 TOKEN = "search-token"
 """File in the run's directory, which no container sees: what the chief of a search and its workers know each other by."""
@@ -62,7 +63,7 @@ def train(
         rundir.write_spec(place, spec)
         return training.train(
             spec, engine=choose(spec.backend, home=str(home)), run_dir=place, search={**search, "worker": str(number)},
-            shared=run_dir / "inside", home=home, observer=_of_worker(observer, number), stopped=stop, **further,
+            shared=run_dir / protocol.INSIDE, home=home, observer=_of_worker(observer, number), stopped=stop, **further,
         )  # fmt: skip
 
     how = {"restarts": further["restarts"], "idle_minutes": further["idle_minutes"], "observer": observer}
@@ -116,10 +117,15 @@ def _open(
     if joining.orders_in(store).get("token") != orders["token"]:
         store.remove()  # another search's, whose program was killed; of this one's its workers have left something there
     mirror = sharing.Mirror(
-        store, run_dir / "inside", gives=gives, takes=sharing.is_of_workers, observer=observer, alive=joining.ALIVE
+        store,
+        run_dir / protocol.INSIDE,
+        gives=gives,
+        takes=sharing.is_of_workers,
+        observer=observer,
+        alive=joining.ALIVE,
     )
     mirror.once()
-    store.put(joining.SEARCH, json.dumps(orders).encode())
+    store.put(protocol.SEARCH_REQUEST, json.dumps(orders).encode())
     mirror.start()
     try:
         yield
@@ -127,7 +133,7 @@ def _open(
         mirror.stop()
         try:
             store.remove()
-            store.put(joining.SEARCH, joining.over(goes_on=_may_go_on(run_dir)))
+            store.put(protocol.SEARCH_REQUEST, joining.over(goes_on=_may_go_on(run_dir)))
         except MlopsError as error:  # what was found is here all the same
             observer(
                 {"event": "warning", "message": f"workers of other machines were not told that it is over: {error}"}
@@ -136,7 +142,9 @@ def _open(
 
 def _may_go_on(run_dir: Path) -> bool:
     """Whether the gate is to judge a winner that it may reject, so that another search may follow."""
-    found = rundir.read_record(run_dir / "inside" / "search" / "result.json", SearchResult, inside=run_dir)
+    found = rundir.read_record(
+        run_dir / protocol.INSIDE / protocol.SEARCH / protocol.RESULT, SearchResult, inside=run_dir
+    )
     return found is not None and found.stopped == "bar"
 
 

@@ -15,10 +15,7 @@ Exit codes 6 (rejected) and 10 (undecided) are answers, not errors, and 1 is a b
 
 from __future__ import annotations
 
-EXIT_ACCEPTED = 0
-EXIT_BUG = 1
-EXIT_REJECTED = 6
-EXIT_UNDECIDED = 10
+from mlops_lib.runner import protocol
 
 
 class MlopsError(Exception):
@@ -30,7 +27,7 @@ class MlopsError(Exception):
         remedy: what to do about it, as one sentence.
     """
 
-    exit_code = EXIT_BUG
+    exit_code = protocol.EXIT_BUG
 
     def __init__(self, what: str, *, where: str = "", remedy: str = "") -> None:
         super().__init__(what)
@@ -47,19 +44,19 @@ class MlopsError(Exception):
 class UsageError(MlopsError):
     """Bad configuration or usage."""
 
-    exit_code = 2
+    exit_code = protocol.EXIT_USAGE
 
 
 class DetectionError(MlopsError):
     """The project's code cannot be understood well enough to train it."""
 
-    exit_code = 3
+    exit_code = protocol.EXIT_DETECTION
 
 
 class ImageError(MlopsError):
     """The environment cannot be built. `log` holds the end of the build's output."""
 
-    exit_code = 4
+    exit_code = protocol.EXIT_IMAGE
 
     def __init__(self, what: str, *, where: str = "", remedy: str = "", log: str = "") -> None:
         super().__init__(what, where=where, remedy=remedy)
@@ -69,7 +66,7 @@ class ImageError(MlopsError):
 class TrainingError(MlopsError):
     """The script failed. `log` holds the end of its own output, its traceback included."""
 
-    exit_code = 5
+    exit_code = protocol.EXIT_TRAINING
 
     def __init__(self, what: str, *, where: str = "", remedy: str = "", log: str = "") -> None:
         super().__init__(what, where=where, remedy=remedy)
@@ -79,7 +76,7 @@ class TrainingError(MlopsError):
 class EngineError(MlopsError):
     """The container engine does not answer, or refused what was asked of it."""
 
-    exit_code = 7
+    exit_code = protocol.EXIT_ENGINE
 
 
 class EngineLostError(EngineError):
@@ -89,10 +86,10 @@ class EngineLostError(EngineError):
 class SearchError(MlopsError):
     """The search itself failed; a failed trial is not an error but a record."""
 
-    exit_code = 8
+    exit_code = protocol.EXIT_SEARCH
 
 
 class NotificationError(MlopsError):
     """A message could not be delivered."""
 
-    exit_code = 9
+    exit_code = protocol.EXIT_NOTIFICATION

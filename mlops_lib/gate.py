@@ -7,37 +7,23 @@ rejected model is an answer, not an error.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mlops_lib import durable
 from mlops_lib.records import Baseline, ModelVersion, Verdict
+from mlops_lib.runner import protocol
 
-PROPORTIONS = {"accuracy", "balanced_accuracy", "top_k_accuracy", "precision", "recall", "f1"}
-"""Metrics between 0 and 1 whose uncertainty is that of a share of the examples; exact for accuracy only."""
-UNIT_RANGE = PROPORTIONS | {"roc_auc", "auc"}
 TOLERANCE = 1e-6
 """The reloaded artifact may differ from the live model by rounding."""
 CLAIM_LIMIT = 8 << 20
 
-LOWER_IS_BETTER = re.compile(r"loss|error|mae|mse|rmse|mape|msle|deviance|entropy|hinge|divergence", re.IGNORECASE)
-"""As the runner decides it (runner/evaluations.py), for a number that only stands beside the one it recorded."""
-
-ACCURACIES = ("accuracy", "balanced_accuracy")
-"""Without a metric named, 0.8 is only meant for one of these."""
 NUMBERS_SHOWN = 8
 """How many numbers are listed where none is meant by the bar."""
 _VALIDATION = "the script evaluates on no held-out examples of its own: the fit's validation metric is judged"
 _OWN_METRIC = "the script's own metric object says so; on which examples is not known"
 _TRAINING = "measured on examples the model was trained on: it says little about new ones"
-
-NAMES = {
-    "binary_accuracy": "accuracy", "categorical_accuracy": "accuracy", "sparse_categorical_accuracy": "accuracy",
-    "acc": "accuracy", "f1_score": "f1", "mean_absolute_error": "mae", "mean_squared_error": "mse",
-    "root_mean_squared_error": "rmse", "val_accuracy": "accuracy", "accuracy_score": "accuracy", "r2_score": "r2",
-}  # fmt: skip
 
 
 def judge(
@@ -64,15 +50,16 @@ def judge(
         selection: after a search, how its selection examples relate to the judged ones.
     """
     claims = read_claims(run_dir)
-    wanted = NAMES.get(metric, metric)
-    chosen, notes = _choose(claims, wanted)
+    listed = claims.get("evaluations")
+    choice = protocol.choose_judged(listed if isinstance(listed, list) else (), metric, mode=mode)
+    chosen, notes = choice.evaluation, _notes(choice, metric)
     if chosen is None:
         return Verdict(
             verdict="undecided", target=target, metric=metric or None, selection=selection, reasons=tuple(notes),
-            mode="min" if mode == "min" else "max",
+            mode="min" if protocol.direction(metric, mode) == "min" else "max",
         )  # fmt: skip
     return _Judgement(
-        chosen, model=claims.get("model"), target=target, mode=mode, strict=strict, beats=beats, champion=champion,
+        chosen, model=claims.get("model"), target=target, strict=strict, beats=beats, champion=champion,
         selection=selection, notes=notes,
     ).verdict()  # fmt: skip
 
@@ -80,54 +67,35 @@ def judge(
 def read_claims(run_dir: Path) -> Mapping[str, Any]:
     """What the runner claims in metrics.json; empty where it claims nothing readable."""
     try:
-        value = durable.read_json(run_dir / "inside" / "metrics.json", inside=run_dir, limit=CLAIM_LIMIT)
+        value = durable.read_json(run_dir / protocol.INSIDE / protocol.METRICS, inside=run_dir, limit=CLAIM_LIMIT)
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}
 
 
-def _choose(claims: Mapping[str, Any], wanted: str) -> tuple[Mapping[str, Any] | None, list[str]]:
-    """The evaluation the bar is about, or why there is none."""
-    claimed = claims.get("evaluations")
-    listed = [e for e in claimed if isinstance(e, dict)] if isinstance(claimed, list) else []
-    found = [_named(e, wanted) for e in listed]
-    usable = [e for e in found if e is not None and _is_number(e.get("value"))]
-    if not usable:
-        if listed and wanted:
-            names = sorted({name[:40] for e in listed for name in _numbers(e)})
-            return None, [
-                f"nothing measured {wanted!r}: name what was measured in the setting metric: {', '.join(names)}"
-            ]
-        return None, [
+def _notes(choice: protocol.Choice, wanted: str) -> list[str]:
+    """Return what is to be said of the number chosen, or why there is none."""
+    best, among = choice.evaluation, choice.among
+    if choice.problem == "nothing measured":
+        return [
             "no number was found: let the script evaluate its model on held-out data, or say where the number is"
             " with the settings metric, metric_pattern or metrics_file"
         ]
-    own = [e for e in usable if not str(e.get("source", "")).startswith("fit.")]
-    held_out = [e for e in own if e.get("held_out") is not False]
-    validation = [e for e in usable if e.get("source") == "fit.validation"]
-    for group, notes in (
-        (held_out, []),
-        (validation, [_VALIDATION]),
-        (own or usable, [_TRAINING]),
-    ):
-        judgeable = [e for e in group if wanted or e.get("metric") in ACCURACIES]
-        if judgeable:
-            best = _last(judgeable)
-            unknown = [_OWN_METRIC] if best.get("source") == "keras.metrics" else []
-            return best, [*notes, *unknown, *_others(judgeable, best)]
-        if group:
-            return None, _unnamed(group)
-    raise AssertionError("usable is not empty")
-
-
-def _last(evaluations: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """The last one; where the script saved a model that it had measured, the last one of that model."""
-    return next((e for e in reversed(evaluations) if e.get("saved")), evaluations[-1])
+    if choice.problem == "not measured":
+        names = sorted({name[:40] for one in among for name in protocol.numbers(one)})
+        return [f"nothing measured {wanted!r}: name what was measured in the setting metric: {', '.join(names)}"]
+    if best is None:
+        return _unnamed(among)
+    of_examples = {"validation": [_VALIDATION], "training": [_TRAINING]}.get(choice.standing, [])
+    own = [_OWN_METRIC] if best.get("source") == "keras.metrics" else []
+    return [*of_examples, *own, *_others(among, best)]
 
 
 def _others(evaluations: Sequence[Mapping[str, Any]], best: Mapping[str, Any]) -> list[str]:
     """What the same measure gave for other models of the script."""
-    same = {e.get("fit"): _finite(e.get("value")) for e in evaluations if e.get("source") == best.get("source")}
+    same = {
+        e.get("fit"): protocol.as_number(e.get("value")) for e in evaluations if e.get("source") == best.get("source")
+    }
     values = [value for value in same.values() if value is not None]
     if len(values) < 2:
         return []
@@ -139,36 +107,12 @@ def _others(evaluations: Sequence[Mapping[str, Any]], best: Mapping[str, Any]) -
     ]
 
 
-def _numbers(evaluation: Mapping[str, Any]) -> dict[str, Any]:
-    """What one evaluation claims to have measured: the number it is about, and all others of the same call."""
-    every = evaluation.get("all")
-    numbers = {evaluation.get("metric"): evaluation.get("value"), **(every if isinstance(every, dict) else {})}
-    return {name: value for name, value in numbers.items() if isinstance(name, str) and name}
-
-
-def _named(evaluation: Mapping[str, Any], wanted: str) -> Mapping[str, Any] | None:
-    """The evaluation if it measured `wanted`, also as one of several numbers of the same call, or as its square or root."""
-    if not wanted or evaluation.get("metric") == wanted:
-        return evaluation
-    measured = {NAMES.get(name, name): value for name, value in _numbers(evaluation).items()}
-    value = measured.get(wanted)
-    other = _finite(measured.get({"rmse": "mse", "mse": "rmse"}.get(wanted, "")))
-    if value is None and other is not None and other >= 0:
-        value = math.sqrt(other) if wanted == "rmse" else other * other
-    if value is None:
-        return None
-    return {
-        **evaluation, "metric": wanted, "value": value, "recomputed": None, "baseline": None,
-        "higher_is_better": LOWER_IS_BETTER.search(wanted) is None,
-    }  # fmt: skip
-
-
 def _unnamed(evaluations: Sequence[Mapping[str, Any]]) -> list[str]:
     numbers = {
         name[:40]: number
         for one in evaluations
-        for name, value in _numbers(one).items()
-        if (number := _finite(value)) is not None
+        for name, value in protocol.numbers(one).items()
+        if (number := protocol.as_number(value)) is not None
     }
     shown = ", ".join(f"{name} {number:.4g}" for name, number in list(numbers.items())[-NUMBERS_SHOWN:])
     return [
@@ -177,33 +121,19 @@ def _unnamed(evaluations: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float, str)) and not isinstance(value, bool)
-
-
-def _finite(value: Any) -> float | None:
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:  # JSON knows integers of any length
-        return None
-    return number if math.isfinite(number) else None
-
-
 class _Judgement:
     """One evaluation before the bar."""
 
     def __init__(
-        self, evaluation: Mapping[str, Any], *, model: Any, target: float, mode: str, strict: bool, beats: str,
+        self, evaluation: Mapping[str, Any], *, model: Any, target: float, strict: bool, beats: str,
         champion: ModelVersion | None, selection: str, notes: Sequence[str],
     ) -> None:  # fmt: skip
         self.evaluation, self.model, self.target, self.strict, self.beats = evaluation, model, target, strict, beats
         self.selection = selection
         self.metric = str(evaluation.get("metric", ""))[:100]
-        self.mode = mode if mode in ("max", "min") else "max" if evaluation.get("higher_is_better", True) else "min"
-        self.claimed = _finite(evaluation.get("value"))
-        self.again = _finite(evaluation.get("recomputed"))
+        self.mode = "max" if evaluation.get("higher_is_better", True) else "min"
+        self.claimed = protocol.as_number(evaluation.get("value"))
+        self.again = protocol.as_number(evaluation.get("recomputed"))
         self.value = self.claimed if self.again is None else self.again
         self.reasons = list(notes)
         self.champion = champion if champion is not None and champion.metric == self.metric else None
@@ -255,7 +185,7 @@ class _Judgement:
     def _invalid(self) -> str:
         if self.value is None:
             return f"{self.metric} is not a finite number ({self.evaluation.get('value')}): the training diverged"
-        if self.metric in UNIT_RANGE and not 0.0 <= self.value <= 1.0:
+        if protocol.is_in_unit_range(self.metric) and not 0.0 <= self.value <= 1.0:
             return f"{self.metric} cannot be {self.value:.4g}: the claim is not valid"
         return ""
 
@@ -287,11 +217,13 @@ class _Judgement:
         # Batches may be summed in another order; one example more or less is a different model.
         return max(
             TOLERANCE,
-            0.5 / self.examples if self.examples and self.metric == "accuracy" else 1e-4 * abs(self.value or 0),
+            0.5 / self.examples
+            if self.examples and self.metric in protocol.EXACT_SHARES
+            else 1e-4 * abs(self.value or 0),
         )
 
     def _reaches(self, value: float, target: float) -> bool:
-        return value >= target if self.mode == "max" else value <= target
+        return protocol.reaches(value, target, self.mode)
 
     def _worse_end(self) -> float:
         assert self.value is not None
@@ -307,7 +239,12 @@ class _Judgement:
         return f"{what} {decisive:.4g}{count} {relation} the bar of {self.target:g}"
 
     def _interval(self) -> tuple[float, float] | None:
-        if self.value is None or self.examples is None or self.metric not in PROPORTIONS or not 0 <= self.value <= 1:
+        if (
+            self.value is None
+            or self.examples is None
+            or not protocol.is_proportion(self.metric)
+            or not 0 <= self.value <= 1
+        ):
             return None
         return wilson(self.value, self.examples)
 
@@ -315,7 +252,7 @@ class _Judgement:
         claimed = self.evaluation.get("baseline")
         if not isinstance(claimed, dict):
             return None
-        value = _finite(claimed.get("value"))
+        value = protocol.as_number(claimed.get("value"))
         return None if value is None else Baseline(name=str(claimed.get("name", "baseline"))[:50], value=value)
 
     def _includes_baseline(self) -> bool:

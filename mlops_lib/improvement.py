@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from mlops_lib import config, durable
 from mlops_lib.errors import SearchError, UsageError
 from mlops_lib.records import SearchResult
+from mlops_lib.runner import protocol
 
 if TYPE_CHECKING:
     import pandas
@@ -58,7 +59,7 @@ class Improvement:
     @property
     def met(self) -> bool:
         """Whether the bar was met."""
-        return self.value is not None and _reaches(self.value, self.target, self.mode)
+        return self.value is not None and protocol.reaches(self.value, self.target, self.mode)
 
     @property
     def trials(self) -> pandas.DataFrame:
@@ -144,10 +145,9 @@ def improve(
             in_place=in_place,
         )  # fmt: skip
     value, count = task.measured(improved, changed=found is not None and found.winner > 0, folder=place)
-    is_proportion = task.metric in ("accuracy", "balanced_accuracy", "precision", "recall")
     return Improvement(
         model=improved, metric=task.metric, mode=task.mode, value=value, examples=count, before=before, target=target,
-        interval=_interval(value, count) if is_proportion else None, search=found, folder=str(place),
+        interval=_interval(value, count) if protocol.is_proportion(task.metric) else None, search=found, folder=str(place),
         seconds=round(time.monotonic() - began, 3), notes=(*copied, *notes),
     )  # fmt: skip
 
@@ -230,9 +230,7 @@ class _Task:
         self.kind, self.target, self.is_apart = kind, target, validation is not None
         self.is_classes = _are_classes(y)
         self.metric = metric or ("accuracy" if self.is_classes else "r2")
-        from mlops_lib.runner.search.request import higher_is_better
-
-        self.mode: Literal["max", "min"] = "max" if higher_is_better(self.metric) else "min"
+        self.mode: Literal["max", "min"] = "max" if protocol.higher_is_better(self.metric) else "min"
         if validation is not None:
             self.x, self.y, (self.judged_x, self.judged_y) = x, y, validation
             return
@@ -388,7 +386,7 @@ def _improve_keras(
     mine = model if in_place else _copied(model, asked, notes)
     history = _fitted(mine, task, place, seed=seed, epochs=epochs)
     before = task.score(mine, task.judged_x, task.judged_y) if task.is_apart else None
-    if before is not None and _reaches(before, task.target, task.mode):
+    if before is not None and protocol.reaches(before, task.target, task.mode):
         return mine, before, None, [*notes, "the model meets the bar as it is"]
     arguments = {"x": task.x, "y": task.y, "epochs": len(history.epoch) or 1, "batch_size": _batch_size(history, task)}
     if task.is_apart:
@@ -400,13 +398,13 @@ def _improve_keras(
     )  # fmt: skip
     call = FitCall(arguments, asked, history, None)
     try:
-        durable.write_json(place / "selected.json", sorted(one.hex() for one in choose(call, request).hashes))
+        durable.write_json(place / protocol.SELECTED, sorted(one.hex() for one in choose(call, request).hashes))
         search(mine, call, request, diary)
     except RefusedError as error:
         raise SearchError(str(error), where="improve", remedy="Give other data, or validation_data.") from None
     except KeyboardInterrupt:
         notes.append("interrupted: this is the best so far; the same call goes on")
-    found = SearchResult.from_json(durable.read_json(place / "result.json"))
+    found = SearchResult.from_json(durable.read_json(place / protocol.RESULT))
     if found.stopped == "refused":
         raise SearchError("; ".join(found.notes), where="improve", remedy="Give other data, or validation_data.")
     return mine, before, found, [*notes, *found.notes]
@@ -490,7 +488,7 @@ def _improve_sklearn(
     except NotFittedError:
         mine.fit(task.x, task.y)
     before = task.score(mine, task.judged_x, task.judged_y) if task.is_apart else None
-    if before is not None and _reaches(before, task.target, task.mode):
+    if before is not None and protocol.reaches(before, task.target, task.mode):
         return mine, before, None, ["the model meets the bar as it is"]
     request = {
         "fit": 1, "metric": task.metric, "mode": task.mode, "target": task.target, "trials": trials,
@@ -508,13 +506,9 @@ _IMPROVED: Mapping[str, Callable[..., _Improved]] = {"keras": _improve_keras, "s
 def _selected(place: Path) -> set[str]:
     """The hashes of the examples that the search selected on."""
     try:
-        return set(durable.read_json(place / "selected.json"))
+        return set(durable.read_json(place / protocol.SELECTED))
     except (OSError, ValueError, TypeError):
         return set()
-
-
-def _reaches(value: float, target: float, mode: str) -> bool:
-    return value >= target if mode == "max" else value <= target
 
 
 def _interval(value: float | None, examples: int) -> tuple[float, float] | None:

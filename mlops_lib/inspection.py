@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mlops_lib import rundir, training
 from mlops_lib.records import Record, RunResult, RunSpec, Verdict
+from mlops_lib.runner import protocol
 
 STATES = ("accepted", "rejected", "undecided", "failed", "stopped", "running", "unfinished")
 
@@ -73,10 +74,10 @@ def runs(home: Path, *, state: str = "", name: str = "") -> list[RunSummary]:
 
 def summary(run_dir: Path) -> RunSummary | None:
     """A run in a line; None where there is none."""
-    spec = rundir.read_record(run_dir / "spec.json", RunSpec)
+    spec = rundir.read_record(run_dir / protocol.SPEC, RunSpec)
     if spec is None:
         return None
-    verdict = rundir.read_record(run_dir / "verdict.json", Verdict)
+    verdict = rundir.read_record(run_dir / protocol.VERDICT, Verdict)
     return RunSummary(
         name=spec.name, state=_state(run_dir, verdict), verdict=None if verdict is None else verdict.verdict,
         metric=None if verdict is None else verdict.metric, value=None if verdict is None else verdict.value,
@@ -90,7 +91,7 @@ def _state(run_dir: Path, verdict: Verdict | None) -> str:
             return "running"
     if verdict is not None:
         return verdict.verdict
-    result = rundir.read_record(run_dir / "training.json", RunResult)
+    result = rundir.read_record(run_dir / protocol.TRAINING, RunResult)
     if result is not None and result.state != "finished":
         return result.state
     return "stopped" if (run_dir / training.STOP).exists() else "unfinished"

@@ -11,6 +11,7 @@ from mlops_lib import rundir
 from mlops_lib.engine import Engine
 from mlops_lib.engine.store import Stored, name_of_home
 from mlops_lib.records import Record, RunSpec
+from mlops_lib.runner import protocol
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +34,7 @@ class Kept(Record):
 def _runs(home: Path) -> list[tuple[Path, RunSpec]]:
     root = home / "runs"
     places = sorted(root.iterdir()) if root.is_dir() else []
-    read = ((place, rundir.read_record(place / "spec.json", RunSpec)) for place in places)
+    read = ((place, rundir.read_record(place / protocol.SPEC, RunSpec)) for place in places)
     return [(place, spec) for place, spec in read if spec is not None]
 
 
@@ -50,7 +51,7 @@ def survey(stored: Iterable[Stored], needed: Mapping[str, Collection[Path]]) -> 
 
 
 def _last_use(run_dir: Path) -> float:
-    for name in ("attempts.jsonl", "spec.json"):
+    for name in (protocol.ATTEMPTS, protocol.SPEC):
         try:
             return (run_dir / name).stat().st_mtime
         except OSError:

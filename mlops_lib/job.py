@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mlops_lib import config, environments, ours, retraining, rundir, training
+from mlops_lib import config, environments, retraining, rundir, training
 from mlops_lib.detection import detect
 from mlops_lib.engine import Engine, choose
 from mlops_lib.errors import UsageError
 from mlops_lib.records import Detection, Environment, Image, Limits, Mount, RunSpec
+from mlops_lib.runner import protocol
 
 Observer = Callable[[dict[str, Any]], None]
 
@@ -135,7 +136,7 @@ def _existing(place: Path, settings: config.Settings) -> RunSpec | None:
     Raises:
         UsageError: it looks like one, but this home did not make it.
     """
-    spec = rundir.read_record(place / "spec.json", RunSpec) if (place / "inside").is_dir() else None
+    spec = rundir.read_record(place / protocol.SPEC, RunSpec) if (place / protocol.INSIDE).is_dir() else None
     if spec is not None and not rundir.is_known(place, home=settings.home):
         raise UsageError(
             "it looks like a run directory, but not one of this home", where=str(place),
@@ -147,7 +148,7 @@ def _existing(place: Path, settings: config.Settings) -> RunSpec | None:
 def _made(home: Path) -> Path:
     try:
         home.mkdir(parents=True, exist_ok=True)
-        (home / ours.HOME).touch()
+        (home / protocol.HOME_MARKER).touch()
     except OSError as error:
         raise UsageError(
             f"the folder of mlops' own files cannot be made: {error.strerror}", where=str(home),
@@ -193,7 +194,8 @@ def _spec(detection: Detection, settings: config.Settings, engine: Engine, image
             memory_bytes=settings["memory"], cpus=settings["cpus"], pids=settings["pids"], network=settings["network"],
             gpus=gpus,
         ),
-        commit=rundir.commit(project), data_digest=manifest, metric_pattern=settings["metric_pattern"],
+        commit=rundir.commit(project), data_digest=manifest, metric=settings["metric"],
+        metric_pattern=settings["metric_pattern"],
         metrics_file=settings["metrics_file"], input=tuple(settings["input"]), created=round(time.time(), 3),
     )  # fmt: skip
 

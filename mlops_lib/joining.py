@@ -21,9 +21,8 @@ from mlops_lib import rundir, sharing, training
 from mlops_lib.engine import Engine
 from mlops_lib.errors import EngineError, MlopsError, TrainingError, UsageError
 from mlops_lib.records import RunResult, RunSpec
+from mlops_lib.runner import protocol
 
-SEARCH = "search.json"
-"""Name of the search's orders in the store, and of the word that it is over."""
 ALIVE = "alive"
 """The sign that changes as long as the search's program lives."""
 LOOK_S = 2.0
@@ -85,7 +84,9 @@ def _join(
 ) -> RunResult:  # fmt: skip
     """Work by these orders until the search is over, or `until` is set."""
     shared = place / "shared"
-    mirror = sharing.Mirror(store, shared, gives=GIVES, takes=lambda name: name != SEARCH, observer=observer)
+    mirror = sharing.Mirror(
+        store, shared, gives=GIVES, takes=lambda name: name != protocol.SEARCH_REQUEST, observer=observer
+    )
     mirror.once()
     mirror.start()
     try:
@@ -205,7 +206,7 @@ def _is_joined_again(search: Search, stopped: training.Stop) -> bool:
 def orders_in(store: sharing.Store) -> dict[str, Any]:
     """What the search says; nothing where there is none."""
     try:
-        found = json.loads(store.get(SEARCH) or b"{}")
+        found = json.loads(store.get(protocol.SEARCH_REQUEST) or b"{}")
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}

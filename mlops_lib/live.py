@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any, TextIO
 
+from mlops_lib.runner import protocol
+
 
 class Plain:
     """One line an event; no colour codes, so that logs stay readable."""
@@ -236,10 +238,10 @@ class Board:
 
     def _standing(self, run_dir: str) -> Any:
         """How a run stands; of one that is at rest as it stood when its record was last changed."""
-        from mlops_lib import training, watching
+        from mlops_lib import watching
 
         try:
-            changed = Path(run_dir, training.ATTEMPTS).stat().st_mtime
+            changed = Path(run_dir, protocol.ATTEMPTS).stat().st_mtime
         except OSError:
             changed = 0.0
         before, found = self._settled.get(run_dir, (None, None))

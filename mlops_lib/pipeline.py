@@ -37,6 +37,7 @@ from mlops_lib.records import (
     SearchResult,
     Verdict,
 )
+from mlops_lib.runner import protocol
 
 
 def build(project: str | Path | Job, *, with_code: bool = False, **settings: Any) -> Image:
@@ -107,9 +108,9 @@ def _train(job: Job, begin: Callable[[], None]) -> RunResult:
     rundir.remember(job.run_dir, home=job.home)
     begin()
     if job.detection is not None:
-        durable.write_json(job.run_dir / "detection.json", job.detection.to_json())
+        durable.write_json(job.run_dir / protocol.DETECTION, job.detection.to_json())
     if training.finished(job.run_dir, 1) is None:
-        (job.run_dir / "training.json").unlink(missing_ok=True)
+        (job.run_dir / protocol.TRAINING).unlink(missing_ok=True)
         communication.step(job, "started")
     with alarm.telling(job.spec, settings=job.settings.plain(), home=job.home, observer=job.observer) as observer:
         for number in range(environments.REPAIRS + 1):
@@ -124,7 +125,7 @@ def _train(job: Job, begin: Callable[[], None]) -> RunResult:
                 break
             job = repaired
     try:
-        durable.write_json(job.run_dir / "training.json", result.to_json())
+        durable.write_json(job.run_dir / protocol.TRAINING, result.to_json())
     except OSError:
         if result.state == "finished":
             raise
@@ -142,7 +143,7 @@ def _repaired(job: Job, result: RunResult) -> Job | None:
     if image is None:
         return None
     note = {"event": "decision", "do": "repair", "why": image.notes[-1], "time": round(time.time(), 3)}
-    rundir.append(job.run_dir / training.ATTEMPTS, note)
+    rundir.append(job.run_dir / protocol.ATTEMPTS, note)
     job.observer(note)
     job.engine.build(image, on_line=_on_line(job))
     return replace(job, spec=replace(job.spec, image=replace(image, built=True)))
@@ -176,7 +177,7 @@ def judge(project: str | Path | Job, **settings: Any) -> Verdict:
     if training.finished(job.run_dir, 1) is None:
         raise UsageError("there is no finished training", where=str(job.run_dir), remedy="`mlops train` first.")
     found = tuning.read(job.run_dir)
-    before = rundir.read_record(job.run_dir / "verdict.json", Verdict)
+    before = rundir.read_record(job.run_dir / protocol.VERDICT, Verdict)
     verdict = gate.judge(
         job.run_dir, target=job.settings["target"], metric=job.settings["metric"], mode=job.settings["mode"],
         strict=job.settings["strict"], beats=job.settings["beats"],
@@ -189,8 +190,8 @@ def judge(project: str | Path | Job, **settings: Any) -> Verdict:
         again = f"judged {rejected + 1} times: the search went on when the gate had rejected its winner"
         verdict = replace(verdict, reasons=(*verdict.reasons, again))
     if before is not None and before != verdict:
-        rundir.append(job.run_dir / "verdicts.jsonl", before.to_json())
-    durable.write_json(job.run_dir / "verdict.json", verdict.to_json())
+        rundir.append(job.run_dir / protocol.VERDICTS, before.to_json())
+    durable.write_json(job.run_dir / protocol.VERDICT, verdict.to_json())
     job.observer({"event": "verdict", "verdict": verdict.to_json()})
     return verdict
 
@@ -211,7 +212,7 @@ def search(project: str | Path | Job, **settings: Any) -> SearchResult:
         SearchError, TrainingError: the search failed.
     """
     job = prepared(project, **settings)
-    verdict = rundir.read_record(job.run_dir / "verdict.json", Verdict) or judge(job)
+    verdict = rundir.read_record(job.run_dir / protocol.VERDICT, Verdict) or judge(job)
     if verdict.verdict != "rejected":
         found = tuning.read(job.run_dir)
         if found is not None:
@@ -244,7 +245,7 @@ def _search(job: Job, verdict: Verdict) -> SearchResult:
         )  # fmt: skip
     _suggest(job)
     score = found.score if found.winner else None
-    if score is not None and (score >= verdict.target if verdict.mode == "max" else score <= verdict.target):
+    if score is not None and protocol.reaches(score, verdict.target, verdict.mode):
         communication.step(job, "recovered", search=found)
     return found
 
@@ -308,7 +309,7 @@ def register(project: str | Path | Job, **settings: Any) -> ModelVersion:
         UsageError: it was not accepted.
     """
     job = prepared(project, **settings)
-    verdict = rundir.read_record(job.run_dir / "verdict.json", Verdict)
+    verdict = rundir.read_record(job.run_dir / protocol.VERDICT, Verdict)
     if verdict is None or verdict.verdict != "accepted":
         raise UsageError(
             "only an accepted model is registered", where=str(job.run_dir), remedy="`mlops judge` says what it lacks."
@@ -317,7 +318,7 @@ def register(project: str | Path | Job, **settings: Any) -> ModelVersion:
 
     job.observer({"event": "stage", "stage": "register"})
     version = registry.register(job.run_dir, job.spec, verdict, home=job.home)
-    durable.write_json(job.run_dir / "registered.json", version.to_json())
+    durable.write_json(job.run_dir / protocol.REGISTERED, version.to_json())
     if tracking.is_wanted():
         communication.report(job)
         communication.pictures(job)
@@ -354,7 +355,7 @@ def _run(job: Job, begin: Callable[[], None]) -> PipelineResult:
     model = _model(job.run_dir)
     version = register(job) if verdict.verdict == "accepted" and model is not None else None
     result = _result(job, verdict, found, version, seconds=time.monotonic() - began)
-    durable.write_json(job.run_dir / "result.json", result.to_json())
+    durable.write_json(job.run_dir / protocol.RESULT, result.to_json())
     communication.report(job)
     communication.tell(job)
     return result
@@ -376,7 +377,7 @@ def _decided(job: Job, begin: Callable[[], None]) -> tuple[Job, Verdict, SearchR
 
 def _model(run_dir: Path) -> Path | None:
     """The model file that the runner claims to have saved."""
-    places = (run_dir / "inside" / name for name in ("model.keras", "model.joblib"))
+    places = (run_dir / protocol.INSIDE / name for name in protocol.MODELS)
     return next((place for place in places if place.is_file() and not place.is_symlink()), None)
 
 
@@ -384,7 +385,7 @@ def _result(
     job: Job, verdict: Verdict, found: SearchResult | None, version: ModelVersion | None, *, seconds: float
 ) -> PipelineResult:
     model = _model(job.run_dir)
-    suggested = [job.run_dir / name for name in ("suggested.patch", "best_model.py")]
+    suggested = [job.run_dir / name for name in (protocol.PATCH, protocol.BEST_SCRIPT)]
     patch = next((place for place in suggested if place.is_file()), None)
     reasons = verdict.reasons
     if verdict.verdict == "accepted" and model is None:
@@ -401,7 +402,7 @@ def _result(
         target=verdict.target, examples=verdict.examples,
         trials=retrained + (0 if found is None else sum(t.number > 0 for t in found.trials)),
         restarts=training.count_restarts(job.run_dir), model=place if version is None else version.model,
-        report=str(job.run_dir / "report.html"),
+        report=str(job.run_dir / protocol.REPORT),
         patch=None if patch is None else str(patch), run_dir=str(job.run_dir),
         seconds=round(seconds, 3), version=None if version is None else version.version, reasons=reasons,
     )  # fmt: skip

@@ -207,6 +207,8 @@ class RunSpec(Record):
     limits: Limits = Limits()
     commit: str | None = None
     data_digest: str = ""
+    metric: str = ""
+    """The setting; it tells the runner which model and which examples to keep."""
     metric_pattern: str = ""
     metrics_file: str = ""
     input: tuple[str, ...] = ()

@@ -27,6 +27,7 @@ from pathlib import Path
 from mlops_lib import durable
 from mlops_lib.errors import UsageError
 from mlops_lib.records import ModelVersion, Record, RunSpec, Verdict
+from mlops_lib.runner import protocol
 
 CHAMPION = "champion"
 """The alias of the best accepted version: what people should use."""
@@ -87,7 +88,7 @@ def register(
     source = _model_file(run_dir)
     try:
         with _staging(folder) as staging:
-            digest = _copy(source, staging / source.name, inside=run_dir / "inside", limit_bytes=limit_bytes)
+            digest = _copy(source, staging / source.name, inside=run_dir / protocol.INSIDE, limit_bytes=limit_bytes)
             with durable.locked(folder / "lock"):
                 _prepare(folder, spec.name)
                 durable.write_json(staging / "lineage.json", {"spec": spec.to_json(), "search": _search(run_dir)})
@@ -323,11 +324,11 @@ def _load(folder: Path, number: int, index: _Index) -> ModelVersion:
 
 def _model_file(run_dir: Path) -> Path:
     """The model the run says it saved, if that is a name a model may have; else one of the usual two."""
-    inside = run_dir / "inside"
+    inside = run_dir / protocol.INSIDE
     claimed: object = None
     with suppress(OSError, ValueError, AttributeError):
-        claimed = durable.read_json(inside / "metrics.json", inside=inside).get("model", {}).get("path")
-    for name in (claimed, "model.keras", "model.joblib"):
+        claimed = durable.read_json(inside / protocol.METRICS, inside=inside).get("model", {}).get("path")
+    for name in (claimed, *protocol.MODELS):
         if isinstance(name, str) and _MODEL_NAME.fullmatch(name) and (inside / name).is_file():
             return inside / name
     raise UsageError(
@@ -436,7 +437,7 @@ def _lineage(run_dir: Path, spec: RunSpec, verdict: Verdict, model: str, digest:
 def _search(run_dir: Path) -> dict[str, object] | None:
     """What was asked of the search that found the model; None where it is the script's own."""
     with suppress(OSError, ValueError):
-        asked = durable.read_json(run_dir / "search.json")
+        asked = durable.read_json(run_dir / protocol.SEARCH_REQUEST)
         return asked if isinstance(asked, dict) else None
     return None
 
@@ -486,14 +487,14 @@ def _compare(model: ModelVersion, verdict: Verdict, reigning: ModelVersion | Non
     bar = verdict.champion if verdict.champion is not None else reigning.value
     if model.value is None or bar is None:
         return False, f"{held} stays champion: there is no number to compare"
-    if model.value >= bar if model.mode == "max" else model.value <= bar:
+    if protocol.reaches(model.value, bar, model.mode):
         return True, f"{model.metric} {model.value:.4g}, {held} had {bar:.4g}"
     return False, f"{held} stays champion: its {model.metric} of {bar:.4g} is better than {model.value:.4g}"
 
 
 def _answers_a_run(model: ModelVersion) -> bool:
     """Whether the run that made the version still exists and names the version's file as its answer."""
-    for name in ("result.json", "registered.json"):  # of `mlops run`, and of its stages one by one
+    for name in (protocol.RESULT, protocol.REGISTERED):  # of `mlops run`, and of its stages one by one
         with suppress(OSError, ValueError):
             answer = durable.read_json(Path(model.run_dir, name))
             named = answer.get("model") if isinstance(answer, dict) else None

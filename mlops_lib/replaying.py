@@ -22,6 +22,7 @@ from mlops_lib import config, durable, pipeline, registry, rundir
 from mlops_lib.errors import UsageError
 from mlops_lib.job import Job, prepare
 from mlops_lib.records import ModelVersion, Record, RunSpec, Verdict
+from mlops_lib.runner import protocol
 
 DATED = ("metadata.json",)
 """Members of a Keras file that hold the time it was saved."""
@@ -182,8 +183,8 @@ def _trained(job: Job, *, is_searched: bool) -> Job:
 
 
 def _compared(model: ModelVersion, job: Job) -> Replay:
-    verdict = rundir.read_record(job.run_dir / "verdict.json", Verdict)
-    made = job.run_dir / "inside" / Path(model.model).name
+    verdict = rundir.read_record(job.run_dir / protocol.VERDICT, Verdict)
+    made = job.run_dir / protocol.INSIDE / Path(model.model).name
     notes = []
     if job.spec.image.tag != model.image:
         notes.append(f"the image is {job.spec.image.tag}, it was {model.image}: another version of mlops")

@@ -19,8 +19,8 @@ from typing import Any, TypeGuard, TypeVar
 
 from mlops_lib import durable
 from mlops_lib.errors import UsageError
-from mlops_lib.ours import is_ours
 from mlops_lib.records import Record, RunSpec
+from mlops_lib.runner import protocol
 
 CODE = {".py", ".ipynb", ".toml", ".cfg", ".ini", ".yml", ".yaml", ".lock", ".r", ".sh"}
 MAYBE_CODE = {".txt", ".json"}
@@ -78,7 +78,7 @@ def _is_code(path: str) -> bool:
 
 def _files(project: Path) -> Iterator[tuple[str, Path]]:
     for folder, folders, names in os.walk(project):
-        if folder != str(project) and is_ours([*folders, *names]):
+        if folder != str(project) and protocol.is_own_folder([*folders, *names]):
             folders.clear()
             continue
         folders[:] = sorted(name for name in folders if name not in NOT_PROJECT)
@@ -171,7 +171,7 @@ def write_spec(run_dir: Path, spec: RunSpec) -> RunSpec:
         UsageError: the directory belongs to another run.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
-    before = read_record(run_dir / "spec.json", RunSpec)
+    before = read_record(run_dir / protocol.SPEC, RunSpec)
     if before is not None and before.digest != spec.digest:
         raise UsageError(
             f"it holds run {before.digest[:12]} of {before.name}, not {spec.digest[:12]}: the code, its arguments, its"
@@ -182,8 +182,8 @@ def write_spec(run_dir: Path, spec: RunSpec) -> RunSpec:
     if before is not None:
         spec = replace(spec, created=before.created)
     if before != spec:
-        durable.write_json(run_dir / "spec.json", spec.to_json())
-    (run_dir / "inside").mkdir(exist_ok=True)
+        durable.write_json(run_dir / protocol.SPEC, spec.to_json())
+    (run_dir / protocol.INSIDE).mkdir(exist_ok=True)
     return spec
 
 
@@ -202,7 +202,7 @@ def known(home: Path) -> list[Path]:
     """The run directories of a home."""
     runs = home / "runs"
     places = sorted(one.resolve() for one in runs.iterdir()) if runs.is_dir() else []
-    return [one for one in dict.fromkeys(places) if (one / "spec.json").is_file()]
+    return [one for one in dict.fromkeys(places) if (one / protocol.SPEC).is_file()]
 
 
 def is_known(run_dir: Path, *, home: Path) -> bool:
@@ -352,7 +352,9 @@ class Events:
     def new(self) -> list[dict[str, Any]]:
         """The events since the last call; a torn line waits until it is whole, garbage is dropped."""
         try:
-            with durable.open_regular(self._run_dir / "inside" / "events.jsonl", inside=self._run_dir) as stream:
+            with durable.open_regular(
+                self._run_dir / protocol.INSIDE / protocol.EVENTS, inside=self._run_dir
+            ) as stream:
                 size = os.fstat(stream.fileno()).st_size
                 if size < self.offset:  # a restart cut off a torn line
                     self.offset = size
@@ -376,7 +378,7 @@ class Events:
 def heartbeat(run_dir: Path) -> dict[str, Any]:
     """The runner's heartbeat; empty where there is none."""
     try:
-        value = durable.read_json(run_dir / "inside" / "heartbeat", inside=run_dir, limit=1 << 16)
+        value = durable.read_json(run_dir / protocol.INSIDE / protocol.HEARTBEAT, inside=run_dir, limit=1 << 16)
     except (OSError, ValueError):
         return {}
     return value if _well_formed(value) else {}
@@ -384,7 +386,7 @@ def heartbeat(run_dir: Path) -> dict[str, Any]:
 
 def log_tail(run_dir: Path, *, start: int = 0, limit: int = 4000) -> str:
     """The end of the script's output, of what came after byte `start`."""
-    with suppress(OSError), (run_dir / "log.txt").open("rb") as stream:
+    with suppress(OSError), (run_dir / protocol.LOG).open("rb") as stream:
         stream.seek(max(0, start, stream.seek(0, os.SEEK_END) - limit))
         return stream.read().decode(errors="replace")
     return ""

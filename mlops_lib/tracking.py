@@ -17,6 +17,7 @@ from typing import Any
 from mlops_lib import registry, rundir
 from mlops_lib.errors import UsageError
 from mlops_lib.records import ModelVersion, RunSpec
+from mlops_lib.runner import protocol
 
 URI = "MLFLOW_TRACKING_URI"
 DIGEST = "mlops.run"
@@ -25,7 +26,7 @@ VERSION = "mlops.version"
 """Tag of a model version in MLflow: the number of ours."""
 EVERY = 1000
 """Metrics in one request, MLflow's own limit."""
-FILES = ("report.html", "curves.png", "verdict.json", "suggested.patch")
+FILES = (protocol.REPORT, protocol.CURVES, protocol.VERDICT, protocol.PATCH)
 MANNERS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",

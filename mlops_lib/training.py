@@ -20,6 +20,7 @@ from mlops_lib import durable, pace, rundir, watchdog
 from mlops_lib.engine import LABEL_ATTEMPT, LABEL_RUN, LABEL_RUN_DIR, Activity, Container, Engine, Launch, gpu
 from mlops_lib.errors import EngineLostError
 from mlops_lib.records import Failure, Mount, RunResult, RunSpec
+from mlops_lib.runner import protocol
 
 Observer = Callable[[dict[str, Any]], None]
 T = TypeVar("T")
@@ -44,8 +45,6 @@ SHARED_GPU = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCAT
 SMALLER = {**SHARED_GPU, "MALLOC_ARENA_MAX": "2", "LOKY_MAX_CPU_COUNT": "1"}
 """What makes a training's footprint smaller without changing its results: no memory reserved ahead, fewer pools of free
 memory, one worker process (each has its own copy of the data)."""
-ATTEMPTS = "attempts.jsonl"
-PACE = "pace.json"
 """What was learned about each fit's steps, so that a restart need not learn it again."""
 MOUNTS = "/mlops/mounts"
 STOP = "stop"
@@ -128,7 +127,7 @@ def train(
         if stopped_since(run_dir, 0.0 if taking_over else began):
             return attendance.result("stopped")
         # What another program has just found out, or found out before it died, need not be tried again.
-        failure = given_up(rundir.read_lines(run_dir / ATTEMPTS)) if taking_over else waiting.failure()
+        failure = given_up(rundir.read_lines(run_dir / protocol.ATTEMPTS)) if taking_over else waiting.failure()
         if failure is not None:
             return attendance.result("failed", failure=failure)
         return attendance.run(taking_over=taking_over)
@@ -147,7 +146,7 @@ class _Waiting:
     def __call__(self) -> None:
         self.rounds += 1
         if self.rounds == 1:  # perhaps somebody only looks whether the lease is free
-            self.seen = len(rundir.read_lines(self.run_dir / ATTEMPTS))
+            self.seen = len(rundir.read_lines(self.run_dir / protocol.ATTEMPTS))
         elif self.rounds == 2:
             self.events.new()
             self.observer({"event": "decision", "do": "wait", "why": "another program trains this run already"})
@@ -158,7 +157,7 @@ class _Waiting:
 
     def failure(self) -> Failure | None:
         """Why the program that was waited for gave the run up, None if it did not."""
-        return given_up(rundir.read_lines(self.run_dir / ATTEMPTS)[self.seen :]) if self.rounds else None
+        return given_up(rundir.read_lines(self.run_dir / protocol.ATTEMPTS)[self.seen :]) if self.rounds else None
 
 
 def given_up(lines: list[dict[str, Any]]) -> Failure | None:
@@ -234,7 +233,7 @@ class _Attendance:
 
     def _asked_anew(self) -> bool:
         """Whether the finished script is to be run once more, because settings say anew where its number is."""
-        lines = rundir.read_lines(self.run_dir / ATTEMPTS)
+        lines = rundir.read_lines(self.run_dir / protocol.ATTEMPTS)
         asked = [line.get("reading") for line in lines if line.get("event") == "attempt"]
         return self.number_of_pass == 1 and bool(asked) and asked[-1] not in (None, reading(self.spec))
 
@@ -360,12 +359,12 @@ class _Attendance:
 
     def _is_undecided(self, container: Container) -> bool:
         """Whether it ran and nobody has noted its end."""
-        lines = rundir.read_lines(self.run_dir / ATTEMPTS)
+        lines = rundir.read_lines(self.run_dir / protocol.ATTEMPTS)
         noted = any(line.get("event") == "exit" and line.get("container") == container.id for line in lines)
         return container.exit_code is not None and not noted
 
     def _start(self) -> Container:
-        before = rundir.read_lines(self.run_dir / ATTEMPTS)
+        before = rundir.read_lines(self.run_dir / protocol.ATTEMPTS)
         starts = [line.get("attempt") for line in before if line.get("event") == "attempt"]
         self.attempt = 1 + max((number for number in starts if isinstance(number, int)), default=0)
         self.end, self.hung = None, ""
@@ -390,7 +389,7 @@ class _Attendance:
         mounts = _places(self.spec)
         orders: dict[str, Any] = {
             "seed": self.spec.seed, "attempt": self.attempt, "pass": self.number_of_pass,
-            "input": list(self.spec.input), "metric_pattern": self.spec.metric_pattern,
+            "input": list(self.spec.input), "metric": self.spec.metric, "metric_pattern": self.spec.metric_pattern,
             "metrics_file": self.spec.metrics_file, "search": self.search, "smaller": smaller,
             "links": {name: mount.target for name, mount in mounts if name},
         }  # fmt: skip
@@ -406,12 +405,12 @@ class _Attendance:
             variables.update(SMALLER)
         if (self.search or {}).get("token"):  # there may be others on the same GPU
             variables.update(SHARED_GPU)
-        log = self.run_dir / "log.txt"
+        log = self.run_dir / protocol.LOG
         self.log_from = log.stat().st_size if log.exists() else 0
         return Launch(
             image=self.spec.image,
             project=self.spec.project,
-            inside=str(self.run_dir / "inside"),
+            inside=str(self.run_dir / protocol.INSIDE),
             shared="" if self.shared is None else str(self.shared),
             publish=self.publish,
             entry=self.spec.entry,
@@ -502,11 +501,11 @@ class _Attendance:
         return f"the loss of fit {fit} is no number since epoch {int(epoch or 0) + 1}"
 
     def _past(self, lines: list[dict[str, Any]] | None = None) -> watchdog.Past:
-        lines = rundir.read_lines(self.run_dir / ATTEMPTS) if lines is None else lines
+        lines = rundir.read_lines(self.run_dir / protocol.ATTEMPTS) if lines is None else lines
         return watchdog.recall(lines, number_of_pass=self.number_of_pass, progress=len(self.progress))
 
     def _situation(self, ended: Container) -> watchdog.Situation:
-        lines = rundir.read_lines(self.run_dir / ATTEMPTS)
+        lines = rundir.read_lines(self.run_dir / protocol.ATTEMPTS)
         starts = [line.get("log_from") for line in lines if line.get("event") == "attempt"]
         start = starts[-1] if starts and isinstance(starts[-1], int) else 0
         return watchdog.Situation(
@@ -518,9 +517,9 @@ class _Attendance:
     def _note(self, event: str, **keys: Any) -> None:
         line = {"event": event, "time": round(time.time(), 3), **keys}
         try:
-            rundir.append(self.run_dir / ATTEMPTS, line)
+            rundir.append(self.run_dir / protocol.ATTEMPTS, line)
         except OSError as error:  # a full disk: the container must not go on unattended because of it
-            self.observer({"event": "warning", "message": f"{ATTEMPTS} cannot be written: {error.strerror}"})
+            self.observer({"event": "warning", "message": f"{protocol.ATTEMPTS} cannot be written: {error.strerror}"})
         self.observer(line)
 
     def result(
@@ -533,7 +532,7 @@ class _Attendance:
         """The run as it stands now, over all of its attempts."""
         return RunResult(
             run_dir=str(self.run_dir), state=state, exit_code=exit_code, restarts=count_restarts(self.run_dir),
-            seconds=_seconds(rundir.read_lines(self.run_dir / ATTEMPTS)), failure=failure,
+            seconds=_seconds(rundir.read_lines(self.run_dir / protocol.ATTEMPTS)), failure=failure,
         )  # fmt: skip
 
 
@@ -596,13 +595,13 @@ class _Vigil:
         learned = {fit: one.to_json() for fit, one in self.paces.items() if one.step_s}
         if learned:
             with contextlib.suppress(OSError):
-                durable.write_json(self.run_dir / PACE, learned)
+                durable.write_json(self.run_dir / protocol.PACE, learned)
 
 
 def read_paces(run_dir: Path) -> dict[str, pace.Pace]:
     """What was learned about each fit's steps in this run."""
     try:
-        found = durable.read_json(run_dir / PACE)
+        found = durable.read_json(run_dir / protocol.PACE)
         return {str(fit): pace.Pace.from_json(one) for fit, one in found.items()}
     except (OSError, ValueError, AttributeError):
         return {}
@@ -611,7 +610,7 @@ def read_paces(run_dir: Path) -> dict[str, pace.Pace]:
 def _takes_nothing(run_dir: Path) -> bool:
     """Whether the disk under a run's container is full or read-only."""
     try:
-        found = os.statvfs(run_dir / "inside")
+        found = os.statvfs(run_dir / protocol.INSIDE)
     except OSError:
         return False
     if found.f_flag & os.ST_RDONLY:
@@ -646,7 +645,7 @@ def _step(event: dict[str, Any]) -> tuple[Any, ...]:
 
 def count_restarts(run_dir: Path) -> int:
     """How often the run's containers were restarted because something was wrong, in all passes."""
-    lines = rundir.read_lines(run_dir / ATTEMPTS)
+    lines = rundir.read_lines(run_dir / protocol.ATTEMPTS)
     return sum(
         line.get("event") == "decision" and line.get("do") == "restart" and line.get("trouble") != "grown"
         for line in lines

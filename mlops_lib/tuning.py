@@ -13,10 +13,8 @@ from mlops_lib import crew, durable, gate, rundir, training
 from mlops_lib.engine import Engine
 from mlops_lib.errors import SearchError, TrainingError, UsageError
 from mlops_lib.records import RunResult, RunSpec, SearchResult, Verdict
+from mlops_lib.runner import protocol
 
-REQUEST = "search.json"
-REFUSED = "search-refused.json"
-"""The host's own answer where there is nothing to search in."""
 MOST_REJECTED = 2
 """So often a search goes on after the gate has rejected a winner that had cleared the bar where it was selected."""
 FOLDS = 3
@@ -59,17 +57,17 @@ def search(
             metric=verdict.metric or "", mode=verdict.mode, selection="disjoint", fit=verdict.judged_fit or 1,
             score=verdict.value, stopped="refused", notes=(why,),
         )  # fmt: skip
-        durable.write_json(run_dir / REFUSED, refused.to_json())
+        durable.write_json(run_dir / protocol.SEARCH_REFUSED, refused.to_json())
         observer({"event": "warning", "message": f"not searched: {why}"})
         return refused
-    (run_dir / REFUSED).unlink(missing_ok=True)
+    (run_dir / protocol.SEARCH_REFUSED).unlink(missing_ok=True)
     request: dict[str, Any] = {
         "fit": fit, "metric": verdict.metric, "mode": verdict.mode, "target": verdict.target,
         "trials": trials, "minutes": minutes, "judged_digest": _judged_digest(run_dir, verdict),
         "judged_value": verdict.value, "reading": training.reading(spec),
         "limits": dict(limits or {}),
     }  # fmt: skip
-    before = _read(run_dir / REQUEST)
+    before = _read(run_dir / protocol.SEARCH_REQUEST)
     if before is not None and before.get("fit") == fit and before.get("metric") == verdict.metric:
         # The verdict may be about a winner by now; trial 0 stays what it was.
         request.update({key: before[key] for key in ("judged_digest", "judged_value") if key in before})
@@ -89,7 +87,7 @@ def search(
     opened = crew.Opened(listen, shared, on) if listen else None
 
     def train(request: dict[str, Any], *, taking_over: bool = False) -> RunResult:
-        durable.write_json(run_dir / REQUEST, request)
+        durable.write_json(run_dir / protocol.SEARCH_REQUEST, request)
         return crew.train(
             spec, engine=engine, run_dir=run_dir, opened=opened, restarts=restarts,
             number_of_pass=int(request["pass"]), search=request, home=home, idle_minutes=idle_minutes,
@@ -162,19 +160,21 @@ def _has_workers(run_dir: Path, fit: int) -> bool:
 
 def read(run_dir: Path) -> SearchResult | None:
     """What a search found, or why it left the script alone; None if there was none."""
-    refused = rundir.read_record(run_dir / REFUSED, SearchResult)
-    return refused or rundir.read_record(run_dir / "inside" / "search" / "result.json", SearchResult, inside=run_dir)
+    refused = rundir.read_record(run_dir / protocol.SEARCH_REFUSED, SearchResult)
+    return refused or rundir.read_record(
+        run_dir / protocol.INSIDE / protocol.SEARCH / protocol.RESULT, SearchResult, inside=run_dir
+    )
 
 
 def goes_on(run_dir: Path, verdict: Verdict) -> bool:
     """Whether a finished search has something to go on with: its winner was rejected, and its budget is not used up."""
-    before = _read(run_dir / REQUEST)
+    before = _read(run_dir / protocol.SEARCH_REQUEST)
     return before is not None and _after_rejection(before, run_dir, verdict) is not None
 
 
 def rejections(run_dir: Path) -> int:
     """How many winners of the search the gate had rejected before the one it judges now."""
-    return len((_read(run_dir / REQUEST) or {}).get("rejected") or ())
+    return len((_read(run_dir / protocol.SEARCH_REQUEST) or {}).get("rejected") or ())
 
 
 def _after_rejection(before: dict[str, Any], run_dir: Path, verdict: Verdict) -> dict[str, Any] | None:
@@ -198,7 +198,7 @@ def _after_rejection(before: dict[str, Any], run_dir: Path, verdict: Verdict) ->
 
 def unfinished(run_dir: Path) -> bool:
     """Whether a search was asked for and is not at its end."""
-    request = _read(run_dir / REQUEST)
+    request = _read(run_dir / protocol.SEARCH_REQUEST)
     return request is not None and training.finished(run_dir, int(request.get("pass", 2))) is None
 
 

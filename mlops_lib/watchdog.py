@@ -13,15 +13,12 @@ from typing import Any, Literal
 
 from mlops_lib.engine import Container
 from mlops_lib.records import Failure, FailureKind
+from mlops_lib.runner import protocol
 
 BACK_OFF_S = (0.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 JITTER = 0.25
-BAD_START = 64
-"""The runner's exit code when it cannot begin."""
 LOST = 255
 """What Docker says of a container that was gone when the engine came back."""
-RECYCLE = 75
-"""The runner's exit code when it wants to go on in a fresh process."""
 
 Trouble = Literal[
     "stopped", "bad start", "import", "disk", "nan", "bug", "repeated", "exception", "oom", "network", "hang", "crash",
@@ -118,11 +115,11 @@ def triage(situation: Situation) -> Trouble | None:
         return None
     if isinstance(error, Mapping):
         return _exception(situation, error)
-    if container.exit_code == BAD_START:
+    if container.exit_code == protocol.BAD_START:
         return "bad start"
     if container.asked_to_end:
         return "stopped"
-    if container.exit_code == RECYCLE and end is None:
+    if container.exit_code == protocol.RECYCLE and end is None:
         return "grown"
     if situation.disk_full:
         return "disk"

@@ -18,18 +18,16 @@ from typing import Any, Literal, TypeGuard
 from mlops_lib import durable, rundir, training
 from mlops_lib.errors import EngineLostError, MlopsError
 from mlops_lib.records import Record, RunResult, RunSpec
+from mlops_lib.runner import protocol
 
 Observer = Callable[[dict[str, Any]], None]
 Verb = Literal["run", "train", "search"]
 TakeOver = Callable[[Path, "Asked", Observer, training.Stop], object]
-ASKED = "asked.json"
 LOOK_S = 0.5
 TAKE_OVER_S = 2.0
 """A run whose program died is taken over after this."""
 AGAIN_S = 10.0
 """… and after this, where the engine did not answer when it was tried."""
-WORKERS = "workers.json"
-"""In the directory of a run's search: what its chief hears of those who work for it, renewed every second."""
 OLD_S = 30.0
 """What has not been renewed for so long tells nothing: there is no chief."""
 SILENT_S = 10.0
@@ -60,7 +58,9 @@ def asking(run_dir: Path, verb: Verb, settings: Mapping[str, Any]) -> Iterator[N
         with rundir.driven(run_dir):
             # Who trains a run that somebody else wants a verdict of does not answer him.
             if verb == "run" or before is None or before.verb != "run":
-                durable.write_json(run_dir / ASKED, Asked(verb=verb, settings=settings, time=time.time()).to_json())
+                durable.write_json(
+                    run_dir / protocol.ASKED, Asked(verb=verb, settings=settings, time=time.time()).to_json()
+                )
             try:
                 yield
                 answered = True
@@ -75,13 +75,13 @@ def asking(run_dir: Path, verb: Verb, settings: Mapping[str, Any]) -> Iterator[N
 
 def asked(run_dir: Path) -> Asked | None:
     """What was asked of a run and is not answered."""
-    return rundir.read_record(run_dir / ASKED, Asked)
+    return rundir.read_record(run_dir / protocol.ASKED, Asked)
 
 
 def _answer(run_dir: Path, verb: Verb) -> None:
     found = asked(run_dir)
     if found is not None and found.verb == verb:
-        (run_dir / ASKED).unlink(missing_ok=True)
+        (run_dir / protocol.ASKED).unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,10 +116,10 @@ class Standing(Record):
 
 def standing(run_dir: Path) -> Standing:
     """Read how a run stands."""
-    spec = rundir.read_record(run_dir / "spec.json", RunSpec)
+    spec = rundir.read_record(run_dir / protocol.SPEC, RunSpec)
     if spec is None:
         return Standing(run_dir=str(run_dir), state="absent")
-    lines = rundir.read_lines(run_dir / training.ATTEMPTS)
+    lines = rundir.read_lines(run_dir / protocol.ATTEMPTS)
     state = _state(run_dir, lines, under_way=_is_under_way(lines))
     driven = rundir.is_driven(run_dir)
     workers = tuple(_worker(place, driven=driven) for place in rundir.workers(run_dir))
@@ -130,7 +130,7 @@ def standing(run_dir: Path) -> Standing:
 
 def elsewhere(run_dir: Path) -> tuple[Standing, ...]:
     """The workers of other machines, as the search's chief has written down what it hears of them."""
-    place = run_dir / "inside" / "search" / WORKERS
+    place = run_dir / protocol.INSIDE / protocol.SEARCH / protocol.SEARCH_WORKERS
     try:
         if time.time() - place.lstat().st_mtime > OLD_S:
             return ()
@@ -153,7 +153,7 @@ def _of_another_machine(one: dict[str, Any]) -> Standing:
 
 def _worker(place: Path, *, driven: bool) -> Standing:
     """How a worker stands; its run's program sees to it."""
-    lines = rundir.read_lines(place / training.ATTEMPTS)
+    lines = rundir.read_lines(place / protocol.ATTEMPTS)
     state: Any = "finished" if training.given_up(lines) is None else "failed"
     if (place / training.STOP).exists():
         state = "stopped"
@@ -286,7 +286,7 @@ class Watch:
 
     def _tell(self, run_dir: Path) -> None:
         """What was decided since the last look, by whoever drives the run; not what was decided before the first."""
-        lines = rundir.read_lines(run_dir / training.ATTEMPTS)
+        lines = rundir.read_lines(run_dir / protocol.ATTEMPTS)
         for line in lines[self._told.get(run_dir, len(lines)) :]:
             self._observer({**line, "run_dir": str(run_dir)})
         self._told[run_dir] = len(lines)
@@ -306,4 +306,4 @@ class Watch:
 
 def result(run_dir: Path) -> RunResult | None:
     """How the run's training ended, None if it has not."""
-    return rundir.read_record(run_dir / "training.json", RunResult)
+    return rundir.read_record(run_dir / protocol.TRAINING, RunResult)

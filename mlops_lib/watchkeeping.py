@@ -13,6 +13,7 @@ from mlops_lib import communication, config, pipeline, rundir, training, tuning,
 from mlops_lib.errors import MlopsError
 from mlops_lib.job import Job, Observer, prepare, prepared, silent
 from mlops_lib.records import RunResult, RunSpec, Verdict
+from mlops_lib.runner import protocol
 
 SETTLED_S = 20.0
 """A run at rest for so long between two stages has nobody who goes on with it."""
@@ -88,7 +89,7 @@ def _is_settled(run_dir: Path) -> bool:
     """Whether nobody has anything more to do for the run: it is judged, and searched where that was called for."""
     if watching.asked(run_dir) is not None or rundir.is_driven(run_dir) or training.finished(run_dir, 1) is None:
         return False
-    verdict = rundir.read_record(run_dir / "verdict.json", Verdict)
+    verdict = rundir.read_record(run_dir / protocol.VERDICT, Verdict)
     return verdict is not None and (verdict.verdict != "rejected" or tuning.read(run_dir) is not None)
 
 
@@ -109,7 +110,7 @@ def _prepared_anew(
 ) -> Job:  # fmt: skip
     """The job as it was prepared first, where its project is still as it was; else what the run directory says of it."""
     known: dict[str, Any] = {"observer": observer, "stopped": stopped}
-    spec = rundir.read_record(run_dir / "spec.json", RunSpec)
+    spec = rundir.read_record(run_dir / protocol.SPEC, RunSpec)
     if spec is not None and Path(spec.project).is_dir():
         with contextlib.suppress(MlopsError):
             job = prepare(spec.project, **known, **{**settings, "entry": spec.entry})

@@ -7,7 +7,8 @@ import signal
 import sys
 from typing import Any
 
-from mlops_lib.errors import EXIT_BUG, MlopsError
+from mlops_lib.errors import MlopsError
+from mlops_lib.runner import protocol
 
 
 def print_json(value: Any) -> None:
@@ -48,9 +49,13 @@ def bug(*, as_json: bool) -> int:
     WRONG.append(what)
     if as_json:
         print_json(
-            {"schema": 1, "exit": EXIT_BUG, "error": {"what": what, "where": stream.name, "remedy": "report it"}}
+            {
+                "schema": 1,
+                "exit": protocol.EXIT_BUG,
+                "error": {"what": what, "where": stream.name, "remedy": "report it"},
+            }
         )
-    return EXIT_BUG
+    return protocol.EXIT_BUG
 
 
 def made_ready(project: str, settings: dict[str, Any], *, quiet: bool = False) -> Any:

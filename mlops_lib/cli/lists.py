@@ -12,6 +12,7 @@ from mlops_lib import config
 from mlops_lib.cli.answers import made_ready, print_json
 from mlops_lib.cli.verbs import ACTIONS, OWN, VERBS
 from mlops_lib.errors import UsageError
+from mlops_lib.runner import protocol
 
 
 def _show_run(project: str, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
@@ -22,8 +23,8 @@ def _show_run(project: str, settings: dict[str, Any], options: dict[str, Any], a
     if not as_json:
         sys.stdout.write(_described(job))
         return 0
-    verdict = rundir.read_record(job.run_dir / "verdict.json", Verdict)
-    result = rundir.read_record(job.run_dir / "training.json", RunResult)
+    verdict = rundir.read_record(job.run_dir / protocol.VERDICT, Verdict)
+    result = rundir.read_record(job.run_dir / protocol.TRAINING, RunResult)
     print_json({
         "schema": 1, "run_dir": str(job.run_dir), "exists": job.run_dir.is_dir(), "spec": job.spec.to_json(),
         "state": None if result is None else result.state, "judged": None if verdict is None else verdict.to_json(),
@@ -41,8 +42,8 @@ def _described(job: Any) -> str:
         return f"{job.spec.name}: no run yet; it would be {job.run_dir}\n"
     view = read_run(job.run_dir)
     rows = [*story.facts(view), *story.lineage(view), ("Run directory", str(job.run_dir))]
-    if (job.run_dir / "report.html").is_file():
-        rows.append(("Report", str(job.run_dir / "report.html")))
+    if (job.run_dir / protocol.REPORT).is_file():
+        rows.append(("Report", str(job.run_dir / protocol.REPORT)))
     lines = [f"{view.name}: {story.BADGES[view.state].lower()}", f"  {story.headline(view)}"]
     lines += [f"  {label:14} {value}" for label, value in rows]
     return printable("\n".join(lines)) + "\n"

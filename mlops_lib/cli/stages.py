@@ -8,7 +8,8 @@ from typing import Any
 
 from mlops_lib import config
 from mlops_lib.cli.answers import failed, interrupted, made_ready, print_json, stopped_by_signal
-from mlops_lib.errors import EXIT_REJECTED, EXIT_UNDECIDED, MlopsError, UsageError
+from mlops_lib.errors import MlopsError, UsageError
+from mlops_lib.runner import protocol
 
 
 def _detect(project: str, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
@@ -58,7 +59,9 @@ def _answer(answer: Any, *, as_json: bool) -> int:
     else:
         _show(record)
     verdict = record.get("verdict") if isinstance(record, dict) else None
-    return {"rejected": EXIT_REJECTED, "undecided": EXIT_UNDECIDED}.get(str(verdict), 0)
+    return {"rejected": protocol.EXIT_REJECTED, "undecided": protocol.EXIT_UNDECIDED}.get(
+        str(verdict), protocol.EXIT_ACCEPTED
+    )
 
 
 def _show(record: Any) -> None:

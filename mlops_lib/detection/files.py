@@ -10,7 +10,7 @@ from mlops_lib.detection.facts import Facts, is_standard
 from mlops_lib.detection.knowledge import FRAMEWORK_OF, KERAS_LAYERS, KERAS_MODELS
 from mlops_lib.detection.visitor import gather
 from mlops_lib.detection.words import words
-from mlops_lib.ours import is_ours
+from mlops_lib.runner import protocol
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ class Files:
                             folders.append(name)
             except OSError:
                 continue
-            if place != folder and is_ours({entry.name for entry in entries}):
+            if place != folder and protocol.is_own_folder({entry.name for entry in entries}):
                 continue
             for name in sorted(names):
                 count += 1

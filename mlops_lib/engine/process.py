@@ -28,6 +28,7 @@ from mlops_lib.config import SECRETS
 from mlops_lib.engine import Activity, Container, Launch, gpu, probe, store, venv
 from mlops_lib.errors import EngineError
 from mlops_lib.records import Image
+from mlops_lib.runner import protocol
 from mlops_lib.supervise import ALIVE, KILLED, boot, born, stat
 
 PASSED = (
@@ -120,7 +121,7 @@ class ProcessEngine:
         }  # fmt: skip
         python = venv.python_of(self._environment(launch.image))
         order = {
-            "id": identity, "labels": dict(launch.labels), "log": launch.log or str(folder / "log.txt"),
+            "id": identity, "labels": dict(launch.labels), "log": launch.log or str(folder / protocol.LOG),
             "command": [str(python), "-m", "mlops_lib.runner", launch.entry, *launch.args], "variables": variables,
             "started": time.time(),
         }  # fmt: skip

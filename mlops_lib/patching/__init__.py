@@ -16,8 +16,7 @@ from mlops_lib import durable
 from mlops_lib.patching import estimators, networks, standalone
 from mlops_lib.patching.claims import TooCleverError, Winner
 from mlops_lib.patching.source import read_source
-
-PATCH, SCRIPT = "suggested.patch", "best_model.py"
+from mlops_lib.runner import protocol
 
 
 def suggest(run_dir: Path, *, project: Path) -> Path | None:
@@ -31,19 +30,19 @@ def suggest(run_dir: Path, *, project: Path) -> Path | None:
         the file; None where the search changed nothing that can be said in code.
     """
     try:
-        claim = durable.read_json(run_dir / "inside" / "search" / "winner.json", inside=run_dir)
+        claim = durable.read_json(run_dir / protocol.INSIDE / protocol.SEARCH / protocol.WINNER, inside=run_dir)
         winner = Winner.read(claim)
     except (OSError, ValueError):
         return None
-    for name in (PATCH, SCRIPT):
+    for name in (protocol.PATCH, protocol.BEST_SCRIPT):
         (run_dir / name).unlink(missing_ok=True)
     try:
         make = estimators.changed if winner.framework == "sklearn" else networks.changed
         patch = difference(project, make(winner, project=project))
         if not patch:
             return None
-        durable.write_bytes(run_dir / PATCH, patch.encode())
-        return run_dir / PATCH
+        durable.write_bytes(run_dir / protocol.PATCH, patch.encode())
+        return run_dir / protocol.PATCH
     except TooCleverError as error:
         reason = str(error)
     try:
@@ -51,8 +50,8 @@ def suggest(run_dir: Path, *, project: Path) -> Path | None:
         text = write(winner, reason=reason)
     except TooCleverError:
         return None
-    durable.write_bytes(run_dir / SCRIPT, text.encode())
-    return run_dir / SCRIPT
+    durable.write_bytes(run_dir / protocol.BEST_SCRIPT, text.encode())
+    return run_dir / protocol.BEST_SCRIPT
 
 
 def difference(project: Path, changed: Mapping[str, str]) -> str:

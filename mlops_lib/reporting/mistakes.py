@@ -12,6 +12,7 @@ from typing import Any
 
 from mlops_lib import durable
 from mlops_lib.reporting.reading import count, number, text
+from mlops_lib.runner import protocol
 
 SHOWN = 12
 SIDE = 64
@@ -40,7 +41,9 @@ class Mistake:
 def mistakes(run_dir: Path) -> tuple[Mistake, ...]:
     """Those in `inside/mistakes.json`, the surest first; none where there are none, or they are not what they must be."""
     try:
-        claim = durable.read_json(run_dir / "inside" / "mistakes.json", inside=run_dir / "inside", limit=LIMIT)
+        claim = durable.read_json(
+            run_dir / protocol.INSIDE / protocol.MISTAKES, inside=run_dir / protocol.INSIDE, limit=LIMIT
+        )
     except (OSError, ValueError):
         return ()
     listed = claim.get("mistakes") if isinstance(claim, dict) else None

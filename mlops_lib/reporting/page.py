@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from mlops_lib import durable
 from mlops_lib.reporting import charts, story, tables, wording
 from mlops_lib.reporting.view import Fit, RunView, read_run
+from mlops_lib.runner import protocol
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -41,7 +42,7 @@ def report(run_dir: Path, *, folder: Path | None = None) -> Path:
     """
     view = read_run(run_dir)
     if folder is None:
-        path = run_dir / "report.html"
+        path = run_dir / protocol.REPORT
         durable.write_bytes(path, html(view, linked=False).encode())
         return path
     from mlops_lib.reporting.pictures import curve_bytes
@@ -49,7 +50,7 @@ def report(run_dir: Path, *, folder: Path | None = None) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     picture = curve_bytes(view)
     if picture is not None:
-        durable.write_bytes(folder / "curves.png", picture)
+        durable.write_bytes(folder / protocol.CURVES, picture)
     for number, one in enumerate(view.mistakes, 1):
         durable.write_bytes(folder / f"mistake-{number}.png", one.png)
     durable.write_bytes(folder / "style.css", stylesheet().encode())

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from mlops_lib import durable
 from mlops_lib.records import Record
+from mlops_lib.runner import protocol
 
 R = TypeVar("R", bound=Record)
 
@@ -131,7 +132,7 @@ class Reader:
         return sorted(found, key=lambda name: int(name.partition(".")[0]))[:limit]
 
     def _boundary(self, name: str) -> Path | None:
-        return self.run_dir / "inside" if name.startswith("inside/") else None
+        return self.run_dir / protocol.INSIDE if name.startswith(f"{protocol.INSIDE}/") else None
 
     def _complain(self, name: str, error: Exception) -> None:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)

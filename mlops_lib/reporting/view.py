@@ -25,6 +25,7 @@ from mlops_lib.reporting.attempts import Attempt, Problem, attempts, failure, re
 from mlops_lib.reporting.mistakes import Mistake, mistakes
 from mlops_lib.reporting.reading import Reader, count, number, text, when
 from mlops_lib.reporting.timeline import Moment, moments
+from mlops_lib.runner import protocol
 
 State = Literal["accepted", "rejected", "undecided", "failed", "stopped", "unfinished", "unjudged"]
 
@@ -134,26 +135,26 @@ class RunView:
 def read_run(run_dir: Path) -> RunView:
     """The run in `run_dir`; an empty or damaged directory gives an empty view that says so in `problems`."""
     reader = Reader(run_dir)
-    spec = reader.record(RunSpec, "spec.json")
-    verdict = reader.record(Verdict, "verdict.json")
-    events = list(reader.lines("inside/events.jsonl"))
-    decisions = list(reader.lines("attempts.jsonl"))
-    metrics = reader.object("inside/metrics.json")
+    spec = reader.record(RunSpec, protocol.SPEC)
+    verdict = reader.record(Verdict, protocol.VERDICT)
+    events = list(reader.lines(f"{protocol.INSIDE}/{protocol.EVENTS}"))
+    decisions = list(reader.lines(protocol.ATTEMPTS))
+    metrics = reader.object(f"{protocol.INSIDE}/{protocol.METRICS}")
     evaluations = _evaluations(metrics.get("evaluations"), events)
     made = attempts(events, decisions)
-    ended = reader.record(RunResult, "training.json")
+    ended = reader.record(RunResult, protocol.TRAINING)
     problem = failure(events, ended)
-    result = reader.record(PipelineResult, "result.json")
-    asked = reader.object("search.json")
+    result = reader.record(PipelineResult, protocol.RESULT)
+    asked = reader.object(protocol.SEARCH_REQUEST)
     return RunView(
         name=text(spec.name) if spec else text(run_dir.resolve().name),
         state=_state(verdict, events, problem),
         spec=spec,
-        detection=reader.record(Detection, "detection.json"),
+        detection=reader.record(Detection, protocol.DETECTION),
         verdict=verdict,
         earlier=_earlier(reader, verdict),
         result=result,
-        registered=reader.record(ModelVersion, "registered.json"),
+        registered=reader.record(ModelVersion, protocol.REGISTERED),
         search=_search(reader, asked, events),
         trials=count(asked.get("trials")),
         minutes=number(asked.get("minutes")),
@@ -168,8 +169,8 @@ def read_run(run_dir: Path) -> RunView:
         failure=problem,
         warnings=_distinct(text(e.get("message"), limit=1000) for e in events if e.get("event") == "warning"),
         hook_errors=tuple(_hook_error(e) for e in events if e.get("event") == "hook_error")[:50],
-        log=reader.tail("log.txt", lines=LOG_LINES),
-        patch=reader.head("suggested.patch"),
+        log=reader.tail(protocol.LOG, lines=LOG_LINES),
+        patch=reader.head(protocol.PATCH),
         python=next((text(e.get("python")) for e in reversed(events) if e.get("event") == "start"), ""),
         restarts=restarts(made),
         seconds=sum(one.ended - one.began for one in made),
@@ -188,7 +189,7 @@ def _state(verdict: Verdict | None, events: list[dict[str, Any]], failure: Probl
 
 def _earlier(reader: Reader, current: Verdict | None) -> tuple[Verdict, ...]:
     found = []
-    for line in reader.lines("verdicts.jsonl"):
+    for line in reader.lines(protocol.VERDICTS):
         try:
             found.append(Verdict.from_json(line))
         except ValueError as error:
@@ -198,7 +199,7 @@ def _earlier(reader: Reader, current: Verdict | None) -> tuple[Verdict, ...]:
 
 def _search(reader: Reader, asked: dict[str, Any], events: list[dict[str, Any]]) -> SearchResult | None:
     """The finished search, or as much of one under way as there is."""
-    done = reader.object("inside/search/result.json")
+    done = reader.object(f"{protocol.INSIDE}/{protocol.SEARCH}/{protocol.RESULT}")
     if done:
         claims = _list(done.get("trials"))
         try:
@@ -206,9 +207,11 @@ def _search(reader: Reader, asked: dict[str, Any], events: list[dict[str, Any]])
                 {**done, "score": number(done.get("score")), "trials": [t.to_json() for t in _trials(claims)]}
             )
         except ValueError as error:
-            reader.problems.append(text(f"inside/search/result.json could not be read: {error}"))
-    names = reader.numbers_in("inside/search/trials", limit=TRIALS_LIMIT)
-    claims = [reader.value(f"inside/search/trials/{name}") for name in names]
+            reader.problems.append(
+                text(f"{protocol.INSIDE}/{protocol.SEARCH}/{protocol.RESULT} could not be read: {error}")
+            )
+    names = reader.numbers_in(f"{protocol.INSIDE}/{protocol.SEARCH}/trials", limit=TRIALS_LIMIT)
+    claims = [reader.value(f"{protocol.INSIDE}/{protocol.SEARCH}/trials/{name}") for name in names]
     trials = _trials(claims or [e.get("trial") for e in events if e.get("event") == "trial"])
     if not trials:
         return None

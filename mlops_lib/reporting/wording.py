@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from datetime import datetime, timezone
+
+from mlops_lib.runner import protocol
 
 NARROW = "\u202f"
 """Narrow no-break space, between a number and its unit."""
 
-# The words whose metrics are shares of the examples, shown as percentages.
-_SHARES = re.compile(r"acc(uracy)?$|^accuracy|precision|recall|sensitivity|specificity|^f1|_f1$", re.IGNORECASE)
-
 
 def is_share(metric: str | None) -> bool:
-    """Whether a metric of this name is a share between 0 and 1."""
-    return bool(metric) and _SHARES.search(metric or "") is not None
+    """Return whether a metric of this name is shown in per cent."""
+    return bool(metric) and protocol.is_proportion(metric or "")
 
 
 def metric_value(metric: str | None, value: float | None) -> str:

@@ -6,11 +6,20 @@ import sys
 import time
 from typing import Any, Callable, Dict, List, Optional, TextIO
 
-from mlops_lib.runner import hooks, legacy, places, randomness, script, sklearn_resume, spec, terminal, workdir
+from mlops_lib.runner import (
+    hooks,
+    legacy,
+    places,
+    protocol,
+    randomness,
+    script,
+    sklearn_resume,
+    spec,
+    terminal,
+    workdir,
+)
 from mlops_lib.runner.context import CHECKPOINTS, Context
 from mlops_lib.runner.journal import Journal
-
-BAD_START = 64
 
 
 class Tee:
@@ -46,16 +55,16 @@ def main(arguments: List[str]) -> int:
         orders = spec.read()
     except (ValueError, TypeError) as error:
         sys.stderr.write(f"mlops: MLOPS_SPEC cannot be read: {error}\n")
-        return BAD_START
+        return protocol.BAD_START
     if not arguments:
         sys.stderr.write("mlops: no entry given\n  remedy: docker run IMAGE ENTRY [ARGUMENTS]\n")
-        return BAD_START
+        return protocol.BAD_START
     entry, args = arguments[0], arguments[1:]
     if os.path.isabs(entry):
         entry = os.path.relpath(entry, orders.project)
     if not os.path.isfile(os.path.join(orders.project, entry)):
         sys.stderr.write(f"mlops: {entry}: no such file in {orders.project}\n")
-        return BAD_START
+        return protocol.BAD_START
     journal = Journal(orders.inside, number_of_pass=orders.number_of_pass, attempt=orders.attempt, strict=orders.strict)
     if orders.shared:
         workdir.borrow_fits(orders.shared, orders.inside, last=int((orders.search or {}).get("fit", 0)))

@@ -3,7 +3,7 @@
 import os
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from mlops_lib.runner import script, workdir
+from mlops_lib.runner import protocol, script, workdir
 from mlops_lib.runner.checkpoint import Writer
 from mlops_lib.runner.evaluations import Evaluations
 from mlops_lib.runner.journal import Journal
@@ -12,8 +12,6 @@ from mlops_lib.runner.spec import Spec
 
 CHECKPOINTS = "MLOPS_CHECKPOINT_DIR"
 """The variable that tells a script of a folder that is as it left it when it is started again."""
-RECYCLE = 75
-"""The exit code that asks to be started again."""
 
 
 class Context:
@@ -26,7 +24,7 @@ class Context:
         self.start: workdir.Manifest = {}
         self.writer = Writer(journal)
         self.finished = Finished(journal, spec.fits_bytes)
-        self.evaluations = Evaluations(journal)
+        self.evaluations = Evaluations(journal, metric=spec.metric)
         self.fits = 0
         self.nested = 0
         """How deep we are inside a framework's own training or evaluation; calls made there are not the script's."""
@@ -50,7 +48,7 @@ class Context:
         """Let a fresh process go on, which begins with the script again."""
         self.journal.warn(f"{why}: a fresh process goes on")
         self.writer.wait()
-        script.leave(RECYCLE)
+        script.leave(protocol.RECYCLE)
 
     def say_own_loop(self, by: str, *, instead: str) -> None:
         """Say once that the script trains in a loop of its own, which nobody can enter in the middle.

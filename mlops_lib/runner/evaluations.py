@@ -6,20 +6,15 @@ import re
 import weakref
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple, Union
 
-from mlops_lib.runner import files
+from mlops_lib.runner import files, protocol
 from mlops_lib.runner.digest import Examples
 from mlops_lib.runner.journal import Journal, plain
-
-LOWER_IS_BETTER = re.compile(r"loss|error|mae|mse|rmse|mape|msle|deviance|entropy|hinge|divergence", re.IGNORECASE)
-
 
 RECORDS_KEPT = 500
 """A script that measures in a loop is remembered by its last measurements."""
 MODELS_KEPT = 8
 """… and by its last models: what the script itself lets go of must not fill the memory."""
 TRAININGS_KEPT = REPEATS_KEPT = 32
-ACCURACIES = ("accuracy", "balanced_accuracy")
-"""What a bar of 0.8 can be about where no metric is named."""
 
 Baseline = Union[Dict[str, Any], Callable[[], Optional[Dict[str, Any]]], None]
 
@@ -38,11 +33,6 @@ def reference(item: Any) -> Callable[[], Any]:
         return weakref.ref(item)
     except TypeError:  # lists, tuples, None
         return lambda: None
-
-
-def higher_is_better(metric: str) -> bool:
-    """Whether a metric of this name should grow."""
-    return LOWER_IS_BETTER.search(metric) is None
 
 
 ACCURACY_FILE = re.compile(r"(?:^|[^a-z])acc(?:uracy|uracies)?(?:[^a-z]|$)|accuracy", re.IGNORECASE)
@@ -88,8 +78,14 @@ def written_accuracy(path: str) -> Optional[float]:
 class Evaluations:
     """The evaluations in the order in which they happened, with the means to repeat each on the saved model."""
 
-    def __init__(self, journal: Journal) -> None:
-        self._journal = journal
+    def __init__(self, journal: Journal, *, metric: str = "") -> None:
+        """Start with none.
+
+        Args:
+            journal: where they are noted.
+            metric: the one that the bar is about, "" for an accuracy.
+        """
+        self._journal, self._metric = journal, metric
         self.records: List[Dict[str, Any]] = []
         self._count = 0
         self._repeat: Dict[int, Callable[[Any], Any]] = {}
@@ -157,7 +153,7 @@ class Evaluations:
             "examples": examples.count if examples is not None else count,
             "unique": examples.unique if examples is not None else None,
             "held_out": held_out,
-            "higher_is_better": higher_is_better(metric),
+            "higher_is_better": protocol.higher_is_better(metric),
             "recomputed": None,
             "recompute_note": ""
             if repeat is not None
@@ -234,24 +230,9 @@ class Evaluations:
                 record["recompute_note"] = f"the saved model could not be evaluated: {type(error).__name__}: {error}"
 
     def judged(self) -> Optional[Dict[str, Any]]:
-        """The evaluation the gate will look at, as mlops_lib/gate.py chooses it where no metric is named.
-
-        The last accuracy on held-out examples, of the model that the script itself saved where it was measured; else any
-        last number of them; else what `fit` measured by itself.
-        """
-        own = [r for r in self.records if not str(r["source"]).startswith("fit.")]
-        held_out = [r for r in own if r["held_out"] is not False]
-        validation = [r for r in self.records if r["source"] == "fit.validation"]
-        for group in (held_out, validation, own, self.records):
-            accuracies = [r for r in group if r["metric"] in ACCURACIES]
-            saved = [r for r in accuracies if r.get("saved")]
-            for best in (saved, accuracies):
-                if best:
-                    return best[-1]
-        for group in (held_out, validation, own, self.records):
-            if group:
-                return group[-1]
-        return None
+        """Return the evaluation that the gate will look at, or would if its metric were named; None if there is none."""
+        subject = protocol.choose_judged(self.records, self._metric).subject
+        return None if subject is None else next(one for one in self.records if one["id"] == subject["id"])
 
     def settle(self) -> None:
         """At the script's end: whose model did it save, and what does the number that counts have to beat?"""
@@ -322,6 +303,6 @@ class Evaluations:
     def save(self, inside: str) -> None:
         """Write metrics.json."""
         files.write_json(
-            os.path.join(inside, "metrics.json"),
+            os.path.join(inside, protocol.METRICS),
             {"schema": 1, "evaluations": plain(self.records), "model": plain(self.model), "printed": self.printed},
         )

@@ -11,6 +11,8 @@ import time
 import traceback
 from typing import Any, Callable, Dict, Iterator, List, Optional
 
+from mlops_lib.runner import protocol
+
 HEARTBEAT_S = 1.0
 PHASE_S = 0.25
 """A new phase is shown sooner, but not more often than this: an epoch of a tenth of a second has several."""
@@ -26,7 +28,7 @@ class Journal:
     def __init__(self, inside: str, *, number_of_pass: int, attempt: int, strict: bool = False) -> None:
         self.inside = inside
         self.strict = strict
-        self.path = os.path.join(inside, "events.jsonl")
+        self.path = os.path.join(inside, protocol.EVENTS)
         self._common = {"pass": number_of_pass, "attempt": attempt}
         self._lock = threading.Lock()
         self._beat: Dict[str, Any] = {"progress": 0, "phase": "import"}
@@ -165,7 +167,7 @@ class Journal:
             # No fsync: a heartbeat is worth nothing after a power failure.
             with open(temporary, "w") as stream:
                 stream.write(content)
-            os.replace(temporary, os.path.join(self.inside, "heartbeat"))
+            os.replace(temporary, os.path.join(self.inside, protocol.HEARTBEAT))
         except OSError as error:
             self._refuse(error)
 

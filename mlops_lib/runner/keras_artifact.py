@@ -7,15 +7,20 @@ import os
 import sys
 from typing import Any, Dict, List, Optional
 
-from mlops_lib.runner import keras_lambdas
+from mlops_lib.runner import keras_lambdas, protocol
 from mlops_lib.runner.context import Context
 
 
 def save(run: Context, model: Any, fit: Optional[int]) -> Dict[str, Any]:
     """Save the model into the run directory, load it again, and repeat its evaluations on what was loaded."""
     keras = keras_of(model)
-    path = os.path.join(run.spec.inside, "model.keras")
-    described: Dict[str, Any] = {"path": "model.keras", "framework": "keras", "fit": fit, "class": type(model).__name__}
+    path = os.path.join(run.spec.inside, protocol.KERAS_MODEL)
+    described: Dict[str, Any] = {
+        "path": protocol.KERAS_MODEL,
+        "framework": "keras",
+        "fit": fit,
+        "class": type(model).__name__,
+    }
     described.update(reloaded=False, note="", architecture=architecture(model), parameters=_parameters(model))
     temporary = os.path.join(run.spec.inside, ".model.keras")
     try:

@@ -5,7 +5,7 @@ import re
 import sys
 from typing import Any, Callable, Dict, Optional
 
-from mlops_lib.runner import digest, predictions, targets
+from mlops_lib.runner import digest, predictions, protocol, targets
 from mlops_lib.runner.calls import bind
 from mlops_lib.runner.context import Context
 
@@ -40,7 +40,7 @@ def _record(run: Context, model: Any, call: Dict[str, Any], logs: Dict[str, Any]
     run.evaluations.add(
         metric=named(metric, logs), value=float(logs[metric]), source="keras.evaluate", fit=run.fit_of(model), x=x,
         examples=_examples(x), count=count(model), task=task(logs), baseline=baseline(read, y, metric), model=model,
-        everything={plain_name(n): float(v) for n, v in logs.items() if is_number(v)},
+        everything={protocol.metric_name(n): float(v) for n, v in logs.items() if is_number(v)},
         repeat=_repeat(x, y, call["batch_size"], metric, **more), asked=(read, y),
     )  # fmt: skip
 
@@ -52,7 +52,11 @@ def watch_metric(run: Context, metric_class: Any) -> None:
 
     def result_(self: Any) -> Any:
         value = result(self)
-        if not run.nested and plain_name(str(self.name)).endswith(("accuracy", "acc")) and hasattr(value, "numpy"):
+        if (
+            not run.nested
+            and protocol.metric_name(str(self.name)).endswith(("accuracy", "acc"))
+            and hasattr(value, "numpy")
+        ):
             with run.journal.guard("keras.metrics"):
                 _record_metric(run, records, self, float(value.numpy()))
         return value
@@ -100,7 +104,7 @@ def add_fit_metrics(
             metric=named(metric, found), value=float(found[metric]), source=source, fit=fit, x=x,
             examples=_examples(x), count=validated if held else None, held_out=held, task=task(found), model=model,
             baseline=baseline(read, y, metric) if x is not None else None,
-            everything={plain_name(n): float(v) for n, v in found.items() if is_number(v)},
+            everything={protocol.metric_name(n): float(v) for n, v in found.items() if is_number(v)},
             repeat=_repeat(read, y, call.get("validation_batch_size") or call.get("batch_size"), metric),
             asked=(read, y) if x is not None else None,
         )  # fmt: skip
@@ -155,7 +159,7 @@ def main_metric(found: Dict[str, Any]) -> Optional[str]:
     names = [name for name in found if is_number(found[name]) and name not in ("lr", "learning_rate")]
     accuracies = [name for name in names if name.endswith(("accuracy", "acc")) and not _TOP_K.search(name)]
     for name in accuracies:
-        if plain_name(name) == "accuracy":
+        if protocol.metric_name(name) == "accuracy":
             return name
     others = [name for name in names if not name.endswith("loss")]
     return next(iter(accuracies or others or names), None)
@@ -168,13 +172,7 @@ _TOP_K = re.compile(r"top[-_ ]?(k|\d)", re.IGNORECASE)
 def named(metric: str, found: Dict[str, Any]) -> str:
     """A metric by its usual name; the only accuracy of a model with several outputs is its accuracy."""
     alike = [name for name in found if name.endswith(("_accuracy", "_acc")) and not _TOP_K.search(name)]
-    return "accuracy" if alike == [metric] else plain_name(metric)
-
-
-def plain_name(name: str) -> str:
-    """`sparse_categorical_accuracy`, `acc` and the like are all accuracy."""
-    usual = name == "acc" or name.endswith(("categorical_accuracy", "binary_accuracy"))
-    return "accuracy" if usual and not _TOP_K.search(name) else name.lower()
+    return "accuracy" if alike == [metric] else protocol.metric_name(metric)
 
 
 def task(found: Dict[str, Any]) -> str:
@@ -207,7 +205,7 @@ def _repeat(x: Any, y: Any, batch_size: Any, metric: str, **more: Any) -> Option
 
 def baseline(x: Any, y: Any, metric: str) -> Any:
     """What a model that looks at no input reaches on these targets, or a function that finds out."""
-    if not plain_name(metric).endswith(("accuracy", "_acc")):
+    if not protocol.metric_name(metric).endswith(("accuracy", "_acc")):
         return targets.constant_baseline(y, metric)
     if y is not None:
         return targets.majority(y)

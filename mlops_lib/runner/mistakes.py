@@ -10,7 +10,7 @@ import math
 import os
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
-from mlops_lib.runner import files
+from mlops_lib.runner import files, protocol
 
 SHOWN = 12
 EXAMPLES = 20_000
@@ -52,7 +52,7 @@ def explain(model: Any, asked: Tuple[Any, Any], record: Dict[str, Any], inside: 
     found = [one for one in pictures if one is not None]
     if found:
         files.write_json(
-            os.path.join(inside, "mistakes.json"), {"schema": 1, "evaluation": record["id"], "mistakes": found}
+            os.path.join(inside, protocol.MISTAKES), {"schema": 1, "evaluation": record["id"], "mistakes": found}
         )
 
 

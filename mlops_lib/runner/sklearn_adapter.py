@@ -13,7 +13,7 @@ import time
 from types import ModuleType
 from typing import Any, Callable, Dict, List, Optional, Set
 
-from mlops_lib.runner import checkpoint, digest, randomness, sklearn_evaluation
+from mlops_lib.runner import checkpoint, digest, protocol, randomness, sklearn_evaluation
 from mlops_lib.runner.context import Context
 
 
@@ -258,9 +258,9 @@ def save(run: Context, model: Any, fit: Optional[int]) -> Dict[str, Any]:
     """Save the estimator into the run directory, load it again, and repeat its evaluations on what was loaded."""
     import joblib
 
-    path = os.path.join(run.spec.inside, "model.joblib")
+    path = os.path.join(run.spec.inside, protocol.JOBLIB_MODEL)
     described: Dict[str, Any] = {
-        "path": "model.joblib", "framework": "sklearn", "fit": fit, "class": type(model).__name__, "reloaded": False,
+        "path": protocol.JOBLIB_MODEL, "framework": "sklearn", "fit": fit, "class": type(model).__name__, "reloaded": False,
         "note": "", "architecture": repr(model).splitlines(),
     }  # fmt: skip
     temporary = os.path.join(run.spec.inside, ".model.joblib")

@@ -5,20 +5,19 @@ import sys
 from types import ModuleType
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from mlops_lib.runner import digest, predictions, targets
+from mlops_lib.runner import digest, predictions, protocol, targets
 from mlops_lib.runner.context import Context
 
-CLASSIFICATION = {
-    "accuracy_score": "accuracy", "balanced_accuracy_score": "balanced_accuracy", "f1_score": "f1",
-    "precision_score": "precision", "recall_score": "recall", "roc_auc_score": "roc_auc", "log_loss": "log_loss",
-    "matthews_corrcoef": "mcc", "cohen_kappa_score": "kappa",
-}  # fmt: skip
+CLASSIFICATION = (
+    "accuracy_score", "balanced_accuracy_score", "f1_score", "precision_score", "recall_score", "roc_auc_score",
+    "log_loss", "matthews_corrcoef", "cohen_kappa_score",
+)  # fmt: skip
 TABLES = ("confusion_matrix", "classification_report")
 """They show an accuracy among other things."""
-REGRESSION = {
-    "r2_score": "r2", "mean_absolute_error": "mae", "mean_squared_error": "mse", "root_mean_squared_error": "rmse",
-    "median_absolute_error": "median_absolute_error", "mean_absolute_percentage_error": "mape",
-}  # fmt: skip
+REGRESSION = (
+    "r2_score", "mean_absolute_error", "mean_squared_error", "root_mean_squared_error", "median_absolute_error",
+    "mean_absolute_percentage_error",
+)  # fmt: skip
 USUAL = {"classifier": "accuracy", "regressor": "r2"}
 """What `score` measures."""
 TASKS = {"classifier": "classification", "regressor": "regression"}
@@ -29,8 +28,9 @@ def install(run: Context) -> Dict[str, Callable[[ModuleType], None]]:
 
     def metrics(module: ModuleType) -> None:
         with run.journal.guard("patch sklearn.metrics"):
-            for name, metric in {**CLASSIFICATION, **REGRESSION}.items():
+            for name in (*CLASSIFICATION, *REGRESSION):
                 if hasattr(module, name):
+                    metric = protocol.metric_name(name)
                     setattr(module, name, _metric_function(run, getattr(module, name), metric))
             accuracy = module.accuracy_score
             for name in TABLES:
@@ -111,7 +111,7 @@ def _scoring(scoring: Any) -> Optional[str]:
     if not isinstance(scoring, str):
         return None if scoring is None else "score"
     plain = scoring[4:] if scoring.startswith("neg_") else scoring
-    return {**CLASSIFICATION, **REGRESSION}.get(plain, plain)
+    return protocol.metric_name(plain)
 
 
 def _kind(estimator: Any) -> Optional[str]:
@@ -157,7 +157,7 @@ def _record_metric(
         value = function(y, predicted)
     if numpy.ndim(value) != 0:
         return
-    classification = metric not in REGRESSION.values()
+    classification = metric not in map(protocol.metric_name, REGRESSION)
     traced = predictions.trace(predicted)
     swapped = False
     if traced is None and predictions.trace(y) is not None:

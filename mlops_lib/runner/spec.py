@@ -5,6 +5,8 @@ import os
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Mapping, Optional
 
+from mlops_lib.runner import protocol
+
 
 @dataclass(frozen=True)
 class Spec:
@@ -16,6 +18,8 @@ class Spec:
     attempt: int = 1
     number_of_pass: int = 1
     input: List[str] = field(default_factory=list)
+    metric: str = ""
+    """The metric that the bar is about; "" for an accuracy."""
     metric_pattern: str = ""
     metrics_file: str = ""
     checkpoint_budget: float = 0.02
@@ -45,11 +49,12 @@ def read(environment: Mapping[str, str] = os.environ) -> Spec:
         raise ValueError("MLOPS_SPEC must hold a JSON object")
     return Spec(
         project=os.path.abspath(environment.get("MLOPS_PROJECT") or "."),
-        inside=os.path.abspath(environment.get("MLOPS_INSIDE") or os.path.join(".mlops", "inside")),
+        inside=os.path.abspath(environment.get("MLOPS_INSIDE") or os.path.join(".mlops", protocol.INSIDE)),
         seed=int(given.get("seed", 1)),
         attempt=int(given.get("attempt", 1)),
         number_of_pass=int(given.get("pass", 1)),
         input=[str(line) for line in given.get("input", [])],
+        metric=str(given.get("metric", "")),
         metric_pattern=str(given.get("metric_pattern", "")),
         metrics_file=str(given.get("metrics_file", "")),
         checkpoint_budget=float(given.get("checkpoint_budget", 0.02)),

@@ -12,7 +12,9 @@ import io
 import os
 import shutil
 import weakref
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Tuple
+
+from mlops_lib.runner import protocol
 
 COPY_BYTES = 1 << 20
 """Files up to this size are copied when their suffix says text or code."""
@@ -36,8 +38,6 @@ WRITTEN = {
 }
 COPIED_TOTAL = 256 << 20
 SKIPPED = {".git", ".mlops", "__pycache__", ".venv", "venv", "node_modules", ".tox", ".mypy_cache", ".pytest_cache"}
-HOME = ".mlops-home"
-"""File that marks a home."""
 
 OPENED: "weakref.WeakSet[Any]" = weakref.WeakSet()
 """The file objects that the script opened for writing."""
@@ -76,7 +76,7 @@ def _mirror(project: str, work: str, most: int) -> None:
     copied = 0
     own = os.path.realpath(work)
     for folder, folders, names in os.walk(project):
-        if folder != project and _is_ours([*folders, *names]):
+        if folder != project and protocol.is_own_folder([*folders, *names]):
             folders.clear()
             os.rmdir(os.path.join(work, os.path.relpath(folder, project)))
             continue
@@ -109,14 +109,6 @@ def _mirror(project: str, work: str, most: int) -> None:
                 os.chmod(place, os.stat(place).st_mode | 0o600)
             else:
                 os.symlink(os.path.realpath(source) if os.path.islink(source) else os.path.join(real, name), place)
-
-
-def _is_ours(names: List[str]) -> bool:
-    """Whether a folder with these entries is a home of mlops or the directory of a run, and none of the project's.
-
-    Where such a folder is mounted elsewhere, as in a container, its path does not tell.
-    """
-    return HOME in names or ("spec.json" in names and "inside" in names)
 
 
 def _copies(name: str, size: int) -> bool:

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from bench import chaos
-from mlops_lib import rundir, training
+from mlops_lib import rundir
+from mlops_lib.runner import protocol
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = """
@@ -54,7 +55,7 @@ def test_watchdogs_go_on_with_a_run_whose_program_was_killed(home: Path, tmp_pat
     program.send_signal(signal.SIGKILL)
     program.communicate()
     watchdogs = [start(home, "watch", run_dir, "--until-done", "--json") for _ in range(2)]
-    while not any(line.get("do") == "adopt" for line in rundir.read_lines(run_dir / training.ATTEMPTS)):
+    while not any(line.get("do") == "adopt" for line in rundir.read_lines(run_dir / protocol.ATTEMPTS)):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     (run_dir / "inside" / "go").touch()
@@ -67,7 +68,7 @@ def test_watchdogs_go_on_with_a_run_whose_program_was_killed(home: Path, tmp_pat
     assert [answer["state"] for answer in answers] == ["finished", "finished"]
     result = json.loads((run_dir / "result.json").read_text())
     assert (result["verdict"], result["target"], result["restarts"]) == ("accepted", 0.97, 0)
-    attempts = [line for line in rundir.read_lines(run_dir / training.ATTEMPTS) if line["event"] == "attempt"]
+    attempts = [line for line in rundir.read_lines(run_dir / protocol.ATTEMPTS) if line["event"] == "attempt"]
     assert len(attempts) == 1, "nothing was started twice"
 
 

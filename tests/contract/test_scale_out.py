@@ -23,11 +23,12 @@ from mlops_lib import certificates, images, joining, rundir, training, watching
 from mlops_lib.engine import LABEL_RUN, Launch
 from mlops_lib.engine.docker import DockerEngine
 from mlops_lib.records import Environment, Limits, RunResult, SearchResult
+from mlops_lib.runner import protocol
 from mlops_lib.runner.search import chief, desk, wire, worker
 from mlops_lib.runner.search.candidates import Candidate, Recipe
 from mlops_lib.runner.search.desk import LOST_S, Desk
 from mlops_lib.runner.search.halving import Rungs
-from mlops_lib.runner.search.ledger import NAME, Ledger
+from mlops_lib.runner.search.ledger import Ledger
 from mlops_lib.runner.search.oracle import Trials
 from mlops_lib.runner.search.request import SearchRequest, trial_record
 
@@ -149,7 +150,7 @@ def test_a_chief_killed_when_its_workers_have_gone_home_waits_for_nobody(books: 
 
 
 def test_a_line_of_the_ledger_that_was_left_unfinished_is_as_if_nobody_had_asked(books: Books) -> None:
-    place = Path(books.request.directory, NAME)
+    place = Path(books.request.directory, protocol.LEDGER)
     books.desk.ask("1")
     before = place.read_bytes()
     assert books.desk.ask("2").number == 2
@@ -495,7 +496,7 @@ def test_a_worker_of_another_machine_joins_by_the_shared_files(search: Search, t
 
 
 def test_what_a_search_says_of_its_workers_is_not_believed_blindly(tmp_path: Path) -> None:
-    place = tmp_path / "inside" / "search" / watching.WORKERS
+    place = tmp_path / "inside" / "search" / protocol.SEARCH_WORKERS
     place.parent.mkdir(parents=True)
     good = {
         "name": "gpu-7",
@@ -521,4 +522,4 @@ def test_what_a_search_says_of_its_workers_is_not_believed_blindly(tmp_path: Pat
 
 
 def restarts(place: Path) -> list[dict[str, Any]]:
-    return [one for one in rundir.read_lines(place / training.ATTEMPTS) if one.get("do") == "restart"]
+    return [one for one in rundir.read_lines(place / protocol.ATTEMPTS) if one.get("do") == "restart"]

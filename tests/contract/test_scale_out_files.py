@@ -19,6 +19,7 @@ from waiting import until
 
 from mlops_lib import joining, sharing
 from mlops_lib.errors import EngineError, UsageError
+from mlops_lib.runner import protocol
 from mlops_lib.sharing import Mirror, Store
 
 
@@ -95,7 +96,7 @@ def test_what_one_machine_writes_the_other_gets(url: str, tmp_path: Path) -> Non
         (chief / path).parent.mkdir(parents=True, exist_ok=True)
         (chief / path).write_bytes(content)
     there = Mirror(Store(url), chief, gives=("fits/1/**/*", "search/trials/*.json"), takes=sharing.is_of_workers)
-    here = Mirror(Store(url), worker, gives=joining.GIVES, takes=lambda name: name != joining.SEARCH)
+    here = Mirror(Store(url), worker, gives=joining.GIVES, takes=lambda name: name != protocol.SEARCH_REQUEST)
     there.once()
     here.once()
     assert (worker / "fits" / "1" / "state.0").read_bytes() == b"\0pickled"
@@ -145,7 +146,7 @@ def test_a_search_that_falls_silent_is_told_of_waited_for_and_given_up(
     monkeypatch.setattr(joining, "WAIT_S", 0.5)
     store, told = Store(f"file://{tmp_path}"), list[str]()
     orders = {"chief": "10.0.0.5:7070", "token": "t", "pass": 2}
-    store.put(joining.SEARCH, json.dumps(orders).encode())
+    store.put(protocol.SEARCH_REQUEST, json.dumps(orders).encode())
     store.show(joining.ALIVE, "one")
     search = joining.Search(store, orders, lambda event: told.append(event["message"]))
     until(lambda: search.look() is not None or told)
@@ -153,7 +154,7 @@ def test_a_search_that_falls_silent_is_told_of_waited_for_and_given_up(
     assert search.look() is None
     assert ["no sign of life" in told[0], told[1]] == [True, "the machine of the search is back"]
     elsewhere = {**orders, "chief": "10.0.0.6:7070"}
-    store.put(joining.SEARCH, json.dumps(elsewhere).encode())
+    store.put(protocol.SEARCH_REQUEST, json.dumps(elsewhere).encode())
     assert search.look() == elsewhere
     store.remove()
     assert search.look() is None, "somebody is about to write new orders"

@@ -25,6 +25,7 @@ from mlops_lib.engine.docker import DockerEngine
 from mlops_lib.engine.process import ProcessEngine
 from mlops_lib.errors import EngineLostError, MlopsError, TrainingError
 from mlops_lib.records import Environment, Limits, RunResult, RunSpec
+from mlops_lib.runner import protocol
 
 ENVIRONMENT = Environment(name="python", framework="none", family="none")
 ATTEMPT = "import json, os, signal, sys, time\nattempt = json.loads(os.environ['MLOPS_SPEC'])['attempt']\n"
@@ -74,7 +75,7 @@ class Run:
         return thread
 
     def lines(self, event: str) -> list[dict[str, Any]]:
-        return [one for one in rundir.read_lines(self.run_dir / training.ATTEMPTS) if one["event"] == event]
+        return [one for one in rundir.read_lines(self.run_dir / protocol.ATTEMPTS) if one["event"] == event]
 
     def did(self) -> list[str]:
         return [one["do"] for one in self.lines("decision")]
@@ -324,7 +325,7 @@ def test_a_runs_standing(run: Run) -> None:
     stopped.set()
     thread.join(timeout=60)
     watching.durable.write_json(
-        run.run_dir / watching.ASKED, {"schema": 1, "verb": "train", "settings": {}, "time": 0.0}
+        run.run_dir / protocol.ASKED, {"schema": 1, "verb": "train", "settings": {}, "time": 0.0}
     )
     assert watching.standing(run.run_dir).state == "waiting"
     training.stop(run.run_dir, run.spec(PARK), engine=run.engine)
@@ -351,7 +352,7 @@ def test_an_answer_is_left_to_whoever_still_sees_to_the_run(tmp_path: Path) -> N
 
 
 def test_torn_and_foreign_lines_of_the_record_are_left_out(tmp_path: Path) -> None:
-    path = tmp_path / training.ATTEMPTS
+    path = tmp_path / protocol.ATTEMPTS
     rundir.append(path, {"event": "attempt"})
     with path.open("ab") as stream:
         stream.write(b'{"event": "deci')  # the disk was full

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mlops_lib.runner.context import RECYCLE
+from mlops_lib.runner.protocol import RECYCLE
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+from mlops_lib.runner import protocol
 
 PACKAGE = Path(__file__).parents[2] / "mlops_lib"
 MODULES = {
@@ -102,3 +105,77 @@ def test_nothing_third_party_is_imported_before_it_is_used() -> None:
         if name.split(".")[0] not in known
     }
     assert early == set()
+
+
+PROTOCOL = "mlops_lib.runner.protocol"
+IN_THE_SCRIPTS_PROCESS = {"mlops_lib.improvement"}
+"""It searches in the caller's own process, as the runner does in a container, and is the runner's other user."""
+
+
+def test_outside_only_the_protocol_of_the_runner_is_imported() -> None:
+    reached = {
+        (module, name)
+        for module in MODULES
+        if _part(module) != "runner" and module not in IN_THE_SCRIPTS_PROCESS
+        for name in _imported(module, lazily=True)
+        if name.split(".")[:2] == ["mlops_lib", "runner"] and name != PROTOCOL
+    }
+    assert reached == set()
+
+
+def test_the_protocol_imports_the_standard_library_only() -> None:
+    assert {name.split(".")[0] for name in _imported(PROTOCOL, lazily=True)} <= sys.stdlib_module_names
+
+
+def test_what_both_worlds_agree_on_is_written_down_once() -> None:
+    """File names of the run directory and lists of metrics stand in the protocol and nowhere else."""
+    names = {
+        value
+        for key, value in vars(protocol).items()
+        if key.isupper() and isinstance(value, str) and "." in value and not key.startswith("_")
+    }
+    assert {"verdict.json", "metrics.json", "events.jsonl"} <= names
+    copies = [
+        (module, node.lineno, node.value)
+        for module, path in MODULES.items()
+        if module != PROTOCOL
+        for node in _strings(ast.parse(path.read_text(encoding="utf-8")))
+        if node.value in names and (module, node.value) != ("mlops_lib.runner.evaluations", "metrics.json")
+    ]
+    assert copies == []
+    lists = [
+        (module, number)
+        for module, path in MODULES.items()
+        if module != PROTOCOL and _part(module) != "detection" and ".legacy" not in module
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if re.search(r"LOWER_IS_BETTER|\bACCURACIES\b ?=|PROPORTIONS ?=|UNIT_RANGE ?=", line)
+    ]
+    assert lists == []
+
+
+def test_event_and_decision_kinds_are_those_of_the_protocol() -> None:
+    known = {*protocol.RUNNER_EVENTS, *protocol.HOST_EVENTS, *protocol.OBSERVED_EVENTS}
+    written, decided = set(), set()
+    for path in MODULES.values():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Dict):
+                for key, value in zip(node.keys, node.values, strict=True):
+                    if isinstance(value, ast.Constant) and isinstance(key, ast.Constant):
+                        written |= {value.value} if key.value == "event" else set()
+                        decided |= {value.value} if key.value == "do" else set()
+            if isinstance(node, ast.Call):
+                decided |= {k.value.value for k in node.keywords if k.arg == "do" and isinstance(k.value, ast.Constant)}
+                name = ast.unparse(node.func)
+                first = node.args[0] if node.args else None
+                if re.search(r"(journal|diary|_journal|_diary)\.write$", name) and isinstance(first, ast.Constant):
+                    written.add(first.value)
+    assert written <= known, written - known
+    assert decided <= set(protocol.DECISIONS), decided - set(protocol.DECISIONS)
+
+
+def _strings(tree: ast.AST) -> Iterator[ast.Constant]:
+    """The string constants of a module that are no docstrings."""
+    docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docs:
+            yield node

@@ -8,6 +8,7 @@ import pytest
 
 from mlops_lib import pace, watchdog
 from mlops_lib.engine import Activity, Container
+from mlops_lib.runner import protocol
 from mlops_lib.watchdog import Past, Situation
 
 BUDGET = 3
@@ -59,10 +60,10 @@ CASES: dict[str, tuple[Situation, str, str | None]] = {
     "network, no budget left": (situation(1, end=error("network"), past=OUT_OF_BUDGET), "give up", "network"),
     "diverged": (situation(1, end=error("bug"), nan="the loss of fit 1 is no number"), "give up", "nan"),
     "killed while diverged": (situation(nan="the loss of fit 1 is no number"), "restart", "crash"),
-    "grown": (situation(watchdog.RECYCLE), "restart", "grown"),
-    "grown, and again without progress": (situation(watchdog.RECYCLE, past=OUT_OF_BUDGET), "give up", "grown"),
-    "a script's own exit code": (situation(watchdog.RECYCLE, end=error("bug")), "give up", "bug"),
-    "bad start": (situation(watchdog.BAD_START), "give up", "bad start"),
+    "grown": (situation(protocol.RECYCLE), "restart", "grown"),
+    "grown, and again without progress": (situation(protocol.RECYCLE, past=OUT_OF_BUDGET), "give up", "grown"),
+    "a script's own exit code": (situation(protocol.RECYCLE, end=error("bug")), "give up", "bug"),
+    "bad start": (situation(protocol.BAD_START), "give up", "bad start"),
 }  # fmt: skip
 
 

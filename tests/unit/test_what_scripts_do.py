@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from mlops_lib import inputs, ours, rundir
+from mlops_lib import inputs, rundir
 from mlops_lib.detection import detect
-from mlops_lib.runner import workdir
+from mlops_lib.runner import protocol, workdir
 from mlops_lib.runner.evaluations import written_accuracy
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -176,7 +176,7 @@ def test_what_is_ours_in_a_projects_folder_is_none_of_the_project(tmp_path: Path
         (run_dir / "inside" / "work").mkdir(parents=True)
         (run_dir / "spec.json").write_text("{}")
         shutil.copy(pushed / "train.py", run_dir / "inside" / "work" / "other.py")
-    (pushed / "home" / ours.HOME).touch()
+    (pushed / "home" / protocol.HOME_MARKER).touch()
     (pushed / "home" / "environments").mkdir()
     assert rundir.manifest(pushed) == before
     assert detect(pushed).entry == "train.py"

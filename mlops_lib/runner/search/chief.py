@@ -14,7 +14,7 @@ from concurrent import futures
 from typing import Any, Callable, List, Tuple
 from urllib.parse import unquote
 
-from mlops_lib.runner import files
+from mlops_lib.runner import files, protocol
 from mlops_lib.runner.search import wire
 from mlops_lib.runner.search.desk import Desk, Order
 from mlops_lib.runner.search.request import Diary, SearchRequest
@@ -57,7 +57,7 @@ def serve(desk: Desk, request: SearchRequest, diary: Diary, *, commit: Callable[
         board = _Board(desk, request.directory)
         stopped = _until_over(desk, calls, diary, commit, board.show)
         over = {"pass": request.number_of_pass, "stopped": stopped}
-        files.write_json(os.path.join(request.directory, wire.OVER), over)
+        files.write_json(os.path.join(request.directory, protocol.SEARCH_OVER), over)
         return stopped
     finally:
         server.stop(grace=LOOK_S).wait()
@@ -67,7 +67,7 @@ class _Board:
     """Shows who works for the search, in a file of its directory: those on other machines are seen nowhere else."""
 
     def __init__(self, desk: Desk, directory: str) -> None:
-        self._desk, self._path, self._shown = desk, os.path.join(directory, wire.WORKERS), 0.0
+        self._desk, self._path, self._shown = desk, os.path.join(directory, protocol.SEARCH_WORKERS), 0.0
 
     def show(self) -> None:
         """Once a second."""

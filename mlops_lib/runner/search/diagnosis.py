@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import List, Mapping, Optional, Tuple
 
-from mlops_lib.runner.search.measures import plain_name
+from mlops_lib.runner import protocol
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def diagnose(
 def _curve(curves: Mapping[str, List[float]], metric: str, prefix: str) -> List[float]:
     for name, values in curves.items():
         own = name[len(prefix) :] if name.startswith(prefix) else ""
-        if own and not own.startswith("val_") and plain_name(own) == metric:
+        if own and not own.startswith("val_") and protocol.metric_name(own) == protocol.metric_name(metric):
             return [float(v) for v in values]
     return []
 

@@ -13,7 +13,7 @@ import time
 import warnings
 from typing import Any, Dict, List, Optional, Tuple
 
-from mlops_lib.runner import files
+from mlops_lib.runner import files, protocol
 from mlops_lib.runner.journal import Journal, plain
 
 Space = Dict[str, Tuple[Any, ...]]
@@ -220,7 +220,7 @@ class Search:
         if winner:
             described = {"before": describe(self.fit.estimator), "after": describe(self.candidates[winner].estimator)}
             files.write_json(
-                os.path.join(self.folder, "winner.json"), {"schema": 1, "framework": "sklearn", **described}
+                os.path.join(self.folder, protocol.WINNER), {"schema": 1, "framework": "sklearn", **described}
             )
             self._graft(self.candidates[winner])
         result = {
@@ -228,7 +228,7 @@ class Search:
             "trials": self.trials, "winner": winner, "score": None if best is None else best["score"],
             "stopped": stopped, "before": before, "after": repr(self.fit.estimator).splitlines(), "notes": self.notes,
         }  # fmt: skip
-        files.write_json(os.path.join(self.folder, "result.json"), result)
+        files.write_json(os.path.join(self.folder, protocol.RESULT), result)
         return result
 
     def _signed(self, score: float) -> float:

@@ -11,7 +11,7 @@ import time
 from dataclasses import asdict, replace
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
-from mlops_lib.runner import files, randomness
+from mlops_lib.runner import files, protocol, randomness
 from mlops_lib.runner.search import beginning, chief, graph, held_back, measures, morph, own_space, trial, worker
 from mlops_lib.runner.search import facts as facts_of
 from mlops_lib.runner.search.blueprint import blueprint
@@ -20,7 +20,6 @@ from mlops_lib.runner.search.desk import Desk, Order
 from mlops_lib.runner.search.diagnosis import Diagnosis, diagnose
 from mlops_lib.runner.search.examples import RefusedError, Selected, choose
 from mlops_lib.runner.search.graft import graft
-from mlops_lib.runner.search.ledger import NAME as LEDGER
 from mlops_lib.runner.search.ledger import Ledger
 from mlops_lib.runner.search.oracle import ALONE, Own, Trials
 from mlops_lib.runner.search.request import Clock, Diary, FitCall, Outcome, SearchRequest, trial_record
@@ -81,7 +80,7 @@ def set_aside(directory: str) -> None:
     if os.path.exists(os.path.join(aside, "complete")):
         return
     os.makedirs(aside, exist_ok=True)
-    for name in (LEDGER, "trials", "weights", "winner.json", "result.json"):
+    for name in (protocol.LEDGER, "trials", "weights", protocol.WINNER, protocol.RESULT):
         if os.path.exists(os.path.join(directory, name)):
             os.replace(os.path.join(directory, name), os.path.join(aside, name))
     files.write_atomic(os.path.join(aside, "complete"), b"")
@@ -95,7 +94,7 @@ def refused(model: Any, request: SearchRequest, reason: str) -> Outcome:
         "after": graph.describe(model), "notes": [reason],
     }  # fmt: skip
     if not request.worker:
-        files.write_json(os.path.join(request.directory, "result.json"), result)
+        files.write_json(os.path.join(request.directory, protocol.RESULT), result)
     return Outcome(result, notes=[f"no search: {reason}"])
 
 
@@ -547,7 +546,7 @@ class Search:
         }  # fmt: skip
         if number:
             self._write_down(number)
-        files.write_json(self._path("result.json"), result)
+        files.write_json(self._path(protocol.RESULT), result)
         return Outcome(result, history, bool(number), self.selected.hashes, list(self.notes), self.steps)
 
     def _way(self, number: int) -> List[str]:
@@ -574,7 +573,7 @@ class Search:
         batch = recipe.batch_size or trial.batch_size(self.call)
         given = self.call.arguments
         files.write_json(
-            self._path("winner.json"),
+            self._path(protocol.WINNER),
             {
                 "schema": 1, "framework": "keras", "before": self.written, "after": winner, "recipe": asdict(recipe),
                 "learning_rate": recipe.learning_rate or self.facts.learning_rate, "batch_size": batch,

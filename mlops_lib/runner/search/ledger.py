@@ -13,10 +13,7 @@ import json
 import os
 from typing import Any, Dict, Iterator
 
-from mlops_lib.runner import files
-
-NAME = "ledger.jsonl"
-"""In the search's directory."""
+from mlops_lib.runner import files, protocol
 
 
 class Ledger:
@@ -30,7 +27,7 @@ class Ledger:
     """
 
     def __init__(self, directory: str) -> None:
-        path = os.path.join(directory, NAME)
+        path = os.path.join(directory, protocol.LEDGER)
         is_new = not os.path.exists(path)
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         self._is_late = False

@@ -5,29 +5,15 @@ from __future__ import annotations
 import math
 from typing import Any, Callable, Dict, Mapping, Optional
 
+from mlops_lib.runner import protocol
 from mlops_lib.runner.search.examples import classes
-
-
-def plain_name(name: str) -> str:
-    """`sparse_categorical_accuracy`, `acc` and the like are all accuracy."""
-    if name == "acc" or name.endswith(("categorical_accuracy", "binary_accuracy")):
-        return "accuracy"
-    return name.lower()
 
 
 def in_logs(metric: str, logs: Mapping[str, Any]) -> Optional[str]:
     """The key of `logs` that holds the validation value of the metric, None where there is none."""
-    names = [name for name in logs if name.startswith("val_")]
-    for name in names:
-        if plain_name(name[4:]) == metric:
-            return name
-    ending = [name for name in names if plain_name(name[4:]).endswith(f"_{metric}")]
-    return ending[-1] if len(ending) == 1 else None
-
-
-def is_proportion(metric: str) -> bool:
-    """Whether the metric is a share of the examples, whose standard error is known."""
-    return metric in ("accuracy", "precision", "recall", "balanced_accuracy", "f1")
+    names = {name[4:]: name for name in logs if name.startswith("val_")}
+    found = protocol.find_metric(metric, list(names))
+    return None if found is None else names[found]
 
 
 def margin(metric: str, target: float, examples: int, errors: float = 1.0, rejections: int = 0) -> float:
@@ -42,7 +28,7 @@ def margin(metric: str, target: float, examples: int, errors: float = 1.0, rejec
         errors: in standard errors.
         rejections: how often the gate rejected what had cleared the bar here; each asks for one standard error more.
     """
-    if not is_proportion(metric) or not 0.0 < target < 1.0 or examples < 1:
+    if not protocol.is_proportion(metric) or not 0.0 < target < 1.0 or examples < 1:
         return 0.0
     error = math.sqrt(target * (1.0 - target) / examples)
     reachable = (1.0 - target) * (1.0 - 0.5 ** (1 + rejections))  # of a bar near 1
@@ -51,7 +37,7 @@ def margin(metric: str, target: float, examples: int, errors: float = 1.0, rejec
 
 def from_predictions(metric: str) -> Optional[Callable[[Any, Any], float]]:
     """A function of (targets, the model's output) for metrics that scripts compute themselves; None for unknown ones."""
-    return _MEASURES.get(metric)
+    return _MEASURES.get(protocol.metric_name(metric))
 
 
 def _labels(y: Any, output: Any) -> Any:

@@ -6,12 +6,12 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, FrozenSet, List, Mapping, Optional, Tuple
 
+from mlops_lib.runner import protocol
+
 try:
     from typing import Protocol
 except ImportError:  # pragma: no cover - Python 3.7
     Protocol = object  # type: ignore[assignment]
-
-LOWER_IS_BETTER = ("loss", "error", "mae", "mse", "rmse", "mape", "msle", "deviance", "entropy", "hinge")
 
 
 class Diary(Protocol):
@@ -79,7 +79,7 @@ class SearchRequest:
             fit=int(asked.get("fit", 1)),
             directory=directory,
             metric=str(asked.get("metric", "accuracy")),
-            mode=str(asked.get("mode") or ("max" if higher_is_better(str(asked.get("metric", ""))) else "min")),
+            mode=protocol.direction(str(asked.get("metric", "accuracy")), str(asked.get("mode") or "")),
             target=float(asked.get("target", 0.8)),
             trials=int(asked.get("trials", 12)),
             minutes=float(asked.get("minutes", 30.0)),
@@ -110,12 +110,7 @@ class SearchRequest:
             return False
         if other is None or other != other:
             return True
-        return one > other if self.mode == "max" else one < other
-
-
-def higher_is_better(metric: str) -> bool:
-    """Whether a metric of this name should grow."""
-    return not any(word in metric.lower() for word in LOWER_IS_BETTER)
+        return protocol.is_better(one, other, self.mode)
 
 
 @dataclass

@@ -13,14 +13,10 @@ import json
 import os
 from typing import Any, Dict, List, Mapping
 
-from mlops_lib.runner import files
+from mlops_lib.runner import files, protocol
 from mlops_lib.runner.search.request import SearchRequest
 
 SOCKET = "chief.sock"
-OVER = "over.json"
-"""In the search's directory: the pass whose search is over, for a worker that could not be told."""
-WORKERS = "workers.json"
-"""In the search's directory: who works for it, as the chief knows it."""
 CHIEF = "chief.mlops.invalid"
 """The name in the chief's certificate."""
 NONCE, PROOF, WORKER = "mlops-nonce", "mlops-proof", "mlops-worker"
@@ -104,7 +100,7 @@ def socket(request: SearchRequest) -> str:
 
 def is_over(request: SearchRequest) -> bool:
     """Whether the chief of this search has gone for good."""
-    found = files.read_json(os.path.join(request.directory, OVER))
+    found = files.read_json(os.path.join(request.directory, protocol.SEARCH_OVER))
     return isinstance(found, dict) and found.get("pass") == request.number_of_pass
 
 
