@@ -42,7 +42,7 @@ def checks(*, home: Path) -> list[Finding]:
     engine, about = _engine()
     small: tuple[Callable[[], Finding], ...] = (
         _python, lambda: engine, _builder, lambda: _disk(home, about), lambda: _memory(about), lambda: _gpu(about),
-        lambda: _clock(about), _index, _proxies, _git, _uv, lambda: _shadowed(os.get_exec_path()), _jenkins,
+        lambda: _clock(about), _index, _proxies, _uv, lambda: _shadowed(os.get_exec_path()), _jenkins,
     )  # fmt: skip
     return [check() for check in small]
 
@@ -169,10 +169,6 @@ def _program(name: str, program: str, remedy: str) -> Finding:
     if path:
         return Finding(name=name, status="ok", finding=path)
     return Finding(name=name, status="warning", finding=f"{program} is not on PATH", remedy=remedy)
-
-
-def _git() -> Finding:
-    return _program("git", "git", "Install git: runs are named by the commit.")
 
 
 def _uv() -> Finding:

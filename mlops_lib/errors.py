@@ -3,6 +3,7 @@
     MlopsError                     what was wrong, where, and the remedy
     ├── UsageError            2    bad configuration or usage
     ├── DetectionError        3    no entry, several entries, a file that cannot be read as code
+    │   └── RefusedFileError       a pushed file that is not read: outside the project, no regular file, too large
     ├── ImageError            4    an environment that cannot be built
     ├── TrainingError         5    the script failed; the run is kept
     ├── EngineError           7    the container engine refused
@@ -51,6 +52,17 @@ class DetectionError(MlopsError):
     """The project's code cannot be understood well enough to train it."""
 
     exit_code = protocol.EXIT_DETECTION
+
+
+class RefusedFileError(DetectionError):
+    """A file of the pushed project that the host does not read (mlops_lib.project.files).
+
+    `reason` is one of `missing`, `outside`, `kind`, `large` and `unreadable`.
+    """
+
+    def __init__(self, what: str, *, reason: str, where: str = "", remedy: str = "") -> None:
+        super().__init__(what, where=where, remedy=remedy)
+        self.reason = reason
 
 
 class ImageError(MlopsError):

@@ -212,7 +212,7 @@ def unprepared(project: Path, settings: config.Settings) -> RunSpec:
 
 def _name(project: Path, entry: str) -> str:
     # A build server names the folder of a checkout after the branch; all branches of a repository are one model.
-    repository = rundir.repository(project) if "BRANCH_NAME" in os.environ else None
+    repository = rundir.repository_name(project) if "BRANCH_NAME" in os.environ else None
     return repository or re.sub(r"@\d+$", "", project.name) or Path(entry).stem
 
 

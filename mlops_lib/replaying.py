@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import subprocess
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from typing import Any
 from mlops_lib import config, durable, pipeline, registry, rundir
 from mlops_lib.errors import UsageError
 from mlops_lib.job import Job, prepare
+from mlops_lib.project import places, repository
 from mlops_lib.records import ModelVersion, Record, RunSpec, Verdict
 from mlops_lib.runner import protocol
 
@@ -119,37 +119,21 @@ def _project(model: ModelVersion, spec: RunSpec, place: Path, given: dict[str, A
     if model.commit is None or prepare(now, **given).spec.digest == spec.digest:
         yield now
         return
-    top = Path(_git(now, "rev-parse", "--show-toplevel").strip())
-    _git(top, "clone", "--quiet", "--shared", "--no-checkout", str(top), str(place))
+    checkout = repository.find(now)
+    if checkout is None or not checkout.export(model.commit, place):
+        shutil.rmtree(place, ignore_errors=True)
+        raise UsageError(
+            f"its repository does not have commit {model.commit[:12]}, or not all of it", where=model.project,
+            remedy="The commit must be in the project's repository; fetch it.",
+        )  # fmt: skip
     try:
-        _git(place, "checkout", "--quiet", "--detach", model.commit)
-        inside = place / now.resolve().relative_to(top.resolve())
-        for path in _untracked(now):
-            if not (inside / path).exists():
-                _made((inside / path).parent)
-                shutil.copy2(now / path, inside / path, follow_symlinks=False)
+        inside = place / now.resolve().relative_to(checkout.top)
+        # What is not under version control, ignored files too: data often is.
+        for path in sorted(rundir.project_files(now) - checkout.tracked(now)):
+            places.copy_into(now / path, path, root=_made(inside))
         yield inside
     finally:
         shutil.rmtree(place, ignore_errors=True)
-
-
-def _untracked(project: Path) -> list[str]:
-    """Files of the project that are not under version control, ignored ones too: data often is."""
-    listed = _git(project, "ls-files", "--others", "-z", "--", ".")
-    known = rundir.project_files(project)
-    return [path for path in listed.split("\0") if path in known]
-
-
-def _git(folder: Path, *words: str) -> str:
-    command = ["git", "-c", "core.quotepath=off", "-c", "safe.directory=*", "-C", str(folder), *words]
-    done = subprocess.run(command, capture_output=True, check=False)
-    if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().splitlines()
-        raise UsageError(
-            f"git {words[0]}: {said[-1] if said else 'failed'}", where=str(folder),
-            remedy="The commit must be in the project's repository; fetch it.",
-        )  # fmt: skip
-    return done.stdout.decode(errors="surrogateescape")
 
 
 def _asked(model: ModelVersion, spec: RunSpec, request: dict[str, Any] | None) -> dict[str, Any]:

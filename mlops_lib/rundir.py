@@ -9,8 +9,7 @@ import errno
 import hashlib
 import json
 import os
-import re
-import subprocess
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -18,7 +17,8 @@ from pathlib import Path
 from typing import Any, TypeGuard, TypeVar
 
 from mlops_lib import durable
-from mlops_lib.errors import UsageError
+from mlops_lib.errors import RefusedFileError, UsageError
+from mlops_lib.project import files, repository
 from mlops_lib.records import Record, RunSpec
 from mlops_lib.runner import protocol
 
@@ -46,13 +46,13 @@ def manifest(project: Path) -> str:
     Files that git tracks and that are unchanged are named by git's own content hash, so that a fresh checkout of the
     same commit is the same project; other code is hashed; other data is named by path, size and modification time.
     """
-    tracked = _git_blobs(project)
+    checkout = repository.find(project)
+    tracked = {} if checkout is None else checkout.unchanged(project)
     digest = hashlib.sha256()
     for path, full in _files(project):
         if path == SETTINGS_FILE:
             continue
-        blob = tracked.get(path)
-        identity = blob or _identify(full, is_code=_is_code(path))
+        identity = tracked.get(path) or _identify(full, root=project, is_code=_is_code(path))
         digest.update(f"{path}\0{identity}\0".encode(errors="surrogateescape"))
     return digest.hexdigest()
 
@@ -67,7 +67,7 @@ def data_manifest(source: Path) -> str:
     listed = [("", source)] if source.is_file() else _files(source)
     digest = hashlib.sha256()
     for path, full in listed:
-        digest.update(f"{path}\0{_identify(full, is_code=False)}\0".encode(errors="surrogateescape"))
+        digest.update(f"{path}\0{_identify(full, root=source, is_code=False)}\0".encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 
@@ -87,72 +87,46 @@ def _files(project: Path) -> Iterator[tuple[str, Path]]:
             yield os.path.relpath(full, project), full
 
 
-def _identify(path: Path, *, is_code: bool) -> str:
+def _identify(path: Path, *, root: Path, is_code: bool) -> str:
+    """Name a file by its content if it is code, else by size and time. Data is not read, nor what a link leads out to."""
     try:
         status = path.stat()
-        if is_code and status.st_size <= CODE_BYTES:
-            content = path.read_bytes()
-            # git's own name for the content, so that an untracked copy and a tracked one are the same project.
-            return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
     except OSError:
         return "unreadable"
+    if is_code and stat.S_ISREG(status.st_mode) and status.st_size <= CODE_BYTES:
+        with suppress(RefusedFileError):
+            # git's own name for the content, so that an untracked copy and a tracked one are the same project.
+            return repository.blob_name(files.read(path, root=root, limit=CODE_BYTES))
     return f"{status.st_size}:{status.st_mtime_ns}"
-
-
-def _git_blobs(project: Path) -> dict[str, str]:
-    """Path to blob of the tracked files that are as they were committed or staged; empty outside a checkout."""
-    if not _in_checkout(project):
-        return {}
-    listed = _git(project, "ls-files", "-s", "-z", "--", ".")
-    dirty = set(filter(None, (_git(project, "diff-files", "--name-only", "-z", "--relative") or "").split("\0")))
-    blobs = {}
-    for line in filter(None, (listed or "").split("\0")):
-        about, path = line.split("\t", 1)
-        if path not in dirty:
-            blobs[path] = about.split()[1]
-    return blobs
 
 
 def commit(project: Path) -> str | None:
     """The checked-out commit, None outside a checkout."""
-    return (_git(project, "rev-parse", "HEAD") or "").strip() or None if _in_checkout(project) else None
+    checkout = repository.find(project)
+    return None if checkout is None else checkout.head
 
 
-def repository(project: Path) -> str | None:
+def repository_name(project: Path) -> str | None:
     """The name of the repository whose checkout the project is; None for a folder within one, or without a remote."""
-    if not (project / ".git").exists():
+    checkout = repository.find(project)
+    if checkout is None or checkout.top != project.resolve():
         return None
-    address = (_git(project, "config", "--get", "remote.origin.url") or "").strip()
-    return address.rstrip("/").replace(":", "/").rpartition("/")[2].removesuffix(".git") or None
+    return checkout.origin.rstrip("/").replace(":", "/").rpartition("/")[2].removesuffix(".git") or None
 
 
 def author(project: Path) -> str:
     """Who made the checked-out commit, as `Name <address>`; "" outside a checkout."""
-    return (_git(project, "log", "-1", "--format=%an <%ae>") or "").strip() if _in_checkout(project) else ""
+    checkout = repository.find(project)
+    return "" if checkout is None else checkout.author
 
 
 def commits_since(project: Path, before: str | None, *, limit: int = 5) -> list[str]:
     """The commits to the project after `before`, newest first, as `id author: subject`; empty where it is not known."""
-    if before is None or not re.fullmatch(r"[0-9a-f]{7,64}", before) or not _in_checkout(project):
+    checkout = repository.find(project)
+    if before is None or checkout is None:
         return []
-    listed = _git(project, "log", f"-{limit + 1}", "--format=%h %an: %s", f"{before}..HEAD", "--", ".") or ""
-    lines = listed.splitlines()
+    lines = checkout.commits_since(before, project, limit=limit + 1)
     return [*lines[:limit], "…"] if len(lines) > limit else lines
-
-
-def _in_checkout(project: Path) -> bool:
-    return any((folder / ".git").exists() for folder in (project, *project.parents))
-
-
-def _git(project: Path, *arguments: str) -> str | None:
-    try:
-        done = subprocess.run(
-            ["git", "-c", "core.quotepath=off", "-c", "safe.directory=*", *arguments],
-            cwd=project, capture_output=True, check=False, timeout=60,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.decode(errors="surrogateescape") if done.returncode == 0 else None
 
 
 def digest(*parts: Any) -> str:

@@ -132,7 +132,7 @@ def test_all_branches_of_a_repository_are_one_model(
     assert prepare(workspace, backend="process", home=home).spec.name == "models_PR-3"
     monkeypatch.setenv("BRANCH_NAME", "PR-3")
     assert prepare(workspace, backend="process", home=home).spec.name == "fraud"
-    assert rundir.repository(workspace / "training") is None
+    assert rundir.repository_name(workspace / "training") is None
 
 
 def test_people_hear_of_a_build_that_ended_before_there_was_a_run(

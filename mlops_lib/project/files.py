@@ -1,0 +1,225 @@
+"""Files of a pushed project, opened so that nothing in it decides what the host reads.
+
+A path may come from the project itself (`-r ../../.ssh/id_rsa`), be a link (`requirements.txt -> /proc/self/environ`) or
+a pipe that never ends. So every file is opened here: it lies inside the project after its links are resolved, it is a
+regular file, and no more than a given number of bytes is read. Links are resolved before the file is opened and none is
+followed while it is, so that a link put in between leads nowhere.
+
+This module is on the path of `mlops detect`: it loads nothing but `os` and `stat`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from mlops_lib.errors import RefusedFileError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+    Path = str | os.PathLike[str]
+
+TEXT_LIMIT = 1_000_000
+"""Bytes of a settings or requirements file."""
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# O_NONBLOCK: the kind is checked before, but a pipe put in its place meanwhile must not hold us.
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_LINKS = (errno.ELOOP, errno.ENOTDIR)
+
+
+def read(path: Path, *, root: Path, limit: int = TEXT_LIMIT) -> bytes:
+    """Return the content of a pushed file.
+
+    Args:
+        path: the file; a relative path counts from the project.
+        root: the project's folder.
+        limit: bytes; a larger file is refused, not cut.
+
+    Raises:
+        RefusedFileError: it is missing, lies outside the project, is no regular file, is too large or unreadable.
+    """
+    descriptor = _opened(path, root)
+    try:
+        size = os.fstat(descriptor).st_size
+        content = b"" if size > limit else _read(descriptor, limit + 1)
+    except OSError as error:
+        raise _unreadable(path, root, error) from None
+    finally:
+        os.close(descriptor)
+    if max(size, len(content)) > limit:
+        raise RefusedFileError(
+            f"it is larger than {_shown(limit)} and is not read", reason="large", where=name_of(path, root),
+            remedy="Move data out of it into a file of its own.",
+        )  # fmt: skip
+    return content
+
+
+def read_start(path: Path, *, root: Path, limit: int) -> bytes:
+    """Return at most the first `limit` bytes of a pushed file.
+
+    Raises:
+        RefusedFileError: it is missing, lies outside the project, is no regular file or is unreadable.
+    """
+    descriptor = _opened(path, root)
+    try:
+        return _read(descriptor, limit)
+    except OSError as error:
+        raise _unreadable(path, root, error) from None
+    finally:
+        os.close(descriptor)
+
+
+def read_text(path: Path, *, root: Path, limit: int = TEXT_LIMIT) -> str:
+    """Return a pushed file as UTF-8 text; bytes that are none become replacement characters.
+
+    Raises:
+        RefusedFileError: as `read`.
+    """
+    return read(path, root=root, limit=limit).decode("utf-8", "replace")
+
+
+def open_binary(path: Path, *, root: Path) -> BinaryIO:
+    """Open a pushed file for reading; the caller bounds what is read.
+
+    Raises:
+        RefusedFileError: it is missing, lies outside the project, is no regular file or is unreadable.
+    """
+    return os.fdopen(_opened(path, root), "rb")
+
+
+def is_file(path: Path, *, root: Path) -> bool:
+    """Return whether there is a regular file, inside the project after links are resolved."""
+    place = resolve(path, root=root)
+    return place is not None and os.path.isfile(place)
+
+
+def is_folder(path: Path, *, root: Path) -> bool:
+    """Return whether there is a folder, inside the project after links are resolved."""
+    place = resolve(path, root=root)
+    return place is not None and os.path.isdir(place)
+
+
+def exists(path: Path, *, root: Path) -> bool:
+    """Return whether there is anything, inside the project after links are resolved."""
+    place = resolve(path, root=root)
+    return place is not None and os.path.lexists(place)
+
+
+def names_in(path: Path, *, root: Path) -> list[str]:
+    """Return the names in a folder of the project; none if it is no folder inside the project."""
+    place = resolve(path, root=root)
+    try:
+        return [] if place is None else os.listdir(place)
+    except OSError:
+        return []
+
+
+def resolve(path: Path, *, root: Path) -> str | None:
+    """Return the path with its links resolved, or None if that leads out of the project."""
+    top = os.path.realpath(root)
+    try:
+        place = os.path.realpath(os.path.join(top, path))
+    except (OSError, ValueError):  # a name too long, a null character
+        return None
+    return place if place == top or place.startswith(top.rstrip(os.sep) + os.sep) else None
+
+
+def name_of(path: Path, root: Path) -> str:
+    """Return a file's name for messages: relative to the project."""
+    return os.path.relpath(os.path.join(root, path), root)
+
+
+def is_lfs_pointer(content: bytes) -> bool:
+    """Return whether a file's beginning is what Git LFS leaves in a checkout that lacks the content."""
+    return content.startswith(b"version https://git-lfs.github.com/spec/v1\n") and b"\noid sha256:" in content[:300]
+
+
+def _opened(path: Path, root: Path) -> int:
+    """Return a descriptor of a regular file inside the project."""
+    top = os.path.abspath(root)
+    place = os.path.normpath(os.path.join(top, path))
+    relative = os.path.relpath(place, top)
+    try:
+        if ".." not in os.fspath(path).split(os.sep) and not relative.startswith(".."):
+            descriptor = _without_links(top, relative)
+            if descriptor is not None:
+                return descriptor
+        resolved = resolve(path, root=root)
+        if resolved is None:
+            raise RefusedFileError(
+                "it lies outside the project and is not read", reason="outside", where=name_of(path, root),
+                remedy="Put the file itself into the project; links and paths that leave it are not followed.",
+            )  # fmt: skip
+        real = os.path.realpath(top)
+        descriptor = _without_links(real, os.path.relpath(resolved, real))
+        if descriptor is None:  # a link that leads to itself, or one that appeared just now
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    except ValueError as error:
+        raise _refused(path, root, str(error)) from None
+    except OSError as error:
+        raise _unreadable(path, root, error) from None
+    if descriptor < 0:
+        raise RefusedFileError(
+            "it is no regular file and is not read", reason="kind", where=name_of(path, root),
+            remedy="Replace the folder, pipe or device by a file, or remove it.",
+        )  # fmt: skip
+    return descriptor
+
+
+def _without_links(top: str, relative: str) -> int | None:
+    """Open a file below a folder without following a link: None if there is one, -1 if it is no regular file."""
+    *folders, name = relative.split(os.sep)
+    holder = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for folder in folders:
+            try:
+                deeper = os.open(folder, _FOLDER, dir_fd=holder)
+            except OSError as error:
+                if error.errno in _LINKS and _is_link(folder, holder):
+                    return None
+                raise
+            os.close(holder)
+            holder = deeper
+        mode = os.stat(name, dir_fd=holder, follow_symlinks=False).st_mode
+        if stat.S_ISLNK(mode):
+            return None
+        if not stat.S_ISREG(mode):
+            return -1
+        descriptor = os.open(name, _FILE, dir_fd=holder)
+    finally:
+        os.close(holder)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        return -1
+    return descriptor
+
+
+def _is_link(name: str, holder: int) -> bool:
+    return stat.S_ISLNK(os.stat(name, dir_fd=holder, follow_symlinks=False).st_mode)
+
+
+def _read(descriptor: int, limit: int) -> bytes:
+    parts = []
+    while limit > 0 and (part := os.read(descriptor, min(limit, 1 << 20))):
+        parts.append(part)
+        limit -= len(part)
+    return b"".join(parts)
+
+
+def _unreadable(path: Path, root: Path, error: OSError) -> RefusedFileError:
+    missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
+    return _refused(path, root, error.strerror or str(error), reason="missing" if missing else "unreadable")
+
+
+def _refused(path: Path, root: Path, what: str, *, reason: str = "unreadable") -> RefusedFileError:
+    return RefusedFileError(
+        f"it cannot be read: {what}", reason=reason, where=name_of(path, root).replace("\0", "\\0"),
+        remedy="Check that the file is there and may be read.",
+    )  # fmt: skip
+
+
+def _shown(limit: int) -> str:
+    return f"{limit / 1e6:g} MB"
