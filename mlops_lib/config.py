@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from mlops_lib import trust
 from mlops_lib.errors import UsageError
 
 Kind = Literal["text", "number", "integer", "flag", "list", "bytes", "table"]
@@ -77,6 +78,9 @@ SETTINGS = (
     Setting("cpus", "number", 0.0, "processor limit of a training; 0 for none", operator=True),
     Setting("pids", "integer", 4096, "process limit of a training", operator=True),
     Setting("network", "text", "bridge", "network of a training; none for no network", operator=True),
+    Setting(
+        "trust", "text", trust.BRANCH, "who pushed: branch, or the name of a change (a pull request)", operator=True
+    ),
     Setting("gpus", "text", "auto", "whether trainings get the GPUs there are", True, ("auto", "none", "all")),
     Setting("base_image", "text", "python:3.11-slim", "the image that environments are built on", operator=True),
     Setting("notify", "text", "change", "when people are told", True, ("change", "always", "never")),
@@ -161,8 +165,17 @@ def resolve(
             values[setting.key] = Value(value, setting.variable)
     if not values["link_url"].value and environ.get("BUILD_URL"):
         values["link_url"] = Value(environ["BUILD_URL"], "BUILD_URL")
+    level, variable = trust.level_of(environ)
+    if variable and values["trust"].origin != "MLOPS_TRUST":
+        values["trust"] = Value(level, variable)
     arguments = {key: value for key, value in (given or {}).items() if value is not None}
     _take(values, arguments, where="argument")
+    if not trust.is_level(values["trust"].value):
+        raise UsageError(
+            f"trust is {values['trust'].value!r}",
+            where=values["trust"].origin,
+            remedy="Give branch, or the name of a change: letters, digits, dots and dashes.",
+        )
     return Settings(values)
 
 

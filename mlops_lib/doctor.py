@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from mlops_lib.engine import gpu, index
+from mlops_lib.engine import gpu, index, programs
 from mlops_lib.errors import EngineError
 from mlops_lib.records import Record
 
@@ -128,6 +128,7 @@ def _index() -> Finding:
     """Ask pip for its own versions: the ordinary client with the machine's own settings."""
     command = [
         sys.executable,
+        "-I",
         "-m",
         "pip",
         "index",
@@ -140,7 +141,13 @@ def _index() -> Finding:
     ]
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=INDEX_S, stdin=subprocess.DEVNULL
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=INDEX_S,
+            stdin=subprocess.DEVNULL,
+            cwd=programs.FOLDER,
         )
     except (OSError, subprocess.TimeoutExpired):
         return _unreachable("it does not answer in time")
@@ -165,14 +172,14 @@ def _unreachable(reason: str) -> Finding:
 
 
 def _program(name: str, program: str, remedy: str) -> Finding:
-    path = shutil.which(program)
+    path = programs.find(program)
     if path:
         return Finding(name=name, status="ok", finding=path)
     return Finding(name=name, status="warning", finding=f"{program} is not on PATH", remedy=remedy)
 
 
 def _uv() -> Finding:
-    path = shutil.which("uv")
+    path = programs.find("uv")
     return Finding(name="uv", status="ok", finding=path or "not there: environments are made with venv and pip, slower")
 
 

@@ -51,11 +51,14 @@ class Need(Record):
     base_image: str = ""
     backend: str = "docker"
     gpus: bool = False
+    owner: str = ""
+    """The project at its trust level (`trust.cache_name`): what its trainings claim to miss changes no other's environment."""
 
     @property
     def digest(self) -> str:
-        """Names the need, with the tables that answer it."""
-        content = json.dumps([self.to_json(), _tables()], sort_keys=True)
+        """Names the need, with the tables that answer it; the same for all projects that ask for the same."""
+        asked = {key: value for key, value in self.to_json().items() if key != "owner"}
+        content = json.dumps([asked, _tables()], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
 
 
@@ -73,11 +76,11 @@ def _tables() -> str:
     return hashlib.sha256(text).hexdigest()
 
 
-def need(detection: Detection, *, base_image: str, backend: str, gpus: bool) -> Need:
+def need(detection: Detection, *, base_image: str, backend: str, gpus: bool, owner: str = "") -> Need:
     """What a project asks for."""
     return Need(
         environment=detection.environment, imports=detection.imports, declared=detection.requirements,
-        base_image=base_image, backend=backend, gpus=gpus,
+        base_image=base_image, backend=backend, gpus=gpus, owner=owner,
     )  # fmt: skip
 
 
@@ -117,20 +120,25 @@ def mended(asked: Need) -> Answer:
     return Answer(environment=environment, notes=notes)
 
 
-def _place(asked: Need, home: Path) -> Path:
-    return home / "environments" / "answers" / f"{asked.digest[:32]}.json"
+def _place(asked: Need, home: Path, *, claim: bool) -> Path:
+    """Return the file of an answer: one that a training's claim led to is its project's own, at its trust level."""
+    name = f"{asked.digest[:32]}.json"
+    folder = home / "environments" / "answers"
+    return folder / (asked.owner or "unknown") / name if claim else folder / name
 
 
 def _recall(asked: Need, home: Path) -> Answer | None:
-    try:
-        return Answer.from_json(durable.read_json(_place(asked, home)))
-    except (OSError, ValueError):
-        return None
+    for claim in (True, False):
+        try:
+            return Answer.from_json(durable.read_json(_place(asked, home, claim=claim)))
+        except (OSError, ValueError):
+            continue
+    return None
 
 
-def _remember(asked: Need, image: Image, home: Path) -> None:
+def _remember(asked: Need, image: Image, home: Path, *, claim: bool = False) -> None:
     answer = Answer(environment=image.environment, notes=image.notes)
-    durable.write_json(_place(asked, home), answer.to_json())
+    durable.write_json(_place(asked, home, claim=claim), answer.to_json())
 
 
 def make(asked: Need, *, engine: Engine, home: Path, observer: Observer) -> Image:
@@ -154,7 +162,8 @@ def make(asked: Need, *, engine: Engine, home: Path, observer: Observer) -> Imag
             image = replace(image, notes=(*image.notes, *map(_unresolved, missing)))
             break
         image = fresh
-    _remember(asked, image, home)
+    # What is built again from an answer that a claim led to stays the project's own.
+    _remember(asked, image, home, claim=_place(asked, home, claim=True).exists())
     return replace(image, built=True)
 
 
@@ -180,7 +189,7 @@ def repair(asked: Need, message: str, *, image: Image, home: Path) -> Image | No
     missing = [Missing(name=module, error=kind, module=module, message=text)]
     fresh = repaired(image, missing, apt=asked.backend == "docker")
     if fresh is not None:
-        _remember(asked, fresh, home)
+        _remember(asked, fresh, home, claim=True)
     return fresh
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mlops_lib import config, environments, retraining, rundir, training
+from mlops_lib import config, environments, retraining, rundir, training, trust
 from mlops_lib.detection import detect
 from mlops_lib.engine import Engine, choose
 from mlops_lib.errors import UsageError
@@ -88,7 +88,11 @@ def prepare(
     detection = detect(place, entry=resolved["entry"] or None)
     engine = choose(resolved["backend"], home=str(_made(resolved.home)))
     need = environments.need(
-        detection, base_image=resolved["base_image"], backend=engine.name, gpus=_gives_gpus(resolved["gpus"], engine)
+        detection,
+        base_image=resolved["base_image"],
+        backend=engine.name,
+        gpus=_gives_gpus(resolved["gpus"], engine),
+        owner=trust.cache_name(Path(detection.project), resolved["trust"]),
     )
     spec = _spec(detection, resolved, engine, environments.plan(need, home=resolved.home), gpus=need.gpus)
     run_dir = (
@@ -185,6 +189,8 @@ def _spec(detection: Detection, settings: config.Settings, engine: Engine, image
     digest = rundir.digest(
         manifest, detection.entry, args, settings["input"], sorted(environment.requirements), environment.python,
         sorted(environment.system), sorted(environment.variables.items()), settings["base_image"], data, settings["seed"],
+        # A pull request's run is its own: a branch with the same files must not go on with what the request's caches made.
+        *((["trust", settings["trust"]],) if settings["trust"] != trust.BRANCH else ()),
     )  # fmt: skip
     return RunSpec(
         digest=digest, name=settings["name"] or _name(project, detection.entry), project=str(project), entry=detection.entry,
@@ -196,7 +202,7 @@ def _spec(detection: Detection, settings: config.Settings, engine: Engine, image
         ),
         commit=rundir.commit(project), data_digest=manifest, metric=settings["metric"],
         metric_pattern=settings["metric_pattern"],
-        metrics_file=settings["metrics_file"], input=tuple(settings["input"]), created=round(time.time(), 3),
+        metrics_file=settings["metrics_file"], input=tuple(settings["input"]), cache=trust.cache_name(project, settings["trust"]), created=round(time.time(), 3),
     )  # fmt: skip
 
 

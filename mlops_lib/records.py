@@ -212,6 +212,8 @@ class RunSpec(Record):
     metric_pattern: str = ""
     metrics_file: str = ""
     input: tuple[str, ...] = ()
+    cache: str = ""
+    """Name of the download cache: the project's own at its trust level; "" for one of the run's own."""
     created: float = 0.0
 
 

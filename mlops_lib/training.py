@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from mlops_lib import durable, pace, rundir, watchdog
+from mlops_lib import durable, pace, rundir, trust, watchdog
 from mlops_lib.engine import LABEL_ATTEMPT, LABEL_RUN, LABEL_RUN_DIR, Activity, Container, Engine, Launch, gpu
 from mlops_lib.errors import EngineLostError
 from mlops_lib.records import Failure, Mount, RunResult, RunSpec
@@ -417,12 +417,16 @@ class _Attendance:
             args=self.spec.args,
             variables=variables,
             mounts=tuple(mount for _, mount in mounts),
-            caches=str(self.home / "caches"),
+            caches=str(self.home / "downloads" / self._cache()),
             limits=self.spec.limits,
             gpu=self._gpu(),
             labels={**self.labels, LABEL_ATTEMPT: str(self.attempt)},
             log=str(log),
         )
+
+    def _cache(self) -> str:
+        """Return the name of the download cache; a spec of an older release has none, so the run gets one of its own."""
+        return self.spec.cache if trust.is_cache_name(self.spec.cache) else f"run-{self.spec.digest[:16]}"
 
     def _gpu(self) -> str:
         """The GPU of this worker of a search, where the machine has several; the chief, which trains nothing, takes the first."""

@@ -42,7 +42,10 @@ class Launch(Record):
     mounts: tuple[Mount, ...] = ()
     """Further read-only data."""
     caches: str = ""
-    """Host folder of the download caches (`~/.keras` …) shared by runs; "" for none."""
+    """Host folder that is the script's home, with what libraries download (`~/.keras` …); "" for none.
+
+    It is one project's, at one trust level: a script can write code into it that libraries run when they load it again.
+    """
     limits: Limits = Limits()
     gpu: str = ""
     """The only GPU of the machine that it is to see, where it is given any; "" for all of them."""

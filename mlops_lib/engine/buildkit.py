@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mlops_lib import images, requirements
-from mlops_lib.engine import index, patience
+from mlops_lib.engine import index, patience, programs
 from mlops_lib.engine.store import LABEL_ENVIRONMENT, LABEL_HOME
 from mlops_lib.errors import EngineError, ImageError
 from mlops_lib.records import Image
@@ -73,7 +73,7 @@ def run(command: list[str], tag: str, on_line: Callable[[str], None], *, pinned:
     """
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        errors="replace", env={**os.environ, "DOCKER_BUILDKIT": "1"},
+        errors="replace", cwd=programs.FOLDER, env={**os.environ, "PATH": programs.search_path(), "DOCKER_BUILDKIT": "1"},
     ) as process:  # fmt: skip
         lines = patience.followed(process, on_line, asked=pinned)
     if process.returncode != 0:
@@ -90,12 +90,12 @@ def client_program() -> str:
     Raises:
         EngineError: there is none.
     """
-    for folder in os.get_exec_path():
+    for folder in programs.search_path().split(os.pathsep):
         program = shutil.which("docker", path=folder)
         if program is None:
             continue
         done = subprocess.run(
-            [program, "build", "--help"], capture_output=True, text=True, check=False,
+            [program, "build", "--help"], capture_output=True, text=True, check=False, cwd=programs.FOLDER,
             env={**os.environ, "DOCKER_BUILDKIT": "1"},
         )  # fmt: skip
         if done.returncode == 0 and "--secret" in done.stdout:

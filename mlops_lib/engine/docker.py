@@ -14,12 +14,13 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal, TypeVar
 
 from mlops_lib import images
 from mlops_lib.engine import LABEL_RUN, Activity, Container, Launch, baking, buildkit, gpu, logs, paths, probe, store
 from mlops_lib.engine.listening import Listener, asks_for_an_end
+from mlops_lib.engine.ownership import Owner, hand_over
 from mlops_lib.errors import EngineError, EngineLostError
 from mlops_lib.records import Image, Limits, RunSpec
 
@@ -137,7 +138,7 @@ class DockerEngine:
         for folder in filter(None, (launch.inside, launch.shared, launch.caches)):
             Path(folder).mkdir(parents=True, exist_ok=True)
             if os.getuid() == 0 and owner.user:
-                _give(Path(folder), owner)
+                hand_over(Path(folder), owner, is_mounted=self._is_mounted)
         options = {**_cage(launch.limits), **self._order(launch), "user": f"{owner.user}:{owner.group}"}
         if launch.limits.gpus:
             options.update(gpu.request(self._gpu_offer(), launch.gpu or os.environ.get("CUDA_VISIBLE_DEVICES")))
@@ -156,6 +157,13 @@ class DockerEngine:
             raise reason from None
         self._follow(container)
         return self.get(container.id)
+
+    def _is_mounted(self, folder: Path) -> bool:
+        """Return whether a running container has a folder, or one in or above it, mounted."""
+        place = PurePosixPath(self._there(str(folder)))
+        running = self._ask(lambda: self._client.api.containers())
+        sources = (PurePosixPath(mount.get("Source") or "/dev/null") for one in running for mount in one["Mounts"])
+        return any(place.is_relative_to(source) or source.is_relative_to(place) for source in sources)
 
     def _is_rootless(self) -> bool:
         if self._rootless is None:
@@ -331,13 +339,6 @@ class DockerEngine:
         self._ask(acted)
 
 
-class Owner(NamedTuple):
-    """Whom a training's processes and files belong to."""
-
-    user: int
-    group: int
-
-
 def owner_of(project: Path, *, caller: tuple[int, int], rootless: bool = False) -> Owner:
     """Whom a container runs as, so that its caller can read and remove what it writes.
 
@@ -423,19 +424,6 @@ def _time(text: str | None) -> float | None:
         return None
     zone = "+00:00" if found[3] == "Z" else found[3]
     return datetime.fromisoformat(found[1] + zone).timestamp() + float(found[2] or 0)
-
-
-def _give(folder: Path, owner: Owner) -> None:
-    """Let the training's user own what is in a folder of ours; links are not followed.
-
-    The folder itself comes last: once it is his, a restart need not go through what he wrote himself.
-    """
-    if folder.stat().st_uid == owner.user:
-        return
-    for place, folders, names in os.walk(folder, topdown=False):
-        for path in (*(os.path.join(place, name) for name in (*folders, *names)), place):  # noqa: PTH118
-            if os.lstat(path).st_uid != owner.user:
-                os.chown(path, *owner, follow_symlinks=False)
 
 
 def _connect() -> Any:

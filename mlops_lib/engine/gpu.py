@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from collections.abc import Mapping
 from typing import Any, Literal
+
+from mlops_lib.engine import programs
 
 DRIVER_S = 20.0
 CDI = "nvidia.com/gpu={}"
@@ -20,7 +21,7 @@ def driver() -> bool:
 
 def _there() -> list[str]:
     """The indices of this machine's GPUs, as NVIDIA's driver says."""
-    program = shutil.which("nvidia-smi")
+    program = programs.find("nvidia-smi")
     if program is None:
         return []
     try:

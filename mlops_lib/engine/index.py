@@ -118,4 +118,12 @@ def variables(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
         "UV_HTTP_TIMEOUT": found.get("timeout"),
         "SSL_CERT_FILE": str(bundle) if bundle else None,
     }
-    return {**{name: value for name, value in uv.items() if value}, **given}
+    return {**_uv_file(environ), **{name: value for name, value in uv.items() if value}, **given}
+
+
+def _uv_file(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variable that makes uv read the user's own settings, or none: it looks in the current folder otherwise."""
+    home = Path(environ.get("HOME") or "/")
+    user = Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "uv" / "uv.toml"
+    own = next((path for path in (user, Path("/etc/uv/uv.toml")) if path.is_file()), None)
+    return {"UV_NO_CONFIG": "1"} if own is None else {"UV_CONFIG_FILE": str(own)}

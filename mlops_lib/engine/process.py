@@ -111,7 +111,8 @@ class ProcessEngine:
         folder.mkdir(parents=True)
         inherited = {name: os.environ[name] for name in PASSED if name in os.environ}
         if launch.caches:
-            inherited.update(_home(Path(launch.caches), Path.home()))
+            Path(launch.caches).mkdir(parents=True, exist_ok=True)
+            inherited["HOME"] = launch.caches
         variables = {
             **inherited, "PYTHONHASHSEED": "1", "PYTHONUNBUFFERED": "1", "MPLBACKEND": "Agg",
             **launch.image.environment.variables, **launch.variables, "PYTHONPATH": str(self._runner()),
@@ -270,21 +271,6 @@ class ProcessEngine:
                 self._end_session(folder)
                 (folder / "container.json").unlink(missing_ok=True)
                 shutil.rmtree(folder, ignore_errors=True)
-
-
-CACHES = {
-    "KERAS_HOME": ".keras", "SCIKIT_LEARN_DATA": "scikit_learn_data", "HF_HOME": ".cache/huggingface",
-    "TORCH_HOME": ".cache/torch", "NLTK_DATA": "nltk_data", "TFDS_DATA_DIR": "tensorflow_datasets",
-}  # fmt: skip
-"""What libraries download, by the variable that says where: below the home folder otherwise."""
-
-
-def _home(caches: Path, own: Path) -> dict[str, str]:
-    """The script's home folder: the caches that all runs share, as in a container; what the caller has already stays."""
-    caches.mkdir(parents=True, exist_ok=True)
-    kept = {name: str(own / place) for name, place in CACHES.items() if (own / place).is_dir()}
-    told = {name: os.environ[name] for name in CACHES if name in os.environ}
-    return {"HOME": str(caches), **kept, **told}
 
 
 def _state(pid: int) -> str:

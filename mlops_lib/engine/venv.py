@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from mlops_lib import durable, images, requirements, standins
-from mlops_lib.engine import index, patience, probe
+from mlops_lib.engine import index, patience, probe, programs
 from mlops_lib.engine.store import Stored, name_of_home
 from mlops_lib.errors import ImageError
 from mlops_lib.records import Environment
@@ -61,16 +61,17 @@ def build(folder: Path, environment: Environment, *, on_line: Callable[[str], No
             return
         if folder.exists():
             shutil.rmtree(folder)
-        uv, python = shutil.which("uv"), str(python_of(folder))
+        uv, python = programs.find("uv"), str(python_of(folder))
         wheels = requirements.only_wheels()
         if uv:
             _step([uv, "venv", "--quiet", "--python", base, str(folder)], on_line, lock)
             install = [uv, "pip", "install", "--python", python]
             install += [word for name in wheels for word in ("--only-binary", name)]
         else:
-            _step([base, "-m", "venv", str(folder)], on_line, lock)
+            _step([base, "-I", "-m", "venv", str(folder)], on_line, lock)
             install = [
                 python,
+                "-I",
                 "-m",
                 "pip",
                 "install",
@@ -99,7 +100,7 @@ def interpreter(wanted: str) -> str:
     """
     if wanted in (images.PYTHON, f"{sys.version_info[0]}.{sys.version_info[1]}"):
         return sys.executable
-    found = shutil.which(f"python{wanted}") or _from_uv(wanted)
+    found = programs.find(f"python{wanted}") or _from_uv(wanted)
     if found is None:
         raise ImageError(
             f"the project asks for Python {wanted}, and this machine has none", where="process environment",
@@ -109,7 +110,7 @@ def interpreter(wanted: str) -> str:
 
 
 def _from_uv(wanted: str) -> str | None:
-    uv = shutil.which("uv")
+    uv = programs.find("uv")
     if uv is None:
         return None
     asked = subprocess.run(
@@ -118,20 +119,23 @@ def _from_uv(wanted: str) -> str | None:
         text=True,
         check=False,
         stdin=subprocess.DEVNULL,
+        cwd=programs.FOLDER,
+        env=variables(),
     )
     return asked.stdout.strip() or None if asked.returncode == 0 else None
 
 
 def variables() -> Mapping[str, str]:
+    """Return the environment of an installer: the operator's settings, nothing of the project's and no secret of ours."""
     inherited = {name: os.environ[name] for name in KEPT if name in os.environ}
-    return {**inherited, **index.variables()}
+    return {**inherited, "PATH": programs.search_path(), **index.variables()}
 
 
 def _step(command: list[str], on_line: Callable[[str], None], lock: int, *, pinned: bool = False) -> None:
     try:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            errors="replace", env=variables(), pass_fds=(lock,),
+            errors="replace", env=variables(), cwd=programs.FOLDER, pass_fds=(lock,),
         )  # fmt: skip
     except OSError as error:
         raise ImageError(f"{command[0]} cannot be started: {error.strerror}", remedy="`mlops doctor`") from None

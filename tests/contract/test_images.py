@@ -10,17 +10,15 @@ import tarfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from servers.packages import PackageIndex
 
 from mlops_lib import environments, images, inventory, rundir
 from mlops_lib.engine import baking, buildkit
 from mlops_lib.engine.docker import DockerEngine
 from mlops_lib.records import Environment, Image, RunSpec
-
-if TYPE_CHECKING:
-    from conftest import PackageIndex
 
 pytestmark = pytest.mark.docker
 PROXY_SECRET = "n0t-in-any-layer"

@@ -9,9 +9,10 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from servers.packages import PackageIndex
 
 from mlops_lib import environments, inventory, pipeline, rundir
 from mlops_lib.engine import venv
@@ -19,9 +20,6 @@ from mlops_lib.engine.process import ProcessEngine
 from mlops_lib.errors import ImageError, TrainingError
 from mlops_lib.job import prepare
 from mlops_lib.records import Environment, Image, RunSpec
-
-if TYPE_CHECKING:
-    from conftest import PackageIndex
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = """

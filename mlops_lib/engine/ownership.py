@@ -1,0 +1,68 @@
+"""Handing folders of ours to the user that a container runs as, without following what a container may have put there.
+
+Only where this program is root. A folder that a running container can write is left alone: between a look at a name and
+the change of its owner, the container could put another file under that name.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from mlops_lib.errors import EngineError
+
+
+class Owner(NamedTuple):
+    """Whom a training's processes and files belong to."""
+
+    user: int
+    group: int
+
+
+def hand_over(folder: Path, owner: Owner, *, is_mounted: Callable[[Path], bool]) -> None:
+    """Make a user own a folder and everything in it; does nothing if the folder is already that user's.
+
+    The folder itself comes last, so that one that was left half done is done again.
+
+    Args:
+        folder: a folder of ours.
+        owner: the user.
+        is_mounted: says whether a running container has a folder mounted.
+
+    Raises:
+        EngineError: the folder is a link or no folder, or a running container of another user has it mounted.
+    """
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise EngineError(
+            f"not a folder of ours: {error.strerror}", where=str(folder), remedy="Remove it; it is made again."
+        ) from None
+    try:
+        if os.fstat(descriptor).st_uid == owner.user:
+            return
+        if os.listdir(descriptor):  # noqa: PTH208 (by the descriptor: the name could lead elsewhere by now)
+            if is_mounted(folder):
+                raise EngineError(
+                    "a running container of another user writes there",
+                    where=str(folder),
+                    remedy="`mlops stop` the run that has it, or run mlops as the same user as before.",
+                )
+            _hand_over_contents(descriptor, owner)
+        os.fchown(descriptor, *owner)
+    finally:
+        os.close(descriptor)
+
+
+def _hand_over_contents(descriptor: int, owner: Owner) -> None:
+    # fwalk opens each folder relative to its parent, without following links, and checks that it is the one it saw.
+    for _, folders, names, parent in os.fwalk(".", topdown=False, follow_symlinks=False, dir_fd=descriptor):
+        for name in (*folders, *names):
+            found = os.stat(name, dir_fd=parent, follow_symlinks=False)
+            # Another name of the same file may lie anywhere on this disk: a hard link is somebody else's file.
+            shared = found.st_nlink > 1 and not stat.S_ISDIR(found.st_mode)
+            if found.st_uid != owner.user and not shared:
+                os.chown(name, *owner, dir_fd=parent, follow_symlinks=False)

@@ -1,0 +1,24 @@
+"""The programs that this package runs on the host, and where they run: never in or from the pushed project.
+
+The current folder usually is the project. An installer that starts there reads its settings, and Python imports its modules;
+an empty or relative entry of PATH even finds programs in it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+FOLDER = "/"
+"""The current folder of every program of ours that would look around in it: only the administrator writes there."""
+
+
+def search_path() -> str:
+    """Return PATH without its relative entries, which mean the current folder."""
+    return os.pathsep.join(folder for folder in os.get_exec_path() if Path(folder).is_absolute())
+
+
+def find(name: str) -> str | None:
+    """Return the path of a program on PATH, or None if there is none outside the current folder."""
+    return shutil.which(name, path=search_path() or os.defpath)
