@@ -76,8 +76,9 @@ class _Alarm:
             self._observer({"event": "warning", "message": f"nobody was told: {error}"})
 
     def close(self) -> None:
+        deadline = time.monotonic() + JOIN_S
         for thread in self._sending:
-            thread.join(timeout=JOIN_S)
+            thread.join(timeout=max(0.0, deadline - time.monotonic()))
 
 
 def trouble(spec: RunSpec, *, attempt: int, state: Literal["failed", "recovered"], why: str) -> Notification:

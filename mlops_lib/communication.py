@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +62,14 @@ def notify(project: str | Path | Job, **settings: Any) -> list[notification.Deli
         begun=begun.exists(), **_circumstances(job.spec, job.settings),
     )  # fmt: skip
     plain = job.settings.plain()
-    deliveries = notification.flush(plain, home=job.home)
+    _let_steps_end()
+    began = time.monotonic()
+    deliveries = notification.flush(plain, home=job.home, patience=FLUSH_PATIENCE)
     if message is not None:
-        deliveries += notification.notify(message, settings=plain, home=job.home)
+        # What waited before has had its share of the time: a receiver that stays silent is not waited for twice.
+        left_s = max(FLUSH_PATIENCE.limit_s, NOTIFY_PATIENCE.limit_s - (time.monotonic() - began))
+        patience = replace(NOTIFY_PATIENCE, limit_s=left_s)
+        deliveries += notification.notify(message, settings=plain, home=job.home, patience=patience)
     outcome = verdict or result
     assert outcome is not None
     notification.remember(job.spec.name, outcome, home=job.home, commit=job.spec.commit)
@@ -125,7 +133,10 @@ def _reported(job: Job) -> None:
 STEPS_TOLD = "steps-told"
 """In a run directory: people were told of a step of the run, and wait for its end."""
 STEP_PATIENCE = notification.Patience(attempts=2, limit_s=5.0, timeout_s=3.0)
-"""A training does not wait longer than this for somebody to be told that it goes on."""
+"""How long it is tried to tell of a step, and to send what waits beside other work."""
+NOTIFY_PATIENCE = notification.Patience()
+"""How long it is tried to tell how a run ended, what waited before included."""
+FLUSH_PATIENCE = notification.Patience(attempts=2, limit_s=20.0)
 
 
 def _circumstances(spec: RunSpec, settings: config.Settings) -> dict[str, Any]:
@@ -173,10 +184,37 @@ def step(job: Job, what: notification.Step, **known: Any) -> None:
         if message is None:
             return
         plain = job.settings.plain()
-        if notification.notify(message, settings=plain, home=job.home, patience=STEP_PATIENCE):
+        if notification.keep(message, settings=plain, home=job.home):
             (job.run_dir / STEPS_TOLD).touch()
+            _beside(job, lambda: notification.notify(message, settings=plain, home=job.home, patience=STEP_PATIENCE))
     except (NotificationError, UsageError, OSError) as error:
         job.observer({"event": "warning", "message": f"nobody was told: {error}"})
+
+
+_steps: list[threading.Thread] = []
+"""Threads that tell of steps, while the training goes on."""
+
+
+def _beside(job: Job, send: Callable[[], object]) -> None:
+    """Send in a thread of its own: a training waits for no receiver. What is not sent stays in the spool."""
+
+    def work() -> None:
+        try:
+            send()
+        except (NotificationError, UsageError, OSError) as error:
+            job.observer({"event": "warning", "message": f"nobody was told: {error}"})
+
+    thread = threading.Thread(target=work, name="mlops-step", daemon=True)
+    _steps[:] = [one for one in _steps if one.is_alive()]
+    _steps.append(thread)
+    thread.start()
+
+
+def _let_steps_end() -> None:
+    """Wait for the messages about steps that are on their way, so that the end is not told before them."""
+    deadline = time.monotonic() + STEP_PATIENCE.limit_s
+    for thread in list(_steps):
+        thread.join(timeout=max(0.0, deadline - time.monotonic()))
 
 
 def try_channels(**settings: Any) -> list[notification.Delivery]:

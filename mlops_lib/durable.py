@@ -11,6 +11,7 @@ import json
 import os
 import secrets
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,8 @@ from typing import Any, BinaryIO
 
 JSON_LIMIT = 16 * 1024 * 1024
 """Bytes; no JSON of ours comes near."""
+LOCK_LOOK_S = 0.02
+"""How often a lock is tried for which somebody waits a limited time."""
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -63,6 +66,59 @@ def locked(path: Path) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def locked_while_there(path: Path, *, timeout_s: float | None = None) -> Iterator[bool]:
+    """Hold a lock whose file exists only while somebody holds it, so that many names leave nothing behind.
+
+    Args:
+        path: names the lock.
+        timeout_s: how long to wait for it; None for as long as it takes.
+
+    Yields:
+        Whether it is held; False if the time was over first.
+    """
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            if not _flocked(descriptor, deadline):
+                yield False
+                return
+            if _names(path, descriptor):  # else its holder removed it meanwhile: that was another lock
+                try:
+                    yield True
+                finally:
+                    path.unlink(missing_ok=True)
+                return
+        finally:
+            os.close(descriptor)
+
+
+def _flocked(descriptor: int, deadline: float | None) -> bool:
+    """Wait for the lock on a file; return whether it came in time."""
+    if deadline is None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        return True
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(LOCK_LOOK_S)
+        else:
+            return True
+
+
+def _names(path: Path, descriptor: int) -> bool:
+    """Return whether the path still names the file that is open."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def open_regular(path: Path, *, inside: Path | None = None) -> BinaryIO:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -17,6 +18,8 @@ from mlops_lib.runner import protocol
 
 SETTLED_S = 20.0
 """A run at rest for so long between two stages has nobody who goes on with it."""
+POST_S = 5.0
+"""How long the end of a watch waits for what it is sending."""
 FLUSH_S = 60.0
 """How often a watch sends what could not be delivered before."""
 
@@ -72,10 +75,14 @@ def _keep_watch(
 ) -> None:
     stopped.attended = True  # a signal ends the watch in order
     posted = time.monotonic() - FLUSH_S - 1.0
+    posting: threading.Thread | None = None
     try:
         while not stopped.is_set():
-            if time.monotonic() - posted > FLUSH_S:
-                post()
+            is_free = posting is None or not posting.is_alive()
+            if is_free and time.monotonic() - posted > FLUSH_S:
+                # Beside the watch: a run whose program died does not wait for a receiver.
+                posting = threading.Thread(target=post, name="mlops-post", daemon=True)
+                posting.start()
                 posted = time.monotonic()
             pending = watched.look()
             if not watched.at_work and done(pending):
@@ -83,6 +90,8 @@ def _keep_watch(
             stopped.wait(watching.LOOK_S)
     finally:
         watched.let_go()
+        if posting is not None:
+            posting.join(timeout=POST_S)
 
 
 def _is_settled(run_dir: Path) -> bool:

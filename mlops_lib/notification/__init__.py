@@ -5,6 +5,7 @@
     slack mail webhook anything   one channel each
     letter        a notification as a mail
     web           the HTTP that two of them share
+    attempt       one attempt within its time, whatever the receiver does
     delivery      attempts, back-off, and what is on disk between them
     files         the pictures and attachments that go along
     ledger        what is on disk: who was told what already, and who is still to be told
@@ -19,10 +20,22 @@ from __future__ import annotations
 
 from mlops_lib.notification.channel import Channel, Delivery
 from mlops_lib.notification.composition import Step, compose, sample, step
-from mlops_lib.notification.delivery import Patience, check, flush, notify
+from mlops_lib.notification.delivery import Patience, check, flush, keep, notify
 from mlops_lib.notification.memory import last_accepted, recall, remember
 
 __all__ = [
-    "Channel", "Delivery", "Patience", "Step", "check", "compose", "flush", "last_accepted", "notify", "recall", "remember",
-    "sample", "step",
-]  # fmt: skip
+    "Channel",
+    "Delivery",
+    "Patience",
+    "Step",
+    "check",
+    "compose",
+    "flush",
+    "keep",
+    "last_accepted",
+    "notify",
+    "recall",
+    "remember",
+    "sample",
+    "step",
+]

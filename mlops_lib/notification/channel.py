@@ -9,6 +9,9 @@ from typing import Any, Literal, Protocol, cast
 
 from mlops_lib.records import Notification, Record
 
+LONGEST_WAIT_S = 6 * 3600.0
+"""The longest that a receiver is left alone because it asked for that."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Message:

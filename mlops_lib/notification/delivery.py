@@ -12,13 +12,22 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mlops_lib.errors import NotificationError, UsageError
-from mlops_lib.notification.channel import CHANNELS, Channel, Delivery, Message, Undelivered, configured
+from mlops_lib.notification.attempt import Attempt, OverdueError
+from mlops_lib.notification.channel import (
+    CHANNELS,
+    LONGEST_WAIT_S,
+    Channel,
+    Delivery,
+    Message,
+    Undelivered,
+    configured,
+)
 from mlops_lib.notification.ledger import Entry, Ledger, entry_id
 from mlops_lib.notification.masking import masker, presentable
 from mlops_lib.records import Notification
@@ -33,9 +42,9 @@ class Patience:
     """The first pause; each further one is twice as long, shortened by up to half at random."""
     longest_s: float = 20.0
     limit_s: float = 60.0
-    """For one channel, all attempts and pauses together."""
+    """For one call, all channels, attempts and pauses together."""
     timeout_s: float = 10.0
-    """For one step of one attempt."""
+    """For one step of one attempt; an attempt as a whole takes at most twice as long, whatever the receiver does."""
     clock: Callable[[], float] = time.monotonic
     now: Callable[[], float] = time.time
     sleep: Callable[[float], None] = time.sleep
@@ -48,6 +57,7 @@ class Patience:
 
 
 DEFAULT_PATIENCE = Patience()
+LATE = "no answer in time"
 
 
 def notify(
@@ -77,7 +87,33 @@ def notify(
     names = [name for name in CHANNELS if post.is_wanted(name, for_steps=notification.progress)]
     # All of them are on disk before the first is tried: being killed while one waits must not lose the others.
     spooled = [post.spool(name, presentable(notification, environ)) for name in names]
-    return [one if one.state == "failed" else post.deliver(one) for one in spooled]
+    shares = post.shares(len(spooled))
+    return [one if one.state == "failed" else post.deliver(one, deadline=next(shares)) for one in spooled]
+
+
+def keep(
+    notification: Notification,
+    *,
+    settings: Mapping[str, Any],
+    home: Path,
+    environ: Mapping[str, str] = os.environ,
+) -> list[Delivery]:
+    """Put the notification on disk for every configured channel, for `notify` or `flush` to send.
+
+    Args:
+        notification: what to tell.
+        settings: as for `notify`.
+        home: folder of mlops' own files.
+        environ: where the channels' secrets are.
+
+    Returns:
+        One delivery for each channel; empty where nobody is to be told.
+    """
+    if settings.get("notify") == "never":
+        return []
+    post = _Post(home=home, settings=settings, environ=environ, patience=DEFAULT_PATIENCE)
+    names = [name for name in CHANNELS if post.is_wanted(name, for_steps=notification.progress)]
+    return [post.spool(name, presentable(notification, environ)) for name in names]
 
 
 def flush(
@@ -136,20 +172,32 @@ class _Post:
         """Put the notification on disk for one channel, unless it is there or was sent."""
         identity = entry_id(name, notification.key)
         try:
-            with self._ledger.held(identity):
-                if not self._ledger.was_sent(identity) and self._ledger.find(identity) is None:
+            with self._ledger.held(identity, timeout_s=0.0) as mine:  # else another program has it on disk already
+                if mine and not self._ledger.was_sent(identity) and self._ledger.find(identity) is None:
                     now = self._patience.now()
                     self._ledger.save(Entry(id=identity, channel=name, notification=notification, created=now))
         except OSError as error:
             return _failed(name, notification.key, error)
         return Delivery(channel=name, key=notification.key, state="spooled")
 
-    def deliver(self, delivery: Delivery) -> Delivery:
+    def shares(self, channels: int) -> Iterator[float]:
+        """For one channel after the other its deadline: each may take an equal share of the time that is left.
+
+        One after the other, because a program that is killed while it waits for an answer does not know whether that
+        message arrived; and with a share of its own no channel is kept from its turn by one that stays silent.
+        """
+        end = self._patience.clock() + self._patience.limit_s
+        for left in range(channels, 0, -1):
+            now = self._patience.clock()
+            yield now + max(0.0, end - now) / left
+
+    def deliver(self, delivery: Delivery, *, deadline: float) -> Delivery:
         """Deliver what was spooled."""
         identity = entry_id(delivery.channel, delivery.key)
-        deadline = self._patience.clock() + self._patience.limit_s
         try:
-            with self._ledger.held(identity):
+            with self._ledger.held(identity, timeout_s=max(0.0, deadline - self._patience.clock())) as mine:
+                if not mine:
+                    return replace(delivery, reason="another program is delivering it")
                 entry = self._ledger.find(identity)
                 if entry is None or self._ledger.was_sent(identity):
                     return replace(delivery, state="already sent")
@@ -158,11 +206,26 @@ class _Post:
             return _failed(delivery.channel, delivery.key, error)
 
     def flush(self) -> list[Delivery]:
-        """Deliver everything that waits."""
-        deadline = self._patience.clock() + self._patience.limit_s
+        """Deliver everything that waits, channel by channel."""
+        by_channel: dict[str, list[str]] = {}
+        for identity in self._ledger.waiting():
+            by_channel.setdefault(self._channel_of(identity), []).append(identity)
+        shares = self.shares(len(by_channel))
+        flushed = [self._flush_channel(ids, deadline=next(shares)) for ids in by_channel.values()]
+        return [answer for answers in flushed for answer in answers]
+
+    def _channel_of(self, identity: str) -> str:
+        try:
+            entry = self._ledger.find(identity)
+        except OSError:
+            return ""
+        return "" if entry is None else entry.channel
+
+    def _flush_channel(self, identities: Sequence[str], *, deadline: float) -> list[Delivery]:
+        """Deliver entries of one channel in their order, for as long as it takes them and there is time."""
         silent: dict[str, str] = {}
         answers = []
-        for identity in self._ledger.waiting():
+        for identity in identities:
             try:
                 answer = self._flush_one(identity, silent, deadline=deadline)
             except OSError as error:
@@ -173,13 +236,17 @@ class _Post:
 
     def _flush_one(self, identity: str, silent: dict[str, str], *, deadline: float) -> Delivery | None:
         """Deliver one entry, unless its channel was found silent; notes in `silent` that it is."""
-        with self._ledger.held(identity):
+        with self._ledger.held(identity, timeout_s=0.0) as mine:
+            if not mine:  # another program delivers it, and is not waited for
+                return None
             entry = self._ledger.find(identity)
             if entry is None:
                 return None
             if self._ledger.was_sent(identity):
                 self._ledger.close(entry)
                 return None
+            if self._patience.clock() >= deadline:
+                silent.setdefault(entry.channel, "there was no time left for it")
             if entry.channel in silent:
                 return _spooled(entry, silent[entry.channel])
             answer, again = self._send(entry, deadline=deadline)
@@ -195,7 +262,8 @@ class _Post:
             return _spooled(entry, self._mask(str(error))), True
         if channel is None:
             return _spooled(entry, "the channel is not configured here"), True
-        if entry.not_before > self._patience.now():
+        # A clock that was set back must not make the wait longer than any that is asked for.
+        if 0 < entry.not_before - self._patience.now() <= LONGEST_WAIT_S:
             return _spooled(entry, entry.reason), True
         # Found with an attempt begun: its program was killed in the middle of it.
         entry = replace(entry, uncertain=entry.uncertain or entry.attempting)
@@ -211,7 +279,7 @@ class _Post:
                 thread=self._ledger.thread(entry),
             )  # fmt: skip
             try:
-                thread = channel.send(message, timeout_s=max(0.1, min(patience.timeout_s, deadline - patience.clock())))
+                thread = _sent(channel, message, patience=patience, left_s=deadline - patience.clock())
             except Undelivered as fault:
                 entry = self._after(entry, fault)
                 pause_s = patience.pause_s(attempt, fault.after_s)
@@ -237,6 +305,23 @@ class _Post:
             uncertain=entry.uncertain or fault.uncertain,
             reached=(*entry.reached, *fault.reached),
         )
+
+
+def _sent(channel: Channel, message: Message, *, patience: Patience, left_s: float) -> str:
+    """Make one attempt, all of it within its time; see `Channel.send`."""
+    timeout_s = max(0.1, min(patience.timeout_s, left_s))
+    attempt = Attempt(lambda: channel.send(message, timeout_s=timeout_s))
+    try:
+        thread = attempt.run(max(0.1, min(2 * patience.timeout_s, left_s)))
+        if attempt.was_cut:  # the beginning of an answer, which had no time to become one
+            raise Undelivered(LATE, again=True, uncertain=True)
+        return thread
+    except OverdueError as error:
+        raise Undelivered(LATE, again=True, uncertain=error.connected) from None
+    except Undelivered as fault:
+        if attempt.was_cut:
+            fault.reason, fault.again = LATE, True
+        raise
 
 
 def _spooled(entry: Entry, reason: str) -> Delivery:

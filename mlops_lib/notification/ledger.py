@@ -4,7 +4,7 @@
       spool/<id>.json    to be delivered: the notification, and what happened so far. Holds no secret and no target
       sent/<id>.json     delivered, for ever
       threads/<id>.json  what names a run's thread on a channel that has threads
-      locks/<xx>         held (flock) while an entry with this beginning is being delivered
+      locks/<id>         there and held (flock) while an entry is being delivered
 
 An entry is one notification on one channel; its id is a digest of the channel's name and the notification's key. It is
 on disk before the first attempt. Delivered, it is first written to `sent` and then taken from the spool: found in
@@ -50,9 +50,9 @@ class Ledger:
     def __init__(self, home: Path) -> None:
         self._folder = home / "notifications"
 
-    def held(self, entry_id: str) -> AbstractContextManager[int]:
-        """Be the only one who delivers this entry, waiting for whoever does so now."""
-        return durable.locked(self._folder / "locks" / entry_id[:2])
+    def held(self, entry_id: str, *, timeout_s: float) -> AbstractContextManager[bool]:
+        """Be the only one who delivers this entry; False where another program does so for longer than this."""
+        return durable.locked_while_there(self._folder / "locks" / entry_id, timeout_s=timeout_s)
 
     def find(self, entry_id: str) -> Entry | None:
         """The entry as it is on disk, or None if it is not to be delivered (any more)."""

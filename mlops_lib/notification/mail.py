@@ -31,6 +31,7 @@ _ATTACHMENT_BYTES = 5 * 1024 * 1024
 _ATTACHMENTS = 3
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 _VARIABLE = "MLOPS_SMTP_URL"
+_REPLY_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +130,40 @@ def compose(message: Message, *, sender: str, recipients: Sequence[str]) -> Emai
     return mail
 
 
+class _Bounded:
+    """A file of whole lines that ends after so many bytes: a reply may have any number of lines.
+
+    The beginning of a line is no answer: what the line would have said is not known.
+    """
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self.left = _REPLY_BYTES
+
+    def readline(self, size: int) -> bytes:
+        line: bytes = self._file.readline(min(size, self.left))
+        self.left -= len(line)
+        return line if line.endswith(b"\n") or len(line) == size else b""
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _Conversation(smtplib.SMTP):
+    """SMTP whose replies are bounded."""
+
+    def getreply(self) -> tuple[int, bytes]:
+        if self.file is None and self.sock is not None:
+            self.file = _Bounded(self.sock.makefile("rb"))
+        if isinstance(self.file, _Bounded):
+            self.file.left = _REPLY_BYTES
+        return super().getreply()
+
+
+class _EncryptedConversation(_Conversation, smtplib.SMTP_SSL):
+    """The same, encrypted from its first byte."""
+
+
 @contextmanager
 def _connected(server: Server, *, timeout_s: float) -> Iterator[smtplib.SMTP]:
     """A conversation, ready for the envelope. Until then nothing was handed over, so every failure is certain."""
@@ -146,9 +181,9 @@ def _connected(server: Server, *, timeout_s: float) -> Iterator[smtplib.SMTP]:
 def _open(server: Server, *, timeout_s: float) -> smtplib.SMTP:
     context = ssl.create_default_context(cafile=server.authority)
     if server.encryption == "tls":
-        smtp: smtplib.SMTP = smtplib.SMTP_SSL(server.host, server.port, timeout=timeout_s, context=context)
+        smtp: smtplib.SMTP = _EncryptedConversation(server.host, server.port, timeout=timeout_s, context=context)
     else:
-        smtp = smtplib.SMTP(server.host, server.port, timeout=timeout_s)
+        smtp = _Conversation(server.host, server.port, timeout=timeout_s)
     try:
         smtp.ehlo_or_helo_if_needed()
         if server.encryption == "starttls":

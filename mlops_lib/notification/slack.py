@@ -98,8 +98,7 @@ class Bot:
         places = [("conversations.replies", {"ts": parent})] if parent else []
         for method, where in [*places, ("conversations.history", {})]:
             for one in self._read(method, {"channel": channel, **where}, timeout_s=timeout_s):
-                mark = one.get("metadata") or {}
-                if mark.get("event_type") == _EVENT and mark.get("event_payload", {}).get("id") == message.id:
+                if _mark(one) == message.id:
                     return f"{channel}:{one.get('ts', '')}"
         return ""
 
@@ -112,7 +111,7 @@ class Bot:
             if fault.again:
                 raise
             return []
-        return found if isinstance(found, list) else []
+        return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
     def _share(self, message: Message, thread: str, *, timeout_s: float) -> None:
         """Upload the pictures and show them in the thread, all by one call."""
@@ -139,19 +138,31 @@ class Bot:
         body = web.form(content) if form else json.dumps(content).encode()
         kind = "application/x-www-form-urlencoded" if form else "application/json; charset=utf-8"
         headers["Content-Type"] = kind
-        said = web.post(f"{self.url.rstrip('/')}/{method}", body, headers=headers, timeout_s=timeout_s)
+        url = f"{self.url.rstrip('/')}/{method}"
+        said = web.post(url, body, headers=headers, timeout_s=timeout_s, reads_answer=True)
         answer = _object(said)
         if answer.get("ok") is True:
             return answer
-        error = one_line(str(answer.get("error") or "no answer that can be read"))[:80]
+        if not isinstance(answer.get("ok"), bool):
+            raise Undelivered(f"{method}: no answer that can be read", again=True, uncertain=True)
+        error = one_line(str(answer.get("error")))[:80]
         partly = error == "fatal_error"
         raise Undelivered(f"{method}: {error}", again=partly or error in _PASSING, uncertain=partly)
+
+
+def _mark(message: Mapping[str, Any]) -> str:
+    """The id that a bot's message is marked with, "" where it is not marked."""
+    metadata = message.get("metadata")
+    payload = metadata.get("event_payload") if isinstance(metadata, dict) else None
+    if not isinstance(metadata, dict) or metadata.get("event_type") != _EVENT or not isinstance(payload, dict):
+        return ""
+    return str(payload.get("id") or "")
 
 
 def _object(content: bytes) -> dict[str, Any]:
     try:
         value = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 
