@@ -1,5 +1,6 @@
 """The `mlops` command, also as `python -m mlops_lib`. Looking at code answers before the rest has loaded."""
 
+import os
 import sys
 
 
@@ -17,4 +18,8 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    # `-m` puts the current folder first on the path: no module of a pushed project may take the place of one of ours.
+    here = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))  # noqa: PTH120 - pathlib costs more than the work
+    if sys.path and os.path.realpath(sys.path[0]) == os.path.realpath(os.curdir) != here:
+        del sys.path[0]
     raise SystemExit(main())

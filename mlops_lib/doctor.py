@@ -128,7 +128,7 @@ def _index() -> Finding:
     """Ask pip for its own versions: the ordinary client with the machine's own settings."""
     command = [
         sys.executable,
-        "-I",
+        "-I",  # no module from the folder that this is started in
         "-m",
         "pip",
         "index",

@@ -10,6 +10,9 @@
 #   MLOPS_ORIGIN        the library's own repository and version, in that form
 #   MLOPS_AGENT_PYTHON  interpreter to use, 3.10 or newer
 #
+# The folder that this runs in is a stranger's checkout. So nothing but the command itself runs there, and no Python takes
+# a module from it (-I): a pushed `hashlib.py`, `pip.py` or repository configuration would run as this agent's user.
+#
 # Plain POSIX shell: an agent's sh may be dash, busybox or an old bash. The exit code is the command's own;
 # 2 (bad configuration) is also what a missing Python or package gives.
 { set +x; } 2>/dev/null
@@ -22,7 +25,7 @@ fail() {
 
 # Agents in containers run as a user that passwd does not know: HOME is unset, or a folder nobody may write.
 if [ ! -d "${HOME:-}" ] || [ ! -w "${HOME:-}" ]; then
-    HOME="${WORKSPACE_TMP:-$PWD}/mlops-home"
+    HOME="${WORKSPACE_TMP:-$(dirname "$MLOPS_BUILD")}/mlops-home" # never the checkout: settings in it would be the operator's
     mkdir -p "$HOME"
     export HOME
 fi
@@ -31,7 +34,7 @@ fi
 find_python() {
     found=
     for python in "${MLOPS_AGENT_PYTHON:-python3}" python3.14 python3.13 python3.12 python3.11 python3.10; do
-        if "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
+        if "$python" -I -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
             return
         fi
         found=${found:-$("$python" --version 2>/dev/null || true)}
@@ -63,7 +66,7 @@ identify() {
         ;;
     esac
     if [ ! -d "$1" ]; then printf '%s\n' "$1"; fi # a folder is what is in it: every branch has a workspace of its own
-    "$python" - "$1" <<'PYTHON'
+    "$python" -I - "$1" <<'PYTHON'
 import hashlib, pathlib, sys
 root = pathlib.Path(sys.argv[1])
 print(sys.version)
@@ -84,7 +87,7 @@ provide() {
     # What builds of last month left; another build may be at it, too.
     find "$(dirname "$MLOPS_BUILD")" -mindepth 1 -maxdepth 1 -name 'mlops-[0-9]*' -mtime +30 -exec rm -rf {} + || true
     identity=$(identify "$MLOPS_PACKAGE")
-    key=$(printf '%s' "$identity" | "$python" -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest()[:16])')
+    key=$(printf '%s' "$identity" | "$python" -I -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest()[:16])')
     cache=${MLOPS_HOME:-$HOME/.mlops}/jenkins
     venv=$cache/$key
     if [ ! -d "$venv" ]; then install; fi
@@ -105,7 +108,7 @@ install() {
     find "$cache" -mindepth 1 -maxdepth 1 \( -name '*.partial.*' -mtime +1 -o -mtime +30 \) -exec rm -rf {} +
     partial=$(mktemp -d "$cache/$key.partial.XXXXXX")
     printf 'mlops: installing %s (once for this version)\n' "$MLOPS_PACKAGE" >&2
-    if ! "$python" -m venv "$partial/venv" >&2; then
+    if ! "$python" -I -m venv "$partial/venv" >&2; then
         rm -rf "$partial"
         fail 'this Python cannot make virtual environments' '  remedy: install its venv module (python3-venv)'
     fi
@@ -126,11 +129,11 @@ install() {
         done
         source=$partial/source
     fi
-    if ! "$partial/venv/bin/python" -m pip install --quiet --disable-pip-version-check "$source" >&2; then
+    if ! "$partial/venv/bin/python" -I -m pip install --quiet --disable-pip-version-check "$source" >&2; then
         rm -rf "$partial"
         fail "$MLOPS_PACKAGE cannot be installed (pip's reason is above)" '  remedy: correct MLOPS_PACKAGE'
     fi
-    "$python" - "$partial/venv" "$venv" <<'PYTHON'
+    "$python" -I - "$partial/venv" "$venv" <<'PYTHON'
 import os, sys
 try:
     os.rename(sys.argv[1], sys.argv[2])
@@ -146,8 +149,12 @@ if [ -z "${MLOPS_PACKAGE:-}" ] && ! command -v mlops >/dev/null; then
 fi
 if [ -n "${MLOPS_PACKAGE:-}" ]; then
     export GIT_TERMINAL_PROMPT=0 # nobody is there to answer
+    case $MLOPS_PACKAGE in . | .. | ./* | ../*) MLOPS_PACKAGE=$(cd "$MLOPS_PACKAGE" && pwd) ;; esac
+    workspace=$PWD
+    cd "$MLOPS_BUILD"
     find_python
     provide
+    cd "$workspace"
     # By its interpreter: the scripts name a path that was renamed. Isolated: the current folder is a stranger's code,
     # and a module of his must not take the place of one of ours.
     set -- "$venv/bin/python" -I -m mlops_lib "$MLOPS_VERB" --json
