@@ -7,12 +7,15 @@ rejected model is an answer, not an error.
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mlops_lib import durable
-from mlops_lib.records import Baseline, ModelVersion, Verdict
+from mlops_lib.reasons import reason
+from mlops_lib.records import Baseline, ModelVersion, Shown, Verdict
 from mlops_lib.runner import protocol
 
 TOLERANCE = 1e-6
@@ -21,9 +24,9 @@ CLAIM_LIMIT = 8 << 20
 
 NUMBERS_SHOWN = 8
 """How many numbers are listed where none is meant by the bar."""
-_VALIDATION = "the script evaluates on no held-out examples of its own: the fit's validation metric is judged"
-_OWN_METRIC = "the script's own metric object says so; on which examples is not known"
-_TRAINING = "measured on examples the model was trained on: it says little about new ones"
+CONFIDENCE = 0.95
+SELECTIONS = ("disjoint", "half", "split")
+"""How a search's selection examples may relate to the judged ones, if none of them is among these."""
 
 
 def judge(
@@ -36,6 +39,10 @@ def judge(
     beats: str = "",
     champion: ModelVersion | None = None,
     selection: str = "",
+    is_winner: bool = True,
+    best_of: int = 0,
+    looks: int = 1,
+    judged_pass: int = 1,
 ) -> Verdict:
     """Judge the run's model.
 
@@ -48,6 +55,10 @@ def judge(
         beats: "champion" asks the model to be better than the champion too.
         champion: the version people use now.
         selection: after a search, how its selection examples relate to the judged ones.
+        is_winner: whether that search changed the model.
+        best_of: of how many the model was chosen by its number on these very examples; 0 if it was not.
+        looks: how many models, this one included, have been judged on these examples.
+        judged_pass: the pass that made the model.
     """
     claims = read_claims(run_dir)
     listed = claims.get("evaluations")
@@ -56,12 +67,31 @@ def judge(
     if chosen is None:
         return Verdict(
             verdict="undecided", target=target, metric=metric or None, selection=selection, reasons=tuple(notes),
+            looks=looks, judged_pass=judged_pass,
             mode="min" if protocol.direction(metric, mode) == "min" else "max",
         )  # fmt: skip
     return _Judgement(
         chosen, model=claims.get("model"), target=target, strict=strict, beats=beats, champion=champion,
-        selection=selection, notes=notes,
+        search=_Search(selection, is_winner=is_winner, best_of=best_of, looks=looks, judged_pass=judged_pass),
+        standing=choice.standing, notes=notes,
     ).verdict()  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Search:
+    """How the model came to be, and what was looked at on the way."""
+
+    selection: str
+    _: KW_ONLY
+    is_winner: bool
+    best_of: int
+    looks: int
+    judged_pass: int
+
+    @property
+    def found_it(self) -> bool:
+        """Whether the model is one that the search made."""
+        return bool(self.selection) and self.is_winner
 
 
 def read_claims(run_dir: Path) -> Mapping[str, Any]:
@@ -77,17 +107,14 @@ def _notes(choice: protocol.Choice, wanted: str) -> list[str]:
     """Return what is to be said of the number chosen, or why there is none."""
     best, among = choice.evaluation, choice.among
     if choice.problem == "nothing measured":
-        return [
-            "no number was found: let the script evaluate its model on held-out data, or say where the number is"
-            " with the settings metric, metric_pattern or metrics_file"
-        ]
+        return [reason("no number")]
     if choice.problem == "not measured":
         names = sorted({name[:40] for one in among for name in protocol.numbers(one)})
-        return [f"nothing measured {wanted!r}: name what was measured in the setting metric: {', '.join(names)}"]
+        return [reason("not measured", wanted=wanted[:80], names=", ".join(names) or "no numbers")]
     if best is None:
-        return _unnamed(among)
-    of_examples = {"validation": [_VALIDATION], "training": [_TRAINING]}.get(choice.standing, [])
-    own = [_OWN_METRIC] if best.get("source") == "keras.metrics" else []
+        return [reason("no accuracy", shown=_listed(among))]
+    of_examples = [reason(choice.standing)] if choice.standing in ("validation", "training") else []
+    own = [reason("own metric object")] if best.get("source") == "keras.metrics" else []
     return [*of_examples, *own, *_others(among, best)]
 
 
@@ -101,35 +128,41 @@ def _others(evaluations: Sequence[Mapping[str, Any]], best: Mapping[str, Any]) -
         return []
     which = "the one it saved" if best.get("saved") else "the last one"
     mean = sum(values) / len(values)
-    return [
-        f"the script measured {len(values)} models, {which} is judged (all: {min(values):.4g} to {max(values):.4g}, mean"
-        f" {mean:.4g})"
-    ]
+    told = {"count": len(values), "which": which, "least": min(values), "most": max(values), "mean": mean}
+    return [reason("several models", **told)]
 
 
-def _unnamed(evaluations: Sequence[Mapping[str, Any]]) -> list[str]:
+def _listed(evaluations: Sequence[Mapping[str, Any]]) -> str:
+    """Return the numbers that were measured last, by name."""
     numbers = {
         name[:40]: number
         for one in evaluations
         for name, value in protocol.numbers(one).items()
         if (number := protocol.as_number(value)) is not None
     }
-    shown = ", ".join(f"{name} {number:.4g}" for name, number in list(numbers.items())[-NUMBERS_SHOWN:])
-    return [
-        f"the script measures {shown or 'no finite number'}, not an accuracy: say what the bar is about with the settings"
-        ' metric, target and, if it should shrink, mode = "min"'
-    ]
+    shown = [f"{name} {number:.4g}" for name, number in list(numbers.items())[-NUMBERS_SHOWN:]]
+    return ", ".join(shown) or "no finite number"
 
 
 class _Judgement:
     """One evaluation before the bar."""
 
     def __init__(
-        self, evaluation: Mapping[str, Any], *, model: Any, target: float, strict: bool, beats: str,
-        champion: ModelVersion | None, selection: str, notes: Sequence[str],
-    ) -> None:  # fmt: skip
-        self.evaluation, self.model, self.target, self.strict, self.beats = evaluation, model, target, strict, beats
-        self.selection = selection
+        self,
+        evaluation: Mapping[str, Any],
+        *,
+        model: Any,
+        target: float,
+        strict: bool,
+        beats: str,
+        champion: ModelVersion | None,
+        search: _Search,
+        standing: str,
+        notes: Sequence[str],
+    ) -> None:
+        self.evaluation, self.target, self.strict, self.beats = evaluation, target, strict, beats
+        self.model: Mapping[str, Any] = model if isinstance(model, dict) else {}
+        self.search, self.standing = search, standing
         self.metric = str(evaluation.get("metric", ""))[:100]
         self.mode = "max" if evaluation.get("higher_is_better", True) else "min"
         self.claimed = protocol.as_number(evaluation.get("value"))
@@ -138,105 +171,153 @@ class _Judgement:
         self.reasons = list(notes)
         self.champion = champion if champion is not None and champion.metric == self.metric else None
         if beats and champion is not None and self.champion is None:
-            self.reasons.append(f"not compared with the champion: it was judged by {champion.metric}")
+            self.reasons.append(reason("other metric", metric=champion.metric))
         unique, counted = evaluation.get("unique"), evaluation.get("examples")
         count = unique if isinstance(unique, int) else counted
         self.examples = count if isinstance(count, int) and 0 < count < 1 << 62 else None
         self.interval = self._interval()
         self.baseline = self._baseline()
+        self.shown = self._shown()
 
     def verdict(self) -> Verdict:
         """The answer."""
         answer = self._answer()
         return Verdict(
-            verdict=answer,  # type: ignore[arg-type]
-            metric=self.metric, value=self.value, interval=self.interval, target=self.target,
-            mode="max" if self.mode == "max" else "min", examples=self.examples,
-            source=str(self.evaluation.get("source", ""))[:100], recomputed=self.again is not None,
-            baseline=self.baseline, champion=None if self.champion is None else self.champion.value,
-            selection=self.selection, judged_fit=self._fit(), reasons=tuple(self.reasons),
-        )  # fmt: skip
+            verdict=answer,
+            metric=self.metric,
+            value=self.value,
+            interval=self.interval,
+            target=self.target,
+            mode="max" if self.mode == "max" else "min",
+            examples=self.examples,
+            source=str(self.evaluation.get("source", ""))[:100],
+            recomputed=self.again is not None,
+            baseline=self.baseline,
+            champion=None if self.champion is None else self.champion.value,
+            selection=self.search.selection,
+            shown=self.shown,
+            looks=self.search.looks,
+            judged_pass=self.search.judged_pass,
+            judged_fit=self._fit(),
+            reasons=tuple(self.reasons),
+        )
 
     def _fit(self) -> int | None:
         fit = self.evaluation.get("fit")
         return fit if isinstance(fit, int) else None
 
-    def _answer(self) -> str:
+    def _answer(self) -> Literal["accepted", "rejected", "undecided"]:
         invalid = self._invalid()
         if invalid:
             self.reasons.insert(0, invalid)
             return "undecided"
         doubts = self._doubts()
         assert self.value is not None
-        decisive = self._worse_end() if self.strict else self.value
-        passed = self._reaches(decisive, self.target)
-        self.reasons.insert(0, self._sentence(decisive, passed=passed))
-        if not passed:
+        if not self._passes(self.value):
             return "rejected"
         best = self.champion.value if self.beats == "champion" and self.champion is not None else None
-        if best is not None and (self.value == best or not self._reaches(self.value, best)):
-            self.reasons.insert(0, f"it does not beat the champion's {best:.4g}")
+        if best is not None and not protocol.is_better(self.value, best, self.mode):
+            self.reasons.insert(0, reason("below the champion", champion=best))
             return "rejected"
         if doubts:
             self.reasons[:0] = doubts
             return "undecided"
         return "accepted"
 
+    def _passes(self, value: float) -> bool:
+        """Whether the number that decides reaches the bar, which is said first of all."""
+        decisive, what = value, ""
+        if self.strict and self.interval is None:
+            self.reasons.append(reason("no interval", metric=self.metric))
+        elif self.strict:
+            decisive, what = self._worse_end(value), "worse end "
+        passed = protocol.reaches(decisive, self.target, self.mode)
+        on = f" on {self.examples} examples" if self.examples else ""
+        kind = f"{what}{'reaches' if passed else 'misses'}"
+        self.reasons.insert(0, reason(kind, metric=self.metric, value=decisive, on=on, target=self.target))
+        return passed
+
     def _invalid(self) -> str:
         if self.value is None:
-            return f"{self.metric} is not a finite number ({self.evaluation.get('value')}): the training diverged"
+            return reason("not finite", metric=self.metric, value=str(self.evaluation.get("value"))[:40])
         if protocol.is_in_unit_range(self.metric) and not 0.0 <= self.value <= 1.0:
-            return f"{self.metric} cannot be {self.value:.4g}: the claim is not valid"
+            return reason("out of range", metric=self.metric, value=self.value)
         return ""
 
     def _doubts(self) -> list[str]:
         """What keeps a number that reaches the bar from being accepted."""
-        doubts = []
-        if self.again is not None and self.claimed is not None and abs(self.again - self.claimed) > self._tolerance():
-            if self.evaluation.get("source") == "fit.validation":
-                # Early stopping may have put back the weights of an earlier epoch.
-                self.reasons.append(
-                    f"the fit's last epoch had {self.claimed:.6g}, the model it left gives {self.again:.6g}"
-                )
-            else:
-                doubts.append(f"the script measured {self.claimed:.6g}, the saved model gives {self.again:.6g}")
-        if isinstance(self.model, dict) and not self.model.get("reloaded"):
-            doubts.append(f"the model cannot be loaded again: {str(self.model.get('note', ''))[:500]}")
-        if self.again is None and isinstance(self.model, dict) and self.model.get("reloaded"):
-            note = str(self.evaluation.get("recompute_note", ""))[:500]
-            self.reasons.append(f"not recomputed on the saved model: {note}" if note else "not recomputed")
+        doubts = [*self._doubts_about_the_file(), *self._doubts_about_the_search()]
         if self.baseline is not None and self._includes_baseline():
-            doubts.append(
-                f"the {self.baseline.name} alone gives {self.baseline.value:.4g}: the model is not clearly better"
-            )
-        if self.selection == "contaminated":
-            doubts.append("the search selected on examples that the gate judges on")
+            doubts.append(reason("baseline", name=self.baseline.name, value=self.baseline.value))
         return doubts
 
-    def _tolerance(self) -> float:
-        # Batches may be summed in another order; one example more or less is a different model.
-        return max(
-            TOLERANCE,
-            0.5 / self.examples
-            if self.examples and self.metric in protocol.EXACT_SHARES
-            else 1e-4 * abs(self.value or 0),
+    def _doubts_about_the_file(self) -> list[str]:
+        doubts = []
+        if self._differs():
+            told = {"claimed": self.claimed, "again": self.again}
+            if self.evaluation.get("source") == "fit.validation":
+                # Early stopping may have put back the weights of an earlier epoch.
+                self.reasons.append(reason("last epoch differs", **told))
+            else:
+                doubts.append(reason("file differs", **told))
+        if self.model and not self.model.get("reloaded"):
+            doubts.append(reason("not reloaded", note=str(self.model.get("note", ""))[:500]))
+        return doubts
+
+    def _doubts_about_the_search(self) -> list[str]:
+        """What the law and the number of looks have to say; of a model that no search made it is only said."""
+        missing = self._not_shown()
+        is_kept_back = self.search.found_it and not self.shown.all
+        doubts = [*missing, reason("winner not shown")] if is_kept_back else []
+        if not self.search.found_it:
+            self.reasons += missing
+        if self.search.selection == "contaminated":
+            doubts.append(reason("contaminated"))
+        looks = self.search.looks
+        if looks > protocol.MOST_LOOKS:
+            assert self.value is not None
+            if self.interval is None or not protocol.reaches(self._worse_end(self.value), self.target, self.mode):
+                doubts.append(reason("looked too often", looks=looks, most=protocol.MOST_LOOKS))
+        elif looks > 1:
+            self.reasons.append(reason("looks", looks=looks))
+        return doubts
+
+    def _shown(self) -> Shown:
+        is_held_out = self.evaluation.get("held_out") is True and self.standing != "training"
+        return Shown(
+            measured_by_file=bool(self.model.get("reloaded")) and self.again is not None,
+            not_trained_on=is_held_out,
+            not_selected_on=not self._selected_by(),
         )
 
-    def _reaches(self, value: float, target: float) -> bool:
-        return protocol.reaches(value, target, self.mode)
+    def _selected_by(self) -> str:
+        """What may have selected on the judged examples; "" if nothing did."""
+        if self.search.best_of > 1:
+            return f"the best of {self.search.best_of} was chosen by them"
+        if self.search.found_it:
+            return "" if self.search.selection in SELECTIONS else "the search cannot tell them from its own"
+        return "early stopping and checkpoints see them" if self.standing == "validation" else ""
 
-    def _worse_end(self) -> float:
-        assert self.value is not None
-        if self.interval is None:
-            self.reasons.append("strict needs an interval, and this metric has none: the point decides")
-            return self.value
-        return self.interval[0] if self.mode == "max" else self.interval[1]
+    def _not_shown(self) -> list[str]:
+        shown, note = self.shown, str(self.evaluation.get("recompute_note") or "")[:500]
+        is_said = bool(self.model) and not self.model.get("reloaded")  # the file cannot be loaded at all
+        measured = shown.measured_by_file or is_said
+        return [
+            *([] if measured else [reason("not shown: measured", note=f" ({note})" if note else "")]),
+            *([] if shown.not_trained_on else [reason("not shown: trained")]),
+            *([] if shown.not_selected_on else [reason("not shown: selected", why=self._selected_by())]),
+        ]
 
-    def _sentence(self, decisive: float, *, passed: bool) -> str:
-        relation = "reaches" if passed else "misses"
-        what = "the worse end of the interval" if self.strict and self.interval is not None else self.metric
-        count = f" on {self.examples} examples" if self.examples else ""
-        return f"{what} {decisive:.4g}{count} {relation} the bar of {self.target:g}"
+    def _differs(self) -> bool:
+        if self.again is None or self.claimed is None:
+            return False
+        # Batches may be summed in another order; one example more or less is a different model.
+        share = self.examples and self.metric in protocol.EXACT_SHARES
+        tolerance = 0.5 / self.examples if share and self.examples else 1e-4 * abs(self.value or 0)
+        return abs(self.again - self.claimed) > max(TOLERANCE, tolerance)
+
+    def _worse_end(self, value: float) -> float:
+        return value if self.interval is None else self.interval[0 if self.mode == "max" else 1]
 
     def _interval(self) -> tuple[float, float] | None:
         if (
@@ -246,7 +327,7 @@ class _Judgement:
             or not 0 <= self.value <= 1
         ):
             return None
-        return wilson(self.value, self.examples)
+        return wilson(self.value, self.examples, looks=self.search.looks)
 
     def _baseline(self) -> Baseline | None:
         claimed = self.evaluation.get("baseline")
@@ -258,18 +339,23 @@ class _Judgement:
     def _includes_baseline(self) -> bool:
         assert self.baseline is not None
         assert self.value is not None
-        worse = self.value if self.interval is None else self.interval[0] if self.mode == "max" else self.interval[1]
-        return worse <= self.baseline.value if self.mode == "max" else worse >= self.baseline.value
+        return not protocol.is_better(self._worse_end(self.value), self.baseline.value, self.mode)
 
 
-def wilson(share: float, examples: int, *, z: float = 1.959963984540054) -> tuple[float, float]:
-    """The 95 % score interval of a proportion (Wilson, J. Am. Stat. Assoc. 22, 1927).
+def wilson(share: float, examples: int, *, looks: int = 1) -> tuple[float, float]:
+    """Return the 95 % score interval of a proportion (Wilson, J. Am. Stat. Assoc. 22, 1927).
+
+    Several looks at the same examples share the 5 % (Bonferroni): the interval of the second covers 97.5 %.
 
     Args:
         share: the observed proportion, 0 to 1.
         examples: how many were observed.
-        z: the normal quantile; the default gives 95 %.
+        looks: how many models have been judged on these examples.
+
+    >>> [round(end, 4) for end in wilson(0.8, 500)], [round(end, 4) for end in wilson(0.8, 500, looks=3)]
+    ([0.7627, 0.8327], [0.7539, 0.8393])
     """
+    z = statistics.NormalDist().inv_cdf(1 - (1 - CONFIDENCE) / (2 * looks))
     centre = share + z * z / (2 * examples)
     spread = z * math.sqrt(share * (1 - share) / examples + z * z / (4 * examples * examples))
     scale = 1 + z * z / examples

@@ -46,6 +46,8 @@ class Job:
     stopped: training.Stop
     origin: Path | None = None
     """The first run's directory, where the project goes on with other arguments than it was given."""
+    looked: int = 0
+    """How many models of the project's other arguments were judged on the same examples before."""
     taking_over: bool = False
     """A watchdog goes on with what somebody asked whose program died."""
 

@@ -29,6 +29,7 @@ from mlops_lib import (
 )  # fmt: skip
 from mlops_lib.errors import SearchError, TrainingError, UsageError
 from mlops_lib.job import Job, continued, prepared, with_args
+from mlops_lib.reasons import reason
 from mlops_lib.records import (
     Image,
     ModelVersion,
@@ -182,18 +183,35 @@ def judge(project: str | Path | Job, **settings: Any) -> Verdict:
         job.run_dir, target=job.settings["target"], metric=job.settings["metric"], mode=job.settings["mode"],
         strict=job.settings["strict"], beats=job.settings["beats"],
         champion=_rival(job, before), selection="" if found is None or not found.trials else found.selection,
+        is_winner=found is not None and found.winner > 0, best_of=_best_of(job),
+        **_looks(job, before, is_changed=found is not None and found.winner > 0),
     )  # fmt: skip
     if found is not None and found.stopped == "refused" and verdict.verdict == "rejected":
-        verdict = replace(verdict, reasons=(*verdict.reasons, *(f"not searched: {note}" for note in found.notes)))
-    rejected = 0 if found is None else tuning.rejections(job.run_dir)
-    if rejected:
-        again = f"judged {rejected + 1} times: the search went on when the gate had rejected its winner"
-        verdict = replace(verdict, reasons=(*verdict.reasons, again))
+        notes = tuple(reason("not searched", note=note) for note in found.notes)
+        verdict = replace(verdict, reasons=(*verdict.reasons, *notes))
     if before is not None and before != verdict:
         rundir.append(job.run_dir / protocol.VERDICTS, before.to_json())
     durable.write_json(job.run_dir / protocol.VERDICT, verdict.to_json())
     job.observer({"event": "verdict", "verdict": verdict.to_json()})
     return verdict
+
+
+def _looks(job: Job, before: Verdict | None, *, is_changed: bool) -> dict[str, int]:
+    """Return how many models were judged on these examples, this one included, and the pass that made this one.
+
+    Judging the same model again is no further look. Runs that a script with another argument makes share their
+    examples, so each goes on counting from the one before.
+    """
+    number = tuning.last_pass(job.run_dir) if is_changed else 1
+    earlier = job.looked if before is None else before.looks
+    is_same = before is not None and before.judged_pass == number
+    looks = earlier if is_same else earlier + 1
+    return {"looks": max(looks, _best_of(job)), "judged_pass": number}
+
+
+def _best_of(job: Job) -> int:
+    """Return of how many arguments the run's was chosen by the judged number; 0 if there was no choice."""
+    return 0 if job.origin is None else retraining.attempts_of(job.origin) + 1
 
 
 def _rival(job: Job, before: Verdict | None) -> ModelVersion | None:
@@ -273,7 +291,7 @@ def _retrain(job: Job, verdict: Verdict) -> tuple[Job, Verdict, SearchResult]:
     attempts = [retraining.Attempt.of(job.run_dir, job.spec.args, verdict)]
     jobs, notes = {job.spec.args: job}, []
     for args in retraining.values(Path(job.spec.project), job.spec.entry, job.spec.args, count=job.settings["retrain"]):
-        other = with_args(job, args)
+        other = replace(with_args(job, args), looked=len(attempts))
         try:
             train(other)
         except TrainingError as error:
@@ -389,13 +407,10 @@ def _result(
     patch = next((place for place in suggested if place.is_file()), None)
     reasons = verdict.reasons
     if verdict.verdict == "accepted" and model is None:
-        reasons = (*reasons, "nothing is registered: the script's model could not be saved, its outputs are kept")
+        reasons = (*reasons, reason("not registered"))
     retrained = 0 if job.origin is None else retraining.attempts_of(job.origin)
     if retrained:
-        reasons = (
-            *reasons,
-            f"trained with the argument {job.spec.args[0]}: the best of {retrained + 1} on the judged examples",
-        )
+        reasons = (*reasons, reason("best of arguments", argument=job.spec.args[0], count=retrained + 1))
     place = None if model is None else str(model)
     return PipelineResult(
         verdict=verdict.verdict, metric=verdict.metric, value=verdict.value, interval=verdict.interval,

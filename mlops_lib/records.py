@@ -258,6 +258,23 @@ class Baseline(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Shown(Record):
+    """Which clauses of the gate's law (docs/gate.md) are shown for the number in a verdict."""
+
+    measured_by_file: bool
+    """The registered file, loaded again, gave this number."""
+    not_trained_on: bool
+    """None of the examples was trained on."""
+    not_selected_on: bool
+    """None of the examples was selected on: by the search, by the choice of an argument, by early stopping."""
+
+    @property
+    def all(self) -> bool:
+        """Whether nothing is missing."""
+        return self.measured_by_file and self.not_trained_on and self.not_selected_on
+
+
+@dataclass(frozen=True, kw_only=True)
 class Verdict(Record):
     """The gate's answer: the contents of `verdict.json`."""
 
@@ -277,6 +294,11 @@ class Verdict(Record):
     champion: float | None = None
     selection: str = ""
     """After a search: disjoint, half, split or contaminated."""
+    shown: Shown | None = None
+    looks: int = 1
+    """How many models the gate had judged on these examples, this one included; the interval allows for them."""
+    judged_pass: int = 1
+    """Whose model is judged: 1 the script as written, else the pass of the search."""
     judged_fit: int | None = None
     reasons: tuple[str, ...] = ()
 

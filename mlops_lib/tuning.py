@@ -15,8 +15,6 @@ from mlops_lib.errors import SearchError, TrainingError, UsageError
 from mlops_lib.records import RunResult, RunSpec, SearchResult, Verdict
 from mlops_lib.runner import protocol
 
-MOST_REJECTED = 2
-"""So often a search goes on after the gate has rejected a winner that had cleared the bar where it was selected."""
 FOLDS = 3
 """So many fits of the same model, each measured by itself, are a loop."""
 
@@ -172,9 +170,10 @@ def goes_on(run_dir: Path, verdict: Verdict) -> bool:
     return before is not None and _after_rejection(before, run_dir, verdict) is not None
 
 
-def rejections(run_dir: Path) -> int:
-    """How many winners of the search the gate had rejected before the one it judges now."""
-    return len((_read(run_dir / protocol.SEARCH_REQUEST) or {}).get("rejected") or ())
+def last_pass(run_dir: Path) -> int:
+    """Return the number of the last pass that came to its end: 1 as written, further ones are the search's."""
+    asked = int((_read(run_dir / protocol.SEARCH_REQUEST) or {}).get("pass", 1))
+    return next((number for number in range(asked, 1, -1) if training.finished(run_dir, number) is not None), 1)
 
 
 def _after_rejection(before: dict[str, Any], run_dir: Path, verdict: Verdict) -> dict[str, Any] | None:
@@ -187,7 +186,7 @@ def _after_rejection(before: dict[str, Any], run_dir: Path, verdict: Verdict) ->
     number = int(before.get("pass", 2))
     if found is None or found.stopped != "bar" or found.score is None or training.finished(run_dir, number) is None:
         return None
-    if verdict.verdict != "rejected" or not verdict.selection or len(rejected) >= MOST_REJECTED:
+    if verdict.verdict != "rejected" or not verdict.selection or verdict.looks >= protocol.MOST_LOOKS:
         return None
     used_s = sum(trial.seconds for trial in found.trials if trial.number)
     tried = sum(trial.number > 0 for trial in found.trials)

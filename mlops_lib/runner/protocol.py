@@ -294,6 +294,10 @@ def is_in_unit_range(metric: str) -> bool:
 # --- Which number is judged
 
 
+MOST_LOOKS = 3
+"""How many models a run's gate judges by the point: as written, the winner, and the winner after a rejection."""
+
+
 class Choice(NamedTuple):
     """The evaluation that a bar is about, or why there is none."""
 

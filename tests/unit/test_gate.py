@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import random
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mlops_lib import gate
-from mlops_lib.records import Verdict
+from mlops_lib import config, gate
+from mlops_lib.reasons import REASONS
+from mlops_lib.records import Shown, Verdict
+from mlops_lib.runner import protocol
 
 
 def judged(tmp_path: Path, *evaluations: dict[str, Any], model: Any = None, **settings: Any) -> Verdict:
@@ -123,3 +128,119 @@ def test_where_no_accuracy_was_measured_all_numbers_are_named(tmp_path: Path) ->
     }
     (reason,) = judged(tmp_path, r2, mae).reasons
     assert "measures r2 0.4312, mae 64.04, not an accuracy" in reason
+
+
+LAW = {
+    "measured by the registered file": {"recomputed": None},
+    "not trained on": {"held_out": None},
+}
+
+
+@pytest.mark.parametrize("clause", LAW)
+def test_a_searched_winner_is_accepted_only_if_the_law_is_shown(clause: str, tmp_path: Path) -> None:
+    assert judged(tmp_path, {"value": 0.9}, selection="half").verdict == "accepted"
+    winner = judged(tmp_path, {"value": 0.9, **LAW[clause]}, selection="half")
+    as_written = judged(tmp_path, {"value": 0.9, **LAW[clause]})
+    assert (winner.verdict, as_written.verdict) == ("undecided", "accepted")
+    for verdict in (winner, as_written):
+        assert verdict.shown is not None
+        assert not verdict.shown.all
+        assert any(("not shown" in reason and clause.split()[-1] in reason) or "file gives" in reason
+                   for reason in verdict.reasons)  # fmt: skip
+
+
+@pytest.mark.parametrize("selection", ["contaminated", "unknown"])
+def test_a_winner_of_an_unknown_selection_is_undecided(selection: str, tmp_path: Path) -> None:
+    verdict = judged(tmp_path, {"value": 0.9}, selection=selection)
+    assert verdict.verdict == "undecided"
+    assert verdict.shown == Shown(measured_by_file=True, not_trained_on=True, not_selected_on=False)
+
+
+@pytest.mark.parametrize("selection", gate.SELECTIONS)
+def test_all_three_clauses_are_in_the_verdict(selection: str, tmp_path: Path) -> None:
+    verdict = judged(tmp_path, {"value": 0.9}, selection=selection)
+    assert verdict.to_json()["shown"] == {"measured_by_file": True, "not_trained_on": True, "not_selected_on": True}
+    assert not any("not shown" in reason for reason in verdict.reasons)
+
+
+def test_what_may_have_been_selected_on_is_said(tmp_path: Path) -> None:
+    validation = judged(tmp_path, {"value": 0.9, "source": "fit.validation"})
+    chosen = judged(tmp_path, {"value": 0.9}, best_of=4)
+    for verdict, why in ((validation, "early stopping"), (chosen, "the best of 4")):
+        assert verdict.verdict == "accepted"
+        assert verdict.shown is not None
+        assert not verdict.shown.not_selected_on
+        assert any(why in reason for reason in verdict.reasons)
+    after_search = judged(tmp_path, {"value": 0.9, "source": "fit.validation"}, selection="half")
+    assert (after_search.verdict, after_search.shown) == ("accepted", ALL_SHOWN)
+
+
+def test_the_interval_allows_for_every_look(tmp_path: Path) -> None:
+    first, third = (judged(tmp_path, {"value": 0.81}, selection="half", looks=looks) for looks in (1, 3))
+    assert first.interval is not None
+    assert third.interval is not None
+    assert third.interval[0] < first.interval[0] < 0.81 < first.interval[1] < third.interval[1]
+    assert (first.looks, third.looks, third.verdict) == (1, 3, "accepted")
+    assert any("judged 3 models" in reason for reason in third.reasons)
+
+
+def test_after_too_many_looks_only_the_interval_decides(tmp_path: Path) -> None:
+    looked = {"selection": "half", "looks": protocol.MOST_LOOKS + 1}
+    assert judged(tmp_path, {"value": 0.81}, **looked).verdict == "undecided"
+    assert judged(tmp_path, {"value": 0.9}, **looked).verdict == "accepted"
+    error = {"metric": "mae", "value": 1.0, "all": {}}
+    assert judged(tmp_path, error, metric="mae", target=2.0, **looked).verdict == "undecided", "it has no interval"
+
+
+def test_looks_share_the_error(tmp_path: Path) -> None:
+    """Of runs whose model is just below the bar, fewer than one in twenty end with an interval above it."""
+    chance = random.Random(7)
+    target, examples, wrong = 0.8, 300, 0
+    for _ in range(2000):
+        for looks in range(1, protocol.MOST_LOOKS + 1):
+            hits = sum(chance.random() < target for _ in range(examples)) / examples
+            if gate.wilson(hits, examples, looks=looks)[0] > target:
+                wrong += 1
+                break
+    assert wrong / 2000 <= 0.05
+
+
+ALL_SHOWN = Shown(measured_by_file=True, not_trained_on=True, not_selected_on=True)
+
+
+@pytest.mark.parametrize("kind", REASONS)
+def test_every_reason_names_the_setting_or_step_that_changes_it(kind: str) -> None:
+    named = re.findall(r"`([^`]+)`", REASONS[kind].remedy)
+    steps = ("model.", "joblib.", "train_test_split", "score", "predict", "get_config", "clipnorm", "fit")
+    assert [one for one in named if one in config.KNOWN or one.startswith(steps)] == named != []
+
+
+def test_no_verdict_has_a_reason_of_another_making() -> None:
+    """What is put into `reasons` comes from the table: no text of its own in the gate and the pipeline."""
+    package = Path(gate.__file__).parent
+    for path in (package / "gate.py", package / "pipeline.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("reasons.append", "doubts.append")):
+                assert all(ast.unparse(one).startswith("reason(") for one in node.args), ast.unparse(node)
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "reasons.insert":
+                assert ast.unparse(node.args[1]).startswith(("reason(", "invalid")), ast.unparse(node)
+            if isinstance(node, ast.keyword) and node.arg == "reasons":
+                texts = [one for one in ast.walk(node.value) if isinstance(one, (ast.JoinedStr, ast.Constant))]
+                assert not [one for one in texts if not isinstance(getattr(one, "value", None), int)], path.name
+
+
+def test_reasons_of_verdicts_end_with_their_remedy(tmp_path: Path) -> None:
+    verdicts = [
+        judged(tmp_path),
+        judged(tmp_path, {"value": 0.9, "recomputed": 0.5}),
+        judged(tmp_path, {"value": 0.9, "held_out": None}, selection="half", looks=4),
+        judged(tmp_path, {"value": 0.7}, strict=True),
+        judged(tmp_path, {"metric": "mae", "value": 0.7, "all": {}}, metric="f1"),
+        judged(tmp_path, {"metric": "mae", "value": 0.7, "all": {}}, metric="mae", strict=True),
+        judged(tmp_path, {"value": "nan"}),
+    ]
+    for verdict in verdicts:
+        assert verdict.reasons
+        for reason in verdict.reasons:
+            assert reason.endswith(tuple(template.remedy for template in REASONS.values())), reason

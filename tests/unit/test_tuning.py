@@ -10,6 +10,7 @@ import pytest
 
 from mlops_lib import tuning
 from mlops_lib.records import Verdict
+from mlops_lib.runner import protocol
 
 REQUEST = {"fit": 1, "metric": "accuracy", "mode": "max", "target": 0.8, "trials": 12, "minutes": 30.0, "pass": 2}
 TRIALS = [{"number": n, "score": score, "seconds": 20.0} for n, score in enumerate((0.5, 0.84))]
@@ -35,15 +36,22 @@ def searched(folder: Path, *, request: dict[str, Any] | None = None, result: dic
     return folder
 
 
-def verdict(kind: str = "rejected", selection: str = "split") -> Verdict:
-    given = {"verdict": kind, "metric": "accuracy", "value": 0.78, "target": 0.8, "selection": selection}
+def verdict(kind: str = "rejected", selection: str = "split", looks: int = 2) -> Verdict:
+    given = {
+        "verdict": kind,
+        "metric": "accuracy",
+        "value": 0.78,
+        "target": 0.8,
+        "selection": selection,
+        "looks": looks,
+    }
     return Verdict.from_json(given)
 
 
 def test_what_the_gate_rejected_is_searched_further(tmp_path: Path) -> None:
     run_dir = searched(tmp_path)
     assert tuning.goes_on(run_dir, verdict())
-    assert tuning.rejections(run_dir) == 0
+    assert tuning.last_pass(run_dir) == 2
     assert not tuning.goes_on(run_dir, verdict("accepted"))
     assert not tuning.goes_on(run_dir, verdict(selection="")), "this verdict is about the model before the search"
 
@@ -54,10 +62,15 @@ def test_what_the_gate_rejected_is_searched_further(tmp_path: Path) -> None:
         ({}, {"stopped": "trials"}),
         ({"trials": 1}, {}),
         ({"minutes": 0.3}, {}),
-        ({"rejected": [0.81, 0.83]}, {}),
         ({"rejected": [0.81], "pass": 3}, {}),
     ],
-    ids=["budget used up", "no trials left", "no time left", "rejected often enough", "going on already"],
+    ids=["budget used up", "no trials left", "no time left", "going on already"],
 )
 def test_when_it_does_not_go_on(request_: dict[str, Any], result: dict[str, Any], tmp_path: Path) -> None:
     assert not tuning.goes_on(searched(tmp_path, request=request_, result=result), verdict())
+
+
+def test_the_gate_looks_at_its_examples_three_times_at_most(tmp_path: Path) -> None:
+    run_dir = searched(tmp_path)
+    assert tuning.goes_on(run_dir, verdict(looks=protocol.MOST_LOOKS - 1))
+    assert not tuning.goes_on(run_dir, verdict(looks=protocol.MOST_LOOKS))

@@ -1,0 +1,154 @@
+"""The reasons of a verdict: each says what was found, and which setting or step would change it.
+
+A reason is only made from this table, so that none lacks its remedy. What stands in backquotes is a setting
+(docs: `mlops config`), a command, or something to do in the script.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+
+class Template(NamedTuple):
+    """A reason with places for its values."""
+
+    what: str
+    remedy: str
+
+
+REASONS: Mapping[str, Template] = {
+    # No number.
+    "no number": Template(
+        "no number was found",
+        "let the script evaluate its model on held-out data (`model.evaluate`, `score`), or say where its number is"
+        " with the settings `metric`, `metric_pattern` or `metrics_file`",
+    ),
+    "not measured": Template(
+        "nothing measured {wanted!r}; measured were {names}", "name one of these in the setting `metric`"
+    ),
+    "no accuracy": Template(
+        "the script measures {shown}, not an accuracy",
+        "say what the bar is about with the settings `metric`, `target` and, if it should shrink, `mode`",
+    ),
+    "not finite": Template(
+        "{metric} is not a finite number ({value}): the training diverged",
+        "lower the learning rate in the script, or clip its gradients (`clipnorm`)",
+    ),
+    "out of range": Template(
+        "{metric} cannot be {value:.4g}: the claim is not valid",
+        "correct how the script computes it, or name another number with `metric`, `metric_pattern` or `metrics_file`",
+    ),
+    # The bar.
+    "reaches": Template("{metric} {value:.4g}{on} reaches the bar of {target:g}", "`target` says how high it is"),
+    "misses": Template(
+        "{metric} {value:.4g}{on} misses the bar of {target:g}",
+        "raise `trials` or `minutes` for a longer search, improve the script, or set another `target`",
+    ),
+    "worse end reaches": Template(
+        "the worse end of the interval of {metric}, {value:.4g}{on}, reaches the bar of {target:g}",
+        "`target` says how high it is, `strict` asks for the interval",
+    ),
+    "worse end misses": Template(
+        "the worse end of the interval of {metric}, {value:.4g}{on}, misses the bar of {target:g}",
+        "judge on more examples, raise `trials` or `minutes` for a longer search, or leave out `strict`",
+    ),
+    "no interval": Template(
+        "strict needs an interval, and {metric} has none: the point decides",
+        "name a share of the examples in `metric`, such as accuracy",
+    ),
+    "below the champion": Template(
+        "it does not beat the champion's {champion:.4g}",
+        "raise `trials` or `minutes` for a longer search, or leave `beats` empty",
+    ),
+    "other metric": Template(
+        "not compared with the champion: it was judged by {metric}",
+        "name the same metric in `metric`, or leave `beats` empty",
+    ),
+    # Which examples.
+    "validation": Template(
+        "the script evaluates on no held-out examples of its own: the fit's validation metric is judged",
+        "call `model.evaluate` on a test set at the script's end",
+    ),
+    "own metric object": Template(
+        "the script's own metric object says so; on which examples is not known",
+        "call `model.evaluate` on a test set at the script's end",
+    ),
+    "training": Template(
+        "measured on examples the model was trained on: it says little about new ones",
+        "split off a test set (`train_test_split`) and evaluate on it",
+    ),
+    "several models": Template(
+        "the script measured {count} models, {which} is judged (all: {least:.4g} to {most:.4g}, mean {mean:.4g})",
+        "save the one that is meant (`model.save`, `joblib.dump`), or measure it last",
+    ),
+    "baseline": Template(
+        "the {name} alone gives {value:.4g}: the model is not clearly better",
+        "judge on more examples, or by a metric that the classes' shares do not raise (`metric`: balanced_accuracy)",
+    ),
+    # The file.
+    "file differs": Template(
+        "the script measured {claimed:.6g}, the saved model gives {again:.6g}",
+        "let the script evaluate the model it saves, after the last change to it (`model.evaluate` after `fit`)",
+    ),
+    "last epoch differs": Template(
+        "the fit's last epoch had {claimed:.6g}, the model it left gives {again:.6g}, which is judged",
+        "call `model.evaluate` at the script's end to see the same number",
+    ),
+    "not reloaded": Template(
+        "the model cannot be loaded again: {note}",
+        "give its own classes a `get_config`, or make it of what can be saved (`model.save`, `joblib.dump`)",
+    ),
+    # The law.
+    "not shown: measured": Template(
+        "not shown: that the registered file gives this number{note}",
+        "measure it by `model.evaluate`, `score`, or a metric of what `predict` returned, on arrays or on a data set"
+        " that can be read twice",
+    ),
+    "not shown: trained": Template(
+        "not shown: that none of these examples was trained on",
+        "evaluate on examples split off before the training (`train_test_split`), as arrays or as a data set that can"
+        " be read twice",
+    ),
+    "not shown: selected": Template(
+        "not shown: that none of these examples was selected on ({why})",
+        "evaluate on a test set of its own (`model.evaluate`) that is not the fit's validation data",
+    ),
+    "winner not shown": Template(
+        "the search's winner is not accepted while that is not shown", "do that, or set `trials` to 0 for no search"
+    ),
+    "contaminated": Template(
+        "the search selected on examples that the gate judges on",
+        "evaluate on a test set of its own (`model.evaluate`) that no `fit` sees",
+    ),
+    "looks": Template(
+        "the gate has judged {looks} models on these examples: the interval is widened so that it holds for all of"
+        " them",
+        "set `trials` to 0 for a single look, or judge on more examples",
+    ),
+    "looked too often": Template(
+        "the gate has judged {looks} models on these examples: after {most} only the worse end of the interval decides",
+        "give other held-out examples, judge on more of them, or begin a run of its own (`run_dir`)",
+    ),
+    # What the pipeline adds.
+    "not searched": Template("not searched: {note}", "change that in the script, or give another `entry`"),
+    "not registered": Template(
+        "nothing is registered: the script's model could not be saved, its outputs are kept",
+        "save it in the script (`model.save`, `joblib.dump`)",
+    ),
+    "best of arguments": Template(
+        "trained with the argument {argument}: the best of {count} on the judged examples",
+        "`args` gives another one, `retrain` says how many are tried",
+    ),
+}
+"""Reasons by kind."""
+
+
+def reason(kind: str, **values: Any) -> str:
+    """Return a reason with its remedy, in one sentence.
+
+    >>> reason("reaches", metric="accuracy", value=0.81, on=" on 500 examples", target=0.8)
+    'accuracy 0.81 on 500 examples reaches the bar of 0.8: `target` says how high it is'
+    """
+    template = REASONS[kind]
+    return f"{template.what.format(**values)}: {template.remedy}"
