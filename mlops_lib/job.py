@@ -204,7 +204,8 @@ def _spec(detection: Detection, settings: config.Settings, engine: Engine, image
         ),
         commit=rundir.commit(project), data_digest=manifest, metric=settings["metric"],
         metric_pattern=settings["metric_pattern"],
-        metrics_file=settings["metrics_file"], input=tuple(settings["input"]), cache=trust.cache_name(project, settings["trust"]), created=round(time.time(), 3),
+        metrics_file=settings["metrics_file"], input=tuple(settings["input"]),
+        cache=trust.cache_name(project, settings["trust"]), created=round(time.time(), 3),
     )  # fmt: skip
 
 
