@@ -330,7 +330,8 @@ def describe(event: dict[str, Any]) -> str:
         shown = f"{score:.4f}" if isinstance(score, float) else str(trial.get("state"))
         if shown == "finished":  # trial 0, which has seen what the others are scored on
             return printable(f"   trial {trial.get('number')}: {trial.get('message') or words}")[:300]
-        return printable(f"   trial {trial.get('number')}: {shown}  {words}")[:300]
+        why = f": {trial['message']}" if trial.get("state") in ("failed", "invalid") and trial.get("message") else ""
+        return printable(f"   trial {trial.get('number')}: {shown}  {words}{why}")[:500]
     if kind == "decision" and event.get("do") not in ("finish", None):
         whose = f"worker {event['worker']}: " if "worker" in event else ""
         return printable(f"   watchdog: {whose}{event.get('do')} ({event.get('why')})")

@@ -317,7 +317,7 @@ def _suggest(job: Job) -> None:
     from mlops_lib import patching
 
     if Path(job.spec.project).is_dir():
-        patching.suggest(job.run_dir, project=Path(job.spec.project))
+        patching.suggest(job.run_dir, project=Path(job.spec.project), entry=job.spec.entry)
 
 
 def register(project: str | Path | Job, **settings: Any) -> ModelVersion:

@@ -340,7 +340,7 @@ class SearchResult(Record):
     trials: tuple[Trial, ...] = ()
     winner: int = 0
     score: float | None = None
-    stopped: Literal["bar", "trials", "minutes", "interrupted", "exhausted", "refused"] = "trials"
+    stopped: Literal["bar", "trials", "minutes", "interrupted", "exhausted", "refused", "failed"] = "trials"
     before: tuple[str, ...] = ()
     """The developer's architecture, one line a layer."""
     after: tuple[str, ...] = ()

@@ -37,6 +37,7 @@ _STOPPED_BY = {
     "minutes": "the time was used up",
     "interrupted": "it was interrupted",
     "exhausted": "there was nothing left to try",
+    "failed": "every trial failed for the same reason",
     "refused": "it was refused",
 }
 

@@ -19,12 +19,13 @@ from mlops_lib.patching.source import read_source
 from mlops_lib.runner import protocol
 
 
-def suggest(run_dir: Path, *, project: Path) -> Path | None:
+def suggest(run_dir: Path, *, project: Path, entry: str = "") -> Path | None:
     """Write the winner as a patch of the project, or as a script of its own.
 
     Args:
         run_dir: the run directory; the file is written there.
         project: the project's folder, as it was trained.
+        entry: the script that was trained; files that it does not reach are left alone. "" for any file.
 
     Returns:
         the file; None where the search changed nothing that can be said in code.
@@ -37,8 +38,11 @@ def suggest(run_dir: Path, *, project: Path) -> Path | None:
     for name in (protocol.PATCH, protocol.BEST_SCRIPT):
         (run_dir / name).unlink(missing_ok=True)
     try:
-        make = estimators.changed if winner.framework == "sklearn" else networks.changed
-        patch = difference(project, make(winner, project=project))
+        if winner.framework == "sklearn":
+            made = estimators.changed(winner, project=project, entry=entry)
+        else:
+            made = networks.changed(winner, project=project)
+        patch = difference(project, made)
         if not patch:
             return None
         durable.write_bytes(run_dir / protocol.PATCH, patch.encode())

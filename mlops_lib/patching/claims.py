@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import keyword
+import math
 import re
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -143,12 +145,28 @@ def literal(value: Any, *, keras: str = "keras") -> str:
         return f"({inner},)" if len(value) == 1 else f"({inner})"
     if isinstance(value, Mapping) and "class_name" in value:
         return _object(value, keras)
+    if isinstance(value, Mapping) and not value:
+        return "{}"
     raise TooCleverError("a setting cannot be written as code")
 
 
 def _number(value: float) -> str:
-    text = f"{value:.6g}"
-    return text if float(text) != int(float(text)) or "e" in text else f"{float(text):.1f}"
+    """Return the shortest text that gives the same number: a rounded setting is another setting."""
+    if not math.isfinite(value):
+        return f'float("{value}")'
+    if abs(value) < 3e38 and _single(value) == value:
+        # Keras keeps single precision: 0.001 arrives as 0.0010000000474974513.
+        shortest = next(one for n in range(1, 10) if _single(one := float(f"{value:.{n}g}")) == value)
+        return _decimal(repr(shortest))
+    return _decimal(repr(value))
+
+
+def _single(value: float) -> float:
+    return float(struct.unpack("f", struct.pack("f", value))[0])
+
+
+def _decimal(text: str) -> str:
+    return text if set(text) & set(".e") else f"{text}.0"
 
 
 def _object(value: Mapping[str, Any], keras: str) -> str:

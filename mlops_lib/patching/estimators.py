@@ -18,8 +18,14 @@ Described = Mapping[str, Any]
 """An estimator: class, module, parameters that are not its defaults, steps as pairs of name and estimator."""
 
 
-def changed(winner: Winner, *, project: Path) -> dict[str, str]:
-    """The changed files, by their names in the project.
+def changed(winner: Winner, *, project: Path, entry: str = "") -> dict[str, str]:
+    """Return the changed files, by their names in the project.
+
+    Args:
+        winner: what the search found.
+        project: the project's folder.
+        entry: the script that was trained. Only it and the modules it imports can have made the
+            estimator; "" looks at every file.
 
     Raises:
         TooCleverError: not exactly one line makes an estimator that changes.
@@ -27,7 +33,7 @@ def changed(winner: Winner, *, project: Path) -> dict[str, str]:
     before, after = winner.estimator.get("before"), winner.estimator.get("after")
     if not isinstance(before, Mapping) or not isinstance(after, Mapping):
         raise TooCleverError("it does not say what changed")
-    sources = dict(_sources(project))
+    sources = dict(_sources(project, entry))
     touched: set[str] = set()
     for old, new in _differences(before, after):
         name, call = _constructor(sources, _text(old, "class"))
@@ -36,12 +42,21 @@ def changed(winner: Winner, *, project: Path) -> dict[str, str]:
     return {name: sources[name].changed() for name in touched}
 
 
-def _sources(project: Path) -> Iterator[tuple[str, Source]]:
-    for path in sorted([*project.rglob("*.py"), *project.rglob("*.ipynb")]):
+def _sources(project: Path, entry: str) -> Iterator[tuple[str, Source]]:
+    for path in _reachable(project, entry) if entry else sorted([*project.rglob("*.py"), *project.rglob("*.ipynb")]):
         name = path.relative_to(project)
         if not NOT_SOURCE & set(name.parts):
             with contextlib.suppress(TooCleverError):  # another file of the project, perhaps of an older Python
                 yield str(name), open_source(project, str(name))
+
+
+def _reachable(project: Path, entry: str) -> list[Path]:
+    """Return the entry and the project's modules that it imports."""
+    from mlops_lib.detection.files import Files
+
+    files = Files(str(project))
+    script = files.file(str(project / entry))
+    return [Path(one.path) for one in (script, *script.reachable())]
 
 
 def _differences(before: Described, after: Described) -> Iterator[tuple[Described, Described]]:

@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, List, Mapping, Optional, Set
 
+from mlops_lib.runner.search import failures
 from mlops_lib.runner.search.candidates import Candidate
 from mlops_lib.runner.search.halving import Rungs
 from mlops_lib.runner.search.oracle import ALONE, Trials
@@ -157,6 +158,10 @@ class Desk:
         if held == 0 or (held is None and self._owes_own() and 0 not in self.held):
             self._begin(worker, 0, None)
             return Order("try")
+        if failures.common_failure(self._records.values()):
+            self._trials.stop("failed")
+            self.present.discard(worker)
+            return Order("end")
         asked = self._trials.ask(worker) if self._request.trials > 0 else None
         if asked is None:
             if self.held:
@@ -285,4 +290,5 @@ _OVER = {
     "minutes": "the time is used up",
     "trials": "the search is over",
     "exhausted": "the search is over",
+    "failed": "every trial failed for the same reason",
 }

@@ -12,7 +12,18 @@ from dataclasses import asdict, replace
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from mlops_lib.runner import files, protocol, randomness
-from mlops_lib.runner.search import beginning, chief, graph, held_back, measures, morph, own_space, trial, worker
+from mlops_lib.runner.search import (
+    beginning,
+    chief,
+    failures,
+    graph,
+    held_back,
+    measures,
+    morph,
+    own_space,
+    trial,
+    worker,
+)
 from mlops_lib.runner.search import facts as facts_of
 from mlops_lib.runner.search.blueprint import blueprint
 from mlops_lib.runner.search.candidates import Candidate, Recipe
@@ -206,6 +217,8 @@ class Search:
                 self._retrain_own()
         except KeyboardInterrupt as error:
             interrupted, stopped = error, "interrupted"
+        if stopped == "failed":
+            self.notes.append(failures.explanation(failures.common_failure(self.records.values())))
         outcome = self._finish(stopped)
         if interrupted is not None:
             raise interrupted
@@ -309,6 +322,8 @@ class Search:
             if record is None:
                 record = self._try(number, candidate)
             trials.tell(asked, record["score"], record["message"])
+            if failures.common_failure(self.records.values()):
+                return "failed"
             self.growth.weigh()
             if self.leave is not None and self.growth.is_too_large:
                 self.leave("the process has grown")

@@ -1,0 +1,31 @@
+"""A search whose trials all fail alike: the fault is not in what a trial changed."""
+
+import re
+from typing import Any, Iterable, List, Mapping
+
+SAME_FAILURES = 3
+"""So many trials that fail by one cause, and none that does not, are enough to stop a search."""
+_VARIABLE = re.compile(r"0x[0-9a-f]+|\d+(\.\d+)?|'[^']*'|\"[^\"]*\"|\([^()]*\)")
+"""What differs between two messages of the same cause: numbers, addresses, quoted values, settings."""
+
+
+def common_failure(trials: Iterable[Mapping[str, Any]]) -> str:
+    """Return the message by which all trials so far have failed, or "" if there is no such message.
+
+    Args:
+        trials: the records of the trials in order; number 0, the script as written, does not count.
+
+    Example:
+        >>> common_failure({"number": n, "state": "failed", "message": f"no {n}"} for n in (1, 2, 3))
+        'no 3'
+    """
+    tried: List[Mapping[str, Any]] = [one for one in trials if one.get("number") != 0]
+    messages = [str(one.get("message", "")) for one in tried if one.get("state") == "failed"]
+    if len(messages) < SAME_FAILURES or len(messages) < len(tried):
+        return ""
+    return messages[-1] if len({_VARIABLE.sub("…", message) for message in messages}) == 1 else ""
+
+
+def explanation(message: str) -> str:
+    """Return the note that a search leaves when it stops because of `common_failure`."""
+    return f"the search stopped: every trial failed for the same reason, {message}"
