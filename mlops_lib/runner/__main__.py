@@ -1,5 +1,6 @@
 """`python -m mlops_lib.runner ENTRY ARGS…`: run a script with everything injected around it."""
 
+import contextlib
 import functools
 import os
 import sys
@@ -16,10 +17,12 @@ from mlops_lib.runner import (
     sklearn_resume,
     spec,
     terminal,
+    trackers,
     workdir,
 )
 from mlops_lib.runner.context import CHECKPOINTS, Context
 from mlops_lib.runner.journal import Journal
+from mlops_lib.runner.state import clock, entropy
 
 
 class Tee:
@@ -89,6 +92,8 @@ def _run(run: Context, entry: str, args: List[str]) -> int:
     journal.progress("script")
     undo = workdir.install_copy_on_write(orders.project, *orders.links.values())
     randomness.seed_process(orders.seed)
+    entropy.install(orders.seed)
+    clock.install(orders.inside)
     script.answer_input(orders.input)
     if orders.search is not None:
         run.search = functools.partial(_search, run)
@@ -161,6 +166,9 @@ def _search(run: Context, fit: Any, history: Any) -> Any:
     if run.spec.shared:
         _work(run, fit, history)
     folder = run.search_folder
+    undisturbed = contextlib.ExitStack()
+    undisturbed.enter_context(entropy.Detour("search"))
+    undisturbed.enter_context(trackers.paused())
     # What the search trains and cross-validates is none of the script's own: it is neither kept nor given back as such.
     run.nested += 1
     try:
@@ -177,6 +185,7 @@ def _search(run: Context, fit: Any, history: Any) -> Any:
     finally:
         run.nested -= 1
         run.searched = True
+        undisturbed.close()
     return history
 
 

@@ -12,6 +12,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from mlops_lib.runner import files, workdir
 from mlops_lib.runner.journal import Journal
+from mlops_lib.runner.state import databases
 
 COPY = ".copy-"
 """Begin of the name of a copied file that is not durable yet."""
@@ -98,7 +99,7 @@ class Store:
         now = workdir.manifest(self.work)
         for path in workdir.changed(self.before, now):
             full = os.path.join(self.work, path)
-            if os.path.islink(full):
+            if os.path.islink(full) or databases.is_companion(full):
                 continue
             known = self._known.get(path)
             if known is None or known[0] != now[path]:
@@ -120,7 +121,8 @@ class Store:
         name = f"{COPY}{os.getpid()}-{self._copied}"
         copy = os.path.join(self._blobs, name)
         try:
-            shutil.copyfile(full, copy)
+            if not (databases.is_database(full) and databases.copy(full, copy)):
+                shutil.copyfile(full, copy)
         except OSError:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(copy)
@@ -151,7 +153,7 @@ class Store:
             os.makedirs(os.path.dirname(full), exist_ok=True)
             if os.path.islink(full):
                 os.unlink(full)
-            shutil.copyfile(os.path.join(self._blobs, blob), full)
+            _put_back(os.path.join(self._blobs, blob), full)
         for path in taken["gone"]:
             with contextlib.suppress(FileNotFoundError, IsADirectoryError):
                 os.unlink(os.path.join(self.work, path))
@@ -197,6 +199,18 @@ class Store:
         for name in set(self._names()) - referenced:
             if not name.startswith(f"{COPY}{os.getpid()}-"):
                 os.unlink(os.path.join(self._blobs, name))
+
+
+def _put_back(copy: str, full: str) -> None:
+    """Give a file its stored content without ever being empty: another thread may be reading it."""
+    if databases.is_database(copy) and databases.copy(copy, full):
+        return
+    if not os.path.exists(full):
+        shutil.copyfile(copy, full)
+        return
+    with open(copy, "rb") as source, open(full, "r+b") as target:
+        shutil.copyfileobj(source, target, 1 << 20)
+        target.truncate()
 
 
 def _pack(state: Dict[str, Any]) -> List[Any]:

@@ -5,6 +5,8 @@ import sys
 import weakref
 from typing import Any, Container, Dict, List
 
+from mlops_lib.runner.state import clock, entropy
+
 GLOBAL_STATE = {
     "keras": "keras.src.backend.common.global_state",
     "tf_keras": "tf_keras.src.backend",
@@ -33,7 +35,11 @@ def seed_torch(torch: Any, seed: int) -> None:
 
 def take_python() -> Dict[str, Any]:
     """The state that Python code draws from: the global generators, and those in the script's globals."""
-    state: Dict[str, Any] = {"python": random.getstate()}
+    state: Dict[str, Any] = {
+        "python": random.getstate(),
+        "entropy": entropy.position(),
+        "clock": clock.position(),
+    }
     numpy = sys.modules.get("numpy")
     if numpy is not None:
         state["numpy"] = numpy.random.get_state()
@@ -45,6 +51,8 @@ def take_python() -> Dict[str, Any]:
 def put_python(state: Dict[str, Any]) -> None:
     """Restore what `take_python` returned."""
     random.setstate(state["python"])
+    entropy.skip_to(state.get("entropy", 0))
+    clock.skip_to(state.get("clock", 0))
     numpy = sys.modules.get("numpy")
     if numpy is not None and "numpy" in state:
         numpy.random.set_state(state["numpy"])

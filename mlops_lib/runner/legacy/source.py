@@ -8,6 +8,7 @@ from typing import AbstractSet, Any, Dict, List, Optional, Set, Tuple
 
 from mlops_lib.runner.legacy import idioms, python2, symbolic
 from mlops_lib.runner.legacy.notes import Notes
+from mlops_lib.runner.state import clock
 
 GRAPH = {
     "placeholder", "InteractiveSession", "Session", "global_variables_initializer", "initialize_all_variables", "app",
@@ -112,6 +113,10 @@ class Dialect:
         written = idioms.Idioms(tree)
         tree = written.visit(tree)
         given.update({name: self._idiom(name) for name in written.used})
+        times = clock.Calls()
+        tree = times.visit(tree)
+        if times.changed:
+            given[clock.NAME] = clock.repeated
         private = _PrivateKeras()
         tree = private.visit(tree)
         if private.line:

@@ -1,0 +1,116 @@
+"""Randomness of the operating system, made repeatable.
+
+Scripts and trackers name what they make by `uuid.uuid4()`, `secrets` or an unseeded generator. After a
+restart, files put back from a checkpoint (a tracker's database, say) still hold the old name, while the
+script would go on with a new one. So `os.urandom` becomes a stream that is a function of the run's
+seed, and its position is part of every checkpoint. It is not for secrets: a key that a training script
+makes can be made again by whoever knows the seed.
+"""
+
+import hashlib
+import os
+import random
+import threading
+from typing import Any
+
+
+class Stream:
+    """Bytes that depend on a key and on how often the stream was asked.
+
+    Example:
+        >>> Stream(b"run").read(2) == Stream(b"run").read(2)
+        True
+    """
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+        self._lock = threading.Lock()
+        self._forks = 0
+        self.position = 0
+
+    def read(self, size: int) -> bytes:
+        """Return the next `size` bytes."""
+        with self._lock:
+            self.position += 1
+            position = self.position
+        return hashlib.shake_256(self._key + position.to_bytes(8, "big")).digest(size)
+
+    def skip_to(self, position: int) -> None:
+        """Go on from a position of a checkpoint; never back, because names must not be given twice."""
+        with self._lock:
+            self.position = max(self.position, position)
+
+    def count_fork(self) -> None:
+        """Note that a child process begins: it must not draw what its parent and its siblings draw."""
+        self._forks += 1
+
+    def become_child(self) -> None:
+        """Change the key, in a child process."""
+        self._lock = threading.Lock()
+        self._key = hashlib.sha256(self._key + b"fork" + self._forks.to_bytes(8, "big")).digest()
+        self._forks = 0
+
+
+_stream = Stream(b"")
+_installed = False
+
+
+def install(seed: int) -> None:
+    """Let everything in this process that asks the operating system for randomness repeat with `seed`.
+
+    Covered are `os.urandom` and what is built on it in Python (`uuid`, `secrets`, numpy's generators
+    without a seed) and `random.Random()` without a seed. Libraries that ask the system from C are not.
+    """
+    global _stream, _installed
+    _stream = Stream(hashlib.sha256(b"entropy %d" % seed).digest())
+    if _installed:
+        return
+    _installed = True
+    os.urandom = _urandom
+    random._urandom = _urandom  # type: ignore[attr-defined]
+    plain_seed = random.Random.seed
+
+    def seed_(self: Any, a: Any = None, version: int = 2) -> None:
+        if a is None and not isinstance(self, random.SystemRandom):
+            a = int.from_bytes(_urandom(32), "big")
+        plain_seed(self, a, version)
+
+    random.Random.seed = seed_  # type: ignore[method-assign]
+    os.register_at_fork(
+        before=lambda: _stream.count_fork(),
+        after_in_child=lambda: _stream.become_child(),
+    )
+
+
+def _urandom(size: int) -> bytes:
+    return _stream.read(size)
+
+
+def position() -> int:
+    """Return how often randomness was drawn."""
+    return _stream.position
+
+
+def skip_to(saved: int) -> None:
+    """Go on where a checkpoint was taken."""
+    _stream.skip_to(saved)
+
+
+class Detour:
+    """Draw from a stream of its own for a while: what a search draws does not move the script's names.
+
+    Args:
+        name: names the stream.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name.encode()
+
+    def __enter__(self) -> None:
+        global _stream
+        self._before = _stream
+        _stream = Stream(hashlib.sha256(self._before._key + self._name).digest())
+
+    def __exit__(self, *error: Any) -> None:
+        global _stream
+        _stream = self._before

@@ -1,0 +1,171 @@
+"""Names drawn from the system's randomness and the time are the same after a restart, and trackers go on as one run."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlops_lib.runner.state import clock, entropy
+
+ROOT = Path(__file__).parents[2]
+DIES = """
+import os, signal
+def die_once(name, text=""):
+    marker = os.path.join(os.environ["MLOPS_CHECKPOINT_DIR"], name)
+    if not os.path.exists(marker):
+        with open(marker, "w") as stream:
+            stream.write(text)
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+NAMES = (
+    DIES
+    + """
+import datetime, random, secrets, time, uuid
+import numpy
+from datetime import datetime as moment
+from sklearn.tree import DecisionTreeClassifier
+import project_module
+
+names = [str(uuid.uuid4()), secrets.token_hex(4), random.Random().random(), str(moment.now()), time.time()]
+names += [numpy.random.default_rng().random(), time.strftime("%H:%M:%S"), datetime.date.today().isoformat()]
+names += [project_module.NAME, datetime.datetime.now(datetime.timezone.utc).isoformat(), time.localtime()[:6]]
+os.makedirs("runs/" + moment.now().strftime("%H%M%S.%f"))
+DecisionTreeClassifier(max_depth=1).fit([[0], [1]], [0, 1])
+names.append(uuid.uuid4().hex)
+began = time.time()
+die_once("first", repr(names))
+assert time.time() - began < 60
+child = os.fork()
+if child == 0:
+    open("child.txt", "w").write(uuid.uuid4().hex)
+    os._exit(0)
+os.waitpid(child, 0)
+names.append(open("child.txt").read() != uuid.uuid4().hex)
+open("names.txt", "w").write(repr(names))
+"""
+)
+MLFLOW = (
+    DIES
+    + """
+import mlflow
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score
+from sklearn.model_selection import train_test_split
+
+mlflow.set_experiment("digits")
+mlflow.sklearn.autolog(log_models=False)
+X, y = (part[:400] for part in load_digits(return_X_y=True))
+X_train, X_test, y_train, y_test = train_test_split(X, y, test_size=0.25, random_state=0)
+with mlflow.start_run() as run:
+    model = LogisticRegression(C=1e-6, max_iter=200)
+    model.fit(X_train, y_train)
+    die_once("fitted")
+    accuracy = accuracy_score(y_test, model.predict(X_test))
+    mlflow.log_metric("test_accuracy", accuracy)
+    mlflow.log_param("note", "baseline")
+print("RUN", run.info.run_id)
+"""
+)
+
+
+def run(folder: Path, source: str, *, attempt: int = 1, search: dict[str, Any] | None = None) -> tuple[int, str]:
+    project = folder / "project"
+    project.mkdir(exist_ok=True)
+    (project / "train.py").write_text(source)
+    (project / "project_module.py").write_text("import time\nNAME = f'model-{time.time_ns()}'\n")
+    spec = {"seed": 5, "attempt": attempt, "pass": 1 if search is None else 2, "search": search}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "PYTHONHASHSEED": "1",
+        "MLOPS_STRICT": "1",
+        "MLOPS_PROJECT": str(project),
+        "MLOPS_INSIDE": str(folder / "inside"),
+        "MLOPS_SPEC": json.dumps(spec),
+    }
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "mlops_lib.runner", "train.py"],
+        env=environment, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, cwd=project,
+    )  # fmt: skip
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_what_a_script_names_by_chance_or_by_time_is_named_the_same_again(tmp_path: Path) -> None:
+    code, said = run(tmp_path, NAMES)
+    assert code == -signal.SIGKILL, said
+    before = eval((tmp_path / "inside" / "kept" / "first").read_text())
+    code, said = run(tmp_path, NAMES, attempt=2)
+    assert code == 0, said
+    after = eval((tmp_path / "inside" / "outputs" / "names.txt").read_text())
+    assert after == [*before, True]
+    assert len(list((tmp_path / "inside" / "outputs").glob("runs/*"))) <= 1
+    other, _ = run(tmp_path / "project", "import uuid\nopen('name.txt', 'w').write(uuid.uuid4().hex)")
+    assert other == 0
+
+
+@pytest.mark.slow
+def test_a_tracker_goes_on_as_one_run_after_a_kill_and_in_a_search(tmp_path: Path) -> None:
+    code, said = run(tmp_path, MLFLOW)
+    assert code == -signal.SIGKILL, said
+    code, said = run(tmp_path, MLFLOW, attempt=2)
+    assert code == 0, said
+    assert "no such table" not in said
+    assert tracked(tmp_path) == [said.partition("RUN ")[2].split()[0]]
+    before = metrics(tmp_path)
+    search = {"fit": 1, "metric": "accuracy", "target": 2.0, "trials": 1, "minutes": 5, "judged_value": 0.5}
+    code, said = run(tmp_path, MLFLOW, search=search)
+    assert code == 0, said
+    assert len(tracked(tmp_path)) == 1
+    after = metrics(tmp_path)
+    assert after["test_accuracy"] > before["test_accuracy"], "the winner's number"
+
+
+def tracked(folder: Path) -> list[str]:
+    database = sqlite3.connect(folder / "inside" / "outputs" / "mlflow.db")
+    found = [run for run, status in database.execute("select run_uuid, status from runs") if status == "FINISHED"]
+    database.close()
+    return found
+
+
+def metrics(folder: Path) -> dict[str, float]:
+    database = sqlite3.connect(folder / "inside" / "outputs" / "mlflow.db")
+    found = dict(database.execute("select key, value from metrics"))
+    database.close()
+    return found
+
+
+def test_a_position_never_goes_back() -> None:
+    stream = entropy.Stream(b"key")
+    names = [stream.read(8) for _ in range(3)]
+    stream.skip_to(1)
+    assert stream.read(8) not in names
+
+
+def test_a_torn_line_of_the_clock_is_dropped(tmp_path: Path) -> None:
+    first = clock.Clock(str(tmp_path))
+    noted = [first.ask(), first.ask()]
+    with (tmp_path / clock.FILE).open("a") as stream:
+        stream.write("17")
+    again = clock.Clock(str(tmp_path))
+    assert [again.ask(), again.ask()] == noted
+    third = again.ask()
+    assert clock.Clock(str(tmp_path))._noted == [*noted, third]
+
+
+def test_a_pause_between_attempts_is_in_no_duration(tmp_path: Path) -> None:
+    hour_ns = 3600 * 10**9
+    first = clock.Clock(str(tmp_path))
+    began = first.ask_for_duration() - hour_ns
+    (tmp_path / clock.FILE).write_text(f"{began}\n")
+    again = clock.Clock(str(tmp_path))
+    assert again.ask_for_duration() == began
+    assert again.ask_for_duration() - began < hour_ns / 2
