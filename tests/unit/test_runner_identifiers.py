@@ -121,7 +121,7 @@ def test_a_tracker_goes_on_as_one_run_after_a_kill_and_in_a_search(tmp_path: Pat
     assert "no such table" not in said
     assert tracked(tmp_path) == [said.partition("RUN ")[2].split()[0]]
     before = metrics(tmp_path)
-    search = {"fit": 1, "metric": "accuracy", "target": 2.0, "trials": 1, "minutes": 5, "judged_value": 0.5}
+    search = {"fit": 1, "metric": "accuracy", "target": 2.0, "trials": 3, "minutes": 5, "judged_value": 0.5}
     code, said = run(tmp_path, MLFLOW, search=search)
     assert code == 0, said
     assert len(tracked(tmp_path)) == 1
