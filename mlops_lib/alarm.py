@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from mlops_lib import notification
 from mlops_lib.errors import MlopsError
-from mlops_lib.records import Fact, Notification, RunSpec
+from mlops_lib.records import Fact, Link, Notification, RunSpec
 
 Observer = Callable[[dict[str, Any]], None]
 QUIET_S = 3600.0
@@ -59,10 +59,14 @@ class _Alarm:
         if event.get("do") == "restart" and not self._troubled and time.monotonic() > self._quiet_until:
             self._troubled = True
             self._quiet_until = time.monotonic() + QUIET_S
-            self._send(trouble(self._spec, attempt=self._attempt, state="failed", why=str(event.get("why"))))
+            self._tell("failed", event)
         elif event.get("do") == "recovered" and self._troubled:
             self._troubled = False
-            self._send(trouble(self._spec, attempt=self._attempt, state="recovered", why=str(event.get("why"))))
+            self._tell("recovered", event)
+
+    def _tell(self, state: Literal["failed", "recovered"], event: dict[str, Any]) -> None:
+        url = str(self._settings.get("link_url") or "")
+        self._send(trouble(self._spec, attempt=self._attempt, state=state, why=str(event.get("why")), url=url))
 
     def _send(self, message: Notification) -> None:
         thread = threading.Thread(target=self._deliver, args=(message,), name="mlops-alarm", daemon=True)
@@ -81,7 +85,9 @@ class _Alarm:
             thread.join(timeout=max(0.0, deadline - time.monotonic()))
 
 
-def trouble(spec: RunSpec, *, attempt: int, state: Literal["failed", "recovered"], why: str) -> Notification:
+def trouble(
+    spec: RunSpec, *, attempt: int, state: Literal["failed", "recovered"], why: str, url: str = ""
+) -> Notification:
     """What people are told while a run is under way.
 
     Args:
@@ -89,11 +95,12 @@ def trouble(spec: RunSpec, *, attempt: int, state: Literal["failed", "recovered"
         attempt: the attempt that failed, or that recovered; the same change is told once, whoever notices it.
         state: what changed.
         why: in words.
+        url: the build's page.
     """
     told = {"failed": ("warning", "died and is started again"), "recovered": ("good", "goes on where it was")}
     level, words = told[state]
     return Notification(
         key=f"{spec.digest}:{state}:{attempt}", level=level, title=f"{spec.name}: the training {words}",  # type: ignore[arg-type]
         text=why, facts=(Fact(label="Attempt", value=str(attempt)), Fact(label="Entry", value=spec.entry)),
-        thread=f"{spec.name}/{spec.digest}",
+        links=(Link(label="build", url=url),) if url else (), thread=f"{spec.name}/{spec.digest}",
     )  # fmt: skip

@@ -1,9 +1,8 @@
 """What a build server keeps of a run: one folder with the report, the model, the patch, and the gate as JUnit XML.
 
-index.html, style.css, …    the report, in the form that a strict content security policy allows
+report/index.html, …        the report, in the form that a strict content security policy allows
 junit.xml                   the build's stages and the gate as test cases, for the server's trend graph
 verdict.json                the verdict
-mlops-branch.json           what this branch has reached, for builds of pull requests that go to it
 model.keras | model.joblib  the model, where it is not too large to keep with every build
 suggested.patch             what the search would change in the script
 """
@@ -18,8 +17,8 @@ from pathlib import Path
 from typing import Literal
 from xml.etree import ElementTree
 
-from mlops_lib import builds, durable, rundir
-from mlops_lib.records import RunSpec, Verdict
+from mlops_lib import builds, durable, resumption, rundir
+from mlops_lib.records import RunResult, RunSpec, Verdict
 from mlops_lib.runner import protocol
 
 MODEL_LIMIT = 512 * 1024 * 1024
@@ -29,17 +28,22 @@ _COPIED = (*(f"{protocol.INSIDE}/{name}" for name in protocol.MODELS), protocol.
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
+Outcome = Literal["passed", "failed", "skipped"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Case:
     """One line of the test report."""
 
     name: str
-    outcome: Literal["passed", "failed", "skipped"]
+    outcome: Outcome
     message: str = ""
     seconds: float = 0.0
 
 
-def gather(run_dir: Path | None, folder: Path, *, model_limit: int = MODEL_LIMIT) -> list[Path]:
+def gather(
+    run_dir: Path | None, folder: Path, *, home: Path | None = None, model_limit: int = MODEL_LIMIT
+) -> list[Path]:
     """Put what a build server keeps of the run into `folder`, replacing what an earlier build left there.
 
     Works on a run that failed or is still under way, with what there is.
@@ -47,6 +51,7 @@ def gather(run_dir: Path | None, folder: Path, *, model_limit: int = MODEL_LIMIT
     Args:
         run_dir: the run directory; None for a build that failed before there was a run.
         folder: is created; files of an earlier run in it are removed.
+        home: folder of mlops' own files, where branches are remembered.
         model_limit: bytes from which on a model is not copied.
 
     Returns:
@@ -57,19 +62,19 @@ def gather(run_dir: Path | None, folder: Path, *, model_limit: int = MODEL_LIMIT
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    written = [write_junit(run_dir, folder / "junit.xml")]
+    against = None if run_dir is None or home is None else rival(run_dir, home=home)
+    written = [write_junit(run_dir, folder / "junit.xml", against=against)]
     if run_dir is None:
         return written
     from mlops_lib.reporting import report
 
-    report(run_dir, folder=folder)
+    report(run_dir, folder=folder / "report", against=against)
     verdict, spec = _verdict(run_dir), _spec(run_dir)
     if verdict is not None:
         durable.write_json(folder / protocol.VERDICT, verdict.to_json())
         written.append(folder / protocol.VERDICT)
-    if verdict is not None and spec is not None:
-        branch = builds.write_branch(folder / "mlops-branch.json", spec, verdict)
-        written += [] if branch is None else [branch]
+    if verdict is not None and spec is not None and home is not None:
+        builds.remember_branch(spec, verdict, home=home)
     for name in _COPIED:
         place = folder / Path(name).name
         if _copy(run_dir / name, place, inside=run_dir, limit=model_limit):
@@ -77,13 +82,19 @@ def gather(run_dir: Path | None, folder: Path, *, model_limit: int = MODEL_LIMIT
     return written
 
 
-def write_junit(run_dir: Path | None, path: Path) -> Path:
+def rival(run_dir: Path, *, home: Path) -> builds.Branch | None:
+    """What the branch that the build's pull request goes to has reached, or None."""
+    verdict, spec = _verdict(run_dir), _spec(run_dir)
+    return None if verdict is None or spec is None else builds.rival(verdict, spec, home=home)
+
+
+def write_junit(run_dir: Path | None, path: Path, *, against: builds.Branch | None = None) -> Path:
     """Write the build's stages, the run's training and the gate as JUnit XML and return the path.
 
     A rejected verdict is a failed case and an undecided one a skipped case: the build's result is decided by the exit
     code, this is for the graph.
     """
-    cases = [*_stages(), *(() if run_dir is None else _cases(run_dir))]
+    cases = [*_stages(), *(() if run_dir is None else _cases(run_dir, against))]
     name = "build" if run_dir is None else _name(run_dir)
     counts = {outcome: str(sum(case.outcome == outcome for case in cases)) for outcome in ("failed", "skipped")}
     suite = ElementTree.Element(
@@ -103,26 +114,37 @@ def write_junit(run_dir: Path | None, path: Path) -> Path:
 
 
 def _stages() -> Iterator[Case]:
-    for stage in builds.stages():
+    stages, failure = builds.stages(), builds.failure()
+    if failure is not None and failure.verb not in [stage.verb for stage in stages]:
+        stages.append(failure)  # its command was killed before it could note how it ended
+    aborted = builds.outcome().result == "ABORTED"
+    for stage in stages:
+        broken: Outcome = "skipped" if aborted and stage.exit > 128 else "failed"
         answered = stage.exit in builds.ANSWERS
         yield Case(
-            name=f"stage {builds.STAGES[stage.verb]}", outcome="passed" if answered else "failed",
-            message=stage.what, seconds=stage.seconds,
+            name=f"stage {stage.name}", outcome="passed" if answered else broken,
+            message=stage.what if answered else stage.reason, seconds=stage.seconds,
         )  # fmt: skip
 
 
-def _cases(run_dir: Path) -> Iterator[Case]:
-    trained = (run_dir / protocol.INSIDE / protocol.METRICS).is_file()
-    yield Case(
-        name="the training ends well",
-        outcome="passed" if trained else "failed",
-        message="" if trained else "The script did not end by itself without an error; log.txt says how it ended.",
-    )
+def _training(run_dir: Path) -> Case:
+    """The case of the training: how it ended, or where it stands if nobody let it end."""
+    name = "the training ends well"
+    if (run_dir / protocol.INSIDE / protocol.METRICS).is_file():
+        return Case(name=name, outcome="passed")
+    result = rundir.read_record(run_dir / protocol.TRAINING, RunResult)
+    if result is not None and result.failure is not None:
+        return Case(name=name, outcome="failed", message=result.failure.message or "log.txt says how it ended")
+    return Case(name=name, outcome="skipped", message=resumption.words(run_dir))
+
+
+def _cases(run_dir: Path, against: builds.Branch | None) -> Iterator[Case]:
+    yield _training(run_dir)
     verdict = _verdict(run_dir)
     if verdict is None:
         yield Case(name="the model meets the bar", outcome="skipped", message="It was not judged.")
         return
-    outcomes: dict[str, Literal["passed", "failed", "skipped"]] = {
+    outcomes: dict[str, Outcome] = {
         "accepted": "passed",
         "rejected": "failed",
         "undecided": "skipped",
@@ -142,13 +164,11 @@ def _cases(run_dir: Path) -> Iterator[Case]:
             outcome="passed" if better else "failed",
             message=f"{verdict.metric} {verdict.value:g}; {verdict.baseline.name} {verdict.baseline.value:g}",
         )
-    spec = _spec(run_dir)
-    branch = None if spec is None else builds.rival(verdict, spec)
-    if branch is not None and branch.value is not None and verdict.value is not None:
-        worse = protocol.is_better(branch.value, verdict.value, verdict.mode)
+    if against is not None and against.value is not None and verdict.value is not None:
+        worse = protocol.is_better(against.value, verdict.value, verdict.mode)
         yield Case(
             name="the model is at least as good as the target branch's", outcome="failed" if worse else "passed",
-            message=f"{verdict.metric} {verdict.value:g}; {branch.branch} {branch.value:g}",
+            message=f"{verdict.metric} {verdict.value:g}, against target branch {against.branch} {against.value:g}",
         )  # fmt: skip
 
 

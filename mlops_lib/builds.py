@@ -2,13 +2,14 @@
 
 The shared library of Jenkins names the build's own folder in `MLOPS_BUILD`; outside of a build nothing here has effect.
 
-stages.jsonl        one line for each stage that ended, written by the command itself
-mlops-branch.json   among the build's artifacts: what this branch has reached. A pull request's build gets the one of
-                    the branch that it goes to in `MLOPS_AGAINST`
+stages.jsonl        in the build's folder: one line for each stage that ended, written by the command itself
+MLOPS_OUTCOME       how the build stands, as JSON: its result so far, and what it shows as the reason
+<home>/branches/    what each branch of each model has reached, for builds of pull requests that go to it
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
@@ -24,7 +25,7 @@ from mlops_lib.records import Record, RunSpec, Verdict
 FOLDER = "MLOPS_BUILD"
 ARTIFACTS = ".mlops/results"
 """Where in its workspace a build gathers what is kept of it (vars/mlopsResults.groovy)."""
-AGAINST = "MLOPS_AGAINST"
+OUTCOME = "MLOPS_OUTCOME"
 STAGES = {
     "detect": "Detect environment", "build": "Build image", "train": "Train", "judge": "Gate",
     "search": "Tweak & retrain", "register": "Register", "notify": "Notify",
@@ -44,10 +45,30 @@ class Stage(Record):
     what: str = ""
     """What was wrong."""
 
+    @property
+    def name(self) -> str:
+        """The stage as the build shows it."""
+        return STAGES.get(self.verb, "The build")
+
+    @property
+    def reason(self) -> str:
+        """What was wrong, in words."""
+        if self.what:
+            return self.what
+        return f"it was killed by signal {self.exit - 128}" if self.exit > 128 else f"exit {self.exit}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome(Record):
+    """How the build stands, as Jenkins knows it."""
+
+    result: str = ""
+    reason: str | None = None
+
 
 @dataclass(frozen=True, kw_only=True)
 class Branch(Record):
-    """What a branch has reached: the contents of mlops-branch.json."""
+    """What a branch has reached, as its last good build has remembered it."""
 
     schema: int = 1
     branch: str
@@ -82,10 +103,28 @@ def stages(environ: Mapping[str, str] = os.environ) -> list[Stage]:
     return list(found.values())
 
 
-def broken(environ: Mapping[str, str] = os.environ) -> Stage | None:
-    """The stage that ended the build, where that was not the training itself: of that the run knows more."""
-    failed = [one for one in stages(environ) if one.exit not in ANSWERS and one.verb not in ("train", "notify")]
-    return failed[-1] if failed else None
+def outcome(environ: Mapping[str, str] = os.environ) -> Outcome:
+    """How the build stands; empty outside of one."""
+    try:
+        return Outcome.from_json(json.loads(environ.get(OUTCOME) or "{}"))
+    except ValueError:
+        return Outcome()
+
+
+def failure(environ: Mapping[str, str] = os.environ) -> Stage | None:
+    """The stage that has failed the build, or None.
+
+    A command that was killed could not note its end; then the build's own reason counts, which begins with the stage.
+    """
+    failed = [one for one in stages(environ) if one.exit not in ANSWERS and one.verb != "notify"]
+    if failed:
+        return failed[-1]
+    build = outcome(environ)
+    if build.result != "FAILURE":
+        return None
+    stage, _, what = (build.reason or "").partition(": ")
+    verb = next((verb for verb, name in STAGES.items() if name == stage), "")
+    return Stage(verb=verb, exit=1, seconds=0.0, what=what if verb else build.reason or "its log says why")
 
 
 def page(name: str, environ: Mapping[str, str] = os.environ) -> str:
@@ -94,22 +133,17 @@ def page(name: str, environ: Mapping[str, str] = os.environ) -> str:
     return f"{url.rstrip('/')}/artifact/{ARTIFACTS}/{quote(name)}" if url and environ.get(FOLDER) else ""
 
 
-def against(environ: Mapping[str, str] = os.environ) -> Branch | None:
-    """What the branch that a pull request goes to has reached; None where that is not known."""
-    try:
-        return Branch.from_json(json.loads(environ.get(AGAINST) or "null"))
-    except (ValueError, TypeError):
-        return None
-
-
-def rival(verdict: Verdict, spec: RunSpec, *, environ: Mapping[str, str] = os.environ) -> Branch | None:
-    """The target branch's record, where it is about the same number of the same model."""
-    branch = against(environ)
+def rival(verdict: Verdict, spec: RunSpec, *, home: Path, environ: Mapping[str, str] = os.environ) -> Branch | None:
+    """What the branch that a pull request goes to has reached, if that is the same number of the same model."""
+    target = environ.get("CHANGE_TARGET")
+    branch = rundir.read_record(_place(home, spec.name, target), Branch) if target else None
     same = branch is not None and (branch.name, branch.metric) == (spec.name, verdict.metric)
     return branch if same and branch is not None and branch.value is not None else None
 
 
-def about(verdict: Verdict, spec: RunSpec, *, trials: int, environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
+def about(
+    verdict: Verdict, spec: RunSpec, *, trials: int, home: Path, environ: Mapping[str, str] = os.environ
+) -> dict[str, Any]:
     """What a build wants to know of a verdict; empty outside of a build.
 
     Returns:
@@ -119,7 +153,7 @@ def about(verdict: Verdict, spec: RunSpec, *, trials: int, environ: Mapping[str,
     if not environ.get(FOLDER):
         return {}
     return {
-        "summary": _summary(verdict, rival(verdict, spec, environ=environ)),
+        "summary": _summary(verdict, rival(verdict, spec, home=home, environ=environ)),
         "badge": verdict.verdict if verdict.value is None else f"{verdict.metric} {_number(verdict.value)}",
         "search": verdict.verdict == "rejected" and trials > 0,
     }
@@ -138,16 +172,24 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}" if abs(value) < 1000 else f"{value:.6g}"
 
 
-def write_branch(
-    path: Path, spec: RunSpec, verdict: Verdict, *, environ: Mapping[str, str] = os.environ
+def remember_branch(
+    spec: RunSpec, verdict: Verdict, *, home: Path, environ: Mapping[str, str] = os.environ
 ) -> Path | None:
-    """Write mlops-branch.json and return its path; None where the build is not one of a branch."""
+    """Remember what the build's branch has reached and return the file; None if it is no good build of a branch."""
     branch = environ.get("BRANCH_NAME")
-    if not branch:
+    if not branch or "CHANGE_ID" in environ or outcome(environ).result in ("FAILURE", "ABORTED", "NOT_BUILT"):
         return None
     record = Branch(
         branch=branch, name=spec.name, commit=spec.commit, verdict=verdict.verdict, metric=verdict.metric,
         value=verdict.value, target=verdict.target, build=environ.get("BUILD_URL", ""),
     )  # fmt: skip
+    path = _place(home, spec.name, branch)
+    path.parent.mkdir(parents=True, exist_ok=True)
     durable.write_json(path, record.to_json())
     return path
+
+
+def _place(home: Path, name: str, branch: str) -> Path:
+    """The record of a branch; names may hold anything, digests may not."""
+    digest = hashlib.sha256(f"{name}\0{branch}".encode("utf-8", "surrogatepass")).hexdigest()
+    return home / "branches" / f"{digest[:32]}.json"

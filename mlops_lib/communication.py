@@ -34,7 +34,7 @@ def report(project: str | Path | Job, *, artifacts: str = "", **settings: Any) -
     if artifacts:
         from mlops_lib import artifacts as gathered
 
-        gathered.gather(job.run_dir, Path(artifacts))
+        gathered.gather(job.run_dir, Path(artifacts), home=job.home)
     return page
 
 
@@ -59,7 +59,7 @@ def notify(project: str | Path | Job, **settings: Any) -> list[notification.Deli
         spec=job.spec, verdict=verdict, result=result, search=tuning.read(job.run_dir),
         champion=_champion_before(job, version), version=version, links=_links(job, version),
         pictures=pictures(job) if job.run_dir.is_dir() else [], attachments=_attachments(job),
-        begun=begun.exists(), **_circumstances(job.spec, job.settings),
+        begun=begun.exists() or builds.failure() is not None, **_circumstances(job.spec, job.settings),
     )  # fmt: skip
     plain = job.settings.plain()
     _let_steps_end()
@@ -84,31 +84,33 @@ def notify_of_build(project: str | Path, **settings: Any) -> list[notification.D
         project: the project.
         settings: as everywhere; of those only `name` and `notify` count, for the others may be what is wrong.
     """
-    stage, place = builds.broken(), Path(project).expanduser().absolute()
+    stage, place = builds.failure(), Path(project).expanduser().absolute()
     if stage is None:
         return []
     resolved = config.resolve(None, {key: settings[key] for key in ("name", "notify") if key in settings})
     spec = unprepared(place, resolved)
     url, result = resolved["link_url"], _failed(stage, run_dir="")
     message = notification.compose(
-        spec=spec, result=result, links=[Link(label="build", url=url)] if url else [], **_circumstances(spec, resolved)
-    )
+        spec=spec, result=result, links=[Link(label="build", url=url)] if url else [], begun=True,
+        **_circumstances(spec, resolved),
+    )  # fmt: skip
     notification.remember(spec.name, result, home=resolved.home, commit=spec.commit)
     return [] if message is None else notification.notify(message, settings=resolved.plain(), home=resolved.home)
 
 
 def _failed(stage: builds.Stage, *, run_dir: str) -> RunResult:
-    failure = Failure(kind="stage", message=stage.what or f"exit {stage.exit}", where=builds.STAGES[stage.verb])
+    failure = Failure(kind="stage", message=stage.reason, where=stage.name)
     return RunResult(run_dir=run_dir, state="failed", exit_code=stage.exit, failure=failure)
 
 
 def _outcome(job: Job) -> tuple[Verdict | None, RunResult | None]:
-    """How the run stands; in a build that ended at another stage than the training, that."""
-    stage = builds.broken()
-    if stage is not None:
-        return None, _failed(stage, run_dir=str(job.run_dir))
+    """How the run stands; in a build that failed of which the run does not know why, that."""
     verdict = rundir.read_record(job.run_dir / protocol.VERDICT, Verdict)
-    return verdict, rundir.read_record(job.run_dir / protocol.TRAINING, RunResult)
+    result = rundir.read_record(job.run_dir / protocol.TRAINING, RunResult)
+    stage = builds.failure()
+    if stage is not None and not (stage.verb == "train" and result is not None and result.state == "failed"):
+        return None, _failed(stage, run_dir=str(job.run_dir))
+    return verdict, result
 
 
 def _champion_before(job: Job, version: ModelVersion | None) -> ModelVersion | None:
@@ -151,7 +153,7 @@ def _circumstances(spec: RunSpec, settings: config.Settings) -> dict[str, Any]:
 
 def _links(job: Job, version: ModelVersion | None = None) -> list[Link]:
     places = {
-        "report": (job.run_dir / protocol.REPORT, builds.page("index.html")),
+        "report": (job.run_dir / protocol.REPORT, builds.page("report/index.html")),
         "patch": (job.run_dir / protocol.PATCH, builds.page(protocol.PATCH)),
     }
     if version is not None:

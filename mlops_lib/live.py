@@ -5,27 +5,50 @@ from __future__ import annotations
 import json
 import math
 import sys
+import time
 from pathlib import Path
 from typing import Any, TextIO
 
 from mlops_lib.runner import protocol
 
+EPOCH_S = 10.0
+"""A log gets one epoch in so long, and the last one in any case."""
+
 
 class Plain:
     """One line an event; no colour codes, so that logs stay readable."""
 
-    def __init__(self, stream: TextIO = sys.stderr) -> None:
-        self._stream = stream
+    def __init__(self, stream: TextIO = sys.stderr, *, epoch_s: float = EPOCH_S) -> None:
+        self._stream, self._epoch_s = stream, epoch_s
+        self._shown = -math.inf
+        """When the last epoch was shown."""
+        self._held = ""
+        """The newest epoch, if it was not shown."""
 
     def __call__(self, event: dict[str, Any]) -> None:
         """Show an event, if it is worth a line."""
         line = describe(event)
-        if line:
-            self._stream.write(line + "\n")
-            self._stream.flush()
+        if not line:
+            return
+        if event.get("event") == "epoch":
+            now = time.monotonic()
+            if now - self._shown < self._epoch_s:
+                self._held = line
+                return
+            self._shown, self._held = now, ""
+        self._write(line)
+
+    def _write(self, line: str) -> None:
+        lines = [self._held, line] if self._held else [line]
+        self._held = ""
+        self._stream.write("".join(f"{one}\n" for one in lines))
+        self._stream.flush()
 
     def close(self) -> None:
-        """Nothing to put away."""
+        """Show the last epoch."""
+        if self._held:
+            line, self._held = self._held, ""
+            self._write(line)
 
 
 FITS, TRIALS, WIDTH = 4, 8, 24

@@ -6,7 +6,8 @@ import groovy.json.JsonSlurper
 Map call(String verb, Map settings = [:]) {
     Map answer = ask(verb, settings)
     if (!(answer.exit in [0, 6, 10])) { // accepted or answered, rejected, undecided
-        String reason = "${env.STAGE_NAME}: ${answer.error?.what ?: 'the log above says why'} (mlops ${verb}: exit ${answer.exit})"
+        String signal = answer.exit > 128 ? "it was killed by signal ${answer.exit - 128}" : 'its log above says more'
+        String reason = "${env.STAGE_NAME}: ${answer.summary ?: signal} (mlops ${verb}: exit ${answer.exit})"
         currentBuild.description = currentBuild.description ?: reason
         error(reason)
     }
@@ -16,20 +17,41 @@ Map call(String verb, Map settings = [:]) {
 /** Runs one verb and returns its record with its exit code under `exit`, whatever it is. */
 Map ask(String verb, Map settings = [:]) {
     String given = toJson([project: '.'] + settings.findAll { it.value != null && it.value != '' })
-    String reply = "${folder()}/${verb}.json"
-    List variables = ["MLOPS_VERB=${verb}", "MLOPS_PARAMS=${given}", "MLOPS_REPLY=${reply}", "MLOPS_BUILD=${folder()}",
-                      "MLOPS_AGAINST=${against()}", "MLOPS_ORIGIN=${origin()}"]
+    String build = toJson([result: currentBuild.currentResult, reason: currentBuild.description])
+    int most = verb == 'watch' ? 20 : 3 // the watchdog is there for as long as anything beside it goes on
     int exit = -1
-    for (int tries = 0; exit < 0 && tries < 3; tries++) { // negative: the agent was restarted under it; it goes on
-        writeFile(file: reply, text: '')
+    for (int tries = 0; (exit < 0 || exit > 128) && tries < most; tries++) { // the agent was restarted, or a signal killed it
+        if (tries > 0) {
+            sleep(time: 5, unit: 'SECONDS')
+        }
+        String reply = emptied("${verb}.json")
+        List variables = ["MLOPS_VERB=${verb}", "MLOPS_PARAMS=${given}", "MLOPS_REPLY=${reply}", "MLOPS_BUILD=${folder()}",
+                          "MLOPS_OUTCOME=${build}", "MLOPS_ORIGIN=${origin()}"]
         exit = mlopsSecrets(verb) {
             withEnv(variables) {
                 sh(label: "mlops ${verb}", returnStatus: true, script: libraryResource('mlops/agent.sh'))
             }
         }
     }
-    String text = readFile(file: reply, encoding: 'UTF-8')
+    String text = readFile(file: "${folder()}/${verb}.json", encoding: 'UTF-8')
     return fromJson(text) + [exit: exit]
+}
+
+/** An empty file in the build's own folder; an agent that is being restarted is waited for. */
+String emptied(String name) {
+    String path = null
+    for (int tries = 0; !path; tries++) {
+        try {
+            writeFile(file: "${folder()}/${name}", text: '')
+            path = "${folder()}/${name}"
+        } catch (IOException offline) {
+            if (tries == 20) {
+                throw offline // with this, the pipeline's `agent` starts the build over on another one
+            }
+            sleep(time: 15, unit: 'SECONDS')
+        }
+    }
+    return path
 }
 
 /** This build's own folder on the agent: replies, and how its stages ended. */
@@ -37,34 +59,25 @@ String folder() {
     return "${pwd(tmp: true)}/mlops-${currentBuild.startTimeInMillis}"
 }
 
-/** What the branch that a pull request goes to has reached, as its last build kept it (mlops-branch.json). */
-@NonCPS
-String against() {
-    try {
-        Object job = env.CHANGE_TARGET ? currentBuild.rawBuild.parent.parent.getItem(env.CHANGE_TARGET) : null
-        Object kept = job?.lastSuccessfulBuild?.artifactManager?.root()?.child('.mlops/results/mlops-branch.json')
-        return kept?.isFile() ? kept.open().getText('UTF-8').replace('$', '\\u0024') : ''
-    } catch (SecurityException ignored) { // a library of a folder runs in the sandbox: no comparison
-        return ''
-    }
-}
-
 /** This library's own repository and version: what an agent installs that has no `mlops` and is not told what to. */
 @NonCPS
 String origin() {
     try {
-        Object loaded = env.MLOPS_PACKAGE ? null : currentBuild.rawBuild?.allActions?.find { it.class.simpleName == 'LibrariesAction' }
-        Object ours = loaded?.libraries?.find { 'mlopsSecrets' in it.variables }
-        if (!ours) {
-            return ''
-        }
-        Object known = jenkins.model.GlobalConfiguration.all().find { it.class.simpleName == 'GlobalLibraries' }
-        Object scm = known?.libraries?.find { it.name == ours.name }?.retriever?.scm
+        Object known = env.MLOPS_PACKAGE ? null : jenkins.model.GlobalConfiguration.all().find { it.class.simpleName == 'GlobalLibraries' }
+        List loaded = known ? known.libraries.findAll { env[version(it.name)] } : []
+        Object ours = loaded.size() == 1 ? loaded[0] : loaded.find { it.name == 'mlops' }
+        Object scm = ours?.retriever?.scm
         String url = scm?.hasProperty('remote') ? scm.remote : scm?.hasProperty('userRemoteConfigs') ? scm.userRemoteConfigs[0]?.url : ''
-        return url ? "git+${url}@${ours.version}" : ''
-    } catch (SecurityException | GroovyRuntimeException ignored) { // in the sandbox, or a library of another kind
+        return url ? "git+${url}@${env[version(ours.name)]}" : ''
+    } catch (SecurityException | GroovyRuntimeException ignored) { // a folder's library runs in the sandbox, or is of another kind
         return ''
     }
+}
+
+/** The variable in which Jenkins tells the version of a library that the build has loaded. */
+@NonCPS
+String version(String library) {
+    return "library.${library}.version"
 }
 
 /** JSON without a `$`: no layer between here and the shell finds one to expand. */

@@ -3,7 +3,7 @@
  * Jenkins wants a declarative pipeline whole and in one place, so the stages are spelled out in both.
  */
 void call(Map given = [:]) {
-    Map job = [label: '', hours: 12, poll: 'H/15 * * * *'] + given // the command refuses what nobody knows
+    Map job = [label: '', hours: 12] + given // the command refuses what nobody knows
     // In a branch's first build there are no parameters yet; all of them are empty then, too.
     Map settings = given + params.findAll { it.value }
     Map verdict = [:]
@@ -20,9 +20,6 @@ void call(Map given = [:]) {
             string(name: 'trials', trim: true, description: 'Most candidates of the search (empty: the default)')
             string(name: 'minutes', trim: true, description: 'Most minutes of the search (empty: the default)')
             string(name: 'notify', trim: true, description: 'When people are told: change, always or never (empty: the default)')
-        }
-        triggers {
-            pollSCM(job.poll) // pushes come by webhook; this only catches one that was lost
         }
         options {
             timestamps()
@@ -112,7 +109,7 @@ void call(Map given = [:]) {
             failure {
                 mlopsNotify(settings)
             }
-            always {
+            cleanup { // the last of all: people are told first
                 mlopsResults(settings)
             }
         }

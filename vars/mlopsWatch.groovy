@@ -1,5 +1,8 @@
 /** The watchdog beside a training: ends when the run or `mlopsWatch.end()` says so, and never fails the build. */
 void call(Map settings = [:]) {
+    dir("${mlops.folder()}/ended") {
+        deleteDir() // that of a round which ended with its agent
+    }
     catchError(buildResult: 'SUCCESS', stageResult: 'UNSTABLE', catchInterruptions: false) {
         Map answer = mlops.ask('watch', settings + [until_done: true])
         if (answer.exit != 0) {
@@ -10,5 +13,5 @@ void call(Map settings = [:]) {
 
 /** For `post { always }` of the stages beside: nothing is left to watch, however they ended. */
 void end() {
-    writeFile(file: "${mlops.folder()}/ended", text: '')
+    writeFile(file: "${mlops.folder()}/ended/now", text: '')
 }

@@ -32,8 +32,18 @@ def failed(error: MlopsError, *, as_json: bool) -> int:
     WRONG.append(str(error))
     if as_json:
         fields = {"what": error.what, "where": error.where, "remedy": error.remedy}
-        print_json({"schema": 1, "exit": error.exit_code, "error": fields})
+        print_json({"schema": 1, "exit": error.exit_code, "error": fields, "summary": one_line(error)})
     return error.exit_code
+
+
+SUMMARY_LIMIT = 500
+
+
+def one_line(error: MlopsError) -> str:
+    """The error with its place and remedy in one line, as a build shows it."""
+    place = f" ({error.where})" if error.where else ""
+    line = " ".join(f"{error.what.rstrip('.')}{place}. {error.remedy}".split())
+    return line if len(line) <= SUMMARY_LIMIT else f"{line[:SUMMARY_LIMIT]}…"
 
 
 def bug(*, as_json: bool) -> int:
@@ -48,13 +58,9 @@ def bug(*, as_json: bool) -> int:
     sys.stderr.write(f"mlops: {what}\n  remedy: please report it with {stream.name}; the run is kept\n")
     WRONG.append(what)
     if as_json:
-        print_json(
-            {
-                "schema": 1,
-                "exit": protocol.EXIT_BUG,
-                "error": {"what": what, "where": stream.name, "remedy": "report it"},
-            }
-        )
+        fields = {"what": what, "where": stream.name, "remedy": "report it"}
+        summary = " ".join(what.split())[:SUMMARY_LIMIT]
+        print_json({"schema": 1, "exit": protocol.EXIT_BUG, "error": fields, "summary": summary})
     return protocol.EXIT_BUG
 
 

@@ -119,12 +119,13 @@ def _write_report(
 ) -> Any:
     from pathlib import Path
 
+    from mlops_lib import artifacts as gathered
     from mlops_lib import communication, reporting
 
     if markdown:
         if not job.run_dir.is_dir():
             raise UsageError("there is no such run yet", where=str(job.run_dir), remedy="`mlops train` first.")
-        return reporting.markdown(job.run_dir).rstrip("\n")
+        return reporting.markdown(job.run_dir, against=gathered.rival(job.run_dir, home=job.home)).rstrip("\n")
     page = communication.report(job, artifacts=artifacts)
     if tensorboard:
         reporting.tensorboard(job.run_dir, Path(tensorboard))
@@ -139,7 +140,7 @@ def _judge(job: Any) -> Any:
     from mlops_lib import builds, pipeline
 
     verdict = pipeline.judge(job)
-    return {**verdict.to_json(), **builds.about(verdict, job.spec, trials=job.settings["trials"])}
+    return {**verdict.to_json(), **builds.about(verdict, job.spec, trials=job.settings["trials"], home=job.home)}
 
 
 def _notified(project: str, settings: dict[str, Any]) -> list[Any]:
@@ -148,7 +149,7 @@ def _notified(project: str, settings: dict[str, Any]) -> list[Any]:
     try:
         job = made_ready(project, settings)
     except MlopsError:
-        if builds.broken() is None:
+        if builds.failure() is None:
             raise
         return communication.notify_of_build(project, **settings)
     try:
@@ -174,9 +175,11 @@ def _notify(project: str, settings: dict[str, Any], options: dict[str, Any], as_
 
 
 def _stop(job: Any) -> Any:
-    from mlops_lib import pipeline
+    from mlops_lib import pipeline, resumption
 
-    return {"schema": 1, "stopped": pipeline.stop(job), "run_dir": str(job.run_dir)}
+    stopped = pipeline.stop(job)
+    summary = resumption.words(job.run_dir) if job.run_dir.is_dir() else "stopped before there was a run"
+    return {"schema": 1, "stopped": stopped, "run_dir": str(job.run_dir), "summary": summary}
 
 
 def _watch(project: str | None, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:

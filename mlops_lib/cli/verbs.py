@@ -35,7 +35,7 @@ OPTIONS = {
     "with_code", "prune",
 }  # fmt: skip
 """Keys of MLOPS_PARAMS that are options of a verb, not settings."""
-PIPELINE = ("label", "hours", "poll", "worker_label")
+PIPELINE = ("label", "hours", "worker_label")
 """Keys of MLOPS_PARAMS that the Jenkins pipeline itself reads: known here, so that a slip of one is refused."""
 
 ACTIONS = ("list", "champion", "rollback", "gc", "alias")

@@ -291,7 +291,8 @@ def _version(model: ModelVersion) -> str:
 
 def _search(search: SearchResult) -> list[tuple[str, str]]:
     seconds = sum(trial.seconds for trial in search.trials)
-    trials = f"{_count(len(search.trials), 'trial')} in {_duration(seconds)}; {_STOPPED_BY[search.stopped]}"
+    tried = _count(sum(trial.number > 0 for trial in search.trials), "trial")
+    trials = f"{tried} in {_duration(seconds)}; {_STOPPED_BY[search.stopped]}"
     return [("Tweaks", "; ".join(_edits(search)) or "none: the script as written was the best"), ("Search", trials)]
 
 

@@ -20,12 +20,14 @@ from mlops_lib.runner import protocol
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+    from mlops_lib.builds import Branch
+
 FITS_SHOWN = 8
 CHARTS_SHOWN = 6
 """Charts of one fit."""
 
 
-def report(run_dir: Path, *, folder: Path | None = None) -> Path:
+def report(run_dir: Path, *, folder: Path | None = None, against: Branch | None = None) -> Path:
     """Write the report of a run, whatever state it is in.
 
     The same run directory gives the same bytes.
@@ -33,6 +35,7 @@ def report(run_dir: Path, *, folder: Path | None = None) -> Path:
     Args:
         run_dir: the run directory.
         folder: where to write index.html, style.css and the pictures instead, for servers that forbid inline styles.
+        against: what the branch has reached that the run's pull request goes to.
 
     Returns:
         `run_dir/report.html`, or the folder's `index.html`.
@@ -40,7 +43,7 @@ def report(run_dir: Path, *, folder: Path | None = None) -> Path:
     Raises:
         OSError: the report cannot be written.
     """
-    view = read_run(run_dir)
+    view = read_run(run_dir, against=against)
     if folder is None:
         path = run_dir / protocol.REPORT
         durable.write_bytes(path, html(view, linked=False).encode())
@@ -51,8 +54,10 @@ def report(run_dir: Path, *, folder: Path | None = None) -> Path:
     picture = curve_bytes(view)
     if picture is not None:
         durable.write_bytes(folder / protocol.CURVES, picture)
+    if view.mistakes:
+        (folder / "mistakes").mkdir(exist_ok=True)
     for number, one in enumerate(view.mistakes, 1):
-        durable.write_bytes(folder / f"mistake-{number}.png", one.png)
+        durable.write_bytes(folder / "mistakes" / f"{number:02}.png", one.png)
     durable.write_bytes(folder / "style.css", stylesheet().encode())
     path = folder / "index.html"
     durable.write_bytes(path, html(view, linked=True).encode())

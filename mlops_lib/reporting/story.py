@@ -97,10 +97,20 @@ def facts(view: RunView) -> list[tuple[str, str]]:
     if view.model is not None:
         found += [("Parameters", whole(view.model.parameters))] if view.model.parameters else []
         found += [("Model file", size(view.model.size_bytes))] if view.model.size_bytes else []
+    found += _against_target(view)
     version = view.registered.version if view.registered else view.result.version if view.result else None
     if version is not None:
         found.append(("Registered as", f"version {version}"))
     return found
+
+
+def _against_target(view: RunView) -> list[tuple[str, str]]:
+    """The number of the branch that a pull request goes to, and the difference to it."""
+    branch, verdict = view.against, view.verdict
+    if branch is None or branch.value is None or verdict is None or verdict.value is None:
+        return []
+    gap = difference(verdict.metric, verdict.value - branch.value)
+    return [("Against target branch", f"{branch.branch} {metric_value(verdict.metric, branch.value)}, {gap}")]
 
 
 def selection_gap(view: RunView) -> str:

@@ -6,10 +6,14 @@ import html
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mlops_lib.reporting import story, tables
 from mlops_lib.reporting.view import RunView, read_run
 from mlops_lib.reporting.wording import metric_value
+
+if TYPE_CHECKING:
+    from mlops_lib.builds import Branch
 
 _SIGNS = {"accepted": "✅", "rejected": "❌", "undecided": "❔", "failed": "💥"}
 TRIALS_SHOWN = 10
@@ -18,12 +22,12 @@ _LINKING = re.compile(r"([@#]|://?|\bwww(?=\.))", re.IGNORECASE)
 _LEADING = re.compile(r"^(\d*)([-+=.)])")
 
 
-def markdown(run_dir: Path) -> str:
+def markdown(run_dir: Path, *, against: Branch | None = None) -> str:
     """The outcome, the reasons, the few numbers everybody asks for and the best trials.
 
     Whatever a script wrote is shown as text: no markup, no link and no mention of a person comes from it.
     """
-    view = read_run(run_dir)
+    view = read_run(run_dir, against=against)
     sign = _SIGNS.get(view.state, "⏳")
     parts = [f"### {sign} {escaped(view.name)}: {story.BADGES[view.state].lower()}", escaped(story.headline(view))]
     if view.verdict is not None and view.verdict.reasons:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from mlops_lib.records import (
     Detection,
@@ -26,6 +26,9 @@ from mlops_lib.reporting.mistakes import Mistake, mistakes
 from mlops_lib.reporting.reading import Reader, count, number, text, when
 from mlops_lib.reporting.timeline import Moment, moments
 from mlops_lib.runner import protocol
+
+if TYPE_CHECKING:
+    from mlops_lib.builds import Branch
 
 State = Literal["accepted", "rejected", "undecided", "failed", "stopped", "unfinished", "unjudged"]
 
@@ -130,10 +133,17 @@ class RunView:
     """Over all attempts, without the time between them."""
     problems: tuple[str, ...]
     """What of the run directory could not be read."""
+    against: Branch | None = None
+    """What the branch has reached that the run's pull request goes to."""
 
 
-def read_run(run_dir: Path) -> RunView:
-    """The run in `run_dir`; an empty or damaged directory gives an empty view that says so in `problems`."""
+def read_run(run_dir: Path, *, against: Branch | None = None) -> RunView:
+    """Read the run in `run_dir`; an empty or damaged directory gives an empty view that says so in `problems`.
+
+    Args:
+        run_dir: the run directory.
+        against: what the branch has reached that the run's pull request goes to.
+    """
     reader = Reader(run_dir)
     spec = reader.record(RunSpec, protocol.SPEC)
     verdict = reader.record(Verdict, protocol.VERDICT)
@@ -175,6 +185,7 @@ def read_run(run_dir: Path) -> RunView:
         restarts=restarts(made),
         seconds=sum(one.ended - one.began for one in made),
         problems=tuple(reader.problems),
+        against=against,
     )
 
 

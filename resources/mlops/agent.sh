@@ -18,8 +18,13 @@
 { set +x; } 2>/dev/null
 set -eu
 
+# Says what is wrong in the log, and in the reply, so that the build can show it.
 fail() {
     printf 'mlops: %s\n' "$@" >&2
+    if [ -n "${MLOPS_REPLY:-}" ]; then
+        said=$(printf '%s' "$*" | tr -d '\000-\037' | sed 's/[\\"]/\\&/g') || said=
+        printf '{"summary": "%s"}' "$said" >"$MLOPS_REPLY"
+    fi
     exit 2
 }
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 from servers.slack import slack_api
 
-from mlops_lib import artifacts, builds, cli, rundir
+from mlops_lib import alarm, artifacts, builds, cli, rundir
 from mlops_lib.job import prepare
 from mlops_lib.records import Environment, Image, RunSpec, Verdict
 
@@ -72,7 +73,7 @@ def test_of_a_stage_that_was_repeated_the_last_end_counts(build: Path, tmp_path:
 def test_outside_of_a_build_nothing_is_noted(spec: RunSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(builds.FOLDER, raising=False)
     builds.note("train", exit_code=0, seconds=1.0, what="")
-    assert (builds.stages(), builds.about(VERDICT, spec, trials=12)) == ([], {})
+    assert (builds.stages(), builds.about(VERDICT, spec, trials=12, home=Path("/nowhere"))) == ([], {})
 
 
 def test_a_pull_request_is_compared_with_its_target(
@@ -80,18 +81,24 @@ def test_a_pull_request_is_compared_with_its_target(
 ) -> None:
     monkeypatch.setenv("BRANCH_NAME", "main")
     better = Verdict(verdict="accepted", metric="accuracy", value=0.95, target=0.8)
-    kept = builds.write_branch(tmp_path / "mlops-branch.json", spec, better)
-    assert kept is not None
-    monkeypatch.setenv("BRANCH_NAME", "PR-3")
-    monkeypatch.setenv(builds.AGAINST, kept.read_text())
-    line = builds.about(VERDICT, spec, trials=12)["summary"]
+    home = tmp_path / "home"
+    assert builds.remember_branch(spec, better, home=home) is not None
+    for name, value in {"BRANCH_NAME": "PR-3", "CHANGE_ID": "3", "CHANGE_TARGET": "main"}.items():
+        monkeypatch.setenv(name, value)
+    assert builds.remember_branch(spec, VERDICT, home=home) is None, "a pull request is no branch of the model"
+    line = builds.about(VERDICT, spec, trials=12, home=home)["summary"]
     assert line == "accepted: accuracy 0.9300, bar 0.8000, champion 0.9100, main 0.9500"
     run_dir = tmp_path / "run"
     run_dir.mkdir()
     (run_dir / "spec.json").write_text(json.dumps(spec.to_json()))
     (run_dir / "verdict.json").write_text(json.dumps(VERDICT.to_json()))
-    found = cases(artifacts.write_junit(run_dir, tmp_path / "junit.xml"))
-    assert found["the model is at least as good as the target branch's"] == "accuracy 0.93; main 0.95"
+    artifacts.gather(run_dir, tmp_path / "results", home=home)
+    found = cases(tmp_path / "results" / "junit.xml")
+    assert (
+        found["the model is at least as good as the target branch's"]
+        == "accuracy 0.93, against target branch main 0.95"
+    )
+    assert "Against target branch</dt><dd>main 95" in (tmp_path / "results" / "report" / "index.html").read_text()
 
 
 @pytest.mark.parametrize(
@@ -99,21 +106,111 @@ def test_a_pull_request_is_compared_with_its_target(
 )
 def test_a_search_comes_next_where_it_may(kind: str, trials: int, search: bool, build: Path, spec: RunSpec) -> None:
     verdict = Verdict.from_json({"verdict": kind, "target": 0.8})
-    assert builds.about(verdict, spec, trials=trials)["search"] is search
+    assert builds.about(verdict, spec, trials=trials, home=build)["search"] is search
 
 
 @pytest.mark.parametrize("record", ["", "null", "[]", "{}", "not JSON", '{"branch": "main", "name": 3}'])
 def test_a_record_that_is_none_compares_with_nothing(
     record: str, build: Path, spec: RunSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(builds.AGAINST, record)
-    assert builds.rival(VERDICT, spec) is None
+    monkeypatch.setenv("BRANCH_NAME", "main")
+    kept = builds.remember_branch(spec, VERDICT, home=build)
+    assert kept is not None
+    monkeypatch.setenv("CHANGE_TARGET", "main")
+    assert builds.rival(VERDICT, spec, home=build) is not None
+    kept.write_text(record)
+    assert builds.rival(VERDICT, spec, home=build) is None
 
 
-def test_another_model_or_metric_compares_with_nothing(spec: RunSpec, monkeypatch: pytest.MonkeyPatch) -> None:
-    other = builds.Branch(branch="main", name="fraud", verdict="accepted", metric="f1", value=0.9, target=0.8)
-    monkeypatch.setenv(builds.AGAINST, json.dumps(other.to_json()))
-    assert builds.rival(VERDICT, spec) is None
+def test_another_branch_model_or_metric_compares_with_nothing(
+    build: Path, spec: RunSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BRANCH_NAME", "release/2")
+    builds.remember_branch(spec, VERDICT, home=build)
+    monkeypatch.setenv("CHANGE_TARGET", "release/2")
+    assert builds.rival(VERDICT, spec, home=build) is not None
+    assert builds.rival(replace(VERDICT, metric="f1"), spec, home=build) is None
+    assert builds.rival(VERDICT, replace(spec, name="other"), home=build) is None
+    monkeypatch.setenv("CHANGE_TARGET", "main")
+    assert builds.rival(VERDICT, spec, home=build) is None
+
+
+@pytest.mark.parametrize("result", ["FAILURE", "ABORTED"])
+def test_a_build_that_failed_says_nothing_of_its_branch(
+    result: str, build: Path, spec: RunSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BRANCH_NAME", "main")
+    monkeypatch.setenv(builds.OUTCOME, json.dumps({"result": result, "reason": None}))
+    assert builds.remember_branch(spec, VERDICT, home=build) is None
+
+
+def test_people_hear_of_a_build_whose_command_was_killed(
+    build: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A killed command notes nothing, and its run looks as if a person had stopped it."""
+    project = tmp_path / "fraud"
+    project.mkdir()
+    (project / "train.py").write_text("from sklearn.svm import SVC\nSVC().fit([[0], [1]], [0, 1])\n")
+    job = prepare(project, backend="process", home=str(tmp_path / "home"))
+    rundir.write_spec(job.run_dir, job.spec)
+    rundir.remember(job.run_dir, home=job.home)
+    (job.run_dir / "training.json").write_text(json.dumps({"run_dir": str(job.run_dir), "state": "stopped"}))
+    reason = "Train: it was killed by signal 9 (mlops train: exit 137)"
+    monkeypatch.setenv(builds.OUTCOME, json.dumps({"result": "FAILURE", "reason": reason}))
+    with slack_api() as slack:
+        for name, value in slack.environ.items():
+            monkeypatch.setenv(name, value)
+        assert cli.main(["notify", str(project), "--backend", "process"]) == 0
+    [message] = slack.messages
+    assert "fraud: Train failed" in message["text"]
+    assert "killed by signal 9" in json.dumps(message["blocks"])
+    assert cases(artifacts.write_junit(None, tmp_path / "junit.xml")) == {
+        "stage Train": "it was killed by signal 9 (mlops train: exit 137)",
+        "stage Notify": "passed",
+    }
+
+
+def test_the_same_failure_of_another_commit_is_news_in_a_build(
+    build: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = tmp_path / "fraud"
+    project.mkdir()
+    builds.note("build", exit_code=4, seconds=1.0, what="no such package: nowhere")
+    with slack_api() as slack:
+        for name, value in slack.environ.items():
+            monkeypatch.setenv(name, value)
+        for edition in ("1", "2"):
+            (project / "train.py").write_text(f"from sklearn.svm import SVC\nSVC().fit([[0], [{edition}]], [0, 1])\n")
+            assert cli.main(["notify", str(project), "--backend", "process"]) == 0
+    assert len(slack.messages) == 2
+
+
+def test_an_aborted_build_says_where_its_run_goes_on(
+    build: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = tmp_path / "fraud"
+    project.mkdir()
+    (project / "train.py").write_text("from sklearn.svm import SVC\nSVC().fit([[0], [1]], [0, 1])\n")
+    job = prepare(project, backend="process", home=str(tmp_path / "home"))
+    rundir.write_spec(job.run_dir, job.spec)
+    for event in (
+        {"event": "fit", "fit": 1, "epochs": 100},
+        *({"event": "checkpoint", "fit": 1, "epoch": epoch, "step": 0} for epoch in range(60)),
+    ):
+        rundir.append(job.run_dir / "inside" / "events.jsonl", event)
+    builds.note("train", exit_code=143, seconds=1.0, what="")
+    monkeypatch.setenv(builds.OUTCOME, json.dumps({"result": "ABORTED", "reason": None}))
+    assert cli.main(["stop", str(project), "--backend", "process", "--json"]) == 0
+    standing = "stopped after epoch 60 of 100; goes on at epoch 61 next time"
+    assert json.loads(capsys.readouterr().out)["summary"] == standing
+    path = artifacts.write_junit(job.run_dir, tmp_path / "junit.xml")
+    suite = ElementTree.parse(path).getroot()
+    assert suite.attrib["failures"] == "0"
+    assert {case.attrib["name"]: case[0].attrib["message"] for case in suite} == {
+        "stage Train": "it was killed by signal 15",
+        "the training ends well": standing,
+        "the model meets the bar": "It was not judged.",
+    }
 
 
 @pytest.mark.parametrize(
@@ -174,7 +271,10 @@ def test_people_hear_of_a_build_in_which_nothing_was_found(
 def test_links_lead_to_what_the_build_keeps(build: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert builds.page("index.html") == ""
     monkeypatch.setenv("BUILD_URL", "https://ci.example.com/job/a%20b/7/")
-    assert builds.page("index.html") == "https://ci.example.com/job/a%20b/7/artifact/.mlops/results/index.html"
+    assert (
+        builds.page("report/index.html")
+        == "https://ci.example.com/job/a%20b/7/artifact/.mlops/results/report/index.html"
+    )
     results = (Path(__file__).parents[2] / "vars" / "mlopsResults.groovy").read_text()
     assert f"'{builds.ARTIFACTS}'" in results
     monkeypatch.delenv(builds.FOLDER)
@@ -190,3 +290,9 @@ def test_a_slip_in_the_pipelines_settings_is_refused_with_the_nearest(
     error = json.loads(capsys.readouterr().out)["error"]
     assert slip in error["what"]
     assert repr(meant) in error["remedy"]
+
+
+def test_a_training_that_fell_is_told_with_its_build(spec: RunSpec) -> None:
+    told = alarm.trouble(spec, attempt=1, state="failed", why="it died", url="https://ci.example.com/job/fraud/7/")
+    assert [(link.label, link.url) for link in told.links] == [("build", "https://ci.example.com/job/fraud/7/")]
+    assert alarm.trouble(spec, attempt=1, state="failed", why="it died").links == ()

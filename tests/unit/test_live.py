@@ -35,6 +35,19 @@ def shown(*, terminal: bool) -> str:
     return stream.getvalue()
 
 
+def test_a_log_gets_the_first_and_the_last_of_many_epochs() -> None:
+    stream = io.StringIO()
+    view = Plain(stream)
+    for epoch in range(500):
+        view({"event": "epoch", "fit": 1, "epoch": epoch, "metrics": {}})
+    view({"event": "warning", "message": "the training ends"})
+    for epoch in range(500, 502):
+        view({"event": "epoch", "fit": 2, "epoch": epoch, "metrics": {}})
+    view.close()
+    numbers = re.findall(r"epoch (\d+)|(the training ends)", stream.getvalue())
+    assert numbers == [("1", ""), ("500", ""), ("", "the training ends"), ("502", "")]
+
+
 def test_a_terminal_shows_bars_curves_and_the_leaderboard() -> None:
     text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown(terminal=True))
     assert "3/3 ▁▅█" in text

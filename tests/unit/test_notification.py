@@ -186,7 +186,7 @@ def test_the_facts_people_ask_for_are_there() -> None:
         "Champion before": "version 3, accuracy 0.92",
         "Registered as": "version 4, the champion",
         "Tweaks": "widen layer 2; add dropout",
-        "Search": "4 trials in 5 min; the bar was reached",
+        "Search": "3 trials in 5 min; the bar was reached",
         "Training time": "1 h 2 min",
         "Restarts": "survived 2",
         "Commit": "c0ffeec0ffee (champion: f00df00df00d)",

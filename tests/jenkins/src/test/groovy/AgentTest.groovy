@@ -131,7 +131,9 @@ class AgentTest extends DeclarativeTest {
     void anAgentWithoutMlopsSaysWhatToSet() {
         Files.delete(new File(folder, 'bin/mlops').toPath())
         environment.PATH = '/usr/bin:/bin'
-        assertEquals([exit: 2], ask('detect', [:]))
+        Map answer = ask('detect', [:])
+        assertEquals(2, answer.exit)
+        assertTrue(answer.summary.contains('MLOPS_PACKAGE'), answer.summary as String) // what the build shows
         assertTrue(log().contains('MLOPS_PACKAGE'), log())
     }
 
@@ -139,7 +141,7 @@ class AgentTest extends DeclarativeTest {
     void anAgentWithoutPythonSaysSo() {
         environment.PATH = new File(folder, 'empty').with { mkdirs(); new File(it, 'mkdir').text = ''; path }
         environment.putAll([HOME: folder.path, MLOPS_PACKAGE: 'mlops_lib==1.0'])
-        assertEquals([exit: 2], ask('detect', [:]))
+        assertEquals(2, ask('detect', [:]).exit)
         assertTrue(log().contains('no Python of 3.10 or newer'), log())
     }
 

@@ -89,8 +89,7 @@ class CpsTest {
             binding.setVariable(variable, parse(LIBRARY, source.text, variable))
         }
         Map env = [WORKSPACE: '/agent/ws', BRANCH_NAME: 'main'] + more
-        Map build = [description: null, currentResult: 'SUCCESS', number: 7, startTimeInMillis: 1700000000000,
-                     rawBuild: Jobs.buildOf('main', '{"branch": "main"}')]
+        Map build = [description: null, currentResult: 'SUCCESS', number: 7, startTimeInMillis: 1700000000000]
         [env: env, params: Collections.unmodifiableMap(new TreeMap(parameters)), currentBuild: build, scm: 'scm'].each { key, value -> binding.setVariable(key, value) }
         File file = script == 'Jenkinsfile' ? new File(root, script) : new File("src/test/resources/${script}")
         interpret(parse(PUSHED, file.text - "@Library('mlops') _", script))

@@ -90,7 +90,6 @@ abstract class DeclarativeTest extends BasePipelineTest {
             }
             return map
         }
-        ['pollSCM', 'cron'].each { word -> allow(word, [String]) { } }
         ['timestamps', 'disableConcurrentBuilds', 'skipDefaultCheckout'].each { word -> allow(word, []) { } }
         ['timeout', 'logRotator', 'disableConcurrentBuilds'].each { word -> allow(word, [Map]) { it } }
         allow('buildDiscarder', [Object]) { }
@@ -138,7 +137,7 @@ abstract class DeclarativeTest extends BasePipelineTest {
         }
         allow('node', [String, Closure]) { String label, Closure body -> note("node ${label}"); body() }
         allow('checkout', [Object]) { note('checkout') }
-        allow('dir', [String, Closure]) { String path, Closure body -> note("dir ${path}"); body() }
+        allow('dir', [String, Closure]) { String path, Closure body -> note("dir ${path - environment.WORKSPACE_TMP}"); body() }
         allow('deleteDir', []) { note('deleteDir') }
         allow('error', [String]) { String message -> throw new Failed(message) }
         allow('unstable', [String]) { String message -> note("unstable: ${message}"); worsen('UNSTABLE') }
@@ -146,6 +145,11 @@ abstract class DeclarativeTest extends BasePipelineTest {
         allow('junit', [Map]) { Map step -> note("junit ${step.testResults}") }
         allow('archiveArtifacts', [Map]) { Map step -> note("archiveArtifacts ${step.artifacts}") }
         allow('publishHTML', [Map]) { Map step -> note("publishHTML ${step.target.reportDir}") }
+        allow('sarif', [Map]) { Map tool -> tool }
+        allow('recordIssues', [Map]) { Map step -> note("recordIssues ${step.tool.pattern}") }
+        allow('publishChecks', [Map]) { Map step -> note("publishChecks ${step.title}") }
+        allow('addGitLabMRComment', [Map]) { Map step -> note("addGitLabMRComment ${step.comment}") }
+        allow('sleep', [Map]) { Map step -> note("sleep ${step.time} ${step.unit}") }
     }
 
     void allow(String name, List<Class> arguments, Closure meaning) {
@@ -206,7 +210,7 @@ abstract class DeclarativeTest extends BasePipelineTest {
 
     protected void finish() {
         environment.STAGE_NAME = 'Declarative: Post Actions'
-        Map<String, Boolean> applies = [
+        Map<String, Boolean> applies = [ // in the order in which Jenkins looks at them
             always      : true,
             aborted     : build.currentResult == 'ABORTED',
             failure     : build.currentResult == 'FAILURE',

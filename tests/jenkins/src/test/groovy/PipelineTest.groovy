@@ -26,16 +26,18 @@ class PipelineTest extends DeclarativeTest {
         'accepted'           : [judge: [answer(0, ACCEPTED)]],
         'watchdog-restarted' : [judge: [answer(0, ACCEPTED)], watch: [answer(0, [restarts: 2])]],
         'agent-restarted'    : [train: [[-1, ''], answer(0)], judge: [answer(0, ACCEPTED)]],
-        'engine-missing'     : [build: [answer(7, [error: [what: 'the container engine does not answer']])]],
+        'command-killed'     : [train: [[137, ''], answer(0)], watch: [[143, ''], answer(0)], judge: [answer(0, ACCEPTED)]],
+        'killed-each-time'   : [train: [[137, '']]],
+        'engine-missing'     : [build: [answer(7, [summary: 'the container engine does not answer'])]],
         'watchdog-failed'    : [judge: [answer(0, ACCEPTED)], watch: [answer(7)]],
         'accepted-by-search' : [judge: [answer(6, REJECTED), answer(0, ACCEPTED)]],
         'rejected'           : [judge: [answer(6, REJECTED)]],
         'undecided'          : [judge: [answer(10, UNDECIDED)]],
-        'nothing-to-train'   : [detect: [answer(3, [error: [what: 'no training code was found']])]],
+        'nothing-to-train'   : [detect: [answer(3, [summary: 'no training code was found'])]],
         'training-failed'    : [train: [answer(5)]],
         'search-failed'      : [judge: [answer(6, REJECTED)], search: [answer(8)]],
-        'nobody-told'        : [judge: [answer(0, ACCEPTED)], notify: [answer(9, [error: [what: 'the mail server refused']])]],
-        'aborted'            : [train: ['abort']],
+        'nobody-told'        : [judge: [answer(0, ACCEPTED)], notify: [answer(9, [summary: 'the mail server refused'])]],
+        'aborted'            : [train: ['abort'], stop: [answer(0, [summary: 'stopped at epoch 61 of 100; goes on there next time'])]],
     ]
 
     static List answer(int exit, Map record = [:]) {
@@ -61,27 +63,9 @@ class PipelineTest extends DeclarativeTest {
     void aPullRequestIsNotRegistered() {
         answers.judge = [answer(0, ACCEPTED)]
         environment.putAll([BRANCH_NAME: 'PR-3', CHANGE_TARGET: 'main'])
-        build.rawBuild = Jobs.buildOf('main', '{"branch": "main", "value": 0.91, "build": "$HOME"}')
         run('Jenkinsfile')
         assertEquals('SUCCESS', build.currentResult)
         assertFalse(shells*.env.MLOPS_VERB.contains('register'))
-        assertEquals(['{"branch": "main", "value": 0.91, "build": "\\u0024HOME"}'], shells*.env.MLOPS_AGAINST.unique())
-    }
-
-    @Test
-    void aPullRequestBeforeItsTargetWasBuiltComparesWithNothing() {
-        environment.CHANGE_TARGET = 'release/2'
-        build.rawBuild = Jobs.buildOf('main', '{}')
-        run('Jenkinsfile')
-        assertEquals([''], shells*.env.MLOPS_AGAINST.unique())
-    }
-
-    @Test
-    void aLibraryInTheSandboxComparesWithNothing() {
-        environment.CHANGE_TARGET = 'main'
-        build.rawBuild = [getParent: { throw new SecurityException('Scripts not permitted to use method') }] as Jobs.Build
-        run('Jenkinsfile')
-        assertEquals([''], shells*.env.MLOPS_AGAINST.unique())
     }
 
     @Test
@@ -146,7 +130,6 @@ class PipelineTest extends DeclarativeTest {
     @Test
     void nothingOfAPullRequestRunsBesideSecrets() {
         environment.putAll([MLOPS_CREDENTIALS: 'MLOPS_SLACK_TOKEN=slack', CHANGE_TARGET: 'main'])
-        build.rawBuild = Jobs.buildOf('main', '{}')
         run('Jenkinsfile')
         assertEquals(['notify'], told())
     }
@@ -164,9 +147,10 @@ class PipelineTest extends DeclarativeTest {
 
     @Test
     void anAgentWithoutTheCommandIsToldWhereTheLibraryComesFrom() {
-        build.rawBuild = [allActions: [new Object(), new LibrariesAction(libraries: [
-            [name: 'other', version: 'v9', variables: ['other'] as Set], [name: 'mlops', version: 'v1', variables: ['mlops', 'mlopsSecrets'] as Set]])]]
+        environment.putAll(['library.other.version': 'v9', 'library.mlops.version': 'v1'])
         binding.setVariable('jenkins', [model: [GlobalConfiguration: new Configurations(all: [new Object(), new GlobalLibraries(libraries: [
+            [name: 'other', retriever: [scm: new GitSource(remote: 'git@git.example.com:team/other.git')]],
+            [name: 'unused', retriever: [scm: new GitSource(remote: 'git@git.example.com:team/unused.git')]],
             [name: 'mlops', retriever: [scm: new GitSource(remote: 'git@git.example.com:team/mlops.git')]]])])]])
         run('OneLine')
         assertEquals(['git+git@git.example.com:team/mlops.git@v1'], shells*.env.MLOPS_ORIGIN.unique())
@@ -180,7 +164,7 @@ class PipelineTest extends DeclarativeTest {
     void aBareJenkinsWithoutHtmlPublisherKeepsTheReportAsAnArtifact() {
         allow('publishHTML', [Map]) { throw new NoSuchMethodError("No such DSL method 'publishHTML' found among steps") }
         run('Jenkinsfile')
-        assertTrue(journal*.trim().contains('echo: The model report is among the artifacts: .mlops/results/index.html'))
+        assertTrue(journal*.trim().contains('echo: Without the HTML Publisher plugin the report is among the artifacts: .mlops/results/report/index.html'))
         assertEquals('SUCCESS', build.currentResult)
     }
 
@@ -206,8 +190,6 @@ class MissingSecret extends IOException {
 }
 
 /** As much of Jenkins' objects as tell where a library comes from, by their names there. */
-class LibrariesAction { List libraries }
-
 class GlobalLibraries { List libraries }
 
 class GitSource { String remote }
@@ -215,42 +197,4 @@ class GitSource { String remote }
 class Configurations {
     List all
     List all() { all }
-}
-
-/** As much of Jenkins' own objects as a build uses to reach an artifact of the branch that it is compared with. */
-class Jobs {
-
-    static class File {
-        String text
-        boolean isFile() { text != null }
-        InputStream open() { new ByteArrayInputStream(text.getBytes('UTF-8')) }
-    }
-
-    static class Root implements Serializable {
-        String text
-        File child(String path) { new File(text: path == '.mlops/results/mlops-branch.json' ? text : null) }
-    }
-
-    static class Artifacts implements Serializable {
-        String text
-        Root root() { new Root(text: text) }
-    }
-
-    static class Kept implements Serializable { Artifacts artifactManager }
-
-    static class Job implements Serializable { Kept lastSuccessfulBuild }
-
-    static class Folder implements Serializable {
-        Map<String, Job> jobs
-        Job getItem(String name) { jobs[name] }
-    }
-
-    static class Build { Object getParent() { null } }
-
-    /** A build of a pull request's job, in a folder with one branch that kept a record. */
-    static Object buildOf(String branch, String record) {
-        Folder folder = new Folder(jobs: [(branch): new Job(lastSuccessfulBuild: new Kept(artifactManager: new Artifacts(text: record)))])
-        return [parent: [parent: folder]]
-    }
-
 }

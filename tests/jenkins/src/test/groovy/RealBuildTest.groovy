@@ -90,8 +90,8 @@ class RealBuildTest extends DeclarativeTest {
         assertEquals(['mlops detect → 0', 'mlops build → 0', 'mlops train → 0', 'mlops judge → 6', 'mlops search → 0',
                       'mlops judge → 0', 'mlops register → 0', 'mlops notify → 0', 'mlops stop → 0', 'mlops report → 0'], verbs)
         List results = new File(workspace, '.mlops/results').list() as List
-        assertTrue(results.containsAll(['index.html', 'junit.xml', 'verdict.json', 'model.joblib', 'mlops-branch.json']), results.toString())
-        String report = new File(workspace, '.mlops/results/index.html').getText('UTF-8')
+        assertTrue(results.containsAll(['report', 'junit.xml', 'verdict.json', 'model.joblib']), results.toString())
+        String report = new File(workspace, '.mlops/results/report/index.html').getText('UTF-8')
         assertTrue(report.contains('Registered as') && report.contains('version 1'), story())
         assertWatchdogEnded()
     }

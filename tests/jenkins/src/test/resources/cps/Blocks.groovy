@@ -7,7 +7,7 @@ void pipeline(Closure body) {
     body()
     env.STAGE_NAME = 'Declarative: Post Actions'
     boolean failed = currentBuild.currentResult == 'FAILURE'
-    List words = ['always'] + (failed ? ['failure'] : [])
+    List words = (failed ? ['failure'] : []) + ['cleanup']
     for (int i = 0; i < words.size(); i++) {
         String word = words[i]
         if (binding.variables.post[word]) {
@@ -37,8 +37,6 @@ void parameters(Closure body) { body() }
 
 void options(Closure body) { body() }
 
-void triggers(Closure body) { body() }
-
 void script(Closure body) { body() }
 
 void post(Closure body) { body() }
@@ -55,8 +53,6 @@ void disableConcurrentBuilds() { }
 
 void timeout(Map how) { }
 
-void pollSCM(String when) { }
-
 Map logRotator(Map how) { how }
 
 void buildDiscarder(Object how) { }
@@ -68,6 +64,8 @@ void environment(Closure body) { env.MLOPS_PACKAGE = env.WORKSPACE }
 void always(Closure body) { keep('always', body) }
 
 void failure(Closure body) { keep('failure', body) }
+
+void cleanup(Closure body) { keep('cleanup', body) }
 
 void keep(String word, Closure body) {
     if (depth) { depth[-1].post[word] = body } else { binding.variables.post[word] = body }
@@ -164,7 +162,7 @@ void catchError(Map how, Closure body) {
 }
 
 void dir(String path, Closure body) {
-    say("dir ${path}")
+    say("dir ${path - '/agent/ws@tmp'}")
     body()
 }
 
@@ -189,3 +187,13 @@ void junit(Map step) { say("junit ${step.testResults}") }
 void archiveArtifacts(Map step) { say("archiveArtifacts ${step.artifacts}") }
 
 void publishHTML(Map step) { say("publishHTML ${step.target.reportDir}") }
+
+Map sarif(Map tool) { tool }
+
+void recordIssues(Map step) { say("recordIssues ${step.tool.pattern}") }
+
+void publishChecks(Map step) { say("publishChecks ${step.title}") }
+
+void addGitLabMRComment(Map step) { say("addGitLabMRComment ${step.comment}") }
+
+void sleep(Map step) { say("sleep ${step.time} ${step.unit}") }
