@@ -19,6 +19,8 @@ from typing import Any, BinaryIO
 
 JSON_LIMIT = 16 * 1024 * 1024
 """Bytes; no JSON of ours comes near."""
+VALUES_LIMIT = 1_000_000
+"""Values in one file: a small text of empty lists takes twenty times its size in memory."""
 LOCK_LOOK_S = 0.02
 """How often a lock is tried for which somebody waits a limited time."""
 
@@ -156,13 +158,110 @@ def read_json(path: Path, *, inside: Path | None = None, limit: int = JSON_LIMIT
 
     Raises:
         OSError: it is missing, a link, or not a regular file.
-        ValueError: it is larger than `limit` bytes, or not JSON.
+        ValueError: it is larger than `limit` bytes, has more than `VALUES_LIMIT` values, or is not JSON.
     """
     with open_regular(path, inside=inside) as file:
         content = file.read(limit + 1)
     if len(content) > limit:
         raise ValueError(f"{path} is larger than {limit} bytes")
+    if _values(content) > VALUES_LIMIT:
+        raise ValueError(f"{path} has more than {VALUES_LIMIT} values")
     try:
         return json.loads(content)
     except RecursionError:
         raise ValueError(f"{path} is nested too deeply") from None
+
+
+def _values(content: bytes) -> int:
+    """At least as many as there are values in a JSON text, without reading it."""
+    return content.count(b",") + content.count(b"[") + content.count(b"{")
+
+
+LINE_LIMIT = 1 << 20
+"""Bytes of one line; a longer one is left out."""
+END_COST = 12 << 20
+"""How much is read at the beginning of a file of lines, and again at its end: bytes, and `VALUE_COST` for each value."""
+VALUE_COST = 16
+END_LINES = 25_000
+"""… and so many lines at most: the epochs of a hundred long trainings."""
+
+
+class Lines:
+    """A file of lines that somebody else writes, read as it grows, in bounded time and memory.
+
+    Of a file that is too long for that its beginning and its end are read, and `skipped` counts the bytes in between.
+    Both matter: the beginning says what was trained, the end how it stands.
+    """
+
+    def __init__(self) -> None:
+        self.offset = 0
+        """Bytes read so far."""
+        self.skipped = 0
+        self._cost, self._lines = END_COST, END_LINES
+
+    def new(self, file: BinaryIO) -> list[bytes]:
+        """The whole lines that have come since the last call; the beginning of a line waits until it is whole."""
+        size = os.fstat(file.fileno()).st_size
+        self.offset = min(self.offset, size)  # a restart cut off a torn line
+        found = self._beginning(file, size)
+        if self.offset < size and not (self._cost > 0 and self._lines > 0):
+            found += self._end(file, size)
+        return found
+
+    def _beginning(self, file: BinaryIO, size: int) -> list[bytes]:
+        found = []
+        file.seek(self.offset)
+        while self._cost > 0 and self._lines > 0 and self.offset < size:
+            line = file.readline(LINE_LIMIT)
+            if not line.endswith(b"\n"):
+                if len(line) < LINE_LIMIT:
+                    break
+                self._skip_line(file, size)
+                continue
+            self.offset += len(line)
+            self._cost -= _cost(line)
+            self._lines -= 1
+            found.append(line)
+        return found
+
+    def _skip_line(self, file: BinaryIO, size: int) -> None:
+        """Pass over a line that is too long, as far as there is room for it among what is read."""
+        before = self.offset
+        self.offset = file.tell()
+        while self._cost > 0 and self.offset < size:
+            block = file.readline(LINE_LIMIT)
+            self.offset += len(block)
+            self._cost -= len(block)
+            if not block or block.endswith(b"\n"):
+                break
+        self._cost -= LINE_LIMIT
+        self.skipped += self.offset - before
+
+    def _end(self, file: BinaryIO, size: int) -> list[bytes]:
+        start = max(self.offset, size - END_COST)
+        file.seek(start)
+        content = file.read(size - start)
+        first = content.find(b"\n") + 1 if start > self.offset else 0
+        end = content.rfind(b"\n") + 1
+        if end <= first:  # a line under way; if it is too long already, its beginning is not kept
+            if len(content) > LINE_LIMIT:
+                self.skipped += size - self.offset
+                self.offset = size
+            return []
+        begin, cost, lines = end, END_COST, END_LINES
+        found: list[bytes] = []
+        while begin > first and lines > 0:
+            before = max(first, content.rfind(b"\n", first, begin - 1) + 1)
+            line = content[before:begin]
+            cost -= _cost(line) if len(line) <= LINE_LIMIT else 0
+            if cost < 0:
+                break
+            found += [line] if len(line) <= LINE_LIMIT else []
+            begin, lines = before, lines - 1
+        self.skipped += start - self.offset + begin
+        self.offset = start + end
+        return found[::-1]
+
+
+def _cost(line: bytes) -> int:
+    return len(line) + VALUE_COST * _values(line)

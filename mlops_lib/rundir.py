@@ -34,8 +34,6 @@ DRIVERS = "drivers"
 """File that every program which drives the run holds a shared lock on; the kernel gives it back when it dies."""
 WORKERS = "workers"
 """Folder with a directory for each worker of the run's search."""
-LINE_LIMIT = 4 << 20
-EVENTS_LIMIT = 256 << 20
 
 R = TypeVar("R", bound=Record)
 
@@ -308,20 +306,22 @@ def _well_formed(claim: Any) -> TypeGuard[dict[str, Any]]:
 
 
 def events(run_dir: Path) -> list[dict[str, Any]]:
-    """All events of the runner so far."""
-    found, reader, before = [], Events(run_dir), -1
-    while before != reader.offset:
-        before = reader.offset
-        found += reader.new()
-    return found
+    """The events of the runner so far; of very many the first and the last ones, with a warning in between."""
+    return Events(run_dir).new()
 
 
 class Events:
-    """The runner's events.jsonl, read as it grows."""
+    """The runner's events.jsonl, read as it grows, in bounded time and memory (`durable.Lines`)."""
 
     def __init__(self, run_dir: Path) -> None:
         self._run_dir = run_dir
-        self.offset = 0
+        self._lines = durable.Lines()
+        self._is_shortened = False
+
+    @property
+    def offset(self) -> int:
+        """Bytes read so far."""
+        return self._lines.offset
 
     def new(self) -> list[dict[str, Any]]:
         """The events since the last call; a torn line waits until it is whole, garbage is dropped."""
@@ -329,24 +329,28 @@ class Events:
             with durable.open_regular(
                 self._run_dir / protocol.INSIDE / protocol.EVENTS, inside=self._run_dir
             ) as stream:
-                size = os.fstat(stream.fileno()).st_size
-                if size < self.offset:  # a restart cut off a torn line
-                    self.offset = size
-                stream.seek(self.offset)
-                content = stream.read(min(EVENTS_LIMIT, LINE_LIMIT * 16))
+                lines = self._lines.new(stream)
         except OSError:
             return []
-        whole = content.rfind(b"\n") + 1
-        if not whole and len(content) > LINE_LIMIT:
-            whole = len(content)
-        self.offset += whole
         found = []
-        for line in content[:whole].splitlines():
+        for line in lines:
             with suppress(ValueError, RecursionError):
-                event = json.loads(line) if len(line) <= LINE_LIMIT else None
+                event = json.loads(line)
                 if _well_formed(event) and "event" in event:
                     found.append(event)
+        if self._lines.skipped and not self._is_shortened:
+            self._is_shortened = True
+            found.insert(0, _shortened(self._lines.skipped))
         return found
+
+
+def _shortened(skipped: int) -> dict[str, Any]:
+    """The warning that not all events were read."""
+    size = f"{skipped / (1 << 20):.1f} MiB of it were"
+    return {
+        "event": "warning",
+        "message": f"{protocol.EVENTS} is too long: {size} not read, its beginning and its end were",
+    }
 
 
 def heartbeat(run_dir: Path) -> dict[str, Any]:

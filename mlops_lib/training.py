@@ -40,6 +40,8 @@ RESTARTED_S = 2.0
 FULL_BYTES = 1 << 20
 """A disk with less room than this is full."""
 IDLE_MINUTES = 120.0
+MOST_SHOWN, MOST_STEPS, MOST_FITS = 100_000, 200_000, 100
+"""Of a script's events, how many are passed on; how many of its steps of progress, and fits without a loss, are noted."""
 SHARED_GPU = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 """TensorFlow takes the whole of a GPU's memory, and JAX three quarters, unless told otherwise."""
 SMALLER = {**SHARED_GPU, "MALLOC_ARENA_MAX": "2", "LOKY_MAX_CPU_COUNT": "1"}
@@ -211,6 +213,8 @@ class _Attendance:
         """By fit: its epoch and loss, where the last one was no number."""
         self.troubled = False
         """Whether it was restarted and has not made progress since."""
+        self.shown = self.warned = 0
+        """Events that the observer was given; warnings of a loss that is no number."""
         self.hung = ""
         self.labels = {LABEL_RUN: spec.digest, LABEL_RUN_DIR: str(run_dir)}
 
@@ -475,7 +479,7 @@ class _Attendance:
 
     def _read_event(self, event: dict[str, Any], *, past: bool) -> None:
         kind = event["event"]
-        if kind in ("checkpoint", "trial"):
+        if kind in ("checkpoint", "trial") and len(self.progress) < MOST_STEPS:
             known = len(self.progress)
             self.progress.add(_step(event))
             if self.troubled and len(self.progress) > known:
@@ -485,14 +489,23 @@ class _Attendance:
             self._watch_loss(event, past=past)
         if kind == "end" and (event.get("pass"), event.get("attempt")) == (self.number_of_pass, self.attempt):
             self.end = event
-        self.observer({**event, "past": True} if past else event)
+        self._show({**event, "past": True} if past else event)
+
+    def _show(self, event: dict[str, Any]) -> None:
+        """Pass an event of the script's on, unless there were too many to be of use to anybody."""
+        self.shown += 1
+        if self.shown <= MOST_SHOWN or event["event"] == "end":
+            self.observer(event)
+        elif self.shown == MOST_SHOWN + 1:
+            self.observer({"event": "warning", "message": f"the script has reported {MOST_SHOWN} events: no more are shown"})
 
     def _watch_loss(self, event: dict[str, Any], *, past: bool) -> None:
         fit, loss = event.get("fit"), (event.get("metrics") or {}).get("loss")
         diverged = loss in ("nan", "inf", "-inf")
-        if diverged and fit not in self.losses:
+        if diverged and fit not in self.losses and len(self.losses) < MOST_FITS:
             self.losses[fit] = event.get("epoch")
-            if not past:
+            self.warned += 1
+            if not past and self.warned <= MOST_FITS:
                 self._note("decision", do="warn", why=f"{self._diverged()}; it is left to end by itself", trouble="nan")
         elif not diverged:
             self.losses.pop(fit, None)

@@ -33,6 +33,7 @@ OLD_S = 30.0
 SILENT_S = 10.0
 """A worker that has not been heard of for so long is shown as such; they call twice a second."""
 MOST_SHOWN = 1000
+WORKERS_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +135,7 @@ def elsewhere(run_dir: Path) -> tuple[Standing, ...]:
     try:
         if time.time() - place.lstat().st_mtime > OLD_S:
             return ()
-        found = durable.read_json(place, inside=run_dir)["workers"][:MOST_SHOWN]
+        found = durable.read_json(place, inside=run_dir, limit=WORKERS_BYTES)["workers"][:MOST_SHOWN]
         own = {one.name for one in rundir.workers(run_dir)}
         return tuple(_of_another_machine(one) for one in found if one["name"] not in own)
     except (OSError, ValueError, TypeError, KeyError):

@@ -6,6 +6,7 @@ answer, a damaged one an entry in `problems`, and what is left is plain, short, 
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -21,14 +22,12 @@ from mlops_lib.runner import protocol
 
 R = TypeVar("R", bound=Record)
 
-EVENTS_LIMIT = 64 * 1024 * 1024
-"""Bytes of one journal; about half a million epochs."""
-LINE_LIMIT = 512 * 1024
-"""Bytes of one event."""
 TEXT_LIMIT = 2000
 """Characters of one string."""
 ITEMS_LIMIT = 20_000
 """Values in one file, all its lists and objects together; a confusion matrix of 100 classes has 10,000."""
+ENTRIES_LIMIT = 20_000
+"""Names read of one folder."""
 TAIL_LIMIT = 256 * 1024
 """Bytes read from the end of the script's output."""
 PATCH_LIMIT = 64 * 1024
@@ -46,10 +45,15 @@ class Reader:
     run_dir: Path
     problems: list[str] = field(default_factory=list)
 
-    def value(self, name: str) -> Any:
-        """The tidied JSON value in a file, by its path in the run directory; None where there is none."""
+    def value(self, name: str, *, limit: int = durable.JSON_LIMIT) -> Any:
+        """The tidied JSON value in a file, by its path in the run directory; None where there is none.
+
+        Args:
+            name: the path.
+            limit: bytes; of a larger file nothing is read.
+        """
         try:
-            return tidy(durable.read_json(self.run_dir / name, inside=self._boundary(name)))
+            return tidy(durable.read_json(self.run_dir / name, inside=self._boundary(name), limit=limit))
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
@@ -73,24 +77,25 @@ class Reader:
             return None
 
     def lines(self, name: str) -> Iterator[dict[str, Any]]:
-        """The objects of a journal, one a line; torn and foreign lines are left out."""
+        """The objects of a journal, one a line; torn and foreign lines are left out.
+
+        Of a very long one its beginning and its end.
+        """
+        lines = durable.Lines()
         try:
-            file = durable.open_regular(self.run_dir / name, inside=self._boundary(name))
+            with durable.open_regular(self.run_dir / name, inside=self._boundary(name)) as file:
+                found = lines.new(file)
         except FileNotFoundError:
             return
         except OSError as error:
             self._complain(name, error)
             return
-        left = EVENTS_LIMIT
-        with file:
-            while left > 0 and (line := file.readline(min(left, LINE_LIMIT))):
-                left -= len(line)
-                if not line.endswith(b"\n"):
-                    left -= _skip_line(file, left)
-                if (value := _object(line)) is not None:
-                    yield value
-            if left <= 0 and file.read(1):
-                self.problems.append(f"{name} is longer than {EVENTS_LIMIT >> 20} MiB; only its beginning is shown")
+        for line in found:
+            if (value := _object(line)) is not None:
+                yield value
+        if lines.skipped:
+            size = f"{lines.skipped / (1 << 20):.1f} MiB"
+            self.problems.append(f"{name} is too long: {size} of it are not shown, its beginning and its end are")
 
     def tail(self, name: str, *, lines: int) -> str:
         """The last lines of a text file, as a terminal would have shown them."""
@@ -126,7 +131,8 @@ class Reader:
             return []
         try:
             with os.scandir(opened) as entries:
-                found = [e.name for e in entries if re.fullmatch(r"[0-9]{1,6}\.json", e.name)]
+                some = itertools.islice(entries, ENTRIES_LIMIT)
+                found = [e.name for e in some if re.fullmatch(r"[0-9]{1,6}\.json", e.name)]
         finally:
             os.close(opened)
         return sorted(found, key=lambda name: int(name.partition(".")[0]))[:limit]
@@ -138,16 +144,6 @@ class Reader:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         reason = reason.replace(str(self.run_dir) + os.sep, "")
         self.problems.append(printable(f"{name} could not be read: {reason}", limit=300))
-
-
-def _skip_line(file: Any, left: int) -> int:
-    """Read on to the end of an over-long line; returns how many bytes that took."""
-    skipped = 0
-    while skipped < left and (more := file.readline(LINE_LIMIT)):
-        skipped += len(more)
-        if more.endswith(b"\n"):
-            break
-    return skipped
 
 
 def _object(line: bytes) -> dict[str, Any] | None:

@@ -38,6 +38,8 @@ METRICS_LIMIT = 40
 EPOCHS_LIMIT = 200_000
 """Epochs kept of one fit."""
 TRIALS_LIMIT = 500
+TRIAL_BYTES = 1 << 18
+"""Of one trial's record."""
 LOG_LINES = 80
 
 Points = tuple[tuple[int, float | None], ...]
@@ -221,8 +223,9 @@ def _search(reader: Reader, asked: dict[str, Any], events: list[dict[str, Any]])
             reader.problems.append(
                 text(f"{protocol.INSIDE}/{protocol.SEARCH}/{protocol.RESULT} could not be read: {error}")
             )
-    names = reader.numbers_in(f"{protocol.INSIDE}/{protocol.SEARCH}/trials", limit=TRIALS_LIMIT)
-    claims = [reader.value(f"{protocol.INSIDE}/{protocol.SEARCH}/trials/{name}") for name in names]
+    folder = f"{protocol.INSIDE}/{protocol.SEARCH}/trials"
+    names = reader.numbers_in(folder, limit=TRIALS_LIMIT)
+    claims = [reader.value(f"{folder}/{name}", limit=TRIAL_BYTES) for name in names]
     trials = _trials(claims or [e.get("trial") for e in events if e.get("event") == "trial"])
     if not trials:
         return None
@@ -253,16 +256,20 @@ def _search_s(events: list[dict[str, Any]]) -> float | None:
 
 def _trials(claims: list[Any]) -> tuple[Trial, ...]:
     """The trials among these claims, the last of each number; a diverged trial has scores that are no numbers."""
-    found: dict[int, Trial] = {}
+    newest: dict[int, dict[str, Any]] = {}
     for claim in claims:
-        if isinstance(claim, dict):
-            curve = [value for one in _list(claim.get("curve")) if (value := number(one)) is not None]
-            try:
-                trial = Trial.from_json({**claim, "curve": curve, "score": number(claim.get("score"))})
-            except ValueError:
-                continue
-            found[trial.number] = trial
-    return tuple(found[n] for n in sorted(found))[:TRIALS_LIMIT]
+        key = count(claim.get("number")) if isinstance(claim, dict) else None
+        if key is not None:
+            newest[key] = claim
+    found = []
+    for key in sorted(newest)[:TRIALS_LIMIT]:
+        claim = newest[key]
+        curve = [value for one in _list(claim.get("curve")) if (value := number(one)) is not None]
+        try:
+            found.append(Trial.from_json({**claim, "curve": curve, "score": number(claim.get("score"))}))
+        except ValueError:
+            continue
+    return tuple(found)
 
 
 def _fits(events: list[dict[str, Any]]) -> tuple[Fit, ...]:

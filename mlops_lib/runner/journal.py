@@ -17,6 +17,7 @@ HEARTBEAT_S = 1.0
 PHASE_S = 0.25
 """A new phase is shown sooner, but not more often than this: an epoch of a tenth of a second has several."""
 HELD = 10000
+BLOCK = 1 << 16
 
 
 class Journal:
@@ -51,9 +52,17 @@ class Journal:
     def _mend(self) -> None:
         """Drop a last line that a kill left unfinished."""
         with contextlib.suppress(FileNotFoundError), open(self.path, "rb+") as stream:
-            content = stream.read()
-            if content and not content.endswith(b"\n"):
-                stream.truncate(content.rfind(b"\n") + 1)
+            end = size = stream.seek(0, os.SEEK_END)
+            while end:  # from the end on, a block at a time
+                begin = max(0, end - BLOCK)
+                stream.seek(begin)
+                last = stream.read(end - begin).rfind(b"\n")
+                if last >= 0:
+                    end = begin + last + 1
+                    break
+                end = begin
+            if end < size:
+                stream.truncate(end)
 
     def _seen_epochs(self) -> "set[tuple[int, int]]":
         seen = set()

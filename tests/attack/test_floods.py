@@ -1,0 +1,141 @@
+"""What a container writes without end is read in bounded time and memory, and what matters of it is kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mlops_lib import durable, rundir, training
+from mlops_lib.reporting.reading import Reader
+
+pytestmark = pytest.mark.attack
+
+FLOOD_BYTES = 96 << 20
+END = b'{"event":"end","exit_code":0,"pass":1}\n'
+START = b'{"event":"start","entry":"train.py","pass":1}\n'
+FLOODS = {
+    "notes": b'{"event":"note"}\n',
+    "epochs": b'{"event":"epoch","fit":1,"epoch":1,"metrics":{"a":1}}\n',
+    "trials": b'{"event":"trial","trial":{"number":1,"state":"finished"}}\n',
+    "lists": b'{"event":"note","a":[' + b"[]," * 300_000 + b"[]]}\n",
+    "empty lines": b"\n",
+    "nulls": b"\0" * 1000 + b"\n",
+    "a line longer than any": b"x" * (1 << 20) + b"y\n",
+}
+
+
+def flooded(run_dir: Path, line: bytes) -> Path:
+    """A run directory whose journal is full of one line."""
+    (run_dir / "inside").mkdir(parents=True)
+    block = line * max(1, (1 << 20) // len(line))
+    with (run_dir / "inside" / "events.jsonl").open("wb") as file:
+        file.write(START)
+        for _ in range(FLOOD_BYTES // len(block)):
+            file.write(block)
+        file.write(END)
+    return run_dir
+
+
+READ = """
+import json, resource, sys, time
+from pathlib import Path
+from mlops_lib import reporting, rundir, training, tuning, watching
+run_dir, before = Path(sys.argv[1]), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+began = time.monotonic()
+events = rundir.events(run_dir)
+assert training.finished(run_dir, 1) is not None
+watching.standing(run_dir)
+tuning._has_workers(run_dir, 1)
+page = reporting.report(run_dir)
+grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+print(json.dumps([events[0], events[1]["event"], events[-1]["event"], time.monotonic() - began, grown]))
+"""
+
+
+@pytest.mark.parametrize("kind", FLOODS)
+def test_a_flood_of_events_costs_every_reader_little(tmp_path: Path, kind: str) -> None:
+    run_dir = flooded(tmp_path / "run", FLOODS[kind])
+    done = subprocess.run([sys.executable, "-c", READ, str(run_dir)], capture_output=True, check=True, timeout=120)
+    warning, first, last, seconds, grown = json.loads(done.stdout.splitlines()[-1])
+    assert (first, last) == ("start", "end"), "the beginning and the end were not kept"
+    assert "too long" in warning["message"]
+    assert seconds < 20
+    assert grown < 300, f"{grown:.0f} MiB"
+
+
+def test_what_a_live_reader_sees_of_a_flood_is_bounded_and_goes_on(tmp_path: Path) -> None:
+    run_dir = flooded(tmp_path / "run", FLOODS["notes"])
+    reader = rundir.Events(run_dir)
+    assert len(reader.new()) <= 2 * durable.END_LINES + 1
+    assert reader.new() == []
+    with (run_dir / "inside" / "events.jsonl").open("ab") as file:
+        file.write(b'{"event":"epoch","fit":1,"epoch":7}\n{"event":"ep')
+    assert [one["epoch"] for one in reader.new()] == [7]
+    with (run_dir / "inside" / "events.jsonl").open("ab") as file:
+        file.write(b'och","fit":1,"epoch":8}\n')
+    assert [one["epoch"] for one in reader.new()] == [8], "a torn line is lost"
+
+
+def test_an_ordinary_journal_is_read_whole_however_it_comes(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    (run_dir / "inside").mkdir(parents=True)
+    line = '{"event": "epoch", "fit": 1, "epoch": %d, "metrics": {"loss": 0.5, "accuracy": 0.9}}\n'
+    content = "".join(line % number for number in range(20_000)).encode()
+    path, reader, seen = run_dir / "inside" / "events.jsonl", rundir.Events(run_dir), []
+    with path.open("ab", buffering=0) as file:
+        for start in range(0, len(content), 100_003):
+            file.write(content[start : start + 100_003])
+            seen += [one["epoch"] for one in reader.new()]
+    assert seen == list(range(20_000)) == [one["epoch"] for one in rundir.events(run_dir)]
+    assert len(list(Reader(run_dir).lines("inside/events.jsonl"))) == 20_000
+
+
+def test_long_lines_between_short_ones_are_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "lines"
+    path.write_bytes(b"a\n" + b"x" * (3 << 20) + b"\nb\n" + b"y" * (1 << 20) + b"\nc\n")
+    lines = durable.Lines()
+    with path.open("rb") as file:
+        assert lines.new(file) == [b"a\n", b"b\n", b"c\n"]
+        assert lines.new(file) == []
+
+
+@pytest.mark.parametrize("content", [b"[" + b"[]," * 4_000_000 + b"[]]", b"[" * 200_000, b'{"a":' * 100_000])
+def test_a_small_file_of_many_values_is_not_built(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "metrics.json"
+    path.write_bytes(content)
+    began = time.monotonic()
+    with pytest.raises(ValueError, match=r"values|nested|larger|JSON|Expecting"):
+        durable.read_json(path)
+    assert time.monotonic() - began < 5
+
+
+def test_a_folder_of_very_many_trials_is_looked_at_in_part(tmp_path: Path) -> None:
+    folder = tmp_path / "run" / "inside" / "search" / "trials"
+    folder.mkdir(parents=True)
+    for number in range(30_000):
+        os.close(os.open(folder / f"{number}.json", os.O_CREAT | os.O_WRONLY))
+    assert len(Reader(tmp_path / "run").numbers_in("inside/search/trials", limit=500)) == 500
+
+
+def test_a_loss_that_comes_and_goes_fills_no_record_of_the_hosts(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    (run_dir / "inside").mkdir(parents=True)
+    with (run_dir / "inside" / "events.jsonl").open("w") as file:
+        for number in range(3000):
+            metrics = {"loss": "nan" if number % 2 else 1.0}
+            file.write(json.dumps({"event": "epoch", "fit": 1, "epoch": number, "metrics": metrics}) + "\n")
+    attendance = training._Attendance.__new__(training._Attendance)
+    seen: list[dict[str, object]] = []
+    attendance.run_dir, attendance.observer = run_dir, seen.append
+    attendance.events, attendance.progress, attendance.losses = rundir.Events(run_dir), set(), {}
+    attendance.troubled, attendance.shown, attendance.warned = False, 0, 0
+    attendance._read_events()
+    written = rundir.read_lines(run_dir / training.protocol.ATTEMPTS)
+    assert 0 < len(written) <= training.MOST_FITS
+    assert sum(one["event"] == "epoch" for one in seen) == 3000
