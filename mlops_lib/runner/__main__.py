@@ -10,6 +10,7 @@ from typing import Any, Callable, Dict, List, Optional, TextIO
 from mlops_lib.runner import (
     hooks,
     legacy,
+    native_writers,
     places,
     protocol,
     randomness,
@@ -101,8 +102,9 @@ def _run(run: Context, entry: str, args: List[str]) -> int:
     hooks.after_import(_adapters(run))
     hooks.after_import(sklearn_resume.install(run))
     hooks.after_import(legacy.install(run, dialect, entry))
-    found = places.Places(run.work, entry, journal)
+    found = places.Places(run.work, entry, journal, orders.project)
     hooks.after_import(found.hooks())
+    hooks.after_import(native_writers.hooks(found.written_to))
     found.install()
     terminal.install()
     output: Optional[Tee] = None

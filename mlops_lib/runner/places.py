@@ -12,6 +12,7 @@ itself is not seen.
 """
 
 import builtins
+import contextlib
 import functools
 import io
 import os
@@ -42,17 +43,19 @@ _WINDOWS = re.compile(r"[A-Za-z]:[\\/]+(?=[^\\/])")
 class Places:
     """Finds the place of an absolute path."""
 
-    def __init__(self, work: str, entry: str, journal: Journal) -> None:
+    def __init__(self, work: str, entry: str, journal: Journal, project: str = "") -> None:
         self.work, self.journal = work, journal
+        self.project = os.path.realpath(project) if project else ""
         self.bases = [os.path.dirname(os.path.join(work, entry)), work]
         own = (
-            work,
-            os.path.realpath(work),
+            os.path.dirname(work),  # what the runner writes is none of the script's
+            os.path.realpath(os.path.dirname(work)),
             sys.prefix,
             sys.base_prefix,
             os.path.expanduser("~"),
             tempfile.gettempdir(),
         )
+        self._ours = tuple(path.rstrip("/") + "/" for path in own[:4])
         # The root user's home is one of those folders; a home of ours is not.
         self._known = tuple(path.rstrip("/") + "/" for path in (*SYSTEM, *own) if path not in ("/", "/root"))
         self._home = os.path.expanduser("~").rstrip("/") + "/"
@@ -73,6 +76,9 @@ class Places:
             if not absolute:
                 return (self._outward(text) if writing else self._above(text)) or path
             text = absolute
+        if self._in_project(os.path.normpath(text)):
+            place = os.path.join(self.work, os.path.relpath(text, self.project))
+            return place if writing or self._exists(place) else path
         if text == "/" or (text.rstrip("/") + "/").startswith(self._known):
             return path if writing else self._at_home(text) or path
         text = os.path.normpath(text)
@@ -89,6 +95,12 @@ class Places:
         """The path on a drive as one of this system; "" for any other."""
         drive = _WINDOWS.match(text)
         return "/" + text[drive.end() :].replace("\\", "/") if drive and not self._exists(text) else ""
+
+    def _in_project(self, text: str) -> bool:
+        """Return whether an absolute path is one of the pushed files, which are never written to."""
+        if not self.project or text.startswith(self._ours):
+            return False
+        return (text.rstrip("/") + "/").startswith(self.project + "/")
 
     def _above(self, text: str) -> "str | None":
         """What a path that leads out of the project, or has Windows' separators, means among the pushed files."""
@@ -338,9 +350,10 @@ class Places:
             self._undo.pop()()
         for path in sorted(self.written):
             kept = os.path.join(self.work, FOLDER, path[1:])
-            if os.path.isfile(path) and os.path.getsize(path) <= KEPT_BYTES and not os.path.exists(kept):
-                plain_makedirs(os.path.dirname(kept))
-                shutil.copyfile(path, kept)
+            with contextlib.suppress(OSError):  # it may be gone by now, or change while it is copied
+                if os.path.isfile(path) and os.path.getsize(path) <= KEPT_BYTES and not os.path.exists(kept):
+                    plain_makedirs(os.path.dirname(kept))
+                    shutil.copyfile(path, kept)
 
 
 plain_makedirs = functools.partial(os.makedirs, exist_ok=True)

@@ -1,8 +1,9 @@
 """The working directory: the pushed project as it was at script start, writable, without copying its data.
 
-Folders are real, small files and those that scripts are known to overwrite are copied, everything else (pictures,
-big tables) is a symbolic link into the read-only project. A Python `open` for writing through such a link first
-replaces the link by a copy, so the project itself is never written to.
+Folders are real, and files are copied, by reference if the file system can do that. Only data that is read (pictures, big
+tables) and what is very large are symbolic links into the read-only project. A Python `open` for writing through such
+a link first replaces the link by a copy, and so do the libraries in `native_writers`, which open files by themselves:
+the project itself is never written to.
 """
 
 import builtins
@@ -17,25 +18,19 @@ from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Tuple
 from mlops_lib.runner import protocol
 
 COPY_BYTES = 1 << 20
-"""Files up to this size are copied when their suffix says text or code."""
+"""Files up to this size are copied if their suffix says text or code."""
 TEXT = {
     ".py", ".ipynb", ".txt", ".json", ".toml", ".yaml", ".yml", ".cfg", ".ini", ".md", ".csv", ".tsv", ".log", ".sh", "",
 }  # fmt: skip
 WRITTEN_BYTES = 64 << 20
-WRITTEN = {
-    ".h5",
-    ".hdf5",
-    ".keras",
-    ".pkl",
-    ".pickle",
-    ".joblib",
-    ".weights",
-    ".pb",
-    ".sqlite",
-    ".db",
-    ".model",
-    ".sav",
+"""Files up to this size are copied if nothing says that they are only read."""
+READ = {
+    *(".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".svg", ".dcm", ".nii"),
+    *(".wav", ".mp3", ".flac", ".ogg", ".mp4", ".avi", ".mov", ".mkv"),
+    *(".npy", ".npz", ".mat", ".parquet", ".feather", ".arrow", ".tfrecord", ".tfrecords", ".arff", ".xls", ".xlsx"),
+    *(".zip", ".gz", ".tgz", ".tar", ".bz2", ".xz", ".7z", ".jsonl", ".xml", ".pdf"),
 }
+"""Suffixes of data that scripts read, often thousands of files: linked, not copied."""
 COPIED_TOTAL = 256 << 20
 SKIPPED = {".git", ".mlops", "__pycache__", ".venv", "venv", "node_modules", ".tox", ".mypy_cache", ".pytest_cache"}
 
@@ -74,6 +69,7 @@ def _mirror(project: str, work: str, most: int) -> None:
     """Real folders, small files copied up to `most` bytes in all, links to everything else."""
     os.makedirs(work, exist_ok=True)
     copied = 0
+    clones = True
     own = os.path.realpath(work)
     for folder, folders, names in os.walk(project):
         if folder != project and protocol.is_own_folder([*folders, *names]):
@@ -92,7 +88,7 @@ def _mirror(project: str, work: str, most: int) -> None:
             if os.path.islink(path):
                 folders.remove(name)
                 if not os.path.lexists(os.path.join(target, name)):
-                    os.symlink(os.path.realpath(path), os.path.join(target, name))
+                    os.symlink(_folder_behind(path, project, work), os.path.join(target, name))
             else:
                 os.makedirs(os.path.join(target, name), exist_ok=True)
         for name in names:
@@ -104,16 +100,43 @@ def _mirror(project: str, work: str, most: int) -> None:
             if os.path.lexists(place):
                 os.remove(place)
             if _copies(name, size) and copied + size <= most:
-                copied += size
-                shutil.copy2(source, place)
+                clones = clones and _clone(source, place)
+                if not clones:
+                    copied += size
+                    shutil.copyfile(source, place)
+                shutil.copystat(source, place)
                 os.chmod(place, os.stat(place).st_mode | 0o600)
             else:
                 os.symlink(os.path.realpath(source) if os.path.islink(source) else os.path.join(real, name), place)
 
 
+def _folder_behind(link: str, project: str, work: str) -> str:
+    """Return what a link to a folder leads to; to the project's own folders by their copies."""
+    real, root = os.path.realpath(link), os.path.realpath(project)
+    if real == root or real.startswith(root + os.sep):
+        return os.path.normpath(os.path.join(os.path.realpath(work), os.path.relpath(real, root)))
+    return real
+
+
 def _copies(name: str, size: int) -> bool:
     suffix = os.path.splitext(name)[1].lower()
-    return (suffix in TEXT and size <= COPY_BYTES) or (suffix in WRITTEN and size <= WRITTEN_BYTES)
+    return size <= (COPY_BYTES if suffix in TEXT else 0 if suffix in READ else WRITTEN_BYTES)
+
+
+FICLONE = 0x40049409
+"""The ioctl of Linux that makes one file share another's blocks until either is written (Btrfs, XFS)."""
+
+
+def _clone(source: str, place: str) -> bool:
+    """Return whether `place` was made a copy of `source` without copying its content."""
+    try:
+        import fcntl
+
+        with open(source, "rb") as read, open(place, "wb") as written:
+            fcntl.ioctl(written.fileno(), FICLONE, read.fileno())
+    except (OSError, ImportError):
+        return False
+    return True
 
 
 def borrow_fits(shared: str, inside: str, *, last: int) -> None:
@@ -193,21 +216,52 @@ def keep_outputs(work: str, outputs: str, start: Manifest) -> "list[str]":
     return paths
 
 
-def install_copy_on_write(*sources: str) -> Callable[[], None]:
-    """Let `open` for writing replace a link into one of `sources` by a copy first; returns the way back."""
-    roots = [os.path.realpath(source) for source in sources]
-    plain_open, plain_io_open, plain_os_open = builtins.open, io.open, os.open
+CHANGING = ("truncate", "chmod", "utime", "setxattr", "removexattr")
+"""Functions of `os` that change the file behind a link."""
 
-    def own(path: Any) -> None:
+
+def _owning(function: Callable[..., Any], own: Callable[[Any], None]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def call(path: Any, *args: Any, **kwargs: Any) -> Any:
+        if kwargs.get("follow_symlinks", True):
+            with contextlib.suppress(OSError):
+                own(path)
+        return function(path, *args, **kwargs)
+
+    return call
+
+
+class Owner:
+    """Replaces links into the project by copies that belong to the working directory."""
+
+    def __init__(self) -> None:
+        self.roots: "list[str]" = []
+
+    def own(self, path: Any) -> None:
+        """Make a path safe to write to.
+
+        Raises:
+            OSError: the copy cannot be made.
+        """
         if not isinstance(path, (str, bytes, os.PathLike)):
             return
         name = os.fsdecode(path)
         source = os.path.realpath(name)
-        if os.path.islink(name) and any(source == root or source.startswith(root + os.sep) for root in roots):
-            temporary = name + ".mlops-copy"
+        if os.path.islink(name) and any(source == root or source.startswith(root + os.sep) for root in self.roots):
+            temporary = f"{name}.{os.getpid()}.mlops-copy"
             shutil.copy2(source, temporary)
             os.chmod(temporary, 0o644)
             os.replace(temporary, name)
+
+
+OWNER = Owner()
+
+
+def install_copy_on_write(*sources: str) -> Callable[[], None]:
+    """Let `open` for writing replace a link into one of `sources` by a copy first; returns the way back."""
+    plain_open, plain_io_open, plain_os_open = builtins.open, io.open, os.open
+    OWNER.roots = [os.path.realpath(source) for source in sources]
+    own = OWNER.own
 
     @functools.wraps(plain_open)
     def open_(file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
@@ -227,8 +281,14 @@ def install_copy_on_write(*sources: str) -> Callable[[], None]:
         return plain_os_open(path, flags, *args, **kwargs)
 
     builtins.open, io.open, os.open = open_, open_, os_open
+    plain = {name: getattr(os, name) for name in CHANGING if hasattr(os, name)}
+    for name, function in plain.items():
+        setattr(os, name, _owning(function, own))
 
     def undo() -> None:
         builtins.open, io.open, os.open = plain_open, plain_io_open, plain_os_open
+        for name, function in plain.items():
+            setattr(os, name, function)
+        OWNER.roots = []
 
     return undo
