@@ -13,9 +13,9 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from mlops_lib import durable
+from mlops_lib import comparison, durable
 from mlops_lib.reasons import reason
-from mlops_lib.records import Baseline, ModelVersion, Shown, Verdict
+from mlops_lib.records import Baseline, Comparison, ModelVersion, Shown, Verdict
 from mlops_lib.runner import protocol
 
 TOLERANCE = 1e-6
@@ -24,6 +24,8 @@ CLAIM_LIMIT = 8 << 20
 
 NUMBERS_SHOWN = 8
 """How many numbers are listed where none is meant by the bar."""
+BY_THE_SCRIPT = "by the script's process"
+INDEPENDENTLY = "independently"
 CONFIDENCE = 0.95
 SELECTIONS = ("disjoint", "half", "split")
 """How a search's selection examples may relate to the judged ones, if none of them is among these."""
@@ -52,8 +54,8 @@ def judge(
         metric: which metric; "" takes what the script evaluated last on held-out data.
         mode: "max", "min" or "auto" (by the metric's name).
         strict: ask the interval's worse end to reach the target.
-        beats: "champion" asks the model to be better than the champion too.
-        champion: the version people use now.
+        beats: "champion" asks the model to be better than the champion too, by a paired test on the same examples.
+        champion: the version people use now; its number is shown in any case if the run measured it.
         selection: after a search, how its selection examples relate to the judged ones.
         is_winner: whether that search changed the model.
         best_of: of how many the model was chosen by its number on these very examples; 0 if it was not.
@@ -73,7 +75,7 @@ def judge(
     return _Judgement(
         chosen, model=claims.get("model"), target=target, strict=strict, beats=beats, champion=champion,
         search=_Search(selection, is_winner=is_winner, best_of=best_of, looks=looks, judged_pass=judged_pass),
-        standing=choice.standing, notes=notes,
+        standing=choice.standing, notes=notes, against=claims.get("champion"),
     ).verdict()  # fmt: skip
 
 
@@ -159,6 +161,7 @@ class _Judgement:
         search: _Search,
         standing: str,
         notes: Sequence[str],
+        against: Any = None,
     ) -> None:
         self.evaluation, self.target, self.strict, self.beats = evaluation, target, strict, beats
         self.model: Mapping[str, Any] = model if isinstance(model, dict) else {}
@@ -169,15 +172,21 @@ class _Judgement:
         self.again = protocol.as_number(evaluation.get("recomputed"))
         self.value = self.claimed if self.again is None else self.again
         self.reasons = list(notes)
-        self.champion = champion if champion is not None and champion.metric == self.metric else None
-        if beats and champion is not None and self.champion is None:
-            self.reasons.append(reason("other metric", metric=champion.metric))
         unique, counted = evaluation.get("unique"), evaluation.get("examples")
         count = unique if isinstance(unique, int) else counted
         self.examples = count if isinstance(count, int) and 0 < count < 1 << 62 else None
         self.interval = self._interval()
         self.baseline = self._baseline()
         self.shown = self._shown()
+        self.against = None if champion is None else self._against(champion, against)
+
+    def _against(self, champion: ModelVersion, claim: Any) -> Comparison:
+        """The paired comparison with the champion, or why there is none."""
+        found = comparison.read(
+            claim, version=champion.version, evaluation=self.evaluation.get("id"), metric=self.metric,
+            grows=self.mode == "max", measured=BY_THE_SCRIPT,
+        )  # fmt: skip
+        return comparison.doubt_inputs(found, champion, metric=self.metric, baseline=self.baseline, mode=self.mode)
 
     def verdict(self) -> Verdict:
         """The answer."""
@@ -193,7 +202,8 @@ class _Judgement:
             source=str(self.evaluation.get("source", ""))[:100],
             recomputed=self.again is not None,
             baseline=self.baseline,
-            champion=None if self.champion is None else self.champion.value,
+            champion=None if self.against is None else self.against.value,
+            against=self.against,
             selection=self.search.selection,
             shown=self.shown,
             looks=self.search.looks,
@@ -213,16 +223,30 @@ class _Judgement:
             return "undecided"
         doubts = self._doubts()
         assert self.value is not None
-        if not self._passes(self.value):
+        passes = self._passes(self.value)
+        self.reasons += self._beside_the_champion()
+        if not passes:
             return "rejected"
-        best = self.champion.value if self.beats == "champion" and self.champion is not None else None
-        if best is not None and not protocol.is_better(self.value, best, self.mode):
-            self.reasons.insert(0, reason("below the champion", champion=best))
+        if self._must_beat() and self.against is not None and self.against.better is False:
+            self.reasons.insert(0, reason("not above the champion", told=self._compared()))
             return "rejected"
         if doubts:
             self.reasons[:0] = doubts
             return "undecided"
         return "accepted"
+
+    def _must_beat(self) -> bool:
+        return self.beats == "champion"
+
+    def _compared(self) -> str:
+        assert self.against is not None
+        return comparison.sentence(self.against, metric=self.metric, value=self.value)
+
+    def _beside_the_champion(self) -> list[str]:
+        """What is said of the champion if it decides nothing, or is beaten."""
+        if self.against is None or (self._must_beat() and not self.against.better):
+            return []
+        return [reason("beside the champion", told=self._compared())]
 
     def _passes(self, value: float) -> bool:
         """Whether the number that decides reaches the bar, which is said first of all."""
@@ -247,6 +271,8 @@ class _Judgement:
     def _doubts(self) -> list[str]:
         """What keeps a number that reaches the bar from being accepted."""
         doubts = [*self._doubts_about_the_file(), *self._doubts_about_the_search()]
+        if self._must_beat() and self.against is not None and self.against.better is None:
+            doubts.append(reason("champion unknown", told=self._compared()))
         if self.baseline is not None and self._includes_baseline():
             doubts.append(reason("baseline", name=self.baseline.name, value=self.baseline.value))
         return doubts

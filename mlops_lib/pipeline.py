@@ -22,6 +22,7 @@ from mlops_lib import (
     registry,
     remedies,
     retraining,
+    rival,
     rundir,
     training,
     tuning,
@@ -182,7 +183,8 @@ def judge(project: str | Path | Job, **settings: Any) -> Verdict:
     verdict = gate.judge(
         job.run_dir, target=job.settings["target"], metric=job.settings["metric"], mode=job.settings["mode"],
         strict=job.settings["strict"], beats=job.settings["beats"],
-        champion=_rival(job, before), selection="" if found is None or not found.trials else found.selection,
+        champion=rival.find(job.spec, job.run_dir, home=job.home),
+        selection="" if found is None or not found.trials else found.selection,
         is_winner=found is not None and found.winner > 0, best_of=_best_of(job),
         **_looks(job, before, is_changed=found is not None and found.winner > 0),
     )  # fmt: skip
@@ -212,14 +214,6 @@ def _looks(job: Job, before: Verdict | None, *, is_changed: bool) -> dict[str, i
 def _best_of(job: Job) -> int:
     """Return of how many arguments the run's was chosen by the judged number; 0 if there was no choice."""
     return 0 if job.origin is None else retraining.attempts_of(job.origin) + 1
-
-
-def _rival(job: Job, before: Verdict | None) -> ModelVersion | None:
-    """The champion that the run has to compare with; of this run's own making, the one it had replaced."""
-    champion = registry.champion(job.spec.name, home=job.home)
-    if champion is None or champion.run != job.spec.digest:
-        return champion
-    return None if before is None or before.champion is None else replace(champion, value=before.champion)
 
 
 def search(project: str | Path | Job, **settings: Any) -> SearchResult:
@@ -370,7 +364,7 @@ def _run(job: Job, begin: Callable[[], None]) -> PipelineResult:
             communication.report(job)
             communication.tell(job)
         raise
-    model = _model(job.run_dir)
+    model = rival.model_file(job.run_dir)
     version = register(job) if verdict.verdict == "accepted" and model is not None else None
     result = _result(job, verdict, found, version, seconds=time.monotonic() - began)
     durable.write_json(job.run_dir / protocol.RESULT, result.to_json())
@@ -393,16 +387,10 @@ def _decided(job: Job, begin: Callable[[], None]) -> tuple[Job, Verdict, SearchR
     return job, verdict, tuning.read(job.run_dir)
 
 
-def _model(run_dir: Path) -> Path | None:
-    """The model file that the runner claims to have saved."""
-    places = (run_dir / protocol.INSIDE / name for name in protocol.MODELS)
-    return next((place for place in places if place.is_file() and not place.is_symlink()), None)
-
-
 def _result(
     job: Job, verdict: Verdict, found: SearchResult | None, version: ModelVersion | None, *, seconds: float
 ) -> PipelineResult:
-    model = _model(job.run_dir)
+    model = rival.model_file(job.run_dir)
     suggested = [job.run_dir / name for name in (protocol.PATCH, protocol.BEST_SCRIPT)]
     patch = next((place for place in suggested if place.is_file()), None)
     reasons = verdict.reasons

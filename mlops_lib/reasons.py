@@ -57,14 +57,15 @@ REASONS: Mapping[str, Template] = {
         "strict needs an interval, and {metric} has none: the point decides",
         "name a share of the examples in `metric`, such as accuracy",
     ),
-    "below the champion": Template(
-        "it does not beat the champion's {champion:.4g}",
-        "raise `trials` or `minutes` for a longer search, or leave `beats` empty",
+    "not above the champion": Template(
+        "it does not beat the champion; {told}",
+        "judge on more examples, raise `trials` or `minutes` for a longer search, or leave `beats` empty",
     ),
-    "other metric": Template(
-        "not compared with the champion: it was judged by {metric}",
-        "name the same metric in `metric`, or leave `beats` empty",
+    "champion unknown": Template(
+        "whether it beats the champion is not known; {told}",
+        "leave `beats` empty so that the bar alone decides, or name another champion (`mlops registry champion`)",
     ),
+    "beside the champion": Template("{told}", '`beats` = "champion" makes that a condition'),
     # Which examples.
     "validation": Template(
         "the script evaluates on no held-out examples of its own: the fit's validation metric is judged",

@@ -275,6 +275,31 @@ class Shown(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Comparison(Record):
+    """The new model against the registered champion, on the same examples."""
+
+    version: int
+    """The champion's version in the registry."""
+    value: float | None = None
+    """The champion's number on the examples of the verdict; None if it could not be measured there."""
+    difference: float | None = None
+    """The new model's number minus the champion's."""
+    interval: tuple[float, float] | None = None
+    """The difference's 90 % interval."""
+    p_value: float | None = None
+    """One-sided: how likely a difference like this is if both are equally good."""
+    test: str = ""
+    """Which paired test gave it."""
+    examples: int | None = None
+    better: bool | None = None
+    """Whether the new model is better beyond chance; None if the two could not be compared."""
+    measured: str = ""
+    """Who measured it, as in the verdict."""
+    why: str = ""
+    """Why there is no number or no test, "" if there is."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Verdict(Record):
     """The gate's answer: the contents of `verdict.json`."""
 
@@ -290,8 +315,15 @@ class Verdict(Record):
     """Where the number came from: "keras.evaluate", "accuracy_score", "fit.validation", "printed", "file" …"""
     recomputed: bool = False
     """Whether the reloaded artifact gave the number."""
+    measured: str = ""
+    """Who measured the saved model: "independently" (a second process without the script), "by the script's process"."""
+    model_digest: str = ""
+    """sha256 of the model file when it was judged, "" if there was none."""
     baseline: Baseline | None = None
     champion: float | None = None
+    """The champion's number on the same examples; None if there is no champion or it could not be measured on them."""
+    against: Comparison | None = None
+    """The paired comparison with the champion; None if there is no champion."""
     selection: str = ""
     """After a search: disjoint, half, split or contaminated."""
     shown: Shown | None = None

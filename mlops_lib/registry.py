@@ -24,7 +24,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from mlops_lib import durable
+from mlops_lib import comparison, durable
 from mlops_lib.errors import UsageError
 from mlops_lib.records import ModelVersion, Record, RunSpec, Verdict
 from mlops_lib.runner import protocol
@@ -64,9 +64,9 @@ def register(
 ) -> ModelVersion:
     """Make the run's accepted model a version of the registered model `spec.name`.
 
-    It becomes the champion if there is none yet, or if it is at least as good as the champion on the verdict's metric;
-    `note` of the returned version says which, and why. Registering the same model of the same run again changes
-    nothing and returns the version that exists.
+    It becomes the champion if there is none yet, or if the verdict's paired comparison shows it to be better than the
+    champion on the same examples; `note` of the returned version says which, and why. Registering the same model of
+    the same run again changes nothing and returns the version that exists.
 
     Args:
         run_dir: the run; its model file is in `inside/`.
@@ -458,8 +458,9 @@ def _admit(folder: Path, staging: Path, model: ModelVersion, verdict: Verdict) -
         if (known.run, known.model_digest) == (model.run, model.model_digest):
             return known
     reigning = _load(folder, index.champions[-1], index) if index.champions else None
+    model = replace(model, version=index.next)
     becomes_champion, note = _compare(model, verdict, reigning)
-    model = replace(model, version=index.next, note=note)
+    model = replace(model, note=note)
     durable.write_json(staging / "version.json", model.to_json())
     from mlops_lib.modelcard import render
 
@@ -480,16 +481,14 @@ def _compare(model: ModelVersion, verdict: Verdict, reigning: ModelVersion | Non
     """Whether the model becomes the champion, and why in words."""
     if reigning is None:
         return True, "the first accepted version"
-    held = f"version {reigning.version}"
-    if model.metric != reigning.metric or model.mode != reigning.mode:
-        return False, f"{held} stays champion: it was judged by {reigning.metric}, which cannot be compared"
-    # The champion's number on the same examples says more than the one it was registered with.
-    bar = verdict.champion if verdict.champion is not None else reigning.value
-    if model.value is None or bar is None:
-        return False, f"{held} stays champion: there is no number to compare"
-    if protocol.reaches(model.value, bar, model.mode):
-        return True, f"{model.metric} {model.value:.4g}, {held} had {bar:.4g}"
-    return False, f"{held} stays champion: its {model.metric} of {bar:.4g} is better than {model.value:.4g}"
+    held, against = f"version {reigning.version}", verdict.against
+    by_hand = f"`mlops registry champion {model.name} {model.version}` names it by hand"
+    if against is None or against.version != reigning.version:
+        return False, f"{held} stays champion: it was not measured on the same examples; {by_hand}"
+    if against.better is None:
+        return False, f"{held} stays champion, not compared: {against.why}; {by_hand}"
+    what = comparison.sentence(against, metric=model.metric or "", value=model.value)
+    return against.better, what if against.better else f"{held} stays champion; {what}"
 
 
 def _answers_a_run(model: ModelVersion) -> bool:

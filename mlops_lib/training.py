@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from mlops_lib import durable, pace, rundir, trust, watchdog
+from mlops_lib import durable, pace, rival, rundir, trust, watchdog
 from mlops_lib.engine import LABEL_ATTEMPT, LABEL_RUN, LABEL_RUN_DIR, Activity, Container, Engine, Launch, gpu
 from mlops_lib.errors import EngineLostError
 from mlops_lib.records import Failure, Mount, RunResult, RunSpec
@@ -391,11 +391,12 @@ class _Attendance:
 
     def _launch(self, *, smaller: bool) -> Launch:
         mounts = _places(self.spec)
+        champion, lent = rival.lend(self.spec, home=self.home) if self.shared is None else ({}, ())
         orders: dict[str, Any] = {
             "seed": self.spec.seed, "attempt": self.attempt, "pass": self.number_of_pass,
             "input": list(self.spec.input), "metric": self.spec.metric, "metric_pattern": self.spec.metric_pattern,
             "metrics_file": self.spec.metrics_file, "search": self.search, "smaller": smaller,
-            "links": {name: mount.target for name, mount in mounts if name},
+            "links": {name: mount.target for name, mount in mounts if name}, "champion": champion,
         }  # fmt: skip
         variables = {
             "MLOPS_SPEC": json.dumps(orders), "PYTHONHASHSEED": str(self.spec.seed % 2**32),
@@ -420,7 +421,7 @@ class _Attendance:
             entry=self.spec.entry,
             args=self.spec.args,
             variables=variables,
-            mounts=tuple(mount for _, mount in mounts),
+            mounts=(*(mount for _, mount in mounts), *lent),
             caches=str(self.home / "downloads" / self._cache()),
             limits=self.spec.limits,
             gpu=self._gpu(),

@@ -224,6 +224,21 @@ def _finish(run: Context, output: str) -> None:
         for path in workdir.keep_outputs(run.work, os.path.join(run.spec.inside, "outputs"), run.start):
             run.journal.write("output", path=path)
     run.evaluations.save(run.spec.inside)
+    if run.spec.champion:
+        with run.journal.guard("champion"):
+            _measure_champion(run)
+
+
+def _measure_champion(run: Context) -> None:
+    """Measure the registered champion too, once everything about the new model has been written down."""
+    from mlops_lib.runner.metrics import champion
+
+    run.nested += 1
+    try:
+        run.evaluations.champion = champion.measure(run)
+    finally:
+        run.nested -= 1
+    run.evaluations.save(run.spec.inside)
 
 
 def _measure(run: Context) -> None:

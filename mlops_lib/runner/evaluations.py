@@ -92,6 +92,13 @@ class Evaluations:
         self.models: Dict[int, Any] = {}
         """Evaluation id to the live model or estimator."""
         self.asked: Dict[int, Tuple[Any, Any]] = {}
+        self.recipes: Dict[int, Tuple[Any, Any]] = {}
+        """Evaluation id to its metrics.recipes.Recipe and Examples: how the number is made, also by another process."""
+        self.live: Any = None
+        self.reloaded: Any = None
+        """The model that was saved, and what was loaded from its file."""
+        self.champion: Optional[Dict[str, Any]] = None
+        """The claim about the registered champion on the same examples."""
         self.trainings: List[Training] = []
         self.saved: Callable[[], Any] = lambda: None
         """The model that the script itself saved last."""
@@ -118,6 +125,7 @@ class Evaluations:
         model: Any = None,
         repeat: Optional[Callable[[Any], Any]] = None,
         asked: Optional[Tuple[Any, Any]] = None,
+        recipe: Optional[Tuple[Any, Any]] = None,
     ) -> int:
         """Record one evaluation; returns its id.
 
@@ -139,6 +147,7 @@ class Evaluations:
             model: the live model, so that it can be saved.
             repeat: gives the number again from the reloaded model.
             asked: the examples and their targets, to look at the mistakes at the end.
+            recipe: how the number is made and on what (metrics.recipes), if that can be written down.
         """
         number = self._count = self._count + 1
         if held_out is None:
@@ -173,6 +182,8 @@ class Evaluations:
             self.models[number] = model
         if asked is not None:
             self.asked[number] = asked
+        if recipe is not None and recipe[0] is not None:
+            self.recipes[number] = recipe
         self._journal.write("metric", **record)
         self._forget()
         return number
@@ -189,9 +200,9 @@ class Evaluations:
             model = self.models[number]
             distinct.add(id(model))
             if len(distinct) > MODELS_KEPT and model is not self.saved():
-                for table in (self.models, self._repeat, self._baselines, self.asked):
+                for table in (self.models, self._repeat, self._baselines, self.asked, self.recipes):
                     table.pop(number, None)
-        for repeats in (self._repeat, self._baselines, self.asked):
+        for repeats in (self._repeat, self._baselines, self.asked, self.recipes):
             for number in sorted(repeats)[:-REPEATS_KEPT]:
                 del repeats[number]
 
@@ -211,6 +222,7 @@ class Evaluations:
 
     def repeat_on(self, model: Any, live: Any) -> None:
         """Fill in `recomputed` from the reloaded `model` for the evaluations of the object it was saved from."""
+        self.live, self.reloaded = live, model
         done = set()
         for record in reversed(self.records):
             repeat = self._repeat.get(record["id"])
@@ -304,5 +316,11 @@ class Evaluations:
         """Write metrics.json."""
         files.write_json(
             os.path.join(inside, protocol.METRICS),
-            {"schema": 1, "evaluations": plain(self.records), "model": plain(self.model), "printed": self.printed},
+            {
+                "schema": 1,
+                "evaluations": plain(self.records),
+                "model": plain(self.model),
+                "printed": self.printed,
+                "champion": plain(self.champion),
+            },
         )

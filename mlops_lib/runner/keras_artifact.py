@@ -32,7 +32,7 @@ def save(run: Context, model: Any, fit: Optional[int]) -> Dict[str, Any]:
         _save_weights(run, model, described)
         return described
     try:
-        loaded = _loaded(run, keras, path, model)
+        loaded = load(run, keras, path, model)
     except Exception as error:  # noqa: BLE001 - as above
         described["note"] = f"the saved model cannot be loaded: {type(error).__name__}: {error}"[:1000]
         _save_weights(run, model, described)
@@ -42,8 +42,8 @@ def save(run: Context, model: Any, fit: Optional[int]) -> Dict[str, Any]:
     return described
 
 
-def _loaded(run: Context, keras: Any, path: str, model: Any) -> Any:
-    """The saved model; where it cannot be loaded for itself, with the lambdas of the model that was saved."""
+def load(run: Context, keras: Any, path: str, model: Any) -> Any:
+    """The model in a file, with the custom objects of `model` and, if it cannot be loaded otherwise, its lambdas."""
 
     def load() -> Any:
         return keras.models.load_model(path, custom_objects=_custom_objects(model), safe_mode=False)

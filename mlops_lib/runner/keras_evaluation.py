@@ -8,6 +8,8 @@ from typing import Any, Callable, Dict, Optional
 from mlops_lib.runner import digest, predictions, protocol, targets
 from mlops_lib.runner.calls import bind
 from mlops_lib.runner.context import Context
+from mlops_lib.runner.metrics import recipes
+from mlops_lib.runner.metrics.recipes import Examples, Recipe
 
 
 def evaluate(run: Context, model: Any, original: Callable[..., Any], args: Any, kwargs: Any) -> Any:
@@ -42,6 +44,7 @@ def _record(run: Context, model: Any, call: Dict[str, Any], logs: Dict[str, Any]
         examples=_examples(x), count=count(model), task=task(logs), baseline=baseline(read, y, metric), model=model,
         everything={protocol.metric_name(n): float(v) for n, v in logs.items() if is_number(v)},
         repeat=_repeat(x, y, call["batch_size"], metric, **more), asked=(read, y),
+        recipe=_recipe(read, y, call["batch_size"], metric, weight=call.get("sample_weight")),
     )  # fmt: skip
 
 
@@ -107,6 +110,7 @@ def add_fit_metrics(
             everything={protocol.metric_name(n): float(v) for n, v in found.items() if is_number(v)},
             repeat=_repeat(read, y, call.get("validation_batch_size") or call.get("batch_size"), metric),
             asked=(read, y) if x is not None else None,
+            recipe=_recipe(read, y, call.get("validation_batch_size") or call.get("batch_size"), metric),
         )  # fmt: skip
 
 
@@ -201,6 +205,14 @@ def _repeat(x: Any, y: Any, batch_size: Any, metric: str, **more: Any) -> Option
         return float(logs[metric])
 
     return repeat
+
+
+def _recipe(x: Any, y: Any, batch_size: Any, metric: str, *, weight: Any = None) -> Any:
+    """How the number is made, as plain data; None where the input is gone once it was read."""
+    if x is None or inspect.isgenerator(x):
+        return None
+    size = int(batch_size) if isinstance(batch_size, int) else None
+    return Recipe(recipes.EVALUATE, metric, batch_size=size), Examples(x, y, weight)
 
 
 def baseline(x: Any, y: Any, metric: str) -> Any:

@@ -63,10 +63,10 @@ class Prediction:
         return sum(int(getattr(part, "nbytes", 0) or 0) for part in (self.x, self.output))
 
 
-def predict(model: Any, method: str, x: Any) -> Any:
+def predict(model: Any, method: str, x: Any, **more: Any) -> Any:
     """A model's prediction, without a progress bar."""
-    quiet = {"verbose": 0} if type(model).__module__.startswith("keras") or hasattr(model, "compiled_loss") else {}
-    return getattr(model, method)(x, **quiet)
+    quiet = {"verbose": 0} if hasattr(model, "predict_on_batch") and hasattr(model, "summary") else {}
+    return getattr(model, method)(x, **quiet, **more)
 
 
 def digest_values(values: Any) -> str:

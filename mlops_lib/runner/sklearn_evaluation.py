@@ -7,6 +7,8 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from mlops_lib.runner import digest, predictions, protocol, targets
 from mlops_lib.runner.context import Context
+from mlops_lib.runner.metrics import recipes
+from mlops_lib.runner.metrics.recipes import Examples, Recipe
 
 CLASSIFICATION = (
     "accuracy_score", "balanced_accuracy_score", "f1_score", "precision_score", "recall_score", "roc_auc_score",
@@ -103,6 +105,7 @@ def _record_score(
         metric=name, value=float(value), source="sklearn.score", fit=run.fit_of(estimator), model=estimator, x=x,
         examples=digest.examples(x), task=TASKS.get(_kind(estimator) or "", "unknown"), baseline=usual.get(name),
         confusion=confusion, labels=labels, repeat=lambda model: model.score(*args, **kwargs), asked=(x, y),
+        recipe=(Recipe(recipes.SCORE, name), Examples(x, y, args[2] if len(args) > 2 else kwargs.get("sample_weight"))),
     )  # fmt: skip
 
 
@@ -181,8 +184,21 @@ def _record_metric(
 
     run.evaluations.add(
         fit=prediction.fit, examples=digest.examples(prediction.x), x=prediction.x, count=len(y),
-        model=prediction.model, repeat=repeat, asked=(prediction.x, y), **common,
+        model=prediction.model, repeat=repeat, asked=(prediction.x, y),
+        recipe=_recipe(function, prediction, shape, y, args, kwargs, swapped=swapped), **common,
     )  # fmt: skip
+
+
+def _recipe(
+    function: Callable[..., Any], prediction: predictions.Prediction, shape: Callable[[Any], Any], y: Any,
+    args: List[Any], kwargs: Dict[str, Any], *, swapped: bool,
+) -> Any:  # fmt: skip
+    """How the number is made, as plain data; None if the call cannot be written down."""
+    if args:
+        return None
+    plain = {name: value for name, value in kwargs.items() if name != "sample_weight"}
+    made = recipes.of_function(function.__name__, plain, method=prediction.method, derive=shape, swapped=swapped)
+    return made, Examples(prediction.x, y, kwargs.get("sample_weight"))
 
 
 def _constant_baseline(

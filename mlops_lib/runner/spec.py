@@ -36,6 +36,8 @@ class Spec:
     smaller: bool = False
     """The attempt before ran out of memory: train with a smaller footprint."""
     strict: bool = False
+    champion: Dict[str, Any] = field(default_factory=dict)
+    """The registered model to measure on the judged examples too: path, version, digest; empty if there is none."""
 
 
 def read(environment: Mapping[str, str] = os.environ) -> Spec:
@@ -65,4 +67,5 @@ def read(environment: Mapping[str, str] = os.environ) -> Spec:
         links={str(name): str(source) for name, source in given.get("links", {}).items()},
         smaller=given.get("smaller") is True,
         strict=environment.get("MLOPS_STRICT") == "1",
+        champion=dict(given.get("champion") or {}),
     )

@@ -192,13 +192,20 @@ def _add(run: Context, prediction: predictions.Prediction, y: Any) -> None:
         return
 
     def accuracy(output: Any) -> float:
-        return float((_guess(output, truth) == truth).mean())
+        return float((guess(output, truth) == truth).mean())
 
     run.evaluations.add(
         metric="accuracy", value=accuracy(prediction.output), task="classification", baseline=majority(y),
-        repeat=lambda model: accuracy(prediction.repeat(model)),
+        repeat=lambda model: accuracy(prediction.repeat(model)), recipe=_recipe("accuracy", prediction, y),
         asked=(prediction.x, y) if hasattr(prediction.x, "shape") else None, **common,
     )  # fmt: skip
+
+
+def _recipe(metric: str, prediction: predictions.Prediction, y: Any) -> Any:
+    """How the number is made, as plain data."""
+    from mlops_lib.runner.metrics import recipes
+
+    return recipes.Recipe(recipes.COMPARED, metric, method=prediction.method), recipes.Examples(prediction.x, y)
 
 
 def _is_about(output: Any, truth: Any) -> bool:
@@ -214,17 +221,17 @@ def _is_about(output: Any, truth: Any) -> bool:
     return columns == 1 or columns in (classes, highest)
 
 
-def _guess(output: Any, truth: Any) -> Any:
+def guess(output: Any, truth: Any) -> Any:
     """A model's output as labels of the same kind as the truth."""
     import numpy
 
-    guess = numpy.asarray(output)
-    if guess.ndim > 1 and guess.shape[-1] > 1:
-        guess = guess.argmax(axis=-1)
-    elif guess.dtype.kind == "f" and not (guess == guess.round()).all():
-        guess = guess > 0.5
-    guess = guess.ravel()
-    return guess.astype(str) if truth.dtype.kind in "US" else guess.astype(truth.dtype)
+    labels = numpy.asarray(output)
+    if labels.ndim > 1 and labels.shape[-1] > 1:
+        labels = labels.argmax(axis=-1)
+    elif labels.dtype.kind == "f" and not (labels == labels.round()).all():
+        labels = labels > 0.5
+    labels = labels.ravel()
+    return labels.astype(str) if truth.dtype.kind in "US" else labels.astype(truth.dtype)
 
 
 def _add_regression(run: Context, prediction: predictions.Prediction, y: Any, common: Dict[str, Any]) -> None:
@@ -245,5 +252,6 @@ def _add_regression(run: Context, prediction: predictions.Prediction, y: Any, co
     }  # fmt: skip
     run.evaluations.add(
         metric="r2", value=everything["r2"], task="regression", baseline={"name": "mean", "value": 0.0},
-        everything=everything, repeat=lambda model: r2(prediction.repeat(model)), **common,
+        everything=everything, repeat=lambda model: r2(prediction.repeat(model)), recipe=_recipe("r2", prediction, y),
+        **common,
     )  # fmt: skip

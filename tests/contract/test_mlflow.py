@@ -115,6 +115,7 @@ def test_runs_versions_and_the_champion_are_there_once(
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
     first, second = world.register("a" * 64, 0.9), world.register("b" * 64, 0.95)
+    registry.set_alias("o'demo", "champion", 2, home=world.home)
     for one in (first, second, second, first):
         world.log(one)
     assert world.warnings == []

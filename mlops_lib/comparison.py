@@ -1,0 +1,174 @@
+"""The new model against the champion on the same examples: read the runner's claim and test the difference.
+
+The null hypothesis is that both models are equally good; the alternative, that the new one is better. `p_value` is
+one-sided, and the interval of the difference holds 90 %, so that its worse end lies above zero when `p_value` is at most
+about `ALPHA`: two equal models change places at most once in twenty.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from mlops_lib.records import Baseline, Comparison, ModelVersion
+from mlops_lib.runner import protocol
+
+ALPHA = 0.05
+LEVEL_Z = 1.6448536269514722
+"""The normal quantile of a 90 % interval."""
+MOST_EXAMPLES = 1 << 40
+EXACT = 100_000
+"""Disagreements up to which every term of the binomial sum is added."""
+NOTE_LENGTH = 500
+TESTS = {"mcnemar": "McNemar's exact test", "permutation": "paired permutation test"}
+CELLS = ("both", "only_new", "only_champion", "neither")
+
+
+def read(claim: Any, *, version: int, evaluation: Any, metric: str, grows: bool, measured: str) -> Comparison:
+    """Return what a claim says about the champion, for the evaluation that is judged.
+
+    Args:
+        claim: `champion` of metrics.json, or of a second measurement; anything may stand there.
+        version: the champion's version in the registry.
+        evaluation: the id of the judged evaluation.
+        metric: the judged metric.
+        grows: whether a higher value is better.
+        measured: who measured it.
+    """
+
+    def without(why: str, value: float | None = None) -> Comparison:
+        return Comparison(version=version, value=value, why=why[:NOTE_LENGTH], measured=measured)
+
+    if not isinstance(claim, Mapping):
+        return without("it was not measured when this model was trained")
+    if claim.get("version") != version:
+        return without("it became the champion after this model was trained")
+    listed = claim.get("measurements")
+    found = [one for one in listed if isinstance(one, Mapping)] if isinstance(listed, list) else []
+    mine = next((one for one in found if one.get("evaluation") == evaluation), None)
+    if mine is None:
+        note = claim.get("note")
+        return without(
+            note if isinstance(note, str) and note else "the examples behind the judged number are not known"
+        )
+    name, every = protocol.metric_name(str(mine.get("metric"))), mine.get("all")
+    if name != protocol.metric_name(metric):
+        value = protocol.as_number(protocol.pick(every, metric) if isinstance(every, Mapping) else None)
+        return without(f"it was compared by {name[:50]}, not by {metric}", value)
+    value = protocol.as_number(mine.get("value"))
+    if value is None:
+        return without(str(mine.get("note") or "its number is none"))
+    tested = _tested(mine.get("comparison"), grows=grows)
+    if tested is None:
+        return without(str(mine.get("note") or "it was not compared example by example"), value)
+    return Comparison(version=version, value=value, measured=measured, **tested)
+
+
+def doubt_inputs(
+    found: Comparison, champion: ModelVersion, *, metric: str, baseline: Baseline | None, mode: str
+) -> Comparison:
+    """Return the comparison, without its answer if the champion does no better than a constant on these examples.
+
+    A model that was better than that when it was registered and is not here was made for other inputs: the script scales
+    them otherwise now, or encodes them in another order. Such a defeat says nothing about the new model.
+    """
+    if found.value is None or baseline is None or champion.metric != metric or champion.value is None:
+        return found
+    sign = 1.0 if mode == "max" else -1.0
+    if sign * (found.value - baseline.value) > 0 or sign * (champion.value - baseline.value) <= 0:
+        return found
+    why = (
+        f"that is no better than the {baseline.name} alone ({baseline.value:.4g}), and it had {champion.value:.4g} when it"
+        " was registered: these inputs are not prepared as it expects them"
+    )
+    return Comparison(version=found.version, value=found.value, measured=found.measured, why=why)
+
+
+def _tested(claim: Any, *, grows: bool) -> dict[str, Any] | None:
+    """Difference, interval and p-value of a claimed comparison; None if it is malformed."""
+    if not isinstance(claim, Mapping) or claim.get("test") not in TESTS:
+        return None
+    if claim["test"] == "mcnemar":
+        cells = [_count(claim.get(name)) for name in CELLS]
+        if None in cells or not sum(filter(None, cells)):
+            return None
+        both, new, champion, neither = (int(cell or 0) for cell in cells)
+        difference, interval = shares_apart(new, champion, both + new + champion + neither)
+        p_value, examples = mcnemar(new, champion), both + new + champion + neither
+    else:
+        made = (
+            protocol.as_number(claim.get("difference")),
+            protocol.as_number(claim.get("p_value")),
+            _count(claim.get("examples")),
+        )
+        ends = claim.get("interval")
+        low, high = map(protocol.as_number, ends) if isinstance(ends, list) and len(ends) == 2 else (None, None)
+        if None in made or low is None or high is None or low > high:
+            return None
+        difference, p_value, examples = made  # type: ignore[assignment]
+        interval = (low, high)
+        if not 0.0 < p_value <= 1.0:
+            return None
+    ahead = difference > 0 if grows else difference < 0
+    return {
+        "difference": difference, "interval": interval, "p_value": p_value, "examples": examples,
+        "test": TESTS[claim["test"]], "better": ahead and p_value <= ALPHA,
+    }  # fmt: skip
+
+
+def mcnemar(only_new: int, only_champion: int) -> float:
+    """Return the one-sided p-value of McNemar's exact test: how likely so many wins are between equal models.
+
+    Args:
+        only_new: examples that only the new model answers right.
+        only_champion: examples that only the champion answers right.
+
+    >>> round(mcnemar(9, 1), 4)  # 11 of 1024 outcomes
+    0.0107
+    """
+    count = only_new + only_champion
+    if count > EXACT:  # the normal distribution with continuity correction gives the same digits
+        return 0.5 * math.erfc((only_new - only_champion - 1) / math.sqrt(2.0 * count))
+    # From the far tail inwards, so that the small terms are added first.
+    terms = []
+    log_term = -count * math.log(2.0)
+    for lost in range(only_champion + 1):
+        terms.append(math.exp(log_term) if log_term > -745.0 else 0.0)
+        log_term += math.log((count - lost) / (lost + 1)) if lost < count else 0.0
+    return min(1.0, math.fsum(terms))
+
+
+def shares_apart(only_new: int, only_champion: int, examples: int) -> tuple[float, tuple[float, float]]:
+    """Return the difference of two paired proportions and its 90 % interval.
+
+    Half an example is added to each cell of the table, without which the interval is too short for few examples (Agresti
+    and Min, Statistics in Medicine 24, 2005).
+    """
+    difference = (only_new - only_champion) / examples
+    new, champion, count = only_new + 0.5, only_champion + 0.5, examples + 2
+    middle = (new - champion) / count
+    spread = LEVEL_Z * math.sqrt(max(new + champion - (new - champion) ** 2 / count, 0.0)) / count
+    return difference, (max(-1.0, middle - spread), min(1.0, middle + spread))
+
+
+def sentence(comparison: Comparison, *, metric: str, value: float | None) -> str:
+    """Return the comparison in words, for a list of reasons."""
+    who = f"the champion, version {comparison.version}"
+    if comparison.p_value is None:
+        number = "" if comparison.value is None else f" has {comparison.value:.4g} on the same examples, and"
+        return f"{who},{number} is not compared: {comparison.why}"
+    low, high = comparison.interval or (math.nan, math.nan)
+    apart = f"{comparison.difference:+.4g}, 90 % interval {low:+.4g} to {high:+.4g}; {comparison.test}"
+    mine = "" if value is None else f"{value:.4g} against "
+    chance = "more than chance" if comparison.better else "no more than chance"
+    chance = chance if comparison.difference else "no difference"
+    return (
+        f"{metric}: {mine}{comparison.value:.4g} of {who}, on the same {comparison.examples} examples"
+        f" ({apart}, p {comparison.p_value:.2g}): {chance}"
+    )
+
+
+def _count(value: Any) -> int | None:
+    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MOST_EXAMPLES
+    return value if is_count else None

@@ -1,0 +1,129 @@
+"""Measure the champion where the new model is judged: the same examples, the same call, the script's own conditions.
+
+The host lends the champion's file read-only (`champion` of MLOPS_SPEC). It is loaded here and nowhere else, after
+everything about the new model has been written down, with the custom objects and lambdas that the script's own model uses.
+What cannot be loaded or measured is a claim with the reason.
+"""
+
+import os
+from typing import Any, Dict, List
+
+from mlops_lib.runner.context import Context
+from mlops_lib.runner.metrics import comparison, recipes
+from mlops_lib.runner.metrics.recipes import Examples, Recipe
+
+MARK = "champion.loading"
+"""File in `inside/` while the champion is measured: an attempt that died meanwhile does not try again."""
+MOST = 4
+"""So many evaluations of the saved model, the last ones, are repeated with the champion."""
+NOTE_LENGTH = 500
+
+
+def measure(run: Context) -> Dict[str, Any]:
+    """Return the claim about the champion: which one, and its numbers or why there are none."""
+    order = run.spec.champion
+    claim: Dict[str, Any] = {"version": order.get("version"), "digest": order.get("digest"), "note": ""}
+    claim["measurements"] = []
+    mark = os.path.join(run.spec.inside, MARK)
+    if os.path.exists(mark):
+        return dict(claim, note="the process ended while it was loaded or measured; not tried again")
+    with open(mark, "w"):
+        pass
+    try:
+        champion = _load(run, str(order.get("path", "")))
+        why = different(champion, run.evaluations.reloaded)
+        if not why:
+            claim["measurements"] = _measurements(run, champion)
+    except Exception as error:  # noqa: BLE001 - somebody's model of another day may raise anything
+        why = f"it cannot be loaded here: {type(error).__name__}: {error}"
+    os.remove(mark)
+    return dict(claim, note=why[:NOTE_LENGTH])
+
+
+def _load(run: Context, path: str) -> Any:
+    """The champion, with what the script's own model needs to be loaded."""
+    if path.endswith(".keras"):
+        from mlops_lib.runner import keras_artifact
+
+        live = run.evaluations.live
+        keras = keras_artifact.keras_of(live) if live is not None else None
+        if keras is None:
+            raise ValueError("it is a Keras model, and the script's model is none")
+        return keras_artifact.load(run, keras, path, live)
+    import joblib
+
+    return joblib.load(path)
+
+
+def different(champion: Any, model: Any) -> str:
+    """Return why the champion cannot answer for the examples of this model, or "" if nothing speaks against it."""
+    for what, names in (("inputs", ("input_shape", "n_features_in_")), ("outputs", ("output_shape",))):
+        for name in names:
+            its, own = _shape(champion, name), _shape(model, name)
+            if its is not None and own is not None and not _fit(its, own):
+                return f"it has other {what}: {_shown(its)}, not {_shown(own)}"
+    its, own = _classes(champion), _classes(model)
+    if its is not None and own is not None and set(its) != set(own):
+        return (
+            f"it knows other classes: {len(its)}, not {len(own)}" if len(its) != len(own) else "it knows other classes"
+        )
+    return ""
+
+
+def _shape(model: Any, name: str) -> Any:
+    shape: Any = None
+    try:
+        shape = getattr(model, name, None)
+    except Exception:  # noqa: BLE001 - a property of a model that was never called, or of several inputs
+        return None
+    if hasattr(shape, "item") and not hasattr(shape, "__len__"):
+        shape = shape.item()
+    if isinstance(shape, int):
+        return (shape,)
+    return shape if isinstance(shape, tuple) and all(isinstance(one, (int, type(None))) for one in shape) else None
+
+
+def _fit(one: Any, other: Any) -> bool:
+    return len(one) == len(other) and all(a == b or a is None or b is None for a, b in zip(one, other))
+
+
+def _shown(shape: Any) -> str:
+    return " x ".join(str(one) for one in shape if one is not None) or "any"
+
+
+def _classes(model: Any) -> Any:
+    classes = getattr(model, "classes_", None)
+    try:
+        return None if classes is None else [str(one) for one in classes]
+    except TypeError:
+        return None
+
+
+def _measurements(run: Context, champion: Any) -> List[Dict[str, Any]]:
+    """The champion's number for each evaluation of the saved model."""
+    found: List[Dict[str, Any]] = []
+    for record in reversed(run.evaluations.records):
+        known = run.evaluations.recipes.get(record["id"])
+        if known is None or record["recomputed"] is None or len(found) >= MOST:
+            continue
+        found.append(_against(run, champion, record, *known))
+    return found
+
+
+def _against(
+    run: Context, champion: Any, record: Dict[str, Any], recipe: Recipe, examples: Examples
+) -> Dict[str, Any]:  # fmt: skip
+    claim: Dict[str, Any] = {"evaluation": record["id"], "metric": record["metric"], "value": None, "note": ""}
+    try:
+        every = recipes.measure(recipe, champion, examples)
+        claim.update(value=every[recipe.metric], all=every)
+    except Exception as error:  # noqa: BLE001 - it was made for other examples, perhaps
+        return dict(claim, note=f"it cannot be measured here: {type(error).__name__}: {error}"[:NOTE_LENGTH])
+    try:
+        claim["comparison"] = comparison.compare(
+            recipe, run.evaluations.reloaded, champion, examples,
+            values=(record["recomputed"], claim["value"]), grows=record["higher_is_better"],
+        )  # fmt: skip
+    except Exception as error:  # noqa: BLE001 - as above
+        claim["note"] = f"it cannot be compared example by example: {error}"[:NOTE_LENGTH]
+    return claim

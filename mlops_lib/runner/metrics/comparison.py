@@ -1,0 +1,229 @@
+"""Compare two models on the same examples: a paired test, as compact numbers that the host can check.
+
+Where the metric is the share of right answers, the four cells of McNemar's table are all there is to know (McNemar,
+Psychometrika 12, 1947); the host makes p-value and interval of them. For any other metric the two models' answers are
+exchanged at random, example by example, which is what "no difference" means (a paired permutation test, Good 2005), and
+the interval comes from resampled examples (a paired bootstrap, Efron and Tibshirani 1993).
+"""
+
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+from mlops_lib.runner.metrics import recipes
+from mlops_lib.runner.metrics.recipes import Examples, Recipe
+
+RESAMPLES = 1999
+FEWEST = 199
+WORK = 40_000_000
+"""Examples times resamples: about a second for a metric that is a mean."""
+CALLS = 499
+"""Resamples of a metric that is a function of all answers at once."""
+GROUPS = 40
+"""So many groups of examples stand for the examples where only a whole evaluation gives the metric."""
+LEVEL = 0.90
+TOLERANCE = 1e-4
+SEED = 20_190_615
+
+Means = Tuple[Any, Any, Callable[[Any], Any]]
+"""Each model's score for each example, and what makes the metric of their mean."""
+
+
+def compare(
+    recipe: Recipe, model: Any, champion: Any, examples: Examples, *, values: Tuple[float, float], grows: bool
+) -> Dict[str, Any]:
+    """Return the paired comparison of a model with the champion, as a claim in plain values.
+
+    Args:
+        recipe: how the number is made.
+        model: the model.
+        champion: the other one.
+        examples: what both are measured on.
+        values: the metric of the model and of the champion, as the recipe gave it.
+        grows: whether a higher value is better.
+
+    Raises:
+        Exception: whatever the models raise on these examples.
+    """
+    if examples.y is None or (recipe.call == recipes.EVALUATE and examples.weight is not None):
+        return _by_groups(recipe, model, champion, examples, grows=grows)
+    truth, mine = recipes.answers(recipe, model, examples)
+    _, its = recipes.answers(recipe, champion, examples)
+    if examples.weight is None:
+        scores = _scores(recipe, truth, mine), _scores(recipe, truth, its)
+        means = None if scores[0] is None or scores[1] is None else (scores[0][0], scores[1][0], scores[0][1])
+        if means is not None and _agree(means, values):
+            right = _right(means)
+            return _table(*right) if right is not None else _of_means(means, grows=grows)
+    if recipe.call == recipes.EVALUATE:
+        return _by_groups(recipe, model, champion, examples, grows=grows)
+    return _of_function(recipe, truth, mine, its, examples.weight, grows=grows)
+
+
+def _agree(means: Means, values: Tuple[float, float]) -> bool:
+    """Whether the scores give the numbers that were measured: a metric's name does not say how it is computed."""
+    mine, its, finish = means
+    made = float(finish(mine.mean())), float(finish(its.mean()))
+    return all(abs(a - b) <= TOLERANCE * max(1.0, abs(b)) for a, b in zip(made, values))
+
+
+def _right(means: Means) -> Optional[Tuple[Any, Any]]:
+    mine, its, _ = means
+    if all(((one == 0) | (one == 1)).all() for one in (mine, its)):
+        return mine == 1, its == 1
+    return None
+
+
+def _table(mine: Any, its: Any) -> Dict[str, Any]:
+    """McNemar's four cells."""
+    cells = {"both": mine & its, "only_new": mine & ~its, "only_champion": ~mine & its, "neither": ~mine & ~its}
+    return {"test": "mcnemar", **{name: int(cell.sum()) for name, cell in cells.items()}}
+
+
+def _scores(recipe: Recipe, truth: Any, guess: Any) -> Optional[Tuple[Any, Callable[[Any], Any]]]:
+    """A score for each example whose mean gives the metric; None if the metric is no such mean."""
+    import numpy
+
+    kind = _kind(recipe)
+    if kind == "accuracy":
+        right = _rights(recipe, truth, guess)
+        return None if right is None else (right, _same)
+    if kind not in _ERRORS or numpy.size(truth) != numpy.size(guess):
+        return None
+    actual = numpy.asarray(truth, dtype="float64").reshape(len(truth), -1)
+    error = numpy.asarray(guess, dtype="float64").reshape(len(actual), -1) - actual
+    made = _ERRORS[kind](error, actual).mean(axis=1)
+    return made, numpy.sqrt if kind in ("rmse", "root_mean_squared_error") else _same
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _absolute(error: Any, actual: Any) -> Any:
+    return abs(error)
+
+
+def _squared(error: Any, actual: Any) -> Any:
+    return error * error
+
+
+_ERRORS: Dict[str, Callable[[Any, Any], Any]] = {
+    "mae": _absolute, "mean_absolute_error": _absolute, "mse": _squared, "mean_squared_error": _squared,
+    "rmse": _squared, "root_mean_squared_error": _squared,
+}  # fmt: skip
+
+
+def _kind(recipe: Recipe) -> str:
+    """What the recipe measures, as far as an example's share of it is known."""
+    if recipe.call == recipes.SCORE:
+        return "accuracy" if recipe.metric == "accuracy" else recipe.metric
+    name = recipe.function or recipe.metric
+    if name == "accuracy_score":
+        return "" if recipe.arguments.get("normalize") is False else "accuracy"
+    usual = name in ("accuracy", "acc") or name.endswith(("binary_accuracy", "categorical_accuracy"))
+    return "accuracy" if usual else name
+
+
+def _rights(recipe: Recipe, truth: Any, guess: Any) -> Any:
+    """For each example, the share of its answers that are right."""
+    import numpy
+
+    if recipe.call == recipes.EVALUATE:
+        right = _of_outputs(truth, guess)
+    else:
+        right = numpy.asarray(truth) == numpy.asarray(guess).reshape(numpy.shape(truth))
+        if right.ndim > 1:  # of several labels all must be right
+            right = right.reshape(len(right), -1).all(axis=1)
+    return None if right is None else right.reshape(len(right), -1).mean(axis=1)
+
+
+def _of_outputs(truth: Any, outputs: Any) -> Any:
+    """Which answers of a network are right, as Keras' accuracies have it; None where the shapes are of none of them."""
+    classes = outputs.shape[-1] if outputs.ndim > 1 else 1
+    if classes > 1 and truth.shape == outputs.shape and (truth.sum(axis=-1) == 1).all() and (truth >= 0).all():
+        return truth.argmax(axis=-1) == outputs.argmax(axis=-1)
+    if classes > 1 and truth.size * classes == outputs.size:
+        return truth.reshape(outputs.shape[:-1]) == outputs.argmax(axis=-1)
+    if truth.size == outputs.size:
+        return truth.reshape(outputs.shape) == (outputs > 0.5)
+    return None
+
+
+def _of_means(means: Means, *, grows: bool) -> Dict[str, Any]:
+    """The comparison by each example's score."""
+    import numpy
+
+    mine, its, finish = means
+    draws, count = numpy.random.default_rng(SEED), len(mine)
+    resamples = max(FEWEST, min(RESAMPLES, WORK // max(count, 1)))
+    apart, middle = mine - its, (mine.mean() + its.mean()) / 2
+    null, spread = numpy.empty(resamples), numpy.empty(resamples)
+    for i in range(resamples):
+        half = (apart * (2 * draws.integers(0, 2, count, dtype="int8") - 1)).mean() / 2
+        null[i] = finish(middle + half) - finish(middle - half)
+        rows = draws.integers(0, count, count)
+        spread[i] = finish(mine[rows].mean()) - finish(its[rows].mean())
+    return _answer(finish(mine.mean()) - finish(its.mean()), null, spread, count, grows=grows)
+
+
+def _of_function(
+    recipe: Recipe, truth: Any, mine: Any, its: Any, weight: Any, *, grows: bool
+) -> Dict[str, Any]:  # fmt: skip
+    """The comparison by a function of all targets and answers."""
+    import warnings
+
+    import numpy
+
+    if numpy.shape(mine) != numpy.shape(its):
+        raise ValueError(f"its answers have the shape {numpy.shape(its)}, not {numpy.shape(mine)}")
+    draws, count = numpy.random.default_rng(SEED), len(truth)
+    weights = None if weight is None else numpy.asarray(weight)
+
+    def difference(rows: Any, one: Any, other: Any) -> float:
+        part = None if weights is None else weights[rows]
+        return recipes.number(recipe, truth[rows], one, part) - recipes.number(recipe, truth[rows], other, part)
+
+    everything = numpy.arange(count)
+    null: List[float] = []
+    spread: List[float] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a resample may lack a class
+        for _ in range(max(FEWEST, min(CALLS, WORK // 10 // max(count, 1)))):
+            swap = draws.integers(0, 2, count).astype(bool).reshape((-1,) + (1,) * (mine.ndim - 1))
+            null.append(difference(everything, numpy.where(swap, its, mine), numpy.where(swap, mine, its)))
+            rows = draws.integers(0, count, count)
+            try:
+                spread.append(difference(rows, mine[rows], its[rows]))
+            except ValueError:  # only one class in it: roc_auc is not defined
+                continue
+        observed = difference(everything, mine, its)
+    return _answer(observed, numpy.array(null), numpy.array(spread), count, grows=grows)
+
+
+def _by_groups(recipe: Recipe, model: Any, champion: Any, examples: Examples, *, grows: bool) -> Dict[str, Any]:
+    """The comparison by groups of examples, each evaluated by itself: for a metric that only the model knows."""
+    import numpy
+
+    count = len(examples.x) if hasattr(examples.x, "shape") and examples.y is not None else 0
+    if count < 2 * GROUPS:
+        raise ValueError(f"{recipe.metric} is known for all examples together only")
+    order = numpy.random.default_rng(SEED).permutation(count)
+    pairs = []
+    for rows in numpy.array_split(order, GROUPS):
+        weight = None if examples.weight is None else numpy.asarray(examples.weight)[rows]
+        part = Examples(examples.x[rows], numpy.asarray(examples.y)[rows], weight)
+        pairs.append([recipes.measure(recipe, one, part)[recipe.metric] for one in (model, champion)])
+    mine, its = numpy.array(pairs).T
+    return {**_of_means((mine, its, _same), grows=grows), "groups": GROUPS}
+
+
+def _answer(observed: Any, null: Any, spread: Any, count: int, *, grows: bool) -> Dict[str, Any]:
+    import numpy
+
+    # Rounding must not tell two equal models apart.
+    worse = (null >= observed - 1e-12) if grows else (null <= observed + 1e-12)
+    tail = 50 * (1 - LEVEL)
+    found = numpy.percentile(spread, [tail, 100 - tail]) if len(spread) else [observed, observed]
+    return {
+        "test": "permutation", "difference": float(observed), "interval": [float(end) for end in found],
+        "p_value": float((1 + worse.sum()) / (1 + len(null))), "examples": count,
+    }  # fmt: skip

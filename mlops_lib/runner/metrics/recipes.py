@@ -1,0 +1,164 @@
+"""A recipe: how one number is made from a model and its examples, as plain data.
+
+The closure that repeats an evaluation on the reloaded model (`evaluations.py`) lives in the script's process only. A
+recipe says the same in JSON, so that a process without the script can make the number too, and so that two models can be
+compared example by example.
+"""
+
+import functools
+from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Tuple
+
+from mlops_lib.runner import predictions, targets
+
+EVALUATE, SCORE, FUNCTION, COMPARED = "evaluate", "score", "function", "compared"
+"""Keras' compiled metric; an estimator's own `score`; a metric function of a prediction; see targets.py."""
+CALLS = (EVALUATE, SCORE, FUNCTION, COMPARED)
+METHODS = ("predict", "predict_proba", "decision_function")
+FUNCTIONS = (
+    "accuracy_score", "balanced_accuracy_score", "f1_score", "precision_score", "recall_score", "roc_auc_score",
+    "log_loss", "matthews_corrcoef", "cohen_kappa_score", "r2_score", "mean_absolute_error", "mean_squared_error",
+    "root_mean_squared_error", "median_absolute_error", "mean_absolute_percentage_error",
+)  # fmt: skip
+"""The functions of sklearn.metrics that a recipe may name: it is a claim, and none of these runs code of another's."""
+DERIVED: Dict[str, Callable[[Any], Any]] = {one.__name__.lstrip("_"): one for one in predictions.DERIVED}
+
+
+class Examples(NamedTuple):
+    """What a number is measured on: inputs, targets (None: the inputs yield them too) and weights."""
+
+    x: Any
+    y: Any = None
+    weight: Any = None
+
+
+class Recipe(NamedTuple):
+    """How to make one number."""
+
+    call: str
+    metric: str
+    """The name under which `evaluate` gives it, else the metric's own."""
+    function: str = ""
+    """Of sklearn.metrics."""
+    arguments: Mapping[str, Any] = {}
+    """What the script gave the function besides targets and prediction."""
+    method: str = "predict"
+    derived: str = "as_it_is"
+    """What the script made of the prediction before it measured it."""
+    swapped: bool = False
+    """The prediction was given first."""
+    batch_size: Optional[int] = None
+
+
+def of_function(
+    name: str, arguments: Mapping[str, Any], *, method: str, derive: Callable[[Any], Any], swapped: bool
+) -> Optional[Recipe]:
+    """Return the recipe of a metric function's call, or None if its arguments cannot be written down.
+
+    Args:
+        name: the function's name in sklearn.metrics.
+        arguments: its keyword arguments besides targets and prediction.
+        method: the model's method that gave the prediction.
+        derive: the function that made the argument from the prediction.
+        swapped: whether the prediction was given first.
+    """
+    derived = next((key for key, one in DERIVED.items() if one is derive), "")
+    if name not in FUNCTIONS or not derived or method not in METHODS or not all(map(_is_plain, arguments.values())):
+        return None
+    return Recipe(FUNCTION, name, name, dict(arguments), method, derived, swapped)
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, (bool, int, float, str))
+
+
+def to_json(recipe: Recipe) -> Dict[str, Any]:
+    """The recipe as plain JSON values."""
+    return dict(recipe._asdict(), arguments=dict(recipe.arguments))
+
+
+def from_json(value: Any) -> Recipe:
+    """The recipe that `value` describes.
+
+    Raises:
+        ValueError: it names a call, function, method or derivation that is none of ours.
+    """
+    if not isinstance(value, dict):
+        raise ValueError("a recipe is an object")
+    recipe = Recipe(**{name: value[name] for name in Recipe._fields if name in value})
+    known = recipe.call in CALLS and recipe.method in METHODS and recipe.derived in DERIVED
+    if not known or (recipe.call == FUNCTION and recipe.function not in FUNCTIONS):
+        raise ValueError(f"a recipe for {recipe.call!r} {recipe.function!r} is not known")
+    if not isinstance(recipe.arguments, dict) or not all(map(_is_plain, recipe.arguments.values())):
+        raise ValueError("a recipe's arguments are plain values")
+    return recipe
+
+
+def measure(recipe: Recipe, model: Any, examples: Examples) -> Dict[str, float]:
+    """Make the number; returns all numbers that the call gives, the recipe's own first.
+
+    Raises:
+        Exception: whatever the model or the metric raises.
+    """
+    if recipe.call == EVALUATE:
+        weight = {} if examples.weight is None else {"sample_weight": examples.weight}
+        logs = model.evaluate(
+            examples.x, examples.y, batch_size=recipe.batch_size, verbose=0, return_dict=True, **weight
+        )
+        return {recipe.metric: float(logs[recipe.metric]), **{name: float(value) for name, value in logs.items()}}
+    if recipe.call == SCORE:
+        weight = {} if examples.weight is None else {"sample_weight": examples.weight}
+        return {recipe.metric: float(model.score(examples.x, examples.y, **weight))}
+    truth, guess = answers(recipe, model, examples)
+    return {recipe.metric: number(recipe, truth, guess, examples.weight)}
+
+
+def answers(recipe: Recipe, model: Any, examples: Examples) -> Tuple[Any, Any]:
+    """Return targets and predictions, one an example, from which the number is made.
+
+    Raises:
+        ValueError: the inputs are no arrays, so that the examples have no order to pair them by.
+        Exception: whatever the model raises.
+    """
+    import numpy
+
+    if examples.y is None:
+        raise ValueError("the examples come from a pipeline, which has no fixed order")
+    more = {"batch_size": recipe.batch_size} if recipe.call == EVALUATE and recipe.batch_size else {}
+    method = "predict" if recipe.call in (EVALUATE, SCORE) else recipe.method
+    output = numpy.asarray(predictions.predict(model, method, examples.x, **more))
+    truth = examples.y
+    if recipe.call == COMPARED:
+        labels = targets.classes_of(truth) if recipe.metric == "accuracy" else None
+        if labels is not None:
+            return labels, targets.guess(output, labels)
+    elif recipe.call == FUNCTION:
+        output = DERIVED[recipe.derived](output)
+    return numpy.asarray(truth), output
+
+
+def number(recipe: Recipe, truth: Any, guess: Any, weight: Any = None) -> float:
+    """The number that a recipe for a function, or a comparison, makes of targets and predictions."""
+    function = _function(recipe)
+    more = {} if weight is None else {"sample_weight": weight}
+    return float(function(guess, truth, **more) if recipe.swapped else function(truth, guess, **more))
+
+
+def _function(recipe: Recipe) -> Callable[..., Any]:
+    if recipe.call == FUNCTION:
+        import sklearn.metrics
+
+        return functools.partial(getattr(sklearn.metrics, recipe.function), **recipe.arguments)
+    return _r2 if recipe.metric == "r2" else _accuracy
+
+
+def _accuracy(truth: Any, guess: Any) -> float:
+    return float((truth == guess).mean())
+
+
+def _r2(truth: Any, guess: Any) -> float:
+    import numpy
+
+    actual, made = (numpy.asarray(one, dtype="float64").ravel() for one in (truth, guess))
+    return float(1.0 - numpy.square(actual - made).sum() / numpy.square(actual - actual.mean()).sum())

@@ -1,0 +1,36 @@
+"""One execution of a script by the runner, as a process of this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def run_script(folder: Path, text: str, **orders: Any) -> tuple[Path, dict[str, Any]]:
+    """Run `text` as `train.py` of a project in `folder`; returns its `inside/` and metrics.json.
+
+    Args:
+        folder: where project and `inside/` are made.
+        text: the script.
+        orders: what MLOPS_SPEC tells the runner.
+    """
+    project, inside = folder / "project", folder / "inside"
+    project.mkdir(parents=True, exist_ok=True)
+    (project / "train.py").write_text(text)
+    environment = {
+        **os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "1", "MLOPS_STRICT": "1", "TF_CPP_MIN_LOG_LEVEL": "3",
+        "MLOPS_PROJECT": str(project), "MLOPS_INSIDE": str(inside), "MLOPS_SPEC": json.dumps(orders),
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "mlops_lib.runner", "train.py"],
+        env=environment, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, cwd=project,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    claims: dict[str, Any] = json.loads((inside / "metrics.json").read_text())
+    return inside, claims
