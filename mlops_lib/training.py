@@ -498,7 +498,9 @@ class _Attendance:
         if self.shown <= MOST_SHOWN or event["event"] == "end":
             self.observer(event)
         elif self.shown == MOST_SHOWN + 1:
-            self.observer({"event": "warning", "message": f"the script has reported {MOST_SHOWN} events: no more are shown"})
+            self.observer(
+                {"event": "warning", "message": f"the script has reported {MOST_SHOWN} events: no more are shown"}
+            )
 
     def _watch_loss(self, event: dict[str, Any], *, past: bool) -> None:
         fit, loss = event.get("fit"), (event.get("metrics") or {}).get("loss")
