@@ -1,11 +1,16 @@
 """The `mlops` command, also as `python -m mlops_lib`. Looking at code answers before the rest has loaded."""
 
+import io
 import os
 import sys
 
 
 def main() -> int:
     """Run the command; returns the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        # A file name or a sign that the terminal's encoding lacks is no reason to fail.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     if sys.argv[1:2] == ["detect"]:
         from mlops_lib.detection.command import quickly
 

@@ -254,7 +254,7 @@ def _line(where: str, key: str) -> str:
     path = Path(where)
     if not path.is_file():
         return where
-    lines = path.read_text(errors="replace").splitlines()
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     number = next((i for i, line in enumerate(lines, 1) if line.split("=")[0].strip().strip("\"'") == key), 0)
     return f"{where}:{number}" if number else where
 

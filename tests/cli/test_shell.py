@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ import pytest
 from mlops_lib import cli, completion
 from mlops_lib.cli import verbs
 
+ROOT = Path(__file__).parents[2]
 BASH = shutil.which("bash")
 
 
@@ -70,3 +73,25 @@ def test_a_summary_and_a_description_of_a_run_that_is_not_there(
     assert cli.main(["registry", "champion"]) == 2
     assert cli.main(["registry", "gc", "nothing"]) == 2
     assert cli.main(["replay", "nothing"]) == 2
+
+
+@pytest.mark.parametrize("name", ["träin é.py".encode(), b"tr\xe9in.py"])
+@pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
+def test_a_name_that_the_terminal_cannot_show_is_no_failure(name: bytes, locale: str, tmp_path: Path) -> None:
+    source = "from sklearn.svm import SVC\nSVC().fit([[0], [1]], [0, 1])\n"
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).write_text(source)
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT),
+        "HOME": str(tmp_path),
+        "LC_ALL": locale,
+        "PYTHONUTF8": "0",
+        "PYTHONCOERCECLOCALE": "0",
+    }
+    for more in ([], ["--json"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "mlops_lib", "detect", str(tmp_path), *more],
+            env=environment, capture_output=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert b"sklearn" in done.stdout
