@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mlops_lib import config, environments, retraining, rundir, training, trust
+from mlops_lib import config, durable, environments, origin, retraining, rundir, training, trust
 from mlops_lib.detection import detect
 from mlops_lib.engine import Engine, choose
 from mlops_lib.errors import UsageError
@@ -183,7 +183,7 @@ def _spec(detection: Detection, settings: config.Settings, engine: Engine, image
             remedy='Give them with --args "…", or args = […] in mlops.toml.',
         )  # fmt: skip
     mounts = tuple(_mount(text, backend=engine.name) for text in settings["mount"])
-    manifest = rundir.manifest(project)
+    manifest = _files(detection, settings).digest
     # The image's name covers our own runner too, and what was repaired in it. The run is named by the environment as it
     # is asked for, so that a new version of this package, or of an answer to it, continues old runs.
     environment = detection.environment
@@ -207,6 +207,20 @@ def _spec(detection: Detection, settings: config.Settings, engine: Engine, image
         metrics_file=settings["metrics_file"], input=tuple(settings["input"]),
         cache=trust.cache_name(project, settings["trust"]), created=round(time.time(), 3),
     )  # fmt: skip
+
+
+def _files(detection: Detection, settings: config.Settings) -> origin.ProjectFiles:
+    given = (*settings["args"], *settings["input"])
+    return origin.project_files(Path(detection.project), detection.entry, given=given)
+
+
+def remember_files(job: Job) -> None:
+    """Keep in the run's directory which files of the project decide it."""
+    place = job.run_dir / protocol.FILES
+    if job.detection is not None and not place.exists():
+        files = _files(job.detection, job.settings)
+        if len(files.files) + len(files.left_out) <= origin.KEPT:
+            durable.write_json(place, files.to_json())
 
 
 def unprepared(project: Path, settings: config.Settings) -> RunSpec:

@@ -29,7 +29,7 @@ from mlops_lib import (
     watching,
 )  # fmt: skip
 from mlops_lib.errors import SearchError, TrainingError, UsageError
-from mlops_lib.job import Job, continued, prepared, with_args
+from mlops_lib.job import Job, continued, prepared, remember_files, with_args
 from mlops_lib.reasons import reason
 from mlops_lib.records import (
     Image,
@@ -111,6 +111,7 @@ def _train(job: Job, begin: Callable[[], None]) -> RunResult:
     begin()
     if job.detection is not None:
         durable.write_json(job.run_dir / protocol.DETECTION, job.detection.to_json())
+        remember_files(job)
     if training.finished(job.run_dir, 1) is None:
         (job.run_dir / protocol.TRAINING).unlink(missing_ok=True)
         communication.step(job, "started")

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -38,21 +38,32 @@ WORKERS = "workers"
 R = TypeVar("R", bound=Record)
 
 
-def manifest(project: Path) -> str:
-    """A digest of the project without reading its data.
+def manifest(project: Path, *, left_out: Collection[str] = ()) -> str:
+    """A digest of the project without reading its data; of what decides a run if `left_out` names the rest."""
+    return manifest_digest(identities(project, left_out=left_out))
+
+
+def manifest_digest(identities: Mapping[str, str]) -> str:
+    """The digest of a project's files, each with what identifies it."""
+    digest = hashlib.sha256()
+    for path, identity in identities.items():
+        digest.update(f"{path}\0{identity}\0".encode(errors="surrogateescape"))
+    return digest.hexdigest()
+
+
+def identities(project: Path, *, left_out: Collection[str] = ()) -> dict[str, str]:
+    """Return what identifies each file of a project, in order, without reading its data.
 
     Files that git tracks and that are unchanged are named by git's own content hash, so that a fresh checkout of the
     same commit is the same project; other code is hashed; other data is named by path, size and modification time.
     """
     checkout = repository.find(project)
     tracked = {} if checkout is None else checkout.unchanged(project)
-    digest = hashlib.sha256()
+    found: dict[str, str] = {}
     for path, full in _files(project):
-        if path == SETTINGS_FILE:
-            continue
-        identity = tracked.get(path) or _identify(full, root=project, is_code=_is_code(path))
-        digest.update(f"{path}\0{identity}\0".encode(errors="surrogateescape"))
-    return digest.hexdigest()
+        if path != SETTINGS_FILE and path not in left_out:
+            found[path] = tracked.get(path) or _identify(full, root=project, is_code=_is_code(path))
+    return found
 
 
 def project_files(project: Path) -> set[str]:

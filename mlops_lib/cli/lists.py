@@ -16,7 +16,7 @@ from mlops_lib.runner import protocol
 
 
 def _show_run(project: str, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
-    from mlops_lib import rundir
+    from mlops_lib import origin, rundir
     from mlops_lib.records import RunResult, Verdict
 
     job = made_ready(project, settings, quiet=True)
@@ -28,24 +28,28 @@ def _show_run(project: str, settings: dict[str, Any], options: dict[str, Any], a
     print_json({
         "schema": 1, "run_dir": str(job.run_dir), "exists": job.run_dir.is_dir(), "spec": job.spec.to_json(),
         "state": None if result is None else result.state, "judged": None if verdict is None else verdict.to_json(),
+        "new_because": list(origin.changes(job.run_dir, home=job.home)),
+        "left_out": [] if (kept := origin.read(job.run_dir)) is None else list(kept.left_out),
     })  # fmt: skip
     return 0
 
 
 def _described(job: Any) -> str:
     """A run for a person at a terminal."""
+    from mlops_lib import origin
     from mlops_lib.live import printable
     from mlops_lib.reporting import story
     from mlops_lib.reporting.view import read_run
 
     if not job.run_dir.is_dir():
         return f"{job.spec.name}: no run yet; it would be {job.run_dir}\n"
-    view = read_run(job.run_dir)
+    view, changes = read_run(job.run_dir), origin.changes(job.run_dir, home=job.home)
     rows = [*story.facts(view), *story.lineage(view), ("Run directory", str(job.run_dir))]
     if (job.run_dir / protocol.REPORT).is_file():
         rows.append(("Report", str(job.run_dir / protocol.REPORT)))
     lines = [f"{view.name}: {story.BADGES[view.state].lower()}", f"  {story.headline(view)}"]
     lines += [f"  {label:14} {value}" for label, value in rows]
+    lines += [f"  {'New because' if number == 0 else '':14} {one}" for number, one in enumerate(changes)]
     return printable("\n".join(lines)) + "\n"
 
 

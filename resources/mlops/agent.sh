@@ -129,7 +129,7 @@ install() {
     esac
     if [ -d "$source" ]; then # a build writes beside the sources: never in somebody's checkout
         mkdir "$partial/source"
-        for item in mlops_lib pyproject.toml setup.py README.md LICENSE; do
+        for item in mlops_lib containers pyproject.toml setup.py README.md LICENSE; do
             if [ -e "$source/$item" ]; then cp -RL "$source/$item" "$partial/source/"; fi
         done
         source=$partial/source

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-AGENT = Path(__file__).parents[2] / "resources" / "mlops" / "agent.sh"
+ROOT = Path(__file__).parents[2]
+AGENT = ROOT / "resources" / "mlops" / "agent.sh"
 PYPROJECT = """
 [build-system]
 requires = ["setuptools>=77"]
@@ -138,3 +139,11 @@ def test_a_python_that_is_too_old_is_named(tmp_path: Path, package: Path) -> Non
     )  # fmt: skip
     assert done.returncode == 2
     assert "no Python of 3.10 or newer on this agent (found: Python 3.6.8)" in done.stderr
+
+
+def test_what_an_agent_installs_from_a_checkout_is_all_that_the_package_is_built_from() -> None:
+    """A build of the package fails without its catalog, which lies beside it (setup.py)."""
+    [copied] = [line for line in AGENT.read_text().splitlines() if line.strip().startswith("for item in ")]
+    setup = (ROOT / "setup.py").read_text()
+    assert '"containers"' in setup
+    assert {"mlops_lib", "containers", "pyproject.toml", "setup.py"} <= set(copied.split())
