@@ -78,10 +78,17 @@ def _tables() -> str:
 
 def need(detection: Detection, *, base_image: str, backend: str, gpus: bool, owner: str = "") -> Need:
     """What a project asks for."""
+    # What nothing reaches is tried like the rest, and left out if it cannot be installed.
+    needed = tuple(name for name in detection.imports if name not in detection.unreached_imports)
     return Need(
-        environment=detection.environment, imports=detection.imports, declared=detection.requirements,
-        base_image=base_image, backend=backend, gpus=gpus, owner=owner,
-    )  # fmt: skip
+        environment=detection.environment,
+        imports=needed,
+        declared=detection.requirements,
+        base_image=base_image,
+        backend=backend,
+        gpus=gpus,
+        owner=owner,
+    )
 
 
 def plan(asked: Need, *, home: Path) -> Image:

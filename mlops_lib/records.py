@@ -143,6 +143,8 @@ class Detection(Record):
     environment: Environment
     imports: tuple[str, ...] = ()
     optional_imports: tuple[str, ...] = ()
+    unreached_imports: tuple[str, ...] = ()
+    """Those of `imports` that stand only in functions which nothing reached from the entry uses."""
     requirements: tuple[str, ...] = ()
     python: str = "3.11"
     args_needed: int = 0

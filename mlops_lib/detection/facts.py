@@ -46,13 +46,15 @@ class Call:
 class Import:
     """One import of a module that is not part of this one."""
 
-    __slots__ = ("line", "module", "names", "optional")
+    __slots__ = ("line", "module", "names", "nested", "optional")
 
-    def __init__(self, module: str, line: int, names: tuple[str, ...], *, optional: bool) -> None:
+    def __init__(self, module: str, line: int, names: tuple[str, ...], *, optional: bool, nested: bool = False) -> None:
         self.module = module
         self.line = line
         self.names = names
         self.optional = optional
+        self.nested = nested
+        """Whether it is indented: it may stand in a function that nothing calls."""
 
     @property
     def top(self) -> str:

@@ -74,6 +74,10 @@ class File:
 
     def _used(self) -> list[tuple[str, Facts]]:
         """What this file makes use of in its local modules, directly or not."""
+        return [(file.name, reach.limited(file.facts, blocks)) for file, blocks in self.reached()]
+
+    def reached(self) -> list[tuple[File, list[reach.Block]]]:
+        """Return the local modules that this file uses, each with the statements that run or are used."""
         kept: dict[str, list[reach.Block]] = {self.path: self.blocks}
         asked: dict[str, set[str]] = {self.path: set()}
         files: dict[str, File] = {}
@@ -94,7 +98,7 @@ class File:
                         pending.append(local)
             if not pending:
                 break
-        return [(file.name, reach.limited(file.facts, kept[file.path])) for file in files.values()]
+        return [(file, kept[file.path]) for file in files.values()]
 
     @property
     def in_pieces(self) -> bool:

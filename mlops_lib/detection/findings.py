@@ -67,6 +67,37 @@ def needs(files: Files, entry: File) -> Needs:
     return found
 
 
+def unreached(files: Files, entry: File, needed: Needs) -> set[str]:
+    """Return the required imports that stand only in functions of local modules which nothing uses."""
+    nested = [
+        (file, imported)
+        for file in entry.reachable()
+        for imported in file.facts.imports
+        if imported.nested and not imported.optional and _import_name(imported) in needed.required
+    ]
+    if not nested:
+        return set()
+    kept = {file.path: blocks for file, blocks in entry.reached()}
+    idle = {
+        id(imported)
+        for file, imported in nested
+        if not any(one.begins <= imported.line <= one.ends for one in kept.get(file.path, file.blocks))
+    }
+    runs = {
+        _import_name(imported)
+        for file in [entry, *entry.reachable()]
+        for imported in file.facts.imports
+        if id(imported) not in idle and not imported.optional
+    }
+    return {_import_name(imported) for _, imported in nested if id(imported) in idle} - runs
+
+
+def _import_name(imported: Any) -> str:
+    name = _known_name(imported.module, imported.names)
+    top = imported.top
+    return "" if name == "" else SAME_AS.get(top, top)
+
+
 def _known_name(module: str, names: tuple[str, ...]) -> str:
     """The longest beginning of a dotted import that the table has; "" for what nothing can install."""
     parts = module.split(".")
@@ -140,6 +171,7 @@ def findings(files: Files, entry: File, *, reason: str = "", where: tuple[str, i
         ),
         "imports": sorted(needed.required),
         "optional_imports": sorted(set(needed.optional) - set(needed.required)),
+        "unreached_imports": sorted(unreached(files, entry, needed)),
         "requirements": requirements,
         "python": PYTHON,
         "args_needed": _args_needed(entry),

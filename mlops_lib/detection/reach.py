@@ -55,8 +55,8 @@ def reached(every: Sequence[Block], asked: Iterable[str]) -> list[Block]:
     if EVERYTHING in wanted:
         return list(every)
     kept: list[Block] = []
-    pending = [one for one in every if not one.name]
-    rest = [one for one in every if one.name and one.name != MAIN]
+    pending = [one for one in every if not one.name or one.name in wanted]
+    rest = [one for one in every if one.name and one.name != MAIN and one.name not in wanted]
     while pending:
         kept += pending
         wanted.update(*(one.uses for one in pending))

@@ -121,7 +121,7 @@ class _Visitor:
 
     def _import(self, node: ast.Import) -> None:
         for alias in node.names:
-            self._imported(alias.name, node.lineno, ())
+            self._imported(alias.name, node, ())
             top = alias.name.partition(".")[0]
             self.names[alias.asname or top] = alias.name if alias.asname else top
 
@@ -133,7 +133,7 @@ class _Visitor:
         elif module == "__future__":
             return
         else:
-            self._imported(module, node.lineno, names)
+            self._imported(module, node, names)
         origin = "." * node.level + module
         for alias in node.names:
             if alias.name == "*":
@@ -147,8 +147,9 @@ class _Visitor:
                 if returned:
                     self.names[(alias.asname or alias.name) + "()"] = returned
 
-    def _imported(self, module: str, line: int, names: tuple[str, ...]) -> None:
-        self.facts.imports.append(Import(module, line, names, optional=self.guard > 0))
+    def _imported(self, module: str, node: ast.stmt, names: tuple[str, ...]) -> None:
+        nested = node.col_offset > 0
+        self.facts.imports.append(Import(module, node.lineno, names, optional=self.guard > 0, nested=nested))
 
     def _try(self, node: ast.Try) -> None:
         guarded = [h for h in node.handlers if _catches_import(h)]
