@@ -50,6 +50,7 @@ FUNCTIONS = {
         "confusion_matrix", "classification_report", "f1_score", "precision_score", "recall_score", "accuracy_score",
         "roc_auc_score", "roc_curve", "precision_recall_curve", "log_loss", "mean_squared_error", "auc",
     ),
+    "sklearn.utils.class_weight": ("compute_class_weight", "compute_sample_weight"),
     "sklearn.datasets": ("load_digits", "load_files", "make_blobs", "make_moons", "make_circles", "make_classification",
                          "make_regression", "fetch_20newsgroups"),
 }  # fmt: skip

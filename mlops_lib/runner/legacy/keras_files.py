@@ -145,9 +145,37 @@ def _load(original: Callable[..., Any], notes: Notes) -> Callable[..., Any]:
         from keras.src.legacy.saving import legacy_h5_format
 
         objects = {**_short_names(), **(custom_objects or {})}
-        return legacy_h5_format.load_model_from_hdf5(text, custom_objects=objects, compile=compile)
+        model = legacy_h5_format.load_model_from_hdf5(text, custom_objects=objects, compile=compile)
+        if compile:
+            _give_optimizer_its_variables(model, text, notes)
+        return model
 
     return load_model
+
+
+def _give_optimizer_its_variables(model: Any, path: str, notes: Notes) -> None:
+    """Let a model that was loaded from HDF5 be trained on.
+
+    Keras 3.15 builds the optimizer of such a model for the variables of the outermost layer alone,
+    which has none: the next `fit` fails with "Unknown variable". It also loses the optimizer's state.
+    """
+    optimizer = getattr(model, "optimizer", None)
+    known = getattr(optimizer, "_trainable_variables", None)
+    if not getattr(optimizer, "built", False) or known is None or len(known) == len(model.trainable_variables):
+        return
+    import h5py
+    from keras.src.legacy.saving import legacy_h5_format
+
+    fresh = type(optimizer).from_config(optimizer.get_config())  # type: ignore[union-attr, attr-defined, unused-ignore]
+    fresh.build(model.trainable_variables)
+    with h5py.File(path, "r") as file:
+        found = legacy_h5_format.load_optimizer_weights_from_hdf5_group(file) if "optimizer_weights" in file else []
+        values = [value[()] for value in found]
+    if [value.shape for value in values] == [tuple(one.shape) for one in fresh.variables]:
+        for variable, value in zip(fresh.variables, values):
+            variable.assign(value)
+    model.optimizer = fresh
+    notes.say("the optimizer of a model loaded from HDF5 goes on where it was: Keras 3 loses its variables")
 
 
 def _short_names() -> "dict[str, Any]":

@@ -337,6 +337,7 @@ def callbacks(module: Any, notes: Notes) -> None:
 
     history.on_train_begin = on_train_begin
     _lend(module.Callback, "validation_data", _ValidationData())
+    module.Callback.model = _settable(module.Callback.model, notes)
     module.ModelCheckpoint.__init__ = _any_ending(module.ModelCheckpoint.__init__, notes)
     rename = renamed({"epsilon": "min_delta"}, notes)
     module.ReduceLROnPlateau.__init__ = translated(module.ReduceLROnPlateau.__init__, rename)
@@ -345,6 +346,16 @@ def callbacks(module: Any, notes: Notes) -> None:
     module.EarlyStopping.__init__ = translated(
         module.EarlyStopping.__init__, renamed({}, notes, dropped=("show_accuracy",))
     )
+
+
+def _settable(model: property, notes: Notes) -> property:
+    """Return a callback's `model` as a property that scripts can set, as the attribute of Keras 2 was."""
+
+    def put(self: Any, value: Any) -> None:
+        notes.say("self.model of a callback is a property since Keras 3: `fit` sets it")
+        self._model = value
+
+    return model.setter(put)
 
 
 def _any_ending(original: Original, notes: Notes) -> Original:

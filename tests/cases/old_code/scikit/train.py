@@ -29,3 +29,5 @@ scaler = MinMaxScaler().fit(np.array([1, 3, 2]))
 print(scaler.transform([1, 2]).tolist(), scaler.inverse_transform(np.array([0.5])).tolist())
 votes = np.array([[0, 1, 2], [0, 1, 1], [0, 2, 2]])
 print(stats.mode([3, 3, 1])[0][0], stats.mode(votes)[0][0].tolist())
+from sklearn.utils import class_weight
+print(class_weight.compute_class_weight('balanced', np.array([0, 1]), np.array([0, 0, 0, 1])).tolist())
