@@ -91,7 +91,7 @@ def _run(run: Context, entry: str, args: List[str]) -> int:
     if run.searched_fit is not None:
         journal.forget_epochs_after(run.searched_fit)
     journal.progress("script")
-    undo = workdir.install_copy_on_write(orders.project, *orders.links.values())
+    run.conditions.lend(lambda: workdir.install_copy_on_write(orders.project, *orders.links.values()))
     randomness.seed_process(orders.seed)
     entropy.install(orders.seed)
     clock.install(orders.inside)
@@ -105,7 +105,7 @@ def _run(run: Context, entry: str, args: List[str]) -> int:
     found = places.Places(run.work, entry, journal, orders.project)
     hooks.after_import(found.hooks())
     hooks.after_import(native_writers.hooks(found.written_to))
-    found.install()
+    run.conditions.lend(found.install)
     terminal.install()
     output: Optional[Tee] = None
     if orders.metric_pattern:
@@ -113,8 +113,7 @@ def _run(run: Context, entry: str, args: List[str]) -> int:
         sys.stdout = output
 
     def ended(error: Optional[BaseException]) -> int:
-        found.undo()
-        undo()
+        run.conditions.end()
         return _ended(run, error, output, began)
 
     exit_hook = script.before_hard_exit(ended)
@@ -211,13 +210,13 @@ def _finish(run: Context, output: str) -> None:
     """After a script that ended well: its model, its numbers and its files."""
     with run.journal.guard("written metrics"):
         run.evaluations.add_written(run.work, run.spec.metric_pattern, output, run.spec.metrics_file)
-    with run.journal.guard("measure"):
+    with run.journal.guard("measure"), run.conditions.again():
         _measure(run)
     with run.journal.guard("numbers in files"):
         run.evaluations.add_found(run.work, workdir.changed(run.start, workdir.manifest(run.work)))
-    with run.journal.guard("save model"):
+    with run.journal.guard("save model"), run.conditions.again():
         _save_model(run)
-    with run.journal.guard("mistakes"):
+    with run.journal.guard("mistakes"), run.conditions.again():
         _look_at_mistakes(run)
     with run.journal.guard("outputs"):
         sys.stdout.flush()
@@ -225,7 +224,7 @@ def _finish(run: Context, output: str) -> None:
             run.journal.write("output", path=path)
     run.evaluations.save(run.spec.inside)
     if run.spec.champion:
-        with run.journal.guard("champion"):
+        with run.journal.guard("champion"), run.conditions.again():
             _measure_champion(run)
 
 
@@ -268,7 +267,8 @@ def _look_at_mistakes(run: Context) -> None:
         return
     run.nested += 1
     try:
-        mistakes.explain(model, asked, judged, run.spec.inside)
+        with run.evaluations.as_measured(judged["id"]):
+            mistakes.explain(model, asked, judged, run.spec.inside)
     finally:
         run.nested -= 1
 

@@ -5,6 +5,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from mlops_lib.runner import protocol, script, workdir
 from mlops_lib.runner.checkpoint import Writer
+from mlops_lib.runner.conditions import Conditions
 from mlops_lib.runner.evaluations import Evaluations
 from mlops_lib.runner.journal import Journal
 from mlops_lib.runner.retention import Finished
@@ -24,7 +25,8 @@ class Context:
         self.start: workdir.Manifest = {}
         self.writer = Writer(journal)
         self.finished = Finished(journal, spec.fits_bytes)
-        self.evaluations = Evaluations(journal, metric=spec.metric)
+        self.conditions = Conditions()
+        self.evaluations = Evaluations(journal, metric=spec.metric, conditions=self.conditions)
         self.fits = 0
         self.nested = 0
         """How deep we are inside a framework's own training or evaluation; calls made there are not the script's."""

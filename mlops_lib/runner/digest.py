@@ -4,6 +4,9 @@ import hashlib
 import weakref
 from typing import Any, Dict, FrozenSet, Iterable, List, Optional, Tuple
 
+HASH = "BLAKE2b, 12 bytes, of an example's values: floats as float32, the inputs of a model with several one after the other"
+"""How an example gets its name, for whoever wants to find it again; `hashes` is the reference."""
+
 
 class Examples:
     """A set of examples by digest: order does not matter, duplicates are counted once in `unique`."""

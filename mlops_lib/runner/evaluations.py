@@ -4,10 +4,11 @@ import contextlib
 import os
 import re
 import weakref
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple, Union
+from typing import Any, Callable, ContextManager, Dict, FrozenSet, Iterable, List, NamedTuple, Optional, Tuple, Union
 
 from mlops_lib.runner import files, protocol
-from mlops_lib.runner.digest import Examples
+from mlops_lib.runner.conditions import Conditions, Surroundings, surroundings
+from mlops_lib.runner.digest import HASH, Examples
 from mlops_lib.runner.journal import Journal, plain
 
 RECORDS_KEPT = 500
@@ -16,7 +17,31 @@ MODELS_KEPT = 8
 """… and by its last models: what the script itself lets go of must not fill the memory."""
 TRAININGS_KEPT = REPEATS_KEPT = 32
 
+NAMED_MOST = 2_000_000
+"""So many examples are named one by one; of more there is only the digest."""
+NONE: FrozenSet[bytes] = frozenset()
+
 Baseline = Union[Dict[str, Any], Callable[[], Optional[Dict[str, Any]]], None]
+
+
+class Measured(NamedTuple):
+    """A number measured again, and the examples that it was measured on."""
+
+    value: float
+    names: Optional[List[bytes]] = None
+    """The hash of each of them, in the order in which they were measured; None if they cannot be named."""
+    everything: Optional[Dict[str, float]] = None
+    """All numbers of the same call."""
+    baseline: Optional[Dict[str, Any]] = None
+    """What a constant model gives on their targets."""
+    asked: Optional[Tuple[Any, Any]] = None
+    """The examples with their targets."""
+    weight: Any = None
+    """Their sample weights."""
+
+
+Repeat = Callable[[Any, FrozenSet[bytes]], Measured]
+"""Measures a model again, without some examples."""
 
 
 class Training(NamedTuple):
@@ -78,17 +103,25 @@ def written_accuracy(path: str) -> Optional[float]:
 class Evaluations:
     """The evaluations in the order in which they happened, with the means to repeat each on the saved model."""
 
-    def __init__(self, journal: Journal, *, metric: str = "") -> None:
+    def __init__(self, journal: Journal, *, metric: str = "", conditions: Optional[Conditions] = None) -> None:
         """Start with none.
 
         Args:
             journal: where they are noted.
             metric: the one that the bar is about, "" for an accuracy.
+            conditions: those of the script, under which they are repeated.
         """
-        self._journal, self._metric = journal, metric
+        self._journal, self._metric, self._conditions = journal, metric, conditions
         self.records: List[Dict[str, Any]] = []
         self._count = 0
-        self._repeat: Dict[int, Callable[[Any], Any]] = {}
+        self._repeat: Dict[int, Repeat] = {}
+        self._known: Dict[int, Examples] = {}
+        """Evaluation id to its examples, where the call itself could name them."""
+        self._names: Dict[int, List[bytes]] = {}
+        """… and to those that it was measured on at the end, in their order."""
+        self._surroundings: Dict[int, Surroundings] = {}
+        self.selected: FrozenSet[bytes] = NONE
+        """The examples that a search has selected the model on: no number is judged on them."""
         self.models: Dict[int, Any] = {}
         """Evaluation id to the live model or estimator."""
         self.asked: Dict[int, Tuple[Any, Any]] = {}
@@ -123,9 +156,11 @@ class Evaluations:
         labels: Optional[List[Any]] = None,
         everything: Optional[Dict[str, Any]] = None,
         model: Any = None,
-        repeat: Optional[Callable[[Any], Any]] = None,
+        repeat: Optional[Repeat] = None,
         asked: Optional[Tuple[Any, Any]] = None,
         recipe: Optional[Tuple[Any, Any]] = None,
+        data: str = "",
+        left_out: int = 0,
     ) -> int:
         """Record one evaluation; returns its id.
 
@@ -148,6 +183,8 @@ class Evaluations:
             repeat: gives the number again from the reloaded model.
             asked: the examples and their targets, to look at the mistakes at the end.
             recipe: how the number is made and on what (metrics.recipes), if that can be written down.
+            data: what the examples are, in words.
+            left_out: how many of them were not measured, because a search had selected on them.
         """
         number = self._count = self._count + 1
         if held_out is None:
@@ -171,11 +208,16 @@ class Evaluations:
             "confusion": confusion,
             "labels": labels,
             "examples_digest": examples.digest if examples is not None else None,
+            "measured_on": {"data": data, "left_out": left_out},
             "all": everything or {metric: value},
         }
+        _name(record, examples)
         self.records.append(record)
         if repeat is not None:
             self._repeat[number] = repeat
+            self._surroundings[number] = surroundings()
+        if examples is not None:
+            self._known[number] = examples
         if callable(baseline):
             self._baselines[number] = baseline
         if model is not None:
@@ -192,6 +234,12 @@ class Evaluations:
         """Forget what a fit measured by itself: its model was replaced."""
         self.records[:] = [r for r in self.records if r["fit"] != fit or not str(r["source"]).startswith("fit.")]
 
+    def _tables(self) -> List[Dict[int, Any]]:
+        """What is kept of single evaluations, the models first."""
+        return [
+            self.models, self._repeat, self._baselines, self.asked, self.recipes, self._known, self._surroundings,
+        ]  # fmt: skip
+
     def _forget(self) -> None:
         """Keep what can still matter; models and inputs that the script lets go of must not fill the memory."""
         del self.records[:-RECORDS_KEPT]
@@ -200,9 +248,9 @@ class Evaluations:
             model = self.models[number]
             distinct.add(id(model))
             if len(distinct) > MODELS_KEPT and model is not self.saved():
-                for table in (self.models, self._repeat, self._baselines, self.asked, self.recipes):
+                for table in self._tables():
                     table.pop(number, None)
-        for repeats in (self._repeat, self._baselines, self.asked, self.recipes):
+        for repeats in self._tables()[1:]:
             for number in sorted(repeats)[:-REPEATS_KEPT]:
                 del repeats[number]
 
@@ -237,9 +285,48 @@ class Evaluations:
                 continue
             done.add(same)
             try:
-                record["recomputed"] = float(repeat(model))
+                with self.as_measured(record["id"]):
+                    self._measure(record, repeat, model)
             except Exception as error:  # noqa: BLE001 - a user's own metric may raise anything on a reloaded model
                 record["recompute_note"] = f"the saved model could not be evaluated: {type(error).__name__}: {error}"
+                continue
+            self._journal.write("measured", **{name: record.get(name) for name in _OF_MEASURED})
+
+    def as_measured(self, number: int) -> ContextManager[None]:
+        """Give an evaluation the conditions that it was made under."""
+        if self._conditions is None:
+            return contextlib.nullcontext()
+        return self._conditions.again(self._surroundings.get(number))
+
+    def _measure(self, record: Dict[str, Any], repeat: Repeat, model: Any) -> None:
+        """Measure the saved model as the script did, and then without the examples that a search selected on."""
+        number = record["id"]
+        found = repeat(model, NONE)
+        known = self._known.get(number) or (None if found.names is None else Examples(found.names))
+        steered = NONE if known is None else known.hashes & self.selected
+        if known is not None and 0 < len(steered) < known.unique:
+            everything = known.count
+            record["on_all"] = {"value": record["value"], "recomputed": found.value, "examples": everything}
+            found = repeat(model, self.selected)
+            known = Examples(found.names or ())
+            record.update(value=found.value, baseline=found.baseline, confusion=None, labels=None)
+            record["measured_on"]["left_out"] = everything - known.count
+            record["all"] = found.everything or {record["metric"]: found.value}
+            steered = NONE
+        record["recomputed"] = found.value
+        record["all_recomputed"] = found.everything or {record["metric"]: found.value}
+        record["measured_on"]["selected_on"] = None if known is None and self.selected else len(steered)
+        if record["baseline"] is None:
+            record["baseline"] = found.baseline
+        if found.asked is not None:
+            self.asked[number] = found.asked
+        if number in self.recipes and (found.asked is not None or "on_all" in record):
+            self.recipes[number] = (self.recipes[number][0], _examples(found))
+            if self.recipes[number][1] is None:
+                del self.recipes[number]
+        if found.names is not None:
+            self._names[number] = found.names
+        _name(record, known)
 
     def judged(self) -> Optional[Dict[str, Any]]:
         """Return the evaluation that the gate will look at, or would if its metric were named; None if there is none."""
@@ -313,7 +400,15 @@ class Evaluations:
             self.add(metric=metric, value=value, source=source, fit=None)
 
     def save(self, inside: str) -> None:
-        """Write metrics.json."""
+        """Write metrics.json, and the names of the judged examples beside it."""
+        judged = self.judged()
+        names = self._names.get(judged["id"]) if judged is not None else None
+        if judged is not None and names is not None and len(names) <= NAMED_MOST:
+            content = {
+                "schema": 1, "evaluation": judged["id"], "metric": judged["metric"], "value": plain(judged["recomputed"]),
+                "digest": judged["examples_digest"], "hash": HASH, "examples": [one.hex() for one in names],
+            }  # fmt: skip
+            files.write_json(os.path.join(inside, protocol.JUDGED), content)
         files.write_json(
             os.path.join(inside, protocol.METRICS),
             {
@@ -324,3 +419,22 @@ class Evaluations:
                 "champion": plain(self.champion),
             },
         )
+
+
+_OF_MEASURED = ("id", "metric", "recomputed", "source", "fit", "examples", "unique", "examples_digest", "measured_on")
+
+
+def _examples(found: Measured) -> Any:
+    """The examples of a number as those of a recipe; None if they are not at hand as arrays."""
+    from mlops_lib.runner.metrics.recipes import Examples as Arrays
+
+    x, y = found.asked or (None, None)
+    return None if y is None else Arrays(x, y, found.weight)
+
+
+def _name(record: Dict[str, Any], examples: Optional[Examples]) -> None:
+    """Say in a record which examples its number was measured on."""
+    if examples is not None:
+        record.update(examples=examples.count, unique=examples.unique, examples_digest=examples.digest)
+    names = ("examples", "unique", "examples_digest")
+    record["measured_on"].update({name.replace("examples_", ""): record[name] for name in names})

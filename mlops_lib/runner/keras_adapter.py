@@ -170,11 +170,14 @@ def _inner_layers(model: Any) -> "set[int]":
 
 def search(fit: Fit, history: Any, folder: str) -> Any:
     """Search around a judged fit that has just returned; gives the History that its caller gets."""
+    from mlops_lib.runner.search import judged_before
     from mlops_lib.runner.search.keras import improve
     from mlops_lib.runner.search.request import FitCall, SearchRequest
 
     run = fit.context
-    request = SearchRequest.read(run.spec.search or {}, directory=folder, seed=run.spec.seed)
+    request = SearchRequest.read(
+        run.spec.search or {}, directory=folder, seed=run.spec.seed, judged=judged_before.known(folder, run.spec.inside)
+    )  # fmt: skip
     compiled = fit.model.__dict__.get("_mlops_compile", {})
     places = {"fit": sites.caller(run.work), "compile": fit.model.__dict__.get("_mlops_compile_site")}
     call = FitCall(
@@ -188,4 +191,6 @@ def search(fit: Fit, history: Any, folder: str) -> Any:
         run.journal.note(step)
     if outcome.changed:
         fit.rewrite_checkpointed_files()
+        run.evaluations.selected |= outcome.selected_on
+        fit.winner = outcome
     return outcome.history if outcome.history is not None else history

@@ -3,11 +3,13 @@
 import inspect
 import re
 import sys
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, Dict, FrozenSet, List, Optional
 
 from mlops_lib.runner import digest, predictions, protocol, targets
 from mlops_lib.runner.calls import bind
 from mlops_lib.runner.context import Context
+from mlops_lib.runner.evaluations import NONE, Measured, Repeat
+from mlops_lib.runner.keras_examples import Source, of_validation
 from mlops_lib.runner.metrics import recipes
 from mlops_lib.runner.metrics.recipes import Examples, Recipe
 
@@ -38,13 +40,13 @@ def _record(run: Context, model: Any, call: Dict[str, Any], logs: Dict[str, Any]
         return
     x, y = call["x"], call["y"]
     read = bounded(x, call.get("steps"))
-    more = {name: call[name] for name in ("sample_weight", "steps") if call.get(name) is not None}
+    source = Source(x, y, call.get("sample_weight"), batch_size=call["batch_size"], steps=call.get("steps"))
     run.evaluations.add(
         metric=named(metric, logs), value=float(logs[metric]), source="keras.evaluate", fit=run.fit_of(model), x=x,
         examples=_examples(x), count=count(model), task=task(logs), baseline=baseline(read, y, metric), model=model,
-        everything={protocol.metric_name(n): float(v) for n, v in logs.items() if is_number(v)},
-        repeat=_repeat(x, y, call["batch_size"], metric, **more), asked=(read, y),
-        recipe=_recipe(read, y, call["batch_size"], metric, weight=call.get("sample_weight")),
+        everything=_plain_names(logs),
+        repeat=_repeat(source, metric), asked=source.asked(), data="what evaluate was given",
+        recipe=_recipe(source, metric),
     )  # fmt: skip
 
 
@@ -82,8 +84,9 @@ def _record_metric(run: Context, records: Dict[int, Dict[str, Any]], metric: Any
 
 
 def add_fit_metrics(
-    run: Context, model: Any, fit: int, call: Dict[str, Any], logs: Dict[str, Any], validated: Optional[int]
-) -> None:
+    run: Context, model: Any, fit: int, call: Dict[str, Any], logs: Dict[str, Any], validated: Optional[int],
+    *, left_out: FrozenSet[bytes] = NONE, names: Optional[List[bytes]] = None,
+) -> None:  # fmt: skip
     """What a fit measured by itself: on its training and on its validation examples.
 
     Args:
@@ -93,46 +96,37 @@ def add_fit_metrics(
         call: its arguments by name.
         logs: the last epoch's metrics.
         validated: how many examples the last validation saw, None where that is not known.
+        left_out: the validation examples that were not measured, because a search had selected on them.
+        names: the hashes of those that were, if they are known.
     """
     training = {name: value for name, value in logs.items() if name[:4] != "val_"}
     validation = {name[4:]: value for name, value in logs.items() if name[:4] == "val_"}
-    for source, found in (("fit.training", training), ("fit.validation", validation)):
-        metric = main_metric(found)
-        if metric is None:
-            continue
-        held = source == "fit.validation"
-        x, y = validation_data(call) if held else (None, None)
-        read = bounded(x, call.get("validation_steps"))
+    metric = main_metric(training)
+    if metric is not None:
         run.evaluations.add(
-            metric=named(metric, found), value=float(found[metric]), source=source, fit=fit, x=x,
-            examples=_examples(x), count=validated if held else None, held_out=held, task=task(found), model=model,
-            baseline=baseline(read, y, metric) if x is not None else None,
-            everything={protocol.metric_name(n): float(v) for n, v in found.items() if is_number(v)},
-            repeat=_repeat(read, y, call.get("validation_batch_size") or call.get("batch_size"), metric),
-            asked=(read, y) if x is not None else None,
-            recipe=_recipe(read, y, call.get("validation_batch_size") or call.get("batch_size"), metric),
+            metric=named(metric, training), value=float(training[metric]), source="fit.training", fit=fit,
+            held_out=False, task=task(training), model=model, everything=_plain_names(training),
+            data=f"training examples of fit {fit}",
         )  # fmt: skip
+    metric = main_metric(validation)
+    if metric is None:
+        return
+    source = of_validation(call)
+    rest = None if source is None else source.without(left_out)
+    x, y = (None, None) if rest is None else (bounded(rest.x, rest.steps), rest.y)
+    examples = _examples(x) if names is None else digest.Examples(names)
+    run.evaluations.add(
+        metric=named(metric, validation), value=float(validation[metric]), source="fit.validation", fit=fit, x=x,
+        examples=examples, count=validated, held_out=True, task=task(validation), model=model,
+        baseline=baseline(x, y, metric) if x is not None else None, everything=_plain_names(validation),
+        repeat=None if rest is None else _repeat(rest, metric), asked=None if rest is None else rest.asked(),
+        data=f"validation data of fit {fit}", left_out=len(left_out),
+        recipe=None if rest is None else _recipe(rest, metric),
+    )  # fmt: skip
 
 
-def validation_data(call: Dict[str, Any]) -> Any:
-    """The validation input and target of a `fit` with these arguments; (None, None) where there are none to be had."""
-    given = call.get("validation_data")
-    if isinstance(given, (tuple, list)):
-        return (given[0], given[1]) if len(given) == 2 else (None, None)
-    if given is not None:
-        return given, None
-    x: Any = call.get("x")
-    y: Any = call.get("y")
-    share = call.get("validation_split") or 0.0
-    if not share or not (hasattr(x, "shape") and hasattr(y, "shape")):
-        return None, None
-    first = first_validation_row(x, share)
-    return x[first:], y[first:]
-
-
-def first_validation_row(x: Any, share: float) -> int:
-    """Where Keras cuts an array for `validation_split` (keras/src/trainers/data_adapters/array_slicing.py)."""
-    return int(len(x) * (1.0 - share))
+def _plain_names(logs: Dict[str, Any]) -> Dict[str, float]:
+    return {protocol.metric_name(name): float(value) for name, value in logs.items() if is_number(value)}
 
 
 def _examples(x: Any) -> Optional[digest.Examples]:
@@ -195,48 +189,38 @@ def bounded(x: Any, steps: Any) -> Any:
     return x.take(int(steps))
 
 
-def _repeat(x: Any, y: Any, batch_size: Any, metric: str, **more: Any) -> Optional[Callable[[Any], float]]:
-    """The means to measure again; None where the input is gone once it was read."""
-    if x is None or inspect.isgenerator(x):
+def _repeat(source: Source, metric: str) -> Optional[Repeat]:
+    """The means to measure again; None if there is nothing to read, or no end to it."""
+    if source.x is None or not source.ends:
         return None
 
-    def repeat(model: Any) -> float:
-        logs = model.evaluate(x, y, batch_size=batch_size, verbose=0, return_dict=True, **more)
-        return float(logs[metric])
+    def repeat(model: Any, without: FrozenSet[bytes]) -> Measured:
+        rest = source.without(without).in_memory()
+        reading = rest.evaluate(model)
+        logs, y = reading.logs, reading.targets
+        constant = baseline(None, y, metric) if y is not None else None
+        asked = None if rest is source else rest.asked()
+        return Measured(float(logs[metric]), reading.names, _plain_names(logs), constant, asked, rest.weight)
 
     return repeat
 
 
-def _recipe(x: Any, y: Any, batch_size: Any, metric: str, *, weight: Any = None) -> Any:
-    """How the number is made, as plain data; None where the input is gone once it was read."""
-    if x is None or inspect.isgenerator(x):
+def _recipe(source: Source, metric: str) -> Any:
+    """How the number is made, as plain data; None if its examples cannot be read again."""
+    if source.x is None or not source.ends:
         return None
-    size = int(batch_size) if isinstance(batch_size, int) else None
-    return Recipe(recipes.EVALUATE, metric, batch_size=size), Examples(x, y, weight)
+    size = int(source.batch_size) if isinstance(source.batch_size, int) else None
+    return Recipe(recipes.EVALUATE, metric, batch_size=size), Examples(source.x, source.y, source.weight)
 
 
 def baseline(x: Any, y: Any, metric: str) -> Any:
-    """What a model that looks at no input reaches on these targets, or a function that finds out."""
+    """What a model that looks at no input reaches on these targets; None for a pipeline, whose are read when it is measured."""
     if not protocol.metric_name(metric).endswith(("accuracy", "_acc")):
         return targets.constant_baseline(y, metric)
     if y is not None:
         return targets.majority(y)
     classes = getattr(x, "classes", None)  # what flow_from_directory gives
-    if classes is not None:
-        return targets.majority(classes)
-    return (lambda: _majority_of_dataset(x)) if _is_finite(x) else None
-
-
-def _is_finite(x: Any) -> bool:
-    return hasattr(x, "cardinality") and hasattr(x, "unbatch") and int(x.cardinality()) > 0
-
-
-def _majority_of_dataset(x: Any) -> Any:
-    """The baseline of a finite `tf.data` pipeline, by one look at all of it."""
-    import numpy
-
-    batches = [numpy.asarray(batch[1]) for batch in x if isinstance(batch, tuple) and len(batch) > 1]
-    return targets.majority(numpy.concatenate(batches)) if batches and batches[0].ndim else None
+    return None if classes is None else targets.majority(classes)
 
 
 def remember_prediction(run: Context, model: Any, original: Any, args: Any, kwargs: Any, result: Any) -> None:

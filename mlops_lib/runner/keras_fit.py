@@ -12,6 +12,7 @@ from mlops_lib.runner import (
     digest,
     graph_random,
     keras_evaluation,
+    keras_examples,
     keras_halves,
     keras_order,
     keras_resume,
@@ -43,6 +44,8 @@ class Fit:
         self.state: Optional[Dict[str, Any]] = None
         self.validated: Optional[int] = None
         """How many examples the last validation saw, where there was one and Keras counted."""
+        self.winner: Any = None
+        """The Outcome of a search that has put another model in this one's place."""
         self.called: Optional[Dict[str, Any]] = None
         """The random state at the call, where Keras may read a batch of it to build what a restored fit did not."""
         self.epochs_pending: List[Any] = []
@@ -115,7 +118,7 @@ class Fit:
             run.evaluations.trained(self.model, self.call.get("x"), seen)
             if seen is not None:
                 run.seen[self.number] = seen
-        measured = self._measured(history)
+        self._measured(history)
         run.models[self.number] = self.model
         if self.is_searched and run.search is not None:
             run.nested += 1
@@ -123,24 +126,28 @@ class Fit:
                 history = run.search(self, history)
             finally:
                 run.nested -= 1
-            if _last(history) != measured:  # the model is another one now
+            if self.winner is not None:
                 run.evaluations.withdraw(self.number)
                 self._measured(history)
         return history
 
-    def _measured(self, history: Any) -> Dict[str, Any]:
-        """Note what the fit itself measured last."""
-        last = _last(history)
+    def _measured(self, history: Any) -> None:
+        """Note what the fit itself measured last; after a search, what its winner was measured to reach."""
+        winner = self.winner
+        left_out = winner.selected_on if winner is not None and winner.result["selection"] == "half" else frozenset()
         with self.context.journal.guard("fit evaluation"):
-            keras_evaluation.add_fit_metrics(self.context, self.model, self.number, self.call, last, self.validated)
-        return last
+            keras_evaluation.add_fit_metrics(
+                self.context, self.model, self.number, self.call, _last(history),
+                validated=self.validated if winner is None else None, left_out=left_out,
+                names=None if winner is None or winner.measured is None else winner.measured.names,
+            )  # fmt: skip
 
     def _training_rows(self) -> Any:
         x: Any = self.call.get("x")
         split = self.call.get("validation_split") or 0.0
         if not split or self.call.get("validation_data") is not None or not hasattr(x, "shape"):
             return x
-        return x[: keras_evaluation.first_validation_row(x, split)]
+        return x[: keras_examples.first_validation_row(x, split)]
 
     def _train(self) -> Any:
         run, call = self.context, dict(self.call)

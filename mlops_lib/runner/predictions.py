@@ -1,7 +1,11 @@
 """From a metric call back to the model: which `predict` made the argument of `accuracy_score(y, p)`."""
 
 import hashlib
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, FrozenSet, Iterator, List, Optional, Tuple
+
+from mlops_lib.runner.evaluations import Measured
+from mlops_lib.runner.keras_examples import read_names
+from mlops_lib.runner.search.examples import rows
 
 KEPT = 32
 """Predictions remembered; scripts rarely make more before they measure them."""
@@ -56,6 +60,32 @@ class Prediction:
     def repeat(self, model: Any) -> Any:
         """The same prediction by another model."""
         return predict(model, self.method, self.x)
+
+    def measure(
+        self, model: Any, y: Any, of: Callable[[Any, Any], float], *, without: FrozenSet[bytes],
+        baseline: Callable[[Any], Optional[Dict[str, Any]]] = lambda y: None,
+    ) -> Measured:  # fmt: skip
+        """Measure another model by the same prediction.
+
+        Args:
+            model: the other one.
+            y: the targets of all examples.
+            of: the measure of targets and outputs.
+            without: the examples to leave out.
+            baseline: what a constant model gives on such targets.
+        """
+        import numpy
+
+        names, output = read_names(self.x), self.repeat(model)
+        if names is not None and len(names) != len(output):
+            names = None
+        kept = None
+        if without:
+            kept = [i for i, name in enumerate(names or ()) if name not in without]
+            names = [names[i] for i in kept] if names else None
+            output, y = numpy.asarray(output)[kept], numpy.asarray(y)[kept]
+        asked = (rows(self.x, kept), y) if kept is not None and hasattr(self.x, "shape") else None
+        return Measured(float(of(y, output)), names, baseline=baseline(y), asked=asked)
 
     @property
     def held_bytes(self) -> int:

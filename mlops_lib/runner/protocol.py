@@ -39,6 +39,8 @@ EVENTS = "events.jsonl"
 HEARTBEAT = "heartbeat"
 METRICS = "metrics.json"
 MISTAKES = "mistakes.json"
+JUDGED = "judged.json"
+"""The names of the examples, one by one, that the judged number was measured on."""
 KERAS_MODEL = "model.keras"
 JOBLIB_MODEL = "model.joblib"
 MODELS = (KERAS_MODEL, JOBLIB_MODEL)
@@ -90,6 +92,7 @@ RUNNER_EVENTS = (
     "checkpoint",
     "fit_end",
     "metric",
+    "measured",
     "trial",
     "note",
     "warning",

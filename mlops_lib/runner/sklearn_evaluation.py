@@ -3,12 +3,14 @@
 import functools
 import sys
 from types import ModuleType
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, FrozenSet, List, Optional, Tuple
 
 from mlops_lib.runner import digest, predictions, protocol, targets
 from mlops_lib.runner.context import Context
+from mlops_lib.runner.evaluations import Measured, Repeat
 from mlops_lib.runner.metrics import recipes
 from mlops_lib.runner.metrics.recipes import Examples, Recipe
+from mlops_lib.runner.search.examples import rows
 
 CLASSIFICATION = (
     "accuracy_score", "balanced_accuracy_score", "f1_score", "precision_score", "recall_score", "roc_auc_score",
@@ -104,9 +106,34 @@ def _record_score(
     run.evaluations.add(
         metric=name, value=float(value), source="sklearn.score", fit=run.fit_of(estimator), model=estimator, x=x,
         examples=digest.examples(x), task=TASKS.get(_kind(estimator) or "", "unknown"), baseline=usual.get(name),
-        confusion=confusion, labels=labels, repeat=lambda model: model.score(*args, **kwargs), asked=(x, y),
+        confusion=confusion, labels=labels, repeat=_score_again(args, kwargs, name), asked=(x, y),
+        data="what score was given",
         recipe=(Recipe(recipes.SCORE, name), Examples(x, y, args[2] if len(args) > 2 else kwargs.get("sample_weight"))),
     )  # fmt: skip
+
+
+def _score_again(args: Tuple[Any, ...], kwargs: Dict[str, Any], metric: str) -> Repeat:
+    """The same call of `score` on another model, without some examples."""
+    given = {**dict(zip(("X", "y", "sample_weight"), args)), **kwargs}
+    x = given.pop("X")
+
+    def repeat(model: Any, without: FrozenSet[bytes]) -> Measured:
+        names = digest.hashes(x)
+        if not without:
+            return Measured(float(model.score(x, **given)), names)
+        kept = [i for i, one in enumerate(names or ()) if one not in without]
+        more = {name: value if value is None else picked(value, kept) for name, value in given.items()}
+        rest, y = picked(x, kept), more.get("y")
+        baseline = {"accuracy": targets.majority(y), "r2": {"name": "mean", "value": 0.0}}.get(metric)
+        value = float(model.score(rest, **more))
+        return Measured(value, [(names or [])[i] for i in kept], baseline=baseline, asked=(rest, y))
+
+    return repeat
+
+
+def picked(values: Any, kept: List[int]) -> Any:
+    """Some examples of an array, a data frame, a sparse matrix or a list."""
+    return [values[i] for i in kept] if isinstance(values, list) else rows(values, kept)
 
 
 def _scoring(scoring: Any) -> Optional[str]:
@@ -178,15 +205,27 @@ def _record_metric(
         return
     prediction, shape = traced
 
-    def repeat(model: Any) -> float:
-        again = shape(prediction.repeat(model))
-        return float(function(again, y, *args, **kwargs) if swapped else function(y, again, *args, **kwargs))
+    def again(y: Any, output: Any) -> float:
+        made = shape(output)
+        return float(function(made, y, *args, **kwargs) if swapped else function(y, made, *args, **kwargs))
+
+    def repeat(model: Any, without: FrozenSet[bytes]) -> Measured:
+        if without and (args or kwargs.get("sample_weight") is not None):
+            raise ValueError("which of its sample weights belong to the examples left out is not known")
+        constant = functools.partial(_constant_of, function, args, kwargs, classification=classification)
+        return prediction.measure(model, y, again, without=without, baseline=constant)
 
     run.evaluations.add(
         fit=prediction.fit, examples=digest.examples(prediction.x), x=prediction.x, count=len(y),
-        model=prediction.model, repeat=repeat, asked=(prediction.x, y),
+        model=prediction.model, repeat=repeat, asked=(prediction.x, y), data="what its predictions were made of",
         recipe=_recipe(function, prediction, shape, y, args, kwargs, swapped=swapped), **common,
     )  # fmt: skip
+
+
+def _constant_of(
+    function: Callable[..., Any], args: List[Any], kwargs: Dict[str, Any], y: Any, *, classification: bool
+) -> Optional[Dict[str, Any]]:
+    return _constant_baseline(function, y, args, kwargs, classification=classification)
 
 
 def _recipe(

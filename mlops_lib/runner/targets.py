@@ -191,12 +191,13 @@ def _add(run: Context, prediction: predictions.Prediction, y: Any) -> None:
     if not _is_about(prediction.output, truth):
         return
 
-    def accuracy(output: Any) -> float:
+    def agreement(truth: Any, output: Any) -> float:
         return float((guess(output, truth) == truth).mean())
 
     run.evaluations.add(
-        metric="accuracy", value=accuracy(prediction.output), task="classification", baseline=majority(y),
-        repeat=lambda model: accuracy(prediction.repeat(model)), recipe=_recipe("accuracy", prediction, y),
+        metric="accuracy", value=agreement(truth, prediction.output), task="classification", baseline=majority(y),
+        repeat=lambda model, without: prediction.measure(model, truth, agreement, without=without, baseline=majority),
+        recipe=_recipe("accuracy", prediction, y),
         asked=(prediction.x, y) if hasattr(prediction.x, "shape") else None, **common,
     )  # fmt: skip
 
@@ -241,17 +242,20 @@ def _add_regression(run: Context, prediction: predictions.Prediction, y: Any, co
     if numpy.size(prediction.output) != len(truth):
         return
 
-    def r2(output: Any) -> float:
+    def r2(truth: Any, output: Any) -> float:
         errors = truth - numpy.asarray(output, dtype="float64").ravel()
         return float(1.0 - numpy.square(errors).sum() / numpy.square(truth - truth.mean()).sum())
 
+    def baseline(truth: Any) -> Dict[str, Any]:
+        return {"name": "mean", "value": 0.0}
+
     errors = truth - numpy.asarray(prediction.output, dtype="float64").ravel()
     everything = {
-        "r2": r2(prediction.output), "mae": float(numpy.abs(errors).mean()), "mse": float(numpy.square(errors).mean()),
+        "r2": r2(truth, prediction.output), "mae": float(numpy.abs(errors).mean()), "mse": float(numpy.square(errors).mean()),
         "rmse": float(numpy.sqrt(numpy.square(errors).mean())),
     }  # fmt: skip
     run.evaluations.add(
-        metric="r2", value=everything["r2"], task="regression", baseline={"name": "mean", "value": 0.0},
-        everything=everything, repeat=lambda model: r2(prediction.repeat(model)), recipe=_recipe("r2", prediction, y),
-        **common,
+        metric="r2", value=everything["r2"], task="regression", baseline=baseline(truth), everything=everything,
+        repeat=lambda model, without: prediction.measure(model, truth, r2, without=without, baseline=baseline),
+        recipe=_recipe("r2", prediction, y), **common,
     )  # fmt: skip

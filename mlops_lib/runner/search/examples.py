@@ -56,7 +56,7 @@ def choose(call: FitCall, request: SearchRequest) -> Selected:
     given = call.arguments
     x = given.get("x")
     one_shot = read_once(x)
-    if one_shot and not (given.get("steps_per_epoch") and isinstance(given.get("validation_data"), (tuple, list))):
+    if one_shot and not (given.get("steps_per_epoch") and given.get("validation_data") is not None):
         raise RefusedError("the training data can be read only once: a trial would have nothing to train on")
     training = {name: given[name] for name in ("x", "y", "sample_weight") if given.get(name) is not None}
     held = _held_out(given, training)
@@ -89,14 +89,15 @@ def _held_out(given: Dict[str, Any], training: Dict[str, Any]) -> Optional[Tuple
     if data is not None:
         if isinstance(data, (tuple, list)):
             x, y, *rest = (*data, None) if len(data) == 2 else data
-            return _arrays(x), _arrays(y), _arrays(rest[0]) if rest else None
-        if read_once(data):
+            return as_arrays(x), as_arrays(y), as_arrays(rest[0]) if rest else None
+        try:
+            return in_memory(data, given.get("validation_steps"))
+        except RefusedError:
             return None
-        return in_memory(data)
     share = given.get("validation_split") or 0.0
     if not share:
         return None
-    whole = {name: _arrays(value) for name, value in training.items()}
+    whole = {name: as_arrays(value) for name, value in training.items()}
     count = length(whole["x"])
     edge = int(count * (1.0 - float(share)))  # as Keras rounds
     head, tail = range(edge), range(edge, count)
@@ -148,7 +149,7 @@ def _split(training: Dict[str, Any], given: Dict[str, Any], request: SearchReque
         x, y, weight = in_memory(training["x"])
         notes.append("the input pipeline was copied into memory: what it does at random is frozen in the trials")
         training = {"x": x, "y": y, "sample_weight": weight}
-    training = {name: _arrays(value) for name, value in training.items() if value is not None}
+    training = {name: as_arrays(value) for name, value in training.items() if value is not None}
     count = length(training["x"])
     size = min(max(int(count * SPLIT_SHARE), min(SPLIT_LEAST, count // 4)), SPLIT_MOST)
     if size < FEWEST:
@@ -205,8 +206,13 @@ def classes(y: Any) -> Any:
     return labels.astype("int64")
 
 
-def in_memory(data: Any) -> Tuple[Any, Any, Any]:
+def in_memory(data: Any, steps: Optional[int] = None, *, most: int = LARGEST_BYTES) -> Tuple[Any, Any, Any]:
     """The examples of a finite pipeline (tf.data, PyDataset, a loader) as arrays: inputs, targets, weights.
+
+    Args:
+        data: what yields batches.
+        steps: how many of them count; all that there are if not given.
+        most: how many bytes are too many.
 
     Raises:
         RefusedError: it has no end, or is too large.
@@ -214,23 +220,24 @@ def in_memory(data: Any) -> Tuple[Any, Any, Any]:
     import keras
     import numpy
 
-    if hasattr(data, "cardinality") and int(data.cardinality()) == -1:
+    from mlops_lib.runner.keras_examples import Source
+
+    source = Source(data, steps=steps)
+    if not source.ends or (steps is None and getattr(data, "num_batches", 0) is None):
         raise RefusedError("the data pipeline has no end")
-    batches = (data[i] for i in range(len(data))) if not hasattr(data, "__iter__") else iter(data)
-    if hasattr(data, "__getitem__") and hasattr(data, "num_batches"):
-        if data.num_batches is None:
-            raise RefusedError("the data pipeline has no end")
-        batches = (data[i] for i in range(data.num_batches))
     parts, size = [], 0
-    for batch in batches:
-        part = keras.tree.map_structure(numpy.asarray, tuple(batch) if isinstance(batch, (tuple, list)) else (batch,))
+    for batch in source.batches():
+        part = keras.tree.map_structure(numpy.asarray, batch)
         size += sum(leaf.nbytes for leaf in keras.tree.flatten(part))
-        if size > LARGEST_BYTES:
+        if size > most:
             raise RefusedError("the data pipeline is too large to hold a part of it in memory")
         parts.append(part)
     if not parts:
         raise RefusedError("the data pipeline is empty")
-    whole = keras.tree.map_structure(lambda *leaves: numpy.concatenate(leaves), *parts)
+    try:
+        whole = keras.tree.map_structure(lambda *leaves: numpy.concatenate(leaves), *parts)
+    except ValueError as error:
+        raise RefusedError(f"the batches of the data pipeline do not fit together: {error}") from None
     x, y, weight = (*keras.tree.map_structure(_as_text, whole), None, None)[:3]
     return x, y, weight
 
@@ -257,16 +264,16 @@ def is_arrays(x: Any) -> bool:
     return hasattr(x, "shape") and hasattr(x, "__len__")
 
 
-def _arrays(value: Any) -> Any:
+def as_arrays(value: Any) -> Any:
     """A structure of arrays that can be indexed by rows."""
     import numpy
 
     if value is None or isinstance(value, numpy.ndarray) or hasattr(value, "iloc") or _is_text(value):
         return value
     if isinstance(value, dict):
-        return {name: _arrays(one) for name, one in value.items()}
+        return {name: as_arrays(one) for name, one in value.items()}
     if isinstance(value, (list, tuple)) and value and hasattr(value[0], "shape"):
-        return type(value)(_arrays(one) for one in value)
+        return type(value)(as_arrays(one) for one in value)
     return numpy.asarray(value)
 
 

@@ -50,11 +50,13 @@ def gather(model: Any, call: FitCall, request: SearchRequest, selected: Selected
     facts.most_cost = most_cost(model, accelerated=facts.accelerated)
     with contextlib.suppress(graph.UnclonableError):
         facts.ties = ties.find(model, inputs_are_targets=not pipeline and _same_values(x, selected.training.get("y")))
-    labels = None if pipeline else classes(selected.training.get("y"))
-    if labels is not None:
+    # What a pipeline gives is looked at by the examples that select: they are in memory, and nothing of it is consumed.
+    y = selected.y if pipeline else selected.training.get("y")
+    labels = classes(y)
+    if labels is not None and not pipeline:
         facts.imbalanced = request.metric in ("balanced_accuracy", "f1", "recall") and _has_rare(labels)
-    if not pipeline and _is_regression(call.compiled.get("loss")):
-        facts.targets = far_targets(selected.training.get("y"))
+    if _is_regression(call.compiled.get("loss")) and not isinstance(y, (dict, list, tuple)):
+        facts.targets = far_targets(y)
     for name, tensor, values in _inputs(model, selected.x if pipeline else x):
         if len(tensor.shape) == 2 and _is_padded(model, tensor, values):
             facts.padded.append(name)

@@ -12,6 +12,7 @@ from dataclasses import asdict, replace
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from mlops_lib.runner import files, protocol, randomness
+from mlops_lib.runner.keras_examples import Reading, of_validation
 from mlops_lib.runner.search import (
     beginning,
     chief,
@@ -133,6 +134,8 @@ class Search:
         self.steps: List[str] = []
         self.leave: Optional[Callable[[str], None]] = None
         self.growth = Growth()
+        self.reading: Optional[Reading] = None
+        """What the winner reaches on the script's own validation data."""
         self.is_tidy = True
         """Whether nothing was recorded since files that nobody needs were dropped."""
         self.ledger = None if request.worker else Ledger(request.directory)
@@ -562,7 +565,8 @@ class Search:
         if number:
             self._write_down(number)
         files.write_json(self._path(protocol.RESULT), result)
-        return Outcome(result, history, bool(number), self.selected.hashes, list(self.notes), self.steps)
+        selected_on = self.selected.hashes
+        return Outcome(result, history, bool(number), selected_on, list(self.notes), self.steps, self.reading)
 
     def _way(self, number: int) -> List[str]:
         """What each change on the way to the winner brought, in words."""
@@ -669,15 +673,40 @@ class Search:
         """The caller's History: its own keys and length, the winner's values."""
         given = self.call.history
         count = len(given.epoch)
-        for name in list(given.history):
+        for name in [name for name in given.history if not name.startswith("val_")]:
             curve = self._curve(number, name)
             if curve:
                 given.history[name] = stretched(curve, count)
             else:
                 self.notes.append(f"history['{name}'] is trial 0's: the winner has no such curve")
+        self._measure_history(given)
         self.model.history = given
         given.set_model(self.model)
         return given
+
+    def _measure_history(self, given: Any) -> None:
+        """Give the History's validation keys what the winner, as the script holds it, reaches on the script's own data.
+
+        The trials' curves are scores that the winner was selected by. Examples that it was selected on are left out if the
+        gate judges the others (half).
+        """
+        names = [name for name in given.history if name.startswith("val_")]
+        source = of_validation(self.call.arguments)
+        if not names or source is None:
+            return
+        left_out = self.selected.hashes if self.selected.kind == "half" else frozenset()
+        try:
+            self.reading = source.without(left_out).evaluate(self.model)
+        except Exception as error:  # noqa: BLE001 - the script's own pipeline may fail in any way when it is read again
+            self.notes.append(
+                f"the winner could not be measured on the validation data: {type(error).__name__}: {error}"
+            )
+        logs = {} if self.reading is None else self.reading.logs
+        for name in names:
+            given.history[name] = [float(logs.get(name[4:], math.nan))] * len(given.history[name])
+        if self.reading is not None:
+            which = "the half of it that did not select" if left_out else "all of it"
+            self.steps.append(f"the History's validation values are the winner's, measured once on {which}")
 
 
 def stretched(curve: List[float], count: int) -> List[float]:

@@ -68,8 +68,16 @@ class SearchRequest:
     """What earlier winners had scored here when the gate, on its own examples, rejected them."""
 
     @classmethod
-    def read(cls, asked: Mapping[str, Any], *, directory: str, seed: int) -> SearchRequest:
+    def read(
+        cls, asked: Mapping[str, Any], *, directory: str, seed: int, judged: FrozenSet[bytes] = frozenset()
+    ) -> SearchRequest:  # fmt: skip
         """The request in a `search` object; keys that are missing take their defaults, unknown ones are ignored.
+
+        Args:
+            asked: the object.
+            directory: where the search's state is.
+            seed: of everything random.
+            judged: the examples that the gate has judged on so far, as far as they are known one by one.
 
         Raises:
             ValueError: a key has the wrong type.
@@ -85,6 +93,7 @@ class SearchRequest:
             minutes=float(asked.get("minutes", 30.0)),
             judged_digest=str(asked.get("judged_digest") or ""),
             judged_value=None if value is None else float(value),
+            judged_hashes=judged,
             seed=seed,
             number_of_pass=int(asked.get("pass", 2)),
             workers=int(asked.get("workers", 1)),
@@ -149,6 +158,8 @@ class Outcome:
     """What the developer should know of it: these are warnings."""
     steps: List[str] = field(default_factory=list)
     """What was done to come to the winner, and what it brought."""
+    measured: Any = None
+    """The model's Reading (mlops_lib.runner.keras_examples) of the validation data; None if there is none."""
 
 
 def trial_record(number: int, **keys: Any) -> Dict[str, Any]:

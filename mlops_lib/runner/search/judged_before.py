@@ -1,0 +1,33 @@
+"""The examples that the gate has judged on before a search, so that none of them selects."""
+
+from __future__ import annotations
+
+import os
+from typing import FrozenSet
+
+from mlops_lib.runner import files
+from mlops_lib.runner.protocol import JUDGED
+
+
+def known(directory: str, inside: str) -> FrozenSet[bytes]:
+    """Return the hashes of all examples that were judged in the passes so far, and remember them.
+
+    What a pass judges after a search with `selection: half` is a half of what was judged before it: the first set stays.
+
+    Args:
+        directory: the search's state.
+        inside: the container's part of the run directory.
+    """
+    place = os.path.join(directory, JUDGED)
+    hashes = _read(place)
+    found = hashes | _read(os.path.join(inside, JUDGED))
+    if found != hashes:
+        os.makedirs(directory, exist_ok=True)
+        files.write_json(place, {"schema": 1, "examples": sorted(one.hex() for one in found)})
+    return found
+
+
+def _read(path: str) -> FrozenSet[bytes]:
+    content = files.read_json(path)
+    listed = content.get("examples") if isinstance(content, dict) else None
+    return frozenset(bytes.fromhex(str(one)) for one in listed or ())
