@@ -175,6 +175,10 @@ class _Judgement:
         unique, counted = evaluation.get("unique"), evaluation.get("examples")
         count = unique if isinstance(unique, int) else counted
         self.examples = count if isinstance(count, int) and 0 < count < 1 << 62 else None
+        on = evaluation.get("measured_on")
+        self.measured_on: Mapping[str, Any] = on if isinstance(on, dict) else {}
+        out = self.measured_on.get("left_out")
+        self.left_out = out if isinstance(out, int) and 0 < out < 1 << 62 else 0
         self.interval = self._interval()
         self.baseline = self._baseline()
         self.shown = self._shown()
@@ -200,6 +204,9 @@ class _Judgement:
             mode="max" if self.mode == "max" else "min",
             examples=self.examples,
             source=str(self.evaluation.get("source", ""))[:100],
+            measured_on=str(self.measured_on.get("data", ""))[:200],
+            examples_digest=self._digest(),
+            left_out=self.left_out,
             recomputed=self.again is not None,
             baseline=self.baseline,
             champion=None if self.against is None else self.against.value,
@@ -211,6 +218,10 @@ class _Judgement:
             judged_fit=self._fit(),
             reasons=tuple(self.reasons),
         )
+
+    def _digest(self) -> str | None:
+        digest = self.evaluation.get("examples_digest")
+        return digest[:64] if isinstance(digest, str) else None
 
     def _fit(self) -> int | None:
         fit = self.evaluation.get("fit")
@@ -279,8 +290,9 @@ class _Judgement:
 
     def _doubts_about_the_file(self) -> list[str]:
         doubts = []
-        if self._differs():
-            told = {"claimed": self.claimed, "again": self.again}
+        claimed, again = self._check()
+        if self._differs(claimed, again):
+            told = {"claimed": claimed, "again": again}
             if self.evaluation.get("source") == "fit.validation":
                 # Early stopping may have put back the weights of an earlier epoch.
                 self.reasons.append(reason("last epoch differs", **told))
@@ -299,6 +311,8 @@ class _Judgement:
             self.reasons += missing
         if self.search.selection == "contaminated":
             doubts.append(reason("contaminated"))
+        if self.left_out:
+            self.reasons.append(reason("left out", count=self.left_out))
         looks = self.search.looks
         if looks > protocol.MOST_LOOKS:
             assert self.value is not None
@@ -321,7 +335,11 @@ class _Judgement:
         if self.search.best_of > 1:
             return f"the best of {self.search.best_of} was chosen by them"
         if self.search.found_it:
-            return "" if self.search.selection in SELECTIONS else "the search cannot tell them from its own"
+            steered = self.measured_on.get("selected_on", 0)
+            if isinstance(steered, int) and steered > 0:
+                return f"the search selected on {steered} of them"
+            known = steered is not None and self.search.selection in SELECTIONS
+            return "" if known else "the search cannot tell them from its own"
         return "early stopping and checkpoints see them" if self.standing == "validation" else ""
 
     def _not_shown(self) -> list[str]:
@@ -334,13 +352,20 @@ class _Judgement:
             *([] if shown.not_selected_on else [reason("not shown: selected", why=self._selected_by())]),
         ]
 
-    def _differs(self) -> bool:
-        if self.again is None or self.claimed is None:
+    def _check(self) -> tuple[float | None, float | None]:
+        """Return what the script saw, and what the saved model gives on the same examples, those left out among them."""
+        on_all = self.evaluation.get("on_all")
+        if not isinstance(on_all, dict) or protocol.metric_name(str(on_all.get("metric"))) != self.metric:
+            return self.claimed, self.again
+        return protocol.as_number(on_all.get("value")), protocol.as_number(on_all.get("recomputed"))
+
+    def _differs(self, claimed: float | None, again: float | None) -> bool:
+        if again is None or claimed is None:
             return False
         # Batches may be summed in another order; one example more or less is a different model.
         share = self.examples and self.metric in protocol.EXACT_SHARES
         tolerance = 0.5 / self.examples if share and self.examples else 1e-4 * abs(self.value or 0)
-        return abs(self.again - self.claimed) > max(TOLERANCE, tolerance)
+        return abs(again - claimed) > max(TOLERANCE, tolerance)
 
     def _worse_end(self, value: float) -> float:
         return value if self.interval is None else self.interval[0 if self.mode == "max" else 1]

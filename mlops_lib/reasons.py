@@ -118,6 +118,10 @@ REASONS: Mapping[str, Template] = {
     "winner not shown": Template(
         "the search's winner is not accepted while that is not shown", "do that, or set `trials` to 0 for no search"
     ),
+    "left out": Template(
+        "{count} more of these examples selected the search's winner: they are left out of the number",
+        "evaluate on a test set of its own (`model.evaluate`) for a number on all of it",
+    ),
     "contaminated": Template(
         "the search selected on examples that the gate judges on",
         "evaluate on a test set of its own (`model.evaluate`) that no `fit` sees",

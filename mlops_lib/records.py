@@ -315,6 +315,12 @@ class Verdict(Record):
     examples: int | None = None
     source: str = ""
     """Where the number came from: "keras.evaluate", "accuracy_score", "fit.validation", "printed", "file" …"""
+    measured_on: str = ""
+    """What the examples are, in words: "validation data of fit 1", "what evaluate was given" …"""
+    examples_digest: str | None = None
+    """The name of the set of examples; `inside/judged.json` has theirs, one by one. None if they have none."""
+    left_out: int = 0
+    """Examples of that data that were not measured, because the search had selected on them."""
     recomputed: bool = False
     """Whether the reloaded artifact gave the number."""
     measured: str = ""

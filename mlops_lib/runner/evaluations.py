@@ -50,6 +50,8 @@ class Training(NamedTuple):
     model: Callable[[], Any]
     x: Callable[[], Any]
     examples: Optional[Examples]
+    read: Callable[[], Optional[Examples]]
+    """Names the examples of a pipeline by reading it once more, when the script is over."""
 
 
 def reference(item: Any) -> Callable[[], Any]:
@@ -254,9 +256,18 @@ class Evaluations:
             for number in sorted(repeats)[:-REPEATS_KEPT]:
                 del repeats[number]
 
-    def trained(self, model: Any, x: Any, examples: Optional[Examples]) -> None:
-        """Note that a model was trained on this input."""
-        self.trainings.append(Training(reference(model), reference(x), examples))
+    def trained(
+        self, model: Any, x: Any, examples: Optional[Examples], read: Callable[[], Optional[Examples]] = lambda: None
+    ) -> None:  # fmt: skip
+        """Note that a model was trained on this input.
+
+        Args:
+            model: the model.
+            x: the input.
+            examples: its examples, if they have names by now.
+            read: gives them when the script is over, if they have none.
+        """
+        self.trainings.append(Training(reference(model), reference(x), examples, read))
         del self.trainings[:-TRAININGS_KEPT]
 
     def is_held_out(self, model: Any, x: Any, examples: Optional[Examples]) -> Optional[bool]:
@@ -267,6 +278,17 @@ class Evaluations:
         if examples is None:
             return None
         return not any(t.examples is not None and examples.overlap(t.examples) > 0.5 for t in own)
+
+    def _settle_held_out(self, record: Dict[str, Any], known: Examples) -> None:
+        """Compare the examples of a pipeline, whose names were not known before, with those of the trainings."""
+        model = self.models.get(record["id"])
+        own = [t for t in self.trainings if t.model() is model] or self.trainings
+        for i, training in enumerate(self.trainings):
+            if training in own and training.examples is None:
+                self.trainings[i] = training._replace(examples=training.read(), read=lambda: None)
+        own = [t for t in self.trainings if t.model() is model] or self.trainings
+        if own and all(t.examples is not None for t in own):
+            record["held_out"] = self.is_held_out(model, None, known)
 
     def repeat_on(self, model: Any, live: Any) -> None:
         """Fill in `recomputed` from the reloaded `model` for the evaluations of the object it was saved from."""
@@ -306,7 +328,12 @@ class Evaluations:
         steered = NONE if known is None else known.hashes & self.selected
         if known is not None and 0 < len(steered) < known.unique:
             everything = known.count
-            record["on_all"] = {"value": record["value"], "recomputed": found.value, "examples": everything}
+            record["on_all"] = {
+                "metric": record["metric"],
+                "value": record["value"],
+                "recomputed": found.value,
+                "examples": everything,
+            }
             found = repeat(model, self.selected)
             known = Examples(found.names or ())
             record.update(value=found.value, baseline=found.baseline, confusion=None, labels=None)
@@ -327,6 +354,8 @@ class Evaluations:
         if found.names is not None:
             self._names[number] = found.names
         _name(record, known)
+        if record["held_out"] is None and known is not None:
+            self._settle_held_out(record, known)
 
     def judged(self) -> Optional[Dict[str, Any]]:
         """Return the evaluation that the gate will look at, or would if its metric were named; None if there is none."""

@@ -8,13 +8,15 @@ the way: the number and the names come from the same reading, whatever order the
 import inspect
 import itertools
 import sys
-from typing import Any, Dict, FrozenSet, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, FrozenSet, Iterator, List, NamedTuple, Optional, Tuple
 
 from mlops_lib.runner import digest
 from mlops_lib.runner.search import examples as rows_of
 
 HELD_BYTES = 256 << 20
 """Judged examples of a pipeline are held in memory up to this size, so that two models can be compared on them."""
+READ_BYTES = 4 << 30
+"""A training pipeline is read so far, to be compared with the judged examples."""
 TARGET_BYTES = 64 << 20
 """Targets are kept up to this size, for the baseline."""
 NONE: FrozenSet[bytes] = frozenset()
@@ -206,6 +208,23 @@ def read_names(x: Any) -> Optional[List[bytes]]:
     for _ in read:
         pass
     return read.names if read.is_named else None
+
+
+def reader(x: Any, steps: Any) -> Optional[Callable[[], Optional[digest.Examples]]]:
+    """Return what names the examples of one epoch of a training pipeline; None if nothing can."""
+    source = Source(x, steps=steps)
+    if x is None or source.is_arrays or not source.ends:
+        return None
+
+    def read() -> Optional[digest.Examples]:
+        examples, size = Rest(source, NONE), 0
+        for batch in examples:
+            size += int(getattr(batch[0], "nbytes", 0))
+            if not examples.is_named or size > READ_BYTES:
+                return None
+        return digest.Examples(examples.names)
+
+    return read
 
 
 def of_validation(call: Dict[str, Any]) -> Optional[Source]:

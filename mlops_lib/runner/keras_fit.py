@@ -115,7 +115,9 @@ class Fit:
         run = self.context
         with run.journal.guard("fit evaluation"):
             seen = digest.examples(self._training_rows())
-            run.evaluations.trained(self.model, self.call.get("x"), seen)
+            x, steps = self.call.get("x"), self.call.get("steps_per_epoch")
+            read = keras_examples.reader(x, steps) if seen is None else None
+            run.evaluations.trained(self.model, x, seen, *(() if read is None else (read,)))
             if seen is not None:
                 run.seen[self.number] = seen
         self._measured(history)
