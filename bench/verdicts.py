@@ -61,7 +61,7 @@ model = keras.Sequential([
     keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(3, activation="relu"),
     keras.layers.Dense(3, activation="softmax"),
 ])
-model.compile(keras.optimizers.Adam(0.0008), "sparse_categorical_crossentropy", metrics=["accuracy"])
+model.compile(keras.optimizers.Adam(0.002), "sparse_categorical_crossentropy", metrics=["accuracy"])
 %s
 json.dump({name: [float(v) for v in values] for name, values in history.history.items()}, open("history.json", "w"))
 """
