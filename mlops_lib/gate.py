@@ -314,7 +314,7 @@ class _Judgement:
         if self.left_out:
             self.reasons.append(reason("left out", count=self.left_out))
         looks = self.search.looks
-        if looks > protocol.MOST_LOOKS:
+        if looks > protocol.MOST_LOOKS and self.search.found_it:
             assert self.value is not None
             if self.interval is None or not protocol.reaches(self._worse_end(self.value), self.target, self.mode):
                 doubts.append(reason("looked too often", looks=looks, most=protocol.MOST_LOOKS))

@@ -380,6 +380,8 @@ class SearchResult(Record):
     trials: tuple[Trial, ...] = ()
     winner: int = 0
     score: float | None = None
+    examples: int | None = None
+    """How many examples the scores are measured on."""
     stopped: Literal["bar", "trials", "minutes", "interrupted", "exhausted", "refused", "failed"] = "trials"
     before: tuple[str, ...] = ()
     """The developer's architecture, one line a layer."""

@@ -97,7 +97,7 @@ def as_search(attempts: Sequence[Attempt], *, notes: Sequence[str] = ()) -> Sear
     )  # fmt: skip
     return SearchResult(
         metric=first.metric or "", mode=first.mode, selection="contaminated", fit=first.judged_fit or 1, trials=trials,
-        winner=attempts.index(chosen), score=chosen.verdict.value,
+        winner=attempts.index(chosen), score=chosen.verdict.value, examples=chosen.verdict.examples,
         stopped="bar" if chosen.verdict.verdict == "accepted" else "exhausted", notes=tuple(notes),
     )  # fmt: skip
 

@@ -127,12 +127,15 @@ def selection_gap(view: RunView) -> str:
     if verdict is None or verdict.value is None or not same:
         return f"{said}."
     gap = difference(verdict.metric, verdict.value - search.score)
-    better = (
-        "what a choice among several trials usually costs"
-        if _worse(verdict, search.score)
-        else "no sign of a lucky pick"
-    )
+    better = _gap_in_words(verdict, search.score)
     return f"{said}; the gate measured {metric_value(verdict.metric, verdict.value)}: a gap of {gap}, {better}."
+
+
+def _gap_in_words(verdict: Verdict, score: float) -> str:
+    """Say what the gap may come from; one within the interval may be nothing but chance."""
+    if verdict.interval is not None and verdict.interval[0] <= score <= verdict.interval[1]:
+        return "no more than the judged examples leave uncertain"
+    return "what a choice among several trials usually costs" if _worse(verdict, score) else "no sign of a lucky pick"
 
 
 def _worse(verdict: Verdict, score: float) -> bool:

@@ -11,6 +11,7 @@ from typing import Literal
 from mlops_lib.records import SearchResult, Trial
 from mlops_lib.reporting.view import Fit
 from mlops_lib.reporting.wording import difference, metric_value
+from mlops_lib.runner import protocol
 
 LAYERS_SHOWN = 300
 CLASSES_SHOWN = 20
@@ -166,7 +167,9 @@ class TrialRow:
     changed: tuple[str, ...]
     score: str
     gain: str
-    """Against trial 0."""
+    """Against trial 0, with what chance alone may make of it."""
+    is_clear: bool
+    """Whether it is a gain beyond that."""
 
 
 def trial_rows(search: SearchResult) -> tuple[TrialRow, ...]:
@@ -210,9 +213,7 @@ def worker_rows(search: SearchResult, took_s: float | None) -> tuple[WorkerRow, 
 
 
 def _trial_row(trial: Trial, search: SearchResult, first: Trial | None) -> TrialRow:
-    gain = ""
-    if first is not None and first.score is not None and trial.score is not None and trial.number != 0:
-        gain = difference(search.metric, trial.score - first.score)
+    gained = _gained(trial, search, first)
     changed = trial.edits[:12]
     if not changed:
         changed = ("as the script has it",) if trial.number == 0 else _settings(trial)
@@ -221,8 +222,30 @@ def _trial_row(trial: Trial, search: SearchResult, first: Trial | None) -> Trial
         winner=trial.number == search.winner,
         changed=changed,
         score="–" if trial.score is None else metric_value(search.metric, trial.score),
-        gain=gain,
+        gain="" if gained is None else _with_margin(search.metric, gained),
+        is_clear=gained is not None and gained.is_clear,
     )
+
+
+def _gained(trial: Trial, search: SearchResult, first: Trial | None) -> protocol.Gain | None:
+    if first is None or first.score is None or trial.score is None or trial.number == 0:
+        return None
+    return protocol.gain(
+        trial.score,
+        first.score,
+        metric=search.metric,
+        mode=search.mode,
+        examples=search.examples,
+        trials=[{"number": one.number, "curve": one.curve} for one in search.trials],
+    )
+
+
+def _with_margin(metric: str, gained: protocol.Gain) -> str:
+    told = difference(metric, gained.difference)
+    if gained.margin is None:
+        return f"{told} (uncertain)"
+    margin = difference(metric, gained.margin).lstrip("+±")
+    return f"{told.removesuffix(' points')} ± {margin}{'' if gained.is_clear else ', within chance'}"
 
 
 def _settings(trial: Trial) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ The host imports this module of the runner and no other. Standard library only, 
 
 import math
 import re
+import statistics
 from typing import Any, Collection, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 # --- The run directory (docs/run-directory.md)
@@ -294,6 +295,91 @@ def is_proportion(metric: str) -> bool:
 def is_in_unit_range(metric: str) -> bool:
     """Return whether the metric lies between 0 and 1."""
     return metric_name(metric) in UNIT_RANGE
+
+
+# --- What is chance ---
+
+CHANCE = 0.05
+"""How often a difference that means nothing may be called one, in a whole search."""
+SEED_SPREAD = 0.02
+"""What another seed is taken to change in a proportion at least (a standard deviation), as one training cannot show it."""
+
+
+class Gain(NamedTuple):
+    """By how much a trial is better than another one, and how much of that chance alone would explain."""
+
+    difference: float
+    """Score minus score; a gain if its sign is the metric's."""
+    margin: Optional[float]
+    """What chance alone stays below; None if that is not known."""
+    mode: str
+
+    @property
+    def is_clear(self) -> bool:
+        """Return whether it is a gain, and more than chance explains."""
+        better = self.difference if self.mode == "max" else -self.difference
+        return self.margin is not None and better > self.margin
+
+    def words(self) -> str:
+        """Return the difference with its uncertainty."""
+        if self.margin is None:
+            return f"{self.difference:+.3f}, of which chance may be any part"
+        return f"{self.difference:+.3f} \u00b1 {self.margin:.3f}"
+
+
+def gain(
+    score: float,
+    before: float,
+    *,
+    metric: str,
+    mode: str,
+    examples: Optional[int],
+    trials: Sequence[Mapping[str, Any]],
+) -> Gain:
+    """Return what a trial gained over another one, as far as one training of each tells.
+
+    Two things differ by chance: which examples select (two proportions, taken as independent, which errs on the safe
+    side as both are of the same examples), and where a training happens to end, judged by how much the score moves
+    from epoch to epoch in all trials. Of many scores the best is the luckiest: the margin is that of the best of all
+    that the search could choose from, one for each epoch of each trial (Bonferroni, one-sided).
+
+    Args:
+        score: of the trial.
+        before: of the one it is compared with.
+        metric: what they measure; the spread is known of proportions only.
+        mode: "max" or "min".
+        examples: how many select; None if not known.
+        trials: all of the search, as records with `number` and `curve` (the score after each epoch).
+
+    >>> few = [{"number": 1, "curve": [0.5, 0.8, 0.85]}, {"number": 2, "curve": [0.4, 0.83, 0.84]}]
+    >>> gain(0.9, 0.6, metric="accuracy", mode="max", examples=200, trials=few).is_clear
+    True
+    >>> gain(0.85, 0.83, metric="accuracy", mode="max", examples=200, trials=few).words()
+    '+0.020 \u00b1 0.124'
+    """
+    difference = score - before
+    if not examples or not is_proportion(metric) or not (0 <= score <= 1 and 0 <= before <= 1):
+        return Gain(difference, None, mode)
+    variance = 0.0
+    for share in (score, before):
+        share = (share * examples + 1) / (examples + 2)  # none right or all right is no certainty
+        variance += share * (1 - share) / examples
+    curves = [one.get("curve") or () for one in trials if one.get("number")]
+    compared = sum(max(len(curve), 1) for curve in curves)
+    z = statistics.NormalDist().inv_cdf(1 - CHANCE / max(compared, 1))
+    return Gain(difference, z * math.sqrt(variance + 2 * max(SEED_SPREAD**2, _movement(curves))), mode)
+
+
+def _movement(curves: Sequence[Sequence[float]]) -> float:
+    """Return the variance of a score over the later half of its training, over all trainings."""
+    squares = 0.0
+    freedom = 0
+    for curve in curves:
+        later = [float(value) for value in curve[len(curve) // 2 :]]
+        if len(later) > 1:
+            squares += statistics.variance(later) * (len(later) - 1)
+            freedom += len(later) - 1
+    return squares / freedom if freedom else 0.0
 
 
 # --- Which number is judged

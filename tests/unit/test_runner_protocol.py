@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from bench import honesty_aa
 from mlops_lib import gate
 from mlops_lib.runner import protocol
 from mlops_lib.runner.evaluations import Evaluations
@@ -151,10 +152,29 @@ def test_the_protocol_is_read_by_old_pythons() -> None:
 
 
 def test_improve_minimises_a_divergence() -> None:
-    pytest.importorskip("keras")
     import numpy
 
     from mlops_lib.improvement import _Task
 
     x, y = numpy.zeros((100, 3)), numpy.arange(100) % 2
-    assert _Task("keras", x, y, None, metric="kl_divergence", target=0.1, seed=1).mode == "min"
+    assert _Task("sklearn", x, y, None, metric="kl_divergence", target=0.1, seed=1).mode == "min"
+
+
+def test_a_gain_is_clear_only_beyond_chance() -> None:
+    trials = [{"number": number, "curve": [0.7, 0.8, 0.81, 0.8]} for number in range(9)]
+    of = {"metric": "accuracy", "mode": "max", "trials": trials}
+    small, large = (protocol.gain(0.82, 0.8, examples=count, **of) for count in (200, 100_000))
+    assert (small.is_clear, large.is_clear) == (False, False), "another seed changes as much"
+    assert protocol.gain(0.95, 0.6, examples=200, **of).is_clear
+    assert not protocol.gain(0.6, 0.95, examples=200, **of).is_clear, "it is a loss"
+    assert protocol.gain(0.1, 0.5, examples=200, **{**of, "metric": "error_rate", "mode": "min"}).is_clear
+    unknown = protocol.gain(3.0, 9.0, examples=200, **{**of, "metric": "mae", "mode": "min"})
+    assert (unknown.margin, unknown.is_clear) == (None, False)
+    assert "chance" in unknown.words()
+
+
+def test_searches_of_equal_candidates_claim_nothing() -> None:
+    """`python -m bench.honesty_aa` counts more of them, and real ones."""
+    chance = random.Random(3)
+    assert sum(honesty_aa.simulated(chance) for _ in range(100)) <= 5
+    assert sum(honesty_aa.above_the_truth(chance) for _ in range(500)) <= 25

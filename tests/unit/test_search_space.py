@@ -219,8 +219,11 @@ class Space(keras_tuner.HyperModel):
 """
 
 
-def test_a_projects_own_hypermodel_is_used_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "search_space.py").write_text(SPACE)
+@pytest.mark.parametrize("space", [SPACE, SPACE + "\nbuild = Space().build\ndel Space"], ids=["class", "function"])
+def test_a_projects_own_hypermodel_is_used_as_it_is(
+    space: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "search_space.py").write_text(space)
     monkeypatch.chdir(tmp_path)
     x = numpy.random.default_rng(0).normal(size=(200, 4)).astype("float32")
     y = (x[:, 0] > 0).astype("int64")

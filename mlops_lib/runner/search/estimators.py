@@ -233,6 +233,7 @@ class Search:
             "schema": 1, "metric": self.metric, "mode": self.mode, "selection": "disjoint", "fit": self.fit.number,
             "trials": self.trials, "winner": winner, "score": None if best is None else best["score"],
             "stopped": stopped, "before": before, "after": repr(self.fit.estimator).splitlines(), "notes": self.notes,
+            "examples": None if self.fit.y is None else len(self.fit.y),
         }  # fmt: skip
         files.write_json(os.path.join(self.folder, protocol.RESULT), result)
         return result

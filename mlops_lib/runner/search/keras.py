@@ -560,6 +560,7 @@ class Search:
             "schema": 1, "metric": self.request.metric, "mode": self.request.mode, "selection": self.selected.kind,
             "fit": self.request.fit, "trials": [self.records[n] for n in sorted(self.records)], "winner": number,
             "score": self.records[number]["score"], "stopped": stopped, "before": before,
+            "examples": self.selected.count,
             "after": graph.describe(self.model), "notes": [*self.notes, *self.steps],
         }  # fmt: skip
         if number:
@@ -569,16 +570,30 @@ class Search:
         return Outcome(result, history, bool(number), selected_on, list(self.notes), self.steps, self.reading)
 
     def _way(self, number: int) -> List[str]:
-        """What each change on the way to the winner brought, in words."""
+        """What each change on the way to the winner scored against what was before it, in words."""
         lines: List[str] = []
         while number:
             record, parent = self.records[number], self._candidate(number).parent
             before, score = self._score(parent), self._score(number)
             what = "; ".join(self._candidate(number).words() or record["edits"])
             if before is not None and score is not None:
-                lines.insert(0, f"trial {number} brought {score - before:+.3f} over trial {parent}: {what}")
+                lines.insert(0, f"{self._gained(number, parent, score, before)}: {what}")
             number = parent
         return lines
+
+    def _gained(self, number: int, parent: int, score: float, before: float) -> str:
+        """Say what a trial scored against its parent; that it brought something only beyond what chance explains."""
+        found = protocol.gain(
+            score,
+            before,
+            metric=self.request.metric,
+            mode=self.request.mode,
+            examples=self.selected.count,
+            trials=list(self.records.values()),
+        )
+        if found.is_clear:
+            return f"trial {number} brought {found.words()} over trial {parent}"
+        return f"trial {number} scored {score:.3f}, trial {parent} {before:.3f} ({found.words()}: no clear difference)"
 
     def _write_down(self, number: int) -> None:
         """What the host needs to suggest a patch: the architectures before and after, and how the winner trained."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import runpy
+import types
 from typing import Any, Dict, Mapping, Optional
 
 from mlops_lib.runner.search.candidates import Candidate, Recipe
@@ -35,7 +36,7 @@ def load(folder: str) -> Optional[Any]:
             return value()
     for name in FUNCTIONS:
         if callable(names.get(name)):
-            return keras_tuner.engine.hypermodel.get_hypermodel(names[name])
+            return types.SimpleNamespace(build=names[name])
     raise RefusedError(f"{FILE} holds no HyperModel and no function build(hp)")
 
 

@@ -157,7 +157,7 @@ class Outcome:
     notes: List[str] = field(default_factory=list)
     """What the developer should know of it: these are warnings."""
     steps: List[str] = field(default_factory=list)
-    """What was done to come to the winner, and what it brought."""
+    """What was done to come to the winner, and what it scored."""
     measured: Any = None
     """The model's Reading (mlops_lib.runner.keras_examples) of the validation data; None if there is none."""
 
