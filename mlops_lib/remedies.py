@@ -54,6 +54,10 @@ HINTS = (
         r"invalid index to scalar variable",
         "scipy.stats.mode and others keep no dimensions now: leave the last [0] out.",
     ),
+    (
+        r"asks for input\(\) and there is no terminal",
+        'Give one answer for each question: --input "10 64", or input = ["10", "64"] in mlops.toml.',
+    ),
     (r"SystemExit: arguments: ", 'Give them with --args "…", or args = […] in mlops.toml.'),
 )
 """A pattern of what a failure says, and what to change; the first that fits: where old code meets the libraries of today."""

@@ -7,6 +7,8 @@ lease. A watchdog keeps no state of its own: what it has to remember is in the r
 from __future__ import annotations
 
 import random
+import re
+import signal
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -181,18 +183,65 @@ def _why(trouble: Trouble, situation: Situation) -> str:
     if trouble != "crash":
         return words
     if code is None or situation.container.state == "gone":
-        return "the container vanished"
+        return "it vanished"
     if code == LOST:
         return "it ended with the engine or the machine"
-    if code > 128:
-        return f"the container was killed by signal {code - 128}"
-    return f"the container ended with exit code {code} without saying why"
+    if code > SIGNALS:
+        return f"it was killed by {signal_name(code - SIGNALS)}"
+    return f"it ended with exit code {code} without saying why"
+
+
+SIGNALS = 128
+"""A process that a signal ended has an exit code above this, by as much as the signal's number."""
+
+
+def signal_name(number: int) -> str:
+    """Return a signal as people know it.
+
+    Example:
+        >>> signal_name(11)
+        'signal 11 (SIGSEGV: Segmentation fault)'
+    """
+    try:
+        known = signal.Signals(number)
+    except ValueError:
+        return f"signal {number}"
+    described = signal.strsignal(number)
+    return f"signal {number} ({known.name}{f': {described}' if described else ''})"
+
+
+_FATAL = re.compile(r"^Fatal Python error: (?P<what>[^\n]{1,200})\n(?P<stack>(?:.*\n?){0,200})", re.MULTILINE)
+_FRAME = re.compile(r'^  File "(?P<file>[^"\n]{1,500})", line (?P<line>\d+) in ', re.MULTILINE)
+_OF_THE_PROJECT = "/inside/work/"
+"""Part of the path of a file in the working directory."""
+
+
+def native_crash(log: str) -> tuple[str, str]:
+    """Return what Python's `faulthandler` wrote about a crash in native code.
+
+    Args:
+        log: the end of the script's output.
+
+    Returns:
+        what happened, and the file and line of the project that was being executed; "" for what is
+        not known.
+    """
+    reports = list(_FATAL.finditer(log))
+    if not reports:
+        return "", ""
+    found = reports[-1]
+    frames = [(frame["file"], frame["line"]) for frame in _FRAME.finditer(found["stack"])]
+    own = [one for one in frames if _OF_THE_PROJECT in one[0]] or frames[:1]
+    where = f"{own[0][0].rpartition(_OF_THE_PROJECT)[2]}:{own[0][1]}" if own else ""
+    return found["what"].strip(), where
 
 
 def _failure(kind: FailureKind, why: str, situation: Situation) -> Failure:
     error = situation.end.get("error") if situation.end is not None else None
     if not isinstance(error, Mapping):
-        return Failure(kind=kind, message=why, log=situation.log)
+        what, where = native_crash(situation.log) if kind == "crash" else ("", "")
+        message = f"{why}: {what} in native code" if what else why
+        return Failure(kind=kind, message=message, where=where, log=situation.log)
     where = f"{error['file']}:{error['line']}" if error.get("file") else ""
     message = f"{error.get('type')}: {error.get('message')}"
     if kind == "nan":

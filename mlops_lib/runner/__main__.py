@@ -1,6 +1,7 @@
 """`python -m mlops_lib.runner ENTRY ARGS…`: run a script with everything injected around it."""
 
 import contextlib
+import faulthandler
 import functools
 import os
 import sys
@@ -55,6 +56,7 @@ class Tee:
 
 def main(arguments: List[str]) -> int:
     """Run the entry; returns the process's exit code, the script's own."""
+    faulthandler.enable()  # a crash in native code leaves the Python line that led to it in the log
     try:
         orders = spec.read()
     except (ValueError, TypeError) as error:

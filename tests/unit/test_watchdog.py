@@ -175,3 +175,26 @@ def test_signs_of_life() -> None:
     assert pace.is_busy(before, Activity(cpu_s=10.5, io_bytes=0, memory_bytes=1), 5.0)
     assert pace.is_busy(before, Activity(cpu_s=10.0, io_bytes=1 << 20, memory_bytes=1), 5.0)
     assert pace.is_busy(before, Activity(cpu_s=2.0, io_bytes=0, memory_bytes=1), 5.0), "a process of it ended"
+
+
+FATAL = """Epoch 3/6
+Fatal Python error: Segmentation fault
+
+Current thread 0x00007f (most recent call first):
+  File "/usr/lib/python3.11/ctypes/__init__.py", line 519 in string_at
+  File "/mlops/inside/work/src/train.py", line 8 in on_epoch_end
+  File "/usr/lib/python3.11/site-packages/keras/callbacks.py", line 91 in on_epoch_end
+  File "/mlops/inside/work/src/train.py", line 11 in <module>
+"""
+
+
+def test_a_crash_in_native_code_is_placed_at_the_scripts_line() -> None:
+    killed = situation(139, log=FATAL, past=Past(restarts=5))
+    action = watchdog.decide(killed)
+    assert action.do == "give up"
+    assert action.failure is not None
+    assert action.failure.where == "src/train.py:8"
+    assert "signal 11 (SIGSEGV" in action.failure.message
+    assert "Segmentation fault in native code" in action.failure.message
+    assert "container" not in action.failure.message
+    assert watchdog.native_crash("nothing of the kind") == ("", "")
