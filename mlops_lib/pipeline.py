@@ -165,7 +165,7 @@ def _check_data(job: Job) -> None:
             )
             raise TrainingError(
                 f"it reads {missing.path!r}, which is not there", where=missing.where,
-                remedy=f"{first} the file with the project, or give it with --mount FILE:{missing.path}.",
+                remedy=f"{first} the file with the project, or give it with {remedies.mount_for(missing.path)}.",
             )  # fmt: skip
         job.observer({"event": "warning", "message": f"{missing.where}: {missing.path!r} is not there"})
 

@@ -63,6 +63,41 @@ HINTS = (
 """A pattern of what a failure says, and what to change; the first that fits: where old code meets the libraries of today."""
 
 
+_SYSTEM = tuple(
+    f"/{name}/" for name in ["bin", "dev", "etc", "lib", "proc", "run", "sbin", "sys", "tmp", "usr", "var/tmp"]
+)
+"""Folders that the runner takes as they are: a mount has to be at the very place."""
+_QUOTED = re.compile(r"No such file or directory: '([^'\n]{1,300})'")
+
+
+def mount_for(path: str) -> str:
+    """Return a `--mount` argument by which a script finds what it reads at this path.
+
+    A target must lie in the project. The runner takes a file there for one that the script names above
+    the project, on another machine's disk or drive, if the ends of their paths agree.
+
+    Example:
+        >>> mount_for("./../train_data/a.csv")
+        '--mount FILE:train_data/a.csv'
+    """
+    if path.startswith(_SYSTEM):
+        return f"--mount FILE:{path}"
+    plain = re.sub(r"^([A-Za-z]:)?[\\/.~]*[\\/]", "", path.replace("\\", "/"))
+    parts = [part for part in plain.split("/") if part not in ("", ".", "..")]
+    return f"--mount FILE:{'/'.join(parts) or path}"
+
+
+def missing_file(message: str) -> str:
+    """Return what to do about a file that a script did not find.
+
+    Args:
+        message: the exception's words, which name the file.
+    """
+    found = _QUOTED.search(message)
+    how = mount_for(found[1]) if found else "--mount FILE:PATH, PATH as the script names it"
+    return f"Push the file with the project, or give it with {how}."
+
+
 def training_error(result: RunResult) -> TrainingError:
     """What to tell whoever asked for a training that did not finish."""
     failure = result.failure
@@ -73,5 +108,5 @@ def training_error(result: RunResult) -> TrainingError:
     remedy = REMEDIES.get(failure.kind, "Mend the script; the run is kept.")
     remedy = next((hint for said, hint in HINTS if re.search(said, failure.message)), remedy)
     if "FileNotFoundError" in failure.message and failure.kind != "import":
-        remedy = "Push the file with the project, or give it with --mount FILE:PATH, PATH as the script names it."
+        remedy = missing_file(failure.message)
     return TrainingError(failure.message, where=failure.where or result.run_dir, remedy=remedy, log=failure.log)

@@ -104,7 +104,8 @@ class Places:
 
     def _above(self, text: str) -> "str | None":
         """What a path that leads out of the project, or has Windows' separators, means among the pushed files."""
-        if not (text.startswith("..") or "\\" in text) or self._exists(text):
+        leads_out = os.path.normpath(text).startswith("..")
+        if not (leads_out or "\\" in text) or self._exists(text):
             return None
         plain = os.path.normpath(text.replace("\\", "/"))
         if not plain.startswith(".."):
@@ -115,7 +116,7 @@ class Places:
     def _outward(self, text: str) -> "str | None":
         """Where a file goes whose path leads out of the project: a script of a folder means the one beside that."""
         here = self._is_ours(os.path.join(os.curdir, "x"))
-        if not text.startswith("..") or not here or self._is_ours(text) or self._exists(text):
+        if not os.path.normpath(text).startswith("..") or not here or self._is_ours(text) or self._exists(text):
             return None
         place = os.path.normpath(os.path.join(self.bases[0], text))
         if not self._is_ours(place):

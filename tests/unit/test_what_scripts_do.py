@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from mlops_lib import inputs, rundir
+from mlops_lib import inputs, remedies, rundir
 from mlops_lib.detection import detect
 from mlops_lib.runner import protocol, workdir
 from mlops_lib.runner.evaluations import written_accuracy
@@ -84,6 +85,30 @@ def test_a_pushed_file_is_found_by_the_absolute_path_of_another_machine(tmp_path
         ran.done.stderr
     )
     assert any(one.startswith("/no-such-ws is not on this machine") for one in ran.warnings)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "./../train_data/a.csv",
+        "../../deep/train_data/a.csv",
+        "train_data/a.csv",
+        "/no-such-ws/train_data/a.csv",
+        r"C:\\Users\\me\\train_data\\a.csv",
+        "~/train_data/a.csv",
+    ],
+)
+def test_the_mount_that_is_proposed_works(path: str, tmp_path: Path) -> None:
+    source = tmp_path / "elsewhere.csv"
+    source.write_text("found")
+    reads = f"import os\nprint(open(os.path.expanduser('{path}')).read())"
+    missing = run(tmp_path, train=reads)
+    assert missing.done.returncode == 1
+    proposed = remedies.missing_file(missing.events("end")[0]["error"]["message"])
+    target = re.search(r"--mount FILE:(\S+)\.$", proposed)
+    assert target is not None, proposed
+    again = Ran(tmp_path / "project", tmp_path / "inside", links={target[1]: str(source)})
+    assert again.done.stdout == "found\n", again.done.stderr
 
 
 WRITES = """
