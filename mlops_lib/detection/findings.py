@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 
-from mlops_lib.detection import age, declared, programs
+from mlops_lib.detection import age, arguments, declared, programs
 from mlops_lib.detection.distributions import (
     CALLS_HELPED,
     CALLS_IMPLY,
@@ -328,7 +328,10 @@ def _unread(everything: list[File]) -> list[str]:
 def _args_needed(entry: File) -> int:
     facts = entry.facts
     indices = () if facts.counts_arguments else facts.argument_indices
-    return max([*indices, facts.required_options], default=0)
+    reads_any = any(imported.top == "sys" for imported in facts.imports)
+    counted = arguments.insisted_on(entry.source.tree) if reads_any else 0
+    needed: list[int] = [*indices, facts.required_options, counted]
+    return max(needed)
 
 
 def _data_paths(everything: list[File]) -> list[str]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import pytest
 
-from mlops_lib.detection import detect
+from mlops_lib.detection import arguments, detect
 from mlops_lib.errors import DetectionError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -142,3 +143,31 @@ def test_arguments_that_a_script_needs(tmp_path: Path) -> None:
     assert detect(tmp_path / "needs.py").args_needed == 2
     (tmp_path / "manages.py").write_text("import sys\nc = sys.argv[1] if len(sys.argv) > 1 else 0\n" + fit)
     assert detect(tmp_path / "manages.py").args_needed == 0
+
+
+@pytest.mark.parametrize(
+    ("code", "needed"),
+    [
+        ("if len(sys.argv) != 3: sys.exit(1)", 2),
+        ("if len(sys.argv) < 2:\n    print('usage')\n    exit()", 1),
+        ("if len(sys.argv) <= 2: raise SystemExit('two')", 2),
+        ("if 3 > len(sys.argv): quit()", 2),
+        ("if len(sys.argv) == 1:\n    usage()", 1),
+        ("if len(sys.argv) not in (2, 3): sys.exit()", 1),
+        ("if not len(sys.argv) == 4: sys.exit()", 3),
+        ("if len(sys.argv[1:]) < 2: sys.exit()", 2),
+        ("args = sys.argv[1:]\nif len(args) != 2: sys.exit('x')", 2),
+        ("if not sys.argv[1:]: sys.exit()", 1),
+        ("if len(sys.argv) == 3:\n    go()\nelse:\n    sys.exit(2)", 2),
+        ("if len(sys.argv) > 2:\n    go()\nelse:\n    raise ValueError", 2),
+        ("assert len(sys.argv) == 2", 1),
+        ("if len(sys.argv) < 2 or len(sys.argv) > 4: sys.exit()", 1),
+        ("if len(sys.argv) > 1:\n    rate = float(sys.argv[1])", 0),
+        ("if len(sys.argv) > 3: sys.exit('too many')", 0),
+        ("rate = sys.argv[1] if len(sys.argv) > 1 else 3", 0),
+        ("if len(rows) < 2: sys.exit()", 0),
+        ("if debug and len(sys.argv) < 2: sys.exit()", 0),
+    ],
+)
+def test_arguments_that_a_script_insists_on(code: str, needed: int) -> None:
+    assert arguments.insisted_on(ast.parse(f"import sys\n{code}")) == needed

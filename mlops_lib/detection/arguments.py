@@ -1,0 +1,146 @@
+"""How many command line arguments a script insists on: it counts `sys.argv` and ends if there are too few."""
+
+from __future__ import annotations
+
+import ast
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+ENDING = frozenset(("exit", "quit", "_exit", "abort", "error"))
+"""Last names of calls that end a program."""
+USAGE = frozenset(("usage", "print_usage", "print_help", "show_usage", "help"))
+"""Last names of functions of a script's own that say how to call it, and end it."""
+MIRRORED = {ast.Lt: ast.Gt, ast.LtE: ast.GtE, ast.Gt: ast.Lt, ast.GtE: ast.LtE}
+
+
+def insisted_on(tree: ast.Module) -> int:
+    """Return how many arguments the script needs to go on, 0 if it insists on none.
+
+    Example:
+        >>> insisted_on(ast.parse("import sys; assert len(sys.argv) == 3"))
+        2
+    """
+    names = _names(tree)
+    found = [0]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If):
+            if _ends(node.body):
+                found.append(_too_few(node.test, names))
+            elif node.orelse and _ends(node.orelse):
+                found.append(_enough(node.test, names))
+        elif isinstance(node, ast.Assert):
+            found.append(_enough(node.test, names))
+    return max(found)
+
+
+def _names(tree: ast.Module) -> dict[str, int]:
+    """Return what holds the arguments, with how many of `sys.argv` it leaves out at the beginning."""
+    found = {"sys.argv": 0}
+    functions = {one.name: one for one in ast.walk(tree) if isinstance(one, ast.FunctionDef)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module == "sys":
+            found.update({alias.asname or alias.name: 0 for alias in node.names if alias.name == "argv"})
+        elif isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
+            left_out = _left_out(node.value, found)
+            if left_out is not None:
+                found[node.targets[0].id] = left_out
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in functions:
+            parameters = functions[node.func.id].args.args
+            for parameter, value in zip(parameters, node.args, strict=False):
+                left_out = _left_out(value, found)
+                if left_out is not None:
+                    found[parameter.arg] = left_out
+    return found
+
+
+def _left_out(value: ast.expr, names: Mapping[str, int]) -> int | None:
+    if isinstance(value, ast.Subscript) and isinstance(value.slice, ast.Slice):
+        begin = value.slice.lower
+        inner = _left_out(value.value, names)
+        if inner is None or value.slice.upper is not None or value.slice.step is not None:
+            return None
+        if begin is None:
+            return inner
+        return inner + begin.value if isinstance(begin, ast.Constant) and isinstance(begin.value, int) else None
+    return names.get(_dotted(value))
+
+
+def _dotted(node: ast.expr) -> str:
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+        return f"{node.value.id}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def _counted(node: ast.expr, names: Mapping[str, int]) -> int | None:
+    """Return the offset by which `len(…)` of the arguments differs from their number, None if it is no such call."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "len" and node.args:
+        left_out = _left_out(node.args[0], names)
+        return None if left_out is None else 1 - left_out
+    return None
+
+
+def _comparison(test: ast.expr, names: Mapping[str, int]) -> tuple[type[ast.cmpop], list[int]] | None:
+    """Return how the number of arguments is compared, and with which numbers of arguments."""
+    if not isinstance(test, ast.Compare) or len(test.ops) != 1:
+        return None
+    left, right, kind = test.left, test.comparators[0], type(test.ops[0])
+    offset = _counted(left, names)
+    if offset is None:
+        offset, right, kind = _counted(right, names), left, MIRRORED.get(kind, kind)
+    listed = right.elts if isinstance(right, (ast.Tuple, ast.List, ast.Set)) else [right]
+    numbers = [one.value for one in listed if isinstance(one, ast.Constant) and isinstance(one.value, int)]
+    if offset is None or not numbers or len(numbers) < len(listed):
+        return None
+    return kind, [number - offset for number in numbers]
+
+
+def _too_few(test: ast.expr, names: Mapping[str, int]) -> int:
+    """Return the fewest arguments for which the test is false."""
+    if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
+        return 1 if _left_out(test.operand, names) == 1 else _enough(test.operand, names)
+    if isinstance(test, ast.BoolOp):
+        parts = [_too_few(one, names) for one in test.values]
+        return max(parts) if isinstance(test.op, ast.Or) else min(parts)
+    compared = _comparison(test, names)
+    if compared is None:
+        return 0
+    kind, numbers = compared
+    if kind in (ast.NotEq, ast.NotIn, ast.Lt):
+        return max(0, min(numbers))
+    if kind is ast.LtE:
+        return max(0, numbers[0] + 1)
+    if kind in (ast.Eq, ast.In):  # `if len(sys.argv) == 1: usage()`
+        return next(number for number in range(len(numbers) + 1) if number not in numbers)
+    return 0
+
+
+def _enough(test: ast.expr, names: Mapping[str, int]) -> int:
+    """Return the fewest arguments for which the test is true."""
+    if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
+        return _too_few(test.operand, names)
+    if isinstance(test, ast.BoolOp) and isinstance(test.op, ast.And):
+        return max(_enough(one, names) for one in test.values)
+    compared = _comparison(test, names)
+    if compared is None:
+        return 1 if _left_out(test, names) == 1 else 0
+    kind, numbers = compared
+    if kind in (ast.Eq, ast.In, ast.GtE):
+        return max(0, min(numbers))
+    if kind is ast.Gt:
+        return max(0, numbers[0] + 1)
+    return 0
+
+
+def _ends(body: Iterable[ast.stmt]) -> bool:
+    """Return whether a block ends the program with a complaint."""
+    for statement in body:
+        if isinstance(statement, ast.Raise):
+            return True
+        call = statement.value if isinstance(statement, ast.Expr) else None
+        if isinstance(call, ast.Call):
+            name = _dotted(call.func).rpartition(".")[2]
+            if name in ENDING or name in USAGE:
+                return True
+    return False
