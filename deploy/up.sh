@@ -18,8 +18,7 @@ fi
 chmod 644 secrets/* # the folder keeps others out; inside the containers the users are other ones
 
 MLOPS_AGENT_PUBKEY=$(cat secrets/MLOPS_AGENT_KEY.pub)
-DOCKER_GROUP=$(stat -c %g /var/run/docker.sock)
-export MLOPS_AGENT_PUBKEY DOCKER_GROUP
+export MLOPS_AGENT_PUBKEY
 docker compose build
 # The data folder belongs to the agent's user, and has the same path inside and outside.
 docker compose run --rm --no-deps --user root --entrypoint chown agent jenkins "${MLOPS_DATA:-/srv/mlops}"

@@ -3,6 +3,7 @@
 report/index.html, …        the report, in the form that a strict content security policy allows
 junit.xml                   the build's stages and the gate as test cases, for the server's trend graph
 verdict.json                the verdict
+warnings.sarif              what detection and the gate warn about (SARIF)
 model.keras | model.joblib  the model, where it is not too large to keep with every build
 suggested.patch             what the search would change in the script
 """
@@ -17,10 +18,11 @@ from pathlib import Path
 from typing import Literal
 from xml.etree import ElementTree
 
-from mlops_lib import builds, durable, resumption, rundir
-from mlops_lib.records import RunResult, RunSpec, Verdict
+from mlops_lib import builds, durable, resumption, rundir, sarif
+from mlops_lib.records import Detection, RunResult, RunSpec, Verdict
 from mlops_lib.runner import protocol
 
+WARNINGS = "warnings.sarif"
 MODEL_LIMIT = 512 * 1024 * 1024
 """Bytes; a larger model stays in the registry only."""
 
@@ -64,12 +66,16 @@ def gather(
     folder.mkdir(parents=True)
     against = None if run_dir is None or home is None else rival(run_dir, home=home)
     written = [write_junit(run_dir, folder / "junit.xml", against=against)]
+    detection = None if run_dir is None else rundir.read_record(run_dir / protocol.DETECTION, Detection)
+    verdict = None if run_dir is None else _verdict(run_dir)
+    durable.write_json(folder / WARNINGS, sarif.empty() if detection is None else sarif.log(detection, verdict))
+    written.append(folder / WARNINGS)
     if run_dir is None:
         return written
     from mlops_lib.reporting import report
 
     report(run_dir, folder=folder / "report", against=against)
-    verdict, spec = _verdict(run_dir), _spec(run_dir)
+    spec = _spec(run_dir)
     if verdict is not None:
         durable.write_json(folder / protocol.VERDICT, verdict.to_json())
         written.append(folder / protocol.VERDICT)

@@ -154,21 +154,22 @@ def about(
         return {}
     return {
         "summary": _summary(verdict, rival(verdict, spec, home=home, environ=environ)),
-        "badge": verdict.verdict if verdict.value is None else f"{verdict.metric} {_number(verdict.value)}",
+        "badge": verdict.verdict if verdict.value is None else f"{verdict.metric} {number(verdict.value)}",
         "search": verdict.verdict == "rejected" and trials > 0,
     }
 
 
 def _summary(verdict: Verdict, branch: Branch | None) -> str:
-    parts = [f"{verdict.metric or 'no metric'} {_number(verdict.value)}", f"bar {_number(verdict.target)}"]
+    parts = [f"{verdict.metric or 'no metric'} {number(verdict.value)}", f"bar {number(verdict.target)}"]
     if verdict.champion is not None:
-        parts.append(f"champion {_number(verdict.champion)}")
+        parts.append(f"champion {number(verdict.champion)}")
     if branch is not None:
-        parts.append(f"{branch.branch} {_number(branch.value)}")
+        parts.append(f"{branch.branch} {number(branch.value)}")
     return f"{verdict.verdict}: {', '.join(parts)}"
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
+    """A number as a build shows it."""
     return "-" if value is None else f"{value:.4f}" if abs(value) < 1000 else f"{value:.6g}"
 
 

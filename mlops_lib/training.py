@@ -37,6 +37,8 @@ GIVE_UP_S = 120.0
 RECONNECT_S = 0.2
 RESTARTED_S = 2.0
 """How long after a person stopped a container he may start it again without ending its run."""
+UNHOOKED_S = 60.0
+"""A script that works for so long without a fit may train by a loop of its own."""
 FULL_BYTES = 1 << 20
 """A disk with less room than this is full."""
 IDLE_MINUTES = 120.0
@@ -216,6 +218,8 @@ class _Attendance:
         self.shown = self.warned = 0
         """Events that the observer was given; warnings of a loss that is no number."""
         self.hung = ""
+        self.fitted = False
+        """Whether the attempt under way has begun a fit."""
         self.labels = {LABEL_RUN: spec.digest, LABEL_RUN_DIR: str(run_dir)}
 
     def run(self, *, taking_over: bool) -> RunResult:
@@ -371,7 +375,7 @@ class _Attendance:
         before = rundir.read_lines(self.run_dir / protocol.ATTEMPTS)
         starts = [line.get("attempt") for line in before if line.get("event") == "attempt"]
         self.attempt = 1 + max((number for number in starts if isinstance(number, int)), default=0)
-        self.end, self.hung = None, ""
+        self.end, self.hung, self.fitted = None, "", False
         launch = self._launch(smaller=self._past(before).smaller)
         container = self._patiently(lambda: self._start_once(launch))
         self._note(
@@ -488,6 +492,8 @@ class _Attendance:
                 self._note("decision", do="recovered", why="it makes progress again")
         if kind == "epoch":
             self._watch_loss(event, past=past)
+        if kind == "fit" and event.get("attempt") == self.attempt:
+            self.fitted = True
         if kind == "end" and (event.get("pass"), event.get("attempt")) == (self.number_of_pass, self.attempt):
             self.end = event
         self._show({**event, "past": True} if past else event)
@@ -531,8 +537,14 @@ class _Attendance:
         return watchdog.Situation(
             container=ended, end=self.end, past=self._past(lines), budget=self.budget,
             asked_to_stop=(self.run_dir / STOP).exists(), hung=self.hung, nan=self._diverged(),
-            disk_full=_takes_nothing(self.run_dir), log=rundir.log_tail(self.run_dir, start=start),
+            disk_full=_takes_nothing(self.run_dir), stepped=self._has_stepped(lines),
+            log=rundir.log_tail(self.run_dir, start=start),
         )  # fmt: skip
+
+    def _has_stepped(self, lines: list[dict[str, Any]]) -> bool:
+        """Return whether the attempt began a fit, or worked so long that it may train without one that is known."""
+        begun = next((line.get("time") for line in reversed(lines) if line.get("event") == "attempt"), None)
+        return self.fitted or begun is None or time.time() - float(begun) > UNHOOKED_S
 
     def _note(self, event: str, **keys: Any) -> None:
         line = {"event": event, "time": round(time.time(), 3), **keys}

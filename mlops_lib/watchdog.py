@@ -23,7 +23,7 @@ LOST = 255
 """What Docker says of a container that was gone when the engine came back."""
 
 Trouble = Literal[
-    "stopped", "bad start", "import", "disk", "nan", "bug", "repeated", "exception", "oom", "network", "hang", "crash",
+    "stopped", "bad start", "import", "disk", "nan", "bug", "repeated", "early", "exception", "oom", "network", "hang", "crash",
     "grown",
 ]  # fmt: skip
 
@@ -59,6 +59,8 @@ class Situation:
     nan: str = ""
     """Where the training's loss was no number at its end, "" if it was one."""
     disk_full: bool = False
+    stepped: bool = True
+    """Whether the attempt came as far as its first fit, or worked for a while."""
     log: str = ""
 
 
@@ -92,6 +94,7 @@ ANSWERS: dict[Trouble, Answer] = {
     "nan": Answer("nan", "the training diverged"),
     "bug": Answer("bug", "the script failed"),
     "repeated": Answer("bug", "the script failed twice at the same place"),
+    "early": Answer("bug", "the script failed before its first step"),
     "exception": Answer("bug", "the script failed, perhaps by accident", restarts=True),
     "oom": Answer("oom", "out of memory", restarts=True),
     "network": Answer("network", "the script could not reach something", restarts=True),
@@ -101,6 +104,11 @@ ANSWERS: dict[Trouble, Answer] = {
 }
 """Every trouble with its answer; `decide` adds that memory is tried for once only, and the budget."""
 
+PASSING = frozenset((
+    "OSError", "BlockingIOError", "InterruptedError", "TimeoutError", "InternalError", "UnavailableError", "AbortedError",
+    "CancelledError", "DeadlineExceededError", "CudaError", "AcceleratorError",
+))  # fmt: skip
+"""Exceptions of the machine, which may be over at the next try, wherever they come."""
 _SAID: dict[str, Trouble] = {
     "import": "import", "disk": "disk", "oom": "oom", "network": "network", "bug": "bug", "stopped": "stopped",
 }  # fmt: skip
@@ -136,7 +144,12 @@ def _exception(situation: Situation, error: Mapping[str, Any]) -> Trouble:
         return "nan"
     if said == "exception" and situation.container.out_of_memory:
         return "oom"  # a worker was killed, and the script fell over that
-    return "repeated" if said == "exception" and place(error) in situation.past.errors else said
+    if said != "exception" or str(error.get("type")) in PASSING:
+        return said
+    if place(error) in situation.past.errors:
+        return "repeated"
+    # What has read no data and drawn no number yet does the same again: a second try shows the same traceback later.
+    return said if situation.stepped or situation.past.restarts else "early"
 
 
 def place(error: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -23,7 +23,7 @@ void call(Map settings = [:]) {
             publishChecks(report.check)
         }
     }
-    if (report.comment) {
+    if (settings.comment && report.comment) {
         mlopsComment(report.comment)
     }
 }

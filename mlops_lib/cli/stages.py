@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -21,6 +22,11 @@ def _detect(project: str, settings: dict[str, Any], options: dict[str, Any], as_
     place = Path(project).expanduser()
     resolved = config.resolve(place if place.is_dir() else None, settings)
     found = detect(project, entry=resolved["entry"] or None)
+    if options.get("sarif"):
+        from mlops_lib import sarif
+
+        print_json(sarif.log(found))
+        return 0
     if as_json:
         print_json(found.to_json())
         return 0
@@ -120,7 +126,7 @@ def _write_report(
     from pathlib import Path
 
     from mlops_lib import artifacts as gathered
-    from mlops_lib import communication, reporting
+    from mlops_lib import checks, communication, reporting
 
     if markdown:
         if not job.run_dir.is_dir():
@@ -133,7 +139,8 @@ def _write_report(
         import webbrowser
 
         webbrowser.open(page.as_uri())
-    return {"schema": 1, "report": str(page)}
+    against = gathered.rival(job.run_dir, home=job.home)
+    return {"schema": 1, "report": str(page), **checks.of_build(job.run_dir, against=against, environ=os.environ)}
 
 
 def _judge(job: Any) -> Any:

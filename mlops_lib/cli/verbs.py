@@ -32,16 +32,19 @@ WITHOUT_PROJECT = {"images", "runs", "doctor", "compare", "registry", "replay", 
 OPTIONS = {
     "until_done", "artifacts", "print_dockerfile", "test", "verb", "open", "markdown", "tensorboard", "runs", "state",
     "action", "model", "version", "alias", "shell", "keep", "quiet",
-    "with_code", "prune",
+    "with_code", "prune", "sarif",
 }  # fmt: skip
 """Keys of MLOPS_PARAMS that are options of a verb, not settings."""
-PIPELINE = ("label", "hours", "worker_label")
+PIPELINE = ("label", "hours", "worker_label", "comment")
 """Keys of MLOPS_PARAMS that the Jenkins pipeline itself reads: known here, so that a slip of one is refused."""
 
 ACTIONS = ("list", "champion", "rollback", "gc", "alias")
 EXAMPLES = {
     "run": ("mlops run model_repo/digits_cnn", "mlops run train.py --target 0.9 --trials 20 --minutes 10", "mlops run . --json"),
-    "detect": ("mlops detect model_repo/cancer_pipeline", "mlops detect notebook.ipynb --json"),
+    "detect": (
+        "mlops detect model_repo/cancer_pipeline", "mlops detect notebook.ipynb --json",
+        "mlops detect . --sarif > warnings.sarif",
+    ),
     "build": ("mlops build .", "mlops build . --print", "mlops build . --with-code"),
     "train": ("mlops train .", "mlops train . --mount /data/cifar10.npz:cifar10.npz"),
     "judge": ("mlops judge . --target 0.95", "mlops judge ~/.mlops/runs/digits_cnn-7666f0507e9b --strict"),
@@ -73,6 +76,7 @@ _QUIET = (("--quiet", "-q"), {**_FLAG, "help": "no progress, only the result"})
 OWN: dict[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
     **dict.fromkeys(("run", "train", "judge", "search", "work", "register"), (_QUIET,)),
     "watch": ((("--until-done",), {**_FLAG, "help": "end when the run has ended"}), _QUIET),
+    "detect": ((("--sarif",), {**_FLAG, "help": "print its warnings as SARIF, for code hosts and Jenkins"}),),
     "notify": ((("--test",), {**_FLAG, "help": "send one message to every channel"}),),
     "report": (
         (("--open",), {**_FLAG, "help": "show it in the browser"}),

@@ -116,6 +116,11 @@ def clean(made: Run) -> None:
         made.engine.remove(container.id)
 
 
+FIT = (
+    "with open('../events.jsonl', 'a') as events:\n"
+    "    print(json.dumps({'event': 'fit', 'fit': 1, 'attempt': attempt}), file=events)\n"
+)
+"""What a script does whose framework is hooked, where none is installed."""
 SCRIPTS: dict[str, tuple[str, str, str | None, int]] = {
     "killed once": ("if attempt == 1: os.kill(os.getpid(), signal.SIGKILL)", "finished", None, 1),
     "killed whenever": ("os.kill(os.getpid(), signal.SIGKILL)", "failed", "crash", 1),
@@ -124,8 +129,11 @@ SCRIPTS: dict[str, tuple[str, str, str | None, int]] = {
         "try:\n    if attempt == 1: raise TimeoutError('late')\nexcept OSError as e: raise Exception('download') from e",
         "finished", None, 1,
     ),
-    "a strange exception": ("raise RuntimeError(str(time.time()))", "failed", "bug", 1),
-    "ends itself": ("sys.exit(3)", "failed", "bug", 1),
+    "a strange exception": (f"{FIT}raise RuntimeError(str(time.time()))", "failed", "bug", 1),
+    "a strange exception before its first step": ("raise RuntimeError(str(time.time()))", "failed", "bug", 0),
+    "the machine's exception before its first step": ("raise OSError('device busy')", "failed", "bug", 1),
+    "ends itself": (f"{FIT}sys.exit(3)", "failed", "bug", 1),
+    "ends itself before its first step": ("sys.exit(3)", "failed", "bug", 0),
     "a mistake": ("undefined", "failed", "bug", 0),
     "no such package": ("import no_such_package", "failed", "import", 0),
     "no room": ("raise OSError(28, 'No space left on device')", "failed", "disk", 0),
@@ -146,7 +154,7 @@ def test_each_trouble_is_answered_by_its_own_decision(name: str, run: Run) -> No
 
 
 def test_a_failure_shows_the_last_attempts_output_only(run: Run) -> None:
-    result = run.train("print('attempt', attempt, flush=True)\nraise RuntimeError('no')")
+    result = run.train("print('attempt', attempt, flush=True)\n" + FIT + "raise RuntimeError('no')")
     assert result.failure is not None
     assert "attempt 2" in result.failure.log
     assert "attempt 1" not in result.failure.log

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import declarative
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -84,6 +89,12 @@ def keys(value: Any) -> set[str]:
 
 def test_plugins_are_pinned_and_enough_for_the_pipeline() -> None:
     assert all(re.fullmatch(r"[\w.]*\d[\w.-]*", version) for version in PLUGINS.values()), PLUGINS
+    needed = {
+        "pipeline-groovy-lib", "pipeline-model-definition", "script-security", "workflow-durable-task-step",
+        "workflow-multibranch", "branch-api", "cloudbees-folder", "checks-api", "htmlpublisher",
+    }  # fmt: skip
+    assert needed <= set(PLUGINS), "their behaviour is relied on: how libraries are loaded, killed commands, scans …"
+    assert int(PLUGINS["pipeline-groovy-lib"].split(".")[0]) >= 798, "libraries are searched for links (SECURITY-3727)"
     needed = {"configuration-as-code", "workflow-aggregator", "git", "junit", "credentials-binding", "timestamper"}
     assert needed <= set(PLUGINS)
 
@@ -93,12 +104,68 @@ def test_the_configuration_has_the_shape_that_its_plugins_name() -> None:
     assert misfits({"jenkins": {"numExecutors": "0", "nodes": {}, "mode": ""}}, SHAPE) != []
 
 
-def test_the_jobs_script_is_whole() -> None:
+# What the job-dsl plugin of this version knows, read from its source (MultibranchWorkflowJob, GitBranchSourceContext,
+# DefaultOrphanedItemStrategyContext) and from the trigger's own constructor (cloudbees-folder: PeriodicFolderTrigger).
+JOB_DSL = "3654.vdf58f53e2d15"
+WORDS = {
+    "multibranchPipelineJob": {
+        "branchSources": {
+            "git": {
+                word: {}
+                for word in ("id", "remote", "credentialsId", "includes", "excludes", "ignoreOnPushNotifications")
+            }
+        },
+        "triggers": {"periodicFolderTrigger": {"interval": {}}},
+        "orphanedItemStrategy": {"discardOldItems": {"numToKeep": {}, "daysToKeep": {}}},
+    }
+}
+INTERVALS = {
+    "1m",
+    "2m",
+    "3m",
+    "5m",
+    "10m",
+    "15m",
+    "20m",
+    "25m",
+    "30m",
+    "1h",
+    "2h",
+    "4h",
+    "8h",
+    "12h",
+    "1d",
+    "2d",
+    "7d",
+    "14d",
+    "28d",
+}
+
+
+def foreign(words: list[declarative.Block], known: dict[str, Any], where: str = "") -> list[str]:
+    """Words of a script that job-dsl does not know at their place."""
+    found = []
+    for word in words:
+        if word.name not in known:
+            found.append(f"{where}{word.name}")
+        else:
+            found += foreign(word.children or [], known[word.name], f"{where}{word.name}.")
+    return found
+
+
+def test_the_jobs_script_is_what_the_pinned_job_dsl_knows() -> None:
+    assert PLUGINS["job-dsl"] == JOB_DSL, "read the new version's source, and bring the table up to date"
     [job] = yaml.safe_load(CASC)["jobs"]
-    words = re.findall(r"(\w+) ?(?:\('[^']*'\) )?\{", re.sub(r"//.*", "", job["script"]))
-    assert words == ["multibranchPipelineJob", "branchSources", "git", "triggers", "periodicFolderTrigger",
-                     "orphanedItemStrategy", "discardOldItems"]  # fmt: skip
-    assert job["script"].count("{") == job["script"].count("}")
+    script = declarative.parse(f"pipeline {{\n{job['script']}\n}}").children or []
+    assert foreign(script, WORDS) == []
+    assert [word.name for word in script] == ["multibranchPipelineJob"]
+    for part in WORDS["multibranchPipelineJob"]:
+        assert f"{part} {{" in job["script"]
+    [interval] = re.findall(r"interval\('(\w+)'\)", job["script"])
+    assert interval in INTERVALS
+    assert foreign(
+        declarative.parse("pipeline {\nmultibranchPipelineJob('x') {\nbranches {\n}\n}\n}").children or [], WORDS
+    ) == ["multibranchPipelineJob.branches"]
 
 
 def test_every_part_of_the_configuration_has_its_plugin() -> None:
@@ -162,7 +229,9 @@ def test_dockerfiles_build_from_a_pinned_base_and_files_that_exist(part: str) ->
         assert "rm -rf /var/lib/apt/lists/*" in text
 
 
-@pytest.mark.parametrize("script", ["deploy/up.sh", "resources/mlops/agent.sh"])
+@pytest.mark.parametrize(
+    "script", ["deploy/up.sh", "deploy/agent/mlops-agent", "deploy/agent/mlops-watch", "resources/mlops/agent.sh"]
+)
 def test_shell_scripts_are_posix(script: str) -> None:
     text = (ROOT / script).read_text()
     subprocess.run(["sh", "-n", str(ROOT / script)], check=True, timeout=10)

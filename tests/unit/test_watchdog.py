@@ -14,8 +14,8 @@ from mlops_lib.watchdog import Past, Situation
 BUDGET = 3
 
 
-def error(kind: str, *, line: int = 3) -> dict[str, Any]:
-    return {"exit_code": 1, "error": {"type": "Oops", "message": "no", "file": "train.py", "line": line, "kind": kind}}
+def error(kind: str, *, line: int = 3, type: str = "Oops") -> dict[str, Any]:
+    return {"exit_code": 1, "error": {"type": type, "message": "no", "file": "train.py", "line": line, "kind": kind}}
 
 
 def situation(code: int | None = 137, *, end: dict[str, Any] | None = None, **more: Any) -> Situation:
@@ -51,6 +51,9 @@ CASES: dict[str, tuple[Situation, str, str | None]] = {
     "import": (situation(1, end=error("import")), "give up", "import"),
     "a mistake": (situation(1, end=error("bug")), "give up", "bug"),
     "an exception": (situation(1, end=error("crash")), "restart", "exception"),
+    "an exception before its first step": (situation(1, end=error("crash"), stepped=False), "give up", "early"),
+    "… after a kill": (situation(1, end=error("crash"), stepped=False, past=Past(restarts=1)), "restart", "exception"),
+    "… of the machine": (situation(1, end=error("crash", type="OSError"), stepped=False), "restart", "exception"),
     "the same exception": (situation(1, end=error("crash"), past=Past(restarts=1, errors=(PLACE,))), "give up", "repeated"),
     "one elsewhere": (situation(1, end=error("crash", line=9), past=Past(restarts=1, errors=(PLACE,))), "restart", "exception"),
     "network": (situation(1, end=error("network")), "restart", "network"),

@@ -169,6 +169,32 @@ class PipelineTest extends DeclarativeTest {
     }
 
     @Test
+    void theVerdictIsPublishedAsACheckAndAComment() {
+        answers.report = [answer(0, [check: [name: 'mlops / digits', title: 'accuracy 0.9300, accepted; +0.0200 against main'], comment: 'the verdict'])]
+        environment.putAll([CHANGE_ID: '3', CHANGE_TARGET: 'main'])
+        given(comment: 'true')
+        run('Jenkinsfile')
+        assertTrue(journal*.trim().containsAll(['publishChecks accuracy 0.9300, accepted; +0.0200 against main', 'addGitLabMRComment the verdict']))
+        journal.clear()
+        parameters.comment = ''
+        run('Jenkinsfile')
+        assertFalse(journal*.trim().any { it.startsWith('addGitLabMRComment') })
+    }
+
+    @Test
+    void whatAPluginRefusesChangesNothing() {
+        answers.report = [answer(0, [check: [title: 'accepted']])]
+        answers.judge = [answer(0, ACCEPTED)]
+        allow('publishChecks', [Map]) { throw new IOException('no credentials') }
+        allow('recordIssues', [Map]) { throw new NoSuchMethodError("No such DSL method 'recordIssues' found among steps") }
+        run('Jenkinsfile')
+        assertEquals('SUCCESS', build.currentResult)
+        assertTrue(journal*.trim().containsAll([
+            'echo: The Checks API plugin refused: no credentials; the verdict is in the description',
+            'echo: Without the Warnings plugin the warnings are among the artifacts: .mlops/results/warnings.sarif']), journal.join('\n'))
+    }
+
+    @Test
     void theShellIsConstant() {
         given(project: '$(reboot)', notify: "'; reboot; '")
         run('Jenkinsfile')
