@@ -283,8 +283,13 @@ def work(project: str | Path | Job, **settings: Any) -> RunResult:
 
 def _retrain(job: Job, verdict: Verdict) -> tuple[Job, Verdict, SearchResult]:
     """Where the script takes its tweak as an argument: train it with further values, and go on as the best."""
+    from mlops_lib import patching
+
     attempts = [retraining.Attempt.of(job.run_dir, job.spec.args, verdict)]
     jobs, notes = {job.spec.args: job}, []
+    mended = patching.mend_argument(job.run_dir, project=Path(job.spec.project), entry=job.spec.entry)
+    if mended is not None:
+        notes.append(f"{mended[0]}; {mended[1]} mends that, and the search adds the layers itself")
     for args in retraining.values(Path(job.spec.project), job.spec.entry, job.spec.args, count=job.settings["retrain"]):
         other = replace(with_args(job, args), looked=len(attempts))
         try:

@@ -144,3 +144,112 @@ def _ends(body: Iterable[ast.stmt]) -> bool:
             if name in ENDING or name in USAGE:
                 return True
     return False
+
+
+class TextComparison:
+    """A comparison that is never true: an argument, which is text, with a number.
+
+    Attributes:
+        line: where it is compared.
+        text: the comparison, as it is written.
+        given: the expression that reads the argument, or the call that declares it.
+    """
+
+    __slots__ = ("given", "line", "text")
+
+    def __init__(self, line: int, text: str, given: ast.Subscript | ast.Call) -> None:
+        self.line = line
+        self.text = text
+        self.given = given
+
+    @property
+    def remedy(self) -> str:
+        """What to write instead of `given`."""
+        return f"{ast.unparse(self.given)[:-1]}, type=int)" if self._declares else f"int({ast.unparse(self.given)})"
+
+    @property
+    def _declares(self) -> bool:
+        return isinstance(self.given, ast.Call)
+
+    def mended(self, source: str) -> str:
+        """Return the source with the argument made a number."""
+        lines = source.encode().splitlines(keepends=True)
+        number = (self.given.end_lineno or self.given.lineno) - 1
+        end = self.given.end_col_offset or 0
+        line = lines[number]
+        if self._declares:
+            lines[number] = line[: end - 1] + b", type=int" + line[end - 1 :]
+        else:
+            begin = self.given.col_offset
+            lines[number] = line[:begin] + b"int(" + line[begin:end] + b")" + line[end:]
+        return b"".join(lines).decode()
+
+
+def compared_as_text(tree: ast.Module) -> list[TextComparison]:
+    """Return comparisons of arguments that nobody made numbers, in the order of the source.
+
+    Example:
+        >>> found = compared_as_text(ast.parse("import sys; i = sys.argv[1]; print(i == 1)"))
+        >>> found[0].text, found[0].remedy
+        ('i == 1', 'int(sys.argv[1])')
+    """
+    texts = _texts(tree)
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare) and len(node.ops) == 1 and isinstance(node.ops[0], (ast.Eq, ast.NotEq)):
+            sides = [node.left, node.comparators[0]]
+            given = next((texts[key] for key in map(_key, sides) if key in texts), None)
+            if given is not None and any(_is_number(one) for one in sides):
+                found.append(TextComparison(node.lineno, ast.unparse(node), given))
+    return sorted(found, key=lambda one: one.line)
+
+
+def _key(node: ast.expr) -> str:
+    if isinstance(node, ast.Subscript):
+        return ast.unparse(node) if _argument_number(node) else ""
+    return _dotted(node)
+
+
+def _argument_number(node: ast.expr) -> int:
+    """Return n of `sys.argv[n]`, 0 for anything else."""
+    if not isinstance(node, ast.Subscript) or _dotted(node.value) not in ("sys.argv", "argv"):
+        return 0
+    number = node.slice.value if isinstance(node.slice, ast.Constant) else None
+    return number if isinstance(number, int) else 0
+
+
+def _is_number(node: ast.expr) -> bool:
+    if isinstance(node, ast.UnaryOp):
+        return _is_number(node.operand)
+    return isinstance(node, ast.Constant) and type(node.value) in (int, float)
+
+
+def _texts(tree: ast.Module) -> dict[str, ast.Subscript | ast.Call]:
+    """Return names that hold an argument as text, with where it comes from; a name that is bound twice is left out."""
+    found: dict[str, ast.Subscript | ast.Call] = {}
+    bound: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            bound.append(node.id)
+        if isinstance(node, ast.Assign):
+            if isinstance(node.value, ast.Subscript) and _argument_number(node.value):
+                found.update({_dotted(target): node.value for target in node.targets})
+            elif isinstance(node.value, ast.Call) and _dotted(node.value.func).endswith(".parse_args"):
+                parsed = _dotted(node.targets[0])
+                found.update({f"{parsed}.{name}": call for name, call in _declared(tree).items()})
+        elif isinstance(node, ast.Subscript) and _argument_number(node):
+            found.setdefault(ast.unparse(node), node)
+    return {name: given for name, given in found.items() if name and bound.count(name) <= 1}
+
+
+def _declared(tree: ast.Module) -> dict[str, ast.Call]:
+    """Return the options of an argument parser that stay text, by their names."""
+    found = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and _dotted(node.func).endswith(".add_argument"):
+            given = {keyword.arg for keyword in node.keywords}
+            names = [one.value for one in node.args if isinstance(one, ast.Constant) and isinstance(one.value, str)]
+            if names and not given & {"type", "action", "nargs", "dest", "choices", None}:
+                name = next((one for one in names if one.startswith("--")), names[0])
+                found[name.lstrip("-").replace("-", "_")] = node
+    return found

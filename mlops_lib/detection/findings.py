@@ -153,6 +153,7 @@ def findings(files: Files, entry: File, *, reason: str = "", where: tuple[str, i
     for package, (file, line, what) in packages.items():
         saw(file, line, what, f"needs {package} (Debian)")
     helped |= tools - {declared.name_of(line) for line in requirements}
+    warnings += _no_effect(entry)
     family = found.main if found.framework != "none" else "none"
     return {
         "schema": 1,
@@ -322,6 +323,18 @@ def _unread(everything: list[File]) -> list[str]:
             said.append(f"{file.name}:{file.source.python2.line}: not valid Python 3 (Python 2 syntax)")
         if file.source.language != "python":
             said.append(f"{file.name}: a notebook in {file.source.language}, not in Python")
+    return said
+
+
+def _no_effect(entry: File) -> list[str]:
+    """Say which arguments of the entry have no effect, because they are compared as what they are not."""
+    said = []
+    for one in arguments.compared_as_text(entry.source.tree)[:3]:
+        cell, line = entry.source.place(one.line)
+        said.append(
+            f"{entry.name}:{cell}{line}: the argument has no effect: it is text, compared with a number"
+            f" (`{one.text}`): write {one.remedy}"
+        )
     return said
 
 

@@ -7,16 +7,21 @@ written is made of checked names and literals.
 
 from __future__ import annotations
 
+import ast
 import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from mlops_lib import durable
+from mlops_lib.detection import arguments
 from mlops_lib.patching import estimators, networks, standalone
 from mlops_lib.patching.claims import TooCleverError, Winner
 from mlops_lib.patching.source import read_source
 from mlops_lib.runner import protocol
+
+ARGUMENT = "argument.patch"
+"""Makes a number of an argument that the script compares as text."""
 
 
 def suggest(run_dir: Path, *, project: Path, entry: str = "") -> Path | None:
@@ -56,6 +61,31 @@ def suggest(run_dir: Path, *, project: Path, entry: str = "") -> Path | None:
         return None
     durable.write_bytes(run_dir / protocol.BEST_SCRIPT, text.encode())
     return run_dir / protocol.BEST_SCRIPT
+
+
+def mend_argument(run_dir: Path, *, project: Path, entry: str) -> tuple[str, Path] | None:
+    """Write a patch that makes a number of the argument which the script compares as text.
+
+    Args:
+        run_dir: the run directory; the patch is written there.
+        project: the project's folder.
+        entry: the script.
+
+    Returns:
+        what is wrong, and the patch; None if nothing of the kind is.
+    """
+    try:
+        source = read_source(project, entry)
+        tree = ast.parse(source)
+    except (TooCleverError, SyntaxError, ValueError):
+        return None
+    found = arguments.compared_as_text(tree)
+    if not found or not entry.endswith(".py"):
+        return None
+    patch = difference(project, {entry: found[0].mended(source)})
+    durable.write_bytes(run_dir / ARGUMENT, patch.encode())
+    said = f"the argument has no effect: it is text, compared with a number at line {found[0].line} (`{found[0].text}`)"
+    return said, run_dir / ARGUMENT
 
 
 def difference(project: Path, changed: Mapping[str, str]) -> str:

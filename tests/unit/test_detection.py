@@ -171,3 +171,26 @@ def test_arguments_that_a_script_needs(tmp_path: Path) -> None:
 )
 def test_arguments_that_a_script_insists_on(code: str, needed: int) -> None:
     assert arguments.insisted_on(ast.parse(f"import sys\n{code}")) == needed
+
+
+@pytest.mark.parametrize(
+    ("code", "mended"),
+    [
+        ("i = sys.argv[1]\nif i == 1: go()", "i = int(sys.argv[1])\nif i == 1: go()"),
+        ("if sys.argv[1] != 0: go()", "if int(sys.argv[1]) != 0: go()"),
+        ("ü = sys.argv[2]; print('é', 2 == ü)", "ü = int(sys.argv[2]); print('é', 2 == ü)"),
+        (
+            "p = ArgumentParser()\np.add_argument('--layers', help='how many')\na = p.parse_args()\nif a.layers == 2: go()",
+            "p = ArgumentParser()\np.add_argument('--layers', help='how many', type=int)\n"
+            "a = p.parse_args()\nif a.layers == 2: go()",
+        ),
+        ("i = int(sys.argv[1])\nif i == 1: go()", ""),
+        ("i = sys.argv[1]\nif i == '1': go()", ""),
+        ("i = sys.argv[1]\ni = float(i)\nif i == 1: go()", ""),
+        ("p.add_argument('--layers', type=int)\na = p.parse_args()\nif a.layers == 2: go()", ""),
+        ("if len(sys.argv) == 1: go()", ""),
+    ],
+)
+def test_an_argument_compared_as_text_is_named_and_mended(code: str, mended: str) -> None:
+    found = arguments.compared_as_text(ast.parse(code))
+    assert ([one.mended(code) for one in found] or [""]) == [mended]

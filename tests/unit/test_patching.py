@@ -398,3 +398,18 @@ def test_git_applies_a_change_of_one_line_whatever_the_file_is_like(text: str, t
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
     subprocess.run(["git", "apply", "suggested.patch"], cwd=tmp_path, check=True)
     assert (tmp_path / "train.py").read_bytes() == text.replace("f(1)", "f(2)").encode()
+
+
+def test_an_argument_that_is_compared_as_text_gets_a_patch(tmp_path: Path) -> None:
+    project, run_dir = tmp_path / "project", tmp_path / "run"
+    project.mkdir()
+    run_dir.mkdir()
+    script = "import sys\ni = sys.argv[1]\nif i == 1:\n    print('deeper')\n"
+    (project / "mlcode.py").write_text(script)
+    found = patching.mend_argument(run_dir, project=project, entry="mlcode.py")
+    assert found is not None
+    assert found[0] == "the argument has no effect: it is text, compared with a number at line 3 (`i == 1`)"
+    apply(project, found[1])
+    done = subprocess.run([sys.executable, "mlcode.py", "1"], cwd=project, capture_output=True, text=True, check=True)
+    assert done.stdout == "deeper\n"
+    assert patching.mend_argument(run_dir, project=project, entry="mlcode.py") is None
