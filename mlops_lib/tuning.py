@@ -268,8 +268,14 @@ def _judged_fit(run_dir: Path, verdict: Verdict) -> tuple[int | None, str]:
 
 
 def _judged_digest(run_dir: Path, verdict: Verdict) -> str:
+    """Return the name of the judged examples; "" if they have none, or have another one whenever they are read."""
     listed = gate.read_claims(run_dir).get("evaluations")
     for evaluation in reversed(listed if isinstance(listed, list) else []):
-        if isinstance(evaluation, dict) and evaluation.get("source") == verdict.source:
-            return str(evaluation.get("examples_digest") or "")
+        if not isinstance(evaluation, dict) or evaluation.get("source") != verdict.source:
+            continue
+        name = str(evaluation.get("examples_digest") or "")
+        if verdict.examples_digest and name != verdict.examples_digest:
+            continue
+        on = evaluation.get("measured_on")
+        return "" if isinstance(on, dict) and on.get("same_again") is False else name
     return ""

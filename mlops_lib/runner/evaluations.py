@@ -38,6 +38,8 @@ class Measured(NamedTuple):
     """The examples with their targets."""
     weight: Any = None
     """Their sample weights."""
+    is_same_again: bool = True
+    """Whether reading the data another time gives the same examples, so that their names tell which they are."""
 
 
 Repeat = Callable[[Any, FrozenSet[bytes]], Measured]
@@ -326,6 +328,7 @@ class Evaluations:
         found = repeat(model, NONE)
         known = self._known.get(number) or (None if found.names is None else Examples(found.names))
         steered = NONE if known is None else known.hashes & self.selected
+        record["measured_on"]["same_again"] = None if known is None else found.is_same_again
         if known is not None and 0 < len(steered) < known.unique:
             everything = known.count
             record["on_all"] = {
@@ -435,7 +438,8 @@ class Evaluations:
         if judged is not None and names is not None and len(names) <= NAMED_MOST:
             content = {
                 "schema": 1, "evaluation": judged["id"], "metric": judged["metric"], "value": plain(judged["recomputed"]),
-                "digest": judged["examples_digest"], "hash": HASH, "examples": [one.hex() for one in names],
+                "digest": judged["examples_digest"], "hash": HASH, "same_again": judged["measured_on"].get("same_again"),
+                "examples": [one.hex() for one in names],
             }  # fmt: skip
             files.write_json(os.path.join(inside, protocol.JUDGED), content)
         files.write_json(

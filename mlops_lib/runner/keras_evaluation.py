@@ -200,7 +200,9 @@ def _repeat(source: Source, metric: str) -> Optional[Repeat]:
         logs, y = reading.logs, reading.targets
         constant = baseline(None, y, metric) if y is not None else None
         asked = None if rest is source else rest.asked()
-        return Measured(float(logs[metric]), reading.names, _plain_names(logs), constant, asked, rest.weight)
+        is_same = bool(without) or source.is_same_again(reading.names)
+        value = float(logs[metric])
+        return Measured(value, reading.names, _plain_names(logs), constant, asked, rest.weight, is_same)
 
     return repeat
 

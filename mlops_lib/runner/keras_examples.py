@@ -8,6 +8,7 @@ the way: the number and the names come from the same reading, whatever order the
 import inspect
 import itertools
 import sys
+import warnings
 from typing import Any, Callable, Dict, FrozenSet, Iterator, List, NamedTuple, Optional, Tuple
 
 from mlops_lib.runner import digest
@@ -19,6 +20,8 @@ READ_BYTES = 4 << 30
 """A training pipeline is read so far, to be compared with the judged examples."""
 TARGET_BYTES = 64 << 20
 """Targets are kept up to this size, for the baseline."""
+CONFIRMED = 2000
+"""So many examples of a second reading tell whether a pipeline gives the same ones every time."""
 NONE: FrozenSet[bytes] = frozenset()
 
 Batch = Tuple[Any, ...]
@@ -90,6 +93,22 @@ class Source:
             return listed
         return listed[: self.steps * int(self.batch_size or 32)]
 
+    def is_same_again(self, names: Optional[List[bytes]]) -> bool:
+        """Return whether another reading gives examples of the same set; of a long pipeline its beginning is read.
+
+        What is augmented, drawn anew, or cut elsewhere each time gives others at once, and then no name says which
+        examples two readings have in common.
+        """
+        if names is None or self.is_arrays:
+            return names is not None
+        known, read = frozenset(names), Rest(self, NONE)
+        for _ in read:
+            if not read.is_named or not known.issuperset(read.names):
+                return False
+            if len(read.names) >= CONFIRMED:
+                return True
+        return bool(read.names)
+
     def without(self, left_out: FrozenSet[bytes]) -> "Source":
         """Return the source of all other examples."""
         if not left_out:
@@ -131,7 +150,9 @@ class Source:
             return Reading(self._plain(model), self.names(), self.y)
         read = self.x if isinstance(self.x, Rest) else Rest(self, NONE)
         try:
-            logs = model.evaluate(iter(read), verbose=0, return_dict=True)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="Your input ran out of data")  # it does not say how much it has
+                logs = model.evaluate(iter(read), verbose=0, return_dict=True)
         except Exception:  # Keras takes no generator of such batches (of varying shape): as the script gave them, then
             if read.left_out:
                 raise

@@ -121,7 +121,61 @@ def test_half_of_the_validation_data_where_the_gate_judges_it(tmp_path):
     assert first.result["selection"] == "half"
     assert len(first.selected_on) == 100
     assert first.selected_on == second.selected_on
-    assert set(first.history.history) == {"loss", "accuracy", "val_loss", "val_accuracy"}
+    history = first.history.history
+    assert set(history) == {"loss", "accuracy", "val_loss", "val_accuracy"}
+    # A trial's curve on the selecting half would be the number that the winner was chosen by.
+    rest = [i for i, name in enumerate(digest.hashes(TEST_X)) if name not in first.selected_on]
+    assert history["val_accuracy"] == [first.history.model.evaluate(TEST_X[rest], TEST_Y[rest], verbose=0)[1]]
+    assert first.measured.names == [digest.hashes(TEST_X)[i] for i in rest]
+
+
+def test_a_validation_pipeline_selects_by_half_and_trials_train_on_the_scripts_own(tmp_path):
+    seen = []
+
+    class Batches(keras.utils.PyDataset):
+        def __init__(self, x, y, *, noise):
+            super().__init__()
+            self.x, self.y, self.noise = x, y, noise
+            self.order = numpy.random.permutation(len(y))
+
+        def __len__(self):
+            return -(-len(self.y) // 32)
+
+        def __getitem__(self, i):
+            chosen = self.order[32 * i : 32 * i + 32]
+            batch = self.x[chosen] + self.noise * numpy.random.normal(size=(len(chosen), 6)).astype("float32")
+            if self.noise:
+                seen.append(batch[0].tobytes())
+            return batch, self.y[chosen]
+
+        def on_epoch_end(self):
+            numpy.random.shuffle(self.order)
+
+    test = Batches(TEST_X, TEST_Y, noise=0.0)
+    fit = {"x": Batches(X, Y, noise=0.01), "validation_data": test, "epochs": 1}
+    outcome = searched(tmp_path, weak(), fit, trials=2, target=2.0)
+    assert outcome.result["selection"] == "half"
+    assert outcome.selected_on < digest.examples(TEST_X).hashes
+    assert len(outcome.selected_on) == 100
+    assert len(set(seen)) == len(seen)  # its randomness is alive
+    model, names = outcome.history.model, digest.hashes(TEST_X)
+    rest = [i for i, name in enumerate(names) if name not in outcome.selected_on]
+    assert set(outcome.measured.names) == {names[i] for i in rest}
+    assert outcome.history.history["val_accuracy"] == [model.evaluate(TEST_X[rest], TEST_Y[rest], verbose=0)[1]]
+
+
+def test_a_validation_that_is_never_the_same_is_not_taken_for_the_judged_one(tmp_path):
+    class Noisy(keras.utils.PyDataset):
+        def __len__(self):
+            return 4
+
+        def __getitem__(self, i):
+            noise = numpy.random.normal(size=(50, 6)).astype("float32")
+            return TEST_X[50 * i : 50 * i + 50] + noise, TEST_Y[50 * i : 50 * i + 50]
+
+    fit = {"x": X, "y": Y, "validation_data": Noisy(), "epochs": 1}
+    outcome = searched(tmp_path, weak(), fit, trials=1, target=2.0, judged_digest="of another reading")
+    assert outcome.result["selection"] == "split"
 
 
 def test_validation_that_may_be_the_judged_one_is_not_trusted(tmp_path):

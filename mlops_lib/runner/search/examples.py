@@ -90,10 +90,7 @@ def _held_out(given: Dict[str, Any], training: Dict[str, Any]) -> Optional[Tuple
         if isinstance(data, (tuple, list)):
             x, y, *rest = (*data, None) if len(data) == 2 else data
             return as_arrays(x), as_arrays(y), as_arrays(rest[0]) if rest else None
-        try:
-            return in_memory(data, given.get("validation_steps"))
-        except RefusedError:
-            return None
+        return _identified(data, given.get("validation_steps"))
     share = given.get("validation_split") or 0.0
     if not share:
         return None
@@ -104,6 +101,17 @@ def _held_out(given: Dict[str, Any], training: Dict[str, Any]) -> Optional[Tuple
     training.update({name: rows(value, head) for name, value in whole.items()})
     parts = {name: rows(value, tail) for name, value in whole.items()}
     return parts["x"], parts.get("y"), parts.get("sample_weight")
+
+
+def _identified(data: Any, steps: Optional[int]) -> Optional[Tuple[Any, Any, Any]]:
+    """The examples of a validation pipeline; None if two readings of it do not give the same ones."""
+    from mlops_lib.runner.keras_examples import Source
+
+    try:
+        held = in_memory(data, steps)
+    except RefusedError:
+        return None
+    return held if Source(data, steps=steps).is_same_again(digest.hashes(held[0])) else None
 
 
 def _from_validation(

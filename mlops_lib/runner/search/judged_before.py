@@ -29,5 +29,6 @@ def known(directory: str, inside: str) -> FrozenSet[bytes]:
 
 def _read(path: str) -> FrozenSet[bytes]:
     content = files.read_json(path)
-    listed = content.get("examples") if isinstance(content, dict) else None
+    is_known = isinstance(content, dict) and content.get("same_again") is not False
+    listed = content.get("examples") if is_known else None
     return frozenset(bytes.fromhex(str(one)) for one in listed or ())

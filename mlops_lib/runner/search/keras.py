@@ -711,7 +711,7 @@ class Search:
             return
         left_out = self.selected.hashes if self.selected.kind == "half" else frozenset()
         try:
-            self.reading = source.without(left_out).evaluate(self.model)
+            self.reading = source.without(left_out).in_memory().evaluate(self.model)
         except Exception as error:  # noqa: BLE001 - the script's own pipeline may fail in any way when it is read again
             self.notes.append(
                 f"the winner could not be measured on the validation data: {type(error).__name__}: {error}"

@@ -1,0 +1,149 @@
+"""The number in a verdict is the registered file's, on the examples that the verdict names."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+
+from bench import verdicts
+from mlops_lib.runner import digest
+from mlops_lib.runner.conditions import Conditions, surroundings
+from mlops_lib.runner.evaluations import Evaluations, Measured
+from mlops_lib.runner.journal import Journal
+
+ROOT = Path(__file__).resolve().parents[2]
+SAMPLE = [verdicts.Case("ImageDataGenerator", evaluates=False), verdicts.Case("tf.data", evaluates=True)]
+"""`python -m bench.verdicts` runs all of them."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", SAMPLE, ids=lambda case: case.name)
+def test_a_fresh_process_gets_the_verdicts_number_on_the_examples_it_names(case: verdicts.Case, tmp_path: Path) -> None:
+    first, second = verdicts.judgements(case, tmp_path)
+    assert not first.faults()
+    assert not second.faults()
+    assert (first.verdict.selection, first.verdict.examples) == ("", 240)
+    assert (second.verdict.selection, second.verdict.examples, second.verdict.left_out) == ("half", 120, 120)
+
+
+LAZY = """
+import os
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+
+class Lazy(ClassifierMixin, BaseEstimator):
+    \"\"\"Reads what it needs when it is asked, from where the script is then.\"\"\"
+
+    def fit(self, x, y):
+        self.classes_ = np.unique(y)
+        return self
+
+    def predict(self, x):
+        edge = np.loadtxt("/home/of/the/author/edge.txt") + np.loadtxt("second.txt") + float(os.environ["THIRD"])
+        return (np.asarray(x)[:, 0] > edge).astype(int)
+
+rng = np.random.default_rng(0)
+x = rng.normal(size=(200, 2))
+y = (x[:, 0] > 0.6).astype(int)
+np.random.seed(4)
+os.environ["THIRD"] = "0.3"
+os.makedirs("folder")
+os.chdir("folder")
+np.savetxt("second.txt", [0.2])
+model = Lazy().fit(x[:100], y[:100])
+model.score(x[100:], y[100:])
+os.chdir("..")
+del os.environ["THIRD"]
+"""
+
+
+def test_a_model_is_judged_under_the_conditions_of_the_call_that_measured_it(tmp_path: Path) -> None:
+    project, inside = tmp_path / "project", tmp_path / "inside"
+    project.mkdir()
+    (project / "train.py").write_text(LAZY)
+    (project / "edge.txt").write_text("0.1\n")
+    environment = {
+        **os.environ, "PYTHONPATH": str(ROOT), "MLOPS_PROJECT": str(project), "MLOPS_INSIDE": str(inside),
+        "MLOPS_SPEC": "{}", "MLOPS_STRICT": "0",
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "mlops_lib.runner", "train.py"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    events = [json.loads(line) for line in (inside / "events.jsonl").read_text().splitlines()]
+    assert [one for one in events if one["event"] == "hook_error"] == []
+    measured = [one for one in events if one["event"] == "measured"]
+    assert [(one["recomputed"], one["examples"]) for one in measured] == [(1.0, 100)]
+    assert measured[0]["measured_on"]["data"] == "what score was given"
+    judged = json.loads((inside / "judged.json").read_text())
+    names = [bytes.fromhex(one) for one in judged["examples"]]
+    assert digest.Examples(names).digest == judged["digest"] == measured[0]["examples_digest"]
+    assert not (inside / "outputs" / "absolute").exists()  # what the runner writes is no output of the script
+
+
+def test_conditions_are_lent_once_more_and_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lent: list[str] = []
+
+    def install() -> object:
+        lent.append("in force")
+        return lent.clear
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    conditions = Conditions()
+    conditions.lend(install)  # type: ignore[arg-type]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        monkeypatch.setenv("OF_THE_CALL", "1")
+        monkeypatch.chdir(tmp_path / "folder")
+        at = surroundings()
+    monkeypatch.delenv("OF_THE_CALL")
+    monkeypatch.chdir(tmp_path)
+    conditions.end()
+    assert not lent
+    before = surroundings()
+    with conditions.again(), conditions.again(at):
+        assert lent == ["in force"]
+        assert (Path.cwd(), os.environ["OF_THE_CALL"]) == (tmp_path / "folder", "1")
+        assert warnings.filters[0][2] is ResourceWarning
+    assert not lent
+    assert surroundings() == before
+
+
+class Model:
+    """Right for every example whose number is even."""
+
+    def right(self, names: list[bytes]) -> float:
+        return sum(one[0] % 2 == 0 for one in names) / len(names)
+
+
+def test_what_a_search_selected_on_is_left_out_of_the_number(tmp_path: Path) -> None:
+    evaluations = Evaluations(Journal(str(tmp_path), number_of_pass=1, attempt=1))
+    names = [bytes([i]) for i in range(10)]
+
+    def repeat(model: Model, without: frozenset[bytes]) -> Measured:
+        rest = [one for one in names if one not in without]
+        return Measured(model.right(rest), rest)
+
+    model = Model()
+    evaluations.add(metric="accuracy", value=0.5, source="test", fit=1, held_out=True, model=model, repeat=repeat)
+    evaluations.selected = frozenset(names[:3])  # two of them are right
+    evaluations.repeat_on(Model(), model)
+    record = evaluations.records[0]
+    assert (record["value"], record["recomputed"], record["examples"]) == (3 / 7, 3 / 7, 7)
+    assert record["on_all"] == {"metric": "accuracy", "value": 0.5, "recomputed": 0.5, "examples": 10}
+    assert record["measured_on"]["left_out"] == 3
+    assert record["examples_digest"] == digest.Examples(names[3:]).digest
+    evaluations.selected = frozenset(names)
+    evaluations.repeat_on(Model(), model)
+    assert record["measured_on"]["selected_on"] == 10
