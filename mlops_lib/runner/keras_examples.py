@@ -151,7 +151,9 @@ class Source:
         read = self.x if isinstance(self.x, Rest) else Rest(self, NONE)
         try:
             with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", message="Your input ran out of data")  # it does not say how much it has
+                warnings.filterwarnings(
+                    "ignore", message="Your input ran out of data"
+                )  # it does not say how much it has
                 logs = model.evaluate(iter(read), verbose=0, return_dict=True)
         except Exception:  # Keras takes no generator of such batches (of varying shape): as the script gave them, then
             if read.left_out:
