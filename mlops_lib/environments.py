@@ -21,13 +21,15 @@ from typing import Any
 from mlops_lib import durable, images, requirements
 from mlops_lib.detection.distributions import DISTRIBUTIONS
 from mlops_lib.detection.programs import PACKAGES
-from mlops_lib.engine import Engine
+from mlops_lib.engine import Engine, sdists
 from mlops_lib.engine.probe import Missing
 from mlops_lib.errors import ImageError
 from mlops_lib.records import Detection, Environment, Image, Record
 
 REFUSALS = 10
 """How often requirements are loosened that an installer refuses."""
+SOURCES = 40
+"""How many distributions of an environment are built from source at most."""
 REPAIRS = 3
 """How often an environment is repaired whose imports do not work."""
 NUMPY_1 = ("NumPy 1.x", "numpy.dtype size changed", "numpy.core.multiarray failed", "_ARRAY_API not found")
@@ -206,11 +208,17 @@ def _needed(asked: Need) -> set[str]:
 
 
 def _built(image: Image, asked: Need, *, engine: Engine, observer: Observer) -> Image:
-    for number in range(1, REFUSALS + 1):
+    number = 1
+    while True:
         try:
             engine.build(image, on_line=lambda line: observer({"event": "build", "line": line}))
             return image
         except ImageError as error:
+            source = with_source(image, error.log)
+            if source is not None:
+                observer({"event": "warning", "message": source.notes[-1]})
+                image = source
+                continue
             trouble = requirements.trouble(error.log) or requirements.uncompiled(
                 image.environment.requirements, error.log, _needed(asked)
             )
@@ -221,7 +229,26 @@ def _built(image: Image, asked: Need, *, engine: Engine, observer: Observer) -> 
                 raise ImageError(trouble.what, where=error.where, remedy=trouble.remedy, log=error.log) from error
             observer({"event": "warning", "message": f"the installer refuses; trying {len(fresh.notes)} changes"})
             image = fresh
-    raise AssertionError("the last refusal is raised")
+            number += 1
+
+
+def with_source(image: Image, log: str) -> Image | None:
+    """Return the image with a distribution built from source that has no wheel; None if no such one is to blame.
+
+    Args:
+        image: what could not be built.
+        log: what the installer said.
+    """
+    have = {line.partition("==")[0] for line in image.environment.sdists}
+    for line in requirements.without_wheel(log):
+        name = requirements.name_of(line)
+        if name in have or name in requirements.only_wheels() or len(have) >= SOURCES:
+            continue
+        found = sdists.find(line, python=image.environment.python)
+        if found is not None:
+            note = f"{found.name} {found.version} is built from source, in a step without network and secrets: no wheel fits"
+            return _changed(image, [note], sdists=(*image.environment.sdists, str(found)))
+    return None
 
 
 def loosened(image: Image, asked: Need, log: str, number: int) -> Image | None:
@@ -254,6 +281,8 @@ def loosened(image: Image, asked: Need, log: str, number: int) -> Image | None:
 
 
 def _changed(image: Image, notes: Sequence[str], **fields: Any) -> Image:
+    if "requirements" in fields:
+        fields["sdists"] = ()  # what the other requirements lack is found again
     planned = images.plan(replace(image.environment, **fields), base_image=image.base_image)
     return replace(planned, notes=(*image.notes, *notes))
 

@@ -28,11 +28,16 @@ PYTHON = "3.11"
 LAYERS = ("framework", "family", "project")
 PROJECT, INSIDE, CACHES = "/mlops/project", "/mlops/inside", "/mlops/caches"
 SHARED = "/mlops/shared"
-PIP = """--mount=type=cache,target=/root/.cache/pip \\
-    --mount=type=secret,id=pip --mount=type=secret,id=ca \\
-    PIP_CONFIG_FILE=/run/secrets/pip python -m pip install --disable-pip-version-check --root-user-action=ignore \\
-    --prefer-binary \\
-   """
+PROXIES = "if [ -f /run/secrets/proxies ]; then . /run/secrets/proxies; fi"
+"""Proxies with their passwords: for one command, not as arguments of the build, which every step would see."""
+DOWNLOADING = f"""--mount=type=cache,id=mlops-wheels,target=/root/.cache/pip \\
+    --mount=type=secret,id=pip --mount=type=secret,id=ca --mount=type=secret,id=proxies \\
+    {PROXIES} && PIP_CONFIG_FILE=/run/secrets/pip"""
+"""Before a command that may talk to the package index. The cache has a name of its own: what other Dockerfiles left in
+theirs is not loaded, and only wheels get into this one."""
+PIP = f"""{DOWNLOADING} python -I -m pip install --disable-pip-version-check \\
+    --root-user-action=ignore --only-binary :all:"""
+OFFLINE = "python -I -m pip install --disable-pip-version-check --root-user-action=ignore --no-index --no-deps"
 _MINOR = re.compile(r"==\d+\.\d")
 _SYSTEM = re.compile(r"[a-z0-9][a-z0-9+.-]+(=[A-Za-z0-9.+:~-]+)?")
 
@@ -49,7 +54,7 @@ def plan(environment: Environment, *, base_image: str = "python:3.11-slim") -> I
     """
     _check(environment)
     text = dockerfile(environment)
-    content = json.dumps([text, layers(environment), base_image, runner_digest()])
+    content = json.dumps([text, layers(environment), environment.sdists, base_image, runner_digest(), _fetch_digest()])
     digest = hashlib.sha256(content.encode()).hexdigest()
     return Image(
         tag=f"mlops/{environment.name}:{digest[:16]}", environment=environment, dockerfile=text, base_image=base_image
@@ -80,7 +85,7 @@ def dockerfile(environment: Environment) -> str:
         "@PIP@": PIP,
         **{f"@{name.upper()}_STANDINS@\n": _standins(environment, lines) for name, lines in named},
         "@SYSTEM@": _apt(shared) or "# no system packages",
-        "@PROJECT_SYSTEM@": _apt(set(environment.system) - shared) or "# no system packages of its own",
+        "@PROJECT@\n": _project(environment, set(environment.system) - shared),
         "@VARIABLES@": " ".join(f"{name}={quoted(value)}" for name, value in sorted(variables.items())),
     }
     text = (CONTAINERS / "Dockerfile").read_text(encoding="utf-8")
@@ -99,8 +104,8 @@ def _standins(environment: Environment, lines: list[str]) -> str:
             parts.append(
                 f"# Nothing but the name: who asks for {one.name} needs no download for GPUs.\n"
                 f"COPY {one.file} /mlops/\n"
-                f"RUN {unless}python -m pip install --disable-pip-version-check --root-user-action=ignore \\\n"
-                f"    --no-index --no-deps /mlops/{one.file}\n\n"
+                f"RUN {unless}{OFFLINE} \\\n"
+                f"    /mlops/{one.file}\n\n"
             )
     return "".join(parts)
 
@@ -109,7 +114,40 @@ def _apt(packages: set[str]) -> str:
     if not packages:
         return ""
     listed = " ".join(sorted(packages))
-    return f"RUN apt-get update && apt-get install -y --no-install-recommends {listed} && rm -rf /var/lib/apt/lists/*"
+    return (
+        f"RUN --mount=type=secret,id=proxies {PROXIES} \\\n"
+        f"    && apt-get update && apt-get install -y --no-install-recommends {listed} && rm -rf /var/lib/apt/lists/*"
+    )
+
+
+def _project(environment: Environment, system: set[str]) -> str:
+    """Return the steps for what a project has on top of its row, "" if it has nothing.
+
+    Downloading knows the index's password and installs nothing; installing knows no secret, and puts the files aside, so that
+    no program that runs in a step is one of them. They come to their places last.
+    """
+    lines = layers(environment)[2]
+    apt = f"# The project's own Debian packages.\n{_apt(system)}\n\n" if system else ""
+    if not lines:
+        return apt
+    return f"""{apt}{_standins(environment, lines)}FROM row AS wheels
+COPY project.txt fetch.py /mlops/
+# All lines together, so that pip finds versions that fit or says which do not.
+RUN --mount=type=bind,source=built,target=/mlops/built \\
+    {DOWNLOADING} python -I /mlops/fetch.py /mlops/wheels --find-links /mlops/built \\
+    -r /mlops/framework.txt -r /mlops/family.txt -r /mlops/project.txt
+RUN mkdir -p /mlops/staging && set -- /mlops/wheels/*.whl && if [ -e "$1" ]; then \\
+    {OFFLINE} --ignore-installed --no-warn-script-location \\
+    --root /mlops/staging "$@"; fi
+
+FROM row
+COPY project.txt /mlops/
+RUN --mount=type=bind,from=wheels,source=/mlops/wheels,target=/mlops/wheels \\
+    if [ -s /mlops/wheels/replaced.txt ]; then \\
+    python -I -m pip uninstall --yes --root-user-action=ignore --requirement /mlops/wheels/replaced.txt; fi
+COPY --from=wheels /mlops/staging/ /
+
+"""
 
 
 def quoted(value: str) -> str:
@@ -133,6 +171,8 @@ def context(image: Image, folder: Path) -> None:
         (folder / f"{name}.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     for one in standins.needed(image.environment.requirements):
         (folder / one.file).write_bytes(one.wheel())
+    (folder / "fetch.py").write_bytes((CONTAINERS / "fetch.py").read_bytes())
+    (folder / "built").mkdir()
     copy_runner(folder / "runner")
 
 
@@ -213,6 +253,11 @@ def catalog() -> tuple[dict[str, Any], ...]:
 def runner_files() -> list[Path]:
     """The sources of what runs around the script: an island, so this is all of mlops_lib that an image holds."""
     return [PACKAGE / "__init__.py", *sorted((PACKAGE / "runner").rglob("*.py"))]
+
+
+@cache
+def _fetch_digest() -> str:
+    return hashlib.sha256((CONTAINERS / "fetch.py").read_bytes()).hexdigest()
 
 
 @cache

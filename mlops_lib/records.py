@@ -124,6 +124,8 @@ class Environment(Record):
     """Distributions with their constraints, as pip reads them: those of the catalog row first, then the project's."""
     system: tuple[str, ...] = ()
     """Debian packages."""
+    sdists: tuple[str, ...] = ()
+    """Source distributions that are built for it, by their content: `name==version --hash=sha256:…`."""
     variables: Mapping[str, str] = field(default_factory=dict)
     """Environment variables the framework needs (`KERAS_BACKEND`, `TF_USE_LEGACY_KERAS` …)."""
 

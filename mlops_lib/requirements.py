@@ -449,6 +449,32 @@ def refused(log: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+_NO_WHEEL = (
+    # pip
+    re.compile(
+        r"Could not find a version that satisfies the requirement ([^\n(]+?) (?:\(from [^\n]*?\) )?\(from versions: "
+    ),
+    # uv
+    re.compile(
+        rf"[Bb]ecause (?:all versions of )?({_NAME}(?:[<>=!~]=?[A-Za-z0-9.*+!]+)?) ha(?:s|ve) no (?:usable )?wheels"
+    ),
+    re.compile(rf"Wheels are required for `({_NAME})`"),
+)
+
+
+def without_wheel(log: str) -> list[str]:
+    """Return the requirements that a failed installer (pip, uv) found no wheel for, one for each distribution.
+
+    Whether there is a source distribution is not said.
+    """
+    found = (match[1].strip() for pattern in _NO_WHEEL for match in pattern.finditer(log))
+    lines: dict[str, str] = {}
+    for line in found:
+        if name_of(line):
+            lines.setdefault(name_of(line), line)
+    return list(lines.values())
+
+
 def uncompiled(lines: Sequence[str], log: str, needed: Collection[str]) -> Trouble | None:
     """A distribution that the code imports and that cannot be compiled in any version: nothing is left to loosen there."""
     bare = {line.name for line in map(read, lines) if line is not None and not line.versions}

@@ -6,10 +6,10 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
-from mlops_lib import images, requirements
+from mlops_lib import images
 from mlops_lib.engine import index, patience, programs
 from mlops_lib.engine.store import LABEL_ENVIRONMENT, LABEL_HOME
 from mlops_lib.errors import EngineError, ImageError
@@ -19,50 +19,69 @@ LOG_LINES = 200
 """How much of a failed build's output its error carries."""
 
 
-def build(image: Image, *, on_line: Callable[[str], None], home: str = "") -> None:
-    """Build an image; `on_line` gets the builder's output, `home` is a label.
+def build(image: Image, *, on_line: Callable[[str], None], home: str = "", built: Collection[Path] = ()) -> None:
+    """Build an image; `on_line` gets the builder's output, `home` is a label, `built` are wheels that no index has.
 
     Raises:
         EngineError: there is no command that can build.
         ImageError: the build failed; carries the end of its log.
     """
     with tempfile.TemporaryDirectory(prefix="mlops-build-") as folder:
-        run(command(image, Path(folder), home=home), image.tag, on_line, pinned=images.pinned(image.environment))
+        run(
+            command(image, Path(folder), home=home, built=built),
+            image.tag,
+            on_line,
+            pinned=images.pinned(image.environment),
+        )
 
 
-def command(image: Image, folder: Path, *, home: str = "") -> list[str]:
+def command(image: Image, folder: Path, *, home: str = "", built: Collection[Path] = ()) -> list[str]:
     """The command that builds an image; its context and secrets are written into an empty folder.
 
     Raises:
         EngineError: there is no command that can build.
     """
-    context, secrets = folder / "context", folder / "secrets"
+    context = folder / "context"
     context.mkdir()
-    secrets.mkdir(mode=0o700)
     images.context(image, context)
+    for wheel in built:
+        shutil.copyfile(wheel, context / "built" / wheel.name)
+    return command_of(context, image.tag, folder, base_image=image.base_image, labels={
+        LABEL_ENVIRONMENT: image.environment.name, LABEL_HOME: home,
+    })  # fmt: skip
+
+
+def command_of(context: Path, tag: str, folder: Path, *, base_image: str, labels: Mapping[str, str]) -> list[str]:
+    """Return the command that builds a context of ours; the secrets that it names are written below `folder`.
+
+    Raises:
+        EngineError: there is no command that can build.
+    """
+    secrets = folder / "secrets"
+    secrets.mkdir(mode=0o700)
     return [
-        client_program(), "build", "--progress=plain", "--tag", image.tag, "--build-arg", f"BASE_IMAGE={image.base_image}",
-        "--label", f"{LABEL_ENVIRONMENT}={image.environment.name}", "--label", f"{LABEL_HOME}={home}",
-        *_secrets(secrets), *_proxies(), str(context),
+        client_program(), "build", "--progress=plain", "--tag", tag, "--build-arg", f"BASE_IMAGE={base_image}",
+        *(word for name, value in labels.items() for word in ("--label", f"{name}={value}")),
+        *_secrets(secrets), *_no_proxies(), str(context),
     ]  # fmt: skip
 
 
 def _secrets(folder: Path) -> list[str]:
-    """The index's settings and certificates: files that exist while pip runs, and are in no layer and no history."""
+    """The index's settings, certificates and proxies: files of the steps that download, in no layer and no history."""
     found = index.settings()
     bundle = index.certificates(found)
     options = [] if bundle is None else ["--secret", f"id=ca,src={bundle}"]
     cert = "" if bundle is None else "/run/secrets/ca"
-    text = index.pip_conf(found, cert=cert, only_wheels=requirements.only_wheels())
-    if text:
-        (folder / "pip.conf").write_text(text, encoding="utf-8")
-        options += ["--secret", f"id=pip,src={folder / 'pip.conf'}"]
+    for name, text in (("pip", index.pip_conf(found, cert=cert)), ("proxies", index.proxy_script())):
+        if text:
+            (folder / name).write_text(text, encoding="utf-8")
+            options += ["--secret", f"id={name},src={folder / name}"]
     return options
 
 
-def _proxies() -> list[str]:
-    """BuildKit knows these arguments and keeps them out of the image's history; the values pass by the environment."""
-    return [word for name in index.PROXIES if os.environ.get(name) for word in ("--build-arg", name)]
+def _no_proxies() -> list[str]:
+    """Empty arguments: else the docker command gives every step the proxies of its own settings, with their passwords."""
+    return [word for name in index.PROXIES for word in ("--build-arg", f"{name}=")]
 
 
 def run(command: list[str], tag: str, on_line: Callable[[str], None], *, pinned: bool = False) -> None:
@@ -75,12 +94,13 @@ def run(command: list[str], tag: str, on_line: Callable[[str], None], *, pinned:
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         errors="replace", cwd=programs.FOLDER, env={**os.environ, "PATH": programs.search_path(), "DOCKER_BUILDKIT": "1"},
     ) as process:  # fmt: skip
-        lines = patience.followed(process, on_line, asked=pinned)
+        mask = index.Mask()
+        lines = patience.followed(process, lambda line: on_line(mask(line)), asked=pinned)
     if process.returncode != 0:
         raise ImageError(
             "the image cannot be built", where=tag,
             remedy="The builder's reason is above; `mlops build PROJECT --print` shows the Dockerfile.",
-            log="".join(lines[-LOG_LINES:]),
+            log=mask("".join(lines[-LOG_LINES:])),
         )  # fmt: skip
 
 

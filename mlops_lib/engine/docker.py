@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -18,9 +19,23 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal, TypeVar
 
 from mlops_lib import images
-from mlops_lib.engine import LABEL_RUN, Activity, Container, Launch, baking, buildkit, gpu, logs, paths, probe, store
+from mlops_lib.engine import (
+    LABEL_RUN,
+    Activity,
+    Container,
+    Launch,
+    baking,
+    buildkit,
+    gpu,
+    logs,
+    paths,
+    probe,
+    sdists,
+    store,
+)
 from mlops_lib.engine.listening import Listener, asks_for_an_end
 from mlops_lib.engine.ownership import Owner, hand_over
+from mlops_lib.engine.sdist_container import ContainerBuilder
 from mlops_lib.errors import EngineError, EngineLostError
 from mlops_lib.records import Image, Limits, RunSpec
 
@@ -49,6 +64,7 @@ class DockerEngine:
 
     def __init__(self, *, home: str = "") -> None:
         self._home = store.name_of_home(home) if home else ""
+        self._wheels = Path(home).expanduser().absolute() / "environments" / "wheels" if home else None
         self._connected: Any = None
         self._mounted: Sequence[tuple[str, str]] | None = None
         self._followers: dict[str, logs.Follower] = {}
@@ -94,9 +110,24 @@ class DockerEngine:
         return True
 
     def build(self, image: Image, *, on_line: Callable[[str], None]) -> None:
-        """Build it with BuildKit unless it is here."""
-        if not self.has(image):
-            buildkit.build(image, on_line=on_line, home=self._home)
+        """Build it with BuildKit unless it is here, after what it has no wheels of."""
+        if self.has(image):
+            return
+        with tempfile.TemporaryDirectory(prefix="mlops-sdists-") as name:
+            cache = self._wheels or Path(name)
+            buildkit.build(image, on_line=on_line, home=self._home, built=self._built(image, cache, on_line))
+
+    def _built(self, image: Image, cache: Path, on_line: Callable[[str], None]) -> list[Path]:
+        """Return the wheels of an image's source distributions, built in containers unless they are kept."""
+        if not image.environment.sdists:
+            return []
+
+        def build() -> list[Path]:
+            builder = ContainerBuilder(self._client, base_image=image.base_image, home=self._home)
+            python = image.environment.python
+            return sdists.wheels(image.environment.sdists, builder, python=python, cache=cache, on_line=on_line)
+
+        return self._ask(build)
 
     def bake(self, spec: RunSpec, *, on_line: Callable[[str], None]) -> str:
         """Build the image that holds the project too, and starts training by itself; returns its tag."""

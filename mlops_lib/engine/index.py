@@ -9,20 +9,22 @@ from __future__ import annotations
 import configparser
 import os
 import re
+import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 KEYS = (
-    "index-url", "extra-index-url", "trusted-host", "proxy", "timeout", "default-timeout", "retries", "find-links", "only-binary",
-    "prefer-binary",
+    "index-url", "extra-index-url", "trusted-host", "proxy", "timeout", "default-timeout", "retries", "find-links",
 )  # fmt: skip
 """Settings that make sense on another file system; a cache folder or a client certificate's path does not."""
 LISTS = {"extra-index-url", "trusted-host", "find-links"}
 SECTIONS = ("global", "install")
 CERTIFICATES = ("PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
-_CREDENTIALS = re.compile(r"://[^/\s@]+@")
+_URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<rest>[^\s'\"<>)\]}]+)", re.IGNORECASE)
+HIDDEN = "****"
 
 
 def settings(environ: Mapping[str, str] = os.environ, files: tuple[Path, ...] | None = None) -> dict[str, str]:
@@ -78,31 +80,98 @@ def certificates(found: Mapping[str, str], environ: Mapping[str, str] = os.envir
     return next((Path(path) for path in named if path and Path(path).is_file()), None)
 
 
-def pip_conf(found: Mapping[str, str], *, cert: str = "", only_wheels: Sequence[str] = ()) -> str:
+def pip_conf(found: Mapping[str, str], *, cert: str = "") -> str:
     """The same settings as a pip.conf for a build, "" where there are none.
-
-    Where they hold a password, nothing is built from source: a source distribution runs its own code while pip
-    can read this file.
 
     Args:
         found: the settings.
         cert: where the build will find the certificates.
-        only_wheels: distributions that are not built from source. Here and not in the Dockerfile: a longer list makes no
-            other image.
     """
     lines = {key: value for key, value in found.items() if key != "cert"}
     if cert:
         lines["cert"] = cert
-    if _CREDENTIALS.search(" ".join(found.values())):
-        lines["only-binary"] = ":all:"
-    elif only_wheels and "only-binary" not in lines:
-        lines["only-binary"] = ",".join(only_wheels)
     if not lines:
         return ""
     text = ["[global]"]
     for key, value in lines.items():
         text.append(f"{key} = " + ("\n    ".join(value.split()) if key in LISTS else value))
     return "\n".join(text) + "\n"
+
+
+def proxy_script(environ: Mapping[str, str] = os.environ) -> str:
+    """The proxies as commands of a shell, "" where there are none."""
+    given = [(name, environ[name]) for name in PROXIES if environ.get(name)]
+    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in given)
+
+
+class Mask:
+    """Hides the credentials of the operator's URLs in what installers print.
+
+    pip hides a password before a host, but no token in a path or a query, and a proxy's not at all. Of an address of one of
+    the operator's hosts only the host and the last part of the path are left; a user's name and password are left out
+    wherever they stand, as they are or percent-encoded.
+    """
+
+    def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
+        found = settings(environ)
+        given = [
+            *(
+                url
+                for key in ("index-url", "extra-index-url", "find-links", "proxy")
+                for url in found.get(key, "").split()
+            ),
+            *(environ[name] for name in PROXIES if "no_" not in name.lower() and environ.get(name)),
+            *(
+                value
+                for name, value in environ.items()
+                if name.startswith("UV_")
+                for value in re.split(r"[\s,]+", value)
+            ),
+        ]
+        urls = [url for url in given if "/" in url or "@" in url]
+        self._hosts = {_host(url) for url in urls} - {""}
+        self._words = sorted({word for url in urls for word in _credentials(url)}, key=len, reverse=True)
+
+    def __call__(self, text: str) -> str:
+        """The text without credentials."""
+        text = _URL.sub(self._shortened, text)
+        for word in self._words:
+            text = text.replace(word, HIDDEN)
+        return text
+
+    def _shortened(self, found: re.Match[str]) -> str:
+        authority, _, path = found["rest"].partition("/")
+        host = _host(found[0])
+        if host not in self._hosts and "@" not in authority:
+            return found[0]
+        last = re.split(r"[?#]", path)[0].rstrip("/").rpartition("/")[2]
+        if not host or not path:
+            return f"{found['scheme']}://{host}"
+        return f"{found['scheme']}://{host}/…/{last}" if "." in last else f"{found['scheme']}://{host}/…"
+
+
+def _without_scheme(url: str) -> str:
+    return url.partition("://")[2] or url
+
+
+def _host(url: str) -> str:
+    """The host and port of a URL, whatever its user's name and password hold."""
+    rest = _without_scheme(url)
+    return re.split(r"[/?#]", rest.rpartition("@")[2] if "@" in rest else rest)[0].lower()
+
+
+def _credentials(url: str) -> Iterable[str]:
+    """What a URL has before its host, and what else of it could be a token: longer parts of its path and its query."""
+    rest = _without_scheme(url)
+    user, _, place = rest.rpartition("@")
+    words = [user, user.partition(":")[2]]  # a user without a password is a token
+    path, _, query = place.partition("?")
+    words += [part for part in path.split("/")[1:] if len(part) >= 16]
+    words += [value.rpartition("=")[2] for value in query.split("&")]
+    for word in words:
+        for form in (word, unquote(word), quote(word, safe=""), quote(unquote(word), safe="")):
+            if len(form) >= 4 and form not in ("simple", "index"):
+                yield form
 
 
 def variables(environ: Mapping[str, str] = os.environ) -> dict[str, str]:

@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 FOLDER = "/"
 """The current folder of every program of ours that would look around in it: only the administrator writes there."""
+
+
+Step = Callable[[list[str]], None]
+"""Runs one command of an installation; raises ImageError if it fails."""
 
 
 def search_path() -> str:

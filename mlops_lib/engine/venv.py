@@ -14,11 +14,13 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Collection, Mapping
+import tempfile
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
-from mlops_lib import durable, images, requirements, standins
-from mlops_lib.engine import index, patience, probe, programs
+from mlops_lib import durable, images, standins
+from mlops_lib.engine import index, patience, probe, programs, sdists
+from mlops_lib.engine.sdist_process import ProcessBuilder
 from mlops_lib.engine.store import Stored, name_of_home
 from mlops_lib.errors import ImageError
 from mlops_lib.records import Environment
@@ -32,8 +34,9 @@ KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", *index.PR
 
 def place(home: Path, environment: Environment) -> Path:
     """The environment's folder, by everything that decides its contents."""
+    built = [list(environment.sdists)] if environment.sdists else []
     content = json.dumps([
-        sorted(environment.requirements), environment.python, sys.implementation.cache_tag, platform.machine(),
+        sorted(environment.requirements), *built, environment.python, sys.implementation.cache_tag, platform.machine(),
         sys.platform, sys.base_prefix,
     ])  # fmt: skip
     return home / "environments" / f"{environment.name}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
@@ -61,35 +64,73 @@ def build(folder: Path, environment: Environment, *, on_line: Callable[[str], No
             return
         if folder.exists():
             shutil.rmtree(folder)
-        uv, python = programs.find("uv"), str(python_of(folder))
-        wheels = requirements.only_wheels()
-        if uv:
-            _step([uv, "venv", "--quiet", "--python", base, str(folder)], on_line, lock)
-            install = [uv, "pip", "install", "--python", python]
-            install += [word for name in wheels for word in ("--only-binary", name)]
-        else:
-            _step([base, "-I", "-m", "venv", str(folder)], on_line, lock)
-            install = [
-                python,
-                "-I",
-                "-m",
-                "pip",
-                "install",
-                "--disable-pip-version-check",
-                "--progress-bar=off",
-                "--prefer-binary",
-                "--only-binary",
-                ",".join(wheels),
-            ]
+        uv = programs.find("uv")
+
+        # A cache of our own: the caller's may hold wheels that uv built from source, which it takes although it builds none.
+        own = {"UV_CACHE_DIR": str(folder.parent / "uv-cache")}
+
+        def step(command: list[str], *, pinned: bool = False, offline: bool = False) -> None:
+            given = {**own, **(_offline() if offline else variables())}
+            _step(command, on_line, lock, pinned=pinned, given=given)
+
+        step([uv, "venv", "--quiet", "--python", base, str(folder)] if uv else [base, "-I", "-m", "venv", str(folder)])
         for one in standins.needed(environment.requirements):
             if one.machine in ("", platform.machine()):
                 wheel = folder / one.file
                 wheel.write_bytes(one.wheel())
-                _step([*install, "--no-index", "--no-deps", str(wheel)], on_line, lock)
+                step([*_installer(uv, folder), "--no-index", "--no-deps", str(wheel)], offline=True)
                 wheel.unlink()
+        pip = next(folder.glob("lib/python*/site-packages/pip"), None)
+        builder, python = ProcessBuilder(base, pip=pip, download=step), _version(environment.python)
+        cache = folder.parent / "wheels"
+        built = sdists.wheels(environment.sdists, builder, python=python, cache=cache, on_line=on_line)
         if environment.requirements:
-            _step([*install, *environment.requirements], on_line, lock, pinned=images.pinned(environment))
+            _install(environment, folder, uv, built, step)
         durable.write_bytes(folder / COMPLETE, b"")
+
+
+def _installer(uv: str | None, folder: Path) -> list[str]:
+    """The command that installs into an environment; nothing is built from source, whatever asks for it."""
+    python = str(python_of(folder))
+    if uv:
+        # Copied and not linked: a script that changes a file of its environment must not change uv's cache, and so others'.
+        return [uv, "pip", "install", "--python", python, "--no-build", "--link-mode", "copy"]
+    return [
+        python,
+        "-I",
+        "-m",
+        "pip",
+        "install",
+        "--disable-pip-version-check",
+        "--progress-bar=off",
+        "--only-binary",
+        ":all:",
+    ]
+
+
+def _install(
+    environment: Environment, folder: Path, uv: str | None, built: Sequence[Path], step: Callable[..., None]
+) -> None:
+    """Install all requirements at once, with the wheels that were built for them.
+
+    pip downloads and installs in two steps, and only the first knows the index's password: a wheel may replace modules that
+    pip loads late. uv is a program that loads none.
+    """
+    pinned = images.pinned(environment)
+    links = [word for wheel in built for word in ("--find-links", str(wheel.parent))]
+    if uv:
+        step([*_installer(uv, folder), *links, *environment.requirements], pinned=pinned)
+        return
+    with tempfile.TemporaryDirectory(prefix="mlops-wheels-") as name:
+        python, fetch = str(python_of(folder)), str(images.CONTAINERS / "fetch.py")
+        step([python, "-I", fetch, name, *links, *environment.requirements], pinned=pinned)
+        wheels = sorted(map(str, Path(name).glob("*.whl")))
+        if wheels:
+            step([*_installer(None, folder), "--no-index", "--no-deps", *wheels], offline=True)
+
+
+def _version(python: str) -> str:
+    return f"{sys.version_info[0]}.{sys.version_info[1]}" if python == images.PYTHON else python
 
 
 def interpreter(wanted: str) -> str:
@@ -131,17 +172,27 @@ def variables() -> Mapping[str, str]:
     return {**inherited, "PATH": programs.search_path(), **index.variables()}
 
 
-def _step(command: list[str], on_line: Callable[[str], None], lock: int, *, pinned: bool = False) -> None:
+def _offline() -> Mapping[str, str]:
+    """The environment of a step that downloads nothing: no setting of the index, no proxy."""
+    kept = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")
+    inherited = {name: os.environ[name] for name in kept if name in os.environ}
+    return {**inherited, "PATH": programs.search_path(), "PIP_CONFIG_FILE": os.devnull, "UV_NO_CONFIG": "1"}
+
+
+def _step(
+    command: list[str], on_line: Callable[[str], None], lock: int, *, given: Mapping[str, str], pinned: bool = False
+) -> None:
+    mask = index.Mask()
     try:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            errors="replace", env=variables(), cwd=programs.FOLDER, pass_fds=(lock,),
+            errors="replace", env=given, cwd=programs.FOLDER, pass_fds=(lock,),
         )  # fmt: skip
     except OSError as error:
         raise ImageError(f"{command[0]} cannot be started: {error.strerror}", remedy="`mlops doctor`") from None
     with process:
         try:
-            lines = patience.followed(process, on_line, asked=pinned)
+            lines = patience.followed(process, lambda line: on_line(mask(line)), asked=pinned)
         except BaseException:  # asked to end: an installer must not go on in a folder whose lock is free
             process.kill()
             raise
@@ -150,7 +201,7 @@ def _step(command: list[str], on_line: Callable[[str], None], lock: int, *, pinn
             "the virtual environment cannot be made",
             where=" ".join(command[:4]),
             remedy="The installer's reason is above; declare the right versions in requirements.txt.",
-            log="".join(lines[-LOG_LINES:]),
+            log=mask("".join(lines[-LOG_LINES:])),
         )
 
 

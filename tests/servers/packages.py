@@ -9,8 +9,10 @@ import http.server
 import io
 import ipaddress
 import ssl
+import tarfile
 import threading
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 SECRET = "tr0ub4dor-and-3"
@@ -23,6 +25,7 @@ class PackageIndex:
         self._scheme = "http"
         self.wheels: dict[str, bytes] = {}
         self.passwords: set[str] = set()
+        self.paths: list[str] = []
         self.asked = threading.Event()
         self.go_on = threading.Event()
         self.go_on.set()
@@ -61,8 +64,27 @@ class PackageIndex:
         self._scheme = "https"
         return bundle
 
-    def add(self, name: str, version: str = "1.0", *, requires: str = "") -> None:
-        """A wheel with one module of the same name."""
+    def add_sdist(
+        self, name: str, version: str = "1.0", *, backend: str, files: Mapping[str, str] | None = None
+    ) -> None:
+        """A source distribution that is built by a backend of its own, the text of a module."""
+        project = (
+            '[build-system]\nrequires = []\nbuild-backend = "own"\nbackend-path = ["."]\n'
+            f'[project]\nname = "{name}"\nversion = "{version}"\n'
+        )
+        info = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+        content = io.BytesIO()
+        with tarfile.open(fileobj=content, mode="w:gz") as archive:
+            for path, text in {"pyproject.toml": project, "own.py": backend, "PKG-INFO": info, **(files or {})}.items():
+                entry = tarfile.TarInfo(f"{name}-{version}/{path}")
+                entry.size = len(text.encode())
+                archive.addfile(entry, io.BytesIO(text.encode()))
+        self.wheels[f"{name}-{version}.tar.gz"] = content.getvalue()
+
+    def add(
+        self, name: str, version: str = "1.0", *, requires: str = "", files: Mapping[str, str] | None = None
+    ) -> None:
+        """A wheel with one module of the same name, and further files."""
         info = f"{name}-{version}.dist-info"
         metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n" + (
             f"Requires-Dist: {requires}\n" if requires else ""
@@ -70,6 +92,7 @@ class PackageIndex:
         files = {
             f"{name}.py": f"version = {version!r}\n", f"{info}/METADATA": metadata,
             f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+            **(files or {}),
         }  # fmt: skip
         record = (
             "".join(f"{path},sha256={_digest(text)},{len(text)}\n" for path, text in files.items())
@@ -86,6 +109,7 @@ class PackageIndex:
         password = base64.b64decode(given).decode().partition(":")[2]
         self.passwords.add(password)
         parts = request.path.strip("/").split("/")
+        self.paths.append(request.path)
         if password != SECRET:
             self._send(request, 401, b"")
         elif parts[0] == "files" and parts[-1] in self.wheels:

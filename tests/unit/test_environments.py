@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from mlops_lib import environments, images, requirements, standins
-from mlops_lib.engine import index, probe
+from mlops_lib.engine import probe
 from mlops_lib.errors import ImageError
 from mlops_lib.records import Environment
 
@@ -221,12 +221,33 @@ def test_what_packages_print_does_not_disturb_the_probe() -> None:
     assert [one.name for one in probe.missing(output, ["numpy", "cv2", "yaml"])] == ["cv2", "yaml"]
 
 
-def test_what_has_wheels_is_never_built_from_source_and_that_makes_no_other_image() -> None:
+def test_every_step_that_talks_to_the_index_takes_wheels_only() -> None:
     wheels = requirements.only_wheels()
     assert "numpy" in wheels
     assert "gym" not in wheels, "it has none"
-    assert f"only-binary = {','.join(wheels)}\n" in index.pip_conf({}, only_wheels=wheels)
-    with_password = {"index-url": "https://builder:secret@index.example/simple"}
-    assert "only-binary = :all:\n" in index.pip_conf(with_password, only_wheels=wheels)
-    assert "only-binary = torch\n" in index.pip_conf({"only-binary": "torch"}, only_wheels=wheels), "the operator's own"
-    assert "only-binary" not in environments.plan(asked({"row": "sklearn", "declared": []}), home=CASES).dockerfile
+    need = asked({"row": "sklearn", "declared": ["tabulate"]})
+    steps = images.plan(environments.mended(need).environment).dockerfile.split("\nRUN ")
+    assert len(steps) > 4
+    for step in steps:
+        if "id=pip" in step:
+            assert "--only-binary :all:" in step or "/mlops/fetch.py" in step
+        elif "pip install" in step:
+            assert "--no-index" in step, "what is installed without the index's settings needs none"
+    assert '"--only-binary", ":all:"' in (images.CONTAINERS / "fetch.py").read_text()
+    after = steps[-1].split("COPY --from=wheels")[1]
+    assert "RUN" not in after, "nothing runs once the project's packages are in their places"
+
+
+def test_what_has_no_wheel_is_read_from_what_installers_say() -> None:
+    pip = (
+        "ERROR: Could not find a version that satisfies the requirement docopt==0.6.1 (from versions: none)\n"
+        "ERROR: Could not find a version that satisfies the requirement gym>=0.2 (from acme[x]) (from versions: 0.1)\n"
+        "ERROR: No matching distribution found for gym\n"
+    )
+    uv = (
+        "  Because all versions of pyspark have no usable wheels and you require pyspark, we can conclude\n"
+        "  Because docopt==0.6.1 has no usable wheels\nhint: Wheels are required for `docopt` because building\n"
+    )
+    assert requirements.without_wheel(pip) == ["docopt==0.6.1", "gym>=0.2"]
+    assert requirements.without_wheel(uv) == ["pyspark", "docopt==0.6.1"]
+    assert requirements.without_wheel("Because nothere was not found in the package registry") == []

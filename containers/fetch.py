@@ -1,0 +1,82 @@
+"""Resolve requirements and download their wheels; nothing that is downloaded is installed or run.
+
+    python -I fetch.py FOLDER PIP-ARGUMENT…
+
+pip can read the password of the package index here. So this process starts no other one: a source distribution, which runs
+code of its own when it is built, cannot be, whether the index offers it or a package's metadata names its address. For the
+same reason the wheels are installed in another step: a wheel may replace modules of Python and of pip, which loads some late.
+
+FOLDER receives the wheels, and `replaced.txt` with the installed distributions that they replace. Only the standard library
+and the pip of the environment; Python 3.8 and later.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import re
+import sys
+import tempfile
+from urllib.parse import unquote, urlsplit
+
+COMMON = ["--disable-pip-version-check", "--progress-bar=off", "--only-binary", ":all:"]
+PROCESSES = {
+    "subprocess.Popen", "os.exec", "os.posix_spawn", "os.spawn", "os.system", "os.fork", "os.forkpty", "pty.spawn",
+    "os.startfile",
+}
+
+
+def refuse_processes(event, arguments):
+    """Audit hook: let no other program start."""
+    if event in PROCESSES:
+        raise PermissionError(
+            "a package wants to be built from source while the settings of the package index can be read (%s)" % event
+        )
+
+
+def normal(name):
+    """Return a distribution's name as the index knows it (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def pin(entry):
+    """Return the requirement line of one entry of pip's report, with the hash of its file."""
+    download, metadata = entry["download_info"], entry["metadata"]
+    hashes = download.get("archive_info", {}).get("hashes", {})
+    digest = hashes.get("sha256", "")
+    place = urlsplit(download["url"])
+    if not digest and place.scheme == "file":
+        with open(unquote(place.path), "rb") as wheel:
+            digest = hashlib.sha256(wheel.read()).hexdigest()
+    return "%s==%s" % (metadata["name"], metadata["version"]), digest
+
+
+def main(folder, asked):
+    """Run both steps; return pip's exit status."""
+    sys.addaudithook(refuse_processes)
+    from pip._internal.cli.main import main as pip
+
+    os.makedirs(folder, exist_ok=True)
+    links = [word for place, word in enumerate(asked) if "--find-links" in (word, asked[place - 1] if place else "")]
+    with tempfile.TemporaryDirectory() as scratch:
+        report, pins = os.path.join(scratch, "report.json"), os.path.join(scratch, "pins.txt")
+        dry = ["install", *COMMON, "--root-user-action=ignore", "--dry-run", "--report", report]
+        status = pip([*dry, *asked])
+        if status:
+            return status
+        found = []
+        if os.path.exists(report):  # there is none if nothing was asked for
+            with open(report, encoding="utf-8") as stream:
+                found = [pin(entry) for entry in json.load(stream)["install"]]
+        checked = all(digest for _, digest in found)
+        with open(pins, "w", encoding="utf-8") as stream:
+            for line, digest in found:
+                stream.write(line + (" --hash=sha256:" + digest if checked else "") + "\n")
+        installed = {normal(one.metadata["Name"] or "") for one in importlib.metadata.distributions()}
+        with open(os.path.join(folder, "replaced.txt"), "w", encoding="utf-8") as stream:
+            stream.writelines(line.split("==")[0] + "\n" for line, _ in found if normal(line.split("==")[0]) in installed)
+        return pip(["download", *COMMON, "--no-deps", "--dest", folder, *links, "-r", pins]) if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2:]))

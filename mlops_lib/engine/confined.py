@@ -1,0 +1,108 @@
+"""Run a command without network, privileges and the caller's files: python -I -S confined.py HOME KEPT COMMAND…
+
+The process backend builds source distributions with it. Root becomes nobody. The command gets no network, and an empty folder
+in place of HOME, in which only the interpreter and KEPT, the command's own folder, are: namespaces of its own, as root or, if
+the kernel lets other users have them, through a user namespace. Without them root stops here; another user goes on, because a
+training of the process backend may read all files of that user anyway. What the command may use is bounded.
+
+Only the standard library: it runs in the environment's own Python.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import sys
+import tempfile
+
+NOBODY = 65534
+CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWNET = 0x00020000, 0x08000000, 0x10000000, 0x40000000
+MS_NOSUID, MS_NODEV, MS_BIND, MS_REC, MS_PRIVATE = 0x2, 0x4, 0x1000, 0x4000, 0x40000
+MNT_DETACH = 2
+PR_SET_NO_NEW_PRIVS = 38
+LIMITS = {
+    resource.RLIMIT_CPU: 1800,
+    resource.RLIMIT_FSIZE: 2 << 30,
+    resource.RLIMIT_CORE: 0,
+}
+
+
+class _Kernel:
+    """The calls that Python has no names for."""
+
+    def __init__(self) -> None:
+        self._libc = ctypes.CDLL(None, use_errno=True)
+
+    def _checked(self, status: int, what: str) -> None:
+        if status != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), what)
+
+    def unshare(self, flags: int) -> None:
+        self._checked(self._libc.unshare(flags), "unshare")
+
+    def mount(self, source: str, target: str, kind: str, flags: int, options: str = "") -> None:
+        words = [text.encode() for text in (source, target, kind)]
+        self._checked(self._libc.mount(*words, ctypes.c_ulong(flags), options.encode()), target)
+
+    def detach(self, target: str) -> None:
+        self._checked(self._libc.umount2(target.encode(), MNT_DETACH), target)
+
+    def keep_privileges_low(self) -> None:
+        self._checked(self._libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl")
+
+
+def _leave(kernel: _Kernel) -> None:
+    """Enter namespaces without network, in which mounts concern this process only."""
+    user, group = os.getuid(), os.getgid()
+    spaces = CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC
+    kernel.unshare(spaces if user == 0 else spaces | CLONE_NEWUSER)
+    if user != 0:
+        for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
+            with open(f"/proc/self/{name}", "w") as stream:  # noqa: PTH123
+                stream.write(text)
+    kernel.mount("none", "/", "", MS_REC | MS_PRIVATE)
+
+
+def _hide(kernel: _Kernel, home: str, kept: list[str]) -> None:
+    """Put an empty folder in the place of `home`, with only what is kept in it."""
+    below = [path for path in map(os.path.realpath, kept) if os.path.commonpath([path, home]) == home]
+    places = [tempfile.mkdtemp(dir="/tmp") for _ in below]
+    for path, place in zip(below, places, strict=True):
+        kernel.mount(path, place, "", MS_BIND | MS_REC)
+    kernel.mount("none", home, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=16m")
+    for path, place in zip(below, places, strict=True):
+        os.makedirs(path, mode=0o755, exist_ok=True)  # noqa: PTH103
+        kernel.mount(place, path, "", MS_BIND | MS_REC)
+        kernel.detach(place)
+        os.rmdir(place)  # noqa: PTH106
+
+
+def main(home: str, kept: str, command: list[str]) -> None:
+    """Confine this process and become the command."""
+    kernel = _Kernel()
+    try:
+        _leave(kernel)
+        home = os.path.realpath(home)
+        if home != "/" and os.path.isdir(home):  # noqa: PTH112
+            _hide(kernel, home, [sys.base_prefix, kept])
+    except OSError:
+        if os.getuid() == 0:
+            raise
+    for limit, most in LIMITS.items():
+        hard = resource.getrlimit(limit)[1]
+        bound = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(limit, (bound, bound))
+    os.umask(0o022)
+    if os.getuid() == 0:
+        os.setgroups([])
+        os.setresgid(NOBODY, NOBODY, NOBODY)
+        os.setresuid(NOBODY, NOBODY, NOBODY)
+    kernel.keep_privileges_low()
+    os.chdir(kept)
+    os.execv(command[0], command)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], sys.argv[3:])
