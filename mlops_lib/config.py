@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mlops_lib import trust
-from mlops_lib.errors import UsageError
+from mlops_lib.errors import RefusedFileError, UsageError
+from mlops_lib.project import files, toml
 
 Kind = Literal["text", "number", "integer", "flag", "list", "bytes", "table"]
 
@@ -98,6 +99,8 @@ SECRETS = (
     "MLOPS_SLACK_TOKEN", "MLOPS_SLACK_WEBHOOK", "MLOPS_SMTP_URL", "MLOPS_WEBHOOK_URL", "MLOPS_WEBHOOK_SECRET",
     "MLOPS_APPRISE_URLS",
 )  # fmt: skip
+PROJECT_LIMIT = 256_000
+"""Bytes of a project's settings file."""
 NEARLY = 0.85
 """A variable this much like one of ours is taken for a slip; any other `MLOPS_*` belongs to somebody else."""
 
@@ -198,29 +201,39 @@ def parameters(environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
 
 
 def _project_tables(project: Path) -> list[tuple[Path, dict[str, Any]]]:
-    own = project / "mlops.toml"
-    if own.is_file():
-        return [(own, _read_toml(own))]
-    shared = project / "pyproject.toml"
-    if shared.is_file():
-        tools = _read_toml(shared).get("tool")
-        table = tools.get("mlops") if isinstance(tools, dict) else None
-        return [(shared, table)] if isinstance(table, dict) else []
-    return []
+    own = _pushed_toml(project, "mlops.toml")
+    if own is not None:
+        return [(project / "mlops.toml", own)]
+    tools = (_pushed_toml(project, "pyproject.toml") or {}).get("tool")
+    table = tools.get("mlops") if isinstance(tools, dict) else None
+    return [(project / "pyproject.toml", table)] if isinstance(table, dict) else []
+
+
+def _pushed_toml(project: Path, name: str) -> dict[str, Any] | None:
+    """Return a TOML file of the project, or None if it has none."""
+    try:
+        content = files.read(name, root=project, limit=PROJECT_LIMIT)
+    except RefusedFileError as refused:
+        if refused.reason == "missing" and not (project / name).is_symlink():
+            return None
+        raise UsageError(refused.what, where=str(project / name), remedy=refused.remedy) from None
+    return _parsed(content, path=project / name)
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
+    """Return the operator's own TOML file."""
     try:
-        import tomllib
-    except ImportError:  # Python 3.10
-        import tomli as tomllib  # type: ignore[no-redef, unused-ignore]
-    try:
-        with path.open("rb") as stream:
-            return tomllib.load(stream)
-    except ValueError as error:  # not TOML, or not UTF-8
-        raise UsageError(f"not TOML: {error}", where=str(path), remedy="Mend the file.") from None
+        content = path.read_bytes()
     except OSError as error:
         raise UsageError(f"cannot be read: {error.strerror}", where=str(path), remedy="Mend its permissions.") from None
+    return _parsed(content, path=path)
+
+
+def _parsed(content: bytes, *, path: Path) -> dict[str, Any]:
+    try:
+        return toml.parse(content.decode("utf-8"))
+    except ValueError as error:  # not TOML, or not UTF-8
+        raise UsageError(f"not TOML: {error}", where=str(path), remedy="Mend the file.") from None
 
 
 def _take(values: dict[str, Value], table: Mapping[str, Any], *, where: str, from_project: bool = False) -> None:
@@ -252,9 +265,10 @@ def _refuse_slips(environ: Mapping[str, str]) -> None:
 def _line(where: str, key: str) -> str:
     """`file:line` of a key, for the message; the place as it is where it is no file."""
     path = Path(where)
-    if not path.is_file():
+    try:
+        lines = files.read_text(path.name, root=path.parent).splitlines()
+    except RefusedFileError:
         return where
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     number = next((i for i, line in enumerate(lines, 1) if line.split("=")[0].strip().strip("\"'") == key), 0)
     return f"{where}:{number}" if number else where
 
@@ -279,7 +293,7 @@ def _convert(setting: Setting, value: Any, *, where: str) -> Any:
         wanted = (
             "one of " + ", ".join(repr(c) for c in setting.choices if c) if setting.choices else _WANTED[setting.kind]
         )
-        raise UsageError(f"{setting.key} is {value!r}", where=where, remedy=f"Give {wanted}.")
+        raise UsageError(f"{setting.key} is {repr(value)[:200]}", where=where, remedy=f"Give {wanted}.")
     return converted
 
 

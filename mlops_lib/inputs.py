@@ -9,8 +9,11 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlops_lib.errors import RefusedFileError
+from mlops_lib.project import files
 from mlops_lib.records import Detection
 
+NOTEBOOK_LIMIT = 30_000_000
 CALLS_FOLLOWED = 5
 """How deep the functions may lie that a script begins with."""
 
@@ -45,7 +48,7 @@ def missing(detection: Detection, *, given: Sequence[str] = ()) -> Iterator[Miss
     paths = [p for p in detection.data_paths if not _is_there(p, project, entry) and not _is_given(p, provided)]
     if not paths:
         return
-    text = _text(entry)
+    text = _text(entry, project)
     lines = _surely_read(text, entry.parent, paths)
     for path in paths:
         line = lines.get(path)
@@ -56,14 +59,21 @@ def missing(detection: Detection, *, given: Sequence[str] = ()) -> Iterator[Miss
         )  # fmt: skip
 
 
+def pointers(detection: Detection) -> list[str]:
+    """Return the data that the entry reads of which Git LFS has left pointers only."""
+    project, base = Path(detection.project), Path(detection.entry).parent
+    names = dict.fromkeys(str(folder / path) for path in detection.data_paths for folder in (Path(), base))
+    return files.lfs_pointers([name for name in names if not Path(name).is_absolute()], root=project)
+
+
 def _maker(path: str, project: Path, entry: Path) -> str:
     """The script that writes what another one reads: the steps of a project are often scripts of their own."""
     from mlops_lib.detection.files import Files
 
-    files = Files(str(project))
-    others = [one for one in files.paths() if Path(one) != entry]
+    scripts = Files(str(project))
+    others = [one for one in scripts.paths() if Path(one) != entry]
     plain = Path(path)
-    return next((f.name for f in map(files.file, others) if any(Path(p) == plain for p in f.facts.written)), "")
+    return next((f.name for f in map(scripts.file, others) if any(Path(p) == plain for p in f.facts.written)), "")
 
 
 def _is_there(path: str, project: Path, entry: Path) -> bool:
@@ -72,11 +82,11 @@ def _is_there(path: str, project: Path, entry: Path) -> bool:
     place = Path(re.sub(r"^([A-Za-z]:)?[\\/.~]*", "/", path.replace("\\", "/"))) if away else Path(path)
     if any(letter in path for letter in "*?[{%"):
         return True  # a pattern, not a path
-    if place.is_absolute() and place.exists():
+    if place.is_absolute() and not away and place.exists():
         return True
     # The runner takes a pushed file for an absolute path of some other machine that ends as its own does.
     ends = [Path(*place.parts[start:]) for start in range(1, len(place.parts))] if place.is_absolute() else [place]
-    return any((folder / end).exists() for folder in (project, entry.parent) for end in ends)
+    return any(files.exists(folder / end, root=project) for folder in (project, entry.parent) for end in ends)
 
 
 def _is_given(path: str, given: Sequence[str]) -> bool:
@@ -84,13 +94,13 @@ def _is_given(path: str, given: Sequence[str]) -> bool:
     return any(plain == Path(one) or Path(one) in plain.parents for one in given)
 
 
-def _text(entry: Path) -> str:
+def _text(entry: Path, project: Path) -> str:
     try:
-        text = entry.read_text(encoding="utf-8", errors="replace")
+        text = files.read_text(entry, root=project, limit=NOTEBOOK_LIMIT)
         if entry.suffix == ".ipynb":
             cells = json.loads(text)["cells"]
             text = "\n".join("".join(c.get("source", "")) for c in cells if c.get("cell_type") == "code")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (RefusedFileError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return ""
     return text
 
@@ -99,7 +109,7 @@ def _surely_read(text: str, project: Path, paths: Sequence[str]) -> dict[str, in
     """Those of the paths that are read before anything else of the project could have made them, with their lines."""
     try:
         module = ast.parse(text)
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return {}
     functions = {one.name: one for one in module.body if isinstance(one, ast.FunctionDef)}
     found: dict[str, int] = {}

@@ -157,6 +157,13 @@ def _check_data(job: Job) -> None:
 
     if job.detection is None or training.finished(job.run_dir, 1) is not None:
         return
+    pointers = inputs.pointers(job.detection)
+    if pointers:
+        more = f" and {len(pointers) - 3} more" if len(pointers) > 3 else ""
+        raise TrainingError(
+            f"Git LFS has left pointers in place of data: {', '.join(pointers[:3])}{more}", where=job.spec.entry,
+            remedy="Fetch the content before: git lfs pull (in Jenkins, the behaviour \"Git LFS pull after checkout\").",
+        )  # fmt: skip
     given = [mount.target for mount in job.spec.mounts]
     for missing in inputs.missing(job.detection, given=given):
         if missing.certain:

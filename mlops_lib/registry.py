@@ -25,11 +25,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mlops_lib import comparison, durable
-from mlops_lib.errors import UsageError
+from mlops_lib.errors import RefusedFileError, UsageError
+from mlops_lib.project import files
 from mlops_lib.records import ModelVersion, Record, RunSpec, Verdict
 from mlops_lib.runner import protocol
 
 CHAMPION = "champion"
+SCRIPT_LIMIT = 64 << 20
+"""Bytes of a script or notebook that is named by its content."""
 """The alias of the best accepted version: what people should use."""
 MODEL_LIMIT = 16 * 1024**3
 """Bytes; a larger model is refused unless the caller says otherwise."""
@@ -423,7 +426,7 @@ def _lineage(run_dir: Path, spec: RunSpec, verdict: Verdict, model: str, digest:
         project=spec.project,
         entry=spec.entry,
         args=spec.args,
-        script_digest=_script_digest(Path(spec.project, spec.entry)),
+        script_digest=_script_digest(Path(spec.project), spec.entry),
         data_digest=spec.data_digest,
         model_digest=digest,
         image=spec.image.tag,
@@ -442,11 +445,11 @@ def _search(run_dir: Path) -> dict[str, object] | None:
     return None
 
 
-def _script_digest(path: Path) -> str:
+def _script_digest(project: Path, entry: str) -> str:
     """sha256 of the entry as it is now, or "" if the project has gone since it was trained."""
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
+        return hashlib.sha256(files.read(entry, root=project, limit=SCRIPT_LIMIT)).hexdigest()
+    except RefusedFileError:
         return ""
 
 

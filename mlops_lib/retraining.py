@@ -13,15 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from mlops_lib import durable, gate
+from mlops_lib.errors import RefusedFileError
+from mlops_lib.project import files
 from mlops_lib.records import SearchResult, Trial, Verdict
 
+CODE_LIMIT = 1 << 20
 CONTINUED = "continued.json"
 """In the first run's directory: the arguments that its project is trained with from now on, and what was tried."""
 
 
 def values(project: Path, entry: str, args: Sequence[str], *, count: int) -> Iterator[tuple[str, ...]]:
     """Further arguments to train with; none where the script has no whole number as its only argument."""
-    if len(args) > 1 or not _reads_a_number(project / entry):
+    if len(args) > 1 or not _reads_a_number(project, entry):
         return
     try:
         start = int(args[0]) if args else 0
@@ -31,11 +34,11 @@ def values(project: Path, entry: str, args: Sequence[str], *, count: int) -> Ite
         yield (str(start + step),)
 
 
-def _reads_a_number(entry: Path) -> bool:
+def _reads_a_number(project: Path, entry: str) -> bool:
     """Whether the script makes a whole number of its first argument, and reads no other."""
     try:
-        tree = ast.parse(entry.read_text(encoding="utf-8"))
-    except (OSError, ValueError, SyntaxError):
+        tree = ast.parse(files.read(entry, root=project, limit=CODE_LIMIT).decode("utf-8"))
+    except (RefusedFileError, ValueError, SyntaxError, RecursionError, MemoryError):
         return False
     read = [node for node in ast.walk(tree) if _argument(node) is not None]
     whole = [

@@ -1,6 +1,7 @@
 """Requirements that a project declares itself: they win over what its imports suggest.
 
-Only names and versions are taken. Options, indexes, URLs and paths are not the project's to choose (DESIGN, The cage).
+Only names and versions are taken. Options, indexes, URLs and paths are not the project's to choose (DESIGN, The cage), and a
+line that is no requirement is never repeated: an included file could be anything.
 """
 
 from __future__ import annotations
@@ -11,14 +12,33 @@ import re
 from mlops_lib.detection.distributions import DISTRIBUTIONS
 from mlops_lib.detection.source import decode
 from mlops_lib.detection.words import words
+from mlops_lib.errors import RefusedFileError
+from mlops_lib.project import files, toml
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
-_LINE = r"^[A-Za-z0-9][A-Za-z0-9._-]*\s*(\[[^\]]*\])?\s*(\(?[<>=!~][^;@]*\)?)?\s*(;.*)?$"
-_INCLUDE = r"^(?:-r|--requirement)[ =]?\s*(\S+)"
-_CONSTRAINT = r"^(?:-c|--constraint)[ =]?\s*(\S+)"
+_LINE = (
+    r"[A-Za-z0-9][A-Za-z0-9._-]*\s*(?:\[[A-Za-z0-9._, -]*\])?\s*(?:\(?[<>=!~](?:(?!\s-)[A-Za-z0-9.*+!<>=~, _-])*\)?)?\s*"
+    r"(?:;(?P<marker>.*))?"
+)
+_MARKER = (
+    r"(?:\s*(?:[()]|and\b|or\b|not\s+in\b|in\b|[<>=!~]=?=?"
+    r"|(?:python_(?:full_)?version|os[._]name|sys[._]platform|platform[._][a-z_]+|implementation_(?:name|version)|extra)\b"
+    r"|'[\w.*+-]*'|\"[\w.*+-]*\"))*\s*"
+)
+"""Words of an environment marker (PEP 508). Its texts hold no space: an installer would read options after one."""
+_LONGEST = 400
+"""Characters of a requirement; what is longer is none."""
+_INCLUDE = r"(?:-r|--requirement)[ =]?\s*(\S+)"
+_CONSTRAINT = r"(?:-c|--constraint)[ =]?\s*(\S+)"
+_OPTIONS = ("-e", "--editable", "-i", "--index-url", "--extra-index-url", "-f", "--find-links", "--trusted-host")
+_FILES_LIMIT = 50
+"""Files that requirements are put together from."""
+_SAID_LIMIT = 10
+"""Lines of one file that something is said about."""
 
 RENAMED = {
     "sklearn": "scikit-learn", "pil": "pillow", "cv2": "opencv-python", "opencv": "opencv-python", "skimage": "scikit-image",
@@ -43,35 +63,84 @@ class Declared:
         self.warnings = warnings
 
 
+class Project:
+    """A project's declarations while they are read.
+
+    Args:
+        root: the project's folder.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self.warnings: list[str] = []
+        self._read: set[str] = set()
+
+    def text(self, path: str) -> str:
+        """Return a file's text; "" if it is not read, which is said."""
+        try:
+            return decode(files.read(path, root=self.root))
+        except RefusedFileError as refused:
+            self.warnings.append(f"{refused.where}: {refused.what}")
+            return ""
+
+    def lines(self, path: str) -> Iterator[tuple[int, str]]:
+        """Yield the lines of a requirements file without comments and options, continued ones joined, with their number."""
+        begun, begins = "", 1
+        for number, raw in enumerate(self.text(path).splitlines(), 1):
+            begins = begins if begun else number
+            begun += raw[: 4 * _LONGEST]
+            if begun.endswith("\\") and len(begun) < 100 * _LONGEST:  # a requirement with all its hashes is long
+                begun = begun[:-1] + " "
+                continue
+            line, begun = re.sub(r"(^|\s)#.*$", "", begun).strip(), ""
+            if line and not line.startswith("-"):
+                line = re.split(r"\s--?[A-Za-z]", line, maxsplit=1)[0].strip()
+            if line:
+                yield begins, line
+
+    def is_new(self, path: str) -> bool:
+        """Return whether a file was not read before, and there may be another one."""
+        place = files.resolve(path, root=self.root) or path
+        if place in self._read or len(self._read) >= _FILES_LIMIT:
+            return False
+        self._read.add(place)
+        return True
+
+
 def find(folder: str, root: str) -> Declared:
     """The declaration nearest to a folder, upwards to the project's root; empty where there is none."""
     place = folder
+    project = Project(root)
     while True:
-        names = {name.lower(): name for name in _names(place)}
+        names = {name.lower(): name for name in files.names_in(place, root=root)}
         for wanted, reader in _READERS:
             path = names.get(wanted) if "/" not in wanted else wanted
-            if path and os.path.isfile(os.path.join(place, path)):
-                warnings: list[str] = []
-                found = _cleaned(reader(os.path.join(place, path), warnings))
+            if path and os.path.lexists(os.path.join(place, path)):
+                found = _cleaned(reader(os.path.join(place, path), project))
                 if found:
-                    return Declared(found, os.path.relpath(os.path.join(place, path), root), warnings)
+                    return Declared(found, os.path.relpath(os.path.join(place, path), root), project.warnings)
         if place == root or os.path.dirname(place) == place or not place.startswith(root):
-            return Declared([], "", [])
+            return Declared([], "", project.warnings)
         place = os.path.dirname(place)
 
 
-def _names(folder: str) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except OSError:
-        return []
+def is_requirement(line: str) -> bool:
+    """Return whether a text is a distribution's name with extras, versions and marker, and nothing else.
+
+    >>> is_requirement("torch>=2.0; sys_platform == 'linux'")
+    True
+    >>> is_requirement("torch --index-url http://example.com"), is_requirement("torch; sys_platform == '${TOKEN}'")
+    (False, False)
+    """
+    found = re.fullmatch(_LINE, line) if len(line) <= _LONGEST else None
+    return found is not None and (found["marker"] is None or re.fullmatch(_MARKER, found["marker"]) is not None)
 
 
 def _cleaned(lines: list[str]) -> list[str]:
     found: dict[str, str] = {}
     for line in lines:
         name = name_of(line)
-        if not name or name in TOOLS:
+        if not name or name in TOOLS or not is_requirement(line):
             continue
         if name in RENAMED and RENAMED[name] != name:
             line = re.sub(r"^[A-Za-z0-9._-]+", RENAMED[name], line)
@@ -81,55 +150,49 @@ def _cleaned(lines: list[str]) -> list[str]:
 
 def name_of(requirement: str) -> str:
     """The normalised distribution name (PEP 503)."""
-    match = re.match(r"[A-Za-z0-9][A-Za-z0-9._-]*", requirement.strip())
+    match = re.match(r"[A-Za-z0-9][A-Za-z0-9._-]*", requirement[:_LONGEST].strip())
     return re.sub(r"[-_.]+", "-", match.group()).lower() if match else ""
 
 
-def _text(path: str) -> str:
-    try:
-        with open(path, "rb") as stream:
-            return decode(stream.read(1_000_000))
-    except OSError:
-        return ""
-
-
-def _requirements_txt(path: str, warnings: list[str], depth: int = 0) -> list[str]:
+def _requirements_txt(path: str, project: Project, depth: int = 0) -> list[str]:
     found: list[str] = []
     limits: dict[str, str] = {}
-    name = os.path.basename(path)
-    for raw in _text(path).replace("\\\n", " ").splitlines():
-        line = re.sub(r"(^|\s)#.*$", "", raw).strip()
-        line = re.sub(r"\s--hash[= ]\S+", "", line).strip()
+    name = os.path.relpath(path, project.root)
+    strange: list[int] = []
+    for number, line in project.lines(path) if project.is_new(path) else ():
         included, constrained = re.match(_INCLUDE, line), re.match(_CONSTRAINT, line)
         if included or constrained:
-            other = os.path.normpath(os.path.join(os.path.dirname(path), (included or constrained)[1]))  # type: ignore[index]
-            if depth < 5 and os.path.isfile(other):
-                lines = _requirements_txt(other, warnings, depth + 1)
-                if included:
-                    found += lines
-                else:
-                    limits.update({name_of(one): one for one in lines})
-        elif re.match(r"^[A-Za-z0-9][A-Za-z0-9._-]*\s*(\[[^\]]*\])?\s*@\s*file:", line):
-            found.append(
-                re.split(r"[\s@]", line)[0]
-            )  # what conda's pip freeze writes: the name is all that means something
-        elif line and not line.startswith("-") and re.match(_LINE, line):
+            other = os.path.join(os.path.dirname(path), (included or constrained)[1])  # type: ignore[index]
+            lines = _requirements_txt(other, project, depth + 1) if depth < 5 and os.path.lexists(other) else []
+            if included:
+                found += lines
+            else:
+                limits.update({name_of(one): one for one in lines})
+        elif line.startswith("-"):
+            option = next((one for one in _OPTIONS if line.startswith(one)), "")
+            if option:
+                project.warnings.append(
+                    f"{name}:{number}: the option {option} is the operator's to set: it is not followed"
+                )
+        elif re.match(r"[A-Za-z0-9][A-Za-z0-9._-]*\s*(\[[^\]]*\])?\s*@\s*file:", line[:_LONGEST]):
+            # What conda's pip freeze writes: the name is all that means something.
+            found.append(re.split(r"[\s@\[]", line)[0])
+        elif is_requirement(line):
             found.append(line)
-        elif line and not line.startswith("-"):
-            warnings.append(f"{name}: {line[:80]!r} is no name with versions: it is not installed")
-        elif line.startswith(("-e", "--editable", "-i", "--index-url", "--extra-index-url", "-f", "--find-links")):
-            warnings.append(f"{name}: the option {line.split()[0]!r} is the operator's to set: it is not followed")
+        else:
+            strange.append(number)
+    project.warnings += [
+        f"{name}:{number}: it is no name with versions: it is not installed" for number in strange[:_SAID_LIMIT]
+    ]
+    if len(strange) > _SAID_LIMIT:
+        project.warnings.append(f"{name}: {len(strange) - _SAID_LIMIT} more lines are no names with versions")
     return [limits.get(name_of(line), line) if re.fullmatch(r"[A-Za-z0-9._-]+", line) else line for line in found]
 
 
-def _toml(path: str) -> dict[str, Any]:
+def _toml(path: str, project: Project) -> dict[str, Any]:
     try:
-        import tomllib
-    except ImportError:  # Python 3.10
-        import tomli as tomllib  # type: ignore[no-redef, unused-ignore]
-    try:
-        return tomllib.loads(_text(path))
-    except (tomllib.TOMLDecodeError, RecursionError):
+        return toml.parse(project.text(path))
+    except ValueError:
         return {}
 
 
@@ -141,20 +204,19 @@ def _table(value: Any, *keys: str) -> dict[str, Any]:
 
 def _lines(value: Any) -> list[str]:
     return (
-        [v.strip() for v in value if isinstance(v, str) and re.match(_LINE, v.strip())]
+        [v.strip() for v in value if isinstance(v, str) and is_requirement(v.strip())]
         if isinstance(value, list)
         else []
     )
 
 
-def _pyproject(path: str, warnings: list[str]) -> list[str]:
-    table = _toml(path)
-    project = _table(table, "project")
-    listed = _lines(project.get("dependencies"))
-    if not listed and isinstance(project.get("dynamic"), list) and "dependencies" in project["dynamic"]:
-        files = _table(table, "tool", "setuptools", "dynamic", "dependencies").get("file", [])
-        for name in [files] if isinstance(files, str) else files if isinstance(files, list) else []:
-            listed += _requirements_txt(os.path.join(os.path.dirname(path), str(name)), warnings)
+def _pyproject(path: str, project: Project) -> list[str]:
+    table = _toml(path, project)
+    described = _table(table, "project")
+    listed = _lines(described.get("dependencies"))
+    if not listed and isinstance(described.get("dynamic"), list) and "dependencies" in described["dynamic"]:
+        named = _table(table, "tool", "setuptools", "dynamic", "dependencies").get("file", [])
+        listed += _named([named] if isinstance(named, str) else named, path, project)
     if not listed:
         listed = [
             _poetry(n, v) for n, v in _table(table, "tool", "poetry", "dependencies").items() if n.lower() != "python"
@@ -163,7 +225,16 @@ def _pyproject(path: str, warnings: list[str]) -> list[str]:
         groups = _table(table, "dependency-groups")
         for name in ("train", "training", "main", "default", "dev"):
             listed = listed or _group(groups, name, 0)
-    return [line for line in listed if re.match(_LINE, line)]
+    return [line for line in listed if is_requirement(line)]
+
+
+def _named(names: Any, path: str, project: Project) -> list[str]:
+    """Return the requirements in files that another file names, relative to it."""
+    found: list[str] = []
+    for name in names if isinstance(names, list) else ():
+        if isinstance(name, str):
+            found += _requirements_txt(os.path.join(os.path.dirname(path), name), project)
+    return found
 
 
 def _group(groups: dict[str, Any], name: str, depth: int) -> list[str]:
@@ -191,21 +262,21 @@ def _poetry(name: str, value: Any) -> str:
     return name + (version if version[:1] in "<>=!~" else f"=={version}")
 
 
-def _pipfile(path: str, warnings: list[str]) -> list[str]:
+def _pipfile(path: str, project: Project) -> list[str]:
     found = []
-    for name, value in _table(_toml(path), "packages").items():
+    for name, value in _table(_toml(path, project), "packages").items():
         version = value if isinstance(value, str) else value.get("version", "*") if isinstance(value, dict) else "*"
         found.append(name + (str(version) if str(version)[:1] in tuple("<>=!~") else ""))
-    return [line for line in found if re.match(_LINE, line)]
+    return [line for line in found if is_requirement(line)]
 
 
-def _environment_yml(path: str, warnings: list[str]) -> list[str]:
+def _environment_yml(path: str, project: Project) -> list[str]:
     """A conda environment: what pip is told to install, and of conda's packages those the index knows by the same name."""
     known = {name.lower() for name in DISTRIBUTIONS.values()} | set(RENAMED)
     found = []
     in_dependencies, pip_indent = False, -1
-    for raw in _text(path).splitlines():
-        line = re.sub(r"\s#.*$", "", raw)
+    for number, raw in enumerate(project.text(path).splitlines(), 1):
+        line = re.sub(r"\s#.*$", "", raw[:_LONGEST])
         indent = len(line) - len(line.lstrip())
         if re.match(r"^[A-Za-z]", line):
             in_dependencies = line.startswith("dependencies")
@@ -215,12 +286,11 @@ def _environment_yml(path: str, warnings: list[str]) -> list[str]:
         if item[1].rstrip() == "pip:":
             pip_indent = indent
         elif pip_indent >= 0 and indent > pip_indent:
-            if re.match(_LINE, item[1]):
+            if is_requirement(item[1]):
                 found.append(item[1])
-            elif not item[1].startswith("-"):
-                warnings.append(
-                    f"{os.path.basename(path)}: {item[1][:80]!r} is no name with versions: it is not installed"
-                )
+            elif not item[1].startswith("-") and len(project.warnings) < _SAID_LIMIT:
+                name = os.path.relpath(path, project.root)
+                project.warnings.append(f"{name}:{number}: it is no name with versions: it is not installed")
         else:
             pip_indent = -1
             match = re.match(r"^(?:[\w./-]+::)?([A-Za-z0-9_.-]+)\s*([<>=!~].*)?$", item[1])
@@ -236,13 +306,13 @@ def _environment_yml(path: str, warnings: list[str]) -> list[str]:
     return found
 
 
-def _setup_py(path: str, warnings: list[str]) -> list[str]:
+def _setup_py(path: str, project: Project) -> list[str]:
     import ast
 
     from mlops_lib.detection.source import parse
 
     named: dict[str, ast.expr] = {}
-    for node in ast.walk(parse(_text(path)).tree):
+    for node in ast.walk(parse(project.text(path)).tree):
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             named[node.targets[0].id] = node.value
         if isinstance(node, ast.keyword) and node.arg == "install_requires":
@@ -252,15 +322,18 @@ def _setup_py(path: str, warnings: list[str]) -> list[str]:
     return []
 
 
-def _setup_cfg(path: str, warnings: list[str]) -> list[str]:
+def _setup_cfg(path: str, project: Project) -> list[str]:
     import configparser
 
     parser = configparser.ConfigParser(interpolation=None, strict=False)
     try:
-        parser.read_string(_text(path))
+        parser.read_string(project.text(path))
     except configparser.Error:
         return []
-    return _lines(parser.get("options", "install_requires", fallback="").splitlines())
+    listed = parser.get("options", "install_requires", fallback="")
+    if listed.strip().startswith("file:"):
+        return _named([one.strip() for one in listed.strip()[5:].split(",")], path, project)
+    return _lines(listed.splitlines())
 
 
 _READERS = (

@@ -13,7 +13,8 @@ from mlops_lib.detection.conclusion import SERVERS
 from mlops_lib.detection.files import File, Files
 from mlops_lib.detection.knowledge import FRAMEWORK_OF
 from mlops_lib.detection.words import words
-from mlops_lib.errors import DetectionError
+from mlops_lib.errors import DetectionError, RefusedFileError
+from mlops_lib.project import files as pushed
 
 NOT_ENTRIES = re.compile(r"^(setup|conftest|__init__|test_.*|.*_test|tests?|noxfile|fabfile|tasks|manage|versioneer)$")
 USUAL = ("train", "main", "training", "train_model", "model_train", "run", "mlcode", "model", "code")
@@ -27,6 +28,10 @@ OTHER_DUTIES = re.compile(
 """Words in a name that say its file is for something other than the training itself."""
 PRESENTERS = SERVERS | words("tkinter customtkinter pyqt5 pyqt6 pyside2 pyside6 wx kivy pygame")
 PARSED_LIMIT = 40
+SKETCH_LIMIT = 3_000_000
+"""Bytes of one file that are looked at to see whether it may train."""
+SKETCHES_LIMIT = 300_000_000
+"""Bytes of all of them."""
 _SAYS_TRAINING = re.compile(
     rb"\.\s*(?:fit|fit_generator|fit_one_cycle|fit_partial|fine_tune|train_on_batch|partial_fit|fit_predict|backward|minimize"
     rb"|optimize_loss|apply_gradients|train|train_and_evaluate|cv|update|apply_updates)\s*\(|value_and_grad|jax\.grad|[^\w]grad\("
@@ -67,18 +72,19 @@ class _Sketch:
         "path",
         "says_framework",
         "says_training",
+        "size",
         "stem",
     )
 
-    def __init__(self, path: str, name: str) -> None:
+    def __init__(self, path: str, name: str, root: str, *, limit: int) -> None:
         self.path = path
         self.name = name
         self.stem = os.path.splitext(os.path.basename(name))[0].lower()
         try:
-            with open(path, "rb") as stream:
-                content = stream.read(3_000_000)
-        except OSError:
+            content = pushed.read_start(path, root=root, limit=limit)
+        except RefusedFileError:
             content = b""
+        self.size = len(content)
         if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
             content = content.decode("utf-16", "replace").encode()
         self.has_main = b"__main__" in content
@@ -112,7 +118,7 @@ def choose(files: Files) -> Choice:
         raise DetectionError(
             "no Python script and no notebook in it", where=files.folder, remedy="Give a folder with training code."
         )
-    sketches = [_Sketch(path, os.path.relpath(path, files.folder)) for path in paths]
+    sketches = _sketches(paths, files.folder)
     others = [s for s in sketches if NOT_ENTRIES.match(s.stem)]
     sketches = [s for s in sketches if s not in others] or sketches
     hopeful = _hopeful(sketches)
@@ -150,6 +156,16 @@ def choose(files: Files) -> Choice:
         f"several files train: {names}", where=files.folder,
         remedy='Choose one: --entry FILE, or entry = "FILE" in mlops.toml.',
     )  # fmt: skip
+
+
+def _sketches(paths: list[str], root: str) -> list[_Sketch]:
+    """What the bytes of the scripts suggest, as far as a few hundred megabytes go."""
+    left = SKETCHES_LIMIT
+    found = []
+    for path in paths:
+        found.append(_Sketch(path, os.path.relpath(path, root), root, limit=min(left, SKETCH_LIMIT)))
+        left -= found[-1].size
+    return found
 
 
 def _training(files: Files, sketches: list[_Sketch]) -> list[File]:
@@ -196,11 +212,10 @@ _RUNS = re.compile(
 def _mentions(folder: str, sketches: list[_Sketch]) -> dict[str, tuple[str, int]]:
     """Entries that the project's own build files or README run, with the place that does."""
     found: dict[str, tuple[int, str, int]] = {}
-    try:
-        present = {name.lower(): name for name in os.listdir(folder)}
-    except OSError:
-        return {}
-    wanted = {s.name for s in sketches}
+    present = {name.lower(): name for name in pushed.names_in(folder, root=folder)}
+    wanted: dict[str, list[str]] = {}
+    for sketch in sketches:
+        wanted.setdefault(os.path.basename(sketch.name), []).append(sketch.name)
     for lower, name in present.items():
         rank = next((r for begin, r in _BUILD_FILES if lower == begin or (r == 0 and lower.startswith(begin))), None)
         if rank is None and lower.endswith((".sh", ".jenkinsfile")):
@@ -208,14 +223,13 @@ def _mentions(folder: str, sketches: list[_Sketch]) -> dict[str, tuple[str, int]
         if rank is None:
             continue
         try:
-            with open(os.path.join(folder, name), "rb") as stream:
-                text = stream.read(300_000).decode("utf-8", "replace")
-        except OSError:
+            text = pushed.read_start(name, root=folder, limit=300_000).decode("utf-8", "replace")
+        except RefusedFileError:
             continue
         for number, line in enumerate(text.splitlines(), 1):
             for match in _RUNS.finditer(line[:2000]):
                 said = match[1].removeprefix("./")
-                for one in wanted:
+                for one in wanted.get(os.path.basename(said), ()):
                     same = (
                         one == said or said.endswith("/" + one) or ("/" not in said and os.path.basename(one) == said)
                     )
@@ -333,6 +347,8 @@ def _nothing_trains(files: Files, sketches: list[_Sketch], hopeful: list[_Sketch
     """The error where no file trains: a broken one may be the reason."""
     for sketch in [*hopeful, *sketches][:20]:
         file = files.file(sketch.path)
+        if file.refused is not None and file.refused.reason != "missing":
+            return file.refused
         if file.source.problems and file.path.endswith(".py"):
             problem = file.source.problems[0]
             return DetectionError(

@@ -10,6 +10,8 @@ from mlops_lib.detection.facts import Facts, is_standard
 from mlops_lib.detection.knowledge import FRAMEWORK_OF, KERAS_LAYERS, KERAS_MODELS
 from mlops_lib.detection.visitor import gather
 from mlops_lib.detection.words import words
+from mlops_lib.errors import RefusedFileError
+from mlops_lib.project import files as pushed
 from mlops_lib.runner import protocol
 
 TYPE_CHECKING = False
@@ -25,17 +27,22 @@ DATA_FOLDERS = words("data dataset datasets docs doc tests test testing outputs"
 FILES_LIMIT = 5000
 ROUNDS = 20
 """How deep local modules that import each other are followed."""
-NOTEBOOK_LIMIT = 60_000_000
+CODE_LIMIT = 8 << 20
+"""Characters of all code of a project that is parsed."""
+NOTEBOOK_LIMIT = 30_000_000
+"""Bytes; what JSON holds can take fifty times its size in memory."""
 
 
 class File:
     """One script or notebook, with what it says."""
 
-    def __init__(self, path: str, name: str) -> None:
+    def __init__(self, path: str, name: str, root: str, *, left: int = CODE_LIMIT) -> None:
         self.path = path
         self.name = name
         """Relative to the project's folder."""
-        self.source = _read(path)
+        self.refused: RefusedFileError | None = None
+        """Why it is not read."""
+        self.source = self._read(root, left)
         self.facts = Facts()
         self.local: list[File] = []
         """The local modules it imports."""
@@ -45,6 +52,26 @@ class File:
         """Whether it does more with them than import them."""
         self._conclusion: conclusion.Conclusion | None = None
         self._blocks: list[reach.Block] | None = None
+
+    def _read(self, root: str, left: int) -> source.Source:
+        is_notebook = self.path.endswith(".ipynb")
+        try:
+            content = pushed.read(self.path, root=root, limit=NOTEBOOK_LIMIT if is_notebook else source.SIZE_LIMIT)
+            if pushed.is_lfs_pointer(content):
+                raise RefusedFileError(
+                    "it is a pointer of Git LFS, not the file", reason="pointer", where=self.name,
+                    remedy="Fetch the content: git lfs pull.",
+                )  # fmt: skip
+            if left <= 0:
+                raise RefusedFileError(
+                    f"the project's code is larger than {CODE_LIMIT >> 20} MB, and what is beyond is not read",
+                    reason="large", remedy="Name the folder or file that trains.",
+                )  # fmt: skip
+            return source.read(content, notebook=is_notebook)
+        except RefusedFileError as refused:
+            refused.where = refused.where or self.name
+            self.refused = refused
+            return source.parse("")
 
     def reachable(self) -> list[File]:
         """The local modules it imports, directly or not."""
@@ -111,16 +138,6 @@ class File:
         return self.conclusion.trains
 
 
-def _read(path: str) -> source.Source:
-    try:
-        with open(path, "rb") as stream:
-            return source.read(stream.read(NOTEBOOK_LIMIT), notebook=path.endswith(".ipynb"))
-    except OSError as error:
-        found = source.parse("")
-        found.problems = (source.Problem(1, f"cannot be read: {error.strerror}"),)
-        return found
-
-
 def _is_skipped(name: str, skipped: frozenset[str]) -> bool:
     return name.startswith(".") or name in skipped or name.endswith(".egg-info")
 
@@ -132,6 +149,8 @@ class Files:
         self.folder = folder
         self._files: dict[str, File] = {}
         self._listed: dict[str, set[str]] = {}
+        self._bases: dict[str, list[str]] = {}
+        self._left = CODE_LIMIT
         self._paths: list[str] | None = None
         self._stems: set[str] | None = None
 
@@ -175,7 +194,8 @@ class Files:
         known = self._files.get(path)
         if known is not None:
             return known
-        file = File(path, os.path.relpath(path, self.folder))
+        file = File(path, os.path.relpath(path, self.folder), self.folder, left=self._left)
+        self._left -= file.source.size
         self._files[path] = file
         file.facts = gather(file.source.tree)
         modules = self._local_modules(file)
@@ -191,6 +211,10 @@ class Files:
         if known_names:
             file.facts = gather(file.source.tree, known_names)
         return file
+
+    def refused(self) -> list[File]:
+        """Return the files that were asked for and are not read."""
+        return [one for one in self._files.values() if one.refused is not None]
 
     def _local_modules(self, file: File) -> list[tuple[str, File]]:
         """The project's own modules that a file imports, under the names it uses for them."""
@@ -214,6 +238,8 @@ class Files:
 
     def bases(self, file: File) -> list[str]:
         """Where Python, and people, look for a file's modules: beside it, where it says, in the folders above it."""
+        if file.path in self._bases:
+            return self._bases[file.path]
         folder = os.path.dirname(file.path)
         added = [
             os.path.normpath(os.path.join(folder, one))
@@ -224,17 +250,20 @@ class Files:
         while place != self.folder and place.startswith(self.folder):
             place = os.path.dirname(place)
             above.append(place)  # a module of a package names it from where the entry stands
-        return list(dict.fromkeys([folder, *added, *above, self.folder, os.path.join(self.folder, "src")]))
+        places = dict.fromkeys([folder, *added, *above, self.folder, os.path.join(self.folder, "src")])
+        self._bases[file.path] = [one for one in places if self._is_inside(one)]
+        return self._bases[file.path]
+
+    def _is_inside(self, place: str) -> bool:
+        """Return whether a folder is one of the project's: a path that leads out of it is not followed."""
+        return place == self.folder or pushed.resolve(place, root=self.folder) is not None
 
     def _beside(self, folder: str, module: str) -> bool:
         return module.partition(".")[0] + ".py" in self._list(folder)
 
     def _list(self, folder: str) -> set[str]:
         if folder not in self._listed:
-            try:
-                self._listed[folder] = set(os.listdir(folder))
-            except OSError:
-                self._listed[folder] = set()
+            self._listed[folder] = set(pushed.names_in(folder, root=self.folder))
         return self._listed[folder]
 
     def _resolve(self, bases: list[str], module: str, names: tuple[str, ...]) -> list[tuple[str, File]]:
@@ -255,8 +284,9 @@ class Files:
 
     def _module(self, place: str, dotted: str) -> list[tuple[str, File]]:
         for path in (place + ".py", os.path.join(place, "__init__.py")):
-            if os.path.isfile(path):
-                return [(dotted, self.file(os.path.realpath(path) if os.path.islink(path) else path))]
+            resolved = pushed.resolve(path, root=self.folder) if os.path.isfile(path) else None
+            if resolved is not None:
+                return [(dotted, self.file(resolved if os.path.islink(path) else path))]
         return []
 
     def _is_here(self, base: str, module: str, names: tuple[str, ...], *, first: bool) -> bool:

@@ -22,6 +22,8 @@ from mlops_lib.detection.distributions import (
 from mlops_lib.detection.facts import is_standard
 from mlops_lib.detection.files import File, Files
 from mlops_lib.detection.source import installed_by
+from mlops_lib.errors import DetectionError
+from mlops_lib.project import files as pushed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 PYTHON = "3.11"
+IMPORTS_LIMIT = 1000
+WARNINGS_LIMIT = 100
 DEEP_FAMILIES = ("cnn", "rnn", "transformer", "generative", "gnn")
 
 
@@ -43,6 +47,14 @@ class Needs:
         """Everything imported by its full name."""
         self.missing: dict[str, tuple[str, int]] = {}
         """Imports of a platform that no index has."""
+        self._known: list[str] | None = None
+
+    @property
+    def known(self) -> list[str]:
+        """Return the dotted names that are distributions of their own; there are few."""
+        if self._known is None:
+            self._known = [one for one in self.dotted if "." in one and one in DISTRIBUTIONS]
+        return self._known
 
 
 def needs(files: Files, entry: File) -> Needs:
@@ -64,6 +76,11 @@ def needs(files: Files, entry: File) -> Needs:
                 continue
             name = SAME_AS.get(top, top)
             (found.optional if imported.optional else found.required).setdefault(name, where)
+    if len(found.required) + len(found.optional) > IMPORTS_LIMIT:
+        raise DetectionError(
+            f"it imports more than {IMPORTS_LIMIT} different packages", where=entry.name,
+            remedy="Name the script that trains: --entry FILE.",
+        )  # fmt: skip
     return found
 
 
@@ -145,6 +162,7 @@ def findings(files: Files, entry: File, *, reason: str = "", where: tuple[str, i
     warnings += said
     warnings += _moved(needed, by_name)
     warnings += _unread(everything)
+    warnings += [f"{one.name}: {one.refused.what}" for one in files.refused() if one.refused is not None]
     helped = {
         CALLS_HELPED[call.leaf] for file in everything for call in file.facts.calls if call.leaf in CALLS_HELPED
     } - {declared.name_of(line) for line in requirements}
@@ -154,6 +172,11 @@ def findings(files: Files, entry: File, *, reason: str = "", where: tuple[str, i
         saw(file, line, what, f"needs {package} (Debian)")
     helped |= tools - {declared.name_of(line) for line in requirements}
     warnings += _no_effect(entry)
+    data = _data_paths(everything)
+    warnings += [
+        f"{name}: it is a pointer of Git LFS, not the data: git lfs pull"
+        for name in pushed.lfs_pointers(_places(data, entry, files), root=files.folder)
+    ]
     family = found.main if found.framework != "none" else "none"
     return {
         "schema": 1,
@@ -176,10 +199,15 @@ def findings(files: Files, entry: File, *, reason: str = "", where: tuple[str, i
         "requirements": requirements,
         "python": PYTHON,
         "args_needed": _args_needed(entry),
-        "data_paths": _data_paths(everything),
+        "data_paths": data,
         "evidence": evidence,
-        "warnings": list(dict.fromkeys(warnings)),
+        "warnings": _shortened(list(dict.fromkeys(warnings))),
     }
+
+
+def _shortened(warnings: list[str]) -> list[str]:
+    more = len(warnings) - WARNINGS_LIMIT
+    return [*warnings[:WARNINGS_LIMIT], f"… and {more} more warnings"] if more > 0 else warnings
 
 
 def _distributions(needed: Needs, everything: list[File]) -> dict[str, tuple[str, int, str]]:
@@ -203,9 +231,9 @@ def _distributions(needed: Needs, everything: list[File]) -> dict[str, tuple[str
 
 
 def _names_of(module: str, needed: Needs) -> list[str]:
-    dotted = [d for d in needed.dotted if d.startswith(module + ".") and d in DISTRIBUTIONS]
-    if dotted and module not in DISTRIBUTIONS:
-        return [DISTRIBUTIONS[d] for d in dotted]
+    if module not in DISTRIBUTIONS:
+        within = module + "."
+        return [DISTRIBUTIONS[one] for one in needed.known if one.startswith(within)]
     return [DISTRIBUTIONS[module]] if module in DISTRIBUTIONS and DISTRIBUTIONS[module] not in UNBUILDABLE else []
 
 
@@ -220,7 +248,9 @@ def _requirements(
         evidence.append((said.source, 1, ", ".join(wanted)[:200], "declared requirements"))
     else:
         installs = [(name, number) for command, number in programs.commands(entry) for name in installed_by(command)]
-        installed = {declared.name_of(line): (line, number) for line, number in installs}
+        installed = {
+            declared.name_of(line): (line, number) for line, number in installs if declared.is_requirement(line)
+        }
         installed = {name: value for name, value in installed.items() if name not in declared.TOOLS}
         wanted = [line for line, _ in installed.values()]
         if wanted:
@@ -350,6 +380,13 @@ def _args_needed(entry: File) -> int:
 def _data_paths(everything: list[File]) -> list[str]:
     written = {path for file in everything for path in file.facts.written}
     return list(dict.fromkeys(path for file in everything for path, _ in file.facts.data if path not in written))
+
+
+def _places(paths: list[str], entry: File, files: Files) -> list[str]:
+    """Return where data lies in the project, as the script names it from there or from its own folder."""
+    bases = dict.fromkeys(("", os.path.dirname(entry.name)))
+    here = [os.path.normpath(os.path.join(base, one)) for one in paths if not os.path.isabs(one) for base in bases]
+    return [one for one in dict.fromkeys(here) if pushed.exists(one, root=files.folder)]
 
 
 def _backend(everything: list[File]) -> str:

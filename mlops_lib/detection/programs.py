@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 
 from mlops_lib.detection.words import words
+from mlops_lib.errors import RefusedFileError
+from mlops_lib.project import files as pushed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,9 +35,8 @@ _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+$")
 def declared(folder: str) -> list[tuple[str, int]]:
     """The Debian packages that a project's apt.txt names, one a line, with their lines."""
     try:
-        with open(os.path.join(folder, "apt.txt"), encoding="utf-8", errors="replace") as stream:
-            lines = stream.read(100_000).splitlines()
-    except OSError:
+        lines = pushed.read_text("apt.txt", root=folder, limit=100_000).splitlines()
+    except RefusedFileError:
         return []
     plain = [(line.partition("#")[0].strip(), number) for number, line in enumerate(lines, 1)]
     return [(line, number) for line, number in plain if _PACKAGE.match(line)]

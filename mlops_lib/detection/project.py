@@ -62,4 +62,7 @@ def look(project: str | Path, *, entry: str | None = None) -> dict[str, Any]:
         raise DetectionError(
             "no such entry in the project", where=entry, remedy="Name a file of the project, relative to its folder."
         )
-    return findings(files, files.file(path))
+    file = files.file(path)
+    if file.refused is not None:
+        raise file.refused
+    return findings(files, file)

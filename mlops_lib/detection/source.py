@@ -11,10 +11,12 @@ import re
 import warnings
 
 from mlops_lib.detection.words import words
+from mlops_lib.errors import RefusedFileError
 
 PARSES_LIMIT = 80
 """How often a broken file is parsed again, a line poorer each time."""
-SIZE_LIMIT = 4_000_000
+SIZE_LIMIT = 1 << 20
+"""Bytes of a script, characters of a notebook's code. Trees take several hundred times that in memory."""
 
 
 class Problem:
@@ -30,7 +32,7 @@ class Problem:
 class Source:
     """One file: its tree, what could not be read, and where its lines come from."""
 
-    __slots__ = ("cells", "commands", "language", "problems", "python2", "tree", "written")
+    __slots__ = ("cells", "commands", "language", "problems", "python2", "size", "tree", "written")
 
     def __init__(self, tree: ast.Module, problems: tuple[Problem, ...] = (), *, python2: Problem | None = None) -> None:
         self.tree = tree
@@ -44,6 +46,8 @@ class Source:
         self.cells: list[tuple[int, int]] = []
         """For a notebook: the line each code cell begins at, and the cell's number."""
         self.language = "python"
+        self.size = 0
+        """Characters that were parsed."""
 
     def place(self, line: int) -> tuple[str, int]:
         """A line of the joined text as people find it: the cell ("" in a script), and the line in it."""
@@ -54,9 +58,15 @@ class Source:
 
 
 def read(content: bytes, *, notebook: bool = False) -> Source:
-    """Parse a script or a notebook; never raises for what is in it."""
-    text = decode(content[:SIZE_LIMIT] if not notebook else content)
-    return _notebook(text) if notebook else parse(text)
+    """Parse a script or a notebook; what is not Python never raises.
+
+    Raises:
+        RefusedFileError: a notebook has too much code.
+    """
+    text = decode(content)
+    found = _notebook(text) if notebook else parse(text)
+    found.size = found.size or len(text)
+    return found
 
 
 def decode(content: bytes) -> str:
@@ -250,9 +260,16 @@ def _notebook(text: str) -> Source:
     for number, cell in enumerate(sources, 1):
         begins.append((len(lines) + 1, number))
         lines += _cell_lines(cell, len(lines), commands)
-    source = parse("\n".join(lines))
+    code = "\n".join(lines)
+    if len(code) > SIZE_LIMIT:
+        raise RefusedFileError(
+            f"its code is longer than {SIZE_LIMIT / 1e6:.0f} MB and is not read", reason="large",
+            remedy="Move data out of its cells into a file of its own.",
+        )  # fmt: skip
+    source = parse(code)
     if source.problems:
         source = _cells_alone(lines, begins, source)
+    source.size = len(code) or 1
     source.cells, source.commands = begins, commands
     source.written = {match[1] for cell in sources if (match := _WRITES.match(cell))}
     source.written |= {match[1] for command, _ in commands if (match := _FETCHES.search(command))}

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from mlops_lib import images
 from mlops_lib.engine import buildkit
-from mlops_lib.errors import UsageError
+from mlops_lib.errors import RefusedFileError, UsageError
+from mlops_lib.project import files
 from mlops_lib.records import RunSpec
 
 LEFT_OUT = (
@@ -84,7 +85,9 @@ CMD {json.dumps([spec.entry, *spec.args])}
 def ignored(project: Path) -> str:
     """The project's own .dockerignore and ours after it, so that it cannot let in again what we leave out."""
     try:
-        own = (project / ".dockerignore").read_text(encoding="utf-8", errors="replace")
-    except OSError:
+        own = files.read_text(".dockerignore", root=project)
+    except RefusedFileError as refused:
+        if refused.reason != "missing":
+            raise
         own = ""
     return own.rstrip("\n") + "\n" + "".join(f"{line}\n" for line in LEFT_OUT)

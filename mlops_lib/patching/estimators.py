@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import keyword
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from mlops_lib import rundir
 from mlops_lib.patching.claims import MODULE, TooCleverError, Winner, checked, literal
 from mlops_lib.patching.notebooks import open_source
 from mlops_lib.patching.source import Source, called_name, with_arguments
 
+SOURCES_LIMIT = 1000
 NOT_SOURCE = {".git", ".venv", "venv", "tests", "__pycache__", "node_modules", ".ipynb_checkpoints"}
 Described = Mapping[str, Any]
 """An estimator: class, module, parameters that are not its defaults, steps as pairs of name and estimator."""
@@ -43,20 +46,20 @@ def changed(winner: Winner, *, project: Path, entry: str = "") -> dict[str, str]
 
 
 def _sources(project: Path, entry: str) -> Iterator[tuple[str, Source]]:
-    for path in _reachable(project, entry) if entry else sorted([*project.rglob("*.py"), *project.rglob("*.ipynb")]):
-        name = path.relative_to(project)
-        if not NOT_SOURCE & set(name.parts):
-            with contextlib.suppress(TooCleverError):  # another file of the project, perhaps of an older Python
-                yield str(name), open_source(project, str(name))
+    every = _reachable(project, entry) if entry else sorted(rundir.project_files(project))
+    scripts = [name for name in every if name.endswith((".py", ".ipynb")) and not NOT_SOURCE & set(Path(name).parts)]
+    for name in scripts[:SOURCES_LIMIT]:
+        with contextlib.suppress(TooCleverError):  # another file of the project, perhaps of an older Python
+            yield name, open_source(project, name)
 
 
-def _reachable(project: Path, entry: str) -> list[Path]:
-    """Return the entry and the project's modules that it imports."""
+def _reachable(project: Path, entry: str) -> list[str]:
+    """Return the names of the entry and of the project's modules that it imports."""
     from mlops_lib.detection.files import Files
 
     files = Files(str(project))
     script = files.file(str(project / entry))
-    return [Path(one.path) for one in (script, *script.reachable())]
+    return [os.path.relpath(one.path, project) for one in (script, *script.reachable())]
 
 
 def _differences(before: Described, after: Described) -> Iterator[tuple[Described, Described]]:

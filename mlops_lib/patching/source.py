@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from mlops_lib.errors import RefusedFileError
 from mlops_lib.patching.claims import Site, TooCleverError
+from mlops_lib.project import files
 
 LARGEST = 1 << 20
 BOM = "\ufeff"
@@ -20,12 +22,12 @@ def read_source(project: Path, name: str) -> str:
     Raises:
         TooCleverError: it is not there, lies elsewhere, or is no Python text.
     """
-    path = project / name
-    inside = path.resolve().is_relative_to(project.resolve())
-    if not inside or path.suffix not in (".py", ".ipynb") or not path.is_file() or path.stat().st_size > LARGEST:
+    if not name.endswith((".py", ".ipynb")):
         raise TooCleverError(f"{name} is no source file of the project that can be patched")
     try:
-        return path.read_bytes().decode("utf-8")
+        return files.read(name, root=project, limit=LARGEST).decode("utf-8")
+    except RefusedFileError as refused:
+        raise TooCleverError(f"{name} cannot be patched: {refused.what}") from refused
     except UnicodeDecodeError as error:
         raise TooCleverError(f"{name} is not UTF-8") from error
 

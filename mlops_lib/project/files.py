@@ -18,6 +18,7 @@ from mlops_lib.errors import RefusedFileError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import BinaryIO
 
     Path = str | os.PathLike[str]
@@ -27,6 +28,7 @@ TEXT_LIMIT = 1_000_000
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: the kind is checked before, but a pipe put in its place meanwhile must not hold us.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_FOLDER_SAMPLE = 20
 _LINKS = (errno.ELOOP, errno.ENOTDIR)
 
 
@@ -137,26 +139,31 @@ def is_lfs_pointer(content: bytes) -> bool:
     return content.startswith(b"version https://git-lfs.github.com/spec/v1\n") and b"\noid sha256:" in content[:300]
 
 
+def lfs_pointers(names: Iterable[str], *, root: Path) -> list[str]:
+    """Return those of some files that are pointers of Git LFS; of a folder, the first files in it are looked at."""
+    found = []
+    for name in names:
+        place = os.path.join(root, name)
+        inside = [os.path.join(name, one) for one in sorted(names_in(place, root=root))[:_FOLDER_SAMPLE]]
+        for one in inside if is_folder(place, root=root) else [name]:
+            try:
+                if is_lfs_pointer(read_start(one, root=root, limit=400)):
+                    found.append(one)
+            except RefusedFileError:
+                continue
+    return found
+
+
 def _opened(path: Path, root: Path) -> int:
     """Return a descriptor of a regular file inside the project."""
     top = os.path.abspath(root)
-    place = os.path.normpath(os.path.join(top, path))
-    relative = os.path.relpath(place, top)
+    relative = os.path.relpath(os.path.normpath(os.path.join(top, path)), top)
     try:
+        descriptor = None
         if ".." not in os.fspath(path).split(os.sep) and not relative.startswith(".."):
             descriptor = _without_links(top, relative)
-            if descriptor is not None:
-                return descriptor
-        resolved = resolve(path, root=root)
-        if resolved is None:
-            raise RefusedFileError(
-                "it lies outside the project and is not read", reason="outside", where=name_of(path, root),
-                remedy="Put the file itself into the project; links and paths that leave it are not followed.",
-            )  # fmt: skip
-        real = os.path.realpath(top)
-        descriptor = _without_links(real, os.path.relpath(resolved, real))
-        if descriptor is None:  # a link that leads to itself, or one that appeared just now
-            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        if descriptor is None:
+            descriptor = _through_links(path, root)
     except ValueError as error:
         raise _refused(path, root, str(error)) from None
     except OSError as error:
@@ -166,6 +173,21 @@ def _opened(path: Path, root: Path) -> int:
             "it is no regular file and is not read", reason="kind", where=name_of(path, root),
             remedy="Replace the folder, pipe or device by a file, or remove it.",
         )  # fmt: skip
+    return descriptor
+
+
+def _through_links(path: Path, root: Path) -> int:
+    """Open what a path leads to, if that lies in the project; -1 if it is no regular file."""
+    resolved = resolve(path, root=root)
+    if resolved is None:
+        raise RefusedFileError(
+            "it lies outside the project and is not read", reason="outside", where=name_of(path, root),
+            remedy="Put the file itself into the project; links and paths that leave it are not followed.",
+        )  # fmt: skip
+    top = os.path.realpath(root)
+    descriptor = _without_links(top, os.path.relpath(resolved, top))
+    if descriptor is None:  # a link that leads to itself, or one that appeared just now
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
     return descriptor
 
 
@@ -222,4 +244,4 @@ def _refused(path: Path, root: Path, what: str, *, reason: str = "unreadable") -
 
 
 def _shown(limit: int) -> str:
-    return f"{limit / 1e6:g} MB"
+    return f"{limit / 1e6:.0f} MB" if limit >= 1e6 else f"{limit / 1e3:.0f} kB"
