@@ -53,6 +53,15 @@ LISTS = frozenset((
     "get_image_files", "get_text_files", "get_files",
 ))  # fmt: skip
 """Calls, by their last name, that read whatever a folder holds."""
+FOLDER_READERS = re.compile(r"(?i).*(directory|folder|directoryreader|directoryloader)|from_(dir|files)")
+"""Further calls of libraries, by their last name, that may."""
+MAKERS = frozenset({"TemporaryDirectory", "askdirectory", "add_dll_directory", "create_directory", "make_directory"})
+TEXT_METHODS = frozenset((
+    "split", "rsplit", "join", "replace", "strip", "lstrip", "rstrip", "partition", "rpartition", "count", "find", "rfind",
+    "index", "startswith", "endswith", "print", "append", "add", "write", "sub", "compile", "match", "search", "get",
+    "chdir", "insert",
+))  # fmt: skip
+"""Calls to which a dot is no folder."""
 METHODS = frozenset({"walk", "iterdir", "glob", "rglob"})
 """Those of them that a path has as methods."""
 FOLDER_WORDS = frozenset((
@@ -290,7 +299,7 @@ class _Reader:
     def _call(self, node: ast.Call) -> None:
         name = self._dotted(node.func)
         last = name.rpartition(".")[2]
-        if last in LISTS:
+        if self._reads_folders(name) or _names_the_project(node, last):
             if self._lists_anything(node, last):
                 self._doubt(self._reading.all_files, node, f"{name}() of a folder that is not written there")
         elif name == "getattr" and len(node.args) > 1 and not isinstance(node.args[1], ast.Constant):
@@ -303,6 +312,12 @@ class _Reader:
             self._reference(node.func)
         if last in ("join", "format", "replace") and isinstance(node.func, ast.Attribute):
             self._pieces(node)
+
+    def _reads_folders(self, name: str) -> bool:
+        """Return whether a call reads whatever a folder holds, as far as its name says."""
+        first, last = name.split(".")[0], name.rpartition(".")[2]
+        foreign = first in {module.split(".")[0] for module in self._imported.values()}
+        return last in LISTS or (foreign and last not in MAKERS and FOLDER_READERS.fullmatch(last) is not None)
 
     def _reference(self, node: ast.expr) -> None:
         """Take in what is called, or handed on to be called elsewhere."""
@@ -366,6 +381,13 @@ class _Reader:
         if isinstance(node, ast.Call) and self._dotted(node.func).rpartition(".")[2] in STARTS:
             return self._value(_first(node), depth + 1)
         return None
+
+
+def _names_the_project(call: ast.Call, last: str) -> bool:
+    """Return whether a call is given the folder that it runs in, which it may list."""
+    first = _first(call)
+    dots = isinstance(first, ast.Constant) and first.value in (".", "./", "*", "**", "**/*")
+    return dots and last not in TEXT_METHODS
 
 
 def _first(call: ast.Call) -> ast.expr | None:

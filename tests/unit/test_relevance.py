@@ -85,6 +85,8 @@ def test_a_commit_that_touches_only_what_no_training_reads_is_the_same_run(path:
         ("import re\nre.compile('x')\nmodel.compile('adam')\nmodel.eval()", set()),
         ("import platform\nplatform.system()", set()),
         ("open('notes.txt')", set()),
+        ("import tempfile\nwith tempfile.TemporaryDirectory() as folder: print('a.b'.split('.'))", set()),
+        ("def make_folder(path): pass\nmake_folder(path)", set()),
     ],
 )  # fmt: skip
 def test_what_the_code_names_counts(line: str, counts: set[str], tmp_path: Path) -> None:
@@ -113,6 +115,9 @@ def test_what_the_code_names_counts(line: str, counts: set[str], tmp_path: Path)
         "open(''.join(map(chr, codes)))",
         "import shutil\nshutil.make_archive('all', 'zip')",
         "import runpy\nrunpy.run_path('other.py')",
+        "from corpora import read_all\nread_all('.')",
+        "from corpora import DirectoryLoader\nDirectoryLoader(folder)",
+        "import audio\naudio.ClipFolder(root=folder)",
     ],
 )
 def test_where_the_code_reads_what_it_does_not_name_every_file_counts(line: str, tmp_path: Path) -> None:

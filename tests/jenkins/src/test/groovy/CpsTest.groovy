@@ -12,6 +12,7 @@ import org.codehaus.groovy.runtime.InvokerHelper
 import org.junit.jupiter.api.Test
 import org.junit.jupiter.params.ParameterizedTest
 import org.junit.jupiter.params.provider.MethodSource
+import org.junit.jupiter.params.provider.ValueSource
 import org.kohsuke.groovy.sandbox.GroovyInterceptor
 
 import static org.junit.jupiter.api.Assertions.assertEquals
@@ -28,6 +29,14 @@ class CpsTest {
     /** What the Jenkinsfile asks beyond its own steps; script security's general list permits these. */
     static final Set<String> PERMITTED = ['LinkedHashMap.get', 'static ScriptBytecodeAdapter.compareEqual',
                                            'static ScriptBytecodeAdapter.compareNotEqual'] as Set
+
+    /** What the library asks beyond its own steps, looked up in script security's generic-whitelist. */
+    static final Set<String> SANDBOXED = [
+        'ArrayList.leftShift', 'Entry.value', 'Integer.minus', 'Integer.next', 'LinkedHashMap.findAll', 'LinkedHashMap.plus', 'LinkedHashMap.put',
+        'String.tokenize', 'UnmodifiableEntry.value', 'UnmodifiableMap.findAll', 'UnmodifiableMap.get', 'UnmodifiableMap.plus', 'new GStringImpl',
+        'static ScriptBytecodeAdapter.asType', 'static ScriptBytecodeAdapter.compareGreaterThan',
+        'static ScriptBytecodeAdapter.compareLessThan', 'static ScriptBytecodeAdapter.isCase',
+    ] as Set
 
     List<String> journal = []
     Map<String, List> answers = [:]
@@ -57,6 +66,18 @@ class CpsTest {
         assertEquals('#7 accuracy 0.9300 SUCCESS: accepted: accuracy 0.9300, bar 0.8000, champion 0.9100', journal[-1])
     }
 
+    /** A folder's library is not trusted: all that its steps ask of objects has to be on script security's general list. */
+    @ParameterizedTest(name = '{0} by a library in the sandbox')
+    @ValueSource(strings = ['accepted-by-search', 'command-killed', 'killed-each-time', 'nobody-told', 'aborted'])
+    void theLibraryRunsInAFoldersSandbox(String name) {
+        answers.putAll(PipelineTest.BUILDS[name].collectEntries { verb, list -> [verb, new ArrayList(list)] })
+        answers.report = [PipelineTest.answer(0, [check: [title: 'accepted'], comment: 'text'])]
+        library = PUSHED
+        run('Jenkinsfile', [project: 'model_repo/digits', comment: 'true'], [MLOPS_CREDENTIALS: 'MLOPS_SLACK_TOKEN=slack'])
+        assertEquals([] as Set, asked - PERMITTED - SANDBOXED)
+        assertTrue(asked.contains('UnmodifiableMap.findAll'), asked.toString()) // the steps were really looked at
+    }
+
     @Test
     void whatCannotBeSerializedIsFound() {
         Throwable thrown = assertThrows(NotSerializableException) { interpret(parse(PUSHED, 'def held = new Object(); note("x"); note(held)', 'Held')) }
@@ -67,6 +88,8 @@ class CpsTest {
     private static final GroovyClassLoader PUSHED = loader(LIBRARY, new PushedCpsTransformer())
     private static final Map<String, Class> CLASSES = [:]
     private final Binding binding = new Binding()
+    /** Who loads the library: one for all of Jenkins is trusted, a folder's is as little as a Jenkinsfile. */
+    private GroovyClassLoader library = LIBRARY
 
     private static GroovyClassLoader loader(ClassLoader parent, CompilationCustomizer transformer) {
         CompilerConfiguration configuration = new CompilerConfiguration()
@@ -77,7 +100,7 @@ class CpsTest {
 
     /** A file's script; each is compiled once for all tests. */
     private Script parse(GroovyClassLoader loader, String text, String name) {
-        Class compiled = CLASSES.computeIfAbsent(name) { loader.parseClass(text, "${name}.groovy") }
+        Class compiled = CLASSES.computeIfAbsent("${name} ${loader.is(LIBRARY)}".toString()) { loader.parseClass(text, "${name}.groovy") }
         return InvokerHelper.createScript(compiled, binding)
     }
 
@@ -86,7 +109,8 @@ class CpsTest {
         List<File> variables = new File(root, 'vars').listFiles().findAll { it.name.endsWith('.groovy') }
         (variables + new File('src/test/resources/cps/Blocks.groovy')).each { source ->
             String variable = source.name - '.groovy'
-            binding.setVariable(variable, parse(LIBRARY, source.text, variable))
+            GroovyClassLoader loader = variable == 'Blocks' ? LIBRARY : library
+            binding.setVariable(variable, parse(loader, source.text, variable))
         }
         Map env = [WORKSPACE: '/agent/ws', BRANCH_NAME: 'main'] + more
         Map build = [description: null, currentResult: 'SUCCESS', number: 7, startTimeInMillis: 1700000000000]

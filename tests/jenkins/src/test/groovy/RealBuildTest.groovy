@@ -20,6 +20,8 @@ class RealBuildTest extends DeclarativeTest {
     File workspace
     List<Process> watchdogs = []
     Map<String, File> logs = [:]
+    /** How often `mlops train` is killed once its container runs. */
+    int kills = 0
 
     @Override
     @BeforeEach
@@ -62,6 +64,10 @@ class RealBuildTest extends DeclarativeTest {
         builder.environment().putAll(environment.collectEntries { key, value -> [key as String, value as String] })
         builder.redirectOutput(logs[verb])
         Process process = builder.start()
+        if (verb == 'train' && kills > 0) {
+            kills--
+            killWhenUnderWay(process)
+        }
         if (verb == 'watch') {
             watchdogs << process
             return 0
@@ -69,6 +75,20 @@ class RealBuildTest extends DeclarativeTest {
         assertTrue(process.waitFor(500, TimeUnit.SECONDS), "mlops ${verb} did not end")
         note("mlops ${verb} → ${process.exitValue()}")
         return process.exitValue()
+    }
+
+    /** As the kernel does that is out of memory: the command is gone, its container is not. */
+    private void killWhenUnderWay(Process train) {
+        long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(120)
+        while (attempts().isEmpty() && train.alive && System.nanoTime() < deadline) { Thread.sleep(50) }
+        train.destroyForcibly()
+    }
+
+    /** The starts of the run's container. */
+    private List<String> attempts() {
+        File[] runs = new File(HOME, 'runs').listFiles()
+        File lines = runs ? new File(runs[0], 'attempts.jsonl') : null
+        return lines?.exists() ? lines.readLines().findAll { it.contains('"event": "attempt"') } : []
     }
 
     private void assertWatchdogEnded() {
@@ -105,6 +125,19 @@ class RealBuildTest extends DeclarativeTest {
         assertTrue(build.description.startsWith('Train: ') && build.description.contains('(mlops train: exit 5)'), story())
         assertTrue(logs.train.text.contains('Traceback'), story())
         assertTrue(journal*.trim().contains('mlops notify → 0'), story())
+        assertWatchdogEnded()
+    }
+
+    @Test
+    void aKilledCommandIsStartedAgainAndTheRunIsTrainedOnce() {
+        new File(workspace, 'model_repo/digits_tree/tree.py').with { text = 'import time\ntime.sleep(8)\n' + text }
+        kills = 1
+        given(project: 'model_repo/digits_tree', trials: '0')
+        run('Jenkinsfile')
+        List verbs = journal*.trim().findAll { it.startsWith('mlops train') || it.startsWith('mlops judge') }
+        assertEquals(['mlops train → 137', 'mlops train → 0', 'mlops judge → 6'], verbs, story())
+        assertEquals('UNSTABLE', build.currentResult, story())
+        assertEquals(1, attempts().size(), story())
         assertWatchdogEnded()
     }
 
