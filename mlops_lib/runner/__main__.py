@@ -218,6 +218,8 @@ def _finish(run: Context, output: str) -> None:
         run.evaluations.add_found(run.work, workdir.changed(run.start, workdir.manifest(run.work)))
     with run.journal.guard("save model"), run.conditions.again():
         _save_model(run)
+    with run.journal.guard("kept examples"), run.conditions.again():
+        _keep_examples(run)
     with run.journal.guard("mistakes"), run.conditions.again():
         _look_at_mistakes(run)
     with run.journal.guard("outputs"):
@@ -228,6 +230,17 @@ def _finish(run: Context, output: str) -> None:
     if run.spec.champion:
         with run.journal.guard("champion"), run.conditions.again():
             _measure_champion(run)
+
+
+def _keep_examples(run: Context) -> None:
+    """Keep the judged examples, so that a process without the script can measure the saved model on them."""
+    from mlops_lib.runner.metrics import kept
+
+    run.nested += 1
+    try:
+        kept.keep(run)
+    finally:
+        run.nested -= 1
 
 
 def _measure_champion(run: Context) -> None:

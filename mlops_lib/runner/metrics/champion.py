@@ -5,11 +5,12 @@ everything about the new model has been written down, with the custom objects an
 What cannot be loaded or measured is a claim with the reason.
 """
 
+import contextlib
 import os
 from typing import Any, Dict, List
 
 from mlops_lib.runner.context import Context
-from mlops_lib.runner.metrics import comparison, recipes
+from mlops_lib.runner.metrics import comparison, kept, recipes
 from mlops_lib.runner.metrics.recipes import Examples, Recipe
 
 MARK = "champion.loading"
@@ -114,6 +115,8 @@ def _against(
     run: Context, champion: Any, record: Dict[str, Any], recipe: Recipe, examples: Examples
 ) -> Dict[str, Any]:  # fmt: skip
     claim: Dict[str, Any] = {"evaluation": record["id"], "metric": record["metric"], "value": None, "note": ""}
+    with contextlib.suppress(kept.UnkeptError):  # a pipeline has no order to pair its examples by
+        examples = kept.materialized(examples, record["examples"])
     try:
         every = recipes.measure(recipe, champion, examples)
         claim.update(value=every[recipe.metric], all=every)

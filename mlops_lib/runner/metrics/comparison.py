@@ -94,6 +94,12 @@ def _scores(recipe: Recipe, truth: Any, guess: Any) -> Optional[Tuple[Any, Calla
     return made, numpy.sqrt if kind in ("rmse", "root_mean_squared_error") else _same
 
 
+def by_examples(recipe: Recipe, truth: Any, guess: Any) -> Optional[float]:
+    """Return the metric as the mean of each example's score, or None if it is no such mean."""
+    found = _scores(recipe, truth, guess)
+    return None if found is None else float(found[1](found[0].mean()))
+
+
 def _same(value: Any) -> Any:
     return value
 

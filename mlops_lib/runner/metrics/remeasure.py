@@ -1,0 +1,86 @@
+"""`python -m mlops_lib.runner.metrics.remeasure FOLDER`: measure a saved model again, in a process without the script.
+
+FOLDER holds `order.json`, the model's file, and the examples that the runner kept. Nothing is written: the answer is the
+last line of the output, marked with the order's token. No file is loaded in a way that runs code from it.
+
+    order.json   {"token": "…", "model": "model.keras", "entry": an entry of judged.json}
+    the answer   {"state": "measured", "value": 0.93, "all": {…}, "count": 2000, "note": ""}
+                 state: measured, needs code (the file cannot be loaded without), failed (it cannot be loaded, or not
+                 measured on these examples), unkept (the examples cannot be read)
+"""
+
+import json
+import os
+import sys
+from typing import Any, Dict, List
+
+from mlops_lib.runner.metrics import comparison, kept, loading, recipes
+from mlops_lib.runner.metrics.recipes import Examples, Recipe
+
+MEASURED, NEEDS_CODE, FAILED, UNKEPT = "measured", "needs code", "failed", "unkept"
+NOTE_LENGTH = 500
+
+
+def answer(folder: str, order: Dict[str, Any]) -> Dict[str, Any]:
+    """Return the answer to an order."""
+    try:
+        recipe, examples = kept.read(folder, order["entry"])
+        count = int(order["entry"]["examples"]["count"])
+    except Exception as error:  # noqa: BLE001 - the files are claims, of any shape
+        return _said(UNKEPT, f"the kept examples cannot be read: {_shown(error)}")
+    path = os.path.join(folder, str(order["model"]))
+    try:
+        model, is_compiled = loading.load_keras(path) if path.endswith(".keras") else (loading.load_joblib(path), True)
+    except loading.NeedsCodeError as error:
+        return _said(NEEDS_CODE, str(error))
+    except Exception as error:  # noqa: BLE001 - a damaged file may raise anything
+        return _said(FAILED, f"the saved model cannot be loaded by itself: {_shown(error)}")
+    try:
+        every = measured(recipe, model, examples, is_compiled=is_compiled)
+    except loading.NeedsCodeError as error:
+        return _said(NEEDS_CODE, str(error))
+    except Exception as error:  # noqa: BLE001 - a model may raise anything
+        return _said(FAILED, f"the saved model cannot be measured by itself: {_shown(error)}")
+    return {**_said(MEASURED, ""), "value": every[recipe.metric], "all": every, "count": count}
+
+
+def measured(recipe: Recipe, model: Any, examples: Examples, *, is_compiled: bool) -> Dict[str, float]:
+    """Make the number; if the model's own metrics need code, of what it predicts.
+
+    Raises:
+        loading.NeedsCodeError: the number is the model's own metric, which is not loaded.
+        Exception: whatever the model raises.
+    """
+    if recipe.call != recipes.EVALUATE or is_compiled:
+        return recipes.measure(recipe, model, examples)
+    truth, guess = recipes.answers(recipe, model, examples)
+    value = None if examples.weight is not None else comparison.by_examples(recipe, truth, guess)
+    if value is None:
+        raise loading.NeedsCodeError(f"its metric {recipe.metric}, or its loss, is the script's own")
+    return {recipe.metric: value}
+
+
+def _said(state: str, note: str) -> Dict[str, Any]:
+    return {"state": state, "note": note[:NOTE_LENGTH], "value": None, "all": {}, "count": None}
+
+
+def _shown(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def main(arguments: List[str]) -> int:
+    """Answer the order in a folder."""
+    folder = arguments[0]
+    with open(os.path.join(folder, "order.json")) as stream:
+        order = json.load(stream)
+    found = answer(folder, order)
+    sys.stdout.flush()
+    sys.stdout.write(f"\n{order['token']}{json.dumps(found)}\n")
+    sys.stdout.flush()
+    return 0
+
+
+if __name__ == "__main__":
+    # What a framework leaves running in threads must not keep the process.
+    main(sys.argv[1:])
+    os._exit(0)
