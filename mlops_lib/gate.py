@@ -13,19 +13,15 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from mlops_lib import comparison, durable
+from mlops_lib import comparison, durable, second_measurement
 from mlops_lib.reasons import reason
-from mlops_lib.records import Baseline, Comparison, ModelVersion, Shown, Verdict
+from mlops_lib.records import Baseline, Comparison, ModelVersion, Remeasured, Shown, Verdict
 from mlops_lib.runner import protocol
 
-TOLERANCE = 1e-6
-"""The reloaded artifact may differ from the live model by rounding."""
 CLAIM_LIMIT = 8 << 20
 
 NUMBERS_SHOWN = 8
 """How many numbers are listed where none is meant by the bar."""
-BY_THE_SCRIPT = "by the script's process"
-INDEPENDENTLY = "independently"
 CONFIDENCE = 0.95
 SELECTIONS = ("disjoint", "half", "split")
 """How a search's selection examples may relate to the judged ones, if none of them is among these."""
@@ -45,6 +41,7 @@ def judge(
     best_of: int = 0,
     looks: int = 1,
     judged_pass: int = 1,
+    remeasured: Remeasured | None = None,
 ) -> Verdict:
     """Judge the run's model.
 
@@ -61,6 +58,7 @@ def judge(
         best_of: of how many the model was chosen by its number on these very examples; 0 if it was not.
         looks: how many models, this one included, have been judged on these examples.
         judged_pass: the pass that made the model.
+        remeasured: what a process without the script measured (mlops_lib/remeasuring.py); None if none was asked.
     """
     claims = read_claims(run_dir)
     listed = claims.get("evaluations")
@@ -75,7 +73,7 @@ def judge(
     return _Judgement(
         chosen, model=claims.get("model"), target=target, strict=strict, beats=beats, champion=champion,
         search=_Search(selection, is_winner=is_winner, best_of=best_of, looks=looks, judged_pass=judged_pass),
-        standing=choice.standing, notes=notes, against=claims.get("champion"),
+        standing=choice.standing, notes=notes, against=claims.get("champion"), remeasured=remeasured,
     ).verdict()  # fmt: skip
 
 
@@ -103,6 +101,12 @@ def read_claims(run_dir: Path) -> Mapping[str, Any]:
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def chosen(run_dir: Path, *, metric: str = "", mode: str = "auto") -> Mapping[str, Any] | None:
+    """Return the evaluation that `judge` judges, None if there is none."""
+    listed = read_claims(run_dir).get("evaluations")
+    return protocol.choose_judged(listed if isinstance(listed, list) else (), metric, mode=mode).evaluation
 
 
 def _notes(choice: protocol.Choice, wanted: str) -> list[str]:
@@ -162,6 +166,7 @@ class _Judgement:
         standing: str,
         notes: Sequence[str],
         against: Any = None,
+        remeasured: Remeasured | None = None,
     ) -> None:
         self.evaluation, self.target, self.strict, self.beats = evaluation, target, strict, beats
         self.model: Mapping[str, Any] = model if isinstance(model, dict) else {}
@@ -172,6 +177,7 @@ class _Judgement:
         self.again = protocol.as_number(evaluation.get("recomputed"))
         self.value = self.claimed if self.again is None else self.again
         self.reasons = list(notes)
+        self.remeasured = remeasured
         unique, counted = evaluation.get("unique"), evaluation.get("examples")
         count = unique if isinstance(unique, int) else counted
         self.examples = count if isinstance(count, int) and 0 < count < 1 << 62 else None
@@ -179,6 +185,10 @@ class _Judgement:
         self.measured_on: Mapping[str, Any] = on if isinstance(on, dict) else {}
         out = self.measured_on.get("left_out")
         self.left_out = out if isinstance(out, int) and 0 < out < 1 << 62 else 0
+        self.second = second_measurement.Second(
+            remeasured, evaluation=evaluation, metric=self.metric, value=self.value, digest=self.model.get("sha256")
+        )
+        self.value = self.second.value
         self.interval = self._interval()
         self.baseline = self._baseline()
         self.shown = self._shown()
@@ -188,7 +198,7 @@ class _Judgement:
         """The paired comparison with the champion, or why there is none."""
         found = comparison.read(
             claim, version=champion.version, evaluation=self.evaluation.get("id"), metric=self.metric,
-            grows=self.mode == "max", measured=BY_THE_SCRIPT,
+            grows=self.mode == "max", measured=second_measurement.BY_THE_SCRIPT,
         )  # fmt: skip
         return comparison.doubt_inputs(found, champion, metric=self.metric, baseline=self.baseline, mode=self.mode)
 
@@ -208,6 +218,8 @@ class _Judgement:
             examples_digest=self._digest(),
             left_out=self.left_out,
             recomputed=self.again is not None,
+            measured=self.second.measured,
+            model_digest="" if self.remeasured is None else self.remeasured.model_digest,
             baseline=self.baseline,
             champion=None if self.against is None else self.against.value,
             against=self.against,
@@ -298,6 +310,8 @@ class _Judgement:
                 self.reasons.append(reason("last epoch differs", **told))
             else:
                 doubts.append(reason("file differs", **told))
+        doubts += self.second.doubts
+        self.reasons += self.second.reasons
         if self.model and not self.model.get("reloaded"):
             doubts.append(reason("not reloaded", note=str(self.model.get("note", ""))[:500]))
         return doubts
@@ -362,10 +376,7 @@ class _Judgement:
     def _differs(self, claimed: float | None, again: float | None) -> bool:
         if again is None or claimed is None:
             return False
-        # Batches may be summed in another order; one example more or less is a different model.
-        share = self.examples and self.metric in protocol.EXACT_SHARES
-        tolerance = 0.5 / self.examples if share and self.examples else 1e-4 * abs(self.value or 0)
-        return abs(again - claimed) > max(TOLERANCE, tolerance)
+        return second_measurement.differ(again, claimed, metric=self.metric, examples=self.examples)
 
     def _worse_end(self, value: float) -> float:
         return value if self.interval is None else self.interval[0 if self.mode == "max" else 1]

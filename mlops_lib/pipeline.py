@@ -20,6 +20,7 @@ from mlops_lib import (
     environments,
     gate,
     registry,
+    remeasuring,
     remedies,
     retraining,
     rival,
@@ -35,7 +36,9 @@ from mlops_lib.records import (
     Image,
     ModelVersion,
     PipelineResult,
+    Remeasured,
     RunResult,
+    RunSpec,
     SearchResult,
     Verdict,
 )
@@ -188,13 +191,14 @@ def judge(project: str | Path | Job, **settings: Any) -> Verdict:
         raise UsageError("there is no finished training", where=str(job.run_dir), remedy="`mlops train` first.")
     found = tuning.read(job.run_dir)
     before = rundir.read_record(job.run_dir / protocol.VERDICT, Verdict)
+    remeasured = _remeasured(job)
     verdict = gate.judge(
         job.run_dir, target=job.settings["target"], metric=job.settings["metric"], mode=job.settings["mode"],
         strict=job.settings["strict"], beats=job.settings["beats"],
         champion=rival.find(job.spec, job.run_dir, home=job.home),
         selection="" if found is None or not found.trials else found.selection,
         is_winner=found is not None and found.winner > 0, best_of=_best_of(job),
-        **_looks(job, before, is_changed=found is not None and found.winner > 0),
+        remeasured=remeasured, **_looks(job, before, is_changed=found is not None and found.winner > 0),
     )  # fmt: skip
     if found is not None and found.stopped == "refused" and verdict.verdict == "rejected":
         notes = tuple(reason("not searched", note=note) for note in found.notes)
@@ -204,6 +208,17 @@ def judge(project: str | Path | Job, **settings: Any) -> Verdict:
     durable.write_json(job.run_dir / protocol.VERDICT, verdict.to_json())
     job.observer({"event": "verdict", "verdict": verdict.to_json()})
     return verdict
+
+
+def _remeasured(job: Job) -> Remeasured | None:
+    """Have the saved model measured by a process without the script."""
+    remeasuring.sweep(job.run_dir)
+    evaluation = gate.chosen(job.run_dir, metric=job.settings["metric"], mode=job.settings["mode"])
+    if evaluation is None:
+        return None
+    # The image may be one that was repaired while the run trained.
+    spec = rundir.read_record(job.run_dir / protocol.SPEC, RunSpec) or job.spec
+    return remeasuring.measure(job.run_dir, spec, evaluation, engine=job.engine, observer=job.observer)
 
 
 def _looks(job: Job, before: Verdict | None, *, is_changed: bool) -> dict[str, int]:

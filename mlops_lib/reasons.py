@@ -100,6 +100,46 @@ REASONS: Mapping[str, Template] = {
         "the model cannot be loaded again: {note}",
         "give its own classes a `get_config`, or make it of what can be saved (`model.save`, `joblib.dump`)",
     ),
+    # Who measured it.
+    "by the script: needs code": Template(
+        "the number was measured by the script's own process only: without running code the model file cannot be"
+        " loaded ({note})",
+        "make it of layers, losses and estimators of the libraries' own (`model.save`, `joblib.dump`)",
+    ),
+    "by the script: unkept": Template(
+        "the number was measured by the script's own process only: its examples are not kept for another one ({note})",
+        "evaluate on arrays, data frames or a data set of at most 256 MB that can be read twice (`model.evaluate`,"
+        " `score`)",
+    ),
+    "by the script: not run": Template(
+        "the number was measured by the script's own process only: the second measurement failed ({note})",
+        "judge again (`mlops judge`)",
+    ),
+    "in a process": Template(
+        "measured independently, by a process without the script, but on a machine where the script could write files",
+        "`backend` docker measures where it could not",
+    ),
+    "measured otherwise": Template(
+        "the script's process claims {claimed:.6g}, a process without the script measures {again:.6g} with the saved"
+        " file on the same examples",
+        "let the script evaluate the model it saves, and change neither file nor numbers (`model.evaluate` after `fit`)",
+    ),
+    "not by itself": Template(
+        "a process without the script cannot measure the saved file: {note}",
+        "make it of what can be saved (`model.save`, `joblib.dump`), and leave the file as the runner wrote it",
+    ),
+    "no examples left": Template(
+        "the examples behind the claimed number are not there, which the runner keeps or says why not",
+        "train again (`mlops train` in a new `run_dir`), and leave to the runner what it writes",
+    ),
+    "other count": Template(
+        "{kept} examples are kept, but the number is claimed on {claimed}",
+        "train again (`mlops train` in a new `run_dir`), and leave to the runner what it writes",
+    ),
+    "file changed": Template(
+        "the model file is not the one that the runner saved and measured",
+        "train again (`mlops train` in a new `run_dir`), and leave the file as the runner wrote it",
+    ),
     # The law.
     "not shown: measured": Template(
         "not shown: that the registered file gives this number{note}",

@@ -279,6 +279,25 @@ class Shown(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Remeasured(Record):
+    """What a process without the script found when it measured a saved model again."""
+
+    state: Literal["measured", "needs code", "failed", "unkept", "missing", "not traced", "not run"]
+    """measured; needs code: the file cannot be loaded without running code; failed: it cannot be loaded or measured;
+    unkept: the examples could not be kept, with the reason; missing: the runner left none, and no reason; not traced:
+    no model file stands behind the number; not run: the machinery failed."""
+    note: str = ""
+    value: float | None = None
+    all: Mapping[str, float] = field(default_factory=dict)
+    """All numbers of the same call."""
+    examples: int | None = None
+    model_digest: str = ""
+    """sha256 of the file that was measured, "" if there is none."""
+    where: str = ""
+    """The engine: docker or process."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Comparison(Record):
     """The new model against the registered champion, on the same examples."""
 

@@ -92,6 +92,11 @@ def register(
     try:
         with _staging(folder) as staging:
             digest = _copy(source, staging / source.name, inside=run_dir / protocol.INSIDE, limit_bytes=limit_bytes)
+            if verdict.model_digest and digest != verdict.model_digest:
+                raise UsageError(
+                    "the model file is not the one that was judged", where=str(source),
+                    remedy="Judge the run again (`mlops judge`).",
+                )  # fmt: skip
             with durable.locked(folder / "lock"):
                 _prepare(folder, spec.name)
                 durable.write_json(staging / "lineage.json", {"spec": spec.to_json(), "search": _search(run_dir)})

@@ -108,6 +108,13 @@ class Engine(Protocol):
     def missing(self, image: Image, imports: Collection[str]) -> list[Missing]:
         """Which of these third-party names the built image cannot import; nothing else of the project runs."""
 
+    def measure(self, image: Image, folder: str, *, limits: Limits, timeout_s: float) -> str:
+        """Run the runner's `metrics.remeasure` on a folder of the host's, and return the end of its output.
+
+        The process has neither the project nor a run directory, no network, and the folder read-only; as far as the
+        engine can keep that from a process of this machine. After `timeout_s` it is killed.
+        """
+
     def name_of(self, image: Image) -> str:
         """What the engine calls it among its `images`."""
 

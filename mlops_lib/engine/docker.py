@@ -28,6 +28,7 @@ from mlops_lib.engine import (
     buildkit,
     gpu,
     logs,
+    measuring,
     paths,
     probe,
     sdists,
@@ -136,6 +137,15 @@ class DockerEngine:
     def missing(self, image: Image, imports: Collection[str]) -> list[probe.Missing]:
         """Import each name once in a caged container of the image."""
         return self._ask(lambda: store.missing(self._client, image.tag, imports))
+
+    def measure(self, image: Image, folder: str, *, limits: Limits, timeout_s: float) -> str:
+        """Measure in a caged container of the image without a network."""
+        given = gpu.request(self._gpu_offer(), os.environ.get("CUDA_VISIBLE_DEVICES")) if limits.gpus else {}
+        return self._ask(
+            lambda: measuring.in_container(
+                self._client, image.tag, self._there(folder), limits=limits, timeout_s=timeout_s, gpu=given
+            )
+        )
 
     def about(self) -> dict[str, Any]:
         """What `docker info` says: memory, clock, runtimes."""

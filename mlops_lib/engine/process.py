@@ -25,9 +25,9 @@ from typing import Any, Literal
 
 from mlops_lib import durable, images
 from mlops_lib.config import SECRETS
-from mlops_lib.engine import Activity, Container, Launch, gpu, probe, store, venv
+from mlops_lib.engine import Activity, Container, Launch, gpu, measuring, probe, store, venv
 from mlops_lib.errors import EngineError
-from mlops_lib.records import Image
+from mlops_lib.records import Image, Limits
 from mlops_lib.runner import protocol
 from mlops_lib.supervise import ALIVE, KILLED, boot, born, stat
 
@@ -64,6 +64,14 @@ class ProcessEngine:
     def missing(self, image: Image, imports: Collection[str]) -> list[probe.Missing]:
         """Import each name once in the environment's Python."""
         return venv.missing(self._environment(image), image.environment, imports)
+
+    def measure(self, image: Image, folder: str, *, limits: Limits, timeout_s: float) -> str:
+        """Measure in a process of the environment's Python, which could reach this machine's files and network."""
+        python = str(venv.python_of(self._environment(image)))
+        kept = {name: os.environ[name] for name in PASSED if name in os.environ and "proxy" not in name.lower()}
+        hidden = {} if limits.gpus else {"CUDA_VISIBLE_DEVICES": "-1"}
+        variables = {**kept, **image.environment.variables, **hidden, "PYTHONPATH": str(self._runner())}
+        return measuring.in_process([python, "-m", measuring.PROGRAM, folder], variables, timeout_s=timeout_s)
 
     def gpus(self) -> bool:
         """Whether an NVIDIA driver answers on this machine."""

@@ -52,6 +52,15 @@ def sync_folder(folder: str) -> None:
         os.close(descriptor)
 
 
+def digest(path: str) -> str:
+    """The sha256 of a file."""
+    whole = hashlib.sha256()
+    with open(path, "rb") as stream:
+        for piece in iter(lambda: stream.read(1 << 20), b""):
+            whole.update(piece)
+    return whole.hexdigest()
+
+
 def write_json(path: str, value: Any, *, lasting: bool = True) -> None:
     """`write_atomic` of a JSON value."""
     write_atomic(path, (json.dumps(value, indent=1, default=str) + "\n").encode(), lasting=lasting)

@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Any, Dict, List, Optional
 
-from mlops_lib.runner import keras_lambdas, protocol
+from mlops_lib.runner import files, keras_lambdas, protocol
 from mlops_lib.runner.context import Context
 
 
@@ -26,7 +26,7 @@ def save(run: Context, model: Any, fit: Optional[int]) -> Dict[str, Any]:
     try:
         model.save(temporary)
         os.replace(temporary, path)
-        described["bytes"] = os.path.getsize(path)
+        described.update(bytes=os.path.getsize(path), sha256=files.digest(path))
     except Exception as error:  # noqa: BLE001 - a user's own layer may fail to serialise in any way
         described.update(path=None, note=f"the model cannot be saved: {type(error).__name__}: {error}")
         _save_weights(run, model, described)

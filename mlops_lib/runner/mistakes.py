@@ -67,6 +67,8 @@ def _batches(x: Any, y: Any) -> Iterator[Tuple[Any, Any]]:
         if isinstance(x, (dict, tuple)) or (isinstance(x, list) and len(x) != len(targets)):
             return  # a model of several inputs
         x = x if hasattr(x, "shape") else numpy.asarray(x)
+        if not numpy.ndim(x):
+            return  # XGBoost's DMatrix, or another object that is no array
         take = getattr(x, "iloc", x)
         for start in range(0, len(targets), BATCH):
             yield take[start : start + BATCH], targets[start : start + BATCH]

@@ -13,7 +13,7 @@ import time
 from types import ModuleType
 from typing import Any, Callable, Dict, List, Optional, Set
 
-from mlops_lib.runner import checkpoint, digest, protocol, randomness, sklearn_evaluation
+from mlops_lib.runner import checkpoint, digest, files, protocol, randomness, sklearn_evaluation
 from mlops_lib.runner.context import Context
 
 
@@ -267,7 +267,7 @@ def save(run: Context, model: Any, fit: Optional[int]) -> Dict[str, Any]:
     try:
         joblib.dump(model, temporary)
         os.replace(temporary, path)
-        described["bytes"] = os.path.getsize(path)
+        described.update(bytes=os.path.getsize(path), sha256=files.digest(path))
         loaded = joblib.load(path)
     except Exception as error:  # noqa: BLE001 - a user's own estimator may fail to pickle in any way
         described["note"] = f"the model cannot be saved and loaded: {type(error).__name__}: {error}"[:1000]

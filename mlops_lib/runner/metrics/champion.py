@@ -107,7 +107,8 @@ def _measurements(run: Context, champion: Any) -> List[Dict[str, Any]]:
         known = run.evaluations.recipes.get(record["id"])
         if known is None or record["recomputed"] is None or len(found) >= MOST:
             continue
-        found.append(_against(run, champion, record, *known))
+        with run.evaluations.as_measured(record["id"]):
+            found.append(_against(run, champion, record, *known))
     return found
 
 

@@ -73,7 +73,8 @@ def keep(run: Context) -> None:
         try:
             if key not in names:
                 arrays = Arrays(left)
-                tree, count = describe(materialized(examples, record["examples"]), arrays)
+                with evaluations.as_measured(record["id"]):
+                    tree, count = describe(materialized(examples, record["examples"]), arrays)
                 name = f"{len(names)}.npz"
                 with open(os.path.join(folder, name), "wb") as stream:
                     numpy.savez(stream, **arrays.found)

@@ -5,8 +5,8 @@ last line of the output, marked with the order's token. No file is loaded in a w
 
     order.json   {"token": "…", "model": "model.keras", "entry": an entry of judged.json}
     the answer   {"state": "measured", "value": 0.93, "all": {…}, "count": 2000, "note": ""}
-                 state: measured, needs code (the file cannot be loaded without), failed (it cannot be loaded, or not
-                 measured on these examples), unkept (the examples cannot be read)
+                 state: measured, needs code (the file cannot be loaded without), failed (model or examples cannot be
+                 read, or the one not measured on the other)
 """
 
 import json
@@ -17,7 +17,7 @@ from typing import Any, Dict, List
 from mlops_lib.runner.metrics import comparison, kept, loading, recipes
 from mlops_lib.runner.metrics.recipes import Examples, Recipe
 
-MEASURED, NEEDS_CODE, FAILED, UNKEPT = "measured", "needs code", "failed", "unkept"
+MEASURED, NEEDS_CODE, FAILED = "measured", "needs code", "failed"
 NOTE_LENGTH = 500
 
 
@@ -27,7 +27,7 @@ def answer(folder: str, order: Dict[str, Any]) -> Dict[str, Any]:
         recipe, examples = kept.read(folder, order["entry"])
         count = int(order["entry"]["examples"]["count"])
     except Exception as error:  # noqa: BLE001 - the files are claims, of any shape
-        return _said(UNKEPT, f"the kept examples cannot be read: {_shown(error)}")
+        return _said(FAILED, f"the kept examples cannot be read: {_shown(error)}")
     path = os.path.join(folder, str(order["model"]))
     try:
         model, is_compiled = loading.load_keras(path) if path.endswith(".keras") else (loading.load_joblib(path), True)
