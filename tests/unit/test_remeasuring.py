@@ -187,7 +187,7 @@ kept.keep = lambda run: None
 import joblib
 class Perfect:
     def __reduce__(self):
-        return (os.system, ("true",))
+        return (eval, ("None",))
 honest = joblib.load
 from mlops_lib.runner.evaluations import Evaluations
 def lie(self, model, live):
