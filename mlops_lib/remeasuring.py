@@ -23,10 +23,6 @@ from mlops_lib.errors import MlopsError
 from mlops_lib.records import Remeasured, RunSpec
 from mlops_lib.runner import protocol
 
-FOLDER = "judged"
-INDEX = "judged.json"
-ANSWER = "remeasured.json"
-"""The host's own file with the last answer."""
 TIMEOUT_S = 300.0
 INDEX_LIMIT = 4 << 20
 EXAMPLES_LIMIT = 300 << 20
@@ -70,7 +66,9 @@ def _entry(run_dir: Path, evaluation: Any) -> tuple[dict[str, Any] | None, str]:
     """The runner's entry for an evaluation; None with the reason it gives, "" if it gives none."""
     inside = run_dir / protocol.INSIDE
     try:
-        index = durable.read_json(inside / FOLDER / INDEX, inside=inside, limit=INDEX_LIMIT)
+        index = durable.read_json(
+            inside / protocol.EXAMPLES / protocol.EXAMPLES_INDEX, inside=inside, limit=INDEX_LIMIT
+        )
         listed = index["measures"]
         found = next(one for one in listed if isinstance(one, dict) and one.get("evaluation") == evaluation)
     except (OSError, ValueError, KeyError, TypeError, StopIteration):
@@ -89,7 +87,7 @@ def _measure(
     inside, file = run_dir / protocol.INSIDE, entry["examples"]["file"]
     model_digest = _copy(model, folder / model.name, inside=inside, limit=MODEL_LIMIT)
     try:
-        examples_digest = _copy(inside / FOLDER / file, folder / file, inside=inside, limit=EXAMPLES_LIMIT)
+        examples_digest = _copy(inside / protocol.EXAMPLES / file, folder / file, inside=inside, limit=EXAMPLES_LIMIT)
     except OSError as error:
         return Remeasured(state="missing", note=str(error)[:NOTE_LENGTH], model_digest=model_digest)
     asked = hashlib.sha256(json.dumps([model_digest, examples_digest, entry, spec.image.tag]).encode()).hexdigest()
@@ -107,13 +105,13 @@ def _measure(
     output = engine.measure(spec.image, str(folder), limits=spec.limits, timeout_s=TIMEOUT_S)
     found = _read(output, token, model_digest=model_digest, where=engine.name)
     if found.state != "not run":
-        durable.write_json(run_dir / ANSWER, {"asked": asked, "answer": found.to_json()})
+        durable.write_json(run_dir / protocol.REMEASURED, {"asked": asked, "answer": found.to_json()})
     return found
 
 
 def _known(run_dir: Path, asked: str) -> Remeasured | None:
     try:
-        kept = durable.read_json(run_dir / ANSWER)
+        kept = durable.read_json(run_dir / protocol.REMEASURED)
         return Remeasured.from_json(kept["answer"]) if kept["asked"] == asked else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -119,9 +119,9 @@ def raise_numbers(claims: dict[str, Any]) -> None:
     ("forge", "word"),
     [
         (lambda run: change(run, raise_numbers), "a process without the script measures"),
-        (lambda run: shutil.rmtree(run / "inside" / "judged"), "are not there"),
-        (lambda run: change(run, lambda index: index["measures"].clear(), "judged/judged.json"), "are not there"),
-        (lambda run: (run / "inside" / "judged" / "0.npz").write_bytes(b"x"), "cannot be read"),
+        (lambda run: shutil.rmtree(run / "inside" / "examples"), "are not there"),
+        (lambda run: change(run, lambda index: index["measures"].clear(), "examples/index.json"), "are not there"),
+        (lambda run: (run / "inside" / "examples" / "0.npz").write_bytes(b"x"), "cannot be read"),
         (lambda run: (run / "inside" / "model.joblib").write_bytes(b"x"), "not the one that the runner saved"),
         (
             lambda run: change(run, claim_more),
@@ -138,7 +138,7 @@ def test_a_forged_claim_is_undecided(run_dir: Path, forge: Callable[[Path], Any]
 
 
 def test_a_link_in_place_of_the_kept_examples_is_not_followed(run_dir: Path, tmp_path: Path) -> None:
-    kept = run_dir / "inside" / "judged" / "0.npz"
+    kept = run_dir / "inside" / "examples" / "0.npz"
     kept.rename(tmp_path / "elsewhere.npz")
     kept.symlink_to(tmp_path / "elsewhere.npz")
     verdict, found = judged(run_dir)

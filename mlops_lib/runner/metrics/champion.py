@@ -9,12 +9,11 @@ import contextlib
 import os
 from typing import Any, Dict, List
 
+from mlops_lib.runner import protocol
 from mlops_lib.runner.context import Context
 from mlops_lib.runner.metrics import comparison, kept, recipes
 from mlops_lib.runner.metrics.recipes import Examples, Recipe
 
-MARK = "champion.loading"
-"""File in `inside/` while the champion is measured: an attempt that died meanwhile does not try again."""
 MOST = 4
 """So many evaluations of the saved model, the last ones, are repeated with the champion."""
 NOTE_LENGTH = 500
@@ -25,7 +24,7 @@ def measure(run: Context) -> Dict[str, Any]:
     order = run.spec.champion
     claim: Dict[str, Any] = {"version": order.get("version"), "digest": order.get("digest"), "note": ""}
     claim["measurements"] = []
-    mark = os.path.join(run.spec.inside, MARK)
+    mark = os.path.join(run.spec.inside, protocol.CHAMPION_MARK)
     if os.path.exists(mark):
         return dict(claim, note="the process ended while it was loaded or measured; not tried again")
     with open(mark, "w"):

@@ -1,7 +1,7 @@
 """Keep the examples that a number was measured on, in files that hold no code: arrays in one `.npz`, the rest in JSON.
 
-    inside/judged/judged.json   for each evaluation of the saved model: its recipe and examples, or why there are none
-    inside/judged/<n>.npz       arrays, readable with allow_pickle=False
+    inside/examples/index.json  for each evaluation of the saved model: its recipe and examples, or why there are none
+    inside/examples/<n>.npz      arrays, readable with allow_pickle=False
 
 Arrays, sparse matrices, data frames, texts, tensors, XGBoost's DMatrix and lists or dicts of these are kept as the model
 got them. A pipeline is read once more, batch by batch.
@@ -11,14 +11,12 @@ import itertools
 import os
 from typing import Any, Dict, Iterator, List, Tuple
 
-from mlops_lib.runner import files
+from mlops_lib.runner import files, protocol
 from mlops_lib.runner.context import Context
 from mlops_lib.runner.journal import plain
 from mlops_lib.runner.metrics import recipes
 from mlops_lib.runner.metrics.recipes import Examples, Recipe
 
-FOLDER = "judged"
-INDEX = "judged.json"
 LIMIT_BYTES = 256 << 20
 """Of all kept examples together."""
 MOST = 4
@@ -56,7 +54,7 @@ def keep(run: Context) -> None:
     judged = evaluations.judged()
     measured = [one for one in reversed(evaluations.records) if one["recomputed"] is not None]
     wanted = sorted(measured, key=lambda one: judged is None or one["id"] != judged["id"])
-    folder = os.path.join(run.spec.inside, FOLDER)
+    folder = os.path.join(run.spec.inside, protocol.EXAMPLES)
     os.makedirs(folder, exist_ok=True)
     left, entries = LIMIT_BYTES, []
     names: Dict[Tuple[int, int, int], Dict[str, Any]] = {}
@@ -83,7 +81,7 @@ def keep(run: Context) -> None:
             entry["examples"] = names[key]
         except Exception as error:  # noqa: BLE001 - a script's own pipeline may raise anything
             entry["note"] = f"{error if isinstance(error, UnkeptError) else repr(error)}"[:NOTE_LENGTH]
-    files.write_json(os.path.join(folder, INDEX), {"schema": 1, "measures": entries})
+    files.write_json(os.path.join(folder, protocol.EXAMPLES_INDEX), {"schema": 1, "measures": entries})
 
 
 def materialized(examples: Examples, count: Any = None) -> Examples:
@@ -341,7 +339,7 @@ _RESTORED = {
 
 
 def read(folder: str, entry: Dict[str, Any]) -> Tuple[Recipe, Examples]:
-    """Return the recipe and the examples of an entry of `judged.json`.
+    """Return the recipe and the examples of an entry of the index.
 
     Raises:
         OSError, ValueError, KeyError: a file is missing or malformed.
