@@ -120,7 +120,7 @@ def raise_numbers(claims: dict[str, Any]) -> None:
     [
         (lambda run: change(run, raise_numbers), "a process without the script measures"),
         (lambda run: shutil.rmtree(run / "inside" / "examples"), "are not there"),
-        (lambda run: change(run, lambda index: index["measures"].clear(), "examples/index.json"), "are not there"),
+        (lambda run: change(run, lambda index: index["measures"].clear(), "examples/examples.json"), "are not there"),
         (lambda run: (run / "inside" / "examples" / "0.npz").write_bytes(b"x"), "cannot be read"),
         (lambda run: (run / "inside" / "model.joblib").write_bytes(b"x"), "not the one that the runner saved"),
         (

@@ -1,6 +1,6 @@
 """Keep the examples that a number was measured on, in files that hold no code: arrays in one `.npz`, the rest in JSON.
 
-    inside/examples/index.json  for each evaluation of the saved model: its recipe and examples, or why there are none
+    inside/examples/examples.json  for each evaluation of the saved model: its recipe and examples, or why there are none
     inside/examples/<n>.npz      arrays, readable with allow_pickle=False
 
 Arrays, sparse matrices, data frames, texts, tensors, XGBoost's DMatrix and lists or dicts of these are kept as the model

@@ -3,7 +3,7 @@
 FOLDER holds `order.json`, the model's file, and the examples that the runner kept. Nothing is written: the answer is the
 last line of the output, marked with the order's token. No file is loaded in a way that runs code from it.
 
-    order.json   {"token": "…", "model": "model.keras", "entry": an entry of examples/index.json}
+    order.json   {"token": "…", "model": "model.keras", "entry": an entry of examples/examples.json}
     the answer   {"state": "measured", "value": 0.93, "all": {…}, "count": 2000, "note": ""}
                  state: measured, needs code (the file cannot be loaded without), failed (model or examples cannot be
                  read, or the one not measured on the other)
