@@ -78,7 +78,9 @@ SETTINGS = (
     Setting("memory", "bytes", 0, "memory limit of a training, such as 4g; 0 for none", operator=True),
     Setting("cpus", "number", 0.0, "processor limit of a training; 0 for none", operator=True),
     Setting("pids", "integer", 4096, "process limit of a training", operator=True),
-    Setting("network", "text", "bridge", "network of a training; none for no network", operator=True),
+    Setting(
+        "network", "text", "isolated", "network of a training: isolated, none, or one of the engine's", operator=True
+    ),
     Setting(
         "trust", "text", trust.BRANCH, "who pushed: branch, or the name of a change (a pull request)", operator=True
     ),

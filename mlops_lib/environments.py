@@ -214,7 +214,7 @@ def _built(image: Image, asked: Need, *, engine: Engine, observer: Observer) -> 
             engine.build(image, on_line=lambda line: observer({"event": "build", "line": line}))
             return image
         except ImageError as error:
-            source = with_source(image, error.log)
+            source = None if requirements.trouble(error.log) else with_source(image, error.log)
             if source is not None:
                 observer({"event": "warning", "message": source.notes[-1]})
                 image = source

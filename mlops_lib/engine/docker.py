@@ -29,6 +29,7 @@ from mlops_lib.engine import (
     gpu,
     logs,
     measuring,
+    network,
     paths,
     probe,
     sdists,
@@ -73,6 +74,8 @@ class DockerEngine:
         self._looked: dict[str, tuple[tuple[int, int] | None, float, Container]] = {}
         """By container that runs: the mark of its events when it was last looked at, when that was, what was seen."""
         self._rootless: bool | None = None
+        self._networks: dict[str, network.Network] = {}
+        """The isolated network, by the base image of what closes it."""
 
     @property
     def _client(self) -> Any:
@@ -181,6 +184,11 @@ class DockerEngine:
             if os.getuid() == 0 and owner.user:
                 hand_over(Path(folder), owner, is_mounted=self._is_mounted)
         options = {**_cage(launch.limits), **self._order(launch), "user": f"{owner.user}:{owner.group}"}
+        isolated = self._isolated(launch)
+        if isolated is not None:
+            options["network_mode"] = self._ask(isolated.prepare)
+            gateway = self._ask(isolated.gateway)
+            options["environment"] = {**options["environment"], "MLOPS_CLOSED_GATEWAY": gateway}
         if launch.limits.gpus:
             options.update(gpu.request(self._gpu_offer(), launch.gpu or os.environ.get("CUDA_VISIBLE_DEVICES")))
         try:
@@ -192,12 +200,23 @@ class DockerEngine:
             ) from None
         try:
             self._ask(container.start)
+            if isolated is not None:
+                self._ask(lambda: isolated.open(container, published=bool(launch.publish)))
         except (EngineError, docker.errors.NotFound) as error:
             self._ask(lambda: container.remove(force=True))
             reason = error if isinstance(error, EngineError) else EngineError(f"Docker refused: {error}")
             raise reason from None
         self._follow(container)
         return self.get(container.id)
+
+    def _isolated(self, launch: Launch) -> network.Network | None:
+        """Return the isolated network, None if the operator chose another one."""
+        if launch.limits.network != network.ISOLATED:
+            return None
+        base = launch.image.base_image
+        if base not in self._networks:
+            self._networks[base] = network.Network(self._client, base_image=base)
+        return self._networks[base]
 
     def _is_mounted(self, folder: Path) -> bool:
         """Return whether a running container has a folder, or one in or above it, mounted."""

@@ -12,6 +12,7 @@ from mlops_lib.runner import (
     hooks,
     legacy,
     native_writers,
+    network,
     places,
     protocol,
     randomness,
@@ -71,6 +72,7 @@ def main(arguments: List[str]) -> int:
     if not os.path.isfile(os.path.join(orders.project, entry)):
         sys.stderr.write(f"mlops: {entry}: no such file in {orders.project}\n")
         return protocol.BAD_START
+    network.wait()
     journal = Journal(orders.inside, number_of_pass=orders.number_of_pass, attempt=orders.attempt, strict=orders.strict)
     if orders.shared:
         workdir.borrow_fits(orders.shared, orders.inside, last=int((orders.search or {}).get("fit", 0)))

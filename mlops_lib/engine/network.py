@@ -1,0 +1,180 @@
+"""The network of trainings: to the internet, not to each other, to the engine's machine, or to link-local addresses.
+
+A container starts in a network that leads nowhere. A container of a moment, of an image without anything of a project's, closes
+addresses there by routing rules, which a training has no capability to change. Only then it is connected to the network that
+leads out: no program of the training ever runs in an open one. The runner waits for it before the script starts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import json
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from mlops_lib import images
+from mlops_lib.engine import buildkit
+from mlops_lib.engine.store import LABEL_ENVIRONMENT
+from mlops_lib.errors import EngineError
+
+ISOLATED = "isolated"
+"""The setting's value that means all this; any other is the name of one of the engine's networks."""
+OPEN, CLOSED = "mlops-open", "mlops-closed"
+LABEL = "org.mlops-lib.network"
+_ICC = "com.docker.network.bridge.enable_icc"
+_WITHOUT_HOST = "com.docker.network.bridge.inhibit_ipv4"
+OPTIONS: Mapping[str, Mapping[str, str]] = {
+    OPEN: {_ICC: "false"},
+    # Its bridge has no address: from here not even the engine's machine can be reached.
+    CLOSED: {_ICC: "false", _WITHOUT_HOST: "true"},
+}
+REFUSED = (
+    "169.254.0.0/16",  # link-local: the metadata of clouds, with the machine's credentials
+    "fe80::/10",
+    "fd00:ec2::/32",  # the same of AWS, by IPv6
+    "100.100.100.200/32",  # of Alibaba
+    "192.0.0.192/32",  # of Oracle
+)
+ADDRESSES_S = 60.0
+"""How long the addresses of the engine's machine are taken to be the same."""
+HELPER_S = 60
+REMEDY = "Give --network none, or the name of one of the engine's networks (bridge), which closes nothing."
+
+
+class Network:
+    """The isolated network of one engine."""
+
+    def __init__(self, client: Any, *, base_image: str) -> None:
+        self._client, self._base_image = client, base_image
+        self._addresses: dict[str, list[str]] = {}
+        self._asked = 0.0
+
+    def prepare(self) -> str:
+        """Make the networks unless they are there; returns the name of the one that a container starts in.
+
+        Raises:
+            EngineError: one of that name is no network of ours.
+        """
+        for name in (OPEN, CLOSED):
+            self._made(name)
+        return CLOSED
+
+    def gateway(self) -> str:
+        """The gateway of the network that leads nowhere: a route by another one is the way out."""
+        return next(iter(_gateways(self._made(CLOSED))), "")
+
+    def open(self, container: Any, *, published: bool = False) -> None:
+        """Close what a container that has started must not reach, and connect it to the internet.
+
+        Args:
+            container: the container.
+            published: whether the operator lets it be reached at a port; its answers go by this machine then, which stays open.
+
+        Raises:
+            EngineError: that is not possible; the container is in no open network then.
+        """
+        import docker.errors
+
+        try:
+            self._close(container, published=published)
+            self._made(CLOSED).disconnect(container)  # first: each network brings a default route
+            self._made(OPEN).connect(container)
+        except (docker.errors.APIError, EngineError) as error:
+            container.reload()
+            if container.status in ("running", "paused"):
+                raise EngineError(f"its network cannot be closed: {error}", where=OPEN, remedy=REMEDY) from None
+
+    def _made(self, name: str) -> Any:
+        found = sorted(self._client.networks.list(names=[f"^{name}$"]), key=lambda one: str(one.id))
+        if not found:
+            self._client.networks.create(
+                name, driver="bridge", internal=name == CLOSED, options=dict(OPTIONS[name]), enable_ipv6=False,
+                check_duplicate=True, labels={LABEL: name},
+            )  # fmt: skip
+            found = self._client.networks.list(names=[f"^{name}$"])
+        network = found[0]
+        network.reload()
+        sound = network.attrs["Options"].get(_ICC) == "false" and not network.attrs.get("EnableIPv6")
+        if not sound or bool(network.attrs.get("Internal")) != (name == CLOSED):
+            raise EngineError(
+                "a network of that name is not as this program makes it", where=name,
+                remedy=f"Remove it (`docker network rm {name}`); it is made again.",
+            )  # fmt: skip
+        return network
+
+    def _close(self, container: Any, *, published: bool) -> None:
+        about = self._machine()
+        gateways = [] if published else _gateways(self._made(OPEN))
+        own = [] if published else self._own(about)
+        refused = [*REFUSED, *(_alone(one) for one in own if one not in gateways)]
+        closed = [*refused, *map(_alone, gateways)]
+        servers = [one for one in about["servers"] if _is_in(one, closed) and not ipaddress.ip_address(one).is_loopback]
+        order = {"closed": refused, "gateways": [*map(_alone, gateways)], "servers": [*map(_alone, servers)]}
+        self._run(["close", json.dumps(order)], network_mode=f"container:{container.id}", cap_add=["NET_ADMIN"])
+
+    def _own(self, about: Mapping[str, list[str]]) -> list[str]:
+        """The addresses of the engine's machine: as it says, and the gateways of its networks."""
+        gateways = {one for network in self._client.networks.list() for one in _gateways(network)}
+        return sorted({*about["own"], *gateways})
+
+    def _machine(self) -> dict[str, list[str]]:
+        if not self._addresses or time.monotonic() - self._asked > ADDRESSES_S:
+            self._addresses = json.loads(self._run(["addresses"], network_mode="host"))
+            self._asked = time.monotonic()
+        return self._addresses
+
+    def _run(self, command: list[str], **given: Any) -> str:
+        """Run the program of a moment; returns what it prints."""
+        helper = self._client.containers.create(
+            self._image(), command, cap_drop=["ALL"], security_opt=["no-new-privileges"], read_only=True,
+            use_config_proxy=False, user="0:0", **given,
+        )  # fmt: skip
+        try:
+            helper.start()
+            status = helper.wait(timeout=HELPER_S)["StatusCode"]
+            output = helper.logs(stdout=True, stderr=bool(status), tail=50).decode(errors="replace")
+        finally:
+            helper.remove(force=True)
+        if status:
+            raise EngineError(output.strip().splitlines()[-1] if output.strip() else f"status {status}")
+        return str(output)
+
+    def _image(self) -> str:
+        import docker.errors
+
+        files = {name: (images.CONTAINERS / name).read_bytes() for name in ("Dockerfile.network", "network.py")}
+        content = b"\0".join([self._base_image.encode(), *files.values()])
+        tag = f"mlops/network:{hashlib.sha256(content).hexdigest()[:16]}"
+        try:
+            self._client.images.get(tag)
+        except docker.errors.ImageNotFound:
+            with tempfile.TemporaryDirectory(prefix="mlops-build-") as folder:
+                context = Path(folder, "context")
+                context.mkdir()
+                (context / "Dockerfile").write_bytes(files["Dockerfile.network"])
+                (context / "network.py").write_bytes(files["network.py"])
+                labels = {LABEL_ENVIRONMENT: "network"}
+                command = buildkit.command_of(context, tag, Path(folder), base_image=self._base_image, labels=labels)
+                buildkit.run(command, tag, lambda line: None)
+        return tag
+
+
+def _gateways(network: Any) -> list[str]:
+    configured = (network.attrs.get("IPAM") or {}).get("Config") or ()
+    return [str(one["Gateway"]).partition("/")[0] for one in configured if one.get("Gateway")]
+
+
+def _alone(address: str) -> str:
+    """The network of one address."""
+    return f"{address}/{ipaddress.ip_address(address).max_prefixlen}"
+
+
+def _is_in(address: str, networks: Iterable[str]) -> bool:
+    found = ipaddress.ip_address(address)
+    return any(
+        found in ipaddress.ip_network(one) for one in networks if ipaddress.ip_network(one).version == found.version
+    )
