@@ -13,7 +13,7 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from mlops_lib import comparison, durable, second_measurement
+from mlops_lib import comparison, durable, leakage, second_measurement
 from mlops_lib.reasons import reason
 from mlops_lib.records import Baseline, Comparison, ModelVersion, Remeasured, Shown, Verdict
 from mlops_lib.runner import protocol
@@ -294,6 +294,9 @@ class _Judgement:
     def _doubts(self) -> list[str]:
         """What keeps a number that reaches the bar from being accepted."""
         doubts = [*self._doubts_about_the_file(), *self._doubts_about_the_search()]
+        leaks = leakage.reasons(self.evaluation, metric=self.metric, target=self.target, mode=self.mode)
+        self.reasons += leaks.notes
+        doubts += leaks.doubts
         if self._must_beat() and self.against is not None and self.against.better is None:
             doubts.append(reason("champion unknown", told=self._compared()))
         if self.baseline is not None and self._includes_baseline():

@@ -87,6 +87,43 @@ REASONS: Mapping[str, Template] = {
         "the {name} alone gives {value:.4g}: the model is not clearly better",
         "judge on more examples, or by a metric that the classes' shares do not raise (`metric`: balanced_accuracy)",
     ),
+    # What leaks.
+    "trained on too": Template(
+        "{count} of {all} judged examples are known from the training ({kinds}) and are left out: the verdict is about the other"
+        " {rest}{whole}",
+        "remove duplicates (`drop_duplicates`) and split before anything is copied, augmented or resampled; split by the"
+        " group if a person or group has several examples (`GroupShuffleSplit`)",
+    ),
+    "clean rest too small": Template(
+        "{count} of {all} judged examples are known from the training ({kinds}), and the other {rest} are too few to judge by",
+        "remove duplicates (`drop_duplicates`) before the split, or split by the group (`GroupShuffleSplit`)",
+    ),
+    "clean rest not measured": Template(
+        "{count} of {all} judged examples are known from the training ({kinds}), and the number cannot be measured without"
+        " them{note}",
+        "remove duplicates (`drop_duplicates`) before the split, or split by the group (`GroupShuffleSplit`)",
+    ),
+    "repeats": Template(
+        "{count} of {all} judged examples are equal to training examples, which are equal to each other as often: the data"
+        " repeats itself, and they count{apart}",
+        "`drop_duplicates` before the split if they should not count",
+    ),
+    "repeats decide": Template(
+        "{count} of {all} judged examples are equal to training examples, as such data is, and only with them the bar is"
+        " reached{apart}",
+        "`drop_duplicates` before the split, or judge on more examples",
+    ),
+    "target among inputs": Template(
+        "the inputs hold the target, or a one-to-one function of it: {columns}", "`drop` these columns before `fit`"
+    ),
+    "fitted on judged": Template(
+        "{name} was fitted on {share:.0%} of the judged examples too",
+        "split first, then `fit` it on the training part and `transform` the test part, or put it into a `Pipeline`",
+    ),
+    "learned from judged": Template(
+        "{name} was fitted on {share:.0%} of the judged examples too, with their targets: the model knows of the answers",
+        "split first, then fit it on the training part alone, or put it into a `Pipeline`",
+    ),
     # The file.
     "file differs": Template(
         "the script measured {claimed:.6g}, the saved model gives {again:.6g}",

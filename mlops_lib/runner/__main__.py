@@ -218,6 +218,8 @@ def _finish(run: Context, output: str) -> None:
         _measure(run)
     with run.journal.guard("numbers in files"):
         run.evaluations.add_found(run.work, workdir.changed(run.start, workdir.manifest(run.work)))
+    with run.journal.guard("leaks"), run.conditions.again():
+        _look_for_leaks(run)
     with run.journal.guard("save model"), run.conditions.again():
         _save_model(run)
     with run.journal.guard("kept examples"), run.conditions.again():
@@ -272,6 +274,17 @@ def _measure(run: Context) -> None:
     if not run.models and saved is not None:  # trained by a loop of the script's own
         run.models[0] = saved
     run.evaluations.settle()
+
+
+def _look_for_leaks(run: Context) -> None:
+    """Find the judged examples that were also trained on, before the saved model is measured without them."""
+    from mlops_lib.runner.metrics import leaks
+
+    run.nested += 1
+    try:
+        leaks.settle(run.leaks, run.evaluations, run.spec.inside)
+    finally:
+        run.nested -= 1
 
 
 def _look_at_mistakes(run: Context) -> None:

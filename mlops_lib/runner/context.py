@@ -8,6 +8,7 @@ from mlops_lib.runner.checkpoint import Writer
 from mlops_lib.runner.conditions import Conditions
 from mlops_lib.runner.evaluations import Evaluations
 from mlops_lib.runner.journal import Journal
+from mlops_lib.runner.metrics.leaks import Radar
 from mlops_lib.runner.retention import Finished
 from mlops_lib.runner.spec import Spec
 
@@ -27,6 +28,7 @@ class Context:
         self.finished = Finished(journal, spec.fits_bytes)
         self.conditions = Conditions()
         self.evaluations = Evaluations(journal, metric=spec.metric, conditions=self.conditions)
+        self.leaks = Radar(journal)
         self.fits = 0
         self.nested = 0
         """How deep we are inside a framework's own training or evaluation; calls made there are not the script's."""

@@ -136,6 +136,10 @@ class Evaluations:
         """The model that was saved, and what was loaded from its file."""
         self.champion: Optional[Dict[str, Any]] = None
         """The claim about the registered champion on the same examples."""
+        self.leaking: Dict[int, FrozenSet[bytes]] = {}
+        """Evaluation id to the examples (by digest.hashes) that were also trained on: they are left out."""
+        self.repeated: Dict[int, FrozenSet[bytes]] = {}
+        """… and to those that repeat training examples as such data does: measured, and once more without them."""
         self.trainings: List[Training] = []
         self.saved: Callable[[], Any] = lambda: None
         """The model that the script itself saved last."""
@@ -323,13 +327,15 @@ class Evaluations:
         return self._conditions.again(self._surroundings.get(number))
 
     def _measure(self, record: Dict[str, Any], repeat: Repeat, model: Any) -> None:
-        """Measure the saved model as the script did, and then without the examples that a search selected on."""
+        """Measure the saved model as the script did, and then without examples that were selected or trained on."""
         number = record["id"]
         found = repeat(model, NONE)
         known = self._known.get(number) or (None if found.names is None else Examples(found.names))
         steered = NONE if known is None else known.hashes & self.selected
         record["measured_on"]["same_again"] = None if known is None else found.is_same_again
-        if known is not None and 0 < len(steered) < known.unique:
+        leaking = NONE if known is None else known.hashes & self.leaking.get(number, NONE)
+        rest = self._measure_rest(record, repeat, model, known, steered, leaking)
+        if known is not None and rest is not None:
             everything = known.count
             record["on_all"] = {
                 "metric": record["metric"],
@@ -337,12 +343,15 @@ class Evaluations:
                 "recomputed": found.value,
                 "examples": everything,
             }
-            found = repeat(model, self.selected)
+            trained_on = sum(name in leaking and name not in steered for name in found.names or ())
+            found = rest
             known = Examples(found.names or ())
             record.update(value=found.value, baseline=found.baseline, confusion=None, labels=None)
-            record["measured_on"]["left_out"] = everything - known.count
+            record["measured_on"]["left_out"] = everything - known.count - trained_on
             record["all"] = found.everything or {record["metric"]: found.value}
             steered = NONE
+        if number in self.repeated:
+            self._measure_without_repeats(record, repeat, model, self.selected | leaking)
         record["recomputed"] = found.value
         record["all_recomputed"] = found.everything or {record["metric"]: found.value}
         record["measured_on"]["selected_on"] = None if known is None and self.selected else len(steered)
@@ -359,6 +368,32 @@ class Evaluations:
         _name(record, known)
         if record["held_out"] is None and known is not None:
             self._settle_held_out(record, known)
+
+    def _measure_rest(
+        self, record: Dict[str, Any], repeat: Repeat, model: Any, known: Optional[Examples],
+        steered: FrozenSet[bytes], leaking: FrozenSet[bytes],
+    ) -> Optional[Measured]:  # fmt: skip
+        """Measure without examples that a search selected on, or that were trained on; None if it cannot be done."""
+        apart = steered | leaking
+        if known is None or not 0 < len(apart) < known.unique:
+            return None
+        try:
+            found = repeat(model, apart)
+        except Exception as error:  # a call that cannot be made on fewer examples
+            if steered:
+                raise
+            record["leaks"]["note"] = f"{type(error).__name__}: {error}"[:300]
+            return None
+        if leaking:
+            record["leaks"]["fate"] = "left out"
+        return found
+
+    def _measure_without_repeats(
+        self, record: Dict[str, Any], repeat: Repeat, model: Any, apart: FrozenSet[bytes]
+    ) -> None:
+        """Measure once more without examples that repeat training examples, only to show what they make."""
+        with contextlib.suppress(Exception):  # a call that cannot be made on fewer examples
+            record["leaks"]["value_of_rest"] = repeat(model, apart | self.repeated[record["id"]]).value
 
     def judged(self) -> Optional[Dict[str, Any]]:
         """Return the evaluation that the gate will look at, or would if its metric were named; None if there is none."""

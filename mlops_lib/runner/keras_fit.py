@@ -118,6 +118,7 @@ class Fit:
             x, steps = self.call.get("x"), self.call.get("steps_per_epoch")
             read = keras_examples.reader(x, steps) if seen is None else None
             run.evaluations.trained(self.model, x, seen, *(() if read is None else (read,)))
+            run.leaks.trained(self.model, self._training_rows(), self._training_rows("y"), source=x)
             if seen is not None:
                 run.seen[self.number] = seen
         self._measured(history)
@@ -144,12 +145,13 @@ class Fit:
                 names=None if winner is None or winner.measured is None else winner.measured.names,
             )  # fmt: skip
 
-    def _training_rows(self) -> Any:
-        x: Any = self.call.get("x")
+    def _training_rows(self, name: str = "x") -> Any:
+        """Return the training inputs, or targets, without those that `validation_split` takes away."""
+        given: Any = self.call.get(name)
         split = self.call.get("validation_split") or 0.0
-        if not split or self.call.get("validation_data") is not None or not hasattr(x, "shape"):
-            return x
-        return x[: keras_examples.first_validation_row(x, split)]
+        if not split or self.call.get("validation_data") is not None or not hasattr(given, "shape"):
+            return given
+        return given[: keras_examples.first_validation_row(given, split)]
 
     def _train(self) -> Any:
         run, call = self.context, dict(self.call)

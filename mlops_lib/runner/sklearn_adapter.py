@@ -15,6 +15,7 @@ from typing import Any, Callable, Dict, List, Optional, Set
 
 from mlops_lib.runner import checkpoint, digest, files, protocol, randomness, sklearn_evaluation
 from mlops_lib.runner.context import Context
+from mlops_lib.runner.metrics import preparation
 
 
 def install(run: Context) -> Dict[str, Callable[[ModuleType], None]]:
@@ -40,6 +41,7 @@ def _patch_base(module: Any, run: Context) -> None:
             if mixin is not object and mixin not in met and not issubclass(mixin, estimator_class):
                 met.add(mixin)
                 _predicting(mixin, run)
+                _preparing(mixin, run)
         _instrument(cls, run)
 
     estimator_class.__init_subclass__ = classmethod(__init_subclass__)
@@ -55,6 +57,24 @@ def _instrument(cls: Any, run: Context) -> None:
     _wrap(cls, own.get("partial_fit"), "partial_fit", functools.partial(_partial_fit, run))
     _wrap(cls, own.get("score"), "score", lambda method: sklearn_evaluation.score(run, method, None))
     _predicting(cls, run)
+    _preparing(cls, run)
+
+
+def _preparing(cls: Any, run: Context) -> None:
+    for name, watch in preparation.METHODS.items():
+        _wrap(cls, vars(cls).get(name), name, functools.partial(_watched, run, watch))
+
+
+def _watched(run: Context, watch: Callable[..., Any], original: Callable[..., Any]) -> Callable[..., Any]:
+    """A transformer's or sampler's method, watched for the rows that it was fitted on."""
+
+    @functools.wraps(original)
+    def prepare(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if run.nested or hasattr(type(self), "predict"):  # a model, or a pipeline that may end in one
+            return original(self, *args, **kwargs)
+        return watch(run.leaks.preparations, run.journal, original, self, args, kwargs)
+
+    return prepare
 
 
 def _predicting(cls: Any, run: Context) -> None:
@@ -73,8 +93,10 @@ def _wrap(cls: Any, method: Any, name: str, wrapper: Callable[[Any], Any]) -> No
 def _fit(run: Context, original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def fit(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if run.nested or not hasattr(type(self), "predict"):
+        if run.nested:
             return original(self, *args, **kwargs)
+        if not hasattr(type(self), "predict"):
+            return preparation.fit(run.leaks.preparations, run.journal, original, self, args, kwargs)
         return EstimatorFit(run, self, original, args, kwargs).run()
 
     return fit
@@ -146,6 +168,7 @@ class EstimatorFit:
                 self._finish(time.monotonic() - began)
         with run.journal.guard("training examples"):
             run.evaluations.trained(self.estimator, self.x, digest.examples(self.x))
+            run.leaks.trained(self.estimator, self.x, self.y)
             sklearn_evaluation.add_search(run, self.estimator, self.number, self.x)
         run.models[self.number] = self.estimator
         request = run.spec.search

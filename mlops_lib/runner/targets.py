@@ -10,6 +10,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from mlops_lib.runner import digest, predictions
 from mlops_lib.runner.context import Context
+from mlops_lib.runner.metrics import columns
 
 SPLITS_KEPT = 8
 DATASETS = ("mnist", "fashion_mnist", "cifar10", "cifar100", "imdb", "reuters", "boston_housing", "california_housing")
@@ -103,6 +104,8 @@ def _splitting(run: Context, original: Callable[..., Any], read: Callable[[Any],
             if found is not None:
                 _SPLITS.append(found)
                 del _SPLITS[:-SPLITS_KEPT]
+            if not run.nested and isinstance(result, list):
+                columns.remember_split(result)
         return result
 
     return split

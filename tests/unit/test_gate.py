@@ -211,7 +211,21 @@ ALL_SHOWN = Shown(measured_by_file=True, not_trained_on=True, not_selected_on=Tr
 @pytest.mark.parametrize("kind", REASONS)
 def test_every_reason_names_the_setting_or_step_that_changes_it(kind: str) -> None:
     named = re.findall(r"`([^`]+)`", REASONS[kind].remedy)
-    steps = ("model.", "joblib.", "train_test_split", "score", "predict", "get_config", "clipnorm", "fit", "mlops ")
+    steps = (
+        "model.",
+        "joblib.",
+        "train_test_split",
+        "score",
+        "predict",
+        "get_config",
+        "clipnorm",
+        "fit",
+        "mlops ",
+        "drop",
+        "GroupShuffleSplit",
+        "transform",
+        "Pipeline",
+    )
     assert [one for one in named if one in config.KNOWN or one.startswith(steps)] == named != []
 
 

@@ -1,0 +1,239 @@
+"""Columns that give the answer away: the target among the inputs, and persons or groups on both sides of a split."""
+
+import re
+import sys
+from typing import Any, Iterator, List, NamedTuple, Optional, Tuple
+
+FEWEST_ROWS = 30
+"""With fewer rows a column may go with the target by chance."""
+MOST_CLASSES = 100
+MOST_COLUMNS = 5000
+SAMPLE = 20_000
+PERSON = re.compile(
+    r"(^|_)(patient|subject|person|participant|user|customer|client|speaker|student|player|driver|rater|animal|mouse"
+    r"|household|family|group|session|individual|respondent|donor|case)s?(_?(id|no|nr|num|number|code|name|key))?$",
+    re.IGNORECASE,
+)
+IDENTIFIER = re.compile(r"(^|_)(id|uid|uuid|pid|sid)$", re.IGNORECASE)
+MOST_PER_GROUP = 0.2
+"""A column whose commonest value has a larger share of the rows names no persons."""
+
+
+class Group(NamedTuple):
+    """A column that names persons or groups, with the judged examples whose group was trained on."""
+
+    column: str
+    rows: Any
+    """Judged examples, as a mask."""
+
+
+def target_columns(x: Any, y: Any) -> List[str]:
+    """Return the columns of a table that are the target, or a one-to-one function of it.
+
+    Args:
+        x: the training input.
+        y: the training target.
+    """
+    import numpy
+
+    target = _labels(y)
+    if target is None or len(target) < FEWEST_ROWS:
+        return []
+    names, columns = _table(x, len(target))
+    step = max(1, len(target) // SAMPLE)
+    target = target[::step]
+    classes, code = numpy.unique(target, return_inverse=True)
+    code = code.ravel()
+    if len(classes) < 2:
+        return []
+    found = []
+    for name, column in zip(names, columns):
+        values = column[::step]
+        if len(classes) <= MOST_CLASSES:
+            is_target = len(names) > 1 and _goes_with(values, code, len(classes))
+        else:
+            is_target = _equals(values, target)
+        if is_target:
+            found.append(name)
+    return found
+
+
+def _goes_with(column: Any, code: Any, classes: int) -> bool:
+    """Return whether each class has a value of its own in this column."""
+    import numpy
+
+    values = numpy.unique(column[:1000])  # most columns have too many values, and are done with here
+    if len(values) > classes:
+        return False
+    values, place = numpy.unique(column, return_inverse=True)
+    if len(values) != classes:
+        return False
+    return len(numpy.unique(place.ravel().astype("int64") * classes + code)) == classes
+
+
+def _equals(column: Any, target: Any) -> bool:
+    import numpy
+
+    if column.dtype.kind not in "biuf" or target.dtype.kind not in "biuf":
+        return False
+    column, target = column.astype("float64"), target.astype("float64")
+    if not (numpy.isfinite(column).all() and numpy.isfinite(target).all()):
+        return False
+    spread = target.std()
+    return bool(spread > 0 and numpy.abs(column - target).max() <= 1e-5 * spread + 1e-6 * numpy.abs(target).max())
+
+
+def _labels(y: Any) -> Any:
+    """Return targets as one value an example, or None."""
+    import numpy
+
+    if y is None or not hasattr(y, "__len__"):
+        return None
+    try:
+        values = numpy.asarray(y)
+    except (ValueError, TypeError):
+        return None
+    if values.ndim == 2 and values.shape[1] > 1:
+        if values.dtype.kind not in "biuf" or not (values.sum(axis=1) == 1).all() or values.max() != 1:
+            return None
+        return values.argmax(axis=1)
+    if values.ndim == 0 or values.size != len(values) or values.dtype.kind not in "biufOUS":
+        return None
+    values = values.ravel()
+    return values.astype(str) if values.dtype.kind in "OS" else values
+
+
+def _table(x: Any, count: int) -> Tuple[List[str], Iterator[Any]]:
+    """Return the names and the columns of a table with so many rows; none for anything else."""
+    import numpy
+
+    nothing: Tuple[List[str], Iterator[Any]] = ([], iter(()))
+    if hasattr(x, "iloc") and hasattr(x, "columns"):
+        if len(x) != count or x.shape[1] > MOST_COLUMNS:
+            return nothing
+        columns = (x.iloc[:, i].to_numpy() for i in range(x.shape[1]))
+        return [str(name) for name in x.columns], (one.astype(str) if one.dtype.kind == "O" else one for one in columns)
+    if hasattr(x, "tocsc"):
+        if x.shape[0] != count or x.shape[1] > MOST_COLUMNS:
+            return nothing
+        matrix = x.tocsc()
+        return _numbered(x.shape[1]), (matrix[:, i].toarray().ravel() for i in range(x.shape[1]))
+    if isinstance(x, list):
+        try:
+            x = numpy.asarray(x)
+        except ValueError:
+            return nothing
+    if not isinstance(x, numpy.ndarray) or x.ndim != 2 or len(x) != count or x.shape[1] > MOST_COLUMNS:
+        return nothing
+    if x.dtype.kind not in "biuf":
+        x = x.astype(str)
+    return _numbered(x.shape[1]), (x[:, i] for i in range(x.shape[1]))
+
+
+def _numbered(count: int) -> List[str]:
+    return [f"column {i}" for i in range(count)]
+
+
+def groups_on_both_sides(trained: "Frame", judged: "Frame", *, space: Any = None) -> List[Group]:
+    """Return the columns by which persons or groups are on both sides.
+
+    Args:
+        trained: what was kept of the data frame that the model was fitted on.
+        judged: what was kept of the one it is judged on.
+        space: the script's variables, in which the table may be found that both came from; its main module's by default.
+    """
+    import numpy
+
+    found: List[Group] = []
+    for column, fitted, asked in _candidates(trained, judged, space):
+        both = numpy.isin(asked, numpy.unique(fitted))
+        if both.any() and all(one.column != column for one in found):
+            found.append(Group(column, both))
+    return found
+
+
+class Frame:
+    """What is kept of a data frame that a model was fitted on: its index, and the columns that may name persons."""
+
+    def __init__(self, frame: Any) -> None:
+        self.index = frame.index
+        self.columns = [str(name) for name in getattr(frame, "columns", ())]
+        self.named = {name: frame[name].to_numpy().copy() for name in _naming(frame)}
+
+    @classmethod
+    def of(cls, x: Any) -> "Optional[Frame]":
+        """Return what is kept of an input, or None if it is no data frame."""
+        return cls(x) if hasattr(x, "iloc") and hasattr(x, "index") else None
+
+
+SPLITS_KEPT = 8
+_SPLITS: List[Tuple[Any, Any]] = []
+"""The training and the test part of tables that the script split."""
+
+
+def remember_split(parts: Any) -> None:
+    """Note what `train_test_split` gave: training and test part of each input in turn."""
+    pairs = [(parts[i], parts[i + 1]) for i in range(0, len(parts) - 1, 2)]
+    _SPLITS.extend(pair for pair in pairs if Frame.of(pair[0]) is not None)
+    del _SPLITS[:-SPLITS_KEPT]
+
+
+def split_of(trained: int, judged: int) -> Optional[Tuple[Any, Any]]:
+    """Return the parts of a split by their numbers of examples, which what is made of them (scaled, encoded) keeps."""
+    alike = [one for one in _SPLITS if (len(one[0]), len(one[1])) == (trained, judged)]
+    return next(iter(alike), None)
+
+
+def _naming(frame: Any) -> List[Any]:
+    """Return the columns that name persons or groups: by their name, and by having several rows for most values."""
+    return [
+        name
+        for name in getattr(frame, "columns", ())
+        if isinstance(name, str) and (PERSON.search(name) or IDENTIFIER.search(name)) and _repeats(frame[name])
+    ]
+
+
+def _repeats(column: Any) -> bool:
+    if not hasattr(column, "value_counts"):  # two columns of one name
+        return False
+    counts = column.value_counts()
+    if len(counts) < 5 or counts.iloc[0] > MOST_PER_GROUP * len(column):
+        return False
+    return bool((counts > 1).mean() >= 0.5)
+
+
+def _candidates(trained: Frame, judged: Frame, space: Any) -> Iterator[Tuple[str, Any, Any]]:
+    """Yield each column with its values for the fitted and the judged rows."""
+    for name, values in trained.named.items():
+        if name in judged.named and _is_person(name, among_inputs=True):
+            yield name, values, judged.named[name]
+    if space is None:
+        space = vars(sys.modules.get("__main__", sys))
+    for frame in list(space.values()):
+        if type(frame).__name__ != "DataFrame" or not hasattr(frame, "index") or not hasattr(frame, "columns"):
+            continue
+        for name in _naming(frame):
+            if name in trained.columns or not _is_source(frame, trained, judged):
+                continue
+            yield name, frame[name].loc[trained.index].to_numpy(), frame[name].loc[judged.index].to_numpy()
+
+
+def _is_person(name: str, *, among_inputs: bool) -> bool:
+    """Return whether a column of this name tells persons apart that a model must not know again.
+
+    A recommender knows its users and has them among its inputs; nobody diagnoses known patients.
+    """
+    match = PERSON.search(name)
+    if match is None:
+        return not among_inputs
+    return not among_inputs or match[2].lower() not in ("user", "customer", "client", "player", "driver")
+
+
+def _is_source(frame: Any, trained: Frame, judged: Frame) -> bool:
+    """Return whether both parts are rows of this table, under the labels they have in it."""
+    if not frame.index.is_unique or trained.index.equals(judged.index):
+        return False
+    if not (trained.index.isin(frame.index).all() and judged.index.isin(frame.index).all()):
+        return False
+    # If a label is on both sides, the rows were numbered anew, and their labels say nothing.
+    return len(trained.index) + len(judged.index) <= len(frame) and not trained.index.isin(judged.index).any()

@@ -1,0 +1,418 @@
+"""Near-copies: examples whose nearest training example is far nearer than any other.
+
+Pictures are described by their lowest frequencies (discrete cosine transform of the grey picture, without the mean, of unit
+length), which recompression, casts, rescaling and resizing hardly change, and which a mirror image has with other signs.
+Tables are described by their columns in units of the training examples' spread.
+
+A copy is told from a mere likeness by the ratio of the distances to the nearest and to the second nearest training example
+(Lowe, Int. J. Comput. Vis. 60, 2004): two handwritten ones may be as near as a picture and its JPEG, but then a third one
+is as near.
+"""
+
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+
+from mlops_lib.runner.metrics import example_rows
+
+FREQUENCIES = 8
+"""Of a picture, in each direction."""
+DAMPINGS = (None, 4.0, 2.5)
+"""First guesses of how resizing has damped the frequencies."""
+GAIN_ROUNDS = 3
+SMALLEST_GAIN = 0.02
+FEWEST_PAIRS = 10
+"""Fewer pairs tell nothing about what was done to all of them."""
+COLUMNS = 64
+"""Tables with more columns are projected at random to half as many."""
+STRICT, LOOSE = 0.25, 0.4
+"""Squared ratio of the distances to the nearest and second nearest picture; the loose one only if it finds many more
+than it finds among the training examples themselves."""
+FARTHEST = 0.1
+"""Squared distance of unit vectors beyond which pictures are no copies (a correlation of 0.95)."""
+IDENTICAL = 1e-3
+"""Squared distance below which pictures are copies whatever else is near."""
+TABLE_STRICT, TABLE_LOOSE = 0.01, 0.04
+TABLE_FARTHEST = 0.15
+"""Distance a column, in standard deviations, beyond which rows are no copies."""
+FEWEST_COLUMNS = 3
+"""With fewer columns two rows are near each other by chance, and a copy has to be nearer."""
+MOST_DECIMALS = 5
+SAMPLE = 1500
+"""Training examples that are compared with the others, to see how alike different examples are."""
+RARE = 500
+"""Judged examples looked at first for what is rare: mirror images, pictures made smaller."""
+PAIRS = 2_000_000_000
+"""Distances computed for one search; a few seconds. Beyond, a sample of the judged examples is looked at."""
+CHUNK = 4096
+FLIPS = {"mirrored": (1, -1), "upside down": (-1, 1), "turned by 180 degrees": (-1, -1)}
+"""Kind to the signs of odd frequencies along rows and columns."""
+
+
+class Found(NamedTuple):
+    """Near-copies among the judged examples."""
+
+    index: Any
+    """Judged examples."""
+    match: Any
+    """The training example of each."""
+    kind: str
+
+
+def cosines(count: int) -> Any:
+    """Return the first rows of the orthonormal cosine transform of `count` samples (type II)."""
+    import numpy
+
+    places = numpy.arange(count) + 0.5
+    rows = numpy.cos(numpy.pi * numpy.arange(FREQUENCIES)[:, None] * places / count)
+    rows[0] *= 0.5**0.5
+    return (rows * (2 / count) ** 0.5).astype("float32")
+
+
+def describe_pictures(grey: Any) -> Any:
+    """Return the low frequencies of grey pictures (n, height, width) as float32 (n, 64), not yet of unit length."""
+    import numpy
+
+    count, height, width = grey.shape
+    rows = grey.reshape(count * height, width) @ cosines(width).T
+    rows = rows.reshape(count, height, FREQUENCIES).transpose(0, 2, 1).reshape(-1, height) @ cosines(height).T
+    described = rows.reshape(count, FREQUENCIES, FREQUENCIES).transpose(0, 2, 1).reshape(count, -1).copy()
+    described[:, 0] = 0  # the mean: brightness
+    scale = numpy.linalg.norm(described, axis=1, keepdims=True)
+    return numpy.nan_to_num(described / numpy.maximum(scale, 1e-6 * max(float(scale.max()), 1e-30)))
+
+
+def _damping(width: Optional[float]) -> Any:
+    """Return gains of the frequencies that fall like a Gaussian of this width; ones for None."""
+    import numpy
+
+    places = numpy.arange(FREQUENCIES)
+    if width is None:
+        return numpy.ones(FREQUENCIES**2, dtype="float32")
+    return numpy.exp(-(places[:, None] ** 2 + places[None] ** 2) / (2 * width * width)).astype("float32").ravel()
+
+
+def _unit(rows: Any) -> Any:
+    import numpy
+
+    return rows / numpy.maximum(numpy.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+
+
+def _signs(flip: Tuple[int, int]) -> Any:
+    import numpy
+
+    rows, columns = (numpy.where(numpy.arange(FREQUENCIES) % 2, sign, 1) for sign in flip)
+    return (rows[:, None] * columns[None]).astype("float32").ravel()
+
+
+def nearest(queries: Any, rows: Any) -> Tuple[Any, Any, Any]:
+    """Return for each query the nearest row, its squared distance, and that of the second nearest.
+
+    Only the largest product of each chunk is kept in a first pass, so that the products stay in the processor's cache.
+    """
+    import numpy
+
+    lengths = numpy.einsum("ij,ij->i", rows, rows)
+    starts = range(0, len(rows), CHUNK)
+    nearness: Any = numpy.empty((len(queries), len(starts)), dtype="float32")
+    for at, start in enumerate(starts):
+        part, half = rows[start : start + CHUNK], 0.5 * lengths[start : start + CHUNK]
+        for first in range(0, len(queries), 512):
+            products = queries[first : first + 512] @ part.T
+            products -= half
+            nearness[first : first + 512, at] = products.max(axis=1)
+    chunk = nearness.argmax(axis=1)
+    index: Any = numpy.zeros(len(queries), dtype="int64")
+    second: Any = numpy.full(len(queries), -numpy.inf, dtype="float32")
+    for at, start in enumerate(starts):
+        members = numpy.flatnonzero(chunk == at)
+        part, half = rows[start : start + CHUNK], 0.5 * lengths[start : start + CHUNK]
+        for first in range(0, len(members), 512):
+            some = members[first : first + 512]
+            products = queries[some] @ part.T - half
+            best = products.argmax(axis=1)
+            index[some] = start + best
+            products[numpy.arange(len(some)), best] = -numpy.inf
+            second[some] = products.max(axis=1)
+    if len(starts) > 1:
+        nearness[numpy.arange(len(queries)), chunk] = -numpy.inf
+        second = numpy.maximum(second, nearness.max(axis=1))
+    own = numpy.einsum("ij,ij->i", queries, queries)
+    # The nearest is measured again: the difference of large numbers says nothing about a small one.
+    difference = queries - rows[index]
+    return index, numpy.einsum("ij,ij->i", difference, difference), numpy.maximum(own - 2 * second, 0.0)
+
+
+class Described:
+    """Training examples as vectors that near-copies can be found by.
+
+    Args:
+        kind: "pictures" or "numbers".
+        rows: float32 (n, dimensions), different from each other.
+        index: the training example of each row.
+        centre: the mean of each column of a table.
+        spread: the standard deviation of each column of a table.
+    """
+
+    def __init__(self, kind: str, rows: Any, index: Any, *, centre: Any = None, spread: Any = None) -> None:
+        self.kind, self.rows, self.index, self.centre, self.spread = kind, rows, index, centre, spread
+        self._self_distances: Dict[Any, Tuple[Any, Any]] = {}
+
+    @property
+    def nbytes(self) -> int:
+        """Memory taken."""
+        return int(self.rows.nbytes + self.index.nbytes)
+
+    def find(self, judged: Any) -> List[Found]:
+        """Return the near-copies among judged examples: grey pictures, or the numbers of a table."""
+        if len(self.rows) < 3 or not len(judged):
+            return []
+        return self._pictures(judged) if self.kind == "pictures" else self._table(judged)
+
+    def _pictures(self, grey: Any) -> List[Found]:
+        import numpy
+
+        described = describe_pictures(grey)
+        left = (numpy.abs(described).max(axis=1) > 0).nonzero()[0]  # a picture of one colour is like any other
+        left = _bounded(left, len(self.rows))
+        found: List[Found] = []
+        for kind, search in (("altered", self._hits), ("resized or blurred", self._filtered)):
+            hits = search(described, left, kind)
+            found += [hits] if len(hits.index) else []
+            left = numpy.setdiff1d(left, hits.index)
+        for kind, flip in FLIPS.items():
+            signs = _signs(flip)
+            if not len(self._hits(described * signs, left[:: max(1, len(left) // RARE)], kind).index):
+                continue
+            hits = self._hits(described * signs, left, kind)
+            if len(hits.index) > 3 * self._self_rate(flip, STRICT) * len(left) + 1:
+                found.append(hits)
+                left = numpy.setdiff1d(left, hits.index)
+        return found
+
+    def _hits(self, described: Any, which: Any, kind: str) -> Found:
+        if not len(which):
+            return Found(which, which, kind)
+        place, first, second = nearest(described[which], self.rows)
+        hit = self._decide(first, second)
+        return Found(which[hit], self.index[place[hit]], kind)
+
+    def _decide(self, first: Any, second: Any) -> Any:
+        """Return which of the nearest are copies: by the loose ratio if that finds many more than chance, or the strict."""
+        for ratio in (LOOSE, STRICT):
+            near = (first <= FARTHEST) & (first <= ratio * second)
+            if near.any() and near.mean() > 3 * self._self_rate(None, ratio) + 1 / len(first):
+                return near | (first <= IDENTICAL)
+        return first <= IDENTICAL
+
+    def _filtered(self, described: Any, which: Any, kind: str) -> Found:
+        """Find pictures of which some frequencies were damped, all pictures alike: made smaller, blurred, sharpened.
+
+        The gains are guessed, and then fitted to the pairs that look most like copies.
+        """
+        some = which[:: max(1, len(which) // RARE)]
+        if len(some) < FEWEST_PAIRS:
+            return Found(which[:0], which[:0], kind)
+        tried = [self._fit_gains(described[some], _damping(width)) for width in DAMPINGS]
+        hits, gains = max(tried, key=lambda one: one[0])
+        if hits <= 3 * self._self_rate(None, STRICT) * len(some) + 2:
+            return Found(which[:0], which[:0], kind)
+        place, first, second = nearest(described[which], _unit(self.rows * gains))
+        hit = self._decide(first, second)
+        return Found(which[hit], self.index[place[hit]], kind)
+
+    def _fit_gains(self, described: Any, gains: Any) -> Tuple[int, Any]:
+        """Return how many pictures are copies if the frequencies were changed by gains like these, and the gains."""
+        import numpy
+
+        for _ in range(GAIN_ROUNDS):
+            place, first, second = nearest(described, _unit(self.rows * gains))
+            ratio = first / numpy.maximum(second, 1e-12)
+            surest = numpy.flatnonzero(ratio <= STRICT)
+            if len(surest) < FEWEST_PAIRS:
+                surest = numpy.argsort(ratio)[: max(FEWEST_PAIRS, len(ratio) // 20)]
+            pictures, rows = described[surest], self.rows[place[surest]]
+            slopes = (pictures * rows).sum(axis=0) / numpy.maximum((rows * rows).sum(axis=0), 1e-9)
+            gains = numpy.maximum(slopes, SMALLEST_GAIN).astype("float32")
+        return int(((ratio <= STRICT) & (first <= FARTHEST)).sum()), gains
+
+    def _self_rate(self, flip: Optional[Tuple[int, int]], ratio: float) -> float:
+        """Return the share of training pictures that would be called copies of another training picture."""
+        import numpy
+
+        if flip not in self._self_distances:
+            some = numpy.arange(0, len(self.rows), max(1, len(self.rows) // SAMPLE))[: len(self.rows) // 2]
+            rest = numpy.setdiff1d(numpy.arange(len(self.rows)), some)
+            signs = _signs(flip) if flip is not None else numpy.float32(1)
+            self._self_distances[flip] = nearest(self.rows[some] * signs, self.rows[rest])[1:]
+        first, second = self._self_distances[flip]
+        return float(((first <= FARTHEST) & (first <= ratio * second)).mean())
+
+    def _table(self, numbers: Any) -> List[Found]:
+        import numpy
+
+        which = _bounded(numpy.arange(len(numbers)), len(self.rows))
+        found = self._kept(self._rows_near(numbers, which, self.rows, "cast or rounded"), len(which))
+        for rounded, rows in self._coarser(numbers, numpy.setdiff1d(which, found.index)):
+            own = standardise(rounded, self.centre, self.spread)
+            more = self._kept(self._rows_near(numbers, rows, own, found.kind), len(rows))
+            found = Found(
+                numpy.concatenate([found.index, more.index]), numpy.concatenate([found.match, more.match]), found.kind
+            )
+        if len(found.index) < 0.02 * len(which):
+            scaled = self._scaled_otherwise(numbers[which])
+            if scaled is not None:
+                return [Found(which[scaled.index], scaled.match, scaled.kind)]
+        return [found] if len(found.index) else []
+
+    def _rows_near(self, numbers: Any, which: Any, rows: Any, kind: str) -> Found:
+        if not len(which):
+            return Found(which, which, kind)
+        place, first, second = nearest(standardise(numbers[which], self.centre, self.spread), rows)
+        hit = self._is_near(first, second)
+        return Found(which[hit], self.index[place[hit]], kind)
+
+    def _is_near(self, first: Any, second: Any) -> Any:
+        columns = self.rows.shape[1]
+        ratio = TABLE_STRICT if columns >= FEWEST_COLUMNS else TABLE_STRICT**2
+        return (first <= ratio * second) & (first <= columns * TABLE_FARTHEST**2)
+
+    def _kept(self, found: Found, looked_at: int) -> Found:
+        """Return what was found if it is more than what is found among the training rows themselves, else nothing."""
+        if len(found.index) > 3 * self._table_self_rate() * looked_at:
+            return found
+        return Found(found.index[:0], found.match[:0], found.kind)
+
+    @property
+    def raw(self) -> Any:
+        """The training rows in their own units, as precise as float32."""
+        return self.rows * self.spread + self.centre
+
+    def _coarser(self, numbers: Any, which: Any) -> List[Tuple[Any, Any]]:
+        """Return judged rows that are less precise than the training rows, with the training rows made as they are.
+
+        Rounding can take from a column with a small spread all that it says; the original is then found only by rounding
+        it in the same way.
+        """
+        import numpy
+
+        if self.rows.shape[1] != numbers.shape[1] or not len(which):
+            return []
+        raw, judged = self.raw, numbers[which]
+        usual = int(numpy.median(decimals_of(raw[:SAMPLE])))
+        decimals = decimals_of(judged)
+        found = [
+            (numpy.round(raw, k), which[decimals == k])
+            for k in range(min(usual, MOST_DECIMALS))
+            if (decimals == k).any()
+        ]
+        half = (_as_half(judged) == judged.astype("float32")).all(axis=1) & (decimals >= MOST_DECIMALS)
+        if half.any() and not (_as_half(raw[:SAMPLE]) == raw[:SAMPLE].astype("float32")).all():
+            found.append((_as_half(raw), which[half]))
+        return found
+
+    def _table_self_rate(self) -> float:
+        import numpy
+
+        if "table" not in self._self_distances:
+            some = numpy.arange(0, len(self.rows), max(1, len(self.rows) // SAMPLE))[: len(self.rows) // 3]
+            rest = numpy.setdiff1d(numpy.arange(len(self.rows)), some)
+            self._self_distances["table"] = nearest(self.rows[some], self.rows[rest])[1:]
+        return float(self._is_near(*self._self_distances["table"]).mean())
+
+    def _scaled_otherwise(self, numbers: Any) -> Optional[Found]:
+        """Rows scaled by other constants than the training rows, one pair of constants a column.
+
+        Standardised by their own columns they are roughly where their originals are; the constants are then fitted to
+        the pairs found, and the search repeated.
+        """
+        import numpy
+
+        if len(numbers) < 50 or numbers.shape[1] > COLUMNS or self.rows.shape[1] < 5:
+            return None
+        centre, spread = spread_of(numbers)
+        queries = standardise(numbers, centre, spread)
+        if queries.shape[1] != self.rows.shape[1]:
+            return None
+        place, first, second = nearest(queries, self.rows)
+        hit = first <= TABLE_LOOSE * second
+        for _ in range(3):
+            if hit.sum() < max(10, 0.02 * len(numbers)):
+                return None
+            matched = self.rows[place[hit]]
+            own = queries[hit]
+            mean, target = own.mean(axis=0), matched.mean(axis=0)
+            slope = ((own - mean) * (matched - target)).sum(axis=0) / numpy.maximum(
+                ((own - mean) ** 2).sum(axis=0), 1e-9
+            )
+            queries = ((queries - mean) * slope + target).astype("float32")
+            place, first, second = nearest(queries, self.rows)
+            hit = first <= TABLE_STRICT * second
+        if hit.mean() <= 3 * self._table_self_rate() + 0.02:
+            return None
+        return Found(numpy.flatnonzero(hit), self.index[place[hit]], "scaled otherwise")
+
+
+def _bounded(which: Any, rows: int) -> Any:
+    """Return the judged examples that can be compared with so many training examples in bounded time."""
+    most = max(SAMPLE, PAIRS // max(1, rows))
+    return which if len(which) <= most else which[:: -(-len(which) // most)]
+
+
+def _as_half(numbers: Any) -> Any:
+    """Return numbers as float16 stores them."""
+    import numpy
+
+    with numpy.errstate(over="ignore"):
+        return numbers.astype("float16").astype("float32")
+
+
+def decimals_of(numbers: Any) -> Any:
+    """Return how many decimals the values of each row have at most; `MOST_DECIMALS` stands for that many or more."""
+    import numpy
+
+    values = numpy.nan_to_num(numbers.astype("float64"), posinf=0.0, neginf=0.0)
+    decimals = numpy.full(len(values), MOST_DECIMALS)
+    for k in reversed(range(MOST_DECIMALS)):
+        rest = numpy.abs(values - numpy.round(values, k))
+        decimals[(rest <= 1e-6 * numpy.maximum(1.0, numpy.abs(values))).all(axis=1)] = k
+    return decimals
+
+
+def spread_of(numbers: Any) -> Tuple[Any, Any]:
+    """Return mean and standard deviation of each column; columns that never change have no spread."""
+    import numpy
+
+    values = numpy.nan_to_num(numbers.astype("float64"), posinf=0.0, neginf=0.0)
+    return values.mean(axis=0), values.std(axis=0)
+
+
+def standardise(numbers: Any, centre: Any, spread: Any) -> Any:
+    """Return a table in units of the columns' spread as float32; more than `COLUMNS` columns are projected at random."""
+    import numpy
+
+    scale = numpy.where(spread > 1e-9 * numpy.maximum(1e-12, numpy.abs(centre)), spread, numpy.inf)
+    values = numpy.nan_to_num(numbers.astype("float64"), posinf=0.0, neginf=0.0)
+    values = numpy.clip((values - centre) / scale, -10, 10).astype("float32")
+    if values.shape[1] <= COLUMNS:
+        return values
+    directions = numpy.random.RandomState(0).standard_normal((values.shape[1], COLUMNS // 2)).astype("float32")
+    return values @ directions / numpy.float32((COLUMNS // 2) ** 0.5)
+
+
+def describe(rows: example_rows.Rows) -> Optional[Described]:
+    """Return training examples in a form that near-copies can be found by; None if there is none for their kind."""
+    import numpy
+
+    if rows.kind == "pictures":
+        _, first = numpy.unique(rows.keys, return_index=True)
+        first.sort()
+        grey = example_rows.grey(rows.source[first] if len(first) < len(rows) else rows.source)
+        described = describe_pictures(grey)
+        drawn = numpy.abs(described).max(axis=1) > 0
+        return Described("pictures", described[drawn], first[drawn])
+    if rows.numbers is None or rows.numbers.shape[1] < 2:
+        return None
+    _, first = numpy.unique(rows.keys, return_index=True)
+    first.sort()
+    numbers = rows.numbers[first]
+    centre, spread = spread_of(numbers)
+    return Described("numbers", standardise(numbers, centre, spread), first, centre=centre, spread=spread)
