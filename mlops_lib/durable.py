@@ -6,11 +6,13 @@ takes its name, and the name is on the disk before the call returns.
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import json
 import os
 import secrets
 import stat
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +23,8 @@ JSON_LIMIT = 16 * 1024 * 1024
 """Bytes; no JSON of ours comes near."""
 VALUES_LIMIT = 1_000_000
 """Values in one file: a small text of empty lists takes twenty times its size in memory."""
+LOG_HEAD = LOG_TAIL = 32 << 20
+"""Bytes at the beginning and at the end of one container's output that are kept on the disk."""
 LOCK_LOOK_S = 0.02
 """How often a lock is tried for which somebody waits a limited time."""
 
@@ -175,6 +179,37 @@ def read_json(path: Path, *, inside: Path | None = None, limit: int = JSON_LIMIT
 def _values(content: bytes) -> int:
     """At least as many as there are values in a JSON text, without reading it."""
     return content.count(b",") + content.count(b"[") + content.count(b"{")
+
+
+_PUNCH_HOLE = 0x01 | 0x02
+"""`FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE` of Linux' <linux/falloc.h>."""
+_BLOCK = 1 << 12
+
+
+def keep_ends(descriptor: int, *, begin: int, head: int, tail: int) -> int:
+    """Give back the disk space of a file's middle; every byte stays at its place, so several may write it meanwhile.
+
+    Args:
+        descriptor: open for writing.
+        begin: where the part begins that is kept in bounds.
+        head: bytes of it that stay.
+        tail: bytes at the file's end that stay.
+
+    Returns:
+        How many bytes read as zeros now; 0 if that is not needed, or the system cannot.
+    """
+    first = -(-(begin + head) // _BLOCK) * _BLOCK
+    last = (os.fstat(descriptor).st_size - tail) // _BLOCK * _BLOCK
+    punch = getattr(_libc(), "fallocate64", None)
+    if last <= first or punch is None:
+        return 0
+    offset = ctypes.c_longlong
+    failed = punch(descriptor, _PUNCH_HOLE, offset(first), offset(last - first))
+    return 0 if failed else last - first
+
+
+def _libc() -> Any:
+    return ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 LINE_LIMIT = 1 << 20

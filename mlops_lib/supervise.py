@@ -13,6 +13,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from mlops_lib import durable
 
 PR_SET_PDEATHSIG = 1
 KILLED = 128 + signal.SIGKILL
+BOUND_S = 1.0
+"""How often the output's size is looked at."""
 ALIVE = "alive"
 """The supervisor holds the lock on this file for as long as it lives."""
 
@@ -65,6 +68,7 @@ def supervise(folder: Path, order: dict[str, Any]) -> None:
 
     killed_before = _out_of_memory_kills()
     with Path(order["log"]).open("ab") as log:
+        threading.Thread(target=_bound, args=(order["log"], log.tell()), daemon=True).start()
         child = subprocess.Popen(
             order["command"],
             env=order["variables"],
@@ -83,6 +87,14 @@ def supervise(folder: Path, order: dict[str, Any]) -> None:
     out_of_memory = code == -signal.SIGKILL and _out_of_memory_kills() > killed_before
     state = {"exit_code": code if code >= 0 else 128 - code, "ended": ended, "out_of_memory": out_of_memory}
     durable.write_json(folder / "state.json", state)
+
+
+def _bound(path: str, begin: int) -> None:
+    """Keep the output's beginning and end: a script that prints without end must not fill the disk."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    while True:
+        durable.keep_ends(descriptor, begin=begin, head=durable.LOG_HEAD, tail=durable.LOG_TAIL)
+        time.sleep(BOUND_S)
 
 
 def _out_of_memory_kills() -> int:

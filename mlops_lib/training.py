@@ -42,6 +42,8 @@ UNHOOKED_S = 60.0
 FULL_BYTES = 1 << 20
 """A disk with less room than this is full."""
 IDLE_MINUTES = 120.0
+CLOCKS_S = 5.0
+"""How much the clocks may differ of two machines that share a run directory."""
 MOST_SHOWN, MOST_STEPS, MOST_FITS = 100_000, 200_000, 100
 """Of a script's events, how many are passed on; how many of its steps of progress, and fits without a loss, are noted."""
 SHARED_GPU = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
@@ -176,11 +178,15 @@ def given_up(lines: list[dict[str, Any]]) -> Failure | None:
 
 
 def stopped_since(run_dir: Path, moment: float) -> bool:
-    """Whether a person stopped the run after that moment (Unix time)."""
+    """Return whether a person stopped the run after that moment (Unix time); 0 for whether one did at all.
+
+    A marker from the future was made before the clock was set back, so before any moment of now.
+    """
     try:
-        return (run_dir / STOP).stat().st_mtime >= moment
+        made = (run_dir / STOP).stat().st_mtime
     except OSError:
         return False
+    return moment <= 0.0 or moment <= made <= time.time() + CLOCKS_S
 
 
 def reading(spec: RunSpec) -> list[str]:
@@ -691,7 +697,7 @@ def _seconds(lines: list[dict[str, Any]]) -> float:
         if line.get("event") == "attempt":
             began = line.get("time")
         elif line.get("event") == "exit" and began is not None:
-            total += float(line.get("time", began)) - float(began)
+            total += max(0.0, float(line.get("time", began)) - float(began))  # a clock may have been set back
             began = None
     return round(total, 3)
 

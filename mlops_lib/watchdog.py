@@ -24,7 +24,7 @@ LOST = 255
 
 Trouble = Literal[
     "stopped", "bad start", "import", "disk", "nan", "bug", "repeated", "early", "exception", "oom", "network", "hang", "crash",
-    "grown",
+    "grown", "reclaimed",
 ]  # fmt: skip
 
 
@@ -100,6 +100,7 @@ ANSWERS: dict[Trouble, Answer] = {
     "network": Answer("network", "the script could not reach something", restarts=True),
     "hang": Answer("hang", "it stood still", restarts=True),
     "crash": Answer("crash", "it died", restarts=True),
+    "reclaimed": Answer("crash", "it was asked to end by a signal and has kept its state", restarts=True),
     "grown": Answer("crash", "it asked for a fresh process to go on in", restarts=True),
 }
 """Every trouble with its answer; `decide` adds that memory is tried for once only, and the budget."""
@@ -131,6 +132,8 @@ def triage(situation: Situation) -> Trouble | None:
         return "stopped"
     if container.exit_code == protocol.RECYCLE and end is None:
         return "grown"
+    if container.exit_code == protocol.RECLAIMED and end is None:
+        return "reclaimed"
     if situation.disk_full:
         return "disk"
     if situation.hung:

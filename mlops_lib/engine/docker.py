@@ -40,6 +40,7 @@ from mlops_lib.engine.ownership import Owner, hand_over
 from mlops_lib.engine.sdist_container import ContainerBuilder
 from mlops_lib.errors import EngineError, EngineLostError
 from mlops_lib.records import Image, Limits, RunSpec
+from mlops_lib.runner import protocol
 
 UNPRIVILEGED = 65534
 MEMORY_FILES_BYTES = 1 << 30
@@ -49,7 +50,7 @@ DEAF_S = 0.2
 """How often a container is looked at while the engine's events cannot be heard."""
 LOOK_S = 10.0
 """How often it is looked at although its events say nothing: belt and braces."""
-UNEXPLAINED = (128 + signal.SIGTERM, 128 + signal.SIGINT, 128 + signal.SIGKILL)
+UNEXPLAINED = (128 + signal.SIGTERM, 128 + signal.SIGINT, 128 + signal.SIGKILL, protocol.RECLAIMED)
 """Exit codes after which the engine is asked whether somebody asked for that end."""
 GONE = (404, 409)
 """Statuses of a container that is not there or not in the state for it: somebody else was first."""
@@ -434,7 +435,7 @@ def _cage(limits: Limits) -> dict[str, Any]:
     options: dict[str, Any] = {
         "init": True, "cap_drop": ["ALL"], "security_opt": ["no-new-privileges"], "read_only": True,
         "network_mode": limits.network, "tmpfs": {"/tmp": f"rw,exec,nosuid,size={MEMORY_FILES_BYTES},mode=1777"},
-        "shm_size": MEMORY_FILES_BYTES, "log_config": LogConfig(type="json-file"),
+        "shm_size": MEMORY_FILES_BYTES, "log_config": LogConfig(type="json-file", config=logs.ENGINE_LOG),
     }  # fmt: skip
     if limits.memory_bytes:
         options.update(mem_limit=limits.memory_bytes, memswap_limit=limits.memory_bytes)

@@ -13,9 +13,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mlops_lib import durable
+
 LABEL_LOG = "org.mlops-lib.log"
 """Label with the byte at which the container's output begins, and the file."""
 JOIN_S = 10.0
+TRIM_EVERY = 8 << 20
+ENGINE_LOG = {"max-size": "64m", "max-file": "2"}
+"""What the engine itself keeps of a container's output."""
 
 
 def labels(log: str) -> dict[str, str]:
@@ -68,6 +73,7 @@ def copy(container: Any, *, follow: bool) -> None:
     if place is None:
         return
     position, path = place
+    trim = position + durable.LOG_HEAD + durable.LOG_TAIL
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         for block in container.logs(stream=True, follow=follow):
@@ -76,6 +82,9 @@ def copy(container: Any, *, follow: bool) -> None:
                 written = os.pwrite(descriptor, view, position)
                 position += written
                 view = view[written:]
+            if position >= trim:  # output without end must not fill the disk
+                durable.keep_ends(descriptor, begin=place[0], head=durable.LOG_HEAD, tail=durable.LOG_TAIL)
+                trim = position + TRIM_EVERY
     finally:
         os.close(descriptor)
 

@@ -185,7 +185,7 @@ def read_run(run_dir: Path, *, against: Branch | None = None) -> RunView:
         patch=reader.head(protocol.PATCH),
         python=next((text(e.get("python")) for e in reversed(events) if e.get("event") == "start"), ""),
         restarts=restarts(made),
-        seconds=sum(one.ended - one.began for one in made),
+        seconds=sum(max(0.0, one.ended - one.began) for one in made),
         problems=tuple(reader.problems),
         against=against,
     )

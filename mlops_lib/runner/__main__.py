@@ -84,6 +84,7 @@ def main(arguments: List[str]) -> int:
 def _run(run: Context, entry: str, args: List[str]) -> int:
     began = time.monotonic()
     orders, journal = run.spec, run.journal
+    run.grace.install(journal, run.writer)
     kept = os.path.join(orders.inside, "kept")
     os.makedirs(kept, exist_ok=True)
     os.environ[CHECKPOINTS] = kept

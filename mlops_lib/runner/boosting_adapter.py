@@ -82,6 +82,8 @@ class Rounds:
         self.began = time.monotonic() - (0.0 if state is None else state["seconds"])
         self._records: List[Dict[str, Any]] = []
         self._round_began = time.monotonic()
+        self.unsaved = False
+        """Whether a round was made since the last checkpoint."""
 
     def adopt(self, callbacks: List[Any]) -> None:
         """Follow these callbacks, and give them the state they had."""
@@ -106,7 +108,9 @@ class Rounds:
         if metrics:
             self._records.append({"epoch": count - 1, "metrics": metrics, "seconds": now - self._round_began})
         self._round_began = now
-        if not self.pace.is_due():
+        self.unsaved = True
+        asked = self.run.grace.asked
+        if not asked and not self.pace.is_due():
             return
         state = {
             "round": count, "booster": booster(), "history": copy.deepcopy(history), "seconds": now - self.began,
@@ -131,7 +135,10 @@ class Rounds:
                 )
 
         self.run.writer.submit(self.store, state, durable)
+        self.unsaved = False
         self.pace.wrote(time.monotonic() - now)
+        if asked:
+            self.run.grace.rest()
 
     def journal_later(self) -> List[Dict[str, Any]]:
         """The rounds whose events are still to be written; they go into the checkpoint."""
@@ -200,7 +207,8 @@ def _rounds(
     continued(rounds, call)
     ACTIVE.append(rounds)
     try:
-        result = original(**call)
+        with run.grace.keeping(rounds):
+            result = original(**call)
     finally:
         ACTIVE.pop()
     run.writer.wait()  # the rounds before these are told first

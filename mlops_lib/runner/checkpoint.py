@@ -284,6 +284,9 @@ class Writer:
             finally:
                 self._queue.task_done()
 
-    def wait(self) -> None:
-        """Until everything submitted is durable."""
-        self._queue.join()
+    def wait(self, deadline: Optional[float] = None) -> None:
+        """Until everything submitted is durable, or until `deadline` of the monotonic clock."""
+        if deadline is None:
+            self._queue.join()
+        while self._queue.unfinished_tasks and time.monotonic() < (deadline or 0.0):
+            time.sleep(0.005)

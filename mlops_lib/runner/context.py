@@ -7,6 +7,7 @@ from mlops_lib.runner import protocol, script, workdir
 from mlops_lib.runner.checkpoint import Writer
 from mlops_lib.runner.conditions import Conditions
 from mlops_lib.runner.evaluations import Evaluations
+from mlops_lib.runner.grace import Grace
 from mlops_lib.runner.journal import Journal
 from mlops_lib.runner.metrics.leaks import Radar
 from mlops_lib.runner.retention import Finished
@@ -25,6 +26,7 @@ class Context:
         self.work = work
         self.start: workdir.Manifest = {}
         self.writer = Writer(journal)
+        self.grace = Grace()
         self.finished = Finished(journal, spec.fits_bytes)
         self.conditions = Conditions()
         self.evaluations = Evaluations(journal, metric=spec.metric, conditions=self.conditions)

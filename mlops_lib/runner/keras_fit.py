@@ -57,6 +57,12 @@ class Fit:
         self.entering: Optional[Dict[str, Any]] = None
         """The checkpoint from within an epoch that is being returned to."""
         self.at_epoch_begin: Dict[str, Any] = {}
+        self.at_validation: Optional[Dict[str, Any]] = None
+        """What the validation under way has changed since it began, as it was then."""
+        self.unsaved = False
+        """Whether a step was made since the last checkpoint."""
+        self.drawn: Optional[bool] = None
+        """Of a step that is made again because an epoch's steps are over: whether reading the data drew."""
         self.training_began = self.epoch_began = time.monotonic()
         self._csv_loggers: List[Any] = []
 
@@ -169,11 +175,13 @@ class Fit:
         if not self.is_on_tensorflow and run.fit_of(self.model) is not None:
             self.called = randomness.take_python()
         call["callbacks"] = [*self.user_callbacks, *own]
-        with self._footprint():
-            result = self._inside(self, call)
-        self.reset_initial_epoch()
-        with run.journal.guard("finish fit"):
-            self._finish()
+        with run.grace.keeping(self):
+            with self._footprint():
+                result = self._inside(self, call)
+            self.reset_initial_epoch()
+            with run.journal.guard("finish fit"):
+                self._finish()
+            run.grace.rest()
         return result
 
     def _footprint(self) -> ContextManager[None]:
@@ -384,15 +392,62 @@ class Fit:
         if not drawn:
             randomness.put_python(state["random"])
 
+    @property
+    def enters_after_steps(self) -> bool:
+        """Whether the checkpoint that is being returned to was written when the steps of its epoch were over.
+
+        Keras takes an epoch's numbers from its last step: that one is made again, and what it changes is put back.
+        """
+        return self.entering is not None and bool(self.entering.get("ended"))
+
+    def end_step(self) -> None:
+        """Note a step; the one that was made again is taken back."""
+        if not self.enters_after_steps:
+            self.unsaved = True
+            return
+        state = self.entering
+        assert state is not None
+        with self.context.journal.guard("resume after the steps of an epoch"):
+            if hasattr(self.model, "jax_state_sync"):
+                self.model.jax_state_sync()
+            self.enter_epoch(drawn=bool(self.drawn))
+            self.model.stop_training = state["stop"]
+
+    def begin_validation(self, steps: int) -> None:
+        """Note what a validation may change, so that a checkpoint within it returns to its begin."""
+        if self.entering is not None or not steps:
+            return
+        hears = any(_hears_validation(one) for one in self.user_callbacks)
+        self.at_validation = {
+            "step": steps, "metrics": keras_resume.values(self.metric_variables()), "random": randomness.take(),
+            "data": self._take_data(), "inner": keras_resume.take_inner(self.model),
+            "callbacks": self.objects.take() if hears else None,
+        }  # fmt: skip
+        self.keep_in_validation()
+
+    def keep_in_validation(self) -> None:
+        """Make the steps of the epoch durable, if the process is about to end."""
+        if not self.context.grace.asked or self.at_validation is None or not self.unsaved:
+            return
+        with self.context.journal.guard("checkpoint within a validation"):
+            self._write(self._last_epoch(), done=False, step=self.at_validation["step"], ended=self.at_validation)
+        self.context.grace.rest()
+
     def metric_variables(self) -> List[Any]:
         """What makes up the logs of an epoch under way."""
         return keras_resume.metric_variables(self.model)
 
     def begin_step(self, step: int) -> None:
         """Make the steps so far durable, when an epoch takes long and the budget allows."""
-        if step and self.entering is None and self.pace.is_due(within_epoch=True):
+        self.at_validation = None
+        if not step or self.entering is not None:
+            return
+        asked = self.context.grace.asked
+        if asked or self.pace.is_due(within_epoch=True):
             with self.context.journal.guard("checkpoint within an epoch"):
                 self._write(self._last_epoch(), done=False, step=step)
+        if asked:
+            self.context.grace.rest()
 
     def end_epoch(self, epoch: int, logs: Dict[str, Any]) -> None:
         """Note an epoch, and make it durable when its cost is within the budget."""
@@ -407,8 +462,12 @@ class Fit:
         self.epochs_pending.append({"epoch": epoch, "metrics": dict(logs), "seconds": now - self.epoch_began})
         self.epoch_began = now
         last = epoch + 1 >= int(self.call["epochs"]) or self.model.stop_training
-        if not last and self.pace.is_due():
+        self.at_validation = None
+        asked = self.context.grace.asked
+        if not last and (asked or self.pace.is_due()):
             self._write(epoch, done=False)
+            if asked:
+                self.context.grace.rest()
 
     def _last_epoch(self) -> int:
         return int(self.history.epoch[-1]) if self.history.epoch else int(self.call.get("initial_epoch") or 0) - 1
@@ -418,7 +477,15 @@ class Fit:
         metrics = {name: values[-1] for name, values in self.history.history.items() if values}
         self.context.journal.write("fit_end", fit=self.number, epochs=len(self.history.epoch), metrics=metrics)
 
-    def _write(self, epoch: int, *, done: bool, step: int = 0) -> None:
+    def _write(self, epoch: int, *, done: bool, step: int = 0, ended: Optional[Dict[str, Any]] = None) -> None:
+        """Write a checkpoint in the background.
+
+        Args:
+            epoch: the last one that has ended.
+            done: whether the fit is over.
+            step: how many steps of the next epoch were made.
+            ended: what was noted when the validation of that epoch began, if it has.
+        """
         run = self.context
         began = time.monotonic()
         records, self.epochs_pending = self.epochs_pending, []
@@ -437,6 +504,11 @@ class Fit:
         )  # fmt: skip
         if step:
             state.update(begin=self.at_epoch_begin, metrics=keras_resume.values(self.metric_variables()))
+        if ended is not None:
+            state.update(ended=True, metrics=ended["metrics"], random=ended["random"], data=ended["data"])
+            keras_resume.set_inner(state["variables"], ended["inner"])
+            if ended["callbacks"] is not None:
+                state["callbacks"], state["lost"] = ended["callbacks"]
 
         def durable(size: int, seconds: float) -> None:
             self.pace.add_background(seconds)
@@ -455,6 +527,7 @@ class Fit:
                 run.finished.add(self.store, trained_s)
 
         run.writer.submit(self.store, state, durable)
+        self.unsaved = False
         self.pace.wrote(time.monotonic() - began)
 
     def _restore(self) -> Any:
@@ -506,6 +579,13 @@ def _listed(given: Any) -> List[Any]:
     return list(given) if isinstance(given, (list, tuple)) else [given]
 
 
+def _hears_validation(callback: Any) -> bool:
+    """Return whether a callback of the script's does something during a validation."""
+    names = ("on_test_begin", "on_test_batch_begin", "on_test_batch_end", "on_test_end")
+    plain = next((one for one in type(callback).__mro__ if one.__name__ == "Callback"), None)
+    return any(getattr(type(callback), name, None) is not getattr(plain, name, None) for name in names)
+
+
 def _recorder(callback_class: Any, fit: Fit) -> Any:
     """The callback that stands last in the caller's list."""
 
@@ -538,11 +618,17 @@ def _recorder(callback_class: Any, fit: Fit) -> Any:
             if batch:
                 self.step_s = (time.monotonic() - self.began) / batch
             self.made = batch + 1
+            fit.end_step()
             steps = self.params.get("steps") or self.steps
             fit.context.journal.progress("fit", step=batch + 1, steps=steps, step_s=self.step_s)
 
+        def on_test_begin(self, logs: Any = None) -> None:
+            with fit.context.journal.guard("begin validation"):
+                fit.begin_validation(self.made)
+
         def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
             fit.context.journal.progress("validation")
+            fit.keep_in_validation()
 
         def on_test_end(self, logs: Any = None) -> None:
             with fit.context.journal.guard("end validation"):

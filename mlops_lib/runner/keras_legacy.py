@@ -36,6 +36,14 @@ class LegacyFit(Fit):
     def start_at(self, epoch: int) -> None:
         """Let the fit under way begin with this epoch."""
         self.start = (epoch, self.steps_to_pass_over())
+        if self.enters_after_steps:
+            self.start = (epoch, self.last_step)
+
+    @property
+    def last_step(self) -> int:
+        """Where the last execution of the epoch began whose steps were over; several steps may make up one."""
+        at_once = int(self.handler._steps_per_execution.numpy())
+        return (self.steps_to_pass_over() - 1) // at_once * at_once
 
     def reset_initial_epoch(self) -> None:
         """Nothing of a start is kept in the model."""
@@ -195,7 +203,12 @@ def _moved(handler: Any, steps: int) -> Any:
 def _steps(handler: Any, source: Any, fit: Any) -> Any:
     """The steps of one epoch; those made before the checkpoint are passed over."""
     passed = fit.steps_to_pass_over()
-    if passed:
+    if passed and fit.enters_after_steps:
+        passed = fit.last_step
+        keras_order.pass_over(handler._mlops_iterator, passed)
+        fit.drawn = fit.has_drawn(python=handler._mlops_python, passed_over=passed > 0)
+        handler._mlops_made += passed
+    elif passed:
         keras_order.pass_over(handler._mlops_iterator, passed - 1)
         drawn = fit.has_drawn(python=handler._mlops_python, passed_over=passed > 1)
         fit.model.train_function(handler._mlops_iterator)

@@ -383,6 +383,9 @@ def _enumerate(iterator: Any, source: Any, fit: Any) -> Any:
                 with fit.context.journal.guard("resume within an epoch"):
                     fit.enter_epoch(drawn=drawn)
             yield begin, end, batches
+        elif end + 1 >= steps and fit.enters_after_steps:
+            fit.drawn = fit.has_drawn(python=iterator._mlops_python, passed_over=begin > 0)
+            yield begin, end, batches
         elif end + 1 < steps or not by_tensorflow:
             pass_over(batches, end + 1 - begin)
         else:

@@ -87,6 +87,34 @@ def take_variables(model: Any) -> List[Any]:
     return values(variables(model))
 
 
+INNER_SIZE = 4096
+"""Numbers in one variable that a validation may change; larger ones hold weights."""
+
+
+def take_inner(model: Any) -> Dict[int, Any]:
+    """The values of the small variables that are not trained, by their places: a validation may change some.
+
+    Seeds, the states of a stateful RNN and counters; what the optimizer holds is not among them.
+    """
+    optimizer = getattr(model, "optimizer", None)
+    trained = list(model.trainable_variables) + ([] if optimizer is None else _optimizer_variables(optimizer))
+    skipped = {id(v) for v in trained}
+    found = {}
+    for place, variable in enumerate(variables(model)):
+        size = 1
+        for length in variable.shape:
+            size *= int(length)
+        if id(variable) not in skipped and size <= INNER_SIZE:
+            found[place] = values([variable])[0]
+    return found
+
+
+def set_inner(taken: List[Any], inner: Dict[int, Any]) -> None:
+    """Set these places of what `take_variables` gave to the values that they had before."""
+    for place, value in inner.items():
+        taken[place] = value
+
+
 def put_variables(model: Any, taken: List[Any]) -> None:
     """Assign the values.
 

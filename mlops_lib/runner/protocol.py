@@ -91,6 +91,8 @@ BAD_START = 64
 """The runner cannot begin."""
 RECYCLE = 75
 """The runner wants to go on in a fresh process."""
+RECLAIMED = 76
+"""The runner was asked to end by a signal, and kept what it could: it goes on where it was."""
 
 # --- Events
 

@@ -6,6 +6,7 @@ those it had; only the rest is computed.
 
 import os
 import pickle
+import threading
 import time
 from types import ModuleType
 from typing import Any, Callable, Dict, List, Tuple
@@ -38,11 +39,12 @@ def _kept(run: Context, parallel_class: Any) -> Any:
                 known = candidates.load()[: len(tasks)]
             self.return_as, self.return_generator, self.return_ordered = "generator", True, True
             results = list(known)
-            for result in super().__call__(tasks[len(known) :]) if len(known) < len(tasks) else ():
-                results.append(result)
-                run.journal.progress("fit", step=len(results), steps=len(tasks))
-                with run.journal.guard("keep candidates"):
-                    candidates.add(result, last=len(results) == len(tasks))
+            with run.grace.keeping(candidates):
+                for result in super().__call__(tasks[len(known) :]) if len(known) < len(tasks) else ():
+                    results.append(result)
+                    run.journal.progress("fit", step=len(results), steps=len(tasks))
+                    with run.journal.guard("keep candidates"):
+                        candidates.add(result, last=len(results) == len(tasks))
             return results
 
     Parallel.__name__ = Parallel.__qualname__ = parallel_class.__name__
@@ -66,6 +68,9 @@ class Candidates:
         self._run = run
         self._folder = folder
         self._pending: List[Any] = []
+        self._random: Any = None
+        """The random state as the last pending result left it."""
+        self._lock = threading.Lock()
         self._written = 0
         self._pace = checkpoint.Pace(run.spec.checkpoint_budget, 0.0)
 
@@ -93,9 +98,22 @@ class Candidates:
 
     def add(self, result: Any, *, last: bool) -> None:
         """Keep one more."""
-        self._pending.append(result)
-        if not last and self._pace.is_due():
-            self._write()
+        with self._lock:
+            self._pending.append(result)
+            self._random = randomness.take()
+            if not last and self._pace.is_due():
+                self._write()
+
+    @property
+    def unsaved(self) -> bool:
+        """Whether there is a result that is not kept yet."""
+        return bool(self._pending)
+
+    def keep(self) -> None:
+        """Keep all results so far: the process is about to end."""
+        with self._lock:
+            if self._pending:
+                self._write()
 
     def _write(self) -> None:
         began = time.monotonic()
@@ -105,7 +123,7 @@ class Candidates:
             self._pace.wrote(time.monotonic() - began)
 
     def _write_pending(self) -> None:
-        kept: Tuple[List[Any], Any] = (self._pending, randomness.take())
+        kept: Tuple[List[Any], Any] = (self._pending, self._random)
         try:
             content = pickle.dumps(kept, protocol=4)
         except Exception as error:  # noqa: BLE001 - a score may be any object of the script's own

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 
 from bench import chaos
 from mlops_lib import rundir
+from mlops_lib.engine import LABEL_RUN_DIR, choose
 from mlops_lib.runner import protocol
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,6 +72,44 @@ def test_watchdogs_go_on_with_a_run_whose_program_was_killed(home: Path, tmp_pat
     assert (result["verdict"], result["target"], result["restarts"]) == ("accepted", 0.97, 0)
     attempts = [line for line in rundir.read_lines(run_dir / protocol.ATTEMPTS) if line["event"] == "attempt"]
     assert len(attempts) == 1, "nothing was started twice"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["process", pytest.param("docker", marks=pytest.mark.docker)])
+def test_a_watch_beside_a_training_goes_on_when_its_program_is_killed(home: Path, tmp_path: Path, backend: str) -> None:
+    """`kill -9` of `mlops train` alone, and then of its container: the watch adopts, restarts, finishes and says so."""
+    project, run_dir = tmp_path / "project", tmp_path / "run"
+    project.mkdir()
+    (project / "train.py").write_text(SCRIPT)
+    watchdog = start(home, "watch", run_dir, "--until-done", "--json")
+    program = start(home, "train", project, "--run-dir", run_dir, "--backend", backend)
+    deadline = time.monotonic() + 300
+    log = run_dir / "log.txt"
+
+    def until(condition: Callable[[], bool]) -> None:
+        while not condition():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+    def decided(what: str) -> bool:
+        return any(line.get("do") == what for line in rundir.read_lines(run_dir / protocol.ATTEMPTS))
+
+    until(lambda: log.exists() and "fitted" in log.read_text())
+    program.send_signal(signal.SIGKILL)
+    program.communicate()
+    until(lambda: decided("adopt"))
+    engine = choose(backend, home=str(home))  # type: ignore[arg-type]
+    (container,) = engine.find({LABEL_RUN_DIR: str(run_dir.resolve())})
+    engine.kill(container.id)
+    until(lambda: decided("restart"))
+    (run_dir / "inside" / "go").touch()
+    output, errors = watchdog.communicate(timeout=120)
+    assert watchdog.returncode == 0, errors
+    assert json.loads(output.splitlines()[-1])["state"] == "finished"
+    training = json.loads((run_dir / protocol.TRAINING).read_text())
+    assert (training["state"], training["restarts"]) == ("finished", 1)
+    assert not (run_dir / protocol.ASKED).exists(), "it is not answered"
+    assert engine.find({LABEL_RUN_DIR: str(run_dir.resolve())}) == []
 
 
 @pytest.mark.slow

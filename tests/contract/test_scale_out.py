@@ -277,6 +277,49 @@ def test_nothing_listens_on_a_network_and_strangers_are_refused(tmp_path: Path) 
     assert served.line(3).ask().do == "end", "who comes when it is over is not kept waiting"
 
 
+def malformed() -> list[tuple[str, Any]]:
+    """Messages of a worker that knows the token: the method, and what it is given."""
+    from keras_tuner.src import protos
+
+    messages, sound = protos.get_service(), trial_record(1, state="finished", score=0.5, seconds=1.0)
+    records: list[Any] = [
+        None, [], "x", {}, {**sound, "number": "1"}, {**sound, "number": -1}, {**sound, "number": True},
+        {**sound, "number": 1e400}, {**sound, "seconds": float("nan")}, {**sound, "seconds": -1e9},
+        {**sound, "seconds": "soon"}, {**sound, "score": "best"}, {**sound, "score": [1]}, {**sound, "state": {}},
+        {**sound, "state": "running"}, {**sound, "curve": [None]}, {**sound, "curve": 3}, {**sound, "edits": None},
+        {**sound, "message": 7}, {key: value for key, value in sound.items() if key != "message"},
+    ]  # fmt: skip
+    ends = [messages.EndTrialRequest(trial=wire.proto("1", "COMPLETED", record=record)) for record in records]
+    ends += [messages.EndTrialRequest(trial=wire.proto("1", "COMPLETED")), messages.EndTrialRequest()]
+    beats = [
+        messages.UpdateTrialRequest(trial_id=name, metrics=metrics, step=0)
+        for name, metrics in [
+            ("1", {}), ("1", {"seconds": float("nan")}), ("1", {"seconds": -1.0}), ("1", {"a": 1.0, "seconds": 1.0}),
+            ("x", {"seconds": 1.0}), ("", {"seconds": 1.0}), ("9" * 6000, {"seconds": 1.0}), ("-1", {"seconds": 1.0}),
+        ]
+    ]  # fmt: skip
+    return [*(("EndTrial", one) for one in ends), *(("UpdateTrial", one) for one in beats)]
+
+
+@pytest.mark.attack
+def test_a_malformed_message_is_its_senders_trouble_and_not_the_chiefs(tmp_path: Path) -> None:
+    served = Served(Books(tmp_path, trials=1))
+    line = served.line(1)
+    assert line.ask().number == 1
+    for method, message in malformed():
+        with pytest.raises(grpc.RpcError) as refused:
+            line._call(getattr(line._stub, method), message)
+        assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT, (method, message)
+    with pytest.raises(worker.RefusedError, match="cannot use"):
+        line.end({"number": 1})
+    assert served.thread.is_alive()
+    assert line.beat(1, curve=[0.1], seconds=1.0).do == "go on"
+    line.end(served.books.ended(1))
+    assert line.ask().do == "end"
+    served.thread.join(timeout=30)
+    assert (served.stopped, served.books.ends) == ("trials", [1])
+
+
 def test_a_worker_refuses_a_chief_that_does_not_know_the_token(tmp_path: Path) -> None:
     from keras_tuner.src import protos
 

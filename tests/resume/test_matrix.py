@@ -62,10 +62,12 @@ class Forks:
         assert self.process.stdout is not None
         return json.loads(self.process.stdout.readline())
 
-    def start(self, project: Path, inside: Path, attempt: int) -> int:
+    def start(self, project: Path, inside: Path, attempt: int, **more: str) -> int:
         inside.mkdir(parents=True, exist_ok=True)
         spec = {"seed": 5, "attempt": attempt, "checkpoint_budget": 10.0, **SPEC.get(self.group, {})}
-        environment = {"MLOPS_PROJECT": str(project), "MLOPS_INSIDE": str(inside), "MLOPS_SPEC": json.dumps(spec)}
+        environment = {
+            "MLOPS_PROJECT": str(project), "MLOPS_INSIDE": str(inside), "MLOPS_SPEC": json.dumps(spec), **more
+        }  # fmt: skip
         order = {"environment": environment, "log": str(inside.parent / "log.txt"), "arguments": ["train.py"]}
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps(order) + "\n")

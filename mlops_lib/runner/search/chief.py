@@ -7,11 +7,12 @@ keep state by thread. What is decided is written down before it is answered, onc
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import time
 from concurrent import futures
-from typing import Any, Callable, List, Tuple
+from typing import Any, Callable, Iterator, List, Tuple
 from urllib.parse import unquote
 
 from mlops_lib.runner import files, protocol
@@ -20,6 +21,7 @@ from mlops_lib.runner.search.desk import Desk, Order
 from mlops_lib.runner.search.request import Diary, SearchRequest
 
 THREADS = 16
+MOST_WORKERS, NAME_LENGTH = 10_000, 200
 LOOK_S = 1.0
 TOGETHER_S = 0.1
 """For so long calls that come meanwhile are answered together."""
@@ -125,6 +127,11 @@ def _service(desk: Desk, calls: "queue.Queue[Call]", diary: Diary) -> Any:
     def in_main_thread(context: Any, ask: Callable[[], Any]) -> Any:
         answer: "futures.Future[Any]" = futures.Future()
 
+        if not desk.knows(_worker(context)) and len(desk.workers()) >= MOST_WORKERS:
+            import grpc
+
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "there are too many workers")
+
         def heard() -> Any:
             desk.hear(_worker(context), _machine(context))
             return ask()
@@ -138,8 +145,10 @@ def _service(desk: Desk, calls: "queue.Queue[Call]", diary: Diary) -> Any:
             return messages.CreateTrialResponse(trial=_as_trial(order))
 
         def UpdateTrial(self, request: Any, context: Any) -> Any:  # noqa: N802
-            worker, number = _worker(context), int(request.trial_id)
-            curve, seconds = wire.metrics_as_curve(request.metrics)
+            worker = _worker(context)
+            with _refusing(context):
+                number = wire.number_of(request.trial_id)
+                curve, seconds = wire.metrics_as_curve(request.metrics)
             diary.progress("search", trial=number, epoch=len(curve) - 1 if curve else None)
             reply = in_main_thread(context, lambda: desk.beat(worker, number, curve=curve, seconds=seconds))
             status = {"go on": "RUNNING", "stop": "STOPPED", "drop": "INVALID"}[reply.do]
@@ -148,7 +157,8 @@ def _service(desk: Desk, calls: "queue.Queue[Call]", diary: Diary) -> Any:
             )
 
         def EndTrial(self, request: Any, context: Any) -> Any:  # noqa: N802
-            record = wire.said(request.trial)["record"]
+            with _refusing(context):
+                record = wire.record_of(request.trial)
             in_main_thread(context, lambda: desk.end(_worker(context), record))
             return messages.EndTrialResponse()
 
@@ -162,7 +172,18 @@ def _as_trial(order: Order) -> Any:
 
 
 def _worker(context: Any) -> str:
-    return str(dict(context.invocation_metadata()).get(wire.WORKER, ""))
+    return str(dict(context.invocation_metadata()).get(wire.WORKER, ""))[:NAME_LENGTH]
+
+
+@contextlib.contextmanager
+def _refusing(context: Any) -> Iterator[None]:
+    """Answer a malformed message with its fault: it is its sender's trouble, and nobody else's."""
+    import grpc
+
+    try:
+        yield
+    except wire.MalformedError as error:
+        context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
 
 
 def _machine(context: Any) -> str:

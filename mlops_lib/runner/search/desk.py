@@ -133,6 +133,10 @@ class Desk:
         seen = self._seen.setdefault(worker, Seen(self._clock()))
         seen.heard, seen.where = self._clock(), where
 
+    def knows(self, worker: str) -> bool:
+        """Whether the worker has called before."""
+        return worker in self._seen
+
     def workers(self) -> List[Dict[str, Any]]:
         """Who works for this search, and on what; `silent_s` is for how long one was not heard of."""
         now, found = self._clock(), []

@@ -130,11 +130,76 @@ def said(trial: Any) -> Dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+NUMBER = (int, float)
+RECORD: Dict[str, Any] = {
+    "number": (int,), "parent": (int, type(None)), "edits": (list,), "hyperparameters": (dict,), "inherited": (str,),
+    "state": (str,), "score": (*NUMBER, type(None)), "epochs": (int,), "seconds": NUMBER,
+    "parameters": (int, type(None)), "curve": (list,), "message": (str,), "worker": (str,),
+}  # fmt: skip
+"""What a trial's record has to hold."""
+LARGEST = 1 << 53
+STATES = ("finished", "stopped", "failed", "invalid")
+
+
+class MalformedError(ValueError):
+    """A worker's message does not have the form that the chief works with."""
+
+
+def record_of(trial: Any) -> Dict[str, Any]:
+    """The record of a trial that a worker says has ended.
+
+    Raises:
+        MalformedError: it is none.
+    """
+    try:
+        record = said(trial)["record"]
+    except (KeyError, ValueError, RecursionError):
+        raise MalformedError("there is no record in it") from None
+    if not isinstance(record, dict):
+        raise MalformedError("its record is no object")
+    for key, kinds in RECORD.items():
+        if key not in record or not isinstance(record[key], kinds) or isinstance(record[key], bool):
+            raise MalformedError(f"its record has a wrong or no {key!r}")
+    numbers = [record[key] for key in ("number", "score", "epochs", "seconds") if record[key] is not None]
+    curve = record["curve"]
+    if not all(_is_sound(one) for one in numbers) or not all(isinstance(one, NUMBER) for one in curve):
+        raise MalformedError("its record has a number that is none, or too large")
+    if record["state"] not in STATES or min(record["number"], record["epochs"], record["seconds"]) < 0:
+        raise MalformedError("its record is of a trial that cannot have ended so")
+    return {key: record[key] for key in RECORD}
+
+
+def _is_sound(value: Any) -> bool:
+    return isinstance(value, NUMBER) and not isinstance(value, bool) and abs(value) <= LARGEST
+
+
+def number_of(trial_id: str) -> int:
+    """The number of the trial that a worker names.
+
+    Raises:
+        MalformedError: it is none.
+    """
+    if not (trial_id.isascii() and trial_id.isdecimal() and len(trial_id) <= 9):
+        raise MalformedError("it names no trial")
+    return int(trial_id)
+
+
 def curve_as_metrics(curve: Any, seconds: float) -> Mapping[str, float]:
     """A curve as the metrics of KerasTuner's message."""
     return {"seconds": seconds, **{str(epoch): float(value) for epoch, value in enumerate(curve)}}
 
 
 def metrics_as_curve(metrics: Mapping[str, float]) -> Any:
-    """The curve and the seconds in such metrics."""
-    return [float(metrics[str(i)]) for i in range(len(metrics) - 1)], float(metrics["seconds"])
+    """The curve and the seconds in such metrics.
+
+    Raises:
+        MalformedError: they are no such metrics.
+    """
+    metrics = dict(metrics)  # of a message, one that is missing would be 0
+    try:
+        curve, seconds = [float(metrics[str(i)]) for i in range(len(metrics) - 1)], float(metrics["seconds"])
+    except (KeyError, ValueError, TypeError):
+        raise MalformedError("its metrics are no curve") from None
+    if not 0 <= seconds <= LARGEST:  # also if it is no number: a budget would never be used up
+        raise MalformedError("its training time is none")
+    return curve, seconds

@@ -110,6 +110,8 @@ class Line:
 
         if error.code() == grpc.StatusCode.UNAUTHENTICATED:
             raise RefusedError(error.details()) from None
+        if error.code() == grpc.StatusCode.INVALID_ARGUMENT:
+            raise RefusedError(f"the search's chief cannot use what this worker says: {error.details()}") from None
         if wire.is_foreign(str(error.details())):
             raise RefusedError(
                 f"who answers at {self._request.chief} is not this search's chief: it does not show the certificate that the"
