@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Literal
 from xml.etree import ElementTree
 
-from mlops_lib import builds, durable, resumption, rundir, sarif
+from mlops_lib import builds, durable, resumption, rundir, sarif, second_measurement
 from mlops_lib.records import Detection, RunResult, RunSpec, Verdict
 from mlops_lib.runner import protocol
 
@@ -158,10 +158,11 @@ def _cases(run_dir: Path, against: builds.Branch | None) -> Iterator[Case]:
     yield Case(
         name="the model meets the bar", outcome=outcomes[verdict.verdict], message="\n".join(verdict.reasons) or "-"
     )
+    independently = verdict.measured == second_measurement.INDEPENDENTLY
     yield Case(
-        name="the saved model gives the same number",
-        outcome="passed" if verdict.recomputed else "skipped",
-        message="" if verdict.recomputed else "It was not recomputed.",
+        name="the saved model's number is measured independently",
+        outcome="passed" if independently else "skipped",
+        message=f"Measured {second_measurement.by_whom(verdict) or 'by nobody known'}.",
     )
     if verdict.baseline is not None and verdict.value is not None:
         better = protocol.is_better(verdict.value, verdict.baseline.value, verdict.mode)

@@ -11,7 +11,8 @@ import re
 import shlex
 from datetime import datetime, timezone
 
-from mlops_lib.records import ModelVersion, Verdict
+from mlops_lib import second_measurement
+from mlops_lib.records import Comparison, ModelVersion, Verdict
 
 _ACTIVE = re.compile(r"([\\`*_{}\[\]|#~!])")
 
@@ -56,11 +57,20 @@ def _evaluation(verdict: Verdict) -> list[tuple[str, str]]:
         rows.append(("Examples", str(verdict.examples)))
     if verdict.baseline is not None:
         rows.append((f"Baseline ({verdict.baseline.name})", f"{verdict.baseline.value:.4g}"))
-    rows.append(("Measured by", verdict.source or "unknown"))
-    rows.append(("Measured again on the saved file", "yes" if verdict.recomputed else "no"))
+    rows.append(("Measure", verdict.source or "unknown"))
+    rows.append(("Measured", second_measurement.by_whom(verdict) or "by whom is not known"))
+    if verdict.against is not None:
+        rows.append(("Champion on the same examples", _champion(verdict.against)))
     if verdict.selection:
         rows.append(("Examples the search selected on", verdict.selection))
     return rows
+
+
+def _champion(against: Comparison) -> str:
+    number = "not measured" if against.value is None else f"{against.value:.4g}"
+    if against.p_value is None or against.difference is None:
+        return f"version {against.version}: {number}; {against.why}"
+    return f"version {against.version}: {number} (difference {against.difference:+.4g}, p {against.p_value:.2g})"
 
 
 def _sources(model: ModelVersion) -> list[tuple[str, str]]:

@@ -441,6 +441,8 @@ class ModelVersion(Record):
     """The bar it was accepted at."""
     interval: tuple[float, float] | None = None
     examples: int | None = None
+    measured: str = ""
+    """Who measured the number, as in the verdict."""
     champion: bool = False
     note: str = ""
     """Why it became the champion, or why it did not."""

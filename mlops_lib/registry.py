@@ -427,6 +427,7 @@ def _lineage(run_dir: Path, spec: RunSpec, verdict: Verdict, model: str, digest:
         target=verdict.target,
         interval=verdict.interval,
         examples=verdict.examples,
+        measured=verdict.measured,
         commit=spec.commit,
         project=spec.project,
         entry=spec.entry,

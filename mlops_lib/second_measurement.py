@@ -6,13 +6,28 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlops_lib.reasons import reason
-from mlops_lib.records import Remeasured
+from mlops_lib.records import Remeasured, Verdict
 from mlops_lib.runner import protocol
 
 BY_THE_SCRIPT = "by the script's process"
 INDEPENDENTLY = "independently"
 TOLERANCE = 1e-6
 """The reloaded artifact may differ from the live model by rounding."""
+
+
+def by_whom(verdict: Verdict) -> str:
+    """Return who measured the number of a verdict, "" if there is no number or a verdict of earlier days does not say.
+
+    >>> by_whom(Verdict(verdict="accepted", value=0.9, target=0.8, measured=INDEPENDENTLY))
+    'independently, by a process without the script'
+    >>> by_whom(Verdict(verdict="accepted", value=0.9, target=0.8, measured=BY_THE_SCRIPT))
+    "by the script's process; not on the saved file"
+    """
+    if verdict.value is None or not verdict.measured:
+        return ""
+    if verdict.measured == INDEPENDENTLY:
+        return f"{INDEPENDENTLY}, by a process without the script"
+    return f"{verdict.measured}{', on the saved file' if verdict.recomputed else '; not on the saved file'}"
 
 
 def differ(one: float, other: float, *, metric: str, examples: int | None) -> bool:

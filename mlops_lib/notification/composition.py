@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from email.utils import parseaddr
 from typing import Literal
 
+from mlops_lib import second_measurement
 from mlops_lib.notification.wording import printable
 from mlops_lib.records import (
     Fact,
@@ -252,7 +253,7 @@ def _facts(
 ) -> list[Fact]:
     rows: list[tuple[str, str]] = [("State", " → ".join(filter(None, (_state(previous), _state(verdict or result)))))]
     rows += _measurement(verdict) if verdict else []
-    rows += [("Champion before", _version(champion))] if champion else []
+    rows += [("Champion before", _champion(champion, verdict))] if champion else []
     rows += (
         [("Registered as", f"version {version.version}{', the champion' if version.champion else ''}")]
         if version
@@ -275,7 +276,7 @@ def _measurement(verdict: Verdict) -> list[tuple[str, str]]:
         value += f" (95 % interval {_number(verdict.interval[0])} to {_number(verdict.interval[1])})"
     if verdict.examples is not None:
         value += f" on {_count(verdict.examples, 'example')}"
-    rows = [("Measured", value), ("Bar", _bar(verdict))]
+    rows = [("Measured", value), ("Measured by", second_measurement.by_whom(verdict)), ("Bar", _bar(verdict))]
     if verdict.baseline is not None:
         rows.append(("Baseline", f"{verdict.baseline.name}: {_number(verdict.baseline.value)}"))
     return rows
@@ -287,6 +288,22 @@ def _bar(verdict: Verdict) -> str:
 
 def _version(model: ModelVersion) -> str:
     return f"version {model.version}, {model.metric} {_number(model.value)}"
+
+
+def _champion(champion: ModelVersion, verdict: Verdict | None) -> str:
+    """The champion with its number on the same examples, or else, which is said, the one it was registered with."""
+    against = None if verdict is None else verdict.against
+    if against is None or against.version != champion.version:
+        return _version(champion)
+    if against.value is None:
+        return f"{_version(champion)} when it was registered; not measured on the same examples: {against.why}"
+    told = (
+        f"version {champion.version}, {verdict.metric if verdict else ''} {_number(against.value)} on the same examples"
+    )
+    if against.p_value is None:
+        return f"{told}; not compared: {against.why}"
+    beaten = "beaten" if against.better else "not beaten"
+    return f"{told}; {beaten} (p {against.p_value:.2g})"
 
 
 def _search(search: SearchResult) -> list[tuple[str, str]]:

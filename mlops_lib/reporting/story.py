@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 
+from mlops_lib import second_measurement
 from mlops_lib.records import Trial, Verdict
 from mlops_lib.reporting.view import Points, RunView
 from mlops_lib.reporting.wording import (
@@ -193,7 +194,9 @@ def lineage(view: RunView) -> list[tuple[str, str]]:
             ("Engine", spec.backend),
         ]
     if view.judged is not None and view.judged.source:
-        found.append(("Measured by", view.judged.source))
+        found.append(("Measure", view.judged.source))
+    if view.verdict is not None and second_measurement.by_whom(view.verdict):
+        found.append(("Measured", second_measurement.by_whom(view.verdict)))
     model = view.registered.model if view.registered else view.result.model if view.result else None
     if model:
         found.append(("Model", model))

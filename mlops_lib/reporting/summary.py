@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlops_lib import second_measurement
 from mlops_lib.reporting import story, tables
 from mlops_lib.reporting.view import RunView, read_run
 from mlops_lib.reporting.wording import metric_value
@@ -48,8 +49,10 @@ def _numbers(view: RunView) -> str:
         if verdict.interval is not None:
             low, high = (metric_value(verdict.metric, end) for end in verdict.interval)
             rows.append(("95 % interval", f"{low} to {high}"))
+        if second_measurement.by_whom(verdict):
+            rows.append(("measured", second_measurement.by_whom(verdict)))
         if verdict.champion is not None:
-            rows.append(("champion", metric_value(verdict.metric, verdict.champion)))
+            rows.append(("champion on the same examples", metric_value(verdict.metric, verdict.champion)))
         if verdict.baseline is not None:
             rows.append((f"baseline: {verdict.baseline.name}", metric_value(verdict.metric, verdict.baseline.value)))
     rows += story.facts(view)

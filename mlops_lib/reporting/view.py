@@ -5,6 +5,7 @@ The host's own files decide; what lies under `inside/` was written beside a stra
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -358,8 +359,13 @@ def _judged(evaluations: tuple[Evaluation, ...], verdict: Verdict | None) -> Eva
     if verdict is None:
         own = [e for e in evaluations if not e.source.startswith("fit.")]
         return own[-1] if own else None
-    named = [e for e in evaluations if e.metric == verdict.metric and verdict.value in (e.value, e.recomputed)]
+    named = [e for e in evaluations if e.metric == verdict.metric and _is(verdict.value, e.value, e.recomputed)]
     return named[-1] if named and verdict.value is not None else None
+
+
+def _is(value: float | None, *claims: float | None) -> bool:
+    """Whether a number is one of these but for rounding: the verdict's may come from another process."""
+    return value is not None and any(one is not None and math.isclose(value, one, rel_tol=1e-4) for one in claims)
 
 
 def _model(claim: Any) -> Model | None:

@@ -20,6 +20,7 @@ from mlops_lib.notification.web import retry_after_s
 from mlops_lib.notification.wording import printable
 from mlops_lib.records import (
     Baseline,
+    Comparison,
     Environment,
     Fact,
     Failure,
@@ -193,6 +194,19 @@ def test_the_facts_people_ask_for_are_there() -> None:
         "Author": "Ann",
         "Entry": "train.py",
     }
+
+
+def test_who_measured_is_said_and_the_champion_on_the_same_examples() -> None:
+    measured = replace(ACCEPTED, measured="independently", recomputed=True)
+    assert facts(verdict=measured)["Measured by"] == "independently, by a process without the script"
+    own = replace(ACCEPTED, measured="by the script's process", recomputed=True)
+    assert facts(verdict=own)["Measured by"] == "by the script's process, on the saved file"
+    against = Comparison(version=3, value=0.9, difference=0.03, interval=(0.01, 0.05), p_value=0.004, better=True)
+    told = facts(verdict=replace(ACCEPTED, against=against), champion=CHAMPION)
+    assert told["Champion before"] == "version 3, accuracy 0.9 on the same examples; beaten (p 0.004)"
+    unknown = Comparison(version=3, why="it knows other classes: 8, not 10")
+    told = facts(verdict=replace(ACCEPTED, against=unknown), champion=CHAMPION)
+    assert told["Champion before"].endswith("not measured on the same examples: it knows other classes: 8, not 10")
 
 
 def test_a_failure_shows_where_and_the_last_lines() -> None:
