@@ -185,9 +185,12 @@ def _search(run: Context, fit: Any, history: Any) -> Any:
                 from mlops_lib.runner import keras_adapter
 
                 return keras_adapter.search(fit, history, folder)
+            from mlops_lib.runner import sklearn_evaluation
             from mlops_lib.runner.search import estimators
 
-            estimators.Search(fit, run.spec.search or {}, run.journal, folder=folder, seed=run.spec.seed).run()
+            search = estimators.Search(fit, run.spec.search or {}, run.journal, folder=folder, seed=run.spec.seed)
+            if search.run()["winner"]:
+                sklearn_evaluation.add_winner(run, fit, search)
     finally:
         run.nested -= 1
         run.searched = True

@@ -285,6 +285,11 @@ class Evaluations:
             return None
         return not any(t.examples is not None and examples.overlap(t.examples) > 0.5 for t in own)
 
+    def retrained(self, model: Any, x: Any, examples: Optional[Examples]) -> None:
+        """Note that a search has trained this model anew, and on nothing else."""
+        self.trainings[:] = [one for one in self.trainings if one.model() is not model]
+        self.trained(model, x, examples)
+
     def _settle_held_out(self, record: Dict[str, Any], known: Examples) -> None:
         """Compare the examples of a pipeline, whose names were not known before, with those of the trainings."""
         model = self.models.get(record["id"])

@@ -10,7 +10,7 @@ from mlops_lib.runner.context import Context
 from mlops_lib.runner.evaluations import Measured, Repeat
 from mlops_lib.runner.metrics import recipes
 from mlops_lib.runner.metrics.recipes import Examples, Recipe
-from mlops_lib.runner.search.examples import rows
+from mlops_lib.runner.search.estimators import SCORERS, picked
 
 CLASSIFICATION = (
     "accuracy_score", "balanced_accuracy_score", "f1_score", "precision_score", "recall_score", "roc_auc_score",
@@ -129,11 +129,6 @@ def _score_again(args: Tuple[Any, ...], kwargs: Dict[str, Any], metric: str) -> 
         return Measured(value, [(names or [])[i] for i in kept], baseline=baseline, asked=(rest, y))
 
     return repeat
-
-
-def picked(values: Any, kept: List[int]) -> Any:
-    """Some examples of an array, a data frame, a sparse matrix or a list."""
-    return [values[i] for i in kept] if isinstance(values, list) else rows(values, kept)
 
 
 def _scoring(scoring: Any) -> Optional[str]:
@@ -289,6 +284,36 @@ def add_search(run: Context, estimator: Any, fit: int, x: Any) -> None:
         metric=_scoring(scoring) or USUAL.get(kind, "score"), value=-float(best) if negative else float(best),
         source="fit.validation", fit=fit, examples=digest.examples(x), held_out=True, model=estimator,
         task=TASKS.get(kind, "unknown"),
+    )  # fmt: skip
+
+
+def add_winner(run: Context, fit: Any, search: Any) -> None:
+    """What a search has put into the estimator of a fit: the fit's own numbers are another model's.
+
+    Args:
+        run: the execution.
+        fit: the EstimatorFit.
+        search: the finished search (mlops_lib.runner.search.estimators.Search).
+    """
+    run.evaluations.withdraw(fit.number)
+    run.evaluations.retrained(fit.estimator, search.x, digest.examples(search.x))
+    if search.judged is None:
+        return
+    estimator, (x, y) = fit.estimator, search.judged
+    kind = _kind(estimator) or ""
+    name = SCORERS.get(search.metric, "accuracy" if kind == "classifier" else "r2")
+
+    def score(model: Any) -> float:
+        value = float(sys.modules["sklearn.metrics"].get_scorer(name)(model, x, y))
+        return -value if name.startswith("neg_") else value
+
+    examples = digest.examples(x)
+    run.evaluations.add(
+        metric=search.metric, value=score(estimator), source="search.judged", fit=fit.number, examples=examples, x=x,
+        held_out=True, task=TASKS.get(kind, "unknown"), model=estimator, asked=(x, y),
+        baseline={"accuracy": targets.majority(y), "r2": {"name": "mean", "value": 0.0}}.get(search.metric),
+        repeat=lambda model, without: Measured(score(model), digest.hashes(x)),
+        data="training examples kept from the search and its winner",
     )  # fmt: skip
 
 

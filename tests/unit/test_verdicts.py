@@ -9,9 +9,12 @@ import sys
 import warnings
 from pathlib import Path
 
+import joblib
 import pytest
+from sklearn.datasets import load_digits
 
 from bench import verdicts
+from mlops_lib import gate
 from mlops_lib.runner import digest
 from mlops_lib.runner.conditions import Conditions, surroundings
 from mlops_lib.runner.evaluations import Evaluations, Measured
@@ -147,3 +150,45 @@ def test_what_a_search_selected_on_is_left_out_of_the_number(tmp_path: Path) -> 
     evaluations.selected = frozenset(names)
     evaluations.repeat_on(Model(), model)
     assert record["measured_on"]["selected_on"] == 10
+
+
+GRID = """
+from sklearn.datasets import load_digits
+from sklearn.model_selection import GridSearchCV
+from sklearn.tree import DecisionTreeClassifier
+x, y = load_digits(return_X_y=True)
+grid = GridSearchCV(DecisionTreeClassifier(random_state=0), {"max_depth": [1, 2]}, cv=3).fit(x[:500], y[:500])
+open("best.txt", "w").write(repr(float(grid.best_score_)))
+"""
+
+
+def test_the_winner_around_a_grid_search_is_judged_on_examples_kept_from_it(tmp_path: Path) -> None:
+    project, inside = tmp_path / "project", tmp_path / "inside"
+    project.mkdir()
+    (project / "train.py").write_text(GRID)
+
+    def run(spec: dict[str, object]) -> float:
+        environment = {
+            **os.environ, "PYTHONPATH": str(ROOT), "MLOPS_PROJECT": str(project), "MLOPS_INSIDE": str(inside),
+            "MLOPS_SPEC": json.dumps(spec), "MLOPS_STRICT": "1",
+        }  # fmt: skip
+        command = [sys.executable, "-m", "mlops_lib.runner", "train.py"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return float((inside / "outputs" / "best.txt").read_text())
+
+    run({})
+    first = gate.judge(tmp_path, target=0.6)
+    assert (first.verdict, first.source, first.recomputed) == ("rejected", "fit.validation", False)
+    asked = {"fit": 1, "metric": "accuracy", "target": 0.6, "trials": 6, "judged_digest": first.examples_digest}
+    best = run({"pass": 2, "search": asked})
+    result = json.loads((inside / "search" / "result.json").read_text())
+    assert best == result["score"]
+    verdict = gate.judge(tmp_path, target=0.6, selection=result["selection"])
+    assert (verdict.verdict, verdict.source, verdict.recomputed) == ("accepted", "search.judged", True)
+    assert verdict.examples == 100
+    x, y = load_digits(return_X_y=True)
+    place = {name: i for i, name in enumerate(digest.hashes(x[:500]))}
+    judged = [place[bytes.fromhex(one)] for one in json.loads((inside / "judged.json").read_text())["examples"]]
+    model = joblib.load(inside / "model.joblib")
+    assert verdict.value == model.score(x[judged], y[judged])

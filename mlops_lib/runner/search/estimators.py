@@ -13,9 +13,10 @@ import time
 import warnings
 from typing import Any, Dict, List, Optional, Tuple
 
-from mlops_lib.runner import files, protocol
+from mlops_lib.runner import digest, files, protocol
 from mlops_lib.runner.journal import Journal, plain
 from mlops_lib.runner.search import failures, parameter_search
+from mlops_lib.runner.search.examples import rows
 
 Space = Dict[str, Tuple[Any, ...]]
 """Parameter to ("log", low, high), ("real", low, high), ("int", low, high) or ("choice", value, …)."""
@@ -120,6 +121,8 @@ REGRESSORS = (
     ("sklearn.linear_model", "Ridge", True),
     ("sklearn.svm", "SVR", True),
 )
+JUDGED_SHARE = 0.2
+FEWEST_JUDGED = 20
 OWN_TRIALS = 4
 """Trials of the developer's own estimator before others are tried."""
 
@@ -196,11 +199,17 @@ class Search:
         self.fit, self.request, self.journal, self.folder, self.seed = fit, request, journal, folder, seed
         self.base = parameter_search.chosen(fit.estimator)
         """The developer's estimator as trials vary it; of a grid search what it chose."""
+        self.notes: List[str] = []
+        self.x, self.y = fit.x, fit.y
+        """What trials are cross-validated on, and the winner is fitted on."""
+        self.selection = "disjoint"
+        self.judged: Optional[Tuple[Any, Any]] = None
+        """Examples and targets that are kept from the trials and the winner, if the gate had none of its own."""
+        self._keep_some_back()
         self.metric = str(request.get("metric", "accuracy"))
         self.mode = str(request.get("mode", "max"))
         self.trials: List[Dict[str, Any]] = []
         self.candidates: Dict[int, Candidate] = {}
-        self.notes: List[str] = []
         self.seconds = 0.0
         self._proposals: Dict[str, Proposals] = {}
         os.makedirs(os.path.join(folder, "trials"), exist_ok=True)
@@ -230,13 +239,35 @@ class Search:
             )
             self._graft(self.candidates[winner])
         result = {
-            "schema": 1, "metric": self.metric, "mode": self.mode, "selection": "disjoint", "fit": self.fit.number,
+            "schema": 1, "metric": self.metric, "mode": self.mode, "selection": self.selection, "fit": self.fit.number,
             "trials": self.trials, "winner": winner, "score": None if best is None else best["score"],
             "stopped": stopped, "before": before, "after": repr(self.fit.estimator).splitlines(), "notes": self.notes,
-            "examples": None if self.fit.y is None else len(self.fit.y),
+            "examples": None if self.y is None else len(self.y),
         }  # fmt: skip
         files.write_json(os.path.join(self.folder, protocol.RESULT), result)
         return result
+
+    def _keep_some_back(self) -> None:
+        """Keep a fifth of the examples for the gate, if all it had was the cross-validation that the script trained by.
+
+        A grid search's `best_score_` is a mean over other models than the one kept, on the examples that chose it.
+        """
+        names = digest.hashes(self.fit.x)
+        if names is None or self.fit.y is None or digest.Examples(names).digest != self.request.get("judged_digest"):
+            return
+        order = sorted(set(names))
+        kept_back = set(order[: int(len(order) * JUDGED_SHARE)])
+        if len(kept_back) < FEWEST_JUDGED:
+            self.selection = "contaminated"
+            return
+        judged = [i for i, name in enumerate(names) if name in kept_back]
+        rest = [i for i, name in enumerate(names) if name not in kept_back]
+        self.judged = picked(self.fit.x, judged), picked(self.fit.y, judged)
+        self.x, self.y = picked(self.fit.x, rest), picked(self.fit.y, rest)
+        self.notes.append(
+            f"the script's own number is a cross-validation's: {len(judged)} examples are kept from the search and its winner,"
+            " which is judged on them"
+        )
 
     def _signed(self, score: float) -> float:
         return score if self.mode == "max" else -score
@@ -282,7 +313,7 @@ class Search:
         """The developer's estimator with other values, then other estimators, then the best of all with other values."""
         own_only = bool(self.request.get("own_only"))
         others = [] if own_only else self._others()
-        first = len(others) > 0 and others[0].family == "scaled" and not _is_scaled(self.fit.x)
+        first = len(others) > 0 and others[0].family == "scaled" and not _is_scaled(self.x)
         if first and number == 1:
             return others[0]
         if number <= OWN_TRIALS + first or own_only:
@@ -389,13 +420,25 @@ class Search:
         splitter = StratifiedKFold if is_classifier(estimator) else KFold
         folds = splitter(5, shuffle=True, random_state=self.seed)
         scorer = SCORERS.get(self.metric, "accuracy" if is_classifier(estimator) else "r2")
-        if scorer.endswith("_macro") and _is_binary(self.fit.y):
+        if scorer.endswith("_macro") and _is_binary(self.y):
             scorer = scorer[: -len("_macro")]  # as the metric's function does without being told
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            scores = cross_val_score(estimator, self.fit.x, self.fit.y, cv=folds, scoring=scorer, error_score="raise")
+            scores = cross_val_score(estimator, self.x, self.y, cv=folds, scoring=scorer, error_score="raise")
         sign = -1.0 if scorer.startswith("neg_") else 1.0
         return [sign * float(score) for score in scores]
+
+    def _own_score(self, candidate: Candidate) -> Optional[float]:
+        """What the script's parameter search would call the candidate's score; None if it measures something else."""
+        from sklearn.base import is_classifier
+
+        usual = "accuracy" if is_classifier(self.base) else "r2"
+        scorer = SCORERS.get(self.metric, usual)
+        if scorer != (getattr(_last_search(self.fit.estimator), "scoring", None) or usual):
+            return None
+        number = next(number for number, one in self.candidates.items() if one is candidate)
+        score = next((one["score"] for one in self.trials if one["number"] == number), None)
+        return -score if score is not None and scorer.startswith("neg_") else score
 
     def _graft(self, candidate: Candidate) -> None:
         """Fit the winner on everything the script trained on, and make the script's estimator it."""
@@ -404,9 +447,9 @@ class Search:
         estimator, winner = self.fit.estimator, candidate.estimator
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            winner.fit(self.fit.x, self.fit.y)
+            winner.fit(self.x, self.y)
         if self.base is not estimator:
-            parameter_search.adopt(estimator, winner)
+            parameter_search.adopt(estimator, winner, self._own_score(candidate))
             return
         if type(estimator) is type(winner):
             graft(estimator, winner)
@@ -415,6 +458,18 @@ class Search:
         estimator.__dict__.clear()
         estimator.__dict__.update(winner.__dict__)
         self.notes.append(f"the variable that held the developer's estimator is now a {type(winner).__name__}")
+
+
+def _last_search(estimator: Any) -> Any:
+    """The parameter search itself: a pipeline's is its last step."""
+    steps = getattr(estimator, "steps", None)
+    return _last_search(steps[-1][1]) if steps else estimator
+
+
+def picked(values: Any, kept: List[int]) -> Any:
+    """Return some examples of an array, a data frame, a sparse matrix or a list."""
+    is_plain = isinstance(values, list) and not (values and hasattr(values[0], "shape"))
+    return [values[i] for i in kept] if is_plain else rows(values, kept)
 
 
 def unfitted(estimator: Any) -> Any:

@@ -6,7 +6,7 @@ back into the grid search object that the script holds.
 """
 
 import copy
-from typing import Any, Dict
+from typing import Any, Dict, Optional
 
 GRIDS = ("param_grid", "param_distributions", "search_spaces")
 """How searches (scikit-learn's, scikit-optimize's) call the values they try."""
@@ -72,17 +72,24 @@ def pinned(estimator: Any, winner: Any) -> Any:
     return copy.copy(estimator).set_params(estimator=clone(winner), **changes)
 
 
-def adopt(estimator: Any, winner: Any) -> None:
+def adopt(estimator: Any, winner: Any, score: Optional[float] = None) -> None:
     """Make the script's parameter search hold the fitted winner, as if it had found it.
 
     `best_params_` keeps the names of the script's grid, because scripts pass them on to a
     constructor; their values are the winner's if it is of the same class.
+
+    Args:
+        estimator: the script's own, or a pipeline with it as the last step; changed in place.
+        winner: the fitted winner.
+        score: what the winner's cross-validation gave by the search's own measure, if that is known.
     """
     steps = getattr(estimator, "steps", None)
     if steps:
         steps[:-1] = winner.steps[:-1]
-        adopt(steps[-1][1], winner.steps[-1][1])
+        adopt(steps[-1][1], winner.steps[-1][1], score)
         return
+    if score is not None and hasattr(estimator, "best_score_"):
+        estimator.best_score_ = score
     names = dict(estimator.best_params_)
     known: Dict[str, Any] = winner.get_params()
     if type(winner) is type(chosen(estimator)):
