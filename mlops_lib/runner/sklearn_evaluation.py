@@ -313,6 +313,7 @@ def add_winner(run: Context, fit: Any, search: Any) -> None:
         held_out=True, task=TASKS.get(kind, "unknown"), model=estimator, asked=(x, y),
         baseline={"accuracy": targets.majority(y), "r2": {"name": "mean", "value": 0.0}}.get(search.metric),
         repeat=lambda model, without: Measured(score(model), digest.hashes(x)),
+        recipe=(Recipe(recipes.SCORE, search.metric), Examples(x, y)) if name in ("accuracy", "r2") else None,
         data="training examples kept from the search and its winner",
     )  # fmt: skip
 
