@@ -69,6 +69,7 @@ SETTINGS = (
         "retrain", "integer", 5, "times a script that takes its tweak as an argument is trained with further values"
     ),
     Setting("seed", "integer", 1, "seed of everything random that the script does not seed itself"),
+    Setting("seeds", "integer", 1, "trainings with as many seeds: their mean is judged, the first one's file is kept"),
     Setting("restarts", "integer", 5, "restarts of a broken training before giving up; refills with progress"),
     Setting("idle_minutes", "number", 120.0, "how long a script may do nothing at all where it makes no steps"),
     Setting("backend", "text", "auto", "where trainings run", operator=True, choices=("auto", "docker", "process")),

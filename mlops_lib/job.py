@@ -124,6 +124,19 @@ def continued(job: Job) -> Job:
     return job if args is None or args == job.spec.args else with_args(job, args)
 
 
+def with_seed(job: Job, seed: int) -> Job:
+    """The same project as a run of its own with another seed."""
+    assert job.detection is not None
+    assert job.need is not None
+    changed = {"seed": seed, "seeds": 1, "beats": "", "trials": 0}
+    values = {**job.settings.values, **{key: config.Value(value, "seeds") for key, value in changed.items()}}
+    settings = config.Settings(values)
+    spec = _spec(job.detection, settings, job.engine, job.spec.image, gpus=job.need.gpus)
+    given = settings["run_dir"]
+    place = job.run_dir.with_name(f"{job.run_dir.name}-seed-{seed}") if given else _default_run_dir(spec, settings)
+    return replace(job, settings=settings, spec=spec, run_dir=place, origin=None, looked=0)
+
+
 def with_args(job: Job, args: tuple[str, ...]) -> Job:
     """The same project as a run of its own with other arguments."""
     assert job.detection is not None

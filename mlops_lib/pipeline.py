@@ -7,6 +7,7 @@ lists them). Each may be called again at any time: what was done is not done twi
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -25,12 +26,13 @@ from mlops_lib import (
     retraining,
     rival,
     rundir,
+    seeds,
     training,
     tuning,
     watching,
 )  # fmt: skip
 from mlops_lib.errors import SearchError, TrainingError, UsageError
-from mlops_lib.job import Job, continued, prepared, remember_files, with_args
+from mlops_lib.job import Job, continued, prepared, remember_files, with_args, with_seed
 from mlops_lib.reasons import reason
 from mlops_lib.records import (
     Image,
@@ -189,17 +191,22 @@ def judge(project: str | Path | Job, **settings: Any) -> Verdict:
     job = prepared(project, **settings)
     if training.finished(job.run_dir, 1) is None:
         raise UsageError("there is no finished training", where=str(job.run_dir), remedy="`mlops train` first.")
+    return _judge(job)
+
+
+def _judge(job: Job, *, is_alone: bool = False) -> Verdict:
+    """Judge a run that has finished, and write its verdict.
+
+    Args:
+        job: the run.
+        is_alone: judge its own seed only, however many are asked for.
+    """
     found = tuning.read(job.run_dir)
     before = rundir.read_record(job.run_dir / protocol.VERDICT, Verdict)
     remeasured = _remeasured(job)
-    verdict = gate.judge(
-        job.run_dir, target=job.settings["target"], metric=job.settings["metric"], mode=job.settings["mode"],
-        strict=job.settings["strict"], beats=job.settings["beats"],
-        champion=rival.find(job.spec, job.run_dir, home=job.home),
-        selection="" if found is None or not found.trials else found.selection,
-        is_winner=found is not None and found.winner > 0, best_of=_best_of(job),
-        remeasured=remeasured, **_looks(job, before, is_changed=found is not None and found.winner > 0),
-    )  # fmt: skip
+    verdict = _judged(job, before, remeasured)
+    if job.settings["seeds"] > 1 and not is_alone:
+        verdict = _over_seeds(job, verdict, before, remeasured)
     if found is not None and found.stopped == "refused" and verdict.verdict == "rejected":
         notes = tuple(reason("not searched", note=note) for note in found.notes)
         verdict = replace(verdict, reasons=(*verdict.reasons, *notes))
@@ -219,6 +226,84 @@ def _remeasured(job: Job) -> Remeasured | None:
     # The image may be one that was repaired while the run trained.
     spec = rundir.read_record(job.run_dir / protocol.SPEC, RunSpec) or job.spec
     return remeasuring.measure(job.run_dir, spec, evaluation, engine=job.engine, observer=job.observer)
+
+
+def _judged(job: Job, before: Verdict | None, remeasured: Remeasured | None, *, target: float | None = None) -> Verdict:
+    """Return the verdict on a run's own seed, against another target if one is given."""
+    found = tuning.read(job.run_dir)
+    return gate.judge(
+        job.run_dir, target=job.settings["target"] if target is None else target, metric=job.settings["metric"],
+        mode=job.settings["mode"], strict=job.settings["strict"] and target is None,
+        beats=job.settings["beats"] if target is None else "",
+        champion=rival.find(job.spec, job.run_dir, home=job.home) if target is None else None,
+        selection="" if found is None or not found.trials else found.selection,
+        is_winner=found is not None and found.winner > 0, best_of=_best_of(job),
+        remeasured=remeasured, **_looks(job, before, is_changed=found is not None and found.winner > 0),
+    )  # fmt: skip
+
+
+def _over_seeds(job: Job, own: Verdict, before: Verdict | None, remeasured: Remeasured | None) -> Verdict:
+    """Return the verdict over all seeds that were asked for."""
+    asked = int(job.settings["seeds"])
+    repetitions = {one.seed: one for one in seeds.read(job.run_dir)}
+    wanted = range(job.spec.seed + 1, job.spec.seed + asked)
+    missing = [seed for seed in wanted if seed not in repetitions]
+    if missing:
+        told = reason("seeds missing", missing=len(missing), count=asked)
+        return replace(
+            own, verdict="undecided" if own.verdict == "accepted" else own.verdict, reasons=(told, *own.reasons)
+        )
+    anything = -math.inf if own.mode == "max" else math.inf
+    others: dict[int, Verdict | str] = {}
+    for seed in wanted:
+        one = repetitions[seed]
+        other = replace(job, run_dir=one.run_dir, origin=None, looked=own.looks - 1)
+        is_winner = tuning.last_pass(one.run_dir) > 1
+        if one.failure or is_winner != (own.judged_pass > 1):
+            others[seed] = one.failure or "it was not trained as this one was"
+        else:
+            others[seed] = _judged(other, None, _remeasured(other), target=anything)
+    run_dirs = {job.spec.seed: str(job.run_dir), **{one.seed: str(one.run_dir) for one in repetitions.values()}}
+    return seeds.over_all(
+        own,
+        _judged(job, before, remeasured, target=anything),
+        others,
+        seed=job.spec.seed,
+        run_dirs=run_dirs,
+        strict=job.settings["strict"] or own.looks > protocol.MOST_LOOKS,
+        must_beat=job.settings["beats"] == "champion",
+    )
+
+
+def _repeat(job: Job, verdict: Verdict) -> Verdict:
+    """Train the judged model with the further seeds that were asked for, and return the verdict over all of them."""
+    asked = int(job.settings["seeds"])
+    if asked < 2 or verdict.value is None or job.detection is None:
+        return verdict
+    repetitions = []
+    for seed in range(job.spec.seed + 1, job.spec.seed + asked):
+        other = with_seed(job, seed)
+        failure = ""
+        try:
+            train(other)
+            if verdict.judged_pass > 1:
+                _follow(other, of=job.run_dir)
+        except (TrainingError, SearchError) as error:
+            failure = str(error).splitlines()[0][:300]
+        repetitions.append(seeds.Repetition(seed=seed, run_dir=other.run_dir, failure=failure))
+    seeds.remember(job.run_dir, repetitions)
+    return _judge(job)
+
+
+def _follow(job: Job, *, of: Path) -> None:
+    """Train the winner of another run's search once more, as it came to be, with this run's seed."""
+    job = _with_environment(job)
+    with _asking(job, "search"):
+        tuning.follow(
+            job.spec, of=of, engine=job.engine, run_dir=job.run_dir, restarts=job.settings["restarts"], home=job.home,
+            idle_minutes=job.settings["idle_minutes"], taking_over=job.taking_over, observer=job.observer,
+            stopped=job.stopped,
+        )  # fmt: skip
 
 
 def _looks(job: Job, before: Verdict | None, *, is_changed: bool) -> dict[str, int]:
@@ -404,14 +489,18 @@ def _run(job: Job, begin: Callable[[], None]) -> PipelineResult:
 def _decided(job: Job, begin: Callable[[], None]) -> tuple[Job, Verdict, SearchResult | None]:
     """Train and judge; where the bar is missed, search and judge again. The job may go on with other arguments."""
     _train(job, begin)
-    verdict = judge(job)
-    if verdict.verdict == "rejected" and job.settings["trials"] > 0:
+    verdict = _judge(job, is_alone=True)
+    is_searched = job.settings["trials"] > 0
+    if verdict.verdict != "rejected" or not is_searched:
+        verdict = _repeat(job, verdict)
+    if verdict.verdict == "rejected" and is_searched:
         _search(job, verdict)
         job = job if job.detection is None else continued(job)
-        verdict = judge(job)
+        verdict = _judge(job, is_alone=True)
         while tuning.goes_on(job.run_dir, verdict):
             _search(job, verdict)
-            verdict = judge(job)
+            verdict = _judge(job, is_alone=True)
+        verdict = _repeat(job, verdict)
     return job, verdict, tuning.read(job.run_dir)
 
 
@@ -435,5 +524,6 @@ def _result(
         restarts=training.count_restarts(job.run_dir), model=place if version is None else version.model,
         report=str(job.run_dir / protocol.REPORT),
         patch=None if patch is None else str(patch), run_dir=str(job.run_dir),
-        seconds=round(seconds, 3), version=None if version is None else version.version, reasons=reasons,
+        seconds=round(seconds, 3), version=None if version is None else version.version, seeds=verdict.seeds,
+        reasons=reasons,
     )  # fmt: skip

@@ -212,6 +212,28 @@ REASONS: Mapping[str, Template] = {
         "the gate has judged {looks} models on these examples: after {most} only the worse end of the interval decides",
         "give other held-out examples, judge on more of them, or begin a run of its own (`run_dir`)",
     ),
+    # Several seeds.
+    "mean reaches": Template(
+        "{what} of {count} seeds, {metric} {decisive:.4g} (spread {spread:.2g}), reaches the bar of {target:g};"
+        " registered is the file of seed {seed}, which gives {value:.4g}",
+        "`seeds` says how many are trained, `seed` which one is registered",
+    ),
+    "mean misses": Template(
+        "{what} of {count} seeds, {metric} {decisive:.4g} (spread {spread:.2g}), misses the bar of {target:g}; the file"
+        " of seed {seed} gives {value:.4g}",
+        "raise `trials` or `minutes` for a longer search, improve the script, or set another `target`",
+    ),
+    "seed failed": Template("seed {seed} has no number: {why}", "set `seeds` to 1 to judge one training alone"),
+    "seed doubted": Template(
+        "the number of seed {seed} is in doubt: {why}", "see that run's verdict, or set `seeds` to 1"
+    ),
+    "seeds missing": Template(
+        "{missing} of {count} seeds are not trained", "`mlops run` trains them, or set `seeds` to 1"
+    ),
+    "seeds' examples differ": Template(
+        "each seed is judged on other examples, some of which may have selected the search's winner",
+        "give the split a fixed random state (`train_test_split`), or set `seeds` to 1",
+    ),
     # What the pipeline adds.
     "not searched": Template("not searched: {note}", "change that in the script, or give another `entry`"),
     "not registered": Template(

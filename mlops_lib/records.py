@@ -323,6 +323,29 @@ class Comparison(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SeedValue(Record):
+    """What one seed's training reached."""
+
+    seed: int
+    value: float
+    run_dir: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seeds(Record):
+    """What several seeds reached on the judged examples; their mean is what the bar is about."""
+
+    mean: float
+    spread: float
+    """The standard deviation between the seeds."""
+    interval: tuple[float, float]
+    """The 95 % interval of the mean."""
+    registered: int
+    """The seed whose file is registered: the run's own, whichever it is."""
+    values: tuple[SeedValue, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Verdict(Record):
     """The gate's answer: the contents of `verdict.json`."""
 
@@ -361,6 +384,8 @@ class Verdict(Record):
     judged_pass: int = 1
     """Whose model is judged: 1 the script as written, else the pass of the search."""
     judged_fit: int | None = None
+    seeds: Seeds | None = None
+    """With several seeds: their mean decides; `value` stays the number of the file that is registered."""
     reasons: tuple[str, ...] = ()
 
 
@@ -455,6 +480,8 @@ class ModelVersion(Record):
     model_digest: str = ""
     image: str = ""
     seed: int = 0
+    seeds: Seeds | None = None
+    """What further seeds reached, if several were asked for."""
     run: str = ""
     run_dir: str = ""
     created: float = 0.0
@@ -521,6 +548,7 @@ class PipelineResult(Record):
     run_dir: str
     seconds: float
     version: int | None = None
+    seeds: Seeds | None = None
     reasons: tuple[str, ...] = ()
 
     def plot(self) -> Any:

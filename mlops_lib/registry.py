@@ -437,6 +437,7 @@ def _lineage(run_dir: Path, spec: RunSpec, verdict: Verdict, model: str, digest:
         model_digest=digest,
         image=spec.image.tag,
         seed=spec.seed,
+        seeds=verdict.seeds,
         run=spec.digest,
         run_dir=str(run_dir),
         created=time.time(),

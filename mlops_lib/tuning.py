@@ -12,7 +12,7 @@ from typing import Any
 from mlops_lib import crew, durable, gate, rundir, training
 from mlops_lib.engine import Engine
 from mlops_lib.errors import SearchError, TrainingError, UsageError
-from mlops_lib.records import RunResult, RunSpec, SearchResult, Verdict
+from mlops_lib.records import RunResult, RunSpec, SearchResult, Trial, Verdict
 from mlops_lib.runner import protocol
 
 FOLDS = 3
@@ -115,6 +115,79 @@ def search(
             remedy=f"Mend that, or see hook_error in {run_dir}/inside/events.jsonl.",
         )  # fmt: skip
     return found
+
+
+def follow(
+    spec: RunSpec,
+    *,
+    of: Path,
+    engine: Engine,
+    run_dir: Path,
+    restarts: int = 5,
+    home: Path,
+    idle_minutes: float = training.IDLE_MINUTES,
+    taking_over: bool = False,
+    observer: Callable[[dict[str, Any]], None] = lambda event: None,
+    stopped: training.Stop | None = None,
+) -> SearchResult:
+    """Train the winner of another run's search as it came to be: the trials that lead to it, with this run's seed.
+
+    Nothing is chosen: the last of these trials is the winner, whatever it scores.
+
+    Raises:
+        SearchError: there is no winner to follow, or it could not be trained with this seed.
+        TrainingError: the script failed in pass 2.
+    """
+    asked, found, before = (
+        _read(of / protocol.SEARCH_REQUEST),
+        read(of),
+        rundir.read_record(of / protocol.SPEC, RunSpec),
+    )
+    if asked is None or found is None or not found.winner:
+        raise SearchError("there is no winner to train again", where=str(of), remedy="Search there first.")
+    kept = ("fit", "metric", "mode", "target", "judged_digest", "reading", "limits", "own_only", "failed_with")
+    request = {
+        **{key: asked[key] for key in kept if key in asked}, "pass": 2, "workers": 1,
+        "trials": sum(one.number > 0 for one in found.trials),
+        "minutes": _FOLLOWED_MINUTES, "follow": [one.to_json() for one in lineage(found)],
+        "followed": [one.to_json() for one in found.trials], "search_seed": 0 if before is None else before.seed,
+    }  # fmt: skip
+    durable.write_json(run_dir / protocol.SEARCH_REQUEST, request)
+    result = training.train(
+        spec, engine=engine, run_dir=run_dir, restarts=restarts, number_of_pass=2, search=request, home=home,
+        idle_minutes=idle_minutes, taking_over=taking_over, observer=observer, stopped=stopped,
+    )  # fmt: skip
+    if result.state != "finished":
+        failure = result.failure
+        raise TrainingError(
+            failure.message if failure else "it was stopped",
+            where=failure.where if failure else str(run_dir),
+            remedy="Mend the script and run it again.",
+            log=failure.log if failure else "",
+        )
+    made = read(run_dir)
+    if made is None or not made.winner:
+        notes = "; ".join(made.notes) if made is not None else _trouble(run_dir, 2).lstrip(": ")
+        raise SearchError(
+            f"the winner could not be trained with seed {spec.seed}: {notes or 'it left no result'}",
+            where=str(run_dir), remedy="Set seeds = 1.",
+        )  # fmt: skip
+    return made
+
+
+_FOLLOWED_MINUTES = 1e6
+"""A winner that is trained again takes the time it takes."""
+
+
+def lineage(found: SearchResult) -> list[Trial]:
+    """Return the trials that lead to the winner, the first one first; trial 0 is the script's own."""
+    trials = {one.number: one for one in found.trials}
+    chain: list[Trial] = []
+    number: int | None = found.winner
+    while number and number in trials and len(chain) < len(trials):
+        chain.insert(0, trials[number])
+        number = trials[number].parent
+    return chain
 
 
 def _trouble(run_dir: Path, number_of_pass: int) -> str:

@@ -32,8 +32,10 @@ class Mark:
     name: str
     shown: str
     value: float
-    look: Literal["model", "champion", "baseline"]
+    look: Literal["model", "champion", "baseline", "seeds"]
     interval: tuple[float, float] | None = None
+    dots: tuple[float, ...] = ()
+    """Single values behind this one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,6 +209,7 @@ def verdict_axis(
 ) -> str:
     """What was reached, one row each, and the bar across all rows; the side where the bar is met is shaded."""
     values = [bar, *(m.value for m in marks), *(v for m in marks if m.interval for v in m.interval)]
+    values += [value for mark in marks for value in mark.dots]
     low, high = _range(values, margin=0.12)
     if share:
         low, high = max(0.0, low), min(1.0, high)
@@ -244,7 +247,9 @@ def _row(mark: Mark, x: _Scale, y: int) -> str:
         "model": f'<circle class="mark model" cx="{at}" cy="{y}" r="5"/>',
         "champion": f'<path class="mark champion" d="M{at} {y - 7}l7 7l-7 7l-7 -7z"/>',
         "baseline": f'<path class="mark baseline" d="M{at} {y - 6}l7 12h-14z"/>',
+        "seeds": f'<path class="mark seeds" d="M{at} {y - 8}v16" stroke-width="2"/>',
     }[mark.look]
+    parts += [f'<circle class="dot" cx="{_n(x(value))}" cy="{y}" r="3"/>' for value in mark.dots]
     return "".join([*parts, shape])
 
 

@@ -227,6 +227,18 @@ def _axis(view: RunView) -> str:
             interval=verdict.interval,
         )
     ]
+    if verdict.seeds is not None:
+        several = verdict.seeds
+        marks.append(
+            charts.Mark(
+                name=wording.counted(len(several.values), "seed"),
+                shown=shown(several.mean),
+                value=several.mean,
+                look="seeds",
+                interval=several.interval,
+                dots=tuple(one.value for one in several.values),
+            )
+        )
     if verdict.champion is not None:
         marks.append(
             charts.Mark(name="Champion", shown=shown(verdict.champion), value=verdict.champion, look="champion")

@@ -57,6 +57,11 @@ def headline(view: RunView) -> str:
         return "It could not be decided whether the model is good enough: there is no number to judge."
     reached = f"{metric_value(verdict.metric, verdict.value)} {metric_name(verdict.metric)}"
     on = f" on {counted(verdict.examples, 'example')}" if verdict.examples else ""
+    if verdict.seeds is not None:
+        # The mean is what the bar is about; the number of the file that is registered stands beside it.
+        count, mean = len(verdict.seeds.values), metric_value(verdict.metric, verdict.seeds.mean)
+        reached = f"{mean} {metric_name(verdict.metric)} on average of {counted(count, 'seed')}"
+        on += f" (the file of seed {verdict.seeds.registered}: {metric_value(verdict.metric, verdict.value)})"
     asked = bar_in_words(verdict)
     if verdict.verdict == "accepted":
         return f"The model is good enough: it reaches {reached}{on}; {asked} was asked."

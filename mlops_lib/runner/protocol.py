@@ -33,6 +33,8 @@ REGISTERED = "registered.json"
 LOG = "log.txt"
 REPORT = "report.html"
 CURVES = "curves.png"
+SEEDS = "seeds.json"
+"""Which runs repeat a run with other seeds."""
 PATCH = "suggested.patch"
 BEST_SCRIPT = "best_model.py"
 

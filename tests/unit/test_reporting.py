@@ -453,6 +453,18 @@ def test_what_the_host_says_about_a_failure_comes_first(tmp_path: Path) -> None:
     assert "The training ran out of memory: killed at 4 GiB (fit 1, epoch 3)." in page_of(run_dir).text
 
 
+def test_every_seed_is_a_dot_and_the_mean_is_told_beside_the_files_number(tmp_path: Path) -> None:
+    run_dir = accepted(tmp_path / "run")
+    verdict = json.loads((run_dir / "verdict.json").read_text())
+    values = [{"seed": seed, "value": 0.9 + seed / 100, "run_dir": "r"} for seed in (1, 2, 3)]
+    several = {"mean": 0.92, "spread": 0.01, "interval": [0.89, 0.95], "registered": 1, "values": values}
+    (run_dir / "verdict.json").write_text(json.dumps({**verdict, "value": 0.91, "seeds": several}))
+    page = page_of(run_dir)
+    assert len(page.all("circle", class_="dot")) == 3
+    assert "92 % accuracy on average of 3 seeds" in page.text
+    assert "(the file of seed 1: 91 %)" in page.text
+
+
 def test_an_unfinished_run_shows_what_there_is(tmp_path: Path) -> None:
     page = page_of(unfinished(tmp_path / "run"))
     assert "The training has not ended, or was killed and not started again; 1 fit, 4 epochs so far." in page.text

@@ -17,6 +17,7 @@ from mlops_lib.runner import digest
 from mlops_lib.runner.search.keras import improve, stretched
 from mlops_lib.runner.search.request import Clock, FitCall, SearchRequest
 from mlops_lib.runner.search.resident import SETTLED
+from mlops_lib.tuning import lineage
 
 # Keras itself, under newer NumPys.
 pytestmark = [
@@ -465,3 +466,19 @@ def test_killed_in_a_trial_the_search_goes_on_and_ends_with_the_same_winner(tmp_
     assert resumed.splitlines()[-1] == expected.splitlines()[-1]
     began = [line for line in resumed.splitlines() if line[0].isdigit()]
     assert not any(line.startswith("1 ") for line in began)  # finished before the kill
+
+
+def test_a_winner_is_trained_again_with_another_seed(tmp_path):
+    fit = {"x": X, "y": Y, "epochs": 2}
+    first = searched(tmp_path / "first", weak(), fit, target=2.0, trials=3, seed=1).result
+    assert first["winner"]
+    chain = lineage(SearchResult.from_json(first))
+    model = weak()
+    other = searched(
+        tmp_path / "other", model, fit, target=2.0, seed=2, follow=tuple(one.to_json() for one in chain)
+    ).result
+    assert other["winner"] == first["winner"]
+    assert [one["number"] for one in other["trials"]] == [0, *(one.number for one in chain)]
+    assert other["trials"][-1]["edits"] == list(chain[-1].edits)
+    assert other["after"] == first["after"], "the same architecture"
+    assert other["trials"][-1]["curve"] != list(chain[-1].curve), "with other weights"

@@ -199,6 +199,11 @@ class Search:
         self.fit, self.request, self.journal, self.folder, self.seed = fit, request, journal, folder, seed
         self.base = parameter_search.chosen(fit.estimator)
         """The developer's estimator as trials vary it; of a grid search what it chose."""
+        self.run_seed = seed
+        self.seed = int(request.get("search_seed") or seed)
+        """What candidates and folds are drawn from: that of the run whose winner is followed."""
+        self._followed = {int(one["number"]): one for one in request.get("followed") or () if isinstance(one, dict)}
+        """Trials of that run, whose scores are taken as they are: nothing is chosen anew."""
         self.notes: List[str] = []
         self.x, self.y = fit.x, fit.y
         """What trials are cross-validated on, and the winner is fitted on."""
@@ -373,7 +378,7 @@ class Search:
             if hasattr(last, "predict_proba") and not hasattr(made, "predict_proba"):
                 continue  # the script may ask for it
             if "random_state" in made.get_params():
-                made.set_params(random_state=self.seed)
+                made.set_params(random_state=self.run_seed)
             if prefix:
                 whole = clone(self.base).set_params(**{prefix[:-2]: made})
             else:
@@ -385,7 +390,7 @@ class Search:
         """Cross-validate a candidate, or take its record from before."""
         path = os.path.join(self.folder, "trials", f"{number}.json")
         self.candidates[number] = candidate
-        kept = files.read_json(path)
+        kept = self._followed.get(number) or files.read_json(path)
         if isinstance(kept, dict) and kept.get("edits") == ([candidate.words] if candidate.words else []):
             self.trials.append(kept)
             self.seconds += float(kept.get("seconds", 0.0))

@@ -208,6 +208,8 @@ class Search:
     def run(self) -> Outcome:
         """Try candidates until the bar or the end of the budget."""
         self._judge_own()
+        if self.request.follow:
+            return self._finish(self._follow())
         assert self.ledger is not None  # only workers have none
         trials = Trials(
             self.request, self.ledger, base_rate=trial_rate(self.facts), propose=self._propose,
@@ -226,6 +228,21 @@ class Search:
         if interrupted is not None:
             raise interrupted
         return outcome
+
+    def _follow(self) -> str:
+        """Train the trials that led to another run's winner, as they were there; what is drawn comes from this seed."""
+        chain = [(int(one["number"]), Candidate.read(one["hyperparameters"])) for one in self.request.follow]
+        self.candidates.update(chain)
+        # What is before a trial that starts afresh only says what architecture it has.
+        first = max((place for place, (_, one) in enumerate(chain) if one.fresh or one.own), default=0)
+        for number, candidate in chain[first:]:
+            if number not in self.records:
+                self._try(number, candidate)
+        return "trials"
+
+    @property
+    def _followed(self) -> List[int]:
+        return [int(one["number"]) for one in self.request.follow]
 
     def _own_space(self) -> Optional[Own]:
         if self.hypermodel is None:
@@ -263,7 +280,7 @@ class Search:
             return
         self.is_tidy = True
         for folder, ending, kept in (
-            ("weights", ".npz", {0, self.winner(), *parents()}), ("trials", trial.Saved.ENDING, {0}),
+            ("weights", ".npz", {0, self.winner(), *self._followed, *parents()}), ("trials", trial.Saved.ENDING, {0}),
         ):  # fmt: skip
             for name in os.listdir(self._path(folder)):
                 number = name[: -len(ending)]
@@ -336,7 +353,10 @@ class Search:
         return self.winner() != 0 and best is not None and not self.request.better(self.lab.bar, best)
 
     def winner(self) -> int:
-        """The best trial so far."""
+        """The best trial so far; of those that follow another run's, the last one."""
+        if self.request.follow:
+            last = self._followed[-1]
+            return last if self.records.get(last, {}).get("score") is not None else 0
         best = 0
         for number, record in sorted(self.records.items()):
             if number and self.request.better(record["score"], self._score(best)):
@@ -396,7 +416,9 @@ class Search:
         )  # fmt: skip
         # Among the trials alone: trial 0 may yet turn out to be worse than the gate's number that stands in for it.
         others = [one["score"] for n, one in self.records.items() if n and n != number]
-        is_best = usable is not None and (number == 0 or all(self.request.better(usable, one) for one in others))
+        is_best = usable is not None and (
+            number in (0, *self._followed) or all(self.request.better(usable, one) for one in others)
+        )
         if run.weights is not None and is_best and self.lab.is_ours():
             self._keep_weights(number, run.weights)
         files.write_json(self._path("trials", f"{number}.history.json"), run.history)

@@ -67,6 +67,9 @@ class SearchRequest:
     rejected: Tuple[float, ...] = ()
     """What earlier winners had scored here when the gate, on its own examples, rejected them."""
 
+    follow: Tuple[Mapping[str, Any], ...] = ()
+    """Records of the trials that led to another run's winner, which is trained once more with this run's seed."""
+
     @classmethod
     def read(
         cls, asked: Mapping[str, Any], *, directory: str, seed: int, judged: FrozenSet[bytes] = frozenset()
@@ -106,6 +109,7 @@ class SearchRequest:
             limits=dict(asked.get("limits") or {}),
             failed_with=str(asked.get("failed_with") or "") if asked.get("own_only") else "",
             rejected=tuple(float(score) for score in asked.get("rejected") or ()),
+            follow=tuple(one for one in asked.get("follow") or () if isinstance(one, dict)),
         )
 
     @property
