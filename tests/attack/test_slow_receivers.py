@@ -14,6 +14,7 @@ import pytest
 
 from mlops_lib import communication
 from mlops_lib.notification import Patience, delivery, flush, keep, notify
+from mlops_lib.notification.attempt import Attempt, OverdueError
 from mlops_lib.notification.channel import LONGEST_WAIT_S
 from mlops_lib.notification.ledger import Ledger, entry_id
 from mlops_lib.notification.web import retry_after_s
@@ -202,6 +203,29 @@ def test_a_receiver_that_drips_holds_a_delivery_for_its_time_only(
     assert not list((tmp_path / "notifications" / "locks").iterdir())
     names = [one.name for one in threading.enumerate()]
     assert "mlops-delivery" not in names, "the attempt goes on behind our back"
+
+
+def test_a_name_server_that_stays_silent_is_left_behind_and_nothing_is_sent_later() -> None:
+    """A look-up cannot be interrupted: the thread is given up, and may open no connection when it comes back."""
+    answered, tried = threading.Event(), threading.Event()
+    refused: list[Exception] = []
+
+    def look_up_and_send() -> None:
+        answered.wait(30)
+        try:
+            socket.create_connection(("127.0.0.1", 9))
+        except OSError as error:
+            refused.append(error)
+        tried.set()
+
+    began = time.monotonic()
+    with pytest.raises(OverdueError) as overdue:
+        Attempt(look_up_and_send).run(0.1)
+    assert time.monotonic() - began < ALLOWED_S
+    assert not overdue.value.connected
+    answered.set()
+    assert tried.wait(10)
+    assert isinstance(refused[0], TimeoutError)
 
 
 @pytest.mark.parametrize("ending", [b"Content-Length: 100\r\n\r\nok", b"Transfer-Encoding: chunked\r\n\r\n5\r\nhe"])
