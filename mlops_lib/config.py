@@ -68,6 +68,12 @@ SETTINGS = (
     Setting(
         "retrain", "integer", 5, "times a script that takes its tweak as an argument is trained with further values"
     ),
+    Setting(
+        "steps",
+        "flag",
+        True,
+        "whether dvc.yaml, MLproject, Makefile and CI files say what runs around the entry, and how",
+    ),
     Setting("seed", "integer", 1, "seed of everything random that the script does not seed itself"),
     Setting("seeds", "integer", 1, "trainings with as many seeds: their mean is judged, the first one's file is kept"),
     Setting("restarts", "integer", 5, "restarts of a broken training before giving up; refills with progress"),

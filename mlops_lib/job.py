@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -189,14 +189,18 @@ def _gives_gpus(wanted: str, engine: Engine) -> bool:
 
 def _spec(detection: Detection, settings: config.Settings, engine: Engine, image: Image, *, gpus: bool) -> RunSpec:
     project = Path(detection.project)
-    args = tuple(settings["args"])
+    own = detection.command if settings["steps"] else None
+    args = tuple(settings["args"]) or (own.args if own is not None else ())
+    steps = (detection.before, detection.after) if settings["steps"] else ((), ())
     if detection.args_needed > len(args):
         raise UsageError(
             f"the script needs {detection.args_needed} argument(s), {len(args)} given", where=detection.entry,
             remedy='Give them with --args "…", or args = […] in mlops.toml.',
         )  # fmt: skip
     mounts = tuple(_mount(text, backend=engine.name) for text in settings["mount"])
-    manifest = _files(detection, settings).digest
+    manifest = _files(detection, settings, args=args).digest
+    around = [[one.script, *one.args, one.folder] for part in steps for one in part]
+    folder = "" if own is None else own.folder
     # The image's name covers our own runner too, and what was repaired in it. The run is named by the environment as it
     # is asked for, so that a new version of this package, or of an answer to it, continues old runs.
     environment = detection.environment
@@ -206,11 +210,12 @@ def _spec(detection: Detection, settings: config.Settings, engine: Engine, image
         sorted(environment.system), sorted(environment.variables.items()), settings["base_image"], data, settings["seed"],
         # A pull request's run is its own: a branch with the same files must not go on with what the request's caches made.
         *((["trust", settings["trust"]],) if settings["trust"] != trust.BRANCH else ()),
+        *((["steps", folder, len(steps[0]), *around],) if around or folder else ()),
     )  # fmt: skip
     return RunSpec(
         digest=digest, name=settings["name"] or _name(project, detection.entry), project=str(project), entry=detection.entry,
-        args=args, seed=settings["seed"], backend=engine.name, image=image, framework=detection.framework,
-        family=detection.family, mounts=mounts,
+        args=args, folder=folder, before=steps[0], after=steps[1], seed=settings["seed"], backend=engine.name,
+        image=image, framework=detection.framework, family=detection.family, mounts=mounts,
         limits=Limits(
             memory_bytes=settings["memory"], cpus=settings["cpus"], pids=settings["pids"], network=settings["network"],
             gpus=gpus,
@@ -222,16 +227,18 @@ def _spec(detection: Detection, settings: config.Settings, engine: Engine, image
     )  # fmt: skip
 
 
-def _files(detection: Detection, settings: config.Settings) -> origin.ProjectFiles:
-    given = (*settings["args"], *settings["input"])
-    return origin.project_files(Path(detection.project), detection.entry, given=given)
+def _files(detection: Detection, settings: config.Settings, *, args: Sequence[str]) -> origin.ProjectFiles:
+    steps = (*detection.before, *detection.after) if settings["steps"] else ()
+    given = (*args, *settings["input"], *(arg for one in steps for arg in one.args))
+    programs = (detection.entry, *(one.script for one in steps))
+    return origin.project_files(Path(detection.project), *programs, given=given)
 
 
 def remember_files(job: Job) -> None:
     """Keep in the run's directory which files of the project decide it."""
     place = job.run_dir / protocol.FILES
     if job.detection is not None and not place.exists():
-        files = _files(job.detection, job.settings)
+        files = _files(job.detection, job.settings, args=job.spec.args)
         if len(files.files) + len(files.left_out) <= origin.KEPT:
             durable.write_json(place, files.to_json())
 

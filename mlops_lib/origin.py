@@ -34,17 +34,21 @@ class ProjectFiles(Record):
         return rundir.manifest_digest(self.files)
 
 
-def project_files(project: Path, entry: str, *, given: Sequence[str] = ()) -> ProjectFiles:
+def project_files(project: Path, *programs: str, given: Sequence[str] = ()) -> ProjectFiles:
     """Return the files of a project that decide its run.
 
     Args:
         project: the project's folder.
-        entry: the script or notebook that trains, relative to it.
+        programs: the script or notebook that trains, and others that run around it, relative to the project.
         given: the script's arguments and the lines of its input.
     """
-    found = relevance.relevance(project, entry, rundir.project_files(project), given=given)
-    files = rundir.identities(project, left_out=found.left_out)
-    return ProjectFiles(files=files, left_out=tuple(sorted(found.left_out)), doubts=found.doubts)
+    listed = rundir.project_files(project)
+    found = [relevance.relevance(project, one, listed, given=given) for one in programs]
+    left_out = frozenset.intersection(*(frozenset(one.left_out) for one in found))
+    doubts = tuple(dict.fromkeys(doubt for one in found for doubt in one.doubts))
+    return ProjectFiles(
+        files=rundir.identities(project, left_out=left_out), left_out=tuple(sorted(left_out)), doubts=doubts
+    )
 
 
 def read(run_dir: Path) -> ProjectFiles | None:

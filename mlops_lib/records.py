@@ -131,6 +131,19 @@ class Environment(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Step(Record):
+    """A script of the project that its own files run: the entry, or one before or after it."""
+
+    script: str
+    """Relative to the project."""
+    args: tuple[str, ...] = ()
+    folder: str = ""
+    """The folder in the project that it runs in."""
+    said_by: str = ""
+    """File and line."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Detection(Record):
     """What was concluded from the code, with its evidence."""
 
@@ -150,6 +163,12 @@ class Detection(Record):
     requirements: tuple[str, ...] = ()
     python: str = "3.11"
     args_needed: int = 0
+    command: Step | None = None
+    """How the project's own files run the entry; None if they do not say."""
+    before: tuple[Step, ...] = ()
+    """What they run before it, in order."""
+    after: tuple[Step, ...] = ()
+    """What they measure it with."""
     data_paths: tuple[str, ...] = ()
     evidence: tuple[Evidence, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -202,6 +221,12 @@ class RunSpec(Record):
     project: str
     entry: str
     args: tuple[str, ...] = ()
+    folder: str = ""
+    """The folder in the project that the entry runs in, "" for the project's own."""
+    before: tuple[Step, ...] = ()
+    """Scripts of the project that run before the entry, in the same container."""
+    after: tuple[Step, ...] = ()
+    """And after it."""
     seed: int = 1
     backend: Literal["docker", "process"]
     image: Image
@@ -219,6 +244,15 @@ class RunSpec(Record):
     cache: str = ""
     """Name of the download cache: the project's own at its trust level; "" for one of the run's own."""
     created: float = 0.0
+
+    @property
+    def around(self) -> dict[str, Any]:
+        """The runner's orders about what runs around the entry, and where; empty if nothing does."""
+        found: dict[str, Any] = {"folder": self.folder} if self.folder else {}
+        for name, steps in (("before", self.before), ("after", self.after)):
+            if steps:
+                found[name] = [{"script": one.script, "args": list(one.args), "folder": one.folder} for one in steps]
+        return found
 
 
 FailureKind = Literal[

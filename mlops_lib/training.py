@@ -407,6 +407,7 @@ class _Attendance:
             "input": list(self.spec.input), "metric": self.spec.metric, "metric_pattern": self.spec.metric_pattern,
             "metrics_file": self.spec.metrics_file, "search": self.search, "smaller": smaller,
             "links": {name: mount.target for name, mount in mounts if name}, "champion": champion,
+            **self.spec.around,
         }  # fmt: skip
         variables = {
             "MLOPS_SPEC": json.dumps(orders), "PYTHONHASHSEED": str(self.spec.seed % 2**32),

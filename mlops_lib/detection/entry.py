@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 
+from mlops_lib.detection import commands
 from mlops_lib.detection.conclusion import SERVERS
 from mlops_lib.detection.files import File, Files
 from mlops_lib.detection.knowledge import FRAMEWORK_OF
@@ -276,6 +277,13 @@ def _run_by_the_project(files: list[File], named: dict[str, tuple[str, int]], sk
     return first if len(first) <= max(1, len(files) // 2) else []
 
 
+def _trained_by_the_project(files: list[File], named: object, sketches: object) -> list[File]:
+    """What a target `train`, a stage `train` or an entry point `main` runs."""
+    folder = files[0].path.removesuffix(files[0].name).rstrip(os.sep)
+    said = commands.training(folder)
+    return [file for file in files if file.name in said]
+
+
 def _only_training(files: list[File], named: object, sketches: object) -> list[File]:
     return [file for file in files if not OTHER_DUTIES.search(_stem(file))]
 
@@ -330,6 +338,7 @@ def _plain(stem: str) -> str:
 
 _RULES = (
     ("the project's own files run it", _run_by_the_project),
+    ("the project's target for training runs it", _trained_by_the_project),
     ("no other file that trains imports it", _not_imported),
     ("it serves nothing and opens no window", _not_presenting),
     ("its name says nothing but training", _only_training),

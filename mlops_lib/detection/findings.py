@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 
-from mlops_lib.detection import age, arguments, declared, programs
+from mlops_lib.detection import age, arguments, commands, declared, programs
 from mlops_lib.detection.distributions import (
     CALLS_HELPED,
     CALLS_IMPLY,
@@ -27,7 +27,7 @@ from mlops_lib.project import files as pushed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Sequence
     from typing import Any
 
 PYTHON = "3.11"
@@ -57,10 +57,10 @@ class Needs:
         return self._known
 
 
-def needs(files: Files, entry: File) -> Needs:
-    """What the entry imports that is not Python's own and not the project's."""
+def needs(files: Files, programs: Sequence[File]) -> Needs:
+    """Return what programs import that is not Python's own and not the project's."""
     found = Needs()
-    for file in [entry, *entry.reachable()]:
+    for file in dict.fromkeys(file for one in programs for file in (one, *one.reachable())):
         for imported in file.facts.imports:
             where = (file.name, imported.line)
             top = imported.module.partition(".")[0]
@@ -78,7 +78,7 @@ def needs(files: Files, entry: File) -> Needs:
             (found.optional if imported.optional else found.required).setdefault(name, where)
     if len(found.required) + len(found.optional) > IMPORTS_LIMIT:
         raise DetectionError(
-            f"it imports more than {IMPORTS_LIMIT} different packages", where=entry.name,
+            f"it imports more than {IMPORTS_LIMIT} different packages", where=programs[0].name,
             remedy="Name the script that trains: --entry FILE.",
         )  # fmt: skip
     return found
@@ -125,11 +125,28 @@ def _known_name(module: str, names: tuple[str, ...]) -> str:
     return "" if parts[0] in NOT_INSTALLED else parts[0]
 
 
+def _around(plan: commands.Plan | None) -> Iterator[tuple[commands.Command, str]]:
+    """Return the commands of a plan that are worth telling, each with what it means."""
+    if plan is None:
+        return
+    yield from ((one, "runs before it") for one in plan.before)
+    if plan.entry.args:
+        yield plan.entry, "its arguments"
+    yield from ((one, "measures what it trained") for one in plan.after)
+
+
 def findings(files: Files, entry: File, *, reason: str = "", where: tuple[str, int] = ("", 0)) -> dict[str, Any]:
     """Everything that is concluded about an entry, ready to become a Detection or JSON."""
     found = entry.conclusion
-    needed = needs(files, entry)
-    everything = [entry, *entry.reachable()]
+    plan = commands.plan(files.folder, entry.name)
+    steps = (
+        []
+        if plan is None
+        else [files.file(os.path.join(files.folder, one.script)) for one in (*plan.before, *plan.after)]
+    )
+    programs_run = [entry, *(one for one in steps if one is not entry)]
+    needed = needs(files, programs_run)
+    everything = list(dict.fromkeys(file for one in programs_run for file in (one, *one.reachable())))
     by_name = {file.name: file for file in everything}
     evidence: list[dict[str, Any]] = []
     warnings: list[str] = []
@@ -140,6 +157,8 @@ def findings(files: Files, entry: File, *, reason: str = "", where: tuple[str, i
 
     if reason:
         saw(where[0], where[1], f"entry {entry.name}", reason)
+    for command, means in _around(plan):
+        saw(command.where[0], command.where[1], " ".join((command.script, *command.args))[:200], means)
     for what in ("framework", *found.families):
         seen = found.where.get(what)
         if seen is not None:
@@ -199,6 +218,9 @@ def findings(files: Files, entry: File, *, reason: str = "", where: tuple[str, i
         "requirements": requirements,
         "python": PYTHON,
         "args_needed": _args_needed(entry),
+        "command": None if plan is None else plan.entry.to_json(),
+        "before": [] if plan is None else [one.to_json() for one in plan.before],
+        "after": [] if plan is None else [one.to_json() for one in plan.after],
         "data_paths": data,
         "evidence": evidence,
         "warnings": _shortened(list(dict.fromkeys(warnings))),
@@ -423,7 +445,7 @@ def _environment(
             lines.append(backend)
     return {
         "name": str(row["name"]), "framework": framework, "family": family, "python": PYTHON, "requirements": lines,
-        "system": sorted({*row.get("system", ()), *packages}), "variables": variables,
+        "system": sorted({*row.get("system", ()), *packages}), "sdists": [], "variables": variables,
     }  # fmt: skip
 
 

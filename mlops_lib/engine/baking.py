@@ -64,6 +64,7 @@ def dockerfile(spec: RunSpec) -> str:
     """One layer over the environment: the project, what to run, where it came from."""
     orders = {
         "seed": spec.seed, "input": list(spec.input), "metric_pattern": spec.metric_pattern, "metrics_file": spec.metrics_file,
+        **spec.around,
     }  # fmt: skip
     lineage = {
         "run": spec.digest, "commit": spec.commit or "", "entry": spec.entry, "data": spec.data_digest,

@@ -19,6 +19,7 @@ from mlops_lib.runner import (
     script,
     sklearn_resume,
     spec,
+    steps,
     terminal,
     trackers,
     workdir,
@@ -122,7 +123,7 @@ def _run(run: Context, entry: str, args: List[str]) -> int:
         return _ended(run, error, output, began)
 
     exit_hook = script.before_hard_exit(ended)
-    error = script.run(entry, args, compile_=dialect.compile)
+    error = steps.run(run, entry, args, compile_=dialect.compile)
     exit_hook()
     return ended(error)
 

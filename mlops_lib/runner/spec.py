@@ -36,6 +36,11 @@ class Spec:
     smaller: bool = False
     """The attempt before ran out of memory: train with a smaller footprint."""
     strict: bool = False
+    folder: str = ""
+    """The folder in the project that the entry runs in."""
+    before: List[Dict[str, Any]] = field(default_factory=list)
+    """Scripts that run before the entry: script, args, folder."""
+    after: List[Dict[str, Any]] = field(default_factory=list)
     champion: Dict[str, Any] = field(default_factory=dict)
     """The registered model to measure on the judged examples too: path, version, digest; empty if there is none."""
 
@@ -67,5 +72,8 @@ def read(environment: Mapping[str, str] = os.environ) -> Spec:
         links={str(name): str(source) for name, source in given.get("links", {}).items()},
         smaller=given.get("smaller") is True,
         strict=environment.get("MLOPS_STRICT") == "1",
+        folder=str(given.get("folder", "")),
+        before=[dict(step) for step in given.get("before", [])],
+        after=[dict(step) for step in given.get("after", [])],
         champion=dict(given.get("champion") or {}),
     )

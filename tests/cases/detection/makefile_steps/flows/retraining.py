@@ -1,0 +1,3 @@
+from flows.training import table
+from sklearn.tree import DecisionTreeClassifier
+DecisionTreeClassifier().fit(table[["x"]], table["y"])
