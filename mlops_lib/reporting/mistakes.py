@@ -56,8 +56,8 @@ def _mistake(claim: Any) -> Mistake | None:
         return None
     height, width = count(claim.get("height"), limit=SIDE), count(claim.get("width"), limit=SIDE)
     channels = claim.get("channels")
-    pixels = _pixels(claim.get("pixels"))
-    if not height or not width or channels not in (1, 3) or len(pixels) != height * width * channels:
+    content = pixels(claim.get("pixels"))
+    if not height or not width or channels not in (1, 3) or len(content) != height * width * channels:
         return None
     sure = number(claim.get("confidence"))
     return Mistake(
@@ -65,11 +65,12 @@ def _mistake(claim: Any) -> Mistake | None:
         predicted=text(claim.get("predicted"), limit=40),
         index=count(claim.get("index")) or 0,
         confidence=sure if sure is not None and 0 <= sure <= 1 else None,
-        png=png(pixels, height=height, width=width, channels=channels),
+        png=png(content, height=height, width=width, channels=channels),
     )
 
 
-def _pixels(claim: Any) -> bytes:
+def pixels(claim: Any) -> bytes:
+    """Return the bytes of a claimed picture, none if it is not encoded as one."""
     try:
         return base64.b64decode(claim, validate=True) if isinstance(claim, str) else b""
     except (binascii.Error, ValueError):

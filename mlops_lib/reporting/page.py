@@ -58,10 +58,20 @@ def report(run_dir: Path, *, folder: Path | None = None, against: Branch | None 
         (folder / "mistakes").mkdir(exist_ok=True)
     for number, one in enumerate(view.mistakes, 1):
         durable.write_bytes(folder / "mistakes" / f"{number:02}.png", one.png)
+    _write_pairs(view, folder / "pairs")
     durable.write_bytes(folder / "style.css", stylesheet().encode())
     path = folder / "index.html"
     durable.write_bytes(path, html(view, linked=True).encode())
     return path
+
+
+def _write_pairs(view: RunView, folder: Path) -> None:
+    """Write the pictures of judged examples and of those they are copies of."""
+    for number, pair in enumerate(view.pairs, 1):
+        for side, name in ((pair.judged, "judged"), (pair.trained, "trained")):
+            if side is not None and side.png:
+                folder.mkdir(exist_ok=True)
+                durable.write_bytes(folder / f"{number:02}-{name}.png", side.png)
 
 
 def html(view: RunView, *, linked: bool) -> str:

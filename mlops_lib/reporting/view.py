@@ -23,6 +23,7 @@ from mlops_lib.records import (
     Verdict,
 )
 from mlops_lib.reporting.attempts import Attempt, Problem, attempts, failure, restarts
+from mlops_lib.reporting.leaks import Pair, pairs
 from mlops_lib.reporting.mistakes import Mistake, mistakes
 from mlops_lib.reporting.reading import Reader, count, number, text, when
 from mlops_lib.reporting.timeline import Moment, moments
@@ -121,6 +122,8 @@ class RunView:
     judged: Evaluation | None
     """The evaluation the verdict is about."""
     mistakes: tuple[Mistake, ...]
+    pairs: tuple[Pair, ...]
+    """Judged examples that the model knows from its training."""
     model: Model | None
     attempts: tuple[Attempt, ...]
     moments: tuple[Moment, ...]
@@ -176,6 +179,7 @@ def read_run(run_dir: Path, *, against: Branch | None = None) -> RunView:
         evaluations=evaluations,
         judged=_judged(evaluations, verdict),
         mistakes=mistakes(run_dir),
+        pairs=pairs(run_dir),
         model=_model(metrics.get("model")),
         attempts=made,
         moments=moments(events, decisions),

@@ -5,6 +5,7 @@ as an integer or as a float of any precision does not matter beyond the precisio
 """
 
 import hashlib
+import sys
 import unicodedata
 from typing import Any, Iterator, List, Optional, Tuple
 
@@ -271,6 +272,40 @@ def length(x: Any) -> int:
     if shape:
         return int(shape[0] or 0)
     return len(x) if hasattr(x, "__len__") else 0
+
+
+MOST_FILES = 20_000
+THUMBNAIL = 32
+
+
+def is_pipeline(x: Any) -> bool:
+    """Return whether an input yields batches and can be read again: `tf.data`, a `PyDataset`, an image generator."""
+    return hasattr(x, "cardinality") or (
+        hasattr(x, "__getitem__") and hasattr(x, "__len__") and hasattr(x, "on_epoch_end")
+    )
+
+
+def of_files(x: Any) -> Optional[Rows]:
+    """Return the pictures that a pipeline reads from files, as they are in the files; None if it names none.
+
+    What an image generator yields is turned, cut and mirrored at random; the files are what was trained on. They become
+    small grey pictures, which is all that copies are looked for by.
+    """
+    import numpy
+
+    paths = getattr(x, "filepaths", None) or getattr(x, "file_paths", None)
+    pillow = sys.modules.get("PIL.Image")
+    if not isinstance(paths, (list, tuple)) or not paths or pillow is None or len(paths) > MOST_FILES:
+        return None
+    pictures: Any = numpy.empty((len(paths), THUMBNAIL, THUMBNAIL), dtype="uint8")
+    for i, path in enumerate(paths):
+        try:
+            with pillow.open(path) as picture:
+                picture.draft("L", (2 * THUMBNAIL, 2 * THUMBNAIL))  # JPEG is decoded no finer than that
+                pictures[i] = picture.convert("L").resize((THUMBNAIL, THUMBNAIL), pillow.BOX)
+        except (OSError, ValueError):
+            return None
+    return Rows("pictures", number_keys(pictures), source=pictures)
 
 
 def batches(x: Any) -> Iterator[Tuple[Any, Any]]:

@@ -10,7 +10,7 @@ import os
 import time
 from typing import Any, Callable, Dict, FrozenSet, List, NamedTuple, Optional, Tuple
 
-from mlops_lib.runner import digest, files
+from mlops_lib.runner import digest, files, protocol
 from mlops_lib.runner.evaluations import Evaluations, reference
 from mlops_lib.runner.journal import Journal
 from mlops_lib.runner.metrics import columns, example_rows, neighbours, preparation, repeats
@@ -21,10 +21,11 @@ FEWEST = 30
 KEPT_BYTES = 1 << 28
 """Memory for what near-copies are found by, of all fits together."""
 TRAININGS = 32
+PIPELINES = 2
+"""The last pipelines that models were trained on are read again."""
 JUDGED_SETS = 6
 """The last different sets of examples that evaluations were made on are looked at."""
 PAIRS_SHOWN = 12
-PAIRS = "leaks.json"
 SHARE_OF_TIME, FREE_S = 0.02, 2.0
 """The radar may take this share of the run's time, or so many seconds, before it looks for exact copies only."""
 
@@ -103,6 +104,8 @@ class Radar:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._trainings: List[Training] = []
+        self._unread: List[Tuple[Callable[[], Any], Any]] = []
+        """Pipelines that models were trained on; they are read when the script is over."""
         self._known: Dict[int, Tuple[Any, bytes, Training]] = {}
         self._spent_s = 0.0
         self.preparations = preparation.Preparations()
@@ -124,6 +127,9 @@ class Radar:
             self._trainings.append(training)
             del self._trainings[:-TRAININGS]
             self._bound()
+        elif example_rows.is_pipeline(x):
+            self._unread.append((reference(model), x))
+            del self._unread[:-PIPELINES]
         self._spent_s += time.monotonic() - began
 
     def _again(self, model: Any, x: Any, y: Any) -> Optional[Training]:
@@ -169,6 +175,7 @@ class Radar:
 
     def look(self, model: Any, x: Any, y: Any) -> Optional[Findings]:
         """Return what leaks into these judged examples from what the model was fitted on; None if nothing can be told."""
+        self._read_pipelines(model)
         own = [one for one in self._trainings if one.model() is model] or self._trainings
         rows = example_rows.read(x)
         if rows is None or not own or not len(rows):
@@ -184,6 +191,22 @@ class Radar:
             found.groups += _groups(training, x)
         found.prepared = self.preparations.fitted_on(x, rows, ~found.leaking)
         return found
+
+    def _read_pipelines(self, model: Any) -> None:
+        """Read once what this model was trained on, if that gives batches: its files, or one epoch."""
+        mine = [one for one in self._unread if one[0]() is model]
+        self._unread = [one for one in self._unread if one not in mine]
+        for _, x in mine:
+            rows, targets = example_rows.of_files(x), None
+            if rows is None:
+                read = example_rows.in_memory(x)
+                if read is None:
+                    continue
+                rows, targets = example_rows.read(read[0]), read[1]
+            if rows is not None and len(rows):
+                training = Training(model, None, targets, rows)
+                training.described = neighbours.describe(rows)
+                self._trainings.append(training)
 
     def _compare(self, training: Training, rows: example_rows.Rows, labels: Any, found: Findings) -> None:
         import numpy
@@ -298,7 +321,7 @@ class _Settlement:
                 self._note(record, judged)
         last = self._evaluations.judged()
         pairs = [] if last is None or last["id"] not in found else found[last["id"]].pairs()
-        path = os.path.join(inside, PAIRS)
+        path = os.path.join(inside, protocol.LEAKS)
         if pairs:
             files.write_json(path, {"schema": 1, "pairs": pairs})
         elif os.path.exists(path):

@@ -1,0 +1,84 @@
+"""Judged examples beside the training examples that they are copies of: pictures, rows or texts that the runner claims."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlops_lib import durable
+from mlops_lib.reporting.mistakes import SIDE, pixels, png
+from mlops_lib.reporting.reading import count, text
+from mlops_lib.runner import protocol
+
+SHOWN = 12
+VALUES = 12
+LIMIT = 2 * 1024 * 1024
+"""Bytes of the file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """One example of a pair; only one of the three is there."""
+
+    png: bytes = b""
+    row: tuple[tuple[str, str], ...] = ()
+    text: str = ""
+
+    @property
+    def address(self) -> str:
+        """The picture as a `data:` address, for the page that is one file."""
+        return f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """A judged example and the training example it is a copy of."""
+
+    kind: str
+    judged_index: int
+    trained_index: int
+    judged: Side
+    trained: Side | None
+    """None if the script did not keep it."""
+
+
+def pairs(run_dir: Path) -> tuple[Pair, ...]:
+    """Return those in `inside/leaks.json`; none if there are none, or they are not what they must be."""
+    inside = run_dir / protocol.INSIDE
+    try:
+        claim = durable.read_json(inside / protocol.LEAKS, inside=inside, limit=LIMIT)
+    except (OSError, ValueError):
+        return ()
+    listed = claim.get("pairs") if isinstance(claim, dict) else None
+    found = [_pair(one) for one in listed[:SHOWN]] if isinstance(listed, list) else []
+    return tuple(one for one in found if one is not None)
+
+
+def _pair(claim: Any) -> Pair | None:
+    if not isinstance(claim, dict):
+        return None
+    judged = _side(claim.get("judged_example"))
+    if judged is None:
+        return None
+    return Pair(
+        kind=text(claim.get("kind"), limit=40), judged_index=count(claim.get("judged")) or 0,
+        trained_index=count(claim.get("trained")) or 0, judged=judged, trained=_side(claim.get("trained_example")),
+    )  # fmt: skip
+
+
+def _side(claim: Any) -> Side | None:
+    if not isinstance(claim, dict):
+        return None
+    if isinstance(claim.get("text"), str):
+        return Side(text=text(claim["text"], limit=200))
+    row = claim.get("row")
+    if isinstance(row, dict):
+        cells = list(row.items())[:VALUES]
+        return Side(row=tuple((text(name, limit=40), text(value, limit=40)) for name, value in cells))
+    height, width = count(claim.get("height"), limit=SIDE), count(claim.get("width"), limit=SIDE)
+    channels, content = claim.get("channels"), pixels(claim.get("pixels"))
+    if not height or not width or channels not in (1, 3) or len(content) != height * width * channels:
+        return None
+    return Side(png=png(content, height=height, width=width, channels=channels))
