@@ -72,6 +72,8 @@ class Findings:
         self.targets: List[str] = []
         self.groups: List[columns.Group] = []
         self.prepared: List[Dict[str, Any]] = []
+        self.is_training_set = False
+        """Whether these are just the examples of a fit, whose number is known to say little."""
 
     @property
     def repeated_only(self) -> Any:
@@ -186,6 +188,7 @@ class Radar:
             if any(training.keys is one.keys for one in seen):
                 continue
             seen.append(training)
+            found.is_training_set |= _is_same_set(rows.keys, training.keys)
             self._compare(training, rows, _label_keys(y, len(rows)), found)
             found.targets += [name for name in training.target_columns if name not in found.targets]
             found.groups += _groups(training, x)
@@ -281,6 +284,12 @@ def _equal(judged: Any, fitted: Any, which: Any) -> Tuple[Any, Any]:
     return index, first[place[index]]
 
 
+def _is_same_set(judged: Any, fitted: Any) -> bool:
+    import numpy
+
+    return len(judged) == len(fitted) and bool((numpy.sort(judged) == numpy.sort(fitted)).all())
+
+
 def _groups(training: Training, x: Any) -> List[columns.Group]:
     judged = columns.Frame.of(x)
     fitted = training.frame
@@ -345,8 +354,8 @@ class _Settlement:
 
     def _note(self, record: Dict[str, Any], judged: "_Judged") -> None:
         found = judged.findings
-        if judged.leaking.all() and record["held_out"] is False:
-            return  # measured on training examples, and known to be
+        if record["held_out"] is False and judged.findings.is_training_set:
+            return  # measured on the training examples, and known to be
         if record["held_out"] is False and not self._is_needed(record):
             return
         if not (judged.leaking.any() or judged.repeated.any() or found.targets or found.prepared):
