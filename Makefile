@@ -8,7 +8,7 @@ CODE := mlops_lib tests bench setup.py
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-jenkins jenkins-up lint docs notebooks picture clean
+.PHONY: help demo test test-jenkins jenkins-up lint locks docs notebooks picture clean
 
 help:                   ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ lint: $(VENV)/.lint     ## style and types
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/mypy
+
+locks: $(VENV)/.test    ## resolve the catalog's rows anew and write containers/locks (needs the package index)
+	$(BIN)/python -m mlops_lib.locks
 
 docs: $(VENV)/.docs     ## the documentation as a site, in build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet

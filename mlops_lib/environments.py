@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mlops_lib import durable, images, requirements
+from mlops_lib import durable, images, locks, requirements
 from mlops_lib.detection.distributions import DISTRIBUTIONS
 from mlops_lib.detection.programs import PACKAGES
 from mlops_lib.engine import Engine, sdists
@@ -115,7 +115,9 @@ def mended(asked: Need) -> Answer:
     replaced = [
         line for line in asked.declared if requirements.follows(line, row) and line not in declared.requirements
     ]
-    found = requirements.mend((*declared.requirements, *replaced), row=row, python=python)
+    found = requirements.mend(
+        (*declared.requirements, *replaced), row=row, python=python, locked=images.releases(declared.name)
+    )
     system = tuple(sorted({*declared.system, *found.system}))
     environment = replace(declared, requirements=found.lines, system=system)
     notes = found.notes
@@ -215,6 +217,8 @@ def _built(image: Image, asked: Need, *, engine: Engine, observer: Observer) -> 
             return image
         except ImageError as error:
             source = None if requirements.trouble(error.log) else with_source(image, error.log)
+            if source is None:
+                source = without_lock(image, error.log)
             if source is not None:
                 observer({"event": "warning", "message": source.notes[-1]})
                 image = source
@@ -230,6 +234,24 @@ def _built(image: Image, asked: Need, *, engine: Engine, observer: Observer) -> 
             observer({"event": "warning", "message": f"the installer refuses; trying {len(fresh.notes)} changes"})
             image = fresh
             number += 1
+
+
+def without_lock(image: Image, log: str) -> Image | None:
+    """Return the image with the newest releases of its row, or None if the row's lock is not to blame.
+
+    A file with another hash than the lock's is never taken; an index may lack a release of it, though.
+
+    Args:
+        image: what could not be built.
+        log: what the installer said.
+    """
+    texts = [text for by_machine in images.locked(image.environment).values() for text in by_machine.values()]
+    pins = {f"{name}=={version}" for text in texts for name, version in locks.versions(text).items()}
+    missing = sorted(pins & set(requirements.without_release(log)))
+    if not missing:
+        return None
+    note = f"the index does not have {missing[0]}, which the row is locked to: the newest releases are taken instead"
+    return _changed(image, [note], unlocked=True)
 
 
 def with_source(image: Image, log: str) -> Image | None:

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from mlops_lib import requirements, standins
+from mlops_lib import locks, requirements, standins
 from mlops_lib.catalog import FOLDER
 from mlops_lib.errors import ImageError
 from mlops_lib.records import Environment, Image
@@ -26,6 +26,8 @@ CONTAINERS = Path(FOLDER)
 PYTHON = "3.11"
 """The Python of an environment that asks for none: that of the usual base image."""
 LAYERS = ("framework", "family", "project")
+PROGRAMS = ("row.py", "fetch.py")
+"""Programs of ours that install within an image."""
 PROJECT, INSIDE, CACHES = "/mlops/project", "/mlops/inside", "/mlops/caches"
 SHARED = "/mlops/shared"
 PROXIES = "if [ -f /run/secrets/proxies ]; then . /run/secrets/proxies; fi"
@@ -35,8 +37,6 @@ DOWNLOADING = f"""--mount=type=cache,id=mlops-wheels,target=/root/.cache/pip \\
     {PROXIES} && PIP_CONFIG_FILE=/run/secrets/pip"""
 """Before a command that may talk to the package index. The cache has a name of its own: what other Dockerfiles left in
 theirs is not loaded, and only wheels get into this one."""
-PIP = f"""{DOWNLOADING} python -I -m pip install --disable-pip-version-check \\
-    --root-user-action=ignore --only-binary :all:"""
 OFFLINE = "python -I -m pip install --disable-pip-version-check --root-user-action=ignore --no-index --no-deps"
 _MINOR = re.compile(r"==\d+\.\d")
 _SYSTEM = re.compile(r"[a-z0-9][a-z0-9+.-]+(=[A-Za-z0-9.+:~-]+)?")
@@ -54,7 +54,8 @@ def plan(environment: Environment, *, base_image: str = "python:3.11-slim") -> I
     """
     _check(environment)
     text = dockerfile(environment)
-    content = json.dumps([text, layers(environment), environment.sdists, base_image, runner_digest(), _fetch_digest()])
+    installed = [layers(environment), environment.sdists, environment.unlocked, locked(environment)]
+    content = json.dumps([text, installed, base_image, runner_digest(), _programs_digest()])
     digest = hashlib.sha256(content.encode()).hexdigest()
     return Image(
         tag=f"mlops/{environment.name}:{digest[:16]}", environment=environment, dockerfile=text, base_image=base_image
@@ -82,7 +83,7 @@ def dockerfile(environment: Environment) -> str:
     shared = set(row.get("system", ())) & set(environment.system)
     named = zip(LAYERS, layers(environment), strict=True)
     filled = {
-        "@PIP@": PIP,
+        "@DOWNLOADING@": DOWNLOADING,
         **{f"@{name.upper()}_STANDINS@\n": _standins(environment, lines) for name, lines in named},
         "@SYSTEM@": _apt(shared) or "# no system packages",
         "@PROJECT@\n": _project(environment, set(environment.system) - shared),
@@ -171,7 +172,12 @@ def context(image: Image, folder: Path) -> None:
         (folder / f"{name}.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     for one in standins.needed(image.environment.requirements):
         (folder / one.file).write_bytes(one.wheel())
-    (folder / "fetch.py").write_bytes((CONTAINERS / "fetch.py").read_bytes())
+    for name in PROGRAMS:
+        (folder / name).write_bytes((CONTAINERS / name).read_bytes())
+    for layer in locks.LAYERS:
+        (folder / "locks" / layer).mkdir(parents=True)
+        for machine, text in locked(image.environment).get(layer, {}).items():
+            (folder / "locks" / layer / f"{machine}.txt").write_text(text, encoding="utf-8")
     (folder / "built").mkdir()
     copy_runner(folder / "runner")
 
@@ -192,6 +198,31 @@ def layers(environment: Environment) -> tuple[list[str], list[str], list[str]]:
         [line for line in shared if not _is_pin(line)],
         [line for line in environment.requirements if line not in shared],
     )
+
+
+def row_layers(name: str) -> tuple[list[str], list[str]]:
+    """A row's own requirements by layer: the framework's pins, the rest."""
+    row = row_of(name)
+    return [line for line in row if _is_pin(line)], [line for line in row if not _is_pin(line)]
+
+
+def locked(environment: Environment) -> dict[str, dict[str, str]]:
+    """The locks that hold for an environment, by layer and processor: of the layers that are the row's as they stand."""
+    own, given = row_layers(environment.name), layers(environment)
+    if environment.unlocked or environment.python != PYTHON or sorted(own[0]) != sorted(given[0]):
+        return {}
+    found = {"framework": locks.texts("framework", own[0])}
+    if sorted(own[1]) == sorted(given[1]):
+        found["family"] = locks.texts("family", [*own[0], *own[1]])
+    return {layer: by_machine for layer, by_machine in found.items() if by_machine}
+
+
+def releases(name: str) -> dict[str, str]:
+    """The releases that a row is locked to on the usual processor, by normalised name."""
+    framework, family = row_layers(name)
+    found = [locks.texts("framework", framework), locks.texts("family", [*framework, *family])]
+    texts = [by_machine.get("x86_64", "") for by_machine in found]
+    return {name: version for text in texts for name, version in locks.versions(text).items()}
 
 
 def pinned(environment: Environment) -> bool:
@@ -256,8 +287,8 @@ def runner_files() -> list[Path]:
 
 
 @cache
-def _fetch_digest() -> str:
-    return hashlib.sha256((CONTAINERS / "fetch.py").read_bytes()).hexdigest()
+def _programs_digest() -> str:
+    return hashlib.sha256(b"\0".join((CONTAINERS / name).read_bytes() for name in PROGRAMS)).hexdigest()
 
 
 @cache

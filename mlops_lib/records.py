@@ -124,6 +124,8 @@ class Environment(Record):
     """Distributions with their constraints, as pip reads them: those of the catalog row first, then the project's."""
     system: tuple[str, ...] = ()
     """Debian packages."""
+    unlocked: bool = False
+    """Whether the index lacks releases of the row's lock, so that the newest that fit are taken."""
     sdists: tuple[str, ...] = ()
     """Source distributions that are built for it, by their content: `name==version --hash=sha256:…`."""
     variables: Mapping[str, str] = field(default_factory=dict)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import takewhile
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from mlops_lib import catalog
@@ -150,10 +151,10 @@ def ends_before(line: Line, version: str) -> bool:
     return end is not None and (end[0] < first or (end[0] == first and not end[1]))
 
 
-def _is_met(line: Line, by: Iterable[Line]) -> bool:
-    """Whether what the row has of a distribution, of which the newest is taken, is what a requirement asks for.
+def _is_met(line: Line, by: Iterable[Line], locked: Mapping[str, str]) -> bool:
+    """Whether what the row has of a distribution is what a requirement asks for.
 
-    A lower bound within the row's series names a release that there is: the newest of the series is not below it.
+    Without a lock the newest of the row's series is taken: a lower bound in it names a release that there is.
     """
     own = next((one for one in by if one.name == line.name and not one.marker), None)
     if own is None or line.extras or line.marker or not line.versions:
@@ -161,6 +162,8 @@ def _is_met(line: Line, by: Iterable[Line]) -> bool:
     end, wanted = highest(own), highest(line)
     enough = wanted is None or (end is not None and end[0] <= wanted[0])
     floors = [release(version) for operator, version in line.versions if operator in (">=", ">", "~=")]
+    if line.name in locked and any(floor > release(locked[line.name]) for floor in floors):
+        return False
     return (
         enough
         and all(operator in (">=", ">", "~=", "<", "<=") for operator, _ in line.versions)
@@ -168,13 +171,20 @@ def _is_met(line: Line, by: Iterable[Line]) -> bool:
     )
 
 
-def mend(lines: Sequence[str], *, row: Sequence[str] = (), python: str = "3.11") -> Mended:
+def mend(
+    lines: Sequence[str],
+    *,
+    row: Sequence[str] = (),
+    python: str = "3.11",
+    locked: Mapping[str, str] = MappingProxyType({}),
+) -> Mended:
     """The requirements with everything that is known not to work replaced.
 
     Args:
         lines: what the environment asks for: the row's lines, or the project's in their place, then the project's own.
         row: the lines of the environment's row in the catalog.
         python: the environment's Python, such as "3.11".
+        locked: the releases that the row is locked to, by name.
     """
     kept: dict[tuple[str, str], Line] = {}
     met: dict[str, Line] = {}
@@ -189,7 +199,7 @@ def mend(lines: Sequence[str], *, row: Sequence[str] = (), python: str = "3.11")
             notes.append(f"{text} → {line if line is not None else 'left out'}: {why}")
         if line is None:
             continue
-        if _is_met(line, row_lines):
+        if _is_met(line, row_lines, locked):
             met[line.name] = line
             continue
         before = kept.get((line.name, line.marker))
@@ -473,6 +483,16 @@ def without_wheel(log: str) -> list[str]:
         if name_of(line):
             lines.setdefault(name_of(line), line)
     return list(lines.values())
+
+
+_NO_RELEASE = re.compile(
+    rf"(?:satisfies the requirement|[Bb]ecause there (?:is|are) no versions? of) ({_NAME})==([A-Za-z0-9.+!_-]+)"
+)
+
+
+def without_release(log: str) -> list[str]:
+    """Return the exact releases, as `name==version`, that a failed installer (pip, uv) says the index does not have."""
+    return [f"{normal(match[1])}=={match[match.re.groups]}" for match in _NO_RELEASE.finditer(log)]
 
 
 def uncompiled(lines: Sequence[str], log: str, needed: Collection[str]) -> Trouble | None:

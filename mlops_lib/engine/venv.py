@@ -18,7 +18,7 @@ import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
-from mlops_lib import durable, images, standins
+from mlops_lib import durable, images, locks, standins
 from mlops_lib.engine import index, patience, probe, programs, sdists
 from mlops_lib.engine.sdist_process import ProcessBuilder
 from mlops_lib.engine.store import Stored, name_of_home
@@ -35,8 +35,9 @@ KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", *index.PR
 def place(home: Path, environment: Environment) -> Path:
     """The environment's folder, by everything that decides its contents."""
     built = [list(environment.sdists)] if environment.sdists else []
+    locked = [images.locked(environment)] if images.locked(environment) else []
     content = json.dumps([
-        sorted(environment.requirements), *built, environment.python, sys.implementation.cache_tag, platform.machine(),
+        sorted(environment.requirements), *built, *locked, environment.python, sys.implementation.cache_tag, platform.machine(),
         sys.platform, sys.base_prefix,
     ])  # fmt: skip
     return home / "environments" / f"{environment.name}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
@@ -80,6 +81,12 @@ def build(folder: Path, environment: Environment, *, on_line: Callable[[str], No
                 wheel.write_bytes(one.wheel())
                 step([*_installer(uv, folder), "--no-index", "--no-deps", str(wheel)], offline=True)
                 wheel.unlink()
+        for by_machine in images.locked(environment).values():
+            if platform.machine() in by_machine and _version(environment.python) == locks.PYTHON:
+                listed = folder / "lock.txt"
+                listed.write_text(by_machine[platform.machine()], encoding="utf-8")
+                step([*_installer(uv, folder), "--no-deps", "--require-hashes", "-r", str(listed)])
+                listed.unlink()
         pip = next(folder.glob("lib/python*/site-packages/pip"), None)
         builder, python = ProcessBuilder(base, pip=pip, download=step), _version(environment.python)
         cache = folder.parent / "wheels"
