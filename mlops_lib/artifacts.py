@@ -11,7 +11,6 @@ suggested.patch             what the search would change in the script
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Literal
 from xml.etree import ElementTree
 
 from mlops_lib import builds, durable, resumption, rundir, sarif, second_measurement
+from mlops_lib.project import places
 from mlops_lib.records import Detection, RunResult, RunSpec, Verdict
 from mlops_lib.runner import protocol
 
@@ -27,6 +27,7 @@ MODEL_LIMIT = 512 * 1024 * 1024
 """Bytes; a larger model stays in the registry only."""
 
 _COPIED = (*(f"{protocol.INSIDE}/{name}" for name in protocol.MODELS), protocol.PATCH, protocol.BEST_SCRIPT)
+_WRITTEN = (*(Path(name).name for name in _COPIED), "junit.xml", WARNINGS, protocol.VERDICT)
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -44,7 +45,12 @@ class Case:
 
 
 def gather(
-    run_dir: Path | None, folder: Path, *, home: Path | None = None, model_limit: int = MODEL_LIMIT
+    run_dir: Path | None,
+    folder: Path,
+    *,
+    home: Path | None = None,
+    project: Path | None = None,
+    model_limit: int = MODEL_LIMIT,
 ) -> list[Path]:
     """Put what a build server keeps of the run into `folder`, replacing what an earlier build left there.
 
@@ -52,8 +58,9 @@ def gather(
 
     Args:
         run_dir: the run directory; None for a build that failed before there was a run.
-        folder: is created; files of an earlier run in it are removed.
+        folder: is created; what this function has put there for an earlier run is removed.
         home: folder of mlops' own files, where branches are remembered.
+        project: the project's folder, below which nothing is written through a link.
         model_limit: bytes from which on a model is not copied.
 
     Returns:
@@ -61,9 +68,9 @@ def gather(
 
     Raises:
         OSError: the folder cannot be written.
+        UsageError: it holds other files, or a push has put a link in its place.
     """
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder = places.fresh_folder(folder, project=project, names=_WRITTEN)
     against = None if run_dir is None or home is None else rival(run_dir, home=home)
     written = [write_junit(run_dir, folder / "junit.xml", against=against)]
     detection = None if run_dir is None else rundir.read_record(run_dir / protocol.DETECTION, Detection)

@@ -34,7 +34,7 @@ def report(project: str | Path | Job, *, artifacts: str = "", **settings: Any) -
     if artifacts:
         from mlops_lib import artifacts as gathered
 
-        gathered.gather(job.run_dir, Path(artifacts), home=job.home)
+        gathered.gather(job.run_dir, Path(artifacts), home=job.home, project=Path(job.spec.project))
     return page
 
 

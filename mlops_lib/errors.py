@@ -33,6 +33,8 @@ class MlopsError(Exception):
     def __init__(self, what: str, *, where: str = "", remedy: str = "") -> None:
         super().__init__(what)
         self.what = what
+        self.answer: dict[str, str] = {}
+        """What the verb has made all the same, for its record."""
         self.where = where
         self.remedy = remedy
 

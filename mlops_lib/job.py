@@ -14,6 +14,7 @@ from mlops_lib import config, durable, environments, origin, retraining, rundir,
 from mlops_lib.detection import detect
 from mlops_lib.engine import Engine, choose
 from mlops_lib.errors import UsageError
+from mlops_lib.project import places
 from mlops_lib.records import Detection, Environment, Image, Limits, Mount, RunSpec
 from mlops_lib.runner import protocol
 
@@ -88,7 +89,8 @@ def prepare(
     resolved = config.resolve(folder if folder.is_dir() else None, settings)
     observer({"event": "stage", "stage": "detect"})
     detection = detect(place, entry=resolved["entry"] or None)
-    engine = choose(resolved["backend"], home=str(_made(resolved.home)))
+    own = Path(detection.project)
+    engine = choose(resolved["backend"], home=str(_made(places.require_home(resolved.home, project=own))))
     need = environments.need(
         detection,
         base_image=resolved["base_image"],
@@ -98,7 +100,9 @@ def prepare(
     )
     spec = _spec(detection, resolved, engine, environments.plan(need, home=resolved.home), gpus=need.gpus)
     run_dir = (
-        Path(resolved["run_dir"]).expanduser().absolute() if resolved["run_dir"] else _default_run_dir(spec, resolved)
+        places.require_own(Path(resolved["run_dir"]), project=own)
+        if resolved["run_dir"]
+        else _default_run_dir(spec, resolved)
     )
     job = Job(
         settings=resolved,

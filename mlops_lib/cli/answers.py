@@ -32,7 +32,8 @@ def failed(error: MlopsError, *, as_json: bool) -> int:
     WRONG.append(str(error))
     if as_json:
         fields = {"what": error.what, "where": error.where, "remedy": error.remedy}
-        print_json({"schema": 1, "exit": error.exit_code, "error": fields, "summary": one_line(error)})
+        record = {"schema": 1, "exit": error.exit_code, "error": fields, "summary": one_line(error)}
+        print_json({**record, **error.answer})
     return error.exit_code
 
 

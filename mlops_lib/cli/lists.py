@@ -217,6 +217,8 @@ def _doctor(project: Any, settings: dict[str, Any], options: dict[str, Any], as_
 def _init(project: str, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
     from pathlib import Path
 
+    from mlops_lib.project import places
+
     folder = Path(project).expanduser()
     if not folder.is_dir():
         raise UsageError("no such folder", where=project, remedy="Give the folder of a project.")
@@ -226,11 +228,11 @@ def _init(project: str, settings: dict[str, Any], options: dict[str, Any], as_js
         for s in rows
     )
     wanted = {folder / "Jenkinsfile": "@Library('mlops') _\n\nmlopsPipeline()\n", folder / "mlops.toml": toml}
-    there = [path for path in wanted if path.exists()]
+    there = [path for path in wanted if os.path.lexists(path)]
     if there:
         raise UsageError("it exists and is not overwritten", where=str(there[0]), remedy="Remove or rename it first.")
     for path, text in wanted.items():
-        path.write_text(text, encoding="utf-8")
+        places.create(path.name, text.encode(), root=folder)
     if as_json:
         print_json({"schema": 1, "written": [str(path) for path in wanted]})
     else:

@@ -110,13 +110,15 @@ def _build(job: Any, *, print_dockerfile: bool = False, with_code: bool = False)
 def _report(project: str, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
     try:
         return _staged(_write_report)(project, settings, options, as_json)
-    except MlopsError:
+    except MlopsError as error:
         if options.get("artifacts"):  # a build that failed before there was a run has a test report all the same
             from pathlib import Path
 
             from mlops_lib import artifacts
 
-            artifacts.gather(None, Path(options["artifacts"]))
+            place = Path(project).expanduser()
+            artifacts.gather(None, Path(options["artifacts"]), project=place if place.is_dir() else place.parent)
+            error.answer = {"artifacts": options["artifacts"]}
         raise
 
 
@@ -127,6 +129,7 @@ def _write_report(
 
     from mlops_lib import artifacts as gathered
     from mlops_lib import checks, communication, reporting
+    from mlops_lib.project import places
 
     if markdown:
         if not job.run_dir.is_dir():
@@ -134,13 +137,20 @@ def _write_report(
         return reporting.markdown(job.run_dir, against=gathered.rival(job.run_dir, home=job.home)).rstrip("\n")
     page = communication.report(job, artifacts=artifacts)
     if tensorboard:
-        reporting.tensorboard(job.run_dir, Path(tensorboard))
+        place = places.require_own(Path(tensorboard), project=Path(job.spec.project))
+        reporting.tensorboard(job.run_dir, place)
     if open:
         import webbrowser
 
         webbrowser.open(page.as_uri())
     against = gathered.rival(job.run_dir, home=job.home)
-    return {"schema": 1, "report": str(page), **checks.of_build(job.run_dir, against=against, environ=os.environ)}
+    made = {"artifacts": artifacts} if artifacts else {}
+    return {
+        "schema": 1,
+        "report": str(page),
+        **made,
+        **checks.of_build(job.run_dir, against=against, environ=os.environ),
+    }
 
 
 def _judge(job: Any) -> Any:

@@ -53,9 +53,11 @@ def read(path: Path, *, root: Path, limit: int = TEXT_LIMIT) -> bytes:
         os.close(descriptor)
     if max(size, len(content)) > limit:
         raise RefusedFileError(
-            f"it is larger than {_shown(limit)} and is not read", reason="large", where=name_of(path, root),
+            f"it is larger than {_shown(limit)} and is not read",
+            reason="large",
+            where=name_of(path, root),
             remedy="Move data out of it into a file of its own.",
-        )  # fmt: skip
+        )
     return content
 
 
@@ -170,9 +172,11 @@ def _opened(path: Path, root: Path) -> int:
         raise _unreadable(path, root, error) from None
     if descriptor < 0:
         raise RefusedFileError(
-            "it is no regular file and is not read", reason="kind", where=name_of(path, root),
+            "it is no regular file and is not read",
+            reason="kind",
+            where=name_of(path, root),
             remedy="Replace the folder, pipe or device by a file, or remove it.",
-        )  # fmt: skip
+        )
     return descriptor
 
 
@@ -181,9 +185,11 @@ def _through_links(path: Path, root: Path) -> int:
     resolved = resolve(path, root=root)
     if resolved is None:
         raise RefusedFileError(
-            "it lies outside the project and is not read", reason="outside", where=name_of(path, root),
+            "it lies outside the project and is not read",
+            reason="outside",
+            where=name_of(path, root),
             remedy="Put the file itself into the project; links and paths that leave it are not followed.",
-        )  # fmt: skip
+        )
     top = os.path.realpath(root)
     descriptor = _without_links(top, os.path.relpath(resolved, top))
     if descriptor is None:  # a link that leads to itself, or one that appeared just now
@@ -238,9 +244,11 @@ def _unreadable(path: Path, root: Path, error: OSError) -> RefusedFileError:
 
 def _refused(path: Path, root: Path, what: str, *, reason: str = "unreadable") -> RefusedFileError:
     return RefusedFileError(
-        f"it cannot be read: {what}", reason=reason, where=name_of(path, root).replace("\0", "\\0"),
+        f"it cannot be read: {what}",
+        reason=reason,
+        where=name_of(path, root).replace("\0", "\\0"),
         remedy="Check that the file is there and may be read.",
-    )  # fmt: skip
+    )
 
 
 def _shown(limit: int) -> str:

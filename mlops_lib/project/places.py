@@ -11,10 +11,12 @@ import errno
 import os
 import shutil
 import stat
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
 from mlops_lib.errors import UsageError
+from mlops_lib.project import repository
 
 MARK = ".mlops-results"
 """File in a folder that mlops fills, and empties when it fills it again."""
@@ -45,14 +47,17 @@ def create(path: str | Path, content: bytes, *, root: Path, mode: int = 0o644) -
 def require_own(path: Path, *, project: Path | None = None) -> Path:
     """Return the absolute path of something that mlops writes, if no push decided where it leads.
 
-    From the project's folder on (or from the current folder on, if that is where the path leads through) no part of the
-    path may be a link.
+    From the folder of the project or of its checkout on (of a relative path, from the current folder on), whichever it
+    leads through first, no part of the path may be a link.
 
     Raises:
         UsageError: a part of it is one.
     """
     place = Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 - resolve() would follow the links
-    roots = {os.path.realpath(one) for one in (project, Path.cwd()) if one is not None}
+    checkout = None if project is None else repository.find(project)
+    here = None if path.is_absolute() else Path.cwd()
+    folders = (project, here, None if checkout is None else checkout.top)
+    roots = {os.path.realpath(one) for one in folders if one is not None}
     within = next((one for one in reversed(place.parents) if os.path.realpath(one) in roots), None)
     if within is not None:
         part = within
@@ -63,25 +68,59 @@ def require_own(path: Path, *, project: Path | None = None) -> Path:
     return place
 
 
-def fresh_folder(path: Path, *, project: Path | None = None) -> Path:
+def require_home(home: Path, *, project: Path) -> Path:
+    """Return a home that no push has made.
+
+    Raises:
+        UsageError: it lies in the project, and a part of the path is a link, or files in it are under version control.
+    """
+    place = require_own(home, project=project)
+    checkout = repository.find(project)
+    if checkout is not None and place.resolve().is_relative_to(checkout.top) and checkout.tracked(place):
+        raise UsageError(
+            "the folder of mlops' own files holds files that were pushed",
+            where=str(home),
+            remedy="Give another --home (or MLOPS_HOME), outside the project.",
+        )
+    return place
+
+
+def fresh_folder(path: Path, *, project: Path | None = None, names: Collection[str] = ()) -> Path:
     """Return an empty folder with our mark; one that carries the mark already is emptied.
+
+    Args:
+        path: the folder.
+        project: the project's folder, below which no link is followed.
+        names: names of files that mlops writes. A folder without the mark is emptied too if it has no other ones, as
+            before there was a mark.
 
     Raises:
         UsageError: a part of the path is a link that was pushed, or the folder holds what is not mlops' own.
     """
     place = require_own(path, project=project)
     if place.is_dir() and any(place.iterdir()):
-        mark = place / MARK
-        if mark.is_symlink() or not mark.is_file():
+        marked = stat.S_ISREG(_mode(place / MARK))
+        if not marked and not all(one.name in names and stat.S_ISREG(_mode(one)) for one in place.iterdir()):
             raise UsageError(
-                "the folder holds files that mlops did not put there, and is left as it is", where=str(path),
+                "the folder holds files that mlops did not put there, and is left as it is",
+                where=str(path),
                 remedy="Give another folder, or empty this one.",
-            )  # fmt: skip
+            )
         shutil.rmtree(place)  # on Linux it follows no link, not even one that appears meanwhile
-    place.mkdir(parents=True, exist_ok=True)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise _is_link(place) from None
     with os.fdopen(os.open(place / MARK, _NEW, 0o644), "wb"):
         pass
     return place
+
+
+def _mode(path: Path) -> int:
+    try:
+        return path.lstat().st_mode
+    except OSError:
+        return 0
 
 
 def copy_into(source: Path, path: str, *, root: Path) -> None:
@@ -138,6 +177,7 @@ def _holder(root: Path, folders: tuple[str, ...]) -> int:
 
 def _is_link(place: Path) -> UsageError:
     return UsageError(
-        "it is a link or no folder, and nothing is written or removed through it", where=str(place),
+        "it is a link or no folder, and nothing is written or removed through it",
+        where=str(place),
         remedy="Remove it from the project, or give another place.",
-    )  # fmt: skip
+    )

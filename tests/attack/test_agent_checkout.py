@@ -70,11 +70,17 @@ def asked(checkout: Path, place: Path, **variables: str) -> subprocess.Completed
     build = place / "tmp" / "mlops-1"
     build.mkdir(parents=True)
     environ = {
-        "PATH": os.environ["PATH"], "HOME": str(place / "tmp"), "MLOPS_HOME": str(place / "home"), "MLOPS_VERB": "detect",
-        "MLOPS_PARAMS": "{}", "MLOPS_REPLY": str(place / "reply"), "MLOPS_BUILD": str(build),
+        "PATH": os.environ["PATH"],
+        "HOME": str(place / "tmp"),
+        "MLOPS_HOME": str(place / "home"),
+        "MLOPS_VERB": "detect",
+        "MLOPS_PARAMS": "{}",
+        "MLOPS_REPLY": str(place / "reply"),
+        "MLOPS_BUILD": str(build),
         "MLOPS_AGENT_PYTHON": sys.executable,
-        **{name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_"))}, **variables,
-    }  # fmt: skip
+        **{name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_"))},
+        **variables,
+    }
     return subprocess.run(
         ["sh", "-e", str(AGENT)], cwd=checkout, env=environ, capture_output=True, text=True, check=False, timeout=300
     )
@@ -120,6 +126,10 @@ def test_the_command_as_a_module_takes_nothing_from_the_folder(tmp_path: Path) -
     for words in (["detect", "."], ["config", "."], ["runs"], ["show", "."], ["doctor"]):
         subprocess.run(
             [sys.executable, "-m", "mlops_lib", *words, *(["--home", "home"] if words[0] == "runs" else [])],
-            cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, check=False, timeout=120,
-        )  # fmt: skip
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            check=False,
+            timeout=120,
+        )
     assert not canary.exists()

@@ -85,17 +85,38 @@ def include_of_include(project: Path, secret: Path) -> None:
 
 DYNAMIC = '[project]\nname="x"\ndynamic=["dependencies"]\n[tool.setuptools.dynamic]\ndependencies={file=["%s"]}\n'
 OUTSIDE: dict[str, Plant] = {
-    **{f"link {name}": linked(name) for name in (
-        "requirements.txt", "requirements.in", "REQUIREMENTS.TXT", "reqs.txt", "requirements/train.txt", "pyproject.toml",
-        "setup.cfg", "setup.py", "Pipfile", "environment.yml", "conda.yaml", "apt.txt", "README.md", "Makefile", "Dockerfile",
-        "run.sh", "helper.py", "other.ipynb",
-    )},
+    **{
+        f"link {name}": linked(name)
+        for name in (
+            "requirements.txt",
+            "requirements.in",
+            "REQUIREMENTS.TXT",
+            "reqs.txt",
+            "requirements/train.txt",
+            "pyproject.toml",
+            "setup.cfg",
+            "setup.py",
+            "Pipfile",
+            "environment.yml",
+            "conda.yaml",
+            "apt.txt",
+            "README.md",
+            "Makefile",
+            "Dockerfile",
+            "run.sh",
+            "helper.py",
+            "other.ipynb",
+        )
+    },
     "relative link": linked("requirements.txt", absolute=False),
     "link to link": link_to_link,
     "linked folder": through_folder,
     "descriptor": through_fd,
-    **{f"{option} {path}": written("requirements.txt", f"{option}{path}\n") for option in
-       ("-r ", "-r", "--requirement=", "--requirement ", "-c ", "--constraint ") for path in ("ABSOLUTE", "RELATIVE")},
+    **{
+        f"{option} {path}": written("requirements.txt", f"{option}{path}\n")
+        for option in ("-r ", "-r", "--requirement=", "--requirement ", "-c ", "--constraint ")
+        for path in ("ABSOLUTE", "RELATIVE")
+    },
     "include of include": include_of_include,
     "constraint": written("requirements.txt", f"{SECRET[:3]}\n-c ABSOLUTE\n"),
     "continued line": written("requirements.txt", "-r \\\nABSOLUTE\n"),
@@ -103,7 +124,7 @@ OUTSIDE: dict[str, Plant] = {
     "dynamic above": written("pyproject.toml", DYNAMIC % "RELATIVE"),
     "setup.cfg file": written("setup.cfg", "[options]\ninstall_requires = file: RELATIVE\n"),
     "environment.yml": written("environment.yml", "dependencies:\n  - pip:\n    - -r ABSOLUTE\n    - -r RELATIVE\n"),
-}  # fmt: skip
+}
 
 
 def answered(project: Path) -> str:
@@ -143,14 +164,37 @@ def test_modules_come_from_the_project(project: Path, secret: Path) -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        "{S}", "-e {S}", "-e /etc", "--editable=git+ssh://git@{S}/x", "file:///{S}", "git+ssh://{S}/x", "git+https://u:{S}@h/x",
-        "--index-url http://{S}/simple", "-i http://{S}", "--extra-index-url http://{S}", "--find-links /{S}", "-f {S}",
-        "--trusted-host {S}", "torch @ https://{S}/torch.whl", "torch; sys_platform == '${{S}}'", "torch; {S} == 'x'",
-        "torch==1.0 --index-url http://{S}", "torch==1.0; python_version > '3' --global-option={S}", "torch==${{S}}",
-        "torch --config-settings={S}", "./{S}", "{S} word", "https://{S}.com/x.whl", "torch==1.0,{S}/../x", "[{S}]",
-        "torch;sys_platform=='x' or '{S} --pre'=='x'", "torch\t--hash=sha256:{S}", "torch==1\x1b[31m{S}", "{S}\u202e",
+        "{S}",
+        "-e {S}",
+        "-e /etc",
+        "--editable=git+ssh://git@{S}/x",
+        "file:///{S}",
+        "git+ssh://{S}/x",
+        "git+https://u:{S}@h/x",
+        "--index-url http://{S}/simple",
+        "-i http://{S}",
+        "--extra-index-url http://{S}",
+        "--find-links /{S}",
+        "-f {S}",
+        "--trusted-host {S}",
+        "torch @ https://{S}/torch.whl",
+        "torch; sys_platform == '${{S}}'",
+        "torch; {S} == 'x'",
+        "torch==1.0 --index-url http://{S}",
+        "torch==1.0; python_version > '3' --global-option={S}",
+        "torch==${{S}}",
+        "torch --config-settings={S}",
+        "./{S}",
+        "{S} word",
+        "https://{S}.com/x.whl",
+        "torch==1.0,{S}/../x",
+        "[{S}]",
+        "torch;sys_platform=='x' or '{S} --pre'=='x'",
+        "torch\t--hash=sha256:{S}",
+        "torch==1\x1b[31m{S}",
+        "{S}\u202e",
     ],
-)  # fmt: skip
+)
 def test_a_line_that_is_no_requirement_is_not_repeated(line: str, project: Path) -> None:
     # A lone word would be a distribution's name: that one may be named.
     text = line.replace("{S}", f"{SECRET}/" if line == "{S}" else SECRET)
@@ -196,9 +240,24 @@ ODD = (
     "/",
 )
 NAMES = (
-    "x.py", "x.ipynb", "x.yaml", "README.md", "data.json", "requirements.txt", "pyproject.toml", "setup.cfg", "setup.py",
-    "environment.yml", "apt.txt", "Dockerfile", "Makefile", "run.sh", ".dockerignore", "helper.py", "data.csv",
-)  # fmt: skip
+    "x.py",
+    "x.ipynb",
+    "x.yaml",
+    "README.md",
+    "data.json",
+    "requirements.txt",
+    "pyproject.toml",
+    "setup.cfg",
+    "setup.py",
+    "environment.yml",
+    "apt.txt",
+    "Dockerfile",
+    "Makefile",
+    "run.sh",
+    ".dockerignore",
+    "helper.py",
+    "data.csv",
+)
 
 
 @pytest.mark.parametrize("kind", ODD)
@@ -343,6 +402,10 @@ def test_the_command_says_it_like_any_other_error(project: Path) -> None:
     os.mkfifo(project / "train.py")
     done = subprocess.run(
         [sys.executable, "-m", "mlops_lib", "detect", str(project), "--entry", "train.py"],
-        capture_output=True, text=True, check=False, timeout=30, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+        stdin=subprocess.DEVNULL,
+    )
     assert (done.returncode, "Traceback" in done.stderr, "remedy" in done.stderr) == (3, False, True), done.stderr

@@ -191,10 +191,16 @@ def climbing_reference(place: Path, other: Path) -> None:
 @pytest.mark.parametrize(
     "plant",
     [
-        elsewhere_file, elsewhere_link, linked_parts, linked_head, alternates, common_folder, forged_worktree,
+        elsewhere_file,
+        elsewhere_link,
+        linked_parts,
+        linked_head,
+        alternates,
+        common_folder,
+        forged_worktree,
         climbing_reference,
     ],
-)  # fmt: skip
+)
 def test_no_other_repository_is_read(plant: Callable[[Path, Path], None], tmp_path: Path) -> None:
     other = repository_in(tmp_path / "other", secret=SECRET)
     place = tmp_path / "project"

@@ -170,7 +170,7 @@ class PipelineTest extends DeclarativeTest {
 
     @Test
     void theVerdictIsPublishedAsACheckAndAComment() {
-        answers.report = [answer(0, [check: [name: 'mlops / digits', title: 'accuracy 0.9300, accepted; +0.0200 against main'], comment: 'the verdict'])]
+        answers.report = [answer(0, [artifacts: '.mlops/results', check: [name: 'mlops / digits', title: 'accuracy 0.9300, accepted; +0.0200 against main'], comment: 'the verdict'])]
         environment.putAll([CHANGE_ID: '3', CHANGE_TARGET: 'main'])
         given(comment: 'true')
         run('Jenkinsfile')
@@ -182,8 +182,18 @@ class PipelineTest extends DeclarativeTest {
     }
 
     @Test
+    void whatAPushHasPutInPlaceOfTheResultsIsNotPublished() {
+        answers.report = [answer(2, [summary: 'it is a link'])]
+        answers.judge = [answer(0, ACCEPTED)]
+        run('Jenkinsfile')
+        List steps = journal*.trim()
+        assertFalse(steps.any { it.startsWith('junit') || it.startsWith('archiveArtifacts') || it.startsWith('publishHTML') }, steps.join('\n'))
+        assertTrue(steps.contains('echo: No results are published: it is a link'), steps.join('\n'))
+    }
+
+    @Test
     void whatAPluginRefusesChangesNothing() {
-        answers.report = [answer(0, [check: [title: 'accepted']])]
+        answers.report = [answer(0, [artifacts: '.mlops/results', check: [title: 'accepted']])]
         answers.judge = [answer(0, ACCEPTED)]
         allow('publishChecks', [Map]) { throw new IOException('no credentials') }
         allow('recordIssues', [Map]) { throw new NoSuchMethodError("No such DSL method 'recordIssues' found among steps") }
