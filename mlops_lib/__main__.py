@@ -7,6 +7,7 @@ import sys
 
 def main() -> int:
     """Run the command; returns the exit code."""
+    _open_standard_streams()
     for stream in (sys.stdout, sys.stderr):
         # A file name or a sign that the terminal's encoding lacks is no reason to fail.
         if isinstance(stream, io.TextIOWrapper):
@@ -20,6 +21,17 @@ def main() -> int:
     from mlops_lib.cli import main as whole
 
     return whole()
+
+
+def _open_standard_streams() -> None:
+    """Give what was started with closed streams streams that lead nowhere: a file must not become one by chance."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, os.O_RDWR)
+            if descriptor != number:
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))
 
 
 if __name__ == "__main__":

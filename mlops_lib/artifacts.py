@@ -18,6 +18,7 @@ from typing import Literal
 from xml.etree import ElementTree
 
 from mlops_lib import builds, durable, resumption, rundir, sarif, second_measurement
+from mlops_lib.display.text import one_line, printable
 from mlops_lib.project import places
 from mlops_lib.records import Detection, RunResult, RunSpec, Verdict
 from mlops_lib.runner import protocol
@@ -108,22 +109,26 @@ def write_junit(run_dir: Path | None, path: Path, *, against: builds.Branch | No
     code, this is for the graph.
     """
     cases = [*_stages(), *(() if run_dir is None else _cases(run_dir, against))]
-    name = "build" if run_dir is None else _name(run_dir)
+    name = _xml("build" if run_dir is None else one_line(_name(run_dir)))
     counts = {outcome: str(sum(case.outcome == outcome for case in cases)) for outcome in ("failed", "skipped")}
     suite = ElementTree.Element(
         "testsuite", name=name, tests=str(len(cases)), failures=counts["failed"], errors="0", skipped=counts["skipped"]
     )
     for case in cases:
         element = ElementTree.SubElement(
-            suite, "testcase", classname=f"mlops.{name}", name=case.name, time=f"{case.seconds:.3f}"
+            suite, "testcase", classname=f"mlops.{name}", name=_xml(one_line(case.name)), time=f"{case.seconds:.3f}"
         )
         if case.outcome != "passed":
             tag = "failure" if case.outcome == "failed" else "skipped"
-            ElementTree.SubElement(element, tag, message=_NOT_XML.sub("\N{REPLACEMENT CHARACTER}", case.message))
+            ElementTree.SubElement(element, tag, message=_xml(printable(case.message)))
         elif case.message:
-            ElementTree.SubElement(element, "system-out").text = _NOT_XML.sub("\N{REPLACEMENT CHARACTER}", case.message)
+            ElementTree.SubElement(element, "system-out").text = _xml(printable(case.message))
     durable.write_bytes(path, ElementTree.tostring(suite, encoding="utf-8", xml_declaration=True))
     return path
+
+
+def _xml(text: str) -> str:
+    return _NOT_XML.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def _stages() -> Iterator[Case]:

@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import quote
 
 from mlops_lib import durable, rundir
+from mlops_lib.display.text import one_line
 from mlops_lib.records import Record, RunSpec, Verdict
 
 FOLDER = "MLOPS_BUILD"
@@ -152,9 +153,10 @@ def about(
     """
     if not environ.get(FOLDER):
         return {}
+    badge = verdict.verdict if verdict.value is None else f"{verdict.metric} {number(verdict.value)}"
     return {
-        "summary": _summary(verdict, rival(verdict, spec, home=home, environ=environ)),
-        "badge": verdict.verdict if verdict.value is None else f"{verdict.metric} {number(verdict.value)}",
+        "summary": one_line(_summary(verdict, rival(verdict, spec, home=home, environ=environ))),
+        "badge": one_line(badge),
         "search": verdict.verdict == "rejected" and trials > 0,
     }
 

@@ -16,6 +16,7 @@ Exit codes 6 (rejected) and 10 (undecided) are answers, not errors, and 1 is a b
 
 from __future__ import annotations
 
+from mlops_lib.display.text import one_line, printable
 from mlops_lib.runner import protocol
 
 
@@ -39,9 +40,9 @@ class MlopsError(Exception):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        place = f"{self.where}: " if self.where else ""
-        remedy = f"\n  remedy: {self.remedy}" if self.remedy else ""
-        return f"{place}{self.what}{remedy}"
+        place = f"{one_line(self.where)}: " if self.where else ""
+        remedy = f"\n  remedy: {printable(self.remedy)}" if self.remedy else ""
+        return f"{place}{printable(self.what)}{remedy}"
 
 
 class UsageError(MlopsError):

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any, TextIO
 
+from mlops_lib.display.text import one_line, printable
 from mlops_lib.runner import protocol
 
 EPOCH_S = 10.0
@@ -207,7 +208,8 @@ class Decisions:
             self._stream_json.flush()
         line = describe(event)
         if line:
-            self._stream.write(f"{Path(str(event.get('run_dir', ''))).name}: {line.strip()}\n")
+            name = one_line(Path(str(event.get("run_dir", ""))).name)
+            self._stream.write(f"{name}: {line.strip()}\n")
             self._stream.flush()
 
     def close(self) -> None:
@@ -295,7 +297,7 @@ def row(standing: Any) -> tuple[str, ...]:
     cells = (
         name, standing.state, attempt, epoch, rate, memory, str(standing.restarts), standing.trouble
     )  # fmt: skip
-    return tuple(printable(cell)[:60] for cell in cells)
+    return tuple(one_line(cell)[:60] for cell in cells)
 
 
 def watcher(*, as_json: bool) -> Any:
@@ -328,13 +330,12 @@ def numbers(metrics: Any) -> str:
     return printable("  ".join(shown))[:200]
 
 
-def printable(text: str) -> str:
-    """Text from a script without control characters, which could rewrite a terminal."""
-    return "".join(c if c.isprintable() or c in "\n\t" else " " if c.isspace() else "�" for c in text)
-
-
 def describe(event: dict[str, Any]) -> str:
     """An event in one line, "" if it is not worth one."""
+    return one_line(_described(event))
+
+
+def _described(event: dict[str, Any]) -> str:
     kind = event.get("event")
     if event.get("past"):
         return ""

@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from mlops_lib.live import Plain, Terminal, describe, numbers, printable
+from mlops_lib.display.text import printable
+from mlops_lib.live import Plain, Terminal, describe, numbers
 from mlops_lib.records import Record, SearchResult
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import Any
 
 from mlops_lib import config
 from mlops_lib.cli import lists, stages
-from mlops_lib.cli.answers import WRONG, bug, failed, interrupted
+from mlops_lib.cli.answers import WRONG, bug, closed_output, failed, interrupted
 from mlops_lib.cli.grammar import parse
 from mlops_lib.cli.verbs import OPTIONS, PIPELINE, WITHOUT_PROJECT
 from mlops_lib.errors import MlopsError, UsageError
@@ -50,9 +50,9 @@ def _main(given: dict[str, Any], *, as_json: bool) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("mlops: interrupted; what was done is kept\n")
         return interrupted()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except BrokenPipeError:  # nobody reads the progress; the run is kept
+        closed_output()
+        return BROKEN_PIPE
     except OSError as error:
         if error.errno not in MACHINE:
             return bug(as_json=as_json)
@@ -61,6 +61,8 @@ def _main(given: dict[str, Any], *, as_json: bool) -> int:
         return bug(as_json=as_json)
 
 
+BROKEN_PIPE = 128 + 13
+"""What a shell says of a program that SIGPIPE ended."""
 MACHINE = {
     errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENFILE,
     errno.ENAMETOOLONG, errno.ENOTDIR,

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 from mlops_lib import config
-from mlops_lib.cli.answers import made_ready, print_json
+from mlops_lib.cli.answers import made_ready, print_json, say, say_line
 from mlops_lib.cli.verbs import ACTIONS, OWN, VERBS
+from mlops_lib.display.text import one_line
 from mlops_lib.errors import UsageError
 from mlops_lib.runner import protocol
 
@@ -21,7 +22,7 @@ def _show_run(project: str, settings: dict[str, Any], options: dict[str, Any], a
 
     job = made_ready(project, settings, quiet=True)
     if not as_json:
-        sys.stdout.write(_described(job))
+        say(_described(job))
         return 0
     verdict = rundir.read_record(job.run_dir / protocol.VERDICT, Verdict)
     result = rundir.read_record(job.run_dir / protocol.TRAINING, RunResult)
@@ -37,7 +38,6 @@ def _show_run(project: str, settings: dict[str, Any], options: dict[str, Any], a
 def _described(job: Any) -> str:
     """A run for a person at a terminal."""
     from mlops_lib import origin
-    from mlops_lib.live import printable
     from mlops_lib.reporting import story
     from mlops_lib.reporting.view import read_run
 
@@ -50,7 +50,7 @@ def _described(job: Any) -> str:
     lines = [f"{view.name}: {story.BADGES[view.state].lower()}", f"  {story.headline(view)}"]
     lines += [f"  {label:14} {value}" for label, value in rows]
     lines += [f"  {'New because' if number == 0 else '':14} {one}" for number, one in enumerate(changes)]
-    return printable("\n".join(lines)) + "\n"
+    return "\n".join(map(one_line, lines)) + "\n"
 
 
 def _runs(project: Any, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
@@ -64,13 +64,12 @@ def _runs(project: Any, settings: dict[str, Any], options: dict[str, Any], as_js
         print_json({"schema": 1, "runs": [one.to_json() for one in found]})
     for one in found if not as_json else ():
         value = "-" if one.value is None else f"{one.value:.4g}"
-        sys.stdout.write(f"{one.name:24} {one.state:10} {value:>8}  {one.run_dir}\n")
+        say_line(f"{one.name:24} {one.state:10} {value:>8}  {one.run_dir}")
     return 0
 
 
 def _compare(project: Any, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
     from mlops_lib import inspection
-    from mlops_lib.live import printable
 
     places = [made_ready(place, settings, quiet=True).run_dir for place in options.get("runs", ())]
     for place in places:
@@ -83,16 +82,14 @@ def _compare(project: Any, settings: dict[str, Any], options: dict[str, Any], as
     width = min(48, max((len(row.first) for row in found.rows), default=0))
     for row in found.rows:
         sign = " " if row.same else "*"
-        sys.stdout.write(
-            printable(f"{sign} {row.what:16} {row.first:{width}}  {'' if row.same else row.second}") + "\n"
-        )
+        say_line(f"{sign} {row.what:16} {row.first:{width}}  {'' if row.same else row.second}")
     for line in found.layers:
-        sys.stdout.write(printable(f"  {line}") + "\n")
+        say_line(f"  {line}")
     return 0
 
 
 def _warned(event: dict[str, Any]) -> None:
-    sys.stderr.write(f"mlops: {event.get('message', '')}\n")
+    sys.stderr.write(f"mlops: {one_line(str(event.get('message', '')))}\n")
 
 
 def _registry(project: Any, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
@@ -127,11 +124,11 @@ def _registry(project: Any, settings: dict[str, Any], options: dict[str, Any], a
         print_json({"schema": 1, "action": action, "versions": [one.to_json() for one in found]})
         return 0
     if action == "gc":
-        sys.stdout.write(f"removed {len(found)} version(s)\n")
+        say_line(f"removed {len(found)} version(s)")
     for one in found:
         names = [alias for alias, number in registry.aliases(one.name, home=home).items() if number == one.version]
         value = "-" if one.value is None else f"{one.metric} {one.value:.4g}"
-        sys.stdout.write(f"{one.name:24} {one.version:>4}  {value:20} {', '.join(names):20} {one.model}\n")
+        say_line(f"{one.name:24} {one.version:>4}  {value:20} {', '.join(names):20} {one.model}")
     return 0
 
 
@@ -146,10 +143,10 @@ def _replay(project: Any, settings: dict[str, Any], options: dict[str, Any], as_
     if as_json:
         print_json(found.to_json())
         return 0
-    sys.stdout.write(f"{found.name} version {found.version}: {found.answer}\n")
+    say_line(f"{found.name} version {found.version}: {found.answer}")
     for line in found.notes:
-        sys.stdout.write(f"  {line}\n")
-    sys.stdout.write(f"  run_dir  {found.run_dir}\n")
+        say_line(f"  {line}")
+    say_line(f"  run_dir  {found.run_dir}")
     return 0
 
 
@@ -178,7 +175,7 @@ def _images(project: Any, settings: dict[str, Any], options: dict[str, Any], as_
         print_json({"schema": 1, "images": [one.to_json() for one in kept], "removed": [one.to_json() for one in gone]})
         return 0
     for one, word in [*((one, "") for one in kept), *((one, "removed ") for one in gone)]:
-        sys.stdout.write(word + inventory.described(one) + "\n")
+        say_line(word + inventory.described(one))
     return 0
 
 
@@ -194,9 +191,9 @@ def _config(project: str | None, settings: dict[str, Any], options: dict[str, An
         return 0
     for setting in config.SETTINGS:
         value = resolved.values[setting.key]
-        sys.stdout.write(f"{setting.key:15} {value.value!r:28} {value.origin:14} {setting.help}\n")
+        say_line(f"{setting.key:15} {value.value!r:28} {value.origin:14} {setting.help}")
     for name, state in secrets.items():
-        sys.stdout.write(f"{name:30} {state}\n")
+        say_line(f"{name:30} {state}")
     return 0
 
 
@@ -208,9 +205,9 @@ def _doctor(project: Any, settings: dict[str, Any], options: dict[str, Any], as_
         print_json({"schema": 1, "findings": [finding.to_json() for finding in findings]})
         return 0
     for finding in findings:
-        sys.stdout.write(f"{finding.status:8} {finding.name}: {finding.finding}\n")
+        say_line(f"{finding.status:8} {finding.name}: {finding.finding}")
         if finding.remedy:
-            sys.stdout.write(f"         remedy: {finding.remedy}\n")
+            say_line(f"         remedy: {finding.remedy}")
     return 0
 
 
@@ -236,7 +233,7 @@ def _init(project: str, settings: dict[str, Any], options: dict[str, Any], as_js
     if as_json:
         print_json({"schema": 1, "written": [str(path) for path in wanted]})
     else:
-        sys.stdout.write("".join(f"wrote {path}\n" for path in wanted))
+        say("".join(f"wrote {one_line(str(path))}\n" for path in wanted))
     return 0
 
 

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from mlops_lib import config
-from mlops_lib.cli.answers import failed, interrupted, made_ready, print_json, stopped_by_signal
+from mlops_lib.cli.answers import failed, interrupted, made_ready, print_json, say, say_line, stopped_by_signal
+from mlops_lib.display.text import one_line
 from mlops_lib.errors import MlopsError, UsageError
 from mlops_lib.runner import protocol
 
@@ -30,7 +31,7 @@ def _detect(project: str, settings: dict[str, Any], options: dict[str, Any], as_
     if as_json:
         print_json(found.to_json())
         return 0
-    sys.stdout.write(told(found.to_json()))
+    say(told(found.to_json()))
     return 0
 
 
@@ -46,7 +47,9 @@ def _staged(call: Callable[[Any], Any]) -> Callable[[str, dict[str, Any], dict[s
             answer = call(job, **options)
         except Interrupted:
             job.observer.close()
-            sys.stderr.write(f"mlops: stopped; the run is kept and goes on when started again: {job.run_dir}\n")
+            sys.stderr.write(
+                f"mlops: stopped; the run is kept and goes on when started again: {one_line(str(job.run_dir))}\n"
+            )
             if as_json:
                 print_json({"schema": 1, "stopped": True, "run_dir": str(job.run_dir)})
             return interrupted()
@@ -76,17 +79,15 @@ def _show(record: Any) -> None:
         shown = f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
         value = record.get("value")
         number = f"{value:.4g}{shown}" if isinstance(value, float) else "no number"
-        sys.stdout.write(
-            f"{record['verdict']}: {record.get('metric') or 'metric'} {number}, bar {record['target']:g}\n"
-        )
+        say_line(f"{record['verdict']}: {record.get('metric') or 'metric'} {number}, bar {record['target']:g}")
         for reason in record.get("reasons") or ():
-            sys.stdout.write(f"  {reason}\n")
+            say_line(f"  {reason}")
     elif not isinstance(record, dict):
-        sys.stdout.write(f"{record}\n")
+        say_line(f"{record}")
         return
     for key in ("run_dir", "model", "report", "patch", "tag", "path", "state", "stopped", "winner", "score"):
         if record.get(key) is not None:
-            sys.stdout.write(f"  {key:8} {record[key]}\n")
+            say_line(f"  {key:8} {record[key]}")
 
 
 def _stage(name: str) -> Callable[..., Any]:
@@ -157,7 +158,13 @@ def _judge(job: Any) -> Any:
     from mlops_lib import builds, pipeline
 
     verdict = pipeline.judge(job)
-    return {**verdict.to_json(), **builds.about(verdict, job.spec, trials=job.settings["trials"], home=job.home)}
+    # A build server shows these in its log as they are.
+    reasons = [one_line(reason) for reason in verdict.reasons]
+    return {
+        **verdict.to_json(),
+        "reasons": reasons,
+        **builds.about(verdict, job.spec, trials=job.settings["trials"], home=job.home),
+    }
 
 
 def _notified(project: str, settings: dict[str, Any]) -> list[Any]:
@@ -183,7 +190,7 @@ def _notify(project: str, settings: dict[str, Any], options: dict[str, Any], as_
         print_json({"schema": 1, "deliveries": [one.to_json() for one in deliveries]})
     for one in deliveries if not as_json else ():
         again = " (may stand there twice)" if one.uncertain else ""
-        sys.stdout.write(f"{one.channel:10} {one.state}{again}{': ' + one.reason if one.reason else ''}\n")
+        say_line(f"{one.channel:10} {one.state}{again}{': ' + one.reason if one.reason else ''}")
     try:
         notification.check(deliveries)
     except MlopsError as error:

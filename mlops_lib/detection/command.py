@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+from mlops_lib.display.text import one_line
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,4 +95,4 @@ def told(found: dict[str, Any]) -> str:
     if found["data_paths"]:
         lines.append(f"  reads {', '.join(found['data_paths'][:8])}")
     lines += [f"  warning: {warning}" for warning in found["warnings"]]
-    return "".join(line + "\n" for line in lines)
+    return "".join(one_line(line) + "\n" for line in lines)

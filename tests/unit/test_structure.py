@@ -17,7 +17,7 @@ MODULES = {
     for path in PACKAGE.rglob("*.py")
 }
 LAYERS = (
-    ("errors", "durable", "records", "project"),
+    ("errors", "durable", "records", "display", "project"),
     ("config", "rundir"),
     ("detection", "images", "gate", "reporting", "notification", "registry"),
     ("engine",),
