@@ -65,6 +65,7 @@ OWN_FILES = {
     "checks._patch": "the run directory",
     "engine": "this package, the home, and what it fetched",
     "__main__": "/dev/null",
+    "remeasuring": "the run directory, no links followed",
     "cli.answers.closed_output": "/dev/null",
     "detection.command.quickly": "/dev/null",
     "detection.files.Files._scan": "names only, no links followed",
