@@ -297,6 +297,7 @@ def add_winner(run: Context, fit: Any, search: Any) -> None:
     """
     run.evaluations.withdraw(fit.number)
     run.evaluations.retrained(fit.estimator, search.x, digest.examples(search.x))
+    run.leaks.retrained(fit.estimator, search.x, search.y)
     if search.judged is None:
         return
     estimator, (x, y) = fit.estimator, search.judged

@@ -112,6 +112,11 @@ class Radar:
         self._spent_s = 0.0
         self.preparations = preparation.Preparations()
 
+    def retrained(self, model: Any, x: Any, y: Any) -> None:
+        """Note that a search has trained this model anew, and on nothing but these examples."""
+        self._trainings[:] = [one for one in self._trainings if one.model() is not model]
+        self.trained(model, x, y)
+
     def trained(self, model: Any, x: Any, y: Any, *, source: Any = None) -> None:
         """Note that a model was trained on these examples.
 
