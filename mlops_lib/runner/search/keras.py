@@ -11,7 +11,7 @@ import time
 from dataclasses import asdict, replace
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
-from mlops_lib.runner import files, protocol, randomness
+from mlops_lib.runner import files, keras_order, memory, protocol, randomness
 from mlops_lib.runner.keras_examples import Reading, of_validation
 from mlops_lib.runner.search import (
     beginning,
@@ -150,6 +150,8 @@ class Search:
         self.clock = Clock(used_s, math.inf if request.worker else request.minutes)  # the chief counts for all
         self.lab = trial.Lab(call, request, selected, diary, self.clock, model.optimizer, self._bar(1.0), self._sure())
         self.lab.in_place = self.root is None
+        if keras_order.is_stateful(selected.training["x"]):
+            self.lab.pipeline, _ = memory.take(memory.places([("x", selected.training["x"])]), {})
         self.facts = facts_of.gather(model, call, request, selected)
         diagnosis = self._diagnosis(0)
         self.hypermodel = own_space.load(os.getcwd())

@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
-from mlops_lib.runner import files, keras_resume
+from mlops_lib.runner import files, keras_resume, memory
 from mlops_lib.runner.search import measures
 from mlops_lib.runner.search.candidates import Recipe
 from mlops_lib.runner.search.examples import Selected, classes, length
@@ -68,6 +68,14 @@ class Lab:
     """Whether nobody else goes on with the trial under way, whose weights would be others."""
     run: Optional[Run] = None
     """The trial under way."""
+    pipeline: Dict[str, bytes] = field(default_factory=dict)
+    """What the training pipeline keeps in its attributes (its order, among others), as it was when the search began."""
+
+    def rewind(self) -> None:
+        """Let a trial find the training pipeline as any other does, whatever ran before it in this process."""
+        if self.pipeline:
+            named = [("x", self.selected.training["x"])]
+            memory.put(memory.places(named), self.pipeline, named)
 
     def so_far(self) -> Tuple[List[float], float]:
         """The curve of the trial under way, and its seconds."""
@@ -148,6 +156,7 @@ def _fit(lab: Lab, model: Any, recipe: Recipe, number: int, run: Run, saved: Sav
     lab.clock.count(run.seconds)
     if recipe.balanced and "class_weight" not in arguments:
         arguments["class_weight"] = rarity(data.get("y"))
+    lab.rewind()
     if arguments["initial_epoch"] < recipe.epochs:
         history = model.fit(**arguments)
         for name, values in history.history.items():
