@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 
+from mlops_lib.detection import own_packages
 from mlops_lib.detection.distributions import DISTRIBUTIONS
 from mlops_lib.detection.source import decode
 from mlops_lib.detection.words import words
@@ -116,7 +117,7 @@ def find(folder: str, root: str) -> Declared:
         for wanted, reader in _READERS:
             path = names.get(wanted) if "/" not in wanted else wanted
             if path and os.path.lexists(os.path.join(place, path)):
-                found = _cleaned(reader(os.path.join(place, path), project))
+                found = _cleaned(reader(os.path.join(place, path), project), without=own_packages.distribution(root))
                 if found:
                     return Declared(found, os.path.relpath(os.path.join(place, path), root), project.warnings)
         if place == root or os.path.dirname(place) == place or not place.startswith(root):
@@ -136,11 +137,12 @@ def is_requirement(line: str) -> bool:
     return found is not None and (found["marker"] is None or re.fullmatch(_MARKER, found["marker"]) is not None)
 
 
-def _cleaned(lines: list[str]) -> list[str]:
+def _cleaned(lines: list[str], *, without: str = "") -> list[str]:
+    """Return the requirements by name, each once; a repository's own package is none of them."""
     found: dict[str, str] = {}
     for line in lines:
         name = name_of(line)
-        if not name or name in TOOLS or not is_requirement(line):
+        if not name or name in TOOLS or name == without or not is_requirement(line):
             continue
         if name in RENAMED and RENAMED[name] != name:
             line = re.sub(r"^[A-Za-z0-9._-]+", RENAMED[name], line)

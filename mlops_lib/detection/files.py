@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import os
 
-from mlops_lib.detection import conclusion, reach, source
+from mlops_lib.detection import conclusion, own_packages, reach, source
 from mlops_lib.detection.distributions import COMMON_NAMES, DISTRIBUTIONS
 from mlops_lib.detection.facts import Facts, is_standard
 from mlops_lib.detection.knowledge import FRAMEWORK_OF, KERAS_LAYERS, KERAS_MODELS
@@ -153,6 +154,7 @@ class Files:
         self._left = CODE_LIMIT
         self._paths: list[str] | None = None
         self._stems: set[str] | None = None
+        self._develops: bool | None = None
 
     def paths(self) -> list[str]:
         """Scripts and notebooks in which an entry may stand, in order; the data is not touched."""
@@ -307,10 +309,26 @@ class Files:
             return False
         inside = self._list(os.path.join(base, top))
         if "__init__.py" in inside:
-            return first or not known
+            return first or not known or (self._is_developed(base) and self._provides(base, module, names))
         if known:
             return first and top not in FRAMEWORK_OF and self._holds(base, module, names)
         return any(n.endswith(".py") or os.path.isdir(os.path.join(base, top, n)) for n in inside)
+
+    def _is_developed(self, base: str) -> bool:
+        """Return whether packages in a folder are what this repository develops: they are meant, no release of them."""
+        if base not in (self.folder, os.path.join(self.folder, "src")):
+            return False
+        if self._develops is None:
+            self._develops = own_packages.is_developed(self.folder)
+        return self._develops
+
+    def _provides(self, base: str, module: str, names: tuple[str, ...]) -> bool:
+        """Return whether a package of the project has what is imported from a module of it."""
+        if "." in module:
+            return self._holds(base, module, names)
+        place = os.path.join(base, module, "__init__.py")
+        bound = _bound(self.file(place).source.tree)
+        return STAR in bound or all(name in bound or self._holds(base, f"{module}.{name}", ()) for name in names)
 
     def _is_around(self, base: str, module: str, folder: str) -> bool:
         """Whether a module is one of a package, below `base`, that the importing file's folder belongs to."""
@@ -346,6 +364,22 @@ class Files:
         if self._stems is None:
             self._stems = {os.path.splitext(os.path.basename(path))[0] for path in self.paths() if path.endswith(".py")}
         return self._stems
+
+
+STAR = "*"
+
+
+def _bound(tree: ast.Module) -> set[str]:
+    """Return the names that a module has: defined, imported or assigned; `STAR` if it imports all of another."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            found.add(node.name)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            found.update(alias.asname or alias.name for alias in node.names)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+    return found
 
 
 def _uses(facts: Facts, modules: list[str]) -> bool:

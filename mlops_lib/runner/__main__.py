@@ -13,6 +13,7 @@ from mlops_lib.runner import (
     legacy,
     native_writers,
     network,
+    own_packages,
     places,
     protocol,
     randomness,
@@ -113,6 +114,7 @@ def _run(run: Context, entry: str, args: List[str]) -> int:
     hooks.after_import(native_writers.hooks(found.written_to))
     run.conditions.lend(found.install)
     terminal.install()
+    own_packages.install(run.work, entry)
     output: Optional[Tee] = None
     if orders.metric_pattern:
         output = Tee(sys.stdout)

@@ -24,9 +24,9 @@ ROOT = Path(__file__).resolve().parents[2]
 class Ran:
     """One script by the runner."""
 
-    def __init__(self, project: Path, inside: Path, entry: str = "train.py", **spec: Any) -> None:
+    def __init__(self, project: Path, inside: Path, entry: str = "train.py", *, path: Path = ROOT, **spec: Any) -> None:
         environment = {
-            **os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "MPLBACKEND": "Agg",
+            **os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys((str(ROOT), str(path)))), "PYTHONHASHSEED": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "MPLBACKEND": "Agg",
             "MLOPS_STRICT": "1", "MLOPS_PROJECT": str(project), "MLOPS_INSIDE": str(inside), "MLOPS_SPEC": json.dumps(spec),
         }  # fmt: skip
         self.inside = inside
@@ -347,3 +347,17 @@ def test_what_cannot_run_says_what_to_change(text: str, words: tuple[str, ...], 
         assert word in ran.done.stderr
     assert ran.events("end")[0]["error"]["line"] == 2
     assert "mlops_lib/" not in ran.done.stderr, "no frame of ours"
+
+
+def test_the_repositorys_package_is_trained_not_an_installed_one_of_its_name(tmp_path: Path) -> None:
+    pushed = ROOT / "tests" / "cases" / "detection" / "package_under_development"
+    site = tmp_path / "site" / "tcn"
+    site.mkdir(parents=True)
+    (site / "__init__.py").write_text(
+        "from sklearn.tree import DecisionTreeClassifier as TCN\nTCN.repository = False\n"
+    )
+    (tmp_path / "begin").mkdir()
+    (tmp_path / "begin" / "sitecustomize.py").write_text(f"import sys\nsys.path.append({str(site.parent)!r})\n")
+    ran = Ran(pushed, tmp_path / "inside", "tasks/train.py", path=tmp_path / "begin")
+    assert ran.done.returncode == 0, ran.done.stderr
+    assert ran.done.stdout == "OWN True\n"

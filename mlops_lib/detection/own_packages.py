@@ -1,0 +1,78 @@
+"""The package that a repository develops: its own code is what is trained, never a release of it from the index."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+
+from mlops_lib.errors import RefusedFileError
+from mlops_lib.project import files
+
+LIMIT = 256_000
+_SETUP_CFG_NAME = re.compile(r"^\s*name\s*=\s*([A-Za-z0-9._-]+)\s*$", re.MULTILINE)
+_BUILDS = re.compile(r"^\[(project|build-system|tool\.(poetry|flit|setuptools|hatch))\b", re.MULTILINE)
+
+
+def is_developed(folder: str) -> bool:
+    """Return whether a folder is the root of a package: it says how it is built or installed."""
+    names = set(files.names_in(folder, root=folder))
+    return bool(names & {"setup.py", "setup.cfg"}) or _BUILDS.search(_text(folder, "pyproject.toml", names)) is not None
+
+
+def distribution(folder: str) -> str:
+    """Return the name under which a repository publishes its package, normalised as PEP 503 has it; "" if it does not say.
+
+    Example:
+        `setup(name="keras-tcn")` in setup.py gives "keras-tcn".
+    """
+    names = set(files.names_in(folder, root=folder))
+    found = _of_pyproject(_text(folder, "pyproject.toml", names)) or _of_setup_py(_text(folder, "setup.py", names))
+    if not found:
+        match = _SETUP_CFG_NAME.search(_text(folder, "setup.cfg", names))
+        found = match[1] if match else ""
+    return re.sub(r"[-_.]+", "-", found).lower()
+
+
+def _text(folder: str, name: str, names: set[str]) -> str:
+    if name not in names:
+        return ""
+    try:
+        return files.read_text(os.path.join(folder, name), root=folder, limit=LIMIT)
+    except RefusedFileError:
+        return ""
+
+
+def _of_pyproject(text: str) -> str:
+    section = ""
+    for line in text.splitlines():
+        header = re.match(r"\s*\[([^\[\]]+)\]\s*$", line)
+        section = header[1].strip() if header else section
+        if section in ("project", "tool.poetry"):
+            named = re.match(r"""\s*name\s*=\s*["']([A-Za-z0-9._-]+)["']""", line)
+            if named:
+                return named[1]
+    return ""
+
+
+def _of_setup_py(text: str) -> str:
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError):
+        return ""
+    texts = {
+        node.targets[0].id: node.value.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign)
+        and isinstance(node.targets[0], ast.Name)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) == "setup":
+            value = next((one.value for one in node.keywords if one.arg == "name"), None)
+            if isinstance(value, ast.Name):
+                return texts.get(value.id, "")
+            if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                return value.value
+    return ""

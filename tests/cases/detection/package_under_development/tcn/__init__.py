@@ -1,0 +1,1 @@
+from tcn.layer import TCN

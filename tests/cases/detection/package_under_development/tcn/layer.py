@@ -1,0 +1,5 @@
+from sklearn.tree import DecisionTreeClassifier
+
+
+class TCN(DecisionTreeClassifier):
+    repository = True
