@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -64,6 +65,28 @@ def pointers(detection: Detection) -> list[str]:
     project, base = Path(detection.project), Path(detection.entry).parent
     names = dict.fromkeys(str(folder / path) for path in detection.data_paths for folder in (Path(), base))
     return files.lfs_pointers([name for name in names if not Path(name).is_absolute()], root=project)
+
+
+def not_pulled(detection: Detection, *, given: Sequence[str] = ()) -> dict[str, str]:
+    """Return the data that DVC tracks and that is not here: path to the `.dvc` file which stands for it.
+
+    Args:
+        detection: the project as it was understood.
+        given: paths that are provided otherwise.
+    """
+    project = Path(detection.project)
+    entry = project / detection.entry
+    found: dict[str, str] = {}
+    for path in detection.data_paths:
+        if _is_given(path, tuple(given)) or _is_there(path, project, entry):
+            continue
+        for base in dict.fromkeys((Path(), Path(detection.entry).parent)):
+            plain = Path(os.path.normpath(base / path))
+            tracked = [one for one in (plain, *plain.parents) if one.name not in ("", "..")]
+            pointer = next((f"{one}.dvc" for one in tracked if files.is_file(f"{one}.dvc", root=project)), "")
+            if pointer:
+                found.setdefault(path, pointer)
+    return found
 
 
 def _maker(path: str, project: Path, entry: Path) -> str:

@@ -170,6 +170,12 @@ def _check_data(job: Job) -> None:
             remedy="Fetch the content before: git lfs pull (in Jenkins, the behaviour \"Git LFS pull after checkout\").",
         )  # fmt: skip
     given = [mount.target for mount in job.spec.mounts]
+    for path, pointer in inputs.not_pulled(job.detection, given=given).items():
+        raise TrainingError(
+            f"{path} is tracked by DVC and not here ({pointer} stands for it)",
+            where=job.spec.entry,
+            remedy=f"Fetch it before: dvc pull {pointer}. Or give it with {remedies.mount_for(path)}.",
+        )
     for missing in inputs.missing(job.detection, given=given):
         if missing.certain:
             first = (

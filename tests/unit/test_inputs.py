@@ -57,3 +57,19 @@ def test_the_script_that_writes_it_is_named(tmp_path: Path) -> None:
     (tmp_path / "prepare.py").write_text("import pandas as pd\npd.DataFrame([[1, 2]]).to_csv('./sales.csv')\n")
     (found,) = missing(READ["a call"], tmp_path)
     assert (found.where, found.maker) == ("train.py:3", "prepare.py")
+
+
+def test_data_that_dvc_tracks_and_that_was_not_pulled_is_named(tmp_path: Path) -> None:
+    (tmp_path / "data" / "raw").mkdir(parents=True)
+    (tmp_path / "data" / "raw" / "cancer.csv.dvc").write_text("outs:\n- path: cancer.csv\n")
+    (tmp_path / "pictures.dvc").write_text("outs:\n- path: pictures\n")
+    (tmp_path / "train.py").write_text(
+        "import pandas\nfrom sklearn.svm import SVC\nparams = open('params.yaml').read()\n"
+        "first = pandas.read_csv('data/raw/cancer.csv')\nsecond = pandas.read_csv('pictures/labels.csv')\n"
+        "third = pandas.read_csv('other.csv')\nSVC().fit(first, second)\n"
+    )
+    found = inputs.not_pulled(detect(tmp_path))
+    assert found == {"data/raw/cancer.csv": "data/raw/cancer.csv.dvc", "pictures/labels.csv": "pictures.dvc"}
+    assert list(inputs.not_pulled(detect(tmp_path), given=["data/raw"])) == ["pictures/labels.csv"]
+    (tmp_path / "data" / "raw" / "cancer.csv").write_text("a\n1\n")
+    assert list(inputs.not_pulled(detect(tmp_path))) == ["pictures/labels.csv"]

@@ -26,7 +26,8 @@ class Ran:
 
     def __init__(self, project: Path, inside: Path, entry: str = "train.py", *, path: Path = ROOT, **spec: Any) -> None:
         environment = {
-            **os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys((str(ROOT), str(path)))), "PYTHONHASHSEED": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "MPLBACKEND": "Agg",
+            **os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys((str(ROOT), str(path)))),
+            "PYTHONHASHSEED": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "MPLBACKEND": "Agg",
             "MLOPS_STRICT": "1", "MLOPS_PROJECT": str(project), "MLOPS_INSIDE": str(inside), "MLOPS_SPEC": json.dumps(spec),
         }  # fmt: skip
         self.inside = inside
