@@ -66,7 +66,10 @@ def main() -> int:
     marked = "attack and not docker" if options.no_docker else "attack"
     counting = Counting()
     words = ["-k", options.words] if options.words else []
-    code = pytest.main(["-q", "-m", marked, *words, "--rootdir", str(ROOT), str(ROOT / "tests")], plugins=[counting])
+    code = pytest.main(
+        ["-q", "-m", marked, *words, "--continue-on-collection-errors", "--rootdir", str(ROOT), str(ROOT / "tests")],
+        plugins=[counting],
+    )
     total: Counter[str] = Counter()
     print()
     for barrier in sorted(counting.barriers.values(), key=lambda one: one.path):

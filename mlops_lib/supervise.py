@@ -79,7 +79,7 @@ def supervise(folder: Path, order: dict[str, Any]) -> None:
             preexec_fn=before_exec,
         )
     durable.write_json(folder / "child.json", {"pid": child.pid, "born": born(child.pid)})
-    signal.signal(signal.SIGTERM, lambda *_: os.killpg(child.pid, signal.SIGTERM))
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(child.pid, signal.SIGTERM))
     code = child.wait()
     ended = time.time()
     with contextlib.suppress(ProcessLookupError):

@@ -246,7 +246,7 @@ class ProcessEngine:
         )  # fmt: skip
 
     def stop(self, container_id: str, *, grace_s: float = 10.0) -> None:
-        """SIGTERM to the script's process group, SIGKILL after the grace period."""
+        """SIGTERM to the script, SIGKILL to its process group after the grace period."""
         self._signal(container_id, signal.SIGTERM)
         if self.wait(container_id, timeout_s=grace_s).state == "running":
             self.kill(container_id)
@@ -262,10 +262,10 @@ class ProcessEngine:
             child = _read(self._folder(identity) / "child.json")
             if child is not None:
                 if born(child["pid"]) == child["born"]:
-                    try:
-                        os.killpg(child["pid"], number)
-                    except ProcessLookupError:
-                        return
+                    # Asked is the script alone, as in a container: it may need its helpers to end in order.
+                    send = os.killpg if number == signal.SIGKILL else os.kill
+                    with suppress(ProcessLookupError):
+                        send(child["pid"], number)
                 return
             if time.monotonic() > deadline:  # the supervisor never came to start it
                 return

@@ -89,14 +89,21 @@ class Grace:
         # Other signals wake this thread too, and a handler of the script's own answers for itself.
         while number not in SIGNALS or signal.getsignal(number) != self._on_signal:
             number = os.read(read, 1)[0]
-        deadline = time.monotonic() + LIMIT_S
         self.asked = True
-        self._keep_until(deadline)
+        # Whatever blocks below, such as output that nobody reads, the process ends.
+        last = threading.Timer(LIMIT_S + 1.0, script.leave_at_once, (protocol.RECLAIMED,))
+        last.daemon = True
+        last.start()
+        try:
+            self._keep_until(time.monotonic() + LIMIT_S)
+            self._say(signal.Signals(number).name)
+        finally:
+            script.leave(protocol.RECLAIMED)
+
+    def _say(self, name: str) -> None:
         assert self._journal is not None
-        name = signal.Signals(number).name
         lost = ", not all of what was computed since the last checkpoint" if self._is_anything_unsaved() else ""
         self._journal.note(f"asked to end by {name}: the state is kept{lost}")
-        script.leave(protocol.RECLAIMED)
 
     def _keep_until(self, deadline: float) -> None:
         for keeper in list(self._keepers):

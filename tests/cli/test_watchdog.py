@@ -34,6 +34,14 @@ print("score", model.score(x_test, y_test))
 """
 
 
+WAITING = """
+import os, time
+print("fitted", flush=True)
+while not os.path.exists(os.path.join(os.environ["MLOPS_INSIDE"], "go")):
+    time.sleep(0.05)
+"""
+
+
 def start(home: Path, *words: object) -> subprocess.Popen[str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLOPS_", "BUILD_"))}
     return subprocess.Popen(
@@ -80,15 +88,17 @@ def test_a_watch_beside_a_training_goes_on_when_its_program_is_killed(home: Path
     """`kill -9` of `mlops train` alone, and then of its container: the watch adopts, restarts, finishes and says so."""
     project, run_dir = tmp_path / "project", tmp_path / "run"
     project.mkdir()
-    (project / "train.py").write_text(SCRIPT)
-    watchdog = start(home, "watch", run_dir, "--until-done", "--json")
-    program = start(home, "train", project, "--run-dir", run_dir, "--backend", backend)
+    (project / "train.py").write_text(WAITING)
+    asked = (project, "--entry", "train.py", "--run-dir", run_dir, "--backend", backend)
+    watchdog = start(home, "watch", *asked, "--until-done", "--json")
+    program = start(home, "train", *asked)
     deadline = time.monotonic() + 300
     log = run_dir / "log.txt"
 
     def until(condition: Callable[[], bool]) -> None:
         while not condition():
             assert time.monotonic() < deadline
+            assert watchdog.poll() is None, watchdog.communicate()
             time.sleep(0.05)
 
     def decided(what: str) -> bool:

@@ -83,6 +83,14 @@ def test_a_library_that_computes_without_python_is_not_waited_for(tmp_path: Path
     assert seconds < 5
 
 
+def test_output_that_nobody_reads_keeps_nobody_waiting(tmp_path: Path) -> None:
+    training = Training(tmp_path, READY + "while True:\n    print('x' * 5000)\n")
+    training.until("ready")
+    time.sleep(0.5)  # the pipe is full: the script waits in `print`, and holds the lock of its output
+    training.process.send_signal(signal.SIGTERM)
+    assert training.process.wait(timeout=9) == protocol.RECLAIMED
+
+
 def test_a_handler_of_the_scripts_own_wins(tmp_path: Path) -> None:
     own = """
 import signal, sys, time
