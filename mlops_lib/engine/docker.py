@@ -7,6 +7,7 @@ shared caches the only writable mounts.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -433,6 +434,7 @@ def _cage(limits: Limits) -> dict[str, Any]:
     from docker.types import LogConfig
 
     options: dict[str, Any] = {
+        "use_config_proxy": _proxies_are_public(),
         "init": True, "cap_drop": ["ALL"], "security_opt": ["no-new-privileges"], "read_only": True,
         "network_mode": limits.network, "tmpfs": {"/tmp": f"rw,exec,nosuid,size={MEMORY_FILES_BYTES},mode=1777"},
         "shm_size": MEMORY_FILES_BYTES, "log_config": LogConfig(type="json-file", config=logs.ENGINE_LOG),
@@ -444,6 +446,13 @@ def _cage(limits: Limits) -> dict[str, Any]:
     if limits.pids:
         options["pids_limit"] = limits.pids
     return options
+
+
+def _proxies_are_public() -> bool:
+    """Return whether the proxies of the docker command's own settings, which containers get, hold no password."""
+    from docker.utils.config import load_general_config
+
+    return "@" not in json.dumps(load_general_config().get("proxies") or {})
 
 
 RUNNING = ("running", "paused", "restarting")

@@ -150,6 +150,17 @@ class Mask:
         return f"{found['scheme']}://{host}/…/{last}" if "." in last else f"{found['scheme']}://{host}/…"
 
 
+def without_credentials(url: str) -> str:
+    """A URL without its user's name and password.
+
+    Example:
+        >>> without_credentials("http://user:pass/word@proxy.example:3128")
+        'http://proxy.example:3128'
+    """
+    scheme, found, rest = url.rpartition("://") if "://" in url else ("", "", url)
+    return scheme + found + rest.rpartition("@")[2]
+
+
 def _without_scheme(url: str) -> str:
     return url.partition("://")[2] or url
 

@@ -48,7 +48,7 @@ def in_container(
     bound = {"mem_limit": limits.memory_bytes, "memswap_limit": limits.memory_bytes} if limits.memory_bytes else {}
     container = client.containers.create(
         tag, [FOLDER], entrypoint=["python", "-m", PROGRAM], network_mode="none", cap_drop=["ALL"], read_only=True,
-        security_opt=["no-new-privileges"], user=UNPRIVILEGED, init=True, pids_limit=limits.pids or None,
+        security_opt=["no-new-privileges"], user=UNPRIVILEGED, init=True, pids_limit=limits.pids or None, use_config_proxy=False,
         nano_cpus=int(limits.cpus * 1e9) if limits.cpus else None,
         tmpfs={"/tmp": f"rw,exec,nosuid,size={TEMPORARY_BYTES},mode=1777"}, environment={**QUIET, "HOME": "/tmp"},
         mounts=[Mount(FOLDER, folder, type="bind", read_only=True)], **bound, **gpu,

@@ -25,7 +25,7 @@ from typing import Any, Literal
 
 from mlops_lib import durable, images
 from mlops_lib.config import SECRETS
-from mlops_lib.engine import Activity, Container, Launch, gpu, measuring, probe, store, venv
+from mlops_lib.engine import Activity, Container, Launch, gpu, index, measuring, probe, store, venv
 from mlops_lib.errors import EngineError
 from mlops_lib.records import Image, Limits
 from mlops_lib.runner import protocol
@@ -118,6 +118,8 @@ class ProcessEngine:
         folder = self._folder(identity)
         folder.mkdir(parents=True)
         inherited = {name: os.environ[name] for name in PASSED if name in os.environ}
+        for name in set(index.PROXIES) & set(inherited):
+            inherited[name] = index.without_credentials(inherited[name])
         if launch.caches:
             Path(launch.caches).mkdir(parents=True, exist_ok=True)
             inherited["HOME"] = launch.caches

@@ -17,6 +17,7 @@ LABEL_ENVIRONMENT = "org.mlops-lib.environment"
 LABEL_HOME = "org.mlops-lib.home"
 """Label with a digest of the home that an image was built for."""
 PROBE_BYTES = 1 << 30
+PROBE_PIDS = 1024
 UNPRIVILEGED = "65534:65534"
 
 
@@ -49,6 +50,7 @@ def missing(client: Any, tag: str, imports: Collection[str]) -> list[probe.Missi
         tag, probe.arguments(imports), entrypoint=["python"], network_mode="none", cap_drop=["ALL"], read_only=True,
         security_opt=["no-new-privileges"], user=UNPRIVILEGED, init=True, working_dir="/tmp",
         tmpfs={"/tmp": f"rw,exec,nosuid,size={PROBE_BYTES},mode=1777"}, environment={"HOME": "/tmp"},
+        pids_limit=PROBE_PIDS, use_config_proxy=False,
     )  # fmt: skip
     try:
         container.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -158,3 +159,20 @@ def test_a_folder_that_a_container_writes_is_not_handed_over(tmp_path: Path) -> 
         engine.wait(started.id, timeout_s=20)
         engine.remove(started.id)
     assert Path("/etc/shadow").stat().st_uid == 0
+
+
+def test_no_training_sees_the_password_of_a_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlops_lib.engine import docker, index
+
+    for url in (
+        "http://user:pa/ss%40@proxy.example:3128",
+        "user:secret@proxy.example:3128",
+        "http://token@proxy.example:3128/",
+    ):
+        assert "proxy.example:3128" in index.without_credentials(url)
+        assert "@" not in index.without_credentials(url)
+    assert index.without_credentials("localhost,.example") == "localhost,.example"
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    for url, public in (("http://user:secret@proxy.example:3128", False), ("http://proxy.example:3128", True)):
+        (tmp_path / "config.json").write_text(json.dumps({"proxies": {"default": {"httpProxy": url}}}))
+        assert docker._proxies_are_public() == public
