@@ -16,6 +16,7 @@ from typing import Any
 from mlops_lib import config, joining, training
 from mlops_lib.engine import choose
 from mlops_lib.errors import EngineError, UsageError
+from mlops_lib.project import files
 from mlops_lib.records import RunSpec
 
 END_S = 15.0
@@ -65,6 +66,13 @@ def at_work(
         raise UsageError(
             "Ray is not installed", where=f"on={on}", remedy="pip install 'mlops_lib[ray]', the cluster's version."
         ) from None
+    strays = files.strays(Path(spec.project))
+    if strays:
+        raise UsageError(
+            f"Ray would ship what does not lie in the project: {', '.join(strays)}",
+            where=spec.project,
+            remedy="Replace these links, pipes or devices by the files themselves, or remove them.",
+        )
     ship = {"working_dir": spec.project, "py_modules": [str(Path(__file__).parent)], "env_vars": _passed()}
     try:
         ray.init(address=on, runtime_env=ship, log_to_driver=False, namespace="mlops")

@@ -163,6 +163,7 @@ def resolve(
     """
     values = {setting.key: Value(setting.default, "default") for setting in SETTINGS}
     if project is not None:
+        files.require_in_checkout(project)
         for path, table in _project_tables(project):
             _take(values, table, where=str(path), from_project=True)
     operator = Path(environ.get("MLOPS_CONFIG") or "~/.config/mlops/mlops.toml").expanduser()

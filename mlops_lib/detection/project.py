@@ -7,6 +7,7 @@ import os
 from mlops_lib.detection.files import Files
 from mlops_lib.detection.findings import findings
 from mlops_lib.errors import DetectionError
+from mlops_lib.project import files as pushed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def look(project: str | Path, *, entry: str | None = None) -> dict[str, Any]:
     Raises:
         DetectionError: as for `detect`.
     """
+    pushed.require_in_checkout(project)
     place = os.path.realpath(os.path.expanduser(project))
     if not os.path.exists(place):
         raise DetectionError(
@@ -45,12 +47,13 @@ def look(project: str | Path, *, entry: str | None = None) -> dict[str, Any]:
     if os.path.isdir(place):
         folder = place
     else:
-        if not place.endswith((".py", ".ipynb")):
+        if not os.fspath(project).endswith((".py", ".ipynb")):
             raise DetectionError(
                 "neither a Python script nor a notebook", where=str(project), remedy="Give a .py or .ipynb file."
             )
-        folder, name = os.path.split(place)
-        entry = entry or name
+        # The folder that it is named in, not that of what it may be a link to: that file is read if it lies there too.
+        above, name = os.path.split(os.path.abspath(os.path.expanduser(project)))
+        folder, entry = os.path.realpath(above), entry or name
     files = Files(folder)
     if not entry:
         from mlops_lib.detection.entry import choose

@@ -131,6 +131,53 @@ def resolve(path: Path, *, root: Path) -> str | None:
     return place if place == top or place.startswith(top.rstrip(os.sep) + os.sep) else None
 
 
+def require_in_checkout(path: Path) -> None:
+    """Refuse a project's path that leaves its checkout through a link: the push would choose which folder is trained.
+
+    A checkout is a folder with `.git`, or a build server's `WORKSPACE`. Links above it, or in no checkout, are the operator's.
+
+    Raises:
+        RefusedFileError: it leaves.
+    """
+    place = os.path.abspath(os.path.expanduser(path))
+    real = os.path.realpath(place)
+    if real == place:
+        return
+    roots = [os.environ.get("WORKSPACE") or ""]
+    above = place
+    while above != os.path.dirname(above):
+        above = os.path.dirname(above)
+        if os.path.lexists(os.path.join(above, ".git")):
+            roots.append(above)
+    for root in filter(None, roots):
+        top = os.path.realpath(root)
+        if place.startswith(root.rstrip(os.sep) + os.sep) and not (real + os.sep).startswith(
+            top.rstrip(os.sep) + os.sep
+        ):
+            raise RefusedFileError(
+                "a link leads out of the checkout, and is not followed",
+                reason="outside",
+                where=os.fspath(path),
+                remedy="Name the folder or script that it leads to, if you mean it.",
+            )
+
+
+def strays(root: Path, *, limit: int = 10) -> list[str]:
+    """Return names in a project that a program which follows links would take from elsewhere, or never end with.
+
+    These are links out of the project, links to folders, pipes, sockets and devices.
+    """
+    found: list[str] = []
+    pending = [os.path.realpath(root)]
+    while pending and len(found) < limit:
+        for entry in os.scandir(pending.pop()):
+            if entry.is_dir(follow_symlinks=False):
+                pending.append(entry.path)
+            elif not entry.is_file() or resolve(entry.path, root=root) is None:
+                found.append(name_of(entry.path, os.path.realpath(root)))
+    return found
+
+
 def name_of(path: Path, root: Path) -> str:
     """Return a file's name for messages: relative to the project."""
     return os.path.relpath(os.path.join(root, path), root)

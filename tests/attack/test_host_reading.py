@@ -409,3 +409,46 @@ def test_the_command_says_it_like_any_other_error(project: Path) -> None:
         stdin=subprocess.DEVNULL,
     )
     assert (done.returncode, "Traceback" in done.stderr, "remedy" in done.stderr) == (3, False, True), done.stderr
+
+
+@pytest.mark.parametrize("where", ["checkout", "workspace"])
+def test_a_link_does_not_choose_what_is_trained(
+    where: str, project: Path, secret: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (secret.parent / "train.py").write_text(f"import {SECRET}\n{SCRIPT}")
+    (secret.parent / "mlops.toml").write_text(f"{SECRET} = 1\n")
+    (project / "model").symlink_to(secret.parent)
+    (project / "link.py").symlink_to(secret.parent / "train.py")
+    (project / "sub").mkdir()
+    (project / "sub" / "deep").symlink_to(project / "model")
+    if where == "checkout":
+        (project / ".git").mkdir()
+    else:
+        monkeypatch.setenv("WORKSPACE", str(project))
+    monkeypatch.chdir(project)
+    for given in ("model", "link.py", "sub/deep", "model/train.py", project / "model", project / "link.py"):
+        for read in (detect, config.resolve):
+            with pytest.raises(RefusedFileError, match="leads out"):
+                read(Path(given))
+    (project / "inner").symlink_to(project / "sub")
+    (project / "sub" / "train.py").write_text(SCRIPT)
+    (project / "same.py").symlink_to("sub/train.py")
+    assert detect("inner").entry == "train.py"
+    assert detect("same.py").entry == "same.py" or detect("same.py").entry == "sub/train.py"
+
+
+def test_a_linked_script_outside_of_any_checkout_takes_no_other_folder(project: Path, secret: Path) -> None:
+    (secret.parent / "train.py").write_text(f"import {SECRET}\n{SCRIPT}")
+    (project / "link.py").symlink_to(secret.parent / "train.py")
+    with pytest.raises(DetectionError):
+        detect(project / "link.py")
+
+
+def test_what_a_cluster_would_take_from_elsewhere_is_named(project: Path, secret: Path) -> None:
+    (project / "sub").mkdir()
+    (project / "sub" / "inner.py").symlink_to("../train.py")
+    assert files.strays(project) == []
+    (project / "outer").symlink_to(secret)
+    (project / "sub" / "loop").symlink_to("..")
+    os.mkfifo(project / "pipe")
+    assert sorted(files.strays(project)) == ["outer", "pipe", "sub/loop"]
