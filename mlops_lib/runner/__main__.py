@@ -9,6 +9,7 @@ import time
 from typing import Any, Callable, Dict, List, Optional, TextIO
 
 from mlops_lib.runner import (
+    broken_pictures,
     hooks,
     legacy,
     native_writers,
@@ -136,6 +137,8 @@ def _ended(run: Context, error: Optional[BaseException], output: Optional[Tee], 
     if output is not None:
         sys.stdout = output._stream
     code, failure = (0, None) if error is None else script.report(error)
+    with journal.guard("broken pictures"):
+        broken_pictures.explain(failure, run.work)
     if code == 0:
         journal.progress("exit")
         _finish(run, "" if output is None else output.text())

@@ -32,7 +32,18 @@ READ = {
 }
 """Suffixes of data that scripts read, often thousands of files: linked, not copied."""
 COPIED_TOTAL = 256 << 20
-SKIPPED = {".git", ".mlops", "__pycache__", ".venv", "venv", "node_modules", ".tox", ".mypy_cache", ".pytest_cache"}
+SKIPPED = {
+    ".ipynb_checkpoints",  # a folder of pictures would have it for a class
+    ".git",
+    ".mlops",
+    "__pycache__",
+    ".venv",
+    "venv",
+    "node_modules",
+    ".tox",
+    ".mypy_cache",
+    ".pytest_cache",
+}
 
 OPENED: "weakref.WeakSet[Any]" = weakref.WeakSet()
 """The file objects that the script opened for writing."""
@@ -120,7 +131,7 @@ def _folder_behind(link: str, project: str, work: str) -> str:
 
 def _copies(name: str, size: int) -> bool:
     suffix = os.path.splitext(name)[1].lower()
-    return size <= (COPY_BYTES if suffix in TEXT else 0 if suffix in READ else WRITTEN_BYTES)
+    return suffix not in READ and size <= (COPY_BYTES if suffix in TEXT else WRITTEN_BYTES)
 
 
 FICLONE = 0x40049409

@@ -362,3 +362,24 @@ def test_the_repositorys_package_is_trained_not_an_installed_one_of_its_name(tmp
     ran = Ran(pushed, tmp_path / "inside", "tasks/train.py", path=tmp_path / "begin")
     assert ran.done.returncode == 0, ran.done.stderr
     assert ran.done.stdout == "OWN True\n"
+
+
+def test_a_picture_that_cannot_be_read_is_named_and_editors_folders_are_no_class(tmp_path: Path) -> None:
+    from PIL import Image
+
+    for folder in ("cats", "dogs", ".ipynb_checkpoints"):
+        place = tmp_path / "project" / "pictures" / folder
+        place.mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(place / "good.png")
+    (tmp_path / "project" / "pictures" / "dogs" / "page.jpg").write_bytes(b"<html>not found</html>")
+    (tmp_path / "project" / "pictures" / "dogs" / "empty.png").touch()
+    reads = (
+        "import io, os\nfrom PIL import Image\nprint(sorted(os.listdir('pictures')))\n"
+        "for folder, _, names in os.walk('pictures'):\n    for name in names:\n"
+        "        Image.open(io.BytesIO(open(os.path.join(folder, name), 'rb').read()))\n"
+    )
+    ran = run(tmp_path, train=reads)
+    assert ran.done.stdout == "['cats', 'dogs']\n"
+    message = ran.events("end")[0]["error"]["message"]
+    assert "pictures/dogs/empty.png (it is empty), pictures/dogs/page.jpg (it begins with b'<html>no')" in message
+    assert "good.png" not in message
