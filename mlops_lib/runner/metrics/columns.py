@@ -4,6 +4,8 @@ import re
 import sys
 from typing import Any, Iterator, List, NamedTuple, Optional, Tuple
 
+from mlops_lib.runner.metrics import example_rows
+
 FEWEST_ROWS = 30
 """With fewer rows a column may go with the target by chance."""
 MOST_CLASSES = 100
@@ -14,7 +16,8 @@ PERSON = re.compile(
     r"|household|family|group|session|individual|respondent|donor|case)s?(_?(id|no|nr|num|number|code|name|key))?$",
     re.IGNORECASE,
 )
-IDENTIFIER = re.compile(r"(^|_)(id|uid|uuid|pid|sid)$", re.IGNORECASE)
+IDENTIFIER = re.compile(r"^(id|uid|uuid|pid|sid)$", re.IGNORECASE)
+"""With something before it, an identifier names anything: a store that is meant to be known, a city."""
 MOST_PER_GROUP = 0.2
 """A column whose commonest value has a larger share of the rows names no persons."""
 
@@ -152,6 +155,66 @@ def groups_on_both_sides(trained: "Frame", judged: "Frame", *, space: Any = None
     return found
 
 
+def groups_by_content(trained: Any, judged: Any, width: int, *, space: Any = None) -> List[Group]:
+    """Return the columns by which persons or groups are on both sides, if the inputs are arrays without labels.
+
+    Rows are found again in a table of the script by the values of its other numeric columns, of which one more, the
+    target, may be left out.
+
+    Args:
+        trained: the keys (`example_rows.number_keys`) of the rows that the model was fitted on.
+        judged: the keys of the judged rows.
+        width: the number of columns of both.
+        space: the script's variables; its main module's by default.
+    """
+    import numpy
+
+    found: List[Group] = []
+    for frame in _tables_of(space):
+        names = _naming(frame)
+        numeric = [n for n in frame.columns if n not in names and getattr(frame[n], "dtype", None) is not None]
+        numeric = [n for n in numeric if getattr(frame[n].dtype, "kind", "O") in "biuf"]
+        if not names or not width <= len(numeric) <= min(width + 1, MOST_TRIED):
+            continue
+        left_out = [()] if len(numeric) == width else [(name,) for name in reversed(numeric)]
+        for without in left_out:
+            values = frame[[n for n in numeric if n not in without]].to_numpy(dtype="float64")
+            place = _places(example_rows.number_keys(values), trained, judged)
+            if place is None:
+                continue
+            for name in names:
+                column = frame[name].to_numpy()
+                both = numpy.isin(column[place[1]], numpy.unique(column[place[0]]))
+                if both.any() and all(one.column != name for one in found):
+                    found.append(Group(name, both))
+            break
+    return found
+
+
+def _places(table: Any, trained: Any, judged: Any) -> Optional[Tuple[Any, Any]]:
+    """Return the rows of the table that both parts are; None if they are not, or rows of it are equal."""
+    import numpy
+
+    unique, first = numpy.unique(table, return_index=True)
+    if len(unique) < len(table):
+        return None
+    places = []
+    for keys in (judged, trained):
+        place = numpy.searchsorted(unique, keys).clip(max=len(unique) - 1)
+        if not (unique[place] == keys).all():
+            return None
+        places.append(first[place])
+    return places[1], places[0]
+
+
+def _tables_of(space: Any) -> Iterator[Any]:
+    if space is None:
+        space = vars(sys.modules.get("__main__", sys))
+    for frame in list(space.values()):
+        if type(frame).__name__ == "DataFrame" and hasattr(frame, "index") and hasattr(frame, "columns"):
+            yield frame
+
+
 class Frame:
     """What is kept of a data frame that a model was fitted on: its index, and the columns that may name persons."""
 
@@ -167,6 +230,8 @@ class Frame:
 
 
 SPLITS_KEPT = 8
+MOST_TRIED = 200
+"""Columns of a table that may be its target, tried one after the other."""
 _SPLITS: List[Tuple[Any, Any]] = []
 """The training and the test part of tables that the script split."""
 
@@ -174,14 +239,14 @@ _SPLITS: List[Tuple[Any, Any]] = []
 def remember_split(parts: Any) -> None:
     """Note what `train_test_split` gave: training and test part of each input in turn."""
     pairs = [(parts[i], parts[i + 1]) for i in range(0, len(parts) - 1, 2)]
-    _SPLITS.extend(pair for pair in pairs if Frame.of(pair[0]) is not None)
+    _SPLITS.extend(pair for pair in pairs if hasattr(pair[0], "shape") and hasattr(pair[1], "shape"))
     del _SPLITS[:-SPLITS_KEPT]
 
 
 def split_of(trained: int, judged: int) -> Optional[Tuple[Any, Any]]:
     """Return the parts of a split by their numbers of examples, which what is made of them (scaled, encoded) keeps."""
-    alike = [one for one in _SPLITS if (len(one[0]), len(one[1])) == (trained, judged)]
-    return next(iter(alike), None)
+    alike = [one for one in _SPLITS if (one[0].shape[0], one[1].shape[0]) == (trained, judged)]
+    return next((one for one in alike if len(one[0].shape) == 2), None)
 
 
 def _naming(frame: Any) -> List[Any]:
@@ -207,11 +272,7 @@ def _candidates(trained: Frame, judged: Frame, space: Any) -> Iterator[Tuple[str
     for name, values in trained.named.items():
         if name in judged.named and _is_person(name, among_inputs=True):
             yield name, values, judged.named[name]
-    if space is None:
-        space = vars(sys.modules.get("__main__", sys))
-    for frame in list(space.values()):
-        if type(frame).__name__ != "DataFrame" or not hasattr(frame, "index") or not hasattr(frame, "columns"):
-            continue
+    for frame in _tables_of(space):
         for name in _naming(frame):
             if name in trained.columns or not _is_source(frame, trained, judged):
                 continue
@@ -235,5 +296,8 @@ def _is_source(frame: Any, trained: Frame, judged: Frame) -> bool:
         return False
     if not (trained.index.isin(frame.index).all() and judged.index.isin(frame.index).all()):
         return False
+    shared = sum(name in trained.columns for name in map(str, frame.columns))
+    if 2 * shared < len(trained.columns) and len(trained.index) + len(judged.index) != len(frame):
+        return False  # a table of something else with the same labels
     # If a label is on both sides, the rows were numbered anew, and their labels say nothing.
     return len(trained.index) + len(judged.index) <= len(frame) and not trained.index.isin(judged.index).any()

@@ -196,7 +196,7 @@ class Radar:
             found.is_training_set |= _is_same_set(rows.keys, training.keys)
             self._compare(training, rows, _label_keys(y, len(rows)), found)
             found.targets += [name for name in training.target_columns if name not in found.targets]
-            found.groups += _groups(training, x)
+            found.groups += _groups(training, x, rows)
         found.prepared = self.preparations.fitted_on(x, rows, ~found.leaking)
         return found
 
@@ -227,7 +227,7 @@ class Radar:
             index, match = _equal(judged, fitted, ~taken)
             if not len(index):
                 continue
-            if self._is_natural(training, taken.sum() + len(index), len(rows), twins, labels, index, match):
+            if self._is_natural(training, rows, int(taken.sum()) + len(index), twins, labels, index, match):
                 mask: Any = numpy.zeros(len(rows), dtype=bool) if found.repeated is None else found.repeated
                 mask[index] = True
                 found.repeated = mask
@@ -252,10 +252,14 @@ class Radar:
             found.copies.append(Copies(one.kind, left[one.index[same]], one.match[same], training))
 
     def _is_natural(
-        self, training: Training, repeated: int, judged: int, twins: float, labels: Any, index: Any, match: Any
-    ) -> bool:
+        self, training: Training, rows: example_rows.Rows, repeated: int, twins: float, labels: Any, index: Any,
+        match: Any,
+    ) -> bool:  # fmt: skip
         """Return whether so many equal examples are what such data is like."""
-        if self.preparations.resampled or not repeats.is_expected(repeated, judged, twins, len(training.keys)):
+        judged = len(rows)
+        if self.preparations.resampled(rows.keys) or not repeats.is_expected(
+            repeated, judged, twins, len(training.keys)
+        ):
             return False
         has_labels = labels is not None and training.labels is not None and len(index) >= FEWEST
         if has_labels and (labels[index] != training.labels[match]).mean() >= repeats.DISAGREEING:
@@ -295,17 +299,23 @@ def _is_same_set(judged: Any, fitted: Any) -> bool:
     return len(judged) == len(fitted) and bool((numpy.sort(judged) == numpy.sort(fitted)).all())
 
 
-def _groups(training: Training, x: Any) -> List[columns.Group]:
-    judged = columns.Frame.of(x)
-    fitted = training.frame
-    if judged is None or fitted is None:  # they were scaled, say, after a split
-        split = columns.split_of(len(training.keys), example_rows.length(x))
-        if split is None:
-            return []
-        fitted, judged = columns.Frame.of(split[0]), columns.Frame.of(split[1])
-    if fitted is None or judged is None:
-        return []
-    return columns.groups_on_both_sides(fitted, judged)
+def _groups(training: Training, x: Any, rows: example_rows.Rows) -> List[columns.Group]:
+    judged, fitted = columns.Frame.of(x), training.frame
+    trained_keys, judged_keys, width = training.keys, rows.keys, _width(rows)
+    if judged is None or fitted is None:
+        split = columns.split_of(len(training.keys), len(rows))
+        if split is not None:  # the parts before they were scaled, say
+            fitted, judged = columns.Frame.of(split[0]), columns.Frame.of(split[1])
+            parts = [example_rows.read(part) for part in split]
+            if parts[0] is not None and parts[1] is not None:
+                trained_keys, judged_keys, width = parts[0].keys, parts[1].keys, _width(parts[1])
+    if fitted is not None and judged is not None:
+        return columns.groups_on_both_sides(fitted, judged)
+    return columns.groups_by_content(trained_keys, judged_keys, width) if width else []
+
+
+def _width(rows: example_rows.Rows) -> int:
+    return 0 if rows.kind != "numbers" or rows.numbers is None else int(rows.numbers.shape[1])
 
 
 def settle(radar: Radar, evaluations: Evaluations, inside: str) -> None:

@@ -38,6 +38,7 @@ class _Fitted:
         self.twins = repeats.twin_share(rows.keys)
         self.made: List[Any] = []
         """Keys of rows made from rows it was fitted on."""
+        self.repeats_rows = False
         self.width: Optional[int] = None
         self.columns: Optional[List[Any]] = None
         """Of what it makes: the number of columns, and their names if it makes data frames or replaces columns of one."""
@@ -56,8 +57,6 @@ class Preparations:
         self._fitted: List[_Fitted] = []
         self.depth = 0
         """How deep the script is inside a transformer's method; what that calls of other transformers is part of it."""
-        self.resampled = False
-        """Whether rows were drawn repeatedly: equal examples are then no property of the data."""
 
     def fitted(self, transformer: Any, x: Any, y: Any) -> None:
         """Note that a transformer was fitted on this input."""
@@ -102,9 +101,12 @@ class Preparations:
             return
         fitted = _Fitted(sampler, type(sampler).__name__, rows, supervised=True)
         fitted.made.append(results.keys)
+        fitted.repeats_rows = len(results) > len(rows)
         self._fitted.append(fitted)
-        if len(results) > len(rows):
-            self.resampled = True
+
+    def resampled(self, keys: Any) -> bool:
+        """Return whether these examples were drawn repeatedly: that some are equal is then no property of the data."""
+        return any(one.repeats_rows and one.covers(keys).mean() > 0.5 for one in self._fitted)
 
     def fitted_on(self, x: Any, rows: example_rows.Rows, which: Any) -> List[Dict[str, Any]]:
         """Return the transformers that were fitted on judged examples.
