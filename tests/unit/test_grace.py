@@ -89,6 +89,7 @@ def test_output_that_nobody_reads_keeps_nobody_waiting(tmp_path: Path) -> None:
     time.sleep(0.5)  # the pipe is full: the script waits in `print`, and holds the lock of its output
     training.process.send_signal(signal.SIGTERM)
     assert training.process.wait(timeout=9) == protocol.RECLAIMED
+    training.end()
 
 
 def test_a_handler_of_the_scripts_own_wins(tmp_path: Path) -> None:
