@@ -83,7 +83,7 @@ def _show(record: Any) -> None:
         for reason in record.get("reasons") or ():
             say_line(f"  {reason}")
     elif not isinstance(record, dict):
-        say_line(f"{record}")
+        say(f"{record}\n")
         return
     for key in ("run_dir", "model", "report", "patch", "tag", "path", "state", "stopped", "winner", "score"):
         if record.get(key) is not None:

@@ -127,3 +127,13 @@ def test_a_reader_that_leaves_is_no_fault(tmp_path: Path) -> None:
     assert "bug" not in done.stderr
     assert "Exception ignored" not in done.stderr
     assert list(tmp_path.glob("mlops-bug-*")) == []
+
+
+def test_an_answer_of_many_lines_keeps_them(hostile: Path, tmp_path: Path) -> None:
+    (hostile / "requirements.txt").unlink()
+    done = command(
+        "build", str(hostile), "--print", "--backend", "process", "--home", str(tmp_path / "home"), cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) > 10
+    assert is_clean(done.stdout)
