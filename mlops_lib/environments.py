@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mlops_lib import durable, images, locks, requirements
+from mlops_lib import durable, images, locks, requirements, trust
 from mlops_lib.detection.distributions import DISTRIBUTIONS
 from mlops_lib.detection.programs import PACKAGES
 from mlops_lib.engine import Engine, sdists
@@ -100,7 +100,9 @@ def plan(asked: Need, *, home: Path) -> Image:
         ImageError: a system package is no name.
     """
     answer = _recall(asked, home) or mended(asked)
-    image = images.plan(answer.environment, base_image=asked.base_image)
+    private = asked.backend == "process" and trust.is_strangers(asked.owner)
+    environment = replace(answer.environment, owner=asked.owner if private else "")
+    image = images.plan(environment, base_image=asked.base_image)
     return replace(image, notes=answer.notes)
 
 

@@ -124,6 +124,8 @@ class Environment(Record):
     """Distributions with their constraints, as pip reads them: those of the catalog row first, then the project's."""
     system: tuple[str, ...] = ()
     """Debian packages."""
+    owner: str = ""
+    """Who alone has it, as `trust.cache_name` says: a virtual environment of a pull request, whose script can change it."""
     unlocked: bool = False
     """Whether the index lacks releases of the row's lock, so that the newest that fit are taken."""
     sdists: tuple[str, ...] = ()

@@ -22,6 +22,8 @@ CHANGES = (
     "SYSTEM_PULLREQUEST_PULLREQUESTID",
     "ghprbPullId",
     "gitlabMergeRequestIid",
+    "CHANGE_URL",
+    "CHANGE_TARGET",
 )
 """Variables in which build servers give the number of the pull request that they build."""
 _PULL = re.compile(r"refs/pull/(\d+)/")
@@ -42,7 +44,11 @@ def level_of(environ: Mapping[str, str] = os.environ) -> tuple[str, str]:
         if environ.get(name):
             return f"change-{_safe(environ[name])}", name
     pull = _PULL.match(environ.get("GITHUB_REF", ""))
-    return (f"change-{pull[1]}", "GITHUB_REF") if pull else (BRANCH, "")
+    if pull:
+        return f"change-{pull[1]}", "GITHUB_REF"
+    if environ.get("GITHUB_EVENT_NAME", "").startswith("pull_request"):  # its code is often checked out all the same
+        return f"change-{_safe(environ.get('GITHUB_HEAD_REF') or 'unknown')}", "GITHUB_EVENT_NAME"
+    return BRANCH, ""
 
 
 def _safe(text: str) -> str:
@@ -53,6 +59,11 @@ def _safe(text: str) -> str:
 def is_level(text: str) -> bool:
     """Return whether a text can name a trust level."""
     return _LEVEL.fullmatch(text) is not None
+
+
+def is_strangers(cache: str) -> bool:
+    """Return whether a cache's name is one of a pull request."""
+    return cache.partition("-")[2] not in ("", BRANCH)
 
 
 def cache_name(project: Path, level: str, environ: Mapping[str, str] = os.environ) -> str:

@@ -13,14 +13,16 @@ from __future__ import annotations
 import ctypes
 import os
 import resource
+import signal
 import sys
 import tempfile
 
 NOBODY = 65534
-CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWNET = 0x00020000, 0x08000000, 0x10000000, 0x40000000
+CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWUSER = 0x00020000, 0x08000000, 0x10000000
+CLONE_NEWPID, CLONE_NEWNET = 0x20000000, 0x40000000
 MS_NOSUID, MS_NODEV, MS_BIND, MS_REC, MS_PRIVATE = 0x2, 0x4, 0x1000, 0x4000, 0x40000
 MNT_DETACH = 2
-PR_SET_NO_NEW_PRIVS = 38
+PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS = 1, 38
 LIMITS = {
     resource.RLIMIT_CPU: 1800,
     resource.RLIMIT_FSIZE: 2 << 30,
@@ -49,14 +51,16 @@ class _Kernel:
     def detach(self, target: str) -> None:
         self._checked(self._libc.umount2(target.encode(), MNT_DETACH), target)
 
-    def keep_privileges_low(self) -> None:
+    def bind(self) -> None:
+        """Gain no privileges any more, and die with the parent."""
         self._checked(self._libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl")
+        self._checked(self._libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl")
 
 
 def _leave(kernel: _Kernel) -> None:
     """Enter namespaces without network, in which mounts concern this process only."""
     user, group = os.getuid(), os.getgid()
-    spaces = CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC
+    spaces = CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWPID
     kernel.unshare(spaces if user == 0 else spaces | CLONE_NEWUSER)
     if user != 0:
         for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
@@ -94,12 +98,17 @@ def main(home: str, kept: str, command: list[str]) -> None:
         hard = resource.getrlimit(limit)[1]
         bound = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(limit, (bound, bound))
+    # The first process of its namespace: whatever it leaves behind ends with it.
+    child = os.fork()
+    if child:
+        _, status = os.waitpid(child, 0)
+        sys.exit(os.WEXITSTATUS(status) if os.WIFEXITED(status) else 1)
     os.umask(0o022)
     if os.getuid() == 0:
         os.setgroups([])
         os.setresgid(NOBODY, NOBODY, NOBODY)
         os.setresuid(NOBODY, NOBODY, NOBODY)
-    kernel.keep_privileges_low()
+    kernel.bind()  # after the change of user, which takes it back
     os.chdir(kept)
     os.execv(command[0], command)
 

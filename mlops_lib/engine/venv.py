@@ -34,7 +34,8 @@ KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", *index.PR
 
 def place(home: Path, environment: Environment) -> Path:
     """The environment's folder, by everything that decides its contents."""
-    built = [list(environment.sdists)] if environment.sdists else []
+    built: list[object] = [list(environment.sdists)] if environment.sdists else []
+    built += [environment.owner] if environment.owner else []
     locked = [images.locked(environment)] if images.locked(environment) else []
     content = json.dumps([
         sorted(environment.requirements), *built, *locked, environment.python, sys.implementation.cache_tag, platform.machine(),

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mlops_lib import environments, images, trust
-from mlops_lib.engine import Launch
+from mlops_lib.engine import Launch, venv
 from mlops_lib.engine.docker import DockerEngine
 from mlops_lib.engine.ownership import Owner, hand_over
 from mlops_lib.engine.process import ProcessEngine
@@ -43,6 +43,20 @@ def test_a_cache_is_private_to_a_project_and_a_trust_level(tmp_path: Path) -> No
     assert all(trust.is_cache_name(name) for name in names)
 
 
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"CHANGE_TARGET": "main", "BRANCH_NAME": "PR-3"}, {"GITHUB_REF": "refs/pull/3/merge"}, {"CI_MERGE_REQUEST_IID": "3"},
+        {"GITHUB_EVENT_NAME": "pull_request_target", "GITHUB_REF": "refs/heads/main", "GITHUB_HEAD_REF": "x/y"},
+    ],
+)  # fmt: skip
+def test_pull_requests_of_all_build_servers_are_known(environ: dict[str, str]) -> None:
+    level, variable = trust.level_of(environ)
+    assert level != trust.BRANCH
+    assert variable in environ
+    assert trust.is_level(level)
+
+
 @pytest.mark.parametrize("number", ["12", "../../branch", "branch/../../x", "12\n", "", " "])
 def test_the_level_of_a_pull_request_is_never_that_of_a_branch(number: str, tmp_path: Path) -> None:
     level, _ = trust.level_of({"CHANGE_ID": number})
@@ -72,6 +86,8 @@ def test_a_branch_never_goes_on_with_the_run_of_a_pull_request(tmp_path: Path, m
     change = prepare(project, **given)
     assert change.run_dir != branch.run_dir
     assert change.spec.cache != branch.spec.cache
+    places = {venv.place(tmp_path, one.spec.image.environment) for one in (branch, change)}
+    assert len(places) == 2, "its script can write into its environment"
 
 
 def test_processes_share_no_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import re
 import pytest
 from packaging.requirements import Requirement
 
-from mlops_lib import images, locks, requirements, standins
+from mlops_lib import environments, images, locks, requirements, standins
 from mlops_lib.records import Environment
 
 ROWS = [row["name"] for row in images.catalog()]
@@ -81,3 +81,18 @@ def test_a_bound_above_the_locked_release_is_not_met_by_it() -> None:
     for line, kept in ((f"pandas>={newest}", False), (f"pandas>={newest}.1", True)):
         mended = requirements.mend([*row, line], row=row, locked=locked)
         assert (line in mended.lines) == kept, mended.lines
+
+
+def test_an_index_without_a_locked_release_gives_the_newest_and_says_so() -> None:
+    image = images.plan(environment("sklearn"))
+    version = images.releases("sklearn")["numpy"]
+    said = f"ERROR: Could not find a version that satisfies the requirement numpy=={version} (from versions: 1.0)\n"
+    fresh = environments.without_lock(image, said)
+    assert fresh is not None
+    assert (images.locked(fresh.environment), fresh.tag != image.tag) == ({}, True)
+    assert f"does not have numpy=={version}" in fresh.notes[0]
+    for other in (
+        "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE. numpy==" + version,
+        said.replace(version, "0.1"),
+    ):
+        assert environments.without_lock(image, other) is None, "another file under the name is an error"
