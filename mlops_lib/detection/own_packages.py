@@ -10,7 +10,7 @@ from mlops_lib.errors import RefusedFileError
 from mlops_lib.project import files
 
 LIMIT = 256_000
-_SETUP_CFG_NAME = re.compile(r"^\s*name\s*=\s*([A-Za-z0-9._-]+)\s*$", re.MULTILINE)
+_SETUP_CFG_NAME = re.compile(r"^[ \t]*name[ \t]*=[ \t]*([A-Za-z0-9._-]+)[ \t]*$", re.MULTILINE)
 _BUILDS = re.compile(r"^\[(project|build-system|tool\.(poetry|flit|setuptools|hatch))\b", re.MULTILINE)
 
 
@@ -58,7 +58,7 @@ def _of_pyproject(text: str) -> str:
 def _of_setup_py(text: str) -> str:
     try:
         tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return ""
     texts = {
         node.targets[0].id: node.value.value
