@@ -20,6 +20,8 @@ import tempfile
 from urllib.parse import unquote, urlsplit
 
 COMMON = ["--disable-pip-version-check", "--progress-bar=off", "--only-binary", ":all:"]
+OLDEST_PIP = (22, 2)
+"""The first that reports what it would install."""
 PROCESSES = {
     "subprocess.Popen", "os.exec", "os.posix_spawn", "os.spawn", "os.system", "os.fork", "os.forkpty", "pty.spawn",
     "os.startfile",
@@ -54,6 +56,11 @@ def pin(entry):
 def main(folder, asked):
     """Run both steps; return pip's exit status."""
     sys.addaudithook(refuse_processes)
+    import pip as package
+
+    if tuple(int(part) for part in package.__version__.split(".")[:2]) < OLDEST_PIP:
+        print("mlops: pip %s is too old: the base image needs 22.2 or later" % package.__version__, file=sys.stderr)
+        return 2
     from pip._internal.cli.main import main as pip
 
     os.makedirs(folder, exist_ok=True)
