@@ -110,11 +110,21 @@ def search(
         )
     found = read(run_dir)
     if found is None:
-        raise SearchError(
-            f"it left no result{_trouble(run_dir, int(request['pass']))}", where=str(run_dir),
-            remedy=f"Mend that, or see hook_error in {run_dir}/inside/events.jsonl.",
-        )  # fmt: skip
+        raise _no_result(run_dir, request)
     return found
+
+
+def _no_result(run_dir: Path, request: Mapping[str, Any]) -> SearchError:
+    """Return what to say about a search that the script went past."""
+    trouble = _trouble(run_dir, int(request["pass"]))
+    if trouble:
+        remedy = f"Mend that, or see hook_error in {run_dir}/{protocol.INSIDE}/{protocol.EVENTS}."
+        return SearchError(f"it left no result{trouble}", where=str(run_dir), remedy=remedy)
+    return SearchError(
+        f"it never began: the script did not come to its fit {request['fit']} again, or that fit cannot be searched",
+        where=str(run_dir),
+        remedy="Let the script do the same each time it is run with the same arguments; `trials = 0` searches nothing.",
+    )
 
 
 def follow(
@@ -323,13 +333,12 @@ def _judged_fit(run_dir: Path, verdict: Verdict) -> tuple[int | None, str]:
     if verdict.source.startswith("sklearn.model_selection."):
         return None, "the script only cross-validates, so no example is left to judge a tweak by: hold out a test set"
     boosters = {e.get("fit") for e in events if e["event"] == "fit" and e.get("model") == "Booster"}
-    if verdict.judged_fit in boosters:
-        return None, "a booster trained by `train` is not searched: its estimator (XGBClassifier, LGBMClassifier …) is"
-    if verdict.judged_fit is not None:
-        return verdict.judged_fit, ""
     fits = {e["fit"] for e in events if e["event"] == "fit" and e.get("fit") is not None}
-    if len(fits) == 1:
-        return int(fits.pop()), ""
+    judged = verdict.judged_fit if verdict.judged_fit is not None or len(fits) != 1 else int(next(iter(fits)))
+    if judged in boosters:
+        return None, "a booster trained by `train` is not searched: its estimator (XGBClassifier, LGBMClassifier …) is"
+    if judged is not None:
+        return judged, ""
     if not fits:
         own_loop = any("train_on_batch" in str(e.get("message")) for e in events if e["event"] == "warning")
         why = "by train_on_batch, as GANs do" if own_loop else "if it trains at all"

@@ -164,9 +164,11 @@ def _remember_predictions(run: Context, booster_class: Any) -> None:
             result = original(self, data, *args, **kwargs)
         finally:
             run.nested -= 1
-        if not args and not kwargs:  # what it was asked for besides is not repeated on the saved model
-            with run.journal.guard("booster.predict"):
-                predictions.remember(model=self, method="predict", x=data, output=result, fit=run.fit_of(self))
+        with run.journal.guard("booster.predict"):
+            options = predictions.options_of(original, (self, data, *args), kwargs)
+            predictions.remember(
+                model=self, method="predict", x=data, output=result, fit=run.fit_of(self), options=options
+            )
         return result
 
     booster_class.predict = predict

@@ -1,6 +1,7 @@
 """From a metric call back to the model: which `predict` made the argument of `accuracy_score(y, p)`."""
 
 import hashlib
+import inspect
 from typing import Any, Callable, Dict, FrozenSet, Iterator, List, Optional, Tuple
 
 from mlops_lib.runner.evaluations import Measured
@@ -42,8 +43,12 @@ DERIVED: Tuple[Shape, ...] = (_as_it_is, _argmax, _above_half, _rounded, _second
 class Prediction:
     """One output of `predict`, with the model and the input it came from."""
 
-    def __init__(self, model: Any, method: str, x: Any, output: Any, fit: Optional[int]) -> None:
+    def __init__(
+        self, model: Any, method: str, x: Any, output: Any, fit: Optional[int], options: Optional[Dict[str, Any]] = None
+    ) -> None:
         self.model, self.method, self.x, self.output, self.fit = model, method, x, output, fit
+        self.options = options or {}
+        """What the script asked for besides, such as `num_iteration`."""
         self._digests: Optional[Dict[str, Shape]] = None
 
     def shape_of(self, wanted: str) -> Optional[Shape]:
@@ -59,7 +64,7 @@ class Prediction:
 
     def repeat(self, model: Any) -> Any:
         """The same prediction by another model."""
-        return predict(model, self.method, self.x)
+        return predict(model, self.method, self.x, **self.options)
 
     def measure(
         self, model: Any, y: Any, of: Callable[[Any, Any], float], *, without: FrozenSet[bytes],
@@ -96,7 +101,20 @@ class Prediction:
 def predict(model: Any, method: str, x: Any, **more: Any) -> Any:
     """A model's prediction, without a progress bar."""
     quiet = {"verbose": 0} if hasattr(model, "predict_on_batch") and hasattr(model, "summary") else {}
-    return getattr(model, method)(x, **quiet, **more)
+    return getattr(model, method)(x, **{**quiet, **more})
+
+
+def options_of(original: Callable[..., Any], args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> Dict[str, Any]:
+    """Return the arguments of a prediction besides model and input, by their names.
+
+    Args:
+        original: the method.
+        args: what it was given by place, the model first.
+        kwargs: what it was given by name.
+    """
+    names = list(inspect.signature(original).parameters)
+    given = {**dict(zip(names, args)), **kwargs}
+    return {name: value for name, value in given.items() if name not in names[:2]}
 
 
 def digest_values(values: Any) -> str:
@@ -113,9 +131,11 @@ def digest_values(values: Any) -> str:
 _REMEMBERED: List[Prediction] = []
 
 
-def remember(*, model: Any, method: str, x: Any, output: Any, fit: Optional[int]) -> None:
+def remember(
+    *, model: Any, method: str, x: Any, output: Any, fit: Optional[int], options: Optional[Dict[str, Any]] = None
+) -> None:
     """Keep a reference to a prediction of the script; nothing is copied."""
-    _REMEMBERED.append(Prediction(model, method, x, output, fit))
+    _REMEMBERED.append(Prediction(model, method, x, output, fit, options))
     del _REMEMBERED[:-KEPT]
     while len(_REMEMBERED) > 1 and sum(one.held_bytes for one in _REMEMBERED) > KEPT_BYTES:
         del _REMEMBERED[0]

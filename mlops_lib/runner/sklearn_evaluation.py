@@ -1,6 +1,7 @@
 """What scikit-learn measures: `score`, the metric functions, cross-validation, and predictions to trace them by."""
 
 import functools
+import inspect
 import sys
 from types import ModuleType
 from typing import Any, Callable, Dict, FrozenSet, List, Optional, Tuple
@@ -66,9 +67,11 @@ def predict(run: Context, original: Callable[..., Any], *, name: str) -> Callabl
             return original(self, *args, **kwargs)
         result = outermost(run, original, self, *args, **kwargs)
         with run.journal.guard("sklearn.predict"):
-            x = args[0] if args else kwargs.get("X")
+            names = list(inspect.signature(original).parameters)
+            x = args[0] if args else kwargs.get(names[1] if len(names) > 1 else "X", kwargs.get("X"))
             if x is not None:
-                predictions.remember(model=self, method=name, x=x, output=result, fit=run.fit_of(self))
+                options = predictions.options_of(original, (self, *args), kwargs)
+                predictions.remember(model=self, method=name, x=x, output=result, fit=run.fit_of(self), options=options)
         return result
 
     return predict_
@@ -231,7 +234,9 @@ def _recipe(
     if args:
         return None
     plain = {name: value for name, value in kwargs.items() if name != "sample_weight"}
-    made = recipes.of_function(function.__name__, plain, method=prediction.method, derive=shape, swapped=swapped)
+    made = recipes.of_function(
+        function.__name__, plain, method=prediction.method, derive=shape, swapped=swapped, options=prediction.options
+    )
     return made, Examples(prediction.x, y, kwargs.get("sample_weight"))
 
 

@@ -47,10 +47,18 @@ class Recipe(NamedTuple):
     swapped: bool = False
     """The prediction was given first."""
     batch_size: Optional[int] = None
+    options: Mapping[str, Any] = {}
+    """What the script gave the prediction besides its input."""
 
 
 def of_function(
-    name: str, arguments: Mapping[str, Any], *, method: str, derive: Callable[[Any], Any], swapped: bool
+    name: str,
+    arguments: Mapping[str, Any],
+    *,
+    method: str,
+    derive: Callable[[Any], Any],
+    swapped: bool,
+    options: Mapping[str, Any],
 ) -> Optional[Recipe]:
     """Return the recipe of a metric function's call, or None if its arguments cannot be written down.
 
@@ -60,11 +68,13 @@ def of_function(
         method: the model's method that gave the prediction.
         derive: the function that made the argument from the prediction.
         swapped: whether the prediction was given first.
+        options: what the prediction was given besides its input.
     """
     derived = next((key for key, one in DERIVED.items() if one is derive), "")
-    if name not in FUNCTIONS or not derived or method not in METHODS or not all(map(_is_plain, arguments.values())):
+    plain = all(map(_is_plain, (*arguments.values(), *options.values())))
+    if name not in FUNCTIONS or not derived or method not in METHODS or not plain:
         return None
-    return Recipe(FUNCTION, name, name, dict(arguments), method, derived, swapped)
+    return Recipe(FUNCTION, name, name, dict(arguments), method, derived, swapped, options=dict(options))
 
 
 def _is_plain(value: Any) -> bool:
@@ -75,7 +85,7 @@ def _is_plain(value: Any) -> bool:
 
 def to_json(recipe: Recipe) -> Dict[str, Any]:
     """The recipe as plain JSON values."""
-    return dict(recipe._asdict(), arguments=dict(recipe.arguments))
+    return dict(recipe._asdict(), arguments=dict(recipe.arguments), options=dict(recipe.options))
 
 
 def from_json(value: Any) -> Recipe:
@@ -90,8 +100,9 @@ def from_json(value: Any) -> Recipe:
     known = recipe.call in CALLS and recipe.method in METHODS and recipe.derived in DERIVED
     if not known or (recipe.call == FUNCTION and recipe.function not in FUNCTIONS):
         raise ValueError(f"a recipe for {recipe.call!r} {recipe.function!r} is not known")
-    if not isinstance(recipe.arguments, dict) or not all(map(_is_plain, recipe.arguments.values())):
-        raise ValueError("a recipe's arguments are plain values")
+    for given in (recipe.arguments, recipe.options):
+        if not isinstance(given, dict) or not all(map(_is_plain, given.values())):
+            raise ValueError("a recipe's arguments are plain values")
     return recipe
 
 
@@ -127,7 +138,7 @@ def answers(recipe: Recipe, model: Any, examples: Examples) -> Tuple[Any, Any]:
         raise ValueError("the examples come from a pipeline, which has no fixed order")
     more = {"batch_size": recipe.batch_size} if recipe.call == EVALUATE and recipe.batch_size else {}
     method = "predict" if recipe.call in (EVALUATE, SCORE) else recipe.method
-    output = numpy.asarray(predictions.predict(model, method, examples.x, **more))
+    output = numpy.asarray(predictions.predict(model, method, examples.x, **{**more, **recipe.options}))
     truth = examples.y
     if recipe.call == COMPARED:
         labels = targets.classes_of(truth) if recipe.metric == "accuracy" else None
