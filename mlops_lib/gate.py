@@ -293,7 +293,7 @@ class _Judgement:
 
     def _doubts(self) -> list[str]:
         """What keeps a number that reaches the bar from being accepted."""
-        doubts = [*self._doubts_about_the_file(), *self._doubts_about_the_search()]
+        doubts = [*self._doubts_about_the_file(), *self._doubts_about_the_search(), *self._not_finite()]
         leaks = leakage.reasons(self.evaluation, metric=self.metric, target=self.target, mode=self.mode)
         self.reasons += leaks.notes
         doubts += leaks.doubts
@@ -301,6 +301,23 @@ class _Judgement:
             doubts.append(reason("champion unknown", told=self._compared()))
         if self.baseline is not None and self._includes_baseline():
             doubts.append(reason("baseline", name=self.baseline.name, value=self.baseline.value))
+        return doubts
+
+    def _not_finite(self) -> list[str]:
+        """Say which predictions and further measures of the same call are no numbers."""
+        doubts = []
+        claimed = self.evaluation.get("not_finite")
+        found = claimed if isinstance(claimed, dict) else {}
+        count, examples = (protocol.as_number(found.get(name)) for name in ("count", "examples"))
+        if count:
+            listed = found.get("rows")
+            rows = [str(row) for row in listed if isinstance(row, int)][:10] if isinstance(listed, list) else []
+            told = {"count": int(count), "examples": int(examples or count), "rows": ", ".join(rows)}
+            doubts.append(reason("predictions not finite", **told))
+        others = protocol.numbers(self.evaluation)
+        names = [name[:40] for name, value in others.items() if value in protocol.NOT_FINITE and name != self.metric]
+        if names:
+            doubts.append(reason("measures not finite", names=", ".join(names[:5])))
         return doubts
 
     def _doubts_about_the_file(self) -> list[str]:

@@ -35,6 +35,14 @@ REASONS: Mapping[str, Template] = {
         "{metric} is not a finite number ({value}): the training diverged",
         "lower the learning rate in the script, or clip its gradients (`clipnorm`)",
     ),
+    "predictions not finite": Template(
+        "{count} of {examples} predictions are not finite: rows {rows}",
+        "fill missing values in these rows or leave them out (`dropna`), or keep the training from diverging (`clipnorm`)",
+    ),
+    "measures not finite": Template(
+        "beside it, {names} is not a finite number",
+        "fill missing values in the data or leave them out (`dropna`), or clip gradients (`clipnorm`)",
+    ),
     "out of range": Template(
         "{metric} cannot be {value:.4g}: the claim is not valid",
         "correct how the script computes it, or name another number with `metric`, `metric_pattern` or `metrics_file`",

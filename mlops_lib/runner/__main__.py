@@ -234,6 +234,8 @@ def _finish(run: Context, output: str) -> None:
         _save_model(run)
     with run.journal.guard("kept examples"), run.conditions.again():
         _keep_examples(run)
+    with run.journal.guard("predictions"), run.conditions.again():
+        _look_at_predictions(run)
     with run.journal.guard("mistakes"), run.conditions.again():
         _look_at_mistakes(run)
     with run.journal.guard("outputs"):
@@ -293,6 +295,23 @@ def _look_for_leaks(run: Context) -> None:
     run.nested += 1
     try:
         leaks.settle(run.leaks, run.evaluations, run.spec.inside)
+    finally:
+        run.nested -= 1
+
+
+def _look_at_predictions(run: Context) -> None:
+    """Count the predictions of the judged examples that are no numbers."""
+    from mlops_lib.runner.metrics import finite
+
+    judged = run.evaluations.judged()
+    asked = run.evaluations.asked.get(judged["id"]) if judged is not None else None
+    model = run.evaluations.models.get(judged["id"]) if judged is not None else None
+    if judged is None or asked is None or model is None:
+        return
+    run.nested += 1
+    try:
+        with run.evaluations.as_measured(judged["id"]):
+            finite.count(model, asked, judged)
     finally:
         run.nested -= 1
 

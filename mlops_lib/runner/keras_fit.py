@@ -21,6 +21,7 @@ from mlops_lib.runner import (
 )
 from mlops_lib.runner.calls import bind
 from mlops_lib.runner.context import Context
+from mlops_lib.runner.metrics import finite
 
 SEED_OFFSET = 740_000_003
 """Added to the run's seed for TensorFlow, so that a script's own `set_seed` can be told from ours."""
@@ -175,6 +176,10 @@ class Fit:
         if not self.is_on_tensorflow and run.fit_of(self.model) is not None:
             self.called = randomness.take_python()
         call["callbacks"] = [*self.user_callbacks, *own]
+        with run.journal.guard("missing values"):
+            missing = finite.describe_missing(call.get("x"))
+            if missing is not None:
+                run.journal.warn(f"the inputs of fit {self.number} hold NaN: {missing}; fill or drop them before")
         with run.grace.keeping(self):
             with self._footprint():
                 result = self._inside(self, call)

@@ -34,7 +34,7 @@ def explain(model: Any, asked: Tuple[Any, Any], record: Dict[str, Any], inside: 
     guess: List[Any] = []
     worst: List[Tuple[float, int, Any, Any]] = []
     whole = True
-    for x, y in _batches(*asked):
+    for x, y in batches(*asked):
         targets, predicted, sure = _answers(model, x, y)
         if targets is None:
             return
@@ -56,7 +56,7 @@ def explain(model: Any, asked: Tuple[Any, Any], record: Dict[str, Any], inside: 
         )
 
 
-def _batches(x: Any, y: Any) -> Iterator[Tuple[Any, Any]]:
+def batches(x: Any, y: Any) -> Iterator[Tuple[Any, Any]]:
     """Examples with their targets, in pieces."""
     import numpy
 

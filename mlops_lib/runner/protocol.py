@@ -529,6 +529,10 @@ def _is_claim(value: Any) -> bool:
     return isinstance(value, (int, float, str)) and not isinstance(value, bool)
 
 
+NOT_FINITE = ("nan", "inf", "-inf")
+"""How JSON of ours holds numbers that are none."""
+
+
 def as_number(value: Any) -> Optional[float]:
     """Return a finite number as a float, None for anything else."""
     if not isinstance(value, (int, float)) or isinstance(value, bool):
