@@ -1,10 +1,10 @@
 """A search among candidates that differ by their seed alone must not claim to have found something better.
 
 `python -m bench.honesty_aa [--simulated 200] [--real 20]` counts in how many searches a claim is made: a sentence that a
-trial *brought* something, or a winner whose number on examples that selected nothing lies above the developer's beyond its
-interval. Simulated searches draw who gets which example right; real ones train the developer's own network again and
-again, with other seeds, on digits and on pima. Then it counts how often the last verdict of a run lies, with its whole
-interval, above what the model truly reaches, though the gate looked three times.
+trial *brought* something, or a winner that is called clearly better than the developer's model on examples that
+selected nothing (`Improvement.gained`). Simulated searches draw who gets which example right; real ones train the
+developer's own network again and again, with other seeds, on digits and on pima. Then it counts how often the last
+verdict of a run lies, with its whole interval, above what the model truly reaches, though the gate looked three times.
 
 Both rates have a limit of 5 %. Few searches leave a rate uncertain: its own 95 % interval stands beside it.
 """
@@ -80,8 +80,9 @@ def real(name: str, seed: int) -> tuple[bool, str]:
             trials=TRIALS, minutes=10.0, seed=seed, folder=folder, observer=lambda event: None,
         )  # fmt: skip
     said = [note for note in found.notes if note.startswith("trial ")]
-    clear = found.interval is not None and found.before is not None and found.interval[0] > found.before
-    told = f"before {found.before:.3f}, after {found.value or 0:.3f}; {'; '.join(said) or 'kept as it was'}"
+    clear = found.gained is not None and found.gained.is_clear
+    gained = "" if found.gained is None else f" ({found.gained.words()})"
+    told = f"before {found.before:.3f}, after {found.value or 0:.3f}{gained}; {'; '.join(said) or 'kept as it was'}"
     return clear or any(" brought " in note for note in said), told
 
 

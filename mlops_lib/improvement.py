@@ -47,7 +47,9 @@ class Improvement:
     """The 95 % interval of a proportion."""
     examples: int
     before: float | None
-    """What the caller's model reached on the same examples."""
+    """What the caller's model reached before, on the validation data."""
+    gained: protocol.Gain | None
+    """The difference between the two, with what chance may make of it; None if either is not known."""
     target: float
     search: SearchResult | None
     """None where the model met the bar as it was."""
@@ -145,8 +147,15 @@ def improve(
             in_place=in_place,
         )  # fmt: skip
     value, count = task.measured(improved, changed=found is not None and found.winner > 0, folder=place)
+    gained = None
+    if value is not None and before is not None and found is not None and found.winner:
+        tried = [{"number": one.number, "curve": one.curve} for one in found.trials]
+        gained = protocol.gain(
+            value, before, metric=task.metric, mode=task.mode, examples=count, trials=tried, is_chosen=False
+        )
     return Improvement(
-        model=improved, metric=task.metric, mode=task.mode, value=value, examples=count, before=before, target=target,
+        model=improved, metric=task.metric, mode=task.mode, value=value, examples=count, before=before,
+        gained=gained, target=target,
         interval=_interval(value, count) if protocol.is_proportion(task.metric) else None, search=found, folder=str(place),
         seconds=round(time.monotonic() - began, 3), notes=(*copied, *notes),
     )  # fmt: skip

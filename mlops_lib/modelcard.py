@@ -52,6 +52,8 @@ def _evaluation(verdict: Verdict) -> list[tuple[str, str]]:
         rows.append(("Value", f"{verdict.value:.4g}"))
     if verdict.interval is not None:
         rows.append(("95 % interval", f"{verdict.interval[0]:.4g} to {verdict.interval[1]:.4g}"))
+    if verdict.seeds is not None:
+        rows.append(("Mean, which is judged", verdict.seeds.in_words))
     rows.append(("Bar", f"{'at least' if verdict.mode == 'max' else 'at most'} {verdict.target:.4g}"))
     if verdict.examples is not None:
         rows.append(("Examples", str(verdict.examples)))

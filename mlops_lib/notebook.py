@@ -243,6 +243,8 @@ def improvement_html(found: Improvement) -> str:
     colour = COLOURS["accepted" if found.met else "rejected"]
     reached = "not measured" if found.value is None else f"{found.value:.4g}"
     before = "" if found.before is None else f", before {found.before:.4g}"
+    if found.gained is not None:
+        before += f" ({found.gained.words()}{'' if found.gained.is_clear else ': no clear difference'})"
     interval = "" if found.interval is None else f" [{found.interval[0]:.3f}, {found.interval[1]:.3f}]"
     on = f" on {found.examples} examples" if found.examples else ""
     parts = [

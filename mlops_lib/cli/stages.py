@@ -11,6 +11,7 @@ from mlops_lib import config
 from mlops_lib.cli.answers import failed, interrupted, made_ready, print_json, say, say_line, stopped_by_signal
 from mlops_lib.display.text import one_line
 from mlops_lib.errors import MlopsError, UsageError
+from mlops_lib.records import Seeds
 from mlops_lib.runner import protocol
 
 
@@ -79,6 +80,8 @@ def _show(record: Any) -> None:
         shown = f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
         value = record.get("value")
         number = f"{value:.4g}{shown}" if isinstance(value, float) else "no number"
+        if record.get("seeds"):
+            number += f", mean {Seeds.from_json(record['seeds']).in_words}"
         say_line(f"{record['verdict']}: {record.get('metric') or 'metric'} {number}, bar {record['target']:g}")
         for reason in record.get("reasons") or ():
             say_line(f"  {reason}")

@@ -226,7 +226,8 @@ def _headline(occasion: str, verdict: Verdict | None, result: RunResult | None) 
 
 
 def _measured(verdict: Verdict) -> str:
-    return f"{verdict.metric} {_number(verdict.value)} (bar {_number(verdict.target)})"
+    several = "" if verdict.seeds is None else f"; mean {verdict.seeds.in_words}"
+    return f"{verdict.metric} {_number(verdict.value)}{several} (bar {_number(verdict.target)})"
 
 
 def _reasons(verdict: Verdict | None, result: RunResult | None, version: ModelVersion | None) -> list[str]:

@@ -176,6 +176,8 @@ def reproduce(view: RunView) -> str:
         command += ["--metric", view.verdict.metric] if view.verdict.metric else []
     if view.trials is not None and view.minutes is not None:
         command += ["--trials", str(view.trials), "--minutes", f"{view.minutes:g}"]
+    if view.verdict is not None and view.verdict.seeds is not None:
+        command += ["--seeds", str(len(view.verdict.seeds.values))]
     for mount in spec.mounts:
         command += ["--mount", f"{mount.source}:{mount.target}"]
     line = shlex.join(command)

@@ -49,6 +49,8 @@ def _numbers(view: RunView) -> str:
         if verdict.interval is not None:
             low, high = (metric_value(verdict.metric, end) for end in verdict.interval)
             rows.append(("95 % interval", f"{low} to {high}"))
+        if verdict.seeds is not None:
+            rows.append(("mean, which is judged", verdict.seeds.in_words))
         if second_measurement.by_whom(verdict):
             rows.append(("measured", second_measurement.by_whom(verdict)))
         if verdict.champion is not None:

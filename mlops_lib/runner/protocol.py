@@ -315,7 +315,7 @@ def is_in_unit_range(metric: str) -> bool:
 
 CHANCE = 0.05
 """How often a difference that means nothing may be called one, in a whole search."""
-SEED_SPREAD = 0.02
+SEED_SPREAD = 0.03
 """What another seed is taken to change in a proportion at least (a standard deviation), as one training cannot show it."""
 
 
@@ -349,6 +349,7 @@ def gain(
     mode: str,
     examples: Optional[int],
     trials: Sequence[Mapping[str, Any]],
+    is_chosen: bool = True,
 ) -> Gain:
     """Return what a trial gained over another one, as far as one training of each tells.
 
@@ -364,12 +365,13 @@ def gain(
         mode: "max" or "min".
         examples: how many select; None if not known.
         trials: all of the search, as records with `number` and `curve` (the score after each epoch).
+        is_chosen: whether the score is the one that the search chose by; False for one on other examples.
 
     >>> few = [{"number": 1, "curve": [0.5, 0.8, 0.85]}, {"number": 2, "curve": [0.4, 0.83, 0.84]}]
     >>> gain(0.9, 0.6, metric="accuracy", mode="max", examples=200, trials=few).is_clear
     True
     >>> gain(0.85, 0.83, metric="accuracy", mode="max", examples=200, trials=few).words()
-    '+0.020 \u00b1 0.124'
+    '+0.020 \u00b1 0.135'
     """
     difference = score - before
     if not examples or not is_proportion(metric) or not (0 <= score <= 1 and 0 <= before <= 1):
@@ -379,7 +381,7 @@ def gain(
         share = (share * examples + 1) / (examples + 2)  # none right or all right is no certainty
         variance += share * (1 - share) / examples
     curves = [one.get("curve") or () for one in trials if one.get("number")]
-    compared = sum(max(len(curve), 1) for curve in curves)
+    compared = sum(max(len(curve), 1) for curve in curves) if is_chosen else 1
     z = statistics.NormalDist().inv_cdf(1 - CHANCE / max(compared, 1))
     return Gain(difference, z * math.sqrt(variance + 2 * max(SEED_SPREAD**2, _movement(curves))), mode)
 

@@ -133,3 +133,21 @@ def test_described_as_json() -> None:
 def test_what_stands_in_gives_probabilities_where_the_developers_does(tmp_path: Path) -> None:
     found, _ = searched(tmp_path, KNeighborsClassifier(20), CANCER, trials=estimators.OWN_TRIALS + 5)
     assert not any("SVC" in edit for trial in found.trials for edit in trial.edits)
+
+
+def test_a_winner_is_fitted_again_with_another_seed(tmp_path: Path) -> None:
+    first, _ = searched(tmp_path / "first", DecisionTreeClassifier(max_depth=1), CANCER, trials=6)
+    assert first.winner
+    followed = [one.to_json() for one in first.trials]
+    fit = Fit(DecisionTreeClassifier(max_depth=1), *CANCER)
+    asked = {"fit": 1, "metric": "accuracy", "mode": "max", "target": 2.0, "trials": 6, "minutes": 5}
+    other = estimators.Search(
+        fit,
+        {**asked, "followed": followed, "search_seed": 1},
+        Journal(str(tmp_path / "inside"), number_of_pass=2, attempt=1),
+        folder=str(tmp_path / "search"),
+        seed=2,
+    ).run()
+    assert (other["winner"], other["score"]) == (first.winner, first.score)
+    assert [one["edits"] for one in other["trials"]] == [list(one.edits) for one in first.trials]
+    assert getattr(fit.estimator, "random_state", None) in (None, 2), "what is drawn comes from this run's seed"
