@@ -91,10 +91,7 @@ class Network:
     def _made(self, name: str) -> Any:
         found = sorted(self._client.networks.list(names=[f"^{name}$"]), key=lambda one: str(one.id))
         if not found:
-            self._client.networks.create(
-                name, driver="bridge", internal=name == CLOSED, options=dict(OPTIONS[name]), enable_ipv6=False,
-                check_duplicate=True, labels={LABEL: name},
-            )  # fmt: skip
+            self._make(name)
             found = self._client.networks.list(names=[f"^{name}$"])
         network = found[0]
         network.reload()
@@ -105,6 +102,23 @@ class Network:
                 remedy=f"Remove it (`docker network rm {name}`); it is made again.",
             )  # fmt: skip
         return network
+
+    def _make(self, name: str) -> None:
+        import docker.errors
+
+        try:
+            self._client.networks.create(
+                name,
+                driver="bridge",
+                internal=name == CLOSED,
+                options=dict(OPTIONS[name]),
+                enable_ipv6=False,
+                check_duplicate=True,
+                labels={LABEL: name},
+            )
+        except docker.errors.APIError as error:
+            if error.status_code != 409:  # else another program was first
+                raise
 
     def _close(self, container: Any, *, published: bool) -> None:
         about = self._machine()
