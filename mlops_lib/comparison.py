@@ -62,7 +62,8 @@ def read(claim: Any, *, version: int, evaluation: Any, metric: str, grows: bool,
     tested = _tested(mine.get("comparison"), grows=grows)
     if tested is None:
         return without(str(mine.get("note") or "it was not compared example by example"), value)
-    return Comparison(version=version, value=value, measured=measured, **tested)
+    left_out = _count(mine.get("left_out")) or 0
+    return Comparison(version=version, value=value, measured=measured, left_out=left_out, **tested)
 
 
 def doubt_inputs(
@@ -152,7 +153,7 @@ def shares_apart(only_new: int, only_champion: int, examples: int) -> tuple[floa
     return difference, (max(-1.0, middle - spread), min(1.0, middle + spread))
 
 
-def sentence(comparison: Comparison, *, metric: str, value: float | None) -> str:
+def sentence(comparison: Comparison, *, metric: str) -> str:
     """Return the comparison in words, for a list of reasons."""
     who = f"the champion, version {comparison.version}"
     if comparison.p_value is None:
@@ -160,11 +161,13 @@ def sentence(comparison: Comparison, *, metric: str, value: float | None) -> str
         return f"{who},{number} is not compared: {comparison.why}"
     low, high = comparison.interval or (math.nan, math.nan)
     apart = f"{comparison.difference:+.4g}, 90 % interval {low:+.4g} to {high:+.4g}; {comparison.test}"
-    mine = "" if value is None else f"{value:.4g} against "
+    value = comparison.value
+    mine = "" if value is None or comparison.difference is None else f"{value + comparison.difference:.4g} against "
     chance = "more than chance" if comparison.better else "no more than chance"
     chance = chance if comparison.difference else "no difference"
+    rest = f", without {comparison.left_out} that it was trained on" if comparison.left_out else ""
     return (
-        f"{metric}: {mine}{comparison.value:.4g} of {who}, on the same {comparison.examples} examples"
+        f"{metric}: {mine}{comparison.value:.4g} of {who}, on the same {comparison.examples} examples{rest}"
         f" ({apart}, p {comparison.p_value:.2g}): {chance}"
     )
 

@@ -263,7 +263,7 @@ class _Judgement:
 
     def _compared(self) -> str:
         assert self.against is not None
-        return comparison.sentence(self.against, metric=self.metric, value=self.value)
+        return comparison.sentence(self.against, metric=self.metric)
 
     def _beside_the_champion(self) -> list[str]:
         """What is said of the champion if it decides nothing, or is beaten."""

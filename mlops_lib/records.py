@@ -352,6 +352,8 @@ class Comparison(Record):
     test: str = ""
     """Which paired test gave it."""
     examples: int | None = None
+    left_out: int = 0
+    """Judged examples that the champion was trained on: neither model's number here is about them."""
     better: bool | None = None
     """Whether the new model is better beyond chance; None if the two could not be compared."""
     measured: str = ""

@@ -97,6 +97,7 @@ def register(
                     "the model file is not the one that was judged", where=str(source),
                     remedy="Judge the run again (`mlops judge`).",
                 )  # fmt: skip
+            _copy_names(run_dir, staging)
             with durable.locked(folder / "lock"):
                 _prepare(folder, spec.name)
                 durable.write_json(staging / "lineage.json", {"spec": spec.to_json(), "search": _search(run_dir)})
@@ -415,6 +416,15 @@ def _copy(source: Path, target: Path, *, inside: Path, limit_bytes: int) -> str:
     return digest.hexdigest()
 
 
+def _copy_names(run_dir: Path, staging: Path) -> None:
+    """Copy the names of the examples that the model was trained on, if the run left them."""
+    inside, limit = run_dir / protocol.INSIDE, protocol.TRAINED_ON_BYTES
+    try:
+        _copy(inside / protocol.TRAINED_ON, staging / protocol.TRAINED_ON, inside=inside, limit_bytes=limit)
+    except (OSError, UsageError):
+        (staging / protocol.TRAINED_ON).unlink(missing_ok=True)
+
+
 def _lineage(run_dir: Path, spec: RunSpec, verdict: Verdict, model: str, digest: str) -> ModelVersion:
     return ModelVersion(
         name=spec.name,
@@ -497,7 +507,7 @@ def _compare(model: ModelVersion, verdict: Verdict, reigning: ModelVersion | Non
         return False, f"{held} stays champion: it was not measured on the same examples; {by_hand}"
     if against.better is None:
         return False, f"{held} stays champion, not compared: {against.why}; {by_hand}"
-    what = comparison.sentence(against, metric=model.metric or "", value=model.value)
+    what = comparison.sentence(against, metric=model.metric or "")
     return against.better, what if against.better else f"{held} stays champion; {what}"
 
 

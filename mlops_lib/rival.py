@@ -31,7 +31,12 @@ def lend(spec: RunSpec, *, home: Path) -> tuple[dict[str, Any], tuple[Mount, ...
     source = str(Path(champion.model).resolve())
     target = f"{PLACE}/{Path(source).name}" if spec.backend == "docker" else source
     order = {"path": target, "version": champion.version, "digest": champion.model_digest}
-    return order, (Mount(source=source, target=target),)
+    mounts = [Mount(source=source, target=target)]
+    names = Path(source).with_name(protocol.TRAINED_ON)
+    if names.is_file():
+        order["trained_on"] = f"{PLACE}/{names.name}" if spec.backend == "docker" else str(names)
+        mounts.append(Mount(source=str(names), target=str(order["trained_on"])))
+    return order, tuple(mounts)
 
 
 def model_file(run_dir: Path) -> Path | None:

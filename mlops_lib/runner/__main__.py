@@ -255,6 +255,7 @@ def _keep_examples(run: Context) -> None:
     run.nested += 1
     try:
         kept.keep(run)
+        kept.keep_trained_on(run)
     finally:
         run.nested -= 1
 

@@ -325,6 +325,18 @@ class Evaluations:
                 continue
             self._journal.write("measured", **{name: record.get(name) for name in _OF_MEASURED})
 
+    def measured_without(self, number: int, model: Any, names: FrozenSet[bytes]) -> Measured:
+        """Measure a model on the examples of an evaluation, as it is judged, without those of these names.
+
+        Raises:
+            Exception: they cannot be left out, or whatever the model raises.
+        """
+        return self._repeat[number](model, names | self.selected | self.leaking.get(number, NONE))
+
+    def names_of(self, number: int) -> FrozenSet[bytes]:
+        """Return the names of the examples that an evaluation's number is about, as far as they are known."""
+        return frozenset(self._names.get(number) or ())
+
     def as_measured(self, number: int) -> ContextManager[None]:
         """Give an evaluation the conditions that it was made under."""
         if self._conditions is None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import mlops_lib
-from mlops_lib import durable, registry
+from mlops_lib import durable, registry, rival
 from mlops_lib.errors import UsageError
 from mlops_lib.records import Comparison, Environment, Image, ModelVersion, RunSpec, Verdict
 
@@ -121,6 +121,21 @@ def test_a_better_number_without_a_comparison_does_not_dethrone(world: World) ->
     failed = Comparison(version=1, why="it knows other classes: 10, not 8")
     assert "other classes" in world.register("c", 0.99, against=failed).note
     assert world.number_of_champion() == 1
+
+
+def test_the_names_of_its_training_examples_stay_with_a_version_and_are_lent_with_it(world: World) -> None:
+    run_dir, spec = world.run("a")
+    (run_dir / "inside" / "trained-on.bin").write_bytes(b"n" * 24)
+    version = registry.register(run_dir, spec, ACCEPTED, home=world.home)
+    order, mounts = rival.lend(spec, home=world.home)
+    assert order["path"] == "/mlops/champion/model.keras"
+    assert [Path(one.source).read_bytes() for one in mounts] == [b"a", b"n" * 24]
+    assert [one.target for one in mounts] == [order["path"], order["trained_on"]]
+    assert rival.find(spec, run_dir, home=world.home) is None, "it is the run's own model"
+    (run_dir / "inside" / "model.keras").write_bytes(b"tweaked")
+    found = rival.find(spec, run_dir, home=world.home)
+    assert found is not None
+    assert found.version == version.version
 
 
 def test_a_comparison_with_an_earlier_champion_does_not_dethrone_the_present_one(world: World) -> None:

@@ -9,7 +9,11 @@ import joblib
 import pytest
 from running import run_script
 from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
 from sklearn.tree import DecisionTreeClassifier
+
+from mlops_lib import comparison
+from mlops_lib.runner import digest
 
 X, Y = load_digits(return_X_y=True)
 
@@ -49,6 +53,32 @@ def test_an_estimator_is_compared_example_by_example(tmp_path: Path, measure: st
         cells = one["comparison"]
         assert sum(cells[name] for name in ("both", "only_new", "only_champion", "neither")) == 450
         assert one["value"] == (cells["both"] + cells["only_champion"]) / 450
+
+
+def test_examples_that_the_champion_was_trained_on_are_left_out_of_the_comparison(tmp_path: Path) -> None:
+    champion, names = tmp_path / "model.joblib", tmp_path / "trained-on.bin"
+    _, x_test, _, y_test = train_test_split(X, Y, random_state=0)
+    joblib.dump(DecisionTreeClassifier(random_state=0).fit(x_test[:300], y_test[:300]), champion)
+    names.write_bytes(b"".join(digest.hashes(x_test[:300]) or ()))
+    order = {"path": str(champion), "version": 4, "trained_on": str(names)}
+    script = f"{SKLEARN}model.score(x_test, y_test)\n"
+    inside, claims = run_script(tmp_path, script, champion=order)
+    (one,) = claims["champion"]["measurements"]
+    assert one["left_out"] == 300
+    cells = one["comparison"]
+    assert sum(cells[name] for name in ("both", "only_new", "only_champion", "neither")) == 150
+    found = comparison.read(claims["champion"], version=4, evaluation=1, metric="accuracy", grows=True, measured="")
+    assert found.left_out == 300
+    assert "on the same 150 examples, without 300 that it was trained on" in comparison.sentence(
+        found, metric="accuracy"
+    )
+    own = (inside / "trained-on.bin").read_bytes()
+    assert {own[i : i + 12] for i in range(0, len(own), 12)} == set(
+        digest.hashes(train_test_split(X, random_state=0)[0]) or ()
+    )
+    names.write_bytes(b"".join(digest.hashes(x_test[:430]) or ()))
+    _, claims = run_script(tmp_path / "again", script, champion=order)
+    assert "leaves too few" in claims["champion"]["measurements"][0]["note"]
 
 
 @pytest.mark.parametrize(

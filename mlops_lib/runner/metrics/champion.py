@@ -7,7 +7,7 @@ What cannot be loaded or measured is a claim with the reason.
 
 import contextlib
 import os
-from typing import Any, Dict, List
+from typing import Any, Dict, FrozenSet, List
 
 from mlops_lib.runner import protocol
 from mlops_lib.runner.context import Context
@@ -17,6 +17,10 @@ from mlops_lib.runner.metrics.recipes import Examples, Recipe
 MOST = 4
 """So many evaluations of the saved model, the last ones, are repeated with the champion."""
 NOTE_LENGTH = 500
+LEAST = 30
+"""Examples that the champion was not trained on, below which nothing is compared."""
+NAME_BYTES = 12
+"""Of an example's name (digest.py)."""
 
 
 def measure(run: Context) -> Dict[str, Any]:
@@ -24,6 +28,7 @@ def measure(run: Context) -> Dict[str, Any]:
     order = run.spec.champion
     claim: Dict[str, Any] = {"version": order.get("version"), "digest": order.get("digest"), "note": ""}
     claim["measurements"] = []
+    trained_on = _trained_on(str(order.get("trained_on") or ""))
     mark = os.path.join(run.spec.inside, protocol.CHAMPION_MARK)
     if os.path.exists(mark):
         return dict(claim, note="the process ended while it was loaded or measured; not tried again")
@@ -33,7 +38,7 @@ def measure(run: Context) -> Dict[str, Any]:
         champion = _load(run, str(order.get("path", "")))
         why = different(champion, run.evaluations.reloaded)
         if not why:
-            claim["measurements"] = _measurements(run, champion)
+            claim["measurements"] = _measurements(run, champion, trained_on)
     except Exception as error:  # noqa: BLE001 - somebody's model of another day may raise anything
         why = f"it cannot be loaded here: {type(error).__name__}: {error}"
     os.remove(mark)
@@ -99,7 +104,16 @@ def _classes(model: Any) -> Any:
         return None
 
 
-def _measurements(run: Context, champion: Any) -> List[Dict[str, Any]]:
+def _trained_on(path: str) -> FrozenSet[bytes]:
+    """The names of the examples that the champion was trained on; none if they are not known."""
+    if not path:
+        return frozenset()
+    with open(path, "rb") as stream:
+        content = stream.read(protocol.TRAINED_ON_BYTES)
+    return frozenset(content[i : i + NAME_BYTES] for i in range(0, len(content), NAME_BYTES))
+
+
+def _measurements(run: Context, champion: Any, trained_on: FrozenSet[bytes]) -> List[Dict[str, Any]]:
     """The champion's number for each evaluation of the saved model."""
     found: List[Dict[str, Any]] = []
     for record in reversed(run.evaluations.records):
@@ -107,14 +121,29 @@ def _measurements(run: Context, champion: Any) -> List[Dict[str, Any]]:
         if known is None or record["recomputed"] is None or len(found) >= MOST:
             continue
         with run.evaluations.as_measured(record["id"]):
-            found.append(_against(run, champion, record, *known))
+            found.append(_against(run, champion, record, *known, trained_on))
     return found
 
 
 def _against(
-    run: Context, champion: Any, record: Dict[str, Any], recipe: Recipe, examples: Examples
+    run: Context, champion: Any, record: Dict[str, Any], recipe: Recipe, examples: Examples,
+    trained_on: FrozenSet[bytes],
 ) -> Dict[str, Any]:  # fmt: skip
     claim: Dict[str, Any] = {"evaluation": record["id"], "metric": record["metric"], "value": None, "note": ""}
+    value = record["recomputed"]
+    leaking = run.evaluations.names_of(record["id"]) & trained_on
+    if leaking:
+        # What the champion was trained on says nothing about it: both are measured on the rest.
+        count = record["examples"] or 0
+        try:
+            rest = run.evaluations.measured_without(record["id"], run.evaluations.reloaded, leaking)
+        except Exception as error:  # noqa: BLE001 - a script's own data may raise anything
+            return dict(claim, note=f"it was trained on examples that are judged: {error}"[:NOTE_LENGTH])
+        left = len(rest.names or ())
+        if left < LEAST or rest.asked is None or rest.asked[1] is None:
+            return dict(claim, note=f"it was trained on {count - left} of the {count} examples, which leaves too few")
+        examples, value = Examples(*rest.asked, rest.weight), rest.value
+        claim["left_out"] = count - left
     with contextlib.suppress(kept.UnkeptError):  # a pipeline has no order to pair its examples by
         examples = kept.materialized(examples, record["examples"])
     try:
@@ -125,7 +154,7 @@ def _against(
     try:
         claim["comparison"] = comparison.compare(
             recipe, run.evaluations.reloaded, champion, examples,
-            values=(record["recomputed"], claim["value"]), grows=record["higher_is_better"],
+            values=(value, claim["value"]), grows=record["higher_is_better"],
         )  # fmt: skip
     except Exception as error:  # noqa: BLE001 - as above
         claim["note"] = f"it cannot be compared example by example: {error}"[:NOTE_LENGTH]

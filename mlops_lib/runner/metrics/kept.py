@@ -84,6 +84,16 @@ def keep(run: Context) -> None:
     files.write_json(os.path.join(folder, protocol.EXAMPLES_INDEX), {"schema": 1, "measures": entries})
 
 
+def keep_trained_on(run: Context) -> None:
+    """Write the names of the examples that the saved model was trained on, for when it is a champion of other runs."""
+    live = run.evaluations.live
+    own = [one.examples for one in run.evaluations.trainings if one.model() is live and one.examples is not None]
+    names = sorted({name for examples in own for name in examples.hashes})
+    content = b"".join(names)
+    if names and len(content) <= protocol.TRAINED_ON_BYTES:
+        files.write_atomic(os.path.join(run.spec.inside, protocol.TRAINED_ON), content)
+
+
 def materialized(examples: Examples, count: Any = None) -> Examples:
     """Return examples with an order: a pipeline's batches put together, anything else as it is.
 
