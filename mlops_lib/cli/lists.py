@@ -214,11 +214,12 @@ def _doctor(project: Any, settings: dict[str, Any], options: dict[str, Any], as_
 def _init(project: str, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
     from pathlib import Path
 
-    from mlops_lib.project import places
+    from mlops_lib.project import files, places
 
     folder = Path(project).expanduser()
     if not folder.is_dir():
         raise UsageError("no such folder", where=project, remedy="Give the folder of a project.")
+    files.require_in_checkout(folder)
     rows = [s for s in config.SETTINGS if not s.operator]
     toml = "# Settings of mlops for this project; `mlops config` shows all of them.\n\n" + "".join(
         f"# {s.help}\n# {s.key} = {json.dumps(list(s.default) if isinstance(s.default, tuple) else s.default)}\n\n"

@@ -167,6 +167,14 @@ def test_init_writes_through_no_link(name: str, target: str, project: Path, fore
     assert {path.name for path in project.iterdir()} == {"train.py", name}, "all or nothing is written"
 
 
+def test_init_goes_into_no_other_folder(project: Path, foreign: Path) -> None:
+    (project / ".git").mkdir()
+    (project / "model").symlink_to(foreign)
+    before = contents(foreign)
+    assert mlops("init", "model").returncode == 3
+    assert contents(foreign) == before
+
+
 def test_a_home_or_run_in_the_project_is_not_pushed(project: Path, foreign: Path, tmp_path: Path) -> None:
     (project / "link").symlink_to(foreign)
     before = contents(foreign)
