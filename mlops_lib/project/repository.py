@@ -33,14 +33,19 @@ if TYPE_CHECKING:
     from dulwich.object_format import ObjectFormat
     from dulwich.objects import Commit
 
-INDEX_LIMIT = 512 << 20
+INDEX_LIMIT = 64 << 20
+"""Bytes; some 600,000 files."""
 REFS_LIMIT = 64 << 20
 OBJECT_LIMIT = 32 << 20
 """Bytes of a commit or tree, unpacked."""
 BLOB_LIMIT = 2 << 30
 """Bytes of a file that is taken out of a commit."""
-HASH_LIMIT = 1 << 30
+EXPORT_LIMIT = 256 << 30
+"""Bytes of all files of a commit."""
+HASH_LIMIT = 256 << 20
 """Bytes of a file that is hashed because its times do not show whether it changed."""
+HISTORY_LIMIT = 256 << 20
+"""Bytes of all commits and trees, unpacked, that are read for one answer."""
 PACKS_LIMIT = 2000
 CHAIN_LIMIT = 4096
 """Deltas on top of each other; git makes at most 4095."""
@@ -275,9 +280,9 @@ class Checkout:
         return []
 
     @contextmanager
-    def _opened(self) -> Iterator[Objects]:
+    def _opened(self, budget: int = HISTORY_LIMIT) -> Iterator[Objects]:
         with ExitStack() as stack:
-            yield Objects(self.common, self._format, stack)
+            yield Objects(self.common, self._format, stack, budget=budget)
 
     def export(self, commit: str, place: Path) -> bool:
         """Write a commit's files into `place`, a new folder of ours, with an index that names them.
@@ -290,7 +295,7 @@ class Checkout:
         from mlops_lib.project.export import write
 
         done = False
-        with _hostile(), self._opened() as objects:
+        with _hostile(), self._opened(EXPORT_LIMIT) as objects:
             found = objects.commit(commit)
             if found is not None:
                 write(objects, found.tree.decode(), place, commit=commit, object_format=self._format, now=self.top)
@@ -305,9 +310,11 @@ class Objects:
         git: the repository's git folder.
         object_format: how its objects are named.
         stack: closes what was opened.
+        budget: bytes that may be unpacked altogether.
     """
 
-    def __init__(self, git: Path, object_format: ObjectFormat, stack: ExitStack) -> None:
+    def __init__(self, git: Path, object_format: ObjectFormat, stack: ExitStack, *, budget: int) -> None:
+        self._budget = budget
         self._git, self._format, self._stack = git, object_format, stack
         self._data: dict[str, mmap.mmap] = {}
 
@@ -335,6 +342,13 @@ class Objects:
         """Return an object's type and content; type 0 if it is not there or larger than `limit` bytes."""
         if not _NAME.fullmatch(name):
             return 0, b""
+        kind, content = self._get(name, limit)
+        self._budget -= len(content)
+        if self._budget < 0:
+            raise ValueError("the repository's objects are larger than is read")
+        return kind, content
+
+    def _get(self, name: str, limit: int) -> tuple[int, bytes]:
         try:
             packed = files.read(f"objects/{name[:2]}/{name[2:]}", root=self._git, limit=limit)
         except RefusedFileError:

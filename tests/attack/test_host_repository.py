@@ -255,8 +255,16 @@ def longest_reference(place: Path) -> None:
     (place / ".git" / "packed-refs").write_text("ref: refs/heads/main\n" * 1000)
 
 
+def claims_of_millions(place: Path) -> None:
+    """An index that announces four thousand million files, and one too large to be read."""
+    (place / ".git" / "index").write_bytes(b"DIRC\0\0\0\2\xff\xff\xff\xff" + b"\0" * 100_000)
+    (place / ".git" / "config").write_text("[a]\nb = " + "x\\\n" * 300_000)
+    with (place / ".git" / "packed-refs").open("wb") as stream:
+        stream.truncate(1 << 36)
+
+
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("plant", [endless, pipes, inflated, damaged, longest_reference])
+@pytest.mark.parametrize("plant", [endless, pipes, inflated, damaged, longest_reference, claims_of_millions])
 def test_no_repository_holds_us_or_breaks_us(plant: Callable[[Path], None], tmp_path: Path) -> None:
     place = repository_in(tmp_path / "project")
     plant(place)
