@@ -28,6 +28,7 @@ from mlops_lib.runner import (
 )
 from mlops_lib.runner.context import CHECKPOINTS, Context
 from mlops_lib.runner.journal import Journal
+from mlops_lib.runner.metrics import handmade
 from mlops_lib.runner.state import clock, entropy
 
 
@@ -116,6 +117,7 @@ def _run(run: Context, entry: str, args: List[str]) -> int:
     run.conditions.lend(found.install)
     terminal.install()
     own_packages.install(run.work, entry)
+    handmade.install(functools.partial(_note_handmade, run))
     output: Optional[Tee] = None
     if orders.metric_pattern:
         output = Tee(sys.stdout)
@@ -129,6 +131,12 @@ def _run(run: Context, entry: str, args: List[str]) -> int:
     error = steps.run(run, entry, args, compile_=dialect.compile)
     exit_hook()
     return ended(error)
+
+
+def _note_handmade(run: Context, function: Callable[..., float], one: Any, other: Any) -> None:
+    from mlops_lib.runner import sklearn_evaluation
+
+    sklearn_evaluation.note_handmade(run, function, one, other)
 
 
 def _ended(run: Context, error: Optional[BaseException], output: Optional[Tee], began: float) -> int:

@@ -174,7 +174,7 @@ def _metric_function(
 
 def _record_metric(
     run: Context, function: Callable[..., Any], measure: Optional[Callable[..., Any]], metric: str, value: Any,
-    args: List[Any], kwargs: Dict[str, Any],
+    args: List[Any], kwargs: Dict[str, Any], *, source: str = "",
 ) -> None:  # fmt: skip
     import numpy
 
@@ -194,7 +194,7 @@ def _record_metric(
     confusion, labels = _confusion(y, predicted) if classification else (None, None)
     baseline = _constant_baseline(function, y, args, kwargs, classification=classification)
     common: Dict[str, Any] = {
-        "metric": metric, "value": float(value), "source": f"sklearn.metrics.{function.__name__}",
+        "metric": metric, "value": float(value), "source": source or f"sklearn.metrics.{function.__name__}",
         "task": "classification" if classification else "regression", "baseline": baseline, "confusion": confusion,
         "labels": labels,
     }  # fmt: skip
@@ -218,6 +218,23 @@ def _record_metric(
         model=prediction.model, repeat=repeat, asked=(prediction.x, y), data="what its predictions were made of",
         recipe=_recipe(function, prediction, shape, y, args, kwargs, swapped=swapped), **common,
     )  # fmt: skip
+
+
+def note_handmade(run: Context, function: Callable[..., float], one: Any, other: Any) -> None:
+    """Record a measure that the script computed by hand (metrics.handmade).
+
+    Args:
+        run: the execution.
+        function: gives the number.
+        one: targets or predictions.
+        other: the other of the two.
+    """
+    if run.nested:
+        return
+    with run.journal.guard("handmade measure"):
+        metric = protocol.metric_name(function.__name__)
+        value = function(one, other)
+        outermost(run, _record_metric, run, function, None, metric, value, [one, other], {}, source="compared")
 
 
 def _constant_of(

@@ -8,6 +8,7 @@ from typing import AbstractSet, Any, Dict, List, Optional, Set, Tuple
 
 from mlops_lib.runner.legacy import idioms, python2, symbolic
 from mlops_lib.runner.legacy.notes import Notes
+from mlops_lib.runner.metrics import handmade
 from mlops_lib.runner.state import clock
 
 GRAPH = {
@@ -117,6 +118,9 @@ class Dialect:
         tree = times.visit(tree)
         if times.changed:
             given[clock.NAME] = clock.repeated
+        measures = handmade.Measures()
+        tree = measures.visit(tree)
+        given.update({name: handmade.OPERATORS[name] for name in measures.used})
         private = _PrivateKeras()
         tree = private.visit(tree)
         if private.line:
