@@ -124,7 +124,8 @@ def _run(run: Context, entry: str, args: List[str]) -> int:
         sys.stdout = output
 
     def ended(error: Optional[BaseException]) -> int:
-        run.conditions.end()
+        with journal.guard("conditions"):
+            run.conditions.end()
         return _ended(run, error, output, began)
 
     exit_hook = script.before_hard_exit(ended)

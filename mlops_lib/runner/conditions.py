@@ -49,8 +49,10 @@ class Conditions:
 
     def end(self) -> None:
         """Note how the script leaves the process, and take back what was lent to it."""
-        self._last, self._random = surroundings(), randomness.take()
-        self._take_back()
+        try:
+            self._last, self._random = surroundings(), randomness.take()
+        finally:
+            self._take_back()
 
     def _take_back(self) -> None:
         while self._undo:

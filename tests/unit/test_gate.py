@@ -258,3 +258,27 @@ def test_reasons_of_verdicts_end_with_their_remedy(tmp_path: Path) -> None:
         assert verdict.reasons
         for reason in verdict.reasons:
             assert reason.endswith(tuple(template.remedy for template in REASONS.values())), reason
+
+
+@pytest.mark.parametrize("steered", [3, None])
+def test_a_winner_judged_on_what_may_have_selected_it_is_undecided(steered: int | None, tmp_path: Path) -> None:
+    on = {"data": "what evaluate was given", "selected_on": steered}
+    verdict = judged(tmp_path, {"value": 0.9, "measured_on": on}, selection="half")
+    assert verdict.verdict == "undecided"
+    assert verdict.shown is not None
+    assert not verdict.shown.not_selected_on
+    assert judged(tmp_path, {"value": 0.9, "measured_on": on}).verdict == "accepted"
+
+
+def test_what_is_left_out_is_said_and_the_script_is_checked_on_all_of_it(tmp_path: Path) -> None:
+    claim = {
+        "value": 0.9, "recomputed": 0.9, "examples_digest": "d" * 64,
+        "measured_on": {"data": "validation data of fit 1", "left_out": 500, "selected_on": 0},
+        "on_all": {"metric": "accuracy", "value": 0.95, "recomputed": 0.95, "examples": 1000},
+    }  # fmt: skip
+    verdict = judged(tmp_path, claim, selection="half")
+    assert (verdict.verdict, verdict.examples_digest, verdict.left_out) == ("accepted", "d" * 64, 500)
+    assert verdict.measured_on == "validation data of fit 1"
+    assert any(one.startswith("500 more of these examples selected") for one in verdict.reasons)
+    claim["on_all"] = {"metric": "accuracy", "value": 0.95, "recomputed": 0.90, "examples": 1000}
+    assert judged(tmp_path, claim, selection="half").verdict == "undecided"

@@ -74,3 +74,18 @@ def test_the_gate_looks_at_its_examples_three_times_at_most(tmp_path: Path) -> N
     run_dir = searched(tmp_path)
     assert tuning.goes_on(run_dir, verdict(looks=protocol.MOST_LOOKS - 1))
     assert not tuning.goes_on(run_dir, verdict(looks=protocol.MOST_LOOKS))
+
+
+@pytest.mark.parametrize(("same_again", "expected"), [(True, "judged"), (None, "judged"), (False, "")])
+def test_examples_that_are_others_at_every_reading_have_no_name_for_the_search(
+    same_again: bool | None, expected: str, tmp_path: Path
+) -> None:
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    listed = [
+        {"source": "fit.validation", "examples_digest": name, "measured_on": {"same_again": same_again}}
+        for name in ("judged", "of a later fit")
+    ]
+    (inside / "metrics.json").write_text(json.dumps({"evaluations": listed}))
+    verdict = Verdict(verdict="rejected", target=0.8, source="fit.validation", examples_digest="judged")
+    assert tuning._judged_digest(tmp_path, verdict) == expected
