@@ -252,18 +252,20 @@ class _Task:
 
     def measured(self, model: Any, *, changed: bool, folder: Path) -> tuple[float | None, int]:
         """The metric, on examples that neither trained nor selected the model, and how many those are."""
-        x, y = self.judged_x, self.judged_y
-        if self.kind == "keras" and self.is_apart:
-            from mlops_lib.runner import digest
-
-            chosen = _selected(folder)
-            hashes = digest.hashes(x) or []
-            apart = [i for i, one in enumerate(hashes) if one.hex() not in chosen]
-            if chosen and apart:
-                x, y = _rows(x, apart), _rows(y, apart)
-        elif not self.is_apart and not changed:
+        x, y = self.apart(folder)
+        if not self.is_apart and not changed:
             return None, 0  # the caller's own model may have seen all of them
         return self.score(model, x, y), len(y)
+
+    def apart(self, folder: Path) -> tuple[Any, Any]:
+        """Return the judged examples that a search in this folder does not select on, and their targets."""
+        from mlops_lib.runner import digest
+
+        x, y, chosen = self.judged_x, self.judged_y, _selected(folder)
+        if self.kind != "keras" or not self.is_apart or not chosen:
+            return x, y
+        apart = [i for i, one in enumerate(digest.hashes(x) or []) if one.hex() not in chosen]
+        return (_rows(x, apart), _rows(y, apart)) if apart else (x, y)
 
     def score(self, model: Any, x: Any, y: Any) -> float:
         """The metric of a model on examples."""
@@ -408,6 +410,8 @@ def _improve_keras(
     call = FitCall(arguments, asked, history, None)
     try:
         durable.write_json(place / protocol.SELECTED, sorted(one.hex() for one in choose(call, request).hashes))
+        if before is not None:
+            before = task.score(mine, *task.apart(place))  # what it is compared with is measured on these
         search(mine, call, request, diary)
     except RefusedError as error:
         raise SearchError(str(error), where="improve", remedy="Give other data, or validation_data.") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -22,6 +23,7 @@ from sklearn.tree import DecisionTreeClassifier
 import mlops_lib as mlops
 from mlops_lib.errors import UsageError
 from mlops_lib.improvement import Improvement
+from mlops_lib.runner import digest
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -128,6 +130,10 @@ def test_a_network_becomes_better_on_examples_that_did_not_select_it() -> None:
     assert better.value is not None
     assert better.before is not None
     assert better.value > better.before
+    chosen = json.loads((Path(better.folder) / "selected.json").read_text())
+    apart = [i for i, name in enumerate(digest.hashes(XV / 16) or []) if name.hex() not in chosen]
+    guess = model.predict(XV[apart] / 16, verbose=0).argmax(axis=-1)
+    assert better.before == float((guess == YV[apart]).mean()), "on the same examples"
     assert all((a == b).all() for a, b in zip(model.get_weights(), before, strict=True)), "the caller's is as it was"
     assert better.predict(XV[:2] / 16, verbose=0).shape == (2, 10)
     again = mlops.improve(model, X / 16, Y, validation_data=(XV / 16, YV), target=0.9, trials=3)
