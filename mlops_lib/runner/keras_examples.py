@@ -126,7 +126,7 @@ class Source:
         read = self.x if isinstance(self.x, Rest) else Rest(self, NONE)
         try:
             x, y, weight = rows_of.in_memory(read, most=HELD_BYTES)
-        except (rows_of.RefusedError, TypeError, ValueError):
+        except (rows_of.RefusedError, ImportError, AttributeError, TypeError, ValueError):
             return self
         if y is None or not read.is_named:
             return self
