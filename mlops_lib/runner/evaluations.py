@@ -360,7 +360,7 @@ class Evaluations:
                 "recomputed": found.value,
                 "examples": everything,
             }
-            trained_on = sum(name in leaking and name not in steered for name in found.names or ())
+            trained_on = sum(name in leaking for name in found.names or ())
             found = rest
             known = Examples(found.names or ())
             record.update(value=found.value, baseline=found.baseline, confusion=None, labels=None)

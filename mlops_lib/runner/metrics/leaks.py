@@ -344,7 +344,7 @@ class _Settlement:
                 found[record["id"]] = judged
                 self._note(record, judged)
         last = self._evaluations.judged()
-        pairs = [] if last is None or last["id"] not in found else found[last["id"]].pairs()
+        pairs = found[last["id"]].pairs() if last is not None and "leaks" in last else []
         path = os.path.join(inside, protocol.LEAKS)
         if pairs:
             files.write_json(path, {"schema": 1, "pairs": pairs})
