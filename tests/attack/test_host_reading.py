@@ -371,6 +371,7 @@ def test_a_pointer_of_git_lfs_is_named(project: Path) -> None:
     (project / "data").mkdir()
     (project / "data" / "table.csv").write_text(pointer)
     found = detect(project)
+    assert inputs.pointers(found) == ["data/table.csv"]
     assert any("data/table.csv" in warning and "git lfs pull" in warning for warning in found.warnings)
 
 
