@@ -103,7 +103,7 @@ def _record_score(
 ) -> None:
     x = args[0] if args else kwargs.get("X")
     y = args[1] if len(args) > 1 else kwargs.get("y")
-    name = _scoring(getattr(estimator, "scoring", None)) or metric or USUAL.get(_kind(estimator) or "", "score")
+    name = _scoring(_measure_of_score(estimator)) or metric or USUAL.get(_kind(estimator) or "", "score")
     usual = {"accuracy": targets.majority(y), "r2": {"name": "mean", "value": 0.0}}
     confusion, labels = _confusion(y, estimator.predict(x)) if name == "accuracy" and y is not None else (None, None)
     run.evaluations.add(
@@ -132,6 +132,15 @@ def _score_again(args: Tuple[Any, ...], kwargs: Dict[str, Any], metric: str) -> 
         return Measured(value, [(names or [])[i] for i in kept], baseline=baseline, asked=(rest, y))
 
     return repeat
+
+
+def _measure_of_score(estimator: Any) -> Any:
+    """Return the `scoring` that an estimator's own `score` measures by, None if it measures as usual.
+
+    That of a search, or of LogisticRegressionCV; HistGradientBoosting stops early by its own, and RidgeCV only chooses by it.
+    """
+    is_chosen_by = hasattr(estimator, "cv") and not type(estimator).__name__.startswith("Ridge")
+    return getattr(estimator, "scoring", None) if is_chosen_by else None
 
 
 def _scoring(scoring: Any) -> Optional[str]:

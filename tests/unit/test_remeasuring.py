@@ -331,3 +331,15 @@ def test_another_runs_answer_is_not_taken(run_dir: Path) -> None:
     kept["asked"] = "other"
     (run_dir / "remeasured.json").write_text(json.dumps(kept))
     assert judged(run_dir)[0] == replace(verdict)
+
+
+def test_what_stops_a_boosting_early_is_not_what_its_score_measures(tmp_path: Path) -> None:
+    script = TREE.replace(
+        "DecisionTreeClassifier(max_depth=8", "HistGradientBoostingClassifier(max_iter=5, max_depth=8"
+    )
+    script = script.replace(
+        "from sklearn.tree import DecisionTree", "from sklearn.ensemble import HistGradientBoosting"
+    )
+    _, claims = run_script(tmp_path, script)
+    assert [one["metric"] for one in claims["evaluations"]] == ["accuracy", "f1"]
+    assert judged(tmp_path)[0].measured == "independently"
