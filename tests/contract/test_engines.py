@@ -289,3 +289,28 @@ def test_a_container_that_was_removed_is_not_started_by_a_late_supervisor(tmp_pa
     subprocess.run([sys.executable, "-m", "mlops_lib.supervise", str(folder)], check=True)
     assert not (tmp_path / "ran").exists()
     assert not folder.exists()
+
+
+def test_a_saved_model_is_measured_in_a_process_that_gets_a_folder_and_nothing_else(
+    engine: Engine, image: Image, tmp_path: Path
+) -> None:
+    folder = tmp_path / "measure"
+    folder.mkdir(mode=0o755)
+    order = {"token": "token-1:", "model": "model.keras", "entry": {"recipe": {}, "examples": {"file": "0.npz"}}}
+    (folder / "order.json").write_text(json.dumps(order))
+    (folder / "order.json").chmod(0o644)
+    output = engine.measure(image, str(folder), limits=Limits(pids=64), timeout_s=60)
+    answer = next(line for line in output.splitlines() if line.startswith("token-1:"))
+    told = json.loads(answer.removeprefix("token-1:"))
+    assert told["state"] == "failed"
+    assert "cannot be read" in told["note"]
+    assert [path.name for path in folder.iterdir()] == ["order.json"]
+
+
+def test_a_measurement_that_takes_too_long_is_killed(engine: Engine, image: Image, tmp_path: Path) -> None:
+    folder = tmp_path / "measure"
+    folder.mkdir(mode=0o755)
+    os.mkfifo(folder / "order.json", 0o644)  # nobody writes to it: the program waits for ever
+    began = time.monotonic()
+    assert engine.measure(image, str(folder), limits=Limits(), timeout_s=3).strip() == ""
+    assert time.monotonic() - began < 60
