@@ -289,3 +289,31 @@ def test_a_registered_model_is_made_again_identically(home: Path, tmp_path: Path
     assert rows["Project"][0] != rows["Project"][1]
     code, runs, _ = mlops(home, "runs", "--state", "accepted", "--name", "tr*")
     assert {one["name"] for one in runs["runs"]} == {"tree"}
+
+
+SEEDED_BY_THE_RUN = """
+from sklearn.datasets import load_digits
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.model_selection import train_test_split
+x, x_test, y, y_test = train_test_split(*load_digits(return_X_y=True), random_state=0)
+model = RandomForestClassifier(5).fit(x, y)
+print("score", model.score(x_test, y_test))
+"""
+
+
+@pytest.mark.slow
+def test_several_seeds_are_judged_by_their_mean(home: Path, tmp_path: Path) -> None:
+    project = write(tmp_path / "forest", SEEDED_BY_THE_RUN)
+    asked = ("run", project, "--backend", "process", "--seeds", "3")
+    code, record, errors = mlops(home, *asked)
+    assert code == 0, errors
+    found = record["seeds"]
+    values = [one["value"] for one in found["values"]]
+    assert len(set(values)) > 1, "another seed gives another forest"
+    assert found["mean"] == pytest.approx(sum(values) / 3)
+    assert (record["value"], found["registered"]) == (values[0], 1)
+    assert "the mean of 3 seeds" in record["reasons"][0]
+    attempts = [(Path(one["run_dir"]) / "attempts.jsonl").read_text() for one in found["values"]]
+    again = mlops(home, *asked)[1]
+    assert again["seeds"] == found
+    assert [(Path(one["run_dir"]) / "attempts.jsonl").read_text() for one in found["values"]] == attempts
