@@ -268,7 +268,10 @@ def with_source(image: Image, log: str) -> Image | None:
         name = requirements.name_of(line)
         if name in have or name in requirements.only_wheels() or len(have) >= SOURCES:
             continue
-        found = sdists.find(line, python=image.environment.python)
+        try:
+            found = sdists.find(line, python=image.environment.python)
+        except ImageError:  # the installer's own reason is told
+            continue
         if found is not None:
             note = f"{found.name} {found.version} is built from source, in a step without network and secrets: no wheel fits"
             return _changed(image, [note], sdists=(*image.environment.sdists, str(found)))
