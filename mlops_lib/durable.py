@@ -157,19 +157,25 @@ def open_regular(path: Path, *, inside: Path | None = None) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
-def read_json(path: Path, *, inside: Path | None = None, limit: int = JSON_LIMIT) -> Any:
+def read_json(path: Path, *, inside: Path | None = None, limit: int = JSON_LIMIT, values: int = VALUES_LIMIT) -> Any:
     """The JSON value in a file that somebody else may have written.
+
+    Args:
+        path: the file.
+        inside: a folder above it from which on no link is followed.
+        limit: bytes that it may have.
+        values: how many values may be in it.
 
     Raises:
         OSError: it is missing, a link, or not a regular file.
-        ValueError: it is larger than `limit` bytes, has more than `VALUES_LIMIT` values, or is not JSON.
+        ValueError: it is larger than `limit` bytes, has more than `values` values, or is not JSON.
     """
     with open_regular(path, inside=inside) as file:
         content = file.read(limit + 1)
     if len(content) > limit:
         raise ValueError(f"{path} is larger than {limit} bytes")
-    if _values(content) > VALUES_LIMIT:
-        raise ValueError(f"{path} has more than {VALUES_LIMIT} values")
+    if _values(content) > values:
+        raise ValueError(f"{path} has more than {values} values")
     try:
         return json.loads(content)
     except RecursionError:

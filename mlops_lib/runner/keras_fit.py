@@ -5,7 +5,7 @@ import inspect
 import os
 import sys
 import time
-from typing import Any, Callable, ContextManager, Dict, List, Optional
+from typing import Any, Callable, ContextManager, Dict, Iterator, List, Optional
 
 from mlops_lib.runner import (
     checkpoint,
@@ -423,12 +423,25 @@ class Fit:
         if self.entering is not None or not steps:
             return
         hears = any(_hears_validation(one) for one in self.user_callbacks)
+        with self._headers_as_set():
+            callbacks = self.objects.take() if hears else None
         self.at_validation = {
             "step": steps, "metrics": keras_resume.values(self.metric_variables()), "random": randomness.take(),
             "data": self._take_data(), "inner": keras_resume.take_inner(self.model),
-            "callbacks": self.objects.take() if hears else None,
+            "callbacks": callbacks,
         }  # fmt: skip
         self.keep_in_validation()
+
+    @contextlib.contextmanager
+    def _headers_as_set(self) -> Iterator[None]:
+        """Let CSVLoggers that go on in their file have the setting that the script gave them: it goes into checkpoints."""
+        for one, setting in self._csv_loggers:
+            one.append_header = setting
+        try:
+            yield
+        finally:
+            for one, _ in self._csv_loggers:
+                one.append_header = False
 
     def keep_in_validation(self) -> None:
         """Make the steps of the epoch durable, if the process is about to end."""
@@ -496,7 +509,8 @@ class Fit:
         records, self.epochs_pending = self.epochs_pending, []
         trained_s = began - self.training_began + (0.0 if self.state is None else self.state["trained_s"])
         try:
-            state = keras_resume.take(self.model, self.objects, self.store)
+            with self._headers_as_set():
+                state = keras_resume.take(self.model, self.objects, self.store)
         except OSError as error:
             run.journal.warn(checkpoint.refused(error))
             self._journal_epochs(records)

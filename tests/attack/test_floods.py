@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mlops_lib import durable, rundir, training
+from mlops_lib import durable, rundir, training, tuning
 from mlops_lib.reporting.reading import Reader
 
 pytestmark = pytest.mark.attack
@@ -114,6 +114,23 @@ def test_a_small_file_of_many_values_is_not_built(tmp_path: Path, content: bytes
     with pytest.raises(ValueError, match=r"values|nested|larger|JSON|Expecting"):
         durable.read_json(path)
     assert time.monotonic() - began < 5
+
+
+def test_a_search_that_claims_very_many_trials_is_read_in_part(tmp_path: Path) -> None:
+    place = tmp_path / "inside" / "search" / "result.json"
+    place.parent.mkdir(parents=True)
+    claim = {
+        "schema": 1, "metric": "accuracy", "mode": "max", "selection": "disjoint", "fit": 1, "winner": 0, "score": 0.5,
+        "stopped": "trials", "trials": [{"number": number, "curve": [0.5]} for number in range(40_000)],
+    }  # fmt: skip
+    place.write_text(json.dumps(claim))
+    began = time.process_time()
+    found = tuning.read(tmp_path)
+    assert time.process_time() - began < 10
+    assert found is not None
+    assert [one.number for one in found.trials] == list(range(rundir.CLAIMED_ITEMS))
+    place.write_text(json.dumps({**claim, "trials": [{"number": 1, "curve": [0.5] * 500_000}]}))
+    assert tuning.read(tmp_path) is None
 
 
 def test_a_folder_of_very_many_trials_is_looked_at_in_part(tmp_path: Path) -> None:
