@@ -25,6 +25,7 @@ from mlops_lib.engine.docker import DockerEngine
 from mlops_lib.engine.process import ProcessEngine
 from mlops_lib.errors import EngineError
 from mlops_lib.records import Environment, Image, Limits
+from mlops_lib.runner import protocol
 
 ENVIRONMENT = Environment(name="python", framework="none", family="none")
 
@@ -202,6 +203,29 @@ def test_stop_asks_first(site: Site) -> None:
     site.engine.stop(started.id)  # again, of what has ended: nothing happens
 
 
+def test_a_grace_is_used_by_both_engines_alike(site: Site) -> None:
+    """Asked to end, a training ends by itself, at once, and with a code that says so."""
+    for word, ask in (("stop", site.engine.stop), ("signal", functools.partial(_send, site.engine))):
+        started = site.start(SLEEP.replace("ready", word))
+        site.until_logged(word)
+        began = time.monotonic()
+        ask(started.id)
+        ended = site.engine.wait(started.id, timeout_s=10)
+        assert (ended.state, ended.exit_code) == ("exited", protocol.RECLAIMED)
+        assert time.monotonic() - began < 8
+        site.engine.remove(started.id)
+
+
+def _send(engine: Engine, container: str) -> None:
+    """Send SIGUSR1 to the script, as one does who takes the machine away."""
+    if isinstance(engine, DockerEngine):
+        engine._client.containers.get(container).kill(signal="SIGUSR1")
+    else:
+        assert isinstance(engine, ProcessEngine)
+        engine._signal(container, signal.SIGUSR1)
+
+
+@pytest.mark.attack
 @pytest.mark.docker
 def test_a_docker_container_is_caged(tmp_path: Path) -> None:
     engine = DockerEngine()
