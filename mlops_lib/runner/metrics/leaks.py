@@ -104,7 +104,7 @@ class Radar:
     """
 
     def __init__(self, journal: Journal) -> None:
-        self._journal = journal
+        self.journal = journal
         self._trainings: List[Training] = []
         self._unread: List[Tuple[Callable[[], Any], Any]] = []
         """Pipelines that models were trained on; they are read when the script is over."""
@@ -127,17 +127,21 @@ class Radar:
             source: what `x` is the beginning of, if it is a part of it that nobody keeps.
         """
         began = time.monotonic()
+        with self.journal.guard("examples of a fit"):
+            self._note(model, x, y, source)
+        self._spent_s += time.monotonic() - began
+
+    def _note(self, model: Any, x: Any, y: Any, source: Any) -> None:
         training = self._again(model, x, y) or self._new(model, x, y)
-        if training is not None and source is not None:
-            training.x = reference(source)
         if training is not None:
+            if source is not None:
+                training.x = reference(source)
             self._trainings.append(training)
             del self._trainings[:-TRAININGS]
             self._bound()
         elif example_rows.is_pipeline(x):
             self._unread.append((reference(model), x))
             del self._unread[:-PIPELINES]
-        self._spent_s += time.monotonic() - began
 
     def _again(self, model: Any, x: Any, y: Any) -> Optional[Training]:
         """Return what is known already: a script that fits in a loop gives the same arrays again and again."""
@@ -160,7 +164,7 @@ class Radar:
         if self._has_time():
             training.described = neighbours.describe(rows)
         elif rows.kind in ("pictures", "numbers"):
-            self._journal.warn("near-copies are not looked for among the examples of later fits: it takes too long")
+            self.journal.warn("near-copies are not looked for among the examples of later fits: it takes too long")
         sample = _sample(x)
         if sample is not None:
             self._known[id(x)] = (reference(x), sample, training)
@@ -176,7 +180,7 @@ class Radar:
             taken += training.nbytes
             if taken > KEPT_BYTES and training.described is not None:
                 training.described = None
-                self._journal.warn("near-copies are not looked for among the examples of earlier fits: too much memory")
+                self.journal.warn("near-copies are not looked for among the examples of earlier fits: too much memory")
         alive = {id(one.described) for one in self._trainings}
         self._known = {key: one for key, one in self._known.items() if id(one[2].described) in alive}
 
@@ -240,10 +244,8 @@ class Radar:
             return  # in a coarse table every row is near another
         left = numpy.flatnonzero(~taken)
         source = rows.numbers if rows.kind != "pictures" else rows.source
-        some = source[left]
-        if training.described.kind == "pictures":
-            some = example_rows.grey(some)
-        elif some.shape[1] != len(training.described.centre):
+        some = source[left] if len(left) < len(rows) else source
+        if training.described.kind == "numbers" and some.shape[1] != len(training.described.centre):
             return
         for one in training.described.find(some):
             same = slice(None)
@@ -360,12 +362,15 @@ class _Settlement:
         if key not in self._sets:
             self._sets[key] = None
             if len(self._sets) <= JUDGED_SETS:
-                x, y = asked
-                if y is None and not hasattr(x, "get_label"):
-                    x, y = example_rows.in_memory(x) or (None, None)
-                found = self._radar.look(model, x, y) if x is not None else None
-                self._sets[key] = None if found is None else _Judged(x, found)
+                with self._radar.journal.guard("leaks"):
+                    self._sets[key] = self._look(model, *asked)
         return self._sets[key]
+
+    def _look(self, model: Any, x: Any, y: Any) -> "Optional[_Judged]":
+        if y is None and not hasattr(x, "get_label"):
+            x, y = example_rows.in_memory(x) or (None, None)
+        found = self._radar.look(model, x, y) if x is not None else None
+        return None if found is None else _Judged(x, found)
 
     def _note(self, record: Dict[str, Any], judged: "_Judged") -> None:
         found = judged.findings

@@ -43,6 +43,10 @@ RARE = 500
 PAIRS = 2_000_000_000
 """Distances computed for one search; a few seconds. Beyond, a sample of the judged examples is looked at."""
 CHUNK = 4096
+BLOCK = 1 << 23
+"""Values of inputs that are worked on at a time."""
+MOST_BYTES = 1 << 26
+"""Memory for one fit's examples; of more examples, every so manieth is kept."""
 FLIPS = {"mirrored": (1, -1), "upside down": (-1, 1), "turned by 180 degrees": (-1, -1)}
 """Kind to the signs of odd frequencies along rows and columns."""
 
@@ -67,17 +71,29 @@ def cosines(count: int) -> Any:
     return (rows * (2 / count) ** 0.5).astype("float32")
 
 
-def describe_pictures(grey: Any) -> Any:
-    """Return the low frequencies of grey pictures (n, height, width) as float32 (n, 64), not yet of unit length."""
+def describe_pictures(pictures: Any) -> Any:
+    """Return the low frequencies of pictures as float32 (n, 64) of unit length; zeros for pictures of one colour.
+
+    Args:
+        pictures: an array that `example_rows.is_pictures`; it is read in pieces, for it may be most of the memory.
+    """
     import numpy
 
+    step = max(1, BLOCK // max(1, int(numpy.prod(pictures.shape[1:], dtype="int64"))))
+    parts = [_frequencies(example_rows.grey(pictures[at : at + step])) for at in range(0, len(pictures), step)]
+    described = numpy.concatenate(parts) if parts else numpy.zeros((0, FREQUENCIES**2), dtype="float32")
+    scale = numpy.linalg.norm(described, axis=1, keepdims=True)
+    least = 1e-6 * max(float(scale.max()) if len(scale) else 0.0, 1e-30)
+    return numpy.nan_to_num(described / numpy.maximum(scale, least))
+
+
+def _frequencies(grey: Any) -> Any:
     count, height, width = grey.shape
     rows = grey.reshape(count * height, width) @ cosines(width).T
     rows = rows.reshape(count, height, FREQUENCIES).transpose(0, 2, 1).reshape(-1, height) @ cosines(height).T
     described = rows.reshape(count, FREQUENCIES, FREQUENCIES).transpose(0, 2, 1).reshape(count, -1).copy()
     described[:, 0] = 0  # the mean: brightness
-    scale = numpy.linalg.norm(described, axis=1, keepdims=True)
-    return numpy.nan_to_num(described / numpy.maximum(scale, 1e-6 * max(float(scale.max()), 1e-30)))
+    return described
 
 
 def _damping(width: Optional[float]) -> Any:
@@ -162,15 +178,15 @@ class Described:
         return int(self.rows.nbytes + self.index.nbytes)
 
     def find(self, judged: Any) -> List[Found]:
-        """Return the near-copies among judged examples: grey pictures, or the numbers of a table."""
+        """Return the near-copies among judged examples: pictures, or the numbers of a table."""
         if len(self.rows) < 3 or not len(judged):
             return []
         return self._pictures(judged) if self.kind == "pictures" else self._table(judged)
 
-    def _pictures(self, grey: Any) -> List[Found]:
+    def _pictures(self, pictures: Any) -> List[Found]:
         import numpy
 
-        described = describe_pictures(grey)
+        described = describe_pictures(pictures)
         left = (numpy.abs(described).max(axis=1) > 0).nonzero()[0]  # a picture of one colour is like any other
         left = _bounded(left, len(self.rows))
         found: List[Found] = []
@@ -381,12 +397,21 @@ def spread_of(numbers: Any) -> Tuple[Any, Any]:
     """Return mean and standard deviation of each column; columns that never change have no spread."""
     import numpy
 
-    values = numpy.nan_to_num(numbers.astype("float64"), posinf=0.0, neginf=0.0)
+    step = max(1, numbers.size // BLOCK)
+    values = numpy.nan_to_num(numbers[::step].astype("float64"), posinf=0.0, neginf=0.0)
     return values.mean(axis=0), values.std(axis=0)
 
 
 def standardise(numbers: Any, centre: Any, spread: Any) -> Any:
     """Return a table in units of the columns' spread as float32; more than `COLUMNS` columns are projected at random."""
+    import numpy
+
+    step = max(1, BLOCK // max(1, numbers.shape[1]))
+    parts = [_standardised(numbers[at : at + step], centre, spread) for at in range(0, len(numbers), step)]
+    return numpy.concatenate(parts) if parts else _standardised(numbers, centre, spread)
+
+
+def _standardised(numbers: Any, centre: Any, spread: Any) -> Any:
     import numpy
 
     scale = numpy.where(spread > 1e-9 * numpy.maximum(1e-12, numpy.abs(centre)), spread, numpy.inf)
@@ -398,21 +423,27 @@ def standardise(numbers: Any, centre: Any, spread: Any) -> Any:
     return values @ directions / numpy.float32((COLUMNS // 2) ** 0.5)
 
 
+def _different(rows: example_rows.Rows, width: int) -> Any:
+    """Return one of each of the different examples, of very many every so manieth."""
+    import numpy
+
+    _, first = numpy.unique(rows.keys, return_index=True)
+    first.sort()
+    return first[:: max(1, -(-len(first) * width * 4 // MOST_BYTES))]
+
+
 def describe(rows: example_rows.Rows) -> Optional[Described]:
     """Return training examples in a form that near-copies can be found by; None if there is none for their kind."""
     import numpy
 
     if rows.kind == "pictures":
-        _, first = numpy.unique(rows.keys, return_index=True)
-        first.sort()
-        grey = example_rows.grey(rows.source[first] if len(first) < len(rows) else rows.source)
-        described = describe_pictures(grey)
+        first = _different(rows, FREQUENCIES**2)
+        described = describe_pictures(rows.source[first] if len(first) < len(rows) else rows.source)
         drawn = numpy.abs(described).max(axis=1) > 0
         return Described("pictures", described[drawn], first[drawn])
     if rows.numbers is None or rows.numbers.shape[1] < 2:
         return None
-    _, first = numpy.unique(rows.keys, return_index=True)
-    first.sort()
-    numbers = rows.numbers[first]
+    first = _different(rows, min(rows.numbers.shape[1], COLUMNS))
+    numbers = rows.numbers[first] if len(first) < len(rows) else rows.numbers
     centre, spread = spread_of(numbers)
     return Described("numbers", standardise(numbers, centre, spread), first, centre=centre, spread=spread)
