@@ -60,7 +60,7 @@ class Second:
         """What is only said."""
         if found is None or value is None:
             return
-        if isinstance(digest, str) and found.model_digest and digest != found.model_digest:
+        if found.model_digest and digest != found.model_digest:
             self.doubts.append(reason("file changed"))
         if found.state == "measured":
             self._compare(found, evaluation, metric, value)

@@ -23,7 +23,8 @@ from mlops_lib import gate, registry, remeasuring
 from mlops_lib.engine import measuring
 from mlops_lib.errors import EngineError, UsageError
 from mlops_lib.records import Environment, Image, Limits, Remeasured, RunSpec, Verdict
-from mlops_lib.runner.metrics import loading
+from mlops_lib.runner.metrics import loading, remeasure
+from mlops_lib.runner.metrics.recipes import EVALUATE, Examples, Recipe
 
 SPEC = RunSpec(
     digest="d", name="demo", project="/absent", entry="train.py", backend="process",
@@ -119,6 +120,7 @@ def raise_numbers(claims: dict[str, Any]) -> None:
     ("forge", "word"),
     [
         (lambda run: change(run, raise_numbers), "a process without the script measures"),
+        (lambda run: change(run, lambda claims: claims["model"].pop("sha256")), "not the one that the runner saved"),
         (lambda run: shutil.rmtree(run / "inside" / "examples"), "are not there"),
         (lambda run: change(run, lambda index: index["measures"].clear(), "examples/examples.json"), "are not there"),
         (lambda run: (run / "inside" / "examples" / "0.npz").write_bytes(b"x"), "cannot be read"),
@@ -251,18 +253,6 @@ model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
 model.fit(x[:200], y[:200], epochs=3, verbose=0)
 model.evaluate(tf.data.Dataset.from_tensor_slices((x[200:], y[200:])).batch(32), verbose=0)
 """,
-    "keras with a loss of the script's own": """
-import keras, numpy as np
-rng = np.random.default_rng(0)
-x = rng.normal(size=(300, 8)).astype("float32")
-y = np.eye(2)[(x[:, 0] > 0).astype("int64")]
-def loss(truth, guess):
-    return keras.losses.categorical_crossentropy(truth, guess)
-model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(2, "softmax")])
-model.compile("adam", loss, metrics=["accuracy"])
-model.fit(x[:200], y[:200], epochs=3, verbose=0)
-model.evaluate(x[200:], y[200:], verbose=0)
-""",
 }  # fmt: skip
 
 
@@ -294,6 +284,28 @@ def test_a_network_that_brings_code_is_not_loaded(tmp_path: Path, part: str, wor
         model.save(path)
     with pytest.raises(loading.NeedsCodeError, match=word):
         loading.load(str(path))
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_a_networks_accuracy_is_made_of_its_answers_if_its_loss_needs_code(tmp_path: Path) -> None:
+    import keras
+
+    def loss(truth: Any, guess: Any) -> Any:
+        return keras.losses.categorical_crossentropy(truth, guess)
+
+    x = numpy.random.default_rng(0).normal(size=(60, 4)).astype("float32")
+    examples = Examples(x, numpy.eye(3, dtype="float32")[x[:, :3].argmax(axis=1)])
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, "softmax")])
+    model.compile("adam", loss, metrics=["accuracy"])
+    own = model.evaluate(x, examples.y, verbose=0, return_dict=True)
+    model.save(tmp_path / "model.keras")
+    loaded, is_compiled = loading.load_keras(str(tmp_path / "model.keras"))
+    assert not is_compiled
+    accuracy = Recipe(EVALUATE, "accuracy")
+    found = remeasure.measured(accuracy, loaded, examples, is_compiled=is_compiled)
+    assert found["accuracy"] == pytest.approx(own["accuracy"], abs=1e-6)
+    with pytest.raises(loading.NeedsCodeError, match="its metric loss"):
+        remeasure.measured(accuracy._replace(metric="loss"), loaded, examples, is_compiled=is_compiled)
 
 
 class Command:
