@@ -138,7 +138,7 @@ def with_seed(job: Job, seed: int) -> Job:
     spec = _spec(job.detection, settings, job.engine, job.spec.image, gpus=job.need.gpus)
     given = settings["run_dir"]
     place = job.run_dir.with_name(f"{job.run_dir.name}-seed-{seed}") if given else _default_run_dir(spec, settings)
-    return replace(job, settings=settings, spec=spec, run_dir=place, origin=None, looked=0)
+    return replace(job, settings=settings, spec=spec, run_dir=place, origin=None, looked=0, taking_over=False)
 
 
 def with_args(job: Job, args: tuple[str, ...]) -> Job:

@@ -284,8 +284,10 @@ def _over_seeds(job: Job, own: Verdict, before: Verdict | None, remeasured: Reme
 def _repeat(job: Job, verdict: Verdict) -> Verdict:
     """Train the judged model with the further seeds that were asked for, and return the verdict over all of them."""
     asked = int(job.settings["seeds"])
-    if asked < 2 or verdict.value is None or job.detection is None:
+    if asked < 2 or verdict.value is None:
         return verdict
+    if job.detection is None:  # of a run directory only what is in it is known: no run can be made with another seed
+        return _judge(job)
     repetitions = []
     for seed in range(job.spec.seed + 1, job.spec.seed + asked):
         other = with_seed(job, seed)
