@@ -62,7 +62,7 @@ class Second:
             return
         if found.model_digest and digest != found.model_digest:
             self.doubts.append(reason("file changed"))
-        if found.state == "measured":
+        elif found.state == "measured":
             self._compare(found, evaluation, metric, value)
         elif found.state == "failed":
             self.doubts.append(reason("not by itself", note=found.note))
