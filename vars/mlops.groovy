@@ -23,6 +23,9 @@ Map ask(String verb, Map settings = [:]) {
     for (int tries = 0; (exit < 0 || exit > 128) && tries < most; tries++) { // the agent was restarted, or a signal killed it
         if (tries > 0) {
             sleep(time: 5, unit: 'SECONDS')
+            if (env.MLOPS_INTERRUPTED == 'yes' && verb != 'watch') { // an abort kills what runs beside the step that it stops
+                error("${env.STAGE_NAME}: interrupted")
+            }
         }
         String reply = emptied("${verb}.json")
         List variables = ["MLOPS_VERB=${verb}", "MLOPS_PARAMS=${given}", "MLOPS_REPLY=${reply}", "MLOPS_BUILD=${folder()}",

@@ -72,7 +72,7 @@ class CpsTest {
     void theLibraryRunsInAFoldersSandbox(String name) {
         answers.putAll(PipelineTest.BUILDS[name].collectEntries { verb, list -> [verb, new ArrayList(list)] })
         answers.report = [PipelineTest.answer(0, [check: [title: 'accepted'], comment: 'text'])]
-        library = PUSHED
+        (steps, library, pushed) = [STEPS, FOLDER, FOLDER]
         run('Jenkinsfile', [project: 'model_repo/digits', comment: 'true'], [MLOPS_CREDENTIALS: 'MLOPS_SLACK_TOKEN=slack'])
         assertEquals([] as Set, asked - PERMITTED - SANDBOXED)
         assertTrue(asked.contains('UnmodifiableMap.findAll'), asked.toString()) // the steps were really looked at
@@ -86,10 +86,15 @@ class CpsTest {
 
     private static final GroovyClassLoader LIBRARY = loader(CpsTest.classLoader, new TrustedCpsTransformer())
     private static final GroovyClassLoader PUSHED = loader(LIBRARY, new PushedCpsTransformer())
+    /** The same for a folder's library; apart, for a class is found again by its name. */
+    private static final GroovyClassLoader STEPS = loader(CpsTest.classLoader, new TrustedCpsTransformer())
+    private static final GroovyClassLoader FOLDER = loader(STEPS, new PushedCpsTransformer())
     private static final Map<String, Class> CLASSES = [:]
     private final Binding binding = new Binding()
     /** Who loads the library: one for all of Jenkins is trusted, a folder's is as little as a Jenkinsfile. */
     private GroovyClassLoader library = LIBRARY
+    private GroovyClassLoader steps = LIBRARY
+    private GroovyClassLoader pushed = PUSHED
 
     private static GroovyClassLoader loader(ClassLoader parent, CompilationCustomizer transformer) {
         CompilerConfiguration configuration = new CompilerConfiguration()
@@ -100,7 +105,7 @@ class CpsTest {
 
     /** A file's script; each is compiled once for all tests. */
     private Script parse(GroovyClassLoader loader, String text, String name) {
-        Class compiled = CLASSES.computeIfAbsent("${name} ${loader.is(LIBRARY)}".toString()) { loader.parseClass(text, "${name}.groovy") }
+        Class compiled = CLASSES.computeIfAbsent("${name} ${System.identityHashCode(loader)}".toString()) { loader.parseClass(text, "${name}.groovy") }
         return InvokerHelper.createScript(compiled, binding)
     }
 
@@ -109,14 +114,14 @@ class CpsTest {
         List<File> variables = new File(root, 'vars').listFiles().findAll { it.name.endsWith('.groovy') }
         (variables + new File('src/test/resources/cps/Blocks.groovy')).each { source ->
             String variable = source.name - '.groovy'
-            GroovyClassLoader loader = variable == 'Blocks' ? LIBRARY : library
+            GroovyClassLoader loader = variable == 'Blocks' ? steps : library
             binding.setVariable(variable, parse(loader, source.text, variable))
         }
         Map env = [WORKSPACE: '/agent/ws', BRANCH_NAME: 'main'] + more
         Map build = [description: null, currentResult: 'SUCCESS', number: 7, startTimeInMillis: 1700000000000]
         [env: env, params: Collections.unmodifiableMap(new TreeMap(parameters)), currentBuild: build, scm: 'scm'].each { key, value -> binding.setVariable(key, value) }
         File file = script == 'Jenkinsfile' ? new File(root, script) : new File("src/test/resources/${script}")
-        interpret(parse(PUSHED, file.text - "@Library('mlops') _", script))
+        interpret(parse(pushed, file.text - "@Library('mlops') _", script))
     }
 
     /** Runs a program to its end, with a restart at each of its steps. */
@@ -149,7 +154,7 @@ class CpsTest {
         restarts++
         ByteArrayOutputStream bytes = new ByteArrayOutputStream()
         new ObjectOutputStream(bytes).withCloseable { it.writeObject(program) }
-        return new Reader(new ByteArrayInputStream(bytes.toByteArray()), PUSHED).readObject() as Continuable
+        return new Reader(new ByteArrayInputStream(bytes.toByteArray()), pushed).readObject() as Continuable
     }
 
     private Object perform(String name, List arguments, Map env) {

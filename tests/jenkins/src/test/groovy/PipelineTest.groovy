@@ -192,6 +192,15 @@ class PipelineTest extends DeclarativeTest {
     }
 
     @Test
+    void anAbortThatReachedTheWatchdogFirstIsNoReasonToTrainAgain() {
+        answers.watch = ['abort']
+        answers.train = [[143, ''], answer(0)]
+        run('Jenkinsfile')
+        assertEquals('ABORTED', build.currentResult)
+        assertEquals(1, shells.count { it.env.MLOPS_VERB == 'train' })
+    }
+
+    @Test
     void whatAPluginRefusesChangesNothing() {
         answers.report = [answer(0, [artifacts: '.mlops/results', check: [title: 'accepted']])]
         answers.judge = [answer(0, ACCEPTED)]
