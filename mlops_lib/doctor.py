@@ -41,7 +41,8 @@ def checks(*, home: Path) -> list[Finding]:
     """
     engine, about = _engine()
     small: tuple[Callable[[], Finding], ...] = (
-        _python, lambda: engine, _builder, lambda: _disk(home, about), lambda: _memory(about), lambda: _gpu(about),
+        _python, lambda: engine, _builder, lambda: _disk(home, about), lambda: _environments(home),
+        lambda: _memory(about), lambda: _gpu(about),
         lambda: _clock(about), _index, _proxies, _uv, lambda: _shadowed(os.get_exec_path()), _jenkins,
     )  # fmt: skip
     return [check() for check in small]
@@ -83,6 +84,24 @@ def _disk(home: Path, about: Mapping[str, Any]) -> Finding:
         remedy="An environment takes 2 GiB: `mlops images --prune` removes what no run needs, or set MLOPS_HOME elsewhere"
         f" ({DISK_GIB:.0f} GiB is comfortable)." if low else "",
     )  # fmt: skip
+
+
+def _environments(home: Path) -> Finding:
+    """Say what the virtual environments of this home hold, and what of it nothing needs."""
+    from mlops_lib import inventory
+    from mlops_lib.engine.process import ProcessEngine
+
+    kept, _ = inventory.take(ProcessEngine(home=str(home)), home=home)
+    if not kept:
+        return Finding(name="environments", status="ok", finding="none yet")
+    held, idle = (sum(one.bytes for one in part) / 2**30 for part in (kept, [one for one in kept if not one.runs]))
+    many = idle > DISK_GIB / 2
+    return Finding(
+        name="environments",
+        status="warning" if many else "ok",
+        finding=f"{len(kept)} hold {held:.1f} GiB, {idle:.1f} GiB of it for no run",
+        remedy="`mlops images --backend process --prune` removes what no run needs." if many else "",
+    )
 
 
 def _memory(about: Mapping[str, Any]) -> Finding:

@@ -424,6 +424,19 @@ class _Judgement:
         return not protocol.is_better(self._worse_end(self.value), self.baseline.value, self.mode)
 
 
+def is_no_better_than_its_baseline(verdict: Verdict) -> bool:
+    """Return whether a model reaches the bar, and would be accepted if the most frequent class did not do as well.
+
+    An accuracy says little there: the search goes for one in which every class counts the same.
+    """
+    if verdict.verdict != "undecided" or verdict.metric != "accuracy" or verdict.baseline is None:
+        return False
+    if verdict.value is None or not protocol.reaches(verdict.value, verdict.target, verdict.mode):
+        return False
+    worse = verdict.value if verdict.interval is None else verdict.interval[0]
+    return not protocol.is_better(worse, verdict.baseline.value, verdict.mode)
+
+
 def wilson(share: float, examples: int, *, looks: int = 1) -> tuple[float, float]:
     """Return the 95 % score interval of a proportion (Wilson, J. Am. Stat. Assoc. 22, 1927).
 

@@ -341,7 +341,7 @@ def search(project: str | Path | Job, **settings: Any) -> SearchResult:
     """
     job = prepared(project, **settings)
     verdict = rundir.read_record(job.run_dir / protocol.VERDICT, Verdict) or judge(job)
-    if verdict.verdict != "rejected":
+    if not _is_searched(verdict):
         found = tuning.read(job.run_dir)
         if found is not None:
             return found
@@ -353,9 +353,31 @@ def search(project: str | Path | Job, **settings: Any) -> SearchResult:
         return _search(job, verdict)
 
 
+def _is_searched(verdict: Verdict) -> bool:
+    return verdict.verdict == "rejected" or gate.is_no_better_than_its_baseline(verdict)
+
+
+BALANCED = "balanced_accuracy"
+
+
+def _searched_for(verdict: Verdict, job: Job) -> Verdict:
+    """Return the verdict as the search is to take it: for balanced accuracy, if the most frequent class passes the bar."""
+    if verdict.verdict == "rejected":
+        return verdict
+    job.observer(
+        {
+            "event": "warning",
+            "message": f"{verdict.metric} {verdict.value:.4g} is no better than always the most frequent class: the search goes"
+            f' for {BALANCED}, with class weights and thresholds; `metric` = "{BALANCED}" judges by it too',
+        }
+    )
+    return replace(verdict, verdict="rejected", metric=BALANCED, value=None)
+
+
 def _search(job: Job, verdict: Verdict) -> SearchResult:
     job = _with_environment(job)
     job.observer({"event": "stage", "stage": "search"})
+    verdict = _searched_for(verdict, job)
     if not verdict.selection:
         communication.step(job, "fell short", verdict=verdict)
     if job.detection is not None and job.origin is None:
@@ -499,9 +521,9 @@ def _decided(job: Job, begin: Callable[[], None]) -> tuple[Job, Verdict, SearchR
     _train(job, begin)
     verdict = _judge(job, is_alone=True)
     is_searched = job.settings["trials"] > 0
-    if verdict.verdict != "rejected" or not is_searched:
+    if not _is_searched(verdict) or not is_searched:
         verdict = _repeat(job, verdict)
-    if verdict.verdict == "rejected" and is_searched:
+    if _is_searched(verdict) and is_searched:
         _search(job, verdict)
         job = job if job.detection is None else continued(job)
         verdict = _judge(job, is_alone=True)

@@ -101,8 +101,9 @@ def _installer(uv: str | None, folder: Path) -> list[str]:
     """The command that installs into an environment; nothing is built from source, whatever asks for it."""
     python = str(python_of(folder))
     if uv:
-        # Copied and not linked: a script that changes a file of its environment must not change uv's cache, and so others'.
-        return [uv, "pip", "install", "--python", python, "--no-build", "--link-mode", "copy"]
+        # Not linked: a script that changes a file of its environment must not change uv's cache, and so others'. A clone
+        # shares its blocks until one is written to (Btrfs, XFS, APFS); elsewhere uv copies.
+        return [uv, "pip", "install", "--python", python, "--no-build", "--link-mode", "clone"]
     return [
         python,
         "-I",

@@ -282,3 +282,18 @@ def test_what_is_left_out_is_said_and_the_script_is_checked_on_all_of_it(tmp_pat
     assert any(one.startswith("500 more of these examples selected") for one in verdict.reasons)
     claim["on_all"] = {"metric": "accuracy", "value": 0.95, "recomputed": 0.90, "examples": 1000}
     assert judged(tmp_path, claim, selection="half").verdict == "undecided"
+
+
+@pytest.mark.parametrize(
+    ("value", "share", "searched"),
+    [(0.88, 0.87, True), (0.97, 0.87, False), (0.5, 0.87, False), (0.81, 0.3, False)],
+)
+def test_a_model_like_its_baseline_is_searched_for_a_metric_that_says_more(
+    value: float, share: float, searched: bool, tmp_path: Path
+) -> None:
+    baseline = {"name": "majority class", "value": share}
+    verdict = judged(tmp_path, {"value": value, "recomputed": value, "baseline": baseline, "examples": 500})
+    assert gate.is_no_better_than_its_baseline(verdict) is searched
+    if searched:
+        assert verdict.verdict == "undecided"
+        assert "balanced_accuracy" in " ".join(verdict.reasons)

@@ -9,7 +9,9 @@ from typing import Any
 import numpy
 import pytest
 from sklearn.cluster import KMeans
-from sklearn.datasets import load_breast_cancer, load_diabetes
+from sklearn.datasets import load_breast_cancer, load_diabetes, make_classification
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import balanced_accuracy_score
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
@@ -151,3 +153,17 @@ def test_a_winner_is_fitted_again_with_another_seed(tmp_path: Path) -> None:
     assert (other["winner"], other["score"]) == (first.winner, first.score)
     assert [one["edits"] for one in other["trials"]] == [list(one.edits) for one in first.trials]
     assert getattr(fit.estimator, "random_state", None) in (None, 2), "what is drawn comes from this run's seed"
+
+
+def test_where_a_rare_class_counts_class_weights_and_thresholds_are_tried(tmp_path: Path) -> None:
+    data = make_classification(600, 8, n_informative=4, weights=[0.93], class_sep=0.6, random_state=3)
+    made = LogisticRegression(C=0.01, max_iter=200)
+    found, fitted = searched(tmp_path, made, data, metric="balanced_accuracy", trials=estimators.OWN_TRIALS + 2)
+    tried = [trial.hyperparameters for trial in found.trials]
+    assert any("class_weight" in str(one) for one in tried)
+    assert any("threshold that is best for balanced_accuracy" in edit for trial in found.trials for edit in trial.edits)
+    first, best = found.trials[0].score, found.trials[found.winner].score
+    assert first is not None
+    assert best is not None
+    assert best > first + 0.1
+    assert balanced_accuracy_score(data[1], fitted.predict(data[0])) > 0.7

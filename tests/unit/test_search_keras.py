@@ -99,6 +99,19 @@ def test_the_bar_ends_the_search_and_the_script_holds_the_winner(tmp_path):
         Trial.from_json(json.loads(path.read_text()))
 
 
+def test_a_winner_that_passes_the_bar_on_few_examples_is_trained_to_the_end(tmp_path):
+    """On 40 selection examples a score passes any bar at once, long before the model is at its best."""
+    x, y = blobs(40, seed=7)
+    fit = {"x": X, "y": Y, "epochs": 1, "validation_data": (x, y)}
+    outcome = searched(tmp_path, weak(), fit, trials=3, target=0.5, limits={"epochs": 30})
+    assert outcome.result["stopped"] == "bar"
+    trial = outcome.result["trials"][outcome.result["winner"]]
+    best = min(range(len(trial["curve"])), key=lambda epoch: -trial["curve"][epoch])
+    assert trial["curve"][best] >= 0.75, "passed by far"
+    assert trial["epochs"] > best + 3, "and not ended there"
+    assert trial["epochs"] >= 10
+
+
 def test_selected_examples_are_neither_judged_nor_trained_on(tmp_path):
     outcome = searched(tmp_path, weak(), {"x": X, "y": Y, "epochs": 1}, trials=1, target=2.0)
     everything = digest.examples(X).hashes

@@ -126,6 +126,8 @@ FEWEST_JUDGED = 20
 OWN_TRIALS = 4
 """Trials of the developer's own estimator before others are tried."""
 
+RARE_COUNTS = ("balanced_accuracy", "f1", "recall", "precision")
+"""Metrics that a rare class counts in as much as a frequent one."""
 SCORERS = {
     "accuracy": "accuracy", "balanced_accuracy": "balanced_accuracy", "f1": "f1_macro", "precision": "precision_macro",
     "recall": "recall_macro", "roc_auc": "roc_auc_ovr", "r2": "r2", "mae": "neg_mean_absolute_error",
@@ -352,12 +354,30 @@ class Search:
             return None
         known = last.get_params()
         space = {prefix + name: spec for name, spec in space.items() if name in known}
+        if self.metric in RARE_COUNTS and "class_weight" in known:
+            space[f"{prefix}class_weight"] = ("choice", "balanced", None)
         if family not in self._proposals:
             self._proposals[family] = Proposals({**space, **step_spaces(estimator)}, self.seed)
         values = self._proposals[family].ask()
         varied = clone(estimator).set_params(**{name: made(value) for name, value in values.items()})
         said = ", ".join(f"{n[len(prefix) :] if n.startswith(prefix) else n}={_short(v)}" for n, v in values.items())
         return Candidate(family, varied, values, f"{type(last).__name__} with {said}")
+
+    def _with_threshold(self) -> List[Candidate]:
+        """Return the estimator with a threshold of its own, if that can raise the metric: half is best for accuracy alone."""
+        from sklearn import model_selection
+        from sklearn.base import clone, is_classifier
+
+        tuned = getattr(model_selection, "TunedThresholdClassifierCV", None)  # since scikit-learn 1.5
+        is_binary = is_classifier(self.base) and len(set(getattr(self.base, "classes_", ()))) == 2
+        if tuned is None or self.metric not in RARE_COUNTS or not is_binary or not hasattr(self.base, "predict_proba"):
+            return []
+        made = tuned(clone(self.base), scoring=SCORERS[self.metric], random_state=self.seed)
+        return [
+            Candidate(
+                "threshold", made, {}, f"{type(self.base).__name__} with the threshold that is best for {self.metric}"
+            )
+        ]
 
     def _others(self) -> List[Candidate]:
         from importlib import import_module
@@ -371,6 +391,7 @@ class Search:
         if not prefix and type(last).__name__ in WANTS_SCALED:
             words = f"{type(last).__name__} on scaled inputs"
             found.append(Candidate("scaled", make_pipeline(StandardScaler(), clone(last)), {}, words))
+        found += self._with_threshold()
         for module, name, scaled in CLASSIFIERS if is_classifier(self.base) else REGRESSORS:
             if name == type(last).__name__:
                 continue

@@ -36,6 +36,8 @@ class Run:
     history: Dict[str, List[float]] = field(default_factory=dict)
     weights: Optional[List[Any]] = None
     """The values after the best epoch."""
+    losses: List[float] = field(default_factory=list)
+    """The loss on the selection examples after each epoch; it goes on falling where a score on few examples cannot rise."""
     seconds: float = 0.0
     message: str = ""
     reached: bool = False
@@ -57,7 +59,7 @@ class Lab:
     bar: float
     """The score at which the search stops after the trial."""
     sure: float
-    """The score at which a trial stops at once."""
+    """The score at which a trial need not run to its end; it still does until its curve levels off."""
     best: Optional[float] = None
     """The best score so far; a trial that cannot beat it any more is stopped."""
     in_place: bool = False
@@ -337,8 +339,11 @@ def _monitor(lab: Lab, recipe: Recipe, number: int, run: Run, saved: Saved) -> A
                 run.state, run.message = "invalid", "the loss is not a number" if score is not None else "no score"
                 self.model.stop_training = True
                 return
+            loss = float(logs.get("val_loss", logs.get("loss", 0.0)))
+            is_tie = score == run.score and loss <= min(run.losses)
             run.curve.append(score)
-            if lab.request.better(score, run.score):
+            run.losses.append(loss)
+            if is_tie or lab.request.better(score, run.score):
                 run.score, run.weights = score, self.model.get_weights()
             self._decide(epoch, score)
             if not self.model.stop_training:
@@ -346,13 +351,28 @@ def _monitor(lab: Lab, recipe: Recipe, number: int, run: Run, saved: Saved) -> A
 
         def _decide(self, epoch: int, score: float) -> None:
             run.reached = run.reached or not lab.request.better(lab.bar, score)
-            if not lab.request.better(lab.sure, score):
+            if not lab.request.better(lab.sure, score) and levelled_off(run.losses, recipe.epochs):
                 self.model.stop_training = True
-                run.message = "the bar is passed by far"
+                run.message = "the bar is passed by far, and the curve has levelled off"
             elif not run.reached and hopeless(run.curve, recipe.epochs, lab.best, mode=lab.request.mode):
                 run.state, run.message, self.model.stop_training = "stopped", "cannot become the best any more", True
 
     return Monitor()
+
+
+def levelled_off(losses: List[float], epochs: int) -> bool:
+    """Return whether a training has gained nothing for a fifth of its epochs.
+
+    Args:
+        losses: after each epoch so far.
+        epochs: how many it is to have.
+
+    Example:
+        >>> levelled_off([0.9, 0.5, 0.4, 0.41, 0.42, 0.43], 10), levelled_off([0.9, 0.5, 0.4, 0.3], 50)
+        (True, False)
+    """
+    best = min(range(len(losses)), key=losses.__getitem__)
+    return len(losses) - 1 - best >= max(3, epochs // 5)
 
 
 def hopeless(curve: List[float], epochs: int, best: Optional[float], *, mode: str) -> bool:
@@ -397,7 +417,13 @@ class Saved:
         arrays = {f"v{i}": value for i, value in enumerate(keras_resume.take_variables(model))}
         arrays.update({f"b{i}": value for i, value in enumerate(run.weights or [])})
         history = getattr(model, "history", None)
-        state = {"epoch": epoch, "curve": run.curve, "score": run.score, "seconds": run.seconds + running_s}
+        state = {
+            "epoch": epoch,
+            "curve": run.curve,
+            "losses": run.losses,
+            "score": run.score,
+            "seconds": run.seconds + running_s,
+        }
         state["history"] = {k: [float(v) for v in vs] for k, vs in (history.history if history else {}).items()}
         stream = io.BytesIO()
         numpy.savez(stream, state=numpy.frombuffer(json.dumps(state).encode(), dtype="uint8"), **arrays)
@@ -419,7 +445,7 @@ class Saved:
         except (OSError, ValueError, KeyError, EOFError):
             return 0
         run.curve, run.score, run.seconds = state["curve"], state["score"], state["seconds"]
-        run.history = state["history"]
+        run.history, run.losses = state["history"], state["losses"]
         return int(state["epoch"]) + 1
 
 
