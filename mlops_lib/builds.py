@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from mlops_lib import durable, rundir
+from mlops_lib import durable, gate, rundir
 from mlops_lib.display.text import one_line
 from mlops_lib.records import Record, RunSpec, Verdict
 
@@ -157,7 +157,7 @@ def about(
     return {
         "summary": one_line(_summary(verdict, rival(verdict, spec, home=home, environ=environ))),
         "badge": one_line(badge),
-        "search": verdict.verdict == "rejected" and trials > 0,
+        "search": gate.is_searched(verdict) and trials > 0,
     }
 
 

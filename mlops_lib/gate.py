@@ -424,6 +424,11 @@ class _Judgement:
         return not protocol.is_better(self._worse_end(self.value), self.baseline.value, self.mode)
 
 
+def is_searched(verdict: Verdict) -> bool:
+    """Return whether a search may change the answer."""
+    return verdict.verdict == "rejected" or is_no_better_than_its_baseline(verdict)
+
+
 def is_no_better_than_its_baseline(verdict: Verdict) -> bool:
     """Return whether a model reaches the bar, and would be accepted if the most frequent class did not do as well.
 

@@ -341,7 +341,7 @@ def search(project: str | Path | Job, **settings: Any) -> SearchResult:
     """
     job = prepared(project, **settings)
     verdict = rundir.read_record(job.run_dir / protocol.VERDICT, Verdict) or judge(job)
-    if not _is_searched(verdict):
+    if not gate.is_searched(verdict):
         found = tuning.read(job.run_dir)
         if found is not None:
             return found
@@ -351,10 +351,6 @@ def search(project: str | Path | Job, **settings: Any) -> SearchResult:
         )  # fmt: skip
     with _asking(job, "search"):
         return _search(job, verdict)
-
-
-def _is_searched(verdict: Verdict) -> bool:
-    return verdict.verdict == "rejected" or gate.is_no_better_than_its_baseline(verdict)
 
 
 BALANCED = "balanced_accuracy"
@@ -521,9 +517,9 @@ def _decided(job: Job, begin: Callable[[], None]) -> tuple[Job, Verdict, SearchR
     _train(job, begin)
     verdict = _judge(job, is_alone=True)
     is_searched = job.settings["trials"] > 0
-    if not _is_searched(verdict) or not is_searched:
+    if not gate.is_searched(verdict) or not is_searched:
         verdict = _repeat(job, verdict)
-    if _is_searched(verdict) and is_searched:
+    if gate.is_searched(verdict) and is_searched:
         _search(job, verdict)
         job = job if job.detection is None else continued(job)
         verdict = _judge(job, is_alone=True)
