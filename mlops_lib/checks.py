@@ -64,7 +64,7 @@ def _outcome(verdict: Verdict | None, against: builds.Branch | None) -> tuple[st
     if build.result == "ABORTED":
         return "CANCELED", build.reason or "aborted"
     if failure is not None:
-        return "FAILURE", f"{failure.name} failed: {failure.reason}"[:250]
+        return "FAILURE", " ".join(f"{failure.name} failed: {failure.reason}".split())[:250]
     if verdict is None:
         return "NEUTRAL", "not judged"
     title = (
