@@ -144,7 +144,7 @@ class SeedGenerators:
             generator = reference()
             if generator is None:
                 del self.alive[number]
-            else:
+            elif getattr(generator.state, "_value", generator) is not None:  # else its variable was never made
                 states[number] = generator.state.numpy()
         return {"made": self.made, "states": states}
 
