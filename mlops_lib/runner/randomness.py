@@ -37,7 +37,7 @@ def take_python() -> Dict[str, Any]:
     """The state that Python code draws from: the global generators, and those in the script's globals."""
     state: Dict[str, Any] = {
         "python": random.getstate(),
-        "entropy": entropy.position(),
+        "entropy": entropy.positions(),
         "clock": clock.position(),
     }
     numpy = sys.modules.get("numpy")
@@ -51,7 +51,7 @@ def take_python() -> Dict[str, Any]:
 def put_python(state: Dict[str, Any]) -> None:
     """Restore what `take_python` returned."""
     random.setstate(state["python"])
-    entropy.skip_to(state.get("entropy", 0))
+    entropy.skip_to(state.get("entropy", {}))
     clock.skip_to(state.get("clock", 0))
     numpy = sys.modules.get("numpy")
     if numpy is not None and "numpy" in state:

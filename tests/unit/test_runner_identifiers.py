@@ -145,9 +145,16 @@ def metrics(folder: Path) -> dict[str, float]:
 
 def test_a_position_never_goes_back() -> None:
     stream = entropy.Stream(b"key")
-    names = [stream.read(8) for _ in range(3)]
-    stream.skip_to(1)
-    assert stream.read(8) not in names
+    names = [stream.read(8, "a") for _ in range(3)]
+    stream.skip_to({"a": 1})
+    assert stream.read(8, "a") not in names
+
+
+def test_what_one_module_draws_moves_no_names_of_another() -> None:
+    quiet, busy = entropy.Stream(b"key"), entropy.Stream(b"key")
+    busy.read(8, "a library that fills a cache")
+    assert quiet.read(8, "a tracker") == busy.read(8, "a tracker")
+    assert quiet.read(8, "a tracker") != quiet.read(8, "another")
 
 
 def test_a_torn_line_of_the_clock_is_dropped(tmp_path: Path) -> None:

@@ -2,23 +2,28 @@
 
 Scripts and trackers name what they make by `uuid.uuid4()`, `secrets` or an unseeded generator. After a
 restart, files put back from a checkpoint (a tracker's database, say) still hold the old name, while the
-script would go on with a new one. So `os.urandom` becomes a stream that is a function of the run's
-seed, and its position is part of every checkpoint. It is not for secrets: a key that a training script
-makes can be made again by whoever knows the seed.
+script would go on with a new one. So `os.urandom` becomes streams that are a function of the run's
+seed, one for each module that asks: a library that fills a cache on its first import, and draws a name
+for that, must not move the names of others. Their positions are part of every checkpoint. It is not for
+secrets: a key that a training script makes can be made again by whoever knows the seed.
 """
 
 import hashlib
 import os
 import random
+import sys
 import threading
-from typing import Any
+from typing import Any, Dict, Mapping
+
+PASSING_ON = frozenset(["uuid", "secrets", "random", "os", "tempfile", "shutil", __name__])
+"""Modules that draw for others."""
 
 
 class Stream:
-    """Bytes that depend on a key and on how often the stream was asked.
+    """Bytes that depend on a key, on who asks, and on how often that one has asked.
 
     Example:
-        >>> Stream(b"run").read(2) == Stream(b"run").read(2)
+        >>> Stream(b"run").read(2, "a") == Stream(b"run").read(2, "a")
         True
     """
 
@@ -26,19 +31,19 @@ class Stream:
         self._key = key
         self._lock = threading.Lock()
         self._forks = 0
-        self.position = 0
+        self.positions: Dict[str, int] = {}
 
-    def read(self, size: int) -> bytes:
-        """Return the next `size` bytes."""
+    def read(self, size: int, name: str) -> bytes:
+        """Return the next `size` bytes for whoever has this name."""
         with self._lock:
-            self.position += 1
-            position = self.position
-        return hashlib.shake_256(self._key + position.to_bytes(8, "big")).digest(size)
+            position = self.positions[name] = self.positions.get(name, 0) + 1
+        return hashlib.shake_256(self._key + name.encode() + position.to_bytes(8, "big")).digest(size)
 
-    def skip_to(self, position: int) -> None:
-        """Go on from a position of a checkpoint; never back, because names must not be given twice."""
+    def skip_to(self, positions: Mapping[str, int]) -> None:
+        """Go on from the positions of a checkpoint; never back, because names must not be given twice."""
         with self._lock:
-            self.position = max(self.position, position)
+            for name, position in positions.items():
+                self.positions[name] = max(self.positions.get(name, 0), position)
 
     def count_fork(self) -> None:
         """Note that a child process begins: it must not draw what its parent and its siblings draw."""
@@ -83,15 +88,26 @@ def install(seed: int) -> None:
 
 
 def _urandom(size: int) -> bytes:
-    return _stream.read(size)
+    return _stream.read(size, _asking())
 
 
-def position() -> int:
-    """Return how often randomness was drawn."""
-    return _stream.position
+def _asking() -> str:
+    """Return the name of the module that wants the bytes."""
+    frame = sys._getframe(2)
+    while frame is not None:
+        name = str(frame.f_globals.get("__name__", ""))
+        if name not in PASSING_ON:
+            return name
+        frame = frame.f_back  # type: ignore[assignment]
+    return ""
 
 
-def skip_to(saved: int) -> None:
+def positions() -> Dict[str, int]:
+    """Return how often each module has drawn."""
+    return dict(_stream.positions)
+
+
+def skip_to(saved: Mapping[str, int]) -> None:
     """Go on where a checkpoint was taken."""
     _stream.skip_to(saved)
 
