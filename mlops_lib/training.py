@@ -53,6 +53,8 @@ SMALLER = {**SHARED_GPU, "MALLOC_ARENA_MAX": "2", "LOKY_MAX_CPU_COUNT": "1"}
 memory, one worker process (each has its own copy of the data)."""
 """What was learned about each fit's steps, so that a restart need not learn it again."""
 MOUNTS = "/mlops/mounts"
+CRASH_BYTES = 256 << 10
+"""The end of the log in which a crash is looked for: after its stack, all compiled modules are listed."""
 STOP = "stop"
 """Marker in the run directory: a person stopped this run."""
 
@@ -546,6 +548,7 @@ class _Attendance:
             asked_to_stop=(self.run_dir / STOP).exists(), hung=self.hung, nan=self._diverged(),
             disk_full=_takes_nothing(self.run_dir), stepped=self._has_stepped(lines),
             log=rundir.log_tail(self.run_dir, start=start),
+            crash=rundir.log_tail(self.run_dir, start=start, limit=CRASH_BYTES),
         )  # fmt: skip
 
     def _has_stepped(self, lines: list[dict[str, Any]]) -> bool:

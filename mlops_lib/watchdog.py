@@ -62,6 +62,8 @@ class Situation:
     stepped: bool = True
     """Whether the attempt came as far as its first fit, or worked for a while."""
     log: str = ""
+    crash: str = ""
+    """More of the log's end, in which a crash in native code may be described."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,7 +257,7 @@ def native_crash(log: str) -> tuple[str, str]:
 def _failure(kind: FailureKind, why: str, situation: Situation) -> Failure:
     error = situation.end.get("error") if situation.end is not None else None
     if not isinstance(error, Mapping):
-        what, where = native_crash(situation.log) if kind == "crash" else ("", "")
+        what, where = native_crash(situation.crash or situation.log) if kind == "crash" else ("", "")
         message = f"{why}: {what} in native code" if what else why
         return Failure(kind=kind, message=message, where=where, log=situation.log)
     where = f"{error['file']}:{error['line']}" if error.get("file") else ""

@@ -192,7 +192,7 @@ Current thread 0x00007f (most recent call first):
 
 
 def test_a_crash_in_native_code_is_placed_at_the_scripts_line() -> None:
-    killed = situation(139, log=FATAL, past=Past(restarts=5))
+    killed = situation(139, log=FATAL[-20:], crash=FATAL, past=Past(restarts=5))
     action = watchdog.decide(killed)
     assert action.do == "give up"
     assert action.failure is not None

@@ -69,7 +69,9 @@ def _foreign(config: Any) -> Iterator[str]:
     elif isinstance(config, dict):
         if "class_name" in config:
             name, module = str(config["class_name"]), config.get("module")
-            is_ours = module is None or str(module).split(".")[0] in ("keras", "tf_keras", "builtins")
+            # Keras' own marks (`__tuple__`) have neither module nor name; a class of a script has no module, but a name.
+            is_mark = module is None and not config.get("registered_name")
+            is_ours = is_mark or str(module).split(".")[0] in ("keras", "tf_keras", "builtins")
             if not is_ours or name in RUNS_CODE or ">" in str(config.get("registered_name") or ""):
                 inner = config.get("config")
                 yield str(inner) if name == "function" and isinstance(inner, str) else name
