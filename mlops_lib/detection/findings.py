@@ -445,7 +445,8 @@ def _environment(
             lines.append(backend)
     return {
         "name": str(row["name"]), "framework": framework, "family": family, "python": PYTHON, "requirements": lines,
-        "system": sorted({*row.get("system", ()), *packages}), "unlocked": False, "sdists": [], "variables": variables,
+        "system": sorted({*row.get("system", ()), *packages}), "owner": "", "unlocked": False, "sdists": [],
+        "variables": variables,
     }  # fmt: skip
 
 
