@@ -12,6 +12,41 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def run_runner(
+    project: Path, inside: Path, entry: str = "train.py", *args: str, **orders: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run an entry of a project by the runner, and wait for its end.
+
+    Args:
+        project: the pushed project.
+        inside: the container's part of the run directory.
+        entry: the script, relative to the project.
+        args: its arguments.
+        orders: what MLOPS_SPEC tells the runner.
+    """
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "PYTHONHASHSEED": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "MLOPS_STRICT": "1",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "MLOPS_PROJECT": str(project),
+        "MLOPS_INSIDE": str(inside),
+        "MLOPS_SPEC": json.dumps(orders),
+    }
+    command = [sys.executable, "-m", "mlops_lib.runner", entry, *args]
+    return subprocess.run(
+        command,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        cwd=inside.parent,
+    )
+
+
 def run_script(folder: Path, text: str, **orders: Any) -> tuple[Path, dict[str, Any]]:
     """Run `text` as `train.py` of a project in `folder`; returns its `inside/` and metrics.json.
 
@@ -23,14 +58,7 @@ def run_script(folder: Path, text: str, **orders: Any) -> tuple[Path, dict[str, 
     project, inside = folder / "project", folder / "inside"
     project.mkdir(parents=True, exist_ok=True)
     (project / "train.py").write_text(text)
-    environment = {
-        **os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "1", "MLOPS_STRICT": "1", "TF_CPP_MIN_LOG_LEVEL": "3",
-        "MLOPS_PROJECT": str(project), "MLOPS_INSIDE": str(inside), "MLOPS_SPEC": json.dumps(orders),
-    }  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, "-m", "mlops_lib.runner", "train.py"],
-        env=environment, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, cwd=project,
-    )  # fmt: skip
+    done = run_runner(project, inside, **orders)
     assert done.returncode == 0, done.stderr
     claims: dict[str, Any] = json.loads((inside / "metrics.json").read_text())
     return inside, claims

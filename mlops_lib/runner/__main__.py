@@ -243,10 +243,8 @@ def _finish(run: Context, output: str) -> None:
         _save_model(run)
     with run.journal.guard("kept examples"), run.conditions.again():
         _keep_examples(run)
-    with run.journal.guard("predictions"), run.conditions.again():
-        _look_at_predictions(run)
     with run.journal.guard("mistakes"), run.conditions.again():
-        _look_at_mistakes(run)
+        _look_at_predictions(run)
     with run.journal.guard("outputs"):
         sys.stdout.flush()
         for path in workdir.keep_outputs(run.work, os.path.join(run.spec.inside, "outputs"), run.start):
@@ -310,7 +308,8 @@ def _look_for_leaks(run: Context) -> None:
 
 
 def _look_at_predictions(run: Context) -> None:
-    """Count the predictions of the judged examples that are no numbers."""
+    """Count predictions of the judged examples that are no numbers, and keep the worst mistakes among the others."""
+    from mlops_lib.runner import mistakes
     from mlops_lib.runner.metrics import finite
 
     judged = run.evaluations.judged()
@@ -321,23 +320,10 @@ def _look_at_predictions(run: Context) -> None:
     run.nested += 1
     try:
         with run.evaluations.as_measured(judged["id"]):
-            finite.count(model, asked, judged)
-    finally:
-        run.nested -= 1
-
-
-def _look_at_mistakes(run: Context) -> None:
-    from mlops_lib.runner import mistakes
-
-    judged = run.evaluations.judged()
-    asked = run.evaluations.asked.get(judged["id"]) if judged is not None else None
-    model = run.evaluations.models.get(judged["id"]) if judged is not None else None
-    if judged is None or asked is None or model is None or judged["task"] != "classification":
-        return
-    run.nested += 1
-    try:
-        with run.evaluations.as_measured(judged["id"]):
-            mistakes.explain(model, asked, judged, run.spec.inside)
+            with run.journal.guard("predictions"):
+                finite.count(model, asked, judged)
+            if judged["task"] == "classification":
+                mistakes.explain(model, asked, judged, run.spec.inside)
     finally:
         run.nested -= 1
 

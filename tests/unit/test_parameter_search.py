@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import shutil
 import subprocess
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy
 import pytest
+from running import run_runner
 from sklearn.base import clone
 from sklearn.datasets import make_classification
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401 - makes HalvingGridSearchCV importable
@@ -26,7 +26,6 @@ from mlops_lib.records import SearchResult
 from mlops_lib.runner.journal import Journal
 from mlops_lib.runner.search import estimators, failures
 
-ROOT = Path(__file__).parents[2]
 DATA = make_classification(400, 20, n_informative=6, n_redundant=2, n_clusters_per_class=3, flip_y=0.03, random_state=5)
 X, Y = DATA[0] * numpy.logspace(0, 3, 20), DATA[1]
 GRID = {"n_neighbors": [1, 3], "weights": ["uniform", "distance"]}
@@ -147,18 +146,7 @@ def test_the_patched_grid_gives_the_winners_number(tmp_path: Path) -> None:
 
 
 def run(project: Path, run_dir: Path, asked: dict[str, Any]) -> str:
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "PYTHONHASHSEED": "1",
-        "MLOPS_STRICT": "1",
-        "MLOPS_PROJECT": str(project),
-        "MLOPS_INSIDE": str(run_dir / "inside"),
-        "MLOPS_SPEC": json.dumps({"search": asked}),
-    }
-    done = subprocess.run(
-        [sys.executable, "-m", "mlops_lib.runner", "train.py"],
-        env=environment, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, cwd=project,
-    )  # fmt: skip
+    run_dir.mkdir()
+    done = run_runner(project, run_dir / "inside", search=asked)
     assert done.returncode == 0, done.stderr[-3000:]
     return next(line for line in done.stdout.splitlines() if line.startswith("SCORE"))

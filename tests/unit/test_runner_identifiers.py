@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
 import signal
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from running import run_runner
 
 from mlops_lib.runner.state import clock, entropy
 
-ROOT = Path(__file__).parents[2]
 DIES = """
 import os, signal
 def die_once(name, text=""):
@@ -83,19 +79,7 @@ def run(folder: Path, source: str, *, attempt: int = 1, search: dict[str, Any] |
     (project / "train.py").write_text(source)
     (project / "project_module.py").write_text("import time\nNAME = f'model-{time.time_ns()}'\n")
     spec = {"seed": 5, "attempt": attempt, "pass": 1 if search is None else 2, "search": search}
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "PYTHONHASHSEED": "1",
-        "MLOPS_STRICT": "1",
-        "MLOPS_PROJECT": str(project),
-        "MLOPS_INSIDE": str(folder / "inside"),
-        "MLOPS_SPEC": json.dumps(spec),
-    }
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "mlops_lib.runner", "train.py"],
-        env=environment, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, cwd=project,
-    )  # fmt: skip
+    done = run_runner(project, folder / "inside", **spec)
     return done.returncode, done.stdout + done.stderr
 
 

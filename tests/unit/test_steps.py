@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
+
+from running import run_runner
 
 from mlops_lib import gate
 from mlops_lib.detection import commands, detect
@@ -24,19 +24,7 @@ def run(project: Path, inside: Path, **orders: Any) -> subprocess.CompletedProce
         name: [{"script": one.script, "args": list(one.args), "folder": one.folder} for one in part]
         for name, part in (("before", found.before), ("after", found.after))
     }
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "PYTHONHASHSEED": "1",
-        "MLOPS_STRICT": "1",
-        "MLOPS_PROJECT": str(project),
-        "MLOPS_INSIDE": str(inside),
-        "MLOPS_SPEC": json.dumps({**steps, "folder": found.command.folder, **orders}),
-    }
-    return subprocess.run(
-        [sys.executable, "-m", "mlops_lib.runner", found.entry, *found.command.args],
-        env=environment, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, cwd=inside.parent,
-    )  # fmt: skip
+    return run_runner(project, inside, found.entry, *found.command.args, **steps, folder=found.command.folder, **orders)
 
 
 def test_the_last_steps_number_is_judged_and_a_search_goes_through_the_steps(tmp_path: Path) -> None:

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy
 import pytest
+from running import run_runner
 
 from mlops_lib.runner import workdir
 
-ROOT = Path(__file__).parents[2]
 BEGIN = """
 import os, pathlib
 PROJECT = os.environ["MLOPS_PROJECT"]
@@ -79,19 +75,7 @@ def content(project: Path) -> dict[str, tuple[str, int, int]]:
 def test_the_pushed_project_is_never_changed(writer: str, project: Path, tmp_path: Path) -> None:
     (project / "train.py").write_text(BEGIN + WRITERS[writer])
     before = content(project)
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "MLOPS_STRICT": "1",
-        "MLOPS_PROJECT": str(project),
-        "MLOPS_INSIDE": str(tmp_path / "inside"),
-        "MLOPS_SPEC": json.dumps({}),
-    }
-    done = subprocess.run(
-        [sys.executable, "-m", "mlops_lib.runner", "train.py"],
-        env=environment, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, cwd=tmp_path,
-    )  # fmt: skip
+    done = run_runner(project, tmp_path / "inside")
     assert done.returncode == 0, done.stderr
     assert content(project) == before
     outputs = [path for path in (tmp_path / "inside" / "outputs").rglob("*") if path.is_file()]
