@@ -121,7 +121,23 @@ def _templates() -> Environment:
         wording=wording,
         sparkline=lambda values, title: Markup(charts.sparkline(values, title=title)),
     )
+    made.filters["code"] = _with_code
     return made
+
+
+def _with_code(text: str) -> Any:
+    """Return a text in which what stands in backquotes is shown as code.
+
+    Example:
+        >>> str(_with_code("set `trials` to 0 <b>"))
+        'set <code>trials</code> to 0 &lt;b&gt;'
+    """
+    from markupsafe import Markup, escape
+
+    parts = [escape(part) for part in text.split("`")]
+    if len(parts) % 2 == 0:  # an open one
+        return escape(text)
+    return Markup("").join(Markup("<code>{}</code>").format(part) if i % 2 else part for i, part in enumerate(parts))
 
 
 @dataclass(frozen=True, kw_only=True)

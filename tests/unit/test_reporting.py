@@ -29,6 +29,7 @@ from mlops_lib.records import (
     Verdict,
 )
 from mlops_lib.reporting import charts, reading, tables, view, wording
+from mlops_lib.reporting import page as report_page
 
 BEGAN = 1_790_000_000.0
 ENVIRONMENT = Environment(
@@ -436,6 +437,13 @@ def test_an_accepted_run_tells_its_whole_story(tmp_path: Path) -> None:
     assert len([a for a in page.all("tr") if (a.get("class") or "").split()[:1] == ["winner"]]) == 2
     assert page.all("path", class_="restart-mark")
     assert page.all("path", class_="interval")
+
+
+def test_settings_in_reasons_are_shown_as_code_and_nothing_else_is_markup() -> None:
+    shown = report_page._with_code
+    assert str(shown("set `trials` to <0>")) == "set <code>trials</code> to &lt;0&gt;"
+    assert str(shown("`<b>`")) == "<code>&lt;b&gt;</code>"
+    assert str(shown("an open ` stays")) == "an open ` stays"
 
 
 def test_a_failed_run_says_what_went_wrong_and_where(tmp_path: Path) -> None:
