@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from mlops_lib import durable, images, locks, standins
-from mlops_lib.engine import index, patience, probe, programs, sdists
+from mlops_lib.engine import index, patience, probe, programs, sdists, shared_files
 from mlops_lib.engine.sdist_process import ProcessBuilder
 from mlops_lib.engine.store import Stored, name_of_home
 from mlops_lib.errors import ImageError
@@ -94,6 +94,8 @@ def build(folder: Path, environment: Environment, *, on_line: Callable[[str], No
         built = sdists.wheels(environment.sdists, builder, python=python, cache=cache, on_line=on_line)
         if environment.requirements:
             _install(environment, folder, uv, built, step)
+        if not environment.owner:
+            shared_files.share(folder, folder.parent / shared_files.STORE)
         durable.write_bytes(folder / COMPLETE, b"")
 
 
@@ -251,7 +253,8 @@ def listed(home: Path, *, running: Collection[str]) -> list[Stored]:
 
 
 def _bytes(folder: Path) -> int:
-    return sum(os.lstat(os.path.join(place, name)).st_size for place, _, names in os.walk(folder) for name in names)  # noqa: PTH118
+    """Return what removing an environment frees."""
+    return sum(shared_files.own_bytes(Path(place, name)) for place, _, names in os.walk(folder) for name in names)
 
 
 def remove(folder: Path) -> None:
@@ -259,3 +262,4 @@ def remove(folder: Path) -> None:
     with durable.locked(folder.with_suffix(".lock")):
         (folder / COMPLETE).unlink(missing_ok=True)  # first: what is half gone must not look whole
         shutil.rmtree(folder, ignore_errors=True)
+    shared_files.tidy(folder.parent / shared_files.STORE)

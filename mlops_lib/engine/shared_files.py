@@ -1,0 +1,93 @@
+"""Files that virtual environments have in common, kept once: hard links to one store.
+
+Twenty environments with TensorFlow hold the same two gigabytes twenty times. After an environment is
+built, its larger files become links to the store's, by content and mode. An environment of a pull
+request is left out: its script is a stranger's, and a script can change files of its environment.
+Installers replace files and do not write into them, so that an upgrade in one environment leaves the
+others as they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+LEAST_BYTES = 16 << 10
+"""Smaller files are left alone: nearly all bytes are in larger ones."""
+STORE = "files"
+PYTHON_CACHE = "__pycache__"
+SOURCE = ".py"
+"""Sources stay as they are: what is compiled of them holds their time, which another file's need not be."""
+
+
+def share(folder: Path, store: Path) -> int:
+    """Replace files of an environment by links to equal ones in the store; others are added to it.
+
+    Args:
+        folder: the environment, which nothing uses yet.
+        store: where shared files are kept, on the same file system.
+
+    Returns:
+        bytes that are stored once less. 0 if the file system has no hard links.
+    """
+    saved = 0
+    try:
+        for path in _files(folder):
+            saved += _share_one(path, store)
+    except OSError:  # no hard links here, or no more of them to one file
+        return saved
+    return saved
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if name != PYTHON_CACHE)
+        for name in sorted(names):
+            path = Path(place, name)
+            if path.suffix != SOURCE and not path.is_symlink() and path.stat().st_size >= LEAST_BYTES:
+                yield path
+
+
+def _share_one(path: Path, store: Path) -> int:
+    status = path.stat()
+    with path.open("rb") as stream:
+        digest = _digest(stream)
+    kept = store / digest[:2] / f"{digest}-{status.st_mode & 0o7777:o}"
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(path, kept)
+    except FileExistsError:
+        if kept.stat().st_ino == status.st_ino:
+            return 0
+        fresh = path.with_name(f".{path.name}.shared")
+        os.link(kept, fresh)
+        fresh.replace(path)
+        return status.st_size
+    return 0
+
+
+def _digest(stream: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    for block in iter(lambda: stream.read(1 << 20), b""):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def tidy(store: Path) -> int:
+    """Remove what no environment has any more; returns the bytes that this frees."""
+    freed = 0
+    for kept in store.rglob("*") if store.is_dir() else ():
+        status = kept.lstat()
+        if kept.is_file() and status.st_nlink == 1:
+            kept.unlink(missing_ok=True)
+            freed += status.st_size
+    return freed
+
+
+def own_bytes(path: Path) -> int:
+    """Return what removing a file frees: nothing if another environment has it too."""
+    status = path.lstat()
+    return status.st_size if status.st_nlink <= 2 else 0
