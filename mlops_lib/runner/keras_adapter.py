@@ -7,7 +7,7 @@ subclassed models inherit from it.
 import functools
 import sys
 from types import ModuleType
-from typing import Any, Callable, Dict, Optional, Type
+from typing import Any, Callable, Dict, List, Optional, Type
 
 from mlops_lib.runner import graph_random, keras_evaluation, keras_legacy, keras_order, randomness, sites
 from mlops_lib.runner.calls import bind
@@ -64,8 +64,13 @@ def install(run: Context) -> Dict[str, Callable[[ModuleType], None]]:
         with run.journal.guard("patch seed generators"):
             randomness.seed_generators.follow(module.SeedGenerator)
 
+    def epoch_iterator(module: ModuleType) -> None:
+        with run.journal.guard("watch keras iterators"):
+            _say_what_ran_out(module.EpochIterator, run)
+
     return {
         "tensorflow": tensorflow,
+        "keras.src.trainers.epoch_iterator": epoch_iterator,
         "tensorflow.python.data.ops.dataset_ops": dataset,
         "tensorflow.python.ops.gen_random_ops": random_operations,
         "keras.src.layers.layer": layer,
@@ -78,6 +83,24 @@ def install(run: Context) -> Dict[str, Callable[[ModuleType], None]]:
         "tf_keras.src.engine.training": legacy_model,
         "tf_keras.src.engine.data_adapter": legacy_data,
     }
+
+
+def _say_what_ran_out(iterator_class: Any, run: Context) -> None:
+    """Journal that a generator or data set had fewer batches than it was asked for, once."""
+    plain = iterator_class._interrupted_warning
+    said: List[bool] = []
+
+    @functools.wraps(plain)
+    def interrupted(self: Any) -> Any:
+        if not said:
+            said.append(True)
+            run.journal.warn(
+                f"the data ran out: {self._steps_seen} of the {self.steps_per_epoch} batches that were asked for were there;"
+                " what is measured is about these examples. Let the data repeat, or ask for fewer steps"
+            )
+        return plain(self)
+
+    iterator_class._interrupted_warning = interrupted
 
 
 def patch_model(model_class: Any, trainer_class: Any, run: Context, fit_class: Type[Fit]) -> None:

@@ -383,3 +383,23 @@ def test_a_picture_that_cannot_be_read_is_named_and_editors_folders_are_no_class
     message = ran.events("end")[0]["error"]["message"]
     assert "pictures/dogs/empty.png (it is empty), pictures/dogs/page.jpg (it begins with b'<html>no')" in message
     assert "good.png" not in message
+
+
+RUNS_OUT = """
+import keras, numpy, tensorflow
+x = numpy.random.rand(64, 3).astype("float32")
+data = tensorflow.data.Dataset.from_tensor_slices((x, (x[:, 0] > 0.5).astype(int))).batch(16)
+model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, activation="softmax")])
+model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+model.fit(data, epochs=2, steps_per_epoch=10, verbose=0)
+model.evaluate(data, steps=9, verbose=0)
+"""
+
+
+def test_data_that_runs_out_is_said_once_and_only_its_examples_are_judged(tmp_path: Path) -> None:
+    ran = run(tmp_path, train=RUNS_OUT)
+    assert ran.done.returncode == 0, ran.done.stderr
+    said = [one for one in ran.warnings if one.startswith("the data ran out")]
+    assert len(said) == 1
+    assert "4 of the 10 batches" in said[0]
+    assert [event["examples"] for event in ran.events("metric") if event["source"] == "keras.evaluate"] == [64]
