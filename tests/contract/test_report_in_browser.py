@@ -73,7 +73,7 @@ def site(runs: Path) -> Iterator[str]:
 def test_jenkins_shows_the_folder_with_its_styles_and_pictures(name: str, browser: chromium.Browser, site: str) -> None:
     seen = browser.look(f"{site}/{name}/artifacts/index.html", CARD)
     assert seen.complaints == []
-    pictures = {"mistake-1.png": 200, "mistake-2.png": 200} if name == "accepted" else {}
+    pictures = {"01.png": 200, "02.png": 200} if name == "accepted" else {}
     assert seen.loaded == {"index.html": 200, "style.css": 200, **pictures}
     assert seen.styles[CARD]["background-color"] == "rgb(255, 255, 255)"
     assert seen.styles[CARD]["display"] == "grid"

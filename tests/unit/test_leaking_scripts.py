@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy
 import pytest
 
 from mlops_lib import gate
@@ -42,9 +43,10 @@ def _said(verdict: Verdict) -> str:
 
 @pytest.mark.parametrize("measure", ["model.score(x_test, y_test)", "accuracy_score(y_test, model.predict(x_test))"])
 def test_a_verdict_is_about_the_examples_that_were_not_trained_on(tmp_path: Path, measure: str) -> None:
-    script = COPIED + f"print({measure})\nnp.savetxt('clean.txt', [(model.predict(x[1500:]) == y[1500:]).mean()])\n"
+    script = COPIED + f"print({measure})\nnp.savetxt('clean.txt', [model.predict(x[1500:]), y[1500:]])\n"
     verdict = _judge(tmp_path, script, target=0.86)
-    clean = float((tmp_path / "inside" / "outputs" / "clean.txt").read_text())
+    predicted, truth = numpy.loadtxt(tmp_path / "inside" / "outputs" / "clean.txt")
+    clean = float((predicted == truth).mean())
     assert (verdict.verdict, verdict.examples, verdict.value) == ("rejected", 300, pytest.approx(clean))
     assert "290 of 590 judged examples are known from the training (290 exact)" in _said(verdict)
     assert verdict.recomputed

@@ -108,6 +108,6 @@ def test_pictures_stand_in_the_page_and_beside_the_folders(tmp_path: Path) -> No
     assert "&lt;b&gt;x" in page
     folder = tmp_path / "folder"
     index = reporting.report(tmp_path, folder=folder).read_text()
-    assert 'src="mistake-1.png"' in index
+    assert 'src="mistakes/01.png"' in index
     assert "data:" not in index
-    assert (folder / "mistake-1.png").read_bytes().startswith(b"\x89PNG")
+    assert (folder / "mistakes" / "01.png").read_bytes().startswith(b"\x89PNG")
