@@ -359,7 +359,8 @@ def gain(
     Two things differ by chance: which examples select (two proportions, taken as independent, which errs on the safe
     side as both are of the same examples), and where a training happens to end, judged by how much the score moves
     from epoch to epoch in all trials. Of many scores the best is the luckiest: the margin is that of the best of all
-    that the search could choose from, one for each epoch of each trial (Bonferroni, one-sided).
+    that the search could choose from, one for each epoch of each trial (Bonferroni, one-sided). On other examples the
+    winner keeps the luck of its seed, which is allowed for.
 
     Args:
         score: of the trial.
@@ -368,7 +369,7 @@ def gain(
         mode: "max" or "min".
         examples: how many select; None if not known.
         trials: all of the search, as records with `number` and `curve` (the score after each epoch).
-        is_chosen: whether the score is the one that the search chose by; False for one on other examples.
+        is_chosen: whether the score is the one that the search chose by; False for the winner's on other examples.
 
     >>> few = [{"number": 1, "curve": [0.5, 0.8, 0.85]}, {"number": 2, "curve": [0.4, 0.83, 0.84]}]
     >>> gain(0.9, 0.6, metric="accuracy", mode="max", examples=200, trials=few).is_clear
@@ -386,7 +387,21 @@ def gain(
     curves = [one.get("curve") or () for one in trials if one.get("number")]
     compared = sum(max(len(curve), 1) for curve in curves) if is_chosen else 1
     z = statistics.NormalDist().inv_cdf(1 - CHANCE / max(compared, 1))
-    return Gain(difference, z * math.sqrt(variance + 2 * max(SEED_SPREAD**2, _movement(curves))), mode)
+    seeds = max(SEED_SPREAD**2, _movement(curves))
+    luck = 0.0 if is_chosen else luckiest_of(len(curves)) * math.sqrt(seeds)
+    return Gain(difference, luck + z * math.sqrt(variance + 2 * seeds), mode)
+
+
+def luckiest_of(count: int) -> float:
+    """Return how many standard deviations the best of so many equal candidates is above their mean, as expected.
+
+    A winner keeps this luck on examples that did not select it: its seed was a good one, whatever its trial changed
+    (Blom, Statistical Estimates and Transformed Beta-Variables, 1958).
+
+    >>> round(luckiest_of(8), 2), luckiest_of(1)
+    (1.43, 0.0)
+    """
+    return statistics.NormalDist().inv_cdf((count - 0.375) / (count + 0.25)) if count > 1 else 0.0
 
 
 def _movement(curves: Sequence[Sequence[float]]) -> float:
