@@ -7,13 +7,15 @@ environment is made on the node, once.
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mlops_lib import config, joining, training
+from mlops_lib import catalog, config, joining, training
 from mlops_lib.engine import choose
 from mlops_lib.errors import EngineError, UsageError
 from mlops_lib.project import files
@@ -73,13 +75,15 @@ def at_work(
             where=spec.project,
             remedy="Replace these links, pipes or devices by the files themselves, or remove them.",
         )
-    ship = {"working_dir": spec.project, "py_modules": [str(Path(__file__).parent)], "env_vars": _passed()}
-    try:
-        ray.init(address=on, runtime_env=ship, log_to_driver=False, namespace="mlops")
-    except (ConnectionError, RuntimeError) as error:
-        raise EngineError(
-            f"no Ray cluster answers: {error}", where=f"on={on}", remedy="`ray start --head`, or another address."
-        ) from None
+    with tempfile.TemporaryDirectory(prefix="mlops-ship-") as folder:
+        package = _with_catalog(Path(folder))
+        ship = {"working_dir": spec.project, "py_modules": [str(package)], "env_vars": _passed()}
+        try:
+            ray.init(address=on, runtime_env=ship, log_to_driver=False, namespace="mlops")
+        except (ConnectionError, RuntimeError) as error:
+            raise EngineError(
+                f"no Ray cluster answers: {error}", where=f"on={on}", remedy="`ray start --head`, or another address."
+            ) from None
     try:
         options = {"num_cpus": spec.limits.cpus or 1, "num_gpus": 1 if spec.limits.gpus else 0}
         actor = ray.remote(**options, max_restarts=-1, max_task_retries=-1)(Worker)
@@ -95,6 +99,14 @@ def at_work(
                 ray.kill(one)
     finally:
         ray.shutdown()
+
+
+def _with_catalog(folder: Path) -> Path:
+    """A copy of this package as an installation has it: with the catalog in it, which in a checkout lies beside it."""
+    package, unwanted = folder / "mlops_lib", shutil.ignore_patterns("__pycache__")
+    shutil.copytree(Path(__file__).parent, package, ignore=unwanted)
+    shutil.copytree(catalog.FOLDER, package / "containers", ignore=unwanted, dirs_exist_ok=True)
+    return package
 
 
 def _passed() -> dict[str, str]:

@@ -199,7 +199,9 @@ class Order:
         training = None if iterator is None else pipeline(iterator)
         for name, number in self._missing(taken):
             dataset = self.datasets[name]
-            if at is not None and number == at["number"] and goes_on and _derives(training, dataset):
+            # JAX and PyTorch read the data set itself: what they read cannot be asked, but it is the training data.
+            is_training = name == "x" if training is None else _derives(training, dataset)
+            if at is not None and number == at["number"] and goes_on and is_training:
                 self._go_on(iterator, at)
             elif iterator is None and name == "x" and at is not None and number == at["number"] and shuffles(dataset):
                 # Each repetition has shuffled anew, and the next iterator's order comes after theirs.
@@ -227,7 +229,7 @@ class Order:
     def _go_on(self, iterator: Any, at: Dict[str, Any]) -> None:
         """Make the iterator anew and pass over what it had given."""
         dataset, steps = pipeline(iterator), at["steps"]
-        if not at["python"] and not hasattr(iterator.data_adapter, "_num_samples"):
+        if dataset is not None and not at["python"] and not hasattr(iterator.data_adapter, "_num_samples"):
             owner = dataset.__dict__.get(WHOSE, dataset)
             owner.__dict__[MADE] = made(owner) + 1
             iterator._current_iterator = iter(dataset.skip(steps))
