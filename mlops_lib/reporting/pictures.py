@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -30,7 +31,8 @@ class _Panel:
 def curve_png(run_dir: Path, path: Path) -> Path | None:
     """Draw the judged metric and the loss over the epochs; after a search the winner beside the script as written.
 
-    The same run directory gives the same bytes with the same matplotlib.
+    The same run directory gives the same bytes with the same matplotlib. A picture that shows these very curves is left
+    as it is: to load matplotlib and to draw would be most of the time that an unchanged run takes.
 
     Args:
         run_dir: the run directory.
@@ -39,11 +41,19 @@ def curve_png(run_dir: Path, path: Path) -> Path | None:
     Returns:
         `path`, or None where the run has no epochs to draw.
     """
-    content = curve_bytes(read_run(run_dir))
+    view = read_run(run_dir)
+    if path.is_file() and _digest(_panels(view)) in path.read_bytes():
+        return path
+    content = curve_bytes(view)
     if content is None:
         return None
     durable.write_bytes(path, content)
     return path
+
+
+def _digest(panels: Sequence[_Panel]) -> bytes:
+    """What tells one set of curves from another; a picture carries it as its PNG text `Source`."""
+    return hashlib.sha256(repr(panels).encode()).hexdigest().encode()
 
 
 def curve_bytes(view: RunView) -> bytes | None:
@@ -54,7 +64,7 @@ def curve_bytes(view: RunView) -> bytes | None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     content = BytesIO()
-    FigureCanvasAgg(_figure(panels)).print_png(content, metadata={"Software": None})
+    FigureCanvasAgg(_figure(panels)).print_png(content, metadata={"Software": None, "Source": _digest(panels).decode()})
     return content.getvalue()
 
 

@@ -413,6 +413,20 @@ def test_the_same_run_gives_the_same_bytes(build: Callable[[Path], Path], tmp_pa
     assert len({p.read_bytes() if p else b"" for p in pictures}) == 1
 
 
+def test_a_picture_is_drawn_anew_only_where_the_curves_are_others(tmp_path: Path) -> None:
+    run_dir, picture = accepted(tmp_path / "run"), tmp_path / "curves.png"
+    reporting.curve_png(run_dir, picture)
+    first = picture.stat()
+    reporting.curve_png(run_dir, picture)
+    assert (picture.stat().st_ino, picture.stat().st_mtime_ns) == (first.st_ino, first.st_mtime_ns)
+    before, events = picture.read_bytes(), next(run_dir.rglob("events.jsonl"))
+    lines = events.read_text(encoding="utf-8").splitlines(keepends=True)
+    last = max(n for n, line in enumerate(lines) if json.loads(line).get("event") == "epoch")
+    events.write_text("".join(lines[:last] + lines[last + 1 :]), encoding="utf-8")
+    reporting.curve_png(run_dir, picture)
+    assert picture.read_bytes() != before
+
+
 def test_an_accepted_run_tells_its_whole_story(tmp_path: Path) -> None:
     page = page_of(accepted(tmp_path / "run"))
     text = page.text.replace(wording.NARROW, " ")
