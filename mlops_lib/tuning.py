@@ -100,18 +100,26 @@ def search(
         observer({"event": "warning", "message": f"the script failed with the winner ({failed}):"
                   " searching again without another kind of model"})  # fmt: skip
         result = train({**request, "own_only": True, "failed_with": failed, "pass": int(request["pass"]) + 1})
-    if result.state != "finished":
-        failure = result.failure
-        raise TrainingError(
-            failure.message if failure else "the search was stopped",
-            where=failure.where if failure else str(run_dir),
-            remedy="Mend the script and run it again; finished trials are kept.",
-            log=failure.log if failure else "",
-        )
+    _must_have_finished(
+        result, run_dir, "the search was stopped", remedy="Mend the script and run it again; finished trials are kept."
+    )
     found = read(run_dir)
     if found is None:
         raise _no_result(run_dir, request)
     return found
+
+
+def _must_have_finished(result: RunResult, run_dir: Path, stopped: str, *, remedy: str) -> None:
+    """Raise TrainingError for a training that failed, or was stopped, before its end."""
+    if result.state == "finished":
+        return
+    failure = result.failure
+    raise TrainingError(
+        failure.message if failure else stopped,
+        where=failure.where if failure else str(run_dir),
+        remedy=remedy,
+        log=failure.log if failure else "",
+    )
 
 
 def _no_result(run_dir: Path, request: Mapping[str, Any]) -> SearchError:
@@ -167,14 +175,7 @@ def follow(
         spec, engine=engine, run_dir=run_dir, restarts=restarts, number_of_pass=2, search=request, home=home,
         idle_minutes=idle_minutes, taking_over=taking_over, observer=observer, stopped=stopped,
     )  # fmt: skip
-    if result.state != "finished":
-        failure = result.failure
-        raise TrainingError(
-            failure.message if failure else "it was stopped",
-            where=failure.where if failure else str(run_dir),
-            remedy="Mend the script and run it again.",
-            log=failure.log if failure else "",
-        )
+    _must_have_finished(result, run_dir, "it was stopped", remedy="Mend the script and run it again.")
     made = read(run_dir)
     if made is None or not made.winner:
         notes = "; ".join(made.notes) if made is not None else _trouble(run_dir, 2).lstrip(": ")

@@ -157,51 +157,37 @@ def _inside(known: Preparations, function: Callable[..., Any], *args: Any, **kwa
         known.depth -= 1
 
 
-def fit(
-    known: Preparations, journal: Journal, original: Callable[..., Any], transformer: Any, args: Any, kwargs: Any
-) -> Any:
-    """A transformer's `fit` by the script, remembered."""
-    if known.depth:
-        return original(transformer, *args, **kwargs)
-    result = _inside(known, original, transformer, *args, **kwargs)
-    with journal.guard("fitted transformer"):
-        known.fitted(transformer, *_given(args, kwargs))
-    return result
+def _watched(noted_as: str, note: Callable[..., None]) -> Callable[..., Any]:
+    """A method of the script's own call, after which `note(known, transformer, x, y, result)` is told of it."""
+
+    def call(
+        known: Preparations, journal: Journal, original: Callable[..., Any], transformer: Any, args: Any, kwargs: Any
+    ) -> Any:
+        if known.depth:
+            return original(transformer, *args, **kwargs)
+        result = _inside(known, original, transformer, *args, **kwargs)
+        with journal.guard(noted_as):
+            note(known, transformer, *_given(args, kwargs), result)
+        return result
+
+    return call
 
 
-def _transform(
-    known: Preparations, journal: Journal, original: Callable[..., Any], transformer: Any, args: Any, kwargs: Any
-) -> Any:
-    if known.depth:
-        return original(transformer, *args, **kwargs)
-    result = _inside(known, original, transformer, *args, **kwargs)
-    with journal.guard("transformed rows"):
-        known.transformed(transformer, _given(args, kwargs)[0], result)
-    return result
+def _fitted(known: Preparations, transformer: Any, x: Any, y: Any, result: Any) -> None:
+    known.fitted(transformer, x, y)
 
 
-def _fit_transform(
-    known: Preparations, journal: Journal, original: Callable[..., Any], transformer: Any, args: Any, kwargs: Any
-) -> Any:
-    if known.depth:
-        return original(transformer, *args, **kwargs)
-    result = _inside(known, original, transformer, *args, **kwargs)
-    with journal.guard("fitted transformer"):
-        x, y = _given(args, kwargs)
-        known.fitted(transformer, x, y)
-        known.transformed(transformer, x, result)
-    return result
+def _transformed(known: Preparations, transformer: Any, x: Any, y: Any, result: Any) -> None:
+    known.transformed(transformer, x, result)
 
 
-def _resample(
-    known: Preparations, journal: Journal, original: Callable[..., Any], sampler: Any, args: Any, kwargs: Any
-) -> Any:
-    if known.depth:
-        return original(sampler, *args, **kwargs)
-    result = _inside(known, original, sampler, *args, **kwargs)
-    with journal.guard("resampled rows"):
-        known.resample(sampler, _given(args, kwargs)[0], result[0])
-    return result
+def _fitted_and_transformed(known: Preparations, transformer: Any, x: Any, y: Any, result: Any) -> None:
+    known.fitted(transformer, x, y)
+    known.transformed(transformer, x, result)
+
+
+def _resampled(known: Preparations, sampler: Any, x: Any, y: Any, result: Any) -> None:
+    known.resample(sampler, x, result[0])
 
 
 def _given(args: Any, kwargs: Any) -> Any:
@@ -209,5 +195,10 @@ def _given(args: Any, kwargs: Any) -> Any:
     return given.get("X", given.get("raw_documents")), given.get("y")
 
 
-METHODS = {"transform": _transform, "fit_transform": _fit_transform, "fit_resample": _resample}
+fit = _watched("fitted transformer", _fitted)
+METHODS = {
+    "transform": _watched("transformed rows", _transformed),
+    "fit_transform": _watched("fitted transformer", _fitted_and_transformed),
+    "fit_resample": _watched("resampled rows", _resampled),
+}
 """A transformer's methods besides `fit`, with what watches each."""
