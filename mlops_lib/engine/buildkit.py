@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 from mlops_lib import images
 from mlops_lib.engine import index, patience, programs
@@ -64,6 +65,38 @@ def command_of(context: Path, tag: str, folder: Path, *, base_image: str, labels
         *(word for name, value in labels.items() for word in ("--label", f"{name}={value}")),
         *_secrets(secrets), *_no_proxies(), str(context),
     ]  # fmt: skip
+
+
+def made(
+    client: Any, tag: str, files: Mapping[str, bytes], *, base_image: str, labels: Mapping[str, str],
+    on_line: Callable[[str], None] = lambda line: None,
+) -> str:  # fmt: skip
+    """Build a helper's image from a few files of ours, unless the engine has it; returns its tag.
+
+    Args:
+        client: the engine's docker client.
+        tag: the image's name, which has to say all that it is made of.
+        files: the context: its Dockerfile and what that copies.
+        base_image: what the Dockerfile starts from.
+        labels: the image's labels.
+        on_line: is told each line of the build.
+
+    Raises:
+        EngineError: there is no command that can build.
+        ImageError: it could not be built.
+    """
+    import docker.errors
+
+    try:
+        client.images.get(tag)
+    except docker.errors.ImageNotFound:
+        with tempfile.TemporaryDirectory(prefix="mlops-build-") as folder:
+            context = Path(folder, "context")
+            context.mkdir()
+            for name, content in files.items():
+                (context / name).write_bytes(content)
+            run(command_of(context, tag, Path(folder), base_image=base_image, labels=labels), tag, on_line)
+    return tag
 
 
 def _secrets(folder: Path) -> list[str]:

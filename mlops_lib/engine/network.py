@@ -10,10 +10,8 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import json
-import tempfile
 import time
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from mlops_lib import images
@@ -158,23 +156,13 @@ class Network:
         return str(output)
 
     def _image(self) -> str:
-        import docker.errors
-
         files = {name: (images.CONTAINERS / name).read_bytes() for name in ("Dockerfile.network", "network.py")}
         content = b"\0".join([self._base_image.encode(), *files.values()])
+        files["Dockerfile"] = files.pop("Dockerfile.network")
         tag = f"mlops/network:{hashlib.sha256(content).hexdigest()[:16]}"
-        try:
-            self._client.images.get(tag)
-        except docker.errors.ImageNotFound:
-            with tempfile.TemporaryDirectory(prefix="mlops-build-") as folder:
-                context = Path(folder, "context")
-                context.mkdir()
-                (context / "Dockerfile").write_bytes(files["Dockerfile.network"])
-                (context / "network.py").write_bytes(files["network.py"])
-                labels = {LABEL_ENVIRONMENT: "network"}
-                command = buildkit.command_of(context, tag, Path(folder), base_image=self._base_image, labels=labels)
-                buildkit.run(command, tag, lambda line: None)
-        return tag
+        return buildkit.made(
+            self._client, tag, files, base_image=self._base_image, labels={LABEL_ENVIRONMENT: "network"}
+        )
 
 
 def _gateways(network: Any) -> list[str]:

@@ -87,28 +87,15 @@ class ContainerBuilder:
 
     def _image(self, requires: Sequence[str], on_line: sdists.OnLine) -> str:
         """Build the image with what a build asks for, unless it is there; returns its tag."""
-        import docker.errors
-
         text = (images.CONTAINERS / "Dockerfile.builder").read_text(encoding="utf-8")
         text = text.replace("@DOWNLOADING@", images.DOWNLOADING)
         fetch = (images.CONTAINERS / "fetch.py").read_bytes()
         content = json.dumps([text, sorted(requires), self._base_image, hashlib.sha256(fetch).hexdigest()])
         tag = f"mlops/sdist-builder:{hashlib.sha256(content.encode()).hexdigest()[:16]}"
-        try:
-            self._client.images.get(tag)
-        except docker.errors.ImageNotFound:
-            with tempfile.TemporaryDirectory(prefix="mlops-build-") as folder:
-                context = Path(folder, "context")
-                context.mkdir()
-                (context / "Dockerfile").write_text(text, encoding="utf-8")
-                (context / "requires.txt").write_text(
-                    "".join(f"{line}\n" for line in sorted(requires)), encoding="utf-8"
-                )
-                (context / "fetch.py").write_bytes(fetch)
-                labels = {LABEL_ENVIRONMENT: "sdist-builder", LABEL_HOME: self._home}
-                command = buildkit.command_of(context, tag, Path(folder), base_image=self._base_image, labels=labels)
-                buildkit.run(command, tag, on_line)
-        return tag
+        requirements = "".join(f"{line}\n" for line in sorted(requires))
+        files = {"Dockerfile": text.encode(), "requires.txt": requirements.encode(), "fetch.py": fetch}
+        labels = {LABEL_ENVIRONMENT: "sdist-builder", LABEL_HOME: self._home}
+        return buildkit.made(self._client, tag, files, base_image=self._base_image, labels=labels, on_line=on_line)
 
 
 def _packed(archive: Path) -> bytes:
