@@ -92,10 +92,13 @@ def _say_what_ran_out(iterator_class: Any, run: Context) -> None:
 
     @functools.wraps(plain)
     def interrupted(self: Any) -> Any:
-        if not said:
+        asked = self.steps_per_epoch
+        if asked and not said:  # Keras also warns at the end of data of unknown length, of which nothing was asked.
             said.append(True)
+            # It counts over all epochs since the data was opened, and a batch of unknown data before it is read.
+            seen = self._steps_seen - (self.steps_per_execution if self.data_adapter.num_batches is None else 0)
             run.journal.warn(
-                f"the data ran out: {self._steps_seen} of the {self.steps_per_epoch} batches that were asked for were there;"
+                f"the data ran out: {seen % asked} of the {asked} batches of an epoch were there;"
                 " what is measured is about these examples. Let the data repeat, or ask for fewer steps"
             )
         return plain(self)

@@ -63,6 +63,7 @@ PROJECT_MODULES = (
 )
 """Modules that deal with pushed projects; in others it is the functions that name one."""
 OWN_FILES = {
+    "cluster._with_catalog": "this package and its catalog",
     "config._read_toml": "the operator's file",
     "detection.command.quickly": "/dev/null",
     "detection.files.Files._scan": "names only, no links followed",

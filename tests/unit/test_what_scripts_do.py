@@ -396,6 +396,14 @@ model.evaluate(data, steps=9, verbose=0)
 """
 
 
+def test_the_end_of_data_of_unknown_length_is_no_shortage(tmp_path: Path) -> None:
+    unknown = RUNS_OUT.replace(".batch(16)", ".filter(lambda x, y: True).batch(16)")
+    ran = run(tmp_path / "unasked", train=unknown.replace("steps_per_epoch=10, ", "").replace("steps=9, ", ""))
+    assert ran.warnings == []
+    short = run(tmp_path / "asked", train=unknown)
+    assert "4 of the 10 batches" in "".join(short.warnings)
+
+
 def test_data_that_runs_out_is_said_once_and_only_its_examples_are_judged(tmp_path: Path) -> None:
     ran = run(tmp_path, train=RUNS_OUT)
     assert ran.done.returncode == 0, ran.done.stderr
