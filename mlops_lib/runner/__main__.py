@@ -29,6 +29,7 @@ from mlops_lib.runner import (
 from mlops_lib.runner.context import CHECKPOINTS, Context
 from mlops_lib.runner.journal import Journal
 from mlops_lib.runner.metrics import handmade
+from mlops_lib.runner.pytorch import adapter as pytorch
 from mlops_lib.runner.state import clock, entropy
 
 
@@ -109,6 +110,7 @@ def _run(run: Context, entry: str, args: List[str]) -> int:
         run.search = functools.partial(_search, run)
     dialect = _dialect(run, entry)
     hooks.after_import(_adapters(run))
+    hooks.after_import(pytorch.install(run))
     hooks.after_import(sklearn_resume.install(run))
     hooks.after_import(legacy.install(run, dialect, entry))
     found = places.Places(run.work, entry, journal, orders.project)

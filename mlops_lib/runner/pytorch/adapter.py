@@ -1,0 +1,37 @@
+"""Install everything that concerns PyTorch: a list of parts, each with import hooks of its own.
+
+A part is a module with `install(run, training)` that returns hooks by the name of the module that they run after, as
+every adapter does. Several parts may hook the same module: they run in the order of `PARTS`.
+"""
+
+from types import ModuleType
+from typing import Any, Callable, Dict, List
+
+from mlops_lib.runner.context import Context
+from mlops_lib.runner.pytorch import observation
+from mlops_lib.runner.pytorch.observation import Training
+
+Hook = Callable[[ModuleType], None]
+
+PARTS: List[Callable[[Context, Training], Dict[str, Hook]]] = [
+    observation.install,
+]
+
+
+def install(run: Context) -> Dict[str, Hook]:
+    """Return the import hooks of all parts."""
+    training = Training(run)
+    hooks: Dict[str, List[Hook]] = {}
+    for part in PARTS:
+        for name, hook in part(run, training).items():
+            hooks.setdefault(name, []).append(hook)
+    return {name: _one_after_the_other(run, each) for name, each in hooks.items()}
+
+
+def _one_after_the_other(run: Context, hooks: List[Hook]) -> Hook:
+    def hook(module: Any) -> None:
+        for one in hooks:
+            with run.journal.guard(f"patch {module.__name__}"):
+                one(module)
+
+    return hook
