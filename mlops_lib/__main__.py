@@ -13,7 +13,7 @@ def main() -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     if sys.argv[1:2] == ["detect"]:
-        from mlops_lib.detection.command import quickly
+        from mlops_lib.cli.detect import quickly
 
         code = quickly(sys.argv[2:])
         if code is not None:

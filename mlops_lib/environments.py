@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from mlops_lib import durable, images, locks, requirements, trust
-from mlops_lib.detection.distributions import DISTRIBUTIONS
-from mlops_lib.detection.programs import PACKAGES
+from mlops_lib.detection.import_map import DISTRIBUTIONS
+from mlops_lib.detection.system_packages import PACKAGES
 from mlops_lib.engine import Engine, sdists
 from mlops_lib.engine.probe import Missing
 from mlops_lib.errors import ImageError

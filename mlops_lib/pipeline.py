@@ -158,11 +158,11 @@ def _repaired(job: Job, result: RunResult) -> Job | None:
 
 
 def _check_data(job: Job) -> None:
-    from mlops_lib import inputs
+    from mlops_lib.detection import missing_data
 
     if job.detection is None or training.finished(job.run_dir, 1) is not None:
         return
-    pointers = inputs.pointers(job.detection)
+    pointers = missing_data.pointers(job.detection)
     if pointers:
         more = f" and {len(pointers) - 3} more" if len(pointers) > 3 else ""
         raise TrainingError(
@@ -170,13 +170,13 @@ def _check_data(job: Job) -> None:
             remedy="Fetch the content before: git lfs pull (in Jenkins, the behaviour \"Git LFS pull after checkout\").",
         )  # fmt: skip
     given = [mount.target for mount in job.spec.mounts]
-    for path, pointer in inputs.not_pulled(job.detection, given=given).items():
+    for path, pointer in missing_data.not_pulled(job.detection, given=given).items():
         raise TrainingError(
             f"{path} is tracked by DVC and not here ({pointer} stands for it)",
             where=job.spec.entry,
             remedy=f"Fetch it before: dvc pull {pointer}. Or give it with {remedies.mount_for(path)}.",
         )
-    for missing in inputs.missing(job.detection, given=given):
+    for missing in missing_data.missing(job.detection, given=given):
         if missing.certain:
             first = (
                 f"{missing.maker} writes it: let {job.spec.entry} run that first. Or push" if missing.maker else "Push"

@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from mlops_lib import catalog
-from mlops_lib.detection.distributions import CALLS_IMPLY
+from mlops_lib.detection.import_map import CALLS_IMPLY
 
 NAMED_ROUNDS = 2
 """How often what an installer named is loosened before the versions of all that no import needs are."""

@@ -18,8 +18,8 @@ from mlops_lib.runner import protocol
 def _detect(project: str, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
     from pathlib import Path
 
+    from mlops_lib.cli.detect import told
     from mlops_lib.detection import detect
-    from mlops_lib.detection.command import told
 
     place = Path(project).expanduser()
     resolved = config.resolve(place if place.is_dir() else None, settings)

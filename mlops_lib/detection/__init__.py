@@ -1,20 +1,22 @@
-"""Look at a project's code and say what it is and what it needs, from the syntax tree.
+"""Detect what a project's code is and what it needs, from its syntax trees.
 
-source         bytes to tree, as far as it can be had
-facts          what one file says: imports, calls by full name, data
-visitor        from tree to facts (shapes: structures that no single call names, reading: data)
-knowledge      what names mean (a table), meaning: how it is read
-conclusion     framework and families of one file
-age            which generation of its framework code was written for
-distributions  import names to distributions (a table)
-declared       requirements the project declares itself
-files          the project's files and local modules
-entry          which of them trains
-findings       everything that is said about an entry
-project        the whole way
+source                 decode a file and parse as much of it as can be parsed
+facts                  what one file contains: imports, calls by full name, data paths
+visitor                syntax tree -> facts (patterns: structures no single call names; data_access)
+tables                 library names and their meaning; symbols looks a name up in them
+classify               framework and model families of one file
+api_generation         generation of the framework's API that the code was written for
+import_map             import names -> distributions
+declared_requirements  requirements that the project itself declares
+system_packages        programs that the code starts -> Debian packages
+files                  the project's files and local modules; reachability: which of their code runs
+entry                  which file trains
+missing_data           data that the entry reads and that is not there
+report                 assemble everything reported about an entry
+project                the whole way, from a path to a Detection
 
-A script must be looked at in less time than a shell needs to notice, so modules here load nothing that they may not need:
-no dataclasses, no typing, patterns compiled when they are first used.
+Detection of one script must feel instant, so these modules load nothing that they may not need:
+no dataclasses, no typing, patterns compiled at first use.
 """
 
 from __future__ import annotations

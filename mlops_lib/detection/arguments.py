@@ -1,4 +1,6 @@
-"""How many command line arguments a script insists on: it counts `sys.argv` and ends if there are too few."""
+"""How many command line arguments a script insists on: it counts `sys.argv` and ends if there are
+too few.
+"""
 
 from __future__ import annotations
 
@@ -41,12 +43,22 @@ def _names(tree: ast.Module) -> dict[str, int]:
     functions = {one.name: one for one in ast.walk(tree) if isinstance(one, ast.FunctionDef)}
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module == "sys":
-            found.update({alias.asname or alias.name: 0 for alias in node.names if alias.name == "argv"})
-        elif isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
+            found.update(
+                {alias.asname or alias.name: 0 for alias in node.names if alias.name == "argv"}
+            )
+        elif (
+            isinstance(node, ast.Assign)
+            and len(node.targets) == 1
+            and isinstance(node.targets[0], ast.Name)
+        ):
             left_out = _left_out(node.value, found)
             if left_out is not None:
                 found[node.targets[0].id] = left_out
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in functions:
+        elif (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name)
+            and node.func.id in functions
+        ):
             parameters = functions[node.func.id].args.args
             for parameter, value in zip(parameters, node.args, strict=False):
                 left_out = _left_out(value, found)
@@ -63,7 +75,11 @@ def _left_out(value: ast.expr, names: Mapping[str, int]) -> int | None:
             return None
         if begin is None:
             return inner
-        return inner + begin.value if isinstance(begin, ast.Constant) and isinstance(begin.value, int) else None
+        return (
+            inner + begin.value
+            if isinstance(begin, ast.Constant) and isinstance(begin.value, int)
+            else None
+        )
     return names.get(_dotted(value))
 
 
@@ -74,14 +90,23 @@ def _dotted(node: ast.expr) -> str:
 
 
 def _counted(node: ast.expr, names: Mapping[str, int]) -> int | None:
-    """Return the offset by which `len(…)` of the arguments differs from their number, None if it is no such call."""
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "len" and node.args:
+    """Return the offset by which `len(…)` of the arguments differs from their number, None if it is
+    no such call.
+    """
+    if (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "len"
+        and node.args
+    ):
         left_out = _left_out(node.args[0], names)
         return None if left_out is None else 1 - left_out
     return None
 
 
-def _comparison(test: ast.expr, names: Mapping[str, int]) -> tuple[type[ast.cmpop], list[int]] | None:
+def _comparison(
+    test: ast.expr, names: Mapping[str, int]
+) -> tuple[type[ast.cmpop], list[int]] | None:
     """Return how the number of arguments is compared, and with which numbers of arguments."""
     if not isinstance(test, ast.Compare) or len(test.ops) != 1:
         return None
@@ -90,7 +115,9 @@ def _comparison(test: ast.expr, names: Mapping[str, int]) -> tuple[type[ast.cmpo
     if offset is None:
         offset, right, kind = _counted(right, names), left, MIRRORED.get(kind, kind)
     listed = right.elts if isinstance(right, (ast.Tuple, ast.List, ast.Set)) else [right]
-    numbers = [one.value for one in listed if isinstance(one, ast.Constant) and isinstance(one.value, int)]
+    numbers = [
+        one.value for one in listed if isinstance(one, ast.Constant) and isinstance(one.value, int)
+    ]
     if offset is None or not numbers or len(numbers) < len(listed):
         return None
     return kind, [number - offset for number in numbers]
@@ -165,7 +192,11 @@ class TextComparison:
     @property
     def remedy(self) -> str:
         """What to write instead of `given`."""
-        return f"{ast.unparse(self.given)[:-1]}, type=int)" if self._declares else f"int({ast.unparse(self.given)})"
+        return (
+            f"{ast.unparse(self.given)[:-1]}, type=int)"
+            if self._declares
+            else f"int({ast.unparse(self.given)})"
+        )
 
     @property
     def _declares(self) -> bool:
@@ -196,7 +227,11 @@ def compared_as_text(tree: ast.Module) -> list[TextComparison]:
     texts = _texts(tree)
     found = []
     for node in ast.walk(tree):
-        if isinstance(node, ast.Compare) and len(node.ops) == 1 and isinstance(node.ops[0], (ast.Eq, ast.NotEq)):
+        if (
+            isinstance(node, ast.Compare)
+            and len(node.ops) == 1
+            and isinstance(node.ops[0], (ast.Eq, ast.NotEq))
+        ):
             sides = [node.left, node.comparators[0]]
             given = next((texts[key] for key in map(_key, sides) if key in texts), None)
             if given is not None and any(_is_number(one) for one in sides):
@@ -225,7 +260,9 @@ def _is_number(node: ast.expr) -> bool:
 
 
 def _texts(tree: ast.Module) -> dict[str, ast.Subscript | ast.Call]:
-    """Return names that hold an argument as text, with where it comes from; a name that is bound twice is left out."""
+    """Return names that hold an argument as text, with where it comes from; a name that is bound
+    twice is left out.
+    """
     found: dict[str, ast.Subscript | ast.Call] = {}
     bound: list[str] = []
     for node in ast.walk(tree):
@@ -234,7 +271,9 @@ def _texts(tree: ast.Module) -> dict[str, ast.Subscript | ast.Call]:
         if isinstance(node, ast.Assign):
             if isinstance(node.value, ast.Subscript) and _argument_number(node.value):
                 found.update({_dotted(target): node.value for target in node.targets})
-            elif isinstance(node.value, ast.Call) and _dotted(node.value.func).endswith(".parse_args"):
+            elif isinstance(node.value, ast.Call) and _dotted(node.value.func).endswith(
+                ".parse_args"
+            ):
                 parsed = _dotted(node.targets[0])
                 found.update({f"{parsed}.{name}": call for name, call in _declared(tree).items()})
         elif isinstance(node, ast.Subscript) and _argument_number(node):
@@ -248,7 +287,11 @@ def _declared(tree: ast.Module) -> dict[str, ast.Call]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and _dotted(node.func).endswith(".add_argument"):
             given = {keyword.arg for keyword in node.keywords}
-            names = [one.value for one in node.args if isinstance(one, ast.Constant) and isinstance(one.value, str)]
+            names = [
+                one.value
+                for one in node.args
+                if isinstance(one, ast.Constant) and isinstance(one.value, str)
+            ]
             if names and not given & {"type", "action", "nargs", "dest", "choices", None}:
                 name = next((one for one in names if one.startswith("--")), names[0])
                 found[name.lstrip("-").replace("-", "_")] = node

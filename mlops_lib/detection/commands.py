@@ -1,8 +1,9 @@
 """How a project runs its scripts: the commands in dvc.yaml, MLproject, Makefile and CI files.
 
-They say which arguments the training takes, and which scripts run before it (prepare, featurize) and
-after it (evaluate). They are read, never executed here: a step is run in the container, by the runner,
-as the entry itself is. Only Python scripts, modules and notebooks of the project become steps.
+They say which arguments the training takes, and which scripts run before it (prepare, featurize)
+and after it (evaluate). They are read, never executed here: a step is run in the container, by the
+runner, as the entry itself is. Only Python scripts, modules and notebooks of the project become
+steps.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ LIMIT = 256_000
 MOST_STAGES = 200
 MOST_STEPS = 12
 LAST_DUTIES = re.compile(
-    r"(^|[_\W])(eval|evaluate|evaluation|metrics?|score|scoring|test|test_model|validate)([_\W]|$)", re.I
+    r"(^|[_\W])(eval|evaluate|evaluation|metrics?|score|scoring|test|test_model|validate)([_\W]|$)",
+    re.I,
 )
 """Names of scripts that measure what was trained."""
 NO_STEPS = re.compile(
@@ -35,7 +37,14 @@ NO_STEPS = re.compile(
 """Names of scripts that neither prepare a training nor measure it."""
 TRAINING = ("train", "training", "fit", "train_model", "train-model", "model", "main", "run")
 """Names of stages and targets that train."""
-_WRAPPERS = (("uv", "run"), ("poetry", "run"), ("pipenv", "run"), ("pdm", "run"), ("rye", "run"), ("hatch", "run"))
+_WRAPPERS = (
+    ("uv", "run"),
+    ("poetry", "run"),
+    ("pipenv", "run"),
+    ("pdm", "run"),
+    ("rye", "run"),
+    ("hatch", "run"),
+)
 _PYTHON = re.compile(r"(?:.*/)?(?:python[\d.]*|ipython[\d.]*)\Z")
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 _REFERENCE = re.compile(r"\$\{\{?\s*([\w.\[\]]+)\s*\}?\}|\$\((\w+)\)|\{(\w+)\}")
@@ -55,7 +64,9 @@ class Command:
 
     __slots__ = ("args", "folder", "script", "where")
 
-    def __init__(self, script: str, args: Sequence[str], where: tuple[str, int], folder: str = "") -> None:
+    def __init__(
+        self, script: str, args: Sequence[str], where: tuple[str, int], folder: str = ""
+    ) -> None:
         self.script = script
         self.args = tuple(args)
         self.where = where
@@ -64,7 +75,12 @@ class Command:
     def to_json(self) -> dict[str, Any]:
         """Return it as the record `Step`."""
         said = f"{self.where[0]}:{self.where[1]}"
-        return {"script": self.script, "args": list(self.args), "folder": self.folder, "said_by": said}
+        return {
+            "script": self.script,
+            "args": list(self.args),
+            "folder": self.folder,
+            "said_by": said,
+        }
 
 
 class Stage:
@@ -80,7 +96,11 @@ class Stage:
     __slots__ = ("commands", "makes", "name", "needs")
 
     def __init__(
-        self, name: str, commands: list[Command], needs: Iterable[str] = (), makes: Iterable[str] = ()
+        self,
+        name: str,
+        commands: list[Command],
+        needs: Iterable[str] = (),
+        makes: Iterable[str] = (),
     ) -> None:
         self.name = name
         self.commands = commands
@@ -99,7 +119,9 @@ class Plan:
 
     __slots__ = ("after", "before", "entry")
 
-    def __init__(self, entry: Command, before: Sequence[Command] = (), after: Sequence[Command] = ()) -> None:
+    def __init__(
+        self, entry: Command, before: Sequence[Command] = (), after: Sequence[Command] = ()
+    ) -> None:
         self.entry = entry
         self.before = list(before)[-MOST_STEPS:]
         self.after = list(after)[:MOST_STEPS]
@@ -120,12 +142,16 @@ def plan(folder: str, entry: str) -> Plan | None:
 
 
 def training(folder: str) -> dict[str, tuple[str, int]]:
-    """Return the scripts that a stage or target named for training runs, with the file and line that say so."""
+    """Return the scripts that a stage or target named for training runs, with the file and line
+    that say so.
+    """
     found: dict[str, tuple[str, int]] = {}
     for stages in sources(folder):
         for stage in stages:
             if stage.name.lower() in TRAINING:
-                found.update({one.script: one.where for one in stage.commands if one.script not in found})
+                found.update(
+                    {one.script: one.where for one in stage.commands if one.script not in found}
+                )
     return found
 
 
@@ -141,7 +167,9 @@ def sources(folder: str) -> Iterator[list[Stage]]:
         if lower in names:
             yield read(folder, names[lower])
     workflows = os.path.join(".github", "workflows")
-    ci = [os.path.join(workflows, one) for one in sorted(pushed.names_in(workflows, root=folder))[:10]]
+    ci = [
+        os.path.join(workflows, one) for one in sorted(pushed.names_in(workflows, root=folder))[:10]
+    ]
     for name in [*ci, *(names[one] for one in (".gitlab-ci.yml",) if one in names)]:
         if name.endswith((".yml", ".yaml")):
             yield _workflow(folder, name)
@@ -153,9 +181,16 @@ def _around(stages: list[Stage], entry: str, folder: str) -> Plan | None:
         for number, command in enumerate(stage.commands):
             if command.script != entry:
                 continue
-            earlier = [one for name in _ancestors(stage.name, by_name) for one in _due(by_name[name], folder)]
+            earlier = [
+                one
+                for name in _ancestors(stage.name, by_name)
+                for one in _due(by_name[name], folder)
+            ]
             later = [
-                one for name in _descendants(stage.name, stages) for one in by_name[name].commands if _measures(one)
+                one
+                for name in _descendants(stage.name, stages)
+                for one in by_name[name].commands
+                if _measures(one)
             ]
             before = [*earlier, *stage.commands[:number]]
             after = [*filter(_measures, stage.commands[number + 1 :]), *later]
@@ -218,7 +253,9 @@ def _text(folder: str, name: str) -> str:
 
 
 def _yaml(text: str) -> Any:
-    """Return the content of a YAML file, None if it cannot be read; aliases are refused, they can grow without end."""
+    """Return the content of a YAML file, None if it cannot be read; aliases are refused, they can
+    grow without end.
+    """
     import yaml
 
     class Loader(yaml.SafeLoader):
@@ -253,7 +290,9 @@ def _listed(value: Any) -> list[Any]:
 
 def _paths(value: Any, base: str) -> list[str]:
     names = [next(iter(one), "") if isinstance(one, dict) else one for one in _listed(value)]
-    return [os.path.normpath(os.path.join(base, one)) for one in names if isinstance(one, str) and one]
+    return [
+        os.path.normpath(os.path.join(base, one)) for one in names if isinstance(one, str) and one
+    ]
 
 
 def _dvc(folder: str, name: str) -> list[Stage]:
@@ -269,14 +308,23 @@ def _dvc(folder: str, name: str) -> list[Stage]:
             command
             for line in lines
             for command in read(
-                _filled(line, parameters), folder, (name, _line_of(text, line[:80].splitlines()[0])), base
+                _filled(line, parameters),
+                folder,
+                (name, _line_of(text, line[:80].splitlines()[0])),
+                base,
             )
         ]
-        makes = [path for kind in ("outs", "metrics", "plots") for path in _paths(one.get(kind), base)]
+        makes = [
+            path for kind in ("outs", "metrics", "plots") for path in _paths(one.get(kind), base)
+        ]
         wants[title] = _paths(one.get("deps"), base)
         stages.append(Stage(title, found, makes=makes))
     for stage in stages:
-        stage.needs = [other.name for other in stages if other is not stage and _feeds(other.makes, wants[stage.name])]
+        stage.needs = [
+            other.name
+            for other in stages
+            if other is not stage and _feeds(other.makes, wants[stage.name])
+        ]
         stage.makes = [path for path in stage.makes if not path.endswith((".json", ".png", ".svg"))]
     return stages
 
@@ -302,13 +350,17 @@ def _flat(value: Any, prefix: str = "") -> dict[str, str]:
 
 def _filled(line: str, values: Mapping[str, str]) -> str:
     """Return a command with the references that are known filled in."""
-    return _REFERENCE.sub(lambda found: values.get(next(filter(None, found.groups())), found[0]), line)
+    return _REFERENCE.sub(
+        lambda found: values.get(next(filter(None, found.groups())), found[0]), line
+    )
 
 
 def _mlproject(folder: str, name: str) -> list[Stage]:
     text = _text(folder, name)
     stages = []
-    for title, described in list(_mapping(_mapping(_yaml(text)).get("entry_points")).items())[:MOST_STAGES]:
+    for title, described in list(_mapping(_mapping(_yaml(text)).get("entry_points")).items())[
+        :MOST_STAGES
+    ]:
         one = _mapping(described)
         defaults = {
             key: str(_mapping(given).get("default", "") if isinstance(given, dict) else "")
@@ -316,7 +368,12 @@ def _mlproject(folder: str, name: str) -> list[Stage]:
         }
         line = str(one.get("command") or "")
         where = (name, _line_of(text, line[:80] or title))
-        stages.append(Stage(title, list(read(_filled(line, {k: v for k, v in defaults.items() if v}), folder, where))))
+        stages.append(
+            Stage(
+                title,
+                list(read(_filled(line, {k: v for k, v in defaults.items() if v}), folder, where)),
+            )
+        )
     return stages
 
 
@@ -327,7 +384,9 @@ def _makefile(folder: str, name: str) -> list[Stage]:
     current: list[Stage] = []
     for number, line in _logical_lines(text):
         if line.startswith("\t"):
-            commands = list(read(_filled(line.strip().lstrip("@-+"), variables), folder, (name, number)))
+            commands = list(
+                read(_filled(line.strip().lstrip("@-+"), variables), folder, (name, number))
+            )
             for stage in current:
                 stage.commands += commands
             continue
@@ -343,10 +402,14 @@ def _makefile(folder: str, name: str) -> list[Stage]:
         needs = _filled(target[2], variables).split()
         current = []
         for title in titles[:MOST_STAGES]:
-            stage = stages.setdefault(title, Stage(title, [], makes=[title] if "." in title or "/" in title else []))
+            stage = stages.setdefault(
+                title, Stage(title, [], makes=[title] if "." in title or "/" in title else [])
+            )
             stage.needs += needs
             if target[3]:
-                stage.commands += read(_filled(target[3].strip(), variables), folder, (name, number))
+                stage.commands += read(
+                    _filled(target[3].strip(), variables), folder, (name, number)
+                )
             current.append(stage)
     return list(stages.values())
 
@@ -374,7 +437,9 @@ def _workflow(folder: str, name: str) -> list[Stage]:
     for title, described in list(jobs.items())[:MOST_STAGES]:
         one = _mapping(described)
         steps = [step for step in _listed(one.get("steps")) if isinstance(step, dict)]
-        lines = [(str(step.get("run") or ""), str(step.get("working-directory") or "")) for step in steps]
+        lines = [
+            (str(step.get("run") or ""), str(step.get("working-directory") or "")) for step in steps
+        ]
         lines += [(str(line), "") for line in _listed(one.get("script"))]
         commands = [
             command
@@ -387,7 +452,11 @@ def _workflow(folder: str, name: str) -> list[Stage]:
 
 
 def _joined(block: str) -> list[str]:
-    return [line for _, line in _logical_lines(block) if line.strip() and not line.lstrip().startswith("#")]
+    return [
+        line
+        for _, line in _logical_lines(block)
+        if line.strip() and not line.lstrip().startswith("#")
+    ]
 
 
 def read(line: str, folder: str, where: tuple[str, int], base: str = "") -> Iterator[Command]:
@@ -415,7 +484,9 @@ def read(line: str, folder: str, where: tuple[str, int], base: str = "") -> Iter
 
 
 def _command(tokens: list[str], folder: str, where: tuple[str, int], base: str) -> Command | None:
-    while tokens and (_ASSIGNMENT.match(tokens[0]) or tokens[0] in ("env", "time", "exec", "nohup", "set", "-e")):
+    while tokens and (
+        _ASSIGNMENT.match(tokens[0]) or tokens[0] in ("env", "time", "exec", "nohup", "set", "-e")
+    ):
         tokens = tokens[1:]
     for wrapper in _WRAPPERS:
         if tuple(tokens[: len(wrapper)]) == wrapper:
@@ -443,7 +514,11 @@ def _command(tokens: list[str], folder: str, where: tuple[str, int], base: str) 
 
 def _script(name: str, folder: str, base: str) -> str | None:
     place = os.path.normpath(os.path.join(base, name))
-    is_code = place.endswith((".py", ".ipynb")) and not place.startswith("..") and not os.path.isabs(place)
+    is_code = (
+        place.endswith((".py", ".ipynb"))
+        and not place.startswith("..")
+        and not os.path.isabs(place)
+    )
     return place if is_code and pushed.is_file(place, root=folder) else None
 
 
@@ -452,5 +527,7 @@ def _module(name: str, folder: str, base: str) -> str | None:
         return None
     path = name.replace(".", os.sep)
     tried = (f"{path}.py", os.path.join(path, "__main__.py"))
-    found = (_script(one, folder, os.path.join(base, begin)) for begin in ("", "src") for one in tried)
+    found = (
+        _script(one, folder, os.path.join(base, begin)) for begin in ("", "src") for one in tried
+    )
     return next(filter(None, found), None)

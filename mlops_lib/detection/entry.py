@@ -1,7 +1,7 @@
 """Which file of a project is the one that trains: rules that say why.
 
-Every script is first looked at as bytes only, so that a repository of a thousand files costs little; the few that may
-be the entry are then parsed and asked whether they train.
+Every script is first looked at as bytes only, so that a repository of a thousand files costs
+little; the few that may be the entry are then parsed and asked whether they train.
 """
 
 from __future__ import annotations
@@ -10,22 +10,35 @@ import os
 import re
 
 from mlops_lib.detection import commands
-from mlops_lib.detection.conclusion import SERVERS
+from mlops_lib.detection.classify import SERVERS
 from mlops_lib.detection.files import File, Files
-from mlops_lib.detection.knowledge import FRAMEWORK_OF
+from mlops_lib.detection.tables import FRAMEWORK_OF
 from mlops_lib.detection.words import words
 from mlops_lib.errors import DetectionError, RefusedFileError
 from mlops_lib.project import files as pushed
 
-NOT_ENTRIES = re.compile(r"^(setup|conftest|__init__|test_.*|.*_test|tests?|noxfile|fabfile|tasks|manage|versioneer)$")
-USUAL = ("train", "main", "training", "train_model", "model_train", "run", "mlcode", "model", "code")
+NOT_ENTRIES = re.compile(
+    r"^(setup|conftest|__init__|test_.*|.*_test|tests?|noxfile|fabfile|tasks|manage|versioneer)$"
+)
+USUAL = (
+    "train",
+    "main",
+    "training",
+    "train_model",
+    "model_train",
+    "run",
+    "mlcode",
+    "model",
+    "code",
+)
 """Names of entries, the usual ones first."""
 OTHER_DUTIES = re.compile(
     r"(^|[_\W])(predict|prediction|infer|inference|serve|server|deploy|api|app|demo|eval|evaluate|utils?|helpers?|plot|visuali[sz]e"
     r"|preprocess|download|convert|export|benchmark|example|tweak(?:er|ed|ing|s)?|tun(?:er|ing)|change|check(?:er|ing|s)?|re-?build"
     r"|re-?train|re-?run|new|mail|notif(?:y|ier|ication)|success|fail(?:ed|ure)?|old|backup|copy|tmp|draft|playground|upgrade)"
-    r"([_\W\d]|$)", re.I,
-)  # fmt: skip
+    r"([_\W\d]|$)",
+    re.I,
+)
 """Words in a name that say its file is for something other than the training itself."""
 PRESENTERS = SERVERS | words("tkinter customtkinter pyqt5 pyqt6 pyside2 pyside6 wx kivy pygame")
 PARSED_LIMIT = 40
@@ -101,7 +114,10 @@ class _Sketch:
                 dotted = module.split(" as ")[0].strip()
                 self.imports.add(dotted)
                 if match[2]:
-                    self.imports.update(f"{dotted}.{n.split(' as ')[0].strip()}" for n in match[2].decode().split(","))
+                    self.imports.update(
+                        f"{dotted}.{n.split(' as ')[0].strip()}"
+                        for n in match[2].decode().split(",")
+                    )
         self.says_framework = _SAYS_FRAMEWORK.search(content) is not None or any(
             module.partition(".")[0] in FRAMEWORK_OF for module in self.imports
         )
@@ -117,7 +133,9 @@ def choose(files: Files) -> Choice:
     paths = files.paths()
     if not paths:
         raise DetectionError(
-            "no Python script and no notebook in it", where=files.folder, remedy="Give a folder with training code."
+            "no Python script and no notebook in it",
+            where=files.folder,
+            remedy="Give a folder with training code.",
         )
     sketches = _sketches(paths, files.folder)
     others = [s for s in sketches if NOT_ENTRIES.match(s.stem)]
@@ -136,7 +154,9 @@ def choose(files: Files) -> Choice:
         built = [file for file in pieces if file.conclusion.framework != "none"]
         if len(built) == 1:
             return Choice(
-                built[0], "the only file that makes a model; none is seen to train one", _where_trains(built[0])
+                built[0],
+                "the only file that makes a model; none is seen to train one",
+                _where_trains(built[0]),
             )
         raise _nothing_trains(files, sketches, hopeful)
     if len(training) == 1:
@@ -154,9 +174,10 @@ def choose(files: Files) -> Choice:
         f" and {len(training) - 8} more" if len(training) > 8 else ""
     )
     raise DetectionError(
-        f"several files train: {names}", where=files.folder,
+        f"several files train: {names}",
+        where=files.folder,
         remedy='Choose one: --entry FILE, or entry = "FILE" in mlops.toml.',
-    )  # fmt: skip
+    )
 
 
 def _sketches(paths: list[str], root: str) -> list[_Sketch]:
@@ -164,7 +185,9 @@ def _sketches(paths: list[str], root: str) -> list[_Sketch]:
     left = SKETCHES_LIMIT
     found = []
     for path in paths:
-        found.append(_Sketch(path, os.path.relpath(path, root), root, limit=min(left, SKETCH_LIMIT)))
+        found.append(
+            _Sketch(path, os.path.relpath(path, root), root, limit=min(left, SKETCH_LIMIT))
+        )
         left -= found[-1].size
     return found
 
@@ -172,7 +195,11 @@ def _sketches(paths: list[str], root: str) -> list[_Sketch]:
 def _training(files: Files, sketches: list[_Sketch]) -> list[File]:
     """Those that train, of the first few."""
     return sorted(
-        (file for file in (files.file(sketch.path) for sketch in sketches[:PARSED_LIMIT]) if file.trains),
+        (
+            file
+            for file in (files.file(sketch.path) for sketch in sketches[:PARSED_LIMIT])
+            if file.trains
+        ),
         key=lambda file: file.name,
     )
 
@@ -185,13 +212,24 @@ def _where_trains(file: File) -> tuple[str, int]:
 def _hopeful(sketches: list[_Sketch]) -> list[_Sketch]:
     """Files that may train by themselves or through the local modules they import."""
     by_module = {s.stem: s for s in sketches if s.path.endswith(".py")}
-    hopeful = {s.name for s in sketches if s.may_train} or {s.name for s in sketches if s.says_framework}
+    hopeful = {s.name for s in sketches if s.may_train} or {
+        s.name for s in sketches if s.says_framework
+    }
     for _ in range(3):
         for sketch in sketches:
             if sketch.name not in hopeful:
-                tops = {part.lower() for dotted in sketch.imports for part in dotted.split(".")[-2:]}
-                local = [by_module[top] for top in tops if top in by_module and by_module[top] is not sketch]
-                if any(one.name in hopeful or (sketch.says_training and one.says_framework) for one in local):
+                tops = {
+                    part.lower() for dotted in sketch.imports for part in dotted.split(".")[-2:]
+                }
+                local = [
+                    by_module[top]
+                    for top in tops
+                    if top in by_module and by_module[top] is not sketch
+                ]
+                if any(
+                    one.name in hopeful or (sketch.says_training and one.says_framework)
+                    for one in local
+                ):
                     hopeful.add(sketch.name)
     return [s for s in sketches if s.name in hopeful]
 
@@ -202,9 +240,17 @@ def _rank(sketch: _Sketch) -> tuple[int, int, int, str]:
 
 
 _BUILD_FILES = (
-    ("dockerfile", 0), ("jenkinsfile", 1), ("mlproject", 2), ("dvc.yaml", 2), ("makefile", 3), ("procfile", 4), ("readme.md", 5),
-    ("readme.rst", 5), ("readme.txt", 5), ("readme", 5),
-)  # fmt: skip
+    ("dockerfile", 0),
+    ("jenkinsfile", 1),
+    ("mlproject", 2),
+    ("dvc.yaml", 2),
+    ("makefile", 3),
+    ("procfile", 4),
+    ("readme.md", 5),
+    ("readme.rst", 5),
+    ("readme.txt", 5),
+    ("readme", 5),
+)
 _RUNS = re.compile(
     r"(?:python[\d.]*|ipython|papermill|nbconvert|--execute)[\"',\s]+(?:-[\w-]+\s+)*[\"']?((?:[\w.-]*/)*[\w.-]+\.(?:py|ipynb))\b"
 )
@@ -218,7 +264,14 @@ def _mentions(folder: str, sketches: list[_Sketch]) -> dict[str, tuple[str, int]
     for sketch in sketches:
         wanted.setdefault(os.path.basename(sketch.name), []).append(sketch.name)
     for lower, name in present.items():
-        rank = next((r for begin, r in _BUILD_FILES if lower == begin or (r == 0 and lower.startswith(begin))), None)
+        rank = next(
+            (
+                r
+                for begin, r in _BUILD_FILES
+                if lower == begin or (r == 0 and lower.startswith(begin))
+            ),
+            None,
+        )
         if rank is None and lower.endswith((".sh", ".jenkinsfile")):
             rank = 4
         if rank is None:
@@ -232,7 +285,9 @@ def _mentions(folder: str, sketches: list[_Sketch]) -> dict[str, tuple[str, int]
                 said = match[1].removeprefix("./")
                 for one in wanted.get(os.path.basename(said), ()):
                     same = (
-                        one == said or said.endswith("/" + one) or ("/" not in said and os.path.basename(one) == said)
+                        one == said
+                        or said.endswith("/" + one)
+                        or ("/" not in said and os.path.basename(one) == said)
                     )
                     if same and (one not in found or rank < found[one][0]):
                         found[one] = (rank, name, number)
@@ -241,25 +296,42 @@ def _mentions(folder: str, sketches: list[_Sketch]) -> dict[str, tuple[str, int]
 
 def _not_imported(files: list[File], named: object, sketches: dict[str, _Sketch]) -> list[File]:
     """A program of a usual name stays one when a search or a benchmark imports it."""
-    spectators = {file.path for file in files if any(_trains_on_import(local, file) for local in file.reachable())}
-    imported = {local.path for file in files if file.path not in spectators for local in file.reachable()} | spectators
+    spectators = {
+        file.path
+        for file in files
+        if any(_trains_on_import(local, file) for local in file.reachable())
+    }
+    imported = {
+        local.path for file in files if file.path not in spectators for local in file.reachable()
+    } | spectators
     programs = {f.path for f in files if _stem(f) in USUAL[:2] and sketches[f.name].has_main}
     programs = {
-        path for path in programs
-        if not any(_stem(f) in USUAL and not _presents(f) for f in files if path in {local.path for local in f.reachable()})
-    }  # fmt: skip
+        path
+        for path in programs
+        if not any(
+            _stem(f) in USUAL and not _presents(f)
+            for f in files
+            if path in {local.path for local in f.reachable()}
+        )
+    }
     return [file for file in files if file.path not in imported - programs]
 
 
 def _trains_on_import(local: File, by: File) -> bool:
-    """Whether a file is a program of its own that another, which trains nothing itself, imports to look at its results."""
+    """Whether a file is a program of its own that another, which trains nothing itself, imports to
+    look at its results.
+    """
     seen = by.conclusion.where.get("framework", ("", "", 0))
-    return seen[0] == local.name and any(call.line == seen[2] and not call.scope for call in local.facts.calls)
+    return seen[0] == local.name and any(
+        call.line == seen[2] and not call.scope for call in local.facts.calls
+    )
 
 
 def _presents(file: File) -> bool:
     """Whether a file opens windows or serves: training is a button of it."""
-    return any(imported.module.partition(".")[0].lower() in PRESENTERS for imported in file.facts.imports)
+    return any(
+        imported.module.partition(".")[0].lower() in PRESENTERS for imported in file.facts.imports
+    )
 
 
 def _not_presenting(files: list[File], named: object, sketches: object) -> list[File]:
@@ -267,7 +339,9 @@ def _not_presenting(files: list[File], named: object, sketches: object) -> list[
     return [file for file in files if not _presents(file)]
 
 
-def _run_by_the_project(files: list[File], named: dict[str, tuple[str, int]], sketches: object) -> list[File]:
+def _run_by_the_project(
+    files: list[File], named: dict[str, tuple[str, int]], sketches: object
+) -> list[File]:
     said = [file for file in files if file.name in named]
     order = dict(_BUILD_FILES)
     ranks = {file.name: order.get(named[file.name][0].lower(), 4) for file in said}
@@ -313,7 +387,11 @@ def _usual_names(files: list[File], named: object, sketches: object) -> list[Fil
         usual = [file for file in files if _stem(file) == name]
         if usual:
             return usual
-    return [f for f in files if f.name.endswith(".py") and re.search(r"(^|[_\W])train(ing)?([_\W\d]|$)", _stem(f))]
+    return [
+        f
+        for f in files
+        if f.name.endswith(".py") and re.search(r"(^|[_\W])train(ing)?([_\W\d]|$)", _stem(f))
+    ]
 
 
 def _begins(files: list[File], named: object, sketches: dict[str, _Sketch]) -> list[File]:
@@ -352,7 +430,9 @@ _RULES = (
 )
 
 
-def _nothing_trains(files: Files, sketches: list[_Sketch], hopeful: list[_Sketch]) -> DetectionError:
+def _nothing_trains(
+    files: Files, sketches: list[_Sketch], hopeful: list[_Sketch]
+) -> DetectionError:
     """The error where no file trains: a broken one may be the reason."""
     for sketch in [*hopeful, *sketches][:20]:
         file = files.file(sketch.path)
@@ -361,10 +441,12 @@ def _nothing_trains(files: Files, sketches: list[_Sketch], hopeful: list[_Sketch
         if file.source.problems and file.path.endswith(".py"):
             problem = file.source.problems[0]
             return DetectionError(
-                f"syntax error: {problem.message}", where=f"{file.name}:{problem.line}",
+                f"syntax error: {problem.message}",
+                where=f"{file.name}:{problem.line}",
                 remedy="Mend the line, or name another entry with --entry.",
-            )  # fmt: skip
+            )
     return DetectionError(
-        f"nothing in it trains a model ({len(sketches)} files read)", where=files.folder,
+        f"nothing in it trains a model ({len(sketches)} files read)",
+        where=files.folder,
         remedy='If a file does train, name it: --entry FILE, or entry = "FILE" in mlops.toml.',
-    )  # fmt: skip
+    )

@@ -6,16 +6,13 @@ import sys
 
 from mlops_lib.detection.words import words
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from mlops_lib.detection.shapes import Shape
-
-PYTHON2_MODULES = words(
-    "distutils imp asyncore asynchat smtpd urllib2 cPickle cStringIO StringIO Queue ConfigParser HTMLParser Tkinter"
-    " tkMessageBox tkFileDialog httplib urlparse commands thread sets md5 sha cookielib xmlrpclib SocketServer"
-    " BaseHTTPServer SimpleHTTPServer CGIHTTPServer copy_reg __builtin__ dummy_thread anydbm UserDict repr cProfile"
-    " future_builtins exceptions __main__ this antigravity formatter parser symbol binhex lib2to3"
-)
+PYTHON2_MODULES = words("""
+    distutils imp asyncore asynchat smtpd urllib2 cPickle cStringIO StringIO Queue ConfigParser
+    HTMLParser Tkinter tkMessageBox tkFileDialog httplib urlparse commands thread sets md5 sha
+    cookielib xmlrpclib SocketServer BaseHTTPServer SimpleHTTPServer CGIHTTPServer copy_reg
+    __builtin__ dummy_thread anydbm UserDict repr cProfile future_builtins exceptions __main__ this
+    antigravity formatter parser symbol binhex lib2to3
+""")
 
 
 class Call:
@@ -23,7 +20,9 @@ class Call:
 
     __slots__ = ("first", "keywords", "line", "name", "scope")
 
-    def __init__(self, name: str, line: int, keywords: tuple[str, ...] = (), first: str = "", scope: str = "") -> None:
+    def __init__(
+        self, name: str, line: int, keywords: tuple[str, ...] = (), first: str = "", scope: str = ""
+    ) -> None:
         self.name = name
         self.line = line
         self.keywords = keywords
@@ -48,7 +47,15 @@ class Import:
 
     __slots__ = ("line", "module", "names", "nested", "optional")
 
-    def __init__(self, module: str, line: int, names: tuple[str, ...], *, optional: bool, nested: bool = False) -> None:
+    def __init__(
+        self,
+        module: str,
+        line: int,
+        names: tuple[str, ...],
+        *,
+        optional: bool,
+        nested: bool = False,
+    ) -> None:
         self.module = module
         self.line = line
         self.names = names
@@ -60,6 +67,17 @@ class Import:
     def top(self) -> str:
         """The first part of the module's name."""
         return self.module.partition(".")[0]
+
+
+class Shape:
+    """One structure that was recognised, and where."""
+
+    __slots__ = ("kind", "line", "saw")
+
+    def __init__(self, kind: str, line: int, saw: str) -> None:
+        self.kind = kind
+        self.line = line
+        self.saw = saw
 
 
 class Facts:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import ast
 import os
 
-from mlops_lib.detection import conclusion, own_packages, reach, source
-from mlops_lib.detection.distributions import COMMON_NAMES, DISTRIBUTIONS
+from mlops_lib.detection import classify, own_packages, reachability, source
 from mlops_lib.detection.facts import Facts, is_standard
-from mlops_lib.detection.knowledge import FRAMEWORK_OF, KERAS_LAYERS, KERAS_MODELS
+from mlops_lib.detection.import_map import COMMON_NAMES, DISTRIBUTIONS
+from mlops_lib.detection.tables import FRAMEWORK_OF, KERAS_LAYERS, KERAS_MODELS
 from mlops_lib.detection.visitor import gather
 from mlops_lib.detection.words import words
 from mlops_lib.errors import RefusedFileError
@@ -19,11 +19,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SKIPPED = words(
-    "__pycache__ venv env ENV node_modules site-packages build dist docs doc tests test testing outputs data dataset datasets"
-    " wandb mlruns checkpoints logs third_party vendor"
-)
-"""Folders in which no entry stands. `data` and the like may hold code too, but only where nothing else does."""
+SKIPPED = words("""
+    __pycache__ venv env ENV node_modules site-packages build dist docs doc tests test testing
+    outputs data dataset datasets wandb mlruns checkpoints logs third_party vendor
+""")
+"""Folders in which no entry stands. `data` and the like may hold code too, but only where nothing
+else does.
+"""
 DATA_FOLDERS = words("data dataset datasets docs doc tests test testing outputs")
 FILES_LIMIT = 5000
 ROUNDS = 20
@@ -51,23 +53,28 @@ class File:
         """The same, each with the name it uses for it."""
         self.uses_local = False
         """Whether it does more with them than import them."""
-        self._conclusion: conclusion.Conclusion | None = None
-        self._blocks: list[reach.Block] | None = None
+        self._conclusion: classify.Conclusion | None = None
+        self._blocks: list[reachability.Block] | None = None
 
     def _read(self, root: str, left: int) -> source.Source:
         is_notebook = self.path.endswith(".ipynb")
         try:
-            content = pushed.read(self.path, root=root, limit=NOTEBOOK_LIMIT if is_notebook else source.SIZE_LIMIT)
+            content = pushed.read(
+                self.path, root=root, limit=NOTEBOOK_LIMIT if is_notebook else source.SIZE_LIMIT
+            )
             if pushed.is_lfs_pointer(content):
                 raise RefusedFileError(
-                    "it is a pointer of Git LFS, not the file", reason="pointer", where=self.name,
+                    "it is a pointer of Git LFS, not the file",
+                    reason="pointer",
+                    where=self.name,
                     remedy="Fetch the content: git lfs pull.",
-                )  # fmt: skip
+                )
             if left <= 0:
                 raise RefusedFileError(
                     f"the project's code is larger than {CODE_LIMIT >> 20} MB, and what is beyond is not read",
-                    reason="large", remedy="Name the folder or file that trains.",
-                )  # fmt: skip
+                    reason="large",
+                    remedy="Name the folder or file that trains.",
+                )
             return source.read(content, notebook=is_notebook)
         except RefusedFileError as refused:
             refused.where = refused.where or self.name
@@ -86,27 +93,31 @@ class File:
         return list(found.values())
 
     @property
-    def conclusion(self) -> conclusion.Conclusion:
+    def conclusion(self) -> classify.Conclusion:
         """Framework and families."""
         if self._conclusion is None:
             used = self._used() if self.uses_local else []
-            self._conclusion = conclusion.conclude((self.name, self.facts), used)
+            self._conclusion = classify.conclude((self.name, self.facts), used)
         return self._conclusion
 
     @property
-    def blocks(self) -> list[reach.Block]:
+    def blocks(self) -> list[reachability.Block]:
         """The statements of its top level."""
         if self._blocks is None:
-            self._blocks = reach.blocks(self.source.tree)
+            self._blocks = reachability.blocks(self.source.tree)
         return self._blocks
 
     def _used(self) -> list[tuple[str, Facts]]:
         """What this file makes use of in its local modules, directly or not."""
-        return [(file.name, reach.limited(file.facts, blocks)) for file, blocks in self.reached()]
+        return [
+            (file.name, reachability.limited(file.facts, blocks)) for file, blocks in self.reached()
+        ]
 
-    def reached(self) -> list[tuple[File, list[reach.Block]]]:
-        """Return the local modules that this file uses, each with the statements that run or are used."""
-        kept: dict[str, list[reach.Block]] = {self.path: self.blocks}
+    def reached(self) -> list[tuple[File, list[reachability.Block]]]:
+        """Return the local modules that this file uses, each with the statements that run or are
+        used.
+        """
+        kept: dict[str, list[reachability.Block]] = {self.path: self.blocks}
         asked: dict[str, set[str]] = {self.path: set()}
         files: dict[str, File] = {}
         pending: list[File] = [self]
@@ -116,13 +127,21 @@ class File:
                 for module, local in file.modules:
                     if local is self:
                         continue
-                    more = reach.asked_of(file, kept[file.path], module, asked[file.path])
-                    if file is self and more == set():  # what it names without using it says what it is about
-                        more = reach.asked_of(file, kept[file.path], module, {reach.EVERYTHING})
-                    if more is not None and (local.path not in files or not more <= asked[local.path]):
+                    more = reachability.asked_of(
+                        file.source.tree, kept[file.path], module, asked[file.path]
+                    )
+                    if (
+                        file is self and more == set()
+                    ):  # what it names without using it says what it is about
+                        more = reachability.asked_of(
+                            file.source.tree, kept[file.path], module, {reachability.EVERYTHING}
+                        )
+                    if more is not None and (
+                        local.path not in files or not more <= asked[local.path]
+                    ):
                         files[local.path] = local
                         asked.setdefault(local.path, set()).update(more)
-                        kept[local.path] = reach.reached(local.blocks, asked[local.path])
+                        kept[local.path] = reachability.reached(local.blocks, asked[local.path])
                         pending.append(local)
             if not pending:
                 break
@@ -131,7 +150,9 @@ class File:
     @property
     def in_pieces(self) -> bool:
         """Whether it makes layers that nothing in it imports: jobs put such scripts together."""
-        return any(call.name in KERAS_LAYERS or call.name in KERAS_MODELS for call in self.facts.undefined)
+        return any(
+            call.name in KERAS_LAYERS or call.name in KERAS_MODELS for call in self.facts.undefined
+        )
 
     @property
     def trains(self) -> bool:
@@ -223,7 +244,9 @@ class Files:
         found: list[tuple[str, File]] = []
         folder = os.path.dirname(file.path)
         for imported in file.facts.imports:
-            if is_standard(imported.module.partition(".")[0]) and not self._beside(folder, imported.module):
+            if is_standard(imported.module.partition(".")[0]) and not self._beside(
+                folder, imported.module
+            ):
                 continue
             found += self._resolve(self.bases(file), imported.module, imported.names)
         for level, module, names, _ in file.facts.relative:
@@ -239,7 +262,9 @@ class Files:
         return found
 
     def bases(self, file: File) -> list[str]:
-        """Where Python, and people, look for a file's modules: beside it, where it says, in the folders above it."""
+        """Where Python, and people, look for a file's modules: beside it, where it says, in the
+        folders above it.
+        """
         if file.path in self._bases:
             return self._bases[file.path]
         folder = os.path.dirname(file.path)
@@ -252,12 +277,16 @@ class Files:
         while place != self.folder and place.startswith(self.folder):
             place = os.path.dirname(place)
             above.append(place)  # a module of a package names it from where the entry stands
-        places = dict.fromkeys([folder, *added, *above, self.folder, os.path.join(self.folder, "src")])
+        places = dict.fromkeys(
+            [folder, *added, *above, self.folder, os.path.join(self.folder, "src")]
+        )
         self._bases[file.path] = [one for one in places if self._is_inside(one)]
         return self._bases[file.path]
 
     def _is_inside(self, place: str) -> bool:
-        """Return whether a folder is one of the project's: a path that leads out of it is not followed."""
+        """Return whether a folder is one of the project's: a path that leads out of it is not
+        followed.
+        """
         return place == self.folder or pushed.resolve(place, root=self.folder) is not None
 
     def _beside(self, folder: str, module: str) -> bool:
@@ -268,7 +297,9 @@ class Files:
             self._listed[folder] = set(pushed.names_in(folder, root=self.folder))
         return self._listed[folder]
 
-    def _resolve(self, bases: list[str], module: str, names: tuple[str, ...]) -> list[tuple[str, File]]:
+    def _resolve(
+        self, bases: list[str], module: str, names: tuple[str, ...]
+    ) -> list[tuple[str, File]]:
         parts = module.split(".")
         for number, base in enumerate(bases):
             if not self._is_here(base, module, names, first=number == 0):
@@ -292,11 +323,13 @@ class Files:
         return []
 
     def _is_here(self, base: str, module: str, names: tuple[str, ...], *, first: bool) -> bool:
-        """Whether what is imported is found in a folder before Python would find an installed module of its top-level name.
+        """Whether what is imported is found in a folder before Python would find an installed
+        module of its top-level name.
 
-        A folder without __init__.py gives way to an installed package of its name, whatever stands first on the path: it is
-        meant where it has the very module that is imported (`datasets/prices.py`), and nothing of that name is installed then.
-        What is elsewhere in the project is only on the path when somebody puts it there.
+        A folder without __init__.py gives way to an installed package of its name, whatever stands
+        first on the path: it is meant where it has the very module that is imported
+        (`datasets/prices.py`), and nothing of that name is installed then. What is elsewhere in the
+        project is only on the path when somebody puts it there.
         """
         top = module.partition(".")[0]
         known = top in DISTRIBUTIONS and top not in COMMON_NAMES
@@ -309,13 +342,19 @@ class Files:
             return False
         inside = self._list(os.path.join(base, top))
         if "__init__.py" in inside:
-            return first or not known or (self._is_developed(base) and self._provides(base, module, names))
+            return (
+                first
+                or not known
+                or (self._is_developed(base) and self._provides(base, module, names))
+            )
         if known:
             return first and top not in FRAMEWORK_OF and self._holds(base, module, names)
         return any(n.endswith(".py") or os.path.isdir(os.path.join(base, top, n)) for n in inside)
 
     def _is_developed(self, base: str) -> bool:
-        """Return whether packages in a folder are what this repository develops: they are meant, no release of them."""
+        """Return whether packages in a folder are what this repository develops: they are meant, no
+        release of them.
+        """
         if base not in (self.folder, os.path.join(self.folder, "src")):
             return False
         if self._develops is None:
@@ -328,16 +367,24 @@ class Files:
             return self._holds(base, module, names)
         place = os.path.join(base, module, "__init__.py")
         bound = _bound(self.file(place).source.tree)
-        return STAR in bound or all(name in bound or self._holds(base, f"{module}.{name}", ()) for name in names)
+        return STAR in bound or all(
+            name in bound or self._holds(base, f"{module}.{name}", ()) for name in names
+        )
 
     def _is_around(self, base: str, module: str, folder: str) -> bool:
-        """Whether a module is one of a package, below `base`, that the importing file's folder belongs to."""
+        """Whether a module is one of a package, below `base`, that the importing file's folder
+        belongs to.
+        """
         top = module.partition(".")[0]
         around = (folder + os.sep).startswith(os.path.join(base, top) + os.sep)
-        return around and "." in module and top not in FRAMEWORK_OF and self._holds(base, module, ())
+        return (
+            around and "." in module and top not in FRAMEWORK_OF and self._holds(base, module, ())
+        )
 
     def _holds(self, base: str, module: str, names: tuple[str, ...]) -> bool:
-        """Whether a folder has the file of an imported module, or of one of the names that are imported from it."""
+        """Whether a folder has the file of an imported module, or of one of the names that are
+        imported from it.
+        """
         place = os.path.join(base, *module.split("."))
         return any(
             os.path.isfile(path)
@@ -348,12 +395,15 @@ class Files:
     def is_local(self, file: File, module: str, names: tuple[str, ...] = ()) -> bool:
         """Whether an imported module is the project's own; a notebook may write its modules itself.
 
-        So is one that no distribution is known for and that stands in another folder: its path is set from outside.
+        So is one that no distribution is known for and that stands in another folder: its path is
+        set from outside.
         """
         top = module.partition(".")[0]
         bases = self.bases(file)
         if top in file.source.written or any(
-            self._is_here(base, module, names, first=number == 0 or self._is_around(base, module, bases[0]))
+            self._is_here(
+                base, module, names, first=number == 0 or self._is_around(base, module, bases[0])
+            )
             for number, base in enumerate(bases)
         ):
             return True
@@ -362,7 +412,11 @@ class Files:
     def _modules_anywhere(self) -> set[str]:
         """The names of all modules in the project."""
         if self._stems is None:
-            self._stems = {os.path.splitext(os.path.basename(path))[0] for path in self.paths() if path.endswith(".py")}
+            self._stems = {
+                os.path.splitext(os.path.basename(path))[0]
+                for path in self.paths()
+                if path.endswith(".py")
+            }
         return self._stems
 
 
@@ -370,7 +424,9 @@ STAR = "*"
 
 
 def _bound(tree: ast.Module) -> set[str]:
-    """Return the names that a module has: defined, imported or assigned; `STAR` if it imports all of another."""
+    """Return the names that a module has: defined, imported or assigned; `STAR` if it imports all
+    of another.
+    """
     found: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
@@ -383,7 +439,9 @@ def _bound(tree: ast.Module) -> set[str]:
 
 
 def _uses(facts: Facts, modules: list[str]) -> bool:
-    """Whether anything of these modules is called or derived from, or all that they have is imported."""
+    """Whether anything of these modules is called or derived from, or all that they have is
+    imported.
+    """
     beginnings = tuple(f"{module}." for module in modules)
     starred = any("*" in names for _, _, names, _ in facts.relative) or any(
         "*" in imported.names and imported.module in modules for imported in facts.imports

@@ -1,4 +1,6 @@
-"""The package that a repository develops: its own code is what is trained, never a release of it from the index."""
+"""The package that a repository develops: its own code is what is trained, never a release of it
+from the index.
+"""
 
 from __future__ import annotations
 
@@ -11,23 +13,31 @@ from mlops_lib.project import files
 
 LIMIT = 256_000
 _SETUP_CFG_NAME = re.compile(r"^[ \t]*name[ \t]*=[ \t]*([A-Za-z0-9._-]+)[ \t]*$", re.MULTILINE)
-_BUILDS = re.compile(r"^\[(project|build-system|tool\.(poetry|flit|setuptools|hatch))\b", re.MULTILINE)
+_BUILDS = re.compile(
+    r"^\[(project|build-system|tool\.(poetry|flit|setuptools|hatch))\b", re.MULTILINE
+)
 
 
 def is_developed(folder: str) -> bool:
     """Return whether a folder is the root of a package: it says how it is built or installed."""
     names = set(files.names_in(folder, root=folder))
-    return bool(names & {"setup.py", "setup.cfg"}) or _BUILDS.search(_text(folder, "pyproject.toml", names)) is not None
+    return (
+        bool(names & {"setup.py", "setup.cfg"})
+        or _BUILDS.search(_text(folder, "pyproject.toml", names)) is not None
+    )
 
 
 def distribution(folder: str) -> str:
-    """Return the name under which a repository publishes its package, normalised as PEP 503 has it; "" if it does not say.
+    """Return the name under which a repository publishes its package, normalised as PEP 503 has it;
+    "" if it does not say.
 
     Example:
         `setup(name="keras-tcn")` in setup.py gives "keras-tcn".
     """
     names = set(files.names_in(folder, root=folder))
-    found = _of_pyproject(_text(folder, "pyproject.toml", names)) or _of_setup_py(_text(folder, "setup.py", names))
+    found = _of_pyproject(_text(folder, "pyproject.toml", names)) or _of_setup_py(
+        _text(folder, "setup.py", names)
+    )
     if not found:
         match = _SETUP_CFG_NAME.search(_text(folder, "setup.cfg", names))
         found = match[1] if match else ""
@@ -69,7 +79,10 @@ def _of_setup_py(text: str) -> str:
         and isinstance(node.value.value, str)
     }
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) == "setup":
+        if (
+            isinstance(node, ast.Call)
+            and getattr(node.func, "attr", getattr(node.func, "id", "")) == "setup"
+        ):
             value = next((one.value for one in node.keywords if one.arg == "name"), None)
             if isinstance(value, ast.Name):
                 return texts.get(value.id, "")

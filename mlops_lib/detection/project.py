@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from mlops_lib.detection.files import Files
-from mlops_lib.detection.findings import findings
+from mlops_lib.detection.report import findings
 from mlops_lib.errors import DetectionError
 from mlops_lib.project import files as pushed
 
@@ -25,7 +25,8 @@ def detect(project: str | Path, *, entry: str | None = None) -> Detection:
         entry: which file trains, relative to the folder; found by itself where only one does.
 
     Raises:
-        DetectionError: there is no such project, nothing in it trains, or several files do and nothing says which.
+        DetectionError: there is no such project, nothing in it trains, or several files do and
+            nothing says which.
     """
     from mlops_lib.records import Detection
 
@@ -42,16 +43,21 @@ def look(project: str | Path, *, entry: str | None = None) -> dict[str, Any]:
     place = os.path.realpath(os.path.expanduser(project))
     if not os.path.exists(place):
         raise DetectionError(
-            "no such file or folder", where=str(project), remedy="Give a project's folder or its script."
+            "no such file or folder",
+            where=str(project),
+            remedy="Give a project's folder or its script.",
         )
     if os.path.isdir(place):
         folder = place
     else:
         if not os.fspath(project).endswith((".py", ".ipynb")):
             raise DetectionError(
-                "neither a Python script nor a notebook", where=str(project), remedy="Give a .py or .ipynb file."
+                "neither a Python script nor a notebook",
+                where=str(project),
+                remedy="Give a .py or .ipynb file.",
             )
-        # The folder that it is named in, not that of what it may be a link to: that file is read if it lies there too.
+        # The folder that it is named in, not that of what it may be a link to: that file is read if
+        # it lies there too.
         above, name = os.path.split(os.path.abspath(os.path.expanduser(project)))
         folder, entry = os.path.realpath(above), entry or name
     files = Files(folder)
@@ -63,7 +69,9 @@ def look(project: str | Path, *, entry: str | None = None) -> dict[str, Any]:
     path = os.path.realpath(os.path.join(folder, entry))
     if not os.path.isfile(path) or not path.startswith(folder + os.sep):
         raise DetectionError(
-            "no such entry in the project", where=entry, remedy="Name a file of the project, relative to its folder."
+            "no such entry in the project",
+            where=entry,
+            remedy="Name a file of the project, relative to its folder.",
         )
     file = files.file(path)
     if file.refused is not None:

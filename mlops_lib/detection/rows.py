@@ -12,18 +12,21 @@ if TYPE_CHECKING:
 
 
 def rows() -> tuple[dict[str, Any], ...]:
-    """The rows of containers/catalog.toml, as `images.catalog` has them."""
+    """Return the rows of containers/catalog.toml."""
     with open(CATALOG, encoding="utf-8") as stream:
-        found = plain(stream.read())
-    if found is not None:
-        return tuple(found)
-    from mlops_lib.images import catalog
+        text = stream.read()
+    found = plain(text)
+    if found is None:
+        from mlops_lib.project import toml
 
-    return catalog()
+        found = toml.parse(text)["environment"]
+    return tuple(found)
 
 
 def plain(text: str) -> list[dict[str, Any]] | None:
-    """The rows, where they consist of texts, lists of texts and tables of texts; None for anything else in them."""
+    """The rows, where they consist of texts, lists of texts and tables of texts; None for anything
+    else in them.
+    """
     found: list[dict[str, Any]] = []
     key, value = "", ""
     for line in text.split("\n"):

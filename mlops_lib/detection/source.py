@@ -1,7 +1,8 @@
 """Source text as a syntax tree, as far as it can be had.
 
-What Python 3 cannot read is mended where its meaning is plain (Python 2 prints, magics, conflict markers) and left out
-line by line where it is not, so that one broken line never hides the rest of a file.
+What Python 3 cannot read is mended where its meaning is plain (Python 2 prints, magics, conflict
+markers) and left out line by line where it is not, so that one broken line never hides the rest of
+a file.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from mlops_lib.errors import RefusedFileError
 PARSES_LIMIT = 80
 """How often a broken file is parsed again, a line poorer each time."""
 SIZE_LIMIT = 1 << 20
-"""Bytes of a script, characters of a notebook's code. Trees take several hundred times that in memory."""
+"""Bytes of a script, characters of a notebook's code. Trees take several hundred times that in
+memory.
+"""
 
 
 class Problem:
@@ -34,7 +37,13 @@ class Source:
 
     __slots__ = ("cells", "commands", "language", "problems", "python2", "size", "tree", "written")
 
-    def __init__(self, tree: ast.Module, problems: tuple[Problem, ...] = (), *, python2: Problem | None = None) -> None:
+    def __init__(
+        self,
+        tree: ast.Module,
+        problems: tuple[Problem, ...] = (),
+        *,
+        python2: Problem | None = None,
+    ) -> None:
         self.tree = tree
         self.problems = problems
         self.python2 = python2
@@ -50,7 +59,9 @@ class Source:
         """Characters that were parsed."""
 
     def place(self, line: int) -> tuple[str, int]:
-        """A line of the joined text as people find it: the cell ("" in a script), and the line in it."""
+        """A line of the joined text as people find it: the cell ("" in a script), and the line in
+        it.
+        """
         for begins, number in reversed(self.cells):
             if line >= begins:
                 return f"cell {number}: ", line - begins + 1
@@ -114,7 +125,9 @@ class _Old:
             r"^\s*(%{1,2}[A-Za-z]|[!?]|<{7}|={7}|>{7}|\|{7}|get_ipython\(\)\.)|^[^#'\"=]*[^#'\"=\s]\?{1,2}$"
         )
         self.assigned_magic = re.compile(r"^(\s*[\w, ]+=\s*)[%!].*")
-        self.printed = re.compile(r"^(\s*|.*[:;]\s*)print(\s+(?![=(,.\[])|\s*(?=[\"'])|\s+\((?=.*\)\s*[%,]))(?!$)(.*)$")
+        self.printed = re.compile(
+            r"^(\s*|.*[:;]\s*)print(\s+(?![=(,.\[])|\s*(?=[\"'])|\s+\((?=.*\)\s*[%,]))(?!$)(.*)$"
+        )
         self.print_alone = re.compile(r"^(.*[:;])?(\s*)print\s*$")
         self.print_call_rest = re.compile(r"^(\s*)print\s*\((.*)\)\s*([%,].*)$")
         self.caught = re.compile(r"^(\s*except\s+(?:[\w.]+|\([^)]*\)))\s*,\s*(\w+)\s*:")
@@ -135,8 +148,12 @@ def _modernised(text: str) -> tuple[str, Problem | None]:
             lines.append(line[: len(line) - len(line.lstrip())] + "pass")
             continue
         before = changed = old.assigned_magic.sub(r"\1None", line)
-        changed = old.unicode.sub("r", old.caught.sub(r"\1 as \2:", old.raised.sub(r"\1(\2)", changed)))
-        changed = old.print_alone.sub(r"\g<1>\2print()" if ":" in changed else r"\2print()", changed)
+        changed = old.unicode.sub(
+            "r", old.caught.sub(r"\1 as \2:", old.raised.sub(r"\1(\2)", changed))
+        )
+        changed = old.print_alone.sub(
+            r"\g<1>\2print()" if ":" in changed else r"\2print()", changed
+        )
         changed = old.executed.sub(r"\1exec(\2)", changed)
         if "`" in changed and "#" not in changed:
             changed = old.backtick.sub(r"repr(\1)", changed)
@@ -152,7 +169,11 @@ def _modernised(text: str) -> tuple[str, Problem | None]:
 def _printed(line: str, old: _Old) -> str:
     whole = old.print_call_rest.match(line)
     if whole and _compiled(line.strip())[0] is None:
-        return f"{whole[1]}print((({whole[2]}) {whole[3].rstrip(', ')}))" if whole[3].rstrip(", ") else line
+        return (
+            f"{whole[1]}print((({whole[2]}) {whole[3].rstrip(', ')}))"
+            if whole[3].rstrip(", ")
+            else line
+        )
     match = old.printed.match(line)
     if match is None:
         return line
@@ -195,7 +216,12 @@ def _mend(lines: list[str], index: int, message: str, attempt: int) -> bool:
     indent = line[: len(line) - len(line.lstrip())]
     if "expected an indented block" in message and attempt < 3:
         above = next(
-            (i for i in range(index - 1, -1, -1) if lines[i].strip() and lines[i].rstrip().endswith(":")), None
+            (
+                i
+                for i in range(index - 1, -1, -1)
+                if lines[i].strip() and lines[i].rstrip().endswith(":")
+            ),
+            None,
         )
         if above is not None:
             lines[above] += " pass"
@@ -208,7 +234,9 @@ def _mend(lines: list[str], index: int, message: str, attempt: int) -> bool:
         return True
     if line.strip() and attempt <= 3:
         lines[index] = (
-            indent + ("if 1:" if line.rstrip().endswith(":") and attempt == 1 else "pass") if attempt < 3 else ""
+            indent + ("if 1:" if line.rstrip().endswith(":") and attempt == 1 else "pass")
+            if attempt < 3
+            else ""
         )
         return True
     # The parser stumbles at an empty line: what stands before it is open.
@@ -224,7 +252,11 @@ def _islands(lines: list[str]) -> ast.Module:
     body: list[ast.stmt] = []
     blocks: list[list[str]] = [[]]
     for line in lines[:20_000]:
-        if line[:1].strip() and line[:1] not in ")]}#" and not line.startswith(("else", "elif", "except", "finally")):
+        if (
+            line[:1].strip()
+            and line[:1] not in ")]}#"
+            and not line.startswith(("else", "elif", "except", "finally"))
+        ):
             blocks.append([])
         blocks[-1].append(line)
     begins = 0
@@ -241,13 +273,21 @@ def _notebook(text: str) -> Source:
 
     try:
         notebook = json.loads(text)
-        cells = notebook["cells"] if "cells" in notebook else [c for w in notebook["worksheets"] for c in w["cells"]]
+        cells = (
+            notebook["cells"]
+            if "cells" in notebook
+            else [c for w in notebook["worksheets"] for c in w["cells"]]
+        )
         described = notebook.get("metadata") or {}
         language = str((described.get("kernelspec") or {}).get("language") or "")
         language = language or str((described.get("language_info") or {}).get("name") or "python")
         if str((described.get("kernelspec") or {}).get("name", "")).lower() in ("ir", "r"):
             language = "R"
-        sources = [_cell_text(cell) for cell in cells if isinstance(cell, dict) and cell.get("cell_type") == "code"]
+        sources = [
+            _cell_text(cell)
+            for cell in cells
+            if isinstance(cell, dict) and cell.get("cell_type") == "code"
+        ]
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
         return Source(ast.Module(body=[], type_ignores=[]), (Problem(1, "not a notebook"),))
     if not language.lower().startswith(("python", "ipython", "sage")):
@@ -263,9 +303,10 @@ def _notebook(text: str) -> Source:
     code = "\n".join(lines)
     if len(code) > SIZE_LIMIT:
         raise RefusedFileError(
-            f"its code is longer than {SIZE_LIMIT / 1e6:.0f} MB and is not read", reason="large",
+            f"its code is longer than {SIZE_LIMIT / 1e6:.0f} MB and is not read",
+            reason="large",
             remedy="Move data out of its cells into a file of its own.",
-        )  # fmt: skip
+        )
     source = parse(code)
     if source.problems:
         source = _cells_alone(lines, begins, source)
@@ -278,12 +319,18 @@ def _notebook(text: str) -> Source:
 
 def _cell_text(cell: dict[str, object]) -> str:
     text = cell.get("source", cell.get("input", ""))
-    return ("".join(map(str, text)) if isinstance(text, list) else str(text)).replace("\0", "").replace("\r\n", "\n")
+    return (
+        ("".join(map(str, text)) if isinstance(text, list) else str(text))
+        .replace("\0", "")
+        .replace("\r\n", "\n")
+    )
 
 
 _OF_PYTHON = words("time timeit capture prun memit mprun snakeviz wandb python python3")
 """Cell magics under which Python goes on."""
-_RUNS = re.compile(r"^%(?:time|timeit|prun|memit|mprun|lprun)\b\s*(?:-{1,2}\w+(?:\s+\d+)?\s+)*(?=\S)")
+_RUNS = re.compile(
+    r"^%(?:time|timeit|prun|memit|mprun|lprun)\b\s*(?:-{1,2}\w+(?:\s+\d+)?\s+)*(?=\S)"
+)
 """Line magics with Python behind them."""
 _ASSIGNED = re.compile(r"^(\s*[A-Za-z_][\w, ]*=\s*)[!%](?=[^\s=])(.*)$")
 _WRITES = re.compile(r"\s*%%(?:write)?file\s+(?:-a\s+)?(?:\./)?(\w+)\.py\s*\n")
@@ -306,7 +353,9 @@ def _cell_lines(cell: str, before: int, commands: list[tuple[str, int]]) -> list
         if runs:
             lines.append(line[: len(line) - len(stripped)] + stripped[runs.end() :])
             continue
-        magic = stripped.startswith("!") or (stripped.startswith("%") and stripped.lstrip("%")[:1].isalpha())
+        magic = stripped.startswith("!") or (
+            stripped.startswith("%") and stripped.lstrip("%")[:1].isalpha()
+        )
         if stripped.startswith("%pylab") and not is_foreign:
             lines.append("from pylab import *")
             continue
@@ -333,7 +382,9 @@ def _cell_lines(cell: str, before: int, commands: list[tuple[str, int]]) -> list
 
 
 def installed_by(line: str) -> list[str]:
-    """The requirements that a shell line installs with pip: names with versions, no options, no URLs."""
+    """The requirements that a shell line installs with pip: names with versions, no options, no
+    URLs.
+    """
     match = re.search(r"\bpip3?\s+install\s+(.*)", line.split("#")[0])
     if match is None:
         return []
@@ -357,7 +408,9 @@ def installed_by(line: str) -> list[str]:
         ):
             skip = True
         elif (
-            re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*(\[[\w,.-]*\])?([<>=!~]=?[\w.*,<>=!~]*)?", plain)
+            re.fullmatch(
+                r"[A-Za-z0-9][A-Za-z0-9._-]*(\[[\w,.-]*\])?([<>=!~]=?[\w.*,<>=!~]*)?", plain
+            )
             and "/" not in plain
         ):
             names.append(plain)

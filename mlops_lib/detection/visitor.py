@@ -1,7 +1,8 @@
 """Walk a syntax tree and gather its facts.
 
-Names are followed through imports, aliases, assignments, attributes of `self`, what local functions return and what
-local classes derive from, so that `RNN = layers.LSTM` or `build().fit(x, y)` mean what they mean to Python.
+Names are followed through imports, aliases, assignments, attributes of `self`, what local functions
+return and what local classes derive from, so that `RNN = layers.LSTM` or `build().fit(x, y)` mean
+what they mean to Python.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ import ast
 import os
 import sys
 
-from mlops_lib.detection import shapes, source
-from mlops_lib.detection.facts import Call, Facts, Import
-from mlops_lib.detection.knowledge import KERAS_LAYERS, KERAS_NEUTRAL
-from mlops_lib.detection.reading import READERS, WRITERS, is_data
+from mlops_lib.detection import patterns, source
+from mlops_lib.detection.data_access import READERS, WRITERS, is_data
+from mlops_lib.detection.facts import Call, Facts, Import, Shape
+from mlops_lib.detection.tables import KERAS_LAYERS, KERAS_NEUTRAL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +38,9 @@ def gather(tree: ast.Module, known: Mapping[str, str] | None = None) -> Facts:
     if not first.unresolved & set(first.names):
         return first.facts
     # Something was used above its definition: now all names are known.
-    second = _Visitor(known, {name: first.names[name] for name in first.unresolved & set(first.names)})
+    second = _Visitor(
+        known, {name: first.names[name] for name in first.unresolved & set(first.names)}
+    )
     second.run(tree)
     return second.facts
 
@@ -61,15 +64,32 @@ class _Visitor:
         self.made: dict[str, list[int]] = {}
         """What is called by its bare name within a class, to the lines."""
         self.guard = 0
-        self.shaper = shapes.Shaper(self.name)
+        self.shaper = patterns.Shaper(self.name)
         self._visits: dict[type[ast.AST], Any] = {
             node: getattr(self, "_" + node.__name__.lower())
             for node in (
-                ast.Import, ast.ImportFrom, ast.Try, ast.If, ast.Assign, ast.AnnAssign, ast.ClassDef, ast.FunctionDef,
-                ast.AsyncFunctionDef, ast.Return, ast.Call, ast.Subscript, ast.Attribute, ast.With, ast.BinOp, ast.For,
-                ast.NamedExpr, ast.Dict, ast.List, ast.Tuple,
+                ast.Import,
+                ast.ImportFrom,
+                ast.Try,
+                ast.If,
+                ast.Assign,
+                ast.AnnAssign,
+                ast.ClassDef,
+                ast.FunctionDef,
+                ast.AsyncFunctionDef,
+                ast.Return,
+                ast.Call,
+                ast.Subscript,
+                ast.Attribute,
+                ast.With,
+                ast.BinOp,
+                ast.For,
+                ast.NamedExpr,
+                ast.Dict,
+                ast.List,
+                ast.Tuple,
             )
-        }  # fmt: skip
+        }
         if sys.version_info >= (3, 11):
             self._visits[ast.TryStar] = self._try
 
@@ -81,11 +101,20 @@ class _Visitor:
             except RecursionError:
                 continue
         self.facts.shapes += self.shaper.leave("", 1)
-        for name, lines in self.multiplied.items():  # a layer written by hand counts where it is put into a network
+        for (
+            name,
+            lines,
+        ) in (
+            self.multiplied.items()
+        ):  # a layer written by hand counts where it is put into a network
             made = self.made.get(name, [])
-            self.facts.shapes += [shapes.Shape("product", line, "… @ …") for line in (made if made[1:] else lines)]
+            self.facts.shapes += [
+                Shape("product", line, "… @ …") for line in (made if made[1:] else lines)
+            ]
         self.facts.undefined = [
-            call for call in self.facts.calls if call.name in self.unresolved and call.name not in self.defined
+            call
+            for call in self.facts.calls
+            if call.name in self.unresolved and call.name not in self.defined
         ]
         self.facts.exports = {
             name: value
@@ -139,7 +168,9 @@ class _Visitor:
             if alias.name == "*":
                 self.stars.append(origin)
                 prefix = origin + "."
-                self.names.update({k[len(prefix):]: v for k, v in self.known.items() if k.startswith(prefix)})  # fmt: skip
+                self.names.update(
+                    {k[len(prefix) :]: v for k, v in self.known.items() if k.startswith(prefix)}
+                )
             else:
                 dotted = f"{origin}.{alias.name}" if module else f"{origin}{alias.name}"
                 self.names[alias.asname or alias.name] = self.known.get(dotted, dotted)
@@ -149,7 +180,9 @@ class _Visitor:
 
     def _imported(self, module: str, node: ast.stmt, names: tuple[str, ...]) -> None:
         nested = node.col_offset > 0
-        self.facts.imports.append(Import(module, node.lineno, names, optional=self.guard > 0, nested=nested))
+        self.facts.imports.append(
+            Import(module, node.lineno, names, optional=self.guard > 0, nested=nested)
+        )
 
     def _try(self, node: ast.Try) -> None:
         guarded = [h for h in node.handlers if _catches_import(h)]
@@ -224,7 +257,11 @@ class _Visitor:
         table = self.attributes if name.startswith("self.") else self.names
         if made and made != name:
             table[name] = made
-        elif table is self.names and not isinstance(value, ast.Constant) and not table.get(name, ")").endswith(")"):
+        elif (
+            table is self.names
+            and not isinstance(value, ast.Constant)
+            and not table.get(name, ")").endswith(")")
+        ):
             table.pop(name)  # a name that now holds something else no longer means what it meant
         text = self.text(value)
         if text:
@@ -241,7 +278,9 @@ class _Visitor:
         if isinstance(node.target, ast.Name):
             self.names[node.target.id] = "?"
         around = self.shaper.turns
-        self.shaper.turns = around | {one.id for one in ast.walk(node.target) if isinstance(one, ast.Name)}
+        self.shaper.turns = around | {
+            one.id for one in ast.walk(node.target) if isinstance(one, ast.Name)
+        }
         self.inside(node)
         self.shaper.turns = around
 
@@ -263,14 +302,20 @@ class _Visitor:
         owner, self.owner = self.owner, derived or node.name
         of_class, self.of_class = self.of_class, node.name
         # Methods use what __init__ stored, wherever it stands.
-        for method in sorted(node.body, key=lambda s: getattr(s, "name", "") not in ("__init__", "build", "setup")):
+        for method in sorted(
+            node.body, key=lambda s: getattr(s, "name", "") not in ("__init__", "build", "setup")
+        ):
             self.visit(method)
         self.attributes, self.owner, self.of_class = outer, owner, of_class
 
     def _functiondef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
         self.defined.add(node.name)
         self.all(node.decorator_list)
-        self.all(default for default in [*node.args.defaults, *node.args.kw_defaults] if default is not None)
+        self.all(
+            default
+            for default in [*node.args.defaults, *node.args.kw_defaults]
+            if default is not None
+        )
         names, texts, returns, scope = self.names, self.texts, self.returns, self.scope
         self.names, self.texts, self.returns = dict(names), dict(texts), []
         for argument in [*node.args.args, *node.args.kwonlyargs]:
@@ -314,7 +359,9 @@ class _Visitor:
             self.visit(base)
 
     def name(self, node: ast.AST) -> str:
-        """The dotted name of an expression, its first part resolved through imports and assignments; "" if it has none."""
+        """The dotted name of an expression, its first part resolved through imports and
+        assignments; "" if it has none.
+        """
         parts: list[str] = []
         for _ in range(CHAIN_LIMIT):
             if isinstance(node, ast.Attribute):
@@ -332,7 +379,11 @@ class _Visitor:
         elif isinstance(node, ast.Subscript) and parts and not isinstance(node.value, ast.Constant):
             root = "?"
         else:
-            return "?." + ".".join(reversed(parts)).replace(".()", "()") if parts and parts != ["()"] else ""
+            return (
+                "?." + ".".join(reversed(parts)).replace(".()", "()")
+                if parts and parts != ["()"]
+                else ""
+            )
         return self._resolve(root, parts[::-1])
 
     def _resolve(self, root: str, parts: list[str]) -> str:
@@ -391,11 +442,16 @@ class _Visitor:
             return ""
         if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Add, ast.Div)):
             left, right = self.text(node.left, depth + 1), self.text(node.right, depth + 1)
-            return "" if not left or not right else left + ("/" if isinstance(node.op, ast.Div) else "") + right
+            return (
+                ""
+                if not left or not right
+                else left + ("/" if isinstance(node.op, ast.Div) else "") + right
+            )
         if isinstance(node, ast.Call):
             called = self.name(node.func)
             if (
-                called in ("os.path.join", "pathlib.Path", "Path", "os.path.expanduser", "os.path.abspath")
+                called
+                in ("os.path.join", "pathlib.Path", "Path", "os.path.expanduser", "os.path.abspath")
                 and node.args
             ):
                 parts = [self.text(argument, depth + 1) for argument in node.args]
@@ -464,7 +520,11 @@ class _Visitor:
             self.facts.counts_arguments = True
         elif leaf == "add_argument":
             self._option(node)
-        elif leaf == "run_cell_magic" and len(node.args) == 3 and call.first in ("time", "timeit", "capture", "prun"):
+        elif (
+            leaf == "run_cell_magic"
+            and len(node.args) == 3
+            and call.first in ("time", "timeit", "capture", "prun")
+        ):
             self._exported(node)
         elif (
             leaf in ("putenv", "setdefault")
@@ -499,7 +559,11 @@ class _Visitor:
         self.shaper.combined(node)
         if isinstance(node.op, ast.MatMult) and "." in self.owner:
             self.multiplied.setdefault(self.of_class, []).append(node.lineno)
-        if isinstance(node.op, ast.Sub) and isinstance(node.right, ast.BinOp) and isinstance(node.right.op, ast.Mult):
+        if (
+            isinstance(node.op, ast.Sub)
+            and isinstance(node.right, ast.BinOp)
+            and isinstance(node.right.op, ast.Mult)
+        ):
             self.facts.descends = True
         descends = self.facts.descends
         self.inside(node)
@@ -507,7 +571,9 @@ class _Visitor:
             self.facts.descends = descends
 
     def _option(self, node: ast.Call) -> None:
-        names = [a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+        names = [
+            a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)
+        ]
         keywords = {k.arg: k.value for k in node.keywords}
         needed = keywords.get("required")
         optional = keywords.get("nargs")
@@ -524,14 +590,29 @@ class _Visitor:
             path = self.text(keyword) if keyword is not None else ""
         if not path or "://" in path or not path.strip() or len(path) > 250 or "\n" in path:
             return
-        modes = [self.text(a) for a in [*node.args[1:2], *(k.value for k in node.keywords if k.arg == "mode")]]
-        if call.leaf in WRITERS or (call.leaf == "open" and any(set(mode) & set("wax") for mode in modes)):
+        modes = [
+            self.text(a)
+            for a in [*node.args[1:2], *(k.value for k in node.keywords if k.arg == "mode")]
+        ]
+        if call.leaf in WRITERS or (
+            call.leaf == "open" and any(set(mode) & set("wax") for mode in modes)
+        ):
             self.facts.written.add(path)
         elif is_data(call.name):
             self.facts.data.append((path, call.line))
 
 
-_PATH_KEYWORDS = ("filepath_or_buffer", "path", "file", "filename", "directory", "root", "io", "filepath", "fname")
+_PATH_KEYWORDS = (
+    "filepath_or_buffer",
+    "path",
+    "file",
+    "filename",
+    "directory",
+    "root",
+    "io",
+    "filepath",
+    "fname",
+)
 _BUILTINS = frozenset(dir(__builtins__) if not isinstance(__builtins__, dict) else __builtins__)
 
 
@@ -561,7 +642,11 @@ def _is_short(node: ast.AST) -> bool:
 def _target(node: ast.expr) -> str:
     if isinstance(node, ast.Name):
         return node.id
-    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self":
+    if (
+        isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "self"
+    ):
         return "self." + node.attr
     return ""
 
@@ -581,6 +666,10 @@ def _parents(node: ast.AST) -> str:
 
 def _is_difference(node: ast.BinOp) -> bool:
     """`f(x + h) - f(x - h)`: what is subtracted in it is no step."""
-    if not (isinstance(node.op, ast.Sub) and isinstance(node.left, ast.Call) and isinstance(node.right, ast.Call)):
+    if not (
+        isinstance(node.op, ast.Sub)
+        and isinstance(node.left, ast.Call)
+        and isinstance(node.right, ast.Call)
+    ):
         return False
     return ast.dump(node.left.func) == ast.dump(node.right.func)

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from mlops_lib import config, inputs, patching, registry, retraining, rundir
-from mlops_lib.detection import detect
-from mlops_lib.detection.declared import is_requirement
+from mlops_lib import config, patching, registry, retraining, rundir
+from mlops_lib.detection import detect, missing_data
+from mlops_lib.detection.declared_requirements import is_requirement
 from mlops_lib.engine import baking
 from mlops_lib.errors import DetectionError, MlopsError, RefusedFileError, UsageError
 from mlops_lib.patching.claims import TooCleverError
@@ -270,7 +270,7 @@ def test_odd_files_hold_nobody(kind: str, project: Path) -> None:
     assert found.entry == "train.py"
     assert "PATH=" not in json.dumps(found.to_json())
     assert len(rundir.manifest(project)) == 64
-    list(inputs.missing(found))
+    list(missing_data.missing(found))
     list(retraining.values(project, "x.py", (), count=2))
     assert registry._script_digest(project, "x.py") == ""
     with pytest.raises(TooCleverError):
@@ -371,7 +371,7 @@ def test_a_pointer_of_git_lfs_is_named(project: Path) -> None:
     (project / "data").mkdir()
     (project / "data" / "table.csv").write_text(pointer)
     found = detect(project)
-    assert inputs.pointers(found) == ["data/table.csv"]
+    assert missing_data.pointers(found) == ["data/table.csv"]
     assert any("data/table.csv" in warning and "git lfs pull" in warning for warning in found.warnings)
 
 

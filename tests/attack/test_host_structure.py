@@ -46,7 +46,7 @@ READERS = {
 PROJECT_MODULES = (
     "detection",
     "patching",
-    "inputs",
+    "cli.detect",
     "retraining",
     "relevance",
     "origin",
@@ -65,7 +65,7 @@ PROJECT_MODULES = (
 OWN_FILES = {
     "cluster._with_catalog": "this package and its catalog",
     "config._read_toml": "the operator's file",
-    "detection.command.quickly": "/dev/null",
+    "cli.detect.quickly": "/dev/null",
     "detection.files.Files._scan": "names only, no links followed",
     "detection.rows.rows": "the catalog",
     "environments._tables": "the catalog",

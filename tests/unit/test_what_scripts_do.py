@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from mlops_lib import inputs, remedies, rundir
-from mlops_lib.detection import detect
+from mlops_lib import remedies, rundir
+from mlops_lib.detection import detect, missing_data
 from mlops_lib.runner import protocol, workdir
 from mlops_lib.runner.evaluations import written_accuracy
 
@@ -138,7 +138,7 @@ def test_a_pushed_file_is_found_by_the_path_of_another_system(tmp_path: Path) ->
     fits = "import sklearn.svm\nsklearn.svm.SVC().fit([[0], [1]], [0, 1])\n"
     ran = run(tmp_path, train=ELSEWHERE + fits, data={"data.csv": "1", "parts/more.csv": "2"})
     assert ran.done.stdout.splitlines() == ["1 2 2", "1 1", "1 False False"], ran.done.stderr
-    assert not list(inputs.missing(detect(tmp_path / "project")))
+    assert not list(missing_data.missing(detect(tmp_path / "project")))
 
 
 def test_a_script_in_a_folder_finds_the_file_beside_it_and_makes_its_own_folders(tmp_path: Path) -> None:

@@ -5,8 +5,16 @@ from __future__ import annotations
 import os
 import re
 
-from mlops_lib.detection import age, arguments, commands, declared, programs
-from mlops_lib.detection.distributions import (
+from mlops_lib.detection import (
+    api_generation,
+    arguments,
+    commands,
+    declared_requirements,
+    system_packages,
+)
+from mlops_lib.detection.facts import is_standard
+from mlops_lib.detection.files import File, Files
+from mlops_lib.detection.import_map import (
     CALLS_HELPED,
     CALLS_IMPLY,
     COMES_WITH,
@@ -19,8 +27,6 @@ from mlops_lib.detection.distributions import (
     STOOD_IN,
     UNBUILDABLE,
 )
-from mlops_lib.detection.facts import is_standard
-from mlops_lib.detection.files import File, Files
 from mlops_lib.detection.source import installed_by
 from mlops_lib.errors import DetectionError
 from mlops_lib.project import files as pushed
@@ -68,7 +74,10 @@ def needs(files: Files, programs: Sequence[File]) -> Needs:
                 continue
             if imported.module.startswith(STOOD_IN):
                 continue
-            for dotted in (imported.module, *(f"{imported.module}.{name}" for name in imported.names)):
+            for dotted in (
+                imported.module,
+                *(f"{imported.module}.{name}" for name in imported.names),
+            ):
                 found.dotted.setdefault(dotted, where)
             known = _known_name(imported.module, imported.names)
             if known == "":
@@ -78,9 +87,10 @@ def needs(files: Files, programs: Sequence[File]) -> Needs:
             (found.optional if imported.optional else found.required).setdefault(name, where)
     if len(found.required) + len(found.optional) > IMPORTS_LIMIT:
         raise DetectionError(
-            f"it imports more than {IMPORTS_LIMIT} different packages", where=programs[0].name,
+            f"it imports more than {IMPORTS_LIMIT} different packages",
+            where=programs[0].name,
             remedy="Name the script that trains: --entry FILE.",
-        )  # fmt: skip
+        )
     return found
 
 
@@ -98,7 +108,9 @@ def unreached(files: Files, entry: File, needed: Needs) -> set[str]:
     idle = {
         id(imported)
         for file, imported in nested
-        if not any(one.begins <= imported.line <= one.ends for one in kept.get(file.path, file.blocks))
+        if not any(
+            one.begins <= imported.line <= one.ends for one in kept.get(file.path, file.blocks)
+        )
     }
     runs = {
         _import_name(imported)
@@ -118,7 +130,10 @@ def _import_name(imported: Any) -> str:
 def _known_name(module: str, names: tuple[str, ...]) -> str:
     """The longest beginning of a dotted import that the table has; "" for what nothing can install."""
     parts = module.split(".")
-    candidates = [*(f"{module}.{name}" for name in names), *(".".join(parts[:n]) for n in range(len(parts), 0, -1))]
+    candidates = [
+        *(f"{module}.{name}" for name in names),
+        *(".".join(parts[:n]) for n in range(len(parts), 0, -1)),
+    ]
     known = next((name for name in candidates if name in DISTRIBUTIONS), None)
     if known is not None and parts[0] not in ("setuptools", "pkg_resources", "pip"):
         return known
@@ -135,18 +150,25 @@ def _around(plan: commands.Plan | None) -> Iterator[tuple[commands.Command, str]
     yield from ((one, "measures what it trained") for one in plan.after)
 
 
-def findings(files: Files, entry: File, *, reason: str = "", where: tuple[str, int] = ("", 0)) -> dict[str, Any]:
+def findings(
+    files: Files, entry: File, *, reason: str = "", where: tuple[str, int] = ("", 0)
+) -> dict[str, Any]:
     """Everything that is concluded about an entry, ready to become a Detection or JSON."""
     found = entry.conclusion
     plan = commands.plan(files.folder, entry.name)
     steps = (
         []
         if plan is None
-        else [files.file(os.path.join(files.folder, one.script)) for one in (*plan.before, *plan.after)]
+        else [
+            files.file(os.path.join(files.folder, one.script))
+            for one in (*plan.before, *plan.after)
+        ]
     )
     programs_run = [entry, *(one for one in steps if one is not entry)]
     needed = needs(files, programs_run)
-    everything = list(dict.fromkeys(file for one in programs_run for file in (one, *one.reachable())))
+    everything = list(
+        dict.fromkeys(file for one in programs_run for file in (one, *one.reachable()))
+    )
     by_name = {file.name: file for file in everything}
     evidence: list[dict[str, Any]] = []
     warnings: list[str] = []
@@ -158,16 +180,27 @@ def findings(files: Files, entry: File, *, reason: str = "", where: tuple[str, i
     if reason:
         saw(where[0], where[1], f"entry {entry.name}", reason)
     for command, means in _around(plan):
-        saw(command.where[0], command.where[1], " ".join((command.script, *command.args))[:200], means)
+        saw(
+            command.where[0],
+            command.where[1],
+            " ".join((command.script, *command.args))[:200],
+            means,
+        )
     for what in ("framework", *found.families):
         seen = found.where.get(what)
         if seen is not None:
             verb = "trains" if found.trains else "is built, not trained"
-            means = f"framework {found.framework} {verb}" if what == "framework" else f"family {what}"
+            means = (
+                f"framework {found.framework} {verb}" if what == "framework" else f"family {what}"
+            )
             saw(seen[0], seen[2], seen[1], means)
-    dated = age.date(
+    dated = api_generation.date(
         [(file.name, file.facts) for file in everything],
-        python2=[(file.name, file.source.python2.line) for file in everything if file.source.python2 is not None],
+        python2=[
+            (file.name, file.source.python2.line)
+            for file in everything
+            if file.source.python2 is not None
+        ],
     )
     for file, line, what, means in dated.evidence:
         saw(file, line, what, means)
@@ -181,15 +214,22 @@ def findings(files: Files, entry: File, *, reason: str = "", where: tuple[str, i
     warnings += said
     warnings += _moved(needed, by_name)
     warnings += _unread(everything)
-    warnings += [f"{one.name}: {one.refused.what}" for one in files.refused() if one.refused is not None]
+    warnings += [
+        f"{one.name}: {one.refused.what}" for one in files.refused() if one.refused is not None
+    ]
     helped = {
-        CALLS_HELPED[call.leaf] for file in everything for call in file.facts.calls if call.leaf in CALLS_HELPED
-    } - {declared.name_of(line) for line in requirements}
-    packages, tools = programs.of(everything)
-    packages.update({name: ("apt.txt", line, name) for name, line in programs.declared(files.folder)})
+        CALLS_HELPED[call.leaf]
+        for file in everything
+        for call in file.facts.calls
+        if call.leaf in CALLS_HELPED
+    } - {declared_requirements.name_of(line) for line in requirements}
+    packages, tools = system_packages.of(everything)
+    packages.update(
+        {name: ("apt.txt", line, name) for name, line in system_packages.declared(files.folder)}
+    )
     for package, (file, line, what) in packages.items():
         saw(file, line, what, f"needs {package} (Debian)")
-    helped |= tools - {declared.name_of(line) for line in requirements}
+    helped |= tools - {declared_requirements.name_of(line) for line in requirements}
     warnings += _no_effect(entry)
     data = _data_paths(everything)
     warnings += [
@@ -256,7 +296,11 @@ def _names_of(module: str, needed: Needs) -> list[str]:
     if module not in DISTRIBUTIONS:
         within = module + "."
         return [DISTRIBUTIONS[one] for one in needed.known if one.startswith(within)]
-    return [DISTRIBUTIONS[module]] if module in DISTRIBUTIONS and DISTRIBUTIONS[module] not in UNBUILDABLE else []
+    return (
+        [DISTRIBUTIONS[module]]
+        if module in DISTRIBUTIONS and DISTRIBUTIONS[module] not in UNBUILDABLE
+        else []
+    )
 
 
 def _requirements(
@@ -264,22 +308,37 @@ def _requirements(
 ) -> tuple[list[str], list[tuple[str, int, str, str]], list[str]]:
     """The requirements, what is said about where they come from, and warnings."""
     evidence: list[tuple[str, int, str, str]] = []
-    said = declared.find(os.path.dirname(entry.path), files.folder)
+    said = declared_requirements.find(os.path.dirname(entry.path), files.folder)
     wanted, warnings = list(said.requirements), list(said.warnings)
     if wanted:
         evidence.append((said.source, 1, ", ".join(wanted)[:200], "declared requirements"))
     else:
-        installs = [(name, number) for command, number in programs.commands(entry) for name in installed_by(command)]
+        installs = [
+            (name, number)
+            for command, number in system_packages.commands(entry)
+            for name in installed_by(command)
+        ]
         installed = {
-            declared.name_of(line): (line, number) for line, number in installs if declared.is_requirement(line)
+            declared_requirements.name_of(line): (line, number)
+            for line, number in installs
+            if declared_requirements.is_requirement(line)
         }
-        installed = {name: value for name, value in installed.items() if name not in declared.TOOLS}
+        installed = {
+            name: value
+            for name, value in installed.items()
+            if name not in declared_requirements.TOOLS
+        }
         wanted = [line for line, _ in installed.values()]
         if wanted:
             evidence.append(
-                (entry.name, next(iter(installed.values()))[1], ", ".join(wanted)[:200], "pip install in the code")
+                (
+                    entry.name,
+                    next(iter(installed.values()))[1],
+                    ", ".join(wanted)[:200],
+                    "pip install in the code",
+                )
             )
-    names = {declared.name_of(line) for line in wanted}
+    names = {declared_requirements.name_of(line) for line in wanted}
     missing = sorted(name for name in guessed if not _has(names, name))
     missing = [name for name in missing if name not in COME_ALONG or not names]
     if said.source and missing:
@@ -301,22 +360,39 @@ def _requirements(
     for module, (file, line) in sorted(needed.missing.items()):
         platform = NOT_INSTALLED.get(module, module)
         if module not in ("pip", "setuptools", "pkg_resources", "wheel"):
-            warnings.append(f"{file}:{line}: import {module} belongs to {platform}, which is not there outside of it")
+            warnings.append(
+                f"{file}:{line}: import {module} belongs to {platform}, which is not there outside of it"
+            )
     wanted += missing
     evidence += _held(wanted, needed)
     return wanted, evidence, warnings
 
 
 def _held(wanted: list[str], needed: Needs) -> list[tuple[str, int, str, str]]:
-    """Bound what the code imports a lost part of, where the project does not do so itself; returns the evidence."""
+    """Bound what the code imports a lost part of, where the project does not do so itself; returns
+    the evidence.
+    """
     evidence = []
     for bounded, lost in LAST_WITH.items():
-        dotted = next((one for one in needed.dotted if any(f"{one}.".startswith(f"{part}.") for part in lost)), "")
+        dotted = next(
+            (
+                one
+                for one in needed.dotted
+                if any(f"{one}.".startswith(f"{part}.") for part in lost)
+            ),
+            "",
+        )
         name, _, end = bounded.partition("<")
         for place, line in enumerate(wanted if dotted else ()):
-            if declared.name_of(line) == name and not re.search(r"==|~=|<|;", line):
+            if declared_requirements.name_of(line) == name and not re.search(r"==|~=|<|;", line):
                 wanted[place] = f"{line}{',' if '>' in line else ''}<{end}"
-                evidence.append((*needed.dotted[dotted], f"import {dotted}", f"needs {bounded}, the last to have it"))
+                evidence.append(
+                    (
+                        *needed.dotted[dotted],
+                        f"import {dotted}",
+                        f"needs {bounded}, the last to have it",
+                    )
+                )
     return evidence
 
 
@@ -325,7 +401,9 @@ COME_ALONG = frozenset(("numpy", "six"))
 
 
 def _either(needed: Needs, everything: list[File]) -> set[str]:
-    """What has to be there of imports that stand in for each other, where the script needs neither otherwise."""
+    """What has to be there of imports that stand in for each other, where the script needs neither
+    otherwise.
+    """
     found: set[str] = set()
     for file in everything:
         for tried, otherwise in file.facts.alternatives:
@@ -336,13 +414,30 @@ def _either(needed: Needs, everything: list[File]) -> set[str]:
 
 
 BACKENDS = ("jax", "torch")
-"""What else than TensorFlow Keras 3 trains with: the values of KERAS_BACKEND, and the distributions that bring it."""
+"""What else than TensorFlow Keras 3 trains with: the values of KERAS_BACKEND, and the distributions
+that bring it.
+"""
 _VARIANTS = (
-    ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless"),
-    ("tensorflow", "tensorflow-cpu", "tensorflow-gpu", "tf-nightly", "intel-tensorflow", "tensorflow-macos"),
-    ("psycopg2-binary", "psycopg2"), ("pytorch-lightning", "lightning"), ("faiss-cpu", "faiss-gpu"),
-    ("keras", "keras-nightly"), ("pyro-ppl", "pyro"),
-)  # fmt: skip
+    (
+        "opencv-python",
+        "opencv-python-headless",
+        "opencv-contrib-python",
+        "opencv-contrib-python-headless",
+    ),
+    (
+        "tensorflow",
+        "tensorflow-cpu",
+        "tensorflow-gpu",
+        "tf-nightly",
+        "intel-tensorflow",
+        "tensorflow-macos",
+    ),
+    ("psycopg2-binary", "psycopg2"),
+    ("pytorch-lightning", "lightning"),
+    ("faiss-cpu", "faiss-gpu"),
+    ("keras", "keras-nightly"),
+    ("pyro-ppl", "pyro"),
+)
 """Distributions that stand for each other."""
 
 
@@ -352,7 +447,10 @@ def _has(names: set[str], wanted: str) -> bool:
 
 def _is_declared(module: str, names: set[str]) -> bool:
     plain = module.lower().replace("_", "-")
-    return any(name == plain or name.endswith("-" + plain) or name.startswith(plain + "-") for name in names)
+    return any(
+        name == plain or name.endswith("-" + plain) or name.startswith(plain + "-")
+        for name in names
+    )
 
 
 def _moved(needed: Needs, by_name: dict[str, File]) -> list[str]:
@@ -372,14 +470,18 @@ def _unread(everything: list[File]) -> list[str]:
             cell, line = file.source.place(problem.line)
             said.append(f"{file.name}:{cell}{line}: not valid Python 3 ({problem.message})")
         if file.source.python2 is not None:
-            said.append(f"{file.name}:{file.source.python2.line}: not valid Python 3 (Python 2 syntax)")
+            said.append(
+                f"{file.name}:{file.source.python2.line}: not valid Python 3 (Python 2 syntax)"
+            )
         if file.source.language != "python":
             said.append(f"{file.name}: a notebook in {file.source.language}, not in Python")
     return said
 
 
 def _no_effect(entry: File) -> list[str]:
-    """Say which arguments of the entry have no effect, because they are compared as what they are not."""
+    """Say which arguments of the entry have no effect, because they are compared as what they are
+    not.
+    """
     said = []
     for one in arguments.compared_as_text(entry.source.tree)[:3]:
         cell, line = entry.source.place(one.line)
@@ -401,58 +503,97 @@ def _args_needed(entry: File) -> int:
 
 def _data_paths(everything: list[File]) -> list[str]:
     written = {path for file in everything for path in file.facts.written}
-    return list(dict.fromkeys(path for file in everything for path, _ in file.facts.data if path not in written))
+    return list(
+        dict.fromkeys(
+            path for file in everything for path, _ in file.facts.data if path not in written
+        )
+    )
 
 
 def _places(paths: list[str], entry: File, files: Files) -> list[str]:
-    """Return where data lies in the project, as the script names it from there or from its own folder."""
+    """Return where data lies in the project, as the script names it from there or from its own
+    folder.
+    """
     bases = dict.fromkeys(("", os.path.dirname(entry.name)))
-    here = [os.path.normpath(os.path.join(base, one)) for one in paths if not os.path.isabs(one) for base in bases]
+    here = [
+        os.path.normpath(os.path.join(base, one))
+        for one in paths
+        if not os.path.isabs(one)
+        for base in bases
+    ]
     return [one for one in dict.fromkeys(here) if pushed.exists(one, root=files.folder)]
 
 
 def _backend(everything: list[File]) -> str:
     """What Keras 3 computes with by the code's own word; "" where that is TensorFlow."""
-    named = [file.facts.settings["KERAS_BACKEND"] for file in everything if "KERAS_BACKEND" in file.facts.settings]
+    named = [
+        file.facts.settings["KERAS_BACKEND"]
+        for file in everything
+        if "KERAS_BACKEND" in file.facts.settings
+    ]
     return named[0] if named and named[0] in BACKENDS else ""
 
 
 def _environment(
-    framework: str, families: tuple[str, ...], family: str, requirements: list[str], packages: Iterable[str],
-    *, backend: str = "",
-) -> dict[str, Any]:  # fmt: skip
+    framework: str,
+    families: tuple[str, ...],
+    family: str,
+    requirements: list[str],
+    packages: Iterable[str],
+    *,
+    backend: str = "",
+) -> dict[str, Any]:
     """The catalog row that fits, with what the project needs on top."""
     from mlops_lib.detection.rows import rows
 
     row = next(
-        row for row in rows()
-        if framework in row["frameworks"] and (not row.get("families") or set(row["families"]) & set(families))
-    )  # fmt: skip
+        row
+        for row in rows()
+        if framework in row["frameworks"]
+        and (not row.get("families") or set(row["families"]) & set(families))
+    )
     own = [str(line) for line in row["requirements"]]
-    have = {declared.name_of(line) for line in own}
+    have = {declared_requirements.name_of(line) for line in own}
     for group in _VARIANTS:
         if have & set(group):
             have |= set(group)
-    versioned = {declared.name_of(line): line for line in requirements if any(c in line for c in "<>=!~")}
+    versioned = {
+        declared_requirements.name_of(line): line
+        for line in requirements
+        if any(c in line for c in "<>=!~")
+    }
     # A version that the project declares wins over the row's.
-    lines = [versioned.get(declared.name_of(line), line) for line in own]
-    brought = set().union(*(COMES_WITH.get(declared.name_of(line), ()) for line in own)) - set(versioned)
-    lines += [_headless(line) for line in requirements if declared.name_of(line) not in have | brought]
+    lines = [versioned.get(declared_requirements.name_of(line), line) for line in own]
+    brought = set().union(
+        *(COMES_WITH.get(declared_requirements.name_of(line), ()) for line in own)
+    ) - set(versioned)
+    lines += [
+        _headless(line)
+        for line in requirements
+        if declared_requirements.name_of(line) not in have | brought
+    ]
     variables = dict(row.get("variables", {}))
     if backend:
         variables["KERAS_BACKEND"] = backend
-        if backend not in {declared.name_of(line) for line in lines}:
+        if backend not in {declared_requirements.name_of(line) for line in lines}:
             lines.append(backend)
     return {
-        "name": str(row["name"]), "framework": framework, "family": family, "python": PYTHON, "requirements": lines,
-        "system": sorted({*row.get("system", ()), *packages}), "owner": "", "unlocked": False, "sdists": [],
+        "name": str(row["name"]),
+        "framework": framework,
+        "family": family,
+        "python": PYTHON,
+        "requirements": lines,
+        "system": sorted({*row.get("system", ()), *packages}),
+        "owner": "",
+        "unlocked": False,
+        "sdists": [],
         "variables": variables,
-    }  # fmt: skip
+    }
 
 
 def _headless(line: str) -> str:
     """OpenCV without the windows that no container has, and whose libraries it would miss."""
-    name = declared.name_of(line)
+    name = declared_requirements.name_of(line)
     if name in ("opencv-python", "opencv-contrib-python"):
         return line.replace("-python", "-python-headless", 1)
     return line

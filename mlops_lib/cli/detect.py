@@ -1,4 +1,6 @@
-"""`mlops detect`: what was found, said to people or to programs, without waiting for the rest of the program to load."""
+"""`mlops detect`: what was found, said to people or to programs, without waiting for the rest of
+the program to load.
+"""
 
 from __future__ import annotations
 

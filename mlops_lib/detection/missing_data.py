@@ -35,9 +35,9 @@ class Missing:
 def missing(detection: Detection, *, given: Sequence[str] = ()) -> Iterator[Missing]:
     """The literal paths which the entry reads and which are not there.
 
-    Certain is only what the entry reads by a relative path right after its imports and definitions, in the functions too
-    that it begins with, before anything else of it ran: a path under a condition or after another call may never be read,
-    or be made first.
+    Certain is only what the entry reads by a relative path right after its imports and definitions,
+    in the functions too that it begins with, before anything else of it ran: a path under a
+    condition or after another call may never be read, or be made first.
 
     Args:
         detection: the project as it was understood.
@@ -46,7 +46,11 @@ def missing(detection: Detection, *, given: Sequence[str] = ()) -> Iterator[Miss
     project = Path(detection.project)
     entry = project / detection.entry
     provided = tuple(given)
-    paths = [p for p in detection.data_paths if not _is_there(p, project, entry) and not _is_given(p, provided)]
+    paths = [
+        p
+        for p in detection.data_paths
+        if not _is_there(p, project, entry) and not _is_given(p, provided)
+    ]
     if not paths:
         return
     text = _text(entry, project)
@@ -55,20 +59,27 @@ def missing(detection: Detection, *, given: Sequence[str] = ()) -> Iterator[Miss
         line = lines.get(path)
         certain = line is not None and not Path(path).is_absolute() and text.count(path) == 1
         yield Missing(
-            path=path, where=f"{detection.entry}:{line}" if line else detection.entry, certain=certain,
+            path=path,
+            where=f"{detection.entry}:{line}" if line else detection.entry,
+            certain=certain,
             maker=_maker(path, project, entry) if certain else "",
-        )  # fmt: skip
+        )
 
 
 def pointers(detection: Detection) -> list[str]:
     """Return the data that the entry reads of which Git LFS has left pointers only."""
     project, base = Path(detection.project), Path(detection.entry).parent
-    names = dict.fromkeys(str(folder / path) for path in detection.data_paths for folder in (Path(), base))
-    return files.lfs_pointers([name for name in names if not Path(name).is_absolute()], root=project)
+    names = dict.fromkeys(
+        str(folder / path) for path in detection.data_paths for folder in (Path(), base)
+    )
+    return files.lfs_pointers(
+        [name for name in names if not Path(name).is_absolute()], root=project
+    )
 
 
 def not_pulled(detection: Detection, *, given: Sequence[str] = ()) -> dict[str, str]:
-    """Return the data that DVC tracks and that is not here: path to the `.dvc` file which stands for it.
+    """Return the data that DVC tracks and that is not here: path to the `.dvc` file which stands
+    for it.
 
     Args:
         detection: the project as it was understood.
@@ -83,33 +94,56 @@ def not_pulled(detection: Detection, *, given: Sequence[str] = ()) -> dict[str, 
         for base in dict.fromkeys((Path(), Path(detection.entry).parent)):
             plain = Path(os.path.normpath(base / path))
             tracked = [one for one in (plain, *plain.parents) if one.name not in ("", "..")]
-            pointer = next((f"{one}.dvc" for one in tracked if files.is_file(f"{one}.dvc", root=project)), "")
+            pointer = next(
+                (f"{one}.dvc" for one in tracked if files.is_file(f"{one}.dvc", root=project)), ""
+            )
             if pointer:
                 found.setdefault(path, pointer)
     return found
 
 
 def _maker(path: str, project: Path, entry: Path) -> str:
-    """The script that writes what another one reads: the steps of a project are often scripts of their own."""
+    """The script that writes what another one reads: the steps of a project are often scripts of
+    their own.
+    """
     from mlops_lib.detection.files import Files
 
     scripts = Files(str(project))
     others = [one for one in scripts.paths() if Path(one) != entry]
     plain = Path(path)
-    return next((f.name for f in map(scripts.file, others) if any(Path(p) == plain for p in f.facts.written)), "")
+    return next(
+        (
+            f.name
+            for f in map(scripts.file, others)
+            if any(Path(p) == plain for p in f.facts.written)
+        ),
+        "",
+    )
 
 
 def _is_there(path: str, project: Path, entry: Path) -> bool:
-    # A path of Windows, of a home folder or out of the project is taken for a pushed file too (runner/places.py).
+    # A path of Windows, of a home folder or out of the project is taken for a pushed file too
+    # (runner/places.py).
     away = path.startswith(("..", "~")) or "\\" in path
-    place = Path(re.sub(r"^([A-Za-z]:)?[\\/.~]*", "/", path.replace("\\", "/"))) if away else Path(path)
+    place = (
+        Path(re.sub(r"^([A-Za-z]:)?[\\/.~]*", "/", path.replace("\\", "/"))) if away else Path(path)
+    )
     if any(letter in path for letter in "*?[{%"):
         return True  # a pattern, not a path
     if place.is_absolute() and not away and place.exists():
         return True
-    # The runner takes a pushed file for an absolute path of some other machine that ends as its own does.
-    ends = [Path(*place.parts[start:]) for start in range(1, len(place.parts))] if place.is_absolute() else [place]
-    return any(files.exists(folder / end, root=project) for folder in (project, entry.parent) for end in ends)
+    # The runner takes a pushed file for an absolute path of some other machine that ends as its own
+    # does.
+    ends = (
+        [Path(*place.parts[start:]) for start in range(1, len(place.parts))]
+        if place.is_absolute()
+        else [place]
+    )
+    return any(
+        files.exists(folder / end, root=project)
+        for folder in (project, entry.parent)
+        for end in ends
+    )
 
 
 def _is_given(path: str, given: Sequence[str]) -> bool:
@@ -122,14 +156,18 @@ def _text(entry: Path, project: Path) -> str:
         text = files.read_text(entry, root=project, limit=NOTEBOOK_LIMIT)
         if entry.suffix == ".ipynb":
             cells = json.loads(text)["cells"]
-            text = "\n".join("".join(c.get("source", "")) for c in cells if c.get("cell_type") == "code")
+            text = "\n".join(
+                "".join(c.get("source", "")) for c in cells if c.get("cell_type") == "code"
+            )
     except (RefusedFileError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return ""
     return text
 
 
 def _surely_read(text: str, project: Path, paths: Sequence[str]) -> dict[str, int]:
-    """Those of the paths that are read before anything else of the project could have made them, with their lines."""
+    """Those of the paths that are read before anything else of the project could have made them,
+    with their lines.
+    """
     try:
         module = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -151,16 +189,24 @@ def _read_first(
     paths: Collection[str],
     found: dict[str, int],
 ) -> Sequence[ast.stmt] | None:
-    """Add what a block reads before it does anything else; the block that it then goes on with, None where that is not sure."""
+    """Add what a block reads before it does anything else; the block that it then goes on with,
+    None where that is not sure.
+    """
     for statement in body:
         if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             continue
-        if isinstance(statement, (ast.Import, ast.ImportFrom)) and not _is_local(statement, project):
+        if isinstance(statement, (ast.Import, ast.ImportFrom)) and not _is_local(
+            statement, project
+        ):
             continue
         if isinstance(statement, ast.If) and "__main__" in ast.dump(statement.test):
             return statement.body
         value = getattr(statement, "value", None)
-        if isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id in functions:
+        if (
+            isinstance(value, ast.Call)
+            and isinstance(value.func, ast.Name)
+            and value.func.id in functions
+        ):
             function = functions[value.func.id]
             return None if function.decorator_list or not _is_plain(value) else function.body
         head: ast.AST = statement
@@ -173,7 +219,10 @@ def _read_first(
         always = list(_always(head))
         read = {path: line for path, line in _first_arguments(always) if path in paths}
         found.update(read)
-        makes = any(isinstance(node, ast.Call) and not _makes_nothing(node, functions) for node in ast.walk(head))
+        makes = any(
+            isinstance(node, ast.Call) and not _makes_nothing(node, functions)
+            for node in ast.walk(head)
+        )
         if head is not statement or (makes and not read):
             return None
     return None
@@ -181,7 +230,11 @@ def _read_first(
 
 def _is_plain(call: ast.Call) -> bool:
     """Whether nothing runs before the function does."""
-    return not any(isinstance(node, ast.Call) for value in (*call.args, *call.keywords) for node in ast.walk(value))
+    return not any(
+        isinstance(node, ast.Call)
+        for value in (*call.args, *call.keywords)
+        for node in ast.walk(value)
+    )
 
 
 def _always(node: ast.AST) -> Iterator[ast.AST]:
@@ -206,10 +259,27 @@ def _chooses(node: ast.ListComp | ast.SetComp | ast.DictComp) -> bool:
     return len(node.generators) > 1 or bool(node.generators[0].ifs)
 
 
-HARMLESS = frozenset((
-    "seed", "set_seed", "manual_seed", "set_random_seed", "filterwarnings", "simplefilter", "print", "set_option", "set_style",
-    "set_theme", "use", "time", "now", "join", "dirname", "abspath", "Path",
-))  # fmt: skip
+HARMLESS = frozenset(
+    (
+        "seed",
+        "set_seed",
+        "manual_seed",
+        "set_random_seed",
+        "filterwarnings",
+        "simplefilter",
+        "print",
+        "set_option",
+        "set_style",
+        "set_theme",
+        "use",
+        "time",
+        "now",
+        "join",
+        "dirname",
+        "abspath",
+        "Path",
+    )
+)
 """Calls at the head of a script that make no file, by their last name."""
 
 
@@ -226,7 +296,9 @@ def _is_local(statement: ast.Import | ast.ImportFrom, project: Path) -> bool:
     else:
         names, relative = [alias.name for alias in statement.names], False
     tops = [name.split(".")[0] for name in names]
-    return relative or any((project / top).is_dir() or (project / f"{top}.py").exists() for top in tops)
+    return relative or any(
+        (project / top).is_dir() or (project / f"{top}.py").exists() for top in tops
+    )
 
 
 def _first_arguments(nodes: Iterable[ast.AST]) -> Iterator[tuple[str, int]]:

@@ -1,4 +1,6 @@
-"""What of a local module runs or is used when another imports it: its top level, and the definitions that are asked for."""
+"""What of a local module runs or is used when another imports it: its top level, and the
+definitions that are asked for.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from mlops_lib.detection.files import File
 
 MAIN = "__main__"
 EVERYTHING = "*any"
@@ -19,7 +20,8 @@ STAR = "*"
 
 
 class Block:
-    """A statement of a module's top level: a definition, what stands under `if __name__ == "__main__"`, or any other ("").
+    """A statement of a module's top level: a definition, what stands under `if __name__ ==
+    "__main__"`, or any other ("").
 
     An assignment that calls nothing is a definition too: a table of functions uses none of them.
     """
@@ -30,18 +32,34 @@ class Block:
         decorators = getattr(node, "decorator_list", [])
         self.begins = min([node.lineno, *(one.lineno for one in decorators)])
         self.ends = node.end_lineno or node.lineno
-        self.name = node.name if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) else ""
+        self.name = (
+            node.name
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
+            else ""
+        )
         if isinstance(node, ast.If) and "'__name__'" in ast.dump(node.test):
             self.name = MAIN
-        elif isinstance(node, ast.Assign) and not any(isinstance(one, ast.Call) for one in ast.walk(node.value)):
-            self.name = node.targets[0].id if isinstance(node.targets[0], ast.Name) and not node.targets[1:] else ""
-        held = [one for one in ast.walk(node) if isinstance(one, ast.Attribute) and isinstance(one.value, ast.Name)]
+        elif isinstance(node, ast.Assign) and not any(
+            isinstance(one, ast.Call) for one in ast.walk(node.value)
+        ):
+            self.name = (
+                node.targets[0].id
+                if isinstance(node.targets[0], ast.Name) and not node.targets[1:]
+                else ""
+            )
+        held = [
+            one
+            for one in ast.walk(node)
+            if isinstance(one, ast.Attribute) and isinstance(one.value, ast.Name)
+        ]
         bases = {id(one.value) for one in held}
         names = [one for one in ast.walk(node) if isinstance(one, ast.Name)]
         self.uses = {one.id for one in names}
         self.bare = {one.id for one in names if id(one) not in bases}
         """Names that are used otherwise than for an attribute of theirs."""
-        self.attributes = {(one.value.id, one.attr) for one in held if isinstance(one.value, ast.Name)}
+        self.attributes = {
+            (one.value.id, one.attr) for one in held if isinstance(one.value, ast.Name)
+        }
 
 
 def blocks(tree: ast.Module) -> list[Block]:
@@ -50,7 +68,9 @@ def blocks(tree: ast.Module) -> list[Block]:
 
 
 def reached(every: Sequence[Block], asked: Iterable[str]) -> list[Block]:
-    """The blocks that run on import, those that define what is asked for, and what these use in turn."""
+    """The blocks that run on import, those that define what is asked for, and what these use in
+    turn.
+    """
     wanted = set(asked)
     if EVERYTHING in wanted:
         return list(every)
@@ -65,17 +85,21 @@ def reached(every: Sequence[Block], asked: Iterable[str]) -> list[Block]:
     return kept
 
 
-def asked_of(file: File, kept: Sequence[Block], module: str, asked: Iterable[str] = ()) -> set[str] | None:
-    """What the kept blocks of a file ask of one of its local modules, by the name it uses for it; None where none imports it.
+def asked_of(
+    tree: ast.Module, kept: Sequence[Block], module: str, asked: Iterable[str] = ()
+) -> set[str] | None:
+    """What the kept blocks of a file ask of one of its local modules, by the name it uses for it;
+    None where none imports it.
 
-    Names of a module that is handed on as a whole (`getattr(models, name)`) may be any. Of one that is imported with a star
-    they are those that are used, and those that are `asked` of the file itself: it has them from there.
+    Names of a module that is handed on as a whole (`getattr(models, name)`) may be any. Of one that
+    is imported with a star they are those that are used, and those that are `asked` of the file
+    itself: it has them from there.
     """
     found: set[str] = set()
     imports = False
     used = set(asked).union(*(one.uses for one in kept))
     within = module + "."
-    for node in ast.walk(file.source.tree):
+    for node in ast.walk(tree):
         if not isinstance(node, (ast.Import, ast.ImportFrom)) or not _stands_in(kept, node.lineno):
             continue
         if isinstance(node, ast.Import):

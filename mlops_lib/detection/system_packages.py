@@ -13,19 +13,49 @@ if TYPE_CHECKING:
     from mlops_lib.detection.files import File
 
 PACKAGES = {
-    "wget": "wget", "curl": "curl", "unzip": "unzip", "zip": "zip", "git": "git", "ffmpeg": "ffmpeg", "ffprobe": "ffmpeg",
-    "7z": "p7zip-full", "7za": "p7zip-full", "unar": "unar", "bzip2": "bzip2", "xz": "xz-utils", "dot": "graphviz",
-    "tesseract": "tesseract-ocr", "sox": "sox", "convert": "imagemagick", "pdftotext": "poppler-utils", "jq": "jq",
-    "xvfb-run": "xvfb", "Xvfb": "xvfb", "espeak": "espeak", "gcc": "gcc", "g++": "g++", "make": "make",
-    "java": "default-jre-headless", "file": "file", "rsync": "rsync", "tree": "tree", "parallel": "parallel",
-}  # fmt: skip
+    "wget": "wget",
+    "curl": "curl",
+    "unzip": "unzip",
+    "zip": "zip",
+    "git": "git",
+    "ffmpeg": "ffmpeg",
+    "ffprobe": "ffmpeg",
+    "7z": "p7zip-full",
+    "7za": "p7zip-full",
+    "unar": "unar",
+    "bzip2": "bzip2",
+    "xz": "xz-utils",
+    "dot": "graphviz",
+    "tesseract": "tesseract-ocr",
+    "sox": "sox",
+    "convert": "imagemagick",
+    "pdftotext": "poppler-utils",
+    "jq": "jq",
+    "xvfb-run": "xvfb",
+    "Xvfb": "xvfb",
+    "espeak": "espeak",
+    "gcc": "gcc",
+    "g++": "g++",
+    "make": "make",
+    "java": "default-jre-headless",
+    "file": "file",
+    "rsync": "rsync",
+    "tree": "tree",
+    "parallel": "parallel",
+}
 """Program to the Debian package that brings it; what a slim base image has is not here."""
-DISTRIBUTIONS = {"gdown": "gdown", "kaggle": "kaggle", "jupyter": "jupyter-core", "dvc": "dvc", "awscli": "awscli"}
+DISTRIBUTIONS = {
+    "gdown": "gdown",
+    "kaggle": "kaggle",
+    "jupyter": "jupyter-core",
+    "dvc": "dvc",
+    "awscli": "awscli",
+}
 """Program to the distribution that brings it."""
-CALLED = words(
-    "get_ipython().system os.system os.popen subprocess.getoutput subprocess.check_output subprocess.check_call subprocess.call"
-    " subprocess.run subprocess.Popen"
-)
+CALLED = words("""
+    get_ipython().system os.system os.popen subprocess.getoutput subprocess.check_output
+    subprocess.check_call subprocess.call subprocess.run subprocess.Popen
+""")
 _SEPARATORS = re.compile(r"&&|\|\||[;|\n]|\$\(|`")
 _BEFORE = re.compile(r"^(?:sudo|time|nohup|then|do|else|!|[A-Z_]+=\S*)\s+")
 _APT = re.compile(r"\bapt(?:-get)?\s+(?:-\S+\s+)*install\s+([^&;|\n]*)")

@@ -1,7 +1,8 @@
 """Requirements that a project declares itself: they win over what its imports suggest.
 
-Only names and versions are taken. Options, indexes, URLs and paths are not the project's to choose (DESIGN, The cage), and a
-line that is no requirement is never repeated: an included file could be anything.
+Only names and versions are taken. Options, indexes, URLs and paths are not the project's to choose
+(DESIGN, The cage), and a line that is no requirement is never repeated: an included file could be
+anything.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import os
 import re
 
 from mlops_lib.detection import own_packages
-from mlops_lib.detection.distributions import DISTRIBUTIONS
+from mlops_lib.detection.import_map import DISTRIBUTIONS
 from mlops_lib.detection.source import decode
 from mlops_lib.detection.words import words
 from mlops_lib.errors import RefusedFileError
@@ -30,31 +31,63 @@ _MARKER = (
     r"|(?:python_(?:full_)?version|os[._]name|sys[._]platform|platform[._][a-z_]+|implementation_(?:name|version)|extra)\b"
     r"|'[\w.*+-]*'|\"[\w.*+-]*\"))*\s*"
 )
-"""Words of an environment marker (PEP 508). Its texts hold no space: an installer would read options after one."""
+"""Words of an environment marker (PEP 508). Its texts hold no space: an installer would read
+options after one.
+"""
 _LONGEST = 400
 """Characters of a requirement; what is longer is none."""
 _INCLUDE = r"(?:-r|--requirement)[ =]?\s*(\S+)"
 _CONSTRAINT = r"(?:-c|--constraint)[ =]?\s*(\S+)"
-_OPTIONS = ("-e", "--editable", "-i", "--index-url", "--extra-index-url", "-f", "--find-links", "--trusted-host")
+_OPTIONS = (
+    "-e",
+    "--editable",
+    "-i",
+    "--index-url",
+    "--extra-index-url",
+    "-f",
+    "--find-links",
+    "--trusted-host",
+)
 _FILES_LIMIT = 50
 """Files that requirements are put together from."""
 _SAID_LIMIT = 10
 """Lines of one file that something is said about."""
 
 RENAMED = {
-    "sklearn": "scikit-learn", "pil": "pillow", "cv2": "opencv-python", "opencv": "opencv-python", "skimage": "scikit-image",
-    "bs4": "beautifulsoup4", "yaml": "pyyaml", "tensorflow-gpu": "tensorflow", "torch-geometric": "torch-geometric",
-    "pytorch": "torch", "py-opencv": "opencv-python", "py-xgboost": "xgboost", "matplotlib-base": "matplotlib",
-    "tensorflow-mkl": "tensorflow", "pytorch-cpu": "torch", "tensorflow-base": "tensorflow", "tables": "tables",
-    "pytables": "tables", "msgpack-python": "msgpack", "keras-gpu": "keras", "imblearn": "imbalanced-learn",
-}  # fmt: skip
+    "sklearn": "scikit-learn",
+    "pil": "pillow",
+    "cv2": "opencv-python",
+    "opencv": "opencv-python",
+    "skimage": "scikit-image",
+    "bs4": "beautifulsoup4",
+    "yaml": "pyyaml",
+    "tensorflow-gpu": "tensorflow",
+    "torch-geometric": "torch-geometric",
+    "pytorch": "torch",
+    "py-opencv": "opencv-python",
+    "py-xgboost": "xgboost",
+    "matplotlib-base": "matplotlib",
+    "tensorflow-mkl": "tensorflow",
+    "pytorch-cpu": "torch",
+    "tensorflow-base": "tensorflow",
+    "tables": "tables",
+    "pytables": "tables",
+    "msgpack-python": "msgpack",
+    "keras-gpu": "keras",
+    "imblearn": "imbalanced-learn",
+}
 """Names that people write, or that conda uses, for what the index knows under another one."""
-TOOLS = words("python pip setuptools wheel pkg-resources distribute conda anaconda defaults conda-forge nodefaults")
+TOOLS = words("""
+    python pip setuptools wheel pkg-resources distribute conda anaconda defaults conda-forge
+    nodefaults
+""")
 """Names in declarations that are no requirement of the script."""
 
 
 class Declared:
-    """What a project declares: requirements, the file they stand in, and what has to be said about it."""
+    """What a project declares: requirements, the file they stand in, and what has to be said about
+    it.
+    """
 
     __slots__ = ("requirements", "source", "warnings")
 
@@ -85,12 +118,16 @@ class Project:
             return ""
 
     def lines(self, path: str) -> Iterator[tuple[int, str]]:
-        """Yield the lines of a requirements file without comments and options, continued ones joined, with their number."""
+        """Yield the lines of a requirements file without comments and options, continued ones
+        joined, with their number.
+        """
         begun, begins = "", 1
         for number, raw in enumerate(self.text(path).splitlines(), 1):
             begins = begins if begun else number
             begun += raw[: 4 * _LONGEST]
-            if begun.endswith("\\") and len(begun) < 100 * _LONGEST:  # a requirement with all its hashes is long
+            if (
+                begun.endswith("\\") and len(begun) < 100 * _LONGEST
+            ):  # a requirement with all its hashes is long
                 begun = begun[:-1] + " "
                 continue
             line, begun = re.sub(r"(^|\s)#.*$", "", begun).strip(), ""
@@ -109,7 +146,9 @@ class Project:
 
 
 def find(folder: str, root: str) -> Declared:
-    """The declaration nearest to a folder, upwards to the project's root; empty where there is none."""
+    """The declaration nearest to a folder, upwards to the project's root; empty where there is
+    none.
+    """
     place = folder
     project = Project(root)
     while True:
@@ -117,24 +156,32 @@ def find(folder: str, root: str) -> Declared:
         for wanted, reader in _READERS:
             path = names.get(wanted) if "/" not in wanted else wanted
             if path and os.path.lexists(os.path.join(place, path)):
-                found = _cleaned(reader(os.path.join(place, path), project), without=own_packages.distribution(root))
+                found = _cleaned(
+                    reader(os.path.join(place, path), project),
+                    without=own_packages.distribution(root),
+                )
                 if found:
-                    return Declared(found, os.path.relpath(os.path.join(place, path), root), project.warnings)
+                    return Declared(
+                        found, os.path.relpath(os.path.join(place, path), root), project.warnings
+                    )
         if place == root or os.path.dirname(place) == place or not place.startswith(root):
             return Declared([], "", project.warnings)
         place = os.path.dirname(place)
 
 
 def is_requirement(line: str) -> bool:
-    """Return whether a text is a distribution's name with extras, versions and marker, and nothing else.
+    """Return whether a text is a distribution's name with extras, versions and marker, and nothing
+    else.
 
     >>> is_requirement("torch>=2.0; sys_platform == 'linux'")
     True
-    >>> is_requirement("torch --index-url http://example.com"), is_requirement("torch; sys_platform == '${TOKEN}'")
-    (False, False)
+    >>> is_requirement("torch --index-url http://example.com"), is_requirement("torch; sys_platform
+    == '${TOKEN}'") (False, False)
     """
     found = re.fullmatch(_LINE, line) if len(line) <= _LONGEST else None
-    return found is not None and (found["marker"] is None or re.fullmatch(_MARKER, found["marker"]) is not None)
+    return found is not None and (
+        found["marker"] is None or re.fullmatch(_MARKER, found["marker"]) is not None
+    )
 
 
 def _cleaned(lines: list[str], *, without: str = "") -> list[str]:
@@ -165,7 +212,11 @@ def _requirements_txt(path: str, project: Project, depth: int = 0) -> list[str]:
         included, constrained = re.match(_INCLUDE, line), re.match(_CONSTRAINT, line)
         if included or constrained:
             other = os.path.join(os.path.dirname(path), (included or constrained)[1])  # type: ignore[index]
-            lines = _requirements_txt(other, project, depth + 1) if depth < 5 and os.path.lexists(other) else []
+            lines = (
+                _requirements_txt(other, project, depth + 1)
+                if depth < 5 and os.path.lexists(other)
+                else []
+            )
             if included:
                 found += lines
             else:
@@ -184,11 +235,17 @@ def _requirements_txt(path: str, project: Project, depth: int = 0) -> list[str]:
         else:
             strange.append(number)
     project.warnings += [
-        f"{name}:{number}: it is no name with versions: it is not installed" for number in strange[:_SAID_LIMIT]
+        f"{name}:{number}: it is no name with versions: it is not installed"
+        for number in strange[:_SAID_LIMIT]
     ]
     if len(strange) > _SAID_LIMIT:
-        project.warnings.append(f"{name}: {len(strange) - _SAID_LIMIT} more lines are no names with versions")
-    return [limits.get(name_of(line), line) if re.fullmatch(r"[A-Za-z0-9._-]+", line) else line for line in found]
+        project.warnings.append(
+            f"{name}: {len(strange) - _SAID_LIMIT} more lines are no names with versions"
+        )
+    return [
+        limits.get(name_of(line), line) if re.fullmatch(r"[A-Za-z0-9._-]+", line) else line
+        for line in found
+    ]
 
 
 def _toml(path: str, project: Project) -> dict[str, Any]:
@@ -216,12 +273,18 @@ def _pyproject(path: str, project: Project) -> list[str]:
     table = _toml(path, project)
     described = _table(table, "project")
     listed = _lines(described.get("dependencies"))
-    if not listed and isinstance(described.get("dynamic"), list) and "dependencies" in described["dynamic"]:
+    if (
+        not listed
+        and isinstance(described.get("dynamic"), list)
+        and "dependencies" in described["dynamic"]
+    ):
         named = _table(table, "tool", "setuptools", "dynamic", "dependencies").get("file", [])
         listed += _named([named] if isinstance(named, str) else named, path, project)
     if not listed:
         listed = [
-            _poetry(n, v) for n, v in _table(table, "tool", "poetry", "dependencies").items() if n.lower() != "python"
+            _poetry(n, v)
+            for n, v in _table(table, "tool", "poetry", "dependencies").items()
+            if n.lower() != "python"
         ]
     if not listed:
         groups = _table(table, "dependency-groups")
@@ -250,10 +313,20 @@ def _group(groups: dict[str, Any], name: str, depth: int) -> list[str]:
 
 
 def _poetry(name: str, value: Any) -> str:
-    version = value if isinstance(value, str) else value.get("version", "*") if isinstance(value, dict) else "*"
+    version = (
+        value
+        if isinstance(value, str)
+        else value.get("version", "*")
+        if isinstance(value, dict)
+        else "*"
+    )
     caret = re.fullmatch(r"\^(\d+)(?:\.(\d+))?((?:\.\d+)*)", str(version).strip())
     if caret:
-        upper = f"{int(caret[1]) + 1}" if int(caret[1]) or caret[2] is None else f"0.{int(caret[2]) + 1}"
+        upper = (
+            f"{int(caret[1]) + 1}"
+            if int(caret[1]) or caret[2] is None
+            else f"0.{int(caret[2]) + 1}"
+        )
         return f"{name}>={str(version).strip()[1:]},<{upper}"
     tilde = re.fullmatch(r"~(\d+)\.(\d+)((?:\.\d+)*)", str(version).strip())
     if tilde:
@@ -267,13 +340,21 @@ def _poetry(name: str, value: Any) -> str:
 def _pipfile(path: str, project: Project) -> list[str]:
     found = []
     for name, value in _table(_toml(path, project), "packages").items():
-        version = value if isinstance(value, str) else value.get("version", "*") if isinstance(value, dict) else "*"
+        version = (
+            value
+            if isinstance(value, str)
+            else value.get("version", "*")
+            if isinstance(value, dict)
+            else "*"
+        )
         found.append(name + (str(version) if str(version)[:1] in tuple("<>=!~") else ""))
     return [line for line in found if is_requirement(line)]
 
 
 def _environment_yml(path: str, project: Project) -> list[str]:
-    """A conda environment: what pip is told to install, and of conda's packages those the index knows by the same name."""
+    """A conda environment: what pip is told to install, and of conda's packages those the index
+    knows by the same name.
+    """
     known = {name.lower() for name in DISTRIBUTIONS.values()} | set(RENAMED)
     found = []
     in_dependencies, pip_indent = False, -1
@@ -292,7 +373,9 @@ def _environment_yml(path: str, project: Project) -> list[str]:
                 found.append(item[1])
             elif not item[1].startswith("-") and len(project.warnings) < _SAID_LIMIT:
                 name = os.path.relpath(path, project.root)
-                project.warnings.append(f"{name}:{number}: it is no name with versions: it is not installed")
+                project.warnings.append(
+                    f"{name}:{number}: it is no name with versions: it is not installed"
+                )
         else:
             pip_indent = -1
             match = re.match(r"^(?:[\w./-]+::)?([A-Za-z0-9_.-]+)\s*([<>=!~].*)?$", item[1])
@@ -301,7 +384,10 @@ def _environment_yml(path: str, project: Project) -> list[str]:
                 operator = "" if not version else "==" if set(version[1]) == {"="} else version[1]
                 fuzzy = (
                     ".*"
-                    if version and version[1] == "=" and version[2].count(".") < 2 and "*" not in version[2]
+                    if version
+                    and version[1] == "="
+                    and version[2].count(".") < 2
+                    and "*" not in version[2]
                     else ""
                 )
                 found.append(match[1] + (operator + version[2] + fuzzy if version else ""))
@@ -339,10 +425,20 @@ def _setup_cfg(path: str, project: Project) -> list[str]:
 
 
 _READERS = (
-    ("requirements.txt", _requirements_txt), ("requirement.txt", _requirements_txt), ("pyproject.toml", _pyproject),
-    ("pipfile", _pipfile), ("environment.yml", _environment_yml), ("environment.yaml", _environment_yml),
-    ("conda.yaml", _environment_yml), ("conda.yml", _environment_yml), ("setup.py", _setup_py), ("setup.cfg", _setup_cfg),
-    ("requirements.in", _requirements_txt), ("requirements/train.txt", _requirements_txt),
-    ("requirements/requirements.txt", _requirements_txt), ("requirements/base.txt", _requirements_txt),
-    ("requirements/prod.txt", _requirements_txt), ("reqs.txt", _requirements_txt),
-)  # fmt: skip
+    ("requirements.txt", _requirements_txt),
+    ("requirement.txt", _requirements_txt),
+    ("pyproject.toml", _pyproject),
+    ("pipfile", _pipfile),
+    ("environment.yml", _environment_yml),
+    ("environment.yaml", _environment_yml),
+    ("conda.yaml", _environment_yml),
+    ("conda.yml", _environment_yml),
+    ("setup.py", _setup_py),
+    ("setup.cfg", _setup_cfg),
+    ("requirements.in", _requirements_txt),
+    ("requirements/train.txt", _requirements_txt),
+    ("requirements/requirements.txt", _requirements_txt),
+    ("requirements/base.txt", _requirements_txt),
+    ("requirements/prod.txt", _requirements_txt),
+    ("reqs.txt", _requirements_txt),
+)

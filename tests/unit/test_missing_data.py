@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mlops_lib import detect, inputs
+from mlops_lib import detect
+from mlops_lib.detection import missing_data
 
 FIT = "LogisticRegression().fit([[float(v) for v in row[:-1]] for row in rows], [row[-1] for row in rows])\n"
 READ = {
@@ -32,10 +33,10 @@ UNSURE = {
 }
 
 
-def missing(text: str, folder: Path) -> list[inputs.Missing]:
+def missing(text: str, folder: Path) -> list[missing_data.Missing]:
     head = "import csv, os, random, sys\nfrom sklearn.linear_model import LogisticRegression\n"
     (folder / "train.py").write_text(head + text + FIT)
-    return list(inputs.missing(detect(folder)))
+    return list(missing_data.missing(detect(folder)))
 
 
 @pytest.mark.parametrize("kind", READ)
@@ -68,8 +69,8 @@ def test_data_that_dvc_tracks_and_that_was_not_pulled_is_named(tmp_path: Path) -
         "first = pandas.read_csv('data/raw/cancer.csv')\nsecond = pandas.read_csv('pictures/labels.csv')\n"
         "third = pandas.read_csv('other.csv')\nSVC().fit(first, second)\n"
     )
-    found = inputs.not_pulled(detect(tmp_path))
+    found = missing_data.not_pulled(detect(tmp_path))
     assert found == {"data/raw/cancer.csv": "data/raw/cancer.csv.dvc", "pictures/labels.csv": "pictures.dvc"}
-    assert list(inputs.not_pulled(detect(tmp_path), given=["data/raw"])) == ["pictures/labels.csv"]
+    assert list(missing_data.not_pulled(detect(tmp_path), given=["data/raw"])) == ["pictures/labels.csv"]
     (tmp_path / "data" / "raw" / "cancer.csv").write_text("a\n1\n")
-    assert list(inputs.not_pulled(detect(tmp_path))) == ["pictures/labels.csv"]
+    assert list(missing_data.not_pulled(detect(tmp_path))) == ["pictures/labels.csv"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlops_lib.detection import knowledge as k
+from mlops_lib.detection import tables as k
 from mlops_lib.detection.facts import Call
 
 MODEL, LAYER, CONTAINER, TRANSFORM, TRAINS, FIT, NOTHING = (
@@ -34,7 +34,9 @@ NONE = Meaning("", NOTHING)
 
 def normal(name: str) -> str:
     """One module under one name."""
-    if name.startswith("tensorflow.") or name.startswith(("keras", "tf_keras", "lightning", "jax.ex")):
+    if name.startswith("tensorflow.") or name.startswith(
+        ("keras", "tf_keras", "lightning", "jax.ex")
+    ):
         for prefix, plain in k.PREFIXES:
             if name.startswith(prefix):
                 return plain + name[len(prefix) :]
@@ -86,7 +88,18 @@ FITS = frozenset(
 )
 """Methods that train what they are called on."""
 STEPS = frozenset(
-    ["step", "run", "update", "sample", "sampling", "optimize", "optimizing", "variational", "vb", "pathfinder"]
+    [
+        "step",
+        "run",
+        "update",
+        "sample",
+        "sampling",
+        "optimize",
+        "optimizing",
+        "variational",
+        "vb",
+        "pathfinder",
+    ]
 )
 """Methods that fit a probabilistic program."""
 
@@ -120,11 +133,15 @@ def _of_method(name: str, head: str, leaf: str) -> Meaning:
     if not framework:
         return NONE
     maker = of(Call(made, 0))
-    if maker.part in (MODEL, CONTAINER, LOADED) or (framework in ("pytorch", "other") and maker.part != TRANSFORM):
+    if maker.part in (MODEL, CONTAINER, LOADED) or (
+        framework in ("pytorch", "other") and maker.part != TRANSFORM
+    ):
         return Meaning(framework, FIT if maker.part != CONTAINER else CONTAINER + FIT, maker.family)
     if framework == "sklearn" and maker.part == TRANSFORM:
         return Meaning(framework, TRANSFORM)
-    if framework == "keras" and maker.part == LAYER:  # the tensor of a functional model, or an adapted layer
+    if (
+        framework == "keras" and maker.part == LAYER
+    ):  # the tensor of a functional model, or an adapted layer
         return NONE
     if framework in ("keras", "tensorflow", "statsmodels", *k.BOOSTERS) and leaf != "fit_transform":
         return Meaning(framework, FIT, maker.family)
@@ -137,7 +154,9 @@ def _pretrained(name: str, first: str = "") -> str:
     if any(word in plain for word in k.GENERATIVE_NAMES):
         return "generative"
     said = plain + " " + first.lower()
-    if plain.startswith(k.TRANSFORMER_NAMES) or any(w in said for w in ("bert", "transformer", "vit_", "/vit", "gpt")):
+    if plain.startswith(k.TRANSFORMER_NAMES) or any(
+        w in said for w in ("bert", "transformer", "vit_", "/vit", "gpt")
+    ):
         return "transformer"
     return "cnn"
 
@@ -151,7 +170,9 @@ def _keras(call: Call, name: str, leaf: str) -> Meaning:
         of_pictures = ("image", "net", "vgg", "diffusion", "deeplab", "objectdetector")
         said = (model + " " + call.first).lower()
         pictures = root == "keras_cv" or any(word in said for word in of_pictures)
-        return Meaning("keras", MODEL, _pretrained(model, call.first) if pictures else "transformer")
+        return Meaning(
+            "keras", MODEL, _pretrained(model, call.first) if pictures else "transformer"
+        )
     if root == "transformers":
         if (
             "Tokenizer" in leaf
@@ -162,18 +183,40 @@ def _keras(call: Call, name: str, leaf: str) -> Meaning:
         return Meaning("keras", MODEL, "transformer")
     if name.startswith(k.CNN_BACKBONES):
         made = leaf if leaf[:1].isupper() else ""
-        return Meaning("keras", MODEL, _pretrained(made, call.first)) if made and leaf != "Input" else NONE
+        return (
+            Meaning("keras", MODEL, _pretrained(made, call.first))
+            if made and leaf != "Input"
+            else NONE
+        )
     if root == "tensorflow_decision_forests":
-        return Meaning("keras", MODEL, "tree" if "Linear" not in leaf else "linear") if leaf.endswith("Model") else NONE
+        return (
+            Meaning("keras", MODEL, "tree" if "Linear" not in leaf else "linear")
+            if leaf.endswith("Model")
+            else NONE
+        )
     if root == "autokeras":
-        family = "cnn" if "Image" in leaf else "dense" if "Structured" in leaf else "rnn" if "Text" in leaf else ""
-        return Meaning("keras", MODEL, family) if leaf[:1].isupper() and not leaf.endswith("Input") else NONE
+        family = (
+            "cnn"
+            if "Image" in leaf
+            else "dense"
+            if "Structured" in leaf
+            else "rnn"
+            if "Text" in leaf
+            else ""
+        )
+        return (
+            Meaning("keras", MODEL, family)
+            if leaf[:1].isupper() and not leaf.endswith("Input")
+            else NONE
+        )
     if leaf in ("KerasClassifier", "KerasRegressor") or root == "vit_keras":
         return Meaning("keras", MODEL, "transformer" if root == "vit_keras" else "")
     if root in ("keras_tuner", "kerastuner"):
         return Meaning("keras", MODEL) if leaf in _TUNERS else NONE
     family = k.KERAS_LAYERS.get(leaf, "")
-    if family and not name.startswith(("keras.datasets", "keras.utils", "keras.callbacks", "keras.metrics")):
+    if family and not name.startswith(
+        ("keras.datasets", "keras.utils", "keras.callbacks", "keras.metrics")
+    ):
         return Meaning("keras", LAYER, family)
     if leaf in k.KERAS_MODELS:
         return Meaning("keras", MODEL, "")
@@ -193,7 +236,15 @@ def _keras(call: Call, name: str, leaf: str) -> Meaning:
 
 
 _TUNERS = frozenset(
-    ["RandomSearch", "BayesianOptimization", "Hyperband", "GridSearch", "Tuner", "SklearnTuner", "Oracle"]
+    [
+        "RandomSearch",
+        "BayesianOptimization",
+        "Hyperband",
+        "GridSearch",
+        "Tuner",
+        "SklearnTuner",
+        "Oracle",
+    ]
 )
 
 
@@ -207,10 +258,21 @@ def _tensorflow(call: Call, name: str, leaf: str) -> Meaning:
         return NONE
     if name.startswith("tensorflow_text."):
         return NONE
-    if ".estimator." in name or ".contrib.learn." in name or ".contrib.boosted_trees." in name or ".tensor_forest." in name \
-            or ".contrib.factorization." in name:  # fmt: skip
+    if (
+        ".estimator." in name
+        or ".contrib.learn." in name
+        or ".contrib.boosted_trees." in name
+        or ".tensor_forest." in name
+        or ".contrib.factorization." in name
+    ):
         family = k.TENSORFLOW_LAYERS.get(leaf, "")
-        if family or leaf in ("Estimator", "model_to_estimator", "train_and_evaluate", "SKCompat", "EstimatorSpec"):
+        if family or leaf in (
+            "Estimator",
+            "model_to_estimator",
+            "train_and_evaluate",
+            "SKCompat",
+            "EstimatorSpec",
+        ):
             return Meaning("tensorflow", MODEL, family)
         return NONE
     if name.startswith("tensorflow_probability."):
@@ -230,7 +292,9 @@ def _tensorflow(call: Call, name: str, leaf: str) -> Meaning:
     if leaf in ("DNN",) and name.startswith("tflearn"):
         return Meaning("tensorflow", MODEL, "")
     family = k.TENSORFLOW_LAYERS.get(leaf, "")
-    if family and not name.startswith(("tensorflow.initializers", "tensorflow.image", "tensorflow.random")):
+    if family and not name.startswith(
+        ("tensorflow.initializers", "tensorflow.image", "tensorflow.random")
+    ):
         return Meaning("tensorflow", LAYER, family)
     if leaf in ("Variable", "get_variable", "placeholder", "xw_plus_b", "Module"):
         return Meaning("tensorflow", NOTHING, "variable")
@@ -246,7 +310,11 @@ def _torch(call: Call, name: str, leaf: str) -> Meaning:
             and leaf not in ("Linear", "BatchNorm", "Sequential", "LayerNorm", "MLP")
         ):
             return Meaning("pytorch", LAYER, "gnn")
-        return Meaning("pytorch", LAYER, "dense") if ".nn." in name and leaf in ("Linear", "MLP") else NONE
+        return (
+            Meaning("pytorch", LAYER, "dense")
+            if ".nn." in name and leaf in ("Linear", "MLP")
+            else NONE
+        )
     if root in ("dgl", "dgllife"):
         if (".nn." in name and leaf[:1].isupper()) or name.startswith("dgl.function."):
             return Meaning("pytorch", LAYER, "gnn")
@@ -254,18 +322,48 @@ def _torch(call: Call, name: str, leaf: str) -> Meaning:
     if root == "transformers":
         return _transformers(leaf, name)
     if root in ("timm", "open_clip"):
-        return Meaning("pytorch", MODEL, _pretrained(call.first, call.first)) if leaf == "create_model" else NONE
+        return (
+            Meaning("pytorch", MODEL, _pretrained(call.first, call.first))
+            if leaf == "create_model"
+            else NONE
+        )
     if root == "torchvision":
-        if (".models." in name and leaf[:1].islower()) or (".models." in name and leaf.endswith("Net")):
-            return Meaning("pytorch", MODEL, _pretrained(leaf)) if "weights" not in leaf.lower() else NONE
+        if (".models." in name and leaf[:1].islower()) or (
+            ".models." in name and leaf.endswith("Net")
+        ):
+            return (
+                Meaning("pytorch", MODEL, _pretrained(leaf))
+                if "weights" not in leaf.lower()
+                else NONE
+            )
         return NONE
     if root == "diffusers":
-        return Meaning("pytorch", MODEL, "generative") if leaf[:1].isupper() or leaf == "from_pretrained" else NONE
+        return (
+            Meaning("pytorch", MODEL, "generative")
+            if leaf[:1].isupper() or leaf == "from_pretrained"
+            else NONE
+        )
     if root == "fastai":
-        return Meaning("pytorch", MODEL, k.FASTAI_LEARNERS[leaf]) if leaf in k.FASTAI_LEARNERS else NONE
-    if root in ("sentence_transformers", "peft", "trl", "unsloth", "simpletransformers", "setfit", "pytorch_transformers",
-                "pytorch_pretrained_bert"):  # fmt: skip
-        return Meaning("pytorch", MODEL, "transformer") if leaf[:1].isupper() or leaf == "from_pretrained" else NONE
+        return (
+            Meaning("pytorch", MODEL, k.FASTAI_LEARNERS[leaf])
+            if leaf in k.FASTAI_LEARNERS
+            else NONE
+        )
+    if root in (
+        "sentence_transformers",
+        "peft",
+        "trl",
+        "unsloth",
+        "simpletransformers",
+        "setfit",
+        "pytorch_transformers",
+        "pytorch_pretrained_bert",
+    ):
+        return (
+            Meaning("pytorch", MODEL, "transformer")
+            if leaf[:1].isupper() or leaf == "from_pretrained"
+            else NONE
+        )
     if root in (
         "ultralytics",
         "segmentation_models_pytorch",
@@ -274,17 +372,30 @@ def _torch(call: Call, name: str, leaf: str) -> Meaning:
         "pretrainedmodels",
         "monai",
     ):
-        return Meaning("pytorch", MODEL, "cnn") if leaf[:1].isupper() or leaf == "from_pretrained" else NONE
+        return (
+            Meaning("pytorch", MODEL, "cnn")
+            if leaf[:1].isupper() or leaf == "from_pretrained"
+            else NONE
+        )
     if root in ("stable_baselines3", "pytorch_tabnet", "pytorch_forecasting"):
         return Meaning("pytorch", MODEL, "dense") if leaf[:1].isupper() else NONE
     if root == "skorch":
-        return Meaning("pytorch", MODEL) if leaf.startswith("Neural") or leaf.endswith("Regressor") else NONE
+        return (
+            Meaning("pytorch", MODEL)
+            if leaf.startswith("Neural") or leaf.endswith("Regressor")
+            else NONE
+        )
     if root == "pyro":
-        family = "other" if leaf in k.SAMPLERS["pyro"] else "generative" if leaf.endswith("VAE") else ""
+        family = (
+            "other" if leaf in k.SAMPLERS["pyro"] else "generative" if leaf.endswith("VAE") else ""
+        )
         return Meaning("pytorch", MODEL, family) if family or leaf == "PyroModule" else NONE
     if name == "torch.hub.load":
         return Meaning("pytorch", MODEL, _pretrained(call.first, call.first))
-    if leaf in ("Module", "LightningModule", "Sequential", "ScriptModule", "ExactGP") and root != "torchvision":
+    if (
+        leaf in ("Module", "LightningModule", "Sequential", "ScriptModule", "ExactGP")
+        and root != "torchvision"
+    ):
         return Meaning("pytorch", MODEL)
     if root == "pytorch_lightning" or root == "lightning":
         return Meaning("pytorch", MODEL) if leaf in ("Trainer", "Fabric") else NONE
@@ -317,12 +428,20 @@ def _transformers(leaf: str, name: str) -> Meaning:
         or "For" in leaf
     ):
         cnn = "ResNet" in name or "ConvNext" in name
-        return Meaning("pytorch", MODEL, "" if leaf == "Trainer" else "cnn" if cnn else "transformer")
+        return Meaning(
+            "pytorch", MODEL, "" if leaf == "Trainer" else "cnn" if cnn else "transformer"
+        )
     return NONE
 
 
 def _jax(call: Call, name: str, leaf: str) -> Meaning:
-    if leaf in ("grad", "value_and_grad") and name.partition(".")[0] in ("jax", "flax", "haiku", "equinox", "objax"):
+    if leaf in ("grad", "value_and_grad") and name.partition(".")[0] in (
+        "jax",
+        "flax",
+        "haiku",
+        "equinox",
+        "objax",
+    ):
         return Meaning("jax", TRAINS)
     if leaf in ("apply_updates", "minimize"):
         return Meaning("jax", TRAINS)
@@ -333,9 +452,15 @@ def _jax(call: Call, name: str, leaf: str) -> Meaning:
         return Meaning("jax", of_torch.part, of_torch.family)
     if name.startswith(("jax.numpy.dot", "jax.numpy.matmul", "jax.numpy.einsum", "jax.lax.dot")):
         return Meaning("jax", NOTHING, "product")
-    if name.partition(".")[0] in ("flax", "haiku", "equinox", "trax", "objax", "jraph", "stax", "elegy") or "stax" in name \
-            or name.startswith(("jax.lax.conv", "jax.nn.dot_product", "jax.ops.segment")):  # fmt: skip
-        family = "cnn" if leaf.startswith(("ResNet", "MobileNet", "VGG")) else k.JAX_LAYERS.get(leaf)
+    if (
+        name.partition(".")[0]
+        in ("flax", "haiku", "equinox", "trax", "objax", "jraph", "stax", "elegy")
+        or "stax" in name
+        or name.startswith(("jax.lax.conv", "jax.nn.dot_product", "jax.ops.segment"))
+    ):
+        family = (
+            "cnn" if leaf.startswith(("ResNet", "MobileNet", "VGG")) else k.JAX_LAYERS.get(leaf)
+        )
         if family:
             return Meaning("jax", LAYER, family)
     if leaf in k.SAMPLERS.get(name.partition(".")[0], ()):
@@ -351,7 +476,11 @@ def _sklearn(call: Call, name: str, leaf: str) -> Meaning:
     special = k.SKLEARN_SPECIAL.get(leaf)
     if special is not None:
         if special == "container_tree":  # bagging: of trees, unless told otherwise
-            named = "estimator" in call.keywords or "base_estimator" in call.keywords or call.name.startswith("mlxtend")
+            named = (
+                "estimator" in call.keywords
+                or "base_estimator" in call.keywords
+                or call.name.startswith("mlxtend")
+            )
             return Meaning("sklearn", CONTAINER) if named else Meaning("sklearn", MODEL, "tree")
         if special in ("", "container"):
             return Meaning("sklearn", CONTAINER) if special else NONE
@@ -397,12 +526,20 @@ def _other(call: Call, name: str, leaf: str) -> Meaning:
         if leaf == "train":
             return Meaning("other", FIT, k.OTHER_LAYERS.get(name.split(".")[-2], "other"))
         return (
-            Meaning("other", MODEL, family) if family else Meaning("other", CONTAINER) if leaf == "Pipeline" else NONE
+            Meaning("other", MODEL, family)
+            if family
+            else Meaning("other", CONTAINER)
+            if leaf == "Pipeline"
+            else NONE
         )
     if root == "autograd":
         if leaf == "dot":
             return Meaning("other", NOTHING, "product")
-        return Meaning("other", TRAINS) if leaf in ("grad", "value_and_grad", "elementwise_grad") else NONE
+        return (
+            Meaning("other", TRAINS)
+            if leaf in ("grad", "value_and_grad", "elementwise_grad")
+            else NONE
+        )
     if root == "nltk":
         return Meaning("other", FIT, "other") if leaf == "train" and "Classifier" in name else NONE
     if root == "theano":
@@ -416,8 +553,14 @@ def _other(call: Call, name: str, leaf: str) -> Meaning:
     if root == "chainer" and leaf.endswith("Updater"):
         return Meaning("other", FIT)
     if root in ("mxnet", "chainer", "paddle", "lasagne", "tinygrad"):
-        return Meaning("other", LAYER, family) if family else Meaning("other", MODEL) if leaf in ("Chain", "Layer", "Sequential",
-            "HybridSequential", "Block", "HybridBlock", "Model") else NONE  # fmt: skip
+        return (
+            Meaning("other", LAYER, family)
+            if family
+            else Meaning("other", MODEL)
+            if leaf
+            in ("Chain", "Layer", "Sequential", "HybridSequential", "Block", "HybridBlock", "Model")
+            else NONE
+        )
     if root in ("pymc", "pymc3") and leaf in ("sample", "fit", "find_MAP"):
         return Meaning("other", FIT, "other")
     if root in ("spacy", "cvxpy") or (root == "darts" and ".models." not in name):
@@ -428,6 +571,14 @@ def _other(call: Call, name: str, leaf: str) -> Meaning:
 
 
 _READERS = {
-    "keras": _keras, "tensorflow": _tensorflow, "pytorch": _torch, "jax": _jax, "sklearn": _sklearn, "xgboost": _booster,
-    "lightgbm": _booster, "catboost": _booster, "statsmodels": _statsmodels, "other": _other,
-}  # fmt: skip
+    "keras": _keras,
+    "tensorflow": _tensorflow,
+    "pytorch": _torch,
+    "jax": _jax,
+    "sklearn": _sklearn,
+    "xgboost": _booster,
+    "lightgbm": _booster,
+    "catboost": _booster,
+    "statsmodels": _statsmodels,
+    "other": _other,
+}

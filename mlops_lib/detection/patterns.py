@@ -1,12 +1,13 @@
 """Structures of code that say what a model is when no single call does.
 
-A variational autoencoder draws `mean + exp(log_var) * noise` (Kingma & Welling 2014); a diffusion model mixes data and
-noise, `a * x + b * noise` (Ho et al. 2020); adversarial training updates two networks in turn, from noise or towards
-made-up labels (Goodfellow et al. 2014); a vector-quantised autoencoder passes gradients around its codebook,
-`x + stop_gradient(q - x)` (van den Oord et al. 2017); a normalizing flow hands on the logarithm of its Jacobian's
-determinant (Rezende & Mohamed 2015); attention multiplies a softmax with values (Vaswani et al. 2017);
-a recurrent network hands its state on, `h = f(W x + U h)` (Elman 1990); one over a graph is handed its edges (Kipf &
-Welling 2017).
+A variational autoencoder draws `mean + exp(log_var) * noise` (Kingma & Welling 2014); a diffusion
+model mixes data and noise, `a * x + b * noise` (Ho et al. 2020); adversarial training updates two
+networks in turn, from noise or towards made-up labels (Goodfellow et al. 2014); a vector-quantised
+autoencoder passes gradients around its codebook, `x + stop_gradient(q - x)` (van den Oord et al.
+2017); a normalizing flow hands on the logarithm of its Jacobian's determinant (Rezende & Mohamed
+2015); attention multiplies a softmax with values (Vaswani et al. 2017); a recurrent network hands
+its state on, `h = f(W x + U h)` (Elman 1990); one over a graph is handed its edges (Kipf & Welling
+2017).
 """
 
 from __future__ import annotations
@@ -14,20 +15,24 @@ from __future__ import annotations
 import ast
 import re
 
+from mlops_lib.detection.facts import Call, Shape
 from mlops_lib.detection.words import words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from mlops_lib.detection.facts import Call
 
-NORMALS = words("normal random_normal randn randn_like random_normal_like multivariate_normal standard_normal")
+NORMALS = words(
+    "normal random_normal randn randn_like random_normal_like multivariate_normal standard_normal"
+)
 NOISE = NORMALS | frozenset(("uniform", "rand", "rand_like", "random_uniform", "truncated_normal"))
 MATRIX_PRODUCTS = words("matmul bmm einsum batch_dot batch_matmul")
 PRODUCTS = words("matmul mm dot addmm")
 STATE = re.compile(r"^(h|hx|h_\w+|\w+_h|hid|carry|\w*hidden\w*|\w+_states?|states?_\w+)$")
-"""What the state of a recurrent cell is called; a bare `state` is as often that of a batch normalisation."""
+"""What the state of a recurrent cell is called; a bare `state` is as often that of a batch
+normalisation.
+"""
 EDGES = re.compile(r"^(\w+_)?(adj|adjacency|laplacian|edge_index|edge_indices)(_\w+)?$")
 NAMED_EDGES = re.compile(
     r"^(adj|(\w+_)?(adj_?mat(rix)?|adj_lists?|adjacency(_matrix)?|laplacian|edge_index|edge_indices))$"
@@ -36,22 +41,12 @@ NAMED_EDGES = re.compile(
 LOG_DETERMINANT = re.compile(r"^(\w+_)?(s?ldj|log_?(abs_?)?det)(_\w+)?$", re.I)
 """What the logarithm of a Jacobian's determinant is called."""
 RESHAPED = words("""
-    unsqueeze squeeze transpose to type_as expand_dims astype reshape view contiguous permute float half masked_fill
-""")
+        unsqueeze squeeze transpose to type_as expand_dims astype reshape view contiguous permute
+        float half masked_fill
+    """)
 UPDATES = words("step apply_gradients train_on_batch")
 MODEL_MODULES = ("torchvision.models", "keras.applications", "tensorflow.keras.applications")
 NOT_A_LIBRARY_OF_MODELS = ("numpy", "math", "random", "scipy", "np")
-
-
-class Shape:
-    """One structure that was recognised, and where."""
-
-    __slots__ = ("kind", "line", "saw")
-
-    def __init__(self, kind: str, line: int, saw: str) -> None:
-        self.kind = kind
-        self.line = line
-        self.saw = saw
 
 
 class _Scope:
@@ -99,8 +94,13 @@ class Shaper:
         scope = self._scopes.pop()
         made_up = {"ones", "zeros"} <= scope.labels or "full" in scope.labels
         judges = any(len(whose) == 2 for whose in scope.judged.values())
-        # An encoder and a decoder with an optimizer each follow the same loss; adversaries have one each.
-        if len(scope.updates) >= 2 and scope.backwards != 1 and (scope.draws_noise or made_up or judges):
+        # An encoder and a decoder with an optimizer each follow the same loss; adversaries have one
+        # each.
+        if (
+            len(scope.updates) >= 2
+            and scope.backwards != 1
+            and (scope.draws_noise or made_up or judges)
+        ):
             saw = " and ".join(sorted(scope.updates)[:2])
             scope.found.append(Shape("adversarial", min(scope.updates.values()), saw))
         elif (
@@ -126,7 +126,9 @@ class Shaper:
         for target in node.targets:
             name = _name_of(target)
             if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Call):
-                self._now.unpacked.update({one.id: node.lineno for one in target.elts if isinstance(one, ast.Name)})
+                self._now.unpacked.update(
+                    {one.id: node.lineno for one in target.elts if isinstance(one, ast.Name)}
+                )
             if not name:
                 continue
             if self._is_drawn(node.value):
@@ -145,7 +147,9 @@ class Shaper:
                 self._now.made[name] = ast.unparse(node.value.func)[:60]
 
     def _is_next_layer(self, name: str, value: ast.expr) -> bool:
-        """Whether a name is multiplied by what a turn of the loop brings: `for w, b in layers: x = tanh(x @ w + b)`."""
+        """Whether a name is multiplied by what a turn of the loop brings: `for w, b in layers: x =
+        tanh(x @ w + b)`.
+        """
         if isinstance(value, ast.Call) and len(value.args) == 1:  # the activation
             value = value.args[0]
         if isinstance(value, ast.BinOp) and isinstance(value.op, ast.Add):
@@ -163,7 +167,9 @@ class Shaper:
         )
 
     def _is_recurrence(self, name: str, value: ast.expr) -> bool:
-        """Whether a name is set to a sum of products of which one has its last value and one has not."""
+        """Whether a name is set to a sum of products of which one has its last value and one has
+        not.
+        """
         if isinstance(value, ast.Call) and len(value.args) == 1:  # the activation
             value = value.args[0]
         own: list[bool] = []
@@ -175,34 +181,49 @@ class Shaper:
             elif isinstance(one, ast.BinOp) and isinstance(one.op, ast.MatMult):
                 own.append(name in (_name_of(one.left), _name_of(one.right)))
             elif isinstance(one, ast.Call) and self._leaf(one)[1] in PRODUCTS:
-                sides = [*one.args, *([one.func.value] if isinstance(one.func, ast.Attribute) else [])]
+                sides = [
+                    *one.args,
+                    *([one.func.value] if isinstance(one.func, ast.Attribute) else []),
+                ]
                 own.append(name in map(_name_of, sides))
         return any(own) and not all(own)
 
     def function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
         """Any function: one that is handed the edges of a graph belongs to a network over it."""
-        edges = next((argument.arg for argument in node.args.args if NAMED_EDGES.match(argument.arg)), "")
+        edges = next(
+            (argument.arg for argument in node.args.args if NAMED_EDGES.match(argument.arg)), ""
+        )
         if edges:
-            self._now.found.append(Shape("message passing", node.lineno, f"{node.name}(…, {edges})"))
+            self._now.found.append(
+                Shape("message passing", node.lineno, f"{node.name}(…, {edges})")
+            )
 
     def method(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
-        """A network's `forward`: over a graph it takes the edges; a flow returns how it changes volumes; a recurrent one
-        returns the state that it takes, changed.
+        """A network's `forward`: over a graph it takes the edges; a flow returns how it changes
+        volumes; a recurrent one returns the state that it takes, changed.
         """
-        edges = next((argument.arg for argument in node.args.args[1:] if EDGES.match(argument.arg)), "")
+        edges = next(
+            (argument.arg for argument in node.args.args[1:] if EDGES.match(argument.arg)), ""
+        )
         if edges:
-            self._now.found.append(Shape("message passing", node.lineno, f"{node.name}(…, {edges})"))
+            self._now.found.append(
+                Shape("message passing", node.lineno, f"{node.name}(…, {edges})")
+            )
         taken = {argument.arg for argument in node.args.args[2:] if STATE.match(argument.arg)}
         changed: set[str] = set()
         returned: set[str] = set()
         for one in ast.walk(node):
             if isinstance(one, ast.Assign):
                 for target in one.targets:
-                    changed.update(map(_name_of, target.elts if isinstance(target, ast.Tuple) else [target]))
+                    changed.update(
+                        map(_name_of, target.elts if isinstance(target, ast.Tuple) else [target])
+                    )
             elif isinstance(one, ast.Return) and isinstance(one.value, ast.Tuple):
                 returned.update(map(_name_of, one.value.elts))
         for name in sorted(taken & changed & returned)[:1]:
-            self._now.found.append(Shape("recurrent", node.lineno, f"{node.name}(…, {name}) → …, {name}"))
+            self._now.found.append(
+                Shape("recurrent", node.lineno, f"{node.name}(…, {name}) → …, {name}")
+            )
         for name in sorted(filter(LOG_DETERMINANT.match, returned))[:1]:
             self._now.found.append(Shape("flow", node.lineno, f"{node.name}(…) → …, {name}"))
 
@@ -235,7 +256,10 @@ class Shaper:
         elif leaf in ("ones_like", "zeros_like", "ones", "zeros", "full", "full_like", "fill_"):
             now.labels.add(leaf.partition("_")[0].replace("fill", "full"))
         elif leaf in MATRIX_PRODUCTS:
-            sides = [*node.args, *([node.func.value] if isinstance(node.func, ast.Attribute) else [])]
+            sides = [
+                *node.args,
+                *([node.func.value] if isinstance(node.func, ast.Attribute) else []),
+            ]
             if any(map(self._is_softmax, sides)):
                 now.found.append(Shape("attention", node.lineno, f"{leaf}(softmax(…), …)"))
         elif leaf in ("add", "add_") and isinstance(node.func, ast.Attribute):
@@ -243,15 +267,25 @@ class Shaper:
             if normal and exponential:
                 now.found.append(Shape("reparametrised", node.lineno, "mean + noise * exp(…)"))
         elif call.name == "getattr" and node.args and self._name(node.args[0]) in MODEL_MODULES:
-            now.found.append(Shape("backbone", node.lineno, f"getattr({self._name(node.args[0])}, …)"))
-        elif leaf in ("rsample",) or call.name.endswith(("KLDivergenceAddLoss", "KLDivergenceRegularizer")):
+            now.found.append(
+                Shape("backbone", node.lineno, f"getattr({self._name(node.args[0])}, …)")
+            )
+        elif leaf in ("rsample",) or call.name.endswith(
+            ("KLDivergenceAddLoss", "KLDivergenceRegularizer")
+        ):
             now.found.append(Shape("reparametrised", node.lineno, call.name))
 
     def looked_up(self, node: ast.Subscript) -> None:
         """`models.__dict__[name]`: a network that is chosen by its name."""
         held = node.value
-        if isinstance(held, ast.Attribute) and held.attr == "__dict__" and self._name(held.value) in MODEL_MODULES:
-            self._now.found.append(Shape("backbone", node.lineno, f"{self._name(held.value)}.__dict__[…]"))
+        if (
+            isinstance(held, ast.Attribute)
+            and held.attr == "__dict__"
+            and self._name(held.value) in MODEL_MODULES
+        ):
+            self._now.found.append(
+                Shape("backbone", node.lineno, f"{self._name(held.value)}.__dict__[…]")
+            )
 
     def combined(self, node: ast.BinOp) -> None:
         """Sums and products of expressions."""
@@ -263,15 +297,21 @@ class Shaper:
             return
         for term, other in ((node.left, node.right), (node.right, node.left)):
             normal, exponential = self._factors(term)
-            if normal and (exponential or self._is_spread(term, other) or self._is_of_its_shape(term, other)):
-                self._now.found.append(Shape("reparametrised", node.lineno, "mean + noise * deviation"))
+            if normal and (
+                exponential or self._is_spread(term, other) or self._is_of_its_shape(term, other)
+            ):
+                self._now.found.append(
+                    Shape("reparametrised", node.lineno, "mean + noise * deviation")
+                )
             elif normal and _is_computed_product(term) and _is_computed_product(other):
                 self._now.found.append(Shape("noised", node.lineno, "a * data + b * noise"))
             if self._is_detour(term):
                 self._now.found.append(Shape("quantised", node.lineno, "x + stop_gradient(… - …)"))
 
     def _factors(self, node: ast.AST) -> tuple[bool, bool]:
-        """Whether a product has a factor drawn from a normal distribution, and one that is an exponential."""
+        """Whether a product has a factor drawn from a normal distribution, and one that is an
+        exponential.
+        """
         parts: list[ast.AST] = []
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
             pending: list[ast.AST] = [node]
@@ -294,16 +334,23 @@ class Shaper:
         origin = self._now.unpacked.get(_name_of(mean))
         if origin is None or not isinstance(product, ast.BinOp):
             return False
-        return any(self._now.unpacked.get(_name_of(side)) == origin for side in (product.left, product.right))
+        return any(
+            self._now.unpacked.get(_name_of(side)) == origin
+            for side in (product.left, product.right)
+        )
 
     def _is_of_its_shape(self, product: ast.AST, mean: ast.AST) -> bool:
-        """Whether one factor is a root, and noise is drawn in the shape of the other term: `mean + sqrt(var) * normal(…)`."""
+        """Whether one factor is a root, and noise is drawn in the shape of the other term: `mean +
+        sqrt(var) * normal(…)`.
+        """
         if not isinstance(product, ast.BinOp) or not isinstance(mean, ast.Name):
             return False
         sides = (product.left, product.right)
         drawn = [one for one in sides if isinstance(one, ast.Call) and self._is_drawn(one)]
         shapes = [node for one in drawn for part in one.args for node in ast.walk(part)]
-        return any(self._leaf(one)[1] == "sqrt" for one in sides) and any(_name_of(node) == mean.id for node in shapes)
+        return any(self._leaf(one)[1] == "sqrt" for one in sides) and any(
+            _name_of(node) == mean.id for node in shapes
+        )
 
     def _leaf(self, node: ast.AST) -> tuple[str, str]:
         if not isinstance(node, ast.Call):
@@ -316,8 +363,12 @@ class Shaper:
         if isinstance(node, ast.Name):
             return node.id in self._now.drawn
         root, leaf = self._leaf(node)
-        if leaf in ("to", "cuda", "type_as", "normal_", "view", "reshape", "astype") and isinstance(node, ast.Call):
-            return leaf == "normal_" or (isinstance(node.func, ast.Attribute) and self._is_drawn(node.func.value))
+        if leaf in ("to", "cuda", "type_as", "normal_", "view", "reshape", "astype") and isinstance(
+            node, ast.Call
+        ):
+            return leaf == "normal_" or (
+                isinstance(node.func, ast.Attribute) and self._is_drawn(node.func.value)
+            )
         return leaf in NORMALS and root.partition(".")[0] not in NOT_A_LIBRARY_OF_MODELS
 
     def _is_exponential(self, node: ast.AST) -> bool:
@@ -340,25 +391,41 @@ class Shaper:
         if "softmax" in leaf.lower() and "loss" not in leaf and "cross" not in leaf:
             inner = [
                 *node.args[:1],
-                *([node.func.value] if isinstance(node.func, ast.Attribute) and not node.args[1:] else []),
+                *(
+                    [node.func.value]
+                    if isinstance(node.func, ast.Attribute) and not node.args[1:]
+                    else []
+                ),
             ]
             return any(map(self._is_scored, inner))
         through = "dropout" in leaf.lower() or leaf in RESHAPED
-        inner = [*node.args[:1], *([node.func.value] if isinstance(node.func, ast.Attribute) else [])]
+        inner = [
+            *node.args[:1],
+            *([node.func.value] if isinstance(node.func, ast.Attribute) else []),
+        ]
         return through and any(map(self._is_softmax, inner))
 
     def _is_scored(self, node: ast.AST, depth: int = 0) -> bool:
-        """Whether an expression is computed from a matrix product: the scores that attention takes the softmax of."""
+        """Whether an expression is computed from a matrix product: the scores that attention takes
+        the softmax of.
+        """
         if depth > 6:
             return False
         if isinstance(node, ast.Name):
             return node.id in self._now.scored
         if isinstance(node, ast.BinOp):
             product = isinstance(node.op, ast.MatMult)
-            return product or self._is_scored(node.left, depth + 1) or self._is_scored(node.right, depth + 1)
+            return (
+                product
+                or self._is_scored(node.left, depth + 1)
+                or self._is_scored(node.right, depth + 1)
+            )
         if isinstance(node, ast.Call):
             _, leaf = self._leaf(node)
-            inner = [*node.args, *([node.func.value] if isinstance(node.func, ast.Attribute) else [])]
+            inner = [
+                *node.args,
+                *([node.func.value] if isinstance(node.func, ast.Attribute) else []),
+            ]
             return leaf in MATRIX_PRODUCTS or any(self._is_scored(one, depth + 1) for one in inner)
         return False
 
@@ -367,8 +434,14 @@ class Shaper:
             return False
         _, leaf = self._leaf(node)
         if leaf == "stop_gradient":
-            return bool(node.args) and isinstance(node.args[0], ast.BinOp) and isinstance(node.args[0].op, ast.Sub)
-        value = node.func.value if leaf == "detach" and isinstance(node.func, ast.Attribute) else None
+            return (
+                bool(node.args)
+                and isinstance(node.args[0], ast.BinOp)
+                and isinstance(node.args[0].op, ast.Sub)
+            )
+        value = (
+            node.func.value if leaf == "detach" and isinstance(node.func, ast.Attribute) else None
+        )
         return isinstance(value, ast.BinOp) and isinstance(value.op, ast.Sub)
 
 
@@ -380,7 +453,11 @@ def _is_network(node: ast.AST) -> bool:
     """Something that is called like a network: a plain name or an attribute of self, in lower case."""
     if isinstance(node, ast.Name):
         return node.id[:1].islower()
-    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in ("self", "model"):
+    if (
+        isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id in ("self", "model")
+    ):
         return node.attr[:1].islower() and "loss" not in node.attr
     return False
 
@@ -389,4 +466,6 @@ def _is_computed_product(node: ast.AST) -> bool:
     """A product none of whose factors is a plain number."""
     if not isinstance(node, ast.BinOp) or not isinstance(node.op, ast.Mult):
         return False
-    return not any(isinstance(side, (ast.Constant, ast.UnaryOp)) for side in (node.left, node.right))
+    return not any(
+        isinstance(side, (ast.Constant, ast.UnaryOp)) for side in (node.left, node.right)
+    )
