@@ -233,6 +233,9 @@ def _work(run: Context, fit: Any, history: Any) -> None:
 
 def _finish(run: Context, output: str) -> None:
     """After a script that ended well: its model, its numbers and its files."""
+    for follow in run.before_end:
+        with run.journal.guard("before the end"):
+            follow()
     with run.journal.guard("written metrics"):
         run.evaluations.add_written(run.work, run.spec.metric_pattern, output, run.spec.metrics_file)
     with run.journal.guard("measure"), run.conditions.again():
@@ -340,8 +343,15 @@ def _save_model(run: Context) -> None:
     if model is None:
         return
     from mlops_lib.runner import keras_artifact
+    from mlops_lib.runner.pytorch import artifact
 
-    if keras_artifact.keras_of(model) is not None:
+    if isinstance(model, artifact.Model):
+        run.nested += 1
+        try:
+            run.evaluations.model = artifact.save(run, model, fit)
+        finally:
+            run.nested -= 1
+    elif keras_artifact.keras_of(model) is not None:
         run.nested += 1
         try:
             run.evaluations.model = keras_artifact.save(run, model, fit)

@@ -47,6 +47,8 @@ class Context:
         """The estimator's fit under way, if any."""
         self.loops = 0
         """Cross-validations so far."""
+        self.before_end: List[Callable[[], None]] = []
+        """Called when the script has ended well, before what it measured is settled."""
         self.at_exit: List[Callable[[], None]] = []
         self._own_loop = False
 

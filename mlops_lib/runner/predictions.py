@@ -129,6 +129,8 @@ def digest_values(values: Any) -> str:
 
 
 _REMEMBERED: List[Prediction] = []
+before_trace: List[Callable[[], None]] = []
+"""Called before a prediction is looked for: some become known only then."""
 
 
 def remember(
@@ -148,6 +150,8 @@ def newest_first() -> "Iterator[Prediction]":
 
 def trace(values: Any) -> "Optional[Tuple[Prediction, Shape]]":
     """The prediction that `values` came from, and how it was derived; the newest first."""
+    for become_known in before_trace:
+        become_known()
     wanted = digest_values(values)
     for prediction in reversed(_REMEMBERED):
         shape = prediction.shape_of(wanted)

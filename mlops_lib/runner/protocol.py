@@ -59,7 +59,8 @@ CHAMPION_MARK = "champion.loading"
 """Below `inside`, while the champion is measured: an attempt that died meanwhile does not try again."""
 KERAS_MODEL = "model.keras"
 JOBLIB_MODEL = "model.joblib"
-MODELS = (KERAS_MODEL, JOBLIB_MODEL)
+TORCH_MODEL = "model.pt"
+MODELS = (KERAS_MODEL, JOBLIB_MODEL, TORCH_MODEL)
 SEARCH = "search"
 """The search's folder, below `inside`."""
 WINNER = "winner.json"

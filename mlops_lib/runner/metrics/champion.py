@@ -55,6 +55,13 @@ def _load(run: Context, path: str) -> Any:
         if keras is None:
             raise ValueError("it is a Keras model, and the script's model is none")
         return keras_artifact.load(run, keras, path, live)
+    if path.endswith(".pt"):
+        from mlops_lib.runner.pytorch import artifact
+
+        live = run.evaluations.live
+        if not isinstance(live, artifact.Model):
+            raise ValueError("it is a PyTorch model, and the script's model is none")
+        return artifact.load(path).as_read(live)
     import joblib
 
     return joblib.load(path)

@@ -30,6 +30,8 @@ def load(path: str) -> Any:
         NeedsCodeError: not without running code.
         Exception: it is damaged.
     """
+    if path.endswith(".pt"):
+        raise NeedsCodeError("a PyTorch module is loaded by the code of its classes")
     return load_keras(path)[0] if path.endswith(".keras") else load_joblib(path)
 
 

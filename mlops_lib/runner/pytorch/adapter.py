@@ -8,13 +8,14 @@ from types import ModuleType
 from typing import Any, Callable, Dict, List
 
 from mlops_lib.runner.context import Context
-from mlops_lib.runner.pytorch import observation
+from mlops_lib.runner.pytorch import evaluation, observation
 from mlops_lib.runner.pytorch.observation import Training
 
 Hook = Callable[[ModuleType], None]
 
 PARTS: List[Callable[[Context, Training], Dict[str, Hook]]] = [
     observation.install,
+    evaluation.install,
 ]
 
 

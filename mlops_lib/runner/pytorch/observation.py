@@ -1,13 +1,62 @@
-"""Watch a training loop of the script's own: its steps, losses and the learned pace, with the heartbeat.
+"""Watch the training loops of a script: fits, passes over the data, losses, and the heartbeat.
+
+A *fit* is the training of one set of parameters: it begins with the first step of an optimizer that shares none with the
+fit under way. Two optimizers that take turns within the first pass (a GAN's) belong to one fit. An *epoch* is one pass
+over a DataLoader in which steps were made. Without a DataLoader the steps themselves are counted, and fewer and fewer of
+them are journaled, at the same places in every attempt.
 
 `Optimizer.step` is followed by its public global hook, which every optimizer calls; a loss is noted when it goes backward.
 """
 
 import functools
+import time
+import weakref
 from types import ModuleType
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, FrozenSet, List, Optional
 
 from mlops_lib.runner.context import Context
+from mlops_lib.runner.pytorch import artifact
+
+DENSE = 100
+"""Without a DataLoader every step is journaled until this one, then every tenth, every hundredth, and so on."""
+TOGETHER_STEPS = 8
+"""Without a DataLoader an optimizer of other parameters joins a fit within so many steps of its beginning."""
+
+
+class Losses:
+    """The mean of the losses of one epoch; those on an accelerator are added up there, and read when they are asked for."""
+
+    def __init__(self) -> None:
+        self._sum: Any = 0.0
+        self._count = 0
+
+    def add(self, loss: Any) -> None:
+        """Add a loss, a tensor of one element."""
+        value = loss.detach()
+        self._sum = self._sum + (value.item() if value.device.type == "cpu" else value.double())
+        self._count += 1
+
+    def mean(self) -> Optional[float]:
+        """Return the mean, None if there was no loss."""
+        return float(self._sum) / self._count if self._count else None
+
+
+class Fit:
+    """One training: its parameters, and the epoch under way."""
+
+    def __init__(self, number: int, parameters: FrozenSet[int]) -> None:
+        self.number = number
+        self.parameters = parameters
+        self.epoch = 0
+        self.steps = 0
+        self.steps_of_epoch = 0
+        self.losses = Losses()
+        self.validation: Dict[str, Any] = {}
+        """What was measured since the last epoch ended."""
+        self.reading: Optional[int] = None
+        """The iterator over the training data whose batches the steps were made on."""
+        self.began = self.epoch_began = time.monotonic()
+        self.step_s = 0.0
 
 
 class Training:
@@ -15,19 +64,158 @@ class Training:
 
     Attributes:
         after_step: called with the optimizer after each step of the script's own, in order.
+        after_backward: called after each backward pass, in order, with the tensor that it began at.
+        before_epoch_ends: called before an epoch is journaled.
     """
 
     def __init__(self, run: Context) -> None:
         self.run = run
         self.steps = 0
+        self.fit: Optional[Fit] = None
+        self.models: "weakref.WeakValueDictionary[int, Any]" = weakref.WeakValueDictionary()
+        """Fit number to the module that was trained."""
+        self.last_trained: Callable[[], Any] = lambda: None
+        """The module whose output went backward last."""
         self.after_step: List[Callable[[Any], None]] = []
+        self.after_backward: List[Callable[[Any], None]] = []
+        self.before_epoch_ends: List[Callable[[], None]] = []
+        self.iterator: Optional[int] = None
+        """Names the iterator over a DataLoader that gave a batch last."""
+        self.is_of_loader = False
+        """Whether the model trained last was given what that iterator gave."""
+        self._unscaled: Optional[Any] = None
+        self._pending = Losses()
+
+    def state(self) -> Dict[str, Any]:
+        """Return what a restart within a fit must put back, so that epochs keep their numbers."""
+        fit = self.fit
+        if fit is None:
+            return {"steps": self.steps}
+        kept = {name: getattr(fit, name) for name in ("epoch", "steps", "steps_of_epoch", "validation")}
+        losses = (fit.losses._sum, fit.losses._count)
+        return {"steps": self.steps, "fit": {**kept, "losses": losses, "number": fit.number}}
+
+    def restore(self, state: Dict[str, Any]) -> None:
+        """Put back what `state` returned, when the fit of that number is under way again."""
+        self.steps = int(state["steps"])
+        kept = state.get("fit")
+        if kept is None:
+            return
+        if self.fit is None or self.fit.number != kept["number"]:
+            self.run.fits = max(self.run.fits, int(kept["number"]))
+            self.fit = Fit(int(kept["number"]), frozenset())
+        for name in ("epoch", "steps", "steps_of_epoch", "validation"):
+            setattr(self.fit, name, kept[name])
+        self.fit.losses._sum, self.fit.losses._count = kept["losses"]
+
+    def scaled(self, loss: Any) -> None:
+        """Note the loss that a GradScaler is about to scale: that is the number that is meant."""
+        self._unscaled = loss
+
+    def backward(self, tensor: Any) -> None:
+        """Note a loss that went backward."""
+        loss, self._unscaled = (tensor if self._unscaled is None else self._unscaled), None
+        for follow in self.after_backward:
+            follow(tensor)
+        if hasattr(loss, "detach") and loss.numel() == 1:
+            self._pending.add(loss)
 
     def step(self, optimizer: Any) -> None:
         """Note a step of an optimizer."""
         self.steps += 1
-        self.run.journal.progress("fit", step=self.steps)
+        fit = self._fit_of(optimizer)
+        now = time.monotonic()
+        reading = self.iterator if self.is_of_loader else None
+        is_next = reading != fit.reading if reading is not None else _is_journaled(fit.steps)
+        if fit.steps_of_epoch and is_next:
+            self.end_epoch()
+        fit.reading = reading
+        fit.losses._sum = fit.losses._sum + self._pending._sum
+        fit.losses._count += self._pending._count
+        self._pending = Losses()
+        fit.steps += 1
+        fit.steps_of_epoch += 1
+        fit.step_s = now - fit.epoch_began
+        beat = {"fit": fit.number, "epoch": fit.epoch, "step": fit.steps_of_epoch}
+        self.run.journal.progress("fit", step_s=round(fit.step_s / fit.steps_of_epoch, 6), **beat)
         for follow in self.after_step:
             follow(optimizer)
+
+    def _fit_of(self, optimizer: Any) -> Fit:
+        fit, own = self.fit, _parameters(optimizer)
+        if fit is not None and (not own.isdisjoint(fit.parameters) or not fit.parameters):
+            fit.parameters |= own
+            return fit
+        if fit is not None and self._is_together(fit):
+            fit.parameters |= own
+            return fit
+        if fit is not None:
+            self.end_fit()
+        return self._begin(own)
+
+    def _is_together(self, fit: Fit) -> bool:
+        """Return whether another optimizer takes turns with those of this fit."""
+        if fit.epoch:
+            return False
+        same_pass = fit.reading is not None and self.iterator == fit.reading
+        return same_pass or (fit.reading is None and fit.steps <= TOGETHER_STEPS)
+
+    def _begin(self, parameters: FrozenSet[int]) -> Fit:
+        run = self.run
+        fit = self.fit = Fit(run.next_fit(), parameters)
+        model = self.last_trained()
+        name = type(model).__name__ if model is not None else ""
+        count = sum(one.numel() for one in model.parameters()) if model is not None else None
+        if model is not None:
+            self.models[fit.number] = artifact.plain(model)
+        run.journal.write(
+            "fit", fit=fit.number, framework="pytorch", model=name, state="started", epochs=None, epoch=0,
+            parameters=count,
+        )  # fmt: skip
+        return fit
+
+    def end_epoch(self) -> None:
+        """Journal the epoch under way, if steps were made in it."""
+        for before in self.before_epoch_ends:
+            before()
+        fit = self.fit
+        if fit is None or not fit.steps_of_epoch:
+            return
+        now = time.monotonic()
+        loss = fit.losses.mean()
+        metrics = {**({} if loss is None else {"loss": loss}), **fit.validation}
+        epoch = fit.epoch if fit.reading is not None else fit.steps - 1
+        self.run.journal.epoch(fit.number, epoch, metrics, now - fit.epoch_began)
+        self.run.journal.progress(None, epoch=epoch, metrics=metrics)
+        fit.epoch += 1
+        fit.steps_of_epoch = 0
+        fit.losses, fit.validation, fit.epoch_began = Losses(), {}, now
+
+    def end_fit(self) -> None:
+        """Journal the end of the fit under way: another one begins, or the script has ended."""
+        self.end_epoch()
+        fit, self.fit = self.fit, None
+        if fit is not None:
+            seconds = round(time.monotonic() - fit.began, 4)
+            self.run.journal.write("fit_end", fit=fit.number, epochs=fit.epoch, seconds=seconds, metrics={})
+
+
+def _parameters(optimizer: Any) -> FrozenSet[int]:
+    return frozenset(id(one) for group in optimizer.param_groups for one in group["params"])
+
+
+def _is_journaled(step: int) -> bool:
+    """Return whether a step without a DataLoader is journaled.
+
+    >>> [step for step in range(1, 1300) if _is_journaled(step)][-5:]
+    [970, 980, 990, 1000, 1100]
+    """
+    if not step:
+        return False
+    every = 1
+    while step > DENSE * every:
+        every *= 10
+    return step % every == 0
 
 
 def install(run: Context, training: Training) -> Dict[str, Callable[[ModuleType], None]]:
@@ -36,10 +224,38 @@ def install(run: Context, training: Training) -> Dict[str, Callable[[ModuleType]
     def optimizers(module: Any) -> None:
         module.register_optimizer_step_post_hook(functools.partial(_stepped, run, training))
 
-    return {"torch.optim.optimizer": optimizers}
+    def backward(module: Any) -> None:
+        module.backward = _watched_backward(run, training, module.backward)
+
+    def scaler(module: Any) -> None:
+        module.GradScaler.scale = _watched_scale(training, module.GradScaler.scale)
+
+    return {"torch.optim.optimizer": optimizers, "torch.autograd": backward, "torch.amp.grad_scaler": scaler}
 
 
 def _stepped(run: Context, training: Training, optimizer: Any, args: Any, kwargs: Any) -> None:
     if not run.nested:
         with run.journal.guard("optimizer step"):
             training.step(optimizer)
+
+
+def _watched_backward(run: Context, training: Training, plain: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(plain)
+    def backward(tensors: Any, *args: Any, **kwargs: Any) -> Any:
+        result = plain(tensors, *args, **kwargs)
+        if not run.nested:
+            with run.journal.guard("backward"):
+                training.backward(tensors if hasattr(tensors, "numel") else next(iter(tensors)))
+        return result
+
+    return backward
+
+
+def _watched_scale(training: Training, plain: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(plain)
+    def scale(self: Any, outputs: Any) -> Any:
+        if hasattr(outputs, "numel"):
+            training.scaled(outputs)
+        return plain(self, outputs)
+
+    return scale

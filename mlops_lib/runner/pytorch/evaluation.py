@@ -1,0 +1,244 @@
+"""Judge what a PyTorch script evaluates: every session becomes a measurement, and is measured again on the saved model.
+
+What was evaluated again and again while the model was trained is the validation of its fit; anything else the script's
+own evaluation. The last session on each set of examples counts.
+"""
+
+import functools
+from typing import Any, Callable, Dict, FrozenSet, List, Optional
+
+from mlops_lib.runner import digest, predictions
+from mlops_lib.runner.context import Context
+from mlops_lib.runner.evaluations import Measured
+from mlops_lib.runner.metrics import recipes
+from mlops_lib.runner.metrics.recipes import Recipe
+from mlops_lib.runner.pytorch import artifact, measures, tensors
+from mlops_lib.runner.pytorch.examples import MANY, TrainingExamples
+from mlops_lib.runner.pytorch.measures import Numbers, Reading, Table, UnreadableError
+from mlops_lib.runner.pytorch.observation import Training
+from mlops_lib.runner.pytorch.sessions import Session
+from mlops_lib.runner.pytorch.watch import Hook, Watch
+
+ASKED_BYTES = 1 << 28
+"""Inputs that are put together to look at mistakes and leaks."""
+MODES = ("Dropout", "BatchNorm", "InstanceNorm", "RReLU")
+"""Names of layers that answer otherwise in training mode."""
+
+
+class Judge:
+    """Makes measurements of sessions."""
+
+    def __init__(self, run: Context, training: Training, watch: Watch) -> None:
+        self.run, self.training, self.watch = run, training, watch
+        self.readings: Dict[int, Reading] = {}
+        """Of sessions, by their identity."""
+        self.found: Dict[int, Numbers] = {}
+        self.examples = TrainingExamples(run, watch)
+        self._recorded: List[Session] = []
+        self._seen: Dict[Any, int] = {}
+        """By model and data, the number of steps when it was evaluated last."""
+        watch.on_session.append(self.ended)
+
+    def ended(self, session: Session) -> None:
+        """Measure a session that is over, while its outputs are at hand."""
+        key = (id(session.model), session.data)
+        before = self._seen.get(key)
+        session.is_repeated = before is not None and before != self.training.steps
+        self._seen[key] = self.training.steps
+        share = self.examples.share_of(session)
+        session.trained_on = None if share is None else share > MANY
+        session.is_mixed = share is not None and 0 < share <= MANY
+        try:
+            reading = measures.reading_of(session)
+            outputs = session.outputs
+            if outputs is None or len(outputs) != len(session.kept):
+                outputs = self._again(session.model, session)
+            table = measures.table(session, reading, outputs)
+            found = measures.numbers(table, reading, session)
+        except UnreadableError as error:
+            self._cannot(session, str(error))
+            return
+        self.readings[id(session)], self.found[id(session)] = reading, found
+        self._recorded.append(session)
+        artifact.of(session.model).learn(session, reading)
+        if self.training.fit is not None:
+            self._note_epoch(session, found)
+
+    def _cannot(self, session: Session, why: str) -> None:
+        if session.kept or session.problems:
+            name = type(session.model).__name__
+            self.run.journal.warn(f"an evaluation of {name} has no number of its own: {why}")
+
+    def _again(self, model: Any, session: Session) -> List[Any]:
+        with artifact.evaluating(model):
+            return [measures.answer(model, one) for one in session.kept]
+
+    def _note_epoch(self, session: Session, found: Numbers) -> None:
+        fit = self.training.fit
+        assert fit is not None
+        prefix = "train" if session.trained_on else "val"
+        for name, value in found.values.items():
+            fit.validation[f"{prefix}_{name}"] = value
+
+    def remember_predictions(self) -> None:
+        """End the sessions under way, and remember their outputs: a metric function is about to be traced to them."""
+        if self.watch.busy or self.run.nested:
+            return
+        self.watch.end_sessions()
+        for session in self._recorded[-4:]:
+            with self.run.journal.guard("remember predictions"):
+                self._remember(session)
+
+    def _remember(self, session: Session) -> None:
+        outputs = session.outputs
+        if outputs is None or len(outputs) != len(session.kept) or session.is_remembered:
+            return
+        session.is_remembered = True
+        model, reading = artifact.of(session.model), self.readings[id(session)]
+        x = inputs_of(session)
+        if x is None:
+            return
+        model.learn(session, reading)
+        raw = [tensors.at(one, reading.path) for one in outputs]
+        fit = self._fit_of(session.model)
+        for method, parts in (
+            ("predict", [model.answers(one) for one in raw]),
+            ("predict_proba", [model.shares(one) for one in raw]),
+            ("decision_function", raw),
+        ):
+            output = tensors.joined([tensors.array(one) for one in parts])
+            if output is not None:
+                predictions.remember(model=model, method=method, x=x, output=output, fit=fit)
+
+    def finish(self) -> None:
+        """Record what was evaluated, when the script is over."""
+        self.watch.end_sessions()
+        self.training.end_fit()
+        self.examples.finish()
+        for number, module in sorted(self.training.models.items()):
+            self.run.models[number] = artifact.of(module)
+        for session in self._recorded:
+            if session.kept:
+                with self.run.journal.guard("record a session"):
+                    self._record(session)
+
+    def _record(self, session: Session) -> None:
+        run, reading, found = self.run, self.readings[id(session)], self.found[id(session)]
+        model = artifact.of(session.model)
+        model.learn(session, reading)
+        names = measures.names_of(session.kept)
+        named = None if names is None else digest.Examples(names)
+        # Unless all training examples are known, it is not known either whether these are others.
+        examples = named if session.trained_on or self.examples.of(session.model) is not None else None
+        if self._is_known(model, named, found):
+            return
+        x = inputs_of(session)
+        y = targets_of(session, reading)
+        held_out = False if session.trained_on else None
+        if session.is_mixed:
+            run.journal.warn("a part of the data that is evaluated is of the data set's training part")
+            examples = None
+        self._warn_of_mode(session)
+        table = self._confusion(session, reading)
+        run.evaluations.add(
+            metric=found.metric, value=found.values[found.metric],
+            source="fit.validation" if session.is_repeated else "compared", fit=self._fit_of(session.model),
+            examples=examples, count=session.examples, held_out=held_out, task=found.task, baseline=found.baseline,
+            everything=dict(found.values), model=model, repeat=functools.partial(self._repeat, session, reading),
+            asked=(x, y) if x is not None and y is not None else None, confusion=table[0], labels=table[1],
+            recipe=self._recipe(session, reading, found, x, y), data="what the model was called with without training",
+        )  # fmt: skip
+
+    def _is_known(self, model: Any, examples: Optional[digest.Examples], found: Numbers) -> bool:
+        """Return whether the script itself measured the same on these examples by a metric function."""
+        if examples is None:
+            return False
+        return any(
+            record["examples_digest"] == examples.digest and record["metric"] == found.metric
+            and self.run.evaluations.models.get(record["id"]) is model
+            for record in self.run.evaluations.records
+        )  # fmt: skip
+
+    def _warn_of_mode(self, session: Session) -> None:
+        layers = sorted({type(one).__name__ for one in session.model.modules() if type(one).__name__.startswith(MODES)})
+        if session.is_training_mode and layers:
+            self.run.journal.warn(
+                f"{type(session.model).__name__} is evaluated in training mode, in which {', '.join(layers)} answer"
+                " otherwise: call model.eval() first. The saved model is measured in evaluation mode"
+            )
+
+    def _fit_of(self, model: Any) -> Optional[int]:
+        found = [number for number, one in self.training.models.items() if one is artifact.plain(model)]
+        return max(found, default=max(self.training.models, default=None))
+
+    def _confusion(self, session: Session, reading: Reading) -> Any:
+        from mlops_lib.runner import sklearn_evaluation
+
+        if not measures.is_labels(session, reading) or session.outputs is None:
+            return None, None
+        table: Table = measures.table(session, reading, session.outputs)
+        return sklearn_evaluation._confusion(table.truth, table.guess)
+
+    def _recipe(self, session: Session, reading: Reading, found: Numbers, x: Any, y: Any) -> Any:
+        is_plain = measures.is_labels(session, reading) or found.metric == "r2"
+        if x is None or y is None or not is_plain:
+            return None
+        return Recipe(recipes.COMPARED, found.metric), recipes.Examples(x, y)
+
+    def _repeat(self, session: Session, reading: Reading, model: Any, without: FrozenSet[bytes]) -> Measured:
+        model.learn(session, reading)
+        outputs = self.watch_off(self._again, model.module, session)
+        names = measures.names_of(session.kept)
+        mask = measures.mask_of(names, without)
+        found = measures.numbers(measures.table(session, reading, outputs), reading, session, mask)
+        x, y = inputs_of(session), targets_of(session, reading)
+        asked = None
+        if mask is not None:
+            names = [name for name, is_out in zip(names or (), mask) if not is_out]
+            if x is not None and y is not None and not isinstance(x, tuple):
+                asked = (x[~mask], y[~mask])
+        metric = found.metric
+        return Measured(found.values[metric], names, dict(found.values), found.baseline, asked)
+
+    def watch_off(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call a function whose use of the model is not the script's."""
+        self.run.nested += 1
+        try:
+            return function(*args)
+        finally:
+            self.run.nested -= 1
+
+
+def inputs_of(session: Session) -> Any:
+    """Return the inputs of a session's examples as an array, or a tuple of several; None if that cannot be."""
+    if session.bytes > ASKED_BYTES:
+        return None
+    parts = [
+        tensors.rows([tensors.at((one.args, one.kwargs), path) for path in one.inputs], one.size)
+        for one in session.kept
+    ]  # fmt: skip
+    return tensors.joined(parts)
+
+
+def targets_of(session: Session, reading: Reading) -> Any:
+    """Return the targets of a session's examples as an array; None if they have different shapes."""
+    parts = []
+    for one in session.kept:
+        pair = one.loss if reading.is_of_loss else one.answer
+        if pair is None or pair.target.numel() % max(1, one.size):
+            return None
+        value = tensors.array(pair.target)
+        parts.append(value if len(value) == one.size else value.reshape(one.size, -1))
+    found = tensors.joined(parts)
+    return found.ravel() if found is not None and found.size == session.examples else found
+
+
+def install(run: Context, training: Training) -> Dict[str, Hook]:
+    """The import hooks that see evaluations."""
+    from mlops_lib.runner.pytorch import watch
+
+    seen = Watch(run, training)
+    judge = Judge(run, training, seen)
+    predictions.before_trace.append(judge.remember_predictions)
+    run.before_end.append(judge.finish)
+    return watch.hooks(seen)

@@ -1,0 +1,145 @@
+"""The examples that a model was trained on, by their content as the model got them, and by their place in a data set.
+
+They are named while the first pass over the data is trained on, within a share of the time. Of longer passes, and of
+random batches without a DataLoader, it is not known what else was trained on. Where training inputs are changed at
+random, content says nothing: there the data set that a DataLoader reads, and the indices of a `Subset`, tell whether
+an evaluation is one of training examples.
+"""
+
+import time
+from typing import Any, Dict, FrozenSet, List, Optional, Tuple
+
+from mlops_lib.runner import digest
+from mlops_lib.runner.context import Context
+from mlops_lib.runner.pytorch import artifact, tensors
+from mlops_lib.runner.pytorch.sessions import Call, Session, examples_of
+from mlops_lib.runner.pytorch.watch import Watch
+
+FREE_S, SHARE_OF_TIME = 2.0, 0.02
+KEPT_BYTES = 1 << 27
+"""Training inputs that are kept to look for near-copies of them among the judged examples."""
+MANY = 0.5
+"""An evaluation of which more is of the training data is one of training examples."""
+DEPTH = 8
+
+
+class Seen:
+    """What is known of one model's training."""
+
+    def __init__(self) -> None:
+        self.names: List[bytes] = []
+        self.inputs: List[Any] = []
+        self.targets: List[Any] = []
+        self.bytes = 0
+        self.first_pass: Optional[int] = None
+        self.is_whole = True
+        """Whether all that was trained on has been named."""
+        self.is_done = False
+        self.places: List[int] = []
+        """Where tensors begin that were named already: full batches come again and again."""
+        self.data: Dict[int, Any] = {}
+        """Data sets that were read, by identity."""
+
+
+class TrainingExamples:
+    """Follows what models are trained on."""
+
+    def __init__(self, run: Context, watch: Watch) -> None:
+        self.run = run
+        self.seen: Dict[int, Tuple[Any, Seen]] = {}
+        self._spent_s = 0.0
+        self._began = time.monotonic()
+        watch.on_trained.append(self.trained)
+
+    def trained(self, call: Call) -> None:
+        """Note the examples of a call whose output went backward."""
+        model = artifact.plain(call.model)
+        seen = self.seen.setdefault(id(model), (model, Seen()))[1]
+        if call.loader is not None and id(call.loader.dataset) not in seen.data:
+            seen.data[id(call.loader.dataset)] = call.loader.dataset
+        if seen.is_done:
+            return
+        if call.iterator is not None and seen.first_pass not in (None, call.iterator):
+            seen.is_done = True
+            return
+        seen.first_pass = call.iterator
+        began = time.monotonic()
+        self._name(seen, call)
+        self._spent_s += time.monotonic() - began
+        if self._spent_s > FREE_S + SHARE_OF_TIME * (began - self._began):
+            seen.is_done, seen.is_whole = True, False
+
+    def _name(self, seen: Seen, call: Call) -> None:
+        targets = [one.target for one in call.losses]
+        size, paths = examples_of(call, targets)
+        given = [tensors.at((call.args, call.kwargs), path) for path in paths]
+        if call.iterator is None and given:
+            key = hash((tensors.place(given[0]), given[0].storage_offset(), tuple(given[0].shape)))
+            if key in seen.places:
+                return
+            seen.places.append(key)
+            del seen.places[:-64]
+        rows = tensors.rows(given, size)
+        names = None if rows is None else digest.hashes(rows)
+        if names is None or isinstance(rows, type(None)):
+            seen.is_whole = False
+            return
+        seen.names += names
+        held = rows if isinstance(rows, tuple) else (rows,)
+        seen.bytes += sum(int(one.nbytes) for one in held)
+        if seen.bytes <= KEPT_BYTES and not isinstance(rows, tuple):
+            seen.inputs.append(rows.copy())
+            target = targets[-1] if targets and targets[-1].dim() and len(targets[-1]) == size else None
+            seen.targets.append(None if target is None else tensors.array(target).copy())
+
+    def of(self, model: Any) -> Optional[digest.Examples]:
+        """Return the examples that a model was trained on, None if not all of them are known."""
+        known = self.seen.get(id(artifact.plain(model)))
+        if known is None or not known[1].is_whole or not known[1].names:
+            return None
+        return digest.Examples(known[1].names)
+
+    def share_of(self, session: Session) -> Optional[float]:
+        """Return which share of an evaluation's data set is training data by its place; None if that is not known."""
+        known = self.seen.get(id(artifact.plain(session.model)))
+        if known is None or session.loader is None:
+            return None
+        judged = _source(session.loader.dataset)
+        shares = [_overlap(judged, _source(one)) for one in known[1].data.values()]
+        told = [share for share in shares if share is not None]
+        return max(told) if told else None
+
+    def finish(self) -> None:
+        """Tell the rest of the runner what each model was trained on."""
+        for model, seen in self.seen.values():
+            facade = artifact.of(model)
+            self.run.evaluations.trained(facade, None, self.of(model))
+            x = tensors.joined(seen.inputs)
+            if x is None or seen.bytes > KEPT_BYTES:
+                continue
+            y = tensors.joined(seen.targets) if all(one is not None for one in seen.targets) else None
+            self.run.leaks.trained(facade, x, y)
+
+
+def _source(data: Any) -> Tuple[Any, Optional[FrozenSet[int]]]:
+    """Return the data set that a `Subset` is of, and its indices; None for all of them."""
+    indices: Optional[List[int]] = None
+    for _ in range(DEPTH):
+        inner, own = getattr(data, "dataset", None), getattr(data, "indices", None)
+        if inner is None or own is None or type(data).__name__ != "Subset":
+            break
+        listed = [int(one) for one in own]
+        indices = listed if indices is None else [listed[one] for one in indices]
+        data = inner
+    return data, None if indices is None else frozenset(indices)
+
+
+def _overlap(judged: Any, trained: Any) -> Optional[float]:
+    """Return the share of the judged data that is also of the training data; None if they are different data sets."""
+    if judged[0] is not trained[0]:
+        return None
+    if trained[1] is None:
+        return 1.0
+    if judged[1] is None:
+        return len(trained[1]) / max(1, len(judged[0]))
+    return len(judged[1] & trained[1]) / max(1, len(judged[1]))

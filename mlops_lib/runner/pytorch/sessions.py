@@ -1,0 +1,284 @@
+"""Evaluations as a script makes them: a model called without training on what follows, and its outputs compared with targets.
+
+A *call* is one of the outermost module; a *session* is the calls of one model over one pass of a DataLoader, or, without
+one, from one place of the script and with no training in between. What the script compares an output with, right after
+the call, are the targets. Where that cannot be told the session has no number, and says why.
+"""
+
+import os
+import sys
+import types
+from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Set, Tuple
+
+from mlops_lib.runner.pytorch import readings, tensors
+from mlops_lib.runner.pytorch.readings import Scores
+from mlops_lib.runner.pytorch.tensors import Path
+
+LIMIT_BYTES = 1 << 29
+"""Inputs and targets of one session that are kept, to be measured again."""
+OUTPUT_BYTES = 1 << 28
+"""Outputs of one session that are kept until it is measured."""
+FRAMES = 60
+
+
+class Compared(NamedTuple):
+    """A loss function, a comparison or a difference that the script made."""
+
+    name: str
+    """A function of torch.nn.functional, "equal" or "difference"."""
+    left: Any
+    right: Any
+    options: Dict[str, Any]
+    value: Any
+
+
+class Loss(NamedTuple):
+    """Scores and targets that a loss function was given."""
+
+    name: str
+    scores: Scores
+    shape: Tuple[int, ...]
+    target: Any
+    options: Dict[str, Any]
+    value: float
+
+
+class Answer(NamedTuple):
+    """A prediction that was compared with targets."""
+
+    path: Path
+    names: FrozenSet[str]
+    target: Any
+
+
+class Call:
+    """One call of an outermost module."""
+
+    def __init__(self, model: Any, args: Any, kwargs: Any, output: Any, *, grad: bool) -> None:
+        self.model, self.args, self.kwargs, self.output, self.grad = model, args, kwargs, output, grad
+        self.is_training_mode = bool(model.training)
+        self.inside: List[Compared] = []
+        """Loss functions that the module called itself."""
+        self.losses: List[Loss] = []
+        self.answers: List[Answer] = []
+        self.trained = False
+        self.batch: Any = None
+        self.iterator: Optional[int] = None
+        self.loader: Any = None
+        self.place: Tuple[Any, ...] = ()
+        self.frame: Optional[types.FrameType] = None
+
+    def inputs(self) -> List[Tuple[Path, Any]]:
+        """Return the tensors that it was given, each with its path in (args, kwargs)."""
+        return tensors.leaves((self.args, self.kwargs))
+
+    def compare(self, made: Compared) -> bool:
+        """Take a comparison, if it is one of this call's outputs; returns whether it is."""
+        if made.name == "equal":
+            return self._answered(made)
+        scores = readings.find_scores(self.output, made.left)
+        target = made.right
+        if scores is None and made.name in ("difference", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"):
+            scores, target = readings.find_scores(self.output, made.right), made.left
+        if scores is None:
+            return False
+        name = "mse_loss" if made.name == "difference" else made.name
+        value = float(made.value) if made.value is not None and made.value.numel() == 1 else float("nan")
+        shape = tuple((made.left if target is made.right else made.right).shape)
+        self.losses.append(Loss(name, scores, shape, target.detach(), made.options, value))
+        return True
+
+    def _answered(self, made: Compared) -> bool:
+        for prediction, target in ((made.left, made.right), (made.right, made.left)):
+            path, names = readings.find_answers(self.output, prediction)
+            if names:
+                if not any(one.target is target for one in self.answers):
+                    self.answers.append(Answer(path, names, target.detach()))
+                return True
+        return False
+
+
+class Kept(NamedTuple):
+    """What is kept of a call, so that it can be made again."""
+
+    args: Any
+    kwargs: Any
+    inputs: Tuple[Path, ...]
+    """The tensors in (args, kwargs) with one row an example, targets left out."""
+    size: int
+    """Number of examples."""
+    loss: Optional[Loss]
+    answer: Optional[Answer]
+
+
+class Session:
+    """The calls of one model that belong together."""
+
+    def __init__(self, call: Call, steps: int) -> None:
+        self.model, self.steps = call.model, steps
+        self.iterator, self.loader, self.place = call.iterator, call.loader, call.place
+        self.frame = call.frame
+        self.kept: List[Kept] = []
+        self.outputs: Optional[List[Any]] = []
+        self.losses: List[Tuple[float, int]] = []
+        self.grad = call.grad
+        self.is_training_mode = call.is_training_mode
+        self.bytes = self.output_bytes = 0
+        self.examples = 0
+        self.is_over = False
+        self.is_remembered = False
+        self.problems: List[str] = []
+        """Why there is no number, or none that can be made again."""
+        self.trained_on: Any = None
+        """Whether its data set is one that the model was trained on; None if that is not known."""
+        self.is_mixed = False
+        """Whether a smaller part of its data set is."""
+        self.is_repeated = False
+        """Whether the same data was evaluated before, and the model was trained in between."""
+
+    @property
+    def data(self) -> Any:
+        """What names the data: the data set, or the place in the script that the model is called from."""
+        return ("data", id(self.loader.dataset)) if self.loader is not None else ("place", self.place)
+
+    def takes(self, call: Call, steps: int) -> bool:
+        """Return whether a call goes on with this session."""
+        if self.is_over or call.iterator != self.iterator:
+            return False
+        if self.iterator is not None:
+            return True
+        return self.steps == steps and self.place == call.place
+
+    def add(self, call: Call) -> None:
+        """Take a call; its output is let go as soon as nothing needs it any more."""
+        loss = call.losses[-1] if call.losses else self._of_inside(call)
+        answer = call.answers[-1] if call.answers else None
+        if self.kept and self.iterator is None and not self._goes_on(call):
+            self._doubt("its batches come from no DataLoader, so that it is not known which of them belong together")
+        targets = [one.target for one in (loss, answer) if one is not None]
+        count, inputs = examples_of(call, targets)
+        if loss is not None and loss.value == loss.value:
+            self.losses.append((loss.value / (count if loss.options.get("reduction") == "sum" else 1), count))
+        self.examples += count
+        self.is_training_mode |= call.is_training_mode
+        self._keep(Kept(call.args, call.kwargs, inputs, count, loss, answer), targets, call.output)
+
+    def _goes_on(self, call: Call) -> bool:
+        """Return whether this call's input is the next part of the same tensor, or the same function is still running."""
+        if self.frame is not None and self.frame is call.frame:
+            return True
+        last = self.kept[-1]
+        before = {tensors.place(tensors.at((last.args, last.kwargs), path)) for path in last.inputs}
+        return bool(before & {tensors.place(one) for _, one in call.inputs()} - {0})
+
+    def _of_inside(self, call: Call) -> Optional[Loss]:
+        """Return the loss that the module itself made of its output, if there is one."""
+        for made in reversed(call.inside):
+            if call.compare(made):
+                return call.losses[-1]
+        return None
+
+    def _keep(self, kept: Kept, targets: List[Any], output: Any) -> None:
+        held = [one for _, one in tensors.leaves((kept.args, kept.kwargs))] + targets
+        self.bytes += sum(one.numel() * one.element_size() for one in {id(one): one for one in held}.values())
+        if self.bytes > LIMIT_BYTES:
+            self._doubt(f"the examples take more than {LIMIT_BYTES >> 20} MB")
+            self.kept, self.outputs = [], None
+            return
+        self.kept.append(kept)
+        if self.outputs is None:
+            return
+        self.output_bytes += sum(one.numel() * one.element_size() for _, one in tensors.leaves(output))
+        self.outputs.append(_detached(output))
+        if self.output_bytes > OUTPUT_BYTES:
+            self.outputs = None
+
+    def compare(self, made: Compared) -> bool:
+        """Take a comparison of all outputs of the session, put together; returns whether it is one."""
+        if self.outputs is None or not self.kept or len(self.outputs) != len(self.kept):
+            return False
+        import torch
+
+        whole = self._whole_output()
+        if whole is None or made.left.numel() < self.examples:
+            return False
+        call = Call(self.model, (), {}, whole, grad=False)
+        if not call.compare(made):
+            return False
+        target = call.answers[-1].target if call.answers else call.losses[-1].target
+        if not len(target.shape) or len(target) != self.examples:
+            return False
+        parts = torch.split(target, [one.size for one in self.kept])
+        for index, part in enumerate(parts):
+            answer = call.answers[-1]._replace(target=part) if call.answers else None
+            loss = None
+            if call.losses and call.losses[-1].scores.view is None:
+                loss = call.losses[-1]._replace(target=part, shape=(len(part), *call.losses[-1].shape[1:]))
+            old = self.kept[index]
+            self.kept[index] = old._replace(answer=answer or old.answer, loss=loss or old.loss)
+        return True
+
+    def _whole_output(self) -> Any:
+        """Return the outputs put together, if each has one row an example."""
+        import torch
+
+        assert self.outputs is not None
+        parts = [[leaf for _, leaf in tensors.leaves(one)][:1] for one in self.outputs]
+        if any(not part or part[0].dim() == 0 or len(part[0]) != kept.size for part, kept in zip(parts, self.kept)):
+            return None
+        if len(parts) == 1:
+            return self.outputs[0]
+        path = tensors.leaves(self.outputs[0])[0][0]
+        whole = torch.cat([part[0] for part in parts])
+        for step in reversed(path):
+            whole = {step: whole}
+        return whole
+
+    def _doubt(self, why: str) -> None:
+        if why not in self.problems:
+            self.problems.append(why)
+
+
+def _detached(output: Any) -> Any:
+    return tensors.replaced(output, {path: leaf.detach() for path, leaf in tensors.leaves(output)})
+
+
+def examples_of(call: Call, targets: List[Any]) -> Tuple[int, Tuple[Path, ...]]:
+    """Return how many examples a call was given, and which of its tensors hold them; targets are none of these."""
+    given = [
+        (path, one) for path, one in call.inputs()
+        if one.dim() and not any(one is target or tensors.shares(one, target) for target in targets)
+    ]  # fmt: skip
+    if not given:
+        return (len(targets[0]) if targets and targets[0].dim() else 0), ()
+    count = len(given[0][1])
+    return count, tuple(path for path, one in given if len(one) == count)
+
+
+def place_of(work: str) -> Tuple[Tuple[Any, ...], Optional[types.FrameType]]:
+    """Return from where in the project's code a model is called, and the innermost frame of the project's.
+
+    Texts among that frame's variables belong to it: in `for split in ["train", "val"]` they say what is measured.
+    """
+    frame: Optional[types.FrameType] = sys._getframe(1)
+    found: List[Any] = []
+    innermost: Optional[types.FrameType] = None
+    for _ in range(FRAMES):
+        if frame is None:
+            break
+        name = frame.f_code.co_filename
+        is_own = not os.path.isabs(name) or name.startswith(work)
+        if is_own and not name.startswith("<"):
+            if innermost is None:
+                innermost = frame
+                found += [(key, value) for key, value in sorted(_texts(frame))]
+            found.append((name, frame.f_code.co_name, frame.f_lineno))
+        frame = frame.f_back
+    return tuple(found), innermost
+
+
+def _texts(frame: types.FrameType) -> Set[Tuple[str, str]]:
+    if frame.f_code.co_name == "<module>":
+        return set()
+    values = frame.f_locals.items()
+    return {(key, value) for key, value in values if isinstance(value, str) and len(value) < 40}

@@ -1,0 +1,435 @@
+"""Notice what a script does with its models: outermost calls, batches, loss functions, comparisons with targets.
+
+What is hooked stays what it was for anybody else: a wrapper calls the original first, and looks at what it gave only
+during an evaluation, or until it is known how the model that is trained is read.
+"""
+
+import functools
+import os
+import sys
+import weakref
+from collections import deque
+from types import ModuleType
+from typing import Any, Callable, Deque, Dict, List, NamedTuple, Optional
+
+from mlops_lib.runner.context import Context
+from mlops_lib.runner.pytorch import artifact, readings, tensors
+from mlops_lib.runner.pytorch.observation import Training
+from mlops_lib.runner.pytorch.readings import Scores
+from mlops_lib.runner.pytorch.sessions import Call, Compared, Loss, Session, place_of
+from mlops_lib.runner.pytorch.tensors import Path
+
+OPEN_CALLS = 16
+BATCHES = 4
+"""Batches of a DataLoader that are remembered: frameworks read one or two ahead of what they work on."""
+LEARNED_FROM = 3
+"""So many batches of a training show how its model is read."""
+MODELS = 8
+"""Models whose evaluations are remembered, the last ones."""
+
+Hook = Callable[[ModuleType], None]
+
+
+class Batch(NamedTuple):
+    """What a DataLoader gave."""
+
+    iterator: int
+    loader: Any
+    data: Any
+
+
+class Habit(NamedTuple):
+    """How the output of a model in training is compared with a part of the batch."""
+
+    name: str
+    scores: Scores
+    target: Optional[Path]
+    """Where in the batch the targets are; None if they are not of it."""
+    options: Dict[str, Any]
+    is_same_shape: bool
+    """Whether the scores are the whole tensor of the output."""
+
+
+class Watch:
+    """Follows the script's calls, and puts its evaluations together."""
+
+    def __init__(self, run: Context, training: Training) -> None:
+        self.run, self.training = run, training
+        self.process = os.getpid()
+        self.depth = 0
+        self.busy = False
+        self.open: List[Call] = []
+        self.inside: List[Compared] = []
+        """Loss functions that the module under way has called itself."""
+        self.wants_inside = False
+        self.batches: Deque[Batch] = deque(maxlen=BATCHES)
+        self.sessions: List[Session] = []
+        self.current: Dict[int, Session] = {}
+        """The session under way, by the identity of its model."""
+        self.habits: "weakref.WeakKeyDictionary[Any, List[Habit]]" = weakref.WeakKeyDictionary()
+        self.on_trained: List[Callable[[Call], None]] = []
+        """Called with each call whose output went backward."""
+        self.on_session: List[Callable[[Session], None]] = []
+        """Called with each session when it is over."""
+        self._iterators = 0
+        training.after_backward.append(self.backward)
+        training.after_step.append(self.stepped)
+        training.before_epoch_ends.append(self.end_sessions)
+
+    @property
+    def is_looking(self) -> bool:
+        """Return whether what happens now may say how an output is read."""
+        if self.depth or self.busy or self.run.nested:
+            return False
+        return any(self._is_wanted(call.model, grad=call.grad) for call in self.open)
+
+    def _is_wanted(self, model: Any, *, grad: bool) -> bool:
+        """Return whether what is done with the output of a call is to be looked at."""
+        return not (grad and model.training) or not self._is_learned(model)
+
+    def quietly(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call a function whose own use of the framework is not the script's."""
+        if self.busy:
+            return None
+        self.busy = True
+        try:
+            with self.run.journal.guard("watch PyTorch"), _no_grad():
+                return function(*args)
+        finally:
+            self.busy = False
+
+    # --- What happens
+
+    def calls(self, model: Any, *, grad: bool) -> None:
+        """Prepare for a call of an outermost module."""
+        self.depth, self.inside, self.wants_inside = 1, [], self._is_wanted(model, grad=grad)
+
+    def called(self, model: Any, args: Any, kwargs: Any, output: Any, grad: bool) -> None:
+        """Note a call of an outermost module."""
+        if os.getpid() != self.process or next(model.parameters(), None) is None or not tensors.leaves(output):
+            return
+        for one in [one for one in self.open if one.model is model]:
+            self._close(one)
+        call = Call(model, args, kwargs, output, grad=grad)
+        call.inside, self.inside = self.inside, []
+        self._find_batch(call)
+        if call.iterator is None and not (grad and call.is_training_mode):
+            call.place, call.frame = place_of(self.run.work)
+        self.open.append(call)
+        del self.open[:-OPEN_CALLS]
+
+    def _find_batch(self, call: Call) -> None:
+        """Find the batch that a call's inputs are of: by memory or values, else the last one of as many examples."""
+        given = [one for _, one in call.inputs() if one.dim()]
+        for batch in reversed(self.batches):
+            if any(tensors.shares(one, other) for _, one in tensors.leaves(batch.data) for other in given):
+                return self._is_of(call, batch)
+        for batch in reversed(self.batches):
+            sizes = {len(one) for _, one in tensors.leaves(batch.data) if one.dim()}
+            if given and len(given[0]) in sizes:
+                return self._is_of(call, batch)
+
+    def _is_of(self, call: Call, batch: Batch) -> None:
+        call.batch, call.iterator, call.loader = batch.data, batch.iterator, batch.loader
+        self.training.is_of_loader = True
+
+    def gave(self, iterator: int, loader: Any, data: Any) -> None:
+        """Note a batch of a DataLoader."""
+        for call in list(self.open):
+            if (call.iterator is not None and call.iterator != iterator) or not call.grad:
+                self._close(call)
+        self.batches.append(Batch(iterator, loader, data))
+        self.training.iterator = iterator
+
+    def ended(self, iterator: int) -> None:
+        """Note that a DataLoader has no more batches: its calls stay open for what is compared after the loop."""
+        for call in [one for one in self.open if one.iterator == iterator]:
+            self._close(call)
+
+    def compared(self, name: str, left: Any, right: Any, options: Dict[str, Any], value: Any) -> None:
+        """Note a loss function, a comparison or a difference."""
+        if not (tensors.is_tensor(left) and tensors.is_tensor(right)) or not left.numel():
+            return
+        if name in ("equal", "difference") and left.numel() != right.numel():
+            return
+        made = Compared(name, left, right, options, value)
+        if self.depth:
+            if name not in ("equal", "difference"):
+                self.inside.append(made)
+            return
+        for call in reversed(self.open):
+            if call.grad and call.is_training_mode and (name == "equal" or self._is_learned(call.model)):
+                continue  # what is right in training is not asked
+            if call.compare(made):
+                return
+        for session in reversed(self.sessions[-2:]):
+            if not session.is_over and session.compare(made):
+                return
+
+    def _is_learned(self, model: Any) -> bool:
+        return len(self.habits.get(model, ())) >= LEARNED_FROM
+
+    def backward(self, tensor: Any) -> None:
+        """Note that what was called since went into a training."""
+        for call in [one for one in self.open if one.grad]:
+            self.open.remove(call)
+            self._forget_session(call.model)
+            self.training.last_trained = weakref.ref(call.model)
+            self.training.is_of_loader = call.iterator is not None
+            self.training.iterator = call.iterator
+            self.quietly(self._learn, call)
+            for follow in self.on_trained:
+                self.quietly(follow, call)
+
+    def _forget_session(self, model: Any) -> None:
+        """Forget what looked like an evaluation of a model in evaluation mode, and was a part of its training."""
+        session = self.current.get(id(model))
+        if session is not None and session.grad:
+            session.kept, session.outputs, session.is_over = [], None, True
+            self.sessions.remove(session)
+            del self.current[id(model)]
+
+    def stepped(self, optimizer: Any) -> None:
+        """Note a step: what is evaluated from here on is another state of the model."""
+        for session in self.current.values():
+            if session.iterator is None:
+                self.quietly(self._end, session)
+        self.current = {key: one for key, one in self.current.items() if not one.is_over}
+
+    def _learn(self, call: Call) -> None:
+        if self._is_learned(call.model):
+            return
+        losses = call.losses or self._losses_inside(call)
+        for loss in losses[-1:]:
+            target = _path_in(call.batch, loss.target)
+            whole = loss.scores.view is None and loss.scores.shape in readings.SHAPES
+            habit = Habit(loss.name, loss.scores, target, loss.options, whole)
+            self.habits.setdefault(call.model, []).append(habit)
+
+    def _losses_inside(self, call: Call) -> List[Loss]:
+        for made in reversed(call.inside):
+            if call.compare(made):
+                break
+        return call.losses
+
+    # --- Sessions
+
+    def _close(self, call: Call) -> None:
+        """A call is over: it belongs to an evaluation, or to nothing that is known."""
+        if call in self.open:
+            self.open.remove(call)
+        if call.grad and call.is_training_mode:
+            return
+        self._add(call)
+
+    def _add(self, call: Call) -> None:
+        session = self.current.get(id(call.model))
+        if session is None or not session.takes(call, self.training.steps):
+            if session is not None:
+                self._end(session)
+            session = Session(call, self.training.steps)
+            self.current[id(call.model)] = session
+            self.sessions.append(session)
+            self._let_go(session)
+        self._apply_habit(call)
+        session.add(call)
+
+    def _apply_habit(self, call: Call) -> None:
+        """Read a call as the model's training does, if the script compares its output with nothing that is seen."""
+        habits = self.habits.get(call.model) or []
+        if call.losses or call.answers or call.inside or call.batch is None or not habits:
+            return
+        habit = habits[-1]
+        if habit.target is None or not habit.is_same_shape or any(one.target != habit.target for one in habits):
+            return
+        try:
+            target = tensors.at(call.batch, habit.target)
+            leaf = tensors.at(call.output, habit.scores.path)
+        except (LookupError, AttributeError, TypeError):
+            return
+        if not tensors.is_tensor(target) or not target.dim() or len(target) != len(leaf):
+            return
+        target = target.to(leaf.device)
+        call.losses.append(Loss(habit.name, habit.scores, tuple(leaf.shape), target, habit.options, float("nan")))
+
+    def _let_go(self, session: Session) -> None:
+        """Let go of what earlier sessions on the same data keep: only the last one is measured again."""
+        for one in self.sessions[:-1]:
+            if one.model is session.model and one.data == session.data and one.is_over:
+                one.kept, one.outputs = [], None
+        models = list({id(one.model): one.model for one in reversed(self.sessions)}.values())
+        for model in models[MODELS:]:
+            artifact.forget(model)
+        kept = {id(model) for model in models[:MODELS]}
+        self.sessions = [one for one in self.sessions if id(one.model) in kept and (one.kept or not one.is_over)]
+
+    def _end(self, session: Session) -> None:
+        if session.is_over:
+            return
+        session.is_over, session.frame = True, None
+        for follow in self.on_session:
+            with self.run.journal.guard("measure a session"):
+                follow(session)
+
+    def end_sessions(self) -> None:
+        """End all sessions: what follows belongs to none of them."""
+        self.quietly(self._end_sessions)
+
+    def _end_sessions(self) -> None:
+        for call in list(self.open):
+            if not call.grad or not call.is_training_mode:
+                self._close(call)
+        for session in list(self.current.values()):
+            self._end(session)
+        self.current.clear()
+
+    def next_iterator(self) -> int:
+        """Return a name for an iterator over a DataLoader."""
+        self._iterators += 1
+        return self._iterators
+
+
+def _path_in(batch: Any, target: Any) -> Optional[Path]:
+    """Return where in a batch targets come from, None if they do not."""
+    found = tensors.leaves(batch)
+    for path, leaf in found:
+        if tensors.shares(leaf, target):
+            return path
+    for path, leaf in found:
+        if leaf.numel() == target.numel() and tensors.same_values(leaf, target):
+            return path
+    return None
+
+
+def _no_grad() -> Any:
+    return sys.modules["torch"].no_grad()
+
+
+# --- Hooks
+
+
+def hooks(watch: Watch) -> Dict[str, Hook]:
+    """The import hooks."""
+
+    def modules(module: Any) -> None:
+        module.Module.__call__ = _watched_call(watch, module.Module.__call__)
+
+    def functional(module: Any) -> None:
+        for name in readings.KIND_OF_LOSS:
+            if hasattr(module, name):
+                setattr(module, name, _watched_loss(watch, name, getattr(module, name)))
+
+    def torch(module: Any) -> None:
+        for owner, names, kind in (
+            (module.Tensor, ("__eq__", "eq", "__ne__", "ne"), "equal"),
+            (module, ("eq", "ne"), "equal"),
+            (module.Tensor, ("__sub__", "sub"), "difference"),
+            (module, ("sub",), "difference"),
+        ):
+            for name in names:
+                setattr(owner, name, _watched_operator(watch, kind, getattr(owner, name)))
+
+    def loaders(module: Any) -> None:
+        base = module._BaseDataLoaderIter
+        base.__init__ = _watched_start(watch, base.__init__)
+        base._reset = _watched_start(watch, base._reset)
+        base.__next__ = _watched_next(watch, base.__next__)
+
+    return {
+        "torch.nn.modules.module": modules, "torch.nn.functional": functional, "torch": torch,
+        "torch.utils.data.dataloader": loaders,
+    }  # fmt: skip
+
+
+def _watched_call(watch: Watch, plain: Callable[..., Any]) -> Callable[..., Any]:
+    def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807 - what Python calls
+        if watch.depth or watch.run.nested or watch.busy or _is_traced() or _is_measure(self):
+            return plain(self, *args, **kwargs)
+        grad = bool(sys.modules["torch"].is_grad_enabled())
+        watch.calls(self, grad=grad)
+        try:
+            output = plain(self, *args, **kwargs)
+        finally:
+            watch.depth = 0
+        watch.quietly(watch.called, self, args, kwargs, output, grad)
+        return output
+
+    functools.update_wrapper(__call__, plain)
+    return __call__
+
+
+def _is_measure(module: Any) -> bool:
+    """Return whether a module compares outputs with targets, and is no model."""
+    kind = type(module).__module__
+    return kind == "torch.nn.modules.loss" or kind.startswith("torchmetrics")
+
+
+def _is_traced() -> bool:
+    """Return whether a compiler looks at the code instead of running it."""
+    torch = sys.modules["torch"]
+    compiler = getattr(torch, "compiler", None)
+    if compiler is not None and compiler.is_compiling():
+        return True
+    return torch._C._get_tracing_state() is not None
+
+
+def _watched_loss(watch: Watch, name: str, plain: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(plain)
+    def loss(*args: Any, **kwargs: Any) -> Any:
+        value = plain(*args, **kwargs)
+        if (watch.wants_inside if watch.depth else watch.is_looking) and not watch.busy and not _is_traced():
+            watch.quietly(_note_loss, watch, name, args, kwargs, value)
+        return value
+
+    return loss
+
+
+def _note_loss(watch: Watch, name: str, args: Any, kwargs: Any, value: Any) -> None:
+    given = list(args)
+    left = given.pop(0) if given else kwargs.get("input")
+    right = given.pop(0) if given else kwargs.get("target")
+    if given:
+        return
+    options = {key: one for key, one in kwargs.items() if key not in ("input", "target") and one is not None}
+    watch.compared(name, left, right, options, value)
+
+
+def _watched_operator(watch: Watch, kind: str, plain: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(plain)
+    def operator(*args: Any, **kwargs: Any) -> Any:
+        result = plain(*args, **kwargs)
+        if watch.is_looking and len(args) == 2 and hasattr(args[1], "numel") and not _is_traced():
+            watch.quietly(watch.compared, kind, args[0], args[1], {}, None)
+        return result
+
+    return operator
+
+
+def _watched_start(watch: Watch, plain: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(plain)
+    def start(self: Any, loader: Any, *args: Any, **kwargs: Any) -> None:
+        plain(self, loader, *args, **kwargs)
+        self._mlops_pass = (watch.next_iterator(), weakref.ref(loader))
+
+    return start
+
+
+def _nothing() -> None:
+    return None
+
+
+def _watched_next(watch: Watch, plain: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(plain)
+    def next_(self: Any) -> Any:
+        number, loader = getattr(self, "_mlops_pass", (None, _nothing))
+        try:
+            data = plain(self)
+        except StopIteration:
+            if number is not None:
+                watch.quietly(watch.ended, number)
+            raise
+        if number is not None and not watch.run.nested:
+            watch.quietly(watch.gave, number, loader(), data)
+        return data
+
+    return next_
