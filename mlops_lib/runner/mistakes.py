@@ -98,6 +98,8 @@ def _answers(model: Any, x: Any, y: Any) -> Tuple[Any, Any, Any]:
             return targets.astype(int), output.argmax(axis=1), output.max(axis=1)
         edge = 0.5 if output.min() >= 0.0 and output.max() <= 1.0 else 0.0
         return targets.astype(int), (output[:, 0] > edge).astype(int), abs(output[:, 0] - edge) + 0.5
+    if y.size != len(y):
+        return nothing  # several answers an example
     predicted = numpy.asarray(model.predict(x)).ravel()
     targets = y.ravel()
     if predicted.shape != targets.shape or not (_are_classes(targets) and _are_classes(predicted)):

@@ -138,6 +138,8 @@ def measure(run: Context) -> None:
 def _compared(run: Context) -> "Optional[Tuple[predictions.Prediction, Any]]":
     """The last prediction of the script on inputs whose targets are known."""
     for prediction in predictions.newest_first():
+        if getattr(prediction.model, "is_judged_by_its_calls", False):
+            continue
         y = _target_of(prediction)
         if y is None:
             continue

@@ -79,7 +79,8 @@ def _look(measure: Callable[..., float], left: Any, right: Any) -> None:
 def _are_columns(left: Any, right: Any) -> bool:
     """Return whether these are as many single values: a comparison of (n,) with (n, 1) makes n by n."""
     shapes = [getattr(one, "shape", None) for one in (left, right)]
-    if any(not isinstance(shape, tuple) for shape in shapes) or shapes[0] != shapes[1]:
+    # A torch.Size is no plain tuple: comparisons of tensors are seen by the PyTorch adapter.
+    if any(type(shape) is not tuple for shape in shapes) or shapes[0] != shapes[1]:
         return False
     shape = shapes[0]
     return bool(shape) and shape is not None and shape[0] > 1 and all(length == 1 for length in shape[1:])

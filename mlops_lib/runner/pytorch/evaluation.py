@@ -5,7 +5,7 @@ own evaluation. The last session on each set of examples counts.
 """
 
 import functools
-from typing import Any, Callable, Dict, FrozenSet, List, Optional
+from typing import Any, Callable, Dict, FrozenSet, List, Optional, Set
 
 from mlops_lib.runner import digest, predictions
 from mlops_lib.runner.context import Context
@@ -35,6 +35,8 @@ class Judge:
         self.found: Dict[int, Numbers] = {}
         self.examples = TrainingExamples(run, watch)
         self._recorded: List[Session] = []
+        self._validation: Set[Any] = set()
+        """Model and data that were evaluated while the model was trained."""
         self._seen: Dict[Any, int] = {}
         """By model and data, the number of steps when it was evaluated last."""
         watch.on_session.append(self.ended)
@@ -43,10 +45,14 @@ class Judge:
         """Measure a session that is over, while its outputs are at hand."""
         key = (id(session.model), session.data)
         before = self._seen.get(key)
-        session.is_repeated = before is not None and before != self.training.steps
-        self._seen[key] = self.training.steps
+        if before is not None and before != session.steps:
+            self._validation.add(key)
+        session.is_repeated = key in self._validation
+        self._seen[key] = session.steps
         share = self.examples.share_of(session)
         session.trained_on = None if share is None else share > MANY
+        if session.loader is None and any("train" in str(text) for text in session.place[:-1] if len(text) == 2):
+            session.trained_on = True  # a variable of the script says so
         session.is_mixed = share is not None and 0 < share <= MANY
         try:
             reading = measures.reading_of(session)
@@ -76,13 +82,18 @@ class Judge:
     def _note_epoch(self, session: Session, found: Numbers) -> None:
         fit = self.training.fit
         assert fit is not None
+        if session.trained_on is not True:
+            if fit.validated_on is None:
+                fit.validated_on = session.data
+            if fit.validated_on != session.data:
+                return  # another set, such as the one that is tested on at the end
         prefix = "train" if session.trained_on else "val"
         for name, value in found.values.items():
             fit.validation[f"{prefix}_{name}"] = value
 
     def remember_predictions(self) -> None:
         """End the sessions under way, and remember their outputs: a metric function is about to be traced to them."""
-        if self.watch.busy or self.run.nested:
+        if self.watch.busy:
             return
         self.watch.end_sessions()
         for session in self._recorded[-4:]:
@@ -96,7 +107,7 @@ class Judge:
         session.is_remembered = True
         model, reading = artifact.of(session.model), self.readings[id(session)]
         x = inputs_of(session)
-        if x is None:
+        if x is None or not measures.is_plain(session):
             return
         model.learn(session, reading)
         raw = [tensors.at(one, reading.path) for one in outputs]
@@ -115,12 +126,21 @@ class Judge:
         self.watch.end_sessions()
         self.training.end_fit()
         self.examples.finish()
+        self._mark_validations()
         for number, module in sorted(self.training.models.items()):
             self.run.models[number] = artifact.of(module)
         for session in self._recorded:
             if session.kept:
                 with self.run.journal.guard("record a session"):
                     self._record(session)
+
+    def _mark_validations(self) -> None:
+        """Call what the script measured on validation examples by a metric function what it is."""
+        known = [measures.names_of(one.kept) for one in self._recorded if one.is_repeated and one.kept]
+        digests = {digest.Examples(names).digest for names in known if names is not None}
+        for record in self.run.evaluations.records:
+            if record["examples_digest"] in digests:
+                record["source"] = "fit.validation"
 
     def _record(self, session: Session) -> None:
         run, reading, found = self.run, self.readings[id(session)], self.found[id(session)]
@@ -138,6 +158,7 @@ class Judge:
         if session.is_mixed:
             run.journal.warn("a part of the data that is evaluated is of the data set's training part")
             examples = None
+        is_askable = x is not None and y is not None and measures.is_plain(session)
         self._warn_of_mode(session)
         table = self._confusion(session, reading)
         run.evaluations.add(
@@ -145,8 +166,8 @@ class Judge:
             source="fit.validation" if session.is_repeated else "compared", fit=self._fit_of(session.model),
             examples=examples, count=session.examples, held_out=held_out, task=found.task, baseline=found.baseline,
             everything=dict(found.values), model=model, repeat=functools.partial(self._repeat, session, reading),
-            asked=(x, y) if x is not None and y is not None else None, confusion=table[0], labels=table[1],
-            recipe=self._recipe(session, reading, found, x, y), data="what the model was called with without training",
+            asked=(x, y) if is_askable else None, confusion=table[0], labels=table[1],
+            recipe=self._recipe(session, reading, found, x, y) if is_askable else None, data="what the model was called with without training",
         )  # fmt: skip
 
     def _is_known(self, model: Any, examples: Optional[digest.Examples], found: Numbers) -> bool:
@@ -181,7 +202,7 @@ class Judge:
 
     def _recipe(self, session: Session, reading: Reading, found: Numbers, x: Any, y: Any) -> Any:
         is_plain = measures.is_labels(session, reading) or found.metric == "r2"
-        if x is None or y is None or not is_plain:
+        if not is_plain:
             return None
         return Recipe(recipes.COMPARED, found.metric), recipes.Examples(x, y)
 

@@ -14,6 +14,7 @@ from mlops_lib.runner.pytorch.readings import ANSWERS, BINARY, CLASSES, KIND_OF_
 from mlops_lib.runner.pytorch.sessions import Kept, Loss, Session
 from mlops_lib.runner.pytorch.tensors import Path
 
+MOST_CLASSES = 1000
 IGNORED = -100
 """The target that `cross_entropy` leaves out if it is told nothing else."""
 
@@ -34,6 +35,8 @@ class Reading(NamedTuple):
     is_language: bool
     is_of_loss: bool
     """Whether targets are those of the loss function, else those of the comparison."""
+    is_joint: bool = False
+    """Whether an example is right if all of its answers are."""
 
 
 class Table(NamedTuple):
@@ -76,7 +79,8 @@ def reading_of(session: Session) -> Reading:
             raise UnreadableError("its predictions are made of the outputs in different ways")
         assert answers[0] is not None
         kind = CLASSES if first.startswith("the highest") or first == "itself" else BINARY
-        return Reading(kind, first, answers[0].path, None, is_language and losses[0] is not None, False)
+        is_joint = any(one.is_joint for one in answers if one is not None)
+        return Reading(kind, first, answers[0].path, None, is_language and losses[0] is not None, False, is_joint)
     if any(one is None for one in losses):
         raise UnreadableError(
             "what its outputs are compared with could not be seen: neither a loss function of torch.nn.functional, nor a"
@@ -110,10 +114,10 @@ def _is_language(session: Session) -> bool:
     if loss is None or KIND_OF_LOSS[loss.name] != CLASSES:
         return False
     given = [tensors.at((kept.args, kept.kwargs), path) for path in kept.inputs]
-    if not any(not one.is_floating_point() for one in given):
-        return False
+    words = [one for one in given if not one.is_floating_point() and one.numel()]
     sizes = {one.num_embeddings for one in session.model.modules() if hasattr(one, "num_embeddings")}
-    return bool(sizes & set(loss.shape[1:] or loss.shape))
+    classes = sizes & set(loss.shape[1:] or loss.shape)
+    return bool(words) and any(max(int(one.max()) for one in words) < count for count in classes)
 
 
 def answer(model: Any, kept: Kept) -> Any:
@@ -240,6 +244,8 @@ def numbers(found: Table, reading: Reading, session: Session, without: Any = Non
         values["loss"] = sum(value * of for value, of in found.losses) / weight
     if reading.kind == VALUES:
         return _regression(truth, guess, values)
+    if _is_multi_label(session, reading):
+        return _labels(truth, guess, found.example[wanted], values, reading)
     return _classification(truth, guess, values, reading, session)
 
 
@@ -277,12 +283,48 @@ def _classification(
             language = {"perplexity": math.exp(min(values["loss"], 700.0)), "loss": values["loss"]}
         every = {**language, "accuracy": accuracy}
         return Numbers(next(iter(every)), every, "classification", None)
-    every = {"accuracy": accuracy, **values}
     classes, counts = numpy.unique(truth, return_counts=True)
+    recalls = [float((guess[truth == one] == one).mean()) for one in classes[:MOST_CLASSES]]
+    every = {"accuracy": accuracy, **values}
+    if len(recalls) == len(classes):
+        every["balanced_accuracy"] = sum(recalls) / len(recalls)
     baseline = {"name": "majority class", "value": float(counts.max() / counts.sum())}
     if _is_picture(session):
         every.update(_overlaps(truth, guess, classes))
     return Numbers("accuracy", every, "classification", baseline)
+
+
+def _is_multi_label(session: Session, reading: Reading) -> bool:
+    """Return whether each example has several answers of yes or no, or of classes, that are no picture and no text."""
+    kept = session.kept[0]
+    pair = kept.loss if reading.is_of_loss else kept.answer
+    several = pair is not None and pair.target.dim() == 2 and pair.target.shape[1] > 1
+    return several and reading.kind == BINARY
+
+
+def _labels(truth: Any, guess: Any, example: Any, values: Dict[str, float], reading: Reading) -> Numbers:
+    """Return the numbers of several independent answers an example.
+
+    Which of them people call the accuracy is shown by the script only: of all answers (as Keras does), or of the
+    examples of which all answers are right (as scikit-learn does).
+    """
+    import numpy
+
+    right = truth == guess
+    joint: Any = numpy.ones(int(example.max()) + 1, bool)
+    numpy.logical_and.at(joint, example, right)
+    subset, each = float(joint[numpy.unique(example)].mean()), float(right.mean())
+    hits = float(((truth == 1) & (guess == 1)).sum())
+    asked = float((truth == 1).sum() + (guess == 1).sum())
+    every = {"hamming_loss": 1.0 - each, "subset_accuracy": subset, "f1_micro": 2 * hits / asked if asked else 0.0}
+    if reading.answer:
+        every = {"accuracy": subset if reading.is_joint else each, **every}
+    every.update(values)
+    baseline = None
+    if reading.answer and not reading.is_joint:
+        share = float((truth == 1).mean())
+        baseline = {"name": "majority class", "value": max(share, 1.0 - share)}
+    return Numbers(next(iter(every)), every, "classification", baseline)
 
 
 def _is_picture(session: Session) -> bool:
@@ -311,6 +353,15 @@ def is_labels(session: Session, reading: Reading) -> bool:
     kept = session.kept[0]
     pair = kept.loss if reading.is_of_loss else kept.answer
     return reading.kind != VALUES and pair is not None and pair.target.numel() == kept.size
+
+
+def is_plain(session: Session) -> bool:
+    """Return whether the model is called with nothing that belongs to the examples but their inputs."""
+    return all(
+        path in one.inputs or not tensor.dim() or len(tensor) != one.size
+        for one in session.kept
+        for path, tensor in tensors.leaves((one.args, one.kwargs))
+    )
 
 
 def mask_of(names: Optional[List[bytes]], apart: FrozenSet[bytes]) -> Any:

@@ -53,6 +53,8 @@ class Fit:
         self.losses = Losses()
         self.validation: Dict[str, Any] = {}
         """What was measured since the last epoch ended."""
+        self.validated_on: Any = None
+        """Names the data that was evaluated first: its numbers stand beside the epochs."""
         self.reading: Optional[int] = None
         """The iterator over the training data whose batches the steps were made on."""
         self.began = self.epoch_began = time.monotonic()
@@ -196,8 +198,9 @@ class Training:
         self.end_epoch()
         fit, self.fit = self.fit, None
         if fit is not None:
+            epochs = fit.epoch if fit.reading is not None else fit.steps
             seconds = round(time.monotonic() - fit.began, 4)
-            self.run.journal.write("fit_end", fit=fit.number, epochs=fit.epoch, seconds=seconds, metrics={})
+            self.run.journal.write("fit_end", fit=fit.number, epochs=epochs, seconds=seconds, metrics={})
 
 
 def _parameters(optimizer: Any) -> FrozenSet[int]:

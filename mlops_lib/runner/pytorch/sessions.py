@@ -8,6 +8,7 @@ the call, are the targets. Where that cannot be told the session has no number, 
 import os
 import sys
 import types
+import weakref
 from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Set, Tuple
 
 from mlops_lib.runner.pytorch import readings, tensors
@@ -49,6 +50,10 @@ class Answer(NamedTuple):
     path: Path
     names: FrozenSet[str]
     target: Any
+    result: Any = None
+    """A way to what the comparison gave."""
+    is_joint: bool = False
+    """Whether all values of an example have to be right."""
 
 
 class Call:
@@ -83,7 +88,8 @@ class Call:
         if scores is None:
             return False
         name = "mse_loss" if made.name == "difference" else made.name
-        value = float(made.value) if made.value is not None and made.value.numel() == 1 else float("nan")
+        is_number = made.name != "difference" and made.value is not None and made.value.numel() == 1
+        value = float(made.value) if is_number else float("nan")
         shape = tuple((made.left if target is made.right else made.right).shape)
         self.losses.append(Loss(name, scores, shape, target.detach(), made.options, value))
         return True
@@ -93,7 +99,15 @@ class Call:
             path, names = readings.find_answers(self.output, prediction)
             if names:
                 if not any(one.target is target for one in self.answers):
-                    self.answers.append(Answer(path, names, target.detach()))
+                    self.answers.append(Answer(path, names, target.detach(), _way_to(made.value)))
+                return True
+        return False
+
+    def join(self, result: Any) -> bool:
+        """Note that the script asks of each example whether all is right; returns whether it is of this call."""
+        for index, one in enumerate(self.answers):
+            if one.result is not None and one.result() is result:
+                self.answers[index] = one._replace(is_joint=True)
                 return True
         return False
 
@@ -241,6 +255,10 @@ class Session:
 
 def _detached(output: Any) -> Any:
     return tensors.replaced(output, {path: leaf.detach() for path, leaf in tensors.leaves(output)})
+
+
+def _way_to(result: Any) -> Any:
+    return weakref.ref(result) if tensors.is_tensor(result) else None
 
 
 def examples_of(call: Call, targets: List[Any]) -> Tuple[int, Tuple[Path, ...]]:

@@ -5,6 +5,7 @@ during an evaluation, or until it is known how the model that is trained is read
 """
 
 import functools
+import inspect
 import os
 import sys
 import weakref
@@ -153,7 +154,7 @@ class Watch:
         if name in ("equal", "difference") and left.numel() != right.numel():
             return
         made = Compared(name, left, right, options, value)
-        if self.depth:
+        if self.depth:  # within a module
             if name not in ("equal", "difference"):
                 self.inside.append(made)
             return
@@ -328,6 +329,8 @@ def hooks(watch: Watch) -> Dict[str, Hook]:
         ):
             for name in names:
                 setattr(owner, name, _watched_operator(watch, kind, getattr(owner, name)))
+        for owner in (module.Tensor, module):
+            owner.all = _watched_all(watch, owner.all)
 
     def loaders(module: Any) -> None:
         base = module._BaseDataLoaderIter
@@ -374,24 +377,21 @@ def _is_traced() -> bool:
 
 
 def _watched_loss(watch: Watch, name: str, plain: Callable[..., Any]) -> Callable[..., Any]:
+    names = list(inspect.signature(plain).parameters)
+
     @functools.wraps(plain)
     def loss(*args: Any, **kwargs: Any) -> Any:
         value = plain(*args, **kwargs)
         if (watch.wants_inside if watch.depth else watch.is_looking) and not watch.busy and not _is_traced():
-            watch.quietly(_note_loss, watch, name, args, kwargs, value)
+            watch.quietly(_note_loss, watch, name, {**dict(zip(names, args)), **kwargs}, value)
         return value
 
     return loss
 
 
-def _note_loss(watch: Watch, name: str, args: Any, kwargs: Any, value: Any) -> None:
-    given = list(args)
-    left = given.pop(0) if given else kwargs.get("input")
-    right = given.pop(0) if given else kwargs.get("target")
-    if given:
-        return
-    options = {key: one for key, one in kwargs.items() if key not in ("input", "target") and one is not None}
-    watch.compared(name, left, right, options, value)
+def _note_loss(watch: Watch, name: str, given: Dict[str, Any], value: Any) -> None:
+    options = {key: one for key, one in given.items() if key not in ("input", "target") and one is not None}
+    watch.compared(name, given.get("input"), given.get("target"), options, value)
 
 
 def _watched_operator(watch: Watch, kind: str, plain: Callable[..., Any]) -> Callable[..., Any]:
@@ -399,10 +399,20 @@ def _watched_operator(watch: Watch, kind: str, plain: Callable[..., Any]) -> Cal
     def operator(*args: Any, **kwargs: Any) -> Any:
         result = plain(*args, **kwargs)
         if watch.is_looking and len(args) == 2 and hasattr(args[1], "numel") and not _is_traced():
-            watch.quietly(watch.compared, kind, args[0], args[1], {}, None)
+            watch.quietly(watch.compared, kind, args[0], args[1], {}, result)
         return result
 
     return operator
+
+
+def _watched_all(watch: Watch, plain: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(plain)
+    def all_(*args: Any, **kwargs: Any) -> Any:
+        if watch.is_looking and args and (len(args) > 1 or kwargs) and not _is_traced():
+            any(call.join(args[0]) for call in watch.open)
+        return plain(*args, **kwargs)
+
+    return all_
 
 
 def _watched_start(watch: Watch, plain: Callable[..., Any]) -> Callable[..., Any]:
