@@ -134,10 +134,15 @@ def save(run: Context, model: Model, fit: Optional[int]) -> Dict[str, Any]:
     """Save the module into the run directory, load it again, and repeat its evaluations on what was loaded."""
     module = plain(model.module)
     described: Dict[str, Any] = {
-        "path": protocol.TORCH_MODEL, "framework": "pytorch", "fit": fit, "class": type(module).__name__,
-        "reloaded": False, "note": "", "architecture": architecture(module),
+        "path": protocol.TORCH_MODEL,
+        "framework": "pytorch",
+        "fit": fit,
+        "class": type(module).__name__,
+        "reloaded": False,
+        "note": "",
+        "architecture": architecture(module),
         "parameters": sum(one.numel() for one in module.parameters()),
-    }  # fmt: skip
+    }
     torch = sys.modules["torch"]
     path = os.path.join(run.spec.inside, protocol.TORCH_MODEL)
     temporary = os.path.join(run.spec.inside, "." + protocol.TORCH_MODEL)
@@ -179,6 +184,7 @@ def architecture(module: Any) -> List[str]:
     """Return one line a layer that has no layers in it, as PyTorch names it."""
     lines = [
         f"{name}: {one!r}" if name else repr(one).splitlines()[0]
-        for name, one in module.named_modules() if not list(one.children())
-    ]  # fmt: skip
+        for name, one in module.named_modules()
+        if not list(one.children())
+    ]
     return [line[:200] for line in lines[:LINES]]

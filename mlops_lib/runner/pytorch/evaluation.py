@@ -162,23 +162,35 @@ class Judge:
         self._warn_of_mode(session)
         table = self._confusion(session, reading)
         run.evaluations.add(
-            metric=found.metric, value=found.values[found.metric],
-            source="fit.validation" if session.is_repeated else "compared", fit=self._fit_of(session.model),
-            examples=examples, count=session.examples, held_out=held_out, task=found.task, baseline=found.baseline,
-            everything=dict(found.values), model=model, repeat=functools.partial(self._repeat, session, reading),
-            asked=(x, y) if is_askable else None, confusion=table[0], labels=table[1],
-            recipe=self._recipe(session, reading, found, x, y) if is_askable else None, data="what the model was called with without training",
-        )  # fmt: skip
+            metric=found.metric,
+            value=found.values[found.metric],
+            source="fit.validation" if session.is_repeated else "compared",
+            fit=self._fit_of(session.model),
+            examples=examples,
+            count=session.examples,
+            held_out=held_out,
+            task=found.task,
+            baseline=found.baseline,
+            everything=dict(found.values),
+            model=model,
+            repeat=functools.partial(self._repeat, session, reading),
+            asked=(x, y) if is_askable else None,
+            confusion=table[0],
+            labels=table[1],
+            recipe=self._recipe(session, reading, found, x, y) if is_askable else None,
+            data="what the model was called with without training",
+        )
 
     def _is_known(self, model: Any, examples: Optional[digest.Examples], found: Numbers) -> bool:
         """Return whether the script itself measured the same on these examples by a metric function."""
         if examples is None:
             return False
         return any(
-            record["examples_digest"] == examples.digest and record["metric"] == found.metric
+            record["examples_digest"] == examples.digest
+            and record["metric"] == found.metric
             and self.run.evaluations.models.get(record["id"]) is model
             for record in self.run.evaluations.records
-        )  # fmt: skip
+        )
 
     def _warn_of_mode(self, session: Session) -> None:
         layers = sorted({type(one).__name__ for one in session.model.modules() if type(one).__name__.startswith(MODES)})
@@ -237,7 +249,7 @@ def inputs_of(session: Session) -> Any:
     parts = [
         tensors.rows([tensors.at((one.args, one.kwargs), path) for path in one.inputs], one.size)
         for one in session.kept
-    ]  # fmt: skip
+    ]
     return tensors.joined(parts)
 
 

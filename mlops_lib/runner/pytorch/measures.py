@@ -271,9 +271,7 @@ def _regression(truth: Any, guess: Any, values: Dict[str, float]) -> Numbers:
     return Numbers("r2", {**measured, **values}, "regression", {"name": "mean", "value": 0.0})
 
 
-def _classification(
-    truth: Any, guess: Any, values: Dict[str, float], reading: Reading, session: Session
-) -> Numbers:  # fmt: skip
+def _classification(truth: Any, guess: Any, values: Dict[str, float], reading: Reading, session: Session) -> Numbers:
     import numpy
 
     accuracy = float((truth == guess).mean())

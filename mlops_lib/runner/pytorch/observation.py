@@ -171,9 +171,15 @@ class Training:
         if model is not None:
             self.models[fit.number] = artifact.plain(model)
         run.journal.write(
-            "fit", fit=fit.number, framework="pytorch", model=name, state="started", epochs=None, epoch=0,
+            "fit",
+            fit=fit.number,
+            framework="pytorch",
+            model=name,
+            state="started",
+            epochs=None,
+            epoch=0,
             parameters=count,
-        )  # fmt: skip
+        )
         return fit
 
     def end_epoch(self) -> None:

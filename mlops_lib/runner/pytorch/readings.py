@@ -14,10 +14,17 @@ CLASSES, BINARY, VALUES = "classes", "binary", "values"
 """What an output stands for: scores of classes, one score (or several independent ones) of yes or no, numbers."""
 
 KIND_OF_LOSS = {
-    "cross_entropy": CLASSES, "nll_loss": CLASSES, "multi_margin_loss": CLASSES,
-    "binary_cross_entropy": BINARY, "binary_cross_entropy_with_logits": BINARY, "multilabel_soft_margin_loss": BINARY,
-    "mse_loss": VALUES, "l1_loss": VALUES, "smooth_l1_loss": VALUES, "huber_loss": VALUES,
-}  # fmt: skip
+    "cross_entropy": CLASSES,
+    "nll_loss": CLASSES,
+    "multi_margin_loss": CLASSES,
+    "binary_cross_entropy": BINARY,
+    "binary_cross_entropy_with_logits": BINARY,
+    "multilabel_soft_margin_loss": BINARY,
+    "mse_loss": VALUES,
+    "l1_loss": VALUES,
+    "smooth_l1_loss": VALUES,
+    "huber_loss": VALUES,
+}
 """Functions of torch.nn.functional that compare an output with targets."""
 EDGE_OF_LOSS = {
     "binary_cross_entropy": 0.5,

@@ -264,9 +264,10 @@ def _way_to(result: Any) -> Any:
 def examples_of(call: Call, targets: List[Any]) -> Tuple[int, Tuple[Path, ...]]:
     """Return how many examples a call was given, and which of its tensors hold them; targets are none of these."""
     given = [
-        (path, one) for path, one in call.inputs()
+        (path, one)
+        for path, one in call.inputs()
         if one.dim() and not any(one is target or tensors.shares(one, target) for target in targets)
-    ]  # fmt: skip
+    ]
     if not given:
         return (len(targets[0]) if targets and targets[0].dim() else 0), ()
     count = len(given[0][1])

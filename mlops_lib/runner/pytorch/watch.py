@@ -339,9 +339,11 @@ def hooks(watch: Watch) -> Dict[str, Hook]:
         base.__next__ = _watched_next(watch, base.__next__)
 
     return {
-        "torch.nn.modules.module": modules, "torch.nn.functional": functional, "torch": torch,
+        "torch.nn.modules.module": modules,
+        "torch.nn.functional": functional,
+        "torch": torch,
         "torch.utils.data.dataloader": loaders,
-    }  # fmt: skip
+    }
 
 
 def _watched_call(watch: Watch, plain: Callable[..., Any]) -> Callable[..., Any]:
