@@ -18,10 +18,17 @@ PYTHON2_MODULES = words("""
 class Call:
     """One call: the dotted name of what is called, its line and how it was called."""
 
-    __slots__ = ("first", "keywords", "line", "name", "scope")
+    __slots__ = ("first", "keywords", "line", "name", "repeated", "scope", "within")
 
     def __init__(
-        self, name: str, line: int, keywords: tuple[str, ...] = (), first: str = "", scope: str = ""
+        self,
+        name: str,
+        line: int,
+        keywords: tuple[str, ...] = (),
+        first: str = "",
+        scope: str = "",
+        within: str = "",
+        repeated: bool = False,
     ) -> None:
         self.name = name
         self.line = line
@@ -30,6 +37,16 @@ class Call:
         """The first argument where it is a literal text."""
         self.scope = scope
         """The function it stands in."""
+        self.within = within
+        """The class it stands in."""
+        self.repeated = repeated
+        """Whether a loop over layers makes it several times."""
+
+    def renamed(self, name: str) -> Call:
+        """Return the same call of another name."""
+        return Call(
+            name, self.line, self.keywords, self.first, self.scope, self.within, self.repeated
+        )
 
     @property
     def leaf(self) -> str:
@@ -94,6 +111,16 @@ class Facts:
         """Classes derived from."""
         self.mentions: list[Call] = []
         """Dotted names of imported modules that are named without being called."""
+        self.multiplied: list[tuple[str, int]] = []
+        """Function and line of every `@`."""
+        self.dynamic: list[tuple[str, str, int]] = []
+        """Modules that are imported by a literal name, the name that is taken of them, line."""
+        self.configured: list[tuple[str, int]] = []
+        """Calls that make what a configuration names (Hydra, LightningCLI), with their lines."""
+        self.config_roots: list[tuple[str, str]] = []
+        """Folder and name of configurations that it begins with, as far as literal."""
+        self.added_by_configuration: tuple[list[Call], list[Import]] = ([], [])
+        """Of the calls and imports those that a configuration names."""
         self.shapes: list[Shape] = []
         """Structures that say more than the calls in them."""
         self.exports: dict[str, str] = {}
@@ -113,6 +140,12 @@ class Facts:
         """Calls of bare names that nothing in the file defines."""
         self.descends = False
         """Whether something like `w - rate * gradient` stands in it."""
+
+    def add(self, calls: list[Call], imports: list[Import]) -> None:
+        """Add the calls and imports that a configuration names."""
+        self.added_by_configuration = (calls, imports)
+        self.calls += calls
+        self.imports += imports
 
     @property
     def leaves(self) -> set[str]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import os
+import re
 
 from mlops_lib.detection import classify, own_packages, reachability, source
-from mlops_lib.detection.facts import Facts, is_standard
+from mlops_lib.detection.facts import Call, Facts, Import, is_standard
 from mlops_lib.detection.import_map import COMMON_NAMES, DISTRIBUTIONS
-from mlops_lib.detection.tables import FRAMEWORK_OF, KERAS_LAYERS, KERAS_MODELS
+from mlops_lib.detection.symbols import FRAMEWORK_OF, is_keras
 from mlops_lib.detection.visitor import gather
 from mlops_lib.detection.words import words
 from mlops_lib.errors import RefusedFileError
@@ -51,6 +53,8 @@ class File:
         """The local modules it imports."""
         self.modules: list[tuple[str, File]] = []
         """The same, each with the name it uses for it."""
+        self.asks: dict[str, set[str]] = {}
+        """Local modules to what is taken of them otherwise than by an import statement."""
         self.uses_local = False
         """Whether it does more with them than import them."""
         self._conclusion: classify.Conclusion | None = None
@@ -130,9 +134,10 @@ class File:
                     more = reachability.asked_of(
                         file.source.tree, kept[file.path], module, asked[file.path]
                     )
-                    if (
-                        file is self and more == set()
-                    ):  # what it names without using it says what it is about
+                    if module in file.asks:
+                        more = (more or set()) | file.asks[module]
+                    if file is self and more == set():
+                        # What it names without using it says what it is about.
                         more = reachability.asked_of(
                             file.source.tree, kept[file.path], module, {reachability.EVERYTHING}
                         )
@@ -150,9 +155,7 @@ class File:
     @property
     def in_pieces(self) -> bool:
         """Whether it makes layers that nothing in it imports: jobs put such scripts together."""
-        return any(
-            call.name in KERAS_LAYERS or call.name in KERAS_MODELS for call in self.facts.undefined
-        )
+        return any(is_keras(call.name) for call in self.facts.undefined)
 
     @property
     def trains(self) -> bool:
@@ -176,6 +179,20 @@ class Files:
         self._paths: list[str] | None = None
         self._stems: set[str] | None = None
         self._develops: bool | None = None
+        self._kedro: str | None = None
+
+    @property
+    def kedro_package(self) -> str:
+        """The package of a Kedro project, "" if it is none."""
+        if self._kedro is None:
+            text = ""
+            if "pyproject.toml" in self._list(self.folder):
+                with contextlib.suppress(RefusedFileError):
+                    text = pushed.read_text("pyproject.toml", root=self.folder)
+            table = text.partition("[tool.kedro]")[2]
+            found = re.search(r"""^package_name\s*=\s*["'](\w+)["']""", table, re.M)
+            self._kedro = found[1] if found else ""
+        return self._kedro
 
     def paths(self) -> list[str]:
         """Scripts and notebooks in which an entry may stand, in order; the data is not touched."""
@@ -222,17 +239,22 @@ class Files:
         self._files[path] = file
         file.facts = gather(file.source.tree)
         modules = self._local_modules(file)
-        file.local = list({one.path: one for _, one in modules if one is not file}.values())
+        if file.facts.dynamic or file.facts.configured:
+            modules += self._named_by_text(file)
+        if os.path.basename(path) == "__main__.py" and self.kedro_package:
+            modules += self._pipelines(file)
         file.modules = [(module, one) for module, one in modules if one is not file]
-        file.uses_local = _uses(file.facts, [module for module, one in modules if one is not file])
+        file.local = list({one.path: one for _, one in file.modules}.values())
+        file.uses_local = bool(file.asks) or _uses(file.facts, [name for name, _ in file.modules])
         known_names = {
             f"{module}.{name}": value
-            for module, one in modules
-            if one is not file
+            for module, one in file.modules
             for name, value in one.facts.exports.items()
         }
         if known_names:
+            added = file.facts.added_by_configuration
             file.facts = gather(file.source.tree, known_names)
+            file.facts.add(*added)
         return file
 
     def refused(self) -> list[File]:
@@ -260,6 +282,52 @@ class Files:
                     dotted += self._resolve([base], name, ())
             found += [(prefix + name, one) for name, one in dotted]
         return found
+
+    def _pipelines(self, file: File) -> list[tuple[str, File]]:
+        """Return the modules of a Kedro project's pipelines, which its program finds by itself."""
+        folder = os.path.dirname(file.path)
+        if os.path.basename(folder) != self.kedro_package:
+            return []
+        modules = []
+        begin = os.path.join(folder, "pipelines") + os.sep
+        for one in self.paths():
+            if one.startswith(begin) and one.endswith(".py"):
+                dotted = os.path.relpath(one, os.path.dirname(folder))[:-3].replace(os.sep, ".")
+                modules.append((dotted, self.file(one)))
+                file.asks[dotted] = {reachability.EVERYTHING}
+        return modules
+
+    def _named_by_text(self, file: File) -> list[tuple[str, File]]:
+        """Return the local modules that are imported by name, or that configurations name.
+
+        What configurations name of other packages is called, and imported, by the file.
+        """
+        for module, _, _ in file.facts.dynamic:
+            file.asks.setdefault(module, set()).add(reachability.EVERYTHING)
+        if not file.facts.configured:
+            return []
+        from mlops_lib.detection import configuration
+
+        modules: list[tuple[str, File]] = []
+        calls = []
+        imports = []
+        reads_all = any(not name.startswith("hydra.main") for name, _ in file.facts.configured)
+        found, sure = configuration.targets(
+            self.folder, os.path.dirname(file.path), file.facts.config_roots, every=reads_all
+        )
+        line = file.facts.configured[0][1]
+        for target in found:
+            module, _, name = target.name.rpartition(".")
+            local = self._resolve(self.bases(file), module, (name,))
+            if local:
+                modules += local
+                file.asks.setdefault(module, set()).add(name)
+                continue
+            calls.append(Call(target.name, line))
+            if sure:
+                imports.append(Import(module, line, (name,), optional=False, nested=True))
+        file.facts.add(calls, imports)
+        return modules
 
     def bases(self, file: File) -> list[str]:
         """Where Python, and people, look for a file's modules: beside it, where it says, in the

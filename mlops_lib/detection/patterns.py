@@ -77,6 +77,11 @@ class Shaper:
     def __init__(self, name: Callable[[ast.AST], str]) -> None:
         self._name = name
         self._scopes = [_Scope()]
+        self._all_gradients: dict[str, int] = {}
+        """Functions of which gradients are taken anywhere in the file, with the line."""
+        self._applied_to_applied = ""
+        """A network that is applied to what another one was applied to."""
+        self._applied: dict[str, str] = {}
         self.turns: set[str] = set()
         """What the loops around count or take."""
 
@@ -121,8 +126,28 @@ class Shaper:
                 outer.draws_noise |= scope.draws_noise and bool(scope.updates)
         return scope.found
 
+    def across_functions(self) -> list[Shape]:
+        """Return what all functions together do: each of two networks follows its own gradient."""
+        if len(self._all_gradients) < 2 or not self._applied_to_applied:
+            return []
+        saw = " and ".join(f"grad({one})" for one in sorted(self._all_gradients)[:2])
+        return [Shape("adversarial", min(self._all_gradients.values()), saw)]
+
+    def _note_applied(self, node: ast.Call) -> None:
+        """Note `critic.apply(…, generator.apply(…, noise))`."""
+        network = _applied_network(node)
+        if not network:
+            return
+        for argument in node.args:
+            inner = _applied_network(argument) or self._applied.get(_name_of(argument), "")
+            if inner and inner != network:
+                self._applied_to_applied = network
+
     def assigned(self, node: ast.Assign) -> None:
         """Remember what names hold."""
+        applied = _applied_network(node.value)
+        if applied:
+            self._applied.update({_name_of(target): applied for target in node.targets})
         for target in node.targets:
             name = _name_of(target)
             if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Call):
@@ -231,6 +256,9 @@ class Shaper:
         """A call: noise, updates of parameters, products."""
         leaf = call.leaf
         now = self._now
+        self._note_applied(node)
+        if leaf in ("grad", "value_and_grad") and node.args and "." in call.name:
+            self._all_gradients.setdefault(ast.unparse(node.args[0])[:60], node.lineno)
         if node.args and _is_network(node.func):
             network = ast.unparse(node.func)[:60]
             first = node.args[0]
@@ -447,6 +475,15 @@ class Shaper:
 
 def _name_of(node: ast.AST) -> str:
     return node.id if isinstance(node, ast.Name) else ""
+
+
+def _applied_network(node: ast.AST) -> str:
+    """Return what is applied in `critic.apply({"params": p}, x)` or `state.apply_fn(…)`, "" if nothing."""
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+        return ""
+    if node.func.attr not in ("apply", "apply_fn") or len(node.args) < 2:
+        return ""
+    return ast.unparse(node.func.value)[:60]
 
 
 def _is_network(node: ast.AST) -> bool:

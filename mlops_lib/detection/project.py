@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-from mlops_lib.detection.files import Files
+from mlops_lib.detection import root
+from mlops_lib.detection.files import File, Files
 from mlops_lib.detection.report import findings
 from mlops_lib.errors import DetectionError
 from mlops_lib.project import files as pushed
@@ -47,27 +48,42 @@ def look(project: str | Path, *, entry: str | None = None) -> dict[str, Any]:
             where=str(project),
             remedy="Give a project's folder or its script.",
         )
-    if os.path.isdir(place):
-        folder = place
-    else:
-        if not os.fspath(project).endswith((".py", ".ipynb")):
-            raise DetectionError(
-                "neither a Python script nor a notebook",
-                where=str(project),
-                remedy="Give a .py or .ipynb file.",
-            )
-        # The folder that it is named in, not that of what it may be a link to: that file is read if
-        # it lies there too.
-        above, name = os.path.split(os.path.abspath(os.path.expanduser(project)))
-        folder, entry = os.path.realpath(above), entry or name
-    files = Files(folder)
-    if not entry:
-        from mlops_lib.detection.entry import choose
+    if not os.path.isdir(place):
+        return _look_at_file(project, entry)
+    files = Files(place)
+    if entry:
+        return findings(files, _entry(files, entry))
+    from mlops_lib.detection.entry import choose
 
-        chosen = choose(files)
-        return findings(files, chosen.file, reason=chosen.reason, where=chosen.where)
-    path = os.path.realpath(os.path.join(folder, entry))
-    if not os.path.isfile(path) or not path.startswith(folder + os.sep):
+    chosen = choose(files)
+    return findings(files, chosen.file, reason=chosen.reason, where=chosen.where)
+
+
+def _look_at_file(project: str | Path, entry: str | None) -> dict[str, Any]:
+    """Return what is concluded about a script or notebook that was named, in the project around it."""
+    if not os.fspath(project).endswith((".py", ".ipynb")):
+        raise DetectionError(
+            "neither a Python script nor a notebook",
+            where=str(project),
+            remedy="Give a .py or .ipynb file.",
+        )
+    # The folder that it is named in, not that of what it may be a link to: that file is read if it
+    # lies there too.
+    above, name = os.path.split(os.path.abspath(os.path.expanduser(project)))
+    files = Files(os.path.realpath(above))
+    file = _entry(files, entry or name)
+    top = root.find(files, file)
+    if top == files.folder:
+        return findings(files, file)
+    wider = Files(top)
+    reason = f"it was named; its project begins at {os.path.relpath(top, files.folder)}"
+    entry_file = _entry(wider, os.path.relpath(file.path, top))
+    return findings(wider, entry_file, reason=reason, where=(entry_file.name, 1))
+
+
+def _entry(files: Files, entry: str) -> File:
+    path = os.path.realpath(os.path.join(files.folder, entry))
+    if not os.path.isfile(path) or not path.startswith(files.folder + os.sep):
         raise DetectionError(
             "no such entry in the project",
             where=entry,
@@ -76,4 +92,4 @@ def look(project: str | Path, *, entry: str | None = None) -> dict[str, Any]:
     file = files.file(path)
     if file.refused is not None:
         raise file.refused
-    return findings(files, file)
+    return file

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import sys
 
 from mlops_lib.detection import patterns, source
 from mlops_lib.detection.data_access import READERS, WRITERS, is_data
 from mlops_lib.detection.facts import Call, Facts, Import, Shape
-from mlops_lib.detection.tables import KERAS_LAYERS, KERAS_NEUTRAL
+from mlops_lib.detection.symbols import LAYER, of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,6 +65,13 @@ class _Visitor:
         self.made: dict[str, list[int]] = {}
         """What is called by its bare name within a class, to the lines."""
         self.guard = 0
+        self.repeating = 0
+        """How many loops over layers are around."""
+        self.frozen: set[str] = set()
+        """Networks whose weights are held fixed: `discriminator.trainable = False`."""
+        self.trained: dict[str, int] = {}
+        """Networks that are compiled or fitted themselves, with the line."""
+        self.draws_noise = False
         self.shaper = patterns.Shaper(self.name)
         self._visits: dict[type[ast.AST], Any] = {
             node: getattr(self, "_" + node.__name__.lower())
@@ -84,6 +92,9 @@ class _Visitor:
                 ast.With,
                 ast.BinOp,
                 ast.For,
+                ast.AugAssign,
+                ast.ListComp,
+                ast.GeneratorExp,
                 ast.NamedExpr,
                 ast.Dict,
                 ast.List,
@@ -101,6 +112,12 @@ class _Visitor:
             except RecursionError:
                 continue
         self.facts.shapes += self.shaper.leave("", 1)
+        self.facts.shapes += self.shaper.across_functions()
+        for network in sorted(self.frozen & set(self.trained)):
+            if self.draws_noise:  # it judges what another network makes of noise
+                saw = f"{network}.trainable = False"
+                self.facts.shapes.append(Shape("adversarial", self.trained[network], saw))
+                break
         for (
             name,
             lines,
@@ -227,12 +244,33 @@ class _Visitor:
         for target in node.targets:
             self._bind(target, node.value)
         self.shaper.assigned(node)
+        for target in node.targets:
+            is_trainable = isinstance(target, ast.Attribute) and target.attr == "trainable"
+            if is_trainable and isinstance(node.value, ast.Constant) and node.value.value is False:
+                self.frozen.add(_short(target.value))  # type: ignore[attr-defined]
         if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             for target in node.targets:
                 if isinstance(target, ast.Subscript) and self.name(target.value) == "os.environ":
                     variable = _text(target.slice)
                     if variable:
                         self.facts.settings[variable] = node.value.value
+
+    def _augassign(self, node: ast.AugAssign) -> None:
+        if isinstance(node.op, ast.Sub) and isinstance(node.value, ast.BinOp):
+            self.facts.descends = True
+        if isinstance(node.op, ast.Add) and _is_negative(node.value):
+            self.facts.descends = True
+        growing = isinstance(node.op, ast.Add) and isinstance(node.value, (ast.List, ast.Tuple))
+        self.repeating += growing and bool(self.shaper.turns)
+        self.inside(node)
+        self.repeating -= growing and bool(self.shaper.turns)
+
+    def _listcomp(self, node: ast.ListComp | ast.GeneratorExp) -> None:
+        self.repeating += 1
+        self.inside(node)
+        self.repeating -= 1
+
+    _generatorexp = _listcomp
 
     def _annassign(self, node: ast.AnnAssign) -> None:
         self.inside(node)
@@ -253,7 +291,7 @@ class _Visitor:
         if not name:
             return
         self.defined.add(name)
-        made = self.name(value)
+        made = self._module_by_name(value) or self.name(value)
         table = self.attributes if name.startswith("self.") else self.names
         if made and made != name:
             table[name] = made
@@ -266,6 +304,13 @@ class _Visitor:
         text = self.text(value)
         if text:
             self.texts[name] = text
+
+    def _module_by_name(self, node: ast.expr) -> str:
+        """Return the module that `importlib.import_module("zoo.net")` returns, "" for anything else."""
+        if not isinstance(node, ast.Call) or not node.args:
+            return ""
+        is_import = self.name(node.func).rpartition(".")[2] in _DYNAMIC
+        return self.text(node.args[0]) if is_import else ""
 
     def _with(self, node: ast.With) -> None:
         for item in node.items:
@@ -416,13 +461,16 @@ class _Visitor:
         """A name that may come from `from module import *`."""
         if not self.stars or root in _BUILTINS:
             return root
-        if root in KERAS_LAYERS or root in KERAS_NEUTRAL:
+        if of(Call(f"keras.layers.{root}", 0)).part == LAYER:
             layers = next((module for module in self.stars if module.endswith("keras.layers")), "")
             if layers:
                 return f"{layers}.{root}"
         for module in reversed(self.stars):
             if root[:1].isupper() or module.partition(".")[0] in (
                 "pylab",
+                "pycaret",
+                "fastcore",
+                "gensim",
                 "numpy",
                 "torch",
                 "fastai",
@@ -469,7 +517,18 @@ class _Visitor:
         first = self.text(node.args[0]) if node.args else ""
         if name.startswith("subprocess.") and node.args and isinstance(node.args[0], ast.List):
             first = " ".join(filter(None, map(self.text, node.args[0].elts)))
-        call = Call(name, node.lineno, keywords, first, self.scope)
+        if not first and not node.args:
+            policy = next((one.value for one in node.keywords if one.arg == "policy"), None)
+            first = self.text(policy) if policy is not None else ""
+        call = Call(
+            name,
+            node.lineno,
+            keywords,
+            first,
+            self.scope,
+            self.of_class,
+            self.repeating > 0 or self._takes_turns(node),
+        )
         self.facts.calls.append(call)
         if self.of_class and isinstance(node.func, ast.Name):
             self.made.setdefault(node.func.id, []).append(node.lineno)
@@ -485,11 +544,24 @@ class _Visitor:
             if not isinstance(base, ast.Name):
                 self.visit(base)
         elif not isinstance(node.func, ast.Name):
+            applied = isinstance(node.func, ast.Call) and bool(self.shaper.turns)
+            self.repeating += applied  # x = Dense(64)(x), in a loop
             self.visit(node.func)
+            self.repeating -= applied
+        growing = call.leaf in _GROWING and bool(self.shaper.turns)
+        self.repeating += growing
         for argument in node.args:
             self._argument(argument)
         for keyword in node.keywords:
             self._argument(keyword.value)
+        self.repeating -= growing
+
+    def _takes_turns(self, node: ast.Call) -> bool:
+        """Return whether a call takes what the loop around it counts: `Dense(size)` for sizes."""
+        turns = self.shaper.turns
+        return bool(turns) and any(
+            isinstance(argument, ast.Name) and argument.id in turns for argument in node.args
+        )
 
     def _argument(self, node: ast.expr) -> None:
         self._handed(node)
@@ -537,8 +609,48 @@ class _Visitor:
         elif call.name in ("sys.path.append", "sys.path.insert"):
             added = self.text(node.args[-1]) if node.args else ""
             self.facts.paths_added.append(added or _parents(node.args[-1] if node.args else node))
+        elif leaf in _DYNAMIC:
+            self._imported_by_name(call, node)
+        elif leaf == "partial" and node.args:
+            name = self.name(node.args[0])
+            if "." in name and "()" not in name:  # `@partial(jax.value_and_grad, …)`
+                self.facts.mentions.append(Call(name, node.lineno, scope=self.scope))
+        elif leaf in _CONFIGURED or call.name in _HYDRA:
+            self._configured(call, node)
+        if leaf in ("compile", "fit", "train_on_batch") and isinstance(node.func, ast.Attribute):
+            self.trained.setdefault(_short(node.func.value), node.lineno)
+        elif leaf in patterns.NOISE:
+            self.draws_noise = True
         if leaf in READERS or leaf in WRITERS:
             self._data(call, node)
+
+    def _configured(self, call: Call, node: ast.Call) -> None:
+        """Note a call that reads a configuration, or makes what one names."""
+        given = {one.arg: self.text(one.value) for one in node.keywords if one.arg}
+        if call.name in _HYDRA:
+            if given.get("config_name"):
+                self.facts.config_roots.append((given.get("config_path", ""), given["config_name"]))
+            self.facts.configured.append((call.name, node.lineno))
+        elif call.name.endswith("OmegaConf.load"):
+            if call.first.endswith((".yaml", ".yml")):
+                self.facts.config_roots.append(os.path.split(call.first))
+        elif "." in call.name:
+            self.facts.configured.append((call.name, node.lineno))
+
+    def _imported_by_name(self, call: Call, node: ast.Call) -> None:
+        """Note a module that is imported by a literal name: `importlib.import_module("zoo.net")`."""
+        level = len(call.first) - len(call.first.lstrip("."))
+        module = call.first.lstrip(".")
+        if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", module):
+            return
+        if level:
+            self.facts.relative.append((level, module, ("*",), node.lineno))
+        else:
+            nested = node.col_offset > 0
+            optional = self.guard > 0
+            imported = Import(module, node.lineno, (), optional=optional, nested=nested)
+            self.facts.imports.append(imported)
+        self.facts.dynamic.append(("." * level + module, "", node.lineno))
 
     def _exported(self, node: ast.Call) -> None:
         """A cell under a magic, as an exported notebook has it: a text."""
@@ -559,11 +671,15 @@ class _Visitor:
         self.shaper.combined(node)
         if isinstance(node.op, ast.MatMult) and "." in self.owner:
             self.multiplied.setdefault(self.of_class, []).append(node.lineno)
+        elif isinstance(node.op, ast.MatMult) and not _is_transposed(node.left):
+            self.facts.multiplied.append((self.scope, node.lineno))
         if (
             isinstance(node.op, ast.Sub)
             and isinstance(node.right, ast.BinOp)
             and isinstance(node.right.op, ast.Mult)
         ):
+            self.facts.descends = True
+        if isinstance(node.op, ast.Add) and (_is_negative(node.left) or _is_negative(node.right)):
             self.facts.descends = True
         descends = self.facts.descends
         self.inside(node)
@@ -613,6 +729,12 @@ _PATH_KEYWORDS = (
     "filepath",
     "fname",
 )
+_GROWING = ("append", "add", "extend", "insert", "add_module", "append_layer", "setattr")
+"""Methods that put another layer to those there are."""
+_DYNAMIC = ("import_module", "__import__")
+_HYDRA = ("hydra.main", "hydra.compose", "hydra.initialize")
+_CONFIGURED = ("instantiate", "LightningCLI", "instantiate_from_config", "load")
+"""Functions of Hydra, and of Lightning, that make what a configuration names."""
 _BUILTINS = frozenset(dir(__builtins__) if not isinstance(__builtins__, dict) else __builtins__)
 
 
@@ -662,6 +784,24 @@ def _parents(node: ast.AST) -> str:
         return ""
     steps = text.count("'dirname'") - 1 + text.count("'parent'") - 1 + text.count("'..'")
     return "/".join([".."] * max(0, min(steps, 4))) or "."
+
+
+def _short(node: ast.AST) -> str:
+    return ast.unparse(node)[:60]
+
+
+def _is_transposed(node: ast.AST) -> bool:
+    return isinstance(node, ast.Attribute) and node.attr in ("T", "mT")
+
+
+def _is_negative(node: ast.AST) -> bool:
+    """Return whether an expression is a product with a factor of negative sign: `rate * -slope`."""
+    if not isinstance(node, ast.BinOp) or not isinstance(node.op, ast.Mult):
+        return False
+    return any(
+        isinstance(side, ast.UnaryOp) and isinstance(side.op, ast.USub)
+        for side in (node.left, node.right)
+    )
 
 
 def _is_difference(node: ast.BinOp) -> bool:

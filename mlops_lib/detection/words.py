@@ -4,10 +4,5 @@ from __future__ import annotations
 
 
 def words(text: str) -> frozenset[str]:
-    """The words of a text."""
+    """Return the words of a text."""
     return frozenset(text.split())
-
-
-def each(value: str, text: str) -> dict[str, str]:
-    """Every word of a text, all meaning the same."""
-    return dict.fromkeys(text.split(), value)

@@ -68,6 +68,7 @@ OWN_FILES = {
     "cli.detect.quickly": "/dev/null",
     "detection.files.Files._scan": "names only, no links followed",
     "detection.rows.rows": "the catalog",
+    "detection.symbols": "the table of library names",
     "environments._tables": "the catalog",
     "project": "the one place",
     "registry": "the registry, and what durable.open_regular opened",

@@ -113,7 +113,7 @@ def test_declared_requirements_win(tmp_path: Path) -> None:
         ({}, "no Python script"),
         ({"a.py": "print(1)"}, "nothing in it trains"),
         ({"one.py": "from sklearn.svm import SVC\nSVC().fit(x, y)", "two.py": "from sklearn.svm import SVC\nSVC().fit(x, y)"},
-         "several files train: one.py, two.py"),
+         "several files train: one.py:2 sklearn, two.py:2 sklearn"),
         ({"train.py": "import keras\nx = = 3\n"}, "syntax error"),
     ],
 )  # fmt: skip

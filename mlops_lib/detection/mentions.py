@@ -1,0 +1,137 @@
+"""Find the scripts that a project's own files run: Dockerfiles, Makefiles, CI files, READMEs."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from mlops_lib.errors import RefusedFileError
+from mlops_lib.project import files as pushed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+RANKS = (
+    ("dockerfile", 0),
+    ("jenkinsfile", 1),
+    ("mlproject", 2),
+    ("dvc.yaml", 2),
+    ("makefile", 3),
+    ("justfile", 3),
+    ("taskfile.yml", 3),
+    ("pyproject.toml", 3),
+    ("setup.py", 3),
+    ("docker-compose.yml", 3),
+    ("docker-compose.yaml", 3),
+    ("compose.yaml", 3),
+    ("procfile", 4),
+    ("readme.md", 5),
+    ("readme.rst", 5),
+    ("readme.txt", 5),
+    ("readme", 5),
+)
+"""Files that run scripts; of those with lower numbers one can tell better what they mean."""
+SHELL_RANK = 4
+WORKFLOW_RANK = 4
+FOLDERS = ("docker", "scripts", "bin", "tools", os.path.join(".github", "workflows"))
+FILES_LIMIT = 60
+TEXT_LIMIT = 300_000
+_PROGRAM = (
+    r"(?:python[\d.]*|ipython|papermill|nbconvert|--execute|torchrun|deepspeed|launch"
+    r"|(?:uv|poetry|pdm|pipenv|pixi)\s+run)"
+)
+_GAP = r"[\"',\s]+"
+_RUNS = re.compile(
+    _PROGRAM + _GAP + rf"(?:-[\w-]+(?:=\S+)?{_GAP})*[\"']?((?:[\w.-]*/)*[\w.-]+\.(?:py|ipynb))\b"
+)
+_RUNS_MODULE = re.compile(
+    _PROGRAM + _GAP + rf"(?:\S+{_GAP})??-m{_GAP}([A-Za-z_]\w*(?:\.\w+)*)(?![\w./])"
+)
+_CONSOLE_SCRIPT = re.compile(
+    r"""["']?([\w.-]+)["']?\s*=\s*["']?([A-Za-z_][\w.]*):[A-Za-z_][\w.]*"""
+)
+
+
+class Mention:
+    """Where a project's own file runs a script, and how much that says."""
+
+    __slots__ = ("file", "line", "rank")
+
+    def __init__(self, file: str, line: int, rank: int) -> None:
+        self.file = file
+        self.line = line
+        self.rank = rank
+
+
+def find(folder: str, scripts: Iterable[str]) -> dict[str, Mention]:
+    """Return those of the scripts that the project's own files run.
+
+    Args:
+        folder: the project's folder.
+        scripts: paths relative to it.
+    """
+    by_name: dict[str, list[str]] = {}
+    for script in scripts:
+        by_name.setdefault(os.path.basename(script), []).append(script)
+    found: dict[str, Mention] = {}
+    for name, rank in _files(folder):
+        try:
+            text = pushed.read_start(name, root=folder, limit=TEXT_LIMIT).decode("utf-8", "replace")
+        except RefusedFileError:
+            continue
+        declares = os.path.basename(name).lower() in ("pyproject.toml", "setup.py", "setup.cfg")
+        for number, line in enumerate(text.splitlines(), 1):
+            for said in _said(line[:2000], declares=declares):
+                for script in _meant(said, by_name):
+                    if script not in found or rank < found[script].rank:
+                        found[script] = Mention(name, number, rank)
+    return found
+
+
+def _said(line: str, *, declares: bool) -> Iterator[str]:
+    """Yield the paths of the scripts that a line runs; a module may be one of two files."""
+    modules = [match[1] for match in _RUNS_MODULE.finditer(line)]
+    if declares:
+        modules += [match[2] for match in _CONSOLE_SCRIPT.finditer(line)]
+    else:
+        yield from (match[1].removeprefix("./") for match in _RUNS.finditer(line))
+    for module in modules:
+        path = module.replace(".", "/")
+        yield f"{path}.py"
+        yield f"{path}/__main__.py"
+
+
+def _meant(said: str, by_name: dict[str, list[str]]) -> list[str]:
+    """Return the scripts that a path can mean: how many folders are around it is not always said."""
+    base = os.path.basename(said)
+    return [
+        one
+        for one in by_name.get(base, ())
+        if one == said
+        or said.endswith("/" + one)
+        or (
+            one.endswith("/" + said) and ("/" in said or base not in ("__main__.py", "__init__.py"))
+        )
+    ]
+
+
+def _files(folder: str) -> Iterator[tuple[str, int]]:
+    """Yield the project's files that may run scripts, with their ranks."""
+    count = 0
+    for place in ("", *FOLDERS):
+        for name in sorted(pushed.names_in(place or ".", root=folder)):
+            rank = _rank(name.lower(), place)
+            if rank is not None and count < FILES_LIMIT:
+                count += 1
+                yield os.path.join(place, name), rank
+
+
+def _rank(name: str, place: str) -> int | None:
+    for begin, rank in RANKS:
+        if name == begin or (rank == 0 and (name.startswith(begin) or name.endswith(begin))):
+            return rank
+    if name.endswith((".sh", ".jenkinsfile")):
+        return SHELL_RANK
+    is_workflow = place.endswith("workflows") and name.endswith((".yml", ".yaml"))
+    return WORKFLOW_RANK if is_workflow or name == ".gitlab-ci.yml" else None

@@ -1,0 +1,2 @@
+from tabpfn import TabPFNClassifier
+c = TabPFNClassifier(); c.fit(X, y)
