@@ -109,6 +109,7 @@ def _run(run: Context, entry: str, args: List[str]) -> int:
     if orders.search is not None:
         run.search = functools.partial(_search, run)
     dialect = _dialect(run, entry)
+    pytorch.prepare(run, dialect, entry)
     hooks.after_import(_adapters(run))
     hooks.after_import(pytorch.install(run))
     hooks.after_import(sklearn_resume.install(run))
@@ -126,6 +127,8 @@ def _run(run: Context, entry: str, args: List[str]) -> int:
         sys.stdout = output
 
     def ended(error: Optional[BaseException]) -> int:
+        if run.marked_loops is not None:
+            run.marked_loops.end(error)
         with journal.guard("conditions"):
             run.conditions.end()
         return _ended(run, error, output, began)

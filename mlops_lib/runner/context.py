@@ -49,6 +49,8 @@ class Context:
         """Cross-validations so far."""
         self.before_end: List[Callable[[], None]] = []
         """Called when the script has ended well, before what it measured is settled."""
+        self.marked_loops: Any = None
+        """The script's own training loops (`pytorch.loops.Loops`), if its project trains with PyTorch."""
         self.at_exit: List[Callable[[], None]] = []
         self._own_loop = False
 

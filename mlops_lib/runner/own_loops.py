@@ -29,11 +29,7 @@ def install(run: Context) -> Dict[str, Callable[[ModuleType], None]]:
                 "the step as a model's `train_step`, trained by `fit`,",
             )
 
-    def torch(module: ModuleType) -> None:
-        with run.journal.guard("watch optimizers"):
-            _watch(run, module.Optimizer, "__init__", "PyTorch", "")
-
-    return {**dict.fromkeys(BY_GRADIENTS, gradients), "torch.optim.optimizer": torch}
+    return dict.fromkeys(BY_GRADIENTS, gradients)
 
 
 def _watch(run: Context, owner: Any, method: str, by: str, instead: str) -> None:

@@ -4,7 +4,7 @@ import ast
 import functools
 import importlib.machinery
 import os
-from typing import AbstractSet, Any, Dict, List, Optional, Set, Tuple
+from typing import AbstractSet, Any, Callable, Dict, List, Optional, Set, Tuple
 
 from mlops_lib.runner.legacy import idioms, python2, symbolic
 from mlops_lib.runner.legacy.notes import Notes
@@ -32,6 +32,8 @@ class Dialect:
         self.keras = False
         self.aged = False
         """Whether it imports what its libraries lost: it may be older than Python 3's division."""
+        self.marker: Optional[Callable[[ast.Module, str], Tuple[ast.Module, bool]]] = None
+        """Marks the loops of a source that may train, and says whether there were any."""
         self.symbolic: Optional[Tuple[str, int]] = None
         """What it does that only a Keras of graphs can, and the line."""
 
@@ -125,7 +127,10 @@ class Dialect:
         tree = private.visit(tree)
         if private.line:
             self.notes.say(f"{private.name} is tensorflow.keras", line=(self._shown(path), private.line))
-        changed = bool(given or private.line)
+        marked = False
+        if self.marker is not None:
+            tree, marked = self.marker(tree, path)
+        changed = bool(given or private.line or marked)
         if self.graph:
             imports = _Imports()
             tree = imports.visit(tree)

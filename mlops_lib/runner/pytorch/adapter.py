@@ -8,15 +8,28 @@ from types import ModuleType
 from typing import Any, Callable, Dict, List
 
 from mlops_lib.runner.context import Context
-from mlops_lib.runner.pytorch import evaluation, observation
+from mlops_lib.runner.pytorch import evaluation, observation, resume
 from mlops_lib.runner.pytorch.observation import Training
 
 Hook = Callable[[ModuleType], None]
 
 PARTS: List[Callable[[Context, Training], Dict[str, Hook]]] = [
     observation.install,
+    resume.install,
     evaluation.install,
 ]
+
+
+def prepare(run: Context, dialect: Any, entry: str) -> None:
+    """Get a project's sources ready that train with PyTorch, before any of them is compiled.
+
+    Args:
+        run: the run.
+        dialect: compiles the project's sources.
+        entry: the script that runs, relative to the working directory.
+    """
+    others = [str(one.get("script")) for one in (*run.spec.before, *run.spec.after)]
+    resume.prepare(run, dialect, [entry, *others])
 
 
 def install(run: Context) -> Dict[str, Hook]:

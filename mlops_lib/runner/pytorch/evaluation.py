@@ -45,6 +45,8 @@ class Judge:
         """Measure a session that is over, while its outputs are at hand."""
         key = (id(session.model), session.data)
         before = self._seen.get(key)
+        if before is None and self.run.marked_loops is not None and self.run.marked_loops.continues:
+            before = -1  # another process has evaluated it in the iterations before
         if before is not None and before != session.steps:
             self._validation.add(key)
         session.is_repeated = key in self._validation
@@ -271,6 +273,9 @@ def install(run: Context, training: Training) -> Dict[str, Hook]:
     from mlops_lib.runner.pytorch import watch
 
     seen = Watch(run, training)
+    if run.marked_loops is not None:
+        run.marked_loops.keep("watch", seen.state, seen.restore)
+        run.marked_loops.evaluated = lambda: bool(seen.sessions or seen.open)
     judge = Judge(run, training, seen)
     predictions.before_trace.append(judge.remember_predictions)
     run.before_end.append(judge.finish)

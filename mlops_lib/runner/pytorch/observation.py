@@ -91,15 +91,17 @@ class Training:
     def state(self) -> Dict[str, Any]:
         """Return what a restart within a fit must put back, so that epochs keep their numbers."""
         fit = self.fit
+        plain = {"steps": self.steps, "pending": (self._pending._sum, self._pending._count)}
         if fit is None:
-            return {"steps": self.steps}
+            return plain
         kept = {name: getattr(fit, name) for name in ("epoch", "steps", "steps_of_epoch", "validation")}
         losses = (fit.losses._sum, fit.losses._count)
-        return {"steps": self.steps, "fit": {**kept, "losses": losses, "number": fit.number}}
+        return {**plain, "fit": {**kept, "losses": losses, "number": fit.number}}
 
     def restore(self, state: Dict[str, Any]) -> None:
         """Put back what `state` returned, when the fit of that number is under way again."""
         self.steps = int(state["steps"])
+        self._pending._sum, self._pending._count = state["pending"]
         kept = state.get("fit")
         if kept is None:
             return
@@ -146,6 +148,8 @@ class Training:
     def _fit_of(self, optimizer: Any) -> Fit:
         fit, own = self.fit, _parameters(optimizer)
         if fit is not None and (not own.isdisjoint(fit.parameters) or not fit.parameters):
+            if not fit.parameters:  # it was begun by another process
+                self._name(fit)
             fit.parameters |= own
             return fit
         if fit is not None and self._is_together(fit):
@@ -165,11 +169,9 @@ class Training:
     def _begin(self, parameters: FrozenSet[int]) -> Fit:
         run = self.run
         fit = self.fit = Fit(run.next_fit(), parameters)
-        model = self.last_trained()
+        model = self._name(fit)
         name = type(model).__name__ if model is not None else ""
         count = sum(one.numel() for one in model.parameters()) if model is not None else None
-        if model is not None:
-            self.models[fit.number] = artifact.plain(model)
         run.journal.write(
             "fit",
             fit=fit.number,
@@ -181,6 +183,13 @@ class Training:
             parameters=count,
         )
         return fit
+
+    def _name(self, fit: Fit) -> Any:
+        """Note which module a fit trains; returns it, None if that is not known."""
+        model = self.last_trained()
+        if model is not None:
+            self.models[fit.number] = artifact.plain(model)
+        return model
 
     def end_epoch(self) -> None:
         """Journal the epoch under way, if steps were made in it."""

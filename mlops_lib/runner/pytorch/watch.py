@@ -77,6 +77,23 @@ class Watch:
         training.after_step.append(self.stepped)
         training.before_epoch_ends.append(self.end_sessions)
 
+    def state(self) -> Dict[str, Any]:
+        """Return what a restart within a training must put back: the names of the iterators go on."""
+        training = self.training
+        return {
+            "iterators": self._iterators,
+            "iterator": training.iterator,
+            "is_of_loader": training.is_of_loader,
+            "reading": None if training.fit is None else training.fit.reading,
+        }
+
+    def restore(self, state: Dict[str, Any]) -> None:
+        """Put back what `state` returned, after the training's own state."""
+        self._iterators = state["iterators"]
+        self.training.iterator, self.training.is_of_loader = state["iterator"], state["is_of_loader"]
+        if self.training.fit is not None:
+            self.training.fit.reading = state["reading"]
+
     @property
     def is_looking(self) -> bool:
         """Return whether what happens now may say how an output is read."""

@@ -1,0 +1,438 @@
+"""Where data loaders and generators stand: how far each was read, and the random state that it began with.
+
+An iterator of a `DataLoader` cannot be pickled. It is made again from its loader, with the random state as it was, and
+read up to where it stood. Where reading has no effect but on the random state (a data set by index, without workers),
+only the indices are drawn. What was drawn is checksummed: an order that does not repeat is noticed.
+"""
+
+import contextlib
+import functools
+import random
+import sys
+import types
+import weakref
+import zlib
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+
+from mlops_lib.runner.pytorch.snapshot import RefusedError
+
+POSITION = "_mlops_position"
+"""The attribute of an iterator that holds its `Position`."""
+PASS = "_mlops_pass"
+"""The attribute of an iterator that names it for what observes it (`watch`)."""
+
+
+def random_states(loader: Any = None) -> Dict[str, Any]:
+    """The process's random states, and those of a loader's own generators."""
+    torch = sys.modules["torch"]
+    numpy = sys.modules.get("numpy")
+    return {
+        "torch": torch.get_rng_state(),
+        "numpy": None if numpy is None else numpy.random.get_state(),
+        "python": random.getstate(),
+        "own": [one.get_state() for one in _generators(loader)],
+    }
+
+
+def put_random_states(states: Dict[str, Any], loader: Any = None) -> None:
+    """Restore what `random_states` returned."""
+    sys.modules["torch"].set_rng_state(states["torch"])
+    if states["numpy"] is not None:
+        sys.modules["numpy"].random.set_state(states["numpy"])
+    random.setstate(states["python"])
+    for generator, state in zip(_generators(loader), states["own"]):
+        generator.set_state(state)
+
+
+def _generators(loader: Any) -> List[Any]:
+    """The generators that a loader draws from, each once."""
+    torch = sys.modules["torch"]
+    sampler = getattr(loader, "sampler", None)
+    batches = getattr(loader, "batch_sampler", None)
+    owners = (loader, sampler, batches, getattr(batches, "sampler", None))
+    found = [getattr(one, "generator", None) for one in owners]
+    return list({id(one): one for one in found if isinstance(one, torch.Generator)}.values())
+
+
+class Pass:
+    """One reading of a loader from its beginning.
+
+    Attributes:
+        before: the random states before it began.
+        first: those before the first index was drawn.
+        taken: how many batches were handed out.
+        order: a checksum of the indices that were drawn.
+    """
+
+    def __init__(self, before: Dict[str, Any]) -> None:
+        self.before = before
+        self.first: Optional[Dict[str, Any]] = None
+        self.taken = 0
+        self.order = 0
+
+    def state(self) -> Tuple[Any, ...]:
+        """Its attributes as a tuple."""
+        return self.before, self.first, self.taken, self.order
+
+
+class Position:
+    """Where an iterator stands: the passes it made; more than one only with persistent workers."""
+
+    def __init__(self, loader: Any) -> None:
+        self.loader = loader
+        self.passes: List[Pass] = [Pass(random_states(loader))]
+
+    @property
+    def last(self) -> Pass:
+        """The pass under way."""
+        return self.passes[-1]
+
+    def state(self) -> List[Tuple[Any, ...]]:
+        """All passes as tuples."""
+        return [one.state() for one in self.passes]
+
+
+class Reading:
+    """How far a generator of the project was read.
+
+    Attributes:
+        frame: its frame, which is what is known of it inside.
+        arguments: its arguments by name.
+        taken: how many values it has yielded.
+        opened: the random states before each loader that it began to read.
+    """
+
+    def __init__(self, frame: types.FrameType) -> None:
+        self.frame = frame
+        self.arguments = {name: frame.f_locals[name] for name in _parameters(frame.f_code)}
+        self.taken = 0
+        self.opened: List[Dict[str, Any]] = []
+
+
+def _parameters(code: types.CodeType) -> List[str]:
+    count = code.co_argcount + code.co_kwonlyargcount
+    count += bool(code.co_flags & 0x04) + bool(code.co_flags & 0x08)  # *args, **kwargs
+    return list(code.co_varnames[:count])
+
+
+def ignore(index: Any) -> None:
+    """Nothing is to be done for this index."""
+
+
+class Readings:
+    """The iterators and generators of a process.
+
+    Attributes:
+        drawing: called with each index that a loader draws.
+    """
+
+    def __init__(self) -> None:
+        self.drawing: Callable[[Any], None] = ignore
+        self._ghost = False
+        self._generators: Dict[int, Reading] = {}
+        self._functions: Dict[types.CodeType, "List[weakref.ref[Any]]"] = {}
+        self._replaying: List[Tuple[Reading, List[Dict[str, Any]]]] = []
+        self.pending: List[Callable[[], None]] = []
+        """What is to be read up to its place once all objects are there."""
+
+    # --- loaders
+
+    def install(self, module: Any) -> None:
+        """Follow the iterators of `torch.utils.data.dataloader`."""
+        base, single = module._BaseDataLoaderIter, module._SingleProcessDataLoaderIter
+        self._base = base
+        self._iterable = module._DatasetKind.Iterable
+        readings = self
+        init, reset, advance = base.__init__, base._reset, base.__next__
+        next_index, next_data = base._next_index, single._next_data
+
+        @functools.wraps(init)
+        def init_(iterator: Any, loader: Any) -> None:
+            readings._begin(loader)
+            iterator.__dict__[POSITION] = Position(loader)
+            init(iterator, loader)
+
+        @functools.wraps(reset)
+        def reset_(iterator: Any, loader: Any, first_iter: bool = False) -> None:
+            if not first_iter:
+                readings._begin(loader)
+                position = iterator.__dict__.get(POSITION)
+                if position is not None:
+                    position.passes.append(Pass(random_states(loader)))
+            reset(iterator, loader, first_iter)
+
+        @functools.wraps(next_index)
+        def next_index_(iterator: Any) -> Any:
+            position = iterator.__dict__.get(POSITION)
+            if position is None:
+                return next_index(iterator)
+            last = position.last
+            if last.first is None:
+                last.first = random_states(position.loader)
+            index = next_index(iterator)
+            last.order = zlib.crc32(repr(index).encode(), last.order)
+            readings.drawing(index)
+            return index
+
+        @functools.wraps(advance)
+        def next_(iterator: Any) -> Any:
+            batch = advance(iterator)
+            position = iterator.__dict__.get(POSITION)
+            if position is not None:
+                position.last.taken += 1
+            return batch
+
+        @functools.wraps(next_data)
+        def next_data_(iterator: Any) -> Any:
+            if not readings._ghost or iterator._dataset_kind == readings._iterable:
+                return next_data(iterator)
+            iterator._next_index()
+            return None, None
+
+        base.__init__, base._reset, base.__next__ = init_, reset_, next_
+        base._next_index, single._next_data = next_index_, next_data_
+
+    def _begin(self, loader: Any) -> None:
+        """A loader begins to be read: with the random state of the time, if a generator is being brought to its place."""
+        reading = self._enclosing() if self._generators else None
+        if reading is None:
+            return
+        for replayed, states in self._replaying:
+            if replayed is reading and len(reading.opened) < len(states):
+                put_random_states(states[len(reading.opened)], loader)
+        reading.opened.append(random_states(loader))
+
+    def _enclosing(self) -> Optional[Reading]:
+        frame: Any = sys._getframe(2)
+        while frame is not None:
+            reading = self._generators.get(id(frame))
+            if reading is not None and reading.frame is frame:
+                return reading
+            frame = frame.f_back
+        return None
+
+    @contextlib.contextmanager
+    def ghostly(self, items: Any) -> Iterator[None]:
+        """Let what is read from here on draw indices only, if nothing but the loop itself would see the batches."""
+        self._ghost = self.is_plain(items)
+        try:
+            yield
+        finally:
+            self._ghost = False
+
+    def is_plain(self, items: Any) -> bool:
+        """Return whether an iterator passes batches on without looking at them."""
+        if isinstance(items, self._base):
+            return True
+        if type(items) in (enumerate, zip):
+            parts = items.__reduce__()[1]
+            return all(self.is_plain(one) for one in (parts if type(items) is zip else parts[:1]))
+        if type(items) in (type(iter(())), type(iter([])), type(iter(range(0)))):
+            return True
+        if isinstance(items, types.GeneratorType) and "tqdm" in items.gi_code.co_filename:
+            under = items.gi_frame.f_locals.get("self") if items.gi_frame is not None else None
+            loader = sys.modules["torch"].utils.data.DataLoader
+            return type(getattr(under, "iterable", None)) is loader
+        return False
+
+    def read_position(self, iterator: Any) -> Tuple[str, List[Any]]:
+        """What the graph notes of an iterator: how often it was begun, and how far it was read."""
+        position = iterator.__dict__.get(POSITION)
+        if position is None:
+            return "", []
+        return "loader at", [position.loader, len(position.passes), position.last.taken]
+
+    def position_of(self, iterator: Any) -> List[Any]:
+        """What a snapshot keeps of an iterator."""
+        position = iterator.__dict__[POSITION]
+        return [position.loader, position.state(), iterator.__dict__.get(PASS, (None,))[0]]
+
+    def reduce_iterator(self, iterator: Any) -> Any:
+        """Reduce an iterator that was made within the loop."""
+        if POSITION not in iterator.__dict__:
+            raise RefusedError(f"{type(iterator).__name__} was begun before it could be followed")
+        return _blank, (type(iterator),), self.position_of(iterator), None, None, self._fill_later
+
+    def __reduce__(self) -> Any:
+        return _current, ()
+
+    def _fill_later(self, iterator: Any, state: Any) -> None:
+        self.pending.append(functools.partial(self._fill, iterator, state))
+
+    def _fill(self, iterator: Any, state: Any) -> None:
+        loader, passes, _ = state
+        put_random_states(passes[0][0], loader)
+        iterator.__dict__.clear()
+        type(iterator).__init__(iterator, loader)
+        self.advance(iterator, state)
+
+    def advance(self, iterator: Any, content: List[Any]) -> None:
+        """Bring an iterator that exists to where it stood."""
+        loader, passes, name = content
+        self._advance(iterator, passes)
+        if name is not None:
+            iterator.__dict__[PASS] = (name, weakref.ref(loader))
+
+    def _advance(self, iterator: Any, passes: List[Tuple[Any, ...]]) -> None:
+        position = iterator.__dict__[POSITION]
+        for number in range(len(position.passes) - 1, len(passes)):
+            before, first, taken, order = passes[number]
+            if number == len(position.passes):
+                put_random_states(before, position.loader)
+                iterator._reset(position.loader)
+            last = position.last
+            if first is not None and last.first is None:
+                put_random_states(first, position.loader)
+            with self.ghostly(iterator):
+                while last.taken < taken:
+                    next(iterator)
+            if last.order != order:
+                raise RefusedError("the order of the data does not repeat")
+
+    # --- generators
+
+    def note_function(self, function: Any) -> Any:
+        """Remember a generator function by its code; returns it."""
+        known = self._functions.setdefault(function.__code__, [])
+        known[:] = [one for one in known if one() is not None]
+        known.append(weakref.ref(function))
+        return function
+
+    def begin_generator(self, frame: types.FrameType) -> None:
+        """A generator's body begins."""
+        known = self._generators.get(id(frame))
+        if known is None or known.frame is not frame:  # else it is being brought to its place
+            self._generators[id(frame)] = Reading(frame)
+
+    def pass_on(self, frame: types.FrameType) -> None:
+        """A generator yields a value."""
+        reading = self._generators.get(id(frame))
+        if reading is not None:
+            reading.taken += 1
+
+    def end_generator(self, frame: types.FrameType) -> None:
+        """A generator's body is over."""
+        self._generators.pop(id(frame), None)
+
+    def _reading_of(self, generator: Any) -> Optional[Reading]:
+        frame = generator.gi_frame
+        reading = None if frame is None else self._generators.get(id(frame))
+        return reading if reading is not None and reading.frame is frame else None
+
+    def read_generator(self, generator: Any) -> Tuple[str, List[Any]]:
+        """What the graph notes of a generator."""
+        reading = self._reading_of(generator)
+        if reading is not None:
+            return "reading", [reading.taken, *reading.arguments.values()]
+        frame = generator.gi_frame
+        if frame is None:
+            return "generator at", [-2]
+        return "generator at", [frame.f_lasti, *frame.f_locals.values()]
+
+    def reading_of(self, generator: Any) -> List[Any]:
+        """What a snapshot keeps of a generator of the project: how far it was read, and the loaders it opened."""
+        return [self.read_generator(generator)[1][0], self.opened_by(generator)]
+
+    def opened_by(self, generator: Any) -> List[Dict[str, Any]]:
+        """The random states before each loader that a generator began to read."""
+        reading = self._reading_of(generator) if isinstance(generator, types.GeneratorType) else None
+        return [] if reading is None else list(reading.opened)
+
+    def reduce_generator(self, generator: Any) -> Any:
+        """Reduce a generator that was made within the loop."""
+        reading = self._reading_of(generator)
+        frame = generator.gi_frame
+        if frame is None:
+            return _exhausted, ()
+        known = [one() for one in self._functions.get(generator.gi_code, [])]
+        functions = [one for one in known if one is not None and _belongs(one, frame)]
+        if len(functions) != 1:
+            raise RefusedError(f"the generator {generator.gi_code.co_name} was read within the loop")
+        arguments = (
+            reading.arguments if reading is not None else {n: frame.f_locals[n] for n in _parameters(frame.f_code)}
+        )
+        taken, opened = (0, []) if reading is None else (reading.taken, list(reading.opened))
+        return _generator_again, (self, functions[0], arguments, taken, opened)
+
+    def make_generator(self, function: Any, arguments: Dict[str, Any], taken: int, opened: Any) -> Any:
+        """Make a generator again; it is read up to its place once all objects are there."""
+        generator = _called(function, arguments)
+        self.pending.append(functools.partial(self.forward, generator, taken, opened))
+        return generator
+
+    def forward(self, generator: Any, taken: int, opened: List[Dict[str, Any]]) -> None:
+        """Read a generator until it has yielded `taken` values."""
+        reading = self._reading_of(generator)
+        done = 0 if reading is None else reading.taken
+        with self.opening_at(generator, opened):
+            while done < taken:
+                next(generator)
+                done += 1
+
+    @contextlib.contextmanager
+    def opening_at(self, generator: Any, opened: List[Dict[str, Any]]) -> Iterator[None]:
+        """While a generator is read, give each loader that it begins the random state that it had."""
+        frame = generator.gi_frame if isinstance(generator, types.GeneratorType) else None
+        if not opened or frame is None:
+            yield
+            return
+        before = self._replaying
+        replayed = self._reading_of(generator) or Reading(frame)
+        self._generators[id(frame)] = replayed
+        self._replaying = [*before, (replayed, opened)]
+        try:
+            yield
+        finally:
+            self._replaying = before
+
+
+def _belongs(function: Any, frame: Any) -> bool:
+    names = function.__code__.co_freevars
+    cells = function.__closure__ or ()
+    return all(_content(cell) is frame.f_locals.get(name) for name, cell in zip(names, cells))
+
+
+def _content(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return None
+
+
+def _called(function: Any, arguments: Dict[str, Any]) -> Any:
+    code = function.__code__
+    values = dict(arguments)
+    names = _parameters(code)
+    keywords = values.pop(names[-1]) if code.co_flags & 0x08 else {}
+    rest = values.pop(names[code.co_argcount + code.co_kwonlyargcount]) if code.co_flags & 0x04 else ()
+    positional = [values.pop(name) for name in names[: code.co_argcount]]
+    return function(*positional, *rest, **values, **keywords)
+
+
+def _generator_again(readings: Readings, function: Any, arguments: Any, taken: int, opened: Any) -> Any:
+    return readings.make_generator(function, arguments, taken, opened)
+
+
+def _exhausted() -> Iterator[None]:
+    """A generator that was read to its end."""
+    generator = _empty()
+    next(generator, None)
+    return generator
+
+
+def _empty() -> Iterator[None]:
+    yield from ()
+
+
+def _blank(cls: Any) -> Any:
+    iterator = object.__new__(cls)
+    iterator.__dict__["_shutdown"] = True  # it has no workers to end yet
+    return iterator
+
+
+def _current() -> Readings:
+    return READINGS
+
+
+READINGS = Readings()
+"""The process's own: unpickling needs to find it."""

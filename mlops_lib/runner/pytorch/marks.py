@@ -1,0 +1,319 @@
+"""Mark the loops of a project that may train: the run-time part (`loops`) learns of every entry, turn and end.
+
+The source is rewritten in memory and keeps its lines. Marked are the loops whose bodies can reach a training call, by name:
+
+    for x in loader: …      try:
+                                for x in LOOPS.enter("train.py:3:4", loader): …
+                                LOOPS.finish()
+                            finally:
+                                LOOPS.leave()
+
+`while` asks `LOOPS.turn()` before its own condition. Generator functions note how far they were read.
+"""
+
+import ast
+import builtins
+import importlib.machinery
+import importlib.util
+import os
+import sys
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Set, Tuple
+
+NAME = "__mlops_loops__"
+"""The name, among the builtins, by which marked code calls the run-time part."""
+TRAINING_CALLS = {
+    *("step", "backward", "manual_backward", "training_step", "minimize", "optimize", "update"),
+    *("fit", "train", "learn", "fit_one_cycle", "fine_tune", "run"),
+}
+"""Methods by which a loop trains."""
+LIBRARIES: Dict[str, Sequence[str]] = {
+    "lightning": ("lightning.pytorch.loops",),
+    "pytorch_lightning": ("pytorch_lightning.loops",),
+    "transformers": ("transformers.trainer", "accelerate.data_loader"),
+    "trl": ("transformers.trainer", "accelerate.data_loader"),
+    "accelerate": ("accelerate.data_loader",),
+    "ignite": ("ignite.engine.engine",),
+    "fastai": ("fastai.learner",),
+    "skorch": ("skorch.net",),
+}
+"""Library to its modules, packages included, whose loops are marked like those of the project."""
+FRAMEWORKS = {"torch", "torchvision", "torchaudio", "torch_geometric", *LIBRARIES}
+FILES_LIMIT = 200
+
+
+class Project:
+    """The sources that an entry imports from its project, as far as they are files.
+
+    Attributes:
+        imports: the top-level names of the packages that they import.
+    """
+
+    def __init__(self, work: str, entry: str, text: str) -> None:
+        self._work = work
+        self.imports: Set[str] = set()
+        self.trees: List[ast.Module] = []
+        pending = [(text, os.path.realpath(entry))]
+        seen: Set[str] = set()
+        while pending and len(seen) < FILES_LIMIT:
+            content, path = pending.pop()
+            seen.add(path)
+            try:
+                tree = ast.parse(content)
+            except (SyntaxError, ValueError, RecursionError):
+                continue
+            self.trees.append(tree)
+            for place in self._local(tree, path):
+                if place not in seen:
+                    with open(place, encoding="utf-8", errors="replace") as stream:
+                        pending.append((stream.read(), place))
+
+    @property
+    def trains_with_torch(self) -> bool:
+        """Whether PyTorch, or what builds on it, is imported."""
+        return not self.imports.isdisjoint(FRAMEWORKS)
+
+    def _local(self, tree: ast.Module, path: str) -> Iterator[str]:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                names = [(0, alias.name) for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                module = node.module or ""
+                names = [(node.level, module)]
+                names += [(node.level, f"{module}.{a.name}".strip(".")) for a in node.names]
+            else:
+                continue
+            for level, name in names:
+                if not level:
+                    self.imports.add(name.split(".")[0])
+                yield from self._files(level, name, path)
+
+    def _files(self, level: int, name: str, path: str) -> Iterator[str]:
+        base = os.path.dirname(path)
+        for _ in range(level - 1):
+            base = os.path.dirname(base)
+        parts = [part for part in name.split(".") if part]
+        for root in (base,) if level else (base, self._work, os.path.join(self._work, "src")):
+            for place in (os.path.join(root, *parts) + ".py", os.path.join(root, *parts, "__init__.py")):
+                real = os.path.realpath(place)
+                if real.startswith(os.path.realpath(self._work) + os.sep) and os.path.isfile(real):
+                    yield real
+
+
+class Reach:
+    """What can lead to a training call, by name alone: which function a name means is not known."""
+
+    def __init__(self, trees: Sequence[ast.Module]) -> None:
+        named: Dict[str, Set[str]] = {}
+        for tree in trees:
+            for node in ast.walk(tree):
+                if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+                    named.setdefault(node.name, set()).update(_mentioned(node))
+        self._training = set(TRAINING_CALLS)
+        grown = True
+        while grown:
+            grown = False
+            for name, mentioned in named.items():
+                if name not in self._training and not mentioned.isdisjoint(self._training):
+                    self._training.add(name)
+                    grown = True
+
+    def trains(self, loop: ast.AST) -> bool:
+        """Whether a loop's body can reach a training call."""
+        return not set(_mentioned(loop)).isdisjoint(self._training)
+
+
+def _mentioned(node: ast.AST) -> Iterator[str]:
+    for one in ast.walk(node):
+        if isinstance(one, ast.Name):
+            yield one.id
+        elif isinstance(one, ast.Attribute):
+            yield one.attr
+        elif isinstance(one, ast.Constant) and isinstance(one.value, str):
+            yield one.value
+
+
+class Marker(ast.NodeTransformer):
+    """Rewrites one source.
+
+    Args:
+        shown: the file's name in the sites.
+        reach: what trains; None to mark every loop.
+    """
+
+    def __init__(self, shown: str, reach: Optional[Reach]) -> None:
+        self._shown = shown
+        self._reach = reach
+        self._enclosing: List[str] = [""]
+        self.changed = False
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        """A function; a generator function notes its own progress, and its loops are not marked."""
+        generator = _yields(node)
+        self._enclosing.append("generator" if generator else "function")
+        self.generic_visit(node)
+        self._enclosing.pop()
+        if generator and not any(_is_context_manager(one) for one in node.decorator_list):
+            self._note_reading(node)
+        return node
+
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
+        """A coroutine, whose loops cannot be entered again."""
+        self._enclosing.append("generator")
+        self.generic_visit(node)
+        self._enclosing.pop()
+        return node
+
+    def visit_For(self, node: ast.For) -> Any:
+        """`for`, whose items come from the run-time part."""
+        trains = self._marks(node)
+        self.generic_visit(node)
+        if not trains:
+            return node
+        enter = _call("enter", node.iter, ast.Constant(self._site(node)), node.iter)
+        finish = not node.orelse  # else what follows its end has run already
+        node.iter = enter
+        return self._guarded(node, finish=finish)
+
+    def visit_While(self, node: ast.While) -> Any:
+        """`while`, whose condition follows the run-time part's own."""
+        trains = self._marks(node)
+        self.generic_visit(node)
+        if not trains:
+            return node
+        turn = _call("turn", node.test, ast.Constant(self._site(node)))
+        finish = not node.orelse  # else what follows its end has run already
+        node.test = ast.copy_location(ast.BoolOp(ast.And(), [turn, node.test]), node.test)
+        return self._guarded(node, finish=finish)
+
+    def _marks(self, node: ast.AST) -> bool:
+        if self._enclosing[-1] == "generator":
+            return False
+        return self._reach is None or self._reach.trains(node)
+
+    def _site(self, node: ast.stmt) -> str:
+        return f"{self._shown}:{node.lineno}:{node.col_offset}"
+
+    def _guarded(self, loop: ast.stmt, *, finish: bool) -> ast.stmt:
+        self.changed = True
+        body = [loop]
+        if finish:
+            body.append(ast.copy_location(ast.Expr(_call("finish", loop)), loop))
+        leave = ast.copy_location(ast.Expr(_call("leave", loop)), loop)
+        return ast.copy_location(ast.Try(body, [], [], [leave]), loop)
+
+    def _note_reading(self, node: ast.FunctionDef) -> None:
+        """Let a generator's body say when it begins, when it passes a value on, and when it is over."""
+        self.changed = True
+        node.body = [_Passing().visit(statement) for statement in node.body]
+        head: List[ast.stmt] = []
+        if isinstance(node.body[0], ast.Expr) and isinstance(node.body[0].value, ast.Constant):
+            head = [node.body.pop(0)]  # the docstring
+        where = node.body[0] if node.body else node
+        begin = ast.copy_location(ast.Expr(_call("begin_reading", where)), where)
+        end = ast.copy_location(ast.Expr(_call("end_reading", where)), where)
+        body = node.body or [ast.copy_location(ast.Pass(), where)]
+        node.body = [*head, begin, ast.copy_location(ast.Try(body, [], [], [end]), where)]
+        node.decorator_list.append(_name("generator", node))
+
+
+class _Passing(ast.NodeTransformer):
+    """Counts the values that a generator's own body yields."""
+
+    def visit_Yield(self, node: ast.Yield) -> ast.AST:
+        """`yield x` becomes `yield LOOPS.passing(x)`."""
+        self.generic_visit(node)
+        value = node.value or ast.copy_location(ast.Constant(None), node)
+        node.value = _call("passing", node, value)
+        return node
+
+    def _skip(self, node: ast.AST) -> ast.AST:
+        return node
+
+    visit_FunctionDef = _skip  # noqa: N815 - what ast calls
+    visit_AsyncFunctionDef = _skip  # noqa: N815
+    visit_Lambda = _skip  # noqa: N815
+    visit_ClassDef = _skip  # noqa: N815
+
+
+def _name(method: str, at: ast.AST) -> ast.expr:
+    owner = ast.copy_location(ast.Name(NAME, ast.Load()), at)
+    return ast.copy_location(ast.Attribute(owner, method, ast.Load()), at)
+
+
+def _call(method: str, at: ast.AST, *arguments: ast.expr) -> ast.expr:
+    for argument in arguments:
+        if not hasattr(argument, "lineno"):
+            ast.copy_location(argument, at)
+    return ast.copy_location(ast.Call(_name(method, at), list(arguments), []), at)
+
+
+def _within(node: ast.AST) -> Iterator[ast.AST]:
+    """The nodes of a function's or a loop's own body, not those of functions defined in it."""
+    pending = list(ast.iter_child_nodes(node))
+    while pending:
+        one = pending.pop()
+        yield one
+        if not isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)):
+            pending += ast.iter_child_nodes(one)
+
+
+def _yields(function: ast.FunctionDef) -> bool:
+    return any(isinstance(one, (ast.Yield, ast.YieldFrom)) for one in _within(function))
+
+
+def _is_context_manager(decorator: ast.expr) -> bool:
+    return any("contextmanager" in name or "fixture" in name for name in _mentioned(decorator))
+
+
+class LibraryFinder:
+    """Finds the framework modules whose loops are marked; compiled anew, never from a cache."""
+
+    def __init__(self, modules: Sequence[str]) -> None:
+        self._modules = tuple(modules)
+        self.files: Set[str] = set()
+        self._busy: Set[str] = set()
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        """Return a spec with a marking loader for the listed modules, None for all others."""
+        if name in self._busy or not any(name == m or name.startswith(m + ".") for m in self._modules):
+            return None
+        self._busy.add(name)
+        try:
+            spec = importlib.machinery.PathFinder.find_spec(name, path)
+        finally:
+            self._busy.discard(name)
+        if spec is None or not (spec.origin or "").endswith(".py"):
+            return None
+        if type(spec.loader) is not importlib.machinery.SourceFileLoader:
+            return None
+        assert spec.origin is not None
+        self.files.add(spec.origin)
+        spec.loader = _LibraryLoader(spec.loader.name, spec.origin)
+        return spec
+
+
+class _LibraryLoader(importlib.machinery.SourceFileLoader):
+    def get_code(self, fullname: str) -> Any:
+        path = self.get_filename(fullname)
+        text = importlib.util.decode_source(self.get_data(path))
+        tree = ast.parse(text, path)
+        return compile(mark(tree, fullname, None)[0], path, "exec", dont_inherit=True)
+
+
+def mark(tree: ast.Module, shown: str, reach: Optional[Reach]) -> Tuple[ast.Module, bool]:
+    """Mark the loops of a source; returns its tree, and whether anything was marked.
+
+    Args:
+        tree: the source.
+        shown: the file's name in the sites.
+        reach: what trains; None to mark every loop.
+    """
+    marker = Marker(shown, reach)
+    marked = marker.visit(tree)
+    return (ast.fix_missing_locations(marked) if marker.changed else tree), marker.changed
+
+
+def install(loops: Any, finder: LibraryFinder) -> None:
+    """Make the run-time part known to marked code, and mark the modules of libraries when they are imported."""
+    setattr(builtins, NAME, loops)
+    sys.meta_path.insert(0, finder)

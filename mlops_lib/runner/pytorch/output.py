@@ -1,0 +1,70 @@
+"""Silence while a script is brought to where it stood: what it prints until then was printed before."""
+
+import contextlib
+import faulthandler
+import os
+import sys
+from typing import Any, Dict, Iterator, List, Tuple
+
+STREAMS = (1, 2)
+
+
+class Output:
+    """The standard output and error of this process."""
+
+    def __init__(self) -> None:
+        self._kept: List[Tuple[int, int]] = []
+
+    def mute(self) -> None:
+        """Drop what is written until `unmute`; a crash in native code still says where it was."""
+        _flush()
+        with contextlib.suppress(OSError):
+            null = os.open(os.devnull, os.O_WRONLY)
+            self._kept = [(number, os.dup(number)) for number in STREAMS]
+            if faulthandler.is_enabled():
+                faulthandler.enable(self._kept[1][1])
+            for number in STREAMS:
+                os.dup2(null, number)
+            os.close(null)
+
+    def unmute(self) -> None:
+        """Write again; does nothing if nothing was muted."""
+        if not self._kept:
+            return
+        _flush()
+        for number, kept in self._kept:
+            os.dup2(kept, number)
+        if faulthandler.is_enabled():
+            faulthandler.enable()
+        for _, kept in self._kept:
+            os.close(kept)
+        self._kept = []
+
+    def shown(self) -> List[Dict[str, Any]]:
+        """What the runner's own streams have kept of the output so far."""
+        return [{name: vars(one)[name] for name in _KEPT if name in vars(one)} for one in _streams()]
+
+    def put_shown(self, kept: List[Dict[str, Any]]) -> None:
+        """Restore what `shown` returned."""
+        for stream, content in zip(_streams(), kept):
+            for name, value in content.items():
+                if isinstance(value, list):
+                    vars(stream)[name][:] = value
+                else:
+                    vars(stream)[name] = value
+
+
+_KEPT = ("_kept", "_length", "_outputs")
+
+
+def _streams() -> Iterator[Any]:
+    for stream in (sys.stdout, sys.stderr):
+        while "_stream" in getattr(stream, "__dict__", {}):
+            yield stream
+            stream = vars(stream)["_stream"]
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()

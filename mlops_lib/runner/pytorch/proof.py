@@ -1,0 +1,95 @@
+"""Proof of resume: the first boundary after a restart must be what it was before.
+
+After each checkpoint, the next boundary of the loop leaves a digest of the tensors, the random states and the whole
+numbers there. A process that begins at the checkpoint comes to the same boundary, and must find the same digest. If it
+does not, the checkpoint is refuted: the generation before is tried, then the beginning.
+"""
+
+import hashlib
+import os
+from typing import Any, Dict, List, Optional
+
+from mlops_lib.runner import files, randomness
+from mlops_lib.runner.pytorch.graph import Table
+
+KEPT = 2
+"""Digests that are kept: one for each generation."""
+
+
+def digest(table: Table, local: Dict[str, Any]) -> str:
+    """A digest of what a boundary looks like.
+
+    Args:
+        table: the objects known since the loop's entry.
+        local: the local variables of its frame.
+    """
+    whole = hashlib.sha256()
+    whole.update(repr(table.checksums()).encode())
+    state = randomness.take_python()
+    whole.update(repr(state["python"]).encode())
+    for name in ("numpy", "torch"):
+        for one in state.get(name) or ():
+            whole.update(one.tobytes() if hasattr(one, "tobytes") else repr(one).encode())
+    numbers = sorted((name, value) for name, value in local.items() if type(value) in (int, bool))
+    whole.update(repr(numbers).encode())
+    return whole.hexdigest()
+
+
+class Proof:
+    """The digests of one run.
+
+    Args:
+        folder: where they are.
+    """
+
+    def __init__(self, folder: str) -> None:
+        folder = os.path.join(folder, "proof")  # the store sweeps its own folder while it writes
+        self._path = os.path.join(folder, "digests.json")
+        self._refuted_path = os.path.join(folder, "refuted.json")
+        self._number = 0
+        self._at = ""
+        self._known: Optional[Dict[str, Any]] = None
+        self.is_awaited = False
+        """Whether the next boundary shows or keeps a digest."""
+        self.proven = 0
+        """How many restarts of this process were proven: one or none."""
+
+    def expect(self, number: int, path: str) -> None:
+        """A checkpoint was taken: the next boundary of its loop, or of one around it, leaves a digest."""
+        self._number, self._at, self._known, self.is_awaited = number, path, None, True
+
+    def arrived(self, number: int, path: str) -> None:
+        """This process begins at a checkpoint: the next boundary is compared, if there is what to compare it with."""
+        self.expect(number, path)
+        self._known = self._read().get(str(number))
+
+    def concerns(self, path: str) -> bool:
+        """Whether a boundary of this loop is the one that is awaited."""
+        return self.is_awaited and (self._at + "/").startswith(path + "/")
+
+    def show(self, path: str, n: int, digest_: str) -> bool:
+        """Keep the digest of a boundary, or compare it: whether it is what it was."""
+        self.is_awaited = False
+        found = {"path": path, "n": n, "digest": digest_}
+        if self._known is not None:
+            self.proven += 1
+            return self._known == found
+        known = {**self._read(), str(self._number): found}
+        kept = sorted(known, key=int)[-KEPT:]
+        os.makedirs(os.path.dirname(self._path), exist_ok=True)
+        files.write_json(self._path, {number: known[number] for number in kept}, lasting=False)
+        return True
+
+    def _read(self) -> Dict[str, Any]:
+        known = files.read_json(self._path)
+        return known if isinstance(known, dict) else {}
+
+    def refuted(self) -> List[int]:
+        """The checkpoints that were found to be wrong."""
+        known = files.read_json(self._refuted_path)
+        return [int(one) for one in known] if isinstance(known, list) else []
+
+    def refute(self, *numbers: int) -> None:
+        """No process begins at these checkpoints any more."""
+        os.makedirs(os.path.dirname(self._path), exist_ok=True)
+        files.write_json(self._refuted_path, sorted({*self.refuted(), *numbers}))

@@ -1,0 +1,80 @@
+"""Continue PyTorch trainings where they were: mark the loops, follow optimizers and data loaders."""
+
+import ast
+import functools
+import os
+from types import ModuleType
+from typing import Any, Callable, Dict, List, Sequence, Tuple
+
+from mlops_lib.runner import script
+from mlops_lib.runner.context import Context
+from mlops_lib.runner.pytorch import marks, store
+from mlops_lib.runner.pytorch.loaders import READINGS
+from mlops_lib.runner.pytorch.loops import FOLDER, Loops
+
+
+def prepare(run: Context, dialect: Any, entries: Sequence[str]) -> None:
+    """Mark the loops of a project that trains with PyTorch; does nothing to any other.
+
+    Args:
+        run: the run.
+        dialect: compiles the project's sources.
+        entries: the scripts that run, relative to the working directory.
+    """
+    with run.journal.guard("mark loops"):
+        projects = [marks.Project(run.work, os.path.join(run.work, one), _text(one)) for one in entries]
+        everything = os.path.exists(os.path.join(run.spec.inside, "fits", FOLDER, store.MARK_ALL))
+        if not everything and not any(one.trains_with_torch for one in projects):
+            return
+        trees = [tree for one in projects for tree in one.trees]
+        imports = {name for one in projects for name in one.imports}
+        modules = [module for name in sorted(imports) for module in marks.LIBRARIES.get(name, ())]
+        finder = marks.LibraryFinder(modules)
+        run.marked_loops = Loops(run, finder.files)
+        marks.install(run.marked_loops, finder)
+        dialect.marker = functools.partial(_mark, run, trees, everything)
+
+
+def _text(entry: str) -> str:
+    try:
+        return script.source_of(entry)
+    except script.BadEntryError:
+        return ""
+
+
+def _mark(
+    run: Context, trees: List[ast.Module], everything: bool, tree: ast.Module, path: str
+) -> Tuple[ast.Module, bool]:
+    shown = os.path.relpath(os.path.realpath(path), os.path.realpath(run.work))
+    reach = None if everything else marks.Reach([*trees, tree])
+    return marks.mark(tree, shown, reach)
+
+
+def install(run: Context, training: Any) -> Dict[str, Callable[[ModuleType], None]]:
+    """The import hooks that follow what trains."""
+    training.after_step.append(functools.partial(_stepped, run))
+    if run.marked_loops is not None:
+        run.marked_loops.training = training
+        run.marked_loops.keep("training", training.state, training.restore)
+
+    def loaders(module: Any) -> None:
+        if run.marked_loops is not None:
+            READINGS.install(module)
+
+    return {"torch.utils.data.dataloader": loaders}
+
+
+def _stepped(run: Context, optimizer: Any) -> None:
+    if run.marked_loops is not None:
+        run.marked_loops.stepped(optimizer)
+    else:
+        say_unmarked(run)
+
+
+def say_unmarked(run: Context) -> None:
+    """Say that the training cannot be entered in the middle, and let the next attempt mark every loop."""
+    run.say_own_loop("PyTorch", instead="")
+    folder = os.path.join(run.spec.inside, "fits", FOLDER)
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, store.MARK_ALL), "a"):
+        pass

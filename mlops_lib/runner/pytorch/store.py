@@ -1,0 +1,131 @@
+"""The states of a script's own loops on disk, with the files that the script wrote."""
+
+import contextlib
+import os
+import pickle
+from typing import Any, Collection, Dict, List, Optional, Tuple
+
+from mlops_lib.runner import checkpoint, workdir
+from mlops_lib.runner.journal import Journal
+from mlops_lib.runner.state import databases
+
+MARK_ALL = "mark-all"
+"""A file beside the states: a step was made in no marked loop, so the next attempt marks every loop."""
+
+
+class Store(checkpoint.Store):
+    """Two generations of the state, and the written files by content."""
+
+    def load_but(self, refuted: Collection[int], journal: Journal) -> Optional[Dict[str, Any]]:
+        """The newest state that is whole and not refuted, its files included."""
+        found = []
+        for number, content in self._states.read():
+            self.number = max(self.number, number)
+            try:
+                found.append(checkpoint._unpack(content))
+            except Exception:  # noqa: BLE001 - a state of another version unpickles in any wrong way
+                continue
+        there = sum(os.path.exists(path) for path in self._states.paths)
+        if len(found) < there:
+            journal.warn(
+                f"{there - len(found)} of {there} checkpoints of the training loops is damaged and passed over"
+            )
+        for state in found:
+            if state["id"] in refuted:
+                continue
+            blobs = set(state["files"]["kept"].values())
+            if all(self._blob_is_whole(blob) for blob in blobs):
+                self._referenced = blobs
+                return dict(state)
+            journal.warn("a file of a checkpoint of the training loops is damaged: the checkpoint is passed over")
+        return None
+
+    def put_back(self, taken: Dict[str, Any]) -> None:
+        """Give the working directory the files of a record, and only these."""
+        self.put_files_back(taken)
+        now = workdir.manifest(self.work)
+        opened = _opened(self.work)
+        for path in workdir.changed(self.before, now):
+            full = os.path.join(self.work, path)
+            if path in taken["kept"] or full in opened or os.path.islink(full) or databases.is_companion(full):
+                continue
+            with contextlib.suppress(OSError):
+                os.unlink(full)
+
+
+def state_of(records: Dict[str, Dict[str, Any]], more: Dict[str, Any]) -> Dict[str, Any]:
+    """A state as the store writes it: the records of the loops, and the files of all of them."""
+    kept: Dict[str, str] = {}
+    plain = {}
+    for path, record in records.items():
+        for name, copy in (record.get("files") or {"kept": {}})["kept"].items():
+            kept[f"{path}\0{name}"] = copy
+        content = record["content"]
+        plain[path] = {**record, "content": None if content is None else pickle.PickleBuffer(content)}
+    return {**more, "records": plain, "files": {"kept": kept, "gone": [], "folders": []}}
+
+
+def kept_of(state: Dict[str, Any], path: str) -> Dict[str, str]:
+    """The files of one record in a state that was read: path to the name of the copy."""
+    begin = path + "\0"
+    kept: Dict[str, str] = state["files"]["kept"]
+    return {name[len(begin) :]: copy for name, copy in kept.items() if name.startswith(begin)}
+
+
+def positions(handles: List[Any], work: str) -> List[Tuple[str, int]]:
+    """Where the files stand that are open for writing: path, relative to `work`, and position."""
+    found = []
+    for handle in handles:
+        name = getattr(handle, "name", None)
+        if isinstance(name, str):
+            with contextlib.suppress(OSError, ValueError):
+                found.append((os.path.relpath(os.path.realpath(name), os.path.realpath(work)), int(handle.tell())))
+    return found
+
+
+def put_positions(handles: List[Any], kept: List[Tuple[str, int]], work: str) -> None:
+    """Let open files go on where they stood."""
+    wanted = dict(kept)
+    for handle in handles:
+        for name, _ in positions([handle], work):
+            with contextlib.suppress(OSError, ValueError):
+                if name in wanted:
+                    handle.seek(wanted[name])
+                else:
+                    handle.seek(0, os.SEEK_END)
+
+
+def reduce_text(stream: Any) -> Any:
+    """Reduce a text file that was opened within the loop."""
+    if stream.closed:
+        return _closed, ()
+    position = stream.tell() if stream.seekable() else 0
+    return _opened_again, (os.path.abspath(stream.name), stream.mode, position, stream.encoding)
+
+
+def _closed() -> Any:
+    stream = open(os.devnull)  # noqa: SIM115 - it is closed here
+    stream.close()
+    return stream
+
+
+def _opened_again(name: str, mode: str, position: int, encoding: str) -> Any:
+    """Open a file where it stood; its content is put back afterwards."""
+    if "r" in mode and "+" not in mode:
+        stream = open(name, mode, encoding=encoding)  # noqa: SIM115 - the script closes it
+        stream.seek(position)
+        return stream
+    os.makedirs(os.path.dirname(name), exist_ok=True)
+    stream = open(name, "a+", encoding=encoding)  # noqa: SIM115 - as above
+    return stream
+
+
+def _opened(work: str) -> "set[str]":
+    """The files in `work` that this process has open."""
+    found = set()
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            target = os.readlink(f"/proc/self/fd/{name}")
+            if target.startswith(work + os.sep):
+                found.add(target)
+    return found
