@@ -18,7 +18,7 @@ import threading
 import time
 import types
 import zlib
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 from mlops_lib.runner import checkpoint, keras_resume, randomness
 from mlops_lib.runner.context import Context
