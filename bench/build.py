@@ -18,9 +18,9 @@ import time
 import uuid
 from pathlib import Path
 
-from mlops_lib import pipeline
 from mlops_lib.engine import buildkit
-from mlops_lib.job import prepare
+from mlops_lib.pipeline import stages
+from mlops_lib.pipeline.job import prepare
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = """
@@ -72,7 +72,7 @@ class Bench:
         with tempfile.TemporaryDirectory(dir=folder) as place:
             return timed(buildkit.command(image, Path(place)), self.environment)
 
-    def _image(self, base: str) -> pipeline.Image:
+    def _image(self, base: str) -> stages.Image:
         given = {"home": str(self.home), "backend": "docker", "base_image": base}
         return prepare(self.project, **given).spec.image
 

@@ -32,10 +32,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mlops_lib import gate, rundir, training, watching
+from mlops_lib import run_directory
 from mlops_lib.engine import LABEL_RUN_DIR, Container, Engine, choose
 from mlops_lib.errors import EngineLostError
+from mlops_lib.gate import verdicts
+from mlops_lib.monitoring import takeover
 from mlops_lib.runner import protocol
+from mlops_lib.training import supervision
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCKER = "/usr/bin/docker"
@@ -135,17 +138,19 @@ class Trial:
     @property
     def state(self) -> str:
         """How the training ended, "" while it has not."""
-        if watching.asked(self.run_dir) is not None or self.programs["train"].poll() is None:
+        if takeover.asked(self.run_dir) is not None or self.programs["train"].poll() is None:
             return ""
-        found = watching.result(self.run_dir)
+        found = takeover.result(self.run_dir)
         if found is not None:
             return found.state
         # A full disk takes no result: whoever gave up has said so on its terminal only.
-        return "" if rundir.is_driven(self.run_dir) else "failed"
+        return "" if run_directory.is_driven(self.run_dir) else "failed"
 
     def attempts(self) -> int:
         """How often its script was started."""
-        return sum(line.get("event") == "attempt" for line in rundir.read_lines(self.run_dir / protocol.ATTEMPTS))
+        return sum(
+            line.get("event") == "attempt" for line in run_directory.read_lines(self.run_dir / protocol.ATTEMPTS)
+        )
 
     def container(self, engine: Engine) -> Container | None:
         """The one that trains now."""
@@ -154,7 +159,7 @@ class Trial:
 
     def fingerprint(self) -> dict[str, Any]:
         """What must be the same: epochs with their numbers, what was measured, what the script wrote."""
-        events = rundir.events(self.run_dir)
+        events = run_directory.events(self.run_dir)
         outputs = self.run_dir / "inside" / "outputs"
         written = {
             str(path.relative_to(outputs)): hashlib.sha256(path.read_bytes()).hexdigest()
@@ -162,7 +167,7 @@ class Trial:
         }  # fmt: skip
         return {
             "epochs": sorted((e["fit"], e["epoch"], json.dumps(e["metrics"])) for e in events if e["event"] == "epoch"),
-            "measured": [(e["metric"], e["value"]) for e in gate.read_claims(self.run_dir)["evaluations"]],
+            "measured": [(e["metric"], e["value"]) for e in verdicts.read_claims(self.run_dir)["evaluations"]],
             "outputs": written,
         }
 
@@ -201,7 +206,7 @@ class Monkey:
 
     def runner(self) -> bool:
         """The script's own process."""
-        starts = [e for e in _last_attempt(rundir.events(self.trial.run_dir)) if e["event"] == "start"]
+        starts = [e for e in _last_attempt(run_directory.events(self.trial.run_dir)) if e["event"] == "start"]
         container = self.trial.container(self.engine)
         if container is None or not starts:
             return False
@@ -473,7 +478,7 @@ def _unleash(monkey: Monkey, kills: int, pause_s: tuple[float, float]) -> str:
 
 def _make_room(trial: Trial) -> None:
     """What a person does about a run that was given up because its disk was full: room was made, it goes on."""
-    failure = training.given_up(rundir.read_lines(trial.run_dir / protocol.ATTEMPTS))
+    failure = supervision.given_up(run_directory.read_lines(trial.run_dir / protocol.ATTEMPTS))
     if trial.state == "failed" and trial.hits["full disk"] and (failure is None or failure.kind == "disk"):
         trial.train()
 

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy
 
-from mlops_lib import comparison as host
+from mlops_lib.gate import comparison as host
 from mlops_lib.runner.metrics import comparison, recipes
 from mlops_lib.runner.metrics.recipes import Examples, Recipe
 

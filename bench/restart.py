@@ -19,9 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlops_lib import images, training
 from mlops_lib.engine import LABEL_RUN, Container, Engine, Launch, choose
+from mlops_lib.environments import images
 from mlops_lib.records import Environment, Image, RunSpec
+from mlops_lib.training import supervision
 
 SCRIPT = "import time\nprint('ready', flush=True)\ntime.sleep(3600)\n"
 ENVIRONMENT = Environment(name="python", framework="none", family="none")
@@ -58,11 +59,11 @@ def watched(site: Site, kills: int) -> list[float]:
         backend=site.engine.name, image=site.image,
     )  # fmt: skip
     run_dir.mkdir(parents=True)
-    stopped = training.Stop()
+    stopped = supervision.Stop()
     keywords: dict[str, Any] = {"restarts": kills + 1, "home": site.home, "stopped": stopped}
     attending = threading.Thread(target=_attend, args=(spec, site.engine, run_dir, keywords), daemon=True)
     # The pause before later restarts is a choice, not a cost: without progress in between it would be measured.
-    training.watchdog.BACK_OFF_S = (0.0,)
+    supervision.watchdog.BACK_OFF_S = (0.0,)
     attending.start()
     seconds = []
     one = until(lambda: _running(site, spec, other_than=""))
@@ -80,8 +81,8 @@ def watched(site: Site, kills: int) -> list[float]:
 
 def _attend(spec: RunSpec, engine: Engine, run_dir: Path, keywords: dict[str, Any]) -> None:
     try:
-        training.train(spec, engine=engine, run_dir=run_dir, **keywords)
-    except training.Interrupted:
+        supervision.train(spec, engine=engine, run_dir=run_dir, **keywords)
+    except supervision.Interrupted:
         return
 
 

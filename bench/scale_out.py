@@ -56,8 +56,8 @@ def request(folder: str, trials: int, worker: str = "") -> Any:
 
 def make_trials(asked: Any, ledger: Any) -> Any:
     """The oracle in use, over candidates that cost nothing to think of."""
-    from mlops_lib.runner.search.candidates import Candidate, Recipe
-    from mlops_lib.runner.search.oracle import Trials
+    from mlops_lib.runner.search.keras.candidates import Candidate, Recipe
+    from mlops_lib.runner.search.keras.oracle import Trials
 
     return Trials(
         asked, ledger, base_rate=1e-3, propose=lambda tried: Candidate(0, (), Recipe(epochs=10 + len(tried))),
@@ -67,11 +67,11 @@ def make_trials(asked: Any, ledger: Any) -> Any:
 
 def be_chief(folder: str, trials: int) -> None:
     """Serve a synthetic search until it is over; its records are files, as in use."""
-    from mlops_lib.runner import files
-    from mlops_lib.runner.search import chief
-    from mlops_lib.runner.search.desk import Desk
-    from mlops_lib.runner.search.ledger import Ledger
+    from mlops_lib.runner.search.distributed import coordinator
+    from mlops_lib.runner.search.distributed.dispatcher import Desk
+    from mlops_lib.runner.search.keras.oracle_log import Ledger
     from mlops_lib.runner.search.request import trial_record
+    from mlops_lib.runner.state import atomic
 
     asked, place, ledger = request(folder, trials), Path(folder, "trials"), Ledger(folder)
     place.mkdir(exist_ok=True)
@@ -81,7 +81,7 @@ def be_chief(folder: str, trials: int) -> None:
     def record(ended: dict[str, Any]) -> None:
         records[int(ended["number"])] = ended
         ledger.add(record=ended)
-        files.write_json(str(place / f"{ended['number']}.json"), ended, lasting=False)
+        atomic.write_json(str(place / f"{ended['number']}.json"), ended, lasting=False)
 
     desk = Desk(
         make_trials(asked, ledger),
@@ -92,12 +92,12 @@ def be_chief(folder: str, trials: int) -> None:
         winner=lambda: 0,
         reached=lambda: False,
     )
-    chief.serve(desk, asked, Diary(), commit=ledger.commit)
+    coordinator.serve(desk, asked, Diary(), commit=ledger.commit)
 
 
 def be_worker(folder: str, trials: int, name: int, sleep_s: float) -> list[float]:
     """Try what the chief hands out by sleeping; returns how long each answer took."""
-    from mlops_lib.runner.search import worker
+    from mlops_lib.runner.search.distributed import worker
     from mlops_lib.runner.search.request import trial_record
 
     line, waited = worker.Line(request(folder, trials, str(name)), Diary()), []
@@ -217,9 +217,9 @@ def overhead(mib: int = 40) -> None:
 
 def _alone(folder: str, count: int) -> float:
     """Seconds of so many trials in the process of their oracle, which writes each record as the chief does."""
-    from mlops_lib.runner import files
-    from mlops_lib.runner.search.ledger import Ledger
+    from mlops_lib.runner.search.keras.oracle_log import Ledger
     from mlops_lib.runner.search.request import trial_record
+    from mlops_lib.runner.state import atomic
 
     ledger = Ledger(folder)
     trials = make_trials(request(folder, count + 1), ledger)
@@ -228,7 +228,7 @@ def _alone(folder: str, count: int) -> float:
     for number in range(count):
         asked, ended = trials.ask(), trial_record(number)
         ledger.add(record=ended)
-        files.write_json(str(Path(folder, f"{number}.json")), ended, lasting=False)
+        atomic.write_json(str(Path(folder, f"{number}.json")), ended, lasting=False)
         ledger.commit()
         trials.tell(asked, 0.5)
     return time.monotonic() - began
@@ -301,7 +301,7 @@ def asynchronous(curves: list[dict[str, Any]], *, workers: int, bar: float, halv
         bar: the score to reach.
         halve: whether trials are stopped as in use; a random search without that.
     """
-    from mlops_lib.runner.search.halving import Rungs
+    from mlops_lib.runner.search.distributed.halving import Rungs
 
     rungs, waiting = Rungs("max"), list(enumerate(curves))[::-1]
     epochs: list[tuple[float, int, int]] = []
@@ -325,7 +325,7 @@ def synchronous(curves: list[dict[str, Any]], *, workers: int, bar: float) -> fl
     """The same in rounds: as many trials as there are workers (8 at least), half of which go on at each rung, once all have
     come that far.
     """
-    from mlops_lib.runner.search.halving import REDUCTION, RUNGS
+    from mlops_lib.runner.search.distributed.halving import REDUCTION, RUNGS
 
     now, waiting = 0.0, list(curves)
     while waiting:
@@ -419,7 +419,7 @@ def main() -> None:
     import keras_tuner  # noqa: F401
     from keras_tuner.src import protos  # noqa: F401
 
-    from mlops_lib.runner.search import chief, worker  # noqa: F401
+    from mlops_lib.runner.search.distributed import coordinator, worker  # noqa: F401
 
     for part in given.only:
         globals()[part]()

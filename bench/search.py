@@ -156,14 +156,14 @@ def split(data: Data, seed: int) -> tuple[Any, Any, Any, Any]:
 
 def ours(task: Task, data: Data, meter: Meter, seed: int, folder: str, bar: float) -> None:
     """The developer's script runs, misses its bar, and is improved."""
-    from mlops_lib.runner import digest
-    from mlops_lib.runner.search.keras import improve
+    from mlops_lib.runner.metrics import example_hashes
+    from mlops_lib.runner.search.keras.search import improve
     from mlops_lib.runner.search.request import SearchRequest
 
     model, call, value = developed(task, data)
     request = SearchRequest(
         fit=1, directory=folder, metric=task.metric, target=bar, trials=100, minutes=600.0, seed=seed,
-        judged_digest=digest.examples(data.x_test).digest, judged_value=value,
+        judged_digest=example_hashes.examples(data.x_test).digest, judged_value=value,
     )  # fmt: skip
     meter.__init__(task, data, budget_s=meter.budget_s, bar=meter.bar)  # type: ignore[misc]
     outcome = improve(model, call, request, Loud())
@@ -187,8 +187,8 @@ def cost(task: Task, data: Data, seed: int, folder: str, bar: float) -> dict[str
     """All that our search takes until it ends by itself, beside training its winner once from scratch."""
     import keras
 
-    from mlops_lib.runner.search import morph, trial
-    from mlops_lib.runner.search.candidates import Candidate, Recipe
+    from mlops_lib.runner.search.keras import architecture_edits, trial
+    from mlops_lib.runner.search.keras.candidates import Candidate, Recipe
 
     meter = Meter(task, data, budget_s=float("inf"), bar=NEVER)
     metered(meter)
@@ -206,7 +206,7 @@ def cost(task: Task, data: Data, seed: int, folder: str, bar: float) -> dict[str
         line.insert(0, Candidate.read(next(r for r in records if r["number"] == number)["hyperparameters"]))
         number = line[0].parent
     for one in line:
-        twin, _ = morph.apply_all(twin, list(one.edits))
+        twin, _ = architecture_edits.apply_all(twin, list(one.edits))
     recipe = line[0].recipe if line else Recipe(epochs=task.epochs)
     batch = recipe.batch_size or task.batch_size
     optimizer = trial.optimizer_for(keras.optimizers.Adam(), recipe, -(-len(data.x) // batch))

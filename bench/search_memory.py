@@ -46,7 +46,7 @@ def main() -> None:
     import numpy
     from keras import layers as kl
 
-    from mlops_lib.runner.search.keras import improve
+    from mlops_lib.runner.search.keras.search import improve
     from mlops_lib.runner.search.request import FitCall, SearchRequest
 
     random = numpy.random.default_rng(0)

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlops_lib import gate
+from mlops_lib.gate import verdicts
 from mlops_lib.records import Verdict
 from mlops_lib.runner import protocol
 
@@ -221,7 +221,7 @@ def judgements(case: Case, folder: Path) -> Iterator[Found]:
     (project / "data.py").write_text(DATA)
     (project / "train.py").write_text(case.script)
     _run(folder, {})
-    first = gate.judge(folder, target=LOW)
+    first = verdicts.judge(folder, target=LOW)
     yield _found(case, folder, first)
     asked = {
         "fit": 1, "metric": first.metric, "mode": "max", "target": HIGH, "trials": 4, "minutes": 5.0, "pass": 2,
@@ -229,7 +229,7 @@ def judgements(case: Case, folder: Path) -> Iterator[Found]:
     }  # fmt: skip
     _run(folder, {"pass": 2, "search": asked})
     result = json.loads((folder / "inside" / "search" / "result.json").read_text())
-    yield _found(case, folder, gate.judge(folder, target=HIGH, selection=result["selection"]))
+    yield _found(case, folder, verdicts.judge(folder, target=HIGH, selection=result["selection"]))
 
 
 def _run(folder: Path, spec: dict[str, Any]) -> None:

@@ -14,41 +14,41 @@ __version__ = "0.1.0"
 
 _HOME = {
     "detect": "mlops_lib.detection",
-    "build": "mlops_lib.pipeline",
-    "train": "mlops_lib.pipeline",
-    "judge": "mlops_lib.pipeline",
-    "search": "mlops_lib.pipeline",
-    "work": "mlops_lib.pipeline",
-    "register": "mlops_lib.pipeline",
-    "notify": "mlops_lib.communication",
-    "report": "mlops_lib.communication",
-    "watch": "mlops_lib.watchkeeping",
-    "run": "mlops_lib.pipeline",
-    "stop": "mlops_lib.pipeline",
-    "improve": "mlops_lib.improvement",
+    "build": "mlops_lib.pipeline.stages",
+    "train": "mlops_lib.pipeline.stages",
+    "judge": "mlops_lib.pipeline.stages",
+    "search": "mlops_lib.pipeline.stages",
+    "work": "mlops_lib.pipeline.stages",
+    "register": "mlops_lib.pipeline.stages",
+    "notify": "mlops_lib.pipeline.publishing",
+    "report": "mlops_lib.pipeline.publishing",
+    "watch": "mlops_lib.monitoring.watch",
+    "run": "mlops_lib.pipeline.stages",
+    "stop": "mlops_lib.pipeline.stages",
+    "improve": "mlops_lib.tuning.in_memory",
 }
 
 __all__ = ["__version__", *_HOME]
 
 if TYPE_CHECKING:
-    from mlops_lib.communication import notify as notify
-    from mlops_lib.communication import report as report
     from mlops_lib.detection import detect as detect
-    from mlops_lib.improvement import improve as improve
-    from mlops_lib.pipeline import build as build
-    from mlops_lib.pipeline import judge as judge
-    from mlops_lib.pipeline import register as register
-    from mlops_lib.pipeline import run as run
-    from mlops_lib.pipeline import search as search
-    from mlops_lib.pipeline import stop as stop
-    from mlops_lib.pipeline import train as train
-    from mlops_lib.pipeline import work as work
-    from mlops_lib.watchkeeping import watch as watch
+    from mlops_lib.monitoring.watch import watch as watch
+    from mlops_lib.pipeline.publishing import notify as notify
+    from mlops_lib.pipeline.publishing import report as report
+    from mlops_lib.pipeline.stages import build as build
+    from mlops_lib.pipeline.stages import judge as judge
+    from mlops_lib.pipeline.stages import register as register
+    from mlops_lib.pipeline.stages import run as run
+    from mlops_lib.pipeline.stages import search as search
+    from mlops_lib.pipeline.stages import stop as stop
+    from mlops_lib.pipeline.stages import train as train
+    from mlops_lib.pipeline.stages import work as work
+    from mlops_lib.tuning.in_memory import improve as improve
 
 
 def load_ipython_extension(shell: Any) -> None:
     """`%load_ext mlops_lib`: the cell magic `%%mlops`."""
-    from mlops_lib.notebook import load
+    from mlops_lib.display.notebook import load
 
     load(shell)
 

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from mlops_lib import trust
 from mlops_lib.errors import RefusedFileError, UsageError
-from mlops_lib.project import files, toml
+from mlops_lib.project import files, toml, trust
 
 Kind = Literal["text", "number", "integer", "flag", "list", "bytes", "table"]
 

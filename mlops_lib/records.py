@@ -37,7 +37,7 @@ class Record:
 
     def _repr_html_(self) -> str:
         """This record as a notebook shows it."""
-        from mlops_lib.notebook import record_html
+        from mlops_lib.display.notebook import record_html
 
         return record_html(self)
 
@@ -488,7 +488,7 @@ class SearchResult(Record):
 
     def frame(self) -> Any:
         """The trials as a pandas DataFrame."""
-        from mlops_lib.improvement import frame
+        from mlops_lib.tuning.in_memory import frame
 
         return frame(self)
 

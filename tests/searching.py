@@ -12,10 +12,13 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from mlops_lib import images, rundir, training, tuning
+from mlops_lib import run_directory
 from mlops_lib.engine import LABEL_RUN, LABEL_RUN_DIR
 from mlops_lib.engine.process import ProcessEngine
+from mlops_lib.environments import images
 from mlops_lib.records import Environment, RunSpec, SearchResult, Verdict
+from mlops_lib.training import supervision
+from mlops_lib.tuning import second_pass
 
 SCRIPT = """
 import time
@@ -60,12 +63,12 @@ class Search:
         self.spec = RunSpec(
             digest=uuid.uuid4().hex, name="test", project=str(project), entry="train.py", backend="process", image=image
         )
-        rundir.write_spec(self.run_dir, self.spec)
+        run_directory.write_spec(self.run_dir, self.spec)
         self.told: list[dict[str, Any]] = []
         self.result: SearchResult | BaseException | None = None
 
     def begin(self, **asked: Any) -> threading.Thread:
-        training.train(self.spec, engine=self.engine, run_dir=self.run_dir, home=self.home)
+        supervision.train(self.spec, engine=self.engine, run_dir=self.run_dir, home=self.home)
         thread = threading.Thread(target=self._search, kwargs={"workers": 2, "trials": TRIALS, **asked})
         thread.start()
         return thread
@@ -81,7 +84,7 @@ class Search:
             examples=100,
         )
         try:
-            self.result = tuning.search(
+            self.result = second_pass.search(
                 self.spec, verdict, engine=self.engine, run_dir=self.run_dir, minutes=10, limits={"epochs": 3},
                 home=self.home, observer=self.told.append, **asked,
             )  # fmt: skip
@@ -90,7 +93,7 @@ class Search:
 
     def running(self) -> list[tuple[int, str]]:
         """Number and worker of the trials that have begun and not ended."""
-        trials = [one["trial"] for one in rundir.events(self.run_dir) if one["event"] == "trial"]
+        trials = [one["trial"] for one in run_directory.events(self.run_dir) if one["event"] == "trial"]
         ended = {one["number"] for one in trials if one["state"] != "running"}
         return [(one["number"], one["worker"]) for one in trials if one["number"] not in ended]
 
@@ -102,7 +105,7 @@ class Search:
         os.kill(child["pid"], signal.SIGKILL)
 
     def ended(self) -> list[int]:
-        trials = [one["trial"] for one in rundir.events(self.run_dir) if one["event"] == "trial"]
+        trials = [one["trial"] for one in run_directory.events(self.run_dir) if one["event"] == "trial"]
         return sorted(one["number"] for one in trials if one["state"] != "running")
 
 

@@ -33,7 +33,7 @@ def _noted(given: dict[str, Any], *, as_json: bool) -> int:
     """A build server's stage: how it ended is kept for the build's test report."""
     import time
 
-    from mlops_lib import builds
+    from mlops_lib.ci import builds
 
     verb, began = given["verb"], time.monotonic()
     WRONG.clear()

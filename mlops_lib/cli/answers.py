@@ -89,16 +89,16 @@ def bug(*, as_json: bool) -> int:
 
 def made_ready(project: str, settings: dict[str, Any], *, quiet: bool = False) -> Any:
     """A job whose run is stopped, and kept, when this program is asked to end."""
-    from mlops_lib import live
-    from mlops_lib.job import prepare
+    from mlops_lib.display import terminal
+    from mlops_lib.pipeline.job import prepare
 
     stopped = stopped_by_signal()
-    return prepare(project, observer=live.observer(quiet=quiet), stopped=stopped, **settings)
+    return prepare(project, observer=terminal.observer(quiet=quiet), stopped=stopped, **settings)
 
 
 def stopped_by_signal() -> Any:
     """A wish to end that SIGINT and SIGTERM utter."""
-    from mlops_lib.training import Stop
+    from mlops_lib.training.supervision import Stop
 
     stopped = Stop()
 

@@ -17,15 +17,16 @@ from mlops_lib.runner import protocol
 
 
 def _show_run(project: str, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
-    from mlops_lib import origin, rundir
+    from mlops_lib import run_directory
+    from mlops_lib.pipeline import origin
     from mlops_lib.records import RunResult, Verdict
 
     job = made_ready(project, settings, quiet=True)
     if not as_json:
         say(_described(job))
         return 0
-    verdict = rundir.read_record(job.run_dir / protocol.VERDICT, Verdict)
-    result = rundir.read_record(job.run_dir / protocol.TRAINING, RunResult)
+    verdict = run_directory.read_record(job.run_dir / protocol.VERDICT, Verdict)
+    result = run_directory.read_record(job.run_dir / protocol.TRAINING, RunResult)
     print_json({
         "schema": 1, "run_dir": str(job.run_dir), "exists": job.run_dir.is_dir(), "spec": job.spec.to_json(),
         "state": None if result is None else result.state, "judged": None if verdict is None else verdict.to_json(),
@@ -37,29 +38,29 @@ def _show_run(project: str, settings: dict[str, Any], options: dict[str, Any], a
 
 def _described(job: Any) -> str:
     """A run for a person at a terminal."""
-    from mlops_lib import origin
-    from mlops_lib.reporting import story
+    from mlops_lib.pipeline import origin
+    from mlops_lib.reporting import sentences
     from mlops_lib.reporting.view import read_run
 
     if not job.run_dir.is_dir():
         return f"{job.spec.name}: no run yet; it would be {job.run_dir}\n"
     view, changes = read_run(job.run_dir), origin.changes(job.run_dir, home=job.home)
-    rows = [*story.facts(view), *story.lineage(view), ("Run directory", str(job.run_dir))]
+    rows = [*sentences.facts(view), *sentences.lineage(view), ("Run directory", str(job.run_dir))]
     if (job.run_dir / protocol.REPORT).is_file():
         rows.append(("Report", str(job.run_dir / protocol.REPORT)))
-    lines = [f"{view.name}: {story.BADGES[view.state].lower()}", f"  {story.headline(view)}"]
+    lines = [f"{view.name}: {sentences.BADGES[view.state].lower()}", f"  {sentences.headline(view)}"]
     lines += [f"  {label:14} {value}" for label, value in rows]
     lines += [f"  {'New because' if number == 0 else '':14} {one}" for number, one in enumerate(changes)]
     return "\n".join(map(one_line, lines)) + "\n"
 
 
 def _runs(project: Any, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
-    from mlops_lib import inspection
+    from mlops_lib.pipeline import runs
 
     state = options.get("state", "")
-    if state and state not in inspection.STATES:
-        raise UsageError(f"no state {state!r}", where="--state", remedy=f"Give one of {', '.join(inspection.STATES)}.")
-    found = inspection.runs(config.resolve(None, settings).home, state=state, name=settings.get("name", ""))
+    if state and state not in runs.STATES:
+        raise UsageError(f"no state {state!r}", where="--state", remedy=f"Give one of {', '.join(runs.STATES)}.")
+    found = runs.runs(config.resolve(None, settings).home, state=state, name=settings.get("name", ""))
     if as_json:
         print_json({"schema": 1, "runs": [one.to_json() for one in found]})
     for one in found if not as_json else ():
@@ -69,13 +70,13 @@ def _runs(project: Any, settings: dict[str, Any], options: dict[str, Any], as_js
 
 
 def _compare(project: Any, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
-    from mlops_lib import inspection
+    from mlops_lib.pipeline import runs
 
     places = [made_ready(place, settings, quiet=True).run_dir for place in options.get("runs", ())]
     for place in places:
         if not place.is_dir():
             raise UsageError("there is no such run yet", where=str(place), remedy="`mlops runs` lists those there are.")
-    found = inspection.compare(*places)
+    found = runs.compare(*places)
     if as_json:
         print_json(found.to_json())
         return 0
@@ -93,7 +94,8 @@ def _warned(event: dict[str, Any]) -> None:
 
 
 def _registry(project: Any, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
-    from mlops_lib import registry, tracking
+    from mlops_lib.registry import mlflow as mlflow_registry
+    from mlops_lib.registry import model_store
 
     home, action, name = config.resolve(None, settings).home, options["action"], options.get("model", "")
     which = options.get("version", "")
@@ -101,12 +103,14 @@ def _registry(project: Any, settings: dict[str, Any], options: dict[str, Any], a
         raise UsageError("no model named", where=f"mlops registry {action}", remedy=f"mlops registry {action} NAME")
     if action == "list":
         found = [
-            v for one in ([name] if name else registry.names(home=home)) for v in registry.versions(one, home=home)
+            v
+            for one in ([name] if name else model_store.names(home=home))
+            for v in model_store.versions(one, home=home)
         ]
     elif action == "rollback":
-        found = [registry.rollback(name, home=home)]
+        found = [model_store.rollback(name, home=home)]
     elif action == "gc":
-        found = registry.collect_garbage(name, home=home, keep=options.get("keep", 5))
+        found = model_store.collect_garbage(name, home=home, keep=options.get("keep", 5))
     elif action == "alias" and not (which and options.get("alias")):
         raise UsageError(
             "a version and an alias are needed",
@@ -114,30 +118,31 @@ def _registry(project: Any, settings: dict[str, Any], options: dict[str, Any], a
             remedy="mlops registry alias NAME VERSION ALIAS",
         )
     else:
-        found = [registry.version(name, which or registry.CHAMPION, home=home)]
-        alias = registry.CHAMPION if action == "champion" else options["alias"]
+        found = [model_store.version(name, which or model_store.CHAMPION, home=home)]
+        alias = model_store.CHAMPION if action == "champion" else options["alias"]
         if which:
-            found = [registry.set_alias(name, alias, found[0].version, home=home)]
+            found = [model_store.set_alias(name, alias, found[0].version, home=home)]
     if action in ("rollback", "champion", "alias"):
-        tracking.try_to_log_aliases(name, home=home, observer=_warned)
+        mlflow_registry.try_to_log_aliases(name, home=home, observer=_warned)
     if as_json:
         print_json({"schema": 1, "action": action, "versions": [one.to_json() for one in found]})
         return 0
     if action == "gc":
         say_line(f"removed {len(found)} version(s)")
     for one in found:
-        names = [alias for alias, number in registry.aliases(one.name, home=home).items() if number == one.version]
+        names = [alias for alias, number in model_store.aliases(one.name, home=home).items() if number == one.version]
         value = "-" if one.value is None else f"{one.metric} {one.value:.4g}"
         say_line(f"{one.name:24} {one.version:>4}  {value:20} {', '.join(names):20} {one.model}")
     return 0
 
 
 def _replay(project: Any, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
-    from mlops_lib import live, replaying
+    from mlops_lib.display import terminal
+    from mlops_lib.pipeline import replay
 
-    observer = live.observer(quiet=False)
+    observer = terminal.observer(quiet=False)
     try:
-        found = replaying.replay(options["version"], observer=observer, **settings)
+        found = replay.replay(options["version"], observer=observer, **settings)
     finally:
         observer.close()
     if as_json:
@@ -151,7 +156,7 @@ def _replay(project: Any, settings: dict[str, Any], options: dict[str, Any], as_
 
 
 def _completion(project: Any, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
-    from mlops_lib import completion
+    from mlops_lib.cli import completion
 
     flags = {
         verb: ["--json", *(name for names, _ in OWN.get(verb, ()) for name in names if name.startswith("--"))]
@@ -165,17 +170,17 @@ def _completion(project: Any, settings: dict[str, Any], options: dict[str, Any],
 
 
 def _images(project: Any, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
-    from mlops_lib import inventory
     from mlops_lib.engine import choose
+    from mlops_lib.provisioning import cache
 
     resolved = config.resolve(None, settings)
     engine = choose(resolved["backend"], home=str(resolved.home))
-    kept, gone = inventory.take(engine, home=resolved.home, prune=bool(options.get("prune")))
+    kept, gone = cache.take(engine, home=resolved.home, prune=bool(options.get("prune")))
     if as_json:
         print_json({"schema": 1, "images": [one.to_json() for one in kept], "removed": [one.to_json() for one in gone]})
         return 0
     for one, word in [*((one, "") for one in kept), *((one, "removed ") for one in gone)]:
-        say_line(word + inventory.described(one))
+        say_line(word + cache.described(one))
     return 0
 
 
@@ -198,9 +203,9 @@ def _config(project: str | None, settings: dict[str, Any], options: dict[str, An
 
 
 def _doctor(project: Any, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
-    from mlops_lib import doctor
+    from mlops_lib.cli import doctor_checks
 
-    findings = doctor.checks(home=config.resolve(None, settings).home)
+    findings = doctor_checks.checks(home=config.resolve(None, settings).home)
     if as_json:
         print_json({"schema": 1, "findings": [finding.to_json() for finding in findings]})
         return 0

@@ -25,7 +25,7 @@ def _detect(project: str, settings: dict[str, Any], options: dict[str, Any], as_
     resolved = config.resolve(place if place.is_dir() else None, settings)
     found = detect(project, entry=resolved["entry"] or None)
     if options.get("sarif"):
-        from mlops_lib import sarif
+        from mlops_lib.ci import sarif
 
         print_json(sarif.log(found))
         return 0
@@ -40,8 +40,8 @@ def _staged(call: Callable[[Any], Any]) -> Callable[[str, dict[str, Any], dict[s
     """A verb that works on a job and answers with a record."""
 
     def handler(project: str, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
-        from mlops_lib import communication
-        from mlops_lib.training import Interrupted
+        from mlops_lib.pipeline import publishing
+        from mlops_lib.training.supervision import Interrupted
 
         job = made_ready(project, settings, quiet=bool(options.pop("quiet", False)))
         try:
@@ -56,7 +56,7 @@ def _staged(call: Callable[[Any], Any]) -> Callable[[str, dict[str, Any], dict[s
             return interrupted()
         finally:
             job.observer.close()
-        communication.flush(job)
+        publishing.flush(job)
         return _answer(answer, as_json=as_json)
 
     return handler
@@ -95,20 +95,21 @@ def _show(record: Any) -> None:
 
 def _stage(name: str) -> Callable[..., Any]:
     def call(job: Any, **options: Any) -> Any:
-        from mlops_lib import pipeline
+        from mlops_lib.pipeline import stages
 
-        return getattr(pipeline, name)(job, **options)
+        return getattr(stages, name)(job, **options)
 
     return call
 
 
 def _build(job: Any, *, print_dockerfile: bool = False, with_code: bool = False) -> Any:
-    from mlops_lib import images, pipeline
-    from mlops_lib.engine import baking
+    from mlops_lib.engine import project_image
+    from mlops_lib.environments import images
+    from mlops_lib.pipeline import stages
 
     if print_dockerfile:
-        return baking.dockerfile(job.spec) if with_code else images.shown(job.spec.image)
-    return pipeline.build(job, with_code=with_code)
+        return project_image.dockerfile(job.spec) if with_code else images.shown(job.spec.image)
+    return stages.build(job, with_code=with_code)
 
 
 def _report(project: str, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
@@ -118,7 +119,7 @@ def _report(project: str, settings: dict[str, Any], options: dict[str, Any], as_
         if options.get("artifacts"):  # a build that failed before there was a run has a test report all the same
             from pathlib import Path
 
-            from mlops_lib import artifacts
+            from mlops_lib.ci import artifacts
 
             place = Path(project).expanduser()
             artifacts.gather(None, Path(options["artifacts"]), project=place if place.is_dir() else place.parent)
@@ -131,15 +132,17 @@ def _write_report(
 ) -> Any:
     from pathlib import Path
 
-    from mlops_lib import artifacts as gathered
-    from mlops_lib import checks, communication, reporting
+    from mlops_lib import reporting
+    from mlops_lib.ci import artifacts as gathered
+    from mlops_lib.ci import checks
+    from mlops_lib.pipeline import publishing
     from mlops_lib.project import places
 
     if markdown:
         if not job.run_dir.is_dir():
             raise UsageError("there is no such run yet", where=str(job.run_dir), remedy="`mlops train` first.")
         return reporting.markdown(job.run_dir, against=gathered.rival(job.run_dir, home=job.home)).rstrip("\n")
-    page = communication.report(job, artifacts=artifacts)
+    page = publishing.report(job, artifacts=artifacts)
     if tensorboard:
         place = places.require_own(Path(tensorboard), project=Path(job.spec.project))
         reporting.tensorboard(job.run_dir, place)
@@ -158,9 +161,10 @@ def _write_report(
 
 
 def _judge(job: Any) -> Any:
-    from mlops_lib import builds, pipeline
+    from mlops_lib.ci import builds
+    from mlops_lib.pipeline import stages
 
-    verdict = pipeline.judge(job)
+    verdict = stages.judge(job)
     # A build server shows these in its log as they are.
     reasons = [one_line(reason) for reason in verdict.reasons]
     return {
@@ -171,24 +175,26 @@ def _judge(job: Any) -> Any:
 
 
 def _notified(project: str, settings: dict[str, Any]) -> list[Any]:
-    from mlops_lib import builds, communication
+    from mlops_lib.ci import builds
+    from mlops_lib.pipeline import publishing
 
     try:
         job = made_ready(project, settings)
     except MlopsError:
         if builds.failure() is None:
             raise
-        return communication.notify_of_build(project, **settings)
+        return publishing.notify_of_build(project, **settings)
     try:
-        return communication.notify(job)
+        return publishing.notify(job)
     finally:
         job.observer.close()
 
 
 def _notify(project: str, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
-    from mlops_lib import communication, notification
+    from mlops_lib import notification
+    from mlops_lib.pipeline import publishing
 
-    deliveries = communication.try_channels(**settings) if options.get("test") else _notified(project, settings)
+    deliveries = publishing.try_channels(**settings) if options.get("test") else _notified(project, settings)
     if as_json:
         print_json({"schema": 1, "deliveries": [one.to_json() for one in deliveries]})
     for one in deliveries if not as_json else ():
@@ -202,21 +208,23 @@ def _notify(project: str, settings: dict[str, Any], options: dict[str, Any], as_
 
 
 def _stop(job: Any) -> Any:
-    from mlops_lib import pipeline, resumption
+    from mlops_lib.pipeline import stages
+    from mlops_lib.training import resumption
 
-    stopped = pipeline.stop(job)
+    stopped = stages.stop(job)
     summary = resumption.words(job.run_dir) if job.run_dir.is_dir() else "stopped before there was a run"
     return {"schema": 1, "stopped": stopped, "run_dir": str(job.run_dir), "summary": summary}
 
 
 def _watch(project: str | None, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
-    from mlops_lib import live, watchkeeping
+    from mlops_lib.display import terminal
+    from mlops_lib.monitoring import watch
 
-    observer = live.watcher(as_json=as_json)
+    observer = terminal.watcher(as_json=as_json)
     until_done = bool(options.get("until_done"))
     stopped = stopped_by_signal()
     try:
-        result = watchkeeping.watch(project, until_done=until_done, observer=observer, stopped=stopped, **settings)
+        result = watch.watch(project, until_done=until_done, observer=observer, stopped=stopped, **settings)
     finally:
         observer.close()
     if as_json:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from mlops_lib.engine.probe import Missing
-from mlops_lib.engine.store import Stored
+from mlops_lib.engine.image_store import Stored
+from mlops_lib.engine.import_check import Missing
 from mlops_lib.records import Image, Limits, Mount, Record
 
 LABEL_RUN = "org.mlops-lib.run"

@@ -10,9 +10,9 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from mlops_lib import images
-from mlops_lib.engine import index, patience, programs
-from mlops_lib.engine.store import LABEL_ENVIRONMENT, LABEL_HOME
+from mlops_lib.engine import package_index, programs, resolver_timeout
+from mlops_lib.engine.image_store import LABEL_ENVIRONMENT, LABEL_HOME
+from mlops_lib.environments import images
 from mlops_lib.errors import EngineError, ImageError
 from mlops_lib.records import Image
 
@@ -101,11 +101,11 @@ def made(
 
 def _secrets(folder: Path) -> list[str]:
     """The index's settings, certificates and proxies: files of the steps that download, in no layer and no history."""
-    found = index.settings()
-    bundle = index.certificates(found)
+    found = package_index.settings()
+    bundle = package_index.certificates(found)
     options = [] if bundle is None else ["--secret", f"id=ca,src={bundle}"]
     cert = "" if bundle is None else "/run/secrets/ca"
-    for name, text in (("pip", index.pip_conf(found, cert=cert)), ("proxies", index.proxy_script())):
+    for name, text in (("pip", package_index.pip_conf(found, cert=cert)), ("proxies", package_index.proxy_script())):
         if text:
             (folder / name).write_text(text, encoding="utf-8")
             options += ["--secret", f"id={name},src={folder / name}"]
@@ -114,7 +114,7 @@ def _secrets(folder: Path) -> list[str]:
 
 def _no_proxies() -> list[str]:
     """Empty arguments: else the docker command gives every step the proxies of its own settings, with their passwords."""
-    return [word for name in index.PROXIES for word in ("--build-arg", f"{name}=")]
+    return [word for name in package_index.PROXIES for word in ("--build-arg", f"{name}=")]
 
 
 def run(command: list[str], tag: str, on_line: Callable[[str], None], *, pinned: bool = False) -> None:
@@ -127,8 +127,8 @@ def run(command: list[str], tag: str, on_line: Callable[[str], None], *, pinned:
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         errors="replace", cwd=programs.FOLDER, env={**os.environ, "PATH": programs.search_path(), "DOCKER_BUILDKIT": "1"},
     ) as process:  # fmt: skip
-        mask = index.Mask()
-        lines = patience.followed(process, lambda line: on_line(mask(line)), asked=pinned)
+        mask = package_index.Mask()
+        lines = resolver_timeout.followed(process, lambda line: on_line(mask(line)), asked=pinned)
     if process.returncode != 0:
         raise ImageError(
             "the image cannot be built", where=tag,

@@ -19,26 +19,26 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, TypeVar
 
-from mlops_lib import images
 from mlops_lib.engine import (
     LABEL_RUN,
     Activity,
     Container,
     Launch,
-    baking,
     buildkit,
     gpu,
+    host_paths,
+    image_store,
+    import_check,
     logs,
-    measuring,
+    model_measurement,
     network,
-    paths,
-    probe,
+    project_image,
     sdists,
-    store,
 )
-from mlops_lib.engine.listening import Listener, asks_for_an_end
+from mlops_lib.engine.docker_events import Listener, asks_for_an_end
 from mlops_lib.engine.ownership import Owner, hand_over
 from mlops_lib.engine.sdist_container import ContainerBuilder
+from mlops_lib.environments import images
 from mlops_lib.errors import EngineError, EngineLostError
 from mlops_lib.records import Image, Limits, RunSpec
 from mlops_lib.runner import protocol
@@ -67,7 +67,7 @@ class DockerEngine:
     name: Literal["docker", "process"] = "docker"
 
     def __init__(self, *, home: str = "") -> None:
-        self._home = store.name_of_home(home) if home else ""
+        self._home = image_store.name_of_home(home) if home else ""
         self._wheels = Path(home).expanduser().absolute() / "environments" / "wheels" if home else None
         self._connected: Any = None
         self._mounted: Sequence[tuple[str, str]] | None = None
@@ -137,17 +137,17 @@ class DockerEngine:
 
     def bake(self, spec: RunSpec, *, on_line: Callable[[str], None]) -> str:
         """Build the image that holds the project too, and starts training by itself; returns its tag."""
-        return baking.bake(spec, on_line=on_line)
+        return project_image.bake(spec, on_line=on_line)
 
-    def missing(self, image: Image, imports: Collection[str]) -> list[probe.Missing]:
+    def missing(self, image: Image, imports: Collection[str]) -> list[import_check.Missing]:
         """Import each name once in a caged container of the image."""
-        return self._ask(lambda: store.missing(self._client, image.tag, imports))
+        return self._ask(lambda: image_store.missing(self._client, image.tag, imports))
 
     def measure(self, image: Image, folder: str, *, limits: Limits, timeout_s: float) -> str:
         """Measure in a caged container of the image without a network."""
         given = gpu.request(self._gpu_offer(), os.environ.get("CUDA_VISIBLE_DEVICES")) if limits.gpus else {}
         return self._ask(
-            lambda: measuring.in_container(
+            lambda: model_measurement.in_container(
                 self._client, image.tag, self._there(folder), limits=limits, timeout_s=timeout_s, gpu=given
             )
         )
@@ -168,13 +168,13 @@ class DockerEngine:
         """Its tag."""
         return image.tag
 
-    def images(self) -> list[store.Stored]:
+    def images(self) -> list[image_store.Stored]:
         """Our images, the largest first."""
-        return self._ask(lambda: store.listed(self._client))
+        return self._ask(lambda: image_store.listed(self._client))
 
-    def remove_images(self, images: Iterable[store.Stored]) -> list[store.Stored]:
+    def remove_images(self, images: Iterable[image_store.Stored]) -> list[image_store.Stored]:
         """Remove images; returns those that went."""
-        return self._ask(lambda: store.remove(self._client, images))
+        return self._ask(lambda: image_store.remove(self._client, images))
 
     def start(self, launch: Launch) -> Container:
         """Start a container and follow its output."""
@@ -258,13 +258,13 @@ class DockerEngine:
         """A folder of ours as the engine's machine has it."""
         if self._mounted is None:
             self._mounted = self._own_mounts()
-        return paths.translate(path, self._mounted) if self._mounted else path
+        return host_paths.translate(path, self._mounted) if self._mounted else path
 
     def _own_mounts(self) -> Sequence[tuple[str, str]]:
         """What is mounted in the container this program runs in; nothing where it runs in none of this engine's."""
         import docker.errors
 
-        own = paths.own_container(paths.mountinfo())
+        own = host_paths.own_container(host_paths.mountinfo())
         if own is None:
             return ()
         try:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mlops_lib import durable
+from mlops_lib import atomic
 
 LABEL_LOG = "org.mlops-lib.log"
 """Label with the byte at which the container's output begins, and the file."""
@@ -73,7 +73,7 @@ def copy(container: Any, *, follow: bool) -> None:
     if place is None:
         return
     position, path = place
-    trim = position + durable.LOG_HEAD + durable.LOG_TAIL
+    trim = position + atomic.LOG_HEAD + atomic.LOG_TAIL
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         for block in container.logs(stream=True, follow=follow):
@@ -83,7 +83,7 @@ def copy(container: Any, *, follow: bool) -> None:
                 position += written
                 view = view[written:]
             if position >= trim:  # output without end must not fill the disk
-                durable.keep_ends(descriptor, begin=place[0], head=durable.LOG_HEAD, tail=durable.LOG_TAIL)
+                atomic.keep_ends(descriptor, begin=place[0], head=atomic.LOG_HEAD, tail=atomic.LOG_TAIL)
                 trim = position + TRIM_EVERY
     finally:
         os.close(descriptor)

@@ -14,9 +14,9 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mlops_lib import images
 from mlops_lib.engine import buildkit
-from mlops_lib.engine.store import LABEL_ENVIRONMENT
+from mlops_lib.engine.image_store import LABEL_ENVIRONMENT
+from mlops_lib.environments import images
 from mlops_lib.errors import EngineError
 
 ISOLATED = "isolated"

@@ -23,13 +23,24 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
-from mlops_lib import durable, images
+from mlops_lib import atomic
 from mlops_lib.config import SECRETS
-from mlops_lib.engine import Activity, Container, Launch, gpu, index, measuring, probe, store, venv
+from mlops_lib.engine import (
+    Activity,
+    Container,
+    Launch,
+    gpu,
+    image_store,
+    import_check,
+    model_measurement,
+    package_index,
+    venv,
+)
+from mlops_lib.engine.supervisor import ALIVE, KILLED, boot, born, stat
+from mlops_lib.environments import images
 from mlops_lib.errors import EngineError
 from mlops_lib.records import Image, Limits
 from mlops_lib.runner import protocol
-from mlops_lib.supervise import ALIVE, KILLED, boot, born, stat
 
 PASSED = (
     "PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY",
@@ -61,7 +72,7 @@ class ProcessEngine:
         """Make the virtual environment; two builds of the same one at once wait for each other."""
         venv.build(self._environment(image), image.environment, on_line=on_line)
 
-    def missing(self, image: Image, imports: Collection[str]) -> list[probe.Missing]:
+    def missing(self, image: Image, imports: Collection[str]) -> list[import_check.Missing]:
         """Import each name once in the environment's Python."""
         return venv.missing(self._environment(image), image.environment, imports)
 
@@ -71,7 +82,9 @@ class ProcessEngine:
         kept = {name: os.environ[name] for name in PASSED if name in os.environ and "proxy" not in name.lower()}
         hidden = {} if limits.gpus else {"CUDA_VISIBLE_DEVICES": "-1"}
         variables = {**kept, **image.environment.variables, **hidden, "PYTHONPATH": str(self._runner())}
-        return measuring.in_process([python, "-m", measuring.PROGRAM, folder], variables, timeout_s=timeout_s)
+        return model_measurement.in_process(
+            [python, "-m", model_measurement.PROGRAM, folder], variables, timeout_s=timeout_s
+        )
 
     def gpus(self) -> bool:
         """Whether an NVIDIA driver answers on this machine."""
@@ -81,13 +94,13 @@ class ProcessEngine:
         """The virtual environment's folder."""
         return str(self._environment(image))
 
-    def images(self) -> list[store.Stored]:
+    def images(self) -> list[image_store.Stored]:
         """The virtual environments of this home, the largest first."""
         alive = [c.id for c in self.find({}) if c.state == "running"]
         orders = [_read(self._folder(identity) / "container.json") for identity in alive]
         return venv.listed(self.home, running={str(order["command"][0]) for order in orders if order is not None})
 
-    def remove_images(self, images: Iterable[store.Stored]) -> list[store.Stored]:
+    def remove_images(self, images: Iterable[image_store.Stored]) -> list[image_store.Stored]:
         """Remove virtual environments; returns those that went."""
         gone = list(images)
         for one in gone:
@@ -118,8 +131,8 @@ class ProcessEngine:
         folder = self._folder(identity)
         folder.mkdir(parents=True)
         inherited = {name: os.environ[name] for name in PASSED if name in os.environ}
-        for name in set(index.PROXIES) & set(inherited):
-            inherited[name] = index.without_credentials(inherited[name])
+        for name in set(package_index.PROXIES) & set(inherited):
+            inherited[name] = package_index.without_credentials(inherited[name])
         if launch.caches:
             Path(launch.caches).mkdir(parents=True, exist_ok=True)
             inherited["HOME"] = launch.caches
@@ -137,12 +150,12 @@ class ProcessEngine:
             "started": time.time(),
         }  # fmt: skip
         Path(launch.inside).mkdir(parents=True, exist_ok=True)
-        durable.write_json(folder / "container.json", order)
+        atomic.write_json(folder / "container.json", order)
         # The script can read the variables of a process of the same user, and this one lives beside it.
         open_to_all = {name: value for name, value in os.environ.items() if name not in SECRETS}
         # It returns when the supervisor, no child of ours, is under way and has written down who it is.
         subprocess.run(
-            [sys.executable, "-S", "-m", "mlops_lib.supervise", str(folder)],
+            [sys.executable, "-S", "-m", "mlops_lib.engine.supervisor", str(folder)],
             start_new_session=True,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -347,6 +360,6 @@ def _lock(descriptor: int) -> bool:
 
 def _read(path: Path) -> Any:
     try:
-        return durable.read_json(path)
+        return atomic.read_json(path)
     except (OSError, ValueError):
         return None

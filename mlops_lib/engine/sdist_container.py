@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mlops_lib import images
 from mlops_lib.engine import buildkit, sdists
-from mlops_lib.engine.store import LABEL_ENVIRONMENT, LABEL_HOME, UNPRIVILEGED
+from mlops_lib.engine.image_store import LABEL_ENVIRONMENT, LABEL_HOME, UNPRIVILEGED
+from mlops_lib.environments import images
 from mlops_lib.errors import ImageError
 
 BUILD_S = 900

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from mlops_lib import images
 from mlops_lib.engine import confined, programs, sdists
+from mlops_lib.environments import images
 from mlops_lib.errors import ImageError
 
 BUILD_S = 900

@@ -21,8 +21,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from mlops_lib import durable, requirements
-from mlops_lib.engine import index
+from mlops_lib import atomic
+from mlops_lib.engine import package_index
+from mlops_lib.environments import requirements
 from mlops_lib.errors import ImageError
 
 ARCHIVE_BYTES = 512 << 20
@@ -121,8 +122,8 @@ def _finder(python: str) -> Iterator[Any]:
     from unearth.errors import UnpackError
     from unearth.fetchers import PyPIClient
 
-    found = index.settings()
-    bundle = index.certificates(found)
+    found = package_index.settings()
+    bundle = package_index.certificates(found)
     verify = ssl.create_default_context(cafile=str(bundle)) if bundle else True
     timeout = float(found.get("timeout") or found.get("default-timeout") or 15)
     trusted = found.get("trusted-host", "").split()
@@ -144,7 +145,7 @@ def _finder(python: str) -> Iterator[Any]:
         with session:
             yield finder
     except (httpx2.HTTPError, UnpackError, OSError, ValueError) as error:
-        reason = index.Mask()(str(error))
+        reason = package_index.Mask()(str(error))
         raise ImageError(
             f"a source distribution cannot be downloaded: {reason[:300]}", where="package index",
             remedy="See that the index can be reached (`mlops doctor`), and build again.",
@@ -277,7 +278,7 @@ def _wheel(source: Source, builder: Builder, *, python: str, cache: Path, on_lin
     with tempfile.TemporaryDirectory(prefix="mlops-sdist-") as folder:
         archive = fetch(source, Path(folder), python=python)
         name, content = _built(source, archive, builder, on_line)
-    durable.write_bytes(cache / key / name, content)
+    atomic.write_bytes(cache / key / name, content)
     return cache / key / name
 
 

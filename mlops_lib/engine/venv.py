@@ -18,17 +18,27 @@ import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
-from mlops_lib import durable, images, locks, standins
-from mlops_lib.engine import index, patience, probe, programs, sdists, shared_files
+from mlops_lib import atomic
+from mlops_lib.engine import import_check, package_index, programs, resolver_timeout, sdists, shared_files
+from mlops_lib.engine.image_store import Stored, name_of_home
 from mlops_lib.engine.sdist_process import ProcessBuilder
-from mlops_lib.engine.store import Stored, name_of_home
+from mlops_lib.environments import images, locks, placeholder_wheels
 from mlops_lib.errors import ImageError
 from mlops_lib.records import Environment
 
 COMPLETE = ".complete"
 LOG_LINES = 200
 """How much of a failed installer's output its error carries: it names what could not be installed."""
-KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", *index.PROXIES, *index.CERTIFICATES)
+KEPT = (
+    "PATH",
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "TMPDIR",
+    "LD_LIBRARY_PATH",
+    *package_index.PROXIES,
+    *package_index.CERTIFICATES,
+)
 """The caller's variables that an installer sees, besides those of the index: none of our secrets."""
 
 
@@ -61,7 +71,7 @@ def build(folder: Path, environment: Environment, *, on_line: Callable[[str], No
         ImageError: the Python it asks for is not here, or its requirements cannot be installed.
     """
     base = interpreter(environment.python)
-    with durable.locked(folder.with_suffix(".lock")) as lock:
+    with atomic.locked(folder.with_suffix(".lock")) as lock:
         if is_complete(folder):
             return
         if folder.exists():
@@ -76,7 +86,7 @@ def build(folder: Path, environment: Environment, *, on_line: Callable[[str], No
             _step(command, on_line, lock, pinned=pinned, given=given)
 
         step([uv, "venv", "--quiet", "--python", base, str(folder)] if uv else [base, "-I", "-m", "venv", str(folder)])
-        for one in standins.needed(environment.requirements):
+        for one in placeholder_wheels.needed(environment.requirements):
             if one.machine in ("", platform.machine()):
                 wheel = folder / one.file
                 wheel.write_bytes(one.wheel())
@@ -96,7 +106,7 @@ def build(folder: Path, environment: Environment, *, on_line: Callable[[str], No
             _install(environment, folder, uv, built, step)
         if not environment.owner:
             shared_files.share(folder, folder.parent / shared_files.STORE)
-        durable.write_bytes(folder / COMPLETE, b"")
+        atomic.write_bytes(folder / COMPLETE, b"")
 
 
 def _installer(uv: str | None, folder: Path) -> list[str]:
@@ -180,7 +190,7 @@ def _from_uv(wanted: str) -> str | None:
 def variables() -> Mapping[str, str]:
     """Return the environment of an installer: the operator's settings, nothing of the project's and no secret of ours."""
     inherited = {name: os.environ[name] for name in KEPT if name in os.environ}
-    return {**inherited, "PATH": programs.search_path(), **index.variables()}
+    return {**inherited, "PATH": programs.search_path(), **package_index.variables()}
 
 
 def _offline() -> Mapping[str, str]:
@@ -193,7 +203,7 @@ def _offline() -> Mapping[str, str]:
 def _step(
     command: list[str], on_line: Callable[[str], None], lock: int, *, given: Mapping[str, str], pinned: bool = False
 ) -> None:
-    mask = index.Mask()
+    mask = package_index.Mask()
     try:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -203,7 +213,7 @@ def _step(
         raise ImageError(f"{command[0]} cannot be started: {error.strerror}", remedy="`mlops doctor`") from None
     with process:
         try:
-            lines = patience.followed(process, lambda line: on_line(mask(line)), asked=pinned)
+            lines = resolver_timeout.followed(process, lambda line: on_line(mask(line)), asked=pinned)
         except BaseException:  # asked to end: an installer must not go on in a folder whose lock is free
             process.kill()
             raise
@@ -216,20 +226,20 @@ def _step(
         )
 
 
-def missing(folder: Path, environment: Environment, imports: Collection[str]) -> list[probe.Missing]:
+def missing(folder: Path, environment: Environment, imports: Collection[str]) -> list[import_check.Missing]:
     """Which of these names the environment cannot import."""
     inherited = {
         name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH") if name in os.environ
     }
     try:
         done = subprocess.run(
-            [str(python_of(folder)), *probe.arguments(imports)], capture_output=True, text=True, errors="replace", check=False,
-            stdin=subprocess.DEVNULL, timeout=probe.TIMEOUT_S, cwd=folder, env={**inherited, **environment.variables},
+            [str(python_of(folder)), *import_check.arguments(imports)], capture_output=True, text=True, errors="replace", check=False,
+            stdin=subprocess.DEVNULL, timeout=import_check.TIMEOUT_S, cwd=folder, env={**inherited, **environment.variables},
         )  # fmt: skip
         output = done.stdout
     except subprocess.TimeoutExpired as late:
         output = late.stdout.decode(errors="replace") if isinstance(late.stdout, bytes) else ""
-    return probe.missing(output, imports)
+    return import_check.missing(output, imports)
 
 
 def listed(home: Path, *, running: Collection[str]) -> list[Stored]:
@@ -259,7 +269,7 @@ def _bytes(folder: Path) -> int:
 
 def remove(folder: Path) -> None:
     """Remove an environment; its builders wait meanwhile."""
-    with durable.locked(folder.with_suffix(".lock")):
+    with atomic.locked(folder.with_suffix(".lock")):
         (folder / COMPLETE).unlink(missing_ok=True)  # first: what is half gone must not look whole
         shutil.rmtree(folder, ignore_errors=True)
     shared_files.tidy(folder.parent / shared_files.STORE)

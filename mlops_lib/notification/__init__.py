@@ -21,7 +21,7 @@ from __future__ import annotations
 from mlops_lib.notification.channel import Channel, Delivery
 from mlops_lib.notification.composition import Step, compose, sample, step
 from mlops_lib.notification.delivery import Patience, check, flush, keep, notify
-from mlops_lib.notification.memory import last_accepted, recall, remember
+from mlops_lib.notification.last_outcome import last_accepted, recall, remember
 
 __all__ = [
     "Channel",

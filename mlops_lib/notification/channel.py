@@ -100,9 +100,9 @@ class Delivery(Record):
 
 CHANNELS = {
     "slack": "mlops_lib.notification.slack",
-    "mail": "mlops_lib.notification.mail",
+    "mail": "mlops_lib.notification.smtp",
     "webhook": "mlops_lib.notification.webhook",
-    "apprise": "mlops_lib.notification.anything",
+    "apprise": "mlops_lib.notification.apprise",
 }
 """Each module has `configure(settings, environ) -> Channel | None`; None where the channel is not configured."""
 

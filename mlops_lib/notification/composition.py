@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from email.utils import parseaddr
 from typing import Literal
 
-from mlops_lib import second_measurement
+from mlops_lib.gate import second_measurement
 from mlops_lib.notification.wording import printable
 from mlops_lib.records import (
     Fact,

@@ -28,8 +28,8 @@ from mlops_lib.notification.channel import (
     Undelivered,
     configured,
 )
-from mlops_lib.notification.ledger import Entry, Ledger, entry_id
-from mlops_lib.notification.masking import masker, presentable
+from mlops_lib.notification.outbox import Entry, Ledger, entry_id
+from mlops_lib.notification.redaction import masker, presentable
 from mlops_lib.records import Notification
 
 

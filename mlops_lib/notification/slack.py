@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from mlops_lib.errors import UsageError
-from mlops_lib.notification import web
+from mlops_lib.notification import http_post
+from mlops_lib.notification.attachments import pictures
 from mlops_lib.notification.channel import Message, Undelivered
-from mlops_lib.notification.files import pictures
 from mlops_lib.notification.wording import one_line, printable
 from mlops_lib.records import Link, Notification
 
@@ -43,7 +43,7 @@ class Slack:
         """One POST; see `Channel.send`."""
         body = json.dumps(payload(message.notification)).encode()
         headers = {"Content-Type": "application/json; charset=utf-8", "Idempotency-Key": message.id}
-        web.post(self.url, body, headers=headers, timeout_s=timeout_s)
+        http_post.post(self.url, body, headers=headers, timeout_s=timeout_s)
         return ""
 
 
@@ -122,7 +122,7 @@ class Bot:
                 "files.getUploadURLExternal", {"filename": name, "length": len(content)}, timeout_s=timeout_s, form=True
             )
             headers = {"Content-Type": "application/octet-stream"}
-            web.post(str(place.get("upload_url")), content, headers=headers, timeout_s=timeout_s)
+            http_post.post(str(place.get("upload_url")), content, headers=headers, timeout_s=timeout_s)
             uploaded.append({"id": place.get("file_id"), "title": one_line(Path(name).stem)[:_TITLE]})
         if uploaded:
             content_of = {"files": uploaded, "channel_id": channel, "thread_ts": parent}
@@ -135,11 +135,11 @@ class Bot:
             Undelivered: Slack does not answer, or answers that it did not.
         """
         headers = {"Authorization": f"Bearer {self.token}"}
-        body = web.form(content) if form else json.dumps(content).encode()
+        body = http_post.form(content) if form else json.dumps(content).encode()
         kind = "application/x-www-form-urlencoded" if form else "application/json; charset=utf-8"
         headers["Content-Type"] = kind
         url = f"{self.url.rstrip('/')}/{method}"
-        said = web.post(url, body, headers=headers, timeout_s=timeout_s, reads_answer=True)
+        said = http_post.post(url, body, headers=headers, timeout_s=timeout_s, reads_answer=True)
         answer = _object(said)
         if answer.get("ok") is True:
             return answer
@@ -180,10 +180,10 @@ def configure(settings: Mapping[str, Any], environ: Mapping[str, str]) -> Slack 
             remedy = "Give --slack-channel (or MLOPS_SLACK_CHANNEL) the channel's id, and invite the app to it."
             raise UsageError("there is no channel to write to", where="MLOPS_SLACK_TOKEN", remedy=remedy)
         url = str(settings.get("slack_url") or "https://slack.com/api")
-        return Bot(token=token, channel=channel, url=web.checked_url(url, variable="slack_url"))
+        return Bot(token=token, channel=channel, url=http_post.checked_url(url, variable="slack_url"))
     if not environ.get("MLOPS_SLACK_WEBHOOK", "").strip():
         return None
-    return Slack(url=web.checked_url(environ["MLOPS_SLACK_WEBHOOK"], variable="MLOPS_SLACK_WEBHOOK"))
+    return Slack(url=http_post.checked_url(environ["MLOPS_SLACK_WEBHOOK"], variable="MLOPS_SLACK_WEBHOOK"))
 
 
 def payload(notification: Notification) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlops_lib.notification import web
+from mlops_lib.notification import http_post
 from mlops_lib.notification.channel import Message
 
 
@@ -33,7 +33,7 @@ class Webhook:
         headers = {"Content-Type": "application/json", "Idempotency-Key": message.id, "User-Agent": "mlops-lib"}
         if self.secret:
             headers["X-Mlops-Signature-256"] = signature(body, self.secret)
-        web.post(self.url, body, headers=headers, timeout_s=timeout_s)
+        http_post.post(self.url, body, headers=headers, timeout_s=timeout_s)
         return ""
 
 
@@ -46,5 +46,5 @@ def configure(settings: Mapping[str, Any], environ: Mapping[str, str]) -> Webhoo
     """From `MLOPS_WEBHOOK_URL` and `MLOPS_WEBHOOK_SECRET`."""
     if not environ.get("MLOPS_WEBHOOK_URL", "").strip():
         return None
-    url = web.checked_url(environ["MLOPS_WEBHOOK_URL"], variable="MLOPS_WEBHOOK_URL")
+    url = http_post.checked_url(environ["MLOPS_WEBHOOK_URL"], variable="MLOPS_WEBHOOK_URL")
     return Webhook(url=url, secret=environ.get("MLOPS_WEBHOOK_SECRET", ""))

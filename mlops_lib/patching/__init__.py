@@ -13,11 +13,13 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from mlops_lib import durable
+from mlops_lib import atomic
 from mlops_lib.detection import arguments
-from mlops_lib.patching import estimators, networks, standalone
-from mlops_lib.patching.claims import TooCleverError, Winner
+from mlops_lib.patching import best_model_script
+from mlops_lib.patching import keras as keras_patch
+from mlops_lib.patching import sklearn as sklearn_patch
 from mlops_lib.patching.source import read_source
+from mlops_lib.patching.winner_record import TooCleverError, Winner
 from mlops_lib.runner import protocol
 
 ARGUMENT = "argument.patch"
@@ -36,7 +38,7 @@ def suggest(run_dir: Path, *, project: Path, entry: str = "") -> Path | None:
         the file; None where the search changed nothing that can be said in code.
     """
     try:
-        claim = durable.read_json(run_dir / protocol.INSIDE / protocol.SEARCH / protocol.WINNER, inside=run_dir)
+        claim = atomic.read_json(run_dir / protocol.INSIDE / protocol.SEARCH / protocol.WINNER, inside=run_dir)
         winner = Winner.read(claim)
     except (OSError, ValueError):
         return None
@@ -44,22 +46,22 @@ def suggest(run_dir: Path, *, project: Path, entry: str = "") -> Path | None:
         (run_dir / name).unlink(missing_ok=True)
     try:
         if winner.framework == "sklearn":
-            made = estimators.changed(winner, project=project, entry=entry)
+            made = sklearn_patch.changed(winner, project=project, entry=entry)
         else:
-            made = networks.changed(winner, project=project)
+            made = keras_patch.changed(winner, project=project)
         patch = difference(project, made)
         if not patch:
             return None
-        durable.write_bytes(run_dir / protocol.PATCH, patch.encode())
+        atomic.write_bytes(run_dir / protocol.PATCH, patch.encode())
         return run_dir / protocol.PATCH
     except TooCleverError as error:
         reason = str(error)
     try:
-        write = estimators.script if winner.framework == "sklearn" else standalone.script
+        write = sklearn_patch.script if winner.framework == "sklearn" else best_model_script.script
         text = write(winner, reason=reason)
     except TooCleverError:
         return None
-    durable.write_bytes(run_dir / protocol.BEST_SCRIPT, text.encode())
+    atomic.write_bytes(run_dir / protocol.BEST_SCRIPT, text.encode())
     return run_dir / protocol.BEST_SCRIPT
 
 
@@ -83,7 +85,7 @@ def mend_argument(run_dir: Path, *, project: Path, entry: str) -> tuple[str, Pat
     if not found or not entry.endswith(".py"):
         return None
     patch = difference(project, {entry: found[0].mended(source)})
-    durable.write_bytes(run_dir / ARGUMENT, patch.encode())
+    atomic.write_bytes(run_dir / ARGUMENT, patch.encode())
     said = f"the argument has no effect: it is text, compared with a number at line {found[0].line} (`{found[0].text}`)"
     return said, run_dir / ARGUMENT
 

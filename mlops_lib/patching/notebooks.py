@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mlops_lib.patching.claims import Site, TooCleverError
 from mlops_lib.patching.source import Source, read_source
+from mlops_lib.patching.winner_record import Site, TooCleverError
 
 TIMED = ("%%time", "%%timeit", "%%capture")
 """Cell magics whose cell is Python all the same."""

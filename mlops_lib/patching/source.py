@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mlops_lib.errors import RefusedFileError
-from mlops_lib.patching.claims import Site, TooCleverError
+from mlops_lib.patching.winner_record import Site, TooCleverError
 from mlops_lib.project import files
 
 LARGEST = 1 << 20

@@ -9,10 +9,10 @@
 All of them work on what is there: a run that failed, was stopped or is still under way has a report as well.
 """
 
+from mlops_lib.reporting.figures import curve_png as curve_png
+from mlops_lib.reporting.figures import run_figure as run_figure
+from mlops_lib.reporting.figures import search_figure as search_figure
 from mlops_lib.reporting.page import report as report
-from mlops_lib.reporting.pictures import curve_png as curve_png
-from mlops_lib.reporting.pictures import run_figure as run_figure
-from mlops_lib.reporting.pictures import search_figure as search_figure
 from mlops_lib.reporting.summary import markdown as markdown
 from mlops_lib.reporting.tensorboard import tensorboard as tensorboard
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from mlops_lib.records import RunResult
-from mlops_lib.reporting.reading import count, text, when
+from mlops_lib.reporting.untrusted_files import count, text, when
 
 ATTEMPTS_LIMIT = 500
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlops_lib import durable
-from mlops_lib.reporting.mistakes import SIDE, pixels, png
-from mlops_lib.reporting.reading import count, text
+from mlops_lib import atomic
+from mlops_lib.reporting.misclassified import SIDE, pixels, png
+from mlops_lib.reporting.untrusted_files import count, text
 from mlops_lib.runner import protocol
 
 SHOWN = 12
@@ -48,7 +48,7 @@ def pairs(run_dir: Path) -> tuple[Pair, ...]:
     """Return those in `inside/leaks.json`; none if there are none, or they are not what they must be."""
     inside = run_dir / protocol.INSIDE
     try:
-        claim = durable.read_json(inside / protocol.LEAKS, inside=inside, limit=LIMIT)
+        claim = atomic.read_json(inside / protocol.LEAKS, inside=inside, limit=LIMIT)
     except (OSError, ValueError):
         return ()
     listed = claim.get("pairs") if isinstance(claim, dict) else None

@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlops_lib import durable
-from mlops_lib.reporting import charts, story, tables, wording
+from mlops_lib import atomic, formatting
+from mlops_lib.reporting import charts, sentences, tables
 from mlops_lib.reporting.view import Fit, RunView, read_run
 from mlops_lib.runner import protocol
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-    from mlops_lib.builds import Branch
+    from mlops_lib.ci.builds import Branch
 
 FITS_SHOWN = 8
 CHARTS_SHOWN = 6
@@ -46,22 +46,22 @@ def report(run_dir: Path, *, folder: Path | None = None, against: Branch | None 
     view = read_run(run_dir, against=against)
     if folder is None:
         path = run_dir / protocol.REPORT
-        durable.write_bytes(path, html(view, linked=False).encode())
+        atomic.write_bytes(path, html(view, linked=False).encode())
         return path
-    from mlops_lib.reporting.pictures import curve_bytes
+    from mlops_lib.reporting.figures import curve_bytes
 
     folder.mkdir(parents=True, exist_ok=True)
     picture = curve_bytes(view)
     if picture is not None:
-        durable.write_bytes(folder / protocol.CURVES, picture)
+        atomic.write_bytes(folder / protocol.CURVES, picture)
     if view.mistakes:
         (folder / "mistakes").mkdir(exist_ok=True)
     for number, one in enumerate(view.mistakes, 1):
-        durable.write_bytes(folder / "mistakes" / f"{number:02}.png", one.png)
+        atomic.write_bytes(folder / "mistakes" / f"{number:02}.png", one.png)
     _write_pairs(view, folder / "pairs")
-    durable.write_bytes(folder / "style.css", stylesheet().encode())
+    atomic.write_bytes(folder / "style.css", stylesheet().encode())
     path = folder / "index.html"
-    durable.write_bytes(path, html(view, linked=True).encode())
+    atomic.write_bytes(path, html(view, linked=True).encode())
     return path
 
 
@@ -71,7 +71,7 @@ def _write_pairs(view: RunView, folder: Path) -> None:
         for side, name in ((pair.judged, "judged"), (pair.trained, "trained")):
             if side is not None and side.png:
                 folder.mkdir(exist_ok=True)
-                durable.write_bytes(folder / f"{number:02}-{name}.png", side.png)
+                atomic.write_bytes(folder / f"{number:02}-{name}.png", side.png)
 
 
 def html(view: RunView, *, linked: bool) -> str:
@@ -116,9 +116,9 @@ def _templates() -> Environment:
         lstrip_blocks=True,
     )
     made.globals.update(
-        story=story,
+        story=sentences,
         tables=tables,
-        wording=wording,
+        wording=formatting,
         sparkline=lambda values, title: Markup(charts.sparkline(values, title=title)),
     )
     made.filters["code"] = _with_code
@@ -171,7 +171,7 @@ def _chart(base: str, fit: Fit, view: RunView) -> _Chart | None:
     both = f"val_{base}" in fit.series and base in fit.series
     lines = [
         charts.Line(
-            name=("training" if name == base else "validation") if both else wording.metric_name(name),
+            name=("training" if name == base else "validation") if both else formatting.metric_name(name),
             look=("train" if name == base else "validation") if both else "only",
             points=fit.series[name],
         )
@@ -188,15 +188,15 @@ def _chart(base: str, fit: Fit, view: RunView) -> _Chart | None:
     )
     if not picture:
         return None
-    legend = tuple((line.look, line.name, wording.metric_value(base, line.points[-1][1])) for line in lines)
-    return _Chart(title=wording.metric_name(base), legend=legend, svg=Markup(picture))
+    legend = tuple((line.look, line.name, formatting.metric_value(base, line.points[-1][1])) for line in lines)
+    return _Chart(title=formatting.metric_name(base), legend=legend, svg=Markup(picture))
 
 
 def _winner(view: RunView) -> _Chart | None:
     """The winner's score after each epoch beside that of the script as written; None where one of them is missing."""
     from markupsafe import Markup
 
-    search, found = view.search, story.winner_curves(view)
+    search, found = view.search, sentences.winner_curves(view)
     if search is None or found is None:
         return None
     first, best = found
@@ -205,18 +205,18 @@ def _winner(view: RunView) -> _Chart | None:
         charts.Line(name=f"trial {search.winner}, the winner", look="validation", points=best),
     ]
     number = _number(search.metric)
-    ends = [wording.metric_value(search.metric, points[-1][1]) for points in found]
+    ends = [formatting.metric_value(search.metric, points[-1][1]) for points in found]
     verdict = view.verdict
     comparable = verdict is not None and search.metric.removeprefix("val_") == verdict.metric
     picture = charts.curves(
         lines,
-        title=f"{wording.metric_name(search.metric)} over the epochs: as written to {ends[0]}, the winner to {ends[1]}",
+        title=f"{formatting.metric_name(search.metric)} over the epochs: as written to {ends[0]}, the winner to {ends[1]}",
         number=number,
         bar=verdict.target if verdict is not None and comparable else None,
     )
     legend = tuple((line.look, line.name, end) for line, end in zip(lines, ends, strict=True))
     return _Chart(
-        title=f"{wording.metric_name(search.metric.removeprefix('val_'))}, as the search measures it",
+        title=f"{formatting.metric_name(search.metric.removeprefix('val_'))}, as the search measures it",
         legend=legend,
         svg=Markup(picture),
     )
@@ -224,18 +224,16 @@ def _winner(view: RunView) -> _Chart | None:
 
 def _chart_title(base: str, fit: Fit, lines: list[charts.Line]) -> str:
     ends = ", ".join(
-        f"{line.name} from {wording.metric_value(base, line.points[0][1])} to "
-        f"{wording.metric_value(base, line.points[-1][1])}"
+        f"{line.name} from {formatting.metric_value(base, line.points[0][1])} to "
+        f"{formatting.metric_value(base, line.points[-1][1])}"
         for line in lines
     )
-    restarts = f"; restarted {wording.counted(len(fit.restarts), 'time')}" if fit.restarts else ""
-    return (
-        f"{wording.metric_name(base)} of fit {fit.number} over {wording.counted(fit.epochs, 'epoch')}: {ends}{restarts}"
-    )
+    restarts = f"; restarted {formatting.counted(len(fit.restarts), 'time')}" if fit.restarts else ""
+    return f"{formatting.metric_name(base)} of fit {fit.number} over {formatting.counted(fit.epochs, 'epoch')}: {ends}{restarts}"
 
 
 def _number(metric: str) -> Callable[[float], str]:
-    return lambda value: wording.metric_value(metric, value)
+    return lambda value: formatting.metric_value(metric, value)
 
 
 def _axis(view: RunView) -> str:
@@ -257,7 +255,7 @@ def _axis(view: RunView) -> str:
         several = verdict.seeds
         marks.append(
             charts.Mark(
-                name=wording.counted(len(several.values), "seed"),
+                name=formatting.counted(len(several.values), "seed"),
                 shown=shown(several.mean),
                 value=several.mean,
                 look="seeds",
@@ -276,10 +274,10 @@ def _axis(view: RunView) -> str:
     return charts.verdict_axis(
         marks,
         bar=verdict.target,
-        bar_shown=f"bar: {story.bar_in_words(verdict)}",
+        bar_shown=f"bar: {sentences.bar_in_words(verdict)}",
         mode=verdict.mode,
-        share=story.share_metric(view),
-        title=f"{wording.metric_name(verdict.metric)} against the bar of {shown(verdict.target)}: {told}",
+        share=sentences.share_metric(view),
+        title=f"{formatting.metric_name(verdict.metric)} against the bar of {shown(verdict.target)}: {told}",
         number=shown,
     )
 
@@ -291,9 +289,9 @@ def _timeline(view: RunView) -> str:
             began=one.began,
             ended=one.ended,
             look=one.outcome,
-            shown=wording.duration(one.ended - one.began),
+            shown=formatting.duration(one.ended - one.began),
         )
         for one in view.attempts[-20:]
     ]
     told = ", ".join(f"{bar.name} {bar.look} after {bar.shown}" for bar in shown)
-    return charts.stretches(shown, title=f"When the script ran: {told}", span=wording.duration)
+    return charts.stretches(shown, title=f"When the script ran: {told}", span=formatting.duration)

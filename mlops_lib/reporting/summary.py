@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlops_lib import second_measurement
-from mlops_lib.reporting import story, tables
+from mlops_lib.formatting import metric_value
+from mlops_lib.gate import second_measurement
+from mlops_lib.reporting import sentences, tables
 from mlops_lib.reporting.view import RunView, read_run
-from mlops_lib.reporting.wording import metric_value
 
 if TYPE_CHECKING:
-    from mlops_lib.builds import Branch
+    from mlops_lib.ci.builds import Branch
 
 _SIGNS = {"accepted": "✅", "rejected": "❌", "undecided": "❔", "failed": "💥"}
 TRIALS_SHOWN = 10
@@ -30,11 +30,14 @@ def markdown(run_dir: Path, *, against: Branch | None = None) -> str:
     """
     view = read_run(run_dir, against=against)
     sign = _SIGNS.get(view.state, "⏳")
-    parts = [f"### {sign} {escaped(view.name)}: {story.BADGES[view.state].lower()}", escaped(story.headline(view))]
+    parts = [
+        f"### {sign} {escaped(view.name)}: {sentences.BADGES[view.state].lower()}",
+        escaped(sentences.headline(view)),
+    ]
     if view.verdict is not None and view.verdict.reasons:
         parts.append("\n".join(f"- {escaped(reason)}" for reason in view.verdict.reasons[:10]))
     parts += [part for part in (_numbers(view), _trials(view), _log(view)) if part]
-    command = story.reproduce(view)
+    command = sentences.reproduce(view)
     if command:
         parts.append(f"Reproduce with\n\n{_fenced(command)}")
     return "\n\n".join(parts) + "\n"
@@ -45,7 +48,7 @@ def _numbers(view: RunView) -> str:
     verdict = view.verdict
     if verdict is not None and verdict.value is not None:
         rows.append((verdict.metric or "metric", metric_value(verdict.metric, verdict.value)))
-        rows.append(("bar", story.bar_in_words(verdict)))
+        rows.append(("bar", sentences.bar_in_words(verdict)))
         if verdict.interval is not None:
             low, high = (metric_value(verdict.metric, end) for end in verdict.interval)
             rows.append(("95 % interval", f"{low} to {high}"))
@@ -57,7 +60,7 @@ def _numbers(view: RunView) -> str:
             rows.append(("champion on the same examples", metric_value(verdict.metric, verdict.champion)))
         if verdict.baseline is not None:
             rows.append((f"baseline: {verdict.baseline.name}", metric_value(verdict.metric, verdict.baseline.value)))
-    rows += story.facts(view)
+    rows += sentences.facts(view)
     return _table(("", ""), rows) if rows else ""
 
 
@@ -74,7 +77,7 @@ def _trials(view: RunView) -> str:
         (f"{row.trial.number}{' (winner)' if row.winner else ''}", "; ".join(row.changed), row.score, row.gain)
         for row in sorted(best, key=lambda r: r.trial.number)
     ]
-    gap = story.selection_gap(view)
+    gap = sentences.selection_gap(view)
     return _table(("Trial", "Change", "Score", "Gain"), shown) + (f"\n\n{escaped(gap)}" if gap else "")
 
 

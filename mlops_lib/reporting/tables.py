@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Literal
 
+from mlops_lib.formatting import difference, metric_value
 from mlops_lib.records import SearchResult, Trial
 from mlops_lib.reporting.view import Fit
-from mlops_lib.reporting.wording import difference, metric_value
 from mlops_lib.runner import protocol
 
 LAYERS_SHOWN = 300

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from mlops_lib import durable
+from mlops_lib import atomic
 from mlops_lib.reporting.view import Fit, read_run
 
 
@@ -31,7 +31,7 @@ def tensorboard(run_dir: Path, folder: Path) -> list[Path]:
         ):
             if scalars:
                 path = folder / view.name / f"fit_{fit.number}" / part / "events.out.tfevents.0.mlops"
-                durable.write_bytes(path, b"".join(_records(scalars, began)))
+                atomic.write_bytes(path, b"".join(_records(scalars, began)))
                 written.append(path)
     return written
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from mlops_lib.reporting.reading import count, number, text, when
-from mlops_lib.reporting.wording import counted, duration, metric_name, metric_value
+from mlops_lib.formatting import counted, duration, metric_name, metric_value
+from mlops_lib.reporting.untrusted_files import count, number, text, when
 
 MOMENTS_LIMIT = 300
 

@@ -24,13 +24,13 @@ from mlops_lib.records import (
 )
 from mlops_lib.reporting.attempts import Attempt, Problem, attempts, failure, restarts
 from mlops_lib.reporting.leaks import Pair, pairs
-from mlops_lib.reporting.mistakes import Mistake, mistakes
-from mlops_lib.reporting.reading import Reader, count, number, text, when
+from mlops_lib.reporting.misclassified import Mistake, mistakes
 from mlops_lib.reporting.timeline import Moment, moments
+from mlops_lib.reporting.untrusted_files import Reader, count, number, text, when
 from mlops_lib.runner import protocol
 
 if TYPE_CHECKING:
-    from mlops_lib.builds import Branch
+    from mlops_lib.ci.builds import Branch
 
 State = Literal["accepted", "rejected", "undecided", "failed", "stopped", "unfinished", "unjudged"]
 

@@ -8,29 +8,24 @@ import sys
 import time
 from typing import Any, Callable, Dict, List, Optional, TextIO
 
-from mlops_lib.runner import (
-    broken_pictures,
-    hooks,
-    legacy,
+from mlops_lib.runner import broken_pictures, compat, network, protocol, spec
+from mlops_lib.runner.context import CHECKPOINTS, Context
+from mlops_lib.runner.journal import Journal
+from mlops_lib.runner.metrics import handwritten
+from mlops_lib.runner.script import (
+    execution,
+    import_hooks,
     native_writers,
-    network,
     own_packages,
-    places,
-    protocol,
-    randomness,
-    script,
-    sklearn_resume,
-    spec,
+    path_redirection,
     steps,
     terminal,
     trackers,
     workdir,
 )
-from mlops_lib.runner.context import CHECKPOINTS, Context
-from mlops_lib.runner.journal import Journal
-from mlops_lib.runner.metrics import handmade
 from mlops_lib.runner.pytorch import adapter as pytorch
-from mlops_lib.runner.state import clock, entropy
+from mlops_lib.runner.sklearn import candidates
+from mlops_lib.runner.state import clock, entropy, rng
 
 
 class Tee:
@@ -102,25 +97,25 @@ def _run(run: Context, entry: str, args: List[str]) -> int:
         journal.forget_epochs_after(run.searched_fit)
     journal.progress("script")
     run.conditions.lend(lambda: workdir.install_copy_on_write(orders.project, *orders.links.values()))
-    randomness.seed_process(orders.seed)
+    rng.seed_process(orders.seed)
     entropy.install(orders.seed)
     clock.install(orders.inside)
-    script.answer_input(orders.input)
+    execution.answer_input(orders.input)
     if orders.search is not None:
         run.search = functools.partial(_search, run)
     dialect = _dialect(run, entry)
     pytorch.prepare(run, dialect, entry)
-    hooks.after_import(_adapters(run))
-    hooks.after_import(pytorch.install(run))
-    hooks.after_import(sklearn_resume.install(run))
-    hooks.after_import(legacy.install(run, dialect, entry))
-    found = places.Places(run.work, entry, journal, orders.project)
-    hooks.after_import(found.hooks())
-    hooks.after_import(native_writers.hooks(found.written_to))
+    import_hooks.after_import(_adapters(run))
+    import_hooks.after_import(pytorch.install(run))
+    import_hooks.after_import(candidates.install(run))
+    import_hooks.after_import(compat.install(run, dialect, entry))
+    found = path_redirection.Places(run.work, entry, journal, orders.project)
+    import_hooks.after_import(found.hooks())
+    import_hooks.after_import(native_writers.hooks(found.written_to))
     run.conditions.lend(found.install)
     terminal.install()
     own_packages.install(run.work, entry)
-    handmade.install(functools.partial(_note_handmade, run))
+    handwritten.install(functools.partial(_note_handmade, run))
     output: Optional[Tee] = None
     if orders.metric_pattern:
         output = Tee(sys.stdout)
@@ -133,16 +128,16 @@ def _run(run: Context, entry: str, args: List[str]) -> int:
             run.conditions.end()
         return _ended(run, error, output, began)
 
-    exit_hook = script.before_hard_exit(ended)
+    exit_hook = execution.before_hard_exit(ended)
     error = steps.run(run, entry, args, compile_=dialect.compile)
     exit_hook()
     return ended(error)
 
 
 def _note_handmade(run: Context, function: Callable[..., float], one: Any, other: Any) -> None:
-    from mlops_lib.runner import sklearn_evaluation
+    from mlops_lib.runner.sklearn import evaluation
 
-    sklearn_evaluation.note_handmade(run, function, one, other)
+    evaluation.note_handmade(run, function, one, other)
 
 
 def _ended(run: Context, error: Optional[BaseException], output: Optional[Tee], began: float) -> int:
@@ -150,7 +145,7 @@ def _ended(run: Context, error: Optional[BaseException], output: Optional[Tee], 
     orders, journal = run.spec, run.journal
     if output is not None:
         sys.stdout = output._stream
-    code, failure = (0, None) if error is None else script.report(error)
+    code, failure = (0, None) if error is None else execution.report(error)
     with journal.guard("broken pictures"):
         broken_pictures.explain(failure, run.work)
     if code == 0:
@@ -163,27 +158,31 @@ def _ended(run: Context, error: Optional[BaseException], output: Optional[Tee], 
     return code
 
 
-def _dialect(run: Context, entry: str) -> legacy.source.Dialect:
+def _dialect(run: Context, entry: str) -> compat.source.Dialect:
     """How the project's sources are to be compiled; an entry that cannot be read says so when it is run."""
     try:
-        text = script.source_of(entry)
-    except script.BadEntryError:
+        text = execution.source_of(entry)
+    except execution.BadEntryError:
         text = ""
-    return legacy.dialect(run, text, entry)
+    return compat.dialect(run, text, entry)
 
 
 def _adapters(run: Context) -> Dict[str, Callable[[Any], None]]:
-    from mlops_lib.runner import boosting_adapter, keras_adapter, own_loops, saving, sklearn_adapter, targets
+    from mlops_lib.runner.boosting import adapter as boosting_adapter
+    from mlops_lib.runner.keras import adapter as keras_adapter
+    from mlops_lib.runner.metrics import saved_model, targets
+    from mlops_lib.runner.script import custom_loops
+    from mlops_lib.runner.sklearn import adapter as sklearn_adapter
 
     def numpy(module: Any) -> None:
-        randomness.seed_numpy(module, run.spec.seed)
+        rng.seed_numpy(module, run.spec.seed)
 
     def torch(module: Any) -> None:
-        randomness.seed_torch(module, run.spec.seed)
+        rng.seed_torch(module, run.spec.seed)
 
     return {
         "numpy": numpy, "torch": torch, **keras_adapter.install(run), **sklearn_adapter.install(run), **targets.install(run),
-        **saving.install(run), **boosting_adapter.install(run), **own_loops.install(run),
+        **saved_model.install(run), **boosting_adapter.install(run), **custom_loops.install(run),
     }  # fmt: skip
 
 
@@ -199,18 +198,18 @@ def _search(run: Context, fit: Any, history: Any) -> Any:
     run.nested += 1
     try:
         with run.journal.guard("search"):
-            from mlops_lib.runner import sklearn_adapter
+            from mlops_lib.runner.sklearn import adapter as sklearn_adapter
 
             if not isinstance(fit, sklearn_adapter.EstimatorFit):
-                from mlops_lib.runner import keras_adapter
+                from mlops_lib.runner.keras import adapter as keras_adapter
 
                 return keras_adapter.search(fit, history, folder)
-            from mlops_lib.runner import sklearn_evaluation
-            from mlops_lib.runner.search import estimators
+            from mlops_lib.runner.search import sklearn as sklearn_search
+            from mlops_lib.runner.sklearn import evaluation
 
-            search = estimators.Search(fit, run.spec.search or {}, run.journal, folder=folder, seed=run.spec.seed)
+            search = sklearn_search.Search(fit, run.spec.search or {}, run.journal, folder=folder, seed=run.spec.seed)
             if search.run()["winner"]:
-                sklearn_evaluation.add_winner(run, fit, search)
+                evaluation.add_winner(run, fit, search)
     finally:
         run.nested -= 1
         run.searched = True
@@ -220,18 +219,18 @@ def _search(run: Context, fit: Any, history: Any) -> Any:
 
 def _work(run: Context, fit: Any, history: Any) -> None:
     """Try what the chief of the run's search hands out. This process ends with that: another goes on with the script."""
-    from mlops_lib.runner import keras_adapter
+    from mlops_lib.runner.keras import adapter as keras_adapter
 
     run.nested += 1
     code, failure = 0, None
     try:
         keras_adapter.search(fit, history, run.search_folder)
     except BaseException as error:  # noqa: BLE001 - whatever it is, the script must not go on
-        code, failure = script.report(error)
+        code, failure = execution.report(error)
     run.writer.wait()
     run.journal.write("end", exit_code=code, seconds=0.0, error=failure)
     run.journal.progress("exit")
-    script.leave(code)
+    execution.leave(code)
 
 
 def _finish(run: Context, output: str) -> None:
@@ -265,12 +264,12 @@ def _finish(run: Context, output: str) -> None:
 
 def _keep_examples(run: Context) -> None:
     """Keep the judged examples, so that a process without the script can measure the saved model on them."""
-    from mlops_lib.runner.metrics import kept
+    from mlops_lib.runner.metrics import kept_examples
 
     run.nested += 1
     try:
-        kept.keep(run)
-        kept.keep_trained_on(run)
+        kept_examples.keep(run)
+        kept_examples.keep_trained_on(run)
     finally:
         run.nested -= 1
 
@@ -289,7 +288,8 @@ def _measure_champion(run: Context) -> None:
 
 def _measure(run: Context) -> None:
     """What can still be measured for a script that did not do so itself."""
-    from mlops_lib.runner import sklearn_adapter, targets
+    from mlops_lib.runner.metrics import targets
+    from mlops_lib.runner.sklearn import adapter as sklearn_adapter
 
     run.nested += 1
     try:
@@ -317,8 +317,7 @@ def _look_for_leaks(run: Context) -> None:
 
 def _look_at_predictions(run: Context) -> None:
     """Count predictions of the judged examples that are no numbers, and keep the worst mistakes among the others."""
-    from mlops_lib.runner import mistakes
-    from mlops_lib.runner.metrics import finite
+    from mlops_lib.runner.metrics import finite, misclassified
 
     judged = run.evaluations.judged()
     asked = run.evaluations.asked.get(judged["id"]) if judged is not None else None
@@ -331,7 +330,7 @@ def _look_at_predictions(run: Context) -> None:
             with run.journal.guard("predictions"):
                 finite.count(model, asked, judged)
             if judged["task"] == "classification":
-                mistakes.explain(model, asked, judged, run.spec.inside)
+                misclassified.explain(model, asked, judged, run.spec.inside)
     finally:
         run.nested -= 1
 
@@ -345,7 +344,7 @@ def _save_model(run: Context) -> None:
         model = run.models[fit]
     if model is None:
         return
-    from mlops_lib.runner import keras_artifact
+    from mlops_lib.runner.keras import artifact as keras_artifact
     from mlops_lib.runner.pytorch import artifact
 
     if isinstance(model, artifact.Model):
@@ -361,7 +360,7 @@ def _save_model(run: Context) -> None:
         finally:
             run.nested -= 1
     else:
-        from mlops_lib.runner import sklearn_adapter
+        from mlops_lib.runner.sklearn import adapter as sklearn_adapter
 
         run.evaluations.model = sklearn_adapter.save(run, model, fit)
 

@@ -3,15 +3,16 @@
 import os
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from mlops_lib.runner import protocol, script, workdir
-from mlops_lib.runner.checkpoint import Writer
-from mlops_lib.runner.conditions import Conditions
-from mlops_lib.runner.evaluations import Evaluations
-from mlops_lib.runner.grace import Grace
+from mlops_lib.runner import protocol
 from mlops_lib.runner.journal import Journal
+from mlops_lib.runner.metrics.evaluations import Evaluations
 from mlops_lib.runner.metrics.leaks import Radar
-from mlops_lib.runner.retention import Finished
+from mlops_lib.runner.script import execution, workdir
+from mlops_lib.runner.script.conditions import Conditions
 from mlops_lib.runner.spec import Spec
+from mlops_lib.runner.state.checkpoint import Writer
+from mlops_lib.runner.state.retention import Finished
+from mlops_lib.runner.termination import Grace
 
 CHECKPOINTS = "MLOPS_CHECKPOINT_DIR"
 """The variable that tells a script of a folder that is as it left it when it is started again."""
@@ -58,7 +59,7 @@ class Context:
         """Let a fresh process go on, which begins with the script again."""
         self.journal.warn(f"{why}: a fresh process goes on")
         self.writer.wait()
-        script.leave(protocol.RECYCLE)
+        execution.leave(protocol.RECYCLE)
 
     def say_own_loop(self, by: str, *, instead: str) -> None:
         """Say once that the script trains in a loop of its own, which nobody can enter in the middle.

@@ -17,11 +17,12 @@ from typing import Any
 import pytest
 from servers.packages import SECRET, PackageIndex
 
-from mlops_lib import environments, images, inventory
-from mlops_lib.engine import Engine, buildkit, index, sdists, venv
+from mlops_lib.engine import Engine, buildkit, package_index, sdists, venv
 from mlops_lib.engine.docker import DockerEngine
 from mlops_lib.engine.process import ProcessEngine
+from mlops_lib.environments import images
 from mlops_lib.errors import ImageError
+from mlops_lib.provisioning import cache, resolution
 from mlops_lib.records import Environment, Image
 
 pytestmark = pytest.mark.attack
@@ -101,7 +102,7 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
         return
     made = DockerEngine(home=str(home))
     yield made
-    made.remove_images(inventory.unneeded(made.images(), (), home=inventory.name_of_home(str(home))))
+    made.remove_images(cache.unneeded(made.images(), (), home=cache.name_of_home(str(home))))
 
 
 @pytest.fixture
@@ -118,14 +119,12 @@ def operator(package_index: PackageIndex, host: str, tmp_path: Path, monkeypatch
     return package_index
 
 
-def need(engine: Engine, *requirements: str, imports: tuple[str, ...] = ()) -> environments.Need:
+def need(engine: Engine, *requirements: str, imports: tuple[str, ...] = ()) -> resolution.Need:
     """One that no other test has: its image is this test's to remove."""
     environment = Environment(
         name="tests", framework="none", family="none", requirements=requirements, variables={"OWN": uuid.uuid4().hex}
     )
-    return environments.Need(
-        environment=environment, imports=imports, base_image="python:3.11-slim", backend=engine.name
-    )
+    return resolution.Need(environment=environment, imports=imports, base_image="python:3.11-slim", backend=engine.name)
 
 
 def file_in(image: Image, engine: Engine, name: str) -> str:
@@ -154,7 +153,7 @@ def test_a_source_distribution_is_built_where_nothing_is(
     told: list[dict[str, Any]] = []
     asked = need(engine, "acme_evil", "acme_other", imports=("acme_evil", "acme_other"))
     if engine.name == "docker":
-        image = environments.make(asked, engine=engine, home=tmp_path / "home", observer=told.append)
+        image = resolution.make(asked, engine=engine, home=tmp_path / "home", observer=told.append)
         assert "is built from source" in image.notes[0]
     else:
         source = sdists.find("acme_evil", python="3.11")
@@ -208,9 +207,7 @@ def test_a_wheel_runs_nothing_while_an_image_is_built(
         finally:
             container.remove(force=True)
     finally:
-        engine.remove_images(
-            inventory.unneeded(engine.images(), (), home=inventory.name_of_home(str(tmp_path / "home")))
-        )
+        engine.remove_images(cache.unneeded(engine.images(), (), home=cache.name_of_home(str(tmp_path / "home"))))
 
 
 def test_an_address_in_a_packages_metadata_is_never_built(operator: PackageIndex, host: str, tmp_path: Path) -> None:
@@ -292,7 +289,7 @@ SECRETS = (
 
 @pytest.mark.parametrize("secret", SECRETS)
 def test_no_form_of_a_credential_is_printed(secret: str) -> None:
-    mask = index.Mask({"HOME": "/nonexistent", **URLS})
+    mask = package_index.Mask({"HOME": "/nonexistent", **URLS})
     urls = " ".join(URLS.values())
     for line in (
         f"Looking in indexes: {urls}",

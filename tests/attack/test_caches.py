@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from mlops_lib import environments, images, trust
 from mlops_lib.engine import Launch, venv
 from mlops_lib.engine.docker import DockerEngine
 from mlops_lib.engine.ownership import Owner, hand_over
 from mlops_lib.engine.process import ProcessEngine
+from mlops_lib.environments import images
 from mlops_lib.errors import EngineError
-from mlops_lib.job import prepare
+from mlops_lib.pipeline.job import prepare
+from mlops_lib.project import trust
+from mlops_lib.provisioning import resolution
 from mlops_lib.records import Environment
 
 pytestmark = pytest.mark.attack
@@ -119,18 +121,18 @@ def test_processes_share_no_home_folder(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_a_claim_changes_the_projects_own_environment_only(tmp_path: Path) -> None:
-    asked = environments.Need(
+    asked = resolution.Need(
         environment=Environment(name="sklearn", framework="sklearn", family="linear"), backend="process", owner="a" * 16
     )
     others = replace(asked, owner="b" * 16)
-    before = environments.plan(others, home=tmp_path)
+    before = resolution.plan(others, home=tmp_path)
     claim = "ModuleNotFoundError: No module named 'tabulate'"
-    assert environments.repair(asked, claim, image=before, home=tmp_path) is not None
-    assert "tabulate" in environments.plan(asked, home=tmp_path).environment.requirements
-    assert environments.plan(others, home=tmp_path) == before
+    assert resolution.repair(asked, claim, image=before, home=tmp_path) is not None
+    assert "tabulate" in resolution.plan(asked, home=tmp_path).environment.requirements
+    assert resolution.plan(others, home=tmp_path) == before
     for unknown in ("evil_package", "tabulate; import os", "../tabulate"):
         claim = f"ModuleNotFoundError: No module named '{unknown}'"
-        assert environments.repair(asked, claim, image=before, home=tmp_path) is None
+        assert resolution.repair(asked, claim, image=before, home=tmp_path) is None
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root gives folders away")
@@ -178,16 +180,16 @@ def test_a_folder_that_a_container_writes_is_not_handed_over(tmp_path: Path) -> 
 
 
 def test_no_training_sees_the_password_of_a_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mlops_lib.engine import docker, index
+    from mlops_lib.engine import docker, package_index
 
     for url in (
         "http://user:pa/ss%40@proxy.example:3128",
         "user:secret@proxy.example:3128",
         "http://token@proxy.example:3128/",
     ):
-        assert "proxy.example:3128" in index.without_credentials(url)
-        assert "@" not in index.without_credentials(url)
-    assert index.without_credentials("localhost,.example") == "localhost,.example"
+        assert "proxy.example:3128" in package_index.without_credentials(url)
+        assert "@" not in package_index.without_credentials(url)
+    assert package_index.without_credentials("localhost,.example") == "localhost,.example"
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
     for url, public in (("http://user:secret@proxy.example:3128", False), ("http://proxy.example:3128", True)):
         (tmp_path / "config.json").write_text(json.dumps({"proxies": {"default": {"httpProxy": url}}}))

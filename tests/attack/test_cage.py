@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from mlops_lib import config, images
+from mlops_lib import config
 from mlops_lib.engine import LABEL_RUN, Launch
 from mlops_lib.engine.docker import DockerEngine
+from mlops_lib.environments import images
 from mlops_lib.errors import UsageError
 from mlops_lib.records import Environment, Limits, Mount
 

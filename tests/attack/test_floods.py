@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from mlops_lib import durable, rundir, training, tuning
-from mlops_lib.reporting.reading import Reader
+from mlops_lib import atomic, run_directory
+from mlops_lib.reporting.untrusted_files import Reader
+from mlops_lib.training import supervision
+from mlops_lib.tuning import second_pass
 
 pytestmark = pytest.mark.attack
 
@@ -72,8 +74,8 @@ def test_a_flood_of_events_costs_every_reader_little(tmp_path: Path) -> None:
 
 def test_what_a_live_reader_sees_of_a_flood_is_bounded_and_goes_on(tmp_path: Path) -> None:
     run_dir = flooded(tmp_path / "run", FLOODS["notes"])
-    reader = rundir.Events(run_dir)
-    assert len(reader.new()) <= 2 * durable.END_LINES + 1
+    reader = run_directory.Events(run_dir)
+    assert len(reader.new()) <= 2 * atomic.END_LINES + 1
     assert reader.new() == []
     with (run_dir / "inside" / "events.jsonl").open("ab") as file:
         file.write(b'{"event":"epoch","fit":1,"epoch":7}\n{"event":"ep')
@@ -88,19 +90,19 @@ def test_an_ordinary_journal_is_read_whole_however_it_comes(tmp_path: Path) -> N
     (run_dir / "inside").mkdir(parents=True)
     line = '{"event": "epoch", "fit": 1, "epoch": %d, "metrics": {"loss": 0.5, "accuracy": 0.9}}\n'
     content = "".join(line % number for number in range(20_000)).encode()
-    path, reader, seen = run_dir / "inside" / "events.jsonl", rundir.Events(run_dir), []
+    path, reader, seen = run_dir / "inside" / "events.jsonl", run_directory.Events(run_dir), []
     with path.open("ab", buffering=0) as file:
         for start in range(0, len(content), 100_003):
             file.write(content[start : start + 100_003])
             seen += [one["epoch"] for one in reader.new()]
-    assert seen == list(range(20_000)) == [one["epoch"] for one in rundir.events(run_dir)]
+    assert seen == list(range(20_000)) == [one["epoch"] for one in run_directory.events(run_dir)]
     assert len(list(Reader(run_dir).lines("inside/events.jsonl"))) == 20_000
 
 
 def test_long_lines_between_short_ones_are_left_out(tmp_path: Path) -> None:
     path = tmp_path / "lines"
     path.write_bytes(b"a\n" + b"x" * (3 << 20) + b"\nb\n" + b"y" * (1 << 20) + b"\nc\n")
-    lines = durable.Lines()
+    lines = atomic.Lines()
     with path.open("rb") as file:
         assert lines.new(file) == [b"a\n", b"b\n", b"c\n"]
         assert lines.new(file) == []
@@ -112,7 +114,7 @@ def test_a_small_file_of_many_values_is_not_built(tmp_path: Path, content: bytes
     path.write_bytes(content)
     began = time.monotonic()
     with pytest.raises(ValueError, match=r"values|nested|larger|JSON|Expecting"):
-        durable.read_json(path)
+        atomic.read_json(path)
     assert time.monotonic() - began < 5
 
 
@@ -125,12 +127,12 @@ def test_a_search_that_claims_very_many_trials_is_read_in_part(tmp_path: Path) -
     }  # fmt: skip
     place.write_text(json.dumps(claim))
     began = time.process_time()
-    found = tuning.read(tmp_path)
+    found = second_pass.read(tmp_path)
     assert time.process_time() - began < 10
     assert found is not None
-    assert [one.number for one in found.trials] == list(range(rundir.CLAIMED_ITEMS))
+    assert [one.number for one in found.trials] == list(range(run_directory.CLAIMED_ITEMS))
     place.write_text(json.dumps({**claim, "trials": [{"number": 1, "curve": [0.5] * 500_000}]}))
-    assert tuning.read(tmp_path) is None
+    assert second_pass.read(tmp_path) is None
 
 
 def test_a_folder_of_very_many_trials_is_looked_at_in_part(tmp_path: Path) -> None:
@@ -148,12 +150,12 @@ def test_a_loss_that_comes_and_goes_fills_no_record_of_the_hosts(tmp_path: Path)
         for number in range(3000):
             metrics = {"loss": "nan" if number % 2 else 1.0}
             file.write(json.dumps({"event": "epoch", "fit": 1, "epoch": number, "metrics": metrics}) + "\n")
-    attendance = training._Attendance.__new__(training._Attendance)
+    attendance = supervision._Attendance.__new__(supervision._Attendance)
     seen: list[dict[str, object]] = []
     attendance.run_dir, attendance.observer = run_dir, seen.append
-    attendance.events, attendance.progress, attendance.losses = rundir.Events(run_dir), set(), {}
+    attendance.events, attendance.progress, attendance.losses = run_directory.Events(run_dir), set(), {}
     attendance.troubled, attendance.shown, attendance.warned = False, 0, 0
     attendance._read_events()
-    written = rundir.read_lines(run_dir / training.protocol.ATTEMPTS)
-    assert 0 < len(written) <= training.MOST_FITS
+    written = run_directory.read_lines(run_dir / supervision.protocol.ATTEMPTS)
+    assert 0 < len(written) <= supervision.MOST_FITS
     assert sum(one["event"] == "epoch" for one in seen) == 3000

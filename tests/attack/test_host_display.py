@@ -11,7 +11,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from mlops_lib import artifacts, builds, live, rundir
+from mlops_lib import run_directory
+from mlops_lib.ci import artifacts, builds
+from mlops_lib.display import terminal
 from mlops_lib.display.text import one_line, printable
 from mlops_lib.errors import UsageError
 from mlops_lib.records import Environment, Image, RunSpec, Verdict
@@ -85,7 +87,7 @@ def test_an_error_and_an_event_are_clean() -> None:
         {"event": "line", "line": HOSTILE},
     ]
     for event in events:
-        assert is_clean(live.describe(event), lines=1 if live.describe(event) else 0), event
+        assert is_clean(terminal.describe(event), lines=1 if terminal.describe(event) else 0), event
     assert (one_line("a\nb"), printable("a\nb"), printable("plain ü ☃")) == ("a b", "a\nb", "plain ü ☃")
 
 
@@ -96,7 +98,7 @@ def test_a_test_report_is_well_formed(tmp_path: Path, monkeypatch: pytest.Monkey
     builds.note("detect", exit_code=3, seconds=0.1, what=HOSTILE)
     image = Image(tag="x", environment=Environment(name="x", framework="sklearn", family="linear"))
     spec = RunSpec(digest="d" * 64, name=HOSTILE, project=HOSTILE, entry=HOSTILE, backend="process", image=image)
-    rundir.write_spec(run_dir, spec)
+    run_directory.write_spec(run_dir, spec)
     verdict = Verdict(verdict="rejected", metric=HOSTILE, value=0.5, target=0.8, reasons=(HOSTILE,))
     (run_dir / "verdict.json").write_text(json.dumps(verdict.to_json()))
     path = artifacts.write_junit(run_dir, tmp_path / "junit.xml")

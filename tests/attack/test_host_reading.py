@@ -13,13 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from mlops_lib import config, patching, registry, retraining, rundir
+from mlops_lib import config, patching, run_directory
 from mlops_lib.detection import detect, missing_data
 from mlops_lib.detection.declared_requirements import is_requirement
-from mlops_lib.engine import baking
+from mlops_lib.engine import project_image
 from mlops_lib.errors import DetectionError, MlopsError, RefusedFileError, UsageError
-from mlops_lib.patching.claims import TooCleverError
+from mlops_lib.patching.winner_record import TooCleverError
 from mlops_lib.project import files
+from mlops_lib.registry import model_store
+from mlops_lib.tuning import argument_sweep
 
 pytestmark = [pytest.mark.attack, pytest.mark.timeout(60)]
 
@@ -269,14 +271,14 @@ def test_odd_files_hold_nobody(kind: str, project: Path) -> None:
     found = detect(project)
     assert found.entry == "train.py"
     assert "PATH=" not in json.dumps(found.to_json())
-    assert len(rundir.manifest(project)) == 64
+    assert len(run_directory.manifest(project)) == 64
     list(missing_data.missing(found))
-    list(retraining.values(project, "x.py", (), count=2))
-    assert registry._script_digest(project, "x.py") == ""
+    list(argument_sweep.values(project, "x.py", (), count=2))
+    assert model_store._script_digest(project, "x.py") == ""
     with pytest.raises(TooCleverError):
         patching.source.read_source(project, "x.py")
     with pytest.raises(RefusedFileError):
-        baking.ignored(project)
+        project_image.ignored(project)
     with pytest.raises(DetectionError):
         detect(project, entry="x.py")
 

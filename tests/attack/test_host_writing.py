@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from mlops_lib import artifacts
+from mlops_lib.ci import artifacts
 from mlops_lib.errors import UsageError
-from mlops_lib.job import prepare
+from mlops_lib.pipeline.job import prepare
 from mlops_lib.project import places
 
 pytestmark = pytest.mark.attack

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from servers.packages import PackageIndex
 
-from mlops_lib import doctor
+from mlops_lib.cli import doctor_checks
 from mlops_lib.engine import buildkit, programs, venv
 from mlops_lib.records import Environment
 
@@ -82,7 +82,7 @@ def test_no_program_of_the_project_is_found(hostile: Path, monkeypatch: pytest.M
     assert not any(str(hostile) in str(Path(str(path)).resolve()) for path in found)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
-        doctor._index()
+        doctor_checks._index()
     if programs.find("docker"):
         assert Path(buildkit.client_program()).is_absolute()
     assert not (tmp_path / "ran").exists()

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import waiting
 
-from mlops_lib import images
 from mlops_lib.engine import Launch, network
 from mlops_lib.engine.docker import DockerEngine
+from mlops_lib.environments import images
 from mlops_lib.errors import EngineError
 from mlops_lib.records import Environment, Limits
 from mlops_lib.runner import network as runner_network

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from mlops_lib import durable, rundir
+from mlops_lib import atomic, run_directory
 from mlops_lib.engine import logs
 
 pytestmark = pytest.mark.attack
@@ -44,7 +44,7 @@ def test_output_without_end_keeps_its_ends(tmp_path: Path) -> None:
         assert allocated(path) < 90 * MIB
         with path.open("rb") as file:
             assert file.read(31) == b"an earlier attempt\nfirst words\n"
-        assert rundir.log_tail(tmp_path, start=19).endswith("last words\n")
+        assert run_directory.log_tail(tmp_path, start=19).endswith("last words\n")
 
 
 def test_the_engine_keeps_a_bounded_log_of_its_own() -> None:
@@ -59,22 +59,22 @@ def test_the_engine_keeps_a_bounded_log_of_its_own() -> None:
 def test_a_process_that_prints_without_end_is_bounded_while_it_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(durable.__file__).parents[1]))
+    monkeypatch.setenv("PYTHONPATH", str(Path(atomic.__file__).parents[1]))
     folder, log = tmp_path / "container", tmp_path / "log.txt"
     folder.mkdir()
     script = (
         "import os, time\nfor _ in range(200): os.write(1, b'y' * (1 << 20))\nprint('done', flush=True)\ntime.sleep(60)"
     )
     order = {"log": str(log), "command": [sys.executable, "-c", script], "variables": dict(os.environ)}
-    durable.write_json(folder / "container.json", order)
-    subprocess.run([sys.executable, "-S", "-m", "mlops_lib.supervise", str(folder)], check=True, cwd=folder)
-    child = durable.read_json(folder / "child.json")["pid"]
+    atomic.write_json(folder / "container.json", order)
+    subprocess.run([sys.executable, "-S", "-m", "mlops_lib.engine.supervisor", str(folder)], check=True, cwd=folder)
+    child = atomic.read_json(folder / "child.json")["pid"]
     deadline = time.monotonic() + 60
     try:
         while log.stat().st_size < 200 * MIB or allocated(log) > 90 * MIB:
             assert time.monotonic() < deadline, allocated(log)
             time.sleep(0.05)
-        while not rundir.log_tail(tmp_path).endswith("done\n"):
+        while not run_directory.log_tail(tmp_path).endswith("done\n"):
             assert time.monotonic() < deadline
             time.sleep(0.05)
     finally:

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from mlops_lib import communication
 from mlops_lib.notification import Patience, delivery, flush, keep, notify
 from mlops_lib.notification.attempt import Attempt, OverdueError
 from mlops_lib.notification.channel import LONGEST_WAIT_S
-from mlops_lib.notification.ledger import Ledger, entry_id
-from mlops_lib.notification.web import retry_after_s
+from mlops_lib.notification.http_post import retry_after_s
+from mlops_lib.notification.outbox import Ledger, entry_id
+from mlops_lib.pipeline import publishing
 from mlops_lib.records import Notification
 
 pytestmark = pytest.mark.attack
@@ -322,7 +322,7 @@ def test_no_run_waits_for_anothers_delivery(tmp_path: Path, receiver: Callable[[
 def test_a_training_does_not_wait_for_a_receiver(
     tmp_path: Path, receiver: Callable[[Talk], Receiver], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mlops_lib.job import prepare
+    from mlops_lib.pipeline.job import prepare
 
     server = receiver(header)
     monkeypatch.setenv("MLOPS_SLACK_TOKEN", "xoxb-1")
@@ -334,11 +334,11 @@ def test_a_training_does_not_wait_for_a_receiver(
     job = prepare(project, slack_channel="C1", slack_url=url, backend="process", home=str(tmp_path / "home"))
     job.run_dir.mkdir(parents=True)
     began = time.monotonic()
-    communication.step(job, "started")
+    publishing.step(job, "started")
     assert time.monotonic() - began < 1.0, "the start waits for the receiver"
     assert list((tmp_path / "home" / "notifications" / "spool").iterdir()), "it could be lost"
     server.close()
-    communication._let_steps_end()
+    publishing._let_steps_end()
 
 
 def test_the_time_is_shared_between_channels(tmp_path: Path, receiver: Callable[[Talk], Receiver]) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from mlops_lib import cli, completion
-from mlops_lib.cli import verbs
+from mlops_lib import cli
+from mlops_lib.cli import completion, verbs
 
 ROOT = Path(__file__).parents[2]
 BASH = shutil.which("bash")

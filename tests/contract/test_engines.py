@@ -19,10 +19,10 @@ from pathlib import Path
 import pytest
 import waiting
 
-from mlops_lib import images
 from mlops_lib.engine import LABEL_RUN, Container, Engine, Launch
 from mlops_lib.engine.docker import DockerEngine
 from mlops_lib.engine.process import ProcessEngine
+from mlops_lib.environments import images
 from mlops_lib.errors import EngineError
 from mlops_lib.records import Environment, Image, Limits
 from mlops_lib.runner import protocol
@@ -312,7 +312,7 @@ def test_a_container_that_was_removed_is_not_started_by_a_late_supervisor(tmp_pa
     order = {"id": "late", "labels": {}, "log": str(tmp_path / "log"), "command": ["touch", str(tmp_path / "ran")]}
     (folder / "container.json").write_text(json.dumps({**order, "variables": {}, "started": time.time()}))
     ProcessEngine(home=str(process_home)).remove("late")
-    subprocess.run([sys.executable, "-m", "mlops_lib.supervise", str(folder)], check=True)
+    subprocess.run([sys.executable, "-m", "mlops_lib.engine.supervisor", str(folder)], check=True)
     assert not (tmp_path / "ran").exists()
     assert not folder.exists()
 

@@ -15,9 +15,11 @@ from typing import Any
 import pytest
 from servers.packages import PackageIndex
 
-from mlops_lib import environments, images, inventory, rundir
-from mlops_lib.engine import baking, buildkit
+from mlops_lib import run_directory
+from mlops_lib.engine import buildkit, project_image
 from mlops_lib.engine.docker import DockerEngine
+from mlops_lib.environments import images
+from mlops_lib.provisioning import cache, resolution
 from mlops_lib.records import Environment, Image, RunSpec
 
 pytestmark = pytest.mark.docker
@@ -29,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def engine(tmp_path: Path) -> Iterator[DockerEngine]:
     made = DockerEngine(home=str(tmp_path))
     yield made
-    made.remove_images(inventory.unneeded(made.images(), (), home=inventory.name_of_home(str(tmp_path))))
+    made.remove_images(cache.unneeded(made.images(), (), home=cache.name_of_home(str(tmp_path))))
 
 
 def docker(*arguments: str) -> str:
@@ -62,13 +64,13 @@ def test_what_an_image_lacks_is_added_and_no_secret_stays(
 ) -> None:
     index.add("acme_tool")
     index.add("toml")
-    need = environments.Need(
+    need = resolution.Need(
         environment=own_environment("acme_tool==9"),
         imports=("acme_tool", "toml", "acme_unknown"),
         base_image="python:3.11-slim",
     )
     told: list[dict[str, Any]] = []
-    image = environments.make(need, engine=engine, home=tmp_path, observer=told.append)
+    image = resolution.make(need, engine=engine, home=tmp_path, observer=told.append)
     assert image.environment.requirements == ("acme-tool", "toml")
     assert "toml added: import toml: ModuleNotFoundError" in "\n".join(image.notes)
     secret = next(iter(index.passwords - {""}))
@@ -84,7 +86,7 @@ def test_what_an_image_lacks_is_added_and_no_secret_stays(
     assert not found_in_layers(saved, secret.encode())
     assert not found_in_layers(saved, PROXY_SECRET.encode())
     index.close()  # from here on nothing can be asked
-    assert environments.make(need, engine=engine, home=tmp_path, observer=told.append).tag == image.tag
+    assert resolution.make(need, engine=engine, home=tmp_path, observer=told.append).tag == image.tag
 
 
 def found_in_layers(saved: Path, word: bytes) -> bool:
@@ -148,8 +150,8 @@ def test_an_image_with_code_trains_by_itself(engine: DockerEngine, tmp_path: Pat
     for name in left:
         assert Path(name).name not in listed
     assert json.loads((results / "metrics.json").read_text())["evaluations"][0]["value"] == 0.91
-    assert labels[f"{baking.LABEL}.commit"] == "abc123"
-    assert labels[f"{baking.LABEL}.environment"] == planned.tag
+    assert labels[f"{project_image.LABEL}.commit"] == "abc123"
+    assert labels[f"{project_image.LABEL}.environment"] == planned.tag
 
 
 def test_pruning_takes_what_no_run_of_this_home_needs(engine: DockerEngine, tmp_path: Path) -> None:
@@ -157,11 +159,11 @@ def test_pruning_takes_what_no_run_of_this_home_needs(engine: DockerEngine, tmp_
     for image in (needed, used, idle):
         engine.build(image, on_line=lambda line: None)
     run_dir = tmp_path / "runs" / "one"
-    rundir.write_spec(run_dir, spec_of(tmp_path, needed))
+    run_directory.write_spec(run_dir, spec_of(tmp_path, needed))
     container = docker("create", used.tag, "x.py").strip()
     try:
         before = {one.tags for one in engine.images()}
-        kept, gone = inventory.take(engine, home=tmp_path, prune=True)
+        kept, gone = cache.take(engine, home=tmp_path, prune=True)
         assert [one.name for one in gone] == [idle.tag]
         assert {one.tags for one in engine.images()} == before - {(idle.tag,)}
         assert next(one for one in kept if one.name == needed.tag).runs == ("one",)
@@ -236,8 +238,11 @@ print("FOUND", found)
 
 def test_a_hostile_script_finds_nothing_and_leads_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It shares the container with the runner; what it leaves are links into the host."""
-    from mlops_lib import artifacts, gate, pipeline, reporting
-    from mlops_lib.job import prepare
+    from mlops_lib import reporting
+    from mlops_lib.ci import artifacts
+    from mlops_lib.gate import verdicts
+    from mlops_lib.pipeline import stages
+    from mlops_lib.pipeline.job import prepare
 
     project, victim = tmp_path / "project", tmp_path / "victim"
     project.mkdir()
@@ -245,7 +250,7 @@ def test_a_hostile_script_finds_nothing_and_leads_nowhere(tmp_path: Path, monkey
     (project / "train.py").write_text(HOSTILE)
     monkeypatch.setenv("MLOPS_SLACK_WEBHOOK", "https://example.com/hook")
     job = prepare(project, entry="train.py", backend="docker", home=str(tmp_path / "home"))
-    pipeline.train(job)
+    stages.train(job)
     log = (job.run_dir / "log.txt").read_text()
     assert "FOUND []" in log
     inside = job.run_dir / "inside"
@@ -253,8 +258,8 @@ def test_a_hostile_script_finds_nothing_and_leads_nowhere(tmp_path: Path, monkey
     shadow = Path("/etc/shadow").read_text() if os.getuid() == 0 else "root:"
     for name in ("metrics.json", "heartbeat", "outputs"):  # as a process that it left behind would
         _planted(inside / name, "/etc" if name == "outputs" else "/etc/shadow")
-    assert gate.read_claims(job.run_dir) == {}
-    assert rundir.heartbeat(job.run_dir) == {}
+    assert verdicts.read_claims(job.run_dir) == {}
+    assert run_directory.heartbeat(job.run_dir) == {}
     page = reporting.report(job.run_dir)
     artifacts.gather(job.run_dir, victim)
     copied = b"".join(path.read_bytes() for path in (page, *victim.rglob("*")) if path.is_file())

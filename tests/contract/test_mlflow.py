@@ -15,8 +15,10 @@ from typing import Any
 
 import pytest
 
-from mlops_lib import cli, registry, tracking
+from mlops_lib import cli
 from mlops_lib.records import Environment, Image, RunSpec, Verdict
+from mlops_lib.registry import mlflow as mlflow_registry
+from mlops_lib.registry import model_store
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own
 START_S = 120
@@ -92,7 +94,7 @@ class World:
             seed=7, created=1_790_000_000.0,
         )  # fmt: skip
         verdict = Verdict(verdict="accepted", metric="accuracy", value=value, target=0.8)
-        return run_dir, spec, registry.register(run_dir, spec, verdict, home=self.home)
+        return run_dir, spec, model_store.register(run_dir, spec, verdict, home=self.home)
 
     def log(self, logged: tuple[Path, RunSpec, Any]) -> None:
         run_dir, spec, version = logged
@@ -100,7 +102,7 @@ class World:
         def observe(event: dict[str, Any]) -> None:
             self.warnings.append(event["message"])
 
-        tracking.try_to_log(run_dir, spec, version, home=self.home, observer=observe)
+        mlflow_registry.try_to_log(run_dir, spec, version, home=self.home, observer=observe)
 
 
 @pytest.fixture
@@ -115,7 +117,7 @@ def test_runs_versions_and_the_champion_are_there_once(
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
     first, second = world.register("a" * 64, 0.9), world.register("b" * 64, 0.95)
-    registry.set_alias("o'demo", "champion", 2, home=world.home)
+    model_store.set_alias("o'demo", "champion", 2, home=world.home)
     for one in (first, second, second, first):
         world.log(one)
     assert world.warnings == []

@@ -588,7 +588,7 @@ import json, os, sys
 from pathlib import Path
 from mlops_lib.notification import notify
 from mlops_lib.records import Notification
-import requests, mlops_lib.notification.slack, mlops_lib.notification.webhook, mlops_lib.notification.mail
+import requests, mlops_lib.notification.slack, mlops_lib.notification.webhook, mlops_lib.notification.smtp
 home, exit_at, line = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 steps = 0
 def die(event, arguments):

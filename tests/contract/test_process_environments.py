@@ -14,11 +14,13 @@ from typing import Any
 import pytest
 from servers.packages import PackageIndex
 
-from mlops_lib import environments, inventory, pipeline, rundir
+from mlops_lib import run_directory
 from mlops_lib.engine import venv
 from mlops_lib.engine.process import ProcessEngine
 from mlops_lib.errors import ImageError, TrainingError
-from mlops_lib.job import prepare
+from mlops_lib.pipeline import stages
+from mlops_lib.pipeline.job import prepare
+from mlops_lib.provisioning import cache, resolution
 from mlops_lib.records import Environment, Image, RunSpec
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,16 +45,16 @@ def index(package_index: PackageIndex, monkeypatch: pytest.MonkeyPatch) -> Packa
     return package_index
 
 
-def asked(*requirements: str, imports: tuple[str, ...] = ()) -> environments.Need:
+def asked(*requirements: str, imports: tuple[str, ...] = ()) -> resolution.Need:
     environment = Environment(name="none-of-the-rows", framework="none", family="none", requirements=requirements)
-    return environments.Need(environment=environment, imports=imports, base_image="python:3.11-slim", backend="process")
+    return resolution.Need(environment=environment, imports=imports, base_image="python:3.11-slim", backend="process")
 
 
 def test_an_environment_is_repaired_and_the_answer_remembered(index: PackageIndex, tmp_path: Path) -> None:
     index.add("toml")
     engine, told = ProcessEngine(home=str(tmp_path)), []
     need = asked("acme_tool==7", imports=("acme_tool", "toml", "acme_unknown"))
-    image = environments.make(need, engine=engine, home=tmp_path, observer=told.append)
+    image = resolution.make(need, engine=engine, home=tmp_path, observer=told.append)
     assert image.environment.requirements == ("acme-tool", "toml")
     notes = "\n".join(image.notes)
     assert "acme_tool==7 → acme-tool" in notes or "acme-tool==7 → acme-tool" in notes
@@ -60,7 +62,7 @@ def test_an_environment_is_repaired_and_the_answer_remembered(index: PackageInde
     assert "if 'acme_unknown' is a distribution, declare it" in notes
     told.clear()
     index.wheels.clear()
-    assert environments.make(need, engine=engine, home=tmp_path, observer=told.append) == image
+    assert resolution.make(need, engine=engine, home=tmp_path, observer=told.append) == image
     assert told == [], "nothing is asked again"
 
 
@@ -75,11 +77,11 @@ def test_an_index_with_a_certificate_of_its_own_is_trusted_by_name(
     engine, told = ProcessEngine(home=str(tmp_path)), []
     need = asked("acme_tool", imports=("acme_tool",))
     with pytest.raises(ImageError, match="a certificate that is not trusted") as untrusted:
-        environments.make(need, engine=engine, home=tmp_path, observer=told.append)
+        resolution.make(need, engine=engine, home=tmp_path, observer=told.append)
     assert "PIP_CERT" in untrusted.value.remedy
     assert not any("the installer refuses" in event.get("message", "") for event in told), "no requirement is to blame"
     monkeypatch.setenv("PIP_CERT", str(bundle))
-    image = environments.make(need, engine=engine, home=tmp_path, observer=told.append)
+    image = resolution.make(need, engine=engine, home=tmp_path, observer=told.append)
     assert image.notes == ()
 
 
@@ -91,10 +93,10 @@ def test_a_training_that_lacks_a_module_gets_it_and_goes_on(index: PackageIndex,
     (project / "train.py").write_text("toml = __import__('to' + 'ml')\nopen('done.txt', 'w').write(toml.version)\n")
     given: dict[str, Any] = {"entry": "train.py", "backend": "process", "home": str(tmp_path / "home")}
     job = prepare(project, **given)
-    result = pipeline.train(job)
+    result = stages.train(job)
     assert result.state == "finished"
     assert (job.run_dir / "inside" / "outputs" / "done.txt").read_text() == "1.0"
-    lines = rundir.read_lines(job.run_dir / "attempts.jsonl")
+    lines = run_directory.read_lines(job.run_dir / "attempts.jsonl")
     assert [line["why"] for line in lines if line.get("do") == "repair"] == [
         "toml added: import toml: ModuleNotFoundError: No module named 'toml'"
     ]
@@ -103,7 +105,7 @@ def test_a_training_that_lacks_a_module_gets_it_and_goes_on(index: PackageIndex,
     assert "toml" in again.spec.image.environment.requirements, "remembered: the next build has it at once"
     (project / "train.py").write_text("__import__('acme_' + 'tool')\n")
     with pytest.raises(TrainingError, match="acme_tool"):
-        pipeline.train(project, **given)
+        stages.train(project, **given)
 
 
 def test_a_killed_builder_leaves_nothing_that_looks_whole(index: PackageIndex, tmp_path: Path) -> None:
@@ -145,12 +147,12 @@ def test_pruning_leaves_what_a_run_needs(index: PackageIndex, tmp_path: Path) ->
     engine = ProcessEngine(home=str(tmp_path))
     for requirements in ((), ("acme_tool",)):
         need = asked(*requirements)
-        environments.make(need, engine=engine, home=tmp_path, observer=lambda event: None)
-    needed = environments.plan(asked(), home=tmp_path)
+        resolution.make(need, engine=engine, home=tmp_path, observer=lambda event: None)
+    needed = resolution.plan(asked(), home=tmp_path)
     run_dir = tmp_path / "runs" / "one"
     run_dir.mkdir(parents=True)
     (run_dir / "spec.json").write_text(spec(needed))
-    kept, gone = inventory.take(engine, home=tmp_path, prune=True)
+    kept, gone = cache.take(engine, home=tmp_path, prune=True)
     assert [one.runs for one in kept] == [("one",)]
     assert [Path(one.name).exists() for one in (*kept, *gone)] == [True, False]
     assert engine.has(needed)

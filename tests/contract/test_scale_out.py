@@ -19,18 +19,22 @@ import pytest
 from searching import TRIALS, Search, free_port
 from waiting import until
 
-from mlops_lib import certificates, images, joining, rundir, training, watching
+from mlops_lib import run_directory
 from mlops_lib.engine import LABEL_RUN, Launch
 from mlops_lib.engine.docker import DockerEngine
+from mlops_lib.environments import images
+from mlops_lib.monitoring import takeover
 from mlops_lib.records import Environment, Limits, RunResult, SearchResult
 from mlops_lib.runner import protocol
-from mlops_lib.runner.search import chief, desk, wire, worker
-from mlops_lib.runner.search.candidates import Candidate, Recipe
-from mlops_lib.runner.search.desk import LOST_S, Desk
-from mlops_lib.runner.search.halving import Rungs
-from mlops_lib.runner.search.ledger import Ledger
-from mlops_lib.runner.search.oracle import Trials
+from mlops_lib.runner.search.distributed import coordinator, dispatcher, rpc, worker
+from mlops_lib.runner.search.distributed.dispatcher import LOST_S, Desk
+from mlops_lib.runner.search.distributed.halving import Rungs
+from mlops_lib.runner.search.keras.candidates import Candidate, Recipe
+from mlops_lib.runner.search.keras.oracle import Trials
+from mlops_lib.runner.search.keras.oracle_log import Ledger
 from mlops_lib.runner.search.request import SearchRequest, trial_record
+from mlops_lib.training import supervision
+from mlops_lib.tuning import mutual_tls, remote_worker
 
 TOKEN = "0123456789abcdef"
 
@@ -189,7 +193,7 @@ def test_a_trial_that_kills_its_workers_has_failed_and_one_that_gets_further_has
     for epochs in range(5):
         assert books.desk.ask("1").number == 1
         books.desk.beat("1", 1, curve=[0.1] * epochs, seconds=1.0)
-    for _ in range(desk.MOST_STARTS - 1):
+    for _ in range(dispatcher.MOST_STARTS - 1):
         assert books.desk.ask("1").number == 1
     assert books.desk.ask("1").number == 2
     assert (books.records[1]["state"], books.records[1]["score"]) == ("failed", None)
@@ -242,7 +246,7 @@ class Served:
         self.thread.start()
 
     def _serve(self) -> None:
-        self.stopped = chief.serve(
+        self.stopped = coordinator.serve(
             self.books.desk, self.books.request, Diary(), commit=lambda: self.books.ledger.commit()
         )
 
@@ -261,11 +265,11 @@ def test_nothing_listens_on_a_network_and_strangers_are_refused(tmp_path: Path) 
     line = served.line(1)
     assert line.ask().number == 1
     assert listening() == before
-    assert (deep / wire.SOCKET).is_socket()
+    assert (deep / rpc.SOCKET).is_socket()
     for stranger in (served.line(2, token="guessed"), served.line(2, token="")):
         with pytest.raises(worker.RefusedError, match="does not know you"):
             stranger.ask()
-    with grpc.insecure_channel(wire.socket(served.books.request)) as channel:
+    with grpc.insecure_channel(rpc.socket(served.books.request)) as channel:
         ask = channel.unary_unary("/keras_tuner.Oracle/GetSpace")
         with pytest.raises(grpc.RpcError) as refused:
             ask(b"", wait_for_ready=True, timeout=10)
@@ -289,8 +293,8 @@ def malformed() -> list[tuple[str, Any]]:
         {**sound, "state": "running"}, {**sound, "curve": [None]}, {**sound, "curve": 3}, {**sound, "edits": None},
         {**sound, "message": 7}, {key: value for key, value in sound.items() if key != "message"},
     ]  # fmt: skip
-    ends = [messages.EndTrialRequest(trial=wire.proto("1", "COMPLETED", record=record)) for record in records]
-    ends += [messages.EndTrialRequest(trial=wire.proto("1", "COMPLETED")), messages.EndTrialRequest()]
+    ends = [messages.EndTrialRequest(trial=rpc.proto("1", "COMPLETED", record=record)) for record in records]
+    ends += [messages.EndTrialRequest(trial=rpc.proto("1", "COMPLETED")), messages.EndTrialRequest()]
     beats = [
         messages.UpdateTrialRequest(trial_id=name, metrics=metrics, step=0)
         for name, metrics in [
@@ -325,12 +329,12 @@ def test_a_worker_refuses_a_chief_that_does_not_know_the_token(tmp_path: Path) -
 
     class Stranger(protos.get_service_grpc().OracleServicer):  # type: ignore[misc]
         def CreateTrial(self, request: Any, context: Any) -> Any:  # noqa: N802
-            return protos.get_service().CreateTrialResponse(trial=wire.proto("1", "RUNNING"))
+            return protos.get_service().CreateTrialResponse(trial=rpc.proto("1", "RUNNING"))
 
     books = Books(tmp_path)
-    server = grpc.server(chief.futures.ThreadPoolExecutor(1))
+    server = grpc.server(coordinator.futures.ThreadPoolExecutor(1))
     protos.get_service_grpc().add_OracleServicer_to_server(Stranger(), server)
-    server.add_insecure_port(wire.socket(books.request))
+    server.add_insecure_port(rpc.socket(books.request))
     server.start()
     try:
         with pytest.raises(worker.RefusedError, match="does not know the search's token"):
@@ -369,9 +373,9 @@ def test_over_a_network_it_binds_to_the_given_address_only_and_nobody_else_under
     tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     books = Books(tmp_path, trials=2)
-    port, shown = free_port(), certificates.of(tmp_path)
+    port, shown = free_port(), mutual_tls.of(tmp_path)
     (tmp_path / "other").mkdir()
-    other = certificates.of(tmp_path / "other")
+    other = mutual_tls.of(tmp_path / "other")
     at = f"127.0.0.1:{port}"
     books.request = replace(books.request, listen=at, tls=shown.chief)
     before, served, between = listening(), Served(books), Eavesdropper(port)
@@ -387,7 +391,7 @@ def test_over_a_network_it_binds_to_the_given_address_only_and_nobody_else_under
     with pytest.raises(ValueError, match="needs certificates"):
         served.line(2, chief=at, tls={})
     nameless = grpc.ssl_channel_credentials(shown.worker["authority"].encode())
-    named = [("grpc.ssl_target_name_override", wire.CHIEF)]
+    named = [("grpc.ssl_target_name_override", rpc.CHIEF)]
     for channel in (grpc.insecure_channel(at), grpc.secure_channel(at, nameless, named)):
         with channel, pytest.raises(grpc.RpcError) as refused:
             channel.unary_unary("/keras_tuner.Oracle/GetSpace")(b"", timeout=5)
@@ -404,10 +408,10 @@ def test_over_a_network_it_binds_to_the_given_address_only_and_nobody_else_under
 
 
 def test_a_worker_does_not_pass_for_the_chief(tmp_path: Path) -> None:
-    shown, at = certificates.of(tmp_path), f"127.0.0.1:{free_port()}"
+    shown, at = mutual_tls.of(tmp_path), f"127.0.0.1:{free_port()}"
     asked = SearchRequest(fit=1, directory=str(tmp_path), token=TOKEN, listen=at, tls=shown.worker)
-    server = grpc.server(chief.futures.ThreadPoolExecutor(1))
-    wire.listen(server, asked)
+    server = grpc.server(coordinator.futures.ThreadPoolExecutor(1))
+    rpc.listen(server, asked)
     server.start()
     try:
         with pytest.raises(worker.RefusedError, match="does not show the certificate"):
@@ -420,9 +424,9 @@ def test_a_chief_that_nothing_lets_listen_says_so(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         at = f"127.0.0.1:{taken.getsockname()[1]}"
         books = Books(tmp_path)
-        asked = replace(books.request, listen=at, tls=certificates.of(tmp_path).chief)
+        asked = replace(books.request, listen=at, tls=mutual_tls.of(tmp_path).chief)
         with pytest.raises(OSError, match=f"cannot listen at {at}"):
-            chief.serve(books.desk, asked, Diary(), commit=books.ledger.commit)
+            coordinator.serve(books.desk, asked, Diary(), commit=books.ledger.commit)
 
 
 @pytest.fixture
@@ -449,14 +453,14 @@ def test_killed_workers_and_a_killed_chief_lose_no_trial_and_count_none_twice(se
     assert [one.number for one in found.trials] == list(range(TRIALS + 1))
     assert search.ended() == list(range(TRIALS + 1))
     assert {one.worker for one in found.trials if one.number} == {"1", "2"}
-    killed = [line for place in (search.run_dir, *rundir.workers(search.run_dir)) for line in restarts(place)]
+    killed = [line for place in (search.run_dir, *run_directory.workers(search.run_dir)) for line in restarts(place)]
     assert len(killed) == 2
     assert "evaluated" in (search.run_dir / "log.txt").read_text().rsplit("\n", 2)[-2], (
         "the chief went on with the script"
     )
-    for place in rundir.workers(search.run_dir):
+    for place in run_directory.workers(search.run_dir):
         assert "evaluated" not in (place / "log.txt").read_text(), "no worker did"
-    assert [one.state for one in watching.standing(search.run_dir).workers] == ["finished", "finished"]
+    assert [one.state for one in takeover.standing(search.run_dir).workers] == ["finished", "finished"]
 
 
 MEETING = """
@@ -512,15 +516,15 @@ def test_a_worker_of_another_machine_joins_by_the_shared_files(search: Search, t
     ended: list[RunResult] = []
 
     def work() -> None:
-        ended.append(joining.work(
+        ended.append(remote_worker.work(
             search.spec, engine=search.engine, url=shared, run_dir=elsewhere, home=search.home, restarts=2, idle_minutes=10,
-            observer=lambda event: None, stopped=training.Stop(),
+            observer=lambda event: None, stopped=supervision.Stop(),
         ))  # fmt: skip
 
     other = threading.Thread(target=work)
-    with rundir.driven(search.run_dir):
+    with run_directory.driven(search.run_dir):
         other.start()
-        seen = until(lambda: next((w for w in watching.standing(search.run_dir).workers if w.epoch), search.result))
+        seen = until(lambda: next((w for w in takeover.standing(search.run_dir).workers if w.epoch), search.result))
         other.join(timeout=120)
         thread.join(timeout=120)
     name = (elsewhere / "workers" / "1" / "name").read_text()
@@ -534,7 +538,7 @@ def test_a_worker_of_another_machine_joins_by_the_shared_files(search: Search, t
     assert {one.worker for one in found.trials if one.number} == {name}
     weights = search.run_dir / "inside" / "search" / "weights" / f"{found.winner}.npz"
     assert not found.winner or weights.stat().st_size > 0, "the winner's weights came back"
-    fits = [one["state"] for one in rundir.events(elsewhere / "workers" / "1") if one["event"] == "fit"]
+    fits = [one["state"] for one in run_directory.events(elsewhere / "workers" / "1") if one["event"] == "fit"]
     assert fits == ["restored"], "what had been trained was not trained again"
 
 
@@ -555,14 +559,14 @@ def test_what_a_search_says_of_its_workers_is_not_believed_blindly(tmp_path: Pat
         ([7], []), ({}, []),
     ):  # fmt: skip
         place.write_text(json.dumps({"workers": content}))
-        assert [one.name for one in watching.elsewhere(tmp_path)] == shown
+        assert [one.name for one in takeover.elsewhere(tmp_path)] == shown
     place.write_text(json.dumps({"workers": [good]}))
-    (one,) = watching.elsewhere(tmp_path)
+    (one,) = takeover.elsewhere(tmp_path)
     assert (one.state, one.trial, one.epoch, one.trouble) == ("waiting", 3, None, "not heard of for 12 s")
     place.unlink()
     place.symlink_to("/etc/passwd")
-    assert watching.elsewhere(tmp_path) == ()
+    assert takeover.elsewhere(tmp_path) == ()
 
 
 def restarts(place: Path) -> list[dict[str, Any]]:
-    return [one for one in rundir.read_lines(place / protocol.ATTEMPTS) if one.get("do") == "restart"]
+    return [one for one in run_directory.read_lines(place / protocol.ATTEMPTS) if one.get("do") == "restart"]

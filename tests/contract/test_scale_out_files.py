@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 from waiting import until
 
-from mlops_lib import joining, sharing
 from mlops_lib.errors import EngineError, UsageError
 from mlops_lib.runner import protocol
-from mlops_lib.sharing import Mirror, Store
+from mlops_lib.tuning import object_store, remote_worker
+from mlops_lib.tuning.object_store import Mirror, Store
 
 
 class Server:
@@ -95,8 +95,8 @@ def test_what_one_machine_writes_the_other_gets(url: str, tmp_path: Path) -> Non
     for path, content in (("fits/1/state.0", b"\0pickled"), ("search/trials/0.json", b"{}"), ("work/train.py", b"")):
         (chief / path).parent.mkdir(parents=True, exist_ok=True)
         (chief / path).write_bytes(content)
-    there = Mirror(Store(url), chief, gives=("fits/1/**/*", "search/trials/*.json"), takes=sharing.is_of_workers)
-    here = Mirror(Store(url), worker, gives=joining.GIVES, takes=lambda name: name != protocol.SEARCH_REQUEST)
+    there = Mirror(Store(url), chief, gives=("fits/1/**/*", "search/trials/*.json"), takes=object_store.is_of_workers)
+    here = Mirror(Store(url), worker, gives=remote_worker.GIVES, takes=lambda name: name != protocol.SEARCH_REQUEST)
     there.once()
     here.once()
     assert (worker / "fits" / "1" / "state.0").read_bytes() == b"\0pickled"
@@ -120,7 +120,7 @@ def test_what_one_machine_writes_the_other_gets(url: str, tmp_path: Path) -> Non
 
 def test_a_name_that_leads_out_of_the_folder_is_not_taken() -> None:
     names = ("search/trials/1.json", "../up", "/etc/passwd", "a/../../b", "a//b")
-    assert [sharing._is_plain(name) for name in names] == [True, False, False, False, False]
+    assert [object_store._is_plain(name) for name in names] == [True, False, False, False, False]
 
 
 def test_a_server_that_is_away_is_waited_for(server: Server, bucket: str) -> None:
@@ -142,15 +142,15 @@ def test_what_is_no_store_says_what_to_do() -> None:
 def test_a_search_that_falls_silent_is_told_of_waited_for_and_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(joining, "SILENT_S", 0.05)
-    monkeypatch.setattr(joining, "WAIT_S", 0.5)
+    monkeypatch.setattr(remote_worker, "SILENT_S", 0.05)
+    monkeypatch.setattr(remote_worker, "WAIT_S", 0.5)
     store, told = Store(f"file://{tmp_path}"), list[str]()
     orders = {"chief": "10.0.0.5:7070", "token": "t", "pass": 2}
     store.put(protocol.SEARCH_REQUEST, json.dumps(orders).encode())
-    store.show(joining.ALIVE, "one")
-    search = joining.Search(store, orders, lambda event: told.append(event["message"]))
+    store.show(remote_worker.ALIVE, "one")
+    search = remote_worker.Search(store, orders, lambda event: told.append(event["message"]))
     until(lambda: search.look() is not None or told)
-    store.show(joining.ALIVE, "two")
+    store.show(remote_worker.ALIVE, "two")
     assert search.look() is None
     assert ["no sign of life" in told[0], told[1]] == [True, "the machine of the search is back"]
     elsewhere = {**orders, "chief": "10.0.0.6:7070"}

@@ -10,7 +10,7 @@ from ray.cluster_utils import Cluster
 from searching import Search, free_port
 from waiting import until
 
-from mlops_lib import rundir
+from mlops_lib import run_directory
 from mlops_lib.engine import LABEL_RUN
 from mlops_lib.records import SearchResult
 
@@ -35,7 +35,7 @@ def test_a_killed_raylet_loses_no_trial(tmp_path: Path, monkeypatch: pytest.Monk
         assert [one.number for one in found.trials] == [0, 1, 2, 3, 4, 5]
         assert search.ended() == [0, 1, 2, 3, 4, 5]
         assert len({one.worker for one in found.trials if one.number}) >= 2
-        assert rundir.workers(search.run_dir) == [], "none was on this machine"
+        assert run_directory.workers(search.run_dir) == [], "none was on this machine"
     finally:
         ray.shutdown()
         cluster.shutdown()

@@ -19,13 +19,16 @@ from typing import Any
 import pytest
 import waiting
 
-from mlops_lib import images, pace, rundir, training, watching
+from mlops_lib import run_directory
 from mlops_lib.engine import LABEL_RUN, Engine
 from mlops_lib.engine.docker import DockerEngine
 from mlops_lib.engine.process import ProcessEngine
+from mlops_lib.environments import images
 from mlops_lib.errors import EngineLostError, MlopsError, TrainingError
+from mlops_lib.monitoring import takeover
 from mlops_lib.records import Environment, Limits, RunResult, RunSpec
 from mlops_lib.runner import protocol
+from mlops_lib.training import progress, supervision
 
 ENVIRONMENT = Environment(name="python", framework="none", family="none")
 ATTEMPT = "import json, os, signal, sys, time\nattempt = json.loads(os.environ['MLOPS_SPEC'])['attempt']\n"
@@ -58,8 +61,8 @@ class Run:
         )  # fmt: skip
 
     def train(self, script: str, **more: Any) -> RunResult:
-        spec = rundir.write_spec(self.run_dir, self.spec(script))
-        return training.train(spec, engine=self.engine, run_dir=self.run_dir, home=self.home, **more)
+        spec = run_directory.write_spec(self.run_dir, self.spec(script))
+        return supervision.train(spec, engine=self.engine, run_dir=self.run_dir, home=self.home, **more)
 
     def beside(self, script: str, **more: Any) -> threading.Thread:
         """Train in a thread; its result or error is added to `results`."""
@@ -67,7 +70,7 @@ class Run:
         def work() -> None:
             try:
                 self.results.append(self.train(script, **more))
-            except training.Interrupted as error:
+            except supervision.Interrupted as error:
                 self.results.append(error)
 
         thread = threading.Thread(target=work)
@@ -75,7 +78,7 @@ class Run:
         return thread
 
     def lines(self, event: str) -> list[dict[str, Any]]:
-        return [one for one in rundir.read_lines(self.run_dir / protocol.ATTEMPTS) if one["event"] == event]
+        return [one for one in run_directory.read_lines(self.run_dir / protocol.ATTEMPTS) if one["event"] == event]
 
     def did(self) -> list[str]:
         return [one["do"] for one in self.lines("decision")]
@@ -178,7 +181,7 @@ def test_a_killed_container_is_replaced(any_run: Run) -> None:
 def test_mlops_stop_keeps_it_stopped(any_run: Run) -> None:
     thread = any_run.beside(PARK)
     any_run.until_logged("ready")
-    assert training.stop(any_run.run_dir, any_run.spec(PARK), engine=any_run.engine) == 1
+    assert supervision.stop(any_run.run_dir, any_run.spec(PARK), engine=any_run.engine) == 1
     thread.join(timeout=60)
     assert [one.state for one in any_run.results if isinstance(one, RunResult)] == ["stopped"]
     assert any_run.train(PARK, taking_over=True).state == "stopped", "a watchdog leaves it alone"
@@ -198,12 +201,12 @@ def test_docker_stop_keeps_it_stopped_and_docker_kill_and_restart_do_not(docker_
 
 @pytest.mark.docker
 def test_docker_stop_that_nobody_saw_keeps_it_stopped(docker_run: Run) -> None:
-    stopped = training.Stop(leaves=True)
+    stopped = supervision.Stop(leaves=True)
     thread = docker_run.beside(PARK, stopped=stopped)
     docker_run.until_logged("ready")
     stopped.set()
     thread.join(timeout=60)
-    assert isinstance(docker_run.results[0], training.Interrupted)
+    assert isinstance(docker_run.results[0], supervision.Interrupted)
     subprocess.run(["/usr/bin/docker", "stop", docker_run.containers()[0]], check=True, capture_output=True)
     assert docker_run.train(PARK, taking_over=True).state == "stopped"
 
@@ -220,7 +223,7 @@ def test_a_container_killed_for_its_memory_is_told_from_a_crash(docker_run: Run)
 def test_a_watchdog_that_ends_leaves_the_training_to_the_next(any_run: Run) -> None:
     script = "print('ready', flush=True)\ngo = os.path.join(os.environ['MLOPS_INSIDE'], 'go')\n"
     script += "while not os.path.exists(go): time.sleep(0.05)\n"
-    stopped = training.Stop(leaves=True)
+    stopped = supervision.Stop(leaves=True)
     thread = any_run.beside(script, stopped=stopped)
     any_run.until_logged("ready")
     stopped.set()
@@ -238,7 +241,7 @@ def test_a_watchdog_that_ends_leaves_the_training_to_the_next(any_run: Run) -> N
 
 
 def test_what_died_while_nobody_watched_is_restarted(any_run: Run) -> None:
-    stopped = training.Stop(leaves=True)
+    stopped = supervision.Stop(leaves=True)
     thread = any_run.beside(PARK, stopped=stopped)
     any_run.until_logged("ready")
     stopped.set()
@@ -251,8 +254,8 @@ def test_what_died_while_nobody_watched_is_restarted(any_run: Run) -> None:
 def test_it_returns_on_the_terminal_event_not_when_the_container_exits(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "END_S", 1.0)
-    monkeypatch.setattr(training, "ACTIVITY_S", 0.2)
+    monkeypatch.setattr(supervision, "END_S", 1.0)
+    monkeypatch.setattr(supervision, "ACTIVITY_S", 0.2)
     script = "import threading\nthreading.Thread(target=time.sleep, args=(600,)).start()\nprint('done')\n"
     assert run.train(script).state == "finished"
     assert run.did() == ["finish"]
@@ -274,7 +277,7 @@ def test_a_second_program_reports_what_the_first_one_found_out(run: Run) -> None
 def test_a_script_that_does_nothing_at_all_is_a_hang_and_one_that_works_is_none(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "ACTIVITY_S", 0.3)
+    monkeypatch.setattr(supervision, "ACTIVITY_S", 0.3)
     script = (
         "end = time.monotonic() + 4\nwhile time.monotonic() < end: pass\nprint('worked', flush=True)\n"
         "if attempt == 1: time.sleep(600)\n"
@@ -313,59 +316,59 @@ print(model.evaluate(x, y, verbose=0))
 def test_a_hang_in_the_middle_of_an_epoch_is_found_by_its_steps_and_slow_phases_are_none(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pace, "HANG_S", 1.5)
+    monkeypatch.setattr(progress, "HANG_S", 1.5)
     place = next(run.home.glob("environments/python-*/lib/python*/site-packages"))
     (place / "tests.pth").write_text("\n".join(python_site.getsitepackages()))  # the frameworks of this process
     result = run.train(KERAS)
     assert result.state == "finished", result.failure
     assert run.did() == ["kill", "restart", "recovered", "finish"]
     assert "it made no step" in run.lines("decision")[0]["why"]
-    assert training.read_paces(run.run_dir)["1"].step_s > 0
-    states = [one["state"] for one in rundir.events(run.run_dir) if one["event"] == "fit"]
+    assert supervision.read_paces(run.run_dir)["1"].step_s > 0
+    states = [one["state"] for one in run_directory.events(run.run_dir) if one["event"] == "fit"]
     assert states == ["started", "resumed"]
 
 
 def test_a_runs_standing(run: Run) -> None:
-    thread = run.beside(PARK, stopped=(stopped := training.Stop(leaves=True)))
+    thread = run.beside(PARK, stopped=(stopped := supervision.Stop(leaves=True)))
     run.until_logged("ready")
-    with rundir.driven(run.run_dir):
-        assert watching.standing(run.run_dir).state == "training"
+    with run_directory.driven(run.run_dir):
+        assert takeover.standing(run.run_dir).state == "training"
     stopped.set()
     thread.join(timeout=60)
-    watching.durable.write_json(
+    atomic.write_json(
         run.run_dir / protocol.ASKED, {"schema": 1, "verb": "train", "settings": {}, "time": 0.0}
     )
-    assert watching.standing(run.run_dir).state == "waiting"
-    training.stop(run.run_dir, run.spec(PARK), engine=run.engine)
-    assert watching.standing(run.run_dir).state == "stopped"
-    assert watching.standing(run.run_dir / "nowhere").state == "absent"
+    assert takeover.standing(run.run_dir).state == "waiting"
+    supervision.stop(run.run_dir, run.spec(PARK), engine=run.engine)
+    assert takeover.standing(run.run_dir).state == "stopped"
+    assert takeover.standing(run.run_dir / "nowhere").state == "absent"
 
 
 def test_an_answer_is_left_to_whoever_still_sees_to_the_run(tmp_path: Path) -> None:
-    with rundir.driven(tmp_path):
-        with watching.asking(tmp_path, "train", {}):
+    with run_directory.driven(tmp_path):
+        with takeover.asking(tmp_path, "train", {}):
             pass
-        assert watching.asked(tmp_path) is not None
-    with watching.asking(tmp_path, "run", {"target": 0.9}):
-        with watching.asking(tmp_path, "train", {}):
+        assert takeover.asked(tmp_path) is not None
+    with takeover.asking(tmp_path, "run", {"target": 0.9}):
+        with takeover.asking(tmp_path, "train", {}):
             pass
-        asked = watching.asked(tmp_path)
+        asked = takeover.asked(tmp_path)
         assert asked is not None
         assert (asked.verb, asked.settings) == ("run", {"target": 0.9})
-    assert watching.asked(tmp_path) is None
+    assert takeover.asked(tmp_path) is None
     for error, left in ((TrainingError("no"), False), (EngineLostError("gone"), True), (KeyboardInterrupt(), True)):
-        with suppress(MlopsError, KeyboardInterrupt), watching.asking(tmp_path, "run", {}):
+        with suppress(MlopsError, KeyboardInterrupt), takeover.asking(tmp_path, "run", {}):
             raise error
-        assert (watching.asked(tmp_path) is not None) == left
+        assert (takeover.asked(tmp_path) is not None) == left
 
 
 def test_torn_and_foreign_lines_of_the_record_are_left_out(tmp_path: Path) -> None:
     path = tmp_path / protocol.ATTEMPTS
-    rundir.append(path, {"event": "attempt"})
+    run_directory.append(path, {"event": "attempt"})
     with path.open("ab") as stream:
         stream.write(b'{"event": "deci')  # the disk was full
-    rundir.append(path, {"event": "exit"})
-    assert [one["event"] for one in rundir.read_lines(path)] == ["attempt", "exit"]
+    run_directory.append(path, {"event": "exit"})
+    assert [one["event"] for one in run_directory.read_lines(path)] == ["attempt", "exit"]
     assert json.loads(path.read_text().splitlines()[-1]) == {"event": "exit"}
 
 

@@ -11,9 +11,11 @@ from xml.etree import ElementTree
 import pytest
 from servers.slack import slack_api
 
-from mlops_lib import alarm, artifacts, builds, cli, rundir
-from mlops_lib.job import prepare
+from mlops_lib import cli, run_directory
+from mlops_lib.ci import artifacts, builds
+from mlops_lib.pipeline.job import prepare
 from mlops_lib.records import Environment, Image, RunSpec, Verdict
+from mlops_lib.training import alerts
 
 VERDICT = Verdict(verdict="accepted", metric="accuracy", value=0.93, target=0.8, champion=0.91)
 
@@ -152,8 +154,8 @@ def test_people_hear_of_a_build_whose_command_was_killed(
     project.mkdir()
     (project / "train.py").write_text("from sklearn.svm import SVC\nSVC().fit([[0], [1]], [0, 1])\n")
     job = prepare(project, backend="process", home=str(tmp_path / "home"))
-    rundir.write_spec(job.run_dir, job.spec)
-    rundir.remember(job.run_dir, home=job.home)
+    run_directory.write_spec(job.run_dir, job.spec)
+    run_directory.remember(job.run_dir, home=job.home)
     (job.run_dir / "training.json").write_text(json.dumps({"run_dir": str(job.run_dir), "state": "stopped"}))
     reason = "Train: it was killed by signal 9 (mlops train: exit 137)"
     monkeypatch.setenv(builds.OUTCOME, json.dumps({"result": "FAILURE", "reason": reason}))
@@ -192,12 +194,12 @@ def test_an_aborted_build_says_where_its_run_goes_on(
     project.mkdir()
     (project / "train.py").write_text("from sklearn.svm import SVC\nSVC().fit([[0], [1]], [0, 1])\n")
     job = prepare(project, backend="process", home=str(tmp_path / "home"))
-    rundir.write_spec(job.run_dir, job.spec)
+    run_directory.write_spec(job.run_dir, job.spec)
     for event in (
         {"event": "fit", "fit": 1, "epochs": 100},
         *({"event": "checkpoint", "fit": 1, "epoch": epoch, "step": 0} for epoch in range(60)),
     ):
-        rundir.append(job.run_dir / "inside" / "events.jsonl", event)
+        run_directory.append(job.run_dir / "inside" / "events.jsonl", event)
     builds.note("train", exit_code=143, seconds=1.0, what="")
     monkeypatch.setenv(builds.OUTCOME, json.dumps({"result": "ABORTED", "reason": None}))
     assert cli.main(["stop", str(project), "--backend", "process", "--json"]) == 0
@@ -229,7 +231,7 @@ def test_all_branches_of_a_repository_are_one_model(
     assert prepare(workspace, backend="process", home=home).spec.name == "models_PR-3"
     monkeypatch.setenv("BRANCH_NAME", "PR-3")
     assert prepare(workspace, backend="process", home=home).spec.name == "fraud"
-    assert rundir.repository_name(workspace / "training") is None
+    assert run_directory.repository_name(workspace / "training") is None
 
 
 def test_people_hear_of_a_build_that_ended_before_there_was_a_run(
@@ -293,6 +295,6 @@ def test_a_slip_in_the_pipelines_settings_is_refused_with_the_nearest(
 
 
 def test_a_training_that_fell_is_told_with_its_build(spec: RunSpec) -> None:
-    told = alarm.trouble(spec, attempt=1, state="failed", why="it died", url="https://ci.example.com/job/fraud/7/")
+    told = alerts.trouble(spec, attempt=1, state="failed", why="it died", url="https://ci.example.com/job/fraud/7/")
     assert [(link.label, link.url) for link in told.links] == [("build", "https://ci.example.com/job/fraud/7/")]
-    assert alarm.trouble(spec, attempt=1, state="failed", why="it died").links == ()
+    assert alerts.trouble(spec, attempt=1, state="failed", why="it died").links == ()

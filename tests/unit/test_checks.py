@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mlops_lib import artifacts, builds, checks, cli, sarif
+from mlops_lib import cli
+from mlops_lib.ci import artifacts, builds, checks, sarif
 from mlops_lib.records import Detection, Environment, Evidence, Image, RunSpec, Verdict
 
 ENVIRONMENT = Environment(name="sklearn", framework="sklearn", family="svm")

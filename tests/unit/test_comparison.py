@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from scipy.stats import binomtest
 
-from mlops_lib import comparison, gate
+from mlops_lib.gate import comparison, verdicts
 from mlops_lib.records import Comparison, ModelVersion, Verdict
 
 CHAMPION = ModelVersion(name="demo", version=3, path="/v", model="/v/m", metric="accuracy", value=0.9)
@@ -84,7 +84,7 @@ def judged(tmp_path: Path, claim: Any, *, champion: ModelVersion = CHAMPION, **c
     (tmp_path / "inside").mkdir(exist_ok=True)
     claims = {"evaluations": [evaluation], "model": {"reloaded": True}, "champion": claim}
     (tmp_path / "inside" / "metrics.json").write_text(json.dumps(claims))
-    return gate.judge(tmp_path, champion=champion, **settings)
+    return verdicts.judge(tmp_path, champion=champion, **settings)
 
 
 def test_the_champion_is_beaten_only_beyond_chance(tmp_path: Path) -> None:

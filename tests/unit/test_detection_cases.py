@@ -11,7 +11,7 @@ import pytest
 from mlops_lib.detection import detect
 from mlops_lib.detection.project import look
 from mlops_lib.detection.rows import plain, rows
-from mlops_lib.images import catalog
+from mlops_lib.environments.images import catalog
 from mlops_lib.records import Detection
 
 CASES = sorted(p.parent for p in (Path(__file__).resolve().parents[1] / "cases" / "detection").glob("*/expected.json"))

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from mlops_lib import environments, images, requirements, standins
-from mlops_lib.engine import probe
+from mlops_lib.engine import import_check
+from mlops_lib.environments import images, placeholder_wheels, requirements
 from mlops_lib.errors import ImageError
+from mlops_lib.provisioning import resolution
 from mlops_lib.records import Environment
 
 CASES = Path(__file__).resolve().parents[1] / "cases" / "environments"
@@ -23,14 +24,14 @@ def read(name: str) -> dict[str, Any]:
     return requirements.read_toml(CASES / name / "case.toml")
 
 
-def asked(case: dict[str, Any]) -> environments.Need:
+def asked(case: dict[str, Any]) -> resolution.Need:
     row = next(row for row in images.catalog() if row["name"] == case["row"])
     environment = Environment(
         name=row["name"], framework=row["frameworks"][0], family="other",
         requirements=(*row["requirements"], *case["declared"]), system=(*row.get("system", ()), *case.get("system", ())),
         variables=case.get("variables", {}),
     )  # fmt: skip
-    return environments.Need(
+    return resolution.Need(
         environment=environment, imports=tuple(case.get("imports", ())), base_image="python:3.11-slim",
         gpus=case.get("gpus", False),
     )  # fmt: skip
@@ -40,11 +41,11 @@ def asked(case: dict[str, Any]) -> environments.Need:
 def test_a_declaration_becomes_what_can_be_installed(name: str, tmp_path: Path) -> None:
     case = read(name)
     need = asked(case)
-    image = environments.plan(need, home=tmp_path)
+    image = resolution.plan(need, home=tmp_path)
     if "refused" in case:
-        image = environments.loosened(image, need, case["refused"], case.get("round", 1))
+        image = resolution.loosened(image, need, case["refused"], case.get("round", 1))
     if "missing" in case:
-        image = environments.repaired(image, [probe.Missing.from_json(one) for one in case["missing"]])
+        image = resolution.repaired(image, [import_check.Missing.from_json(one) for one in case["missing"]])
     assert image is not None
     expected = case["expected"]
     row = images.row_of(case["row"])
@@ -78,7 +79,7 @@ def test_what_no_version_would_compile_is_told_at_once(log: str, named: str) -> 
 
 def test_the_dockerfile_is_a_function_of_the_environment() -> None:
     need = asked({"row": "keras", "declared": ["tqdm==4.66.1", "graphviz"]})
-    first, second = (environments.mended(need).environment for _ in range(2))
+    first, second = (resolution.mended(need).environment for _ in range(2))
     assert images.plan(first) == images.plan(second)
     text = images.shown(images.plan(first))
     assert "#   tqdm==4.66.1" in text
@@ -87,7 +88,7 @@ def test_the_dockerfile_is_a_function_of_the_environment() -> None:
 
 def test_families_and_projects_share_the_frameworks_layer() -> None:
     cnn, dense, own = (
-        images.layers(environments.mended(asked(case)).environment)
+        images.layers(resolution.mended(asked(case)).environment)
         for case in (
             {"row": "keras-cnn", "declared": []}, {"row": "keras", "declared": []}, {"row": "keras", "declared": ["tqdm"]},
         )
@@ -95,13 +96,13 @@ def test_families_and_projects_share_the_frameworks_layer() -> None:
     assert cnn[0] == dense[0] == own[0]
     assert dense[1] == own[1]
     assert own[2] == ["tqdm"]
-    replaced = environments.mended(asked({"row": "keras", "declared": ["scikit-learn==1.5.2"]})).environment
+    replaced = resolution.mended(asked({"row": "keras", "declared": ["scikit-learn==1.5.2"]})).environment
     assert images.layers(replaced)[:2] == ([], []), "what replaces a pin of the framework's layer does not lie above it"
 
 
 def test_tensorflow_is_downloaded_once(tmp_path: Path) -> None:
-    environment = environments.mended(asked({"row": "keras", "declared": []})).environment
-    (standin,) = standins.needed(environment.requirements)
+    environment = resolution.mended(asked({"row": "keras", "declared": []})).environment
+    (standin,) = placeholder_wheels.needed(environment.requirements)
     images.context(images.plan(environment), tmp_path)
     wheel = tmp_path / standin.file
     assert f"COPY {wheel.name}" in images.dockerfile(environment)
@@ -125,16 +126,16 @@ def test_tensorflow_is_downloaded_once(tmp_path: Path) -> None:
     assert found.name == "tensorflow"
     assert found.requires == [f"tensorflow-cpu (=={release}.*)"]
     assert f"tensorflow-cpu=={release}.*" in " ".join(environment.requirements)
-    assert not standins.needed(images.on_gpu(environment).requirements)
+    assert not placeholder_wheels.needed(images.on_gpu(environment).requirements)
 
 
 def test_xgboost_brings_no_library_for_gpus_that_are_not_there() -> None:
-    environment = environments.mended(asked({"row": "boosting", "declared": []})).environment
+    environment = resolution.mended(asked({"row": "boosting", "declared": []})).environment
     text = images.dockerfile(environment)
     assert text.index("framework.txt") < text.index("nvidia_nccl_cu12-0+cpu") < text.index("family.txt"), "shared below"
-    assert standins.NCCL in images.on_gpu(environment).requirements
+    assert placeholder_wheels.NCCL in images.on_gpu(environment).requirements
     assert "nvidia_nccl" not in images.dockerfile(images.on_gpu(environment))
-    own = environments.mended(asked({"row": "keras", "declared": ["xgboost"]})).environment
+    own = resolution.mended(asked({"row": "keras", "declared": ["xgboost"]})).environment
     assert images.dockerfile(own).index("family.txt") < images.dockerfile(own).index("nvidia_nccl")
 
 
@@ -143,8 +144,8 @@ def test_an_option_or_a_url_is_no_requirement() -> None:
         environment = Environment(name="sklearn", framework="sklearn", family="linear", requirements=(line,))
         with pytest.raises(ImageError):
             images.plan(environment)
-        need = environments.Need(environment=environment)
-        assert environments.mended(need).environment.requirements == images.row_of("sklearn")
+        need = resolution.Need(environment=environment)
+        assert resolution.mended(need).environment.requirements == images.row_of("sklearn")
 
 
 def test_an_index_that_does_not_answer_loosens_nothing(tmp_path: Path) -> None:
@@ -153,26 +154,26 @@ def test_an_index_that_does_not_answer_loosens_nothing(tmp_path: Path) -> None:
         "ERROR: No matching distribution found for tqdm==4.66.1\n"
     )
     need = asked({"row": "sklearn", "declared": ["tqdm==4.66.1"]})
-    assert environments.loosened(environments.plan(need, home=tmp_path), need, log, 1) is None
+    assert resolution.loosened(resolution.plan(need, home=tmp_path), need, log, 1) is None
 
 
 def test_an_engine_that_fails_loosens_nothing(tmp_path: Path) -> None:
     log = "executor failed running [pip install -r project.txt]: failed to create endpoint on network bridge"
     need = asked({"row": "sklearn", "declared": ["tqdm==4.66.1"]})
-    assert environments.loosened(environments.plan(need, home=tmp_path), need, log, 1) is None
+    assert resolution.loosened(resolution.plan(need, home=tmp_path), need, log, 1) is None
 
 
 def test_loosening_ends(tmp_path: Path) -> None:
     """However often an installer refuses, every round changes something, and what is imported stays."""
     need = asked({"row": "keras", "declared": ["tqdm==4.66.1", "flask==1.0", "dlib"], "imports": ["tqdm", "keras"]})
-    image, rounds = environments.plan(need, home=tmp_path), 0
+    image, rounds = resolution.plan(need, home=tmp_path), 0
     while True:
-        fresh = environments.loosened(image, need, "ERROR: ResolutionImpossible", rounds + 1)
+        fresh = resolution.loosened(image, need, "ERROR: ResolutionImpossible", rounds + 1)
         if fresh is None:
             break
         assert fresh.environment != image.environment
         image, rounds = fresh, rounds + 1
-        assert rounds < environments.REFUSALS
+        assert rounds < resolution.REFUSALS
     names = {requirements.name_of(line) for line in image.environment.requirements}
     assert {"tqdm", "keras"} <= names
     assert "dlib" not in names
@@ -181,17 +182,15 @@ def test_loosening_ends(tmp_path: Path) -> None:
 def test_a_name_nobody_knows_is_never_installed(tmp_path: Path) -> None:
     """An import's name on the index may be anybody's (dependency confusion), also when a script claims to need it."""
     need = asked({"row": "sklearn", "declared": [], "imports": ["acme_secret_tools"]})
-    image = environments.plan(need, home=tmp_path)
+    image = resolution.plan(need, home=tmp_path)
     message = "ModuleNotFoundError: No module named 'acme_secret_tools'"
-    assert environments.repair(need, message, image=image, home=tmp_path) is None
+    assert resolution.repair(need, message, image=image, home=tmp_path) is None
     message = "ModuleNotFoundError: No module named 'sklearn.crossvalidation'"
-    assert environments.repair(need, message, image=image, home=tmp_path) is None, "the script's mistake"
-    repaired = environments.repair(
-        need, "ModuleNotFoundError: No module named 'yaml.cyaml'", image=image, home=tmp_path
-    )
+    assert resolution.repair(need, message, image=image, home=tmp_path) is None, "the script's mistake"
+    repaired = resolution.repair(need, "ModuleNotFoundError: No module named 'yaml.cyaml'", image=image, home=tmp_path)
     assert repaired is not None
     assert "pyyaml" in repaired.environment.requirements
-    assert environments.plan(need, home=tmp_path).environment == repaired.environment, "remembered"
+    assert resolution.plan(need, home=tmp_path).environment == repaired.environment, "remembered"
 
 
 @pytest.mark.parametrize(
@@ -210,15 +209,17 @@ def test_versions_are_compared_as_releases(line: str, version: str, before: bool
 
 
 def test_without_containers_a_missing_library_is_not_installed(tmp_path: Path) -> None:
-    image = environments.plan(asked({"row": "sklearn", "declared": []}), home=tmp_path)
-    missing = [probe.Missing(name="cv2", error="ImportError", message="libGL.so.1: cannot open shared object file")]
-    assert environments.repaired(image, missing, apt=False) is None
+    image = resolution.plan(asked({"row": "sklearn", "declared": []}), home=tmp_path)
+    missing = [
+        import_check.Missing(name="cv2", error="ImportError", message="libGL.so.1: cannot open shared object file")
+    ]
+    assert resolution.repaired(image, missing, apt=False) is None
 
 
 def test_what_packages_print_does_not_disturb_the_probe() -> None:
     said = [["numpy", "", "", ""], ["cv2", "ImportError", "", "libGL.so.1: no"], [1]]
-    output = "noise\n" + "".join(f"\x00{probe.PLACE}{json.dumps(one)}\n" for one in said)
-    assert [one.name for one in probe.missing(output, ["numpy", "cv2", "yaml"])] == ["cv2", "yaml"]
+    output = "noise\n" + "".join(f"\x00{import_check.PLACE}{json.dumps(one)}\n" for one in said)
+    assert [one.name for one in import_check.missing(output, ["numpy", "cv2", "yaml"])] == ["cv2", "yaml"]
 
 
 def test_every_step_that_talks_to_the_index_takes_wheels_only() -> None:
@@ -226,7 +227,7 @@ def test_every_step_that_talks_to_the_index_takes_wheels_only() -> None:
     assert "numpy" in wheels
     assert "gym" not in wheels, "it has none"
     need = asked({"row": "sklearn", "declared": ["tabulate"]})
-    steps = images.plan(environments.mended(need).environment).dockerfile.split("\nRUN ")
+    steps = images.plan(resolution.mended(need).environment).dockerfile.split("\nRUN ")
     assert len(steps) > 4
     for step in steps:
         if "id=pip" in step:

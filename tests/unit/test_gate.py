@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from mlops_lib import config, gate
-from mlops_lib.reasons import REASONS
+from mlops_lib import config
+from mlops_lib.gate import verdicts
+from mlops_lib.gate.reasons import REASONS
 from mlops_lib.records import Shown, Verdict
 from mlops_lib.runner import protocol
 
@@ -28,7 +29,7 @@ def judged(tmp_path: Path, *evaluations: dict[str, Any], model: Any = None, **se
         "model": model or {"reloaded": True},
     }
     (inside / "metrics.json").write_text(json.dumps(claims))
-    return gate.judge(tmp_path, **{"target": 0.8, **settings})
+    return verdicts.judge(tmp_path, **{"target": 0.8, **settings})
 
 
 def test_accepted_and_rejected_by_the_point(tmp_path: Path) -> None:
@@ -43,7 +44,7 @@ def test_accepted_and_rejected_by_the_point(tmp_path: Path) -> None:
 
 def test_wilson_interval() -> None:
     # Newcombe 1998, table I: 81 of 263 gives 0.2553 to 0.3662.
-    assert gate.wilson(81 / 263, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert verdicts.wilson(81 / 263, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
 
 
 def test_no_better_than_the_majority_is_undecided(tmp_path: Path) -> None:
@@ -107,7 +108,7 @@ def test_contaminated_selection_is_never_accepted(tmp_path: Path) -> None:
 def test_garbage_is_no_number(tmp_path: Path, content: str) -> None:
     (tmp_path / "inside").mkdir()
     (tmp_path / "inside" / "metrics.json").write_text(content)
-    assert gate.judge(tmp_path, target=0.8).verdict == "undecided"
+    assert verdicts.judge(tmp_path, target=0.8).verdict == "undecided"
 
 
 def test_a_link_is_not_followed(tmp_path: Path) -> None:
@@ -115,7 +116,7 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
     forged = {"evaluations": [{"metric": "accuracy", "value": 0.9, "source": "keras.evaluate"}]}
     (tmp_path / "elsewhere.json").write_text(json.dumps(forged))
     (tmp_path / "inside" / "metrics.json").symlink_to(tmp_path / "elsewhere.json")
-    assert gate.judge(tmp_path, target=0.8).verdict == "undecided"
+    assert verdicts.judge(tmp_path, target=0.8).verdict == "undecided"
 
 
 def test_where_no_accuracy_was_measured_all_numbers_are_named(tmp_path: Path) -> None:
@@ -156,7 +157,7 @@ def test_a_winner_of_an_unknown_selection_is_undecided(selection: str, tmp_path:
     assert verdict.shown == Shown(measured_by_file=True, not_trained_on=True, not_selected_on=False)
 
 
-@pytest.mark.parametrize("selection", gate.SELECTIONS)
+@pytest.mark.parametrize("selection", verdicts.SELECTIONS)
 def test_all_three_clauses_are_in_the_verdict(selection: str, tmp_path: Path) -> None:
     verdict = judged(tmp_path, {"value": 0.9}, selection=selection)
     assert verdict.to_json()["shown"] == {"measured_by_file": True, "not_trained_on": True, "not_selected_on": True}
@@ -199,7 +200,7 @@ def test_looks_share_the_error(tmp_path: Path) -> None:
     for _ in range(2000):
         for looks in range(1, protocol.MOST_LOOKS + 1):
             hits = sum(chance.random() < target for _ in range(examples)) / examples
-            if gate.wilson(hits, examples, looks=looks)[0] > target:
+            if verdicts.wilson(hits, examples, looks=looks)[0] > target:
                 wrong += 1
                 break
     assert wrong / 2000 <= 0.05
@@ -231,7 +232,7 @@ def test_every_reason_names_the_setting_or_step_that_changes_it(kind: str) -> No
 
 def test_no_verdict_has_a_reason_of_another_making() -> None:
     """What is put into `reasons` comes from the table: no text of its own in the gate and the pipeline."""
-    package = Path(gate.__file__).parent
+    package = Path(verdicts.__file__).parent
     for path in (package / "gate.py", package / "pipeline.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         for node in ast.walk(tree):
@@ -293,7 +294,7 @@ def test_a_model_like_its_baseline_is_searched_for_a_metric_that_says_more(
 ) -> None:
     baseline = {"name": "majority class", "value": share}
     verdict = judged(tmp_path, {"value": value, "recomputed": value, "baseline": baseline, "examples": 500})
-    assert gate.is_no_better_than_its_baseline(verdict) is searched
+    assert verdicts.is_no_better_than_its_baseline(verdict) is searched
     if searched:
         assert verdict.verdict == "undecided"
         assert "balanced_accuracy" in " ".join(verdict.reasons)

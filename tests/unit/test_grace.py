@@ -14,7 +14,7 @@ import pytest
 
 from mlops_lib.engine import Container
 from mlops_lib.runner import protocol
-from mlops_lib.watchdog import Situation, decide
+from mlops_lib.training.restart_policy import Situation, decide
 
 ROOT = Path(__file__).resolve().parents[2]
 READY = "print('ready', flush=True)\n"

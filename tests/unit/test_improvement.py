@@ -22,8 +22,8 @@ from sklearn.tree import DecisionTreeClassifier
 
 import mlops_lib as mlops
 from mlops_lib.errors import UsageError
-from mlops_lib.improvement import Improvement
-from mlops_lib.runner import digest
+from mlops_lib.runner.metrics import example_hashes
+from mlops_lib.tuning.in_memory import Improvement
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -131,7 +131,7 @@ def test_a_network_becomes_better_on_examples_that_did_not_select_it() -> None:
     assert better.before is not None
     assert better.value > better.before
     chosen = json.loads((Path(better.folder) / "selected.json").read_text())
-    apart = [i for i, name in enumerate(digest.hashes(XV / 16) or []) if name.hex() not in chosen]
+    apart = [i for i, name in enumerate(example_hashes.hashes(XV / 16) or []) if name.hex() not in chosen]
     guess = model.predict(XV[apart] / 16, verbose=0).argmax(axis=-1)
     assert better.before == float((guess == YV[apart]).mean()), "on the same examples"
     assert all((a == b).all() for a, b in zip(model.get_weights(), before, strict=True)), "the caller's is as it was"

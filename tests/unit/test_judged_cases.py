@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mlops_lib import gate
+from mlops_lib.gate import verdicts
 
 ROOT = Path(__file__).resolve().parents[2]
 CASES = sorted((ROOT / "tests" / "cases" / "judged").iterdir())
@@ -30,7 +30,7 @@ def test_the_number_that_counts(case: Path, tmp_path: Path) -> None:
         env=environment, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    verdict = gate.judge(tmp_path, **{"target": 0.8, **expected.pop("settings", {})})
+    verdict = verdicts.judge(tmp_path, **{"target": 0.8, **expected.pop("settings", {})})
     model, baseline = expected.pop("model", None), expected.pop("baseline", None)
     assert {name: getattr(verdict, name) for name in expected} == expected, verdict
     if model is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy
 import pytest
 
-from mlops_lib import gate
+from mlops_lib.gate import verdicts
 from mlops_lib.records import Verdict
 from mlops_lib.reporting.leaks import pairs
 from mlops_lib.reporting.page import html
@@ -34,7 +34,7 @@ random = np.random.default_rng(0)
 
 def _judge(folder: Path, script: str, *, target: float = 0.6) -> Verdict:
     run_script(folder, script)
-    return gate.judge(folder, target=target)
+    return verdicts.judge(folder, target=target)
 
 
 def _said(verdict: Verdict) -> str:

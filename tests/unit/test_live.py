@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from mlops_lib.live import Plain, Terminal, leaderboard, sparkline
-from mlops_lib.notebook import Page
+from mlops_lib.display.notebook import Page
+from mlops_lib.display.terminal import Plain, Terminal, leaderboard, sparkline
 
 EVENTS: list[dict[str, Any]] = [
     {"event": "stage", "stage": "train"},

@@ -7,7 +7,8 @@ import re
 import pytest
 from packaging.requirements import Requirement
 
-from mlops_lib import environments, images, locks, requirements, standins
+from mlops_lib.environments import images, locks, placeholder_wheels, requirements
+from mlops_lib.provisioning import resolution
 from mlops_lib.records import Environment
 
 ROWS = [row["name"] for row in images.catalog()]
@@ -39,7 +40,7 @@ def test_a_lock_has_what_its_row_asks_for(name: str, machine: str) -> None:
         asked = Requirement(line)
         if asked.marker is None or asked.marker.evaluate({"platform_machine": machine}):
             assert asked.specifier.contains(locked[requirements.normal(asked.name)]), line
-    for one in standins.needed(images.row_of(name)):
+    for one in placeholder_wheels.needed(images.row_of(name)):
         assert (one.name in locked) == (one.machine not in ("", machine)), "what is stood in for is not downloaded"
 
 
@@ -87,7 +88,7 @@ def test_an_index_without_a_locked_release_gives_the_newest_and_says_so() -> Non
     image = images.plan(environment("sklearn"))
     version = images.releases("sklearn")["numpy"]
     said = f"ERROR: Could not find a version that satisfies the requirement numpy=={version} (from versions: 1.0)\n"
-    fresh = environments.without_lock(image, said)
+    fresh = resolution.without_lock(image, said)
     assert fresh is not None
     assert (images.locked(fresh.environment), fresh.tag != image.tag) == ({}, True)
     assert f"does not have numpy=={version}" in fresh.notes[0]
@@ -95,4 +96,4 @@ def test_an_index_without_a_locked_release_gives_the_newest_and_says_so() -> Non
         "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE. numpy==" + version,
         said.replace(version, "0.1"),
     ):
-        assert environments.without_lock(image, other) is None, "another file under the name is an error"
+        assert resolution.without_lock(image, other) is None, "another file under the name is an error"

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from mlops_lib import doctor
+from mlops_lib.cli import doctor_checks
 from mlops_lib.engine import gpu
 from mlops_lib.errors import UsageError
-from mlops_lib.job import prepare
+from mlops_lib.pipeline.job import prepare
 
 
 def test_doctor_says_what_is_wrong_and_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,7 +24,7 @@ def test_doctor_says_what_is_wrong_and_what_to_do(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("PIP_INDEX_URL", f"http://name:password@127.0.0.1:{port}/simple")
     monkeypatch.setenv("DOCKER_HOST", f"tcp://127.0.0.1:{port}")
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example.com:3128")
-    found = {one.name: one for one in doctor.checks(home=tmp_path / "not" / "yet")}
+    found = {one.name: one for one in doctor_checks.checks(home=tmp_path / "not" / "yet")}
     assert found["engine"].status == "warning"
     assert found["index"].status == "error"
     assert found["proxies"].finding == "HTTPS_PROXY set"

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from mlops_lib import reporting
-from mlops_lib.reporting.mistakes import mistakes
-from mlops_lib.runner.mistakes import explain
+from mlops_lib.reporting.misclassified import mistakes
+from mlops_lib.runner.metrics.misclassified import explain
 
 SIDE = 12
 

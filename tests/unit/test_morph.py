@@ -5,7 +5,7 @@ import numpy
 import pytest
 from keras import layers as kl
 
-from mlops_lib.runner.search import graph, morph
+from mlops_lib.runner.search.keras import architecture_edits, graph
 
 IMAGES = numpy.random.default_rng(0).normal(size=(5, 12, 12, 3)).astype("float32")
 TABLE = numpy.random.default_rng(1).normal(size=(7, 6)).astype("float32")
@@ -70,7 +70,7 @@ def check(model, data, edit, *, inherited="exact", tolerance=1e-5):
         layer.set_weights(
             [w + 0.05 * numpy.abs(numpy.sin(numpy.arange(w.size).reshape(w.shape))) for w in layer.get_weights()]
         )
-    child, grade = morph.apply(model, edit)
+    child, grade = architecture_edits.apply(model, edit)
     assert grade == inherited
     before, after = model.predict(data, verbose=0), child.predict(data, verbose=0)
     if inherited == "exact":
@@ -137,7 +137,7 @@ def test_recurrent_edits_keep_the_function(layer, edit):
 
 
 def test_bidirectional_layer_is_widened_exactly():
-    model, _ = morph.apply(recurrent(kl.LSTM), {"kind": "bidirectional", "at": "rnn2"})
+    model, _ = architecture_edits.apply(recurrent(kl.LSTM), {"kind": "bidirectional", "at": "rnn2"})
     check(model, TOKENS, {"kind": "resize", "at": "rnn2", "size": 6})
 
 
@@ -147,7 +147,7 @@ def test_bidirectional_layer_is_widened_exactly():
     ids=lambda edit: edit["kind"],
 )
 def test_what_a_bidirectional_layer_reads_may_become_wider(edit):
-    model, _ = morph.apply(recurrent(kl.GRU), {"kind": "bidirectional", "at": "rnn"})
+    model, _ = architecture_edits.apply(recurrent(kl.GRU), {"kind": "bidirectional", "at": "rnn"})
     check(model, TOKENS, edit, inherited="approximate" if edit["kind"] == "stack" else "exact")
 
 
@@ -178,8 +178,8 @@ def test_other_edits_say_approximate(build, data, edit):
 
 @pytest.mark.parametrize("at", ["conv", "conv2"])
 def test_a_width_tied_by_a_skip_is_refused(at):
-    with pytest.raises(morph.NotApplicableError):
-        morph.apply(skipping(), {"kind": "resize", "at": at, "size": 9})
+    with pytest.raises(architecture_edits.NotApplicableError):
+        architecture_edits.apply(skipping(), {"kind": "resize", "at": at, "size": 9})
 
 
 def test_lambda_custom_layer_and_nested_model_are_copied():
@@ -231,18 +231,18 @@ def test_a_subclassed_model_is_unclonable():
     model = Code()
     model(TABLE)
     with pytest.raises(graph.UnclonableError, match="subclassed"):
-        morph.apply(model, {"kind": "dropout", "at": "out", "size": 0.1})
+        architecture_edits.apply(model, {"kind": "dropout", "at": "out", "size": 0.1})
 
 
 def test_every_edit_has_words():
-    assert set(morph.WORDS) == set(morph.KINDS)
-    assert morph.words({"kind": "resize", "at": "conv", "size": 7}) == "set the width of conv to 7"
+    assert set(architecture_edits.WORDS) == set(architecture_edits.KINDS)
+    assert architecture_edits.words({"kind": "resize", "at": "conv", "size": 7}) == "set the width of conv to 7"
     rate = {"kind": "set_dropout", "at": "drop", "size": 0.1 + 0.2}
-    assert morph.words(rate) == "set the rate of drop to 0.3"
+    assert architecture_edits.words(rate) == "set the rate of drop to 0.3"
 
 
 def test_augmentation_does_not_stay_in_the_model():
     """A plain `model(x)` would be augmented by Keras, too."""
     model = cnn()
-    child, _ = morph.apply(model, {"kind": "augment", "at": "image", "flip": True, "shift": 0.1})
-    numpy.testing.assert_allclose(morph.without_augmentation(child)(IMAGES), model(IMAGES), rtol=1e-6)
+    child, _ = architecture_edits.apply(model, {"kind": "augment", "at": "image", "flip": True, "shift": 0.1})
+    numpy.testing.assert_allclose(architecture_edits.without_augmentation(child)(IMAGES), model(IMAGES), rtol=1e-6)

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from mlops_lib import rundir
-from mlops_lib.notification import compose, last_accepted, letter, recall, remember, sample, step
-from mlops_lib.notification.masking import masker
+from mlops_lib import run_directory
+from mlops_lib.notification import compose, email_body, last_accepted, recall, remember, sample, step
+from mlops_lib.notification.http_post import retry_after_s
+from mlops_lib.notification.redaction import masker
 from mlops_lib.notification.slack import payload
-from mlops_lib.notification.web import retry_after_s
 from mlops_lib.notification.wording import printable
 from mlops_lib.records import (
     Baseline,
@@ -155,14 +155,14 @@ def test_who_and_what_since_it_was_accepted_last(tmp_path: Path) -> None:
     home, project = tmp_path / "home", tmp_path / "digits"
     git("init")
     commit("digits/train.py", "good")
-    remember("digits", ACCEPTED, home=home, commit=rundir.commit(project))
+    remember("digits", ACCEPTED, home=home, commit=run_directory.commit(project))
     remember("digits", REJECTED, home=home, commit="f" * 40)
     commit("wine/train.py", "elsewhere")
     commit("digits/train.py", "worse")
-    commits = rundir.commits_since(project, last_accepted("digits", home=home))
+    commits = run_directory.commits_since(project, last_accepted("digits", home=home))
     assert [line.partition(" ")[2] for line in commits] == ["Ann script: worse"], "only what touched the project"
-    assert rundir.commits_since(project, "--output=/tmp/x") == []
-    author = rundir.author(project)
+    assert run_directory.commits_since(project, "--output=/tmp/x") == []
+    author = run_directory.author(project)
     shown = facts(verdict=ACCEPTED, author=author, commits=commits)
     assert (shown["Author"], shown["Since last accepted"]) == (author, commits[0])
     told = compose(spec=SPEC, verdict=ACCEPTED, author=author)
@@ -281,7 +281,7 @@ class Tags(HTMLParser):
 
 def test_html_mail_holds_only_our_own_tags() -> None:
     tags = Tags()
-    text = letter.html(hostile(), pictures=["one"])
+    text = email_body.html(hostile(), pictures=["one"])
     text.encode()
     tags.feed(text)
     assert not tags.seen & {"script", "style", "link", "iframe", "form"}
@@ -289,9 +289,9 @@ def test_html_mail_holds_only_our_own_tags() -> None:
 
 
 def test_plain_mail_and_subject_hold_no_control_characters() -> None:
-    assert letter.subject(hostile(100)).isprintable()
-    assert len(letter.subject(hostile(100))) <= 200
-    assert all(line.isprintable() for line in letter.plain(hostile()).splitlines())
+    assert email_body.subject(hostile(100)).isprintable()
+    assert len(email_body.subject(hostile(100))) <= 200
+    assert all(line.isprintable() for line in email_body.plain(hostile()).splitlines())
 
 
 def test_masks_know_the_environment_and_common_shapes() -> None:
@@ -333,6 +333,6 @@ def test_nothing_third_party_is_loaded_before_a_message_is_sent() -> None:
     code = (
         "import sys, mlops_lib.notification as n; print(sorted({'requests', 'urllib3', 'smtplib'} & set(sys.modules)))"
     )
-    root = str(Path(letter.__file__).parents[2])
+    root = str(Path(email_body.__file__).parents[2])
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True)
     assert done.stdout.strip() == "[]"

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mlops_lib.runner.legacy import idioms, symbolic
+from mlops_lib.runner.compat import source_idioms, symbolic_keras
 
 ROOT = Path(__file__).resolve().parents[2]
 CASES = ROOT / "tests" / "cases" / "old_code"
@@ -74,42 +74,43 @@ def test_an_old_script_runs(case: str, tmp_path: Path) -> None:
     ],
 )
 def test_what_needs_a_graph_is_seen(text: str, said: str) -> None:
-    found = symbolic.use(ast.parse(text))
+    found = symbolic_keras.use(ast.parse(text))
     assert (found[0] if found else "") == said
 
 
 @pytest.mark.parametrize(
     ("text", "used"),
     [
-        ("import torch\ntotal = loss.data[0]\n", {idioms.FIRST}),
+        ("import torch\ntotal = loss.data[0]\n", {source_idioms.FIRST}),
         ("import torch\ntotal = loss.data[1]\n", set()),
         ("total = request.data[0]\n", set()),
-        ("from scipy import stats\nm = stats.mode(x).mode[0]\n", {idioms.MODE}),
+        ("from scipy import stats\nm = stats.mode(x).mode[0]\n", {source_idioms.MODE}),
         ("m = table.mode()[0][0]\n", set()),
-        ("rate = float(x)\nlayer = Lambda(lambda x: float(x))\n", {idioms.NUMBER}),
-        ("print('%.2f' % loss, 7 % 2)\n", {idioms.SHOWN}),
+        ("rate = float(x)\nlayer = Lambda(lambda x: float(x))\n", {source_idioms.NUMBER}),
+        ("print('%.2f' % loss, 7 % 2)\n", {source_idioms.SHOWN}),
     ],
 )
 def test_what_only_the_source_shows_is_seen(text: str, used: set[str]) -> None:
     tree = ast.parse(text)
-    found = idioms.Idioms(tree)
+    found = source_idioms.Idioms(tree)
     found.visit(tree)
     assert found.used == used
 
 
 def test_a_number_is_read_from_what_has_no_dimensions() -> None:
     said: list[bool] = []
-    assert idioms.first(np.array(2.5), say=lambda: said.append(True)) == 2.5
-    assert idioms.first([4, 5], say=lambda: said.append(False)) == 4
+    assert source_idioms.first(np.array(2.5), say=lambda: said.append(True)) == 2.5
+    assert source_idioms.first([4, 5], say=lambda: said.append(False)) == 4
     assert said == [True]
 
 
 LENT = """
-from mlops_lib.runner.legacy import keras_names, names, science, tensorflow1
+from mlops_lib.runner.compat import names, scipy_stack, tensorflow1
+from mlops_lib.runner.compat.keras import names as keras_names
 
 LEGACY_KERAS = ("tensorflow.compat.v1:layers", "tensorflow.compat.v1:nn.rnn_cell")
-gone = {**keras_names.MODULES, **keras_names.PREPROCESSING, **science.MODULES, **tensorflow1.MODULES}
-tables = [*keras_names.NAMES.values(), *science.NAMES.values(), *(table for _, table in gone.values())]
+gone = {**keras_names.MODULES, **keras_names.PREPROCESSING, **scipy_stack.MODULES, **tensorflow1.MODULES}
+tables = [*keras_names.NAMES.values(), *scipy_stack.NAMES.values(), *(table for _, table in gone.values())]
 targets = {target for table in tables for target in table.values() if isinstance(target, str)}
 targets |= {source for sources, _ in gone.values() for source in sources}
 for target in sorted(targets):

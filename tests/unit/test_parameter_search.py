@@ -24,7 +24,8 @@ from sklearn.preprocessing import MinMaxScaler
 from mlops_lib import patching
 from mlops_lib.records import SearchResult
 from mlops_lib.runner.journal import Journal
-from mlops_lib.runner.search import estimators, failures
+from mlops_lib.runner.search import failures
+from mlops_lib.runner.search import sklearn as sklearn_search
 
 DATA = make_classification(400, 20, n_informative=6, n_redundant=2, n_clusters_per_class=3, flip_y=0.03, random_state=5)
 X, Y = DATA[0] * numpy.logspace(0, 3, 20), DATA[1]
@@ -54,7 +55,7 @@ class Fit:
 def search(folder: Path, fit: Any, **request: Any) -> SearchResult:
     journal = Journal(str(folder / "inside"), number_of_pass=2, attempt=1)
     asked = {"fit": 1, "metric": "accuracy", "mode": "max", "target": 2.0, "trials": 6, "minutes": 5, **request}
-    result = estimators.Search(fit, asked, journal, folder=str(folder / "search"), seed=1).run()
+    result = sklearn_search.Search(fit, asked, journal, folder=str(folder / "search"), seed=1).run()
     return SearchResult.from_json(result)
 
 

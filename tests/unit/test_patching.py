@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from mlops_lib import patching
-from mlops_lib.patching import networks, standalone
-from mlops_lib.patching.claims import Site, TooCleverError, Winner, literal
+from mlops_lib.patching import best_model_script
+from mlops_lib.patching import keras as keras_patch
 from mlops_lib.patching.notebooks import open_source
 from mlops_lib.patching.source import Source, with_arguments
+from mlops_lib.patching.winner_record import Site, TooCleverError, Winner, literal
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ROOT / "model_repo"
@@ -205,7 +206,7 @@ def test_a_patched_estimator_is_the_winner(name: str, tmp_path: Path) -> None:
     apply(project, suggested)
     code = (
         "import json, runpy, sys, sklearn.base as b\n"
-        "from mlops_lib.runner.search.estimators import describe\n"
+        "from mlops_lib.runner.search.sklearn import describe\n"
         "class Built(Exception): pass\n"
         "def stop(self, *a, **k):\n    print('BUILT', json.dumps(describe(self)))\n    raise Built\n"
         "from sklearn.pipeline import Pipeline\nfrom sklearn.tree import DecisionTreeClassifier\n"
@@ -254,8 +255,8 @@ def winner(**more: Any) -> Winner:
 def test_a_clever_source_gets_a_script_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(CLEVER)
     with pytest.raises(TooCleverError, match="makes several layers"):
-        networks.changed(winner(), project=tmp_path)
-    text = standalone.script(
+        keras_patch.changed(winner(), project=tmp_path)
+    text = best_model_script.script(
         winner(recipe={"epochs": 3, "schedule": "cosine", "optimizer": "adam"}), reason="it says so"
     )
     made: dict[str, Any] = {}
@@ -283,7 +284,7 @@ def test_a_layer_that_the_source_imports_from_where_it_was_is_not_imported_twice
     ]
     more = {**dense, "class": "BatchNormalization", "name": "c", "arguments": {}, "inputs": ["a"]}
     found = Winner.read({"framework": "keras", "before": before, "after": [before[0], more, before[1]]})
-    (text,) = networks.changed(found, project=tmp_path).values()
+    (text,) = keras_patch.changed(found, project=tmp_path).values()
     assert text == OLD_IMPORTS.replace("Dense(3), ", "Dense(3), BatchNormalization(), ")
 
 
@@ -296,7 +297,7 @@ def test_other_layers_are_not_looked_for_where_preprocessing_ones_were(tmp_path:
     first = {**layer, "class": "Rescaling", "name": "a", "arguments": {"scale": 2}, "site": site}
     flat = {**layer, "class": "Flatten", "name": "b", "arguments": {}, "inputs": ["a"]}
     found = Winner.read({"framework": "keras", "before": [first], "after": [first, flat]})
-    assert networks.changed(found, project=tmp_path)["train.py"] == text.replace(made, f"{made}, layers.Flatten()")
+    assert keras_patch.changed(found, project=tmp_path)["train.py"] == text.replace(made, f"{made}, layers.Flatten()")
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from mlops_lib import requirements
-from mlops_lib.engine.patience import SIGN, followed
+from mlops_lib.engine.resolver_timeout import SIGN, followed
+from mlops_lib.environments import requirements
 
 ENDLESS = (
     f"import sys\nprint('Collecting pandas')\nprint('INFO: {SIGN}.', flush=True)\nsys.stdin.read()\nprint('found')"

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 import mlops_lib
-from mlops_lib import durable, registry, rival
+from mlops_lib import atomic
 from mlops_lib.errors import UsageError
 from mlops_lib.records import Comparison, Environment, Image, ModelVersion, RunSpec, Verdict
+from mlops_lib.registry import champions, model_store
 
 ACCEPTED = Verdict(
     verdict="accepted",
@@ -50,11 +51,11 @@ class World:
         run_dir, spec = self.run(digest, name=name)
         changes = {"against": self.against(value, name=name), **changes}
         verdict = replace(ACCEPTED, value=value, **changes)  # type: ignore[arg-type]
-        return registry.register(run_dir, spec, verdict, home=self.home)
+        return model_store.register(run_dir, spec, verdict, home=self.home)
 
     def against(self, value: float, *, name: str = "demo") -> Comparison | None:
         """The comparison of a model with the champion as a run's verdict has it, with no doubt about who is better."""
-        champion = registry.champion(name, home=self.home)
+        champion = model_store.champion(name, home=self.home)
         if champion is None or champion.value is None:
             return None
         apart = value - champion.value
@@ -64,7 +65,7 @@ class World:
         )  # fmt: skip
 
     def number_of_champion(self) -> int:
-        champion = registry.champion("demo", home=self.home)
+        champion = model_store.champion("demo", home=self.home)
         assert champion is not None
         return champion.version
 
@@ -85,20 +86,20 @@ def test_a_version_carries_its_lineage_and_the_model_itself(world: World) -> Non
     assert len(version.script_digest) == 64
     assert Path(version.model).read_bytes() == b"a"
     assert Path(version.model).parent == Path(version.path)
-    registry.verify(version)
-    assert registry.champion("demo", home=world.home) == version
-    assert registry.names(home=world.home) == ["demo"]
+    model_store.verify(version)
+    assert model_store.champion("demo", home=world.home) == version
+    assert model_store.names(home=world.home) == ["demo"]
 
 
 def test_registering_the_same_model_of_the_same_run_again_changes_nothing(world: World) -> None:
     assert world.register("a") == world.register("a")
-    assert len(registry.versions("demo", home=world.home)) == 1
+    assert len(model_store.versions("demo", home=world.home)) == 1
 
 
 def test_another_model_of_the_same_run_is_another_version(world: World) -> None:
     world.register("a")
     run_dir, spec = world.run("a", model=b"tweaked")
-    assert registry.register(run_dir, spec, ACCEPTED, home=world.home).version == 2
+    assert model_store.register(run_dir, spec, ACCEPTED, home=world.home).version == 2
 
 
 @pytest.mark.parametrize(("second", "becomes"), [(0.95, True), (0.9, False), (0.85, False)])
@@ -126,14 +127,14 @@ def test_a_better_number_without_a_comparison_does_not_dethrone(world: World) ->
 def test_the_names_of_its_training_examples_stay_with_a_version_and_are_lent_with_it(world: World) -> None:
     run_dir, spec = world.run("a")
     (run_dir / "inside" / "trained-on.bin").write_bytes(b"n" * 24)
-    version = registry.register(run_dir, spec, ACCEPTED, home=world.home)
-    order, mounts = rival.lend(spec, home=world.home)
+    version = model_store.register(run_dir, spec, ACCEPTED, home=world.home)
+    order, mounts = champions.lend(spec, home=world.home)
     assert order["path"] == "/mlops/champion/model.keras"
     assert [Path(one.source).read_bytes() for one in mounts] == [b"a", b"n" * 24]
     assert [one.target for one in mounts] == [order["path"], order["trained_on"]]
-    assert rival.find(spec, run_dir, home=world.home) is None, "it is the run's own model"
+    assert champions.find(spec, run_dir, home=world.home) is None, "it is the run's own model"
     (run_dir / "inside" / "model.keras").write_bytes(b"tweaked")
-    found = rival.find(spec, run_dir, home=world.home)
+    found = champions.find(spec, run_dir, home=world.home)
     assert found is not None
     assert found.version == version.version
 
@@ -149,58 +150,58 @@ def test_a_comparison_with_an_earlier_champion_does_not_dethrone_the_present_one
 def test_only_accepted_models_are_registered(world: World, answer: str) -> None:
     with pytest.raises(UsageError, match=answer):
         world.register("a", verdict=answer)
-    assert registry.names(home=world.home) == []
+    assert model_store.names(home=world.home) == []
 
 
 def test_aliases_move_and_name_versions(world: World) -> None:
     world.register("a", 0.9)
     world.register("b", 0.95)
-    registry.set_alias("demo", "production", 1, home=world.home)
-    assert registry.version("demo", "production", home=world.home).version == 1
-    assert registry.aliases("demo", home=world.home) == {"production": 1, "champion": 2}
-    registry.set_alias("demo", "champion", 1, home=world.home)
-    assert registry.version("demo", home=world.home).version == 1
-    registry.remove_alias("demo", "production", home=world.home)
-    assert registry.aliases("demo", home=world.home) == {"champion": 1}
+    model_store.set_alias("demo", "production", 1, home=world.home)
+    assert model_store.version("demo", "production", home=world.home).version == 1
+    assert model_store.aliases("demo", home=world.home) == {"production": 1, "champion": 2}
+    model_store.set_alias("demo", "champion", 1, home=world.home)
+    assert model_store.version("demo", home=world.home).version == 1
+    model_store.remove_alias("demo", "production", home=world.home)
+    assert model_store.aliases("demo", home=world.home) == {"champion": 1}
 
 
 @pytest.mark.parametrize("alias", ["", "Production", "../x", "3"])
 def test_an_alias_is_a_plain_word(world: World, alias: str) -> None:
     world.register("a")
     with pytest.raises(UsageError, match="alias"):
-        registry.set_alias("demo", alias, 1, home=world.home)
+        model_store.set_alias("demo", alias, 1, home=world.home)
 
 
 @pytest.mark.parametrize("which", [2, 0, "production", "-1"])
 def test_an_unknown_version_is_refused_with_those_there_are(world: World, which: int | str) -> None:
     world.register("a")
     with pytest.raises(UsageError, match="There are: 1, champion"):
-        registry.version("demo", which, home=world.home)
+        model_store.version("demo", which, home=world.home)
 
 
 def test_rollback_goes_further_back_each_time(world: World) -> None:
     for digest, value in (("a", 0.8), ("b", 0.9), ("c", 0.85), ("d", 0.95)):
         world.register(digest, value)
-    assert registry.rollback("demo", home=world.home).version == 2
-    assert registry.rollback("demo", home=world.home).version == 1
+    assert model_store.rollback("demo", home=world.home).version == 2
+    assert model_store.rollback("demo", home=world.home).version == 1
     with pytest.raises(UsageError, match="no earlier champion"):
-        registry.rollback("demo", home=world.home)
+        model_store.rollback("demo", home=world.home)
 
 
 def test_a_version_knows_its_run_and_the_champion_before_it(world: World) -> None:
     made = [world.register(digest, value) for digest, value in (("a", 0.8), ("b", 0.9), ("c", 0.85), ("d", 0.95))]
-    before = [registry.champion_before(one, home=world.home) for one in made]
+    before = [model_store.champion_before(one, home=world.home) for one in made]
     assert [one and one.version for one in before] == [None, 1, 4, 2], "3 stands beside the champion of today"
-    found = registry.of_run("demo", "b", home=world.home)
+    found = model_store.of_run("demo", "b", home=world.home)
     assert found is not None
     assert (found.version, found.champion) == (2, False)
-    assert registry.of_run("demo", "e", home=world.home) is None
+    assert model_store.of_run("demo", "e", home=world.home) is None
 
 
 def test_what_was_rolled_back_is_not_promoted_again_by_registering_it(world: World) -> None:
     world.register("a", 0.8)
     world.register("b", 0.9)
-    registry.rollback("demo", home=world.home)
+    model_store.rollback("demo", home=world.home)
     assert not world.register("b", 0.9).champion
     assert world.number_of_champion() == 1
 
@@ -208,14 +209,14 @@ def test_what_was_rolled_back_is_not_promoted_again_by_registering_it(world: Wor
 def test_garbage_collection_spares_what_is_referenced(world: World) -> None:
     for number, digest in enumerate("abcdefgh"):
         world.register(digest, 0.9 + number / 100 if digest in "ab" else 0.85)
-    registry.set_alias("demo", "production", 3, home=world.home)
-    answered = registry.version("demo", 4, home=world.home)
-    durable.write_json(Path(answered.run_dir, "registered.json"), answered.to_json())
+    model_store.set_alias("demo", "production", 3, home=world.home)
+    answered = model_store.version("demo", 4, home=world.home)
+    atomic.write_json(Path(answered.run_dir, "registered.json"), answered.to_json())
 
-    removed = [one.version for one in registry.collect_garbage("demo", home=world.home, keep=1)]
+    removed = [one.version for one in model_store.collect_garbage("demo", home=world.home, keep=1)]
 
     assert removed == [5, 6, 7]  # 2 is champion, 1 was before it, 3 has an alias, 4 answers a run, 8 is the newest
-    assert [one.version for one in registry.versions("demo", home=world.home)] == [1, 2, 3, 4, 8]
+    assert [one.version for one in model_store.versions("demo", home=world.home)] == [1, 2, 3, 4, 8]
     assert sorted(p.name for p in Path(answered.path).parent.iterdir() if p.name.isdecimal()) == list("12348")
     assert world.register("i").version == 9
 
@@ -223,7 +224,7 @@ def test_garbage_collection_spares_what_is_referenced(world: World) -> None:
 def test_numbers_are_not_used_twice(world: World) -> None:
     for digest, value in (("a", 0.9), ("b", 0.95), ("c", 0.8)):
         world.register(digest, value)
-    assert [one.version for one in registry.collect_garbage("demo", home=world.home, keep=0)] == [3]
+    assert [one.version for one in model_store.collect_garbage("demo", home=world.home, keep=0)] == [3]
     assert world.register("d", 0.8).version == 4
 
 
@@ -247,8 +248,8 @@ NAMES = [
 def test_any_name_stays_inside_the_registry_and_is_found_again(world: World, name: str) -> None:
     version = world.register("a", name=name)
     assert Path(version.path).resolve().parent.parent == (world.home / "registry").resolve()
-    assert registry.names(home=world.home) == [name]
-    champion = registry.champion(name, home=world.home)
+    assert model_store.names(home=world.home) == [name]
+    champion = model_store.champion(name, home=world.home)
     assert champion is not None
     assert champion.name == name
 
@@ -265,7 +266,7 @@ def test_a_link_in_place_of_the_model_is_not_followed(world: World) -> None:
     (run_dir / "inside" / "model.keras").unlink()
     (run_dir / "inside" / "model.keras").symlink_to(secret)
     with pytest.raises(UsageError):
-        registry.register(run_dir, spec, ACCEPTED, home=world.home)
+        model_store.register(run_dir, spec, ACCEPTED, home=world.home)
     assert not any(path.read_bytes() == b"secret" for path in world.home.rglob("*") if path.is_file())
 
 
@@ -275,7 +276,7 @@ def test_a_link_in_place_of_the_model_is_not_followed(world: World) -> None:
 def test_the_claimed_path_cannot_leave_the_run(world: World, claim: object) -> None:
     run_dir, spec = world.run("a")
     (run_dir / "inside" / "metrics.json").write_text(json.dumps({"model": {"path": claim}}))
-    assert Path(registry.register(run_dir, spec, ACCEPTED, home=world.home).model).read_bytes() == b"a"
+    assert Path(model_store.register(run_dir, spec, ACCEPTED, home=world.home).model).read_bytes() == b"a"
 
 
 @pytest.mark.parametrize(
@@ -284,7 +285,7 @@ def test_the_claimed_path_cannot_leave_the_run(world: World, claim: object) -> N
 def test_a_forged_metrics_file_does_no_harm(world: World, metrics: str) -> None:
     run_dir, spec = world.run("a")
     (run_dir / "inside" / "metrics.json").write_text(metrics)
-    assert registry.register(run_dir, spec, ACCEPTED, home=world.home).version == 1
+    assert model_store.register(run_dir, spec, ACCEPTED, home=world.home).version == 1
 
 
 def test_a_fifo_in_place_of_the_model_does_not_hang(world: World) -> None:
@@ -292,23 +293,23 @@ def test_a_fifo_in_place_of_the_model_does_not_hang(world: World) -> None:
     (run_dir / "inside" / "model.keras").unlink()
     os.mkfifo(run_dir / "inside" / "model.keras")
     with pytest.raises(UsageError, match="no model file"):
-        registry.register(run_dir, spec, ACCEPTED, home=world.home)
+        model_store.register(run_dir, spec, ACCEPTED, home=world.home)
 
 
 @pytest.mark.parametrize(("model", "limit"), [(b"", 100), (b"x" * 101, 100)])
 def test_an_empty_or_too_large_model_is_refused_and_nothing_stays(world: World, model: bytes, limit: int) -> None:
     run_dir, spec = world.run("a", model=model)
     with pytest.raises(UsageError, match="model file is"):
-        registry.register(run_dir, spec, ACCEPTED, home=world.home, limit_bytes=limit)
+        model_store.register(run_dir, spec, ACCEPTED, home=world.home, limit_bytes=limit)
     assert not list((world.home / "registry" / "demo").glob(".staging*"))
-    assert registry.versions("demo", home=world.home) == []
+    assert model_store.versions("demo", home=world.home) == []
 
 
 def test_a_changed_model_file_is_noticed(world: World) -> None:
     version = world.register("a")
     Path(version.model).write_bytes(b"other")
     with pytest.raises(UsageError, match="not the one"):
-        registry.verify(version)
+        model_store.verify(version)
 
 
 def test_a_lost_index_is_said_and_destroys_nothing(world: World) -> None:
@@ -322,7 +323,7 @@ def test_a_lost_index_is_said_and_destroys_nothing(world: World) -> None:
 def test_a_moved_home_still_works(world: World) -> None:
     world.register("a")
     world.home = world.home.rename(world.folder / "elsewhere")
-    registry.verify(registry.version("demo", home=world.home))
+    model_store.verify(model_store.version("demo", home=world.home))
 
 
 def test_the_card_shows_numbers_and_escapes_names(world: World) -> None:
@@ -351,7 +352,7 @@ def die(event, arguments):
             import os
             os._exit(9)
 if int(exit_at):
-    import fcntl, mlops_lib.modelcard
+    import fcntl, mlops_lib.registry.model_card
     sys.addaudithook(die)
 begun.append("start")
 for job in jobs:
@@ -382,12 +383,12 @@ def test_many_writers_at_once_lose_nothing_and_number_without_gaps(world: World)
         codes = list(pool.map(lambda own: write(world, [*own, shared]), jobs))
     assert codes == [0] * 4
 
-    found = registry.versions("demo", home=world.home)
+    found = model_store.versions("demo", home=world.home)
     assert [one.version for one in found] == list(range(1, 22))
     assert len({one.run for one in found}) == 21
     assert [one.version for one in found if one.champion] == [1], "the others were not compared with it"
     for one in found:
-        registry.verify(one)
+        model_store.verify(one)
 
 
 def test_killed_at_every_step_it_is_whole_or_absent(world: World) -> None:
@@ -395,12 +396,12 @@ def test_killed_at_every_step_it_is_whole_or_absent(world: World) -> None:
     jobs = [job(world, f"killed-{number}") for number in range(60)]
     survivors = 0
     for exit_at, one in enumerate(jobs, start=2):
-        before = len(registry.versions("demo", home=world.home))
+        before = len(model_store.versions("demo", home=world.home))
         code = write(world, [one], exit_at=exit_at)
-        found = registry.versions("demo", home=world.home)
+        found = model_store.versions("demo", home=world.home)
         assert len(found) - before in (0, 1)
         for version in found[-1:]:
-            registry.verify(version)
+            model_store.verify(version)
         assert sum(version.champion for version in found) == 1
         if code == 0:
             survivors += 1
@@ -411,5 +412,5 @@ def test_killed_at_every_step_it_is_whole_or_absent(world: World) -> None:
 
     version = world.register("last")
     assert {p.name for p in Path(version.path).parent.iterdir()} == {
-        "index.json", "lock", *(str(one.version) for one in registry.versions("demo", home=world.home)),
+        "index.json", "lock", *(str(one.version) for one in model_store.versions("demo", home=world.home)),
     }  # fmt: skip

@@ -19,12 +19,14 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from mlops_lib import gate, registry, remeasuring
-from mlops_lib.engine import measuring
+from mlops_lib.engine import model_measurement
 from mlops_lib.errors import EngineError, UsageError
+from mlops_lib.gate import verdicts
 from mlops_lib.records import Environment, Image, Limits, Remeasured, RunSpec, Verdict
+from mlops_lib.registry import model_store
 from mlops_lib.runner.metrics import loading, remeasure
 from mlops_lib.runner.metrics.recipes import EVALUATE, Examples, Recipe
+from mlops_lib.training import remeasurement
 
 SPEC = RunSpec(
     digest="d", name="demo", project="/absent", entry="train.py", backend="process",
@@ -46,18 +48,18 @@ class ThisPython:
         self.asked += 1
         if self.failure is not None:
             raise self.failure
-        command = [sys.executable, "-m", measuring.PROGRAM, folder]
-        return measuring.in_process(command, {"PYTHONPATH": str(ROOT)}, timeout_s=timeout_s)
+        command = [sys.executable, "-m", model_measurement.PROGRAM, folder]
+        return model_measurement.in_process(command, {"PYTHONPATH": str(ROOT)}, timeout_s=timeout_s)
 
 
 def judged(run_dir: Path, engine: ThisPython | None = None, **settings: Any) -> tuple[Verdict, Remeasured]:
-    evaluation = gate.chosen(run_dir, metric=settings.get("metric", ""))
+    evaluation = verdicts.chosen(run_dir, metric=settings.get("metric", ""))
     assert evaluation is not None
-    found = remeasuring.measure(
+    found = remeasurement.measure(
         run_dir, SPEC, evaluation, engine=engine or ThisPython(), observer=lambda event: None  # type: ignore[arg-type]
     )  # fmt: skip
     assert not list(run_dir.glob("measure-*"))
-    return gate.judge(run_dir, **{"target": 0.3, **settings}, remeasured=found), found
+    return verdicts.judge(run_dir, **{"target": 0.3, **settings}, remeasured=found), found
 
 
 TREE = """
@@ -152,7 +154,7 @@ def test_a_file_that_was_swapped_after_the_verdict_is_not_registered(run_dir: Pa
     with (run_dir / "inside" / "model.joblib").open("ab") as stream:
         stream.write(b"more")
     with pytest.raises(UsageError, match="not the one that was judged"):
-        registry.register(run_dir, SPEC, verdict, home=tmp_path)
+        model_store.register(run_dir, SPEC, verdict, home=tmp_path)
 
 
 def test_machinery_that_fails_is_said_and_decides_nothing(run_dir: Path) -> None:
@@ -329,7 +331,7 @@ def test_a_pickle_that_brings_code_is_not_loaded(tmp_path: Path, monkeypatch: py
 
 
 def test_examples_that_are_too_many_are_not_kept_and_that_is_said(tmp_path: Path) -> None:
-    small = "from mlops_lib.runner.metrics import kept\nkept.LIMIT_BYTES = 1000\n"
+    small = "from mlops_lib.runner.metrics import kept_examples\nkept_examples.LIMIT_BYTES = 1000\n"
     run_script(tmp_path, small + TREE)
     verdict, found = judged(tmp_path)
     assert (verdict.verdict, verdict.measured, found.state) == ("accepted", "by the script's process", "unkept")

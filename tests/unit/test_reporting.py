@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from mlops_lib import reporting
+from mlops_lib import formatting, reporting
 from mlops_lib.records import (
     Baseline,
     Detection,
@@ -28,7 +28,7 @@ from mlops_lib.records import (
     Trial,
     Verdict,
 )
-from mlops_lib.reporting import charts, reading, tables, view, wording
+from mlops_lib.reporting import charts, tables, untrusted_files, view
 from mlops_lib.reporting import page as report_page
 
 BEGAN = 1_790_000_000.0
@@ -429,7 +429,7 @@ def test_a_picture_is_drawn_anew_only_where_the_curves_are_others(tmp_path: Path
 
 def test_an_accepted_run_tells_its_whole_story(tmp_path: Path) -> None:
     page = page_of(accepted(tmp_path / "run"))
-    text = page.text.replace(wording.NARROW, " ")
+    text = page.text.replace(formatting.NARROW, " ")
     for told in (
         "The model is good enough: it reaches 92.5 % accuracy on 360 examples; at least 80 % was asked.",
         "bar: at least 80 %",
@@ -813,7 +813,7 @@ def test_scores_of_classes_agree_with_scikit_learn() -> None:
     ],
 )
 def test_values_are_written_as_people_read_them(metric: str, value: float | None, shown: str) -> None:
-    assert wording.metric_value(metric, value).replace(wording.NARROW, " ") == shown
+    assert formatting.metric_value(metric, value).replace(formatting.NARROW, " ") == shown
 
 
 @pytest.mark.parametrize(
@@ -829,7 +829,7 @@ def test_values_are_written_as_people_read_them(metric: str, value: float | None
     ],
 )
 def test_durations_have_two_units(seconds: float, shown: str) -> None:
-    assert wording.duration(seconds).replace(wording.NARROW, " ") == shown
+    assert formatting.duration(seconds).replace(formatting.NARROW, " ") == shown
 
 
 def test_markdown_of_a_failed_run_fences_the_log(tmp_path: Path) -> None:
@@ -842,4 +842,4 @@ def test_markdown_of_a_failed_run_fences_the_log(tmp_path: Path) -> None:
 
 def test_output_reads_as_a_terminal_shows_it() -> None:
     output = "\x1b[32mok\x1b[0m\r\n 1/2 \r 2/2\n\x1b]0;title\x07done\n\n"
-    assert reading.terminal_lines(output) == ["ok", " 2/2", "done"]
+    assert untrusted_files.terminal_lines(output) == ["ok", " 2/2", "done"]

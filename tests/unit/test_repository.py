@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mlops_lib import rundir
+from mlops_lib import run_directory
 from mlops_lib.project import repository
 
 Git = Callable[..., str]
@@ -127,9 +127,9 @@ def test_a_shallow_clone_as_build_servers_make(work: tuple[Path, Git], tmp_path:
     place = tmp_path / "workspace"
     git_in(tmp_path)("clone", "--quiet", "--depth", "3", top.as_uri(), str(place))
     compare(place, git_in(place))
-    assert rundir.repository_name(place) == "work"
-    assert rundir.repository_name(place / "digits") is None
-    assert rundir.manifest(place / "digits") == rundir.manifest(top / "digits")
+    assert run_directory.repository_name(place) == "work"
+    assert run_directory.repository_name(place / "digits") is None
+    assert run_directory.manifest(place / "digits") == run_directory.manifest(top / "digits")
 
 
 def test_an_index_of_version_4(work: tuple[Path, Git]) -> None:
@@ -165,14 +165,22 @@ def test_a_worktree_and_a_submodule(work: tuple[Path, Git], tmp_path: Path) -> N
 def test_no_commit_yet_and_no_repository(tmp_path: Path) -> None:
     place = tmp_path / "new"
     place.mkdir()
-    assert (rundir.commit(place), rundir.author(place), rundir.repository_name(place)) == (None, "", None)
+    assert (run_directory.commit(place), run_directory.author(place), run_directory.repository_name(place)) == (
+        None,
+        "",
+        None,
+    )
     git_in(place)("init", "--quiet")
     (place / "train.py").write_text("print(1)\n")
-    before = rundir.manifest(place)
+    before = run_directory.manifest(place)
     git_in(place)("add", "--all")
-    assert (rundir.commit(place), rundir.author(place), rundir.repository_name(place)) == (None, "", None)
-    assert rundir.commits_since(place, "0" * 40) == []
-    assert rundir.manifest(place) == before, "a script is the same project, under version control or not"
+    assert (run_directory.commit(place), run_directory.author(place), run_directory.repository_name(place)) == (
+        None,
+        "",
+        None,
+    )
+    assert run_directory.commits_since(place, "0" * 40) == []
+    assert run_directory.manifest(place) == before, "a script is the same project, under version control or not"
 
 
 def test_a_commit_is_taken_out_as_it_was(work: tuple[Path, Git], tmp_path: Path) -> None:
@@ -183,14 +191,14 @@ def test_a_commit_is_taken_out_as_it_was(work: tuple[Path, Git], tmp_path: Path)
     (top / "digits" / "large.csv").write_text(pointer)
     git("add", "--all")
     git("commit", "--quiet", "-m", "Large")
-    named, wanted = git("rev-parse", "HEAD").strip(), rundir.manifest(top / "digits")
+    named, wanted = git("rev-parse", "HEAD").strip(), run_directory.manifest(top / "digits")
     (top / "digits" / "train.py").write_text("changed since")
     (top / "digits" / "large.csv").write_text(content)  # as `git lfs pull` leaves it
     checkout = repository.find(top)
     assert checkout is not None
     assert checkout.export(named, tmp_path / "then")
     then = tmp_path / "then" / "digits"
-    assert (rundir.commit(then), rundir.manifest(then)) == (named, wanted)
+    assert (run_directory.commit(then), run_directory.manifest(then)) == (named, wanted)
     assert (then / "large.csv").read_text() == content
     assert (then / "main.py").readlink() == Path("train.py")
     assert os.access(then / "run.sh", os.X_OK)

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from mlops_lib import config, retraining, tuning
+from mlops_lib import config
 from mlops_lib.errors import UsageError
 from mlops_lib.records import Verdict
+from mlops_lib.tuning import argument_sweep, second_pass
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,24 +31,26 @@ def test_which_scripts_are_tweaked_by_their_argument(
     text: str, args: tuple[str, ...], expected: list[str], tmp_path: Path
 ) -> None:
     (tmp_path / "train.py").write_text(text)
-    assert list(retraining.values(tmp_path, "train.py", args, count=3)) == [(one,) for one in expected]
+    assert list(argument_sweep.values(tmp_path, "train.py", args, count=3)) == [(one,) for one in expected]
 
 
-def attempt(value: float, *, verdict: str = "rejected", layers: int = 1, mode: str = "max") -> retraining.Attempt:
+def attempt(value: float, *, verdict: str = "rejected", layers: int = 1, mode: str = "max") -> argument_sweep.Attempt:
     judged = Verdict.from_json({"verdict": verdict, "metric": "accuracy", "value": value, "target": 0.8, "mode": mode})
-    return retraining.Attempt((str(layers),), judged, {"architecture": ["Dense"] * layers, "parameters": layers}, "run")
+    return argument_sweep.Attempt(
+        (str(layers),), judged, {"architecture": ["Dense"] * layers, "parameters": layers}, "run"
+    )
 
 
 def test_the_best_goes_on_and_an_argument_without_effect_is_seen(tmp_path: Path) -> None:
     tried = [attempt(0.5), attempt(0.85, verdict="accepted", layers=2), attempt(0.9, layers=3)]
-    assert retraining.best(tried) is tried[1]
-    assert retraining.best([attempt(3.0, mode="min"), attempt(2.0, mode="min", layers=2)]).args == ("2",)
+    assert argument_sweep.best(tried) is tried[1]
+    assert argument_sweep.best([attempt(3.0, mode="min"), attempt(2.0, mode="min", layers=2)]).args == ("2",)
     assert attempt(0.5).is_same(attempt(0.5))
     assert not attempt(0.5).is_same(attempt(0.5, layers=2))
-    retraining.remember(tmp_path, tried)
-    assert retraining.continued(tmp_path) == ("2",)
-    assert retraining.attempts_of(tmp_path) == 2
-    found = retraining.as_search(tried)
+    argument_sweep.remember(tmp_path, tried)
+    assert argument_sweep.continued(tmp_path) == ("2",)
+    assert argument_sweep.attempts_of(tmp_path) == 2
+    found = argument_sweep.as_search(tried)
     assert (found.winner, found.selection, found.trials[1].edits) == (1, "contaminated", ("argument 2",))
 
 
@@ -59,10 +62,10 @@ def test_cross_validation_is_left_alone() -> None:
         ]
 
     folds = [event for number in range(1, 6) for event in fit(number)]
-    assert "5 times" in tuning.loop(folds)
-    assert tuning.loop([event for number in range(1, 6) for event in fit(number, parameters=number)]) == ""
+    assert "5 times" in second_pass.loop(folds)
+    assert second_pass.loop([event for number in range(1, 6) for event in fit(number, parameters=number)]) == ""
     tuned_in_steps = [event for number in (1, 2, 3) for event in fit(number)[:1]] + fit(3)[1:]
-    assert tuning.loop(tuned_in_steps) == "", "several fits of one model, measured at the end"
+    assert second_pass.loop(tuned_in_steps) == "", "several fits of one model, measured at the end"
 
 
 def test_the_search_table_is_checked(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from sklearn.tree import DecisionTreeClassifier
 
-from mlops_lib import comparison
-from mlops_lib.runner import digest
+from mlops_lib.gate import comparison
+from mlops_lib.runner.metrics import example_hashes
 
 X, Y = load_digits(return_X_y=True)
 
@@ -59,7 +59,7 @@ def test_examples_that_the_champion_was_trained_on_are_left_out_of_the_compariso
     champion, names = tmp_path / "model.joblib", tmp_path / "trained-on.bin"
     _, x_test, _, y_test = train_test_split(X, Y, random_state=0)
     joblib.dump(DecisionTreeClassifier(random_state=0).fit(x_test[:300], y_test[:300]), champion)
-    names.write_bytes(b"".join(digest.hashes(x_test[:300]) or ()))
+    names.write_bytes(b"".join(example_hashes.hashes(x_test[:300]) or ()))
     order = {"path": str(champion), "version": 4, "trained_on": str(names)}
     script = f"{SKLEARN}model.score(x_test, y_test)\n"
     inside, claims = run_script(tmp_path, script, champion=order)
@@ -74,9 +74,9 @@ def test_examples_that_the_champion_was_trained_on_are_left_out_of_the_compariso
     )
     own = (inside / "trained-on.bin").read_bytes()
     assert {own[i : i + 12] for i in range(0, len(own), 12)} == set(
-        digest.hashes(train_test_split(X, random_state=0)[0]) or ()
+        example_hashes.hashes(train_test_split(X, random_state=0)[0]) or ()
     )
-    names.write_bytes(b"".join(digest.hashes(x_test[:430]) or ()))
+    names.write_bytes(b"".join(example_hashes.hashes(x_test[:430]) or ()))
     _, claims = run_script(tmp_path / "again", script, champion=order)
     assert "leaves too few" in claims["champion"]["measurements"][0]["note"]
 

@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mlops_lib.runner import checkpoint, files, keras_resume, memory, retention, workdir
 from mlops_lib.runner.journal import Journal
+from mlops_lib.runner.keras import fit_state
+from mlops_lib.runner.script import workdir
+from mlops_lib.runner.state import atomic, checkpoint, objects, retention
 
 
 def state(number: int, kept: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -75,7 +77,7 @@ def test_a_damaged_generation_gives_way_to_the_one_before(store: checkpoint.Stor
 
 def test_a_write_that_was_killed_leaves_no_litter(store: checkpoint.Store) -> None:
     store.write(state(1))
-    litter = Path(store.folder) / f"{files.TEMPORARY}abc"
+    litter = Path(store.folder) / f"{atomic.TEMPORARY}abc"
     litter.write_bytes(b"half")
     store.write(state(2))
     assert not litter.exists()
@@ -88,7 +90,7 @@ def test_a_disk_that_refuses_leaves_the_generations(store: checkpoint.Store, sma
     found = store.load()
     assert found is not None
     assert found["number"] == 1
-    assert not list(Path(store.folder).glob(f"{files.TEMPORARY}*"))
+    assert not list(Path(store.folder).glob(f"{atomic.TEMPORARY}*"))
 
 
 def test_the_writer_says_once_what_the_disk_refused(store: checkpoint.Store, small_files: int, tmp_path: Path) -> None:
@@ -176,11 +178,11 @@ def test_open_files_are_flushed_however_they_were_opened(tmp_path: Path) -> None
     try:
         with (tmp_path / "text.log").open("w") as text, (tmp_path / "bytes").open("wb") as binary:
             text.write("said")
-            assert text in keras_resume.flush_handles(str(tmp_path))
+            assert text in fit_state.flush_handles(str(tmp_path))
             assert (tmp_path / "text.log").read_text() == "said"
             around = io.TextIOWrapper(binary, write_through=False)
             around.write("packed")
-            keras_resume.flush_handles(str(tmp_path))
+            fit_state.flush_handles(str(tmp_path))
             assert (tmp_path / "bytes").read_text() == "packed"
     finally:
         undo()
@@ -226,10 +228,10 @@ def test_attributes_and_closures_come_back_in_place() -> None:
     first, second = Callback([]), Callback([])
     first.act(2)
     first.act(3)
-    taken, lost = memory.take(memory.places([("one", first)]), {})
+    taken, lost = objects.take(objects.places([("one", first)]), {})
     assert lost == []
     shared = second.shared
-    assert memory.put(memory.places([("one", second)]), taken) == []
+    assert objects.put(objects.places([("one", second)]), taken) == []
     assert second.shared is shared
     assert shared == [2, 5]
     assert second.later() == first.later()
@@ -238,15 +240,15 @@ def test_attributes_and_closures_come_back_in_place() -> None:
 
 def test_large_arrays_are_stored_when_they_changed() -> None:
     callback = Callback([])
-    callback.table = np.zeros(memory.LARGE_BYTES)  # type: ignore[attr-defined]
-    places = memory.places([("one", callback)])
-    marks = memory.marks(places)
-    assert "one.table" not in memory.take(places, marks)[0]
+    callback.table = np.zeros(objects.LARGE_BYTES)  # type: ignore[attr-defined]
+    places = objects.places([("one", callback)])
+    marks = objects.marks(places)
+    assert "one.table" not in objects.take(places, marks)[0]
     callback.table[3] = 1  # type: ignore[attr-defined]
-    assert "one.table" in memory.take(places, marks)[0]
+    assert "one.table" in objects.take(places, marks)[0]
 
 
 def test_what_cannot_be_stored_is_named() -> None:
     callback = Callback([])
     callback.generator = (i for i in range(3))  # type: ignore[attr-defined]
-    assert memory.take(memory.places([("one", callback)]), {})[1] == ["one.generator"]
+    assert objects.take(objects.places([("one", callback)]), {})[1] == ["one.generator"]

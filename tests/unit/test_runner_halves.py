@@ -5,7 +5,7 @@ import importlib
 import numpy
 import pytest
 
-from mlops_lib.runner.keras_halves import halved
+from mlops_lib.runner.keras.half_batches import halved
 
 RNG = numpy.random.default_rng(0)
 X = RNG.normal(size=(101, 8)).astype("float32")

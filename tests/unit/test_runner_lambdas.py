@@ -7,7 +7,7 @@ import numpy
 import pytest
 from keras import layers, ops
 
-from mlops_lib.runner import keras_lambdas
+from mlops_lib.runner.keras import lambdas
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
@@ -31,9 +31,9 @@ def test_layers_take_the_functions_of_those_with_their_name(tmp_path: Path) -> N
     model.save(path)
     with pytest.raises(Exception, match=r"relu|Lambda|activation"):
         keras.models.load_model(path, safe_mode=False)
-    held = keras_lambdas.holders(list(model._flatten_layers()))
+    held = lambdas.holders(list(model._flatten_layers()))
     assert len(held) == 2
-    with keras_lambdas.lent(held):
+    with lambdas.lent(held):
         loaded = keras.models.load_model(path, safe_mode=False)
     data = [numpy.random.default_rng(i).normal(size=(5, 6)).astype("float32") for i in (0, 1)]
     numpy.testing.assert_array_equal(loaded.predict(data, verbose=0), model.predict(data, verbose=0))
@@ -43,4 +43,4 @@ def test_layers_take_the_functions_of_those_with_their_name(tmp_path: Path) -> N
 
 def test_a_name_that_two_layers_have_lends_nothing() -> None:
     pair = [layers.Lambda(lambda x: x + 1, name="shift"), layers.Lambda(lambda x: x + 2, name="shift")]
-    assert keras_lambdas.holders([*pair, layers.Dense(1)]) == {}
+    assert lambdas.holders([*pair, layers.Dense(1)]) == {}

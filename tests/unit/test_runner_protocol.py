@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from bench import honesty_aa
-from mlops_lib import gate
+from mlops_lib.gate import verdicts
 from mlops_lib.runner import protocol
-from mlops_lib.runner.evaluations import Evaluations
 from mlops_lib.runner.journal import Journal
-from mlops_lib.runner.search import measures
+from mlops_lib.runner.metrics.evaluations import Evaluations
+from mlops_lib.runner.search import scores
 from mlops_lib.runner.search.request import SearchRequest
 
 SHRINK = """
@@ -83,7 +83,7 @@ def test_a_metric_has_one_name(name: str, usual: str, proportion: bool, unit: bo
 )
 def test_a_wanted_metric_is_found_by_what_it_is(wanted: str, names: list[str], found: str | None) -> None:
     assert protocol.find_metric(wanted, names) == found
-    assert measures.in_logs(wanted, dict.fromkeys([f"val_{name}" for name in names])) == (found and f"val_{found}")
+    assert scores.in_logs(wanted, dict.fromkeys([f"val_{name}" for name in names])) == (found and f"val_{found}")
 
 
 def _any_claims(chance: random.Random) -> list[dict[str, Any]]:
@@ -118,7 +118,7 @@ def test_runner_and_gate_judge_the_same_evaluation(tmp_path: Path) -> None:
     for _ in range(400):
         claims, metric = _any_claims(chance), chance.choice(["", "", "mse", "rmse", "f1", "accuracy", "auc"])
         (tmp_path / "inside" / "metrics.json").write_text(json.dumps({"evaluations": claims}))
-        verdict = gate.judge(tmp_path, target=0.5, metric=metric)
+        verdict = verdicts.judge(tmp_path, target=0.5, metric=metric)
         evaluations = Evaluations(journal, metric=metric)
         evaluations.records[:] = claims
         judged = evaluations.judged()
@@ -154,7 +154,7 @@ def test_the_protocol_is_read_by_old_pythons() -> None:
 def test_improve_minimises_a_divergence() -> None:
     import numpy
 
-    from mlops_lib.improvement import _Task
+    from mlops_lib.tuning.in_memory import _Task
 
     x, y = numpy.zeros((100, 3)), numpy.arange(100) % 2
     assert _Task("sklearn", x, y, None, metric="kl_divergence", target=0.1, seed=1).mode == "min"

@@ -19,7 +19,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from mlops_lib.records import SearchResult
 from mlops_lib.runner.journal import Journal
-from mlops_lib.runner.search import estimators
+from mlops_lib.runner.search import sklearn as sklearn_search
 
 CANCER = load_breast_cancer(return_X_y=True)
 DIABETES = load_diabetes(return_X_y=True)
@@ -36,7 +36,7 @@ def searched(folder: Path, estimator: Any, data: Any, **request: Any) -> tuple[S
     fit = Fit(estimator, *data)
     journal = Journal(str(folder / "inside"), number_of_pass=2, attempt=1)
     asked = {"fit": 1, "metric": "accuracy", "mode": "max", "target": 2.0, "trials": 3, "minutes": 5, **request}
-    result = estimators.Search(fit, asked, journal, folder=str(folder / "search"), seed=1).run()
+    result = sklearn_search.Search(fit, asked, journal, folder=str(folder / "search"), seed=1).run()
     return SearchResult.from_json(result), fit.estimator
 
 
@@ -79,7 +79,7 @@ def test_what_needs_scaling_is_tried_scaled_first(tmp_path: Path) -> None:
 
 def test_inputs_that_are_scaled_are_scaled_again_last(tmp_path: Path) -> None:
     scaled = StandardScaler().fit_transform(CANCER[0])
-    found, _ = searched(tmp_path, KNeighborsClassifier(20), (scaled, CANCER[1]), trials=estimators.OWN_TRIALS + 1)
+    found, _ = searched(tmp_path, KNeighborsClassifier(20), (scaled, CANCER[1]), trials=sklearn_search.OWN_TRIALS + 1)
     edits = [trial.edits for trial in found.trials[1:]]
     assert edits[-1] == ("KNeighborsClassifier on scaled inputs",)
     assert all("KNeighborsClassifier with" in edit for (edit,) in edits[:-1])
@@ -90,7 +90,7 @@ def test_early_stopping_is_the_rounds_it_came_to(tmp_path: Path) -> None:
 
     model = XGBClassifier(n_estimators=80, early_stopping_rounds=3, eval_metric="error", max_depth=1)
     model.fit(*CANCER, eval_set=[CANCER], verbose=False)
-    fresh = estimators.unfitted(model)
+    fresh = sklearn_search.unfitted(model)
     assert fresh.get_params()["n_estimators"] == model.best_iteration + 1 < 80
     assert fresh.fit(*CANCER).score(*CANCER) > 0.9, "no examples to watch are asked for"
 
@@ -112,7 +112,7 @@ def test_a_killed_search_repeats_nothing_and_ends_the_same(tmp_path: Path) -> No
     assert first.winner == again.winner
 
 
-@pytest.mark.parametrize("name", sorted(estimators.SPACES))
+@pytest.mark.parametrize("name", sorted(sklearn_search.SPACES))
 def test_every_space_names_parameters_that_exist(name: str) -> None:
     import lightgbm
     import sklearn.utils
@@ -121,11 +121,11 @@ def test_every_space_names_parameters_that_exist(name: str) -> None:
     known = dict(sklearn.utils.all_estimators())
     known.update({n: getattr(xgboost, n) for n in ("XGBClassifier", "XGBRegressor")})
     known.update({n: getattr(lightgbm, n) for n in ("LGBMClassifier", "LGBMRegressor")})
-    assert set(estimators.SPACES[name]) <= set(known[name]().get_params())
+    assert set(sklearn_search.SPACES[name]) <= set(known[name]().get_params())
 
 
 def test_described_as_json() -> None:
-    described = estimators.describe(
+    described = sklearn_search.describe(
         Pipeline([("s", StandardScaler(with_mean=False)), ("t", DecisionTreeClassifier(max_depth=numpy.int64(3)))])
     )
     assert json.loads(json.dumps(described))["steps"][1][1]["parameters"] == {"max_depth": 3}
@@ -133,7 +133,7 @@ def test_described_as_json() -> None:
 
 
 def test_what_stands_in_gives_probabilities_where_the_developers_does(tmp_path: Path) -> None:
-    found, _ = searched(tmp_path, KNeighborsClassifier(20), CANCER, trials=estimators.OWN_TRIALS + 5)
+    found, _ = searched(tmp_path, KNeighborsClassifier(20), CANCER, trials=sklearn_search.OWN_TRIALS + 5)
     assert not any("SVC" in edit for trial in found.trials for edit in trial.edits)
 
 
@@ -143,7 +143,7 @@ def test_a_winner_is_fitted_again_with_another_seed(tmp_path: Path) -> None:
     followed = [one.to_json() for one in first.trials]
     fit = Fit(DecisionTreeClassifier(max_depth=1), *CANCER)
     asked = {"fit": 1, "metric": "accuracy", "mode": "max", "target": 2.0, "trials": 6, "minutes": 5}
-    other = estimators.Search(
+    other = sklearn_search.Search(
         fit,
         {**asked, "followed": followed, "search_seed": 1},
         Journal(str(tmp_path / "inside"), number_of_pass=2, attempt=1),
@@ -158,7 +158,7 @@ def test_a_winner_is_fitted_again_with_another_seed(tmp_path: Path) -> None:
 def test_where_a_rare_class_counts_class_weights_and_thresholds_are_tried(tmp_path: Path) -> None:
     data = make_classification(600, 8, n_informative=4, weights=[0.93], class_sep=0.6, random_state=3)
     made = LogisticRegression(C=0.01, max_iter=200)
-    found, fitted = searched(tmp_path, made, data, metric="balanced_accuracy", trials=estimators.OWN_TRIALS + 2)
+    found, fitted = searched(tmp_path, made, data, metric="balanced_accuracy", trials=sklearn_search.OWN_TRIALS + 2)
     tried = [trial.hyperparameters for trial in found.trials]
     assert any("class_weight" in str(one) for one in tried)
     assert any("threshold that is best for balanced_accuracy" in edit for trial in found.trials for edit in trial.edits)

@@ -13,11 +13,11 @@ import pytest
 from keras import layers as kl
 
 from mlops_lib.records import SearchResult, Trial
-from mlops_lib.runner import digest
-from mlops_lib.runner.search.keras import improve, stretched
+from mlops_lib.runner.metrics import example_hashes
+from mlops_lib.runner.search.keras.memory_growth import SETTLED
+from mlops_lib.runner.search.keras.search import improve, stretched
 from mlops_lib.runner.search.request import Clock, FitCall, SearchRequest
-from mlops_lib.runner.search.resident import SETTLED
-from mlops_lib.tuning import lineage
+from mlops_lib.tuning.second_pass import lineage
 
 # Keras itself, under newer NumPys.
 pytestmark = [
@@ -68,7 +68,7 @@ def searched(tmp_path, model, fit, *, compiled=None, diary=None, target=0.95, tr
     model.compile(**compiled)
     initial = [v.numpy() for v in model.variables] if model.built else None
     history = model.fit(**fit, verbose=0)
-    request.setdefault("judged_digest", digest.examples(TEST_X).digest)
+    request.setdefault("judged_digest", example_hashes.examples(TEST_X).digest)
     request.setdefault("limits", {"epochs": 4})
     asked = SearchRequest(fit=1, directory=str(tmp_path / "search"), target=target, trials=trials, **request)
     outcome = improve(model, FitCall(dict(fit), compiled, history, initial), asked, diary or Diary(), leave=leave)
@@ -114,9 +114,9 @@ def test_a_winner_that_passes_the_bar_on_few_examples_is_trained_to_the_end(tmp_
 
 def test_selected_examples_are_neither_judged_nor_trained_on(tmp_path):
     outcome = searched(tmp_path, weak(), {"x": X, "y": Y, "epochs": 1}, trials=1, target=2.0)
-    everything = digest.examples(X).hashes
+    everything = example_hashes.examples(X).hashes
     assert outcome.selected_on < everything
-    assert not outcome.selected_on & digest.examples(TEST_X).hashes
+    assert not outcome.selected_on & example_hashes.examples(TEST_X).hashes
     assert len(outcome.selected_on) == 100
 
 
@@ -124,7 +124,7 @@ def test_own_validation_data_selects_where_the_gate_judges_others(tmp_path):
     x, y = blobs(150, seed=7)
     outcome = searched(tmp_path, weak(), {"x": X, "y": Y, "epochs": 1, "validation_data": (x, y)}, trials=1, target=2.0)
     assert outcome.result["selection"] == "disjoint"
-    assert outcome.selected_on == digest.examples(x).hashes
+    assert outcome.selected_on == example_hashes.examples(x).hashes
     assert outcome.result["trials"][0]["score"] is not None
 
 
@@ -138,9 +138,9 @@ def test_half_of_the_validation_data_where_the_gate_judges_it(tmp_path):
     history = first.history.history
     assert set(history) == {"loss", "accuracy", "val_loss", "val_accuracy"}
     # A trial's curve on the selecting half would be the number that the winner was chosen by.
-    rest = [i for i, name in enumerate(digest.hashes(TEST_X)) if name not in first.selected_on]
+    rest = [i for i, name in enumerate(example_hashes.hashes(TEST_X)) if name not in first.selected_on]
     assert history["val_accuracy"] == [first.history.model.evaluate(TEST_X[rest], TEST_Y[rest], verbose=0)[1]]
-    assert first.measured.names == [digest.hashes(TEST_X)[i] for i in rest]
+    assert first.measured.names == [example_hashes.hashes(TEST_X)[i] for i in rest]
 
 
 def test_a_validation_pipeline_selects_by_half_and_trials_train_on_the_scripts_own(tmp_path):
@@ -169,10 +169,10 @@ def test_a_validation_pipeline_selects_by_half_and_trials_train_on_the_scripts_o
     fit = {"x": Batches(X, Y, noise=0.01), "validation_data": test, "epochs": 1}
     outcome = searched(tmp_path, weak(), fit, trials=2, target=2.0)
     assert outcome.result["selection"] == "half"
-    assert outcome.selected_on < digest.examples(TEST_X).hashes
+    assert outcome.selected_on < example_hashes.examples(TEST_X).hashes
     assert len(outcome.selected_on) == 100
     assert len(set(seen)) == len(seen)  # its randomness is alive
-    model, names = outcome.history.model, digest.hashes(TEST_X)
+    model, names = outcome.history.model, example_hashes.hashes(TEST_X)
     rest = [i for i, name in enumerate(names) if name not in outcome.selected_on]
     assert set(outcome.measured.names) == {names[i] for i in rest}
     assert outcome.history.history["val_accuracy"] == [model.evaluate(TEST_X[rest], TEST_Y[rest], verbose=0)[1]]
@@ -196,7 +196,7 @@ def test_validation_that_may_be_the_judged_one_is_not_trusted(tmp_path):
     fit = {"x": X, "y": Y, "epochs": 1, "validation_split": 0.2}
     outcome = searched(tmp_path, weak(), fit, trials=1, target=2.0, judged_digest="")
     assert outcome.result["selection"] == "split"
-    assert not outcome.selected_on & digest.examples(X[320:]).hashes
+    assert not outcome.selected_on & example_hashes.examples(X[320:]).hashes
 
 
 def test_same_seed_same_winner(tmp_path):

@@ -5,8 +5,8 @@ import numpy
 import pytest
 from keras import layers as kl
 
-from mlops_lib.runner.search import morph
-from mlops_lib.runner.search.graft import graft
+from mlops_lib.runner.search.keras import architecture_edits
+from mlops_lib.runner.search.keras.graft import graft
 
 # Keras itself, under newer NumPys.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -72,7 +72,7 @@ def model(request):
 def change(model, name="all"):
     """Graft a winner whose weights are not the model's; returns what it predicts."""
     edits = [e for e in EDITS[name] if not (e["kind"] == "resize" and type(model) is not keras.Sequential)]
-    winner, _ = morph.apply_all(model, edits)
+    winner, _ = architecture_edits.apply_all(model, edits)
     for layer in winner.layers:
         layer.set_weights(
             [w + 0.1 * numpy.abs(numpy.cos(numpy.arange(w.size).reshape(w.shape))) for w in layer.get_weights()]
@@ -201,7 +201,7 @@ def test_a_nested_base_keeps_its_object():
             kl.Dense(3, name="out"),
         ]
     )
-    winner, grade = morph.apply_all(model, [DROP, {"kind": "resize", "at": "hidden", "size": 12}])
+    winner, grade = architecture_edits.apply_all(model, [DROP, {"kind": "resize", "at": "hidden", "size": 12}])
     graft(model, winner)
     assert grade == "exact"
     assert model.layers[0] is base
@@ -229,7 +229,7 @@ def test_own_class_train_step_and_attributes_stay():
 
 
 def test_a_reference_that_cannot_follow_is_told(model):
-    winner, _ = morph.apply_all(model, [{"kind": "remove", "at": "hidden"}])
+    winner, _ = architecture_edits.apply_all(model, [{"kind": "remove", "at": "hidden"}])
     assert any("hidden" in note for note in graft(model, winner))
 
 

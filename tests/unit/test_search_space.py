@@ -11,14 +11,15 @@ import numpy
 import pytest
 from keras import layers as kl
 
-from mlops_lib.runner import digest
-from mlops_lib.runner.search import beginning, blueprint, examples, morph, portfolio, ties
-from mlops_lib.runner.search.candidates import Candidate, Facts, Limits, standard_recipe
-from mlops_lib.runner.search.diagnosis import Diagnosis
-from mlops_lib.runner.search.facts import as_picture, far_from_standard
-from mlops_lib.runner.search.keras import improve
+from mlops_lib.runner.metrics import example_hashes
+from mlops_lib.runner.search import examples
+from mlops_lib.runner.search.keras import architecture_edits, blueprint, constraints, initial_weights, portfolio
+from mlops_lib.runner.search.keras.candidates import Candidate, Facts, Limits, standard_recipe
+from mlops_lib.runner.search.keras.diagnosis import Diagnosis
+from mlops_lib.runner.search.keras.edit_space import Space
+from mlops_lib.runner.search.keras.facts import as_picture, far_from_standard
+from mlops_lib.runner.search.keras.search import improve
 from mlops_lib.runner.search.request import FitCall, SearchRequest
-from mlops_lib.runner.search.space import Space
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -37,7 +38,7 @@ def facts(**known: Any) -> Facts:
 
 def edited(model: Any, known: Facts) -> tuple[Any, list[Any]]:
     edits = portfolio.modernised(model, known, Diagnosis(()))
-    return morph.apply_all(model, edits)[0], edits
+    return architecture_edits.apply_all(model, edits)[0], edits
 
 
 def test_a_small_convnet_grows_down_to_a_small_map_and_keeps_its_output() -> None:
@@ -116,8 +117,8 @@ def test_padding_is_skipped_by_recurrent_layers_only() -> None:
     made, _ = edited(reader, facts(padded=["words"]))
     assert made.get_layer("embed").mask_zero
     flat = keras.Model(words, kl.Dense(1)(kl.Flatten()(embedded)))
-    with pytest.raises(morph.NotApplicableError):
-        morph.apply(flat, {"kind": "mask", "at": "embed"})
+    with pytest.raises(architecture_edits.NotApplicableError):
+        architecture_edits.apply(flat, {"kind": "mask", "at": "embed"})
 
 
 class Quiet:
@@ -167,7 +168,9 @@ def test_the_pixels_of_a_flattened_image_share_one_scale_that_a_patch_can_say() 
     table = random.normal(size=(100, 64)) * numpy.logspace(-2, 3, 64)
     assert len(far_from_standard(table)[0]) == 64
     model = keras.Sequential([keras.Input((64,), name="pixels"), kl.Dense(3, name="out")])
-    child = morph.apply(model, {"kind": "normalise_input", "at": "pixels", "mean": [mean], "variance": [variance]})[0]
+    child = architecture_edits.apply(
+        model, {"kind": "normalise_input", "at": "pixels", "mean": [mean], "variance": [variance]}
+    )[0]
     written = blueprint.one_layer(child.layers[0])
     assert written["known"]
     assert written["arguments"] == {"axis": [], "mean": pytest.approx(mean), "variance": pytest.approx(variance)}
@@ -177,7 +180,7 @@ def test_examples_that_an_earlier_fit_has_seen_make_it_contaminated(tmp_path: Pa
     x = numpy.random.default_rng(0).normal(size=(200, 4)).astype("float32")
     y = (x[:, 0] > 0).astype("int64")
     model = keras.Sequential([keras.Input((4,)), kl.Dense(3, activation="relu"), kl.Dense(1, activation="sigmoid")])
-    seen = digest.examples(x)
+    seen = example_hashes.examples(x)
     assert seen is not None
     outcome = search(tmp_path, model, {"x": x, "y": y, "epochs": 1}, seen=seen.hashes)
     assert outcome.result["selection"] == "contaminated"
@@ -243,15 +246,15 @@ def test_a_code_that_a_decoder_takes_stays_as_wide_as_it_is() -> None:
     model, taken = keras.Model(image, last(code)), keras.Input((3,))
     decoder = keras.Model(taken, last(taken))
     extractor = keras.Model(image, code)
-    tied = ties.find(model, inputs_are_targets=False)
+    tied = constraints.find(model, inputs_are_targets=False)
     assert list(tied.layers) == ["decoded"], "what the extractor gives may change"
     kept = {edit["kind"] for one in _around(model, facts(ties=tied)) for edit in one.edits}
     assert "resize" not in kept
     assert not any(edit["kind"] == "resize" for edit in edited(model, facts(ties=tied))[1])
     del decoder, extractor
-    alone = ties.find(model, inputs_are_targets=True)
+    alone = constraints.find(model, inputs_are_targets=True)
     assert alone.narrowest == 3
-    wider, _ = morph.apply(model, {"kind": "resize", "at": "code", "size": 9})
+    wider, _ = architecture_edits.apply(model, {"kind": "resize", "at": "code", "size": 9})
     assert not alone.allow(wider)
 
 
@@ -260,11 +263,11 @@ def test_a_linear_model_gets_a_hidden_layer_behind_its_input() -> None:
     for unscaled in ({}, {"input": ([5.0] * 13, [4.0] * 13)}):
         space = Space(model, facts(unscaled=unscaled), Diagnosis(()), inheritable=True)
         assert space.first is not None
-        made, _ = morph.apply_all(model, list(space.first.edits))
+        made, _ = architecture_edits.apply_all(model, list(space.first.edits))
         kinds = [type(one).__name__ for one in made.layers if type(one).__name__ != "Dropout"]
         assert kinds == ["Normalization"] * len(unscaled) + ["Dense", "Dense"]
     for one in _around(model, facts()):
-        morph.apply_all(model, list(one.edits))
+        architecture_edits.apply_all(model, list(one.edits))
 
 
 def test_a_code_that_a_pooling_makes_stays_as_large_as_it_is() -> None:
@@ -272,11 +275,11 @@ def test_a_code_that_a_pooling_makes_stays_as_large_as_it_is() -> None:
     code = kl.MaxPooling2D()(kl.Conv2D(2, 3, padding="same", name="last_of_encoder")(image))
     up = kl.UpSampling2D()(kl.Conv2D(8, 3, padding="same", name="first_of_decoder")(code))
     model = keras.Model(image, kl.Conv2D(1, 3, padding="same")(up))
-    tied = ties.find(model, inputs_are_targets=True)
+    tied = constraints.find(model, inputs_are_targets=True)
     assert tied.narrowest == 4 * 4 * 2
-    larger, _ = morph.apply(model, {"kind": "resize", "at": "last_of_encoder", "size": 16})
+    larger, _ = architecture_edits.apply(model, {"kind": "resize", "at": "last_of_encoder", "size": 16})
     assert not tied.allow(larger)
-    stronger, _ = morph.apply(model, {"kind": "resize", "at": "first_of_decoder", "size": 16})
+    stronger, _ = architecture_edits.apply(model, {"kind": "resize", "at": "first_of_decoder", "size": 16})
     assert tied.allow(stronger)
 
 
@@ -291,7 +294,7 @@ def test_pictures_that_are_flattened_at_once_get_convolutions() -> None:
     vector = keras.Sequential([keras.Input((256,), name="flat"), kl.Dense(8, "relu"), kl.Dense(3, name="out")])
     second = Space(vector, facts(pictures={"flat": [16, 16, 1]}), Diagnosis(()), inheritable=True).second
     assert second is not None
-    made, _ = morph.apply_all(vector, list(second.edits))
+    made, _ = architecture_edits.apply_all(vector, list(second.edits))
     assert [type(one).__name__ for one in made.layers][:2] == ["Reshape", "Conv2D"]
     assert len(portfolio.convolutions(made)) == 2
     assert made.outputs[0].shape == (None, 3)
@@ -302,10 +305,10 @@ def test_a_network_of_the_scripts_own_inside_another_is_not_pretrained() -> None
     encoder = keras.Sequential([keras.Input((4,)), kl.Dense(3, activation="relu")])
     model = keras.Sequential([keras.Input((4,)), encoder, kl.Dense(2)])
     call = FitCall({}, {}, None, [v.numpy() for v in model.variables])
-    assert beginning.is_untrained([encoder], model, call)
+    assert initial_weights.is_untrained([encoder], model, call)
     encoder.layers[0].bias.assign([0.1, 0.0, 0.0])
     trained = FitCall({}, {}, None, [v.numpy() for v in model.variables])
-    assert not beginning.is_untrained([encoder], model, trained)
+    assert not initial_weights.is_untrained([encoder], model, trained)
 
 
 def test_where_the_script_failed_with_another_network_only_its_training_is_searched(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from mlops_lib import seeds
+from mlops_lib.gate import seeds
 from mlops_lib.records import SearchResult, Shown, Trial, Verdict
-from mlops_lib.tuning import lineage
+from mlops_lib.tuning.second_pass import lineage
 
 
 def verdict(value: float | None, kind: str = "accepted", **changes: Any) -> Verdict:

@@ -10,8 +10,8 @@ from typing import Any
 
 from running import run_runner
 
-from mlops_lib import gate
 from mlops_lib.detection import commands, detect
+from mlops_lib.gate import verdicts
 
 ROOT = Path(__file__).parents[2]
 PIPELINE = ROOT / "tests" / "cases" / "detection" / "dvc_pipeline"
@@ -31,7 +31,7 @@ def test_the_last_steps_number_is_judged_and_a_search_goes_through_the_steps(tmp
     done = run(PIPELINE, tmp_path / "inside")
     assert done.returncode == 0, done.stderr
     measured = float(done.stdout.split("TEST ")[1].split()[0])
-    verdict = gate.judge(tmp_path, target=0.9)
+    verdict = verdicts.judge(tmp_path, target=0.9)
     assert verdict.verdict == "rejected"
     assert verdict.value == measured
     assert verdict.examples == 270

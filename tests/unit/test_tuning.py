@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from mlops_lib import tuning
 from mlops_lib.records import Verdict
 from mlops_lib.runner import protocol
+from mlops_lib.tuning import second_pass
 
 REQUEST = {"fit": 1, "metric": "accuracy", "mode": "max", "target": 0.8, "trials": 12, "minutes": 30.0, "pass": 2}
 TRIALS = [{"number": n, "score": score, "seconds": 20.0} for n, score in enumerate((0.5, 0.84))]
@@ -50,10 +50,10 @@ def verdict(kind: str = "rejected", selection: str = "split", looks: int = 2) ->
 
 def test_what_the_gate_rejected_is_searched_further(tmp_path: Path) -> None:
     run_dir = searched(tmp_path)
-    assert tuning.goes_on(run_dir, verdict())
-    assert tuning.last_pass(run_dir) == 2
-    assert not tuning.goes_on(run_dir, verdict("accepted"))
-    assert not tuning.goes_on(run_dir, verdict(selection="")), "this verdict is about the model before the search"
+    assert second_pass.goes_on(run_dir, verdict())
+    assert second_pass.last_pass(run_dir) == 2
+    assert not second_pass.goes_on(run_dir, verdict("accepted"))
+    assert not second_pass.goes_on(run_dir, verdict(selection="")), "this verdict is about the model before the search"
 
 
 @pytest.mark.parametrize(
@@ -67,13 +67,13 @@ def test_what_the_gate_rejected_is_searched_further(tmp_path: Path) -> None:
     ids=["budget used up", "no trials left", "no time left", "going on already"],
 )
 def test_when_it_does_not_go_on(request_: dict[str, Any], result: dict[str, Any], tmp_path: Path) -> None:
-    assert not tuning.goes_on(searched(tmp_path, request=request_, result=result), verdict())
+    assert not second_pass.goes_on(searched(tmp_path, request=request_, result=result), verdict())
 
 
 def test_the_gate_looks_at_its_examples_three_times_at_most(tmp_path: Path) -> None:
     run_dir = searched(tmp_path)
-    assert tuning.goes_on(run_dir, verdict(looks=protocol.MOST_LOOKS - 1))
-    assert not tuning.goes_on(run_dir, verdict(looks=protocol.MOST_LOOKS))
+    assert second_pass.goes_on(run_dir, verdict(looks=protocol.MOST_LOOKS - 1))
+    assert not second_pass.goes_on(run_dir, verdict(looks=protocol.MOST_LOOKS))
 
 
 @pytest.mark.parametrize(("same_again", "expected"), [(True, "judged"), (None, "judged"), (False, "")])
@@ -88,4 +88,4 @@ def test_examples_that_are_others_at_every_reading_have_no_name_for_the_search(
     ]
     (inside / "metrics.json").write_text(json.dumps({"evaluations": listed}))
     verdict = Verdict(verdict="rejected", target=0.8, source="fit.validation", examples_digest="judged")
-    assert tuning._judged_digest(tmp_path, verdict) == expected
+    assert second_pass._judged_digest(tmp_path, verdict) == expected

@@ -13,22 +13,22 @@ import joblib
 import pytest
 from sklearn.datasets import load_digits
 
-from bench import verdicts
-from mlops_lib import gate
-from mlops_lib.runner import digest
-from mlops_lib.runner.conditions import Conditions, surroundings
-from mlops_lib.runner.evaluations import Evaluations, Measured
+from bench import verdicts as matrix
+from mlops_lib.gate import verdicts
 from mlops_lib.runner.journal import Journal
+from mlops_lib.runner.metrics import example_hashes
+from mlops_lib.runner.metrics.evaluations import Evaluations, Measured
+from mlops_lib.runner.script.conditions import Conditions, surroundings
 
 ROOT = Path(__file__).resolve().parents[2]
-SAMPLE = [verdicts.Case("ImageDataGenerator", evaluates=False), verdicts.Case("tf.data", evaluates=True)]
+SAMPLE = [matrix.Case("ImageDataGenerator", evaluates=False), matrix.Case("tf.data", evaluates=True)]
 """`python -m bench.verdicts` runs all of them."""
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", SAMPLE, ids=lambda case: case.name)
-def test_a_fresh_process_gets_the_verdicts_number_on_the_examples_it_names(case: verdicts.Case, tmp_path: Path) -> None:
-    first, second = verdicts.judgements(case, tmp_path)
+def test_a_fresh_process_gets_the_verdicts_number_on_the_examples_it_names(case: matrix.Case, tmp_path: Path) -> None:
+    first, second = matrix.judgements(case, tmp_path)
     assert not first.faults()
     assert not second.faults()
     assert (first.verdict.selection, first.verdict.examples) == ("", 240)
@@ -90,7 +90,7 @@ def test_a_model_is_judged_under_the_conditions_of_the_call_that_measured_it(tmp
     assert measured[0]["measured_on"]["data"] == "what score was given"
     judged = json.loads((inside / "judged.json").read_text())
     names = [bytes.fromhex(one) for one in judged["examples"]]
-    assert digest.Examples(names).digest == judged["digest"] == measured[0]["examples_digest"]
+    assert example_hashes.Examples(names).digest == judged["digest"] == measured[0]["examples_digest"]
     assert not (inside / "outputs" / "absolute").exists()  # what the runner writes is no output of the script
 
 
@@ -146,7 +146,7 @@ def test_what_a_search_selected_on_is_left_out_of_the_number(tmp_path: Path) -> 
     assert (record["value"], record["recomputed"], record["examples"]) == (3 / 7, 3 / 7, 7)
     assert record["on_all"] == {"metric": "accuracy", "value": 0.5, "recomputed": 0.5, "examples": 10}
     assert record["measured_on"]["left_out"] == 3
-    assert record["examples_digest"] == digest.Examples(names[3:]).digest
+    assert record["examples_digest"] == example_hashes.Examples(names[3:]).digest
     evaluations.selected = frozenset(names)
     evaluations.repeat_on(Model(), model)
     assert record["measured_on"]["selected_on"] == 10
@@ -178,17 +178,17 @@ def test_the_winner_around_a_grid_search_is_judged_on_examples_kept_from_it(tmp_
         return float((inside / "outputs" / "best.txt").read_text())
 
     run({})
-    first = gate.judge(tmp_path, target=0.6)
+    first = verdicts.judge(tmp_path, target=0.6)
     assert (first.verdict, first.source, first.recomputed) == ("rejected", "fit.validation", False)
     asked = {"fit": 1, "metric": "accuracy", "target": 0.6, "trials": 6, "judged_digest": first.examples_digest}
     best = run({"pass": 2, "search": asked})
     result = json.loads((inside / "search" / "result.json").read_text())
     assert best == result["score"]
-    verdict = gate.judge(tmp_path, target=0.6, selection=result["selection"])
+    verdict = verdicts.judge(tmp_path, target=0.6, selection=result["selection"])
     assert (verdict.verdict, verdict.source, verdict.recomputed) == ("accepted", "search.judged", True)
     assert verdict.examples == 100
     x, y = load_digits(return_X_y=True)
-    place = {name: i for i, name in enumerate(digest.hashes(x[:500]))}
+    place = {name: i for i, name in enumerate(example_hashes.hashes(x[:500]))}
     judged = [place[bytes.fromhex(one)] for one in json.loads((inside / "judged.json").read_text())["examples"]]
     model = joblib.load(inside / "model.joblib")
     assert verdict.value == model.score(x[judged], y[judged])

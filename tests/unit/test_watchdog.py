@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from mlops_lib import pace, watchdog
 from mlops_lib.engine import Activity, Container
 from mlops_lib.runner import protocol
-from mlops_lib.watchdog import Past, Situation
+from mlops_lib.training import progress, restart_policy
+from mlops_lib.training.restart_policy import Past, Situation
 
 BUDGET = 3
 
@@ -73,7 +73,7 @@ CASES: dict[str, tuple[Situation, str, str | None]] = {
 @pytest.mark.parametrize("name", CASES)
 def test_every_trouble_has_its_decision(name: str) -> None:
     given, do, trouble = CASES[name]
-    action = watchdog.decide(given)
+    action = restart_policy.decide(given)
     assert (action.do, action.trouble) == (do, trouble)
     assert action.why
     assert (action.failure is not None) == (do == "give up")
@@ -81,17 +81,17 @@ def test_every_trouble_has_its_decision(name: str) -> None:
 
 
 def test_a_failure_names_the_exception_and_its_place() -> None:
-    failure = watchdog.decide(situation(1, end=error("crash"), past=Past(errors=(PLACE,)), log="the end")).failure
+    failure = restart_policy.decide(situation(1, end=error("crash"), past=Past(errors=(PLACE,)), log="the end")).failure
     assert failure is not None
     assert (failure.kind, failure.message, failure.where, failure.log) == ("bug", "Oops: no", "train.py:3", "the end")
 
 
 def test_the_first_restart_is_at_once_and_later_ones_back_off_up_to_a_cap() -> None:
-    middle = [watchdog.back_off(n, chance=lambda: 0.5) for n in range(8)]
+    middle = [restart_policy.back_off(n, chance=lambda: 0.5) for n in range(8)]
     assert middle == [0.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
-    assert watchdog.back_off(0, chance=lambda: 1.0) == 0.0
-    assert watchdog.back_off(2, chance=lambda: 0.0) == 3.0
-    assert watchdog.back_off(2, chance=lambda: 1.0) == 5.0
+    assert restart_policy.back_off(0, chance=lambda: 1.0) == 0.0
+    assert restart_policy.back_off(2, chance=lambda: 0.0) == 3.0
+    assert restart_policy.back_off(2, chance=lambda: 1.0) == 5.0
 
 
 def attempt(number_of_pass: int = 1) -> dict[str, Any]:
@@ -104,16 +104,18 @@ def restart(progress: int, **more: Any) -> dict[str, Any]:
 
 def test_the_budget_refills_with_progress() -> None:
     lines = [attempt(), restart(0), attempt(), restart(0), attempt(), restart(4), attempt()]
-    assert watchdog.recall(lines, number_of_pass=1, progress=4).restarts == 1
-    assert watchdog.recall(lines, number_of_pass=1, progress=5).restarts == 0
+    assert restart_policy.recall(lines, number_of_pass=1, progress=4).restarts == 1
+    assert restart_policy.recall(lines, number_of_pass=1, progress=5).restarts == 0
 
 
 def test_what_was_before_a_persons_new_start_or_another_pass_does_not_count() -> None:
     past = [attempt(), restart(0, smaller=True), attempt(), {"event": "decision", "do": "give up"}]
-    assert watchdog.recall(past, number_of_pass=1, progress=0) == Past()
-    assert watchdog.recall([*past[:3], attempt(2)], number_of_pass=2, progress=0) == Past()
+    assert restart_policy.recall(past, number_of_pass=1, progress=0) == Past()
+    assert restart_policy.recall([*past[:3], attempt(2)], number_of_pass=2, progress=0) == Past()
     stopped = [*past[:3], {"event": "decision", "do": "stay stopped"}]
-    assert watchdog.recall(stopped, number_of_pass=1, progress=0) == Past(smaller=True), "memory has not grown since"
+    assert restart_policy.recall(stopped, number_of_pass=1, progress=0) == Past(smaller=True), (
+        "memory has not grown since"
+    )
 
 
 def test_places_and_hangs_are_remembered() -> None:
@@ -126,12 +128,12 @@ def test_places_and_hangs_are_remembered() -> None:
         {"event": "exit"},
         restart(2, trouble="hang"),
     ]
-    past = watchdog.recall(lines, number_of_pass=1, progress=2)
+    past = restart_policy.recall(lines, number_of_pass=1, progress=2)
     assert (past.restarts, past.hangs, past.errors) == (2, 1, (PLACE,))
 
 
 STEPPING = {"phase": "fit", "fit": 1, "epoch": 0, "step": 10, "steps": 100, "progress": 20}
-FAST, SLOW = pace.Pace(step_s=0.01), pace.Pace(step_s=60.0)
+FAST, SLOW = progress.Pace(step_s=0.01), progress.Pace(step_s=60.0)
 
 
 @pytest.mark.parametrize(
@@ -139,8 +141,8 @@ FAST, SLOW = pace.Pace(step_s=0.01), pace.Pace(step_s=60.0)
     [
         (STEPPING, FAST, 30.0, False),
         (STEPPING, SLOW, 300.0, False),
-        (STEPPING, pace.Pace(step_s=0.1, stride=500), 250.0, False),
-        (STEPPING, pace.Pace(step_s=0.1, gap_s=50.0), 100.0, False),
+        (STEPPING, progress.Pace(step_s=0.1, stride=500), 250.0, False),
+        (STEPPING, progress.Pace(step_s=0.1, gap_s=50.0), 100.0, False),
         (STEPPING, None, 900.0, True),
         ({**STEPPING, "step": 0}, FAST, 900.0, True),
         ({**STEPPING, "step": 100}, FAST, 900.0, True),
@@ -154,30 +156,32 @@ FAST, SLOW = pace.Pace(step_s=0.01), pace.Pace(step_s=60.0)
     ],
 )
 def test_what_a_phase_is_allowed(
-    heartbeat: dict[str, Any], learned: pace.Pace | None, seconds: float, idle: bool
+    heartbeat: dict[str, Any], learned: progress.Pace | None, seconds: float, idle: bool
 ) -> None:
-    assert pace.allowance(heartbeat, learned, idle_s=7200.0) == pace.Allowance(seconds=seconds, idle=idle)
+    assert progress.allowance(heartbeat, learned, idle_s=7200.0) == progress.Allowance(seconds=seconds, idle=idle)
 
 
 def test_a_step_that_is_slow_every_time_is_not_killed_for_ever() -> None:
-    allowed = [pace.allowance(STEPPING, FAST, hangs=n, idle_s=1.0).seconds for n in range(4)]
+    allowed = [progress.allowance(STEPPING, FAST, hangs=n, idle_s=1.0).seconds for n in range(4)]
     assert allowed == [30.0, 60.0, 120.0, 240.0]
 
 
 def test_pace_is_learned_from_heartbeats() -> None:
-    first = pace.Pace().learn({**STEPPING, "step": 0}, {**STEPPING, "step": 50, "progress": 21, "step_s": 0.2}, 40.0)
-    assert first == pace.Pace(step_s=0.2, stride=50, gap_s=0.0), "the first step traces: its time is no pause"
+    first = progress.Pace().learn(
+        {**STEPPING, "step": 0}, {**STEPPING, "step": 50, "progress": 21, "step_s": 0.2}, 40.0
+    )
+    assert first == progress.Pace(step_s=0.2, stride=50, gap_s=0.0), "the first step traces: its time is no pause"
     after = {**STEPPING, "step": 150, "steps": 1000, "progress": 23, "step_s": 0.3}
     second = first.learn({**STEPPING, "step": 50, "progress": 21}, after, 11.0)
-    assert second == pace.Pace(step_s=0.3, stride=50, gap_s=11.0)
+    assert second == progress.Pace(step_s=0.3, stride=50, gap_s=11.0)
 
 
 def test_signs_of_life() -> None:
     before = Activity(cpu_s=10.0, io_bytes=0, memory_bytes=1)
-    assert not pace.is_busy(before, Activity(cpu_s=10.05, io_bytes=1000, memory_bytes=1), 5.0)
-    assert pace.is_busy(before, Activity(cpu_s=10.5, io_bytes=0, memory_bytes=1), 5.0)
-    assert pace.is_busy(before, Activity(cpu_s=10.0, io_bytes=1 << 20, memory_bytes=1), 5.0)
-    assert pace.is_busy(before, Activity(cpu_s=2.0, io_bytes=0, memory_bytes=1), 5.0), "a process of it ended"
+    assert not progress.is_busy(before, Activity(cpu_s=10.05, io_bytes=1000, memory_bytes=1), 5.0)
+    assert progress.is_busy(before, Activity(cpu_s=10.5, io_bytes=0, memory_bytes=1), 5.0)
+    assert progress.is_busy(before, Activity(cpu_s=10.0, io_bytes=1 << 20, memory_bytes=1), 5.0)
+    assert progress.is_busy(before, Activity(cpu_s=2.0, io_bytes=0, memory_bytes=1), 5.0), "a process of it ended"
 
 
 FATAL = """Epoch 3/6
@@ -193,11 +197,11 @@ Current thread 0x00007f (most recent call first):
 
 def test_a_crash_in_native_code_is_placed_at_the_scripts_line() -> None:
     killed = situation(139, log=FATAL[-20:], crash=FATAL, past=Past(restarts=5))
-    action = watchdog.decide(killed)
+    action = restart_policy.decide(killed)
     assert action.do == "give up"
     assert action.failure is not None
     assert action.failure.where == "src/train.py:8"
     assert "signal 11 (SIGSEGV" in action.failure.message
     assert "Segmentation fault in native code" in action.failure.message
     assert "container" not in action.failure.message
-    assert watchdog.native_crash("nothing of the kind") == ("", "")
+    assert restart_policy.native_crash("nothing of the kind") == ("", "")

@@ -9,7 +9,7 @@ import numpy
 import pytest
 from running import run_runner
 
-from mlops_lib.runner import workdir
+from mlops_lib.runner.script import workdir
 
 BEGIN = """
 import os, pathlib

@@ -11,7 +11,7 @@ from typing import Any, Dict, FrozenSet, List
 
 from mlops_lib.runner import protocol
 from mlops_lib.runner.context import Context
-from mlops_lib.runner.metrics import comparison, kept, recipes
+from mlops_lib.runner.metrics import comparison, kept_examples, recipes
 from mlops_lib.runner.metrics.recipes import Examples, Recipe
 
 MOST = 4
@@ -48,7 +48,7 @@ def measure(run: Context) -> Dict[str, Any]:
 def _load(run: Context, path: str) -> Any:
     """The champion, with what the script's own model needs to be loaded."""
     if path.endswith(".keras"):
-        from mlops_lib.runner import keras_artifact
+        from mlops_lib.runner.keras import artifact as keras_artifact
 
         live = run.evaluations.live
         keras = keras_artifact.keras_of(live) if live is not None else None
@@ -151,8 +151,8 @@ def _against(
             return dict(claim, note=f"it was trained on {count - left} of the {count} examples, which leaves too few")
         examples, value = Examples(*rest.asked, rest.weight), rest.value
         claim["left_out"] = count - left
-    with contextlib.suppress(kept.UnkeptError):  # a pipeline has no order to pair its examples by
-        examples = kept.materialized(examples, record["examples"])
+    with contextlib.suppress(kept_examples.UnkeptError):  # a pipeline has no order to pair its examples by
+        examples = kept_examples.materialized(examples, record["examples"])
     try:
         every = recipes.measure(recipe, champion, examples)
         claim.update(value=every[recipe.metric], all=every)

@@ -6,7 +6,7 @@ that `argmax` takes for NaN, the first, is right for some examples.
 
 from typing import Any, Dict, List, Optional, Tuple
 
-from mlops_lib.runner import mistakes, predictions
+from mlops_lib.runner.metrics import misclassified, predictions
 
 ROWS_NAMED = 10
 MOST_BYTES = 1 << 30
@@ -25,7 +25,7 @@ def count(model: Any, asked: Tuple[Any, Any], record: Dict[str, Any]) -> None:
 
     rows: List[int] = []
     total = found = 0
-    for x, _ in mistakes.batches(*asked):
+    for x, _ in misclassified.batches(*asked):
         output = numpy.asarray(predictions.predict(model, "predict", x))
         if output.dtype.kind != "f" or not output.ndim:
             return
@@ -33,7 +33,7 @@ def count(model: Any, asked: Tuple[Any, Any], record: Dict[str, Any]) -> None:
         found += len(bad)
         rows += (bad[: ROWS_NAMED - len(rows)] + total).tolist()
         total += len(output)
-        if total >= mistakes.EXAMPLES:
+        if total >= misclassified.EXAMPLES:
             break
     if found:
         record["not_finite"] = {"count": found, "examples": total, "rows": rows}

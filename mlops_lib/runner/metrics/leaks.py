@@ -10,11 +10,12 @@ import os
 import time
 from typing import Any, Callable, Dict, FrozenSet, List, NamedTuple, Optional, Tuple
 
-from mlops_lib.runner import digest, files, protocol
-from mlops_lib.runner.evaluations import Evaluations, reference
+from mlops_lib.runner import protocol
 from mlops_lib.runner.journal import Journal
-from mlops_lib.runner.metrics import columns, example_rows, neighbours, preparation, repeats
+from mlops_lib.runner.metrics import columns, example_hashes, example_rows, neighbours, preparation, repeats
+from mlops_lib.runner.metrics.evaluations import Evaluations, reference
 from mlops_lib.runner.metrics.pairs import shown
+from mlops_lib.runner.state import atomic
 
 FEWEST = 30
 """A clean rest of fewer examples says nothing."""
@@ -349,7 +350,7 @@ class _Settlement:
         pairs = found[last["id"]].pairs() if last is not None and "leaks" in last else []
         path = os.path.join(inside, protocol.LEAKS)
         if pairs:
-            files.write_json(path, {"schema": 1, "pairs": pairs})
+            atomic.write_json(path, {"schema": 1, "pairs": pairs})
         elif os.path.exists(path):
             os.remove(path)
 
@@ -409,7 +410,7 @@ class _Judged:
 
     def names(self, which: Any) -> FrozenSet[bytes]:
         """Return the names (digest.hashes) of some of the examples."""
-        listed = digest.hashes(self.x) or []
+        listed = example_hashes.hashes(self.x) or []
         return frozenset(name for name, is_one in zip(listed, which.tolist()) if is_one)
 
     def pairs(self) -> List[Dict[str, Any]]:

@@ -8,7 +8,7 @@ compared example by example.
 import functools
 from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Tuple
 
-from mlops_lib.runner import predictions, targets
+from mlops_lib.runner.metrics import predictions, targets
 
 EVALUATE, SCORE, FUNCTION, COMPARED = "evaluate", "score", "function", "compared"
 """Keras' compiled metric; an estimator's own `score`; a metric function of a prediction; see targets.py."""

@@ -14,7 +14,7 @@ import os
 import sys
 from typing import Any, Dict, List
 
-from mlops_lib.runner.metrics import comparison, kept, loading, recipes
+from mlops_lib.runner.metrics import comparison, kept_examples, loading, recipes
 from mlops_lib.runner.metrics.recipes import Examples, Recipe
 
 MEASURED, NEEDS_CODE, FAILED = "measured", "needs code", "failed"
@@ -24,7 +24,7 @@ NOTE_LENGTH = 500
 def answer(folder: str, order: Dict[str, Any]) -> Dict[str, Any]:
     """Return the answer to an order."""
     try:
-        recipe, examples = kept.read(folder, order["entry"])
+        recipe, examples = kept_examples.read(folder, order["entry"])
         count = int(order["entry"]["examples"]["count"])
     except Exception as error:  # noqa: BLE001 - the files are claims, of any shape
         return _said(FAILED, f"the kept examples cannot be read: {_shown(error)}")

@@ -11,7 +11,7 @@ import inspect
 from dataclasses import dataclass, field
 from typing import Any, Dict, FrozenSet, List, Optional, Tuple
 
-from mlops_lib.runner import digest
+from mlops_lib.runner.metrics import example_hashes
 from mlops_lib.runner.search.request import FitCall, SearchRequest
 
 SPLIT_SHARE = 0.1
@@ -105,13 +105,13 @@ def _held_out(given: Dict[str, Any], training: Dict[str, Any]) -> Optional[Tuple
 
 def _identified(data: Any, steps: Optional[int]) -> Optional[Tuple[Any, Any, Any]]:
     """The examples of a validation pipeline; None if two readings of it do not give the same ones."""
-    from mlops_lib.runner.keras_examples import Source
+    from mlops_lib.runner.keras.examples import Source
 
     try:
         held = in_memory(data, steps)
     except RefusedError:
         return None
-    return held if Source(data, steps=steps).is_same_again(digest.hashes(held[0])) else None
+    return held if Source(data, steps=steps).is_same_again(example_hashes.hashes(held[0])) else None
 
 
 def _from_validation(
@@ -120,16 +120,16 @@ def _from_validation(
     """The validation examples, or the half of them that the gate leaves to the search; None where they will not do."""
     if not request.judged_digest:
         return None  # They may be the very examples that the gate judged: nobody knows.
-    hashes = digest.hashes(held[0])
+    hashes = example_hashes.hashes(held[0])
     if hashes is None:
         return None
-    seen = before.union(digest.hashes(training["x"]) or [])
+    seen = before.union(example_hashes.hashes(training["x"]) or [])
     usable = [i for i, one in enumerate(hashes) if one not in seen]
     notes = (
         [] if len(usable) == len(hashes) else [f"{len(hashes) - len(usable)} validation examples are trained on, too"]
     )
     kind = "disjoint"
-    if digest.Examples(hashes).digest == request.judged_digest:
+    if example_hashes.Examples(hashes).digest == request.judged_digest:
         kind, usable = "half", _half(hashes, usable)
     elif request.judged_hashes:
         apart = [i for i in usable if hashes[i] not in request.judged_hashes]
@@ -165,7 +165,7 @@ def _split(training: Dict[str, Any], given: Dict[str, Any], request: SearchReque
     held, kept = _draw(training, count, size, request.seed, in_order=given.get("shuffle") is False)
     part = {name: rows(value, held) for name, value in training.items()}
     rest = {name: rows(value, kept) for name, value in training.items()}
-    hashes = frozenset(digest.hashes(part["x"]) or [])
+    hashes = frozenset(example_hashes.hashes(part["x"]) or [])
     return Selected(
         "split", part["x"], part.get("y"), part.get("sample_weight"), rest,
         everything=training, hashes=hashes, count=size, notes=notes,
@@ -187,7 +187,7 @@ def _draw(data: Dict[str, Any], count: int, size: int, seed: int, *, in_order: b
             members = order[labels[order] == one]
             place[members] = (numpy.arange(len(members)) + 0.5) / len(members)
         order = order[numpy.argsort(place[order], kind="stable")]
-    hashes = digest.hashes(data["x"]) or [str(i).encode() for i in range(count)]
+    hashes = example_hashes.hashes(data["x"]) or [str(i).encode() for i in range(count)]
     held = order[:size]
     twins = {hashes[i] for i in held}
     kept = [i for i in sorted(order[size:]) if hashes[i] not in twins]
@@ -228,7 +228,7 @@ def in_memory(data: Any, steps: Optional[int] = None, *, most: int = LARGEST_BYT
     import keras
     import numpy
 
-    from mlops_lib.runner.keras_examples import Source
+    from mlops_lib.runner.keras.examples import Source
 
     source = Source(data, steps=steps)
     if not source.ends or (steps is None and getattr(data, "num_batches", 0) is None):

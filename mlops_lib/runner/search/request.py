@@ -47,7 +47,7 @@ class SearchRequest:
     seed: int = 1
     number_of_pass: int = 2
     workers: int = 1
-    """How many processes try candidates; from two on they ask a chief (mlops_lib.runner.search.chief)."""
+    """How many processes try candidates; from two on they ask a chief (mlops_lib.runner.search.distributed.coordinator)."""
     worker: str = ""
     """Which of them this process is; "" decides, and goes on with the script."""
     listen: str = ""
@@ -141,7 +141,7 @@ class FitCall:
     seen: FrozenSet[bytes] = frozenset()
     """Hashes of the examples that earlier fits trained this model, or layers of it, on."""
     sites: Dict[str, Any] = field(default_factory=dict)
-    """Where the script calls `fit` and `compile` (mlops_lib.runner.sites)."""
+    """Where the script calls `fit` and `compile` (mlops_lib.runner.script.call_sites)."""
     train: Optional[Callable[..., Any]] = None
     """The framework's own `fit(model, **arguments)`, unhooked; None calls the model's method."""
 
@@ -163,7 +163,7 @@ class Outcome:
     steps: List[str] = field(default_factory=list)
     """What was done to come to the winner, and what it scored."""
     measured: Any = None
-    """The model's Reading (mlops_lib.runner.keras_examples) of the validation data; None if there is none."""
+    """The model's Reading (mlops_lib.runner.keras.examples) of the validation data; None if there is none."""
 
 
 def trial_record(number: int, **keys: Any) -> Dict[str, Any]:

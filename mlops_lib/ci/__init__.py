@@ -1,0 +1,1 @@
+"""What a build server keeps and shows of a run."""

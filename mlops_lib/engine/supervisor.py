@@ -1,0 +1,133 @@
+"""The supervisor of one process container: starts the runner, waits for it, writes down how it ended.
+
+A restart waits for this program to start, so it loads nothing but a little of the standard library.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from mlops_lib import atomic
+
+PR_SET_PDEATHSIG = 1
+KILLED = 128 + signal.SIGKILL
+BOUND_S = 1.0
+"""How often the output's size is looked at."""
+ALIVE = "alive"
+"""The supervisor holds the lock on this file for as long as it lives."""
+
+
+def born(pid: int) -> str | None:
+    """Since which boot and tick the process of this number lives, so that one used again is not mistaken for it."""
+    fields = stat(pid)
+    if len(fields) > 19:
+        return None if fields[0] == "Z" else f"{boot()} {fields[19]}"
+    if Path("/proc/self/stat").exists():
+        return None
+    shown = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return shown.stdout.strip() or None
+
+
+def stat(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat after the command's name, which may hold anything; the first is field 3."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rsplit(")", 1)[1].split()
+    except (OSError, IndexError):
+        return []
+
+
+def boot() -> str:
+    """The name of the machine's present boot, "" where it has none."""
+    with contextlib.suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return ""
+
+
+def supervise(folder: Path, order: dict[str, Any]) -> None:
+    """Run what `container.json` ordered."""
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    supervisor = os.getpid()
+
+    def before_exec() -> None:
+        # A supervisor that is killed takes its script along: two attempts must never train at once.
+        if libc is not None:
+            libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != supervisor:  # it was killed before that was set
+                os._exit(KILLED)
+
+    killed_before = _out_of_memory_kills()
+    with Path(order["log"]).open("ab") as log:
+        threading.Thread(target=_bound, args=(order["log"], log.tell()), daemon=True).start()
+        child = subprocess.Popen(
+            order["command"],
+            env=order["variables"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=before_exec,
+        )
+    atomic.write_json(folder / "child.json", {"pid": child.pid, "born": born(child.pid)})
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(child.pid, signal.SIGTERM))
+    code = child.wait()
+    ended = time.time()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)  # what it left running
+    out_of_memory = code == -signal.SIGKILL and _out_of_memory_kills() > killed_before
+    state = {"exit_code": code if code >= 0 else 128 - code, "ended": ended, "out_of_memory": out_of_memory}
+    atomic.write_json(folder / "state.json", state)
+
+
+def _bound(path: str, begin: int) -> None:
+    """Keep the output's beginning and end: a script that prints without end must not fill the disk."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    while True:
+        atomic.keep_ends(descriptor, begin=begin, head=atomic.LOG_HEAD, tail=atomic.LOG_TAIL)
+        time.sleep(BOUND_S)
+
+
+def _out_of_memory_kills() -> int:
+    """How many processes the kernel has killed for want of memory since the machine started."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path("/proc/vmstat").read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return 0
+
+
+def main(folder: Path) -> None:
+    """Claim the container and supervise it as a process that belongs to nobody.
+
+    Returns, in the process that was called, when the supervisor has written down who it is; at once where the
+    container was removed before anybody came to supervise it.
+    """
+    try:
+        claim = os.open(folder / ALIVE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        fcntl.flock(claim, fcntl.LOCK_EX)  # held until the last process of this program has ended
+        order = json.loads((folder / "container.json").read_text())
+    except FileNotFoundError:
+        return
+    ready, written = os.pipe()
+    if os.fork():
+        os.close(written)
+        os.read(ready, 1)
+        return
+    os.close(ready)
+    atomic.write_json(folder / "supervisor.json", {"pid": os.getpid()})
+    os.close(written)
+    supervise(folder, order)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,313 @@
+"""From an environment to an image: a pure function, named by everything that goes into it.
+
+Layers are ordered so that families share what they can: Python, the framework's pins, the row's further packages, the
+project's own, and last the runner, so that a change of ours re-downloads nothing. The script itself is never part of
+an image's name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from mlops_lib.catalog import FOLDER
+from mlops_lib.environments import locks, placeholder_wheels, requirements
+from mlops_lib.errors import ImageError
+from mlops_lib.records import Environment, Image
+
+PACKAGE = Path(__file__).parents[1]
+CONTAINERS = Path(FOLDER)
+PYTHON = "3.11"
+"""The Python of an environment that asks for none: that of the usual base image."""
+LAYERS = ("framework", "family", "project")
+PROGRAMS = ("row.py", "fetch.py")
+"""Programs of ours that install within an image."""
+PROJECT, INSIDE, CACHES = "/mlops/project", "/mlops/inside", "/mlops/caches"
+SHARED = "/mlops/shared"
+PROXIES = "if [ -f /run/secrets/proxies ]; then . /run/secrets/proxies; fi"
+"""Proxies with their passwords: for one command, not as arguments of the build, which every step would see."""
+DOWNLOADING = f"""--mount=type=cache,id=mlops-wheels,target=/root/.cache/pip \\
+    --mount=type=secret,id=pip --mount=type=secret,id=ca --mount=type=secret,id=proxies \\
+    {PROXIES} && PIP_CONFIG_FILE=/run/secrets/pip"""
+"""Before a command that may talk to the package index. The cache has a name of its own: what other Dockerfiles left in
+theirs is not loaded, and only wheels get into this one."""
+OFFLINE = "python -I -m pip install --disable-pip-version-check --root-user-action=ignore --no-index --no-deps"
+_MINOR = re.compile(r"==\d+\.\d")
+_SYSTEM = re.compile(r"[a-z0-9][a-z0-9+.-]+(=[A-Za-z0-9.+:~-]+)?")
+
+
+def plan(environment: Environment, *, base_image: str = "python:3.11-slim") -> Image:
+    """The image for an environment; nothing is built and no engine is asked.
+
+    Args:
+        environment: what the entry needs.
+        base_image: a Debian image with Python and pip.
+
+    Raises:
+        ImageError: a requirement is not a name with its versions but an option or a URL, or a system package is no name.
+    """
+    _check(environment)
+    text = dockerfile(environment)
+    installed = [layers(environment), environment.sdists, environment.unlocked, locked(environment)]
+    content = json.dumps([text, installed, base_image, runner_digest(), _programs_digest()])
+    digest = hashlib.sha256(content.encode()).hexdigest()
+    return Image(
+        tag=f"mlops/{environment.name}:{digest[:16]}", environment=environment, dockerfile=text, base_image=base_image
+    )
+
+
+def _check(environment: Environment) -> None:
+    """Where packages come from is the operator's to say, never the project's."""
+    for kind, is_one, lines in (
+        ("requirement", requirements.read, environment.requirements),
+        ("system package", _SYSTEM.fullmatch, environment.system),
+    ):
+        for line in lines:
+            if not is_one(line):
+                raise ImageError(
+                    f"{line!r} is no {kind}", where=environment.name,
+                    remedy="Name the distribution and its versions, such as numpy>=1.26; options and URLs are not taken.",
+                )  # fmt: skip
+
+
+def dockerfile(environment: Environment) -> str:
+    """The Dockerfile: containers/Dockerfile with the environment's rows filled in."""
+    variables = {"PYTHONHASHSEED": "1", **environment.variables}
+    row = next((row for row in catalog() if row["name"] == environment.name), {})
+    shared = set(row.get("system", ())) & set(environment.system)
+    named = zip(LAYERS, layers(environment), strict=True)
+    filled = {
+        "@DOWNLOADING@": DOWNLOADING,
+        **{f"@{name.upper()}_STANDINS@\n": _standins(environment, lines) for name, lines in named},
+        "@SYSTEM@": _apt(shared) or "# no system packages",
+        "@PROJECT@\n": _project(environment, set(environment.system) - shared),
+        "@VARIABLES@": " ".join(f"{name}={quoted(value)}" for name, value in sorted(variables.items())),
+    }
+    text = (CONTAINERS / "Dockerfile").read_text(encoding="utf-8")
+    for name, value in filled.items():
+        text = text.replace(name, value)
+    return text
+
+
+def _standins(environment: Environment, lines: list[str]) -> str:
+    """The stand-ins that a layer's requirements make needed, laid under it."""
+    names = {requirements.name_of(line) for line in lines}
+    parts = []
+    for one in placeholder_wheels.needed(environment.requirements):
+        if one.beside in names:
+            unless = f'[ "$(uname -m)" != {one.machine} ] || ' if one.machine else ""
+            parts.append(
+                f"# Nothing but the name: who asks for {one.name} needs no download for GPUs.\n"
+                f"COPY {one.file} /mlops/\n"
+                f"RUN {unless}{OFFLINE} \\\n"
+                f"    /mlops/{one.file}\n\n"
+            )
+    return "".join(parts)
+
+
+def _apt(packages: set[str]) -> str:
+    if not packages:
+        return ""
+    listed = " ".join(sorted(packages))
+    return (
+        f"RUN --mount=type=secret,id=proxies {PROXIES} \\\n"
+        f"    && apt-get update && apt-get install -y --no-install-recommends {listed} && rm -rf /var/lib/apt/lists/*"
+    )
+
+
+def _project(environment: Environment, system: set[str]) -> str:
+    """Return the steps for what a project has on top of its row, "" if it has nothing.
+
+    Downloading knows the index's password and installs nothing; installing knows no secret, and puts the files aside, so that
+    no program that runs in a step is one of them. They come to their places last.
+    """
+    lines = layers(environment)[2]
+    apt = f"# The project's own Debian packages.\n{_apt(system)}\n\n" if system else ""
+    if not lines:
+        return apt
+    return f"""{apt}{_standins(environment, lines)}FROM row AS wheels
+COPY project.txt fetch.py /mlops/
+# All lines together, so that pip finds versions that fit or says which do not.
+RUN --mount=type=bind,source=built,target=/mlops/built \\
+    {DOWNLOADING} python -I /mlops/fetch.py /mlops/wheels --find-links /mlops/built \\
+    -r /mlops/framework.txt -r /mlops/family.txt -r /mlops/project.txt
+RUN mkdir -p /mlops/staging && set -- /mlops/wheels/*.whl && if [ -e "$1" ]; then \\
+    {OFFLINE} --ignore-installed --no-warn-script-location \\
+    --root /mlops/staging "$@"; fi
+
+FROM row
+COPY project.txt /mlops/
+RUN --mount=type=bind,from=wheels,source=/mlops/wheels,target=/mlops/wheels \\
+    if [ -s /mlops/wheels/replaced.txt ]; then \\
+    python -I -m pip uninstall --yes --root-user-action=ignore --requirement /mlops/wheels/replaced.txt; fi
+COPY --from=wheels /mlops/staging/ /
+
+"""
+
+
+def quoted(value: str) -> str:
+    """A value in a Dockerfile."""
+    return json.dumps(value, ensure_ascii=False).replace("$", "\\$")
+
+
+def shown(image: Image) -> str:
+    """The Dockerfile with the requirement files it copies, as a person reads it."""
+    parts = [image.dockerfile.rstrip("\n"), ""]
+    for name, lines in zip(LAYERS, layers(image.environment), strict=True):
+        parts += [f"# {name}.txt:", *(f"#   {line}" for line in lines)]
+    parts += [f"# tag: {image.tag}", *(f"# changed: {note}" for note in image.notes)]
+    return "\n".join(parts)
+
+
+def context(image: Image, folder: Path) -> None:
+    """Write the build context into an empty folder: Dockerfile, requirements, the runner."""
+    (folder / "Dockerfile").write_text(image.dockerfile, encoding="utf-8")
+    for name, lines in zip(LAYERS, layers(image.environment), strict=True):
+        (folder / f"{name}.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    for one in placeholder_wheels.needed(image.environment.requirements):
+        (folder / one.file).write_bytes(one.wheel())
+    for name in PROGRAMS:
+        (folder / name).write_bytes((CONTAINERS / name).read_bytes())
+    for layer in locks.LAYERS:
+        (folder / "locks" / layer).mkdir(parents=True)
+        for machine, text in locked(image.environment).get(layer, {}).items():
+            (folder / "locks" / layer / f"{machine}.txt").write_text(text, encoding="utf-8")
+    (folder / "built").mkdir()
+    copy_runner(folder / "runner")
+
+
+def layers(environment: Environment) -> tuple[list[str], list[str], list[str]]:
+    """The requirements by who shares them: the framework's pins, the rest of the row, the project's own.
+
+    A project that replaces one of the framework's pins shares nothing: all of its requirements are installed at once, so
+    that no other release lies below in a layer of its own.
+    """
+    instead = _on_gpu(environment.name)
+    given = set(environment.requirements)
+    shared = [line for line in environment.requirements if line in {*instead, *instead.values()}]
+    if any(_is_pin(line) and not given & {line, instead[line]} for line in instead):
+        return [], [], list(environment.requirements)
+    return (
+        [line for line in shared if _is_pin(line)],
+        [line for line in shared if not _is_pin(line)],
+        [line for line in environment.requirements if line not in shared],
+    )
+
+
+def row_layers(name: str) -> tuple[list[str], list[str]]:
+    """A row's own requirements by layer: the framework's pins, the rest."""
+    row = row_of(name)
+    return [line for line in row if _is_pin(line)], [line for line in row if not _is_pin(line)]
+
+
+def locked(environment: Environment) -> dict[str, dict[str, str]]:
+    """The locks that hold for an environment, by layer and processor: of the layers that are the row's as they stand."""
+    own, given = row_layers(environment.name), layers(environment)
+    if environment.unlocked or environment.python != PYTHON or sorted(own[0]) != sorted(given[0]):
+        return {}
+    found = {"framework": locks.texts("framework", own[0])}
+    if sorted(own[1]) == sorted(given[1]):
+        found["family"] = locks.texts("family", [*own[0], *own[1]])
+    return {layer: by_machine for layer, by_machine in found.items() if by_machine}
+
+
+def releases(name: str) -> dict[str, str]:
+    """The releases that a row is locked to on the usual processor, by normalised name."""
+    framework, family = row_layers(name)
+    found = [locks.texts("framework", framework), locks.texts("family", [*framework, *family])]
+    texts = [by_machine.get("x86_64", "") for by_machine in found]
+    return {name: version for text in texts for name, version in locks.versions(text).items()}
+
+
+def pinned(environment: Environment) -> bool:
+    """Whether the project asks for versions beyond the row's own: what could be loosened."""
+    row = row_of(environment.name)
+    return any(
+        line not in row and (read := requirements.read(line)) and read.versions for line in environment.requirements
+    )
+
+
+def _is_pin(line: str) -> bool:
+    """Whether it names a minor release, not merely a major one."""
+    return _MINOR.search(line.partition(";")[0]) is not None
+
+
+def row_of(name: str) -> tuple[str, ...]:
+    """The requirements of a row of the catalog, () where there is no such row."""
+    return tuple(_on_gpu(name))
+
+
+def on_gpu(environment: Environment) -> Environment:
+    """The same environment with the row's builds for a GPU in place of those for the processor.
+
+    Where Keras computes with another framework, TensorFlow only reads data: it keeps the build for the processor.
+    """
+    builds = _gpu_builds(environment.name)
+    if environment.variables.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
+        builds = {name: build for name, build in builds.items() if not name.startswith("tensorflow")}
+    built = [_built_for(line, builds) for line in environment.requirements]
+    if any(one.name == placeholder_wheels.NCCL for one in placeholder_wheels.needed(built)):
+        built.append(placeholder_wheels.NCCL)
+    return replace(environment, requirements=tuple(built))
+
+
+@cache
+def _on_gpu(name: str) -> dict[str, str]:
+    """Each requirement of a row, and what stands for it where there is a GPU; mostly itself."""
+    row = next((row for row in catalog() if row["name"] == name), {})
+    return {line: _built_for(line, _gpu_builds(name)) for line in row.get("requirements", ())}
+
+
+def _gpu_builds(name: str) -> dict[str, str]:
+    """The distributions of a row that have another build for a GPU."""
+    return dict(next((row.get("gpu", {}) for row in catalog() if row["name"] == name), {}))
+
+
+def _built_for(line: str, builds: Mapping[str, str]) -> str:
+    distribution = requirements.name_of(line)
+    chosen = f"{distribution}[" in line  # the project says which build it wants
+    return line if chosen or distribution not in builds else line.replace(distribution, builds[distribution], 1)
+
+
+@cache
+def catalog() -> tuple[dict[str, Any], ...]:
+    """The rows of containers/catalog.toml."""
+    return tuple(requirements.read_toml(CONTAINERS / "catalog.toml")["environment"])
+
+
+def runner_files() -> list[Path]:
+    """The sources of what runs around the script: an island, so this is all of mlops_lib that an image holds."""
+    return [PACKAGE / "__init__.py", *sorted((PACKAGE / "runner").rglob("*.py"))]
+
+
+@cache
+def _programs_digest() -> str:
+    return hashlib.sha256(b"\0".join((CONTAINERS / name).read_bytes() for name in PROGRAMS)).hexdigest()
+
+
+@cache
+def runner_digest() -> str:
+    """sha256 over the runner's sources."""
+    digest = hashlib.sha256()
+    for path in runner_files():
+        digest.update(str(path.relative_to(PACKAGE)).encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def copy_runner(folder: Path) -> None:
+    """Copy the runner as the package `mlops_lib` into a folder that can stand on Python's path."""
+    for path in runner_files():
+        target = folder / "mlops_lib" / path.relative_to(PACKAGE)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(path.read_bytes())
+
+
+def built(image: Image) -> Image:
+    """The image, marked as built."""
+    return replace(image, built=True)

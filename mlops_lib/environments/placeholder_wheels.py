@@ -1,0 +1,82 @@
+"""Wheels that hold nothing but a name, in the place of downloads for GPUs that are not there.
+
+`tensorflow` and `tensorflow-cpu` bring the same files, and what builds on TensorFlow (tf_keras, tensorflow-hub,
+tensorflow-text) asks for the first, so that an installer would download both: 570 MB more. A distribution of that name and
+release that asks for `tensorflow-cpu` answers for it.
+
+XGBoost asks for `nvidia-nccl-cu12`, 470 MB that it loads only where it trains on several GPUs.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import re
+import zipfile
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from mlops_lib.environments.requirements import name_of
+
+NCCL = "nvidia-nccl-cu12"
+_CPU = re.compile(r"tensorflow-cpu==(\d+\.\d+)\.\*(?=$|\s*;)")
+"""The row's line, with its release; it has wheels for one processor only."""
+
+
+@dataclass(frozen=True)
+class StandIn:
+    """A distribution without content."""
+
+    name: str
+    version: str
+    beside: str
+    """The requirement that makes it needed."""
+    requires: str = ""
+    """What it asks for itself, in the words of a wheel's metadata."""
+    machine: str = ""
+    """The only processor that it is for, as `uname -m` says it; "" for all."""
+
+    @property
+    def file(self) -> str:
+        """The wheel's file name."""
+        return f"{self._stem}-py3-none-any.whl"
+
+    @property
+    def _stem(self) -> str:
+        return f"{self.name.replace('-', '_')}-{self.version}"
+
+    def wheel(self) -> bytes:
+        """The wheel: metadata only, and the same bytes every time."""
+        folder = f"{self._stem}.dist-info"
+        asks = f"Requires-Dist: {self.requires}\n" if self.requires else ""
+        files = {
+            f"{folder}/METADATA": f"Metadata-Version: 2.1\nName: {self.name}\nVersion: {self.version}\n{asks}",
+            f"{folder}/WHEEL": "Wheel-Version: 1.0\nGenerator: mlops\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        }
+        record = "".join(f"{path},sha256={_digest(text)},{len(text)}\n" for path, text in files.items())
+        files[f"{folder}/RECORD"] = record + f"{folder}/RECORD,,\n"
+        content = io.BytesIO()
+        with zipfile.ZipFile(content, "w") as archive:
+            for path, text in files.items():
+                archive.writestr(zipfile.ZipInfo(path, date_time=(1980, 1, 1, 0, 0, 0)), text)
+        return content.getvalue()
+
+
+def needed(lines: Collection[str]) -> list[StandIn]:
+    """The stand-ins for an environment with these requirements."""
+    found = []
+    release = next((cpu[1] for cpu in map(_CPU.match, lines) if cpu), "")
+    if release:
+        asks = f"tensorflow-cpu (=={release}.*)"
+        found.append(
+            StandIn("tensorflow", f"{release}.0+cpu", beside="tensorflow-cpu", requires=asks, machine="x86_64")
+        )
+    names = {name_of(line) for line in lines}
+    if "xgboost" in names and NCCL not in names:
+        found.append(StandIn(NCCL, "0+cpu", beside="xgboost"))
+    return found
+
+
+def _digest(text: str) -> str:
+    return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip("=")

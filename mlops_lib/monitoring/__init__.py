@@ -1,0 +1,1 @@
+"""The state of runs, and taking over those whose driving process has died."""

@@ -1,0 +1,1 @@
+"""The stages with their settings: what shell, notebook and Jenkins call."""

@@ -1,0 +1,290 @@
+"""A project made ready: detected, its environment planned, its run named. Nothing is built or started here."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from mlops_lib import atomic, config, run_directory
+from mlops_lib.detection import detect
+from mlops_lib.engine import Engine, choose
+from mlops_lib.errors import UsageError
+from mlops_lib.pipeline import origin
+from mlops_lib.project import places, trust
+from mlops_lib.provisioning import resolution
+from mlops_lib.records import Detection, Environment, Image, Limits, Mount, RunSpec
+from mlops_lib.runner import protocol
+from mlops_lib.training import supervision
+from mlops_lib.tuning import argument_sweep
+
+Observer = Callable[[dict[str, Any]], None]
+
+
+def silent(event: dict[str, Any]) -> None:
+    """Nobody watches."""
+
+
+def _observer() -> Observer:
+    """In a notebook progress is shown; a program that calls us is left in peace."""
+    from mlops_lib.display import notebook
+
+    return notebook.view() if notebook.is_running() else silent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A project made ready: what it is, where it runs, and which run that is."""
+
+    settings: config.Settings
+    detection: Detection | None
+    need: resolution.Need | None
+    """What the project asks of its environment; None for a run directory, whose environment is settled."""
+    engine: Engine
+    spec: RunSpec
+    run_dir: Path
+    observer: Observer
+    stopped: supervision.Stop
+    origin: Path | None = None
+    """The first run's directory, where the project goes on with other arguments than it was given."""
+    looked: int = 0
+    """How many models of the project's other arguments were judged on the same examples before."""
+    taking_over: bool = False
+    """A watchdog goes on with what somebody asked whose program died."""
+
+    @property
+    def home(self) -> Path:
+        """Folder of mlops' own files."""
+        return self.settings.home
+
+
+def prepare(
+    project: str | Path,
+    *,
+    observer: Observer | None = None,
+    stopped: supervision.Stop | None = None,
+    **settings: Any,
+) -> Job:
+    """Detect, plan the image, and name the run; nothing is built or started.
+
+    Raises:
+        UsageError, DetectionError, EngineError: as their stages say.
+    """
+    place = Path(project).expanduser()
+    stopped = stopped or supervision.Stop()
+    observer = observer or _observer()
+    existing = _existing(place, config.resolve(None, settings))
+    if existing is not None:
+        resolved = config.resolve(Path(existing.project), settings)
+        if Path(existing.project).is_dir():
+            existing = replace(
+                existing, metric_pattern=resolved["metric_pattern"], metrics_file=resolved["metrics_file"]
+            )
+        engine = choose(existing.backend, home=str(_made(resolved.home)))
+        return Job(
+            settings=resolved, detection=None, need=None, engine=engine, spec=existing, run_dir=place.absolute(),
+            observer=observer, stopped=stopped,
+        )  # fmt: skip
+    folder = place if place.is_dir() else place.parent
+    resolved = config.resolve(folder if folder.is_dir() else None, settings)
+    observer({"event": "stage", "stage": "detect"})
+    detection = detect(place, entry=resolved["entry"] or None)
+    own = Path(detection.project)
+    engine = choose(resolved["backend"], home=str(_made(places.require_home(resolved.home, project=own))))
+    need = resolution.need(
+        detection,
+        base_image=resolved["base_image"],
+        backend=engine.name,
+        gpus=_gives_gpus(resolved["gpus"], engine),
+        owner=trust.cache_name(Path(detection.project), resolved["trust"]),
+    )
+    spec = _spec(detection, resolved, engine, resolution.plan(need, home=resolved.home), gpus=need.gpus)
+    run_dir = (
+        places.require_own(Path(resolved["run_dir"]), project=own)
+        if resolved["run_dir"]
+        else _default_run_dir(spec, resolved)
+    )
+    job = Job(
+        settings=resolved,
+        detection=detection,
+        need=need,
+        engine=engine,
+        spec=spec,
+        run_dir=run_dir,
+        observer=observer,
+        stopped=stopped,
+    )
+    return continued(job)
+
+
+def prepared(project: str | Path | Job, **settings: Any) -> Job:
+    """A job as it is; anything else made ready with these settings."""
+    return project if isinstance(project, Job) else prepare(project, **settings)
+
+
+def continued(job: Job) -> Job:
+    """The job with the arguments that its project goes on with."""
+    args = argument_sweep.continued(job.run_dir)
+    return job if args is None or args == job.spec.args else with_args(job, args)
+
+
+def with_seed(job: Job, seed: int) -> Job:
+    """The same project as a run of its own with another seed."""
+    assert job.detection is not None
+    assert job.need is not None
+    changed = {"seed": seed, "seeds": 1, "beats": "", "trials": 0}
+    values = {**job.settings.values, **{key: config.Value(value, "seeds") for key, value in changed.items()}}
+    settings = config.Settings(values)
+    spec = _spec(job.detection, settings, job.engine, job.spec.image, gpus=job.need.gpus)
+    given = settings["run_dir"]
+    place = job.run_dir.with_name(f"{job.run_dir.name}-seed-{seed}") if given else _default_run_dir(spec, settings)
+    return replace(job, settings=settings, spec=spec, run_dir=place, origin=None, looked=0, taking_over=False)
+
+
+def with_args(job: Job, args: tuple[str, ...]) -> Job:
+    """The same project as a run of its own with other arguments."""
+    assert job.detection is not None
+    assert job.need is not None
+    values = {**job.settings.values, "args": config.Value(args, "retraining")}
+    settings = config.Settings(values)
+    spec = _spec(job.detection, settings, job.engine, job.spec.image, gpus=job.need.gpus)
+    given = settings["run_dir"]
+    place = job.run_dir.with_name(f"{job.run_dir.name}-args-{args[0]}") if given else _default_run_dir(spec, settings)
+    return replace(job, settings=settings, spec=spec, run_dir=place, origin=job.run_dir)
+
+
+def _existing(place: Path, settings: config.Settings) -> RunSpec | None:
+    """What was asked of a run directory; None where `place` is none.
+
+    Raises:
+        UsageError: it looks like one, but this home did not make it.
+    """
+    spec = run_directory.read_record(place / protocol.SPEC, RunSpec) if (place / protocol.INSIDE).is_dir() else None
+    if spec is not None and not run_directory.is_known(place, home=settings.home):
+        raise UsageError(
+            "it looks like a run directory, but not one of this home", where=str(place),
+            remedy="Give the --home it was made with, or its project and --run-dir.",
+        )  # fmt: skip
+    return spec
+
+
+def _made(home: Path) -> Path:
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        (home / protocol.HOME_MARKER).touch()
+    except OSError as error:
+        raise UsageError(
+            f"the folder of mlops' own files cannot be made: {error.strerror}", where=str(home),
+            remedy="Give another --home (or MLOPS_HOME), or mend its permissions.",
+        ) from None  # fmt: skip
+    return home
+
+
+def _gives_gpus(wanted: str, engine: Engine) -> bool:
+    if wanted == "none" or (wanted == "auto" and not engine.gpus()):
+        return False
+    if not engine.gpus():
+        raise UsageError(
+            "no GPU can be given to a training", where="gpus=all",
+            remedy="Install NVIDIA's driver and container toolkit (`mlops doctor`), or use --gpus auto.",
+        )  # fmt: skip
+    return True
+
+
+def _spec(detection: Detection, settings: config.Settings, engine: Engine, image: Image, *, gpus: bool) -> RunSpec:
+    project = Path(detection.project)
+    own = detection.command if settings["steps"] else None
+    args = tuple(settings["args"]) or (own.args if own is not None else ())
+    steps = (detection.before, detection.after) if settings["steps"] else ((), ())
+    if detection.args_needed > len(args):
+        raise UsageError(
+            f"the script needs {detection.args_needed} argument(s), {len(args)} given", where=detection.entry,
+            remedy='Give them with --args "…", or args = […] in mlops.toml.',
+        )  # fmt: skip
+    mounts = tuple(_mount(text, backend=engine.name) for text in settings["mount"])
+    manifest = _files(detection, settings, args=args).digest
+    around = [[one.script, *one.args, one.folder] for part in steps for one in part]
+    folder = "" if own is None else own.folder
+    # The image's name covers our own runner too, and what was repaired in it. The run is named by the environment as it
+    # is asked for, so that a new version of this package, or of an answer to it, continues old runs.
+    environment = detection.environment
+    data = [[mount.target, run_directory.data_manifest(Path(mount.source))] for mount in mounts]
+    digest = run_directory.digest(
+        manifest, detection.entry, args, settings["input"], sorted(environment.requirements), environment.python,
+        sorted(environment.system), sorted(environment.variables.items()), settings["base_image"], data, settings["seed"],
+        # A pull request's run is its own: a branch with the same files must not go on with what the request's caches made.
+        *((["trust", settings["trust"]],) if settings["trust"] != trust.BRANCH else ()),
+        *((["steps", folder, len(steps[0]), *around],) if around or folder else ()),
+    )  # fmt: skip
+    return RunSpec(
+        digest=digest, name=settings["name"] or _name(project, detection.entry), project=str(project), entry=detection.entry,
+        args=args, folder=folder, before=steps[0], after=steps[1], seed=settings["seed"], backend=engine.name,
+        image=image, framework=detection.framework, family=detection.family, mounts=mounts,
+        limits=Limits(
+            memory_bytes=settings["memory"], cpus=settings["cpus"], pids=settings["pids"], network=settings["network"],
+            gpus=gpus,
+        ),
+        commit=run_directory.commit(project), data_digest=manifest, metric=settings["metric"],
+        metric_pattern=settings["metric_pattern"],
+        metrics_file=settings["metrics_file"], input=tuple(settings["input"]),
+        cache=trust.cache_name(project, settings["trust"]), created=round(time.time(), 3),
+    )  # fmt: skip
+
+
+def _files(detection: Detection, settings: config.Settings, *, args: Sequence[str]) -> origin.ProjectFiles:
+    steps = (*detection.before, *detection.after) if settings["steps"] else ()
+    given = (*args, *settings["input"], *(arg for one in steps for arg in one.args))
+    programs = (detection.entry, *(one.script for one in steps))
+    return origin.project_files(Path(detection.project), *programs, given=given)
+
+
+def remember_files(job: Job) -> None:
+    """Keep in the run's directory which files of the project decide it."""
+    place = job.run_dir / protocol.FILES
+    if job.detection is not None and not place.exists():
+        files = _files(job.detection, job.settings, args=job.spec.args)
+        if len(files.files) + len(files.left_out) <= origin.KEPT:
+            atomic.write_json(place, files.to_json())
+
+
+def unprepared(project: Path, settings: config.Settings) -> RunSpec:
+    """What a build was about that ended before it was known what there is to train: its name and commit."""
+    commit = run_directory.commit(project)
+    unknown = Image(tag="", environment=Environment(name="none", framework="none", family="none"))
+    return RunSpec(
+        digest=run_directory.digest(str(project), commit), name=settings["name"] or _name(project, ""), project=str(project),
+        entry="", backend="process", image=unknown, commit=commit,
+    )  # fmt: skip
+
+
+def _name(project: Path, entry: str) -> str:
+    # A build server names the folder of a checkout after the branch; all branches of a repository are one model.
+    repository = run_directory.repository_name(project) if "BRANCH_NAME" in os.environ else None
+    return repository or re.sub(r"@\d+$", "", project.name) or Path(entry).stem
+
+
+def _mount(text: str, *, backend: str) -> Mount:
+    source, _, target = text.rpartition(":")
+    place = Path(source).expanduser().absolute()
+    if not source or not target or ".." in Path(target).parts:
+        raise UsageError(
+            f"{text!r} is no mount", where="mount",
+            remedy="Give SOURCE:TARGET; TARGET is absolute, or relative to the project.",
+        )  # fmt: skip
+    if backend == "process" and target.startswith("/") and Path(target) != place:
+        raise UsageError(
+            f"without containers nothing can be mounted at {target}", where="mount",
+            remedy="Give a TARGET relative to the project, or use --backend docker.",
+        )  # fmt: skip
+    if not place.exists():
+        raise UsageError(f"{place} does not exist", where="mount", remedy="Give an existing file or folder.")
+    return Mount(source=str(place), target=target)
+
+
+def _default_run_dir(spec: RunSpec, settings: config.Settings) -> Path:
+    safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in spec.name).strip("-.") or "project"
+    return settings.home / "runs" / f"{safe[:60]}-{spec.digest[:12]}"

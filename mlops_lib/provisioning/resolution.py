@@ -1,0 +1,400 @@
+"""From what a project declares to an environment in which its imports work.
+
+Three steps, each bounded, each told with its reason. Before the build, what is known not to install is mended
+(mlops_lib.environments.requirements). While building, what the installer refuses is loosened. After it, every import of the code is tried
+once, and what is missing comes from a table: a distribution of the curated map, a Debian package of a shared library.
+Never is a distribution installed because it merely has the name of an unknown import. The answer is remembered, so that the
+next build decides at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import sys
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from mlops_lib import atomic
+from mlops_lib.detection.import_map import DISTRIBUTIONS
+from mlops_lib.detection.system_packages import PACKAGES
+from mlops_lib.engine import Engine, sdists
+from mlops_lib.engine.import_check import Missing
+from mlops_lib.environments import images, locks, requirements
+from mlops_lib.errors import ImageError
+from mlops_lib.project import trust
+from mlops_lib.records import Detection, Environment, Image, Record
+
+REFUSALS = 10
+"""How often requirements are loosened that an installer refuses."""
+SOURCES = 40
+"""How many distributions of an environment are built from source at most."""
+REPAIRS = 3
+"""How often an environment is repaired whose imports do not work."""
+NUMPY_1 = ("NumPy 1.x", "numpy.dtype size changed", "numpy.core.multiarray failed", "_ARRAY_API not found")
+_NOT_FOUND = re.compile(r"No module named '([A-Za-z_][\w.]*)'")
+_NEEDS_NUMPY_2 = re.compile(r"([A-Za-z_]\w*) requires NumPy 2")
+_NOT_DEFINED = re.compile(r"name '(pkg_resources)' is not defined")
+"""A module of setuptools that packages import under `try` and use all the same."""
+
+Observer = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Need(Record):
+    """What a project asks of its environment, as detection saw it."""
+
+    environment: Environment
+    imports: tuple[str, ...] = ()
+    """Top-level third-party names that the code needs."""
+    declared: tuple[str, ...] = ()
+    """The project's requirements as they stand, of which the environment may have others already."""
+    base_image: str = ""
+    backend: str = "docker"
+    gpus: bool = False
+    owner: str = ""
+    """The project at its trust level (`trust.cache_name`): what its trainings claim to miss changes no other's environment."""
+
+    @property
+    def digest(self) -> str:
+        """Names the need, with the tables that answer it; the same for all projects that ask for the same."""
+        asked = {key: value for key, value in self.to_json().items() if key != "owner"}
+        content = json.dumps([asked, _tables()], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer(Record):
+    """The environment that a need came to."""
+
+    schema: int = 1
+    environment: Environment
+    notes: tuple[str, ...] = ()
+
+
+def _tables() -> str:
+    text = b"".join((images.CONTAINERS / name).read_bytes() for name in ("catalog.toml", "requirements.toml"))
+    return hashlib.sha256(text).hexdigest()
+
+
+def need(detection: Detection, *, base_image: str, backend: str, gpus: bool, owner: str = "") -> Need:
+    """What a project asks for."""
+    # What nothing reaches is tried like the rest, and left out if it cannot be installed.
+    needed = tuple(name for name in detection.imports if name not in detection.unreached_imports)
+    return Need(
+        environment=detection.environment,
+        imports=needed,
+        declared=detection.requirements,
+        base_image=base_image,
+        backend=backend,
+        gpus=gpus,
+        owner=owner,
+    )
+
+
+def plan(asked: Need, *, home: Path) -> Image:
+    """The image for a need: what an earlier build came to, else what is declared, mended. Nothing is built.
+
+    Raises:
+        ImageError: a system package is no name.
+    """
+    answer = _recall(asked, home) or mended(asked)
+    private = asked.backend == "process" and trust.is_strangers(asked.owner)
+    environment = replace(answer.environment, owner=asked.owner if private else "")
+    image = images.plan(environment, base_image=asked.base_image)
+    return replace(image, notes=answer.notes)
+
+
+def mended(asked: Need) -> Answer:
+    """The environment with everything that is known not to install replaced."""
+    declared = asked.environment
+    python = declared.python
+    if asked.backend == "process" and python == images.PYTHON:
+        python = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    row = images.row_of(declared.name)
+    # Detection gives the row's release where the project pins another of the framework's: that is told here.
+    replaced = [
+        line for line in asked.declared if requirements.follows(line, row) and line not in declared.requirements
+    ]
+    found = requirements.mend(
+        (*declared.requirements, *replaced), row=row, python=python, locked=images.releases(declared.name)
+    )
+    system = tuple(sorted({*declared.system, *found.system}))
+    environment = replace(declared, requirements=found.lines, system=system)
+    notes = found.notes
+    if asked.gpus:
+        environment = images.on_gpu(environment)
+    if asked.backend == "docker" and python != images.PYTHON:
+        notes = (
+            *notes,
+            f"Python {python} is asked for: the base image ({asked.base_image}) decides which one there is",
+        )
+    return Answer(environment=environment, notes=notes)
+
+
+def _place(asked: Need, home: Path, *, claim: bool) -> Path:
+    """Return the file of an answer: one that a training's claim led to is its project's own, at its trust level."""
+    name = f"{asked.digest[:32]}.json"
+    folder = home / "environments" / "answers"
+    return folder / (asked.owner or "unknown") / name if claim else folder / name
+
+
+def _recall(asked: Need, home: Path) -> Answer | None:
+    for claim in (True, False):
+        try:
+            return Answer.from_json(atomic.read_json(_place(asked, home, claim=claim)))
+        except (OSError, ValueError):
+            continue
+    return None
+
+
+def _remember(asked: Need, image: Image, home: Path, *, claim: bool = False) -> None:
+    answer = Answer(environment=image.environment, notes=image.notes)
+    atomic.write_json(_place(asked, home, claim=claim), answer.to_json())
+
+
+def make(asked: Need, *, engine: Engine, home: Path, observer: Observer) -> Image:
+    """Make the environment real: build, probe, repair, and remember what came of it.
+
+    Raises:
+        ImageError: it cannot be built, however much is loosened, or the index does not answer.
+        EngineError: the engine does not answer.
+    """
+    image = plan(asked, home=home)
+    if engine.has(image) and (_recall(asked, home) is not None or _is_rows(image, asked)):
+        return replace(image, built=True)
+    unprobed = {name for group in requirements.tables()["unprobed"].values() for name in group}
+    probed = [name for name in asked.imports if name not in unprobed]
+    apt = asked.backend == "docker"
+    for number in range(REPAIRS + 1):
+        image = _built(image, asked, engine=engine, observer=observer)
+        missing = engine.missing(image, probed) if probed else []
+        fresh = repaired(image, missing, apt=apt) if missing and number < REPAIRS else None
+        if fresh is None:
+            image = replace(image, notes=(*image.notes, *map(_unresolved, missing)))
+            break
+        image = fresh
+    # What is built again from an answer that a claim led to stays the project's own.
+    _remember(asked, image, home, claim=_place(asked, home, claim=True).exists())
+    return replace(image, built=True)
+
+
+def _is_rows(image: Image, asked: Need) -> bool:
+    """Whether it is a row of the catalog as it stands, and the code imports nothing else: then who built it has probed it."""
+    row = {requirements.name_of(line) for line in images.row_of(asked.environment.name)}
+    brought = {requirements.name_of(distribution(module)) for module in asked.imports}
+    return not image.notes and not images.layers(image.environment)[2] and brought <= row | {"tensorflow", "numpy"}
+
+
+def repair(asked: Need, message: str, *, image: Image, home: Path) -> Image | None:
+    """The image that has what a training failed to import; None where that is not known.
+
+    Args:
+        asked: the project's need; the answer is remembered for it.
+        message: the failure, such as "ModuleNotFoundError: No module named 'yaml'"; a claim of the script's.
+        image: the image it failed in.
+        home: folder of mlops' own files.
+    """
+    kind, _, text = message.partition(": ")
+    found = _NOT_FOUND.search(text)
+    module = found[1].split(".")[0] if found and kind == "ModuleNotFoundError" else ""
+    missing = [Missing(name=module, error=kind, module=module, message=text)]
+    fresh = repaired(image, missing, apt=asked.backend == "docker")
+    if fresh is not None:
+        _remember(asked, fresh, home, claim=True)
+    return fresh
+
+
+def _needed(asked: Need) -> set[str]:
+    """The distributions that the code imports, and those of the imports' own names."""
+    return {name for module in asked.imports for name in (requirements.normal(module), distribution(module))}
+
+
+def _built(image: Image, asked: Need, *, engine: Engine, observer: Observer) -> Image:
+    number = 1
+    while True:
+        try:
+            engine.build(image, on_line=lambda line: observer({"event": "build", "line": line}))
+            return image
+        except ImageError as error:
+            source = None if requirements.trouble(error.log) else with_source(image, error.log)
+            if source is None:
+                source = without_lock(image, error.log)
+            if source is not None:
+                observer({"event": "warning", "message": source.notes[-1]})
+                image = source
+                continue
+            trouble = requirements.trouble(error.log) or requirements.uncompiled(
+                image.environment.requirements, error.log, _needed(asked)
+            )
+            fresh = None if trouble or number == REFUSALS else loosened(image, asked, error.log, number)
+            if fresh is None:
+                if trouble is None:
+                    raise
+                raise ImageError(trouble.what, where=error.where, remedy=trouble.remedy, log=error.log) from error
+            observer({"event": "warning", "message": f"the installer refuses; trying {len(fresh.notes)} changes"})
+            image = fresh
+            number += 1
+
+
+def without_lock(image: Image, log: str) -> Image | None:
+    """Return the image with the newest releases of its row, or None if the row's lock is not to blame.
+
+    A file with another hash than the lock's is never taken; an index may lack a release of it, though.
+
+    Args:
+        image: what could not be built.
+        log: what the installer said.
+    """
+    texts = [text for by_machine in images.locked(image.environment).values() for text in by_machine.values()]
+    pins = {f"{name}=={version}" for text in texts for name, version in locks.versions(text).items()}
+    missing = sorted(pins & set(requirements.without_release(log)))
+    if not missing:
+        return None
+    note = f"the index does not have {missing[0]}, which the row is locked to: the newest releases are taken instead"
+    return _changed(image, [note], unlocked=True)
+
+
+def with_source(image: Image, log: str) -> Image | None:
+    """Return the image with a distribution built from source that has no wheel; None if no such one is to blame.
+
+    Args:
+        image: what could not be built.
+        log: what the installer said.
+    """
+    have = {line.partition("==")[0] for line in image.environment.sdists}
+    for line in requirements.without_wheel(log):
+        name = requirements.name_of(line)
+        if name in have or name in requirements.only_wheels() or len(have) >= SOURCES:
+            continue
+        try:
+            found = sdists.find(line, python=image.environment.python)
+        except ImageError:  # the installer's own reason is told
+            continue
+        if found is not None:
+            note = f"{found.name} {found.version} is built from source, in a step without network and secrets: no wheel fits"
+            return _changed(image, [note], sdists=(*image.environment.sdists, str(found)))
+    return None
+
+
+def loosened(image: Image, asked: Need, log: str, number: int) -> Image | None:
+    """The image with what an installer refuses loosened; None where no requirement is to blame, or nothing is left.
+
+    Args:
+        image: what could not be built.
+        asked: the project's need.
+        log: what the installer said.
+        number: how many times it has been refused, from 1.
+    """
+    if not requirements.is_refusal(log):
+        return None
+    environment = image.environment
+    unknown = requirements.no_packages(log) & set(environment.system)
+    if unknown:
+        # Debian 13 renamed libraries whose clocks grew to 64 bits: libasound2 is libasound2t64.
+        fresh = {
+            name: "" if name.endswith("t64") or not name[-1:].isdigit() else f"{name}t64" for name in sorted(unknown)
+        }
+        notes = [
+            f"{name} (Debian) → {other or 'left out'}: the base image's release has no package of that name"
+            for name, other in fresh.items()
+        ]
+        kept = [name for name in environment.system if name not in unknown]
+        return _changed(image, notes, system=tuple(sorted({*kept, *filter(None, fresh.values())})))
+    row = images.row_of(environment.name)
+    found = requirements.loosen(environment.requirements, log, number=number, needed=_needed(asked), row=row)
+    return None if found is None else _changed(image, found.notes, requirements=found.lines)
+
+
+def _changed(image: Image, notes: Sequence[str], **fields: Any) -> Image:
+    if "requirements" in fields:
+        fields["sdists"] = ()  # what the other requirements lack is found again
+    planned = images.plan(replace(image.environment, **fields), base_image=image.base_image)
+    return replace(planned, notes=(*image.notes, *notes))
+
+
+def distribution(module: str) -> str:
+    """The distribution that brings a top-level import name, "" where none is known."""
+    known = requirements.tables()
+    name = str(known["module"].get(module) or DISTRIBUTIONS.get(module, ""))
+    return str(known["variant"].get(name, name))
+
+
+def repaired(image: Image, missing: Collection[Missing], *, apt: bool = True) -> Image | None:
+    """The image with what is missing; None where nothing of that is known to help.
+
+    Args:
+        image: the image as it is.
+        missing: the imports that do not work in it.
+        apt: whether Debian packages can be installed.
+    """
+    lines, system, notes = list(image.environment.requirements), set(image.environment.system), []
+    for one in missing:
+        packages = [package for package in _packages(one) if package not in image.environment.system]
+        if packages and apt:
+            if not system.issuperset(packages):
+                notes.append(f"{', '.join(packages)} (Debian): {one}")
+            system.update(packages)
+            continue
+        note = _repaired_line(one, lines, row=images.row_of(image.environment.name))
+        if note:
+            notes.append(note)
+    if not notes:
+        return None
+    return _changed(image, notes, requirements=tuple(lines), system=tuple(sorted(system)))
+
+
+_NO_PROGRAM = re.compile(r"No such file or directory: '([\w.+-]+)'|([\w.+-]+): (?:command )?not found")
+
+
+def _packages(one: Missing) -> list[str]:
+    """The Debian packages of the shared library or the program that is missing, none if it is something else."""
+    found: list[str] = next(
+        (found for saw, found in requirements.tables()["library"].items() if saw in one.message), []
+    )
+    program = _NO_PROGRAM.search(one.message) if not found else None
+    package = PACKAGES.get(program[1] or program[2], "") if program else ""
+    return [package] if package else found
+
+
+def _repaired_line(one: Missing, lines: list[str], *, row: Sequence[str]) -> str:
+    """Change the requirements so that an import works; says what was done, "" where nothing is known.
+
+    The row's own releases stay: they work together, and what one of them does not hold is the script's mistake.
+    """
+    names = [requirements.name_of(line) for line in lines]
+    unnamed = _NOT_DEFINED.search(one.message) if one.error == "NameError" else None
+    module = one.module or (unnamed[1] if unnamed else "")
+    wanted = distribution(module.split(".")[0]) if module else ""
+    if wanted and requirements.name_of(wanted) not in names:
+        lines.append(wanted)
+        return f"{wanted} added: {one}"
+    if any(sign in one.message for sign in NUMPY_1) and "numpy" not in names:
+        lines.append("numpy<2")
+        return f"numpy<2 added: {one}"
+    newer = _NEEDS_NUMPY_2.search(one.message)
+    held = requirements.before_numpy_2(distribution(newer[1])) if newer else None
+    if held is not None and held.name not in names:
+        lines.append(str(held))
+        return f"{held} added: {one}"
+    suspects = ("numpy",) if newer else (distribution(one.name) or one.name, wanted)
+    for name in map(requirements.name_of, suspects):
+        place = names.index(name) if name in names else -1
+        line = requirements.read(lines[place]) if place >= 0 else None
+        if line is not None and line.versions and lines[place] not in row:
+            before, lines[place] = lines[place], str(line.bare)
+            return f"{before} → {line.bare}: {one}"
+    return ""
+
+
+def _unresolved(one: Missing) -> str:
+    packages = ", ".join(_packages(one))
+    if packages:
+        return f"{one}: this machine lacks {packages} (the Debian name); install it, or use --backend docker"
+    module = (one.module or one.name).split(".")[0]
+    known = distribution(module)
+    hint = "" if known else f"; if {module!r} is a distribution, declare it in requirements.txt"
+    return f"{one}, and nothing is known to help{hint}"

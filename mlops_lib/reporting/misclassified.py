@@ -1,0 +1,90 @@
+"""The worst mistakes of an image model, as pictures: pixels that the runner claims, made into PNG files here."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlops_lib import atomic
+from mlops_lib.reporting.untrusted_files import count, number, text
+from mlops_lib.runner import protocol
+
+SHOWN = 12
+SIDE = 64
+"""Pixels; no larger picture is taken."""
+LIMIT = 1024 * 1024
+"""Bytes of the file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mistake:
+    """One example that was taken for another class."""
+
+    true: str
+    predicted: str
+    index: int
+    confidence: float | None
+    """How sure the model was, from 0 to 1."""
+    png: bytes
+
+    @property
+    def address(self) -> str:
+        """The picture as a `data:` address, for the page that is one file."""
+        return f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
+
+
+def mistakes(run_dir: Path) -> tuple[Mistake, ...]:
+    """Those in `inside/mistakes.json`, the surest first; none where there are none, or they are not what they must be."""
+    try:
+        claim = atomic.read_json(
+            run_dir / protocol.INSIDE / protocol.MISTAKES, inside=run_dir / protocol.INSIDE, limit=LIMIT
+        )
+    except (OSError, ValueError):
+        return ()
+    listed = claim.get("mistakes") if isinstance(claim, dict) else None
+    found = [_mistake(one) for one in listed[:SHOWN]] if isinstance(listed, list) else []
+    return tuple(one for one in found if one is not None)
+
+
+def _mistake(claim: Any) -> Mistake | None:
+    if not isinstance(claim, dict):
+        return None
+    height, width = count(claim.get("height"), limit=SIDE), count(claim.get("width"), limit=SIDE)
+    channels = claim.get("channels")
+    content = pixels(claim.get("pixels"))
+    if not height or not width or channels not in (1, 3) or len(content) != height * width * channels:
+        return None
+    sure = number(claim.get("confidence"))
+    return Mistake(
+        true=text(claim.get("true"), limit=40),
+        predicted=text(claim.get("predicted"), limit=40),
+        index=count(claim.get("index")) or 0,
+        confidence=sure if sure is not None and 0 <= sure <= 1 else None,
+        png=png(content, height=height, width=width, channels=channels),
+    )
+
+
+def pixels(claim: Any) -> bytes:
+    """Return the bytes of a claimed picture, none if it is not encoded as one."""
+    try:
+        return base64.b64decode(claim, validate=True) if isinstance(claim, str) else b""
+    except (binascii.Error, ValueError):
+        return b""
+
+
+def png(pixels: bytes, *, height: int, width: int, channels: int) -> bytes:
+    """A PNG file (ISO/IEC 15948) of grey (1 channel) or coloured (3) pixels, rows from the top."""
+    row = width * channels
+    lines = b"".join(b"\0" + pixels[start : start + row] for start in range(0, height * row, row))
+    header = struct.pack(">IIBBBBB", width, height, 8, 0 if channels == 1 else 2, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(lines, 9)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, content) for kind, content in chunks)
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))

@@ -1,0 +1,236 @@
+"""What a run comes down to, in sentences and short lists, for the page and for the summary alike."""
+
+from __future__ import annotations
+
+import shlex
+
+from mlops_lib.formatting import counted, difference, duration, is_share, metric_name, metric_value, size, whole
+from mlops_lib.gate import second_measurement
+from mlops_lib.records import Trial, Verdict
+from mlops_lib.reporting.view import Points, RunView
+
+BADGES = {
+    "accepted": "Accepted",
+    "rejected": "Rejected",
+    "undecided": "Undecided",
+    "failed": "Failed",
+    "stopped": "Stopped",
+    "unjudged": "Not judged yet",
+    "unfinished": "Not finished",
+}
+
+_FAILURES = {
+    "crash": "The training failed",
+    "oom": "The training ran out of memory",
+    "hang": "The training stopped making progress",
+    "disk": "The training could not write its files",
+    "nan": "The training's loss is no number any more",
+    "import": "The training could not import what it needs",
+    "bug": "The script has an error",
+    "stopped": "The training was stopped",
+    "engine": "The container engine failed",
+}
+
+_SELECTION = {
+    "disjoint": "examples that the gate does not judge on",
+    "half": "one half of the validation examples; the gate judges on the other",
+    "split": "training examples set apart before the first trial",
+    "contaminated": "examples that the gate judges on too, so the verdict cannot be trusted",
+}
+
+
+def headline(view: RunView) -> str:
+    """The outcome in a sentence that needs no further knowledge."""
+    verdict = view.verdict
+    if verdict is None:
+        return _without_verdict(view)
+    if verdict.value is None:
+        return "It could not be decided whether the model is good enough: there is no number to judge."
+    reached = f"{metric_value(verdict.metric, verdict.value)} {metric_name(verdict.metric)}"
+    on = f" on {counted(verdict.examples, 'example')}" if verdict.examples else ""
+    if verdict.seeds is not None:
+        # The mean is what the bar is about; the number of the file that is registered stands beside it.
+        count, mean = len(verdict.seeds.values), metric_value(verdict.metric, verdict.seeds.mean)
+        reached = f"{mean} {metric_name(verdict.metric)} on average of {counted(count, 'seed')}"
+        on += f" (the file of seed {verdict.seeds.registered}: {metric_value(verdict.metric, verdict.value)})"
+    asked = bar_in_words(verdict)
+    if verdict.verdict == "accepted":
+        return f"The model is good enough: it reaches {reached}{on}; {asked} was asked."
+    if verdict.verdict == "rejected":
+        return f"The model is not good enough: it reaches {reached}{on}; {asked} was asked."
+    return f"It could not be decided whether the model is good enough: it reaches {reached}{on}; {asked} was asked."
+
+
+def bar_in_words(verdict: Verdict) -> str:
+    """The bar with its direction: at least 80 %."""
+    return f"at {'least' if verdict.mode == 'max' else 'most'} {metric_value(verdict.metric, verdict.target)}"
+
+
+def _without_verdict(view: RunView) -> str:
+    if view.failure is not None:
+        what = _FAILURES.get(view.failure.kind, "The training failed")
+        where = f" ({view.failure.where})" if view.failure.where else ""
+        message = view.failure.message.rstrip(".")
+        return f"{what}: {message}{where}." if message else f"{what}{where}."
+    if view.state == "unjudged":
+        return "The training has ended; its result has not been judged yet."
+    if not view.attempts:
+        return "Nothing has been recorded of this run yet."
+    return f"The training has not ended, or was killed and not started again; {progress(view)} so far."
+
+
+def progress(view: RunView) -> str:
+    """What has been trained: 1 fit, 12 epochs."""
+    return f"{counted(len(view.fits), 'fit')}, {counted(sum(f.epochs for f in view.fits), 'epoch')}"
+
+
+def facts(view: RunView) -> list[tuple[str, str]]:
+    """The few numbers everybody asks for, as (label, value)."""
+    epochs = sum(one.epochs for one in view.fits)
+    found = [("Training time", duration(view.seconds))] if view.attempts else []
+    found += [("Epochs", whole(epochs))] if epochs else []
+    found += [("Restarts", whole(view.restarts))]
+    found += [("Trials", whole(sum(t.number > 0 for t in view.search.trials)))] if view.search else []
+    if view.model is not None:
+        found += [("Parameters", whole(view.model.parameters))] if view.model.parameters else []
+        found += [("Model file", size(view.model.size_bytes))] if view.model.size_bytes else []
+    found += _against_target(view)
+    version = view.registered.version if view.registered else view.result.version if view.result else None
+    if version is not None:
+        found.append(("Registered as", f"version {version}"))
+    return found
+
+
+def _against_target(view: RunView) -> list[tuple[str, str]]:
+    """The number of the branch that a pull request goes to, and the difference to it."""
+    branch, verdict = view.against, view.verdict
+    if branch is None or branch.value is None or verdict is None or verdict.value is None:
+        return []
+    gap = difference(verdict.metric, verdict.value - branch.value)
+    return [("Against target branch", f"{branch.branch} {metric_value(verdict.metric, branch.value)}, {gap}")]
+
+
+def selection_gap(view: RunView) -> str:
+    """What the search chose by against what the gate measured, and the gap between them."""
+    search, verdict = view.search, view.verdict
+    if search is None or not search.trials:
+        return ""
+    said = f"The search compared its trials on {_SELECTION[search.selection]}."
+    if search.score is None:
+        return said
+    score = metric_value(search.metric, search.score)
+    said += f" The winner, trial {search.winner}, scored {score} {metric_name(search.metric)} there"
+    same = verdict is not None and search.metric.removeprefix("val_") == verdict.metric
+    if verdict is None or verdict.value is None or not same:
+        return f"{said}."
+    gap = difference(verdict.metric, verdict.value - search.score)
+    better = _gap_in_words(verdict, search.score)
+    return f"{said}; the gate measured {metric_value(verdict.metric, verdict.value)}: a gap of {gap}, {better}."
+
+
+def _gap_in_words(verdict: Verdict, score: float) -> str:
+    """Say what the gap may come from; one within the interval may be nothing but chance."""
+    if verdict.interval is not None and verdict.interval[0] <= score <= verdict.interval[1]:
+        return "no more than the judged examples leave uncertain"
+    return "what a choice among several trials usually costs" if _worse(verdict, score) else "no sign of a lucky pick"
+
+
+def _worse(verdict: Verdict, score: float) -> bool:
+    value = verdict.value or 0.0
+    return value < score if verdict.mode == "max" else value > score
+
+
+_INHERITED = {
+    "exact": "kept, same function",
+    "approximate": "kept where they fit",
+    "fresh": "new",
+}
+
+
+def inherited(trial: Trial) -> str:
+    """What became of the developer's weights in a trial."""
+    if trial.number == 0 and not trial.inherited:
+        return "the script's own"
+    return _INHERITED.get(trial.inherited, trial.inherited[:40] or "–")
+
+
+def reproduce(view: RunView) -> str:
+    """The one command that makes this run again; "" where too little is known."""
+    spec = view.spec
+    if spec is None:
+        return ""
+    command = ["mlops", "run", spec.project, "--entry", spec.entry, "--backend", spec.backend, "--seed", str(spec.seed)]
+    if spec.args:
+        command += ["--args", shlex.join(spec.args)]
+    if view.verdict is not None:
+        command += ["--target", repr(view.verdict.target)]
+        command += ["--metric", view.verdict.metric] if view.verdict.metric else []
+    if view.trials is not None and view.minutes is not None:
+        command += ["--trials", str(view.trials), "--minutes", f"{view.minutes:g}"]
+    if view.verdict is not None and view.verdict.seeds is not None:
+        command += ["--seeds", str(len(view.verdict.seeds.values))]
+    for mount in spec.mounts:
+        command += ["--mount", f"{mount.source}:{mount.target}"]
+    line = shlex.join(command)
+    return f"git -C {shlex.quote(spec.project)} checkout {shlex.quote(spec.commit)} && {line}" if spec.commit else line
+
+
+def lineage(view: RunView) -> list[tuple[str, str]]:
+    """Where the model comes from, as (label, value)."""
+    spec = view.spec
+    found: list[tuple[str, str]] = []
+    if spec is not None:
+        found += [
+            ("Project", spec.project),
+            ("Entry", " ".join([spec.entry, *spec.args])),
+            ("Commit", spec.commit or "not under version control"),
+            ("Run", spec.digest),
+            ("Image", spec.image.tag),
+            ("Base image", spec.image.base_image),
+            ("Data", spec.data_digest or "no data files found"),
+            ("Seed", str(spec.seed)),
+            ("Engine", spec.backend),
+        ]
+    if view.judged is not None and view.judged.source:
+        found.append(("Measure", view.judged.source))
+    if view.verdict is not None and second_measurement.by_whom(view.verdict):
+        found.append(("Measured", second_measurement.by_whom(view.verdict)))
+    model = view.registered.model if view.registered else view.result.model if view.result else None
+    if model:
+        found.append(("Model", model))
+    return found
+
+
+def environment(view: RunView) -> list[tuple[str, str]]:
+    """What the script ran in, as (label, value)."""
+    if view.spec is None:
+        return [("Python", view.python)] if view.python else []
+    made = view.spec.image.environment
+    found = [
+        ("Environment", made.name),
+        ("Framework", f"{made.framework}, {made.family}" if made.family != "none" else made.framework),
+        ("Python", view.python or made.python),
+        ("Requirements", ", ".join(made.requirements)),
+        ("System packages", ", ".join(made.system)),
+        ("Variables", ", ".join(f"{name}={value}" for name, value in sorted(made.variables.items()))),
+    ]
+    return [(label, value) for label, value in found if value]
+
+
+def winner_curves(view: RunView) -> tuple[Points, Points] | None:
+    """The search's metric after each epoch: as the script is written, and the winner's; None where one is missing."""
+    search = view.search
+    if search is None or search.winner == 0:
+        return None
+    curves: dict[int, Points] = {trial.number: tuple(enumerate(trial.curve)) for trial in search.trials}
+    first, best = curves.get(0, ()), curves.get(search.winner, ())
+    if not first and search.selection == "disjoint":
+        # What the search selects on are then the fit's own validation examples.
+        name = search.metric.removeprefix("val_")
+        first = next((fit.series.get(f"val_{name}", ()) for fit in view.fits if fit.number == search.fit), ())
+    return (first, best) if first and best else None
+
+
+def share_metric(view: RunView) -> bool:
+    """Whether the judged metric is a share of the examples."""
+    return view.verdict is not None and is_share(view.verdict.metric)

@@ -1,0 +1,414 @@
+"""Boosting around the script: XGBoost's and LightGBM's `train` continue at the round where they were killed.
+
+A round's booster, the callbacks' state and the evaluation history are stored; a restarted training hands the booster to the
+library's own continuation and lets rounds, callbacks and history go on counting where they stood. Both libraries add up
+trees in the same order then as before, so the predictions are the same to the bit, unless rows or columns are sampled: the
+libraries keep the state of those draws to themselves. Such a training is repeated from its first round while that costs
+little, else it continues and says so.
+"""
+
+import copy
+import functools
+import inspect
+import pickle
+import time
+from types import ModuleType
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+from mlops_lib.runner.context import Context
+from mlops_lib.runner.metrics import predictions
+from mlops_lib.runner.state import checkpoint, objects, rng
+
+SAMPLING = {
+    "subsample": 1.0, "colsample_bytree": 1.0, "colsample_bylevel": 1.0, "colsample_bynode": 1.0, "bagging_fraction": 1.0,
+    "sub_row": 1.0, "bagging": 1.0, "feature_fraction": 1.0, "sub_feature": 1.0, "feature_fraction_bynode": 1.0,
+    "extra_trees": False, "data_sample_strategy": "bagging", "booster": "gbtree", "boosting": "gbdt", "boosting_type": "gbdt",
+}  # fmt: skip
+"""Parameters that, at other values than these, draw from a random state that cannot be stored."""
+REPEATED_S = 60.0
+"""A training that samples is repeated from its first round when it had taken less."""
+
+ACTIVE: "List[Rounds]" = []
+"""The boosting under way, if any."""
+
+
+def install(run: Context) -> Dict[str, Callable[[ModuleType], None]]:
+    """The import hooks for XGBoost and LightGBM."""
+
+    def hook(name: str, patch: Callable[[Any], None]) -> Callable[[ModuleType], None]:
+        def patched(module: ModuleType) -> None:
+            with run.journal.guard(f"patch {name}"):
+                patch(module)
+
+        return patched
+
+    def xgboost_training(module: Any) -> None:
+        module.train = _train(run, module.train, _continue_xgboost)
+
+    def lightgbm_training(module: Any) -> None:
+        module.train = _train(run, module.train, _continue_lightgbm)
+
+    def xgboost_booster(module: Any) -> None:
+        _patch_xgboost_booster(module)
+        _remember_predictions(run, module.Booster)
+
+    def lightgbm_booster(module: Any) -> None:
+        _remember_predictions(run, module.Booster)
+
+    return {
+        "xgboost.training": hook("xgboost.train", xgboost_training),
+        "xgboost.callback": hook("xgboost callbacks", _patch_xgboost_callbacks),
+        "xgboost.core": hook("xgboost.Booster", xgboost_booster),
+        "lightgbm.basic": hook("lightgbm.Booster", lightgbm_booster),
+        "lightgbm.engine": hook("lightgbm.train", lightgbm_training),
+        "lightgbm.callback": hook("lightgbm callbacks", _patch_lightgbm_callbacks),
+    }
+
+
+class Rounds:
+    """The rounds of one boosting: what had been done, and what is stored of it.
+
+    Args:
+        run: the execution.
+        number: the fit it belongs to.
+        store: the fit's checkpoints.
+        state: the newest of them from within the rounds, if there is one.
+    """
+
+    def __init__(self, run: Context, number: int, store: checkpoint.Store, state: Optional[Dict[str, Any]]) -> None:
+        self.run, self.number, self.store, self.state = run, number, store, state
+        self.done = 0 if state is None else int(state["round"])
+        self.callbacks: List[Tuple[str, Any]] = []
+        self.pace = checkpoint.Pace(run.spec.checkpoint_budget, 0.0)
+        self.began = time.monotonic() - (0.0 if state is None else state["seconds"])
+        self._records: List[Dict[str, Any]] = []
+        self._round_began = time.monotonic()
+        self.unsaved = False
+        """Whether a round was made since the last checkpoint."""
+
+    def adopt(self, callbacks: List[Any]) -> None:
+        """Follow these callbacks, and give them the state they had."""
+        for one in callbacks:
+            named = (f"{len(self.callbacks)}-{type(one).__name__}", one)
+            self.callbacks.append(named)
+            if self.state is not None:
+                taken = {k: v for k, v in self.state["callbacks"].items() if k.startswith(named[0] + ".")}
+                objects.put(objects.places([named]), taken, [named])
+
+    def end(self, count: int, metrics: Dict[str, float], booster: Callable[[], Any], history: Any = None) -> None:
+        """Note a round, and store it when that is within the budget.
+
+        Args:
+            count: how many rounds there have been.
+            metrics: what was evaluated after it.
+            booster: gives the model so far, as the library stores it.
+            history: all evaluations so far, where the library keeps them.
+        """
+        now = time.monotonic()
+        self.run.journal.progress("fit", fit=self.number, epoch=count - 1, metrics=metrics)
+        if metrics:
+            self._records.append({"epoch": count - 1, "metrics": metrics, "seconds": now - self._round_began})
+        self._round_began = now
+        self.unsaved = True
+        asked = self.run.grace.asked
+        if not asked and not self.pace.is_due():
+            return
+        state = {
+            "round": count, "booster": booster(), "history": copy.deepcopy(history), "seconds": now - self.began,
+            "callbacks": objects.take(objects.places(self.callbacks), {})[0], "random": rng.take(),
+            "records": self.journal_later(),
+        }  # fmt: skip
+        try:
+            state["files"] = self.store.keep_files()
+        except OSError as error:
+            self.run.journal.warn(checkpoint.refused(error))
+            self.journal_now(state["records"])
+            self.pace.wrote(time.monotonic() - now)
+            return
+        records = state["records"]
+
+        def durable(size: int, seconds: float) -> None:
+            self.pace.add_background(seconds)
+            self.journal_now(records)
+            if size:
+                self.run.journal.write(
+                    "checkpoint", fit=self.number, epoch=count - 1, bytes=size, seconds=round(seconds, 4), done=False
+                )
+
+        self.run.writer.submit(self.store, state, durable)
+        self.unsaved = False
+        self.pace.wrote(time.monotonic() - now)
+        if asked:
+            self.run.grace.rest()
+
+    def journal_later(self) -> List[Dict[str, Any]]:
+        """The rounds whose events are still to be written; they go into the checkpoint."""
+        records, self._records = self._records, []
+        return records
+
+    def journal_now(self, records: List[Dict[str, Any]]) -> None:
+        """Write rounds as events."""
+        for record in records:
+            self.run.journal.epoch(self.number, record["epoch"], record["metrics"], record["seconds"])
+
+
+def _remember_predictions(run: Context, booster_class: Any) -> None:
+    """Note what a booster predicts for the script, for metrics that are computed from it."""
+    original = booster_class.predict
+
+    @functools.wraps(original)
+    def predict(self: Any, data: Any, *args: Any, **kwargs: Any) -> Any:
+        if run.nested:
+            return original(self, data, *args, **kwargs)
+        run.nested += 1
+        try:
+            result = original(self, data, *args, **kwargs)
+        finally:
+            run.nested -= 1
+        with run.journal.guard("booster.predict"):
+            options = predictions.options_of(original, (self, data, *args), kwargs)
+            predictions.remember(
+                model=self, method="predict", x=data, output=result, fit=run.fit_of(self), options=options
+            )
+        return result
+
+    booster_class.predict = predict
+
+
+def _train(run: Context, original: Callable[..., Any], continued: Callable[..., None]) -> Callable[..., Any]:
+    signature = inspect.signature(original)
+
+    @functools.wraps(original)
+    def train(*args: Any, **kwargs: Any) -> Any:
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        call = dict(bound.arguments)
+        if not run.nested:
+            return BoosterFit(run, original, call, continued).train()
+        fit = run.estimator_fit
+        if run.nested != 1 or fit is None or not type(fit.estimator).__module__.startswith(("xgboost", "lightgbm")):
+            return original(**call)
+        return _rounds(run, fit.number, fit.store, fit.rounds, original, call, continued)
+
+    return train
+
+
+def _rounds(
+    run: Context, number: int, store: checkpoint.Store, state: Optional[Dict[str, Any]],
+    original: Callable[..., Any], call: Dict[str, Any], continued: Callable[..., None],
+) -> Any:  # fmt: skip
+    """Train, from the round of the checkpoint on."""
+    if state is not None:
+        with run.journal.guard("resume boosting"):
+            state = _usable(run, number, call["params"], state)
+    rounds = Rounds(run, number, store, state)
+    if state is not None:
+        with run.journal.guard("resume boosting"):
+            store.put_files_back(state["files"])
+            rng.put(state["random"])
+            rounds.journal_now(state["records"])
+    continued(rounds, call)
+    ACTIVE.append(rounds)
+    try:
+        with run.grace.keeping(rounds):
+            result = original(**call)
+    finally:
+        ACTIVE.pop()
+    run.writer.wait()  # the rounds before these are told first
+    rounds.journal_now(rounds.journal_later())
+    return result
+
+
+def _usable(run: Context, number: int, params: Any, state: Dict[str, Any]) -> Optional[Dict[str, Any]]:
+    sampled = [name for name, plain in SAMPLING.items() if dict(params).get(name, plain) not in (plain, None)]
+    if not sampled:
+        return state
+    if state["seconds"] < REPEATED_S:
+        return None
+    run.journal.warn(
+        f"fit {number} samples ({', '.join(sampled)}) and continues at round {state['round']}: the rows and columns drawn"
+        " from there on are others, so the continuation is not guaranteed identical"
+    )
+    return state
+
+
+class BoosterFit:
+    """One call of `xgboost.train` or `lightgbm.train` by the script."""
+
+    def __init__(self, run: Context, original: Callable[..., Any], call: Dict[str, Any], continued: Any) -> None:
+        self.run, self.original, self.call, self.continued = run, original, call, continued
+        self.number = run.next_fit()
+        self.store = checkpoint.Store(run.fit_folder(self.number), run.work)
+
+    def train(self) -> Any:
+        """Train, go on, or give back the booster that had been trained."""
+        run, state = self.run, None
+        with run.journal.guard("load checkpoint"):
+            state = self.store.load()
+        if state is not None and "result" in state:
+            with run.journal.guard("restore fit"):
+                return self._restored(state)
+        self._journal("started" if state is None else "resumed", 0 if state is None else state["round"])
+        began = time.monotonic() - (0.0 if state is None else state["seconds"])
+        run.nested += 1
+        try:
+            booster = _rounds(run, self.number, self.store, state, self.original, self.call, self.continued)
+        finally:
+            run.nested -= 1
+        with run.journal.guard("finish fit"):
+            self._finish(booster, time.monotonic() - began)
+        self._note(booster)
+        return booster
+
+    def _note(self, booster: Any) -> None:
+        self.run.models[self.number] = booster
+        with self.run.journal.guard("training examples"):
+            data = next((self.call[name] for name in ("dtrain", "train_set") if name in self.call), None)
+            self.run.evaluations.trained(booster, data, None)
+            self.run.leaks.trained(booster, data, None)
+
+    def _journal(self, state: str, epoch: int) -> None:
+        framework = self.original.__module__.split(".")[0]
+        self.run.journal.write(
+            "fit", fit=self.number, framework=framework, model="Booster", state=state, epoch=epoch,
+            epochs=self.call["num_boost_round"],
+        )  # fmt: skip
+
+    def _named(self) -> List[Tuple[str, Any]]:
+        return [(f"{i}-{type(one).__name__}", one) for i, one in enumerate(self.call.get("callbacks") or [])]
+
+    def _finish(self, booster: Any, trained_s: float) -> None:
+        state = {
+            "result": pickle.dumps(booster, protocol=4), "evals_result": copy.deepcopy(self.call.get("evals_result")),
+            "callbacks": objects.take(objects.places(self._named()), {})[0], "random": rng.take(),
+            "files": self.store.keep_files(), "seconds": trained_s,
+        }  # fmt: skip
+        self.run.journal.write("fit_end", fit=self.number, epochs=self.call["num_boost_round"], metrics={})
+
+        def durable(size: int, seconds: float) -> None:
+            if size:
+                self.run.journal.write(
+                    "checkpoint", fit=self.number, epoch=0, bytes=size, seconds=round(seconds, 4), done=True
+                )
+                self.run.finished.add(self.store, trained_s)
+
+        self.run.writer.submit(self.store, state, durable)
+
+    def _restored(self, state: Dict[str, Any]) -> Any:
+        booster = pickle.loads(state["result"])
+        if state["evals_result"] is not None and self.call.get("evals_result") is not None:
+            objects.into(self.call["evals_result"], state["evals_result"])
+        objects.put(objects.places(self._named()), state["callbacks"], self._named())
+        self.store.put_files_back(state["files"])
+        rng.put(state["random"])
+        self._journal("restored", 0)
+        self.run.finished.add(self.store, state["seconds"])
+        self._note(booster)
+        return booster
+
+
+def _continue_xgboost(rounds: Rounds, call: Dict[str, Any]) -> None:
+    if rounds.state is None:
+        return
+    import xgboost
+
+    call["xgb_model"] = xgboost.Booster(params=call["params"], model_file=bytearray(rounds.state["booster"]["model"]))
+    call["num_boost_round"] -= rounds.done
+
+
+def _xgboost_state(model: Any) -> Dict[str, Any]:
+    return {"model": bytes(model.save_raw("ubj")), "config": model.save_config()}
+
+
+def _patch_xgboost_booster(module: Any) -> None:
+    update = module.Booster.update
+
+    @functools.wraps(update)
+    def update_(self: Any, dtrain: Any, iteration: int, *args: Any, **kwargs: Any) -> Any:
+        return update(self, dtrain, iteration + (ACTIVE[-1].done if ACTIVE else 0), *args, **kwargs)
+
+    module.Booster.update = update_
+
+
+def _patch_xgboost_callbacks(module: Any) -> None:
+    container = module.CallbackContainer
+    training, before, after = container.before_training, container.before_iteration, container.after_iteration
+
+    @functools.wraps(training)
+    def before_training(self: Any, model: Any) -> Any:
+        model = training(self, model)
+        if ACTIVE and not self.is_cv:
+            if ACTIVE[-1].state is not None:
+                booster = ACTIVE[-1].state["booster"]
+                # The parameters too: a learning-rate schedule sets them for the round that follows.
+                model.load_config(booster["config"])
+                objects.into(self.history, ACTIVE[-1].state["history"])
+            ACTIVE[-1].adopt(list(self.callbacks))
+        return model
+
+    @functools.wraps(before)
+    def before_iteration(self: Any, model: Any, epoch: int, *args: Any) -> bool:
+        return bool(before(self, model, epoch + (ACTIVE[-1].done if ACTIVE else 0), *args))
+
+    @functools.wraps(after)
+    def after_iteration(self: Any, model: Any, epoch: int, *args: Any) -> bool:
+        if not ACTIVE or self.is_cv:
+            return bool(after(self, model, epoch, *args))
+        rounds = ACTIVE[-1]
+        stop = bool(after(self, model, epoch + rounds.done, *args))
+        if not stop:
+            metrics = {f"{data}_{name}": values[-1] for data, of in self.history.items() for name, values in of.items()}
+            with rounds.run.journal.guard("end round"):
+                rounds.end(epoch + rounds.done + 1, metrics, functools.partial(_xgboost_state, model), self.history)
+        return stop
+
+    container.before_training, container.before_iteration = before_training, before_iteration
+    container.after_iteration = after_iteration
+
+
+def _continue_lightgbm(rounds: Rounds, call: Dict[str, Any]) -> None:
+    given = list(call.get("callbacks") or [])
+    rounds.adopt(given)
+    begin: List[int] = []
+
+    def end_round(environment: Any) -> None:
+        begin[:] = begin or [environment.begin_iteration]
+        metrics = {f"{one[0]}_{one[1]}": float(one[2]) for one in environment.evaluation_result_list or []}
+        with rounds.run.journal.guard("end round"):
+            model = environment.model
+            rounds.end(environment.iteration - begin[0] + 1, metrics, lambda: model.model_to_string(num_iteration=-1))
+
+    end_round.order = 1000  # type: ignore[attr-defined]
+    call["callbacks"] = [*given, end_round]
+    if rounds.state is None:
+        return
+    import lightgbm
+
+    aliases = lightgbm.basic._ConfigAliases.get("num_iterations")
+    asked = [value for name, value in call["params"].items() if name in aliases]
+    call["params"] = {name: value for name, value in call["params"].items() if name not in aliases}
+    call["num_boost_round"] = (asked or [call["num_boost_round"]])[0] - rounds.done
+    call["init_model"] = lightgbm.Booster(model_str=rounds.state["booster"])
+
+
+def _patch_lightgbm_callbacks(module: Any) -> None:
+    environment, stopping = module.CallbackEnv, module._EarlyStoppingCallback
+    init = stopping.__init__
+
+    @functools.wraps(environment)
+    def environment_(*args: Any, **kwargs: Any) -> Any:
+        made = environment(*args, **kwargs)
+        if not ACTIVE or not ACTIVE[-1].done or module._is_using_cv(made):
+            return made
+        begin = made.begin_iteration - ACTIVE[-1].done
+        return environment(
+            made.model, made.params, made.iteration, begin, made.end_iteration, made.evaluation_result_list
+        )
+
+    @functools.wraps(init)
+    def init_(self: Any, *args: Any, **kwargs: Any) -> None:
+        init(self, *args, **kwargs)
+        if ACTIVE:
+            ACTIVE[-1].adopt([self])
+
+    module.CallbackEnv, stopping.__init__ = environment_, init_

@@ -1,0 +1,88 @@
+"""Arguments that were renamed: translated on the way into a function or constructor, only where an old one is given."""
+
+import functools
+import inspect
+from typing import Any, Callable, Dict, Iterable, Mapping, Tuple
+
+from mlops_lib.runner.compat.notes import Notes
+
+Call = Tuple[Tuple[Any, ...], Dict[str, Any]]
+Translate = Callable[[Any, Tuple[Any, ...], Dict[str, Any]], Call]
+"""(self, positional, keyword) to (positional, keyword)."""
+
+
+def translated(function: Callable[..., Any], translate: Translate) -> Callable[..., Any]:
+    """The function, its arguments translated first."""
+
+    @functools.wraps(function)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        args, kwargs = translate(self, args, kwargs)
+        return function(self, *args, **kwargs)
+
+    # Keras asks with getfullargspec, which does not follow wrappers.
+    call.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
+    return call
+
+
+def renamed(table: Mapping[str, str], notes: Notes, *, dropped: Iterable[str] = (), owner: str = "") -> Translate:
+    """Renames keywords of the table and leaves out those that have no meaning any more.
+
+    Args:
+        table: old name to new name.
+        notes: where a use is noted.
+        dropped: keywords left out.
+        owner: the name of what is called, where `self` does not say it.
+    """
+    gone = frozenset(dropped)
+    old = gone | set(table)
+
+    def translate(self: Any, args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> Call:
+        if old.isdisjoint(kwargs):
+            return args, kwargs
+        called, fresh = owner or type(self).__name__, dict(kwargs)
+        for name in kwargs:
+            if name in table:
+                fresh.setdefault(table[name], fresh.pop(name))
+                notes.say(f"{called}({name}=…) is {table[name]}= now")
+            elif name in gone:
+                fresh.pop(name)
+                notes.say(f"{called}({name}=…) has no meaning any more and is left out")
+        return args, fresh
+
+    return translate
+
+
+def with_renamed(
+    original: Callable[..., Any], table: Mapping[str, str], notes: Notes, *, dropped: Iterable[str] = ()
+) -> Callable[..., Any]:
+    """A function, or a method, that takes keywords by their old names, or leaves them out."""
+    translate = renamed(table, notes, dropped=dropped, owner=original.__name__)
+
+    @functools.wraps(original)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        args, kwargs = translate(None, args, kwargs)
+        return original(*args, **kwargs)
+
+    return call
+
+
+def by_name(
+    called: str, signature: inspect.Signature, args: Tuple[Any, ...], kwargs: Dict[str, Any], notes: Notes
+) -> Call:
+    """Gives by name what comes after the last place: what could be given by place once.
+
+    Args:
+        called: the name of what is called.
+        signature: its signature today.
+        args: the positional arguments.
+        kwargs: the others.
+        notes: where a use is noted.
+    """
+    kinds = {kind: [p.name for p in signature.parameters.values() if p.kind is kind] for kind in inspect._ParameterKind}
+    places = kinds[inspect.Parameter.POSITIONAL_ONLY] + kinds[inspect.Parameter.POSITIONAL_OR_KEYWORD]
+    named, extra = kinds[inspect.Parameter.KEYWORD_ONLY], args[len(places) :]
+    if not extra or kinds[inspect.Parameter.VAR_POSITIONAL] or len(extra) > len(named):
+        return args, kwargs
+    names = named[: len(extra)]
+    notes.say(f"{called}: {', '.join(names)} is given by name now")
+    return args[: len(places)], {**dict(zip(names, extra)), **kwargs}

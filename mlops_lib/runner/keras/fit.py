@@ -1,0 +1,651 @@
+"""One call of Keras' `fit` by the script: trained, gone on with, or returned without training."""
+
+import contextlib
+import inspect
+import os
+import sys
+import time
+from typing import Any, Callable, ContextManager, Dict, Iterator, List, Optional
+
+from mlops_lib.runner.context import Context
+from mlops_lib.runner.keras import data_order, evaluation, examples, fit_state, graph_random, half_batches
+from mlops_lib.runner.metrics import example_hashes, finite
+from mlops_lib.runner.script.arguments import bind
+from mlops_lib.runner.state import checkpoint, objects, rng
+
+SEED_OFFSET = 740_000_003
+"""Added to the run's seed for TensorFlow, so that a script's own `set_seed` can be told from ours."""
+
+ACTIVE: List[Optional["Fit"]] = []
+"""The fit whose own data is being read, innermost last; None for what runs inside it but is not part of it."""
+
+
+class Fit:
+    """One call of `fit` by the script."""
+
+    def __init__(self, run: Context, model: Any, original: Callable[..., Any], args: Any, kwargs: Any) -> None:
+        self.context = run
+        self.model = model
+        self.original = original
+        self.call = bind(original, model, args, kwargs)
+        self.number = run.next_fit()
+        shorter = self._without_held_back()
+        self.call = shorter or self.call
+        self.store = checkpoint.Store(run.fit_folder(self.number, held_back=shorter is not None), run.work)
+        self.state: Optional[Dict[str, Any]] = None
+        self.validated: Optional[int] = None
+        """How many examples the last validation saw, where there was one and Keras counted."""
+        self.winner: Any = None
+        """The Outcome of a search that has put another model in this one's place."""
+        self.called: Optional[Dict[str, Any]] = None
+        """The random state at the call, where Keras may read a batch of it to build what a restored fit did not."""
+        self.epochs_pending: List[Any] = []
+        self.pace = checkpoint.Pace(run.spec.checkpoint_budget, run.spec.mid_epoch_s)
+        self.user_callbacks = _listed(self.call.get("callbacks"))
+        self.objects = fit_state.Objects(self.user_callbacks)
+        self.order = self._make_order()
+        self.initial: Optional[List[Any]] = None
+        self.entering: Optional[Dict[str, Any]] = None
+        """The checkpoint from within an epoch that is being returned to."""
+        self.at_epoch_begin: Dict[str, Any] = {}
+        self.at_validation: Optional[Dict[str, Any]] = None
+        """What the validation under way has changed since it began, as it was then."""
+        self.unsaved = False
+        """Whether a step was made since the last checkpoint."""
+        self.drawn: Optional[bool] = None
+        """Of a step that is made again because an epoch's steps are over: whether reading the data drew."""
+        self.training_began = self.epoch_began = time.monotonic()
+        self._csv_loggers: List[Any] = []
+
+    def _without_held_back(self) -> Optional[Dict[str, Any]]:
+        """The call without the examples that a search of a later fit selects on; None where it has none of them."""
+        run = self.context
+        if run.searched_fit is None or self.number >= run.searched_fit:
+            return None
+        from mlops_lib.runner.search import holdout
+
+        hashes = holdout.noted(run.search_folder, run.searched_fit)
+        return holdout.without(self.call, hashes) if hashes else None
+
+    def _make_order(self) -> data_order.Order:
+        # Keras on JAX or PyTorch shuffles by the random state of the process, seeded or not.
+        tf_context = sys.modules.get("tensorflow.python.eager.context") if self.is_on_tensorflow else None
+        seed = None if tf_context is None else getattr(tf_context.context(), "_seed", None)
+        unseeded = seed == self.context.spec.seed + SEED_OFFSET
+        given = self.call.get("validation_data")
+        data = {"x": self.call.get("x"), "validation": given[0] if isinstance(given, tuple) and given else given}
+        for name, space, key in objects.places(self.objects.named):
+            if isinstance(space, dict) and data_order.is_dataset(space[key]):
+                data[name] = space[key]
+        return data_order.Order((self.context.spec.seed, self.number), own=unseeded, data=data)
+
+    def run(self) -> Any:
+        """Train, go on training, or return what had been trained."""
+        with self.context.journal.guard("load checkpoint"):
+            self.state = self.store.load()
+            if self.is_searched and self.model.built:
+                self.initial = fit_state.take_variables(self.model)
+        if self.state is not None and self.state["done"]:
+            history = None
+            with self.context.journal.guard("restore fit"):
+                history = self._restore()
+            if history is not None:
+                return self._after(history)
+            self.state = None
+        history = self._train()
+        self.context.journal.progress("script", step=None, steps=None)
+        return self._after(history)
+
+    @property
+    def is_on_tensorflow(self) -> bool:
+        """Whether TensorFlow makes the steps; Keras 3 may do so with JAX or PyTorch."""
+        return str(sys.modules["keras.src.backend"].backend()) == "tensorflow"
+
+    @property
+    def is_searched(self) -> bool:
+        """Whether this is pass 2 and this is the judged fit."""
+        request = self.context.spec.search
+        return request is not None and int(request.get("fit", 0)) == self.number
+
+    def _after(self, history: Any) -> Any:
+        """What follows a fit: its validation is an evaluation, and in pass 2 the search begins here."""
+        run = self.context
+        with run.journal.guard("fit evaluation"):
+            seen = example_hashes.examples(self._training_rows())
+            x, steps = self.call.get("x"), self.call.get("steps_per_epoch")
+            read = examples.reader(x, steps) if seen is None else None
+            run.evaluations.trained(self.model, x, seen, *(() if read is None else (read,)))
+            run.leaks.trained(self.model, self._training_rows(), self._training_rows("y"), source=x)
+            if seen is not None:
+                run.seen[self.number] = seen
+        self._measured(history)
+        run.models[self.number] = self.model
+        if self.is_searched and run.search is not None:
+            run.nested += 1
+            try:
+                history = run.search(self, history)
+            finally:
+                run.nested -= 1
+            if self.winner is not None:
+                run.evaluations.withdraw(self.number)
+                self._measured(history)
+        return history
+
+    def _measured(self, history: Any) -> None:
+        """Note what the fit itself measured last; after a search, what its winner was measured to reach."""
+        winner = self.winner
+        left_out = winner.selected_on if winner is not None and winner.result["selection"] == "half" else frozenset()
+        with self.context.journal.guard("fit evaluation"):
+            evaluation.add_fit_metrics(
+                self.context, self.model, self.number, self.call, _last(history),
+                validated=self.validated if winner is None else None, left_out=left_out,
+                names=None if winner is None or winner.measured is None else winner.measured.names,
+            )  # fmt: skip
+
+    def _training_rows(self, name: str = "x") -> Any:
+        """Return the training inputs, or targets, without those that `validation_split` takes away."""
+        given: Any = self.call.get(name)
+        split = self.call.get("validation_split") or 0.0
+        if not split or self.call.get("validation_data") is not None or not hasattr(given, "shape"):
+            return given
+        return given[: examples.first_validation_row(given, split)]
+
+    def _train(self) -> Any:
+        run, call = self.context, dict(self.call)
+        if type(call.get("callbacks")).__name__ == "CallbackList":
+            run.journal.warn(f"fit {self.number} has a CallbackList of its own: it is not resumable")
+            return self._inside(None, call)
+        callbacks_module = self.callbacks_module
+        history = next((one for one in self.user_callbacks if type(one).__name__ == "History"), None)
+        own: List[Any] = []
+        if history is None:
+            history = callbacks_module.History()
+            own.append(history)
+        self.history = history
+        own.append(_recorder(callbacks_module.Callback, self))
+        if not self.is_on_tensorflow and run.fit_of(self.model) is not None:
+            self.called = rng.take_python()
+        call["callbacks"] = [*self.user_callbacks, *own]
+        with run.journal.guard("missing values"):
+            missing = finite.describe_missing(call.get("x"))
+            if missing is not None:
+                run.journal.warn(f"the inputs of fit {self.number} hold NaN: {missing}; fill or drop them before")
+        with run.grace.keeping(self):
+            with self._footprint():
+                result = self._inside(self, call)
+            self.reset_initial_epoch()
+            with run.journal.guard("finish fit"):
+                self._finish()
+            run.grace.rest()
+        return result
+
+    def _footprint(self) -> ContextManager[None]:
+        if not self.context.spec.smaller or self.model.optimizer is None:  # or its step has optimizers of its own
+            return contextlib.nullcontext()
+        if not self.is_on_tensorflow:
+            self.context.journal.warn(f"the memory was not enough before, and fit {self.number} needs as much again")
+            return contextlib.nullcontext()
+        self.context.journal.warn(
+            f"the memory was not enough before: fit {self.number} computes each batch in two halves and makes one update from"
+            " both; the result is not guaranteed identical to that of a run with more memory"
+        )
+        return half_batches.halved(self.model)
+
+    def _inside(self, fit: "Optional[Fit]", call: Dict[str, Any]) -> Any:
+        self.context.nested += 1
+        ACTIVE.append(fit)
+        graph_random.current.append(self.model)
+        try:
+            return self.original(self.model, **call)
+        finally:
+            graph_random.current.pop()
+            ACTIVE.pop()
+            self.context.nested -= 1
+
+    @property
+    def callbacks_module(self) -> Any:
+        """Where this Keras has its callbacks."""
+        return sys.modules["keras.src.callbacks"]
+
+    def put_order(self, order: Dict[str, Any]) -> None:
+        """Bring the data to where it stood, before the first epoch begins."""
+        self.order.put(order)
+
+    def start_at(self, epoch: int) -> None:
+        """Let the fit under way begin with this epoch."""
+        self.model._initial_epoch = epoch
+
+    def reset_initial_epoch(self) -> None:
+        """Let the next fit begin where its caller says."""
+        self.model._initial_epoch = 0
+
+    def begin(self) -> None:
+        """Everything is set up and no step was made: continue from the checkpoint, if there is one."""
+        state = self.state
+        epoch = int(self.call.get("initial_epoch") or 0)
+        if state is None and self.called is not None:
+            rng.put_python(self.called)
+        if state is not None:
+            self._build(state)
+            if state["step"]:
+                # The model as it was after some steps is put back when the data has been passed over.
+                self.entering = state
+                self.put_order(state["begin"]["order"])
+            else:
+                self._put(state)
+                self._csv_loggers = fit_state.suppress_headers(self.user_callbacks) if state["epochs"] else []
+                self.put_order(state["order"])
+                self.restore_data("x")
+                rng.put_framework(state["random"])
+                if not self._data_draws(state["order"]):
+                    rng.put_python(state["random"])
+            self._put_history(state)
+            epoch = state["epoch"] + 1
+            self.start_at(epoch)
+            self._say_what_is_lost()
+        self._journal_fit("started" if state is None else "resumed", epoch)
+        self.training_began = self.epoch_began = time.monotonic()
+        self.pace.begin()
+
+    def _data_draws(self, order: Dict[str, Any]) -> bool:
+        """Whether the process's random state is where the training data's own draws have brought it."""
+        first = order["iterators"][0]
+        if not (first["python"] and first["limited"] and first["steps"] and first["random"] is not None):
+            return False
+        return not rng.same_python(first["random"], rng.take_python())
+
+    def _put_history(self, state: Dict[str, Any]) -> None:
+        self.history.epoch = list(state["epochs"])
+        self.history.history = {name: list(values) for name, values in state["history"].items()}
+        self._journal_epochs(state["records"])
+
+    def _journal_epochs(self, records: List[Dict[str, Any]]) -> None:
+        for record in records:
+            self.context.journal.epoch(self.number, record["epoch"], record["metrics"], record["seconds"])
+
+    def _put(self, state: Dict[str, Any]) -> None:
+        lost = fit_state.put(self.model, self.objects, state, self.store)
+        for name in lost:
+            self.context.journal.warn(f"{name} could not be restored: the continuation is not guaranteed identical")
+
+    def _build(self, state: Dict[str, Any]) -> None:
+        """Give the model the variables it had; where its configuration does not say how, by one step that is undone."""
+        try:
+            fit_state.build(self.model, state["build"])
+        except (ValueError, TypeError, NotImplementedError, AttributeError) as error:
+            self.context.journal.write("note", message=f"fit {self.number} is built by a step: {error}")
+        if fit_state.is_built_for(self.model, state["variables"]):
+            return
+        if self.order.iterators:
+            iterator = self.order.iterators[0]
+            data = data_order.pipeline(iterator) or getattr(iterator, "_dataset", None)
+            if data is not None:  # else Keras has built the model by now
+                self.model.train_function(iter(data))
+            return
+        shorter = {
+            **self.call,
+            "epochs": int(self.call.get("initial_epoch") or 0) + 1,
+            "steps_per_epoch": 1,
+            "verbose": 0,
+        }
+        shorter.update(callbacks=None, validation_data=None, validation_split=0.0)
+        self._inside(None, shorter)
+        self.reset_initial_epoch()
+
+    def _say_what_is_lost(self) -> None:
+        if inspect.isgenerator(self.call.get("x")):
+            self.context.journal.warn(
+                f"fit {self.number} reads a plain generator: it was read again from its beginning to where the fit had"
+                " stopped; what it takes from outside the process is not guaranteed identical"
+            )
+        x = self.call.get("x")
+        if data_order.is_dataset(x) and data_order.races(x):
+            self._say_it_races()
+
+    @property
+    def reads_by_threads(self) -> bool:
+        """Whether several threads read the data and draw, so that what they draw comes in no order."""
+        x = self.call.get("x")
+        own = [getattr(x, name, None) or self.call.get(name) for name in ("workers", "use_multiprocessing")]
+        return data_order.is_stateful(x) and (own[0] or 1) > 1 and not own[1] and data_order.draws(x)
+
+    def _say_it_races(self) -> None:
+        self.context.journal.warn(
+            f"the data of fit {self.number} is read by several threads that draw from one random state: two runs left alone"
+            " differ already, so this one cannot be continued identically"
+        )
+
+    def restore_data(self, name: str) -> None:
+        """Put back what the training or validation data keeps in its attributes."""
+        if self.state is not None and name in self.state["data"]:
+            self._put_data(name, self.state["data"][name])
+
+    def _put_data(self, name: str, taken: Dict[str, bytes]) -> None:
+        named = [(name, self.order.data[name])]
+        objects.put(objects.places(named), taken, named)
+
+    def _take_data(self) -> Dict[str, Dict[str, bytes]]:
+        return {
+            name: objects.take(objects.places([(name, one)]), {})[0]
+            for name, one in self.order.data.items()
+            if name in ("x", "validation") and data_order.is_stateful(one)
+        }
+
+    def _journal_fit(self, state: str, epoch: int) -> None:
+        parameters = self.model.count_params() if self.model.built else None
+        self.context.journal.write(
+            "fit", fit=self.number, framework="keras", model=type(self.model).__name__, state=state,
+            epochs=self.call.get("epochs"), epoch=epoch, parameters=parameters, steps=self.steps_in_epoch,
+            continues=self.context.fit_of(self.model),
+        )  # fmt: skip
+
+    @property
+    def steps_in_epoch(self) -> Optional[int]:
+        """Number of steps, where the data says."""
+        steps = self.order.iterators[0].num_batches if self.order.iterators else None
+        return None if steps is None else int(steps)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Note where the data stands, so that a checkpoint within the epoch can return to it."""
+        self.order.begin_epoch(epoch)
+        if self.entering is not None:
+            begin = self.entering["begin"]
+            rng.seed_generators.put(begin["random"]["seeds"])
+            if not self._data_draws(begin["order"]):
+                rng.put_python(begin["random"])
+            for name, taken in begin["data"].items():
+                self._put_data(name, taken)
+        self.at_epoch_begin = {
+            "order": self.order.take(),
+            "random": {**rng.take_python(), "seeds": rng.seed_generators.take()},
+            "data": self._take_data(),
+        }
+
+    def steps_to_pass_over(self) -> int:
+        """How many steps of the epoch that begins were made before the checkpoint."""
+        return 0 if self.entering is None else int(self.entering["step"])
+
+    def has_drawn(self, *, python: bool, passed_over: bool) -> bool:
+        """Whether reading the data moves the process's random state, judged by what was passed over, if anything was."""
+        assert self.entering is not None
+        now = rng.take_python() if passed_over else self.entering["random"]
+        return python and not rng.same_python(self.at_epoch_begin["random"], now)
+
+    def enter_epoch(self, *, drawn: bool) -> None:
+        """The steps made before the checkpoint were passed over: go on from the state after them.
+
+        Args:
+            drawn: whether reading the data has moved the process's random state.
+        """
+        state = self.entering
+        assert state is not None
+        self.entering = None
+        self._put(state)
+        self._csv_loggers = fit_state.suppress_headers(self.user_callbacks) if state["epochs"] else []
+        fit_state.assign(self.metric_variables(), state["metrics"])
+        rng.put_framework(state["random"], data_order.data_seeds(self.order.data.get("x")))
+        if not drawn:
+            rng.put_python(state["random"])
+
+    @property
+    def enters_after_steps(self) -> bool:
+        """Whether the checkpoint that is being returned to was written when the steps of its epoch were over.
+
+        Keras takes an epoch's numbers from its last step: that one is made again, and what it changes is put back.
+        """
+        return self.entering is not None and bool(self.entering.get("ended"))
+
+    def end_step(self) -> None:
+        """Note a step; the one that was made again is taken back."""
+        if not self.enters_after_steps:
+            self.unsaved = True
+            return
+        state = self.entering
+        assert state is not None
+        with self.context.journal.guard("resume after the steps of an epoch"):
+            if hasattr(self.model, "jax_state_sync"):
+                self.model.jax_state_sync()
+            self.enter_epoch(drawn=bool(self.drawn))
+            self.model.stop_training = state["stop"]
+
+    def begin_validation(self, steps: int) -> None:
+        """Note what a validation may change, so that a checkpoint within it returns to its begin."""
+        if self.entering is not None or not steps:
+            return
+        hears = any(_hears_validation(one) for one in self.user_callbacks)
+        with self._headers_as_set():
+            callbacks = self.objects.take() if hears else None
+        self.at_validation = {
+            "step": steps, "metrics": fit_state.values(self.metric_variables()), "random": rng.take(),
+            "data": self._take_data(), "inner": fit_state.take_inner(self.model),
+            "callbacks": callbacks,
+        }  # fmt: skip
+        self.keep_in_validation()
+
+    @contextlib.contextmanager
+    def _headers_as_set(self) -> Iterator[None]:
+        """Let CSVLoggers that go on in their file have the setting that the script gave them: it goes into checkpoints."""
+        for one, setting in self._csv_loggers:
+            one.append_header = setting
+        try:
+            yield
+        finally:
+            for one, _ in self._csv_loggers:
+                one.append_header = False
+
+    def keep_in_validation(self) -> None:
+        """Make the steps of the epoch durable, if the process is about to end."""
+        if not self.context.grace.asked or self.at_validation is None or not self.unsaved:
+            return
+        with self.context.journal.guard("checkpoint within a validation"):
+            self._write(self._last_epoch(), done=False, step=self.at_validation["step"], ended=self.at_validation)
+        self.context.grace.rest()
+
+    def metric_variables(self) -> List[Any]:
+        """What makes up the logs of an epoch under way."""
+        return fit_state.metric_variables(self.model)
+
+    def begin_step(self, step: int) -> None:
+        """Make the steps so far durable, when an epoch takes long and the budget allows."""
+        self.at_validation = None
+        if not step or self.entering is not None:
+            return
+        asked = self.context.grace.asked
+        if asked or self.pace.is_due(within_epoch=True):
+            with self.context.journal.guard("checkpoint within an epoch"):
+                self._write(self._last_epoch(), done=False, step=step)
+        if asked:
+            self.context.grace.rest()
+
+    def end_epoch(self, epoch: int, logs: Dict[str, Any]) -> None:
+        """Note an epoch, and make it durable when its cost is within the budget."""
+        if self.state is not None and self.reads_by_threads and self.at_epoch_begin:
+            began = self.at_epoch_begin["random"]
+            if not rng.same_python(began, rng.take_python()):
+                self._say_it_races()
+        for one, setting in self._csv_loggers:
+            one.append_header = setting
+        self._csv_loggers = []
+        now = time.monotonic()
+        self.epochs_pending.append({"epoch": epoch, "metrics": dict(logs), "seconds": now - self.epoch_began})
+        self.epoch_began = now
+        last = epoch + 1 >= int(self.call["epochs"]) or self.model.stop_training
+        self.at_validation = None
+        asked = self.context.grace.asked
+        if not last and (asked or self.pace.is_due()):
+            self._write(epoch, done=False)
+            if asked:
+                self.context.grace.rest()
+
+    def _last_epoch(self) -> int:
+        return int(self.history.epoch[-1]) if self.history.epoch else int(self.call.get("initial_epoch") or 0) - 1
+
+    def _finish(self) -> None:
+        self._write(self._last_epoch(), done=True)
+        metrics = {name: values[-1] for name, values in self.history.history.items() if values}
+        self.context.journal.write("fit_end", fit=self.number, epochs=len(self.history.epoch), metrics=metrics)
+
+    def _write(self, epoch: int, *, done: bool, step: int = 0, ended: Optional[Dict[str, Any]] = None) -> None:
+        """Write a checkpoint in the background.
+
+        Args:
+            epoch: the last one that has ended.
+            done: whether the fit is over.
+            step: how many steps of the next epoch were made.
+            ended: what was noted when the validation of that epoch began, if it has.
+        """
+        run = self.context
+        began = time.monotonic()
+        records, self.epochs_pending = self.epochs_pending, []
+        trained_s = began - self.training_began + (0.0 if self.state is None else self.state["trained_s"])
+        try:
+            with self._headers_as_set():
+                state = fit_state.take(self.model, self.objects, self.store)
+        except OSError as error:
+            run.journal.warn(checkpoint.refused(error))
+            self._journal_epochs(records)
+            self.pace.wrote(time.monotonic() - began)
+            return
+        state.update(
+            done=done, epoch=epoch, step=step, epochs=list(self.history.epoch), records=records, data=self._take_data(),
+            history={name: list(values) for name, values in self.history.history.items()}, order=self.order.take(),
+            params=dict(self.history.params or {}), trained_s=trained_s, validated=self.validated,
+        )  # fmt: skip
+        if step:
+            state.update(begin=self.at_epoch_begin, metrics=fit_state.values(self.metric_variables()))
+        if ended is not None:
+            state.update(ended=True, metrics=ended["metrics"], random=ended["random"], data=ended["data"])
+            fit_state.set_inner(state["variables"], ended["inner"])
+            if ended["callbacks"] is not None:
+                state["callbacks"], state["lost"] = ended["callbacks"]
+
+        def durable(size: int, seconds: float) -> None:
+            self.pace.add_background(seconds)
+            self._journal_epochs(records)
+            if size:
+                run.journal.write(
+                    "checkpoint",
+                    fit=self.number,
+                    epoch=epoch,
+                    step=step,
+                    bytes=size,
+                    seconds=round(seconds, 4),
+                    done=done,
+                )
+            if size and done:
+                run.finished.add(self.store, trained_s)
+
+        run.writer.submit(self.store, state, durable)
+        self.unsaved = False
+        self.pace.wrote(time.monotonic() - began)
+
+    def _restore(self) -> Any:
+        """Leave the process as this fit left it, without training."""
+        state = self.state
+        assert state is not None
+        self._build(state)
+        history = next((one for one in self.user_callbacks if type(one).__name__ == "History"), None)
+        history = history or self.callbacks_module.History()
+        for one in (*self.user_callbacks, history):
+            one.set_model(self.model)
+            one.set_params(state["params"])
+        self.history = history
+        data_order.exhaust(self.call.get("x"), state["order"])
+        self._put(state)
+        self.order.put(state["order"])
+        for name in state["data"]:
+            self.restore_data(name)
+        rng.put(state["random"])
+        self._put_history(state)
+        self.model.history = history
+        self.model.stop_training = state["stop"]
+        self.validated = state.get("validated")
+        self._journal_fit("restored", state["epoch"] + 1)
+        self.context.finished.add(self.store, state["trained_s"])
+        return history
+
+    def rewrite_checkpointed_files(self) -> None:
+        """Let the files that the script's ModelCheckpoint wrote hold the winner of the search."""
+        for one in self.user_callbacks:
+            if type(one).__name__ != "ModelCheckpoint":
+                continue
+            path = str(one.filepath)
+            if "{" in path or not os.path.exists(path):
+                self.context.journal.warn(f"{path}: written for single epochs, holds the model from before the search")
+            elif one.save_weights_only:
+                self.model.save_weights(path, overwrite=True)
+            else:
+                self.model.save(path, overwrite=True)
+
+
+def _last(history: Any) -> Dict[str, Any]:
+    return {name: values[-1] for name, values in history.history.items() if values}
+
+
+def _listed(given: Any) -> List[Any]:
+    if given is None or type(given).__name__ == "CallbackList":
+        return []
+    return list(given) if isinstance(given, (list, tuple)) else [given]
+
+
+def _hears_validation(callback: Any) -> bool:
+    """Return whether a callback of the script's does something during a validation."""
+    names = ("on_test_begin", "on_test_batch_begin", "on_test_batch_end", "on_test_end")
+    plain = next((one for one in type(callback).__mro__ if one.__name__ == "Callback"), None)
+    return any(getattr(type(callback), name, None) is not getattr(plain, name, None) for name in names)
+
+
+def _recorder(callback_class: Any, fit: Fit) -> Any:
+    """The callback that stands last in the caller's list."""
+
+    class Recorder(callback_class):  # type: ignore[misc]
+        async_safe = True
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.began = 0.0
+            self.step_s: Optional[float] = None
+            self.made = 0
+            self.steps: Optional[int] = None
+            """How many steps the epoch before had, for data that does not say."""
+
+        def on_train_begin(self, logs: Any = None) -> None:
+            with fit.context.journal.guard("begin fit"):
+                fit.begin()
+
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            fit.reset_initial_epoch()
+            self.began, self.steps = time.monotonic(), self.made or None
+            with fit.context.journal.guard("begin epoch"):
+                fit.begin_epoch(epoch)
+                fit.context.journal.progress("fit", fit=fit.number, epoch=epoch, step=0)
+
+        def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+            fit.begin_step(batch)
+
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            if batch:
+                self.step_s = (time.monotonic() - self.began) / batch
+            self.made = batch + 1
+            fit.end_step()
+            steps = self.params.get("steps") or self.steps
+            fit.context.journal.progress("fit", step=batch + 1, steps=steps, step_s=self.step_s)
+
+        def on_test_begin(self, logs: Any = None) -> None:
+            with fit.context.journal.guard("begin validation"):
+                fit.begin_validation(self.made)
+
+        def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+            fit.context.journal.progress("validation")
+            fit.keep_in_validation()
+
+        def on_test_end(self, logs: Any = None) -> None:
+            with fit.context.journal.guard("end validation"):
+                fit.validated = evaluation.count(fit.model)
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            with fit.context.journal.guard("end epoch"):
+                fit.context.journal.progress("checkpoint", metrics=dict(logs or {}))
+                fit.end_epoch(epoch, dict(logs or {}))
+
+    return Recorder()

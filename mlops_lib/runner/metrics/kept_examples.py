@@ -1,0 +1,362 @@
+"""Keep the examples that a number was measured on, in files that hold no code: arrays in one `.npz`, the rest in JSON.
+
+    inside/examples/examples.json  for each evaluation of the saved model: its recipe and examples, or why there are none
+    inside/examples/<n>.npz      arrays, readable with allow_pickle=False
+
+Arrays, sparse matrices, data frames, texts, tensors, XGBoost's DMatrix and lists or dicts of these are kept as the model
+got them. A pipeline is read once more, batch by batch.
+"""
+
+import itertools
+import os
+from typing import Any, Dict, Iterator, List, Tuple
+
+from mlops_lib.runner import protocol
+from mlops_lib.runner.context import Context
+from mlops_lib.runner.journal import plain
+from mlops_lib.runner.metrics import recipes
+from mlops_lib.runner.metrics.recipes import Examples, Recipe
+from mlops_lib.runner.state import atomic
+
+LIMIT_BYTES = 256 << 20
+"""Of all kept examples together."""
+MOST = 4
+"""Evaluations whose examples are kept: the judged one first, then the last ones."""
+NOTE_LENGTH = 300
+
+
+class UnkeptError(Exception):
+    """These examples cannot be kept, with the reason."""
+
+
+class Arrays:
+    """Arrays on their way to an `.npz`, within a number of bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.bytes = 0
+        self.found: Dict[str, Any] = {}
+
+    def add(self, array: Any) -> str:
+        """Take an array; returns its key."""
+        self.bytes += int(array.nbytes)
+        if self.bytes > self.limit:
+            raise UnkeptError(f"the examples take more than {LIMIT_BYTES >> 20} MB")
+        key = f"a{len(self.found)}"
+        self.found[key] = array
+        return key
+
+
+def keep(run: Context) -> None:
+    """Keep the examples of the saved model's evaluations."""
+    import numpy
+
+    evaluations = run.evaluations
+    judged = evaluations.judged()
+    measured = [one for one in reversed(evaluations.records) if one["recomputed"] is not None]
+    wanted = sorted(measured, key=lambda one: judged is None or one["id"] != judged["id"])
+    folder = os.path.join(run.spec.inside, protocol.EXAMPLES)
+    os.makedirs(folder, exist_ok=True)
+    left, entries = LIMIT_BYTES, []
+    names: Dict[Tuple[int, int, int], Dict[str, Any]] = {}
+    for record in wanted:
+        entry: Dict[str, Any] = {"evaluation": record["id"], "note": ""}
+        entries.append(entry)
+        known = evaluations.recipes.get(record["id"])
+        if known is None or len(entries) > MOST:
+            entry["note"] = "how this number is made cannot be written down" if known is None else "measured earlier"
+            continue
+        recipe, examples = known
+        entry["recipe"] = plain(recipes.to_json(recipe))
+        key = (id(examples.x), id(examples.y), id(examples.weight))
+        try:
+            if key not in names:
+                arrays = Arrays(left)
+                with evaluations.as_measured(record["id"]):
+                    tree, count = describe(materialized(examples, record["examples"]), arrays)
+                name = f"{len(names)}.npz"
+                with open(os.path.join(folder, name), "wb") as stream:
+                    numpy.savez(stream, **arrays.found)
+                names[key] = {"file": name, "tree": tree, "count": count}
+                left -= arrays.bytes
+            entry["examples"] = names[key]
+        except Exception as error:  # noqa: BLE001 - a script's own pipeline may raise anything
+            entry["note"] = f"{error if isinstance(error, UnkeptError) else repr(error)}"[:NOTE_LENGTH]
+    atomic.write_json(os.path.join(folder, protocol.EXAMPLES_INDEX), {"schema": 1, "measures": entries})
+
+
+def keep_trained_on(run: Context) -> None:
+    """Write the names of the examples that the saved model was trained on, for when it is a champion of other runs."""
+    live = run.evaluations.live
+    own = [one.examples for one in run.evaluations.trainings if one.model() is live and one.examples is not None]
+    names = sorted({name for examples in own for name in examples.hashes})
+    content = b"".join(names)
+    if names and len(content) <= protocol.TRAINED_ON_BYTES:
+        atomic.write_atomic(os.path.join(run.spec.inside, protocol.TRAINED_ON), content)
+
+
+def materialized(examples: Examples, count: Any = None) -> Examples:
+    """Return examples with an order: a pipeline's batches put together, anything else as it is.
+
+    Args:
+        examples: what a number was measured on.
+        count: how many there were, if that is known.
+
+    Raises:
+        UnkeptError: the pipeline does not end, is too large, or yields another number of examples than before.
+    """
+    if examples.y is not None or not _is_pipeline(examples.x):
+        return examples
+    batches: List[Any] = []
+    size = 0
+    for batch in _batches(examples.x):
+        if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
+            raise UnkeptError("the pipeline yields no pairs of input and target")
+        batches.append(tuple(_arrays(part) for part in batch))
+        size += sum(int(leaf.nbytes) for leaf in _leaves(batches[-1]))
+        if size > LIMIT_BYTES:
+            raise UnkeptError(f"the examples take more than {LIMIT_BYTES >> 20} MB")
+    if not batches:
+        raise UnkeptError("the pipeline is empty when it is read again")
+    parts = tuple(_joined([batch[i] for batch in batches]) for i in range(len(batches[0])))
+    found = len(next(_leaves(parts[1])))
+    if isinstance(count, int) and count != found:
+        raise UnkeptError(f"the pipeline yields {found} examples when it is read again, not {count}")
+    return Examples(parts[0], parts[1], parts[2] if len(parts) > 2 else None)
+
+
+def _is_pipeline(x: Any) -> bool:
+    is_data_set = hasattr(x, "cardinality") or hasattr(x, "on_epoch_end")
+    return is_data_set or hasattr(x, "__next__") or hasattr(x, "unbatch")
+
+
+def _batches(x: Any) -> Iterator[Any]:
+    if hasattr(x, "cardinality"):
+        if int(x.cardinality()) == -1:
+            raise UnkeptError("the pipeline does not end")
+        return iter(x)
+    if not hasattr(x, "__len__"):
+        raise UnkeptError("the pipeline can be read only once")
+    # An iterator of legacy Keras goes round for ever, and says by its length how far once is.
+    return (x[i] for i in range(len(x))) if hasattr(x, "__getitem__") else itertools.islice(x, len(x))
+
+
+def _arrays(part: Any) -> Any:
+    import numpy
+
+    if isinstance(part, dict):
+        return {key: _arrays(value) for key, value in part.items()}
+    if isinstance(part, (list, tuple)):
+        return [_arrays(value) for value in part]
+    if hasattr(part, "to_tensor") or hasattr(part, "sparse_shape") or hasattr(part, "dense_shape"):
+        raise UnkeptError("ragged or sparse tensors are not kept")
+    return numpy.asarray(part)
+
+
+def _leaves(part: Any) -> Iterator[Any]:
+    if isinstance(part, dict):
+        for value in part.values():
+            yield from _leaves(value)
+    elif isinstance(part, (list, tuple)):
+        for value in part:
+            yield from _leaves(value)
+    else:
+        yield part
+
+
+def _joined(parts: List[Any]) -> Any:
+    import numpy
+
+    if isinstance(parts[0], dict):
+        return {key: _joined([part[key] for part in parts]) for key in parts[0]}
+    if isinstance(parts[0], list):
+        return [_joined([part[i] for part in parts]) for i in range(len(parts[0]))]
+    if any(part.shape[1:] != parts[0].shape[1:] for part in parts):
+        raise UnkeptError("the pipeline's batches have examples of different shapes")
+    return numpy.concatenate(parts)
+
+
+def describe(examples: Examples, arrays: Arrays) -> Tuple[Dict[str, Any], int]:
+    """Put the arrays of examples into `arrays`; returns the rest as plain values, and how many examples there are.
+
+    Raises:
+        UnkeptError: something in them is neither numbers nor texts.
+    """
+    import numpy
+
+    tree = {name: _tree(getattr(examples, name), arrays) for name in Examples._fields}
+    counted = examples.y if examples.y is not None else examples.x
+    first = next(_leaves(counted)) if isinstance(counted, (dict, list, tuple)) and len(counted) else counted
+    is_list = isinstance(counted, list) and not hasattr(first, "shape")
+    return tree, len(counted) if is_list else int(numpy.shape(first)[0])
+
+
+def _tree(value: Any, arrays: Arrays) -> Any:
+    import numpy
+
+    if value is None:
+        return {"kind": "none"}
+    if isinstance(value, dict):
+        names = [_name(key) for key in value]
+        return {"kind": "dict", "names": names, "items": [_tree(one, arrays) for one in value.values()]}
+    if isinstance(value, (list, tuple)) and len(value) and hasattr(value[0], "shape") and numpy.ndim(value[0]):
+        return {"kind": "list", "items": [_tree(one, arrays) for one in value]}
+    if isinstance(value, (list, tuple)):
+        made = numpy.asarray(value) if not all(isinstance(one, str) for one in value) else numpy.array(value, object)
+        return {"kind": "plain list", "item": _tree(made, arrays)}
+    if hasattr(value, "iloc"):
+        return _pandas(value, arrays)
+    if hasattr(value, "tocsr"):
+        matrix = value.tocsr()
+        keys = [arrays.add(part) for part in (matrix.data, matrix.indices, matrix.indptr)]
+        return {"kind": "csr", "keys": keys, "shape": list(matrix.shape)}
+    if hasattr(value, "get_data") and hasattr(value, "feature_types"):  # XGBoost's DMatrix
+        names, types = value.feature_names, value.feature_types
+        return {"kind": "dmatrix", "item": _tree(value.get_data(), arrays), "names": names, "types": types}
+    if hasattr(value, "numpy") and not isinstance(value, numpy.ndarray):
+        return {"kind": "tensor", "item": _tree(numpy.asarray(value.numpy()), arrays)}
+    if not isinstance(value, numpy.ndarray):
+        raise UnkeptError(f"a {type(value).__name__} is not kept")
+    return _texts(value, arrays) if value.dtype.kind == "O" else {"kind": "array", "key": arrays.add(value)}
+
+
+def _pandas(value: Any, arrays: Arrays) -> Dict[str, Any]:
+    import numpy
+
+    if hasattr(value, "columns"):
+        columns = [_tree(value.iloc[:, i], arrays) for i in range(value.shape[1])]
+        return {"kind": "frame", "names": [_name(one) for one in value.columns], "items": columns}
+    found = {"kind": "series", "name": None if value.name is None else _name(value.name), "dtype": str(value.dtype)}
+    if hasattr(value, "cat"):
+        codes = numpy.asarray(value.cat.codes)
+        categories = _tree(numpy.asarray(value.cat.categories), arrays)
+        return {**found, "codes": arrays.add(codes), "categories": categories, "ordered": bool(value.cat.ordered)}
+    return {**found, "item": _tree(numpy.asarray(value), arrays)}
+
+
+def _name(key: Any) -> Any:
+    if not isinstance(key, (str, int)):
+        raise UnkeptError(f"a column named {key!r} is not kept"[:100])
+    return key
+
+
+def _texts(values: Any, arrays: Arrays) -> Dict[str, Any]:
+    """Texts as their bytes one after the other; missing ones are marked."""
+    import numpy
+
+    flat = values.ravel().tolist()
+    is_bytes = bool(flat) and all(isinstance(one, bytes) for one in flat)
+    missing = [one is None or (isinstance(one, float) and one != one) for one in flat]
+    if not is_bytes and not all(isinstance(one, str) or gone for one, gone in zip(flat, missing)):
+        if all(isinstance(one, (int, float)) for one in flat):
+            numbers = [float(one) for one in flat]
+            return {"kind": "objects", "item": _tree(numpy.array(numbers).reshape(values.shape), arrays)}
+        raise UnkeptError("an array of objects that are no texts is not kept")
+    encoded = [b"" if gone else one if is_bytes else one.encode() for one, gone in zip(flat, missing)]
+    ends = numpy.cumsum([len(one) for one in encoded], dtype="int64")
+    content = numpy.frombuffer(b"".join(encoded), dtype="uint8")
+    keys = [arrays.add(part) for part in (content, ends, numpy.array(missing, dtype=bool))]
+    none = any(one is None for one in flat)
+    return {"kind": "texts", "keys": keys, "shape": list(values.shape), "bytes": is_bytes, "none": none}
+
+
+def restore(tree: Any, arrays: Any) -> Examples:
+    """Return the examples that `describe` described.
+
+    Args:
+        tree: its plain values.
+        arrays: by key, an `.npz` opened with allow_pickle=False.
+
+    Raises:
+        ValueError, KeyError: they are malformed.
+    """
+    return Examples(**{name: _restored(tree[name], arrays) for name in Examples._fields})
+
+
+def _restored(tree: Any, arrays: Any) -> Any:
+    kind = tree["kind"]
+    if kind == "none":
+        return None
+    if kind == "array":
+        return arrays[tree["key"]]
+    if kind == "dict":
+        return dict(zip(tree["names"], (_restored(one, arrays) for one in tree["items"])))
+    if kind == "list":
+        return [_restored(one, arrays) for one in tree["items"]]
+    if kind == "plain list":
+        return _restored(tree["item"], arrays).tolist()
+    if kind == "texts":
+        return _restored_texts(tree, arrays)
+    if kind == "objects":
+        return _restored(tree["item"], arrays).astype(object)
+    return _RESTORED[kind](tree, arrays)
+
+
+def _restored_texts(tree: Any, arrays: Any) -> Any:
+    import numpy
+
+    content, ends, missing = (arrays[key] for key in tree["keys"])
+    whole, begins = content.tobytes(), [0, *ends.tolist()]
+    parts = (whole[a:b] for a, b in zip(begins, begins[1:]))
+    gone = None if tree["none"] else float("nan")
+    values = [gone if m else p if tree["bytes"] else p.decode() for p, m in zip(parts, missing.tolist())]
+    made: Any = numpy.empty(len(values), dtype=object)
+    made[:] = values
+    return made.reshape(tree["shape"])
+
+
+def _restored_csr(tree: Any, arrays: Any) -> Any:
+    from scipy.sparse import csr_matrix
+
+    return csr_matrix(tuple(arrays[key] for key in tree["keys"]), shape=tuple(tree["shape"]))
+
+
+def _restored_dmatrix(tree: Any, arrays: Any) -> Any:
+    import xgboost
+
+    data = _restored(tree["item"], arrays)
+    return xgboost.DMatrix(data, feature_names=tree["names"], feature_types=tree["types"])
+
+
+def _restored_tensor(tree: Any, arrays: Any) -> Any:
+    import tensorflow
+
+    return tensorflow.constant(_restored(tree["item"], arrays))
+
+
+def _restored_series(tree: Any, arrays: Any) -> Any:
+    import pandas
+
+    if "codes" in tree:
+        categories = _restored(tree["categories"], arrays)
+        made = pandas.Categorical.from_codes(arrays[tree["codes"]], categories=categories, ordered=tree["ordered"])
+        return pandas.Series(made, name=tree["name"])
+    return pandas.Series(_restored(tree["item"], arrays), name=tree["name"]).astype(tree["dtype"])
+
+
+def _restored_frame(tree: Any, arrays: Any) -> Any:
+    import pandas
+
+    columns = [_restored(one, arrays) for one in tree["items"]]
+    made = pandas.concat(columns, axis=1) if columns else pandas.DataFrame()
+    made.columns = pandas.Index(tree["names"])
+    return made
+
+
+_RESTORED = {
+    "csr": _restored_csr, "dmatrix": _restored_dmatrix, "tensor": _restored_tensor, "series": _restored_series,
+    "frame": _restored_frame,
+}  # fmt: skip
+
+
+def read(folder: str, entry: Dict[str, Any]) -> Tuple[Recipe, Examples]:
+    """Return the recipe and the examples of an entry of the index.
+
+    Raises:
+        OSError, ValueError, KeyError: a file is missing or malformed.
+    """
+    import numpy
+
+    recipe = recipes.from_json(entry["recipe"])
+    with numpy.load(os.path.join(folder, entry["examples"]["file"]), allow_pickle=False) as arrays:
+        return recipe, restore(entry["examples"]["tree"], arrays)

@@ -1,0 +1,42 @@
+"""Which model does the script itself keep? The one it saved last is the one that counts, where it was measured."""
+
+import functools
+import pickle
+from types import ModuleType
+from typing import Any, Callable, Dict
+
+from mlops_lib.runner.context import Context
+from mlops_lib.runner.metrics.evaluations import reference
+
+
+def install(run: Context) -> Dict[str, Callable[[ModuleType], None]]:
+    """Watch `pickle.dump` from now on; the import hooks for `joblib.dump` and Keras' `save`."""
+    pickle.dump = _watched(run, pickle.dump)
+
+    def joblib(module: ModuleType) -> None:
+        module.dump = _watched(run, module.dump)  # type: ignore[attr-defined]
+
+    def keras(module: ModuleType) -> None:
+        module.save_model = _watched(run, module.save_model)  # type: ignore[attr-defined]
+
+    return {"joblib.numpy_pickle": joblib, "keras.src.saving.saving_api": keras}
+
+
+def _watched(run: Context, save: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(save)
+    def save_(item: Any, *args: Any, **kwargs: Any) -> Any:
+        if not run.nested:
+            with run.journal.guard("saved model"):
+                for part in _parts(item):
+                    if hasattr(part, "predict") and not isinstance(part, type):
+                        run.evaluations.saved = reference(part)
+        return save(item, *args, **kwargs)
+
+    return save_
+
+
+def _parts(item: Any) -> Any:
+    """A bundle's members: scripts pickle their model together with its scaler or its labels."""
+    if isinstance(item, dict):
+        return list(item.values())
+    return list(item) if isinstance(item, (list, tuple)) else [item]

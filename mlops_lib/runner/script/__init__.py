@@ -1,0 +1,1 @@
+"""Run the entry as Python would: its files, folders, arguments and imports."""

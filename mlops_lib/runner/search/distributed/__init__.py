@@ -1,0 +1,1 @@
+"""One search by several workers: a coordinator hands out trials over gRPC."""

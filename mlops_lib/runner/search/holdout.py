@@ -1,0 +1,41 @@
+"""Examples that the fits before the searched one leave out, so that the search can select on them.
+
+A script that fits one model several times, without validation data, has trained it on every example when the search
+begins. The script is then executed once more: its earlier fits train without the examples that the search holds back.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Dict, FrozenSet, Mapping, Optional
+
+from mlops_lib.runner.metrics import example_hashes
+from mlops_lib.runner.search.examples import is_arrays, rows
+from mlops_lib.runner.state import atomic
+
+NAME = "held_back.json"
+
+
+def note(directory: str, fit: int, hashes: FrozenSet[bytes]) -> None:
+    """Let the next execution hold these examples back from the fits before `fit`."""
+    content = {"schema": 1, "fit": fit, "examples": sorted(one.hex() for one in hashes)}
+    atomic.write_json(os.path.join(directory, NAME), content)
+
+
+def noted(directory: str, fit: int) -> FrozenSet[bytes]:
+    """The hashes of the examples that the fits before `fit` are to leave out; none where nothing was noted."""
+    found = atomic.read_json(os.path.join(directory, NAME))
+    if not isinstance(found, dict) or found.get("fit") != fit:
+        return frozenset()
+    return frozenset(bytes.fromhex(one) for one in found.get("examples") or ())
+
+
+def without(arguments: Mapping[str, Any], hashes: FrozenSet[bytes]) -> Optional[Dict[str, Any]]:
+    """The arguments of a fit with these examples left out; None where it has none of them, or they cannot be told."""
+    x = arguments.get("x")
+    listed = example_hashes.hashes(x) if x is not None and is_arrays(x) else None
+    kept = [i for i, one in enumerate(listed or ()) if one not in hashes]
+    if listed is None or not kept or len(kept) == len(listed):
+        return None
+    parts = {name: arguments[name] for name in ("x", "y", "sample_weight") if arguments.get(name) is not None}
+    return {**arguments, **{name: rows(value, kept) for name, value in parts.items()}}

@@ -1,0 +1,34 @@
+"""The examples that the gate has judged on before a search, so that none of them selects."""
+
+from __future__ import annotations
+
+import os
+from typing import FrozenSet
+
+from mlops_lib.runner.protocol import JUDGED
+from mlops_lib.runner.state import atomic
+
+
+def known(directory: str, inside: str) -> FrozenSet[bytes]:
+    """Return the hashes of all examples that were judged in the passes so far, and remember them.
+
+    What a pass judges after a search with `selection: half` is a half of what was judged before it: the first set stays.
+
+    Args:
+        directory: the search's state.
+        inside: the container's part of the run directory.
+    """
+    place = os.path.join(directory, JUDGED)
+    hashes = _read(place)
+    found = hashes | _read(os.path.join(inside, JUDGED))
+    if found != hashes:
+        os.makedirs(directory, exist_ok=True)
+        atomic.write_json(place, {"schema": 1, "examples": sorted(one.hex() for one in found)})
+    return found
+
+
+def _read(path: str) -> FrozenSet[bytes]:
+    content = atomic.read_json(path)
+    is_known = isinstance(content, dict) and content.get("same_again") is not False
+    listed = content.get("examples") if is_known else None
+    return frozenset(bytes.fromhex(str(one)) for one in listed or ())

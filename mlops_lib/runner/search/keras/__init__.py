@@ -1,0 +1,1 @@
+"""The search for Keras models: edits to the architecture, with inherited weights."""

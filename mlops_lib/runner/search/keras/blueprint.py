@@ -1,0 +1,75 @@
+"""A Keras model written down: each layer's class and settings, what it reads, and where the script made it."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from typing import Any, Dict, List
+
+from mlops_lib.runner.journal import plain
+from mlops_lib.runner.script import call_sites
+from mlops_lib.runner.search.keras import graph
+
+LONGEST = 200
+"""Settings with more values (the means of thousands of features) are not written into source code."""
+
+
+def blueprint(model: Any) -> List[Dict[str, Any]]:
+    """The layers in order.
+
+    Each is `{"class", "module", "name", "arguments": {setting: value that is not its default}, "parameters": [names in the
+    order of the constructor], "inputs": [names], "site"}`.
+    """
+    layers = list(graph.graph_of(model).layers)
+    return [{**one_layer(layer), "inputs": _inputs(model, layer)} for layer in layers]
+
+
+def one_layer(layer: Any) -> Dict[str, Any]:
+    """A layer without its place in the graph."""
+    kind = type(layer)
+    written = {
+        "class": kind.__name__, "module": kind.__module__.split(".")[0], "name": layer.name, "arguments": {},
+        "parameters": _parameters(kind), "site": call_sites.of(layer), "known": True,
+    }  # fmt: skip
+    if kind.__name__ == "InputLayer":
+        written["arguments"] = {"shape": plain(layer.batch_shape[1:]), "dtype": str(layer.dtype)}
+    elif kind.__name__ == "Bidirectional":
+        written["arguments"] = {"layer": one_layer(layer.forward_layer)}
+    elif hasattr(layer, "layers"):
+        written["known"] = False
+        with contextlib.suppress(graph.UnclonableError):
+            written["layers"] = blueprint(layer)
+    elif kind.__name__ == "Lambda" or written["module"] != "keras":
+        written["known"] = False
+    else:
+        written["arguments"] = _arguments(layer)
+        written["known"] = all(len(str(value)) < LONGEST * 20 for value in written["arguments"].values())
+    return written
+
+
+def _parameters(kind: Any) -> List[str]:
+    names = list(inspect.signature(kind.__init__).parameters.values())[1:]
+    return [one.name for one in names if one.kind in (one.POSITIONAL_OR_KEYWORD, one.POSITIONAL_ONLY)]
+
+
+def _arguments(layer: Any) -> Dict[str, Any]:
+    """The settings that are not as the class would choose them."""
+    config = {k: v for k, v in layer.get_config().items() if k not in ("name", "trainable", "dtype")}
+    needed = {
+        one.name: config[one.name]
+        for one in inspect.signature(type(layer).__init__).parameters.values()
+        if one.default is one.empty and one.name in config
+    }
+    try:
+        usual = type(layer)(**needed).get_config()
+    except (TypeError, ValueError):
+        usual = {}
+    return {
+        name: plain(value)
+        for name, value in config.items()
+        if name in needed or name not in usual or plain(usual[name]) != plain(value)
+    }
+
+
+def _inputs(model: Any, layer: Any) -> List[str]:
+    return [one.name for one in graph.producers(model, layer)]

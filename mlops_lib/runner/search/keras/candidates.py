@@ -1,0 +1,170 @@
+"""What a trial is to try: edits to an architecture, and a recipe to train it by."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any, Dict, List, Mapping, Optional, Tuple
+
+from mlops_lib.runner.search.keras.architecture_edits import Edit, words
+from mlops_lib.runner.search.keras.constraints import Ties
+
+PEAK = 3e-3
+"""Peak learning rate of Adam under warm-up and cosine decay, at batches of 64."""
+STEPS = 1200
+"""A training has at least so many steps, where its epochs stay bearable: the weights have to get somewhere."""
+FEW_STEPS = 20
+"""Steps an epoch below which a smaller batch is worth its time."""
+SMALLEST_BATCH, LARGEST_BATCH = 16, 256
+FEWEST_EPOCHS, MOST_EPOCHS = 8, 50
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a trial trains."""
+
+    optimizer: str = "own"
+    """"own": the developer's, from its configuration; "compiled": the one the model has; else the name of one of Keras'."""
+    learning_rate: float = 0.0
+    """Peak under "cosine"; 0 keeps the developer's."""
+    schedule: str = "own"
+    """"own" or "cosine" (linear warm-up over a tenth, then cosine decay)."""
+    batch_size: int = 0
+    """0 keeps the developer's."""
+    epochs: int = 10
+    balanced: bool = False
+    """Weigh classes by their rarity."""
+
+    def words(self) -> List[str]:
+        """As a person would say it."""
+        said = [f"train {self.epochs} epochs"]
+        if self.schedule == "cosine":
+            said.append("warm up, then decay the learning rate along a cosine")
+        if self.optimizer not in ("own", "compiled"):
+            said.append(f"use {self.optimizer}")
+        if self.learning_rate:
+            said.append(f"learning rate {self.learning_rate:.2g}")
+        if self.batch_size:
+            said.append(f"batches of {self.batch_size}")
+        if self.balanced:
+            said.append("weigh rare classes more")
+        return said
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What a trial is to try."""
+
+    parent: int
+    """The trial whose architecture is edited and whose weights are inherited."""
+    edits: Tuple[Edit, ...] = ()
+    recipe: Recipe = Recipe()
+    fresh: bool = False
+    """Start from the weights before the developer's fit all the same, and fresh ones where the edits changed a layer."""
+    own: str = ""
+    """Values of the project's own HyperModel, as JSON: it builds the model, nothing is edited."""
+
+    def values(self) -> Dict[str, Any]:
+        """As flat JSON values, for the oracle's own records."""
+        return {
+            "parent": self.parent, "edits": json.dumps([dict(e) for e in self.edits], sort_keys=True),
+            "fresh": self.fresh, "own": self.own, **asdict(self.recipe),
+        }  # fmt: skip
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> Candidate:
+        """The candidate that `values` describe."""
+        recipe = Recipe(**{name: values[name] for name in asdict(Recipe()) if name in values})
+        edits, own = tuple(json.loads(values["edits"])), str(values.get("own") or "")
+        return cls(int(values["parent"]), edits, recipe, bool(values["fresh"]), own)
+
+    def words(self) -> List[str]:
+        """Its edits as a person would say them."""
+        own = [f"{name} = {value}" for name, value in json.loads(self.own or "{}").items()]
+        return [words(edit) for edit in self.edits] + own
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the project allows: the table `[search]` of its settings."""
+
+    edits: Tuple[str, ...] = ()
+    """The only kinds of edits allowed; all where none is named."""
+    without: Tuple[str, ...] = ()
+    """Kinds of edits not allowed."""
+    epochs: int = 0
+    """Most epochs of a trial; 0 for no limit."""
+    parameters: int = 0
+    """Most parameters of a model; 0 for no limit."""
+
+    @classmethod
+    def read(cls, given: Any) -> Limits:
+        """The limits in a JSON object; without one there are none."""
+        table = given if isinstance(given, dict) else {}
+        return cls(
+            tuple(map(str, table.get("edits") or ())), tuple(map(str, table.get("without") or ())),
+            int(table.get("epochs") or 0), int(table.get("parameters") or 0),
+        )  # fmt: skip
+
+    def allow(self, edit: Edit) -> bool:
+        """Whether an edit of this kind may be made."""
+        kind = str(edit.get("edit", edit)["kind"])
+        return kind not in self.without and (not self.edits or kind in self.edits)
+
+
+@dataclass
+class Facts:
+    """What is known of the data and of the developer's way to train."""
+
+    examples: int
+    batch_size: int
+    epochs: int
+    learning_rate: float = 1e-3
+    images: List[str] = field(default_factory=list)
+    """Names of inputs that are images."""
+    pictures: Dict[str, List[int]] = field(default_factory=dict)
+    """Names of inputs that are pictures, also as grey values or as one vector, with height, width and channels."""
+    mirrored: bool = False
+    """Whether a mirrored image may keep its label."""
+    unscaled: Dict[str, Tuple[List[float], List[float]]] = field(default_factory=dict)
+    """Input name to mean and variance by feature, for inputs that are far from standard."""
+    targets: Optional[Tuple[float, float]] = None
+    """Mean and deviation of targets that are numbers, where they are far from standard."""
+    arrays: bool = True
+    """Whether the batch size can be chosen."""
+    imbalanced: bool = False
+    """Whether some class is rare and the metric cares."""
+    padded: List[str] = field(default_factory=list)
+    """Names of token inputs that many examples end in zeros: padding that nobody masks."""
+    inner: List[str] = field(default_factory=list)
+    """Names of the script's own models inside the model, which began untrained and are edited too."""
+    pretrained: bool = False
+    """Whether weights from elsewhere are being trained on, which a high learning rate would destroy."""
+    accelerated: bool = False
+    """Whether there is an accelerator: wider networks cost little there."""
+    most_cost: float = 0.0
+    """Multiplications that an example may cost a network; 0 for no limit."""
+    limits: Limits = Limits()
+    ties: Ties = field(default_factory=Ties)
+    """What an edited network keeps for the sake of the script's other models."""
+
+
+def standard_recipe(facts: Facts, *, share: float = 1.0) -> Recipe:
+    """Warm-up and cosine decay with Adam, for `share` of the developer's epochs, but enough steps.
+
+    Weights from elsewhere are trained at the developer's own rate.
+    """
+    batch = facts.batch_size
+    if facts.arrays:
+        while facts.examples / batch < FEW_STEPS and batch > SMALLEST_BATCH:
+            batch //= 2
+        batch = min(max(batch, 1), LARGEST_BATCH)
+    steps = max(math.ceil(facts.examples / max(batch, 1)), 1)
+    epochs = max(round(facts.epochs * share), min(math.ceil(STEPS / steps), MOST_EPOCHS), FEWEST_EPOCHS)
+    epochs = min(epochs, max(MOST_EPOCHS, facts.epochs // 2), facts.limits.epochs or epochs)
+    rate = PEAK * min(max((batch / 64.0) ** 0.5, 0.5), 2.0)
+    if facts.pretrained:
+        rate = min(facts.learning_rate or 1e-4, 1e-3)
+    chosen = batch if facts.arrays and batch != facts.batch_size else 0
+    return Recipe("adam", float(f"{rate:.3g}"), "cosine", chosen, epochs, facts.imbalanced)

@@ -1,0 +1,215 @@
+"""Which edits fit a model and its data, in the order in which they are worth trying.
+
+First the portfolio: what most often helps a network of this kind, all at once. Then single edits around the best model so
+far, ordered by what its own curves say is wrong with it. Nothing here knows a particular task.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any, Callable, Iterator, List, Mapping, Optional
+
+from mlops_lib.runner.search.keras import graph, weights
+from mlops_lib.runner.search.keras.architecture_edits import Edit
+from mlops_lib.runner.search.keras.candidates import Candidate, Facts, standard_recipe
+from mlops_lib.runner.search.keras.diagnosis import Diagnosis
+from mlops_lib.runner.search.keras.portfolio import (
+    MANY_LAYERS,
+    before_output,
+    convolutions,
+    convolved,
+    deeper,
+    fitting,
+    has_backbone,
+    hidden_dense,
+    modernised,
+    more_blocks,
+    normalised,
+    of_kind,
+    recurrents,
+)
+
+
+class Space:
+    """The candidates around a model.
+
+    Args:
+        root: the developer's model; None where only the way it trains can change.
+        facts: what is known of the data.
+        diagnosis: what trial 0's curves say.
+        inheritable: whether trial 0's own weights may be inherited without training it again.
+    """
+
+    def __init__(self, root: Any, facts: Facts, diagnosis: Diagnosis, *, inheritable: bool) -> None:
+        self.root = root
+        self.facts = facts
+        self.first = self._portfolio(diagnosis, inheritable)
+        """The portfolio's candidate: everything that most often helps a network of this kind."""
+        self.second = self._as_pictures()
+        """What else it has, None where that is all: convolutions, where pictures are flattened at once."""
+
+    def _portfolio(self, diagnosis: Diagnosis, inheritable: bool) -> Candidate:
+        fresh = not inheritable or diagnosis.has("overfitting") or diagnosis.has("unstable")
+        if self.root is None:
+            return Candidate(0, (), standard_recipe(self.facts), not inheritable)
+        edits = modernised(self.root, self.facts, diagnosis)
+        share = 0.7 if convolutions(self.root) and not self.facts.pretrained else 1.0
+        return Candidate(0, tuple(edits), standard_recipe(self.facts, share=share), fresh)
+
+    def _as_pictures(self) -> Optional[Candidate]:
+        edits = [] if self.root is None else convolved(self.root, self.facts)
+        return Candidate(0, tuple(edits), standard_recipe(self.facts), fresh=True) if edits else None
+
+    def around(
+        self, number: int, model: Any, diagnosis: Diagnosis, *, polished: bool = False,
+        is_new: Callable[[Candidate], bool] = lambda candidate: True,
+    ) -> Iterator[Candidate]:  # fmt: skip
+        """Candidates around trial `number`, the best so far, in order.
+
+        Args:
+            number: the trial.
+            model: its architecture; None where it cannot be edited.
+            diagnosis: what its curves say.
+            polished: whether it is another trial's weights, trained on with a smaller learning rate.
+            is_new: whether a candidate was not tried yet; only those are looked at closer.
+        """
+        recipe = standard_recipe(self.facts, share=0.7)
+        gentle = replace(recipe, learning_rate=recipe.learning_rate / 2)
+        longer = replace(recipe, epochs=min(2 * recipe.epochs, self.facts.limits.epochs or 100))
+        if model is None and diagnosis.has("unfinished"):
+            yield Candidate(number, (), longer)
+        if model is not None:
+            for edits in _ordered(model, self.facts, diagnosis):
+                candidate = Candidate(number, tuple(edits), gentle)
+                # Whether edits fit is known when they were made, which takes its time.
+                if is_new(candidate) and len(fitting(model, edits, self.facts)[1]) == len(edits):
+                    yield candidate
+        if not polished:
+            yield Candidate(number, (), replace(recipe, learning_rate=recipe.learning_rate / 3))
+        if number == 0:
+            yield Candidate(0, (), recipe)
+        yield Candidate(number, (), longer, fresh=not self.facts.pretrained)
+
+
+def _ordered(model: Any, facts: Facts, diagnosis: Diagnosis) -> Iterator[List[Edit]]:
+    groups: List[Callable[..., Iterator[List[Edit]]]] = [_growing, _regularising]
+    if diagnosis.has("overfitting"):
+        groups.reverse()
+    if diagnosis.has("not_learning") or diagnosis.has("unstable"):
+        groups.insert(0, _stabilising)
+    else:
+        groups.append(_stabilising)
+    # One of each in turn: a diagnosis may be wrong.
+    streams = [group(model, facts) for group in groups]
+    while streams:
+        for stream in list(streams):
+            edits = next(stream, None)
+            if edits is None:
+                streams.remove(stream)
+            elif edits:
+                yield edits
+
+
+def _growing(model: Any, facts: Facts) -> Iterator[List[Edit]]:
+    """For a model that does not learn enough."""
+    designed = has_backbone(model) or len(convolutions(model)) > MANY_LAYERS
+    wide = [layer for layer in model.layers if layer.trainable and _width_of(layer)]
+    wide = [
+        layer
+        for layer in wide
+        if weights.route(model, layer) is not None
+        and not (designed and layer.weights and hasattr(layer, "kernel_size"))
+    ]
+    # Where convolutions and recurrences cost most of the time, smaller steps.
+    step = 1.5 if convolutions(model) or recurrents(model) else 2.0
+    yield [{"kind": "resize", "at": layer.name, "size": _grown(layer, step)} for layer in wide]
+    blocks = [edit for edit, _ in more_blocks(model, most=1)]
+    if blocks and not designed:
+        yield blocks
+    for layer in [] if designed else reversed(convolutions(model)):
+        yield [deeper(model, layer)]
+    for layer in recurrents(model):
+        yield [{"kind": "bidirectional", "at": layer.name}]
+    yield [{"kind": "resize", "at": layer.name, "size": _grown(layer, 2.0 if step < 2.0 else 4.0)} for layer in wide]
+    for layer in reversed(recurrents(model)):
+        yield [{"kind": "stack", "at": layer.name}]
+    for layer in reversed(hidden_dense(model)):
+        yield [{"kind": "deepen", "at": layer.name}]
+    for last in graph.output_layers(model):
+        for before in graph.producers(model, last):
+            yield [{"kind": "dense", "at": before.name, "size": 64}]
+    for layer in wide:
+        yield [{"kind": "resize", "at": layer.name, "size": _grown(layer, 2.0)}]
+
+
+def _regularising(model: Any, facts: Facts) -> Iterator[List[Edit]]:
+    """For a model that learns its examples by heart."""
+    for name in facts.images:
+        added = {layer.name.rsplit("_", 2)[0] for layer in model.layers}
+        if facts.mirrored and "random_flip" not in added:
+            yield [{"kind": "augment", "at": name, "flip": True}]
+        if "random_shift" not in added:
+            yield [{"kind": "augment", "at": name, "shift": 0.08}]
+    dropouts = of_kind(model, "Dropout")
+    if not dropouts:
+        yield before_output(model, 0.4)
+    yield [
+        {"kind": "set_dropout", "at": one.name, "size": round(min(0.6, one.rate + 0.2), 2)}
+        for one in dropouts
+        if one.rate < 0.55
+    ]
+    heavy = [*hidden_dense(model), *convolutions(model)]
+    yield [{"kind": "l2", "at": layer.name, "size": 1e-4} for layer in heavy if layer.kernel_regularizer is None]
+    for layer in of_kind(model, "Flatten"):
+        yield [{"kind": "global_pool", "at": layer.name}]
+    yield [{"kind": "set_dropout", "at": one.name, "size": round(max(0.05, one.rate / 2), 2)} for one in dropouts]
+    for layer in hidden_dense(model):
+        if layer.units >= 32:
+            yield [{"kind": "resize", "at": layer.name, "size": int(layer.units) // 2}]
+
+
+def _stabilising(model: Any, facts: Facts) -> Iterator[List[Edit]]:
+    """For a model that does not learn at all, or wildly."""
+    for name, (mean, variance) in facts.unscaled.items():
+        if not any("normalization_added" in layer.name for layer in model.layers):
+            yield [{"kind": "normalise_input", "at": name, "mean": mean, "variance": variance}]
+    plain = [layer for layer in [*convolutions(model), *hidden_dense(model)] if not normalised(model, layer)]
+    yield [{"kind": "batch_norm", "at": layer.name} for layer in plain]
+
+
+def _width_of(layer: Any) -> int:
+    kind = type(layer).__name__
+    if kind == "Bidirectional":
+        return int(getattr(layer.forward_layer, "units", 0))
+    if kind in ("Dense", "LSTM", "GRU", "SimpleRNN"):
+        return int(layer.units)
+    return int(layer.filters) if kind in ("Conv1D", "Conv2D", "Conv3D") else int(getattr(layer, "output_dim", 0))
+
+
+def _grown(layer: Any, factor: float) -> int:
+    return max(_width_of(layer) + 1, int(_width_of(layer) * factor))
+
+
+def next_candidate(
+    space: Space,
+    best: int,
+    model_of: Callable[[int], Any],
+    diagnosis_of: Callable[[int], Diagnosis],
+    tried: List[Mapping[str, Any]],
+    *,
+    polished: bool = False,
+) -> Optional[Candidate]:
+    """The first candidate that was not tried yet: the portfolio's, then those around the best; None when all were."""
+    known = [json.dumps(dict(values), sort_keys=True) for values in tried]
+
+    def is_new(candidate: Candidate) -> bool:
+        return json.dumps(candidate.values(), sort_keys=True) not in known
+
+    for one in (space.first, space.second):
+        if one is not None and is_new(one):
+            return one
+    for candidate in space.around(best, model_of(best), diagnosis_of(best), polished=polished, is_new=is_new):
+        if is_new(candidate):
+            return candidate
+    return None

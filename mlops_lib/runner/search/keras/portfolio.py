@@ -1,0 +1,396 @@
+"""The portfolio: what most often helps a network of this kind, all at once, as the first candidate.
+
+Its rules are those of any textbook and know no task: normalised inputs and activations, channels that double where the map
+halves, no bottleneck before the output, dropout there, recurrent layers that read both ways and skip the padding. How
+wide a network may become is a matter of what an example costs, so the rules name a budget of multiplications.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, List, Tuple
+
+from mlops_lib.runner.search.keras import graph
+from mlops_lib.runner.search.keras.architecture_edits import Edit, NotApplicableError, apply
+from mlops_lib.runner.search.keras.candidates import Facts
+from mlops_lib.runner.search.keras.diagnosis import Diagnosis
+from mlops_lib.runner.search.keras.graph import UnclonableError
+
+COST = 6e6
+"""Multiplications that the convolutions of one example may cost, on a processor."""
+GROWTH = 4
+"""How much more than that, or than the developer's own, a network may cost after further edits."""
+ACCELERATED = 30
+"""How much more they may cost on an accelerator."""
+WIDTHS = (64, 48, 32, 24, 16)
+"""Filters of the first convolutions: the first of these that stays within the cost."""
+MOST_FILTERS = 256
+SMALLEST_MAP = 6
+"""A feature map of fewer positions a side is not pooled further."""
+MOST_BLOCKS = 3
+NARROW = 64
+"""A hidden layer of at most so many units between the convolutions and the output is a bottleneck."""
+LARGE_MAP = 16384
+"""A flattened map of more values is averaged instead."""
+MANY_LAYERS = 12
+"""A network of more convolutions was designed by somebody: it keeps them as they are."""
+SMALL_STATE, SMALL_EMBEDDING = 32, 16
+LEAST_HIDDEN, MOST_HIDDEN = 64, 256
+"""A hidden layer without convolutions before it is as wide as its input, within these."""
+
+_BETWEEN = ("Activation", "ReLU", "LeakyReLU", "ELU", "PReLU", "Dropout", "SpatialDropout1D", "SpatialDropout2D",
+            "MaxPooling1D", "MaxPooling2D", "AveragePooling1D", "AveragePooling2D")  # fmt: skip
+_POOLING = ("MaxPooling1D", "MaxPooling2D", "AveragePooling1D", "AveragePooling2D")
+_NORMS = ("BatchNormalization", "LayerNormalization", "GroupNormalization")
+
+
+def of_kind(model: Any, *kinds: str) -> List[Any]:
+    """The layers of these classes that may be edited: frozen ones, and what lies inside another model, may not."""
+    return [layer for layer in model.layers if type(layer).__name__ in kinds and layer.trainable]
+
+
+def convolutions(model: Any) -> List[Any]:
+    """The convolutions that are not outputs."""
+    last = graph.output_operations(model)
+    return [layer for layer in of_kind(model, "Conv2D", "Conv1D") if not any(layer is one for one in last)]
+
+
+def recurrents(model: Any) -> List[Any]:
+    """The recurrent layers."""
+    return of_kind(model, "LSTM", "GRU", "SimpleRNN", "Bidirectional")
+
+
+def hidden_dense(model: Any) -> List[Any]:
+    """The Dense layers that are not outputs."""
+    last = graph.output_operations(model)
+    return [layer for layer in of_kind(model, "Dense") if not any(layer is one for one in last)]
+
+
+def normalised(model: Any, layer: Any) -> bool:
+    """Whether what the layer gives is normalised before the next layer with weights."""
+    for after in graph.consumers(model, layer):
+        kind = type(after).__name__
+        if kind in _NORMS or (kind in _BETWEEN and normalised(model, after)):
+            return True
+    return False
+
+
+def modernised(model: Any, facts: Facts, diagnosis: Diagnosis) -> List[Edit]:
+    """The edits of the portfolio's candidate; those that do not fit, or are not allowed, are left out."""
+    wanted: List[Edit] = []
+    for name, (mean, variance) in facts.unscaled.items():
+        wanted.append({"kind": "normalise_input", "at": name, "mean": mean, "variance": variance})
+    rate = 0.3
+    backbone = len(of_kind(model, "Conv2D", "DepthwiseConv2D", "SeparableConv2D")) > MANY_LAYERS or has_backbone(model)
+    if facts.mirrored and not facts.pretrained:
+        wanted += [{"kind": "augment", "at": name, "flip": True} for name in facts.images]
+    wanted += [
+        {"kind": "inside", "at": name, "edit": edit}
+        for name in facts.inner
+        for edit in _within(model.get_layer(name), facts, diagnosis)
+    ]
+    if backbone:
+        wanted += [
+            {"kind": "resize", "at": one.name, "size": 2 * NARROW} for one in hidden_dense(model) if one.units < NARROW
+        ]
+    elif convolutions(model):
+        wanted += _convolutional(model, facts)
+    elif recurrents(model):
+        wanted += _recurrent(model, facts)
+    else:
+        # Where the output reads the input, a hidden layer comes behind what is put there.
+        wanted += _dense(fitting(model, wanted, facts)[0], diagnosis)
+        if facts.ties.narrowest < math.inf:  # an autoencoder: more of a decoder, and all of its code is needed
+            wanted += _before_outputs(model, _wide(model))
+            return fitting(model, wanted, facts)[1]
+        rate = 0.3 if diagnosis.has("overfitting") or _wide(model) >= MOST_HIDDEN else 0.1
+    if facts.targets is not None:
+        middle, deviation = facts.targets
+        wanted += [
+            {"kind": "scale_output", "at": one.name, "mean": middle, "size": deviation}
+            for one in graph.output_layers(model)[:1]
+        ]
+    model, kept = fitting(model, wanted, facts)
+    # What stands before the output is known only now.
+    return kept + fitting(model, before_output(model, rate), facts)[1]
+
+
+def _within(inner: Any, facts: Facts, diagnosis: Diagnosis) -> List[Edit]:
+    """The edits of a model of the script's own inside another; what it gives stays as it is."""
+    try:
+        if convolutions(inner):
+            return _convolutional(inner, facts)
+        return _recurrent(inner, facts) if recurrents(inner) else _dense(inner, diagnosis)
+    except UnclonableError:  # a subclassed one: its architecture is code
+        return []
+
+
+def has_backbone(model: Any) -> bool:
+    """Whether the network stands on another, or on frozen layers: its head is what may change."""
+    return any(layer.weights and (hasattr(layer, "layers") or not layer.trainable) for layer in model.layers)
+
+
+def most_cost(model: Any, *, accelerated: bool) -> float:
+    """What an example may cost a network that is made of this one."""
+    return GROWTH * max(COST * (ACCELERATED if accelerated else 1), multiplications(model))
+
+
+def multiplications(model: Any) -> float:
+    """What an example costs: each kernel's size, times the positions at which it is applied."""
+    total = 0.0
+    for layer in getattr(model, "layers", []):
+        if type(layer).__name__ == "Embedding":
+            continue
+        try:
+            ends = (layer.input.shape, layer.output.shape)
+        except (AttributeError, ValueError):  # several inputs, or never called: no kernel of its own
+            continue
+        between = ends[0] if len(ends[0]) > len(ends[1]) else ends[1]
+        positions = math.prod(int(n or 1) for n in between[1:-1])
+        total += positions * sum(math.prod(weight.shape) for weight in layer.weights if len(weight.shape) > 1)
+    return total
+
+
+def fitting(model: Any, wanted: List[Edit], facts: Facts) -> Tuple[Any, List[Edit]]:
+    """The model with those of the edits that fit and are allowed, and these."""
+    kept: List[Edit] = []
+    most = facts.limits.parameters
+    for edit in wanted:
+        if not facts.limits.allow(edit):
+            continue
+        try:
+            made, _ = apply(model, edit)
+        except (NotApplicableError, UnclonableError, ValueError, KeyError):
+            continue
+        if most and made.count_params() > max(most, model.count_params()):
+            continue
+        if facts.most_cost and multiplications(made) > max(facts.most_cost, multiplications(model)):
+            continue
+        if not facts.ties.allow(made):
+            continue
+        model = made
+        kept.append(edit)
+    return model, kept
+
+
+def _convolutional(model: Any, facts: Facts) -> List[Edit]:
+    """Normalise every convolution, one before each pooling, channels that grow as the map shrinks, no bottleneck."""
+    edits: List[Edit] = []
+    edits += [{"kind": "batch_norm", "at": one.name} for one in convolutions(model) if not normalised(model, one)]
+    budget = COST * (ACCELERATED if facts.accelerated else 1)
+    for base in WIDTHS:
+        grown, added, cost, features = _planned(model, base)
+        if cost <= budget:
+            break
+    edits += grown + added
+    if features > LARGE_MAP:
+        edits += [{"kind": "global_pool", "at": one.name} for one in of_kind(model, "Flatten")]
+    for layer in hidden_dense(model):
+        if layer.units <= NARROW:
+            narrow = {"kind": "resize", "at": layer.name, "size": 2 * NARROW}
+            edits.append({"kind": "remove", "at": layer.name} if added and features <= LARGE_MAP else narrow)
+    return edits
+
+
+def _planned(model: Any, base: int) -> Tuple[List[Edit], List[Edit], float, float]:
+    """Convolutions to widen, blocks to add, what an example then costs, and the values that are flattened."""
+    own = convolutions(model)
+    side = max(_side(graph.producers(model, own[0])[0]), _side(own[0]))
+    grown: List[Edit] = []
+    cost, channels = 0.0, int(own[0].input.shape[-1])
+
+    def wanted(at_side: int, least: int) -> int:
+        stage = max(round(math.log2(side / max(at_side, 1))), 0)
+        return max(least, min(int(base * 2**stage), MOST_FILTERS))
+
+    def price(at_side: int, filters: int, kernel: Any) -> float:
+        return float(channels * filters * math.prod(kernel) * at_side ** len(kernel))
+
+    for layer in own:
+        filters = wanted(_side(layer), int(layer.filters))
+        if filters > layer.filters:
+            grown.append({"kind": "resize", "at": layer.name, "size": filters})
+        cost += price(_side(layer), filters, layer.kernel_size)
+        channels = filters
+    added = more_blocks(model, wanted=wanted)
+    end = _side(own[-1])
+    for edit, at_side in added:
+        cost += price(at_side, edit["size"], (3,) * own[-1].rank)
+        channels, end = edit["size"], at_side
+    end = (end + 1) // 2
+    return grown, [edit for edit, _ in added], cost, float(channels * end ** own[-1].rank)
+
+
+def _side(layer: Any) -> int:
+    shape = layer.output.shape[1:-1]
+    return max((int(n or 0) for n in shape), default=0)
+
+
+def more_blocks(model: Any, *, most: int = MOST_BLOCKS, wanted: Any = None) -> List[Tuple[Edit, int]]:
+    """Conv-Pool blocks before the map is flattened or pooled away, until it is small; a convolution between two poolings.
+
+    Each comes with the side of the map that its convolution sees.
+
+    Args:
+        model: the network.
+        most: how many blocks.
+        wanted: from the side of a map and the least number to a number of filters.
+    """
+    own = convolutions(model)
+    heads = [one for one in model.layers if type(one).__name__.startswith(("Flatten", "GlobalAverage", "GlobalMax"))]
+    if not own or not heads or own[-1].data_format == "channels_first" or len(graph.producers(model, heads[0])) != 1:
+        return []
+    like, filters = own[-1], int(own[-1].filters)
+    names = _free_numbers(model)
+    edits: List[Tuple[Edit, int]] = []
+
+    def add(at: str, side: int, *, pool: bool) -> str:
+        nonlocal filters
+        filters = wanted(side, filters) if wanted is not None else min(2 * filters, max(MOST_FILTERS, filters))
+        number = next(names)
+        edit: Edit = {"kind": "conv_block", "at": at, "like": like.name, "size": filters, "pool": pool}
+        edits.append((edit, side))
+        return f"conv_added_pool_{number}" if pool else f"conv_added_activation_{number}"
+
+    for second in of_kind(model, *_POOLING):
+        before = graph.producers(model, second)
+        if len(before) == 1 and type(before[0]).__name__ in _POOLING and _rank(before[0]) == like.rank:
+            add(before[0].name, _side(before[0]), pool=False)
+    before = graph.producers(model, heads[0])[0]
+    reads_words = like.rank == 1 and any(type(one).__name__ == "Embedding" for one in model.layers)
+    if _rank(before) != like.rank or (reads_words and not type(heads[0]).__name__.startswith("Flatten")):
+        return edits  # convolutions over words look for phrases, wherever they stand
+    at, side, count = before.name, _side(before), 0
+    while side >= SMALLEST_MAP and count < most:
+        at, side, count = add(at, side, pool=True), (side + 1) // 2, count + 1
+    return edits
+
+
+def deeper(model: Any, layer: Any) -> Edit:
+    """One more convolution like this one; behind its normalisation and activation, where these are layers of their own."""
+    end = layer
+    while True:
+        after = graph.consumers(model, end)
+        if len(after) != 1 or type(after[0]).__name__ not in (
+            *_NORMS,
+            "Activation",
+            "ReLU",
+            "LeakyReLU",
+            "ELU",
+            "PReLU",
+        ):
+            break
+        end = after[0]
+    if end is layer or getattr(layer.activation, "__name__", "") != "linear":
+        return {"kind": "deepen", "at": layer.name}
+    return {"kind": "conv_block", "at": end.name, "like": layer.name, "size": int(layer.filters), "pool": False}
+
+
+def _rank(layer: Any) -> int:
+    return len(layer.output.shape) - 2
+
+
+def _free_numbers(model: Any) -> Any:
+    taken = {layer.name for layer in model.layers}
+    return (n for n in range(1, 1000) if f"conv_added_{n}" not in taken)
+
+
+def before_output(model: Any, rate: float) -> List[Edit]:
+    """Dropout before each output layer, where the model has none."""
+    if any("Dropout" in type(layer).__name__ for layer in model.layers):
+        return []
+    edits: List[Edit] = []
+    for last in graph.output_layers(model):
+        for before in graph.producers(model, last):
+            if type(last).__name__ == "Dense" and type(before).__name__ != "InputLayer":
+                edits.append({"kind": "dropout", "at": before.name, "size": rate})
+    return edits
+
+
+def _recurrent(model: Any, facts: Facts) -> List[Edit]:
+    """States and embeddings that can hold something, both ways, and no reading of padding."""
+    edits: List[Edit] = []
+    embeddings = of_kind(model, "Embedding")
+    if facts.padded:
+        edits += [{"kind": "mask", "at": one.name} for one in embeddings if not one.mask_zero]
+    edits += [
+        {"kind": "resize", "at": one.name, "size": 2 * SMALL_EMBEDDING}
+        for one in embeddings
+        if one.output_dim < SMALL_EMBEDDING
+    ]
+    for layer in recurrents(model):
+        inner = getattr(layer, "forward_layer", layer)
+        if inner.units < SMALL_STATE:
+            edits.append({"kind": "resize", "at": layer.name, "size": SMALL_STATE})
+        edits.append({"kind": "bidirectional", "at": layer.name})
+    return edits
+
+
+def _dense(model: Any, diagnosis: Diagnosis) -> List[Edit]:
+    hidden, width = hidden_dense(model), _wide(model)
+    edits: List[Edit] = []
+    if not diagnosis.has("overfitting"):
+        edits += [{"kind": "resize", "at": one.name, "size": width} for one in hidden if one.units < width / 2]
+        edits += [] if hidden else _before_outputs(model, width)
+    return edits
+
+
+def _before_outputs(model: Any, width: int) -> List[Edit]:
+    places = [one for last in graph.output_layers(model) for one in graph.producers(model, last)]
+    return [{"kind": "dense", "at": one.name, "size": width} for one in places]
+
+
+def _wide(model: Any) -> int:
+    """How wide hidden layers are to be: as the input, as a power of two, within bounds."""
+    values = sum(math.prod(int(n or 1) for n in tensor.shape[1:]) for tensor in graph.graph_of(model).inputs)
+    return int(min(max(2 ** math.ceil(math.log2(max(values, 1))), LEAST_HIDDEN), MOST_HIDDEN))
+
+
+def convolved(model: Any, facts: Facts) -> List[Edit]:
+    """Convolutions before pictures are flattened, for a network that has none; no edits where that is not its kind."""
+    if convolutions(model) or recurrents(model) or has_backbone(model) or not facts.pictures:
+        return []
+    wanted: List[Edit] = []
+    for name, (mean, variance) in facts.unscaled.items():
+        wanted.append({"kind": "normalise_input", "at": name, "mean": mean, "variance": variance})
+    if facts.mirrored:
+        wanted += [{"kind": "augment", "at": name, "flip": True} for name in facts.images]
+    for name, shape in facts.pictures.items():
+        at = _before_flattening(model, name)
+        if at:
+            wanted.append({"kind": "convolve", "at": at, "shape": shape, "sizes": _stages(shape, facts)})
+    wanted += [{"kind": "remove", "at": one.name} for one in hidden_dense(model) if one.units <= NARROW]
+    made, kept = fitting(model, wanted, facts)
+    if not any(edit["kind"] == "convolve" for edit in kept):
+        return []
+    return kept + fitting(made, before_output(made, 0.3), facts)[1]
+
+
+def _before_flattening(model: Any, name: str) -> str:
+    """The last layer before an input is flattened, or read as a vector; "" where something else comes first."""
+    at = next(t._keras_history.operation for t in graph.graph_of(model).inputs if graph.input_name(t) == name)
+    while True:
+        after = graph.consumers(model, at)
+        if len(after) != 1:
+            return ""
+        if type(after[0]).__name__ in ("Flatten", "Dense"):
+            return str(at.name)
+        if type(after[0]).__name__ not in ("Rescaling", "Normalization"):
+            return ""
+        at = after[0]
+
+
+def _stages(shape: List[int], facts: Facts) -> List[int]:
+    """Filters of each block: they double where the map halves, as wide as an example may cost."""
+    budget = COST * (ACCELERATED if facts.accelerated else 1)
+    sizes: List[int] = []
+    for base in WIDTHS:
+        side, channels, cost = min(shape[:2]), shape[2], 0.0
+        sizes = []
+        while side >= SMALLEST_MAP and len(sizes) < MOST_BLOCKS:
+            sizes.append(min(base * 2 ** len(sizes), MOST_FILTERS))
+            cost += channels * sizes[-1] * 9.0 * side * side
+            side, channels = (side + 1) // 2, sizes[-1]
+        if cost <= budget:
+            break
+    return sizes

@@ -1,0 +1,455 @@
+"""One trial: a model is compiled as the developer compiled theirs, trained, and scored after every epoch."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import json
+import math
+import os
+import sys
+from dataclasses import dataclass, field, replace
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+
+from mlops_lib.runner.keras import fit_state
+from mlops_lib.runner.search import scores
+from mlops_lib.runner.search.examples import Selected, classes, length
+from mlops_lib.runner.search.keras.candidates import Recipe
+from mlops_lib.runner.search.request import Clock, Diary, FitCall, SearchRequest
+from mlops_lib.runner.state import atomic, objects
+
+SMALLEST_BATCH = 4
+SCORED_AT_ONCE = 256
+"""Examples of a batch that only scores: no gradients are kept."""
+ADAM_LIKE = {"Adam", "AdamW", "Nadam", "Adamax"}
+STEERING = ("EarlyStopping", "ReduceLROnPlateau", "LearningRateScheduler", "TerminateOnNaN")
+"""Callbacks of the developer's that run in trials, as fresh copies; all others may write, or do anything."""
+
+
+@dataclass
+class Run:
+    """How a trial went."""
+
+    state: str = "finished"
+    """finished, stopped (early, on purpose), invalid (not a number) or failed."""
+    score: Optional[float] = None
+    curve: List[float] = field(default_factory=list)
+    history: Dict[str, List[float]] = field(default_factory=dict)
+    weights: Optional[List[Any]] = None
+    """The values after the best epoch."""
+    losses: List[float] = field(default_factory=list)
+    """The loss on the selection examples after each epoch; it goes on falling where a score on few examples cannot rise."""
+    seconds: float = 0.0
+    message: str = ""
+    reached: bool = False
+    """Whether the bar, with its margin, was reached."""
+    out_of_time: bool = False
+
+
+@dataclass
+class Lab:
+    """What all trials of a search share."""
+
+    call: FitCall
+    request: SearchRequest
+    selected: Selected
+    diary: Diary
+    clock: Clock
+    optimizer: Any
+    """The developer's optimizer, of which only the class and the configuration are read."""
+    bar: float
+    """The score at which the search stops after the trial."""
+    sure: float
+    """The score at which a trial need not run to its end; it still does until its curve levels off."""
+    best: Optional[float] = None
+    """The best score so far; a trial that cannot beat it any more is stopped."""
+    in_place: bool = False
+    """Whether trials train the caller's own object, because it cannot be built a second time."""
+    told_to_end: Callable[[], str] = str
+    """Why the trial under way is to end now, by whoever decides elsewhere; "" if it is not."""
+    is_ours: Callable[[], bool] = lambda: True
+    """Whether nobody else goes on with the trial under way, whose weights would be others."""
+    run: Optional[Run] = None
+    """The trial under way."""
+    pipeline: Dict[str, bytes] = field(default_factory=dict)
+    """What the training pipeline keeps in its attributes (its order, among others), as it was when the search began."""
+
+    def rewind(self) -> None:
+        """Let a trial find the training pipeline as any other does, whatever ran before it in this process."""
+        if self.pipeline:
+            named = [("x", self.selected.training["x"])]
+            objects.put(objects.places(named), self.pipeline, named)
+
+    def so_far(self) -> Tuple[List[float], float]:
+        """The curve of the trial under way, and its seconds."""
+        run = self.run
+        return ([], 0.0) if run is None else (list(run.curve), run.seconds + self.clock.running_s)
+
+
+def train(lab: Lab, model: Any, recipe: Recipe, number: int) -> Run:
+    """Train a model and score it; a trial that fails says so in its record and raises nothing.
+
+    A batch that does not fit into memory is halved, until it does.
+    """
+    trouble: Tuple[type[Exception], ...] = (
+        ValueError,
+        TypeError,
+        ArithmeticError,
+        RuntimeError,
+        LookupError,
+        AttributeError,
+        MemoryError,
+    )
+    tensorflow = sys.modules.get("tensorflow")
+    if tensorflow is not None:
+        trouble = (*trouble, tensorflow.errors.OpError)
+    saved = Saved(os.path.join(lab.request.directory, "trials", f"{number}{Saved.ENDING}"))
+    start = model.get_weights()
+    while True:
+        run = lab.run = Run()
+        lab.clock.start()
+        try:
+            _fit(lab, model, recipe, number, run, saved)
+        except trouble as error:
+            if not _is_out_of_memory(error):
+                run.state, run.message = "failed", f"{type(error).__name__}: {str(error)[:500]}"
+                return run
+            smaller = (recipe.batch_size or batch_size(lab.call)) // 2
+            gc.collect()
+            if smaller < SMALLEST_BATCH:
+                run.state, run.message = "failed", "out of memory even with the smallest batch"
+                return run
+            recipe = replace(recipe, batch_size=smaller)
+            model.set_weights(start)
+            lab.diary.write("warning", message=f"trial {number} ran out of memory: batches of {smaller} from here on")
+            continue
+        finally:
+            run.seconds += lab.clock.stop()
+        return run
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether a training failed for want of memory: Python's, or that of the framework's device.
+
+    TensorFlow and PyTorch have a class for it; JAX says RESOURCE_EXHAUSTED, XLA's status, in an error of no class of its own.
+    """
+    names = {one.__name__ for one in type(error).__mro__}
+    return bool(names & {"MemoryError", "ResourceExhaustedError", "OutOfMemoryError"}) or "RESOURCE_EXHAUSTED" in str(
+        error
+    )
+
+
+def _fit(lab: Lab, model: Any, recipe: Recipe, number: int, run: Run, saved: Saved) -> None:
+    data = dict(lab.selected.training)
+    batch = recipe.batch_size or batch_size(lab.call)
+    steps = steps_an_epoch(lab.call, data["x"], batch)
+    if recipe.optimizer != "compiled":
+        compile_as_given(model, lab.call, optimizer_for(lab.optimizer, recipe, steps))
+    monitor = _monitor(lab, recipe, number, run, saved)
+    chosen = lab.selected
+    arguments = {
+        **data,
+        **passed_on(lab.call, data["x"], batch),
+        "epochs": recipe.epochs,
+        "verbose": 0,
+        "callbacks": [*steering(lab.call.arguments.get("callbacks"), recipe), monitor],
+        "validation_data": (chosen.x, chosen.y) if chosen.weight is None else (chosen.x, chosen.y, chosen.weight),
+        "initial_epoch": saved.restore(model, run),
+    }
+    lab.clock.count(run.seconds)
+    if recipe.balanced and "class_weight" not in arguments:
+        arguments["class_weight"] = rarity(data.get("y"))
+    lab.rewind()
+    if arguments["initial_epoch"] < recipe.epochs:
+        history = model.fit(**arguments)
+        for name, values in history.history.items():
+            run.history[name] = run.history.get(name, []) + [float(v) for v in values]
+    if run.weights is not None:
+        model.set_weights(run.weights)
+    if run.state == "finished" and run.score is None:
+        run.state, run.message = "invalid", "the score is not a number"
+
+
+def batch_size(call: FitCall) -> int:
+    """The developer's batch size; Keras' own where none was given."""
+    return int(call.arguments.get("batch_size") or 32)
+
+
+def steps_an_epoch(call: FitCall, x: Any, batch: int) -> int:
+    """Steps in an epoch of the training data."""
+    given = call.arguments.get("steps_per_epoch")
+    if given:
+        return int(given)
+    if is_pipeline(x):
+        count = int(x.cardinality()) if hasattr(x, "cardinality") else len(x)
+        return max(count, 1)
+    return max(math.ceil(length(x) / batch), 1)
+
+
+def is_pipeline(x: Any) -> bool:
+    """Whether the data makes its own batches."""
+    return hasattr(x, "cardinality") or (not isinstance(x, (dict, list, tuple)) and not hasattr(x, "shape"))
+
+
+def passed_on(call: FitCall, x: Any, batch: int) -> Dict[str, Any]:
+    """The arguments of the developer's `fit` that hold for trials too."""
+    names = ["class_weight", "validation_batch_size"]
+    names += ["steps_per_epoch"] if is_pipeline(x) else ["shuffle"]
+    given = {name: call.arguments[name] for name in names if call.arguments.get(name) is not None}
+    if not is_pipeline(x):
+        given["batch_size"] = batch
+        given.setdefault("validation_batch_size", max(batch, min(8 * batch, SCORED_AT_ONCE)))
+    elif not hasattr(x, "__getitem__"):
+        given["shuffle"] = False  # Keras cannot, and would warn
+    return given
+
+
+def compile_as_given(model: Any, call: FitCall, optimizer: Any) -> None:
+    """Compile with the developer's own loss and metric objects, and a fresh optimizer."""
+    given = {name: value for name, value in call.compiled.items() if name != "optimizer"}
+    model.compile(optimizer=optimizer, **given)
+
+
+def optimizer_for(own: Any, recipe: Recipe, steps: int) -> Any:
+    """A fresh optimizer.
+
+    Args:
+        own: the developer's.
+        recipe: which one, and its learning rate.
+        steps: steps in an epoch.
+    """
+    import keras
+
+    own = getattr(own, "inner_optimizer", own)
+    config = dict(own.get_config())
+    kind = type(own)
+    if recipe.optimizer == "adam" and kind.__name__ not in ADAM_LIKE:
+        kind = keras.optimizers.Adam
+        config = {name: config[name] for name in ("clipnorm", "clipvalue", "global_clipnorm") if config.get(name)}
+    if recipe.schedule == "cosine":
+        total = max(recipe.epochs * steps, 2)
+        warm = max(total // 10, 1)
+        rate = recipe.learning_rate or plain_rate(own) or 1e-3
+        config["learning_rate"] = keras.optimizers.schedules.CosineDecay(
+            rate / 10, max(total - warm, 1), warmup_target=rate, warmup_steps=warm, alpha=0.01
+        )
+    elif recipe.learning_rate:
+        config["learning_rate"] = recipe.learning_rate
+    return kind.from_config(config)
+
+
+def plain_rate(optimizer: Any) -> float:
+    """The learning rate of an optimizer; 0 where it is a schedule."""
+    rate = getattr(optimizer, "inner_optimizer", optimizer).get_config().get("learning_rate")
+    return float(rate) if isinstance(rate, (int, float)) or hasattr(rate, "item") else 0.0
+
+
+def steering(given: Any, recipe: Recipe) -> List[Any]:
+    """Fresh copies of the developer's schedules and early stopping."""
+    chosen = given if isinstance(given, (list, tuple)) else [given] if given is not None else []
+    copies = []
+    for one in chosen:
+        kind = type(one).__name__
+        ours = type(one).__module__.startswith(("keras.", "tf_keras."))
+        if not ours or kind not in STEERING or (recipe.schedule == "cosine" and "L" in kind):
+            continue
+        fresh = copy.copy(one)
+        fresh._model = None
+        if kind == "EarlyStopping" and recipe.schedule == "cosine":
+            # The learning rate falls at the end, and that is when such a training gets better.
+            fresh.patience = max(int(one.patience), recipe.epochs // 2)
+        copies.append(fresh)
+    return copies
+
+
+def left_out(given: Any) -> List[str]:
+    """Names of the developer's callbacks that do not run in trials."""
+    chosen = given if isinstance(given, (list, tuple)) else [given] if given is not None else []
+    return [type(one).__name__ for one in chosen if type(one).__name__ not in (*STEERING, "History")]
+
+
+def rarity(y: Any) -> Optional[Dict[int, float]]:
+    """Weights that make all classes count the same; None where the targets are no classes."""
+    import numpy
+
+    labels = classes(y)
+    if labels is None:
+        return None
+    found, counts = numpy.unique(labels, return_counts=True)
+    return {int(c): float(len(labels) / (len(found) * n)) for c, n in zip(found, counts)}
+
+
+class Scorer:
+    """The judged metric on the selection examples: from the epoch's logs, else from the model's predictions."""
+
+    def __init__(self, request: SearchRequest, selected: Selected) -> None:
+        self.metric = request.metric
+        self.selected = selected
+
+    def __call__(self, model: Any, logs: Mapping[str, Any]) -> Optional[float]:
+        name = scores.in_logs(self.metric, logs)
+        if name is not None:
+            return float(logs[name])
+        compute = scores.from_predictions(self.metric)
+        if compute is None or isinstance(self.selected.y, (dict, list, tuple)):
+            return None
+        return compute(self.selected.y, model.predict(self.selected.x, batch_size=SCORED_AT_ONCE, verbose=0))
+
+    def evaluate(self, model: Any) -> Optional[float]:
+        """The score of a compiled model."""
+        chosen = self.selected
+        logs = model.evaluate(
+            chosen.x, chosen.y, batch_size=SCORED_AT_ONCE, sample_weight=chosen.weight, verbose=0, return_dict=True
+        )
+        return self(model, {f"val_{name}": value for name, value in logs.items()})
+
+
+def pulse(diary: Diary, clock: Clock, number: int) -> Any:
+    """The class of callbacks that say how far a training is, and end it when the time is used up."""
+    import keras
+
+    class Pulse(keras.callbacks.Callback):  # type: ignore[misc]
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            diary.progress("search", trial=number, step=batch + 1)
+            if clock.left_s <= 0.0:
+                self.model.stop_training = True
+
+        def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+            diary.progress("search", trial=number)
+
+    return Pulse
+
+
+def _monitor(lab: Lab, recipe: Recipe, number: int, run: Run, saved: Saved) -> Any:
+    """The callback that scores every epoch, says so, and ends a trial that is done or hopeless."""
+    scorer = Scorer(lab.request, lab.selected)
+
+    class Monitor(pulse(lab.diary, lab.clock, number)):  # type: ignore[misc]
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            super().on_train_batch_end(batch, logs)
+            why = "the time is used up" if lab.clock.left_s <= 0.0 else lab.told_to_end()
+            if why:
+                run.out_of_time = self.model.stop_training = True
+                run.message = why
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            logs = dict(logs or {})
+            score = scorer(self.model, logs)
+            lab.diary.progress("search", trial=number, epoch=epoch, metrics={**logs, "score": score})
+            if score is None or not all(math.isfinite(float(logs.get(n, 0.0))) for n in ("loss", "val_loss")):
+                run.state, run.message = "invalid", "the loss is not a number" if score is not None else "no score"
+                self.model.stop_training = True
+                return
+            loss = float(logs.get("val_loss", logs.get("loss", 0.0)))
+            is_tie = score == run.score and loss <= min(run.losses)
+            run.curve.append(score)
+            run.losses.append(loss)
+            if is_tie or lab.request.better(score, run.score):
+                run.score, run.weights = score, self.model.get_weights()
+            self._decide(epoch, score)
+            if not self.model.stop_training:
+                saved.write(self.model, run, epoch, lab.clock.running_s)
+
+        def _decide(self, epoch: int, score: float) -> None:
+            run.reached = run.reached or not lab.request.better(lab.bar, score)
+            if not lab.request.better(lab.sure, score) and levelled_off(run.losses, recipe.epochs):
+                self.model.stop_training = True
+                run.message = "the bar is passed by far, and the curve has levelled off"
+            elif not run.reached and hopeless(run.curve, recipe.epochs, lab.best, mode=lab.request.mode):
+                run.state, run.message, self.model.stop_training = "stopped", "cannot become the best any more", True
+
+    return Monitor()
+
+
+def levelled_off(losses: List[float], epochs: int) -> bool:
+    """Return whether a training has gained nothing for a fifth of its epochs.
+
+    Args:
+        losses: after each epoch so far.
+        epochs: how many it is to have.
+
+    Example:
+        >>> levelled_off([0.9, 0.5, 0.4, 0.41, 0.42, 0.43], 10), levelled_off([0.9, 0.5, 0.4, 0.3], 50)
+        (True, False)
+    """
+    best = min(range(len(losses)), key=losses.__getitem__)
+    return len(losses) - 1 - best >= max(3, epochs // 5)
+
+
+def hopeless(curve: List[float], epochs: int, best: Optional[float], *, mode: str) -> bool:
+    """Whether a trial will not reach the best score even if it goes on gaining as fast as lately.
+
+    Judged from half way on: under a decaying learning rate the gains come late.
+    """
+    seen = len(curve)
+    if best is None or seen < max(3, (epochs + 1) // 2) or seen >= epochs:
+        return False
+    sign = 1.0 if mode == "max" else -1.0
+    gains = [sign * v for v in curve]
+    recent = max(seen // 3, 1)
+    slope = max(max(gains[-recent:]) - max(gains[:-recent]), 0.0) / recent
+    return max(gains) + 1.5 * slope * (epochs - seen) + 0.01 * abs(best) < sign * best
+
+
+class Saved:
+    """A trial under way, on disk after its epochs, so that a killed process goes on within it.
+
+    Args:
+        path: the file, `<number>` with this ending; it stays until the trial's end is written down.
+    """
+
+    ENDING = ".state.npz"
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._cost_s = 0.0
+        self._last_s = 0.0
+
+    def write(self, model: Any, run: Run, epoch: int, running_s: float) -> None:
+        """Store everything the next epoch needs, at no more than a fiftieth of the time."""
+        if running_s - self._last_s < 50 * self._cost_s:
+            return
+        import io
+        import time
+
+        import numpy
+
+        began = time.monotonic()
+        arrays = {f"v{i}": value for i, value in enumerate(fit_state.take_variables(model))}
+        arrays.update({f"b{i}": value for i, value in enumerate(run.weights or [])})
+        history = getattr(model, "history", None)
+        state = {
+            "epoch": epoch,
+            "curve": run.curve,
+            "losses": run.losses,
+            "score": run.score,
+            "seconds": run.seconds + running_s,
+        }
+        state["history"] = {k: [float(v) for v in vs] for k, vs in (history.history if history else {}).items()}
+        stream = io.BytesIO()
+        numpy.savez(stream, state=numpy.frombuffer(json.dumps(state).encode(), dtype="uint8"), **arrays)
+        atomic.write_atomic(self.path, stream.getvalue())
+        self._cost_s = time.monotonic() - began
+        self._last_s = running_s
+
+    def restore(self, model: Any, run: Run) -> int:
+        """Put an interrupted trial back; returns the epoch it goes on with, 0 where there is none."""
+        import numpy
+
+        try:
+            with numpy.load(self.path, allow_pickle=False) as stored:
+                state = json.loads(stored["state"].tobytes().decode())
+                values = _listed(stored, "v")
+                fit_state.build(model, None)
+                fit_state.put_variables(model, values)
+                run.weights = _listed(stored, "b") or None
+        except (OSError, ValueError, KeyError, EOFError):
+            return 0
+        run.curve, run.score, run.seconds = state["curve"], state["score"], state["seconds"]
+        run.history, run.losses = state["history"], state["losses"]
+        return int(state["epoch"]) + 1
+
+
+def _listed(stored: Any, letter: str) -> List[Any]:
+    count = sum(name[0] == letter and name[1:].isdigit() for name in stored.files)
+    return [stored[f"{letter}{i}"] for i in range(count)]

@@ -1,0 +1,1 @@
+"""scikit-learn around the script."""

@@ -1,0 +1,384 @@
+"""What scikit-learn measures: `score`, the metric functions, cross-validation, and predictions to trace them by."""
+
+import functools
+import inspect
+import sys
+from types import ModuleType
+from typing import Any, Callable, Dict, FrozenSet, List, Optional, Tuple
+
+from mlops_lib.runner import protocol
+from mlops_lib.runner.context import Context
+from mlops_lib.runner.metrics import example_hashes, predictions, recipes, targets
+from mlops_lib.runner.metrics.evaluations import Measured, Repeat
+from mlops_lib.runner.metrics.recipes import Examples, Recipe
+from mlops_lib.runner.search.sklearn import SCORERS, picked
+
+CLASSIFICATION = (
+    "accuracy_score", "balanced_accuracy_score", "f1_score", "precision_score", "recall_score", "roc_auc_score",
+    "log_loss", "matthews_corrcoef", "cohen_kappa_score",
+)  # fmt: skip
+TABLES = ("confusion_matrix", "classification_report")
+"""They show an accuracy among other things."""
+REGRESSION = (
+    "r2_score", "mean_absolute_error", "mean_squared_error", "root_mean_squared_error", "median_absolute_error",
+    "mean_absolute_percentage_error",
+)  # fmt: skip
+USUAL = {"classifier": "accuracy", "regressor": "r2"}
+"""What `score` measures."""
+TASKS = {"classifier": "classification", "regressor": "regression"}
+
+
+def install(run: Context) -> Dict[str, Callable[[ModuleType], None]]:
+    """The import hooks for scikit-learn's measures."""
+
+    def metrics(module: ModuleType) -> None:
+        with run.journal.guard("patch sklearn.metrics"):
+            for name in (*CLASSIFICATION, *REGRESSION):
+                if hasattr(module, name):
+                    metric = protocol.metric_name(name)
+                    setattr(module, name, _metric_function(run, getattr(module, name), metric))
+            accuracy = module.accuracy_score
+            for name in TABLES:
+                setattr(module, name, _metric_function(run, getattr(module, name), "accuracy", measure=accuracy))
+
+    def selection(module: ModuleType) -> None:
+        with run.journal.guard("patch sklearn.model_selection"):
+            for name in ("cross_val_score", "cross_validate"):
+                setattr(module, name, _cross_validation(run, getattr(module, name)))
+
+    return {"sklearn.metrics": metrics, "sklearn.model_selection._validation": selection}
+
+
+def outermost(run: Context, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call a function; what the framework calls within is not the script's own call."""
+    run.nested += 1
+    try:
+        return function(*args, **kwargs)
+    finally:
+        run.nested -= 1
+
+
+def predict(run: Context, original: Callable[..., Any], *, name: str) -> Callable[..., Any]:
+    """An estimator's method that predicts, remembered."""
+
+    @functools.wraps(original)
+    def predict_(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if run.nested:
+            return original(self, *args, **kwargs)
+        result = outermost(run, original, self, *args, **kwargs)
+        with run.journal.guard("sklearn.predict"):
+            names = list(inspect.signature(original).parameters)
+            x = args[0] if args else kwargs.get(names[1] if len(names) > 1 else "X", kwargs.get("X"))
+            if x is not None:
+                options = predictions.options_of(original, (self, *args), kwargs)
+                predictions.remember(model=self, method=name, x=x, output=result, fit=run.fit_of(self), options=options)
+        return result
+
+    return predict_
+
+
+def score(run: Context, original: Callable[..., Any], metric: Optional[str]) -> Callable[..., Any]:
+    """An estimator's `score`, remembered.
+
+    Args:
+        run: the execution.
+        original: the method.
+        metric: what it measures; None: by the estimator's kind.
+    """
+
+    @functools.wraps(original)
+    def score_(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if run.nested:
+            return original(self, *args, **kwargs)
+        value = outermost(run, original, self, *args, **kwargs)
+        with run.journal.guard("sklearn.score"):
+            outermost(run, _record_score, run, self, metric, value, args, kwargs)
+        return value
+
+    return score_
+
+
+def _record_score(
+    run: Context, estimator: Any, metric: Optional[str], value: Any, args: Tuple[Any, ...], kwargs: Dict[str, Any]
+) -> None:
+    x = args[0] if args else kwargs.get("X")
+    y = args[1] if len(args) > 1 else kwargs.get("y")
+    name = _scoring(_measure_of_score(estimator)) or metric or USUAL.get(_kind(estimator) or "", "score")
+    usual = {"accuracy": targets.majority(y), "r2": {"name": "mean", "value": 0.0}}
+    confusion, labels = _confusion(y, estimator.predict(x)) if name == "accuracy" and y is not None else (None, None)
+    run.evaluations.add(
+        metric=name, value=float(value), source="sklearn.score", fit=run.fit_of(estimator), model=estimator, x=x,
+        examples=example_hashes.examples(x), task=TASKS.get(_kind(estimator) or "", "unknown"), baseline=usual.get(name),
+        confusion=confusion, labels=labels, repeat=_score_again(args, kwargs, name), asked=(x, y),
+        data="what score was given",
+        recipe=(Recipe(recipes.SCORE, name), Examples(x, y, args[2] if len(args) > 2 else kwargs.get("sample_weight"))),
+    )  # fmt: skip
+
+
+def _score_again(args: Tuple[Any, ...], kwargs: Dict[str, Any], metric: str) -> Repeat:
+    """The same call of `score` on another model, without some examples."""
+    given = {**dict(zip(("X", "y", "sample_weight"), args)), **kwargs}
+    x = given.pop("X")
+
+    def repeat(model: Any, without: FrozenSet[bytes]) -> Measured:
+        names = example_hashes.hashes(x)
+        if not without:
+            return Measured(float(model.score(x, **given)), names)
+        kept = [i for i, one in enumerate(names or ()) if one not in without]
+        more = {name: value if value is None else picked(value, kept) for name, value in given.items()}
+        rest, y = picked(x, kept), more.get("y")
+        baseline = {"accuracy": targets.majority(y), "r2": {"name": "mean", "value": 0.0}}.get(metric)
+        value = float(model.score(rest, **more))
+        return Measured(value, [(names or [])[i] for i in kept], baseline=baseline, asked=(rest, y))
+
+    return repeat
+
+
+def _measure_of_score(estimator: Any) -> Any:
+    """Return the `scoring` that an estimator's own `score` measures by, None if it measures as usual.
+
+    That of a search, or of LogisticRegressionCV; HistGradientBoosting stops early by its own, and RidgeCV only chooses by it.
+    """
+    is_chosen_by = hasattr(estimator, "cv") and not type(estimator).__name__.startswith("Ridge")
+    return getattr(estimator, "scoring", None) if is_chosen_by else None
+
+
+def _scoring(scoring: Any) -> Optional[str]:
+    """The name of what a search or cross-validation measures, as it is called elsewhere; None for its default."""
+    if not isinstance(scoring, str):
+        return None if scoring is None else "score"
+    plain = scoring[4:] if scoring.startswith("neg_") else scoring
+    return protocol.metric_name(plain)
+
+
+def _kind(estimator: Any) -> Optional[str]:
+    base = sys.modules["sklearn.base"]
+    if base.is_classifier(estimator):
+        return "classifier"
+    return "regressor" if base.is_regressor(estimator) else None
+
+
+def _metric_function(
+    run: Context, original: Callable[..., Any], metric: str, *, measure: Optional[Callable[..., Any]] = None
+) -> Callable[..., Any]:
+    """A metric function of the script, remembered.
+
+    Args:
+        run: the execution.
+        original: the function.
+        metric: what it measures.
+        measure: gives the number from the same targets and predictions, where the function itself gives none.
+    """
+
+    @functools.wraps(original)
+    def metric_(*args: Any, **kwargs: Any) -> Any:
+        value = outermost(run, original, *args, **kwargs)
+        if not run.nested:
+            with run.journal.guard(original.__name__):
+                outermost(run, _record_metric, run, original, measure, metric, value, list(args), dict(kwargs))
+        return value
+
+    return metric_
+
+
+def _record_metric(
+    run: Context, function: Callable[..., Any], measure: Optional[Callable[..., Any]], metric: str, value: Any,
+    args: List[Any], kwargs: Dict[str, Any], *, source: str = "",
+) -> None:  # fmt: skip
+    import numpy
+
+    y = args.pop(0) if args else kwargs.pop("y_true")
+    predicted = args.pop(0) if args else kwargs.pop("y_pred" if "y_pred" in kwargs else "y_score")
+    if measure is not None:
+        function, args, kwargs = measure, [], {}
+        value = function(y, predicted)
+    if numpy.ndim(value) != 0:
+        return
+    classification = metric not in map(protocol.metric_name, REGRESSION)
+    traced = predictions.trace(predicted)
+    swapped = False
+    if traced is None and predictions.trace(y) is not None:
+        # accuracy_score(p, y): the number is the same, and scripts do it.
+        traced, y, predicted, swapped = predictions.trace(y), predicted, y, True
+    confusion, labels = _confusion(y, predicted) if classification else (None, None)
+    baseline = _constant_baseline(function, y, args, kwargs, classification=classification)
+    common: Dict[str, Any] = {
+        "metric": metric, "value": float(value), "source": source or f"sklearn.metrics.{function.__name__}",
+        "task": "classification" if classification else "regression", "baseline": baseline, "confusion": confusion,
+        "labels": labels,
+    }  # fmt: skip
+    if traced is None:
+        run.evaluations.add(fit=None, count=len(y), **common)
+        return
+    prediction, shape = traced
+
+    def again(y: Any, output: Any) -> float:
+        made = shape(output)
+        return float(function(made, y, *args, **kwargs) if swapped else function(y, made, *args, **kwargs))
+
+    def repeat(model: Any, without: FrozenSet[bytes]) -> Measured:
+        if without and (args or kwargs.get("sample_weight") is not None):
+            raise ValueError("which of its sample weights belong to the examples left out is not known")
+        constant = functools.partial(_constant_of, function, args, kwargs, classification=classification)
+        return prediction.measure(model, y, again, without=without, baseline=constant)
+
+    run.evaluations.add(
+        fit=prediction.fit, examples=example_hashes.examples(prediction.x), x=prediction.x, count=len(y),
+        model=prediction.model, repeat=repeat, asked=(prediction.x, y), data="what its predictions were made of",
+        recipe=_recipe(function, prediction, shape, y, args, kwargs, swapped=swapped), **common,
+    )  # fmt: skip
+
+
+def note_handmade(run: Context, function: Callable[..., float], one: Any, other: Any) -> None:
+    """Record a measure that the script computed by hand (metrics.handmade).
+
+    Args:
+        run: the execution.
+        function: gives the number.
+        one: targets or predictions.
+        other: the other of the two.
+    """
+    if run.nested:
+        return
+    with run.journal.guard("handmade measure"):
+        metric = protocol.metric_name(function.__name__)
+        value = function(one, other)
+        outermost(run, _record_metric, run, function, None, metric, value, [one, other], {}, source="compared")
+
+
+def _constant_of(
+    function: Callable[..., Any], args: List[Any], kwargs: Dict[str, Any], y: Any, *, classification: bool
+) -> Optional[Dict[str, Any]]:
+    return _constant_baseline(function, y, args, kwargs, classification=classification)
+
+
+def _recipe(
+    function: Callable[..., Any], prediction: predictions.Prediction, shape: Callable[[Any], Any], y: Any,
+    args: List[Any], kwargs: Dict[str, Any], *, swapped: bool,
+) -> Any:  # fmt: skip
+    """How the number is made, as plain data; None if the call cannot be written down."""
+    if args:
+        return None
+    plain = {name: value for name, value in kwargs.items() if name != "sample_weight"}
+    made = recipes.of_function(
+        function.__name__, plain, method=prediction.method, derive=shape, swapped=swapped, options=prediction.options
+    )
+    return made, Examples(prediction.x, y, kwargs.get("sample_weight"))
+
+
+def _constant_baseline(
+    function: Callable[..., Any], y: Any, args: List[Any], kwargs: Dict[str, Any], *, classification: bool
+) -> Optional[Dict[str, Any]]:
+    """The same metric of a model that always answers the most frequent class, or the mean."""
+    import warnings
+
+    import numpy
+
+    target = numpy.asarray(y)
+    if target.ndim != 1 or function.__name__ in ("roc_auc_score", "log_loss"):
+        return None
+    if classification:
+        classes, counts = numpy.unique(target, return_counts=True)
+        constant, name = numpy.full(len(target), classes[counts.argmax()], dtype=target.dtype), "majority class"
+    else:
+        constant, name = numpy.full(len(target), target.mean()), "mean"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return {"name": name, "value": float(function(target, constant, *args, **kwargs))}
+
+
+def _confusion(y: Any, predicted: Any) -> Any:
+    import numpy
+
+    truth, guess = numpy.asarray(y).ravel(), numpy.asarray(predicted).ravel()
+    if truth.shape != guess.shape or (truth.dtype.kind == "f" and not (truth == truth.round()).all()):
+        return None, None
+    if guess.dtype.kind == "f" and not (guess == guess.round()).all():
+        return None, None
+    labels = numpy.unique(numpy.concatenate([truth, guess]))
+    if len(labels) > 50:
+        return None, None
+    table: Any = numpy.zeros((len(labels), len(labels)), dtype=int)
+    numpy.add.at(table, (numpy.searchsorted(labels, truth), numpy.searchsorted(labels, guess)), 1)
+    return table.tolist(), [str(label) for label in labels.tolist()]
+
+
+def add_search(run: Context, estimator: Any, fit: int, x: Any) -> None:
+    """What a fitted grid or random search found by its own cross-validation."""
+    best = getattr(estimator, "best_score_", None)
+    if best is None or not hasattr(estimator, "cv_results_"):
+        return
+    scoring = getattr(estimator, "scoring", None)
+    kind = _kind(estimator) or ""
+    negative = isinstance(scoring, str) and scoring.startswith("neg_")
+    run.evaluations.add(
+        metric=_scoring(scoring) or USUAL.get(kind, "score"), value=-float(best) if negative else float(best),
+        source="fit.validation", fit=fit, examples=example_hashes.examples(x), held_out=True, model=estimator,
+        task=TASKS.get(kind, "unknown"),
+    )  # fmt: skip
+
+
+def add_winner(run: Context, fit: Any, search: Any) -> None:
+    """What a search has put into the estimator of a fit: the fit's own numbers are another model's.
+
+    Args:
+        run: the execution.
+        fit: the EstimatorFit.
+        search: the finished search (mlops_lib.runner.search.sklearn.Search).
+    """
+    run.evaluations.withdraw(fit.number)
+    run.evaluations.retrained(fit.estimator, search.x, example_hashes.examples(search.x))
+    run.leaks.retrained(fit.estimator, search.x, search.y)
+    if search.judged is None:
+        return
+    estimator, (x, y) = fit.estimator, search.judged
+    kind = _kind(estimator) or ""
+    name = SCORERS.get(search.metric, "accuracy" if kind == "classifier" else "r2")
+
+    def score(model: Any) -> float:
+        value = float(sys.modules["sklearn.metrics"].get_scorer(name)(model, x, y))
+        return -value if name.startswith("neg_") else value
+
+    examples = example_hashes.examples(x)
+    run.evaluations.add(
+        metric=search.metric, value=score(estimator), source="search.judged", fit=fit.number, examples=examples, x=x,
+        held_out=True, task=TASKS.get(kind, "unknown"), model=estimator, asked=(x, y),
+        baseline={"accuracy": targets.majority(y), "r2": {"name": "mean", "value": 0.0}}.get(search.metric),
+        repeat=lambda model, without: Measured(score(model), example_hashes.hashes(x)),
+        recipe=(Recipe(recipes.SCORE, search.metric), Examples(x, y)) if name in ("accuracy", "r2") else None,
+        data="training examples kept from the search and its winner",
+    )  # fmt: skip
+
+
+def _cross_validation(run: Context, original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def cross_validate(*args: Any, **kwargs: Any) -> Any:
+        if run.nested:
+            return original(*args, **kwargs)
+        result = outermost(run, original, *args, **kwargs)
+        with run.journal.guard(original.__name__):
+            outermost(run, _record_cross_validation, run, original.__name__, result, args, kwargs)
+        return result
+
+    return cross_validate
+
+
+def _record_cross_validation(
+    run: Context, name: str, result: Any, args: Tuple[Any, ...], kwargs: Dict[str, Any]
+) -> None:
+    import numpy
+
+    given = dict(zip(("estimator", "X", "y"), args), **kwargs)
+    scores = result.get("test_score") if isinstance(result, dict) else result
+    if scores is None:
+        return
+    kind, scoring = _kind(given["estimator"]) or "", given.get("scoring")
+    metric = _scoring(scoring) or USUAL.get(kind, "score")
+    mean = float(numpy.mean(scores))
+    run.unfitted = (given["estimator"], given["X"], given.get("y"))
+    run.evaluations.add(
+        metric=metric, value=-mean if isinstance(scoring, str) and scoring.startswith("neg_") else mean,
+        source=f"sklearn.model_selection.{name}", fit=None, examples=example_hashes.examples(given["X"]), held_out=True,
+        task=TASKS.get(kind, "unknown"),
+        baseline=targets.majority(given.get("y")) if metric == "accuracy" else None,
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Train one run to its end: start containers, restart them, and stop when that cannot help."""

@@ -1,0 +1,136 @@
+"""Scripts that take their tweak as an argument: `python train.py 1` builds another network than `python train.py 0`.
+
+Such a script says itself how it wants to be tweaked, so it is trained again with further values before anything of it is
+edited. Each value is a run of its own, with the same seed; the project's run remembers which one it goes on as.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlops_lib import atomic
+from mlops_lib.errors import RefusedFileError
+from mlops_lib.gate import verdicts
+from mlops_lib.project import files
+from mlops_lib.records import SearchResult, Trial, Verdict
+
+CODE_LIMIT = 1 << 20
+CONTINUED = "continued.json"
+"""In the first run's directory: the arguments that its project is trained with from now on, and what was tried."""
+
+
+def values(project: Path, entry: str, args: Sequence[str], *, count: int) -> Iterator[tuple[str, ...]]:
+    """Further arguments to train with; none where the script has no whole number as its only argument."""
+    if len(args) > 1 or not _reads_a_number(project, entry):
+        return
+    try:
+        start = int(args[0]) if args else 0
+    except ValueError:
+        return
+    for step in range(1, count + 1):
+        yield (str(start + step),)
+
+
+def _reads_a_number(project: Path, entry: str) -> bool:
+    """Whether the script makes a whole number of its first argument, and reads no other."""
+    try:
+        tree = ast.parse(files.read(entry, root=project, limit=CODE_LIMIT).decode("utf-8"))
+    except (RefusedFileError, ValueError, SyntaxError, RecursionError, MemoryError):
+        return False
+    read = [node for node in ast.walk(tree) if _argument(node) is not None]
+    whole = [
+        node for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "int"
+        and len(node.args) == 1 and _argument(node.args[0]) == 1
+    ]  # fmt: skip
+    return bool(whole) and all(_argument(node) in (0, 1) for node in read)
+
+
+def _argument(node: ast.AST) -> int | None:
+    """n of `sys.argv[n]` or `argv[n]`."""
+    if not isinstance(node, ast.Subscript) or not isinstance(node.slice, ast.Constant):
+        return None
+    name = node.value.attr if isinstance(node.value, ast.Attribute) else getattr(node.value, "id", "")
+    return node.slice.value if name == "argv" and isinstance(node.slice.value, int) else None
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """The script trained with one value."""
+
+    args: tuple[str, ...]
+    verdict: Verdict
+    model: dict[str, Any]
+    """The runner's claim about the model."""
+    run_dir: str
+
+    @classmethod
+    def of(cls, run_dir: Path, args: Sequence[str], verdict: Verdict) -> Attempt:
+        """The attempt in a run directory."""
+        model = verdicts.read_claims(run_dir).get("model")
+        return cls(tuple(args), verdict, model if isinstance(model, dict) else {}, str(run_dir))
+
+    def is_same(self, other: Attempt) -> bool:
+        """Whether the two differ in nothing that can be seen: layers, parameters, and the number to the last bit."""
+        keys = ("architecture", "parameters", "class")
+        return self.verdict.value == other.verdict.value and all(self.model.get(k) == other.model.get(k) for k in keys)
+
+
+def best(attempts: Sequence[Attempt]) -> Attempt:
+    """The attempt that goes on: an accepted one, else the best; the first of equals."""
+
+    def rank(one: Attempt) -> tuple[bool, float]:
+        value = one.verdict.value
+        sign = 1.0 if one.verdict.mode == "max" else -1.0
+        return one.verdict.verdict == "accepted", float("-inf") if value is None else sign * value
+
+    return max(attempts, key=rank)
+
+
+def as_search(attempts: Sequence[Attempt], *, notes: Sequence[str] = ()) -> SearchResult:
+    """The attempts as the record of a search; it selected on the very examples that are judged, and says so."""
+    chosen, first = best(attempts), attempts[0].verdict
+    trials = tuple(
+        Trial(number=i, parent=0 if i else None, score=one.verdict.value,
+              edits=(f"argument {' '.join(one.args)}",) if i else ())
+        for i, one in enumerate(attempts)
+    )  # fmt: skip
+    return SearchResult(
+        metric=first.metric or "", mode=first.mode, selection="contaminated", fit=first.judged_fit or 1, trials=trials,
+        winner=attempts.index(chosen), score=chosen.verdict.value, examples=chosen.verdict.examples,
+        stopped="bar" if chosen.verdict.verdict == "accepted" else "exhausted", notes=tuple(notes),
+    )  # fmt: skip
+
+
+def remember(run_dir: Path, attempts: Sequence[Attempt]) -> None:
+    """Note in the first run's directory which run its project goes on as."""
+    chosen = best(attempts)
+    listed = [
+        {"args": list(one.args), "value": one.verdict.value, "verdict": one.verdict.verdict, "run_dir": one.run_dir}
+        for one in attempts
+    ]
+    atomic.write_json(run_dir / CONTINUED, {"schema": 1, "args": list(chosen.args), "attempts": listed})
+
+
+def continued(run_dir: Path) -> tuple[str, ...] | None:
+    """The arguments that a run's project is trained with from now on; None where they are its own."""
+    try:
+        found = atomic.read_json(run_dir / CONTINUED)
+    except (OSError, ValueError):
+        return None
+    args = found.get("args") if isinstance(found, dict) else None
+    return tuple(map(str, args)) if isinstance(args, list) else None
+
+
+def attempts_of(run_dir: Path) -> int:
+    """How many further values were trained with."""
+    try:
+        found = atomic.read_json(run_dir / CONTINUED)
+    except (OSError, ValueError):
+        return 0
+    listed = found.get("attempts") if isinstance(found, dict) else None
+    return max(len(listed) - 1, 0) if isinstance(listed, list) else 0

@@ -1,0 +1,530 @@
+"""Improving a model that is in memory: the search of `mlops run`, for notebooks and programs.
+
+The caller's model stays as it is unless `in_place` is set. What decides is never measured where the search selects: of
+`validation_data` one half selects and the other is judged on; where there is none, a fifth of the examples is judged on
+and neither searched nor trained with.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from mlops_lib import atomic, config
+from mlops_lib.errors import SearchError, UsageError
+from mlops_lib.records import SearchResult
+from mlops_lib.runner import protocol
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
+
+    from mlops_lib.runner.journal import Journal
+
+JUDGED_SHARE = 0.2
+"""Share of the examples that is judged on where no validation data is given."""
+EPOCHS = 10
+"""Of a Keras model that was never fitted."""
+BATCH = 32
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Improvement:
+    """What became of a model. Whatever a model can do (`predict`, `evaluate`, `save` …), this can too: it asks `model`."""
+
+    model: Any
+    """The better model; the caller's own architecture where nothing better was found."""
+    metric: str
+    mode: Literal["max", "min"]
+    value: float | None
+    """On examples that neither trained nor selected it; None where there are none."""
+    interval: tuple[float, float] | None
+    """The 95 % interval of a proportion."""
+    examples: int
+    before: float | None
+    """What the caller's model reached before, on the validation data."""
+    gained: protocol.Gain | None
+    """The difference between the two, with what chance may make of it; None if either is not known."""
+    target: float
+    search: SearchResult | None
+    """None where the model met the bar as it was."""
+    seconds: float
+    folder: str
+    """The search's state; the same call goes on from there."""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def met(self) -> bool:
+        """Whether the bar was met."""
+        return self.value is not None and protocol.reaches(self.value, self.target, self.mode)
+
+    @property
+    def trials(self) -> pandas.DataFrame:
+        """One row a trial, trial 0 being the model as it was. Needs pandas."""
+        return frame(self.search)
+
+    def plot(self) -> Figure:
+        """Every trial's score with the best so far, and the winner's curve beside the first one's."""
+        from mlops_lib.reporting.figures import search_figure
+
+        figure: Figure = search_figure(self.search, target=self.target)
+        return figure
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self.model, name)
+
+    def _repr_html_(self) -> str:
+        from mlops_lib.display.notebook import improvement_html
+
+        return improvement_html(self)
+
+    def __repr__(self) -> str:
+        reached = "not measured" if self.value is None else f"{self.value:.4g}"
+        trials = 0 if self.search is None else sum(one.number > 0 for one in self.search.trials)
+        return f"<{type(self.model).__name__}: {self.metric} {reached}, bar {self.target:g}, {trials} trials>"
+
+
+def improve(
+    model: Any,
+    x: Any,
+    y: Any = None,
+    *,
+    validation_data: Any = None,
+    target: float = 0.8,
+    metric: str = "",
+    trials: int = 12,
+    minutes: float = 30.0,
+    seed: int = 1,
+    epochs: int | None = None,
+    in_place: bool = False,
+    folder: str | Path = "",
+    observer: Callable[[dict[str, Any]], None] | None = None,
+) -> Improvement:
+    """Tweak a model until it meets a bar.
+
+    Interrupt it whenever you like (Ctrl-C, Kernel → Interrupt): the best model so far is returned. The same call goes
+    on where an earlier one was interrupted or killed, or returns what it found.
+
+    Args:
+        model: a compiled Keras model (Sequential, functional or subclassed), fitted or not, or a scikit-learn estimator.
+        x: the examples to train on: arrays, a data frame, or a list or dict of them, with the first axis counting the
+            examples; for Keras also what gives batches of examples and targets (tf.data, PyDataset, a loader).
+        y: their targets; not given beside what gives both.
+        validation_data: examples and targets that the model has not seen, as a pair or as what gives both.
+        target: the bar, on `metric`.
+        metric: "accuracy", "f1", "r2", "mae" …; accuracy for classes and r2 for numbers unless given.
+        trials: how many candidates to try at most.
+        minutes: how much training time to use at most.
+        seed: of everything random.
+        epochs: of a Keras model that is still to be fitted.
+        in_place: let the caller's own model object become the better one.
+        folder: where the search's state is kept; under mlops' home unless given.
+        observer: told of every trial; what suits a notebook or a terminal unless given.
+
+    Raises:
+        UsageError: this is no model that can be improved, or the data does not fit it.
+        SearchError: nothing could be tried.
+    """
+    kind = _kind(model)
+    x, y, copied = _arrays(x, y)
+    if validation_data is not None:
+        pair = validation_data if isinstance(validation_data, (tuple, list)) else (validation_data, None)
+        *validation_data, more = _arrays(*pair[:2])
+        copied = list(dict.fromkeys([*copied, *more]))
+    task = _Task(kind, x, y, validation_data, metric=metric, target=target, seed=seed)
+    place = _place(folder, task, model, seed=seed, epochs=epochs)
+    began = time.monotonic()
+    with _observed(observer, model, task, trials) as observe:
+        improved, before, found, notes = _IMPROVED[kind](
+            model, task, place, _Diary(observe), trials=trials, minutes=minutes, seed=seed, epochs=epochs,
+            in_place=in_place,
+        )  # fmt: skip
+    value, count = task.measured(improved, changed=found is not None and found.winner > 0, folder=place)
+    gained = None
+    if value is not None and before is not None and found is not None and found.winner:
+        tried = [{"number": one.number, "curve": one.curve} for one in found.trials]
+        gained = protocol.gain(
+            value, before, metric=task.metric, mode=task.mode, examples=count, trials=tried, is_chosen=False
+        )
+    return Improvement(
+        model=improved, metric=task.metric, mode=task.mode, value=value, examples=count, before=before,
+        gained=gained, target=target,
+        interval=_interval(value, count) if protocol.is_proportion(task.metric) else None, search=found, folder=str(place),
+        seconds=round(time.monotonic() - began, 3), notes=(*copied, *notes),
+    )  # fmt: skip
+
+
+def frame(search: SearchResult | None) -> pandas.DataFrame:
+    """The trials of a search as a table: one row each, in order.
+
+    Raises:
+        UsageError: pandas is not installed.
+    """
+    try:
+        import pandas
+    except ImportError:
+        raise UsageError(
+            "pandas is not installed", where="trials", remedy="pip install 'mlops_lib[notebook]'"
+        ) from None
+    if search is None:
+        search = SearchResult(metric="", selection="disjoint", fit=1)
+    rows = [
+        {"changed": "; ".join(t.edits), "score": t.score, "epochs": t.epochs, "seconds": t.seconds,
+         "parameters": t.parameters, "state": t.state, "parent": t.parent, "winner": t.number == search.winner,
+         "message": t.message, "curve": list(t.curve)}
+        for t in search.trials
+    ]  # fmt: skip
+    columns = ("changed", "score", "epochs", "seconds", "parameters", "state", "parent", "winner", "message", "curve")
+    index = pandas.Index([t.number for t in search.trials], name="trial")
+    return pandas.DataFrame(rows, columns=list(columns), index=index)
+
+
+def _kind(model: Any) -> str:
+    if hasattr(model, "compile") and hasattr(model, "fit"):
+        if getattr(model, "optimizer", None) is None:
+            raise UsageError("the model is not compiled", where="improve", remedy="Call its compile() first.")
+        return "keras"
+    if hasattr(model, "fit") and hasattr(model, "get_params") and hasattr(model, "predict"):
+        return "sklearn"
+    raise UsageError(
+        f"{type(model).__name__} cannot be improved", where="improve",
+        remedy="Give a compiled Keras model or a scikit-learn estimator.",
+    )  # fmt: skip
+
+
+def _arrays(x: Any, y: Any) -> tuple[Any, Any, list[str]]:
+    """Examples and targets as arrays, with notes; what gives batches of both is read into memory.
+
+    Raises:
+        UsageError: it has no end, can be read only once, or is too large.
+    """
+    if y is not None or hasattr(x, "shape") or isinstance(x, (list, tuple, dict)):
+        return x, y, []
+    from mlops_lib.runner.search.examples import RefusedError, in_memory, length, read_once
+
+    remedy = "Give x and y as arrays, or a finite pipeline of batches of examples and targets."
+    if read_once(x):
+        raise UsageError("the data can be read only once", where="improve", remedy=remedy)
+    try:
+        x, y, weights = in_memory(x)
+    except (RefusedError, TypeError, ValueError) as error:
+        raise UsageError(f"the data cannot be read: {error}", where="improve", remedy=remedy) from None
+    if y is not None and length(x) != len(y):
+        raise UsageError("the data does not come in batches", where="improve", remedy="Call its batch(32) first.")
+    notes = ["the data pipeline was read into memory: what it does at random is frozen"]
+    return x, y, notes if weights is None else [*notes, "the sample weights are left out"]
+
+
+class _Task:
+    """The data, in its parts, and what is asked of the model on it.
+
+    Raises:
+        UsageError: there are no targets, or too few examples.
+    """
+
+    def __init__(self, kind: str, x: Any, y: Any, validation: Any, *, metric: str, target: float, seed: int) -> None:
+        import numpy
+
+        if y is None or not hasattr(x, "__len__"):
+            raise UsageError(
+                "there are no targets beside the examples", where="improve", remedy="Give x and y as arrays."
+            )
+        self.kind, self.target, self.is_apart = kind, target, validation is not None
+        self.is_classes = _are_classes(y)
+        self.metric = metric or ("accuracy" if self.is_classes else "r2")
+        self.mode: Literal["max", "min"] = "max" if protocol.higher_is_better(self.metric) else "min"
+        if validation is not None:
+            self.x, self.y, (self.judged_x, self.judged_y) = x, y, validation
+            return
+        order = numpy.random.default_rng(seed).permutation(len(y))
+        edge = int(len(y) * JUDGED_SHARE)
+        if edge < 10:
+            raise UsageError(f"{len(y)} examples are too few", where="improve", remedy="Give validation_data as well.")
+        self.judged_x, self.judged_y = _rows(x, order[:edge]), _rows(y, order[:edge])
+        self.x, self.y = _rows(x, order[edge:]), _rows(y, order[edge:])
+
+    def measured(self, model: Any, *, changed: bool, folder: Path) -> tuple[float | None, int]:
+        """The metric, on examples that neither trained nor selected the model, and how many those are."""
+        x, y = self.apart(folder)
+        if not self.is_apart and not changed:
+            return None, 0  # the caller's own model may have seen all of them
+        return self.score(model, x, y), len(y)
+
+    def apart(self, folder: Path) -> tuple[Any, Any]:
+        """Return the judged examples that a search in this folder does not select on, and their targets."""
+        from mlops_lib.runner.metrics import example_hashes
+
+        x, y, chosen = self.judged_x, self.judged_y, _selected(folder)
+        if self.kind != "keras" or not self.is_apart or not chosen:
+            return x, y
+        apart = [i for i, one in enumerate(example_hashes.hashes(x) or []) if one.hex() not in chosen]
+        return (_rows(x, apart), _rows(y, apart)) if apart else (x, y)
+
+    def score(self, model: Any, x: Any, y: Any) -> float:
+        """The metric of a model on examples."""
+        if self.kind == "sklearn":
+            from sklearn.metrics import get_scorer
+
+            from mlops_lib.runner.search.sklearn import SCORERS
+
+            name = SCORERS.get(self.metric, self.metric)
+            return (-1.0 if name.startswith("neg_") else 1.0) * float(get_scorer(name)(model, x, y))
+        from mlops_lib.runner.search import scores
+
+        compute = scores.from_predictions(self.metric)
+        if compute is not None:
+            return compute(y, model.predict(x, verbose=0))
+        logs = {f"val_{name}": value for name, value in model.evaluate(x, y, verbose=0, return_dict=True).items()}
+        found = scores.in_logs(self.metric, logs)
+        if found is None:
+            known = ", ".join(name[4:] for name in logs)
+            raise UsageError(
+                f"the model does not measure {self.metric!r}", where="metric", remedy=f"It measures {known}."
+            )
+        return float(logs[found])
+
+
+def _are_classes(y: Any) -> bool:
+    """Whole numbers, words or one column a class."""
+    import numpy
+
+    values = numpy.asarray(y)
+    if values.ndim > 1 and values.shape[-1] > 1:
+        return bool(numpy.isin(values, (0, 1)).all() and (values.sum(axis=-1) == 1).all())
+    values = values.ravel()
+    if values.dtype.kind in "OUSb":
+        return True
+    return bool((values == values.round()).all()) and len(numpy.unique(values)) <= max(2, min(1000, len(values) // 5))
+
+
+def _rows(values: Any, wanted: Any) -> Any:
+    from mlops_lib.runner.search.examples import rows
+
+    if hasattr(values, "iloc"):
+        return values.iloc[list(wanted)]
+    is_plain = isinstance(values, list) and not hasattr(values[0], "shape")
+    return [values[i] for i in wanted] if is_plain else rows(values, wanted)
+
+
+def _place(folder: str | Path, task: _Task, model: Any, *, seed: int, epochs: int | None) -> Path:
+    """The search's folder: the same model, data and seed find the same one."""
+    if folder:
+        place = Path(folder).expanduser().absolute()
+    else:
+        from mlops_lib.runner.metrics import example_hashes
+
+        parts = [repr(_identity(model)), task.metric, task.mode, str(seed), str(epochs), str(task.is_apart)]
+        for data in (task.x, task.y, task.judged_x, task.judged_y):
+            found = example_hashes.hashes(data)
+            parts.append(hashlib.sha256(b"".join(found) if found else repr(data).encode()).hexdigest())
+        name = hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+        place = config.resolve(None).home / "improve" / name
+    place.mkdir(parents=True, exist_ok=True)
+    return place
+
+
+def _identity(model: Any) -> list[Any]:
+    """What tells one model from another: how it is built, and its weights."""
+    if hasattr(model, "get_weights"):
+        weights = hashlib.sha256(b"".join(value.tobytes() for value in model.get_weights())).hexdigest()
+        layers = [(type(one).__name__, one.name) for one in getattr(model, "layers", [])]
+        return [type(model).__name__, layers, str(model.optimizer.get_config()), weights]
+    return [type(model).__name__, sorted((name, repr(value)) for name, value in model.get_params().items())]
+
+
+class _Diary:
+    """The part of the runner's journal that a search writes to, told on to whoever watches."""
+
+    def __init__(self, observe: Callable[[dict[str, Any]], None]) -> None:
+        self._observe = observe
+
+    def write(self, event: str, **keys: Any) -> None:
+        self._observe({"event": event, **keys})
+
+    def progress(self, phase: str | None = None, **keys: Any) -> None:
+        self._observe({"event": "progress", "phase": phase, **keys})
+
+    def warn(self, message: str) -> None:
+        self._observe({"event": "warning", "message": message})
+
+
+@contextmanager
+def _observed(
+    given: Callable[[dict[str, Any]], None] | None, model: Any, task: _Task, trials: int
+) -> Iterator[Callable[[dict[str, Any]], None]]:
+    if given is not None:
+        yield given
+        return
+    from mlops_lib.display import notebook
+
+    view = notebook.view()
+    view({
+        "event": "improve", "model": type(model).__name__, "metric": task.metric, "mode": task.mode,
+        "target": task.target, "trials": trials,
+    })  # fmt: skip
+    try:
+        yield view
+    finally:
+        view.close()
+
+
+_Improved = tuple[Any, float | None, SearchResult | None, list[str]]
+"""The model, what the caller's reached, what the search found, and notes."""
+
+
+def _improve_keras(
+    model: Any, task: _Task, place: Path, diary: _Diary, *, trials: int, minutes: float, seed: int,
+    epochs: int | None, in_place: bool,
+) -> _Improved:  # fmt: skip
+    from mlops_lib.runner.metrics import example_hashes
+    from mlops_lib.runner.search.examples import RefusedError, choose
+    from mlops_lib.runner.search.keras.search import improve as search
+    from mlops_lib.runner.search.request import FitCall, SearchRequest
+
+    try:
+        import keras_tuner  # noqa: F401 - what the search needs beside Keras
+    except ImportError:
+        raise UsageError("KerasTuner is not installed", where="improve", remedy="pip install keras-tuner") from None
+    notes: list[str] = []
+    asked = dict(model._compile_config.config)
+    mine = model if in_place else _copied(model, asked, notes)
+    history = _fitted(mine, task, place, seed=seed, epochs=epochs)
+    before = task.score(mine, task.judged_x, task.judged_y) if task.is_apart else None
+    if before is not None and protocol.reaches(before, task.target, task.mode):
+        return mine, before, None, [*notes, "the model meets the bar as it is"]
+    arguments = {"x": task.x, "y": task.y, "epochs": len(history.epoch) or 1, "batch_size": _batch_size(history, task)}
+    if task.is_apart:
+        arguments["validation_data"] = (task.judged_x, task.judged_y)
+    judged = example_hashes.examples(task.judged_x)
+    request = SearchRequest(
+        fit=1, directory=str(place), metric=task.metric, mode=task.mode, target=task.target, trials=trials,
+        minutes=minutes, judged_digest=judged.digest if judged is not None else "", judged_value=before, seed=seed,
+    )  # fmt: skip
+    call = FitCall(arguments, asked, history, None)
+    try:
+        atomic.write_json(place / protocol.SELECTED, sorted(one.hex() for one in choose(call, request).hashes))
+        if before is not None:
+            before = task.score(mine, *task.apart(place))  # what it is compared with is measured on these
+        search(mine, call, request, diary)
+    except RefusedError as error:
+        raise SearchError(str(error), where="improve", remedy="Give other data, or validation_data.") from None
+    except KeyboardInterrupt:
+        notes.append("interrupted: this is the best so far; the same call goes on")
+    found = SearchResult.from_json(atomic.read_json(place / protocol.RESULT))
+    if found.stopped == "refused":
+        raise SearchError("; ".join(found.notes), where="improve", remedy="Give other data, or validation_data.")
+    return mine, before, found, [*notes, *found.notes]
+
+
+def _copied(model: Any, asked: Mapping[str, Any], notes: list[str]) -> Any:
+    """A model of its own with the same weights; the caller's where it cannot be built a second time."""
+    import keras
+
+    try:
+        mine = keras.models.clone_model(model)
+        mine.set_weights(model.get_weights())
+    except (ValueError, TypeError, NotImplementedError, AttributeError) as error:
+        notes.append(f"your own model was changed, for it cannot be copied: {str(error).splitlines()[0][:200]}")
+        return model
+    optimizer = type(model.optimizer).from_config(model.optimizer.get_config())
+    mine.compile(**{**asked, "optimizer": optimizer})
+    if hasattr(model, "history"):
+        mine.history = model.history
+    return mine
+
+
+def _fitted(model: Any, task: _Task, place: Path, *, seed: int, epochs: int | None) -> Any:
+    """The History of the model's fit; one that has none is fitted first, or given the weights of when it was."""
+    import keras
+    import numpy
+
+    history = getattr(model, "history", None)
+    if history is not None and getattr(history, "epoch", None):
+        return history
+    kept = place / "own.npz"
+    count = epochs or EPOCHS
+    if kept.is_file():
+        if not model.built:
+            model.predict(_rows(task.x, range(1)), verbose=0)
+        with numpy.load(kept, allow_pickle=False) as stored:
+            model.set_weights([stored[f"arr_{i}"] for i in range(len(stored.files))])
+        history = keras.callbacks.History()
+        history.set_model(model)
+        history.epoch, history.history = list(range(count)), atomic.read_json(place / "own.json")
+        return history
+    keras.utils.set_random_seed(seed)
+    history = model.fit(task.x, task.y, epochs=count, batch_size=BATCH, verbose=0)
+    atomic.write_json(place / "own.json", {k: [float(v) for v in vs] for k, vs in history.history.items()})
+    partial = place / ".own.npz"
+    numpy.savez(partial, *model.get_weights())
+    partial.replace(kept)
+    return history
+
+
+def _batch_size(history: Any, task: _Task) -> int:
+    """Of the fit that was: Keras keeps the number of its steps."""
+    steps = (getattr(history, "params", None) or {}).get("steps")
+    if not steps:
+        return BATCH
+    size = -(-len(task.y) // int(steps))
+    return int(next((n for n in (8, 16, 32, 64, 128, 256, 512, 1024) if n >= size), size))
+
+
+def _improve_sklearn(
+    model: Any, task: _Task, place: Path, diary: _Diary, *, trials: int, minutes: float, seed: int,
+    epochs: int | None, in_place: bool,
+) -> _Improved:  # fmt: skip
+    import copy
+    from types import SimpleNamespace
+
+    from sklearn.exceptions import NotFittedError
+    from sklearn.utils.validation import check_is_fitted
+
+    from mlops_lib.runner.search.sklearn import SCORERS, Search
+
+    if task.metric not in SCORERS:
+        raise UsageError(
+            f"{task.metric!r} is no metric the search knows",
+            where="metric",
+            remedy=f"Give one of {', '.join(SCORERS)}.",
+        )
+    mine = model if in_place else copy.deepcopy(model)
+    try:
+        check_is_fitted(mine)
+    except NotFittedError:
+        mine.fit(task.x, task.y)
+    before = task.score(mine, task.judged_x, task.judged_y) if task.is_apart else None
+    if before is not None and protocol.reaches(before, task.target, task.mode):
+        return mine, before, None, ["the model meets the bar as it is"]
+    request = {
+        "fit": 1, "metric": task.metric, "mode": task.mode, "target": task.target, "trials": trials,
+        "minutes": minutes,
+    }  # fmt: skip
+    fit = SimpleNamespace(estimator=mine, x=task.x, y=task.y, number=1)
+    found = SearchResult.from_json(Search(fit, request, cast("Journal", diary), folder=str(place), seed=seed).run())
+    notes = ["interrupted: this is the best so far; the same call goes on"] if found.stopped == "interrupted" else []
+    return mine, before, found, [*notes, *found.notes]
+
+
+_IMPROVED: Mapping[str, Callable[..., _Improved]] = {"keras": _improve_keras, "sklearn": _improve_sklearn}
+
+
+def _selected(place: Path) -> set[str]:
+    """The hashes of the examples that the search selected on."""
+    try:
+        return set(atomic.read_json(place / protocol.SELECTED))
+    except (OSError, ValueError, TypeError):
+        return set()
+
+
+def _interval(value: float | None, examples: int) -> tuple[float, float] | None:
+    from mlops_lib.gate.verdicts import wilson
+
+    return None if value is None or not examples else wilson(value, examples)
