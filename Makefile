@@ -31,7 +31,7 @@ lint: $(VENV)/.lint     ## style and types
 	$(BIN)/mypy
 
 locks: $(VENV)/.test    ## resolve the catalog's rows anew and write containers/locks (needs the package index)
-	$(BIN)/python -m mlops_lib.environments.locks
+	$(BIN)/python -m mlops_lib.provisioning.lock_refresh
 
 docs: $(VENV)/.docs     ## the documentation as a site, in build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet

@@ -32,13 +32,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mlops_lib import run_directory
+from mlops_lib import event_log, run_lock
 from mlops_lib.engine import LABEL_RUN_DIR, Container, Engine, choose
 from mlops_lib.errors import EngineLostError
 from mlops_lib.gate import verdicts
 from mlops_lib.monitoring import takeover
 from mlops_lib.runner import protocol
-from mlops_lib.training import supervision
+from mlops_lib.training import attempt_log, requests
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCKER = "/usr/bin/docker"
@@ -138,19 +138,17 @@ class Trial:
     @property
     def state(self) -> str:
         """How the training ended, "" while it has not."""
-        if takeover.asked(self.run_dir) is not None or self.programs["train"].poll() is None:
+        if requests.asked(self.run_dir) is not None or self.programs["train"].poll() is None:
             return ""
         found = takeover.result(self.run_dir)
         if found is not None:
             return found.state
         # A full disk takes no result: whoever gave up has said so on its terminal only.
-        return "" if run_directory.is_driven(self.run_dir) else "failed"
+        return "" if run_lock.is_driven(self.run_dir) else "failed"
 
     def attempts(self) -> int:
         """How often its script was started."""
-        return sum(
-            line.get("event") == "attempt" for line in run_directory.read_lines(self.run_dir / protocol.ATTEMPTS)
-        )
+        return sum(line.get("event") == "attempt" for line in event_log.read_lines(self.run_dir / protocol.ATTEMPTS))
 
     def container(self, engine: Engine) -> Container | None:
         """The one that trains now."""
@@ -159,7 +157,7 @@ class Trial:
 
     def fingerprint(self) -> dict[str, Any]:
         """What must be the same: epochs with their numbers, what was measured, what the script wrote."""
-        events = run_directory.events(self.run_dir)
+        events = event_log.events(self.run_dir)
         outputs = self.run_dir / "inside" / "outputs"
         written = {
             str(path.relative_to(outputs)): hashlib.sha256(path.read_bytes()).hexdigest()
@@ -206,7 +204,7 @@ class Monkey:
 
     def runner(self) -> bool:
         """The script's own process."""
-        starts = [e for e in _last_attempt(run_directory.events(self.trial.run_dir)) if e["event"] == "start"]
+        starts = [e for e in _last_attempt(event_log.events(self.trial.run_dir)) if e["event"] == "start"]
         container = self.trial.container(self.engine)
         if container is None or not starts:
             return False
@@ -478,7 +476,7 @@ def _unleash(monkey: Monkey, kills: int, pause_s: tuple[float, float]) -> str:
 
 def _make_room(trial: Trial) -> None:
     """What a person does about a run that was given up because its disk was full: room was made, it goes on."""
-    failure = supervision.given_up(run_directory.read_lines(trial.run_dir / protocol.ATTEMPTS))
+    failure = attempt_log.given_up(event_log.read_lines(trial.run_dir / protocol.ATTEMPTS))
     if trial.state == "failed" and trial.hits["full disk"] and (failure is None or failure.kind == "disk"):
         trial.train()
 

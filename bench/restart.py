@@ -22,7 +22,7 @@ from typing import Any
 from mlops_lib.engine import LABEL_RUN, Container, Engine, Launch, choose
 from mlops_lib.environments import images
 from mlops_lib.records import Environment, Image, RunSpec
-from mlops_lib.training import supervision
+from mlops_lib.training import cancellation, supervision
 
 SCRIPT = "import time\nprint('ready', flush=True)\ntime.sleep(3600)\n"
 ENVIRONMENT = Environment(name="python", framework="none", family="none")
@@ -59,7 +59,7 @@ def watched(site: Site, kills: int) -> list[float]:
         backend=site.engine.name, image=site.image,
     )  # fmt: skip
     run_dir.mkdir(parents=True)
-    stopped = supervision.Stop()
+    stopped = cancellation.Stop()
     keywords: dict[str, Any] = {"restarts": kills + 1, "home": site.home, "stopped": stopped}
     attending = threading.Thread(target=_attend, args=(spec, site.engine, run_dir, keywords), daemon=True)
     # The pause before later restarts is a choice, not a cost: without progress in between it would be measured.
@@ -82,7 +82,7 @@ def watched(site: Site, kills: int) -> list[float]:
 def _attend(spec: RunSpec, engine: Engine, run_dir: Path, keywords: dict[str, Any]) -> None:
     try:
         supervision.train(spec, engine=engine, run_dir=run_dir, **keywords)
-    except supervision.Interrupted:
+    except cancellation.Interrupted:
         return
 
 

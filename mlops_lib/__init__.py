@@ -26,6 +26,8 @@ _HOME = {
     "run": "mlops_lib.pipeline.stages",
     "stop": "mlops_lib.pipeline.stages",
     "improve": "mlops_lib.tuning.in_memory",
+    "plot": "mlops_lib.reporting",
+    "frame": "mlops_lib.tuning.in_memory",
 }
 
 __all__ = ["__version__", *_HOME]
@@ -43,12 +45,14 @@ if TYPE_CHECKING:
     from mlops_lib.pipeline.stages import stop as stop
     from mlops_lib.pipeline.stages import train as train
     from mlops_lib.pipeline.stages import work as work
+    from mlops_lib.reporting import plot as plot
+    from mlops_lib.tuning.in_memory import frame as frame
     from mlops_lib.tuning.in_memory import improve as improve
 
 
 def load_ipython_extension(shell: Any) -> None:
     """`%load_ext mlops_lib`: the cell magic `%%mlops`."""
-    from mlops_lib.display.notebook import load
+    from mlops_lib.tuning.cell_magic import load
 
     load(shell)
 

@@ -16,7 +16,7 @@ Exit codes 6 (rejected) and 10 (undecided) are answers, not errors, and 1 is a b
 
 from __future__ import annotations
 
-from mlops_lib.display.text import one_line, printable
+from mlops_lib.formatting import one_line, printable
 from mlops_lib.runner import protocol
 
 

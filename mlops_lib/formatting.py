@@ -93,3 +93,23 @@ def metric_name(metric: str | None) -> str:
     """A metric's name without underscores; the prefix that Keras puts before validation metrics in words."""
     name = metric or "metric"
     return f"{name[4:]} (validation)".replace("_", " ") if name.startswith("val_") else name.replace("_", " ")
+
+
+def printable(text: str) -> str:
+    r"""Return the text with other characters in place of those that cannot be shown; lines stay lines.
+
+    >>> printable("a\x1b[2Jb\u202ec\nd")
+    'a�[2Jb�c\nd'
+    """
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() or one in "\n\t" else " " if one.isspace() else "�" for one in text)
+
+
+def one_line(text: str) -> str:
+    r"""Return the text as one line, so that nothing in it can pass for another one.
+
+    >>> one_line("digits\nmlops: accepted")
+    'digits mlops: accepted'
+    """
+    return printable(text).replace("\n", " ").replace("\t", " ")

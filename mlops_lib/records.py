@@ -37,7 +37,7 @@ class Record:
 
     def _repr_html_(self) -> str:
         """This record as a notebook shows it."""
-        from mlops_lib.display.notebook import record_html
+        from mlops_lib.display.html import record_html
 
         return record_html(self)
 
@@ -482,15 +482,15 @@ class SearchResult(Record):
 
     def plot(self) -> Any:
         """Every trial's score and curve, as a matplotlib Figure."""
-        from mlops_lib.reporting import search_figure
+        import mlops_lib
 
-        return search_figure(self)
+        return mlops_lib.plot(self)
 
     def frame(self) -> Any:
         """The trials as a pandas DataFrame."""
-        from mlops_lib.tuning.in_memory import frame
+        import mlops_lib
 
-        return frame(self)
+        return mlops_lib.frame(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -598,8 +598,6 @@ class PipelineResult(Record):
 
     def plot(self) -> Any:
         """The learning curves, and after a search the winner's, as a matplotlib Figure."""
-        from pathlib import Path
+        import mlops_lib
 
-        from mlops_lib.reporting import run_figure
-
-        return run_figure(Path(self.run_dir))
+        return mlops_lib.plot(self)

@@ -12,7 +12,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from mlops_lib import run_directory
+from mlops_lib import event_log, run_directory
 from mlops_lib.engine import LABEL_RUN, LABEL_RUN_DIR
 from mlops_lib.engine.process import ProcessEngine
 from mlops_lib.environments import images
@@ -93,7 +93,7 @@ class Search:
 
     def running(self) -> list[tuple[int, str]]:
         """Number and worker of the trials that have begun and not ended."""
-        trials = [one["trial"] for one in run_directory.events(self.run_dir) if one["event"] == "trial"]
+        trials = [one["trial"] for one in event_log.events(self.run_dir) if one["event"] == "trial"]
         ended = {one["number"] for one in trials if one["state"] != "running"}
         return [(one["number"], one["worker"]) for one in trials if one["number"] not in ended]
 
@@ -105,7 +105,7 @@ class Search:
         os.kill(child["pid"], signal.SIGKILL)
 
     def ended(self) -> list[int]:
-        trials = [one["trial"] for one in run_directory.events(self.run_dir) if one["event"] == "trial"]
+        trials = [one["trial"] for one in event_log.events(self.run_dir) if one["event"] == "trial"]
         return sorted(one["number"] for one in trials if one["state"] != "running")
 
 

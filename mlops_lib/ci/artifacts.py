@@ -19,7 +19,7 @@ from xml.etree import ElementTree
 
 from mlops_lib import atomic, run_directory
 from mlops_lib.ci import builds, sarif
-from mlops_lib.display.text import one_line, printable
+from mlops_lib.formatting import one_line, printable
 from mlops_lib.gate import second_measurement
 from mlops_lib.project import places
 from mlops_lib.records import Detection, RunResult, RunSpec, Verdict

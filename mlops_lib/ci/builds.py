@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from mlops_lib import atomic, run_directory
-from mlops_lib.display.text import one_line
+from mlops_lib import atomic, event_log, run_directory
+from mlops_lib.formatting import one_line
 from mlops_lib.gate import verdicts
 from mlops_lib.records import Record, RunSpec, Verdict
 
@@ -90,13 +90,13 @@ def note(verb: str, *, exit_code: int, seconds: float, what: str, environ: Mappi
     folder = environ.get(FOLDER)
     if folder and verb in STAGES and Path(folder).is_dir():
         stage = Stage(verb=verb, exit=exit_code, seconds=round(seconds, 3), what=what)
-        run_directory.append(Path(folder) / "stages.jsonl", {**stage.to_json(), "time": round(time.time(), 3)})
+        event_log.append(Path(folder) / "stages.jsonl", {**stage.to_json(), "time": round(time.time(), 3)})
 
 
 def stages(environ: Mapping[str, str] = os.environ) -> list[Stage]:
     """The stages that have ended, in order; of one that was repeated, its last end."""
     folder = environ.get(FOLDER)
-    lines = run_directory.read_lines(Path(folder) / "stages.jsonl") if folder else []
+    lines = event_log.read_lines(Path(folder) / "stages.jsonl") if folder else []
     found: dict[str, Stage] = {}
     for line in lines:
         line.pop("time", None)

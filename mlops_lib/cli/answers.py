@@ -8,8 +8,8 @@ import signal
 import sys
 from typing import Any
 
-from mlops_lib.display.text import one_line, printable
 from mlops_lib.errors import MlopsError
+from mlops_lib.formatting import one_line, printable
 from mlops_lib.runner import protocol
 
 
@@ -98,7 +98,7 @@ def made_ready(project: str, settings: dict[str, Any], *, quiet: bool = False) -
 
 def stopped_by_signal() -> Any:
     """A wish to end that SIGINT and SIGTERM utter."""
-    from mlops_lib.training.supervision import Stop
+    from mlops_lib.training.cancellation import Stop
 
     stopped = Stop()
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import sys
 
-from mlops_lib.display.text import one_line
+from mlops_lib.formatting import one_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from typing import Any
 from mlops_lib import config
 from mlops_lib.cli.answers import made_ready, print_json, say, say_line
 from mlops_lib.cli.verbs import ACTIONS, OWN, VERBS
-from mlops_lib.display.text import one_line
 from mlops_lib.errors import UsageError
+from mlops_lib.formatting import one_line
 from mlops_lib.runner import protocol
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from mlops_lib import config
 from mlops_lib.cli.answers import failed, interrupted, made_ready, print_json, say, say_line, stopped_by_signal
-from mlops_lib.display.text import one_line
 from mlops_lib.errors import MlopsError, UsageError
+from mlops_lib.formatting import one_line
 from mlops_lib.records import Seeds
 from mlops_lib.runner import protocol
 
@@ -41,7 +41,7 @@ def _staged(call: Callable[[Any], Any]) -> Callable[[str, dict[str, Any], dict[s
 
     def handler(project: str, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
         from mlops_lib.pipeline import publishing
-        from mlops_lib.training.supervision import Interrupted
+        from mlops_lib.training.cancellation import Interrupted
 
         job = made_ready(project, settings, quiet=bool(options.pop("quiet", False)))
         try:
@@ -217,10 +217,9 @@ def _stop(job: Any) -> Any:
 
 
 def _watch(project: str | None, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
-    from mlops_lib.display import terminal
-    from mlops_lib.monitoring import watch
+    from mlops_lib.monitoring import status_board, watch
 
-    observer = terminal.watcher(as_json=as_json)
+    observer = status_board.watcher(as_json=as_json)
     until_done = bool(options.get("until_done"))
     stopped = stopped_by_signal()
     try:

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, Protocol
 
 from mlops_lib import atomic
 from mlops_lib.engine import package_index
-from mlops_lib.environments import requirements
+from mlops_lib.environments import installer_log, requirement
 from mlops_lib.errors import ImageError
 
 ARCHIVE_BYTES = 512 << 20
@@ -93,7 +93,7 @@ def find(line: str, *, python: str) -> Source | None:
         line: a requirement.
         python: version of the Python that it is for.
     """
-    wanted = requirements.read(line)
+    wanted = requirement.read(line)
     if wanted is None:
         return None
     with _finder(python) as finder, tempfile.TemporaryDirectory(prefix="mlops-sdist-") as folder:
@@ -217,12 +217,12 @@ def build_requires(archive: Path) -> tuple[str, ...]:
     if not isinstance(listed, list):
         return LEGACY
     for one in listed:
-        if not isinstance(one, str) or requirements.read(one) is None:
+        if not isinstance(one, str) or requirement.read(one) is None:
             raise ImageError(
                 f"its build asks for {str(one)[:80]!r}, which is no name with its versions", where=archive.name,
                 remedy="Pin a release that has a wheel, or put a wheel of it where PIP_FIND_LINKS names it.",
             )  # fmt: skip
-    names = {requirements.name_of(one) for one in listed}
+    names = {requirement.name_of(one) for one in listed}
     return (*listed, "wheel") if "setuptools" in names and "wheel" not in names else tuple(listed)
 
 
@@ -288,8 +288,8 @@ def _built(source: Source, archive: Path, builder: Builder, on_line: OnLine) -> 
         try:
             return accepted(source, builder(archive, requires, on_line=on_line))
         except ImageError as error:
-            known = {requirements.name_of(line) for line in requires}
-            more = [name for name in requirements.refused(error.log) if name not in known | {source.name}]
+            known = {requirement.name_of(line) for line in requires}
+            more = [name for name in installer_log.refused(error.log) if name not in known | {source.name}]
             if not more or number == ROUNDS - 1:
                 sign = f"ERROR: Failed building wheel for {source.name}\n"
                 raise ImageError(error.what, where=error.where, remedy=error.remedy, log=error.log + sign) from None
@@ -332,7 +332,7 @@ def _check_wheel(source: Source, content: bytes) -> None:
     except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as error:
         raise ImageError(f"its build left no sound wheel: {error}", where=str(source), remedy="Pin another.") from None
     for line in text.splitlines():
-        if line.lower().startswith("requires-dist:") and requirements.read(_asked(line)) is None:
+        if line.lower().startswith("requires-dist:") and requirement.read(_asked(line)) is None:
             raise ImageError(
                 f"it asks for {_asked(line)[:80]!r}: only names with their versions are taken",
                 where=f"{source.name} {source.version}", remedy="Pin another release.",

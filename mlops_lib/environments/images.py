@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mlops_lib.catalog import FOLDER
-from mlops_lib.environments import locks, placeholder_wheels, requirements
+from mlops_lib.environments import locks, placeholder_wheels, requirement, tables
 from mlops_lib.errors import ImageError
 from mlops_lib.records import Environment, Image
 
@@ -65,7 +65,7 @@ def plan(environment: Environment, *, base_image: str = "python:3.11-slim") -> I
 def _check(environment: Environment) -> None:
     """Where packages come from is the operator's to say, never the project's."""
     for kind, is_one, lines in (
-        ("requirement", requirements.read, environment.requirements),
+        ("requirement", requirement.read, environment.requirements),
         ("system package", _SYSTEM.fullmatch, environment.system),
     ):
         for line in lines:
@@ -97,7 +97,7 @@ def dockerfile(environment: Environment) -> str:
 
 def _standins(environment: Environment, lines: list[str]) -> str:
     """The stand-ins that a layer's requirements make needed, laid under it."""
-    names = {requirements.name_of(line) for line in lines}
+    names = {requirement.name_of(line) for line in lines}
     parts = []
     for one in placeholder_wheels.needed(environment.requirements):
         if one.beside in names:
@@ -229,7 +229,7 @@ def pinned(environment: Environment) -> bool:
     """Whether the project asks for versions beyond the row's own: what could be loosened."""
     row = row_of(environment.name)
     return any(
-        line not in row and (read := requirements.read(line)) and read.versions for line in environment.requirements
+        line not in row and (read := requirement.read(line)) and read.versions for line in environment.requirements
     )
 
 
@@ -270,7 +270,7 @@ def _gpu_builds(name: str) -> dict[str, str]:
 
 
 def _built_for(line: str, builds: Mapping[str, str]) -> str:
-    distribution = requirements.name_of(line)
+    distribution = requirement.name_of(line)
     chosen = f"{distribution}[" in line  # the project says which build it wants
     return line if chosen or distribution not in builds else line.replace(distribution, builds[distribution], 1)
 
@@ -278,7 +278,7 @@ def _built_for(line: str, builds: Mapping[str, str]) -> str:
 @cache
 def catalog() -> tuple[dict[str, Any], ...]:
     """The rows of containers/catalog.toml."""
-    return tuple(requirements.read_toml(CONTAINERS / "catalog.toml")["environment"])
+    return tuple(tables.read_toml(CONTAINERS / "catalog.toml")["environment"])
 
 
 def runner_files() -> list[Path]:

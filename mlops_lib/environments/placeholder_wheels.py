@@ -17,7 +17,7 @@ import zipfile
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from mlops_lib.environments.requirements import name_of
+from mlops_lib.environments.requirement import name_of
 
 NCCL = "nvidia-nccl-cu12"
 _CPU = re.compile(r"tensorflow-cpu==(\d+\.\d+)\.\*(?=$|\s*;)")

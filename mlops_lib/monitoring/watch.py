@@ -10,14 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mlops_lib import config, run_directory
+from mlops_lib import config, run_directory, run_lock
 from mlops_lib.errors import MlopsError
 from mlops_lib.monitoring import takeover
 from mlops_lib.pipeline import publishing, stages
 from mlops_lib.pipeline.job import Job, Observer, prepare, prepared, silent
 from mlops_lib.records import RunResult, RunSpec, Verdict
 from mlops_lib.runner import protocol
-from mlops_lib.training import supervision
+from mlops_lib.training import attempt_log, cancellation, requests
 from mlops_lib.tuning import second_pass
 
 SETTLED_S = 20.0
@@ -33,7 +33,7 @@ def watch(
     *,
     until_done: bool = True,
     observer: Observer = silent,
-    stopped: supervision.Stop | None = None,
+    stopped: cancellation.Stop | None = None,
     **settings: Any,
 ) -> RunResult | None:
     """Watch a run, which may not exist yet, or all runs of a home, and go on with those whose program died.
@@ -55,7 +55,7 @@ def watch(
         resolved = config.resolve(None, settings)
         watched = takeover.Watch(lambda: run_directory.known(resolved.home), take_over=_take_over, observer=observer)
         _keep_watch(
-            watched, stopped or supervision.Stop(), lambda pending: until_done and not pending,
+            watched, stopped or cancellation.Stop(), lambda pending: until_done and not pending,
             post=lambda: publishing.post(resolved, observer),
         )  # fmt: skip
         return None
@@ -66,7 +66,7 @@ def watch(
 
     def done(pending: list[Path]) -> bool:
         nonlocal resting
-        if pending or run_directory.is_driven(run_dir):
+        if pending or run_lock.is_driven(run_dir):
             resting = time.monotonic()
         return until_done and (_is_settled(run_dir) or (run_dir.is_dir() and time.monotonic() - resting > SETTLED_S))
 
@@ -76,7 +76,7 @@ def watch(
 
 def _keep_watch(
     watched: takeover.Watch,
-    stopped: supervision.Stop,
+    stopped: cancellation.Stop,
     done: Callable[[list[Path]], bool],
     *,
     post: Callable[[], object],
@@ -104,17 +104,13 @@ def _keep_watch(
 
 def _is_settled(run_dir: Path) -> bool:
     """Whether nobody has anything more to do for the run: it is judged, and searched where that was called for."""
-    if (
-        takeover.asked(run_dir) is not None
-        or run_directory.is_driven(run_dir)
-        or supervision.finished(run_dir, 1) is None
-    ):
+    if requests.asked(run_dir) is not None or run_lock.is_driven(run_dir) or attempt_log.finished(run_dir, 1) is None:
         return False
     verdict = run_directory.read_record(run_dir / protocol.VERDICT, Verdict)
     return verdict is not None and (verdict.verdict != "rejected" or second_pass.read(run_dir) is not None)
 
 
-def _take_over(run_dir: Path, asked: takeover.Asked, observer: Observer, stopped: supervision.Stop) -> None:
+def _take_over(run_dir: Path, asked: requests.Asked, observer: Observer, stopped: cancellation.Stop) -> None:
     """Go on with what was asked of a run."""
 
     def named(event: dict[str, Any]) -> None:
@@ -127,7 +123,7 @@ def _take_over(run_dir: Path, asked: takeover.Asked, observer: Observer, stopped
 
 
 def _prepared_anew(
-    run_dir: Path, *, observer: Observer, stopped: supervision.Stop, settings: Mapping[str, Any]
+    run_dir: Path, *, observer: Observer, stopped: cancellation.Stop, settings: Mapping[str, Any]
 ) -> Job:  # fmt: skip
     """The job as it was prepared first, where its project is still as it was; else what the run directory says of it."""
     known: dict[str, Any] = {"observer": observer, "stopped": stopped}

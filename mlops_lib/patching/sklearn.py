@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mlops_lib import run_directory
 from mlops_lib.patching.notebooks import open_source
 from mlops_lib.patching.source import Source, called_name, with_arguments
 from mlops_lib.patching.winner_record import MODULE, TooCleverError, Winner, checked, literal
+from mlops_lib.project import fingerprint
 
 SOURCES_LIMIT = 1000
 NOT_SOURCE = {".git", ".venv", "venv", "tests", "__pycache__", "node_modules", ".ipynb_checkpoints"}
@@ -46,7 +46,7 @@ def changed(winner: Winner, *, project: Path, entry: str = "") -> dict[str, str]
 
 
 def _sources(project: Path, entry: str) -> Iterator[tuple[str, Source]]:
-    every = _reachable(project, entry) if entry else sorted(run_directory.project_files(project))
+    every = _reachable(project, entry) if entry else sorted(fingerprint.project_files(project))
     scripts = [name for name in every if name.endswith((".py", ".ipynb")) and not NOT_SOURCE & set(Path(name).parts)]
     for name in scripts[:SOURCES_LIMIT]:
         with contextlib.suppress(TooCleverError):  # another file of the project, perhaps of an older Python

@@ -15,11 +15,11 @@ from mlops_lib.detection import detect
 from mlops_lib.engine import Engine, choose
 from mlops_lib.errors import UsageError
 from mlops_lib.pipeline import origin
-from mlops_lib.project import places, trust
+from mlops_lib.project import fingerprint, git_history, places, trust
 from mlops_lib.provisioning import resolution
 from mlops_lib.records import Detection, Environment, Image, Limits, Mount, RunSpec
 from mlops_lib.runner import protocol
-from mlops_lib.training import supervision
+from mlops_lib.training import cancellation
 from mlops_lib.tuning import argument_sweep
 
 Observer = Callable[[dict[str, Any]], None]
@@ -48,7 +48,7 @@ class Job:
     spec: RunSpec
     run_dir: Path
     observer: Observer
-    stopped: supervision.Stop
+    stopped: cancellation.Stop
     origin: Path | None = None
     """The first run's directory, where the project goes on with other arguments than it was given."""
     looked: int = 0
@@ -66,7 +66,7 @@ def prepare(
     project: str | Path,
     *,
     observer: Observer | None = None,
-    stopped: supervision.Stop | None = None,
+    stopped: cancellation.Stop | None = None,
     **settings: Any,
 ) -> Job:
     """Detect, plan the image, and name the run; nothing is built or started.
@@ -75,7 +75,7 @@ def prepare(
         UsageError, DetectionError, EngineError: as their stages say.
     """
     place = Path(project).expanduser()
-    stopped = stopped or supervision.Stop()
+    stopped = stopped or cancellation.Stop()
     observer = observer or _observer()
     existing = _existing(place, config.resolve(None, settings))
     if existing is not None:
@@ -212,8 +212,8 @@ def _spec(detection: Detection, settings: config.Settings, engine: Engine, image
     # The image's name covers our own runner too, and what was repaired in it. The run is named by the environment as it
     # is asked for, so that a new version of this package, or of an answer to it, continues old runs.
     environment = detection.environment
-    data = [[mount.target, run_directory.data_manifest(Path(mount.source))] for mount in mounts]
-    digest = run_directory.digest(
+    data = [[mount.target, fingerprint.data_manifest(Path(mount.source))] for mount in mounts]
+    digest = fingerprint.digest(
         manifest, detection.entry, args, settings["input"], sorted(environment.requirements), environment.python,
         sorted(environment.system), sorted(environment.variables.items()), settings["base_image"], data, settings["seed"],
         # A pull request's run is its own: a branch with the same files must not go on with what the request's caches made.
@@ -228,7 +228,7 @@ def _spec(detection: Detection, settings: config.Settings, engine: Engine, image
             memory_bytes=settings["memory"], cpus=settings["cpus"], pids=settings["pids"], network=settings["network"],
             gpus=gpus,
         ),
-        commit=run_directory.commit(project), data_digest=manifest, metric=settings["metric"],
+        commit=git_history.commit(project), data_digest=manifest, metric=settings["metric"],
         metric_pattern=settings["metric_pattern"],
         metrics_file=settings["metrics_file"], input=tuple(settings["input"]),
         cache=trust.cache_name(project, settings["trust"]), created=round(time.time(), 3),
@@ -253,17 +253,17 @@ def remember_files(job: Job) -> None:
 
 def unprepared(project: Path, settings: config.Settings) -> RunSpec:
     """What a build was about that ended before it was known what there is to train: its name and commit."""
-    commit = run_directory.commit(project)
+    commit = git_history.commit(project)
     unknown = Image(tag="", environment=Environment(name="none", framework="none", family="none"))
     return RunSpec(
-        digest=run_directory.digest(str(project), commit), name=settings["name"] or _name(project, ""), project=str(project),
+        digest=fingerprint.digest(str(project), commit), name=settings["name"] or _name(project, ""), project=str(project),
         entry="", backend="process", image=unknown, commit=commit,
     )  # fmt: skip
 
 
 def _name(project: Path, entry: str) -> str:
     # A build server names the folder of a checkout after the branch; all branches of a repository are one model.
-    repository = run_directory.repository_name(project) if "BRANCH_NAME" in os.environ else None
+    repository = git_history.repository_name(project) if "BRANCH_NAME" in os.environ else None
     return repository or re.sub(r"@\d+$", "", project.name) or Path(entry).stem
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mlops_lib import run_directory
 from mlops_lib.detection import relevance
+from mlops_lib.project import fingerprint
 from mlops_lib.records import Record, RunSpec
 from mlops_lib.runner import protocol
 
@@ -32,7 +33,7 @@ class ProjectFiles(Record):
     @property
     def digest(self) -> str:
         """Names these files with their contents."""
-        return run_directory.manifest_digest(self.files)
+        return fingerprint.manifest_digest(self.files)
 
 
 def project_files(project: Path, *programs: str, given: Sequence[str] = ()) -> ProjectFiles:
@@ -43,12 +44,12 @@ def project_files(project: Path, *programs: str, given: Sequence[str] = ()) -> P
         programs: the script or notebook that trains, and others that run around it, relative to the project.
         given: the script's arguments and the lines of its input.
     """
-    listed = run_directory.project_files(project)
+    listed = fingerprint.project_files(project)
     found = [relevance.relevance(project, one, listed, given=given) for one in programs]
     left_out = frozenset.intersection(*(frozenset(one.left_out) for one in found))
     doubts = tuple(dict.fromkeys(doubt for one in found for doubt in one.doubts))
     return ProjectFiles(
-        files=run_directory.identities(project, left_out=left_out), left_out=tuple(sorted(left_out)), doubts=doubts
+        files=fingerprint.identities(project, left_out=left_out), left_out=tuple(sorted(left_out)), doubts=doubts
     )
 
 

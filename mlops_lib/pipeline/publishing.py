@@ -13,6 +13,7 @@ from mlops_lib import config, notification, run_directory
 from mlops_lib.ci import builds
 from mlops_lib.errors import NotificationError, UsageError
 from mlops_lib.pipeline.job import Job, Observer, prepared, unprepared
+from mlops_lib.project import git_history
 from mlops_lib.records import Failure, Link, ModelVersion, RunResult, RunSpec, Verdict
 from mlops_lib.registry import model_store
 from mlops_lib.runner import protocol
@@ -149,8 +150,8 @@ def _circumstances(spec: RunSpec, settings: config.Settings) -> dict[str, Any]:
     project = Path(spec.project)
     green = notification.last_accepted(spec.name, home=settings.home)
     return {
-        "previous": notification.recall(spec.name, home=settings.home), "author": run_directory.author(project),
-        "commits": run_directory.commits_since(project, green), "when": settings["notify"],
+        "previous": notification.recall(spec.name, home=settings.home), "author": git_history.author(project),
+        "commits": git_history.commits_since(project, green), "when": settings["notify"],
     }  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from mlops_lib import atomic, config, run_directory
 from mlops_lib.errors import UsageError
 from mlops_lib.pipeline import stages
 from mlops_lib.pipeline.job import Job, prepare
-from mlops_lib.project import places, repository
+from mlops_lib.project import fingerprint, places, repository
 from mlops_lib.records import ModelVersion, Record, RunSpec, Verdict
 from mlops_lib.registry import model_store
 from mlops_lib.runner import protocol
@@ -131,7 +131,7 @@ def _project(model: ModelVersion, spec: RunSpec, place: Path, given: dict[str, A
     try:
         inside = place / now.resolve().relative_to(checkout.top)
         # What is not under version control, ignored files too: data often is.
-        for path in sorted(run_directory.project_files(now) - checkout.tracked(now)):
+        for path in sorted(fingerprint.project_files(now) - checkout.tracked(now)):
             places.copy_into(now / path, path, root=_made(inside))
         yield inside
     finally:

@@ -6,10 +6,10 @@ import fnmatch
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlops_lib import run_directory
+from mlops_lib import run_directory, run_lock
 from mlops_lib.records import Record, RunResult, RunSpec, Verdict
 from mlops_lib.runner import protocol
-from mlops_lib.training import supervision
+from mlops_lib.training import attempt_log
 
 STATES = ("accepted", "rejected", "undecided", "failed", "stopped", "running", "unfinished")
 
@@ -87,7 +87,7 @@ def summary(run_dir: Path) -> RunSummary | None:
 
 
 def _state(run_dir: Path, verdict: Verdict | None) -> str:
-    with run_directory.lease(run_dir) as free:
+    with run_lock.lease(run_dir) as free:
         if not free:
             return "running"
     if verdict is not None:
@@ -95,7 +95,7 @@ def _state(run_dir: Path, verdict: Verdict | None) -> str:
     result = run_directory.read_record(run_dir / protocol.TRAINING, RunResult)
     if result is not None and result.state != "finished":
         return result.state
-    return "stopped" if (run_dir / supervision.STOP).exists() else "unfinished"
+    return "stopped" if (run_dir / attempt_log.STOP).exists() else "unfinished"
 
 
 def compare(first: Path, second: Path) -> Comparison:

@@ -14,11 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mlops_lib import atomic, run_directory
+from mlops_lib import atomic, event_log, run_directory
 from mlops_lib.errors import SearchError, TrainingError, UsageError
 from mlops_lib.gate import seeds, verdicts
 from mlops_lib.gate.reasons import reason
-from mlops_lib.monitoring import takeover  # fmt: skip
 from mlops_lib.pipeline import publishing
 from mlops_lib.pipeline.job import Job, continued, prepared, remember_files, with_args, with_seed
 from mlops_lib.provisioning import resolution
@@ -34,7 +33,7 @@ from mlops_lib.records import (
 )
 from mlops_lib.registry import champions, model_store
 from mlops_lib.runner import protocol
-from mlops_lib.training import alerts, remeasurement, remedies, supervision
+from mlops_lib.training import alerts, attempt_log, remeasurement, remedies, requests, supervision
 from mlops_lib.tuning import argument_sweep, second_pass
 
 
@@ -93,8 +92,8 @@ def train(project: str | Path | Job, **settings: Any) -> RunResult:
         return _train(job, lambda: asking.enter_context(_asking(job, "train")))
 
 
-def _asking(job: Job, verb: takeover.Verb) -> contextlib.AbstractContextManager[None]:
-    return takeover.asking(job.run_dir, verb, job.settings.chosen())
+def _asking(job: Job, verb: requests.Verb) -> contextlib.AbstractContextManager[None]:
+    return requests.asking(job.run_dir, verb, job.settings.chosen())
 
 
 def _train(job: Job, begin: Callable[[], None]) -> RunResult:
@@ -108,7 +107,7 @@ def _train(job: Job, begin: Callable[[], None]) -> RunResult:
     if job.detection is not None:
         atomic.write_json(job.run_dir / protocol.DETECTION, job.detection.to_json())
         remember_files(job)
-    if supervision.finished(job.run_dir, 1) is None:
+    if attempt_log.finished(job.run_dir, 1) is None:
         (job.run_dir / protocol.TRAINING).unlink(missing_ok=True)
         publishing.step(job, "started")
     with alerts.telling(job.spec, settings=job.settings.plain(), home=job.home, observer=job.observer) as observer:
@@ -142,7 +141,7 @@ def _repaired(job: Job, result: RunResult) -> Job | None:
     if image is None:
         return None
     note = {"event": "decision", "do": "repair", "why": image.notes[-1], "time": round(time.time(), 3)}
-    run_directory.append(job.run_dir / protocol.ATTEMPTS, note)
+    event_log.append(job.run_dir / protocol.ATTEMPTS, note)
     job.observer(note)
     job.engine.build(image, on_line=_on_line(job))
     return replace(job, spec=replace(job.spec, image=replace(image, built=True)))
@@ -151,7 +150,7 @@ def _repaired(job: Job, result: RunResult) -> Job | None:
 def _check_data(job: Job) -> None:
     from mlops_lib.detection import missing_data
 
-    if job.detection is None or supervision.finished(job.run_dir, 1) is not None:
+    if job.detection is None or attempt_log.finished(job.run_dir, 1) is not None:
         return
     pointers = missing_data.pointers(job.detection)
     if pointers:
@@ -186,7 +185,7 @@ def judge(project: str | Path | Job, **settings: Any) -> Verdict:
         UsageError: the run has not finished.
     """
     job = prepared(project, **settings)
-    if supervision.finished(job.run_dir, 1) is None:
+    if attempt_log.finished(job.run_dir, 1) is None:
         raise UsageError("there is no finished training", where=str(job.run_dir), remedy="`mlops train` first.")
     return _judge(job)
 
@@ -208,7 +207,7 @@ def _judge(job: Job, *, is_alone: bool = False) -> Verdict:
         notes = tuple(reason("not searched", note=note) for note in found.notes)
         verdict = replace(verdict, reasons=(*verdict.reasons, *notes))
     if before is not None and before != verdict:
-        run_directory.append(job.run_dir / protocol.VERDICTS, before.to_json())
+        event_log.append(job.run_dir / protocol.VERDICTS, before.to_json())
     atomic.write_json(job.run_dir / protocol.VERDICT, verdict.to_json())
     job.observer({"event": "verdict", "verdict": verdict.to_json()})
     return verdict
@@ -540,7 +539,7 @@ def _result(
         verdict=verdict.verdict, metric=verdict.metric, value=verdict.value, interval=verdict.interval,
         target=verdict.target, examples=verdict.examples,
         trials=retrained + (0 if found is None else sum(t.number > 0 for t in found.trials)),
-        restarts=supervision.count_restarts(job.run_dir), model=place if version is None else version.model,
+        restarts=attempt_log.count_restarts(job.run_dir), model=place if version is None else version.model,
         report=str(job.run_dir / protocol.REPORT),
         patch=None if patch is None else str(patch), run_dir=str(job.run_dir),
         seconds=round(seconds, 3), version=None if version is None else version.version, seeds=verdict.seeds,

@@ -1,7 +1,7 @@
 """From what a project declares to an environment in which its imports work.
 
 Three steps, each bounded, each told with its reason. Before the build, what is known not to install is mended
-(mlops_lib.environments.requirements). While building, what the installer refuses is loosened. After it, every import of the code is tried
+(mlops_lib.environments.mend). While building, what the installer refuses is loosened. After it, every import of the code is tried
 once, and what is missing comes from a table: a distribution of the curated map, a Debian package of a shared library.
 Never is a distribution installed because it merely has the name of an unknown import. The answer is remembered, so that the
 next build decides at once.
@@ -23,7 +23,7 @@ from mlops_lib.detection.import_map import DISTRIBUTIONS
 from mlops_lib.detection.system_packages import PACKAGES
 from mlops_lib.engine import Engine, sdists
 from mlops_lib.engine.import_check import Missing
-from mlops_lib.environments import images, locks, requirements
+from mlops_lib.environments import images, installer_log, locks, loosen, mend, requirement, tables
 from mlops_lib.errors import ImageError
 from mlops_lib.project import trust
 from mlops_lib.records import Detection, Environment, Image, Record
@@ -116,10 +116,8 @@ def mended(asked: Need) -> Answer:
         python = f"{sys.version_info[0]}.{sys.version_info[1]}"
     row = images.row_of(declared.name)
     # Detection gives the row's release where the project pins another of the framework's: that is told here.
-    replaced = [
-        line for line in asked.declared if requirements.follows(line, row) and line not in declared.requirements
-    ]
-    found = requirements.mend(
+    replaced = [line for line in asked.declared if mend.follows(line, row) and line not in declared.requirements]
+    found = mend.mend(
         (*declared.requirements, *replaced), row=row, python=python, locked=images.releases(declared.name)
     )
     system = tuple(sorted({*declared.system, *found.system}))
@@ -166,7 +164,7 @@ def make(asked: Need, *, engine: Engine, home: Path, observer: Observer) -> Imag
     image = plan(asked, home=home)
     if engine.has(image) and (_recall(asked, home) is not None or _is_rows(image, asked)):
         return replace(image, built=True)
-    unprobed = {name for group in requirements.tables()["unprobed"].values() for name in group}
+    unprobed = {name for group in tables.tables()["unprobed"].values() for name in group}
     probed = [name for name in asked.imports if name not in unprobed]
     apt = asked.backend == "docker"
     for number in range(REPAIRS + 1):
@@ -184,8 +182,8 @@ def make(asked: Need, *, engine: Engine, home: Path, observer: Observer) -> Imag
 
 def _is_rows(image: Image, asked: Need) -> bool:
     """Whether it is a row of the catalog as it stands, and the code imports nothing else: then who built it has probed it."""
-    row = {requirements.name_of(line) for line in images.row_of(asked.environment.name)}
-    brought = {requirements.name_of(distribution(module)) for module in asked.imports}
+    row = {requirement.name_of(line) for line in images.row_of(asked.environment.name)}
+    brought = {requirement.name_of(distribution(module)) for module in asked.imports}
     return not image.notes and not images.layers(image.environment)[2] and brought <= row | {"tensorflow", "numpy"}
 
 
@@ -210,7 +208,7 @@ def repair(asked: Need, message: str, *, image: Image, home: Path) -> Image | No
 
 def _needed(asked: Need) -> set[str]:
     """The distributions that the code imports, and those of the imports' own names."""
-    return {name for module in asked.imports for name in (requirements.normal(module), distribution(module))}
+    return {name for module in asked.imports for name in (requirement.normal(module), distribution(module))}
 
 
 def _built(image: Image, asked: Need, *, engine: Engine, observer: Observer) -> Image:
@@ -220,14 +218,14 @@ def _built(image: Image, asked: Need, *, engine: Engine, observer: Observer) -> 
             engine.build(image, on_line=lambda line: observer({"event": "build", "line": line}))
             return image
         except ImageError as error:
-            source = None if requirements.trouble(error.log) else with_source(image, error.log)
+            source = None if installer_log.trouble(error.log) else with_source(image, error.log)
             if source is None:
                 source = without_lock(image, error.log)
             if source is not None:
                 observer({"event": "warning", "message": source.notes[-1]})
                 image = source
                 continue
-            trouble = requirements.trouble(error.log) or requirements.uncompiled(
+            trouble = installer_log.trouble(error.log) or installer_log.uncompiled(
                 image.environment.requirements, error.log, _needed(asked)
             )
             fresh = None if trouble or number == REFUSALS else loosened(image, asked, error.log, number)
@@ -251,7 +249,7 @@ def without_lock(image: Image, log: str) -> Image | None:
     """
     texts = [text for by_machine in images.locked(image.environment).values() for text in by_machine.values()]
     pins = {f"{name}=={version}" for text in texts for name, version in locks.versions(text).items()}
-    missing = sorted(pins & set(requirements.without_release(log)))
+    missing = sorted(pins & set(installer_log.without_release(log)))
     if not missing:
         return None
     note = f"the index does not have {missing[0]}, which the row is locked to: the newest releases are taken instead"
@@ -266,9 +264,9 @@ def with_source(image: Image, log: str) -> Image | None:
         log: what the installer said.
     """
     have = {line.partition("==")[0] for line in image.environment.sdists}
-    for line in requirements.without_wheel(log):
-        name = requirements.name_of(line)
-        if name in have or name in requirements.only_wheels() or len(have) >= SOURCES:
+    for line in installer_log.without_wheel(log):
+        name = requirement.name_of(line)
+        if name in have or name in tables.only_wheels() or len(have) >= SOURCES:
             continue
         try:
             found = sdists.find(line, python=image.environment.python)
@@ -289,10 +287,10 @@ def loosened(image: Image, asked: Need, log: str, number: int) -> Image | None:
         log: what the installer said.
         number: how many times it has been refused, from 1.
     """
-    if not requirements.is_refusal(log):
+    if not installer_log.is_refusal(log):
         return None
     environment = image.environment
-    unknown = requirements.no_packages(log) & set(environment.system)
+    unknown = installer_log.no_packages(log) & set(environment.system)
     if unknown:
         # Debian 13 renamed libraries whose clocks grew to 64 bits: libasound2 is libasound2t64.
         fresh = {
@@ -305,7 +303,7 @@ def loosened(image: Image, asked: Need, log: str, number: int) -> Image | None:
         kept = [name for name in environment.system if name not in unknown]
         return _changed(image, notes, system=tuple(sorted({*kept, *filter(None, fresh.values())})))
     row = images.row_of(environment.name)
-    found = requirements.loosen(environment.requirements, log, number=number, needed=_needed(asked), row=row)
+    found = loosen.loosen(environment.requirements, log, number=number, needed=_needed(asked), row=row)
     return None if found is None else _changed(image, found.notes, requirements=found.lines)
 
 
@@ -318,7 +316,7 @@ def _changed(image: Image, notes: Sequence[str], **fields: Any) -> Image:
 
 def distribution(module: str) -> str:
     """The distribution that brings a top-level import name, "" where none is known."""
-    known = requirements.tables()
+    known = tables.tables()
     name = str(known["module"].get(module) or DISTRIBUTIONS.get(module, ""))
     return str(known["variant"].get(name, name))
 
@@ -352,9 +350,7 @@ _NO_PROGRAM = re.compile(r"No such file or directory: '([\w.+-]+)'|([\w.+-]+): (
 
 def _packages(one: Missing) -> list[str]:
     """The Debian packages of the shared library or the program that is missing, none if it is something else."""
-    found: list[str] = next(
-        (found for saw, found in requirements.tables()["library"].items() if saw in one.message), []
-    )
+    found: list[str] = next((found for saw, found in tables.tables()["library"].items() if saw in one.message), [])
     program = _NO_PROGRAM.search(one.message) if not found else None
     package = PACKAGES.get(program[1] or program[2], "") if program else ""
     return [package] if package else found
@@ -365,25 +361,25 @@ def _repaired_line(one: Missing, lines: list[str], *, row: Sequence[str]) -> str
 
     The row's own releases stay: they work together, and what one of them does not hold is the script's mistake.
     """
-    names = [requirements.name_of(line) for line in lines]
+    names = [requirement.name_of(line) for line in lines]
     unnamed = _NOT_DEFINED.search(one.message) if one.error == "NameError" else None
     module = one.module or (unnamed[1] if unnamed else "")
     wanted = distribution(module.split(".")[0]) if module else ""
-    if wanted and requirements.name_of(wanted) not in names:
+    if wanted and requirement.name_of(wanted) not in names:
         lines.append(wanted)
         return f"{wanted} added: {one}"
     if any(sign in one.message for sign in NUMPY_1) and "numpy" not in names:
         lines.append("numpy<2")
         return f"numpy<2 added: {one}"
     newer = _NEEDS_NUMPY_2.search(one.message)
-    held = requirements.before_numpy_2(distribution(newer[1])) if newer else None
+    held = mend.before_numpy_2(distribution(newer[1])) if newer else None
     if held is not None and held.name not in names:
         lines.append(str(held))
         return f"{held} added: {one}"
     suspects = ("numpy",) if newer else (distribution(one.name) or one.name, wanted)
-    for name in map(requirements.name_of, suspects):
+    for name in map(requirement.name_of, suspects):
         place = names.index(name) if name in names else -1
-        line = requirements.read(lines[place]) if place >= 0 else None
+        line = requirement.read(lines[place]) if place >= 0 else None
         if line is not None and line.versions and lines[place] not in row:
             before, lines[place] = lines[place], str(line.bare)
             return f"{before} → {line.bare}: {one}"

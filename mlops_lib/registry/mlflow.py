@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mlops_lib import run_directory
+from mlops_lib import event_log
 from mlops_lib.errors import UsageError
 from mlops_lib.records import ModelVersion, RunSpec
 from mlops_lib.registry import model_store
@@ -137,7 +137,7 @@ def _log_metrics(client: Any, run_id: str, run_dir: Path, version: ModelVersion)
 
 def _epochs(run_dir: Path) -> Iterator[tuple[int, str, int, float, float]]:
     """Fit, metric, epoch, value and time of every number that MLflow can hold."""
-    for event in run_directory.Events(run_dir).new():
+    for event in event_log.Events(run_dir).new():
         if event["event"] == "epoch" and event.get("fit") is not None and event.get("epoch") is not None:
             for name, value in (event.get("metrics") or {}).items():
                 if isinstance(value, (int, float)) and math.isfinite(value):

@@ -10,10 +10,11 @@ All of them work on what is there: a run that failed, was stopped or is still un
 """
 
 from mlops_lib.reporting.figures import curve_png as curve_png
+from mlops_lib.reporting.figures import plot as plot
 from mlops_lib.reporting.figures import run_figure as run_figure
 from mlops_lib.reporting.figures import search_figure as search_figure
 from mlops_lib.reporting.page import report as report
 from mlops_lib.reporting.summary import markdown as markdown
 from mlops_lib.reporting.tensorboard import tensorboard as tensorboard
 
-__all__ = ["curve_png", "markdown", "report", "run_figure", "search_figure", "tensorboard"]
+__all__ = ["curve_png", "markdown", "plot", "report", "run_figure", "search_figure", "tensorboard"]

@@ -11,7 +11,7 @@ from typing import Any
 
 from mlops_lib import atomic
 from mlops_lib.formatting import is_share, metric_name
-from mlops_lib.records import SearchResult
+from mlops_lib.records import PipelineResult, SearchResult
 from mlops_lib.reporting.charts import thinned
 from mlops_lib.reporting.sentences import winner_curves
 from mlops_lib.reporting.view import Fit, Points, RunView, read_run
@@ -66,6 +66,25 @@ def curve_bytes(view: RunView) -> bytes | None:
     content = BytesIO()
     FigureCanvasAgg(_figure(panels)).print_png(content, metadata={"Software": None, "Source": _digest(panels).decode()})
     return content.getvalue()
+
+
+def plot(result: SearchResult | PipelineResult) -> Any:
+    """Draw a result as a matplotlib Figure.
+
+    Args:
+        result: a search, drawn as every trial's score and curve; or what `run` returned, drawn as the learning curves and,
+            after a search, the winner's.
+
+    Returns:
+        A `matplotlib.figure.Figure`, which a notebook shows as a picture.
+
+    Example:
+        >>> from mlops_lib.records import SearchResult
+        >>> figure = plot(SearchResult(metric="accuracy", selection="split", fit=1))
+        >>> type(figure).__name__
+        'Figure'
+    """
+    return search_figure(result) if isinstance(result, SearchResult) else run_figure(Path(result.run_dir))
 
 
 def run_figure(run_dir: Path) -> Any:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mlops_lib import run_directory
+from mlops_lib import event_log
 from mlops_lib.runner import protocol
-from mlops_lib.training import supervision
+from mlops_lib.training import attempt_log
 
 BEGINNING = "stopped before its first checkpoint; starts at its beginning next time"
 
@@ -18,15 +18,13 @@ def words(run_dir: Path) -> str:
 
     The run's events are a claim of the script's container, so only numbers are taken from them.
     """
-    events = run_directory.events(run_dir)
-    if supervision.finished(run_dir, 2) is not None:
+    events = event_log.events(run_dir)
+    if attempt_log.finished(run_dir, 2) is not None:
         return "the search had ended; nothing is trained again next time"
-    attempts = [
-        line for line in run_directory.read_lines(run_dir / protocol.ATTEMPTS) if line.get("event") == "attempt"
-    ]
+    attempts = [line for line in event_log.read_lines(run_dir / protocol.ATTEMPTS) if line.get("event") == "attempt"]
     if attempts and attempts[-1].get("number_of_pass") == 2:
         return _searched(events)
-    if supervision.finished(run_dir, 1) is not None:
+    if attempt_log.finished(run_dir, 1) is not None:
         return "the training had ended; it is judged next time, without training again"
     points = [event for event in events if event["event"] == "checkpoint" and _whole(event, "epoch") is not None]
     return _trained(points[-1], events) if points else BEGINNING

@@ -9,32 +9,38 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from mlops_lib import atomic, run_directory
+from mlops_lib import event_log, run_directory, run_lock
 from mlops_lib.engine import LABEL_ATTEMPT, LABEL_RUN, LABEL_RUN_DIR, Activity, Container, Engine, Launch, gpu
 from mlops_lib.errors import EngineLostError
 from mlops_lib.project import trust
 from mlops_lib.records import Failure, Mount, RunResult, RunSpec
 from mlops_lib.registry import champions
 from mlops_lib.runner import protocol
-from mlops_lib.training import progress, restart_policy
+from mlops_lib.training import restart_policy
+from mlops_lib.training.attempt_log import (
+    STOP,
+    attempt_number,
+    count_restarts,
+    finished,
+    given_up,
+    progress_position,
+    reading,
+    stopped_since,
+    training_seconds,
+)
+from mlops_lib.training.cancellation import Interrupted, Stop
+from mlops_lib.training.hang_detection import HangDetector
 
 Observer = Callable[[dict[str, Any]], None]
 T = TypeVar("T")
 LOOK_S = 0.25
 """How often events are read while a container runs; its death is noticed at once."""
-ACTIVITY_S = 5.0
-"""How often a training that shows no progress is asked for other signs of life."""
-END_S = 10.0
-"""How long a container whose script has ended may do nothing: a server left running, a thread that nobody ends."""
-END_BUSY_S = 900.0
-"""… and how long it may go on doing something: threads that finish their work."""
 GIVE_UP_S = 120.0
 """How long an engine that went away is waited for."""
 RECONNECT_S = 0.2
@@ -45,8 +51,6 @@ UNHOOKED_S = 60.0
 FULL_BYTES = 1 << 20
 """A disk with less room than this is full."""
 IDLE_MINUTES = 120.0
-CLOCKS_S = 5.0
-"""How much the clocks may differ of two machines that share a run directory."""
 MOST_SHOWN, MOST_STEPS, MOST_FITS = 100_000, 200_000, 100
 """Of a script's events, how many are passed on; how many of its steps of progress, and fits without a loss, are noted."""
 SHARED_GPU = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
@@ -58,35 +62,6 @@ memory, one worker process (each has its own copy of the data)."""
 MOUNTS = "/mlops/mounts"
 CRASH_BYTES = 256 << 10
 """The end of the log in which a crash is looked for: after its stack, all compiled modules are listed."""
-STOP = "stop"
-"""Marker in the run directory: a person stopped this run."""
-
-
-class Interrupted(KeyboardInterrupt):
-    """The program was asked to end; the container is stopped and the run stays resumable.
-
-    A KeyboardInterrupt, so that no library in between takes it for a failure of its own.
-    """
-
-
-class Stop(threading.Event):
-    """The wish that a job ends: what attends a container ends it in order, anything else is interrupted at once."""
-
-    def __init__(self, *, leaves: bool = False) -> None:
-        super().__init__()
-        self.leaves = leaves
-        """Whether a container that is attended goes on alone, for another program to take over."""
-        self.attended = False
-
-    def ask(self) -> None:
-        """Ask for the end; what a signal handler calls.
-
-        Raises:
-            Interrupted: nothing attends to a container right now.
-        """
-        self.set()
-        if not self.attended:
-            raise Interrupted
 
 
 def train(
@@ -130,7 +105,7 @@ def train(
     stopped = stopped or Stop()
     began = time.time()
     waiting = _Waiting(run_dir, observer, stopped)
-    with run_directory.lease(run_dir, meanwhile=waiting):
+    with run_lock.lease(run_dir, meanwhile=waiting):
         attendance = _Attendance(
             spec, engine=engine, run_dir=run_dir, budget=restarts, number_of_pass=number_of_pass, search=search,
             shared=shared, publish=publish, home=home, idle_s=idle_minutes * 60, observer=observer, stopped=stopped,
@@ -138,7 +113,7 @@ def train(
         if stopped_since(run_dir, 0.0 if taking_over else began):
             return attendance.result("stopped")
         # What another program has just found out, or found out before it died, need not be tried again.
-        failure = given_up(run_directory.read_lines(run_dir / protocol.ATTEMPTS)) if taking_over else waiting.failure()
+        failure = given_up(event_log.read_lines(run_dir / protocol.ATTEMPTS)) if taking_over else waiting.failure()
         if failure is not None:
             return attendance.result("failed", failure=failure)
         return attendance.run(taking_over=taking_over)
@@ -149,7 +124,7 @@ class _Waiting:
 
     def __init__(self, run_dir: Path, observer: Observer, stopped: Stop) -> None:
         self.run_dir, self.observer, self.stopped = run_dir, observer, stopped
-        self.events = run_directory.Events(run_dir)
+        self.events = event_log.Events(run_dir)
         self.rounds = 0
         self.seen = 0
         """Lines of attempts.jsonl when the waiting began."""
@@ -157,7 +132,7 @@ class _Waiting:
     def __call__(self) -> None:
         self.rounds += 1
         if self.rounds == 1:  # perhaps somebody only looks whether the lease is free
-            self.seen = len(run_directory.read_lines(self.run_dir / protocol.ATTEMPTS))
+            self.seen = len(event_log.read_lines(self.run_dir / protocol.ATTEMPTS))
         elif self.rounds == 2:
             self.events.new()
             self.observer({"event": "decision", "do": "wait", "why": "another program trains this run already"})
@@ -168,43 +143,7 @@ class _Waiting:
 
     def failure(self) -> Failure | None:
         """Why the program that was waited for gave the run up, None if it did not."""
-        return (
-            given_up(run_directory.read_lines(self.run_dir / protocol.ATTEMPTS)[self.seen :]) if self.rounds else None
-        )
-
-
-def given_up(lines: list[dict[str, Any]]) -> Failure | None:
-    """Why the last attempt of these lines of `attempts.jsonl` was the last one, None if it was not given up."""
-    for line in reversed(lines):
-        if line.get("event") == "decision" and line.get("do") == "give up":
-            with contextlib.suppress(ValueError):
-                return Failure.from_json(line.get("failure"))
-        if line.get("event") == "attempt" or line.get("do") in ("finish", "restart", "stay stopped"):
-            break
-    return None
-
-
-def stopped_since(run_dir: Path, moment: float) -> bool:
-    """Return whether a person stopped the run after that moment (Unix time); 0 for whether one did at all.
-
-    A marker from the future was made before the clock was set back, so before any moment of now.
-    """
-    try:
-        made = (run_dir / STOP).stat().st_mtime
-    except OSError:
-        return False
-    return moment <= 0.0 or moment <= made <= time.time() + CLOCKS_S
-
-
-def reading(spec: RunSpec) -> list[str]:
-    """What says where the script's number is; a change of it alone asks for the finished script once more."""
-    return [spec.metric_pattern, spec.metrics_file]
-
-
-def finished(run_dir: Path, number_of_pass: int) -> dict[str, Any] | None:
-    """The terminal event of a pass that has ended well, None if it has not."""
-    ends = [e for e in run_directory.events(run_dir) if e["event"] == "end" and e.get("pass") == number_of_pass]
-    return ends[-1] if ends and ends[-1].get("exit_code") == 0 else None
+        return given_up(event_log.read_lines(self.run_dir / protocol.ATTEMPTS)[self.seen :]) if self.rounds else None
 
 
 class _Attendance:
@@ -219,7 +158,7 @@ class _Attendance:
         self.shared, self.publish = shared, publish
         self.number_of_pass, self.search, self.home, self.idle_s = number_of_pass, search, home, idle_s
         self.observer, self.stopped = observer, stopped
-        self.events = run_directory.Events(run_dir)
+        self.events = event_log.Events(run_dir)
         self.attempt = 0
         self.end: dict[str, Any] | None = None
         self.progress: set[tuple[Any, ...]] = set()
@@ -254,7 +193,7 @@ class _Attendance:
 
     def _asked_anew(self) -> bool:
         """Whether the finished script is to be run once more, because settings say anew where its number is."""
-        lines = run_directory.read_lines(self.run_dir / protocol.ATTEMPTS)
+        lines = event_log.read_lines(self.run_dir / protocol.ATTEMPTS)
         asked = [line.get("reading") for line in lines if line.get("event") == "attempt"]
         return self.number_of_pass == 1 and bool(asked) and asked[-1] not in (None, reading(self.spec))
 
@@ -360,7 +299,7 @@ class _Attendance:
         Args:
             ended_too: also one that ended while nobody watched, so that somebody decides about it.
         """
-        found = sorted(self.engine.find(self.labels), key=lambda one: (one.state == "running", _attempt(one)))
+        found = sorted(self.engine.find(self.labels), key=lambda one: (one.state == "running", attempt_number(one)))
         newest = found.pop() if found else None
         if newest is not None and newest.state != "running" and not (ended_too and self._is_undecided(newest)):
             found, newest = [*found, newest], None
@@ -368,7 +307,7 @@ class _Attendance:
             self.engine.kill(container.id)
             self.engine.remove(container.id)
         if newest is not None:
-            self.attempt = _attempt(newest)
+            self.attempt = attempt_number(newest)
             ended = newest.state != "running"
             why = (
                 "a training of this run ended while nobody watched"
@@ -380,12 +319,12 @@ class _Attendance:
 
     def _is_undecided(self, container: Container) -> bool:
         """Whether it ran and nobody has noted its end."""
-        lines = run_directory.read_lines(self.run_dir / protocol.ATTEMPTS)
+        lines = event_log.read_lines(self.run_dir / protocol.ATTEMPTS)
         noted = any(line.get("event") == "exit" and line.get("container") == container.id for line in lines)
         return container.exit_code is not None and not noted
 
     def _start(self) -> Container:
-        before = run_directory.read_lines(self.run_dir / protocol.ATTEMPTS)
+        before = event_log.read_lines(self.run_dir / protocol.ATTEMPTS)
         starts = [line.get("attempt") for line in before if line.get("event") == "attempt"]
         self.attempt = 1 + max((number for number in starts if isinstance(number, int)), default=0)
         self.end, self.hung, self.fitted = None, "", False
@@ -461,7 +400,7 @@ class _Attendance:
 
     def _attend(self, container: Container) -> Container:
         """Follow a container until it has ended; kill it if it hangs, or if its script has ended and it has not."""
-        vigil = _Vigil(self.run_dir, attempt=self.attempt, hangs=self._past().hangs, idle_s=self.idle_s)
+        vigil = HangDetector(self.run_dir, attempt=self.attempt, hangs=self._past().hangs, idle_s=self.idle_s)
 
         def activity() -> Activity | None:
             return self._patiently(lambda: self.engine.activity(container.id))
@@ -500,7 +439,7 @@ class _Attendance:
         kind = event["event"]
         if kind in ("checkpoint", "trial") and len(self.progress) < MOST_STEPS:
             known = len(self.progress)
-            self.progress.add(_step(event))
+            self.progress.add(progress_position(event))
             if self.troubled and len(self.progress) > known:
                 self.troubled = False
                 self._note("decision", do="recovered", why="it makes progress again")
@@ -541,11 +480,11 @@ class _Attendance:
         return f"the loss of fit {fit} is no number since epoch {int(epoch or 0) + 1}"
 
     def _past(self, lines: list[dict[str, Any]] | None = None) -> restart_policy.Past:
-        lines = run_directory.read_lines(self.run_dir / protocol.ATTEMPTS) if lines is None else lines
+        lines = event_log.read_lines(self.run_dir / protocol.ATTEMPTS) if lines is None else lines
         return restart_policy.recall(lines, number_of_pass=self.number_of_pass, progress=len(self.progress))
 
     def _situation(self, ended: Container) -> restart_policy.Situation:
-        lines = run_directory.read_lines(self.run_dir / protocol.ATTEMPTS)
+        lines = event_log.read_lines(self.run_dir / protocol.ATTEMPTS)
         starts = [line.get("log_from") for line in lines if line.get("event") == "attempt"]
         start = starts[-1] if starts and isinstance(starts[-1], int) else 0
         return restart_policy.Situation(
@@ -564,7 +503,7 @@ class _Attendance:
     def _note(self, event: str, **keys: Any) -> None:
         line = {"event": event, "time": round(time.time(), 3), **keys}
         try:
-            run_directory.append(self.run_dir / protocol.ATTEMPTS, line)
+            event_log.append(self.run_dir / protocol.ATTEMPTS, line)
         except OSError as error:  # a full disk: the container must not go on unattended because of it
             self.observer({"event": "warning", "message": f"{protocol.ATTEMPTS} cannot be written: {error.strerror}"})
         self.observer(line)
@@ -579,81 +518,8 @@ class _Attendance:
         """The run as it stands now, over all of its attempts."""
         return RunResult(
             run_dir=str(self.run_dir), state=state, exit_code=exit_code, restarts=count_restarts(self.run_dir),
-            seconds=_seconds(run_directory.read_lines(self.run_dir / protocol.ATTEMPTS)), failure=failure,
+            seconds=training_seconds(event_log.read_lines(self.run_dir / protocol.ATTEMPTS)), failure=failure,
         )  # fmt: skip
-
-
-class _Vigil:
-    """What one container shows of itself while it runs."""
-
-    def __init__(self, run_dir: Path, *, attempt: int, hangs: int, idle_s: float) -> None:
-        self.run_dir, self.attempt, self.hangs, self.idle_s = run_dir, attempt, hangs, idle_s
-        self.paces = read_paces(run_dir)
-        self.heartbeat: dict[str, Any] = {}
-        self.progressed = self.lived = time.monotonic()
-        """When it last made progress; when it last did anything."""
-        self._ended: float | None = None
-        self._activity: tuple[float, Activity] | None = None
-
-    def look(self, container: Container) -> dict[str, Any]:
-        """Take in the heartbeat, and return it."""
-        now, before = time.monotonic(), self.heartbeat
-        heartbeat = run_directory.heartbeat(self.run_dir)
-        if heartbeat.get("attempt", self.attempt) == self.attempt:  # an earlier attempt's says nothing
-            self.heartbeat = heartbeat
-        if self.heartbeat.get("progress") != before.get("progress") or container.paused:
-            fit = str(self.heartbeat.get("fit"))
-            if before and not container.paused:
-                self.paces[fit] = self.paces.get(fit, progress.Pace()).learn(
-                    before, self.heartbeat, now - self.progressed
-                )
-            self.progressed = self.lived = now
-            self._activity = None
-        return self.heartbeat
-
-    def outlives_its_script(self, activity: Callable[[], Activity | None]) -> bool:
-        """Whether the container has nothing to do any more and yet does not end."""
-        now = time.monotonic()
-        self._ended = self._ended or now
-        self._ask_for_life(now, activity)
-        return now - max(self.lived, self._ended) > END_S or now - self._ended > END_BUSY_S
-
-    def hangs_because(self, activity: Callable[[], Activity | None]) -> str:
-        """Why it hangs, "" if it does not."""
-        fit = self.paces.get(str(self.heartbeat.get("fit")))
-        allowed = progress.allowance(self.heartbeat, fit, hangs=self.hangs, idle_s=self.idle_s)
-        now = time.monotonic()
-        if allowed.idle and now - self.progressed > ACTIVITY_S:
-            self._ask_for_life(now, activity)
-        if now - (self.lived if allowed.idle else self.progressed) <= allowed.seconds:
-            return ""
-        what = "it did nothing at all" if allowed.idle else "it made no step"
-        return f"{what} for {allowed.seconds:.0f} s in phase {self.heartbeat.get('phase', 'start')}"
-
-    def _ask_for_life(self, now: float, activity: Callable[[], Activity | None]) -> None:
-        when, before = self._activity or (0.0, None)
-        if now - when < ACTIVITY_S:
-            return
-        used = activity()
-        if used is None or before is None or progress.is_busy(before, used, now - when):
-            self.lived = now
-        self._activity = None if used is None else (now, used)
-
-    def keep(self) -> None:
-        """Let later attempts know what was learned."""
-        learned = {fit: one.to_json() for fit, one in self.paces.items() if one.step_s}
-        if learned:
-            with contextlib.suppress(OSError):
-                atomic.write_json(self.run_dir / protocol.PACE, learned)
-
-
-def read_paces(run_dir: Path) -> dict[str, progress.Pace]:
-    """What was learned about each fit's steps in this run."""
-    try:
-        found = atomic.read_json(run_dir / protocol.PACE)
-        return {str(fit): progress.Pace.from_json(one) for fit, one in found.items()}
-    except (OSError, ValueError, AttributeError):
-        return {}
 
 
 def _takes_nothing(run_dir: Path) -> bool:
@@ -667,11 +533,6 @@ def _takes_nothing(run_dir: Path) -> bool:
     return found.f_bavail * found.f_frsize < FULL_BYTES or found.f_favail == 0 < found.f_files
 
 
-def _attempt(container: Container) -> int:
-    number = container.labels.get(LABEL_ATTEMPT, "")
-    return int(number) if number.isdecimal() else 0
-
-
 def _places(spec: RunSpec) -> list[tuple[str, Mount]]:
     """The mounts as the engine is to make them; a target within the project with the name it has there.
 
@@ -683,34 +544,6 @@ def _places(spec: RunSpec) -> list[tuple[str, Mount]]:
         beside = f"{MOUNTS}/{number}" if spec.backend == "docker" else mount.source
         found.append((name, replace(mount, target=beside) if name else mount))
     return found
-
-
-def _step(event: dict[str, Any]) -> tuple[Any, ...]:
-    trial = event.get("trial")
-    if isinstance(trial, dict):
-        return (event.get("pass"), "trial", str(trial.get("number")), str(trial.get("state")))
-    return (event.get("pass"), event.get("fit"), trial, event.get("epoch"), event.get("step"))
-
-
-def count_restarts(run_dir: Path) -> int:
-    """How often the run's containers were restarted because something was wrong, in all passes."""
-    lines = run_directory.read_lines(run_dir / protocol.ATTEMPTS)
-    return sum(
-        line.get("event") == "decision" and line.get("do") == "restart" and line.get("trouble") != "grown"
-        for line in lines
-    )
-
-
-def _seconds(lines: list[dict[str, Any]]) -> float:
-    """Time between starts and exits."""
-    total, began = 0.0, None
-    for line in lines:
-        if line.get("event") == "attempt":
-            began = line.get("time")
-        elif line.get("event") == "exit" and began is not None:
-            total += max(0.0, float(line.get("time", began)) - float(began))  # a clock may have been set back
-            began = None
-    return round(total, 3)
 
 
 def stop(run_dir: Path, spec: RunSpec, *, engine: Engine) -> int:

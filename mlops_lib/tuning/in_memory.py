@@ -81,7 +81,7 @@ class Improvement:
         return getattr(self.model, name)
 
     def _repr_html_(self) -> str:
-        from mlops_lib.display.notebook import improvement_html
+        from mlops_lib.tuning.improvement_html import improvement_html
 
         return improvement_html(self)
 

@@ -21,7 +21,7 @@ from mlops_lib.engine import Engine, choose
 from mlops_lib.errors import MlopsError, TrainingError
 from mlops_lib.records import Failure, RunResult, RunSpec, SearchResult
 from mlops_lib.runner import protocol
-from mlops_lib.training import supervision
+from mlops_lib.training import attempt_log, cancellation, supervision
 from mlops_lib.tuning import mutual_tls, object_store, remote_worker
 
 TOKEN = "search-token"
@@ -45,14 +45,14 @@ class Opened:
 
 def train(
     spec: RunSpec, *, engine: Engine, run_dir: Path, search: dict[str, Any], opened: Opened | None = None, home: Path,
-    observer: supervision.Observer, stopped: supervision.Stop | None, taking_over: bool, **further: Any,
+    observer: supervision.Observer, stopped: cancellation.Stop | None, taking_over: bool, **further: Any,
 ) -> RunResult:  # fmt: skip
     """As `training.train`, with as many workers as the search is to have.
 
     Raises:
         TrainingError: no worker can work.
     """
-    count, stopped = int(search.get("workers", 1)), stopped or supervision.Stop()
+    count, stopped = int(search.get("workers", 1)), stopped or cancellation.Stop()
     if count < 2 and opened is None:
         return supervision.train(
             spec, engine=engine, run_dir=run_dir, search=search, home=home, observer=observer, stopped=stopped,
@@ -60,7 +60,7 @@ def train(
         )  # fmt: skip
     search = {**search, "token": token(run_dir)}
 
-    def work(number: int, stop: supervision.Stop) -> RunResult:
+    def work(number: int, stop: cancellation.Stop) -> RunResult:
         place = run_dir / run_directory.WORKERS / str(number)
         run_directory.write_spec(place, spec)
         return supervision.train(
@@ -87,11 +87,11 @@ def train(
                 spec, engine=engine, run_dir=run_dir, search=own, home=home, observer=observer, stopped=stopped,
                 publish=publish, taking_over=taking_over, **further,
             )  # fmt: skip
-        except supervision.Interrupted:
+        except cancellation.Interrupted:
             if not here or len(crew.failures) < here:
                 raise
             stopped.clear()
-            (run_dir / supervision.STOP).unlink(missing_ok=True)
+            (run_dir / attempt_log.STOP).unlink(missing_ok=True)
             raise _nobody_works(crew.failures, run_dir) from None
 
 
@@ -164,7 +164,7 @@ def token(run_dir: Path) -> str:
 class Crew:
     """The workers of one search."""
 
-    stops: list[supervision.Stop] = field(default_factory=list)
+    stops: list[cancellation.Stop] = field(default_factory=list)
     threads: list[threading.Thread] = field(default_factory=list)
     failures: dict[int, Failure] = field(default_factory=dict)
     """Why a worker was given up, by its number."""
@@ -172,16 +172,16 @@ class Crew:
 
 @contextlib.contextmanager
 def _at_work(
-    work: Callable[[int, supervision.Stop], RunResult],
+    work: Callable[[int, cancellation.Stop], RunResult],
     count: int,
     *,
     observer: supervision.Observer,
-    stopped: supervision.Stop,
+    stopped: cancellation.Stop,
 ) -> Iterator[Crew]:
     """Let workers work meanwhile; `stopped` is set when none is left that can."""
     crew = Crew()
 
-    def attend(number: int, stop: supervision.Stop) -> None:
+    def attend(number: int, stop: cancellation.Stop) -> None:
         failure = _failure(lambda: work(number, stop))
         if failure is None:
             return
@@ -191,7 +191,7 @@ def _at_work(
             stopped.set()
 
     for number in range(1, count + 1):
-        stop = supervision.Stop()
+        stop = cancellation.Stop()
         thread = threading.Thread(target=attend, args=(number, stop), name=f"mlops-worker-{number}", daemon=True)
         crew.stops.append(stop)
         crew.threads.append(thread)
@@ -214,7 +214,7 @@ def _failure(work: Callable[[], RunResult]) -> Failure | None:
     """Why a worker's work came to a bad end, None if it did not."""
     try:
         return work().failure
-    except supervision.Interrupted:
+    except cancellation.Interrupted:
         return None
     except MlopsError as error:
         return Failure(kind="crash", message=str(error))

@@ -20,7 +20,7 @@ from mlops_lib.engine import choose
 from mlops_lib.errors import EngineError, UsageError
 from mlops_lib.project import files
 from mlops_lib.records import RunSpec
-from mlops_lib.training import supervision
+from mlops_lib.training import cancellation, supervision
 from mlops_lib.tuning import remote_worker
 
 END_S = 15.0
@@ -40,7 +40,7 @@ class Worker:
         place = home / "work" / f"{found.digest[:12]}-{number}"
         result = remote_worker.work(
             found, engine=engine, url=url, run_dir=place, home=home, restarts=restarts, idle_minutes=idle_minutes,
-            observer=lambda event: None, stopped=supervision.Stop(),
+            observer=lambda event: None, stopped=cancellation.Stop(),
         )  # fmt: skip
         return result.state
 

@@ -22,7 +22,7 @@ from mlops_lib.engine import Engine
 from mlops_lib.errors import EngineError, MlopsError, TrainingError, UsageError
 from mlops_lib.records import RunResult, RunSpec
 from mlops_lib.runner import protocol
-from mlops_lib.training import supervision
+from mlops_lib.training import attempt_log, cancellation, supervision
 from mlops_lib.tuning import object_store
 
 ALIVE = "alive"
@@ -50,7 +50,7 @@ def over(*, goes_on: bool) -> bytes:
 
 def work(
     spec: RunSpec, *, engine: Engine, url: str, run_dir: Path, home: Path, restarts: int, idle_minutes: float,
-    observer: supervision.Observer, stopped: supervision.Stop,
+    observer: supervision.Observer, stopped: cancellation.Stop,
 ) -> RunResult:  # fmt: skip
     """Wait for the run's search on another machine, and work for it until it is over.
 
@@ -81,8 +81,8 @@ def work(
 
 
 def _join(
-    spec: RunSpec, orders: dict[str, Any], store: object_store.Store, place: Path, *, until: supervision.Stop, engine: Engine,
-    home: Path, restarts: int, idle_minutes: float, observer: supervision.Observer, stopped: supervision.Stop,
+    spec: RunSpec, orders: dict[str, Any], store: object_store.Store, place: Path, *, until: cancellation.Stop, engine: Engine,
+    home: Path, restarts: int, idle_minutes: float, observer: supervision.Observer, stopped: cancellation.Stop,
 ) -> RunResult:  # fmt: skip
     """Work by these orders until the search is over, or `until` is set."""
     shared = place / "shared"
@@ -97,10 +97,10 @@ def _join(
             search={**orders, "worker": _name(place)}, restarts=restarts, idle_minutes=idle_minutes, observer=observer,
             stopped=until,
         )  # fmt: skip
-    except supervision.Interrupted:
+    except cancellation.Interrupted:
         if stopped.is_set():
             raise
-        return RunResult(run_dir=str(place), state="stopped", restarts=supervision.count_restarts(place))
+        return RunResult(run_dir=str(place), state="stopped", restarts=attempt_log.count_restarts(place))
     finally:
         mirror.stop()
     if result.failure is not None:
@@ -160,13 +160,13 @@ class Search:
 
 
 @contextlib.contextmanager
-def _watching(search: Search, stopped: supervision.Stop) -> Iterator[supervision.Stop]:
+def _watching(search: Search, stopped: cancellation.Stop) -> Iterator[cancellation.Stop]:
     """What ends the work: this program's own end, or that of the search, which a worker does not hear of if its chief died.
 
     Raises:
         EngineError: the search has been silent for too long.
     """
-    until, done = supervision.Stop(), threading.Event()
+    until, done = cancellation.Stop(), threading.Event()
     trouble: list[MlopsError] = []
 
     def look() -> None:
@@ -189,7 +189,7 @@ def _watching(search: Search, stopped: supervision.Stop) -> Iterator[supervision
         raise trouble[0]
 
 
-def _is_joined_again(search: Search, stopped: supervision.Stop) -> bool:
+def _is_joined_again(search: Search, stopped: cancellation.Stop) -> bool:
     """Wait until the search says that it is over; whether it has begun again instead, by the orders that it has then."""
     deadline = math.inf
     while True:
@@ -202,7 +202,7 @@ def _is_joined_again(search: Search, stopped: supervision.Stop) -> bool:
         if time.monotonic() >= deadline:
             return False
         if stopped.wait(LOOK_S):
-            raise supervision.Interrupted
+            raise cancellation.Interrupted
 
 
 def orders_in(store: object_store.Store) -> dict[str, Any]:
@@ -214,7 +214,7 @@ def orders_in(store: object_store.Store) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _await(store: object_store.Store, *, observer: supervision.Observer, stopped: supervision.Stop) -> dict[str, Any]:
+def _await(store: object_store.Store, *, observer: supervision.Observer, stopped: cancellation.Stop) -> dict[str, Any]:
     """The orders of a search that is under way."""
     told, deadline = False, time.monotonic() + WAIT_S
     while time.monotonic() < deadline:
@@ -225,7 +225,7 @@ def _await(store: object_store.Store, *, observer: supervision.Observer, stopped
             observer({"event": "decision", "do": "wait", "why": "no search of this run is under way yet"})
             told = True
         if stopped.wait(LOOK_S):
-            raise supervision.Interrupted
+            raise cancellation.Interrupted
     raise UsageError(
         "no search of this run has come", where=store.url,
         remedy="Start it with the same project, arguments and --shared, and with --listen ADDRESS:PORT.",

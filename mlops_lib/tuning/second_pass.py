@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mlops_lib import atomic, run_directory
+from mlops_lib import atomic, event_log, run_directory
 from mlops_lib.engine import Engine
 from mlops_lib.errors import SearchError, TrainingError, UsageError
 from mlops_lib.gate import verdicts
 from mlops_lib.records import RunResult, RunSpec, SearchResult, Trial, Verdict
 from mlops_lib.runner import protocol
-from mlops_lib.training import supervision
+from mlops_lib.training import attempt_log, cancellation, supervision
 from mlops_lib.tuning import local_workers
 
 FOLDS = 3
@@ -40,7 +40,7 @@ def search(
     idle_minutes: float = supervision.IDLE_MINUTES,
     taking_over: bool = False,
     observer: Callable[[dict[str, Any]], None] = lambda event: None,
-    stopped: supervision.Stop | None = None,
+    stopped: cancellation.Stop | None = None,
 ) -> SearchResult:
     """Tweak the judged model until it meets the bar or the budget is used.
 
@@ -65,7 +65,7 @@ def search(
     request: dict[str, Any] = {
         "fit": fit, "metric": verdict.metric, "mode": verdict.mode, "target": verdict.target,
         "trials": trials, "minutes": minutes, "judged_digest": _judged_digest(run_dir, verdict),
-        "judged_value": verdict.value, "reading": supervision.reading(spec),
+        "judged_value": verdict.value, "reading": attempt_log.reading(spec),
         "limits": dict(limits or {}),
     }  # fmt: skip
     before = _read(run_dir / protocol.SEARCH_REQUEST)
@@ -149,7 +149,7 @@ def follow(
     idle_minutes: float = supervision.IDLE_MINUTES,
     taking_over: bool = False,
     observer: Callable[[dict[str, Any]], None] = lambda event: None,
-    stopped: supervision.Stop | None = None,
+    stopped: cancellation.Stop | None = None,
 ) -> SearchResult:
     """Train the winner of another run's search as it came to be: the trials that lead to it, with this run's seed.
 
@@ -207,7 +207,7 @@ def lineage(found: SearchResult) -> list[Trial]:
 def _trouble(run_dir: Path, number_of_pass: int) -> str:
     """What the search fell over in this pass, in words; "" where it did not say."""
     said = [
-        str(event.get("message"))[:500] for event in run_directory.events(run_dir)
+        str(event.get("message"))[:500] for event in event_log.events(run_dir)
         if event["event"] == "hook_error" and event.get("hook") == "search" and event.get("pass") == number_of_pass
     ]  # fmt: skip
     return f": {said[-1]}" if said else ""
@@ -239,7 +239,7 @@ def _check(listen: str, shared: str, on: str, spec: RunSpec) -> None:
 
 def _has_workers(run_dir: Path, fit: int) -> bool:
     """Whether a search around this fit can have several workers."""
-    events = run_directory.events(run_dir)
+    events = event_log.events(run_dir)
     return any(e["event"] == "fit" and e.get("fit") == fit and e.get("framework") == "keras" for e in events)
 
 
@@ -260,7 +260,7 @@ def goes_on(run_dir: Path, verdict: Verdict) -> bool:
 def last_pass(run_dir: Path) -> int:
     """Return the number of the last pass that came to its end: 1 as written, further ones are the search's."""
     asked = int((_read(run_dir / protocol.SEARCH_REQUEST) or {}).get("pass", 1))
-    return next((number for number in range(asked, 1, -1) if supervision.finished(run_dir, number) is not None), 1)
+    return next((number for number in range(asked, 1, -1) if attempt_log.finished(run_dir, number) is not None), 1)
 
 
 def _after_rejection(before: dict[str, Any], run_dir: Path, verdict: Verdict) -> dict[str, Any] | None:
@@ -271,7 +271,7 @@ def _after_rejection(before: dict[str, Any], run_dir: Path, verdict: Verdict) ->
     """
     found, rejected = read(run_dir), list(before.get("rejected") or ())
     number = int(before.get("pass", 2))
-    if found is None or found.stopped != "bar" or found.score is None or supervision.finished(run_dir, number) is None:
+    if found is None or found.stopped != "bar" or found.score is None or attempt_log.finished(run_dir, number) is None:
         return None
     if verdict.verdict != "rejected" or not verdict.selection or verdict.looks >= protocol.MOST_LOOKS:
         return None
@@ -285,7 +285,7 @@ def _after_rejection(before: dict[str, Any], run_dir: Path, verdict: Verdict) ->
 def unfinished(run_dir: Path) -> bool:
     """Whether a search was asked for and is not at its end."""
     request = _read(run_dir / protocol.SEARCH_REQUEST)
-    return request is not None and supervision.finished(run_dir, int(request.get("pass", 2))) is None
+    return request is not None and attempt_log.finished(run_dir, int(request.get("pass", 2))) is None
 
 
 def _read(path: Path) -> dict[str, Any] | None:
@@ -307,7 +307,7 @@ def _covers(before: dict[str, Any], now: dict[str, Any]) -> bool:
 
 def _failed(run_dir: Path, before: dict[str, Any]) -> bool:
     """Whether that search came to its end without a result."""
-    return read(run_dir) is None and supervision.finished(run_dir, int(before.get("pass", 2))) is not None
+    return read(run_dir) is None and attempt_log.finished(run_dir, int(before.get("pass", 2))) is not None
 
 
 def loop(events: list[dict[str, Any]]) -> str:
@@ -330,7 +330,7 @@ def loop(events: list[dict[str, Any]]) -> str:
 
 def _judged_fit(run_dir: Path, verdict: Verdict) -> tuple[int | None, str]:
     """The fit whose model the verdict is about; None with the reason where there is none to search in."""
-    events = run_directory.Events(run_dir).new()
+    events = event_log.Events(run_dir).new()
     repeated = loop(events)
     if repeated:
         return None, repeated

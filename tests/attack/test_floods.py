@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mlops_lib import atomic, run_directory
+from mlops_lib import atomic, event_log, run_directory
 from mlops_lib.reporting.untrusted_files import Reader
 from mlops_lib.training import supervision
 from mlops_lib.tuning import second_pass
@@ -74,7 +74,7 @@ def test_a_flood_of_events_costs_every_reader_little(tmp_path: Path) -> None:
 
 def test_what_a_live_reader_sees_of_a_flood_is_bounded_and_goes_on(tmp_path: Path) -> None:
     run_dir = flooded(tmp_path / "run", FLOODS["notes"])
-    reader = run_directory.Events(run_dir)
+    reader = event_log.Events(run_dir)
     assert len(reader.new()) <= 2 * atomic.END_LINES + 1
     assert reader.new() == []
     with (run_dir / "inside" / "events.jsonl").open("ab") as file:
@@ -90,12 +90,12 @@ def test_an_ordinary_journal_is_read_whole_however_it_comes(tmp_path: Path) -> N
     (run_dir / "inside").mkdir(parents=True)
     line = '{"event": "epoch", "fit": 1, "epoch": %d, "metrics": {"loss": 0.5, "accuracy": 0.9}}\n'
     content = "".join(line % number for number in range(20_000)).encode()
-    path, reader, seen = run_dir / "inside" / "events.jsonl", run_directory.Events(run_dir), []
+    path, reader, seen = run_dir / "inside" / "events.jsonl", event_log.Events(run_dir), []
     with path.open("ab", buffering=0) as file:
         for start in range(0, len(content), 100_003):
             file.write(content[start : start + 100_003])
             seen += [one["epoch"] for one in reader.new()]
-    assert seen == list(range(20_000)) == [one["epoch"] for one in run_directory.events(run_dir)]
+    assert seen == list(range(20_000)) == [one["epoch"] for one in event_log.events(run_dir)]
     assert len(list(Reader(run_dir).lines("inside/events.jsonl"))) == 20_000
 
 
@@ -153,9 +153,9 @@ def test_a_loss_that_comes_and_goes_fills_no_record_of_the_hosts(tmp_path: Path)
     attendance = supervision._Attendance.__new__(supervision._Attendance)
     seen: list[dict[str, object]] = []
     attendance.run_dir, attendance.observer = run_dir, seen.append
-    attendance.events, attendance.progress, attendance.losses = run_directory.Events(run_dir), set(), {}
+    attendance.events, attendance.progress, attendance.losses = event_log.Events(run_dir), set(), {}
     attendance.troubled, attendance.shown, attendance.warned = False, 0, 0
     attendance._read_events()
-    written = run_directory.read_lines(run_dir / supervision.protocol.ATTEMPTS)
+    written = event_log.read_lines(run_dir / supervision.protocol.ATTEMPTS)
     assert 0 < len(written) <= supervision.MOST_FITS
     assert sum(one["event"] == "epoch" for one in seen) == 3000

@@ -14,8 +14,8 @@ import pytest
 from mlops_lib import run_directory
 from mlops_lib.ci import artifacts, builds
 from mlops_lib.display import terminal
-from mlops_lib.display.text import one_line, printable
 from mlops_lib.errors import UsageError
+from mlops_lib.formatting import one_line, printable
 from mlops_lib.records import Environment, Image, RunSpec, Verdict
 
 pytestmark = [pytest.mark.attack, pytest.mark.timeout(120)]

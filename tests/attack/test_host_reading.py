@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from mlops_lib import config, patching, run_directory
+from mlops_lib import config, patching
 from mlops_lib.detection import detect, missing_data
 from mlops_lib.detection.declared_requirements import is_requirement
 from mlops_lib.engine import project_image
 from mlops_lib.errors import DetectionError, MlopsError, RefusedFileError, UsageError
 from mlops_lib.patching.winner_record import TooCleverError
-from mlops_lib.project import files
+from mlops_lib.project import files, fingerprint
 from mlops_lib.registry import model_store
 from mlops_lib.tuning import argument_sweep
 
@@ -271,7 +271,7 @@ def test_odd_files_hold_nobody(kind: str, project: Path) -> None:
     found = detect(project)
     assert found.entry == "train.py"
     assert "PATH=" not in json.dumps(found.to_json())
-    assert len(run_directory.manifest(project)) == 64
+    assert len(fingerprint.manifest(project)) == 64
     list(missing_data.missing(found))
     list(argument_sweep.values(project, "x.py", (), count=2))
     assert model_store._script_digest(project, "x.py") == ""

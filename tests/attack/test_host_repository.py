@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mlops_lib import run_directory
-from mlops_lib.project import repository
+from mlops_lib.project import fingerprint, git_history, repository
 
 pytestmark = pytest.mark.attack
 
@@ -108,11 +107,11 @@ def test_nothing_that_a_repository_names_is_run(plant: Plant, tmp_path: Path, mo
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     for folder in (place, place / "model"):
         if folder.is_dir():
-            run_directory.manifest(folder)
-            assert run_directory.commit(folder)
-            assert run_directory.author(folder) == "Mallory <mallory@example.com>"
-            run_directory.repository_name(folder)
-            run_directory.commits_since(folder, run_directory.commit(folder))
+            fingerprint.manifest(folder)
+            assert git_history.commit(folder)
+            assert git_history.author(folder) == "Mallory <mallory@example.com>"
+            git_history.repository_name(folder)
+            git_history.commits_since(folder, git_history.commit(folder))
             checkout = repository.find(folder)
             assert checkout is not None
             assert checkout.export(checkout.head or "", tmp_path / f"then-{folder.name}")
@@ -207,10 +206,10 @@ def test_no_other_repository_is_read(plant: Callable[[Path, Path], None], tmp_pa
     place.mkdir()
     plant(place, other)
     head = git(other, "rev-parse", "HEAD").strip()
-    told = [run_directory.author(place), *run_directory.commits_since(place, git(other, "rev-parse", "HEAD~1").strip())]
-    told += [run_directory.repository_name(place) or ""]
+    told = [git_history.author(place), *git_history.commits_since(place, git(other, "rev-parse", "HEAD~1").strip())]
+    told += [git_history.repository_name(place) or ""]
     assert SECRET not in str(told)
-    assert plant is alternates or run_directory.commit(place) != head, "that name came from its own HEAD"
+    assert plant is alternates or git_history.commit(place) != head, "that name came from its own HEAD"
     checkout = repository.find(place)
     assert checkout is None or not checkout.export(head, tmp_path / "then")
 
@@ -268,11 +267,11 @@ def claims_of_millions(place: Path) -> None:
 def test_no_repository_holds_us_or_breaks_us(plant: Callable[[Path], None], tmp_path: Path) -> None:
     place = repository_in(tmp_path / "project")
     plant(place)
-    assert len(run_directory.manifest(place)) == 64
-    assert run_directory.author(place) in ("", "Mallory <mallory@example.com>")
-    run_directory.commit(place)
-    run_directory.repository_name(place)
-    assert run_directory.commits_since(place, "1" * 40) == []
+    assert len(fingerprint.manifest(place)) == 64
+    assert git_history.author(place) in ("", "Mallory <mallory@example.com>")
+    git_history.commit(place)
+    git_history.repository_name(place)
+    assert git_history.commits_since(place, "1" * 40) == []
 
 
 def test_a_tree_writes_only_below_its_folder(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from bench import chaos
-from mlops_lib import run_directory
+from mlops_lib import event_log
 from mlops_lib.engine import LABEL_RUN_DIR, choose
 from mlops_lib.runner import protocol
 
@@ -65,7 +65,7 @@ def test_watchdogs_go_on_with_a_run_whose_program_was_killed(home: Path, tmp_pat
     program.send_signal(signal.SIGKILL)
     program.communicate()
     watchdogs = [start(home, "watch", run_dir, "--until-done", "--json") for _ in range(2)]
-    while not any(line.get("do") == "adopt" for line in run_directory.read_lines(run_dir / protocol.ATTEMPTS)):
+    while not any(line.get("do") == "adopt" for line in event_log.read_lines(run_dir / protocol.ATTEMPTS)):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     (run_dir / "inside" / "go").touch()
@@ -78,7 +78,7 @@ def test_watchdogs_go_on_with_a_run_whose_program_was_killed(home: Path, tmp_pat
     assert [answer["state"] for answer in answers] == ["finished", "finished"]
     result = json.loads((run_dir / "result.json").read_text())
     assert (result["verdict"], result["target"], result["restarts"]) == ("accepted", 0.97, 0)
-    attempts = [line for line in run_directory.read_lines(run_dir / protocol.ATTEMPTS) if line["event"] == "attempt"]
+    attempts = [line for line in event_log.read_lines(run_dir / protocol.ATTEMPTS) if line["event"] == "attempt"]
     assert len(attempts) == 1, "nothing was started twice"
 
 
@@ -102,7 +102,7 @@ def test_a_watch_beside_a_training_goes_on_when_its_program_is_killed(home: Path
             time.sleep(0.05)
 
     def decided(what: str) -> bool:
-        return any(line.get("do") == what for line in run_directory.read_lines(run_dir / protocol.ATTEMPTS))
+        return any(line.get("do") == what for line in event_log.read_lines(run_dir / protocol.ATTEMPTS))
 
     until(lambda: log.exists() and "fitted" in log.read_text())
     program.send_signal(signal.SIGKILL)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from servers.packages import PackageIndex
 
-from mlops_lib import run_directory
+from mlops_lib import event_log, run_directory
 from mlops_lib.engine import buildkit, project_image
 from mlops_lib.engine.docker import DockerEngine
 from mlops_lib.environments import images
@@ -259,7 +259,7 @@ def test_a_hostile_script_finds_nothing_and_leads_nowhere(tmp_path: Path, monkey
     for name in ("metrics.json", "heartbeat", "outputs"):  # as a process that it left behind would
         _planted(inside / name, "/etc" if name == "outputs" else "/etc/shadow")
     assert verdicts.read_claims(job.run_dir) == {}
-    assert run_directory.heartbeat(job.run_dir) == {}
+    assert event_log.heartbeat(job.run_dir) == {}
     page = reporting.report(job.run_dir)
     artifacts.gather(job.run_dir, victim)
     copied = b"".join(path.read_bytes() for path in (page, *victim.rglob("*")) if path.is_file())

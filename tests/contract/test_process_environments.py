@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from servers.packages import PackageIndex
 
-from mlops_lib import run_directory
+from mlops_lib import event_log
 from mlops_lib.engine import venv
 from mlops_lib.engine.process import ProcessEngine
 from mlops_lib.errors import ImageError, TrainingError
@@ -96,7 +96,7 @@ def test_a_training_that_lacks_a_module_gets_it_and_goes_on(index: PackageIndex,
     result = stages.train(job)
     assert result.state == "finished"
     assert (job.run_dir / "inside" / "outputs" / "done.txt").read_text() == "1.0"
-    lines = run_directory.read_lines(job.run_dir / "attempts.jsonl")
+    lines = event_log.read_lines(job.run_dir / "attempts.jsonl")
     assert [line["why"] for line in lines if line.get("do") == "repair"] == [
         "toml added: import toml: ModuleNotFoundError: No module named 'toml'"
     ]

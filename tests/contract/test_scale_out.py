@@ -19,11 +19,11 @@ import pytest
 from searching import TRIALS, Search, free_port
 from waiting import until
 
-from mlops_lib import run_directory
+from mlops_lib import event_log, run_directory, run_lock
 from mlops_lib.engine import LABEL_RUN, Launch
 from mlops_lib.engine.docker import DockerEngine
 from mlops_lib.environments import images
-from mlops_lib.monitoring import takeover
+from mlops_lib.monitoring import status
 from mlops_lib.records import Environment, Limits, RunResult, SearchResult
 from mlops_lib.runner import protocol
 from mlops_lib.runner.search.distributed import coordinator, dispatcher, rpc, worker
@@ -33,7 +33,7 @@ from mlops_lib.runner.search.keras.candidates import Candidate, Recipe
 from mlops_lib.runner.search.keras.oracle import Trials
 from mlops_lib.runner.search.keras.oracle_log import Ledger
 from mlops_lib.runner.search.request import SearchRequest, trial_record
-from mlops_lib.training import supervision
+from mlops_lib.training import cancellation
 from mlops_lib.tuning import mutual_tls, remote_worker
 
 TOKEN = "0123456789abcdef"
@@ -460,7 +460,7 @@ def test_killed_workers_and_a_killed_chief_lose_no_trial_and_count_none_twice(se
     )
     for place in run_directory.workers(search.run_dir):
         assert "evaluated" not in (place / "log.txt").read_text(), "no worker did"
-    assert [one.state for one in takeover.standing(search.run_dir).workers] == ["finished", "finished"]
+    assert [one.state for one in status.standing(search.run_dir).workers] == ["finished", "finished"]
 
 
 MEETING = """
@@ -518,13 +518,13 @@ def test_a_worker_of_another_machine_joins_by_the_shared_files(search: Search, t
     def work() -> None:
         ended.append(remote_worker.work(
             search.spec, engine=search.engine, url=shared, run_dir=elsewhere, home=search.home, restarts=2, idle_minutes=10,
-            observer=lambda event: None, stopped=supervision.Stop(),
+            observer=lambda event: None, stopped=cancellation.Stop(),
         ))  # fmt: skip
 
     other = threading.Thread(target=work)
-    with run_directory.driven(search.run_dir):
+    with run_lock.driven(search.run_dir):
         other.start()
-        seen = until(lambda: next((w for w in takeover.standing(search.run_dir).workers if w.epoch), search.result))
+        seen = until(lambda: next((w for w in status.standing(search.run_dir).workers if w.epoch), search.result))
         other.join(timeout=120)
         thread.join(timeout=120)
     name = (elsewhere / "workers" / "1" / "name").read_text()
@@ -538,7 +538,7 @@ def test_a_worker_of_another_machine_joins_by_the_shared_files(search: Search, t
     assert {one.worker for one in found.trials if one.number} == {name}
     weights = search.run_dir / "inside" / "search" / "weights" / f"{found.winner}.npz"
     assert not found.winner or weights.stat().st_size > 0, "the winner's weights came back"
-    fits = [one["state"] for one in run_directory.events(elsewhere / "workers" / "1") if one["event"] == "fit"]
+    fits = [one["state"] for one in event_log.events(elsewhere / "workers" / "1") if one["event"] == "fit"]
     assert fits == ["restored"], "what had been trained was not trained again"
 
 
@@ -559,14 +559,14 @@ def test_what_a_search_says_of_its_workers_is_not_believed_blindly(tmp_path: Pat
         ([7], []), ({}, []),
     ):  # fmt: skip
         place.write_text(json.dumps({"workers": content}))
-        assert [one.name for one in takeover.elsewhere(tmp_path)] == shown
+        assert [one.name for one in status.elsewhere(tmp_path)] == shown
     place.write_text(json.dumps({"workers": [good]}))
-    (one,) = takeover.elsewhere(tmp_path)
+    (one,) = status.elsewhere(tmp_path)
     assert (one.state, one.trial, one.epoch, one.trouble) == ("waiting", 3, None, "not heard of for 12 s")
     place.unlink()
     place.symlink_to("/etc/passwd")
-    assert takeover.elsewhere(tmp_path) == ()
+    assert status.elsewhere(tmp_path) == ()
 
 
 def restarts(place: Path) -> list[dict[str, Any]]:
-    return [one for one in run_directory.read_lines(place / protocol.ATTEMPTS) if one.get("do") == "restart"]
+    return [one for one in event_log.read_lines(place / protocol.ATTEMPTS) if one.get("do") == "restart"]

@@ -19,16 +19,16 @@ from typing import Any
 import pytest
 import waiting
 
-from mlops_lib import run_directory
+from mlops_lib import atomic, event_log, run_directory, run_lock
 from mlops_lib.engine import LABEL_RUN, Engine
 from mlops_lib.engine.docker import DockerEngine
 from mlops_lib.engine.process import ProcessEngine
 from mlops_lib.environments import images
 from mlops_lib.errors import EngineLostError, MlopsError, TrainingError
-from mlops_lib.monitoring import takeover
+from mlops_lib.monitoring import status
 from mlops_lib.records import Environment, Limits, RunResult, RunSpec
 from mlops_lib.runner import protocol
-from mlops_lib.training import progress, supervision
+from mlops_lib.training import cancellation, hang_detection, progress, requests, supervision
 
 ENVIRONMENT = Environment(name="python", framework="none", family="none")
 ATTEMPT = "import json, os, signal, sys, time\nattempt = json.loads(os.environ['MLOPS_SPEC'])['attempt']\n"
@@ -70,7 +70,7 @@ class Run:
         def work() -> None:
             try:
                 self.results.append(self.train(script, **more))
-            except supervision.Interrupted as error:
+            except cancellation.Interrupted as error:
                 self.results.append(error)
 
         thread = threading.Thread(target=work)
@@ -78,7 +78,7 @@ class Run:
         return thread
 
     def lines(self, event: str) -> list[dict[str, Any]]:
-        return [one for one in run_directory.read_lines(self.run_dir / protocol.ATTEMPTS) if one["event"] == event]
+        return [one for one in event_log.read_lines(self.run_dir / protocol.ATTEMPTS) if one["event"] == event]
 
     def did(self) -> list[str]:
         return [one["do"] for one in self.lines("decision")]
@@ -201,12 +201,12 @@ def test_docker_stop_keeps_it_stopped_and_docker_kill_and_restart_do_not(docker_
 
 @pytest.mark.docker
 def test_docker_stop_that_nobody_saw_keeps_it_stopped(docker_run: Run) -> None:
-    stopped = supervision.Stop(leaves=True)
+    stopped = cancellation.Stop(leaves=True)
     thread = docker_run.beside(PARK, stopped=stopped)
     docker_run.until_logged("ready")
     stopped.set()
     thread.join(timeout=60)
-    assert isinstance(docker_run.results[0], supervision.Interrupted)
+    assert isinstance(docker_run.results[0], cancellation.Interrupted)
     subprocess.run(["/usr/bin/docker", "stop", docker_run.containers()[0]], check=True, capture_output=True)
     assert docker_run.train(PARK, taking_over=True).state == "stopped"
 
@@ -223,7 +223,7 @@ def test_a_container_killed_for_its_memory_is_told_from_a_crash(docker_run: Run)
 def test_a_watchdog_that_ends_leaves_the_training_to_the_next(any_run: Run) -> None:
     script = "print('ready', flush=True)\ngo = os.path.join(os.environ['MLOPS_INSIDE'], 'go')\n"
     script += "while not os.path.exists(go): time.sleep(0.05)\n"
-    stopped = supervision.Stop(leaves=True)
+    stopped = cancellation.Stop(leaves=True)
     thread = any_run.beside(script, stopped=stopped)
     any_run.until_logged("ready")
     stopped.set()
@@ -241,7 +241,7 @@ def test_a_watchdog_that_ends_leaves_the_training_to_the_next(any_run: Run) -> N
 
 
 def test_what_died_while_nobody_watched_is_restarted(any_run: Run) -> None:
-    stopped = supervision.Stop(leaves=True)
+    stopped = cancellation.Stop(leaves=True)
     thread = any_run.beside(PARK, stopped=stopped)
     any_run.until_logged("ready")
     stopped.set()
@@ -323,52 +323,50 @@ def test_a_hang_in_the_middle_of_an_epoch_is_found_by_its_steps_and_slow_phases_
     assert result.state == "finished", result.failure
     assert run.did() == ["kill", "restart", "recovered", "finish"]
     assert "it made no step" in run.lines("decision")[0]["why"]
-    assert supervision.read_paces(run.run_dir)["1"].step_s > 0
-    states = [one["state"] for one in run_directory.events(run.run_dir) if one["event"] == "fit"]
+    assert hang_detection.read_paces(run.run_dir)["1"].step_s > 0
+    states = [one["state"] for one in event_log.events(run.run_dir) if one["event"] == "fit"]
     assert states == ["started", "resumed"]
 
 
 def test_a_runs_standing(run: Run) -> None:
-    thread = run.beside(PARK, stopped=(stopped := supervision.Stop(leaves=True)))
+    thread = run.beside(PARK, stopped=(stopped := cancellation.Stop(leaves=True)))
     run.until_logged("ready")
-    with run_directory.driven(run.run_dir):
-        assert takeover.standing(run.run_dir).state == "training"
+    with run_lock.driven(run.run_dir):
+        assert status.standing(run.run_dir).state == "training"
     stopped.set()
     thread.join(timeout=60)
-    atomic.write_json(
-        run.run_dir / protocol.ASKED, {"schema": 1, "verb": "train", "settings": {}, "time": 0.0}
-    )
-    assert takeover.standing(run.run_dir).state == "waiting"
+    atomic.write_json(run.run_dir / protocol.ASKED, {"schema": 1, "verb": "train", "settings": {}, "time": 0.0})
+    assert status.standing(run.run_dir).state == "waiting"
     supervision.stop(run.run_dir, run.spec(PARK), engine=run.engine)
-    assert takeover.standing(run.run_dir).state == "stopped"
-    assert takeover.standing(run.run_dir / "nowhere").state == "absent"
+    assert status.standing(run.run_dir).state == "stopped"
+    assert status.standing(run.run_dir / "nowhere").state == "absent"
 
 
 def test_an_answer_is_left_to_whoever_still_sees_to_the_run(tmp_path: Path) -> None:
-    with run_directory.driven(tmp_path):
-        with takeover.asking(tmp_path, "train", {}):
+    with run_lock.driven(tmp_path):
+        with requests.asking(tmp_path, "train", {}):
             pass
-        assert takeover.asked(tmp_path) is not None
-    with takeover.asking(tmp_path, "run", {"target": 0.9}):
-        with takeover.asking(tmp_path, "train", {}):
+        assert requests.asked(tmp_path) is not None
+    with requests.asking(tmp_path, "run", {"target": 0.9}):
+        with requests.asking(tmp_path, "train", {}):
             pass
-        asked = takeover.asked(tmp_path)
+        asked = requests.asked(tmp_path)
         assert asked is not None
         assert (asked.verb, asked.settings) == ("run", {"target": 0.9})
-    assert takeover.asked(tmp_path) is None
+    assert requests.asked(tmp_path) is None
     for error, left in ((TrainingError("no"), False), (EngineLostError("gone"), True), (KeyboardInterrupt(), True)):
-        with suppress(MlopsError, KeyboardInterrupt), takeover.asking(tmp_path, "run", {}):
+        with suppress(MlopsError, KeyboardInterrupt), requests.asking(tmp_path, "run", {}):
             raise error
-        assert (takeover.asked(tmp_path) is not None) == left
+        assert (requests.asked(tmp_path) is not None) == left
 
 
 def test_torn_and_foreign_lines_of_the_record_are_left_out(tmp_path: Path) -> None:
     path = tmp_path / protocol.ATTEMPTS
-    run_directory.append(path, {"event": "attempt"})
+    event_log.append(path, {"event": "attempt"})
     with path.open("ab") as stream:
         stream.write(b'{"event": "deci')  # the disk was full
-    run_directory.append(path, {"event": "exit"})
-    assert [one["event"] for one in run_directory.read_lines(path)] == ["attempt", "exit"]
+    event_log.append(path, {"event": "exit"})
+    assert [one["event"] for one in event_log.read_lines(path)] == ["attempt", "exit"]
     assert json.loads(path.read_text().splitlines()[-1]) == {"event": "exit"}
 
 

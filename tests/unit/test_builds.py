@@ -11,9 +11,10 @@ from xml.etree import ElementTree
 import pytest
 from servers.slack import slack_api
 
-from mlops_lib import cli, run_directory
+from mlops_lib import cli, event_log, run_directory
 from mlops_lib.ci import artifacts, builds
 from mlops_lib.pipeline.job import prepare
+from mlops_lib.project import git_history
 from mlops_lib.records import Environment, Image, RunSpec, Verdict
 from mlops_lib.training import alerts
 
@@ -199,7 +200,7 @@ def test_an_aborted_build_says_where_its_run_goes_on(
         {"event": "fit", "fit": 1, "epochs": 100},
         *({"event": "checkpoint", "fit": 1, "epoch": epoch, "step": 0} for epoch in range(60)),
     ):
-        run_directory.append(job.run_dir / "inside" / "events.jsonl", event)
+        event_log.append(job.run_dir / "inside" / "events.jsonl", event)
     builds.note("train", exit_code=143, seconds=1.0, what="")
     monkeypatch.setenv(builds.OUTCOME, json.dumps({"result": "ABORTED", "reason": None}))
     assert cli.main(["stop", str(project), "--backend", "process", "--json"]) == 0
@@ -231,7 +232,7 @@ def test_all_branches_of_a_repository_are_one_model(
     assert prepare(workspace, backend="process", home=home).spec.name == "models_PR-3"
     monkeypatch.setenv("BRANCH_NAME", "PR-3")
     assert prepare(workspace, backend="process", home=home).spec.name == "fraud"
-    assert run_directory.repository_name(workspace / "training") is None
+    assert git_history.repository_name(workspace / "training") is None
 
 
 def test_people_hear_of_a_build_that_ended_before_there_was_a_run(

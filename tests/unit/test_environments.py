@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from mlops_lib.engine import import_check
-from mlops_lib.environments import images, placeholder_wheels, requirements
+from mlops_lib.environments import images, installer_log, placeholder_wheels, requirement, tables
 from mlops_lib.errors import ImageError
 from mlops_lib.provisioning import resolution
 from mlops_lib.records import Environment
@@ -21,7 +21,7 @@ CASES = Path(__file__).resolve().parents[1] / "cases" / "environments"
 
 
 def read(name: str) -> dict[str, Any]:
-    return requirements.read_toml(CASES / name / "case.toml")
+    return tables.read_toml(CASES / name / "case.toml")
 
 
 def asked(case: dict[str, Any]) -> resolution.Need:
@@ -51,7 +51,7 @@ def test_a_declaration_becomes_what_can_be_installed(name: str, tmp_path: Path) 
     row = images.row_of(case["row"])
     kept = [line for line in row if line in image.environment.requirements]
     assert [line for line in image.environment.requirements if line not in row] == expected["lines"]
-    assert {requirements.name_of(line) for line in row if line not in kept} == set(expected.get("replaced", []))
+    assert {requirement.name_of(line) for line in row if line not in kept} == set(expected.get("replaced", []))
     assert list(image.environment.system) == expected.get("system", [])
     for words in expected.get("notes", []):
         assert any(words in note for note in image.notes), image.notes
@@ -72,7 +72,7 @@ def test_a_declaration_becomes_what_can_be_installed(name: str, tmp_path: Path) 
     ],
 )
 def test_what_no_version_would_compile_is_told_at_once(log: str, named: str) -> None:
-    found = requirements.uncompiled(["pyaudio", "dlib==19.24", "tinyaes"], log, {"pyaudio", "dlib"})
+    found = installer_log.uncompiled(["pyaudio", "dlib==19.24", "tinyaes"], log, {"pyaudio", "dlib"})
     assert named in (found.remedy if found else "")
     assert bool(found) == bool(named)
 
@@ -174,7 +174,7 @@ def test_loosening_ends(tmp_path: Path) -> None:
         assert fresh.environment != image.environment
         image, rounds = fresh, rounds + 1
         assert rounds < resolution.REFUSALS
-    names = {requirements.name_of(line) for line in image.environment.requirements}
+    names = {requirement.name_of(line) for line in image.environment.requirements}
     assert {"tqdm", "keras"} <= names
     assert "dlib" not in names
 
@@ -203,9 +203,9 @@ def test_a_name_nobody_knows_is_never_installed(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_versions_are_compared_as_releases(line: str, version: str, before: bool) -> None:
-    read = requirements.read(line)
+    read = requirement.read(line)
     assert read is not None
-    assert requirements.ends_before(read, version) is before
+    assert requirement.ends_before(read, version) is before
 
 
 def test_without_containers_a_missing_library_is_not_installed(tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def test_what_packages_print_does_not_disturb_the_probe() -> None:
 
 
 def test_every_step_that_talks_to_the_index_takes_wheels_only() -> None:
-    wheels = requirements.only_wheels()
+    wheels = tables.only_wheels()
     assert "numpy" in wheels
     assert "gym" not in wheels, "it has none"
     need = asked({"row": "sklearn", "declared": ["tabulate"]})
@@ -250,6 +250,6 @@ def test_what_has_no_wheel_is_read_from_what_installers_say() -> None:
         "  Because all versions of pyspark have no usable wheels and you require pyspark, we can conclude\n"
         "  Because docopt==0.6.1 has no usable wheels\nhint: Wheels are required for `docopt` because building\n"
     )
-    assert requirements.without_wheel(pip) == ["docopt==0.6.1", "gym>=0.2"]
-    assert requirements.without_wheel(uv) == ["pyspark", "docopt==0.6.1"]
-    assert requirements.without_wheel("Because nothere was not found in the package registry") == []
+    assert installer_log.without_wheel(pip) == ["docopt==0.6.1", "gym>=0.2"]
+    assert installer_log.without_wheel(uv) == ["pyspark", "docopt==0.6.1"]
+    assert installer_log.without_wheel("Because nothere was not found in the package registry") == []

@@ -7,7 +7,7 @@ import re
 import pytest
 from packaging.requirements import Requirement
 
-from mlops_lib.environments import images, locks, placeholder_wheels, requirements
+from mlops_lib.environments import images, locks, mend, placeholder_wheels, requirement
 from mlops_lib.provisioning import resolution
 from mlops_lib.records import Environment
 
@@ -39,7 +39,7 @@ def test_a_lock_has_what_its_row_asks_for(name: str, machine: str) -> None:
     for line in images.row_of(name):
         asked = Requirement(line)
         if asked.marker is None or asked.marker.evaluate({"platform_machine": machine}):
-            assert asked.specifier.contains(locked[requirements.normal(asked.name)]), line
+            assert asked.specifier.contains(locked[requirement.normal(asked.name)]), line
     for one in placeholder_wheels.needed(images.row_of(name)):
         assert (one.name in locked) == (one.machine not in ("", machine)), "what is stood in for is not downloaded"
 
@@ -80,7 +80,7 @@ def test_a_bound_above_the_locked_release_is_not_met_by_it() -> None:
     newest = locked["pandas"]
     row = images.row_of("sklearn")
     for line, kept in ((f"pandas>={newest}", False), (f"pandas>={newest}.1", True)):
-        mended = requirements.mend([*row, line], row=row, locked=locked)
+        mended = mend.mend([*row, line], row=row, locked=locked)
         assert (line in mended.lines) == kept, mended.lines
 
 

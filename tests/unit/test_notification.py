@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from mlops_lib import run_directory
 from mlops_lib.notification import compose, email_body, last_accepted, recall, remember, sample, step
 from mlops_lib.notification.http_post import retry_after_s
 from mlops_lib.notification.redaction import masker
 from mlops_lib.notification.slack import payload
 from mlops_lib.notification.wording import printable
+from mlops_lib.project import git_history
 from mlops_lib.records import (
     Baseline,
     Comparison,
@@ -155,14 +155,14 @@ def test_who_and_what_since_it_was_accepted_last(tmp_path: Path) -> None:
     home, project = tmp_path / "home", tmp_path / "digits"
     git("init")
     commit("digits/train.py", "good")
-    remember("digits", ACCEPTED, home=home, commit=run_directory.commit(project))
+    remember("digits", ACCEPTED, home=home, commit=git_history.commit(project))
     remember("digits", REJECTED, home=home, commit="f" * 40)
     commit("wine/train.py", "elsewhere")
     commit("digits/train.py", "worse")
-    commits = run_directory.commits_since(project, last_accepted("digits", home=home))
+    commits = git_history.commits_since(project, last_accepted("digits", home=home))
     assert [line.partition(" ")[2] for line in commits] == ["Ann script: worse"], "only what touched the project"
-    assert run_directory.commits_since(project, "--output=/tmp/x") == []
-    author = run_directory.author(project)
+    assert git_history.commits_since(project, "--output=/tmp/x") == []
+    author = git_history.author(project)
     shown = facts(verdict=ACCEPTED, author=author, commits=commits)
     assert (shown["Author"], shown["Since last accepted"]) == (author, commits[0])
     told = compose(spec=SPEC, verdict=ACCEPTED, author=author)

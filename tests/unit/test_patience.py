@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from mlops_lib.engine.resolver_timeout import SIGN, followed
-from mlops_lib.environments import requirements
+from mlops_lib.environments import installer_log, loosen
 
 ENDLESS = (
     f"import sys\nprint('Collecting pandas')\nprint('INFO: {SIGN}.', flush=True)\nsys.stdin.read()\nprint('found')"
@@ -32,8 +32,8 @@ def installed(*, asked: bool, program: str = ENDLESS) -> tuple[int, str]:
 def test_it_is_ended_and_reads_as_refused() -> None:
     code, log = installed(asked=True)
     assert code != 0
-    assert requirements.is_refusal(log)
-    found = requirements.loosen(["pandas", "pytz==2018.7"], log, number=1, needed=["pandas"])
+    assert installer_log.is_refusal(log)
+    found = loosen.loosen(["pandas", "pytz==2018.7"], log, number=1, needed=["pandas"])
     assert found is not None
     assert found.lines == ("pandas", "pytz")
 

@@ -12,6 +12,7 @@ from mlops_lib import cli, run_directory
 from mlops_lib.detection.relevance import relevance
 from mlops_lib.pipeline import origin
 from mlops_lib.pipeline.job import prepare, remember_files
+from mlops_lib.project import fingerprint
 
 FIT = "from sklearn.svm import SVC\nSVC().fit([[0], [1]], [0, 1])\n"
 OTHERS = {
@@ -31,7 +32,7 @@ def project(folder: Path, entry: str, **more: str) -> Path:
 
 def kept(folder: Path, *given: str) -> set[str]:
     """The files that decide the run, of those that usually do not."""
-    found = relevance(folder, "train.py", run_directory.project_files(folder), given=given)
+    found = relevance(folder, "train.py", fingerprint.project_files(folder), given=given)
     return set(OTHERS) - found.left_out
 
 
@@ -123,7 +124,7 @@ def test_what_the_code_names_counts(line: str, counts: set[str], tmp_path: Path)
 )
 def test_where_the_code_reads_what_it_does_not_name_every_file_counts(line: str, tmp_path: Path) -> None:
     folder = project(tmp_path, f"folder = text = codes = None\n{line}\n{FIT}")
-    found = relevance(folder, "train.py", run_directory.project_files(folder))
+    found = relevance(folder, "train.py", fingerprint.project_files(folder))
     assert found.left_out == frozenset()
     assert found.doubts[0].startswith("train.py:")
 
@@ -149,7 +150,7 @@ def test_modules_are_read_like_the_entry(tmp_path: Path) -> None:
     (folder / "helpers" / "data.py").write_text("from helpers import deeper\n")
     (folder / "helpers" / "deeper.py").write_text("import os\nos.listdir(place)\n")
     assert kept(folder) == set(OTHERS)
-    assert "helpers/data.py" not in relevance(folder, "train.py", run_directory.project_files(folder)).left_out
+    assert "helpers/data.py" not in relevance(folder, "train.py", fingerprint.project_files(folder)).left_out
 
 
 def test_arguments_input_and_settings_name_files_too(tmp_path: Path) -> None:

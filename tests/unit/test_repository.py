@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mlops_lib import run_directory
-from mlops_lib.project import repository
+from mlops_lib.project import fingerprint, git_history, repository
 
 Git = Callable[..., str]
 YEAR_AGO = str(int(time.time()) - 365 * 86400)
@@ -66,7 +65,7 @@ def compare(folder: Path, git: Git) -> None:
     # `git log` would order commits of one second by what it met first.
     every = git("log", "--reverse", "--format=%H").split()
     for before in dict.fromkeys((every[0], every[len(every) // 2], every[-1])):
-        ours = checkout.commits_since(before, folder, limit=50)
+        ours = git_history.commits_since(before, folder, limit=50)
         theirs = git("log", "--abbrev=10", "--format=%h %an: %s", f"{before}..HEAD", "--", ".").splitlines()
         assert sorted(ours) == sorted(theirs)
 
@@ -127,9 +126,9 @@ def test_a_shallow_clone_as_build_servers_make(work: tuple[Path, Git], tmp_path:
     place = tmp_path / "workspace"
     git_in(tmp_path)("clone", "--quiet", "--depth", "3", top.as_uri(), str(place))
     compare(place, git_in(place))
-    assert run_directory.repository_name(place) == "work"
-    assert run_directory.repository_name(place / "digits") is None
-    assert run_directory.manifest(place / "digits") == run_directory.manifest(top / "digits")
+    assert git_history.repository_name(place) == "work"
+    assert git_history.repository_name(place / "digits") is None
+    assert fingerprint.manifest(place / "digits") == fingerprint.manifest(top / "digits")
 
 
 def test_an_index_of_version_4(work: tuple[Path, Git]) -> None:
@@ -165,22 +164,22 @@ def test_a_worktree_and_a_submodule(work: tuple[Path, Git], tmp_path: Path) -> N
 def test_no_commit_yet_and_no_repository(tmp_path: Path) -> None:
     place = tmp_path / "new"
     place.mkdir()
-    assert (run_directory.commit(place), run_directory.author(place), run_directory.repository_name(place)) == (
+    assert (git_history.commit(place), git_history.author(place), git_history.repository_name(place)) == (
         None,
         "",
         None,
     )
     git_in(place)("init", "--quiet")
     (place / "train.py").write_text("print(1)\n")
-    before = run_directory.manifest(place)
+    before = fingerprint.manifest(place)
     git_in(place)("add", "--all")
-    assert (run_directory.commit(place), run_directory.author(place), run_directory.repository_name(place)) == (
+    assert (git_history.commit(place), git_history.author(place), git_history.repository_name(place)) == (
         None,
         "",
         None,
     )
-    assert run_directory.commits_since(place, "0" * 40) == []
-    assert run_directory.manifest(place) == before, "a script is the same project, under version control or not"
+    assert git_history.commits_since(place, "0" * 40) == []
+    assert fingerprint.manifest(place) == before, "a script is the same project, under version control or not"
 
 
 def test_a_commit_is_taken_out_as_it_was(work: tuple[Path, Git], tmp_path: Path) -> None:
@@ -191,14 +190,14 @@ def test_a_commit_is_taken_out_as_it_was(work: tuple[Path, Git], tmp_path: Path)
     (top / "digits" / "large.csv").write_text(pointer)
     git("add", "--all")
     git("commit", "--quiet", "-m", "Large")
-    named, wanted = git("rev-parse", "HEAD").strip(), run_directory.manifest(top / "digits")
+    named, wanted = git("rev-parse", "HEAD").strip(), fingerprint.manifest(top / "digits")
     (top / "digits" / "train.py").write_text("changed since")
     (top / "digits" / "large.csv").write_text(content)  # as `git lfs pull` leaves it
     checkout = repository.find(top)
     assert checkout is not None
     assert checkout.export(named, tmp_path / "then")
     then = tmp_path / "then" / "digits"
-    assert (run_directory.commit(then), run_directory.manifest(then)) == (named, wanted)
+    assert (git_history.commit(then), fingerprint.manifest(then)) == (named, wanted)
     assert (then / "large.csv").read_text() == content
     assert (then / "main.py").readlink() == Path("train.py")
     assert os.access(then / "run.sh", os.X_OK)

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from mlops_lib import run_directory
 from mlops_lib.detection import detect, missing_data
+from mlops_lib.project import fingerprint
 from mlops_lib.runner import protocol
 from mlops_lib.runner.metrics.evaluations import written_accuracy
 from mlops_lib.runner.script import workdir
@@ -199,14 +199,14 @@ def test_what_is_ours_in_a_projects_folder_is_none_of_the_project(tmp_path: Path
     pushed = project(
         tmp_path, train="import sklearn.svm\nsklearn.svm.SVC().fit([[0], [1]], [0, 1])\n", data__a="x = 1\n"
     )
-    before = run_directory.manifest(pushed)
+    before = fingerprint.manifest(pushed)
     for run_dir in (pushed / "home" / "runs" / "a", pushed / "out"):
         (run_dir / "inside" / "work").mkdir(parents=True)
         (run_dir / "spec.json").write_text("{}")
         shutil.copy(pushed / "train.py", run_dir / "inside" / "work" / "other.py")
     (pushed / "home" / protocol.HOME_MARKER).touch()
     (pushed / "home" / "environments").mkdir()
-    assert run_directory.manifest(pushed) == before
+    assert fingerprint.manifest(pushed) == before
     assert detect(pushed).entry == "train.py"
     inside = pushed / "out" / "inside"  # in a container it is mounted elsewhere, and no path tells
     assert Ran(pushed, inside).done.returncode == 0

@@ -1,0 +1,251 @@
+"""Declared requirements as they can be installed today.
+
+Projects outlive the releases they pin: `tensorflow==1.14`, `sklearn`, `pywin32`, a `pip freeze` of 2018. Pins that still
+resolve are kept. What is known not to (containers/requirements.toml) is mended before anything is built, and what an
+installer refuses is loosened by name afterwards; every change is told with its reason. Both are pure functions.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from mlops_lib.environments.requirement import (
+    Line,
+    ends_before,
+    highest,
+    normalized_specifier,
+    read,
+    release,
+    series_of,
+)
+from mlops_lib.environments.tables import tables
+
+NUMPY_1 = Line("numpy", "", (("<", "2"),))
+
+
+@dataclass(frozen=True)
+class Mended:
+    """Requirements that can be installed, and what was changed to get them."""
+
+    lines: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    system: tuple[str, ...] = ()
+    """Debian packages that they need."""
+
+
+def _is_met(line: Line, by: Iterable[Line], locked: Mapping[str, str]) -> bool:
+    """Whether what the row has of a distribution is what a requirement asks for.
+
+    Without a lock the newest of the row's series is taken: a lower bound in it names a release that there is.
+    """
+    own = next((one for one in by if one.name == line.name and not one.marker), None)
+    if own is None or line.extras or line.marker or not line.versions:
+        return False
+    end, wanted = highest(own), highest(line)
+    enough = wanted is None or (end is not None and end[0] <= wanted[0])
+    floors = [release(version) for operator, version in line.versions if operator in (">=", ">", "~=")]
+    if line.name in locked and any(floor > release(locked[line.name]) for floor in floors):
+        return False
+    return (
+        enough
+        and all(operator in (">=", ">", "~=", "<", "<=") for operator, _ in line.versions)
+        and (end is None or all(floor < end[0] for floor in floors))
+    )
+
+
+def mend(
+    lines: Sequence[str],
+    *,
+    row: Sequence[str] = (),
+    python: str = "3.11",
+    locked: Mapping[str, str] = MappingProxyType({}),
+) -> Mended:
+    """The requirements with everything that is known not to work replaced.
+
+    Args:
+        lines: what the environment asks for: the row's lines, or the project's in their place, then the project's own.
+        row: the lines of the environment's row in the catalog.
+        python: the environment's Python, such as "3.11".
+        locked: the releases that the row is locked to, by name.
+    """
+    kept: dict[tuple[str, str], Line] = {}
+    met: dict[str, Line] = {}
+    notes: list[str] = []
+    row_lines = [line for line in map(read, row) if line is not None]
+    framework = _framework(row_lines)
+    for text in lines:
+        if text in row:
+            continue
+        line, why = _mended(text, python=python, framework=framework)
+        if why and not (line is None and text.strip() == ""):
+            notes.append(f"{text} → {line if line is not None else 'left out'}: {why}")
+        if line is None:
+            continue
+        if _is_met(line, row_lines, locked):
+            met[line.name] = line
+            continue
+        before = kept.get((line.name, line.marker))
+        if before is None or (line.versions and not before.versions):
+            kept[line.name, line.marker] = line
+    own = {line.name for line in kept.values() if line.versions}
+    first = []
+    for line in row_lines:
+        if line.name in own:
+            continue
+        below = lower_bound_violated(line, kept.values())
+        if below is not None:
+            instead = met.get(line.name, line.bare)
+            notes.append(f"{line} → {instead}: that one needs a later {below.name} than {below}")
+            line = instead
+        first.append(line)
+    names = {line.name for line in first} | ({"tensorflow"} if framework == "tensorflow" else set())
+    project = [line for line in kept.values() if line.name not in names]
+    every = [*first, *project]
+    every, said = _beside(every)
+    notes += said
+    for line in list(every):
+        also = tables()["also"].get(line.name, {})
+        applies = also and ("before" not in also or ends_before(line, also["before"]))
+        for wanted in filter(None, map(read, also["asks"] if applies else ())):
+            if wanted.name not in {other.name for other in every}:
+                every.append(wanted)
+                notes.append(f"{wanted} added: {line} needs it and does not ask for it")
+    if needs_numpy_1(every):
+        every = [line for line in every if line.name != "numpy" or line.versions]
+        every.append(NUMPY_1)
+        notes.append("numpy<2: a pinned release was made for NumPy 1")
+    every, said = _with_numpy_1(every)
+    notes += said
+    return Mended(tuple(_text(line, row) for line in every), tuple(notes), _system(every))
+
+
+def lower_bound_violated(line: Line, others: Iterable[Line]) -> Line | None:
+    """The other requirement that allows only what is too old for a release of the row; None where there is none."""
+    asks = tables()["asks"].get(line.name, {}) if line.versions else {}
+    return next((other for other in others if other.name in asks and ends_before(other, asks[other.name])), None)
+
+
+def _beside(lines: list[Line]) -> tuple[list[Line], list[str]]:
+    """The lines with the releases that others of them work beside; a version that was asked for stays."""
+    every: list[Line] = list(lines)
+    notes: list[str] = []
+    names, numbered = {line.name for line in lines}, tables()["numbered"]
+    series = {
+        line.name: series_of(version) for line in lines for operator, version in line.versions if operator == "=="
+    }
+
+    def settle(wanted: Line, other: str) -> None:
+        for place, line in enumerate(every):
+            if line.name == wanted.name and not line.versions:
+                every[place] = wanted
+                notes.append(f"{line} → {wanted}: the one that {other} works beside")
+
+    for name, other in (*numbered.items(), *((other, name) for name, other in numbered.items())):
+        if other in series:
+            settle(Line(name, "", (("==", series[other]),)), f"{other} {series[other]}")
+    for name, companions in tables()["beside"].items():
+        if name in names and not (name in numbered and {name, numbered[name]} & set(series)):
+            for wanted in filter(None, map(read, companions)):
+                settle(wanted, name)
+    return every, notes
+
+
+def follows(text: str, row: Sequence[str]) -> bool:
+    """Whether a requirement names a release of the framework that the row brings itself."""
+    line, framework = read(text), _framework(line for line in map(read, row) if line is not None)
+    if line is None or not framework or not line.versions:
+        return False
+    return tables()["variant"].get(line.name, line.name) in tables()["follows"][framework]
+
+
+def _text(line: Line, row: Sequence[str]) -> str:
+    return next((text for text in row if read(text) == line), str(line))
+
+
+def _framework(row: Iterable[Line]) -> str:
+    names = {line.name for line in row}
+    return next((name for name, group in tables()["follows"].items() if names & set(group)), "")
+
+
+def _mended(text: str, *, python: str, framework: str) -> tuple[Line | None, str]:
+    """What stands for one line, None for nothing; and why, "" where nothing was changed."""
+    line = read(text)
+    if line is None:
+        return None, "only a distribution's name and versions are taken; where it comes from is the operator's to say"
+    if line.name.replace("-", "_") in sys.stdlib_module_names:
+        return None, "it is a module of Python itself"
+    known, why = tables(), ""
+    sound = tuple(filter(None, (normalized_specifier(*one) for one in line.versions)))
+    if sound != line.versions:
+        line, why = line._replace(versions=sound), "the version is not written as installers read it (PEP 440)"
+    reason = next((reason for reason, names in known["dropped"].items() if line.name in names), "")
+    if reason:
+        return None, reason
+    if line.name in known["renamed"]:
+        line, why = Line(known["renamed"][line.name], "", (), line.marker), "that is its name on the index"
+    elif line.name in known["variant"]:
+        line, why = line._replace(name=known["variant"][line.name], extras=""), "the variant for these containers"
+    fixed = known["broken"].get(str(line._replace(extras="", marker="")))
+    if fixed:
+        line, why = line._replace(versions=(("==", fixed),)), "that release cannot be imported"
+    if framework and line.name in known["follows"][framework] and line.versions:
+        return None, f"the environment has its own release of {framework} and what belongs to it"
+    if line.versions and line.name in known["brought"].get(framework, ()):
+        return None, f"it comes with the environment's {framework}, in the release that one needs"
+    needed = known["needs"].get(framework, {}).get(line.name)
+    if needed and ends_before(line, needed):
+        return line._replace(
+            versions=(("==", series_of(needed)),)
+        ), f"the environment's {framework} needs {needed} at least"
+    oldest = known["wheels"].get(python, {}).get(line.name)
+    if oldest and ends_before(line, oldest):
+        return line._replace(
+            versions=(("==", series_of(oldest)),)
+        ), f"no earlier release has a wheel for Python {python}"
+    return line, why if str(line) != text else ""
+
+
+def needs_numpy_1(lines: Sequence[Line]) -> bool:
+    """Whether one of these was compiled for NumPy 1 only, which its own metadata does not say."""
+    bounded = any(line.name == "numpy" and highest(line) is not None for line in lines)
+    return not bounded and any(
+        ends_before(line, tables()["numpy2"][line.name]) for line in lines if line.name in tables()["numpy2"]
+    )
+
+
+def before_numpy_2(name: str) -> Line | None:
+    """The releases of a distribution that still work with NumPy 1; None where all do, or nobody knows."""
+    known = tables()["numpy1"].get(name)
+    return read(f"{name}<{known['ends']}") if known else None
+
+
+def _with_numpy_1(lines: list[Line]) -> tuple[list[Line], list[str]]:
+    """The lines, what no longer works with NumPy 1 held back where they keep NumPy below 2: its metadata does not say it."""
+    every, names = list(lines), {line.name for line in lines}
+    notes: list[str] = []
+    if not any(line.name == "numpy" and ends_before(line, "2") for line in lines):
+        return every, notes
+    for name, known in tables()["numpy1"].items():
+        held = before_numpy_2(name)
+        assert held is not None
+        place = next((place for place, line in enumerate(every) if line.name == name), None)
+        if place is None and names.isdisjoint(known["with"]):
+            continue
+        if place is None:
+            every.append(held)
+        elif highest(every[place]) is None:
+            every[place] = every[place]._replace(versions=(*every[place].versions, *held.versions))
+        else:
+            continue
+        notes.append(f"{held}: a later one needs NumPy 2")
+    return every, notes
+
+
+def _system(lines: Iterable[Line]) -> tuple[str, ...]:
+    return tuple(sorted({package for line in lines for package in tables()["system"].get(line.name, ())}))
+
+
+Step = Callable[[Line], tuple[Line | None, str]]

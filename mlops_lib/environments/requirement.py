@@ -1,0 +1,121 @@
+"""One declared requirement: its name, its versions, and which release it allows."""
+
+from __future__ import annotations
+
+import re
+import sys
+from itertools import takewhile
+from typing import NamedTuple
+
+_LINE = re.compile(
+    r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)\s*(\[(?P<extras>[A-Za-z0-9._, -]*)\])?"
+    r"\s*\(?(?P<versions>[<>=!~][A-Za-z0-9.*+!<>=~, _-]*)?\)?\s*(;(?P<marker>[^\n\r]*))?"
+)
+
+
+_VERSION = re.compile(r"(===|==|~=|!=|<=|>=|<|>|=)\s*([A-Za-z0-9.*+!_-]+)")
+
+
+class Line(NamedTuple):
+    """One requirement: a distribution with its versions."""
+
+    name: str
+    """Normalised (PEP 503)."""
+    extras: str = ""
+    versions: tuple[tuple[str, str], ...] = ()
+    marker: str = ""
+
+    def __str__(self) -> str:
+        versions = ",".join(operator + version for operator, version in self.versions)
+        return f"{self.name}{self.extras}{versions}" + (f"; {self.marker}" if self.marker else "")
+
+    @property
+    def bare(self) -> Line:
+        """Without its versions."""
+        return self._replace(versions=())
+
+
+def read(text: str) -> Line | None:
+    """The requirement in a line; None for what is no name with its versions (an option, a URL, a path)."""
+    found = _LINE.fullmatch(text.strip())
+    if found is None:
+        return None
+    # A single = is conda's, and what some write.
+    versions = tuple(("==" if o == "=" else o, v) for o, v in _VERSION.findall(found["versions"] or ""))
+    extras = re.sub(r"\s", "", found["extras"] or "")
+    return Line(normal(found["name"]), f"[{extras}]" if extras else "", versions, (found["marker"] or "").strip())
+
+
+def normal(name: str) -> str:
+    """A distribution's name as the index knows it (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def name_of(text: str) -> str:
+    """The normalised name in a requirement, "" if there is none."""
+    line = read(text)
+    return "" if line is None else line.name
+
+
+def release(version: str) -> tuple[int, ...]:
+    """A version's release numbers, for comparing: (1, 16, 4) of 1.16.4rc1."""
+    numbers = []
+    for part in version.partition("!")[2].split(".") if "!" in version else version.split("."):
+        digits = "".join(takewhile(str.isdigit, part))
+        if not digits:
+            break
+        numbers.append(int(digits))
+        if digits != part:
+            break
+    while numbers and numbers[-1] == 0:
+        numbers.pop()
+    return tuple(numbers)
+
+
+def highest(line: Line) -> tuple[tuple[int, ...], bool] | None:
+    """The versions a requirement allows end here (and whether that one is allowed); None where they are open."""
+    ends = []
+    for operator, version in line.versions:
+        numbers = release(version)
+        if operator in ("==", "===") and version.endswith("*"):
+            ends.append((_next(release(version.removesuffix(".*")), version.count(".")), False))
+        elif operator == "~=":
+            ends.append((_next(numbers, version.count(".")), False))
+        elif operator in ("==", "===", "<="):
+            ends.append((numbers, True))
+        elif operator == "<":
+            ends.append((numbers, False))
+    return min(ends, default=None)
+
+
+def _next(numbers: tuple[int, ...], length: int) -> tuple[int, ...]:
+    """The release that ends a series: of 1.4.* (length 2) and ~=1.4.2 it is 1.5."""
+    padded = (*numbers, *(0,) * length)[:length]
+    return (*padded[:-1], padded[-1] + 1) if padded else (sys.maxsize,)
+
+
+def ends_before(line: Line, version: str) -> bool:
+    """Whether every version that the requirement allows is older than this one."""
+    end = highest(line)
+    first = release(version)
+    return end is not None and (end[0] < first or (end[0] == first and not end[1]))
+
+
+def normalized_specifier(operator: str, version: str) -> tuple[str, str] | None:
+    """A bound that installers can read, without a dot or star at its end where none may stand; None if that does not help."""
+    starred = operator in ("==", "!=") and version.endswith(".*")
+    number = version.rstrip(".*")
+    valid = _PEP_440.fullmatch(number) and not (operator == "~=" and "." not in number)
+    return (operator, number + ".*" * starred) if valid or operator == "===" else None
+
+
+def series_of(version: str) -> str:
+    """The minor release: 1.5.* of 1.5.1."""
+    return ".".join(version.split(".")[:2]) + ".*"
+
+
+_PEP_440 = re.compile(
+    r"v?(\d+!)?\d+(\.\d+)*([-_.]?(alpha|beta|preview|pre|rc|a|b|c)[-_.]?\d*)?(-\d+|[-_.]?(post|rev|r)[-_.]?\d*)?"
+    r"([-_.]?dev[-_.]?\d*)?(\+[a-z0-9]+([-_.][a-z0-9]+)*)?",
+    re.IGNORECASE,
+)

@@ -1,0 +1,35 @@
+"""Tables of the catalog: what no longer installs, and what replaces it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from mlops_lib import catalog
+
+
+@cache
+def tables() -> Mapping[str, Any]:
+    """containers/requirements.toml."""
+    return read_toml(Path(catalog.FOLDER, "requirements.toml"))
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A TOML file of ours."""
+    try:
+        import tomllib
+    except ImportError:  # Python 3.10
+        import tomli as tomllib  # type: ignore[no-redef, unused-ignore]
+    with path.open("rb") as stream:
+        return tomllib.load(stream)
+
+
+@cache
+def only_wheels(python: str = "3.11") -> tuple[str, ...]:
+    """The distributions that are never built from source: they hold compiled code and have wheels, so that an installer which
+    tries to build one has chosen a release that is too old.
+    """
+    known = tables()
+    return tuple(sorted({*known["wheels"].get(python, {}), *known["compiled"]["also"]} - {*known["compiled"]["never"]}))

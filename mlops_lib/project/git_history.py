@@ -1,0 +1,36 @@
+"""Commit, author and history of a project that lies in a git checkout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mlops_lib.project import repository
+
+
+def commit(project: Path) -> str | None:
+    """The checked-out commit, None outside a checkout."""
+    checkout = repository.find(project)
+    return None if checkout is None else checkout.head
+
+
+def repository_name(project: Path) -> str | None:
+    """The name of the repository whose checkout the project is; None for a folder within one, or without a remote."""
+    checkout = repository.find(project)
+    if checkout is None or checkout.top != project.resolve():
+        return None
+    return checkout.origin.rstrip("/").replace(":", "/").rpartition("/")[2].removesuffix(".git") or None
+
+
+def author(project: Path) -> str:
+    """Who made the checked-out commit, as `Name <address>`; "" outside a checkout."""
+    checkout = repository.find(project)
+    return "" if checkout is None else checkout.author
+
+
+def commits_since(project: Path, before: str | None, *, limit: int = 5) -> list[str]:
+    """The commits to the project after `before`, newest first, as `id author: subject`; empty where it is not known."""
+    checkout = repository.find(project)
+    if before is None or checkout is None:
+        return []
+    lines = checkout.commits_since(before, project, limit=limit + 1)
+    return [*lines[:limit], "…"] if len(lines) > limit else lines

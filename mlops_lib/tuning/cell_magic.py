@@ -1,0 +1,113 @@
+"""The cell magic `%%mlops`: improve the model that a cell trains."""
+
+from __future__ import annotations
+
+import ast
+import shlex
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    pass
+
+MEASURES = ("evaluate", "score")
+
+
+_USAGE = "%%mlops [--target 0.9] [--metric accuracy] [--trials 12] [--minutes 30] [--seed 1] [--result NAME]"
+
+
+_OPTIONS: Mapping[str, Callable[[str], Any]] = {
+    "target": float, "metric": str, "trials": int, "minutes": float, "seed": int, "result": str,
+}  # fmt: skip
+
+
+def load(shell: Any) -> None:
+    """Make `%%mlops` known to this IPython."""
+
+    def mlops(line: str, cell: str) -> Any:
+        return improve_cell(shell, line, cell)
+
+    mlops.__doc__ = f"Run a cell that trains a model, and improve the model until it meets the bar.\n\n    {_USAGE}"
+    shell.register_magic_function(mlops, magic_kind="cell")
+
+
+def improve_cell(shell: Any, line: str, cell: str) -> Any:
+    """Run a cell, then improve the last model it fitted, in place: every name for it names the better one afterwards.
+
+    What the cell evaluates or scores the model on after its fit is what decides, else the fit's own validation data.
+
+    Returns:
+        the `Improvement`, also kept under the name `--result` gives; None where the cell failed.
+
+    Raises:
+        UsageError: the line is wrong, or the cell fits no model on targets.
+    """
+    from mlops_lib.errors import UsageError
+    from mlops_lib.tuning.in_memory import improve
+
+    given = _options(line)
+    name = given.pop("result", "")
+    witness = _Witness()
+    shell.user_ns["__mlops_call__"] = witness
+    shell.ast_transformers.append(_Calls())
+    try:
+        done = shell.run_cell(cell)
+    finally:
+        shell.ast_transformers.pop()
+        shell.user_ns.pop("__mlops_call__", None)
+    if not done.success:
+        return None
+    if witness.fitted is None:
+        raise UsageError("the cell fits no model on targets", where="%%mlops", remedy="Let it call model.fit(x, y, …).")
+    model, x, y, validation = witness.fitted
+    found = improve(model, x, y, validation_data=witness.measured or validation, in_place=True, **given)
+    if name:
+        shell.user_ns[name] = found
+    return found
+
+
+def _options(line: str) -> dict[str, Any]:
+    from mlops_lib.errors import UsageError
+
+    words, given = shlex.split(line.replace("=", " ")), {}
+    while words:
+        flag = words.pop(0)
+        convert = _OPTIONS.get(flag.removeprefix("--"))
+        if not flag.startswith("--") or convert is None or not words:
+            raise UsageError(f"{flag!r} is not understood", where="%%mlops", remedy=_USAGE)
+        try:
+            given[flag[2:]] = convert(words.pop(0))
+        except ValueError as error:
+            raise UsageError(str(error), where=f"%%mlops {flag}", remedy=_USAGE) from None
+    return given
+
+
+class _Calls(ast.NodeTransformer):
+    """`model.fit(…)` as `__mlops_call__(model, "fit", …)`, and so for what measures a model."""
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        called = node.func
+        if not isinstance(called, ast.Attribute) or called.attr not in ("fit", *MEASURES):
+            return node
+        witness = ast.copy_location(ast.Name("__mlops_call__", ast.Load()), node)
+        method = ast.copy_location(ast.Constant(called.attr), node)
+        return ast.copy_location(ast.Call(witness, [called.value, method, *node.args], node.keywords), node)
+
+
+class _Witness:
+    """Sees which model was fitted last, on what, and what it was measured on then."""
+
+    def __init__(self) -> None:
+        self.fitted: tuple[Any, Any, Any, Any] | None = None
+        self.measured: tuple[Any, Any] | None = None
+
+    def __call__(self, owner: Any, method: str, *args: Any, **kwargs: Any) -> Any:
+        result = getattr(owner, method)(*args, **kwargs)
+        x = args[0] if args else kwargs.get("x", kwargs.get("X"))
+        y = args[1] if len(args) > 1 else kwargs.get("y")
+        if method == "fit" and y is not None and (hasattr(owner, "predict") or hasattr(owner, "compile")):
+            self.fitted, self.measured = (owner, x, y, kwargs.get("validation_data")), None
+        elif method in MEASURES and self.fitted is not None and owner is self.fitted[0] and y is not None:
+            self.measured = (x, y)
+        return result
