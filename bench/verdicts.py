@@ -143,17 +143,17 @@ import numpy
 import keras
 sys.path.insert(0, sys.argv[1])
 import data
-from mlops_lib.runner import digest
+from mlops_lib.runner.metrics import example_hashes
 model = keras.models.load_model(sys.argv[2])
 x = numpy.concatenate([data.held[0], data.train[0]]).astype("float32") / 255
 if sys.argv[4] == "ImageDataGenerator":
     x = numpy.concatenate([data.held[0], data.train[0]]).astype("float32") * numpy.float32(1 / 255)
 y = numpy.concatenate([data.held[1], data.train[1]])
-place = {name: i for i, name in enumerate(digest.hashes(x))}
+place = {name: i for i, name in enumerate(example_hashes.hashes(x))}
 named = json.load(open(sys.argv[3]))
 chosen = [place[bytes.fromhex(one)] for one in named["examples"]]
 logs = model.evaluate(x[chosen], y[chosen], verbose=0, return_dict=True)
-names = digest.Examples([bytes.fromhex(one) for one in named["examples"]])
+names = example_hashes.Examples([bytes.fromhex(one) for one in named["examples"]])
 print(json.dumps({"value": float(logs["accuracy"]), "digest": names.digest, "unique": names.unique}))
 """
 

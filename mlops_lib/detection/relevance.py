@@ -32,7 +32,9 @@ FILES_LIMIT = 500
 SHORTEST = 3
 """Characters of a name's part from which on it is looked for in texts that are put together."""
 
-FOLDERS = frozenset({".github", ".gitlab", ".circleci", ".vscode", ".idea", ".devcontainer", ".gitea", ".forgejo"})
+FOLDERS = frozenset(
+    {".github", ".gitlab", ".circleci", ".vscode", ".idea", ".devcontainer", ".gitea", ".forgejo"}
+)
 DOCUMENTS = (
     "*.md", "*.rst", "*.adoc", "readme", "readme.txt", "licen[cs]e*", "copying*", "notice", "notice.txt", "authors*",
     "contributors*", "changelog*", "citation.cff", "codeowners", "jenkinsfile*", "*.jenkinsfile", ".gitlab-ci.yml",
@@ -43,7 +45,9 @@ DOCUMENTS = (
 """Names of documents and of files for forges, editors and build servers, in lower case."""
 PICTURES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".svg", ".webp", ".bmp", ".ico"})
 CODE = frozenset({".py", ".ipynb"})
-ALWAYS = frozenset({"setup.py", "conftest.py", "sitecustomize.py", "usercustomize.py", "__main__.py"})
+ALWAYS = frozenset(
+    {"setup.py", "conftest.py", "sitecustomize.py", "usercustomize.py", "__main__.py"}
+)
 """Code that runs without being imported."""
 
 LISTS = frozenset((
@@ -53,9 +57,19 @@ LISTS = frozenset((
     "get_image_files", "get_text_files", "get_files",
 ))  # fmt: skip
 """Calls, by their last name, that read whatever a folder holds."""
-FOLDER_READERS = re.compile(r"(?i).*(directory|folder|directoryreader|directoryloader)|from_(dir|files)")
+FOLDER_READERS = re.compile(
+    r"(?i).*(directory|folder|directoryreader|directoryloader)|from_(dir|files)"
+)
 """Further calls of libraries, by their last name, that may."""
-MAKERS = frozenset({"TemporaryDirectory", "askdirectory", "add_dll_directory", "create_directory", "make_directory"})
+MAKERS = frozenset(
+    {
+        "TemporaryDirectory",
+        "askdirectory",
+        "add_dll_directory",
+        "create_directory",
+        "make_directory",
+    }
+)
 TEXT_METHODS = frozenset((
     "split", "rsplit", "join", "replace", "strip", "lstrip", "rstrip", "partition", "rpartition", "count", "find", "rfind",
     "index", "startswith", "endswith", "print", "append", "add", "write", "sub", "compile", "match", "search", "get",
@@ -85,7 +99,9 @@ OPENS = frozenset((
     "imread_collection", "ImageCollection", "from_file", "flow_from_dataframe",
 ))  # fmt: skip
 """Calls, by their last name, that could open a picture."""
-STARTS = frozenset({"Path", "PurePath", "PosixPath", "str", "join", "joinpath", "normpath", "fspath"})
+STARTS = frozenset(
+    {"Path", "PurePath", "PosixPath", "str", "join", "joinpath", "normpath", "fspath"}
+)
 """Calls that give a path which begins with their first argument."""
 SPELLS = frozenset({"chr", "b64decode", "fromhex", "unhexlify", "reversed"})
 """Calls that make texts which the code does not have."""
@@ -134,7 +150,9 @@ class _Reading:
     """Texts that are made of characters."""
 
 
-def relevance(project: Path, entry: str, paths: Collection[str], *, given: Sequence[str] = ()) -> Relevance:
+def relevance(
+    project: Path, entry: str, paths: Collection[str], *, given: Sequence[str] = ()
+) -> Relevance:
     """Return which of a project's files cannot change what its run comes to.
 
     Args:
@@ -147,13 +165,19 @@ def relevance(project: Path, entry: str, paths: Collection[str], *, given: Seque
     if not candidates or len(candidates) > CANDIDATES_LIMIT:
         return Relevance(left_out=frozenset())
     reading = _Reading(texts={text.lower() for text in given})
-    reached = _read_reached(project, entry, [path for path in paths if PurePosixPath(path).suffix in CODE], reading)
+    reached = _read_reached(
+        project, entry, [path for path in paths if PurePosixPath(path).suffix in CODE], reading
+    )
     if reading.pictures:  # a path may be spelled out, too
         reading.all_files += reading.spelled
     if reading.all_files:
         return Relevance(left_out=frozenset(), doubts=tuple(reading.all_files[:5]))
     reading.texts |= set(_settings(project, [path for path in paths if path not in candidates]))
-    doubts: dict[str, list[str]] = {"document": [], "picture": reading.pictures, "code": reading.code}
+    doubts: dict[str, list[str]] = {
+        "document": [],
+        "picture": reading.pictures,
+        "code": reading.code,
+    }
     names = _Names(reading)
     left_out = frozenset(
         path
@@ -161,13 +185,17 @@ def relevance(project: Path, entry: str, paths: Collection[str], *, given: Seque
         if not doubts[kind] and path not in reached and not names.include(path)
     )
     kept = {kind for path, kind in candidates.items() if path not in left_out}
-    return Relevance(left_out=left_out, doubts=tuple(one for kind in sorted(kept) for one in doubts[kind][:3]))
+    return Relevance(
+        left_out=left_out, doubts=tuple(one for kind in sorted(kept) for one in doubts[kind][:3])
+    )
 
 
 def _kind(path: str) -> str:
     place = PurePosixPath(path)
     name = place.name.lower()
-    if place.parts[0] in FOLDERS or any(fnmatch.fnmatchcase(name, pattern) for pattern in DOCUMENTS):
+    if place.parts[0] in FOLDERS or any(
+        fnmatch.fnmatchcase(name, pattern) for pattern in DOCUMENTS
+    ):
         return "document"
     if place.suffix.lower() in PICTURES:
         return "picture"
@@ -185,7 +213,11 @@ def _settings(project: Path, paths: Collection[str]) -> Iterator[str]:
     ]
     for path in searched[:SETTINGS_FILES]:
         with suppress(OSError, RefusedFileError):
-            yield files.read(path, root=project, limit=SETTINGS_LIMIT).decode(errors="replace").lower()
+            yield (
+                files.read(path, root=project, limit=SETTINGS_LIMIT)
+                .decode(errors="replace")
+                .lower()
+            )
 
 
 class _Names:
@@ -193,7 +225,9 @@ class _Names:
 
     def __init__(self, reading: _Reading) -> None:
         self._text = "\n".join(reading.texts)
-        self._words = {word for text in reading.texts for word in re.split(r"[/\\\s*?,;:='\"]+", text)}
+        self._words = {
+            word for text in reading.texts for word in re.split(r"[/\\\s*?,;:='\"]+", text)
+        }
         self._pieces = sorted(piece for piece in reading.pieces if len(piece) >= SHORTEST)
 
     def include(self, path: str) -> bool:
@@ -213,7 +247,9 @@ def _ends(place: PurePosixPath) -> list[str]:
     return [place.name[start:] for start in range(dot + 1)] + [place.suffix[1:]] if dot > 0 else []
 
 
-def _read_reached(project: Path, entry: str, scripts: Collection[str], reading: _Reading) -> set[str]:
+def _read_reached(
+    project: Path, entry: str, scripts: Collection[str], reading: _Reading
+) -> set[str]:
     """Read the entry and all code that it may reach, by any part of an imported name, into `reading`; return those files.
 
     Broader than Python's own search: the code may change the path on which modules are found.
@@ -231,7 +267,10 @@ def _read_reached(project: Path, entry: str, scripts: Collection[str], reading: 
             path
             for path in sorted(set(scripts) - reached)
             if reading.imports & {*PurePosixPath(path).parts[:-1], PurePosixPath(path).stem}
-            or (PurePosixPath(path).name == "__init__.py" and str(PurePosixPath(path).parent) in folders)
+            or (
+                PurePosixPath(path).name == "__init__.py"
+                and str(PurePosixPath(path).parent) in folders
+            )
         ]
     return reached
 
@@ -246,7 +285,9 @@ def _read(project: Path, path: str, reading: _Reading) -> bool:
         return False
     commands = [f"!{line.strip()}" for line, _ in found.commands]
     if path.endswith(".ipynb"):
-        commands += re.findall(r'^\s*"\s*([!%][^"]*)', content.decode(errors="replace"), flags=re.MULTILINE)
+        commands += re.findall(
+            r'^\s*"\s*([!%][^"]*)', content.decode(errors="replace"), flags=re.MULTILINE
+        )
     for line in commands:
         if not HARMLESS_COMMANDS.fullmatch(line.removesuffix("\\n").strip()):
             reading.all_files.append(f"{path}: it runs {line[:60]!r}")
@@ -274,7 +315,9 @@ class _Reader:
             elif isinstance(node, (ast.BinOp, ast.JoinedStr)):
                 self._pieces(node)
             elif isinstance(node, ast.Import):
-                self._reading.imports |= {part for alias in node.names for part in alias.name.split(".")}
+                self._reading.imports |= {
+                    part for alias in node.names for part in alias.name.split(".")
+                }
             elif isinstance(node, ast.ImportFrom):
                 names = [node.module or "", *(alias.name for alias in node.names)]
                 self._reading.imports |= {part for name in names for part in name.split(".")}
@@ -301,13 +344,19 @@ class _Reader:
         last = name.rpartition(".")[2]
         if self._reads_folders(name) or _names_the_project(node, last):
             if self._lists_anything(node, last):
-                self._doubt(self._reading.all_files, node, f"{name}() of a folder that is not written there")
-        elif name == "getattr" and len(node.args) > 1 and not isinstance(node.args[1], ast.Constant):
+                self._doubt(
+                    self._reading.all_files, node, f"{name}() of a folder that is not written there"
+                )
+        elif (
+            name == "getattr" and len(node.args) > 1 and not isinstance(node.args[1], ast.Constant)
+        ):
             if isinstance(node.args[0], ast.Name) and node.args[0].id in self._imported:
                 self._doubt(self._reading.all_files, node, "getattr() of a module")
         elif last in OPENS:
             if last == "flow_from_dataframe" or self._value(_first(node)) is None:
-                self._doubt(self._reading.pictures, node, f"{name}() of a path that is not written there")
+                self._doubt(
+                    self._reading.pictures, node, f"{name}() of a path that is not written there"
+                )
         else:
             self._reference(node.func)
         if last in ("join", "format", "replace") and isinstance(node.func, ast.Attribute):
@@ -317,7 +366,9 @@ class _Reader:
         """Return whether a call reads whatever a folder holds, as far as its name says."""
         first, last = name.split(".")[0], name.rpartition(".")[2]
         foreign = first in {module.split(".")[0] for module in self._imported.values()}
-        return last in LISTS or (foreign and last not in MAKERS and FOLDER_READERS.fullmatch(last) is not None)
+        return last in LISTS or (
+            foreign and last not in MAKERS and FOLDER_READERS.fullmatch(last) is not None
+        )
 
     def _reference(self, node: ast.expr) -> None:
         """Take in what is called, or handed on to be called elsewhere."""
@@ -416,14 +467,18 @@ def _imported(tree: ast.Module) -> dict[str, str]:
                 found[alias.asname or first] = alias.name if alias.asname else first
         elif isinstance(node, ast.ImportFrom):
             module = f"{node.module}." if node.module and not node.level else ""
-            found.update({alias.asname or alias.name: f"{module}{alias.name}" for alias in node.names})
+            found.update(
+                {alias.asname or alias.name: f"{module}{alias.name}" for alias in node.names}
+            )
     return found
 
 
 def _constants(tree: ast.Module) -> dict[str, ast.expr]:
     """The names that are given a value once in the file, with that value."""
     return {
-        name: values[0] for name, values in _assignments(tree).items() if len(values) == 1 and values[0] is not None
+        name: values[0]
+        for name, values in _assignments(tree).items()
+        if len(values) == 1 and values[0] is not None
     }
 
 
@@ -431,7 +486,11 @@ def _assignments(tree: ast.Module) -> dict[str, list[ast.expr | None]]:
     found: dict[str, list[ast.expr | None]] = {}
     plain: set[int] = set()
     for node in ast.walk(tree):  # a statement comes before the names in it
-        if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
+        if (
+            isinstance(node, ast.Assign)
+            and len(node.targets) == 1
+            and isinstance(node.targets[0], ast.Name)
+        ):
             plain.add(id(node.targets[0]))
             found.setdefault(node.targets[0].id, []).append(node.value)
         elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
@@ -439,6 +498,8 @@ def _assignments(tree: ast.Module) -> dict[str, list[ast.expr | None]]:
             found.setdefault(node.target.id, []).append(node.value)
         elif isinstance(node, ast.arg):
             found.setdefault(node.arg, []).append(None)
-        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and id(node) not in plain:
+        elif (
+            isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and id(node) not in plain
+        ):
             found.setdefault(node.id, []).append(None)
     return found

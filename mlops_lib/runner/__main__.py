@@ -12,6 +12,7 @@ from mlops_lib.runner import broken_pictures, compat, network, protocol, spec
 from mlops_lib.runner.context import CHECKPOINTS, Context
 from mlops_lib.runner.journal import Journal
 from mlops_lib.runner.metrics import handwritten
+from mlops_lib.runner.pytorch import adapter as pytorch
 from mlops_lib.runner.script import (
     execution,
     import_hooks,
@@ -23,7 +24,6 @@ from mlops_lib.runner.script import (
     trackers,
     workdir,
 )
-from mlops_lib.runner.pytorch import adapter as pytorch
 from mlops_lib.runner.sklearn import candidates
 from mlops_lib.runner.state import clock, entropy, rng
 

@@ -47,14 +47,17 @@ def flooded(run_dir: Path, line: bytes) -> Path:
 READ = """
 import json, resource, sys, time
 from pathlib import Path
-from mlops_lib import reporting, rundir, training, tuning, watching
+from mlops_lib import event_log, reporting
+from mlops_lib.monitoring import status
+from mlops_lib.training import attempt_log
+from mlops_lib.tuning import second_pass
 for place in sys.argv[1:]:
     run_dir, before = Path(place), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     began = time.process_time()
-    events = rundir.events(run_dir)
-    assert training.finished(run_dir, 1) is not None
-    watching.standing(run_dir)
-    tuning._has_workers(run_dir, 1)
+    events = event_log.events(run_dir)
+    assert attempt_log.finished(run_dir, 1) is not None
+    status.standing(run_dir)
+    second_pass._has_workers(run_dir, 1)
     page = reporting.report(run_dir)
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     print(json.dumps([events[0], events[1]["event"], events[-1]["event"], time.process_time() - began, grown]))

@@ -98,7 +98,7 @@ ESTIMATORS = {"cancer_pipeline": "train.py", "digits_tree": "tree.py"}
 BUILDS = """
 import json, runpy, sys
 import keras
-from mlops_lib.runner.search.blueprint import blueprint
+from mlops_lib.runner.search.keras.blueprint import blueprint
 class Built(Exception): pass
 def fit(self, *args, **kwargs):
     if not self.built:

@@ -340,7 +340,7 @@ WRITER = """
 import sys
 from dataclasses import replace
 from pathlib import Path
-from mlops_lib import registry
+from mlops_lib.registry import model_store
 from mlops_lib.records import RunSpec, Verdict
 import json
 home, exit_at, *jobs = sys.argv[1:]
@@ -359,7 +359,7 @@ for job in jobs:
     with open(job) as file:
         job = json.load(file)
     spec, verdict = RunSpec.from_json(job["spec"]), Verdict.from_json(job["verdict"])
-    registry.register(Path(job["run_dir"]), spec, verdict, home=Path(home))
+    model_store.register(Path(job["run_dir"]), spec, verdict, home=Path(home))
 """
 
 

@@ -168,7 +168,7 @@ def test_machinery_that_fails_is_said_and_decides_nothing(run_dir: Path) -> None
 
 FORGERIES = {
     "the runner's numbers": """
-from mlops_lib.runner.evaluations import Evaluations
+from mlops_lib.runner.metrics.evaluations import Evaluations
 honest = Evaluations.repeat_on
 def lie(self, model, live):
     honest(self, model, live)
@@ -177,15 +177,15 @@ def lie(self, model, live):
 Evaluations.repeat_on = lie
 """,
     "the numbers, and no examples kept": """
-from mlops_lib.runner.evaluations import Evaluations
-from mlops_lib.runner.metrics import kept
+from mlops_lib.runner.metrics.evaluations import Evaluations
+from mlops_lib.runner.metrics import kept_examples
 honest = Evaluations.repeat_on
 def lie(self, model, live):
     honest(self, model, live)
     for record in self.records:
         record.update(value=0.99, recomputed=0.99)
 Evaluations.repeat_on = lie
-kept.keep = lambda run: None
+kept_examples.keep = lambda run: None
 """,
     "a model that runs code": """
 import joblib
@@ -193,7 +193,7 @@ class Perfect:
     def __reduce__(self):
         return (eval, ("None",))
 honest = joblib.load
-from mlops_lib.runner.evaluations import Evaluations
+from mlops_lib.runner.metrics.evaluations import Evaluations
 def lie(self, model, live):
     self.live = self.reloaded = live
     for record in self.records:
