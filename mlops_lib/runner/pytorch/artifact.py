@@ -9,12 +9,13 @@ import os
 import sys
 from typing import Any, Dict, Iterator, List, Optional
 
-from mlops_lib.runner import files, protocol
+from mlops_lib.runner import protocol
 from mlops_lib.runner.context import Context
 from mlops_lib.runner.pytorch import tensors
 from mlops_lib.runner.pytorch.measures import Reading
 from mlops_lib.runner.pytorch.readings import ANSWERS, BINARY, CLASSES, VALUES
 from mlops_lib.runner.pytorch.sessions import Session
+from mlops_lib.runner.state import atomic
 
 BATCH = 256
 LINES = 400
@@ -149,7 +150,7 @@ def save(run: Context, model: Model, fit: Optional[int]) -> Dict[str, Any]:
     try:
         torch.save(module, temporary)
         os.replace(temporary, path)
-        described.update(bytes=os.path.getsize(path), sha256=files.digest(path))
+        described.update(bytes=os.path.getsize(path), sha256=atomic.digest(path))
     except Exception as error:  # noqa: BLE001 - a user's own module may fail to pickle in any way
         described.update(path=None, note=f"the model cannot be saved: {type(error).__name__}: {error}"[:1000])
         _save_weights(run, module, described)

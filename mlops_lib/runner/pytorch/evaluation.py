@@ -7,10 +7,9 @@ own evaluation. The last session on each set of examples counts.
 import functools
 from typing import Any, Callable, Dict, FrozenSet, List, Optional, Set
 
-from mlops_lib.runner import digest, predictions
 from mlops_lib.runner.context import Context
-from mlops_lib.runner.evaluations import Measured
-from mlops_lib.runner.metrics import recipes
+from mlops_lib.runner.metrics import example_hashes, predictions, recipes
+from mlops_lib.runner.metrics.evaluations import Measured
 from mlops_lib.runner.metrics.recipes import Recipe
 from mlops_lib.runner.pytorch import artifact, measures, tensors
 from mlops_lib.runner.pytorch.examples import MANY, TrainingExamples
@@ -139,7 +138,7 @@ class Judge:
     def _mark_validations(self) -> None:
         """Call what the script measured on validation examples by a metric function what it is."""
         known = [measures.names_of(one.kept) for one in self._recorded if one.is_repeated and one.kept]
-        digests = {digest.Examples(names).digest for names in known if names is not None}
+        digests = {example_hashes.Examples(names).digest for names in known if names is not None}
         for record in self.run.evaluations.records:
             if record["examples_digest"] in digests:
                 record["source"] = "fit.validation"
@@ -149,7 +148,7 @@ class Judge:
         model = artifact.of(session.model)
         model.learn(session, reading)
         names = measures.names_of(session.kept)
-        named = None if names is None else digest.Examples(names)
+        named = None if names is None else example_hashes.Examples(names)
         # Unless all training examples are known, it is not known either whether these are others.
         examples = named if session.trained_on or self.examples.of(session.model) is not None else None
         if self._is_known(model, named, found):
@@ -183,7 +182,7 @@ class Judge:
             data="what the model was called with without training",
         )
 
-    def _is_known(self, model: Any, examples: Optional[digest.Examples], found: Numbers) -> bool:
+    def _is_known(self, model: Any, examples: Optional[example_hashes.Examples], found: Numbers) -> bool:
         """Return whether the script itself measured the same on these examples by a metric function."""
         if examples is None:
             return False
@@ -207,12 +206,12 @@ class Judge:
         return max(found, default=max(self.training.models, default=None))
 
     def _confusion(self, session: Session, reading: Reading) -> Any:
-        from mlops_lib.runner import sklearn_evaluation
+        from mlops_lib.runner.sklearn import evaluation
 
         if not measures.is_labels(session, reading) or session.outputs is None:
             return None, None
         table: Table = measures.table(session, reading, session.outputs)
-        return sklearn_evaluation._confusion(table.truth, table.guess)
+        return evaluation._confusion(table.truth, table.guess)
 
     def _recipe(self, session: Session, reading: Reading, found: Numbers, x: Any, y: Any) -> Any:
         is_plain = measures.is_labels(session, reading) or found.metric == "r2"

@@ -9,8 +9,8 @@ an evaluation is one of training examples.
 import time
 from typing import Any, Dict, FrozenSet, List, Optional, Tuple
 
-from mlops_lib.runner import digest
 from mlops_lib.runner.context import Context
+from mlops_lib.runner.metrics import example_hashes
 from mlops_lib.runner.pytorch import artifact, tensors
 from mlops_lib.runner.pytorch.sessions import Call, Session, examples_of
 from mlops_lib.runner.pytorch.watch import Watch
@@ -80,7 +80,7 @@ class TrainingExamples:
             seen.places.append(key)
             del seen.places[:-64]
         rows = tensors.rows(given, size)
-        names = None if rows is None else digest.hashes(rows)
+        names = None if rows is None else example_hashes.hashes(rows)
         if names is None or isinstance(rows, type(None)):
             seen.is_whole = False
             return
@@ -92,12 +92,12 @@ class TrainingExamples:
             target = targets[-1] if targets and targets[-1].dim() and len(targets[-1]) == size else None
             seen.targets.append(None if target is None else tensors.array(target).copy())
 
-    def of(self, model: Any) -> Optional[digest.Examples]:
+    def of(self, model: Any) -> Optional[example_hashes.Examples]:
         """Return the examples that a model was trained on, None if not all of them are known."""
         known = self.seen.get(id(artifact.plain(model)))
         if known is None or not known[1].is_whole or not known[1].names:
             return None
-        return digest.Examples(known[1].names)
+        return example_hashes.Examples(known[1].names)
 
     def share_of(self, session: Session) -> Optional[float]:
         """Return which share of an evaluation's data set is training data by its place; None if that is not known."""

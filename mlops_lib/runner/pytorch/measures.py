@@ -8,7 +8,7 @@ import math
 import sys
 from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Tuple
 
-from mlops_lib.runner import digest
+from mlops_lib.runner.metrics import example_hashes
 from mlops_lib.runner.pytorch import readings, tensors
 from mlops_lib.runner.pytorch.readings import ANSWERS, BINARY, CLASSES, KIND_OF_LOSS, VALUES
 from mlops_lib.runner.pytorch.sessions import Kept, Loss, Session
@@ -132,7 +132,7 @@ def names_of(kept: List[Kept]) -> Optional[List[bytes]]:
     names: List[bytes] = []
     for one in kept:
         given = tensors.rows([tensors.at((one.args, one.kwargs), path) for path in one.inputs], one.size)
-        found = None if given is None else digest.hashes(given)
+        found = None if given is None else example_hashes.hashes(given)
         if found is None:
             return None
         names += found
