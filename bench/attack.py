@@ -1,7 +1,8 @@
 """What holds: the attacks of the test suite, counted by barrier.
 
-`python -m bench.attack [-k WORDS] [--no-docker]` runs all tests that are marked `attack`, prints a line for each barrier
-(a file of tests) and "held N of N", and ends with 1 if one did not hold. A test that cannot run here is no test that
+`python -m bench.attack [-k WORDS] [--no-docker]` runs all tests that are marked `attack`, prints a
+line for each barrier (a file of tests) and "held N of N", and ends with 1 if one did not hold. A
+test that cannot run here is no test that
 holds: it is counted apart.
 """
 
@@ -36,7 +37,9 @@ class Barrier:
     def line(self) -> str:
         """The barrier in one line."""
         count = self.outcomes["passed"] + self.outcomes["failed"]
-        skipped = f", {self.outcomes['skipped']} cannot run here" if self.outcomes["skipped"] else ""
+        skipped = (
+            f", {self.outcomes['skipped']} cannot run here" if self.outcomes["skipped"] else ""
+        )
         return f"{self.outcomes['passed']:4} of {count:<4} {self.title}  [{self.path.relative_to(ROOT)}{skipped}]"
 
 
@@ -59,15 +62,30 @@ class Counting:
 
 def main() -> int:
     """Run the attacks and count what holds."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-k", dest="words", default="", help="only attacks whose names match, as pytest's -k")
-    parser.add_argument("--no-docker", action="store_true", help="leave out what needs a container engine")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "-k", dest="words", default="", help="only attacks whose names match, as pytest's -k"
+    )
+    parser.add_argument(
+        "--no-docker", action="store_true", help="leave out what needs a container engine"
+    )
     options = parser.parse_args()
     marked = "attack and not docker" if options.no_docker else "attack"
     counting = Counting()
     words = ["-k", options.words] if options.words else []
     code = pytest.main(
-        ["-q", "-m", marked, *words, "--continue-on-collection-errors", "--rootdir", str(ROOT), str(ROOT / "tests")],
+        [
+            "-q",
+            "-m",
+            marked,
+            *words,
+            "--continue-on-collection-errors",
+            "--rootdir",
+            str(ROOT),
+            str(ROOT / "tests"),
+        ],
         plugins=[counting],
     )
     total: Counter[str] = Counter()

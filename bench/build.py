@@ -1,10 +1,12 @@
-"""What deciding on, building and checking an environment costs, beside `docker build` of the same Dockerfile by hand.
+"""What deciding on, building and checking an environment costs, beside `docker build` of the same
+Dockerfile by hand.
 
     python -m bench.build [--requirement tabulate]
 
-Needs a Docker engine and a package index. Four situations, each once with `mlops build` (the whole command: detection, plan,
-build, probe) and once with `docker build` alone. Both get a base image of their own, so that no layer is there before; pip's
-cache is as it is, the same for both. Everything made is removed.
+Needs a Docker engine and a package index. Four situations, each once with `mlops build` (the whole
+command: detection, plan, build, probe) and once with `docker build` alone. Both get a base image of
+their own, so that no layer is there before; pip's cache is as it is, the same for both. Everything
+made is removed.
 """
 
 from __future__ import annotations
@@ -44,23 +46,42 @@ class Bench:
     """One project, two bases, two ways to build."""
 
     def __init__(self, folder: Path) -> None:
-        self.project, self.home, self.mark = folder / "project", folder / "home", uuid.uuid4().hex[:8]
+        self.project, self.home, self.mark = (
+            folder / "project",
+            folder / "home",
+            uuid.uuid4().hex[:8],
+        )
         self.project.mkdir()
         self.docker = buildkit.client_program()
-        self.environment = {**os.environ, "MLOPS_HOME": str(self.home), "PYTHONPATH": str(ROOT), "DOCKER_BUILDKIT": "1"}
+        self.environment = {
+            **os.environ,
+            "MLOPS_HOME": str(self.home),
+            "PYTHONPATH": str(ROOT),
+            "DOCKER_BUILDKIT": "1",
+        }
         self.bases = [self._base(folder, kind) for kind in ("ours", "hand")]
         self.tags: set[str] = set()
 
     def _base(self, folder: Path, kind: str) -> str:
         tag, place = f"mlops-bench-{kind}:{self.mark}", folder / kind
         place.mkdir()
-        (place / "Dockerfile").write_text(f"FROM python:3.11-slim\nRUN echo {self.mark}-{kind} >/etc/bench\n")
+        (place / "Dockerfile").write_text(
+            f"FROM python:3.11-slim\nRUN echo {self.mark}-{kind} >/etc/bench\n"
+        )
         timed([self.docker, "build", "--tag", tag, str(place)], self.environment)
         return tag
 
     def ours(self) -> float:
         """`mlops build`."""
-        command = [sys.executable, "-m", "mlops_lib", "build", str(self.project), "--backend", "docker"]
+        command = [
+            sys.executable,
+            "-m",
+            "mlops_lib",
+            "build",
+            str(self.project),
+            "--backend",
+            "docker",
+        ]
         seconds = timed([*command, "--base-image", self.bases[0], "--json"], self.environment)
         self.tags.add(self._image(self.bases[0]).tag)
         return seconds
@@ -78,26 +99,35 @@ class Bench:
 
     def clean(self) -> None:
         """Remove the images."""
-        subprocess.run([self.docker, "rmi", *self.tags, *self.bases], capture_output=True, check=False)
+        subprocess.run(
+            [self.docker, "rmi", *self.tags, *self.bases], capture_output=True, check=False
+        )
 
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--requirement", default="tabulate", help="the one that is added")
     asked = parser.parse_args()
     print(f"{'':34} {'mlops build':>12} {'docker build':>13} {'ratio':>7}")
     with tempfile.TemporaryDirectory() as name:
         bench = Bench(Path(name))
         try:
-            for number, (situation, script, requirement) in enumerate((
-                ("cold: no layer is there", SCRIPT, ""), ("warm: nothing changed", SCRIPT, ""),
-                ("the script changed", SCRIPT + "print('more')\n", ""),
-                (f"a new requirement ({asked.requirement})", SCRIPT, asked.requirement),
-            )):  # fmt: skip
+            for number, (situation, script, requirement) in enumerate(
+                (
+                    ("cold: no layer is there", SCRIPT, ""),
+                    ("warm: nothing changed", SCRIPT, ""),
+                    ("the script changed", SCRIPT + "print('more')\n", ""),
+                    (f"a new requirement ({asked.requirement})", SCRIPT, asked.requirement),
+                )
+            ):
                 (bench.project / "train.py").write_text(script.format(turns=1000 + number))
                 if requirement:
-                    (bench.project / "requirements.txt").write_text(f"scikit-learn\n{requirement}\n")
+                    (bench.project / "requirements.txt").write_text(
+                        f"scikit-learn\n{requirement}\n"
+                    )
                 ours, hand = bench.ours(), bench.hand(Path(name))
                 print(f"{situation:34} {ours:11.2f}s {hand:12.2f}s {ours / hand:7.2f}", flush=True)
         finally:

@@ -1,14 +1,16 @@
 """Killed at random, again and again: is anything lost, is the result the same?
 
-`python -m bench.chaos [--kills 50] [--backend process docker] [--samples sklearn keras data] [--dockerd]`
+`python -m bench.chaos [--kills 50] [--backend process docker] [--samples sklearn keras data]
+[--dockerd]`
 
-Each sample is trained once left alone and once under a monkey that kills the runner, the container (or its supervisor),
-`mlops train` or one of two `mlops watch` beside it, and the Docker engine itself, that damages the newest checkpoint, and
-that fills the disk. At the end: every epoch exactly once, the same numbers, outputs and metrics, no container left. The
-table says how often each victim was hit, and what it cost.
+Each sample is trained once left alone and once under a monkey that kills the runner, the container
+(or its supervisor), `mlops train` or one of two `mlops watch` beside it, and the Docker engine
+itself, that damages the newest checkpoint, and that fills the disk. At the end: every epoch exactly
+once, the same numbers, outputs and metrics, no container left. The table says how often each victim
+was hit, and what it cost.
 
-`--dockerd` starts an engine of its own to kill (root only; the machine's own engine is left alone); the full disk needs
-root too, for a mount in memory.
+`--dockerd` starts an engine of its own to kill (root only; the machine's own engine is left alone);
+the full disk needs root too, for a mount in memory.
 """
 
 from __future__ import annotations
@@ -121,15 +123,25 @@ class Trial:
         """Start an `mlops` program under this name."""
         with (self.home / f"{self.run_dir.name}-{name}.log").open("ab") as log:
             self.programs[name] = subprocess.Popen(
-                [sys.executable, "-m", "mlops_lib", *words], stdout=log, stderr=log, env=self.environment
+                [sys.executable, "-m", "mlops_lib", *words],
+                stdout=log,
+                stderr=log,
+                env=self.environment,
             )
 
     def train(self) -> None:
         """What a person starts."""
         self.start(
-            "train", "train", str(self.project), "--run-dir", str(self.run_dir), "--backend", self.backend,
-            "--restarts", "20",
-        )  # fmt: skip
+            "train",
+            "train",
+            str(self.project),
+            "--run-dir",
+            str(self.run_dir),
+            "--backend",
+            self.backend,
+            "--restarts",
+            "20",
+        )
 
     def watch(self, name: str) -> None:
         """A watchdog over everything of the home."""
@@ -148,7 +160,10 @@ class Trial:
 
     def attempts(self) -> int:
         """How often its script was started."""
-        return sum(line.get("event") == "attempt" for line in event_log.read_lines(self.run_dir / protocol.ATTEMPTS))
+        return sum(
+            line.get("event") == "attempt"
+            for line in event_log.read_lines(self.run_dir / protocol.ATTEMPTS)
+        )
 
     def container(self, engine: Engine) -> Container | None:
         """The one that trains now."""
@@ -156,16 +171,25 @@ class Trial:
         return next((one for one in found if one.state == "running"), None)
 
     def fingerprint(self) -> dict[str, Any]:
-        """What must be the same: epochs with their numbers, what was measured, what the script wrote."""
+        """What must be the same: epochs with their numbers, what was measured, what the script
+        wrote.
+        """
         events = event_log.events(self.run_dir)
         outputs = self.run_dir / "inside" / "outputs"
         written = {
             str(path.relative_to(outputs)): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in sorted(outputs.rglob("*")) if path.is_file()
-        }  # fmt: skip
+            for path in sorted(outputs.rglob("*"))
+            if path.is_file()
+        }
         return {
-            "epochs": sorted((e["fit"], e["epoch"], json.dumps(e["metrics"])) for e in events if e["event"] == "epoch"),
-            "measured": [(e["metric"], e["value"]) for e in verdicts.read_claims(self.run_dir)["evaluations"]],
+            "epochs": sorted(
+                (e["fit"], e["epoch"], json.dumps(e["metrics"]))
+                for e in events
+                if e["event"] == "epoch"
+            ),
+            "measured": [
+                (e["metric"], e["value"]) for e in verdicts.read_claims(self.run_dir)["evaluations"]
+            ],
             "outputs": written,
         }
 
@@ -185,12 +209,17 @@ def _last_attempt(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
 class Monkey:
     """Hits one victim after the other, at random."""
 
-    def __init__(self, trial: Trial, engine: Engine, dice: random.Random, dockerd: Dockerd | None) -> None:
+    def __init__(
+        self, trial: Trial, engine: Engine, dice: random.Random, dockerd: Dockerd | None
+    ) -> None:
         self.trial, self.engine, self.dice, self.dockerd = trial, engine, dice, dockerd
         self.victims: dict[str, Callable[[], bool]] = {
-            "runner": self.runner, "container": self.container, "mlops train": lambda: self.program("train"),
-            "mlops watch": lambda: self.program(dice.choice(("watch 1", "watch 2"))), "checkpoint": self.checkpoint,
-        }  # fmt: skip
+            "runner": self.runner,
+            "container": self.container,
+            "mlops train": lambda: self.program("train"),
+            "mlops watch": lambda: self.program(dice.choice(("watch 1", "watch 2"))),
+            "checkpoint": self.checkpoint,
+        }
         if os.path.ismount(trial.run_dir):
             self.victims["full disk"] = self.full_disk
         if dockerd is not None:
@@ -204,16 +233,29 @@ class Monkey:
 
     def runner(self) -> bool:
         """The script's own process."""
-        starts = [e for e in _last_attempt(event_log.events(self.trial.run_dir)) if e["event"] == "start"]
+        starts = [
+            e for e in _last_attempt(event_log.events(self.trial.run_dir)) if e["event"] == "start"
+        ]
         container = self.trial.container(self.engine)
         if container is None or not starts:
             return False
         if self.engine.name == "process":
             return _kill(int(starts[-1]["pid"]))
         shown = subprocess.run(
-            [DOCKER, "exec", "-u", "0", container.id, "sh", "-c", "kill -9 $(cat /proc/1/task/1/children)"],
-            env=self.trial.environment, capture_output=True, check=False,
-        )  # fmt: skip
+            [
+                DOCKER,
+                "exec",
+                "-u",
+                "0",
+                container.id,
+                "sh",
+                "-c",
+                "kill -9 $(cat /proc/1/task/1/children)",
+            ],
+            env=self.trial.environment,
+            capture_output=True,
+            check=False,
+        )
         return shown.returncode == 0
 
     def container(self) -> bool:
@@ -239,7 +281,9 @@ class Monkey:
         return alive
 
     def checkpoint(self) -> bool:
-        """The newest checkpoint is truncated or has a flipped byte when the script that wrote it is killed."""
+        """The newest checkpoint is truncated or has a flipped byte when the script that wrote it is
+        killed.
+        """
         found = [p for p in (self.trial.run_dir / "inside" / "fits").glob("*/*") if p.is_file()]
         newest = max(found, key=lambda path: path.stat().st_mtime, default=None)
         if newest is None or not self.runner():
@@ -256,7 +300,9 @@ class Monkey:
         return True
 
     def full_disk(self) -> bool:
-        """The disk is full for a while; if the run was given up, a person makes room and starts it again."""
+        """The disk is full for a while; if the run was given up, a person makes room and starts it
+        again.
+        """
         ballast = self.trial.run_dir / "ballast"
         with contextlib.suppress(OSError), ballast.open("wb") as stream:
             while True:
@@ -293,31 +339,57 @@ class Dockerd:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, tries: int = 3) -> None:
-        """Start it, and wait until it answers; a machine under load may need more than one try, as systemd gives it."""
+        """Start it, and wait until it answers; a machine under load may need more than one try, as
+        systemd gives it.
+        """
         (self.folder / "docker.pid").unlink(missing_ok=True)
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
-                    # A network of its own: an engine without a bridge removes the one that it finds, the machine's own.
-                    "unshare", "--net", "dockerd", "-H", self.host, "--data-root", str(self.folder / "data"), "--exec-root",
-                    str(self.folder / "exec"), "--pidfile", str(self.folder / "docker.pid"), "--bridge", "none",
-                    "--iptables=false", "--ip6tables=false",
+                    # A network of its own: an engine without a bridge removes the one that it
+                    # finds, the machine's own.
+                    "unshare",
+                    "--net",
+                    "dockerd",
+                    "-H",
+                    self.host,
+                    "--data-root",
+                    str(self.folder / "data"),
+                    "--exec-root",
+                    str(self.folder / "exec"),
+                    "--pidfile",
+                    str(self.folder / "docker.pid"),
+                    "--bridge",
+                    "none",
+                    "--iptables=false",
+                    "--ip6tables=false",
                 ],
-                stdout=log, stderr=log, start_new_session=True,
-            )  # fmt: skip
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
         deadline = time.monotonic() + 60
-        while subprocess.run([DOCKER, "-H", self.host, "version"], capture_output=True, check=False).returncode:
+        while subprocess.run(
+            [DOCKER, "-H", self.host, "version"], capture_output=True, check=False
+        ).returncode:
             if self._process.poll() is not None and tries > 1:
                 return self.start(tries - 1)
             if time.monotonic() > deadline or self._process.poll() is not None:
-                raise RuntimeError(f"dockerd does not start: {(self.folder / 'log').read_text()[-2000:]}")
+                raise RuntimeError(
+                    f"dockerd does not start: {(self.folder / 'log').read_text()[-2000:]}"
+                )
             time.sleep(0.1)
         return None
 
     def load(self, tag: str) -> None:
         """Give it an image of the machine's own engine."""
         with subprocess.Popen([DOCKER, "save", tag], stdout=subprocess.PIPE) as saved:
-            subprocess.run([DOCKER, "-H", self.host, "load", "-q"], stdin=saved.stdout, check=True, capture_output=True)
+            subprocess.run(
+                [DOCKER, "-H", self.host, "load", "-q"],
+                stdin=saved.stdout,
+                check=True,
+                capture_output=True,
+            )
 
     def kill(self) -> None:
         """SIGKILL."""
@@ -342,7 +414,9 @@ def own_engine(folder: Path) -> Iterator[Dockerd]:
         yield made
     finally:
         made.stop()
-        for mounted in reversed([line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]):
+        for mounted in reversed(
+            [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+        ):
             if mounted.startswith(str(folder)):
                 subprocess.run(["umount", "-l", mounted], check=False, capture_output=True)
 
@@ -389,9 +463,17 @@ class Outcome:
 
 
 def chaos(
-    sample: str, *, backend: str, kills: int, length: int, folder: Path, home: Path, seed: int,
-    pause_s: tuple[float, float], dockerd: Dockerd | None = None,
-) -> Outcome:  # fmt: skip
+    sample: str,
+    *,
+    backend: str,
+    kills: int,
+    length: int,
+    folder: Path,
+    home: Path,
+    seed: int,
+    pause_s: tuple[float, float],
+    dockerd: Dockerd | None = None,
+) -> Outcome:
     """Train a sample left alone and under the monkey."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "MLOPS_HOME": str(home)}
     if dockerd is not None:
@@ -421,12 +503,22 @@ def chaos(
         place = folder / f"{sample}-{backend}-chaos-{len(rounds) + 1}"
         with small_disk(place):
             trial = Trial(project, place, home, backend, environment)
-            rounds.append(_round(trial, alone, Monkey(trial, engine, dice, dockerd), missing, pause_s))
+            rounds.append(
+                _round(trial, alone, Monkey(trial, engine, dice, dockerd), missing, pause_s)
+            )
     return Outcome(
-        sample, backend, rounds[-1].state, all(one.identical for one in rounds), rounds[-1].differences,
-        sum((one.hits for one in rounds), Counter()), sum(one.attempts for one in rounds),
-        statistics.mean(one.seconds for one in rounds), alone_s, sum(one.left for one in rounds), len(rounds),
-    )  # fmt: skip
+        sample,
+        backend,
+        rounds[-1].state,
+        all(one.identical for one in rounds),
+        rounds[-1].differences,
+        sum((one.hits for one in rounds), Counter()),
+        sum(one.attempts for one in rounds),
+        statistics.mean(one.seconds for one in rounds),
+        alone_s,
+        sum(one.left for one in rounds),
+        len(rounds),
+    )
 
 
 @dataclass(frozen=True)
@@ -446,7 +538,9 @@ class Round:
         return self.state == "finished" and not self.differences
 
 
-def _round(trial: Trial, alone: Trial, monkey: Monkey, kills: int, pause_s: tuple[float, float]) -> Round:
+def _round(
+    trial: Trial, alone: Trial, monkey: Monkey, kills: int, pause_s: tuple[float, float]
+) -> Round:
     began = time.monotonic()
     for name in ("watch 1", "watch 2"):
         trial.watch(name)
@@ -475,48 +569,81 @@ def _unleash(monkey: Monkey, kills: int, pause_s: tuple[float, float]) -> str:
 
 
 def _make_room(trial: Trial) -> None:
-    """What a person does about a run that was given up because its disk was full: room was made, it goes on."""
+    """What a person does about a run that was given up because its disk was full: room was made, it
+    goes on.
+    """
     failure = attempt_log.given_up(event_log.read_lines(trial.run_dir / protocol.ATTEMPTS))
-    if trial.state == "failed" and trial.hits["full disk"] and (failure is None or failure.kind == "disk"):
+    if (
+        trial.state == "failed"
+        and trial.hits["full disk"]
+        and (failure is None or failure.kind == "disk")
+    ):
         trial.train()
 
 
 def main() -> int:
     """Print the table; 1 if anything was lost."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=50, help="hits in all, shared by samples and backends")
-    parser.add_argument("--backend", nargs="+", default=["process", "docker"], choices=("process", "docker"))
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--kills", type=int, default=50, help="hits in all, shared by samples and backends"
+    )
+    parser.add_argument(
+        "--backend", nargs="+", default=["process", "docker"], choices=("process", "docker")
+    )
     parser.add_argument("--samples", nargs="+", default=list(SAMPLES), choices=SAMPLES)
     parser.add_argument("--length", type=int, default=25, help="epochs, or fits, of a sample")
-    parser.add_argument("--pause", type=float, nargs=2, default=(1.0, 12.0), help="seconds between two hits")
+    parser.add_argument(
+        "--pause", type=float, nargs=2, default=(1.0, 12.0), help="seconds between two hits"
+    )
     parser.add_argument("--home", help="folder of environments to reuse; a fresh one unless given")
     parser.add_argument(
-        "--dockerd", action="store_true", help="Docker samples in an engine of our own, which is killed too"
+        "--dockerd",
+        action="store_true",
+        help="Docker samples in an engine of our own, which is killed too",
     )
     parser.add_argument("--seed", type=int, default=int(time.time()))
     asked = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started and mounted is put away
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(143)
+    )  # what was started and mounted is put away
     print(f"seed {asked.seed}")
     share = -(-asked.kills // (len(asked.backend) * len(asked.samples)))
     outcomes = []
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name, contextlib.ExitStack() as stack:
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name,
+        contextlib.ExitStack() as stack,
+    ):
         folder = Path(name)
         folder.chmod(0o755)
         home = Path(asked.home).absolute() if asked.home else folder / "home"
         home.mkdir(parents=True, exist_ok=True)
-        for number, (backend, sample) in enumerate((b, s) for b in asked.backend for s in asked.samples):
+        for number, (backend, sample) in enumerate(
+            (b, s) for b in asked.backend for s in asked.samples
+        ):
             dockerd = None
             if backend == "docker" and asked.dockerd:
                 dockerd = stack.enter_context(own_engine(folder / f"dockerd-{number}"))
                 for tag in _images(folder, home, sample):
                     dockerd.load(tag)
             one = chaos(
-                sample, backend=backend, kills=share, length=asked.length, folder=folder, home=home,
-                seed=asked.seed + number, pause_s=tuple(asked.pause), dockerd=dockerd,
-            )  # fmt: skip
+                sample,
+                backend=backend,
+                kills=share,
+                length=asked.length,
+                folder=folder,
+                home=home,
+                seed=asked.seed + number,
+                pause_s=tuple(asked.pause),
+                dockerd=dockerd,
+            )
             os.environ.pop("DOCKER_HOST", None)
             outcomes.append(one)
-            print(f"{sample} {backend}: {one.state}, {one.hits.total()} hits, identical: {one.identical}", flush=True)
+            print(
+                f"{sample} {backend}: {one.state}, {one.hits.total()} hits, identical: {one.identical}",
+                flush=True,
+            )
         if home != folder / "home":
             shutil.rmtree(home / "containers", ignore_errors=True)
     show(outcomes)
@@ -527,11 +654,16 @@ def _images(folder: Path, home: Path, sample: str) -> list[str]:
     """The image of a sample, built by the machine's own engine."""
     project = folder / "plan" / sample
     project.mkdir(parents=True)
-    (project / "train.py").write_text(SAMPLES[sample].replace("{length}", "1").replace("{{", "{").replace("}}", "}"))
+    (project / "train.py").write_text(
+        SAMPLES[sample].replace("{length}", "1").replace("{{", "{").replace("}}", "}")
+    )
     done = subprocess.run(
         [sys.executable, "-m", "mlops_lib", "build", str(project), "--backend", "docker", "--json"],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "MLOPS_HOME": str(home)}, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        env={**os.environ, "PYTHONPATH": str(ROOT), "MLOPS_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     return [json.loads(done.stdout)["tag"]]
 
 
@@ -542,12 +674,23 @@ def show(outcomes: list[Outcome]) -> None:
         f"\n{'sample':10} {'backend':8} {'hits':>5} {'rounds':>6} {'starts':>6} {'alone':>8} {'chaos':>8} {'left':>5}  result"
     )
     for one in outcomes:
-        result = "identical" if one.identical else f"{one.state}; differs: {', '.join(one.differences) or 'nothing'}"
-        print(f"{one.sample:10} {one.backend:8} {one.hits.total():5} {one.rounds:6} {one.attempts:6} {one.alone_s:7.1f}s"
-              f" {one.seconds:7.1f}s {one.left:5}  {result}")  # fmt: skip
-        print("           " + ", ".join(f"{name} {one.hits[name]}" for name in victims if one.hits[name]))
-    print(f"{sum(one.hits.total() for one in outcomes)} hits; {sum(one.identical for one in outcomes)} of"
-          f" {len(outcomes)} trainings ended exactly as left alone")  # fmt: skip
+        result = (
+            "identical"
+            if one.identical
+            else f"{one.state}; differs: {', '.join(one.differences) or 'nothing'}"
+        )
+        print(
+            f"{one.sample:10} {one.backend:8} {one.hits.total():5} {one.rounds:6} {one.attempts:6} {one.alone_s:7.1f}s"
+            f" {one.seconds:7.1f}s {one.left:5}  {result}"
+        )
+        print(
+            "           "
+            + ", ".join(f"{name} {one.hits[name]}" for name in victims if one.hits[name])
+        )
+    print(
+        f"{sum(one.hits.total() for one in outcomes)} hits; {sum(one.identical for one in outcomes)} of"
+        f" {len(outcomes)} trainings ended exactly as left alone"
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
-"""What looking at code costs: whole processes, as ratios to `python -c pass` in the same run, beside pipreqs.
+"""What looking at code costs: whole processes, as ratios to `python -c pass` in the same run,
+beside pipreqs.
 
-`python -m bench.detect [REPOSITORY] [--runs 7] [--pipreqs PATH]` looks at one script, and at a repository of 1,000 Python
-files with 10,000 data files beside them (made here from a few templates unless a folder is given).
+`python -m bench.detect [REPOSITORY] [--runs 7] [--pipreqs PATH]` looks at one script, and at a
+repository of 1,000 Python files with 10,000 data files beside them (made here from a few templates
+unless a folder is given).
 """
 
 from __future__ import annotations
@@ -109,9 +111,15 @@ def seconds(command: list[str], runs: int) -> list[float]:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("repository", nargs="?", help="a folder to look at instead of the one made here")
+    parser.add_argument(
+        "repository", nargs="?", help="a folder to look at instead of the one made here"
+    )
     parser.add_argument("--runs", type=int, default=7)
-    parser.add_argument("--pipreqs", default=shutil.which("pipreqs") or "", help="the pipreqs program, if there is one")
+    parser.add_argument(
+        "--pipreqs",
+        default=shutil.which("pipreqs") or "",
+        help="the pipreqs program, if there is one",
+    )
     asked = parser.parse_args()
     python = [sys.executable, "-c", "pass"]
     detect = [sys.executable, "-m", "mlops_lib", "detect", "--json"]
@@ -122,7 +130,10 @@ def main() -> None:
         alone = Path(name) / "alone"
         alone.mkdir()
         shutil.copy(SCRIPT, alone)
-        rows = [("one script", [*detect, str(alone / SCRIPT.name)]), ("a repository", [*detect, str(folder)])]
+        rows = [
+            ("one script", [*detect, str(alone / SCRIPT.name)]),
+            ("a repository", [*detect, str(folder)]),
+        ]
         if asked.pipreqs:
             rows += [
                 ("one script, pipreqs", [asked.pipreqs, "--print", "--use-local", str(alone)]),
@@ -134,7 +145,9 @@ def main() -> None:
         for title, command in rows:
             took = seconds(command, max(3, asked.runs if "script" in title else asked.runs // 2))
             middle = statistics.median(took)
-            print(f"{title:24} {middle * 1000:8.1f} ms {middle / unit:8.1f} x  (best {min(took) * 1000:.1f} ms)")
+            print(
+                f"{title:24} {middle * 1000:8.1f} ms {middle / unit:8.1f} x  (best {min(took) * 1000:.1f} ms)"
+            )
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
 """How often detection is right, on files that people have labelled.
 
-`python -m bench.detection_accuracy LABELS.jsonl FOLDER [--markdown]`. Each line of LABELS is a JSON object:
+`python -m bench.detection_accuracy LABELS.jsonl FOLDER [--markdown]`. Each line of LABELS is a JSON
+object:
 
-    {"repo": "name", "path": "in/repo.py", "framework": ["keras"], "family": ["cnn", "dense"], "imports": ["keras"]}
+    {"repo": "name", "path": "in/repo.py", "framework": ["keras"], "family": ["cnn", "dense"],
+    "imports": ["keras"]}
 
-`framework` and `family` list every answer that is right ("*": any); `imports` are the required third-party imports, local
-modules' included. FOLDER holds each repository under its name. Printed are the three shares, what was taken for what, and
-every file on which detection failed altogether.
+`framework` and `family` list every answer that is right ("*": any); `imports` are the required
+third-party imports, local modules' included. FOLDER holds each repository under its name. Printed
+are the three shares, what was taken for what, and every file on which detection failed altogether.
 """
 
 from __future__ import annotations
@@ -25,14 +27,19 @@ Matrix = collections.Counter[tuple[str, str]]
 
 def main() -> None:
     """Print the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("labels", type=Path)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--wrong", action="store_true", help="list the files that are wrong")
     asked = parser.parse_args()
     labels = [json.loads(line) for line in asked.labels.read_text().splitlines() if line.strip()]
     right: collections.Counter[str] = collections.Counter()
-    matrices: dict[str, Matrix] = {"framework": collections.Counter(), "family": collections.Counter()}
+    matrices: dict[str, Matrix] = {
+        "framework": collections.Counter(),
+        "family": collections.Counter(),
+    }
     for label in labels:
         found = _look(asked.folder / label["repo"], label["path"])
         for key, matrix in matrices.items():
@@ -45,9 +52,12 @@ def main() -> None:
         same = set(found.get("imports", ())) == set(label["imports"])
         right["imports"] += same
         if asked.wrong and not same:
-            print(f"{label['repo']}/{label['path']}: imports {label['imports']}, found {found.get('imports')}")
+            print(
+                f"{label['repo']}/{label['path']}: imports {label['imports']}, found {found.get('imports')}"
+            )
     print(
-        f"{len(labels)} files: " + ", ".join(f"{key} {right[key] / len(labels):.3f}" for key in [*matrices, "imports"])
+        f"{len(labels)} files: "
+        + ", ".join(f"{key} {right[key] / len(labels):.3f}" for key in [*matrices, "imports"])
     )
     for key, matrix in matrices.items():
         print(f"\n{_table(key, matrix)}")
@@ -66,7 +76,9 @@ def _table(key: str, matrix: Matrix) -> str:
     names = sorted({name for pair in matrix for name in pair})
     lines = [f"| {key} | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
     for row in names:
-        lines.append(f"| {row} | " + " | ".join(str(matrix[(row, column)] or "") for column in names) + " |")
+        lines.append(
+            f"| {row} | " + " | ".join(str(matrix[(row, column)] or "") for column in names) + " |"
+        )
     return "\n".join(lines)
 
 

@@ -1,7 +1,8 @@
-"""What this project says of itself as an honest judge, counted: `python -m bench.honesty [SECTION …]`.
+"""What this project says of itself as an honest judge, counted: `python -m bench.honesty [SECTION
+…]`.
 
-Each section is a module `bench/honesty_<section>.py` that prints its counts, and ends with an exit code other than 0 if
-a limit is not kept:
+Each section is a module `bench/honesty_<section>.py` that prints its counts, and ends with an exit
+code other than 0 if a limit is not kept:
 
     aa          a search among candidates that differ by their seed alone, and the interval of a verdict
     leaks       the leak radar: what it finds, and how often it warns where nothing leaks
@@ -22,7 +23,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def sections() -> list[str]:
     """Return the sections there are."""
-    return sorted(path.stem.removeprefix("honesty_") for path in Path(__file__).parent.glob("honesty_*.py"))
+    return sorted(
+        path.stem.removeprefix("honesty_") for path in Path(__file__).parent.glob("honesty_*.py")
+    )
 
 
 def main() -> int:

@@ -1,12 +1,15 @@
-"""A search among candidates that differ by their seed alone must not claim to have found something better.
+"""A search among candidates that differ by their seed alone must not claim to have found something
+better.
 
-`python -m bench.honesty_aa [--simulated 200] [--real 20]` counts in how many searches a claim is made: a sentence that a
-trial *brought* something, or a winner that is called clearly better than the developer's model on examples that
-selected nothing (`Improvement.gained`). Simulated searches draw who gets which example right; real ones train the
-developer's own network again and again, with other seeds, on digits and on pima. Then it counts how often the last
-verdict of a run lies, with its whole interval, above what the model truly reaches, though the gate looked three times.
+`python -m bench.honesty_aa [--simulated 200] [--real 20]` counts in how many searches a claim is
+made: a sentence that a trial *brought* something, or a winner that is called clearly better than
+the developer's model on examples that selected nothing (`Improvement.gained`). Simulated searches
+draw who gets which example right; real ones train the developer's own network again and again, with
+other seeds, on digits and on pima. Then it counts how often the last verdict of a run lies, with
+its whole interval, above what the model truly reaches, though the gate looked three times.
 
-Both rates have a limit of 5 %. Few searches leave a rate uncertain: its own 95 % interval stands beside it.
+Both rates have a limit of 5 %. Few searches leave a rate uncertain: its own 95 % interval stands
+beside it.
 """
 
 from __future__ import annotations
@@ -40,7 +43,9 @@ def build(hp):
 
 
 def simulated(chance: random.Random) -> bool:
-    """Return whether a search of equal candidates claims a gain: each one's true accuracy is drawn around one value."""
+    """Return whether a search of equal candidates claims a gain: each one's true accuracy is drawn
+    around one value.
+    """
     examples, epochs = chance.choice([100, 300, 1000, 4000]), chance.choice([5, 20])
     level, spread = chance.uniform(0.6, 0.97), chance.choice([0.0, 0.005, 0.01])
 
@@ -50,7 +55,9 @@ def simulated(chance: random.Random) -> bool:
         for _ in range(epochs):
             share = min(max(own + chance.gauss(0, spread), 0.0), 1.0)
             # From one epoch to the next half of the answers are given anew.
-            fresh = sum(chance.random() < share for _ in range(examples if hits is None else examples // 2))
+            fresh = sum(
+                chance.random() < share for _ in range(examples if hits is None else examples // 2)
+            )
             hits = fresh if hits is None else hits - round(hits / 2) + fresh
             values.append(min(hits / examples, 1.0))
         return values
@@ -59,7 +66,9 @@ def simulated(chance: random.Random) -> bool:
     curves = [curve() for _ in range(TRIALS)]
     trials = [{"number": number, "curve": one} for number, one in enumerate(curves, 1)]
     best = max(map(max, curves))
-    found = protocol.gain(best, first, metric="accuracy", mode="max", examples=examples, trials=trials)
+    found = protocol.gain(
+        best, first, metric="accuracy", mode="max", examples=examples, trials=trials
+    )
     return found.is_clear
 
 
@@ -76,9 +85,18 @@ def real(name: str, seed: int) -> tuple[bool, str]:
     model.fit(data.x, data.y, epochs=task.epochs, batch_size=task.batch_size, verbose=0)
     with _space(name) as folder:
         found = mlops_lib.improve(
-            model, data.x, data.y, validation_data=(data.x_test, data.y_test), target=2.0, metric=task.metric,
-            trials=TRIALS, minutes=10.0, seed=seed, folder=folder, observer=lambda event: None,
-        )  # fmt: skip
+            model,
+            data.x,
+            data.y,
+            validation_data=(data.x_test, data.y_test),
+            target=2.0,
+            metric=task.metric,
+            trials=TRIALS,
+            minutes=10.0,
+            seed=seed,
+            folder=folder,
+            observer=lambda event: None,
+        )
     said = [note for note in found.notes if note.startswith("trial ")]
     clear = found.gained is not None and found.gained.is_clear
     gained = "" if found.gained is None else f" ({found.gained.words()})"
@@ -102,7 +120,8 @@ def _space(name: str) -> Iterator[str]:
 def above_the_truth(chance: random.Random) -> bool:
     """Return whether a run's last verdict has its interval above what its model truly reaches.
 
-    Each model of the run misses the bar by a hair; the gate judges until it accepts one, or has looked three times.
+    Each model of the run misses the bar by a hair; the gate judges until it accepts one, or has
+    looked three times.
     """
     examples, bar = chance.choice([50, 200, 1000]), chance.uniform(0.6, 0.95)
     for looks in range(1, protocol.MOST_LOOKS + 1):
@@ -137,13 +156,18 @@ def main() -> int:
     claims = sum(simulated(chance) for _ in range(asked.simulated))
     kept = [_show("simulated searches that claim a gain", claims, asked.simulated)]
     wrong = sum(above_the_truth(chance) for _ in range(10 * asked.simulated))
-    kept.append(_show("last verdicts with their interval above the truth", wrong, 10 * asked.simulated))
+    kept.append(
+        _show("last verdicts with their interval above the truth", wrong, 10 * asked.simulated)
+    )
     found: list[bool] = []
     for number in range(asked.real):
         name = ("digits", "pima")[number % 2]
         is_claim, told = real(name, asked.seed + number)
         found.append(is_claim)
-        print(f"  {name}, seed {asked.seed + number}: {'CLAIM' if is_claim else 'no claim'}: {told}", flush=True)
+        print(
+            f"  {name}, seed {asked.seed + number}: {'CLAIM' if is_claim else 'no claim'}: {told}",
+            flush=True,
+        )
     kept.append(_show("real searches that claim a gain", sum(found), len(found)))
     return 0 if all(kept) else 1
 

@@ -2,11 +2,12 @@
 
     python -m bench.honesty_champion [--pairs 4000] [--json]
 
-Pairs of models are simulated by their answers and go through what a run goes through: the comparison in the runner, its
-claim, and the host's reading of it. Two models that answer alike disagree on few examples, two that were made
-independently on many; the power depends on that, so both are shown. Ends with 1 if equal models swap the crown in more than
-5 % of the pairs, beyond what so many pairs can tell, or if 5 points more on 600 examples win in less than 80 % with a
-disagreement of up to 15 %.
+Pairs of models are simulated by their answers and go through what a run goes through: the
+    comparison in the runner, its
+claim, and the host's reading of it. Two models that answer alike disagree on few examples, two that
+were made independently on many; the power depends on that, so both are shown. Ends with 1 if equal
+models swap the crown in more than 5 % of the pairs, beyond what so many pairs can tell, or if 5
+points more on 600 examples win in less than 80 % with a disagreement of up to 15 %.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ from mlops_lib.runner.metrics.recipes import Examples, Recipe
 
 MOST_SWAPS, LEAST_POWER = 0.05, 0.80
 USUAL_DISAGREEMENT = 0.15
-"""Two networks trained on the same data with other seeds disagree on about so many examples, or fewer."""
+"""Two networks trained on the same data with other seeds disagree on about so many examples, or
+fewer.
+"""
 COSTLY = 10
 """A metric that is a function of all answers is compared for so many times fewer pairs."""
 
@@ -66,14 +69,22 @@ def wins(recipe: Recipe, metric: str, truth: Any, new: Any, champion: Any) -> bo
     mine, its = (recipes.measure(recipe, one, examples)[recipe.metric] for one in models)
     grows = metric not in ("mae", "mse")
     compared = comparison.compare(recipe, *models, examples, values=(mine, its), grows=grows)
-    one = {"evaluation": 1, "metric": metric, "value": its, "all": {recipe.metric: its}, "comparison": compared}
+    one = {
+        "evaluation": 1,
+        "metric": metric,
+        "value": its,
+        "all": {recipe.metric: its},
+        "comparison": compared,
+    }
     claim = json.loads(json.dumps({"version": 1, "measurements": [one]}))
     found = host.read(claim, version=1, evaluation=1, metric=metric, grows=grows, measured="")
     assert found.better is not None, found.why
     return found.better
 
 
-def right_and_wrong(draws: Any, count: int, accuracy: float, gain: float, disagreement: float) -> tuple[Any, Any, Any]:
+def right_and_wrong(
+    draws: Any, count: int, accuracy: float, gain: float, disagreement: float
+) -> tuple[Any, Any, Any]:
     """Return targets and two models' answers, of which the first is better by `gain`."""
     only_new, only_champion = (disagreement + gain) / 2, (disagreement - gain) / 2
     shares = [accuracy - only_champion, only_new, only_champion]
@@ -84,7 +95,9 @@ def right_and_wrong(draws: Any, count: int, accuracy: float, gain: float, disagr
 
 
 def errors(draws: Any, count: int, ratio: float, correlation: float) -> tuple[Any, Any, Any]:
-    """Return targets and two models' predictions; the first one's errors are `ratio` times the other's."""
+    """Return targets and two models' predictions; the first one's errors are `ratio` times the
+    other's.
+    """
     common, own, other = draws.normal(size=(3, count))
     a, b = math.sqrt(correlation), math.sqrt(1 - correlation)
     return numpy.zeros(count), ratio * (a * common + b * own), a * common + b * other
@@ -97,7 +110,9 @@ def rows(pairs: int) -> Iterator[Row]:
     f1 = Recipe(recipes.FUNCTION, "f1_score", "f1_score", {"average": "macro"})
     mae = Recipe(recipes.FUNCTION, "mean_absolute_error", "mean_absolute_error")
 
-    def row(what: str, recipe: Recipe, metric: str, count: int, number: int, draw: Any, limit: Any) -> Row:
+    def row(
+        what: str, recipe: Recipe, metric: str, count: int, number: int, draw: Any, limit: Any
+    ) -> Row:
         won = sum(wins(recipe, metric, *draw()) for _ in range(number))
         return Row(what, metric, count, number, won, limit(won / number, number))
 
@@ -118,14 +133,30 @@ def rows(pairs: int) -> Iterator[Row]:
     for apart in (0.08, 0.15, 0.20, 0.30):
         what = f"+5 points, {apart:.0%} disagreement"
         draw = lambda d=apart: right_and_wrong(draws, 600, 0.8, 0.05, d)  # noqa: E731
-        yield row(what, accuracy, "accuracy", 600, pairs, draw, strong if apart <= USUAL_DISAGREEMENT else free)
+        yield row(
+            what,
+            accuracy,
+            "accuracy",
+            600,
+            pairs,
+            draw,
+            strong if apart <= USUAL_DISAGREEMENT else free,
+        )
     fewer = max(pairs // COSTLY, 1)
     for count in (192, 600):
-        yield row("equal", mae, "mae", count, fewer, lambda c=count: errors(draws, c, 1.0, 0.5), swaps)
-    yield row("10 % smaller errors", mae, "mae", 600, fewer, lambda: errors(draws, 600, 0.9, 0.5), free)
+        yield row(
+            "equal", mae, "mae", count, fewer, lambda c=count: errors(draws, c, 1.0, 0.5), swaps
+        )
+    yield row(
+        "10 % smaller errors", mae, "mae", 600, fewer, lambda: errors(draws, 600, 0.9, 0.5), free
+    )
     few = max(pairs // COSTLY // 4, 1)
-    yield row("equal", f1, "f1", 192, few, lambda: right_and_wrong(draws, 192, 0.8, 0.0, 0.15), swaps)
-    yield row("+5 points", f1, "f1", 600, few, lambda: right_and_wrong(draws, 600, 0.8, 0.05, 0.15), free)
+    yield row(
+        "equal", f1, "f1", 192, few, lambda: right_and_wrong(draws, 192, 0.8, 0.0, 0.15), swaps
+    )
+    yield row(
+        "+5 points", f1, "f1", 600, few, lambda: right_and_wrong(draws, 600, 0.8, 0.05, 0.15), free
+    )
 
 
 def main() -> int:

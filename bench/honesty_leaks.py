@@ -3,9 +3,10 @@
     python -m bench.honesty_leaks           # all data sets, every kind of copy
     python -m bench.honesty_leaks --json
 
-Judged examples of real and synthetic data are replaced by altered training examples, a third of them, and the radar is
-asked which. A clean data set is one as its script would split it; a warning there, or an example left out beyond one in
-a hundred, is a false alarm. The data sets beside the checkout (`../shared/data`) are left out if they are missing.
+Judged examples of real and synthetic data are replaced by altered training examples, a third of
+them, and the radar is asked which. A clean data set is one as its script would split it; a warning
+there, or an example left out beyond one in a hundred, is a false alarm. The data sets beside the
+checkout (`../shared/data`) are left out if they are missing.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ from mlops_lib.runner.metrics.leaks import Findings, Radar
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 MOST_PLANTED = 300
 FALSE_ALARM, FEW = 0.01, 2
-"""Share and number of the judged examples that may be left out of a clean data set: iris has the same flower twice."""
+"""Share and number of the judged examples that may be left out of a clean data set: iris has the
+same flower twice.
+"""
 
 Inputs = Any
 
@@ -69,7 +72,11 @@ def _pictures() -> Iterator[DataSet]:
         path = DATA / f"{name}.npz"
         if path.exists():
             held = numpy.load(path)
-            yield DataSet(name, "pictures", *(held[part] for part in ("x_train", "y_train", "x_test", "y_test")))
+            yield DataSet(
+                name,
+                "pictures",
+                *(held[part] for part in ("x_train", "y_train", "x_test", "y_test")),
+            )
     digits = datasets.load_digits()
     yield _split("digits", "pictures", digits.images, digits.target)
     yield _split("digits, flat", "pictures", digits.data / 16.0, digits.target)
@@ -84,28 +91,49 @@ def _tables() -> Iterator[DataSet]:
         rows = numpy.genfromtxt(pima, delimiter=",", skip_header=1)
         yield _split("pima", "table", rows[:, :8], rows[:, 8].astype(int))
     for seed in range(3):
-        yield _split(f"classification {seed}", "table", *datasets.make_classification(2000, 20, random_state=seed))
-    yield _split("regression", "table", *datasets.make_regression(1500, 12, noise=5.0, random_state=0))
+        yield _split(
+            f"classification {seed}",
+            "table",
+            *datasets.make_classification(2000, 20, random_state=seed),
+        )
+    yield _split(
+        "regression", "table", *datasets.make_regression(1500, 12, noise=5.0, random_state=0)
+    )
     yield _split("friedman", "table", *datasets.make_friedman1(1000, random_state=0))
     yield _split("blobs", "table", *datasets.make_blobs(900, 4, centers=3, random_state=0)[:2])
     yield _split("moons", "table", *datasets.make_moons(900, noise=0.2, random_state=0))
-    yield _split("wide", "table", *datasets.make_classification(900, 200, n_informative=30, random_state=0))
+    yield _split(
+        "wide", "table", *datasets.make_classification(900, 200, n_informative=30, random_state=0)
+    )
     random = numpy.random.default_rng(0)
     coarse = random.integers(0, 3, (1250, 6))
-    yield _split("coarse", "table", coarse, (coarse.sum(1) + random.integers(-2, 3, 1250) > 6).astype(int))
-    one_hot = numpy.concatenate([numpy.eye(4)[random.choice(4, 1500, p=[0.7, 0.1, 0.1, 0.1])] for _ in range(5)], 1)
+    yield _split(
+        "coarse", "table", coarse, (coarse.sum(1) + random.integers(-2, 3, 1250) > 6).astype(int)
+    )
+    one_hot = numpy.concatenate(
+        [numpy.eye(4)[random.choice(4, 1500, p=[0.7, 0.1, 0.1, 0.1])] for _ in range(5)], 1
+    )
     yield _split("one-hot", "table", one_hot, random.random(1500) < 0.3 + 0.5 * one_hot[:, 0])
     yield _split(
-        "mixed precision", "table", numpy.round(random.normal(50, 12, (800, 7)), 1), random.integers(0, 2, 800)
+        "mixed precision",
+        "table",
+        numpy.round(random.normal(50, 12, (800, 7)), 1),
+        random.integers(0, 2, 800),
     )
 
 
 def _texts() -> Iterator[DataSet]:
     path = DATA / "sms_spam.tsv"
     if path.exists():
-        lines = [line.split("\t", 1) for line in path.read_text(encoding="utf-8").splitlines() if "\t" in line]
+        lines = [
+            line.split("\t", 1)
+            for line in path.read_text(encoding="utf-8").splitlines()
+            if "\t" in line
+        ]
         labels = numpy.array([label == "spam" for label, _ in lines])
-        yield _split("sms_spam", "texts", numpy.array([text for _, text in lines], dtype=object), labels)
+        yield _split(
+            "sms_spam", "texts", numpy.array([text for _, text in lines], dtype=object), labels
+        )
 
 
 def _split(name: str, kind: str, x: Any, y: Any, *_: Any) -> DataSet:
@@ -135,7 +163,9 @@ def _resize(share: float) -> Callable[[Any], Any]:
 
         def there_and_back(one: Any) -> Any:
             side = round(one.width * share)
-            return one.resize((side, side), Image.Resampling.BILINEAR).resize(one.size, Image.Resampling.BILINEAR)
+            return one.resize((side, side), Image.Resampling.BILINEAR).resize(
+                one.size, Image.Resampling.BILINEAR
+            )
 
         return _each_picture(x, there_and_back)
 
@@ -151,7 +181,11 @@ def _each_picture(x: Any, alter: Callable[[Any], Any]) -> Any:
     levels = numpy.round(255 * (pictures.astype("float64") - low) / (high - low)).astype("uint8")
     made = numpy.stack([numpy.asarray(alter(Image.fromarray(one))) for one in levels])
     scaled = made.astype("float64") * (high - low) / 255 + low
-    return numpy.round(scaled).astype(x.dtype).reshape(x.shape) if x.dtype.kind in "iu" else scaled.reshape(x.shape)
+    return (
+        numpy.round(scaled).astype(x.dtype).reshape(x.shape)
+        if x.dtype.kind in "iu"
+        else scaled.reshape(x.shape)
+    )
 
 
 def _square(x: Any) -> Any:
@@ -182,7 +216,9 @@ TABLE_COPIES: dict[str, Callable[[Any], Any]] = {
 TEXT_COPIES: dict[str, Callable[[Any], Any]] = {
     "exact": lambda x: x.copy(),
     "case": lambda x: numpy.array([text.upper() for text in x], dtype=object),
-    "white space": lambda x: numpy.array(["  " + text.replace(" ", "  ") + "\t" for text in x], dtype=object),
+    "white space": lambda x: numpy.array(
+        ["  " + text.replace(" ", "  ") + "\t" for text in x], dtype=object
+    ),
 }
 COPIES = {"pictures": PICTURE_COPIES, "table": TABLE_COPIES, "texts": TEXT_COPIES}
 REPEATING = ("coarse", "one-hot")
@@ -190,7 +226,9 @@ REPEATING = ("coarse", "one-hot")
 
 
 def look(data: DataSet, x: Any, y: Any) -> tuple[Findings, float, float]:
-    """Return what the radar finds among judged examples, and the seconds it took at the fit and at the end."""
+    """Return what the radar finds among judged examples, and the seconds it took at the fit and at
+    the end.
+    """
     with tempfile.TemporaryDirectory() as folder:
         radar = Radar(Journal(folder, number_of_pass=1, attempt=1))
         model = _Model()
@@ -221,10 +259,14 @@ def recall(data: DataSet, copy: str) -> Recall:
 
 
 def is_false_alarm(data: DataSet) -> tuple[bool, int, float]:
-    """Return whether the radar warns about a clean data set, how many examples it calls copies, and its seconds."""
+    """Return whether the radar warns about a clean data set, how many examples it calls copies, and
+    its seconds.
+    """
     found, fitted_s, judged_s = look(data, data.x_test, data.y_test)
     count = int(found.leaking.sum())
-    warns = count > max(FEW, FALSE_ALARM * len(data.x_test)) or bool(found.targets or found.prepared or found.groups)
+    warns = count > max(FEW, FALSE_ALARM * len(data.x_test)) or bool(
+        found.targets or found.prepared or found.groups
+    )
     return warns, count, fitted_s + judged_s
 
 
@@ -253,13 +295,19 @@ def main() -> int:
         print(json.dumps({"clean": clean, "recall": [one._asdict() for one in found]}))
         return 0
     missed = sum(warns for warns, _, _ in clean.values())
-    print(f"false alarms: {sum(warns for warns, _, _ in clean.values())} of {len(clean)} clean data sets")
+    print(
+        f"false alarms: {sum(warns for warns, _, _ in clean.values())} of {len(clean)} clean data sets"
+    )
     for name, (warns, count, seconds) in clean.items():
-        print(f"  {name:20} {'WARNS' if warns else 'silent'}, {count} called copies, {seconds:.2f} s")
+        print(
+            f"  {name:20} {'WARNS' if warns else 'silent'}, {count} called copies, {seconds:.2f} s"
+        )
     for kind, copies in COPIES.items():
         for copy in copies:
             of_kind = [
-                one for one in found if one.copy == copy and any(d.name == one.data and d.kind == kind for d in sets)
+                one
+                for one in found
+                if one.copy == copy and any(d.name == one.data and d.kind == kind for d in sets)
             ]
             planted, seen = sum(one.planted for one in of_kind), sum(one.found for one in of_kind)
             worst = min(of_kind, key=lambda one: one.found / one.planted, default=None)

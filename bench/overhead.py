@@ -1,9 +1,10 @@
 """What the injected code costs: the same script bare and under the runner, side by side in one run.
 
-`python -m bench.overhead [--pairs 3] [--seconds 20]` prints for several epoch lengths and model sizes the ratio of the
-training time (all epochs but the first, which compiles; checkpoints included) by the clock and by the processor time of
-all threads, which a busy machine disturbs less, and what a process pays once (start-up, the check of the saved model).
-Each is taken from the fastest run of its kind; the range over the pairs says how noisy the machine was.
+`python -m bench.overhead [--pairs 3] [--seconds 20]` prints for several epoch lengths and model
+sizes the ratio of the training time (all epochs but the first, which compiles; checkpoints
+included) by the clock and by the processor time of all threads, which a busy machine disturbs less,
+and what a process pays once (start-up, the check of the saved model). Each is taken from the
+fastest run of its kind; the range over the pairs says how noisy the machine was.
 """
 
 from __future__ import annotations
@@ -48,15 +49,29 @@ print("TRAINED", json.dumps([time.perf_counter() - clock.wall, time.process_time
 SIZES = {
     "short epochs": {"examples": 1500, "filters": 8, "units": 16, "batch": 64, "epoch_s": 0.12},
     "many small steps": {"examples": 6000, "filters": 4, "units": 8, "batch": 8, "epoch_s": 1.4},
-    "epochs of half a second": {"examples": 6000, "filters": 16, "units": 64, "batch": 64, "epoch_s": 0.6},
-    "3.7 million parameters": {"examples": 3000, "filters": 32, "units": 512, "batch": 64, "epoch_s": 1.2},
+    "epochs of half a second": {
+        "examples": 6000,
+        "filters": 16,
+        "units": 64,
+        "batch": 64,
+        "epoch_s": 0.6,
+    },
+    "3.7 million parameters": {
+        "examples": 3000,
+        "filters": 32,
+        "units": 512,
+        "batch": 64,
+        "epoch_s": 1.2,
+    },
 }
 """The scripts; `epoch_s` is about how long an epoch takes on two cores."""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """One run, in seconds: the training, by the clock and of all threads; and what the process took beside it."""
+    """One run, in seconds: the training, by the clock and of all threads; and what the process took
+    beside it.
+    """
 
     wall: float
     cpu: float
@@ -65,14 +80,23 @@ class Timing:
 
 def measure(script: Path, folder: Path, *, injected: bool) -> Timing:
     """Run the script once."""
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONHASHSEED": "1", "CUDA_VISIBLE_DEVICES": "-1"}
+    environment = {
+        **os.environ,
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "PYTHONHASHSEED": "1",
+        "CUDA_VISIBLE_DEVICES": "-1",
+    }
     command = [sys.executable, str(script)]
     if injected:
         inside = Path(tempfile.mkdtemp(dir=folder))
-        environment.update(PYTHONPATH=str(ROOT), MLOPS_PROJECT=str(script.parent), MLOPS_INSIDE=str(inside))
+        environment.update(
+            PYTHONPATH=str(ROOT), MLOPS_PROJECT=str(script.parent), MLOPS_INSIDE=str(inside)
+        )
         command = [sys.executable, "-m", "mlops_lib.runner", script.name]
     began = time.perf_counter()
-    done = subprocess.run(command, env=environment, cwd=script.parent, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        command, env=environment, cwd=script.parent, capture_output=True, text=True, check=True
+    )
     seconds = time.perf_counter() - began
     line = next(line for line in done.stdout.splitlines() if line.startswith("TRAINED"))
     wall, cpu = json.loads(line.removeprefix("TRAINED"))
@@ -80,7 +104,9 @@ def measure(script: Path, folder: Path, *, injected: bool) -> Timing:
 
 
 def compared(under: list[float], bare: list[float]) -> str:
-    """The ratio of the fastest runs, which other load disturbed least, and the range over the pairs."""
+    """The ratio of the fastest runs, which other load disturbed least, and the range over the
+    pairs.
+    """
     ratios = [u / b for u, b in zip(under, bare, strict=True)]
     return f"{min(under) / min(bare):.3f} ({min(ratios):.3f}-{max(ratios):.3f})"
 
@@ -89,9 +115,13 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=3, help="runs of each kind, in turn")
-    parser.add_argument("--seconds", type=float, default=20.0, help="about how long a bare run trains")
+    parser.add_argument(
+        "--seconds", type=float, default=20.0, help="about how long a bare run trains"
+    )
     asked = parser.parse_args()
-    print(f"{'':26} {'bare':>7} {'training, clock':>21} {'training, processor':>21} {'once a process':>15}")
+    print(
+        f"{'':26} {'bare':>7} {'training, clock':>21} {'training, processor':>21} {'once a process':>15}"
+    )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for size, values in SIZES.items():
@@ -110,7 +140,10 @@ def main() -> None:
             wall = compared([one.wall for one in under], [one.wall for one in bare])
             cpu = compared([one.cpu for one in under], [one.cpu for one in bare])
             once = min(one.beside for one in under) - min(one.beside for one in bare)
-            print(f"{size:26} {min(one.wall for one in bare):6.1f}s {wall:>21} {cpu:>21} {once:+14.2f}s", flush=True)
+            print(
+                f"{size:26} {min(one.wall for one in bare):6.1f}s {wall:>21} {cpu:>21} {once:+14.2f}s",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """How long a training that died is away: the watchdog beside pollers, side by side in one run.
 
-`python -m bench.restart [--kills 30] [--backend docker process]` kills the training container again and again, at random
-moments, and measures from its death to its replacement running, by the engine's own clock. The pollers (every 60 s, every
-5 s) look at a container of the same image in the same run and start it again as soon as they see that it is gone; of the
-60 s poller the time to the next look is taken from the moment of the kill and its restart measured, not slept through.
+`python -m bench.restart [--kills 30] [--backend docker process]` kills the training container again
+and again, at random moments, and measures from its death to its replacement running, by the
+engine's own clock. The pollers (every 60 s, every 5 s) look at a container of the same image in the
+same run and start it again as soon as they see that it is gone; of the 60 s poller the time to the
+next look is taken from the moment of the kill and its restart measured, not slept through.
 """
 
 from __future__ import annotations
@@ -55,14 +56,21 @@ def watched(site: Site, kills: int) -> list[float]:
     """Seconds from the death of a training under `mlops train` to its replacement running."""
     run_dir = site.home / "runs" / f"watched-{site.engine.name}"
     spec = RunSpec(
-        digest=f"bench-{random.random()}", name="bench", project=str(site.project), entry="train.py",
-        backend=site.engine.name, image=site.image,
-    )  # fmt: skip
+        digest=f"bench-{random.random()}",
+        name="bench",
+        project=str(site.project),
+        entry="train.py",
+        backend=site.engine.name,
+        image=site.image,
+    )
     run_dir.mkdir(parents=True)
     stopped = cancellation.Stop()
     keywords: dict[str, Any] = {"restarts": kills + 1, "home": site.home, "stopped": stopped}
-    attending = threading.Thread(target=_attend, args=(spec, site.engine, run_dir, keywords), daemon=True)
-    # The pause before later restarts is a choice, not a cost: without progress in between it would be measured.
+    attending = threading.Thread(
+        target=_attend, args=(spec, site.engine, run_dir, keywords), daemon=True
+    )
+    # The pause before later restarts is a choice, not a cost: without progress in between it would
+    # be measured.
     supervision.watchdog.BACK_OFF_S = (0.0,)
     attending.start()
     seconds = []
@@ -92,7 +100,9 @@ def _running(site: Site, spec: RunSpec, *, other_than: str) -> Container | None:
 
 
 def _since(site: Site, container: Container) -> float:
-    """Since when the script itself is under way: Docker's own time, or when its supervisor had started it."""
+    """Since when the script itself is under way: Docker's own time, or when its supervisor had
+    started it.
+    """
     if site.engine.name == "docker":
         return container.started
     return (site.home / "containers" / container.id / "child.json").stat().st_mtime
@@ -100,7 +110,10 @@ def _since(site: Site, container: Container) -> float:
 
 def _ran(site: Site, container: Container) -> bool:
     """Whether the script itself is under way, not only its supervisor."""
-    return site.engine.name == "docker" or (site.home / "containers" / container.id / "child.json").exists()
+    return (
+        site.engine.name == "docker"
+        or (site.home / "containers" / container.id / "child.json").exists()
+    )
 
 
 def polled(site: Site, kills: int, every_s: float) -> list[float]:
@@ -147,10 +160,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--polls", type=int, default=6, help="kills for each poller")
-    parser.add_argument("--backend", nargs="+", default=["process", "docker"], choices=("process", "docker"))
+    parser.add_argument(
+        "--backend", nargs="+", default=["process", "docker"], choices=("process", "docker")
+    )
     asked = parser.parse_args()
-    print(f"{'seconds from death to replacement':34} {'kills':>5} {'min':>8} {'median':>8} {'p90':>8} {'p95':>8} {'max':>8}"
-          f" {'mean':>8} {'<=0.5 s':>8}")  # fmt: skip
+    print(
+        f"{'seconds from death to replacement':34} {'kills':>5} {'min':>8} {'median':>8} {'p90':>8} {'p95':>8} {'max':>8}"
+        f" {'mean':>8} {'<=0.5 s':>8}"
+    )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -166,8 +183,11 @@ def main() -> None:
             print(f"{backend + ': watchdog':34} {shown(ours)}", flush=True)
             for every_s in POLLS_S:
                 theirs = polled(site, asked.polls, every_s)
-                print(f"{f'{backend}: a look every {every_s:.0f} s':34} {shown(theirs)}"
-                      f"   {statistics.median(theirs) / statistics.median(ours):.0f} x", flush=True)  # fmt: skip
+                print(
+                    f"{f'{backend}: a look every {every_s:.0f} s':34} {shown(theirs)}"
+                    f"   {statistics.median(theirs) / statistics.median(ours):.0f} x",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

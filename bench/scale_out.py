@@ -1,17 +1,24 @@
-"""What several workers of a search cost and bring: the chief's throughput, the price of a trial, faults, and a simulation.
+"""What several workers of a search cost and bring: the chief's throughput, the price of a trial,
+faults, and a simulation.
 
-`python -m bench.scale_out [--only protocol overhead efficiency faults simulation]` prints, from one run:
+`python -m bench.scale_out [--only protocol overhead efficiency faults simulation]` prints, from one
+run:
 
-- **protocol**: how many trials a second the chief hands out and takes back, and how long a worker waits for an answer, with
-  1, 10 and 100 workers (threads with connections of their own) whose trials take no time, and whose trials sleep.
-- **overhead**: what a trial pays for being a worker's, over one in the same process: its orders, and reading the weights
-  that it inherits.
-- **efficiency**: 16 workers (processes) whose trials sleep: the share of their time in which they try something.
-- **faults**: the same search left alone, with a worker killed (SIGKILL) in the middle of trials, with the chief killed.
-- **simulation**: 1 to 512 workers on learning curves recorded from real trials (bench/scale_out_curves.json): time to the
-  bar with asynchronous halving as in use, with synchronous halving, and with a random search that stops nothing.
+- **protocol**: how many trials a second the chief hands out and takes back, and how long a worker
+  waits for an answer, with 1, 10 and 100 workers (threads with connections of their own) whose
+  trials take no time, and whose trials sleep.
+- **overhead**: what a trial pays for being a worker's, over one in the same process: its orders,
+  and reading the weights that it inherits.
+- **efficiency**: 16 workers (processes) whose trials sleep: the share of their time in which they
+  try something.
+- **faults**: the same search left alone, with a worker killed (SIGKILL) in the middle of trials,
+  with the chief killed.
+- **simulation**: 1 to 512 workers on learning curves recorded from real trials
+  (bench/scale_out_curves.json): time to the bar with asynchronous halving as in use, with
+  synchronous halving, and with a random search that stops nothing.
 
-Two cores cannot show that real training gets faster, so trials sleep. `--record FILE` records curves anew.
+Two cores cannot show that real training gets faster, so trials sleep. `--record FILE` records
+curves anew.
 """
 
 from __future__ import annotations
@@ -50,7 +57,14 @@ def request(folder: str, trials: int, worker: str = "") -> Any:
     from mlops_lib.runner.search.request import SearchRequest
 
     return SearchRequest(
-        fit=1, directory=folder, trials=trials, minutes=1e6, target=2.0, workers=2, token=TOKEN, worker=worker
+        fit=1,
+        directory=folder,
+        trials=trials,
+        minutes=1e6,
+        target=2.0,
+        workers=2,
+        token=TOKEN,
+        worker=worker,
     )
 
 
@@ -60,9 +74,12 @@ def make_trials(asked: Any, ledger: Any) -> Any:
     from mlops_lib.runner.search.keras.oracle import Trials
 
     return Trials(
-        asked, ledger, base_rate=1e-3, propose=lambda tried: Candidate(0, (), Recipe(epochs=10 + len(tried))),
+        asked,
+        ledger,
+        base_rate=1e-3,
+        propose=lambda tried: Candidate(0, (), Recipe(epochs=10 + len(tried))),
         refine=lambda rate, epochs: Candidate(0),
-    )  # fmt: skip
+    )
 
 
 def be_chief(folder: str, trials: int) -> None:
@@ -162,7 +179,9 @@ def until(condition: Callable[[], Any], *, timeout_s: float = 120.0) -> None:
         time.sleep(0.01)
 
 
-def many_workers(folder: str, trials: int, workers: int, sleep_s: float) -> tuple[float, list[float]]:
+def many_workers(
+    folder: str, trials: int, workers: int, sleep_s: float
+) -> tuple[float, list[float]]:
     """Workers as threads of one process: how long they took, and waited for each answer."""
     waited: list[float] = []
 
@@ -181,7 +200,9 @@ def many_workers(folder: str, trials: int, workers: int, sleep_s: float) -> tupl
 def protocol() -> None:
     """Throughput and latency of the chief."""
     print("\nprotocol: a chief in one process, workers in another, over a Unix socket")
-    print(f"{'workers':>8} {'a trial sleeps':>15} {'trials/s':>9} {'answer, median':>15} {'99th percentile':>16}")
+    print(
+        f"{'workers':>8} {'a trial sleeps':>15} {'trials/s':>9} {'answer, median':>15} {'99th percentile':>16}"
+    )
     for workers in (1, 10, 100):
         for sleep_s, each in ((0.0, 300 / workers), (1.0, 5)):
             total = max(workers, round(workers * each))
@@ -210,13 +231,18 @@ def overhead(mib: int = 40) -> None:
         reading = time.monotonic() - began
     with served(count) as folder:
         remote = Child(many_workers, folder, count, 1, 0.0).result()[0] / count
-    print(f"\noverhead of a trial: {1000 * (remote - local):.1f} ms to ask and tell ({1000 * local:.1f} ms in one process,"
-          f" {1000 * remote:.1f} ms through the chief), {1000 * reading:.0f} ms to read {mib} MiB of inherited weights:"
-          f" {remote - local + reading:.3f} s (at most 1 s is allowed)", flush=True)  # fmt: skip
+    print(
+        f"\noverhead of a trial: {1000 * (remote - local):.1f} ms to ask and tell ({1000 * local:.1f} ms in one process,"
+        f" {1000 * remote:.1f} ms through the chief), {1000 * reading:.0f} ms to read {mib} MiB of inherited weights:"
+        f" {remote - local + reading:.3f} s (at most 1 s is allowed)",
+        flush=True,
+    )
 
 
 def _alone(folder: str, count: int) -> float:
-    """Seconds of so many trials in the process of their oracle, which writes each record as the chief does."""
+    """Seconds of so many trials in the process of their oracle, which writes each record as the
+    chief does.
+    """
     from mlops_lib.runner.search.keras.oracle_log import Ledger
     from mlops_lib.runner.search.request import trial_record
     from mlops_lib.runner.state import atomic
@@ -240,16 +266,24 @@ def efficiency(workers: int = 16, each: int = 4, sleep_s: float = 5.0) -> None:
     ready = multiprocessing.get_context("fork").Barrier(workers)
     with served(total) as folder:
         spans = [
-            one.result() for one in [Child(_span, ready, folder, total, n, sleep_s) for n in range(1, workers + 1)]
+            one.result()
+            for one in [
+                Child(_span, ready, folder, total, n, sleep_s) for n in range(1, workers + 1)
+            ]
         ]
     took = max(end for _, end in spans) - min(begin for begin, _ in spans)
     best = total * sleep_s / workers
-    print(f"\nefficiency: {total} trials of {sleep_s:.0f} s by {workers} processes took {took:.2f} s, {best:.0f} s at best:"
-          f" {best / took:.3f} (at least 0.9 is wanted)", flush=True)  # fmt: skip
+    print(
+        f"\nefficiency: {total} trials of {sleep_s:.0f} s by {workers} processes took {took:.2f} s, {best:.0f} s at best:"
+        f" {best / took:.3f} (at least 0.9 is wanted)",
+        flush=True,
+    )
 
 
 def _span(ready: Any, *how: Any) -> tuple[float, float]:
-    """A worker that begins when all processes are there: when it began, connecting included, and when it ended."""
+    """A worker that begins when all processes are there: when it began, connecting included, and
+    when it ended.
+    """
     ready.wait()
     began = time.monotonic()
     be_worker(*how)
@@ -260,7 +294,11 @@ def faults(total: int = 12, sleep_s: float = 0.5) -> None:
     """Kill -9 while it works: every trial ends once."""
     print(f"\nfaults: {total} trials of {sleep_s} s by 3 workers")
     print(f"{'what was killed':24} {'ended':>6} {'lost':>5} {'twice':>6}", flush=True)
-    for what, victim in (("nothing", ""), ("a worker, 3 times", "2"), ("the chief, 3 times", "chief")):
+    for what, victim in (
+        ("nothing", ""),
+        ("a worker, 3 times", "2"),
+        ("the chief, 3 times", "chief"),
+    ):
         with tempfile.TemporaryDirectory() as folder:
             numbers = _with_kills(folder, total, sleep_s, victim)
         ended = len(set(numbers))
@@ -292,7 +330,9 @@ def ended(folder: str) -> list[int]:
     return [int(line["record"]["number"]) for line in lines if "record" in line]
 
 
-def asynchronous(curves: list[dict[str, Any]], *, workers: int, bar: float, halve: bool = True) -> float:
+def asynchronous(
+    curves: list[dict[str, Any]], *, workers: int, bar: float, halve: bool = True
+) -> float:
     """Seconds until some trial reaches the bar; nobody waits for anybody.
 
     Args:
@@ -322,8 +362,8 @@ def asynchronous(curves: list[dict[str, Any]], *, workers: int, bar: float, halv
 
 
 def synchronous(curves: list[dict[str, Any]], *, workers: int, bar: float) -> float:
-    """The same in rounds: as many trials as there are workers (8 at least), half of which go on at each rung, once all have
-    come that far.
+    """The same in rounds: as many trials as there are workers (8 at least), half of which go on at
+    each rung, once all have come that far.
     """
     from mlops_lib.runner.search.distributed.halving import REDUCTION, RUNGS
 
@@ -342,7 +382,9 @@ def synchronous(curves: list[dict[str, Any]], *, workers: int, bar: float) -> fl
             if hits:
                 return min(hits)
             now, first = max(free), last
-            going = sorted(going, key=lambda one: -max(one["curve"][:last]))[: max(1, len(going) // REDUCTION)]
+            going = sorted(going, key=lambda one: -max(one["curve"][:last]))[
+                : max(1, len(going) // REDUCTION)
+            ]
     return float("inf")
 
 
@@ -352,8 +394,10 @@ def simulation(seeds: int = 200) -> None:
     curves = recorded["curves"]
     tops = sorted((max(one["curve"]) for one in curves), reverse=True)
     bar = tops[max(1, len(tops) // 20)]
-    print(f"\nsimulation: {len(curves)} recorded trials ({recorded['what']}), drawn 128 or more at a time with jitter; the bar"
-          f" {bar:.3f} is reached by one in twenty; median seconds to it over {seeds} orders")  # fmt: skip
+    print(
+        f"\nsimulation: {len(curves)} recorded trials ({recorded['what']}), drawn 128 or more at a time with jitter; the bar"
+        f" {bar:.3f} is reached by one in twenty; median seconds to it over {seeds} orders"
+    )
     print(
         f"{'workers':>8} {'asynchronous':>13} {'synchronous':>12} {'random':>8} {'async : sync':>13} {'async : random':>15}"
     )
@@ -364,7 +408,11 @@ def simulation(seeds: int = 200) -> None:
             drawn = [_jittered(chance.choice(curves), chance) for _ in range(max(128, 2 * workers))]
             how: dict[str, Any] = {"workers": workers, "bar": bar}
             took.append(
-                (asynchronous(drawn, **how), synchronous(drawn, **how), asynchronous(drawn, **how, halve=False))
+                (
+                    asynchronous(drawn, **how),
+                    synchronous(drawn, **how),
+                    asynchronous(drawn, **how, halve=False),
+                )
             )
         a, s, r = (statistics.median(found) for found in zip(*took, strict=True))
         print(f"{workers:8d} {a:11.1f} s {s:10.1f} s {r:6.1f} s {a / s:13.2f} {a / r:15.2f}")
@@ -376,7 +424,9 @@ def _jittered(one: dict[str, Any], chance: random.Random) -> dict[str, Any]:
 
 
 def record(place: Path, count: int = 48) -> None:
-    """Record learning curves: small networks for scikit-learn's digits, their settings drawn at random."""
+    """Record learning curves: small networks for scikit-learn's digits, their settings drawn at
+    random.
+    """
     import keras
     import numpy
     from sklearn.datasets import load_digits
@@ -391,15 +441,21 @@ def record(place: Path, count: int = 48) -> None:
         keras.utils.set_random_seed(seed)
         layers: list[Any] = [keras.Input((8, 8, 1))]
         for _ in range(chance.choice((1, 1, 2))):
-            layers.append(keras.layers.Conv2D(chance.choice((4, 8, 16)), 3, padding="same", activation="relu"))
+            layers.append(
+                keras.layers.Conv2D(chance.choice((4, 8, 16)), 3, padding="same", activation="relu")
+            )
         layers += [keras.layers.MaxPooling2D(chance.choice((2, 4))), keras.layers.Flatten()]
         layers += [keras.layers.Dense(10, activation="softmax")]
         model = keras.Sequential(layers)
         rate = 10 ** chance.uniform(-4, -1.5)
-        model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy", metrics=["accuracy"])
+        model.compile(
+            keras.optimizers.Adam(rate), "sparse_categorical_crossentropy", metrics=["accuracy"]
+        )
         fit = {"epochs": 12, "batch_size": 32, "verbose": 0}
         began = time.process_time()
-        history = model.fit(x[:1000], y[:1000], validation_data=(x[1000:], y[1000:]), **fit).history["val_accuracy"]
+        history = model.fit(
+            x[:1000], y[:1000], validation_data=(x[1000:], y[1000:]), **fit
+        ).history["val_accuracy"]
         seconds = (time.process_time() - began) / fit["epochs"]
         curves.append({"curve": [round(v, 4) for v in history], "epoch_s": round(seconds, 3)})
         print(f"{seed:3d} {max(history):.3f} {seconds:.2f} s an epoch", flush=True)
@@ -409,7 +465,9 @@ def record(place: Path, count: int = 48) -> None:
 
 def main() -> None:
     """The parts that were asked for, or one role in them."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--record", metavar="FILE", help="record learning curves anew, and stop")
     given = parser.parse_args()

@@ -1,19 +1,21 @@
-"""What it takes to reach a bar: our search against KerasTuner's, AutoKeras, and training the same model again.
+"""What it takes to reach a bar: our search against KerasTuner's, AutoKeras, and training the same
+model again.
 
-`python -m bench.search [--tasks cifar10 …] [--methods ours …] [--seeds 3] [--equal-budget]` prints, for each task and
-method, processor time, wall time and epochs until the best model so far (best on the method's own selection examples)
-reaches each bar on the test set, and what it scores there at the end: when it passes the highest bar, or with
-`--equal-budget` when the budget is used up. Each cell is a process of its own, and the budget is its processor time (the
-machine may be shared), with what the bench itself measures left out. Every method starts with the same training
-examples and holds back what it selects on out of them. Ours starts, as in use, from the developer's trained model; that
-training is not counted, for nobody else could use it.
+`python -m bench.search [--tasks cifar10 …] [--methods ours …] [--seeds 3] [--equal-budget]` prints,
+for each task and method, processor time, wall time and epochs until the best model so far (best on
+the method's own selection examples) reaches each bar on the test set, and what it scores there at
+the end: when it passes the highest bar, or with `--equal-budget` when the budget is used up. Each
+cell is a process of its own, and the budget is its processor time (the machine may be shared), with
+what the bench itself measures left out. Every method starts with the same training examples and
+holds back what it selects on out of them. Ours starts, as in use, from the developer's trained
+model; that training is not counted, for nobody else could use it.
 
-The method `cost` lets our search end by itself at each bar and compares all it took with training its winner once
-from scratch. AutoKeras does not run beside the newest Keras: it gets an environment of its own, made when it is first
-needed, or the one that `--python` names.
+The method `cost` lets our search end by itself at each bar and compares all it took with training
+its winner once from scratch. AutoKeras does not run beside the newest Keras: it gets an environment
+of its own, made when it is first needed, or the one that `--python` names.
 
-Each cell is written to `--results` as it comes; run it again and only what is missing is measured. A method that fails
-says why.
+Each cell is written to `--results` as it comes; run it again and only what is missing is measured.
+A method that fails says why.
 """
 
 from __future__ import annotations
@@ -52,7 +54,9 @@ class Enough(KeyboardInterrupt):
 
 
 class Meter:
-    """Watches every training of a process: which model is best by selection, and what it scores on the test set."""
+    """Watches every training of a process: which model is best by selection, and what it scores on
+    the test set.
+    """
 
     def __init__(self, task: Task, data: Data, *, budget_s: float, bar: float) -> None:
         self.task, self.data, self.budget_s, self.bar = task, data, budget_s, bar
@@ -79,7 +83,10 @@ class Meter:
         logs[f"val_{self.task.metric}"] = score
         better = score > self.best
         if better:
-            self.best, self.value = score, score_of(self.task, model, self.data.x_test, self.data.y_test)
+            self.best, self.value = (
+                score,
+                score_of(self.task, model, self.data.x_test, self.data.y_test),
+            )
         self.own_s += time.process_time() - began
         self.own_wall_s += time.monotonic() - began_wall
         if better:
@@ -107,7 +114,9 @@ def score_of(task: Task, model: Any, x: Any, y: Any) -> float:
     from sklearn import metrics
 
     parts = (x[i : i + 500] for i in range(0, len(x), 500))
-    output = numpy.concatenate([numpy.asarray(model(_tensor(part), training=False)) for part in parts])
+    output = numpy.concatenate(
+        [numpy.asarray(model(_tensor(part), training=False)) for part in parts]
+    )
     guess = output.argmax(axis=1) if output.shape[1] > 1 else (output[:, 0] > 0.5).astype(int)
     return float(getattr(metrics, f"{task.metric}_score")(y, guess))
 
@@ -149,7 +158,11 @@ def split(data: Data, seed: int) -> tuple[Any, Any, Any, Any]:
     from sklearn.model_selection import train_test_split
 
     parts: tuple[Any, Any, Any, Any] = train_test_split(
-        data.x, data.y, test_size=max(HELD_BACK, min(0.25, 200 / len(data.x))), random_state=seed, stratify=data.y
+        data.x,
+        data.y,
+        test_size=max(HELD_BACK, min(0.25, 200 / len(data.x))),
+        random_state=seed,
+        stratify=data.y,
     )
     return parts
 
@@ -162,13 +175,22 @@ def ours(task: Task, data: Data, meter: Meter, seed: int, folder: str, bar: floa
 
     model, call, value = developed(task, data)
     request = SearchRequest(
-        fit=1, directory=folder, metric=task.metric, target=bar, trials=100, minutes=600.0, seed=seed,
-        judged_digest=example_hashes.examples(data.x_test).digest, judged_value=value,
-    )  # fmt: skip
+        fit=1,
+        directory=folder,
+        metric=task.metric,
+        target=bar,
+        trials=100,
+        minutes=600.0,
+        seed=seed,
+        judged_digest=example_hashes.examples(data.x_test).digest,
+        judged_value=value,
+    )
     meter.__init__(task, data, budget_s=meter.budget_s, bar=meter.bar)  # type: ignore[misc]
     outcome = improve(model, call, request, Loud())
     meter.finish(model, outcome.result["score"])
-    log(f"  {len(outcome.result['trials'])} trials, stopped by {outcome.result['stopped']}, first {value:.3f}")
+    log(
+        f"  {len(outcome.result['trials'])} trials, stopped by {outcome.result['stopped']}, first {value:.3f}"
+    )
 
 
 def developed(task: Task, data: Data) -> tuple[Any, Any, float]:
@@ -180,11 +202,17 @@ def developed(task: Task, data: Data) -> tuple[Any, Any, float]:
     fit = {"x": data.x, "y": data.y, "epochs": task.epochs, "batch_size": task.batch_size}
     initial = [variable.numpy() for variable in model.variables]
     history = model.fit(**fit, verbose=0)
-    return model, FitCall(fit, compiled, history, initial), score_of(task, model, data.x_test, data.y_test)
+    return (
+        model,
+        FitCall(fit, compiled, history, initial),
+        score_of(task, model, data.x_test, data.y_test),
+    )
 
 
 def cost(task: Task, data: Data, seed: int, folder: str, bar: float) -> dict[str, float]:
-    """All that our search takes until it ends by itself, beside training its winner once from scratch."""
+    """All that our search takes until it ends by itself, beside training its winner once from
+    scratch.
+    """
     import keras
 
     from mlops_lib.runner.search.keras import architecture_edits, trial
@@ -198,12 +226,17 @@ def cost(task: Task, data: Data, seed: int, folder: str, bar: float) -> dict[str
     keras.utils.set_random_seed(seed)
     ours(task, data, meter, seed, folder, bar)
     total, value = meter.spent_s, meter.value
-    records = [json.loads(path.read_text()) for path in sorted(Path(folder, "trials").glob("[0-9]*.json"))
-               if path.stem.isdigit()]  # fmt: skip
+    records = [
+        json.loads(path.read_text())
+        for path in sorted(Path(folder, "trials").glob("[0-9]*.json"))
+        if path.stem.isdigit()
+    ]
     number = json.loads(Path(folder, "result.json").read_text())["winner"]
     line: list[Candidate] = []
     while number:
-        line.insert(0, Candidate.read(next(r for r in records if r["number"] == number)["hyperparameters"]))
+        line.insert(
+            0, Candidate.read(next(r for r in records if r["number"] == number)["hyperparameters"])
+        )
         number = line[0].parent
     for one in line:
         twin, _ = architecture_edits.apply_all(twin, list(one.edits))
@@ -215,9 +248,13 @@ def cost(task: Task, data: Data, seed: int, folder: str, bar: float) -> dict[str
     twin.fit(data.x, data.y, epochs=recipe.epochs, batch_size=batch, verbose=0)
     once = time.process_time() - began
     return {
-        "bar": bar, "search_cpu_s": total, "value": value, "once_cpu_s": once, "ratio": total / once,
+        "bar": bar,
+        "search_cpu_s": total,
+        "value": value,
+        "once_cpu_s": once,
+        "ratio": total / once,
         "once_value": score_of(task, twin, data.x_test, data.y_test),
-    }  # fmt: skip
+    }
 
 
 class Loud:
@@ -228,8 +265,10 @@ class Loud:
         one = keys.get("trial")
         if event == "trial" and one["state"] != "running":
             curve = " ".join(f"{v:.3f}" for v in one["curve"])
-            log(f"  trial {one['number']} {one['state']} {one['score']} {one['seconds']:.0f} s"
-                f" {one['edits']} {one['message']} [{curve}]")  # fmt: skip
+            log(
+                f"  trial {one['number']} {one['state']} {one['score']} {one['seconds']:.0f} s"
+                f" {one['edits']} {one['message']} [{curve}]"
+            )
 
     def progress(self, phase: str | None = None, **keys: Any) -> None:
         """Nothing."""
@@ -240,20 +279,29 @@ def tuned(task: Task, data: Data, seed: int, folder: str, tuner: str) -> None:
     import keras_tuner
 
     common: dict[str, Any] = {
-        "objective": keras_tuner.Objective(f"val_{task.metric}", "max"), "seed": seed, "directory": folder,
-        "project_name": tuner, "overwrite": True, "max_retries_per_trial": 0, "max_consecutive_failed_trials": 1000,
-    }  # fmt: skip
+        "objective": keras_tuner.Objective(f"val_{task.metric}", "max"),
+        "seed": seed,
+        "directory": folder,
+        "project_name": tuner,
+        "overwrite": True,
+        "max_retries_per_trial": 0,
+        "max_consecutive_failed_trials": 1000,
+    }
 
     def build(hp: Any) -> Any:
         return task.space(hp, data)
 
     if tuner == "hyperband":
-        made = keras_tuner.Hyperband(build, max_epochs=EPOCHS, factor=3, hyperband_iterations=100, **common)
+        made = keras_tuner.Hyperband(
+            build, max_epochs=EPOCHS, factor=3, hyperband_iterations=100, **common
+        )
     else:
         kind = keras_tuner.RandomSearch if tuner == "random" else keras_tuner.BayesianOptimization
         made = kind(build, max_trials=1000, **common)
     x, held_x, y, held_y = split(data, seed)
-    made.search(x, y, epochs=EPOCHS, batch_size=task.batch_size, validation_data=(held_x, held_y), verbose=0)
+    made.search(
+        x, y, epochs=EPOCHS, batch_size=task.batch_size, validation_data=(held_x, held_y), verbose=0
+    )
 
 
 def again(task: Task, data: Data, seed: int) -> None:
@@ -264,7 +312,12 @@ def again(task: Task, data: Data, seed: int) -> None:
     for number in range(5):
         keras.utils.set_random_seed(seed * 100 + number)
         task.build(data).fit(
-            x, y, epochs=task.epochs, batch_size=task.batch_size, validation_data=(held_x, held_y), verbose=0
+            x,
+            y,
+            epochs=task.epochs,
+            batch_size=task.batch_size,
+            validation_data=(held_x, held_y),
+            verbose=0,
         )
 
 
@@ -273,7 +326,9 @@ def autokeras(task: Task, data: Data, meter: Meter, seed: int, folder: str) -> N
     import autokeras
 
     if data.x.dtype.kind == "i":
-        data = meter.data = dataclasses.replace(data, x=as_text(data.x), x_test=as_text(data.x_test))
+        data = meter.data = dataclasses.replace(
+            data, x=as_text(data.x), x_test=as_text(data.x_test)
+        )
         kind = autokeras.TextClassifier
     else:
         kind = autokeras.ImageClassifier if data.x.ndim == 4 else autokeras.StructuredDataClassifier
@@ -321,8 +376,12 @@ def child(name: str, method: str, seed: int, budget_s: float, past_the_bar: bool
         except Enough:
             log(f"  {name} {method} {seed}: enough")
     return {
-        "marks": meter.marks, "cpu_s": meter.spent_s, "wall_s": meter.wall_s, "epochs": meter.epochs, "value": meter.value,
-    }  # fmt: skip
+        "marks": meter.marks,
+        "cpu_s": meter.spent_s,
+        "wall_s": meter.wall_s,
+        "epochs": meter.epochs,
+        "value": meter.value,
+    }
 
 
 def environment(python: str | None) -> str:
@@ -349,16 +408,33 @@ def measured(
 ) -> dict[str, Any]:
     """One cell, in a process of its own; what failed says why."""
     variables = {
-        **os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "ignore", "CUDA_VISIBLE_DEVICES": "-1",
+        **os.environ,
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "PYTHONWARNINGS": "ignore",
+        "CUDA_VISIBLE_DEVICES": "-1",
         "PYTHONPATH": str(ROOT),
-    }  # fmt: skip
+    }
     try:
         interpreter = environment(python) if method == "autokeras" else sys.executable
-        command = [interpreter, "-m", "bench.search", "--child", name, method, str(seed), str(budget_s)]
+        command = [
+            interpreter,
+            "-m",
+            "bench.search",
+            "--child",
+            name,
+            method,
+            str(seed),
+            str(budget_s),
+        ]
         command += ["--equal-budget"] if past_the_bar else []
         done = subprocess.run(
-            command, capture_output=True, text=True, cwd=ROOT, env=variables, timeout=PATIENCE * budget_s + 300,
-        )  # fmt: skip
+            command,
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            env=variables,
+            timeout=PATIENCE * budget_s + 300,
+        )
     except (subprocess.SubprocessError, OSError) as error:
         return {"error": str(error)}
     log("\n".join(line for line in done.stderr.splitlines() if line.startswith("  ")))
@@ -375,23 +451,31 @@ def reached(result: dict[str, Any], bar: float) -> dict[str, float] | None:
 
 
 def row(task: Task, results: list[dict[str, Any]]) -> str:
-    """The medians over the seeds, as one line; a seed that did not reach a bar took longer than any that did."""
+    """The medians over the seeds, as one line; a seed that did not reach a bar took longer than any
+    that did.
+    """
     failed = [one["error"] for one in results if "error" in one]
     if failed:
         return f"failed: {failed[0]}"
     if "costs" in results[0]:
         costs = [one for result in results for one in result["costs"]]
         middle = {key: statistics.median(one[key] for one in costs) for key in costs[0]}
-        return (f"bar {middle['bar']:g}: {middle['search_cpu_s']:.0f} s in all, the winner once from scratch"
-                f" {middle['once_cpu_s']:.0f} s ({middle['ratio']:.2f} times), {middle['value']:.3f} against"
-                f" {middle['once_value']:.3f}")  # fmt: skip
+        return (
+            f"bar {middle['bar']:g}: {middle['search_cpu_s']:.0f} s in all, the winner once from scratch"
+            f" {middle['once_cpu_s']:.0f} s ({middle['ratio']:.2f} times), {middle['value']:.3f} against"
+            f" {middle['once_value']:.3f}"
+        )
     cells = []
     for bar in task.bars:
         found = [mark for mark in (reached(one, bar) for one in results) if mark is not None]
         place = (len(results) - 1) // 2
         if place < len(found):
-            cpu, wall, epochs = (sorted(m[key] for m in found)[place] for key in ("cpu_s", "wall_s", "epochs"))
-            cells.append(f"{cpu:6.0f} s {wall:5.0f} s {epochs:4.0f} ep ({len(found)}/{len(results)})")
+            cpu, wall, epochs = (
+                sorted(m[key] for m in found)[place] for key in ("cpu_s", "wall_s", "epochs")
+            )
+            cells.append(
+                f"{cpu:6.0f} s {wall:5.0f} s {epochs:4.0f} ep ({len(found)}/{len(results)})"
+            )
         else:
             cells.append(f"not reached ({len(found)}/{len(results)})")
     value = statistics.median(one["value"] for one in results)
@@ -409,7 +493,9 @@ class Kept:
             path.unlink(missing_ok=True)
         lines = path.read_text().splitlines() if path.exists() else []
         known = [json.loads(line) for line in lines]
-        self._cells = {self._key(one): one["result"] for one in known if "error" not in one["result"]}
+        self._cells = {
+            self._key(one): one["result"] for one in known if "error" not in one["result"]
+        }
 
     @staticmethod
     def _key(one: dict[str, Any]) -> tuple[Any, ...]:
@@ -431,7 +517,12 @@ def table(name: str, given: argparse.Namespace, kept: Kept) -> None:
     print(
         f"\n{name} ({task.metric}): processor time, wall time, epochs to the bar; medians, and how many seeds reached it"
     )
-    print(f"{'':10s} | " + " | ".join(f"{bar:<30}" for bar in task.bars) + " | best so far at the end", flush=True)
+    print(
+        f"{'':10s} | "
+        + " | ".join(f"{bar:<30}" for bar in task.bars)
+        + " | best so far at the end",
+        flush=True,
+    )
     budget_s = given.budget or task.budget_s
     for method in given.methods:
         results = []
@@ -444,22 +535,32 @@ def table(name: str, given: argparse.Namespace, kept: Kept) -> None:
 
 def main() -> None:
     """Measure the cells asked for and print the table as it grows."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
     parser.add_argument("--seeds", type=int, default=1, help="how many")
-    parser.add_argument("--budget", type=float, help="processor seconds a cell, instead of the task's own")
     parser.add_argument(
-        "--equal-budget", action="store_true", help="go on after the highest bar, until the budget's end"
+        "--budget", type=float, help="processor seconds a cell, instead of the task's own"
     )
-    parser.add_argument("--results", type=Path, default=CACHE / "search.jsonl", help="where cells are kept")
+    parser.add_argument(
+        "--equal-budget",
+        action="store_true",
+        help="go on after the highest bar, until the budget's end",
+    )
+    parser.add_argument(
+        "--results", type=Path, default=CACHE / "search.jsonl", help="where cells are kept"
+    )
     parser.add_argument("--fresh", action="store_true", help="forget the cells that were kept")
     parser.add_argument("--python", help="an interpreter that has AutoKeras")
     parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child:
         name, method, seed, budget = given.child
-        sys.stdout.write(json.dumps(child(name, method, int(seed), float(budget), given.equal_budget)) + "\n")
+        sys.stdout.write(
+            json.dumps(child(name, method, int(seed), float(budget), given.equal_budget)) + "\n"
+        )
         return
     kept = Kept(given.results, fresh=given.fresh)
     for name in given.tasks:

@@ -1,7 +1,8 @@
 """Resident memory of a search, trial by trial: it has to stay flat.
 
-`python -m bench.search_memory [--trials 40] [--examples 2000]` searches around a small convolutional network, one short
-trial after the other in one process, none with more than 20,000 parameters,, and prints what the process holds after each.
+`python -m bench.search_memory [--trials 40] [--examples 2000]` searches around a small
+convolutional network, one short trial after the other in one process, none with more than 20,000
+parameters,, and prints what the process holds after each.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ class Weigher:
         if event == "trial" and keys["trial"]["state"] != "running":
             gc.collect()
             self.held.append(resident_mib())
-            print(f"trial {len(self.held) - 1:3d}  {self.held[-1]:7.0f} MiB  {keys['trial']['state']}", flush=True)
+            print(
+                f"trial {len(self.held) - 1:3d}  {self.held[-1]:7.0f} MiB  {keys['trial']['state']}",
+                flush=True,
+            )
 
     def progress(self, phase: str | None = None, **keys: Any) -> None:
         """Nothing."""
@@ -52,11 +56,21 @@ def main() -> None:
     random = numpy.random.default_rng(0)
     x = random.random((given.examples, 16, 16, 3), dtype="float32")
     y = (x[:, :8].mean(axis=(1, 2, 3)) > x[:, 8:].mean(axis=(1, 2, 3))).astype("int64")
-    model = keras.Sequential([
-        keras.Input((16, 16, 3)), kl.Conv2D(4, 3, activation="relu"), kl.MaxPooling2D(), kl.Flatten(),
-        kl.Dense(8, activation="relu"), kl.Dense(2, activation="softmax"),
-    ])  # fmt: skip
-    compiled = {"optimizer": "adam", "loss": "sparse_categorical_crossentropy", "metrics": ["accuracy"]}
+    model = keras.Sequential(
+        [
+            keras.Input((16, 16, 3)),
+            kl.Conv2D(4, 3, activation="relu"),
+            kl.MaxPooling2D(),
+            kl.Flatten(),
+            kl.Dense(8, activation="relu"),
+            kl.Dense(2, activation="softmax"),
+        ]
+    )
+    compiled = {
+        "optimizer": "adam",
+        "loss": "sparse_categorical_crossentropy",
+        "metrics": ["accuracy"],
+    }
     model.compile(**compiled)
     fit = {"x": x, "y": y, "epochs": 1, "batch_size": 64}
     initial = [variable.numpy() for variable in model.variables]
@@ -73,11 +87,16 @@ def main() -> None:
             limits={"epochs": 2, "parameters": 20_000},
         )
         improve(
-            model, FitCall(fit, compiled, history, initial), request, weigher,
+            model,
+            FitCall(fit, compiled, history, initial),
+            request,
+            weigher,
             leave=lambda: print("  a run would go on in a fresh process from here"),
-        )  # fmt: skip
+        )
     early, late = weigher.held[min(5, len(weigher.held) - 1)], weigher.held[-1]
-    print(f"from trial 5 to trial {len(weigher.held) - 1}: {early:.0f} → {late:.0f} MiB, {late / early - 1:+.1%}")
+    print(
+        f"from trial 5 to trial {len(weigher.held) - 1}: {early:.0f} → {late:.0f} MiB, {late / early - 1:+.1%}"
+    )
 
 
 if __name__ == "__main__":

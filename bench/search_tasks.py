@@ -1,4 +1,6 @@
-"""The tasks of `bench.search`: real data, a developer's first model, and a good hand-written space for KerasTuner."""
+"""The tasks of `bench.search`: real data, a developer's first model, and a good hand-written space
+for KerasTuner.
+"""
 
 from __future__ import annotations
 
@@ -43,9 +45,11 @@ def cifar10() -> Data:
 
     with numpy.load(DATA / "cifar10_12k.npz") as stored:
         return Data(
-            stored["x_train"].astype("float32") / 255, stored["y_train"].astype("int64"),
-            stored["x_test"].astype("float32") / 255, stored["y_test"].astype("int64"),
-        )  # fmt: skip
+            stored["x_train"].astype("float32") / 255,
+            stored["y_train"].astype("int64"),
+            stored["x_test"].astype("float32") / 255,
+            stored["y_test"].astype("int64"),
+        )
 
 
 def mnist() -> Data:
@@ -54,9 +58,11 @@ def mnist() -> Data:
 
     with numpy.load(DATA / "mnist_10k.npz") as stored:
         return Data(
-            stored["x_train"][..., None].astype("float32") / 255, stored["y_train"].astype("int64"),
-            stored["x_test"][..., None].astype("float32") / 255, stored["y_test"].astype("int64"),
-        )  # fmt: skip
+            stored["x_train"][..., None].astype("float32") / 255,
+            stored["y_train"].astype("int64"),
+            stored["x_test"][..., None].astype("float32") / 255,
+            stored["y_test"].astype("int64"),
+        )
 
 
 def digits() -> Data:
@@ -99,7 +105,11 @@ def spam() -> Data:
     import numpy
     from sklearn.model_selection import train_test_split
 
-    lines = [line.split("\t", 1) for line in (DATA / "sms_spam.tsv").read_text("utf-8").splitlines() if "\t" in line]
+    lines = [
+        line.split("\t", 1)
+        for line in (DATA / "sms_spam.tsv").read_text("utf-8").splitlines()
+        if "\t" in line
+    ]
     words = [re.findall(r"[a-z0-9£$']+", text.lower())[:40] for _, text in lines]
     common = collections.Counter(word for message in words for word in message).most_common(4000)
     number = {word: i + 2 for i, (word, _) in enumerate(common)}
@@ -111,7 +121,9 @@ def spam() -> Data:
     return Data(parts[0], parts[2], parts[1], parts[3])
 
 
-def _compiled(layers: list[Any], *, loss: str = "sparse_categorical_crossentropy", optimizer: Any = "adam") -> Any:
+def _compiled(
+    layers: list[Any], *, loss: str = "sparse_categorical_crossentropy", optimizer: Any = "adam"
+) -> Any:
     import keras
 
     model = keras.Sequential(layers)
@@ -124,10 +136,16 @@ def small_convnet(data: Data) -> Any:
     import keras
     from keras import layers as kl
 
-    return _compiled([
-        keras.Input(data.x.shape[1:]), kl.Conv2D(16, 3, activation="relu"), kl.MaxPooling2D(), kl.Flatten(),
-        kl.Dense(32, activation="relu"), kl.Dense(10, activation="softmax"),
-    ])  # fmt: skip
+    return _compiled(
+        [
+            keras.Input(data.x.shape[1:]),
+            kl.Conv2D(16, 3, activation="relu"),
+            kl.MaxPooling2D(),
+            kl.Flatten(),
+            kl.Dense(32, activation="relu"),
+            kl.Dense(10, activation="softmax"),
+        ]
+    )
 
 
 def tiny_convnet(data: Data) -> Any:
@@ -135,10 +153,16 @@ def tiny_convnet(data: Data) -> Any:
     import keras
     from keras import layers as kl
 
-    return _compiled([
-        keras.Input(data.x.shape[1:]), kl.Conv2D(4, 3, padding="same", activation="relu"), kl.MaxPooling2D(),
-        kl.MaxPooling2D(), kl.Flatten(), kl.Dense(10, activation="softmax"),
-    ])  # fmt: skip
+    return _compiled(
+        [
+            keras.Input(data.x.shape[1:]),
+            kl.Conv2D(4, 3, padding="same", activation="relu"),
+            kl.MaxPooling2D(),
+            kl.MaxPooling2D(),
+            kl.Flatten(),
+            kl.Dense(10, activation="softmax"),
+        ]
+    )
 
 
 def tiny_dense(data: Data) -> Any:
@@ -147,7 +171,11 @@ def tiny_dense(data: Data) -> Any:
     from keras import layers as kl
 
     return _compiled(
-        [keras.Input(data.x.shape[1:]), kl.Dense(8, activation="relu"), kl.Dense(1, activation="sigmoid")],
+        [
+            keras.Input(data.x.shape[1:]),
+            kl.Dense(8, activation="relu"),
+            kl.Dense(1, activation="sigmoid"),
+        ],
         loss="binary_crossentropy",
     )
 
@@ -158,9 +186,14 @@ def tiny_recurrent(data: Data) -> Any:
     from keras import layers as kl
 
     return _compiled(
-        [keras.Input(data.x.shape[1:], dtype="int32"), kl.Embedding(4002, 8), kl.SimpleRNN(8), kl.Dense(1, activation="sigmoid")],
+        [
+            keras.Input(data.x.shape[1:], dtype="int32"),
+            kl.Embedding(4002, 8),
+            kl.SimpleRNN(8),
+            kl.Dense(1, activation="sigmoid"),
+        ],
         loss="binary_crossentropy",
-    )  # fmt: skip
+    )
 
 
 def convnets(hp: Any, data: Data) -> Any:
@@ -201,12 +234,16 @@ def recurrents(hp: Any, data: Data) -> Any:
     import keras
     from keras import layers as kl
 
-    cell = getattr(kl, hp.Choice("cell", ["SimpleRNN", "GRU", "LSTM"]))(hp.Int("units", 8, 64, sampling="log"))
+    cell = getattr(kl, hp.Choice("cell", ["SimpleRNN", "GRU", "LSTM"]))(
+        hp.Int("units", 8, 64, sampling="log")
+    )
     layers: list[Any] = [
-        keras.Input(data.x.shape[1:], dtype="int32"), kl.Embedding(4002, hp.Int("width", 8, 64, sampling="log")),
+        keras.Input(data.x.shape[1:], dtype="int32"),
+        kl.Embedding(4002, hp.Int("width", 8, 64, sampling="log")),
         kl.Bidirectional(cell) if hp.Boolean("both_ways") else cell,
-        kl.Dropout(hp.Float("dropout", 0.0, 0.5)), kl.Dense(1, activation="sigmoid"),
-    ]  # fmt: skip
+        kl.Dropout(hp.Float("dropout", 0.0, 0.5)),
+        kl.Dense(1, activation="sigmoid"),
+    ]
     return _compiled(layers, loss="binary_crossentropy", optimizer=_adam(hp))
 
 
@@ -221,5 +258,7 @@ TASKS: dict[str, Task] = {
     "mnist": Task(mnist, tiny_convnet, convnets, 10, 64, (0.97, 0.98), budget_s=180.0),
     "digits": Task(digits, tiny_convnet, convnets, 15, 32, (0.95, 0.98)),
     "pima": Task(pima, tiny_dense, denses, 40, 32, (0.74, 0.76)),
-    "spam": Task(spam, tiny_recurrent, recurrents, 3, 64, (0.92, 0.94), "balanced_accuracy", budget_s=120.0),
+    "spam": Task(
+        spam, tiny_recurrent, recurrents, 3, 64, (0.92, 0.94), "balanced_accuracy", budget_s=120.0
+    ),
 }

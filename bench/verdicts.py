@@ -1,11 +1,12 @@
-"""Is the number in a verdict true? Every kind of validation data, with and without an evaluation of the script's own.
+"""Is the number in a verdict true? Every kind of validation data, with and without an evaluation of
+the script's own.
 
     python -m bench.verdicts [WORD …]
 
-Each case is a script that trains on small pictures. It is judged as it was written, and after a search; each time the
-registered file is loaded in a fresh process and measured on the examples that the verdict names, and the two numbers
-have to be equal to the bit. So has the last validation value of the History in the script's hands, if the verdict is about
-the fit's validation data.
+Each case is a script that trains on small pictures. It is judged as it was written, and after a
+search; each time the registered file is loaded in a fresh process and measured on the examples that
+the verdict names, and the two numbers have to be equal to the bit. So has the last validation value
+of the History in the script's hands, if the verdict is about the fit's validation data.
 """
 
 from __future__ import annotations
@@ -134,7 +135,7 @@ history = model.fit(
 """,
         "model.evaluate(test_data, steps=6, verbose=0)",
     ),
-}  # fmt: skip
+}
 """Kind of validation data to the script's fit, and its own evaluation."""
 
 FRESH = """
@@ -192,7 +193,8 @@ class Found:
     def is_said(self) -> bool:
         """Whether the verdict says that Keras' own number is another one than the file's.
 
-        Keras gives the first two batches of a Python generator again in every epoch: its last validation saw some
+        Keras gives the first two batches of a Python generator again in every epoch: its last
+            validation saw some
         examples twice, and others not at all.
         """
         is_keras_own = self.case.kind == "generator" and not self.verdict.selection
@@ -204,11 +206,19 @@ class Found:
         if (verdict.verdict, verdict.recomputed) != ("accepted", True):
             faults.append(f"{verdict.verdict}: {'; '.join(verdict.reasons)}")
         if (verdict.value, verdict.examples_digest, verdict.examples) != (
-            fresh.get("value"), fresh.get("digest"), fresh.get("unique"),
-        ):  # fmt: skip
+            fresh.get("value"),
+            fresh.get("digest"),
+            fresh.get("unique"),
+        ):
             faults.append(f"{verdict.value} on {verdict.examples}; a fresh process says {fresh}")
-        if not self.case.evaluates and self.history["val_accuracy"][-1] != verdict.value and not self.is_said:
-            faults.append(f"the History says {self.history['val_accuracy'][-1]}, the verdict {verdict.value}")
+        if (
+            not self.case.evaluates
+            and self.history["val_accuracy"][-1] != verdict.value
+            and not self.is_said
+        ):
+            faults.append(
+                f"the History says {self.history['val_accuracy'][-1]}, the verdict {verdict.value}"
+            )
         if verdict.selection not in ("", "half", "disjoint"):
             faults.append(f"selection: {verdict.selection}")
         return faults
@@ -224,9 +234,17 @@ def judgements(case: Case, folder: Path) -> Iterator[Found]:
     first = verdicts.judge(folder, target=LOW)
     yield _found(case, folder, first)
     asked = {
-        "fit": 1, "metric": first.metric, "mode": "max", "target": HIGH, "trials": 4, "minutes": 5.0, "pass": 2,
-        "judged_digest": first.examples_digest, "judged_value": first.value, "limits": {"epochs": 6},
-    }  # fmt: skip
+        "fit": 1,
+        "metric": first.metric,
+        "mode": "max",
+        "target": HIGH,
+        "trials": 4,
+        "minutes": 5.0,
+        "pass": 2,
+        "judged_digest": first.examples_digest,
+        "judged_value": first.value,
+        "limits": {"epochs": 6},
+    }
     _run(folder, {"pass": 2, "search": asked})
     result = json.loads((folder / "inside" / "search" / "result.json").read_text())
     yield _found(case, folder, verdicts.judge(folder, target=HIGH, selection=result["selection"]))
@@ -234,13 +252,23 @@ def judgements(case: Case, folder: Path) -> Iterator[Found]:
 
 def _run(folder: Path, spec: dict[str, Any]) -> None:
     environment = {
-        **os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "MLOPS_STRICT": "0",
-        "MLOPS_PROJECT": str(folder / "project"), "MLOPS_INSIDE": str(folder / "inside"), "MLOPS_SPEC": json.dumps(spec),
-    }  # fmt: skip
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "PYTHONHASHSEED": "1",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "MLOPS_STRICT": "0",
+        "MLOPS_PROJECT": str(folder / "project"),
+        "MLOPS_INSIDE": str(folder / "inside"),
+        "MLOPS_SPEC": json.dumps(spec),
+    }
     done = subprocess.run(
-        [sys.executable, "-m", "mlops_lib.runner", "train.py"], env=environment, capture_output=True, text=True,
-        check=False, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
+        [sys.executable, "-m", "mlops_lib.runner", "train.py"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
     if done.returncode:
         raise RuntimeError(done.stderr[-3000:])
 
@@ -251,11 +279,25 @@ def _found(case: Case, folder: Path, verdict: Verdict) -> Found:
     fresh: dict[str, Any] = {}
     if named.is_file():
         done = subprocess.run(
-            [sys.executable, "-c", FRESH, str(folder / "project"), str(inside / protocol.KERAS_MODEL), str(named), case.kind],
-            env={**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}, capture_output=True, text=True,
+            [
+                sys.executable,
+                "-c",
+                FRESH,
+                str(folder / "project"),
+                str(inside / protocol.KERAS_MODEL),
+                str(named),
+                case.kind,
+            ],
+            env={**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"},
+            capture_output=True,
+            text=True,
             check=False,
-        )  # fmt: skip
-        fresh = json.loads(done.stdout.splitlines()[-1]) if not done.returncode else {"error": done.stderr[-500:]}
+        )
+        fresh = (
+            json.loads(done.stdout.splitlines()[-1])
+            if not done.returncode
+            else {"error": done.stderr[-500:]}
+        )
     events = [json.loads(line) for line in (inside / "events.jsonl").read_text().splitlines()]
     errors = [f"{one['hook']}: {one['message']}" for one in events if one["event"] == "hook_error"]
     history = json.loads((inside / "outputs" / "history.json").read_text())
@@ -275,7 +317,9 @@ def main(words: list[str]) -> int:
             for found in judgements(case, Path(folder)):
                 faults, verdict = found.faults(), found.verdict
                 failed += bool(faults)
-                when = f"after a search ({verdict.selection})" if verdict.selection else "as written"
+                when = (
+                    f"after a search ({verdict.selection})" if verdict.selection else "as written"
+                )
                 told = "; ".join(faults) or f"{verdict.value} on {verdict.examples} examples"
                 print(f"{'FALSE' if faults else 'true '}  {case.name}, {when}: {told}", flush=True)
     return 1 if failed else 0

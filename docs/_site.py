@@ -25,7 +25,13 @@ def on_config(config: Any) -> Any:
     made = {"reference/command.md", "reference/python.md"}
     config.nav = [*_present(config.nav, made)]
     config.nav.append({"Notebooks": [{_title(path): _page(path)} for path in _notebooks()]})
-    config.nav.append({"Decisions": [f"decisions/{path.name}" for path in sorted((HERE / "decisions").glob("*.md"))]})
+    config.nav.append(
+        {
+            "Decisions": [
+                f"decisions/{path.name}" for path in sorted((HERE / "decisions").glob("*.md"))
+            ]
+        }
+    )
     return config
 
 
@@ -68,13 +74,29 @@ def _title(path: Path) -> str:
 def _command() -> str:
     parser = grammar.parser(["--help"])
     verbs = next(iter(parser._subparsers._group_actions)).choices  # type: ignore[union-attr]
-    parts = ["# Every verb and setting", "", f"`mlops {mlops_lib.__version__}`, as `--help` says it.", ""]
+    parts = [
+        "# Every verb and setting",
+        "",
+        f"`mlops {mlops_lib.__version__}`, as `--help` says it.",
+        "",
+    ]
     for verb, one in verbs.items():
-        parts += [f"## {verb}", "", one.description, "", "```text", one.format_help().strip(), "```", ""]
+        parts += [
+            f"## {verb}",
+            "",
+            one.description,
+            "",
+            "```text",
+            one.format_help().strip(),
+            "```",
+            "",
+        ]
     parts += ["## Settings", "", "| setting | default | who | what |", "|---|---|---|---|"]
     for setting in config.SETTINGS:
         who = "operator" if setting.operator else "project"
-        default = json.dumps(list(setting.default) if isinstance(setting.default, tuple) else setting.default)
+        default = json.dumps(
+            list(setting.default) if isinstance(setting.default, tuple) else setting.default
+        )
         parts.append(f"| `{setting.key}` | `{default}` | {who} | {setting.help} |")
     return "\n".join(parts)
 
@@ -98,7 +120,11 @@ def _python() -> str:
 
     parts += ["## Records", ""]
     for name, value in vars(records).items():
-        if inspect.isclass(value) and issubclass(value, records.Record) and value is not records.Record:
+        if (
+            inspect.isclass(value)
+            and issubclass(value, records.Record)
+            and value is not records.Record
+        ):
             parts += [f"### {name}", "", *_sections(inspect.getdoc(value) or ""), "```text"]
             parts += [f"{field}: {kind}" for field, kind in value.__annotations__.items()]
             parts += ["```", ""]

@@ -1,4 +1,7 @@
-"""The `mlops` command, also as `python -m mlops_lib`. Looking at code answers before the rest has loaded."""
+"""The `mlops` command, also as `python -m mlops_lib`.
+
+Looking at code answers before the rest has loaded.
+"""
 
 import io
 import os
@@ -24,7 +27,9 @@ def main() -> int:
 
 
 def _open_standard_streams() -> None:
-    """Give what was started with closed streams streams that lead nowhere: a file must not become one by chance."""
+    """Give what was started with closed streams streams that lead nowhere: a file must not become
+    one by chance.
+    """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             descriptor = os.open(os.devnull, os.O_RDWR)
@@ -35,7 +40,8 @@ def _open_standard_streams() -> None:
 
 
 if __name__ == "__main__":
-    # `-m` puts the current folder first on the path: no module of a pushed project may take the place of one of ours.
+    # `-m` puts the current folder first on the path: no module of a pushed project may take the
+    # place of one of ours.
     here = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))  # noqa: PTH120 - pathlib costs more than the work
     if sys.path and os.path.realpath(sys.path[0]) == os.path.realpath(os.curdir) != here:
         del sys.path[0]

@@ -1,6 +1,8 @@
-"""Files that are whole or absent: atomic replacement, locks that die with their holder, reads that trust nothing.
+"""Files that are whole or absent: atomic replacement, locks that die with their holder, reads that
+trust nothing.
 
-What is written here survives the machine stopping at any instruction: the new file is complete on the disk before it
+What is written here survives the machine stopping at any instruction: the new file is complete on
+    the disk before it
 takes its name, and the name is on the disk before the call returns.
 """
 
@@ -61,7 +63,8 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[int]:
-    """Hold the lock that `path` names, waiting for it; the kernel gives it back when its holder dies.
+    """Hold the lock that `path` names, waiting for it; the kernel gives it back when its holder
+    dies.
 
     Yields its descriptor: a child that inherits it holds the lock too, until it ends.
     """
@@ -76,7 +79,8 @@ def locked(path: Path) -> Iterator[int]:
 
 @contextmanager
 def locked_while_there(path: Path, *, timeout_s: float | None = None) -> Iterator[bool]:
-    """Hold a lock whose file exists only while somebody holds it, so that many names leave nothing behind.
+    """Hold a lock whose file exists only while somebody holds it, so that many names leave nothing
+    behind.
 
     Args:
         path: names the lock.
@@ -93,7 +97,9 @@ def locked_while_there(path: Path, *, timeout_s: float | None = None) -> Iterato
             if not _flocked(descriptor, deadline):
                 yield False
                 return
-            if _names(path, descriptor):  # else its holder removed it meanwhile: that was another lock
+            if _names(
+                path, descriptor
+            ):  # else its holder removed it meanwhile: that was another lock
                 try:
                     yield True
                 finally:
@@ -128,11 +134,13 @@ def _names(path: Path, descriptor: int) -> bool:
 
 
 def open_regular(path: Path, *, inside: Path | None = None) -> BinaryIO:
-    """Open a file that somebody else may have written: no links are followed, and it is a regular file.
+    """Open a file that somebody else may have written: no links are followed, and it is a regular
+    file.
 
     Args:
         path: the file.
-        inside: a folder above the file from which on no link is followed; None checks the last name only.
+        inside: a folder above the file from which on no link is followed; None checks the last name
+            only.
 
     Raises:
         OSError: it is missing, a link, or not a regular file.
@@ -140,12 +148,15 @@ def open_regular(path: Path, *, inside: Path | None = None) -> BinaryIO:
     # O_NONBLOCK: opening a FIFO without it would wait for a writer that never comes.
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     folder = os.open(
-        inside or path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | (os.O_NOFOLLOW if inside else 0)
+        inside or path.parent,
+        os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | (os.O_NOFOLLOW if inside else 0),
     )
     names = path.relative_to(inside).parts if inside else (path.name,)
     try:
         for name in names[:-1]:
-            deeper = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+            deeper = os.open(
+                name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder
+            )
             os.close(folder)
             folder = deeper
         descriptor = os.open(names[-1], flags, dir_fd=folder)
@@ -157,7 +168,9 @@ def open_regular(path: Path, *, inside: Path | None = None) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
-def read_json(path: Path, *, inside: Path | None = None, limit: int = JSON_LIMIT, values: int = VALUES_LIMIT) -> Any:
+def read_json(
+    path: Path, *, inside: Path | None = None, limit: int = JSON_LIMIT, values: int = VALUES_LIMIT
+) -> Any:
     """The JSON value in a file that somebody else may have written.
 
     Args:
@@ -193,7 +206,8 @@ _BLOCK = 1 << 12
 
 
 def keep_ends(descriptor: int, *, begin: int, head: int, tail: int) -> int:
-    """Give back the disk space of a file's middle; every byte stays at its place, so several may write it meanwhile.
+    """Give back the disk space of a file's middle; every byte stays at its place, so several may
+    write it meanwhile.
 
     Args:
         descriptor: open for writing.
@@ -221,7 +235,9 @@ def _libc() -> Any:
 LINE_LIMIT = 1 << 20
 """Bytes of one line; a longer one is left out."""
 END_COST = 12 << 20
-"""How much is read at the beginning of a file of lines, and again at its end: bytes, and `VALUE_COST` for each value."""
+"""How much is read at the beginning of a file of lines, and again at its end: bytes, and
+`VALUE_COST` for each value.
+"""
 VALUE_COST = 16
 END_LINES = 25_000
 """… and so many lines at most: the epochs of a hundred long trainings."""
@@ -230,18 +246,21 @@ END_LINES = 25_000
 class Lines:
     """A file of lines that somebody else writes, read as it grows, in bounded time and memory.
 
-    Of a file that is too long for that its beginning and its end are read, and `skipped` counts the bytes in between.
-    Both matter: the beginning says what was trained, the end how it stands.
+    Of a file that is too long for that its beginning and its end are read, and `skipped` counts the
+    bytes in between. Both matter: the beginning says what was trained, the end how it stands.
     """
 
     def __init__(self) -> None:
         self.offset = 0
         """Bytes read so far."""
         self.skipped = 0
-        self._cost, self._lines = END_COST, END_LINES
+        self._cost = END_COST
+        self._lines = END_LINES
 
     def new(self, file: BinaryIO) -> list[bytes]:
-        """The whole lines that have come since the last call; the beginning of a line waits until it is whole."""
+        """The whole lines that have come since the last call; the beginning of a line waits until
+        it is whole.
+        """
         size = os.fstat(file.fileno()).st_size
         self.offset = min(self.offset, size)  # a restart cut off a torn line
         found = self._beginning(file, size)
@@ -289,7 +308,9 @@ class Lines:
                 self.skipped += size - self.offset
                 self.offset = size
             return []
-        begin, cost, lines = end, END_COST, END_LINES
+        begin = end
+        cost = END_COST
+        lines = END_LINES
         found: list[bytes] = []
         while begin > first and lines > 0:
             before = max(first, content.rfind(b"\n", first, begin - 1) + 1)

@@ -1,8 +1,10 @@
 """Settings: what there is, where each value comes from, and who may give it.
 
-Order: argument, `MLOPS_*` variable, the operator's file (`MLOPS_CONFIG`, default `~/.config/mlops/mlops.toml`), the
-project's `mlops.toml` (or `[tool.mlops]` in its pyproject.toml), default. The project being trained is a stranger (a
-pull request can change its mlops.toml): what could loosen the cage is refused there.
+Order: argument, `MLOPS_*` variable, the operator's file (`MLOPS_CONFIG`, default
+    `~/.config/mlops/mlops.toml`), the
+project's `mlops.toml` (or `[tool.mlops]` in its pyproject.toml), default. The project being trained
+is a stranger (a pull request can change its mlops.toml): what could loosen the cage is refused
+there.
 """
 
 from __future__ import annotations
@@ -40,24 +42,68 @@ class Setting:
 
 SETTINGS = (
     Setting("entry", "text", "", "the script or notebook that trains, relative to the project"),
-    Setting("name", "text", "", "the model's name in the registry; the project folder's name unless given", True),
+    Setting(
+        "name",
+        "text",
+        "",
+        "the model's name in the registry; the project folder's name unless given",
+        True,
+    ),
     Setting("args", "list", (), "arguments for the script"),
     Setting("input", "list", (), "answers for the script's input() calls, in order"),
     Setting("target", "number", 0.8, "the bar: the value the metric must reach"),
-    Setting("metric", "text", "", "the metric the bar is about; found in the script's own evaluation unless given"),
-    Setting("mode", "text", "auto", "whether the metric should grow", choices=("auto", "max", "min")),
-    Setting("strict", "flag", False, "ask the interval's lower end, not the point, to reach the bar"),
-    Setting("beats", "text", "", "also ask the model to be better than this", choices=("", "champion")),
-    Setting("metric_pattern", "text", "", "regular expression with one group: the number in what the script prints"),
+    Setting(
+        "metric",
+        "text",
+        "",
+        "the metric the bar is about; found in the script's own evaluation unless given",
+    ),
+    Setting(
+        "mode", "text", "auto", "whether the metric should grow", choices=("auto", "max", "min")
+    ),
+    Setting(
+        "strict", "flag", False, "ask the interval's lower end, not the point, to reach the bar"
+    ),
+    Setting(
+        "beats", "text", "", "also ask the model to be better than this", choices=("", "champion")
+    ),
+    Setting(
+        "metric_pattern",
+        "text",
+        "",
+        "regular expression with one group: the number in what the script prints",
+    ),
     Setting("metrics_file", "text", "", "file the script writes its number or numbers (JSON) to"),
     Setting("trials", "integer", 12, "search budget: trials; 0 means no search"),
     Setting("minutes", "number", 30.0, "search budget: minutes of training"),
-    Setting("workers", "integer", 1, "containers or processes that a search tries its candidates in at once", True),
     Setting(
-        "listen", "text", "", "ADDRESS:PORT at which a search listens for workers of other machines", operator=True
+        "workers",
+        "integer",
+        1,
+        "containers or processes that a search tries its candidates in at once",
+        True,
     ),
-    Setting("on", "text", "", "Ray cluster that the workers are on: ray://HOST:PORT, or auto", operator=True),
-    Setting("shared", "text", "", "URL of the files that machines share for that: file://…, s3://…", operator=True),
+    Setting(
+        "listen",
+        "text",
+        "",
+        "ADDRESS:PORT at which a search listens for workers of other machines",
+        operator=True,
+    ),
+    Setting(
+        "on",
+        "text",
+        "",
+        "Ray cluster that the workers are on: ray://HOST:PORT, or auto",
+        operator=True,
+    ),
+    Setting(
+        "shared",
+        "text",
+        "",
+        "URL of the files that machines share for that: file://…, s3://…",
+        operator=True,
+    ),
     Setting(
         "search",
         "table",
@@ -65,7 +111,10 @@ SETTINGS = (
         "what the search may change: edits, without (kinds of edits), epochs, parameters (at most)",
     ),
     Setting(
-        "retrain", "integer", 5, "times a script that takes its tweak as an argument is trained with further values"
+        "retrain",
+        "integer",
+        5,
+        "times a script that takes its tweak as an argument is trained with further values",
     ),
     Setting(
         "steps",
@@ -74,43 +123,110 @@ SETTINGS = (
         "whether dvc.yaml, MLproject, Makefile and CI files say what runs around the entry, and how",
     ),
     Setting("seed", "integer", 1, "seed of everything random that the script does not seed itself"),
-    Setting("seeds", "integer", 1, "trainings with as many seeds: their mean is judged, the first one's file is kept"),
-    Setting("restarts", "integer", 5, "restarts of a broken training before giving up; refills with progress"),
-    Setting("idle_minutes", "number", 120.0, "how long a script may do nothing at all where it makes no steps"),
-    Setting("backend", "text", "auto", "where trainings run", operator=True, choices=("auto", "docker", "process")),
-    Setting("run_dir", "text", "", "the run's own directory; under home unless given", operator=True),
-    Setting("home", "text", "~/.mlops", "folder of runs, registry, environments and caches", operator=True),
+    Setting(
+        "seeds",
+        "integer",
+        1,
+        "trainings with as many seeds: their mean is judged, the first one's file is kept",
+    ),
+    Setting(
+        "restarts",
+        "integer",
+        5,
+        "restarts of a broken training before giving up; refills with progress",
+    ),
+    Setting(
+        "idle_minutes",
+        "number",
+        120.0,
+        "how long a script may do nothing at all where it makes no steps",
+    ),
+    Setting(
+        "backend",
+        "text",
+        "auto",
+        "where trainings run",
+        operator=True,
+        choices=("auto", "docker", "process"),
+    ),
+    Setting(
+        "run_dir", "text", "", "the run's own directory; under home unless given", operator=True
+    ),
+    Setting(
+        "home",
+        "text",
+        "~/.mlops",
+        "folder of runs, registry, environments and caches",
+        operator=True,
+    ),
     Setting("mount", "list", (), "read-only data for the script, as SOURCE:TARGET", operator=True),
-    Setting("memory", "bytes", 0, "memory limit of a training, such as 4g; 0 for none", operator=True),
+    Setting(
+        "memory", "bytes", 0, "memory limit of a training, such as 4g; 0 for none", operator=True
+    ),
     Setting("cpus", "number", 0.0, "processor limit of a training; 0 for none", operator=True),
     Setting("pids", "integer", 4096, "process limit of a training", operator=True),
     Setting(
-        "network", "text", "isolated", "network of a training: isolated, none, or one of the engine's", operator=True
+        "network",
+        "text",
+        "isolated",
+        "network of a training: isolated, none, or one of the engine's",
+        operator=True,
     ),
     Setting(
-        "trust", "text", trust.BRANCH, "who pushed: branch, or the name of a change (a pull request)", operator=True
+        "trust",
+        "text",
+        trust.BRANCH,
+        "who pushed: branch, or the name of a change (a pull request)",
+        operator=True,
     ),
-    Setting("gpus", "text", "auto", "whether trainings get the GPUs there are", True, ("auto", "none", "all")),
-    Setting("base_image", "text", "python:3.11-slim", "the image that environments are built on", operator=True),
-    Setting("notify", "text", "change", "when people are told", True, ("change", "always", "never")),
+    Setting(
+        "gpus",
+        "text",
+        "auto",
+        "whether trainings get the GPUs there are",
+        True,
+        ("auto", "none", "all"),
+    ),
+    Setting(
+        "base_image",
+        "text",
+        "python:3.11-slim",
+        "the image that environments are built on",
+        operator=True,
+    ),
+    Setting(
+        "notify", "text", "change", "when people are told", True, ("change", "always", "never")
+    ),
     Setting("mail_to", "list", (), "who gets mail", operator=True),
     Setting("mail_author", "list", (), "domains whose commit authors get mail too", operator=True),
-    Setting("slack_channel", "text", "", "id of the Slack channel that the bot writes to", operator=True),
+    Setting(
+        "slack_channel", "text", "", "id of the Slack channel that the bot writes to", operator=True
+    ),
     Setting("slack_url", "text", "https://slack.com/api", "Slack's web API", operator=True),
     Setting("mail_from", "text", "", "the sender of mail", operator=True),
-    Setting("link_url", "text", "", "page of the build that runs this, for notifications", operator=True),
+    Setting(
+        "link_url", "text", "", "page of the build that runs this, for notifications", operator=True
+    ),
 )
-"""Every setting; secrets are not among them, they are read from the environment where they are used."""
+"""Every setting; secrets are not among them, they are read from the environment where they are
+used.
+"""
 
 KNOWN = {setting.key: setting for setting in SETTINGS}
 SECRETS = (
-    "MLOPS_SLACK_TOKEN", "MLOPS_SLACK_WEBHOOK", "MLOPS_SMTP_URL", "MLOPS_WEBHOOK_URL", "MLOPS_WEBHOOK_SECRET",
+    "MLOPS_SLACK_TOKEN",
+    "MLOPS_SLACK_WEBHOOK",
+    "MLOPS_SMTP_URL",
+    "MLOPS_WEBHOOK_URL",
+    "MLOPS_WEBHOOK_SECRET",
     "MLOPS_APPRISE_URLS",
-)  # fmt: skip
+)
 PROJECT_LIMIT = 256_000
 """Bytes of a project's settings file."""
 NEARLY = 0.85
-"""A variable this much like one of ours is taken for a slip; any other `MLOPS_*` belongs to somebody else."""
+"""A variable this much like one of ours is taken for a slip; any other `MLOPS_*` belongs to
+somebody else.
+"""
 
 
 @dataclass(frozen=True)
@@ -169,7 +285,9 @@ def resolve(
     if operator.is_file():
         _take(values, _read_toml(operator), where=str(operator))
     elif environ.get("MLOPS_CONFIG"):
-        raise UsageError("no such file", where=f"MLOPS_CONFIG={operator}", remedy="Mend or unset MLOPS_CONFIG.")
+        raise UsageError(
+            "no such file", where=f"MLOPS_CONFIG={operator}", remedy="Mend or unset MLOPS_CONFIG."
+        )
     _refuse_slips(environ)
     for setting in SETTINGS:
         if environ.get(setting.variable):
@@ -192,7 +310,8 @@ def resolve(
 
 
 def parameters(environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
-    """The argument-level settings in `MLOPS_PARAMS`, a JSON object; Jenkins hands its parameters over this way.
+    """The argument-level settings in `MLOPS_PARAMS`, a JSON object; Jenkins hands its parameters
+    over this way.
 
     Raises:
         UsageError: it is no JSON object.
@@ -203,9 +322,13 @@ def parameters(environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
     try:
         found = json.loads(text)
     except ValueError as error:
-        raise UsageError(f"not JSON: {error}", where="MLOPS_PARAMS", remedy="Give a JSON object of settings.") from None
+        raise UsageError(
+            f"not JSON: {error}", where="MLOPS_PARAMS", remedy="Give a JSON object of settings."
+        ) from None
     if not isinstance(found, dict):
-        raise UsageError("not a JSON object", where="MLOPS_PARAMS", remedy="Give a JSON object of settings.")
+        raise UsageError(
+            "not a JSON object", where="MLOPS_PARAMS", remedy="Give a JSON object of settings."
+        )
     return {str(key): value for key, value in found.items()}
 
 
@@ -234,7 +357,9 @@ def _read_toml(path: Path) -> dict[str, Any]:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise UsageError(f"cannot be read: {error.strerror}", where=str(path), remedy="Mend its permissions.") from None
+        raise UsageError(
+            f"cannot be read: {error.strerror}", where=str(path), remedy="Mend its permissions."
+        ) from None
     return _parsed(content, path=path)
 
 
@@ -245,7 +370,9 @@ def _parsed(content: bytes, *, path: Path) -> dict[str, Any]:
         raise UsageError(f"not TOML: {error}", where=str(path), remedy="Mend the file.") from None
 
 
-def _take(values: dict[str, Value], table: Mapping[str, Any], *, where: str, from_project: bool = False) -> None:
+def _take(
+    values: dict[str, Value], table: Mapping[str, Any], *, where: str, from_project: bool = False
+) -> None:
     for key, value in table.items():
         setting = KNOWN.get(key)
         if setting is None:
@@ -263,12 +390,16 @@ def _refuse_slips(environ: Mapping[str, str]) -> None:
     """A mistyped variable would otherwise be silently without effect."""
     import difflib
 
-    ours = {setting.variable for setting in SETTINGS} | set(SECRETS) | {"MLOPS_CONFIG", "MLOPS_PARAMS"}
+    ours = (
+        {setting.variable for setting in SETTINGS} | set(SECRETS) | {"MLOPS_CONFIG", "MLOPS_PARAMS"}
+    )
     for name in environ:
         if name.startswith("MLOPS_") and name not in ours:
             close = difflib.get_close_matches(name, ours, n=1, cutoff=NEARLY)
             if close:
-                raise UsageError("unknown variable", where=name, remedy=f"Did you mean {close[0]}? Or unset it.")
+                raise UsageError(
+                    "unknown variable", where=name, remedy=f"Did you mean {close[0]}? Or unset it."
+                )
 
 
 def _line(where: str, key: str) -> str:
@@ -278,7 +409,9 @@ def _line(where: str, key: str) -> str:
         lines = files.read_text(path.name, root=path.parent).splitlines()
     except RefusedFileError:
         return where
-    number = next((i for i, line in enumerate(lines, 1) if line.split("=")[0].strip().strip("\"'") == key), 0)
+    number = next(
+        (i for i, line in enumerate(lines, 1) if line.split("=")[0].strip().strip("\"'") == key), 0
+    )
     return f"{where}:{number}" if number else where
 
 
@@ -300,21 +433,31 @@ def _convert(setting: Setting, value: Any, *, where: str) -> Any:
     converted = _CONVERTERS[setting.kind](value)
     if converted is None or (setting.choices and converted not in setting.choices):
         wanted = (
-            "one of " + ", ".join(repr(c) for c in setting.choices if c) if setting.choices else _WANTED[setting.kind]
+            "one of " + ", ".join(repr(c) for c in setting.choices if c)
+            if setting.choices
+            else _WANTED[setting.kind]
         )
-        raise UsageError(f"{setting.key} is {repr(value)[:200]}", where=where, remedy=f"Give {wanted}.")
+        raise UsageError(
+            f"{setting.key} is {repr(value)[:200]}", where=where, remedy=f"Give {wanted}."
+        )
     return converted
 
 
 _WANTED = {
-    "text": "a text", "number": "a finite number", "integer": "a whole number from 0", "flag": "true or false",
-    "list": "a list of texts", "bytes": "a size such as 512m or 4g",
+    "text": "a text",
+    "number": "a finite number",
+    "integer": "a whole number from 0",
+    "flag": "true or false",
+    "list": "a list of texts",
+    "bytes": "a size such as 512m or 4g",
     "table": "a table with edits, without (lists of texts), epochs, parameters (whole numbers)",
-}  # fmt: skip
+}
 
 
 def _text(value: Any) -> str | None:
-    return str(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else None
+    return (
+        str(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else None
+    )
 
 
 def _number(value: Any) -> float | None:
@@ -335,7 +478,9 @@ def _integer(value: Any) -> int | None:
 def _flag(value: Any) -> bool | None:
     if isinstance(value, bool):
         return value
-    return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}.get(str(value).lower())
+    return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}.get(
+        str(value).lower()
+    )
 
 
 def _list(value: Any) -> tuple[str, ...] | None:
@@ -367,11 +512,22 @@ def _table(value: Any) -> dict[str, Any] | None:
             return None
     if not isinstance(value, Mapping) or set(value) - {"edits", "without", "epochs", "parameters"}:
         return None
-    found = {key: (_list if key in ("edits", "without") else _integer)(one) for key, one in value.items()}
-    return None if None in found.values() else {k: list(v) if isinstance(v, tuple) else v for k, v in found.items()}
+    found = {
+        key: (_list if key in ("edits", "without") else _integer)(one) for key, one in value.items()
+    }
+    return (
+        None
+        if None in found.values()
+        else {k: list(v) if isinstance(v, tuple) else v for k, v in found.items()}
+    )
 
 
 _CONVERTERS: Mapping[str, Any] = {
-    "text": _text, "number": _number, "integer": _integer, "flag": _flag, "list": _list, "bytes": _bytes,
+    "text": _text,
+    "number": _number,
+    "integer": _integer,
+    "flag": _flag,
+    "list": _list,
+    "bytes": _bytes,
     "table": _table,
-}  # fmt: skip
+}

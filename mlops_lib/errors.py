@@ -95,7 +95,10 @@ class EngineError(MlopsError):
 
 
 class EngineLostError(EngineError):
-    """The container engine does not answer. What it was doing may go on, and asking again later may help."""
+    """The container engine does not answer.
+
+    What it was doing may go on, and asking again later may help.
+    """
 
 
 class SearchError(MlopsError):

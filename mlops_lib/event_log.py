@@ -14,7 +14,9 @@ from mlops_lib.runner import protocol
 
 
 def append(path: Path, line: dict[str, Any]) -> None:
-    """Append one JSON object as a line, with one write; a line that was torn before (a full disk) stays by itself."""
+    """Append one JSON object as a line, with one write; a line that was torn before (a full disk)
+    stays by itself.
+    """
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         size = os.fstat(descriptor).st_size
@@ -43,18 +45,33 @@ WHOLE = (int, type(None))
 
 
 SHAPES: dict[str, tuple[type, ...]] = {
-    "event": (str,), "time": (int, float, type(None)), "pass": WHOLE, "attempt": WHOLE, "fit": WHOLE, "epoch": WHOLE,
-    "epochs": WHOLE, "step": WHOLE, "steps": WHOLE, "exit_code": WHOLE, "metrics": (dict, type(None)),
-    "error": (dict, type(None)), "trial": (dict, int, type(None)), "progress": WHOLE, "phase": (str,),
-    "step_s": (int, float, type(None)), "seconds": (int, float, type(None)),
-}  # fmt: skip
+    "event": (str,),
+    "time": (int, float, type(None)),
+    "pass": WHOLE,
+    "attempt": WHOLE,
+    "fit": WHOLE,
+    "epoch": WHOLE,
+    "epochs": WHOLE,
+    "step": WHOLE,
+    "steps": WHOLE,
+    "exit_code": WHOLE,
+    "metrics": (dict, type(None)),
+    "error": (dict, type(None)),
+    "trial": (dict, int, type(None)),
+    "progress": WHOLE,
+    "phase": (str,),
+    "step_s": (int, float, type(None)),
+    "seconds": (int, float, type(None)),
+}
 
 
 LARGEST = 1 << 53
 
 
 def _well_formed(claim: Any) -> TypeGuard[dict[str, Any]]:
-    """Whether an event or heartbeat has the shapes of docs/run-directory.md: a script can write anything there."""
+    """Whether an event or heartbeat has the shapes of docs/run-directory.md: a script can write
+    anything there.
+    """
     if not isinstance(claim, dict):
         return False
     return all(
@@ -67,7 +84,9 @@ def _well_formed(claim: Any) -> TypeGuard[dict[str, Any]]:
 
 
 def events(run_dir: Path) -> list[dict[str, Any]]:
-    """The events of the runner so far; of very many the first and the last ones, with a warning in between."""
+    """The events of the runner so far; of very many the first and the last ones, with a warning in
+    between.
+    """
     return Events(run_dir).new()
 
 
@@ -87,7 +106,9 @@ class Events:
     def new(self) -> list[dict[str, Any]]:
         """The events since the last call; a torn line waits until it is whole, garbage is dropped."""
         try:
-            with atomic.open_regular(self._run_dir / protocol.INSIDE / protocol.EVENTS, inside=self._run_dir) as stream:
+            with atomic.open_regular(
+                self._run_dir / protocol.INSIDE / protocol.EVENTS, inside=self._run_dir
+            ) as stream:
                 lines = self._lines.new(stream)
         except OSError:
             return []
@@ -115,7 +136,9 @@ def _shortened(skipped: int) -> dict[str, Any]:
 def heartbeat(run_dir: Path) -> dict[str, Any]:
     """The runner's heartbeat; empty where there is none."""
     try:
-        value = atomic.read_json(run_dir / protocol.INSIDE / protocol.HEARTBEAT, inside=run_dir, limit=1 << 16)
+        value = atomic.read_json(
+            run_dir / protocol.INSIDE / protocol.HEARTBEAT, inside=run_dir, limit=1 << 16
+        )
     except (OSError, ValueError):
         return {}
     return value if _well_formed(value) else {}

@@ -63,7 +63,11 @@ def duration(seconds: float) -> str:
         return f"{seconds * 1000:.0f}{NARROW}ms" if seconds >= 0.001 else f"0{NARROW}s"
     if seconds < 9.95:
         return f"{seconds:.1f}{NARROW}s"
-    for size, unit, smaller, small in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+    for size, unit, smaller, small in (
+        (86400, "d", 3600, "h"),
+        (3600, "h", 60, "min"),
+        (60, "min", 1, "s"),
+    ):
         if round(seconds) >= size:
             many, rest = divmod(round(seconds), size)
             less = rest // smaller
@@ -76,7 +80,11 @@ def size(n_bytes: int) -> str:
     value = float(n_bytes)
     for unit in ("bytes", "KiB", "MiB", "GiB"):
         if value < 1024 or unit == "GiB":
-            return f"{value:.0f}{NARROW}{unit}" if value >= 100 or unit == "bytes" else f"{value:.1f}{NARROW}{unit}"
+            return (
+                f"{value:.0f}{NARROW}{unit}"
+                if value >= 100 or unit == "bytes"
+                else f"{value:.1f}{NARROW}{unit}"
+            )
         value /= 1024
     raise AssertionError("unreachable")
 
@@ -90,20 +98,29 @@ def moment(unix: float) -> str:
 
 
 def metric_name(metric: str | None) -> str:
-    """A metric's name without underscores; the prefix that Keras puts before validation metrics in words."""
+    """A metric's name without underscores; the prefix that Keras puts before validation metrics in
+    words.
+    """
     name = metric or "metric"
-    return f"{name[4:]} (validation)".replace("_", " ") if name.startswith("val_") else name.replace("_", " ")
+    return (
+        f"{name[4:]} (validation)".replace("_", " ")
+        if name.startswith("val_")
+        else name.replace("_", " ")
+    )
 
 
 def printable(text: str) -> str:
-    r"""Return the text with other characters in place of those that cannot be shown; lines stay lines.
+    r"""Return the text with other characters in place of those that cannot be shown; lines stay
+    lines.
 
     >>> printable("a\x1b[2Jb\u202ec\nd")
     'a�[2Jb�c\nd'
     """
     if text.isprintable():
         return text
-    return "".join(one if one.isprintable() or one in "\n\t" else " " if one.isspace() else "�" for one in text)
+    return "".join(
+        one if one.isprintable() or one in "\n\t" else " " if one.isspace() else "�" for one in text
+    )
 
 
 def one_line(text: str) -> str:

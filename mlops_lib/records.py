@@ -1,8 +1,8 @@
 """The values that pass between the stages: frozen, JSON both ways, each with a `schema` number.
 
-`to_json` gives plain dicts, lists and scalars; `from_json` builds the record again and raises `ValueError` for a
-value of the wrong shape, so that a file written by somebody else is checked when it is read. Unknown keys are
-ignored (a newer writer), missing ones take their default.
+`to_json` gives plain dicts, lists and scalars; `from_json` builds the record again and raises
+`ValueError` for a value of the wrong shape, so that a file written by somebody else is checked when
+it is read. Unknown keys are ignored (a newer writer), missing ones take their default.
 """
 
 from __future__ import annotations
@@ -16,13 +16,33 @@ from typing import Any, Literal, TypeVar
 SCHEMA = 1
 
 FRAMEWORKS = (
-    "keras", "tensorflow", "pytorch", "sklearn", "xgboost", "lightgbm", "catboost", "jax", "statsmodels", "other",
+    "keras",
+    "tensorflow",
+    "pytorch",
+    "sklearn",
+    "xgboost",
+    "lightgbm",
+    "catboost",
+    "jax",
+    "statsmodels",
+    "other",
     "none",
-)  # fmt: skip
+)
 FAMILIES = (
-    "cnn", "rnn", "transformer", "dense", "generative", "gnn", "linear", "tree", "svm", "neighbors", "cluster",
-    "other", "none",
-)  # fmt: skip
+    "cnn",
+    "rnn",
+    "transformer",
+    "dense",
+    "generative",
+    "gnn",
+    "linear",
+    "tree",
+    "svm",
+    "neighbors",
+    "cluster",
+    "other",
+    "none",
+)
 
 R = TypeVar("R", bound="Record")
 
@@ -54,7 +74,9 @@ class Record:
         given: dict[str, Any] = {}
         for one in fields(cls):  # type: ignore[arg-type]
             if one.name in value:
-                given[one.name] = _read(hints[one.name], value[one.name], f"{cls.__name__}.{one.name}")
+                given[one.name] = _read(
+                    hints[one.name], value[one.name], f"{cls.__name__}.{one.name}"
+                )
             elif one.default is MISSING and one.default_factory is MISSING:
                 raise ValueError(f"{cls.__name__}: {one.name} is missing")
         return cls(**given)
@@ -69,7 +91,8 @@ def _plain(value: Any) -> Any:
 
 
 def _read(hint: Any, value: Any, where: str) -> Any:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    origin = typing.get_origin(hint)
+    arguments = typing.get_args(hint)
     if hint is Any:
         return value
     if origin in (typing.Union, types.UnionType):
@@ -87,16 +110,23 @@ def _read(hint: Any, value: Any, where: str) -> Any:
             return tuple(_read(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
         if len(value) != len(arguments):
             raise ValueError(f"{where}: expected {len(arguments)} items, found {len(value)}")
-        return tuple(_read(a, item, f"{where}[{i}]") for i, (a, item) in enumerate(zip(arguments, value, strict=True)))
+        return tuple(
+            _read(a, item, f"{where}[{i}]")
+            for i, (a, item) in enumerate(zip(arguments, value, strict=True))
+        )
     if origin in (dict, Mapping):
         if not isinstance(value, Mapping):
             raise ValueError(f"{where}: expected an object, found {type(value).__name__}")
-        return {str(key): _read(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
+        return {
+            str(key): _read(arguments[1], item, f"{where}.{key}") for key, item in value.items()
+        }
     if is_dataclass(hint):
         return typing.cast("type[Record]", hint).from_json(value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if isinstance(hint, type) and (not isinstance(value, hint) or (hint is int and isinstance(value, bool))):
+    if isinstance(hint, type) and (
+        not isinstance(value, hint) or (hint is int and isinstance(value, bool))
+    ):
         raise ValueError(f"{where}: expected {hint.__name__}, found {type(value).__name__}")
     return value
 
@@ -121,15 +151,21 @@ class Environment(Record):
     family: str
     python: str = "3.11"
     requirements: tuple[str, ...] = ()
-    """Distributions with their constraints, as pip reads them: those of the catalog row first, then the project's."""
+    """Distributions with their constraints, as pip reads them: those of the catalog row first, then
+    the project's.
+    """
     system: tuple[str, ...] = ()
     """Debian packages."""
     owner: str = ""
-    """Who alone has it, as `trust.cache_name` says: a virtual environment of a pull request, whose script can change it."""
+    """Who alone has it, as `trust.cache_name` says: a virtual environment of a pull request, whose
+    script can change it.
+    """
     unlocked: bool = False
     """Whether the index lacks releases of the row's lock, so that the newest that fit are taken."""
     sdists: tuple[str, ...] = ()
-    """Source distributions that are built for it, by their content: `name==version --hash=sha256:…`."""
+    """Source distributions that are built for it, by their content: `name==version
+    --hash=sha256:…`.
+    """
     variables: Mapping[str, str] = field(default_factory=dict)
     """Environment variables the framework needs (`KERAS_BACKEND`, `TF_USE_LEGACY_KERAS` …)."""
 
@@ -180,7 +216,9 @@ class Detection(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Image(Record):
-    """An environment made concrete: a container image, or a virtual environment under the same digest."""
+    """An environment made concrete: a container image, or a virtual environment under the same
+    digest.
+    """
 
     schema: int = SCHEMA
     tag: str
@@ -219,7 +257,9 @@ class RunSpec(Record):
 
     schema: int = SCHEMA
     digest: str
-    """sha256 over project, entry, arguments, image, data manifest and seed; never target, trials, minutes, search."""
+    """sha256 over project, entry, arguments, image, data manifest and seed; never target, trials,
+    minutes, search.
+    """
     name: str
     """The project's name, which is the registered model's name too."""
     project: str
@@ -246,7 +286,9 @@ class RunSpec(Record):
     metrics_file: str = ""
     input: tuple[str, ...] = ()
     cache: str = ""
-    """Name of the download cache: the project's own at its trust level; "" for one of the run's own."""
+    """Name of the download cache: the project's own at its trust level; "" for one of the run's
+    own.
+    """
     created: float = 0.0
 
     @property
@@ -255,13 +297,16 @@ class RunSpec(Record):
         found: dict[str, Any] = {"folder": self.folder} if self.folder else {}
         for name, steps in (("before", self.before), ("after", self.after)):
             if steps:
-                found[name] = [{"script": one.script, "args": list(one.args), "folder": one.folder} for one in steps]
+                found[name] = [
+                    {"script": one.script, "args": list(one.args), "folder": one.folder}
+                    for one in steps
+                ]
         return found
 
 
 FailureKind = Literal[
     "crash", "oom", "hang", "disk", "nan", "import", "bug", "network", "stopped", "engine", "stage"
-]  # fmt: skip
+]
 """`stage`: not the training, but the build server's stage that `Failure.where` names."""
 
 
@@ -308,7 +353,9 @@ class Shown(Record):
     not_trained_on: bool
     """None of the examples was trained on."""
     not_selected_on: bool
-    """None of the examples was selected on: by the search, by the choice of an argument, by early stopping."""
+    """None of the examples was selected on: by the search, by the choice of an argument, by early
+    stopping.
+    """
 
     @property
     def all(self) -> bool:
@@ -321,9 +368,11 @@ class Remeasured(Record):
     """What a process without the script found when it measured a saved model again."""
 
     state: Literal["measured", "needs code", "failed", "unkept", "missing", "not traced", "not run"]
-    """measured; needs code: the file cannot be loaded without running code; failed: it cannot be loaded or measured;
-    unkept: the examples could not be kept, with the reason; missing: the runner left none, and no reason; not traced:
-    no model file stands behind the number; not run: the machinery failed."""
+    """measured; needs code: the file cannot be loaded without running code; failed: it cannot be
+    loaded or measured; unkept: the examples could not be kept, with the reason; missing: the runner
+    left none, and no reason; not traced: no model file stands behind the number; not run: the
+    machinery failed.
+    """
     note: str = ""
     value: float | None = None
     all: Mapping[str, float] = field(default_factory=dict)
@@ -342,7 +391,8 @@ class Comparison(Record):
     version: int
     """The champion's version in the registry."""
     value: float | None = None
-    """The champion's number on the examples of the verdict; None if it could not be measured there."""
+    """The champion's number on the examples of the verdict; None if it could not be measured there.
+    """
     difference: float | None = None
     """The new model's number minus the champion's."""
     interval: tuple[float, float] | None = None
@@ -353,7 +403,8 @@ class Comparison(Record):
     """Which paired test gave it."""
     examples: int | None = None
     left_out: int = 0
-    """Judged examples that the champion was trained on: neither model's number here is about them."""
+    """Judged examples that the champion was trained on: neither model's number here is about them.
+    """
     better: bool | None = None
     """Whether the new model is better beyond chance; None if the two could not be compared."""
     measured: str = ""
@@ -403,34 +454,46 @@ class Verdict(Record):
     mode: Literal["max", "min"] = "max"
     examples: int | None = None
     source: str = ""
-    """Where the number came from: "keras.evaluate", "accuracy_score", "fit.validation", "printed", "file" …"""
+    """Where the number came from: "keras.evaluate", "accuracy_score", "fit.validation", "printed",
+    "file" …
+    """
     measured_on: str = ""
     """What the examples are, in words: "validation data of fit 1", "what evaluate was given" …"""
     examples_digest: str | None = None
-    """The name of the set of examples; `inside/judged.json` has theirs, one by one. None if they have none."""
+    """The name of the set of examples; `inside/judged.json` has theirs, one by one. None if they
+    have none.
+    """
     left_out: int = 0
     """Examples of that data that were not measured, because the search had selected on them."""
     recomputed: bool = False
     """Whether the reloaded artifact gave the number."""
     measured: str = ""
-    """Who measured the saved model: "independently" (a second process without the script), "by the script's process"."""
+    """Who measured the saved model: "independently" (a second process without the script), "by the
+    script's process".
+    """
     model_digest: str = ""
     """sha256 of the model file when it was judged, "" if there was none."""
     baseline: Baseline | None = None
     champion: float | None = None
-    """The champion's number on the same examples; None if there is no champion or it could not be measured on them."""
+    """The champion's number on the same examples; None if there is no champion or it could not be
+    measured on them.
+    """
     against: Comparison | None = None
     """The paired comparison with the champion; None if there is no champion."""
     selection: str = ""
     """After a search: disjoint, half, split or contaminated."""
     shown: Shown | None = None
     looks: int = 1
-    """How many models the gate had judged on these examples, this one included; the interval allows for them."""
+    """How many models the gate had judged on these examples, this one included; the interval allows
+    for them.
+    """
     judged_pass: int = 1
     """Whose model is judged: 1 the script as written, else the pass of the search."""
     judged_fit: int | None = None
     seeds: Seeds | None = None
-    """With several seeds: their mean decides; `value` stays the number of the file that is registered."""
+    """With several seeds: their mean decides; `value` stays the number of the file that is
+    registered.
+    """
     reasons: tuple[str, ...] = ()
 
 
@@ -473,7 +536,9 @@ class SearchResult(Record):
     score: float | None = None
     examples: int | None = None
     """How many examples the scores are measured on."""
-    stopped: Literal["bar", "trials", "minutes", "interrupted", "exhausted", "refused", "failed"] = "trials"
+    stopped: Literal[
+        "bar", "trials", "minutes", "interrupted", "exhausted", "refused", "failed"
+    ] = "trials"
     before: tuple[str, ...] = ()
     """The developer's architecture, one line a layer."""
     after: tuple[str, ...] = ()

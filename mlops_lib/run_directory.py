@@ -1,6 +1,8 @@
-"""The run directory from the host's side: its name, what was asked, who holds it, what the runner claims.
+"""The run directory from the host's side: its name, what was asked, who holds it, what the runner
+claims.
 
-Everything under `inside/` was written by a container and is read as a claim: size-capped, validated, no links followed.
+Everything under `inside/` was written by a container and is read as a claim: size-capped,
+validated, no links followed.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ R = TypeVar("R", bound=Record)
 def write_spec(run_dir: Path, spec: RunSpec) -> RunSpec:
     """Write what is asked, and return it; of the same run asked for before only the time is kept.
 
-    What does not decide the result may change between two starts of a run: limits, where its number is found, the
+    What does not decide the result may change between two starts of a run: limits, where its number
+        is found, the
     image's name with a new version of the runner.
 
     Raises:
@@ -50,7 +53,9 @@ def write_spec(run_dir: Path, spec: RunSpec) -> RunSpec:
 
 
 def remember(run_dir: Path, *, home: Path) -> None:
-    """Let a home know a run directory that somebody placed elsewhere, so that it is listed and found again."""
+    """Let a home know a run directory that somebody placed elsewhere, so that it is listed and
+    found again.
+    """
     runs = home / "runs"
     if is_known(run_dir, home=home):
         return
@@ -68,8 +73,11 @@ def known(home: Path) -> list[Path]:
 
 
 def is_known(run_dir: Path, *, home: Path) -> bool:
-    """Whether this home made the run directory: a pushed project could hold a spec.json of its own making."""
-    runs, here = home / "runs", run_dir.resolve()
+    """Whether this home made the run directory: a pushed project could hold a spec.json of its own
+    making.
+    """
+    runs = home / "runs"
+    here = run_dir.resolve()
     return runs.is_dir() and any(one.resolve() == here for one in runs.iterdir())
 
 
@@ -79,8 +87,8 @@ def read_record(path: Path, record: type[R], *, inside: Path | None = None) -> R
     Args:
         path: the file.
         record: its kind.
-        inside: given for a file that a container wrote: no link is followed from this folder on, and of each list the
-            record holds only the beginning is read.
+        inside: given for a file that a container wrote: no link is followed from this folder on,
+            and of each list the record holds only the beginning is read.
     """
     try:
         values = atomic.VALUES_LIMIT if inside is None else CLAIMED_VALUES
@@ -90,21 +98,29 @@ def read_record(path: Path, record: type[R], *, inside: Path | None = None) -> R
         return None
 
 
-CLAIMED_ITEMS, CLAIMED_VALUES = 2000, 300_000
+CLAIMED_ITEMS = 2000
+CLAIMED_VALUES = 300_000
 """Of one list in a container's record, such as the trials of a search; and of all of it."""
 
 
 def _shorter(claim: Any) -> Any:
-    """A claim whose own lists are no longer than anything honest: each item of a record costs time at every verb."""
+    """A claim whose own lists are no longer than anything honest: each item of a record costs time
+    at every verb.
+    """
     if not isinstance(claim, dict):
         return claim
-    return {key: one[:CLAIMED_ITEMS] if isinstance(one, list) else one for key, one in claim.items()}
+    return {
+        key: one[:CLAIMED_ITEMS] if isinstance(one, list) else one for key, one in claim.items()
+    }
 
 
 def workers(run_dir: Path) -> list[Path]:
     """The directories of the workers of a run's search; each is one like a run's."""
     found = (run_dir / WORKERS).glob("[0-9]*")
-    return sorted((one for one in found if one.is_dir() and one.name.isdecimal()), key=lambda one: int(one.name))
+    return sorted(
+        (one for one in found if one.is_dir() and one.name.isdecimal()),
+        key=lambda one: int(one.name),
+    )
 
 
 def log_tail(run_dir: Path, *, start: int = 0, limit: int = 4000) -> str:

@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 DRIVERS = "drivers"
-"""File that every program which drives the run holds a shared lock on; the kernel gives it back when it dies."""
+"""File that every program which drives the run holds a shared lock on; the kernel gives it back
+when it dies.
+"""
 
 
 @contextmanager
@@ -17,8 +19,8 @@ def lease(run_dir: Path, *, meanwhile: Callable[[], None] | None = None) -> Iter
 
     Args:
         run_dir: the run directory.
-        meanwhile: called again and again while another program has it; takes its time, and may raise. None: do not
-            wait, yield False instead.
+        meanwhile: called again and again while another program has it; takes its time, and may
+            raise. None: do not wait, yield False instead.
     """
     import fcntl
 
@@ -41,7 +43,9 @@ def lease(run_dir: Path, *, meanwhile: Callable[[], None] | None = None) -> Iter
 
 @contextmanager
 def driven(run_dir: Path) -> Iterator[None]:
-    """Let others see that a program drives this run, through its stages and between them; several may at once."""
+    """Let others see that a program drives this run, through its stages and between them; several
+    may at once.
+    """
     import fcntl
 
     run_dir.mkdir(parents=True, exist_ok=True)

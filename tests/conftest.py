@@ -1,7 +1,7 @@
 """What every test shares.
 
-A test that is marked `docker` or `jenkins` skips where there is no engine, no Maven; in CI a test that skips has failed,
-because CI has everything the tests need.
+A test that is marked `docker` or `jenkins` skips where there is no engine, no Maven; in CI a test
+that skips has failed, because CI has everything the tests need.
 """
 
 from __future__ import annotations
@@ -28,9 +28,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @cache
 def _no_engine() -> str:
-    # In a process of its own: a client that could not connect leaves its sockets to the garbage collector.
+    # In a process of its own: a client that could not connect leaves its sockets to the garbage
+    # collector.
     check = "from mlops_lib.engine.docker import DockerEngine; DockerEngine().check()"
-    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, cwd=ROOT, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", check], capture_output=True, text=True, cwd=ROOT, check=False
+    )
     return "no container engine answers" if done.returncode else ""
 
 

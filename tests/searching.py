@@ -59,9 +59,16 @@ class Search:
         image = images.plan(Environment(name="python", framework="none", family="none"))
         self.engine.build(image, on_line=lambda line: None)
         place = next(self.home.glob("environments/python-*/lib/python*/site-packages"))
-        (place / "tests.pth").write_text("\n".join(python_site.getsitepackages()))  # the frameworks of this process
+        (place / "tests.pth").write_text(
+            "\n".join(python_site.getsitepackages())
+        )  # the frameworks of this process
         self.spec = RunSpec(
-            digest=uuid.uuid4().hex, name="test", project=str(project), entry="train.py", backend="process", image=image
+            digest=uuid.uuid4().hex,
+            name="test",
+            project=str(project),
+            entry="train.py",
+            backend="process",
+            image=image,
         )
         run_directory.write_spec(self.run_dir, self.spec)
         self.told: list[dict[str, Any]] = []
@@ -69,7 +76,9 @@ class Search:
 
     def begin(self, **asked: Any) -> threading.Thread:
         supervision.train(self.spec, engine=self.engine, run_dir=self.run_dir, home=self.home)
-        thread = threading.Thread(target=self._search, kwargs={"workers": 2, "trials": TRIALS, **asked})
+        thread = threading.Thread(
+            target=self._search, kwargs={"workers": 2, "trials": TRIALS, **asked}
+        )
         thread.start()
         return thread
 
@@ -85,9 +94,16 @@ class Search:
         )
         try:
             self.result = second_pass.search(
-                self.spec, verdict, engine=self.engine, run_dir=self.run_dir, minutes=10, limits={"epochs": 3},
-                home=self.home, observer=self.told.append, **asked,
-            )  # fmt: skip
+                self.spec,
+                verdict,
+                engine=self.engine,
+                run_dir=self.run_dir,
+                minutes=10,
+                limits={"epochs": 3},
+                home=self.home,
+                observer=self.told.append,
+                **asked,
+            )
         except BaseException as error:  # noqa: BLE001 - told by the test
             self.result = error
 

@@ -1,4 +1,5 @@
-"""What a build server keeps of a run: one folder with the report, the model, the patch, and the gate as JUnit XML.
+"""What a build server keeps of a run: one folder with the report, the model, the patch, and the
+gate as JUnit XML.
 
 report/index.html, …        the report, in the form that a strict content security policy allows
 junit.xml                   the build's stages and the gate as test cases, for the server's trend graph
@@ -30,7 +31,11 @@ WARNINGS = "warnings.sarif"
 MODEL_LIMIT = 512 * 1024 * 1024
 """Bytes; a larger model stays in the registry only."""
 
-_COPIED = (*(f"{protocol.INSIDE}/{name}" for name in protocol.MODELS), protocol.PATCH, protocol.BEST_SCRIPT)
+_COPIED = (
+    *(f"{protocol.INSIDE}/{name}" for name in protocol.MODELS),
+    protocol.PATCH,
+    protocol.BEST_SCRIPT,
+)
 _WRITTEN = (*(Path(name).name for name in _COPIED), "junit.xml", WARNINGS, protocol.VERDICT)
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -56,7 +61,8 @@ def gather(
     project: Path | None = None,
     model_limit: int = MODEL_LIMIT,
 ) -> list[Path]:
-    """Put what a build server keeps of the run into `folder`, replacing what an earlier build left there.
+    """Put what a build server keeps of the run into `folder`, replacing what an earlier build left
+    there.
 
     Works on a run that failed or is still under way, with what there is.
 
@@ -77,9 +83,15 @@ def gather(
     folder = places.fresh_folder(folder, project=project, names=_WRITTEN)
     against = None if run_dir is None or home is None else rival(run_dir, home=home)
     written = [write_junit(run_dir, folder / "junit.xml", against=against)]
-    detection = None if run_dir is None else run_directory.read_record(run_dir / protocol.DETECTION, Detection)
+    detection = (
+        None
+        if run_dir is None
+        else run_directory.read_record(run_dir / protocol.DETECTION, Detection)
+    )
     verdict = None if run_dir is None else _verdict(run_dir)
-    atomic.write_json(folder / WARNINGS, sarif.empty() if detection is None else sarif.log(detection, verdict))
+    atomic.write_json(
+        folder / WARNINGS, sarif.empty() if detection is None else sarif.log(detection, verdict)
+    )
     written.append(folder / WARNINGS)
     if run_dir is None:
         return written
@@ -101,25 +113,39 @@ def gather(
 
 def rival(run_dir: Path, *, home: Path) -> builds.Branch | None:
     """What the branch that the build's pull request goes to has reached, or None."""
-    verdict, spec = _verdict(run_dir), _spec(run_dir)
+    verdict = _verdict(run_dir)
+    spec = _spec(run_dir)
     return None if verdict is None or spec is None else builds.rival(verdict, spec, home=home)
 
 
 def write_junit(run_dir: Path | None, path: Path, *, against: builds.Branch | None = None) -> Path:
     """Write the build's stages, the run's training and the gate as JUnit XML and return the path.
 
-    A rejected verdict is a failed case and an undecided one a skipped case: the build's result is decided by the exit
+    A rejected verdict is a failed case and an undecided one a skipped case: the build's result is
+        decided by the exit
     code, this is for the graph.
     """
     cases = [*_stages(), *(() if run_dir is None else _cases(run_dir, against))]
     name = _xml("build" if run_dir is None else one_line(_name(run_dir)))
-    counts = {outcome: str(sum(case.outcome == outcome for case in cases)) for outcome in ("failed", "skipped")}
+    counts = {
+        outcome: str(sum(case.outcome == outcome for case in cases))
+        for outcome in ("failed", "skipped")
+    }
     suite = ElementTree.Element(
-        "testsuite", name=name, tests=str(len(cases)), failures=counts["failed"], errors="0", skipped=counts["skipped"]
+        "testsuite",
+        name=name,
+        tests=str(len(cases)),
+        failures=counts["failed"],
+        errors="0",
+        skipped=counts["skipped"],
     )
     for case in cases:
         element = ElementTree.SubElement(
-            suite, "testcase", classname=f"mlops.{name}", name=_xml(one_line(case.name)), time=f"{case.seconds:.3f}"
+            suite,
+            "testcase",
+            classname=f"mlops.{name}",
+            name=_xml(one_line(case.name)),
+            time=f"{case.seconds:.3f}",
         )
         if case.outcome != "passed":
             tag = "failure" if case.outcome == "failed" else "skipped"
@@ -135,7 +161,8 @@ def _xml(text: str) -> str:
 
 
 def _stages() -> Iterator[Case]:
-    stages, failure = builds.stages(), builds.failure()
+    stages = builds.stages()
+    failure = builds.failure()
     if failure is not None and failure.verb not in [stage.verb for stage in stages]:
         stages.append(failure)  # its command was killed before it could note how it ended
     aborted = builds.outcome().result == "ABORTED"
@@ -143,9 +170,11 @@ def _stages() -> Iterator[Case]:
         broken: Outcome = "skipped" if aborted and stage.exit > 128 else "failed"
         answered = stage.exit in builds.ANSWERS
         yield Case(
-            name=f"stage {stage.name}", outcome="passed" if answered else broken,
-            message=stage.what if answered else stage.reason, seconds=stage.seconds,
-        )  # fmt: skip
+            name=f"stage {stage.name}",
+            outcome="passed" if answered else broken,
+            message=stage.what if answered else stage.reason,
+            seconds=stage.seconds,
+        )
 
 
 def _training(run_dir: Path) -> Case:
@@ -155,7 +184,11 @@ def _training(run_dir: Path) -> Case:
         return Case(name=name, outcome="passed")
     result = run_directory.read_record(run_dir / protocol.TRAINING, RunResult)
     if result is not None and result.failure is not None:
-        return Case(name=name, outcome="failed", message=result.failure.message or "log.txt says how it ended")
+        return Case(
+            name=name,
+            outcome="failed",
+            message=result.failure.message or "log.txt says how it ended",
+        )
     return Case(name=name, outcome="skipped", message=resumption.words(run_dir))
 
 
@@ -171,7 +204,9 @@ def _cases(run_dir: Path, against: builds.Branch | None) -> Iterator[Case]:
         "undecided": "skipped",
     }
     yield Case(
-        name="the model meets the bar", outcome=outcomes[verdict.verdict], message="\n".join(verdict.reasons) or "-"
+        name="the model meets the bar",
+        outcome=outcomes[verdict.verdict],
+        message="\n".join(verdict.reasons) or "-",
     )
     independently = verdict.measured == second_measurement.INDEPENDENTLY
     yield Case(
@@ -189,9 +224,10 @@ def _cases(run_dir: Path, against: builds.Branch | None) -> Iterator[Case]:
     if against is not None and against.value is not None and verdict.value is not None:
         worse = protocol.is_better(against.value, verdict.value, verdict.mode)
         yield Case(
-            name="the model is at least as good as the target branch's", outcome="failed" if worse else "passed",
+            name="the model is at least as good as the target branch's",
+            outcome="failed" if worse else "passed",
             message=f"{verdict.metric} {verdict.value:g}, against target branch {against.branch} {against.value:g}",
-        )  # fmt: skip
+        )
 
 
 def _verdict(run_dir: Path) -> Verdict | None:
@@ -208,7 +244,9 @@ def _name(run_dir: Path) -> str:
 
 
 def _copy(source: Path, target: Path, *, inside: Path, limit: int) -> bool:
-    """Copy a file that the script may have written, if it is a regular one of at most `limit` bytes."""
+    """Copy a file that the script may have written, if it is a regular one of at most `limit`
+    bytes.
+    """
     try:
         reading = atomic.open_regular(source, inside=inside)
     except OSError:

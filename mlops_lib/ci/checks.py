@@ -1,4 +1,5 @@
-"""A build's verdict as a check of its commit: what Jenkins' Checks API publishes beside a pull request.
+"""A build's verdict as a check of its commit: what Jenkins' Checks API publishes beside a pull
+request.
 
 The values are those of the step `publishChecks`: https://github.com/jenkinsci/checks-api-plugin
 """
@@ -24,7 +25,8 @@ _HUNK = re.compile(r"@@ -(\d+)(?:,(\d+))? \+\d+(?:,\d+)? @@.*")
 
 
 def check(run_dir: Path, *, against: builds.Branch | None) -> dict[str, Any]:
-    """Return the check of a run: its number and the difference to the target branch, the report, the patch at its lines.
+    """Return the check of a run: its number and the difference to the target branch, the report,
+    the patch at its lines.
 
     Args:
         run_dir: the run directory.
@@ -36,9 +38,12 @@ def check(run_dir: Path, *, against: builds.Branch | None) -> dict[str, Any]:
     verdict = run_directory.read_record(run_dir / protocol.VERDICT, Verdict)
     conclusion, title = _outcome(verdict, against)
     found: dict[str, Any] = {
-        "name": f"mlops / {spec.name if spec else run_dir.name}", "title": title, "status": "COMPLETED",
-        "conclusion": conclusion, "summary": markdown(run_dir, against=against)[:TEXT_LIMIT],
-    }  # fmt: skip
+        "name": f"mlops / {spec.name if spec else run_dir.name}",
+        "title": title,
+        "status": "COMPLETED",
+        "conclusion": conclusion,
+        "summary": markdown(run_dir, against=against)[:TEXT_LIMIT],
+    }
     patch = _patch(run_dir)
     if patch:
         folder = sarif.repository_folder(Path(spec.project)) if spec else ""
@@ -52,16 +57,22 @@ def comment(run_dir: Path, *, against: builds.Branch | None) -> str:
     """Return what a comment beside a pull request says: the report in a few lines, and the patch."""
     from mlops_lib.reporting import markdown
 
-    patch, page = _patch(run_dir), builds.page("report/index.html")
+    patch = _patch(run_dir)
+    page = builds.page("report/index.html")
     parts = [markdown(run_dir, against=against)[:TEXT_LIMIT].rstrip("\n")]
-    parts += [f"The change that the search found; `git apply` takes it:\n\n{fenced(patch)}"] if patch else []
+    parts += (
+        [f"The change that the search found; `git apply` takes it:\n\n{fenced(patch)}"]
+        if patch
+        else []
+    )
     parts += [f"[The whole report]({page})"] if page else []
     return "\n\n".join(parts)
 
 
 def _outcome(verdict: Verdict | None, against: builds.Branch | None) -> tuple[str, str]:
     """The check's conclusion and title."""
-    failure, build = builds.failure(), builds.outcome()
+    failure = builds.failure()
+    build = builds.outcome()
     if build.result == "ABORTED":
         return "CANCELED", build.reason or "aborted"
     if failure is not None:
@@ -85,7 +96,8 @@ def annotated_hunks(patch: str, *, folder: str = "") -> Iterator[dict[str, Any]]
         patch: the diff, with paths relative to the project.
         folder: the project's folder within its repository.
     """
-    path, shown = "", 0
+    path = ""
+    shown = 0
     lines = patch.splitlines()
     for number, line in enumerate(lines):
         if line.startswith("+++ "):
@@ -97,9 +109,13 @@ def annotated_hunks(patch: str, *, folder: str = "") -> Iterator[dict[str, Any]]
         first, last = _replaced(body, int(hunk[1]))
         shown += 1
         yield {
-            "path": str(PurePosixPath(folder, path)), "startLine": first, "endLine": last, "annotationLevel": "NOTICE",
-            "title": "The search suggests", "message": "\n".join(body)[:TEXT_LIMIT],
-        }  # fmt: skip
+            "path": str(PurePosixPath(folder, path)),
+            "startLine": first,
+            "endLine": last,
+            "annotationLevel": "NOTICE",
+            "title": "The search suggests",
+            "message": "\n".join(body)[:TEXT_LIMIT],
+        }
 
 
 def _body(lines: list[str], start: int) -> list[str]:
@@ -112,9 +128,12 @@ def _body(lines: list[str], start: int) -> list[str]:
 
 
 def _replaced(body: list[str], start: int) -> tuple[int, int]:
-    """The first and last line, of the file as it was pushed, that a hunk changes; where it only adds, the line above."""
+    """The first and last line, of the file as it was pushed, that a hunk changes; where it only
+    adds, the line above.
+    """
     removed: list[int] = []
-    above, at = 0, start
+    above = 0
+    at = start
     for line in body:
         if line.startswith("+"):
             above = above or max(1, at - 1)
@@ -140,9 +159,15 @@ def fenced(patch: str) -> str:
     return f"{fence}diff\n{patch[:TEXT_LIMIT].rstrip()}\n{fence}"
 
 
-def of_build(run_dir: Path, *, against: builds.Branch | None, environ: Mapping[str, str]) -> dict[str, Any]:
+def of_build(
+    run_dir: Path, *, against: builds.Branch | None, environ: Mapping[str, str]
+) -> dict[str, Any]:
     """What a build publishes beside its commit; empty outside of a build."""
     if not environ.get(builds.FOLDER):
         return {}
     found: dict[str, Any] = {"check": check(run_dir, against=against)}
-    return {**found, "comment": comment(run_dir, against=against)} if environ.get("CHANGE_ID") else found
+    return (
+        {**found, "comment": comment(run_dir, against=against)}
+        if environ.get("CHANGE_ID")
+        else found
+    )

@@ -1,4 +1,5 @@
-"""Warnings of detection and the gate as SARIF 2.1.0, which Jenkins' Warnings plugin, GitHub and others read.
+"""Warnings of detection and the gate as SARIF 2.1.0, which Jenkins' Warnings plugin, GitHub and
+others read.
 
 https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html
 """
@@ -56,7 +57,9 @@ def empty() -> dict[str, Any]:
 
 
 def repository_folder(project: Path) -> str:
-    """The project's folder within its repository, "" if it is all of it: servers count paths from there."""
+    """The project's folder within its repository, "" if it is all of it: servers count paths from
+    there.
+    """
     checkout = repository.find(project)
     if checkout is None:
         return ""
@@ -65,15 +68,21 @@ def repository_folder(project: Path) -> str:
 
 
 def _issues(detection: Detection, verdict: Verdict | None) -> Iterator[Issue]:
-    entry = next((one.line for one in detection.evidence if one.file == detection.entry and one.line), 1)
+    entry = next(
+        (one.line for one in detection.evidence if one.file == detection.entry and one.line), 1
+    )
     for warning in detection.warnings:
         found = _PLACE.fullmatch(warning)
         place = PurePosixPath(found["file"]) if found else None
         if found is None or place is None or place.is_absolute() or ".." in place.parts:
-            yield Issue(rule="detection", level="warning", text=warning, file=detection.entry, line=entry)
+            yield Issue(
+                rule="detection", level="warning", text=warning, file=detection.entry, line=entry
+            )
         else:
             line = max(1, int(found["line"]))
-            yield Issue(rule="detection", level="warning", text=found["text"], file=found["file"], line=line)
+            yield Issue(
+                rule="detection", level="warning", text=found["text"], file=found["file"], line=line
+            )
     if verdict is not None:
         level: Literal["warning", "note"] = "note" if verdict.verdict == "accepted" else "warning"
         for reason in verdict.reasons or (verdict.verdict,):
@@ -84,7 +93,12 @@ def _issues(detection: Detection, verdict: Verdict | None) -> Iterator[Issue]:
 def _log(issues: Iterable[Issue], *, folder: str) -> dict[str, Any]:
     names = list(RULES)
     rules = [
-        {"id": f"mlops/{name}", "name": name.capitalize(), "shortDescription": {"text": RULES[name]}} for name in names
+        {
+            "id": f"mlops/{name}",
+            "name": name.capitalize(),
+            "shortDescription": {"text": RULES[name]},
+        }
+        for name in names
     ]
     driver = {"name": "mlops", "version": mlops_lib.__version__, "rules": rules}
     results = [_result(issue, names.index(issue.rule), folder) for issue in issues]
@@ -96,8 +110,13 @@ def _result(issue: Issue, rule: int, folder: str) -> dict[str, Any]:
     path = str(PurePosixPath(folder, issue.file))
     text = " ".join(issue.text.split())[:_LIMIT]
     # Of what is said, not of where: a warning that moved with its line is the same one.
-    identity = hashlib.sha256("\0".join((issue.rule, path, re.sub(r"\d+", "0", text))).encode(errors="replace"))
-    place = {"artifactLocation": {"uri": quote(path, errors="replace")}, "region": {"startLine": issue.line}}
+    identity = hashlib.sha256(
+        "\0".join((issue.rule, path, re.sub(r"\d+", "0", text))).encode(errors="replace")
+    )
+    place = {
+        "artifactLocation": {"uri": quote(path, errors="replace")},
+        "region": {"startLine": issue.line},
+    }
     return {
         "ruleId": f"mlops/{issue.rule}",
         "ruleIndex": rule,

@@ -1,7 +1,9 @@
 """The `mlops` command: one verb a stage. Results on stdout, everything else on stderr.
 
-Exit codes: 0 answered, and accepted where a verdict is asked for · 1 our own bug · 2 bad configuration or usage ·
-3 detection · 4 image · 5 the training failed · 6 rejected · 7 engine · 8 search · 9 notification · 10 undecided.
+Exit codes: 0 answered, and accepted where a verdict is asked for · 1 our own bug · 2 bad
+    configuration or usage ·
+3 detection · 4 image · 5 the training failed · 6 rejected · 7 engine · 8 search · 9 notification ·
+10 undecided.
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ def _noted(given: dict[str, Any], *, as_json: bool) -> int:
 
     from mlops_lib.ci import builds
 
-    verb, began = given["verb"], time.monotonic()
+    verb = given["verb"]
+    began = time.monotonic()
     WRONG.clear()
     code = _main(given, as_json=as_json)
     builds.note(verb, exit_code=code, seconds=time.monotonic() - began, what="; ".join(WRONG))
@@ -64,17 +67,26 @@ def _main(given: dict[str, Any], *, as_json: bool) -> int:
 BROKEN_PIPE = 128 + 13
 """What a shell says of a program that SIGPIPE ended."""
 MACHINE = {
-    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENFILE,
-    errno.ENAMETOOLONG, errno.ENOTDIR,
-}  # fmt: skip
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EIO,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENAMETOOLONG,
+    errno.ENOTDIR,
+}
 """What the machine refuses is no bug of ours."""
 
 
 def _machine_error(error: OSError) -> MlopsError:
     return UsageError(
-        f"the machine refuses: {error.strerror}", where=str(error.filename or ""),
+        f"the machine refuses: {error.strerror}",
+        where=str(error.filename or ""),
         remedy="Make room or mend the permissions there and start again: the run goes on.",
-    )  # fmt: skip
+    )
 
 
 def _dispatch(given: dict[str, Any], *, as_json: bool) -> int:
@@ -87,11 +99,19 @@ def _dispatch(given: dict[str, Any], *, as_json: bool) -> int:
     unknown = [key for key in merged if key not in config.KNOWN]
     if unknown:
         raise config.unknown(unknown[0], where="argument", also=PIPELINE)
-    if verb not in WITHOUT_PROJECT | {"config", "watch"} and not project and not options.get("test"):
+    if (
+        verb not in WITHOUT_PROJECT | {"config", "watch"}
+        and not project
+        and not options.get("test")
+    ):
         raise UsageError("no project given", where=f"mlops {verb}", remedy=f"mlops {verb} PROJECT")
     handler = stages.HANDLERS.get(verb) or lists.HANDLERS[verb]
     return handler(project, merged, options, as_json)
 
 
 def _parameters() -> dict[str, Any]:
-    return {key.replace("-", "_"): value for key, value in config.parameters().items() if value not in (None, "")}
+    return {
+        key.replace("-", "_"): value
+        for key, value in config.parameters().items()
+        if value not in (None, "")
+    }

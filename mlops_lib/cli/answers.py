@@ -70,15 +70,21 @@ def summary(error: MlopsError) -> str:
 
 
 def bug(*, as_json: bool) -> int:
-    """Say that the exception under way is a fault of ours, and keep its traceback; returns the exit code."""
+    """Say that the exception under way is a fault of ours, and keep its traceback; returns the exit
+    code.
+    """
     import tempfile
     import traceback
 
-    with tempfile.NamedTemporaryFile("w", prefix="mlops-bug-", suffix=".txt", delete=False) as stream:
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="mlops-bug-", suffix=".txt", delete=False
+    ) as stream:
         stream.write(traceback.format_exc())
     kind, value, _ = sys.exc_info()
     what = f"a bug of ours: {kind.__name__ if kind else ''}: {one_line(str(value))}"
-    sys.stderr.write(f"mlops: {what}\n  remedy: please report it with {stream.name}; the run is kept\n")
+    sys.stderr.write(
+        f"mlops: {what}\n  remedy: please report it with {stream.name}; the run is kept\n"
+    )
     WRONG.append(what)
     if as_json:
         fields = {"what": what, "where": stream.name, "remedy": "report it"}

@@ -1,4 +1,6 @@
-"""Completion scripts for shells, made from the command's own tables: static text, so that a key press starts nothing."""
+"""Completion scripts for shells, made from the command's own tables: static text, so that a key
+press starts nothing.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,11 @@ SHELLS = ("bash", "zsh", "fish")
 
 
 def script(
-    shell: str, *, verbs: Mapping[str, str], flags: Mapping[str, Sequence[str]], words: Mapping[str, Sequence[str]]
+    shell: str,
+    *,
+    verbs: Mapping[str, str],
+    flags: Mapping[str, Sequence[str]],
+    words: Mapping[str, Sequence[str]],
 ) -> str:
     """The script that a shell sources.
 
@@ -25,16 +31,22 @@ def script(
     """
     if shell not in SHELLS:
         raise UsageError(
-            f"no completion for {shell!r}", where="mlops completion", remedy=f"Give one of {', '.join(SHELLS)}."
+            f"no completion for {shell!r}",
+            where="mlops completion",
+            remedy=f"Give one of {', '.join(SHELLS)}.",
         )
     return {"bash": _bash, "zsh": _zsh, "fish": _fish}[shell](verbs, flags, words)
 
 
 def _cases(flags: Mapping[str, Sequence[str]], words: Mapping[str, Sequence[str]]) -> str:
-    return "\n".join(f"    {verb}) given='{' '.join([*words.get(verb, ()), *flags[verb]])}' ;;" for verb in flags)
+    return "\n".join(
+        f"    {verb}) given='{' '.join([*words.get(verb, ()), *flags[verb]])}' ;;" for verb in flags
+    )
 
 
-def _bash(verbs: Mapping[str, str], flags: Mapping[str, Sequence[str]], words: Mapping[str, Sequence[str]]) -> str:
+def _bash(
+    verbs: Mapping[str, str], flags: Mapping[str, Sequence[str]], words: Mapping[str, Sequence[str]]
+) -> str:
     return f"""# mlops completion bash: source this file, or put it into ~/.local/share/bash-completion/completions/mlops
 _mlops() {{
   local current=${{COMP_WORDS[COMP_CWORD]}} given=''
@@ -54,7 +66,9 @@ complete -o filenames -F _mlops mlops
 """
 
 
-def _zsh(verbs: Mapping[str, str], flags: Mapping[str, Sequence[str]], words: Mapping[str, Sequence[str]]) -> str:
+def _zsh(
+    verbs: Mapping[str, str], flags: Mapping[str, Sequence[str]], words: Mapping[str, Sequence[str]]
+) -> str:
     listed = "\n".join(f"    '{verb}:{_quoted(text)}'" for verb, text in verbs.items())
     return f"""#compdef mlops
 # mlops completion zsh: put this file as _mlops into a folder of $fpath, or source it after compinit
@@ -78,10 +92,13 @@ compdef _mlops mlops
 """
 
 
-def _fish(verbs: Mapping[str, str], flags: Mapping[str, Sequence[str]], words: Mapping[str, Sequence[str]]) -> str:
+def _fish(
+    verbs: Mapping[str, str], flags: Mapping[str, Sequence[str]], words: Mapping[str, Sequence[str]]
+) -> str:
     lines = ["# mlops completion fish: put this file into ~/.config/fish/completions/mlops.fish"]
     lines += [
-        f"complete -c mlops -n __fish_use_subcommand -f -a {verb} -d '{_quoted(text)}'" for verb, text in verbs.items()
+        f"complete -c mlops -n __fish_use_subcommand -f -a {verb} -d '{_quoted(text)}'"
+        for verb, text in verbs.items()
     ]
     for verb in flags:
         seen = f"'__fish_seen_subcommand_from {verb}'"

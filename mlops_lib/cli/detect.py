@@ -51,7 +51,9 @@ def quickly(words: Sequence[str]) -> int | None:
 
 
 def _asked(words: Sequence[str]) -> tuple[str, str, bool] | None:
-    project, entry, as_json = "", "", False
+    project = ""
+    entry = ""
+    as_json = False
     rest = list(words)
     while rest:
         word = rest.pop(0)
@@ -83,7 +85,9 @@ def _is_configured(project: str) -> bool:
 def told(found: dict[str, Any]) -> str:
     """What was found, for people: the conclusions, then for each what was seen and where."""
     families = ", ".join(found["families"]) or found["family"]
-    lines = [f"{found['entry']}: {found['framework']}, {families}; environment {found['environment']['name']}"]
+    lines = [
+        f"{found['entry']}: {found['framework']}, {families}; environment {found['environment']['name']}"
+    ]
     evidence = found["evidence"]
     places = [f"{one['file']}:{one['line']}" for one in evidence]
     width = min(max(map(len, places), default=0), 40)

@@ -1,4 +1,6 @@
-"""What is missing on this machine, and how to mend it: small checks, each with its finding and remedy."""
+"""What is missing on this machine, and how to mend it: small checks, each with its finding and
+remedy.
+"""
 
 from __future__ import annotations
 
@@ -41,10 +43,20 @@ def checks(*, home: Path) -> list[Finding]:
     """
     engine, about = _engine()
     small: tuple[Callable[[], Finding], ...] = (
-        _python, lambda: engine, _builder, lambda: _disk(home, about), lambda: _environments(home),
-        lambda: _memory(about), lambda: _gpu(about),
-        lambda: _clock(about), _index, _proxies, _uv, lambda: _shadowed(os.get_exec_path()), _jenkins,
-    )  # fmt: skip
+        _python,
+        lambda: engine,
+        _builder,
+        lambda: _disk(home, about),
+        lambda: _environments(home),
+        lambda: _memory(about),
+        lambda: _gpu(about),
+        lambda: _clock(about),
+        _index,
+        _proxies,
+        _uv,
+        lambda: _shadowed(os.get_exec_path()),
+        _jenkins,
+    )
     return [check() for check in small]
 
 
@@ -79,11 +91,14 @@ def _disk(home: Path, about: Mapping[str, Any]) -> Finding:
     free = {where: shutil.disk_usage(where).free / 2**30 for where in places}
     low = min(free.values()) < DISK_GIB
     return Finding(
-        name="disk", status="warning" if low else "ok",
+        name="disk",
+        status="warning" if low else "ok",
         finding=", ".join(f"{amount:.1f} GiB free at {where}" for where, amount in free.items()),
         remedy="An environment takes 2 GiB: `mlops images --prune` removes what no run needs, or set MLOPS_HOME elsewhere"
-        f" ({DISK_GIB:.0f} GiB is comfortable)." if low else "",
-    )  # fmt: skip
+        f" ({DISK_GIB:.0f} GiB is comfortable)."
+        if low
+        else "",
+    )
 
 
 def _environments(home: Path) -> Finding:
@@ -94,39 +109,54 @@ def _environments(home: Path) -> Finding:
     kept, _ = cache.take(ProcessEngine(home=str(home)), home=home)
     if not kept:
         return Finding(name="environments", status="ok", finding="none yet")
-    held, idle = (sum(one.bytes for one in part) / 2**30 for part in (kept, [one for one in kept if not one.runs]))
+    held, idle = (
+        sum(one.bytes for one in part) / 2**30
+        for part in (kept, [one for one in kept if not one.runs])
+    )
     many = idle > DISK_GIB / 2
     return Finding(
         name="environments",
         status="warning" if many else "ok",
         finding=f"{len(kept)} hold {held:.1f} GiB, {idle:.1f} GiB of it for no run",
-        remedy="`mlops images --backend process --prune` removes what no run needs." if many else "",
+        remedy="`mlops images --backend process --prune` removes what no run needs."
+        if many
+        else "",
     )
 
 
 def _memory(about: Mapping[str, Any]) -> Finding:
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    engine = float(about.get("MemTotal") or 0) / 2**30  # of its own virtual machine, on some systems
+    engine = (
+        float(about.get("MemTotal") or 0) / 2**30
+    )  # of its own virtual machine, on some systems
     least = min(total, engine or total)
     return Finding(
-        name="memory", status="warning" if least < MEMORY_GIB else "ok",
-        finding=f"{total:.1f} GiB" + (f", {engine:.1f} GiB of them the engine's" if engine and engine < total * 0.9 else ""),
+        name="memory",
+        status="warning" if least < MEMORY_GIB else "ok",
+        finding=f"{total:.1f} GiB"
+        + (f", {engine:.1f} GiB of them the engine's" if engine and engine < total * 0.9 else ""),
         remedy="Deep models need more; use a larger machine, or give the engine more of this one."
-        if least < MEMORY_GIB else "",
-    )  # fmt: skip
+        if least < MEMORY_GIB
+        else "",
+    )
 
 
 def _gpu(about: Mapping[str, Any]) -> Finding:
-    offer, driver = gpu.offered(about), gpu.driver()
+    offer = gpu.offered(about)
+    driver = gpu.driver()
     if offer:
         return Finding(name="gpu", status="ok", finding=f"the engine offers GPUs ({offer})")
     if driver and about:
         return Finding(
-            name="gpu", status="warning", finding="NVIDIA's driver answers, but the engine offers no GPU",
+            name="gpu",
+            status="warning",
+            finding="NVIDIA's driver answers, but the engine offers no GPU",
             remedy="Install NVIDIA's container toolkit and restart the engine; until then containers train on the processor.",
-        )  # fmt: skip
+        )
     return Finding(
-        name="gpu", status="ok", finding="NVIDIA's driver answers" if driver else "none: trainings use the processor"
+        name="gpu",
+        status="ok",
+        finding="NVIDIA's driver answers" if driver else "none: trainings use the processor",
     )
 
 
@@ -135,12 +165,20 @@ def _clock(about: Mapping[str, Any]) -> Finding:
     if not said:
         return Finding(name="clock", status="ok", finding="nothing to compare it with")
     # Nanoseconds are more than Python 3.10 reads.
-    engine = datetime.fromisoformat(said[:19] + "+00:00").timestamp() if said.endswith("Z") else time.time()
+    engine = (
+        datetime.fromisoformat(said[:19] + "+00:00").timestamp()
+        if said.endswith("Z")
+        else time.time()
+    )
     off = abs(engine - time.time())
     return Finding(
-        name="clock", status="warning" if off > CLOCK_S else "ok", finding=f"{off:.0f} s off the engine's",
-        remedy="Set the clocks by NTP: certificates and the order of events depend on them." if off > CLOCK_S else "",
-    )  # fmt: skip
+        name="clock",
+        status="warning" if off > CLOCK_S else "ok",
+        finding=f"{off:.0f} s off the engine's",
+        remedy="Set the clocks by NTP: certificates and the order of events depend on them."
+        if off > CLOCK_S
+        else "",
+    )
 
 
 def _index() -> Finding:
@@ -171,23 +209,33 @@ def _index() -> Finding:
     except (OSError, subprocess.TimeoutExpired):
         return _unreachable("it does not answer in time")
     if "No module named pip" in done.stderr:
-        return Finding(name="index", status="ok", finding="not asked: there is no pip beside this program")
+        return Finding(
+            name="index", status="ok", finding="not asked: there is no pip beside this program"
+        )
     if done.returncode == 0:
-        source = "the one in pip's settings" if package_index.settings().get("index-url") else "pip's default"
+        source = (
+            "the one in pip's settings"
+            if package_index.settings().get("index-url")
+            else "pip's default"
+        )
         return Finding(name="index", status="ok", finding=f"{source} answers")
     reasons = {
         "SSL": "its certificate is not trusted",
         "ProxyError": "the proxy refuses",
         "401": "it asks for a password",
     }
-    return _unreachable(next((text for sign, text in reasons.items() if sign in done.stderr), "it does not answer"))
+    return _unreachable(
+        next((text for sign, text in reasons.items() if sign in done.stderr), "it does not answer")
+    )
 
 
 def _unreachable(reason: str) -> Finding:
     return Finding(
-        name="index", status="error", finding=f"the package index cannot be used: {reason}",
+        name="index",
+        status="error",
+        finding=f"the package index cannot be used: {reason}",
         remedy="Set http_proxy/https_proxy, PIP_INDEX_URL or PIP_CERT for this user; builds take them over.",
-    )  # fmt: skip
+    )
 
 
 def _program(name: str, program: str, remedy: str) -> Finding:
@@ -199,20 +247,31 @@ def _program(name: str, program: str, remedy: str) -> Finding:
 
 def _uv() -> Finding:
     path = programs.find("uv")
-    return Finding(name="uv", status="ok", finding=path or "not there: environments are made with venv and pip, slower")
+    return Finding(
+        name="uv",
+        status="ok",
+        finding=path or "not there: environments are made with venv and pip, slower",
+    )
 
 
 def _shadowed(folders: list[str]) -> Finding:
     """Several docker commands on PATH may talk to different engines or build differently."""
     found = list(
-        dict.fromkeys(str(Path(path).resolve()) for folder in folders if (path := shutil.which("docker", path=folder)))
+        dict.fromkeys(
+            str(Path(path).resolve())
+            for folder in folders
+            if (path := shutil.which("docker", path=folder))
+        )
     )
     many = len(found) > 1
     return Finding(
-        name="docker command", status="warning" if many else "ok",
+        name="docker command",
+        status="warning" if many else "ok",
         finding=", ".join(found) if found else "none on PATH",
-        remedy="Only the first that builds with BuildKit is used; remove the others if that surprises." if many else "",
-    )  # fmt: skip
+        remedy="Only the first that builds with BuildKit is used; remove the others if that surprises."
+        if many
+        else "",
+    )
 
 
 def _jenkins() -> Finding:
@@ -221,4 +280,6 @@ def _jenkins() -> Finding:
 
 def _proxies() -> Finding:
     names = [name for name in package_index.PROXIES if os.environ.get(name)]
-    return Finding(name="proxies", status="ok", finding=", ".join(names) + " set" if names else "none set")
+    return Finding(
+        name="proxies", status="ok", finding=", ".join(names) + " set" if names else "none set"
+    )

@@ -16,7 +16,9 @@ from mlops_lib.formatting import one_line
 from mlops_lib.runner import protocol
 
 
-def _show_run(project: str, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
+def _show_run(
+    project: str, settings: dict[str, Any], options: dict[str, Any], as_json: bool
+) -> int:
     from mlops_lib import run_directory
     from mlops_lib.pipeline import origin
     from mlops_lib.records import RunResult, Verdict
@@ -27,12 +29,18 @@ def _show_run(project: str, settings: dict[str, Any], options: dict[str, Any], a
         return 0
     verdict = run_directory.read_record(job.run_dir / protocol.VERDICT, Verdict)
     result = run_directory.read_record(job.run_dir / protocol.TRAINING, RunResult)
-    print_json({
-        "schema": 1, "run_dir": str(job.run_dir), "exists": job.run_dir.is_dir(), "spec": job.spec.to_json(),
-        "state": None if result is None else result.state, "judged": None if verdict is None else verdict.to_json(),
-        "new_because": list(origin.changes(job.run_dir, home=job.home)),
-        "left_out": [] if (kept := origin.read(job.run_dir)) is None else list(kept.left_out),
-    })  # fmt: skip
+    print_json(
+        {
+            "schema": 1,
+            "run_dir": str(job.run_dir),
+            "exists": job.run_dir.is_dir(),
+            "spec": job.spec.to_json(),
+            "state": None if result is None else result.state,
+            "judged": None if verdict is None else verdict.to_json(),
+            "new_because": list(origin.changes(job.run_dir, home=job.home)),
+            "left_out": [] if (kept := origin.read(job.run_dir)) is None else list(kept.left_out),
+        }
+    )
     return 0
 
 
@@ -44,13 +52,19 @@ def _described(job: Any) -> str:
 
     if not job.run_dir.is_dir():
         return f"{job.spec.name}: no run yet; it would be {job.run_dir}\n"
-    view, changes = read_run(job.run_dir), origin.changes(job.run_dir, home=job.home)
+    view = read_run(job.run_dir)
+    changes = origin.changes(job.run_dir, home=job.home)
     rows = [*sentences.facts(view), *sentences.lineage(view), ("Run directory", str(job.run_dir))]
     if (job.run_dir / protocol.REPORT).is_file():
         rows.append(("Report", str(job.run_dir / protocol.REPORT)))
-    lines = [f"{view.name}: {sentences.BADGES[view.state].lower()}", f"  {sentences.headline(view)}"]
+    lines = [
+        f"{view.name}: {sentences.BADGES[view.state].lower()}",
+        f"  {sentences.headline(view)}",
+    ]
     lines += [f"  {label:14} {value}" for label, value in rows]
-    lines += [f"  {'New because' if number == 0 else '':14} {one}" for number, one in enumerate(changes)]
+    lines += [
+        f"  {'New because' if number == 0 else '':14} {one}" for number, one in enumerate(changes)
+    ]
     return "\n".join(map(one_line, lines)) + "\n"
 
 
@@ -59,8 +73,12 @@ def _runs(project: Any, settings: dict[str, Any], options: dict[str, Any], as_js
 
     state = options.get("state", "")
     if state and state not in runs.STATES:
-        raise UsageError(f"no state {state!r}", where="--state", remedy=f"Give one of {', '.join(runs.STATES)}.")
-    found = runs.runs(config.resolve(None, settings).home, state=state, name=settings.get("name", ""))
+        raise UsageError(
+            f"no state {state!r}", where="--state", remedy=f"Give one of {', '.join(runs.STATES)}."
+        )
+    found = runs.runs(
+        config.resolve(None, settings).home, state=state, name=settings.get("name", "")
+    )
     if as_json:
         print_json({"schema": 1, "runs": [one.to_json() for one in found]})
     for one in found if not as_json else ():
@@ -75,7 +93,11 @@ def _compare(project: Any, settings: dict[str, Any], options: dict[str, Any], as
     places = [made_ready(place, settings, quiet=True).run_dir for place in options.get("runs", ())]
     for place in places:
         if not place.is_dir():
-            raise UsageError("there is no such run yet", where=str(place), remedy="`mlops runs` lists those there are.")
+            raise UsageError(
+                "there is no such run yet",
+                where=str(place),
+                remedy="`mlops runs` lists those there are.",
+            )
     found = runs.compare(*places)
     if as_json:
         print_json(found.to_json())
@@ -93,14 +115,22 @@ def _warned(event: dict[str, Any]) -> None:
     sys.stderr.write(f"mlops: {one_line(str(event.get('message', '')))}\n")
 
 
-def _registry(project: Any, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
+def _registry(
+    project: Any, settings: dict[str, Any], options: dict[str, Any], as_json: bool
+) -> int:
     from mlops_lib.registry import mlflow as mlflow_registry
     from mlops_lib.registry import model_store
 
-    home, action, name = config.resolve(None, settings).home, options["action"], options.get("model", "")
+    home = config.resolve(None, settings).home
+    action = options["action"]
+    name = options.get("model", "")
     which = options.get("version", "")
     if action != "list" and not name:
-        raise UsageError("no model named", where=f"mlops registry {action}", remedy=f"mlops registry {action} NAME")
+        raise UsageError(
+            "no model named",
+            where=f"mlops registry {action}",
+            remedy=f"mlops registry {action} NAME",
+        )
     if action == "list":
         found = [
             v
@@ -130,7 +160,11 @@ def _registry(project: Any, settings: dict[str, Any], options: dict[str, Any], a
     if action == "gc":
         say_line(f"removed {len(found)} version(s)")
     for one in found:
-        names = [alias for alias, number in model_store.aliases(one.name, home=home).items() if number == one.version]
+        names = [
+            alias
+            for alias, number in model_store.aliases(one.name, home=home).items()
+            if number == one.version
+        ]
         value = "-" if one.value is None else f"{one.metric} {one.value:.4g}"
         say_line(f"{one.name:24} {one.version:>4}  {value:20} {', '.join(names):20} {one.model}")
     return 0
@@ -155,11 +189,16 @@ def _replay(project: Any, settings: dict[str, Any], options: dict[str, Any], as_
     return 0
 
 
-def _completion(project: Any, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
+def _completion(
+    project: Any, settings: dict[str, Any], options: dict[str, Any], as_json: bool
+) -> int:
     from mlops_lib.cli import completion
 
     flags = {
-        verb: ["--json", *(name for names, _ in OWN.get(verb, ()) for name in names if name.startswith("--"))]
+        verb: [
+            "--json",
+            *(name for names, _ in OWN.get(verb, ()) for name in names if name.startswith("--")),
+        ]
         for verb in VERBS
     }
     for verb in flags:
@@ -177,21 +216,34 @@ def _images(project: Any, settings: dict[str, Any], options: dict[str, Any], as_
     engine = choose(resolved["backend"], home=str(resolved.home))
     kept, gone = cache.take(engine, home=resolved.home, prune=bool(options.get("prune")))
     if as_json:
-        print_json({"schema": 1, "images": [one.to_json() for one in kept], "removed": [one.to_json() for one in gone]})
+        print_json(
+            {
+                "schema": 1,
+                "images": [one.to_json() for one in kept],
+                "removed": [one.to_json() for one in gone],
+            }
+        )
         return 0
     for one, word in [*((one, "") for one in kept), *((one, "removed ") for one in gone)]:
         say_line(word + cache.described(one))
     return 0
 
 
-def _config(project: str | None, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
+def _config(
+    project: str | None, settings: dict[str, Any], options: dict[str, Any], as_json: bool
+) -> int:
     from pathlib import Path
 
     place = Path(project).expanduser() if project else None
     resolved = config.resolve(place if place is not None and place.is_dir() else None, settings)
-    secrets = {name: "set (hidden)" if os.environ.get(name) else "not set" for name in config.SECRETS}
+    secrets = {
+        name: "set (hidden)" if os.environ.get(name) else "not set" for name in config.SECRETS
+    }
     if as_json:
-        table = {key: {"value": value.value, "origin": value.origin} for key, value in resolved.values.items()}
+        table = {
+            key: {"value": value.value, "origin": value.origin}
+            for key, value in resolved.values.items()
+        }
         print_json({"schema": 1, "settings": table, "secrets": secrets})
         return 0
     for setting in config.SETTINGS:
@@ -230,10 +282,17 @@ def _init(project: str, settings: dict[str, Any], options: dict[str, Any], as_js
         f"# {s.help}\n# {s.key} = {json.dumps(list(s.default) if isinstance(s.default, tuple) else s.default)}\n\n"
         for s in rows
     )
-    wanted = {folder / "Jenkinsfile": "@Library('mlops') _\n\nmlopsPipeline()\n", folder / "mlops.toml": toml}
+    wanted = {
+        folder / "Jenkinsfile": "@Library('mlops') _\n\nmlopsPipeline()\n",
+        folder / "mlops.toml": toml,
+    }
     there = [path for path in wanted if os.path.lexists(path)]
     if there:
-        raise UsageError("it exists and is not overwritten", where=str(there[0]), remedy="Remove or rename it first.")
+        raise UsageError(
+            "it exists and is not overwritten",
+            where=str(there[0]),
+            remedy="Remove or rename it first.",
+        )
     for path, text in wanted.items():
         places.create(path.name, text.encode(), root=folder)
     if as_json:
@@ -244,6 +303,14 @@ def _init(project: str, settings: dict[str, Any], options: dict[str, Any], as_js
 
 
 HANDLERS: dict[str, Callable[..., int]] = {
-    "images": _images, "runs": _runs, "compare": _compare, "registry": _registry, "replay": _replay,
-    "completion": _completion, "show": _show_run, "config": _config, "doctor": _doctor, "init": _init,
-}  # fmt: skip
+    "images": _images,
+    "runs": _runs,
+    "compare": _compare,
+    "registry": _registry,
+    "replay": _replay,
+    "completion": _completion,
+    "show": _show_run,
+    "config": _config,
+    "doctor": _doctor,
+    "init": _init,
+}

@@ -8,7 +8,15 @@ from collections.abc import Callable
 from typing import Any
 
 from mlops_lib import config
-from mlops_lib.cli.answers import failed, interrupted, made_ready, print_json, say, say_line, stopped_by_signal
+from mlops_lib.cli.answers import (
+    failed,
+    interrupted,
+    made_ready,
+    print_json,
+    say,
+    say_line,
+    stopped_by_signal,
+)
 from mlops_lib.errors import MlopsError, UsageError
 from mlops_lib.formatting import one_line
 from mlops_lib.records import Seeds
@@ -36,10 +44,14 @@ def _detect(project: str, settings: dict[str, Any], options: dict[str, Any], as_
     return 0
 
 
-def _staged(call: Callable[[Any], Any]) -> Callable[[str, dict[str, Any], dict[str, Any], bool], int]:
+def _staged(
+    call: Callable[[Any], Any],
+) -> Callable[[str, dict[str, Any], dict[str, Any], bool], int]:
     """A verb that works on a job and answers with a record."""
 
-    def handler(project: str, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
+    def handler(
+        project: str, settings: dict[str, Any], options: dict[str, Any], as_json: bool
+    ) -> int:
         from mlops_lib.pipeline import publishing
         from mlops_lib.training.cancellation import Interrupted
 
@@ -82,13 +94,26 @@ def _show(record: Any) -> None:
         number = f"{value:.4g}{shown}" if isinstance(value, float) else "no number"
         if record.get("seeds"):
             number += f", mean {Seeds.from_json(record['seeds']).in_words}"
-        say_line(f"{record['verdict']}: {record.get('metric') or 'metric'} {number}, bar {record['target']:g}")
+        say_line(
+            f"{record['verdict']}: {record.get('metric') or 'metric'} {number}, bar {record['target']:g}"
+        )
         for reason in record.get("reasons") or ():
             say_line(f"  {reason}")
     elif not isinstance(record, dict):
         say(f"{record}\n")
         return
-    for key in ("run_dir", "model", "report", "patch", "tag", "path", "state", "stopped", "winner", "score"):
+    for key in (
+        "run_dir",
+        "model",
+        "report",
+        "patch",
+        "tag",
+        "path",
+        "state",
+        "stopped",
+        "winner",
+        "score",
+    ):
         if record.get(key) is not None:
             say_line(f"  {key:8} {record[key]}")
 
@@ -116,19 +141,28 @@ def _report(project: str, settings: dict[str, Any], options: dict[str, Any], as_
     try:
         return _staged(_write_report)(project, settings, options, as_json)
     except MlopsError as error:
-        if options.get("artifacts"):  # a build that failed before there was a run has a test report all the same
+        if options.get(
+            "artifacts"
+        ):  # a build that failed before there was a run has a test report all the same
             from pathlib import Path
 
             from mlops_lib.ci import artifacts
 
             place = Path(project).expanduser()
-            artifacts.gather(None, Path(options["artifacts"]), project=place if place.is_dir() else place.parent)
+            artifacts.gather(
+                None, Path(options["artifacts"]), project=place if place.is_dir() else place.parent
+            )
             error.answer = {"artifacts": options["artifacts"]}
         raise
 
 
 def _write_report(
-    job: Any, *, artifacts: str = "", open: bool = False, markdown: bool = False, tensorboard: str = ""
+    job: Any,
+    *,
+    artifacts: str = "",
+    open: bool = False,
+    markdown: bool = False,
+    tensorboard: str = "",
 ) -> Any:
     from pathlib import Path
 
@@ -140,8 +174,12 @@ def _write_report(
 
     if markdown:
         if not job.run_dir.is_dir():
-            raise UsageError("there is no such run yet", where=str(job.run_dir), remedy="`mlops train` first.")
-        return reporting.markdown(job.run_dir, against=gathered.rival(job.run_dir, home=job.home)).rstrip("\n")
+            raise UsageError(
+                "there is no such run yet", where=str(job.run_dir), remedy="`mlops train` first."
+            )
+        return reporting.markdown(
+            job.run_dir, against=gathered.rival(job.run_dir, home=job.home)
+        ).rstrip("\n")
     page = publishing.report(job, artifacts=artifacts)
     if tensorboard:
         place = places.require_own(Path(tensorboard), project=Path(job.spec.project))
@@ -194,7 +232,9 @@ def _notify(project: str, settings: dict[str, Any], options: dict[str, Any], as_
     from mlops_lib import notification
     from mlops_lib.pipeline import publishing
 
-    deliveries = publishing.try_channels(**settings) if options.get("test") else _notified(project, settings)
+    deliveries = (
+        publishing.try_channels(**settings) if options.get("test") else _notified(project, settings)
+    )
     if as_json:
         print_json({"schema": 1, "deliveries": [one.to_json() for one in deliveries]})
     for one in deliveries if not as_json else ():
@@ -212,30 +252,45 @@ def _stop(job: Any) -> Any:
     from mlops_lib.training import resumption
 
     stopped = stages.stop(job)
-    summary = resumption.words(job.run_dir) if job.run_dir.is_dir() else "stopped before there was a run"
+    summary = (
+        resumption.words(job.run_dir) if job.run_dir.is_dir() else "stopped before there was a run"
+    )
     return {"schema": 1, "stopped": stopped, "run_dir": str(job.run_dir), "summary": summary}
 
 
-def _watch(project: str | None, settings: dict[str, Any], options: dict[str, Any], as_json: bool) -> int:
+def _watch(
+    project: str | None, settings: dict[str, Any], options: dict[str, Any], as_json: bool
+) -> int:
     from mlops_lib.monitoring import status_board, watch
 
     observer = status_board.watcher(as_json=as_json)
     until_done = bool(options.get("until_done"))
     stopped = stopped_by_signal()
     try:
-        result = watch.watch(project, until_done=until_done, observer=observer, stopped=stopped, **settings)
+        result = watch.watch(
+            project, until_done=until_done, observer=observer, stopped=stopped, **settings
+        )
     finally:
         observer.close()
     if as_json:
-        print_json({
-            "schema": 1, "run_dir": None if result is None else result.run_dir,
-            "state": None if result is None else result.state, "restarts": None if result is None else result.restarts,
-        })  # fmt: skip
+        print_json(
+            {
+                "schema": 1,
+                "run_dir": None if result is None else result.run_dir,
+                "state": None if result is None else result.state,
+                "restarts": None if result is None else result.restarts,
+            }
+        )
     return interrupted() if stopped.is_set() else 0
 
 
 HANDLERS: dict[str, Callable[..., int]] = {
-    "detect": _detect, "build": _staged(_build), "report": _report, "judge": _staged(_judge), "notify": _notify,
-    "stop": _staged(_stop), "watch": _watch,
+    "detect": _detect,
+    "build": _staged(_build),
+    "report": _report,
+    "judge": _staged(_judge),
+    "notify": _notify,
+    "stop": _staged(_stop),
+    "watch": _watch,
     **{name: _staged(_stage(name)) for name in ("run", "train", "search", "work", "register")},
-}  # fmt: skip
+}

@@ -1,4 +1,6 @@
-"""The verbs of the `mlops` command, what each takes beside settings, and examples of it: tables for its parser and its help."""
+"""The verbs of the `mlops` command, what each takes beside settings, and examples of it: tables for
+its parser and its help.
+"""
 
 from __future__ import annotations
 
@@ -30,75 +32,164 @@ VERBS = {
 }
 WITHOUT_PROJECT = {"images", "runs", "doctor", "compare", "registry", "replay", "completion"}
 OPTIONS = {
-    "until_done", "artifacts", "print_dockerfile", "test", "verb", "open", "markdown", "tensorboard", "runs", "state",
-    "action", "model", "version", "alias", "shell", "keep", "quiet",
-    "with_code", "prune", "sarif",
-}  # fmt: skip
+    "until_done",
+    "artifacts",
+    "print_dockerfile",
+    "test",
+    "verb",
+    "open",
+    "markdown",
+    "tensorboard",
+    "runs",
+    "state",
+    "action",
+    "model",
+    "version",
+    "alias",
+    "shell",
+    "keep",
+    "quiet",
+    "with_code",
+    "prune",
+    "sarif",
+}
 """Keys of MLOPS_PARAMS that are options of a verb, not settings."""
 PIPELINE = ("label", "hours", "worker_label", "comment")
-"""Keys of MLOPS_PARAMS that the Jenkins pipeline itself reads: known here, so that a slip of one is refused."""
+"""Keys of MLOPS_PARAMS that the Jenkins pipeline itself reads: known here, so that a slip of one is
+refused.
+"""
 
 ACTIONS = ("list", "champion", "rollback", "gc", "alias")
 EXAMPLES = {
-    "run": ("mlops run model_repo/digits_cnn", "mlops run train.py --target 0.9 --trials 20 --minutes 10", "mlops run . --json"),
+    "run": (
+        "mlops run model_repo/digits_cnn",
+        "mlops run train.py --target 0.9 --trials 20 --minutes 10",
+        "mlops run . --json",
+    ),
     "detect": (
-        "mlops detect model_repo/cancer_pipeline", "mlops detect notebook.ipynb --json",
+        "mlops detect model_repo/cancer_pipeline",
+        "mlops detect notebook.ipynb --json",
         "mlops detect . --sarif > warnings.sarif",
     ),
     "build": ("mlops build .", "mlops build . --print", "mlops build . --with-code"),
     "train": ("mlops train .", "mlops train . --mount /data/cifar10.npz:cifar10.npz"),
-    "judge": ("mlops judge . --target 0.95", "mlops judge ~/.mlops/runs/digits_cnn-7666f0507e9b --strict"),
+    "judge": (
+        "mlops judge . --target 0.95",
+        "mlops judge ~/.mlops/runs/digits_cnn-7666f0507e9b --strict",
+    ),
     "search": ("mlops search . --trials 30 --minutes 60",),
     "work": ("mlops work . --shared s3://bucket/mlops",),
     "register": ("mlops register .",),
-    "report": ("mlops report . --open", "mlops report . --markdown > summary.md", "mlops report . --artifacts build/mlops"),
+    "report": (
+        "mlops report . --open",
+        "mlops report . --markdown > summary.md",
+        "mlops report . --artifacts build/mlops",
+    ),
     "notify": ("mlops notify .", "mlops notify --test"),
     "watch": ("mlops watch . --until-done",),
     "stop": ("mlops stop .",),
     "images": ("mlops images", "mlops images --prune"),
     "runs": ("mlops runs", "mlops runs --state rejected --name 'digits*'"),
     "show": ("mlops show .", "mlops show . --json"),
-    "compare": ("mlops compare ~/.mlops/runs/digits_cnn-7666f0507e9b ~/.mlops/runs/digits_cnn-c7b1ffe4a6f1",),
+    "compare": (
+        "mlops compare ~/.mlops/runs/digits_cnn-7666f0507e9b ~/.mlops/runs/digits_cnn-c7b1ffe4a6f1",
+    ),
     "registry": (
-        "mlops registry list", "mlops registry list digits_cnn", "mlops registry champion digits_cnn 3",
-        "mlops registry rollback digits_cnn", "mlops registry alias digits_cnn 2 production",
+        "mlops registry list",
+        "mlops registry list digits_cnn",
+        "mlops registry champion digits_cnn 3",
+        "mlops registry rollback digits_cnn",
+        "mlops registry alias digits_cnn 2 production",
         "mlops registry gc digits_cnn --keep 3",
     ),
     "replay": ("mlops replay digits_cnn", "mlops replay digits_cnn@3 --json"),
     "config": ("mlops config .",),
     "doctor": ("mlops doctor",),
     "init": ("mlops init .",),
-    "completion": ("source <(mlops completion bash)", "mlops completion fish > ~/.config/fish/completions/mlops.fish"),
-}  # fmt: skip
+    "completion": (
+        "source <(mlops completion bash)",
+        "mlops completion fish > ~/.config/fish/completions/mlops.fish",
+    ),
+}
 
 _FLAG: dict[str, Any] = {"action": "store_true", "default": None}
 _QUIET = (("--quiet", "-q"), {**_FLAG, "help": "no progress, only the result"})
 OWN: dict[str, tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = {
     **dict.fromkeys(("run", "train", "judge", "search", "work", "register"), (_QUIET,)),
     "watch": ((("--until-done",), {**_FLAG, "help": "end when the run has ended"}), _QUIET),
-    "detect": ((("--sarif",), {**_FLAG, "help": "print its warnings as SARIF, for code hosts and Jenkins"}),),
+    "detect": (
+        (
+            ("--sarif",),
+            {**_FLAG, "help": "print its warnings as SARIF, for code hosts and Jenkins"},
+        ),
+    ),
     "notify": ((("--test",), {**_FLAG, "help": "send one message to every channel"}),),
     "report": (
         (("--open",), {**_FLAG, "help": "show it in the browser"}),
         (("--markdown",), {**_FLAG, "help": "print a summary for a pull request instead"}),
         (("--artifacts",), {"metavar": "DIR", "help": "also gather what a build server keeps"}),
-        (("--tensorboard",), {"metavar": "DIR", "help": "also write the curves as TensorBoard logs"}),
+        (
+            ("--tensorboard",),
+            {"metavar": "DIR", "help": "also write the curves as TensorBoard logs"},
+        ),
     ),
     "build": (
-        (("--print",), {**_FLAG, "dest": "print_dockerfile", "help": "print the Dockerfile, build nothing"}),
-        (("--with-code",), {**_FLAG, "help": "an image that holds the project and trains by itself"}),
+        (
+            ("--print",),
+            {**_FLAG, "dest": "print_dockerfile", "help": "print the Dockerfile, build nothing"},
+        ),
+        (
+            ("--with-code",),
+            {**_FLAG, "help": "an image that holds the project and trains by itself"},
+        ),
         _QUIET,
     ),
     "images": ((("--prune",), {**_FLAG, "help": "remove what no run of this home needs"}),),
-    "runs": ((("--state",), {"metavar": "STATE", "help": "only these: accepted, rejected, failed, running …"}),),
-    "compare": ((("runs",), {"nargs": 2, "metavar": "PROJECT|RUN", "help": "two runs, or projects for their runs"}),),
+    "runs": (
+        (
+            ("--state",),
+            {"metavar": "STATE", "help": "only these: accepted, rejected, failed, running …"},
+        ),
+    ),
+    "compare": (
+        (
+            ("runs",),
+            {"nargs": 2, "metavar": "PROJECT|RUN", "help": "two runs, or projects for their runs"},
+        ),
+    ),
     "registry": (
         (("action",), {"choices": ACTIONS, "help": "; ".join(ACTIONS)}),
-        (("model",), {"nargs": "?", "metavar": "NAME", "help": "the model's name; list without one shows all"}),
+        (
+            ("model",),
+            {
+                "nargs": "?",
+                "metavar": "NAME",
+                "help": "the model's name; list without one shows all",
+            },
+        ),
         (("version",), {"nargs": "?", "metavar": "VERSION", "help": "a number or an alias"}),
-        (("alias",), {"nargs": "?", "metavar": "ALIAS", "help": "for alias: the word that shall name the version"}),
-        (("--keep",), {"type": int, "metavar": "N", "help": "for gc: how many of the newest stay (default: 5)"}),
+        (
+            ("alias",),
+            {
+                "nargs": "?",
+                "metavar": "ALIAS",
+                "help": "for alias: the word that shall name the version",
+            },
+        ),
+        (
+            ("--keep",),
+            {
+                "type": int,
+                "metavar": "N",
+                "help": "for gc: how many of the newest stay (default: 5)",
+            },
+        ),
     ),
-    "replay": ((("version",), {"metavar": "NAME[@VERSION]", "help": "the champion of NAME unless VERSION is given"}),),
+    "replay": (
+        (
+            ("version",),
+            {"metavar": "NAME[@VERSION]", "help": "the champion of NAME unless VERSION is given"},
+        ),
+    ),
     "completion": ((("shell",), {"metavar": "bash|zsh|fish", "help": "for which shell"}),),
-}  # fmt: skip
+}

@@ -110,7 +110,9 @@ def _comparison(
     """Return how the number of arguments is compared, and with which numbers of arguments."""
     if not isinstance(test, ast.Compare) or len(test.ops) != 1:
         return None
-    left, right, kind = test.left, test.comparators[0], type(test.ops[0])
+    left = test.left
+    right = test.comparators[0]
+    kind = type(test.ops[0])
     offset = _counted(left, names)
     if offset is None:
         offset, right, kind = _counted(right, names), left, MIRRORED.get(kind, kind)

@@ -91,7 +91,9 @@ def _conclude(case: Case) -> Conclusion:
 
 
 def frameworks_trained(case: Case) -> Trained:
-    """Return the frameworks that train, each with where: every rule adds to what those before found."""
+    """Return the frameworks that train, each with where: every rule adds to what those before
+    found.
+    """
     trained: Trained = {}
     for rule in _RULES:
         rule(case, trained)
@@ -264,7 +266,9 @@ def _is_by_the_way(case: Case, classical: list[str]) -> bool:
 
 
 def _only_built(case: Case) -> str:
-    """Return the framework of a model that is made but not trained here: a definition, a demonstration."""
+    """Return the framework of a model that is made but not trained here: a definition, a
+    demonstration.
+    """
     network = _network_built(case)
     if network != "none":
         return network

@@ -299,7 +299,8 @@ def _dvc(folder: str, name: str) -> list[Stage]:
     text = _text(folder, name)
     content = _mapping(_yaml(text))
     parameters = _flat(_yaml(_text(folder, "params.yaml")))
-    stages, wants = [], {}
+    stages = []
+    wants = {}
     for title, described in list(_mapping(content.get("stages")).items())[:MOST_STAGES]:
         one = _mapping(described)
         base = str(one.get("wdir") or "")
@@ -416,7 +417,8 @@ def _makefile(folder: str, name: str) -> list[Stage]:
 
 def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
     """Return lines with their numbers, continued ones joined."""
-    whole, began = "", 0
+    whole = ""
+    began = 0
     for number, line in enumerate(text.splitlines(), 1):
         whole, began = (line, number) if not whole else (whole + " " + line.strip(), began)
         if whole.endswith("\\"):
@@ -493,7 +495,8 @@ def _command(tokens: list[str], folder: str, where: tuple[str, int], base: str) 
             tokens = tokens[len(wrapper) :]
     if not tokens:
         return None
-    program, rest = tokens[0], tokens[1:]
+    program = tokens[0]
+    rest = tokens[1:]
     if program.startswith("./") and program.endswith(".py"):
         program, rest = "python", [program, *rest]
     if not _PYTHON.match(program) and program not in ("papermill",):

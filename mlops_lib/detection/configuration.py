@@ -1,8 +1,8 @@
 """Find the classes that configuration files name: those of Hydra, OmegaConf and LightningCLI.
 
-Code such as `trainer = hydra.utils.instantiate(cfg.trainer)` names no class; the YAML files that are
-composed do, as `_target_:` (Hydra), `class_path:` (LightningCLI) or `target:` (latent diffusion).
-The defaults list of a configuration says which other files belong to it.
+Code such as `trainer = hydra.utils.instantiate(cfg.trainer)` names no class; the YAML files that
+are composed do, as `_target_:` (Hydra), `class_path:` (LightningCLI) or `target:` (latent
+diffusion). The defaults list of a configuration says which other files belong to it.
 """
 
 from __future__ import annotations

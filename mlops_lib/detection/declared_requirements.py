@@ -121,7 +121,8 @@ class Project:
         """Yield the lines of a requirements file without comments and options, continued ones
         joined, with their number.
         """
-        begun, begins = "", 1
+        begun = ""
+        begins = 1
         for number, raw in enumerate(self.text(path).splitlines(), 1):
             begins = begins if begun else number
             begun += raw[: 4 * _LONGEST]
@@ -209,7 +210,8 @@ def _requirements_txt(path: str, project: Project, depth: int = 0) -> list[str]:
     name = os.path.relpath(path, project.root)
     strange: list[int] = []
     for number, line in project.lines(path) if project.is_new(path) else ():
-        included, constrained = re.match(_INCLUDE, line), re.match(_CONSTRAINT, line)
+        included = re.match(_INCLUDE, line)
+        constrained = re.match(_CONSTRAINT, line)
         if included or constrained:
             other = os.path.join(os.path.dirname(path), (included or constrained)[1])  # type: ignore[index]
             lines = (
@@ -357,7 +359,8 @@ def _environment_yml(path: str, project: Project) -> list[str]:
     """
     known = {name.lower() for name in DISTRIBUTIONS.values()} | set(RENAMED)
     found = []
-    in_dependencies, pip_indent = False, -1
+    in_dependencies = False
+    pip_indent = -1
     for number, raw in enumerate(project.text(path).splitlines(), 1):
         line = re.sub(r"\s#.*$", "", raw[:_LONGEST])
         indent = len(line) - len(line.lstrip())

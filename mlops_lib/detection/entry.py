@@ -186,7 +186,9 @@ def _where_trains(file: File) -> tuple[str, int]:
 
 
 def _in_pieces(files: Files, sketches: list[Sketch], hopeful: list[Sketch]) -> Choice:
-    """Return the only file that makes a model: jobs that join a script from pieces fit it elsewhere."""
+    """Return the only file that makes a model: jobs that join a script from pieces fit it
+    elsewhere.
+    """
     pieces = [file for file in map(files.file, (s.path for s in hopeful)) if file.in_pieces]
     built = [file for file in pieces if file.conclusion.framework != "none"]
     if len(built) == 1:

@@ -341,7 +341,8 @@ class Files:
             for one in file.facts.paths_added
             if one and not os.path.isabs(one)
         ]
-        above, place = [], folder
+        above = []
+        place = folder
         while place != self.folder and place.startswith(self.folder):
             place = os.path.dirname(place)
             above.append(place)  # a module of a package names it from where the entry stands

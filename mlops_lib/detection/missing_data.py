@@ -68,7 +68,8 @@ def missing(detection: Detection, *, given: Sequence[str] = ()) -> Iterator[Miss
 
 def pointers(detection: Detection) -> list[str]:
     """Return the data that the entry reads of which Git LFS has left pointers only."""
-    project, base = Path(detection.project), Path(detection.entry).parent
+    project = Path(detection.project)
+    base = Path(detection.entry).parent
     names = dict.fromkeys(
         str(folder / path) for path in detection.data_paths for folder in (Path(), base)
     )
@@ -294,7 +295,8 @@ def _is_local(statement: ast.Import | ast.ImportFrom, project: Path) -> bool:
         names = [statement.module or ""]
         relative = statement.level > 0
     else:
-        names, relative = [alias.name for alias in statement.names], False
+        names = [alias.name for alias in statement.names]
+        relative = False
     tops = [name.split(".")[0] for name in names]
     return relative or any(
         (project / top).is_dir() or (project / f"{top}.py").exists() for top in tops

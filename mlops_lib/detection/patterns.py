@@ -478,7 +478,9 @@ def _name_of(node: ast.AST) -> str:
 
 
 def _applied_network(node: ast.AST) -> str:
-    """Return what is applied in `critic.apply({"params": p}, x)` or `state.apply_fn(…)`, "" if nothing."""
+    """Return what is applied in `critic.apply({"params": p}, x)` or `state.apply_fn(…)`, "" if
+    nothing.
+    """
     if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
         return ""
     if node.func.attr not in ("apply", "apply_fn") or len(node.args) < 2:

@@ -1,14 +1,17 @@
-"""Which files of a project cannot change what its run comes to: docs, CI files, code and pictures that nothing names.
+"""Which files of a project cannot change what its run comes to: docs, CI files, code and pictures
+that nothing names.
 
-A run is named by what it may read. A commit that touches only README.md is the same run, so nothing is trained twice. The
-other error would be worse: a run that is restored must still be the truth. So a file is left out only if three things
-hold, and a file that any of them leaves in doubt counts.
+A run is named by what it may read. A commit that touches only README.md is the same run, so nothing
+is trained twice. The other error would be worse: a run that is restored must still be the truth. So
+a file is left out only if three things hold, and a file that any of them leaves in doubt counts.
 
-- It is of a kind that trainings do not read: a document, a file of a forge, an editor or a build server, a picture, or code.
-- Nothing names it: no import and no text in the code that the entry reaches, no argument, no line of its input and no
-  settings file has the file's name, its suffix, or a folder above it.
-- The code does nothing that reads files without naming them: list a folder that is not written there, start a program, run
-  text as code. For pictures: open a path that is not written there. For code: import or unpickle by a computed name.
+- It is of a kind that trainings do not read: a document, a file of a forge, an editor or a build
+  server, a picture, or code.
+- Nothing names it: no import and no text in the code that the entry reaches, no argument, no line
+  of its input and no settings file has the file's name, its suffix, or a folder above it.
+- The code does nothing that reads files without naming them: list a folder that is not written
+  there, start a program, run text as code. For pictures: open a path that is not written there. For
+  code: import or unpickle by a computed name.
 """
 
 from __future__ import annotations
@@ -36,12 +39,44 @@ FOLDERS = frozenset(
     {".github", ".gitlab", ".circleci", ".vscode", ".idea", ".devcontainer", ".gitea", ".forgejo"}
 )
 DOCUMENTS = (
-    "*.md", "*.rst", "*.adoc", "readme", "readme.txt", "licen[cs]e*", "copying*", "notice", "notice.txt", "authors*",
-    "contributors*", "changelog*", "citation.cff", "codeowners", "jenkinsfile*", "*.jenkinsfile", ".gitlab-ci.yml",
-    ".travis.yml", "appveyor.yml", ".appveyor.yml", "azure-pipelines*.yml", "bitbucket-pipelines.yml", ".drone.yml",
-    ".pre-commit-config.yaml", ".gitignore", ".gitattributes", ".editorconfig", ".dockerignore", ".mailmap", ".flake8",
-    ".pylintrc", ".coveragerc", "mkdocs.yml", ".readthedocs.y*ml", "codecov.yml", ".codecov.yml", "renovate.json",
-)  # fmt: skip
+    "*.md",
+    "*.rst",
+    "*.adoc",
+    "readme",
+    "readme.txt",
+    "licen[cs]e*",
+    "copying*",
+    "notice",
+    "notice.txt",
+    "authors*",
+    "contributors*",
+    "changelog*",
+    "citation.cff",
+    "codeowners",
+    "jenkinsfile*",
+    "*.jenkinsfile",
+    ".gitlab-ci.yml",
+    ".travis.yml",
+    "appveyor.yml",
+    ".appveyor.yml",
+    "azure-pipelines*.yml",
+    "bitbucket-pipelines.yml",
+    ".drone.yml",
+    ".pre-commit-config.yaml",
+    ".gitignore",
+    ".gitattributes",
+    ".editorconfig",
+    ".dockerignore",
+    ".mailmap",
+    ".flake8",
+    ".pylintrc",
+    ".coveragerc",
+    "mkdocs.yml",
+    ".readthedocs.y*ml",
+    "codecov.yml",
+    ".codecov.yml",
+    "renovate.json",
+)
 """Names of documents and of files for forges, editors and build servers, in lower case."""
 PICTURES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".svg", ".webp", ".bmp", ".ico"})
 CODE = frozenset({".py", ".ipynb"})
@@ -50,12 +85,35 @@ ALWAYS = frozenset(
 )
 """Code that runs without being imported."""
 
-LISTS = frozenset((
-    "listdir", "scandir", "walk", "fwalk", "iterdir", "glob", "iglob", "rglob", "list_files", "copytree", "load_files",
-    "flow_from_directory", "image_dataset_from_directory", "text_dataset_from_directory", "audio_dataset_from_directory",
-    "ImageFolder", "DatasetFolder", "matching_files", "from_folder", "from_directory", "load_dataset", "load_from_disk",
-    "get_image_files", "get_text_files", "get_files",
-))  # fmt: skip
+LISTS = frozenset(
+    (
+        "listdir",
+        "scandir",
+        "walk",
+        "fwalk",
+        "iterdir",
+        "glob",
+        "iglob",
+        "rglob",
+        "list_files",
+        "copytree",
+        "load_files",
+        "flow_from_directory",
+        "image_dataset_from_directory",
+        "text_dataset_from_directory",
+        "audio_dataset_from_directory",
+        "ImageFolder",
+        "DatasetFolder",
+        "matching_files",
+        "from_folder",
+        "from_directory",
+        "load_dataset",
+        "load_from_disk",
+        "get_image_files",
+        "get_text_files",
+        "get_files",
+    )
+)
 """Calls, by their last name, that read whatever a folder holds."""
 FOLDER_READERS = re.compile(
     r"(?i).*(directory|folder|directoryreader|directoryloader)|from_(dir|files)"
@@ -70,18 +128,56 @@ MAKERS = frozenset(
         "make_directory",
     }
 )
-TEXT_METHODS = frozenset((
-    "split", "rsplit", "join", "replace", "strip", "lstrip", "rstrip", "partition", "rpartition", "count", "find", "rfind",
-    "index", "startswith", "endswith", "print", "append", "add", "write", "sub", "compile", "match", "search", "get",
-    "chdir", "insert",
-))  # fmt: skip
+TEXT_METHODS = frozenset(
+    (
+        "split",
+        "rsplit",
+        "join",
+        "replace",
+        "strip",
+        "lstrip",
+        "rstrip",
+        "partition",
+        "rpartition",
+        "count",
+        "find",
+        "rfind",
+        "index",
+        "startswith",
+        "endswith",
+        "print",
+        "append",
+        "add",
+        "write",
+        "sub",
+        "compile",
+        "match",
+        "search",
+        "get",
+        "chdir",
+        "insert",
+    )
+)
 """Calls to which a dot is no folder."""
 METHODS = frozenset({"walk", "iterdir", "glob", "rglob"})
 """Those of them that a path has as methods."""
-FOLDER_WORDS = frozenset((
-    "directory", "root", "path", "folder", "data_dir", "data_files", "pathname", "top", "src", "container_path", "file_pattern",
-    "pattern", "root_dir",
-))  # fmt: skip
+FOLDER_WORDS = frozenset(
+    (
+        "directory",
+        "root",
+        "path",
+        "folder",
+        "data_dir",
+        "data_files",
+        "pathname",
+        "top",
+        "src",
+        "container_path",
+        "file_pattern",
+        "pattern",
+        "root_dir",
+    )
+)
 PROGRAMS = re.compile(
     r"(subprocess|pexpect|sh|plumbum|invoke|git|pygit2|dulwich)\..+|(os|posix)\.(system|popen|exec.+|spawn.+|posix_spawn.*)"
     r"|(\?\.)?(Popen|check_output|check_call|getoutput|system|run_line_magic|run_cell_magic|Repo)|.*make_archive"
@@ -94,10 +190,24 @@ COMPUTED_IMPORTS = re.compile(
 UNPICKLES = re.compile(
     r"(pickle|dill|cloudpickle|joblib|torch|skops\.io|_pickle|cPickle)\.(load|loads|Unpickler)|.*load_model"
 )
-OPENS = frozenset((
-    "open", "imread", "load_img", "read_file", "read_image", "imopen", "read_bytes", "fromfile", "memmap", "fopen",
-    "imread_collection", "ImageCollection", "from_file", "flow_from_dataframe",
-))  # fmt: skip
+OPENS = frozenset(
+    (
+        "open",
+        "imread",
+        "load_img",
+        "read_file",
+        "read_image",
+        "imopen",
+        "read_bytes",
+        "fromfile",
+        "memmap",
+        "fopen",
+        "imread_collection",
+        "ImageCollection",
+        "from_file",
+        "flow_from_dataframe",
+    )
+)
 """Calls, by their last name, that could open a picture."""
 STARTS = frozenset(
     {"Path", "PurePath", "PosixPath", "str", "join", "joinpath", "normpath", "fspath"}
@@ -109,14 +219,29 @@ HARMLESS_COMMANDS = re.compile(
     r"[!%]\s*(pip|conda|matplotlib|tensorflow_version|time|timeit|load_ext|autoreload|config|pylab)\b.*|%%(time|capture)\b.*"
 )
 BETWEEN = re.compile(r"%[-+ #0-9.]*[a-z]|\{[^}]*\}|[/\\*?\s]+")
-"""What stands between the pieces of a text that is filled in: `%s`, `{name}`, a path's separators, wildcards."""
+"""What stands between the pieces of a text that is filled in: `%s`, `{name}`, a path's separators,
+wildcards.
+"""
 SETTINGS = frozenset({".json", ".yml", ".yaml", ".toml", ".ini", ".cfg", ".txt", ".csv", ".env"})
 PACKAGING = (
-    "pyproject.toml", "setup.cfg", "package*.json", "poetry.lock", "uv.lock", "pipfile*", "environment*.y*ml",
-    "*requirements*.txt", "tox.ini", "pytest.ini", "mypy.ini", "ruff.toml", "mlops.toml", "manifest.in",
-)  # fmt: skip
+    "pyproject.toml",
+    "setup.cfg",
+    "package*.json",
+    "poetry.lock",
+    "uv.lock",
+    "pipfile*",
+    "environment*.y*ml",
+    "*requirements*.txt",
+    "tox.ini",
+    "pytest.ini",
+    "mypy.ini",
+    "ruff.toml",
+    "mlops.toml",
+    "manifest.in",
+)
 """Settings of packages and tools, which name documents that no training reads."""
-SETTINGS_LIMIT, SETTINGS_FILES = 256_000, 100
+SETTINGS_LIMIT = 256_000
+SETTINGS_FILES = 100
 """Bytes and number of the files that are searched for names of others."""
 CANDIDATES_LIMIT = 10_000
 
@@ -231,7 +356,9 @@ class _Names:
         self._pieces = sorted(piece for piece in reading.pieces if len(piece) >= SHORTEST)
 
     def include(self, path: str) -> bool:
-        """Return whether a file is named: its name, a folder above it, its suffix, or a piece of any of them."""
+        """Return whether a file is named: its name, a folder above it, its suffix, or a piece of
+        any of them.
+        """
         place = PurePosixPath(path.lower())
         return (
             place.name in self._text
@@ -242,7 +369,9 @@ class _Names:
 
 
 def _ends(place: PurePosixPath) -> list[str]:
-    """What a text may hold to which the beginning of the file's name is added: `_2.png`, `.png`, `png`."""
+    """What a text may hold to which the beginning of the file's name is added: `_2.png`, `.png`,
+    `png`.
+    """
     dot = place.name.rfind(".")
     return [place.name[start:] for start in range(dot + 1)] + [place.suffix[1:]] if dot > 0 else []
 
@@ -250,7 +379,8 @@ def _ends(place: PurePosixPath) -> list[str]:
 def _read_reached(
     project: Path, entry: str, scripts: Collection[str], reading: _Reading
 ) -> set[str]:
-    """Read the entry and all code that it may reach, by any part of an imported name, into `reading`; return those files.
+    """Read the entry and all code that it may reach, by any part of an imported name, into
+    `reading`; return those files.
 
     Broader than Python's own search: the code may change the path on which modules are found.
     """
@@ -299,7 +429,9 @@ class _Reader:
     """Takes what one file says about files into a reading."""
 
     def __init__(self, path: str, tree: ast.Module, reading: _Reading) -> None:
-        self._path, self._tree, self._reading = path, tree, reading
+        self._path = path
+        self._tree = tree
+        self._reading = reading
         self._values = _constants(tree)
         self._imported = _imported(tree)
         """Names of the file, with what they are imported as."""
@@ -364,7 +496,8 @@ class _Reader:
 
     def _reads_folders(self, name: str) -> bool:
         """Return whether a call reads whatever a folder holds, as far as its name says."""
-        first, last = name.split(".")[0], name.rpartition(".")[2]
+        first = name.split(".")[0]
+        last = name.rpartition(".")[2]
         foreign = first in {module.split(".")[0] for module in self._imported.values()}
         return last in LISTS or (
             foreign and last not in MAKERS and FOLDER_READERS.fullmatch(last) is not None
@@ -448,7 +581,9 @@ def _first(call: ast.Call) -> ast.expr | None:
 
 
 def _is_folder_inside(value: str) -> bool:
-    """Return whether a path leads into a folder that it names, or to files of a suffix that it names."""
+    """Return whether a path leads into a folder that it names, or to files of a suffix that it
+    names.
+    """
     first = re.sub(r"^(\./)+", "", value.replace("\\", "/")).split("/")[0]
     if first in ("", ".", "..", "~"):
         return False

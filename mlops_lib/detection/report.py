@@ -309,7 +309,8 @@ def _requirements(
     """The requirements, what is said about where they come from, and warnings."""
     evidence: list[tuple[str, int, str, str]] = []
     said = declared_requirements.find(os.path.dirname(entry.path), files.folder)
-    wanted, warnings = list(said.requirements), list(said.warnings)
+    wanted = list(said.requirements)
+    warnings = list(said.warnings)
     if wanted:
         evidence.append((said.source, 1, ", ".join(wanted)[:200], "declared requirements"))
     else:

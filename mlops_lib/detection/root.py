@@ -76,7 +76,9 @@ def _above_packages(folder: str, file: File, above: list[str]) -> str:
 
 
 def _unresolved(files: Files, file: File) -> Iterable[str]:
-    """Return the top-level modules imported that are neither here, nor Python's, nor a distribution's."""
+    """Return the top-level modules imported that are neither here, nor Python's, nor a
+    distribution's.
+    """
     return {
         imported.top: None
         for one in (file, *file.reachable())

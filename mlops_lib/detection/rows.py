@@ -28,7 +28,8 @@ def plain(text: str) -> list[dict[str, Any]] | None:
     else in them.
     """
     found: list[dict[str, Any]] = []
-    key, value = "", ""
+    key = ""
+    value = ""
     for line in text.split("\n"):
         line = line.strip()
         if not line or line.startswith("#"):

@@ -1,4 +1,6 @@
-"""Look library names up in data/library_names.txt: their framework, the part they play, their family."""
+"""Look library names up in data/library_names.txt: their framework, the part they play, their
+family.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ NOTHING = ""
 
 TABLE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "data", "library_names.txt")
 CACHE_LIMIT = 50_000
-"""Names whose row is remembered; a process that looks at many projects must not grow without end."""
+"""Names whose row is remembered; a process that looks at many projects must not grow without end.
+"""
 
 
 class Meaning:

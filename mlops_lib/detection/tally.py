@@ -153,7 +153,9 @@ class Case:
             self._mentioned(file, mention)
 
     def _multiplied(self, file: str, facts: Facts) -> None:
-        """Count `x @ w` in functions that multiply several times: one product alone may be anything."""
+        """Count `x @ w` in functions that multiply several times: one product alone may be
+        anything.
+        """
         if not self.roots & ARRAYS:
             return
         by_scope: dict[str, list[int]] = {}

@@ -306,7 +306,9 @@ class _Visitor:
             self.texts[name] = text
 
     def _module_by_name(self, node: ast.expr) -> str:
-        """Return the module that `importlib.import_module("zoo.net")` returns, "" for anything else."""
+        """Return the module that `importlib.import_module("zoo.net")` returns, "" for anything
+        else.
+        """
         if not isinstance(node, ast.Call) or not node.args:
             return ""
         is_import = self.name(node.func).rpartition(".")[2] in _DYNAMIC
@@ -351,7 +353,9 @@ class _Visitor:
             node.body, key=lambda s: getattr(s, "name", "") not in ("__init__", "build", "setup")
         ):
             self.visit(method)
-        self.attributes, self.owner, self.of_class = outer, owner, of_class
+        self.attributes = outer
+        self.owner = owner
+        self.of_class = of_class
 
     def _functiondef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
         self.defined.add(node.name)
@@ -361,8 +365,13 @@ class _Visitor:
             for default in [*node.args.defaults, *node.args.kw_defaults]
             if default is not None
         )
-        names, texts, returns, scope = self.names, self.texts, self.returns, self.scope
-        self.names, self.texts, self.returns = dict(names), dict(texts), []
+        names = self.names
+        texts = self.texts
+        returns = self.returns
+        scope = self.scope
+        self.names = dict(names)
+        self.texts = dict(texts)
+        self.returns = []
         for argument in [*node.args.args, *node.args.kwonlyargs]:
             self.names[argument.arg] = "?"
             self.texts.pop(argument.arg, None)
@@ -376,7 +385,10 @@ class _Visitor:
         made = next((r for r in self.returns if r), "")
         declared = {n for s in node.body if isinstance(s, ast.Global) for n in s.names}
         kept = {name: self.names[name] for name in declared & set(self.names)}
-        self.names, self.texts, self.returns, self.scope = names, texts, returns, scope
+        self.names = names
+        self.texts = texts
+        self.returns = returns
+        self.scope = scope
         self.names.update(kept)
         if self.owner and not scope:
             if made:
@@ -489,7 +501,8 @@ class _Visitor:
         if depth > 8:
             return ""
         if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Add, ast.Div)):
-            left, right = self.text(node.left, depth + 1), self.text(node.right, depth + 1)
+            left = self.text(node.left, depth + 1)
+            right = self.text(node.right, depth + 1)
             return (
                 ""
                 if not left or not right

@@ -9,7 +9,8 @@ from typing import Any
 
 from mlops_lib.formatting import printable
 
-LINES, TRIALS = 8, 15
+LINES = 8
+TRIALS = 15
 """Shown while a run is under way."""
 
 
@@ -43,10 +44,13 @@ def trials_table(trials: Sequence[Mapping[str, Any]], asked: Mapping[str, Any]) 
     lower = asked.get("mode") == "min"
     scored = [t for t in trials if isinstance(t.get("score"), (int, float))]
     best = (min if lower else max)(scored, key=lambda t: t["score"], default=None)
-    kept = sorted(scored, key=lambda t: t["score"], reverse=not lower)[: TRIALS - 3] + list(trials[-3:])
+    kept = sorted(scored, key=lambda t: t["score"], reverse=not lower)[: TRIALS - 3] + list(
+        trials[-3:]
+    )
     rows = []
     for one in [t for t in trials if any(t is other for other in kept)]:
-        score, curve = one.get("score"), one.get("curve") or ()
+        score = one.get("score")
+        curve = one.get("curve") or ()
         shown = f"{score:.4f}" if isinstance(score, (int, float)) else str(one.get("state"))
         weight = "font-weight:bold" if one is best else ""
         words = "; ".join(map(str, one.get("edits") or ["as it was"]))[:300]
@@ -57,7 +61,8 @@ def trials_table(trials: Sequence[Mapping[str, Any]], asked: Mapping[str, Any]) 
             + f"<td style='{CELL}'>{_spark(curve)}</td></tr>"
         )
     head = "".join(
-        f"<th style='{CELL}'>{name}</th>" for name in ("trial", "changed", escaped(asked.get("metric") or "score"), "")
+        f"<th style='{CELL}'>{name}</th>"
+        for name in ("trial", "changed", escaped(asked.get("metric") or "score"), "")
     )
     return f"<table style='margin-top:6px'><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
@@ -66,10 +71,13 @@ def _spark(curve: Iterable[Any]) -> str:
     values = [float(v) for v in curve if isinstance(v, (int, float)) and v == v]
     if len(values) < 2:
         return ""
-    low, high = min(values), max(values)
+    low = min(values)
+    high = max(values)
     spread = (high - low) or 1.0
     step = 80 / (len(values) - 1)
-    points = " ".join(f"{i * step:.1f},{18 - 16 * (v - low) / spread:.1f}" for i, v in enumerate(values))
+    points = " ".join(
+        f"{i * step:.1f},{18 - 16 * (v - low) / spread:.1f}" for i, v in enumerate(values)
+    )
     return (
         f"<svg width='80' height='20' role='img' aria-label='from {values[0]:.3g} to {values[-1]:.3g}'>"
         f"<polyline points='{points}' fill='none' stroke='#2563c9' stroke-width='1.5'/></svg>"
@@ -90,16 +98,20 @@ def record_html(record: Any) -> str:
         trials = [one.to_json() for one in values.pop("trials")]
         parts.append(trials_table(trials, {"metric": values["metric"], "mode": values["mode"]}))
     rows = [
-        (name, _value(value)) for name, value in values.items() if name != "schema" and value not in (None, "", (), {})
+        (name, _value(value))
+        for name, value in values.items()
+        if name != "schema" and value not in (None, "", (), {})
     ]
     cells = "".join(
-        f"<tr><th style='{CELL}'>{escaped(n.replace('_', ' '))}</th><td style='{CELL}'>{v}</td></tr>" for n, v in rows
+        f"<tr><th style='{CELL}'>{escaped(n.replace('_', ' '))}</th><td style='{CELL}'>{v}</td></tr>"
+        for n, v in rows
     )
     return f"<div>{''.join(parts)}<table><tbody>{cells}</tbody></table></div>"
 
 
 def _outcome(values: Mapping[str, Any]) -> str:
-    verdict, value = str(values["verdict"]), values.get("value")
+    verdict = str(values["verdict"])
+    value = values.get("value")
     shown = f": {values.get('metric')} {value:.4g}" if isinstance(value, float) else ""
     bar = f", bar {values['target']:g}" if isinstance(values.get("target"), float) else ""
     colour = COLOURS.get(verdict, "inherit")
@@ -114,7 +126,9 @@ def _value(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, tuple):
-        return "<br>".join(escaped(f"{one:.4g}" if isinstance(one, float) else one) for one in value[:50])
+        return "<br>".join(
+            escaped(f"{one:.4g}" if isinstance(one, float) else one) for one in value[:50]
+        )
     if isinstance(value, Mapping):
         return "<br>".join(escaped(f"{key}={one}") for key, one in list(value.items())[:50])
     return escaped(str(value)[:2000])
@@ -124,7 +138,9 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
     names = [name for name in rows[0] if name != "schema"]
     head = "".join(f"<th style='{CELL}'>{escaped(name)}</th>" for name in names)
     body = "".join(
-        "<tr>" + "".join(f"<td style='{CELL}'>{escaped(str(row.get(name))[:200])}</td>" for name in names) + "</tr>"
+        "<tr>"
+        + "".join(f"<td style='{CELL}'>{escaped(str(row.get(name))[:200])}</td>" for name in names)
+        + "</tr>"
         for row in rows
     )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

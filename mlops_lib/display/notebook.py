@@ -1,7 +1,7 @@
 """Notebooks: records as HTML, live progress in a cell's output, and the magic `%%mlops`.
 
-Progress is one HTML fragment that is replaced, by `IPython.display` alone: no widgets, no scripts, and the last state
-stays in the saved notebook. Everything that comes from a script is escaped.
+Progress is one HTML fragment that is replaced, by `IPython.display` alone: no widgets, no scripts,
+and the last state stays in the saved notebook. Everything that comes from a script is escaped.
 """
 
 from __future__ import annotations
@@ -67,9 +67,12 @@ class Page:
         if kind == "progress":
             self._progress(event)
         elif kind == "improve":
-            self._asked, self._title = event, f"Improving {event['model']}"
+            self._asked = event
+            self._title = f"Improving {event['model']}"
         elif kind == "stage":
-            self._title, self._now, self._bar = str(event["stage"]), "", (0, 0)
+            self._title = str(event["stage"])
+            self._now = ""
+            self._bar = (0, 0)
         elif kind == "epoch":
             self._now = describe(event).strip()
             self._bar = (int(event.get("epoch") or 0) + 1, self._bar[1])
@@ -100,7 +103,9 @@ class Page:
 
     def html(self) -> str:
         """What stands now."""
-        parts = [f"<p style='margin:0 0 4px'><strong>{escaped(self._title)}</strong> {escaped(self._now)}</p>"]
+        parts = [
+            f"<p style='margin:0 0 4px'><strong>{escaped(self._title)}</strong> {escaped(self._now)}</p>"
+        ]
         done, total = self._bar
         if total > 1:
             parts.append(meter(done / total))
@@ -118,4 +123,5 @@ class Page:
             self._show(now=True)
 
 
-# The magic -------------------------------------------------------------------------------------------------------------
+# The magic
+# -------------------------------------------------------------------------------------------------------------

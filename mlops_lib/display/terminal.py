@@ -1,4 +1,6 @@
-"""What a person sees while `mlops` works: on a terminal stages, progress bars and trials, elsewhere plain lines."""
+"""What a person sees while `mlops` works: on a terminal stages, progress bars and trials, elsewhere
+plain lines.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ class Plain:
     """One line an event; no colour codes, so that logs stay readable."""
 
     def __init__(self, stream: TextIO = sys.stderr, *, epoch_s: float = EPOCH_S) -> None:
-        self._stream, self._epoch_s = stream, epoch_s
+        self._stream = stream
+        self._epoch_s = epoch_s
         self._shown = -math.inf
         """When the last epoch was shown."""
         self._held = ""
@@ -33,7 +36,8 @@ class Plain:
             if now - self._shown < self._epoch_s:
                 self._held = line
                 return
-            self._shown, self._held = now, ""
+            self._shown = now
+            self._held = ""
         self._write(line)
 
     def _write(self, line: str) -> None:
@@ -49,13 +53,17 @@ class Plain:
             self._write(line)
 
 
-FITS, TRIALS, WIDTH = 4, 8, 24
+FITS = 4
+TRIALS = 8
+WIDTH = 24
 """Shown at once: fits, trials of the leaderboard, characters of a curve."""
 BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 class Terminal:
-    """At the bottom what is under way (fits with their curves, the best trials); everything else scrolls above it."""
+    """At the bottom what is under way (fits with their curves, the best trials); everything else
+    scrolls above it.
+    """
 
     def __init__(self, console: Any = None) -> None:
         from rich.console import Console
@@ -77,7 +85,8 @@ class Terminal:
         """Show an event."""
         from rich.text import Text
 
-        kind, fit = event.get("event"), event.get("fit")
+        kind = event.get("event")
+        fit = event.get("fit")
         if kind == "progress":
             self._trying = (
                 f"  trial {event.get('trial')}  {numbers(event.get('metrics'))}"
@@ -85,7 +94,12 @@ class Terminal:
                 else self._trying
             )
             return
-        if kind == "fit" and isinstance(fit, int) and isinstance(event.get("epochs"), int) and event["epochs"] > 1:
+        if (
+            kind == "fit"
+            and isinstance(fit, int)
+            and isinstance(event.get("epochs"), int)
+            and event["epochs"] > 1
+        ):
             self._fits.setdefault(fit, _FitShown(fit, event["epochs"]))
             return
         if kind == "epoch" and fit in self._fits:
@@ -101,13 +115,17 @@ class Terminal:
             self._settle()
         line = describe(event)
         if line:
-            self._live.console.print(Text(line, style="bold" if kind in ("stage", "verdict") else ""))
+            self._live.console.print(
+                Text(line, style="bold" if kind in ("stage", "verdict") else "")
+            )
 
     def _settle(self) -> None:
         """Leave what has ended where it stands, so that the next stage begins below it."""
         if self._fits or self._trials:
             self._live.console.print(self._rendered())
-            self._fits, self._trials, self._trying = {}, {}, ""
+            self._fits = {}
+            self._trials = {}
+            self._trying = ""
 
     def _rendered(self) -> Any:
         from rich.console import Group
@@ -115,7 +133,9 @@ class Terminal:
 
         parts: list[Any] = [fit.row() for fit in list(self._fits.values())[-FITS:]]
         if self._trials:
-            parts.append(leaderboard(list(self._trials.values()), is_lower_better=self._is_lower_better))
+            parts.append(
+                leaderboard(list(self._trials.values()), is_lower_better=self._is_lower_better)
+            )
         if self._trying:
             parts.append(Text(self._trying, style="dim"))
         return Group(*parts)
@@ -129,7 +149,9 @@ class _FitShown:
     """A fit under way: a bar of its epochs, the curve of what it is judged by, the last numbers."""
 
     def __init__(self, number: int, epochs: int) -> None:
-        self.number, self.epochs, self.done = number, epochs, 0
+        self.number = number
+        self.epochs = epochs
+        self.done = 0
         self.metrics: dict[str, Any] = {}
         self.curve: list[float] = []
         self.name = ""
@@ -140,8 +162,14 @@ class _FitShown:
         self.metrics = found if isinstance(found, dict) else {}
         if not self.name:
             names = [n for n, v in self.metrics.items() if isinstance(v, (int, float))]
-            wanted = [n for n in names if "acc" in n] or [n for n in names if n.startswith("val_")] or names
-            self.name = next((n for n in wanted if n.startswith("val_")), wanted[0] if wanted else "")
+            wanted = (
+                [n for n in names if "acc" in n]
+                or [n for n in names if n.startswith("val_")]
+                or names
+            )
+            self.name = next(
+                (n for n in wanted if n.startswith("val_")), wanted[0] if wanted else ""
+            )
         value = self.metrics.get(self.name)
         if isinstance(value, (int, float)) and math.isfinite(value):
             self.curve.append(float(value))
@@ -151,10 +179,15 @@ class _FitShown:
 
         filled = round(20 * min(self.done, self.epochs) / self.epochs)
         return Text.assemble(
-            f"  fit {self.number} ", ("━" * filled, "green"), ("━" * (20 - filled), "dim"),
-            f" {self.done}/{self.epochs} ", (sparkline(self.curve), "cyan"), f" {numbers(self.metrics)}", no_wrap=True,
+            f"  fit {self.number} ",
+            ("━" * filled, "green"),
+            ("━" * (20 - filled), "dim"),
+            f" {self.done}/{self.epochs} ",
+            (sparkline(self.curve), "cyan"),
+            f" {numbers(self.metrics)}",
+            no_wrap=True,
             overflow="ellipsis",
-        )  # fmt: skip
+        )
 
 
 def leaderboard(trials: list[dict[str, Any]], *, is_lower_better: bool = False) -> Any:
@@ -169,11 +202,17 @@ def leaderboard(trials: list[dict[str, Any]], *, is_lower_better: bool = False) 
         table.add_column(name, no_wrap=name != "changed")
     for one in shown:
         score = (
-            f"{one['score']:.4f}" if isinstance(one.get("score"), (int, float)) else printable(str(one.get("state")))
+            f"{one['score']:.4f}"
+            if isinstance(one.get("score"), (int, float))
+            else printable(str(one.get("state")))
         )
-        curve = sparkline([v for v in one.get("curve") or () if isinstance(v, (int, float)) and math.isfinite(v)])
+        curve = sparkline(
+            [v for v in one.get("curve") or () if isinstance(v, (int, float)) and math.isfinite(v)]
+        )
         words = printable("; ".join(map(str, one.get("edits") or ["as written"])))[:200]
-        table.add_row(str(one.get("number")), score, curve, words, style="bold" if one is scored[0] else "")
+        table.add_row(
+            str(one.get("number")), score, curve, words, style="bold" if one is scored[0] else ""
+        )
     return table
 
 
@@ -183,9 +222,12 @@ def sparkline(values: list[float]) -> str:
         return ""
     step = max(1, math.ceil(len(values) / WIDTH))
     kept = values[::-step][::-1]
-    low, high = min(kept), max(kept)
+    low = min(kept)
+    high = max(kept)
     spread = (high - low) or 1.0
-    return "".join(BLOCKS[min(len(BLOCKS) - 1, int((v - low) / spread * len(BLOCKS)))] for v in kept)
+    return "".join(
+        BLOCKS[min(len(BLOCKS) - 1, int((v - low) / spread * len(BLOCKS)))] for v in kept
+    )
 
 
 def observer(*, quiet: bool = False) -> Any:
@@ -207,7 +249,11 @@ def numbers(metrics: Any) -> str:
     """Metrics as `loss 0.123  accuracy 0.95`."""
     if not isinstance(metrics, dict):
         return ""
-    shown = [f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in metrics.items() if k != "learning_rate"]
+    shown = [
+        f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}"
+        for k, v in metrics.items()
+        if k != "learning_rate"
+    ]
     return printable("  ".join(shown))[:200]
 
 
@@ -234,8 +280,14 @@ def _described(event: dict[str, Any]) -> str:
         words = "; ".join(map(str, trial.get("edits") or ["as written"]))
         shown = f"{score:.4f}" if isinstance(score, float) else str(trial.get("state"))
         if shown == "finished":  # trial 0, which has seen what the others are scored on
-            return printable(f"   trial {trial.get('number')}: {trial.get('message') or words}")[:300]
-        why = f": {trial['message']}" if trial.get("state") in ("failed", "invalid") and trial.get("message") else ""
+            return printable(f"   trial {trial.get('number')}: {trial.get('message') or words}")[
+                :300
+            ]
+        why = (
+            f": {trial['message']}"
+            if trial.get("state") in ("failed", "invalid") and trial.get("message")
+            else ""
+        )
         return printable(f"   trial {trial.get('number')}: {shown}  {words}{why}")[:500]
     if kind == "decision" and event.get("do") not in ("finish", None):
         whose = f"worker {event['worker']}: " if "worker" in event else ""
@@ -245,7 +297,9 @@ def _described(event: dict[str, Any]) -> str:
     if kind == "warning":
         return printable(f"   warning: {event.get('message')}")[:500]
     if kind == "hook_error":
-        return printable(f"   injected code failed in {event.get('hook')}: {event.get('message')}")[:500]
+        return printable(f"   injected code failed in {event.get('hook')}: {event.get('message')}")[
+            :500
+        ]
     if kind == "build":
         return printable(f"   {event.get('line')}")[:300]
     if kind == "improve":

@@ -1,8 +1,9 @@
-"""Where trainings run: the one small interface that everything outside asks of Docker, or of plain processes.
+"""Where trainings run: the one small interface that everything outside asks of Docker, or of plain
+processes.
 
-An engine makes an image real, starts the runner in it, and says when a container ended. A *container* is a Docker
-container or, for the process engine, a supervised process with the same labels and the same life. Nothing above this
-package knows which of the two it is talking to.
+An engine makes an image real, starts the runner in it, and says when a container ended. A
+*container* is a Docker container or, for the process engine, a supervised process with the same
+labels and the same life. Nothing above this package knows which of the two it is talking to.
 """
 
 from __future__ import annotations
@@ -34,24 +35,32 @@ class Launch(Record):
     """Host path of the run directory's `inside/`, the only folder mounted writable."""
     entry: str
     shared: str = ""
-    """Host path of the `inside/` of the run that this is a worker of, mounted writable too; "" for none."""
+    """Host path of the `inside/` of the run that this is a worker of, mounted writable too; "" for
+    none.
+    """
     publish: str = ""
-    """ADDRESS:PORT of the host at which the container can be reached, at the same port; "" for nowhere."""
+    """ADDRESS:PORT of the host at which the container can be reached, at the same port; "" for
+    nowhere.
+    """
     args: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
     mounts: tuple[Mount, ...] = ()
     """Further read-only data."""
     caches: str = ""
-    """Host folder that is the script's home, with what libraries download (`~/.keras` …); "" for none.
+    """Host folder that is the script's home, with what libraries download (`~/.keras` …); "" for
+    none.
 
-    It is one project's, at one trust level: a script can write code into it that libraries run when they load it again.
+    It is one project's, at one trust level: a script can write code into it that libraries run when
+    they load it again.
     """
     limits: Limits = Limits()
     gpu: str = ""
     """The only GPU of the machine that it is to see, where it is given any; "" for all of them."""
     labels: Mapping[str, str] = field(default_factory=dict)
     log: str = ""
-    """Host path of the file that receives the script's output (stdout and stderr together), appended."""
+    """Host path of the file that receives the script's output (stdout and stderr together),
+    appended.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +73,9 @@ class Container(Record):
     exit_code: int | None = None
     out_of_memory: bool = False
     asked_to_end: bool = False
-    """Ended because somebody asked the engine to stop it (`docker stop`); a SIGKILL asks nothing. Told by `wait`."""
+    """Ended because somebody asked the engine to stop it (`docker stop`); a SIGKILL asks nothing.
+    Told by `wait`.
+    """
     paused: bool = False
     started: float = 0.0
     """Unix time in seconds."""
@@ -73,7 +84,9 @@ class Container(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Activity(Record):
-    """What a container has used since it started; what grows shows that it lives, even without progress."""
+    """What a container has used since it started; what grows shows that it lives, even without
+    progress.
+    """
 
     cpu_s: float
     """Processor time of all its processes, in seconds."""
@@ -84,7 +97,10 @@ class Activity(Record):
 
 
 class Engine(Protocol):
-    """What may be asked of an engine. Every method raises `EngineLostError` when the engine does not answer."""
+    """What may be asked of an engine.
+
+    Every method raises `EngineLostError` when the engine does not answer.
+    """
 
     name: Literal["docker", "process"]
 
@@ -106,13 +122,17 @@ class Engine(Protocol):
         """
 
     def missing(self, image: Image, imports: Collection[str]) -> list[Missing]:
-        """Which of these third-party names the built image cannot import; nothing else of the project runs."""
+        """Which of these third-party names the built image cannot import; nothing else of the
+        project runs.
+        """
 
     def measure(self, image: Image, folder: str, *, limits: Limits, timeout_s: float) -> str:
-        """Run the runner's `metrics.remeasure` on a folder of the host's, and return the end of its output.
+        """Run the runner's `metrics.remeasure` on a folder of the host's, and return the end of its
+        output.
 
-        The process has neither the project nor a run directory, no network, and the folder read-only; as far as the
-        engine can keep that from a process of this machine. After `timeout_s` it is killed.
+        The process has neither the project nor a run directory, no network, and the folder
+        read-only; as far as the engine can keep that from a process of this machine. After
+        `timeout_s` it is killed.
         """
 
     def name_of(self, image: Image) -> str:
@@ -139,8 +159,8 @@ class Engine(Protocol):
     def wait(self, container_id: str, *, timeout_s: float | None = None) -> Container:
         """Block until the container has ended, or the time is over, and return it as it is then.
 
-        Returns within a few milliseconds of the container's death: it listens, it does not poll. All output of a
-        container that has ended is in its file.
+        Returns within a few milliseconds of the container's death: it listens, it does not poll.
+        All output of a container that has ended is in its file.
         """
 
     def activity(self, container_id: str) -> Activity | None:

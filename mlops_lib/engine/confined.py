@@ -1,9 +1,11 @@
-"""Run a command without network, privileges and the caller's files: python -I -S confined.py HOME KEPT COMMAND…
+"""Run a command without network, privileges and the caller's files: python -I -S confined.py HOME
+KEPT COMMAND…
 
-The process backend builds source distributions with it. Root becomes nobody. The command gets no network, and an empty folder
-in place of HOME, in which only the interpreter and KEPT, the command's own folder, are: namespaces of its own, as root or, if
-the kernel lets other users have them, through a user namespace. Without them root stops here; another user goes on, because a
-training of the process backend may read all files of that user anyway. What the command may use is bounded.
+The process backend builds source distributions with it. Root becomes nobody. The command gets no
+network, and an empty folder in place of HOME, in which only the interpreter and KEPT, the command's
+own folder, are: namespaces of its own, as root or, if the kernel lets other users have them,
+through a user namespace. Without them root stops here; another user goes on, because a training of
+the process backend may read all files of that user anyway. What the command may use is bounded.
 
 Only the standard library: it runs in the environment's own Python.
 """
@@ -18,16 +20,20 @@ import sys
 import tempfile
 
 NOBODY = 65534
-CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWUSER = 0x00020000, 0x08000000, 0x10000000
-CLONE_NEWPID, CLONE_NEWNET = 0x20000000, 0x40000000
-MS_NOSUID, MS_NODEV, MS_BIND, MS_REC, MS_PRIVATE = 0x2, 0x4, 0x1000, 0x4000, 0x40000
+CLONE_NEWNS = 0x00020000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+MS_NOSUID = 0x2
+MS_NODEV = 0x4
+MS_BIND = 0x1000
+MS_REC = 0x4000
+MS_PRIVATE = 0x40000
 MNT_DETACH = 2
-PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS = 1, 38
-LIMITS = {
-    resource.RLIMIT_CPU: 1800,
-    resource.RLIMIT_FSIZE: 2 << 30,
-    resource.RLIMIT_CORE: 0,
-}
+PR_SET_PDEATHSIG = 1
+PR_SET_NO_NEW_PRIVS = 38
+LIMITS = {resource.RLIMIT_CPU: 1800, resource.RLIMIT_FSIZE: 2 << 30, resource.RLIMIT_CORE: 0}
 
 
 class _Kernel:
@@ -59,11 +65,16 @@ class _Kernel:
 
 def _leave(kernel: _Kernel) -> None:
     """Enter namespaces without network, in which mounts concern this process only."""
-    user, group = os.getuid(), os.getgid()
+    user = os.getuid()
+    group = os.getgid()
     spaces = CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWPID
     kernel.unshare(spaces if user == 0 else spaces | CLONE_NEWUSER)
     if user != 0:
-        for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
+        for name, text in (
+            ("setgroups", "deny"),
+            ("uid_map", f"{user} {user} 1"),
+            ("gid_map", f"{group} {group} 1"),
+        ):
             with open(f"/proc/self/{name}", "w") as stream:  # noqa: PTH123
                 stream.write(text)
     kernel.mount("none", "/", "", MS_REC | MS_PRIVATE)
@@ -71,7 +82,9 @@ def _leave(kernel: _Kernel) -> None:
 
 def _hide(kernel: _Kernel, home: str, kept: list[str]) -> None:
     """Put an empty folder in the place of `home`, with only what is kept in it."""
-    below = [path for path in map(os.path.realpath, kept) if os.path.commonpath([path, home]) == home]
+    below = [
+        path for path in map(os.path.realpath, kept) if os.path.commonpath([path, home]) == home
+    ]
     places = [tempfile.mkdtemp(dir="/tmp") for _ in below]
     for path, place in zip(below, places, strict=True):
         kernel.mount(path, place, "", MS_BIND | MS_REC)

@@ -1,8 +1,9 @@
 """The Docker engine: containers and events through its SDK, images through BuildKit's command.
 
-The cage around a training: no user of the machine's but the caller (or, where the caller is root, nobody who is), no new
-privileges, no capabilities, a read-only root with a `/tmp` in memory, limits, the project read-only, and `inside/` and the
-shared caches the only writable mounts.
+The cage around a training: no user of the machine's but the caller (or, where the caller is root,
+    nobody who is), no new
+privileges, no capabilities, a read-only root with a `/tmp` in memory, limits, the project
+read-only, and `inside/` and the shared caches the only writable mounts.
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ from mlops_lib.runner import protocol
 
 UNPRIVILEGED = 65534
 MEMORY_FILES_BYTES = 1 << 30
-"""Size of `/tmp` and of the shared memory that data loaders use; both count as the container's memory."""
+"""Size of `/tmp` and of the shared memory that data loaders use; both count as the container's
+memory.
+"""
 TIMEOUT_S = 60
 DEAF_S = 0.2
 """How often a container is looked at while the engine's events cannot be heard."""
@@ -68,13 +71,17 @@ class DockerEngine:
 
     def __init__(self, *, home: str = "") -> None:
         self._home = image_store.name_of_home(home) if home else ""
-        self._wheels = Path(home).expanduser().absolute() / "environments" / "wheels" if home else None
+        self._wheels = (
+            Path(home).expanduser().absolute() / "environments" / "wheels" if home else None
+        )
         self._connected: Any = None
         self._mounted: Sequence[tuple[str, str]] | None = None
         self._followers: dict[str, logs.Follower] = {}
         self._listening: Listener | None = None
         self._looked: dict[str, tuple[tuple[int, int] | None, float, Container]] = {}
-        """By container that runs: the mark of its events when it was last looked at, when that was, what was seen."""
+        """By container that runs: the mark of its events when it was last looked at, when that was,
+        what was seen.
+        """
         self._rootless: bool | None = None
         self._networks: dict[str, network.Network] = {}
         """The isolated network, by the base image of what closes it."""
@@ -86,7 +93,10 @@ class DockerEngine:
         return self._connected
 
     def _ask(self, question: Callable[[], T]) -> T:
-        """Ask the engine. What is not there raises the SDK's NotFound; other failures become ours."""
+        """Ask the engine.
+
+        What is not there raises the SDK's NotFound; other failures become ours.
+        """
         import docker.errors
         import requests
 
@@ -121,22 +131,30 @@ class DockerEngine:
             return
         with tempfile.TemporaryDirectory(prefix="mlops-sdists-") as name:
             cache = self._wheels or Path(name)
-            buildkit.build(image, on_line=on_line, home=self._home, built=self._built(image, cache, on_line))
+            buildkit.build(
+                image, on_line=on_line, home=self._home, built=self._built(image, cache, on_line)
+            )
 
     def _built(self, image: Image, cache: Path, on_line: Callable[[str], None]) -> list[Path]:
-        """Return the wheels of an image's source distributions, built in containers unless they are kept."""
+        """Return the wheels of an image's source distributions, built in containers unless they are
+        kept.
+        """
         if not image.environment.sdists:
             return []
 
         def build() -> list[Path]:
             builder = ContainerBuilder(self._client, base_image=image.base_image, home=self._home)
             python = image.environment.python
-            return sdists.wheels(image.environment.sdists, builder, python=python, cache=cache, on_line=on_line)
+            return sdists.wheels(
+                image.environment.sdists, builder, python=python, cache=cache, on_line=on_line
+            )
 
         return self._ask(build)
 
     def bake(self, spec: RunSpec, *, on_line: Callable[[str], None]) -> str:
-        """Build the image that holds the project too, and starts training by itself; returns its tag."""
+        """Build the image that holds the project too, and starts training by itself; returns its
+        tag.
+        """
         return project_image.bake(spec, on_line=on_line)
 
     def missing(self, image: Image, imports: Collection[str]) -> list[import_check.Missing]:
@@ -145,10 +163,19 @@ class DockerEngine:
 
     def measure(self, image: Image, folder: str, *, limits: Limits, timeout_s: float) -> str:
         """Measure in a caged container of the image without a network."""
-        given = gpu.request(self._gpu_offer(), os.environ.get("CUDA_VISIBLE_DEVICES")) if limits.gpus else {}
+        given = (
+            gpu.request(self._gpu_offer(), os.environ.get("CUDA_VISIBLE_DEVICES"))
+            if limits.gpus
+            else {}
+        )
         return self._ask(
             lambda: model_measurement.in_container(
-                self._client, image.tag, self._there(folder), limits=limits, timeout_s=timeout_s, gpu=given
+                self._client,
+                image.tag,
+                self._there(folder),
+                limits=limits,
+                timeout_s=timeout_s,
+                gpu=given,
             )
         )
 
@@ -180,25 +207,37 @@ class DockerEngine:
         """Start a container and follow its output."""
         import docker.errors
 
-        owner = owner_of(Path(launch.project), caller=(os.getuid(), os.getgid()), rootless=self._is_rootless())
+        owner = owner_of(
+            Path(launch.project), caller=(os.getuid(), os.getgid()), rootless=self._is_rootless()
+        )
         for folder in filter(None, (launch.inside, launch.shared, launch.caches)):
             Path(folder).mkdir(parents=True, exist_ok=True)
             if os.getuid() == 0 and owner.user:
                 hand_over(Path(folder), owner, is_mounted=self._is_mounted)
-        options = {**_cage(launch.limits), **self._order(launch), "user": f"{owner.user}:{owner.group}"}
+        options = {
+            **_cage(launch.limits),
+            **self._order(launch),
+            "user": f"{owner.user}:{owner.group}",
+        }
         isolated = self._isolated(launch)
         if isolated is not None:
             options["network_mode"] = self._ask(isolated.prepare)
             gateway = self._ask(isolated.gateway)
             options["environment"] = {**options["environment"], "MLOPS_CLOSED_GATEWAY": gateway}
         if launch.limits.gpus:
-            options.update(gpu.request(self._gpu_offer(), launch.gpu or os.environ.get("CUDA_VISIBLE_DEVICES")))
+            options.update(
+                gpu.request(self._gpu_offer(), launch.gpu or os.environ.get("CUDA_VISIBLE_DEVICES"))
+            )
         try:
             # Not `run`: that would ask a registry of strangers for an image that is not here.
-            container = self._ask(lambda: self._client.containers.create(launch.image.tag, **options))
+            container = self._ask(
+                lambda: self._client.containers.create(launch.image.tag, **options)
+            )
         except docker.errors.NotFound:
             raise EngineError(
-                "its image is not built here", where=launch.image.tag, remedy="`mlops build` makes it."
+                "its image is not built here",
+                where=launch.image.tag,
+                remedy="`mlops build` makes it.",
             ) from None
         try:
             self._ask(container.start)
@@ -206,7 +245,9 @@ class DockerEngine:
                 self._ask(lambda: isolated.open(container, published=bool(launch.publish)))
         except (EngineError, docker.errors.NotFound) as error:
             self._ask(lambda: container.remove(force=True))
-            reason = error if isinstance(error, EngineError) else EngineError(f"Docker refused: {error}")
+            reason = (
+                error if isinstance(error, EngineError) else EngineError(f"Docker refused: {error}")
+            )
             raise reason from None
         self._follow(container)
         return self.get(container.id)
@@ -224,12 +265,20 @@ class DockerEngine:
         """Return whether a running container has a folder, or one in or above it, mounted."""
         place = PurePosixPath(self._there(str(folder)))
         running = self._ask(lambda: self._client.api.containers())
-        sources = (PurePosixPath(mount.get("Source") or "/dev/null") for one in running for mount in one["Mounts"])
-        return any(place.is_relative_to(source) or source.is_relative_to(place) for source in sources)
+        sources = (
+            PurePosixPath(mount.get("Source") or "/dev/null")
+            for one in running
+            for mount in one["Mounts"]
+        )
+        return any(
+            place.is_relative_to(source) or source.is_relative_to(place) for source in sources
+        )
 
     def _is_rootless(self) -> bool:
         if self._rootless is None:
-            self._rootless = "name=rootless" in self._ask(lambda: self._client.info()).get("SecurityOptions", ())
+            self._rootless = "name=rootless" in self._ask(lambda: self._client.info()).get(
+                "SecurityOptions", ()
+            )
         return self._rootless
 
     def _order(self, launch: Launch) -> dict[str, Any]:
@@ -238,7 +287,10 @@ class DockerEngine:
         binds = [
             Bind(images.PROJECT, self._there(launch.project), type="bind", read_only=True),
             Bind(images.INSIDE, self._there(launch.inside), type="bind"),
-            *(Bind(m.target, self._there(m.source), type="bind", read_only=True) for m in launch.mounts),
+            *(
+                Bind(m.target, self._there(m.source), type="bind", read_only=True)
+                for m in launch.mounts
+            ),
         ]
         variables = dict(launch.variables)
         if launch.shared:
@@ -250,9 +302,11 @@ class DockerEngine:
         host, _, port = launch.publish.rpartition(":")
         return {
             **({"ports": {f"{port}/tcp": (host, int(port))}} if port else {}),
-            "command": [launch.entry, *launch.args], "mounts": binds, "environment": variables,
+            "command": [launch.entry, *launch.args],
+            "mounts": binds,
+            "environment": variables,
             "labels": {**launch.labels, **logs.labels(launch.log)},
-        }  # fmt: skip
+        }
 
     def _there(self, path: str) -> str:
         """A folder of ours as the engine's machine has it."""
@@ -261,7 +315,9 @@ class DockerEngine:
         return host_paths.translate(path, self._mounted) if self._mounted else path
 
     def _own_mounts(self) -> Sequence[tuple[str, str]]:
-        """What is mounted in the container this program runs in; nothing where it runs in none of this engine's."""
+        """What is mounted in the container this program runs in; nothing where it runs in none of
+        this engine's.
+        """
         import docker.errors
 
         own = host_paths.own_container(host_paths.mountinfo())
@@ -290,7 +346,11 @@ class DockerEngine:
     def get(self, container_id: str) -> Container:
         """Inspect it."""
         found = self._look_up(container_id)
-        return Container(id=container_id, labels={}, state="gone") if found is None else _container(found)
+        return (
+            Container(id=container_id, labels={}, state="gone")
+            if found is None
+            else _container(found)
+        )
 
     def _look_up(self, container_id: str) -> Any:
         import docker.errors
@@ -304,7 +364,9 @@ class DockerEngine:
         """All containers with these labels."""
         wanted = [f"{key}={value}" for key, value in labels.items()] or [LABEL_RUN]
         found = self._ask(
-            lambda: self._client.containers.list(all=True, filters={"label": wanted}, ignore_removed=True)
+            lambda: self._client.containers.list(
+                all=True, filters={"label": wanted}, ignore_removed=True
+            )
         )
         return [_container(one) for one in found]
 
@@ -329,7 +391,11 @@ class DockerEngine:
     def _unchanged(self, container_id: str, mark: tuple[int, int] | None) -> Container | None:
         """The container as it was last looked at, if it ran then and nothing was heard of it since."""
         before, when, container = self._looked.get(container_id, (None, 0.0, None))
-        return container if mark is not None and mark == before and time.monotonic() - when < LOOK_S else None
+        return (
+            container
+            if mark is not None and mark == before and time.monotonic() - when < LOOK_S
+            else None
+        )
 
     def _attend(self, container_id: str, mark: tuple[int, int] | None) -> Container:
         """The container as it is, its output followed while it runs and whole once it has ended."""
@@ -345,30 +411,38 @@ class DockerEngine:
         return container
 
     def _asked_to_end(self, container: Container, seen: tuple[int, int] | None) -> bool:
-        """Whether somebody had the engine send it a signal that asks (`docker stop`) before it ended.
+        """Whether somebody had the engine send it a signal that asks (`docker stop`) before it
+        ended.
 
         Args:
             container: one that has ended.
-            seen: the mark of its events when it was last seen running; None where nobody watched it.
+            seen: the mark of its events when it was last seen running; None where nobody watched
+                it.
         """
         if container.exit_code not in UNEXPLAINED or container.ended is None:
             return False
         if seen is not None and self._listening is not None:
             return self._listening.was_asked(container.id, seen)
-        now = _time(self._ask(lambda: self._client.info())["SystemTime"])  # a signal's event may come after the end
+        now = _time(
+            self._ask(lambda: self._client.info())["SystemTime"]
+        )  # a signal's event may come after the end
         asked = {"since": container.started - 1, "until": now}
         only = {"event": ["start", "kill"], "container": container.id}
         heard = self._ask(lambda: list(self._client.events(decode=True, filters=only, **asked)))
-        # An engine remembers its own life only. One that did not start the container ended it when it started itself,
-        # or with the machine: nobody's wish.
-        return any(one.get("Action") == "start" for one in heard) and any(map(asks_for_an_end, heard))
+        # An engine remembers its own life only. One that did not start the container ended it when
+        # it started itself, or with the machine: nobody's wish.
+        return any(one.get("Action") == "start" for one in heard) and any(
+            map(asks_for_an_end, heard)
+        )
 
     def activity(self, container_id: str) -> Activity | None:
         """Docker's statistics."""
         import docker.errors
 
         try:
-            found = self._ask(lambda: self._client.api.stats(container_id, stream=False, one_shot=True))
+            found = self._ask(
+                lambda: self._client.api.stats(container_id, stream=False, one_shot=True)
+            )
         except docker.errors.NotFound:
             return None
         return _activity(found)
@@ -404,8 +478,9 @@ class DockerEngine:
 def owner_of(project: Path, *, caller: tuple[int, int], rootless: bool = False) -> Owner:
     """Whom a container runs as, so that its caller can read and remove what it writes.
 
-    The caller. A caller who is root can read anything, so nothing needs to be root in the container: it runs as the
-    project's owner, or as nobody where that is root too. In a rootless engine the container's root is the caller.
+    The caller. A caller who is root can read anything, so nothing needs to be root in the
+    container: it runs as the project's owner, or as nobody where that is root too. In a rootless
+    engine the container's root is the caller.
 
     Args:
         project: the pushed project, which the owner must be able to read.
@@ -424,9 +499,10 @@ def owner_of(project: Path, *, caller: tuple[int, int], rootless: bool = False) 
         return Owner(status.st_uid, status.st_gid)
     if status.st_mode & 0o005 != 0o005:
         raise EngineError(
-            "only root can read the project, and no training runs as root", where=str(project),
+            "only root can read the project, and no training runs as root",
+            where=str(project),
             remedy=f"Run mlops as another user, or open the folder: chmod -R o+rX {project}",
-        )  # fmt: skip
+        )
     return Owner(UNPRIVILEGED, UNPRIVILEGED)
 
 
@@ -435,10 +511,15 @@ def _cage(limits: Limits) -> dict[str, Any]:
 
     options: dict[str, Any] = {
         "use_config_proxy": _proxies_are_public(),
-        "init": True, "cap_drop": ["ALL"], "security_opt": ["no-new-privileges"], "read_only": True,
-        "network_mode": limits.network, "tmpfs": {"/tmp": f"rw,exec,nosuid,size={MEMORY_FILES_BYTES},mode=1777"},
-        "shm_size": MEMORY_FILES_BYTES, "log_config": LogConfig(type="json-file", config=logs.ENGINE_LOG),
-    }  # fmt: skip
+        "init": True,
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges"],
+        "read_only": True,
+        "network_mode": limits.network,
+        "tmpfs": {"/tmp": f"rw,exec,nosuid,size={MEMORY_FILES_BYTES},mode=1777"},
+        "shm_size": MEMORY_FILES_BYTES,
+        "log_config": LogConfig(type="json-file", config=logs.ENGINE_LOG),
+    }
     if limits.memory_bytes:
         options.update(mem_limit=limits.memory_bytes, memswap_limit=limits.memory_bytes)
     if limits.cpus:
@@ -449,7 +530,9 @@ def _cage(limits: Limits) -> dict[str, Any]:
 
 
 def _proxies_are_public() -> bool:
-    """Return whether the proxies of the docker command's own settings, which containers get, hold no password."""
+    """Return whether the proxies of the docker command's own settings, which containers get, hold
+    no password.
+    """
     from docker.utils.config import load_general_config
 
     return "@" not in json.dumps(load_general_config().get("proxies") or {})
@@ -463,26 +546,40 @@ def _container(found: Any) -> Container:
     running = state.get("Status") in RUNNING
     started = _time(state.get("StartedAt"))
     return Container(
-        id=found.id, labels=dict(found.attrs["Config"].get("Labels") or {}), state="running" if running else "exited",
-        # Created and never started: its caller died in between. It has no exit code, least of all 0.
+        id=found.id,
+        labels=dict(found.attrs["Config"].get("Labels") or {}),
+        state="running" if running else "exited",
+        # Created and never started: its caller died in between. It has no exit code, least of all
+        # 0.
         exit_code=None if running or started is None else int(state.get("ExitCode", 0)),
-        out_of_memory=bool(state.get("OOMKilled")), paused=state.get("Status") == "paused", started=started or 0.0,
+        out_of_memory=bool(state.get("OOMKilled")),
+        paused=state.get("Status") == "paused",
+        started=started or 0.0,
         ended=None if running else _time(state.get("FinishedAt")),
-    )  # fmt: skip
+    )
 
 
 def _activity(found: Mapping[str, Any]) -> Activity | None:
     """The engine's statistics; None for a container that has ended, of which there are none."""
-    cpu, memory = found.get("cpu_stats") or {}, found.get("memory_stats") or {}
+    cpu = found.get("cpu_stats") or {}
+    memory = found.get("memory_stats") or {}
     nanoseconds = (cpu.get("cpu_usage") or {}).get("total_usage")
     if not nanoseconds:
         return None
     blocks = (found.get("blkio_stats") or {}).get("io_service_bytes_recursive") or ()
     networks = (found.get("networks") or {}).values()
-    transferred = sum(int(one.get("value", 0)) for one in blocks if str(one.get("op")).lower() in ("read", "write"))
-    transferred += sum(int(one.get("rx_bytes", 0)) + int(one.get("tx_bytes", 0)) for one in networks)
+    transferred = sum(
+        int(one.get("value", 0))
+        for one in blocks
+        if str(one.get("op")).lower() in ("read", "write")
+    )
+    transferred += sum(
+        int(one.get("rx_bytes", 0)) + int(one.get("tx_bytes", 0)) for one in networks
+    )
     # The page cache is the kernel's to take back: as `docker stats` does.
-    cached = (memory.get("stats") or {}).get("inactive_file", (memory.get("stats") or {}).get("total_inactive_file", 0))
+    cached = (memory.get("stats") or {}).get(
+        "inactive_file", (memory.get("stats") or {}).get("total_inactive_file", 0)
+    )
     held = max(0, int(memory.get("usage") or 0) - int(cached))
     return Activity(cpu_s=nanoseconds / 1e9, io_bytes=transferred, memory_bytes=held)
 
@@ -508,7 +605,9 @@ def _connect() -> Any:
         context = ContextAPI.get_current_context()
         if context is None or context.Name == "default":
             return docker.from_env(timeout=TIMEOUT_S)
-        return docker.DockerClient(base_url=context.Host, tls=context.TLSConfig or False, timeout=TIMEOUT_S)
+        return docker.DockerClient(
+            base_url=context.Host, tls=context.TLSConfig or False, timeout=TIMEOUT_S
+        )
     except DockerException as error:
         raise _unreachable(error) from None
 

@@ -1,6 +1,7 @@
 """The Docker engine's event stream: one connection for everybody who waits for a container.
 
-Nobody trusts the stream alone: it only says when to look. It ends when the engine does, and what happened until it is
+Nobody trusts the stream alone: it only says when to look. It ends when the engine does, and what
+    happened until it is
 connected again shows in the containers' state.
 """
 
@@ -20,7 +21,8 @@ ASKING = {str(int(number)) for number in (signal.SIGTERM, signal.SIGINT)}
 """Signals that ask for an end; who sends SIGKILL does not ask."""
 RECONNECT_S = 0.2
 OVERLAP_S = 1.0
-"""Events so long before the connection are asked for too: they may have happened while it was made."""
+"""Events so long before the connection are asked for too: they may have happened while it was made.
+"""
 
 
 class Listener:
@@ -49,7 +51,8 @@ class Listener:
     def was_asked(self, container_id: str, mark: tuple[int, int]) -> bool:
         """Whether somebody asked it to end while it was watched on the mark's connection.
 
-        An engine that starts again ends what it finds running, in the same words; that is heard on a new connection.
+        An engine that starts again ends what it finds running, in the same words; that is heard on
+        a new connection.
         """
         with self._news:
             return self._asked.get(container_id) == mark[0]
@@ -58,7 +61,11 @@ class Listener:
         """Until the container's mark is another one, or the time is over."""
         with self._news:
             self._news.wait_for(
-                lambda: mark is None or not self._connected or (self._connections, self._seen[container_id]) != mark,
+                lambda: (
+                    mark is None
+                    or not self._connected
+                    or (self._connections, self._seen[container_id]) != mark
+                ),
                 timeout=timeout_s,
             )
 
@@ -77,7 +84,9 @@ class Listener:
 
     def _listen(self) -> None:
         since = time.time() - OVERLAP_S
-        stream = self._client.events(decode=True, since=since, filters={"event": EVENTS, "label": LABEL_RUN})
+        stream = self._client.events(
+            decode=True, since=since, filters={"event": EVENTS, "label": LABEL_RUN}
+        )
         with self._news:
             self._connections += 1
             self._connected = True

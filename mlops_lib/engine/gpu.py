@@ -11,7 +11,9 @@ from mlops_lib.engine import programs
 
 DRIVER_S = 20.0
 CDI = "nvidia.com/gpu={}"
-"""The Container Device Interface's name of a GPU, or of "all" of a machine (NVIDIA Container Toolkit's documentation)."""
+"""The Container Device Interface's name of a GPU, or of "all" of a machine (NVIDIA Container
+Toolkit's documentation).
+"""
 
 
 def driver() -> bool:
@@ -25,7 +27,9 @@ def _there() -> list[str]:
     if program is None:
         return []
     try:
-        done = subprocess.run([program, "-L"], capture_output=True, text=True, check=False, timeout=DRIVER_S)
+        done = subprocess.run(
+            [program, "-L"], capture_output=True, text=True, check=False, timeout=DRIVER_S
+        )
     except (OSError, subprocess.TimeoutExpired):
         return []
     return re.findall(r"^GPU (\d+):", done.stdout, re.MULTILINE) if done.returncode == 0 else []
@@ -51,7 +55,11 @@ def offered(info: Mapping[str, Any]) -> Literal["", "nvidia", "cdi"]:
     if "nvidia" in (info.get("Runtimes") or {}):
         return "nvidia"
     devices = info.get("DiscoveredDevices") or ()
-    return "cdi" if any(str(device.get("ID", "")).startswith("nvidia.com/gpu") for device in devices) else ""
+    return (
+        "cdi"
+        if any(str(device.get("ID", "")).startswith("nvidia.com/gpu") for device in devices)
+        else ""
+    )
 
 
 def request(offer: Literal["", "nvidia", "cdi"], visible: str | None = None) -> dict[str, Any]:
@@ -59,7 +67,8 @@ def request(offer: Literal["", "nvidia", "cdi"], visible: str | None = None) -> 
 
     Args:
         offer: how the engine offers them.
-        visible: `CUDA_VISIBLE_DEVICES` of who asks: a scheduler (Ray, Slurm) has lent it only these; None is all.
+        visible: `CUDA_VISIBLE_DEVICES` of who asks: a scheduler (Ray, Slurm) has lent it only
+            these; None is all.
     """
     from docker.types import DeviceRequest
 
@@ -70,7 +79,9 @@ def request(offer: Literal["", "nvidia", "cdi"], visible: str | None = None) -> 
         return {}
     if offer == "cdi":
         return {
-            "device_requests": [DeviceRequest(driver="cdi", device_ids=[CDI.format(one) for one in ids or ["all"]])]
+            "device_requests": [
+                DeviceRequest(driver="cdi", device_ids=[CDI.format(one) for one in ids or ["all"]])
+            ]
         }
     which = {"device_ids": ids} if ids else {"count": -1}
     return {"device_requests": [DeviceRequest(capabilities=[["gpu"]], **which)]}

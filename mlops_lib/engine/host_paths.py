@@ -1,8 +1,9 @@
 """Where the caller's folders lie on the engine's machine.
 
-A caller that runs in a container itself and drives the engine by its socket (a Jenkins agent, usually) sees other
-paths than the engine does, and the engine resolves the sources of mounts on its own machine. The engine knows what the
-caller's container has mounted from where, so the translation needs no setting.
+A caller that runs in a container itself and drives the engine by its socket (a Jenkins agent,
+usually) sees other paths than the engine does, and the engine resolves the sources of mounts on its
+own machine. The engine knows what the caller's container has mounted from where, so the translation
+needs no setting.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ _CONTAINER = re.compile(r"containers/([0-9a-f]{64})/")
 def own_container(mountinfo: str) -> str | None:
     """The id of the container this program runs in, None outside of one.
 
-    Engines mount a file of their own folder for the container over /etc/hostname; its path holds the id (also with
-    cgroup namespaces, where /proc/self/cgroup shows none).
+    Engines mount a file of their own folder for the container over /etc/hostname; its path holds
+    the id (also with cgroup namespaces, where /proc/self/cgroup shows none).
 
     Args:
         mountinfo: contents of /proc/self/mountinfo.
@@ -58,7 +59,8 @@ def translate(path: str, mounts: Sequence[tuple[str, str]]) -> str:
         if real.is_relative_to(target):
             return str(PurePosixPath(source) / real.relative_to(target))
     raise EngineError(
-        "the engine cannot see this folder: it is in this container only", where=path,
+        "the engine cannot see this folder: it is in this container only",
+        where=path,
         remedy="Mount it into this container from the engine's machine (such as -v /srv/mlops:/srv/mlops) and set "
         "MLOPS_HOME to a folder in it, or use --backend process.",
-    )  # fmt: skip
+    )

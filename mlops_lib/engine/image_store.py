@@ -43,22 +43,36 @@ def name_of_home(home: str) -> str:
 
 
 def missing(client: Any, tag: str, imports: Collection[str]) -> list[import_check.Missing]:
-    """Which of these names cannot be imported in an image; one caged container, which is removed again."""
+    """Which of these names cannot be imported in an image; one caged container, which is removed
+    again.
+    """
     import requests
 
     container = client.containers.create(
-        tag, import_check.arguments(imports), entrypoint=["python"], network_mode="none", cap_drop=["ALL"], read_only=True,
-        security_opt=["no-new-privileges"], user=UNPRIVILEGED, init=True, working_dir="/tmp",
-        tmpfs={"/tmp": f"rw,exec,nosuid,size={PROBE_BYTES},mode=1777"}, environment={"HOME": "/tmp"},
-        pids_limit=PROBE_PIDS, use_config_proxy=False,
-    )  # fmt: skip
+        tag,
+        import_check.arguments(imports),
+        entrypoint=["python"],
+        network_mode="none",
+        cap_drop=["ALL"],
+        read_only=True,
+        security_opt=["no-new-privileges"],
+        user=UNPRIVILEGED,
+        init=True,
+        working_dir="/tmp",
+        tmpfs={"/tmp": f"rw,exec,nosuid,size={PROBE_BYTES},mode=1777"},
+        environment={"HOME": "/tmp"},
+        pids_limit=PROBE_PIDS,
+        use_config_proxy=False,
+    )
     try:
         container.start()
         try:
             container.wait(timeout=import_check.TIMEOUT_S)
         except requests.RequestException:
             container.kill()
-        output = container.logs(stdout=True, stderr=False, tail=100 + 2 * len(imports)).decode(errors="replace")
+        output = container.logs(stdout=True, stderr=False, tail=100 + 2 * len(imports)).decode(
+            errors="replace"
+        )
     finally:
         container.remove(force=True)
     return import_check.missing(output, imports)
@@ -71,15 +85,24 @@ def listed(client: Any) -> list[Stored]:
     for image in client.api.images(filters={"label": LABEL_ENVIRONMENT}):
         labels = image.get("Labels") or {}
         tags = tuple(tag for tag in image.get("RepoTags") or () if tag != "<none>:<none>")
-        found.append(Stored(
-            id=image["Id"], tags=tags, environment=labels.get(LABEL_ENVIRONMENT, ""), bytes=int(image["Size"]),
-            created=float(image["Created"]), home=labels.get(LABEL_HOME, ""), in_use=image["Id"] in used,
-        ))  # fmt: skip
+        found.append(
+            Stored(
+                id=image["Id"],
+                tags=tags,
+                environment=labels.get(LABEL_ENVIRONMENT, ""),
+                bytes=int(image["Size"]),
+                created=float(image["Created"]),
+                home=labels.get(LABEL_HOME, ""),
+                in_use=image["Id"] in used,
+            )
+        )
     return sorted(found, key=lambda one: (-one.bytes, one.tags))
 
 
 def remove(client: Any, images: Iterable[Stored]) -> list[Stored]:
-    """Remove images without force; returns those that went. The engine keeps what a container was made from."""
+    """Remove images without force; returns those that went. The engine keeps what a container was
+    made from.
+    """
     import docker.errors
 
     gone = []

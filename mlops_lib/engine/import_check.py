@@ -1,8 +1,9 @@
-"""Whether an environment has what the code imports: every third-party name is imported once, and nothing else runs.
+"""Whether an environment has what the code imports: every third-party name is imported once, and
+nothing else runs.
 
-The program below runs in the image (no network, no capabilities, nothing mounted) or in the virtual environment. One child
-imports the names in turn, so that what they share is loaded once; where a name takes the whole process down, the next child
-goes on behind it.
+The program below runs in the image (no network, no capabilities, nothing mounted) or in the virtual
+environment. One child imports the names in turn, so that what they share is loaded once; where a
+name takes the whole process down, the next child goes on behind it.
 """
 
 from __future__ import annotations
@@ -73,7 +74,10 @@ class Missing(Record):
 
 
 def arguments(imports: Collection[str]) -> list[str]:
-    """Python's arguments that probe these names. Isolated: neither our runner nor the user's files take part."""
+    """Python's arguments that probe these names.
+
+    Isolated: neither our runner nor the user's files take part.
+    """
     return ["-I", "-c", PROGRAM, json.dumps(sorted(imports)), PLACE]
 
 
@@ -88,7 +92,11 @@ def missing(output: str, imports: Collection[str]) -> list[Missing]:
             value = json.loads(rest)
         except ValueError:
             continue
-        if isinstance(value, list) and len(value) == 4 and all(isinstance(part, str) for part in value):
+        if (
+            isinstance(value, list)
+            and len(value) == 4
+            and all(isinstance(part, str) for part in value)
+        ):
             told[value[0]] = value[1:]
     gone = ("RuntimeError", "", "the probe ended before it")
     answers = {name: told.get(name, gone) for name in sorted(imports)}

@@ -1,8 +1,8 @@
 """A container's output in the caller's file, whole and once, whoever follows it and however often.
 
-The place in the file where a container's output begins is fixed when it is created, and kept in its labels. Following
-writes every block at its own place, so that a program that takes over writes the same bytes to the same places again,
-and two that follow at once do no harm.
+The place in the file where a container's output begins is fixed when it is created, and kept in its
+labels. Following writes every block at its own place, so that a program that takes over writes the
+same bytes to the same places again, and two that follow at once do no harm.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ class Follower:
             copy(self._container, follow=True)
             self.complete = True
         except (docker.errors.DockerException, requests.RequestException, OSError):
-            return  # the engine went away, or the disk is full: whoever asks for the container next goes on
+            # the engine went away, or the disk is full: whoever asks for the container next goes on
+            return
 
     @property
     def alive(self) -> bool:
@@ -83,7 +84,9 @@ def copy(container: Any, *, follow: bool) -> None:
                 position += written
                 view = view[written:]
             if position >= trim:  # output without end must not fill the disk
-                atomic.keep_ends(descriptor, begin=place[0], head=atomic.LOG_HEAD, tail=atomic.LOG_TAIL)
+                atomic.keep_ends(
+                    descriptor, begin=place[0], head=atomic.LOG_HEAD, tail=atomic.LOG_TAIL
+                )
                 trim = position + TRIM_EVERY
     finally:
         os.close(descriptor)

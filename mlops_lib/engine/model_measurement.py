@@ -1,7 +1,7 @@
 """Measure a saved model again, in a container or process that has neither the script nor a network.
 
-The program is the runner's `metrics.remeasure`; the folder it reads is made by the host and mounted read-only, and it
-writes nothing but its output, of which the end is taken.
+The program is the runner's `metrics.remeasure`; the folder it reads is made by the host and mounted
+read-only, and it writes nothing but its output, of which the end is taken.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ QUIET = {
 
 def in_container(
     client: Any, tag: str, folder: str, *, limits: Limits, timeout_s: float, gpu: Mapping[str, Any]
-) -> str:  # fmt: skip
+) -> str:
     """Run the program in a caged container of an image; returns the end of its output.
 
     Args:
@@ -45,14 +45,30 @@ def in_container(
     import requests
     from docker.types import Mount
 
-    bound = {"mem_limit": limits.memory_bytes, "memswap_limit": limits.memory_bytes} if limits.memory_bytes else {}
+    bound = (
+        {"mem_limit": limits.memory_bytes, "memswap_limit": limits.memory_bytes}
+        if limits.memory_bytes
+        else {}
+    )
     container = client.containers.create(
-        tag, [FOLDER], entrypoint=["python", "-m", PROGRAM], network_mode="none", cap_drop=["ALL"], read_only=True,
-        security_opt=["no-new-privileges"], user=UNPRIVILEGED, init=True, pids_limit=limits.pids or None, use_config_proxy=False,
+        tag,
+        [FOLDER],
+        entrypoint=["python", "-m", PROGRAM],
+        network_mode="none",
+        cap_drop=["ALL"],
+        read_only=True,
+        security_opt=["no-new-privileges"],
+        user=UNPRIVILEGED,
+        init=True,
+        pids_limit=limits.pids or None,
+        use_config_proxy=False,
         nano_cpus=int(limits.cpus * 1e9) if limits.cpus else None,
-        tmpfs={"/tmp": f"rw,exec,nosuid,size={TEMPORARY_BYTES},mode=1777"}, environment={**QUIET, "HOME": "/tmp"},
-        mounts=[Mount(FOLDER, folder, type="bind", read_only=True)], **bound, **gpu,
-    )  # fmt: skip
+        tmpfs={"/tmp": f"rw,exec,nosuid,size={TEMPORARY_BYTES},mode=1777"},
+        environment={**QUIET, "HOME": "/tmp"},
+        mounts=[Mount(FOLDER, folder, type="bind", read_only=True)],
+        **bound,
+        **gpu,
+    )
     try:
         container.start()
         try:
@@ -66,7 +82,8 @@ def in_container(
 
 
 def in_process(command: Sequence[str], variables: Mapping[str, str], *, timeout_s: float) -> str:
-    """Run the program as a process of this machine, in an empty folder; returns the end of its output.
+    """Run the program as a process of this machine, in an empty folder; returns the end of its
+    output.
 
     Args:
         command: the environment's Python with the program and its folder.
@@ -77,9 +94,16 @@ def in_process(command: Sequence[str], variables: Mapping[str, str], *, timeout_
         seen = {**variables, **QUIET, "HOME": empty, "TMPDIR": empty}
         try:
             done = subprocess.run(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=empty,
-                env=seen, timeout=timeout_s, check=False, start_new_session=True,
-            )  # fmt: skip
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                cwd=empty,
+                env=seen,
+                timeout=timeout_s,
+                check=False,
+                start_new_session=True,
+            )
         except subprocess.TimeoutExpired as late:
             return (late.stdout or b"")[-OUTPUT_LIMIT:].decode(errors="replace")
     return done.stdout[-OUTPUT_LIMIT:].decode(errors="replace")

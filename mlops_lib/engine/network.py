@@ -1,8 +1,10 @@
-"""The network of trainings: to the internet, not to each other, to the engine's machine, or to link-local addresses.
+"""The network of trainings: to the internet, not to each other, to the engine's machine, or to
+link-local addresses.
 
-A container starts in a network that leads nowhere. A container of a moment, of an image without anything of a project's, closes
-addresses there by routing rules, which a training has no capability to change. Only then it is connected to the network that
-leads out: no program of the training ever runs in an open one. The runner waits for it before the script starts.
+A container starts in a network that leads nowhere. A container of a moment, of an image without
+anything of a project's, closes addresses there by routing rules, which a training has no capability
+to change. Only then it is connected to the network that leads out: no program of the training ever
+runs in an open one. The runner waits for it before the script starts.
 """
 
 from __future__ import annotations
@@ -20,8 +22,10 @@ from mlops_lib.environments import images
 from mlops_lib.errors import EngineError
 
 ISOLATED = "isolated"
-"""The setting's value that means all this; any other is the name of one of the engine's networks."""
-OPEN, CLOSED = "mlops-open", "mlops-closed"
+"""The setting's value that means all this; any other is the name of one of the engine's networks.
+"""
+OPEN = "mlops-open"
+CLOSED = "mlops-closed"
 LABEL = "org.mlops-lib.network"
 _ICC = "com.docker.network.bridge.enable_icc"
 _WITHOUT_HOST = "com.docker.network.bridge.inhibit_ipv4"
@@ -47,12 +51,14 @@ class Network:
     """The isolated network of one engine."""
 
     def __init__(self, client: Any, *, base_image: str) -> None:
-        self._client, self._base_image = client, base_image
+        self._client = client
+        self._base_image = base_image
         self._addresses: dict[str, list[str]] = {}
         self._asked = 0.0
 
     def prepare(self) -> str:
-        """Make the networks unless they are there; returns the name of the one that a container starts in.
+        """Make the networks unless they are there; returns the name of the one that a container
+        starts in.
 
         Raises:
             EngineError: one of that name is no network of ours.
@@ -70,7 +76,8 @@ class Network:
 
         Args:
             container: the container.
-            published: whether the operator lets it be reached at a port; its answers go by this machine then, which stays open.
+            published: whether the operator lets it be reached at a port; its answers go by this
+                machine then, which stays open.
 
         Raises:
             EngineError: that is not possible; the container is in no open network then.
@@ -84,7 +91,9 @@ class Network:
         except (docker.errors.APIError, EngineError) as error:
             container.reload()
             if container.status in ("running", "paused"):
-                raise EngineError(f"its network cannot be closed: {error}", where=OPEN, remedy=REMEDY) from None
+                raise EngineError(
+                    f"its network cannot be closed: {error}", where=OPEN, remedy=REMEDY
+                ) from None
 
     def _made(self, name: str) -> Any:
         found = sorted(self._client.networks.list(names=[f"^{name}$"]), key=lambda one: str(one.id))
@@ -93,12 +102,15 @@ class Network:
             found = self._client.networks.list(names=[f"^{name}$"])
         network = found[0]
         network.reload()
-        sound = network.attrs["Options"].get(_ICC) == "false" and not network.attrs.get("EnableIPv6")
+        sound = network.attrs["Options"].get(_ICC) == "false" and not network.attrs.get(
+            "EnableIPv6"
+        )
         if not sound or bool(network.attrs.get("Internal")) != (name == CLOSED):
             raise EngineError(
-                "a network of that name is not as this program makes it", where=name,
+                "a network of that name is not as this program makes it",
+                where=name,
                 remedy=f"Remove it (`docker network rm {name}`); it is made again.",
-            )  # fmt: skip
+            )
         return network
 
     def _make(self, name: str) -> None:
@@ -124,9 +136,21 @@ class Network:
         own = [] if published else self._own(about)
         refused = [*REFUSED, *(_alone(one) for one in own if one not in gateways)]
         closed = [*refused, *map(_alone, gateways)]
-        servers = [one for one in about["servers"] if _is_in(one, closed) and not ipaddress.ip_address(one).is_loopback]
-        order = {"closed": refused, "gateways": [*map(_alone, gateways)], "servers": [*map(_alone, servers)]}
-        self._run(["close", json.dumps(order)], network_mode=f"container:{container.id}", cap_add=["NET_ADMIN"])
+        servers = [
+            one
+            for one in about["servers"]
+            if _is_in(one, closed) and not ipaddress.ip_address(one).is_loopback
+        ]
+        order = {
+            "closed": refused,
+            "gateways": [*map(_alone, gateways)],
+            "servers": [*map(_alone, servers)],
+        }
+        self._run(
+            ["close", json.dumps(order)],
+            network_mode=f"container:{container.id}",
+            cap_add=["NET_ADMIN"],
+        )
 
     def _own(self, about: Mapping[str, list[str]]) -> list[str]:
         """The addresses of the engine's machine: as it says, and the gateways of its networks."""
@@ -142,9 +166,15 @@ class Network:
     def _run(self, command: list[str], **given: Any) -> str:
         """Run the program of a moment; returns what it prints."""
         helper = self._client.containers.create(
-            self._image(), command, cap_drop=["ALL"], security_opt=["no-new-privileges"], read_only=True,
-            use_config_proxy=False, user="0:0", **given,
-        )  # fmt: skip
+            self._image(),
+            command,
+            cap_drop=["ALL"],
+            security_opt=["no-new-privileges"],
+            read_only=True,
+            use_config_proxy=False,
+            user="0:0",
+            **given,
+        )
         try:
             helper.start()
             status = helper.wait(timeout=HELPER_S)["StatusCode"]
@@ -152,16 +182,25 @@ class Network:
         finally:
             helper.remove(force=True)
         if status:
-            raise EngineError(output.strip().splitlines()[-1] if output.strip() else f"status {status}")
+            raise EngineError(
+                output.strip().splitlines()[-1] if output.strip() else f"status {status}"
+            )
         return str(output)
 
     def _image(self) -> str:
-        files = {name: (images.CONTAINERS / name).read_bytes() for name in ("Dockerfile.network", "network.py")}
+        files = {
+            name: (images.CONTAINERS / name).read_bytes()
+            for name in ("Dockerfile.network", "network.py")
+        }
         content = b"\0".join([self._base_image.encode(), *files.values()])
         files["Dockerfile"] = files.pop("Dockerfile.network")
         tag = f"mlops/network:{hashlib.sha256(content).hexdigest()[:16]}"
         return buildkit.made(
-            self._client, tag, files, base_image=self._base_image, labels={LABEL_ENVIRONMENT: "network"}
+            self._client,
+            tag,
+            files,
+            base_image=self._base_image,
+            labels={LABEL_ENVIRONMENT: "network"},
         )
 
 
@@ -178,5 +217,7 @@ def _alone(address: str) -> str:
 def _is_in(address: str, networks: Iterable[str]) -> bool:
     found = ipaddress.ip_address(address)
     return any(
-        found in ipaddress.ip_network(one) for one in networks if ipaddress.ip_network(one).version == found.version
+        found in ipaddress.ip_network(one)
+        for one in networks
+        if ipaddress.ip_network(one).version == found.version
     )

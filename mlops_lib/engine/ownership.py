@@ -1,7 +1,8 @@
-"""Handing folders of ours to the user that a container runs as, without following what a container may have put there.
+"""Handing folders of ours to the user that a container runs as, without following what a container
+may have put there.
 
-Only where this program is root. A folder that a running container can write is left alone: between a look at a name and
-the change of its owner, the container could put another file under that name.
+Only where this program is root. A folder that a running container can write is left alone: between
+a look at a name and the change of its owner, the container could put another file under that name.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ class Owner(NamedTuple):
 
 
 def hand_over(folder: Path, owner: Owner, *, is_mounted: Callable[[Path], bool]) -> None:
-    """Make a user own a folder and everything in it; does nothing if the folder is already that user's.
+    """Make a user own a folder and everything in it; does nothing if the folder is already that
+    user's.
 
     The folder itself comes last, so that one that was left half done is done again.
 
@@ -33,13 +35,16 @@ def hand_over(folder: Path, owner: Owner, *, is_mounted: Callable[[Path], bool])
         is_mounted: says whether a running container has a folder mounted.
 
     Raises:
-        EngineError: the folder is a link or no folder, or a running container of another user has it mounted.
+        EngineError: the folder is a link or no folder, or a running container of another user has
+            it mounted.
     """
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
         raise EngineError(
-            f"not a folder of ours: {error.strerror}", where=str(folder), remedy="Remove it; it is made again."
+            f"not a folder of ours: {error.strerror}",
+            where=str(folder),
+            remedy="Remove it; it is made again.",
         ) from None
     try:
         if os.fstat(descriptor).st_uid == owner.user:
@@ -58,11 +63,15 @@ def hand_over(folder: Path, owner: Owner, *, is_mounted: Callable[[Path], bool])
 
 
 def _hand_over_contents(descriptor: int, owner: Owner) -> None:
-    # fwalk opens each folder relative to its parent, without following links, and checks that it is the one it saw.
-    for _, folders, names, parent in os.fwalk(".", topdown=False, follow_symlinks=False, dir_fd=descriptor):
+    # fwalk opens each folder relative to its parent, without following links, and checks that it is
+    # the one it saw.
+    for _, folders, names, parent in os.fwalk(
+        ".", topdown=False, follow_symlinks=False, dir_fd=descriptor
+    ):
         for name in (*folders, *names):
             found = os.stat(name, dir_fd=parent, follow_symlinks=False)
-            # Another name of the same file may lie anywhere on this disk: a hard link is somebody else's file.
+            # Another name of the same file may lie anywhere on this disk: a hard link is somebody
+            # else's file.
             shared = found.st_nlink > 1 and not stat.S_ISDIR(found.st_mode)
             if found.st_uid != owner.user and not shared:
                 os.chown(name, *owner, dir_fd=parent, follow_symlinks=False)

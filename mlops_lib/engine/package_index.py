@@ -1,7 +1,8 @@
-"""Where packages come from on this machine: the operator's settings of pip, carried into builds and into no layer.
+"""Where packages come from on this machine: the operator's settings of pip, carried into builds and
+into no layer.
 
-pip reads files and `PIP_*` variables that a build cannot see, and uv reads neither. What concerns the index is collected
-here once and given to each in its own form.
+pip reads files and `PIP_*` variables that a build cannot see, and uv reads neither. What concerns
+the index is collected here once and given to each in its own form.
 """
 
 from __future__ import annotations
@@ -16,9 +17,18 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 KEYS = (
-    "index-url", "extra-index-url", "trusted-host", "proxy", "timeout", "default-timeout", "retries", "find-links",
-)  # fmt: skip
-"""Settings that make sense on another file system; a cache folder or a client certificate's path does not."""
+    "index-url",
+    "extra-index-url",
+    "trusted-host",
+    "proxy",
+    "timeout",
+    "default-timeout",
+    "retries",
+    "find-links",
+)
+"""Settings that make sense on another file system; a cache folder or a client certificate's path
+does not.
+"""
 LISTS = {"extra-index-url", "trusted-host", "find-links"}
 SECTIONS = ("global", "install")
 CERTIFICATES = ("PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
@@ -27,12 +37,15 @@ _URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<rest>[^\s'\"<>)\]}]+)", 
 HIDDEN = "****"
 
 
-def settings(environ: Mapping[str, str] = os.environ, files: tuple[Path, ...] | None = None) -> dict[str, str]:
+def settings(
+    environ: Mapping[str, str] = os.environ, files: tuple[Path, ...] | None = None
+) -> dict[str, str]:
     """pip's settings of the index: its files in their order, over them the `PIP_*` variables.
 
     Args:
         environ: the environment.
-        files: configuration files, later ones win; where pip looks unless given. Lists are separated by white space.
+        files: configuration files, later ones win; where pip looks unless given. Lists are
+            separated by white space.
     """
     found: dict[str, str] = {}
     for path in config_files(environ) if files is None else files:
@@ -51,12 +64,21 @@ def config_files(environ: Mapping[str, str]) -> tuple[Path, ...]:
     user = Path(environ.get("XDG_CONFIG_HOME") or home / ".config")
     mac = ("/Library/Application Support/pip/pip.conf",) if sys.platform == "darwin" else ()
     own = (home / "Library/Application Support/pip/pip.conf",) if sys.platform == "darwin" else ()
-    shared = [Path(folder) / "pip" / "pip.conf" for folder in environ.get("XDG_CONFIG_DIRS", "/etc/xdg").split(":")]
+    shared = [
+        Path(folder) / "pip" / "pip.conf"
+        for folder in environ.get("XDG_CONFIG_DIRS", "/etc/xdg").split(":")
+    ]
     named = environ.get("PIP_CONFIG_FILE")
     return (
-        *map(Path, mac), *shared, Path("/etc/pip.conf"), home / ".pip" / "pip.conf", *own, user / "pip" / "pip.conf",
-        Path(sys.prefix) / "pip.conf", *((Path(named),) if named else ()),
-    )  # fmt: skip
+        *map(Path, mac),
+        *shared,
+        Path("/etc/pip.conf"),
+        home / ".pip" / "pip.conf",
+        *own,
+        user / "pip" / "pip.conf",
+        Path(sys.prefix) / "pip.conf",
+        *((Path(named),) if named else ()),
+    )
 
 
 def _read(path: Path) -> dict[str, str]:
@@ -107,9 +129,10 @@ def proxy_script(environ: Mapping[str, str] = os.environ) -> str:
 class Mask:
     """Hides the credentials of the operator's URLs in what installers print.
 
-    pip hides a password before a host, but no token in a path or a query, and a proxy's not at all. Of an address of one of
-    the operator's hosts only the host and the last part of the path are left; a user's name and password are left out
-    wherever they stand, as they are or percent-encoded.
+    pip hides a password before a host, but no token in a path or a query, and a proxy's not at all.
+    Of an address of one of the operator's hosts only the host and the last part of the path are
+    left; a user's name and password are left out wherever they stand, as they are or
+    percent-encoded.
     """
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
@@ -130,7 +153,9 @@ class Mask:
         ]
         urls = [url for url in given if "/" in url or "@" in url]
         self._hosts = {_host(url) for url in urls} - {""}
-        self._words = sorted({word for url in urls for word in _credentials(url)}, key=len, reverse=True)
+        self._words = sorted(
+            {word for url in urls for word in _credentials(url)}, key=len, reverse=True
+        )
 
     def __call__(self, text: str) -> str:
         """The text without credentials."""
@@ -147,7 +172,11 @@ class Mask:
         last = re.split(r"[?#]", path)[0].rstrip("/").rpartition("/")[2]
         if not host or not path:
             return f"{found['scheme']}://{host}"
-        return f"{found['scheme']}://{host}/…/{last}" if "." in last else f"{found['scheme']}://{host}/…"
+        return (
+            f"{found['scheme']}://{host}/…/{last}"
+            if "." in last
+            else f"{found['scheme']}://{host}/…"
+        )
 
 
 def without_credentials(url: str) -> str:
@@ -172,7 +201,9 @@ def _host(url: str) -> str:
 
 
 def _credentials(url: str) -> Iterable[str]:
-    """What a URL has before its host, and what else of it could be a token: longer parts of its path and its query."""
+    """What a URL has before its host, and what else of it could be a token: longer parts of its
+    path and its query.
+    """
     rest = _without_scheme(url)
     user, _, place = rest.rpartition("@")
     words = [user, user.partition(":")[2]]  # a user without a password is a token
@@ -186,7 +217,9 @@ def _credentials(url: str) -> Iterable[str]:
 
 
 def variables(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """What an installer on this machine needs of the environment: settings of pip and uv, and no secret of ours."""
+    """What an installer on this machine needs of the environment: settings of pip and uv, and no
+    secret of ours.
+    """
     found = settings(environ)
     given = {name: value for name, value in environ.items() if name.startswith(("PIP_", "UV_"))}
     bundle = certificates(found, environ)
@@ -202,7 +235,9 @@ def variables(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
 
 
 def _uv_file(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variable that makes uv read the user's own settings, or none: it looks in the current folder otherwise."""
+    """Return the variable that makes uv read the user's own settings, or none: it looks in the
+    current folder otherwise.
+    """
     home = Path(environ.get("HOME") or "/")
     user = Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "uv" / "uv.toml"
     own = next((path for path in (user, Path("/etc/uv/uv.toml")) if path.is_file()), None)

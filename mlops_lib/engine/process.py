@@ -1,10 +1,11 @@
 """The engine without containers: supervised processes in cached virtual environments.
 
-Each container is a folder `<home>/containers/<id>` with what was asked (`container.json`) and how it ended
-(`state.json`, written by its supervisor). The supervisor is a process of its own session, so that a training outlives the
-program that started it, and its end is known even if nobody was watching. It lives as long as the lock on the folder's
-`alive` is held: the kernel gives it back at its death, so no number of a process that is used again can be mistaken for
-it. There is no cage here: the script runs as the caller, and limits and networks are not enforced.
+Each container is a folder `<home>/containers/<id>` with what was asked (`container.json`) and how
+it ended (`state.json`, written by its supervisor). The supervisor is a process of its own session,
+so that a training outlives the program that started it, and its end is known even if nobody was
+watching. It lives as long as the lock on the folder's `alive` is held: the kernel gives it back at
+its death, so no number of a process that is used again can be mistaken for it. There is no cage
+here: the script runs as the caller, and limits and networks are not enforced.
 """
 
 from __future__ import annotations
@@ -43,9 +44,23 @@ from mlops_lib.records import Image, Limits
 from mlops_lib.runner import protocol
 
 PASSED = (
-    "PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY",
-    "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES",
-)  # fmt: skip
+    "PATH",
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "TZ",
+    "TMPDIR",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "SSL_CERT_FILE",
+    "REQUESTS_CA_BUNDLE",
+    "LD_LIBRARY_PATH",
+    "CUDA_VISIBLE_DEVICES",
+)
 """The caller's variables that a script may see; everything else could be a secret."""
 CLAIM_S = 0.1
 BLIND_S = 0.05
@@ -77,11 +92,22 @@ class ProcessEngine:
         return venv.missing(self._environment(image), image.environment, imports)
 
     def measure(self, image: Image, folder: str, *, limits: Limits, timeout_s: float) -> str:
-        """Measure in a process of the environment's Python, which could reach this machine's files and network."""
+        """Measure in a process of the environment's Python, which could reach this machine's files
+        and network.
+        """
         python = str(venv.python_of(self._environment(image)))
-        kept = {name: os.environ[name] for name in PASSED if name in os.environ and "proxy" not in name.lower()}
+        kept = {
+            name: os.environ[name]
+            for name in PASSED
+            if name in os.environ and "proxy" not in name.lower()
+        }
         hidden = {} if limits.gpus else {"CUDA_VISIBLE_DEVICES": "-1"}
-        variables = {**kept, **image.environment.variables, **hidden, "PYTHONPATH": str(self._runner())}
+        variables = {
+            **kept,
+            **image.environment.variables,
+            **hidden,
+            "PYTHONPATH": str(self._runner()),
+        }
         return model_measurement.in_process(
             [python, "-m", model_measurement.PROGRAM, folder], variables, timeout_s=timeout_s
         )
@@ -98,7 +124,9 @@ class ProcessEngine:
         """The virtual environments of this home, the largest first."""
         alive = [c.id for c in self.find({}) if c.state == "running"]
         orders = [_read(self._folder(identity) / "container.json") for identity in alive]
-        return venv.listed(self.home, running={str(order["command"][0]) for order in orders if order is not None})
+        return venv.listed(
+            self.home, running={str(order["command"][0]) for order in orders if order is not None}
+        )
 
     def remove_images(self, images: Iterable[image_store.Stored]) -> list[image_store.Stored]:
         """Remove virtual environments; returns those that went."""
@@ -125,7 +153,9 @@ class ProcessEngine:
         """Start a supervisor, which starts the runner."""
         if not self.has(launch.image):
             raise EngineError(
-                "its environment is not built here", where=launch.image.tag, remedy="`mlops build` makes it."
+                "its environment is not built here",
+                where=launch.image.tag,
+                remedy="`mlops build` makes it.",
             )
         identity = uuid.uuid4().hex
         folder = self._folder(identity)
@@ -137,30 +167,47 @@ class ProcessEngine:
             Path(launch.caches).mkdir(parents=True, exist_ok=True)
             inherited["HOME"] = launch.caches
         variables = {
-            **inherited, "PYTHONHASHSEED": "1", "PYTHONUNBUFFERED": "1", "MPLBACKEND": "Agg",
-            **launch.image.environment.variables, **launch.variables, "PYTHONPATH": str(self._runner()),
-            "MLOPS_PROJECT": launch.project, "MLOPS_INSIDE": launch.inside,
+            **inherited,
+            "PYTHONHASHSEED": "1",
+            "PYTHONUNBUFFERED": "1",
+            "MPLBACKEND": "Agg",
+            **launch.image.environment.variables,
+            **launch.variables,
+            "PYTHONPATH": str(self._runner()),
+            "MLOPS_PROJECT": launch.project,
+            "MLOPS_INSIDE": launch.inside,
             **({"MLOPS_SHARED": launch.shared} if launch.shared else {}),
-            **({} if launch.limits.gpus and not launch.gpu else {"CUDA_VISIBLE_DEVICES": launch.gpu or "-1"}),
-        }  # fmt: skip
+            **(
+                {}
+                if launch.limits.gpus and not launch.gpu
+                else {"CUDA_VISIBLE_DEVICES": launch.gpu or "-1"}
+            ),
+        }
         python = venv.python_of(self._environment(launch.image))
         order = {
-            "id": identity, "labels": dict(launch.labels), "log": launch.log or str(folder / protocol.LOG),
-            "command": [str(python), "-m", "mlops_lib.runner", launch.entry, *launch.args], "variables": variables,
+            "id": identity,
+            "labels": dict(launch.labels),
+            "log": launch.log or str(folder / protocol.LOG),
+            "command": [str(python), "-m", "mlops_lib.runner", launch.entry, *launch.args],
+            "variables": variables,
             "started": time.time(),
-        }  # fmt: skip
+        }
         Path(launch.inside).mkdir(parents=True, exist_ok=True)
         atomic.write_json(folder / "container.json", order)
-        # The script can read the variables of a process of the same user, and this one lives beside it.
+        # The script can read the variables of a process of the same user, and this one lives beside
+        # it.
         open_to_all = {name: value for name, value in os.environ.items() if name not in SECRETS}
-        # It returns when the supervisor, no child of ours, is under way and has written down who it is.
+        # It returns when the supervisor, no child of ours, is under way and has written down who it
+        # is.
         subprocess.run(
             [sys.executable, "-S", "-m", "mlops_lib.engine.supervisor", str(folder)],
             start_new_session=True,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            cwd=folder,  # `-m` imports from the current folder first: in a pushed project that is a stranger's code
+            # `-m` imports from the current folder first: in a pushed project that is a stranger's
+            # code
+            cwd=folder,
             env={**open_to_all, "PYTHONPATH": str(Path(__file__).parents[2])},
             check=True,
         )
@@ -175,14 +222,23 @@ class ProcessEngine:
         order = _read(folder / "container.json")
         if order is None:
             return Container(id=container_id, labels={}, state="gone")
-        common: dict[str, Any] = {"id": container_id, "labels": order["labels"], "started": float(order["started"])}
-        alive = self._supervisor_lives(container_id)  # asked first: it writes the state before it ends
+        common: dict[str, Any] = {
+            "id": container_id,
+            "labels": order["labels"],
+            "started": float(order["started"]),
+        }
+        alive = self._supervisor_lives(
+            container_id
+        )  # asked first: it writes the state before it ends
         ended = _read(folder / "state.json")
         if ended is not None:
             return Container(
-                **common, state="exited", exit_code=ended["exit_code"], ended=ended["ended"],
+                **common,
+                state="exited",
+                exit_code=ended["exit_code"],
+                ended=ended["ended"],
                 out_of_memory=bool(ended.get("out_of_memory")),
-            )  # fmt: skip
+            )
         if alive:
             return Container(**common, state="running", paused=self._is_paused(folder))
         return Container(**common, state="exited", exit_code=KILLED, ended=time.time())
@@ -205,7 +261,9 @@ class ProcessEngine:
         return child is not None and _state(child["pid"]) == "T"
 
     def _end_session(self, folder: Path) -> None:
-        """Kill what a script left running whose supervisor was killed: its own helpers, which nobody else ends."""
+        """Kill what a script left running whose supervisor was killed: its own helpers, which
+        nobody else ends.
+        """
         child = _read(folder / "child.json")
         if child is None or born(child["pid"]) not in (None, child["born"]):
             return
@@ -219,7 +277,11 @@ class ProcessEngine:
         if not root.is_dir():
             return []
         found = (self.get(folder.name) for folder in sorted(root.iterdir()))
-        return [c for c in found if c.state != "gone" and all(c.labels.get(k) == v for k, v in labels.items())]
+        return [
+            c
+            for c in found
+            if c.state != "gone" and all(c.labels.get(k) == v for k, v in labels.items())
+        ]
 
     def wait(self, container_id: str, *, timeout_s: float | None = None) -> Container:
         """Sleep on the supervisor's process descriptor."""
@@ -237,7 +299,11 @@ class ProcessEngine:
         supervisor = _read(self._folder(identity) / "supervisor.json")
         try:
             descriptor = os.pidfd_open(supervisor["pid"])
-        except (AttributeError, TypeError, OSError):  # no such system, no supervisor yet, or not to be seen from here
+        except (
+            AttributeError,
+            TypeError,
+            OSError,
+        ):  # no such system, no supervisor yet, or not to be seen from here
             time.sleep(min(BLIND_S, timeout_s if timeout_s is not None else BLIND_S))
             return
         try:
@@ -248,7 +314,9 @@ class ProcessEngine:
             os.close(descriptor)
 
     def activity(self, container_id: str) -> Activity | None:
-        """From /proc: everything in the script's session. What the network carries is not counted there."""
+        """From /proc: everything in the script's session. What the network carries is not counted
+        there.
+        """
         child = _read(self._folder(container_id) / "child.json")
         if child is None or self.get(container_id).state != "running":
             return None
@@ -256,9 +324,10 @@ class ProcessEngine:
         if not used:
             return None
         return Activity(
-            cpu_s=sum(one.cpu_s for one in used), io_bytes=sum(one.io_bytes for one in used),
+            cpu_s=sum(one.cpu_s for one in used),
+            io_bytes=sum(one.io_bytes for one in used),
             memory_bytes=sum(one.memory_bytes for one in used),
-        )  # fmt: skip
+        )
 
     def stop(self, container_id: str, *, grace_s: float = 10.0) -> None:
         """SIGTERM to the script, SIGKILL to its process group after the grace period."""
@@ -277,7 +346,8 @@ class ProcessEngine:
             child = _read(self._folder(identity) / "child.json")
             if child is not None:
                 if born(child["pid"]) == child["born"]:
-                    # Asked is the script alone, as in a container: it may need its helpers to end in order.
+                    # Asked is the script alone, as in a container: it may need its helpers to end
+                    # in order.
                     send = os.killpg if number == signal.SIGKILL else os.kill
                     with suppress(ProcessLookupError):
                         send(child["pid"], number)
@@ -310,7 +380,12 @@ def _session(child: Mapping[str, Any]) -> list[int]:
     found = []
     for place in Path("/proc").glob("[0-9]*"):
         fields = stat(int(place.name))
-        if len(fields) > 19 and fields[3] == str(child["pid"]) and fields[0] != "Z" and int(fields[19]) >= int(born_at):
+        if (
+            len(fields) > 19
+            and fields[3] == str(child["pid"])
+            and fields[0] != "Z"
+            and int(fields[19]) >= int(born_at)
+        ):
             found.append(int(place.name))
     return found
 
@@ -322,18 +397,23 @@ def _used(pid: int) -> Activity | None:
         return None
     transferred = 0
     with suppress(OSError, ValueError):
-        counters = dict(line.split(": ") for line in Path(f"/proc/{pid}/io").read_text().splitlines())
+        counters = dict(
+            line.split(": ") for line in Path(f"/proc/{pid}/io").read_text().splitlines()
+        )
         transferred = int(counters["rchar"]) + int(counters["wchar"])
     ticks = sum(map(int, fields[11:15]))
     return Activity(
-        cpu_s=ticks / os.sysconf("SC_CLK_TCK"), io_bytes=transferred,
+        cpu_s=ticks / os.sysconf("SC_CLK_TCK"),
+        io_bytes=transferred,
         memory_bytes=int(fields[21]) * os.sysconf("SC_PAGE_SIZE"),
-    )  # fmt: skip
+    )
 
 
 @contextmanager
 def _claimed(folder: Path) -> Iterator[bool]:
-    """Hold the lock that a supervisor would hold; False while one does, or where there is no such folder."""
+    """Hold the lock that a supervisor would hold; False while one does, or where there is no such
+    folder.
+    """
     try:
         descriptor = os.open(folder / ALIVE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except FileNotFoundError:

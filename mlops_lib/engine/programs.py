@@ -1,7 +1,8 @@
-"""The programs that this package runs on the host, and where they run: never in or from the pushed project.
+"""The programs that this package runs on the host, and where they run: never in or from the pushed
+project.
 
-The current folder usually is the project. An installer that starts there reads its settings, and Python imports its modules;
-an empty or relative entry of PATH even finds programs in it.
+The current folder usually is the project. An installer that starts there reads its settings, and
+Python imports its modules; an empty or relative entry of PATH even finds programs in it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 FOLDER = "/"
-"""The current folder of every program of ours that would look around in it: only the administrator writes there."""
+"""The current folder of every program of ours that would look around in it: only the administrator
+writes there.
+"""
 
 
 Step = Callable[[list[str]], None]

@@ -1,7 +1,7 @@
 """Images that hold the project too: `docker run IMAGE` trains, and the image is the lineage.
 
-The environment's image with one layer on top. What a project should not carry into an image (its history, secrets, virtual
-environments) is left out, on top of what its own .dockerignore names.
+The environment's image with one layer on top. What a project should not carry into an image (its
+history, secrets, virtual environments) is left out, on top of what its own .dockerignore names.
 """
 
 from __future__ import annotations
@@ -19,16 +19,57 @@ from mlops_lib.project import files
 from mlops_lib.records import RunSpec
 
 LEFT_OUT = (
-    "**/.git", "**/.hg", "**/.svn", "**/.env", "**/.env.*", "**/.envrc", "**/.netrc", "**/.pypirc", "**/pip.conf", "**/.aws",
-    "**/.azure", "**/.config/gcloud", "**/.docker", "**/.kaggle", "**/.kube", "**/.ssh", "**/.git-credentials", "**/kaggle.json",
-    "**/credentials", "**/credentials.*", "**/*credentials*.json", "**/client_secret*.json", "**/service-account*.json",
-    "**/secrets.*", "**/id_rsa*", "**/id_ed25519*", "**/id_ecdsa*", "**/*.pem", "**/*.key", "**/*.p12", "**/*.pfx", "**/*.jks",
-    "**/.venv", "**/venv", "**/node_modules", "**/__pycache__", "**/.mlops", "**/.tox", "**/.mypy_cache", "**/.pytest_cache",
-    "**/.ipynb_checkpoints", "**/.idea", "**/.vscode", "**/.DS_Store",
-)  # fmt: skip
+    "**/.git",
+    "**/.hg",
+    "**/.svn",
+    "**/.env",
+    "**/.env.*",
+    "**/.envrc",
+    "**/.netrc",
+    "**/.pypirc",
+    "**/pip.conf",
+    "**/.aws",
+    "**/.azure",
+    "**/.config/gcloud",
+    "**/.docker",
+    "**/.kaggle",
+    "**/.kube",
+    "**/.ssh",
+    "**/.git-credentials",
+    "**/kaggle.json",
+    "**/credentials",
+    "**/credentials.*",
+    "**/*credentials*.json",
+    "**/client_secret*.json",
+    "**/service-account*.json",
+    "**/secrets.*",
+    "**/id_rsa*",
+    "**/id_ed25519*",
+    "**/id_ecdsa*",
+    "**/*.pem",
+    "**/*.key",
+    "**/*.p12",
+    "**/*.pfx",
+    "**/*.jks",
+    "**/.venv",
+    "**/venv",
+    "**/node_modules",
+    "**/__pycache__",
+    "**/.mlops",
+    "**/.tox",
+    "**/.mypy_cache",
+    "**/.pytest_cache",
+    "**/.ipynb_checkpoints",
+    "**/.idea",
+    "**/.vscode",
+    "**/.DS_Store",
+)
 """In .dockerignore's syntax."""
 LABEL = "org.mlops-lib.baked"
-"""Prefix of the lineage's labels. Not the labels of runs: a container takes over the labels of its image."""
+"""Prefix of the lineage's labels.
+
+Not the labels of runs: a container takes over the labels of its image.
+"""
 
 
 def bake(spec: RunSpec, *, on_line: Callable[[str], None]) -> str:
@@ -40,16 +81,30 @@ def bake(spec: RunSpec, *, on_line: Callable[[str], None]) -> str:
     """
     if spec.mounts:
         raise UsageError(
-            "the run has data mounted from outside the project", where="--with-code",
+            "the run has data mounted from outside the project",
+            where="--with-code",
             remedy="Put the data into the project, or give it to `docker run` by -v.",
-        )  # fmt: skip
-    program, tag = buildkit.client_program(), tag_of(spec)
+        )
+    program = buildkit.client_program()
+    tag = tag_of(spec)
     with tempfile.TemporaryDirectory(prefix="mlops-bake-") as folder:
         recipe = Path(folder, "Dockerfile")
         recipe.write_text(dockerfile(spec), encoding="utf-8")
-        # Beside the recipe and named after it, it takes the place of the project's own .dockerignore, which it includes.
-        Path(folder, "Dockerfile.dockerignore").write_text(ignored(Path(spec.project)), encoding="utf-8")
-        command = [program, "build", "--progress=plain", "--tag", tag, "--file", str(recipe), spec.project]
+        # Beside the recipe and named after it, it takes the place of the project's own
+        # .dockerignore, which it includes.
+        Path(folder, "Dockerfile.dockerignore").write_text(
+            ignored(Path(spec.project)), encoding="utf-8"
+        )
+        command = [
+            program,
+            "build",
+            "--progress=plain",
+            "--tag",
+            tag,
+            "--file",
+            str(recipe),
+            spec.project,
+        ]
         buildkit.run(command, tag, on_line)
     return tag
 
@@ -63,14 +118,24 @@ def tag_of(spec: RunSpec) -> str:
 def dockerfile(spec: RunSpec) -> str:
     """One layer over the environment: the project, what to run, where it came from."""
     orders = {
-        "seed": spec.seed, "input": list(spec.input), "metric_pattern": spec.metric_pattern, "metrics_file": spec.metrics_file,
+        "seed": spec.seed,
+        "input": list(spec.input),
+        "metric_pattern": spec.metric_pattern,
+        "metrics_file": spec.metrics_file,
         **spec.around,
-    }  # fmt: skip
+    }
     lineage = {
-        "run": spec.digest, "commit": spec.commit or "", "entry": spec.entry, "data": spec.data_digest,
-        "environment": spec.image.tag, "framework": spec.framework, "seed": str(spec.seed),
-    }  # fmt: skip
-    labels = " \\\n    ".join(f"{LABEL}.{name}={images.quoted(value)}" for name, value in lineage.items())
+        "run": spec.digest,
+        "commit": spec.commit or "",
+        "entry": spec.entry,
+        "data": spec.data_digest,
+        "environment": spec.image.tag,
+        "framework": spec.framework,
+        "seed": str(spec.seed),
+    }
+    labels = " \\\n    ".join(
+        f"{LABEL}.{name}={images.quoted(value)}" for name, value in lineage.items()
+    )
     return f"""\
 FROM {spec.image.tag}
 LABEL {labels}
@@ -84,7 +149,9 @@ CMD {json.dumps([spec.entry, *spec.args])}
 
 
 def ignored(project: Path) -> str:
-    """The project's own .dockerignore and ours after it, so that it cannot let in again what we leave out."""
+    """The project's own .dockerignore and ours after it, so that it cannot let in again what we
+    leave out.
+    """
     try:
         own = files.read_text(".dockerignore", root=project)
     except RefusedFileError as refused:

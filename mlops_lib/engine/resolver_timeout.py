@@ -1,7 +1,8 @@
-"""An installer that tries one combination of releases after the other may go on for hours: it gets a while, and is ended.
+"""An installer that tries one combination of releases after the other may go on for hours: it gets
+a while, and is ended.
 
-pip says when it has rejected many releases of one distribution. Where the project pins versions there may be no combination at
-all, and loosening them is the quicker way.
+pip says when it has rejected many releases of one distribution. Where the project pins versions
+there may be no combination at all, and loosening them is the quicker way.
 """
 
 from __future__ import annotations
@@ -11,14 +12,20 @@ import threading
 from collections.abc import Callable
 
 PATIENCE_S = 120.0
-"""How long an installer may look on for releases that go together once it has said that this takes long."""
+"""How long an installer may look on for releases that go together once it has said that this takes
+long.
+"""
 SIGN = "This is taking longer than usual"
 GAVE_UP = "ERROR: Could not find releases that go together: the versions asked for leave too many combinations to try\n"
 """What is added to the output of an installer that was ended; it reads as a refusal."""
 
 
 def followed(
-    process: subprocess.Popen[str], on_line: Callable[[str], None], *, asked: bool, patience_s: float = PATIENCE_S
+    process: subprocess.Popen[str],
+    on_line: Callable[[str], None],
+    *,
+    asked: bool,
+    patience_s: float = PATIENCE_S,
 ) -> list[str]:
     """The lines that an installer prints until it ends, or is ended.
 

@@ -1,4 +1,6 @@
-"""Building a source distribution in a container: no network, no privilege, nothing mounted, limits, an end."""
+"""Building a source distribution in a container: no network, no privilege, nothing mounted, limits,
+an end.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,12 @@ PIP = (
     "--no-index",
     "--use-pep517",
 )
-VARIABLES = {"HOME": "/tmp", "TMPDIR": "/tmp", "LC_ALL": "C.UTF-8", "SOURCE_DATE_EPOCH": "315532800"}
+VARIABLES = {
+    "HOME": "/tmp",
+    "TMPDIR": "/tmp",
+    "LC_ALL": "C.UTF-8",
+    "SOURCE_DATE_EPOCH": "315532800",
+}
 """The date, the earliest that a zip can hold, makes the same archive the same wheel."""
 
 
@@ -45,26 +52,49 @@ class ContainerBuilder:
     """Builds source distributions on a base image."""
 
     def __init__(self, client: Any, *, base_image: str, home: str) -> None:
-        self._client, self._base_image, self._home = client, base_image, home
+        self._client = client
+        self._base_image = base_image
+        self._home = home
         self.identity = f"docker {base_image} {client.info().get('Architecture')}"
 
-    def __call__(self, archive: Path, requires: Sequence[str], *, on_line: sdists.OnLine) -> list[tuple[str, bytes]]:
+    def __call__(
+        self, archive: Path, requires: Sequence[str], *, on_line: sdists.OnLine
+    ) -> list[tuple[str, bytes]]:
         """As `sdists.Builder` says."""
         tag = self._image(requires, on_line)
         container = self._client.containers.create(
-            tag, [*PIP, "--find-links", "/mlops/wheels", "--wheel-dir", "/mlops/out", f"/mlops/in/{archive.name}"],
-            entrypoint=[], network_mode="none", cap_drop=["ALL"], security_opt=["no-new-privileges"], user=UNPRIVILEGED,
-            init=True, working_dir="/tmp", environment=VARIABLES, use_config_proxy=False, pids_limit=PIDS,
-            mem_limit=MEMORY_BYTES, memswap_limit=MEMORY_BYTES,
+            tag,
+            [
+                *PIP,
+                "--find-links",
+                "/mlops/wheels",
+                "--wheel-dir",
+                "/mlops/out",
+                f"/mlops/in/{archive.name}",
+            ],
+            entrypoint=[],
+            network_mode="none",
+            cap_drop=["ALL"],
+            security_opt=["no-new-privileges"],
+            user=UNPRIVILEGED,
+            init=True,
+            working_dir="/tmp",
+            environment=VARIABLES,
+            use_config_proxy=False,
+            pids_limit=PIDS,
+            mem_limit=MEMORY_BYTES,
+            memswap_limit=MEMORY_BYTES,
             tmpfs={"/tmp": f"rw,exec,nosuid,size={TEMPORARY_BYTES},mode=1777"},
-        )  # fmt: skip
+        )
         try:
             container.put_archive("/mlops/in", _packed(archive))
             return self._run(container, archive, on_line)
         finally:
             container.remove(force=True)
 
-    def _run(self, container: Any, archive: Path, on_line: sdists.OnLine) -> list[tuple[str, bytes]]:
+    def _run(
+        self, container: Any, archive: Path, on_line: sdists.OnLine
+    ) -> list[tuple[str, bytes]]:
         import requests
 
         container.start()
@@ -79,10 +109,13 @@ class ContainerBuilder:
             on_line(line)
         if status != 0:
             raise ImageError(
-                "a source distribution cannot be built" if status > 0 else f"its build took longer than {BUILD_S} s",
-                where=archive.name, log="".join(f"{line}\n" for line in lines),
+                "a source distribution cannot be built"
+                if status > 0
+                else f"its build took longer than {BUILD_S} s",
+                where=archive.name,
+                log="".join(f"{line}\n" for line in lines),
                 remedy="Pin a release that has a wheel. The build has no network, and no compiler unless apt.txt names one.",
-            )  # fmt: skip
+            )
         return _wheels(container)
 
     def _image(self, requires: Sequence[str], on_line: sdists.OnLine) -> str:
@@ -90,12 +123,20 @@ class ContainerBuilder:
         text = (images.CONTAINERS / "Dockerfile.builder").read_text(encoding="utf-8")
         text = text.replace("@DOWNLOADING@", images.DOWNLOADING)
         fetch = (images.CONTAINERS / "fetch.py").read_bytes()
-        content = json.dumps([text, sorted(requires), self._base_image, hashlib.sha256(fetch).hexdigest()])
+        content = json.dumps(
+            [text, sorted(requires), self._base_image, hashlib.sha256(fetch).hexdigest()]
+        )
         tag = f"mlops/sdist-builder:{hashlib.sha256(content.encode()).hexdigest()[:16]}"
         requirements = "".join(f"{line}\n" for line in sorted(requires))
-        files = {"Dockerfile": text.encode(), "requires.txt": requirements.encode(), "fetch.py": fetch}
+        files = {
+            "Dockerfile": text.encode(),
+            "requires.txt": requirements.encode(),
+            "fetch.py": fetch,
+        }
         labels = {LABEL_ENVIRONMENT: "sdist-builder", LABEL_HOME: self._home}
-        return buildkit.made(self._client, tag, files, base_image=self._base_image, labels=labels, on_line=on_line)
+        return buildkit.made(
+            self._client, tag, files, base_image=self._base_image, labels=labels, on_line=on_line
+        )
 
 
 def _packed(archive: Path) -> bytes:
@@ -116,13 +157,17 @@ def _wheels(container: Any) -> list[tuple[str, bytes]]:
         for block in stream:
             size += len(block)
             if size > sdists.ARCHIVE_BYTES:
-                raise ImageError("its build left too much", where="/mlops/out", remedy="Pin another release.")
+                raise ImageError(
+                    "its build left too much", where="/mlops/out", remedy="Pin another release."
+                )
             packed.write(block)
         packed.seek(0)
         with tarfile.open(fileobj=packed) as opened:
             for member in opened:
                 name = member.name.rpartition("/")[2]
-                content = opened.extractfile(member) if member.isreg() and name.endswith(".whl") else None
+                content = (
+                    opened.extractfile(member) if member.isreg() and name.endswith(".whl") else None
+                )
                 if content is not None and len(found) < FILES:
                     found.append((name, content.read()))
     return found

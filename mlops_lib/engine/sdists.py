@@ -1,9 +1,10 @@
-"""Source distributions: found, downloaded and looked into on the host without running them, built in a step of their own.
+"""Source distributions: found, downloaded and looked into on the host without running them, built
+in a step of their own.
 
-A source distribution runs code of its own when it is built. So the step that builds one knows no secret, no proxy and no
-cache, has no network, and runs as a user without privileges, on files that were downloaded before: the archive, named by its
-hash, and the wheels that its build asks for. What comes out is taken only if it is a wheel of the same distribution in the
-same version.
+A source distribution runs code of its own when it is built. So the step that builds one knows no
+secret, no proxy and no cache, has no network, and runs as a user without privileges, on files that
+were downloaded before: the archive, named by its hash, and the wheels that its build asks for. What
+comes out is taken only if it is a wheel of the same distribution in the same version.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ MEMBERS = 100_000
 PYPROJECT_BYTES = 1 << 20
 METADATA_BYTES = 1 << 20
 LEGACY = ("setuptools<81", "wheel")
-"""For a project that names no build backend: setuptools with the `pkg_resources` that such projects import."""
+"""For a project that names no build backend: setuptools with the `pkg_resources` that such projects
+import.
+"""
 ROUNDS = 4
 """How often a build may ask for something more that it needs (`setup_requires`)."""
 ARCHIVES = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
@@ -78,8 +81,11 @@ class Builder(Protocol):
     identity: str
     """What besides the archive decides the result: base image or interpreter, and processor."""
 
-    def __call__(self, archive: Path, requires: Sequence[str], *, on_line: OnLine) -> list[tuple[str, bytes]]:
-        """Return the files that the build left, by name; whether they are what was asked for is not its concern.
+    def __call__(
+        self, archive: Path, requires: Sequence[str], *, on_line: OnLine
+    ) -> list[tuple[str, bytes]]:
+        """Return the files that the build left, by name; whether they are what was asked for is not
+        its concern.
 
         Raises:
             ImageError: the build failed; carries the end of its log.
@@ -87,7 +93,8 @@ class Builder(Protocol):
 
 
 def find(line: str, *, python: str) -> Source | None:
-    """Return the newest source distribution that a requirement allows, or None if there is none that can be had.
+    """Return the newest source distribution that a requirement allows, or None if there is none
+    that can be had.
 
     Args:
         line: a requirement.
@@ -105,7 +112,9 @@ def find(line: str, *, python: str) -> Source | None:
 
 
 def _newest(finder: Any, line: str) -> Any:
-    found = (one for one in finder.find_matches(line) if not one.link.is_wheel and not one.link.is_vcs)
+    found = (
+        one for one in finder.find_matches(line) if not one.link.is_wheel and not one.link.is_vcs
+    )
     return next((one for one in found if one.link.filename.endswith(ARCHIVES)), None)
 
 
@@ -128,13 +137,21 @@ def _finder(python: str) -> Iterator[Any]:
     timeout = float(found.get("timeout") or found.get("default-timeout") or 15)
     trusted = found.get("trusted-host", "").split()
     urls = [*found.get("index-url", "").split(), *found.get("extra-index-url", "").split()]
-    logging.getLogger("unearth").setLevel(logging.CRITICAL)  # its messages hold the index's address as it was given
+    logging.getLogger("unearth").setLevel(
+        logging.CRITICAL
+    )  # its messages hold the index's address as it was given
     session: Any = PyPIClient(
-        trusted_hosts=trusted, verify=verify, proxy=found.get("proxy") or None, timeout=timeout, follow_redirects=True
+        trusted_hosts=trusted,
+        verify=verify,
+        proxy=found.get("proxy") or None,
+        timeout=timeout,
+        follow_redirects=True,
     )
     session.auth = MultiDomainBasicAuth(prompting=False, index_urls=urls)
     version = tuple(int(part) for part in python.split(".")[:2])
-    finder = PackageFinder(session, trusted_hosts=trusted, target_python=TargetPython(py_ver=version))
+    finder = PackageFinder(
+        session, trusted_hosts=trusted, target_python=TargetPython(py_ver=version)
+    )
     if found.get("index-url"):
         finder.sources.clear()
     for url in urls:
@@ -147,9 +164,10 @@ def _finder(python: str) -> Iterator[Any]:
     except (httpx2.HTTPError, UnpackError, OSError, ValueError) as error:
         reason = package_index.Mask()(str(error))
         raise ImageError(
-            f"a source distribution cannot be downloaded: {reason[:300]}", where="package index",
+            f"a source distribution cannot be downloaded: {reason[:300]}",
+            where="package index",
             remedy="See that the index can be reached (`mlops doctor`), and build again.",
-        ) from None  # fmt: skip
+        ) from None
 
 
 def _download(finder: Any, link: Any, folder: Path) -> Path:
@@ -162,7 +180,9 @@ def _download(finder: Any, link: Any, folder: Path) -> Path:
     def report(*given: Any, **named: Any) -> None:
         bounded(int(named.get("completed", given[1] if len(given) > 1 else 0)))
 
-    place: Path = download_link(finder.session, link, folder, link.hash_option, download_reporter=report)
+    place: Path = download_link(
+        finder.session, link, folder, link.hash_option, download_reporter=report
+    )
     if not place.is_file():
         raise ValueError(f"{link.filename} is no file")
     return place
@@ -187,17 +207,20 @@ def fetch(source: Source, folder: Path, *, python: str) -> Path:
         archive = None if package is None else _download(finder, package.link, folder)
     if archive is None or _sha256(archive) != source.sha256:
         raise ImageError(
-            "the index has no such source distribution any more, or another file under its name", where=str(source),
+            "the index has no such source distribution any more, or another file under its name",
+            where=str(source),
             remedy="Remove the answer below environments/answers in mlops' home, and build again.",
-        )  # fmt: skip
+        )
     return archive
 
 
 def build_requires(archive: Path) -> tuple[str, ...]:
-    """Return what the build of a source distribution asks for, as it says without being run (PEP 518).
+    """Return what the build of a source distribution asks for, as it says without being run (PEP
+    518).
 
     Raises:
-        ImageError: it asks for something that is no name with its versions, or the archive cannot be read.
+        ImageError: it asks for something that is no name with its versions, or the archive cannot
+            be read.
     """
     import sys
 
@@ -208,7 +231,9 @@ def build_requires(archive: Path) -> tuple[str, ...]:
     try:
         text = _pyproject(archive)
     except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, ValueError) as error:
-        raise ImageError(f"the archive cannot be read: {error}", where=archive.name, remedy="Pin another.") from None
+        raise ImageError(
+            f"the archive cannot be read: {error}", where=archive.name, remedy="Pin another."
+        ) from None
     try:
         system = tomllib.loads(text).get("build-system", {})
         listed = system.get("requires")
@@ -219,9 +244,10 @@ def build_requires(archive: Path) -> tuple[str, ...]:
     for one in listed:
         if not isinstance(one, str) or requirement.read(one) is None:
             raise ImageError(
-                f"its build asks for {str(one)[:80]!r}, which is no name with its versions", where=archive.name,
+                f"its build asks for {str(one)[:80]!r}, which is no name with its versions",
+                where=archive.name,
                 remedy="Pin a release that has a wheel, or put a wheel of it where PIP_FIND_LINKS names it.",
-            )  # fmt: skip
+            )
     names = {requirement.name_of(one) for one in listed}
     return (*listed, "wheel") if "setuptools" in names and "wheel" not in names else tuple(listed)
 
@@ -251,10 +277,13 @@ def _is_pyproject(name: str) -> bool:
     return len(parts) == 2 and parts[1] == "pyproject.toml"
 
 
-def wheels(texts: Sequence[str], builder: Builder, *, python: str, cache: Path, on_line: OnLine) -> list[Path]:
+def wheels(
+    texts: Sequence[str], builder: Builder, *, python: str, cache: Path, on_line: OnLine
+) -> list[Path]:
     """Return the wheels of an environment's source distributions, built unless they are there.
 
-    A wheel is kept under the digest of what it was made from, so only the same archive, built alike, gets it.
+    A wheel is kept under the digest of what it was made from, so only the same archive, built
+    alike, gets it.
 
     Args:
         texts: the source distributions.
@@ -266,15 +295,22 @@ def wheels(texts: Sequence[str], builder: Builder, *, python: str, cache: Path, 
     Raises:
         ImageError: one cannot be had or built; carries the end of the log.
     """
-    return [_wheel(Source.read(text), builder, python=python, cache=cache, on_line=on_line) for text in texts]
+    return [
+        _wheel(Source.read(text), builder, python=python, cache=cache, on_line=on_line)
+        for text in texts
+    ]
 
 
 def _wheel(source: Source, builder: Builder, *, python: str, cache: Path, on_line: OnLine) -> Path:
-    key = hashlib.sha256("\0".join([str(source), builder.identity, python]).encode()).hexdigest()[:32]
+    key = hashlib.sha256("\0".join([str(source), builder.identity, python]).encode()).hexdigest()[
+        :32
+    ]
     kept = sorted((cache / key).glob("*.whl"))
     if kept:
         return kept[0]
-    on_line(f"{source.name} {source.version} has no wheel: it is built without network, secrets and privileges")
+    on_line(
+        f"{source.name} {source.version} has no wheel: it is built without network, secrets and privileges"
+    )
     with tempfile.TemporaryDirectory(prefix="mlops-sdist-") as folder:
         archive = fetch(source, Path(folder), python=python)
         name, content = _built(source, archive, builder, on_line)
@@ -289,10 +325,16 @@ def _built(source: Source, archive: Path, builder: Builder, on_line: OnLine) -> 
             return accepted(source, builder(archive, requires, on_line=on_line))
         except ImageError as error:
             known = {requirement.name_of(line) for line in requires}
-            more = [name for name in installer_log.refused(error.log) if name not in known | {source.name}]
+            more = [
+                name
+                for name in installer_log.refused(error.log)
+                if name not in known | {source.name}
+            ]
             if not more or number == ROUNDS - 1:
                 sign = f"ERROR: Failed building wheel for {source.name}\n"
-                raise ImageError(error.what, where=error.where, remedy=error.remedy, log=error.log + sign) from None
+                raise ImageError(
+                    error.what, where=error.where, remedy=error.remedy, log=error.log + sign
+                ) from None
             requires += more
     raise AssertionError("the last failure is raised")
 
@@ -309,34 +351,46 @@ def accepted(source: Source, files: Sequence[tuple[str, bytes]]) -> tuple[str, b
     for name, content in files:
         try:
             distribution, version, _, _ = parse_wheel_filename(name)
-            same = canonicalize_name(distribution) == source.name and version == Version(source.version)
+            same = canonicalize_name(distribution) == source.name and version == Version(
+                source.version
+            )
         except (InvalidWheelFilename, ValueError):
             continue
         if same and len(content) <= ARCHIVE_BYTES:
             _check_wheel(source, content)
             return name, content
     raise ImageError(
-        "its build left no wheel of that name and version", where=f"{source.name} {source.version}",
+        "its build left no wheel of that name and version",
+        where=f"{source.name} {source.version}",
         remedy="Pin a release that has a wheel.",
-    )  # fmt: skip
+    )
 
 
 def _check_wheel(source: Source, content: bytes) -> None:
-    """Refuse a wheel that asks for something by its address: an installer would fetch and build that."""
+    """Refuse a wheel that asks for something by its address: an installer would fetch and build
+    that.
+    """
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as opened:
-            found = [one for one in opened.infolist() if re.fullmatch(r"[^/]+\.dist-info/METADATA", one.filename)]
+            found = [
+                one
+                for one in opened.infolist()
+                if re.fullmatch(r"[^/]+\.dist-info/METADATA", one.filename)
+            ]
             if len(found) != 1 or found[0].file_size > METADATA_BYTES:
                 raise ValueError("its metadata is not there, or too large")
             text = opened.read(found[0]).decode("utf-8", "replace")
     except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as error:
-        raise ImageError(f"its build left no sound wheel: {error}", where=str(source), remedy="Pin another.") from None
+        raise ImageError(
+            f"its build left no sound wheel: {error}", where=str(source), remedy="Pin another."
+        ) from None
     for line in text.splitlines():
         if line.lower().startswith("requires-dist:") and requirement.read(_asked(line)) is None:
             raise ImageError(
                 f"it asks for {_asked(line)[:80]!r}: only names with their versions are taken",
-                where=f"{source.name} {source.version}", remedy="Pin another release.",
-            )  # fmt: skip
+                where=f"{source.name} {source.version}",
+                remedy="Pin another release.",
+            )
 
 
 def _asked(line: str) -> str:

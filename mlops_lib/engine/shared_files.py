@@ -1,10 +1,10 @@
 """Files that virtual environments have in common, kept once: hard links to one store.
 
-Twenty environments with TensorFlow hold the same two gigabytes twenty times. After an environment is
-built, its larger files become links to the store's, by content and mode. An environment of a pull
-request is left out: its script is a stranger's, and a script can change files of its environment.
-Installers replace files and do not write into them, so that an upgrade in one environment leaves the
-others as they are.
+Twenty environments with TensorFlow hold the same two gigabytes twenty times. After an environment
+is built, its larger files become links to the store's, by content and mode. An environment of a
+pull request is left out: its script is a stranger's, and a script can change files of its
+environment. Installers replace files and do not write into them, so that an upgrade in one
+environment leaves the others as they are.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ LEAST_BYTES = 16 << 10
 STORE = "files"
 PYTHON_CACHE = "__pycache__"
 SOURCE = ".py"
-"""Sources stay as they are: what is compiled of them holds their time, which another file's need not be."""
+"""Sources stay as they are: what is compiled of them holds their time, which another file's need
+not be.
+"""
 
 
 def share(folder: Path, store: Path) -> int:
@@ -47,7 +49,11 @@ def _files(folder: Path) -> Iterator[Path]:
         folders[:] = sorted(name for name in folders if name != PYTHON_CACHE)
         for name in sorted(names):
             path = Path(place, name)
-            if path.suffix != SOURCE and not path.is_symlink() and path.stat().st_size >= LEAST_BYTES:
+            if (
+                path.suffix != SOURCE
+                and not path.is_symlink()
+                and path.stat().st_size >= LEAST_BYTES
+            ):
                 yield path
 
 

@@ -1,4 +1,5 @@
-"""The supervisor of one process container: starts the runner, waits for it, writes down how it ended.
+"""The supervisor of one process container: starts the runner, waits for it, writes down how it
+ended.
 
 A restart waits for this program to start, so it loads nothing but a little of the standard library.
 """
@@ -29,18 +30,24 @@ ALIVE = "alive"
 
 
 def born(pid: int) -> str | None:
-    """Since which boot and tick the process of this number lives, so that one used again is not mistaken for it."""
+    """Since which boot and tick the process of this number lives, so that one used again is not
+    mistaken for it.
+    """
     fields = stat(pid)
     if len(fields) > 19:
         return None if fields[0] == "Z" else f"{boot()} {fields[19]}"
     if Path("/proc/self/stat").exists():
         return None
-    shown = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    shown = subprocess.run(
+        ["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
+    )
     return shown.stdout.strip() or None
 
 
 def stat(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat after the command's name, which may hold anything; the first is field 3."""
+    """The fields of /proc/PID/stat after the command's name, which may hold anything; the first is
+    field 3.
+    """
     try:
         return Path(f"/proc/{pid}/stat").read_text(errors="replace").rsplit(")", 1)[1].split()
     except (OSError, IndexError):
@@ -85,7 +92,11 @@ def supervise(folder: Path, order: dict[str, Any]) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)  # what it left running
     out_of_memory = code == -signal.SIGKILL and _out_of_memory_kills() > killed_before
-    state = {"exit_code": code if code >= 0 else 128 - code, "ended": ended, "out_of_memory": out_of_memory}
+    state = {
+        "exit_code": code if code >= 0 else 128 - code,
+        "ended": ended,
+        "out_of_memory": out_of_memory,
+    }
     atomic.write_json(folder / "state.json", state)
 
 
@@ -109,8 +120,8 @@ def _out_of_memory_kills() -> int:
 def main(folder: Path) -> None:
     """Claim the container and supervise it as a process that belongs to nobody.
 
-    Returns, in the process that was called, when the supervisor has written down who it is; at once where the
-    container was removed before anybody came to supervise it.
+    Returns, in the process that was called, when the supervisor has written down who it is; at once
+    where the container was removed before anybody came to supervise it.
     """
     try:
         claim = os.open(folder / ALIVE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)

@@ -1,8 +1,8 @@
 """Virtual environments for the process engine: one folder by what is in it, whole or rebuilt.
 
-A folder that carries its `.complete` marker holds exactly what its name says. Builders of the same environment wait for each
-other, and the lock is held by the installer too: if its builder is killed, nobody else touches the folder before the
-installer has ended.
+A folder that carries its `.complete` marker holds exactly what its name says. Builders of the same
+environment wait for each other, and the lock is held by the installer too: if its builder is
+killed, nobody else touches the folder before the installer has ended.
 """
 
 from __future__ import annotations
@@ -19,7 +19,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from mlops_lib import atomic
-from mlops_lib.engine import import_check, package_index, programs, resolver_timeout, sdists, shared_files
+from mlops_lib.engine import (
+    import_check,
+    package_index,
+    programs,
+    resolver_timeout,
+    sdists,
+    shared_files,
+)
 from mlops_lib.engine.image_store import Stored, name_of_home
 from mlops_lib.engine.sdist_process import ProcessBuilder
 from mlops_lib.environments import images, locks, placeholder_wheels
@@ -28,7 +35,8 @@ from mlops_lib.records import Environment
 
 COMPLETE = ".complete"
 LOG_LINES = 200
-"""How much of a failed installer's output its error carries: it names what could not be installed."""
+"""How much of a failed installer's output its error carries: it names what could not be installed.
+"""
 KEPT = (
     "PATH",
     "HOME",
@@ -39,7 +47,8 @@ KEPT = (
     *package_index.PROXIES,
     *package_index.CERTIFICATES,
 )
-"""The caller's variables that an installer sees, besides those of the index: none of our secrets."""
+"""The caller's variables that an installer sees, besides those of the index: none of our secrets.
+"""
 
 
 def place(home: Path, environment: Environment) -> Path:
@@ -47,11 +56,23 @@ def place(home: Path, environment: Environment) -> Path:
     built: list[object] = [list(environment.sdists)] if environment.sdists else []
     built += [environment.owner] if environment.owner else []
     locked = [images.locked(environment)] if images.locked(environment) else []
-    content = json.dumps([
-        sorted(environment.requirements), *built, *locked, environment.python, sys.implementation.cache_tag, platform.machine(),
-        sys.platform, sys.base_prefix,
-    ])  # fmt: skip
-    return home / "environments" / f"{environment.name}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
+    content = json.dumps(
+        [
+            sorted(environment.requirements),
+            *built,
+            *locked,
+            environment.python,
+            sys.implementation.cache_tag,
+            platform.machine(),
+            sys.platform,
+            sys.base_prefix,
+        ]
+    )
+    return (
+        home
+        / "environments"
+        / f"{environment.name}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
+    )
 
 
 def is_complete(folder: Path) -> bool:
@@ -78,14 +99,19 @@ def build(folder: Path, environment: Environment, *, on_line: Callable[[str], No
             shutil.rmtree(folder)
         uv = programs.find("uv")
 
-        # A cache of our own: the caller's may hold wheels that uv built from source, which it takes although it builds none.
+        # A cache of our own: the caller's may hold wheels that uv built from source, which it takes
+        # although it builds none.
         own = {"UV_CACHE_DIR": str(folder.parent / "uv-cache")}
 
         def step(command: list[str], *, pinned: bool = False, offline: bool = False) -> None:
             given = {**own, **(_offline() if offline else variables())}
             _step(command, on_line, lock, pinned=pinned, given=given)
 
-        step([uv, "venv", "--quiet", "--python", base, str(folder)] if uv else [base, "-I", "-m", "venv", str(folder)])
+        step(
+            [uv, "venv", "--quiet", "--python", base, str(folder)]
+            if uv
+            else [base, "-I", "-m", "venv", str(folder)]
+        )
         for one in placeholder_wheels.needed(environment.requirements):
             if one.machine in ("", platform.machine()):
                 wheel = folder / one.file
@@ -99,9 +125,12 @@ def build(folder: Path, environment: Environment, *, on_line: Callable[[str], No
                 step([*_installer(uv, folder), "--no-deps", "--require-hashes", "-r", str(listed)])
                 listed.unlink()
         pip = next(folder.glob("lib/python*/site-packages/pip"), None)
-        builder, python = ProcessBuilder(base, pip=pip, download=step), _version(environment.python)
+        builder = ProcessBuilder(base, pip=pip, download=step)
+        python = _version(environment.python)
         cache = folder.parent / "wheels"
-        built = sdists.wheels(environment.sdists, builder, python=python, cache=cache, on_line=on_line)
+        built = sdists.wheels(
+            environment.sdists, builder, python=python, cache=cache, on_line=on_line
+        )
         if environment.requirements:
             _install(environment, folder, uv, built, step)
         if not environment.owner:
@@ -110,11 +139,14 @@ def build(folder: Path, environment: Environment, *, on_line: Callable[[str], No
 
 
 def _installer(uv: str | None, folder: Path) -> list[str]:
-    """The command that installs into an environment; nothing is built from source, whatever asks for it."""
+    """The command that installs into an environment; nothing is built from source, whatever asks
+    for it.
+    """
     python = str(python_of(folder))
     if uv:
-        # Not linked: a script that changes a file of its environment must not change uv's cache, and so others'. A clone
-        # shares its blocks until one is written to (Btrfs, XFS, APFS); elsewhere uv copies.
+        # Not linked: a script that changes a file of its environment must not change uv's cache,
+        # and so others'. A clone shares its blocks until one is written to (Btrfs, XFS, APFS);
+        # elsewhere uv copies.
         return [uv, "pip", "install", "--python", python, "--no-build", "--link-mode", "clone"]
     return [
         python,
@@ -130,12 +162,16 @@ def _installer(uv: str | None, folder: Path) -> list[str]:
 
 
 def _install(
-    environment: Environment, folder: Path, uv: str | None, built: Sequence[Path], step: Callable[..., None]
+    environment: Environment,
+    folder: Path,
+    uv: str | None,
+    built: Sequence[Path],
+    step: Callable[..., None],
 ) -> None:
     """Install all requirements at once, with the wheels that were built for them.
 
-    pip downloads and installs in two steps, and only the first knows the index's password: a wheel may replace modules that
-    pip loads late. uv is a program that loads none.
+    pip downloads and installs in two steps, and only the first knows the index's password: a wheel
+    may replace modules that pip loads late. uv is a program that loads none.
     """
     pinned = images.pinned(environment)
     links = [word for wheel in built for word in ("--find-links", str(wheel.parent))]
@@ -143,7 +179,8 @@ def _install(
         step([*_installer(uv, folder), *links, *environment.requirements], pinned=pinned)
         return
     with tempfile.TemporaryDirectory(prefix="mlops-wheels-") as name:
-        python, fetch = str(python_of(folder)), str(images.CONTAINERS / "fetch.py")
+        python = str(python_of(folder))
+        fetch = str(images.CONTAINERS / "fetch.py")
         step([python, "-I", fetch, name, *links, *environment.requirements], pinned=pinned)
         wheels = sorted(map(str, Path(name).glob("*.whl")))
         if wheels:
@@ -155,7 +192,8 @@ def _version(python: str) -> str:
 
 
 def interpreter(wanted: str) -> str:
-    """A Python of this version on this machine; the one that runs this program where the project asks for none.
+    """A Python of this version on this machine; the one that runs this program where the project
+    asks for none.
 
     Raises:
         ImageError: there is none.
@@ -165,9 +203,10 @@ def interpreter(wanted: str) -> str:
     found = programs.find(f"python{wanted}") or _from_uv(wanted)
     if found is None:
         raise ImageError(
-            f"the project asks for Python {wanted}, and this machine has none", where="process environment",
+            f"the project asks for Python {wanted}, and this machine has none",
+            where="process environment",
             remedy=f"Install python{wanted}, or use --backend docker --base-image python:{wanted}-slim.",
-        )  # fmt: skip
+        )
     return found
 
 
@@ -188,7 +227,9 @@ def _from_uv(wanted: str) -> str | None:
 
 
 def variables() -> Mapping[str, str]:
-    """Return the environment of an installer: the operator's settings, nothing of the project's and no secret of ours."""
+    """Return the environment of an installer: the operator's settings, nothing of the project's and
+    no secret of ours.
+    """
     inherited = {name: os.environ[name] for name in KEPT if name in os.environ}
     return {**inherited, "PATH": programs.search_path(), **package_index.variables()}
 
@@ -197,24 +238,47 @@ def _offline() -> Mapping[str, str]:
     """The environment of a step that downloads nothing: no setting of the index, no proxy."""
     kept = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")
     inherited = {name: os.environ[name] for name in kept if name in os.environ}
-    return {**inherited, "PATH": programs.search_path(), "PIP_CONFIG_FILE": os.devnull, "UV_NO_CONFIG": "1"}
+    return {
+        **inherited,
+        "PATH": programs.search_path(),
+        "PIP_CONFIG_FILE": os.devnull,
+        "UV_NO_CONFIG": "1",
+    }
 
 
 def _step(
-    command: list[str], on_line: Callable[[str], None], lock: int, *, given: Mapping[str, str], pinned: bool = False
+    command: list[str],
+    on_line: Callable[[str], None],
+    lock: int,
+    *,
+    given: Mapping[str, str],
+    pinned: bool = False,
 ) -> None:
     mask = package_index.Mask()
     try:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            errors="replace", env=given, cwd=programs.FOLDER, pass_fds=(lock,),
-        )  # fmt: skip
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env=given,
+            cwd=programs.FOLDER,
+            pass_fds=(lock,),
+        )
     except OSError as error:
-        raise ImageError(f"{command[0]} cannot be started: {error.strerror}", remedy="`mlops doctor`") from None
+        raise ImageError(
+            f"{command[0]} cannot be started: {error.strerror}", remedy="`mlops doctor`"
+        ) from None
     with process:
         try:
-            lines = resolver_timeout.followed(process, lambda line: on_line(mask(line)), asked=pinned)
-        except BaseException:  # asked to end: an installer must not go on in a folder whose lock is free
+            lines = resolver_timeout.followed(
+                process, lambda line: on_line(mask(line)), asked=pinned
+            )
+        except (
+            BaseException
+        ):  # asked to end: an installer must not go on in a folder whose lock is free
             process.kill()
             raise
     if process.returncode != 0:
@@ -226,16 +290,27 @@ def _step(
         )
 
 
-def missing(folder: Path, environment: Environment, imports: Collection[str]) -> list[import_check.Missing]:
+def missing(
+    folder: Path, environment: Environment, imports: Collection[str]
+) -> list[import_check.Missing]:
     """Which of these names the environment cannot import."""
     inherited = {
-        name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH") if name in os.environ
+        name: os.environ[name]
+        for name in ("PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH")
+        if name in os.environ
     }
     try:
         done = subprocess.run(
-            [str(python_of(folder)), *import_check.arguments(imports)], capture_output=True, text=True, errors="replace", check=False,
-            stdin=subprocess.DEVNULL, timeout=import_check.TIMEOUT_S, cwd=folder, env={**inherited, **environment.variables},
-        )  # fmt: skip
+            [str(python_of(folder)), *import_check.arguments(imports)],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            stdin=subprocess.DEVNULL,
+            timeout=import_check.TIMEOUT_S,
+            cwd=folder,
+            env={**inherited, **environment.variables},
+        )
         output = done.stdout
     except subprocess.TimeoutExpired as late:
         output = late.stdout.decode(errors="replace") if isinstance(late.stdout, bytes) else ""
@@ -254,17 +329,27 @@ def listed(home: Path, *, running: Collection[str]) -> list[Stored]:
     for folder in root.iterdir() if root.is_dir() else ():
         if not (folder / COMPLETE).exists():
             continue
-        found.append(Stored(
-            id=str(folder), tags=(str(folder),), environment=folder.name.rpartition("-")[0], bytes=_bytes(folder),
-            created=(folder / COMPLETE).stat().st_mtime, home=name_of_home(str(home)),
-            in_use=str(python_of(folder)) in running,
-        ))  # fmt: skip
+        found.append(
+            Stored(
+                id=str(folder),
+                tags=(str(folder),),
+                environment=folder.name.rpartition("-")[0],
+                bytes=_bytes(folder),
+                created=(folder / COMPLETE).stat().st_mtime,
+                home=name_of_home(str(home)),
+                in_use=str(python_of(folder)) in running,
+            )
+        )
     return sorted(found, key=lambda one: (-one.bytes, one.tags))
 
 
 def _bytes(folder: Path) -> int:
     """Return what removing an environment frees."""
-    return sum(shared_files.own_bytes(Path(place, name)) for place, _, names in os.walk(folder) for name in names)
+    return sum(
+        shared_files.own_bytes(Path(place, name))
+        for place, _, names in os.walk(folder)
+        for name in names
+    )
 
 
 def remove(folder: Path) -> None:

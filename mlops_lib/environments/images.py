@@ -1,8 +1,9 @@
 """From an environment to an image: a pure function, named by everything that goes into it.
 
-Layers are ordered so that families share what they can: Python, the framework's pins, the row's further packages, the
-project's own, and last the runner, so that a change of ours re-downloads nothing. The script itself is never part of
-an image's name.
+Layers are ordered so that families share what they can: Python, the framework's pins, the row's
+    further packages, the
+project's own, and last the runner, so that a change of ours re-downloads nothing. The script itself
+is never part of an image's name.
 """
 
 from __future__ import annotations
@@ -28,15 +29,20 @@ PYTHON = "3.11"
 LAYERS = ("framework", "family", "project")
 PROGRAMS = ("row.py", "fetch.py")
 """Programs of ours that install within an image."""
-PROJECT, INSIDE, CACHES = "/mlops/project", "/mlops/inside", "/mlops/caches"
+PROJECT = "/mlops/project"
+INSIDE = "/mlops/inside"
+CACHES = "/mlops/caches"
 SHARED = "/mlops/shared"
 PROXIES = "if [ -f /run/secrets/proxies ]; then . /run/secrets/proxies; fi"
-"""Proxies with their passwords: for one command, not as arguments of the build, which every step would see."""
+"""Proxies with their passwords: for one command, not as arguments of the build, which every step
+would see.
+"""
 DOWNLOADING = f"""--mount=type=cache,id=mlops-wheels,target=/root/.cache/pip \\
     --mount=type=secret,id=pip --mount=type=secret,id=ca --mount=type=secret,id=proxies \\
     {PROXIES} && PIP_CONFIG_FILE=/run/secrets/pip"""
-"""Before a command that may talk to the package index. The cache has a name of its own: what other Dockerfiles left in
-theirs is not loaded, and only wheels get into this one."""
+"""Before a command that may talk to the package index. The cache has a name of its own: what other
+Dockerfiles left in theirs is not loaded, and only wheels get into this one.
+"""
 OFFLINE = "python -I -m pip install --disable-pip-version-check --root-user-action=ignore --no-index --no-deps"
 _MINOR = re.compile(r"==\d+\.\d")
 _SYSTEM = re.compile(r"[a-z0-9][a-z0-9+.-]+(=[A-Za-z0-9.+:~-]+)?")
@@ -50,7 +56,8 @@ def plan(environment: Environment, *, base_image: str = "python:3.11-slim") -> I
         base_image: a Debian image with Python and pip.
 
     Raises:
-        ImageError: a requirement is not a name with its versions but an option or a URL, or a system package is no name.
+        ImageError: a requirement is not a name with its versions but an option or a URL, or a
+            system package is no name.
     """
     _check(environment)
     text = dockerfile(environment)
@@ -58,7 +65,10 @@ def plan(environment: Environment, *, base_image: str = "python:3.11-slim") -> I
     content = json.dumps([text, installed, base_image, runner_digest(), _programs_digest()])
     digest = hashlib.sha256(content.encode()).hexdigest()
     return Image(
-        tag=f"mlops/{environment.name}:{digest[:16]}", environment=environment, dockerfile=text, base_image=base_image
+        tag=f"mlops/{environment.name}:{digest[:16]}",
+        environment=environment,
+        dockerfile=text,
+        base_image=base_image,
     )
 
 
@@ -71,9 +81,10 @@ def _check(environment: Environment) -> None:
         for line in lines:
             if not is_one(line):
                 raise ImageError(
-                    f"{line!r} is no {kind}", where=environment.name,
+                    f"{line!r} is no {kind}",
+                    where=environment.name,
                     remedy="Name the distribution and its versions, such as numpy>=1.26; options and URLs are not taken.",
-                )  # fmt: skip
+                )
 
 
 def dockerfile(environment: Environment) -> str:
@@ -87,7 +98,9 @@ def dockerfile(environment: Environment) -> str:
         **{f"@{name.upper()}_STANDINS@\n": _standins(environment, lines) for name, lines in named},
         "@SYSTEM@": _apt(shared) or "# no system packages",
         "@PROJECT@\n": _project(environment, set(environment.system) - shared),
-        "@VARIABLES@": " ".join(f"{name}={quoted(value)}" for name, value in sorted(variables.items())),
+        "@VARIABLES@": " ".join(
+            f"{name}={quoted(value)}" for name, value in sorted(variables.items())
+        ),
     }
     text = (CONTAINERS / "Dockerfile").read_text(encoding="utf-8")
     for name, value in filled.items():
@@ -124,8 +137,9 @@ def _apt(packages: set[str]) -> str:
 def _project(environment: Environment, system: set[str]) -> str:
     """Return the steps for what a project has on top of its row, "" if it has nothing.
 
-    Downloading knows the index's password and installs nothing; installing knows no secret, and puts the files aside, so that
-    no program that runs in a step is one of them. They come to their places last.
+    Downloading knows the index's password and installs nothing; installing knows no secret, and
+    puts the files aside, so that no program that runs in a step is one of them. They come to their
+    places last.
     """
     lines = layers(environment)[2]
     apt = f"# The project's own Debian packages.\n{_apt(system)}\n\n" if system else ""
@@ -169,7 +183,9 @@ def context(image: Image, folder: Path) -> None:
     """Write the build context into an empty folder: Dockerfile, requirements, the runner."""
     (folder / "Dockerfile").write_text(image.dockerfile, encoding="utf-8")
     for name, lines in zip(LAYERS, layers(image.environment), strict=True):
-        (folder / f"{name}.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        (folder / f"{name}.txt").write_text(
+            "".join(f"{line}\n" for line in lines), encoding="utf-8"
+        )
     for one in placeholder_wheels.needed(image.environment.requirements):
         (folder / one.file).write_bytes(one.wheel())
     for name in PROGRAMS:
@@ -183,10 +199,11 @@ def context(image: Image, folder: Path) -> None:
 
 
 def layers(environment: Environment) -> tuple[list[str], list[str], list[str]]:
-    """The requirements by who shares them: the framework's pins, the rest of the row, the project's own.
+    """The requirements by who shares them: the framework's pins, the rest of the row, the project's
+    own.
 
-    A project that replaces one of the framework's pins shares nothing: all of its requirements are installed at once, so
-    that no other release lies below in a layer of its own.
+    A project that replaces one of the framework's pins shares nothing: all of its requirements are
+    installed at once, so that no other release lies below in a layer of its own.
     """
     instead = _on_gpu(environment.name)
     given = set(environment.requirements)
@@ -207,8 +224,11 @@ def row_layers(name: str) -> tuple[list[str], list[str]]:
 
 
 def locked(environment: Environment) -> dict[str, dict[str, str]]:
-    """The locks that hold for an environment, by layer and processor: of the layers that are the row's as they stand."""
-    own, given = row_layers(environment.name), layers(environment)
+    """The locks that hold for an environment, by layer and processor: of the layers that are the
+    row's as they stand.
+    """
+    own = row_layers(environment.name)
+    given = layers(environment)
     if environment.unlocked or environment.python != PYTHON or sorted(own[0]) != sorted(given[0]):
         return {}
     found = {"framework": locks.texts("framework", own[0])}
@@ -229,7 +249,8 @@ def pinned(environment: Environment) -> bool:
     """Whether the project asks for versions beyond the row's own: what could be loosened."""
     row = row_of(environment.name)
     return any(
-        line not in row and (read := requirement.read(line)) and read.versions for line in environment.requirements
+        line not in row and (read := requirement.read(line)) and read.versions
+        for line in environment.requirements
     )
 
 
@@ -246,11 +267,14 @@ def row_of(name: str) -> tuple[str, ...]:
 def on_gpu(environment: Environment) -> Environment:
     """The same environment with the row's builds for a GPU in place of those for the processor.
 
-    Where Keras computes with another framework, TensorFlow only reads data: it keeps the build for the processor.
+    Where Keras computes with another framework, TensorFlow only reads data: it keeps the build for
+        the processor.
     """
     builds = _gpu_builds(environment.name)
     if environment.variables.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
-        builds = {name: build for name, build in builds.items() if not name.startswith("tensorflow")}
+        builds = {
+            name: build for name, build in builds.items() if not name.startswith("tensorflow")
+        }
     built = [_built_for(line, builds) for line in environment.requirements]
     if any(one.name == placeholder_wheels.NCCL for one in placeholder_wheels.needed(built)):
         built.append(placeholder_wheels.NCCL)
@@ -272,7 +296,11 @@ def _gpu_builds(name: str) -> dict[str, str]:
 def _built_for(line: str, builds: Mapping[str, str]) -> str:
     distribution = requirement.name_of(line)
     chosen = f"{distribution}[" in line  # the project says which build it wants
-    return line if chosen or distribution not in builds else line.replace(distribution, builds[distribution], 1)
+    return (
+        line
+        if chosen or distribution not in builds
+        else line.replace(distribution, builds[distribution], 1)
+    )
 
 
 @cache
@@ -282,13 +310,17 @@ def catalog() -> tuple[dict[str, Any], ...]:
 
 
 def runner_files() -> list[Path]:
-    """The sources of what runs around the script: an island, so this is all of mlops_lib that an image holds."""
+    """The sources of what runs around the script: an island, so this is all of mlops_lib that an
+    image holds.
+    """
     return [PACKAGE / "__init__.py", *sorted((PACKAGE / "runner").rglob("*.py"))]
 
 
 @cache
 def _programs_digest() -> str:
-    return hashlib.sha256(b"\0".join((CONTAINERS / name).read_bytes() for name in PROGRAMS)).hexdigest()
+    return hashlib.sha256(
+        b"\0".join((CONTAINERS / name).read_bytes() for name in PROGRAMS)
+    ).hexdigest()
 
 
 @cache

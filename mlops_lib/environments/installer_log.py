@@ -6,11 +6,7 @@ import re
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-from mlops_lib.environments.requirement import (
-    name_of,
-    normal,
-    read,
-)
+from mlops_lib.environments.requirement import name_of, normal, read
 from mlops_lib.environments.tables import tables
 
 
@@ -34,7 +30,9 @@ UNREACHABLE = (
         "See that PIP_INDEX_URL, or pip's settings, name the index and who may read it.",
     ),
     Trouble(
-        re.compile(r"No space left on device"), "the disk is full", "`mlops images --prune` removes what no run needs."
+        re.compile(r"No space left on device"),
+        "the disk is full",
+        "`mlops images --prune` removes what no run needs.",
     ),
     Trouble(
         re.compile(
@@ -51,7 +49,9 @@ REFUSAL = re.compile(
     r"ERROR: (No matching|Could not|Cannot install|Ignored|Failed|ResolutionImpossible|Package|Invalid)|No solution found"
     r"|subprocess-exited-with-error|[Ff]ailed to build|E: Unable to locate package|E: Package .* has no installation candidate"
 )
-"""What pip, uv and apt say when it is a requirement that they refuse, and not the engine or the machine that failed."""
+"""What pip, uv and apt say when it is a requirement that they refuse, and not the engine or the
+machine that failed.
+"""
 
 
 _NAME = r"([A-Za-z0-9][A-Za-z0-9._-]*)"
@@ -67,13 +67,15 @@ _REFUSED = (
     NOT_BUILT,
     rf"[Bb]ecause there (?:is|are) no versions? of {_NAME}",
     rf"[Bb]ecause {_NAME} was not found",
-)  # fmt: skip
+)
 
 
 _REQUIRED = re.compile(r"you require ([^,\n]*)")
 
 
-_COLLECTING = re.compile(rf"(?:Collecting|Building wheel for|Running setup\.py install for) {_NAME}")
+_COLLECTING = re.compile(
+    rf"(?:Collecting|Building wheel for|Running setup\.py install for) {_NAME}"
+)
 
 
 _NO_PACKAGE = re.compile(
@@ -82,7 +84,9 @@ _NO_PACKAGE = re.compile(
 
 
 def is_refusal(log: str) -> bool:
-    """Whether an installer failed because of what it was asked for: else no requirement is to blame."""
+    """Whether an installer failed because of what it was asked for: else no requirement is to
+    blame.
+    """
     return REFUSAL.search(log) is not None and trouble(log) is None
 
 
@@ -101,7 +105,9 @@ def refused(log: str) -> list[str]:
     for line in log.splitlines():
         collecting = _COLLECTING.search(line)
         current = collecting[1] if collecting else current
-        if current and ("finished with status 'error'" in line or "subprocess-exited-with-error" in line):
+        if current and (
+            "finished with status 'error'" in line or "subprocess-exited-with-error" in line
+        ):
             found.append(normal(current))
     return list(dict.fromkeys(found))
 
@@ -120,7 +126,8 @@ _NO_WHEEL = (
 
 
 def without_wheel(log: str) -> list[str]:
-    """Return the requirements that a failed installer (pip, uv) found no wheel for, one for each distribution.
+    """Return the requirements that a failed installer (pip, uv) found no wheel for, one for each
+    distribution.
 
     Whether there is a source distribution is not said.
     """
@@ -138,19 +145,35 @@ _NO_RELEASE = re.compile(
 
 
 def without_release(log: str) -> list[str]:
-    """Return the exact releases, as `name==version`, that a failed installer (pip, uv) says the index does not have."""
+    """Return the exact releases, as `name==version`, that a failed installer (pip, uv) says the
+    index does not have.
+    """
     return [f"{normal(match[1])}=={match[match.re.groups]}" for match in _NO_RELEASE.finditer(log)]
 
 
 def uncompiled(lines: Sequence[str], log: str, needed: Collection[str]) -> Trouble | None:
-    """A distribution that the code imports and that cannot be compiled in any version: nothing is left to loosen there."""
+    """A distribution that the code imports and that cannot be compiled in any version: nothing is
+    left to loosen there.
+    """
     bare = {line.name for line in map(read, lines) if line is not None and not line.versions}
-    name = next((name for name in map(normal, re.findall(NOT_BUILT, log)) if name in bare and name in needed), "")
+    name = next(
+        (
+            name
+            for name in map(normal, re.findall(NOT_BUILT, log))
+            if name in bare and name in needed
+        ),
+        "",
+    )
     if not name:
         return None
-    packages = ", ".join(tables()["system"].get(name, ())) or "the libraries that the compiler misses above"
+    packages = (
+        ", ".join(tables()["system"].get(name, ()))
+        or "the libraries that the compiler misses above"
+    )
     remedy = f"Install {packages} (the Debian names) and build again; for --backend docker, name them in apt.txt."
-    return Trouble(re.compile(re.escape(name)), f"{name} has to be compiled, and that fails", remedy)
+    return Trouble(
+        re.compile(re.escape(name)), f"{name} has to be compiled, and that fails", remedy
+    )
 
 
 def no_packages(log: str) -> set[str]:

@@ -1,8 +1,9 @@
 """Locks of the catalog's rows: one tag means one content.
 
-A row asks for series of releases, or for a distribution in any. Its lock names each file that is installed by its hash, for the
-two layers that rows share and for each processor. `make locks` (this module as a program) makes them anew with uv, from the
-index that pip's settings name; a test compares them with the catalog.
+A row asks for series of releases, or for a distribution in any. Its lock names each file that is
+installed by its hash, for the two layers that rows share and for each processor. `make locks` (this
+module as a program) makes them anew with uv, from the index that pip's settings name; a test
+compares them with the catalog.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ _PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;\\]+)", re.MULTILINE)
 
 
 def path(layer: str, lines: Sequence[str], machine: str = "") -> Path:
-    """Return the file of a lock: by what it was made for, so that rows with the same layer share it.
+    """Return the file of a lock: by what it was made for, so that rows with the same layer share
+    it.
 
     Args:
         layer: "framework" or "family".
@@ -41,7 +43,10 @@ def texts(layer: str, lines: Sequence[str]) -> dict[str, str]:
     """Return the locks of a layer by processor; empty if it has none. Arguments as for `path`."""
     found = {}
     for machine in MACHINES:
-        place = next((one for one in (path(layer, lines, machine), path(layer, lines)) if one.is_file()), None)
+        place = next(
+            (one for one in (path(layer, lines, machine), path(layer, lines)) if one.is_file()),
+            None,
+        )
         if place is not None:
             found[machine] = _read(place)
     return found

@@ -8,19 +8,19 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from mlops_lib.detection.import_map import CALLS_IMPLY
 from mlops_lib.environments.installer_log import NOT_BUILT, refused
 from mlops_lib.environments.mend import NUMPY_1, Mended, Step, lower_bound_violated, needs_numpy_1
-from mlops_lib.environments.requirement import (
-    Line,
-    normal,
-    read,
-)
+from mlops_lib.environments.requirement import Line, normal, read
 from mlops_lib.environments.tables import tables
 
 NAMED_ROUNDS = 2
-"""How often what an installer named is loosened before the versions of all that no import needs are."""
+"""How often what an installer named is loosened before the versions of all that no import needs
+are.
+"""
 
 
 NAMED_LEFT_OUT = 4
-"""In which round the last of those is left out by itself; in the next one all are, which a list of hundreds needs."""
+"""In which round the last of those is left out by itself; in the next one all are, which a list of
+hundreds needs.
+"""
 
 
 def loosen(
@@ -28,9 +28,10 @@ def loosen(
 ) -> Mended | None:
     """The requirements once an installer has refused them; None where nothing is left to loosen.
 
-    What the installer names gives way first, then the versions of what no import needs (a list of all that was installed
-    somewhere, mostly), then what no import needs itself, then all of the project's versions, then all but the framework's, then
-    what no import needs of the row, then the framework's too. A version of the project gives way to the row's, if it has one.
+    What the installer names gives way first, then the versions of what no import needs (a list of
+    all that was installed somewhere, mostly), then what no import needs itself, then all of the
+    project's versions, then all but the framework's, then what no import needs of the row, then the
+    framework's too. A version of the project gives way to the row's, if it has one.
 
     Args:
         lines: what could not be installed.
@@ -42,7 +43,10 @@ def loosen(
     given = [line for line in map(read, lines) if line is not None]
     assert len(given) == len(lines), lines
     own = {line.name: line for line in map(read, row) if line is not None and not line.marker}
-    rows = {name: line if lower_bound_violated(line, given) is None else line.bare for name, line in own.items()}
+    rows = {
+        name: line if lower_bound_violated(line, given) is None else line.bare
+        for name, line in own.items()
+    }
     framework = {name for group in tables()["follows"].values() for name in group}
     kept = {*needed, *framework}
     names = {*refused(log)} - framework
@@ -50,13 +54,17 @@ def loosen(
     aside = {line.name for line in given if line.versions and line.name in names - kept}
     unbuilt = {normal(name) for name in re.findall(NOT_BUILT, log) if name}
     named = _by_name(aside or names, needed, rows, unbuilt=unbuilt)
-    unneeded = _without_versions(rows, but=lambda line: line.name in kept or line == rows.get(line.name))
+    unneeded = _without_versions(
+        rows, but=lambda line: line.name in kept or line == rows.get(line.name)
+    )
     steps: list[Step] = [
         *((named,) if number <= NAMED_ROUNDS else ()),
         unneeded,
         *((_only({*kept, *own, *CALLS_IMPLY.values()}),) if number > NAMED_LEFT_OUT else ()),
         named,
-        _without_versions(rows, but=lambda line: line.name in framework or line == rows.get(line.name)),
+        _without_versions(
+            rows, but=lambda line: line.name in framework or line == rows.get(line.name)
+        ),
         _without_versions({}, but=lambda line: line.name in framework),
         _only(kept),
         _without_versions({}, but=lambda line: False),
@@ -64,7 +72,9 @@ def loosen(
     for step in steps:
         answers = [step(line) for line in given]
         if needs_numpy_1([fresh for fresh, _ in answers if fresh is not None]):
-            answers = [(NUMPY_1, why) if fresh == NUMPY_1.bare else (fresh, why) for fresh, why in answers]
+            answers = [
+                (NUMPY_1, why) if fresh == NUMPY_1.bare else (fresh, why) for fresh, why in answers
+            ]
         changed = list(zip(lines, given, answers, strict=True))
         notes = tuple(
             f"{text} → {fresh if fresh is not None else 'left out'}: {why}"
@@ -73,7 +83,9 @@ def loosen(
         )
         if notes:
             kept_lines = [
-                text if fresh == line else str(fresh) for text, line, (fresh, _) in changed if fresh is not None
+                text if fresh == line else str(fresh)
+                for text, line, (fresh, _) in changed
+                if fresh is not None
             ]
             return Mended(tuple(dict.fromkeys(kept_lines)), notes)
     return None
@@ -85,7 +97,11 @@ def _looser(line: Line, rows: Mapping[str, Line]) -> Line:
 
 
 def _by_name(
-    names: Collection[str], needed: Collection[str], rows: Mapping[str, Line], *, unbuilt: Collection[str]
+    names: Collection[str],
+    needed: Collection[str],
+    rows: Mapping[str, Line],
+    *,
+    unbuilt: Collection[str],
 ) -> Step:
     def step(line: Line) -> tuple[Line | None, str]:
         if line.name not in names:
@@ -94,7 +110,11 @@ def _by_name(
             return None, "it has to be compiled, and no import needs it"
         if line.versions:
             return _looser(line, rows), "this version cannot be installed with the rest"
-        return (line, "") if line.name in needed else (None, "it cannot be installed, and no import needs it")
+        return (
+            (line, "")
+            if line.name in needed
+            else (None, "it cannot be installed, and no import needs it")
+        )
 
     return step
 
@@ -112,6 +132,10 @@ def _without_versions(rows: Mapping[str, Line], *, but: Callable[[Line], bool]) 
 
 def _only(needed: Collection[str]) -> Step:
     def step(line: Line) -> tuple[Line | None, str]:
-        return (line, "") if line.name in needed else (None, "the installer refuses the list, and no import needs it")
+        return (
+            (line, "")
+            if line.name in needed
+            else (None, "the installer refuses the list, and no import needs it")
+        )
 
     return step

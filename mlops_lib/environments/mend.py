@@ -1,8 +1,10 @@
 """Declared requirements as they can be installed today.
 
-Projects outlive the releases they pin: `tensorflow==1.14`, `sklearn`, `pywin32`, a `pip freeze` of 2018. Pins that still
-resolve are kept. What is known not to (containers/requirements.toml) is mended before anything is built, and what an
-installer refuses is loosened by name afterwards; every change is told with its reason. Both are pure functions.
+Projects outlive the releases they pin: `tensorflow==1.14`, `sklearn`, `pywin32`, a `pip freeze` of
+    2018. Pins that still
+resolve are kept. What is known not to (containers/requirements.toml) is mended before anything is
+built, and what an installer refuses is loosened by name afterwards; every change is told with its
+reason. Both are pure functions.
 """
 
 from __future__ import annotations
@@ -39,14 +41,18 @@ class Mended:
 def _is_met(line: Line, by: Iterable[Line], locked: Mapping[str, str]) -> bool:
     """Whether what the row has of a distribution is what a requirement asks for.
 
-    Without a lock the newest of the row's series is taken: a lower bound in it names a release that there is.
+    Without a lock the newest of the row's series is taken: a lower bound in it names a release that
+    there is.
     """
     own = next((one for one in by if one.name == line.name and not one.marker), None)
     if own is None or line.extras or line.marker or not line.versions:
         return False
-    end, wanted = highest(own), highest(line)
+    end = highest(own)
+    wanted = highest(line)
     enough = wanted is None or (end is not None and end[0] <= wanted[0])
-    floors = [release(version) for operator, version in line.versions if operator in (">=", ">", "~=")]
+    floors = [
+        release(version) for operator, version in line.versions if operator in (">=", ">", "~=")
+    ]
     if line.name in locked and any(floor > release(locked[line.name]) for floor in floors):
         return False
     return (
@@ -66,7 +72,8 @@ def mend(
     """The requirements with everything that is known not to work replaced.
 
     Args:
-        lines: what the environment asks for: the row's lines, or the project's in their place, then the project's own.
+        lines: what the environment asks for: the row's lines, or the project's in their place, then
+            the project's own.
         row: the lines of the environment's row in the catalog.
         python: the environment's Python, such as "3.11".
         locked: the releases that the row is locked to, by name.
@@ -123,18 +130,29 @@ def mend(
 
 
 def lower_bound_violated(line: Line, others: Iterable[Line]) -> Line | None:
-    """The other requirement that allows only what is too old for a release of the row; None where there is none."""
+    """The other requirement that allows only what is too old for a release of the row; None where
+    there is none.
+    """
     asks = tables()["asks"].get(line.name, {}) if line.versions else {}
-    return next((other for other in others if other.name in asks and ends_before(other, asks[other.name])), None)
+    return next(
+        (other for other in others if other.name in asks and ends_before(other, asks[other.name])),
+        None,
+    )
 
 
 def _beside(lines: list[Line]) -> tuple[list[Line], list[str]]:
-    """The lines with the releases that others of them work beside; a version that was asked for stays."""
+    """The lines with the releases that others of them work beside; a version that was asked for
+    stays.
+    """
     every: list[Line] = list(lines)
     notes: list[str] = []
-    names, numbered = {line.name for line in lines}, tables()["numbered"]
+    names = {line.name for line in lines}
+    numbered = tables()["numbered"]
     series = {
-        line.name: series_of(version) for line in lines for operator, version in line.versions if operator == "=="
+        line.name: series_of(version)
+        for line in lines
+        for operator, version in line.versions
+        if operator == "=="
     }
 
     def settle(wanted: Line, other: str) -> None:
@@ -174,20 +192,33 @@ def _mended(text: str, *, python: str, framework: str) -> tuple[Line | None, str
     """What stands for one line, None for nothing; and why, "" where nothing was changed."""
     line = read(text)
     if line is None:
-        return None, "only a distribution's name and versions are taken; where it comes from is the operator's to say"
+        return (
+            None,
+            "only a distribution's name and versions are taken; where it comes from is the operator's to say",
+        )
     if line.name.replace("-", "_") in sys.stdlib_module_names:
         return None, "it is a module of Python itself"
-    known, why = tables(), ""
+    known = tables()
+    why = ""
     sound = tuple(filter(None, (normalized_specifier(*one) for one in line.versions)))
     if sound != line.versions:
-        line, why = line._replace(versions=sound), "the version is not written as installers read it (PEP 440)"
+        line, why = (
+            line._replace(versions=sound),
+            "the version is not written as installers read it (PEP 440)",
+        )
     reason = next((reason for reason, names in known["dropped"].items() if line.name in names), "")
     if reason:
         return None, reason
     if line.name in known["renamed"]:
-        line, why = Line(known["renamed"][line.name], "", (), line.marker), "that is its name on the index"
+        line, why = (
+            Line(known["renamed"][line.name], "", (), line.marker),
+            "that is its name on the index",
+        )
     elif line.name in known["variant"]:
-        line, why = line._replace(name=known["variant"][line.name], extras=""), "the variant for these containers"
+        line, why = (
+            line._replace(name=known["variant"][line.name], extras=""),
+            "the variant for these containers",
+        )
     fixed = known["broken"].get(str(line._replace(extras="", marker="")))
     if fixed:
         line, why = line._replace(versions=(("==", fixed),)), "that release cannot be imported"
@@ -212,19 +243,26 @@ def needs_numpy_1(lines: Sequence[Line]) -> bool:
     """Whether one of these was compiled for NumPy 1 only, which its own metadata does not say."""
     bounded = any(line.name == "numpy" and highest(line) is not None for line in lines)
     return not bounded and any(
-        ends_before(line, tables()["numpy2"][line.name]) for line in lines if line.name in tables()["numpy2"]
+        ends_before(line, tables()["numpy2"][line.name])
+        for line in lines
+        if line.name in tables()["numpy2"]
     )
 
 
 def before_numpy_2(name: str) -> Line | None:
-    """The releases of a distribution that still work with NumPy 1; None where all do, or nobody knows."""
+    """The releases of a distribution that still work with NumPy 1; None where all do, or nobody
+    knows.
+    """
     known = tables()["numpy1"].get(name)
     return read(f"{name}<{known['ends']}") if known else None
 
 
 def _with_numpy_1(lines: list[Line]) -> tuple[list[Line], list[str]]:
-    """The lines, what no longer works with NumPy 1 held back where they keep NumPy below 2: its metadata does not say it."""
-    every, names = list(lines), {line.name for line in lines}
+    """The lines, what no longer works with NumPy 1 held back where they keep NumPy below 2: its
+    metadata does not say it.
+    """
+    every = list(lines)
+    names = {line.name for line in lines}
     notes: list[str] = []
     if not any(line.name == "numpy" and ends_before(line, "2") for line in lines):
         return every, notes
@@ -245,7 +283,9 @@ def _with_numpy_1(lines: list[Line]) -> tuple[list[Line], list[str]]:
 
 
 def _system(lines: Iterable[Line]) -> tuple[str, ...]:
-    return tuple(sorted({package for line in lines for package in tables()["system"].get(line.name, ())}))
+    return tuple(
+        sorted({package for line in lines for package in tables()["system"].get(line.name, ())})
+    )
 
 
 Step = Callable[[Line], tuple[Line | None, str]]

@@ -1,8 +1,8 @@
 """Wheels that hold nothing but a name, in the place of downloads for GPUs that are not there.
 
-`tensorflow` and `tensorflow-cpu` bring the same files, and what builds on TensorFlow (tf_keras, tensorflow-hub,
-tensorflow-text) asks for the first, so that an installer would download both: 570 MB more. A distribution of that name and
-release that asks for `tensorflow-cpu` answers for it.
+`tensorflow` and `tensorflow-cpu` bring the same files, and what builds on TensorFlow (tf_keras,
+tensorflow-hub, tensorflow-text) asks for the first, so that an installer would download both: 570
+MB more. A distribution of that name and release that asks for `tensorflow-cpu` answers for it.
 
 XGBoost asks for `nvidia-nccl-cu12`, 470 MB that it loads only where it trains on several GPUs.
 """
@@ -54,7 +54,9 @@ class StandIn:
             f"{folder}/METADATA": f"Metadata-Version: 2.1\nName: {self.name}\nVersion: {self.version}\n{asks}",
             f"{folder}/WHEEL": "Wheel-Version: 1.0\nGenerator: mlops\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
         }
-        record = "".join(f"{path},sha256={_digest(text)},{len(text)}\n" for path, text in files.items())
+        record = "".join(
+            f"{path},sha256={_digest(text)},{len(text)}\n" for path, text in files.items()
+        )
         files[f"{folder}/RECORD"] = record + f"{folder}/RECORD,,\n"
         content = io.BytesIO()
         with zipfile.ZipFile(content, "w") as archive:
@@ -70,7 +72,13 @@ def needed(lines: Collection[str]) -> list[StandIn]:
     if release:
         asks = f"tensorflow-cpu (=={release}.*)"
         found.append(
-            StandIn("tensorflow", f"{release}.0+cpu", beside="tensorflow-cpu", requires=asks, machine="x86_64")
+            StandIn(
+                "tensorflow",
+                f"{release}.0+cpu",
+                beside="tensorflow-cpu",
+                requires=asks,
+                machine="x86_64",
+            )
         )
     names = {name_of(line) for line in lines}
     if "xgboost" in names and NCCL not in names:

@@ -36,14 +36,23 @@ class Line(NamedTuple):
 
 
 def read(text: str) -> Line | None:
-    """The requirement in a line; None for what is no name with its versions (an option, a URL, a path)."""
+    """The requirement in a line; None for what is no name with its versions (an option, a URL, a
+    path).
+    """
     found = _LINE.fullmatch(text.strip())
     if found is None:
         return None
     # A single = is conda's, and what some write.
-    versions = tuple(("==" if o == "=" else o, v) for o, v in _VERSION.findall(found["versions"] or ""))
+    versions = tuple(
+        ("==" if o == "=" else o, v) for o, v in _VERSION.findall(found["versions"] or "")
+    )
     extras = re.sub(r"\s", "", found["extras"] or "")
-    return Line(normal(found["name"]), f"[{extras}]" if extras else "", versions, (found["marker"] or "").strip())
+    return Line(
+        normal(found["name"]),
+        f"[{extras}]" if extras else "",
+        versions,
+        (found["marker"] or "").strip(),
+    )
 
 
 def normal(name: str) -> str:
@@ -73,7 +82,9 @@ def release(version: str) -> tuple[int, ...]:
 
 
 def highest(line: Line) -> tuple[tuple[int, ...], bool] | None:
-    """The versions a requirement allows end here (and whether that one is allowed); None where they are open."""
+    """The versions a requirement allows end here (and whether that one is allowed); None where they
+    are open.
+    """
     ends = []
     for operator, version in line.versions:
         numbers = release(version)
@@ -102,7 +113,9 @@ def ends_before(line: Line, version: str) -> bool:
 
 
 def normalized_specifier(operator: str, version: str) -> tuple[str, str] | None:
-    """A bound that installers can read, without a dot or star at its end where none may stand; None if that does not help."""
+    """A bound that installers can read, without a dot or star at its end where none may stand; None
+    if that does not help.
+    """
     starred = operator in ("==", "!=") and version.endswith(".*")
     number = version.rstrip(".*")
     valid = _PEP_440.fullmatch(number) and not (operator == "~=" and "." not in number)

@@ -28,8 +28,13 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 @cache
 def only_wheels(python: str = "3.11") -> tuple[str, ...]:
-    """The distributions that are never built from source: they hold compiled code and have wheels, so that an installer which
-    tries to build one has chosen a release that is too old.
+    """The distributions that are never built from source: they hold compiled code and have wheels,
+    so that an installer which tries to build one has chosen a release that is too old.
     """
     known = tables()
-    return tuple(sorted({*known["wheels"].get(python, {}), *known["compiled"]["also"]} - {*known["compiled"]["never"]}))
+    return tuple(
+        sorted(
+            {*known["wheels"].get(python, {}), *known["compiled"]["also"]}
+            - {*known["compiled"]["never"]}
+        )
+    )

@@ -1,8 +1,10 @@
-"""The new model against the champion on the same examples: read the runner's claim and test the difference.
+"""The new model against the champion on the same examples: read the runner's claim and test the
+difference.
 
-The null hypothesis is that both models are equally good; the alternative, that the new one is better. `p_value` is
-one-sided, and the interval of the difference holds 90 %, so that its worse end lies above zero when `p_value` is at most
-about `ALPHA`: two equal models change places at most once in twenty.
+The null hypothesis is that both models are equally good; the alternative, that the new one is
+better. `p_value` is one-sided, and the interval of the difference holds 90 %, so that its worse end
+lies above zero when `p_value` is at most about `ALPHA`: two equal models change places at most once
+in twenty.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ TESTS = {"mcnemar": "McNemar's exact test", "permutation": "paired permutation t
 CELLS = ("both", "only_new", "only_champion", "neither")
 
 
-def read(claim: Any, *, version: int, evaluation: Any, metric: str, grows: bool, measured: str) -> Comparison:
+def read(
+    claim: Any, *, version: int, evaluation: Any, metric: str, grows: bool, measured: str
+) -> Comparison:
     """Return what a claim says about the champion, for the evaluation that is judged.
 
     Args:
@@ -50,11 +54,16 @@ def read(claim: Any, *, version: int, evaluation: Any, metric: str, grows: bool,
     if mine is None:
         note = claim.get("note")
         return without(
-            note if isinstance(note, str) and note else "the examples behind the judged number are not known"
+            note
+            if isinstance(note, str) and note
+            else "the examples behind the judged number are not known"
         )
-    name, every = protocol.metric_name(str(mine.get("metric"))), mine.get("all")
+    name = protocol.metric_name(str(mine.get("metric")))
+    every = mine.get("all")
     if name != protocol.metric_name(metric):
-        value = protocol.as_number(protocol.pick(every, metric) if isinstance(every, Mapping) else None)
+        value = protocol.as_number(
+            protocol.pick(every, metric) if isinstance(every, Mapping) else None
+        )
         return without(f"it was compared by {name[:50]}, not by {metric}", value)
     value = protocol.as_number(mine.get("value"))
     if value is None:
@@ -69,12 +78,20 @@ def read(claim: Any, *, version: int, evaluation: Any, metric: str, grows: bool,
 def doubt_inputs(
     found: Comparison, champion: ModelVersion, *, metric: str, baseline: Baseline | None, mode: str
 ) -> Comparison:
-    """Return the comparison, without its answer if the champion does no better than a constant on these examples.
+    """Return the comparison, without its answer if the champion does no better than a constant on
+    these examples.
 
-    A model that was better than that when it was registered and is not here was made for other inputs: the script scales
-    them otherwise now, or encodes them in another order. Such a defeat says nothing about the new model.
+    A model that was better than that when it was registered and is not here was made for other
+        inputs: the script scales
+    them otherwise now, or encodes them in another order. Such a defeat says nothing about the new
+    model.
     """
-    if found.value is None or baseline is None or champion.metric != metric or champion.value is None:
+    if (
+        found.value is None
+        or baseline is None
+        or champion.metric != metric
+        or champion.value is None
+    ):
         return found
     sign = 1.0 if mode == "max" else -1.0
     if sign * (found.value - baseline.value) > 0 or sign * (champion.value - baseline.value) <= 0:
@@ -96,7 +113,8 @@ def _tested(claim: Any, *, grows: bool) -> dict[str, Any] | None:
             return None
         both, new, champion, neither = (int(cell or 0) for cell in cells)
         difference, interval = shares_apart(new, champion, both + new + champion + neither)
-        p_value, examples = mcnemar(new, champion), both + new + champion + neither
+        p_value = mcnemar(new, champion)
+        examples = both + new + champion + neither
     else:
         made = (
             protocol.as_number(claim.get("difference")),
@@ -104,7 +122,11 @@ def _tested(claim: Any, *, grows: bool) -> dict[str, Any] | None:
             _count(claim.get("examples")),
         )
         ends = claim.get("interval")
-        low, high = map(protocol.as_number, ends) if isinstance(ends, list) and len(ends) == 2 else (None, None)
+        low, high = (
+            map(protocol.as_number, ends)
+            if isinstance(ends, list) and len(ends) == 2
+            else (None, None)
+        )
         if None in made or low is None or high is None or low > high:
             return None
         difference, p_value, examples = made  # type: ignore[assignment]
@@ -113,13 +135,18 @@ def _tested(claim: Any, *, grows: bool) -> dict[str, Any] | None:
             return None
     ahead = difference > 0 if grows else difference < 0
     return {
-        "difference": difference, "interval": interval, "p_value": p_value, "examples": examples,
-        "test": TESTS[claim["test"]], "better": ahead and p_value <= ALPHA,
-    }  # fmt: skip
+        "difference": difference,
+        "interval": interval,
+        "p_value": p_value,
+        "examples": examples,
+        "test": TESTS[claim["test"]],
+        "better": ahead and p_value <= ALPHA,
+    }
 
 
 def mcnemar(only_new: int, only_champion: int) -> float:
-    """Return the one-sided p-value of McNemar's exact test: how likely so many wins are between equal models.
+    """Return the one-sided p-value of McNemar's exact test: how likely so many wins are between
+    equal models.
 
     Args:
         only_new: examples that only the new model answers right.
@@ -140,14 +167,18 @@ def mcnemar(only_new: int, only_champion: int) -> float:
     return min(1.0, math.fsum(terms))
 
 
-def shares_apart(only_new: int, only_champion: int, examples: int) -> tuple[float, tuple[float, float]]:
+def shares_apart(
+    only_new: int, only_champion: int, examples: int
+) -> tuple[float, tuple[float, float]]:
     """Return the difference of two paired proportions and its 90 % interval.
 
-    Half an example is added to each cell of the table, without which the interval is too short for few examples (Agresti
-    and Min, Statistics in Medicine 24, 2005).
+    Half an example is added to each cell of the table, without which the interval is too short for
+    few examples (Agresti and Min, Statistics in Medicine 24, 2005).
     """
     difference = (only_new - only_champion) / examples
-    new, champion, count = only_new + 0.5, only_champion + 0.5, examples + 2
+    new = only_new + 0.5
+    champion = only_champion + 0.5
+    count = examples + 2
     middle = (new - champion) / count
     spread = LEVEL_Z * math.sqrt(max(new + champion - (new - champion) ** 2 / count, 0.0)) / count
     return difference, (max(-1.0, middle - spread), min(1.0, middle + spread))
@@ -157,12 +188,22 @@ def sentence(comparison: Comparison, *, metric: str) -> str:
     """Return the comparison in words, for a list of reasons."""
     who = f"the champion, version {comparison.version}"
     if comparison.p_value is None:
-        number = "" if comparison.value is None else f" has {comparison.value:.4g} on the same examples, and"
+        number = (
+            ""
+            if comparison.value is None
+            else f" has {comparison.value:.4g} on the same examples, and"
+        )
         return f"{who},{number} is not compared: {comparison.why}"
     low, high = comparison.interval or (math.nan, math.nan)
-    apart = f"{comparison.difference:+.4g}, 90 % interval {low:+.4g} to {high:+.4g}; {comparison.test}"
+    apart = (
+        f"{comparison.difference:+.4g}, 90 % interval {low:+.4g} to {high:+.4g}; {comparison.test}"
+    )
     value = comparison.value
-    mine = "" if value is None or comparison.difference is None else f"{value + comparison.difference:.4g} against "
+    mine = (
+        ""
+        if value is None or comparison.difference is None
+        else f"{value + comparison.difference:.4g} against "
+    )
     chance = "more than chance" if comparison.better else "no more than chance"
     chance = chance if comparison.difference else "no difference"
     rest = f", without {comparison.left_out} that it was trained on" if comparison.left_out else ""

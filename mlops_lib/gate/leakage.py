@@ -1,7 +1,7 @@
 """What the leak radar found (`leaks` of an evaluation in metrics.json), as a verdict says it.
 
-The runner has measured without the examples that were also trained on; here is what the number is about, what else lets a
-model know the answers, and what of it keeps a model from being accepted.
+The runner has measured without the examples that were also trained on; here is what the number is
+about, what else lets a model know the answers, and what of it keeps a model from being accepted.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from mlops_lib.gate.reasons import reason
 from mlops_lib.runner import protocol
 
 SHOWN = 5
-FEWEST_REPEATS, LEAST_SHARE = 3, 0.01
+FEWEST_REPEATS = 3
+LEAST_SHARE = 0.01
 """Fewer examples that repeat, or a smaller share of them, need no word."""
 
 
@@ -52,8 +53,11 @@ def left_out(evaluation: Mapping[str, Any]) -> int:
     return _count(claimed.get("left_out"))
 
 
-def _copies(claimed: Mapping[str, Any], evaluation: Mapping[str, Any], metric: str) -> tuple[list[str], list[str]]:
-    count, everything = _count(claimed.get("left_out")), _count(claimed.get("examples"))
+def _copies(
+    claimed: Mapping[str, Any], evaluation: Mapping[str, Any], metric: str
+) -> tuple[list[str], list[str]]:
+    count = _count(claimed.get("left_out"))
+    everything = _count(claimed.get("examples"))
     if not count:
         return [], []
     told = {"count": count, "all": everything, "kinds": _kinds(claimed), "rest": everything - count}
@@ -70,7 +74,11 @@ def _copies(claimed: Mapping[str, Any], evaluation: Mapping[str, Any], metric: s
 
 def _kinds(claimed: Mapping[str, Any]) -> str:
     kinds = claimed.get("kinds")
-    counted = [(_count(n), str(kind)[:40]) for kind, n in kinds.items()] if isinstance(kinds, dict) else []
+    counted = (
+        [(_count(n), str(kind)[:40]) for kind, n in kinds.items()]
+        if isinstance(kinds, dict)
+        else []
+    )
     said = [f"{n} {kind}" for n, kind in sorted(counted, reverse=True)[:SHOWN] if n]
     for one in _list(claimed.get("groups"))[:SHOWN]:
         if isinstance(one, dict) and _count(one.get("examples")):
@@ -81,7 +89,8 @@ def _kinds(claimed: Mapping[str, Any]) -> str:
 def _repeats(
     claimed: Mapping[str, Any], evaluation: Mapping[str, Any], metric: str, target: float, mode: str
 ) -> tuple[list[str], list[str]]:
-    count, everything = _count(claimed.get("repeated")), _count(claimed.get("examples"))
+    count = _count(claimed.get("repeated"))
+    everything = _count(claimed.get("examples"))
     if count < FEWEST_REPEATS or count < LEAST_SHARE * everything:
         return [], []
     rest = protocol.as_number(claimed.get("value_of_rest"))
@@ -97,7 +106,9 @@ def _repeats(
 
 
 def _prepared(claimed: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """Return what is said of transformers that were fitted on judged rows: the harmless ones, and the others."""
+    """Return what is said of transformers that were fitted on judged rows: the harmless ones, and
+    the others.
+    """
     notes: dict[str, None] = {}
     doubts: dict[str, None] = {}
     for one in _list(claimed.get("prepared"))[:SHOWN]:
@@ -116,4 +127,8 @@ def _list(value: Any) -> Sequence[Any]:
 
 
 def _count(value: Any) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 53 else 0
+    return (
+        value
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 53
+        else 0
+    )

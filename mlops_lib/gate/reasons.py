@@ -1,7 +1,7 @@
 """The reasons of a verdict: each says what was found, and which setting or step would change it.
 
-A reason is only made from this table, so that none lacks its remedy. What stands in backquotes is a setting
-(docs: `mlops config`), a command, or something to do in the script.
+A reason is only made from this table, so that none lacks its remedy. What stands in backquotes is a
+setting (docs: `mlops config`), a command, or something to do in the script.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ REASONS: Mapping[str, Template] = {
         " with the settings `metric`, `metric_pattern` or `metrics_file`",
     ),
     "not measured": Template(
-        "nothing measured {wanted!r}; measured were {names}", "name one of these in the setting `metric`"
+        "nothing measured {wanted!r}; measured were {names}",
+        "name one of these in the setting `metric`",
     ),
     "no accuracy": Template(
         "the script measures {shown}, not an accuracy",
@@ -48,7 +49,9 @@ REASONS: Mapping[str, Template] = {
         "correct how the script computes it, or name another number with `metric`, `metric_pattern` or `metrics_file`",
     ),
     # The bar.
-    "reaches": Template("{metric} {value:.4g}{on} reaches the bar of {target:g}", "`target` says how high it is"),
+    "reaches": Template(
+        "{metric} {value:.4g}{on} reaches the bar of {target:g}", "`target` says how high it is"
+    ),
     "misses": Template(
         "{metric} {value:.4g}{on} misses the bar of {target:g}",
         "raise `trials` or `minutes` for a longer search, improve the script, or set another `target`",
@@ -122,7 +125,8 @@ REASONS: Mapping[str, Template] = {
         "`drop_duplicates` before the split, or judge on more examples",
     ),
     "target among inputs": Template(
-        "the inputs hold the target, or a one-to-one function of it: {columns}", "`drop` these columns before `fit`"
+        "the inputs hold the target, or a one-to-one function of it: {columns}",
+        "`drop` these columns before `fit`",
     ),
     "fitted on judged": Template(
         "{name} was fitted on {share:.0%} of the judged examples too",
@@ -201,7 +205,8 @@ REASONS: Mapping[str, Template] = {
         "evaluate on a test set of its own (`model.evaluate`) that is not the fit's validation data",
     ),
     "winner not shown": Template(
-        "the search's winner is not accepted while that is not shown", "do that, or set `trials` to 0 for no search"
+        "the search's winner is not accepted while that is not shown",
+        "do that, or set `trials` to 0 for no search",
     ),
     "left out": Template(
         "{count} more of these examples selected the search's winner: they are left out of the number",
@@ -231,9 +236,12 @@ REASONS: Mapping[str, Template] = {
         " of seed {seed} gives {value:.4g}",
         "raise `trials` or `minutes` for a longer search, improve the script, or set another `target`",
     ),
-    "seed failed": Template("seed {seed} has no number: {why}", "set `seeds` to 1 to judge one training alone"),
+    "seed failed": Template(
+        "seed {seed} has no number: {why}", "set `seeds` to 1 to judge one training alone"
+    ),
     "seed doubted": Template(
-        "the number of seed {seed} is in doubt: {why}", "see that run's verdict, or set `seeds` to 1"
+        "the number of seed {seed} is in doubt: {why}",
+        "see that run's verdict, or set `seeds` to 1",
     ),
     "seeds missing": Template(
         "{missing} of {count} seeds are not trained", "`mlops run` trains them, or set `seeds` to 1"
@@ -243,7 +251,9 @@ REASONS: Mapping[str, Template] = {
         "give the split a fixed random state (`train_test_split`), or set `seeds` to 1",
     ),
     # What the pipeline adds.
-    "not searched": Template("not searched: {note}", "change that in the script, or give another `entry`"),
+    "not searched": Template(
+        "not searched: {note}", "change that in the script, or give another `entry`"
+    ),
     "not registered": Template(
         "nothing is registered: the script's model could not be saved, its outputs are kept",
         "save it in the script (`model.save`, `joblib.dump`)",

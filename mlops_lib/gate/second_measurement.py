@@ -1,4 +1,6 @@
-"""What a second measurement, by a process without the script, means for a verdict: who measured, and what is doubtful."""
+"""What a second measurement, by a process without the script, means for a verdict: who measured,
+and what is doubtful.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ TOLERANCE = 1e-6
 
 
 def by_whom(verdict: Verdict) -> str:
-    """Return who measured the number of a verdict, "" if there is no number or a verdict of earlier days does not say.
+    """Return who measured the number of a verdict, "" if there is no number or a verdict of earlier
+    days does not say.
 
     >>> by_whom(Verdict(verdict="accepted", value=0.9, target=0.8, measured=INDEPENDENTLY))
     'independently, by a process without the script'
@@ -46,11 +49,18 @@ class Second:
         evaluation: the judged evaluation, a claim.
         metric: the judged metric.
         value: the number of the script's process.
-        digest: the sha256 of the model file that the runner claims to have measured, if it claims one.
+        digest: the sha256 of the model file that the runner claims to have measured, if it claims
+            one.
     """
 
     def __init__(
-        self, found: Remeasured | None, *, evaluation: Mapping[str, Any], metric: str, value: float | None, digest: Any
+        self,
+        found: Remeasured | None,
+        *,
+        evaluation: Mapping[str, Any],
+        metric: str,
+        value: float | None,
+        digest: Any,
     ) -> None:
         self.measured = BY_THE_SCRIPT
         self.value = value
@@ -71,12 +81,16 @@ class Second:
         elif found.state in ("needs code", "unkept", "not run"):
             self.reasons.append(reason(f"by the script: {found.state}", note=found.note))
 
-    def _compare(self, found: Remeasured, evaluation: Mapping[str, Any], metric: str, value: float) -> None:
+    def _compare(
+        self, found: Remeasured, evaluation: Mapping[str, Any], metric: str, value: float
+    ) -> None:
         number = protocol.as_number(protocol.pick(found.all, metric))
         if number is None and len(found.all) <= 1:
             number = found.value
         if number is None:
-            self.reasons.append(reason("by the script: unkept", note=f"{metric} is not among what they give"))
+            self.reasons.append(
+                reason("by the script: unkept", note=f"{metric} is not among what they give")
+            )
             return
         claimed = evaluation.get("examples")
         if isinstance(claimed, int) and found.examples != claimed:
@@ -84,6 +98,7 @@ class Second:
         elif differ(number, value, metric=metric, examples=found.examples):
             self.doubts.append(reason("measured otherwise", claimed=value, again=number))
         else:
-            self.measured, self.value = INDEPENDENTLY, number
+            self.measured = INDEPENDENTLY
+            self.value = number
             if found.where == "process":
                 self.reasons.append(reason("in a process"))

@@ -1,8 +1,11 @@
-"""One verdict over several seeds: the mean decides, and the file of the run's own seed is the one registered.
+"""One verdict over several seeds: the mean decides, and the file of the run's own seed is the one
+registered.
 
-A single training is a draw: another seed may change a number by more than what is being compared (Bouthillier et al.,
-"Accounting for variance in machine learning benchmarks", MLSys 2021). Each seed is a run of its own. Which file is
-registered is settled before any of them is measured, so that nothing is chosen by the judged examples.
+A single training is a draw: another seed may change a number by more than what is being compared
+    (Bouthillier et al.,
+"Accounting for variance in machine learning benchmarks", MLSys 2021). Each seed is a run of its
+own. Which file is registered is settled before any of them is measured, so that nothing is chosen
+by the judged examples.
 """
 
 from __future__ import annotations
@@ -19,7 +22,23 @@ from mlops_lib.gate.reasons import reason
 from mlops_lib.records import Seeds, SeedValue, Verdict
 from mlops_lib.runner import protocol
 
-STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)
+STUDENT = (
+    12.706,
+    4.303,
+    3.182,
+    2.776,
+    2.571,
+    2.447,
+    2.365,
+    2.306,
+    2.262,
+    2.228,
+    2.201,
+    2.179,
+    2.160,
+    2.145,
+    2.131,
+)
 """Two-sided 95 % quantiles of Student's t with 1, 2, … degrees of freedom."""
 
 
@@ -35,7 +54,10 @@ class Repetition:
 
 def remember(run_dir: Path, repetitions: Sequence[Repetition]) -> None:
     """Note in a run's directory which runs repeat it with other seeds."""
-    listed = [{"seed": one.seed, "run_dir": str(one.run_dir), "failure": one.failure} for one in repetitions]
+    listed = [
+        {"seed": one.seed, "run_dir": str(one.run_dir), "failure": one.failure}
+        for one in repetitions
+    ]
     atomic.write_json(run_dir / protocol.SEEDS, {"schema": 1, "repetitions": listed})
 
 
@@ -47,7 +69,9 @@ def read(run_dir: Path) -> list[Repetition]:
         return []
     listed = found.get("repetitions") if isinstance(found, dict) else None
     return [
-        Repetition(seed=int(one["seed"]), run_dir=Path(one["run_dir"]), failure=str(one.get("failure", "")))
+        Repetition(
+            seed=int(one["seed"]), run_dir=Path(one["run_dir"]), failure=str(one.get("failure", ""))
+        )
         for one in (listed if isinstance(listed, list) else [])
         if isinstance(one, dict) and "seed" in one and "run_dir" in one
     ]
@@ -67,14 +91,19 @@ def over_all(
 
     Args:
         own: the verdict on the run's own seed.
-        sound: the same with a bar that anything reaches: accepted if nothing speaks against the number.
+        sound: the same with a bar that anything reaches: accepted if nothing speaks against the
+            number.
         others: seed to such a verdict, or to why there is none.
         seed: the run's own.
         run_dirs: seed to run.
         strict: ask the worse end of the mean's interval to reach the bar.
         must_beat: whether the registered file must beat the champion.
     """
-    doubts = [] if sound.verdict == "accepted" else [reason("seed doubted", seed=seed, why=_first(sound))]
+    doubts = (
+        []
+        if sound.verdict == "accepted"
+        else [reason("seed doubted", seed=seed, why=_first(sound))]
+    )
     values = {seed: own.value}
     for number, found in others.items():
         if isinstance(found, str) or found.value is None:
@@ -99,20 +128,25 @@ def over_all(
     return replace(own, verdict=answer, seeds=summed, reasons=(*first, *own.reasons))
 
 
-def summary(values: Mapping[int, float | None], own: Verdict, *, seed: int, run_dirs: Mapping[int, str]) -> Seeds:
+def summary(
+    values: Mapping[int, float | None], own: Verdict, *, seed: int, run_dirs: Mapping[int, str]
+) -> Seeds:
     """Return mean, spread and interval of the seeds' numbers.
 
-    The interval has two parts: what the seeds differ by (Student's t), and what the judged examples leave uncertain,
+    The interval has two parts: what the seeds differ by (Student's t), and what the judged examples
+        leave uncertain,
     which they share.
     """
     numbers = [value for value in values.values() if value is not None]
-    mean, spread = statistics.fmean(numbers), statistics.stdev(numbers)
+    mean = statistics.fmean(numbers)
+    spread = statistics.stdev(numbers)
     freedom = len(numbers) - 1
     quantile = STUDENT[freedom - 1] if freedom <= len(STUDENT) else 1.96
     half = quantile * spread / math.sqrt(len(numbers))
     if own.interval is not None:
         half = math.hypot(half, (own.interval[1] - own.interval[0]) / 2)
-    low, high = mean - half, mean + half
+    low = mean - half
+    high = mean + half
     if protocol.is_in_unit_range(own.metric or ""):
         low, high = max(low, 0.0), min(high, 1.0)
     return Seeds(
@@ -147,7 +181,9 @@ def _bar(found: Seeds, own: Verdict, *, seed: int, strict: bool) -> tuple[bool, 
 
 
 def _about_examples(own: Verdict, others: Sequence[Verdict]) -> list[str]:
-    """Say that the seeds were judged on different examples; a winner's recipe may have been selected on some of them."""
+    """Say that the seeds were judged on different examples; a winner's recipe may have been
+    selected on some of them.
+    """
     if all(one.examples_digest == own.examples_digest for one in others) or own.judged_pass == 1:
         return []
     return [reason("seeds' examples differ")]

@@ -1,7 +1,7 @@
 """The gate: does the model meet its bar, and how sure is that?
 
-`judge` reads what the runner claims in `inside/metrics.json`, chooses the number the bar is about, and answers. A
-rejected model is an answer, not an error.
+`judge` reads what the runner claims in `inside/metrics.json`, chooses the number the bar is about,
+and answers. A rejected model is an answer, not an error.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ NUMBERS_SHOWN = 8
 """How many numbers are listed where none is meant by the bar."""
 CONFIDENCE = 0.95
 SELECTIONS = ("disjoint", "half", "split")
-"""How a search's selection examples may relate to the judged ones, if none of them is among these."""
+"""How a search's selection examples may relate to the judged ones, if none of them is among these.
+"""
 
 
 def judge(
@@ -52,30 +53,50 @@ def judge(
         metric: which metric; "" takes what the script evaluated last on held-out data.
         mode: "max", "min" or "auto" (by the metric's name).
         strict: ask the interval's worse end to reach the target.
-        beats: "champion" asks the model to be better than the champion too, by a paired test on the same examples.
-        champion: the version people use now; its number is shown in any case if the run measured it.
+        beats: "champion" asks the model to be better than the champion too, by a paired test on the
+            same examples.
+        champion: the version people use now; its number is shown in any case if the run measured
+            it.
         selection: after a search, how its selection examples relate to the judged ones.
         is_winner: whether that search changed the model.
-        best_of: of how many the model was chosen by its number on these very examples; 0 if it was not.
+        best_of: of how many the model was chosen by its number on these very examples; 0 if it was
+            not.
         looks: how many models, this one included, have been judged on these examples.
         judged_pass: the pass that made the model.
-        remeasured: what a process without the script measured (mlops_lib/training/remeasurement.py); None if none was asked.
+        remeasured: what a process without the script measured
+            (mlops_lib/training/remeasurement.py); None if none was asked.
     """
     claims = read_claims(run_dir)
     listed = claims.get("evaluations")
     choice = protocol.choose_judged(listed if isinstance(listed, list) else (), metric, mode=mode)
-    chosen, notes = choice.evaluation, _notes(choice, metric)
+    chosen = choice.evaluation
+    notes = _notes(choice, metric)
     if chosen is None:
         return Verdict(
-            verdict="undecided", target=target, metric=metric or None, selection=selection, reasons=tuple(notes),
-            looks=looks, judged_pass=judged_pass,
+            verdict="undecided",
+            target=target,
+            metric=metric or None,
+            selection=selection,
+            reasons=tuple(notes),
+            looks=looks,
+            judged_pass=judged_pass,
             mode="min" if protocol.direction(metric, mode) == "min" else "max",
-        )  # fmt: skip
+        )
     return _Judgement(
-        chosen, model=claims.get("model"), target=target, strict=strict, beats=beats, champion=champion,
-        search=_Search(selection, is_winner=is_winner, best_of=best_of, looks=looks, judged_pass=judged_pass),
-        standing=choice.standing, notes=notes, against=claims.get("champion"), remeasured=remeasured,
-    ).verdict()  # fmt: skip
+        chosen,
+        model=claims.get("model"),
+        target=target,
+        strict=strict,
+        beats=beats,
+        champion=champion,
+        search=_Search(
+            selection, is_winner=is_winner, best_of=best_of, looks=looks, judged_pass=judged_pass
+        ),
+        standing=choice.standing,
+        notes=notes,
+        against=claims.get("champion"),
+        remeasured=remeasured,
+    ).verdict()
 
 
 @dataclass(frozen=True)
@@ -98,7 +119,9 @@ class _Search:
 def read_claims(run_dir: Path) -> Mapping[str, Any]:
     """What the runner claims in metrics.json; empty where it claims nothing readable."""
     try:
-        value = atomic.read_json(run_dir / protocol.INSIDE / protocol.METRICS, inside=run_dir, limit=CLAIM_LIMIT)
+        value = atomic.read_json(
+            run_dir / protocol.INSIDE / protocol.METRICS, inside=run_dir, limit=CLAIM_LIMIT
+        )
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}
@@ -107,12 +130,15 @@ def read_claims(run_dir: Path) -> Mapping[str, Any]:
 def chosen(run_dir: Path, *, metric: str = "", mode: str = "auto") -> Mapping[str, Any] | None:
     """Return the evaluation that `judge` judges, None if there is none."""
     listed = read_claims(run_dir).get("evaluations")
-    return protocol.choose_judged(listed if isinstance(listed, list) else (), metric, mode=mode).evaluation
+    return protocol.choose_judged(
+        listed if isinstance(listed, list) else (), metric, mode=mode
+    ).evaluation
 
 
 def _notes(choice: protocol.Choice, wanted: str) -> list[str]:
     """Return what is to be said of the number chosen, or why there is none."""
-    best, among = choice.evaluation, choice.among
+    best = choice.evaluation
+    among = choice.among
     if choice.problem == "nothing measured":
         return [reason("no number")]
     if choice.problem == "not measured":
@@ -128,14 +154,22 @@ def _notes(choice: protocol.Choice, wanted: str) -> list[str]:
 def _others(evaluations: Sequence[Mapping[str, Any]], best: Mapping[str, Any]) -> list[str]:
     """What the same measure gave for other models of the script."""
     same = {
-        e.get("fit"): protocol.as_number(e.get("value")) for e in evaluations if e.get("source") == best.get("source")
+        e.get("fit"): protocol.as_number(e.get("value"))
+        for e in evaluations
+        if e.get("source") == best.get("source")
     }
     values = [value for value in same.values() if value is not None]
     if len(values) < 2:
         return []
     which = "the one it saved" if best.get("saved") else "the last one"
     mean = sum(values) / len(values)
-    told = {"count": len(values), "which": which, "least": min(values), "most": max(values), "mean": mean}
+    told = {
+        "count": len(values),
+        "which": which,
+        "least": min(values),
+        "most": max(values),
+        "mean": mean,
+    }
     return [reason("several models", **told)]
 
 
@@ -169,9 +203,13 @@ class _Judgement:
         against: Any = None,
         remeasured: Remeasured | None = None,
     ) -> None:
-        self.evaluation, self.target, self.strict, self.beats = evaluation, target, strict, beats
+        self.evaluation = evaluation
+        self.target = target
+        self.strict = strict
+        self.beats = beats
         self.model: Mapping[str, Any] = model if isinstance(model, dict) else {}
-        self.search, self.standing = search, standing
+        self.search = search
+        self.standing = standing
         self.metric = str(evaluation.get("metric", ""))[:100]
         self.mode = "max" if evaluation.get("higher_is_better", True) else "min"
         self.claimed = protocol.as_number(evaluation.get("value"))
@@ -179,7 +217,8 @@ class _Judgement:
         self.value = self.claimed if self.again is None else self.again
         self.reasons = list(notes)
         self.remeasured = remeasured
-        unique, counted = evaluation.get("unique"), evaluation.get("examples")
+        unique = evaluation.get("unique")
+        counted = evaluation.get("examples")
         count = unique if isinstance(unique, int) else counted
         self.examples = count if isinstance(count, int) and 0 < count < 1 << 62 else None
         on = evaluation.get("measured_on")
@@ -187,7 +226,11 @@ class _Judgement:
         out = self.measured_on.get("left_out")
         self.left_out = out if isinstance(out, int) and 0 < out < 1 << 62 else 0
         self.second = second_measurement.Second(
-            remeasured, evaluation=evaluation, metric=self.metric, value=self.value, digest=self.model.get("sha256")
+            remeasured,
+            evaluation=evaluation,
+            metric=self.metric,
+            value=self.value,
+            digest=self.model.get("sha256"),
         )
         self.value = self.second.value
         self.interval = self._interval()
@@ -198,10 +241,16 @@ class _Judgement:
     def _against(self, champion: ModelVersion, claim: Any) -> Comparison:
         """The paired comparison with the champion, or why there is none."""
         found = comparison.read(
-            claim, version=champion.version, evaluation=self.evaluation.get("id"), metric=self.metric,
-            grows=self.mode == "max", measured=second_measurement.BY_THE_SCRIPT,
-        )  # fmt: skip
-        return comparison.doubt_inputs(found, champion, metric=self.metric, baseline=self.baseline, mode=self.mode)
+            claim,
+            version=champion.version,
+            evaluation=self.evaluation.get("id"),
+            metric=self.metric,
+            grows=self.mode == "max",
+            measured=second_measurement.BY_THE_SCRIPT,
+        )
+        return comparison.doubt_inputs(
+            found, champion, metric=self.metric, baseline=self.baseline, mode=self.mode
+        )
 
     def verdict(self) -> Verdict:
         """The answer."""
@@ -274,28 +323,40 @@ class _Judgement:
 
     def _passes(self, value: float) -> bool:
         """Whether the number that decides reaches the bar, which is said first of all."""
-        decisive, what = value, ""
+        decisive = value
+        what = ""
         if self.strict and self.interval is None:
             self.reasons.append(reason("no interval", metric=self.metric))
         elif self.strict:
-            decisive, what = self._worse_end(value), "worse end "
+            decisive = self._worse_end(value)
+            what = "worse end "
         passed = protocol.reaches(decisive, self.target, self.mode)
         on = f" on {self.examples} examples" if self.examples else ""
         kind = f"{what}{'reaches' if passed else 'misses'}"
-        self.reasons.insert(0, reason(kind, metric=self.metric, value=decisive, on=on, target=self.target))
+        self.reasons.insert(
+            0, reason(kind, metric=self.metric, value=decisive, on=on, target=self.target)
+        )
         return passed
 
     def _invalid(self) -> str:
         if self.value is None:
-            return reason("not finite", metric=self.metric, value=str(self.evaluation.get("value"))[:40])
+            return reason(
+                "not finite", metric=self.metric, value=str(self.evaluation.get("value"))[:40]
+            )
         if protocol.is_in_unit_range(self.metric) and not 0.0 <= self.value <= 1.0:
             return reason("out of range", metric=self.metric, value=self.value)
         return ""
 
     def _doubts(self) -> list[str]:
         """What keeps a number that reaches the bar from being accepted."""
-        doubts = [*self._doubts_about_the_file(), *self._doubts_about_the_search(), *self._not_finite()]
-        leaks = leakage.reasons(self.evaluation, metric=self.metric, target=self.target, mode=self.mode)
+        doubts = [
+            *self._doubts_about_the_file(),
+            *self._doubts_about_the_search(),
+            *self._not_finite(),
+        ]
+        leaks = leakage.reasons(
+            self.evaluation, metric=self.metric, target=self.target, mode=self.mode
+        )
         self.reasons += leaks.notes
         doubts += leaks.doubts
         if self._must_beat() and self.against is not None and self.against.better is None:
@@ -312,11 +373,23 @@ class _Judgement:
         count, examples = (protocol.as_number(found.get(name)) for name in ("count", "examples"))
         if count:
             listed = found.get("rows")
-            rows = [str(row) for row in listed if isinstance(row, int)][:10] if isinstance(listed, list) else []
-            told = {"count": int(count), "examples": int(examples or count), "rows": ", ".join(rows)}
+            rows = (
+                [str(row) for row in listed if isinstance(row, int)][:10]
+                if isinstance(listed, list)
+                else []
+            )
+            told = {
+                "count": int(count),
+                "examples": int(examples or count),
+                "rows": ", ".join(rows),
+            }
             doubts.append(reason("predictions not finite", **told))
         others = protocol.numbers(self.evaluation)
-        names = [name[:40] for name, value in others.items() if value in protocol.NOT_FINITE and name != self.metric]
+        names = [
+            name[:40]
+            for name, value in others.items()
+            if value in protocol.NOT_FINITE and name != self.metric
+        ]
         if names:
             doubts.append(reason("measures not finite", names=", ".join(names[:5])))
         return doubts
@@ -338,7 +411,9 @@ class _Judgement:
         return doubts
 
     def _doubts_about_the_search(self) -> list[str]:
-        """What the law and the number of looks have to say; of a model that no search made it is only said."""
+        """What the law and the number of looks have to say; of a model that no search made it is
+        only said.
+        """
         missing = self._not_shown()
         is_kept_back = self.search.found_it and not self.shown.all
         doubts = [*missing, reason("winner not shown")] if is_kept_back else []
@@ -351,7 +426,9 @@ class _Judgement:
         looks = self.search.looks
         if looks > protocol.MOST_LOOKS and self.search.found_it:
             assert self.value is not None
-            if self.interval is None or not protocol.reaches(self._worse_end(self.value), self.target, self.mode):
+            if self.interval is None or not protocol.reaches(
+                self._worse_end(self.value), self.target, self.mode
+            ):
                 doubts.append(reason("looked too often", looks=looks, most=protocol.MOST_LOOKS))
         elif looks > 1:
             self.reasons.append(reason("looks", looks=looks))
@@ -378,19 +455,35 @@ class _Judgement:
         return "early stopping and checkpoints see them" if self.standing == "validation" else ""
 
     def _not_shown(self) -> list[str]:
-        shown, note = self.shown, str(self.evaluation.get("recompute_note") or "")[:500]
-        is_said = bool(self.model) and not self.model.get("reloaded")  # the file cannot be loaded at all
+        shown = self.shown
+        note = str(self.evaluation.get("recompute_note") or "")[:500]
+        is_said = bool(self.model) and not self.model.get(
+            "reloaded"
+        )  # the file cannot be loaded at all
         measured = shown.measured_by_file or is_said
         return [
-            *([] if measured else [reason("not shown: measured", note=f" ({note})" if note else "")]),
+            *(
+                []
+                if measured
+                else [reason("not shown: measured", note=f" ({note})" if note else "")]
+            ),
             *([] if shown.not_trained_on else [reason("not shown: trained")]),
-            *([] if shown.not_selected_on else [reason("not shown: selected", why=self._selected_by())]),
+            *(
+                []
+                if shown.not_selected_on
+                else [reason("not shown: selected", why=self._selected_by())]
+            ),
         ]
 
     def _check(self) -> tuple[float | None, float | None]:
-        """Return what the script saw, and what the saved model gives on the same examples, those left out among them."""
+        """Return what the script saw, and what the saved model gives on the same examples, those
+        left out among them.
+        """
         on_all = self.evaluation.get("on_all")
-        if not isinstance(on_all, dict) or protocol.metric_name(str(on_all.get("metric"))) != self.metric:
+        if (
+            not isinstance(on_all, dict)
+            or protocol.metric_name(str(on_all.get("metric"))) != self.metric
+        ):
             return self.claimed, self.again
         return protocol.as_number(on_all.get("value")), protocol.as_number(on_all.get("recomputed"))
 
@@ -417,7 +510,11 @@ class _Judgement:
         if not isinstance(claimed, dict):
             return None
         value = protocol.as_number(claimed.get("value"))
-        return None if value is None else Baseline(name=str(claimed.get("name", "baseline"))[:50], value=value)
+        return (
+            None
+            if value is None
+            else Baseline(name=str(claimed.get("name", "baseline"))[:50], value=value)
+        )
 
     def _includes_baseline(self) -> bool:
         assert self.baseline is not None
@@ -431,7 +528,8 @@ def is_searched(verdict: Verdict) -> bool:
 
 
 def is_no_better_than_its_baseline(verdict: Verdict) -> bool:
-    """Return whether a model reaches the bar, and would be accepted if the most frequent class did not do as well.
+    """Return whether a model reaches the bar, and would be accepted if the most frequent class did
+    not do as well.
 
     An accuracy says little there: the search goes for one in which every class counts the same.
     """
@@ -446,7 +544,8 @@ def is_no_better_than_its_baseline(verdict: Verdict) -> bool:
 def wilson(share: float, examples: int, *, looks: int = 1) -> tuple[float, float]:
     """Return the 95 % score interval of a proportion (Wilson, J. Am. Stat. Assoc. 22, 1927).
 
-    Several looks at the same examples share the 5 % (Bonferroni): the interval of the second covers 97.5 %.
+    Several looks at the same examples share the 5 % (Bonferroni): the interval of the second covers
+    97.5 %.
 
     Args:
         share: the observed proportion, 0 to 1.

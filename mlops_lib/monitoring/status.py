@@ -33,7 +33,9 @@ class Standing(Record):
 
     run_dir: str
     name: str = ""
-    state: Literal["absent", "training", "searching", "deciding", "waiting", "stopped", "failed", "finished"]
+    state: Literal[
+        "absent", "training", "searching", "deciding", "waiting", "stopped", "failed", "finished"
+    ]
     """"waiting": somebody asked for it and nobody sees to it."""
     attempt: int = 0
     fit: int | None = None
@@ -85,13 +87,22 @@ def elsewhere(run_dir: Path) -> tuple[Standing, ...]:
 
 
 def _of_another_machine(one: dict[str, Any]) -> Standing:
-    whole = {key: one.get(key) if _is_whole(one.get(key)) else None for key in ("trial", "epoch", "epochs", "begun")}
+    whole = {
+        key: one.get(key) if _is_whole(one.get(key)) else None
+        for key in ("trial", "epoch", "epochs", "begun")
+    }
     silent_s = float(one["silent_s"])
     return Standing(
-        run_dir="", name=f"worker {str(one['name'])[:60]}", state="searching" if silent_s < SILENT_S else "waiting",
-        trial=whole["trial"], epoch=whole["epoch"], epochs=whole["epochs"], where=str(one["where"])[:60], silent_s=silent_s,
+        run_dir="",
+        name=f"worker {str(one['name'])[:60]}",
+        state="searching" if silent_s < SILENT_S else "waiting",
+        trial=whole["trial"],
+        epoch=whole["epoch"],
+        epochs=whole["epochs"],
+        where=str(one["where"])[:60],
+        silent_s=silent_s,
         trouble="" if silent_s < SILENT_S else f"not heard of for {silent_s:.0f} s",
-    )  # fmt: skip
+    )
 
 
 def _worker(place: Path, *, driven: bool) -> Standing:
@@ -117,15 +128,24 @@ def _shown(run_dir: Path, lines: list[dict[str, Any]]) -> Standing:
     under_way = _is_under_way(lines)
     heartbeat = event_log.heartbeat(run_dir) if under_way else {}
     step_s = heartbeat.get("step_s")
-    memory, epochs, trial = heartbeat.get("rss"), heartbeat.get("epochs"), heartbeat.get("trial")
+    memory = heartbeat.get("rss")
+    epochs = heartbeat.get("epochs")
+    trial = heartbeat.get("trial")
     return Standing(
-        run_dir=str(run_dir), state="deciding", trial=trial if _is_whole(trial) else None,
-        attempt=int(starts[-1].get("attempt") or 0) if starts else 0, fit=heartbeat.get("fit"),
-        epoch=heartbeat.get("epoch"), epochs=epochs if _is_whole(epochs) else None, step=heartbeat.get("step"),
-        steps=heartbeat.get("steps"), steps_per_s=round(1 / step_s, 2) if step_s else None,
-        memory_bytes=memory if _is_whole(memory) else None, restarts=attempt_log.count_restarts(run_dir),
+        run_dir=str(run_dir),
+        state="deciding",
+        trial=trial if _is_whole(trial) else None,
+        attempt=int(starts[-1].get("attempt") or 0) if starts else 0,
+        fit=heartbeat.get("fit"),
+        epoch=heartbeat.get("epoch"),
+        epochs=epochs if _is_whole(epochs) else None,
+        step=heartbeat.get("step"),
+        steps=heartbeat.get("steps"),
+        steps_per_s=round(1 / step_s, 2) if step_s else None,
+        memory_bytes=memory if _is_whole(memory) else None,
+        restarts=attempt_log.count_restarts(run_dir),
         trouble=next((str(one.get("why")) for one in reversed(lines) if one.get("trouble")), ""),
-    )  # fmt: skip
+    )
 
 
 def _is_whole(value: Any) -> TypeGuard[int]:
@@ -141,5 +161,7 @@ def _state(run_dir: Path, lines: list[dict[str, Any]], *, under_way: bool) -> An
         return "finished" if attempt_log.given_up(lines) is None else "failed"
     if not under_way:
         return "deciding"
-    number = next((one.get("number_of_pass") for one in reversed(lines) if one.get("event") == "attempt"), 1)
+    number = next(
+        (one.get("number_of_pass") for one in reversed(lines) if one.get("event") == "attempt"), 1
+    )
     return "training" if number == 1 else "searching"

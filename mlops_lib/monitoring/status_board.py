@@ -13,12 +13,15 @@ from mlops_lib.runner import protocol
 
 
 class Decisions:
-    """What a watchdog sees decided, as lines that name the run; `stream_json` gets the lines themselves."""
+    """What a watchdog sees decided, as lines that name the run; `stream_json` gets the lines
+    themselves.
+    """
 
     SHOWN = ("decision", "exit", "attempt", "warning")
 
     def __init__(self, *, stream: TextIO = sys.stderr, stream_json: TextIO | None = None) -> None:
-        self._stream, self._stream_json = stream, stream_json
+        self._stream = stream
+        self._stream_json = stream_json
 
     def __call__(self, event: dict[str, Any]) -> None:
         """Show an event, if it is about a decision."""
@@ -74,9 +77,21 @@ class Board:
         from rich.table import Table
 
         table = Table(box=None, pad_edge=False)
-        for heading in ("run", "state", "attempt", "epoch", "steps/s", "memory", "restarts", "last trouble"):
+        for heading in (
+            "run",
+            "state",
+            "attempt",
+            "epoch",
+            "steps/s",
+            "memory",
+            "restarts",
+            "last trouble",
+        ):
             table.add_column(heading, overflow="ellipsis", no_wrap=True)
-        shown = sorted((self._standing(one) for one in run_dirs), key=lambda one: one.state in ("finished", "failed"))
+        shown = sorted(
+            (self._standing(one) for one in run_dirs),
+            key=lambda one: one.state in ("finished", "failed"),
+        )
         for one in shown[: self.ROWS]:
             for shown_one in (one, *(one.workers if one.state == "searching" else ())):
                 table.add_row(*row(shown_one))
@@ -116,13 +131,22 @@ def row(standing: Any) -> tuple[str, ...]:
     if standing.where:
         name += f" ({standing.where})"
     cells = (
-        name, standing.state, attempt, epoch, rate, memory, str(standing.restarts), standing.trouble
-    )  # fmt: skip
+        name,
+        standing.state,
+        attempt,
+        epoch,
+        rate,
+        memory,
+        str(standing.restarts),
+        standing.trouble,
+    )
     return tuple(one_line(cell)[:60] for cell in cells)
 
 
 def watcher(*, as_json: bool) -> Any:
-    """The view of a watchdog that suits stderr; with `as_json` its decisions go to stdout, one a line."""
+    """The view of a watchdog that suits stderr; with `as_json` its decisions go to stdout, one a
+    line.
+    """
     if as_json:
         return Decisions(stream_json=sys.stdout)
     return Board() if sys.stderr.isatty() else Decisions()

@@ -1,8 +1,9 @@
 """Watching over runs: how each stands, who drives it, and going on with those whose program died.
 
-A watchdog keeps no state of its own. `asked.json` in a run's directory says what somebody asked for and has not been
-answered; the lock on its `drivers` says whether a living program sees to that. So any number of watchdogs may come and
-go, on this home, and every unanswered run is taken over once: the run's lease decides between two that try.
+A watchdog keeps no state of its own. `asked.json` in a run's directory says what somebody asked for
+and has not been answered; the lock on its `drivers` says whether a living program sees to that. So
+any number of watchdogs may come and go, on this home, and every unanswered run is taken over once:
+the run's lease decides between two that try.
 """
 
 from __future__ import annotations
@@ -35,11 +36,16 @@ class Watch:
     Args:
         places: the run directories to look at, asked again each time: new ones come.
         take_over: goes on with a run; runs in a thread of its own, one for each run.
-        observer: gets every decision about these runs as a line of `attempts.jsonl` with its `run_dir`, whoever took it.
+        observer: gets every decision about these runs as a line of `attempts.jsonl` with its
+            `run_dir`, whoever took it.
     """
 
-    def __init__(self, places: Callable[[], list[Path]], *, take_over: TakeOver, observer: Observer) -> None:
-        self._places, self._take_over, self._observer = places, take_over, observer
+    def __init__(
+        self, places: Callable[[], list[Path]], *, take_over: TakeOver, observer: Observer
+    ) -> None:
+        self._places = places
+        self._take_over = take_over
+        self._observer = observer
         self._resting: dict[Path, float] = {}
         """Since when nobody sees to a run."""
         self._later: dict[Path, float] = {}
@@ -51,7 +57,8 @@ class Watch:
 
     def look(self) -> list[Path]:
         """Look at every run once; returns those that are not answered."""
-        pending, places = [], self._places()
+        pending = []
+        places = self._places()
         self._observer({"event": "look", "run_dirs": [str(place) for place in places]})
         for run_dir in places:
             self._tell(run_dir)
@@ -79,10 +86,15 @@ class Watch:
 
     def _begin(self, run_dir: Path, wanted: Asked) -> None:
         why = f"nobody sees to `{wanted.verb}`, which was asked and is not answered"
-        self._observer({"event": "decision", "do": "take over", "why": why, "run_dir": str(run_dir)})
+        self._observer(
+            {"event": "decision", "do": "take over", "why": why, "run_dir": str(run_dir)}
+        )
         stopped = cancellation.Stop(leaves=True)
         thread = threading.Thread(
-            target=self._work, args=(run_dir, wanted, stopped), name=f"mlops-{run_dir.name}", daemon=True
+            target=self._work,
+            args=(run_dir, wanted, stopped),
+            name=f"mlops-{run_dir.name}",
+            daemon=True,
         )
         self._workers[run_dir] = (thread, stopped)
         thread.start()
@@ -112,7 +124,9 @@ class Watch:
         self._observer({"event": "warning", "message": message, "run_dir": str(run_dir)})
 
     def _tell(self, run_dir: Path) -> None:
-        """What was decided since the last look, by whoever drives the run; not what was decided before the first."""
+        """What was decided since the last look, by whoever drives the run; not what was decided
+        before the first.
+        """
         lines = event_log.read_lines(run_dir / protocol.ATTEMPTS)
         for line in lines[self._told.get(run_dir, len(lines)) :]:
             self._observer({**line, "run_dir": str(run_dir)})

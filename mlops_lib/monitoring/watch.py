@@ -1,4 +1,6 @@
-"""The watch over a run or a home: whoever keeps it goes on with what others asked for and died over."""
+"""The watch over a run or a home: whoever keeps it goes on with what others asked for and died
+over.
+"""
 
 from __future__ import annotations
 
@@ -36,10 +38,11 @@ def watch(
     stopped: cancellation.Stop | None = None,
     **settings: Any,
 ) -> RunResult | None:
-    """Watch a run, which may not exist yet, or all runs of a home, and go on with those whose program died.
+    """Watch a run, which may not exist yet, or all runs of a home, and go on with those whose
+    program died.
 
-    Ends when told to, or with `until_done` when there is nothing left to do. What it had taken over goes on in its
-    container, for the next watchdog to take over.
+    Ends when told to, or with `until_done` when there is nothing left to do. What it had taken over
+    goes on in its container, for the next watchdog to take over.
 
     Args:
         project: the project or run; None for all runs of the home.
@@ -53,11 +56,15 @@ def watch(
     """
     if project is None:
         resolved = config.resolve(None, settings)
-        watched = takeover.Watch(lambda: run_directory.known(resolved.home), take_over=_take_over, observer=observer)
+        watched = takeover.Watch(
+            lambda: run_directory.known(resolved.home), take_over=_take_over, observer=observer
+        )
         _keep_watch(
-            watched, stopped or cancellation.Stop(), lambda pending: until_done and not pending,
+            watched,
+            stopped or cancellation.Stop(),
+            lambda pending: until_done and not pending,
             post=lambda: publishing.post(resolved, observer),
-        )  # fmt: skip
+        )
         return None
     job = prepared(project, observer=observer, stopped=stopped, **settings)
     run_dir = job.run_dir.resolve()
@@ -68,9 +75,13 @@ def watch(
         nonlocal resting
         if pending or run_lock.is_driven(run_dir):
             resting = time.monotonic()
-        return until_done and (_is_settled(run_dir) or (run_dir.is_dir() and time.monotonic() - resting > SETTLED_S))
+        return until_done and (
+            _is_settled(run_dir) or (run_dir.is_dir() and time.monotonic() - resting > SETTLED_S)
+        )
 
-    _keep_watch(watched, job.stopped, done, post=lambda: publishing.post(job.settings, job.observer))
+    _keep_watch(
+        watched, job.stopped, done, post=lambda: publishing.post(job.settings, job.observer)
+    )
     return takeover.result(run_dir)
 
 
@@ -103,18 +114,32 @@ def _keep_watch(
 
 
 def _is_settled(run_dir: Path) -> bool:
-    """Whether nobody has anything more to do for the run: it is judged, and searched where that was called for."""
-    if requests.asked(run_dir) is not None or run_lock.is_driven(run_dir) or attempt_log.finished(run_dir, 1) is None:
+    """Whether nobody has anything more to do for the run: it is judged, and searched where that was
+    called for.
+    """
+    if (
+        requests.asked(run_dir) is not None
+        or run_lock.is_driven(run_dir)
+        or attempt_log.finished(run_dir, 1) is None
+    ):
         return False
     verdict = run_directory.read_record(run_dir / protocol.VERDICT, Verdict)
-    return verdict is not None and (verdict.verdict != "rejected" or second_pass.read(run_dir) is not None)
+    return verdict is not None and (
+        verdict.verdict != "rejected" or second_pass.read(run_dir) is not None
+    )
 
 
-def _take_over(run_dir: Path, asked: requests.Asked, observer: Observer, stopped: cancellation.Stop) -> None:
+def _take_over(
+    run_dir: Path, asked: requests.Asked, observer: Observer, stopped: cancellation.Stop
+) -> None:
     """Go on with what was asked of a run."""
 
     def named(event: dict[str, Any]) -> None:
-        if event.get("event") not in ("decision", "exit", "attempt"):  # these are read from the run's own record
+        if event.get("event") not in (
+            "decision",
+            "exit",
+            "attempt",
+        ):  # these are read from the run's own record
             observer({**event, "run_dir": str(run_dir)})
 
     job = _prepared_anew(run_dir, observer=named, stopped=stopped, settings=asked.settings)
@@ -124,8 +149,10 @@ def _take_over(run_dir: Path, asked: requests.Asked, observer: Observer, stopped
 
 def _prepared_anew(
     run_dir: Path, *, observer: Observer, stopped: cancellation.Stop, settings: Mapping[str, Any]
-) -> Job:  # fmt: skip
-    """The job as it was prepared first, where its project is still as it was; else what the run directory says of it."""
+) -> Job:
+    """The job as it was prepared first, where its project is still as it was; else what the run
+    directory says of it.
+    """
     known: dict[str, Any] = {"observer": observer, "stopped": stopped}
     spec = run_directory.read_record(run_dir / protocol.SPEC, RunSpec)
     if spec is not None and Path(spec.project).is_dir():

@@ -1,4 +1,5 @@
-"""Telling people: what happened (`compose`), to every configured channel exactly once (`notify`, `flush`).
+"""Telling people: what happened (`compose`), to every configured channel exactly once (`notify`,
+`flush`).
 
     composition   from records to a Notification, a pure function
     channel       what a channel is, and the table of them

@@ -1,8 +1,8 @@
-"""Anything else that a URL can name (Teams, Discord, Matrix, Telegram, …), through Apprise (`pip install
-mlops_lib[apprise]`).
+"""Anything else that a URL can name (Teams, Discord, Matrix, Telegram, …), through Apprise (`pip
+install mlops_lib[apprise]`).
 
-`MLOPS_APPRISE_URLS` holds the URLs, separated by white space. Apprise says of a failure only that there was one, so it
-counts as uncertain, and each URL is tried until it succeeds.
+`MLOPS_APPRISE_URLS` holds the URLs, separated by white space. Apprise says of a failure only that
+there was one, so it counts as uncertain, and each URL is tried until it succeeds.
 """
 
 from __future__ import annotations
@@ -33,19 +33,20 @@ class Anything:
     def send(self, message: Message, *, timeout_s: float) -> str:
         """One attempt at each URL not reached yet; see `Channel.send`."""
         notification = message.notification
-        reached, missed = [], 0
+        reached = []
+        missed = 0
         for url in self.urls:
             # What is kept on disk of a URL must not give it away.
             name = hashlib.sha256(f"{message.id}{url}".encode()).hexdigest()[:16]
             if name in message.reached:
                 continue
-            title, body, kind = (
-                email_body.subject(notification),
-                email_body.body(notification),
-                _KINDS[notification.level],
-            )
+            title = email_body.subject(notification)
+            body = email_body.body(notification)
+            kind = _KINDS[notification.level]
             with _unlogged():
-                took = _target(url, timeout_s=timeout_s).notify(title=title, body=body, notify_type=kind)
+                took = _target(url, timeout_s=timeout_s).notify(
+                    title=title, body=body, notify_type=kind
+                )
             if took:
                 reached.append(name)
             else:

@@ -1,4 +1,6 @@
-"""The files that go with a message: read without following links, bounded, and left out where they cannot be had."""
+"""The files that go with a message: read without following links, bounded, and left out where they
+cannot be had.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ def pictures(paths: Iterable[str]) -> Iterator[tuple[str, bytes]]:
 
 
 def content(path: Path, *, limit: int) -> bytes:
-    """A file's bytes; none for what is missing, a link or too large: the news matters more than what goes with it."""
+    """A file's bytes; none for what is missing, a link or too large: the news matters more than
+    what goes with it.
+    """
     with suppress(OSError), atomic.open_regular(path) as file:
         read = file.read(limit + 1)
         return read if len(read) <= limit else b""

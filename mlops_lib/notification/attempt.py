@@ -1,8 +1,9 @@
 """One attempt at a delivery, all of it within one limit of time, whatever the receiver does.
 
-A timeout of a socket bounds one `recv`. A receiver that sends a byte now and then, in a banner, a header, a body or a
-TLS handshake, never meets it, and neither does a name server that stays silent. So the attempt runs in a thread of its
-own, and when its time is over its connections are shut: the thread's own error then says how far it had come.
+A timeout of a socket bounds one `recv`. A receiver that sends a byte now and then, in a banner, a
+header, a body or a TLS handshake, never meets it, and neither does a name server that stays silent.
+So the attempt runs in a thread of its own, and when its time is over its connections are shut: the
+thread's own error then says how far it had come.
 """
 
 from __future__ import annotations
@@ -52,10 +53,12 @@ class Attempt(Generic[T]):
         self._error: BaseException | None = None
 
     def run(self, seconds: float) -> T:
-        """Do the work and return its value, or raise its error, within this time and at most `LAST_S` more.
+        """Do the work and return its value, or raise its error, within this time and at most
+        `LAST_S` more.
 
         Raises:
-            OverdueError: the work did not end even then; it is left behind and can open no connection any more.
+            OverdueError: the work did not end even then; it is left behind and can open no
+                connection any more.
         """
         _listen()
         thread = threading.Thread(target=self._run, name="mlops-delivery", daemon=True)
@@ -103,7 +106,9 @@ class Attempt(Generic[T]):
 
 
 def _listen() -> None:
-    """See every connection that an attempt's thread makes, by whatever library: hooks of this kind stay for ever."""
+    """See every connection that an attempt's thread makes, by whatever library: hooks of this kind
+    stay for ever.
+    """
     global _is_listening
     with _installing:
         if not _is_listening:

@@ -18,14 +18,17 @@ class Message:
     """A notification on its way through one channel."""
 
     id: str
-    """The same at every attempt, so that a receiver can tell a repetition; 32 hexadecimal digits."""
+    """The same at every attempt, so that a receiver can tell a repetition; 32 hexadecimal digits.
+    """
     notification: Notification
     reached: tuple[str, ...] = ()
     """Recipients that an earlier attempt reached already."""
     uncertain: bool = False
     """Whether an earlier attempt may have delivered it without saying so."""
     thread: str = ""
-    """What this channel's `send` returned for the first message of the same thread; "" for the first one."""
+    """What this channel's `send` returned for the first message of the same thread; "" for the
+    first one.
+    """
 
 
 class Undelivered(Exception):  # noqa: N818 - an outcome that the delivery handles, not an error a user meets
@@ -65,7 +68,9 @@ class Channel(Protocol):
 
     @property
     def threads(self) -> bool:
-        """Whether it shows messages about one run together; only such channels are told about steps of a run."""
+        """Whether it shows messages about one run together; only such channels are told about steps
+        of a run.
+        """
 
     def send(self, message: Message, *, timeout_s: float) -> str:
         """Make one attempt and return once the receiver has taken the message.
@@ -104,11 +109,16 @@ CHANNELS = {
     "webhook": "mlops_lib.notification.webhook",
     "apprise": "mlops_lib.notification.apprise",
 }
-"""Each module has `configure(settings, environ) -> Channel | None`; None where the channel is not configured."""
+"""Each module has `configure(settings, environ) -> Channel | None`; None where the channel is not
+configured.
+"""
 
 
-def configured(name: str, settings: Mapping[str, Any], environ: Mapping[str, str]) -> Channel | None:
-    """The channel of this name as these settings and this environment describe it; None if they do not.
+def configured(
+    name: str, settings: Mapping[str, Any], environ: Mapping[str, str]
+) -> Channel | None:
+    """The channel of this name as these settings and this environment describe it; None if they do
+    not.
 
     Raises:
         UsageError: it is described wrongly.

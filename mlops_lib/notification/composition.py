@@ -21,7 +21,8 @@ from mlops_lib.records import (
     Verdict,
 )
 
-_LOG_LINES, _LOG_CHARACTERS = 15, 2000
+_LOG_LINES = 15
+_LOG_CHARACTERS = 2000
 _LEVELS: dict[str, Literal["good", "warning", "bad", "info"]] = {
     "accepted": "good",
     "recovered": "good",
@@ -67,22 +68,30 @@ def compose(
         verdict: the gate's answer; None if the run never came so far.
         result: how the training ended.
         search: what the search found, if there was one.
-        previous: how this project stood when people were last told (`recall`); None for the first time.
+        previous: how this project stood when people were last told (`recall`); None for the first
+            time.
         champion: the champion before this run.
         version: what the run was registered as.
         author: who made the commit, as `Name <address>`.
         commits: what came in since the project was accepted last, newest first, one line each.
-        begun: whether people were told of a step of this run: they are told its end then, change or not.
+        begun: whether people were told of a step of this run: they are told its end then, change or
+            not.
         links: report, model, patch, build.
         pictures: paths of PNG files.
         attachments: paths of files that mail carries: the report.
-        when: "change" tells only what differs from `previous`, a new champion included; "always"; "never".
+        when: "change" tells only what differs from `previous`, a new champion included; "always";
+            "never".
 
     Raises:
         ValueError: there is neither a verdict nor a result.
     """
     occasion = _occasion(verdict, result, previous)
-    crowned = version is not None and version.champion and champion is not None and version.version != champion.version
+    crowned = (
+        version is not None
+        and version.champion
+        and champion is not None
+        and version.version != champion.version
+    )
     changed = crowned or _changed(occasion, verdict, result, previous)
     if when == "never" or (when == "change" and not changed and not begun):
         return None
@@ -93,7 +102,9 @@ def compose(
         title=f"{spec.name}: {_headline(occasion, verdict, result)}",
         text="\n".join(_reasons(verdict, result, version)),
         log=_tail(failure.log) if failure else "",
-        facts=tuple(_facts(spec, verdict, result, search, previous, champion, version, author, commits)),
+        facts=tuple(
+            _facts(spec, verdict, result, search, previous, champion, version, author, commits)
+        ),
         pictures=tuple(pictures),
         attachments=tuple(attachments),
         links=tuple(links),
@@ -117,10 +128,12 @@ def step(
     links: Sequence[Link] = (),
     when: str = "change",
 ) -> Notification | None:
-    """A step of a run under way, for channels that show a run's messages together; None if there is nothing to tell.
+    """A step of a run under way, for channels that show a run's messages together; None if there is
+    nothing to tell.
 
-    On "change" people hear that a project began that they have not heard of, and that one fell short that did not
-    before; how a run goes on whose project they know to be rejected or failing is no news until it ends otherwise.
+    On "change" people hear that a project began that they have not heard of, and that one fell
+    short that did not before; how a run goes on whose project they know to be rejected or failing
+    is no news until it ends otherwise.
 
     Args:
         what: which step.
@@ -133,8 +146,12 @@ def step(
         links: where to look.
         when: as in `compose`.
     """
-    news = {"started": "", "fell short": "accepted undecided", "recovered": "accepted undecided"}[what]
-    if when == "never" or (when == "change" and previous is not None and _state(previous) not in news.split()):
+    news = {"started": "", "fell short": "accepted undecided", "recovered": "accepted undecided"}[
+        what
+    ]
+    if when == "never" or (
+        when == "change" and previous is not None and _state(previous) not in news.split()
+    ):
         return None
     facts: list[tuple[str, str]] = []
     if what == "started":
@@ -142,10 +159,12 @@ def step(
         facts = [("Commit", _commit(spec, None)), ("Author", author), ("Entry", spec.entry)]
         facts += [("Since last accepted", "\n".join(commits))] if commits else []
     elif what == "fell short" and verdict is not None:
-        title, facts = f"fell short, tweaking: {_measured(verdict)}", _measurement(verdict)
+        title = f"fell short, tweaking: {_measured(verdict)}"
+        facts = _measurement(verdict)
     elif what == "recovered" and search is not None:
         score = f"trial {search.winner}: {search.metric} {_number(search.score)}"
-        title, facts = f"recovered, {score} where the search selects; to be judged", _search(search)
+        title = f"recovered, {score} where the search selects; to be judged"
+        facts = _search(search)
     else:
         raise ValueError(f"step: {what} without what it tells of")
     return Notification(
@@ -180,7 +199,9 @@ def _state(outcome: Verdict | RunResult | None) -> str:
     return outcome.verdict if isinstance(outcome, Verdict) else outcome.state
 
 
-def _occasion(verdict: Verdict | None, result: RunResult | None, previous: Verdict | RunResult | None) -> str:
+def _occasion(
+    verdict: Verdict | None, result: RunResult | None, previous: Verdict | RunResult | None
+) -> str:
     if verdict is not None:
         fell = _state(previous) in ("rejected", "failed")
         return "recovered" if verdict.verdict == "accepted" and fell else verdict.verdict
@@ -192,7 +213,10 @@ def _occasion(verdict: Verdict | None, result: RunResult | None, previous: Verdi
 
 
 def _changed(
-    occasion: str, verdict: Verdict | None, result: RunResult | None, previous: Verdict | RunResult | None
+    occasion: str,
+    verdict: Verdict | None,
+    result: RunResult | None,
+    previous: Verdict | RunResult | None,
 ) -> bool:
     if occasion == "stopped":
         return False  # whoever stopped it knows
@@ -207,10 +231,14 @@ def _cause(result: RunResult | None) -> tuple[str, str, str]:
 
 
 def _key(spec: RunSpec, verdict: Verdict | None, result: RunResult | None) -> str:
-    """Names the outcome, not the wording: "recovered" and "accepted" are one outcome, told once for a run."""
+    """Names the outcome, not the wording: "recovered" and "accepted" are one outcome, told once for
+    a run.
+    """
     if verdict is not None:
         return f"{spec.digest}:{verdict.verdict}"
-    cause = hashlib.sha256("\0".join(_cause(result)).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    cause = hashlib.sha256("\0".join(_cause(result)).encode("utf-8", "surrogatepass")).hexdigest()[
+        :16
+    ]
     return f"{spec.digest}:{_state(result)}:{cause}"
 
 
@@ -230,7 +258,9 @@ def _measured(verdict: Verdict) -> str:
     return f"{verdict.metric} {_number(verdict.value)}{several} (bar {_number(verdict.target)})"
 
 
-def _reasons(verdict: Verdict | None, result: RunResult | None, version: ModelVersion | None) -> list[str]:
+def _reasons(
+    verdict: Verdict | None, result: RunResult | None, version: ModelVersion | None
+) -> list[str]:
     reasons = list(verdict.reasons) if verdict else []
     if version is not None and version.note and not version.champion:
         reasons.append(version.note)
@@ -252,11 +282,18 @@ def _facts(
     author: str,
     commits: Sequence[str],
 ) -> list[Fact]:
-    rows: list[tuple[str, str]] = [("State", " → ".join(filter(None, (_state(previous), _state(verdict or result)))))]
+    rows: list[tuple[str, str]] = [
+        ("State", " → ".join(filter(None, (_state(previous), _state(verdict or result)))))
+    ]
     rows += _measurement(verdict) if verdict else []
     rows += [("Champion before", _champion(champion, verdict))] if champion else []
     rows += (
-        [("Registered as", f"version {version.version}{', the champion' if version.champion else ''}")]
+        [
+            (
+                "Registered as",
+                f"version {version.version}{', the champion' if version.champion else ''}",
+            )
+        ]
         if version
         else []
     )
@@ -274,10 +311,16 @@ def _measurement(verdict: Verdict) -> list[tuple[str, str]]:
         return [("Bar", _bar(verdict))]
     value = f"{verdict.metric} {_number(verdict.value)}"
     if verdict.interval is not None:
-        value += f" (95 % interval {_number(verdict.interval[0])} to {_number(verdict.interval[1])})"
+        value += (
+            f" (95 % interval {_number(verdict.interval[0])} to {_number(verdict.interval[1])})"
+        )
     if verdict.examples is not None:
         value += f" on {_count(verdict.examples, 'example')}"
-    rows = [("Measured", value), ("Measured by", second_measurement.by_whom(verdict)), ("Bar", _bar(verdict))]
+    rows = [
+        ("Measured", value),
+        ("Measured by", second_measurement.by_whom(verdict)),
+        ("Bar", _bar(verdict)),
+    ]
     if verdict.baseline is not None:
         rows.append(("Baseline", f"{verdict.baseline.name}: {_number(verdict.baseline.value)}"))
     return rows
@@ -292,15 +335,15 @@ def _version(model: ModelVersion) -> str:
 
 
 def _champion(champion: ModelVersion, verdict: Verdict | None) -> str:
-    """The champion with its number on the same examples, or else, which is said, the one it was registered with."""
+    """The champion with its number on the same examples, or else, which is said, the one it was
+    registered with.
+    """
     against = None if verdict is None else verdict.against
     if against is None or against.version != champion.version:
         return _version(champion)
     if against.value is None:
         return f"{_version(champion)} when it was registered; not measured on the same examples: {against.why}"
-    told = (
-        f"version {champion.version}, {verdict.metric if verdict else ''} {_number(against.value)} on the same examples"
-    )
+    told = f"version {champion.version}, {verdict.metric if verdict else ''} {_number(against.value)} on the same examples"
     if against.p_value is None:
         return f"{told}; not compared: {against.why}"
     beaten = "beaten" if against.better else "not beaten"
@@ -311,7 +354,10 @@ def _search(search: SearchResult) -> list[tuple[str, str]]:
     seconds = sum(trial.seconds for trial in search.trials)
     tried = _count(sum(trial.number > 0 for trial in search.trials), "trial")
     trials = f"{tried} in {_duration(seconds)}; {_STOPPED_BY[search.stopped]}"
-    return [("Tweaks", "; ".join(_edits(search)) or "none: the script as written was the best"), ("Search", trials)]
+    return [
+        ("Tweaks", "; ".join(_edits(search)) or "none: the script as written was the best"),
+        ("Search", trials),
+    ]
 
 
 def _edits(search: SearchResult) -> list[str]:

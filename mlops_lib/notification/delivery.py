@@ -1,10 +1,11 @@
 """Delivery: attempts and back-off, and everything on disk in between.
 
-Where an attempt ends without an answer (a timeout after the message was written, a connection reset, this program
-killed) nobody can know whether the message arrived. It is then sent again under the same id: a second copy is a
-nuisance, a lost one is a failure. Receivers that look at the id (`Message-ID` of mail, `Idempotency-Key` of webhooks)
-show it once, and a Slack bot looks itself whether the first copy arrived; Slack's incoming webhooks do not look. Every
-other end is known, and leads to exactly one copy.
+Where an attempt ends without an answer (a timeout after the message was written, a connection
+reset, this program killed) nobody can know whether the message arrived. It is then sent again under
+the same id: a second copy is a nuisance, a lost one is a failure. Receivers that look at the id
+(`Message-ID` of mail, `Idempotency-Key` of webhooks) show it once, and a Slack bot looks itself
+whether the first copy arrived; Slack's incoming webhooks do not look. Every other end is known, and
+leads to exactly one copy.
 """
 
 from __future__ import annotations
@@ -35,7 +36,10 @@ from mlops_lib.records import Notification
 
 @dataclass(frozen=True, kw_only=True)
 class Patience:
-    """How long and how often delivery is tried by one call. The clock is a value, so that tests need not wait."""
+    """How long and how often delivery is tried by one call.
+
+    The clock is a value, so that tests need not wait.
+    """
 
     attempts: int = 6
     first_s: float = 0.5
@@ -44,7 +48,9 @@ class Patience:
     limit_s: float = 60.0
     """For one call, all channels, attempts and pauses together."""
     timeout_s: float = 10.0
-    """For one step of one attempt; an attempt as a whole takes at most twice as long, whatever the receiver does."""
+    """For one step of one attempt; an attempt as a whole takes at most twice as long, whatever the
+    receiver does.
+    """
     clock: Callable[[], float] = time.monotonic
     now: Callable[[], float] = time.time
     sleep: Callable[[float], None] = time.sleep
@@ -70,25 +76,29 @@ def notify(
 ) -> list[Delivery]:
     """Tell people, on every configured channel, and never twice under the same key.
 
-    What cannot be delivered now is kept on disk for `flush`. Nothing is raised for it: what became of each channel is
-    in the answer, and `check` makes an error of it where one is wanted.
+    What cannot be delivered now is kept on disk for `flush`. Nothing is raised for it: what became
+    of each channel is in the answer, and `check` makes an error of it where one is wanted.
 
     Args:
         notification: what to tell.
         settings: `mail_to`, `mail_from`; `notify` = "never" tells nobody.
         home: folder of mlops' own files.
-        environ: where the channels' secrets are: `MLOPS_SLACK_TOKEN` or `MLOPS_SLACK_WEBHOOK`, `MLOPS_SMTP_URL`,
-            `MLOPS_WEBHOOK_URL`, `MLOPS_WEBHOOK_SECRET`, `MLOPS_APPRISE_URLS`.
+        environ: where the channels' secrets are: `MLOPS_SLACK_TOKEN` or `MLOPS_SLACK_WEBHOOK`,
+            `MLOPS_SMTP_URL`, `MLOPS_WEBHOOK_URL`, `MLOPS_WEBHOOK_SECRET`, `MLOPS_APPRISE_URLS`.
         patience: how long to try.
     """
     if settings.get("notify") == "never":
         return []
     post = _Post(home=home, settings=settings, environ=environ, patience=patience)
     names = [name for name in CHANNELS if post.is_wanted(name, for_steps=notification.progress)]
-    # All of them are on disk before the first is tried: being killed while one waits must not lose the others.
+    # All of them are on disk before the first is tried: being killed while one waits must not lose
+    # the others.
     spooled = [post.spool(name, presentable(notification, environ)) for name in names]
     shares = post.shares(len(spooled))
-    return [one if one.state == "failed" else post.deliver(one, deadline=next(shares)) for one in spooled]
+    return [
+        one if one.state == "failed" else post.deliver(one, deadline=next(shares))
+        for one in spooled
+    ]
 
 
 def keep(
@@ -123,7 +133,10 @@ def flush(
     environ: Mapping[str, str] = os.environ,
     patience: Patience = DEFAULT_PATIENCE,
 ) -> list[Delivery]:
-    """Send what earlier calls could not. A channel that still does not answer is not tried for its other messages."""
+    """Send what earlier calls could not.
+
+    A channel that still does not answer is not tried for its other messages.
+    """
     post = _Post(home=home, settings=settings, environ=environ, patience=patience)
     return post.flush()
 
@@ -147,7 +160,12 @@ class _Post:
     """The channels and the ledger of one call."""
 
     def __init__(
-        self, *, home: Path, settings: Mapping[str, Any], environ: Mapping[str, str], patience: Patience
+        self,
+        *,
+        home: Path,
+        settings: Mapping[str, Any],
+        environ: Mapping[str, str],
+        patience: Patience,
     ) -> None:
         self._ledger = Ledger(home)
         self._settings = settings
@@ -172,19 +190,29 @@ class _Post:
         """Put the notification on disk for one channel, unless it is there or was sent."""
         identity = entry_id(name, notification.key)
         try:
-            with self._ledger.held(identity, timeout_s=0.0) as mine:  # else another program has it on disk already
-                if mine and not self._ledger.was_sent(identity) and self._ledger.find(identity) is None:
+            with self._ledger.held(
+                identity, timeout_s=0.0
+            ) as mine:  # else another program has it on disk already
+                if (
+                    mine
+                    and not self._ledger.was_sent(identity)
+                    and self._ledger.find(identity) is None
+                ):
                     now = self._patience.now()
-                    self._ledger.save(Entry(id=identity, channel=name, notification=notification, created=now))
+                    self._ledger.save(
+                        Entry(id=identity, channel=name, notification=notification, created=now)
+                    )
         except OSError as error:
             return _failed(name, notification.key, error)
         return Delivery(channel=name, key=notification.key, state="spooled")
 
     def shares(self, channels: int) -> Iterator[float]:
-        """For one channel after the other its deadline: each may take an equal share of the time that is left.
+        """For one channel after the other its deadline: each may take an equal share of the time
+        that is left.
 
-        One after the other, because a program that is killed while it waits for an answer does not know whether that
-        message arrived; and with a share of its own no channel is kept from its turn by one that stays silent.
+        One after the other, because a program that is killed while it waits for an answer does not
+        know whether that message arrived; and with a share of its own no channel is kept from its
+        turn by one that stays silent.
         """
         end = self._patience.clock() + self._patience.limit_s
         for left in range(channels, 0, -1):
@@ -195,7 +223,9 @@ class _Post:
         """Deliver what was spooled."""
         identity = entry_id(delivery.channel, delivery.key)
         try:
-            with self._ledger.held(identity, timeout_s=max(0.0, deadline - self._patience.clock())) as mine:
+            with self._ledger.held(
+                identity, timeout_s=max(0.0, deadline - self._patience.clock())
+            ) as mine:
                 if not mine:
                     return replace(delivery, reason="another program is delivering it")
                 entry = self._ledger.find(identity)
@@ -222,7 +252,9 @@ class _Post:
         return "" if entry is None else entry.channel
 
     def _flush_channel(self, identities: Sequence[str], *, deadline: float) -> list[Delivery]:
-        """Deliver entries of one channel in their order, for as long as it takes them and there is time."""
+        """Deliver entries of one channel in their order, for as long as it takes them and there is
+        time.
+        """
         silent: dict[str, str] = {}
         answers = []
         for identity in identities:
@@ -234,7 +266,9 @@ class _Post:
                 answers.append(answer)
         return answers
 
-    def _flush_one(self, identity: str, silent: dict[str, str], *, deadline: float) -> Delivery | None:
+    def _flush_one(
+        self, identity: str, silent: dict[str, str], *, deadline: float
+    ) -> Delivery | None:
         """Deliver one entry, unless its channel was found silent; notes in `silent` that it is."""
         with self._ledger.held(identity, timeout_s=0.0) as mine:
             if not mine:  # another program delivers it, and is not waited for
@@ -275,11 +309,16 @@ class _Post:
             entry = replace(entry, attempts=entry.attempts + 1, attempting=True)
             self._ledger.save(entry)
             message = Message(
-                id=entry.id, notification=entry.notification, reached=entry.reached, uncertain=entry.uncertain,
+                id=entry.id,
+                notification=entry.notification,
+                reached=entry.reached,
+                uncertain=entry.uncertain,
                 thread=self._ledger.thread(entry),
-            )  # fmt: skip
+            )
             try:
-                thread = _sent(channel, message, patience=patience, left_s=deadline - patience.clock())
+                thread = _sent(
+                    channel, message, patience=patience, left_s=deadline - patience.clock()
+                )
             except Undelivered as fault:
                 entry = self._after(entry, fault)
                 pause_s = patience.pause_s(attempt, fault.after_s)
@@ -293,7 +332,12 @@ class _Post:
             else:
                 self._ledger.keep_thread(entry, thread)
                 self._ledger.close(entry)
-                sent = Delivery(channel=entry.channel, key=entry.notification.key, state="sent", attempts=attempt)
+                sent = Delivery(
+                    channel=entry.channel,
+                    key=entry.notification.key,
+                    state="sent",
+                    attempts=attempt,
+                )
                 return replace(sent, uncertain=entry.uncertain), False
         raise AssertionError("unreachable: the last attempt returns")
 
@@ -326,7 +370,9 @@ def _sent(channel: Channel, message: Message, *, patience: Patience, left_s: flo
 
 def _spooled(entry: Entry, reason: str) -> Delivery:
     key = entry.notification.key
-    return Delivery(channel=entry.channel, key=key, state="spooled", reason=reason, uncertain=entry.uncertain)
+    return Delivery(
+        channel=entry.channel, key=key, state="spooled", reason=reason, uncertain=entry.uncertain
+    )
 
 
 def _failed(channel: str, key: str, error: OSError) -> Delivery:

@@ -1,6 +1,7 @@
 """A notification as a mail's subject, plain text and HTML.
 
-The HTML is what common mail programs show alike: tables and inline styles, no style sheet, no script, nothing loaded
+The HTML is what common mail programs show alike: tables and inline styles, no style sheet, no
+    script, nothing loaded
 from elsewhere. Everything that comes from outside is escaped.
 """
 
@@ -34,7 +35,9 @@ def body(notification: Notification) -> str:
     width = max((len(fact.label) for fact in notification.facts), default=0)
     parts = [
         printable(notification.text),
-        "\n".join(f"{one_line(f.label) + ':':<{width + 1}} {_listed(f.value)}" for f in notification.facts),
+        "\n".join(
+            f"{one_line(f.label) + ':':<{width + 1}} {_listed(f.value)}" for f in notification.facts
+        ),
         f"Last lines of the output:\n\n{printable(notification.log)}" if notification.log else "",
         "\n".join(f"{one_line(link.label)}: {one_line(link.url)}" for link in notification.links),
     ]
@@ -42,7 +45,9 @@ def body(notification: Notification) -> str:
 
 
 def html(notification: Notification, *, pictures: Sequence[str]) -> str:
-    """The mail for programs that show HTML; `pictures` are the content ids of the images sent with it."""
+    """The mail for programs that show HTML; `pictures` are the content ids of the images sent with
+    it.
+    """
     colour = _COLOURS[notification.level]
     rows = "".join(
         f'<tr><th style="text-align:left;vertical-align:top;padding:4px 16px 4px 0;font-weight:normal;color:#59636e">'
@@ -50,7 +55,8 @@ def html(notification: Notification, *, pictures: Sequence[str]) -> str:
         for fact in notification.facts
     )
     images = "".join(
-        f'<p><img src="cid:{escape(name)}" alt="Picture" style="max-width:100%;border:0"></p>' for name in pictures
+        f'<p><img src="cid:{escape(name)}" alt="Picture" style="max-width:100%;border:0"></p>'
+        for name in pictures
     )
     links = " &nbsp;·&nbsp; ".join(_link(link.label, link.url) for link in notification.links)
     log = (

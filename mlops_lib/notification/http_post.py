@@ -21,7 +21,8 @@ _ANSWER_LIMIT = 1 << 20
 
 
 def checked_url(value: str, *, variable: str) -> str:
-    """The URL in an environment variable; errors name the variable, never its value, which is a secret.
+    """The URL in an environment variable; errors name the variable, never its value, which is a
+    secret.
 
     Raises:
         UsageError: it is not a URL that can be posted to.
@@ -31,18 +32,34 @@ def checked_url(value: str, *, variable: str) -> str:
         good = url.scheme in ("https", "http") and bool(url.hostname) and url.port != 0
     except ValueError:
         good = False
-    if not good or any(character.isspace() or not character.isprintable() for character in value.strip()):
-        raise UsageError("this is not an http(s) URL", where=variable, remedy="Set it to the webhook's whole URL.")
+    if not good or any(
+        character.isspace() or not character.isprintable() for character in value.strip()
+    ):
+        raise UsageError(
+            "this is not an http(s) URL",
+            where=variable,
+            remedy="Set it to the webhook's whole URL.",
+        )
     return value.strip()
 
 
 def form(content: Mapping[str, Any]) -> bytes:
     """Values as a form's body; flags in lower case."""
-    plain = {key: str(value).lower() if isinstance(value, bool) else value for key, value in content.items()}
+    plain = {
+        key: str(value).lower() if isinstance(value, bool) else value
+        for key, value in content.items()
+    }
     return urlencode(plain).encode()
 
 
-def post(url: str, body: bytes, *, headers: Mapping[str, str], timeout_s: float, reads_answer: bool = False) -> bytes:
+def post(
+    url: str,
+    body: bytes,
+    *,
+    headers: Mapping[str, str],
+    timeout_s: float,
+    reads_answer: bool = False,
+) -> bytes:
     """POST `body` and return what the receiver answered, once that was success.
 
     Args:
@@ -50,7 +67,8 @@ def post(url: str, body: bytes, *, headers: Mapping[str, str], timeout_s: float,
         body: what is sent.
         headers: what goes before it.
         timeout_s: how long any one step may take.
-        reads_answer: whether the answer's body says whether it was taken; else its status does, and b"" is returned.
+        reads_answer: whether the answer's body says whether it was taken; else its status does, and
+            b"" is returned.
 
     Raises:
         Undelivered: it did not. No part of the URL is in the reason.
@@ -71,7 +89,9 @@ def post(url: str, body: bytes, *, headers: Mapping[str, str], timeout_s: float,
         # "from None": the libraries' own messages contain the URL.
         raise _broken(error) from None
     except (HTTPError, HTTPException, OSError, ValueError):  # an answer that breaks off, or is none
-        raise Undelivered("the connection broke before the answer", again=True, uncertain=True) from None
+        raise Undelivered(
+            "the connection broke before the answer", again=True, uncertain=True
+        ) from None
 
 
 def _start(response: requests.Response, size: int) -> bytes:
@@ -91,7 +111,9 @@ def _judge(response: requests.Response) -> None:
 
 
 def _answer(response: requests.Response) -> str:
-    """The beginning of the answer, which often says what is wrong ("no_service", "invalid_payload")."""
+    """The beginning of the answer, which often says what is wrong ("no_service",
+    "invalid_payload").
+    """
     from urllib3.exceptions import HTTPError
 
     try:
@@ -111,7 +133,11 @@ def _broken(error: requests.RequestException) -> Undelivered:
         return Undelivered("no connection in time", again=True)
     if isinstance(error, requests.exceptions.SSLError):
         refused = "CERTIFICATE_VERIFY_FAILED" in str(error)
-        reason = "the server's certificate is not accepted" if refused else "the encrypted connection broke"
+        reason = (
+            "the server's certificate is not accepted"
+            if refused
+            else "the encrypted connection broke"
+        )
         return Undelivered(reason, again=True, uncertain=not refused)
     if isinstance(error, requests.exceptions.ProxyError):
         return Undelivered("the proxy does not answer", again=True)
@@ -130,13 +156,19 @@ def _unsendable() -> tuple[type[Exception], ...]:
     from requests import exceptions
 
     return (
-        exceptions.InvalidURL, exceptions.MissingSchema, exceptions.InvalidSchema, exceptions.URLRequired,
-        exceptions.InvalidHeader, exceptions.InvalidProxyURL, exceptions.UnrewindableBodyError,
-    )  # fmt: skip
+        exceptions.InvalidURL,
+        exceptions.MissingSchema,
+        exceptions.InvalidSchema,
+        exceptions.URLRequired,
+        exceptions.InvalidHeader,
+        exceptions.InvalidProxyURL,
+        exceptions.UnrewindableBodyError,
+    )
 
 
 def retry_after_s(value: str) -> float | None:
-    """Seconds that a `Retry-After` header asks for, from either of its two forms (RFC 9110, 10.2.3).
+    """Seconds that a `Retry-After` header asks for, from either of its two forms (RFC 9110,
+    10.2.3).
 
     Never more than `LONGEST_WAIT_S`: a receiver may ask to be spared, not to be forgotten.
     """

@@ -1,4 +1,5 @@
-"""What the delivery keeps on disk, so that nothing is lost and nothing told twice, whoever is killed when.
+"""What the delivery keeps on disk, so that nothing is lost and nothing told twice, whoever is
+killed when.
 
     <home>/notifications/
       spool/<id>.json    to be delivered: the notification, and what happened so far. Holds no secret and no target
@@ -6,9 +7,9 @@
       threads/<id>.json  what names a run's thread on a channel that has threads
       locks/<id>         there and held (flock) while an entry is being delivered
 
-An entry is one notification on one channel; its id is a digest of the channel's name and the notification's key. It is
-on disk before the first attempt. Delivered, it is first written to `sent` and then taken from the spool: found in
-both, it was sent.
+An entry is one notification on one channel; its id is a digest of the channel's name and the
+notification's key. It is on disk before the first attempt. Delivered, it is first written to `sent`
+and then taken from the spool: found in both, it was sent.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ class Entry(Record):
     """Unix time in seconds."""
     attempts: int = 0
     attempting: bool = False
-    """An attempt was begun and its end is not recorded: whoever finds this does not know whether it arrived."""
+    """An attempt was begun and its end is not recorded: whoever finds this does not know whether it
+    arrived.
+    """
     not_before: float = 0.0
     """Unix time in seconds; the receiver asked to be left alone until then."""
     reached: tuple[str, ...] = ()
@@ -51,7 +54,9 @@ class Ledger:
         self._folder = home / "notifications"
 
     def held(self, entry_id: str, *, timeout_s: float) -> AbstractContextManager[bool]:
-        """Be the only one who delivers this entry; False where another program does so for longer than this."""
+        """Be the only one who delivers this entry; False where another program does so for longer
+        than this.
+        """
         return atomic.locked_while_there(self._folder / "locks" / entry_id, timeout_s=timeout_s)
 
     def find(self, entry_id: str) -> Entry | None:
@@ -62,7 +67,8 @@ class Ledger:
         except FileNotFoundError:
             return None
         except ValueError:
-            # Not written by us like this. Out of the way, but kept for a person: it must not stop the others.
+            # Not written by us like this. Out of the way, but kept for a person: it must not stop
+            # the others.
             place.replace(place.with_suffix(".unreadable"))
             return None
 
@@ -76,14 +82,25 @@ class Ledger:
 
     def close(self, entry: Entry) -> None:
         """Record that the entry was delivered."""
-        record = {"id": entry.id, "channel": entry.channel, "key": entry.notification.key, "time": time.time()}
+        record = {
+            "id": entry.id,
+            "channel": entry.channel,
+            "key": entry.notification.key,
+            "time": time.time(),
+        }
         atomic.write_json(self._sent(entry.id), record)
         self._spooled(entry.id).unlink(missing_ok=True)
 
     def thread(self, entry: Entry) -> str:
-        """What names the thread the entry belongs to on its channel; "" where it would be the first."""
+        """What names the thread the entry belongs to on its channel; "" where it would be the
+        first.
+        """
         with suppress(OSError, ValueError, AttributeError):
-            kept = atomic.read_json(self._thread(entry)).get("thread") if entry.notification.thread else ""
+            kept = (
+                atomic.read_json(self._thread(entry)).get("thread")
+                if entry.notification.thread
+                else ""
+            )
             return kept if isinstance(kept, str) else ""
         return ""
 
@@ -101,7 +118,9 @@ class Ledger:
         return (entry_id for _, entry_id in sorted(found))
 
     def _thread(self, entry: Entry) -> Path:
-        return self._folder / "threads" / f"{entry_id(entry.channel, entry.notification.thread)}.json"
+        return (
+            self._folder / "threads" / f"{entry_id(entry.channel, entry.notification.thread)}.json"
+        )
 
     def _spooled(self, entry_id: str) -> Path:
         return self._folder / "spool" / f"{entry_id}.json"
@@ -111,5 +130,7 @@ class Ledger:
 
 
 def entry_id(channel: str, key: str) -> str:
-    """What names a notification on a channel: the same key is the same message, whoever composes it again."""
+    """What names a notification on a channel: the same key is the same message, whoever composes it
+    again.
+    """
     return hashlib.sha256(f"{channel}\0{key}".encode("utf-8", "surrogatepass")).hexdigest()[:32]

@@ -11,7 +11,9 @@ from mlops_lib.notification.wording import printable
 from mlops_lib.records import Fact, Link, Notification
 
 MASK = "***"
-_NAMED_LIKE_ONE = re.compile(r"TOKEN|PASSWORD|PASSWD|SECRET|WEBHOOK|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY", re.I)
+_NAMED_LIKE_ONE = re.compile(
+    r"TOKEN|PASSWORD|PASSWD|SECRET|WEBHOOK|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY", re.I
+)
 _OURS = ("MLOPS_SMTP_URL", "MLOPS_APPRISE_URLS")
 _SHORTEST = 8
 """Characters; masking shorter values would tear ordinary words apart."""
@@ -24,7 +26,9 @@ _SHAPES = (
 
 
 def masker(environ: Mapping[str, str]) -> Callable[[str], str]:
-    """A function that masks, in any text, the secrets this environment holds and what looks like a secret."""
+    """A function that masks, in any text, the secrets this environment holds and what looks like a
+    secret.
+    """
     known = sorted(_values(environ), key=len, reverse=True)
 
     def mask(text: str) -> str:
@@ -38,7 +42,9 @@ def masker(environ: Mapping[str, str]) -> Callable[[str], str]:
 
 
 def presentable(notification: Notification, environ: Mapping[str, str]) -> Notification:
-    """The notification, printable and masked throughout: a script may have printed what it found in its environment."""
+    """The notification, printable and masked throughout: a script may have printed what it found in
+    its environment.
+    """
     mask = masker(environ)
 
     def clean(text: str) -> str:
@@ -49,8 +55,12 @@ def presentable(notification: Notification, environ: Mapping[str, str]) -> Notif
         title=clean(notification.title),
         text=clean(notification.text),
         log=clean(notification.log),
-        facts=tuple(Fact(label=clean(fact.label), value=clean(fact.value)) for fact in notification.facts),
-        links=tuple(Link(label=clean(link.label), url=clean(link.url)) for link in notification.links),
+        facts=tuple(
+            Fact(label=clean(fact.label), value=clean(fact.value)) for fact in notification.facts
+        ),
+        links=tuple(
+            Link(label=clean(link.label), url=clean(link.url)) for link in notification.links
+        ),
     )
 
 
@@ -63,7 +73,9 @@ def _values(environ: Mapping[str, str]) -> set[str]:
 
 
 def _parts(value: str) -> list[str]:
-    """The pieces of a URL that tools print by themselves: the password, and the path with the query."""
+    """The pieces of a URL that tools print by themselves: the password, and the path with the
+    query.
+    """
     try:
         url = urlsplit(value)
         password = url.password or ""

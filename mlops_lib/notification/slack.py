@@ -1,8 +1,10 @@
-"""Slack, in Block Kit: by incoming webhook, or by bot token with pictures and with follow-ups in one thread.
+"""Slack, in Block Kit: by incoming webhook, or by bot token with pictures and with follow-ups in
+one thread.
 
-Lengths and counts are Slack's documented limits; a message over one of them is refused as a whole, so every text is
-cut. An incoming webhook has no means against repetition: where an answer is missing the message is sent again, and may
-then stand there twice. A bot marks each message with its id and looks for the mark before it sends one again.
+Lengths and counts are Slack's documented limits; a message over one of them is refused as a whole,
+so every text is cut. An incoming webhook has no means against repetition: where an answer is
+missing the message is sent again, and may then stand there twice. A bot marks each message with its
+id and looks for the mark before it sends one again.
 """
 
 from __future__ import annotations
@@ -20,15 +22,31 @@ from mlops_lib.notification.channel import Message, Undelivered
 from mlops_lib.notification.wording import one_line, printable
 from mlops_lib.records import Link, Notification
 
-_TITLE, _SECTION, _FIELD, _FIELDS = 150, 3000, 2000, 10
-_SIGNS = {"good": ":white_check_mark:", "warning": ":warning:", "bad": ":x:", "info": ":information_source:"}
+_TITLE = 150
+_SECTION = 3000
+_FIELD = 2000
+_FIELDS = 10
+_SIGNS = {
+    "good": ":white_check_mark:",
+    "warning": ":warning:",
+    "bad": ":x:",
+    "info": ":information_source:",
+}
 _PICTURES = 4
 _EVENT = "mlops_notification"
 """The type of the metadata that marks a bot's message; its payload holds the message's id."""
 _LOOKED_AT = 100
 """Messages read back in search of a mark."""
-_PASSING = ("ratelimited", "internal_error", "service_unavailable", "request_timeout", "team_added_to_org")
-"""Errors that another attempt may not meet; of `fatal_error` Slack says that some of it may have been done."""
+_PASSING = (
+    "ratelimited",
+    "internal_error",
+    "service_unavailable",
+    "request_timeout",
+    "team_added_to_org",
+)
+"""Errors that another attempt may not meet; of `fatal_error` Slack says that some of it may have
+been done.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +67,9 @@ class Slack:
 
 @dataclass(frozen=True, kw_only=True)
 class Bot:
-    """A Slack app in one channel, by its bot token; scopes `chat:write`, `files:write`, `channels:history`."""
+    """A Slack app in one channel, by its bot token; scopes `chat:write`, `files:write`,
+    `channels:history`.
+    """
 
     token: str = field(repr=False)
     channel: str
@@ -81,17 +101,24 @@ class Bot:
     def _posted(self, message: Message, *, timeout_s: float) -> str:
         channel, _, parent = message.thread.partition(":")
         content = {
-            **payload(message.notification), "channel": channel or self.channel, "unfurl_links": False,
+            **payload(message.notification),
+            "channel": channel or self.channel,
+            "unfurl_links": False,
             "metadata": {"event_type": _EVENT, "event_payload": {"id": message.id}},
-            **({"thread_ts": parent, "reply_broadcast": not message.notification.progress} if parent else {}),
-        }  # fmt: skip
+            **(
+                {"thread_ts": parent, "reply_broadcast": not message.notification.progress}
+                if parent
+                else {}
+            ),
+        }
         answer = self._call("chat.postMessage", content, timeout_s=timeout_s)
         return f"{answer.get('channel', self.channel)}:{answer.get('ts', '')}"
 
     def _found(self, message: Message, *, timeout_s: float) -> str:
         """The message that an earlier attempt may have left, by its mark; "" where there is none.
 
-        It is looked for in the channel too: it may have been the first of its thread when it was sent.
+        It is looked for in the channel too: it may have been the first of its thread when it was
+            sent.
         """
         channel, _, parent = message.thread.partition(":")
         channel = channel or self.channel
@@ -102,8 +129,12 @@ class Bot:
                     return f"{channel}:{one.get('ts', '')}"
         return ""
 
-    def _read(self, method: str, where: Mapping[str, str], *, timeout_s: float) -> list[dict[str, Any]]:
-        """Messages with their metadata; none where the app may not read, or knows the channel by its name alone."""
+    def _read(
+        self, method: str, where: Mapping[str, str], *, timeout_s: float
+    ) -> list[dict[str, Any]]:
+        """Messages with their metadata; none where the app may not read, or knows the channel by
+        its name alone.
+        """
         question = {**where, "limit": _LOOKED_AT, "include_all_metadata": True}
         try:
             found = self._call(method, question, timeout_s=timeout_s, form=True).get("messages")
@@ -119,16 +150,25 @@ class Bot:
         uploaded = []
         for name, content in pictures(message.notification.pictures[:_PICTURES]):
             place = self._call(
-                "files.getUploadURLExternal", {"filename": name, "length": len(content)}, timeout_s=timeout_s, form=True
+                "files.getUploadURLExternal",
+                {"filename": name, "length": len(content)},
+                timeout_s=timeout_s,
+                form=True,
             )
             headers = {"Content-Type": "application/octet-stream"}
-            http_post.post(str(place.get("upload_url")), content, headers=headers, timeout_s=timeout_s)
-            uploaded.append({"id": place.get("file_id"), "title": one_line(Path(name).stem)[:_TITLE]})
+            http_post.post(
+                str(place.get("upload_url")), content, headers=headers, timeout_s=timeout_s
+            )
+            uploaded.append(
+                {"id": place.get("file_id"), "title": one_line(Path(name).stem)[:_TITLE]}
+            )
         if uploaded:
             content_of = {"files": uploaded, "channel_id": channel, "thread_ts": parent}
             self._call("files.completeUploadExternal", content_of, timeout_s=timeout_s)
 
-    def _call(self, method: str, content: Mapping[str, Any], *, timeout_s: float, form: bool = False) -> dict[str, Any]:
+    def _call(
+        self, method: str, content: Mapping[str, Any], *, timeout_s: float, form: bool = False
+    ) -> dict[str, Any]:
         """One method of Slack's web API; some take forms only.
 
         Raises:
@@ -154,7 +194,11 @@ def _mark(message: Mapping[str, Any]) -> str:
     """The id that a bot's message is marked with, "" where it is not marked."""
     metadata = message.get("metadata")
     payload = metadata.get("event_payload") if isinstance(metadata, dict) else None
-    if not isinstance(metadata, dict) or metadata.get("event_type") != _EVENT or not isinstance(payload, dict):
+    if (
+        not isinstance(metadata, dict)
+        or metadata.get("event_type") != _EVENT
+        or not isinstance(payload, dict)
+    ):
         return ""
     return str(payload.get("id") or "")
 
@@ -178,12 +222,18 @@ def configure(settings: Mapping[str, Any], environ: Mapping[str, str]) -> Slack 
     if token:
         if not channel:
             remedy = "Give --slack-channel (or MLOPS_SLACK_CHANNEL) the channel's id, and invite the app to it."
-            raise UsageError("there is no channel to write to", where="MLOPS_SLACK_TOKEN", remedy=remedy)
+            raise UsageError(
+                "there is no channel to write to", where="MLOPS_SLACK_TOKEN", remedy=remedy
+            )
         url = str(settings.get("slack_url") or "https://slack.com/api")
-        return Bot(token=token, channel=channel, url=http_post.checked_url(url, variable="slack_url"))
+        return Bot(
+            token=token, channel=channel, url=http_post.checked_url(url, variable="slack_url")
+        )
     if not environ.get("MLOPS_SLACK_WEBHOOK", "").strip():
         return None
-    return Slack(url=http_post.checked_url(environ["MLOPS_SLACK_WEBHOOK"], variable="MLOPS_SLACK_WEBHOOK"))
+    return Slack(
+        url=http_post.checked_url(environ["MLOPS_SLACK_WEBHOOK"], variable="MLOPS_SLACK_WEBHOOK")
+    )
 
 
 def payload(notification: Notification) -> dict[str, Any]:
@@ -195,11 +245,16 @@ def payload(notification: Notification) -> dict[str, Any]:
 
 
 def _blocks(notification: Notification) -> Iterator[dict[str, Any]]:
-    yield _section(f"{_SIGNS[notification.level]} *{escape(one_line(notification.title), limit=_TITLE)}*")
+    yield _section(
+        f"{_SIGNS[notification.level]} *{escape(one_line(notification.title), limit=_TITLE)}*"
+    )
     if notification.text:
         yield _section(escape(notification.text, limit=_SECTION))
     cells = [
-        {"type": "mrkdwn", "text": f"*{escape(fact.label, limit=100)}*\n{escape(fact.value, limit=_FIELD - 110)}"}
+        {
+            "type": "mrkdwn",
+            "text": f"*{escape(fact.label, limit=100)}*\n{escape(fact.value, limit=_FIELD - 110)}",
+        }
         for fact in notification.facts
     ]
     for start in range(0, len(cells), _FIELDS):
@@ -211,7 +266,9 @@ def _blocks(notification: Notification) -> Iterator[dict[str, Any]]:
 
 
 def escape(text: str, *, limit: int) -> str:
-    """`text` with Slack's three control characters escaped (no mention, link or command can be made of it), cut."""
+    """`text` with Slack's three control characters escaped (no mention, link or command can be made
+    of it), cut.
+    """
     escaped: list[str] = []
     room = limit - 1
     for character in printable(text):
@@ -234,7 +291,9 @@ def _fenced(text: str) -> str:
 
 def _link(link: Link) -> str:
     label = escape(one_line(link.label), limit=100)
-    if link.url.startswith(("https://", "http://")) and not any(c in "<>|" or c.isspace() for c in link.url):
+    if link.url.startswith(("https://", "http://")) and not any(
+        c in "<>|" or c.isspace() for c in link.url
+    ):
         return f"<{link.url.replace('&', '&amp;')}|{label}>"
     return f"{label}: {escape(one_line(link.url), limit=500)}"
 

@@ -1,8 +1,9 @@
 """Mail by SMTP: one message to all recipients, as plain text and as HTML, with the pictures in it.
 
-`MLOPS_SMTP_URL` says how: `smtp://user:password@host:587?starttls=1`, or `smtps://…` for a connection that is encrypted
-from its first byte (port 465). `ca=/path/to/ca.pem` names a certificate authority of your own. A password is only sent
-over an encrypted connection, or within this machine.
+`MLOPS_SMTP_URL` says how: `smtp://user:password@host:587?starttls=1`, or `smtps://…` for a
+connection that is encrypted from its first byte (port 465). `ca=/path/to/ca.pem` names a
+certificate authority of your own. A password is only sent over an encrypted connection, or within
+this machine.
 """
 
 from __future__ import annotations
@@ -61,7 +62,9 @@ class Mail:
     threads: bool = False
 
     def send(self, message: Message, *, timeout_s: float) -> str:
-        """One SMTP conversation; see `Channel.send`. Recipients that took an earlier attempt are left out."""
+        """One SMTP conversation; see `Channel.send`. Recipients that took an earlier attempt are
+        left out.
+        """
         everybody = self._everybody(message.notification)
         remaining = [one for one in everybody if one not in message.reached]
         if not remaining:
@@ -79,27 +82,40 @@ class Mail:
         return ""
 
     def _everybody(self, notification: Notification) -> tuple[str, ...]:
-        """The recipients, with the commit's author if the operator allows the address: a stranger chose it."""
+        """The recipients, with the commit's author if the operator allows the address: a stranger
+        chose it.
+        """
         author = notification.author.strip()
         is_known = author.rpartition("@")[2].lower() in self.authors and _is_address(author)
-        return (*self.recipients, author) if is_known and author not in self.recipients else self.recipients
+        return (
+            (*self.recipients, author)
+            if is_known and author not in self.recipients
+            else self.recipients
+        )
 
 
 def configure(settings: Mapping[str, Any], environ: Mapping[str, str]) -> Mail | None:
-    """From `MLOPS_SMTP_URL` and the settings `mail_to` (addresses), `mail_author` (domains) and `mail_from`.
+    """From `MLOPS_SMTP_URL` and the settings `mail_to` (addresses), `mail_author` (domains) and
+    `mail_from`.
 
     Raises:
         UsageError: an address or the URL is wrong.
     """
     to = settings.get("mail_to") or ()
     asked = to.replace(";", ",").split(",") if isinstance(to, str) else to
-    recipients = tuple(dict.fromkeys(_address(str(one), setting="mail_to") for one in asked if str(one).strip()))
+    recipients = tuple(
+        dict.fromkeys(_address(str(one), setting="mail_to") for one in asked if str(one).strip())
+    )
     value = environ.get(_VARIABLE, "").strip()
-    authors = tuple(str(one).strip().lower().lstrip("@") for one in settings.get("mail_author") or ())
+    authors = tuple(
+        str(one).strip().lower().lstrip("@") for one in settings.get("mail_author") or ()
+    )
     if not (recipients or authors) or not value:
         return None
     server = _server(value)
-    sender = _address(str(settings.get("mail_from") or f"mlops@{_domain(server.host)}"), setting="mail_from")
+    sender = _address(
+        str(settings.get("mail_from") or f"mlops@{_domain(server.host)}"), setting="mail_from"
+    )
     return Mail(server=server, sender=sender, recipients=recipients, authors=authors)
 
 
@@ -125,7 +141,9 @@ def compose(message: Message, *, sender: str, recipients: Sequence[str]) -> Emai
         html.add_related(content, "image", "png", cid=f"<{name}>", disposition="inline")  # type: ignore[union-attr]
     for path in notification.attachments[:_ATTACHMENTS]:
         if content := attachments.content(Path(path), limit=_ATTACHMENT_BYTES):
-            kind, _, subkind = (mimetypes.guess_type(path)[0] or "application/octet-stream").partition("/")
+            kind, _, subkind = (
+                mimetypes.guess_type(path)[0] or "application/octet-stream"
+            ).partition("/")
             mail.add_attachment(content, kind, subkind, filename=one_line(Path(path).name))
     return mail
 
@@ -166,7 +184,10 @@ class _EncryptedConversation(_Conversation, smtplib.SMTP_SSL):
 
 @contextmanager
 def _connected(server: Server, *, timeout_s: float) -> Iterator[smtplib.SMTP]:
-    """A conversation, ready for the envelope. Until then nothing was handed over, so every failure is certain."""
+    """A conversation, ready for the envelope.
+
+    Until then nothing was handed over, so every failure is certain.
+    """
     try:
         smtp = _open(server, timeout_s=timeout_s)
     except (OSError, smtplib.SMTPException) as error:
@@ -174,14 +195,17 @@ def _connected(server: Server, *, timeout_s: float) -> Iterator[smtplib.SMTP]:
     try:
         yield smtp
     finally:
-        # After the answer to DATA nothing depends on a polite end, and a server that hangs in it must not matter.
+        # After the answer to DATA nothing depends on a polite end, and a server that hangs in it
+        # must not matter.
         smtp.close()
 
 
 def _open(server: Server, *, timeout_s: float) -> smtplib.SMTP:
     context = ssl.create_default_context(cafile=server.authority)
     if server.encryption == "tls":
-        smtp: smtplib.SMTP = _EncryptedConversation(server.host, server.port, timeout=timeout_s, context=context)
+        smtp: smtplib.SMTP = _EncryptedConversation(
+            server.host, server.port, timeout=timeout_s, context=context
+        )
     else:
         smtp = _Conversation(server.host, server.port, timeout=timeout_s)
     try:
@@ -199,13 +223,19 @@ def _open(server: Server, *, timeout_s: float) -> smtplib.SMTP:
 def _unreached(error: Exception) -> Undelivered:
     """Why there was no conversation, in our words: the library's may repeat what was sent."""
     if isinstance(error, smtplib.SMTPAuthenticationError):
-        return Undelivered(f"SMTP {error.smtp_code}: user or password refused", again=error.smtp_code < 500)
+        return Undelivered(
+            f"SMTP {error.smtp_code}: user or password refused", again=error.smtp_code < 500
+        )
     if isinstance(error, smtplib.SMTPNotSupportedError):
-        return Undelivered("the server does not offer STARTTLS or the login that is asked of it", again=False)
+        return Undelivered(
+            "the server does not offer STARTTLS or the login that is asked of it", again=False
+        )
     if isinstance(error, smtplib.SMTPResponseException):
         return Undelivered(f"SMTP {error.smtp_code} in greeting", again=error.smtp_code < 500)
     if isinstance(error, ssl.SSLError):
-        return Undelivered("the server's certificate is not accepted, or it speaks no TLS", again=True)
+        return Undelivered(
+            "the server's certificate is not accepted, or it speaks no TLS", again=True
+        )
     if isinstance(error, TimeoutError):
         return Undelivered("no answer in time", again=True)
     return Undelivered("no connection", again=True)
@@ -227,9 +257,13 @@ def _hand_over(smtp: smtplib.SMTP, content: bytes) -> None:
     try:
         code, _ = smtp.data(content)
     except smtplib.SMTPDataError as error:
-        raise Undelivered(f"SMTP {error.smtp_code}: message refused", again=error.smtp_code < 500) from None
+        raise Undelivered(
+            f"SMTP {error.smtp_code}: message refused", again=error.smtp_code < 500
+        ) from None
     except (OSError, smtplib.SMTPException):
-        raise Undelivered("the connection broke before the answer", again=True, uncertain=True) from None
+        raise Undelivered(
+            "the connection broke before the answer", again=True, uncertain=True
+        ) from None
     if code != 250:
         raise Undelivered(f"SMTP {code}: message refused", again=code < 500)
 
@@ -238,8 +272,12 @@ def _server(value: str) -> Server:
     """What the URL says; errors never repeat it, for there is a password in it."""
     try:
         url = urlsplit(value)
-        options = {key: values[-1] for key, values in parse_qs(url.query, strict_parsing=bool(url.query)).items()}
-        host, port = url.hostname or "", url.port
+        options = {
+            key: values[-1]
+            for key, values in parse_qs(url.query, strict_parsing=bool(url.query)).items()
+        }
+        host = url.hostname or ""
+        port = url.port
     except ValueError:
         raise _wrong("this is not a URL") from None
     if url.scheme not in ("smtp", "smtps") or not host:
@@ -272,15 +310,23 @@ def _wrong(what: str) -> UsageError:
 def _address(value: str, *, setting: str) -> str:
     address = value.strip()
     if not _is_address(address):
-        raise UsageError(f"{value!r} is not a plain mail address", where=setting, remedy="Use name@example.com.")
+        raise UsageError(
+            f"{value!r} is not a plain mail address", where=setting, remedy="Use name@example.com."
+        )
     return address
 
 
 def _is_address(address: str) -> bool:
     local, at, domain = address.rpartition("@")
-    odd = any(not 33 <= ord(character) <= 126 or character in '<>()[],;:"\\' for character in address)
+    odd = any(
+        not 33 <= ord(character) <= 126 or character in '<>()[],;:"\\' for character in address
+    )
     return bool(local and at and domain) and not odd
 
 
 def _domain(host: str) -> str:
-    return host if host.replace(".", "").replace("-", "").isalnum() and not host[-1].isdigit() else "localhost"
+    return (
+        host
+        if host.replace(".", "").replace("-", "").isalnum() and not host[-1].isdigit()
+        else "localhost"
+    )

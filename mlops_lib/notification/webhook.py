@@ -1,8 +1,9 @@
 """The generic webhook: the notification as JSON, signed.
 
-The body is `{"id": …, "notification": {…}}`. `Idempotency-Key` repeats the id: a receiver that has seen it may answer
-with success and do nothing. With `MLOPS_WEBHOOK_SECRET` set, `X-Mlops-Signature-256` is `sha256=` and the hexadecimal
-HMAC-SHA256 of the body's bytes, the form GitHub uses for its own webhooks.
+The body is `{"id": …, "notification": {…}}`. `Idempotency-Key` repeats the id: a receiver that has
+seen it may answer with success and do nothing. With `MLOPS_WEBHOOK_SECRET` set,
+`X-Mlops-Signature-256` is `sha256=` and the hexadecimal HMAC-SHA256 of the body's bytes, the form
+GitHub uses for its own webhooks.
 """
 
 from __future__ import annotations
@@ -29,8 +30,14 @@ class Webhook:
 
     def send(self, message: Message, *, timeout_s: float) -> str:
         """One POST; see `Channel.send`."""
-        body = json.dumps({"id": message.id, "notification": message.notification.to_json()}).encode()
-        headers = {"Content-Type": "application/json", "Idempotency-Key": message.id, "User-Agent": "mlops-lib"}
+        body = json.dumps(
+            {"id": message.id, "notification": message.notification.to_json()}
+        ).encode()
+        headers = {
+            "Content-Type": "application/json",
+            "Idempotency-Key": message.id,
+            "User-Agent": "mlops-lib",
+        }
         if self.secret:
             headers["X-Mlops-Signature-256"] = signature(body, self.secret)
         http_post.post(self.url, body, headers=headers, timeout_s=timeout_s)

@@ -1,4 +1,6 @@
-"""Text from outside made fit to be shown: the characters a person would see on a terminal, and no others."""
+"""Text from outside made fit to be shown: the characters a person would see on a terminal, and no
+others.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,8 @@ _TERMINAL = re.compile(r"\x1b(\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?
 
 
 def printable(text: str) -> str:
-    """`text` without terminal control, control characters, text direction overrides and lone surrogates.
+    """`text` without terminal control, control characters, text direction overrides and lone
+    surrogates.
 
     A line that was written over itself, as progress bars do, counts as it stood last.
     """

@@ -1,8 +1,9 @@
-"""The search's winner as a change to the developer's source: `suggested.patch`, or `best_model.py` where that is too clever.
+"""The search's winner as a change to the developer's source: `suggested.patch`, or `best_model.py`
+where that is too clever.
 
-The runner writes down what it changed and where the script made it (`inside/search/winner.json`); the host, which has the
-project, writes the patch. What the runner says is a claim: places must hold the calls it names, and what is
-written is made of checked names and literals.
+The runner writes down what it changed and where the script made it (`inside/search/winner.json`);
+the host, which has the project, writes the patch. What the runner says is a claim: places must hold
+the calls it names, and what is written is made of checked names and literals.
 """
 
 from __future__ import annotations
@@ -32,13 +33,16 @@ def suggest(run_dir: Path, *, project: Path, entry: str = "") -> Path | None:
     Args:
         run_dir: the run directory; the file is written there.
         project: the project's folder, as it was trained.
-        entry: the script that was trained; files that it does not reach are left alone. "" for any file.
+        entry: the script that was trained; files that it does not reach are left alone. "" for any
+            file.
 
     Returns:
         the file; None where the search changed nothing that can be said in code.
     """
     try:
-        claim = atomic.read_json(run_dir / protocol.INSIDE / protocol.SEARCH / protocol.WINNER, inside=run_dir)
+        claim = atomic.read_json(
+            run_dir / protocol.INSIDE / protocol.SEARCH / protocol.WINNER, inside=run_dir
+        )
         winner = Winner.read(claim)
     except (OSError, ValueError):
         return None

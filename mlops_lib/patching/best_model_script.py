@@ -1,4 +1,6 @@
-"""`best_model.py`: the winner as a script of its own, where the developer's source is too clever to be patched."""
+"""`best_model.py`: the winner as a script of its own, where the developer's source is too clever to
+be patched.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +23,18 @@ def script(winner: Winner, *, reason: str) -> str:
     if not winner.after or not all(layer.known for layer in winner.after):
         raise TooCleverError("a layer is the project's own")
     lines = [
-        '"""The architecture that the search found.', "", f"Not a patch of the script, because {reason}.", '"""', "",
-        "import keras", "from keras import layers", "", "", "def build_model():",
+        '"""The architecture that the search found.',
+        "",
+        f"Not a patch of the script, because {reason}.",
+        '"""',
+        "",
+        "import keras",
+        "from keras import layers",
+        "",
+        "",
+        "def build_model():",
         '    """A fresh, uncompiled model."""',
-    ]  # fmt: skip
+    ]
     lines += [f"    {line}" for line in (_stack(winner) if winner.sequential else _graph(winner))]
     return "\n".join(lines) + "\n\n\n" + _training(winner)
 
@@ -72,7 +82,13 @@ def _graph(winner: Winner) -> list[str]:
     for layer in winner.after:
         taken = [names[name] for name in layer.inputs if name in names]
         read.update(layer.inputs)
-        call = "" if layer.kind == "InputLayer" else f"([{', '.join(taken)}])" if len(taken) > 1 else f"({taken[0]})"
+        call = (
+            ""
+            if layer.kind == "InputLayer"
+            else f"([{', '.join(taken)}])"
+            if len(taken) > 1
+            else f"({taken[0]})"
+        )
         lines.append(f"{names[layer.name]} = {constructor(layer)}{call}")
     inputs = [names[one.name] for one in winner.after if one.kind == "InputLayer"]
     outputs = [names[one.name] for one in winner.after if one.name not in read]
@@ -90,7 +106,8 @@ def _variable(name: str) -> str:
 
 def optimizer(winner: Winner, *, keras: str = "keras") -> str | None:
     """The winner's optimizer as source code, None where it is the developer's own."""
-    rate, epochs = winner.learning_rate, int(winner.recipe.get("epochs") or 1)
+    rate = winner.learning_rate
+    epochs = int(winner.recipe.get("epochs") or 1)
     if winner.recipe.get("schedule") != "cosine":
         return None
     total = max(epochs * winner.steps, 2)
@@ -99,11 +116,16 @@ def optimizer(winner: Winner, *, keras: str = "keras") -> str | None:
         f"{keras}.optimizers.schedules.CosineDecay({literal(rate / 10)}, {max(total - warm, 1)}, "
         f"warmup_target={literal(rate)}, warmup_steps={warm}, alpha=0.01)"
     )
-    return f"{keras}.optimizers.Adam({schedule})" if winner.recipe.get("optimizer") == "adam" else None
+    return (
+        f"{keras}.optimizers.Adam({schedule})" if winner.recipe.get("optimizer") == "adam" else None
+    )
 
 
 def _training(winner: Winner) -> str:
-    said = [f'"epochs": {int(winner.recipe.get("epochs") or 1)}', f'"batch_size": {winner.batch_size}']
+    said = [
+        f'"epochs": {int(winner.recipe.get("epochs") or 1)}',
+        f'"batch_size": {winner.batch_size}',
+    ]
     if winner.class_weight:
         said.append(f'"class_weight": {dict(winner.class_weight)!r}')
     lines = [f"FIT = {{{', '.join(said)}}}"]

@@ -1,4 +1,6 @@
-"""A Keras winner as changes to the calls that made the developer's model, compiled it and trained it."""
+"""A Keras winner as changes to the calls that made the developer's model, compiled it and trained
+it.
+"""
 
 from __future__ import annotations
 
@@ -67,9 +69,13 @@ def changed(winner: Winner, *, project: Path) -> dict[str, str]:
         if one.layer.site is None:
             raise TooCleverError(f"it does not show where {one.layer.name} is made")
         if sites.count(one.layer.site) > 1:
-            raise TooCleverError(f"line {one.layer.site.line} of {one.layer.site.file} makes several layers")
+            raise TooCleverError(
+                f"line {one.layer.site.line} of {one.layer.site.file} makes several layers"
+            )
     names = {
-        site.file for site in (winner.fit, winner.compile, *(one.layer.site for one in changes)) if site is not None
+        site.file
+        for site in (winner.fit, winner.compile, *(one.layer.site for one in changes))
+        if site is not None
     }
     found = {}
     for name in sorted(names):
@@ -110,7 +116,8 @@ def _all(layers: Iterable[Layer]) -> list[Layer]:
 
 
 def _compare(change: Change, now: Layer) -> None:
-    own, new = change.layer, now.arguments
+    own = change.layer
+    new = now.arguments
     old = own.arguments
     if own.kind == "InputLayer":
         return
@@ -121,11 +128,15 @@ def _compare(change: Change, now: Layer) -> None:
         new = inner.arguments
     elif own.kind != now.kind:
         raise TooCleverError(f"{own.name} became another kind of layer")
-    change.settings.update({name: value for name, value in new.items() if name not in old or old[name] != value})
+    change.settings.update(
+        {name: value for name, value in new.items() if name not in old or old[name] != value}
+    )
     change.settings.update({name: ... for name in old if name not in new})
 
 
-def _insert(layer: Layer, changes: dict[str, Change], after: Mapping[str, Layer], winner: Winner) -> None:
+def _insert(
+    layer: Layer, changes: dict[str, Change], after: Mapping[str, Layer], winner: Winner
+) -> None:
     if not layer.known:
         raise TooCleverError(f"{layer.name} cannot be written as code")
     place = layer
@@ -167,7 +178,8 @@ class _Editor:
         if self._keras is None:
             self._keras = self._known_keras()
             if self._keras is None:
-                self._import_keras, self._keras = True, "keras"
+                self._import_keras = True
+                self._keras = "keras"
         return self._keras
 
     def _known_keras(self) -> str | None:
@@ -175,8 +187,13 @@ class _Editor:
             if isinstance(node.names, self.cst.ImportStar):
                 continue
             for one in node.names:
-                whole, shown = self.source.code(one.name), one.asname.name.value if one.asname else None
-                origin = self.source.code(node.module) if isinstance(node, self.cst.ImportFrom) and node.module else ""
+                whole = self.source.code(one.name)
+                shown = one.asname.name.value if one.asname else None
+                origin = (
+                    self.source.code(node.module)
+                    if isinstance(node, self.cst.ImportFrom) and node.module
+                    else ""
+                )
                 if f"{origin}.{whole}".lstrip(".") in ("keras", "tensorflow.keras"):
                     return shown or whole
                 if whole == "tensorflow" and not origin:
@@ -200,7 +217,9 @@ class _Editor:
             self._around(call, change)
 
     def _after_input(self, call: Any, change: Change) -> None:
-        """What follows an input that several layers read gets a name of its own: the model still begins at the input."""
+        """What follows an input that several layers read gets a name of its own: the model still
+        begins at the input.
+        """
         cst = self.cst
         line = self.source.around(call, cst.SimpleStatementLine)
         target = self._target(line, call)
@@ -211,7 +230,9 @@ class _Editor:
             if change.layer.name in layer.inputs:
                 self._read_instead(layer, target, made)
         texts = [self._made(call, layer) for layer in change.after]
-        first = [f"{made} = {texts[0]}({target})"] + [f"{made} = {text}({made})" for text in texts[1:]]
+        first = [f"{made} = {texts[0]}({target})"] + [
+            f"{made} = {text}({made})" for text in texts[1:]
+        ]
         self._statements(line, change, [], first)
 
     def _read_instead(self, layer: Layer, old: str, new: str) -> None:
@@ -230,7 +251,9 @@ class _Editor:
 
     def _set(self, call: Any, change: Change) -> None:
         wanted = {
-            name: None if value is ... else literal(value, keras=self.keras if isinstance(value, dict) else "keras")
+            name: None
+            if value is ...
+            else literal(value, keras=self.keras if isinstance(value, dict) else "keras")
             for name, value in change.settings.items()
         }
         if called_name(call) == "Bidirectional":
@@ -253,10 +276,14 @@ class _Editor:
         return cst.parse_expression(text).visit(Put())
 
     def _prefix(self, call: Any, *kinds: str) -> str:
-        """`layers.` where the file says `layers.Dense`; nothing, and the names imported, where it says `Dense`."""
+        """`layers.` where the file says `layers.Dense`; nothing, and the names imported, where it
+        says `Dense`.
+        """
         if isinstance(call.func, self.cst.Attribute) and called_name(call) not in NO_LAYERS:
             # Where preprocessing layers once were, no others are.
-            return self.source.code(call.func.value).removesuffix(".experimental.preprocessing") + "."
+            return (
+                self.source.code(call.func.value).removesuffix(".experimental.preprocessing") + "."
+            )
         if called_name(call) in NO_LAYERS:
             others = [
                 one
@@ -270,15 +297,21 @@ class _Editor:
         return ""
 
     def _made(self, call: Any, layer: Layer) -> str:
-        kinds = [layer.kind, *([best_model_script.inner_of(layer).kind] if layer.kind == "Bidirectional" else [])]
-        text = best_model_script.constructor(layer, prefix=self._prefix(call, *kinds), keras="__keras__")
+        kinds = [
+            layer.kind,
+            *([best_model_script.inner_of(layer).kind] if layer.kind == "Bidirectional" else []),
+        ]
+        text = best_model_script.constructor(
+            layer, prefix=self._prefix(call, *kinds), keras="__keras__"
+        )
         return text.replace("__keras__", self.keras) if "__keras__" in text else text
 
     def _around(self, call: Any, change: Change) -> None:
         before = [self._made(call, layer) for layer in change.before]
         after = [self._made(call, layer) for layer in change.after]
         call = self._by_name(call)
-        cst, parent = self.cst, self.source.parent(call)
+        cst = self.cst
+        parent = self.source.parent(call)
         if isinstance(parent, cst.Element) and isinstance(self.source.parent(parent), cst.List):
             self._in_list(call, self.source.parent(parent), change, before, after)
         elif isinstance(parent, cst.Arg) and called_name(self.source.parent(parent)) == "add":
@@ -289,13 +322,21 @@ class _Editor:
             raise TooCleverError(f"{self.name} uses {change.layer.name} in a way of its own")
 
     def _by_name(self, call: Any) -> Any:
-        """Where a layer that was given a name first stands in a list of layers; else the call itself."""
+        """Where a layer that was given a name first stands in a list of layers; else the call
+        itself.
+        """
         cst = self.cst
         name = self._target(self.source.around(call, cst.SimpleStatementLine), call)
-        uses = [one for one in self.source.nodes(cst.Element) if name and getattr(one.value, "value", None) == name]
+        uses = [
+            one
+            for one in self.source.nodes(cst.Element)
+            if name and getattr(one.value, "value", None) == name
+        ]
         return uses[0].value if len(uses) == 1 else call
 
-    def _in_list(self, call: Any, listed: Any, change: Change, before: list[str], after: list[str]) -> None:
+    def _in_list(
+        self, call: Any, listed: Any, change: Change, before: list[str], after: list[str]
+    ) -> None:
         place = next(i for i, one in enumerate(listed.elements) if one.value is call)
         if before and place == 0:
             before, shape = self._first(call, before)
@@ -306,7 +347,9 @@ class _Editor:
 
     def _first(self, call: Any, before: list[str]) -> tuple[list[str], dict[str, str | None]]:
         """The first layer tells its input's shape: that goes to the layer now before it."""
-        told = [one for one in getattr(call, "args", ()) if one.keyword and one.keyword.value in SHAPES]
+        told = [
+            one for one in getattr(call, "args", ()) if one.keyword and one.keyword.value in SHAPES
+        ]
         if not told:
             return before, {}
         text = f"{told[0].keyword.value}={self.source.code(told[0].value)}"
@@ -319,12 +362,19 @@ class _Editor:
             parts = []
             for i, one in enumerate(updated.elements):
                 texts = elements.get(i, ["__it__"])
-                parts.append([one.value if text == "__it__" else self.cst.parse_expression(text) for text in texts])
+                parts.append(
+                    [
+                        one.value if text == "__it__" else self.cst.parse_expression(text)
+                        for text in texts
+                    ]
+                )
             return with_elements(self.source, updated, parts)
 
         return make
 
-    def _by_add(self, adding: Any, call: Any, change: Change, before: list[str], after: list[str]) -> None:
+    def _by_add(
+        self, adding: Any, call: Any, change: Change, before: list[str], after: list[str]
+    ) -> None:
         line = self.source.around(adding, self.cst.SimpleStatementLine)
         if line is None or len(line.body) != 1 or not isinstance(line.body[0], self.cst.Expr):
             raise TooCleverError(f"{change.layer.name} is added in a line with other things")
@@ -333,7 +383,12 @@ class _Editor:
             if shape:
                 self.source.change(call, lambda made: with_arguments(self.source, made, shape, ()))
         adder = self.source.code(adding.func)
-        self._statements(line, change, [f"{adder}({text})" for text in before], [f"{adder}({text})" for text in after])
+        self._statements(
+            line,
+            change,
+            [f"{adder}({text})" for text in before],
+            [f"{adder}({text})" for text in after],
+        )
 
     def _has_input(self) -> bool:
         return any(called_name(one) in INPUTS for one in self.source.nodes(self.cst.Call))
@@ -357,7 +412,9 @@ class _Editor:
         cst = self.cst
         if before:
             taken = outer.args[0]
-            self.source.change(taken, lambda made: made.with_changes(value=self._nested(before, made.value)))
+            self.source.change(
+                taken, lambda made: made.with_changes(value=self._nested(before, made.value))
+            )
         line = self.source.around(outer, cst.SimpleStatementLine)
         target = self._target(line, outer)
         if (
@@ -387,7 +444,11 @@ class _Editor:
         if line is None or len(line.body) != 1 or not isinstance(line.body[0], cst.Assign):
             return None
         assign = line.body[0]
-        if assign.value is not outer or len(assign.targets) != 1 or not isinstance(assign.targets[0].target, cst.Name):
+        if (
+            assign.value is not outer
+            or len(assign.targets) != 1
+            or not isinstance(assign.targets[0].target, cst.Name)
+        ):
             return None
         return str(assign.targets[0].target.value)
 
@@ -397,17 +458,28 @@ class _Editor:
             call = self.source.call(winner.compile, ("compile",))
             if best_model_script.optimizer(winner) is not None:
                 text = best_model_script.optimizer(winner, keras=self.keras)
-                self.source.change(call, lambda made: with_arguments(self.source, made, {"optimizer": text}, COMPILE))
+                self.source.change(
+                    call,
+                    lambda made: with_arguments(self.source, made, {"optimizer": text}, COMPILE),
+                )
         if winner.fit is not None and winner.fit.file == self.name:
             self._fit(self.source.call(winner.fit, ("fit",)), winner)
 
     def _fit(self, call: Any, winner: Winner) -> None:
         wanted: dict[str, str | None] = {}
         epochs = int(winner.recipe.get("epochs") or 0)
-        if epochs and winner.given.get("epochs") != epochs and not self._constant(call, "epochs", epochs):
+        if (
+            epochs
+            and winner.given.get("epochs") != epochs
+            and not self._constant(call, "epochs", epochs)
+        ):
             wanted["epochs"] = str(epochs)
         batch = int(winner.recipe.get("batch_size") or 0)
-        if batch and winner.given.get("batch_size") != batch and not self._constant(call, "batch_size", batch):
+        if (
+            batch
+            and winner.given.get("batch_size") != batch
+            and not self._constant(call, "batch_size", batch)
+        ):
             wanted["batch_size"] = str(batch)
         if winner.class_weight:
             wanted["class_weight"] = repr(dict(winner.class_weight))
@@ -421,9 +493,13 @@ class _Editor:
         if given is None or not isinstance(given.value, cst.Name):
             return False
         assigned = [
-            one for one in self.source.nodes(cst.Assign)
-            if any(isinstance(t.target, cst.Name) and t.target.value == given.value.value for t in one.targets)
-        ]  # fmt: skip
+            one
+            for one in self.source.nodes(cst.Assign)
+            if any(
+                isinstance(t.target, cst.Name) and t.target.value == given.value.value
+                for t in one.targets
+            )
+        ]
         if len(assigned) != 1 or not isinstance(assigned[0].value, cst.Integer):
             return False
         if not isinstance(self.source.parent(self.source.parent(assigned[0])), cst.Module):
@@ -439,12 +515,18 @@ class _Editor:
             first = self.source.nodes((cst.Import, cst.ImportFrom))
             lines = [self.source.around(one, cst.SimpleStatementLine) for one in first]
             tops = [one for one in lines if isinstance(self.source.parent(one), cst.Module)]
-            near = next((one for one in tops if "keras" in self.source.code(one)), tops[0] if tops else None)
+            near = next(
+                (one for one in tops if "keras" in self.source.code(one)), tops[0] if tops else None
+            )
             if near is None:
                 raise TooCleverError("the source imports nothing")
 
             # The two are not the same before TensorFlow 2.16.
-            text = "from tensorflow import keras" if "tensorflow.keras" in self.source.code(near) else "import keras"
+            text = (
+                "from tensorflow import keras"
+                if "tensorflow.keras" in self.source.code(near)
+                else "import keras"
+            )
 
             def with_keras(updated: Any) -> Any:
                 made = cst.parse_statement(text).with_changes(leading_lines=updated.leading_lines)
@@ -456,15 +538,18 @@ class _Editor:
         """Import the layers that the new lines name, beside those that the file imports."""
         cst = self.cst
         every = [
-            one for one in self.source.nodes(cst.ImportFrom)
+            one
+            for one in self.source.nodes(cst.ImportFrom)
             if one.module is not None and "layers" in self.source.code(one.module).split(".")
-        ]  # fmt: skip
+        ]
         if any(isinstance(one.names, cst.ImportStar) for one in every):
             return
         importing = [one for one in every if self.source.code(one.module).endswith("layers")]
         if not importing:
             raise TooCleverError("the source does not show where its layers are imported from")
-        known = {self.source.code(name.name) for one in every for name in one.names if not name.asname}
+        known = {
+            self.source.code(name.name) for one in every for name in one.names if not name.asname
+        }
         missing = sorted(self._wanted - known)
         if not missing:
             return

@@ -1,7 +1,8 @@
-"""A notebook as source that can be patched: its code cells as one program, and back into the lines of its file.
+"""A notebook as source that can be patched: its code cells as one program, and back into the lines
+of its file.
 
-The file is JSON whose strings stand on lines of their own, as every program that writes notebooks leaves it; only the
-lines of changed cells change, so that the patch can be read.
+The file is JSON whose strings stand on lines of their own, as every program that writes notebooks
+leaves it; only the lines of changed cells change, so that the patch can be read.
 """
 
 from __future__ import annotations
@@ -61,7 +62,12 @@ class NotebookSource(Source):
         ran, made = max((one for one in self._starts if one[0] <= site.line), default=(1, 1))
         end = site.end_line
         return super().call(
-            replace(site, line=site.line - ran + made, end_line=None if end is None else end - ran + made), kinds
+            replace(
+                site,
+                line=site.line - ran + made,
+                end_line=None if end is None else end - ran + made,
+            ),
+            kinds,
         )
 
     def changed(self) -> str:
@@ -98,23 +104,31 @@ def _code_cells(text: str) -> list[list[str]]:
         found = [cell["source"] for cell in cells if cell["cell_type"] == "code"]
     except (ValueError, KeyError, TypeError) as error:
         raise TooCleverError("it is no notebook of format 4") from error
-    if not all(isinstance(one, list) and all(isinstance(line, str) for line in one) for one in found):
+    if not all(
+        isinstance(one, list) and all(isinstance(line, str) for line in one) for one in found
+    ):
         raise TooCleverError("the notebook does not keep the lines of its cells apart")
     return found
 
 
 def _with_cell(text: str, old: list[str], new: list[str]) -> str:
-    """The file with the lines of one cell replaced; strings that stay keep the way they are written."""
+    """The file with the lines of one cell replaced; strings that stay keep the way they are
+    written.
+    """
     raw = text.splitlines(keepends=True)
     known = [_string(line) for line in raw]
     places = [i for i in range(len(raw) - len(old) + 1) if old and known[i : i + len(old)] == old]
     if len(places) != 1:
         raise TooCleverError("the notebook does not keep the lines of its cells apart")
     first = raw[places[0]]
-    indent, ending = first[: len(first) - len(first.lstrip())], first[len(first.rstrip("\r\n")) :]
+    indent = first[: len(first) - len(first.lstrip())]
+    ending = first[len(first.rstrip("\r\n")) :]
     written = {value: raw[places[0] + i].strip().removesuffix(",") for i, value in enumerate(old)}
     strings = [written.get(line, json.dumps(line, ensure_ascii=False)) for line in new]
-    made = [indent + one + ("," if i + 1 < len(strings) else "") + ending for i, one in enumerate(strings)]
+    made = [
+        indent + one + ("," if i + 1 < len(strings) else "") + ending
+        for i, one in enumerate(strings)
+    ]
     return "".join([*raw[: places[0]], *made, *raw[places[0] + len(old) :]])
 
 

@@ -18,7 +18,9 @@ from mlops_lib.project import fingerprint
 SOURCES_LIMIT = 1000
 NOT_SOURCE = {".git", ".venv", "venv", "tests", "__pycache__", "node_modules", ".ipynb_checkpoints"}
 Described = Mapping[str, Any]
-"""An estimator: class, module, parameters that are not its defaults, steps as pairs of name and estimator."""
+"""An estimator: class, module, parameters that are not its defaults, steps as pairs of name and
+estimator.
+"""
 
 
 def changed(winner: Winner, *, project: Path, entry: str = "") -> dict[str, str]:
@@ -33,7 +35,8 @@ def changed(winner: Winner, *, project: Path, entry: str = "") -> dict[str, str]
     Raises:
         TooCleverError: not exactly one line makes an estimator that changes.
     """
-    before, after = winner.estimator.get("before"), winner.estimator.get("after")
+    before = winner.estimator.get("before")
+    after = winner.estimator.get("after")
     if not isinstance(before, Mapping) or not isinstance(after, Mapping):
         raise TooCleverError("it does not say what changed")
     sources = dict(_sources(project, entry))
@@ -47,9 +50,15 @@ def changed(winner: Winner, *, project: Path, entry: str = "") -> dict[str, str]
 
 def _sources(project: Path, entry: str) -> Iterator[tuple[str, Source]]:
     every = _reachable(project, entry) if entry else sorted(fingerprint.project_files(project))
-    scripts = [name for name in every if name.endswith((".py", ".ipynb")) and not NOT_SOURCE & set(Path(name).parts)]
+    scripts = [
+        name
+        for name in every
+        if name.endswith((".py", ".ipynb")) and not NOT_SOURCE & set(Path(name).parts)
+    ]
     for name in scripts[:SOURCES_LIMIT]:
-        with contextlib.suppress(TooCleverError):  # another file of the project, perhaps of an older Python
+        with contextlib.suppress(
+            TooCleverError
+        ):  # another file of the project, perhaps of an older Python
             yield name, open_source(project, name)
 
 
@@ -63,12 +72,14 @@ def _reachable(project: Path, entry: str) -> list[str]:
 
 
 def _differences(before: Described, after: Described) -> Iterator[tuple[Described, Described]]:
-    within, now = dict(before.get("inner") or {}), dict(after.get("inner") or {})
+    within = dict(before.get("inner") or {})
+    now = dict(after.get("inner") or {})
     if within.keys() == now.keys() and before.get("class") == after.get("class"):
         for name in within:
             yield from _differences(within[name], now[name])
         before, after = {**before, "inner": {}}, {**after, "inner": {}}
-    old, new = before.get("steps") or [], after.get("steps") or []
+    old = before.get("steps") or []
+    new = after.get("steps") or []
     if old and [name for name, _ in old] == [name for name, _ in new]:
         for (_, one), (_, other) in zip(old, new, strict=True):
             yield from _differences(one, other)
@@ -87,8 +98,11 @@ def _constructor(sources: Mapping[str, Source], kind: str) -> tuple[str, Any]:
 
 def _replace(source: Source, call: Any, old: Described, new: Described) -> None:
     if old.get("class") == new.get("class"):
-        given, wanted = dict(old["parameters"]), dict(new["parameters"])
-        settings: dict[str, str | None] = {n: literal(v) for n, v in wanted.items() if n not in given or given[n] != v}
+        given = dict(old["parameters"])
+        wanted = dict(new["parameters"])
+        settings: dict[str, str | None] = {
+            n: literal(v) for n, v in wanted.items() if n not in given or given[n] != v
+        }
         settings.update({name: None for name in given if name not in wanted})
         order = [checked(name) for name in old.get("order") or ()]
         source.change(call, lambda made: with_arguments(source, made, settings, order))
@@ -105,14 +119,19 @@ def constructor(made: Described, imports: dict[str, str]) -> str:
     Raises:
         TooCleverError: it is no estimator of a package that can be named.
     """
-    kind, module, steps = _text(made, "class"), str(made.get("module") or ""), made.get("steps") or []
+    kind = _text(made, "class")
+    module = str(made.get("module") or "")
+    steps = made.get("steps") or []
     if not MODULE.match(module) or any(keyword.iskeyword(part) for part in module.split(".")):
         raise TooCleverError(f"{kind} comes from nowhere")
     if steps:
         imports["make_pipeline"] = "sklearn.pipeline"
         return f"make_pipeline({', '.join(constructor(one, imports) for _, one in steps)})"
     imports[kind] = module
-    given = [f"{checked(n)}={constructor(one, imports)}" for n, one in dict(made.get("inner") or {}).items()]
+    given = [
+        f"{checked(n)}={constructor(one, imports)}"
+        for n, one in dict(made.get("inner") or {}).items()
+    ]
     given += [f"{checked(n)}={literal(v)}" for n, v in made["parameters"].items()]
     return f"{kind}({', '.join(given)})"
 
@@ -132,7 +151,10 @@ def script(winner: Winner, *, reason: str) -> str:
     if not isinstance(after, Mapping):
         raise TooCleverError("it does not say what changed")
     made = constructor(after, imports)
-    lines = [f"from {module} import {name}" for name, module in sorted(imports.items(), key=lambda pair: pair[::-1])]
+    lines = [
+        f"from {module} import {name}"
+        for name, module in sorted(imports.items(), key=lambda pair: pair[::-1])
+    ]
     return (
         f'"""The estimator that the search found.\n\nNot a patch of the script, because {reason}.\n"""\n\n'
         + "\n".join(lines)
@@ -151,9 +173,14 @@ def _import(source: Source, imports: Mapping[str, str]) -> None:
     cst = source.cst
     text = source.module.code
     missing = {
-        n: m for n, m in imports.items() if not re.search(rf"^from {re.escape(m)} import .*\b{n}\b", text, re.MULTILINE)
+        n: m
+        for n, m in imports.items()
+        if not re.search(rf"^from {re.escape(m)} import .*\b{n}\b", text, re.MULTILINE)
     }
-    lines = [source.around(one, cst.SimpleStatementLine) for one in source.nodes((cst.Import, cst.ImportFrom))]
+    lines = [
+        source.around(one, cst.SimpleStatementLine)
+        for one in source.nodes((cst.Import, cst.ImportFrom))
+    ]
     tops = [one for one in lines if isinstance(source.parent(one), cst.Module)]
     near = [one for one in tops if "sklearn" in source.code(one)] or tops
     if not near:

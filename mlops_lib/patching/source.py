@@ -78,7 +78,11 @@ class Source:
 
     def nodes(self, kind: Any) -> list[Any]:
         """All nodes of a kind, in the order of the text."""
-        found = [(p.start.line, p.start.column, n) for n, p in self._positions.items() if isinstance(n, kind)]
+        found = [
+            (p.start.line, p.start.column, n)
+            for n, p in self._positions.items()
+            if isinstance(n, kind)
+        ]
         return [node for _, _, node in sorted(found, key=lambda one: one[:2])]
 
     def call(self, site: Site, kinds: Iterable[str]) -> Any:
@@ -86,7 +90,8 @@ class Source:
 
         Args:
             site: the place.
-            kinds: the names that the called function may have; any where the place is exact and this is empty.
+            kinds: the names that the called function may have; any where the place is exact and
+                this is empty.
 
         Raises:
             TooCleverError: there is none, or several.
@@ -102,13 +107,22 @@ class Source:
             elif self._is_at(place, site) and named:
                 found.append(node)
         if len(found) != 1:
-            raise TooCleverError(f"line {site.line} of {site.file} does not make exactly one {' or '.join(kinds)}")
+            raise TooCleverError(
+                f"line {site.line} of {site.file} does not make exactly one {' or '.join(kinds)}"
+            )
         return found[0]
 
     def _is_at(self, place: Any, site: Site) -> bool:
-        starts = (place.start.line, place.start.column) == (site.line, self._character(site.line, site.column or 0))
-        end_line, end_column = site.end_line or site.line, site.end_column or 0
-        return starts and (place.end.line, place.end.column) == (end_line, self._character(end_line, end_column))
+        starts = (place.start.line, place.start.column) == (
+            site.line,
+            self._character(site.line, site.column or 0),
+        )
+        end_line = site.end_line or site.line
+        end_column = site.end_column or 0
+        return starts and (place.end.line, place.end.column) == (
+            end_line,
+            self._character(end_line, end_column),
+        )
 
     def _character(self, line: int, column: int) -> int:
         # Python counts a line in bytes, LibCST in characters.
@@ -117,12 +131,15 @@ class Source:
         return len(self._lines[line - 1].encode()[:column].decode("utf-8", "replace"))
 
     def change(self, node: Any, make: Callable[[Any], Any]) -> None:
-        """Replace a node by what `make` makes of it, after the nodes inside it; changes of one node follow each other."""
+        """Replace a node by what `make` makes of it, after the nodes inside it; changes of one node
+        follow each other.
+        """
         self._changes.setdefault(id(node), []).append(make)
 
     def changed(self) -> str:
         """The text with all changes made."""
-        changes, cst = self._changes, self.cst
+        changes = self._changes
+        cst = self.cst
 
         class Transformer(cst.CSTTransformer):  # type: ignore[misc, name-defined, unused-ignore]
             def on_leave(self, original_node: Any, updated_node: Any) -> Any:
@@ -142,7 +159,9 @@ def called_name(call: Any) -> str:
     return str(getattr(name, "value", ""))
 
 
-def with_arguments(source: Source, call: Any, wanted: dict[str, str | None], parameters: Sequence[str]) -> Any:
+def with_arguments(
+    source: Source, call: Any, wanted: dict[str, str | None], parameters: Sequence[str]
+) -> Any:
     """A call with some arguments set to new expressions, or (None) left out.
 
     Raises:
@@ -155,13 +174,17 @@ def with_arguments(source: Source, call: Any, wanted: dict[str, str | None], par
         place = _place(arguments, name, parameters)
         if text is None:
             by_place = place is not None and arguments[place].keyword is None
-            if place is None or (by_place and place + 1 < len(arguments) and arguments[place + 1].keyword is None):
+            if place is None or (
+                by_place and place + 1 < len(arguments) and arguments[place + 1].keyword is None
+            ):
                 raise TooCleverError(f"the argument {name} cannot be left out")
             removed = arguments.pop(place)
             if place == len(arguments) and arguments:
                 arguments[-1] = arguments[-1].with_changes(comma=removed.comma)
         elif place is not None:
-            arguments[place] = arguments[place].with_changes(value=source.cst.parse_expression(text))
+            arguments[place] = arguments[place].with_changes(
+                value=source.cst.parse_expression(text)
+            )
         else:
             arguments = _appended(source, arguments, name, text)
     return call.with_changes(args=arguments)
@@ -169,7 +192,13 @@ def with_arguments(source: Source, call: Any, wanted: dict[str, str | None], par
 
 def _place(arguments: list[Any], name: str, parameters: Sequence[str]) -> int | None:
     for i, argument in enumerate(arguments):
-        if (argument.keyword.value if argument.keyword else parameters[i] if i < len(parameters) else "") == name:
+        if (
+            argument.keyword.value
+            if argument.keyword
+            else parameters[i]
+            if i < len(parameters)
+            else ""
+        ) == name:
             return i
     return None
 
@@ -177,9 +206,10 @@ def _place(arguments: list[Any], name: str, parameters: Sequence[str]) -> int | 
 def _appended(source: Source, arguments: list[Any], name: str, text: str) -> list[Any]:
     cst = source.cst
     made = cst.Arg(
-        cst.parse_expression(text), keyword=cst.Name(name),
+        cst.parse_expression(text),
+        keyword=cst.Name(name),
         equal=cst.AssignEqual(cst.SimpleWhitespace(""), cst.SimpleWhitespace("")),
-    )  # fmt: skip
+    )
     if not arguments:
         return [made]
     *others, last = arguments
@@ -200,7 +230,9 @@ def with_elements(source: Source, listed: Any, elements: list[list[Any]]) -> Any
     for old, new in zip(listed.elements, elements, strict=True):
         for i, value in enumerate(new):
             own = (
-                old.comma if isinstance(old.comma, cst.Comma) and i == 0 and old is not listed.elements[-1] else between
+                old.comma
+                if isinstance(old.comma, cst.Comma) and i == 0 and old is not listed.elements[-1]
+                else between
             )
             flat.append(cst.Element(value, comma=own))
     if flat:

@@ -34,7 +34,10 @@ class Site:
         if not isinstance(claim, Mapping) or not isinstance(claim.get("file"), str):
             return None
         numbers = [claim.get(name) for name in ("line", "column", "end_line", "end_column")]
-        whole = [n if isinstance(n, int) and not isinstance(n, bool) and 0 <= n < 1 << 31 else None for n in numbers]
+        whole = [
+            n if isinstance(n, int) and not isinstance(n, bool) and 0 <= n < 1 << 31 else None
+            for n in numbers
+        ]
         return None if whole[0] is None else cls(claim["file"], whole[0], *whole[1:])
 
 
@@ -63,13 +66,18 @@ class Layer:
         if not isinstance(claim, Mapping) or not isinstance(claim.get("arguments"), Mapping):
             raise ValueError("not a layer")
         return cls(
-            checked(claim.get("class")), str(claim.get("name")),
+            checked(claim.get("class")),
+            str(claim.get("name")),
             {checked(name): value for name, value in claim["arguments"].items()},
             tuple(checked(name) for name in claim.get("parameters") or ()),
-            tuple(str(name) for name in claim.get("inputs") or ()), Site.read(claim.get("site")),
+            tuple(str(name) for name in claim.get("inputs") or ()),
+            Site.read(claim.get("site")),
             claim.get("known") is True,
-            tuple(cls.read(one, depth=depth - 1) for one in (claim.get("layers") or () if depth else ())),
-        )  # fmt: skip
+            tuple(
+                cls.read(one, depth=depth - 1)
+                for one in (claim.get("layers") or () if depth else ())
+            ),
+        )
 
 
 @dataclass(frozen=True)
@@ -105,12 +113,21 @@ class Winner:
         weights = claim.get("class_weight")
         try:
             return cls(
-                "keras", tuple(map(Layer.read, claim["before"])), tuple(map(Layer.read, claim["after"])),
-                bool(claim.get("sequential")), dict(claim.get("recipe") or {}), float(claim.get("learning_rate") or 0.0),
-                int(claim.get("batch_size") or 0), max(int(claim.get("steps") or 1), 1), dict(claim.get("given") or {}),
-                None if weights is None else {int(k): round(float(v), 4) for k, v in weights.items()},
-                Site.read(sites.get("fit")), Site.read(sites.get("compile")),
-            )  # fmt: skip
+                "keras",
+                tuple(map(Layer.read, claim["before"])),
+                tuple(map(Layer.read, claim["after"])),
+                bool(claim.get("sequential")),
+                dict(claim.get("recipe") or {}),
+                float(claim.get("learning_rate") or 0.0),
+                int(claim.get("batch_size") or 0),
+                max(int(claim.get("steps") or 1), 1),
+                dict(claim.get("given") or {}),
+                None
+                if weights is None
+                else {int(k): round(float(v), 4) for k, v in weights.items()},
+                Site.read(sites.get("fit")),
+                Site.read(sites.get("compile")),
+            )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a winner: {error}") from error
 
@@ -139,7 +156,11 @@ def literal(value: Any, *, keras: str = "keras") -> str:
     if isinstance(value, float):
         return _number(value)
     if value is None or isinstance(value, (bool, int, str)):
-        return '"' + value + '"' if isinstance(value, str) and re.fullmatch(r"[\w ]*", value) else repr(value)
+        return (
+            '"' + value + '"'
+            if isinstance(value, str) and re.fullmatch(r"[\w ]*", value)
+            else repr(value)
+        )
     if isinstance(value, (list, tuple)):
         inner = ", ".join(literal(one, keras=keras) for one in value)
         return f"({inner},)" if len(value) == 1 else f"({inner})"
@@ -156,7 +177,9 @@ def _number(value: float) -> str:
         return f'float("{value}")'
     if abs(value) < 3e38 and _single(value) == value:
         # Keras keeps single precision: 0.001 arrives as 0.0010000000474974513.
-        shortest = next(one for n in range(1, 10) if _single(one := float(f"{value:.{n}g}")) == value)
+        shortest = next(
+            one for n in range(1, 10) if _single(one := float(f"{value:.{n}g}")) == value
+        )
         return _decimal(repr(shortest))
     return _decimal(repr(value))
 
@@ -170,11 +193,18 @@ def _decimal(text: str) -> str:
 
 
 def _object(value: Mapping[str, Any], keras: str) -> str:
-    module, config = str(value.get("module") or ""), value.get("config")
-    if not MODULE.match(module) or module.split(".")[0] != "keras" or not isinstance(config, Mapping):
+    module = str(value.get("module") or "")
+    config = value.get("config")
+    if (
+        not MODULE.match(module)
+        or module.split(".")[0] != "keras"
+        or not isinstance(config, Mapping)
+    ):
         raise TooCleverError("a setting is an object of the project's own")
     try:
-        given = ", ".join(f"{checked(k)}={literal(v, keras=keras)}" for k, v in config.items() if v is not None)
+        given = ", ".join(
+            f"{checked(k)}={literal(v, keras=keras)}" for k, v in config.items() if v is not None
+        )
         return f"{keras}{module[5:]}.{checked(value['class_name'])}({given})"
     except ValueError as error:
         raise TooCleverError(str(error)) from error

@@ -1,4 +1,6 @@
-"""A project made ready: detected, its environment planned, its run named. Nothing is built or started here."""
+"""A project made ready: detected, its environment planned, its run named. Nothing is built or
+started here.
+"""
 
 from __future__ import annotations
 
@@ -43,14 +45,17 @@ class Job:
     settings: config.Settings
     detection: Detection | None
     need: resolution.Need | None
-    """What the project asks of its environment; None for a run directory, whose environment is settled."""
+    """What the project asks of its environment; None for a run directory, whose environment is
+    settled.
+    """
     engine: Engine
     spec: RunSpec
     run_dir: Path
     observer: Observer
     stopped: cancellation.Stop
     origin: Path | None = None
-    """The first run's directory, where the project goes on with other arguments than it was given."""
+    """The first run's directory, where the project goes on with other arguments than it was given.
+    """
     looked: int = 0
     """How many models of the project's other arguments were judged on the same examples before."""
     taking_over: bool = False
@@ -82,19 +87,29 @@ def prepare(
         resolved = config.resolve(Path(existing.project), settings)
         if Path(existing.project).is_dir():
             existing = replace(
-                existing, metric_pattern=resolved["metric_pattern"], metrics_file=resolved["metrics_file"]
+                existing,
+                metric_pattern=resolved["metric_pattern"],
+                metrics_file=resolved["metrics_file"],
             )
         engine = choose(existing.backend, home=str(_made(resolved.home)))
         return Job(
-            settings=resolved, detection=None, need=None, engine=engine, spec=existing, run_dir=place.absolute(),
-            observer=observer, stopped=stopped,
-        )  # fmt: skip
+            settings=resolved,
+            detection=None,
+            need=None,
+            engine=engine,
+            spec=existing,
+            run_dir=place.absolute(),
+            observer=observer,
+            stopped=stopped,
+        )
     folder = place if place.is_dir() else place.parent
     resolved = config.resolve(folder if folder.is_dir() else None, settings)
     observer({"event": "stage", "stage": "detect"})
     detection = detect(place, entry=resolved["entry"] or None)
     own = Path(detection.project)
-    engine = choose(resolved["backend"], home=str(_made(places.require_home(resolved.home, project=own))))
+    engine = choose(
+        resolved["backend"], home=str(_made(places.require_home(resolved.home, project=own)))
+    )
     need = resolution.need(
         detection,
         base_image=resolved["base_image"],
@@ -102,7 +117,9 @@ def prepare(
         gpus=_gives_gpus(resolved["gpus"], engine),
         owner=trust.cache_name(Path(detection.project), resolved["trust"]),
     )
-    spec = _spec(detection, resolved, engine, resolution.plan(need, home=resolved.home), gpus=need.gpus)
+    spec = _spec(
+        detection, resolved, engine, resolution.plan(need, home=resolved.home), gpus=need.gpus
+    )
     run_dir = (
         places.require_own(Path(resolved["run_dir"]), project=own)
         if resolved["run_dir"]
@@ -137,12 +154,21 @@ def with_seed(job: Job, seed: int) -> Job:
     assert job.detection is not None
     assert job.need is not None
     changed = {"seed": seed, "seeds": 1, "beats": "", "trials": 0}
-    values = {**job.settings.values, **{key: config.Value(value, "seeds") for key, value in changed.items()}}
+    values = {
+        **job.settings.values,
+        **{key: config.Value(value, "seeds") for key, value in changed.items()},
+    }
     settings = config.Settings(values)
     spec = _spec(job.detection, settings, job.engine, job.spec.image, gpus=job.need.gpus)
     given = settings["run_dir"]
-    place = job.run_dir.with_name(f"{job.run_dir.name}-seed-{seed}") if given else _default_run_dir(spec, settings)
-    return replace(job, settings=settings, spec=spec, run_dir=place, origin=None, looked=0, taking_over=False)
+    place = (
+        job.run_dir.with_name(f"{job.run_dir.name}-seed-{seed}")
+        if given
+        else _default_run_dir(spec, settings)
+    )
+    return replace(
+        job, settings=settings, spec=spec, run_dir=place, origin=None, looked=0, taking_over=False
+    )
 
 
 def with_args(job: Job, args: tuple[str, ...]) -> Job:
@@ -153,7 +179,11 @@ def with_args(job: Job, args: tuple[str, ...]) -> Job:
     settings = config.Settings(values)
     spec = _spec(job.detection, settings, job.engine, job.spec.image, gpus=job.need.gpus)
     given = settings["run_dir"]
-    place = job.run_dir.with_name(f"{job.run_dir.name}-args-{args[0]}") if given else _default_run_dir(spec, settings)
+    place = (
+        job.run_dir.with_name(f"{job.run_dir.name}-args-{args[0]}")
+        if given
+        else _default_run_dir(spec, settings)
+    )
     return replace(job, settings=settings, spec=spec, run_dir=place, origin=job.run_dir)
 
 
@@ -163,12 +193,17 @@ def _existing(place: Path, settings: config.Settings) -> RunSpec | None:
     Raises:
         UsageError: it looks like one, but this home did not make it.
     """
-    spec = run_directory.read_record(place / protocol.SPEC, RunSpec) if (place / protocol.INSIDE).is_dir() else None
+    spec = (
+        run_directory.read_record(place / protocol.SPEC, RunSpec)
+        if (place / protocol.INSIDE).is_dir()
+        else None
+    )
     if spec is not None and not run_directory.is_known(place, home=settings.home):
         raise UsageError(
-            "it looks like a run directory, but not one of this home", where=str(place),
+            "it looks like a run directory, but not one of this home",
+            where=str(place),
             remedy="Give the --home it was made with, or its project and --run-dir.",
-        )  # fmt: skip
+        )
     return spec
 
 
@@ -178,9 +213,10 @@ def _made(home: Path) -> Path:
         (home / protocol.HOME_MARKER).touch()
     except OSError as error:
         raise UsageError(
-            f"the folder of mlops' own files cannot be made: {error.strerror}", where=str(home),
+            f"the folder of mlops' own files cannot be made: {error.strerror}",
+            where=str(home),
             remedy="Give another --home (or MLOPS_HOME), or mend its permissions.",
-        ) from None  # fmt: skip
+        ) from None
     return home
 
 
@@ -189,53 +225,88 @@ def _gives_gpus(wanted: str, engine: Engine) -> bool:
         return False
     if not engine.gpus():
         raise UsageError(
-            "no GPU can be given to a training", where="gpus=all",
+            "no GPU can be given to a training",
+            where="gpus=all",
             remedy="Install NVIDIA's driver and container toolkit (`mlops doctor`), or use --gpus auto.",
-        )  # fmt: skip
+        )
     return True
 
 
-def _spec(detection: Detection, settings: config.Settings, engine: Engine, image: Image, *, gpus: bool) -> RunSpec:
+def _spec(
+    detection: Detection, settings: config.Settings, engine: Engine, image: Image, *, gpus: bool
+) -> RunSpec:
     project = Path(detection.project)
     own = detection.command if settings["steps"] else None
     args = tuple(settings["args"]) or (own.args if own is not None else ())
     steps = (detection.before, detection.after) if settings["steps"] else ((), ())
     if detection.args_needed > len(args):
         raise UsageError(
-            f"the script needs {detection.args_needed} argument(s), {len(args)} given", where=detection.entry,
+            f"the script needs {detection.args_needed} argument(s), {len(args)} given",
+            where=detection.entry,
             remedy='Give them with --args "…", or args = […] in mlops.toml.',
-        )  # fmt: skip
+        )
     mounts = tuple(_mount(text, backend=engine.name) for text in settings["mount"])
     manifest = _files(detection, settings, args=args).digest
     around = [[one.script, *one.args, one.folder] for part in steps for one in part]
     folder = "" if own is None else own.folder
-    # The image's name covers our own runner too, and what was repaired in it. The run is named by the environment as it
-    # is asked for, so that a new version of this package, or of an answer to it, continues old runs.
+    # The image's name covers our own runner too, and what was repaired in it. The run is named by
+    # the environment as it is asked for, so that a new version of this package, or of an answer to
+    # it, continues old runs.
     environment = detection.environment
     data = [[mount.target, fingerprint.data_manifest(Path(mount.source))] for mount in mounts]
     digest = fingerprint.digest(
-        manifest, detection.entry, args, settings["input"], sorted(environment.requirements), environment.python,
-        sorted(environment.system), sorted(environment.variables.items()), settings["base_image"], data, settings["seed"],
-        # A pull request's run is its own: a branch with the same files must not go on with what the request's caches made.
+        manifest,
+        detection.entry,
+        args,
+        settings["input"],
+        sorted(environment.requirements),
+        environment.python,
+        sorted(environment.system),
+        sorted(environment.variables.items()),
+        settings["base_image"],
+        data,
+        settings["seed"],
+        # A pull request's run is its own: a branch with the same files must not go on with what the
+        # request's caches made.
         *((["trust", settings["trust"]],) if settings["trust"] != trust.BRANCH else ()),
         *((["steps", folder, len(steps[0]), *around],) if around or folder else ()),
-    )  # fmt: skip
+    )
     return RunSpec(
-        digest=digest, name=settings["name"] or _name(project, detection.entry), project=str(project), entry=detection.entry,
-        args=args, folder=folder, before=steps[0], after=steps[1], seed=settings["seed"], backend=engine.name,
-        image=image, framework=detection.framework, family=detection.family, mounts=mounts,
+        digest=digest,
+        name=settings["name"] or _name(project, detection.entry),
+        project=str(project),
+        entry=detection.entry,
+        args=args,
+        folder=folder,
+        before=steps[0],
+        after=steps[1],
+        seed=settings["seed"],
+        backend=engine.name,
+        image=image,
+        framework=detection.framework,
+        family=detection.family,
+        mounts=mounts,
         limits=Limits(
-            memory_bytes=settings["memory"], cpus=settings["cpus"], pids=settings["pids"], network=settings["network"],
+            memory_bytes=settings["memory"],
+            cpus=settings["cpus"],
+            pids=settings["pids"],
+            network=settings["network"],
             gpus=gpus,
         ),
-        commit=git_history.commit(project), data_digest=manifest, metric=settings["metric"],
+        commit=git_history.commit(project),
+        data_digest=manifest,
+        metric=settings["metric"],
         metric_pattern=settings["metric_pattern"],
-        metrics_file=settings["metrics_file"], input=tuple(settings["input"]),
-        cache=trust.cache_name(project, settings["trust"]), created=round(time.time(), 3),
-    )  # fmt: skip
+        metrics_file=settings["metrics_file"],
+        input=tuple(settings["input"]),
+        cache=trust.cache_name(project, settings["trust"]),
+        created=round(time.time(), 3),
+    )
 
 
-def _files(detection: Detection, settings: config.Settings, *, args: Sequence[str]) -> origin.ProjectFiles:
+def _files(
+    detection: Detection, settings: config.Settings, *, args: Sequence[str]
+) -> origin.ProjectFiles:
     steps = (*detection.before, *detection.after) if settings["steps"] else ()
     given = (*args, *settings["input"], *(arg for one in steps for arg in one.args))
     programs = (detection.entry, *(one.script for one in steps))
@@ -252,17 +323,25 @@ def remember_files(job: Job) -> None:
 
 
 def unprepared(project: Path, settings: config.Settings) -> RunSpec:
-    """What a build was about that ended before it was known what there is to train: its name and commit."""
+    """What a build was about that ended before it was known what there is to train: its name and
+    commit.
+    """
     commit = git_history.commit(project)
     unknown = Image(tag="", environment=Environment(name="none", framework="none", family="none"))
     return RunSpec(
-        digest=fingerprint.digest(str(project), commit), name=settings["name"] or _name(project, ""), project=str(project),
-        entry="", backend="process", image=unknown, commit=commit,
-    )  # fmt: skip
+        digest=fingerprint.digest(str(project), commit),
+        name=settings["name"] or _name(project, ""),
+        project=str(project),
+        entry="",
+        backend="process",
+        image=unknown,
+        commit=commit,
+    )
 
 
 def _name(project: Path, entry: str) -> str:
-    # A build server names the folder of a checkout after the branch; all branches of a repository are one model.
+    # A build server names the folder of a checkout after the branch; all branches of a repository
+    # are one model.
     repository = git_history.repository_name(project) if "BRANCH_NAME" in os.environ else None
     return repository or re.sub(r"@\d+$", "", project.name) or Path(entry).stem
 
@@ -272,19 +351,25 @@ def _mount(text: str, *, backend: str) -> Mount:
     place = Path(source).expanduser().absolute()
     if not source or not target or ".." in Path(target).parts:
         raise UsageError(
-            f"{text!r} is no mount", where="mount",
+            f"{text!r} is no mount",
+            where="mount",
             remedy="Give SOURCE:TARGET; TARGET is absolute, or relative to the project.",
-        )  # fmt: skip
+        )
     if backend == "process" and target.startswith("/") and Path(target) != place:
         raise UsageError(
-            f"without containers nothing can be mounted at {target}", where="mount",
+            f"without containers nothing can be mounted at {target}",
+            where="mount",
             remedy="Give a TARGET relative to the project, or use --backend docker.",
-        )  # fmt: skip
+        )
     if not place.exists():
-        raise UsageError(f"{place} does not exist", where="mount", remedy="Give an existing file or folder.")
+        raise UsageError(
+            f"{place} does not exist", where="mount", remedy="Give an existing file or folder."
+        )
     return Mount(source=str(place), target=target)
 
 
 def _default_run_dir(spec: RunSpec, settings: config.Settings) -> Path:
-    safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in spec.name).strip("-.") or "project"
+    safe = (
+        "".join(c if c.isalnum() or c in "-_." else "-" for c in spec.name).strip("-.") or "project"
+    )
     return settings.home / "runs" / f"{safe[:60]}-{spec.digest[:12]}"

@@ -41,7 +41,8 @@ def project_files(project: Path, *programs: str, given: Sequence[str] = ()) -> P
 
     Args:
         project: the project's folder.
-        programs: the script or notebook that trains, and others that run around it, relative to the project.
+        programs: the script or notebook that trains, and others that run around it, relative to the
+            project.
         given: the script's arguments and the lines of its input.
     """
     listed = fingerprint.project_files(project)
@@ -49,7 +50,9 @@ def project_files(project: Path, *programs: str, given: Sequence[str] = ()) -> P
     left_out = frozenset.intersection(*(frozenset(one.left_out) for one in found))
     doubts = tuple(dict.fromkeys(doubt for one in found for doubt in one.doubts))
     return ProjectFiles(
-        files=fingerprint.identities(project, left_out=left_out), left_out=tuple(sorted(left_out)), doubts=doubts
+        files=fingerprint.identities(project, left_out=left_out),
+        left_out=tuple(sorted(left_out)),
+        doubts=doubts,
     )
 
 
@@ -59,8 +62,11 @@ def read(run_dir: Path) -> ProjectFiles | None:
 
 
 def changes(run_dir: Path, *, home: Path) -> tuple[str, ...]:
-    """Say what makes a run another one than the one before it of the same project; empty if there is none before it."""
-    spec, mine = run_directory.read_record(run_dir / protocol.SPEC, RunSpec), read(run_dir)
+    """Say what makes a run another one than the one before it of the same project; empty if there
+    is none before it.
+    """
+    spec = run_directory.read_record(run_dir / protocol.SPEC, RunSpec)
+    mine = read(run_dir)
     before = None if spec is None else _before(run_dir, spec, home)
     if spec is None or before is None:
         return ()
@@ -69,13 +75,20 @@ def changes(run_dir: Path, *, home: Path) -> tuple[str, ...]:
     found = [*_asked(earlier, spec)]
     if mine is not None and theirs is not None:
         found += _files(theirs, mine)
-        found += [f"any file, for the code may read it: {doubt}" for doubt in mine.doubts[:3]] if found else []
+        found += (
+            [f"any file, for the code may read it: {doubt}" for doubt in mine.doubts[:3]]
+            if found
+            else []
+        )
     more = [f"… and {len(found) - SHOWN} more"] if len(found) > SHOWN else []
     return (*found[:SHOWN], *more, f"compared with {place.name}") if found else ()
 
 
 def _before(run_dir: Path, spec: RunSpec, home: Path) -> tuple[Path, RunSpec] | None:
-    runs = [(place, run_directory.read_record(place / protocol.SPEC, RunSpec)) for place in run_directory.known(home)]
+    runs = [
+        (place, run_directory.read_record(place / protocol.SPEC, RunSpec))
+        for place in run_directory.known(home)
+    ]
     earlier = [
         (other.created, place, other)
         for place, other in runs
@@ -90,11 +103,14 @@ def _is_earlier(other: RunSpec, spec: RunSpec) -> bool:
 
 def _asked(before: RunSpec, now: RunSpec) -> Iterator[str]:
     pairs = {
-        "arguments": (before.args, now.args), "input": (before.input, now.input), "seed": (before.seed, now.seed),
+        "arguments": (before.args, now.args),
+        "input": (before.input, now.input),
+        "seed": (before.seed, now.seed),
         "Python": (before.image.environment.python, now.image.environment.python),
         "requirements": (before.image.environment.requirements, now.image.environment.requirements),
-        "base image": (before.image.base_image, now.image.base_image), "mounts": (before.mounts, now.mounts),
-    }  # fmt: skip
+        "base image": (before.image.base_image, now.image.base_image),
+        "mounts": (before.mounts, now.mounts),
+    }
     for what, (first, second) in pairs.items():
         if first != second:
             yield f"{what} changed"
@@ -103,5 +119,9 @@ def _asked(before: RunSpec, now: RunSpec) -> Iterator[str]:
 def _files(before: ProjectFiles, now: ProjectFiles) -> Iterator[str]:
     both = sorted({*before.files} & {*now.files})
     yield from (f"{path} changed" for path in both if before.files[path] != now.files[path])
-    yield from (f"{path} is new" for path in sorted({*now.files} - {*before.files} - {*before.left_out}))
-    yield from (f"{path} is gone" for path in sorted({*before.files} - {*now.files} - {*now.left_out}))
+    yield from (
+        f"{path} is new" for path in sorted({*now.files} - {*before.files} - {*before.left_out})
+    )
+    yield from (
+        f"{path} is gone" for path in sorted({*before.files} - {*now.files} - {*now.left_out})
+    )

@@ -32,7 +32,9 @@ def report(project: str | Path | Job, *, artifacts: str = "", **settings: Any) -
 
     job = prepared(project, **settings)
     if not job.run_dir.is_dir():
-        raise UsageError("there is no such run yet", where=str(job.run_dir), remedy="`mlops train` first.")
+        raise UsageError(
+            "there is no such run yet", where=str(job.run_dir), remedy="`mlops train` first."
+        )
     job.observer({"event": "stage", "stage": "report"})
     page = reporting.report(job.run_dir)
     if artifacts:
@@ -60,17 +62,25 @@ def notify(project: str | Path | Job, **settings: Any) -> list[notification.Deli
     _reported(job)
     begun = job.run_dir / STEPS_TOLD
     message = notification.compose(
-        spec=job.spec, verdict=verdict, result=result, search=second_pass.read(job.run_dir),
-        champion=_champion_before(job, version), version=version, links=_links(job, version),
-        pictures=pictures(job) if job.run_dir.is_dir() else [], attachments=_attachments(job),
-        begun=begun.exists() or builds.failure() is not None, **_circumstances(job.spec, job.settings),
-    )  # fmt: skip
+        spec=job.spec,
+        verdict=verdict,
+        result=result,
+        search=second_pass.read(job.run_dir),
+        champion=_champion_before(job, version),
+        version=version,
+        links=_links(job, version),
+        pictures=pictures(job) if job.run_dir.is_dir() else [],
+        attachments=_attachments(job),
+        begun=begun.exists() or builds.failure() is not None,
+        **_circumstances(job.spec, job.settings),
+    )
     plain = job.settings.plain()
     _let_steps_end()
     began = time.monotonic()
     deliveries = notification.flush(plain, home=job.home, patience=FLUSH_PATIENCE)
     if message is not None:
-        # What waited before has had its share of the time: a receiver that stays silent is not waited for twice.
+        # What waited before has had its share of the time: a receiver that stays silent is not
+        # waited for twice.
         left_s = max(FLUSH_PATIENCE.limit_s, NOTIFY_PATIENCE.limit_s - (time.monotonic() - began))
         patience = replace(NOTIFY_PATIENCE, limit_s=left_s)
         deliveries += notification.notify(message, settings=plain, home=job.home, patience=patience)
@@ -82,24 +92,37 @@ def notify(project: str | Path | Job, **settings: Any) -> list[notification.Deli
 
 
 def notify_of_build(project: str | Path, **settings: Any) -> list[notification.Delivery]:
-    """Tell people of a build that ended before it was known what there is to train; nothing outside of a build.
+    """Tell people of a build that ended before it was known what there is to train; nothing outside
+    of a build.
 
     Args:
         project: the project.
-        settings: as everywhere; of those only `name` and `notify` count, for the others may be what is wrong.
+        settings: as everywhere; of those only `name` and `notify` count, for the others may be what
+            is wrong.
     """
-    stage, place = builds.failure(), Path(project).expanduser().absolute()
+    stage = builds.failure()
+    place = Path(project).expanduser().absolute()
     if stage is None:
         return []
-    resolved = config.resolve(None, {key: settings[key] for key in ("name", "notify") if key in settings})
+    resolved = config.resolve(
+        None, {key: settings[key] for key in ("name", "notify") if key in settings}
+    )
     spec = unprepared(place, resolved)
-    url, result = resolved["link_url"], _failed(stage, run_dir="")
+    url = resolved["link_url"]
+    result = _failed(stage, run_dir="")
     message = notification.compose(
-        spec=spec, result=result, links=[Link(label="build", url=url)] if url else [], begun=True,
+        spec=spec,
+        result=result,
+        links=[Link(label="build", url=url)] if url else [],
+        begun=True,
         **_circumstances(spec, resolved),
-    )  # fmt: skip
+    )
     notification.remember(spec.name, result, home=resolved.home, commit=spec.commit)
-    return [] if message is None else notification.notify(message, settings=resolved.plain(), home=resolved.home)
+    return (
+        []
+        if message is None
+        else notification.notify(message, settings=resolved.plain(), home=resolved.home)
+    )
 
 
 def _failed(stage: builds.Stage, *, run_dir: str) -> RunResult:
@@ -112,7 +135,9 @@ def _outcome(job: Job) -> tuple[Verdict | None, RunResult | None]:
     verdict = run_directory.read_record(job.run_dir / protocol.VERDICT, Verdict)
     result = run_directory.read_record(job.run_dir / protocol.TRAINING, RunResult)
     stage = builds.failure()
-    if stage is not None and not (stage.verb == "train" and result is not None and result.state == "failed"):
+    if stage is not None and not (
+        stage.verb == "train" and result is not None and result.state == "failed"
+    ):
         return None, _failed(stage, run_dir=str(job.run_dir))
     return verdict, result
 
@@ -120,7 +145,9 @@ def _outcome(job: Job) -> tuple[Verdict | None, RunResult | None]:
 def _champion_before(job: Job, version: ModelVersion | None) -> ModelVersion | None:
     """The champion that the run's model had to compare with, never of its own making."""
     champion = model_store.champion(job.spec.name, home=job.home)
-    own = version or (champion if champion is not None and champion.run == job.spec.digest else None)
+    own = version or (
+        champion if champion is not None and champion.run == job.spec.digest else None
+    )
     return champion if own is None else model_store.champion_before(own, home=job.home)
 
 
@@ -129,7 +156,9 @@ STANDING = (protocol.VERDICT, protocol.TRAINING, protocol.REGISTERED)
 
 
 def _reported(job: Job) -> None:
-    """See that there is a report, and that it tells of how the run stands: it goes with what people are told."""
+    """See that there is a report, and that it tells of how the run stands: it goes with what people
+    are told.
+    """
     page = job.run_dir / protocol.REPORT
     told = [path.stat().st_mtime for name in STANDING if (path := job.run_dir / name).is_file()]
     if told and not (page.is_file() and page.stat().st_mtime >= max(told)):
@@ -150,9 +179,11 @@ def _circumstances(spec: RunSpec, settings: config.Settings) -> dict[str, Any]:
     project = Path(spec.project)
     green = notification.last_accepted(spec.name, home=settings.home)
     return {
-        "previous": notification.recall(spec.name, home=settings.home), "author": git_history.author(project),
-        "commits": git_history.commits_since(project, green), "when": settings["notify"],
-    }  # fmt: skip
+        "previous": notification.recall(spec.name, home=settings.home),
+        "author": git_history.author(project),
+        "commits": git_history.commits_since(project, green),
+        "when": settings["notify"],
+    }
 
 
 def _links(job: Job, version: ModelVersion | None = None) -> list[Link]:
@@ -162,7 +193,9 @@ def _links(job: Job, version: ModelVersion | None = None) -> list[Link]:
     }
     if version is not None:
         places["model"] = (Path(version.model), builds.page(Path(version.model).name))
-    links = [Link(label=name, url=url or str(at)) for name, (at, url) in places.items() if at.is_file()]
+    links = [
+        Link(label=name, url=url or str(at)) for name, (at, url) in places.items() if at.is_file()
+    ]
     if job.settings["link_url"]:
         links.append(Link(label="build", url=job.settings["link_url"]))
     return links
@@ -185,14 +218,23 @@ def step(job: Job, what: notification.Step, **known: Any) -> None:
     """Tell channels that show a run's messages together that it has come so far."""
     try:
         message = notification.step(
-            what, spec=job.spec, links=_links(job), **known, **_circumstances(job.spec, job.settings)
+            what,
+            spec=job.spec,
+            links=_links(job),
+            **known,
+            **_circumstances(job.spec, job.settings),
         )
         if message is None:
             return
         plain = job.settings.plain()
         if notification.keep(message, settings=plain, home=job.home):
             (job.run_dir / STEPS_TOLD).touch()
-            _beside(job, lambda: notification.notify(message, settings=plain, home=job.home, patience=STEP_PATIENCE))
+            _beside(
+                job,
+                lambda: notification.notify(
+                    message, settings=plain, home=job.home, patience=STEP_PATIENCE
+                ),
+            )
     except (NotificationError, UsageError, OSError) as error:
         job.observer({"event": "warning", "message": f"nobody was told: {error}"})
 
@@ -202,7 +244,9 @@ _steps: list[threading.Thread] = []
 
 
 def _beside(job: Job, send: Callable[[], object]) -> None:
-    """Send in a thread of its own: a training waits for no receiver. What is not sent stays in the spool."""
+    """Send in a thread of its own: a training waits for no receiver. What is not sent stays in the
+    spool.
+    """
 
     def work() -> None:
         try:
@@ -217,7 +261,9 @@ def _beside(job: Job, send: Callable[[], object]) -> None:
 
 
 def _let_steps_end() -> None:
-    """Wait for the messages about steps that are on their way, so that the end is not told before them."""
+    """Wait for the messages about steps that are on their way, so that the end is not told before
+    them.
+    """
     deadline = time.monotonic() + STEP_PATIENCE.limit_s
     for thread in list(_steps):
         thread.join(timeout=max(0.0, deadline - time.monotonic()))
@@ -231,12 +277,15 @@ def try_channels(**settings: Any) -> list[notification.Delivery]:
     """
     plain = {**config.resolve(None, settings).plain(), "notify": "always"}
     home = config.resolve(None, settings).home
-    deliveries = notification.notify(notification.sample(f"{time.time_ns():x}"), settings=plain, home=home)
+    deliveries = notification.notify(
+        notification.sample(f"{time.time_ns():x}"), settings=plain, home=home
+    )
     if not deliveries:
         raise UsageError(
-            "no channel is configured", where="mlops notify --test",
+            "no channel is configured",
+            where="mlops notify --test",
             remedy=f"Set one of {', '.join(config.SECRETS)}; docs/notifications.md says how.",
-        )  # fmt: skip
+        )
     return deliveries
 
 
@@ -256,7 +305,9 @@ def post(settings: config.Settings, observer: Observer) -> list[notification.Del
 
 
 def tell(job: Job) -> None:
-    """A failed notification never fails a training: it stays in the spool and the next command sends it."""
+    """A failed notification never fails a training: it stays in the spool and the next command
+    sends it.
+    """
     try:
         notify(job)
     except (NotificationError, UsageError, OSError) as error:

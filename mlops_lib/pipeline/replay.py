@@ -1,8 +1,10 @@
-"""Making a registered model again from its lineage: commit, image, data digest and seed, and whether it is the same.
+"""Making a registered model again from its lineage: commit, image, data digest and seed, and
+whether it is the same.
 
-The commit is checked out beside the project, which stays untouched; files that are not under version control are taken
-from the project as it is now. The digest of all of it must be the one the version was registered with: then code, data,
-arguments, environment and seed are what they were, and only then is anything trained.
+The commit is checked out beside the project, which stays untouched; files that are not under
+version control are taken from the project as it is now. The digest of all of it must be the one the
+version was registered with: then code, data, arguments, environment and seed are what they were,
+and only then is anything trained.
 """
 
 from __future__ import annotations
@@ -56,14 +58,21 @@ class Replay(Record):
             return f"identical; {self.metric} {_shown(self.replayed)} again"
         if self.value == self.replayed:
             return f"not identical, but {self.metric} is {_shown(self.replayed)} again"
-        return f"not identical: {self.metric} was {_shown(self.value)} and is {_shown(self.replayed)}"
+        return (
+            f"not identical: {self.metric} was {_shown(self.value)} and is {_shown(self.replayed)}"
+        )
 
 
 def _shown(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.6g}"
 
 
-def replay(version: str, *, observer: Callable[[dict[str, Any]], None] = lambda event: None, **settings: Any) -> Replay:
+def replay(
+    version: str,
+    *,
+    observer: Callable[[dict[str, Any]], None] = lambda event: None,
+    **settings: Any,
+) -> Replay:
     """Train a registered version again and compare.
 
     Args:
@@ -80,7 +89,12 @@ def replay(version: str, *, observer: Callable[[dict[str, Any]], None] = lambda 
     model = model_store.version(name, which or model_store.CHAMPION, home=home)
     spec, request = _lineage(model)
     place = Path(tempfile.mkdtemp(prefix=f"{model.version}-", dir=_made(home / "replays")))
-    given = {**settings, **_asked(model, spec, request), "run_dir": str(place / "run"), "notify": "never"}
+    given = {
+        **settings,
+        **_asked(model, spec, request),
+        "run_dir": str(place / "run"),
+        "notify": "never",
+    }
     try:
         with _project(model, spec, place / "project", given) as project:
             job = prepare(project, observer=observer, **given)
@@ -104,20 +118,26 @@ def _lineage(model: ModelVersion) -> tuple[RunSpec, dict[str, Any] | None]:
         return RunSpec.from_json(kept["spec"]), kept.get("search")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
-            f"its lineage cannot be read: {error}", where=str(Path(model.path, "lineage.json")),
+            f"its lineage cannot be read: {error}",
+            where=str(Path(model.path, "lineage.json")),
             remedy="Versions registered before lineage was kept cannot be replayed; run the project again.",
-        ) from None  # fmt: skip
+        ) from None
 
 
 @contextmanager
-def _project(model: ModelVersion, spec: RunSpec, place: Path, given: dict[str, Any]) -> Iterator[Path]:
-    """The project as it was: as it is now where that is the same, else the commit in a folder of its own."""
+def _project(
+    model: ModelVersion, spec: RunSpec, place: Path, given: dict[str, Any]
+) -> Iterator[Path]:
+    """The project as it was: as it is now where that is the same, else the commit in a folder of
+    its own.
+    """
     now = Path(model.project)
     if not now.is_dir():
         raise UsageError(
-            "the project is not there any more", where=model.project,
+            "the project is not there any more",
+            where=model.project,
             remedy="Bring it back there: its commit and its data are taken from it.",
-        )  # fmt: skip
+        )
     if model.commit is None or prepare(now, **given).spec.digest == spec.digest:
         yield now
         return
@@ -125,9 +145,10 @@ def _project(model: ModelVersion, spec: RunSpec, place: Path, given: dict[str, A
     if checkout is None or not checkout.export(model.commit, place):
         shutil.rmtree(place, ignore_errors=True)
         raise UsageError(
-            f"its repository does not have commit {model.commit[:12]}, or not all of it", where=model.project,
+            f"its repository does not have commit {model.commit[:12]}, or not all of it",
+            where=model.project,
             remedy="The commit must be in the project's repository; fetch it.",
-        )  # fmt: skip
+        )
     try:
         inside = place / now.resolve().relative_to(checkout.top)
         # What is not under version control, ignored files too: data often is.
@@ -142,12 +163,24 @@ def _asked(model: ModelVersion, spec: RunSpec, request: dict[str, Any] | None) -
     """The settings that make the same run, whatever the project's own file says now."""
     budget = {"trials": request["trials"], "minutes": request["minutes"]} if request else {}
     return {
-        "entry": spec.entry, "args": spec.args, "seed": spec.seed, "backend": spec.backend, "input": spec.input,
-        "mount": [f"{one.source}:{one.target}" for one in spec.mounts], "base_image": spec.image.base_image,
-        "metric_pattern": spec.metric_pattern, "metrics_file": spec.metrics_file, "name": model.name,
-        "target": request.get("target") if request else model.target, "metric": model.metric or "", "mode": model.mode,
-        "memory": spec.limits.memory_bytes, "cpus": spec.limits.cpus, "network": spec.limits.network, **budget,
-    }  # fmt: skip
+        "entry": spec.entry,
+        "args": spec.args,
+        "seed": spec.seed,
+        "backend": spec.backend,
+        "input": spec.input,
+        "mount": [f"{one.source}:{one.target}" for one in spec.mounts],
+        "base_image": spec.image.base_image,
+        "metric_pattern": spec.metric_pattern,
+        "metrics_file": spec.metrics_file,
+        "name": model.name,
+        "target": request.get("target") if request else model.target,
+        "metric": model.metric or "",
+        "mode": model.mode,
+        "memory": spec.limits.memory_bytes,
+        "cpus": spec.limits.cpus,
+        "network": spec.limits.network,
+        **budget,
+    }
 
 
 def _require_same(job: Job, spec: RunSpec, model: ModelVersion) -> None:
@@ -155,8 +188,9 @@ def _require_same(job: Job, spec: RunSpec, model: ModelVersion) -> None:
         raise UsageError(
             "what it was made from is not there any more: uncommitted code, a file that is not under version control,"
             " mounted data or the environment changed",
-            where=model.project, remedy="Bring the data back as it was, with its times; `mlops show` names the digests.",
-        )  # fmt: skip
+            where=model.project,
+            remedy="Bring the data back as it was, with its times; `mlops show` names the digests.",
+        )
 
 
 def _trained(job: Job, *, is_searched: bool) -> Job:
@@ -173,18 +207,32 @@ def _compared(model: ModelVersion, job: Job) -> Replay:
     made = job.run_dir / protocol.INSIDE / Path(model.model).name
     notes = []
     if job.spec.image.tag != model.image:
-        notes.append(f"the image is {job.spec.image.tag}, it was {model.image}: another version of mlops")
-    before, after = _contents(Path(model.model)), _contents(made)
-    notes += [f"{name} differs" for name in sorted({**before, **after}) if before.get(name) != after.get(name)]
+        notes.append(
+            f"the image is {job.spec.image.tag}, it was {model.image}: another version of mlops"
+        )
+    before = _contents(Path(model.model))
+    after = _contents(made)
+    notes += [
+        f"{name} differs"
+        for name in sorted({**before, **after})
+        if before.get(name) != after.get(name)
+    ]
     return Replay(
-        name=model.name, version=model.version, identical=before == after, value=model.value,
-        replayed=None if verdict is None else verdict.value, metric=model.metric, run_dir=str(job.run_dir),
+        name=model.name,
+        version=model.version,
+        identical=before == after,
+        value=model.value,
+        replayed=None if verdict is None else verdict.value,
+        metric=model.metric,
+        run_dir=str(job.run_dir),
         notes=tuple(notes[:20]),
-    )  # fmt: skip
+    )
 
 
 def _contents(path: Path) -> dict[str, str]:
-    """The digests of a model file's members, without those that hold a time; of the whole where it has none."""
+    """The digests of a model file's members, without those that hold a time; of the whole where it
+    has none.
+    """
     try:
         with atomic.open_regular(path) as file:
             if not zipfile.is_zipfile(file):
@@ -192,7 +240,11 @@ def _contents(path: Path) -> dict[str, str]:
                 return {path.name: _digest(file.read)}
             with zipfile.ZipFile(file) as archive:
                 members = [one for one in archive.infolist() if one.filename not in DATED]
-                return {one.filename: _member(archive, one) for one in members if one.file_size <= MEMBER_LIMIT}
+                return {
+                    one.filename: _member(archive, one)
+                    for one in members
+                    if one.file_size <= MEMBER_LIMIT
+                }
     except OSError:
         return {}
 

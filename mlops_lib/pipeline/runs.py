@@ -66,9 +66,17 @@ def runs(home: Path, *, state: str = "", name: str = "") -> list[RunSummary]:
         name: only names like this, with `*` and `?`; "" for all.
     """
     root = home / "runs"
-    found = [one for place in (root.iterdir() if root.is_dir() else ()) if (one := summary(place)) is not None]
+    found = [
+        one
+        for place in (root.iterdir() if root.is_dir() else ())
+        if (one := summary(place)) is not None
+    ]
     return sorted(
-        (one for one in found if state in ("", one.state) and fnmatch.fnmatchcase(one.name, name or "*")),
+        (
+            one
+            for one in found
+            if state in ("", one.state) and fnmatch.fnmatchcase(one.name, name or "*")
+        ),
         key=lambda one: (one.created, one.run_dir),
     )
 
@@ -80,10 +88,15 @@ def summary(run_dir: Path) -> RunSummary | None:
         return None
     verdict = run_directory.read_record(run_dir / protocol.VERDICT, Verdict)
     return RunSummary(
-        name=spec.name, state=_state(run_dir, verdict), verdict=None if verdict is None else verdict.verdict,
-        metric=None if verdict is None else verdict.metric, value=None if verdict is None else verdict.value,
-        target=None if verdict is None else verdict.target, created=spec.created, run_dir=str(run_dir),
-    )  # fmt: skip
+        name=spec.name,
+        state=_state(run_dir, verdict),
+        verdict=None if verdict is None else verdict.verdict,
+        metric=None if verdict is None else verdict.metric,
+        value=None if verdict is None else verdict.value,
+        target=None if verdict is None else verdict.target,
+        created=spec.created,
+        run_dir=str(run_dir),
+    )
 
 
 def _state(run_dir: Path, verdict: Verdict | None) -> str:
@@ -113,16 +126,25 @@ def compare(first: Path, second: Path) -> Comparison:
             rows[verdict.metric or "Metric"] = metric_value(verdict.metric, verdict.value)
             rows["Bar"] = sentences.bar_in_words(verdict)
             if verdict.interval is not None:
-                rows["95 % interval"] = " to ".join(metric_value(verdict.metric, end) for end in verdict.interval)
+                rows["95 % interval"] = " to ".join(
+                    metric_value(verdict.metric, end) for end in verdict.interval
+                )
         return {**rows, **dict(sentences.facts(view)), **dict(sentences.lineage(view))}
 
     views = read_run(first), read_run(second)
     left, right = map(about, views)
-    rows = tuple(Difference(what=w, first=left.get(w, "–"), second=right.get(w, "–")) for w in {**left, **right})
+    rows = tuple(
+        Difference(what=w, first=left.get(w, "–"), second=right.get(w, "–"))
+        for w in {**left, **right}
+    )
     layers = [list(view.model.architecture) if view.model else [] for view in views]
     return Comparison(
-        first=str(first), second=str(second), rows=rows,
-        layers=tuple(line for line in difflib.ndiff(layers[0], layers[1]) if not line.startswith("?"))
+        first=str(first),
+        second=str(second),
+        rows=rows,
+        layers=tuple(
+            line for line in difflib.ndiff(layers[0], layers[1]) if not line.startswith("?")
+        )
         if layers[0] != layers[1]
         else (),
-    )  # fmt: skip
+    )

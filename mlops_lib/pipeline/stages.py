@@ -1,7 +1,8 @@
 """The stages with their settings: what a shell, a notebook and Jenkins call.
 
-Each function takes a project (folder, script or notebook) or a run directory, and settings by keyword (mlops_lib.config
-lists them). Each may be called again at any time: what was done is not done twice, what was interrupted goes on.
+Each function takes a project (folder, script or notebook) or a run directory, and settings by
+keyword (mlops_lib.config lists them). Each may be called again at any time: what was done is not
+done twice, what was interrupted goes on.
 """
 
 from __future__ import annotations
@@ -56,7 +57,9 @@ def build(project: str | Path | Job, *, with_code: bool = False, **settings: Any
 
     if not isinstance(job.engine, DockerEngine):
         raise UsageError(
-            "only a container image can hold the code", where="--with-code", remedy="Use --backend docker."
+            "only a container image can hold the code",
+            where="--with-code",
+            remedy="Use --backend docker.",
         )
     tag = job.engine.bake(replace(job.spec, image=image), on_line=_on_line(job))
     return replace(image, tag=tag)
@@ -110,14 +113,22 @@ def _train(job: Job, begin: Callable[[], None]) -> RunResult:
     if attempt_log.finished(job.run_dir, 1) is None:
         (job.run_dir / protocol.TRAINING).unlink(missing_ok=True)
         publishing.step(job, "started")
-    with alerts.telling(job.spec, settings=job.settings.plain(), home=job.home, observer=job.observer) as observer:
+    with alerts.telling(
+        job.spec, settings=job.settings.plain(), home=job.home, observer=job.observer
+    ) as observer:
         for number in range(resolution.REPAIRS + 1):
             spec = run_directory.write_spec(job.run_dir, job.spec)
             result = supervision.train(
-                spec, engine=job.engine, run_dir=job.run_dir, restarts=job.settings["restarts"], home=job.home,
-                idle_minutes=job.settings["idle_minutes"], taking_over=job.taking_over and number == 0,
-                observer=observer, stopped=job.stopped,
-            )  # fmt: skip
+                spec,
+                engine=job.engine,
+                run_dir=job.run_dir,
+                restarts=job.settings["restarts"],
+                home=job.home,
+                idle_minutes=job.settings["idle_minutes"],
+                taking_over=job.taking_over and number == 0,
+                observer=observer,
+                stopped=job.stopped,
+            )
             repaired = _repaired(job, result) if number < resolution.REPAIRS else None
             if repaired is None:
                 break
@@ -133,14 +144,21 @@ def _train(job: Job, begin: Callable[[], None]) -> RunResult:
 
 
 def _repaired(job: Job, result: RunResult) -> Job | None:
-    """The job in an environment that has what its training failed to import; None where that is not known."""
+    """The job in an environment that has what its training failed to import; None where that is not
+    known.
+    """
     failure = result.failure
     if job.need is None or failure is None or failure.kind != "import":
         return None
     image = resolution.repair(job.need, failure.message, image=job.spec.image, home=job.home)
     if image is None:
         return None
-    note = {"event": "decision", "do": "repair", "why": image.notes[-1], "time": round(time.time(), 3)}
+    note = {
+        "event": "decision",
+        "do": "repair",
+        "why": image.notes[-1],
+        "time": round(time.time(), 3),
+    }
     event_log.append(job.run_dir / protocol.ATTEMPTS, note)
     job.observer(note)
     job.engine.build(image, on_line=_on_line(job))
@@ -156,9 +174,10 @@ def _check_data(job: Job) -> None:
     if pointers:
         more = f" and {len(pointers) - 3} more" if len(pointers) > 3 else ""
         raise TrainingError(
-            f"Git LFS has left pointers in place of data: {', '.join(pointers[:3])}{more}", where=job.spec.entry,
-            remedy="Fetch the content before: git lfs pull (in Jenkins, the behaviour \"Git LFS pull after checkout\").",
-        )  # fmt: skip
+            f"Git LFS has left pointers in place of data: {', '.join(pointers[:3])}{more}",
+            where=job.spec.entry,
+            remedy='Fetch the content before: git lfs pull (in Jenkins, the behaviour "Git LFS pull after checkout").',
+        )
     given = [mount.target for mount in job.spec.mounts]
     for path, pointer in missing_data.not_pulled(job.detection, given=given).items():
         raise TrainingError(
@@ -169,13 +188,18 @@ def _check_data(job: Job) -> None:
     for missing in missing_data.missing(job.detection, given=given):
         if missing.certain:
             first = (
-                f"{missing.maker} writes it: let {job.spec.entry} run that first. Or push" if missing.maker else "Push"
+                f"{missing.maker} writes it: let {job.spec.entry} run that first. Or push"
+                if missing.maker
+                else "Push"
             )
             raise TrainingError(
-                f"it reads {missing.path!r}, which is not there", where=missing.where,
+                f"it reads {missing.path!r}, which is not there",
+                where=missing.where,
                 remedy=f"{first} the file with the project, or give it with {remedies.mount_for(missing.path)}.",
-            )  # fmt: skip
-        job.observer({"event": "warning", "message": f"{missing.where}: {missing.path!r} is not there"})
+            )
+        job.observer(
+            {"event": "warning", "message": f"{missing.where}: {missing.path!r} is not there"}
+        )
 
 
 def judge(project: str | Path | Job, **settings: Any) -> Verdict:
@@ -186,7 +210,9 @@ def judge(project: str | Path | Job, **settings: Any) -> Verdict:
     """
     job = prepared(project, **settings)
     if attempt_log.finished(job.run_dir, 1) is None:
-        raise UsageError("there is no finished training", where=str(job.run_dir), remedy="`mlops train` first.")
+        raise UsageError(
+            "there is no finished training", where=str(job.run_dir), remedy="`mlops train` first."
+        )
     return _judge(job)
 
 
@@ -216,29 +242,42 @@ def _judge(job: Job, *, is_alone: bool = False) -> Verdict:
 def _remeasured(job: Job) -> Remeasured | None:
     """Have the saved model measured by a process without the script."""
     remeasurement.sweep(job.run_dir)
-    evaluation = verdicts.chosen(job.run_dir, metric=job.settings["metric"], mode=job.settings["mode"])
+    evaluation = verdicts.chosen(
+        job.run_dir, metric=job.settings["metric"], mode=job.settings["mode"]
+    )
     if evaluation is None:
         return None
     # The image may be one that was repaired while the run trained.
     spec = run_directory.read_record(job.run_dir / protocol.SPEC, RunSpec) or job.spec
-    return remeasurement.measure(job.run_dir, spec, evaluation, engine=job.engine, observer=job.observer)
+    return remeasurement.measure(
+        job.run_dir, spec, evaluation, engine=job.engine, observer=job.observer
+    )
 
 
-def _judged(job: Job, before: Verdict | None, remeasured: Remeasured | None, *, target: float | None = None) -> Verdict:
+def _judged(
+    job: Job, before: Verdict | None, remeasured: Remeasured | None, *, target: float | None = None
+) -> Verdict:
     """Return the verdict on a run's own seed, against another target if one is given."""
     found = second_pass.read(job.run_dir)
     return verdicts.judge(
-        job.run_dir, target=job.settings["target"] if target is None else target, metric=job.settings["metric"],
-        mode=job.settings["mode"], strict=job.settings["strict"] and target is None,
+        job.run_dir,
+        target=job.settings["target"] if target is None else target,
+        metric=job.settings["metric"],
+        mode=job.settings["mode"],
+        strict=job.settings["strict"] and target is None,
         beats=job.settings["beats"] if target is None else "",
         champion=champions.find(job.spec, job.run_dir, home=job.home) if target is None else None,
         selection="" if found is None or not found.trials else found.selection,
-        is_winner=found is not None and found.winner > 0, best_of=_best_of(job),
-        remeasured=remeasured, **_looks(job, before, is_changed=found is not None and found.winner > 0),
-    )  # fmt: skip
+        is_winner=found is not None and found.winner > 0,
+        best_of=_best_of(job),
+        remeasured=remeasured,
+        **_looks(job, before, is_changed=found is not None and found.winner > 0),
+    )
 
 
-def _over_seeds(job: Job, own: Verdict, before: Verdict | None, remeasured: Remeasured | None) -> Verdict:
+def _over_seeds(
+    job: Job, own: Verdict, before: Verdict | None, remeasured: Remeasured | None
+) -> Verdict:
     """Return the verdict over all seeds that were asked for."""
     asked = int(job.settings["seeds"])
     repetitions = {one.seed: one for one in seeds.read(job.run_dir)}
@@ -247,7 +286,9 @@ def _over_seeds(job: Job, own: Verdict, before: Verdict | None, remeasured: Reme
     if missing:
         told = reason("seeds missing", missing=len(missing), count=asked)
         return replace(
-            own, verdict="undecided" if own.verdict == "accepted" else own.verdict, reasons=(told, *own.reasons)
+            own,
+            verdict="undecided" if own.verdict == "accepted" else own.verdict,
+            reasons=(told, *own.reasons),
         )
     anything = -math.inf if own.mode == "max" else math.inf
     others: dict[int, Verdict | str] = {}
@@ -259,7 +300,10 @@ def _over_seeds(job: Job, own: Verdict, before: Verdict | None, remeasured: Reme
             others[seed] = one.failure or "it was not trained as this one was"
         else:
             others[seed] = _judged(other, None, _remeasured(other), target=anything)
-    run_dirs = {job.spec.seed: str(job.run_dir), **{one.seed: str(one.run_dir) for one in repetitions.values()}}
+    run_dirs = {
+        job.spec.seed: str(job.run_dir),
+        **{one.seed: str(one.run_dir) for one in repetitions.values()},
+    }
     return seeds.over_all(
         own,
         _judged(job, before, remeasured, target=anything),
@@ -272,11 +316,15 @@ def _over_seeds(job: Job, own: Verdict, before: Verdict | None, remeasured: Reme
 
 
 def _repeat(job: Job, verdict: Verdict) -> Verdict:
-    """Train the judged model with the further seeds that were asked for, and return the verdict over all of them."""
+    """Train the judged model with the further seeds that were asked for, and return the verdict
+    over all of them.
+    """
     asked = int(job.settings["seeds"])
     if asked < 2 or verdict.value is None:
         return verdict
-    if job.detection is None:  # of a run directory only what is in it is known: no run can be made with another seed
+    if (
+        job.detection is None
+    ):  # of a run directory only what is in it is known: no run can be made with another seed
         return _judge(job)
     repetitions = []
     for seed in range(job.spec.seed + 1, job.spec.seed + asked):
@@ -298,17 +346,25 @@ def _follow(job: Job, *, of: Path) -> None:
     job = _with_environment(job)
     with _asking(job, "search"):
         second_pass.follow(
-            job.spec, of=of, engine=job.engine, run_dir=job.run_dir, restarts=job.settings["restarts"], home=job.home,
-            idle_minutes=job.settings["idle_minutes"], taking_over=job.taking_over, observer=job.observer,
+            job.spec,
+            of=of,
+            engine=job.engine,
+            run_dir=job.run_dir,
+            restarts=job.settings["restarts"],
+            home=job.home,
+            idle_minutes=job.settings["idle_minutes"],
+            taking_over=job.taking_over,
+            observer=job.observer,
             stopped=job.stopped,
-        )  # fmt: skip
+        )
 
 
 def _looks(job: Job, before: Verdict | None, *, is_changed: bool) -> dict[str, int]:
-    """Return how many models were judged on these examples, this one included, and the pass that made this one.
+    """Return how many models were judged on these examples, this one included, and the pass that
+    made this one.
 
-    Judging the same model again is no further look. Runs that a script with another argument makes share their
-    examples, so each goes on counting from the one before.
+    Judging the same model again is no further look. Runs that a script with another argument makes
+    share their examples, so each goes on counting from the one before.
     """
     number = second_pass.last_pass(job.run_dir) if is_changed else 1
     earlier = job.looked if before is None else before.looks
@@ -318,7 +374,9 @@ def _looks(job: Job, before: Verdict | None, *, is_changed: bool) -> dict[str, i
 
 
 def _best_of(job: Job) -> int:
-    """Return of how many arguments the run's was chosen by the judged number; 0 if there was no choice."""
+    """Return of how many arguments the run's was chosen by the judged number; 0 if there was no
+    choice.
+    """
     return 0 if job.origin is None else argument_sweep.attempts_of(job.origin) + 1
 
 
@@ -336,9 +394,10 @@ def search(project: str | Path | Job, **settings: Any) -> SearchResult:
         if found is not None:
             return found
         raise UsageError(
-            f"the model is {verdict.verdict}: there is nothing to search", where=str(job.run_dir),
+            f"the model is {verdict.verdict}: there is nothing to search",
+            where=str(job.run_dir),
             remedy="Give a higher --target to search all the same.",
-        )  # fmt: skip
+        )
     with _asking(job, "search"):
         return _search(job, verdict)
 
@@ -347,7 +406,9 @@ BALANCED = "balanced_accuracy"
 
 
 def _searched_for(verdict: Verdict, job: Job) -> Verdict:
-    """Return the verdict as the search is to take it: for balanced accuracy, if the most frequent class passes the bar."""
+    """Return the verdict as the search is to take it: for balanced accuracy, if the most frequent
+    class passes the bar.
+    """
     if verdict.verdict == "rejected":
         return verdict
     job.observer(
@@ -370,15 +431,28 @@ def _search(job: Job, verdict: Verdict) -> SearchResult:
         job, verdict, tried = _retrain(job, verdict)
         if verdict.verdict != "rejected":
             return tried
-    with alerts.telling(job.spec, settings=job.settings.plain(), home=job.home, observer=job.observer) as observer:
+    with alerts.telling(
+        job.spec, settings=job.settings.plain(), home=job.home, observer=job.observer
+    ) as observer:
         found = second_pass.search(
-            job.spec, verdict, engine=job.engine, run_dir=job.run_dir, trials=job.settings["trials"],
-            minutes=job.settings["minutes"], limits=job.settings["search"], workers=job.settings["workers"],
-            listen=job.settings["listen"], shared=job.settings["shared"],
-            on=job.settings["on"], restarts=job.settings["restarts"],
-            home=job.home, idle_minutes=job.settings["idle_minutes"], taking_over=job.taking_over, observer=observer,
+            job.spec,
+            verdict,
+            engine=job.engine,
+            run_dir=job.run_dir,
+            trials=job.settings["trials"],
+            minutes=job.settings["minutes"],
+            limits=job.settings["search"],
+            workers=job.settings["workers"],
+            listen=job.settings["listen"],
+            shared=job.settings["shared"],
+            on=job.settings["on"],
+            restarts=job.settings["restarts"],
+            home=job.home,
+            idle_minutes=job.settings["idle_minutes"],
+            taking_over=job.taking_over,
+            observer=observer,
             stopped=job.stopped,
-        )  # fmt: skip
+        )
     _suggest(job)
     score = found.score if found.winner else None
     if score is not None and protocol.reaches(score, verdict.target, verdict.mode):
@@ -398,19 +472,30 @@ def work(project: str | Path | Job, **settings: Any) -> RunResult:
     job = _with_environment(prepared(project, **settings))
     job.observer({"event": "stage", "stage": "work"})
     return remote_worker.work(
-        job.spec, engine=job.engine, url=job.settings["shared"], run_dir=job.run_dir, home=job.home,
-        restarts=job.settings["restarts"], idle_minutes=job.settings["idle_minutes"], observer=job.observer,
+        job.spec,
+        engine=job.engine,
+        url=job.settings["shared"],
+        run_dir=job.run_dir,
+        home=job.home,
+        restarts=job.settings["restarts"],
+        idle_minutes=job.settings["idle_minutes"],
+        observer=job.observer,
         stopped=job.stopped,
-    )  # fmt: skip
+    )
 
 
 def _retrain(job: Job, verdict: Verdict) -> tuple[Job, Verdict, SearchResult]:
-    """Where the script takes its tweak as an argument: train it with further values, and go on as the best."""
+    """Where the script takes its tweak as an argument: train it with further values, and go on as
+    the best.
+    """
     from mlops_lib import patching
 
     attempts = [argument_sweep.Attempt.of(job.run_dir, job.spec.args, verdict)]
-    jobs, notes = {job.spec.args: job}, []
-    mended = patching.mend_argument(job.run_dir, project=Path(job.spec.project), entry=job.spec.entry)
+    jobs = {job.spec.args: job}
+    notes = []
+    mended = patching.mend_argument(
+        job.run_dir, project=Path(job.spec.project), entry=job.spec.entry
+    )
     if mended is not None:
         notes.append(f"{mended[0]}; {mended[1]} mends that, and the search adds the layers itself")
     for args in argument_sweep.values(
@@ -427,7 +512,9 @@ def _retrain(job: Job, verdict: Verdict) -> tuple[Job, Verdict, SearchResult]:
         if attempts[-1].verdict.verdict == "accepted":
             break
         if attempts[-1].is_same(attempts[-2]):
-            notes.append("the argument has no effect: the architecture, its training and its number stay the same")
+            notes.append(
+                "the argument has no effect: the architecture, its training and its number stay the same"
+            )
             break
     for note in notes:
         job.observer({"event": "warning", "message": note})
@@ -455,7 +542,9 @@ def register(project: str | Path | Job, **settings: Any) -> ModelVersion:
     verdict = run_directory.read_record(job.run_dir / protocol.VERDICT, Verdict)
     if verdict is None or verdict.verdict != "accepted":
         raise UsageError(
-            "only an accepted model is registered", where=str(job.run_dir), remedy="`mlops judge` says what it lacks."
+            "only an accepted model is registered",
+            where=str(job.run_dir),
+            remedy="`mlops judge` says what it lacks.",
         )
     from mlops_lib.registry import mlflow as mlflow_registry
 
@@ -476,10 +565,12 @@ def stop(project: str | Path | Job, **settings: Any) -> int:
 
 
 def run(project: str | Path | Job, **settings: Any) -> PipelineResult:
-    """The whole chain: detect, build, train, judge, search if the bar is missed, register, report, notify.
+    """The whole chain: detect, build, train, judge, search if the bar is missed, register, report,
+    notify.
 
     Raises:
-        TrainingError, SearchError: the script or the search failed; it is reported and people are told first.
+        TrainingError, SearchError: the script or the search failed; it is reported and people are
+            told first.
     """
     job = prepared(project, **settings)
     with contextlib.ExitStack() as asking:
@@ -505,7 +596,9 @@ def _run(job: Job, begin: Callable[[], None]) -> PipelineResult:
 
 
 def _decided(job: Job, begin: Callable[[], None]) -> tuple[Job, Verdict, SearchResult | None]:
-    """Train and judge; where the bar is missed, search and judge again. The job may go on with other arguments."""
+    """Train and judge; where the bar is missed, search and judge again. The job may go on with
+    other arguments.
+    """
     _train(job, begin)
     verdict = _judge(job, is_alone=True)
     is_searched = job.settings["trials"] > 0
@@ -523,7 +616,12 @@ def _decided(job: Job, begin: Callable[[], None]) -> tuple[Job, Verdict, SearchR
 
 
 def _result(
-    job: Job, verdict: Verdict, found: SearchResult | None, version: ModelVersion | None, *, seconds: float
+    job: Job,
+    verdict: Verdict,
+    found: SearchResult | None,
+    version: ModelVersion | None,
+    *,
+    seconds: float,
 ) -> PipelineResult:
     model = champions.model_file(job.run_dir)
     suggested = [job.run_dir / name for name in (protocol.PATCH, protocol.BEST_SCRIPT)]
@@ -533,15 +631,26 @@ def _result(
         reasons = (*reasons, reason("not registered"))
     retrained = 0 if job.origin is None else argument_sweep.attempts_of(job.origin)
     if retrained:
-        reasons = (*reasons, reason("best of arguments", argument=job.spec.args[0], count=retrained + 1))
+        reasons = (
+            *reasons,
+            reason("best of arguments", argument=job.spec.args[0], count=retrained + 1),
+        )
     place = None if model is None else str(model)
     return PipelineResult(
-        verdict=verdict.verdict, metric=verdict.metric, value=verdict.value, interval=verdict.interval,
-        target=verdict.target, examples=verdict.examples,
+        verdict=verdict.verdict,
+        metric=verdict.metric,
+        value=verdict.value,
+        interval=verdict.interval,
+        target=verdict.target,
+        examples=verdict.examples,
         trials=retrained + (0 if found is None else sum(t.number > 0 for t in found.trials)),
-        restarts=attempt_log.count_restarts(job.run_dir), model=place if version is None else version.model,
+        restarts=attempt_log.count_restarts(job.run_dir),
+        model=place if version is None else version.model,
         report=str(job.run_dir / protocol.REPORT),
-        patch=None if patch is None else str(patch), run_dir=str(job.run_dir),
-        seconds=round(seconds, 3), version=None if version is None else version.version, seeds=verdict.seeds,
+        patch=None if patch is None else str(patch),
+        run_dir=str(job.run_dir),
+        seconds=round(seconds, 3),
+        version=None if version is None else version.version,
+        seeds=verdict.seeds,
         reasons=reasons,
-    )  # fmt: skip
+    )

@@ -1,4 +1,6 @@
-"""A commit's files written into a new folder, as `git checkout` would without anything of the repository taking effect."""
+"""A commit's files written into a new folder, as `git checkout` would without anything of the
+repository taking effect.
+"""
 
 from __future__ import annotations
 
@@ -29,11 +31,14 @@ class _Export:
     """One export under way."""
 
     def __init__(self, objects: Objects, now: Path) -> None:
-        self.objects, self.now = objects, now
+        self.objects = objects
+        self.now = now
         self.entries: dict[bytes, Any] = {}
 
     def folder(self, tree: str, holder: int, prefix: bytes, *, depth: int) -> None:
-        """Write a folder's content; every name is made anew, so nothing is written through a link made before."""
+        """Write a folder's content; every name is made anew, so nothing is written through a link
+        made before.
+        """
         from mlops_lib.project.repository import DEPTH_LIMIT
 
         for name, (mode, sha) in self.objects.tree(tree).items():
@@ -71,8 +76,14 @@ class _Export:
         self.entries[prefix + name] = index_entry_from_stat(status, ObjectID(sha.encode()))
 
     def smudged(self, path: bytes, content: bytes) -> bytes:
-        """Return what a Git LFS pointer stands for if the checkout has it now, anything else as it is."""
-        wanted = re.search(rb"\noid sha256:([0-9a-f]{64})\n", content) if files.is_lfs_pointer(content[:300]) else None
+        """Return what a Git LFS pointer stands for if the checkout has it now, anything else as it
+        is.
+        """
+        wanted = (
+            re.search(rb"\noid sha256:([0-9a-f]{64})\n", content)
+            if files.is_lfs_pointer(content[:300])
+            else None
+        )
         if wanted is None:
             return content
         with suppress(RefusedFileError):
@@ -82,8 +93,11 @@ class _Export:
         return content
 
 
-def write(objects: Objects, tree: str, place: Path, *, commit: str, object_format: ObjectFormat, now: Path) -> None:
-    """Write a commit's tree into a new folder, with a repository of its own that names commit and files.
+def write(
+    objects: Objects, tree: str, place: Path, *, commit: str, object_format: ObjectFormat, now: Path
+) -> None:
+    """Write a commit's tree into a new folder, with a repository of its own that names commit and
+    files.
 
     Args:
         objects: the objects of the repository.
@@ -118,5 +132,9 @@ def write(objects: Objects, tree: str, place: Path, *, commit: str, object_forma
 def _is_name(name: bytes) -> bool:
     """Return whether a name of a commit may become one of a file."""
     return (
-        bool(name) and b"/" not in name and b"\0" not in name and name not in (b".", b"..") and name.lower() != b".git"
+        bool(name)
+        and b"/" not in name
+        and b"\0" not in name
+        and name not in (b".", b"..")
+        and name.lower() != b".git"
     )

@@ -1,9 +1,10 @@
 """Files of a pushed project, opened so that nothing in it decides what the host reads.
 
-A path may come from the project itself (`-r ../../.ssh/id_rsa`), be a link (`requirements.txt -> /proc/self/environ`) or
-a pipe that never ends. So every file is opened here: it lies inside the project after its links are resolved, it is a
-regular file, and no more than a given number of bytes is read. Links are resolved before the file is opened and none is
-followed while it is, so that a link put in between leads nowhere.
+A path may come from the project itself (`-r ../../.ssh/id_rsa`), be a link (`requirements.txt ->
+/proc/self/environ`) or a pipe that never ends. So every file is opened here: it lies inside the
+project after its links are resolved, it is a regular file, and no more than a given number of bytes
+is read. Links are resolved before the file is opened and none is followed while it is, so that a
+link put in between leads nowhere.
 
 This module is on the path of `mlops detect`: it loads nothing but `os` and `stat`.
 """
@@ -41,7 +42,8 @@ def read(path: Path, *, root: Path, limit: int = TEXT_LIMIT) -> bytes:
         limit: bytes; a larger file is refused, not cut.
 
     Raises:
-        RefusedFileError: it is missing, lies outside the project, is no regular file, is too large or unreadable.
+        RefusedFileError: it is missing, lies outside the project, is no regular file, is too large
+            or unreadable.
     """
     descriptor = _opened(path, root)
     try:
@@ -65,7 +67,8 @@ def read_start(path: Path, *, root: Path, limit: int) -> bytes:
     """Return at most the first `limit` bytes of a pushed file.
 
     Raises:
-        RefusedFileError: it is missing, lies outside the project, is no regular file or is unreadable.
+        RefusedFileError: it is missing, lies outside the project, is no regular file or is
+            unreadable.
     """
     descriptor = _opened(path, root)
     try:
@@ -89,7 +92,8 @@ def open_binary(path: Path, *, root: Path) -> BinaryIO:
     """Open a pushed file for reading; the caller bounds what is read.
 
     Raises:
-        RefusedFileError: it is missing, lies outside the project, is no regular file or is unreadable.
+        RefusedFileError: it is missing, lies outside the project, is no regular file or is
+            unreadable.
     """
     return os.fdopen(_opened(path, root), "rb")
 
@@ -132,9 +136,11 @@ def resolve(path: Path, *, root: Path) -> str | None:
 
 
 def require_in_checkout(path: Path) -> None:
-    """Refuse a project's path that leaves its checkout through a link: the push would choose which folder is trained.
+    """Refuse a project's path that leaves its checkout through a link: the push would choose which
+    folder is trained.
 
-    A checkout is a folder with `.git`, or a build server's `WORKSPACE`. Links above it, or in no checkout, are the operator's.
+    A checkout is a folder with `.git`, or a build server's `WORKSPACE`. Links above it, or in no
+    checkout, are the operator's.
 
     Raises:
         RefusedFileError: it leaves.
@@ -163,7 +169,8 @@ def require_in_checkout(path: Path) -> None:
 
 
 def strays(root: Path, *, limit: int = 10) -> list[str]:
-    """Return names in a project that a program which follows links would take from elsewhere, or never end with.
+    """Return names in a project that a program which follows links would take from elsewhere, or
+    never end with.
 
     These are links out of the project, links to folders, pipes, sockets and devices.
     """
@@ -184,16 +191,25 @@ def name_of(path: Path, root: Path) -> str:
 
 
 def is_lfs_pointer(content: bytes) -> bool:
-    """Return whether a file's beginning is what Git LFS leaves in a checkout that lacks the content."""
-    return content.startswith(b"version https://git-lfs.github.com/spec/v1\n") and b"\noid sha256:" in content[:300]
+    """Return whether a file's beginning is what Git LFS leaves in a checkout that lacks the
+    content.
+    """
+    return (
+        content.startswith(b"version https://git-lfs.github.com/spec/v1\n")
+        and b"\noid sha256:" in content[:300]
+    )
 
 
 def lfs_pointers(names: Iterable[str], *, root: Path) -> list[str]:
-    """Return those of some files that are pointers of Git LFS; of a folder, the first files in it are looked at."""
+    """Return those of some files that are pointers of Git LFS; of a folder, the first files in it
+    are looked at.
+    """
     found = []
     for name in names:
         place = os.path.join(root, name)
-        inside = [os.path.join(name, one) for one in sorted(names_in(place, root=root))[:_FOLDER_SAMPLE]]
+        inside = [
+            os.path.join(name, one) for one in sorted(names_in(place, root=root))[:_FOLDER_SAMPLE]
+        ]
         for one in inside if is_folder(place, root=root) else [name]:
             try:
                 if is_lfs_pointer(read_start(one, root=root, limit=400)):
@@ -245,7 +261,9 @@ def _through_links(path: Path, root: Path) -> int:
 
 
 def _without_links(top: str, relative: str) -> int | None:
-    """Open a file below a folder without following a link: None if there is one, -1 if it is no regular file."""
+    """Open a file below a folder without following a link: None if there is one, -1 if it is no
+    regular file.
+    """
     *folders, name = relative.split(os.sep)
     holder = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -286,7 +304,9 @@ def _read(descriptor: int, limit: int) -> bytes:
 
 def _unreadable(path: Path, root: Path, error: OSError) -> RefusedFileError:
     missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
-    return _refused(path, root, error.strerror or str(error), reason="missing" if missing else "unreadable")
+    return _refused(
+        path, root, error.strerror or str(error), reason="missing" if missing else "unreadable"
+    )
 
 
 def _refused(path: Path, root: Path, what: str, *, reason: str = "unreadable") -> RefusedFileError:

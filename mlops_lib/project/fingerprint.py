@@ -26,7 +26,17 @@ CODE_BYTES = 1 << 20
 """Code-like files up to this size are named by content, everything else by path, size and time."""
 
 
-NOT_PROJECT = {".git", ".mlops", "__pycache__", ".venv", "venv", "node_modules", ".tox", ".mypy_cache", ".pytest_cache"}
+NOT_PROJECT = {
+    ".git",
+    ".mlops",
+    "__pycache__",
+    ".venv",
+    "venv",
+    "node_modules",
+    ".tox",
+    ".mypy_cache",
+    ".pytest_cache",
+}
 
 
 SETTINGS_FILE = "mlops.toml"
@@ -34,7 +44,9 @@ SETTINGS_FILE = "mlops.toml"
 
 
 def manifest(project: Path, *, left_out: Collection[str] = ()) -> str:
-    """A digest of the project without reading its data; of what decides a run if `left_out` names the rest."""
+    """A digest of the project without reading its data; of what decides a run if `left_out` names
+    the rest.
+    """
     return manifest_digest(identities(project, left_out=left_out))
 
 
@@ -49,8 +61,9 @@ def manifest_digest(identities: Mapping[str, str]) -> str:
 def identities(project: Path, *, left_out: Collection[str] = ()) -> dict[str, str]:
     """Return what identifies each file of a project, in order, without reading its data.
 
-    Files that git tracks and that are unchanged are named by git's own content hash, so that a fresh checkout of the
-    same commit is the same project; other code is hashed; other data is named by path, size and modification time.
+    Files that git tracks and that are unchanged are named by git's own content hash, so that a
+    fresh checkout of the same commit is the same project; other code is hashed; other data is named
+    by path, size and modification time.
     """
     checkout = repository.find(project)
     tracked = {} if checkout is None else checkout.unchanged(project)
@@ -71,7 +84,11 @@ def data_manifest(source: Path) -> str:
     listed = [("", source)] if source.is_file() else _files(source)
     digest = hashlib.sha256()
     for path, full in listed:
-        digest.update(f"{path}\0{_identify(full, root=source, is_code=False)}\0".encode(errors="surrogateescape"))
+        digest.update(
+            f"{path}\0{_identify(full, root=source, is_code=False)}\0".encode(
+                errors="surrogateescape"
+            )
+        )
     return digest.hexdigest()
 
 
@@ -92,14 +109,18 @@ def _files(project: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _identify(path: Path, *, root: Path, is_code: bool) -> str:
-    """Name a file by its content if it is code, else by size and time. Data is not read, nor what a link leads out to."""
+    """Name a file by its content if it is code, else by size and time.
+
+    Data is not read, nor what a link leads out to.
+    """
     try:
         status = path.stat()
     except OSError:
         return "unreadable"
     if is_code and stat.S_ISREG(status.st_mode) and status.st_size <= CODE_BYTES:
         with suppress(RefusedFileError):
-            # git's own name for the content, so that an untracked copy and a tracked one are the same project.
+            # git's own name for the content, so that an untracked copy and a tracked one are the
+            # same project.
             return repository.blob_name(files.read(path, root=root, limit=CODE_BYTES))
     return f"{status.st_size}:{status.st_mtime_ns}"
 

@@ -14,11 +14,16 @@ def commit(project: Path) -> str | None:
 
 
 def repository_name(project: Path) -> str | None:
-    """The name of the repository whose checkout the project is; None for a folder within one, or without a remote."""
+    """The name of the repository whose checkout the project is; None for a folder within one, or
+    without a remote.
+    """
     checkout = repository.find(project)
     if checkout is None or checkout.top != project.resolve():
         return None
-    return checkout.origin.rstrip("/").replace(":", "/").rpartition("/")[2].removesuffix(".git") or None
+    return (
+        checkout.origin.rstrip("/").replace(":", "/").rpartition("/")[2].removesuffix(".git")
+        or None
+    )
 
 
 def author(project: Path) -> str:
@@ -28,7 +33,9 @@ def author(project: Path) -> str:
 
 
 def commits_since(project: Path, before: str | None, *, limit: int = 5) -> list[str]:
-    """The commits to the project after `before`, newest first, as `id author: subject`; empty where it is not known."""
+    """The commits to the project after `before`, newest first, as `id author: subject`; empty where
+    it is not known.
+    """
     checkout = repository.find(project)
     if before is None or checkout is None:
         return []

@@ -1,8 +1,10 @@
-"""What the host writes into a project's folder, or removes from it: never through a link, and only what is its own.
+"""What the host writes into a project's folder, or removes from it: never through a link, and only
+what is its own.
 
-A pushed project may hold any name, as a file, a folder or a link that leads elsewhere. So a place below it is made and
-opened name by name without following links, and a folder is emptied only if it carries the mark that mlops put there.
-Paths that the operator gives outside the project are the operator's own, links included.
+A pushed project may hold any name, as a file, a folder or a link that leads elsewhere. So a place
+below it is made and opened name by name without following links, and a folder is emptied only if it
+carries the mark that mlops put there. Paths that the operator gives outside the project are the
+operator's own, links included.
 """
 
 from __future__ import annotations
@@ -38,7 +40,9 @@ def create(path: str | Path, content: bytes, *, root: Path, mode: int = 0o644) -
             stream.write(content)
     except FileExistsError:
         raise UsageError(
-            "it exists and is not overwritten", where=str(root / path), remedy="Remove or rename it first."
+            "it exists and is not overwritten",
+            where=str(root / path),
+            remedy="Remove or rename it first.",
         ) from None
     finally:
         os.close(holder)
@@ -47,8 +51,8 @@ def create(path: str | Path, content: bytes, *, root: Path, mode: int = 0o644) -
 def require_own(path: Path, *, project: Path | None = None) -> Path:
     """Return the absolute path of something that mlops writes, if no push decided where it leads.
 
-    From the folder of the project or of its checkout on (of a relative path, from the current folder on), whichever it
-    leads through first, no part of the path may be a link.
+    From the folder of the project or of its checkout on (of a relative path, from the current
+    folder on), whichever it leads through first, no part of the path may be a link.
 
     Raises:
         UsageError: a part of it is one.
@@ -72,11 +76,16 @@ def require_home(home: Path, *, project: Path) -> Path:
     """Return a home that no push has made.
 
     Raises:
-        UsageError: it lies in the project, and a part of the path is a link, or files in it are under version control.
+        UsageError: it lies in the project, and a part of the path is a link, or files in it are
+            under version control.
     """
     place = require_own(home, project=project)
     checkout = repository.find(project)
-    if checkout is not None and place.resolve().is_relative_to(checkout.top) and checkout.tracked(place):
+    if (
+        checkout is not None
+        and place.resolve().is_relative_to(checkout.top)
+        and checkout.tracked(place)
+    ):
         raise UsageError(
             "the folder of mlops' own files holds files that were pushed",
             where=str(home),
@@ -91,16 +100,19 @@ def fresh_folder(path: Path, *, project: Path | None = None, names: Collection[s
     Args:
         path: the folder.
         project: the project's folder, below which no link is followed.
-        names: names of files that mlops writes. A folder without the mark is emptied too if it has no other ones, as
-            before there was a mark.
+        names: names of files that mlops writes. A folder without the mark is emptied too if it has
+            no other ones, as before there was a mark.
 
     Raises:
-        UsageError: a part of the path is a link that was pushed, or the folder holds what is not mlops' own.
+        UsageError: a part of the path is a link that was pushed, or the folder holds what is not
+            mlops' own.
     """
     place = require_own(path, project=project)
     if place.is_dir() and any(place.iterdir()):
         marked = stat.S_ISREG(_mode(place / MARK))
-        if not marked and not all(one.name in names and stat.S_ISREG(_mode(one)) for one in place.iterdir()):
+        if not marked and not all(
+            one.name in names and stat.S_ISREG(_mode(one)) for one in place.iterdir()
+        ):
             raise UsageError(
                 "the folder holds files that mlops did not put there, and is left as it is",
                 where=str(path),
@@ -124,7 +136,8 @@ def _mode(path: Path) -> int:
 
 
 def copy_into(source: Path, path: str, *, root: Path) -> None:
-    """Copy a regular file or a link, with its times, to a new place in a folder; a name that is taken stays.
+    """Copy a regular file or a link, with its times, to a new place in a folder; a name that is
+    taken stays.
 
     Raises:
         UsageError: a part of the path is a link.
@@ -152,13 +165,17 @@ def _parts(path: str | Path, root: Path) -> tuple[str, ...]:
     parts = Path(path).parts
     if not parts or ".." in parts or Path(path).is_absolute():
         raise UsageError(
-            "it is no place in the project", where=str(root / path), remedy="Give a path below its folder."
+            "it is no place in the project",
+            where=str(root / path),
+            remedy="Give a path below its folder.",
         )
     return parts
 
 
 def _holder(root: Path, folders: tuple[str, ...]) -> int:
-    """Return a descriptor of a folder below `root`, made if it is missing, reached without following a link."""
+    """Return a descriptor of a folder below `root`, made if it is missing, reached without
+    following a link.
+    """
     holder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     for name in folders:
         try:

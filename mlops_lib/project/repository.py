@@ -1,10 +1,11 @@
 """The git repository that a project is checked out from, read without running git.
 
-Git obeys the repository it is run in (`core.fsmonitor`, filters, `gpg.program`, hooks, includes, a bare repository in a
-subfolder), so no git program is started here. Dulwich's parsers read the files of the repository, which are opened like
-every other pushed file (mlops_lib.project.files): inside the repository, regular, bounded, no links out of it. Of its
-configuration only `remote.origin.url`, `core.filemode`, `core.worktree` and the object format are looked at; includes,
-alternates, replacements and hooks are not. docs/decisions/0040-a-repository-is-read-not-run.md has the reasons.
+Git obeys the repository it is run in (`core.fsmonitor`, filters, `gpg.program`, hooks, includes, a
+bare repository in a subfolder), so no git program is started here. Dulwich's parsers read the files
+of the repository, which are opened like every other pushed file (mlops_lib.project.files): inside
+the repository, regular, bounded, no links out of it. Of its configuration only `remote.origin.url`,
+`core.filemode`, `core.worktree` and the object format are looked at; includes, alternates,
+replacements and hooks are not. docs/decisions/0040-a-repository-is-read-not-run.md has the reasons.
 
 What cannot be read is answered like a project without a repository: `None`, or nothing.
 """
@@ -56,7 +57,11 @@ DEPTH_LIMIT = 100
 ABBREVIATED = 10
 """Characters of a commit's name that are shown."""
 
-_COMMIT, _TREE, _BLOB, _OFS_DELTA, _REF_DELTA = 1, 2, 3, 6, 7
+_COMMIT = 1
+_TREE = 2
+_BLOB = 3
+_OFS_DELTA = 6
+_REF_DELTA = 7
 _TYPES = {b"commit": _COMMIT, b"tree": _TREE, b"blob": _BLOB, b"tag": 4}
 _NAME = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
@@ -64,8 +69,9 @@ _NAME = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 def find(project: Path) -> Checkout | None:
     """Return the checkout that a folder belongs to, or None.
 
-    A `.git` file leads elsewhere. It is followed only if what it leads to names this very checkout in turn, as the
-    worktrees and submodules of git do: whoever pushes a `.git` file cannot write there.
+    A `.git` file leads elsewhere. It is followed only if what it leads to names this very checkout
+    in turn, as the worktrees and submodules of git do: whoever pushes a `.git` file cannot write
+    there.
     """
     with _hostile():
         here = project.resolve()
@@ -91,7 +97,11 @@ def _elsewhere(folder: Path) -> Checkout | None:
     git = Path(os.path.realpath(folder / said.removeprefix("gitdir:").strip()))
     if git.parent.name == "worktrees" and _says(git, "gitdir", folder / ".git"):
         common = git.parent.parent
-        return Checkout(top=folder, git=git, common=common) if _says(git, "commondir", common) else None
+        return (
+            Checkout(top=folder, git=git, common=common)
+            if _says(git, "commondir", common)
+            else None
+        )
     checkout = Checkout(top=folder, git=git, common=git)
     named = checkout.setting("core", "worktree")
     return checkout if named and Path(os.path.realpath(git / named)) == folder else None
@@ -174,7 +184,11 @@ class Checkout:
                 return files.read_text(name, root=folder, limit=4096).strip()
         with suppress(RefusedFileError):
             packed = files.read("packed-refs", root=self.common, limit=REFS_LIMIT)
-            found = re.search(rb"^([0-9a-f]{40,64}) " + re.escape(os.fsencode(name)) + rb"\r?$", packed, re.MULTILINE)
+            found = re.search(
+                rb"^([0-9a-f]{40,64}) " + re.escape(os.fsencode(name)) + rb"\r?$",
+                packed,
+                re.MULTILINE,
+            )
             return found[1].decode() if found else ""
         return ""
 
@@ -199,21 +213,26 @@ class Checkout:
                 yield os.fsdecode(path[len(prefix) :]), entry
 
     def tracked(self, folder: Path) -> set[str]:
-        """Return the paths, relative to a folder of the work tree, that are under version control there."""
+        """Return the paths, relative to a folder of the work tree, that are under version control
+        there.
+        """
         return {path for path, _ in self._below(folder)}
 
     def unchanged(self, folder: Path) -> dict[str, str]:
-        """Return path to object name of the tracked files in a folder that are as they were committed or staged.
+        """Return path to object name of the tracked files in a folder that are as they were
+        committed or staged.
 
-        As git does, a file is taken for unchanged if size, times and kind are those in the index; if it is as young as
-        the index itself, its content is compared.
+        As git does, a file is taken for unchanged if size, times and kind are those in the index;
+        if it is as young as the index itself, its content is compared.
         """
         found: dict[str, str] = {}
         with _hostile():
             index = (self.git / "index").lstat()
             by_mode = self.setting("core", "filemode").lower() != "false"
             for path, entry in self._below(folder):
-                if hasattr(entry, "sha") and self._is_unchanged(folder / path, entry, index.st_mtime_ns, by_mode):
+                if hasattr(entry, "sha") and self._is_unchanged(
+                    folder / path, entry, index.st_mtime_ns, by_mode
+                ):
                     found[path] = entry.sha.decode()
         return found
 
@@ -263,12 +282,13 @@ class Checkout:
         return ""
 
     def commits_since(self, before: str, folder: Path, *, limit: int) -> list[str]:
-        """Return the commits after `before` that changed a folder, newest first, as `id author: subject`.
+        """Return the commits after `before` that changed a folder, newest first, as `id author:
+        subject`.
 
         Args:
             before: a commit's full name; none are returned if the repository does not have it.
-            folder: a folder of the work tree. As `git log` does, of a merge that changed nothing in it only the parent
-                that it is equal to is followed.
+            folder: a folder of the work tree. As `git log` does, of a merge that changed nothing in
+                it only the parent that it is equal to is followed.
             limit: how many are returned at most.
         """
         with _hostile(), self._opened() as objects:
@@ -276,7 +296,9 @@ class Checkout:
                 return []
             inside = os.path.relpath(folder.resolve(), self.top)
             parts = [] if inside == "." else [os.fsencode(part) for part in Path(inside).parts]
-            return [_line(commit) for commit in _walk(objects, self.head, before, parts, limit=limit)]
+            return [
+                _line(commit) for commit in _walk(objects, self.head, before, parts, limit=limit)
+            ]
         return []
 
     @contextmanager
@@ -287,7 +309,8 @@ class Checkout:
     def export(self, commit: str, place: Path) -> bool:
         """Write a commit's files into `place`, a new folder of ours, with an index that names them.
 
-        Nothing of the repository takes effect on them: no filter, no hook, no attribute. A submodule is an empty folder.
+        Nothing of the repository takes effect on them: no filter, no hook, no attribute. A
+            submodule is an empty folder.
 
         Returns:
             whether the repository has the commit, and all of it.
@@ -298,7 +321,14 @@ class Checkout:
         with _hostile(), self._opened(EXPORT_LIMIT) as objects:
             found = objects.commit(commit)
             if found is not None:
-                write(objects, found.tree.decode(), place, commit=commit, object_format=self._format, now=self.top)
+                write(
+                    objects,
+                    found.tree.decode(),
+                    place,
+                    commit=commit,
+                    object_format=self._format,
+                    now=self.top,
+                )
                 done = True
         return done
 
@@ -313,9 +343,13 @@ class Objects:
         budget: bytes that may be unpacked altogether.
     """
 
-    def __init__(self, git: Path, object_format: ObjectFormat, stack: ExitStack, *, budget: int) -> None:
+    def __init__(
+        self, git: Path, object_format: ObjectFormat, stack: ExitStack, *, budget: int
+    ) -> None:
         self._budget = budget
-        self._git, self._format, self._stack = git, object_format, stack
+        self._git = git
+        self._format = object_format
+        self._stack = stack
         self._data: dict[str, mmap.mmap] = {}
 
     def commit(self, name: str) -> Commit | None:
@@ -326,7 +360,9 @@ class Objects:
         return Parsed.from_string(content) if kind == _COMMIT else None
 
     def tree(self, name: str) -> dict[bytes, tuple[int, str]]:
-        """Return the entries of a folder in a commit: name to mode and object; empty if it is not there."""
+        """Return the entries of a folder in a commit: name to mode and object; empty if it is not
+        there.
+        """
         from dulwich.objects import parse_tree
 
         kind, content = self.get(name)
@@ -339,7 +375,9 @@ class Objects:
         return found
 
     def get(self, name: str, *, limit: int = OBJECT_LIMIT) -> tuple[int, bytes]:
-        """Return an object's type and content; type 0 if it is not there or larger than `limit` bytes."""
+        """Return an object's type and content; type 0 if it is not there or larger than `limit`
+        bytes.
+        """
         if not _NAME.fullmatch(name):
             return 0, b""
         kind, content = self._get(name, limit)
@@ -365,7 +403,9 @@ class Objects:
         """The indexes of the packs, each with its pack's path."""
         from dulwich.pack import load_pack_index_file
 
-        names = sorted(one for one in files.names_in("objects/pack", root=self._git) if one.endswith(".idx"))
+        names = sorted(
+            one for one in files.names_in("objects/pack", root=self._git) if one.endswith(".idx")
+        )
         found = []
         for name in names[:PACKS_LIMIT]:
             with suppress(RefusedFileError):
@@ -388,7 +428,9 @@ class Objects:
         """Return a pack's bytes."""
         if pack not in self._data:
             stream = self._stack.enter_context(files.open_binary(pack, root=self._git))
-            self._data[pack] = self._stack.enter_context(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
+            self._data[pack] = self._stack.enter_context(
+                mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+            )
         return self._data[pack]
 
     def _unpacked(self, pack: str, index: Any, offset: int, limit: int) -> tuple[int, bytes]:
@@ -419,9 +461,12 @@ class Objects:
 
 
 def _number(content: Any, place: int, *, first: int = 7) -> tuple[int, int]:
-    """Return a number as packs write it and the place after it; `first` bits of its first byte count."""
+    """Return a number as packs write it and the place after it; `first` bits of its first byte
+    count.
+    """
     byte = content[place]
-    value, shift = byte & ((1 << first) - 1), first
+    value = byte & ((1 << first) - 1)
+    shift = first
     while byte & 0x80:
         place += 1
         byte = content[place]
@@ -442,8 +487,12 @@ def _is_kind(mode: int, recorded: int, *, by_mode: bool) -> bool:
     return stat.S_ISLNK(mode) or not by_mode or bool(mode & 0o100) == bool(recorded & 0o100)
 
 
-def _walk(objects: Objects, head: str, before: str, parts: list[bytes], *, limit: int) -> list[Commit]:
-    """Return the commits that lead to `head` and not to `before` and change the folder `parts`, newest first."""
+def _walk(
+    objects: Objects, head: str, before: str, parts: list[bytes], *, limit: int
+) -> list[Commit]:
+    """Return the commits that lead to `head` and not to `before` and change the folder `parts`,
+    newest first.
+    """
     known: dict[str, Commit | None] = {}
     pending: list[tuple[int, str]] = []
     queued: set[tuple[str, bool]] = set()
@@ -482,7 +531,10 @@ def _walk(objects: Objects, head: str, before: str, parts: list[bytes], *, limit
                 queue(parent, is_dull=True)
             continue
         content = _folder(objects, one, parts)
-        same = next((parent for parent in parents if _folder(objects, commit(parent), parts) == content), None)
+        same = next(
+            (parent for parent in parents if _folder(objects, commit(parent), parts) == content),
+            None,
+        )
         for parent in parents if same is None else [same]:
             queue(parent, is_dull=False)
         if same is None and (parents or content is not None):

@@ -23,7 +23,10 @@ def parse(text: str) -> dict[str, Any]:
     except ImportError:  # Python 3.10
         import tomli as tomllib  # type: ignore[no-redef, unused-ignore]
     for number, line in enumerate(text.splitlines(), 1):
-        if line.count(".") > DOTS_LIMIT and re.sub(r"\"[^\"]*\"|'[^']*'", "", line).count(".") > DOTS_LIMIT:
+        if (
+            line.count(".") > DOTS_LIMIT
+            and re.sub(r"\"[^\"]*\"|'[^']*'", "", line).count(".") > DOTS_LIMIT
+        ):
             raise ValueError(f"it is nested too deeply (at line {number})")
     try:
         return tomllib.loads(text)

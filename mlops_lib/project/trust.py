@@ -1,8 +1,9 @@
 """Who pushed what is trained, and which download cache it may use.
 
-A pull request is a stranger: what its training wrote must not be loaded by another project, nor by a branch of the same
-one. Both the level and the project's identity come from the operator (an argument, the build server's variables, the
-folder's path), never from a file that was pushed.
+A pull request is a stranger: what its training wrote must not be loaded by another project, nor by
+    a branch of the same
+one. Both the level and the project's identity come from the operator (an argument, the build
+server's variables, the folder's path), never from a file that was pushed.
 """
 
 from __future__ import annotations
@@ -46,14 +47,20 @@ def level_of(environ: Mapping[str, str] = os.environ) -> tuple[str, str]:
     pull = _PULL.match(environ.get("GITHUB_REF", ""))
     if pull:
         return f"change-{pull[1]}", "GITHUB_REF"
-    if environ.get("GITHUB_EVENT_NAME", "").startswith("pull_request"):  # its code is often checked out all the same
+    if environ.get("GITHUB_EVENT_NAME", "").startswith(
+        "pull_request"
+    ):  # its code is often checked out all the same
         return f"change-{_safe(environ.get('GITHUB_HEAD_REF') or 'unknown')}", "GITHUB_EVENT_NAME"
     return BRANCH, ""
 
 
 def _safe(text: str) -> str:
     """Return the text itself if it is a plain number or word, else a digest of it."""
-    return text if _LEVEL.fullmatch(text) and len(text) < 40 else hashlib.sha256(text.encode()).hexdigest()[:16]
+    return (
+        text
+        if _LEVEL.fullmatch(text) and len(text) < 40
+        else hashlib.sha256(text.encode()).hexdigest()[:16]
+    )
 
 
 def is_level(text: str) -> bool:
@@ -69,8 +76,9 @@ def is_strangers(cache: str) -> bool:
 def cache_name(project: Path, level: str, environ: Mapping[str, str] = os.environ) -> str:
     """Return the name of the download cache for a project at a trust level.
 
-    On a build server the job is the project, whichever workspace it is checked out to; a job of a multibranch project
-    shares it with the project's other branches. Elsewhere the project's folder is the project.
+    On a build server the job is the project, whichever workspace it is checked out to; a job of a
+    multibranch project shares it with the project's other branches. Elsewhere the project's folder
+    is the project.
 
     Args:
         project: the project's folder.
@@ -80,7 +88,11 @@ def cache_name(project: Path, level: str, environ: Mapping[str, str] = os.enviro
     job = environ.get("JOB_NAME", "")
     if job and environ.get("BRANCH_NAME"):
         job = job.rpartition("/")[0] or job
-    identity = ["job", environ.get("JENKINS_URL", ""), job] if job else ["folder", os.fsdecode(project.resolve())]
+    identity = (
+        ["job", environ.get("JENKINS_URL", ""), job]
+        if job
+        else ["folder", os.fsdecode(project.resolve())]
+    )
     digest = hashlib.sha256("\0".join(identity).encode(errors="surrogateescape")).hexdigest()
     return f"{digest[:16]}-{level}"
 

@@ -43,10 +43,17 @@ def survey(stored: Iterable[Stored], needed: Mapping[str, Collection[Path]]) -> 
     kept = []
     for one in stored:
         runs = sorted({place for tag in one.tags for place in needed.get(tag, ())})
-        kept.append(Kept(
-            name=one.tags[0] if one.tags else one.id, environment=one.environment, bytes=one.bytes, created=one.created,
-            used=max(map(_last_use, runs), default=0.0), runs=tuple(place.name for place in runs), in_use=one.in_use,
-        ))  # fmt: skip
+        kept.append(
+            Kept(
+                name=one.tags[0] if one.tags else one.id,
+                environment=one.environment,
+                bytes=one.bytes,
+                created=one.created,
+                used=max(map(_last_use, runs), default=0.0),
+                runs=tuple(place.name for place in runs),
+                in_use=one.in_use,
+            )
+        )
     return kept
 
 
@@ -60,7 +67,8 @@ def _last_use(run_dir: Path) -> float:
 
 
 def unneeded(stored: Iterable[Stored], needed: Collection[str], *, home: str) -> list[Stored]:
-    """What may go: built for this home, needed by none of its runs, and no container was made from it.
+    """What may go: built for this home, needed by none of its runs, and no container was made from
+    it.
 
     Another home's images are its own to judge: its runs are not seen from here.
 
@@ -69,7 +77,11 @@ def unneeded(stored: Iterable[Stored], needed: Collection[str], *, home: str) ->
         needed: tags that runs of this home need.
         home: the home's name on image labels.
     """
-    return [one for one in stored if one.home == home and not one.in_use and not set(one.tags) & set(needed)]
+    return [
+        one
+        for one in stored
+        if one.home == home and not one.in_use and not set(one.tags) & set(needed)
+    ]
 
 
 def take(engine: Engine, *, home: Path, prune: bool = False) -> tuple[list[Kept], list[Kept]]:
@@ -84,7 +96,11 @@ def take(engine: Engine, *, home: Path, prune: bool = False) -> tuple[list[Kept]
     for place, spec in _runs(home):
         needed.setdefault(engine.name_of(spec.image), []).append(place)
     stored = engine.images()
-    gone = engine.remove_images(unneeded(stored, needed, home=name_of_home(str(home)))) if prune else []
+    gone = (
+        engine.remove_images(unneeded(stored, needed, home=name_of_home(str(home))))
+        if prune
+        else []
+    )
     return survey([one for one in stored if one not in gone], needed), survey(gone, needed)
 
 

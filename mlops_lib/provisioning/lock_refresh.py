@@ -24,12 +24,14 @@ def made(lines: Sequence[str], *, machine: str, given: str = "") -> str:
     from mlops_lib.engine import package_index, programs
 
     uv = programs.find("uv") or str(Path(sys.executable).with_name("uv"))
-    named = {one.name for one in placeholder_wheels.needed(lines) if one.machine in ("", machine)} | set(
-        versions(given)
-    )
+    named = {
+        one.name for one in placeholder_wheels.needed(lines) if one.machine in ("", machine)
+    } | set(versions(given))
     with tempfile.TemporaryDirectory() as folder:
         below = Path(folder, "below.txt")
-        below.write_text("".join(f"{name}=={version}\n" for name, version in versions(given).items()))
+        below.write_text(
+            "".join(f"{name}=={version}\n" for name, version in versions(given).items())
+        )
         command = [
             uv,
             "pip",
@@ -44,9 +46,19 @@ def made(lines: Sequence[str], *, machine: str, given: str = "") -> str:
         command += ["--no-emit-index-url", "--no-emit-find-links", "--python-version", PYTHON]
         command += ["--python-platform", MACHINES[machine], "--constraint", str(below)]
         command += [word for name in sorted(named) for word in ("--no-emit-package", name)]
-        variables = {"PATH": programs.search_path(), "HOME": str(Path.home()), **package_index.variables()}
+        variables = {
+            "PATH": programs.search_path(),
+            "HOME": str(Path.home()),
+            **package_index.variables(),
+        }
         done = subprocess.run(
-            command, input="\n".join(lines), capture_output=True, text=True, check=True, cwd="/", env=variables
+            command,
+            input="\n".join(lines),
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd="/",
+            env=variables,
         )
     return done.stdout
 
@@ -63,7 +75,10 @@ def main() -> None:
         below: dict[str, str] = {}
         for layer, lines in (("framework", framework), ("family", [*framework, *family])):
             if lines:
-                locks = {machine: made(lines, machine=machine, given=below.get(machine, "")) for machine in MACHINES}
+                locks = {
+                    machine: made(lines, machine=machine, given=below.get(machine, ""))
+                    for machine in MACHINES
+                }
                 wanted.update(_files(layer, lines, locks))
                 below = {machine: below.get(machine, "") + text for machine, text in locks.items()}
     for place, text in wanted.items():

@@ -1,9 +1,10 @@
 """From what a project declares to an environment in which its imports work.
 
-Three steps, each bounded, each told with its reason. Before the build, what is known not to install is mended
-(mlops_lib.environments.mend). While building, what the installer refuses is loosened. After it, every import of the code is tried
-once, and what is missing comes from a table: a distribution of the curated map, a Debian package of a shared library.
-Never is a distribution installed because it merely has the name of an unknown import. The answer is remembered, so that the
+Three steps, each bounded, each told with its reason. Before the build, what is known not to install
+is mended (mlops_lib.environments.mend). While building, what the installer refuses is loosened.
+After it, every import of the code is tried once, and what is missing comes from a table: a
+distribution of the curated map, a Debian package of a shared library. Never is a distribution
+installed because it merely has the name of an unknown import. The answer is remembered, so that the
 next build decides at once.
 """
 
@@ -34,7 +35,12 @@ SOURCES = 40
 """How many distributions of an environment are built from source at most."""
 REPAIRS = 3
 """How often an environment is repaired whose imports do not work."""
-NUMPY_1 = ("NumPy 1.x", "numpy.dtype size changed", "numpy.core.multiarray failed", "_ARRAY_API not found")
+NUMPY_1 = (
+    "NumPy 1.x",
+    "numpy.dtype size changed",
+    "numpy.core.multiarray failed",
+    "_ARRAY_API not found",
+)
 _NOT_FOUND = re.compile(r"No module named '([A-Za-z_][\w.]*)'")
 _NEEDS_NUMPY_2 = re.compile(r"([A-Za-z_]\w*) requires NumPy 2")
 _NOT_DEFINED = re.compile(r"name '(pkg_resources)' is not defined")
@@ -51,16 +57,21 @@ class Need(Record):
     imports: tuple[str, ...] = ()
     """Top-level third-party names that the code needs."""
     declared: tuple[str, ...] = ()
-    """The project's requirements as they stand, of which the environment may have others already."""
+    """The project's requirements as they stand, of which the environment may have others already.
+    """
     base_image: str = ""
     backend: str = "docker"
     gpus: bool = False
     owner: str = ""
-    """The project at its trust level (`trust.cache_name`): what its trainings claim to miss changes no other's environment."""
+    """The project at its trust level (`trust.cache_name`): what its trainings claim to miss changes
+    no other's environment.
+    """
 
     @property
     def digest(self) -> str:
-        """Names the need, with the tables that answer it; the same for all projects that ask for the same."""
+        """Names the need, with the tables that answer it; the same for all projects that ask for
+        the same.
+        """
         asked = {key: value for key, value in self.to_json().items() if key != "owner"}
         content = json.dumps([asked, _tables()], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
@@ -76,11 +87,15 @@ class Answer(Record):
 
 
 def _tables() -> str:
-    text = b"".join((images.CONTAINERS / name).read_bytes() for name in ("catalog.toml", "requirements.toml"))
+    text = b"".join(
+        (images.CONTAINERS / name).read_bytes() for name in ("catalog.toml", "requirements.toml")
+    )
     return hashlib.sha256(text).hexdigest()
 
 
-def need(detection: Detection, *, base_image: str, backend: str, gpus: bool, owner: str = "") -> Need:
+def need(
+    detection: Detection, *, base_image: str, backend: str, gpus: bool, owner: str = ""
+) -> Need:
     """What a project asks for."""
     # What nothing reaches is tried like the rest, and left out if it cannot be installed.
     needed = tuple(name for name in detection.imports if name not in detection.unreached_imports)
@@ -96,7 +111,8 @@ def need(detection: Detection, *, base_image: str, backend: str, gpus: bool, own
 
 
 def plan(asked: Need, *, home: Path) -> Image:
-    """The image for a need: what an earlier build came to, else what is declared, mended. Nothing is built.
+    """The image for a need: what an earlier build came to, else what is declared, mended. Nothing
+    is built.
 
     Raises:
         ImageError: a system package is no name.
@@ -115,10 +131,18 @@ def mended(asked: Need) -> Answer:
     if asked.backend == "process" and python == images.PYTHON:
         python = f"{sys.version_info[0]}.{sys.version_info[1]}"
     row = images.row_of(declared.name)
-    # Detection gives the row's release where the project pins another of the framework's: that is told here.
-    replaced = [line for line in asked.declared if mend.follows(line, row) and line not in declared.requirements]
+    # Detection gives the row's release where the project pins another of the framework's: that is
+    # told here.
+    replaced = [
+        line
+        for line in asked.declared
+        if mend.follows(line, row) and line not in declared.requirements
+    ]
     found = mend.mend(
-        (*declared.requirements, *replaced), row=row, python=python, locked=images.releases(declared.name)
+        (*declared.requirements, *replaced),
+        row=row,
+        python=python,
+        locked=images.releases(declared.name),
     )
     system = tuple(sorted({*declared.system, *found.system}))
     environment = replace(declared, requirements=found.lines, system=system)
@@ -134,7 +158,9 @@ def mended(asked: Need) -> Answer:
 
 
 def _place(asked: Need, home: Path, *, claim: bool) -> Path:
-    """Return the file of an answer: one that a training's claim led to is its project's own, at its trust level."""
+    """Return the file of an answer: one that a training's claim led to is its project's own, at its
+    trust level.
+    """
     name = f"{asked.digest[:32]}.json"
     folder = home / "environments" / "answers"
     return folder / (asked.owner or "unknown") / name if claim else folder / name
@@ -181,10 +207,16 @@ def make(asked: Need, *, engine: Engine, home: Path, observer: Observer) -> Imag
 
 
 def _is_rows(image: Image, asked: Need) -> bool:
-    """Whether it is a row of the catalog as it stands, and the code imports nothing else: then who built it has probed it."""
+    """Whether it is a row of the catalog as it stands, and the code imports nothing else: then who
+    built it has probed it.
+    """
     row = {requirement.name_of(line) for line in images.row_of(asked.environment.name)}
     brought = {requirement.name_of(distribution(module)) for module in asked.imports}
-    return not image.notes and not images.layers(image.environment)[2] and brought <= row | {"tensorflow", "numpy"}
+    return (
+        not image.notes
+        and not images.layers(image.environment)[2]
+        and brought <= row | {"tensorflow", "numpy"}
+    )
 
 
 def repair(asked: Need, message: str, *, image: Image, home: Path) -> Image | None:
@@ -192,7 +224,8 @@ def repair(asked: Need, message: str, *, image: Image, home: Path) -> Image | No
 
     Args:
         asked: the project's need; the answer is remembered for it.
-        message: the failure, such as "ModuleNotFoundError: No module named 'yaml'"; a claim of the script's.
+        message: the failure, such as "ModuleNotFoundError: No module named 'yaml'"; a claim of the
+            script's.
         image: the image it failed in.
         home: folder of mlops' own files.
     """
@@ -208,7 +241,11 @@ def repair(asked: Need, message: str, *, image: Image, home: Path) -> Image | No
 
 def _needed(asked: Need) -> set[str]:
     """The distributions that the code imports, and those of the imports' own names."""
-    return {name for module in asked.imports for name in (requirement.normal(module), distribution(module))}
+    return {
+        name
+        for module in asked.imports
+        for name in (requirement.normal(module), distribution(module))
+    }
 
 
 def _built(image: Image, asked: Need, *, engine: Engine, observer: Observer) -> Image:
@@ -228,27 +265,44 @@ def _built(image: Image, asked: Need, *, engine: Engine, observer: Observer) -> 
             trouble = installer_log.trouble(error.log) or installer_log.uncompiled(
                 image.environment.requirements, error.log, _needed(asked)
             )
-            fresh = None if trouble or number == REFUSALS else loosened(image, asked, error.log, number)
+            fresh = (
+                None if trouble or number == REFUSALS else loosened(image, asked, error.log, number)
+            )
             if fresh is None:
                 if trouble is None:
                     raise
-                raise ImageError(trouble.what, where=error.where, remedy=trouble.remedy, log=error.log) from error
-            observer({"event": "warning", "message": f"the installer refuses; trying {len(fresh.notes)} changes"})
+                raise ImageError(
+                    trouble.what, where=error.where, remedy=trouble.remedy, log=error.log
+                ) from error
+            observer(
+                {
+                    "event": "warning",
+                    "message": f"the installer refuses; trying {len(fresh.notes)} changes",
+                }
+            )
             image = fresh
             number += 1
 
 
 def without_lock(image: Image, log: str) -> Image | None:
-    """Return the image with the newest releases of its row, or None if the row's lock is not to blame.
+    """Return the image with the newest releases of its row, or None if the row's lock is not to
+    blame.
 
-    A file with another hash than the lock's is never taken; an index may lack a release of it, though.
+    A file with another hash than the lock's is never taken; an index may lack a release of it,
+    though.
 
     Args:
         image: what could not be built.
         log: what the installer said.
     """
-    texts = [text for by_machine in images.locked(image.environment).values() for text in by_machine.values()]
-    pins = {f"{name}=={version}" for text in texts for name, version in locks.versions(text).items()}
+    texts = [
+        text
+        for by_machine in images.locked(image.environment).values()
+        for text in by_machine.values()
+    ]
+    pins = {
+        f"{name}=={version}" for text in texts for name, version in locks.versions(text).items()
+    }
     missing = sorted(pins & set(installer_log.without_release(log)))
     if not missing:
         return None
@@ -257,7 +311,8 @@ def without_lock(image: Image, log: str) -> Image | None:
 
 
 def with_source(image: Image, log: str) -> Image | None:
-    """Return the image with a distribution built from source that has no wheel; None if no such one is to blame.
+    """Return the image with a distribution built from source that has no wheel; None if no such one
+    is to blame.
 
     Args:
         image: what could not be built.
@@ -279,7 +334,8 @@ def with_source(image: Image, log: str) -> Image | None:
 
 
 def loosened(image: Image, asked: Need, log: str, number: int) -> Image | None:
-    """The image with what an installer refuses loosened; None where no requirement is to blame, or nothing is left.
+    """The image with what an installer refuses loosened; None where no requirement is to blame, or
+    nothing is left.
 
     Args:
         image: what could not be built.
@@ -294,7 +350,8 @@ def loosened(image: Image, asked: Need, log: str, number: int) -> Image | None:
     if unknown:
         # Debian 13 renamed libraries whose clocks grew to 64 bits: libasound2 is libasound2t64.
         fresh = {
-            name: "" if name.endswith("t64") or not name[-1:].isdigit() else f"{name}t64" for name in sorted(unknown)
+            name: "" if name.endswith("t64") or not name[-1:].isdigit() else f"{name}t64"
+            for name in sorted(unknown)
         }
         notes = [
             f"{name} (Debian) → {other or 'left out'}: the base image's release has no package of that name"
@@ -303,7 +360,9 @@ def loosened(image: Image, asked: Need, log: str, number: int) -> Image | None:
         kept = [name for name in environment.system if name not in unknown]
         return _changed(image, notes, system=tuple(sorted({*kept, *filter(None, fresh.values())})))
     row = images.row_of(environment.name)
-    found = loosen.loosen(environment.requirements, log, number=number, needed=_needed(asked), row=row)
+    found = loosen.loosen(
+        environment.requirements, log, number=number, needed=_needed(asked), row=row
+    )
     return None if found is None else _changed(image, found.notes, requirements=found.lines)
 
 
@@ -329,9 +388,13 @@ def repaired(image: Image, missing: Collection[Missing], *, apt: bool = True) ->
         missing: the imports that do not work in it.
         apt: whether Debian packages can be installed.
     """
-    lines, system, notes = list(image.environment.requirements), set(image.environment.system), []
+    lines = list(image.environment.requirements)
+    system = set(image.environment.system)
+    notes = []
     for one in missing:
-        packages = [package for package in _packages(one) if package not in image.environment.system]
+        packages = [
+            package for package in _packages(one) if package not in image.environment.system
+        ]
         if packages and apt:
             if not system.issuperset(packages):
                 notes.append(f"{', '.join(packages)} (Debian): {one}")
@@ -345,21 +408,29 @@ def repaired(image: Image, missing: Collection[Missing], *, apt: bool = True) ->
     return _changed(image, notes, requirements=tuple(lines), system=tuple(sorted(system)))
 
 
-_NO_PROGRAM = re.compile(r"No such file or directory: '([\w.+-]+)'|([\w.+-]+): (?:command )?not found")
+_NO_PROGRAM = re.compile(
+    r"No such file or directory: '([\w.+-]+)'|([\w.+-]+): (?:command )?not found"
+)
 
 
 def _packages(one: Missing) -> list[str]:
-    """The Debian packages of the shared library or the program that is missing, none if it is something else."""
-    found: list[str] = next((found for saw, found in tables.tables()["library"].items() if saw in one.message), [])
+    """The Debian packages of the shared library or the program that is missing, none if it is
+    something else.
+    """
+    found: list[str] = next(
+        (found for saw, found in tables.tables()["library"].items() if saw in one.message), []
+    )
     program = _NO_PROGRAM.search(one.message) if not found else None
     package = PACKAGES.get(program[1] or program[2], "") if program else ""
     return [package] if package else found
 
 
 def _repaired_line(one: Missing, lines: list[str], *, row: Sequence[str]) -> str:
-    """Change the requirements so that an import works; says what was done, "" where nothing is known.
+    """Change the requirements so that an import works; says what was done, "" where nothing is
+    known.
 
-    The row's own releases stay: they work together, and what one of them does not hold is the script's mistake.
+    The row's own releases stay: they work together, and what one of them does not hold is the
+    script's mistake.
     """
     names = [requirement.name_of(line) for line in lines]
     unnamed = _NOT_DEFINED.search(one.message) if one.error == "NameError" else None

@@ -1,4 +1,6 @@
-"""The champion that a run's model has to compare with: which version it is, and how its file reaches the training."""
+"""The champion that a run's model has to compare with: which version it is, and how its file
+reaches the training.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +21,19 @@ CHUNK = 1 << 20
 def find(spec: RunSpec, run_dir: Path, *, home: Path) -> ModelVersion | None:
     """Return the champion, or the one before it if the champion is the run's present model itself."""
     champion = model_store.champion(spec.name, home=home)
-    if champion is None or champion.run != spec.digest or champion.model_digest != model_digest(run_dir):
+    if (
+        champion is None
+        or champion.run != spec.digest
+        or champion.model_digest != model_digest(run_dir)
+    ):
         return champion
     return model_store.champion_before(champion, home=home)
 
 
 def lend(spec: RunSpec, *, home: Path) -> tuple[dict[str, Any], tuple[Mount, ...]]:
-    """Return the runner's orders about the champion, and the read-only mount of its file; empty if there is none."""
+    """Return the runner's orders about the champion, and the read-only mount of its file; empty if
+    there is none.
+    """
     champion = model_store.champion(spec.name, home=home)
     if champion is None or not Path(champion.model).is_file():
         return {}, ()

@@ -1,8 +1,11 @@
-"""MLflow beside the registry on disk: with `MLFLOW_TRACKING_URI` set, every registered model is logged there too.
+"""MLflow beside the registry on disk: with `MLFLOW_TRACKING_URI` set, every registered model is
+logged there too.
 
-A run becomes an MLflow run in the experiment of its project, with its curves, artifacts and lineage; its version a
-version of the registered model, with the same aliases, which move there when they move here. Logging twice changes
-nothing: the run is found by its digest, the version by the run. The server is never asked for anything that decides here.
+A run becomes an MLflow run in the experiment of its project, with its curves, artifacts and
+lineage; its version a version of the registered model, with the same aliases, which move there when
+they move here. Logging twice changes
+nothing: the run is found by its digest, the version by the run. The server is never asked for
+    anything that decides here.
 """
 
 from __future__ import annotations
@@ -29,10 +32,12 @@ EVERY = 1000
 """Metrics in one request, MLflow's own limit."""
 FILES = (protocol.REPORT, protocol.CURVES, protocol.VERDICT, protocol.PATCH)
 MANNERS = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-}  # fmt: skip
-"""MLflow by itself waits minutes for a server that is gone, and prints where results are expected."""
+}
+"""MLflow by itself waits minutes for a server that is gone, and prints where results are expected.
+"""
 
 
 def is_wanted(environ: Mapping[str, str] = os.environ) -> bool:
@@ -56,7 +61,8 @@ def log(run_dir: Path, spec: RunSpec, version: ModelVersion, *, home: Path) -> s
 
 
 def log_aliases(name: str, *, home: Path) -> None:
-    """Let the aliases of a registered model name the same versions in MLflow as here, as far as those were logged.
+    """Let the aliases of a registered model name the same versions in MLflow as here, as far as
+    those were logged.
 
     Aliases that only MLflow knows are somebody else's and stay.
 
@@ -77,14 +83,18 @@ def _client(*, again: str) -> Iterator[Any]:
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
     except ImportError:
-        raise UsageError("MLflow is not installed", where=URI, remedy="pip install 'mlops_lib[mlflow]'") from None
+        raise UsageError(
+            "MLflow is not installed", where=URI, remedy="pip install 'mlops_lib[mlflow]'"
+        ) from None
     try:
         with _well_mannered():
             yield MlflowClient(os.environ[URI])
     except (MlflowException, OSError) as error:
         # Requests' errors are OSErrors. The text may hold the URI, and the URI a password.
         what = str(error).splitlines()[0].replace(os.environ[URI], URI)[:300]
-        raise UsageError(f"MLflow: {what}", where=URI, remedy=f"Mend {URI}; `{again}` logs it again.") from None
+        raise UsageError(
+            f"MLflow: {what}", where=URI, remedy=f"Mend {URI}; `{again}` logs it again."
+        ) from None
 
 
 @contextmanager
@@ -109,7 +119,9 @@ def _run(client: Any, run_dir: Path, spec: RunSpec) -> Any:
     tags = {DIGEST: spec.digest, "mlflow.source.name": spec.entry, "mlflow.source.type": "PROJECT"}
     if spec.commit:
         tags["mlflow.source.git.commit"] = spec.commit
-    run = client.create_run(number, start_time=int(1000 * spec.created), run_name=run_dir.name, tags=tags)
+    run = client.create_run(
+        number, start_time=int(1000 * spec.created), run_name=run_dir.name, tags=tags
+    )
     for name, value in _parameters(spec).items():
         client.log_param(run.info.run_id, name, value[:500])
     return run
@@ -117,9 +129,15 @@ def _run(client: Any, run_dir: Path, spec: RunSpec) -> Any:
 
 def _parameters(spec: RunSpec) -> dict[str, str]:
     return {
-        "entry": spec.entry, "args": " ".join(spec.args), "seed": str(spec.seed), "framework": spec.framework,
-        "family": spec.family, "image": spec.image.tag, "backend": spec.backend, "data_digest": spec.data_digest,
-    }  # fmt: skip
+        "entry": spec.entry,
+        "args": " ".join(spec.args),
+        "seed": str(spec.seed),
+        "framework": spec.framework,
+        "family": spec.family,
+        "image": spec.image.tag,
+        "backend": spec.backend,
+        "data_digest": spec.data_digest,
+    }
 
 
 def _log_metrics(client: Any, run_id: str, run_dir: Path, version: ModelVersion) -> None:
@@ -130,7 +148,14 @@ def _log_metrics(client: Any, run_id: str, run_dir: Path, version: ModelVersion)
         for fit, name, step, value, time in _epochs(run_dir)
     ]
     if version.value is not None and version.metric:
-        metrics.append(Metric(key=version.metric, value=version.value, timestamp=int(1000 * version.created), step=0))
+        metrics.append(
+            Metric(
+                key=version.metric,
+                value=version.value,
+                timestamp=int(1000 * version.created),
+                step=0,
+            )
+        )
     for start in range(0, len(metrics), EVERY):
         client.log_batch(run_id, metrics=metrics[start : start + EVERY])
 
@@ -138,15 +163,29 @@ def _log_metrics(client: Any, run_id: str, run_dir: Path, version: ModelVersion)
 def _epochs(run_dir: Path) -> Iterator[tuple[int, str, int, float, float]]:
     """Fit, metric, epoch, value and time of every number that MLflow can hold."""
     for event in event_log.Events(run_dir).new():
-        if event["event"] == "epoch" and event.get("fit") is not None and event.get("epoch") is not None:
+        if (
+            event["event"] == "epoch"
+            and event.get("fit") is not None
+            and event.get("epoch") is not None
+        ):
             for name, value in (event.get("metrics") or {}).items():
                 if isinstance(value, (int, float)) and math.isfinite(value):
-                    plain = "".join(c if c.isalnum() or c in "_-. " else "_" for c in str(name))[:100]
-                    yield event["fit"], plain, event["epoch"], float(value), event.get("time") or 0.0
+                    plain = "".join(c if c.isalnum() or c in "_-. " else "_" for c in str(name))[
+                        :100
+                    ]
+                    yield (
+                        event["fit"],
+                        plain,
+                        event["epoch"],
+                        float(value),
+                        event.get("time") or 0.0,
+                    )
 
 
 def _log_files(client: Any, run: Any, run_dir: Path, version: ModelVersion) -> None:
-    """Upload what is not there yet: the registry's own copy of the model, its card, and what the run left to look at."""
+    """Upload what is not there yet: the registry's own copy of the model, its card, and what the
+    run left to look at.
+    """
     run_id = run.info.run_id
     there = {one.path for one in client.list_artifacts(run_id)}
     for name in FILES:
@@ -169,11 +208,18 @@ def _log_version(client: Any, run: Any, version: ModelVersion, *, home: Path) ->
             raise
     found = client.search_model_versions(f"run_id = '{run.info.run_id}'")
     known = [one for one in found if one.name == version.name]
-    logged = known[0] if known else client.create_model_version(
-        version.name, source=f"{run.info.artifact_uri}/model", run_id=run.info.run_id,
-        tags={VERSION: str(version.version), "mlops.sha256": version.model_digest},
-        description=version.note, await_creation_for=None,
-    )  # fmt: skip
+    logged = (
+        known[0]
+        if known
+        else client.create_model_version(
+            version.name,
+            source=f"{run.info.artifact_uri}/model",
+            run_id=run.info.run_id,
+            tags={VERSION: str(version.version), "mlops.sha256": version.model_digest},
+            description=version.note,
+            await_creation_for=None,
+        )
+    )
     for alias, number in model_store.aliases(version.name, home=home).items():
         if number == version.version:
             client.set_registered_model_alias(version.name, alias, logged.version)
@@ -182,13 +228,17 @@ def _log_version(client: Any, run: Any, version: ModelVersion, *, home: Path) ->
 Observer = Callable[[dict[str, Any]], None]
 
 
-def try_to_log(run_dir: Path, spec: RunSpec, version: ModelVersion, *, home: Path, observer: Observer) -> None:
+def try_to_log(
+    run_dir: Path, spec: RunSpec, version: ModelVersion, *, home: Path, observer: Observer
+) -> None:
     """Log where a server is named; what fails is a warning, for the model is registered already."""
     _tried(lambda: log(run_dir, spec, version, home=home), observer)
 
 
 def try_to_log_aliases(name: str, *, home: Path, observer: Observer) -> None:
-    """As `log_aliases`, where a server is named; what fails is a warning, for the aliases are changed already."""
+    """As `log_aliases`, where a server is named; what fails is a warning, for the aliases are
+    changed already.
+    """
     _tried(lambda: log_aliases(name, home=home), observer)
 
 

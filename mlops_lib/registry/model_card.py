@@ -1,7 +1,7 @@
 """The model card: one page of Markdown beside each registered model, for whoever meets it later.
 
-The headings follow Mitchell et al., "Model Cards for Model Reporting" (2019), as far as they can be filled from what
-was measured; nothing is invented for the others.
+The headings follow Mitchell et al., "Model Cards for Model Reporting" (2019), as far as they can be
+filled from what was measured; nothing is invented for the others.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ _ACTIVE = re.compile(r"([\\`*_{}\[\]|#~!])")
 
 
 def render(model: ModelVersion, verdict: Verdict) -> str:
-    """The card's text. Whatever came from a project is escaped: it cannot add markup, links or table cells."""
+    """The card's text.
+
+    Whatever came from a project is escaped: it cannot add markup, links or table cells.
+    """
     return "\n".join(
         [
             f"# {_text(model.name)}, version {model.version}",
@@ -54,7 +57,9 @@ def _evaluation(verdict: Verdict) -> list[tuple[str, str]]:
         rows.append(("95 % interval", f"{verdict.interval[0]:.4g} to {verdict.interval[1]:.4g}"))
     if verdict.seeds is not None:
         rows.append(("Mean, which is judged", verdict.seeds.in_words))
-    rows.append(("Bar", f"{'at least' if verdict.mode == 'max' else 'at most'} {verdict.target:.4g}"))
+    rows.append(
+        ("Bar", f"{'at least' if verdict.mode == 'max' else 'at most'} {verdict.target:.4g}")
+    )
     if verdict.examples is not None:
         rows.append(("Examples", str(verdict.examples)))
     if verdict.baseline is not None:
@@ -90,7 +95,11 @@ def _sources(model: ModelVersion) -> list[tuple[str, str]]:
 
 
 def _table(rows: list[tuple[str, str]]) -> list[str]:
-    return ["| | |", "|---|---|", *(f"| {_text(label)} | {_text(value)} |" for label, value in rows)]
+    return [
+        "| | |",
+        "|---|---|",
+        *(f"| {_text(label)} | {_text(value)} |" for label, value in rows),
+    ]
 
 
 def _text(value: str) -> str:

@@ -6,9 +6,9 @@
       <n>/             one version: the model file, version.json, lineage.json, card.md; never changed afterwards
       .staging-*/      a registration under way; of no meaning, and swept away once its writer is gone
 
-A version becomes visible by the replacement of `index.json`, after all of its files are on the disk. A writer killed
-at any instruction therefore leaves either a whole version or none, and what it left otherwise goes with the next
-registration.
+A version becomes visible by the replacement of `index.json`, after all of its files are on the
+disk. A writer killed at any instruction therefore leaves either a whole version or none, and what
+it left otherwise goes with the next registration.
 """
 
 from __future__ import annotations
@@ -68,9 +68,10 @@ def register(
 ) -> ModelVersion:
     """Make the run's accepted model a version of the registered model `spec.name`.
 
-    It becomes the champion if there is none yet, or if the verdict's paired comparison shows it to be better than the
-    champion on the same examples; `note` of the returned version says which, and why. Registering the same model of
-    the same run again changes nothing and returns the version that exists.
+    It becomes the champion if there is none yet, or if the verdict's paired comparison shows it to
+    be better than the champion on the same examples; `note` of the returned version says which, and
+    why. Registering the same model of the same run again changes nothing and returns the version
+    that exists.
 
     Args:
         run_dir: the run; its model file is in `inside/`.
@@ -80,7 +81,8 @@ def register(
         limit_bytes: the largest model file that is taken.
 
     Raises:
-        UsageError: the verdict is not `accepted`, the run has no model file that can be trusted, or the disk refuses.
+        UsageError: the verdict is not `accepted`, the run has no model file that can be trusted, or
+            the disk refuses.
     """
     if verdict.verdict != "accepted":
         raise UsageError(
@@ -92,17 +94,27 @@ def register(
     source = _model_file(run_dir)
     try:
         with _staging(folder) as staging:
-            digest = _copy(source, staging / source.name, inside=run_dir / protocol.INSIDE, limit_bytes=limit_bytes)
+            digest = _copy(
+                source,
+                staging / source.name,
+                inside=run_dir / protocol.INSIDE,
+                limit_bytes=limit_bytes,
+            )
             if verdict.model_digest and digest != verdict.model_digest:
                 raise UsageError(
-                    "the model file is not the one that was judged", where=str(source),
+                    "the model file is not the one that was judged",
+                    where=str(source),
                     remedy="Judge the run again (`mlops judge`).",
-                )  # fmt: skip
+                )
             _copy_names(run_dir, staging)
             with atomic.locked(folder / "lock"):
                 _prepare(folder, spec.name)
-                atomic.write_json(staging / "lineage.json", {"spec": spec.to_json(), "search": _search(run_dir)})
-                return _admit(folder, staging, _lineage(run_dir, spec, verdict, source.name, digest), verdict)
+                atomic.write_json(
+                    staging / "lineage.json", {"spec": spec.to_json(), "search": _search(run_dir)}
+                )
+                return _admit(
+                    folder, staging, _lineage(run_dir, spec, verdict, source.name, digest), verdict
+                )
     except OSError as error:
         raise UsageError(
             f"the model could not be registered: {error.strerror or error}",
@@ -157,7 +169,11 @@ def champion_before(model: ModelVersion, *, home: Path) -> ModelVersion | None:
     """The champion that a version replaced, or that it stands beside; None where it was the first."""
     folder = _folder(model.name, home=home)
     index = _read_index(folder, name=model.name)
-    at = index.champions.index(model.version) if model.version in index.champions else len(index.champions)
+    at = (
+        index.champions.index(model.version)
+        if model.version in index.champions
+        else len(index.champions)
+    )
     return _load(folder, index.champions[at - 1], index) if at else None
 
 
@@ -167,14 +183,17 @@ def aliases(name: str, *, home: Path) -> dict[str, int]:
 
 
 def set_alias(name: str, alias: str, number: int, *, home: Path) -> ModelVersion:
-    """Let `alias` name a version, from now on and for everybody at once. `champion` may be set this way too.
+    """Let `alias` name a version, from now on and for everybody at once. `champion` may be set this
+    way too.
 
     Raises:
         UsageError: there is no such version, or the alias is not a plain lower-case word.
     """
     if not _ALIAS_NAME.fullmatch(alias):
         raise UsageError(
-            f"{alias!r} cannot be an alias", where=name, remedy="Use lower-case letters, digits, '-' and '_'."
+            f"{alias!r} cannot be an alias",
+            where=name,
+            remedy="Use lower-case letters, digits, '-' and '_'.",
         )
     with _changing(name, home=home) as (folder, index):
         _require(index, number, asked=str(number))
@@ -193,9 +212,15 @@ def remove_alias(name: str, alias: str, *, home: Path) -> None:
         UsageError: it is `champion`, which can only move.
     """
     if alias == CHAMPION:
-        raise UsageError("the champion can only move", where=name, remedy="Set it to another version, or roll it back.")
+        raise UsageError(
+            "the champion can only move",
+            where=name,
+            remedy="Set it to another version, or roll it back.",
+        )
     with _changing(name, home=home) as (folder, index):
-        _write_index(folder, replace(index, aliases={a: n for a, n in index.aliases.items() if a != alias}))
+        _write_index(
+            folder, replace(index, aliases={a: n for a, n in index.aliases.items() if a != alias})
+        )
 
 
 def rollback(name: str, *, home: Path) -> ModelVersion:
@@ -209,7 +234,9 @@ def rollback(name: str, *, home: Path) -> ModelVersion:
     with _changing(name, home=home) as (folder, index):
         if len(index.champions) < 2:
             raise UsageError(
-                "there is no earlier champion to go back to", where=name, remedy="Set the alias champion by number."
+                "there is no earlier champion to go back to",
+                where=name,
+                remedy="Set the alias champion by number.",
             )
         index = replace(index, champions=index.champions[:-1])
         _write_index(folder, index)
@@ -219,8 +246,8 @@ def rollback(name: str, *, home: Path) -> ModelVersion:
 def collect_garbage(name: str, *, home: Path, keep: int = 5) -> list[ModelVersion]:
     """Remove old versions that nothing refers to, and return what was removed.
 
-    Kept are the newest `keep`, every version with an alias, the champion's predecessor (which `rollback` goes to) and
-    every version whose file is the answer of a run that still exists.
+    Kept are the newest `keep`, every version with an alias, the champion's predecessor (which
+    `rollback` goes to) and every version whose file is the answer of a run that still exists.
 
     Raises:
         UsageError: `keep` is negative.
@@ -275,7 +302,8 @@ def _folder(name: str, *, home: Path) -> Path:
     if _PLAIN_NAME.fullmatch(name) and not _DIGEST_END.search(name):
         return home / "registry" / name
     readable = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")[:40] or "model"
-    # surrogatepass: a folder's name need not be valid UTF-8, and reaches us with lone surrogates then.
+    # surrogatepass: a folder's name need not be valid UTF-8, and reaches us with lone surrogates
+    # then.
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:12]
     return home / "registry" / f"{readable}-{digest}"
 
@@ -297,7 +325,8 @@ def _read_index(folder: Path, *, name: str = "") -> _Index:
 
 
 def _holds_versions(folder: Path) -> bool:
-    # The index is always written before the first version, so versions without it mean that it was lost.
+    # The index is always written before the first version, so versions without it mean that it was
+    # lost.
     return folder.is_dir() and any(place.name.isdecimal() for place in folder.iterdir())
 
 
@@ -322,7 +351,11 @@ def _changing(name: str, *, home: Path) -> Iterator[tuple[Path, _Index]]:
 def _require(index: _Index, number: int, *, asked: str) -> None:
     if number not in index.versions:
         known = ", ".join([*map(str, index.versions), *index.named()])
-        raise UsageError(f"there is no version {asked}", where=index.name, remedy=f"There are: {known or 'none'}.")
+        raise UsageError(
+            f"there is no version {asked}",
+            where=index.name,
+            remedy=f"There are: {known or 'none'}.",
+        )
 
 
 def _load(folder: Path, number: int, index: _Index) -> ModelVersion:
@@ -333,11 +366,15 @@ def _load(folder: Path, number: int, index: _Index) -> ModelVersion:
 
 
 def _model_file(run_dir: Path) -> Path:
-    """The model the run says it saved, if that is a name a model may have; else one of the usual two."""
+    """The model the run says it saved, if that is a name a model may have; else one of the usual
+    two.
+    """
     inside = run_dir / protocol.INSIDE
     claimed: object = None
     with suppress(OSError, ValueError, AttributeError):
-        claimed = atomic.read_json(inside / protocol.METRICS, inside=inside).get("model", {}).get("path")
+        claimed = (
+            atomic.read_json(inside / protocol.METRICS, inside=inside).get("model", {}).get("path")
+        )
     for name in (claimed, *protocol.MODELS):
         if isinstance(name, str) and _MODEL_NAME.fullmatch(name) and (inside / name).is_file():
             return inside / name
@@ -398,7 +435,8 @@ def _is_held(place: Path) -> bool:
 
 def _copy(source: Path, target: Path, *, inside: Path, limit_bytes: int) -> str:
     """Copy what a container wrote, without trusting it, and return its sha256."""
-    digest, size = hashlib.sha256(), 0
+    digest = hashlib.sha256()
+    size = 0
     with atomic.open_regular(source, inside=inside) as reader, target.open("xb") as writer:
         while chunk := reader.read(_CHUNK):
             size += len(chunk)
@@ -411,7 +449,9 @@ def _copy(source: Path, target: Path, *, inside: Path, limit_bytes: int) -> str:
             digest.update(chunk)
             writer.write(chunk)
         if not size:
-            raise UsageError("the model file is empty", where=str(source), remedy="Run the training again.")
+            raise UsageError(
+                "the model file is empty", where=str(source), remedy="Run the training again."
+            )
         writer.flush()
         os.fsync(writer.fileno())
     return digest.hexdigest()
@@ -419,14 +459,22 @@ def _copy(source: Path, target: Path, *, inside: Path, limit_bytes: int) -> str:
 
 def _copy_names(run_dir: Path, staging: Path) -> None:
     """Copy the names of the examples that the model was trained on, if the run left them."""
-    inside, limit = run_dir / protocol.INSIDE, protocol.TRAINED_ON_BYTES
+    inside = run_dir / protocol.INSIDE
+    limit = protocol.TRAINED_ON_BYTES
     try:
-        _copy(inside / protocol.TRAINED_ON, staging / protocol.TRAINED_ON, inside=inside, limit_bytes=limit)
+        _copy(
+            inside / protocol.TRAINED_ON,
+            staging / protocol.TRAINED_ON,
+            inside=inside,
+            limit_bytes=limit,
+        )
     except (OSError, UsageError):
         (staging / protocol.TRAINED_ON).unlink(missing_ok=True)
 
 
-def _lineage(run_dir: Path, spec: RunSpec, verdict: Verdict, model: str, digest: str) -> ModelVersion:
+def _lineage(
+    run_dir: Path, spec: RunSpec, verdict: Verdict, model: str, digest: str
+) -> ModelVersion:
     return ModelVersion(
         name=spec.name,
         version=0,
@@ -485,7 +533,9 @@ def _admit(folder: Path, staging: Path, model: ModelVersion, verdict: Verdict) -
     atomic.write_json(staging / "version.json", model.to_json())
     from mlops_lib.registry.model_card import render
 
-    atomic.write_bytes(staging / "card.md", render(model, verdict).encode("utf-8", "backslashreplace"))
+    atomic.write_bytes(
+        staging / "card.md", render(model, verdict).encode("utf-8", "backslashreplace")
+    )
     staging.rename(folder / str(model.version))
     atomic.sync_folder(folder)
     index = replace(
@@ -498,11 +548,14 @@ def _admit(folder: Path, staging: Path, model: ModelVersion, verdict: Verdict) -
     return _load(folder, model.version, index)
 
 
-def _compare(model: ModelVersion, verdict: Verdict, reigning: ModelVersion | None) -> tuple[bool, str]:
+def _compare(
+    model: ModelVersion, verdict: Verdict, reigning: ModelVersion | None
+) -> tuple[bool, str]:
     """Whether the model becomes the champion, and why in words."""
     if reigning is None:
         return True, "the first accepted version"
-    held, against = f"version {reigning.version}", verdict.against
+    held = f"version {reigning.version}"
+    against = verdict.against
     by_hand = f"`mlops registry champion {model.name} {model.version}` names it by hand"
     if against is None or against.version != reigning.version:
         return False, f"{held} stays champion: it was not measured on the same examples; {by_hand}"
@@ -513,8 +566,13 @@ def _compare(model: ModelVersion, verdict: Verdict, reigning: ModelVersion | Non
 
 
 def _answers_a_run(model: ModelVersion) -> bool:
-    """Whether the run that made the version still exists and names the version's file as its answer."""
-    for name in (protocol.RESULT, protocol.REGISTERED):  # of `mlops run`, and of its stages one by one
+    """Whether the run that made the version still exists and names the version's file as its
+    answer.
+    """
+    for name in (
+        protocol.RESULT,
+        protocol.REGISTERED,
+    ):  # of `mlops run`, and of its stages one by one
         with suppress(OSError, ValueError):
             answer = atomic.read_json(Path(model.run_dir, name))
             named = answer.get("model") if isinstance(answer, dict) else None

@@ -39,15 +39,21 @@ class Problem:
 
 
 def attempts(events: Iterable[Event], decisions: Iterable[Event]) -> tuple[Attempt, ...]:
-    """The attempts in order. The host's notes say how each ended; the runner's events fill in what they lack."""
+    """The attempts in order.
+
+    The host's notes say how each ended; the runner's events fill in what they lack.
+    """
     heard: dict[int, list[Event]] = {}
     for event in events:
-        number, time = count(event.get("attempt"), limit=10**6), when(event.get("time"))
+        number = count(event.get("attempt"), limit=10**6)
+        time = when(event.get("time"))
         if number is not None and time is not None:
             heard.setdefault(number, []).append(event)
     noted = _noted(decisions)
     numbers = sorted({*heard, *noted})[:ATTEMPTS_LIMIT]
-    return tuple(_attempt(n, heard.get(n, []), noted.get(n, {}), last=n == numbers[-1]) for n in numbers)
+    return tuple(
+        _attempt(n, heard.get(n, []), noted.get(n, {}), last=n == numbers[-1]) for n in numbers
+    )
 
 
 def _noted(decisions: Iterable[Event]) -> dict[int, dict[str, Any]]:
@@ -59,10 +65,16 @@ def _noted(decisions: Iterable[Event]) -> dict[int, dict[str, Any]]:
         if time is None:
             continue
         if line.get("event") == "attempt":
-            current = found.setdefault(count(line.get("attempt"), limit=10**6) or len(found) + 1, {})
-            current.update(began=time, number_of_pass=count(line.get("number_of_pass"), limit=99) or 1)
+            current = found.setdefault(
+                count(line.get("attempt"), limit=10**6) or len(found) + 1, {}
+            )
+            current.update(
+                began=time, number_of_pass=count(line.get("number_of_pass"), limit=99) or 1
+            )
         elif line.get("event") == "exit":
-            current.update(ended=time, code=line.get("exit_code"), memory=line.get("out_of_memory") is True)
+            current.update(
+                ended=time, code=line.get("exit_code"), memory=line.get("out_of_memory") is True
+            )
     return found
 
 
@@ -85,7 +97,8 @@ def _outcome(heard: list[Event], noted: Mapping[str, Any], *, last: bool) -> Out
         return "failed" if end.get("error") or end.get("exit_code") else "finished"
     if "code" in noted:
         return "finished" if noted["code"] == 0 else "killed"
-    # Nobody writes a last line for what was killed together with its host; the next attempt is the proof.
+    # Nobody writes a last line for what was killed together with its host; the next attempt is the
+    # proof.
     return "unknown" if last else "killed"
 
 
@@ -99,16 +112,20 @@ def failure(events: list[dict[str, Any]], result: RunResult | None) -> Problem |
     """What the run did not recover from: what the host says, else how the script says it ended."""
     if result is not None and result.failure is not None:
         found = result.failure
-        return Problem(kind=found.kind, message=text(found.message, limit=1000), where=text(found.where))
+        return Problem(
+            kind=found.kind, message=text(found.message, limit=1000), where=text(found.where)
+        )
     last: Event = next((e for e in reversed(events) if e.get("event") in ("start", "end")), {})
     error = last.get("error")
     if last.get("event") != "end" or not (isinstance(error, dict) or last.get("exit_code")):
         return None
     error = error if isinstance(error, dict) else {}
-    file, line = text(error.get("file")), count(error.get("line"))
+    file = text(error.get("file"))
+    line = count(error.get("line"))
     said = [text(error.get("type"), limit=80), text(error.get("message"), limit=1000)]
     return Problem(
         kind=text(error.get("kind"), limit=40) or "crash",
-        message=": ".join(part for part in said if part) or f"exit code {text(str(last.get('exit_code')), limit=20)}",
+        message=": ".join(part for part in said if part)
+        or f"exit code {text(str(last.get('exit_code')), limit=20)}",
         where=f"{file}, line {line}" if file and line else file,
     )

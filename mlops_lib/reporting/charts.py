@@ -1,7 +1,9 @@
-"""Charts as SVG text: no library, no scripts, no inline styles; colours come from the page's stylesheet by class.
+"""Charts as SVG text: no library, no scripts, no inline styles; colours come from the page's
+stylesheet by class.
 
-That makes one chart right in both forms of the report (a server may forbid inline styles), in light and dark, on paper
-and on a phone; and the same numbers give the same bytes. All text is escaped here.
+That makes one chart right in both forms of the report (a server may forbid inline styles), in light
+and dark, on paper and on a phone; and the same numbers give the same bytes. All text is escaped
+here.
 """
 
 from __future__ import annotations
@@ -61,7 +63,9 @@ class _Scale:
 
     def __call__(self, value: float) -> float:
         if self.log:
-            share = (math.log10(value) - math.log10(self.low)) / (math.log10(self.high) - math.log10(self.low))
+            share = (math.log10(value) - math.log10(self.low)) / (
+                math.log10(self.high) - math.log10(self.low)
+            )
         else:
             share = (value - self.low) / (self.high - self.low)
         return self.start + min(1.02, max(-0.02, share)) * (self.end - self.start)
@@ -69,9 +73,12 @@ class _Scale:
     def ticks(self) -> list[float]:
         """Round values on the scale."""
         if self.log:
-            first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
+            first = math.floor(math.log10(self.low))
+            last = math.ceil(math.log10(self.high))
             step = max(1, (last - first) // 5)
-            return [10.0**e for e in range(first, last + 1, step) if self.low <= 10.0**e <= self.high]
+            return [
+                10.0**e for e in range(first, last + 1, step) if self.low <= 10.0**e <= self.high
+            ]
         return round_values(self.low, self.high, 5)
 
 
@@ -85,8 +92,10 @@ def round_values(low: float, high: float, about: int) -> list[float]:
 
 
 def _range(values: Sequence[float], *, margin: float = 0.06) -> tuple[float, float]:
-    low, high = min(values), max(values)
-    # The difference of two finite numbers may not be finite; a chart of such values shows their order only.
+    low = min(values)
+    high = max(values)
+    # The difference of two finite numbers may not be finite; a chart of such values shows their
+    # order only.
     spread = min(high - low, 1e300) or abs(high) * 0.1 or 1.0
     return max(low - spread * margin, -1e300), min(high + spread * margin, 1e300)
 
@@ -115,7 +124,8 @@ def curves(
     low, high = _range([*values, *([bar] if bar is not None else [])])
     log = min(values) > 0 and max(values) / min(values) > 200
     if log:
-        low, high = min(values) * 0.8, max(values) * 1.25
+        low = min(values) * 0.8
+        high = max(values) * 1.25
     y = _Scale(low, high, 190, 8, log)
     x = _Scale(min(epochs), max(max(epochs), min(epochs) + 1), 52, 392)
     body = [_grid(y, number), _epochs_axis(x)]
@@ -138,14 +148,18 @@ def _grid(y: _Scale, number: Callable[[float], str]) -> str:
     for value in y.ticks():
         at = _n(y(value))
         parts.append(f'<line class="grid" x1="52" x2="392" y1="{at}" y2="{at}"/>')
-        parts.append(f'<text x="46" y="{_n(y(value) + 4)}" text-anchor="end">{escape(number(value))}</text>')
+        parts.append(
+            f'<text x="46" y="{_n(y(value) + 4)}" text-anchor="end">{escape(number(value))}</text>'
+        )
     return "".join(parts)
 
 
 def _epochs_axis(x: _Scale) -> str:
     parts = ['<line class="axis" x1="52" x2="392" y1="190" y2="190"/>']
     # People count epochs from 1.
-    shown = sorted({round(v) for v in round_values(x.low + 1, x.high + 1, 5) if v >= 1} | {round(x.low) + 1})
+    shown = sorted(
+        {round(v) for v in round_values(x.low + 1, x.high + 1, 5) if v >= 1} | {round(x.low) + 1}
+    )
     for value in shown:
         parts.append(f'<text x="{_n(x(value - 1))}" y="206" text-anchor="middle">{value}</text>')
     parts.append('<text class="quiet" x="222" y="221" text-anchor="middle">epoch</text>')
@@ -153,7 +167,9 @@ def _epochs_axis(x: _Scale) -> str:
 
 
 def _drawn(line: Line, x: _Scale, y: _Scale) -> str:
-    path, pen_down, drawn = [], False, 0
+    path = []
+    pen_down = False
+    drawn = 0
     for epoch, value in thinned(line.points):
         if value is None or (y.log and value <= 0):
             pen_down = False
@@ -165,14 +181,20 @@ def _drawn(line: Line, x: _Scale, y: _Scale) -> str:
     lost = [p for p in path if p.startswith("<")][:20]
     steps = "".join(p for p in path if not p.startswith("<"))
     shapes = [f'<path class="line {line.look}" d="{steps}"/>' if drawn else "", *lost]
-    last = next(((e, v) for e, v in reversed(line.points) if v is not None and not (y.log and v <= 0)), None)
+    last = next(
+        ((e, v) for e, v in reversed(line.points) if v is not None and not (y.log and v <= 0)), None
+    )
     if last is not None and last[1] is not None:
-        shapes.append(f'<circle class="dot {line.look}" cx="{_n(x(last[0]))}" cy="{_n(y(last[1]))}" r="3"/>')
+        shapes.append(
+            f'<circle class="dot {line.look}" cx="{_n(x(last[0]))}" cy="{_n(y(last[1]))}" r="3"/>'
+        )
     return "".join(shapes)
 
 
 def thinned(points: Sequence[tuple[float, float | None]]) -> list[tuple[float, float | None]]:
-    """At most `POINTS_SHOWN` points that keep each stretch's lowest and highest, so that no spike is lost."""
+    """At most `POINTS_SHOWN` points that keep each stretch's lowest and highest, so that no spike
+    is lost.
+    """
     if len(points) <= POINTS_SHOWN:
         return list(points)
     stretch = math.ceil(len(points) / (POINTS_SHOWN // 2))
@@ -191,9 +213,16 @@ def sparkline(values: Sequence[float], *, title: str) -> str:
         return ""
     points = thinned(list(enumerate(values)))
     low, high = _range(values)
-    x, y = _Scale(0, max(1, len(values) - 1), 3, 93), _Scale(low, high, 24, 4)
-    steps = "".join(f"{'L' if i else 'M'}{_n(x(e))} {_n(y(v))}" for i, (e, v) in enumerate(points) if v is not None)
-    end = f'<circle class="dot only" cx="{_n(x(len(values) - 1))}" cy="{_n(y(values[-1]))}" r="2.5"/>'
+    x = _Scale(0, max(1, len(values) - 1), 3, 93)
+    y = _Scale(low, high, 24, 4)
+    steps = "".join(
+        f"{'L' if i else 'M'}{_n(x(e))} {_n(y(v))}"
+        for i, (e, v) in enumerate(points)
+        if v is not None
+    )
+    end = (
+        f'<circle class="dot only" cx="{_n(x(len(values) - 1))}" cy="{_n(y(values[-1]))}" r="2.5"/>'
+    )
     return _svg(96, 28, title, [f'<path class="line only" d="{steps}"/>', end], "spark")
 
 
@@ -207,7 +236,9 @@ def verdict_axis(
     title: str,
     number: Callable[[float], str],
 ) -> str:
-    """What was reached, one row each, and the bar across all rows; the side where the bar is met is shaded."""
+    """What was reached, one row each, and the bar across all rows; the side where the bar is met is
+    shaded.
+    """
     values = [bar, *(m.value for m in marks), *(v for m in marks if m.interval for v in m.interval)]
     values += [value for mark in marks for value in mark.dots]
     low, high = _range(values, margin=0.12)
@@ -229,7 +260,9 @@ def verdict_axis(
     at = _n(x(bar))
     body.append(f'<line class="bar" x1="{at}" x2="{at}" y1="18" y2="{bottom}"/>')
     anchor = "end" if x(bar) > 350 else "start" if x(bar) < 150 else "middle"
-    body.append(f'<text class="bar-text" x="{at}" y="13" text-anchor="{anchor}">{escape(bar_shown)}</text>')
+    body.append(
+        f'<text class="bar-text" x="{at}" y="13" text-anchor="{anchor}">{escape(bar_shown)}</text>'
+    )
     body += [_row(mark, x, 42 + 34 * place) for place, mark in enumerate(marks)]
     return _svg(480, bottom + 24, title, body, "verdict-axis")
 
@@ -241,8 +274,11 @@ def _row(mark: Mark, x: _Scale, y: int) -> str:
         f'<text class="name {mark.look}" x="410" y="{y + 5}">{escape(mark.shown)}</text>',
     ]
     if mark.interval is not None:
-        left, right = _n(x(mark.interval[0])), _n(x(mark.interval[1]))
-        parts.append(f'<path class="interval" d="M{left} {y}H{right}M{left} {y - 6}v12M{right} {y - 6}v12"/>')
+        left = _n(x(mark.interval[0]))
+        right = _n(x(mark.interval[1]))
+        parts.append(
+            f'<path class="interval" d="M{left} {y}H{right}M{left} {y - 6}v12M{right} {y - 6}v12"/>'
+        )
     shape = {
         "model": f'<circle class="mark model" cx="{at}" cy="{y}" r="5"/>',
         "champion": f'<path class="mark champion" d="M{at} {y - 7}l7 7l-7 7l-7 -7z"/>',
@@ -265,14 +301,22 @@ def stretches(bars: Sequence[Stretch], *, title: str, span: Callable[[float], st
     for value in round_values(0, length, 4):
         at = _n(x(value))
         body.append(f'<line class="grid" x1="{at}" x2="{at}" y1="4" y2="{bottom}"/>')
-        body.append(f'<text class="quiet" x="{at}" y="{bottom + 16}" text-anchor="middle">{escape(span(value))}</text>')
+        body.append(
+            f'<text class="quiet" x="{at}" y="{bottom + 16}" text-anchor="middle">{escape(span(value))}</text>'
+        )
     for place, bar in enumerate(bars):
-        y, left, right = 8 + 26 * place, x(bar.began - began), x(bar.ended - began)
+        y = 8 + 26 * place
+        left = x(bar.began - began)
+        right = x(bar.ended - began)
         width = max(3.0, right - left)
         body.append(f'<text x="86" y="{y + 14}" text-anchor="end">{escape(bar.name)}</text>')
-        body.append(f'<rect class="stretch {bar.look}" x="{_n(left)}" y="{y}" width="{_n(width)}" height="18" rx="3"/>')
+        body.append(
+            f'<rect class="stretch {bar.look}" x="{_n(left)}" y="{y}" width="{_n(width)}" height="18" rx="3"/>'
+        )
         if bar.look in ("failed", "killed"):
-            body.append(f'<path class="stretch-end" d="M{_n(left + width - 4)} {y + 5}l8 8m0 -8l-8 8"/>')
+            body.append(
+                f'<path class="stretch-end" d="M{_n(left + width - 4)} {y + 5}l8 8m0 -8l-8 8"/>'
+            )
         body.append(f'<text class="quiet" x="650" y="{y + 14}">{escape(bar.shown)}</text>')
     return _svg(760, bottom + 24, title, body, "stretches")
 

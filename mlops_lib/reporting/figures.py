@@ -29,10 +29,12 @@ class _Panel:
 
 
 def curve_png(run_dir: Path, path: Path) -> Path | None:
-    """Draw the judged metric and the loss over the epochs; after a search the winner beside the script as written.
+    """Draw the judged metric and the loss over the epochs; after a search the winner beside the
+    script as written.
 
-    The same run directory gives the same bytes with the same matplotlib. A picture that shows these very curves is left
-    as it is: to load matplotlib and to draw would be most of the time that an unchanged run takes.
+    The same run directory gives the same bytes with the same matplotlib. A picture that shows these
+    very curves is left as it is: to load matplotlib and to draw would be most of the time that an
+    unchanged run takes.
 
     Args:
         run_dir: the run directory.
@@ -64,7 +66,9 @@ def curve_bytes(view: RunView) -> bytes | None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     content = BytesIO()
-    FigureCanvasAgg(_figure(panels)).print_png(content, metadata={"Software": None, "Source": _digest(panels).decode()})
+    FigureCanvasAgg(_figure(panels)).print_png(
+        content, metadata={"Software": None, "Source": _digest(panels).decode()}
+    )
     return content.getvalue()
 
 
@@ -72,8 +76,8 @@ def plot(result: SearchResult | PipelineResult) -> Any:
     """Draw a result as a matplotlib Figure.
 
     Args:
-        result: a search, drawn as every trial's score and curve; or what `run` returned, drawn as the learning curves and,
-            after a search, the winner's.
+        result: a search, drawn as every trial's score and curve; or what `run` returned, drawn as
+            the learning curves and, after a search, the winner's.
 
     Returns:
         A `matplotlib.figure.Figure`, which a notebook shows as a picture.
@@ -84,17 +88,24 @@ def plot(result: SearchResult | PipelineResult) -> Any:
         >>> type(figure).__name__
         'Figure'
     """
-    return search_figure(result) if isinstance(result, SearchResult) else run_figure(Path(result.run_dir))
+    return (
+        search_figure(result)
+        if isinstance(result, SearchResult)
+        else run_figure(Path(result.run_dir))
+    )
 
 
 def run_figure(run_dir: Path) -> Any:
-    """The same curves as a matplotlib Figure that a notebook shows; one that says so where there are none."""
+    """The same curves as a matplotlib Figure that a notebook shows; one that says so where there
+    are none.
+    """
     view = read_run(run_dir)
     return _figure(_panels(view)) if _panels(view) else _empty(f"{view.name}: no epochs to draw")
 
 
 def search_figure(search: SearchResult | None, *, target: float | None = None) -> Any:
-    """What a search tried: every trial's score with the best so far, and the winner's curve, as a matplotlib Figure.
+    """What a search tried: every trial's score with the best so far, and the winner's curve, as a
+    matplotlib Figure.
 
     Args:
         search: the search; None draws that there was none.
@@ -103,7 +114,9 @@ def search_figure(search: SearchResult | None, *, target: float | None = None) -
     if search is None or not any(trial.score is not None for trial in search.trials):
         return _empty("no trials")
     figure = _shown_figure()
-    curves = [(f"trial {t.number}", tuple(enumerate(t.curve))) for t in search.trials if len(t.curve) > 1]
+    curves = [
+        (f"trial {t.number}", tuple(enumerate(t.curve))) for t in search.trials if len(t.curve) > 1
+    ]
     scores = figure.add_subplot(1, 2 if curves else 1, 1)
     factor = 100 if is_share(search.metric) else 1
     points = [(t.number, t.score * factor) for t in search.trials if t.score is not None]
@@ -122,7 +135,9 @@ def search_figure(search: SearchResult | None, *, target: float | None = None) -
                 if is_winner
                 else {"color": "#c3c9d4"}
             )
-            axes.plot([x + 1 for x, _ in line], [y * factor for _, y in line if y is not None], **look)
+            axes.plot(
+                [x + 1 for x, _ in line], [y * factor for _, y in line if y is not None], **look
+            )
         _dress(axes, f"trials: {metric_name(search.metric)}", search.metric, target, "epoch")
     return figure
 
@@ -173,7 +188,9 @@ def _bases(fit: Fit) -> list[str]:
 
 
 def _panels(view: RunView) -> list[_Panel]:
-    """At most two: after a search the winner and the script as written, else the judged metric and the loss."""
+    """At most two: after a search the winner and the script as written, else the judged metric and
+    the loss.
+    """
     fit = _chosen(view)
     names = _bases(fit) if fit is not None else []
     judged = view.verdict.metric if view.verdict else None
@@ -186,34 +203,60 @@ def _panels(view: RunView) -> list[_Panel]:
 
 def _measured(name: str, fit: Fit, view: RunView) -> _Panel:
     lines = [
-        (label, fit.series.get(series, ())) for label, series in (("training", name), ("validation", f"val_{name}"))
+        (label, fit.series.get(series, ()))
+        for label, series in (("training", name), ("validation", f"val_{name}"))
     ]
     lines = [(label, points) for label, points in lines if points]
-    return _Panel(metric=name, title=metric_name(name), lines=lines, restarts=fit.restarts, bar=_bar(name, view))
+    return _Panel(
+        metric=name,
+        title=metric_name(name),
+        lines=lines,
+        restarts=fit.restarts,
+        bar=_bar(name, view),
+    )
 
 
 def _found(view: RunView) -> _Panel | None:
-    search, found = view.search, winner_curves(view)
+    search = view.search
+    found = winner_curves(view)
     if search is None or found is None:
         return None
     lines = [("as written", found[0]), (f"trial {search.winner}, the winner", found[1])]
     title = f"search: {metric_name(search.metric)}"
-    return _Panel(metric=search.metric, title=title, lines=lines, bar=_bar(search.metric.removeprefix("val_"), view))
+    return _Panel(
+        metric=search.metric,
+        title=title,
+        lines=lines,
+        bar=_bar(search.metric.removeprefix("val_"), view),
+    )
 
 
 def _bar(metric: str, view: RunView) -> float | None:
-    return view.verdict.target if view.verdict is not None and view.verdict.metric == metric else None
+    return (
+        view.verdict.target if view.verdict is not None and view.verdict.metric == metric else None
+    )
 
 
 def _draw(axes: Any, panel: _Panel) -> None:
     factor = 100 if is_share(panel.metric) else 1
     # Of two lines the second is the one that counts; one alone counts.
-    for (label, points), (colour, dashes) in zip(panel.lines, _LOOKS[-len(panel.lines) :], strict=True):
-        shown = [(epoch + 1, value * factor) for epoch, value in thinned(points) if value is not None]
-        epochs, values = [epoch for epoch, _ in shown], [value for _, value in shown]
+    for (label, points), (colour, dashes) in zip(
+        panel.lines, _LOOKS[-len(panel.lines) :], strict=True
+    ):
+        shown = [
+            (epoch + 1, value * factor) for epoch, value in thinned(points) if value is not None
+        ]
+        epochs = [epoch for epoch, _ in shown]
+        values = [value for _, value in shown]
         axes.plot(epochs, values, color=colour, linestyle=dashes, linewidth=2.2, label=label)
     for place, epoch in enumerate(panel.restarts[:40]):
-        axes.axvline(epoch + 0.5, color="#b45309", linestyle=":", linewidth=1.5, label="" if place else "restart")
+        axes.axvline(
+            epoch + 0.5,
+            color="#b45309",
+            linestyle=":",
+            linewidth=1.5,
+            label="" if place else "restart",
+        )
     _dress(axes, panel.title, panel.metric, panel.bar, "epoch")
 
 
@@ -224,7 +267,9 @@ def _dress(axes: Any, title: str, metric: str, bar: float | None, across: str) -
     factor = 100 if is_share(metric) else 1
     if bar is not None:
         axes.axhline(bar * factor, color="#15803d", linewidth=1.5, label="bar")
-    axes.set_title(_plain(title) + (", %" if factor == 100 else ""), loc="left", fontsize=13, parse_math=False)
+    axes.set_title(
+        _plain(title) + (", %" if factor == 100 else ""), loc="left", fontsize=13, parse_math=False
+    )
     axes.set_xlabel(across)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(color="#e5e7eb", linewidth=0.8)

@@ -1,4 +1,6 @@
-"""Judged examples beside the training examples that they are copies of: pictures, rows or texts that the runner claims."""
+"""Judged examples beside the training examples that they are copies of: pictures, rows or texts
+that the runner claims.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ class Pair:
 
 
 def pairs(run_dir: Path) -> tuple[Pair, ...]:
-    """Return those in `inside/leaks.json`; none if there are none, or they are not what they must be."""
+    """Return those in `inside/leaks.json`; none if there are none, or they are not what they must
+    be.
+    """
     inside = run_dir / protocol.INSIDE
     try:
         claim = atomic.read_json(inside / protocol.LEAKS, inside=inside, limit=LIMIT)
@@ -63,9 +67,12 @@ def _pair(claim: Any) -> Pair | None:
     if judged is None:
         return None
     return Pair(
-        kind=text(claim.get("kind"), limit=40), judged_index=count(claim.get("judged")) or 0,
-        trained_index=count(claim.get("trained")) or 0, judged=judged, trained=_side(claim.get("trained_example")),
-    )  # fmt: skip
+        kind=text(claim.get("kind"), limit=40),
+        judged_index=count(claim.get("judged")) or 0,
+        trained_index=count(claim.get("trained")) or 0,
+        judged=judged,
+        trained=_side(claim.get("trained_example")),
+    )
 
 
 def _side(claim: Any) -> Side | None:
@@ -76,9 +83,18 @@ def _side(claim: Any) -> Side | None:
     row = claim.get("row")
     if isinstance(row, dict):
         cells = list(row.items())[:VALUES]
-        return Side(row=tuple((text(name, limit=40), text(value, limit=40)) for name, value in cells))
-    height, width = count(claim.get("height"), limit=SIDE), count(claim.get("width"), limit=SIDE)
-    channels, content = claim.get("channels"), pixels(claim.get("pixels"))
-    if not height or not width or channels not in (1, 3) or len(content) != height * width * channels:
+        return Side(
+            row=tuple((text(name, limit=40), text(value, limit=40)) for name, value in cells)
+        )
+    height = count(claim.get("height"), limit=SIDE)
+    width = count(claim.get("width"), limit=SIDE)
+    channels = claim.get("channels")
+    content = pixels(claim.get("pixels"))
+    if (
+        not height
+        or not width
+        or channels not in (1, 3)
+        or len(content) != height * width * channels
+    ):
         return None
     return Side(png=png(content, height=height, width=width, channels=channels))

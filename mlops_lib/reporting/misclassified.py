@@ -1,4 +1,6 @@
-"""The worst mistakes of an image model, as pictures: pixels that the runner claims, made into PNG files here."""
+"""The worst mistakes of an image model, as pictures: pixels that the runner claims, made into PNG
+files here.
+"""
 
 from __future__ import annotations
 
@@ -39,10 +41,14 @@ class Mistake:
 
 
 def mistakes(run_dir: Path) -> tuple[Mistake, ...]:
-    """Those in `inside/mistakes.json`, the surest first; none where there are none, or they are not what they must be."""
+    """Those in `inside/mistakes.json`, the surest first; none where there are none, or they are not
+    what they must be.
+    """
     try:
         claim = atomic.read_json(
-            run_dir / protocol.INSIDE / protocol.MISTAKES, inside=run_dir / protocol.INSIDE, limit=LIMIT
+            run_dir / protocol.INSIDE / protocol.MISTAKES,
+            inside=run_dir / protocol.INSIDE,
+            limit=LIMIT,
         )
     except (OSError, ValueError):
         return ()
@@ -54,10 +60,16 @@ def mistakes(run_dir: Path) -> tuple[Mistake, ...]:
 def _mistake(claim: Any) -> Mistake | None:
     if not isinstance(claim, dict):
         return None
-    height, width = count(claim.get("height"), limit=SIDE), count(claim.get("width"), limit=SIDE)
+    height = count(claim.get("height"), limit=SIDE)
+    width = count(claim.get("width"), limit=SIDE)
     channels = claim.get("channels")
     content = pixels(claim.get("pixels"))
-    if not height or not width or channels not in (1, 3) or len(content) != height * width * channels:
+    if (
+        not height
+        or not width
+        or channels not in (1, 3)
+        or len(content) != height * width * channels
+    ):
         return None
     sure = number(claim.get("confidence"))
     return Mistake(
@@ -87,4 +99,9 @@ def png(pixels: bytes, *, height: int, width: int, channels: int) -> bytes:
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+    return (
+        struct.pack(">I", len(content))
+        + kind
+        + content
+        + struct.pack(">I", zlib.crc32(kind + content))
+    )

@@ -1,8 +1,9 @@
 """The report itself: a run, told on one page that needs nothing but the file.
 
-Two forms of the same page. `report.html` holds its stylesheet; the folder has it beside, because Jenkins shows
-archived pages under `sandbox allow-same-origin; default-src 'none'; img-src 'self'; style-src 'self'`, where no inline
-style, script or data: address works. Neither form has a script, and both draw their charts the same way.
+Two forms of the same page. `report.html` holds its stylesheet; the folder has it beside, because
+Jenkins shows archived pages under `sandbox allow-same-origin; default-src 'none'; img-src 'self';
+style-src 'self'`, where no inline style, script or data: address works. Neither form has a script,
+and both draw their charts the same way.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ def report(run_dir: Path, *, folder: Path | None = None, against: Branch | None 
 
     Args:
         run_dir: the run directory.
-        folder: where to write index.html, style.css and the pictures instead, for servers that forbid inline styles.
+        folder: where to write index.html, style.css and the pictures instead, for servers that
+            forbid inline styles.
         against: what the branch has reached that the run's pull request goes to.
 
     Returns:
@@ -137,7 +139,9 @@ def _with_code(text: str) -> Any:
     parts = [escape(part) for part in text.split("`")]
     if len(parts) % 2 == 0:  # an open one
         return escape(text)
-    return Markup("").join(Markup("<code>{}</code>").format(part) if i % 2 else part for i, part in enumerate(parts))
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if i % 2 else part for i, part in enumerate(parts)
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,12 +161,15 @@ class _FitShown:
 
 
 def _fit(fit: Fit, view: RunView) -> _FitShown:
-    # Validation belongs into the chart of what it validates; the judged metric and the loss come first.
+    # Validation belongs into the chart of what it validates; the judged metric and the loss come
+    # first.
     bases = list(dict.fromkeys(name.removeprefix("val_") for name in fit.series))
     judged = view.verdict.metric if view.verdict else None
     bases.sort(key=lambda name: (name != judged, name != "loss"))
     made = [chart for name in bases if (chart := _chart(name, fit, view)) is not None]
-    return _FitShown(fit=fit, charts=tuple(made[:CHARTS_SHOWN]), more=max(0, len(made) - CHARTS_SHOWN))
+    return _FitShown(
+        fit=fit, charts=tuple(made[:CHARTS_SHOWN]), more=max(0, len(made) - CHARTS_SHOWN)
+    )
 
 
 def _chart(base: str, fit: Fit, view: RunView) -> _Chart | None:
@@ -171,7 +178,9 @@ def _chart(base: str, fit: Fit, view: RunView) -> _Chart | None:
     both = f"val_{base}" in fit.series and base in fit.series
     lines = [
         charts.Line(
-            name=("training" if name == base else "validation") if both else formatting.metric_name(name),
+            name=("training" if name == base else "validation")
+            if both
+            else formatting.metric_name(name),
             look=("train" if name == base else "validation") if both else "only",
             points=fit.series[name],
         )
@@ -188,15 +197,20 @@ def _chart(base: str, fit: Fit, view: RunView) -> _Chart | None:
     )
     if not picture:
         return None
-    legend = tuple((line.look, line.name, formatting.metric_value(base, line.points[-1][1])) for line in lines)
+    legend = tuple(
+        (line.look, line.name, formatting.metric_value(base, line.points[-1][1])) for line in lines
+    )
     return _Chart(title=formatting.metric_name(base), legend=legend, svg=Markup(picture))
 
 
 def _winner(view: RunView) -> _Chart | None:
-    """The winner's score after each epoch beside that of the script as written; None where one of them is missing."""
+    """The winner's score after each epoch beside that of the script as written; None where one of
+    them is missing.
+    """
     from markupsafe import Markup
 
-    search, found = view.search, sentences.winner_curves(view)
+    search = view.search
+    found = sentences.winner_curves(view)
     if search is None or found is None:
         return None
     first, best = found
@@ -228,7 +242,9 @@ def _chart_title(base: str, fit: Fit, lines: list[charts.Line]) -> str:
         f"{formatting.metric_value(base, line.points[-1][1])}"
         for line in lines
     )
-    restarts = f"; restarted {formatting.counted(len(fit.restarts), 'time')}" if fit.restarts else ""
+    restarts = (
+        f"; restarted {formatting.counted(len(fit.restarts), 'time')}" if fit.restarts else ""
+    )
     return f"{formatting.metric_name(base)} of fit {fit.number} over {formatting.counted(fit.epochs, 'epoch')}: {ends}{restarts}"
 
 
@@ -265,7 +281,12 @@ def _axis(view: RunView) -> str:
         )
     if verdict.champion is not None:
         marks.append(
-            charts.Mark(name="Champion", shown=shown(verdict.champion), value=verdict.champion, look="champion")
+            charts.Mark(
+                name="Champion",
+                shown=shown(verdict.champion),
+                value=verdict.champion,
+                look="champion",
+            )
         )
     if verdict.baseline is not None:
         value = verdict.baseline.value

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import shlex
 
-from mlops_lib.formatting import counted, difference, duration, is_share, metric_name, metric_value, size, whole
+from mlops_lib.formatting import (
+    counted,
+    difference,
+    duration,
+    is_share,
+    metric_name,
+    metric_value,
+    size,
+    whole,
+)
 from mlops_lib.gate import second_measurement
 from mlops_lib.records import Trial, Verdict
 from mlops_lib.reporting.view import Points, RunView
@@ -45,12 +54,16 @@ def headline(view: RunView) -> str:
     if verdict is None:
         return _without_verdict(view)
     if verdict.value is None:
-        return "It could not be decided whether the model is good enough: there is no number to judge."
+        return (
+            "It could not be decided whether the model is good enough: there is no number to judge."
+        )
     reached = f"{metric_value(verdict.metric, verdict.value)} {metric_name(verdict.metric)}"
     on = f" on {counted(verdict.examples, 'example')}" if verdict.examples else ""
     if verdict.seeds is not None:
-        # The mean is what the bar is about; the number of the file that is registered stands beside it.
-        count, mean = len(verdict.seeds.values), metric_value(verdict.metric, verdict.seeds.mean)
+        # The mean is what the bar is about; the number of the file that is registered stands beside
+        # it.
+        count = len(verdict.seeds.values)
+        mean = metric_value(verdict.metric, verdict.seeds.mean)
         reached = f"{mean} {metric_name(verdict.metric)} on average of {counted(count, 'seed')}"
         on += f" (the file of seed {verdict.seeds.registered}: {metric_value(verdict.metric, verdict.value)})"
     asked = bar_in_words(verdict)
@@ -76,7 +89,9 @@ def _without_verdict(view: RunView) -> str:
         return "The training has ended; its result has not been judged yet."
     if not view.attempts:
         return "Nothing has been recorded of this run yet."
-    return f"The training has not ended, or was killed and not started again; {progress(view)} so far."
+    return (
+        f"The training has not ended, or was killed and not started again; {progress(view)} so far."
+    )
 
 
 def progress(view: RunView) -> str:
@@ -90,12 +105,16 @@ def facts(view: RunView) -> list[tuple[str, str]]:
     found = [("Training time", duration(view.seconds))] if view.attempts else []
     found += [("Epochs", whole(epochs))] if epochs else []
     found += [("Restarts", whole(view.restarts))]
-    found += [("Trials", whole(sum(t.number > 0 for t in view.search.trials)))] if view.search else []
+    found += (
+        [("Trials", whole(sum(t.number > 0 for t in view.search.trials)))] if view.search else []
+    )
     if view.model is not None:
         found += [("Parameters", whole(view.model.parameters))] if view.model.parameters else []
         found += [("Model file", size(view.model.size_bytes))] if view.model.size_bytes else []
     found += _against_target(view)
-    version = view.registered.version if view.registered else view.result.version if view.result else None
+    version = (
+        view.registered.version if view.registered else view.result.version if view.result else None
+    )
     if version is not None:
         found.append(("Registered as", f"version {version}"))
     return found
@@ -103,16 +122,23 @@ def facts(view: RunView) -> list[tuple[str, str]]:
 
 def _against_target(view: RunView) -> list[tuple[str, str]]:
     """The number of the branch that a pull request goes to, and the difference to it."""
-    branch, verdict = view.against, view.verdict
+    branch = view.against
+    verdict = view.verdict
     if branch is None or branch.value is None or verdict is None or verdict.value is None:
         return []
     gap = difference(verdict.metric, verdict.value - branch.value)
-    return [("Against target branch", f"{branch.branch} {metric_value(verdict.metric, branch.value)}, {gap}")]
+    return [
+        (
+            "Against target branch",
+            f"{branch.branch} {metric_value(verdict.metric, branch.value)}, {gap}",
+        )
+    ]
 
 
 def selection_gap(view: RunView) -> str:
     """What the search chose by against what the gate measured, and the gap between them."""
-    search, verdict = view.search, view.verdict
+    search = view.search
+    verdict = view.verdict
     if search is None or not search.trials:
         return ""
     said = f"The search compared its trials on {_SELECTION[search.selection]}."
@@ -132,7 +158,11 @@ def _gap_in_words(verdict: Verdict, score: float) -> str:
     """Say what the gap may come from; one within the interval may be nothing but chance."""
     if verdict.interval is not None and verdict.interval[0] <= score <= verdict.interval[1]:
         return "no more than the judged examples leave uncertain"
-    return "what a choice among several trials usually costs" if _worse(verdict, score) else "no sign of a lucky pick"
+    return (
+        "what a choice among several trials usually costs"
+        if _worse(verdict, score)
+        else "no sign of a lucky pick"
+    )
 
 
 def _worse(verdict: Verdict, score: float) -> bool:
@@ -140,11 +170,7 @@ def _worse(verdict: Verdict, score: float) -> bool:
     return value < score if verdict.mode == "max" else value > score
 
 
-_INHERITED = {
-    "exact": "kept, same function",
-    "approximate": "kept where they fit",
-    "fresh": "new",
-}
+_INHERITED = {"exact": "kept, same function", "approximate": "kept where they fit", "fresh": "new"}
 
 
 def inherited(trial: Trial) -> str:
@@ -159,7 +185,17 @@ def reproduce(view: RunView) -> str:
     spec = view.spec
     if spec is None:
         return ""
-    command = ["mlops", "run", spec.project, "--entry", spec.entry, "--backend", spec.backend, "--seed", str(spec.seed)]
+    command = [
+        "mlops",
+        "run",
+        spec.project,
+        "--entry",
+        spec.entry,
+        "--backend",
+        spec.backend,
+        "--seed",
+        str(spec.seed),
+    ]
     if spec.args:
         command += ["--args", shlex.join(spec.args)]
     if view.verdict is not None:
@@ -172,7 +208,11 @@ def reproduce(view: RunView) -> str:
     for mount in spec.mounts:
         command += ["--mount", f"{mount.source}:{mount.target}"]
     line = shlex.join(command)
-    return f"git -C {shlex.quote(spec.project)} checkout {shlex.quote(spec.commit)} && {line}" if spec.commit else line
+    return (
+        f"git -C {shlex.quote(spec.project)} checkout {shlex.quote(spec.commit)} && {line}"
+        if spec.commit
+        else line
+    )
 
 
 def lineage(view: RunView) -> list[tuple[str, str]]:
@@ -208,26 +248,39 @@ def environment(view: RunView) -> list[tuple[str, str]]:
     made = view.spec.image.environment
     found = [
         ("Environment", made.name),
-        ("Framework", f"{made.framework}, {made.family}" if made.family != "none" else made.framework),
+        (
+            "Framework",
+            f"{made.framework}, {made.family}" if made.family != "none" else made.framework,
+        ),
         ("Python", view.python or made.python),
         ("Requirements", ", ".join(made.requirements)),
         ("System packages", ", ".join(made.system)),
-        ("Variables", ", ".join(f"{name}={value}" for name, value in sorted(made.variables.items()))),
+        (
+            "Variables",
+            ", ".join(f"{name}={value}" for name, value in sorted(made.variables.items())),
+        ),
     ]
     return [(label, value) for label, value in found if value]
 
 
 def winner_curves(view: RunView) -> tuple[Points, Points] | None:
-    """The search's metric after each epoch: as the script is written, and the winner's; None where one is missing."""
+    """The search's metric after each epoch: as the script is written, and the winner's; None where
+    one is missing.
+    """
     search = view.search
     if search is None or search.winner == 0:
         return None
-    curves: dict[int, Points] = {trial.number: tuple(enumerate(trial.curve)) for trial in search.trials}
-    first, best = curves.get(0, ()), curves.get(search.winner, ())
+    curves: dict[int, Points] = {
+        trial.number: tuple(enumerate(trial.curve)) for trial in search.trials
+    }
+    first = curves.get(0, ())
+    best = curves.get(search.winner, ())
     if not first and search.selection == "disjoint":
         # What the search selects on are then the fit's own validation examples.
         name = search.metric.removeprefix("val_")
-        first = next((fit.series.get(f"val_{name}", ()) for fit in view.fits if fit.number == search.fit), ())
+        first = next(
+            (fit.series.get(f"val_{name}", ()) for fit in view.fits if fit.number == search.fit), ()
+        )
     return (first, best) if first and best else None
 
 

@@ -26,7 +26,8 @@ _LEADING = re.compile(r"^(\d*)([-+=.)])")
 def markdown(run_dir: Path, *, against: Branch | None = None) -> str:
     """The outcome, the reasons, the few numbers everybody asks for and the best trials.
 
-    Whatever a script wrote is shown as text: no markup, no link and no mention of a person comes from it.
+    Whatever a script wrote is shown as text: no markup, no link and no mention of a person comes
+        from it.
     """
     view = read_run(run_dir, against=against)
     sign = _SIGNS.get(view.state, "⏳")
@@ -57,9 +58,16 @@ def _numbers(view: RunView) -> str:
         if second_measurement.by_whom(verdict):
             rows.append(("measured", second_measurement.by_whom(verdict)))
         if verdict.champion is not None:
-            rows.append(("champion on the same examples", metric_value(verdict.metric, verdict.champion)))
+            rows.append(
+                ("champion on the same examples", metric_value(verdict.metric, verdict.champion))
+            )
         if verdict.baseline is not None:
-            rows.append((f"baseline: {verdict.baseline.name}", metric_value(verdict.metric, verdict.baseline.value)))
+            rows.append(
+                (
+                    f"baseline: {verdict.baseline.name}",
+                    metric_value(verdict.metric, verdict.baseline.value),
+                )
+            )
     rows += sentences.facts(view)
     return _table(("", ""), rows) if rows else ""
 
@@ -70,21 +78,30 @@ def _trials(view: RunView) -> str:
         return ""
     rows = tables.trial_rows(search)
     sign = -1 if search.mode == "max" else 1
-    best = sorted(rows, key=lambda r: (not r.winner, r.trial.score is None, sign * (r.trial.score or 0.0)))[
-        :TRIALS_SHOWN
-    ]
+    best = sorted(
+        rows, key=lambda r: (not r.winner, r.trial.score is None, sign * (r.trial.score or 0.0))
+    )[:TRIALS_SHOWN]
     shown = [
-        (f"{row.trial.number}{' (winner)' if row.winner else ''}", "; ".join(row.changed), row.score, row.gain)
+        (
+            f"{row.trial.number}{' (winner)' if row.winner else ''}",
+            "; ".join(row.changed),
+            row.score,
+            row.gain,
+        )
         for row in sorted(best, key=lambda r: r.trial.number)
     ]
     gap = sentences.selection_gap(view)
-    return _table(("Trial", "Change", "Score", "Gain"), shown) + (f"\n\n{escaped(gap)}" if gap else "")
+    return _table(("Trial", "Change", "Score", "Gain"), shown) + (
+        f"\n\n{escaped(gap)}" if gap else ""
+    )
 
 
 def _log(view: RunView) -> str:
     if view.state not in ("failed", "stopped") or not view.log:
         return ""
-    return f"The end of the script's output:\n\n{_fenced(chr(10).join(view.log.splitlines()[-15:]))}"
+    return (
+        f"The end of the script's output:\n\n{_fenced(chr(10).join(view.log.splitlines()[-15:]))}"
+    )
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

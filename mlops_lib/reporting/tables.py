@@ -43,15 +43,22 @@ class LayerRow:
 def layer_rows(before: Sequence[str], after: Sequence[str]) -> tuple[LayerRow, ...]:
     """The two architectures side by side, equal layers in one row.
 
-    Layers are matched by what they are, not by the shape that comes out of them: one inserted pooling changes the
+    Layers are matched by what they are, not by the shape that comes out of them: one inserted
+        pooling changes the
     shape of everything below it, and none of that is a change somebody made.
     """
-    old, new = [_layer(line) for line in _whole(before)], [_layer(line) for line in _whole(after)]
-    matcher = SequenceMatcher(None, [one.name for one in old], [one.name for one in new], autojunk=False)
+    old = [_layer(line) for line in _whole(before)]
+    new = [_layer(line) for line in _whole(after)]
+    matcher = SequenceMatcher(
+        None, [one.name for one in old], [one.name for one in new], autojunk=False
+    )
     rows: list[LayerRow] = []
     for tag, a, b, c, d in matcher.get_opcodes():
         if tag == "equal":
-            rows += [LayerRow(change="same", before=o, after=n) for o, n in zip(old[a:b], new[c:d], strict=True)]
+            rows += [
+                LayerRow(change="same", before=o, after=n)
+                for o, n in zip(old[a:b], new[c:d], strict=True)
+            ]
         elif tag == "replace":
             rows += _replaced(old[a:b], new[c:d])
         else:
@@ -76,7 +83,9 @@ def _replaced(old: Sequence[Layer], new: Sequence[Layer]) -> list[LayerRow]:
 
 
 def _whole(lines: Sequence[str]) -> list[str]:
-    """The lines, those joined again that a long representation was broken into: a bracket is open at their end."""
+    """The lines, those joined again that a long representation was broken into: a bracket is open
+    at their end.
+    """
     found: list[str] = []
     for line in lines[:LAYERS_SHOWN]:
         if found and found[-1].count("(") > found[-1].count(")") and len(found[-1]) < 1000:
@@ -121,7 +130,9 @@ def class_scores(matrix: Sequence[Sequence[int]], labels: Sequence[str]) -> tupl
     """Precision, recall and F1 of each class, the weakest first."""
     scores = []
     for i, row in enumerate(matrix):
-        right, predicted, actual = row[i], sum(other[i] for other in matrix), sum(row)
+        right = row[i]
+        predicted = sum(other[i] for other in matrix)
+        actual = sum(row)
         precision = right / predicted if predicted else None
         recall = right / actual if actual else None
         total = predicted + actual
@@ -137,7 +148,9 @@ def class_scores(matrix: Sequence[Sequence[int]], labels: Sequence[str]) -> tupl
     return tuple(sorted(scores, key=lambda s: (s.f1 is None, s.f1 or 0.0)))
 
 
-def worst_confusions(matrix: Sequence[Sequence[int]], labels: Sequence[str]) -> tuple[Confusion, ...]:
+def worst_confusions(
+    matrix: Sequence[Sequence[int]], labels: Sequence[str]
+) -> tuple[Confusion, ...]:
     """The most frequent mistakes."""
     found = [
         Confusion(true=class_name(labels, i), predicted=class_name(labels, j), examples=cell)
@@ -178,7 +191,9 @@ def trial_rows(search: SearchResult) -> tuple[TrialRow, ...]:
     chosen = list(search.trials)
     if len(chosen) > TRIALS_SHOWN:
         sign = -1 if search.mode == "max" else 1
-        best = sorted(chosen, key=lambda t: (t.score is None, sign * (t.score or 0.0)))[:TRIALS_SHOWN]
+        best = sorted(chosen, key=lambda t: (t.score is None, sign * (t.score or 0.0)))[
+            :TRIALS_SHOWN
+        ]
         chosen = [t for t in chosen if t in best or t.number in (0, search.winner)]
     return tuple(_trial_row(t, search, first) for t in chosen)
 
@@ -202,13 +217,17 @@ def worker_rows(search: SearchResult, took_s: float | None) -> tuple[WorkerRow, 
         search: the search.
         took_s: seconds from its first trial's begin to its last one's end.
     """
-    names = sorted({one.worker for one in search.trials if one.worker}, key=lambda name: (len(name), name))
+    names = sorted(
+        {one.worker for one in search.trials if one.worker}, key=lambda name: (len(name), name)
+    )
     found = []
     for name in names[:WORKERS_SHOWN]:
         own = [one for one in search.trials if one.worker == name]
         seconds = sum(one.seconds for one in own)
         share = min(1.0, seconds / took_s) if took_s else None
-        found.append(WorkerRow(name=name, trials=tuple(t.number for t in own), seconds=seconds, share=share))
+        found.append(
+            WorkerRow(name=name, trials=tuple(t.number for t in own), seconds=seconds, share=share)
+        )
     return tuple(found)
 
 
@@ -245,18 +264,28 @@ def _with_margin(metric: str, gained: protocol.Gain) -> str:
     if gained.margin is None:
         return f"{told} (uncertain)"
     margin = difference(metric, gained.margin).lstrip("+±")
-    return f"{told.removesuffix(' points')} ± {margin}{'' if gained.is_clear else ', within chance'}"
+    return (
+        f"{told.removesuffix(' points')} ± {margin}{'' if gained.is_clear else ', within chance'}"
+    )
 
 
 def _settings(trial: Trial) -> tuple[str, ...]:
     return tuple(f"{name} = {value}" for name, value in list(trial.hyperparameters.items())[:12])
 
 
-def epoch_table(fit: Fit) -> tuple[tuple[str, ...], tuple[tuple[int, tuple[float | None, ...]], ...]]:
-    """The names of the metrics, and of each epoch (from 1) their values; a long fit is shown in equal steps."""
+def epoch_table(
+    fit: Fit,
+) -> tuple[tuple[str, ...], tuple[tuple[int, tuple[float | None, ...]], ...]]:
+    """The names of the metrics, and of each epoch (from 1) their values; a long fit is shown in
+    equal steps.
+    """
     names = tuple(list(fit.series)[:8])
     by_name = {name: dict(fit.series[name]) for name in names}
     epochs = sorted({epoch for points in by_name.values() for epoch in points})
     step = max(1, -(-len(epochs) // EPOCHS_SHOWN))
-    shown = [*epochs[::step], *epochs[-1:]] if epochs and (len(epochs) - 1) % step else epochs[::step]
-    return names, tuple((epoch + 1, tuple(by_name[name].get(epoch) for name in names)) for epoch in shown)
+    shown = (
+        [*epochs[::step], *epochs[-1:]] if epochs and (len(epochs) - 1) % step else epochs[::step]
+    )
+    return names, tuple(
+        (epoch + 1, tuple(by_name[name].get(epoch) for name in names)) for epoch in shown
+    )

@@ -1,7 +1,9 @@
-"""A run's curves as TensorBoard logs, without TensorBoard: an event file is a few length-prefixed protocol buffers.
+"""A run's curves as TensorBoard logs, without TensorBoard: an event file is a few length-prefixed
+protocol buffers.
 
-The format is TensorFlow's TFRecord (length, its masked CRC-32C, data, its masked CRC-32C) around `Event` messages; of
-those only wall time (1), step (2), file version (3) and scalar summaries (5) are written.
+The format is TensorFlow's TFRecord (length, its masked CRC-32C, data, its masked CRC-32C) around
+`Event` messages; of those only wall time (1), step (2), file version (3) and scalar summaries (5)
+are written.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from mlops_lib.reporting.view import Fit, read_run
 
 
 def tensorboard(run_dir: Path, folder: Path) -> list[Path]:
-    """Write the epochs of every fit, training and validation as separate runs: `tensorboard --logdir FOLDER`.
+    """Write the epochs of every fit, training and validation as separate runs: `tensorboard
+    --logdir FOLDER`.
 
     Returns:
         The event files. The same run gives the same bytes.
@@ -30,14 +33,18 @@ def tensorboard(run_dir: Path, folder: Path) -> list[Path]:
             ("validation", _scalars(fit, validation=True)),
         ):
             if scalars:
-                path = folder / view.name / f"fit_{fit.number}" / part / "events.out.tfevents.0.mlops"
+                path = (
+                    folder / view.name / f"fit_{fit.number}" / part / "events.out.tfevents.0.mlops"
+                )
                 atomic.write_bytes(path, b"".join(_records(scalars, began)))
                 written.append(path)
     return written
 
 
 def _scalars(fit: Fit, *, validation: bool) -> list[tuple[str, int, float]]:
-    """Name, epoch from 0 and value; a metric and its validation under one name, so that they share a chart."""
+    """Name, epoch from 0 and value; a metric and its validation under one name, so that they share
+    a chart.
+    """
     return [
         (f"epoch_{name.removeprefix('val_')}", epoch, value)
         for name, points in fit.series.items()
@@ -51,7 +58,9 @@ def _records(scalars: list[tuple[str, int, float]], began: float) -> Iterator[by
     yield _record(_double(1, began) + _text(3, "brain.Event:2"))
     for name, epoch, value in scalars:
         summary = _bytes(1, _text(1, name) + _float(2, value))
-        yield _record(_double(1, began + epoch) + _varint(2 << 3) + _varint(epoch) + _bytes(5, summary))
+        yield _record(
+            _double(1, began + epoch) + _varint(2 << 3) + _varint(epoch) + _bytes(5, summary)
+        )
 
 
 def _record(data: bytes) -> bytes:
@@ -95,7 +104,8 @@ def _table() -> list[int]:
 
 
 def _masked(data: bytes) -> int:
-    table, crc = _table(), 0xFFFFFFFF
+    table = _table()
+    crc = 0xFFFFFFFF
     for byte in data:
         crc = crc >> 8 ^ table[(crc ^ byte) & 0xFF]
     crc ^= 0xFFFFFFFF

@@ -1,4 +1,6 @@
-"""What happened, in words: events of the runner and decisions of the host as moments of one timeline."""
+"""What happened, in words: events of the runner and decisions of the host as moments of one
+timeline.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ class Moment:
 
 
 def moments(events: Iterable[Event], decisions: Iterable[Event]) -> tuple[Moment, ...]:
-    """The timeline in order; repetitions are counted, and of a very long one the middle is left out."""
+    """The timeline in order; repetitions are counted, and of a very long one the middle is left
+    out.
+    """
     told = [one for e in _restarts_only(events) if (one := happened(e)) is not None]
     told += [one for d in decisions if (one := decided(d)) is not None]
     shown: list[Moment] = []
@@ -46,7 +50,9 @@ def moments(events: Iterable[Event], decisions: Iterable[Event]) -> tuple[Moment
         return tuple(shown)
     half = MOMENTS_LIMIT // 2
     gap = Moment(
-        time=shown[half].time, level="info", what=f"{counted(len(shown) - 2 * half, 'further moment')} left out"
+        time=shown[half].time,
+        level="info",
+        what=f"{counted(len(shown) - 2 * half, 'further moment')} left out",
     )
     return (*shown[:half], gap, *shown[-half:])
 
@@ -73,7 +79,9 @@ def happened(event: Event) -> Moment | None:
     if told is None:
         return None
     level, what, detail = told
-    return Moment(time=time, level=level, what=what, detail=detail, attempt=count(event.get("attempt")))
+    return Moment(
+        time=time, level=level, what=what, detail=detail, attempt=count(event.get("attempt"))
+    )
 
 
 def _start(event: Event) -> Told | None:
@@ -86,7 +94,8 @@ def _start(event: Event) -> Told | None:
 
 def _fit(event: Event) -> Told | None:
     name = f"Fit {count(event.get('fit')) or '?'}"
-    epochs, parameters = count(event.get("epochs")), count(event.get("parameters"))
+    epochs = count(event.get("epochs"))
+    parameters = count(event.get("parameters"))
     about = [text(event.get("model"), limit=80)]
     about += [counted(epochs, "epoch")] if epochs and epochs > 1 else []
     about += [counted(parameters, "parameter")] if parameters else []
@@ -100,7 +109,8 @@ def _fit(event: Event) -> Told | None:
 
 
 def _fit_end(event: Event) -> Told | None:
-    epochs, seconds = count(event.get("epochs")), number(event.get("seconds"))
+    epochs = count(event.get("epochs"))
+    seconds = number(event.get("seconds"))
     about = ([f"after {counted(epochs, 'epoch')}"] if epochs and epochs > 1 else []) + (
         [duration(seconds)] if seconds else []
     )
@@ -108,10 +118,15 @@ def _fit_end(event: Event) -> Told | None:
 
 
 def _metric(event: Event) -> Told | None:
-    source, name = text(event.get("source"), limit=80), text(event.get("metric"), limit=60)
+    source = text(event.get("source"), limit=80)
+    name = text(event.get("metric"), limit=60)
     if source.startswith("fit."):
         return None
-    return "info", f"Measured {metric_name(name)} {metric_value(name, number(event.get('value')))}", source
+    return (
+        "info",
+        f"Measured {metric_name(name)} {metric_value(name, number(event.get('value')))}",
+        source,
+    )
 
 
 def _trial(event: Event) -> Told | None:
@@ -133,11 +148,16 @@ def _note(event: Event) -> Told | None:
 
 
 def _hook_error(event: Event) -> Told | None:
-    return "warning", f"Own error in {text(event.get('hook'), limit=80)}", text(event.get("message"))
+    return (
+        "warning",
+        f"Own error in {text(event.get('hook'), limit=80)}",
+        text(event.get("message")),
+    )
 
 
 def _end(event: Event) -> Told | None:
-    error, code = event.get("error"), event.get("exit_code")
+    error = event.get("error")
+    code = event.get("exit_code")
     if isinstance(error, dict):
         message = ": ".join(p for p in (text(error.get("type")), text(error.get("message"))) if p)
         return "bad", "Script failed", message
@@ -172,12 +192,18 @@ _DECISIONS: dict[str, tuple[Level, str]] = {
 
 
 def decided(line: Event) -> Moment | None:
-    """A line of the host's attempts.jsonl as a moment; starts and good ends are told by the runner already."""
+    """A line of the host's attempts.jsonl as a moment; starts and good ends are told by the runner
+    already.
+    """
     time = when(line.get("time"))
     told: Told | None = None
     if line.get("event") == "exit" and line.get("exit_code") != 0:
         memory = ", out of memory" if line.get("out_of_memory") is True else ""
-        told = "bad", "Container ended", f"exit code {text(str(line.get('exit_code')), limit=20)}{memory}"
+        told = (
+            "bad",
+            "Container ended",
+            f"exit code {text(str(line.get('exit_code')), limit=20)}{memory}",
+        )
     elif line.get("event") == "decision":
         level, what = _DECISIONS.get(text(line.get("do")), ("info", ""))
         told = (level, what, text(line.get("why"))) if what else None

@@ -1,7 +1,9 @@
-"""Reading what somebody else may have written: every size is bounded, every value is checked, no link is followed.
+"""Reading what somebody else may have written: every size is bounded, every value is checked, no
+link is followed.
 
-A report has to be good when the run was not. So nothing here raises for what a file holds: a missing file is an empty
-answer, a damaged one an entry in `problems`, and what is left is plain, short, finite and printable.
+A report has to be good when the run was not. So nothing here raises for what a file holds: a
+missing file is an empty answer, a damaged one an entry in `problems`, and what is left is plain,
+short, finite and printable.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ R = TypeVar("R", bound=Record)
 TEXT_LIMIT = 2000
 """Characters of one string."""
 ITEMS_LIMIT = 20_000
-"""Values in one file, all its lists and objects together; a confusion matrix of 100 classes has 10,000."""
+"""Values in one file, all its lists and objects together; a confusion matrix of 100 classes has
+10,000.
+"""
 ENTRIES_LIMIT = 20_000
 """Names read of one folder."""
 TAIL_LIMIT = 256 * 1024
@@ -33,8 +37,11 @@ TAIL_LIMIT = 256 * 1024
 PATCH_LIMIT = 64 * 1024
 """Bytes of the suggested patch."""
 
-# Control characters can break a terminal, and the direction marks make text read as something else than it is.
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufffe\uffff]")
+# Control characters can break a terminal, and the direction marks make text read as something else
+# than it is.
+_UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufffe\uffff]"
+)
 _COLOURS = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 
 
@@ -46,14 +53,17 @@ class Reader:
     problems: list[str] = field(default_factory=list)
 
     def value(self, name: str, *, limit: int = atomic.JSON_LIMIT) -> Any:
-        """The tidied JSON value in a file, by its path in the run directory; None where there is none.
+        """The tidied JSON value in a file, by its path in the run directory; None where there is
+        none.
 
         Args:
             name: the path.
             limit: bytes; of a larger file nothing is read.
         """
         try:
-            return tidy(atomic.read_json(self.run_dir / name, inside=self._boundary(name), limit=limit))
+            return tidy(
+                atomic.read_json(self.run_dir / name, inside=self._boundary(name), limit=limit)
+            )
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
@@ -95,7 +105,9 @@ class Reader:
                 yield value
         if lines.skipped:
             size = f"{lines.skipped / (1 << 20):.1f} MiB"
-            self.problems.append(f"{name} is too long: {size} of it are not shown, its beginning and its end are")
+            self.problems.append(
+                f"{name} is too long: {size} of it are not shown, its beginning and its end are"
+            )
 
     def tail(self, name: str, *, lines: int) -> str:
         """The last lines of a text file, as a terminal would have shown them."""
@@ -155,7 +167,9 @@ def _object(line: bytes) -> dict[str, Any] | None:
 
 
 def tidy(value: Any) -> Any:
-    """`value` without what a page cannot bear: long or unprintable strings, NaN, infinities, endless lists."""
+    """`value` without what a page cannot bear: long or unprintable strings, NaN, infinities,
+    endless lists.
+    """
     return _tidy(value, [ITEMS_LIMIT], 0)
 
 

@@ -1,6 +1,7 @@
 """A run as a report sees it: the files of the run directory brought together into one frozen value.
 
-The host's own files decide; what lies under `inside/` was written beside a stranger's script and is only shown.
+The host's own files decide; what lies under `inside/` was written beside a stranger's script and is
+only shown.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ TRIAL_BYTES = 1 << 18
 LOG_LINES = 80
 
 Points = tuple[tuple[int, float | None], ...]
-"""A number after each epoch, as (epoch from 0, value); the value is None where it was not finite."""
+"""A number after each epoch, as (epoch from 0, value); the value is None where it was not finite.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +118,9 @@ class RunView:
     minutes: float | None
     """The longest that it could take."""
     search_s: float | None
-    """From the begin of the search's first trial to the end of its last one, with what lay between them."""
+    """From the begin of the search's first trial to the end of its last one, with what lay between
+    them.
+    """
     fits: tuple[Fit, ...]
     evaluations: tuple[Evaluation, ...]
     judged: Evaluation | None
@@ -144,7 +148,8 @@ class RunView:
 
 
 def read_run(run_dir: Path, *, against: Branch | None = None) -> RunView:
-    """Read the run in `run_dir`; an empty or damaged directory gives an empty view that says so in `problems`.
+    """Read the run in `run_dir`; an empty or damaged directory gives an empty view that says so in
+    `problems`.
 
     Args:
         run_dir: the run directory.
@@ -184,11 +189,15 @@ def read_run(run_dir: Path, *, against: Branch | None = None) -> RunView:
         attempts=made,
         moments=moments(events, decisions),
         failure=problem,
-        warnings=_distinct(text(e.get("message"), limit=1000) for e in events if e.get("event") == "warning"),
+        warnings=_distinct(
+            text(e.get("message"), limit=1000) for e in events if e.get("event") == "warning"
+        ),
         hook_errors=tuple(_hook_error(e) for e in events if e.get("event") == "hook_error")[:50],
         log=reader.tail(protocol.LOG, lines=LOG_LINES),
         patch=reader.head(protocol.PATCH),
-        python=next((text(e.get("python")) for e in reversed(events) if e.get("event") == "start"), ""),
+        python=next(
+            (text(e.get("python")) for e in reversed(events) if e.get("event") == "start"), ""
+        ),
         restarts=restarts(made),
         seconds=sum(max(0.0, one.ended - one.began) for one in made),
         problems=tuple(reader.problems),
@@ -215,18 +224,26 @@ def _earlier(reader: Reader, current: Verdict | None) -> tuple[Verdict, ...]:
     return tuple(one for one in found if one != current)[-20:]
 
 
-def _search(reader: Reader, asked: dict[str, Any], events: list[dict[str, Any]]) -> SearchResult | None:
+def _search(
+    reader: Reader, asked: dict[str, Any], events: list[dict[str, Any]]
+) -> SearchResult | None:
     """The finished search, or as much of one under way as there is."""
     done = reader.object(f"{protocol.INSIDE}/{protocol.SEARCH}/{protocol.RESULT}")
     if done:
         claims = _list(done.get("trials"))
         try:
             return SearchResult.from_json(
-                {**done, "score": number(done.get("score")), "trials": [t.to_json() for t in _trials(claims)]}
+                {
+                    **done,
+                    "score": number(done.get("score")),
+                    "trials": [t.to_json() for t in _trials(claims)],
+                }
             )
         except ValueError as error:
             reader.problems.append(
-                text(f"{protocol.INSIDE}/{protocol.SEARCH}/{protocol.RESULT} could not be read: {error}")
+                text(
+                    f"{protocol.INSIDE}/{protocol.SEARCH}/{protocol.RESULT} could not be read: {error}"
+                )
             )
     folder = f"{protocol.INSIDE}/{protocol.SEARCH}/trials"
     names = reader.numbers_in(folder, limit=TRIALS_LIMIT)
@@ -260,7 +277,9 @@ def _search_s(events: list[dict[str, Any]]) -> float | None:
 
 
 def _trials(claims: list[Any]) -> tuple[Trial, ...]:
-    """The trials among these claims, the last of each number; a diverged trial has scores that are no numbers."""
+    """The trials among these claims, the last of each number; a diverged trial has scores that are
+    no numbers.
+    """
     newest: dict[int, dict[str, Any]] = {}
     for claim in claims:
         key = count(claim.get("number")) if isinstance(claim, dict) else None
@@ -271,7 +290,9 @@ def _trials(claims: list[Any]) -> tuple[Trial, ...]:
         claim = newest[key]
         curve = [value for one in _list(claim.get("curve")) if (value := number(one)) is not None]
         try:
-            found.append(Trial.from_json({**claim, "curve": curve, "score": number(claim.get("score"))}))
+            found.append(
+                Trial.from_json({**claim, "curve": curve, "score": number(claim.get("score"))})
+            )
         except ValueError:
             continue
     return tuple(found)
@@ -279,7 +300,11 @@ def _trials(claims: list[Any]) -> tuple[Trial, ...]:
 
 def _fits(events: list[dict[str, Any]]) -> tuple[Fit, ...]:
     numbers = sorted(
-        {n for e in events if e.get("event") in ("fit", "epoch") and (n := count(e.get("fit"))) is not None}
+        {
+            n
+            for e in events
+            if e.get("event") in ("fit", "epoch") and (n := count(e.get("fit"))) is not None
+        }
     )
     return tuple(_fit(n, [e for e in events if e.get("fit") == n]) for n in numbers[:FITS_LIMIT])
 
@@ -302,10 +327,14 @@ def _fit(number_of_fit: int, events: list[dict[str, Any]]) -> Fit:
         planned=count(first.get("epochs")),
         parameters=count(first.get("parameters")),
         seconds=sum(number(e.get("seconds")) or 0.0 for _, e in ordered)
-        or next((number(e.get("seconds")) or 0.0 for e in events if e.get("event") == "fit_end"), 0.0),
+        or next(
+            (number(e.get("seconds")) or 0.0 for e in events if e.get("event") == "fit_end"), 0.0
+        ),
         series=_series(ordered),
         restarts=tuple(
-            epoch for (_, before), (epoch, after) in pairwise(ordered) if before.get("attempt") != after.get("attempt")
+            epoch
+            for (_, before), (epoch, after) in pairwise(ordered)
+            if before.get("attempt") != after.get("attempt")
         ),
         finished=any(e.get("event") == "fit_end" for e in events),
     )
@@ -324,7 +353,9 @@ def _series(ordered: list[tuple[int, dict[str, Any]]]) -> dict[str, Points]:
 
 def _evaluations(claimed: Any, events: list[dict[str, Any]]) -> tuple[Evaluation, ...]:
     """Those of metrics.json; those of the journal where the script did not get that far."""
-    claims = claimed if isinstance(claimed, list) else [e for e in events if e.get("event") == "metric"]
+    claims = (
+        claimed if isinstance(claimed, list) else [e for e in events if e.get("event") == "metric"]
+    )
     return tuple(_evaluation(one) for one in claims[:200] if isinstance(one, dict))
 
 
@@ -359,17 +390,27 @@ def _list(value: Any) -> list[Any]:
 
 
 def _judged(evaluations: tuple[Evaluation, ...], verdict: Verdict | None) -> Evaluation | None:
-    """The last evaluation that has the verdict's number; without a verdict the last of the script's own."""
+    """The last evaluation that has the verdict's number; without a verdict the last of the script's
+    own.
+    """
     if verdict is None:
         own = [e for e in evaluations if not e.source.startswith("fit.")]
         return own[-1] if own else None
-    named = [e for e in evaluations if e.metric == verdict.metric and _is(verdict.value, e.value, e.recomputed)]
+    named = [
+        e
+        for e in evaluations
+        if e.metric == verdict.metric and _is(verdict.value, e.value, e.recomputed)
+    ]
     return named[-1] if named and verdict.value is not None else None
 
 
 def _is(value: float | None, *claims: float | None) -> bool:
-    """Whether a number is one of these but for rounding: the verdict's may come from another process."""
-    return value is not None and any(one is not None and math.isclose(value, one, rel_tol=1e-4) for one in claims)
+    """Whether a number is one of these but for rounding: the verdict's may come from another
+    process.
+    """
+    return value is not None and any(
+        one is not None and math.isclose(value, one, rel_tol=1e-4) for one in claims
+    )
 
 
 def _model(claim: Any) -> Model | None:
@@ -383,7 +424,9 @@ def _model(claim: Any) -> Model | None:
         size_bytes=count(claim.get("bytes")),
         reloaded=claim.get("reloaded") is True,
         note=text(claim.get("note")),
-        architecture=tuple(text(line, limit=200) for line in _list(claim.get("architecture"))[:1000]),
+        architecture=tuple(
+            text(line, limit=200) for line in _list(claim.get("architecture"))[:1000]
+        ),
     )
 
 

@@ -66,16 +66,24 @@ def main(arguments: List[str]) -> int:
     if not arguments:
         sys.stderr.write("mlops: no entry given\n  remedy: docker run IMAGE ENTRY [ARGUMENTS]\n")
         return protocol.BAD_START
-    entry, args = arguments[0], arguments[1:]
+    entry = arguments[0]
+    args = arguments[1:]
     if os.path.isabs(entry):
         entry = os.path.relpath(entry, orders.project)
     if not os.path.isfile(os.path.join(orders.project, entry)):
         sys.stderr.write(f"mlops: {entry}: no such file in {orders.project}\n")
         return protocol.BAD_START
     network.wait()
-    journal = Journal(orders.inside, number_of_pass=orders.number_of_pass, attempt=orders.attempt, strict=orders.strict)
+    journal = Journal(
+        orders.inside,
+        number_of_pass=orders.number_of_pass,
+        attempt=orders.attempt,
+        strict=orders.strict,
+    )
     if orders.shared:
-        workdir.borrow_fits(orders.shared, orders.inside, last=int((orders.search or {}).get("fit", 0)))
+        workdir.borrow_fits(
+            orders.shared, orders.inside, last=int((orders.search or {}).get("fit", 0))
+        )
     work = os.path.join(orders.inside, "work")
     workdir.build(orders.project, work, orders.links)
     return _run(Context(orders, journal, work), entry, args)
@@ -83,7 +91,8 @@ def main(arguments: List[str]) -> int:
 
 def _run(run: Context, entry: str, args: List[str]) -> int:
     began = time.monotonic()
-    orders, journal = run.spec, run.journal
+    orders = run.spec
+    journal = run.journal
     run.grace.install(journal, run.writer)
     kept = os.path.join(orders.inside, "kept")
     os.makedirs(kept, exist_ok=True)
@@ -91,12 +100,19 @@ def _run(run: Context, entry: str, args: List[str]) -> int:
     os.chdir(run.work)
     run.start = workdir.manifest(run.work)
     journal.write(
-        "start", entry=entry, args=args, python=sys.version.split()[0], pid=os.getpid(), resumed=orders.attempt > 1
+        "start",
+        entry=entry,
+        args=args,
+        python=sys.version.split()[0],
+        pid=os.getpid(),
+        resumed=orders.attempt > 1,
     )
     if run.searched_fit is not None:
         journal.forget_epochs_after(run.searched_fit)
     journal.progress("script")
-    run.conditions.lend(lambda: workdir.install_copy_on_write(orders.project, *orders.links.values()))
+    run.conditions.lend(
+        lambda: workdir.install_copy_on_write(orders.project, *orders.links.values())
+    )
     rng.seed_process(orders.seed)
     entropy.install(orders.seed)
     clock.install(orders.inside)
@@ -140,9 +156,12 @@ def _note_handmade(run: Context, function: Callable[..., float], one: Any, other
     evaluation.note_handmade(run, function, one, other)
 
 
-def _ended(run: Context, error: Optional[BaseException], output: Optional[Tee], began: float) -> int:
+def _ended(
+    run: Context, error: Optional[BaseException], output: Optional[Tee], began: float
+) -> int:
     """The script is over: keep what it leaves, and say how it ended."""
-    orders, journal = run.spec, run.journal
+    orders = run.spec
+    journal = run.journal
     if output is not None:
         sys.stdout = output._stream
     code, failure = (0, None) if error is None else execution.report(error)
@@ -159,7 +178,9 @@ def _ended(run: Context, error: Optional[BaseException], output: Optional[Tee], 
 
 
 def _dialect(run: Context, entry: str) -> compat.source.Dialect:
-    """How the project's sources are to be compiled; an entry that cannot be read says so when it is run."""
+    """How the project's sources are to be compiled; an entry that cannot be read says so when it is
+    run.
+    """
     try:
         text = execution.source_of(entry)
     except execution.BadEntryError:
@@ -181,9 +202,15 @@ def _adapters(run: Context) -> Dict[str, Callable[[Any], None]]:
         rng.seed_torch(module, run.spec.seed)
 
     return {
-        "numpy": numpy, "torch": torch, **keras_adapter.install(run), **sklearn_adapter.install(run), **targets.install(run),
-        **saved_model.install(run), **boosting_adapter.install(run), **custom_loops.install(run),
-    }  # fmt: skip
+        "numpy": numpy,
+        "torch": torch,
+        **keras_adapter.install(run),
+        **sklearn_adapter.install(run),
+        **targets.install(run),
+        **saved_model.install(run),
+        **boosting_adapter.install(run),
+        **custom_loops.install(run),
+    }
 
 
 def _search(run: Context, fit: Any, history: Any) -> Any:
@@ -194,7 +221,8 @@ def _search(run: Context, fit: Any, history: Any) -> Any:
     undisturbed = contextlib.ExitStack()
     undisturbed.enter_context(entropy.Detour("search"))
     undisturbed.enter_context(trackers.paused())
-    # What the search trains and cross-validates is none of the script's own: it is neither kept nor given back as such.
+    # What the search trains and cross-validates is none of the script's own: it is neither kept nor
+    # given back as such.
     run.nested += 1
     try:
         with run.journal.guard("search"):
@@ -207,7 +235,9 @@ def _search(run: Context, fit: Any, history: Any) -> Any:
             from mlops_lib.runner.search import sklearn as sklearn_search
             from mlops_lib.runner.sklearn import evaluation
 
-            search = sklearn_search.Search(fit, run.spec.search or {}, run.journal, folder=folder, seed=run.spec.seed)
+            search = sklearn_search.Search(
+                fit, run.spec.search or {}, run.journal, folder=folder, seed=run.spec.seed
+            )
             if search.run()["winner"]:
                 evaluation.add_winner(run, fit, search)
     finally:
@@ -218,11 +248,15 @@ def _search(run: Context, fit: Any, history: Any) -> Any:
 
 
 def _work(run: Context, fit: Any, history: Any) -> None:
-    """Try what the chief of the run's search hands out. This process ends with that: another goes on with the script."""
+    """Try what the chief of the run's search hands out.
+
+    This process ends with that: another goes on with the script.
+    """
     from mlops_lib.runner.keras import adapter as keras_adapter
 
     run.nested += 1
-    code, failure = 0, None
+    code = 0
+    failure = None
     try:
         keras_adapter.search(fit, history, run.search_folder)
     except BaseException as error:  # noqa: BLE001 - whatever it is, the script must not go on
@@ -239,7 +273,9 @@ def _finish(run: Context, output: str) -> None:
         with run.journal.guard("before the end"):
             follow()
     with run.journal.guard("written metrics"):
-        run.evaluations.add_written(run.work, run.spec.metric_pattern, output, run.spec.metrics_file)
+        run.evaluations.add_written(
+            run.work, run.spec.metric_pattern, output, run.spec.metrics_file
+        )
     with run.journal.guard("measure"), run.conditions.again():
         _measure(run)
     with run.journal.guard("numbers in files"):
@@ -254,7 +290,9 @@ def _finish(run: Context, output: str) -> None:
         _look_at_predictions(run)
     with run.journal.guard("outputs"):
         sys.stdout.flush()
-        for path in workdir.keep_outputs(run.work, os.path.join(run.spec.inside, "outputs"), run.start):
+        for path in workdir.keep_outputs(
+            run.work, os.path.join(run.spec.inside, "outputs"), run.start
+        ):
             run.journal.write("output", path=path)
     run.evaluations.save(run.spec.inside)
     if run.spec.champion:
@@ -263,7 +301,9 @@ def _finish(run: Context, output: str) -> None:
 
 
 def _keep_examples(run: Context) -> None:
-    """Keep the judged examples, so that a process without the script can measure the saved model on them."""
+    """Keep the judged examples, so that a process without the script can measure the saved model on
+    them.
+    """
     from mlops_lib.runner.metrics import kept_examples
 
     run.nested += 1
@@ -275,7 +315,9 @@ def _keep_examples(run: Context) -> None:
 
 
 def _measure_champion(run: Context) -> None:
-    """Measure the registered champion too, once everything about the new model has been written down."""
+    """Measure the registered champion too, once everything about the new model has been written
+    down.
+    """
     from mlops_lib.runner.metrics import champion
 
     run.nested += 1
@@ -305,7 +347,9 @@ def _measure(run: Context) -> None:
 
 
 def _look_for_leaks(run: Context) -> None:
-    """Find the judged examples that were also trained on, before the saved model is measured without them."""
+    """Find the judged examples that were also trained on, before the saved model is measured
+    without them.
+    """
     from mlops_lib.runner.metrics import leaks
 
     run.nested += 1
@@ -316,7 +360,9 @@ def _look_for_leaks(run: Context) -> None:
 
 
 def _look_at_predictions(run: Context) -> None:
-    """Count predictions of the judged examples that are no numbers, and keep the worst mistakes among the others."""
+    """Count predictions of the judged examples that are no numbers, and keep the worst mistakes
+    among the others.
+    """
     from mlops_lib.runner.metrics import finite, misclassified
 
     judged = run.evaluations.judged()

@@ -1,4 +1,6 @@
-"""Which picture a failure is about: decoders see bytes only, and say nothing of the file they came from."""
+"""Which picture a failure is about: decoders see bytes only, and say nothing of the file they came
+from.
+"""
 
 import os
 import re

@@ -34,7 +34,9 @@ class Context:
         self.leaks = Radar(journal)
         self.fits = 0
         self.nested = 0
-        """How deep we are inside a framework's own training or evaluation; calls made there are not the script's."""
+        """How deep we are inside a framework's own training or evaluation; calls made there are not
+        the script's.
+        """
         self.search: Optional[Callable[..., Any]] = None
         self.searched = False
         """Whether this pass's search is over."""
@@ -62,7 +64,8 @@ class Context:
         execution.leave(protocol.RECYCLE)
 
     def say_own_loop(self, by: str, *, instead: str) -> None:
-        """Say once that the script trains in a loop of its own, which nobody can enter in the middle.
+        """Say once that the script trains in a loop of its own, which nobody can enter in the
+        middle.
 
         Args:
             by: what it trains by.
@@ -83,12 +86,21 @@ class Context:
 
     @property
     def searched_fit(self) -> Optional[int]:
-        """The fit that this pass searches around; what comes after it acts on the winner, so it is not what it was before."""
+        """The fit that this pass searches around; what comes after it acts on the winner, so it is
+        not what it was before.
+        """
         return None if self.spec.search is None else int(self.spec.search.get("fit", 0))
 
     def fit_of(self, model: Any) -> Optional[int]:
         """The number of the last fit of this model."""
-        return next((number for number in sorted(self.models, reverse=True) if self.models[number] is model), None)
+        return next(
+            (
+                number
+                for number in sorted(self.models, reverse=True)
+                if self.models[number] is model
+            ),
+            None,
+        )
 
     @property
     def search_folder(self) -> str:
@@ -96,7 +108,8 @@ class Context:
         return os.path.join(self.spec.shared or self.spec.inside, "search")
 
     def fit_folder(self, fit: int, *, held_back: bool = False) -> str:
-        """Where the fit's checkpoints are: fits before the search are shared by all passes, those after it are not.
+        """Where the fit's checkpoints are: fits before the search are shared by all passes, those
+        after it are not.
 
         Args:
             fit: its number.

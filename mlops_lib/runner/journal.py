@@ -15,7 +15,9 @@ from mlops_lib.runner import protocol
 
 HEARTBEAT_S = 1.0
 PHASE_S = 0.25
-"""A new phase is shown sooner, but not more often than this: an epoch of a tenth of a second has several."""
+"""A new phase is shown sooner, but not more often than this: an epoch of a tenth of a second has
+several.
+"""
 HELD = 10000
 BLOCK = 1 << 16
 
@@ -26,7 +28,9 @@ class Journal:
     A disk that refuses is reported once on stderr and never ends the training.
     """
 
-    def __init__(self, inside: str, *, number_of_pass: int, attempt: int, strict: bool = False) -> None:
+    def __init__(
+        self, inside: str, *, number_of_pass: int, attempt: int, strict: bool = False
+    ) -> None:
         self.inside = inside
         self.strict = strict
         self.path = os.path.join(inside, protocol.EVENTS)
@@ -72,12 +76,17 @@ class Journal:
         return seen
 
     def forget_epochs_after(self, fit: int) -> None:
-        """Let later fits be recorded anew in this pass: they train something else than they did in the passes before."""
+        """Let later fits be recorded anew in this pass: they train something else than they did in
+        the passes before.
+        """
         now = {
-            (int(event["fit"]), int(event["epoch"])) for event in self.events()
+            (int(event["fit"]), int(event["epoch"]))
+            for event in self.events()
             if event.get("event") == "epoch" and event.get("pass") == self._common["pass"]
-        }  # fmt: skip
-        self.resumed_epochs = {seen for seen in self.resumed_epochs if seen[0] <= fit or seen in now}
+        }
+        self.resumed_epochs = {
+            seen for seen in self.resumed_epochs if seen[0] <= fit or seen in now
+        }
 
     def events(self) -> Iterator[Dict[str, Any]]:
         """All events so far."""
@@ -90,7 +99,10 @@ class Journal:
 
     def write(self, event: str, **keys: Any) -> None:
         """Append one event."""
-        line = json.dumps({"event": event, **plain(keys), "time": round(time.time(), 3), **self._common}, default=str)
+        line = json.dumps(
+            {"event": event, **plain(keys), "time": round(time.time(), 3), **self._common},
+            default=str,
+        )
         with self._lock:
             self._held.append(line.encode() + b"\n")
             try:
@@ -149,9 +161,13 @@ class Journal:
             self._write_late()
 
     def _write_late(self) -> None:
-        """See to it that what is held back now is written if nothing follows: where it stood still is the point."""
+        """See to it that what is held back now is written if nothing follows: where it stood still
+        is the point.
+        """
         if self._writer is None:
-            self._writer = threading.Thread(target=self._write_what_was_late, name="mlops-heartbeat", daemon=True)
+            self._writer = threading.Thread(
+                target=self._write_what_was_late, name="mlops-heartbeat", daemon=True
+            )
             self._writer.start()
         self._wake.set()
 
@@ -165,7 +181,8 @@ class Journal:
 
     def _write_heartbeat(self) -> None:
         with self._heart:
-            self._beaten, self._late = time.monotonic(), False
+            self._beaten = time.monotonic()
+            self._late = False
             self._replace_heartbeat(dict(self._beat))
 
     def _replace_heartbeat(self, beat: Dict[str, Any]) -> None:
@@ -189,19 +206,26 @@ class Journal:
 
     @contextlib.contextmanager
     def guard(self, hook: str) -> Iterator[None]:
-        """Journal what an injected part gets wrong instead of breaking the user's run (MLOPS_STRICT=1: raise it)."""
+        """Journal what an injected part gets wrong instead of breaking the user's run
+        (MLOPS_STRICT=1: raise it).
+        """
         try:
             yield
         except Exception as error:
             self.write(
-                "hook_error", hook=hook, message=f"{type(error).__name__}: {error}", traceback=traceback.format_exc()
+                "hook_error",
+                hook=hook,
+                message=f"{type(error).__name__}: {error}",
+                traceback=traceback.format_exc(),
             )
             if self.strict:
                 raise
 
 
 def plain(value: Any) -> Any:
-    """`value` as JSON can hold it: numpy scalars and tensors as numbers, NaN and infinities as strings."""
+    """`value` as JSON can hold it: numpy scalars and tensors as numbers, NaN and infinities as
+    strings.
+    """
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

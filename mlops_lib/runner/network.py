@@ -1,4 +1,6 @@
-"""Waiting for the network: a container starts in one that leads nowhere, and is connected once that is closed."""
+"""Waiting for the network: a container starts in one that leads nowhere, and is connected once that
+is closed.
+"""
 
 import os
 import socket
@@ -29,4 +31,7 @@ def _leads_out(closed: str) -> bool:
     except OSError:
         return True
     gateways = [row[2] for row in rows if len(row) > 2 and row[1] == "00000000"]
-    return any(socket.inet_ntoa(struct.pack("=I", int(one, 16))) not in (closed, "0.0.0.0") for one in gateways)
+    return any(
+        socket.inet_ntoa(struct.pack("=I", int(one, 16))) not in (closed, "0.0.0.0")
+        for one in gateways
+    )

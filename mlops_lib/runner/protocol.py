@@ -1,4 +1,5 @@
-"""Rules that host and runner share: file names, exit codes, event kinds, metrics, and which number is judged.
+"""Rules that host and runner share: file names, exit codes, event kinds, metrics, and which number
+is judged.
 
 The host imports this module of the runner and no other. Standard library only, Python 3.8 grammar.
 """
@@ -51,12 +52,16 @@ EXAMPLES = "examples"
 EXAMPLES_INDEX = "examples.json"
 """In it: by evaluation, how the number is made and of which examples, or why these are not kept."""
 TRAINED_ON = "trained-on.bin"
-"""The names of the examples that the saved model was trained on, as far as they are known, one after the other."""
+"""The names of the examples that the saved model was trained on, as far as they are known, one
+after the other.
+"""
 TRAINED_ON_BYTES = 24 << 20
 REMEASURED = "remeasured.json"
 """The host's: what a process without the script measured."""
 CHAMPION_MARK = "champion.loading"
-"""Below `inside`, while the champion is measured: an attempt that died meanwhile does not try again."""
+"""Below `inside`, while the champion is measured: an attempt that died meanwhile does not try
+again.
+"""
 KERAS_MODEL = "model.keras"
 JOBLIB_MODEL = "model.joblib"
 TORCH_MODEL = "model.pt"
@@ -77,7 +82,9 @@ HOME_MARKER = ".mlops-home"
 
 
 def is_own_folder(names: Collection[str]) -> bool:
-    """Return whether a folder with these entries is a home or a run directory; neither is part of a project."""
+    """Return whether a folder with these entries is a home or a run directory; neither is part of a
+    project.
+    """
     return HOME_MARKER in names or (SPEC in names and INSIDE in names)
 
 
@@ -184,7 +191,9 @@ PROPORTIONS = (
     "specificity",
     "f1",
 )
-"""Metrics whose uncertainty is about that of a share of the examples; exact for `EXACT_SHARES` only."""
+"""Metrics whose uncertainty is about that of a share of the examples; exact for `EXACT_SHARES`
+only.
+"""
 UNIT_RANGE = (
     *PROPORTIONS,
     "roc_auc",
@@ -225,7 +234,9 @@ def metric_name(name: str) -> str:
     >>> metric_name("val_sparse_categorical_accuracy"), metric_name("MeanSquaredError"), metric_name("my_score")
     ('accuracy', 'mse', 'my_score')
     """
-    plain = _ANY_WORD.sub("_", _CAMEL.sub("_", name.strip()).lower()).strip("_") or name.strip().lower()
+    plain = (
+        _ANY_WORD.sub("_", _CAMEL.sub("_", name.strip()).lower()).strip("_") or name.strip().lower()
+    )
     plain = _HELD_OUT_PREFIX.sub("", plain)
     if plain in ALIASES:
         return ALIASES[plain]
@@ -237,8 +248,8 @@ def metric_name(name: str) -> str:
 def find_metric(wanted: str, names: Sequence[str]) -> Optional[str]:
     """Return which of `names` is the metric `wanted`, or None if none is, or several might be.
 
-    Keras numbers the metrics of a second model (`auc_1`) and puts an output's name before them (`out_accuracy`): such a
-    name counts if it is the only one of its kind.
+    Keras numbers the metrics of a second model (`auc_1`) and puts an output's name before them
+    (`out_accuracy`): such a name counts if it is the only one of its kind.
 
     >>> find_metric("accuracy", ["loss", "out_acc"]), find_metric("accuracy", ["balanced_accuracy"])
     ('out_acc', None)
@@ -259,10 +270,16 @@ def find_metric(wanted: str, names: Sequence[str]) -> Optional[str]:
 
 def _is_of_an_output(name: str, asked: str) -> bool:
     """Return whether `name` is the metric `asked` with an output's name before it."""
-    if name in UNIT_RANGE or name in ALIASES.values() or _TOP_K.search(name) or name.startswith("train"):
+    if (
+        name in UNIT_RANGE
+        or name in ALIASES.values()
+        or _TOP_K.search(name)
+        or name.startswith("train")
+    ):
         return False
     return any(
-        name.endswith(f"_{other}") for other in (asked, *(alias for alias, known in ALIASES.items() if known == asked))
+        name.endswith(f"_{other}")
+        for other in (asked, *(alias for alias, known in ALIASES.items() if known == asked))
     )
 
 
@@ -275,11 +292,15 @@ def higher_is_better(metric: str) -> bool:
     words = [word for word in _ANY_WORD.split(_CAMEL.sub("_", metric).lower()) if word]
     if "at" in words[1:]:  # sensitivity at a specificity: the first one is measured
         words = words[: words.index("at", 1)]
-    while words and (words[0] in ("val", "valid", "validation", "test", "eval", "train", "training", "mean")):
+    while words and (
+        words[0] in ("val", "valid", "validation", "test", "eval", "train", "training", "mean")
+    ):
         words = words[1:]
     if words and words[0] in _HIGH_FIRST:
         return True
-    if words and (words[0] == "neg" or words[:2] in (["negative", "log"], ["negative", "likelihood"])):
+    if words and (
+        words[0] == "neg" or words[:2] in (["negative", "log"], ["negative", "likelihood"])
+    ):
         return not higher_is_better("_".join(words[1:]))
     return not any(_should_shrink(word) for word in words)
 
@@ -306,7 +327,9 @@ def is_better(one: float, other: float, mode: str) -> bool:
 
 def is_proportion(metric: str) -> bool:
     """Return whether the metric is a share of the examples, or behaves like one (PROPORTIONS)."""
-    name = metric_name(re.sub(r"_(?:macro|micro|weighted|samples|binary)$", "", metric_name(metric)))
+    name = metric_name(
+        re.sub(r"_(?:macro|micro|weighted|samples|binary)$", "", metric_name(metric))
+    )
     return name in PROPORTIONS or _TOP_K.search(name) is not None
 
 
@@ -320,11 +343,15 @@ def is_in_unit_range(metric: str) -> bool:
 CHANCE = 0.05
 """How often a difference that means nothing may be called one, in a whole search."""
 SEED_SPREAD = 0.03
-"""What another seed is taken to change in a proportion at least (a standard deviation), as one training cannot show it."""
+"""What another seed is taken to change in a proportion at least (a standard deviation), as one
+training cannot show it.
+"""
 
 
 class Gain(NamedTuple):
-    """By how much a trial is better than another one, and how much of that chance alone would explain."""
+    """By how much a trial is better than another one, and how much of that chance alone would
+    explain.
+    """
 
     difference: float
     """Score minus score; a gain if its sign is the metric's."""
@@ -357,11 +384,13 @@ def gain(
 ) -> Gain:
     """Return what a trial gained over another one, as far as one training of each tells.
 
-    Two things differ by chance: which examples select (two proportions, taken as independent, which errs on the safe
-    side as both are of the same examples), and where a training happens to end, judged by how much the score moves
-    from epoch to epoch in all trials. Of many scores the best is the luckiest: the margin is that of the best of all
-    that the search could choose from, one for each epoch of each trial (Bonferroni, one-sided). On other examples the
-    winner keeps the luck of its seed, which is allowed for.
+    Two things differ by chance: which examples select (two proportions, taken as independent, which
+        errs on the safe
+    side as both are of the same examples), and where a training happens to end, judged by how much
+    the score moves from epoch to epoch in all trials. Of many scores the best is the luckiest: the
+    margin is that of the best of all that the search could choose from, one for each epoch of each
+    trial (Bonferroni, one-sided). On other examples the winner keeps the luck of its seed, which is
+    allowed for.
 
     Args:
         score: of the trial.
@@ -369,8 +398,10 @@ def gain(
         metric: what they measure; the spread is known of proportions only.
         mode: "max" or "min".
         examples: how many select; None if not known.
-        trials: all of the search, as records with `number` and `curve` (the score after each epoch).
-        is_chosen: whether the score is the one that the search chose by; False for the winner's on other examples.
+        trials: all of the search, as records with `number` and `curve` (the score after each
+            epoch).
+        is_chosen: whether the score is the one that the search chose by; False for the winner's on
+            other examples.
 
     >>> few = [{"number": 1, "curve": [0.5, 0.8, 0.85]}, {"number": 2, "curve": [0.4, 0.83, 0.84]}]
     >>> gain(0.9, 0.6, metric="accuracy", mode="max", examples=200, trials=few).is_clear
@@ -394,9 +425,11 @@ def gain(
 
 
 def luckiest_of(count: int) -> float:
-    """Return how many standard deviations the best of so many equal candidates is above their mean, as expected.
+    """Return how many standard deviations the best of so many equal candidates is above their mean,
+    as expected.
 
-    A winner keeps this luck on examples that did not select it: its seed was a good one, whatever its trial changed
+    A winner keeps this luck on examples that did not select it: its seed was a good one, whatever
+        its trial changed
     (Blom, Statistical Estimates and Transformed Beta-Variables, 1958).
 
     >>> round(luckiest_of(8), 2), luckiest_of(1)
@@ -421,16 +454,22 @@ def _movement(curves: Sequence[Sequence[float]]) -> float:
 
 
 MOST_LOOKS = 3
-"""How many models a run's gate judges by the point: as written, the winner, and the winner after a rejection."""
+"""How many models a run's gate judges by the point: as written, the winner, and the winner after a
+rejection.
+"""
 
 
 class Choice(NamedTuple):
     """The evaluation that a bar is about, or why there is none."""
 
     evaluation: Optional[Mapping[str, Any]]
-    """With `metric` and `value` of the metric wanted, if it is one of several numbers of the same call."""
+    """With `metric` and `value` of the metric wanted, if it is one of several numbers of the same
+    call.
+    """
     problem: str = ""
-    """"" or why there is none: "nothing measured", "not measured" (the metric wanted), "no accuracy"."""
+    """"" or why there is none: "nothing measured", "not measured" (the metric wanted), "no
+    accuracy".
+    """
     standing: str = ""
     """"held out", "validation" (the fit's own) or "training": what is known of the examples."""
     among: Tuple[Mapping[str, Any], ...] = ()
@@ -438,7 +477,9 @@ class Choice(NamedTuple):
 
     @property
     def subject(self) -> Optional[Mapping[str, Any]]:
-        """The evaluation whose model is kept: the one chosen, or the one that would be if its metric were wanted."""
+        """The evaluation whose model is kept: the one chosen, or the one that would be if its
+        metric were wanted.
+        """
         if self.evaluation is not None or not self.among:
             return self.evaluation
         if self.problem == "not measured":
@@ -449,12 +490,15 @@ class Choice(NamedTuple):
 def choose_judged(evaluations: Sequence[Any], metric: str = "", *, mode: str = "auto") -> Choice:
     """Choose the evaluation that the bar is about.
 
-    The order: what the script measured itself on examples that were not trained on; else what the fit measured on its
-    validation data; else what was measured on training examples. The first of these that has any number decides. In it
-    counts the metric wanted, else an accuracy: the last one, or the last one of the model that the script saved.
+    The order: what the script measured itself on examples that were not trained on; else what the
+        fit measured on its
+    validation data; else what was measured on training examples. The first of these that has any
+    number decides. In it counts the metric wanted, else an accuracy: the last one, or the last one
+    of the model that the script saved.
 
     Args:
-        evaluations: those of `metrics.json`, in the order in which they happened; anything else is ignored.
+        evaluations: those of `metrics.json`, in the order in which they happened; anything else is
+            ignored.
         metric: which metric is wanted; "" for an accuracy.
         mode: "max", "min", or "auto" by the metric's name; written into the evaluation chosen.
     """
@@ -462,7 +506,9 @@ def choose_judged(evaluations: Sequence[Any], metric: str = "", *, mode: str = "
     found = [_measuring(one, metric, mode) for one in listed] if metric else list(listed)
     usable = [one for one in found if one is not None and _is_claim(one.get("value"))]
     if not usable:
-        return Choice(None, "not measured" if listed and metric else "nothing measured", among=tuple(listed))
+        return Choice(
+            None, "not measured" if listed and metric else "nothing measured", among=tuple(listed)
+        )
     for standing, group in _by_standing(usable):
         candidates = group if metric else [one for one in group if _metric_of(one) in ACCURACIES]
         if candidates:
@@ -487,7 +533,9 @@ def _last(evaluations: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
 
 
 def _settled(chosen: Mapping[str, Any], mode: str) -> Mapping[str, Any]:
-    """Return the chosen evaluation with its metric's usual name, if it is a known one, and its direction."""
+    """Return the chosen evaluation with its metric's usual name, if it is a known one, and its
+    direction.
+    """
     name = _metric_of(chosen)
     is_known = name in UNIT_RANGE or name in ALIASES.values()
     return {
@@ -504,12 +552,17 @@ def _metric_of(evaluation: Mapping[str, Any]) -> str:
 def numbers(evaluation: Mapping[str, Any]) -> Dict[str, Any]:
     """Return all numbers of an evaluation's call by name, the one it is about first."""
     every = evaluation.get("all")
-    found = {evaluation.get("metric"): evaluation.get("value"), **(every if isinstance(every, dict) else {})}
+    found = {
+        evaluation.get("metric"): evaluation.get("value"),
+        **(every if isinstance(every, dict) else {}),
+    }
     return {name: value for name, value in found.items() if isinstance(name, str) and name}
 
 
 def _measuring(evaluation: Dict[str, Any], wanted: str, mode: str) -> Optional[Dict[str, Any]]:
-    """Return the evaluation as one of `wanted`: its own number, another of the same call, or its square or root."""
+    """Return the evaluation as one of `wanted`: its own number, another of the same call, or its
+    square or root.
+    """
     if _metric_of(evaluation) == metric_name(wanted):
         return evaluation
     value = pick(numbers(evaluation), wanted)
@@ -531,13 +584,17 @@ _SQUARES = {"rmse": "mse", "mse": "rmse"}
 
 
 def pick(measured: Mapping[str, Any], wanted: str) -> Any:
-    """Return the number of the metric wanted, also as the square or root of one that was measured; else None."""
+    """Return the number of the metric wanted, also as the square or root of one that was measured;
+    else None.
+    """
     name = find_metric(wanted, list(measured))
     if name is not None:
         return measured[name]
     asked = metric_name(wanted)
     other = (
-        find_metric({"rmse": "mse", "mse": "rmse"}.get(asked, ""), list(measured)) if asked in ("rmse", "mse") else None
+        find_metric({"rmse": "mse", "mse": "rmse"}.get(asked, ""), list(measured))
+        if asked in ("rmse", "mse")
+        else None
     )
     value = None if other is None else as_number(measured[other])
     if value is None or value < 0:

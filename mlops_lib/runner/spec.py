@@ -10,7 +10,9 @@ from mlops_lib.runner import protocol
 
 @dataclass(frozen=True)
 class Spec:
-    """The runner's orders; every part has a default, so that a bare `docker run IMAGE ENTRY` trains."""
+    """The runner's orders; every part has a default, so that a bare `docker run IMAGE ENTRY`
+    trains.
+    """
 
     project: str
     inside: str
@@ -30,7 +32,9 @@ class Spec:
     """What the checkpoints of finished fits may take on the disk together."""
     search: Optional[Dict[str, Any]] = None
     shared: str = ""
-    """`inside/` of the run whose search this process is a worker of; "" where it is the run's own process."""
+    """`inside/` of the run whose search this process is a worker of; "" where it is the run's own
+    process.
+    """
     links: Dict[str, str] = field(default_factory=dict)
     """Data that is not in the project: path relative to it, and where it is."""
     smaller: bool = False
@@ -42,7 +46,9 @@ class Spec:
     """Scripts that run before the entry: script, args, folder."""
     after: List[Dict[str, Any]] = field(default_factory=list)
     champion: Dict[str, Any] = field(default_factory=dict)
-    """The registered model to measure on the judged examples too: path, version, digest; empty if there is none."""
+    """The registered model to measure on the judged examples too: path, version, digest; empty if
+    there is none.
+    """
 
 
 def read(environment: Mapping[str, str] = os.environ) -> Spec:
@@ -56,7 +62,9 @@ def read(environment: Mapping[str, str] = os.environ) -> Spec:
         raise ValueError("MLOPS_SPEC must hold a JSON object")
     return Spec(
         project=os.path.abspath(environment.get("MLOPS_PROJECT") or "."),
-        inside=os.path.abspath(environment.get("MLOPS_INSIDE") or os.path.join(".mlops", protocol.INSIDE)),
+        inside=os.path.abspath(
+            environment.get("MLOPS_INSIDE") or os.path.join(".mlops", protocol.INSIDE)
+        ),
         seed=int(given.get("seed", 1)),
         attempt=int(given.get("attempt", 1)),
         number_of_pass=int(given.get("pass", 1)),

@@ -1,10 +1,13 @@
-"""SIGTERM and SIGUSR1 leave a training a few seconds: it keeps its state and ends, and the next attempt goes on there.
+"""SIGTERM and SIGUSR1 leave a training a few seconds: it keeps its state and ends, and the next
+attempt goes on there.
 
-Whoever takes the machine away (`docker stop`, a reclaimed spot instance, an eviction, an aborted build) sends one of
-them and kills after a while. A handler in Python runs between two steps at best, and not while a library computes. So
-the signal wakes a thread, which waits for what the training thread can keep, within its time, and then ends the process.
+Whoever takes the machine away (`docker stop`, a reclaimed spot instance, an eviction, an aborted
+build) sends one of them and kills after a while. A handler in Python runs between two steps at
+best, and not while a library computes. So the signal wakes a thread, which waits for what the
+training thread can keep, within its time, and then ends the process.
 
-A handler that the script installs takes the place of ours, and what it does is the script's own affair.
+A handler that the script installs takes the place of ours, and what it does is the script's own
+affair.
 """
 
 import contextlib
@@ -38,14 +41,17 @@ class Grace:
 
     def install(self, journal: Journal, writer: Writer) -> None:
         """Answer the signals from now on; in the main thread."""
-        self._journal, self._writer = journal, writer
+        self._journal = journal
+        self._writer = writer
         read, write = os.pipe()
         os.set_blocking(write, False)
         for number in SIGNALS:
             if signal.getsignal(number) is signal.SIG_DFL:
                 signal.signal(number, self._on_signal)
         signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-        os.register_at_fork(before=self._hold_back, after_in_parent=self._let_through, after_in_child=self._forget)
+        os.register_at_fork(
+            before=self._hold_back, after_in_parent=self._let_through, after_in_child=self._forget
+        )
         threading.Thread(target=self._work, args=(read,), name="mlops-grace", daemon=True).start()
 
     @contextlib.contextmanager
@@ -53,8 +59,8 @@ class Grace:
         """Wait for this one when asked to end.
 
         Args:
-            keeper: has `unsaved`, whether a checkpoint that comes soon would keep what is lost otherwise; and perhaps
-                `keep`, which writes it, called in another thread.
+            keeper: has `unsaved`, whether a checkpoint that comes soon would keep what is lost
+                otherwise; and perhaps `keep`, which writes it, called in another thread.
         """
         self._keepers.append(keeper)
         try:
@@ -63,7 +69,9 @@ class Grace:
             self._keepers.remove(keeper)
 
     def rest(self) -> None:
-        """Do nothing more if the process is about to end: what is computed now would be computed again."""
+        """Do nothing more if the process is about to end: what is computed now would be computed
+        again.
+        """
         while self.asked:
             time.sleep(1.0)
 
@@ -71,7 +79,9 @@ class Grace:
         """Nothing: the thread was woken when the signal came."""
 
     def _hold_back(self) -> None:
-        """Keep signals from a child by fork until it has forgotten us: it would wake this process with its own."""
+        """Keep signals from a child by fork until it has forgotten us: it would wake this process
+        with its own.
+        """
         self._held.mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
     def _let_through(self) -> None:
@@ -103,7 +113,11 @@ class Grace:
 
     def _say(self, name: str) -> None:
         assert self._journal is not None
-        lost = ", not all of what was computed since the last checkpoint" if self._is_anything_unsaved() else ""
+        lost = (
+            ", not all of what was computed since the last checkpoint"
+            if self._is_anything_unsaved()
+            else ""
+        )
         self._journal.note(f"asked to end by {name}: the state is kept{lost}")
 
     def _keep_until(self, deadline: float) -> None:

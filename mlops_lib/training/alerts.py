@@ -1,7 +1,9 @@
-"""Telling people that a training is in trouble and that it has recovered, once each time that changes.
+"""Telling people that a training is in trouble and that it has recovered, once each time that
+changes.
 
-How a run ended is told by `communication.notify`; this is about the time before. A message never keeps a restart waiting: it
-is sent beside it, and one that cannot be delivered stays in the spool for the next command.
+How a run ended is told by `communication.notify`; this is about the time before. A message never
+keeps a restart waiting: it is sent beside it, and one that cannot be delivered stays in the spool
+for the next command.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ JOIN_S = 5.0
 
 
 @contextmanager
-def telling(spec: RunSpec, *, settings: Mapping[str, Any], home: Path, observer: Observer) -> Iterator[Observer]:
+def telling(
+    spec: RunSpec, *, settings: Mapping[str, Any], home: Path, observer: Observer
+) -> Iterator[Observer]:
     """An observer that passes everything on, and tells people of trouble and of recovery.
 
     Args:
@@ -41,8 +45,13 @@ def telling(spec: RunSpec, *, settings: Mapping[str, Any], home: Path, observer:
 
 
 class _Alarm:
-    def __init__(self, spec: RunSpec, settings: Mapping[str, Any], home: Path, observer: Observer) -> None:
-        self._spec, self._settings, self._home, self._observer = spec, settings, home, observer
+    def __init__(
+        self, spec: RunSpec, settings: Mapping[str, Any], home: Path, observer: Observer
+    ) -> None:
+        self._spec = spec
+        self._settings = settings
+        self._home = home
+        self._observer = observer
         self._attempt = 0
         self._troubled = False
         self._quiet_until = 0.0
@@ -56,7 +65,11 @@ class _Alarm:
             self._attempt = int(event.get("attempt") or 0)
         if event.get("event") != "decision" or event.get("trouble") == "grown":
             return
-        if event.get("do") == "restart" and not self._troubled and time.monotonic() > self._quiet_until:
+        if (
+            event.get("do") == "restart"
+            and not self._troubled
+            and time.monotonic() > self._quiet_until
+        ):
             self._troubled = True
             self._quiet_until = time.monotonic() + QUIET_S
             self._tell("failed", event)
@@ -66,10 +79,16 @@ class _Alarm:
 
     def _tell(self, state: Literal["failed", "recovered"], event: dict[str, Any]) -> None:
         url = str(self._settings.get("link_url") or "")
-        self._send(trouble(self._spec, attempt=self._attempt, state=state, why=str(event.get("why")), url=url))
+        self._send(
+            trouble(
+                self._spec, attempt=self._attempt, state=state, why=str(event.get("why")), url=url
+            )
+        )
 
     def _send(self, message: Notification) -> None:
-        thread = threading.Thread(target=self._deliver, args=(message,), name="mlops-alarm", daemon=True)
+        thread = threading.Thread(
+            target=self._deliver, args=(message,), name="mlops-alarm", daemon=True
+        )
         thread.start()
         self._sending.append(thread)
 
@@ -92,15 +111,23 @@ def trouble(
 
     Args:
         spec: the run.
-        attempt: the attempt that failed, or that recovered; the same change is told once, whoever notices it.
+        attempt: the attempt that failed, or that recovered; the same change is told once, whoever
+            notices it.
         state: what changed.
         why: in words.
         url: the build's page.
     """
-    told = {"failed": ("warning", "died and is started again"), "recovered": ("good", "goes on where it was")}
+    told = {
+        "failed": ("warning", "died and is started again"),
+        "recovered": ("good", "goes on where it was"),
+    }
     level, words = told[state]
     return Notification(
-        key=f"{spec.digest}:{state}:{attempt}", level=level, title=f"{spec.name}: the training {words}",  # type: ignore[arg-type]
-        text=why, facts=(Fact(label="Attempt", value=str(attempt)), Fact(label="Entry", value=spec.entry)),
-        links=(Link(label="build", url=url),) if url else (), thread=f"{spec.name}/{spec.digest}",
-    )  # fmt: skip
+        key=f"{spec.digest}:{state}:{attempt}",
+        level=level,
+        title=f"{spec.name}: the training {words}",  # type: ignore[arg-type]
+        text=why,
+        facts=(Fact(label="Attempt", value=str(attempt)), Fact(label="Entry", value=spec.entry)),
+        links=(Link(label="build", url=url),) if url else (),
+        thread=f"{spec.name}/{spec.digest}",
+    )

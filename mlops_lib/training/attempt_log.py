@@ -14,18 +14,25 @@ from mlops_lib.runner import protocol
 
 
 def given_up(lines: list[dict[str, Any]]) -> Failure | None:
-    """Why the last attempt of these lines of `attempts.jsonl` was the last one, None if it was not given up."""
+    """Why the last attempt of these lines of `attempts.jsonl` was the last one, None if it was not
+    given up.
+    """
     for line in reversed(lines):
         if line.get("event") == "decision" and line.get("do") == "give up":
             with contextlib.suppress(ValueError):
                 return Failure.from_json(line.get("failure"))
-        if line.get("event") == "attempt" or line.get("do") in ("finish", "restart", "stay stopped"):
+        if line.get("event") == "attempt" or line.get("do") in (
+            "finish",
+            "restart",
+            "stay stopped",
+        ):
             break
     return None
 
 
 def stopped_since(run_dir: Path, moment: float) -> bool:
-    """Return whether a person stopped the run after that moment (Unix time); 0 for whether one did at all.
+    """Return whether a person stopped the run after that moment (Unix time); 0 for whether one did
+    at all.
 
     A marker from the future was made before the clock was set back, so before any moment of now.
     """
@@ -37,13 +44,19 @@ def stopped_since(run_dir: Path, moment: float) -> bool:
 
 
 def reading(spec: RunSpec) -> list[str]:
-    """What says where the script's number is; a change of it alone asks for the finished script once more."""
+    """What says where the script's number is; a change of it alone asks for the finished script
+    once more.
+    """
     return [spec.metric_pattern, spec.metrics_file]
 
 
 def finished(run_dir: Path, number_of_pass: int) -> dict[str, Any] | None:
     """The terminal event of a pass that has ended well, None if it has not."""
-    ends = [e for e in event_log.events(run_dir) if e["event"] == "end" and e.get("pass") == number_of_pass]
+    ends = [
+        e
+        for e in event_log.events(run_dir)
+        if e["event"] == "end" and e.get("pass") == number_of_pass
+    ]
     return ends[-1] if ends and ends[-1].get("exit_code") == 0 else None
 
 
@@ -63,19 +76,24 @@ def count_restarts(run_dir: Path) -> int:
     """How often the run's containers were restarted because something was wrong, in all passes."""
     lines = event_log.read_lines(run_dir / protocol.ATTEMPTS)
     return sum(
-        line.get("event") == "decision" and line.get("do") == "restart" and line.get("trouble") != "grown"
+        line.get("event") == "decision"
+        and line.get("do") == "restart"
+        and line.get("trouble") != "grown"
         for line in lines
     )
 
 
 def training_seconds(lines: list[dict[str, Any]]) -> float:
     """Time between starts and exits."""
-    total, began = 0.0, None
+    total = 0.0
+    began = None
     for line in lines:
         if line.get("event") == "attempt":
             began = line.get("time")
         elif line.get("event") == "exit" and began is not None:
-            total += max(0.0, float(line.get("time", began)) - float(began))  # a clock may have been set back
+            total += max(
+                0.0, float(line.get("time", began)) - float(began)
+            )  # a clock may have been set back
             began = None
     return round(total, 3)
 

@@ -13,7 +13,9 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Stop(threading.Event):
-    """The wish that a job ends: what attends a container ends it in order, anything else is interrupted at once."""
+    """The wish that a job ends: what attends a container ends it in order, anything else is
+    interrupted at once.
+    """
 
     def __init__(self, *, leaves: bool = False) -> None:
         super().__init__()

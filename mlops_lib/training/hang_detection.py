@@ -18,7 +18,9 @@ ACTIVITY_S = 5.0
 
 
 END_S = 10.0
-"""How long a container whose script has ended may do nothing: a server left running, a thread that nobody ends."""
+"""How long a container whose script has ended may do nothing: a server left running, a thread that
+nobody ends.
+"""
 
 
 END_BUSY_S = 900.0
@@ -29,7 +31,10 @@ class HangDetector:
     """What one container shows of itself while it runs."""
 
     def __init__(self, run_dir: Path, *, attempt: int, hangs: int, idle_s: float) -> None:
-        self.run_dir, self.attempt, self.hangs, self.idle_s = run_dir, attempt, hangs, idle_s
+        self.run_dir = run_dir
+        self.attempt = attempt
+        self.hangs = hangs
+        self.idle_s = idle_s
         self.paces = read_paces(run_dir)
         self.heartbeat: dict[str, Any] = {}
         self.progressed = self.lived = time.monotonic()
@@ -39,9 +44,12 @@ class HangDetector:
 
     def look(self, container: Container) -> dict[str, Any]:
         """Take in the heartbeat, and return it."""
-        now, before = time.monotonic(), self.heartbeat
+        now = time.monotonic()
+        before = self.heartbeat
         heartbeat = event_log.heartbeat(self.run_dir)
-        if heartbeat.get("attempt", self.attempt) == self.attempt:  # an earlier attempt's says nothing
+        if (
+            heartbeat.get("attempt", self.attempt) == self.attempt
+        ):  # an earlier attempt's says nothing
             self.heartbeat = heartbeat
         if self.heartbeat.get("progress") != before.get("progress") or container.paused:
             fit = str(self.heartbeat.get("fit"))

@@ -1,8 +1,10 @@
-"""Have a run's saved model measured again by a process without the script, on the examples that the runner kept.
+"""Have a run's saved model measured again by a process without the script, on the examples that the
+runner kept.
 
-The script shares its process with what re-evaluates its model there, so that number is a claim of the script's process. Here
-the host copies the model's file and the kept examples, and a second container (or process) without the project, without a
-network and without a writable folder makes the number once more, if the file can be loaded without running code.
+The script shares its process with what re-evaluates its model there, so that number is a claim of
+the script's process. Here the host copies the model's file and the kept examples, and a second
+container (or process) without the project, without a network and without a writable folder makes
+the number once more, if the file can be loaded without running code.
 """
 
 from __future__ import annotations
@@ -35,12 +37,18 @@ _FILE = re.compile(r"\d{1,3}\.npz")
 
 
 def measure(
-    run_dir: Path, spec: RunSpec, evaluation: Mapping[str, Any], *, engine: Engine, observer: Callable[[Any], None]
+    run_dir: Path,
+    spec: RunSpec,
+    evaluation: Mapping[str, Any],
+    *,
+    engine: Engine,
+    observer: Callable[[Any], None],
 ) -> Remeasured:
-    """Return what a process without the script measures for an evaluation, or why it measures nothing.
+    """Return what a process without the script measures for an evaluation, or why it measures
+    nothing.
 
-    A machinery that fails is an answer too (`state` "not run"); nothing is raised for it. The answer is kept, and given
-    again while model file, examples and image are the same.
+    A machinery that fails is an answer too (`state` "not run"); nothing is raised for it. The
+    answer is kept, and given again while model file, examples and image are the same.
 
     Args:
         run_dir: the run directory, its training finished.
@@ -58,18 +66,28 @@ def measure(
         return Remeasured(state="unkept" if why else "missing", note=why, model_digest=digest)
     try:
         with tempfile.TemporaryDirectory(prefix="measure-", dir=run_dir) as place:
-            return _measure(run_dir, spec, model, entry, Path(place), engine=engine, observer=observer)
+            return _measure(
+                run_dir, spec, model, entry, Path(place), engine=engine, observer=observer
+            )
     except (OSError, MlopsError) as error:
-        return Remeasured(state="not run", note=str(error)[:NOTE_LENGTH], model_digest=champions.model_digest(run_dir))
+        return Remeasured(
+            state="not run",
+            note=str(error)[:NOTE_LENGTH],
+            model_digest=champions.model_digest(run_dir),
+        )
 
 
 def _entry(run_dir: Path, evaluation: Any) -> tuple[dict[str, Any] | None, str]:
     """The runner's entry for an evaluation; None with the reason it gives, "" if it gives none."""
     inside = run_dir / protocol.INSIDE
     try:
-        index = atomic.read_json(inside / protocol.EXAMPLES / protocol.EXAMPLES_INDEX, inside=inside, limit=INDEX_LIMIT)
+        index = atomic.read_json(
+            inside / protocol.EXAMPLES / protocol.EXAMPLES_INDEX, inside=inside, limit=INDEX_LIMIT
+        )
         listed = index["measures"]
-        found = next(one for one in listed if isinstance(one, dict) and one.get("evaluation") == evaluation)
+        found = next(
+            one for one in listed if isinstance(one, dict) and one.get("evaluation") == evaluation
+        )
     except (OSError, ValueError, KeyError, TypeError, StopIteration):
         return None, ""
     examples = found.get("examples")
@@ -80,21 +98,34 @@ def _entry(run_dir: Path, evaluation: Any) -> tuple[dict[str, Any] | None, str]:
 
 
 def _measure(
-    run_dir: Path, spec: RunSpec, model: Path, entry: dict[str, Any], folder: Path, *, engine: Engine,
+    run_dir: Path,
+    spec: RunSpec,
+    model: Path,
+    entry: dict[str, Any],
+    folder: Path,
+    *,
+    engine: Engine,
     observer: Callable[[Any], None],
-) -> Remeasured:  # fmt: skip
-    inside, file = run_dir / protocol.INSIDE, entry["examples"]["file"]
+) -> Remeasured:
+    inside = run_dir / protocol.INSIDE
+    file = entry["examples"]["file"]
     model_digest = _copy(model, folder / model.name, inside=inside, limit=MODEL_LIMIT)
     try:
-        examples_digest = _copy(inside / protocol.EXAMPLES / file, folder / file, inside=inside, limit=EXAMPLES_LIMIT)
+        examples_digest = _copy(
+            inside / protocol.EXAMPLES / file, folder / file, inside=inside, limit=EXAMPLES_LIMIT
+        )
     except OSError as error:
         return Remeasured(state="missing", note=str(error)[:NOTE_LENGTH], model_digest=model_digest)
-    asked = hashlib.sha256(json.dumps([model_digest, examples_digest, entry, spec.image.tag]).encode()).hexdigest()
+    asked = hashlib.sha256(
+        json.dumps([model_digest, examples_digest, entry, spec.image.tag]).encode()
+    ).hexdigest()
     known = _known(run_dir, asked)
     if known is not None:
         return known
     if not engine.has(spec.image):
-        return Remeasured(state="not run", note="its image is not built here", model_digest=model_digest)
+        return Remeasured(
+            state="not run", note="its image is not built here", model_digest=model_digest
+        )
     observer({"event": "stage", "stage": "measure"})
     token = f"mlops-measured-{secrets.token_hex(16)}:"
     order = {"token": token, "model": model.name, "entry": entry}
@@ -104,7 +135,9 @@ def _measure(
     output = engine.measure(spec.image, str(folder), limits=spec.limits, timeout_s=TIMEOUT_S)
     found = _read(output, token, model_digest=model_digest, where=engine.name)
     if found.state != "not run":
-        atomic.write_json(run_dir / protocol.REMEASURED, {"asked": asked, "answer": found.to_json()})
+        atomic.write_json(
+            run_dir / protocol.REMEASURED, {"asked": asked, "answer": found.to_json()}
+        )
     return found
 
 
@@ -120,23 +153,34 @@ def _read(output: str, token: str, *, model_digest: str, where: str) -> Remeasur
     """The answer in the program's output: the last line with the token."""
     line = next((one for one in reversed(output.splitlines()) if one.startswith(token)), None)
     if line is None:
-        why = f"the second measurement ended without an answer, or took longer than {TIMEOUT_S:.0f} s"
+        why = (
+            f"the second measurement ended without an answer, or took longer than {TIMEOUT_S:.0f} s"
+        )
         return Remeasured(state="not run", note=why, model_digest=model_digest)
     try:
         value = json.loads(line[len(token) :])
-        every, count = value["all"], value["count"]
+        every = value["all"]
+        count = value["count"]
         numbers = {str(name)[:100]: protocol.as_number(one) for name, one in every.items()}
         state: Any = value["state"] if value["state"] in STATES else "failed"
         note = str(value["note"])[:NOTE_LENGTH]
     except (ValueError, KeyError, TypeError, AttributeError):
         return Remeasured(
-            state="not run", note="the second measurement's answer is malformed", model_digest=model_digest
+            state="not run",
+            note="the second measurement's answer is malformed",
+            model_digest=model_digest,
         )
     return Remeasured(
-        state=state, note=note, value=protocol.as_number(value.get("value")), model_digest=model_digest, where=where,
+        state=state,
+        note=note,
+        value=protocol.as_number(value.get("value")),
+        model_digest=model_digest,
+        where=where,
         all={name: number for name, number in numbers.items() if number is not None},
-        examples=count if isinstance(count, int) and not isinstance(count, bool) and count > 0 else None,
-    )  # fmt: skip
+        examples=count
+        if isinstance(count, int) and not isinstance(count, bool) and count > 0
+        else None,
+    )
 
 
 def _copy(source: Path, target: Path, *, inside: Path, limit: int) -> str:
@@ -145,7 +189,8 @@ def _copy(source: Path, target: Path, *, inside: Path, limit: int) -> str:
     Raises:
         OSError: it is no regular file, or larger than the limit.
     """
-    whole, size = hashlib.sha256(), 0
+    whole = hashlib.sha256()
+    size = 0
     with atomic.open_regular(source, inside=inside) as reading, target.open("xb") as writing:
         while chunk := reading.read(CHUNK):
             size += len(chunk)

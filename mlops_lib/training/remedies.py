@@ -60,11 +60,14 @@ HINTS = (
     ),
     (r"SystemExit: arguments: ", 'Give them with --args "…", or args = […] in mlops.toml.'),
 )
-"""A pattern of what a failure says, and what to change; the first that fits: where old code meets the libraries of today."""
+"""A pattern of what a failure says, and what to change; the first that fits: where old code meets
+the libraries of today.
+"""
 
 
 _SYSTEM = tuple(
-    f"/{name}/" for name in ["bin", "dev", "etc", "lib", "proc", "run", "sbin", "sys", "tmp", "usr", "var/tmp"]
+    f"/{name}/"
+    for name in ["bin", "dev", "etc", "lib", "proc", "run", "sbin", "sys", "tmp", "usr", "var/tmp"]
 )
 """Folders that the runner takes as they are: a mount has to be at the very place."""
 _QUOTED = re.compile(r"No such file or directory: '([^'\n]{1,300})'")
@@ -73,8 +76,8 @@ _QUOTED = re.compile(r"No such file or directory: '([^'\n]{1,300})'")
 def mount_for(path: str) -> str:
     """Return a `--mount` argument by which a script finds what it reads at this path.
 
-    A target must lie in the project. The runner takes a file there for one that the script names above
-    the project, on another machine's disk or drive, if the ends of their paths agree.
+    A target must lie in the project. The runner takes a file there for one that the script names
+    above the project, on another machine's disk or drive, if the ends of their paths agree.
 
     Example:
         >>> mount_for("./../train_data/a.csv")
@@ -103,10 +106,14 @@ def training_error(result: RunResult) -> TrainingError:
     failure = result.failure
     if failure is None:
         return TrainingError(
-            "the training was stopped", where=result.run_dir, remedy="Run it again: it goes on from its checkpoint."
+            "the training was stopped",
+            where=result.run_dir,
+            remedy="Run it again: it goes on from its checkpoint.",
         )
     remedy = REMEDIES.get(failure.kind, "Mend the script; the run is kept.")
     remedy = next((hint for said, hint in HINTS if re.search(said, failure.message)), remedy)
     if "FileNotFoundError" in failure.message and failure.kind != "import":
         remedy = missing_file(failure.message)
-    return TrainingError(failure.message, where=failure.where or result.run_dir, remedy=remedy, log=failure.log)
+    return TrainingError(
+        failure.message, where=failure.where or result.run_dir, remedy=remedy, log=failure.log
+    )

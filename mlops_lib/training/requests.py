@@ -32,16 +32,18 @@ class Asked(Record):
 def asking(run_dir: Path, verb: Verb, settings: Mapping[str, Any]) -> Iterator[None]:
     """Drive a run, and leave word of what was asked until it is answered.
 
-    An answer is a result, or an error that would come again. What an interrupt, a kill or a lost engine leaves
-    unanswered is for a watchdog.
+    An answer is a result, or an error that would come again. What an interrupt, a kill or a lost
+    engine leaves unanswered is for a watchdog.
     """
-    before, answered = asked(run_dir), False
+    before = asked(run_dir)
+    answered = False
     try:
         with run_lock.driven(run_dir):
             # Who trains a run that somebody else wants a verdict of does not answer him.
             if verb == "run" or before is None or before.verb != "run":
                 atomic.write_json(
-                    run_dir / protocol.ASKED, Asked(verb=verb, settings=settings, time=time.time()).to_json()
+                    run_dir / protocol.ASKED,
+                    Asked(verb=verb, settings=settings, time=time.time()).to_json(),
                 )
             try:
                 yield

@@ -1,7 +1,9 @@
 """The watchdog: what to do about a container that ended or stands still.
 
-Everything here is pure: from what is known to what is done. The loop around it is `training`, which holds the run's
-lease. A watchdog keeps no state of its own: what it has to remember is in the run's `attempts.jsonl`.
+Everything here is pure: from what is known to what is done. The loop around it is `training`, which
+    holds the run's
+lease. A watchdog keeps no state of its own: what it has to remember is in the run's
+`attempts.jsonl`.
 """
 
 from __future__ import annotations
@@ -23,9 +25,22 @@ LOST = 255
 """What Docker says of a container that was gone when the engine came back."""
 
 Trouble = Literal[
-    "stopped", "bad start", "import", "disk", "nan", "bug", "repeated", "early", "exception", "oom", "network", "hang", "crash",
-    "grown", "reclaimed",
-]  # fmt: skip
+    "stopped",
+    "bad start",
+    "import",
+    "disk",
+    "nan",
+    "bug",
+    "repeated",
+    "early",
+    "exception",
+    "oom",
+    "network",
+    "hang",
+    "crash",
+    "grown",
+    "reclaimed",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,25 +117,45 @@ ANSWERS: dict[Trouble, Answer] = {
     "network": Answer("network", "the script could not reach something", restarts=True),
     "hang": Answer("hang", "it stood still", restarts=True),
     "crash": Answer("crash", "it died", restarts=True),
-    "reclaimed": Answer("crash", "it was asked to end by a signal and has kept its state", restarts=True),
+    "reclaimed": Answer(
+        "crash", "it was asked to end by a signal and has kept its state", restarts=True
+    ),
     "grown": Answer("crash", "it asked for a fresh process to go on in", restarts=True),
 }
-"""Every trouble with its answer; `decide` adds that memory is tried for once only, and the budget."""
+"""Every trouble with its answer; `decide` adds that memory is tried for once only, and the budget.
+"""
 
-PASSING = frozenset((
-    "OSError", "BlockingIOError", "InterruptedError", "TimeoutError", "InternalError", "UnavailableError", "AbortedError",
-    "CancelledError", "DeadlineExceededError", "CudaError", "AcceleratorError",
-))  # fmt: skip
+PASSING = frozenset(
+    (
+        "OSError",
+        "BlockingIOError",
+        "InterruptedError",
+        "TimeoutError",
+        "InternalError",
+        "UnavailableError",
+        "AbortedError",
+        "CancelledError",
+        "DeadlineExceededError",
+        "CudaError",
+        "AcceleratorError",
+    )
+)
 """Exceptions of the machine, which may be over at the next try, wherever they come."""
 _SAID: dict[str, Trouble] = {
-    "import": "import", "disk": "disk", "oom": "oom", "network": "network", "bug": "bug", "stopped": "stopped",
-}  # fmt: skip
+    "import": "import",
+    "disk": "disk",
+    "oom": "oom",
+    "network": "network",
+    "bug": "bug",
+    "stopped": "stopped",
+}
 """The runner's word for an exception; one that it cannot place is tried once more."""
 
 
 def triage(situation: Situation) -> Trouble | None:
     """What the matter is; None if the script ended well."""
-    end, container = situation.end, situation.container
+    end = situation.end
+    container = situation.container
     error = end.get("error") if end is not None else None
     if situation.asked_to_stop:
         return "stopped"
@@ -153,7 +188,8 @@ def _exception(situation: Situation, error: Mapping[str, Any]) -> Trouble:
         return said
     if place(error) in situation.past.errors:
         return "repeated"
-    # What has read no data and drawn no number yet does the same again: a second try shows the same traceback later.
+    # What has read no data and drawn no number yet does the same again: a second try shows the same
+    # traceback later.
     return said if situation.stepped or situation.past.restarts else "early"
 
 
@@ -169,29 +205,38 @@ def decide(situation: Situation, *, chance: Callable[[], float] = random.random)
         situation: what is known.
         chance: a number from 0 to 1, for the jitter.
     """
-    trouble, past = triage(situation), situation.past
+    trouble = triage(situation)
+    past = situation.past
     if trouble is None:
         return Action(do="finish", why="the script ended well")
     if trouble == "stopped":
         return Action(do="stay stopped", why="stopped by a person", trouble=trouble)
-    answer, why = ANSWERS[trouble], _why(trouble, situation)
+    answer = ANSWERS[trouble]
+    why = _why(trouble, situation)
     if not answer.restarts or (trouble == "oom" and past.smaller):
-        return Action(do="give up", why=why, trouble=trouble, failure=_failure(answer.kind, why, situation))
+        return Action(
+            do="give up", why=why, trouble=trouble, failure=_failure(answer.kind, why, situation)
+        )
     if past.restarts >= situation.budget:
         why = f"{why}; that was restart {past.restarts} of {situation.budget} without progress"
-        return Action(do="give up", why=why, trouble=trouble, failure=_failure(answer.kind, why, situation))
+        return Action(
+            do="give up", why=why, trouble=trouble, failure=_failure(answer.kind, why, situation)
+        )
     delay_s = back_off(past.restarts, chance=chance)
     return Action(do="restart", why=why, trouble=trouble, delay_s=delay_s, smaller=trouble == "oom")
 
 
 def back_off(restarts: int, *, chance: Callable[[], float] = random.random) -> float:
-    """Seconds before the next restart: the first at once, later ones capped exponential with jitter."""
+    """Seconds before the next restart: the first at once, later ones capped exponential with
+    jitter.
+    """
     base = BACK_OFF_S[min(restarts, len(BACK_OFF_S) - 1)]
     return base * (1 + JITTER * (2 * chance() - 1))
 
 
 def _why(trouble: Trouble, situation: Situation) -> str:
-    words, code = ANSWERS[trouble].words, situation.container.exit_code
+    words = ANSWERS[trouble].words
+    code = situation.container.exit_code
     if trouble == "hang":
         return situation.hung
     if trouble == "nan":
@@ -228,7 +273,9 @@ def signal_name(number: int) -> str:
     return f"signal {number} ({known.name}{f': {described}' if described else ''})"
 
 
-_FATAL = re.compile(r"^Fatal Python error: (?P<what>[^\n]{1,200})\n(?P<stack>(?:.*\n?){0,200})", re.MULTILINE)
+_FATAL = re.compile(
+    r"^Fatal Python error: (?P<what>[^\n]{1,200})\n(?P<stack>(?:.*\n?){0,200})", re.MULTILINE
+)
 _FRAME = re.compile(r'^  File "(?P<file>[^"\n]{1,500})", line (?P<line>\d+) in ', re.MULTILINE)
 _OF_THE_PROJECT = "/inside/work/"
 """Part of the path of a file in the working directory."""
@@ -257,7 +304,9 @@ def native_crash(log: str) -> tuple[str, str]:
 def _failure(kind: FailureKind, why: str, situation: Situation) -> Failure:
     error = situation.end.get("error") if situation.end is not None else None
     if not isinstance(error, Mapping):
-        what, where = native_crash(situation.crash or situation.log) if kind == "crash" else ("", "")
+        what, where = (
+            native_crash(situation.crash or situation.log) if kind == "crash" else ("", "")
+        )
         message = f"{why}: {what} in native code" if what else why
         return Failure(kind=kind, message=message, where=where, log=situation.log)
     where = f"{error['file']}:{error['line']}" if error.get("file") else ""
@@ -275,16 +324,27 @@ def recall(lines: Iterable[Mapping[str, Any]], *, number_of_pass: int, progress:
         number_of_pass: the pass under way.
         progress: how much progress there is now (the `progress` of a decision, when it was taken).
     """
-    restarts, hangs, smaller = 0, 0, False
+    restarts = 0
+    hangs = 0
+    smaller = False
     errors: list[tuple[Any, ...]] = []
     error: Any = None
     for line in lines:
         if line.get("event") == "attempt" and line.get("number_of_pass") != number_of_pass:
-            restarts, hangs, smaller, errors = 0, 0, False, []
+            restarts = 0
+            hangs = 0
+            smaller = False
+            errors = []
         elif line.get("event") == "exit":
             error = line.get("error")
-        elif line.get("event") == "decision" and line.get("do") in ("give up", "finish", "stay stopped"):
-            restarts, hangs, errors = 0, 0, []
+        elif line.get("event") == "decision" and line.get("do") in (
+            "give up",
+            "finish",
+            "stay stopped",
+        ):
+            restarts = 0
+            hangs = 0
+            errors = []
             smaller = smaller and line.get("do") == "stay stopped"
         elif line.get("event") == "decision" and line.get("do") == "restart":
             smaller = smaller or line.get("smaller") is True

@@ -21,26 +21,42 @@ def words(run_dir: Path) -> str:
     events = event_log.events(run_dir)
     if attempt_log.finished(run_dir, 2) is not None:
         return "the search had ended; nothing is trained again next time"
-    attempts = [line for line in event_log.read_lines(run_dir / protocol.ATTEMPTS) if line.get("event") == "attempt"]
+    attempts = [
+        line
+        for line in event_log.read_lines(run_dir / protocol.ATTEMPTS)
+        if line.get("event") == "attempt"
+    ]
     if attempts and attempts[-1].get("number_of_pass") == 2:
         return _searched(events)
     if attempt_log.finished(run_dir, 1) is not None:
         return "the training had ended; it is judged next time, without training again"
-    points = [event for event in events if event["event"] == "checkpoint" and _whole(event, "epoch") is not None]
+    points = [
+        event
+        for event in events
+        if event["event"] == "checkpoint" and _whole(event, "epoch") is not None
+    ]
     return _trained(points[-1], events) if points else BEGINNING
 
 
 def _searched(events: list[dict[str, Any]]) -> str:
-    trials = [event["trial"] for event in events if event["event"] == "trial" and isinstance(event.get("trial"), dict)]
+    trials = [
+        event["trial"]
+        for event in events
+        if event["event"] == "trial" and isinstance(event.get("trial"), dict)
+    ]
     ended = {_whole(one, "number") for one in trials if one.get("state") != "running"} - {None, 0}
     done = f"{len(ended)} trial{'' if len(ended) == 1 else 's'}"
     return f"stopped in the search, after {done}; goes on there next time"
 
 
 def _trained(point: Mapping[str, Any], events: list[dict[str, Any]]) -> str:
-    fit, epoch, step = _whole(point, "fit"), int(point["epoch"]), _whole(point, "step") or 0
+    fit = _whole(point, "fit")
+    epoch = int(point["epoch"])
+    step = _whole(point, "step") or 0
     fits = [event for event in events if event["event"] == "fit"]
-    planned = next((_whole(one, "epochs") for one in reversed(fits) if _whole(one, "fit") == fit), None)
+    planned = next(
+        (_whole(one, "epochs") for one in reversed(fits) if _whole(one, "fit") == fit), None
+    )
     which = f" of fit {fit}" if len({_whole(one, "fit") for one in fits}) > 1 else ""
     if point.get("done"):
         return f"stopped after fit {fit}; goes on behind it next time"

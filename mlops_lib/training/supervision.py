@@ -1,7 +1,8 @@
 """Training: one run through as many containers as it takes, until its terminal event.
 
-`train` holds the run's lease, so that only one program starts containers for it. What is already under way is adopted,
-what died is started again from its checkpoint, what had finished is returned at once.
+`train` holds the run's lease, so that only one program starts containers for it. What is already
+under way is adopted, what died is started again from its checkpoint, what had finished is returned
+at once.
 """
 
 from __future__ import annotations
@@ -16,7 +17,16 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from mlops_lib import event_log, run_directory, run_lock
-from mlops_lib.engine import LABEL_ATTEMPT, LABEL_RUN, LABEL_RUN_DIR, Activity, Container, Engine, Launch, gpu
+from mlops_lib.engine import (
+    LABEL_ATTEMPT,
+    LABEL_RUN,
+    LABEL_RUN_DIR,
+    Activity,
+    Container,
+    Engine,
+    Launch,
+    gpu,
+)
 from mlops_lib.errors import EngineLostError
 from mlops_lib.project import trust
 from mlops_lib.records import Failure, Mount, RunResult, RunSpec
@@ -51,17 +61,24 @@ UNHOOKED_S = 60.0
 FULL_BYTES = 1 << 20
 """A disk with less room than this is full."""
 IDLE_MINUTES = 120.0
-MOST_SHOWN, MOST_STEPS, MOST_FITS = 100_000, 200_000, 100
-"""Of a script's events, how many are passed on; how many of its steps of progress, and fits without a loss, are noted."""
+MOST_SHOWN = 100_000
+MOST_STEPS = 200_000
+MOST_FITS = 100
+"""Of a script's events, how many are passed on; how many of its steps of progress, and fits without
+a loss, are noted.
+"""
 SHARED_GPU = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 """TensorFlow takes the whole of a GPU's memory, and JAX three quarters, unless told otherwise."""
 SMALLER = {**SHARED_GPU, "MALLOC_ARENA_MAX": "2", "LOKY_MAX_CPU_COUNT": "1"}
-"""What makes a training's footprint smaller without changing its results: no memory reserved ahead, fewer pools of free
-memory, one worker process (each has its own copy of the data)."""
+"""What makes a training's footprint smaller without changing its results: no memory reserved ahead,
+fewer pools of free memory, one worker process (each has its own copy of the data).
+"""
 """What was learned about each fit's steps, so that a restart need not learn it again."""
 MOUNTS = "/mlops/mounts"
 CRASH_BYTES = 256 << 10
-"""The end of the log in which a crash is looked for: after its stack, all compiled modules are listed."""
+"""The end of the log in which a crash is looked for: after its stack, all compiled modules are
+listed.
+"""
 
 
 def train(
@@ -94,7 +111,8 @@ def train(
         home: folder of mlops' own files.
         idle_minutes: how long a script may do nothing at all where it makes no steps.
         taking_over: a watchdog asks, no person: a run that a person stopped stays stopped.
-        observer: gets the runner's events and the host's decisions (`attempt`, `exit`, `decision`), as they come.
+        observer: gets the runner's events and the host's decisions (`attempt`, `exit`, `decision`),
+            as they come.
         stopped: set by whoever wants this to end.
 
     Raises:
@@ -107,13 +125,28 @@ def train(
     waiting = _Waiting(run_dir, observer, stopped)
     with run_lock.lease(run_dir, meanwhile=waiting):
         attendance = _Attendance(
-            spec, engine=engine, run_dir=run_dir, budget=restarts, number_of_pass=number_of_pass, search=search,
-            shared=shared, publish=publish, home=home, idle_s=idle_minutes * 60, observer=observer, stopped=stopped,
-        )  # fmt: skip
+            spec,
+            engine=engine,
+            run_dir=run_dir,
+            budget=restarts,
+            number_of_pass=number_of_pass,
+            search=search,
+            shared=shared,
+            publish=publish,
+            home=home,
+            idle_s=idle_minutes * 60,
+            observer=observer,
+            stopped=stopped,
+        )
         if stopped_since(run_dir, 0.0 if taking_over else began):
             return attendance.result("stopped")
-        # What another program has just found out, or found out before it died, need not be tried again.
-        failure = given_up(event_log.read_lines(run_dir / protocol.ATTEMPTS)) if taking_over else waiting.failure()
+        # What another program has just found out, or found out before it died, need not be tried
+        # again.
+        failure = (
+            given_up(event_log.read_lines(run_dir / protocol.ATTEMPTS))
+            if taking_over
+            else waiting.failure()
+        )
         if failure is not None:
             return attendance.result("failed", failure=failure)
         return attendance.run(taking_over=taking_over)
@@ -123,7 +156,9 @@ class _Waiting:
     """Another program has the lease: show what it does, until it lets go."""
 
     def __init__(self, run_dir: Path, observer: Observer, stopped: Stop) -> None:
-        self.run_dir, self.observer, self.stopped = run_dir, observer, stopped
+        self.run_dir = run_dir
+        self.observer = observer
+        self.stopped = stopped
         self.events = event_log.Events(run_dir)
         self.rounds = 0
         self.seen = 0
@@ -135,7 +170,13 @@ class _Waiting:
             self.seen = len(event_log.read_lines(self.run_dir / protocol.ATTEMPTS))
         elif self.rounds == 2:
             self.events.new()
-            self.observer({"event": "decision", "do": "wait", "why": "another program trains this run already"})
+            self.observer(
+                {
+                    "event": "decision",
+                    "do": "wait",
+                    "why": "another program trains this run already",
+                }
+            )
         for event in self.events.new() if self.rounds > 2 else ():
             self.observer(event)
         if self.stopped.wait(LOOK_S):
@@ -143,21 +184,44 @@ class _Waiting:
 
     def failure(self) -> Failure | None:
         """Why the program that was waited for gave the run up, None if it did not."""
-        return given_up(event_log.read_lines(self.run_dir / protocol.ATTEMPTS)[self.seen :]) if self.rounds else None
+        return (
+            given_up(event_log.read_lines(self.run_dir / protocol.ATTEMPTS)[self.seen :])
+            if self.rounds
+            else None
+        )
 
 
 class _Attendance:
     """Everything around one run while this program holds its lease."""
 
     def __init__(
-        self, spec: RunSpec, *, engine: Engine, run_dir: Path, budget: int, number_of_pass: int,
-        search: dict[str, Any] | None, shared: Path | None, publish: str, home: Path, idle_s: float,
-        observer: Observer, stopped: Stop,
-    ) -> None:  # fmt: skip
-        self.spec, self.engine, self.run_dir, self.budget = spec, engine, run_dir, budget
-        self.shared, self.publish = shared, publish
-        self.number_of_pass, self.search, self.home, self.idle_s = number_of_pass, search, home, idle_s
-        self.observer, self.stopped = observer, stopped
+        self,
+        spec: RunSpec,
+        *,
+        engine: Engine,
+        run_dir: Path,
+        budget: int,
+        number_of_pass: int,
+        search: dict[str, Any] | None,
+        shared: Path | None,
+        publish: str,
+        home: Path,
+        idle_s: float,
+        observer: Observer,
+        stopped: Stop,
+    ) -> None:
+        self.spec = spec
+        self.engine = engine
+        self.run_dir = run_dir
+        self.budget = budget
+        self.shared = shared
+        self.publish = publish
+        self.number_of_pass = number_of_pass
+        self.search = search
+        self.home = home
+        self.idle_s = idle_s
+        self.observer = observer
+        self.stopped = stopped
         self.events = event_log.Events(run_dir)
         self.attempt = 0
         self.end: dict[str, Any] | None = None
@@ -184,7 +248,9 @@ class _Attendance:
         try:
             return self._until_the_end(taking_over=taking_over)
         except KeyboardInterrupt:
-            if not self.stopped.leaves:  # a notebook's interrupt too: nothing may train on unattended
+            if (
+                not self.stopped.leaves
+            ):  # a notebook's interrupt too: nothing may train on unattended
                 with contextlib.suppress(EngineLostError):
                     stop(self.run_dir, self.spec, engine=self.engine)
             raise
@@ -192,10 +258,14 @@ class _Attendance:
             self.stopped.attended = False
 
     def _asked_anew(self) -> bool:
-        """Whether the finished script is to be run once more, because settings say anew where its number is."""
+        """Whether the finished script is to be run once more, because settings say anew where its
+        number is.
+        """
         lines = event_log.read_lines(self.run_dir / protocol.ATTEMPTS)
         asked = [line.get("reading") for line in lines if line.get("event") == "attempt"]
-        return self.number_of_pass == 1 and bool(asked) and asked[-1] not in (None, reading(self.spec))
+        return (
+            self.number_of_pass == 1 and bool(asked) and asked[-1] not in (None, reading(self.spec))
+        )
 
     def _until_the_end(self, *, taking_over: bool) -> RunResult:
         container = self._patiently(lambda: self._adopt(ended_too=taking_over))
@@ -219,9 +289,13 @@ class _Attendance:
             return self._finish(action, ended)
 
     def _started_again(self, ended: Container) -> Container | None:
-        """The same container, where somebody who stopped it starts it (`docker restart`); None where nobody does."""
+        """The same container, where somebody who stopped it starts it (`docker restart`); None
+        where nobody does.
+        """
         deadline = time.monotonic() + RESTARTED_S
-        while time.monotonic() < deadline and not (self.stopped.is_set() or (self.run_dir / STOP).exists()):
+        while time.monotonic() < deadline and not (
+            self.stopped.is_set() or (self.run_dir / STOP).exists()
+        ):
             now = self._patiently(lambda: self.engine.get(ended.id))
             if now.state == "running":
                 self._note("decision", do="adopt", why="somebody has started its container again")
@@ -236,15 +310,25 @@ class _Attendance:
     def _decide(self, ended: Container) -> restart_policy.Action:
         error = self.end.get("error") if self.end is not None else None
         self._note(
-            "exit", container=ended.id, exit_code=ended.exit_code, out_of_memory=ended.out_of_memory,
-            error=None if not isinstance(error, dict) else {key: error.get(key) for key in ("type", "file", "line", "kind")},
-        )  # fmt: skip
+            "exit",
+            container=ended.id,
+            exit_code=ended.exit_code,
+            out_of_memory=ended.out_of_memory,
+            error=None
+            if not isinstance(error, dict)
+            else {key: error.get(key) for key in ("type", "file", "line", "kind")},
+        )
         action = restart_policy.decide(self._situation(ended))
         self._note(
-            "decision", do=action.do, why=action.why, trouble=action.trouble, delay_s=round(action.delay_s, 2),
-            smaller=action.smaller, progress=len(self.progress),
+            "decision",
+            do=action.do,
+            why=action.why,
+            trouble=action.trouble,
+            delay_s=round(action.delay_s, 2),
+            smaller=action.smaller,
+            progress=len(self.progress),
             **({} if action.failure is None else {"failure": action.failure.to_json()}),
-        )  # fmt: skip
+        )
         return action
 
     def _again(self, ended: Container, action: restart_policy.Action) -> Container | None:
@@ -299,9 +383,16 @@ class _Attendance:
         Args:
             ended_too: also one that ended while nobody watched, so that somebody decides about it.
         """
-        found = sorted(self.engine.find(self.labels), key=lambda one: (one.state == "running", attempt_number(one)))
+        found = sorted(
+            self.engine.find(self.labels),
+            key=lambda one: (one.state == "running", attempt_number(one)),
+        )
         newest = found.pop() if found else None
-        if newest is not None and newest.state != "running" and not (ended_too and self._is_undecided(newest)):
+        if (
+            newest is not None
+            and newest.state != "running"
+            and not (ended_too and self._is_undecided(newest))
+        ):
             found, newest = [*found, newest], None
         for container in found:
             self.engine.kill(container.id)
@@ -320,20 +411,28 @@ class _Attendance:
     def _is_undecided(self, container: Container) -> bool:
         """Whether it ran and nobody has noted its end."""
         lines = event_log.read_lines(self.run_dir / protocol.ATTEMPTS)
-        noted = any(line.get("event") == "exit" and line.get("container") == container.id for line in lines)
+        noted = any(
+            line.get("event") == "exit" and line.get("container") == container.id for line in lines
+        )
         return container.exit_code is not None and not noted
 
     def _start(self) -> Container:
         before = event_log.read_lines(self.run_dir / protocol.ATTEMPTS)
         starts = [line.get("attempt") for line in before if line.get("event") == "attempt"]
         self.attempt = 1 + max((number for number in starts if isinstance(number, int)), default=0)
-        self.end, self.hung, self.fitted = None, "", False
+        self.end = None
+        self.hung = ""
+        self.fitted = False
         launch = self._launch(smaller=self._past(before).smaller)
         container = self._patiently(lambda: self._start_once(launch))
         self._note(
-            "attempt", attempt=self.attempt, number_of_pass=self.number_of_pass, container=container.id,
-            reading=reading(self.spec), log_from=self.log_from,
-        )  # fmt: skip
+            "attempt",
+            attempt=self.attempt,
+            number_of_pass=self.number_of_pass,
+            container=container.id,
+            reading=reading(self.spec),
+            log_from=self.log_from,
+        )
         return container
 
     def _start_once(self, launch: Launch) -> Container:
@@ -347,22 +446,33 @@ class _Attendance:
 
     def _launch(self, *, smaller: bool) -> Launch:
         mounts = _places(self.spec)
-        champion, lent = champions.lend(self.spec, home=self.home) if self.shared is None else ({}, ())
+        champion, lent = (
+            champions.lend(self.spec, home=self.home) if self.shared is None else ({}, ())
+        )
         orders: dict[str, Any] = {
-            "seed": self.spec.seed, "attempt": self.attempt, "pass": self.number_of_pass,
-            "input": list(self.spec.input), "metric": self.spec.metric, "metric_pattern": self.spec.metric_pattern,
-            "metrics_file": self.spec.metrics_file, "search": self.search, "smaller": smaller,
-            "links": {name: mount.target for name, mount in mounts if name}, "champion": champion,
+            "seed": self.spec.seed,
+            "attempt": self.attempt,
+            "pass": self.number_of_pass,
+            "input": list(self.spec.input),
+            "metric": self.spec.metric,
+            "metric_pattern": self.spec.metric_pattern,
+            "metrics_file": self.spec.metrics_file,
+            "search": self.search,
+            "smaller": smaller,
+            "links": {name: mount.target for name, mount in mounts if name},
+            "champion": champion,
             **self.spec.around,
-        }  # fmt: skip
+        }
         variables = {
-            "MLOPS_SPEC": json.dumps(orders), "PYTHONHASHSEED": str(self.spec.seed % 2**32),
-            # Idle OpenMP threads that spin cost the others of a busy machine their turn: ten times slower, measured with
-            # a boosting of scikit-learn on two cores under a load of 14.
+            "MLOPS_SPEC": json.dumps(orders),
+            "PYTHONHASHSEED": str(self.spec.seed % 2**32),
+            # Idle OpenMP threads that spin cost the others of a busy machine their turn: ten times
+            # slower, measured with a boosting of scikit-learn on two cores under a load of 14.
             "OMP_WAIT_POLICY": "PASSIVE",
-            # No key reaches a training: without this, wandb.init asks for one and fails. What it logs is kept in the run.
+            # No key reaches a training: without this, wandb.init asks for one and fails. What it
+            # logs is kept in the run.
             "WANDB_MODE": "offline",
-        }  # fmt: skip
+        }
         if smaller:
             variables.update(SMALLER)
         if (self.search or {}).get("token"):  # there may be others on the same GPU
@@ -387,11 +497,19 @@ class _Attendance:
         )
 
     def _cache(self) -> str:
-        """Return the name of the download cache; a spec of an older release has none, so the run gets one of its own."""
-        return self.spec.cache if trust.is_cache_name(self.spec.cache) else f"run-{self.spec.digest[:16]}"
+        """Return the name of the download cache; a spec of an older release has none, so the run
+        gets one of its own.
+        """
+        return (
+            self.spec.cache
+            if trust.is_cache_name(self.spec.cache)
+            else f"run-{self.spec.digest[:16]}"
+        )
 
     def _gpu(self) -> str:
-        """The GPU of this worker of a search, where the machine has several; the chief, which trains nothing, takes the first."""
+        """The GPU of this worker of a search, where the machine has several; the chief, which
+        trains nothing, takes the first.
+        """
         search = self.search or {}
         number = str(search.get("worker", "1"))
         if not (self.spec.limits.gpus and search.get("token") and number.isdigit()):
@@ -399,8 +517,12 @@ class _Attendance:
         return gpu.for_worker(int(number) - 1, os.environ.get("CUDA_VISIBLE_DEVICES"))
 
     def _attend(self, container: Container) -> Container:
-        """Follow a container until it has ended; kill it if it hangs, or if its script has ended and it has not."""
-        vigil = HangDetector(self.run_dir, attempt=self.attempt, hangs=self._past().hangs, idle_s=self.idle_s)
+        """Follow a container until it has ended; kill it if it hangs, or if its script has ended
+        and it has not.
+        """
+        vigil = HangDetector(
+            self.run_dir, attempt=self.attempt, hangs=self._past().hangs, idle_s=self.idle_s
+        )
 
         def activity() -> Activity | None:
             return self._patiently(lambda: self.engine.activity(container.id))
@@ -447,7 +569,10 @@ class _Attendance:
             self._watch_loss(event, past=past)
         if kind == "fit" and event.get("attempt") == self.attempt:
             self.fitted = True
-        if kind == "end" and (event.get("pass"), event.get("attempt")) == (self.number_of_pass, self.attempt):
+        if kind == "end" and (event.get("pass"), event.get("attempt")) == (
+            self.number_of_pass,
+            self.attempt,
+        ):
             self.end = event
         self._show({**event, "past": True} if past else event)
 
@@ -458,17 +583,26 @@ class _Attendance:
             self.observer(event)
         elif self.shown == MOST_SHOWN + 1:
             self.observer(
-                {"event": "warning", "message": f"the script has reported {MOST_SHOWN} events: no more are shown"}
+                {
+                    "event": "warning",
+                    "message": f"the script has reported {MOST_SHOWN} events: no more are shown",
+                }
             )
 
     def _watch_loss(self, event: dict[str, Any], *, past: bool) -> None:
-        fit, loss = event.get("fit"), (event.get("metrics") or {}).get("loss")
+        fit = event.get("fit")
+        loss = (event.get("metrics") or {}).get("loss")
         diverged = loss in ("nan", "inf", "-inf")
         if diverged and fit not in self.losses and len(self.losses) < MOST_FITS:
             self.losses[fit] = event.get("epoch")
             self.warned += 1
             if not past and self.warned <= MOST_FITS:
-                self._note("decision", do="warn", why=f"{self._diverged()}; it is left to end by itself", trouble="nan")
+                self._note(
+                    "decision",
+                    do="warn",
+                    why=f"{self._diverged()}; it is left to end by itself",
+                    trouble="nan",
+                )
         elif not diverged:
             self.losses.pop(fit, None)
 
@@ -481,31 +615,50 @@ class _Attendance:
 
     def _past(self, lines: list[dict[str, Any]] | None = None) -> restart_policy.Past:
         lines = event_log.read_lines(self.run_dir / protocol.ATTEMPTS) if lines is None else lines
-        return restart_policy.recall(lines, number_of_pass=self.number_of_pass, progress=len(self.progress))
+        return restart_policy.recall(
+            lines, number_of_pass=self.number_of_pass, progress=len(self.progress)
+        )
 
     def _situation(self, ended: Container) -> restart_policy.Situation:
         lines = event_log.read_lines(self.run_dir / protocol.ATTEMPTS)
         starts = [line.get("log_from") for line in lines if line.get("event") == "attempt"]
         start = starts[-1] if starts and isinstance(starts[-1], int) else 0
         return restart_policy.Situation(
-            container=ended, end=self.end, past=self._past(lines), budget=self.budget,
-            asked_to_stop=(self.run_dir / STOP).exists(), hung=self.hung, nan=self._diverged(),
-            disk_full=_takes_nothing(self.run_dir), stepped=self._has_stepped(lines),
+            container=ended,
+            end=self.end,
+            past=self._past(lines),
+            budget=self.budget,
+            asked_to_stop=(self.run_dir / STOP).exists(),
+            hung=self.hung,
+            nan=self._diverged(),
+            disk_full=_takes_nothing(self.run_dir),
+            stepped=self._has_stepped(lines),
             log=run_directory.log_tail(self.run_dir, start=start),
             crash=run_directory.log_tail(self.run_dir, start=start, limit=CRASH_BYTES),
-        )  # fmt: skip
+        )
 
     def _has_stepped(self, lines: list[dict[str, Any]]) -> bool:
-        """Return whether the attempt began a fit, or worked so long that it may train without one that is known."""
-        begun = next((line.get("time") for line in reversed(lines) if line.get("event") == "attempt"), None)
+        """Return whether the attempt began a fit, or worked so long that it may train without one
+        that is known.
+        """
+        begun = next(
+            (line.get("time") for line in reversed(lines) if line.get("event") == "attempt"), None
+        )
         return self.fitted or begun is None or time.time() - float(begun) > UNHOOKED_S
 
     def _note(self, event: str, **keys: Any) -> None:
         line = {"event": event, "time": round(time.time(), 3), **keys}
         try:
             event_log.append(self.run_dir / protocol.ATTEMPTS, line)
-        except OSError as error:  # a full disk: the container must not go on unattended because of it
-            self.observer({"event": "warning", "message": f"{protocol.ATTEMPTS} cannot be written: {error.strerror}"})
+        except (
+            OSError
+        ) as error:  # a full disk: the container must not go on unattended because of it
+            self.observer(
+                {
+                    "event": "warning",
+                    "message": f"{protocol.ATTEMPTS} cannot be written: {error.strerror}",
+                }
+            )
         self.observer(line)
 
     def result(
@@ -517,9 +670,13 @@ class _Attendance:
     ) -> RunResult:
         """The run as it stands now, over all of its attempts."""
         return RunResult(
-            run_dir=str(self.run_dir), state=state, exit_code=exit_code, restarts=count_restarts(self.run_dir),
-            seconds=training_seconds(event_log.read_lines(self.run_dir / protocol.ATTEMPTS)), failure=failure,
-        )  # fmt: skip
+            run_dir=str(self.run_dir),
+            state=state,
+            exit_code=exit_code,
+            restarts=count_restarts(self.run_dir),
+            seconds=training_seconds(event_log.read_lines(self.run_dir / protocol.ATTEMPTS)),
+            failure=failure,
+        )
 
 
 def _takes_nothing(run_dir: Path) -> bool:
@@ -534,9 +691,11 @@ def _takes_nothing(run_dir: Path) -> bool:
 
 
 def _places(spec: RunSpec) -> list[tuple[str, Mount]]:
-    """The mounts as the engine is to make them; a target within the project with the name it has there.
+    """The mounts as the engine is to make them; a target within the project with the name it has
+    there.
 
-    The project is mounted read-only, so nothing can be mounted into it: the runner links to a place beside it.
+    The project is mounted read-only, so nothing can be mounted into it: the runner links to a place
+    beside it.
     """
     found = []
     for number, mount in enumerate(spec.mounts):
@@ -548,7 +707,8 @@ def _places(spec: RunSpec) -> list[tuple[str, Mount]]:
 
 def stop(run_dir: Path, spec: RunSpec, *, engine: Engine) -> int:
     """Stop a run's containers; the run stays resumable. Returns how many were running."""
-    # Also where nothing runs: whoever attends may be about to restart. The next start removes the marker.
+    # Also where nothing runs: whoever attends may be about to restart. The next start removes the
+    # marker.
     for place in (run_dir, *run_directory.workers(run_dir)):
         (place / STOP).touch()
     running = [c for c in engine.find({LABEL_RUN: spec.digest}) if c.state == "running"]

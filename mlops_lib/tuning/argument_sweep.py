@@ -1,7 +1,9 @@
-"""Scripts that take their tweak as an argument: `python train.py 1` builds another network than `python train.py 0`.
+"""Scripts that take their tweak as an argument: `python train.py 1` builds another network than
+`python train.py 0`.
 
-Such a script says itself how it wants to be tweaked, so it is trained again with further values before anything of it is
-edited. Each value is a run of its own, with the same seed; the project's run remembers which one it goes on as.
+Such a script says itself how it wants to be tweaked, so it is trained again with further values
+before anything of it is edited. Each value is a run of its own, with the same seed; the project's
+run remembers which one it goes on as.
 """
 
 from __future__ import annotations
@@ -20,11 +22,17 @@ from mlops_lib.records import SearchResult, Trial, Verdict
 
 CODE_LIMIT = 1 << 20
 CONTINUED = "continued.json"
-"""In the first run's directory: the arguments that its project is trained with from now on, and what was tried."""
+"""In the first run's directory: the arguments that its project is trained with from now on, and
+what was tried.
+"""
 
 
-def values(project: Path, entry: str, args: Sequence[str], *, count: int) -> Iterator[tuple[str, ...]]:
-    """Further arguments to train with; none where the script has no whole number as its only argument."""
+def values(
+    project: Path, entry: str, args: Sequence[str], *, count: int
+) -> Iterator[tuple[str, ...]]:
+    """Further arguments to train with; none where the script has no whole number as its only
+    argument.
+    """
     if len(args) > 1 or not _reads_a_number(project, entry):
         return
     try:
@@ -43,10 +51,14 @@ def _reads_a_number(project: Path, entry: str) -> bool:
         return False
     read = [node for node in ast.walk(tree) if _argument(node) is not None]
     whole = [
-        node for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "int"
-        and len(node.args) == 1 and _argument(node.args[0]) == 1
-    ]  # fmt: skip
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "int"
+        and len(node.args) == 1
+        and _argument(node.args[0]) == 1
+    ]
     return bool(whole) and all(_argument(node) in (0, 1) for node in read)
 
 
@@ -54,7 +66,9 @@ def _argument(node: ast.AST) -> int | None:
     """n of `sys.argv[n]` or `argv[n]`."""
     if not isinstance(node, ast.Subscript) or not isinstance(node.slice, ast.Constant):
         return None
-    name = node.value.attr if isinstance(node.value, ast.Attribute) else getattr(node.value, "id", "")
+    name = (
+        node.value.attr if isinstance(node.value, ast.Attribute) else getattr(node.value, "id", "")
+    )
     return node.slice.value if name == "argv" and isinstance(node.slice.value, int) else None
 
 
@@ -75,9 +89,13 @@ class Attempt:
         return cls(tuple(args), verdict, model if isinstance(model, dict) else {}, str(run_dir))
 
     def is_same(self, other: Attempt) -> bool:
-        """Whether the two differ in nothing that can be seen: layers, parameters, and the number to the last bit."""
+        """Whether the two differ in nothing that can be seen: layers, parameters, and the number to
+        the last bit.
+        """
         keys = ("architecture", "parameters", "class")
-        return self.verdict.value == other.verdict.value and all(self.model.get(k) == other.model.get(k) for k in keys)
+        return self.verdict.value == other.verdict.value and all(
+            self.model.get(k) == other.model.get(k) for k in keys
+        )
 
 
 def best(attempts: Sequence[Attempt]) -> Attempt:
@@ -92,28 +110,49 @@ def best(attempts: Sequence[Attempt]) -> Attempt:
 
 
 def as_search(attempts: Sequence[Attempt], *, notes: Sequence[str] = ()) -> SearchResult:
-    """The attempts as the record of a search; it selected on the very examples that are judged, and says so."""
-    chosen, first = best(attempts), attempts[0].verdict
+    """The attempts as the record of a search; it selected on the very examples that are judged, and
+    says so.
+    """
+    chosen = best(attempts)
+    first = attempts[0].verdict
     trials = tuple(
-        Trial(number=i, parent=0 if i else None, score=one.verdict.value,
-              edits=(f"argument {' '.join(one.args)}",) if i else ())
+        Trial(
+            number=i,
+            parent=0 if i else None,
+            score=one.verdict.value,
+            edits=(f"argument {' '.join(one.args)}",) if i else (),
+        )
         for i, one in enumerate(attempts)
-    )  # fmt: skip
+    )
     return SearchResult(
-        metric=first.metric or "", mode=first.mode, selection="contaminated", fit=first.judged_fit or 1, trials=trials,
-        winner=attempts.index(chosen), score=chosen.verdict.value, examples=chosen.verdict.examples,
-        stopped="bar" if chosen.verdict.verdict == "accepted" else "exhausted", notes=tuple(notes),
-    )  # fmt: skip
+        metric=first.metric or "",
+        mode=first.mode,
+        selection="contaminated",
+        fit=first.judged_fit or 1,
+        trials=trials,
+        winner=attempts.index(chosen),
+        score=chosen.verdict.value,
+        examples=chosen.verdict.examples,
+        stopped="bar" if chosen.verdict.verdict == "accepted" else "exhausted",
+        notes=tuple(notes),
+    )
 
 
 def remember(run_dir: Path, attempts: Sequence[Attempt]) -> None:
     """Note in the first run's directory which run its project goes on as."""
     chosen = best(attempts)
     listed = [
-        {"args": list(one.args), "value": one.verdict.value, "verdict": one.verdict.verdict, "run_dir": one.run_dir}
+        {
+            "args": list(one.args),
+            "value": one.verdict.value,
+            "verdict": one.verdict.verdict,
+            "run_dir": one.run_dir,
+        }
         for one in attempts
     ]
-    atomic.write_json(run_dir / CONTINUED, {"schema": 1, "args": list(chosen.args), "attempts": listed})
+    atomic.write_json(
+        run_dir / CONTINUED, {"schema": 1, "args": list(chosen.args), "attempts": listed}
+    )
 
 
 def continued(run_dir: Path) -> tuple[str, ...] | None:

@@ -17,8 +17,13 @@ _USAGE = "%%mlops [--target 0.9] [--metric accuracy] [--trials 12] [--minutes 30
 
 
 _OPTIONS: Mapping[str, Callable[[str], Any]] = {
-    "target": float, "metric": str, "trials": int, "minutes": float, "seed": int, "result": str,
-}  # fmt: skip
+    "target": float,
+    "metric": str,
+    "trials": int,
+    "minutes": float,
+    "seed": int,
+    "result": str,
+}
 
 
 def load(shell: Any) -> None:
@@ -32,9 +37,11 @@ def load(shell: Any) -> None:
 
 
 def improve_cell(shell: Any, line: str, cell: str) -> Any:
-    """Run a cell, then improve the last model it fitted, in place: every name for it names the better one afterwards.
+    """Run a cell, then improve the last model it fitted, in place: every name for it names the
+    better one afterwards.
 
-    What the cell evaluates or scores the model on after its fit is what decides, else the fit's own validation data.
+    What the cell evaluates or scores the model on after its fit is what decides, else the fit's own
+    validation data.
 
     Returns:
         the `Improvement`, also kept under the name `--result` gives; None where the cell failed.
@@ -58,9 +65,15 @@ def improve_cell(shell: Any, line: str, cell: str) -> Any:
     if not done.success:
         return None
     if witness.fitted is None:
-        raise UsageError("the cell fits no model on targets", where="%%mlops", remedy="Let it call model.fit(x, y, …).")
+        raise UsageError(
+            "the cell fits no model on targets",
+            where="%%mlops",
+            remedy="Let it call model.fit(x, y, …).",
+        )
     model, x, y, validation = witness.fitted
-    found = improve(model, x, y, validation_data=witness.measured or validation, in_place=True, **given)
+    found = improve(
+        model, x, y, validation_data=witness.measured or validation, in_place=True, **given
+    )
     if name:
         shell.user_ns[name] = found
     return found
@@ -69,7 +82,8 @@ def improve_cell(shell: Any, line: str, cell: str) -> Any:
 def _options(line: str) -> dict[str, Any]:
     from mlops_lib.errors import UsageError
 
-    words, given = shlex.split(line.replace("=", " ")), {}
+    words = shlex.split(line.replace("=", " "))
+    given = {}
     while words:
         flag = words.pop(0)
         convert = _OPTIONS.get(flag.removeprefix("--"))
@@ -92,7 +106,9 @@ class _Calls(ast.NodeTransformer):
             return node
         witness = ast.copy_location(ast.Name("__mlops_call__", ast.Load()), node)
         method = ast.copy_location(ast.Constant(called.attr), node)
-        return ast.copy_location(ast.Call(witness, [called.value, method, *node.args], node.keywords), node)
+        return ast.copy_location(
+            ast.Call(witness, [called.value, method, *node.args], node.keywords), node
+        )
 
 
 class _Witness:
@@ -106,8 +122,18 @@ class _Witness:
         result = getattr(owner, method)(*args, **kwargs)
         x = args[0] if args else kwargs.get("x", kwargs.get("X"))
         y = args[1] if len(args) > 1 else kwargs.get("y")
-        if method == "fit" and y is not None and (hasattr(owner, "predict") or hasattr(owner, "compile")):
-            self.fitted, self.measured = (owner, x, y, kwargs.get("validation_data")), None
-        elif method in MEASURES and self.fitted is not None and owner is self.fitted[0] and y is not None:
+        if (
+            method == "fit"
+            and y is not None
+            and (hasattr(owner, "predict") or hasattr(owner, "compile"))
+        ):
+            self.fitted = (owner, x, y, kwargs.get("validation_data"))
+            self.measured = None
+        elif (
+            method in MEASURES
+            and self.fitted is not None
+            and owner is self.fitted[0]
+            and y is not None
+        ):
             self.measured = (x, y)
         return result

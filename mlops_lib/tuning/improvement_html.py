@@ -17,8 +17,12 @@ def improvement_html(found: Improvement) -> str:
     reached = "not measured" if found.value is None else f"{found.value:.4g}"
     before = "" if found.before is None else f", before {found.before:.4g}"
     if found.gained is not None:
-        before += f" ({found.gained.words()}{'' if found.gained.is_clear else ': no clear difference'})"
-    interval = "" if found.interval is None else f" [{found.interval[0]:.3f}, {found.interval[1]:.3f}]"
+        before += (
+            f" ({found.gained.words()}{'' if found.gained.is_clear else ': no clear difference'})"
+        )
+    interval = (
+        "" if found.interval is None else f" [{found.interval[0]:.3f}, {found.interval[1]:.3f}]"
+    )
     on = f" on {found.examples} examples" if found.examples else ""
     parts = [
         f"<p style='margin:0 0 4px'><strong style='color:{colour}'>{'met' if found.met else 'not met'}</strong>: "
@@ -35,9 +39,16 @@ def improvement_html(found: Improvement) -> str:
 def _layers(search: SearchResult) -> str:
     import difflib
 
-    lines = [line for line in difflib.ndiff(list(search.before), list(search.after)) if not line.startswith("?")]
+    lines = [
+        line
+        for line in difflib.ndiff(list(search.before), list(search.after))
+        if not line.startswith("?")
+    ]
     if not any(line[0] in "+-" for line in lines):
         return ""
     colours = {"+": "color:#1a7f37", "-": "color:#cf222e"}
-    shown = "".join(f"<div style='{colours.get(line[0], '')}'>{escaped(line[:200])}</div>" for line in lines[:200])
+    shown = "".join(
+        f"<div style='{colours.get(line[0], '')}'>{escaped(line[:200])}</div>"
+        for line in lines[:200]
+    )
     return f"<details><summary>architecture</summary><div style='font-family:monospace;white-space:pre'>{shown}</div></details>"

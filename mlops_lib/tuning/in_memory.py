@@ -1,8 +1,8 @@
 """Improving a model that is in memory: the search of `mlops run`, for notebooks and programs.
 
-The caller's model stays as it is unless `in_place` is set. What decides is never measured where the search selects: of
-`validation_data` one half selects and the other is judged on; where there is none, a fifth of the examples is judged on
-and neither searched nor trained with.
+The caller's model stays as it is unless `in_place` is set. What decides is never measured where the
+search selects: of `validation_data` one half selects and the other is judged on; where there is
+none, a fifth of the examples is judged on and neither searched nor trained with.
 """
 
 from __future__ import annotations
@@ -35,7 +35,10 @@ BATCH = 32
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Improvement:
-    """What became of a model. Whatever a model can do (`predict`, `evaluate`, `save` …), this can too: it asks `model`."""
+    """What became of a model.
+
+    Whatever a model can do (`predict`, `evaluate`, `save` …), this can too: it asks `model`.
+    """
 
     model: Any
     """The better model; the caller's own architecture where nothing better was found."""
@@ -49,7 +52,8 @@ class Improvement:
     before: float | None
     """What the caller's model reached before, on the validation data."""
     gained: protocol.Gain | None
-    """The difference between the two, with what chance may make of it; None if either is not known."""
+    """The difference between the two, with what chance may make of it; None if either is not known.
+    """
     target: float
     search: SearchResult | None
     """None where the model met the bar as it was."""
@@ -109,17 +113,21 @@ def improve(
 ) -> Improvement:
     """Tweak a model until it meets a bar.
 
-    Interrupt it whenever you like (Ctrl-C, Kernel → Interrupt): the best model so far is returned. The same call goes
-    on where an earlier one was interrupted or killed, or returns what it found.
+    Interrupt it whenever you like (Ctrl-C, Kernel → Interrupt): the best model so far is returned.
+    The same call goes on where an earlier one was interrupted or killed, or returns what it found.
 
     Args:
-        model: a compiled Keras model (Sequential, functional or subclassed), fitted or not, or a scikit-learn estimator.
-        x: the examples to train on: arrays, a data frame, or a list or dict of them, with the first axis counting the
-            examples; for Keras also what gives batches of examples and targets (tf.data, PyDataset, a loader).
+        model: a compiled Keras model (Sequential, functional or subclassed), fitted or not, or a
+            scikit-learn estimator.
+        x: the examples to train on: arrays, a data frame, or a list or dict of them, with the first
+            axis counting the examples; for Keras also what gives batches of examples and targets
+            (tf.data, PyDataset, a loader).
         y: their targets; not given beside what gives both.
-        validation_data: examples and targets that the model has not seen, as a pair or as what gives both.
+        validation_data: examples and targets that the model has not seen, as a pair or as what
+            gives both.
         target: the bar, on `metric`.
-        metric: "accuracy", "f1", "r2", "mae" …; accuracy for classes and r2 for numbers unless given.
+        metric: "accuracy", "f1", "r2", "mae" …; accuracy for classes and r2 for numbers unless
+            given.
         trials: how many candidates to try at most.
         minutes: how much training time to use at most.
         seed: of everything random.
@@ -135,7 +143,11 @@ def improve(
     kind = _kind(model)
     x, y, copied = _arrays(x, y)
     if validation_data is not None:
-        pair = validation_data if isinstance(validation_data, (tuple, list)) else (validation_data, None)
+        pair = (
+            validation_data
+            if isinstance(validation_data, (tuple, list))
+            else (validation_data, None)
+        )
         *validation_data, more = _arrays(*pair[:2])
         copied = list(dict.fromkeys([*copied, *more]))
     task = _Task(kind, x, y, validation_data, metric=metric, target=target, seed=seed)
@@ -143,22 +155,46 @@ def improve(
     began = time.monotonic()
     with _observed(observer, model, task, trials) as observe:
         improved, before, found, notes = _IMPROVED[kind](
-            model, task, place, _Diary(observe), trials=trials, minutes=minutes, seed=seed, epochs=epochs,
+            model,
+            task,
+            place,
+            _Diary(observe),
+            trials=trials,
+            minutes=minutes,
+            seed=seed,
+            epochs=epochs,
             in_place=in_place,
-        )  # fmt: skip
-    value, count = task.measured(improved, changed=found is not None and found.winner > 0, folder=place)
+        )
+    value, count = task.measured(
+        improved, changed=found is not None and found.winner > 0, folder=place
+    )
     gained = None
     if value is not None and before is not None and found is not None and found.winner:
         tried = [{"number": one.number, "curve": one.curve} for one in found.trials]
         gained = protocol.gain(
-            value, before, metric=task.metric, mode=task.mode, examples=count, trials=tried, is_chosen=False
+            value,
+            before,
+            metric=task.metric,
+            mode=task.mode,
+            examples=count,
+            trials=tried,
+            is_chosen=False,
         )
     return Improvement(
-        model=improved, metric=task.metric, mode=task.mode, value=value, examples=count, before=before,
-        gained=gained, target=target,
-        interval=_interval(value, count) if protocol.is_proportion(task.metric) else None, search=found, folder=str(place),
-        seconds=round(time.monotonic() - began, 3), notes=(*copied, *notes),
-    )  # fmt: skip
+        model=improved,
+        metric=task.metric,
+        mode=task.mode,
+        value=value,
+        examples=count,
+        before=before,
+        gained=gained,
+        target=target,
+        interval=_interval(value, count) if protocol.is_proportion(task.metric) else None,
+        search=found,
+        folder=str(place),
+        seconds=round(time.monotonic() - began, 3),
+        notes=(*copied, *notes),
+    )
 
 
 def frame(search: SearchResult | None) -> pandas.DataFrame:
@@ -176,12 +212,32 @@ def frame(search: SearchResult | None) -> pandas.DataFrame:
     if search is None:
         search = SearchResult(metric="", selection="disjoint", fit=1)
     rows = [
-        {"changed": "; ".join(t.edits), "score": t.score, "epochs": t.epochs, "seconds": t.seconds,
-         "parameters": t.parameters, "state": t.state, "parent": t.parent, "winner": t.number == search.winner,
-         "message": t.message, "curve": list(t.curve)}
+        {
+            "changed": "; ".join(t.edits),
+            "score": t.score,
+            "epochs": t.epochs,
+            "seconds": t.seconds,
+            "parameters": t.parameters,
+            "state": t.state,
+            "parent": t.parent,
+            "winner": t.number == search.winner,
+            "message": t.message,
+            "curve": list(t.curve),
+        }
         for t in search.trials
-    ]  # fmt: skip
-    columns = ("changed", "score", "epochs", "seconds", "parameters", "state", "parent", "winner", "message", "curve")
+    ]
+    columns = (
+        "changed",
+        "score",
+        "epochs",
+        "seconds",
+        "parameters",
+        "state",
+        "parent",
+        "winner",
+        "message",
+        "curve",
+    )
     index = pandas.Index([t.number for t in search.trials], name="trial")
     return pandas.DataFrame(rows, columns=list(columns), index=index)
 
@@ -189,14 +245,17 @@ def frame(search: SearchResult | None) -> pandas.DataFrame:
 def _kind(model: Any) -> str:
     if hasattr(model, "compile") and hasattr(model, "fit"):
         if getattr(model, "optimizer", None) is None:
-            raise UsageError("the model is not compiled", where="improve", remedy="Call its compile() first.")
+            raise UsageError(
+                "the model is not compiled", where="improve", remedy="Call its compile() first."
+            )
         return "keras"
     if hasattr(model, "fit") and hasattr(model, "get_params") and hasattr(model, "predict"):
         return "sklearn"
     raise UsageError(
-        f"{type(model).__name__} cannot be improved", where="improve",
+        f"{type(model).__name__} cannot be improved",
+        where="improve",
         remedy="Give a compiled Keras model or a scikit-learn estimator.",
-    )  # fmt: skip
+    )
 
 
 def _arrays(x: Any, y: Any) -> tuple[Any, Any, list[str]]:
@@ -215,9 +274,13 @@ def _arrays(x: Any, y: Any) -> tuple[Any, Any, list[str]]:
     try:
         x, y, weights = in_memory(x)
     except (RefusedError, TypeError, ValueError) as error:
-        raise UsageError(f"the data cannot be read: {error}", where="improve", remedy=remedy) from None
+        raise UsageError(
+            f"the data cannot be read: {error}", where="improve", remedy=remedy
+        ) from None
     if y is not None and length(x) != len(y):
-        raise UsageError("the data does not come in batches", where="improve", remedy="Call its batch(32) first.")
+        raise UsageError(
+            "the data does not come in batches", where="improve", remedy="Call its batch(32) first."
+        )
     notes = ["the data pipeline was read into memory: what it does at random is frozen"]
     return x, y, notes if weights is None else [*notes, "the sample weights are left out"]
 
@@ -229,42 +292,64 @@ class _Task:
         UsageError: there are no targets, or too few examples.
     """
 
-    def __init__(self, kind: str, x: Any, y: Any, validation: Any, *, metric: str, target: float, seed: int) -> None:
+    def __init__(
+        self, kind: str, x: Any, y: Any, validation: Any, *, metric: str, target: float, seed: int
+    ) -> None:
         import numpy
 
         if y is None or not hasattr(x, "__len__"):
             raise UsageError(
-                "there are no targets beside the examples", where="improve", remedy="Give x and y as arrays."
+                "there are no targets beside the examples",
+                where="improve",
+                remedy="Give x and y as arrays.",
             )
-        self.kind, self.target, self.is_apart = kind, target, validation is not None
+        self.kind = kind
+        self.target = target
+        self.is_apart = validation is not None
         self.is_classes = _are_classes(y)
         self.metric = metric or ("accuracy" if self.is_classes else "r2")
-        self.mode: Literal["max", "min"] = "max" if protocol.higher_is_better(self.metric) else "min"
+        self.mode: Literal["max", "min"] = (
+            "max" if protocol.higher_is_better(self.metric) else "min"
+        )
         if validation is not None:
             self.x, self.y, (self.judged_x, self.judged_y) = x, y, validation
             return
         order = numpy.random.default_rng(seed).permutation(len(y))
         edge = int(len(y) * JUDGED_SHARE)
         if edge < 10:
-            raise UsageError(f"{len(y)} examples are too few", where="improve", remedy="Give validation_data as well.")
-        self.judged_x, self.judged_y = _rows(x, order[:edge]), _rows(y, order[:edge])
-        self.x, self.y = _rows(x, order[edge:]), _rows(y, order[edge:])
+            raise UsageError(
+                f"{len(y)} examples are too few",
+                where="improve",
+                remedy="Give validation_data as well.",
+            )
+        self.judged_x = _rows(x, order[:edge])
+        self.judged_y = _rows(y, order[:edge])
+        self.x = _rows(x, order[edge:])
+        self.y = _rows(y, order[edge:])
 
     def measured(self, model: Any, *, changed: bool, folder: Path) -> tuple[float | None, int]:
-        """The metric, on examples that neither trained nor selected the model, and how many those are."""
+        """The metric, on examples that neither trained nor selected the model, and how many those
+        are.
+        """
         x, y = self.apart(folder)
         if not self.is_apart and not changed:
             return None, 0  # the caller's own model may have seen all of them
         return self.score(model, x, y), len(y)
 
     def apart(self, folder: Path) -> tuple[Any, Any]:
-        """Return the judged examples that a search in this folder does not select on, and their targets."""
+        """Return the judged examples that a search in this folder does not select on, and their
+        targets.
+        """
         from mlops_lib.runner.metrics import example_hashes
 
-        x, y, chosen = self.judged_x, self.judged_y, _selected(folder)
+        x = self.judged_x
+        y = self.judged_y
+        chosen = _selected(folder)
         if self.kind != "keras" or not self.is_apart or not chosen:
             return x, y
-        apart = [i for i, one in enumerate(example_hashes.hashes(x) or []) if one.hex() not in chosen]
+        apart = [
+            i for i, one in enumerate(example_hashes.hashes(x) or []) if one.hex() not in chosen
+        ]
         return (_rows(x, apart), _rows(y, apart)) if apart else (x, y)
 
     def score(self, model: Any, x: Any, y: Any) -> float:
@@ -281,12 +366,17 @@ class _Task:
         compute = scores.from_predictions(self.metric)
         if compute is not None:
             return compute(y, model.predict(x, verbose=0))
-        logs = {f"val_{name}": value for name, value in model.evaluate(x, y, verbose=0, return_dict=True).items()}
+        logs = {
+            f"val_{name}": value
+            for name, value in model.evaluate(x, y, verbose=0, return_dict=True).items()
+        }
         found = scores.in_logs(self.metric, logs)
         if found is None:
             known = ", ".join(name[4:] for name in logs)
             raise UsageError(
-                f"the model does not measure {self.metric!r}", where="metric", remedy=f"It measures {known}."
+                f"the model does not measure {self.metric!r}",
+                where="metric",
+                remedy=f"It measures {known}.",
             )
         return float(logs[found])
 
@@ -301,7 +391,9 @@ def _are_classes(y: Any) -> bool:
     values = values.ravel()
     if values.dtype.kind in "OUSb":
         return True
-    return bool((values == values.round()).all()) and len(numpy.unique(values)) <= max(2, min(1000, len(values) // 5))
+    return bool((values == values.round()).all()) and len(numpy.unique(values)) <= max(
+        2, min(1000, len(values) // 5)
+    )
 
 
 def _rows(values: Any, wanted: Any) -> Any:
@@ -320,10 +412,19 @@ def _place(folder: str | Path, task: _Task, model: Any, *, seed: int, epochs: in
     else:
         from mlops_lib.runner.metrics import example_hashes
 
-        parts = [repr(_identity(model)), task.metric, task.mode, str(seed), str(epochs), str(task.is_apart)]
+        parts = [
+            repr(_identity(model)),
+            task.metric,
+            task.mode,
+            str(seed),
+            str(epochs),
+            str(task.is_apart),
+        ]
         for data in (task.x, task.y, task.judged_x, task.judged_y):
             found = example_hashes.hashes(data)
-            parts.append(hashlib.sha256(b"".join(found) if found else repr(data).encode()).hexdigest())
+            parts.append(
+                hashlib.sha256(b"".join(found) if found else repr(data).encode()).hexdigest()
+            )
         name = hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
         place = config.resolve(None).home / "improve" / name
     place.mkdir(parents=True, exist_ok=True)
@@ -333,10 +434,15 @@ def _place(folder: str | Path, task: _Task, model: Any, *, seed: int, epochs: in
 def _identity(model: Any) -> list[Any]:
     """What tells one model from another: how it is built, and its weights."""
     if hasattr(model, "get_weights"):
-        weights = hashlib.sha256(b"".join(value.tobytes() for value in model.get_weights())).hexdigest()
+        weights = hashlib.sha256(
+            b"".join(value.tobytes() for value in model.get_weights())
+        ).hexdigest()
         layers = [(type(one).__name__, one.name) for one in getattr(model, "layers", [])]
         return [type(model).__name__, layers, str(model.optimizer.get_config()), weights]
-    return [type(model).__name__, sorted((name, repr(value)) for name, value in model.get_params().items())]
+    return [
+        type(model).__name__,
+        sorted((name, repr(value)) for name, value in model.get_params().items()),
+    ]
 
 
 class _Diary:
@@ -365,10 +471,16 @@ def _observed(
     from mlops_lib.display import notebook
 
     view = notebook.view()
-    view({
-        "event": "improve", "model": type(model).__name__, "metric": task.metric, "mode": task.mode,
-        "target": task.target, "trials": trials,
-    })  # fmt: skip
+    view(
+        {
+            "event": "improve",
+            "model": type(model).__name__,
+            "metric": task.metric,
+            "mode": task.mode,
+            "target": task.target,
+            "trials": trials,
+        }
+    )
     try:
         yield view
     finally:
@@ -380,9 +492,17 @@ _Improved = tuple[Any, float | None, SearchResult | None, list[str]]
 
 
 def _improve_keras(
-    model: Any, task: _Task, place: Path, diary: _Diary, *, trials: int, minutes: float, seed: int,
-    epochs: int | None, in_place: bool,
-) -> _Improved:  # fmt: skip
+    model: Any,
+    task: _Task,
+    place: Path,
+    diary: _Diary,
+    *,
+    trials: int,
+    minutes: float,
+    seed: int,
+    epochs: int | None,
+    in_place: bool,
+) -> _Improved:
     from mlops_lib.runner.metrics import example_hashes
     from mlops_lib.runner.search.examples import RefusedError, choose
     from mlops_lib.runner.search.keras.search import improve as search
@@ -391,7 +511,9 @@ def _improve_keras(
     try:
         import keras_tuner  # noqa: F401 - what the search needs beside Keras
     except ImportError:
-        raise UsageError("KerasTuner is not installed", where="improve", remedy="pip install keras-tuner") from None
+        raise UsageError(
+            "KerasTuner is not installed", where="improve", remedy="pip install keras-tuner"
+        ) from None
     notes: list[str] = []
     asked = dict(model._compile_config.config)
     mine = model if in_place else _copied(model, asked, notes)
@@ -399,39 +521,64 @@ def _improve_keras(
     before = task.score(mine, task.judged_x, task.judged_y) if task.is_apart else None
     if before is not None and protocol.reaches(before, task.target, task.mode):
         return mine, before, None, [*notes, "the model meets the bar as it is"]
-    arguments = {"x": task.x, "y": task.y, "epochs": len(history.epoch) or 1, "batch_size": _batch_size(history, task)}
+    arguments = {
+        "x": task.x,
+        "y": task.y,
+        "epochs": len(history.epoch) or 1,
+        "batch_size": _batch_size(history, task),
+    }
     if task.is_apart:
         arguments["validation_data"] = (task.judged_x, task.judged_y)
     judged = example_hashes.examples(task.judged_x)
     request = SearchRequest(
-        fit=1, directory=str(place), metric=task.metric, mode=task.mode, target=task.target, trials=trials,
-        minutes=minutes, judged_digest=judged.digest if judged is not None else "", judged_value=before, seed=seed,
-    )  # fmt: skip
+        fit=1,
+        directory=str(place),
+        metric=task.metric,
+        mode=task.mode,
+        target=task.target,
+        trials=trials,
+        minutes=minutes,
+        judged_digest=judged.digest if judged is not None else "",
+        judged_value=before,
+        seed=seed,
+    )
     call = FitCall(arguments, asked, history, None)
     try:
-        atomic.write_json(place / protocol.SELECTED, sorted(one.hex() for one in choose(call, request).hashes))
+        atomic.write_json(
+            place / protocol.SELECTED, sorted(one.hex() for one in choose(call, request).hashes)
+        )
         if before is not None:
-            before = task.score(mine, *task.apart(place))  # what it is compared with is measured on these
+            before = task.score(
+                mine, *task.apart(place)
+            )  # what it is compared with is measured on these
         search(mine, call, request, diary)
     except RefusedError as error:
-        raise SearchError(str(error), where="improve", remedy="Give other data, or validation_data.") from None
+        raise SearchError(
+            str(error), where="improve", remedy="Give other data, or validation_data."
+        ) from None
     except KeyboardInterrupt:
         notes.append("interrupted: this is the best so far; the same call goes on")
     found = SearchResult.from_json(atomic.read_json(place / protocol.RESULT))
     if found.stopped == "refused":
-        raise SearchError("; ".join(found.notes), where="improve", remedy="Give other data, or validation_data.")
+        raise SearchError(
+            "; ".join(found.notes), where="improve", remedy="Give other data, or validation_data."
+        )
     return mine, before, found, [*notes, *found.notes]
 
 
 def _copied(model: Any, asked: Mapping[str, Any], notes: list[str]) -> Any:
-    """A model of its own with the same weights; the caller's where it cannot be built a second time."""
+    """A model of its own with the same weights; the caller's where it cannot be built a second
+    time.
+    """
     import keras
 
     try:
         mine = keras.models.clone_model(model)
         mine.set_weights(model.get_weights())
     except (ValueError, TypeError, NotImplementedError, AttributeError) as error:
-        notes.append(f"your own model was changed, for it cannot be copied: {str(error).splitlines()[0][:200]}")
+        notes.append(
+            f"your own model was changed, for it cannot be copied: {str(error).splitlines()[0][:200]}"
+        )
         return model
     optimizer = type(model.optimizer).from_config(model.optimizer.get_config())
     mine.compile(**{**asked, "optimizer": optimizer})
@@ -441,7 +588,9 @@ def _copied(model: Any, asked: Mapping[str, Any], notes: list[str]) -> Any:
 
 
 def _fitted(model: Any, task: _Task, place: Path, *, seed: int, epochs: int | None) -> Any:
-    """The History of the model's fit; one that has none is fitted first, or given the weights of when it was."""
+    """The History of the model's fit; one that has none is fitted first, or given the weights of
+    when it was.
+    """
     import keras
     import numpy
 
@@ -461,7 +610,9 @@ def _fitted(model: Any, task: _Task, place: Path, *, seed: int, epochs: int | No
         return history
     keras.utils.set_random_seed(seed)
     history = model.fit(task.x, task.y, epochs=count, batch_size=BATCH, verbose=0)
-    atomic.write_json(place / "own.json", {k: [float(v) for v in vs] for k, vs in history.history.items()})
+    atomic.write_json(
+        place / "own.json", {k: [float(v) for v in vs] for k, vs in history.history.items()}
+    )
     partial = place / ".own.npz"
     numpy.savez(partial, *model.get_weights())
     partial.replace(kept)
@@ -478,9 +629,17 @@ def _batch_size(history: Any, task: _Task) -> int:
 
 
 def _improve_sklearn(
-    model: Any, task: _Task, place: Path, diary: _Diary, *, trials: int, minutes: float, seed: int,
-    epochs: int | None, in_place: bool,
-) -> _Improved:  # fmt: skip
+    model: Any,
+    task: _Task,
+    place: Path,
+    diary: _Diary,
+    *,
+    trials: int,
+    minutes: float,
+    seed: int,
+    epochs: int | None,
+    in_place: bool,
+) -> _Improved:
     import copy
     from types import SimpleNamespace
 
@@ -504,16 +663,29 @@ def _improve_sklearn(
     if before is not None and protocol.reaches(before, task.target, task.mode):
         return mine, before, None, ["the model meets the bar as it is"]
     request = {
-        "fit": 1, "metric": task.metric, "mode": task.mode, "target": task.target, "trials": trials,
+        "fit": 1,
+        "metric": task.metric,
+        "mode": task.mode,
+        "target": task.target,
+        "trials": trials,
         "minutes": minutes,
-    }  # fmt: skip
+    }
     fit = SimpleNamespace(estimator=mine, x=task.x, y=task.y, number=1)
-    found = SearchResult.from_json(Search(fit, request, cast("Journal", diary), folder=str(place), seed=seed).run())
-    notes = ["interrupted: this is the best so far; the same call goes on"] if found.stopped == "interrupted" else []
+    found = SearchResult.from_json(
+        Search(fit, request, cast("Journal", diary), folder=str(place), seed=seed).run()
+    )
+    notes = (
+        ["interrupted: this is the best so far; the same call goes on"]
+        if found.stopped == "interrupted"
+        else []
+    )
     return mine, before, found, [*notes, *found.notes]
 
 
-_IMPROVED: Mapping[str, Callable[..., _Improved]] = {"keras": _improve_keras, "sklearn": _improve_sklearn}
+_IMPROVED: Mapping[str, Callable[..., _Improved]] = {
+    "keras": _improve_keras,
+    "sklearn": _improve_sklearn,
+}
 
 
 def _selected(place: Path) -> set[str]:

@@ -1,7 +1,9 @@
-"""The workers of a search: each a container of its own, started, watched over and restarted like any training.
+"""The workers of a search: each a container of its own, started, watched over and restarted like
+any training.
 
-A worker's directory, `workers/<n>` in the run's, is one like a run's: its own lease, attempts, log and `inside/`. What it
-shares with the run is the run's `inside/search`, where it finds weights and leaves its own.
+A worker's directory, `workers/<n>` in the run's, is one like a run's: its own lease, attempts, log
+and `inside/`. What it shares with the run is the run's `inside/search`, where it finds weights and
+leaves its own.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ from mlops_lib.training import attempt_log, cancellation, supervision
 from mlops_lib.tuning import mutual_tls, object_store, remote_worker
 
 TOKEN = "search-token"
-"""File in the run's directory, which no container sees: what the chief of a search and its workers know each other by."""
+"""File in the run's directory, which no container sees: what the chief of a search and its workers
+know each other by.
+"""
 TOLD = ("decision", "exit", "attempt")
 END_S = 15.0
 """How long workers may take to end by themselves when the run has ended."""
@@ -44,9 +48,18 @@ class Opened:
 
 
 def train(
-    spec: RunSpec, *, engine: Engine, run_dir: Path, search: dict[str, Any], opened: Opened | None = None, home: Path,
-    observer: supervision.Observer, stopped: cancellation.Stop | None, taking_over: bool, **further: Any,
-) -> RunResult:  # fmt: skip
+    spec: RunSpec,
+    *,
+    engine: Engine,
+    run_dir: Path,
+    search: dict[str, Any],
+    opened: Opened | None = None,
+    home: Path,
+    observer: supervision.Observer,
+    stopped: cancellation.Stop | None,
+    taking_over: bool,
+    **further: Any,
+) -> RunResult:
     """As `training.train`, with as many workers as the search is to have.
 
     Raises:
@@ -55,22 +68,42 @@ def train(
     count, stopped = int(search.get("workers", 1)), stopped or cancellation.Stop()
     if count < 2 and opened is None:
         return supervision.train(
-            spec, engine=engine, run_dir=run_dir, search=search, home=home, observer=observer, stopped=stopped,
-            taking_over=taking_over, **further,
-        )  # fmt: skip
+            spec,
+            engine=engine,
+            run_dir=run_dir,
+            search=search,
+            home=home,
+            observer=observer,
+            stopped=stopped,
+            taking_over=taking_over,
+            **further,
+        )
     search = {**search, "token": token(run_dir)}
 
     def work(number: int, stop: cancellation.Stop) -> RunResult:
         place = run_dir / run_directory.WORKERS / str(number)
         run_directory.write_spec(place, spec)
         return supervision.train(
-            spec, engine=choose(spec.backend, home=str(home)), run_dir=place, search={**search, "worker": str(number)},
-            shared=run_dir / protocol.INSIDE, home=home, observer=_of_worker(observer, number), stopped=stop, **further,
-        )  # fmt: skip
+            spec,
+            engine=choose(spec.backend, home=str(home)),
+            run_dir=place,
+            search={**search, "worker": str(number)},
+            shared=run_dir / protocol.INSIDE,
+            home=home,
+            observer=_of_worker(observer, number),
+            stopped=stop,
+            **further,
+        )
 
-    how = {"restarts": further["restarts"], "idle_minutes": further["idle_minutes"], "observer": observer}
+    how = {
+        "restarts": further["restarts"],
+        "idle_minutes": further["idle_minutes"],
+        "observer": observer,
+    }
     here = 0 if opened is not None and opened.on else count
-    own, orders, publish = search, search, ""
+    own = search
+    orders = search
+    publish = ""
     if opened is not None:
         shown = mutual_tls.of(run_dir)
         publish = opened.listen if spec.backend == "docker" else ""
@@ -84,9 +117,17 @@ def train(
     ):
         try:
             return supervision.train(
-                spec, engine=engine, run_dir=run_dir, search=own, home=home, observer=observer, stopped=stopped,
-                publish=publish, taking_over=taking_over, **further,
-            )  # fmt: skip
+                spec,
+                engine=engine,
+                run_dir=run_dir,
+                search=own,
+                home=home,
+                observer=observer,
+                stopped=stopped,
+                publish=publish,
+                taking_over=taking_over,
+                **further,
+            )
         except cancellation.Interrupted:
             if not here or len(crew.failures) < here:
                 raise
@@ -107,7 +148,11 @@ def _on_cluster(
 
 @contextlib.contextmanager
 def _open(
-    opened: Opened | None, spec: RunSpec, orders: dict[str, Any], run_dir: Path, observer: supervision.Observer
+    opened: Opened | None,
+    spec: RunSpec,
+    orders: dict[str, Any],
+    run_dir: Path,
+    observer: supervision.Observer,
 ) -> Iterator[None]:
     """Let workers of other machines join meanwhile."""
     if opened is None:
@@ -115,9 +160,17 @@ def _open(
         return
     store = object_store.Store(f"{opened.shared.rstrip('/')}/{spec.digest}")
     fits = [f"fits/{number}/**/*" for number in range(1, int(orders["fit"]) + 1)]
-    gives = (*fits, "fits/candidates-*/**/*", "search/trials/*.json", "search/trials/*.npz", "search/weights/*.npz")
+    gives = (
+        *fits,
+        "fits/candidates-*/**/*",
+        "search/trials/*.json",
+        "search/trials/*.npz",
+        "search/weights/*.npz",
+    )
     if remote_worker.orders_in(store).get("token") != orders["token"]:
-        store.remove()  # another search's, whose program was killed; of this one's its workers have left something there
+        # another search's, whose program was killed; of this one's its workers have left something
+        # there
+        store.remove()
     mirror = object_store.Mirror(
         store,
         run_dir / protocol.INSIDE,
@@ -138,7 +191,10 @@ def _open(
             store.put(protocol.SEARCH_REQUEST, remote_worker.over(goes_on=_may_go_on(run_dir)))
         except MlopsError as error:  # what was found is here all the same
             observer(
-                {"event": "warning", "message": f"workers of other machines were not told that it is over: {error}"}
+                {
+                    "event": "warning",
+                    "message": f"workers of other machines were not told that it is over: {error}",
+                }
             )
 
 
@@ -192,7 +248,9 @@ def _at_work(
 
     for number in range(1, count + 1):
         stop = cancellation.Stop()
-        thread = threading.Thread(target=attend, args=(number, stop), name=f"mlops-worker-{number}", daemon=True)
+        thread = threading.Thread(
+            target=attend, args=(number, stop), name=f"mlops-worker-{number}", daemon=True
+        )
         crew.stops.append(stop)
         crew.threads.append(thread)
         thread.start()
@@ -233,6 +291,8 @@ def _of_worker(observer: supervision.Observer, number: int) -> supervision.Obser
 def _nobody_works(failures: dict[int, Failure], run_dir: Path) -> TrainingError:
     failure = next(iter(failures.values()))
     return TrainingError(
-        f"no worker of the search can work: {failure.message}", where=failure.where or str(run_dir / run_directory.WORKERS),
-        remedy="Give fewer --workers, or mend what the log says; finished trials are kept.", log=failure.log,
-    )  # fmt: skip
+        f"no worker of the search can work: {failure.message}",
+        where=failure.where or str(run_dir / run_directory.WORKERS),
+        remedy="Give fewer --workers, or mend what the log says; finished trials are kept.",
+        log=failure.log,
+    )

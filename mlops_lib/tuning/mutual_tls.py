@@ -1,7 +1,9 @@
-"""What the chief of a search and its workers on other machines show each other: certificates of an authority of its own.
+"""What the chief of a search and its workers on other machines show each other: certificates of an
+authority of its own.
 
-The authority signs two certificates and forgets its key, so nobody can ever be a third. Both sides believe in it alone
-(no name service, no authority of the system), and it travels to the workers with the search's token.
+The authority signs two certificates and forgets its key, so nobody can ever be a third. Both sides
+believe in it alone (no name service, no authority of the system), and it travels to the workers
+with the search's token.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ from mlops_lib import atomic
 from mlops_lib.errors import UsageError
 from mlops_lib.runner import protocol
 
-CHIEF, WORKER = "chief.mlops.invalid", "worker.mlops.invalid"
+CHIEF = "chief.mlops.invalid"
+WORKER = "worker.mlops.invalid"
 """Names in the certificates; the chief's is what workers ask for, whatever its address is."""
 LASTS = datetime.timedelta(days=3650)
 ASKEW = datetime.timedelta(days=2)
@@ -44,7 +47,9 @@ def of(run_dir: Path) -> Certificates:
     place = run_dir / protocol.SEARCH_CERTIFICATES
     if not place.exists():
         descriptor = os.open(
-            run_dir / f".{protocol.SEARCH_CERTIFICATES}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600
+            run_dir / f".{protocol.SEARCH_CERTIFICATES}",
+            os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC,
+            0o600,
         )
         with os.fdopen(descriptor, "w") as stream:
             stream.write(_made())
@@ -66,13 +71,14 @@ def _made() -> str:
         from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
     except ImportError:
         raise UsageError(
-            "workers of other machines need certificates, and what makes them is not installed", where="listen",
+            "workers of other machines need certificates, and what makes them is not installed",
+            where="listen",
             remedy="pip install 'mlops_lib[scale]'",
-        ) from None  # fmt: skip
-    named = (
-        f"search {secrets.token_hex(8)}"  # no two alike: what an authority of this name has not signed is then plain
-    )
-    now, authority = datetime.datetime.now(datetime.timezone.utc), ec.generate_private_key(ec.SECP256R1())
+        ) from None
+    # no two alike: what an authority of this name has not signed is then plain
+    named = f"search {secrets.token_hex(8)}"
+    now = datetime.datetime.now(datetime.timezone.utc)
+    authority = ec.generate_private_key(ec.SECP256R1())
 
     def signed(subject: str, key: ec.EllipticCurvePrivateKey, *more: x509.ExtensionType) -> str:
         """The authority's own certificate without `more`; anybody else's with it."""
@@ -88,7 +94,9 @@ def _made() -> str:
         )
         for one in more:
             builder = builder.add_extension(one, critical=False)
-        certificate: bytes = builder.sign(authority, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+        certificate: bytes = builder.sign(authority, hashes.SHA256()).public_bytes(
+            serialization.Encoding.PEM
+        )
         return certificate.decode()
 
     root = signed(named, authority)
@@ -97,7 +105,9 @@ def _made() -> str:
         key = ec.generate_private_key(ec.SECP256R1())
         names = x509.SubjectAlternativeName([x509.DNSName(name)])
         private = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
         )
         certificate = signed(name, key, names, x509.ExtendedKeyUsage([use]))
         return {"authority": root, "certificate": certificate, "key": private.decode()}

@@ -1,8 +1,11 @@
-"""Files of a search that machines share, by URL: `file:///mnt/team`, `s3://bucket/mlops`, or whatever fsspec knows.
+"""Files of a search that machines share, by URL: `file:///mnt/team`, `s3://bucket/mlops`, or
+whatever fsspec knows.
 
-The programs on the machines copy, never the containers: what a training gets to see is its own folder, and the store's
-credentials stay outside. Content is stored under its digest and believed only if it has that digest; a name is a small
-file with a digest in it. So a file is there as a whole or not at all, and what was interrupted is done again.
+The programs on the machines copy, never the containers: what a training gets to see is its own
+    folder, and the store's
+credentials stay outside. Content is stored under its digest and believed only if it has that
+digest; a name is a small file with a digest in it. So a file is there as a whole or not at all, and
+what was interrupted is done again.
 """
 
 from __future__ import annotations
@@ -52,14 +55,19 @@ class Store:
         try:
             import fsspec
 
-            self._files, self._root = fsspec.core.url_to_fs(url.rstrip("/"), use_listings_cache=False)
+            self._files, self._root = fsspec.core.url_to_fs(
+                url.rstrip("/"), use_listings_cache=False
+            )
         except ImportError as error:
             raise UsageError(
-                f"the store needs a package that is not installed: {error}", where=url,
+                f"the store needs a package that is not installed: {error}",
+                where=url,
                 remedy="pip install 'mlops_lib[scale]'",
-            ) from None  # fmt: skip
+            ) from None
         except ValueError as error:
-            raise UsageError(f"no such kind of store: {error}", where=url, remedy="Give file://… or s3://…") from None
+            raise UsageError(
+                f"no such kind of store: {error}", where=url, remedy="Give file://… or s3://…"
+            ) from None
 
     def put(self, name: str, content: bytes) -> str:
         """Let a name stand for this content; returns its digest."""
@@ -77,13 +85,18 @@ class Store:
         if digest is None:
             return None
         content = self._patiently(lambda: self._read(self._content(digest)))
-        return content if content is not None and hashlib.sha256(content).hexdigest() == digest else None
+        return (
+            content
+            if content is not None and hashlib.sha256(content).hexdigest() == digest
+            else None
+        )
 
     def digest(self, name: str) -> str | None:
         """The digest of the content that a name stands for, None where it stands for none."""
         pointer = self._patiently(lambda: self._read(self._name(name)))
         try:
-            digest, size = json.loads(pointer or b"")["sha256"], json.loads(pointer or b"")["bytes"]
+            digest = json.loads(pointer or b"")["sha256"]
+            size = json.loads(pointer or b"")["bytes"]
         except (ValueError, TypeError, KeyError):
             return None
         is_digest = isinstance(digest, str) and digest.isalnum()
@@ -95,7 +108,9 @@ class Store:
 
     def sign(self, sign: str) -> str:
         """The words of a sign, "" where there is none."""
-        return (self._patiently(lambda: self._read(f"{self._root}/signs/{sign}")) or b"").decode(errors="replace")
+        return (self._patiently(lambda: self._read(f"{self._root}/signs/{sign}")) or b"").decode(
+            errors="replace"
+        )
 
     def names(self) -> dict[str, str]:
         """Every name, and a mark that changes when its content does."""
@@ -147,7 +162,8 @@ class Store:
 
     def _patiently(self, ask: Callable[[], T]) -> T:
         """Ask; a store that is away, or busy, is asked again."""
-        deadline, pause_s = time.monotonic() + PATIENCE_S, AGAIN_S[0]
+        deadline = time.monotonic() + PATIENCE_S
+        pause_s = AGAIN_S[0]
         while True:
             try:
                 return ask()
@@ -155,32 +171,48 @@ class Store:
                 raise
             except PermissionError as error:
                 raise UsageError(
-                    f"the store refuses: {error}", where=self.url,
+                    f"the store refuses: {error}",
+                    where=self.url,
                     remedy="See to the credentials in this program's environment.",
-                ) from None  # fmt: skip
+                ) from None
             except Exception as error:
                 if not _is_away(error):
                     raise
-                if time.monotonic() > deadline or self._stopped.wait(pause_s * random.uniform(0.5, 1.0)):
+                if time.monotonic() > deadline or self._stopped.wait(
+                    pause_s * random.uniform(0.5, 1.0)
+                ):
                     raise UsageError(
-                        f"the store does not answer: {error}", where=self.url,
+                        f"the store does not answer: {error}",
+                        where=self.url,
                         remedy="See that it can be reached, and run it again: finished trials are kept.",
-                    ) from None  # fmt: skip
+                    ) from None
                 pause_s = min(2 * pause_s, AGAIN_S[1])
 
 
 def _is_away(error: Exception) -> bool:
-    """Whether an exception, of the system or of a store's own library, says that it could not be reached."""
+    """Whether an exception, of the system or of a store's own library, says that it could not be
+    reached.
+    """
     if isinstance(error, (OSError, TimeoutError)):
         return True
     words = {base.__name__ for base in type(error).__mro__}
-    return bool(words & {"HTTPClientError", "ConnectionError", "ClientError", "ClientConnectionError", "BotoCoreError"})
+    return bool(
+        words
+        & {
+            "HTTPClientError",
+            "ConnectionError",
+            "ClientError",
+            "ClientConnectionError",
+            "BotoCoreError",
+        }
+    )
 
 
 class Mirror:
     """Keeps some files of a local folder and of a store the same, while it runs.
 
-    A script can write anything in its folder: only regular files of these names are taken, no links are followed.
+    A script can write anything in its folder: only regular files of these names are taken, no links
+        are followed.
 
     Args:
         store: the shared side.
@@ -192,11 +224,22 @@ class Mirror:
     """
 
     def __init__(
-        self, store: Store, folder: Path, *, gives: Iterable[str], takes: Callable[[str], bool],
-        observer: Callable[[dict[str, Any]], None] = lambda event: None, alive: str = "",
-    ) -> None:  # fmt: skip
-        self._store, self._folder, self._gives, self._takes = store, folder, tuple(gives), takes
-        self._observer, self._alive, self._shown = observer, alive, -math.inf
+        self,
+        store: Store,
+        folder: Path,
+        *,
+        gives: Iterable[str],
+        takes: Callable[[str], bool],
+        observer: Callable[[dict[str, Any]], None] = lambda event: None,
+        alive: str = "",
+    ) -> None:
+        self._store = store
+        self._folder = folder
+        self._gives = tuple(gives)
+        self._takes = takes
+        self._observer = observer
+        self._alive = alive
+        self._shown = -math.inf
         self._given: dict[str, tuple[int, int]] = {}
         self._taken: dict[str, str] = {}
         self._digests: dict[str, str] = {}
@@ -224,7 +267,9 @@ class Mirror:
                 is_told = False
             except MlopsError as error:
                 if not is_told:
-                    self._tell(f"nothing is shared with other machines until the store is back: {error}")
+                    self._tell(
+                        f"nothing is shared with other machines until the store is back: {error}"
+                    )
                 is_told = True
             if is_last:
                 return
@@ -269,7 +314,8 @@ class Mirror:
         digest = self._store.put(name, content)
         before, self._digests[name] = self._digests.get(name), digest
         if before not in (None, digest) and name.endswith(".state.npz"):
-            # Only the last checkpoint of a trial is of use, and no two are alike: they hold their time.
+            # Only the last checkpoint of a trial is of use, and no two are alike: they hold their
+            # time.
             self._store.drop(str(before))
         self._given[name] = state
         self._told(name)

@@ -1,7 +1,8 @@
-"""Workers on a Ray cluster: Ray says on which node each works, and starts it again where a node or a process has died.
+"""Workers on a Ray cluster: Ray says on which node each works, and starts it again where a node or
+a process has died.
 
-A worker there is what `mlops work` is on any machine (mlops_lib.tuning.remote_worker). The project and this package travel with it; the
-environment is made on the node, once.
+A worker there is what `mlops work` is on any machine (mlops_lib.tuning.remote_worker). The project
+and this package travel with it; the environment is made on the node, once.
 """
 
 from __future__ import annotations
@@ -30,8 +31,12 @@ END_S = 15.0
 class Worker:
     """One worker, in a process of Ray's on some node."""
 
-    def work(self, spec: dict[str, Any], *, number: int, url: str, restarts: int, idle_minutes: float) -> str:
-        """Work until the search is over; returns how that ended. A restart on the same node goes on with what is there."""
+    def work(
+        self, spec: dict[str, Any], *, number: int, url: str, restarts: int, idle_minutes: float
+    ) -> str:
+        """Work until the search is over; returns how that ended. A restart on the same node goes on
+        with what is there.
+        """
         found = replace(RunSpec.from_json(spec), project=str(Path.cwd()))
         home = config.resolve(None).home
         engine = choose(found.backend, home=str(home))
@@ -39,21 +44,36 @@ class Worker:
             engine.build(found.image, on_line=lambda line: None)
         place = home / "work" / f"{found.digest[:12]}-{number}"
         result = remote_worker.work(
-            found, engine=engine, url=url, run_dir=place, home=home, restarts=restarts, idle_minutes=idle_minutes,
-            observer=lambda event: None, stopped=cancellation.Stop(),
-        )  # fmt: skip
+            found,
+            engine=engine,
+            url=url,
+            run_dir=place,
+            home=home,
+            restarts=restarts,
+            idle_minutes=idle_minutes,
+            observer=lambda event: None,
+            stopped=cancellation.Stop(),
+        )
         return result.state
 
 
 @contextmanager
 def at_work(
-    spec: RunSpec, *, on: str, count: int, url: str, restarts: int, idle_minutes: float, observer: supervision.Observer
+    spec: RunSpec,
+    *,
+    on: str,
+    count: int,
+    url: str,
+    restarts: int,
+    idle_minutes: float,
+    observer: supervision.Observer,
 ) -> Iterator[None]:
     """Let workers of a cluster work meanwhile.
 
     Args:
         spec: the run.
-        on: the cluster: `ray://HOST:PORT`, HOST:PORT, or `auto` for the one that this machine belongs to.
+        on: the cluster: `ray://HOST:PORT`, HOST:PORT, or `auto` for the one that this machine
+            belongs to.
         count: how many workers.
         url: the run's shared files.
         restarts: as for any training.
@@ -68,7 +88,9 @@ def at_work(
         import ray
     except ImportError:
         raise UsageError(
-            "Ray is not installed", where=f"on={on}", remedy="pip install 'mlops_lib[ray]', the cluster's version."
+            "Ray is not installed",
+            where=f"on={on}",
+            remedy="pip install 'mlops_lib[ray]', the cluster's version.",
         ) from None
     strays = files.strays(Path(spec.project))
     if strays:
@@ -84,19 +106,25 @@ def at_work(
             ray.init(address=on, runtime_env=ship, log_to_driver=False, namespace="mlops")
         except (ConnectionError, RuntimeError) as error:
             raise EngineError(
-                f"no Ray cluster answers: {error}", where=f"on={on}", remedy="`ray start --head`, or another address."
+                f"no Ray cluster answers: {error}",
+                where=f"on={on}",
+                remedy="`ray start --head`, or another address.",
             ) from None
     try:
         options = {"num_cpus": spec.limits.cpus or 1, "num_gpus": 1 if spec.limits.gpus else 0}
         actor = ray.remote(**options, max_restarts=-1, max_task_retries=-1)(Worker)
         workers = [actor.remote() for _ in range(count)]
         how = {"url": url, "restarts": restarts, "idle_minutes": idle_minutes}
-        pending = [one.work.remote(spec.to_json(), number=n, **how) for n, one in enumerate(workers, 1)]
+        pending = [
+            one.work.remote(spec.to_json(), number=n, **how) for n, one in enumerate(workers, 1)
+        ]
         try:
             yield
         finally:  # they see in the store that the search is over, and stop their containers
             done, _ = ray.wait(pending, num_returns=count, timeout=END_S)
-            _tell(ray, {number: one for number, one in enumerate(pending, 1) if one in done}, observer)
+            _tell(
+                ray, {number: one for number, one in enumerate(pending, 1) if one in done}, observer
+            )
             for one in workers:
                 ray.kill(one)
     finally:
@@ -104,8 +132,11 @@ def at_work(
 
 
 def _with_catalog(folder: Path) -> Path:
-    """A copy of this package as an installation has it: with the catalog in it, which in a checkout lies beside it."""
-    package, unwanted = folder / "mlops_lib", shutil.ignore_patterns("__pycache__")
+    """A copy of this package as an installation has it: with the catalog in it, which in a checkout
+    lies beside it.
+    """
+    package = folder / "mlops_lib"
+    unwanted = shutil.ignore_patterns("__pycache__")
     shutil.copytree(Path(__file__).parents[1], package, ignore=unwanted)
     shutil.copytree(catalog.FOLDER, package / "containers", ignore=unwanted, dirs_exist_ok=True)
     return package
@@ -113,7 +144,11 @@ def _with_catalog(folder: Path) -> Path:
 
 def _passed() -> dict[str, str]:
     """What the nodes need to reach the shared files; the containers do not see it."""
-    return {name: value for name, value in os.environ.items() if name.startswith(("AWS_", "FSSPEC_", "GOOGLE_"))}
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(("AWS_", "FSSPEC_", "GOOGLE_"))
+    }
 
 
 def _tell(ray: Any, done: dict[int, Any], observer: supervision.Observer) -> None:
@@ -122,4 +157,9 @@ def _tell(ray: Any, done: dict[int, Any], observer: supervision.Observer) -> Non
         try:
             ray.get(one)
         except ray.exceptions.RayError as error:
-            observer({"event": "warning", "message": f"worker {number} of the cluster could not work: {error}"[:500]})
+            observer(
+                {
+                    "event": "warning",
+                    "message": f"worker {number} of the cluster could not work: {error}"[:500],
+                }
+            )

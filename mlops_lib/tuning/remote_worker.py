@@ -1,7 +1,10 @@
-"""A worker on another machine: joins the search of the same project's run there, and joins it again when it comes back.
+"""A worker on another machine: joins the search of the same project's run there, and joins it again
+when it comes back.
 
-It has nothing but the project, the URL of the shared files, and what they tell: who the chief is and how it knows its own.
-Whoever may read that URL may join. The run is found by its name, which is the same wherever the same code is.
+It has nothing but the project, the URL of the shared files, and what they tell: who the chief is
+    and how it knows its own.
+Whoever may read that URL may join. The run is found by its name, which is the same wherever the
+same code is.
 """
 
 from __future__ import annotations
@@ -29,8 +32,9 @@ ALIVE = "alive"
 """The sign that changes as long as the search's program lives."""
 LOOK_S = 2.0
 WAIT_S = 900.0
-"""How long a search that is not there yet is waited for: the other machine may have an environment to build. And one that has
-fallen silent: its machine may start again."""
+"""How long a search that is not there yet is waited for: the other machine may have an environment
+to build. And one that has fallen silent: its machine may start again.
+"""
 SILENT_S = 60.0
 """A search that shows no sign of life for so long is told of."""
 LINGER_S = 30.0
@@ -49,12 +53,21 @@ def over(*, goes_on: bool) -> bytes:
 
 
 def work(
-    spec: RunSpec, *, engine: Engine, url: str, run_dir: Path, home: Path, restarts: int, idle_minutes: float,
-    observer: supervision.Observer, stopped: cancellation.Stop,
-) -> RunResult:  # fmt: skip
+    spec: RunSpec,
+    *,
+    engine: Engine,
+    url: str,
+    run_dir: Path,
+    home: Path,
+    restarts: int,
+    idle_minutes: float,
+    observer: supervision.Observer,
+    stopped: cancellation.Stop,
+) -> RunResult:
     """Wait for the run's search on another machine, and work for it until it is over.
 
-    A search that falls silent is waited for; one that begins again, elsewhere or with another budget, is joined again.
+    A search that falls silent is waited for; one that begins again, elsewhere or with another
+    budget, is joined again.
 
     Raises:
         UsageError: there is no URL, nothing can be read there, or no search comes.
@@ -64,7 +77,9 @@ def work(
     """
     if not url:
         raise UsageError(
-            "no shared files given", where="shared", remedy="Give --shared URL, the same as the search has."
+            "no shared files given",
+            where="shared",
+            remedy="Give --shared URL, the same as the search has.",
         )
     store = object_store.Store(f"{url.rstrip('/')}/{spec.digest}", stopped=stopped)
     place = run_dir / run_directory.WORKERS / "1"
@@ -73,42 +88,77 @@ def work(
     while True:
         with _watching(search, stopped) as until:
             result = _join(
-                spec, search.orders, store, place, until=until, engine=engine, home=home, restarts=restarts,
-                idle_minutes=idle_minutes, observer=observer, stopped=stopped,
-            )  # fmt: skip
+                spec,
+                search.orders,
+                store,
+                place,
+                until=until,
+                engine=engine,
+                home=home,
+                restarts=restarts,
+                idle_minutes=idle_minutes,
+                observer=observer,
+                stopped=stopped,
+            )
         if not _is_joined_again(search, stopped):
             return result
 
 
 def _join(
-    spec: RunSpec, orders: dict[str, Any], store: object_store.Store, place: Path, *, until: cancellation.Stop, engine: Engine,
-    home: Path, restarts: int, idle_minutes: float, observer: supervision.Observer, stopped: cancellation.Stop,
-) -> RunResult:  # fmt: skip
+    spec: RunSpec,
+    orders: dict[str, Any],
+    store: object_store.Store,
+    place: Path,
+    *,
+    until: cancellation.Stop,
+    engine: Engine,
+    home: Path,
+    restarts: int,
+    idle_minutes: float,
+    observer: supervision.Observer,
+    stopped: cancellation.Stop,
+) -> RunResult:
     """Work by these orders until the search is over, or `until` is set."""
     shared = place / "shared"
     mirror = object_store.Mirror(
-        store, shared, gives=GIVES, takes=lambda name: name != protocol.SEARCH_REQUEST, observer=observer
+        store,
+        shared,
+        gives=GIVES,
+        takes=lambda name: name != protocol.SEARCH_REQUEST,
+        observer=observer,
     )
     mirror.once()
     mirror.start()
     try:
         result = supervision.train(
-            spec, engine=engine, run_dir=place, number_of_pass=int(orders["pass"]), shared=shared, home=home,
-            search={**orders, "worker": _name(place)}, restarts=restarts, idle_minutes=idle_minutes, observer=observer,
+            spec,
+            engine=engine,
+            run_dir=place,
+            number_of_pass=int(orders["pass"]),
+            shared=shared,
+            home=home,
+            search={**orders, "worker": _name(place)},
+            restarts=restarts,
+            idle_minutes=idle_minutes,
+            observer=observer,
             stopped=until,
-        )  # fmt: skip
+        )
     except cancellation.Interrupted:
         if stopped.is_set():
             raise
-        return RunResult(run_dir=str(place), state="stopped", restarts=attempt_log.count_restarts(place))
+        return RunResult(
+            run_dir=str(place), state="stopped", restarts=attempt_log.count_restarts(place)
+        )
     finally:
         mirror.stop()
     if result.failure is not None:
         failure = result.failure
         raise TrainingError(
-            failure.message, where=failure.where or str(place), remedy="See the log; the search goes on without this worker.",
+            failure.message,
+            where=failure.where or str(place),
+            remedy="See the log; the search goes on without this worker.",
             log=failure.log,
-        )  # fmt: skip
+        )
     return result
 
 
@@ -121,18 +171,26 @@ class Search:
         observer: is told when it falls silent, and when it is back.
     """
 
-    def __init__(self, store: object_store.Store, orders: dict[str, Any], observer: supervision.Observer) -> None:
-        self._store, self.orders, self._observer = store, orders, observer
-        self._sign, self._heard, self._is_silent = "", time.monotonic(), False
+    def __init__(
+        self, store: object_store.Store, orders: dict[str, Any], observer: supervision.Observer
+    ) -> None:
+        self._store = store
+        self.orders = orders
+        self._observer = observer
+        self._sign = ""
+        self._heard = time.monotonic()
+        self._is_silent = False
 
     def look(self) -> dict[str, Any] | None:
-        """What it says other than its orders: that it is over, or those of a search that has begun again.
+        """What it says other than its orders: that it is over, or those of a search that has begun
+        again.
 
         Raises:
             EngineError: it has been silent for too long.
             MlopsError: the files cannot be reached.
         """
-        found, sign = orders_in(self._store), self._store.sign(ALIVE)
+        found = orders_in(self._store)
+        sign = self._store.sign(ALIVE)
         if found not in (self.orders, {}):
             return found
         self._listen(sign)
@@ -143,7 +201,9 @@ class Search:
         if sign != self._sign:
             if self._is_silent:
                 self._tell("the machine of the search is back")
-            self._sign, self._heard, self._is_silent = sign, now, False
+            self._sign = sign
+            self._heard = now
+            self._is_silent = False
         elif now - self._heard > WAIT_S:
             raise EngineError(
                 f"the machine of the search has shown no sign of life for {WAIT_S / 60:.0f} minutes",
@@ -152,8 +212,10 @@ class Search:
             )
         elif now - self._heard > SILENT_S and not self._is_silent:
             self._is_silent = True
-            self._tell(f"the machine of the search has shown no sign of life for {SILENT_S:.0f} s:"
-                       f" waiting {WAIT_S / 60:.0f} minutes for it")  # fmt: skip
+            self._tell(
+                f"the machine of the search has shown no sign of life for {SILENT_S:.0f} s:"
+                f" waiting {WAIT_S / 60:.0f} minutes for it"
+            )
 
     def _tell(self, message: str) -> None:
         self._observer({"event": "warning", "message": message})
@@ -161,12 +223,14 @@ class Search:
 
 @contextlib.contextmanager
 def _watching(search: Search, stopped: cancellation.Stop) -> Iterator[cancellation.Stop]:
-    """What ends the work: this program's own end, or that of the search, which a worker does not hear of if its chief died.
+    """What ends the work: this program's own end, or that of the search, which a worker does not
+    hear of if its chief died.
 
     Raises:
         EngineError: the search has been silent for too long.
     """
-    until, done = cancellation.Stop(), threading.Event()
+    until = cancellation.Stop()
+    done = threading.Event()
     trouble: list[MlopsError] = []
 
     def look() -> None:
@@ -190,7 +254,9 @@ def _watching(search: Search, stopped: cancellation.Stop) -> Iterator[cancellati
 
 
 def _is_joined_again(search: Search, stopped: cancellation.Stop) -> bool:
-    """Wait until the search says that it is over; whether it has begun again instead, by the orders that it has then."""
+    """Wait until the search says that it is over; whether it has begun again instead, by the orders
+    that it has then.
+    """
     deadline = math.inf
     while True:
         found = search.look()
@@ -214,22 +280,28 @@ def orders_in(store: object_store.Store) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _await(store: object_store.Store, *, observer: supervision.Observer, stopped: cancellation.Stop) -> dict[str, Any]:
+def _await(
+    store: object_store.Store, *, observer: supervision.Observer, stopped: cancellation.Stop
+) -> dict[str, Any]:
     """The orders of a search that is under way."""
-    told, deadline = False, time.monotonic() + WAIT_S
+    told = False
+    deadline = time.monotonic() + WAIT_S
     while time.monotonic() < deadline:
         orders = orders_in(store)
         if orders.get("chief"):
             return orders
         if not told:
-            observer({"event": "decision", "do": "wait", "why": "no search of this run is under way yet"})
+            observer(
+                {"event": "decision", "do": "wait", "why": "no search of this run is under way yet"}
+            )
             told = True
         if stopped.wait(LOOK_S):
             raise cancellation.Interrupted
     raise UsageError(
-        "no search of this run has come", where=store.url,
+        "no search of this run has come",
+        where=store.url,
         remedy="Start it with the same project, arguments and --shared, and with --listen ADDRESS:PORT.",
-    )  # fmt: skip
+    )
 
 
 def _name(place: Path) -> str:

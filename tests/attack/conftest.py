@@ -1,4 +1,6 @@
-"""What the attacks share: a package index of the attacker's and the operator's choice, on this machine only."""
+"""What the attacks share: a package index of the attacker's and the operator's choice, on this
+machine only.
+"""
 
 from __future__ import annotations
 

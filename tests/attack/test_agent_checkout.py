@@ -48,7 +48,9 @@ def package(place: Path, line: str) -> Path:
 
 
 def planted(place: Path, canary: Path) -> None:
-    """A checkout full of modules, settings and a bare repository that each leave a mark if they are obeyed."""
+    """A checkout full of modules, settings and a bare repository that each leave a mark if they are
+    obeyed.
+    """
     line = f"open({str(canary)!r}, 'a').write(__name__)\n"
     place.mkdir()
     for name in SHADOWED[:-2]:
@@ -82,7 +84,13 @@ def asked(checkout: Path, place: Path, **variables: str) -> subprocess.Completed
         **variables,
     }
     return subprocess.run(
-        ["sh", "-e", str(AGENT)], cwd=checkout, env=environ, capture_output=True, text=True, check=False, timeout=300
+        ["sh", "-e", str(AGENT)],
+        cwd=checkout,
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
     )
 
 
@@ -121,11 +129,26 @@ def test_an_agent_without_a_home_gets_none_in_the_checkout(tmp_path: Path) -> No
 def test_the_command_as_a_module_takes_nothing_from_the_folder(tmp_path: Path) -> None:
     canary = tmp_path / "ran"
     (tmp_path / "train.py").write_text("print(1)\n")
-    for name in ("dulwich", "rich", "docker", "requests", "jinja2", "tomllib", "difflib", "subprocess"):
+    for name in (
+        "dulwich",
+        "rich",
+        "docker",
+        "requests",
+        "jinja2",
+        "tomllib",
+        "difflib",
+        "subprocess",
+    ):
         (tmp_path / f"{name}.py").write_text(f"open({str(canary)!r}, 'a').write(__name__)\n")
     for words in (["detect", "."], ["config", "."], ["runs"], ["show", "."], ["doctor"]):
         subprocess.run(
-            [sys.executable, "-m", "mlops_lib", *words, *(["--home", "home"] if words[0] == "runs" else [])],
+            [
+                sys.executable,
+                "-m",
+                "mlops_lib",
+                *words,
+                *(["--home", "home"] if words[0] == "runs" else []),
+            ],
             cwd=tmp_path,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             capture_output=True,

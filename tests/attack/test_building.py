@@ -1,4 +1,6 @@
-"""A package that a stranger names runs nothing where a secret, a proxy, a cache or somebody else's environment is."""
+"""A package that a stranger names runs nothing where a secret, a proxy, a cache or somebody else's
+environment is.
+"""
 
 from __future__ import annotations
 
@@ -86,7 +88,10 @@ def build_wheel(folder, *_, **__):
 def host() -> str:
     """This machine as a container sees it, and as it sees itself."""
     done = subprocess.run(
-        [buildkit.client_program(), "network", "inspect", "bridge"], capture_output=True, text=True, check=False
+        [buildkit.client_program(), "network", "inspect", "bridge"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         return "127.0.0.1"
@@ -106,7 +111,9 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
 
 
 @pytest.fixture
-def operator(package_index: PackageIndex, host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PackageIndex:
+def operator(
+    package_index: PackageIndex, host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> PackageIndex:
     """The operator's index wants a password, and proxies are set with theirs; PATH has no uv."""
     for name in [name for name in os.environ if name.startswith(("PIP_", "UV_"))]:
         monkeypatch.delenv(name)
@@ -122,9 +129,15 @@ def operator(package_index: PackageIndex, host: str, tmp_path: Path, monkeypatch
 def need(engine: Engine, *requirements: str, imports: tuple[str, ...] = ()) -> resolution.Need:
     """One that no other test has: its image is this test's to remove."""
     environment = Environment(
-        name="tests", framework="none", family="none", requirements=requirements, variables={"OWN": uuid.uuid4().hex}
+        name="tests",
+        framework="none",
+        family="none",
+        requirements=requirements,
+        variables={"OWN": uuid.uuid4().hex},
     )
-    return resolution.Need(environment=environment, imports=imports, base_image="python:3.11-slim", backend=engine.name)
+    return resolution.Need(
+        environment=environment, imports=imports, base_image="python:3.11-slim", backend=engine.name
+    )
 
 
 def file_in(image: Image, engine: Engine, name: str) -> str:
@@ -147,7 +160,11 @@ def test_a_source_distribution_is_built_where_nothing_is(
 ) -> None:
     hosts = f"({host!r}, {operator.port}), ('127.0.0.1', {operator.port}), ('127.0.0.1', 1)"
     home = str(Path.home())
-    backend = BACKEND.replace("WORDS", f"{SECRET!r}, {PROXY_SECRET!r}").replace("HOSTS", hosts).replace("HOME", home)
+    backend = (
+        BACKEND.replace("WORDS", f"{SECRET!r}, {PROXY_SECRET!r}")
+        .replace("HOSTS", hosts)
+        .replace("HOME", home)
+    )
     operator.add_sdist("acme_evil", backend=backend)
     operator.add("acme_other")
     told: list[dict[str, Any]] = []
@@ -161,13 +178,18 @@ def test_a_source_distribution_is_built_where_nothing_is(
         engine.build(image, on_line=lambda line: told.append({"line": line}))
     assert image.environment.sdists[0].startswith("acme-evil==1.0 --hash=sha256:")
     assert file_in(image, engine, "acme_evil.py") == "found = []"
-    assert file_in(image, engine, "acme_other.py") == "version = '1.0'\n", "what it left beside its own is not taken"
+    assert file_in(image, engine, "acme_other.py") == "version = '1.0'\n", (
+        "what it left beside its own is not taken"
+    )
     said = json.dumps([told, image.to_json()])
     assert SECRET not in said
     assert PROXY_SECRET not in said
-    # The same archive built alike is kept; another one of that name and version is not taken for it.
+    # The same archive built alike is kept; another one of that name and version is not taken for
+    # it.
     operator.add_sdist("acme_evil", backend=backend + "# another\n")
-    changed = replace(image, environment=replace(image.environment, variables={"OWN": uuid.uuid4().hex}))
+    changed = replace(
+        image, environment=replace(image.environment, variables={"OWN": uuid.uuid4().hex})
+    )
     changed = images.plan(changed.environment, base_image=image.base_image)
     kept = next((tmp_path / "home" / "environments" / "wheels").iterdir())
     kept.rename(kept.with_name("other"))
@@ -188,12 +210,27 @@ def test_a_wheel_runs_nothing_while_an_image_is_built(
     shell = '#!/bin/bash\ntouch /mlops/ran\nexec /bin/bash "$@"\n'
     name = f"acme_{uuid.uuid4().hex[:8]}"  # the builder has no layer of it
     data, places = f"{name}-1.0.data", ("scripts", "data/bin")
-    programs = {f"{data}/{place}/{program}": shell for place in places for program in ("sh", "mkdir", "chmod")}
-    late = ("pip/_internal/operations/check", "pip/_internal/self_outdated_check", "pip/_internal/commands/__init__")
-    operator.add(name, files={
-        **programs, f"{data}/scripts/python": "#!/bin/bash\ntouch /mlops/ran\n", f"{name}.pth": "import acme_start",
-        "acme_start.py": WRITES, "sitecustomize.py": WRITES, **{f"{path}.py": WRITES for path in late},
-    })  # fmt: skip
+    programs = {
+        f"{data}/{place}/{program}": shell
+        for place in places
+        for program in ("sh", "mkdir", "chmod")
+    }
+    late = (
+        "pip/_internal/operations/check",
+        "pip/_internal/self_outdated_check",
+        "pip/_internal/commands/__init__",
+    )
+    operator.add(
+        name,
+        files={
+            **programs,
+            f"{data}/scripts/python": "#!/bin/bash\ntouch /mlops/ran\n",
+            f"{name}.pth": "import acme_start",
+            "acme_start.py": WRITES,
+            "sitecustomize.py": WRITES,
+            **{f"{path}.py": WRITES for path in late},
+        },
+    )
     image = images.plan(need(engine, name).environment)
     try:
         engine.build(image, on_line=lambda line: None)
@@ -207,15 +244,28 @@ def test_a_wheel_runs_nothing_while_an_image_is_built(
         finally:
             container.remove(force=True)
     finally:
-        engine.remove_images(cache.unneeded(engine.images(), (), home=cache.name_of_home(str(tmp_path / "home"))))
+        engine.remove_images(
+            cache.unneeded(engine.images(), (), home=cache.name_of_home(str(tmp_path / "home")))
+        )
 
 
-def test_an_address_in_a_packages_metadata_is_never_built(operator: PackageIndex, host: str, tmp_path: Path) -> None:
+def test_an_address_in_a_packages_metadata_is_never_built(
+    operator: PackageIndex, host: str, tmp_path: Path
+) -> None:
     """Both backends download with this program; `--only-binary` says nothing about addresses."""
     call = f"import urllib.request\nurllib.request.urlopen('http://{host}:{operator.port}/ran')\n"
     operator.add_sdist("acme_evil", backend=call)
-    operator.add("acme_tool", requires=f"acme_evil @ http://{host}:{operator.port}/files/acme_evil-1.0.tar.gz")
-    command = [sys.executable, "-I", str(images.CONTAINERS / "fetch.py"), str(tmp_path / "wheels"), "acme_tool"]
+    operator.add(
+        "acme_tool",
+        requires=f"acme_evil @ http://{host}:{operator.port}/files/acme_evil-1.0.tar.gz",
+    )
+    command = [
+        sys.executable,
+        "-I",
+        str(images.CONTAINERS / "fetch.py"),
+        str(tmp_path / "wheels"),
+        "acme_tool",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")
     assert done.returncode != 0
     assert "wants to be built from source" in done.stdout + done.stderr
@@ -255,11 +305,16 @@ def archive_of(folder: Path, pyproject: str | tarfile.TarInfo) -> Path:
 
 
 def test_an_archive_is_looked_into_without_being_run_or_unpacked(tmp_path: Path) -> None:
-    assert sdists.build_requires(archive_of(tmp_path, "[build-system]\nrequires = ['hatchling>=1']\n")) == (
-        "hatchling>=1",
-    )
+    assert sdists.build_requires(
+        archive_of(tmp_path, "[build-system]\nrequires = ['hatchling>=1']\n")
+    ) == ("hatchling>=1",)
     assert sdists.build_requires(archive_of(tmp_path, "no toml [")) == sdists.LEGACY
-    for asked in ("x @ http://127.0.0.1/x.tar.gz", "--index-url=http://127.0.0.1", "-r /etc/passwd", "/etc/passwd"):
+    for asked in (
+        "x @ http://127.0.0.1/x.tar.gz",
+        "--index-url=http://127.0.0.1",
+        "-r /etc/passwd",
+        "/etc/passwd",
+    ):
         with pytest.raises(ImageError, match="no name with its versions"):
             sdists.build_requires(archive_of(tmp_path, f"[build-system]\nrequires = [{asked!r}]\n"))
     link = tarfile.TarInfo("x-1.0/pyproject.toml")
@@ -282,9 +337,16 @@ URLS = {
     "UV_INDEX": "https://uvuser:uvs3cret@uv.example/simple",
 }
 SECRETS = (
-    "pa%2Fss%40word", "pa/ss@word", "tok_0123456789abcdef", "glpat-0123456789", "K3yK3yK3y", "pr0xy/secret", "pr0xy%2Fsecret",
-    "s3cr3t-proxy", "uvs3cret",
-)  # fmt: skip
+    "pa%2Fss%40word",
+    "pa/ss@word",
+    "tok_0123456789abcdef",
+    "glpat-0123456789",
+    "K3yK3yK3y",
+    "pr0xy/secret",
+    "pr0xy%2Fsecret",
+    "s3cr3t-proxy",
+    "uvs3cret",
+)
 
 
 @pytest.mark.parametrize("secret", SECRETS)
@@ -298,5 +360,7 @@ def test_no_form_of_a_credential_is_printed(secret: str) -> None:
         f"'{secret}' at https://a:{secret}@somewhere.example/x",
     ):
         assert secret not in mask(line)
-    plain = "Downloading https://files.example/a-1.0-py3-none-any.whl (3 kB): The user requested a==1.0"
+    plain = (
+        "Downloading https://files.example/a-1.0-py3-none-any.whl (3 kB): The user requested a==1.0"
+    )
     assert mask(plain) == plain

@@ -1,4 +1,6 @@
-"""What a stranger's training leaves on the machine reaches nobody else: not by a cache, a link or a claim."""
+"""What a stranger's training leaves on the machine reaches nobody else: not by a cache, a link or a
+claim.
+"""
 
 from __future__ import annotations
 
@@ -48,10 +50,16 @@ def test_a_cache_is_private_to_a_project_and_a_trust_level(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "environ",
     [
-        {"CHANGE_TARGET": "main", "BRANCH_NAME": "PR-3"}, {"GITHUB_REF": "refs/pull/3/merge"}, {"CI_MERGE_REQUEST_IID": "3"},
-        {"GITHUB_EVENT_NAME": "pull_request_target", "GITHUB_REF": "refs/heads/main", "GITHUB_HEAD_REF": "x/y"},
+        {"CHANGE_TARGET": "main", "BRANCH_NAME": "PR-3"},
+        {"GITHUB_REF": "refs/pull/3/merge"},
+        {"CI_MERGE_REQUEST_IID": "3"},
+        {
+            "GITHUB_EVENT_NAME": "pull_request_target",
+            "GITHUB_REF": "refs/heads/main",
+            "GITHUB_HEAD_REF": "x/y",
+        },
     ],
-)  # fmt: skip
+)
 def test_pull_requests_of_all_build_servers_are_known(environ: dict[str, str]) -> None:
     level, variable = trust.level_of(environ)
     assert level != trust.BRANCH
@@ -66,7 +74,9 @@ def test_the_level_of_a_pull_request_is_never_that_of_a_branch(number: str, tmp_
     assert trust.is_cache_name(trust.cache_name(tmp_path, level, {}))
 
 
-def test_the_repository_does_not_say_how_far_it_is_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_repository_does_not_say_how_far_it_is_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from mlops_lib import config
     from mlops_lib.errors import UsageError
 
@@ -75,10 +85,14 @@ def test_the_repository_does_not_say_how_far_it_is_trusted(tmp_path: Path, monke
         config.resolve(tmp_path, environ=CHANGED)
     (tmp_path / "mlops.toml").unlink()
     assert config.resolve(tmp_path, environ=CHANGED)["trust"] == "change-12"
-    assert "trust" in config.resolve(tmp_path, environ=CHANGED).chosen(), "a watchdog that takes over keeps it"
+    assert "trust" in config.resolve(tmp_path, environ=CHANGED).chosen(), (
+        "a watchdog that takes over keeps it"
+    )
 
 
-def test_a_branch_never_goes_on_with_the_run_of_a_pull_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_branch_never_goes_on_with_the_run_of_a_pull_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     project = tmp_path / "project"
     project.mkdir()
     (project / "train.py").write_text("print('acc 0.9')\n")
@@ -93,7 +107,9 @@ def test_a_branch_never_goes_on_with_the_run_of_a_pull_request(tmp_path: Path, m
 
 
 def test_processes_share_no_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Libraries load what they find in it (scikit-learn unpickles); the caller's own is no exception."""
+    """Libraries load what they find in it (scikit-learn unpickles); the caller's own is no
+    exception.
+    """
     own = tmp_path / "own"
     (own / "scikit_learn_data").mkdir(parents=True)
     monkeypatch.setenv("HOME", str(own))
@@ -122,7 +138,9 @@ def test_processes_share_no_home_folder(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_a_claim_changes_the_projects_own_environment_only(tmp_path: Path) -> None:
     asked = resolution.Need(
-        environment=Environment(name="sklearn", framework="sklearn", family="linear"), backend="process", owner="a" * 16
+        environment=Environment(name="sklearn", framework="sklearn", family="linear"),
+        backend="process",
+        owner="a" * 16,
     )
     others = replace(asked, owner="b" * 16)
     before = resolution.plan(others, home=tmp_path)
@@ -147,7 +165,9 @@ def test_what_is_handed_over_is_never_reached_by_a_link(tmp_path: Path) -> None:
     (folder / "hard").hardlink_to(victim / "shadow")
     hand_over(folder, owner, is_mounted=lambda place: False)
     assert {path.lstat().st_uid for path in (victim, victim / "shadow")} == {0}
-    assert {path.lstat().st_uid for path in (folder, folder / "deep", folder / "deep" / "own")} == {65534}
+    assert {path.lstat().st_uid for path in (folder, folder / "deep", folder / "deep" / "own")} == {
+        65534
+    }
     (tmp_path / "link").symlink_to(victim)
     with pytest.raises(EngineError, match="not a folder of ours"):
         hand_over(tmp_path / "link", owner, is_mounted=lambda place: False)
@@ -161,10 +181,16 @@ def test_a_folder_that_a_container_writes_is_not_handed_over(tmp_path: Path) -> 
     engine = DockerEngine(home=str(tmp_path))
     image = images.plan(Environment(name="python", framework="none", family="none"))
     engine.build(image, on_line=lambda line: None)
-    project, inside, cache = tmp_path / "project", tmp_path / "inside", tmp_path / "downloads" / "one"
+    project, inside, cache = (
+        tmp_path / "project",
+        tmp_path / "inside",
+        tmp_path / "downloads" / "one",
+    )
     project.mkdir()
     (project / "x.py").write_text("import time\ntime.sleep(600)\n")
-    launch = Launch(image=image, project=str(project), inside=str(inside), entry="x.py", caches=str(cache))
+    launch = Launch(
+        image=image, project=str(project), inside=str(inside), entry="x.py", caches=str(cache)
+    )
     started = engine.start(launch)
     try:
         assert cache.stat().st_uid == 65534
@@ -179,7 +205,9 @@ def test_a_folder_that_a_container_writes_is_not_handed_over(tmp_path: Path) -> 
     assert Path("/etc/shadow").stat().st_uid == 0
 
 
-def test_no_training_sees_the_password_of_a_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_training_sees_the_password_of_a_proxy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from mlops_lib.engine import docker, package_index
 
     for url in (
@@ -191,6 +219,11 @@ def test_no_training_sees_the_password_of_a_proxy(tmp_path: Path, monkeypatch: p
         assert "@" not in package_index.without_credentials(url)
     assert package_index.without_credentials("localhost,.example") == "localhost,.example"
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
-    for url, public in (("http://user:secret@proxy.example:3128", False), ("http://proxy.example:3128", True)):
-        (tmp_path / "config.json").write_text(json.dumps({"proxies": {"default": {"httpProxy": url}}}))
+    for url, public in (
+        ("http://user:secret@proxy.example:3128", False),
+        ("http://proxy.example:3128", True),
+    ):
+        (tmp_path / "config.json").write_text(
+            json.dumps({"proxies": {"default": {"httpProxy": url}}})
+        )
         assert docker._proxies_are_public() == public

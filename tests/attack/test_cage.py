@@ -1,4 +1,6 @@
-"""The cage around a training: what a script inside cannot reach, and what a project's settings cannot loosen."""
+"""The cage around a training: what a script inside cannot reach, and what a project's settings
+cannot loosen.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +20,24 @@ from mlops_lib.records import Environment, Limits, Mount
 
 pytestmark = pytest.mark.attack
 VALUES = {
-    "text": "evil", "list": ["/etc:/mlops/etc"], "bytes": "1t", "number": 64.0, "integer": 100_000, "flag": True,
-}  # fmt: skip
+    "text": "evil",
+    "list": ["/etc:/mlops/etc"],
+    "bytes": "1t",
+    "number": 64.0,
+    "integer": 100_000,
+    "flag": True,
+}
 OPERATORS = [one for one in config.SETTINGS if one.operator]
 
 
 @pytest.mark.parametrize("setting", [one.key for one in OPERATORS])
 @pytest.mark.parametrize("file", ["mlops.toml", "pyproject.toml"])
-def test_a_projects_settings_cannot_loosen_its_cage(tmp_path: Path, setting: str, file: str) -> None:
-    """Whatever the repository says of an operator's setting is refused, and its name is in the message."""
+def test_a_projects_settings_cannot_loosen_its_cage(
+    tmp_path: Path, setting: str, file: str
+) -> None:
+    """Whatever the repository says of an operator's setting is refused, and its name is in the
+    message.
+    """
     kind = next(one.kind for one in OPERATORS if one.key == setting)
     table = "[tool.mlops]\n" if file == "pyproject.toml" else ""
     (tmp_path / file).write_text(f"{table}{setting} = {json.dumps(VALUES.get(kind, 'evil'))}\n")
@@ -37,9 +48,23 @@ def test_a_projects_settings_cannot_loosen_its_cage(tmp_path: Path, setting: str
 def test_what_a_cage_is_made_of_is_the_operators() -> None:
     names = {one.key for one in OPERATORS}
     assert names >= {
-        "backend", "run_dir", "home", "mount", "memory", "cpus", "pids", "network", "trust", "base_image", "mail_to",
-        "slack_channel", "slack_url", "listen", "shared", "on",
-    }  # fmt: skip
+        "backend",
+        "run_dir",
+        "home",
+        "mount",
+        "memory",
+        "cpus",
+        "pids",
+        "network",
+        "trust",
+        "base_image",
+        "mail_to",
+        "slack_channel",
+        "slack_url",
+        "listen",
+        "shared",
+        "on",
+    }
 
 
 ESCAPES = r"""
@@ -111,7 +136,9 @@ print("RESULT " + json.dumps([held, broken]))
 
 
 @pytest.mark.docker
-def test_a_script_cannot_get_out_of_its_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_script_cannot_get_out_of_its_container(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MLOPS_SMTP_URL", "smtp://user:hush-hush@127.0.0.1")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush-hush")
     engine = DockerEngine(home=str(tmp_path / "home"))
@@ -129,20 +156,29 @@ def test_a_script_cannot_get_out_of_its_container(tmp_path: Path, monkeypatch: p
     with socket.create_server(("0.0.0.0", 0)) as listening:
         host = {
             "paths": [str(other / "secret.txt"), str(run_dir / "verdict.json"), str(Path.home())],
-            "address": "172.17.0.1", "port": listening.getsockname()[1],
-        }  # fmt: skip
+            "address": "172.17.0.1",
+            "port": listening.getsockname()[1],
+        }
         launch = Launch(
-            image=image, project=str(project), inside=str(run_dir / "inside"), entry="main.py",
-            args=(json.dumps(host),), limits=Limits(network="none", pids=64, memory_bytes=512 << 20),
-            mounts=(Mount(source=str(data), target="/data"),), labels={LABEL_RUN: label}, log=str(run_dir / "log.txt"),
-        )  # fmt: skip
+            image=image,
+            project=str(project),
+            inside=str(run_dir / "inside"),
+            entry="main.py",
+            args=(json.dumps(host),),
+            limits=Limits(network="none", pids=64, memory_bytes=512 << 20),
+            mounts=(Mount(source=str(data), target="/data"),),
+            labels={LABEL_RUN: label},
+            log=str(run_dir / "log.txt"),
+        )
         started = engine.start(launch)
         ended = engine.wait(started.id, timeout_s=90)
     log = (run_dir / "log.txt").read_text()
     engine.kill(started.id)
     engine.remove(started.id)
     assert ended.state == "exited", log
-    held, broken = json.loads(next(line for line in log.splitlines() if line.startswith("RESULT "))[7:])
+    held, broken = json.loads(
+        next(line for line in log.splitlines() if line.startswith("RESULT "))[7:]
+    )
     assert broken == [], f"{len(held)} held: {held}"
     assert len(held) > 40
     assert not list(data.iterdir())

@@ -1,4 +1,6 @@
-"""What a container writes without end is read in bounded time and memory, and what matters of it is kept."""
+"""What a container writes without end is read in bounded time and memory, and what matters of it is
+kept.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +68,9 @@ for place in sys.argv[1:]:
 
 def test_a_flood_of_events_costs_every_reader_little(tmp_path: Path) -> None:
     run_dirs = [flooded(tmp_path / kind, line) for kind, line in FLOODS.items()]
-    done = subprocess.run([sys.executable, "-c", READ, *run_dirs], capture_output=True, check=True, timeout=240)
+    done = subprocess.run(
+        [sys.executable, "-c", READ, *run_dirs], capture_output=True, check=True, timeout=240
+    )
     for kind, line in zip(FLOODS, done.stdout.splitlines(), strict=True):
         warning, first, last, seconds, grown = json.loads(line)
         assert (first, last) == ("start", "end"), f"{kind}: the beginning and the end were not kept"
@@ -111,7 +115,9 @@ def test_long_lines_between_short_ones_are_left_out(tmp_path: Path) -> None:
         assert lines.new(file) == []
 
 
-@pytest.mark.parametrize("content", [b"[" + b"[]," * 4_000_000 + b"[]]", b"[" * 200_000, b'{"a":' * 100_000])
+@pytest.mark.parametrize(
+    "content", [b"[" + b"[]," * 4_000_000 + b"[]]", b"[" * 200_000, b'{"a":' * 100_000]
+)
 def test_a_small_file_of_many_values_is_not_built(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "metrics.json"
     path.write_bytes(content)
@@ -125,9 +131,16 @@ def test_a_search_that_claims_very_many_trials_is_read_in_part(tmp_path: Path) -
     place = tmp_path / "inside" / "search" / "result.json"
     place.parent.mkdir(parents=True)
     claim = {
-        "schema": 1, "metric": "accuracy", "mode": "max", "selection": "disjoint", "fit": 1, "winner": 0, "score": 0.5,
-        "stopped": "trials", "trials": [{"number": number, "curve": [0.5]} for number in range(40_000)],
-    }  # fmt: skip
+        "schema": 1,
+        "metric": "accuracy",
+        "mode": "max",
+        "selection": "disjoint",
+        "fit": 1,
+        "winner": 0,
+        "score": 0.5,
+        "stopped": "trials",
+        "trials": [{"number": number, "curve": [0.5]} for number in range(40_000)],
+    }
     place.write_text(json.dumps(claim))
     began = time.process_time()
     found = second_pass.read(tmp_path)
@@ -152,7 +165,9 @@ def test_a_loss_that_comes_and_goes_fills_no_record_of_the_hosts(tmp_path: Path)
     with (run_dir / "inside" / "events.jsonl").open("w") as file:
         for number in range(3000):
             metrics = {"loss": "nan" if number % 2 else 1.0}
-            file.write(json.dumps({"event": "epoch", "fit": 1, "epoch": number, "metrics": metrics}) + "\n")
+            file.write(
+                json.dumps({"event": "epoch", "fit": 1, "epoch": number, "metrics": metrics}) + "\n"
+            )
     attendance = supervision._Attendance.__new__(supervision._Attendance)
     seen: list[dict[str, object]] = []
     attendance.run_dir, attendance.observer = run_dir, seen.append

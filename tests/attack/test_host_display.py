@@ -48,7 +48,9 @@ def hostile(tmp_path: Path) -> Path:
     project = tmp_path / NAME
     project.mkdir()
     reads = f"import pandas\npandas.read_csv({HOSTILE!r})\n"
-    (project / f"{NAME}.py").write_text("from sklearn.svm import SVC\nSVC().fit([[0], [1]], [0, 1])\n" + reads)
+    (project / f"{NAME}.py").write_text(
+        "from sklearn.svm import SVC\nSVC().fit([[0], [1]], [0, 1])\n" + reads
+    )
     (project / "requirements.txt").write_text(f"numpy\n{HOSTILE}\n-r {HOSTILE}\n")
     return project
 
@@ -88,7 +90,11 @@ def test_an_error_and_an_event_are_clean() -> None:
     ]
     for event in events:
         assert is_clean(terminal.describe(event), lines=1 if terminal.describe(event) else 0), event
-    assert (one_line("a\nb"), printable("a\nb"), printable("plain ü ☃")) == ("a b", "a\nb", "plain ü ☃")
+    assert (one_line("a\nb"), printable("a\nb"), printable("plain ü ☃")) == (
+        "a b",
+        "a\nb",
+        "plain ü ☃",
+    )
 
 
 def test_a_test_report_is_well_formed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,7 +103,14 @@ def test_a_test_report_is_well_formed(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("MLOPS_BUILD", str(build))
     builds.note("detect", exit_code=3, seconds=0.1, what=HOSTILE)
     image = Image(tag="x", environment=Environment(name="x", framework="sklearn", family="linear"))
-    spec = RunSpec(digest="d" * 64, name=HOSTILE, project=HOSTILE, entry=HOSTILE, backend="process", image=image)
+    spec = RunSpec(
+        digest="d" * 64,
+        name=HOSTILE,
+        project=HOSTILE,
+        entry=HOSTILE,
+        backend="process",
+        image=image,
+    )
     run_directory.write_spec(run_dir, spec)
     verdict = Verdict(verdict="rejected", metric=HOSTILE, value=0.5, target=0.8, reasons=(HOSTILE,))
     (run_dir / "verdict.json").write_text(json.dumps(verdict.to_json()))
@@ -109,15 +122,25 @@ def test_a_test_report_is_well_formed(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
-@pytest.mark.parametrize("words", ["detect . --json", "config", "runs --json", "nonsense", "detect missing"])
+@pytest.mark.parametrize(
+    "words", ["detect . --json", "config", "runs --json", "nonsense", "detect missing"]
+)
 def test_closed_streams_are_no_fault(closed: str, words: str, tmp_path: Path) -> None:
-    (tmp_path / "train.py").write_text("from sklearn.svm import SVC\nSVC().fit([[0], [1]], [0, 1])\n")
+    (tmp_path / "train.py").write_text(
+        "from sklearn.svm import SVC\nSVC().fit([[0], [1]], [0, 1])\n"
+    )
     line = f"{sys.executable} -I -m mlops_lib {words}"
     environ = {**os.environ, "HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
     expected = subprocess.run(
         ["sh", "-c", line], cwd=tmp_path, env=environ, capture_output=True, check=False
     ).returncode
-    done = subprocess.run(["sh", "-c", f"{line} {closed}"], cwd=tmp_path, env=environ, capture_output=True, check=False)
+    done = subprocess.run(
+        ["sh", "-c", f"{line} {closed}"],
+        cwd=tmp_path,
+        env=environ,
+        capture_output=True,
+        check=False,
+    )
     assert done.returncode == expected
     assert list(tmp_path.glob("mlops-bug-*")) == []
 
@@ -125,7 +148,9 @@ def test_closed_streams_are_no_fault(closed: str, words: str, tmp_path: Path) ->
 def test_a_reader_that_leaves_is_no_fault(tmp_path: Path) -> None:
     line = f"{sys.executable} -I -m mlops_lib config --json | true; {sys.executable} -I -m mlops_lib config | head -1"
     environ = {**os.environ, "HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
-    done = subprocess.run(["sh", "-c", line], cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["sh", "-c", line], cwd=tmp_path, env=environ, capture_output=True, text=True, check=False
+    )
     assert "bug" not in done.stderr
     assert "Exception ignored" not in done.stderr
     assert list(tmp_path.glob("mlops-bug-*")) == []
@@ -134,7 +159,14 @@ def test_a_reader_that_leaves_is_no_fault(tmp_path: Path) -> None:
 def test_an_answer_of_many_lines_keeps_them(hostile: Path, tmp_path: Path) -> None:
     (hostile / "requirements.txt").unlink()
     done = command(
-        "build", str(hostile), "--print", "--backend", "process", "--home", str(tmp_path / "home"), cwd=tmp_path
+        "build",
+        str(hostile),
+        "--print",
+        "--backend",
+        "process",
+        "--home",
+        str(tmp_path / "home"),
+        cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) > 10

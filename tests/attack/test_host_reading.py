@@ -1,4 +1,6 @@
-"""What the host reads of a pushed project lies in it, is a file, and ends; what is no requirement is never repeated."""
+"""What the host reads of a pushed project lies in it, is a file, and ends; what is no requirement
+is never repeated.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +73,9 @@ def through_folder(project: Path, secret: Path) -> None:
 
 
 def through_fd(project: Path, secret: Path) -> None:
-    (project / "requirements.txt").write_text(f"-r /proc/self/fd/{os.open(secret, os.O_RDONLY)}\n-r /dev/fd/0\n")
+    (project / "requirements.txt").write_text(
+        f"-r /proc/self/fd/{os.open(secret, os.O_RDONLY)}\n-r /dev/fd/0\n"
+    )
 
 
 def link_to_link(project: Path, secret: Path) -> None:
@@ -125,7 +129,9 @@ OUTSIDE: dict[str, Plant] = {
     "dynamic": written("pyproject.toml", DYNAMIC % "ABSOLUTE"),
     "dynamic above": written("pyproject.toml", DYNAMIC % "RELATIVE"),
     "setup.cfg file": written("setup.cfg", "[options]\ninstall_requires = file: RELATIVE\n"),
-    "environment.yml": written("environment.yml", "dependencies:\n  - pip:\n    - -r ABSOLUTE\n    - -r RELATIVE\n"),
+    "environment.yml": written(
+        "environment.yml", "dependencies:\n  - pip:\n    - -r ABSOLUTE\n    - -r RELATIVE\n"
+    ),
 }
 
 
@@ -152,7 +158,9 @@ def test_modules_come_from_the_project(project: Path, secret: Path) -> None:
     module = secret.parent / "hostmodule.py"
     module.write_text(f"import {SECRET}\n")
     climbs = os.path.relpath(secret.parent, project)
-    imports = f"import sys\nsys.path.insert(0, {climbs!r})\nimport hostmodule\nfrom .... import host\n"
+    imports = (
+        f"import sys\nsys.path.insert(0, {climbs!r})\nimport hostmodule\nfrom .... import host\n"
+    )
     (project / "train.py").write_text(imports + SCRIPT)
     (project / "pkg").symlink_to(secret.parent)
     (project / "other.py").write_text("from pkg import hostmodule\n" + SCRIPT)
@@ -266,7 +274,9 @@ NAMES = (
 def test_odd_files_hold_nobody(kind: str, project: Path) -> None:
     for name in NAMES:
         odd(kind, project / name)
-    (project / "train.py").write_text("import helper\n" + SCRIPT + "open('data.json')\nopen('data.csv')\n")
+    (project / "train.py").write_text(
+        "import helper\n" + SCRIPT + "open('data.json')\nopen('data.csv')\n"
+    )
     assert "PATH=" not in answered(project)
     found = detect(project)
     assert found.entry == "train.py"
@@ -321,7 +331,10 @@ def test_what_is_too_large_is_said(tmp_path: Path) -> None:
         ("requirements.txt", "a[" * 400_000),
         ("requirements.txt", "-r requirements.txt\n" * 40_000),
         ("requirements.txt", "a; " + "(" * 900_000),
-        ("environment.yml", "dependencies:\n - " + " " * 900_000 + "\n - pip:\n   - a" + " " * 90_000 + "!"),
+        (
+            "environment.yml",
+            "dependencies:\n - " + " " * 900_000 + "\n - pip:\n   - a" + " " * 90_000 + "!",
+        ),
         ("pyproject.toml", "a" + ".a" * 120_000 + "=1"),
         ("pyproject.toml", "a=" + "[" * 100_000),
         ("README.md", "python train.py " * 18_000),
@@ -332,7 +345,10 @@ def test_what_is_too_large_is_said(tmp_path: Path) -> None:
         ("Makefile", "a: \\\n" * 40_000),
         ("Makefile", "train:\n" + "\tpython train.py \\\n" * 12_000),
         ("dvc.yaml", "stages: " + "[" * 200_000),
-        ("dvc.yaml", "stages:\n" + "".join(f"  s{n}:\n    cmd: python train.py\n" for n in range(6_000))),
+        (
+            "dvc.yaml",
+            "stages:\n" + "".join(f"  s{n}:\n    cmd: python train.py\n" for n in range(6_000)),
+        ),
         ("MLproject", "entry_points:\n  main:\n    command: '" + "{a}" * 60_000 + "'\n"),
         (".gitlab-ci.yml", "train:\n  script:\n" + "    - python train.py --a b\n" * 9_000),
         ("x.py", "x = " + "-" * 900_000 + "1"),
@@ -374,7 +390,9 @@ def test_a_pointer_of_git_lfs_is_named(project: Path) -> None:
     (project / "data" / "table.csv").write_text(pointer)
     found = detect(project)
     assert missing_data.pointers(found) == ["data/table.csv"]
-    assert any("data/table.csv" in warning and "git lfs pull" in warning for warning in found.warnings)
+    assert any(
+        "data/table.csv" in warning and "git lfs pull" in warning for warning in found.warnings
+    )
 
 
 def test_links_within_the_project_are_followed(project: Path) -> None:
@@ -421,7 +439,11 @@ def test_the_command_says_it_like_any_other_error(project: Path) -> None:
         timeout=30,
         stdin=subprocess.DEVNULL,
     )
-    assert (done.returncode, "Traceback" in done.stderr, "remedy" in done.stderr) == (3, False, True), done.stderr
+    assert (done.returncode, "Traceback" in done.stderr, "remedy" in done.stderr) == (
+        3,
+        False,
+        True,
+    ), done.stderr
 
 
 @pytest.mark.parametrize("where", ["checkout", "workspace"])
@@ -439,7 +461,14 @@ def test_a_link_does_not_choose_what_is_trained(
     else:
         monkeypatch.setenv("WORKSPACE", str(project))
     monkeypatch.chdir(project)
-    for given in ("model", "link.py", "sub/deep", "model/train.py", project / "model", project / "link.py"):
+    for given in (
+        "model",
+        "link.py",
+        "sub/deep",
+        "model/train.py",
+        project / "model",
+        project / "link.py",
+    ):
         for read in (detect, config.resolve):
             with pytest.raises(RefusedFileError, match="leads out"):
                 read(Path(given))
@@ -450,7 +479,9 @@ def test_a_link_does_not_choose_what_is_trained(
     assert detect("same.py").entry == "same.py" or detect("same.py").entry == "sub/train.py"
 
 
-def test_a_linked_script_outside_of_any_checkout_takes_no_other_folder(project: Path, secret: Path) -> None:
+def test_a_linked_script_outside_of_any_checkout_takes_no_other_folder(
+    project: Path, secret: Path
+) -> None:
     (secret.parent / "train.py").write_text(f"import {SECRET}\n{SCRIPT}")
     (project / "link.py").symlink_to(secret.parent / "train.py")
     with pytest.raises(DetectionError):

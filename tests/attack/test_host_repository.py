@@ -20,7 +20,9 @@ Plant = Callable[[Path, str], None]
 
 def git(place: Path, *words: str) -> str:
     identity = ["-c", "user.name=Mallory", "-c", "user.email=mallory@example.com"]
-    done = subprocess.run(["git", "-C", str(place), *identity, *words], capture_output=True, check=False, timeout=60)
+    done = subprocess.run(
+        ["git", "-C", str(place), *identity, *words], capture_output=True, check=False, timeout=60
+    )
     return done.stdout.decode()
 
 
@@ -31,7 +33,11 @@ def repository_in(place: Path, secret: str = "print(1)") -> Path:
     for number in range(2):
         (place / "train.py").write_text(f"{secret}  # {number}\n")
         git(place, "add", "--all")
-        author = "Mallory <mallory@example.com>" if secret == "print(1)" else f"{secret} <victim@example.com>"
+        author = (
+            "Mallory <mallory@example.com>"
+            if secret == "print(1)"
+            else f"{secret} <victim@example.com>"
+        )
         git(place, "commit", "--quiet", "-m", f"{secret} {number}", "--author", author)
     return place
 
@@ -51,21 +57,28 @@ def included(place: Path, program: str) -> None:
 
 def filtered(place: Path, program: str) -> None:
     (place / ".gitattributes").write_text("*.py filter=evil diff=evil\n")
-    configured('[filter "evil"]\n\tclean = PROGRAM\n\tsmudge = PROGRAM\n[diff "evil"]\n\ttextconv = PROGRAM\n')(
-        place, program
-    )
+    configured(
+        '[filter "evil"]\n\tclean = PROGRAM\n\tsmudge = PROGRAM\n[diff "evil"]\n\ttextconv = PROGRAM\n'
+    )(place, program)
     os.utime(place / "train.py", (1, 1))
 
 
 def hooked(place: Path, program: str) -> None:
     (place / ".git" / "hooks").mkdir(exist_ok=True)
-    for name in ("post-index-change", "fsmonitor-watchman", "post-checkout", "reference-transaction"):
+    for name in (
+        "post-index-change",
+        "fsmonitor-watchman",
+        "post-checkout",
+        "reference-transaction",
+    ):
         (place / ".git" / "hooks" / name).write_text(f"#!/bin/sh\n{program}\n")
         (place / ".git" / "hooks" / name).chmod(0o755)
 
 
 def bare_inside(place: Path, program: str) -> None:
-    """The files of a bare repository committed in a subfolder, which git takes for the repository there."""
+    """The files of a bare repository committed in a subfolder, which git takes for the repository
+    there.
+    """
     inside = place / "model"
     for name in ("objects/x", "refs/x"):
         (inside / name).mkdir(parents=True)
@@ -79,10 +92,14 @@ def bare_inside(place: Path, program: str) -> None:
 
 PLANTS = {
     "fsmonitor": configured("[core]\n\tfsmonitor = PROGRAM\n"),
-    "pager and editor": configured("[core]\n\tpager = PROGRAM\n\teditor = PROGRAM\n\tsshCommand = PROGRAM\n"),
+    "pager and editor": configured(
+        "[core]\n\tpager = PROGRAM\n\teditor = PROGRAM\n\tsshCommand = PROGRAM\n"
+    ),
     "signature": configured("[log]\n\tshowSignature = true\n[gpg]\n\tprogram = PROGRAM\n"),
     "hooks path": configured("[core]\n\thooksPath = .\n\tuntrackedCache = true\n"),
-    "alias": configured("[alias]\n\tls-files = !PROGRAM\n\tlog = !PROGRAM\n\trev-parse = !PROGRAM\n"),
+    "alias": configured(
+        "[alias]\n\tls-files = !PROGRAM\n\tlog = !PROGRAM\n\trev-parse = !PROGRAM\n"
+    ),
     "partial clone": configured(
         '[extensions]\n\tpartialClone = origin\n[remote "origin"]\n\turl = ext::PROGRAM\n\tpromisor = true\n'
     ),
@@ -94,7 +111,9 @@ PLANTS = {
 
 
 @pytest.mark.parametrize("plant", PLANTS.values(), ids=PLANTS)
-def test_nothing_that_a_repository_names_is_run(plant: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_that_a_repository_names_is_run(
+    plant: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     place = repository_in(tmp_path / "project")
     canary = tmp_path / "ran"
     program = tmp_path / "program"
@@ -206,10 +225,15 @@ def test_no_other_repository_is_read(plant: Callable[[Path, Path], None], tmp_pa
     place.mkdir()
     plant(place, other)
     head = git(other, "rev-parse", "HEAD").strip()
-    told = [git_history.author(place), *git_history.commits_since(place, git(other, "rev-parse", "HEAD~1").strip())]
+    told = [
+        git_history.author(place),
+        *git_history.commits_since(place, git(other, "rev-parse", "HEAD~1").strip()),
+    ]
     told += [git_history.repository_name(place) or ""]
     assert SECRET not in str(told)
-    assert plant is alternates or git_history.commit(place) != head, "that name came from its own HEAD"
+    assert plant is alternates or git_history.commit(place) != head, (
+        "that name came from its own HEAD"
+    )
     checkout = repository.find(place)
     assert checkout is None or not checkout.export(head, tmp_path / "then")
 
@@ -263,7 +287,9 @@ def claims_of_millions(place: Path) -> None:
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("plant", [endless, pipes, inflated, damaged, longest_reference, claims_of_millions])
+@pytest.mark.parametrize(
+    "plant", [endless, pipes, inflated, damaged, longest_reference, claims_of_millions]
+)
 def test_no_repository_holds_us_or_breaks_us(plant: Callable[[Path], None], tmp_path: Path) -> None:
     place = repository_in(tmp_path / "project")
     plant(place)
@@ -279,7 +305,9 @@ def test_a_tree_writes_only_below_its_folder(tmp_path: Path) -> None:
 
     def stored(kind: str, content: bytes) -> bytes:
         words = ["git", "-C", str(place), "hash-object", "-t", kind, "-w", "--stdin", "--literally"]
-        return bytes.fromhex(subprocess.run(words, input=content, capture_output=True, check=True).stdout.decode())
+        return bytes.fromhex(
+            subprocess.run(words, input=content, capture_output=True, check=True).stdout.decode()
+        )
 
     blob, link = stored("blob", b"evil"), stored("blob", str(tmp_path).encode())
     inner = stored("tree", b"100644 escaped\0" + blob)

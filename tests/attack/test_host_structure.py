@@ -42,7 +42,9 @@ READERS = {
     "tarfile.open",
     "isolated.open",
 }
-"""Calls of such a name that do not: those of mlops_lib.project.files, on trees, on what is open already."""
+"""Calls of such a name that do not: those of mlops_lib.project.files, on trees, on what is open
+already.
+"""
 PROJECT_MODULES = (
     "detection",
     "patching",
@@ -80,13 +82,20 @@ OWN_FILES = {
     "registry": "the registry, and what atomic.open_regular opened",
     "tuning.ray_workers._with_catalog": "this package and its catalog",
 }
-"""Functions, or whole modules, of those that open files which no push brings, and what those are."""
+"""Functions, or whole modules, of those that open files which no push brings, and what those are.
+"""
 
 
 def suspects() -> Iterator[tuple[str, str]]:
     """Every call in a function that deals with a pushed project: where it stands, and its text."""
     for path in PACKAGE.rglob("*.py"):
-        module = path.relative_to(PACKAGE).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__")
+        module = (
+            path.relative_to(PACKAGE)
+            .with_suffix("")
+            .as_posix()
+            .replace("/", ".")
+            .removesuffix(".__init__")
+        )
         if module.split(".")[0] != "runner":
             named = any(f"{module}.".startswith(f"{one}.") for one in PROJECT_MODULES)
             yield from _calls(ast.parse(path.read_text(encoding="utf-8")), module, named)
@@ -97,7 +106,9 @@ def _calls(node: ast.AST, where: str, named: bool) -> Iterator[tuple[str, str]]:
         inner, deals = where, named
         if isinstance(child, (ast.FunctionDef, ast.ClassDef)):
             inner = f"{where}.{child.name}"
-            deals = named or (isinstance(child, ast.FunctionDef) and "project" in _identifiers(child))
+            deals = named or (
+                isinstance(child, ast.FunctionDef) and "project" in _identifiers(child)
+            )
         if isinstance(child, ast.Call) and named:
             yield where, ast.unparse(child.func)
         yield from _calls(child, inner, deals)
@@ -124,6 +135,7 @@ def test_git_is_not_started() -> None:
     named = [
         path
         for path in PACKAGE.rglob("*.py")
-        if "subprocess" in (text := path.read_text(encoding="utf-8")) and ('"git"' in text or "'git'" in text)
+        if "subprocess" in (text := path.read_text(encoding="utf-8"))
+        and ('"git"' in text or "'git'" in text)
     ]
     assert [path.name for path in named if path.parent.name != "detection"] == []

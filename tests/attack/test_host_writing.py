@@ -108,7 +108,9 @@ PLANTS = [
 
 @pytest.mark.parametrize("plant", PLANTS)
 @pytest.mark.parametrize("place", [RESULTS, Path("sub/../.mlops/results")], ids=["plain", "dotted"])
-def test_artifacts_replace_nothing_foreign(place: Path, plant: Plant, project: Path, foreign: Path) -> None:
+def test_artifacts_replace_nothing_foreign(
+    place: Path, plant: Plant, project: Path, foreign: Path
+) -> None:
     plant(project, foreign)
     before = contents(foreign), contents(project)
     for folder in (place, project / place):
@@ -117,7 +119,9 @@ def test_artifacts_replace_nothing_foreign(place: Path, plant: Plant, project: P
     assert (contents(foreign), contents(project)) == before
 
 
-def test_a_checkout_counts_from_its_top(project: Path, foreign: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkout_counts_from_its_top(
+    project: Path, foreign: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = project / "model"
     model.mkdir()
     subprocess.run(["git", "init", "--quiet"], check=True, timeout=30)
@@ -149,11 +153,25 @@ def test_the_command_removes_nothing(project: Path, foreign: Path, tmp_path: Pat
     before = contents(foreign)
     done = mlops("report", ".", "--artifacts", str(RESULTS), "--home", str(tmp_path / "home"))
     assert done.returncode == 2, done.stderr
-    assert "artifacts" not in json.loads(done.stdout.splitlines()[-1]), "a build server publishes what this names only"
+    assert "artifacts" not in json.loads(done.stdout.splitlines()[-1]), (
+        "a build server publishes what this names only"
+    )
     assert contents(foreign) == before
     (project / ".mlops").unlink()
-    done = mlops("report", ".", "--entry", "none.py", "--artifacts", str(RESULTS), "--home", str(tmp_path / "home"))
-    assert (done.returncode, json.loads(done.stdout.splitlines()[-1])["artifacts"]) == (3, str(RESULTS)), done.stderr
+    done = mlops(
+        "report",
+        ".",
+        "--entry",
+        "none.py",
+        "--artifacts",
+        str(RESULTS),
+        "--home",
+        str(tmp_path / "home"),
+    )
+    assert (done.returncode, json.loads(done.stdout.splitlines()[-1])["artifacts"]) == (
+        3,
+        str(RESULTS),
+    ), done.stderr
 
 
 @pytest.mark.parametrize("name", ["mlops.toml", "Jenkinsfile"])
@@ -164,7 +182,9 @@ def test_init_writes_through_no_link(name: str, target: str, project: Path, fore
     done = mlops("init", ".")
     assert done.returncode == 2, done.stderr
     assert contents(foreign) == before
-    assert {path.name for path in project.iterdir()} == {"train.py", name}, "all or nothing is written"
+    assert {path.name for path in project.iterdir()} == {"train.py", name}, (
+        "all or nothing is written"
+    )
 
 
 def test_init_goes_into_no_other_folder(project: Path, foreign: Path) -> None:
@@ -175,10 +195,16 @@ def test_init_goes_into_no_other_folder(project: Path, foreign: Path) -> None:
     assert contents(foreign) == before
 
 
-def test_a_home_or_run_in_the_project_is_not_pushed(project: Path, foreign: Path, tmp_path: Path) -> None:
+def test_a_home_or_run_in_the_project_is_not_pushed(
+    project: Path, foreign: Path, tmp_path: Path
+) -> None:
     (project / "link").symlink_to(foreign)
     before = contents(foreign)
-    for given in ({"home": "link"}, {"home": "link/deeper"}, {"home": str(tmp_path / "home"), "run_dir": "link/run"}):
+    for given in (
+        {"home": "link"},
+        {"home": "link/deeper"},
+        {"home": str(tmp_path / "home"), "run_dir": "link/run"},
+    ):
         with pytest.raises(UsageError, match="link"):
             prepare(project, backend="process", **given)
     assert contents(foreign) == before

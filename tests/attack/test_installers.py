@@ -1,4 +1,6 @@
-"""An installer that is started in a hostile project takes nothing from it: no setting, no module, no program."""
+"""An installer that is started in a hostile project takes nothing from it: no setting, no module,
+no program.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ pytestmark = pytest.mark.attack
 
 @pytest.fixture
 def hostile(tmp_path: Path, package_index: PackageIndex, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder is a project that names its own index, and has modules and programs by the usual names."""
+    """The current folder is a project that names its own index, and has modules and programs by the
+    usual names.
+    """
     for name in [name for name in os.environ if name.startswith(("PIP_", "UV_"))]:
         monkeypatch.delenv(name)
     package_index.add("acme_tool")
@@ -35,13 +39,29 @@ def hostile(tmp_path: Path, package_index: PackageIndex, monkeypatch: pytest.Mon
         (links / name).write_bytes(content)
     project = tmp_path / "project"
     (project / "uv.toml").write_text(f'find-links = ["{links}"]\n')
-    (project / "pyproject.toml").write_text(f'[tool.uv]\nfind-links = ["{links}"]\nno-index = true\n')
+    (project / "pyproject.toml").write_text(
+        f'[tool.uv]\nfind-links = ["{links}"]\nno-index = true\n'
+    )
     for name in ("pip.conf", ".pip.conf", "setup.cfg"):
-        (project / name).write_text(f"[global]\nfind-links = {links}\n[install]\nfind-links = {links}\n")
+        (project / name).write_text(
+            f"[global]\nfind-links = {links}\n[install]\nfind-links = {links}\n"
+        )
     (project / ".env").write_text(f"UV_FIND_LINKS={links}\n")
     (project / ".python-version").write_text("2.7\n")
-    for name in ("pip", "venv", "ensurepip", "logging", "typing", "runpy", "json", "sitecustomize", "usercustomize"):
-        (project / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'a').write({name!r})\n")
+    for name in (
+        "pip",
+        "venv",
+        "ensurepip",
+        "logging",
+        "typing",
+        "runpy",
+        "json",
+        "sitecustomize",
+        "usercustomize",
+    ):
+        (project / f"{name}.py").write_text(
+            f"open({str(tmp_path / 'ran')!r}, 'a').write({name!r})\n"
+        )
     for name in ("docker", "uv", "python3.9", "nvidia-smi", "git"):
         (project / name).write_text(f"#!/bin/sh\necho {name} >>{tmp_path / 'ran'}\n")
         (project / name).chmod(0o755)
@@ -51,7 +71,9 @@ def hostile(tmp_path: Path, package_index: PackageIndex, monkeypatch: pytest.Mon
 
 
 def installed(home: Path) -> str:
-    environment = Environment(name="python", framework="none", family="none", requirements=("acme_tool",))
+    environment = Environment(
+        name="python", framework="none", family="none", requirements=("acme_tool",)
+    )
     folder = venv.place(home, environment)
     venv.build(folder, environment, on_line=lambda line: None)
     assert venv.missing(folder, environment, ["acme_tool"]) == []
@@ -76,7 +98,9 @@ def test_an_installer_takes_nothing_from_the_project(
     assert not (tmp_path / "ran").exists(), (tmp_path / "ran").read_text()
 
 
-def test_no_program_of_the_project_is_found(hostile: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_no_program_of_the_project_is_found(
+    hostile: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("PATH", os.pathsep.join(["", ".", "bin/../.", *os.get_exec_path()]))
     found = {programs.find(name) for name in ("docker", "uv", "python3.9", "nvidia-smi")} - {None}
     assert not any(str(hostile) in str(Path(str(path)).resolve()) for path in found)

@@ -1,4 +1,6 @@
-"""A training reaches neither this machine, nor another training, nor the addresses at which clouds hand out credentials."""
+"""A training reaches neither this machine, nor another training, nor the addresses at which clouds
+hand out credentials.
+"""
 
 from __future__ import annotations
 
@@ -85,7 +87,12 @@ class Site:
         log = self.folder / f"log{self.number}"
         inside = self.folder / f"inside{self.number}"
         launch = Launch(
-            image=self.image, project=str(project), inside=str(inside), entry="x.py", log=str(log), limits=limits
+            image=self.image,
+            project=str(project),
+            inside=str(inside),
+            entry="x.py",
+            log=str(log),
+            limits=limits,
         )
         return self.engine.start(launch).id, log
 
@@ -111,7 +118,9 @@ def test_a_training_reaches_no_neighbour(service: int, tmp_path: Path) -> None:
         own = {one for found in client.networks.list() for one in network._gateways(found)} - {""}
         closed = set(network._gateways(client.networks.get(network.CLOSED)))
         hosts = [(one, service) for one in sorted(own - closed)]
-        assert any(seen.startswith("reached") for seen in site.seen(hosts, limits=plain)), "the service can be reached"
+        assert any(seen.startswith("reached") for seen in site.seen(hosts, limits=plain)), (
+            "the service can be reached"
+        )
         places = [*hosts, neighbour, ("169.254.1.1", 80), ("100.100.100.200", 80)]
         found = site.seen(places, limits=isolated)
         assert not [one for one in found if one.startswith(("reached", "wrote"))], found
@@ -124,9 +133,13 @@ def test_a_training_reaches_no_neighbour(service: int, tmp_path: Path) -> None:
         site.engine.remove(other)
 
 
-def test_a_training_that_cannot_be_closed_in_does_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_training_that_cannot_be_closed_in_does_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     site = Site(tmp_path)
-    monkeypatch.setattr(network, "REFUSED", ("0.0.0.0/0",))  # the engine finds no way to the gateway any more
+    monkeypatch.setattr(
+        network, "REFUSED", ("0.0.0.0/0",)
+    )  # the engine finds no way to the gateway any more
     before = {one.id for one in site.engine.find({})}
     with pytest.raises(EngineError, match="its network cannot be closed"):
         site.start("open('ran', 'w').close()\n", limits=Limits(network=network.ISOLATED))

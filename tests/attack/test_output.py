@@ -62,12 +62,18 @@ def test_a_process_that_prints_without_end_is_bounded_while_it_runs(
     monkeypatch.setenv("PYTHONPATH", str(Path(atomic.__file__).parents[1]))
     folder, log = tmp_path / "container", tmp_path / "log.txt"
     folder.mkdir()
-    script = (
-        "import os, time\nfor _ in range(200): os.write(1, b'y' * (1 << 20))\nprint('done', flush=True)\ntime.sleep(60)"
-    )
-    order = {"log": str(log), "command": [sys.executable, "-c", script], "variables": dict(os.environ)}
+    script = "import os, time\nfor _ in range(200): os.write(1, b'y' * (1 << 20))\nprint('done', flush=True)\ntime.sleep(60)"
+    order = {
+        "log": str(log),
+        "command": [sys.executable, "-c", script],
+        "variables": dict(os.environ),
+    }
     atomic.write_json(folder / "container.json", order)
-    subprocess.run([sys.executable, "-S", "-m", "mlops_lib.engine.supervisor", str(folder)], check=True, cwd=folder)
+    subprocess.run(
+        [sys.executable, "-S", "-m", "mlops_lib.engine.supervisor", str(folder)],
+        check=True,
+        cwd=folder,
+    )
     child = atomic.read_json(folder / "child.json")["pid"]
     deadline = time.monotonic() + 60
     try:

@@ -1,4 +1,6 @@
-"""A receiver of notifications that sends a byte now and then holds nothing: no delivery, no other run, no training."""
+"""A receiver of notifications that sends a byte now and then holds nothing: no delivery, no other
+run, no training.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ pytestmark = pytest.mark.attack
 TIMEOUT_S = 0.4
 DRIP_S = 0.05
 ALLOWED_S = 3.0
-"""Twice the timeout for an attempt, and room for a busy machine; the drip itself would last for minutes."""
+"""Twice the timeout for an attempt, and room for a busy machine; the drip itself would last for
+minutes.
+"""
 Talk = Callable[["Receiver", socket.socket], None]
 
 
@@ -94,7 +98,9 @@ def hear_all(client: socket.socket) -> None:
         heard += client.recv(1 << 16)
     head, _, body = heard.partition(b"\r\n\r\n")
     length = next(
-        int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")
+        int(line.split(b":")[1])
+        for line in head.split(b"\r\n")
+        if line.lower().startswith(b"content-length")
     )
     while len(body) < length:
         body += client.recv(1 << 16)
@@ -194,7 +200,9 @@ def test_a_receiver_that_drips_holds_a_delivery_for_its_time_only(
     environ = {"MLOPS_SMTP_URL" if protocol.startswith("smtp") else "MLOPS_WEBHOOK_URL": url}
     settings = {"mail_to": "ann@example.com"}
     began = time.monotonic()
-    (answer,) = notify(news(case), settings=settings, home=tmp_path, environ=environ, patience=QUICK)
+    (answer,) = notify(
+        news(case), settings=settings, home=tmp_path, environ=environ, patience=QUICK
+    )
     assert time.monotonic() - began < ALLOWED_S
     assert answer.state == "spooled", answer
     assert answer.uncertain == may_have_arrived, answer
@@ -206,7 +214,9 @@ def test_a_receiver_that_drips_holds_a_delivery_for_its_time_only(
 
 
 def test_a_name_server_that_stays_silent_is_left_behind_and_nothing_is_sent_later() -> None:
-    """A look-up cannot be interrupted: the thread is given up, and may open no connection when it comes back."""
+    """A look-up cannot be interrupted: the thread is given up, and may open no connection when it
+    comes back.
+    """
     answered, tried = threading.Event(), threading.Event()
     refused: list[Exception] = []
 
@@ -228,7 +238,9 @@ def test_a_name_server_that_stays_silent_is_left_behind_and_nothing_is_sent_late
     assert isinstance(refused[0], TimeoutError)
 
 
-@pytest.mark.parametrize("ending", [b"Content-Length: 100\r\n\r\nok", b"Transfer-Encoding: chunked\r\n\r\n5\r\nhe"])
+@pytest.mark.parametrize(
+    "ending", [b"Content-Length: 100\r\n\r\nok", b"Transfer-Encoding: chunked\r\n\r\n5\r\nhe"]
+)
 def test_a_truncated_answer_of_success_is_success(
     tmp_path: Path, receiver: Callable[[Talk], Receiver], ending: bytes
 ) -> None:
@@ -243,7 +255,9 @@ def test_a_truncated_answer_of_success_is_success(
     assert (answer.state, answer.attempts, server.heard) == ("sent", 1, 1)
 
 
-@pytest.mark.parametrize("answered", [b"", b"HTTP/1.1 2", b"HTTP/1.1 200 OK\r\nContent-Le", b"\x00\x01\r\n\r\n"])
+@pytest.mark.parametrize(
+    "answered", [b"", b"HTTP/1.1 2", b"HTTP/1.1 200 OK\r\nContent-Le", b"\x00\x01\r\n\r\n"]
+)
 def test_an_answer_that_breaks_off_leaves_it_uncertain(
     tmp_path: Path, receiver: Callable[[Talk], Receiver], answered: bytes
 ) -> None:
@@ -253,7 +267,8 @@ def test_an_answer_that_breaks_off_leaves_it_uncertain(
 
     environ = {"MLOPS_WEBHOOK_URL": f"http://127.0.0.1:{receiver(talk).port}"}
     (answer,) = notify(news("a"), settings={}, home=tmp_path, environ=environ, patience=QUICK)
-    # A header section that ends with the connection is whole for the standard library: then it was taken.
+    # A header section that ends with the connection is whole for the standard library: then it was
+    # taken.
     assert answer.state == "sent" or answer.uncertain, answer
 
 
@@ -270,7 +285,9 @@ def test_a_truncated_answer_to_a_bot_is_looked_for_and_not_believed(
     assert (answer.state, answer.uncertain) == ("spooled", True)
 
 
-@pytest.mark.parametrize("value", ["1" + "0" * 32, "9" * 400, "Fri, 31 Dec 9999 23:59:59 GMT", "9" * 5000])
+@pytest.mark.parametrize(
+    "value", ["1" + "0" * 32, "9" * 400, "Fri, 31 Dec 9999 23:59:59 GMT", "9" * 5000]
+)
 def test_no_receiver_is_left_alone_for_ever(value: str) -> None:
     assert retry_after_s(value) == LONGEST_WAIT_S
 
@@ -290,7 +307,9 @@ def test_a_clock_that_was_set_back_does_not_prolong_a_wait(
     assert answer.state == "sent"
 
 
-def test_no_run_waits_for_anothers_delivery(tmp_path: Path, receiver: Callable[[Talk], Receiver]) -> None:
+def test_no_run_waits_for_anothers_delivery(
+    tmp_path: Path, receiver: Callable[[Talk], Receiver]
+) -> None:
     held = threading.Event()
 
     def talk(server: Receiver, client: socket.socket) -> None:
@@ -300,16 +319,20 @@ def test_no_run_waits_for_anothers_delivery(tmp_path: Path, receiver: Callable[[
     environ = {"MLOPS_WEBHOOK_URL": f"http://127.0.0.1:{receiver(talk).port}"}
     slow = Patience(attempts=1, timeout_s=1.0)
     thread = threading.Thread(
-        target=notify, args=(news("slow"),),
+        target=notify,
+        args=(news("slow"),),
         kwargs={"settings": {}, "home": tmp_path, "environ": environ, "patience": slow},
-    )  # fmt: skip
+    )
     thread.start()
     assert held.wait(10)
     began = time.monotonic()
-    # All that share anything with it: every entry there could be, the flush of the home, the same message kept again.
+    # All that share anything with it: every entry there could be, the flush of the home, the same
+    # message kept again.
     keep(news("slow"), settings={}, home=tmp_path, environ=environ)
     dead = {"MLOPS_WEBHOOK_URL": "http://127.0.0.1:1"}
-    for number in range(300):  # among these, by the pigeonhole, share whatever part of an id would be locked
+    for number in range(
+        300
+    ):  # among these, by the pigeonhole, share whatever part of an id would be locked
         with Ledger(tmp_path).held(entry_id("webhook", f"other {number}"), timeout_s=0.0) as mine:
             assert mine
     assert flush({}, home=tmp_path, environ=dead, patience=QUICK) == []
@@ -329,9 +352,13 @@ def test_a_training_does_not_wait_for_a_receiver(
     monkeypatch.setenv("MLOPS_HOME", str(tmp_path / "home"))
     project = tmp_path / "project"
     project.mkdir()
-    (project / "train.py").write_text("from sklearn.svm import SVC\nSVC().fit([[0], [1]], [0, 1])\n")
+    (project / "train.py").write_text(
+        "from sklearn.svm import SVC\nSVC().fit([[0], [1]], [0, 1])\n"
+    )
     url = f"http://127.0.0.1:{server.port}"
-    job = prepare(project, slack_channel="C1", slack_url=url, backend="process", home=str(tmp_path / "home"))
+    job = prepare(
+        project, slack_channel="C1", slack_url=url, backend="process", home=str(tmp_path / "home")
+    )
     job.run_dir.mkdir(parents=True)
     began = time.monotonic()
     publishing.step(job, "started")
@@ -341,7 +368,9 @@ def test_a_training_does_not_wait_for_a_receiver(
     publishing._let_steps_end()
 
 
-def test_the_time_is_shared_between_channels(tmp_path: Path, receiver: Callable[[Talk], Receiver]) -> None:
+def test_the_time_is_shared_between_channels(
+    tmp_path: Path, receiver: Callable[[Talk], Receiver]
+) -> None:
     def takes(_: Receiver, client: socket.socket) -> None:
         hear_all(client)
         client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")

@@ -35,7 +35,9 @@ def blocks(page: Path) -> list[Block]:
 
 def commands(page: Path) -> list[list[str]]:
     """The words of every `mlops` command in the page's shell blocks."""
-    lines = [line for block in blocks(page) if block.language == "sh" for line in block.code.splitlines()]
+    lines = [
+        line for block in blocks(page) if block.language == "sh" for line in block.code.splitlines()
+    ]
     inner = [re.sub(r"^source <\((.*)\)$", r"\1", line) for line in lines]
     return [shlex.split(line, comments=True)[1:] for line in inner if line.startswith("mlops ")]
 
@@ -54,7 +56,13 @@ def test_the_pages_name_every_verb() -> None:
 
 def environment(home: Path) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLOPS_", "BUILD_"))}
-    return {**kept, "MLOPS_HOME": str(home), "PYTHONPATH": str(ROOT), "BROWSER": "true", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    return {
+        **kept,
+        "MLOPS_HOME": str(home),
+        "PYTHONPATH": str(ROOT),
+        "BROWSER": "true",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+    }
 
 
 @pytest.mark.slow
@@ -67,11 +75,18 @@ def test_python_on_a_page_runs(page: Path, tmp_path: Path) -> None:
     """All blocks of a page are one program, run beside the samples."""
     if "mlops.run(" in page.read_text():
         shutil.copytree(ROOT / "model_repo", tmp_path / "model_repo")
-    code = "\n".join(block.code for block in blocks(page) if block.language == "python" and not block.title)
+    code = "\n".join(
+        block.code for block in blocks(page) if block.language == "python" and not block.title
+    )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path,
-        env=environment(tmp_path / "home"), timeout=550,
-    )  # fmt: skip
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env=environment(tmp_path / "home"),
+        timeout=550,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
 
 
@@ -86,9 +101,14 @@ def test_the_tutorial_ends_as_it_says(tmp_path: Path) -> None:
             (tmp_path / block.title).write_text(block.code)
         for line in block.code.splitlines() if block.language == "sh" else ():
             done = subprocess.run(
-                [sys.executable, "-m", "mlops_lib", *shlex.split(line)[1:]], capture_output=True, text=True, check=False,
-                cwd=tmp_path, env=environment(tmp_path / "home"), timeout=550,
-            )  # fmt: skip
+                [sys.executable, "-m", "mlops_lib", *shlex.split(line)[1:]],
+                capture_output=True,
+                text=True,
+                check=False,
+                cwd=tmp_path,
+                env=environment(tmp_path / "home"),
+                timeout=550,
+            )
             assert done.returncode == 0, (line, done.stderr[-3000:])
             said.append(done.stdout)
     assert said[1].startswith("accepted: accuracy 0.9")

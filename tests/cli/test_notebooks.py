@@ -21,9 +21,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 @pytest.fixture(autouse=True)
 def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
-        "MLOPS_HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3",
-        "IPYTHONDIR": str(tmp_path / "ipython"), "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime"),
-    }.items():  # fmt: skip
+        "MLOPS_HOME": str(tmp_path / "home"),
+        "PYTHONPATH": str(ROOT),
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "IPYTHONDIR": str(tmp_path / "ipython"),
+        "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime"),
+    }.items():
         monkeypatch.setenv(name, value)
 
 
@@ -62,7 +65,9 @@ def test_a_magic_that_is_wrong_says_so_and_a_failing_cell_is_shown(tmp_path: Pat
 
 
 def test_records_show_themselves(tmp_path: Path) -> None:
-    (tmp_path / "train.py").write_text("from sklearn.svm import SVC\nSVC().fit([[0], [1]], [0, 1])\n")
+    (tmp_path / "train.py").write_text(
+        "from sklearn.svm import SVC\nSVC().fit([[0], [1]], [0, 1])\n"
+    )
     ((shown,),) = executed(cells("import mlops_lib as mlops\nmlops.detect('.')"), tmp_path)
     assert "sklearn" in shown["data"]["text/html"]
     assert "train.py" in shown["data"]["text/html"]

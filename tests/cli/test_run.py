@@ -49,8 +49,12 @@ def mlops(home: Path, *arguments: object, **variables: str) -> tuple[int, dict[s
     """Exit code, the record on stdout, and stderr."""
     done = subprocess.run(
         [sys.executable, "-m", "mlops_lib", *map(str, arguments), "--json"],
-        capture_output=True, text=True, check=False, env={**environment(home), **variables}, timeout=580,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**environment(home), **variables},
+        timeout=580,
+    )
     return done.returncode, json.loads(done.stdout) if done.stdout else {}, done.stderr
 
 
@@ -58,7 +62,9 @@ def write(folder: Path, text: str, **settings: object) -> Path:
     folder.mkdir(exist_ok=True)
     (folder / "train.py").write_text(text)
     if settings:
-        (folder / "mlops.toml").write_text("".join(f"{k} = {json.dumps(v)}\n" for k, v in settings.items()))
+        (folder / "mlops.toml").write_text(
+            "".join(f"{k} = {json.dumps(v)}\n" for k, v in settings.items())
+        )
     return folder
 
 
@@ -74,8 +80,14 @@ def test_the_whole_chain(backend: str, home: Path) -> None:
     assert "cancer_pipeline" in Path(record["report"]).read_text()
     attempts = (Path(record["run_dir"]) / "attempts.jsonl").read_text()
     again = mlops(home, "run", sample, "--backend", backend)
-    assert (again[0], again[1]["value"], again[1]["version"]) == (0, record["value"], record["version"])
-    assert (Path(record["run_dir"]) / "attempts.jsonl").read_text() == attempts, "nothing is trained again"
+    assert (again[0], again[1]["value"], again[1]["version"]) == (
+        0,
+        record["value"],
+        record["version"],
+    )
+    assert (Path(record["run_dir"]) / "attempts.jsonl").read_text() == attempts, (
+        "nothing is trained again"
+    )
     code, verdict, _ = mlops(home, "judge", sample, "--backend", backend, "--target", "0.999")
     assert (code, verdict["verdict"]) == (6, "rejected")
 
@@ -83,7 +95,8 @@ def test_the_whole_chain(backend: str, home: Path) -> None:
 @pytest.mark.slow
 def test_a_missed_bar_is_tweaked_until_it_is_met_and_people_hear_of_it(home: Path) -> None:
     with slack_api() as slack:
-        # The search's result is known by its first attempt; a server that refuses changes nothing about it.
+        # The search's result is known by its first attempt; a server that refuses changes nothing
+        # about it.
         slack.faults["chat.postMessage"] = [("status", 503, {})]
         project = ROOT / "model_repo" / "digits_tree"
         code, record, errors = mlops(home, "run", project, "--backend", "process", **slack.environ)
@@ -121,7 +134,9 @@ def test_a_script_that_takes_its_tweak_as_an_argument_is_trained_with_further_va
     assert int(spec["args"][0]) == 5 + record["trials"]
     assert any("the best of" in reason for reason in record["reasons"])
     again = mlops(home, *asked)[1]
-    assert (again["run_dir"], again["version"]) == (record["run_dir"], record["version"]), "it goes on as that run"
+    assert (again["run_dir"], again["version"]) == (record["run_dir"], record["version"]), (
+        "it goes on as that run"
+    )
 
 
 @pytest.mark.slow
@@ -129,11 +144,17 @@ def test_a_killed_training_goes_on(home: Path, tmp_path: Path) -> None:
     project = write(tmp_path / "killed", SLOW)
     program = subprocess.Popen(
         [sys.executable, "-m", "mlops_lib", "run", str(project), "--backend", "process", "--json"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(home),
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(home),
+    )
     try:
         run_dir = wait_for_checkpoint(home, "killed", program)
-        start = next(json.loads(line) for line in (run_dir / "inside" / "events.jsonl").read_text().splitlines())
+        start = next(
+            json.loads(line)
+            for line in (run_dir / "inside" / "events.jsonl").read_text().splitlines()
+        )
         os.kill(start["pid"], signal.SIGKILL)
         output, errors = program.communicate(timeout=120)
     finally:
@@ -168,7 +189,9 @@ def test_an_interrupted_run_is_kept_and_goes_on(home: Path, tmp_path: Path) -> N
 
 
 def wait_for_checkpoint(home: Path, name: str, program: subprocess.Popen[str]) -> Path:
-    """The directory of a run, once its fit is on the disk: that is written beside the script, which goes on."""
+    """The directory of a run, once its fit is on the disk: that is written beside the script, which
+    goes on.
+    """
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         for events in home.glob(f"runs/{name}-*/inside/events.jsonl"):
@@ -183,35 +206,45 @@ FAILURES: dict[str, tuple[str, int, tuple[str, ...]]] = {
     "syntax": ("import keras\nx = = 1\n", 3, ("train.py:2", "syntax error")),
     "missing-data": (
         "import pandas as pd\nfrom sklearn.svm import SVC\nx = pd.read_csv('absent.csv')\nSVC().fit(x, x)\n",
-        5, ("absent.csv", "--mount"),
+        5,
+        ("absent.csv", "--mount"),
     ),
     "exception": (
         "from sklearn.svm import SVC\ndef inner():\n    raise RuntimeError('my own words')\ninner()\nSVC().fit(1, 2)\n",
-        5, ("Traceback", "my own words", "train.py:3"),
+        5,
+        ("Traceback", "my own words", "train.py:3"),
     ),
     "caught": (
         "import sys\nfrom sklearn.svm import SVC\ntry:\n    raise RuntimeError('my own words')\n"
         "except Exception:\n    sys.exit(1)\nSVC().fit(1, 2)\n",
-        5, ("my own words", "train.py:4"),
+        5,
+        ("my own words", "train.py:4"),
     ),
     "no-gpu": (
         "from sklearn.svm import SVC\nraise RuntimeError('Found no NVIDIA driver on your system.')\nSVC().fit(1, 2)\n",
-        5, ("train.py:2", "asks for a GPU", "--args"),
+        5,
+        ("train.py:2", "asks for a GPU", "--args"),
     ),
     "refused-arguments": (
         "import argparse\nfrom sklearn.svm import SVC\nparser = argparse.ArgumentParser()\n"
         "parser.add_argument('name', nargs='?')\n"
         "if not parser.parse_args().name:\n    parser.error('a name is needed')\nSVC().fit(1, 2)\n",
-        5, ("train.py:6", "a name is needed", "--args"),
+        5,
+        ("train.py:6", "a name is needed", "--args"),
     ),
     "gone-inside": (
         "from sklearn.svm import SVC\nimport sklearn.never_there\nSVC().fit(1, 2)\n",
-        5, ("No module named 'sklearn.never_there'", "Write what it is called now"),
+        5,
+        ("No module named 'sklearn.never_there'", "Write what it is called now"),
     ),
     "no-metric": ("from sklearn.svm import SVC\nSVC().fit([[0], [1]], [0, 1])\n", 10, ()),
     "nothing": ("print('hello')\n", 3, ("nothing in it trains",)),
-    "arguments": ("import sys\nfrom sklearn.svm import SVC\nSVC(C=float(sys.argv[1])).fit(x, y)\n", 2, ("--args",)),
-}  # fmt: skip
+    "arguments": (
+        "import sys\nfrom sklearn.svm import SVC\nSVC(C=float(sys.argv[1])).fit(x, y)\n",
+        2,
+        ("--args",),
+    ),
+}
 
 
 @pytest.mark.parametrize("name", FAILURES)
@@ -229,14 +262,18 @@ def test_what_a_user_gets_wrong_is_said(name: str, home: Path, tmp_path: Path) -
 
 
 def test_a_wrong_setting_is_named(home: Path, tmp_path: Path) -> None:
-    project = write(tmp_path / "setting", "from sklearn.svm import SVC\nSVC().fit(x, y)\n", targt=0.7)
+    project = write(
+        tmp_path / "setting", "from sklearn.svm import SVC\nSVC().fit(x, y)\n", targt=0.7
+    )
     code, record, _ = mlops(home, "run", project)
     assert code == 2
     assert record["error"]["where"].endswith("mlops.toml:1")
     assert "target" in record["error"]["remedy"]
 
 
-def test_a_number_that_is_only_printed_is_judged_when_settings_say_where(home: Path, tmp_path: Path) -> None:
+def test_a_number_that_is_only_printed_is_judged_when_settings_say_where(
+    home: Path, tmp_path: Path
+) -> None:
     text = "from sklearn.svm import SVC\nSVC().fit([[0], [1]], [0, 1])\nprint('final acc = 0.93')\n"
     project = write(tmp_path / "printed", text, metric_pattern=r"acc = ([\d.]+)")
     code, record, errors = mlops(home, "run", project, "--backend", "process")
@@ -259,7 +296,9 @@ def test_import_loads_nothing_third_party() -> None:
         "import sys, mlops_lib; from mlops_lib import detection; detection.detect\n"
         "print(sorted({m.split('.')[0] for m in sys.modules} & {'tensorflow', 'docker', 'requests', 'rich', 'numpy'}))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
     assert done.stdout.strip() == "[]"
 
 
@@ -267,10 +306,16 @@ def test_import_loads_nothing_third_party() -> None:
 def test_a_registered_model_is_made_again_identically(home: Path, tmp_path: Path) -> None:
     """The search's winner too, from another checkout than the one it was trained in."""
     project = write(tmp_path / "tree", TREE)
-    commands = (["init"], ["add", "."], ["-c", "user.name=a", "-c", "user.email=a@example.com", "commit", "-m", "1"])
+    commands = (
+        ["init"],
+        ["add", "."],
+        ["-c", "user.name=a", "-c", "user.email=a@example.com", "commit", "-m", "1"],
+    )
     for words in commands:
         subprocess.run(["git", "-C", str(project), *words], check=True, capture_output=True)
-    code, record, errors = mlops(home, "run", project, "--backend", "process", "--trials", 4, "--target", 0.7)
+    code, record, errors = mlops(
+        home, "run", project, "--backend", "process", "--trials", 4, "--target", 0.7
+    )
     assert (code, record["trials"] > 0) == (0, True), errors
     (project / "train.py").write_text("raise SystemExit('gone on since')")
     code, replay, errors = mlops(home, "replay", f"tree@{record['version']}")
@@ -316,4 +361,6 @@ def test_several_seeds_are_judged_by_their_mean(home: Path, tmp_path: Path) -> N
     attempts = [(Path(one["run_dir"]) / "attempts.jsonl").read_text() for one in found["values"]]
     again = mlops(home, *asked)[1]
     assert again["seeds"] == found
-    assert [(Path(one["run_dir"]) / "attempts.jsonl").read_text() for one in found["values"]] == attempts
+    assert [
+        (Path(one["run_dir"]) / "attempts.jsonl").read_text() for one in found["values"]
+    ] == attempts

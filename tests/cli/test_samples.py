@@ -1,4 +1,6 @@
-"""The sample projects, as somebody who pushed them would see them: none of them knows of us, and each ends accepted."""
+"""The sample projects, as somebody who pushed them would see them: none of them knows of us, and
+each ends accepted.
+"""
 
 from __future__ import annotations
 
@@ -46,13 +48,19 @@ def test_every_sample_is_listed() -> None:
 def test_a_sample_is_understood(name: str) -> None:
     found = detect(ROOT / "model_repo" / name)
     expected = SAMPLES[name]
-    assert (found.entry, found.framework, found.family) == (expected.entry, expected.framework, expected.family)
+    assert (found.entry, found.framework, found.family) == (
+        expected.entry,
+        expected.framework,
+        expected.family,
+    )
 
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_a_sample_does_not_know_us(name: str) -> None:
     files = [
-        path for path in (ROOT / "model_repo" / name).rglob("*") if path.suffix in (".py", ".ipynb", ".md", ".txt")
+        path
+        for path in (ROOT / "model_repo" / name).rglob("*")
+        if path.suffix in (".py", ".ipynb", ".md", ".txt")
     ]
     assert len(files) >= 2, "its code and its README"
     assert not [path for path in files if "mlops" in path.read_text()]
@@ -82,12 +90,27 @@ def test_a_sample_ends_accepted_in_its_container(name: str, home: Path) -> None:
 
 
 def run(project: Path, home: Path, args: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", "mlops_lib", "run", str(project), "--backend", "docker", "--json"]
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("MLOPS_", "BUILD_"))}
+    command = [
+        sys.executable,
+        "-m",
+        "mlops_lib",
+        "run",
+        str(project),
+        "--backend",
+        "docker",
+        "--json",
+    ]
+    kept = {
+        key: value for key, value in os.environ.items() if not key.startswith(("MLOPS_", "BUILD_"))
+    }
     done = subprocess.run(
-        command + (["--args", args] if args else []), capture_output=True, text=True, check=False, timeout=580,
+        command + (["--args", args] if args else []),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=580,
         env={**kept, "MLOPS_HOME": str(home), "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     record: dict[str, Any] = json.loads(done.stdout)
     return record

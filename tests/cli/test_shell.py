@@ -1,4 +1,6 @@
-"""What helps at a shell: examples in every help, completion that a real bash takes, a summary for a pull request."""
+"""What helps at a shell: examples in every help, completion that a real bash takes, a summary for a
+pull request.
+"""
 
 from __future__ import annotations
 
@@ -35,11 +37,17 @@ def completed(tmp_path: Path, *words: str) -> set[str]:
     assert BASH is not None
     script = tmp_path / "mlops.bash"
     flags = {verb: ["--json", "--target"] for verb in verbs.VERBS}
-    text = completion.script("bash", verbs=verbs.VERBS, flags=flags, words={"registry": verbs.ACTIONS})
+    text = completion.script(
+        "bash", verbs=verbs.VERBS, flags=flags, words={"registry": verbs.ACTIONS}
+    )
     script.write_text(text)
     ask = 'source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _mlops; printf "%s\\n" "${COMPREPLY[@]}"'
     done = subprocess.run(
-        [BASH, "-c", ask, "-", script, *words], capture_output=True, text=True, check=True, cwd=tmp_path
+        [BASH, "-c", ask, "-", script, *words],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
     )
     return set(done.stdout.split())
 
@@ -64,7 +72,9 @@ def test_a_summary_and_a_description_of_a_run_that_is_not_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MLOPS_HOME", str(tmp_path / "home"))
-    (tmp_path / "train.py").write_text("from sklearn.svm import SVC\nSVC().fit([[0], [1]], [0, 1])\n")
+    (tmp_path / "train.py").write_text(
+        "from sklearn.svm import SVC\nSVC().fit([[0], [1]], [0, 1])\n"
+    )
     assert cli.main(["show", str(tmp_path), "--backend", "process"]) == 0
     assert "no run yet" in capsys.readouterr().out
     assert cli.main(["report", str(tmp_path), "--backend", "process", "--markdown"]) == 2
@@ -77,7 +87,9 @@ def test_a_summary_and_a_description_of_a_run_that_is_not_there(
 
 @pytest.mark.parametrize("name", ["träin é.py".encode(), b"tr\xe9in.py"])
 @pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
-def test_a_name_that_the_terminal_cannot_show_is_no_failure(name: bytes, locale: str, tmp_path: Path) -> None:
+def test_a_name_that_the_terminal_cannot_show_is_no_failure(
+    name: bytes, locale: str, tmp_path: Path
+) -> None:
     source = "from sklearn.svm import SVC\nSVC().fit([[0], [1]], [0, 1])\n"
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).write_text(source)
     environment = {
@@ -91,7 +103,9 @@ def test_a_name_that_the_terminal_cannot_show_is_no_failure(name: bytes, locale:
     for more in ([], ["--json"]):
         done = subprocess.run(
             [sys.executable, "-m", "mlops_lib", "detect", str(tmp_path), *more],
-            env=environment, capture_output=True, check=False,
-        )  # fmt: skip
+            env=environment,
+            capture_output=True,
+            check=False,
+        )
         assert done.returncode == 0, done.stderr
         assert b"sklearn" in done.stdout

@@ -45,9 +45,12 @@ while not os.path.exists(os.path.join(os.environ["MLOPS_INSIDE"], "go")):
 def start(home: Path, *words: object) -> subprocess.Popen[str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLOPS_", "BUILD_"))}
     return subprocess.Popen(
-        [sys.executable, "-m", "mlops_lib", *map(str, words)], env={**kept, "MLOPS_HOME": str(home), "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [sys.executable, "-m", "mlops_lib", *map(str, words)],
+        env={**kept, "MLOPS_HOME": str(home), "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 @pytest.mark.slow
@@ -55,7 +58,9 @@ def test_watchdogs_go_on_with_a_run_whose_program_was_killed(home: Path, tmp_pat
     project, run_dir = tmp_path / "project", tmp_path / "run"
     project.mkdir()
     (project / "train.py").write_text(SCRIPT)
-    program = start(home, "run", project, "--run-dir", run_dir, "--backend", "process", "--target", "0.97")
+    program = start(
+        home, "run", project, "--run-dir", run_dir, "--backend", "process", "--target", "0.97"
+    )
     deadline = time.monotonic() + 300
     log = run_dir / "log.txt"
     while not (log.exists() and "fitted" in log.read_text()):
@@ -65,7 +70,9 @@ def test_watchdogs_go_on_with_a_run_whose_program_was_killed(home: Path, tmp_pat
     program.send_signal(signal.SIGKILL)
     program.communicate()
     watchdogs = [start(home, "watch", run_dir, "--until-done", "--json") for _ in range(2)]
-    while not any(line.get("do") == "adopt" for line in event_log.read_lines(run_dir / protocol.ATTEMPTS)):
+    while not any(
+        line.get("do") == "adopt" for line in event_log.read_lines(run_dir / protocol.ATTEMPTS)
+    ):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     (run_dir / "inside" / "go").touch()
@@ -78,14 +85,22 @@ def test_watchdogs_go_on_with_a_run_whose_program_was_killed(home: Path, tmp_pat
     assert [answer["state"] for answer in answers] == ["finished", "finished"]
     result = json.loads((run_dir / "result.json").read_text())
     assert (result["verdict"], result["target"], result["restarts"]) == ("accepted", 0.97, 0)
-    attempts = [line for line in event_log.read_lines(run_dir / protocol.ATTEMPTS) if line["event"] == "attempt"]
+    attempts = [
+        line
+        for line in event_log.read_lines(run_dir / protocol.ATTEMPTS)
+        if line["event"] == "attempt"
+    ]
     assert len(attempts) == 1, "nothing was started twice"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["process", pytest.param("docker", marks=pytest.mark.docker)])
-def test_a_watch_beside_a_training_goes_on_when_its_program_is_killed(home: Path, tmp_path: Path, backend: str) -> None:
-    """`kill -9` of `mlops train` alone, and then of its container: the watch adopts, restarts, finishes and says so."""
+def test_a_watch_beside_a_training_goes_on_when_its_program_is_killed(
+    home: Path, tmp_path: Path, backend: str
+) -> None:
+    """`kill -9` of `mlops train` alone, and then of its container: the watch adopts, restarts,
+    finishes and says so.
+    """
     project, run_dir = tmp_path / "project", tmp_path / "run"
     project.mkdir()
     (project / "train.py").write_text(WAITING)
@@ -102,7 +117,9 @@ def test_a_watch_beside_a_training_goes_on_when_its_program_is_killed(home: Path
             time.sleep(0.05)
 
     def decided(what: str) -> bool:
-        return any(line.get("do") == what for line in event_log.read_lines(run_dir / protocol.ATTEMPTS))
+        return any(
+            line.get("do") == what for line in event_log.read_lines(run_dir / protocol.ATTEMPTS)
+        )
 
     until(lambda: log.exists() and "fitted" in log.read_text())
     program.send_signal(signal.SIGKILL)
@@ -125,7 +142,14 @@ def test_a_watch_beside_a_training_goes_on_when_its_program_is_killed(home: Path
 @pytest.mark.slow
 def test_chaos_resume_killed_anywhere_it_ends_the_same(home: Path, tmp_path: Path) -> None:
     outcome = chaos.chaos(
-        "sklearn", backend="process", kills=5, length=12, folder=tmp_path, home=home, seed=5, pause_s=(0.5, 3.0)
+        "sklearn",
+        backend="process",
+        kills=5,
+        length=12,
+        folder=tmp_path,
+        home=home,
+        seed=5,
+        pause_s=(0.5, 3.0),
     )
     assert outcome.state == "finished"
     assert outcome.differences == ()

@@ -59,7 +59,11 @@ class Site:
     """A project, a run directory and a way to start containers for them."""
 
     def __init__(self, folder: Path, engine: Engine, image: Image) -> None:
-        self.project, self.inside, self.log = folder / "prö ject", folder / "in side", folder / "log.txt"
+        self.project, self.inside, self.log = (
+            folder / "prö ject",
+            folder / "in side",
+            folder / "log.txt",
+        )
         self.project.mkdir()
         self.engine, self.image, self.label = engine, image, uuid.uuid4().hex
 
@@ -82,7 +86,9 @@ class Site:
     def until_logged(self, word: str) -> None:
         deadline = time.monotonic() + 60
         while not self.log.exists() or word not in self.log.read_text():
-            assert time.monotonic() < deadline, self.log.read_text() if self.log.exists() else "no log"
+            assert time.monotonic() < deadline, (
+                self.log.read_text() if self.log.exists() else "no log"
+            )
             time.sleep(0.02)
 
 
@@ -100,7 +106,11 @@ SLEEP = "import time, sys\nprint('ready', flush=True)\ntime.sleep(600)\n"
 
 def test_output_arguments_variables_and_exit_code(site: Site) -> None:
     started = site.start(
-        "import os, sys\nprint(sys.argv[1:], os.environ['X'])\nsys.exit(7)", "a b", "$HOME", "ü", X="y z"
+        "import os, sys\nprint(sys.argv[1:], os.environ['X'])\nsys.exit(7)",
+        "a b",
+        "$HOME",
+        "ü",
+        X="y z",
     )
     ended = site.engine.wait(started.id, timeout_s=60)
     assert (ended.state, ended.exit_code) == ("exited", 7)
@@ -127,7 +137,9 @@ def test_the_project_is_never_written_to(site: Site) -> None:
     shutil.rmtree(site.inside)  # whatever the training wrote, its caller can remove
 
 
-def test_no_variable_of_ours_reaches_the_script(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_variable_of_ours_reaches_the_script(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MLOPS_SLACK_WEBHOOK", "https://example.com/secret")
     script = (
         "import os\nassert 'secret' not in str(dict(os.environ)), os.environ\n"
@@ -141,7 +153,9 @@ def test_death_is_noticed_at_once(site: Site) -> None:
     site.until_logged("ready")
     assert site.engine.wait(started.id, timeout_s=0.2).state == "running"
     seen: list[float] = []
-    waiting = threading.Thread(target=lambda: (site.engine.wait(started.id), seen.append(time.monotonic())))
+    waiting = threading.Thread(
+        target=lambda: (site.engine.wait(started.id), seen.append(time.monotonic()))
+    )
     waiting.start()
     time.sleep(0.1)
     site.engine.kill(started.id)
@@ -205,7 +219,10 @@ def test_stop_asks_first(site: Site) -> None:
 
 def test_a_grace_is_used_by_both_engines_alike(site: Site) -> None:
     """Asked to end, a training ends by itself, at once, and with a code that says so."""
-    for word, ask in (("stop", site.engine.stop), ("signal", functools.partial(_send, site.engine))):
+    for word, ask in (
+        ("stop", site.engine.stop),
+        ("signal", functools.partial(_send, site.engine)),
+    ):
         started = site.start(SLEEP.replace("ready", word))
         site.until_logged(word)
         began = time.monotonic()
@@ -259,9 +276,16 @@ def test_a_process_outlives_the_program_that_started_it(tmp_path: Path, process_
     assert other.wait(started.id, timeout_s=10).exit_code == 128 + signal.SIGKILL
 
 
-@pytest.mark.parametrize(("given", "own", "seen"), [(False, "", "-1"), (True, "", "0,3"), (True, "3", "3")])
+@pytest.mark.parametrize(
+    ("given", "own", "seen"), [(False, "", "-1"), (True, "", "0,3"), (True, "3", "3")]
+)
 def test_a_process_sees_the_gpus_that_it_is_given(
-    given: bool, own: str, seen: str, tmp_path: Path, process_home: Path, monkeypatch: pytest.MonkeyPatch
+    given: bool,
+    own: str,
+    seen: str,
+    tmp_path: Path,
+    process_home: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,3")
     engine = ProcessEngine(home=str(process_home))
@@ -282,7 +306,9 @@ def test_a_killed_supervisor_takes_its_script_along(tmp_path: Path, process_home
     started = site.start("import os\nprint('pid', os.getpid(), flush=True)\n" + SLEEP)
     site.until_logged("ready")
     script = int(site.log.read_text().split()[1])
-    listed = subprocess.run(["ps", "-o", "ppid=", "-p", str(script)], capture_output=True, text=True, check=True)
+    listed = subprocess.run(
+        ["ps", "-o", "ppid=", "-p", str(script)], capture_output=True, text=True, check=True
+    )
     os.kill(int(listed.stdout), signal.SIGKILL)
     assert engine.wait(started.id, timeout_s=10).state == "exited"
     deadline = time.monotonic() + 10
@@ -291,7 +317,9 @@ def test_a_killed_supervisor_takes_its_script_along(tmp_path: Path, process_home
     assert not Path(f"/proc/{script}").exists()
 
 
-def test_what_a_killed_script_had_started_dies_before_the_next_attempt(tmp_path: Path, process_home: Path) -> None:
+def test_what_a_killed_script_had_started_dies_before_the_next_attempt(
+    tmp_path: Path, process_home: Path
+) -> None:
     engine = ProcessEngine(home=str(process_home))
     planned = images.plan(ENVIRONMENT)
     engine.build(planned, on_line=lambda line: None)
@@ -300,17 +328,33 @@ def test_what_a_killed_script_had_started_dies_before_the_next_attempt(tmp_path:
     started = site.start(script + SLEEP)
     site.until_logged("ready")
     worker = int(site.log.read_text().split()[1])
-    supervisor = json.loads((process_home / "containers" / started.id / "supervisor.json").read_text())["pid"]
+    supervisor = json.loads(
+        (process_home / "containers" / started.id / "supervisor.json").read_text()
+    )["pid"]
     os.kill(supervisor, signal.SIGKILL)
     assert engine.wait(started.id, timeout_s=10).state == "exited"
-    until(lambda: not Path(f"/proc/{worker}").exists() or " Z " in Path(f"/proc/{worker}/stat").read_text())
+    until(
+        lambda: (
+            not Path(f"/proc/{worker}").exists()
+            or " Z " in Path(f"/proc/{worker}/stat").read_text()
+        )
+    )
 
 
-def test_a_container_that_was_removed_is_not_started_by_a_late_supervisor(tmp_path: Path, process_home: Path) -> None:
+def test_a_container_that_was_removed_is_not_started_by_a_late_supervisor(
+    tmp_path: Path, process_home: Path
+) -> None:
     folder = process_home / "containers" / "late"
     folder.mkdir(parents=True)
-    order = {"id": "late", "labels": {}, "log": str(tmp_path / "log"), "command": ["touch", str(tmp_path / "ran")]}
-    (folder / "container.json").write_text(json.dumps({**order, "variables": {}, "started": time.time()}))
+    order = {
+        "id": "late",
+        "labels": {},
+        "log": str(tmp_path / "log"),
+        "command": ["touch", str(tmp_path / "ran")],
+    }
+    (folder / "container.json").write_text(
+        json.dumps({**order, "variables": {}, "started": time.time()})
+    )
     ProcessEngine(home=str(process_home)).remove("late")
     subprocess.run([sys.executable, "-m", "mlops_lib.engine.supervisor", str(folder)], check=True)
     assert not (tmp_path / "ran").exists()
@@ -322,7 +366,11 @@ def test_a_saved_model_is_measured_in_a_process_that_gets_a_folder_and_nothing_e
 ) -> None:
     folder = tmp_path / "measure"
     folder.mkdir(mode=0o755)
-    order = {"token": "token-1:", "model": "model.keras", "entry": {"recipe": {}, "examples": {"file": "0.npz"}}}
+    order = {
+        "token": "token-1:",
+        "model": "model.keras",
+        "entry": {"recipe": {}, "examples": {"file": "0.npz"}},
+    }
     (folder / "order.json").write_text(json.dumps(order))
     (folder / "order.json").chmod(0o644)
     output = engine.measure(image, str(folder), limits=Limits(pids=64), timeout_s=60)
@@ -333,7 +381,9 @@ def test_a_saved_model_is_measured_in_a_process_that_gets_a_folder_and_nothing_e
     assert [path.name for path in folder.iterdir()] == ["order.json"]
 
 
-def test_a_measurement_that_takes_too_long_is_killed(engine: Engine, image: Image, tmp_path: Path) -> None:
+def test_a_measurement_that_takes_too_long_is_killed(
+    engine: Engine, image: Image, tmp_path: Path
+) -> None:
     folder = tmp_path / "measure"
     folder.mkdir(mode=0o755)
     os.mkfifo(folder / "order.json", 0o644)  # nobody writes to it: the program waits for ever

@@ -1,4 +1,6 @@
-"""Real images: what is missing is found and added, no secret stays in one, one with code trains by itself, unneeded ones go."""
+"""Real images: what is missing is found and added, no secret stays in one, one with code trains by
+itself, unneeded ones go.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ def engine(tmp_path: Path) -> Iterator[DockerEngine]:
 
 
 def docker(*arguments: str) -> str:
-    done = subprocess.run([buildkit.client_program(), *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [buildkit.client_program(), *arguments], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -43,7 +47,11 @@ def docker(*arguments: str) -> str:
 def own_environment(*requirements: str) -> Environment:
     """One that no other test has: its image is this test's to remove."""
     return Environment(
-        name="tests", framework="none", family="none", requirements=requirements, variables={"OWN": uuid.uuid4().hex}
+        name="tests",
+        framework="none",
+        family="none",
+        requirements=requirements,
+        variables={"OWN": uuid.uuid4().hex},
     )
 
 
@@ -76,7 +84,10 @@ def test_what_an_image_lacks_is_added_and_no_secret_stays(
     secret = next(iter(index.passwords - {""}))
     assert secret in index.url()
     everything = (
-        docker("history", "--no-trunc", image.tag) + docker("inspect", image.tag) + json.dumps(told) + image.dockerfile
+        docker("history", "--no-trunc", image.tag)
+        + docker("inspect", image.tag)
+        + json.dumps(told)
+        + image.dockerfile
     )
     assert secret not in everything
     assert PROXY_SECRET not in everything
@@ -86,17 +97,22 @@ def test_what_an_image_lacks_is_added_and_no_secret_stays(
     assert not found_in_layers(saved, secret.encode())
     assert not found_in_layers(saved, PROXY_SECRET.encode())
     index.close()  # from here on nothing can be asked
-    assert resolution.make(need, engine=engine, home=tmp_path, observer=told.append).tag == image.tag
+    assert (
+        resolution.make(need, engine=engine, home=tmp_path, observer=told.append).tag == image.tag
+    )
 
 
 def found_in_layers(saved: Path, word: bytes) -> bool:
-    """Whether a word is in a name or the contents of any file of any layer, or in the image's own configuration."""
+    """Whether a word is in a name or the contents of any file of any layer, or in the image's own
+    configuration.
+    """
     with tarfile.open(saved) as archive:
         for member in archive:
             stream = archive.extractfile(member) if member.isfile() else None
             if stream is None:
                 continue
-            # The layers of the base hold nothing of ours; skipping its bulk keeps this fast. They are plain tars here.
+            # The layers of the base hold nothing of ours; skipping its bulk keeps this fast. They
+            # are plain tars here.
             if member.size < 64 << 20 and word in stream.read():
                 return True
     return False
@@ -104,9 +120,16 @@ def found_in_layers(saved: Path, word: bytes) -> bool:
 
 def spec_of(project: Path, image: Image) -> RunSpec:
     return RunSpec(
-        digest=uuid.uuid4().hex, name="Baked Things", project=str(project), entry="train.py", args=("a b", "$HOME", 'q"'),
-        backend="docker", image=image, commit="abc123", metric_pattern=r"acc (\d\.\d+)",
-    )  # fmt: skip
+        digest=uuid.uuid4().hex,
+        name="Baked Things",
+        project=str(project),
+        entry="train.py",
+        args=("a b", "$HOME", 'q"'),
+        backend="docker",
+        image=image,
+        commit="abc123",
+        metric_pattern=r"acc (\d\.\d+)",
+    )
 
 
 LISTING = """
@@ -119,14 +142,20 @@ print("acc 0.91")
 
 def test_an_image_with_code_trains_by_itself(engine: DockerEngine, tmp_path: Path) -> None:
     project = tmp_path / "project"
-    kept = {
-        "train.py": LISTING,
-        "data/numbers.csv": "1,2\n", "README.md": "",
-    }  # fmt: skip
+    kept = {"train.py": LISTING, "data/numbers.csv": "1,2\n", "README.md": ""}
     left = (
-        ".git/config", ".env", "deep/.env.local", ".aws/credentials", "kaggle.json", "deep/id_rsa", "big.bin", "x.swp",
-        "__pycache__/x.pyc", "deep/.venv/bin/python", "server.pem",
-    )  # fmt: skip
+        ".git/config",
+        ".env",
+        "deep/.env.local",
+        ".aws/credentials",
+        "kaggle.json",
+        "deep/id_rsa",
+        "big.bin",
+        "x.swp",
+        "__pycache__/x.pyc",
+        "deep/.venv/bin/python",
+        "server.pem",
+    )
     for name, text in {**kept, **dict.fromkeys(left, "hidden")}.items():
         (project / name).parent.mkdir(parents=True, exist_ok=True)
         (project / name).write_text(text)
@@ -174,24 +203,55 @@ def test_pruning_takes_what_no_run_of_this_home_needs(engine: DockerEngine, tmp_
 
 
 def test_a_caller_in_a_container_drives_the_engine(tmp_path: Path) -> None:
-    """Its paths are not the engine's: what it mounts is translated (a Jenkins agent with the engine's socket)."""
+    """Its paths are not the engine's: what it mounts is translated (a Jenkins agent with the
+    engine's socket).
+    """
     caller = images.plan(
-        Environment(name="tests", framework="none", family="none", requirements=("docker", "requests", "rich"))
+        Environment(
+            name="tests",
+            framework="none",
+            family="none",
+            requirements=("docker", "requests", "rich"),
+        )
     )
     DockerEngine().build(caller, on_line=lambda line: None)
     project, home = tmp_path / "project", tmp_path / "home"
     project.mkdir()
     home.mkdir()
     (project / "train.py").write_text("open('left.txt', 'w').write('from the inner container')\n")
-    binds = {tmp_path: "/elsewhere", ROOT: "/repository", "/var/run/docker.sock": "/var/run/docker.sock"}
+    binds = {
+        tmp_path: "/elsewhere",
+        ROOT: "/repository",
+        "/var/run/docker.sock": "/var/run/docker.sock",
+    }
     program = buildkit.client_program()
     binds[program] = "/usr/bin/docker"
-    words = [word for source, target in binds.items() for word in ("--volume", f"{source}:{target}")]
+    words = [
+        word for source, target in binds.items() for word in ("--volume", f"{source}:{target}")
+    ]
     command = [
-        "run", "--rm", *words, "--env", "PYTHONPATH=/repository", "--env", "MLOPS_HOME=/elsewhere/home", "--workdir", "/tmp",
-        "--entrypoint", "python", caller.tag, "-m", "mlops_lib", "train", "/elsewhere/project", "--entry", "train.py",
-        "--backend", "docker", "--json",
-    ]  # fmt: skip
+        "run",
+        "--rm",
+        *words,
+        "--env",
+        "PYTHONPATH=/repository",
+        "--env",
+        "MLOPS_HOME=/elsewhere/home",
+        "--workdir",
+        "/tmp",
+        "--entrypoint",
+        "python",
+        caller.tag,
+        "-m",
+        "mlops_lib",
+        "train",
+        "/elsewhere/project",
+        "--entry",
+        "train.py",
+        "--backend",
+        "docker",
+        "--json",
+    ]
     record = json.loads(docker(*command))
     assert record["state"] == "finished"
     outputs = home / "runs" / Path(record["run_dir"]).name / "inside" / "outputs"
@@ -236,7 +296,9 @@ print("FOUND", found)
 """
 
 
-def test_a_hostile_script_finds_nothing_and_leads_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hostile_script_finds_nothing_and_leads_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It shares the container with the runner; what it leaves are links into the host."""
     from mlops_lib import reporting
     from mlops_lib.ci import artifacts

@@ -1,4 +1,6 @@
-"""Registered models in a real MLflow server with a SQLite store: logged once, found by alias, and no harm without it."""
+"""Registered models in a real MLflow server with a SQLite store: logged once, found by alias, and
+no harm without it.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,18 @@ def free_port() -> int:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a server of our own."""
     folder, port = tmp_path_factory.mktemp("mlflow"), free_port()
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+    ]
     command += [
         "--backend-store-uri",
         f"sqlite:///{folder}/mlflow.db",
@@ -43,7 +56,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         str(folder / "files"),
     ]
     with (folder / "log").open("w") as log:
-        program = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, start_new_session=True)
+        program = subprocess.Popen(
+            command, stdout=log, stderr=log, cwd=folder, start_new_session=True
+        )
     address = f"http://127.0.0.1:{port}"
     try:
         wait_for(address, program, folder / "log")
@@ -87,12 +102,23 @@ class World:
             }
             for n, one in enumerate(losses)
         ]
-        (run_dir / "inside" / "events.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        (run_dir / "inside" / "events.jsonl").write_text(
+            "".join(json.dumps(line) + "\n" for line in lines)
+        )
         spec = RunSpec(
-            digest=digest, name="o'demo", project=str(self.folder), entry="train.py", backend="docker", commit="c0ffee",
-            image=Image(tag="mlops/keras:1", environment=Environment(name="keras", framework="keras", family="cnn")),
-            seed=7, created=1_790_000_000.0,
-        )  # fmt: skip
+            digest=digest,
+            name="o'demo",
+            project=str(self.folder),
+            entry="train.py",
+            backend="docker",
+            commit="c0ffee",
+            image=Image(
+                tag="mlops/keras:1",
+                environment=Environment(name="keras", framework="keras", family="cnn"),
+            ),
+            seed=7,
+            created=1_790_000_000.0,
+        )
         verdict = Verdict(verdict="accepted", metric="accuracy", value=value, target=0.8)
         return run_dir, spec, model_store.register(run_dir, spec, verdict, home=self.home)
 
@@ -131,7 +157,10 @@ def test_runs_versions_and_the_champion_are_there_once(
     history = client.get_metric_history(runs[0].info.run_id, "fit_1/loss")
     assert {(one.step, one.value) for one in history} == {(0, 2.5), (2, 0.5)}
     assert "fit_1/val_acc_" in runs[0].data.metrics
-    assert {one.path for one in client.list_artifacts(runs[1].info.run_id)} == {"model", "report.html"}
+    assert {one.path for one in client.list_artifacts(runs[1].info.run_id)} == {
+        "model",
+        "report.html",
+    }
 
     champion = client.get_model_version_by_alias("o'demo", "champion")
     assert (champion.run_id, champion.tags["mlops.version"]) == (runs[1].info.run_id, "2")

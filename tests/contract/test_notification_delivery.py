@@ -1,4 +1,6 @@
-"""Delivery against real, misbehaving servers on this machine: nothing lost, nothing doubled, no secret shown."""
+"""Delivery against real, misbehaving servers on this machine: nothing lost, nothing doubled, no
+secret shown.
+"""
 
 from __future__ import annotations
 
@@ -55,13 +57,22 @@ class Clock:
         self.time += seconds
 
     def patience(self, **changes: Any) -> Patience:
-        # A busy machine answers late: an attempt that times out where the test means an answer would be another one.
-        values = {"timeout_s": 30.0, "clock": self, "now": self, "sleep": self.sleep, "chance": lambda: 0.0}
+        # A busy machine answers late: an attempt that times out where the test means an answer
+        # would be another one.
+        values = {
+            "timeout_s": 30.0,
+            "clock": self,
+            "now": self,
+            "sleep": self.sleep,
+            "chance": lambda: 0.0,
+        }
         return Patience(**{**values, **changes})
 
 
 GIVE_UP_S = 1.0
-"""How long an attempt waits in tests where somebody stays silent, and surely long enough where somebody answers."""
+"""How long an attempt waits in tests where somebody stays silent, and surely long enough where
+somebody answers.
+"""
 
 Step = Callable[["Answering"], bool]
 """Answers one request; returns whether the message was taken."""
@@ -174,7 +185,9 @@ class Mailbox:
             self.taken.append((list(envelope.rcpt_tos), envelope.content))
         return answer
 
-    def authenticate(self, server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: Any) -> AuthResult:
+    def authenticate(
+        self, server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: Any
+    ) -> AuthResult:
         assert isinstance(data, LoginPassword)
         login = (data.login.decode(), data.password.decode())
         self.logins.append(login)
@@ -208,10 +221,13 @@ def free_port() -> int:
 
 def news(key: str = "run:accepted", **changes: Any) -> Notification:
     plain = Notification(
-        key=key, level="good", title="demo: accepted", text="All is well.",
+        key=key,
+        level="good",
+        title="demo: accepted",
+        text="All is well.",
         facts=(Fact(label="State", value="rejected → accepted"),),
         links=(Link(label="Report", url="https://example.com/r?a=1&b=2"),),
-    )  # fmt: skip
+    )
     return replace(plain, **changes)
 
 
@@ -226,10 +242,21 @@ class Sender:
 
     def notify(self, notification: Notification, **changes: Any) -> list[Delivery]:
         patience = self.clock.patience(**changes)
-        return notify(notification, settings=self.settings, home=self.home, environ=self.environ, patience=patience)
+        return notify(
+            notification,
+            settings=self.settings,
+            home=self.home,
+            environ=self.environ,
+            patience=patience,
+        )
 
     def flush(self, **changes: Any) -> list[Delivery]:
-        return flush(self.settings, home=self.home, environ=self.environ, patience=self.clock.patience(**changes))
+        return flush(
+            self.settings,
+            home=self.home,
+            environ=self.environ,
+            patience=self.clock.patience(**changes),
+        )
 
     def spooled(self) -> list[Path]:
         return list((self.home / "notifications" / "spool").glob("*.json"))
@@ -252,7 +279,10 @@ def slack(sender: Sender, web: WebServer) -> Sender:
 @pytest.fixture
 def mail(sender: Sender, smtp: Controller) -> Sender:
     sender.environ = {"MLOPS_SMTP_URL": f"smtp://127.0.0.1:{smtp.port}"}
-    sender.settings = {"mail_to": ["ann@example.com", "bob@example.com"], "mail_from": "mlops@example.com"}
+    sender.settings = {
+        "mail_to": ["ann@example.com", "bob@example.com"],
+        "mail_from": "mlops@example.com",
+    }
     return sender
 
 
@@ -260,7 +290,8 @@ def states(deliveries: list[Delivery]) -> list[str]:
     return [one.state for one in deliveries]
 
 
-# Slack and HTTP ------------------------------------------------------------------------------------------------------
+# Slack and HTTP
+# ------------------------------------------------------------------------------------------------------
 
 
 def test_slack_gets_blocks_once(slack: Sender, web: WebServer) -> None:
@@ -274,7 +305,12 @@ def test_slack_gets_blocks_once(slack: Sender, web: WebServer) -> None:
 
 
 def test_retry_after_is_honoured_and_back_off_grows(slack: Sender, web: WebServer) -> None:
-    web.script = [status(429, Retry_After="7"), status(500), status(503), status(429, Retry_After="1")]
+    web.script = [
+        status(429, Retry_After="7"),
+        status(500),
+        status(503),
+        status(429, Retry_After="1"),
+    ]
     (delivery,) = slack.notify(news())
     assert (delivery.state, delivery.attempts, delivery.uncertain) == ("sent", 5, False)
     assert slack.clock.pauses == [7, 1, 2, 4]
@@ -299,7 +335,9 @@ def test_a_longer_wait_than_the_limit_is_spooled_and_kept(slack: Sender, web: We
 
 
 @pytest.mark.parametrize("fault", [reset, silence])
-def test_an_attempt_without_an_answer_is_repeated_under_the_same_id(slack: Sender, web: WebServer, fault: Step) -> None:
+def test_an_attempt_without_an_answer_is_repeated_under_the_same_id(
+    slack: Sender, web: WebServer, fault: Step
+) -> None:
     web.script = [fault]
     (delivery,) = slack.notify(news(), timeout_s=GIVE_UP_S)
     assert (delivery.state, delivery.uncertain) == ("sent", True)
@@ -313,7 +351,9 @@ def test_a_redirect_is_not_followed(slack: Sender, web: WebServer) -> None:
     assert (delivery.state, delivery.attempts, len(web.requests)) == ("spooled", 1, 1)
 
 
-def test_a_refusal_is_not_repeated_but_kept_until_the_target_is_mended(slack: Sender, web: WebServer) -> None:
+def test_a_refusal_is_not_repeated_but_kept_until_the_target_is_mended(
+    slack: Sender, web: WebServer
+) -> None:
     web.script = [status(404)]
     (delivery,) = slack.notify(news())
     assert (delivery.state, delivery.attempts) == ("spooled", 1)
@@ -349,9 +389,14 @@ def test_the_webhook_is_signed_and_named(sender: Sender, web: WebServer) -> None
     assert Notification.from_json(content["notification"]) == news()
 
 
-@pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")  # Apprise's own import
+@pytest.mark.filterwarnings(
+    "ignore:'imghdr' is deprecated:DeprecationWarning"
+)  # Apprise's own import
 def test_apprise_tells_each_url_until_it_took_it(
-    sender: Sender, web: WebServer, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    sender: Sender,
+    web: WebServer,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     place = f"json://127.0.0.1:{web.server_address[1]}"
     sender.environ = {"MLOPS_APPRISE_URLS": f"{place}/one-SECRET {place}/two-SECRET?method=post"}
@@ -370,18 +415,27 @@ def test_apprise_tells_each_url_until_it_took_it(
     assert "SECRET" not in output.out + output.err + caplog.text + repr(delivery) + sender.written()
 
 
-# Mail ----------------------------------------------------------------------------------------------------------------
+# Mail
+# ----------------------------------------------------------------------------------------------------------------
 
 
-def test_mail_is_text_and_html_with_the_picture_in_it(mail: Sender, mailbox: Mailbox, tmp_path: Path) -> None:
+def test_mail_is_text_and_html_with_the_picture_in_it(
+    mail: Sender, mailbox: Mailbox, tmp_path: Path
+) -> None:
     picture = tmp_path / "curve.png"
     picture.write_bytes(PNG)
-    assert states(mail.notify(news(pictures=(str(picture), str(tmp_path / "missing.png"))))) == ["sent"]
+    assert states(mail.notify(news(pictures=(str(picture), str(tmp_path / "missing.png"))))) == [
+        "sent"
+    ]
     assert mailbox.taken[0][0] == ["ann@example.com", "bob@example.com"]
     message = mailbox.mail()
     assert [part.get_content_type() for part in message.walk()] == [
-        "multipart/alternative", "text/plain", "multipart/related", "text/html", "image/png",
-    ]  # fmt: skip
+        "multipart/alternative",
+        "text/plain",
+        "multipart/related",
+        "text/html",
+        "image/png",
+    ]
     image = list(message.walk())[-1]
     html = message.get_body(("html",))
     assert html is not None
@@ -423,13 +477,23 @@ def test_only_recipients_not_yet_reached_are_tried_again(mail: Sender, mailbox: 
     assert delivery.state == "spooled"
     mailbox.refused = {}
     assert states(mail.flush()) == ["sent"]
-    assert [recipients for recipients, _ in mailbox.taken] == [["ann@example.com"], ["bob@example.com"]]
+    assert [recipients for recipients, _ in mailbox.taken] == [
+        ["ann@example.com"],
+        ["bob@example.com"],
+    ]
     assert mailbox.mail(0)["Message-ID"] == mailbox.mail(1)["Message-ID"]
 
 
-def test_the_commits_author_gets_mail_where_the_operator_allows_the_domain(mail: Sender, mailbox: Mailbox) -> None:
+def test_the_commits_author_gets_mail_where_the_operator_allows_the_domain(
+    mail: Sender, mailbox: Mailbox
+) -> None:
     mail.settings["mail_author"] = ["Example.com"]
-    for key, author in (("a", "eve@example.com"), ("b", "eve@elsewhere.org"), ("c", "ann@example.com"), ("d", "x")):
+    for key, author in (
+        ("a", "eve@example.com"),
+        ("b", "eve@elsewhere.org"),
+        ("c", "ann@example.com"),
+        ("d", "x"),
+    ):
         assert states(mail.notify(news(key, author=author))) == ["sent"]
     assert [len(recipients) for recipients, _ in mailbox.taken] == [3, 2, 2, 2]
     assert mailbox.taken[0][0][-1] == "eve@example.com"
@@ -464,12 +528,19 @@ def tls_server(authority: trustme.CA, mailbox: Mailbox) -> Controller:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("127.0.0.1").configure_cert(context)
     return Controller(
-        mailbox, hostname="127.0.0.1", port=free_port(), tls_context=context, require_starttls=True,
-        authenticator=mailbox.authenticate, auth_required=True,
-    )  # fmt: skip
+        mailbox,
+        hostname="127.0.0.1",
+        port=free_port(),
+        tls_context=context,
+        require_starttls=True,
+        authenticator=mailbox.authenticate,
+        auth_required=True,
+    )
 
 
-def test_starttls_and_login(mail: Sender, mailbox: Mailbox, authority: trustme.CA, tmp_path: Path) -> None:
+def test_starttls_and_login(
+    mail: Sender, mailbox: Mailbox, authority: trustme.CA, tmp_path: Path
+) -> None:
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     server = tls_server(authority, mailbox)
     server.start()
@@ -494,7 +565,9 @@ def test_starttls_and_login(mail: Sender, mailbox: Mailbox, authority: trustme.C
     assert "SECRET" not in mail.written()
 
 
-def test_no_password_without_the_encryption_asked_for(mail: Sender, mailbox: Mailbox, smtp: Controller) -> None:
+def test_no_password_without_the_encryption_asked_for(
+    mail: Sender, mailbox: Mailbox, smtp: Controller
+) -> None:
     mail.environ["MLOPS_SMTP_URL"] = f"smtp://user:password-SECRET@127.0.0.1:{smtp.port}?starttls=1"
     (delivery,) = mail.notify(news())
     assert (delivery.state, mailbox.taken, mailbox.logins) == ("spooled", [], [])
@@ -505,13 +578,23 @@ def quoted(text: str) -> str:
     return "".join(f"%{byte:02X}" for byte in text.encode())
 
 
-# Everything at once --------------------------------------------------------------------------------------------------
+# Everything at once
+# --------------------------------------------------------------------------------------------------
 
 
-def test_in_a_storm_nothing_is_lost_and_nothing_doubled(mail: Sender, mailbox: Mailbox, web: WebServer) -> None:
+def test_in_a_storm_nothing_is_lost_and_nothing_doubled(
+    mail: Sender, mailbox: Mailbox, web: WebServer
+) -> None:
     alive = mail.environ["MLOPS_SMTP_URL"]
     mail.environ |= {"MLOPS_SLACK_WEBHOOK": web.url, "MLOPS_WEBHOOK_URL": web.url + "/2"}
-    faults = [status(429, Retry_After="5"), status(500), reset, status(502), silence, status(429, Retry_After="900")]
+    faults = [
+        status(429, Retry_After="5"),
+        status(500),
+        reset,
+        status(502),
+        silence,
+        status(429, Retry_After="900"),
+    ]
     keys = [f"run{number}:accepted" for number in range(12)]
     for number, key in enumerate(keys):
         web.script += [faults[(number + turn) % len(faults)] for turn in range(number % 4)]
@@ -546,7 +629,11 @@ for line in sys.argv[2:]:
 
 def program(sender: Sender, notifications: list[Notification]) -> subprocess.Popen[bytes]:
     lines = [json.dumps(one.to_json()) for one in notifications]
-    environ = {**os.environ, **sender.environ, "PYTHONPATH": str(Path(mlops_lib.__file__).parent.parent)}
+    environ = {
+        **os.environ,
+        **sender.environ,
+        "PYTHONPATH": str(Path(mlops_lib.__file__).parent.parent),
+    }
     return subprocess.Popen([sys.executable, "-c", SENDING, str(sender.home), *lines], env=environ)
 
 
@@ -604,11 +691,22 @@ notify(Notification.from_json(json.loads(line)), settings={}, home=home)
 
 def test_killed_at_every_step_it_arrives(sender: Sender, web: WebServer) -> None:
     sender.environ = {"MLOPS_SLACK_WEBHOOK": web.url, "MLOPS_WEBHOOK_URL": web.url}
-    environ = {**os.environ, **sender.environ, "PYTHONPATH": str(Path(mlops_lib.__file__).parent.parent)}
+    environ = {
+        **os.environ,
+        **sender.environ,
+        "PYTHONPATH": str(Path(mlops_lib.__file__).parent.parent),
+    }
     told = []
     for exit_at in range(1, 100):
         one = news(f"run{exit_at}")
-        command = [sys.executable, "-c", DYING, str(sender.home), str(exit_at), json.dumps(one.to_json())]
+        command = [
+            sys.executable,
+            "-c",
+            DYING,
+            str(sender.home),
+            str(exit_at),
+            json.dumps(one.to_json()),
+        ]
         code = subprocess.run(command, env=environ).returncode
         told.append(one)
         if code == 0:
@@ -622,7 +720,8 @@ def test_killed_at_every_step_it_arrives(sender: Sender, web: WebServer) -> None
     for one in told:  # killed before it was on disk, it is told by whoever runs again
         sender.notify(one)
     assert sender.spooled() == []
-    # Slack and the webhook each, under one id each; killed between the answer and the note of it, an id may repeat.
+    # Slack and the webhook each, under one id each; killed between the answer and the note of it,
+    # an id may repeat.
     assert len(set(web.keys())) == 2 * len(told)
     assert len(web.keys()) - 2 * len(told) <= 6
 
@@ -639,10 +738,13 @@ def test_killed_after_the_ledgers_entry_it_is_not_sent_again(slack: Sender, web:
     assert len(web.taken) == 1
 
 
-# Secrets and settings ------------------------------------------------------------------------------------------------
+# Secrets and settings
+# ------------------------------------------------------------------------------------------------
 
 
-def test_no_secret_is_shown_or_written(mail: Sender, web: WebServer, capfd: pytest.CaptureFixture[str]) -> None:
+def test_no_secret_is_shown_or_written(
+    mail: Sender, web: WebServer, capfd: pytest.CaptureFixture[str]
+) -> None:
     dead = free_port()
     mail.environ |= {
         "MLOPS_SLACK_WEBHOOK": web.url,
@@ -652,24 +754,38 @@ def test_no_secret_is_shown_or_written(mail: Sender, web: WebServer, capfd: pyte
         "AWS_SECRET_ACCESS_KEY": "aws-SECRET-value",
     }
     web.script = [echo_the_path] * 3
-    printed = "\n".join([*mail.environ.values(), PASSWORD, "https://hooks.slack.com/services/T1/B2/SECRET"])
+    printed = "\n".join(
+        [*mail.environ.values(), PASSWORD, "https://hooks.slack.com/services/T1/B2/SECRET"]
+    )
     deliveries = mail.notify(news(log=printed, text=printed, title=f"demo {PASSWORD}"), attempts=1)
     assert states(deliveries) == ["spooled"] * 3
     with pytest.raises(NotificationError) as raised:
         check(deliveries)
     output = capfd.readouterr()
-    shown = [str(raised.value), repr(raised.value), repr(deliveries), output.out, output.err, mail.written()]
+    shown = [
+        str(raised.value),
+        repr(raised.value),
+        repr(deliveries),
+        output.out,
+        output.err,
+        mail.written(),
+    ]
     assert not [text for text in shown if "SECRET" in text]
     assert [one for one in shown if "HTTP 403" in one]
 
 
 @pytest.mark.parametrize(
     "environ",
-    [{"MLOPS_SLACK_WEBHOOK": "hooks.slack.com/SECRET"}, {"MLOPS_WEBHOOK_URL": "ftp://SECRET"},
-     {"MLOPS_WEBHOOK_URL": "http://[SECRET"}, {"MLOPS_SMTP_URL": "SECRET"},
-     {"MLOPS_SMTP_URL": "smtp://u:SECRET@mail.example.com"}, {"MLOPS_SMTP_URL": "smtp://h?tls=SECRET"},
-     {"MLOPS_SMTP_URL": "smtp://h:port-SECRET"}],
-)  # fmt: skip
+    [
+        {"MLOPS_SLACK_WEBHOOK": "hooks.slack.com/SECRET"},
+        {"MLOPS_WEBHOOK_URL": "ftp://SECRET"},
+        {"MLOPS_WEBHOOK_URL": "http://[SECRET"},
+        {"MLOPS_SMTP_URL": "SECRET"},
+        {"MLOPS_SMTP_URL": "smtp://u:SECRET@mail.example.com"},
+        {"MLOPS_SMTP_URL": "smtp://h?tls=SECRET"},
+        {"MLOPS_SMTP_URL": "smtp://h:port-SECRET"},
+    ],
+)
 def test_a_wrong_target_is_said_without_showing_it_and_loses_nothing(
     sender: Sender, web: WebServer, environ: dict[str, str]
 ) -> None:
@@ -700,7 +816,9 @@ def test_nothing_configured_or_never_wanted_tells_nobody(slack: Sender, web: Web
     assert web.requests == []
 
 
-def test_a_home_that_cannot_be_written_is_an_answer_not_an_exception(slack: Sender, web: WebServer) -> None:
+def test_a_home_that_cannot_be_written_is_an_answer_not_an_exception(
+    slack: Sender, web: WebServer
+) -> None:
     slack.home.parent.mkdir(exist_ok=True)
     slack.home.write_text("in the way")
     (delivery,) = slack.notify(news())

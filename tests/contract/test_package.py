@@ -12,20 +12,26 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-CATALOG = {path.relative_to(ROOT).as_posix() for path in (ROOT / "containers").rglob("*") if path.is_file()}
+CATALOG = {
+    path.relative_to(ROOT).as_posix() for path in (ROOT / "containers").rglob("*") if path.is_file()
+}
 BUILD = "import setuptools.build_meta as b; b.build_sdist('dist'); b.build_wheel('dist')"
 
 
 def tracked() -> list[tuple[str, str]]:
     """Mode and path of each file of the repository."""
-    listing = subprocess.run(["git", "ls-files", "-s", "-z"], cwd=ROOT, capture_output=True, check=True, text=True)
+    listing = subprocess.run(
+        ["git", "ls-files", "-s", "-z"], cwd=ROOT, capture_output=True, check=True, text=True
+    )
     rows = (entry.split("\t", 1) for entry in listing.stdout.split("\0") if entry)
     return [(about.split()[0], path) for about, path in rows]
 
 
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git checkout")
 def test_no_file_is_a_link() -> None:
-    """Jenkins (pipeline-groovy-lib since 798) refuses a shared library with a symbolic link anywhere in its checkout."""
+    """Jenkins (pipeline-groovy-lib since 798) refuses a shared library with a symbolic link
+    anywhere in its checkout.
+    """
     assert [path for mode, path in tracked() if mode in {"120000", "160000"}] == []
 
 
@@ -38,10 +44,25 @@ def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, copy / name)
     tools = tmp_path_factory.mktemp("tools")
-    install = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(tools), "setuptools>=77"]
+    install = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--target",
+        str(tools),
+        "setuptools>=77",
+    ]
     subprocess.run(install, check=True, timeout=120)
     program = f"import sys; sys.path.insert(0, {str(tools)!r}); {BUILD}"
-    subprocess.run([sys.executable, "-Wignore", "-c", program], cwd=copy, check=True, timeout=120, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-Wignore", "-c", program],
+        cwd=copy,
+        check=True,
+        timeout=120,
+        capture_output=True,
+    )
     return copy / "dist"
 
 
@@ -53,9 +74,17 @@ def test_a_wheel_has_the_catalog_within_the_package(distributions: Path, tmp_pat
     assert not (tmp_path / "containers").exists()
     program = "from mlops_lib import catalog; from mlops_lib.environments import images; print(catalog.FOLDER, len(images.catalog()))"
     done = subprocess.run(
-        [sys.executable, "-P", "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {program}"],
-        check=True, timeout=60, capture_output=True, text=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-P",
+            "-c",
+            f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {program}",
+        ],
+        check=True,
+        timeout=60,
+        capture_output=True,
+        text=True,
+    )
     folder, rows = done.stdout.split()
     assert folder == str(tmp_path / "mlops_lib" / "containers")
     assert int(rows) > 0

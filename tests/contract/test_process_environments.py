@@ -46,11 +46,17 @@ def index(package_index: PackageIndex, monkeypatch: pytest.MonkeyPatch) -> Packa
 
 
 def asked(*requirements: str, imports: tuple[str, ...] = ()) -> resolution.Need:
-    environment = Environment(name="none-of-the-rows", framework="none", family="none", requirements=requirements)
-    return resolution.Need(environment=environment, imports=imports, base_image="python:3.11-slim", backend="process")
+    environment = Environment(
+        name="none-of-the-rows", framework="none", family="none", requirements=requirements
+    )
+    return resolution.Need(
+        environment=environment, imports=imports, base_image="python:3.11-slim", backend="process"
+    )
 
 
-def test_an_environment_is_repaired_and_the_answer_remembered(index: PackageIndex, tmp_path: Path) -> None:
+def test_an_environment_is_repaired_and_the_answer_remembered(
+    index: PackageIndex, tmp_path: Path
+) -> None:
     index.add("toml")
     engine, told = ProcessEngine(home=str(tmp_path)), []
     need = asked("acme_tool==7", imports=("acme_tool", "toml", "acme_unknown"))
@@ -79,19 +85,29 @@ def test_an_index_with_a_certificate_of_its_own_is_trusted_by_name(
     with pytest.raises(ImageError, match="a certificate that is not trusted") as untrusted:
         resolution.make(need, engine=engine, home=tmp_path, observer=told.append)
     assert "PIP_CERT" in untrusted.value.remedy
-    assert not any("the installer refuses" in event.get("message", "") for event in told), "no requirement is to blame"
+    assert not any("the installer refuses" in event.get("message", "") for event in told), (
+        "no requirement is to blame"
+    )
     monkeypatch.setenv("PIP_CERT", str(bundle))
     image = resolution.make(need, engine=engine, home=tmp_path, observer=told.append)
     assert image.notes == ()
 
 
-def test_a_training_that_lacks_a_module_gets_it_and_goes_on(index: PackageIndex, tmp_path: Path) -> None:
+def test_a_training_that_lacks_a_module_gets_it_and_goes_on(
+    index: PackageIndex, tmp_path: Path
+) -> None:
     for name in ("numpy", "toml"):
         index.add(name)
     project = tmp_path / "project"
     project.mkdir()
-    (project / "train.py").write_text("toml = __import__('to' + 'ml')\nopen('done.txt', 'w').write(toml.version)\n")
-    given: dict[str, Any] = {"entry": "train.py", "backend": "process", "home": str(tmp_path / "home")}
+    (project / "train.py").write_text(
+        "toml = __import__('to' + 'ml')\nopen('done.txt', 'w').write(toml.version)\n"
+    )
+    given: dict[str, Any] = {
+        "entry": "train.py",
+        "backend": "process",
+        "home": str(tmp_path / "home"),
+    }
     job = prepare(project, **given)
     result = stages.train(job)
     assert result.state == "finished"
@@ -101,15 +117,23 @@ def test_a_training_that_lacks_a_module_gets_it_and_goes_on(index: PackageIndex,
         "toml added: import toml: ModuleNotFoundError: No module named 'toml'"
     ]
     again = prepare(project, **given)
-    assert (again.run_dir, again.spec.digest) == (job.run_dir, job.spec.digest), "the same run, in another environment"
-    assert "toml" in again.spec.image.environment.requirements, "remembered: the next build has it at once"
+    assert (again.run_dir, again.spec.digest) == (job.run_dir, job.spec.digest), (
+        "the same run, in another environment"
+    )
+    assert "toml" in again.spec.image.environment.requirements, (
+        "remembered: the next build has it at once"
+    )
     (project / "train.py").write_text("__import__('acme_' + 'tool')\n")
     with pytest.raises(TrainingError, match="acme_tool"):
         stages.train(project, **given)
 
 
-def test_a_killed_builder_leaves_nothing_that_looks_whole(index: PackageIndex, tmp_path: Path) -> None:
-    environment = Environment(name="python", framework="none", family="none", requirements=("acme_tool",))
+def test_a_killed_builder_leaves_nothing_that_looks_whole(
+    index: PackageIndex, tmp_path: Path
+) -> None:
+    environment = Environment(
+        name="python", framework="none", family="none", requirements=("acme_tool",)
+    )
     folder = venv.place(tmp_path, environment)
     index.go_on.clear()
     builder = subprocess.Popen(
@@ -119,7 +143,9 @@ def test_a_killed_builder_leaves_nothing_that_looks_whole(index: PackageIndex, t
     builder.send_signal(signal.SIGKILL)
     builder.wait()
     assert not venv.is_complete(folder)
-    second = threading.Thread(target=venv.build, args=(folder, environment), kwargs={"on_line": lambda line: None})
+    second = threading.Thread(
+        target=venv.build, args=(folder, environment), kwargs={"on_line": lambda line: None}
+    )
     second.start()
     second.join(0.5)
     assert second.is_alive(), "the dead builder's installer still has the folder"
@@ -160,5 +186,7 @@ def test_pruning_leaves_what_a_run_needs(index: PackageIndex, tmp_path: Path) ->
 
 def spec(image: Image) -> str:
     return json.dumps(
-        RunSpec(digest="0", name="one", project="/", entry="x.py", backend="process", image=image).to_json()
+        RunSpec(
+            digest="0", name="one", project="/", entry="x.py", backend="process", image=image
+        ).to_json()
     )

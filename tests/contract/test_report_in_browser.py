@@ -1,4 +1,6 @@
-"""The report in a real browser: under the policy of Jenkins, which allows neither scripts nor inline styles, and as one file."""
+"""The report in a real browser: under the policy of Jenkins, which allows neither scripts nor
+inline styles, and as one file.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for build in BUILDERS:
         run_dir = build(folder / build.__name__)
         if build is accepted:
-            (run_dir / "inside" / "mistakes.json").write_text(json.dumps({"mistakes": [claim(), claim(index=2)]}))
+            (run_dir / "inside" / "mistakes.json").write_text(
+                json.dumps({"mistakes": [claim(), claim(index=2)]})
+            )
         assert reporting.report(run_dir).stat().st_size < 2_000_000
         reporting.report(run_dir, folder=run_dir / "artifacts")
     return folder
@@ -70,7 +74,9 @@ def site(runs: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("name", [build.__name__ for build in BUILDERS])
-def test_jenkins_shows_the_folder_with_its_styles_and_pictures(name: str, browser: chromium.Browser, site: str) -> None:
+def test_jenkins_shows_the_folder_with_its_styles_and_pictures(
+    name: str, browser: chromium.Browser, site: str
+) -> None:
     seen = browser.look(f"{site}/{name}/artifacts/index.html", CARD)
     assert seen.complaints == []
     pictures = {"01.png": 200, "02.png": 200} if name == "accepted" else {}
@@ -79,7 +85,9 @@ def test_jenkins_shows_the_folder_with_its_styles_and_pictures(name: str, browse
     assert seen.styles[CARD]["display"] == "grid"
 
 
-def test_the_policy_is_the_one_that_refuses_inline_styles(browser: chromium.Browser, runs: Path, site: str) -> None:
+def test_the_policy_is_the_one_that_refuses_inline_styles(
+    browser: chromium.Browser, runs: Path, site: str
+) -> None:
     shutil.copy(runs / "accepted" / "report.html", runs / "one-file.html")
     seen = browser.look(f"{site}/one-file.html", CARD)
     assert [line for line in seen.complaints if "Content Security Policy" in line]
@@ -91,7 +99,9 @@ def test_the_policy_is_the_one_that_refuses_inline_styles(browser: chromium.Brow
 def test_the_one_file_needs_nothing_else_and_fits_every_screen(
     name: str, width: int, dark: bool, browser: chromium.Browser, runs: Path
 ) -> None:
-    seen = browser.look((runs / name / "report.html").as_uri(), CARD, "body", width=width, dark=dark)
+    seen = browser.look(
+        (runs / name / "report.html").as_uri(), CARD, "body", width=width, dark=dark
+    )
     assert (seen.complaints, seen.loaded) == ([], {"report.html": 200})
     assert seen.width <= width, "it has to be scrolled sideways"
     assert seen.styles[CARD]["display"] == "grid"

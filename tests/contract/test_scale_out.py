@@ -48,11 +48,21 @@ class Diary:
 
 
 class Books:
-    """The chief's side of a search whose candidates differ in their epochs only; it can be made again, as after a kill."""
+    """The chief's side of a search whose candidates differ in their epochs only; it can be made
+    again, as after a kill.
+    """
 
-    def __init__(self, folder: Path, *, trials: int = 3, minutes: float = 10.0, target: float = 2.0) -> None:
+    def __init__(
+        self, folder: Path, *, trials: int = 3, minutes: float = 10.0, target: float = 2.0
+    ) -> None:
         self.request = SearchRequest(
-            fit=1, directory=str(folder), trials=trials, minutes=minutes, workers=2, token=TOKEN, target=target
+            fit=1,
+            directory=str(folder),
+            trials=trials,
+            minutes=minutes,
+            workers=2,
+            token=TOKEN,
+            target=target,
         )
         self.now = 0.0
         self.records: dict[int, dict[str, Any]] = {0: trial_record(0, score=0.0)}
@@ -69,10 +79,17 @@ class Books:
             refine=lambda rate, epochs: Candidate(0),
         )
         self.desk = Desk(
-            self.trials, self.request, self.records, begun=lambda record: None, record=self._record, winner=self._winner,
-            reached=lambda: any((one["score"] or 0.0) >= self.request.target for one in self.records.values()),
+            self.trials,
+            self.request,
+            self.records,
+            begun=lambda record: None,
+            record=self._record,
+            winner=self._winner,
+            reached=lambda: any(
+                (one["score"] or 0.0) >= self.request.target for one in self.records.values()
+            ),
             clock=lambda: self.now,
-        )  # fmt: skip
+        )
         return self.desk
 
     def _record(self, record: dict[str, Any]) -> None:
@@ -153,7 +170,9 @@ def test_a_chief_killed_when_its_workers_have_gone_home_waits_for_nobody(books: 
     assert books.desk.ask("1").number == 4
 
 
-def test_a_line_of_the_ledger_that_was_left_unfinished_is_as_if_nobody_had_asked(books: Books) -> None:
+def test_a_line_of_the_ledger_that_was_left_unfinished_is_as_if_nobody_had_asked(
+    books: Books,
+) -> None:
     place = Path(books.request.directory, protocol.LEDGER)
     books.desk.ask("1")
     before = place.read_bytes()
@@ -172,9 +191,12 @@ def test_what_is_drawn_after_a_kill_is_what_would_have_been_drawn(tmp_path: Path
 
         def made() -> Trials:
             return Trials(
-                request, Ledger(str(folder)), base_rate=1e-3, propose=lambda tried: None,
+                request,
+                Ledger(str(folder)),
+                base_rate=1e-3,
+                propose=lambda tried: None,
                 refine=lambda rate, epochs: Candidate(0, (), Recipe("adam", rate, epochs=epochs)),
-            )  # fmt: skip
+            )
 
         trials, found = made(), []
         for number in range(5):
@@ -189,7 +211,9 @@ def test_what_is_drawn_after_a_kill_is_what_would_have_been_drawn(tmp_path: Path
     assert drawn(tmp_path / "killed", 2) == drawn(tmp_path / "left alone", -1)
 
 
-def test_a_trial_that_kills_its_workers_has_failed_and_one_that_gets_further_has_not(books: Books) -> None:
+def test_a_trial_that_kills_its_workers_has_failed_and_one_that_gets_further_has_not(
+    books: Books,
+) -> None:
     for epochs in range(5):
         assert books.desk.ask("1").number == 1
         books.desk.beat("1", 1, curve=[0.1] * epochs, seconds=1.0)
@@ -224,9 +248,9 @@ def test_when_all_trials_are_under_way_a_worker_stays_in_case_one_comes_back(boo
 
 def test_trials_are_halved_without_waiting() -> None:
     rungs = Rungs("max")
-    assert [rungs.goes_on(n, [score] * 2, 8) for n, score in ((1, 0.5), (2, 0.1), (3, 0.7))] == [True] * 3, (
-        "too few yet"
-    )
+    assert [rungs.goes_on(n, [score] * 2, 8) for n, score in ((1, 0.5), (2, 0.1), (3, 0.7))] == [
+        True
+    ] * 3, "too few yet"
     assert not rungs.goes_on(4, [0.1, 0.3], 8)
     assert rungs.goes_on(5, [0.1, 0.6], 8)
     assert rungs.goes_on(6, [0.1], 8), "no rung reached"
@@ -255,7 +279,11 @@ class Served:
 
 
 def listening() -> set[Any]:
-    return {one.laddr for one in psutil.Process().net_connections("inet") if one.status == psutil.CONN_LISTEN}
+    return {
+        one.laddr
+        for one in psutil.Process().net_connections("inet")
+        if one.status == psutil.CONN_LISTEN
+    }
 
 
 def test_nothing_listens_on_a_network_and_strangers_are_refused(tmp_path: Path) -> None:
@@ -285,23 +313,53 @@ def malformed() -> list[tuple[str, Any]]:
     """Messages of a worker that knows the token: the method, and what it is given."""
     from keras_tuner.src import protos
 
-    messages, sound = protos.get_service(), trial_record(1, state="finished", score=0.5, seconds=1.0)
+    messages, sound = (
+        protos.get_service(),
+        trial_record(1, state="finished", score=0.5, seconds=1.0),
+    )
     records: list[Any] = [
-        None, [], "x", {}, {**sound, "number": "1"}, {**sound, "number": -1}, {**sound, "number": True},
-        {**sound, "number": 1e400}, {**sound, "seconds": float("nan")}, {**sound, "seconds": -1e9},
-        {**sound, "seconds": "soon"}, {**sound, "score": "best"}, {**sound, "score": [1]}, {**sound, "state": {}},
-        {**sound, "state": "running"}, {**sound, "curve": [None]}, {**sound, "curve": 3}, {**sound, "edits": None},
-        {**sound, "message": 7}, {key: value for key, value in sound.items() if key != "message"},
-    ]  # fmt: skip
-    ends = [messages.EndTrialRequest(trial=rpc.proto("1", "COMPLETED", record=record)) for record in records]
-    ends += [messages.EndTrialRequest(trial=rpc.proto("1", "COMPLETED")), messages.EndTrialRequest()]
+        None,
+        [],
+        "x",
+        {},
+        {**sound, "number": "1"},
+        {**sound, "number": -1},
+        {**sound, "number": True},
+        {**sound, "number": 1e400},
+        {**sound, "seconds": float("nan")},
+        {**sound, "seconds": -1e9},
+        {**sound, "seconds": "soon"},
+        {**sound, "score": "best"},
+        {**sound, "score": [1]},
+        {**sound, "state": {}},
+        {**sound, "state": "running"},
+        {**sound, "curve": [None]},
+        {**sound, "curve": 3},
+        {**sound, "edits": None},
+        {**sound, "message": 7},
+        {key: value for key, value in sound.items() if key != "message"},
+    ]
+    ends = [
+        messages.EndTrialRequest(trial=rpc.proto("1", "COMPLETED", record=record))
+        for record in records
+    ]
+    ends += [
+        messages.EndTrialRequest(trial=rpc.proto("1", "COMPLETED")),
+        messages.EndTrialRequest(),
+    ]
     beats = [
         messages.UpdateTrialRequest(trial_id=name, metrics=metrics, step=0)
         for name, metrics in [
-            ("1", {}), ("1", {"seconds": float("nan")}), ("1", {"seconds": -1.0}), ("1", {"a": 1.0, "seconds": 1.0}),
-            ("x", {"seconds": 1.0}), ("", {"seconds": 1.0}), ("9" * 6000, {"seconds": 1.0}), ("-1", {"seconds": 1.0}),
+            ("1", {}),
+            ("1", {"seconds": float("nan")}),
+            ("1", {"seconds": -1.0}),
+            ("1", {"a": 1.0, "seconds": 1.0}),
+            ("x", {"seconds": 1.0}),
+            ("", {"seconds": 1.0}),
+            ("9" * 6000, {"seconds": 1.0}),
+            ("-1", {"seconds": 1.0}),
         ]
-    ]  # fmt: skip
+    ]
     return [*(("EndTrial", one) for one in ends), *(("UpdateTrial", one) for one in beats)]
 
 
@@ -383,7 +441,9 @@ def test_over_a_network_it_binds_to_the_given_address_only_and_nobody_else_under
     request.addfinalizer(between.shutdown)
     line = served.line(1, chief=between.address, tls=shown.worker)
     assert line.ask().number == 1
-    assert {(one.ip.removeprefix("::ffff:"), one.port) for one in listening() - before} >= {("127.0.0.1", port)}
+    assert {(one.ip.removeprefix("::ffff:"), one.port) for one in listening() - before} >= {
+        ("127.0.0.1", port)
+    }
     with pytest.raises(worker.RefusedError, match="does not show the certificate"):
         served.line(2, chief=at, tls=other.worker).ask()
     with pytest.raises(worker.RefusedError, match="does not know you"):
@@ -395,7 +455,9 @@ def test_over_a_network_it_binds_to_the_given_address_only_and_nobody_else_under
     for channel in (grpc.insecure_channel(at), grpc.secure_channel(at, nameless, named)):
         with channel, pytest.raises(grpc.RpcError) as refused:
             channel.unary_unary("/keras_tuner.Oracle/GetSpace")(b"", timeout=5)
-        assert refused.value.code() == grpc.StatusCode.UNAVAILABLE, "not even told that it is unknown"
+        assert refused.value.code() == grpc.StatusCode.UNAVAILABLE, (
+            "not even told that it is unknown"
+        )
     line.end(books.ended(1))
     assert line.ask().number == 2
     line.end(books.ended(2))
@@ -439,7 +501,9 @@ def search(tmp_path: Path) -> Iterator[Search]:
 
 
 @pytest.mark.slow
-def test_killed_workers_and_a_killed_chief_lose_no_trial_and_count_none_twice(search: Search) -> None:
+def test_killed_workers_and_a_killed_chief_lose_no_trial_and_count_none_twice(
+    search: Search,
+) -> None:
     thread = search.begin()
     number, name = until(lambda: next(iter(search.running()), None) or search.result)
     state = search.run_dir / "inside" / "search" / "trials" / f"{number}.state.npz"
@@ -453,14 +517,21 @@ def test_killed_workers_and_a_killed_chief_lose_no_trial_and_count_none_twice(se
     assert [one.number for one in found.trials] == list(range(TRIALS + 1))
     assert search.ended() == list(range(TRIALS + 1))
     assert {one.worker for one in found.trials if one.number} == {"1", "2"}
-    killed = [line for place in (search.run_dir, *run_directory.workers(search.run_dir)) for line in restarts(place)]
+    killed = [
+        line
+        for place in (search.run_dir, *run_directory.workers(search.run_dir))
+        for line in restarts(place)
+    ]
     assert len(killed) == 2
     assert "evaluated" in (search.run_dir / "log.txt").read_text().rsplit("\n", 2)[-2], (
         "the chief went on with the script"
     )
     for place in run_directory.workers(search.run_dir):
         assert "evaluated" not in (place / "log.txt").read_text(), "no worker did"
-    assert [one.state for one in status.standing(search.run_dir).workers] == ["finished", "finished"]
+    assert [one.state for one in status.standing(search.run_dir).workers] == [
+        "finished",
+        "finished",
+    ]
 
 
 MEETING = """
@@ -491,9 +562,14 @@ def test_containers_without_a_network_meet_in_the_run_directory(tmp_path: Path) 
     image = images.plan(Environment(name="python", framework="none", family="none"))
     engine.build(image, on_line=lambda line: None)
     launch = Launch(
-        image=image, project=str(project), inside=str(chiefs), entry="train.py", limits=Limits(network="none"),
-        labels={LABEL_RUN: uuid.uuid4().hex}, log=str(tmp_path / "chief.txt"),
-    )  # fmt: skip
+        image=image,
+        project=str(project),
+        inside=str(chiefs),
+        entry="train.py",
+        limits=Limits(network="none"),
+        labels={LABEL_RUN: uuid.uuid4().hex},
+        log=str(tmp_path / "chief.txt"),
+    )
     inside = str(tmp_path / "worker" / "inside")
     workers = replace(launch, inside=inside, shared=str(chiefs), log=str(tmp_path / "worker.txt"))
     started = [engine.start(one) for one in (launch, workers)]
@@ -508,7 +584,9 @@ def test_containers_without_a_network_meet_in_the_run_directory(tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_a_worker_of_another_machine_joins_by_the_shared_files(search: Search, tmp_path: Path) -> None:
+def test_a_worker_of_another_machine_joins_by_the_shared_files(
+    search: Search, tmp_path: Path
+) -> None:
     port = free_port()
     shared = f"file://{tmp_path}/shared"
     thread = search.begin(workers=0, trials=2, listen=f"127.0.0.1:{port}", shared=shared)
@@ -516,15 +594,28 @@ def test_a_worker_of_another_machine_joins_by_the_shared_files(search: Search, t
     ended: list[RunResult] = []
 
     def work() -> None:
-        ended.append(remote_worker.work(
-            search.spec, engine=search.engine, url=shared, run_dir=elsewhere, home=search.home, restarts=2, idle_minutes=10,
-            observer=lambda event: None, stopped=cancellation.Stop(),
-        ))  # fmt: skip
+        ended.append(
+            remote_worker.work(
+                search.spec,
+                engine=search.engine,
+                url=shared,
+                run_dir=elsewhere,
+                home=search.home,
+                restarts=2,
+                idle_minutes=10,
+                observer=lambda event: None,
+                stopped=cancellation.Stop(),
+            )
+        )
 
     other = threading.Thread(target=work)
     with run_lock.driven(search.run_dir):
         other.start()
-        seen = until(lambda: next((w for w in status.standing(search.run_dir).workers if w.epoch), search.result))
+        seen = until(
+            lambda: next(
+                (w for w in status.standing(search.run_dir).workers if w.epoch), search.result
+            )
+        )
         other.join(timeout=120)
         thread.join(timeout=120)
     name = (elsewhere / "workers" / "1" / "name").read_text()
@@ -538,7 +629,11 @@ def test_a_worker_of_another_machine_joins_by_the_shared_files(search: Search, t
     assert {one.worker for one in found.trials if one.number} == {name}
     weights = search.run_dir / "inside" / "search" / "weights" / f"{found.winner}.npz"
     assert not found.winner or weights.stat().st_size > 0, "the winner's weights came back"
-    fits = [one["state"] for one in event_log.events(elsewhere / "workers" / "1") if one["event"] == "fit"]
+    fits = [
+        one["state"]
+        for one in event_log.events(elsewhere / "workers" / "1")
+        if one["event"] == "fit"
+    ]
     assert fits == ["restored"], "what had been trained was not trained again"
 
 
@@ -555,18 +650,28 @@ def test_what_a_search_says_of_its_workers_is_not_believed_blindly(tmp_path: Pat
         "epochs": None,
     }
     for content, shown in (
-        ([good, {**good, "name": "1"}], ["worker gpu-7", "worker 1"]), ([{**good, "silent_s": "long"}], []), ("no", []),
-        ([7], []), ({}, []),
-    ):  # fmt: skip
+        ([good, {**good, "name": "1"}], ["worker gpu-7", "worker 1"]),
+        ([{**good, "silent_s": "long"}], []),
+        ("no", []),
+        ([7], []),
+        ({}, []),
+    ):
         place.write_text(json.dumps({"workers": content}))
         assert [one.name for one in status.elsewhere(tmp_path)] == shown
     place.write_text(json.dumps({"workers": [good]}))
     (one,) = status.elsewhere(tmp_path)
-    assert (one.state, one.trial, one.epoch, one.trouble) == ("waiting", 3, None, "not heard of for 12 s")
+    assert (one.state, one.trial, one.epoch, one.trouble) == (
+        "waiting",
+        3,
+        None,
+        "not heard of for 12 s",
+    )
     place.unlink()
     place.symlink_to("/etc/passwd")
     assert status.elsewhere(tmp_path) == ()
 
 
 def restarts(place: Path) -> list[dict[str, Any]]:
-    return [one for one in event_log.read_lines(place / protocol.ATTEMPTS) if one.get("do") == "restart"]
+    return [
+        one for one in event_log.read_lines(place / protocol.ATTEMPTS) if one.get("do") == "restart"
+    ]

@@ -24,18 +24,24 @@ from mlops_lib.tuning.object_store import Mirror, Store
 
 
 class Server:
-    """moto's server in a process of its own; `stop` lets it be away for a while, as a network would."""
+    """moto's server in a process of its own; `stop` lets it be away for a while, as a network
+    would.
+    """
 
     def __init__(self) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         self.url = f"http://127.0.0.1:{self.port}"
         while True:
             try:
-                urllib.request.urlopen(urllib.request.Request(f"{self.url}/bucket", method="PUT"), timeout=10).close()
+                urllib.request.urlopen(
+                    urllib.request.Request(f"{self.url}/bucket", method="PUT"), timeout=10
+                ).close()
             except OSError:
                 assert self.process.poll() is None
             else:
@@ -85,18 +91,34 @@ def test_content_is_whole_or_not_there(url: str) -> None:
     assert store.names().keys() == {"search/weights/1.npz"}, "a sign is no content"
     digest = store.put("search/trials/1.json", b"{}")
     store._write(store._content(digest), b"damaged")
-    assert store.get("search/trials/1.json") is None, "what is not what it should be is not believed"
+    assert store.get("search/trials/1.json") is None, (
+        "what is not what it should be is not believed"
+    )
     store.remove()
     assert Store(url).names() == {}
 
 
 def test_what_one_machine_writes_the_other_gets(url: str, tmp_path: Path) -> None:
     chief, worker = tmp_path / "chief", tmp_path / "worker"
-    for path, content in (("fits/1/state.0", b"\0pickled"), ("search/trials/0.json", b"{}"), ("work/train.py", b"")):
+    for path, content in (
+        ("fits/1/state.0", b"\0pickled"),
+        ("search/trials/0.json", b"{}"),
+        ("work/train.py", b""),
+    ):
         (chief / path).parent.mkdir(parents=True, exist_ok=True)
         (chief / path).write_bytes(content)
-    there = Mirror(Store(url), chief, gives=("fits/1/**/*", "search/trials/*.json"), takes=object_store.is_of_workers)
-    here = Mirror(Store(url), worker, gives=remote_worker.GIVES, takes=lambda name: name != protocol.SEARCH_REQUEST)
+    there = Mirror(
+        Store(url),
+        chief,
+        gives=("fits/1/**/*", "search/trials/*.json"),
+        takes=object_store.is_of_workers,
+    )
+    here = Mirror(
+        Store(url),
+        worker,
+        gives=remote_worker.GIVES,
+        takes=lambda name: name != protocol.SEARCH_REQUEST,
+    )
     there.once()
     here.once()
     assert (worker / "fits" / "1" / "state.0").read_bytes() == b"\0pickled"
@@ -106,11 +128,15 @@ def test_what_one_machine_writes_the_other_gets(url: str, tmp_path: Path) -> Non
     (worker / "search" / "trials" / "0.json").write_bytes(b"only the chief writes this")
     (worker / "search" / "trials" / "4.state.npz").symlink_to("/etc/hostname")
     here.once()
-    assert (worker / "search" / "given" / "3.npz").exists(), "the worker is told that its weights are on the way"
+    assert (worker / "search" / "given" / "3.npz").exists(), (
+        "the worker is told that its weights are on the way"
+    )
     for content in (b"a checkpoint", b"the next"):
         (worker / "search" / "trials" / "5.state.npz").write_bytes(content)
         here.once()
-    assert Store(url)._read(Store(url)._content(hashlib.sha256(b"a checkpoint").hexdigest())) is None, "nobody needs it"
+    assert (
+        Store(url)._read(Store(url)._content(hashlib.sha256(b"a checkpoint").hexdigest())) is None
+    ), "nobody needs it"
     there.once()
     assert (chief / "search" / "trials" / "5.state.npz").read_bytes() == b"the next"
     assert (chief / "search" / "weights" / "3.npz").read_bytes() == b"weights"

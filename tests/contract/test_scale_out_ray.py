@@ -24,7 +24,10 @@ def test_a_killed_raylet_loses_no_trial(tmp_path: Path, monkeypatch: pytest.Monk
     nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
     try:
         thread = search.begin(
-            workers=2, on=cluster.address, listen=f"127.0.0.1:{free_port()}", shared=f"file://{tmp_path}/shared"
+            workers=2,
+            on=cluster.address,
+            listen=f"127.0.0.1:{free_port()}",
+            shared=f"file://{tmp_path}/shared",
         )
         until(lambda: len(search.running()) == 2 or search.result)
         cluster.remove_node(nodes[0], allow_graceful=False)

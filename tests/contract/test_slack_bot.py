@@ -1,4 +1,6 @@
-"""The Slack bot against Slack's own contract on this machine: one thread a run, pictures in it, nothing doubled."""
+"""The Slack bot against Slack's own contract on this machine: one thread a run, pictures in it,
+nothing doubled.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
 )
 GIVE_UP = {"timeout_s": 1.0}
-"""For tests where somebody stays silent; elsewhere a busy machine's late answer must not count as none."""
+"""For tests where somebody stays silent; elsewhere a busy machine's late answer must not count as
+none.
+"""
 SILENCE, DEAF, LATER = ("silence",), ("deaf",), ("status", 429, {"Retry_After": "30"})
 
 
@@ -43,13 +47,24 @@ class Sender:
 
         now = lambda: self.time  # noqa: E731
         return Patience(
-            **{"timeout_s": 30.0, "clock": now, "now": now, "sleep": sleep, "chance": lambda: 0.0, **changes}
+            **{
+                "timeout_s": 30.0,
+                "clock": now,
+                "now": now,
+                "sleep": sleep,
+                "chance": lambda: 0.0,
+                **changes,
+            }
         )
 
-    def tell(self, key: str, *, title: str = "demo", thread: str = "demo/1", **changes: Any) -> Delivery:
+    def tell(
+        self, key: str, *, title: str = "demo", thread: str = "demo/1", **changes: Any
+    ) -> Delivery:
         patience = self.patience(**changes.pop("patience", {}))
         one = Notification(key=key, level="info", title=title, thread=thread, **changes)
-        (delivery,) = notify(one, settings=self.settings, home=self.home, environ=self.environ, patience=patience)
+        (delivery,) = notify(
+            one, settings=self.settings, home=self.home, environ=self.environ, patience=patience
+        )
         return delivery
 
     def flush(self) -> list[Delivery]:
@@ -61,7 +76,9 @@ def sender(tmp_path: Path, slack: SlackApi) -> Sender:
     return Sender(tmp_path / "home", slack)
 
 
-def test_a_run_is_one_thread_and_its_end_is_seen_in_the_channel(sender: Sender, slack: SlackApi) -> None:
+def test_a_run_is_one_thread_and_its_end_is_seen_in_the_channel(
+    sender: Sender, slack: SlackApi
+) -> None:
     for title in ("started", "fell short"):
         assert sender.tell(title, title=title, progress=True).state == "sent"
     assert sender.tell("end", title="accepted").state == "sent"
@@ -69,10 +86,14 @@ def test_a_run_is_one_thread_and_its_end_is_seen_in_the_channel(sender: Sender, 
     first, *others = slack.messages
     assert [one.get("thread_ts") for one in others] == [first["ts"], first["ts"], None]
     assert [one.get("reply_broadcast") for one in others] == [False, True, None]
-    assert TOKEN not in "".join(path.read_text() for path in sender.home.rglob("*") if path.is_file())
+    assert TOKEN not in "".join(
+        path.read_text() for path in sender.home.rglob("*") if path.is_file()
+    )
 
 
-def test_the_curve_is_uploaded_into_the_thread(sender: Sender, slack: SlackApi, tmp_path: Path) -> None:
+def test_the_curve_is_uploaded_into_the_thread(
+    sender: Sender, slack: SlackApi, tmp_path: Path
+) -> None:
     curve = tmp_path / "curves.png"
     curve.write_bytes(PNG)
     sender.tell("started", progress=True)
@@ -107,7 +128,9 @@ def test_what_passes_is_tried_again_and_stands_there_once(
     assert (delivery.state, delivery.attempts, len(slack.messages)) == ("sent", attempts, 1)
 
 
-def test_a_reply_without_an_answer_is_looked_for_in_its_thread(sender: Sender, slack: SlackApi) -> None:
+def test_a_reply_without_an_answer_is_looked_for_in_its_thread(
+    sender: Sender, slack: SlackApi
+) -> None:
     sender.tell("started", progress=True)
     slack.faults["chat.postMessage"] = [DEAF]
     assert sender.tell("end", patience=GIVE_UP).state == "sent"
@@ -128,23 +151,41 @@ def test_a_first_message_without_an_answer_is_found_when_another_began_the_threa
 def test_a_refusal_is_kept_with_slacks_reason(sender: Sender, slack: SlackApi, error: str) -> None:
     slack.faults["chat.postMessage"] = [("error", error)]
     delivery = sender.tell("a")
-    assert (delivery.state, delivery.attempts, delivery.reason) == ("spooled", 1, f"chat.postMessage: {error}")
+    assert (delivery.state, delivery.attempts, delivery.reason) == (
+        "spooled",
+        1,
+        f"chat.postMessage: {error}",
+    )
     assert [one.state for one in sender.flush()] == ["sent"]
 
 
-def test_in_a_storm_nothing_is_lost_and_nothing_doubled(sender: Sender, slack: SlackApi, tmp_path: Path) -> None:
+def test_in_a_storm_nothing_is_lost_and_nothing_doubled(
+    sender: Sender, slack: SlackApi, tmp_path: Path
+) -> None:
     (tmp_path / "curves.png").write_bytes(PNG)
-    faults = [LATER, ("status", 500, {}), DEAF, ("error", "internal_error"), SILENCE, ("status", 502, {})]
+    faults = [
+        LATER,
+        ("status", 500, {}),
+        DEAF,
+        ("error", "internal_error"),
+        SILENCE,
+        ("status", 502, {}),
+    ]
     expected = 0
     for number in range(8):
-        slack.faults["chat.postMessage"] = [faults[(number + turn) % len(faults)] for turn in range(number % 4)]
+        slack.faults["chat.postMessage"] = [
+            faults[(number + turn) % len(faults)] for turn in range(number % 4)
+        ]
         for key in ("started", "end"):
             pictures = (str(tmp_path / "curves.png"),) if key == "end" else ()
             thread = f"demo/{number}"
             sender.tell(
-                f"{number}:{key}", title=f"{number} {key}", thread=thread, pictures=pictures,
+                f"{number}:{key}",
+                title=f"{number} {key}",
+                thread=thread,
+                pictures=pictures,
                 patience={**GIVE_UP, "attempts": 2},
-            )  # fmt: skip
+            )
             expected += 1
     slack.faults.clear()
     for _ in range(3):
@@ -160,7 +201,9 @@ def test_in_a_storm_nothing_is_lost_and_nothing_doubled(sender: Sender, slack: S
     assert sum(len(file["shared"]) for file in slack.files.values()) == 8
 
 
-def test_a_bot_without_a_channel_is_told_so_and_steps_go_to_nobody_else(sender: Sender, slack: SlackApi) -> None:
+def test_a_bot_without_a_channel_is_told_so_and_steps_go_to_nobody_else(
+    sender: Sender, slack: SlackApi
+) -> None:
     sender.settings = {"slack_url": slack.url}
     assert "MLOPS_SLACK_TOKEN" in sender.tell("a").reason
     sender.environ = {"MLOPS_SLACK_WEBHOOK": slack.url}
@@ -169,7 +212,10 @@ def test_a_bot_without_a_channel_is_told_so_and_steps_go_to_nobody_else(sender: 
 
 
 def test_the_test_message_reaches_every_channel(
-    slack: SlackApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    slack: SlackApi,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("MLOPS_HOME", str(tmp_path))
     assert cli.main(["notify", "--test"]) == 2, "nothing is configured"

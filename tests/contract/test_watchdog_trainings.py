@@ -56,13 +56,20 @@ class Run:
     def spec(self, script: str) -> RunSpec:
         (self.project / "train.py").write_text(ATTEMPT + script)
         return RunSpec(
-            digest=self.digest, name="test", project=str(self.project), entry="train.py", backend=self.engine.name,
-            image=self.image, limits=self.limits,
-        )  # fmt: skip
+            digest=self.digest,
+            name="test",
+            project=str(self.project),
+            entry="train.py",
+            backend=self.engine.name,
+            image=self.image,
+            limits=self.limits,
+        )
 
     def train(self, script: str, **more: Any) -> RunResult:
         spec = run_directory.write_spec(self.run_dir, self.spec(script))
-        return supervision.train(spec, engine=self.engine, run_dir=self.run_dir, home=self.home, **more)
+        return supervision.train(
+            spec, engine=self.engine, run_dir=self.run_dir, home=self.home, **more
+        )
 
     def beside(self, script: str, **more: Any) -> threading.Thread:
         """Train in a thread; its result or error is added to `results`."""
@@ -78,7 +85,11 @@ class Run:
         return thread
 
     def lines(self, event: str) -> list[dict[str, Any]]:
-        return [one for one in event_log.read_lines(self.run_dir / protocol.ATTEMPTS) if one["event"] == event]
+        return [
+            one
+            for one in event_log.read_lines(self.run_dir / protocol.ATTEMPTS)
+            if one["event"] == event
+        ]
 
     def did(self) -> list[str]:
         return [one["do"] for one in self.lines("decision")]
@@ -88,7 +99,9 @@ class Run:
         until(lambda: log.exists() and log.read_text().count(word) >= times)
 
     def containers(self) -> list[str]:
-        return [one.id for one in self.engine.find({LABEL_RUN: self.digest}) if one.state == "running"]
+        return [
+            one.id for one in self.engine.find({LABEL_RUN: self.digest}) if one.state == "running"
+        ]
 
 
 until = functools.partial(waiting.until, timeout_s=90.0)
@@ -130,20 +143,37 @@ SCRIPTS: dict[str, tuple[str, str, str | None, int]] = {
     "out of reach once": ("if attempt == 1: raise ConnectionError('refused')", "finished", None, 1),
     "out of reach, said by another exception": (
         "try:\n    if attempt == 1: raise TimeoutError('late')\nexcept OSError as e: raise Exception('download') from e",
-        "finished", None, 1,
+        "finished",
+        None,
+        1,
     ),
     "a strange exception": (f"{FIT}raise RuntimeError(str(time.time()))", "failed", "bug", 1),
-    "a strange exception before its first step": ("raise RuntimeError(str(time.time()))", "failed", "bug", 0),
-    "the machine's exception before its first step": ("raise OSError('device busy')", "failed", "bug", 1),
+    "a strange exception before its first step": (
+        "raise RuntimeError(str(time.time()))",
+        "failed",
+        "bug",
+        0,
+    ),
+    "the machine's exception before its first step": (
+        "raise OSError('device busy')",
+        "failed",
+        "bug",
+        1,
+    ),
     "ends itself": (f"{FIT}sys.exit(3)", "failed", "bug", 1),
     "ends itself before its first step": ("sys.exit(3)", "failed", "bug", 0),
     "a mistake": ("undefined", "failed", "bug", 0),
     "no such package": ("import no_such_package", "failed", "import", 0),
     "no room": ("raise OSError(28, 'No space left on device')", "failed", "disk", 0),
-    "no room, as HDF5 says it": ("raise OSError('file write failed: No space left on device')", "failed", "disk", 0),
+    "no room, as HDF5 says it": (
+        "raise OSError('file write failed: No space left on device')",
+        "failed",
+        "disk",
+        0,
+    ),
     "too large whenever": ("raise MemoryError", "failed", "oom", 1),
     "interrupted": ("raise KeyboardInterrupt", "stopped", None, 0),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -165,8 +195,14 @@ def test_a_failure_shows_the_last_attempts_output_only(run: Run) -> None:
 
 def test_out_of_memory_restarts_smaller_and_says_so(run: Run) -> None:
     script = "smaller = json.loads(os.environ['MLOPS_SPEC'])['smaller']\nif not smaller: raise MemoryError\n"
-    assert run.train(script + "assert os.environ['TF_FORCE_GPU_ALLOW_GROWTH'] == 'true'").state == "finished"
-    assert [(one["do"], one["smaller"]) for one in run.lines("decision")] == [("restart", True), ("finish", False)]
+    assert (
+        run.train(script + "assert os.environ['TF_FORCE_GPU_ALLOW_GROWTH'] == 'true'").state
+        == "finished"
+    )
+    assert [(one["do"], one["smaller"]) for one in run.lines("decision")] == [
+        ("restart", True),
+        ("finish", False),
+    ]
 
 
 def test_a_killed_container_is_replaced(any_run: Run) -> None:
@@ -193,9 +229,13 @@ def test_docker_stop_keeps_it_stopped_and_docker_kill_and_restart_do_not(docker_
     thread = docker_run.beside("print('ready', flush=True)\nwhile attempt < 3: time.sleep(0.1)\n")
     for number, verb in enumerate(("kill", "restart", "stop"), 1):
         docker_run.until_logged("ready", number)
-        subprocess.run(["/usr/bin/docker", verb, docker_run.containers()[0]], check=True, capture_output=True)
+        subprocess.run(
+            ["/usr/bin/docker", verb, docker_run.containers()[0]], check=True, capture_output=True
+        )
     thread.join(timeout=60)
-    assert docker_run.did() == ["restart", "stay stopped", "adopt", "stay stopped"], docker_run.lines("exit")
+    assert docker_run.did() == ["restart", "stay stopped", "adopt", "stay stopped"], (
+        docker_run.lines("exit")
+    )
     assert docker_run.containers() == []
 
 
@@ -207,7 +247,9 @@ def test_docker_stop_that_nobody_saw_keeps_it_stopped(docker_run: Run) -> None:
     stopped.set()
     thread.join(timeout=60)
     assert isinstance(docker_run.results[0], cancellation.Interrupted)
-    subprocess.run(["/usr/bin/docker", "stop", docker_run.containers()[0]], check=True, capture_output=True)
+    subprocess.run(
+        ["/usr/bin/docker", "stop", docker_run.containers()[0]], check=True, capture_output=True
+    )
     assert docker_run.train(PARK, taking_over=True).state == "stopped"
 
 
@@ -236,7 +278,10 @@ def test_a_watchdog_that_ends_leaves_the_training_to_the_next(any_run: Run) -> N
     (any_run.run_dir / "inside" / "go").touch()
     for one in threads:
         one.join(timeout=60)
-    assert [one.state for one in any_run.results[1:] if isinstance(one, RunResult)] == ["finished", "finished"]
+    assert [one.state for one in any_run.results[1:] if isinstance(one, RunResult)] == [
+        "finished",
+        "finished",
+    ]
     assert len(any_run.lines("attempt")) == 1
 
 
@@ -270,7 +315,9 @@ def test_a_second_program_reports_what_the_first_one_found_out(run: Run) -> None
     for one in threads:
         one.join(timeout=60)
     failures = [one.failure for one in run.results if isinstance(one, RunResult)]
-    assert [one.message for one in failures if one is not None] == ["NameError: name 'undefined' is not defined"] * 2
+    assert [one.message for one in failures if one is not None] == [
+        "NameError: name 'undefined' is not defined"
+    ] * 2
     assert len(run.lines("attempt")) == 1, "the script is not run again to fail again"
 
 
@@ -285,7 +332,9 @@ def test_a_script_that_does_nothing_at_all_is_a_hang_and_one_that_works_is_none(
     assert run.train(script, idle_minutes=1.5 / 60).state == "finished"
     assert run.did() == ["kill", "restart", "finish"]
     assert [one["trouble"] for one in run.lines("decision")[1:]] == ["hang", None]
-    assert (run.run_dir / "log.txt").read_text().count("worked") == 2, "it was left in peace while it worked"
+    assert (run.run_dir / "log.txt").read_text().count("worked") == 2, (
+        "it was left in peace while it worked"
+    )
 
 
 KERAS = """
@@ -318,7 +367,9 @@ def test_a_hang_in_the_middle_of_an_epoch_is_found_by_its_steps_and_slow_phases_
 ) -> None:
     monkeypatch.setattr(progress, "HANG_S", 1.5)
     place = next(run.home.glob("environments/python-*/lib/python*/site-packages"))
-    (place / "tests.pth").write_text("\n".join(python_site.getsitepackages()))  # the frameworks of this process
+    (place / "tests.pth").write_text(
+        "\n".join(python_site.getsitepackages())
+    )  # the frameworks of this process
     result = run.train(KERAS)
     assert result.state == "finished", result.failure
     assert run.did() == ["kill", "restart", "recovered", "finish"]
@@ -335,7 +386,9 @@ def test_a_runs_standing(run: Run) -> None:
         assert status.standing(run.run_dir).state == "training"
     stopped.set()
     thread.join(timeout=60)
-    atomic.write_json(run.run_dir / protocol.ASKED, {"schema": 1, "verb": "train", "settings": {}, "time": 0.0})
+    atomic.write_json(
+        run.run_dir / protocol.ASKED, {"schema": 1, "verb": "train", "settings": {}, "time": 0.0}
+    )
     assert status.standing(run.run_dir).state == "waiting"
     supervision.stop(run.run_dir, run.spec(PARK), engine=run.engine)
     assert status.standing(run.run_dir).state == "stopped"
@@ -354,7 +407,11 @@ def test_an_answer_is_left_to_whoever_still_sees_to_the_run(tmp_path: Path) -> N
         assert asked is not None
         assert (asked.verb, asked.settings) == ("run", {"target": 0.9})
     assert requests.asked(tmp_path) is None
-    for error, left in ((TrainingError("no"), False), (EngineLostError("gone"), True), (KeyboardInterrupt(), True)):
+    for error, left in (
+        (TrainingError("no"), False),
+        (EngineLostError("gone"), True),
+        (KeyboardInterrupt(), True),
+    ):
         with suppress(MlopsError, KeyboardInterrupt), requests.asking(tmp_path, "run", {}):
             raise error
         assert (requests.asked(tmp_path) is not None) == left
@@ -389,7 +446,9 @@ def test_events_that_a_full_disk_did_not_take_follow_when_it_can(tmp_path: Path)
         "for n in range(1, 5): journal.write('a', n=n)\nassert os.path.getsize(journal.path) == size\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))\njournal.write('a', n=5)\n"
     )
-    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     lines = (tmp_path / "events.jsonl").read_text().splitlines()
     assert [json.loads(line)["n"] for line in lines] == [0, 1, 2, 3, 4, 5]

@@ -1,6 +1,8 @@
-"""The declarative pipeline's grammar, as far as Jenkins' own linter knows it: sections at each level, one to a line.
+"""The declarative pipeline's grammar, as far as Jenkins' own linter knows it: sections at each
+level, one to a line.
 
-Only the structure is read: blocks and statements. What Groovy itself refuses, the compiler of the other tests says.
+Only the structure is read: blocks and statements. What Groovy itself refuses, the compiler of the
+    other tests says.
 """
 
 from __future__ import annotations
@@ -10,22 +12,60 @@ from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
 
 PIPELINE = {
-    "agent", "environment", "libraries", "options", "parameters", "post", "stages", "tools", "triggers",
-}  # fmt: skip
+    "agent",
+    "environment",
+    "libraries",
+    "options",
+    "parameters",
+    "post",
+    "stages",
+    "tools",
+    "triggers",
+}
 BODIES = {"steps", "stages", "parallel", "matrix"}
 STAGE = {"agent", "environment", "failFast", "input", "options", "post", "tools", "when"} | BODIES
 CONDITIONS = {
-    "aborted", "always", "changed", "cleanup", "failure", "fixed", "regression", "success", "unstable", "unsuccessful",
-}  # fmt: skip
+    "aborted",
+    "always",
+    "changed",
+    "cleanup",
+    "failure",
+    "fixed",
+    "regression",
+    "success",
+    "unstable",
+    "unsuccessful",
+}
 WHEN = {
-    "allOf", "anyOf", "beforeAgent", "beforeInput", "beforeOptions", "branch", "buildingTag", "changelog",
-    "changeRequest", "changeset", "environment", "equals", "expression", "not", "tag", "triggeredBy",
-}  # fmt: skip
+    "allOf",
+    "anyOf",
+    "beforeAgent",
+    "beforeInput",
+    "beforeOptions",
+    "branch",
+    "buildingTag",
+    "changelog",
+    "changeRequest",
+    "changeset",
+    "environment",
+    "equals",
+    "expression",
+    "not",
+    "tag",
+    "triggeredBy",
+}
 STAGE_OPTIONS = {"retry", "skipDefaultCheckout", "timeout", "timestamps"}
 OPTIONS = STAGE_OPTIONS | {
-    "buildDiscarder", "disableConcurrentBuilds", "disableResume", "durabilityHint", "overrideIndexTriggers",
-    "parallelsAlwaysFailFast", "preserveStashes", "quietPeriod", "skipStagesAfterUnstable",
-}  # fmt: skip
+    "buildDiscarder",
+    "disableConcurrentBuilds",
+    "disableResume",
+    "durabilityHint",
+    "overrideIndexTriggers",
+    "parallelsAlwaysFailFast",
+    "preserveStashes",
+    "quietPeriod",
+    "skipStagesAfterUnstable",
+}
 TRIGGERS = {"cron", "pollSCM", "upstream"}
 NEVER_EMPTY = PIPELINE | BODIES | CONDITIONS | {"when"}
 
@@ -62,7 +102,12 @@ def _without_comments_and_strings(text: str) -> str:
         lines = "\n" * found.group().count("\n")
         return lines if found.group().startswith("/") else f"''{lines}"
 
-    return re.sub(r"/\*.*?\*/|//[^\n]*|'(?:\\.|[^'\\\n])*'|\"(?:\\.|[^\"\\\n])*\"", blank, text, flags=re.DOTALL)
+    return re.sub(
+        r"/\*.*?\*/|//[^\n]*|'(?:\\.|[^'\\\n])*'|\"(?:\\.|[^\"\\\n])*\"",
+        blank,
+        text,
+        flags=re.DOTALL,
+    )
 
 
 def _block(text: str, at: int) -> tuple[list[Block], int]:
@@ -93,7 +138,11 @@ def problems(text: str) -> list[str]:
     return [
         *_sections(pipeline, PIPELINE, needed={"agent", "stages"}),
         *(problem for block in _walk(pipeline) for problem in _shared_lines(block)),
-        *(problem for section in pipeline.children or [] for problem in _section(section, in_stage=False)),
+        *(
+            problem
+            for section in pipeline.children or []
+            for problem in _section(section, in_stage=False)
+        ),
     ]
 
 
@@ -115,7 +164,11 @@ def _sections(block: Block, allowed: Set[str], *, needed: Set[str] = frozenset()
     for child in block.children or []:
         if child.name not in allowed:
             yield f"{child.line}: {child.name} is no section of {block.name}"
-    yield from (f"{block.line}: {name} twice in {block.name}" for name in sorted(set(names)) if names.count(name) > 1)
+    yield from (
+        f"{block.line}: {name} twice in {block.name}"
+        for name in sorted(set(names))
+        if names.count(name) > 1
+    )
     yield from (f"{block.line}: {block.name} lacks {name}" for name in sorted(needed - set(names)))
 
 
@@ -131,15 +184,24 @@ def _section(block: Block, *, in_stage: bool, in_parallel: bool = False) -> Iter
         yield from _steps(block)
     elif block.name == "when":
         names = {child.name for child in _walk(block) if child is not block}
-        names -= {child.name for one in _walk(block) if one.name == "expression" for child in one.children or []}
-        yield from (f"{block.line}: {name} is no condition of when" for name in sorted(names - WHEN))
+        names -= {
+            child.name
+            for one in _walk(block)
+            if one.name == "expression"
+            for child in one.children or []
+        }
+        yield from (
+            f"{block.line}: {name} is no condition of when" for name in sorted(names - WHEN)
+        )
     elif block.name == "options":
         yield from _sections(block, STAGE_OPTIONS if in_stage else OPTIONS)
     elif block.name == "triggers":
         yield from _sections(block, TRIGGERS)
     elif block.name == "environment":
         yield from (
-            f"{one.line}: not NAME = value" for one in block.children or [] if not re.match(r"\w+ = \S", one.head)
+            f"{one.line}: not NAME = value"
+            for one in block.children or []
+            if not re.match(r"\w+ = \S", one.head)
         )
 
 

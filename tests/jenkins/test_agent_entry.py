@@ -1,4 +1,6 @@
-"""The agent image's entry: Jenkins' key gets in by SSH, the user may use the engine, and runs are watched from boot."""
+"""The agent image's entry: Jenkins' key gets in by SSH, the user may use the engine, and runs are
+watched from boot.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ NOTES = "#!/bin/sh\necho \"{name} $*\" >>'{log}'\n"
 
 
 class Agent:
-    """An agent's container, with programs of its own in place of those that change the machine's users."""
+    """An agent's container, with programs of its own in place of those that change the machine's
+    users.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.log = folder, folder / "log.txt"
@@ -50,7 +54,10 @@ class Agent:
         (folder / "sshd_config").write_text(CONFIG.format(port=self.port, folder=folder))
         for name in ("usermod", "groupadd"):
             self.program(name, NOTES.format(name=name, log=self.log))
-        self.program("getent", "#!/bin/sh\n[ -e '{}' ] && echo engine:x:$2: || exit 2\n".format(folder / "log.txt"))
+        self.program(
+            "getent",
+            "#!/bin/sh\n[ -e '{}' ] && echo engine:x:$2: || exit 2\n".format(folder / "log.txt"),
+        )
         self.program("su", '#!/bin/sh\nfor last; do :; done\nexec sh -c "$last"\n')
         self.program("mlops-watch", NOTES.format(name="mlops-watch $MLOPS_HOME", log=self.log))
         keys, config = folder / "authorized_keys", folder / "sshd_config"
@@ -58,10 +65,14 @@ class Agent:
         self.engine = socket.socket(socket.AF_UNIX)
         self.engine.bind(str(folder / "docker.sock"))
         environ = {
-            "PATH": f"{folder / 'bin'}:{os.environ['PATH']}", "MLOPS_HOME": "/srv/mlops/home",
-            "DOCKER_SOCKET": str(folder / "docker.sock"), "JENKINS_AGENT_SSH_PUBKEY": (folder / "key.pub").read_text(),
-        }  # fmt: skip
-        self.process = subprocess.Popen([str(ENTRY)], env=environ, start_new_session=True, stderr=subprocess.DEVNULL)
+            "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
+            "MLOPS_HOME": "/srv/mlops/home",
+            "DOCKER_SOCKET": str(folder / "docker.sock"),
+            "JENKINS_AGENT_SSH_PUBKEY": (folder / "key.pub").read_text(),
+        }
+        self.process = subprocess.Popen(
+            [str(ENTRY)], env=environ, start_new_session=True, stderr=subprocess.DEVNULL
+        )
 
     def program(self, name: str, text: str) -> None:
         path = self.folder / "bin" / name
@@ -119,7 +130,9 @@ def test_the_image_and_its_environment_give_the_entry_what_it_reads() -> None:
         assert f"COPY {name} /usr/local/bin/{name}" in image
         assert os.access(ENTRY.parent / name, os.X_OK)
     assert 'ENTRYPOINT ["mlops-agent"]' in image
-    environment = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["agent"]["environment"]
+    environment = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["agent"][
+        "environment"
+    ]
     controller = yaml.safe_load((DEPLOY / "controller" / "jenkins.yaml").read_text())
     [variables] = [one["envVars"]["env"] for one in controller["jenkins"]["globalNodeProperties"]]
     [home] = [one["value"] for one in variables if one["key"] == "MLOPS_HOME"]

@@ -1,4 +1,6 @@
-"""What an agent runs beside its builds: runs go on soon after it has booted, before Jenkins has noticed anything."""
+"""What an agent runs beside its builds: runs go on soon after it has booted, before Jenkins has
+noticed anything.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ COMMAND = "#!/bin/sh\necho \"{name} $*\" >>'{log}'\nexec sleep 60\n"
 
 @pytest.fixture
 def booted(tmp_path: Path) -> Iterator[Callable[[], list[str]]]:
-    """Boot the agent, whose home is in a folder with a space; returns what was started within some seconds."""
+    """Boot the agent, whose home is in a folder with a space; returns what was started within some
+    seconds.
+    """
     programs: list[subprocess.Popen[bytes]] = []
     log = tmp_path / "started.txt"
 
@@ -52,12 +56,16 @@ def ask(home: Path, run: str, *, stopped: bool = False) -> None:
         (folder / "stop").touch()
 
 
-def test_a_run_that_somebody_waits_for_is_watched(tmp_path: Path, booted: Callable[[], list[str]]) -> None:
+def test_a_run_that_somebody_waits_for_is_watched(
+    tmp_path: Path, booted: Callable[[], list[str]]
+) -> None:
     ask(tmp_path / "a home", "fraud-1")
     assert booted() == [f"mlops watch --until-done --home {tmp_path / 'a home'}"]
 
 
-def test_the_version_that_a_build_used_last_watches(tmp_path: Path, booted: Callable[[], list[str]]) -> None:
+def test_the_version_that_a_build_used_last_watches(
+    tmp_path: Path, booted: Callable[[], list[str]]
+) -> None:
     ask(tmp_path / "a home", "fraud-1")
     for age, name in ((300, "older"), (100, "newest"), (200, "old"), (0, "newer.partial.x")):
         venv = tmp_path / "a home" / "jenkins" / name
@@ -66,12 +74,18 @@ def test_the_version_that_a_build_used_last_watches(tmp_path: Path, booted: Call
     assert booted() == [f"newest -I -m mlops_lib watch --until-done --home {tmp_path / 'a home'}"]
 
 
-def test_a_run_that_a_person_stopped_is_left_alone(tmp_path: Path, booted: Callable[[], list[str]]) -> None:
+def test_a_run_that_a_person_stopped_is_left_alone(
+    tmp_path: Path, booted: Callable[[], list[str]]
+) -> None:
     ask(tmp_path / "a home", "fraud-1", stopped=True)
     assert booted() == []
 
 
 def test_the_service_starts_it_with_the_machine() -> None:
     unit = WATCH.with_name("mlops-watch.service").read_text()
-    for line in ("ExecStart=/usr/local/bin/mlops-watch", "Restart=always", "WantedBy=multi-user.target"):
+    for line in (
+        "ExecStart=/usr/local/bin/mlops-watch",
+        "Restart=always",
+        "WantedBy=multi-user.target",
+    ):
         assert line in unit.splitlines()

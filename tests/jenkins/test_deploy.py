@@ -17,51 +17,107 @@ import declarative
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
-PLUGINS = dict(line.split(":", 1) for line in (DEPLOY / "controller" / "plugins.txt").read_text().splitlines())
+PLUGINS = dict(
+    line.split(":", 1) for line in (DEPLOY / "controller" / "plugins.txt").read_text().splitlines()
+)
 CASC = (DEPLOY / "controller" / "jenkins.yaml").read_text()
 COMPOSE = (DEPLOY / "compose.yaml").read_text()
 # Which plugin gives a part of the configuration its meaning; the core's parts need none.
 OWNERS = {
-    "credentials": "credentials-binding", "basicSSHUserPrivateKey": "ssh-slaves", "string": "plain-credentials",
-    "ssh": "ssh-slaves", "globalLibraries": "workflow-aggregator", "gitHostKeyVerificationConfiguration": "git",
-    "modernSCM": "workflow-aggregator", "git": "git", "jobs": "job-dsl",
-}  # fmt: skip
+    "credentials": "credentials-binding",
+    "basicSSHUserPrivateKey": "ssh-slaves",
+    "string": "plain-credentials",
+    "ssh": "ssh-slaves",
+    "globalLibraries": "workflow-aggregator",
+    "gitHostKeyVerificationConfiguration": "git",
+    "modernSCM": "workflow-aggregator",
+    "git": "git",
+    "jobs": "job-dsl",
+}
 CORE = {"jenkins", "security", "unclassified", "location"}
 
 
-# What Configuration as Code and the plugins name, as far as this configuration uses it: a leaf is a text, a number or a
-# flag; a list holds values of one shape.
+# What Configuration as Code and the plugins name, as far as this configuration uses it: a leaf is a
+# text, a number or a flag; a list holds values of one shape.
 SHAPE = {
     "jenkins": {
-        "systemMessage": "", "numExecutors": 0,
+        "systemMessage": "",
+        "numExecutors": 0,
         "securityRealm": {"local": {"allowsSignup": False, "users": [{"id": "", "password": ""}]}},
         "authorizationStrategy": {"loggedInUsersCanDoAnything": {"allowAnonymousRead": False}},
         "globalNodeProperties": [{"envVars": {"env": [{"key": "", "value": ""}]}}],
-        "nodes": [{"permanent": {
-            "name": "", "labelString": "", "numExecutors": 0, "remoteFS": "", "retentionStrategy": "",
-            "launcher": {"ssh": {
-                "host": "", "port": 0, "credentialsId": "",
-                "sshHostKeyVerificationStrategy": {
-                    "manuallyTrustedKeyVerificationStrategy": {"requireInitialManualTrust": False}},
-            }},
-        }}],
+        "nodes": [
+            {
+                "permanent": {
+                    "name": "",
+                    "labelString": "",
+                    "numExecutors": 0,
+                    "remoteFS": "",
+                    "retentionStrategy": "",
+                    "launcher": {
+                        "ssh": {
+                            "host": "",
+                            "port": 0,
+                            "credentialsId": "",
+                            "sshHostKeyVerificationStrategy": {
+                                "manuallyTrustedKeyVerificationStrategy": {
+                                    "requireInitialManualTrust": False
+                                }
+                            },
+                        }
+                    },
+                }
+            }
+        ],
     },
-    "credentials": {"system": {"domainCredentials": [{"credentials": [{
-        "basicSSHUserPrivateKey": {
-            "scope": "", "id": "", "username": "", "privateKeySource": {"directEntry": {"privateKey": ""}}},
-        "string": {"scope": "", "id": "", "secret": ""},
-    }]}]}},
+    "credentials": {
+        "system": {
+            "domainCredentials": [
+                {
+                    "credentials": [
+                        {
+                            "basicSSHUserPrivateKey": {
+                                "scope": "",
+                                "id": "",
+                                "username": "",
+                                "privateKeySource": {"directEntry": {"privateKey": ""}},
+                            },
+                            "string": {"scope": "", "id": "", "secret": ""},
+                        }
+                    ]
+                }
+            ]
+        }
+    },
     "security": {"gitHostKeyVerificationConfiguration": {"sshHostKeyVerificationStrategy": ""}},
     "unclassified": {
         "location": {"url": ""},
-        "globalLibraries": {"libraries": [{
-            "name": "", "defaultVersion": "", "allowVersionOverride": False,
-            "retriever": {"modernSCM": {"scm": {"git": {"remote": ""}}}},
-        }]},
+        "globalLibraries": {
+            "libraries": [
+                {
+                    "name": "",
+                    "defaultVersion": "",
+                    "allowVersionOverride": False,
+                    "retriever": {"modernSCM": {"scm": {"git": {"remote": ""}}}},
+                }
+            ]
+        },
     },
     "jobs": [{"script": ""}],
-}  # fmt: skip
-INSTRUCTIONS = {"ARG", "FROM", "COPY", "RUN", "ENV", "USER", "WORKDIR", "ENTRYPOINT", "CMD", "LABEL", "EXPOSE"}
+}
+INSTRUCTIONS = {
+    "ARG",
+    "FROM",
+    "COPY",
+    "RUN",
+    "ENV",
+    "USER",
+    "WORKDIR",
+    "ENTRYPOINT",
+    "CMD",
+    "LABEL",
+    "EXPOSE",
+}
 
 
 def misfits(value: Any, shape: Any, where: str = "") -> list[str]:
@@ -71,12 +127,18 @@ def misfits(value: Any, shape: Any, where: str = "") -> list[str]:
             return [f"{where}: not a mapping"]
         unknown = [f"{where}.{key}: unknown" for key in value.keys() - shape.keys()]
         return unknown + [
-            m for key in value.keys() & shape.keys() for m in misfits(value[key], shape[key], f"{where}.{key}")
+            m
+            for key in value.keys() & shape.keys()
+            for m in misfits(value[key], shape[key], f"{where}.{key}")
         ]
     if isinstance(shape, list):
         if not isinstance(value, list):
             return [f"{where}: not a list"]
-        return [m for number, one in enumerate(value) for m in misfits(one, shape[0], f"{where}[{number}]")]
+        return [
+            m
+            for number, one in enumerate(value)
+            for m in misfits(one, shape[0], f"{where}[{number}]")
+        ]
     return [] if type(value) is type(shape) else [f"{where}: not a {type(shape).__name__}"]
 
 
@@ -90,12 +152,30 @@ def keys(value: Any) -> set[str]:
 def test_plugins_are_pinned_and_enough_for_the_pipeline() -> None:
     assert all(re.fullmatch(r"[\w.]*\d[\w.-]*", version) for version in PLUGINS.values()), PLUGINS
     needed = {
-        "pipeline-groovy-lib", "pipeline-model-definition", "script-security", "workflow-durable-task-step",
-        "workflow-multibranch", "branch-api", "cloudbees-folder", "checks-api", "htmlpublisher",
-    }  # fmt: skip
-    assert needed <= set(PLUGINS), "their behaviour is relied on: how libraries are loaded, killed commands, scans …"
-    assert int(PLUGINS["pipeline-groovy-lib"].split(".")[0]) >= 798, "libraries are searched for links (SECURITY-3727)"
-    needed = {"configuration-as-code", "workflow-aggregator", "git", "junit", "credentials-binding", "timestamper"}
+        "pipeline-groovy-lib",
+        "pipeline-model-definition",
+        "script-security",
+        "workflow-durable-task-step",
+        "workflow-multibranch",
+        "branch-api",
+        "cloudbees-folder",
+        "checks-api",
+        "htmlpublisher",
+    }
+    assert needed <= set(PLUGINS), (
+        "their behaviour is relied on: how libraries are loaded, killed commands, scans …"
+    )
+    assert int(PLUGINS["pipeline-groovy-lib"].split(".")[0]) >= 798, (
+        "libraries are searched for links (SECURITY-3727)"
+    )
+    needed = {
+        "configuration-as-code",
+        "workflow-aggregator",
+        "git",
+        "junit",
+        "credentials-binding",
+        "timestamper",
+    }
     assert needed <= set(PLUGINS)
 
 
@@ -104,15 +184,23 @@ def test_the_configuration_has_the_shape_that_its_plugins_name() -> None:
     assert misfits({"jenkins": {"numExecutors": "0", "nodes": {}, "mode": ""}}, SHAPE) != []
 
 
-# What the job-dsl plugin of this version knows, read from its source (MultibranchWorkflowJob, GitBranchSourceContext,
-# DefaultOrphanedItemStrategyContext) and from the trigger's own constructor (cloudbees-folder: PeriodicFolderTrigger).
+# What the job-dsl plugin of this version knows, read from its source (MultibranchWorkflowJob,
+# GitBranchSourceContext, DefaultOrphanedItemStrategyContext) and from the trigger's own constructor
+# (cloudbees-folder: PeriodicFolderTrigger).
 JOB_DSL = "3654.vdf58f53e2d15"
 WORDS = {
     "multibranchPipelineJob": {
         "branchSources": {
             "git": {
                 word: {}
-                for word in ("id", "remote", "credentialsId", "includes", "excludes", "ignoreOnPushNotifications")
+                for word in (
+                    "id",
+                    "remote",
+                    "credentialsId",
+                    "includes",
+                    "excludes",
+                    "ignoreOnPushNotifications",
+                )
             }
         },
         "triggers": {"periodicFolderTrigger": {"interval": {}}},
@@ -154,7 +242,9 @@ def foreign(words: list[declarative.Block], known: dict[str, Any], where: str = 
 
 
 def test_the_jobs_script_is_what_the_pinned_job_dsl_knows() -> None:
-    assert PLUGINS["job-dsl"] == JOB_DSL, "read the new version's source, and bring the table up to date"
+    assert PLUGINS["job-dsl"] == JOB_DSL, (
+        "read the new version's source, and bring the table up to date"
+    )
     [job] = yaml.safe_load(CASC)["jobs"]
     script = declarative.parse(f"pipeline {{\n{job['script']}\n}}").children or []
     assert foreign(script, WORDS) == []
@@ -164,7 +254,9 @@ def test_the_jobs_script_is_what_the_pinned_job_dsl_knows() -> None:
     [interval] = re.findall(r"interval\('(\w+)'\)", job["script"])
     assert interval in INTERVALS
     assert foreign(
-        declarative.parse("pipeline {\nmultibranchPipelineJob('x') {\nbranches {\n}\n}\n}").children or [], WORDS
+        declarative.parse("pipeline {\nmultibranchPipelineJob('x') {\nbranches {\n}\n}\n}").children
+        or [],
+        WORDS,
     ) == ["multibranchPipelineJob.branches"]
 
 
@@ -191,7 +283,8 @@ def test_credentials_that_are_used_exist() -> None:
     known = {one["id"] for entry in entries for one in entry.values()}
     node = configuration["jenkins"]["nodes"][0]["permanent"]
     variables = {
-        one["key"]: one["value"] for one in configuration["jenkins"]["globalNodeProperties"][0]["envVars"]["env"]
+        one["key"]: one["value"]
+        for one in configuration["jenkins"]["globalNodeProperties"][0]["envVars"]["env"]
     }
     assert {
         node["launcher"]["ssh"]["credentialsId"],
@@ -203,7 +296,10 @@ def test_what_the_operator_sets_are_settings() -> None:
     from mlops_lib import config
 
     variables = set(re.findall(r'key: "(MLOPS_\w+)"', CASC))
-    known = {setting.variable for setting in config.SETTINGS} | {"MLOPS_PACKAGE", "MLOPS_CREDENTIALS"}
+    known = {setting.variable for setting in config.SETTINGS} | {
+        "MLOPS_PACKAGE",
+        "MLOPS_CREDENTIALS",
+    }
     assert variables <= known
 
 
@@ -230,7 +326,13 @@ def test_dockerfiles_build_from_a_pinned_base_and_files_that_exist(part: str) ->
 
 
 @pytest.mark.parametrize(
-    "script", ["deploy/up.sh", "deploy/agent/mlops-agent", "deploy/agent/mlops-watch", "resources/mlops/agent.sh"]
+    "script",
+    [
+        "deploy/up.sh",
+        "deploy/agent/mlops-agent",
+        "deploy/agent/mlops-watch",
+        "resources/mlops/agent.sh",
+    ],
 )
 def test_shell_scripts_are_posix(script: str) -> None:
     text = (ROOT / script).read_text()

@@ -1,7 +1,9 @@
-"""Forks runners from a process that has imported their framework already, which takes longer than most of what they do.
+"""Forks runners from a process that has imported their framework already, which takes longer than
+most of what they do.
 
-Orders come as lines of JSON on stdin; the answers are the child's process id, then its exit code (negative: the signal).
-The child is a runner like any other: `python -m mlops_lib.runner` with what is in its environment.
+Orders come as lines of JSON on stdin; the answers are the child's process id, then its exit code
+(negative: the signal). The child is a runner like any other: `python -m mlops_lib.runner` with what
+is in its environment.
 """
 
 import importlib

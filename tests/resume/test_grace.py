@@ -1,7 +1,8 @@
-"""Asked to end by SIGTERM at any moment, a run keeps its state at once, ends in time, and goes on to the same result.
+"""Asked to end by SIGTERM at any moment, a run keeps its state at once, ends in time, and goes on
+to the same result.
 
-The scripts in tests/cases/resume again, asked to end at random moments. `MLOPS_GRACE_GROUPS=all` takes every group of them,
-`MLOPS_GRACE_SIGNALS=30` so many moments in each.
+The scripts in tests/cases/resume again, asked to end at random moments. `MLOPS_GRACE_GROUPS=all`
+takes every group of them, `MLOPS_GRACE_SIGNALS=30` so many moments in each.
 """
 
 from __future__ import annotations
@@ -49,7 +50,9 @@ def forks(request: pytest.FixtureRequest) -> Iterator[matrix.Forks]:
 
 def groups() -> list[str]:
     return (
-        sorted(path.name for path in matrix.CASES.iterdir() if path.is_dir()) if GROUPS == "all" else GROUPS.split(",")
+        sorted(path.name for path in matrix.CASES.iterdir() if path.is_dir())
+        if GROUPS == "all"
+        else GROUPS.split(",")
     )
 
 
@@ -60,7 +63,9 @@ def started(forks: matrix.Forks, project: Path, inside: Path, attempt: int) -> i
 
 @pytest.mark.slow
 @pytest.mark.parametrize("forks", groups(), indirect=True)
-def test_asked_to_end_at_any_moment_a_run_keeps_its_state(forks: matrix.Forks, tmp_path: Path) -> None:
+def test_asked_to_end_at_any_moment_a_run_keeps_its_state(
+    forks: matrix.Forks, tmp_path: Path
+) -> None:
     project = tmp_path / "project"
     project.mkdir()
     (project / "train.py").write_text(COUNTING + matrix.script(forks.group))
@@ -90,7 +95,9 @@ def test_asked_to_end_at_any_moment_a_run_keeps_its_state(forks: matrix.Forks, t
     started(forks, project, asked, len(codes) + 1)
     assert forks.answer() == 0, (asked.parent / "log.txt").read_text()[-3000:]
 
-    results = [(inside / "outputs" / "results.txt").read_text().splitlines() for inside in (alone, asked)]
+    results = [
+        (inside / "outputs" / "results.txt").read_text().splitlines() for inside in (alone, asked)
+    ]
     assert results[1] == results[0]
     assert matrix.outputs(asked) == matrix.outputs(alone)
     assert matrix.epochs(asked) == matrix.epochs(alone), "one history: every epoch exactly once"

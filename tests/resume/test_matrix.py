@@ -1,9 +1,13 @@
-"""Killed anywhere, it ends the same: the scripts in tests/cases/resume, killed with SIGKILL again and again.
+"""Killed anywhere, it ends the same: the scripts in tests/cases/resume, killed with SIGKILL again
+and again.
 
-Each folder is one script: its `begin.py`, or the one beside the folders, then every other file in it. It runs once alone, and
-once killed several times over its life: after an epoch, within an epoch, while a checkpoint is being written. What both wrote
-must be the same to the bit. `MLOPS_RESUME_KILLS=all` kills within every fit. `MLOPS_RESUME_BACKEND=torch` lets the group `jax`
-compute with PyTorch, and with `MLOPS_RESUME_GPUS=0` it does so on a GPU.
+Each folder is one script: its `begin.py`, or the one beside the folders, then every other file in
+    it. It runs once alone, and
+once killed several times over its life: after an epoch, within an epoch, while a checkpoint is
+    being written. What both wrote
+must be the same to the bit. `MLOPS_RESUME_KILLS=all` kills within every fit.
+`MLOPS_RESUME_BACKEND=torch` lets the group `jax` compute with PyTorch, and with
+`MLOPS_RESUME_GPUS=0` it does so on a GPU.
 """
 
 from __future__ import annotations
@@ -43,7 +47,9 @@ SAID = {
 """What a run of the group has to say."""
 DEADLINE_S = 240
 NEVER_THE_SAME = (".keras", ".v2")
-"""Suffixes of files with the time in them; what is in a saved model is compared by loading it (case `callbacks`)."""
+"""Suffixes of files with the time in them; what is in a saved model is compared by loading it (case
+`callbacks`).
+"""
 
 
 class Forks:
@@ -51,15 +57,24 @@ class Forks:
 
     def __init__(self, group: str) -> None:
         environment = {
-            **os.environ, **VARIABLES.get(group, {}), "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "1",
-            "PRELOAD": PRELOAD.get(group, "numpy,tensorflow,keras"), "TF_CPP_MIN_LOG_LEVEL": "3",
-            "CUDA_VISIBLE_DEVICES": os.environ.get("MLOPS_RESUME_GPUS", "-1"), "MLOPS_STRICT": "1",
-        }  # fmt: skip
+            **os.environ,
+            **VARIABLES.get(group, {}),
+            "PYTHONPATH": str(ROOT),
+            "PYTHONHASHSEED": "1",
+            "PRELOAD": PRELOAD.get(group, "numpy,tensorflow,keras"),
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            "CUDA_VISIBLE_DEVICES": os.environ.get("MLOPS_RESUME_GPUS", "-1"),
+            "MLOPS_STRICT": "1",
+        }
         self.group = group
         self.process = subprocess.Popen(
             [sys.executable, "-W", "ignore", str(Path(__file__).with_name("forks.py"))],
-            env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-        )  # fmt: skip
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
         assert self.answer() == "ready"
 
     def answer(self) -> Any:
@@ -68,11 +83,23 @@ class Forks:
 
     def start(self, project: Path, inside: Path, attempt: int, **more: str) -> int:
         inside.mkdir(parents=True, exist_ok=True)
-        spec = {"seed": 5, "attempt": attempt, "checkpoint_budget": 10.0, **SPEC.get(self.group, {})}
+        spec = {
+            "seed": 5,
+            "attempt": attempt,
+            "checkpoint_budget": 10.0,
+            **SPEC.get(self.group, {}),
+        }
         environment = {
-            "MLOPS_PROJECT": str(project), "MLOPS_INSIDE": str(inside), "MLOPS_SPEC": json.dumps(spec), **more
-        }  # fmt: skip
-        order = {"environment": environment, "log": str(inside.parent / "log.txt"), "arguments": ["train.py"]}
+            "MLOPS_PROJECT": str(project),
+            "MLOPS_INSIDE": str(inside),
+            "MLOPS_SPEC": json.dumps(spec),
+            **more,
+        }
+        order = {
+            "environment": environment,
+            "log": str(inside.parent / "log.txt"),
+            "arguments": ["train.py"],
+        }
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps(order) + "\n")
         self.process.stdin.flush()
@@ -97,7 +124,11 @@ def events(inside: Path) -> list[dict[str, Any]]:
     path = inside / "events.jsonl"
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    return [
+        json.loads(line)
+        for line in path.read_text().splitlines(keepends=True)
+        if line.endswith("\n")
+    ]
 
 
 Moment = Callable[[Path], bool]
@@ -119,7 +150,9 @@ def while_writing(fit: int, epoch: int) -> Moment:
 
     def reached(inside: Path) -> bool:
         folder = inside / "fits" / str(fit)
-        return later(inside) and any(path.name.startswith(".tmp-") for path in folder.glob(".tmp-*"))
+        return later(inside) and any(
+            path.name.startswith(".tmp-") for path in folder.glob(".tmp-*")
+        )
 
     return reached
 
@@ -143,9 +176,14 @@ def moments(alone: Path, group: str) -> list[Moment]:
     for i, fit in enumerate(fits):
         epoch = chosen.choice(epochs[fit][:-1])
         if SPEC.get(group):
-            found += [after_checkpoint(fit, epochs[fit][0] - 1, 4), after_checkpoint(fit, epochs[fit][0], 9)]
+            found += [
+                after_checkpoint(fit, epochs[fit][0] - 1, 4),
+                after_checkpoint(fit, epochs[fit][0], 9),
+            ]
         else:
-            found.append(while_writing(fit, epochs[fit][0]) if i % 2 else after_checkpoint(fit, epoch, 0))
+            found.append(
+                while_writing(fit, epochs[fit][0]) if i % 2 else after_checkpoint(fit, epoch, 0)
+            )
     return [*found, after_candidates(6), after_candidates(20)] if group == "estimators" else found
 
 
@@ -175,16 +213,28 @@ def script(group: str) -> str:
 
 def outputs(inside: Path) -> dict[str, bytes]:
     folder = inside / "outputs"
-    found = {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
-    return {str(path): content for path, content in found.items() if path.suffix not in NEVER_THE_SAME}
+    found = {
+        path.relative_to(folder): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+    return {
+        str(path): content for path, content in found.items() if path.suffix not in NEVER_THE_SAME
+    }
 
 
 def epochs(inside: Path) -> list[tuple[int, int, str]]:
-    return [(e["fit"], e["epoch"], json.dumps(e["metrics"])) for e in events(inside) if e["event"] == "epoch"]
+    return [
+        (e["fit"], e["epoch"], json.dumps(e["metrics"]))
+        for e in events(inside)
+        if e["event"] == "epoch"
+    ]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("forks", sorted(path.name for path in CASES.iterdir() if path.is_dir()), indirect=True)
+@pytest.mark.parametrize(
+    "forks", sorted(path.name for path in CASES.iterdir() if path.is_dir()), indirect=True
+)
 def test_a_killed_run_ends_as_if_left_alone(forks: Forks, tmp_path: Path) -> None:
     project = tmp_path / "project"
     project.mkdir()
@@ -201,7 +251,9 @@ def test_a_killed_run_ends_as_if_left_alone(forks: Forks, tmp_path: Path) -> Non
     forks.start(project, killed, len(codes) + 1)
     assert forks.answer() == 0, (killed.parent / "log.txt").read_text()[-3000:]
 
-    results = [(inside / "outputs" / "results.txt").read_text().splitlines() for inside in (alone, killed)]
+    results = [
+        (inside / "outputs" / "results.txt").read_text().splitlines() for inside in (alone, killed)
+    ]
     assert results[1] == results[0]
     assert outputs(killed) == outputs(alone)
     assert epochs(killed) == epochs(alone), "one history: every epoch exactly once"

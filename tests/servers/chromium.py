@@ -1,4 +1,6 @@
-"""Headless Chromium, asked over its own debugging pipe: what a page loads, applies and complains about."""
+"""Headless Chromium, asked over its own debugging pipe: what a page loads, applies and complains
+about.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,16 @@ from typing import Any
 
 COMMAND = "chromium"
 FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-extensions", "--disable-dev-shm-usage",
-    "--disable-background-networking", "--hide-scrollbars", "--remote-debugging-pipe",
-)  # fmt: skip
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-extensions",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--hide-scrollbars",
+    "--remote-debugging-pipe",
+)
 
 
 @dataclass(frozen=True)
@@ -38,7 +47,10 @@ class Browser:
 
     def __init__(self, process: subprocess.Popen[bytes], commands: int, answers: int) -> None:
         self.process = process
-        self._commands, self._answers = os.fdopen(commands, "wb", buffering=0), os.fdopen(answers, "rb", buffering=0)
+        self._commands, self._answers = (
+            os.fdopen(commands, "wb", buffering=0),
+            os.fdopen(answers, "rb", buffering=0),
+        )
         self._number, self._rest = 0, b""
         self._events: list[dict[str, Any]] = []
 
@@ -63,14 +75,21 @@ class Browser:
         return Seen(list(self._complaints()), self._loaded(), styles, round(size["width"]))
 
     def _style(self, session: str, root: int, selector: str) -> dict[str, str]:
-        node = self._ask("DOM.querySelector", session=session, nodeId=root, selector=selector)["nodeId"]
-        found = self._ask("CSS.getComputedStyleForNode", session=session, nodeId=node)["computedStyle"]
+        node = self._ask("DOM.querySelector", session=session, nodeId=root, selector=selector)[
+            "nodeId"
+        ]
+        found = self._ask("CSS.getComputedStyleForNode", session=session, nodeId=node)[
+            "computedStyle"
+        ]
         return {one["name"]: one["value"] for one in found}
 
     def _complaints(self) -> Iterator[str]:
         for event in self._events:
             told = event["params"]
-            if event["method"] == "Log.entryAdded" and told["entry"]["level"] in ("error", "warning"):
+            if event["method"] == "Log.entryAdded" and told["entry"]["level"] in (
+                "error",
+                "warning",
+            ):
                 yield told["entry"]["text"]
             elif event["method"] == "Runtime.exceptionThrown":
                 yield told["exceptionDetails"]["text"]
@@ -94,7 +113,9 @@ class Browser:
     def _ask(self, method: str, *, session: str = "", **parameters: Any) -> dict[str, Any]:
         self._number += 1
         message = {"id": self._number, "method": method, "params": parameters}
-        self._commands.write(json.dumps({**message, **({"sessionId": session} if session else {})}).encode() + b"\0")
+        self._commands.write(
+            json.dumps({**message, **({"sessionId": session} if session else {})}).encode() + b"\0"
+        )
         while True:
             answer = self._message()
             if answer.get("id") == self._number:
@@ -123,7 +144,10 @@ class Browser:
 @contextmanager
 def browser(folder: Path) -> Iterator[Browser]:
     """A Chromium with a profile of its own in `folder`."""
-    pipes = [[fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in ends] for ends in (os.pipe(), os.pipe())]
+    pipes = [
+        [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in ends]
+        for ends in (os.pipe(), os.pipe())
+    ]
     (their_commands, our_commands), (our_answers, their_answers) = pipes
 
     def connect() -> None:
@@ -133,8 +157,12 @@ def browser(folder: Path) -> Iterator[Browser]:
     with (folder / "chromium.log").open("w") as log:
         process = subprocess.Popen(
             [COMMAND, *FLAGS, f"--user-data-dir={folder / 'profile'}"],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=(3, 4), preexec_fn=connect,
-        )  # fmt: skip
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            pass_fds=(3, 4),
+            preexec_fn=connect,
+        )
     os.close(their_commands)
     os.close(their_answers)
     running = Browser(process, our_commands, our_answers)

@@ -65,7 +65,12 @@ class PackageIndex:
         return bundle
 
     def add_sdist(
-        self, name: str, version: str = "1.0", *, backend: str, files: Mapping[str, str] | None = None
+        self,
+        name: str,
+        version: str = "1.0",
+        *,
+        backend: str,
+        files: Mapping[str, str] | None = None,
     ) -> None:
         """A source distribution that is built by a backend of its own, the text of a module."""
         project = (
@@ -75,14 +80,24 @@ class PackageIndex:
         info = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
         content = io.BytesIO()
         with tarfile.open(fileobj=content, mode="w:gz") as archive:
-            for path, text in {"pyproject.toml": project, "own.py": backend, "PKG-INFO": info, **(files or {})}.items():
+            for path, text in {
+                "pyproject.toml": project,
+                "own.py": backend,
+                "PKG-INFO": info,
+                **(files or {}),
+            }.items():
                 entry = tarfile.TarInfo(f"{name}-{version}/{path}")
                 entry.size = len(text.encode())
                 archive.addfile(entry, io.BytesIO(text.encode()))
         self.wheels[f"{name}-{version}.tar.gz"] = content.getvalue()
 
     def add(
-        self, name: str, version: str = "1.0", *, requires: str = "", files: Mapping[str, str] | None = None
+        self,
+        name: str,
+        version: str = "1.0",
+        *,
+        requires: str = "",
+        files: Mapping[str, str] | None = None,
     ) -> None:
         """A wheel with one module of the same name, and further files."""
         info = f"{name}-{version}.dist-info"
@@ -90,10 +105,11 @@ class PackageIndex:
             f"Requires-Dist: {requires}\n" if requires else ""
         )
         files = {
-            f"{name}.py": f"version = {version!r}\n", f"{info}/METADATA": metadata,
+            f"{name}.py": f"version = {version!r}\n",
+            f"{info}/METADATA": metadata,
             f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
             **(files or {}),
-        }  # fmt: skip
+        }
         record = (
             "".join(f"{path},sha256={_digest(text)},{len(text)}\n" for path, text in files.items())
             + f"{info}/RECORD,,\n"
@@ -118,16 +134,25 @@ class PackageIndex:
                 self.go_on.wait(60)
             self._send(request, 200, self.wheels[parts[-1]])
         else:
-            names = [wheel for wheel in self.wheels if wheel.startswith(parts[-1].replace("-", "_") + "-")]
+            names = [
+                wheel
+                for wheel in self.wheels
+                if wheel.startswith(parts[-1].replace("-", "_") + "-")
+            ]
             links = "".join(f'<a href="/files/{name}">{name}</a>' for name in names)
-            self._send(request, 200 if names else 404, f"<html><body>{links}</body></html>".encode())
+            self._send(
+                request, 200 if names else 404, f"<html><body>{links}</body></html>".encode()
+            )
 
-    def _send(self, request: http.server.BaseHTTPRequestHandler, status: int, content: bytes) -> None:
+    def _send(
+        self, request: http.server.BaseHTTPRequestHandler, status: int, content: bytes
+    ) -> None:
         request.send_response(status)
         if status == 401:
             request.send_header("WWW-Authenticate", 'Basic realm="index"')
         request.send_header(
-            "Content-Type", "text/html" if not content.startswith(b"PK") else "application/octet-stream"
+            "Content-Type",
+            "text/html" if not content.startswith(b"PK") else "application/octet-stream",
         )
         request.send_header("Content-Length", str(len(content)))
         request.end_headers()
@@ -141,18 +166,24 @@ class PackageIndex:
 
 
 def _certificates() -> tuple[bytes, bytes]:
-    """An authority's certificate, and a key with the certificate that it gave to 127.0.0.1; all PEM."""
+    """An authority's certificate, and a key with the certificate that it gave to 127.0.0.1; all
+    PEM.
+    """
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
-    authority, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    authority, key = (
+        ec.generate_private_key(ec.SECP256R1()),
+        ec.generate_private_key(ec.SECP256R1()),
+    )
     now = datetime.datetime.now(datetime.timezone.utc)
     address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
 
     def signed(name: str, whose: ec.EllipticCurvePrivateKey, more: x509.ExtensionType) -> bytes:
         subject, issuer = (
-            x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, one)]) for one in (name, "a company's authority")
+            x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, one)])
+            for one in (name, "a company's authority")
         )
         number, until = x509.random_serial_number(), now + datetime.timedelta(1)
         builder = x509.CertificateBuilder(issuer, subject, whose.public_key(), number, now, until)
@@ -162,7 +193,9 @@ def _certificates() -> tuple[bytes, bytes]:
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    root = signed("a company's authority", authority, x509.BasicConstraints(ca=True, path_length=None))
+    root = signed(
+        "a company's authority", authority, x509.BasicConstraints(ca=True, path_length=None)
+    )
     return root, private + signed("a company's index", key, address)
 
 

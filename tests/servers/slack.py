@@ -1,6 +1,7 @@
 """Slack's web API as its documentation describes it, with faults on request.
 
-Methods answer 200 with `ok`, also when they refuse; files are uploaded in three steps; some methods take forms only.
+Methods answer 200 with `ok`, also when they refuse; files are uploaded in three steps; some methods
+take forms only.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ FORMS = ("files.getUploadURLExternal", "conversations.history", "conversations.r
 class SlackApi(ThreadingHTTPServer):
     """The workspace: its messages, its files, and the faults still to come.
 
-    `faults` holds, by method, what happens to the next calls: ("status", code, headers), ("error", name), ("silence",)
-    for no answer and nothing done, ("deaf",) for done but not answered.
+    `faults` holds, by method, what happens to the next calls: ("status", code, headers), ("error",
+    name), ("silence",) for no answer and nothing done, ("deaf",) for done but not answered.
     """
 
     daemon_threads = True
@@ -43,7 +44,11 @@ class SlackApi(ThreadingHTTPServer):
     @property
     def environ(self) -> dict[str, str]:
         """What points `mlops` here."""
-        return {"MLOPS_SLACK_TOKEN": TOKEN, "MLOPS_SLACK_CHANNEL": CHANNEL, "MLOPS_SLACK_URL": self.url}
+        return {
+            "MLOPS_SLACK_TOKEN": TOKEN,
+            "MLOPS_SLACK_CHANNEL": CHANNEL,
+            "MLOPS_SLACK_URL": self.url,
+        }
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that gave up is what tests are about."""
@@ -64,22 +69,41 @@ class SlackApi(ThreadingHTTPServer):
         texts = [block.get("text", {}).get("text", "") for block in blocks]
         if len(blocks) > 50 or any(len(text) > 3000 for text in texts) or not content.get("text"):
             return {"ok": False, "error": "invalid_blocks"}
-        if content.get("thread_ts") and not any(one["ts"] == content["thread_ts"] for one in self.messages):
+        if content.get("thread_ts") and not any(
+            one["ts"] == content["thread_ts"] for one in self.messages
+        ):
             return {"ok": False, "error": "thread_not_found"}
         ts = f"1700000000.{len(self.messages):06d}"
         self.messages.append({**content, "ts": ts})
         return {"ok": True, "channel": CHANNEL, "ts": ts, "message": {"text": content["text"]}}
 
     def _conversations_history(self, content: dict[str, Any]) -> dict[str, Any]:
-        return {"ok": True, "messages": [m for m in reversed(self.messages) if not m.get("thread_ts")][:100]}
+        return {
+            "ok": True,
+            "messages": [m for m in reversed(self.messages) if not m.get("thread_ts")][:100],
+        }
 
     def _conversations_replies(self, content: dict[str, Any]) -> dict[str, Any]:
-        return {"ok": True, "messages": [m for m in self.messages if content["ts"] in (m["ts"], m.get("thread_ts"))]}
+        return {
+            "ok": True,
+            "messages": [
+                m for m in self.messages if content["ts"] in (m["ts"], m.get("thread_ts"))
+            ],
+        }
 
     def _files_getUploadURLExternal(self, content: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
         name = f"F{len(self.files):08d}"
-        self.files[name] = {"name": content["filename"], "length": int(content["length"]), "content": b"", "shared": []}
-        return {"ok": True, "file_id": name, "upload_url": f"{self.url.removesuffix('/api')}/upload/{name}"}
+        self.files[name] = {
+            "name": content["filename"],
+            "length": int(content["length"]),
+            "content": b"",
+            "shared": [],
+        }
+        return {
+            "ok": True,
+            "file_id": name,
+            "upload_url": f"{self.url.removesuffix('/api')}/upload/{name}",
+        }
 
     def _files_completeUploadExternal(self, content: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
         for one in content["files"]:
@@ -104,7 +128,11 @@ class _Method(BaseHTTPRequestHandler):
             self.server.calls.append(method)
             waiting = self.server.faults.get(method)
             fault = waiting.pop(0) if waiting else ("",)
-            answer = self._answer(method, body) if fault[0] in ("", "deaf") else {"ok": False, "error": fault[-1]}
+            answer = (
+                self._answer(method, body)
+                if fault[0] in ("", "deaf")
+                else {"ok": False, "error": fault[-1]}
+            )
         if fault[0] in ("silence", "deaf"):
             self.server.over.wait(20)
             return None
@@ -119,7 +147,9 @@ class _Method(BaseHTTPRequestHandler):
         if kind == "application/json" and method in FORMS:
             return {"ok": False, "error": "invalid_arguments"}
         content = (
-            json.loads(body) if kind == "application/json" else {k: v[-1] for k, v in parse_qs(body.decode()).items()}
+            json.loads(body)
+            if kind == "application/json"
+            else {k: v[-1] for k, v in parse_qs(body.decode()).items()}
         )
         return self.server.answer(method, content)
 

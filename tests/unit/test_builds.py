@@ -1,4 +1,6 @@
-"""What a build server gets of a run: stages and gate as test cases, the line under the build, the branch's record."""
+"""What a build server gets of a run: stages and gate as test cases, the line under the build, the
+branch's record.
+"""
 
 from __future__ import annotations
 
@@ -33,11 +35,22 @@ def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def spec() -> RunSpec:
-    image = Image(tag="t", environment=Environment(name="sklearn", framework="sklearn", family="tree"))
+    image = Image(
+        tag="t", environment=Environment(name="sklearn", framework="sklearn", family="tree")
+    )
     return RunSpec(
-        digest="0" * 64, name="fraud", project="/p", entry="train.py", seed=1, backend="process", image=image,
-        framework="sklearn", family="tree", commit="abc", created=0.0,
-    )  # fmt: skip
+        digest="0" * 64,
+        name="fraud",
+        project="/p",
+        entry="train.py",
+        seed=1,
+        backend="process",
+        image=image,
+        framework="sklearn",
+        family="tree",
+        commit="abc",
+        created=0.0,
+    )
 
 
 def cases(path: Path) -> dict[str, str]:
@@ -49,7 +62,9 @@ def cases(path: Path) -> dict[str, str]:
     return found
 
 
-def test_a_build_that_fails_before_there_is_a_run_has_a_test_report(build: Path, tmp_path: Path) -> None:
+def test_a_build_that_fails_before_there_is_a_run_has_a_test_report(
+    build: Path, tmp_path: Path
+) -> None:
     project = tmp_path / "empty"
     project.mkdir()
     assert cli.main(["detect", str(project), "--json"]) == 3
@@ -73,10 +88,15 @@ def test_of_a_stage_that_was_repeated_the_last_end_counts(build: Path, tmp_path:
     }
 
 
-def test_outside_of_a_build_nothing_is_noted(spec: RunSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outside_of_a_build_nothing_is_noted(
+    spec: RunSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv(builds.FOLDER, raising=False)
     builds.note("train", exit_code=0, seconds=1.0, what="")
-    assert (builds.stages(), builds.about(VERDICT, spec, trials=12, home=Path("/nowhere"))) == ([], {})
+    assert (builds.stages(), builds.about(VERDICT, spec, trials=12, home=Path("/nowhere"))) == (
+        [],
+        {},
+    )
 
 
 def test_a_pull_request_is_compared_with_its_target(
@@ -88,7 +108,9 @@ def test_a_pull_request_is_compared_with_its_target(
     assert builds.remember_branch(spec, better, home=home) is not None
     for name, value in {"BRANCH_NAME": "PR-3", "CHANGE_ID": "3", "CHANGE_TARGET": "main"}.items():
         monkeypatch.setenv(name, value)
-    assert builds.remember_branch(spec, VERDICT, home=home) is None, "a pull request is no branch of the model"
+    assert builds.remember_branch(spec, VERDICT, home=home) is None, (
+        "a pull request is no branch of the model"
+    )
     line = builds.about(VERDICT, spec, trials=12, home=home)["summary"]
     assert line == "accepted: accuracy 0.9300, bar 0.8000, champion 0.9100, main 0.9500"
     run_dir = tmp_path / "run"
@@ -101,18 +123,26 @@ def test_a_pull_request_is_compared_with_its_target(
         found["the model is at least as good as the target branch's"]
         == "accuracy 0.93, against target branch main 0.95"
     )
-    assert "Against target branch</dt><dd>main 95" in (tmp_path / "results" / "report" / "index.html").read_text()
+    assert (
+        "Against target branch</dt><dd>main 95"
+        in (tmp_path / "results" / "report" / "index.html").read_text()
+    )
 
 
 @pytest.mark.parametrize(
-    ("kind", "trials", "search"), [("rejected", 12, True), ("rejected", 0, False), ("undecided", 12, False)]
+    ("kind", "trials", "search"),
+    [("rejected", 12, True), ("rejected", 0, False), ("undecided", 12, False)],
 )
-def test_a_search_comes_next_where_it_may(kind: str, trials: int, search: bool, build: Path, spec: RunSpec) -> None:
+def test_a_search_comes_next_where_it_may(
+    kind: str, trials: int, search: bool, build: Path, spec: RunSpec
+) -> None:
     verdict = Verdict.from_json({"verdict": kind, "target": 0.8})
     assert builds.about(verdict, spec, trials=trials, home=build)["search"] is search
 
 
-@pytest.mark.parametrize("record", ["", "null", "[]", "{}", "not JSON", '{"branch": "main", "name": 3}'])
+@pytest.mark.parametrize(
+    "record", ["", "null", "[]", "{}", "not JSON", '{"branch": "main", "name": 3}']
+)
 def test_a_record_that_is_none_compares_with_nothing(
     record: str, build: Path, spec: RunSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,11 +183,15 @@ def test_people_hear_of_a_build_whose_command_was_killed(
     """A killed command notes nothing, and its run looks as if a person had stopped it."""
     project = tmp_path / "fraud"
     project.mkdir()
-    (project / "train.py").write_text("from sklearn.svm import SVC\nSVC().fit([[0], [1]], [0, 1])\n")
+    (project / "train.py").write_text(
+        "from sklearn.svm import SVC\nSVC().fit([[0], [1]], [0, 1])\n"
+    )
     job = prepare(project, backend="process", home=str(tmp_path / "home"))
     run_directory.write_spec(job.run_dir, job.spec)
     run_directory.remember(job.run_dir, home=job.home)
-    (job.run_dir / "training.json").write_text(json.dumps({"run_dir": str(job.run_dir), "state": "stopped"}))
+    (job.run_dir / "training.json").write_text(
+        json.dumps({"run_dir": str(job.run_dir), "state": "stopped"})
+    )
     reason = "Train: it was killed by signal 9 (mlops train: exit 137)"
     monkeypatch.setenv(builds.OUTCOME, json.dumps({"result": "FAILURE", "reason": reason}))
     with slack_api() as slack:
@@ -183,7 +217,9 @@ def test_the_same_failure_of_another_commit_is_news_in_a_build(
         for name, value in slack.environ.items():
             monkeypatch.setenv(name, value)
         for edition in ("1", "2"):
-            (project / "train.py").write_text(f"from sklearn.svm import SVC\nSVC().fit([[0], [{edition}]], [0, 1])\n")
+            (project / "train.py").write_text(
+                f"from sklearn.svm import SVC\nSVC().fit([[0], [{edition}]], [0, 1])\n"
+            )
             assert cli.main(["notify", str(project), "--backend", "process"]) == 0
     assert len(slack.messages) == 2
 
@@ -193,7 +229,9 @@ def test_an_aborted_build_says_where_its_run_goes_on(
 ) -> None:
     project = tmp_path / "fraud"
     project.mkdir()
-    (project / "train.py").write_text("from sklearn.svm import SVC\nSVC().fit([[0], [1]], [0, 1])\n")
+    (project / "train.py").write_text(
+        "from sklearn.svm import SVC\nSVC().fit([[0], [1]], [0, 1])\n"
+    )
     job = prepare(project, backend="process", home=str(tmp_path / "home"))
     run_directory.write_spec(job.run_dir, job.spec)
     for event in (
@@ -217,14 +255,17 @@ def test_an_aborted_build_says_where_its_run_goes_on(
 
 
 @pytest.mark.parametrize(
-    "address", ["https://git.example.com/team/fraud.git", "git@git.example.com:fraud.git", "/srv/git/fraud/"]
+    "address",
+    ["https://git.example.com/team/fraud.git", "git@git.example.com:fraud.git", "/srv/git/fraud/"],
 )
 def test_all_branches_of_a_repository_are_one_model(
     address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace = tmp_path / "models_PR-3@2"
     (workspace / "training").mkdir(parents=True)
-    (workspace / "train.py").write_text("from sklearn.svm import SVC\nSVC().fit([[0], [1]], [0, 1])\n")
+    (workspace / "train.py").write_text(
+        "from sklearn.svm import SVC\nSVC().fit([[0], [1]], [0, 1])\n"
+    )
     for command in (["init", "--quiet"], ["remote", "add", "origin", address]):
         subprocess.run(["git", "-C", str(workspace), *command], check=True, timeout=30)
     home = str(tmp_path / "home")
@@ -240,7 +281,9 @@ def test_people_hear_of_a_build_that_ended_before_there_was_a_run(
 ) -> None:
     project = tmp_path / "fraud"
     project.mkdir()
-    (project / "train.py").write_text("from sklearn.svm import SVC\nSVC().fit([[0], [1]], [0, 1])\n")
+    (project / "train.py").write_text(
+        "from sklearn.svm import SVC\nSVC().fit([[0], [1]], [0, 1])\n"
+    )
     monkeypatch.setenv("BUILD_URL", "https://ci.example.com/job/fraud/7/")
     builds.note("build", exit_code=4, seconds=1.0, what="no such package: nowhere")
     with slack_api() as slack:
@@ -284,11 +327,15 @@ def test_links_lead_to_what_the_build_keeps(build: Path, monkeypatch: pytest.Mon
     assert builds.page("index.html") == ""
 
 
-@pytest.mark.parametrize(("slip", "meant"), [("lable", "label"), ("worker_lable", "worker_label"), ("targt", "target")])
+@pytest.mark.parametrize(
+    ("slip", "meant"), [("lable", "label"), ("worker_lable", "worker_label"), ("targt", "target")]
+)
 def test_a_slip_in_the_pipelines_settings_is_refused_with_the_nearest(
     slip: str, meant: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("MLOPS_PARAMS", json.dumps({"project": ".", "label": "gpu", "hours": 2, slip: "x"}))
+    monkeypatch.setenv(
+        "MLOPS_PARAMS", json.dumps({"project": ".", "label": "gpu", "hours": 2, slip: "x"})
+    )
     assert cli.main(["detect", "--json"]) == 2
     error = json.loads(capsys.readouterr().out)["error"]
     assert slip in error["what"]
@@ -296,6 +343,10 @@ def test_a_slip_in_the_pipelines_settings_is_refused_with_the_nearest(
 
 
 def test_a_training_that_fell_is_told_with_its_build(spec: RunSpec) -> None:
-    told = alerts.trouble(spec, attempt=1, state="failed", why="it died", url="https://ci.example.com/job/fraud/7/")
-    assert [(link.label, link.url) for link in told.links] == [("build", "https://ci.example.com/job/fraud/7/")]
+    told = alerts.trouble(
+        spec, attempt=1, state="failed", why="it died", url="https://ci.example.com/job/fraud/7/"
+    )
+    assert [(link.label, link.url) for link in told.links] == [
+        ("build", "https://ci.example.com/job/fraud/7/")
+    ]
     assert alerts.trouble(spec, attempt=1, state="failed", why="it died").links == ()

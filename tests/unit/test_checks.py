@@ -13,9 +13,15 @@ from mlops_lib.records import Detection, Environment, Evidence, Image, RunSpec, 
 
 ENVIRONMENT = Environment(name="sklearn", framework="sklearn", family="svm")
 VERDICT = Verdict(
-    verdict="rejected", metric="accuracy", value=0.93, target=0.95, reasons=("accuracy 0.93 is below 0.95",)
+    verdict="rejected",
+    metric="accuracy",
+    value=0.93,
+    target=0.95,
+    reasons=("accuracy 0.93 is below 0.95",),
 )
-MAIN = builds.Branch(branch="main", name="fraud", verdict="accepted", metric="accuracy", value=0.95, target=0.8)
+MAIN = builds.Branch(
+    branch="main", name="fraud", verdict="accepted", metric="accuracy", value=0.95, target=0.8
+)
 PATCH = """\
 --- a/train.py
 +++ b/train.py
@@ -40,11 +46,18 @@ PATCH = """\
 
 
 def detection(folder: Path, *warnings: str) -> Detection:
-    seen = Evidence(file="train.py", line=7, saw="entry train.py", means="the only file that trains")
+    seen = Evidence(
+        file="train.py", line=7, saw="entry train.py", means="the only file that trains"
+    )
     return Detection(
-        project=str(folder), entry="train.py", framework="sklearn", family="svm", environment=ENVIRONMENT,
-        evidence=(seen,), warnings=warnings,
-    )  # fmt: skip
+        project=str(folder),
+        entry="train.py",
+        framework="sklearn",
+        family="svm",
+        environment=ENVIRONMENT,
+        evidence=(seen,),
+        warnings=warnings,
+    )
 
 
 @pytest.fixture
@@ -52,10 +65,18 @@ def run_dir(tmp_path: Path) -> Path:
     folder = tmp_path / "fraud-123"
     (folder / "inside").mkdir(parents=True)
     spec = RunSpec(
-        digest="0" * 64, name="fraud", project=str(tmp_path), entry="train.py", backend="process",
+        digest="0" * 64,
+        name="fraud",
+        project=str(tmp_path),
+        entry="train.py",
+        backend="process",
         image=Image(tag="t", environment=ENVIRONMENT),
-    )  # fmt: skip
-    for name, value in {"spec": spec, "verdict": VERDICT, "detection": detection(tmp_path, "train.py:3: old")}.items():
+    )
+    for name, value in {
+        "spec": spec,
+        "verdict": VERDICT,
+        "detection": detection(tmp_path, "train.py:3: old"),
+    }.items():
         (folder / f"{name}.json").write_text(json.dumps(value.to_json()))
     (folder / "suggested.patch").write_text(PATCH)
     return folder
@@ -70,7 +91,10 @@ def test_a_check_has_the_number_its_difference_and_the_patch_at_its_lines(
     assert check["name"] == "mlops / fraud"
     assert check["title"] == "accuracy 0.9300, rejected; -0.0200 against main"
     assert check["conclusion"] == "FAILURE"
-    assert check["detailsURL"] == "https://ci.example.com/job/fraud/7/artifact/.mlops/results/report/index.html"
+    assert (
+        check["detailsURL"]
+        == "https://ci.example.com/job/fraud/7/artifact/.mlops/results/report/index.html"
+    )
     assert "Against target branch" in check["summary"]
     found = [(one["path"], one["startLine"], one["endLine"]) for one in check["annotations"]]
     assert found == [("train.py", 5, 5), ("train.py", 20, 20), ("net/layers.py", 1, 1)]
@@ -85,7 +109,10 @@ def test_paths_count_from_the_repository(run_dir: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("result", "conclusion", "title"),
-    [("ABORTED", "CANCELED", "by hand"), ("FAILURE", "FAILURE", "Train failed: it was killed by signal 9")],
+    [
+        ("ABORTED", "CANCELED", "by hand"),
+        ("FAILURE", "FAILURE", "Train failed: it was killed by signal 9"),
+    ],
 )
 def test_a_build_that_failed_is_no_success(
     result: str, conclusion: str, title: str, run_dir: Path, monkeypatch: pytest.MonkeyPatch
@@ -106,10 +133,9 @@ def test_a_comment_has_the_patch_in_a_fence_that_it_cannot_close(run_dir: Path) 
 def test_only_a_build_publishes_and_only_a_pull_request_is_commented(run_dir: Path) -> None:
     assert checks.of_build(run_dir, against=None, environ={}) == {}
     assert set(checks.of_build(run_dir, against=None, environ={builds.FOLDER: "/b"})) == {"check"}
-    assert set(checks.of_build(run_dir, against=None, environ={builds.FOLDER: "/b", "CHANGE_ID": "3"})) == {
-        "check",
-        "comment",
-    }
+    assert set(
+        checks.of_build(run_dir, against=None, environ={builds.FOLDER: "/b", "CHANGE_ID": "3"})
+    ) == {"check", "comment"}
 
 
 def test_warnings_stand_at_their_lines(tmp_path: Path) -> None:
@@ -127,7 +153,13 @@ def test_warnings_stand_at_their_lines(tmp_path: Path) -> None:
     for result in run["results"]:
         assert rules[result["ruleIndex"]] == result["ruleId"]
         place = result["locations"][0]["physicalLocation"]
-        found.append((place["artifactLocation"]["uri"], place["region"]["startLine"], result["message"]["text"]))
+        found.append(
+            (
+                place["artifactLocation"]["uri"],
+                place["region"]["startLine"],
+                result["message"]["text"],
+            )
+        )
     assert found == [
         ("net/old.py", 12, "keras.legacy is gone"),
         ("train.py", 7, "no version is pinned"),
@@ -139,7 +171,9 @@ def test_warnings_stand_at_their_lines(tmp_path: Path) -> None:
 
 def test_a_warning_that_moved_is_the_same_one(tmp_path: Path) -> None:
     def identity(warning: str) -> object:
-        return sarif.log(detection(tmp_path, warning))["runs"][0]["results"][0]["partialFingerprints"]
+        return sarif.log(detection(tmp_path, warning))["runs"][0]["results"][0][
+            "partialFingerprints"
+        ]
 
     assert identity("train.py:3: old") == identity("train.py:30: old")
     assert identity("train.py:3: old") != identity("train.py:3: older")
@@ -156,9 +190,18 @@ def test_the_command_prints_it_and_a_build_keeps_it(
     )
     assert cli.main(["detect", str(project), "--sarif"]) == 0
     log = json.loads(capsys.readouterr().out)
-    assert [one["locations"][0]["physicalLocation"]["region"]["startLine"] for one in log["runs"][0]["results"]] == [2]
+    assert [
+        one["locations"][0]["physicalLocation"]["region"]["startLine"]
+        for one in log["runs"][0]["results"]
+    ] == [2]
     artifacts.gather(run_dir, tmp_path / "results")
     kept = json.loads((tmp_path / "results" / "warnings.sarif").read_text())
-    assert [one["ruleId"] for one in kept["runs"][0]["results"]] == ["mlops/detection", "mlops/gate"]
+    assert [one["ruleId"] for one in kept["runs"][0]["results"]] == [
+        "mlops/detection",
+        "mlops/gate",
+    ]
     artifacts.gather(None, tmp_path / "results")
-    assert json.loads((tmp_path / "results" / "warnings.sarif").read_text())["runs"][0]["results"] == []
+    assert (
+        json.loads((tmp_path / "results" / "warnings.sarif").read_text())["runs"][0]["results"]
+        == []
+    )

@@ -1,4 +1,6 @@
-"""The paired comparison with the champion: exact p-values, claims that are forged, and what the gate makes of it."""
+"""The paired comparison with the champion: exact p-values, claims that are forged, and what the
+gate makes of it.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +14,14 @@ from scipy.stats import binomtest
 from mlops_lib.gate import comparison, verdicts
 from mlops_lib.records import Comparison, ModelVersion, Verdict
 
-CHAMPION = ModelVersion(name="demo", version=3, path="/v", model="/v/m", metric="accuracy", value=0.9)
+CHAMPION = ModelVersion(
+    name="demo", version=3, path="/v", model="/v/m", metric="accuracy", value=0.9
+)
 
 
-@pytest.mark.parametrize(("won", "lost"), [(0, 0), (9, 1), (1, 9), (60, 30), (30, 60), (505, 495), (50_500, 49_500)])
+@pytest.mark.parametrize(
+    ("won", "lost"), [(0, 0), (9, 1), (1, 9), (60, 30), (30, 60), (505, 495), (50_500, 49_500)]
+)
 def test_mcnemar_is_the_exact_binomial_test(won: int, lost: int) -> None:
     expected = 1.0 if won + lost == 0 else binomtest(won, won + lost, alternative="greater").pvalue
     assert comparison.mcnemar(won, lost) == pytest.approx(expected, rel=1e-6)
@@ -33,16 +39,30 @@ def test_the_interval_of_the_difference_agrees_with_the_test_that_leads_to_it() 
 
 
 TABLE = {"test": "mcnemar", "both": 500, "only_new": 60, "only_champion": 30, "neither": 10}
-PERMUTED = {"test": "permutation", "difference": 0.1, "interval": [0.02, 0.2], "p_value": 0.01, "examples": 600}
+PERMUTED = {
+    "test": "permutation",
+    "difference": 0.1,
+    "interval": [0.02, 0.2],
+    "p_value": 0.01,
+    "examples": 600,
+}
 
 
 def claimed(compared: Any, **changes: Any) -> dict[str, Any]:
-    one = {"evaluation": 7, "metric": "accuracy", "value": 0.885, "note": "", "comparison": compared}
+    one = {
+        "evaluation": 7,
+        "metric": "accuracy",
+        "value": 0.885,
+        "note": "",
+        "comparison": compared,
+    }
     return {"version": 3, "note": "", "measurements": [{**one, **changes}]}
 
 
 def read(claim: Any) -> Comparison:
-    return comparison.read(claim, version=3, evaluation=7, metric="accuracy", grows=True, measured="")
+    return comparison.read(
+        claim, version=3, evaluation=7, metric="accuracy", grows=True, measured=""
+    )
 
 
 def test_a_claim_is_read() -> None:
@@ -55,11 +75,18 @@ def test_a_claim_is_read() -> None:
 @pytest.mark.parametrize(
     ("claim", "word"),
     [
-        (None, "not measured"), ([], "not measured"), ({}, "became the champion after"),
+        (None, "not measured"),
+        ([], "not measured"),
+        ({}, "became the champion after"),
         ({"version": 3, "measurements": 4}, "not known"),
-        ({"version": 3, "measurements": [], "note": "it has other inputs: 64, not 8"}, "other inputs"),
-        (claimed(TABLE, metric="f1"), "by f1"), (claimed(TABLE, value="0.9"), "number"),
-        (claimed(TABLE, value=float("nan")), "number"), (claimed(None), "example by example"),
+        (
+            {"version": 3, "measurements": [], "note": "it has other inputs: 64, not 8"},
+            "other inputs",
+        ),
+        (claimed(TABLE, metric="f1"), "by f1"),
+        (claimed(TABLE, value="0.9"), "number"),
+        (claimed(TABLE, value=float("nan")), "number"),
+        (claimed(None), "example by example"),
         (claimed({**TABLE, "only_new": -1}), "example by example"),
         (claimed({**TABLE, "only_new": True}), "example by example"),
         (claimed({**TABLE, "only_new": 10**400}), "example by example"),
@@ -68,19 +95,29 @@ def test_a_claim_is_read() -> None:
         (claimed({**PERMUTED, "interval": [0.2, 0.1]}), "example by example"),
         (claimed({**PERMUTED, "test": "magic"}), "example by example"),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_comparison_decides_nothing(claim: Any, word: str) -> None:
     found = read(claim)
     assert found.better is None
     assert word in found.why
 
 
-def judged(tmp_path: Path, claim: Any, *, champion: ModelVersion = CHAMPION, **changes: Any) -> Verdict:
+def judged(
+    tmp_path: Path, claim: Any, *, champion: ModelVersion = CHAMPION, **changes: Any
+) -> Verdict:
     settings = {"beats": "champion", "target": 0.8, **changes.pop("settings", {})}
     evaluation = {
-        "id": 7, "metric": "accuracy", "value": 0.935, "recomputed": 0.935, "source": "sklearn.score", "examples": 600,
-        "held_out": True, "higher_is_better": True, "fit": 1, **changes,
-    }  # fmt: skip
+        "id": 7,
+        "metric": "accuracy",
+        "value": 0.935,
+        "recomputed": 0.935,
+        "source": "sklearn.score",
+        "examples": 600,
+        "held_out": True,
+        "higher_is_better": True,
+        "fit": 1,
+        **changes,
+    }
     (tmp_path / "inside").mkdir(exist_ok=True)
     claims = {"evaluations": [evaluation], "model": {"reloaded": True}, "champion": claim}
     (tmp_path / "inside" / "metrics.json").write_text(json.dumps(claims))
@@ -96,8 +133,13 @@ def test_the_champion_is_beaten_only_beyond_chance(tmp_path: Path) -> None:
     by_luck = judged(tmp_path, claimed({**TABLE, "only_new": 36, "only_champion": 30}))
     assert by_luck.verdict == "rejected"
     assert "does not beat the champion" in by_luck.reasons[0]
-    assert judged(tmp_path, claimed({**TABLE, "only_new": 0, "only_champion": 0})).verdict == "rejected"
-    unasked = judged(tmp_path, claimed({**TABLE, "only_new": 30, "only_champion": 60}), settings={"beats": ""})
+    assert (
+        judged(tmp_path, claimed({**TABLE, "only_new": 0, "only_champion": 0})).verdict
+        == "rejected"
+    )
+    unasked = judged(
+        tmp_path, claimed({**TABLE, "only_new": 30, "only_champion": 60}), settings={"beats": ""}
+    )
     assert (unasked.verdict, unasked.champion) == ("accepted", 0.885)
     assert any("no more than chance" in reason for reason in unasked.reasons)
 
@@ -120,13 +162,24 @@ def test_a_champion_on_inputs_that_are_prepared_otherwise_is_not_beaten(tmp_path
     assert verdict.verdict == "undecided"
     assert "not prepared as it expects" in verdict.reasons[0]
     stale = claimed(table, value=0.3)  # the world has changed: it still knows something
-    assert judged(tmp_path, stale, baseline={"name": "majority class", "value": 0.12}).verdict == "accepted"
+    assert (
+        judged(tmp_path, stale, baseline={"name": "majority class", "value": 0.12}).verdict
+        == "accepted"
+    )
 
 
 def test_a_smaller_error_beats(tmp_path: Path) -> None:
-    error = {"metric": "mae", "value": 2.0, "recomputed": 2.0, "higher_is_better": False, "all": {"mae": 2.0}}
+    error = {
+        "metric": "mae",
+        "value": 2.0,
+        "recomputed": 2.0,
+        "higher_is_better": False,
+        "all": {"mae": 2.0},
+    }
     settings = {"metric": "mae", "target": 2.5}
-    smaller = claimed({**PERMUTED, "difference": -0.5, "interval": [-0.9, -0.1]}, metric="mae", value=2.5)
+    smaller = claimed(
+        {**PERMUTED, "difference": -0.5, "interval": [-0.9, -0.1]}, metric="mae", value=2.5
+    )
     assert judged(tmp_path, smaller, settings=settings, **error).verdict == "accepted"
     larger = claimed(PERMUTED, metric="mae", value=1.9)
     assert judged(tmp_path, larger, settings=settings, **error).verdict == "rejected"

@@ -18,8 +18,12 @@ def project(tmp_path: Path) -> Path:
     return folder
 
 
-def resolve(project: Path, given: dict[str, object] | None = None, **environ: str) -> config.Settings:
-    return config.resolve(project, given, environ={"MLOPS_CONFIG": str(project.parent / "operator.toml"), **environ})
+def resolve(
+    project: Path, given: dict[str, object] | None = None, **environ: str
+) -> config.Settings:
+    return config.resolve(
+        project, given, environ={"MLOPS_CONFIG": str(project.parent / "operator.toml"), **environ}
+    )
 
 
 def test_order_and_origin(project: Path) -> None:

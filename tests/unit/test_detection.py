@@ -37,7 +37,10 @@ CODE = {
         "m.compile('adam', 'mse')\nm.fit(x, y)",
         ("keras", "rnn"),
     ),
-    "only mentioned": ("# from keras import Conv2D\ntext = 'keras.layers.Conv2D'\n'''import keras'''\n", ("none", "none")),
+    "only mentioned": (
+        "# from keras import Conv2D\ntext = 'keras.layers.Conv2D'\n'''import keras'''\n",
+        ("none", "none"),
+    ),
     "keras only prepares": (
         "from keras.utils import to_categorical\nfrom sklearn.svm import SVC\nSVC().fit(x, to_categorical(y))",
         ("sklearn", "svm"),
@@ -48,7 +51,10 @@ CODE = {
         ("pytorch", "cnn"),
     ),
     "xgboost": ("import xgboost as xgb\nbooster = xgb.train({}, d)", ("xgboost", "tree")),
-    "lightgbm": ("from lightgbm import LGBMClassifier\nLGBMClassifier().fit(x, y)", ("lightgbm", "tree")),
+    "lightgbm": (
+        "from lightgbm import LGBMClassifier\nLGBMClassifier().fit(x, y)",
+        ("lightgbm", "tree"),
+    ),
     "python 2": (
         "from keras.models import Sequential\nfrom keras.layers import Conv2D\nm = Sequential()\nm.add(Conv2D(3, 3))\n"
         "m.fit(x, y)\nprint 'done', m",
@@ -59,7 +65,7 @@ CODE = {
         "class T(TransformerMixin): pass\nRidge().fit(x, y)",
         ("sklearn", "linear"),
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", CODE)
@@ -74,7 +80,9 @@ def test_models_built_in_local_modules_count(tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(
         "import keras\ndef build():\n    return keras.Sequential([keras.layers.LSTM(3)])\n"
     )
-    (tmp_path / "train.py").write_text("import cv2, net\nmodel = net.build()\nmodel.fit(cv2.imread('a.png'), 1)\n")
+    (tmp_path / "train.py").write_text(
+        "import cv2, net\nmodel = net.build()\nmodel.fit(cv2.imread('a.png'), 1)\n"
+    )
     found = detect(tmp_path)
     assert (found.entry, found.framework, found.family) == ("train.py", "keras", "rnn")
     assert found.imports == ("cv2", "keras")
@@ -84,10 +92,14 @@ def test_models_built_in_local_modules_count(tmp_path: Path) -> None:
 
 
 def test_an_unknown_import_is_never_installed(tmp_path: Path) -> None:
-    (tmp_path / "train.py").write_text("import secretcorp\nfrom sklearn.svm import SVC\nSVC().fit(x, y)\n")
+    (tmp_path / "train.py").write_text(
+        "import secretcorp\nfrom sklearn.svm import SVC\nSVC().fit(x, y)\n"
+    )
     found = detect(tmp_path)
     assert "secretcorp" not in found.requirements
-    assert any("secretcorp" in warning and "requirements.txt" in warning for warning in found.warnings)
+    assert any(
+        "secretcorp" in warning and "requirements.txt" in warning for warning in found.warnings
+    )
 
 
 def test_optional_imports_are_not_required(tmp_path: Path) -> None:
@@ -100,7 +112,9 @@ def test_optional_imports_are_not_required(tmp_path: Path) -> None:
 
 
 def test_declared_requirements_win(tmp_path: Path) -> None:
-    (tmp_path / "requirements.txt").write_text("scikit-learn==1.8.0\n--index-url https://example.com\npandas\n")
+    (tmp_path / "requirements.txt").write_text(
+        "scikit-learn==1.8.0\n--index-url https://example.com\npandas\n"
+    )
     (tmp_path / "train.py").write_text("from sklearn.svm import SVC\nSVC().fit(x, y)\n")
     found = detect(tmp_path)
     assert found.requirements == ("scikit-learn==1.8.0", "pandas")
@@ -112,12 +126,19 @@ def test_declared_requirements_win(tmp_path: Path) -> None:
     [
         ({}, "no Python script"),
         ({"a.py": "print(1)"}, "nothing in it trains"),
-        ({"one.py": "from sklearn.svm import SVC\nSVC().fit(x, y)", "two.py": "from sklearn.svm import SVC\nSVC().fit(x, y)"},
-         "several files train: one.py:2 sklearn, two.py:2 sklearn"),
+        (
+            {
+                "one.py": "from sklearn.svm import SVC\nSVC().fit(x, y)",
+                "two.py": "from sklearn.svm import SVC\nSVC().fit(x, y)",
+            },
+            "several files train: one.py:2 sklearn, two.py:2 sklearn",
+        ),
         ({"train.py": "import keras\nx = = 3\n"}, "syntax error"),
     ],
-)  # fmt: skip
-def test_what_cannot_be_detected_is_said(files: dict[str, str], message: str, tmp_path: Path) -> None:
+)
+def test_what_cannot_be_detected_is_said(
+    files: dict[str, str], message: str, tmp_path: Path
+) -> None:
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     with pytest.raises(DetectionError, match=message) as caught:
@@ -128,7 +149,15 @@ def test_what_cannot_be_detected_is_said(files: dict[str, str], message: str, tm
 
 
 @pytest.mark.parametrize(
-    "content", [b"\0\0\0", b"\xff\xfei\0m\0", b"caf\xe9 = 1", b"<<<<<<< HEAD\nx=1\n=======\n", b"{", b"(" * 100_000]
+    "content",
+    [
+        b"\0\0\0",
+        b"\xff\xfei\0m\0",
+        b"caf\xe9 = 1",
+        b"<<<<<<< HEAD\nx=1\n=======\n",
+        b"{",
+        b"(" * 100_000,
+    ],
 )
 def test_no_file_crashes_it(content: bytes, tmp_path: Path) -> None:
     for name in ("odd.py", "odd.ipynb"):
@@ -141,7 +170,9 @@ def test_arguments_that_a_script_needs(tmp_path: Path) -> None:
     fit = "from sklearn.svm import SVC\nSVC().fit(x, y)\n"
     (tmp_path / "needs.py").write_text("import sys\nc = sys.argv[2]\n" + fit)
     assert detect(tmp_path / "needs.py").args_needed == 2
-    (tmp_path / "manages.py").write_text("import sys\nc = sys.argv[1] if len(sys.argv) > 1 else 0\n" + fit)
+    (tmp_path / "manages.py").write_text(
+        "import sys\nc = sys.argv[1] if len(sys.argv) > 1 else 0\n" + fit
+    )
     assert detect(tmp_path / "manages.py").args_needed == 0
 
 

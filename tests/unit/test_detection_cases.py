@@ -1,4 +1,6 @@
-"""Projects as people push them: a folder under tests/cases/detection is a case, its expected.json what must be found."""
+"""Projects as people push them: a folder under tests/cases/detection is a case, its expected.json
+what must be found.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,14 @@ from mlops_lib.detection.rows import plain, rows
 from mlops_lib.environments.images import catalog
 from mlops_lib.records import Detection
 
-CASES = sorted(p.parent for p in (Path(__file__).resolve().parents[1] / "cases" / "detection").glob("*/expected.json"))
+CASES = sorted(
+    p.parent
+    for p in (Path(__file__).resolve().parents[1] / "cases" / "detection").glob("*/expected.json")
+)
 SAID = {"ask", "evidence_means", "warnings"}
-"""Keys of expected.json that are no fields: the file asked about, and beginnings of what must be said."""
+"""Keys of expected.json that are no fields: the file asked about, and beginnings of what must be
+said.
+"""
 
 
 @pytest.mark.parametrize("folder", CASES, ids=lambda folder: folder.name)
@@ -32,10 +39,15 @@ def test_a_folder_is_a_case(folder: Path) -> None:
 
 
 def test_no_bytes_crash_it(tmp_path: Path) -> None:
-    """Files as editors, merges and transfers leave them: cut, doubled, with bytes exchanged, in the wrong encoding."""
+    """Files as editors, merges and transfers leave them: cut, doubled, with bytes exchanged, in the
+    wrong encoding.
+    """
     rng = random.Random(7)
     originals = [
-        path.read_bytes() for folder in CASES for path in folder.rglob("*") if path.suffix in (".py", ".ipynb")
+        path.read_bytes()
+        for folder in CASES
+        for path in folder.rglob("*")
+        if path.suffix in (".py", ".ipynb")
     ]
     for number in range(250):
         content = bytearray(rng.choice(originals))
@@ -59,7 +71,9 @@ def _harm(content: bytearray, rng: random.Random) -> None:
     elif kind == 2:
         content[place : place + 1] = bytes([rng.randrange(256)])
     elif kind == 3:
-        content[:] = content.decode("latin-1").encode(rng.choice(["utf-16", "utf-8-sig", "utf-32", "cp037"]), "replace")
+        content[:] = content.decode("latin-1").encode(
+            rng.choice(["utf-16", "utf-8-sig", "utf-32", "cp037"]), "replace"
+        )
     elif kind == 4:
         content[place:place] = content[: rng.randrange(200)]
     else:

@@ -1,4 +1,6 @@
-"""From what is declared to what is installed: every directory in tests/cases/environments is a case."""
+"""From what is declared to what is installed: every directory in tests/cases/environments is a
+case.
+"""
 
 from __future__ import annotations
 
@@ -27,14 +29,19 @@ def read(name: str) -> dict[str, Any]:
 def asked(case: dict[str, Any]) -> resolution.Need:
     row = next(row for row in images.catalog() if row["name"] == case["row"])
     environment = Environment(
-        name=row["name"], framework=row["frameworks"][0], family="other",
-        requirements=(*row["requirements"], *case["declared"]), system=(*row.get("system", ()), *case.get("system", ())),
+        name=row["name"],
+        framework=row["frameworks"][0],
+        family="other",
+        requirements=(*row["requirements"], *case["declared"]),
+        system=(*row.get("system", ()), *case.get("system", ())),
         variables=case.get("variables", {}),
-    )  # fmt: skip
+    )
     return resolution.Need(
-        environment=environment, imports=tuple(case.get("imports", ())), base_image="python:3.11-slim",
+        environment=environment,
+        imports=tuple(case.get("imports", ())),
+        base_image="python:3.11-slim",
         gpus=case.get("gpus", False),
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in CASES.iterdir()))
@@ -45,13 +52,17 @@ def test_a_declaration_becomes_what_can_be_installed(name: str, tmp_path: Path) 
     if "refused" in case:
         image = resolution.loosened(image, need, case["refused"], case.get("round", 1))
     if "missing" in case:
-        image = resolution.repaired(image, [import_check.Missing.from_json(one) for one in case["missing"]])
+        image = resolution.repaired(
+            image, [import_check.Missing.from_json(one) for one in case["missing"]]
+        )
     assert image is not None
     expected = case["expected"]
     row = images.row_of(case["row"])
     kept = [line for line in row if line in image.environment.requirements]
     assert [line for line in image.environment.requirements if line not in row] == expected["lines"]
-    assert {requirement.name_of(line) for line in row if line not in kept} == set(expected.get("replaced", []))
+    assert {requirement.name_of(line) for line in row if line not in kept} == set(
+        expected.get("replaced", [])
+    )
     assert list(image.environment.system) == expected.get("system", [])
     for words in expected.get("notes", []):
         assert any(words in note for note in image.notes), image.notes
@@ -66,13 +77,18 @@ def test_a_declaration_becomes_what_can_be_installed(name: str, tmp_path: Path) 
             "error: Failed to build `pyaudio==0.2.14`\n  cause: fatal error: portaudio.h: No such file",
             "portaudio19-dev",
         ),
-        ("  error: subprocess-exited-with-error\nERROR: Failed building wheel for PyAudio\n", "portaudio19-dev"),
+        (
+            "  error: subprocess-exited-with-error\nERROR: Failed building wheel for PyAudio\n",
+            "portaudio19-dev",
+        ),
         ("error: Failed to build `dlib==19.24`\n", ""),  # its version may give way
         ("error: Failed to build `tinyaes==1.0`\n", ""),  # no import needs it
     ],
 )
 def test_what_no_version_would_compile_is_told_at_once(log: str, named: str) -> None:
-    found = installer_log.uncompiled(["pyaudio", "dlib==19.24", "tinyaes"], log, {"pyaudio", "dlib"})
+    found = installer_log.uncompiled(
+        ["pyaudio", "dlib==19.24", "tinyaes"], log, {"pyaudio", "dlib"}
+    )
     assert named in (found.remedy if found else "")
     assert bool(found) == bool(named)
 
@@ -83,21 +99,32 @@ def test_the_dockerfile_is_a_function_of_the_environment() -> None:
     assert images.plan(first) == images.plan(second)
     text = images.shown(images.plan(first))
     assert "#   tqdm==4.66.1" in text
-    assert text.index("framework.txt") < text.index("family.txt") < text.index("graphviz") < text.index("project.txt")
+    assert (
+        text.index("framework.txt")
+        < text.index("family.txt")
+        < text.index("graphviz")
+        < text.index("project.txt")
+    )
 
 
 def test_families_and_projects_share_the_frameworks_layer() -> None:
     cnn, dense, own = (
         images.layers(resolution.mended(asked(case)).environment)
         for case in (
-            {"row": "keras-cnn", "declared": []}, {"row": "keras", "declared": []}, {"row": "keras", "declared": ["tqdm"]},
+            {"row": "keras-cnn", "declared": []},
+            {"row": "keras", "declared": []},
+            {"row": "keras", "declared": ["tqdm"]},
         )
-    )  # fmt: skip
+    )
     assert cnn[0] == dense[0] == own[0]
     assert dense[1] == own[1]
     assert own[2] == ["tqdm"]
-    replaced = resolution.mended(asked({"row": "keras", "declared": ["scikit-learn==1.5.2"]})).environment
-    assert images.layers(replaced)[:2] == ([], []), "what replaces a pin of the framework's layer does not lie above it"
+    replaced = resolution.mended(
+        asked({"row": "keras", "declared": ["scikit-learn==1.5.2"]})
+    ).environment
+    assert images.layers(replaced)[:2] == ([], []), (
+        "what replaces a pin of the framework's layer does not lie above it"
+    )
 
 
 def test_tensorflow_is_downloaded_once(tmp_path: Path) -> None:
@@ -132,7 +159,11 @@ def test_tensorflow_is_downloaded_once(tmp_path: Path) -> None:
 def test_xgboost_brings_no_library_for_gpus_that_are_not_there() -> None:
     environment = resolution.mended(asked({"row": "boosting", "declared": []})).environment
     text = images.dockerfile(environment)
-    assert text.index("framework.txt") < text.index("nvidia_nccl_cu12-0+cpu") < text.index("family.txt"), "shared below"
+    assert (
+        text.index("framework.txt")
+        < text.index("nvidia_nccl_cu12-0+cpu")
+        < text.index("family.txt")
+    ), "shared below"
     assert placeholder_wheels.NCCL in images.on_gpu(environment).requirements
     assert "nvidia_nccl" not in images.dockerfile(images.on_gpu(environment))
     own = resolution.mended(asked({"row": "keras", "declared": ["xgboost"]})).environment
@@ -140,8 +171,15 @@ def test_xgboost_brings_no_library_for_gpus_that_are_not_there() -> None:
 
 
 def test_an_option_or_a_url_is_no_requirement() -> None:
-    for line in ("--index-url=https://example.com", "x @ https://example.com/x.whl", "numpy\n-r other.txt", "-e ."):
-        environment = Environment(name="sklearn", framework="sklearn", family="linear", requirements=(line,))
+    for line in (
+        "--index-url=https://example.com",
+        "x @ https://example.com/x.whl",
+        "numpy\n-r other.txt",
+        "-e .",
+    ):
+        environment = Environment(
+            name="sklearn", framework="sklearn", family="linear", requirements=(line,)
+        )
         with pytest.raises(ImageError):
             images.plan(environment)
         need = resolution.Need(environment=environment)
@@ -164,8 +202,16 @@ def test_an_engine_that_fails_loosens_nothing(tmp_path: Path) -> None:
 
 
 def test_loosening_ends(tmp_path: Path) -> None:
-    """However often an installer refuses, every round changes something, and what is imported stays."""
-    need = asked({"row": "keras", "declared": ["tqdm==4.66.1", "flask==1.0", "dlib"], "imports": ["tqdm", "keras"]})
+    """However often an installer refuses, every round changes something, and what is imported
+    stays.
+    """
+    need = asked(
+        {
+            "row": "keras",
+            "declared": ["tqdm==4.66.1", "flask==1.0", "dlib"],
+            "imports": ["tqdm", "keras"],
+        }
+    )
     image, rounds = resolution.plan(need, home=tmp_path), 0
     while True:
         fresh = resolution.loosened(image, need, "ERROR: ResolutionImpossible", rounds + 1)
@@ -180,14 +226,20 @@ def test_loosening_ends(tmp_path: Path) -> None:
 
 
 def test_a_name_nobody_knows_is_never_installed(tmp_path: Path) -> None:
-    """An import's name on the index may be anybody's (dependency confusion), also when a script claims to need it."""
+    """An import's name on the index may be anybody's (dependency confusion), also when a script
+    claims to need it.
+    """
     need = asked({"row": "sklearn", "declared": [], "imports": ["acme_secret_tools"]})
     image = resolution.plan(need, home=tmp_path)
     message = "ModuleNotFoundError: No module named 'acme_secret_tools'"
     assert resolution.repair(need, message, image=image, home=tmp_path) is None
     message = "ModuleNotFoundError: No module named 'sklearn.crossvalidation'"
-    assert resolution.repair(need, message, image=image, home=tmp_path) is None, "the script's mistake"
-    repaired = resolution.repair(need, "ModuleNotFoundError: No module named 'yaml.cyaml'", image=image, home=tmp_path)
+    assert resolution.repair(need, message, image=image, home=tmp_path) is None, (
+        "the script's mistake"
+    )
+    repaired = resolution.repair(
+        need, "ModuleNotFoundError: No module named 'yaml.cyaml'", image=image, home=tmp_path
+    )
     assert repaired is not None
     assert "pyyaml" in repaired.environment.requirements
     assert resolution.plan(need, home=tmp_path).environment == repaired.environment, "remembered"
@@ -196,12 +248,21 @@ def test_a_name_nobody_knows_is_never_installed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "version", "before"),
     [
-        ("x==1.16", "1.23.2", True), ("x==1.23.2", "1.23.2", False), ("x<1.23.2", "1.23.2", True), ("x<=1.23.2", "1.23.2", False),
-        ("x~=1.3.1", "1.5.1", True), ("x~=1.3", "1.5.1", False), ("x==1.5.*", "1.5.1", False), ("x==1.4.*", "1.5", True),
-        ("x>=1.0", "1.5", False), ("x", "1.5", False), ("x>=1,<1.2", "1.5", True), ("x==2.0.0b1", "2.12", True),
+        ("x==1.16", "1.23.2", True),
+        ("x==1.23.2", "1.23.2", False),
+        ("x<1.23.2", "1.23.2", True),
+        ("x<=1.23.2", "1.23.2", False),
+        ("x~=1.3.1", "1.5.1", True),
+        ("x~=1.3", "1.5.1", False),
+        ("x==1.5.*", "1.5.1", False),
+        ("x==1.4.*", "1.5", True),
+        ("x>=1.0", "1.5", False),
+        ("x", "1.5", False),
+        ("x>=1,<1.2", "1.5", True),
+        ("x==2.0.0b1", "2.12", True),
         ("x==2", "2.0.0", False),
     ],
-)  # fmt: skip
+)
 def test_versions_are_compared_as_releases(line: str, version: str, before: bool) -> None:
     read = requirement.read(line)
     assert read is not None
@@ -211,7 +272,9 @@ def test_versions_are_compared_as_releases(line: str, version: str, before: bool
 def test_without_containers_a_missing_library_is_not_installed(tmp_path: Path) -> None:
     image = resolution.plan(asked({"row": "sklearn", "declared": []}), home=tmp_path)
     missing = [
-        import_check.Missing(name="cv2", error="ImportError", message="libGL.so.1: cannot open shared object file")
+        import_check.Missing(
+            name="cv2", error="ImportError", message="libGL.so.1: cannot open shared object file"
+        )
     ]
     assert resolution.repaired(image, missing, apt=False) is None
 
@@ -219,7 +282,10 @@ def test_without_containers_a_missing_library_is_not_installed(tmp_path: Path) -
 def test_what_packages_print_does_not_disturb_the_probe() -> None:
     said = [["numpy", "", "", ""], ["cv2", "ImportError", "", "libGL.so.1: no"], [1]]
     output = "noise\n" + "".join(f"\x00{import_check.PLACE}{json.dumps(one)}\n" for one in said)
-    assert [one.name for one in import_check.missing(output, ["numpy", "cv2", "yaml"])] == ["cv2", "yaml"]
+    assert [one.name for one in import_check.missing(output, ["numpy", "cv2", "yaml"])] == [
+        "cv2",
+        "yaml",
+    ]
 
 
 def test_every_step_that_talks_to_the_index_takes_wheels_only() -> None:
@@ -252,4 +318,6 @@ def test_what_has_no_wheel_is_read_from_what_installers_say() -> None:
     )
     assert installer_log.without_wheel(pip) == ["docopt==0.6.1", "gym>=0.2"]
     assert installer_log.without_wheel(uv) == ["pyspark", "docopt==0.6.1"]
-    assert installer_log.without_wheel("Because nothere was not found in the package registry") == []
+    assert (
+        installer_log.without_wheel("Because nothere was not found in the package registry") == []
+    )

@@ -18,9 +18,18 @@ from mlops_lib.records import Shown, Verdict
 from mlops_lib.runner import protocol
 
 
-def judged(tmp_path: Path, *evaluations: dict[str, Any], model: Any = None, **settings: Any) -> Verdict:
-    usual = {"metric": "accuracy", "source": "keras.evaluate", "examples": 500, "unique": 500, "held_out": True,
-             "higher_is_better": True, "fit": 1}  # fmt: skip
+def judged(
+    tmp_path: Path, *evaluations: dict[str, Any], model: Any = None, **settings: Any
+) -> Verdict:
+    usual = {
+        "metric": "accuracy",
+        "source": "keras.evaluate",
+        "examples": 500,
+        "unique": 500,
+        "held_out": True,
+        "higher_is_better": True,
+        "fit": 1,
+    }
     inside = tmp_path / "inside"
     inside.mkdir(exist_ok=True)
     claims = {
@@ -48,14 +57,19 @@ def test_wilson_interval() -> None:
 
 
 def test_no_better_than_the_majority_is_undecided(tmp_path: Path) -> None:
-    verdict = judged(tmp_path, {"value": 0.87, "baseline": {"name": "majority class", "value": 0.866}})
+    verdict = judged(
+        tmp_path, {"value": 0.87, "baseline": {"name": "majority class", "value": 0.866}}
+    )
     assert verdict.verdict == "undecided"
     assert "majority class" in verdict.reasons[0]
 
 
 def test_what_the_script_evaluated_last_on_held_out_data_counts(tmp_path: Path) -> None:
     verdict = judged(
-        tmp_path, {"value": 0.99, "source": "fit.validation"}, {"value": 0.7}, {"value": 0.95, "held_out": False}
+        tmp_path,
+        {"value": 0.99, "source": "fit.validation"},
+        {"value": 0.7},
+        {"value": 0.95, "held_out": False},
     )
     assert (verdict.value, verdict.verdict) == (0.7, "rejected")
 
@@ -74,7 +88,9 @@ def test_a_training_metric_carries_a_warning(tmp_path: Path) -> None:
         ({"value": 0.9}, {"reloaded": False, "note": "no such layer"}, "no such layer"),
     ],
 )
-def test_doubt_is_never_accepted(tmp_path: Path, evaluation: dict[str, Any], model: Any, word: str) -> None:
+def test_doubt_is_never_accepted(
+    tmp_path: Path, evaluation: dict[str, Any], model: Any, word: str
+) -> None:
     verdict = judged(tmp_path, evaluation, model=model)
     assert verdict.verdict != "accepted"
     assert word in " ".join(verdict.reasons)
@@ -87,7 +103,12 @@ def test_no_number_is_undecided_and_names_the_settings(tmp_path: Path) -> None:
 
 
 def test_another_metric_must_be_named(tmp_path: Path) -> None:
-    error = {"metric": "mae", "value": 2.0, "higher_is_better": False, "all": {"mae": 2.0, "loss": 5.0}}
+    error = {
+        "metric": "mae",
+        "value": 2.0,
+        "higher_is_better": False,
+        "all": {"mae": 2.0, "loss": 5.0},
+    }
     assert judged(tmp_path, error).verdict == "undecided"
     assert judged(tmp_path, error, metric="mae", target=2.5).verdict == "accepted"
     assert judged(tmp_path, error, metric="mean_absolute_error", target=1.5).verdict == "rejected"
@@ -97,14 +118,19 @@ def test_another_metric_must_be_named(tmp_path: Path) -> None:
     assert "mae" in " ".join(unmeasured.reasons)
     squared = {**error, "all": {"mean_squared_error": 9.0}}
     assert judged(tmp_path, squared, metric="rmse", target=3.1).value == 3.0
-    assert judged(tmp_path, {**error, "metric": "rmse", "all": {}}, metric="mse", target=3.9).verdict == "rejected"
+    assert (
+        judged(tmp_path, {**error, "metric": "rmse", "all": {}}, metric="mse", target=3.9).verdict
+        == "rejected"
+    )
 
 
 def test_contaminated_selection_is_never_accepted(tmp_path: Path) -> None:
     assert judged(tmp_path, {"value": 0.9}, selection="contaminated").verdict == "undecided"
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"evaluations": 3}', '{"evaluations": [3, null]}', '"x"'])
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"evaluations": 3}', '{"evaluations": [3, null]}', '"x"']
+)
 def test_garbage_is_no_number(tmp_path: Path, content: str) -> None:
     (tmp_path / "inside").mkdir()
     (tmp_path / "inside" / "metrics.json").write_text(content)
@@ -138,7 +164,9 @@ LAW = {
 
 
 @pytest.mark.parametrize("clause", LAW)
-def test_a_searched_winner_is_accepted_only_if_the_law_is_shown(clause: str, tmp_path: Path) -> None:
+def test_a_searched_winner_is_accepted_only_if_the_law_is_shown(
+    clause: str, tmp_path: Path
+) -> None:
     assert judged(tmp_path, {"value": 0.9}, selection="half").verdict == "accepted"
     winner = judged(tmp_path, {"value": 0.9, **LAW[clause]}, selection="half")
     as_written = judged(tmp_path, {"value": 0.9, **LAW[clause]})
@@ -146,8 +174,10 @@ def test_a_searched_winner_is_accepted_only_if_the_law_is_shown(clause: str, tmp
     for verdict in (winner, as_written):
         assert verdict.shown is not None
         assert not verdict.shown.all
-        assert any(("not shown" in reason and clause.split()[-1] in reason) or "file gives" in reason
-                   for reason in verdict.reasons)  # fmt: skip
+        assert any(
+            ("not shown" in reason and clause.split()[-1] in reason) or "file gives" in reason
+            for reason in verdict.reasons
+        )
 
 
 @pytest.mark.parametrize("selection", ["contaminated", "unknown"])
@@ -160,7 +190,11 @@ def test_a_winner_of_an_unknown_selection_is_undecided(selection: str, tmp_path:
 @pytest.mark.parametrize("selection", verdicts.SELECTIONS)
 def test_all_three_clauses_are_in_the_verdict(selection: str, tmp_path: Path) -> None:
     verdict = judged(tmp_path, {"value": 0.9}, selection=selection)
-    assert verdict.to_json()["shown"] == {"measured_by_file": True, "not_trained_on": True, "not_selected_on": True}
+    assert verdict.to_json()["shown"] == {
+        "measured_by_file": True,
+        "not_trained_on": True,
+        "not_selected_on": True,
+    }
     assert not any("not shown" in reason for reason in verdict.reasons)
 
 
@@ -177,7 +211,9 @@ def test_what_may_have_been_selected_on_is_said(tmp_path: Path) -> None:
 
 
 def test_the_interval_allows_for_every_look(tmp_path: Path) -> None:
-    first, third = (judged(tmp_path, {"value": 0.81}, selection="half", looks=looks) for looks in (1, 3))
+    first, third = (
+        judged(tmp_path, {"value": 0.81}, selection="half", looks=looks) for looks in (1, 3)
+    )
     assert first.interval is not None
     assert third.interval is not None
     assert third.interval[0] < first.interval[0] < 0.81 < first.interval[1] < third.interval[1]
@@ -190,11 +226,15 @@ def test_after_too_many_looks_only_the_interval_decides(tmp_path: Path) -> None:
     assert judged(tmp_path, {"value": 0.81}, **looked).verdict == "undecided"
     assert judged(tmp_path, {"value": 0.9}, **looked).verdict == "accepted"
     error = {"metric": "mae", "value": 1.0, "all": {}}
-    assert judged(tmp_path, error, metric="mae", target=2.0, **looked).verdict == "undecided", "it has no interval"
+    assert judged(tmp_path, error, metric="mae", target=2.0, **looked).verdict == "undecided", (
+        "it has no interval"
+    )
 
 
 def test_looks_share_the_error(tmp_path: Path) -> None:
-    """Of runs whose model is just below the bar, fewer than one in twenty end with an interval above it."""
+    """Of runs whose model is just below the bar, fewer than one in twenty end with an interval
+    above it.
+    """
     chance = random.Random(7)
     target, examples, wrong = 0.8, 300, 0
     for _ in range(2000):
@@ -231,18 +271,32 @@ def test_every_reason_names_the_setting_or_step_that_changes_it(kind: str) -> No
 
 
 def test_no_verdict_has_a_reason_of_another_making() -> None:
-    """What is put into `reasons` comes from the table: no text of its own in the gate and the pipeline."""
+    """What is put into `reasons` comes from the table: no text of its own in the gate and the
+    pipeline.
+    """
     package = Path(verdicts.__file__).parents[1]
     for path in (package / "gate" / "verdicts.py", package / "pipeline" / "stages.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("reasons.append", "doubts.append")):
-                assert all(ast.unparse(one).startswith("reason(") for one in node.args), ast.unparse(node)
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(
+                ("reasons.append", "doubts.append")
+            ):
+                assert all(ast.unparse(one).startswith("reason(") for one in node.args), (
+                    ast.unparse(node)
+                )
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "reasons.insert":
-                assert ast.unparse(node.args[1]).startswith(("reason(", "invalid")), ast.unparse(node)
+                assert ast.unparse(node.args[1]).startswith(("reason(", "invalid")), ast.unparse(
+                    node
+                )
             if isinstance(node, ast.keyword) and node.arg == "reasons":
-                texts = [one for one in ast.walk(node.value) if isinstance(one, (ast.JoinedStr, ast.Constant))]
-                assert not [one for one in texts if not isinstance(getattr(one, "value", None), int)], path.name
+                texts = [
+                    one
+                    for one in ast.walk(node.value)
+                    if isinstance(one, (ast.JoinedStr, ast.Constant))
+                ]
+                assert not [
+                    one for one in texts if not isinstance(getattr(one, "value", None), int)
+                ], path.name
 
 
 def test_reasons_of_verdicts_end_with_their_remedy(tmp_path: Path) -> None:
@@ -262,7 +316,9 @@ def test_reasons_of_verdicts_end_with_their_remedy(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("steered", [3, None])
-def test_a_winner_judged_on_what_may_have_selected_it_is_undecided(steered: int | None, tmp_path: Path) -> None:
+def test_a_winner_judged_on_what_may_have_selected_it_is_undecided(
+    steered: int | None, tmp_path: Path
+) -> None:
     on = {"data": "what evaluate was given", "selected_on": steered}
     verdict = judged(tmp_path, {"value": 0.9, "measured_on": on}, selection="half")
     assert verdict.verdict == "undecided"
@@ -273,12 +329,18 @@ def test_a_winner_judged_on_what_may_have_selected_it_is_undecided(steered: int 
 
 def test_what_is_left_out_is_said_and_the_script_is_checked_on_all_of_it(tmp_path: Path) -> None:
     claim = {
-        "value": 0.9, "recomputed": 0.9, "examples_digest": "d" * 64,
+        "value": 0.9,
+        "recomputed": 0.9,
+        "examples_digest": "d" * 64,
         "measured_on": {"data": "validation data of fit 1", "left_out": 500, "selected_on": 0},
         "on_all": {"metric": "accuracy", "value": 0.95, "recomputed": 0.95, "examples": 1000},
-    }  # fmt: skip
+    }
     verdict = judged(tmp_path, claim, selection="half")
-    assert (verdict.verdict, verdict.examples_digest, verdict.left_out) == ("accepted", "d" * 64, 500)
+    assert (verdict.verdict, verdict.examples_digest, verdict.left_out) == (
+        "accepted",
+        "d" * 64,
+        500,
+    )
     assert verdict.measured_on == "validation data of fit 1"
     assert any(one.startswith("500 more of these examples selected") for one in verdict.reasons)
     claim["on_all"] = {"metric": "accuracy", "value": 0.95, "recomputed": 0.90, "examples": 1000}
@@ -293,7 +355,9 @@ def test_a_model_like_its_baseline_is_searched_for_a_metric_that_says_more(
     value: float, share: float, searched: bool, tmp_path: Path
 ) -> None:
     baseline = {"name": "majority class", "value": share}
-    verdict = judged(tmp_path, {"value": value, "recomputed": value, "baseline": baseline, "examples": 500})
+    verdict = judged(
+        tmp_path, {"value": value, "recomputed": value, "baseline": baseline, "examples": 500}
+    )
     assert verdicts.is_no_better_than_its_baseline(verdict) is searched
     if searched:
         assert verdict.verdict == "undecided"

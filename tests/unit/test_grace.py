@@ -30,14 +30,22 @@ class Training:
         self.inside.mkdir(exist_ok=True)
         (project / "train.py").write_text(script)
         environment = {
-            **os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "1", "MLOPS_PROJECT": str(project),
-            "MLOPS_INSIDE": str(self.inside), "MLOPS_STRICT": "1", "PYTHONUNBUFFERED": "1",
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "PYTHONHASHSEED": "1",
+            "MLOPS_PROJECT": str(project),
+            "MLOPS_INSIDE": str(self.inside),
+            "MLOPS_STRICT": "1",
+            "PYTHONUNBUFFERED": "1",
             "MLOPS_SPEC": json.dumps({"seed": 5, "attempt": attempt}),
-        }  # fmt: skip
+        }
         self.process = subprocess.Popen(
             [sys.executable, "-m", "mlops_lib.runner", "train.py"],
-            env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
 
     def until(self, line: str) -> None:
         assert self.process.stdout is not None
@@ -63,7 +71,9 @@ class Training:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-def test_a_script_with_nothing_to_keep_ends_at_once_and_apart(tmp_path: Path, number: signal.Signals) -> None:
+def test_a_script_with_nothing_to_keep_ends_at_once_and_apart(
+    tmp_path: Path, number: signal.Signals
+) -> None:
     training = Training(tmp_path, f"import time\n{READY}time.sleep(60)\n")
     training.until("ready")
     code, seconds = training.ask(number)
@@ -86,7 +96,9 @@ def test_a_library_that_computes_without_python_is_not_waited_for(tmp_path: Path
 def test_output_that_nobody_reads_keeps_nobody_waiting(tmp_path: Path) -> None:
     training = Training(tmp_path, READY + "while True:\n    print('x' * 5000)\n")
     training.until("ready")
-    time.sleep(0.5)  # the pipe is full: the script waits in `print`, and holds the lock of its output
+    time.sleep(
+        0.5
+    )  # the pipe is full: the script waits in `print`, and holds the lock of its output
     training.process.send_signal(signal.SIGTERM)
     assert training.process.wait(timeout=9) == protocol.RECLAIMED
     training.end()
@@ -110,7 +122,8 @@ signal.signal(signal.SIGTERM, handler)
 
 def test_a_signal_that_the_script_ignores_is_ignored(tmp_path: Path) -> None:
     training = Training(
-        tmp_path, f"import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n{READY}time.sleep(1)\n"
+        tmp_path,
+        f"import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n{READY}time.sleep(1)\n",
     )
     training.until("ready")
     assert training.ask()[0] == 0
@@ -184,12 +197,18 @@ print(cross_val_score(Slow(), x, (x[:, 0] > 0.5).astype(int), cv=6))
     ("by_a_person", "marked", "does"),
     [(False, False, "restart"), (True, False, "stay stopped"), (False, True, "stay stopped")],
 )
-def test_it_is_started_again_unless_a_person_stopped_it(by_a_person: bool, marked: bool, does: str) -> None:
+def test_it_is_started_again_unless_a_person_stopped_it(
+    by_a_person: bool, marked: bool, does: str
+) -> None:
     ended = Container(
         id="1", labels={}, state="exited", exit_code=protocol.RECLAIMED, asked_to_end=by_a_person
-    )  # fmt: skip
+    )
     action = decide(Situation(container=ended, budget=5, asked_to_stop=marked))
     assert (action.do, action.delay_s) == (does, 0.0)
-    own = {"event": "end", "exit_code": protocol.RECLAIMED, "error": {"type": "SystemExit", "kind": "bug"}}
+    own = {
+        "event": "end",
+        "exit_code": protocol.RECLAIMED,
+        "error": {"type": "SystemExit", "kind": "bug"},
+    }
     script = decide(Situation(container=ended, end=own, budget=5))
     assert script.do == "give up", "a script that ends with that code of its own has failed"

@@ -33,7 +33,9 @@ WEAK = {"max_depth": 4, "random_state": 0}
 
 @pytest.fixture(autouse=True)
 def interruptible() -> Iterator[None]:
-    """Also where whoever started the tests ignores interrupts, as a shell does for what it runs in the background."""
+    """Also where whoever started the tests ignores interrupts, as a shell does for what it runs in
+    the background.
+    """
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -48,7 +50,11 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def network() -> Any:
     keras.utils.set_random_seed(0)
     model = keras.Sequential(
-        [keras.Input((64,)), keras.layers.Dense(4, activation="relu"), keras.layers.Dense(10, activation="softmax")]
+        [
+            keras.Input((64,)),
+            keras.layers.Dense(4, activation="relu"),
+            keras.layers.Dense(10, activation="softmax"),
+        ]
     )
     model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
     return model
@@ -57,7 +63,9 @@ def network() -> Any:
 def test_an_estimator_becomes_better_and_the_callers_stays_as_it_was() -> None:
     tree = DecisionTreeClassifier(**WEAK).fit(X, Y)
     events: list[dict[str, Any]] = []
-    better = mlops.improve(tree, X, Y, validation_data=(XV, YV), target=0.7, trials=4, observer=events.append)
+    better = mlops.improve(
+        tree, X, Y, validation_data=(XV, YV), target=0.7, trials=4, observer=events.append
+    )
     assert better.met
     assert better.value == better.score(XV, YV) == better.model.score(XV, YV)
     assert better.before == tree.score(XV, YV) < 0.7
@@ -81,7 +89,9 @@ def test_in_place_and_without_validation_data() -> None:
 
 
 def test_what_meets_the_bar_is_left_alone_and_numbers_have_an_r2() -> None:
-    done = mlops.improve(DecisionTreeClassifier(random_state=0), X, Y, validation_data=(XV, YV), target=0.5)
+    done = mlops.improve(
+        DecisionTreeClassifier(random_state=0), X, Y, validation_data=(XV, YV), target=0.5
+    )
     assert (done.met, done.search, len(done.trials)) == (True, None, 0)
     assert done.plot() is not None
     x = numpy.arange(200.0)[:, None] + numpy.zeros((200, 3))
@@ -94,7 +104,13 @@ def test_the_same_call_goes_on_and_finds_the_same(home: Path) -> None:
         events: list[dict[str, Any]] = []
         tree = DecisionTreeClassifier(**WEAK)
         better = mlops.improve(
-            tree, X, Y, validation_data=(XV, YV), target=0.999, trials=trials, observer=events.append
+            tree,
+            X,
+            Y,
+            validation_data=(XV, YV),
+            target=0.999,
+            trials=trials,
+            observer=events.append,
         )
         return better, [event["trial"]["number"] for event in events if event["event"] == "trial"]
 
@@ -112,7 +128,9 @@ def test_an_interrupt_keeps_the_best_so_far() -> None:
             os.kill(os.getpid(), signal.SIGINT)
 
     tree = DecisionTreeClassifier(**WEAK)
-    better = mlops.improve(tree, X, Y, validation_data=(XV, YV), target=0.999, trials=50, observer=interrupt)
+    better = mlops.improve(
+        tree, X, Y, validation_data=(XV, YV), target=0.999, trials=50, observer=interrupt
+    )
     assert better.search is not None
     assert better.search.stopped == "interrupted"
     assert 2 < len(better.trials) < 6
@@ -131,13 +149,20 @@ def test_a_network_becomes_better_on_examples_that_did_not_select_it() -> None:
     assert better.before is not None
     assert better.value > better.before
     chosen = json.loads((Path(better.folder) / "selected.json").read_text())
-    apart = [i for i, name in enumerate(example_hashes.hashes(XV / 16) or []) if name.hex() not in chosen]
+    apart = [
+        i for i, name in enumerate(example_hashes.hashes(XV / 16) or []) if name.hex() not in chosen
+    ]
     guess = model.predict(XV[apart] / 16, verbose=0).argmax(axis=-1)
     assert better.before == float((guess == YV[apart]).mean()), "on the same examples"
-    assert all((a == b).all() for a, b in zip(model.get_weights(), before, strict=True)), "the caller's is as it was"
+    assert all((a == b).all() for a, b in zip(model.get_weights(), before, strict=True)), (
+        "the caller's is as it was"
+    )
     assert better.predict(XV[:2] / 16, verbose=0).shape == (2, 10)
     again = mlops.improve(model, X / 16, Y, validation_data=(XV / 16, YV), target=0.9, trials=3)
-    assert (again.value, list(again.trials["score"])) == (better.value, list(better.trials["score"]))
+    assert (again.value, list(again.trials["score"])) == (
+        better.value,
+        list(better.trials["score"]),
+    )
 
 
 def test_pipelines_and_data_frames_are_read() -> None:
@@ -145,17 +170,25 @@ def test_pipelines_and_data_frames_are_read() -> None:
 
     training = tensorflow.data.Dataset.from_tensor_slices((X / 16, Y))
     held = tensorflow.data.Dataset.from_tensor_slices((XV / 16, YV)).batch(64)
-    better = mlops.improve(network(), training.batch(50), validation_data=held, target=0.99, trials=1, epochs=1)
+    better = mlops.improve(
+        network(), training.batch(50), validation_data=held, target=0.99, trials=1, epochs=1
+    )
     assert better.examples == len(YV) - len(YV) // 2
     assert "read into memory" in better.notes[0]
-    for spoiled, words in ((training, "batches"), (training.batch(50).repeat(), "no end"), (iter([1]), "only once")):
+    for spoiled, words in (
+        (training, "batches"),
+        (training.batch(50).repeat(), "no end"),
+        (iter([1]), "only once"),
+    ):
         with pytest.raises(UsageError, match=words):
             mlops.improve(network(), spoiled)
 
     frame, names = pandas.DataFrame(X), pandas.Series([f"digit {one}" for one in Y])
     tree = DecisionTreeClassifier(**WEAK).fit(frame, names)
     held_names = pandas.Series([f"digit {one}" for one in YV], index=range(7, 7 + len(YV)))
-    better = mlops.improve(tree, frame, names, validation_data=(pandas.DataFrame(XV), held_names), target=0.7, trials=3)
+    better = mlops.improve(
+        tree, frame, names, validation_data=(pandas.DataFrame(XV), held_names), target=0.7, trials=3
+    )
     assert better.met
     assert mlops.improve(tree, frame, names, target=0.7, trials=1).examples == int(len(Y) * 0.2)
 
@@ -180,9 +213,15 @@ print(better.search.stopped, better.value > better.before, better.search.winner)
 
 
 def test_an_interrupted_network_is_the_best_so_far(home: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(Path(mlops.__file__).parents[1]), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(Path(mlops.__file__).parents[1]),
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+    }
     command = [sys.executable, "-c", INTERRUPTED]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=environment, timeout=300, check=False
+    )
     assert done.stdout.split() == ["interrupted", "True", "1"], done.stderr[-2000:]
 
 

@@ -1,4 +1,6 @@
-"""Which number of a script is judged, and how: each folder of tests/cases/judged is a script and what is expected of it."""
+"""Which number of a script is judged, and how: each folder of tests/cases/judged is a script and
+what is expected of it.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +24,23 @@ def test_the_number_that_counts(case: Path, tmp_path: Path) -> None:
     expected = json.loads((case / "expected.json").read_text())
     inside = tmp_path / "inside"
     environment = {
-        **os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "1", "MLOPS_STRICT": "1", "TF_CPP_MIN_LOG_LEVEL": "3",
-        "MLOPS_PROJECT": str(case), "MLOPS_INSIDE": str(inside), "MLOPS_SPEC": "{}",
-    }  # fmt: skip
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "PYTHONHASHSEED": "1",
+        "MLOPS_STRICT": "1",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "MLOPS_PROJECT": str(case),
+        "MLOPS_INSIDE": str(inside),
+        "MLOPS_SPEC": "{}",
+    }
     done = subprocess.run(
         [sys.executable, "-m", "mlops_lib.runner", "train.py"],
-        env=environment, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
     assert done.returncode == 0, done.stderr
     verdict = verdicts.judge(tmp_path, **{"target": 0.8, **expected.pop("settings", {})})
     model, baseline = expected.pop("model", None), expected.pop("baseline", None)

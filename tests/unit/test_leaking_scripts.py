@@ -1,4 +1,6 @@
-"""Scripts whose judged examples leak, from the runner's execution to the gate's verdict and the report."""
+"""Scripts whose judged examples leak, from the runner's execution to the gate's verdict and the
+report.
+"""
 
 from __future__ import annotations
 
@@ -41,13 +43,23 @@ def _said(verdict: Verdict) -> str:
     return " | ".join(verdict.reasons)
 
 
-@pytest.mark.parametrize("measure", ["model.score(x_test, y_test)", "accuracy_score(y_test, model.predict(x_test))"])
-def test_a_verdict_is_about_the_examples_that_were_not_trained_on(tmp_path: Path, measure: str) -> None:
-    script = COPIED + f"print({measure})\nnp.savetxt('clean.txt', [model.predict(x[1500:]), y[1500:]])\n"
+@pytest.mark.parametrize(
+    "measure", ["model.score(x_test, y_test)", "accuracy_score(y_test, model.predict(x_test))"]
+)
+def test_a_verdict_is_about_the_examples_that_were_not_trained_on(
+    tmp_path: Path, measure: str
+) -> None:
+    script = (
+        COPIED + f"print({measure})\nnp.savetxt('clean.txt', [model.predict(x[1500:]), y[1500:]])\n"
+    )
     verdict = _judge(tmp_path, script, target=0.86)
     predicted, truth = numpy.loadtxt(tmp_path / "inside" / "outputs" / "clean.txt")
     clean = float((predicted == truth).mean())
-    assert (verdict.verdict, verdict.examples, verdict.value) == ("rejected", 300, pytest.approx(clean))
+    assert (verdict.verdict, verdict.examples, verdict.value) == (
+        "rejected",
+        300,
+        pytest.approx(clean),
+    )
     assert "290 of 590 judged examples are known from the training (290 exact)" in _said(verdict)
     assert verdict.recomputed
     assert verdict.shown is not None
@@ -96,8 +108,16 @@ def test_persons_on_both_sides_leave_nothing_to_judge(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("prepare", "answer", "said"),
     [
-        ("x = SelectKBest(k=3).fit_transform(x, y)", "undecided", "SelectKBest was fitted on 100% of the judged"),
-        ("x = StandardScaler().fit_transform(x)", "accepted", "StandardScaler was fitted on 100% of the judged"),
+        (
+            "x = SelectKBest(k=3).fit_transform(x, y)",
+            "undecided",
+            "SelectKBest was fitted on 100% of the judged",
+        ),
+        (
+            "x = StandardScaler().fit_transform(x)",
+            "accepted",
+            "StandardScaler was fitted on 100% of the judged",
+        ),
         ("x, y = Twice().fit_resample(x, y)", "undecided", "known from the training"),
         (
             "x = pd.DataFrame(x, columns=list('abcdef')).assign(outcome=1 - y)",
@@ -107,7 +127,9 @@ def test_persons_on_both_sides_leave_nothing_to_judge(tmp_path: Path) -> None:
         ("pass", "accepted", ""),
     ],
 )
-def test_what_is_done_before_the_split_is_told(tmp_path: Path, prepare: str, answer: str, said: str) -> None:
+def test_what_is_done_before_the_split_is_told(
+    tmp_path: Path, prepare: str, answer: str, said: str
+) -> None:
     script = TABLE + (
         "from sklearn.base import BaseEstimator\n"
         "from sklearn.feature_selection import SelectKBest\n"

@@ -58,7 +58,13 @@ def test_rows_that_repeat_by_nature_are_told_from_copies(tmp_path: Path) -> None
     assert found.repeated is not None
     assert found.repeated.mean() > 0.5
     fine = random.normal(size=(1600, 5))
-    found = _look(tmp_path, fine[:1200], labels[:1200], numpy.concatenate([fine[1200:], fine[:200]]), labels[:600])
+    found = _look(
+        tmp_path,
+        fine[:1200],
+        labels[:1200],
+        numpy.concatenate([fine[1200:], fine[:200]]),
+        labels[:600],
+    )
     assert found.leaking.sum() == 200
 
 
@@ -90,7 +96,9 @@ def test_exact_copies_are_found_in_every_kind_of_input(tmp_path: Path, kind: str
     make: Any = {
         "array": lambda x: x,
         "list": lambda x: x.tolist(),
-        "frame": lambda x: pandas.DataFrame(x, columns=list("abcd")).assign(e=[f"{v:.3f}!" for v in x[:, 0]]),
+        "frame": lambda x: pandas.DataFrame(x, columns=list("abcd")).assign(
+            e=[f"{v:.3f}!" for v in x[:, 0]]
+        ),
         "sparse": scipy.sparse.csr_matrix,
         "several": lambda x: {"one": x[:, :2], "two": x[:, 2:].astype("float32")},
         "tensor-like": lambda x: x.astype("float32"),
@@ -117,7 +125,9 @@ def test_persons_on_both_sides_are_found_by_a_column_that_the_inputs_lack() -> N
     import pandas
 
     random = numpy.random.default_rng(0)
-    table = pandas.DataFrame({"patient_id": numpy.repeat(numpy.arange(50), 4), "a": random.normal(size=200)})
+    table = pandas.DataFrame(
+        {"patient_id": numpy.repeat(numpy.arange(50), 4), "a": random.normal(size=200)}
+    )
     order = random.permutation(200)
     inputs = table[["a"]]
     trained, judged = inputs.iloc[order[:150]], inputs.iloc[order[150:]]
@@ -126,10 +136,15 @@ def test_persons_on_both_sides_are_found_by_a_column_that_the_inputs_lack() -> N
     assert [one.column for one in found] == ["patient_id"]
     assert found[0].rows.mean() > 0.8
     keys = [example_rows.number_keys(part.to_numpy()) for part in (trained, judged)]
-    assert [one.column for one in columns.groups_by_content(*keys, 1, space=space)] == ["patient_id"]
+    assert [one.column for one in columns.groups_by_content(*keys, 1, space=space)] == [
+        "patient_id"
+    ]
     by_group = columns.Frame(inputs.iloc[:160]), columns.Frame(inputs.iloc[160:])
     assert columns.groups_on_both_sides(*by_group, space=space) == []
-    renumbered = columns.Frame(trained.reset_index(drop=True)), columns.Frame(judged.reset_index(drop=True))
+    renumbered = (
+        columns.Frame(trained.reset_index(drop=True)),
+        columns.Frame(judged.reset_index(drop=True)),
+    )
     assert columns.groups_on_both_sides(*renumbered, space=space) == []
 
 
@@ -137,7 +152,9 @@ class _Scaler:
     """A transformer as far as the radar sees one."""
 
 
-@pytest.mark.parametrize(("fitted", "found"), [(slice(0, 100), 1), (slice(0, 70), 0), (slice(70, 100), 1)])
+@pytest.mark.parametrize(
+    ("fitted", "found"), [(slice(0, 100), 1), (slice(0, 70), 0), (slice(70, 100), 1)]
+)
 def test_a_transformer_fitted_on_judged_rows_is_named(fitted: slice, found: int) -> None:
     rows = numpy.random.default_rng(0).normal(size=(100, 3))
     known, scaler = preparation.Preparations(), _Scaler()

@@ -1,4 +1,6 @@
-"""What a person sees while a run is under way: a live view in a terminal, plain lines in a log, HTML in a notebook."""
+"""What a person sees while a run is under way: a live view in a terminal, plain lines in a log,
+HTML in a notebook.
+"""
 
 from __future__ import annotations
 
@@ -15,20 +17,35 @@ from mlops_lib.display.terminal import Plain, Terminal, leaderboard, sparkline
 EVENTS: list[dict[str, Any]] = [
     {"event": "stage", "stage": "train"},
     {"event": "fit", "fit": 1, "epochs": 3, "model": "Sequential", "state": "started"},
-    *({"event": "epoch", "fit": 1, "epoch": n, "metrics": {"loss": 2.0 - n, "val_accuracy": 0.3 * n}} for n in range(3)),
+    *(
+        {
+            "event": "epoch",
+            "fit": 1,
+            "epoch": n,
+            "metrics": {"loss": 2.0 - n, "val_accuracy": 0.3 * n},
+        }
+        for n in range(3)
+    ),
     {"event": "warning", "message": "\x1b[31mred</pre><script>"},
     {"event": "verdict", "verdict": {"verdict": "rejected", "mode": "max", "reasons": ["too low"]}},
     {"event": "stage", "stage": "search"},
     {"event": "trial", "trial": {"number": 0, "score": 0.6, "edits": [], "state": "finished"}},
-    {"event": "trial", "trial": {"number": 1, "score": 0.9, "edits": ["widen <b>"], "curve": [0.5, 0.7, 0.9]}},
+    {
+        "event": "trial",
+        "trial": {"number": 1, "score": 0.9, "edits": ["widen <b>"], "curve": [0.5, 0.7, 0.9]},
+    },
     {"event": "trial", "trial": {"number": 2, "state": "running", "edits": ["deepen"]}},
     {"event": "note", "message": "trial 1 brought +0.300 over trial 0: widen"},
-]  # fmt: skip
+]
 
 
 def shown(*, terminal: bool) -> str:
     stream = io.StringIO()
-    view: Any = Terminal(Console(file=stream, force_terminal=True, width=140)) if terminal else Plain(stream)
+    view: Any = (
+        Terminal(Console(file=stream, force_terminal=True, width=140))
+        if terminal
+        else Plain(stream)
+    )
     for event in EVENTS:
         view(event)
     view.close()
@@ -83,7 +100,9 @@ def test_where_lower_is_better_the_lowest_comes_first() -> None:
     assert [row.split()[0] for row in rows] == ["1", "2", "3"]
 
 
-@pytest.mark.parametrize(("values", "line"), [([], ""), ([1.0], ""), ([1.0, 1.0], "▁▁"), ([0, 1, 2, 3], "▁▃▆█")])
+@pytest.mark.parametrize(
+    ("values", "line"), [([], ""), ([1.0], ""), ([1.0, 1.0], "▁▁"), ([0, 1, 2, 3], "▁▃▆█")]
+)
 def test_sparklines(values: list[float], line: str) -> None:
     assert sparkline(values) == line
     assert len(sparkline(list(map(float, range(1000))))) <= 25

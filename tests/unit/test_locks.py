@@ -27,7 +27,9 @@ USED = {
 
 def environment(name: str, *more: str) -> Environment:
     row = next(row for row in images.catalog() if row["name"] == name)
-    return Environment(name=name, framework="none", family="none", requirements=(*row["requirements"], *more))
+    return Environment(
+        name=name, framework="none", family="none", requirements=(*row["requirements"], *more)
+    )
 
 
 @pytest.mark.parametrize("machine", locks.MACHINES)
@@ -41,7 +43,9 @@ def test_a_lock_has_what_its_row_asks_for(name: str, machine: str) -> None:
         if asked.marker is None or asked.marker.evaluate({"platform_machine": machine}):
             assert asked.specifier.contains(locked[requirement.normal(asked.name)]), line
     for one in placeholder_wheels.needed(images.row_of(name)):
-        assert (one.name in locked) == (one.machine not in ("", machine)), "what is stood in for is not downloaded"
+        assert (one.name in locked) == (one.machine not in ("", machine)), (
+            "what is stood in for is not downloaded"
+        )
 
 
 @pytest.mark.parametrize("place", sorted(USED), ids=lambda place: place.name)
@@ -49,7 +53,9 @@ def test_every_file_is_named_by_its_hash(place: object) -> None:
     text = locks.Path(str(place)).read_text()
     entries = re.split(r"\n(?=\S)", re.sub(r"^#.*\n", "", text, flags=re.MULTILINE).strip())
     for entry in entries:
-        assert re.fullmatch(r"\S+==\S+( ;[^\\]+)?( \\\n    --hash=sha256:[0-9a-f]{64})+", entry), entry[:80]
+        assert re.fullmatch(r"\S+==\S+( ;[^\\]+)?( \\\n    --hash=sha256:[0-9a-f]{64})+", entry), (
+            entry[:80]
+        )
 
 
 def test_no_lock_is_left_over() -> None:
@@ -63,13 +69,26 @@ def test_a_lock_holds_for_a_row_as_it_stands_only() -> None:
         "what is on top changes no layer below"
     )
     other = [line for line in whole.requirements if not line.startswith("pandas")]
-    pinned = Environment(name="sklearn", framework="none", family="none", requirements=(*other, "pandas==1.5.3"))
+    pinned = Environment(
+        name="sklearn", framework="none", family="none", requirements=(*other, "pandas==1.5.3")
+    )
     assert set(images.locked(pinned)) == {"framework"}
     older = tuple(line.replace("1.9.*", "1.4.*") for line in whole.requirements)
-    assert images.locked(Environment(name="sklearn", framework="none", family="none", requirements=older)) == {}
     assert (
         images.locked(
-            Environment(name="sklearn", framework="none", family="none", requirements=whole.requirements, python="3.9")
+            Environment(name="sklearn", framework="none", family="none", requirements=older)
+        )
+        == {}
+    )
+    assert (
+        images.locked(
+            Environment(
+                name="sklearn",
+                framework="none",
+                family="none",
+                requirements=whole.requirements,
+                python="3.9",
+            )
         )
         == {}
     )
@@ -93,7 +112,10 @@ def test_an_index_without_a_locked_release_gives_the_newest_and_says_so() -> Non
     assert (images.locked(fresh.environment), fresh.tag != image.tag) == ({}, True)
     assert f"does not have numpy=={version}" in fresh.notes[0]
     for other in (
-        "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE. numpy==" + version,
+        "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE. numpy=="
+        + version,
         said.replace(version, "0.1"),
     ):
-        assert resolution.without_lock(image, other) is None, "another file under the name is an error"
+        assert resolution.without_lock(image, other) is None, (
+            "another file under the name is an error"
+        )

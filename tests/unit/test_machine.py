@@ -14,8 +14,12 @@ from mlops_lib.errors import UsageError
 from mlops_lib.pipeline.job import prepare
 
 
-def test_doctor_says_what_is_wrong_and_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No engine, an index that nobody answers at: each is a finding with a remedy, and no host of the operator's is told."""
+def test_doctor_says_what_is_wrong_and_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No engine, an index that nobody answers at: each is a finding with a remedy, and no host of
+    the operator's is told.
+    """
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
@@ -37,8 +41,20 @@ def test_doctor_says_what_is_wrong_and_what_to_do(tmp_path: Path, monkeypatch: p
     ("info", "offer"),
     [
         ({"Runtimes": {"runc": {}, "nvidia": {"path": "nvidia-container-runtime"}}}, "nvidia"),
-        ({"Runtimes": {"runc": {}}, "DiscoveredDevices": [{"Source": "cdi", "ID": "nvidia.com/gpu=all"}]}, "cdi"),
-        ({"Runtimes": {"runc": {}}, "DiscoveredDevices": [{"Source": "cdi", "ID": "vendor.com/net=0"}]}, ""),
+        (
+            {
+                "Runtimes": {"runc": {}},
+                "DiscoveredDevices": [{"Source": "cdi", "ID": "nvidia.com/gpu=all"}],
+            },
+            "cdi",
+        ),
+        (
+            {
+                "Runtimes": {"runc": {}},
+                "DiscoveredDevices": [{"Source": "cdi", "ID": "vendor.com/net=0"}],
+            },
+            "",
+        ),
         ({"Runtimes": None}, ""),
         ({}, ""),
     ],
@@ -55,7 +71,9 @@ def test_a_container_is_given_all_gpus_in_the_engines_terms() -> None:
 
 
 def test_a_container_is_given_only_the_gpus_that_a_scheduler_has_lent() -> None:
-    by_runtime, by_name = (gpu.request(offer, "1, 3")["device_requests"][0] for offer in ("nvidia", "cdi"))
+    by_runtime, by_name = (
+        gpu.request(offer, "1, 3")["device_requests"][0] for offer in ("nvidia", "cdi")
+    )
     assert (by_runtime["Count"], by_runtime["DeviceIDs"]) == (0, ["1", "3"])
     assert by_name["DeviceIDs"] == ["nvidia.com/gpu=1", "nvidia.com/gpu=3"]
     assert gpu.request("nvidia", "") == gpu.request("cdi", "-1") == {}
@@ -64,10 +82,15 @@ def test_a_container_is_given_only_the_gpus_that_a_scheduler_has_lent() -> None:
 @pytest.mark.parametrize(
     ("there", "visible", "own"),
     [
-        ("012", None, ["0", "1", "2", "0"]), ("012", "1, 2", ["1", "2", "1", "2"]), ("012", "GPU-8a,MIG-3", ["GPU-8a", "MIG-3"]),
-        ("0", None, ["", ""]), ("012", "2", ["", ""]), ("012", "", [""]), ("", None, [""]),
+        ("012", None, ["0", "1", "2", "0"]),
+        ("012", "1, 2", ["1", "2", "1", "2"]),
+        ("012", "GPU-8a,MIG-3", ["GPU-8a", "MIG-3"]),
+        ("0", None, ["", ""]),
+        ("012", "2", ["", ""]),
+        ("012", "", [""]),
+        ("", None, [""]),
     ],
-)  # fmt: skip
+)
 def test_workers_take_turns_at_the_gpus_there_are(
     there: str, visible: str | None, own: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -84,4 +107,6 @@ def test_gpus_that_are_not_there_are_named(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("PATH", str(tmp_path))  # without the driver's program there is no driver
     (tmp_path / "train.py").write_text("print(1)\n")
     with pytest.raises(UsageError, match="no GPU can be given"):
-        prepare(tmp_path, entry="train.py", backend="process", home=str(tmp_path / "home"), gpus="all")
+        prepare(
+            tmp_path, entry="train.py", backend="process", home=str(tmp_path / "home"), gpus="all"
+        )

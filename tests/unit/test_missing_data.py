@@ -55,7 +55,9 @@ def test_what_may_not_be_read_is_only_told(kind: str, tmp_path: Path) -> None:
 
 
 def test_the_script_that_writes_it_is_named(tmp_path: Path) -> None:
-    (tmp_path / "prepare.py").write_text("import pandas as pd\npd.DataFrame([[1, 2]]).to_csv('./sales.csv')\n")
+    (tmp_path / "prepare.py").write_text(
+        "import pandas as pd\npd.DataFrame([[1, 2]]).to_csv('./sales.csv')\n"
+    )
     (found,) = missing(READ["a call"], tmp_path)
     assert (found.where, found.maker) == ("train.py:3", "prepare.py")
 
@@ -70,7 +72,12 @@ def test_data_that_dvc_tracks_and_that_was_not_pulled_is_named(tmp_path: Path) -
         "third = pandas.read_csv('other.csv')\nSVC().fit(first, second)\n"
     )
     found = missing_data.not_pulled(detect(tmp_path))
-    assert found == {"data/raw/cancer.csv": "data/raw/cancer.csv.dvc", "pictures/labels.csv": "pictures.dvc"}
-    assert list(missing_data.not_pulled(detect(tmp_path), given=["data/raw"])) == ["pictures/labels.csv"]
+    assert found == {
+        "data/raw/cancer.csv": "data/raw/cancer.csv.dvc",
+        "pictures/labels.csv": "pictures.dvc",
+    }
+    assert list(missing_data.not_pulled(detect(tmp_path), given=["data/raw"])) == [
+        "pictures/labels.csv"
+    ]
     (tmp_path / "data" / "raw" / "cancer.csv").write_text("a\n1\n")
     assert list(missing_data.not_pulled(detect(tmp_path))) == ["pictures/labels.csv"]

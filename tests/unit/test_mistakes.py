@@ -1,4 +1,6 @@
-"""The worst mistakes: found by the runner in any kind of input, and made into pictures by the host from checked pixels."""
+"""The worst mistakes: found by the runner in any kind of input, and made into pictures by the host
+from checked pixels.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +22,19 @@ SIDE = 12
 
 
 class Stripes:
-    """A model that calls every picture by the brightness of its left half: wrong for what `truth` says otherwise."""
+    """A model that calls every picture by the brightness of its left half: wrong for what `truth`
+    says otherwise.
+    """
 
     def __init__(self, *, flat: bool = False) -> None:
         self.flat = flat
 
     def predict_proba(self, x: Any) -> Any:
-        left = numpy.asarray(x, dtype=float).reshape(len(x), SIDE, SIDE, -1)[:, :, : SIDE // 2].mean(axis=(1, 2, 3))
+        left = (
+            numpy.asarray(x, dtype=float)
+            .reshape(len(x), SIDE, SIDE, -1)[:, :, : SIDE // 2]
+            .mean(axis=(1, 2, 3))
+        )
         return numpy.stack([1 - left, left], axis=1)
 
     def predict(self, x: Any) -> Any:
@@ -37,9 +45,15 @@ def pictures(count: int = 40, channels: int = 1) -> tuple[Any, Any]:
     """Smooth pictures, bright or dark on the left, of which every tenth is labelled wrong."""
     truth = numpy.arange(count) % 2
     slope = numpy.linspace(0, 0.2, SIDE)
-    x = numpy.where(truth, 0.7, 0.1)[:, None, None] + slope[None, None, :] + numpy.zeros((count, SIDE, SIDE))
+    x = (
+        numpy.where(truth, 0.7, 0.1)[:, None, None]
+        + slope[None, None, :]
+        + numpy.zeros((count, SIDE, SIDE))
+    )
     x = x + numpy.linspace(0, 0.05, count)[:, None, None]
-    return numpy.repeat(x[..., None], channels, axis=-1), numpy.where(numpy.arange(count) % 10 == 0, 1 - truth, truth)
+    return numpy.repeat(x[..., None], channels, axis=-1), numpy.where(
+        numpy.arange(count) % 10 == 0, 1 - truth, truth
+    )
 
 
 def found(model: Any, asked: tuple[Any, Any], folder: Path, **record: Any) -> dict[str, Any]:
@@ -60,11 +74,15 @@ def test_the_surest_mistakes_are_pictures(shape: str, tmp_path: Path) -> None:
     assert record["confusion"] == [[16, 0], [4, 20]]
     assert record["labels"] == ["0", "1"]
     shown = mistakes(tmp_path)
-    assert [(one.true, one.predicted, one.index) for one in shown] == [("1", "0", n) for n in (0, 10, 20, 30)]
+    assert [(one.true, one.predicted, one.index) for one in shown] == [
+        ("1", "0", n) for n in (0, 10, 20, 30)
+    ]
     picture = Image.open(io.BytesIO(shown[0].png))
     assert (picture.size, picture.mode) == ((SIDE, SIDE), "RGB" if shape == "colour" else "L")
     expected = (255 * x[0]).round()
-    assert numpy.abs(numpy.asarray(picture, dtype=float).reshape(expected.shape) - expected).max() <= 1
+    assert (
+        numpy.abs(numpy.asarray(picture, dtype=float).reshape(expected.shape) - expected).max() <= 1
+    )
 
 
 def test_tables_have_a_confusion_matrix_and_no_pictures(tmp_path: Path) -> None:
@@ -75,22 +93,39 @@ def test_tables_have_a_confusion_matrix_and_no_pictures(tmp_path: Path) -> None:
     assert mistakes(tmp_path) == ()
 
 
-@pytest.mark.parametrize("asked", [({"a": 1}, [0, 1]), ([numpy.ones(3), numpy.ones(3)], [0, 1, 2]), ([1, 2], None)])
+@pytest.mark.parametrize(
+    "asked", [({"a": 1}, [0, 1]), ([numpy.ones(3), numpy.ones(3)], [0, 1, 2]), ([1, 2], None)]
+)
 def test_what_cannot_be_looked_at_is_left_out(asked: Any, tmp_path: Path) -> None:
     assert found(Stripes(), asked, tmp_path)["confusion"] is None
 
 
 def claim(**changes: Any) -> dict[str, Any]:
     pixels = base64.b64encode(bytes(range(64))).decode()
-    good = {"index": 1, "true": "a", "predicted": "b", "confidence": 0.9, "height": 8, "width": 8, "channels": 1}
+    good = {
+        "index": 1,
+        "true": "a",
+        "predicted": "b",
+        "confidence": 0.9,
+        "height": 8,
+        "width": 8,
+        "channels": 1,
+    }
     return {**good, "pixels": pixels, **changes}
 
 
 @pytest.mark.parametrize(
     "spoiled",
-    [{"height": 9}, {"height": 10**9, "width": 10**9}, {"channels": 2}, {"pixels": "!!"}, {"pixels": None}, {"width": -8},
-     {"height": True}],
-)  # fmt: skip
+    [
+        {"height": 9},
+        {"height": 10**9, "width": 10**9},
+        {"channels": 2},
+        {"pixels": "!!"},
+        {"pixels": None},
+        {"width": -8},
+        {"height": True},
+    ],
+)
 def test_pixels_that_are_none_are_left_out(spoiled: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "inside").mkdir()
     content = {"mistakes": [claim(**spoiled), claim(), "x"] + [claim()] * 50}
@@ -100,9 +135,16 @@ def test_pixels_that_are_none_are_left_out(spoiled: dict[str, Any], tmp_path: Pa
 
 def test_pictures_stand_in_the_page_and_beside_the_folders(tmp_path: Path) -> None:
     (tmp_path / "inside").mkdir()
-    evaluation = {"metric": "accuracy", "value": 0.5, "source": "keras.evaluate", "confusion": [[1, 1], [1, 1]]}
+    evaluation = {
+        "metric": "accuracy",
+        "value": 0.5,
+        "source": "keras.evaluate",
+        "confusion": [[1, 1], [1, 1]],
+    }
     (tmp_path / "inside" / "metrics.json").write_text(json.dumps({"evaluations": [evaluation]}))
-    (tmp_path / "inside" / "mistakes.json").write_text(json.dumps({"mistakes": [claim(true="<b>x", confidence="no")]}))
+    (tmp_path / "inside" / "mistakes.json").write_text(
+        json.dumps({"mistakes": [claim(true="<b>x", confidence="no")]})
+    )
     page = reporting.report(tmp_path).read_text()
     assert 'src="data:image/png;base64,' in page
     assert "&lt;b&gt;x" in page

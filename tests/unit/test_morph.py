@@ -38,7 +38,10 @@ def skipping():
     joined = kl.Add(name="add")([first, second])
     wide = kl.Conv2D(6, 3, activation="relu", name="conv3")(joined)
     pooled = kl.GlobalAveragePooling2D(name="gap")(wide)
-    left, right = kl.Dense(5, activation="relu", name="left")(pooled), kl.Dense(3, name="right")(pooled)
+    left, right = (
+        kl.Dense(5, activation="relu", name="left")(pooled),
+        kl.Dense(3, name="right")(pooled),
+    )
     return keras.Model(image, [kl.Dense(3, name="left_out")(left), right])
 
 
@@ -68,7 +71,10 @@ def recurrent(layer):
 def check(model, data, edit, *, inherited="exact", tolerance=1e-5):
     for layer in model.layers:  # not only fresh values: biases and statistics that matter
         layer.set_weights(
-            [w + 0.05 * numpy.abs(numpy.sin(numpy.arange(w.size).reshape(w.shape))) for w in layer.get_weights()]
+            [
+                w + 0.05 * numpy.abs(numpy.sin(numpy.arange(w.size).reshape(w.shape)))
+                for w in layer.get_weights()
+            ]
         )
     child, grade = architecture_edits.apply(model, edit)
     assert grade == inherited
@@ -80,7 +86,11 @@ def check(model, data, edit, *, inherited="exact", tolerance=1e-5):
 
 
 EXACT = {
-    "widen a convolution through a norm and a flatten": (cnn, IMAGES, {"kind": "resize", "at": "conv", "size": 7}),
+    "widen a convolution through a norm and a flatten": (
+        cnn,
+        IMAGES,
+        {"kind": "resize", "at": "conv", "size": 7},
+    ),
     "widen a dense layer": (cnn, IMAGES, {"kind": "resize", "at": "hidden", "size": 20}),
     "widen before two heads": (skipping, IMAGES, {"kind": "resize", "at": "conv3", "size": 9}),
     "deepen a dense layer": (cnn, IMAGES, {"kind": "deepen", "at": "hidden"}),
@@ -94,7 +104,12 @@ EXACT = {
     "input scaled": (
         dense,
         TABLE,
-        {"kind": "normalise_input", "at": "table", "mean": [3.0, 1, 0, 0, 5, 2], "variance": [4.0, 1, 9, 2, 3, 1]},
+        {
+            "kind": "normalise_input",
+            "at": "table",
+            "mean": [3.0, 1, 0, 0, 5, 2],
+            "variance": [4.0, 1, 9, 2, 3, 1],
+        },
     ),
     "input scaled by one number": (
         dense,
@@ -104,10 +119,23 @@ EXACT = {
     "input of a valid convolution scaled": (
         cnn,
         IMAGES,
-        {"kind": "normalise_input", "at": "image", "mean": [0.5, 0.4, 0.1], "variance": [4.0, 1, 9]},
+        {
+            "kind": "normalise_input",
+            "at": "image",
+            "mean": [0.5, 0.4, 0.1],
+            "variance": [4.0, 1, 9],
+        },
     ),
-    "output stretched": (dense, TABLE, {"kind": "scale_output", "at": "out", "mean": 5.0, "size": 8.0}),
-    "augmented in training only": (cnn, IMAGES, {"kind": "augment", "at": "image", "flip": True, "shift": 0.1}),
+    "output stretched": (
+        dense,
+        TABLE,
+        {"kind": "scale_output", "at": "out", "mean": 5.0, "size": 8.0},
+    ),
+    "augmented in training only": (
+        cnn,
+        IMAGES,
+        {"kind": "augment", "at": "image", "flip": True, "shift": 0.1},
+    ),
 }
 
 
@@ -116,7 +144,9 @@ def test_exact_edits_keep_the_function(name):
     build, data, edit = EXACT[name]
     child = check(build(), data, edit)
     child.compile("adam", "mse")
-    outputs = keras.tree.map_structure(lambda o: numpy.zeros((len(data), *o.shape[1:]), "float32"), child.outputs)
+    outputs = keras.tree.map_structure(
+        lambda o: numpy.zeros((len(data), *o.shape[1:]), "float32"), child.outputs
+    )
     assert numpy.isfinite(child.fit(data, outputs, verbose=0).history["loss"][0])
 
 
@@ -152,7 +182,9 @@ def test_what_a_bidirectional_layer_reads_may_become_wider(edit):
 
 
 def test_new_units_learn():
-    """The new rows are zero, not dead: a step of training moves them, and the new units then differ."""
+    """The new rows are zero, not dead: a step of training moves them, and the new units then
+    differ.
+    """
     child = check(dense(), TABLE, {"kind": "resize", "at": "hidden", "size": 16})
     child.compile(keras.optimizers.SGD(0.1), "mse")
     child.fit(TABLE, numpy.ones((7, 3)), epochs=3, verbose=0)
@@ -170,7 +202,9 @@ APPROXIMATE = [
 ]
 
 
-@pytest.mark.parametrize(("build", "data", "edit"), APPROXIMATE, ids=[e["kind"] for _, _, e in APPROXIMATE])
+@pytest.mark.parametrize(
+    ("build", "data", "edit"), APPROXIMATE, ids=[e["kind"] for _, _, e in APPROXIMATE]
+)
 def test_other_edits_say_approximate(build, data, edit):
     child = check(build(), data, edit, inherited="approximate")
     assert numpy.isfinite(child.predict(data, verbose=0)).all()
@@ -183,7 +217,9 @@ def test_a_width_tied_by_a_skip_is_refused(at):
 
 
 def test_lambda_custom_layer_and_nested_model_are_copied():
-    class Scale(keras.layers.Layer):  # its configuration is Keras' to find, which leaves the name out
+    class Scale(
+        keras.layers.Layer
+    ):  # its configuration is Keras' to find, which leaves the name out
         def __init__(self, by, **options):
             super().__init__(**options)
             self.by = by
@@ -196,13 +232,21 @@ def test_lambda_custom_layer_and_nested_model_are_copied():
 
     shift = 2.0
     inner = keras.Sequential(
-        [keras.Input((6,)), kl.Lambda(lambda x: x + shift), Scale(3.0), kl.Dense(4, name="d")], name="inner"
+        [keras.Input((6,)), kl.Lambda(lambda x: x + shift), Scale(3.0), kl.Dense(4, name="d")],
+        name="inner",
     )
     model = keras.Sequential(
-        [keras.Input((6,), name="table"), inner, kl.Dense(3, activation="relu", name="h"), kl.Dense(2)]
+        [
+            keras.Input((6,), name="table"),
+            inner,
+            kl.Dense(3, activation="relu", name="h"),
+            kl.Dense(2),
+        ]
     )
     child = check(model, TABLE, {"kind": "resize", "at": "h", "size": 5})
-    assert [layer.name for layer in child.get_layer("inner").layers] == [layer.name for layer in inner.layers]
+    assert [layer.name for layer in child.get_layer("inner").layers] == [
+        layer.name for layer in inner.layers
+    ]
 
 
 def test_the_copy_has_the_models_own_class():
@@ -236,7 +280,10 @@ def test_a_subclassed_model_is_unclonable():
 
 def test_every_edit_has_words():
     assert set(architecture_edits.WORDS) == set(architecture_edits.KINDS)
-    assert architecture_edits.words({"kind": "resize", "at": "conv", "size": 7}) == "set the width of conv to 7"
+    assert (
+        architecture_edits.words({"kind": "resize", "at": "conv", "size": 7})
+        == "set the width of conv to 7"
+    )
     rate = {"kind": "set_dropout", "at": "drop", "size": 0.1 + 0.2}
     assert architecture_edits.words(rate) == "set the rate of drop to 0.3"
 
@@ -244,5 +291,9 @@ def test_every_edit_has_words():
 def test_augmentation_does_not_stay_in_the_model():
     """A plain `model(x)` would be augmented by Keras, too."""
     model = cnn()
-    child, _ = architecture_edits.apply(model, {"kind": "augment", "at": "image", "flip": True, "shift": 0.1})
-    numpy.testing.assert_allclose(architecture_edits.without_augmentation(child)(IMAGES), model(IMAGES), rtol=1e-6)
+    child, _ = architecture_edits.apply(
+        model, {"kind": "augment", "at": "image", "flip": True, "shift": 0.1}
+    )
+    numpy.testing.assert_allclose(
+        architecture_edits.without_augmentation(child)(IMAGES), model(IMAGES), rtol=1e-6
+    )

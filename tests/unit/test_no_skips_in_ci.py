@@ -26,7 +26,13 @@ def run(folder: Path, *names: str, ci: str) -> subprocess.CompletedProcess[str]:
         (folder / name).write_text(SUITE[name])
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *names]
     return subprocess.run(
-        command, cwd=folder, env={**os.environ, "CI": ci}, capture_output=True, text=True, timeout=60, check=False
+        command,
+        cwd=folder,
+        env={**os.environ, "CI": ci},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
 
 

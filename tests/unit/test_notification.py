@@ -1,4 +1,6 @@
-"""What people are told: the occasion and its facts, and that no channel's form can be broken by a script's words."""
+"""What people are told: the occasion and its facts, and that no channel's form can be broken by a
+script's words.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,15 @@ from typing import Any
 
 import pytest
 
-from mlops_lib.notification import compose, email_body, last_accepted, recall, remember, sample, step
+from mlops_lib.notification import (
+    compose,
+    email_body,
+    last_accepted,
+    recall,
+    remember,
+    sample,
+    step,
+)
 from mlops_lib.notification.http_post import retry_after_s
 from mlops_lib.notification.redaction import masker
 from mlops_lib.notification.slack import payload
@@ -36,30 +46,60 @@ from mlops_lib.records import (
 )
 
 SPEC = RunSpec(
-    digest="d" * 64, name="digits", project="/p", entry="train.py", backend="docker", commit="c0ffee" * 6,
+    digest="d" * 64,
+    name="digits",
+    project="/p",
+    entry="train.py",
+    backend="docker",
+    commit="c0ffee" * 6,
     image=Image(tag="t", environment=Environment(name="keras", framework="keras", family="cnn")),
-)  # fmt: skip
+)
 ACCEPTED = Verdict(
-    verdict="accepted", metric="accuracy", value=0.93127, target=0.9, interval=(0.91, 0.95), examples=2000,
+    verdict="accepted",
+    metric="accuracy",
+    value=0.93127,
+    target=0.9,
+    interval=(0.91, 0.95),
+    examples=2000,
     baseline=Baseline(name="majority class", value=0.1),
-)  # fmt: skip
+)
 REJECTED = replace(ACCEPTED, verdict="rejected", value=0.7, reasons=("0.7 is below the bar",))
 UNDECIDED = replace(ACCEPTED, verdict="undecided", metric=None, value=None, interval=None)
 FINISHED = RunResult(run_dir="/r", state="finished", restarts=2, seconds=3700)
 CRASHED = RunResult(
-    run_dir="/r", state="failed", seconds=3,
-    failure=Failure(kind="crash", message="ValueError: no", where="train.py:3", log="\n".join(map(str, range(100)))),
-)  # fmt: skip
+    run_dir="/r",
+    state="failed",
+    seconds=3,
+    failure=Failure(
+        kind="crash",
+        message="ValueError: no",
+        where="train.py:3",
+        log="\n".join(map(str, range(100))),
+    ),
+)
 CHAMPION = ModelVersion(
-    name="digits", version=3, path="/v", model="/v/m", metric="accuracy", value=0.92, champion=True, commit="f00d" * 10
+    name="digits",
+    version=3,
+    path="/v",
+    model="/v/m",
+    metric="accuracy",
+    value=0.92,
+    champion=True,
+    commit="f00d" * 10,
 )
 SEARCH = SearchResult(
-    metric="accuracy", selection="disjoint", fit=1, winner=2, stopped="bar",
+    metric="accuracy",
+    selection="disjoint",
+    fit=1,
+    winner=2,
+    stopped="bar",
     trials=(
-        Trial(number=0, seconds=60), Trial(number=1, parent=0, edits=("widen layer 2",), seconds=120),
-        Trial(number=2, parent=1, edits=("widen layer 2", "add dropout"), seconds=120), Trial(number=3, parent=0),
+        Trial(number=0, seconds=60),
+        Trial(number=1, parent=0, edits=("widen layer 2",), seconds=120),
+        Trial(number=2, parent=1, edits=("widen layer 2", "add dropout"), seconds=120),
+        Trial(number=3, parent=0),
     ),
-)  # fmt: skip
+)
 
 
 def facts(**given: Any) -> dict[str, str]:
@@ -89,9 +129,14 @@ def facts(**given: Any) -> dict[str, str]:
     ],
 )
 def test_a_change_is_told_and_nothing_else(
-    outcome: Verdict | RunResult, previous: Verdict | RunResult | None, level: str | None, words: str
+    outcome: Verdict | RunResult,
+    previous: Verdict | RunResult | None,
+    level: str | None,
+    words: str,
 ) -> None:
-    given: dict[str, Any] = {"verdict": outcome} if isinstance(outcome, Verdict) else {"result": outcome}
+    given: dict[str, Any] = (
+        {"verdict": outcome} if isinstance(outcome, Verdict) else {"result": outcome}
+    )
     told = compose(spec=SPEC, previous=previous, **given)
     assert (told and told.level, told.title if told else "") == (level, words)
     assert compose(spec=SPEC, previous=previous, when="always", **given) is not None
@@ -100,9 +145,15 @@ def test_a_change_is_told_and_nothing_else(
 
 def test_a_new_champion_is_a_change() -> None:
     better = replace(CHAMPION, version=4)
-    assert compose(spec=SPEC, verdict=ACCEPTED, previous=ACCEPTED, champion=CHAMPION, version=better) is not None
+    assert (
+        compose(spec=SPEC, verdict=ACCEPTED, previous=ACCEPTED, champion=CHAMPION, version=better)
+        is not None
+    )
     worse = replace(better, champion=False)
-    assert compose(spec=SPEC, verdict=ACCEPTED, previous=ACCEPTED, champion=CHAMPION, version=worse) is None
+    assert (
+        compose(spec=SPEC, verdict=ACCEPTED, previous=ACCEPTED, champion=CHAMPION, version=worse)
+        is None
+    )
 
 
 def test_one_outcome_of_one_run_has_one_key() -> None:
@@ -113,18 +164,35 @@ def test_one_outcome_of_one_run_has_one_key() -> None:
 
     assert key(verdict=ACCEPTED) == key(verdict=ACCEPTED, previous=REJECTED, search=SEARCH)
     assert key(result=CRASHED) == key(result=replace(CRASHED, restarts=3, seconds=9))
-    others = {key(verdict=ACCEPTED), key(verdict=REJECTED), key(result=CRASHED), key(result=FINISHED)}
+    others = {
+        key(verdict=ACCEPTED),
+        key(verdict=REJECTED),
+        key(result=CRASHED),
+        key(result=FINISHED),
+    }
     others.add(key(replace(SPEC, digest="e" * 64), verdict=ACCEPTED))
     assert len(others) == 5
 
 
 @pytest.mark.parametrize(
     ("what", "previous", "is_told"),
-    [("started", None, True), ("started", ACCEPTED, False), ("started", REJECTED, False), ("fell short", None, True),
-     ("fell short", ACCEPTED, True), ("fell short", REJECTED, False), ("recovered", CRASHED, False)],
-)  # fmt: skip
+    [
+        ("started", None, True),
+        ("started", ACCEPTED, False),
+        ("started", REJECTED, False),
+        ("fell short", None, True),
+        ("fell short", ACCEPTED, True),
+        ("fell short", REJECTED, False),
+        ("recovered", CRASHED, False),
+    ],
+)
 def test_steps_are_told_where_they_are_news(what: Any, previous: Any, is_told: bool) -> None:
-    given: dict[str, Any] = {"spec": SPEC, "verdict": REJECTED, "search": SEARCH, "previous": previous}
+    given: dict[str, Any] = {
+        "spec": SPEC,
+        "verdict": REJECTED,
+        "search": SEARCH,
+        "previous": previous,
+    }
     told = step(what, **given)
     assert (told is not None) == is_told
     assert step(what, **given, when="never") is None
@@ -144,7 +212,9 @@ def test_whoever_heard_of_a_step_hears_the_end() -> None:
 def test_who_and_what_since_it_was_accepted_last(tmp_path: Path) -> None:
     def git(*words: str) -> None:
         identity = ["-c", "user.name=Ann <script>", "-c", "user.email=ann@example.com"]
-        subprocess.run(["git", "-C", str(tmp_path), *identity, *words], check=True, capture_output=True)
+        subprocess.run(
+            ["git", "-C", str(tmp_path), *identity, *words], check=True, capture_output=True
+        )
 
     def commit(path: str, subject: str) -> None:
         (tmp_path / path).parent.mkdir(exist_ok=True)
@@ -160,7 +230,9 @@ def test_who_and_what_since_it_was_accepted_last(tmp_path: Path) -> None:
     commit("wine/train.py", "elsewhere")
     commit("digits/train.py", "worse")
     commits = git_history.commits_since(project, last_accepted("digits", home=home))
-    assert [line.partition(" ")[2] for line in commits] == ["Ann script: worse"], "only what touched the project"
+    assert [line.partition(" ")[2] for line in commits] == ["Ann script: worse"], (
+        "only what touched the project"
+    )
     assert git_history.commits_since(project, "--output=/tmp/x") == []
     author = git_history.author(project)
     shown = facts(verdict=ACCEPTED, author=author, commits=commits)
@@ -176,9 +248,14 @@ def test_every_test_message_is_a_message_of_its_own() -> None:
 
 def test_the_facts_people_ask_for_are_there() -> None:
     told = facts(
-        verdict=ACCEPTED, result=FINISHED, search=SEARCH, previous=REJECTED, champion=CHAMPION,
-        version=replace(CHAMPION, version=4), author="Ann",
-    )  # fmt: skip
+        verdict=ACCEPTED,
+        result=FINISHED,
+        search=SEARCH,
+        previous=REJECTED,
+        champion=CHAMPION,
+        version=replace(CHAMPION, version=4),
+        author="Ann",
+    )
     assert told == {
         "State": "rejected → accepted",
         "Measured": "accuracy 0.9313 (95 % interval 0.91 to 0.95) on 2000 examples",
@@ -198,15 +275,23 @@ def test_the_facts_people_ask_for_are_there() -> None:
 
 def test_who_measured_is_said_and_the_champion_on_the_same_examples() -> None:
     measured = replace(ACCEPTED, measured="independently", recomputed=True)
-    assert facts(verdict=measured)["Measured by"] == "independently, by a process without the script"
+    assert (
+        facts(verdict=measured)["Measured by"] == "independently, by a process without the script"
+    )
     own = replace(ACCEPTED, measured="by the script's process", recomputed=True)
     assert facts(verdict=own)["Measured by"] == "by the script's process, on the saved file"
-    against = Comparison(version=3, value=0.9, difference=0.03, interval=(0.01, 0.05), p_value=0.004, better=True)
+    against = Comparison(
+        version=3, value=0.9, difference=0.03, interval=(0.01, 0.05), p_value=0.004, better=True
+    )
     told = facts(verdict=replace(ACCEPTED, against=against), champion=CHAMPION)
-    assert told["Champion before"] == "version 3, accuracy 0.9 on the same examples; beaten (p 0.004)"
+    assert (
+        told["Champion before"] == "version 3, accuracy 0.9 on the same examples; beaten (p 0.004)"
+    )
     unknown = Comparison(version=3, why="it knows other classes: 8, not 10")
     told = facts(verdict=replace(ACCEPTED, against=unknown), champion=CHAMPION)
-    assert told["Champion before"].endswith("not measured on the same examples: it knows other classes: 8, not 10")
+    assert told["Champion before"].endswith(
+        "not measured on the same examples: it knows other classes: 8, not 10"
+    )
 
 
 def test_a_failure_shows_where_and_the_last_lines() -> None:
@@ -235,13 +320,19 @@ HOSTILE = "<!channel> <http://evil.example.com|ok> & <script>alert(1)</script> `
 def hostile(size: int = 1) -> Notification:
     text = HOSTILE * size
     return Notification(
-        key="k", level="bad", title=text, text=text, log=text,
+        key="k",
+        level="bad",
+        title=text,
+        text=text,
+        log=text,
         facts=tuple(Fact(label=text, value=text) for _ in range(25)),
         links=(
-            Link(label=text, url="https://example.com/?a=1&b=2"), Link(label="x", url="javascript:alert(1)"),
-            Link(label="y", url="https://example.com/|x> <!here"), Link(label="z", url="/runs/a b/report.html"),
+            Link(label=text, url="https://example.com/?a=1&b=2"),
+            Link(label="x", url="javascript:alert(1)"),
+            Link(label="y", url="https://example.com/|x> <!here"),
+            Link(label="z", url="/runs/a b/report.html"),
         ),
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize("size", [1, 500])
@@ -285,7 +376,11 @@ def test_html_mail_holds_only_our_own_tags() -> None:
     text.encode()
     tags.feed(text)
     assert not tags.seen & {"script", "style", "link", "iframe", "form"}
-    assert tags.targets == ["cid:one", "https://example.com/?a=1&b=2", "https://example.com/|x> <!here"]
+    assert tags.targets == [
+        "cid:one",
+        "https://example.com/?a=1&b=2",
+        "https://example.com/|x> <!here",
+    ]
 
 
 def test_plain_mail_and_subject_hold_no_control_characters() -> None:
@@ -303,7 +398,10 @@ def test_masks_know_the_environment_and_common_shapes() -> None:
     }
     mask = masker(environ)
     assert mask("s3cr3t-value p@ssword1 p%40ssword1") == "*** *** ***"
-    assert mask("see https://hooks.slack.com/services/T/B/X now") == "see https://hooks.slack.com/*** now"
+    assert (
+        mask("see https://hooks.slack.com/services/T/B/X now")
+        == "see https://hooks.slack.com/*** now"
+    )
     assert mask("git clone https://me:pw@example.com/x") == "git clone https://***@example.com/x"
     assert mask("/usr/bin is a path, kk") == "/usr/bin is a path, kk"
 
@@ -330,9 +428,9 @@ def test_retry_after_is_read_in_both_forms(header: str, seconds: float | None) -
 
 
 def test_nothing_third_party_is_loaded_before_a_message_is_sent() -> None:
-    code = (
-        "import sys, mlops_lib.notification as n; print(sorted({'requests', 'urllib3', 'smtplib'} & set(sys.modules)))"
-    )
+    code = "import sys, mlops_lib.notification as n; print(sorted({'requests', 'urllib3', 'smtplib'} & set(sys.modules)))"
     root = str(Path(email_body.__file__).parents[2])
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True
+    )
     assert done.stdout.strip() == "[]"

@@ -24,14 +24,26 @@ class Ran:
 
     def __init__(self, project: Path, inside: Path, entry: str = "train.py", **spec: Any) -> None:
         environment = {
-            **os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "MPLBACKEND": "Agg",
-            "MLOPS_STRICT": "1", "MLOPS_PROJECT": str(project), "MLOPS_INSIDE": str(inside), "MLOPS_SPEC": json.dumps(spec),
-        }  # fmt: skip
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "PYTHONHASHSEED": "1",
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            "MPLBACKEND": "Agg",
+            "MLOPS_STRICT": "1",
+            "MLOPS_PROJECT": str(project),
+            "MLOPS_INSIDE": str(inside),
+            "MLOPS_SPEC": json.dumps(spec),
+        }
         self.inside = inside
         self.done = subprocess.run(
-            [sys.executable, "-m", "mlops_lib.runner", entry], env=environment, capture_output=True, text=True, check=False,
-            stdin=subprocess.DEVNULL, cwd=inside.parent,
-        )  # fmt: skip
+            [sys.executable, "-m", "mlops_lib.runner", entry],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            cwd=inside.parent,
+        )
 
     def events(self, kind: str) -> list[dict[str, Any]]:
         lines = (self.inside / "events.jsonl").read_text().splitlines()
@@ -66,10 +78,19 @@ def test_an_old_script_runs(case: str, tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("from keras import backend as K\nK.gradients(a, b)\n", "K.gradients works on a graph"),
-        ("import tensorflow as tf\ntf.keras.backend.get_session()\n", "K.get_session works on a graph"),
+        (
+            "import tensorflow as tf\ntf.keras.backend.get_session()\n",
+            "K.get_session works on a graph",
+        ),
         ("model.add_loss(x)\n", "add_loss of a tensor of the model"),
-        ("class L(Layer):\n    def call(self, x):\n        self.add_loss(x)\n        return x\n", ""),
-        ("rate = 2\nx = Dense(1)(x)\ndef f(y, p):\n    return rate * (y - p)\nm.compile(loss=f)\n", ""),
+        (
+            "class L(Layer):\n    def call(self, x):\n        self.add_loss(x)\n        return x\n",
+            "",
+        ),
+        (
+            "rate = 2\nx = Dense(1)(x)\ndef f(y, p):\n    return rate * (y - p)\nm.compile(loss=f)\n",
+            "",
+        ),
         ("import torch\ntorch.gradients(x)\n", ""),
     ],
 )
@@ -125,7 +146,9 @@ for target in sorted(targets):
 @pytest.mark.slow
 def test_every_name_that_is_answered_for_leads_somewhere() -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run([sys.executable, "-c", LENT], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", LENT], env=environment, capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
 
 
@@ -142,4 +165,7 @@ def test_a_package_that_asks_which_python_it_runs_on_is_not_misled(tmp_path: Pat
     )
     ran = Ran(project, tmp_path / "inside")
     assert ran.done.stdout == f"False None [('a', 'b')] {sys.maxsize}\n", ran.done.stderr
-    assert ran.warnings == ["train.py:5: itertools.izip is builtins.zip", "train.py:5: sys.maxint is sys.maxsize"]
+    assert ran.warnings == [
+        "train.py:5: itertools.izip is builtins.zip",
+        "train.py:5: sys.maxint is sys.maxsize",
+    ]

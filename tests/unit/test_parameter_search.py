@@ -1,4 +1,6 @@
-"""The search around estimators that tune themselves: grid searches, alone, around a pipeline and inside one."""
+"""The search around estimators that tune themselves: grid searches, alone, around a pipeline and
+inside one.
+"""
 
 from __future__ import annotations
 
@@ -27,17 +29,23 @@ from mlops_lib.runner.journal import Journal
 from mlops_lib.runner.search import failures
 from mlops_lib.runner.search import sklearn as sklearn_search
 
-DATA = make_classification(400, 20, n_informative=6, n_redundant=2, n_clusters_per_class=3, flip_y=0.03, random_state=5)
+DATA = make_classification(
+    400, 20, n_informative=6, n_redundant=2, n_clusters_per_class=3, flip_y=0.03, random_state=5
+)
 X, Y = DATA[0] * numpy.logspace(0, 3, 20), DATA[1]
 GRID = {"n_neighbors": [1, 3], "weights": ["uniform", "distance"]}
 IN_PIPELINE = {f"clf__{name}": values for name, values in GRID.items()}
 STEPS = [("scale", MinMaxScaler()), ("clf", KNeighborsClassifier())]
 SEARCHES = {
     "grid": lambda: GridSearchCV(KNeighborsClassifier(), GRID, cv=3),
-    "random": lambda: RandomizedSearchCV(KNeighborsClassifier(), GRID, n_iter=2, cv=3, random_state=0),
+    "random": lambda: RandomizedSearchCV(
+        KNeighborsClassifier(), GRID, n_iter=2, cv=3, random_state=0
+    ),
     "halving": lambda: HalvingGridSearchCV(KNeighborsClassifier(), GRID, cv=3, random_state=0),
     "around a pipeline": lambda: GridSearchCV(Pipeline(STEPS), IN_PIPELINE, cv=3),
-    "inside a pipeline": lambda: make_pipeline(MinMaxScaler(), GridSearchCV(KNeighborsClassifier(), GRID, cv=3)),
+    "inside a pipeline": lambda: make_pipeline(
+        MinMaxScaler(), GridSearchCV(KNeighborsClassifier(), GRID, cv=3)
+    ),
     "without a refit": lambda: GridSearchCV(KNeighborsClassifier(), GRID, cv=3, refit=False),
 }
 
@@ -54,7 +62,15 @@ class Fit:
 
 def search(folder: Path, fit: Any, **request: Any) -> SearchResult:
     journal = Journal(str(folder / "inside"), number_of_pass=2, attempt=1)
-    asked = {"fit": 1, "metric": "accuracy", "mode": "max", "target": 2.0, "trials": 6, "minutes": 5, **request}
+    asked = {
+        "fit": 1,
+        "metric": "accuracy",
+        "mode": "max",
+        "target": 2.0,
+        "trials": 6,
+        "minutes": 5,
+        **request,
+    }
     result = sklearn_search.Search(fit, asked, journal, folder=str(folder / "search"), seed=1).run()
     return SearchResult.from_json(result)
 
@@ -121,25 +137,48 @@ grid.fit(X_train, y_train)
 print("SCORE", repr(grid.score(X_test, y_test)))
 """
 NOTEBOOK = {
-    "cells": [{"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": None, "source": [SCRIPT]}],
-    "metadata": {}, "nbformat": 4, "nbformat_minor": 5,
-}  # fmt: skip
+    "cells": [
+        {
+            "cell_type": "code",
+            "metadata": {},
+            "outputs": [],
+            "execution_count": None,
+            "source": [SCRIPT],
+        }
+    ],
+    "metadata": {},
+    "nbformat": 4,
+    "nbformat_minor": 5,
+}
 
 
 def test_the_patched_grid_gives_the_winners_number(tmp_path: Path) -> None:
     project = tmp_path / "project"
     project.mkdir()
     (project / "train.py").write_text(SCRIPT)
-    (project / "explore.ipynb").write_text(json.dumps(NOTEBOOK))  # makes the same estimator, and is not trained
+    (project / "explore.ipynb").write_text(
+        json.dumps(NOTEBOOK)
+    )  # makes the same estimator, and is not trained
     run_dir = tmp_path / "run"
-    asked = {"fit": 1, "metric": "accuracy", "target": 2.0, "trials": 8, "minutes": 5, "judged_value": 0.5}
+    asked = {
+        "fit": 1,
+        "metric": "accuracy",
+        "target": 2.0,
+        "trials": 8,
+        "minutes": 5,
+        "judged_value": 0.5,
+    }
     searched = run(project, run_dir, asked)
     suggested = patching.suggest(run_dir, project=project, entry="train.py")
     assert suggested is not None
     assert suggested.name == "suggested.patch", suggested.read_text()
     subprocess.run([shutil.which("git") or "git", "apply", str(suggested)], cwd=project, check=True)
     patched = subprocess.run(
-        [sys.executable, "-W", "error", "train.py"], cwd=project, capture_output=True, text=True, check=False
+        [sys.executable, "-W", "error", "train.py"],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert patched.returncode == 0, patched.stderr
     assert patched.stdout.split() == searched.split()

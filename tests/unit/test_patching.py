@@ -115,22 +115,40 @@ except Built:
 
 
 def searched(project: Path, entry: str, *, trials: int = 1) -> Path:
-    """One run with a search in it, which takes its first candidate whatever it scores; the run directory."""
+    """One run with a search in it, which takes its first candidate whatever it scores; the run
+    directory.
+    """
     run_dir = project.parent / "run"
     search = {
-        "fit": 1, "metric": "accuracy", "target": 2.0, "trials": trials, "minutes": 5, "judged_value": -1.0,
+        "fit": 1,
+        "metric": "accuracy",
+        "target": 2.0,
+        "trials": trials,
+        "minutes": 5,
+        "judged_value": -1.0,
         "limits": {"epochs": 1},
-    }  # fmt: skip
+    }
     if 'metrics=["mae"]' in (project / entry).read_text():
         search.update(metric="mae", target=0.0, judged_value=1e9)
     environment = {
-        **os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "1", "MLOPS_STRICT": "1", "TF_CPP_MIN_LOG_LEVEL": "3",
-        "MLOPS_PROJECT": str(project), "MLOPS_INSIDE": str(run_dir / "inside"), "MLOPS_SPEC": json.dumps({"search": search}),
-    }  # fmt: skip
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "PYTHONHASHSEED": "1",
+        "MLOPS_STRICT": "1",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "MLOPS_PROJECT": str(project),
+        "MLOPS_INSIDE": str(run_dir / "inside"),
+        "MLOPS_SPEC": json.dumps({"search": search}),
+    }
     done = subprocess.run(
-        [sys.executable, "-m", "mlops_lib.runner", entry], env=environment, capture_output=True, text=True, check=False,
-        stdin=subprocess.DEVNULL, cwd=project,
-    )  # fmt: skip
+        [sys.executable, "-m", "mlops_lib.runner", entry],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        cwd=project,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return run_dir
 
@@ -139,7 +157,12 @@ def bare(project: Path, entry: str) -> list[dict[str, Any]]:
     """The layers that the script, run without us, has when it calls `fit`."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run(
-        [sys.executable, "-c", BUILDS, entry], env=environment, capture_output=True, text=True, check=False, cwd=project
+        [sys.executable, "-c", BUILDS, entry],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=project,
     )
     line = next((line for line in done.stdout.splitlines() if line.startswith("BUILT ")), None)
     assert line is not None, done.stderr[-3000:]
@@ -150,12 +173,17 @@ def bare(project: Path, entry: str) -> list[dict[str, Any]]:
 def same(layers: list[dict[str, Any]]) -> list[Any]:
     """Layers without their names and places: class, settings, and which layers they read."""
     number = {layer["name"]: i for i, layer in enumerate(layers)}
-    return [[one["class"], plain(one["arguments"]), [number[n] for n in one["inputs"]]] for one in layers]
+    return [
+        [one["class"], plain(one["arguments"]), [number[n] for n in one["inputs"]]]
+        for one in layers
+    ]
 
 
 def plain(arguments: Any) -> Any:
     if isinstance(arguments, dict):
-        return {k: plain(v) for k, v in arguments.items() if k not in ("name", "site", "parameters")}
+        return {
+            k: plain(v) for k, v in arguments.items() if k not in ("name", "site", "parameters")
+        }
     if isinstance(arguments, list):
         return [plain(one) for one in arguments]
     return float(f"{arguments:.4g}") if isinstance(arguments, float) else arguments
@@ -188,7 +216,9 @@ def test_the_patched_script_builds_the_winner(name: str, tmp_path: Path) -> None
     kept = set(before.splitlines()) & set(after.splitlines())
     assert len(kept) >= len(set(before.splitlines())) - 10, "formatting and all other lines stay"
     assert "CosineDecay" in after
-    assert ("from tensorflow import keras" in after) or name != "added", "not another Keras than the source's own"
+    assert ("from tensorflow import keras" in after) or name != "added", (
+        "not another Keras than the source's own"
+    )
 
 
 @pytest.mark.slow
@@ -217,9 +247,13 @@ def test_a_patched_estimator_is_the_winner(name: str, tmp_path: Path) -> None:
         "try:\n    runpy.run_path(sys.argv[1], run_name='__main__')\nexcept Built:\n    pass\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, ESTIMATORS[name]], capture_output=True, text=True, check=False, cwd=project,
+        [sys.executable, "-c", code, ESTIMATORS[name]],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=project,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+    )
     line = next((line for line in done.stdout.splitlines() if line.startswith("BUILT ")), None)
     assert line is not None, done.stderr[-3000:]
     winner = json.loads((run_dir / "inside/search/winner.json").read_text())
@@ -249,7 +283,9 @@ def winner(**more: Any) -> Winner:
     ]
     layers = [{"known": True, "parameters": ["units"], **layer} for layer in layers]
     wide = [layers[0], {**layers[1], "arguments": {"units": 9}}, layers[2]]
-    return Winner.read({"framework": "keras", "before": layers, "after": wide, "sequential": True, **more})
+    return Winner.read(
+        {"framework": "keras", "before": layers, "after": wide, "sequential": True, **more}
+    )
 
 
 def test_a_clever_source_gets_a_script_of_its_own(tmp_path: Path) -> None:
@@ -274,7 +310,9 @@ model = Sequential([Dense(3), Dense(2)])
 """
 
 
-def test_a_layer_that_the_source_imports_from_where_it_was_is_not_imported_twice(tmp_path: Path) -> None:
+def test_a_layer_that_the_source_imports_from_where_it_was_is_not_imported_twice(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "train.py").write_text(OLD_IMPORTS)
     site = {"file": "train.py", "line": 5, "column": 20, "end_line": 5, "end_column": 28}
     dense = {"class": "Dense", "known": True, "parameters": ["units"], "inputs": []}
@@ -283,7 +321,9 @@ def test_a_layer_that_the_source_imports_from_where_it_was_is_not_imported_twice
         {**dense, "name": "b", "arguments": {"units": 2}, "inputs": ["a"]},
     ]
     more = {**dense, "class": "BatchNormalization", "name": "c", "arguments": {}, "inputs": ["a"]}
-    found = Winner.read({"framework": "keras", "before": before, "after": [before[0], more, before[1]]})
+    found = Winner.read(
+        {"framework": "keras", "before": before, "after": [before[0], more, before[1]]}
+    )
     (text,) = keras_patch.changed(found, project=tmp_path).values()
     assert text == OLD_IMPORTS.replace("Dense(3), ", "Dense(3), BatchNormalization(), ")
 
@@ -292,12 +332,20 @@ def test_other_layers_are_not_looked_for_where_preprocessing_ones_were(tmp_path:
     made = "layers.experimental.preprocessing.Rescaling(2)"
     text = f"from tensorflow.keras import layers, Sequential\nmodel = Sequential([{made}])\n"
     (tmp_path / "train.py").write_text(text)
-    site = {"file": "train.py", "line": 2, "column": 20, "end_line": 2, "end_column": 20 + len(made)}
+    site = {
+        "file": "train.py",
+        "line": 2,
+        "column": 20,
+        "end_line": 2,
+        "end_column": 20 + len(made),
+    }
     layer = {"known": True, "parameters": ["scale"], "inputs": []}
     first = {**layer, "class": "Rescaling", "name": "a", "arguments": {"scale": 2}, "site": site}
     flat = {**layer, "class": "Flatten", "name": "b", "arguments": {}, "inputs": ["a"]}
     found = Winner.read({"framework": "keras", "before": [first], "after": [first, flat]})
-    assert keras_patch.changed(found, project=tmp_path)["train.py"] == text.replace(made, f"{made}, layers.Flatten()")
+    assert keras_patch.changed(found, project=tmp_path)["train.py"] == text.replace(
+        made, f"{made}, layers.Flatten()"
+    )
 
 
 @pytest.mark.parametrize(
@@ -337,7 +385,9 @@ def test_a_value_that_is_text_stays_text() -> None:
         ("f()", {"a": "1"}, "f(a=1)"),
     ],
 )
-def test_arguments_change_and_the_layout_stays(before: str, wanted: dict[str, str | None], after: str) -> None:
+def test_arguments_change_and_the_layout_stays(
+    before: str, wanted: dict[str, str | None], after: str
+) -> None:
     source = Source(before + "\n")
     call = source.nodes(source.cst.Call)[0]
     source.change(call, lambda made: with_arguments(source, made, wanted, ("a", "b", "c")))
@@ -353,14 +403,20 @@ CELLS: list[dict[str, Any]] = [
     },
     {"cell_type": "code", "metadata": {}, "source": ["%%bash\n", "echo no Python here"]},
     {"cell_type": "code", "metadata": {}, "source": []},
-    {"cell_type": "code", "metadata": {}, "source": ["# ä\n", "made = [\n", "    Dense(2),\n", "    Dense(3)]\n"]},
+    {
+        "cell_type": "code",
+        "metadata": {},
+        "source": ["# ä\n", "made = [\n", "    Dense(2),\n", "    Dense(3)]\n"],
+    },
 ]
 
 
 @pytest.mark.parametrize("indent", [1, 2])
 def test_a_notebook_is_patched_in_its_cells(indent: int, tmp_path: Path) -> None:
     place = tmp_path / "lesson.ipynb"
-    text = json.dumps({"cells": CELLS, "nbformat": 4}, indent=indent, ensure_ascii=indent == 1) + "\n"
+    text = (
+        json.dumps({"cells": CELLS, "nbformat": 4}, indent=indent, ensure_ascii=indent == 1) + "\n"
+    )
     place.write_text(text, encoding="utf-8")
     source = open_source(tmp_path, "lesson.ipynb")
     assert source.changed() == text
@@ -369,8 +425,9 @@ def test_a_notebook_is_patched_in_its_cells(indent: int, tmp_path: Path) -> None
     source.change(call, lambda made: with_arguments(source, made, {"units": "8"}, ("units",)))
     patch = patching.difference(tmp_path, {"lesson.ipynb": source.changed()})
     assert [line for line in patch.splitlines() if line[0] in "+-"][2:] == [
-        f'-{" " * 4 * indent}"    Dense(2),\\n",', f'+{" " * 4 * indent}"    Dense(8),\\n",',
-    ]  # fmt: skip
+        f'-{" " * 4 * indent}"    Dense(2),\\n",',
+        f'+{" " * 4 * indent}"    Dense(8),\\n",',
+    ]
     apply(tmp_path, write(tmp_path / "suggested.patch", patch))
     assert json.loads(place.read_text(encoding="utf-8"))["cells"][:4] == CELLS[:4]
 
@@ -383,12 +440,16 @@ def write(place: Path, text: str) -> Path:
 @pytest.mark.parametrize(
     "text",
     [
-        pytest.param("\ufefffrom x import f\r\nm = f(1)\r\n", id="a mark and the line ends of Windows"),
+        pytest.param(
+            "\ufefffrom x import f\r\nm = f(1)\r\n", id="a mark and the line ends of Windows"
+        ),
         pytest.param("from x import f\n\x0c\nm = f(1)  # \u2028\n", id="a form feed"),
         pytest.param("from x import f\nm = f(1)", id="no end of the last line"),
     ],
 )
-def test_git_applies_a_change_of_one_line_whatever_the_file_is_like(text: str, tmp_path: Path) -> None:
+def test_git_applies_a_change_of_one_line_whatever_the_file_is_like(
+    text: str, tmp_path: Path
+) -> None:
     (tmp_path / "train.py").write_bytes(text.encode())
     source = open_source(tmp_path, "train.py")
     (call,) = source.nodes(source.cst.Call)
@@ -409,8 +470,13 @@ def test_an_argument_that_is_compared_as_text_gets_a_patch(tmp_path: Path) -> No
     (project / "mlcode.py").write_text(script)
     found = patching.mend_argument(run_dir, project=project, entry="mlcode.py")
     assert found is not None
-    assert found[0] == "the argument has no effect: it is text, compared with a number at line 3 (`i == 1`)"
+    assert (
+        found[0]
+        == "the argument has no effect: it is text, compared with a number at line 3 (`i == 1`)"
+    )
     apply(project, found[1])
-    done = subprocess.run([sys.executable, "mlcode.py", "1"], cwd=project, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "mlcode.py", "1"], cwd=project, capture_output=True, text=True, check=True
+    )
     assert done.stdout == "deeper\n"
     assert patching.mend_argument(run_dir, project=project, entry="mlcode.py") is None

@@ -1,4 +1,6 @@
-"""An installer that goes through combinations of releases is ended, where there are versions to loosen."""
+"""An installer that goes through combinations of releases is ended, where there are versions to
+loosen.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +12,14 @@ import pytest
 from mlops_lib.engine.resolver_timeout import SIGN, followed
 from mlops_lib.environments import installer_log, loosen
 
-ENDLESS = (
-    f"import sys\nprint('Collecting pandas')\nprint('INFO: {SIGN}.', flush=True)\nsys.stdin.read()\nprint('found')"
-)
+ENDLESS = f"import sys\nprint('Collecting pandas')\nprint('INFO: {SIGN}.', flush=True)\nsys.stdin.read()\nprint('found')"
 
 
 def installed(*, asked: bool, program: str = ENDLESS) -> tuple[int, str]:
     command = [sys.executable, "-c", program]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
         stdin = process.stdin
         assert stdin is not None
 

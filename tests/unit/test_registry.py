@@ -1,4 +1,6 @@
-"""The registry: numbering, the champion, and that neither many writers nor a killed one can break it."""
+"""The registry: numbering, the champion, and that neither many writers nor a killed one can break
+it.
+"""
 
 from __future__ import annotations
 
@@ -36,33 +38,54 @@ class World:
         self.home = folder / "home"
         self.folder = folder
 
-    def run(self, digest: str, *, model: bytes | None = None, name: str = "demo") -> tuple[Path, RunSpec]:
+    def run(
+        self, digest: str, *, model: bytes | None = None, name: str = "demo"
+    ) -> tuple[Path, RunSpec]:
         run_dir = self.folder / "runs" / digest
         (run_dir / "inside").mkdir(parents=True, exist_ok=True)
-        (run_dir / "inside" / "model.keras").write_bytes(digest.encode() if model is None else model)
+        (run_dir / "inside" / "model.keras").write_bytes(
+            digest.encode() if model is None else model
+        )
         environment = Environment(name="keras", framework="keras", family="cnn")
         spec = RunSpec(
-            digest=digest, name=name, project=str(self.folder), entry="train.py", backend="docker", commit="c0ffee",
-            image=Image(tag="mlops/keras:1234", environment=environment), data_digest="data", seed=7,
-        )  # fmt: skip
+            digest=digest,
+            name=name,
+            project=str(self.folder),
+            entry="train.py",
+            backend="docker",
+            commit="c0ffee",
+            image=Image(tag="mlops/keras:1234", environment=environment),
+            data_digest="data",
+            seed=7,
+        )
         return run_dir, spec
 
-    def register(self, digest: str, value: float = 0.9, *, name: str = "demo", **changes: object) -> ModelVersion:
+    def register(
+        self, digest: str, value: float = 0.9, *, name: str = "demo", **changes: object
+    ) -> ModelVersion:
         run_dir, spec = self.run(digest, name=name)
         changes = {"against": self.against(value, name=name), **changes}
         verdict = replace(ACCEPTED, value=value, **changes)  # type: ignore[arg-type]
         return model_store.register(run_dir, spec, verdict, home=self.home)
 
     def against(self, value: float, *, name: str = "demo") -> Comparison | None:
-        """The comparison of a model with the champion as a run's verdict has it, with no doubt about who is better."""
+        """The comparison of a model with the champion as a run's verdict has it, with no doubt
+        about who is better.
+        """
         champion = model_store.champion(name, home=self.home)
         if champion is None or champion.value is None:
             return None
         apart = value - champion.value
         return Comparison(
-            version=champion.version, value=champion.value, difference=apart, interval=(apart - 0.01, apart + 0.01),
-            p_value=0.01 if apart > 0 else 0.9, test="McNemar's exact test", examples=1000, better=apart > 0,
-        )  # fmt: skip
+            version=champion.version,
+            value=champion.value,
+            difference=apart,
+            interval=(apart - 0.01, apart + 0.01),
+            p_value=0.01 if apart > 0 else 0.9,
+            test="McNemar's exact test",
+            examples=1000,
+            better=apart > 0,
+        )
 
     def number_of_champion(self) -> int:
         champion = model_store.champion("demo", home=self.home)
@@ -81,8 +104,12 @@ def test_a_version_carries_its_lineage_and_the_model_itself(world: World) -> Non
 
     assert (version.version, version.champion, version.name) == (1, True, "demo")
     assert (version.commit, version.data_digest, version.image, version.seed, version.run) == (
-        "c0ffee", "data", "mlops/keras:1234", 7, "a",
-    )  # fmt: skip
+        "c0ffee",
+        "data",
+        "mlops/keras:1234",
+        7,
+        "a",
+    )
     assert len(version.script_digest) == 64
     assert Path(version.model).read_bytes() == b"a"
     assert Path(version.model).parent == Path(version.path)
@@ -124,7 +151,9 @@ def test_a_better_number_without_a_comparison_does_not_dethrone(world: World) ->
     assert world.number_of_champion() == 1
 
 
-def test_the_names_of_its_training_examples_stay_with_a_version_and_are_lent_with_it(world: World) -> None:
+def test_the_names_of_its_training_examples_stay_with_a_version_and_are_lent_with_it(
+    world: World,
+) -> None:
     run_dir, spec = world.run("a")
     (run_dir / "inside" / "trained-on.bin").write_bytes(b"n" * 24)
     version = model_store.register(run_dir, spec, ACCEPTED, home=world.home)
@@ -139,7 +168,9 @@ def test_the_names_of_its_training_examples_stay_with_a_version_and_are_lent_wit
     assert found.version == version.version
 
 
-def test_a_comparison_with_an_earlier_champion_does_not_dethrone_the_present_one(world: World) -> None:
+def test_a_comparison_with_an_earlier_champion_does_not_dethrone_the_present_one(
+    world: World,
+) -> None:
     world.register("a", 0.8)
     outdated = world.against(0.99)
     world.register("b", 0.9)
@@ -189,9 +220,14 @@ def test_rollback_goes_further_back_each_time(world: World) -> None:
 
 
 def test_a_version_knows_its_run_and_the_champion_before_it(world: World) -> None:
-    made = [world.register(digest, value) for digest, value in (("a", 0.8), ("b", 0.9), ("c", 0.85), ("d", 0.95))]
+    made = [
+        world.register(digest, value)
+        for digest, value in (("a", 0.8), ("b", 0.9), ("c", 0.85), ("d", 0.95))
+    ]
     before = [model_store.champion_before(one, home=world.home) for one in made]
-    assert [one and one.version for one in before] == [None, 1, 4, 2], "3 stands beside the champion of today"
+    assert [one and one.version for one in before] == [None, 1, 4, 2], (
+        "3 stands beside the champion of today"
+    )
     found = model_store.of_run("demo", "b", home=world.home)
     assert found is not None
     assert (found.version, found.champion) == (2, False)
@@ -215,16 +251,24 @@ def test_garbage_collection_spares_what_is_referenced(world: World) -> None:
 
     removed = [one.version for one in model_store.collect_garbage("demo", home=world.home, keep=1)]
 
-    assert removed == [5, 6, 7]  # 2 is champion, 1 was before it, 3 has an alias, 4 answers a run, 8 is the newest
+    assert removed == [
+        5,
+        6,
+        7,
+    ]  # 2 is champion, 1 was before it, 3 has an alias, 4 answers a run, 8 is the newest
     assert [one.version for one in model_store.versions("demo", home=world.home)] == [1, 2, 3, 4, 8]
-    assert sorted(p.name for p in Path(answered.path).parent.iterdir() if p.name.isdecimal()) == list("12348")
+    assert sorted(
+        p.name for p in Path(answered.path).parent.iterdir() if p.name.isdecimal()
+    ) == list("12348")
     assert world.register("i").version == 9
 
 
 def test_numbers_are_not_used_twice(world: World) -> None:
     for digest, value in (("a", 0.9), ("b", 0.95), ("c", 0.8)):
         world.register(digest, value)
-    assert [one.version for one in model_store.collect_garbage("demo", home=world.home, keep=0)] == [3]
+    assert [
+        one.version for one in model_store.collect_garbage("demo", home=world.home, keep=0)
+    ] == [3]
     assert world.register("d", 0.8).version == 4
 
 
@@ -267,16 +311,22 @@ def test_a_link_in_place_of_the_model_is_not_followed(world: World) -> None:
     (run_dir / "inside" / "model.keras").symlink_to(secret)
     with pytest.raises(UsageError):
         model_store.register(run_dir, spec, ACCEPTED, home=world.home)
-    assert not any(path.read_bytes() == b"secret" for path in world.home.rglob("*") if path.is_file())
+    assert not any(
+        path.read_bytes() == b"secret" for path in world.home.rglob("*") if path.is_file()
+    )
 
 
 @pytest.mark.parametrize(
-    "claim", ["../../secret", "/etc/passwd", "model.keras/../../x", "fits", 3, None, ["model.keras"]]
+    "claim",
+    ["../../secret", "/etc/passwd", "model.keras/../../x", "fits", 3, None, ["model.keras"]],
 )
 def test_the_claimed_path_cannot_leave_the_run(world: World, claim: object) -> None:
     run_dir, spec = world.run("a")
     (run_dir / "inside" / "metrics.json").write_text(json.dumps({"model": {"path": claim}}))
-    assert Path(model_store.register(run_dir, spec, ACCEPTED, home=world.home).model).read_bytes() == b"a"
+    assert (
+        Path(model_store.register(run_dir, spec, ACCEPTED, home=world.home).model).read_bytes()
+        == b"a"
+    )
 
 
 @pytest.mark.parametrize(
@@ -297,7 +347,9 @@ def test_a_fifo_in_place_of_the_model_does_not_hang(world: World) -> None:
 
 
 @pytest.mark.parametrize(("model", "limit"), [(b"", 100), (b"x" * 101, 100)])
-def test_an_empty_or_too_large_model_is_refused_and_nothing_stays(world: World, model: bytes, limit: int) -> None:
+def test_an_empty_or_too_large_model_is_refused_and_nothing_stays(
+    world: World, model: bytes, limit: int
+) -> None:
     run_dir, spec = world.run("a", model=model)
     with pytest.raises(UsageError, match="model file is"):
         model_store.register(run_dir, spec, ACCEPTED, home=world.home, limit_bytes=limit)
@@ -367,17 +419,24 @@ def job(world: World, digest: str, value: float = 0.9) -> str:
     run_dir, spec = world.run(digest, model=digest.encode() * 200_000)
     path = world.folder / f"{digest}.json"
     verdict = replace(ACCEPTED, value=value).to_json()
-    path.write_text(json.dumps({"run_dir": str(run_dir), "spec": spec.to_json(), "verdict": verdict}))
+    path.write_text(
+        json.dumps({"run_dir": str(run_dir), "spec": spec.to_json(), "verdict": verdict})
+    )
     return str(path)
 
 
 def write(world: World, jobs: list[str], *, exit_at: int = 0) -> int:
     environ = {**os.environ, "PYTHONPATH": str(Path(mlops_lib.__file__).parent.parent)}
-    return subprocess.run([sys.executable, "-c", WRITER, str(world.home), str(exit_at), *jobs], env=environ).returncode
+    return subprocess.run(
+        [sys.executable, "-c", WRITER, str(world.home), str(exit_at), *jobs], env=environ
+    ).returncode
 
 
 def test_many_writers_at_once_lose_nothing_and_number_without_gaps(world: World) -> None:
-    jobs = [[job(world, f"{writer}-{number}", 0.8 + number / 100) for number in range(5)] for writer in range(4)]
+    jobs = [
+        [job(world, f"{writer}-{number}", 0.8 + number / 100) for number in range(5)]
+        for writer in range(4)
+    ]
     shared = job(world, "shared")
     with ThreadPoolExecutor(4) as pool:
         codes = list(pool.map(lambda own: write(world, [*own, shared]), jobs))
@@ -386,7 +445,9 @@ def test_many_writers_at_once_lose_nothing_and_number_without_gaps(world: World)
     found = model_store.versions("demo", home=world.home)
     assert [one.version for one in found] == list(range(1, 22))
     assert len({one.run for one in found}) == 21
-    assert [one.version for one in found if one.champion] == [1], "the others were not compared with it"
+    assert [one.version for one in found if one.champion] == [1], (
+        "the others were not compared with it"
+    )
     for one in found:
         model_store.verify(one)
 
@@ -412,5 +473,7 @@ def test_killed_at_every_step_it_is_whole_or_absent(world: World) -> None:
 
     version = world.register("last")
     assert {p.name for p in Path(version.path).parent.iterdir()} == {
-        "index.json", "lock", *(str(one.version) for one in model_store.versions("demo", home=world.home)),
-    }  # fmt: skip
+        "index.json",
+        "lock",
+        *(str(one.version) for one in model_store.versions("demo", home=world.home)),
+    }

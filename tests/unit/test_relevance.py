@@ -1,4 +1,6 @@
-"""Nothing is trained twice, and a run that is restored is the truth: which files of a project make another run."""
+"""Nothing is trained twice, and a run that is restored is the truth: which files of a project make
+another run.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +18,18 @@ from mlops_lib.project import fingerprint
 
 FIT = "from sklearn.svm import SVC\nSVC().fit([[0], [1]], [0, 1])\n"
 OTHERS = {
-    "README.md": "text", "LICENSE": "text", "CHANGELOG.rst": "text", "docs/guide.md": "text", "docs/how.png": "picture",
-    "Jenkinsfile": "mlopsPipeline()", ".github/workflows/test.yml": "on: push", ".gitignore": "*.pyc", "logo.svg": "picture",
-    "tests/test_model.py": "assert True", "notebooks/look.ipynb": '{"cells": []}',
-}  # fmt: skip
+    "README.md": "text",
+    "LICENSE": "text",
+    "CHANGELOG.rst": "text",
+    "docs/guide.md": "text",
+    "docs/how.png": "picture",
+    "Jenkinsfile": "mlopsPipeline()",
+    ".github/workflows/test.yml": "on: push",
+    ".gitignore": "*.pyc",
+    "logo.svg": "picture",
+    "tests/test_model.py": "assert True",
+    "notebooks/look.ipynb": '{"cells": []}',
+}
 
 
 def project(folder: Path, entry: str, **more: str) -> Path:
@@ -37,9 +47,19 @@ def kept(folder: Path, *given: str) -> set[str]:
 
 
 @pytest.mark.parametrize("path", OTHERS)
-def test_a_commit_that_touches_only_what_no_training_reads_is_the_same_run(path: str, tmp_path: Path) -> None:
+def test_a_commit_that_touches_only_what_no_training_reads_is_the_same_run(
+    path: str, tmp_path: Path
+) -> None:
     folder, home = project(tmp_path / "p", FIT), str(tmp_path / "home")
-    git = ["git", "-C", str(folder), "-c", "user.name=Somebody", "-c", "user.email=somebody@example.com"]
+    git = [
+        "git",
+        "-C",
+        str(folder),
+        "-c",
+        "user.name=Somebody",
+        "-c",
+        "user.email=somebody@example.com",
+    ]
     subprocess.run([*git, "init", "-q"], check=True)
 
     def digest() -> str:
@@ -72,14 +92,23 @@ def test_a_commit_that_touches_only_what_no_training_reads_is_the_same_run(path:
         ("open('LICEN' + end)", {"LICENSE"}),
         ("open('%s.svg' % name)", {"logo.svg", "docs/how.png"}),
         ("import os\nos.listdir('docs')", {"docs/guide.md", "docs/how.png"}),
-        ("from pathlib import Path\nlist(Path('docs').iterdir())", {"docs/guide.md", "docs/how.png"}),
+        (
+            "from pathlib import Path\nlist(Path('docs').iterdir())",
+            {"docs/guide.md", "docs/how.png"},
+        ),
         ("import glob\nglob.glob('*.svg')", {"logo.svg"}),
         ("import os\nHERE = 'docs'\nos.walk(HERE)", {"docs/guide.md", "docs/how.png"}),
         ("import os\nos.listdir(os.path.join('docs', kind))", {"docs/guide.md", "docs/how.png"}),
         ("import tests.test_model", {"tests/test_model.py"}),
         ("def late():\n    from tests import test_model", {"tests/test_model.py"}),
-        ("import importlib\nimportlib.import_module(name)", {"tests/test_model.py", "notebooks/look.ipynb"}),
-        ("import joblib\njoblib.load('old.joblib')", {"tests/test_model.py", "notebooks/look.ipynb"}),
+        (
+            "import importlib\nimportlib.import_module(name)",
+            {"tests/test_model.py", "notebooks/look.ipynb"},
+        ),
+        (
+            "import joblib\njoblib.load('old.joblib')",
+            {"tests/test_model.py", "notebooks/look.ipynb"},
+        ),
         ("import cv2\ncv2.imread(path)", {"logo.svg", "docs/how.png"}),
         ("images = map(open, names)", {"logo.svg", "docs/how.png"}),
         ("class Net(Module):\n    '''As README.md says.'''", set()),
@@ -87,12 +116,18 @@ def test_a_commit_that_touches_only_what_no_training_reads_is_the_same_run(path:
         ("import re\nre.compile('x')\nmodel.compile('adam')\nmodel.eval()", set()),
         ("import platform\nplatform.system()", set()),
         ("open('notes.txt')", set()),
-        ("import tempfile\nwith tempfile.TemporaryDirectory() as folder: print('a.b'.split('.'))", set()),
+        (
+            "import tempfile\nwith tempfile.TemporaryDirectory() as folder: print('a.b'.split('.'))",
+            set(),
+        ),
         ("def make_folder(path): pass\nmake_folder(path)", set()),
     ],
-)  # fmt: skip
+)
 def test_what_the_code_names_counts(line: str, counts: set[str], tmp_path: Path) -> None:
-    assert kept(project(tmp_path, f"name = kind = end = path = names = model = None\n{line}\n{FIT}")) == counts
+    assert (
+        kept(project(tmp_path, f"name = kind = end = path = names = model = None\n{line}\n{FIT}"))
+        == counts
+    )
 
 
 @pytest.mark.parametrize(
@@ -122,7 +157,9 @@ def test_what_the_code_names_counts(line: str, counts: set[str], tmp_path: Path)
         "import audio\naudio.ClipFolder(root=folder)",
     ],
 )
-def test_where_the_code_reads_what_it_does_not_name_every_file_counts(line: str, tmp_path: Path) -> None:
+def test_where_the_code_reads_what_it_does_not_name_every_file_counts(
+    line: str, tmp_path: Path
+) -> None:
     folder = project(tmp_path, f"folder = text = codes = None\n{line}\n{FIT}")
     found = relevance(folder, "train.py", fingerprint.project_files(folder))
     assert found.left_out == frozenset()
@@ -130,13 +167,23 @@ def test_where_the_code_reads_what_it_does_not_name_every_file_counts(line: str,
 
 
 @pytest.mark.parametrize(
-    "cell", ["!ls", "%run other.ipynb", "%%writefile other.py\\nx = 1", "files = !ls", "%load other.py"]
+    "cell",
+    ["!ls", "%run other.ipynb", "%%writefile other.py\\nx = 1", "files = !ls", "%load other.py"],
 )
 def test_a_notebook_that_starts_programs_may_read_every_file(cell: str, tmp_path: Path) -> None:
     def left_out(*lines: str) -> frozenset[str]:
-        cells = [{"cell_type": "code", "metadata": {}, "outputs": [], "source": [f"{one}\n" for one in lines]}]
+        cells = [
+            {
+                "cell_type": "code",
+                "metadata": {},
+                "outputs": [],
+                "source": [f"{one}\n" for one in lines],
+            }
+        ]
         (tmp_path / "train.ipynb").write_text(
-            json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}, indent=1)
+            json.dumps(
+                {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}, indent=1
+            )
         )
         return relevance(tmp_path, "train.ipynb", ["train.ipynb", "README.md"]).left_out
 
@@ -145,12 +192,17 @@ def test_a_notebook_that_starts_programs_may_read_every_file(cell: str, tmp_path
 
 
 def test_modules_are_read_like_the_entry(tmp_path: Path) -> None:
-    folder = project(tmp_path, f"import helpers.data\n{FIT}", **{"helpers/data.py": "open('README.md')\n"})
+    folder = project(
+        tmp_path, f"import helpers.data\n{FIT}", **{"helpers/data.py": "open('README.md')\n"}
+    )
     assert kept(folder) == {"README.md"}
     (folder / "helpers" / "data.py").write_text("from helpers import deeper\n")
     (folder / "helpers" / "deeper.py").write_text("import os\nos.listdir(place)\n")
     assert kept(folder) == set(OTHERS)
-    assert "helpers/data.py" not in relevance(folder, "train.py", fingerprint.project_files(folder)).left_out
+    assert (
+        "helpers/data.py"
+        not in relevance(folder, "train.py", fingerprint.project_files(folder)).left_out
+    )
 
 
 def test_arguments_input_and_settings_name_files_too(tmp_path: Path) -> None:
@@ -168,7 +220,9 @@ def test_what_cannot_be_read_leaves_nothing_out(tmp_path: Path) -> None:
     assert kept(project(tmp_path, "x = = 1\n" + FIT)) == set(OTHERS)
 
 
-def test_show_says_which_file_made_a_run_new(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_says_which_file_made_a_run_new(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder, home = project(tmp_path / "p", FIT), str(tmp_path / "home")
 
     def begun() -> Path:
@@ -188,5 +242,10 @@ def test_show_says_which_file_made_a_run_new(tmp_path: Path, capsys: pytest.Capt
     assert cli.main(["show", str(folder), "--backend", "process", "--home", home]) == 0
     shown = capsys.readouterr().out
     assert "New because" in shown
-    for line in ("data.csv is new", "train.py changed", f"compared with {first.name}", "train.py:4: os.listdir()"):
+    for line in (
+        "data.csv is new",
+        "train.py changed",
+        f"compared with {first.name}",
+        "train.py:4: os.listdir()",
+    ):
         assert line in shown

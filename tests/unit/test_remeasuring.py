@@ -1,4 +1,6 @@
-"""A process without the script measures the saved file: honest runs agree with it, forged ones end undecided."""
+"""A process without the script measures the saved file: honest runs agree with it, forged ones end
+undecided.
+"""
 
 from __future__ import annotations
 
@@ -29,9 +31,16 @@ from mlops_lib.runner.metrics.recipes import EVALUATE, Examples, Recipe
 from mlops_lib.training import remeasurement
 
 SPEC = RunSpec(
-    digest="d", name="demo", project="/absent", entry="train.py", backend="process",
-    image=Image(tag="mlops/python:1", environment=Environment(name="python", framework="sklearn", family="tree")),
-)  # fmt: skip
+    digest="d",
+    name="demo",
+    project="/absent",
+    entry="train.py",
+    backend="process",
+    image=Image(
+        tag="mlops/python:1",
+        environment=Environment(name="python", framework="sklearn", family="tree"),
+    ),
+)
 
 
 class ThisPython:
@@ -52,12 +61,18 @@ class ThisPython:
         return model_measurement.in_process(command, {"PYTHONPATH": str(ROOT)}, timeout_s=timeout_s)
 
 
-def judged(run_dir: Path, engine: ThisPython | None = None, **settings: Any) -> tuple[Verdict, Remeasured]:
+def judged(
+    run_dir: Path, engine: ThisPython | None = None, **settings: Any
+) -> tuple[Verdict, Remeasured]:
     evaluation = verdicts.chosen(run_dir, metric=settings.get("metric", ""))
     assert evaluation is not None
     found = remeasurement.measure(
-        run_dir, SPEC, evaluation, engine=engine or ThisPython(), observer=lambda event: None  # type: ignore[arg-type]
-    )  # fmt: skip
+        run_dir,
+        SPEC,
+        evaluation,
+        engine=engine or ThisPython(),
+        observer=lambda event: None,  # type: ignore[arg-type]
+    )
     assert not list(run_dir.glob("measure-*"))
     return verdicts.judge(run_dir, **{"target": 0.3, **settings}, remeasured=found), found
 
@@ -88,7 +103,9 @@ def run_dir(trained: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(trained, tmp_path / "run"))
 
 
-def change(run_dir: Path, edit: Callable[[dict[str, Any]], None], name: str = "metrics.json") -> None:
+def change(
+    run_dir: Path, edit: Callable[[dict[str, Any]], None], name: str = "metrics.json"
+) -> None:
     path = run_dir / "inside" / name
     claims = json.loads(path.read_text())
     edit(claims)
@@ -122,18 +139,31 @@ def raise_numbers(claims: dict[str, Any]) -> None:
     ("forge", "word"),
     [
         (lambda run: change(run, raise_numbers), "a process without the script measures"),
-        (lambda run: change(run, lambda claims: claims["model"].pop("sha256")), "not the one that the runner saved"),
+        (
+            lambda run: change(run, lambda claims: claims["model"].pop("sha256")),
+            "not the one that the runner saved",
+        ),
         (lambda run: shutil.rmtree(run / "inside" / "examples"), "are not there"),
-        (lambda run: change(run, lambda index: index["measures"].clear(), "examples/examples.json"), "are not there"),
+        (
+            lambda run: change(
+                run, lambda index: index["measures"].clear(), "examples/examples.json"
+            ),
+            "are not there",
+        ),
         (lambda run: (run / "inside" / "examples" / "0.npz").write_bytes(b"x"), "cannot be read"),
-        (lambda run: (run / "inside" / "model.joblib").write_bytes(b"x"), "not the one that the runner saved"),
+        (
+            lambda run: (run / "inside" / "model.joblib").write_bytes(b"x"),
+            "not the one that the runner saved",
+        ),
         (
             lambda run: change(run, claim_more),
             "450 examples are kept, but the number is claimed on 9000",
         ),
     ],
 )
-def test_a_forged_claim_is_undecided(run_dir: Path, forge: Callable[[Path], Any], word: str) -> None:
+def test_a_forged_claim_is_undecided(
+    run_dir: Path, forge: Callable[[Path], Any], word: str
+) -> None:
     forge(run_dir)
     verdict, _ = judged(run_dir)
     assert verdict.measured != "independently"
@@ -141,7 +171,9 @@ def test_a_forged_claim_is_undecided(run_dir: Path, forge: Callable[[Path], Any]
     assert word in " ".join(verdict.reasons[:2])
 
 
-def test_a_link_in_place_of_the_kept_examples_is_not_followed(run_dir: Path, tmp_path: Path) -> None:
+def test_a_link_in_place_of_the_kept_examples_is_not_followed(
+    run_dir: Path, tmp_path: Path
+) -> None:
     kept = run_dir / "inside" / "examples" / "0.npz"
     kept.rename(tmp_path / "elsewhere.npz")
     kept.symlink_to(tmp_path / "elsewhere.npz")
@@ -149,7 +181,9 @@ def test_a_link_in_place_of_the_kept_examples_is_not_followed(run_dir: Path, tmp
     assert (verdict.verdict, found.state) == ("undecided", "missing")
 
 
-def test_a_file_that_was_swapped_after_the_verdict_is_not_registered(run_dir: Path, tmp_path: Path) -> None:
+def test_a_file_that_was_swapped_after_the_verdict_is_not_registered(
+    run_dir: Path, tmp_path: Path
+) -> None:
     verdict, _ = judged(run_dir)
     with (run_dir / "inside" / "model.joblib").open("ab") as stream:
         stream.write(b"more")
@@ -161,7 +195,11 @@ def test_machinery_that_fails_is_said_and_decides_nothing(run_dir: Path) -> None
     engine = ThisPython()
     engine.failure = EngineError("the engine is full")
     verdict, found = judged(run_dir, engine)
-    assert (verdict.verdict, verdict.measured, found.state) == ("accepted", "by the script's process", "not run")
+    assert (verdict.verdict, verdict.measured, found.state) == (
+        "accepted",
+        "by the script's process",
+        "not run",
+    )
     assert any("the engine is full" in reason for reason in verdict.reasons)
     assert judged(run_dir)[0].measured == "independently", "a failure is not kept"
 
@@ -205,7 +243,9 @@ joblib.dump = lambda model, path, dump=joblib.dump: dump(Perfect(), path)
 
 
 @pytest.mark.parametrize("how", FORGERIES)
-def test_a_script_that_forges_is_never_said_to_be_measured_independently(tmp_path: Path, how: str) -> None:
+def test_a_script_that_forges_is_never_said_to_be_measured_independently(
+    tmp_path: Path, how: str
+) -> None:
     run_script(tmp_path, TREE + FORGERIES[how])
     verdict, found = judged(tmp_path, target=0.95)
     assert verdict.measured == "by the script's process"
@@ -226,18 +266,21 @@ frame["kind"] = pd.Categorical(np.where(x[:, 0] > 5.8, "long", "short"))
 train, test = np.arange(150) % 3 > 0, np.arange(150) % 3 == 0
 """
 SCRIPTS = {
-    "xgboost": BOOSTED + """
+    "xgboost": BOOSTED
+    + """
 import xgboost
 data = xgboost.DMatrix(x[train], label=y[train])
 model = xgboost.train({"objective": "multi:softmax", "num_class": 3}, data, 4)
 print(accuracy_score(y[test], model.predict(xgboost.DMatrix(x[test]))))
 """,
-    "lightgbm": BOOSTED + """
+    "lightgbm": BOOSTED
+    + """
 import lightgbm
 model = lightgbm.LGBMClassifier(n_estimators=5, verbose=-1).fit(frame[train], y[train])
 print(model.score(frame[test], y[test]))
 """,
-    "texts": BOOSTED + """
+    "texts": BOOSTED
+    + """
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.naive_bayes import MultinomialNB
 from sklearn.pipeline import make_pipeline
@@ -255,7 +298,7 @@ model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
 model.fit(x[:200], y[:200], epochs=3, verbose=0)
 model.evaluate(tf.data.Dataset.from_tensor_slices((x[200:], y[200:])).batch(32), verbose=0)
 """,
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("kind", SCRIPTS)
@@ -276,7 +319,9 @@ def test_a_network_that_brings_code_is_not_loaded(tmp_path: Path, part: str, wor
         def call(self, inputs: Any) -> Any:
             return inputs
 
-    layers = [] if part == "h5" else [Own() if part == "Own" else keras.layers.Lambda(lambda v: v * 2.0)]
+    layers = (
+        [] if part == "h5" else [Own() if part == "Own" else keras.layers.Lambda(lambda v: v * 2.0)]
+    )
     model = keras.Sequential([keras.Input((2,)), *layers, keras.layers.Dense(1)])
     path = tmp_path / "model.keras"
     if part == "h5":
@@ -307,7 +352,9 @@ def test_a_networks_accuracy_is_made_of_its_answers_if_its_loss_needs_code(tmp_p
     found = remeasure.measured(accuracy, loaded, examples, is_compiled=is_compiled)
     assert found["accuracy"] == pytest.approx(own["accuracy"], abs=1e-6)
     with pytest.raises(loading.NeedsCodeError, match="its metric loss"):
-        remeasure.measured(accuracy._replace(metric="loss"), loaded, examples, is_compiled=is_compiled)
+        remeasure.measured(
+            accuracy._replace(metric="loss"), loaded, examples, is_compiled=is_compiled
+        )
 
 
 class Command:
@@ -315,7 +362,9 @@ class Command:
         return os.system, ("touch ran",)
 
 
-def test_a_pickle_that_brings_code_is_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pickle_that_brings_code_is_not_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     x, y = [[0.0], [1.0]], [0, 1]
     array = numpy.empty(1, dtype=object)
@@ -334,7 +383,11 @@ def test_examples_that_are_too_many_are_not_kept_and_that_is_said(tmp_path: Path
     small = "from mlops_lib.runner.metrics import kept_examples\nkept_examples.LIMIT_BYTES = 1000\n"
     run_script(tmp_path, small + TREE)
     verdict, found = judged(tmp_path)
-    assert (verdict.verdict, verdict.measured, found.state) == ("accepted", "by the script's process", "unkept")
+    assert (verdict.verdict, verdict.measured, found.state) == (
+        "accepted",
+        "by the script's process",
+        "unkept",
+    )
     assert any("its examples are not kept" in reason for reason in verdict.reasons)
 
 
@@ -349,7 +402,8 @@ def test_another_runs_answer_is_not_taken(run_dir: Path) -> None:
 
 def test_what_stops_a_boosting_early_is_not_what_its_score_measures(tmp_path: Path) -> None:
     script = TREE.replace(
-        "DecisionTreeClassifier(max_depth=8", "HistGradientBoostingClassifier(max_iter=5, max_depth=8"
+        "DecisionTreeClassifier(max_depth=8",
+        "HistGradientBoostingClassifier(max_iter=5, max_depth=8",
     )
     script = script.replace(
         "from sklearn.tree import DecisionTree", "from sklearn.ensemble import HistGradientBoosting"

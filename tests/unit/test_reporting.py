@@ -33,7 +33,10 @@ from mlops_lib.reporting import page as report_page
 
 BEGAN = 1_790_000_000.0
 ENVIRONMENT = Environment(
-    name="keras-cnn", framework="keras", family="cnn", requirements=("tensorflow-cpu==2.21.0", "scikit-learn")
+    name="keras-cnn",
+    framework="keras",
+    family="cnn",
+    requirements=("tensorflow-cpu==2.21.0", "scikit-learn"),
 )
 BEFORE = (
     "Input (None, 8, 8, 1)",
@@ -74,7 +77,11 @@ class Run:
 
     def event(self, event: str, *, after_s: float = 0.1, **keys: Any) -> None:
         self.clock += after_s
-        common = {"time": round(self.clock, 3), "pass": self.number_of_pass, "attempt": self.attempt}
+        common = {
+            "time": round(self.clock, 3),
+            "pass": self.number_of_pass,
+            "attempt": self.attempt,
+        }
         self.append("inside/events.jsonl", {"event": event, **keys, **common})
 
     def note(self, event: str, **keys: Any) -> None:
@@ -92,7 +99,9 @@ class Run:
                 "val_accuracy": 0.3 + 0.45 * learned,
                 "val_loss": 2.3 - 1.4 * learned + 0.01 * epoch,
             }
-            self.event("epoch", after_s=seconds, fit=fit, epoch=epoch, metrics=metrics, seconds=seconds)
+            self.event(
+                "epoch", after_s=seconds, fit=fit, epoch=epoch, metrics=metrics, seconds=seconds
+            )
 
     def spec(self, name: str = "digits-cnn") -> None:
         self.write(
@@ -120,9 +129,24 @@ class Run:
                 family="cnn",
                 environment=ENVIRONMENT,
                 evidence=(
-                    Evidence(file="train.py", line=3, saw="from tensorflow import keras", means="Keras trains"),
-                    Evidence(file="train.py", line=21, saw="model.fit(x, y, …)", means="this file is the entry"),
-                    Evidence(file="train.py", line=12, saw="layers.Conv2D(8, 3)", means="a convolutional network"),
+                    Evidence(
+                        file="train.py",
+                        line=3,
+                        saw="from tensorflow import keras",
+                        means="Keras trains",
+                    ),
+                    Evidence(
+                        file="train.py",
+                        line=21,
+                        saw="model.fit(x, y, …)",
+                        means="this file is the entry",
+                    ),
+                    Evidence(
+                        file="train.py",
+                        line=12,
+                        saw="layers.Conv2D(8, 3)",
+                        means="a convolutional network",
+                    ),
                 ),
             ).to_json(),
         )
@@ -162,7 +186,10 @@ class Run:
             "recomputed": 0.925,
             "recompute_note": "",
             "baseline": {"name": "majority class", "value": 0.103},
-            "confusion": [[34 if i == j else (2 if (i + j) % 7 == 1 else 0) for j in range(10)] for i in range(10)],
+            "confusion": [
+                [34 if i == j else (2 if (i + j) % 7 == 1 else 0) for j in range(10)]
+                for i in range(10)
+            ],
             "labels": [str(n) for n in range(10)],
             "examples_digest": "d",
             "all": {"loss": 0.31, "accuracy": 0.925},
@@ -180,7 +207,12 @@ class Run:
         }
         self.write(
             "inside/metrics.json",
-            {"schema": 1, "evaluations": [{**evaluation, **changes}], "model": model, "printed": []},
+            {
+                "schema": 1,
+                "evaluations": [{**evaluation, **changes}],
+                "model": model,
+                "printed": [],
+            },
         )
 
     def search(self) -> None:
@@ -188,7 +220,9 @@ class Run:
             return tuple(end - (end - 0.3) * 0.6**n for n in range(1, 9))
 
         trials = [
-            Trial(number=0, score=0.742, epochs=20, seconds=40, parameters=4_922, curve=curve(0.742)),
+            Trial(
+                number=0, score=0.742, epochs=20, seconds=40, parameters=4_922, curve=curve(0.742)
+            ),
             Trial(
                 number=1,
                 parent=0,
@@ -211,7 +245,14 @@ class Run:
                 curve=(0.42, 0.411),
                 message="far behind the best after 2 epochs",
             ),
-            Trial(number=3, parent=1, edits=("insert Dropout(0.9)",), inherited="exact", state="failed", message="NaN"),
+            Trial(
+                number=3,
+                parent=1,
+                edits=("insert Dropout(0.9)",),
+                inherited="exact",
+                state="failed",
+                message="NaN",
+            ),
             Trial(
                 number=4,
                 parent=1,
@@ -242,10 +283,21 @@ class Run:
 
     def result(self) -> None:
         told = PipelineResult(
-            verdict="accepted", metric="accuracy", value=0.925, interval=(0.893, 0.948), target=0.8, examples=360,
-            trials=5, restarts=1, model="/home/ada/.mlops/registry/digits-cnn/3/model.keras", report=None, patch=None,
-            run_dir="r", seconds=120.0, version=3,
-        )  # fmt: skip
+            verdict="accepted",
+            metric="accuracy",
+            value=0.925,
+            interval=(0.893, 0.948),
+            target=0.8,
+            examples=360,
+            trials=5,
+            restarts=1,
+            model="/home/ada/.mlops/registry/digits-cnn/3/model.keras",
+            report=None,
+            patch=None,
+            run_dir="r",
+            seconds=120.0,
+            version=3,
+        )
         self.write("result.json", told.to_json())
 
 
@@ -255,25 +307,55 @@ def accepted(path: Path) -> Path:
     run.spec()
     run.note("attempt", attempt=1, number_of_pass=1, container="c1")
     run.start()
-    run.event("fit", fit=1, framework="keras", model="Sequential", state="started", epochs=20, epoch=0, parameters=4922)
+    run.event(
+        "fit",
+        fit=1,
+        framework="keras",
+        model="Sequential",
+        state="started",
+        epochs=20,
+        epoch=0,
+        parameters=4922,
+    )
     run.epochs(1, 0, 8)
     run.note("exit", container="c1", exit_code=137, out_of_memory=False)
     run.note("decision", do="restart", why="the process was killed from outside", delay_s=0)
     run.clock, run.attempt = run.clock + 3, 2
     run.note("attempt", attempt=2, number_of_pass=1, container="c2")
     run.start(resumed=True)
-    run.event("fit", fit=1, framework="keras", model="Sequential", state="resumed", epochs=20, epoch=8, parameters=4922)
+    run.event(
+        "fit",
+        fit=1,
+        framework="keras",
+        model="Sequential",
+        state="resumed",
+        epochs=20,
+        epoch=8,
+        parameters=4922,
+    )
     run.epochs(1, 8, 20)
     run.event("fit_end", fit=1, epochs=20, seconds=40.0, metrics={})
-    run.event("warning", message="fit 1 uses a tf.data pipeline that shuffles: its order is restored by replaying it")
+    run.event(
+        "warning",
+        message="fit 1 uses a tf.data pipeline that shuffles: its order is restored by replaying it",
+    )
     run.event("metric", metric="accuracy", value=0.742, source="keras.evaluate")
     run.event("end", exit_code=0, seconds=25.0, error=None)
-    run.append("verdicts.jsonl", Verdict(verdict="rejected", metric="accuracy", value=0.742, target=0.8).to_json())
+    run.append(
+        "verdicts.jsonl",
+        Verdict(verdict="rejected", metric="accuracy", value=0.742, target=0.8).to_json(),
+    )
     run.attempt, run.number_of_pass = 3, 2
     run.start()
-    run.event("fit", fit=1, framework="keras", model="Sequential", state="restored", epochs=20, epoch=20)
+    run.event(
+        "fit", fit=1, framework="keras", model="Sequential", state="restored", epochs=20, epoch=20
+    )
     for number in range(5):
-        run.event("trial", after_s=14, trial={"number": number, "edits": [f"edit {number}"], "state": "finished"})
+        run.event(
+            "trial",
+            after_s=14,
+            trial={"number": number, "edits": [f"edit {number}"], "state": "finished"},
+        )
     run.event("metric", metric="accuracy", value=0.925, source="keras.evaluate")
     run.event("end", exit_code=0, seconds=75.0, error=None)
     run.verdict(selection="half")
@@ -281,8 +363,16 @@ def accepted(path: Path) -> Path:
     run.write("search.json", {"fit": 1, "metric": "accuracy", "trials": 12, "minutes": 30.0})
     run.search()
     run.result()
-    run.write("suggested.patch", "--- a/train.py\n+++ b/train.py\n@@ -12 +12 @@\n-    Dense(16),\n+    Dense(64),\n")
-    run.write("log.txt", "loading digits\n" + "".join(f"\rstep {n}/45" for n in range(46)) + "\ntest accuracy 0.925\n")
+    run.write(
+        "suggested.patch",
+        "--- a/train.py\n+++ b/train.py\n@@ -12 +12 @@\n-    Dense(16),\n+    Dense(64),\n",
+    )
+    run.write(
+        "log.txt",
+        "loading digits\n"
+        + "".join(f"\rstep {n}/45" for n in range(46))
+        + "\ntest accuracy 0.925\n",
+    )
     return path
 
 
@@ -291,13 +381,21 @@ def failed(path: Path) -> Path:
     run = Run(path)
     run.spec("sales-forecast")
     run.start()
-    run.event("fit", fit=1, framework="keras", model="Functional", state="started", epochs=50, epoch=0)
+    run.event(
+        "fit", fit=1, framework="keras", model="Functional", state="started", epochs=50, epoch=0
+    )
     run.epochs(1, 0, 3)
     run.event(
         "end",
         exit_code=1,
         seconds=6.4,
-        error={"type": "KeyError", "message": "'price'", "file": "train.py", "line": 41, "kind": "crash"},
+        error={
+            "type": "KeyError",
+            "message": "'price'",
+            "file": "train.py",
+            "line": 41,
+            "kind": "crash",
+        },
     )
     run.write(
         "log.txt",
@@ -311,7 +409,9 @@ def unfinished(path: Path) -> Path:
     run = Run(path)
     run.spec()
     run.start()
-    run.event("fit", fit=1, framework="keras", model="Sequential", state="started", epochs=20, epoch=0)
+    run.event(
+        "fit", fit=1, framework="keras", model="Sequential", state="started", epochs=20, epoch=0
+    )
     run.epochs(1, 0, 4)
     with (path / "inside/events.jsonl").open("a") as file:
         file.write('{"event": "epoch", "fit": 1, "epo')
@@ -326,9 +426,19 @@ def sklearn(path: Path) -> Path:
     run.event("fit_end", fit=1, epochs=1, seconds=0.02, metrics={})
     run.event("end", exit_code=0, seconds=0.9, error=None)
     run.verdict(
-        verdict="undecided", value=0.36, interval=(0.24, 0.5), examples=50, champion=None, source="sklearn.score"
+        verdict="undecided",
+        value=0.36,
+        interval=(0.24, 0.5),
+        examples=50,
+        champion=None,
+        source="sklearn.score",
     )
-    run.metrics(value=0.36, source="sklearn.score", recomputed=None, recompute_note="the model could not be saved")
+    run.metrics(
+        value=0.36,
+        source="sklearn.score",
+        recomputed=None,
+        recompute_note="the model could not be saved",
+    )
     return path
 
 
@@ -367,7 +477,11 @@ class Page(HTMLParser):
         return " ".join(" ".join(self.texts).split())
 
     def all(self, tag: str, **attributes: str) -> list[dict[str, str | None]]:
-        return [a for t, a in self.tags if t == tag and all(a.get(k.rstrip("_")) == v for k, v in attributes.items())]
+        return [
+            a
+            for t, a in self.tags
+            if t == tag and all(a.get(k.rstrip("_")) == v for k, v in attributes.items())
+        ]
 
 
 def page_of(run_dir: Path) -> Page:
@@ -375,19 +489,37 @@ def page_of(run_dir: Path) -> Page:
 
 
 def assert_harmless(page: Page, *, linked: bool) -> None:
-    """Nothing in the page runs, loads from elsewhere, or needs an inline style that a strict policy refuses."""
+    """Nothing in the page runs, loads from elsewhere, or needs an inline style that a strict policy
+    refuses.
+    """
     tags = {tag for tag, _ in page.tags}
-    assert not tags & {"script", "iframe", "object", "embed", "base", "form", "img", "a", "image", "use"}
+    assert not tags & {
+        "script",
+        "iframe",
+        "object",
+        "embed",
+        "base",
+        "form",
+        "img",
+        "a",
+        "image",
+        "use",
+    }
     assert ("style" in tags) is not linked
     for tag, attributes in page.tags:
-        assert not any(name.startswith("on") or name == "style" for name in attributes), (tag, attributes)
+        assert not any(name.startswith("on") or name == "style" for name in attributes), (
+            tag,
+            attributes,
+        )
         assert "src" not in attributes
         assert "href" not in attributes or (tag == "link" and attributes["href"] == "style.css")
     assert page.open == [], "an element was left open"
 
 
 @pytest.mark.parametrize("build", BUILDERS)
-def test_every_state_gives_a_whole_and_harmless_page(build: Callable[[Path], Path], tmp_path: Path) -> None:
+def test_every_state_gives_a_whole_and_harmless_page(
+    build: Callable[[Path], Path], tmp_path: Path
+) -> None:
     run_dir = build(tmp_path / "run")
     path = reporting.report(run_dir)
     assert path == run_dir / "report.html"
@@ -407,7 +539,9 @@ def test_the_same_run_gives_the_same_bytes(build: Callable[[Path], Path], tmp_pa
     code = "import sys, pathlib; from mlops_lib import reporting; reporting.report(pathlib.Path(sys.argv[1]))"
     root = str(Path(reporting.__file__).parents[2])
     variables = {**os.environ, "PYTHONHASHSEED": "77", "TZ": "Asia/Tokyo", "PYTHONPATH": root}
-    subprocess.run([sys.executable, "-c", code, str(run_dir)], check=True, env=variables, timeout=120)
+    subprocess.run(
+        [sys.executable, "-c", code, str(run_dir)], check=True, env=variables, timeout=120
+    )
     assert reporting.report(run_dir).read_bytes() == first
     pictures = [reporting.curve_png(run_dir, tmp_path / f"{n}.png") for n in range(2)]
     assert len({p.read_bytes() if p else b"" for p in pictures}) == 1
@@ -472,14 +606,22 @@ def test_what_the_host_says_about_a_failure_comes_first(tmp_path: Path) -> None:
     failure = {"kind": "oom", "message": "killed at 4 GiB", "where": "fit 1, epoch 3"}
     told = {"run_dir": "r", "state": "failed", "exit_code": 137, "failure": failure}
     (run_dir / "training.json").write_text(json.dumps(told))
-    assert "The training ran out of memory: killed at 4 GiB (fit 1, epoch 3)." in page_of(run_dir).text
+    assert (
+        "The training ran out of memory: killed at 4 GiB (fit 1, epoch 3)." in page_of(run_dir).text
+    )
 
 
 def test_every_seed_is_a_dot_and_the_mean_is_told_beside_the_files_number(tmp_path: Path) -> None:
     run_dir = accepted(tmp_path / "run")
     verdict = json.loads((run_dir / "verdict.json").read_text())
     values = [{"seed": seed, "value": 0.9 + seed / 100, "run_dir": "r"} for seed in (1, 2, 3)]
-    several = {"mean": 0.92, "spread": 0.01, "interval": [0.89, 0.95], "registered": 1, "values": values}
+    several = {
+        "mean": 0.92,
+        "spread": 0.01,
+        "interval": [0.89, 0.95],
+        "registered": 1,
+        "values": values,
+    }
     (run_dir / "verdict.json").write_text(json.dumps({**verdict, "value": 0.91, "seeds": several}))
     page = page_of(run_dir)
     assert len(page.all("circle", class_="dot")) == 3
@@ -489,7 +631,10 @@ def test_every_seed_is_a_dot_and_the_mean_is_told_beside_the_files_number(tmp_pa
 
 def test_an_unfinished_run_shows_what_there_is(tmp_path: Path) -> None:
     page = page_of(unfinished(tmp_path / "run"))
-    assert "The training has not ended, or was killed and not started again; 1 fit, 4 epochs so far." in page.text
+    assert (
+        "The training has not ended, or was killed and not started again; 1 fit, 4 epochs so far."
+        in page.text
+    )
     assert page.all("svg", class_="curves")
 
 
@@ -501,7 +646,11 @@ def test_an_empty_directory_has_a_report(tmp_path: Path) -> None:
 
 def test_the_folder_is_fit_for_a_strict_policy(tmp_path: Path) -> None:
     index = reporting.report(accepted(tmp_path / "run"), folder=tmp_path / "out")
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["curves.png", "index.html", "style.css"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "curves.png",
+        "index.html",
+        "style.css",
+    ]
     assert_harmless(Page(index.read_text("utf-8")), linked=True)
     assert (tmp_path / "out/curves.png").read_bytes().startswith(b"\x89PNG")
     style = (tmp_path / "out/style.css").read_text()
@@ -573,7 +722,9 @@ def poison_file(path: Path, poison: str) -> None:
         spoilt = poisoned(value, poison)
         kept = {k: v for k, v in value.items() if k in KEPT} if isinstance(value, dict) else {}
         if isinstance(value, dict) and isinstance(value.get("metrics"), dict):
-            kept["metrics"] = {poison[:100] + key: number for key, number in value["metrics"].items()}
+            kept["metrics"] = {
+                poison[:100] + key: number for key, number in value["metrics"].items()
+            }
         if isinstance(value, dict) and isinstance(value.get("trials"), list):
             kept["trials"] = [{**one(t), "state": "finished"} for t in value["trials"]]
         return {**spoilt, **kept} if isinstance(value, dict) else spoilt
@@ -653,10 +804,18 @@ def test_garbage_in_any_file_spoils_only_that_file(content: bytes, tmp_path: Pat
 def test_numbers_that_are_none_break_the_line_and_nothing_else(tmp_path: Path) -> None:
     run = Run(tmp_path / "run")
     run.start()
-    run.event("fit", fit=1, framework="keras", model="Sequential", state="started", epochs=6, epoch=0)
+    run.event(
+        "fit", fit=1, framework="keras", model="Sequential", state="started", epochs=6, epoch=0
+    )
     losses: list[Any] = [2.0, 1.0, "nan", float("nan"), float("inf"), 0.5]
     for epoch, loss in enumerate(losses):
-        run.event("epoch", fit=1, epoch=epoch, metrics={"loss": loss, "huge": 1e308 * (-1) ** epoch}, seconds=1.0)
+        run.event(
+            "epoch",
+            fit=1,
+            epoch=epoch,
+            metrics={"loss": loss, "huge": 1e308 * (-1) ** epoch},
+            seconds=1.0,
+        )
     read = view.read_run(run.path)
     assert [v for _, v in read.fits[0].series["loss"]] == [2.0, 1.0, None, None, None, 0.5]
     page = page_of(run.path)
@@ -674,9 +833,9 @@ def test_a_diverged_trial_does_not_hide_the_others(tmp_path: Path) -> None:
     path.write_text(json.dumps(told))
     read = view.read_run(run_dir)
     assert read.search is not None
-    assert [(t.number, t.score is None, len(t.curve)) for t in read.search.trials if t.number in (2, 3)] == [
-        (2, True, 1)
-    ]
+    assert [
+        (t.number, t.score is None, len(t.curve)) for t in read.search.trials if t.number in (2, 3)
+    ] == [(2, True, 1)]
     assert len(read.search.trials) == 4
 
 
@@ -719,17 +878,32 @@ def test_a_pipe_in_the_place_of_a_file_does_not_block(tmp_path: Path) -> None:
 
 def test_ten_megabytes_of_metrics_give_a_small_page(tmp_path: Path) -> None:
     run_dir = accepted(tmp_path / "run")
-    evaluation = {"metric": "m" * 5000, "value": 1.0, "source": "s" * 5000, "labels": ["l" * 900] * 900}
+    evaluation = {
+        "metric": "m" * 5000,
+        "value": 1.0,
+        "source": "s" * 5000,
+        "labels": ["l" * 900] * 900,
+    }
     evaluation["confusion"] = [[10**9] * 60 for _ in range(60)]
-    content = json.dumps({"evaluations": [evaluation] * 12, "model": {"architecture": ["Dense " * 99] * 3000}})
+    content = json.dumps(
+        {"evaluations": [evaluation] * 12, "model": {"architecture": ["Dense " * 99] * 3000}}
+    )
     (run_dir / "inside/metrics.json").write_text(content.ljust(10_000_000))
     with (run_dir / "inside/events.jsonl").open("a") as file:
         for n in range(4000):
             names = {f"metric {n % 50} {k}": k / 7 for k in range(12)}
             file.write(
-                json.dumps({"event": "epoch", "fit": n % 300, "epoch": n, "metrics": names, "time": 1.8e9}) + "\n"
+                json.dumps(
+                    {"event": "epoch", "fit": n % 300, "epoch": n, "metrics": names, "time": 1.8e9}
+                )
+                + "\n"
             )
-            file.write(json.dumps({"event": "warning", "message": f"{n} " * 500, "time": 1.8e9, "attempt": n}) + "\n")
+            file.write(
+                json.dumps(
+                    {"event": "warning", "message": f"{n} " * 500, "time": 1.8e9, "attempt": n}
+                )
+                + "\n"
+            )
         file.write('{"event": "warning", "message": "' + "w" * 3_000_000 + '"}\n')
         file.write('{"event": "warning", "message": "the last one", "time": 1.9e9}\n')
     path = reporting.report(run_dir)
@@ -755,7 +929,15 @@ def test_a_long_fit_is_thinned_without_losing_its_spike() -> None:
 
 def test_layers_are_matched_by_what_they_are() -> None:
     rows = tables.layer_rows(BEFORE, AFTER)
-    assert [row.change for row in rows] == ["same", "same", "added", "added", "same", "changed", "same"]
+    assert [row.change for row in rows] == [
+        "same",
+        "same",
+        "added",
+        "added",
+        "same",
+        "changed",
+        "same",
+    ]
     assert rows[5].before is not None
     assert rows[5].after is not None
     assert (rows[5].before.name, rows[5].after.name) == ("Dense(16, relu)", "Dense(64, relu)")
@@ -764,11 +946,15 @@ def test_layers_are_matched_by_what_they_are() -> None:
 
 
 def test_layers_are_read_in_every_spelling() -> None:
-    arrow = tables.layer_rows(["Conv2D(4) → (8, 8, 4)", "Flatten() → (16,)"], ["Conv2D(4) → (8, 8, 4)"])
+    arrow = tables.layer_rows(
+        ["Conv2D(4) → (8, 8, 4)", "Flatten() → (16,)"], ["Conv2D(4) → (8, 8, 4)"]
+    )
     assert arrow[0].before == tables.Layer(name="Conv2D(4)", shape="(8, 8, 4)")
     assert [row.change for row in arrow] == ["same", "removed"]
     broken = tables.layer_rows(["SVC(C=1.0)"], ["SVC(C=2.0,", "    gamma=0.1)"])
-    assert [(row.change, row.after and row.after.name) for row in broken] == [("changed", "SVC(C=2.0, gamma=0.1)")]
+    assert [(row.change, row.after and row.after.name) for row in broken] == [
+        ("changed", "SVC(C=2.0, gamma=0.1)")
+    ]
 
 
 def test_the_first_start_of_a_later_pass_is_no_restart(tmp_path: Path) -> None:
@@ -795,7 +981,9 @@ def test_scores_of_classes_agree_with_scikit_learn() -> None:
     expected = precision_recall_fscore_support(true, predicted)
     for score in tables.class_scores(matrix, ["0", "1", "2"]):
         i = int(score.name)
-        assert (score.precision, score.recall, score.f1) == pytest.approx([expected[k][i] for k in range(3)])
+        assert (score.precision, score.recall, score.f1) == pytest.approx(
+            [expected[k][i] for k in range(3)]
+        )
         assert score.examples == expected[3][i]
 
 
@@ -812,7 +1000,9 @@ def test_scores_of_classes_agree_with_scikit_learn() -> None:
         ("loss", None, "not a number"),
     ],
 )
-def test_values_are_written_as_people_read_them(metric: str, value: float | None, shown: str) -> None:
+def test_values_are_written_as_people_read_them(
+    metric: str, value: float | None, shown: str
+) -> None:
     assert formatting.metric_value(metric, value).replace(formatting.NARROW, " ") == shown
 
 

@@ -20,7 +20,14 @@ def git_in(place: Path) -> Git:
     """Return a function that runs git in a folder, by the developer's own hand."""
 
     def git(*words: str) -> str:
-        identity = ["-c", "user.name=Ann Example", "-c", "user.email=ann@example.com", "-c", "init.defaultBranch=main"]
+        identity = [
+            "-c",
+            "user.name=Ann Example",
+            "-c",
+            "user.email=ann@example.com",
+            "-c",
+            "init.defaultBranch=main",
+        ]
         allowed = ["-c", "protocol.file.allow=always"]
         command = ["git", "-C", str(place), *identity, *allowed, *words]
         return subprocess.run(command, check=True, capture_output=True, timeout=60).stdout.decode()
@@ -58,15 +65,21 @@ def compare(folder: Path, git: Git) -> None:
     assert checkout.head == git("rev-parse", "HEAD").strip()
     assert checkout.author == git("log", "-1", "--format=%an <%ae>").strip()
     listed = git("ls-files", "-s", "-z", "--", ".").split("\0")[:-1]
-    staged = {line.partition("\t")[2]: line.split()[1] for line in listed if not line.startswith("160000")}
+    staged = {
+        line.partition("\t")[2]: line.split()[1] for line in listed if not line.startswith("160000")
+    }
     dirty = set(git("diff-files", "--name-only", "-z", "--relative").split("\0"))
-    assert checkout.unchanged(folder) == {path: blob for path, blob in staged.items() if path not in dirty}
+    assert checkout.unchanged(folder) == {
+        path: blob for path, blob in staged.items() if path not in dirty
+    }
     assert checkout.tracked(folder) == {line.partition("\t")[2] for line in listed}
     # `git log` would order commits of one second by what it met first.
     every = git("log", "--reverse", "--format=%H").split()
     for before in dict.fromkeys((every[0], every[len(every) // 2], every[-1])):
         ours = git_history.commits_since(before, folder, limit=50)
-        theirs = git("log", "--abbrev=10", "--format=%h %an: %s", f"{before}..HEAD", "--", ".").splitlines()
+        theirs = git(
+            "log", "--abbrev=10", "--format=%h %an: %s", f"{before}..HEAD", "--", "."
+        ).splitlines()
         assert sorted(ours) == sorted(theirs)
 
 
@@ -164,28 +177,34 @@ def test_a_worktree_and_a_submodule(work: tuple[Path, Git], tmp_path: Path) -> N
 def test_no_commit_yet_and_no_repository(tmp_path: Path) -> None:
     place = tmp_path / "new"
     place.mkdir()
-    assert (git_history.commit(place), git_history.author(place), git_history.repository_name(place)) == (
-        None,
-        "",
-        None,
-    )
+    assert (
+        git_history.commit(place),
+        git_history.author(place),
+        git_history.repository_name(place),
+    ) == (None, "", None)
     git_in(place)("init", "--quiet")
     (place / "train.py").write_text("print(1)\n")
     before = fingerprint.manifest(place)
     git_in(place)("add", "--all")
-    assert (git_history.commit(place), git_history.author(place), git_history.repository_name(place)) == (
-        None,
-        "",
-        None,
-    )
+    assert (
+        git_history.commit(place),
+        git_history.author(place),
+        git_history.repository_name(place),
+    ) == (None, "", None)
     assert git_history.commits_since(place, "0" * 40) == []
-    assert fingerprint.manifest(place) == before, "a script is the same project, under version control or not"
+    assert fingerprint.manifest(place) == before, (
+        "a script is the same project, under version control or not"
+    )
 
 
 def test_a_commit_is_taken_out_as_it_was(work: tuple[Path, Git], tmp_path: Path) -> None:
     top, git = work
     content = "a,b\n" * 50
-    oid = subprocess.run(["sha256sum"], input=content.encode(), capture_output=True, check=True).stdout[:64].decode()
+    oid = (
+        subprocess.run(["sha256sum"], input=content.encode(), capture_output=True, check=True)
+        .stdout[:64]
+        .decode()
+    )
     pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {len(content)}\n"
     (top / "digits" / "large.csv").write_text(pointer)
     git("add", "--all")

@@ -21,32 +21,51 @@ ROOT = Path(__file__).resolve().parents[2]
 class Run:
     """One execution of an entry by the runner."""
 
-    def __init__(self, folder: Path, entry: str, text: str, *args: str, spec: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, folder: Path, entry: str, text: str, *args: str, spec: dict[str, Any] | None = None
+    ) -> None:
         project = folder / "project"
         project.mkdir(exist_ok=True)
         (project / entry).write_text(text)
         self.inside = folder / "inside"
         environment = {
-            **os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "1", "MLOPS_STRICT": "1", "TF_CPP_MIN_LOG_LEVEL": "3",
-            "MLOPS_PROJECT": str(project), "MLOPS_INSIDE": str(self.inside), "MLOPS_SPEC": json.dumps(spec or {}),
-        }  # fmt: skip
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "PYTHONHASHSEED": "1",
+            "MLOPS_STRICT": "1",
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            "MLOPS_PROJECT": str(project),
+            "MLOPS_INSIDE": str(self.inside),
+            "MLOPS_SPEC": json.dumps(spec or {}),
+        }
         self.done = subprocess.run(
             [sys.executable, "-m", "mlops_lib.runner", entry, *args],
-            env=environment, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, cwd=project,
-        )  # fmt: skip
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            cwd=project,
+        )
         self.bare = (project, entry, args)
 
     def run_bare(self) -> subprocess.CompletedProcess[str]:
         """The same script without us."""
         project, entry, args = self.bare
         return subprocess.run(
-            [sys.executable, entry, *args], cwd=project, capture_output=True, text=True, check=False,
+            [sys.executable, entry, *args],
+            cwd=project,
+            capture_output=True,
+            text=True,
+            check=False,
             stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+        )
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in (self.inside / "events.jsonl").read_text().splitlines()]
+        return [
+            json.loads(line) for line in (self.inside / "events.jsonl").read_text().splitlines()
+        ]
 
     @property
     def evaluations(self) -> list[dict[str, Any]]:
@@ -113,8 +132,12 @@ def test_a_failure_in_a_compiled_package_is_placed_in_the_script(tmp_path: Path)
 
 def without_paths(text: str) -> list[str]:
     """A traceback without its folders: bare Python shows the script's path as it was given."""
-    return [line.replace(f"{Path(line.split(chr(34))[1]).parent}/", "") if line.startswith("  File") else line
-            for line in text.splitlines()]  # fmt: skip
+    return [
+        line.replace(f"{Path(line.split(chr(34))[1]).parent}/", "")
+        if line.startswith("  File")
+        else line
+        for line in text.splitlines()
+    ]
 
 
 def test_a_script_named_as_a_standard_module_does_not_stand_in_for_it(tmp_path: Path) -> None:
@@ -131,9 +154,7 @@ def test_input_is_answered_from_settings(tmp_path: Path) -> None:
 
 
 def test_every_start_finds_the_folder_as_pushed_and_outputs_are_kept(tmp_path: Path) -> None:
-    text = (
-        "import os\nos.mkdir('models')\nopen('models/a.txt', 'w').write('x')\nopen('log.txt', 'a').write('line\\n')\n"
-    )
+    text = "import os\nos.mkdir('models')\nopen('models/a.txt', 'w').write('x')\nopen('log.txt', 'a').write('line\\n')\n"
     (tmp_path / "project").mkdir()
     (tmp_path / "project" / "log.txt").write_text("pushed\n")
     for _ in range(2):
@@ -152,10 +173,17 @@ def test_a_notebook_trains(tmp_path: Path) -> None:
         ("code", "%%time\nmodel = SVC().fit([[0], [1], [2], [3]], [0, 0, 1, 1])"),
         ("code", "!echo shell words\nmodel.score([[0.5], [2.5]], [0, 1])"),
     ]
-    notebook = {"cells": [{"cell_type": kind, "source": text} for kind, text in cells], "nbformat": 4}
+    notebook = {
+        "cells": [{"cell_type": kind, "source": text} for kind, text in cells],
+        "nbformat": 4,
+    }
     run = Run(tmp_path, "note book.ipynb", json.dumps(notebook))
     (evaluation,) = run.evaluations
-    assert (evaluation["metric"], evaluation["value"], evaluation["recomputed"]) == ("accuracy", 1.0, 1.0)
+    assert (evaluation["metric"], evaluation["value"], evaluation["recomputed"]) == (
+        "accuracy",
+        1.0,
+        1.0,
+    )
     assert "shell words" in run.done.stdout
 
 
@@ -219,7 +247,9 @@ def test_a_script_that_seeds_itself_trains_to_the_same_bits_as_bare(tmp_path: Pa
 def test_a_finished_fit_is_not_repeated(tmp_path: Path) -> None:
     first = Run(tmp_path, "train.py", SKLEARN)
     second = Run(tmp_path, "train.py", SKLEARN)
-    assert [e["state"] for e in second.events if e["event"] == "fit"] == ["started"] * 2 + ["restored"] * 2
+    assert [e["state"] for e in second.events if e["event"] == "fit"] == ["started"] * 2 + [
+        "restored"
+    ] * 2
     assert first.done.stdout == second.done.stdout
 
 
@@ -245,9 +275,17 @@ def test_keras_calls_inside_fit_are_not_the_scripts_evaluations(tmp_path: Path) 
     run = Run(tmp_path, "train.py", KERAS)
     training, validation, seen, held_out = run.evaluations
     assert (training["source"], training["held_out"]) == ("fit.training", False)
-    assert (validation["source"], validation["held_out"], validation["examples"]) == ("fit.validation", True, 40)
+    assert (validation["source"], validation["held_out"], validation["examples"]) == (
+        "fit.validation",
+        True,
+        40,
+    )
     assert (seen["source"], seen["held_out"]) == ("keras.evaluate", False)
-    assert (held_out["metric"], held_out["held_out"], held_out["examples"]) == ("accuracy", True, 40)
+    assert (held_out["metric"], held_out["held_out"], held_out["examples"]) == (
+        "accuracy",
+        True,
+        40,
+    )
     assert held_out["recomputed"] == pytest.approx(held_out["value"])
     assert "['acc', 'loss', 'val_acc', 'val_loss'] 2 True" in run.done.stdout
     assert [(e["fit"], e["epoch"]) for e in run.events if e["event"] == "epoch"] == [(1, 0), (1, 1)]

@@ -1,4 +1,6 @@
-"""The champion is loaded and measured where the new model is judged, in the script's process and on its examples."""
+"""The champion is loaded and measured where the new model is judged, in the script's process and on
+its examples.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ model = DecisionTreeClassifier(max_depth=8, random_state=0).fit(x, y)
 
 
 def champion_of(tmp_path: Path, script: str, champion: Path) -> dict[str, Any]:
-    inside, claims = run_script(tmp_path, script, champion={"path": str(champion), "version": 4, "digest": "d"})
+    inside, claims = run_script(
+        tmp_path, script, champion={"path": str(champion), "version": 4, "digest": "d"}
+    )
     claim: dict[str, Any] = claims["champion"]
     assert (claim["version"], claim["digest"]) == (4, "d")
     assert not (inside / "champion.loading").exists()
@@ -43,7 +47,9 @@ def champion_of(tmp_path: Path, script: str, champion: Path) -> dict[str, Any]:
         ("(model.predict(x_test) == y_test).mean()", "accuracy", "mcnemar"),
     ],
 )
-def test_an_estimator_is_compared_example_by_example(tmp_path: Path, measure: str, metric: str, test: str) -> None:
+def test_an_estimator_is_compared_example_by_example(
+    tmp_path: Path, measure: str, metric: str, test: str
+) -> None:
     champion = tmp_path / "model.joblib"
     joblib.dump(DecisionTreeClassifier(max_depth=4, random_state=0).fit(X[:900], Y[:900]), champion)
     claim = champion_of(tmp_path, f"{SKLEARN}print({measure})\n", champion)
@@ -55,7 +61,9 @@ def test_an_estimator_is_compared_example_by_example(tmp_path: Path, measure: st
         assert one["value"] == (cells["both"] + cells["only_champion"]) / 450
 
 
-def test_examples_that_the_champion_was_trained_on_are_left_out_of_the_comparison(tmp_path: Path) -> None:
+def test_examples_that_the_champion_was_trained_on_are_left_out_of_the_comparison(
+    tmp_path: Path,
+) -> None:
     champion, names = tmp_path / "model.joblib", tmp_path / "trained-on.bin"
     _, x_test, _, y_test = train_test_split(X, Y, random_state=0)
     joblib.dump(DecisionTreeClassifier(random_state=0).fit(x_test[:300], y_test[:300]), champion)
@@ -67,7 +75,9 @@ def test_examples_that_the_champion_was_trained_on_are_left_out_of_the_compariso
     assert one["left_out"] == 300
     cells = one["comparison"]
     assert sum(cells[name] for name in ("both", "only_new", "only_champion", "neither")) == 150
-    found = comparison.read(claims["champion"], version=4, evaluation=1, metric="accuracy", grows=True, measured="")
+    found = comparison.read(
+        claims["champion"], version=4, evaluation=1, metric="accuracy", grows=True, measured=""
+    )
     assert found.left_out == 300
     assert "on the same 150 examples, without 300 that it was trained on" in comparison.sentence(
         found, metric="accuracy"
@@ -100,7 +110,9 @@ def test_one_that_cannot_answer_says_why(tmp_path: Path, champion: Any, word: st
 def test_a_champion_that_ended_the_process_is_not_loaded_again(tmp_path: Path) -> None:
     (tmp_path / "inside").mkdir()
     (tmp_path / "inside" / "champion.loading").touch()
-    _, claims = run_script(tmp_path, f"{SKLEARN}model.score(x_test, y_test)\n", champion={"path": "/absent"})
+    _, claims = run_script(
+        tmp_path, f"{SKLEARN}model.score(x_test, y_test)\n", champion={"path": "/absent"}
+    )
     assert "not tried again" in claims["champion"]["note"]
 
 
@@ -131,7 +143,9 @@ print(model.evaluate(x[400:], y[400:], verbose=0))
 
 def test_a_network_with_parts_of_the_scripts_own_is_compared(tmp_path: Path) -> None:
     metric, test = "'accuracy'", "mcnemar"
-    inside, claims = run_script(tmp_path / "before", KERAS.format(seed=1, units=2, epochs=1, metric=metric))
+    inside, claims = run_script(
+        tmp_path / "before", KERAS.format(seed=1, units=2, epochs=1, metric=metric)
+    )
     script = KERAS.format(seed=2, units=32, epochs=12, metric=metric)
     claim = champion_of(tmp_path, script, inside / "model.keras")
     own = next(one for one in claims["evaluations"] if one["source"] == "keras.evaluate")

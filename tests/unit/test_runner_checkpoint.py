@@ -24,9 +24,10 @@ from mlops_lib.runner.state import atomic, checkpoint, objects, retention
 
 def state(number: int, kept: dict[str, Any] | None = None) -> dict[str, Any]:
     return {
-        "number": number, "weights": np.arange(1000, dtype="float32") + number,
+        "number": number,
+        "weights": np.arange(1000, dtype="float32") + number,
         "files": kept or {"kept": {}, "gone": [], "folders": []},
-    }  # fmt: skip
+    }
 
 
 @pytest.fixture
@@ -62,7 +63,9 @@ def test_the_newest_generation_is_read(store: checkpoint.Store) -> None:
 
 
 @pytest.mark.parametrize("damage", ["truncate", "flip", "empty", "remove"])
-def test_a_damaged_generation_gives_way_to_the_one_before(store: checkpoint.Store, damage: str) -> None:
+def test_a_damaged_generation_gives_way_to_the_one_before(
+    store: checkpoint.Store, damage: str
+) -> None:
     for number in (1, 2):
         store.write(state(number))
     path = newest(store)
@@ -83,7 +86,9 @@ def test_a_write_that_was_killed_leaves_no_litter(store: checkpoint.Store) -> No
     assert not litter.exists()
 
 
-def test_a_disk_that_refuses_leaves_the_generations(store: checkpoint.Store, small_files: int) -> None:
+def test_a_disk_that_refuses_leaves_the_generations(
+    store: checkpoint.Store, small_files: int
+) -> None:
     store.write(state(1))
     with pytest.raises(OSError, match=os.strerror(errno.EFBIG)):
         store.write({**state(2), "weights": np.zeros(small_files, dtype="float32")})
@@ -93,7 +98,9 @@ def test_a_disk_that_refuses_leaves_the_generations(store: checkpoint.Store, sma
     assert not list(Path(store.folder).glob(f"{atomic.TEMPORARY}*"))
 
 
-def test_the_writer_says_once_what_the_disk_refused(store: checkpoint.Store, small_files: int, tmp_path: Path) -> None:
+def test_the_writer_says_once_what_the_disk_refused(
+    store: checkpoint.Store, small_files: int, tmp_path: Path
+) -> None:
     journal = Journal(str(tmp_path / "inside"), number_of_pass=1, attempt=1, strict=True)
     writer = checkpoint.Writer(journal)
     sizes: list[int] = []
@@ -148,7 +155,9 @@ def finished(tmp_path: Path, number: int) -> checkpoint.Store:
     return made
 
 
-def test_finished_fits_keep_what_restoring_them_needs(store: checkpoint.Store, tmp_path: Path) -> None:
+def test_finished_fits_keep_what_restoring_them_needs(
+    store: checkpoint.Store, tmp_path: Path
+) -> None:
     journal = Journal(str(tmp_path / "inside"), number_of_pass=1, attempt=1)
     kept = retention.Finished(journal, 1 << 30)
     first, second = finished(tmp_path, 1), finished(tmp_path, 2)
@@ -163,13 +172,19 @@ def test_finished_fits_keep_what_restoring_them_needs(store: checkpoint.Store, t
     assert not list(journal.events())
 
 
-def test_finished_fits_that_fill_the_disk_go_by_what_they_cost(store: checkpoint.Store, tmp_path: Path) -> None:
+def test_finished_fits_that_fill_the_disk_go_by_what_they_cost(
+    store: checkpoint.Store, tmp_path: Path
+) -> None:
     journal = Journal(str(tmp_path / "inside"), number_of_pass=1, attempt=1)
     stores = [finished(tmp_path, number) for number in (1, 2, 3)]
     kept = retention.Finished(journal, stores[0].bytes() * 3 // 2 + 100)
     for one, seconds in zip(stores, (30.0, 1.0, 0.1), strict=True):
         kept.add(one, seconds)
-    assert [checkpoint.Store(one.folder, one.work).load() is not None for one in stores] == [True, False, True]
+    assert [checkpoint.Store(one.folder, one.work).load() is not None for one in stores] == [
+        True,
+        False,
+        True,
+    ]
     assert [event["event"] for event in journal.events()] == ["warning"]
 
 

@@ -10,7 +10,13 @@ from mlops_lib.runner.keras.half_batches import halved
 RNG = numpy.random.default_rng(0)
 X = RNG.normal(size=(101, 8)).astype("float32")
 Y = RNG.integers(0, 3, 101)
-FIT = {"epochs": 2, "batch_size": 20, "verbose": 0, "shuffle": False, "class_weight": {0: 1.0, 1: 2.0, 2: 1.0}}
+FIT = {
+    "epochs": 2,
+    "batch_size": 20,
+    "verbose": 0,
+    "shuffle": False,
+    "class_weight": {0: 1.0, 1: 2.0, 2: 1.0},
+}
 
 
 @pytest.fixture(params=["keras", "tf_keras"])
@@ -50,7 +56,9 @@ def test_no_call_sees_more_than_half_and_afterwards_the_model_is_as_it_was(keras
             seen.append(inputs.shape[0])
             return inputs
 
-    model = keras.Sequential([keras.layers.Input((8,)), Noting(), keras.layers.Dense(3, activation="softmax")])
+    model = keras.Sequential(
+        [keras.layers.Input((8,)), Noting(), keras.layers.Dense(3, activation="softmax")]
+    )
     model.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
     seen.clear()
     with halved(model):

@@ -1,4 +1,6 @@
-"""Names drawn from the system's randomness and the time are the same after a restart, and trackers go on as one run."""
+"""Names drawn from the system's randomness and the time are the same after a restart, and trackers
+go on as one run.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +75,9 @@ print("RUN", run.info.run_id)
 )
 
 
-def run(folder: Path, source: str, *, attempt: int = 1, search: dict[str, Any] | None = None) -> tuple[int, str]:
+def run(
+    folder: Path, source: str, *, attempt: int = 1, search: dict[str, Any] | None = None
+) -> tuple[int, str]:
     project = folder / "project"
     project.mkdir(exist_ok=True)
     (project / "train.py").write_text(source)
@@ -92,7 +96,9 @@ def test_what_a_script_names_by_chance_or_by_time_is_named_the_same_again(tmp_pa
     after = eval((tmp_path / "inside" / "outputs" / "names.txt").read_text())
     assert after == [*before, True]
     assert len(list((tmp_path / "inside" / "outputs").glob("runs/*"))) <= 1
-    other, _ = run(tmp_path / "project", "import uuid\nopen('name.txt', 'w').write(uuid.uuid4().hex)")
+    other, _ = run(
+        tmp_path / "project", "import uuid\nopen('name.txt', 'w').write(uuid.uuid4().hex)"
+    )
     assert other == 0
 
 
@@ -105,7 +111,14 @@ def test_a_tracker_goes_on_as_one_run_after_a_kill_and_in_a_search(tmp_path: Pat
     assert "no such table" not in said
     assert tracked(tmp_path) == [said.partition("RUN ")[2].split()[0]]
     before = metrics(tmp_path)
-    search = {"fit": 1, "metric": "accuracy", "target": 2.0, "trials": 3, "minutes": 5, "judged_value": 0.5}
+    search = {
+        "fit": 1,
+        "metric": "accuracy",
+        "target": 2.0,
+        "trials": 3,
+        "minutes": 5,
+        "judged_value": 0.5,
+    }
     code, said = run(tmp_path, MLFLOW, search=search)
     assert code == 0, said
     assert len(tracked(tmp_path)) == 1
@@ -115,7 +128,11 @@ def test_a_tracker_goes_on_as_one_run_after_a_kill_and_in_a_search(tmp_path: Pat
 
 def tracked(folder: Path) -> list[str]:
     database = sqlite3.connect(folder / "inside" / "outputs" / "mlflow.db")
-    found = [run for run, status in database.execute("select run_uuid, status from runs") if status == "FINISHED"]
+    found = [
+        run
+        for run, status in database.execute("select run_uuid, status from runs")
+        if status == "FINISHED"
+    ]
     database.close()
     return found
 

@@ -11,7 +11,9 @@ from mlops_lib.runner.keras import lambdas
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:The object being serialized includes a `lambda`:UserWarning"),
+    pytest.mark.filterwarnings(
+        "ignore:The object being serialized includes a `lambda`:UserWarning"
+    ),
 ]
 
 
@@ -36,11 +38,16 @@ def test_layers_take_the_functions_of_those_with_their_name(tmp_path: Path) -> N
     with lambdas.lent(held):
         loaded = keras.models.load_model(path, safe_mode=False)
     data = [numpy.random.default_rng(i).normal(size=(5, 6)).astype("float32") for i in (0, 1)]
-    numpy.testing.assert_array_equal(loaded.predict(data, verbose=0), model.predict(data, verbose=0))
+    numpy.testing.assert_array_equal(
+        loaded.predict(data, verbose=0), model.predict(data, verbose=0)
+    )
     with pytest.raises(Exception, match=r"relu|Lambda|activation"):
         keras.models.load_model(path, safe_mode=False)
 
 
 def test_a_name_that_two_layers_have_lends_nothing() -> None:
-    pair = [layers.Lambda(lambda x: x + 1, name="shift"), layers.Lambda(lambda x: x + 2, name="shift")]
+    pair = [
+        layers.Lambda(lambda x: x + 1, name="shift"),
+        layers.Lambda(lambda x: x + 2, name="shift"),
+    ]
     assert lambdas.holders([*pair, layers.Dense(1)]) == {}

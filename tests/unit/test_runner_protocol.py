@@ -1,4 +1,6 @@
-"""Metric names, directions, and the choice of the number that is judged, the same on both sides of the wall."""
+"""Metric names, directions, and the choice of the number that is judged, the same on both sides of
+the wall.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ def test_a_metric_name_says_its_direction_on_every_side(listed: str, grows: bool
     names = listed.split()
     assert [name for name in names if protocol.higher_is_better(name) is not grows] == []
     mode = "max" if grows else "min"
-    assert {SearchRequest.read({"metric": name}, directory="", seed=1).mode for name in names} == {mode}
+    assert {SearchRequest.read({"metric": name}, directory="", seed=1).mode for name in names} == {
+        mode
+    }
 
 
 @pytest.mark.parametrize(
@@ -81,15 +85,21 @@ def test_a_metric_has_one_name(name: str, usual: str, proportion: bool, unit: bo
         ("mae", ["mean_absolute_error"], "mean_absolute_error"),
     ],
 )
-def test_a_wanted_metric_is_found_by_what_it_is(wanted: str, names: list[str], found: str | None) -> None:
+def test_a_wanted_metric_is_found_by_what_it_is(
+    wanted: str, names: list[str], found: str | None
+) -> None:
     assert protocol.find_metric(wanted, names) == found
-    assert scores.in_logs(wanted, dict.fromkeys([f"val_{name}" for name in names])) == (found and f"val_{found}")
+    assert scores.in_logs(wanted, dict.fromkeys([f"val_{name}" for name in names])) == (
+        found and f"val_{found}"
+    )
 
 
 def _any_claims(chance: random.Random) -> list[dict[str, Any]]:
     claims = []
     for number in range(chance.randrange(8)):
-        names = chance.sample(["accuracy", "acc", "mse", "mean_absolute_error", "f1", "loss", "auc_1"], 3)
+        names = chance.sample(
+            ["accuracy", "acc", "mse", "mean_absolute_error", "f1", "loss", "auc_1"], 3
+        )
         everything = {name: round(chance.random(), 3) for name in names}
         claims.append(
             {
@@ -116,7 +126,10 @@ def test_runner_and_gate_judge_the_same_evaluation(tmp_path: Path) -> None:
     journal = Journal(str(tmp_path / "inside"), number_of_pass=1, attempt=1, strict=True)
     decided = 0
     for _ in range(400):
-        claims, metric = _any_claims(chance), chance.choice(["", "", "mse", "rmse", "f1", "accuracy", "auc"])
+        claims, metric = (
+            _any_claims(chance),
+            chance.choice(["", "", "mse", "rmse", "f1", "accuracy", "auc"]),
+        )
         (tmp_path / "inside" / "metrics.json").write_text(json.dumps({"evaluations": claims}))
         verdict = verdicts.judge(tmp_path, target=0.5, metric=metric)
         evaluations = Evaluations(journal, metric=metric)
@@ -132,10 +145,25 @@ def test_runner_and_gate_judge_the_same_evaluation(tmp_path: Path) -> None:
     assert decided > 100
 
 
-def test_a_validation_accuracy_does_not_stand_in_for_what_the_script_measured(tmp_path: Path) -> None:
+def test_a_validation_accuracy_does_not_stand_in_for_what_the_script_measured(
+    tmp_path: Path,
+) -> None:
     claims = [
-        {"id": 1, "metric": "accuracy", "value": 0.91, "source": "fit.validation", "held_out": True, "fit": 1},
-        {"id": 2, "metric": "mse", "value": 0.3, "source": "sklearn.metrics.mean_squared_error", "held_out": True},
+        {
+            "id": 1,
+            "metric": "accuracy",
+            "value": 0.91,
+            "source": "fit.validation",
+            "held_out": True,
+            "fit": 1,
+        },
+        {
+            "id": 2,
+            "metric": "mse",
+            "value": 0.3,
+            "source": "sklearn.metrics.mean_squared_error",
+            "held_out": True,
+        },
     ]
     choice = protocol.choose_judged(claims)
     assert (choice.evaluation, choice.problem) == (None, "no accuracy")
@@ -144,7 +172,10 @@ def test_a_validation_accuracy_does_not_stand_in_for_what_the_script_measured(tm
 
 def test_mode_is_the_settings_or_the_name_s() -> None:
     claims = [{"metric": "my_score", "value": 3.0, "source": "printed", "higher_is_better": True}]
-    assert protocol.choose_judged(claims, "my_score", mode="min").evaluation == {**claims[0], "higher_is_better": False}
+    assert protocol.choose_judged(claims, "my_score", mode="min").evaluation == {
+        **claims[0],
+        "higher_is_better": False,
+    }
 
 
 def test_the_protocol_is_read_by_old_pythons() -> None:
@@ -167,7 +198,9 @@ def test_a_gain_is_clear_only_beyond_chance() -> None:
     assert (small.is_clear, large.is_clear) == (False, False), "another seed changes as much"
     assert protocol.gain(0.95, 0.6, examples=200, **of).is_clear
     assert not protocol.gain(0.6, 0.95, examples=200, **of).is_clear, "it is a loss"
-    assert protocol.gain(0.1, 0.5, examples=200, **{**of, "metric": "error_rate", "mode": "min"}).is_clear
+    assert protocol.gain(
+        0.1, 0.5, examples=200, **{**of, "metric": "error_rate", "mode": "min"}
+    ).is_clear
     unknown = protocol.gain(3.0, 9.0, examples=200, **{**of, "metric": "mae", "mode": "min"})
     assert (unknown.margin, unknown.is_clear) == (None, False)
     assert "chance" in unknown.words()

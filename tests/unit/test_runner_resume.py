@@ -50,7 +50,11 @@ print(model.evaluate(x, y, verbose=0))
 
 VARIANTS = {
     "arrays": {"seed": "", "first": "layers.Input((8, 8, 1)),", "data": "x, y, batch_size=32"},
-    "unbuilt-and-seeded": {"seed": "keras.utils.set_random_seed(3)", "first": "", "data": "x, y, batch_size=32"},
+    "unbuilt-and-seeded": {
+        "seed": "keras.utils.set_random_seed(3)",
+        "first": "",
+        "data": "x, y, batch_size=32",
+    },
     "tf-data-repeated": {
         "seed": "import tensorflow as tf",
         "first": "layers.Input((8, 8, 1)), layers.RandomFlip(),",
@@ -61,14 +65,23 @@ VARIANTS = {
 
 def start(project: Path, inside: Path, attempt: int) -> subprocess.Popen[bytes]:
     environment = {
-        **os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "1", "MLOPS_PROJECT": str(project),
-        "MLOPS_INSIDE": str(inside), "MLOPS_STRICT": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1",
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "PYTHONHASHSEED": "1",
+        "MLOPS_PROJECT": str(project),
+        "MLOPS_INSIDE": str(inside),
+        "MLOPS_STRICT": "1",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "CUDA_VISIBLE_DEVICES": "-1",
         "MLOPS_SPEC": json.dumps({"seed": 5, "attempt": attempt, "checkpoint_budget": 10.0}),
-    }  # fmt: skip
+    }
     inside.mkdir(parents=True, exist_ok=True)
     with (inside.parent / "log.txt").open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "mlops_lib.runner", "train.py"], env=environment, stdout=log, stderr=log
+            [sys.executable, "-m", "mlops_lib.runner", "train.py"],
+            env=environment,
+            stdout=log,
+            stderr=log,
         )
 
 
@@ -76,7 +89,11 @@ def events(inside: Path) -> list[dict[str, object]]:
     path = inside / "events.jsonl"
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    return [
+        json.loads(line)
+        for line in path.read_text().splitlines(keepends=True)
+        if line.endswith("\n")
+    ]
 
 
 def kill_after(process: subprocess.Popen[bytes], inside: Path, *, epochs: int) -> None:
@@ -104,7 +121,10 @@ def test_a_killed_run_resumes_to_the_same_bits(variant: str, tmp_path: Path) -> 
 
     for name in ("history.txt", "log.csv"):
         assert (alone / "outputs" / name).read_text() == (killed / "outputs" / name).read_text()
-    expected, found = np.load(alone / "outputs" / "result.npz"), np.load(killed / "outputs" / "result.npz")
+    expected, found = (
+        np.load(alone / "outputs" / "result.npz"),
+        np.load(killed / "outputs" / "result.npz"),
+    )
     for key in expected.files:
         np.testing.assert_array_equal(expected[key], found[key])
     epochs_seen = [(e["fit"], e["epoch"]) for e in events(killed) if e["event"] == "epoch"]
@@ -128,4 +148,6 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path) -> No
     newest = states[-1].read_bytes()
     states[-1].write_bytes(newest[: len(newest) // 2])
     assert start(project, killed, 2).wait() == 0, (killed.parent / "log.txt").read_text()
-    assert (alone / "outputs" / "history.txt").read_text() == (killed / "outputs" / "history.txt").read_text()
+    assert (alone / "outputs" / "history.txt").read_text() == (
+        killed / "outputs" / "history.txt"
+    ).read_text()

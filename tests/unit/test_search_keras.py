@@ -1,4 +1,6 @@
-"""The search on real, tiny trainings: what it selects on, how it ends, and that a kill does not change its winner."""
+"""The search on real, tiny trainings: what it selects on, how it ends, and that a kill does not
+change its winner.
+"""
 
 import json
 import os
@@ -62,18 +64,30 @@ def weak(units=2, rate=1e-3):
     )
 
 
-def searched(tmp_path, model, fit, *, compiled=None, diary=None, target=0.95, trials=3, leave=None, **request):
+def searched(
+    tmp_path, model, fit, *, compiled=None, diary=None, target=0.95, trials=3, leave=None, **request
+):
     """Fit a model as a script would, then search."""
-    compiled = compiled or {"optimizer": "adam", "loss": "sparse_categorical_crossentropy", "metrics": ["accuracy"]}
+    compiled = compiled or {
+        "optimizer": "adam",
+        "loss": "sparse_categorical_crossentropy",
+        "metrics": ["accuracy"],
+    }
     model.compile(**compiled)
     initial = [v.numpy() for v in model.variables] if model.built else None
     history = model.fit(**fit, verbose=0)
     request.setdefault("judged_digest", example_hashes.examples(TEST_X).digest)
     request.setdefault("limits", {"epochs": 4})
-    asked = SearchRequest(fit=1, directory=str(tmp_path / "search"), target=target, trials=trials, **request)
-    outcome = improve(model, FitCall(dict(fit), compiled, history, initial), asked, diary or Diary(), leave=leave)
+    asked = SearchRequest(
+        fit=1, directory=str(tmp_path / "search"), target=target, trials=trials, **request
+    )
+    outcome = improve(
+        model, FitCall(dict(fit), compiled, history, initial), asked, diary or Diary(), leave=leave
+    )
     SearchResult.from_json(outcome.result)
-    assert json.loads((tmp_path / "search" / "result.json").read_text()) == json.loads(json.dumps(outcome.result))
+    assert json.loads((tmp_path / "search" / "result.json").read_text()) == json.loads(
+        json.dumps(outcome.result)
+    )
     return outcome
 
 
@@ -83,7 +97,9 @@ def accuracy(model):
 
 def test_the_bar_ends_the_search_and_the_script_holds_the_winner(tmp_path):
     model, diary, epochs = weak(), Diary(), 3
-    outcome = searched(tmp_path, model, {"x": X, "y": Y, "epochs": epochs}, diary=diary, target=0.85, limits={})
+    outcome = searched(
+        tmp_path, model, {"x": X, "y": Y, "epochs": epochs}, diary=diary, target=0.85, limits={}
+    )
     assert outcome.changed
     assert outcome.result["stopped"] == "bar"
     assert outcome.result["selection"] == "split"
@@ -100,7 +116,9 @@ def test_the_bar_ends_the_search_and_the_script_holds_the_winner(tmp_path):
 
 
 def test_a_winner_that_passes_the_bar_on_few_examples_is_trained_to_the_end(tmp_path):
-    """On 40 selection examples a score passes any bar at once, long before the model is at its best."""
+    """On 40 selection examples a score passes any bar at once, long before the model is at its
+    best.
+    """
     x, y = blobs(40, seed=7)
     fit = {"x": X, "y": Y, "epochs": 1, "validation_data": (x, y)}
     outcome = searched(tmp_path, weak(), fit, trials=3, target=0.5, limits={"epochs": 30})
@@ -122,7 +140,13 @@ def test_selected_examples_are_neither_judged_nor_trained_on(tmp_path):
 
 def test_own_validation_data_selects_where_the_gate_judges_others(tmp_path):
     x, y = blobs(150, seed=7)
-    outcome = searched(tmp_path, weak(), {"x": X, "y": Y, "epochs": 1, "validation_data": (x, y)}, trials=1, target=2.0)
+    outcome = searched(
+        tmp_path,
+        weak(),
+        {"x": X, "y": Y, "epochs": 1, "validation_data": (x, y)},
+        trials=1,
+        target=2.0,
+    )
     assert outcome.result["selection"] == "disjoint"
     assert outcome.selected_on == example_hashes.examples(x).hashes
     assert outcome.result["trials"][0]["score"] is not None
@@ -138,8 +162,12 @@ def test_half_of_the_validation_data_where_the_gate_judges_it(tmp_path):
     history = first.history.history
     assert set(history) == {"loss", "accuracy", "val_loss", "val_accuracy"}
     # A trial's curve on the selecting half would be the number that the winner was chosen by.
-    rest = [i for i, name in enumerate(example_hashes.hashes(TEST_X)) if name not in first.selected_on]
-    assert history["val_accuracy"] == [first.history.model.evaluate(TEST_X[rest], TEST_Y[rest], verbose=0)[1]]
+    rest = [
+        i for i, name in enumerate(example_hashes.hashes(TEST_X)) if name not in first.selected_on
+    ]
+    assert history["val_accuracy"] == [
+        first.history.model.evaluate(TEST_X[rest], TEST_Y[rest], verbose=0)[1]
+    ]
     assert first.measured.names == [example_hashes.hashes(TEST_X)[i] for i in rest]
 
 
@@ -157,7 +185,9 @@ def test_a_validation_pipeline_selects_by_half_and_trials_train_on_the_scripts_o
 
         def __getitem__(self, i):
             chosen = self.order[32 * i : 32 * i + 32]
-            batch = self.x[chosen] + self.noise * numpy.random.normal(size=(len(chosen), 6)).astype("float32")
+            batch = self.x[chosen] + self.noise * numpy.random.normal(size=(len(chosen), 6)).astype(
+                "float32"
+            )
             if self.noise:
                 seen.append(batch[0].tobytes())
             return batch, self.y[chosen]
@@ -175,7 +205,9 @@ def test_a_validation_pipeline_selects_by_half_and_trials_train_on_the_scripts_o
     model, names = outcome.history.model, example_hashes.hashes(TEST_X)
     rest = [i for i, name in enumerate(names) if name not in outcome.selected_on]
     assert set(outcome.measured.names) == {names[i] for i in rest}
-    assert outcome.history.history["val_accuracy"] == [model.evaluate(TEST_X[rest], TEST_Y[rest], verbose=0)[1]]
+    assert outcome.history.history["val_accuracy"] == [
+        model.evaluate(TEST_X[rest], TEST_Y[rest], verbose=0)[1]
+    ]
 
 
 def test_a_validation_that_is_never_the_same_is_not_taken_for_the_judged_one(tmp_path):
@@ -188,7 +220,9 @@ def test_a_validation_that_is_never_the_same_is_not_taken_for_the_judged_one(tmp
             return TEST_X[50 * i : 50 * i + 50] + noise, TEST_Y[50 * i : 50 * i + 50]
 
     fit = {"x": X, "y": Y, "validation_data": Noisy(), "epochs": 1}
-    outcome = searched(tmp_path, weak(), fit, trials=1, target=2.0, judged_digest="of another reading")
+    outcome = searched(
+        tmp_path, weak(), fit, trials=1, target=2.0, judged_digest="of another reading"
+    )
     assert outcome.result["selection"] == "split"
 
 
@@ -201,8 +235,12 @@ def test_validation_that_may_be_the_judged_one_is_not_trusted(tmp_path):
 
 def test_same_seed_same_winner(tmp_path):
     def once(folder):
-        outcome = searched(tmp_path / folder, weak(), {"x": X, "y": Y, "epochs": 2}, trials=3, target=2.0)
-        return [(t["score"], t["edits"]) for t in outcome.result["trials"]], outcome.result["winner"]
+        outcome = searched(
+            tmp_path / folder, weak(), {"x": X, "y": Y, "epochs": 2}, trials=3, target=2.0
+        )
+        return [(t["score"], t["edits"]) for t in outcome.result["trials"]], outcome.result[
+            "winner"
+        ]
 
     assert once("a") == once("b")
 
@@ -228,8 +266,12 @@ def test_custom_and_lambda_losses_and_metric_objects_are_the_scripts_own(tmp_pat
     metric = keras.metrics.SparseCategoricalAccuracy(name="hits")
     compiled = {"optimizer": keras.optimizers.SGD(0.05), "loss": focal, "metrics": [metric]}
     model = weak()
-    outcome = searched(tmp_path, model, {"x": X, "y": Y, "epochs": 1}, compiled=compiled, trials=1, target=2.0)
-    assert outcome.result["trials"][1]["score"] is not None  # accuracy, although no metric is called so
+    outcome = searched(
+        tmp_path, model, {"x": X, "y": Y, "epochs": 1}, compiled=compiled, trials=1, target=2.0
+    )
+    assert (
+        outcome.result["trials"][1]["score"] is not None
+    )  # accuracy, although no metric is called so
     assert model.loss is focal
     before = len(calls)
     model.compile(optimizer="adam", loss=lambda t, g: focal(t, g))
@@ -241,7 +283,13 @@ def test_callbacks_that_write_do_not_run_in_trials(tmp_path):
     seen = []
     spy = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(epoch))
     stop = keras.callbacks.EarlyStopping(monitor="loss", patience=50)
-    outcome = searched(tmp_path, weak(), {"x": X, "y": Y, "epochs": 2, "callbacks": [spy, stop]}, trials=2, target=2.0)
+    outcome = searched(
+        tmp_path,
+        weak(),
+        {"x": X, "y": Y, "epochs": 2, "callbacks": [spy, stop]},
+        trials=2,
+        target=2.0,
+    )
     assert seen == [0, 1]
     assert any("LambdaCallback" in note for note in outcome.notes)
 
@@ -250,7 +298,10 @@ def test_subclassed_model_is_searched_without_edits(tmp_path):
     class Code(keras.Model):
         def __init__(self):
             super().__init__()
-            self.hidden, self.out = kl.Dense(8, activation="relu"), kl.Dense(3, activation="softmax")
+            self.hidden, self.out = (
+                kl.Dense(8, activation="relu"),
+                kl.Dense(3, activation="softmax"),
+            )
 
         def call(self, x):
             return self.out(self.hidden(x))
@@ -273,7 +324,9 @@ def test_lambda_layers_and_dict_inputs(tmp_path):
     joined = kl.Concatenate()([kl.Lambda(lambda v: v * factor, name="half")(one), two])
     model = keras.Model(
         {"one": one, "two": two},
-        kl.Dense(3, activation="softmax", name="out")(kl.Dense(4, activation="relu", name="hidden")(joined)),
+        kl.Dense(3, activation="softmax", name="out")(
+            kl.Dense(4, activation="relu", name="hidden")(joined)
+        ),
     )
     x = {"one": X[:, :3], "two": X[:, 3:]}
     outcome = searched(tmp_path, model, {"x": x, "y": Y, "epochs": 1}, trials=2, target=2.0)
@@ -286,7 +339,9 @@ def test_pipelines_are_read_again_and_again(tmp_path):
 
     train = tensorflow.data.Dataset.from_tensor_slices((X, Y)).shuffle(400, seed=1).batch(32)
     held = tensorflow.data.Dataset.from_tensor_slices(blobs(150, seed=7)).batch(32)
-    outcome = searched(tmp_path, weak(), {"x": train, "epochs": 2, "validation_data": held}, trials=1, target=2.0)
+    outcome = searched(
+        tmp_path, weak(), {"x": train, "epochs": 2, "validation_data": held}, trials=1, target=2.0
+    )
     assert outcome.result["selection"] == "disjoint"
     assert outcome.result["trials"][1]["state"] == "finished"
 
@@ -298,14 +353,18 @@ def test_a_generator_is_refused(tmp_path):
     outcome = searched(tmp_path, model, {"x": batches, "epochs": 1, "steps_per_epoch": 2}, trials=1)
     assert outcome.result["stopped"] == "refused"
     assert "only once" in outcome.result["notes"][0]
-    assert any((a != b).any() for a, b in zip(weights, model.get_weights(), strict=True))  # trained by the script, kept
+    assert any(
+        (a != b).any() for a, b in zip(weights, model.get_weights(), strict=True)
+    )  # trained by the script, kept
 
 
 def test_not_a_number_is_an_invalid_trial(tmp_path):
     steps = []
 
     def explodes(truth, guess):
-        return keras.losses.sparse_categorical_crossentropy(truth, guess) * (float("nan") if steps else 1.0)
+        return keras.losses.sparse_categorical_crossentropy(truth, guess) * (
+            float("nan") if steps else 1.0
+        )
 
     class Arm(keras.callbacks.Callback):
         def on_train_end(self, logs=None):
@@ -314,7 +373,11 @@ def test_not_a_number_is_an_invalid_trial(tmp_path):
     compiled = {"optimizer": "adam", "loss": explodes, "metrics": ["accuracy"]}
     model = weak()
     outcome = searched(
-        tmp_path, model, {"x": X, "y": Y, "epochs": 1, "callbacks": [Arm()]}, compiled=compiled, trials=2
+        tmp_path,
+        model,
+        {"x": X, "y": Y, "epochs": 1, "callbacks": [Arm()]},
+        compiled=compiled,
+        trials=2,
     )
     assert {t["state"] for t in outcome.result["trials"][1:]} == {"invalid"}
     assert not outcome.changed
@@ -329,14 +392,27 @@ def test_out_of_memory_halves_the_batch(tmp_path):
         def fit(self, *args, **kwargs):
             fits.append(kwargs.get("batch_size"))
             if len(fits) in (2, 3):
-                raise tensorflow.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+                raise tensorflow.errors.ResourceExhaustedError(
+                    None, None, "OOM when allocating tensor"
+                )
             return super().fit(*args, **kwargs)
 
     keras.utils.set_random_seed(4)
-    model = Tight([keras.Input((6,)), kl.Dense(4, activation="relu", name="hidden"), kl.Dense(3, activation="softmax")])
+    model = Tight(
+        [
+            keras.Input((6,)),
+            kl.Dense(4, activation="relu", name="hidden"),
+            kl.Dense(3, activation="softmax"),
+        ]
+    )
     diary = Diary()
     outcome = searched(
-        tmp_path, model, {"x": X, "y": Y, "epochs": 1, "batch_size": 64}, trials=1, target=2.0, diary=diary
+        tmp_path,
+        model,
+        {"x": X, "y": Y, "epochs": 1, "batch_size": 64},
+        trials=1,
+        target=2.0,
+        diary=diary,
     )
     assert outcome.result["trials"][1]["state"] == "finished"
     assert fits[1] == 2 * fits[2] == 4 * fits[3]
@@ -346,7 +422,12 @@ def test_out_of_memory_halves_the_batch(tmp_path):
 def test_minutes_end_a_trial_under_way(tmp_path):
     x, y = blobs(20000, seed=3)
     outcome = searched(
-        tmp_path, weak(), {"x": x, "y": y, "epochs": 1, "batch_size": 16}, limits={}, target=2.0, minutes=0.05
+        tmp_path,
+        weak(),
+        {"x": x, "y": y, "epochs": 1, "batch_size": 16},
+        limits={},
+        target=2.0,
+        minutes=0.05,
     )
     assert outcome.result["stopped"] == "minutes"
     (_, cut) = outcome.result["trials"]
@@ -365,7 +446,9 @@ def test_what_the_gate_rejected_must_be_beaten(tmp_path):
     fit = {"x": X, "y": Y, "epochs": 3}
     first = searched(tmp_path, weak(), fit, target=0.85, limits={}).result
     assert first["stopped"] == "bar"
-    again = searched(tmp_path, weak(), fit, target=0.85, limits={}, rejected=(first["score"],)).result
+    again = searched(
+        tmp_path, weak(), fit, target=0.85, limits={}, rejected=(first["score"],)
+    ).result
     assert len(again["trials"]) > len(first["trials"])
     assert again["stopped"] != "bar" or again["score"] > first["score"]
 
@@ -388,19 +471,37 @@ def test_a_process_that_grows_is_left_between_trials(tmp_path):
 
     diary = Hoarder()
     with pytest.raises(Left):
-        searched(tmp_path, weak(), {"x": X, "y": Y, "epochs": 1}, trials=20, target=2.0, diary=diary, leave=leave)
+        searched(
+            tmp_path,
+            weak(),
+            {"x": X, "y": Y, "epochs": 1},
+            trials=20,
+            target=2.0,
+            diary=diary,
+            leave=leave,
+        )
     held.clear()
-    ended = [keys["trial"]["number"] for event, keys in diary.events if keys["trial"]["state"] != "running"]
+    ended = [
+        keys["trial"]["number"]
+        for event, keys in diary.events
+        if keys["trial"]["state"] != "running"
+    ]
     assert SETTLED < ended[-1] < 20
-    more = searched(tmp_path, weak(), {"x": X, "y": Y, "epochs": 1}, trials=ended[-1] + 1, target=2.0)
+    more = searched(
+        tmp_path, weak(), {"x": X, "y": Y, "epochs": 1}, trials=ended[-1] + 1, target=2.0
+    )
     assert [t["number"] for t in more.result["trials"]] == list(range(ended[-1] + 2))
 
 
 def test_minutes_count_over_attempts(tmp_path):
-    outcome = searched(tmp_path, weak(), {"x": X, "y": Y, "epochs": 1}, trials=50, target=2.0, minutes=2 / 60)
+    outcome = searched(
+        tmp_path, weak(), {"x": X, "y": Y, "epochs": 1}, trials=50, target=2.0, minutes=2 / 60
+    )
     assert outcome.result["stopped"] == "minutes"
     trials = len(outcome.result["trials"])
-    again = searched(tmp_path, weak(), {"x": X, "y": Y, "epochs": 1}, trials=50, target=2.0, minutes=2 / 60)
+    again = searched(
+        tmp_path, weak(), {"x": X, "y": Y, "epochs": 1}, trials=50, target=2.0, minutes=2 / 60
+    )
     assert len(again.result["trials"]) == trials
 
 
@@ -453,16 +554,27 @@ def _search_in_child(folder):
                 sys.stdout.write(f"{keys['trial']} {keys['epoch']}\n")
                 sys.stdout.flush()
 
-    outcome = searched(Path(folder), weak(), {"x": X, "y": Y, "epochs": 4}, trials=3, target=2.0, diary=Loud())
+    outcome = searched(
+        Path(folder), weak(), {"x": X, "y": Y, "epochs": 4}, trials=3, target=2.0, diary=Loud()
+    )
     sys.stdout.write(
-        "winner " + json.dumps([outcome.result["winner"], [t["edits"] for t in outcome.result["trials"]]]) + "\n"
+        "winner "
+        + json.dumps([outcome.result["winner"], [t["edits"] for t in outcome.result["trials"]]])
+        + "\n"
     )
 
 
 def _child(folder):
-    environment = {**os.environ, "PYTHONPATH": str(Path.cwd()), "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "ignore"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(Path.cwd()),
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "PYTHONWARNINGS": "ignore",
+    }
     code = f"import runpy; runpy.run_path({str(SCRIPT)!r})['_search_in_child']({str(folder)!r})"
-    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment)
+    return subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment
+    )
 
 
 def test_killed_in_a_trial_the_search_goes_on_and_ends_with_the_same_winner(tmp_path):
@@ -488,7 +600,12 @@ def test_a_winner_is_trained_again_with_another_seed(tmp_path):
     chain = lineage(SearchResult.from_json(first))
     model = weak()
     other = searched(
-        tmp_path / "other", model, fit, target=2.0, seed=2, follow=tuple(one.to_json() for one in chain)
+        tmp_path / "other",
+        model,
+        fit,
+        target=2.0,
+        seed=2,
+        follow=tuple(one.to_json() for one in chain),
     ).result
     assert other["winner"] == first["winner"]
     assert [one["number"] for one in other["trials"]] == [0, *(one.number for one in chain)]

@@ -18,8 +18,19 @@ BLOCK = {"kind": "conv_block", "at": "pool", "like": "conv", "size": 6}
 WIDE = {"kind": "resize", "at": "conv", "size": 7}
 NORM = {"kind": "batch_norm", "at": "conv"}
 DROP = {"kind": "dropout", "at": "hidden", "size": 0.2}
-SCALE = {"kind": "normalise_input", "at": "image", "mean": [0.1, 0.2, 0.3], "variance": [1.0, 2.0, 3.0]}
-EDITS = {"late": [DROP], "middle": [BLOCK], "wide": [WIDE], "first": [SCALE], "all": [SCALE, NORM, WIDE, BLOCK, DROP]}
+SCALE = {
+    "kind": "normalise_input",
+    "at": "image",
+    "mean": [0.1, 0.2, 0.3],
+    "variance": [1.0, 2.0, 3.0],
+}
+EDITS = {
+    "late": [DROP],
+    "middle": [BLOCK],
+    "wide": [WIDE],
+    "first": [SCALE],
+    "all": [SCALE, NORM, WIDE, BLOCK, DROP],
+}
 
 
 def layers():
@@ -49,13 +60,20 @@ def functional():
     conv, pool, flat, hidden, out = layers()
     x = pool(conv(x))
     side = kl.GlobalAveragePooling2D(name="side")(x)
-    return keras.Model(image, out(kl.Concatenate(name="join")([hidden(flat(x)), side])), name="mine")
+    return keras.Model(
+        image, out(kl.Concatenate(name="join")([hidden(flat(x)), side])), name="mine"
+    )
 
 
 CASES = [
-    (sequential, "late"), (sequential, "wide"), (sequential, "all"), (added, "late"), (added, "all"),
-    (functional, "middle"), (functional, "all"),
-]  # fmt: skip
+    (sequential, "late"),
+    (sequential, "wide"),
+    (sequential, "all"),
+    (added, "late"),
+    (added, "all"),
+    (functional, "middle"),
+    (functional, "all"),
+]
 each_case = pytest.mark.parametrize(
     ("model", "name"), CASES, indirect=["model"], ids=[f"{b.__name__}-{n}" for b, n in CASES]
 )
@@ -71,11 +89,18 @@ def model(request):
 
 def change(model, name="all"):
     """Graft a winner whose weights are not the model's; returns what it predicts."""
-    edits = [e for e in EDITS[name] if not (e["kind"] == "resize" and type(model) is not keras.Sequential)]
+    edits = [
+        e
+        for e in EDITS[name]
+        if not (e["kind"] == "resize" and type(model) is not keras.Sequential)
+    ]
     winner, _ = architecture_edits.apply_all(model, edits)
     for layer in winner.layers:
         layer.set_weights(
-            [w + 0.1 * numpy.abs(numpy.cos(numpy.arange(w.size).reshape(w.shape))) for w in layer.get_weights()]
+            [
+                w + 0.1 * numpy.abs(numpy.cos(numpy.arange(w.size).reshape(w.shape)))
+                for w in layer.get_weights()
+            ]
         )
     expected = winner.predict(IMAGES, verbose=0)
     notes = graft(model, winner)
@@ -97,12 +122,16 @@ def test_the_callers_object_is_the_winner(model, name, tmp_path):
     assert weights <= {layer.name for layer in model.layers}
     model.fit(IMAGES, LABELS, epochs=1, verbose=0)
     assert (
-        len({id(w) for w in model.weights}) == len(model.weights) == sum(len(layer.weights) for layer in model.layers)
+        len({id(w) for w in model.weights})
+        == len(model.weights)
+        == sum(len(layer.weights) for layer in model.layers)
     )
     path = str(tmp_path / "best.keras")
     model.save(path)
     loaded = keras.models.load_model(path)
-    numpy.testing.assert_array_equal(loaded.predict(IMAGES, verbose=0), model.predict(IMAGES, verbose=0))
+    numpy.testing.assert_array_equal(
+        loaded.predict(IMAGES, verbose=0), model.predict(IMAGES, verbose=0)
+    )
     assert [w.shape for w in loaded.weights] == [w.shape for w in model.weights]
 
 
@@ -118,7 +147,9 @@ def test_a_layer_taken_before_can_be_frozen_after(model, name):
     model.fit(IMAGES, LABELS, epochs=1, verbose=0)
     for n in ("conv", "hidden"):
         assert all((a == b).all() for a, b in zip(before[n], taken[n].get_weights(), strict=True))
-    assert any((a != b).any() for a, b in zip(before["out"], taken["out"].get_weights(), strict=True))
+    assert any(
+        (a != b).any() for a, b in zip(before["out"], taken["out"].get_weights(), strict=True)
+    )
 
 
 @each_case
@@ -142,7 +173,10 @@ def test_an_extractor_made_of_the_first_layers_follows(name):
     extractor.predict(IMAGES, verbose=0)
     change(model, name)
     after = keras.Model(model.inputs, model.layers[-1].input)
-    if name in ("late", "all"):  # what was inserted behind the extractor's last layer is not part of it
+    if name in (
+        "late",
+        "all",
+    ):  # what was inserted behind the extractor's last layer is not part of it
         after = keras.Model(model.inputs, model.get_layer("hidden").output)
     near(extractor.predict(IMAGES, verbose=0), after.predict(IMAGES, verbose=0))
 
@@ -177,7 +211,9 @@ def test_pop_and_add(name):
     model.compile("adam", "sparse_categorical_crossentropy")
     model.fit(IMAGES, LABELS, epochs=1, verbose=0)
     assert model.predict(IMAGES, verbose=0).shape == (8, 5)
-    assert [w.shape for w in model.weights] == [w.shape for layer in model.layers for w in layer.weights]
+    assert [w.shape for w in model.weights] == [
+        w.shape for layer in model.layers for w in layer.weights
+    ]
 
 
 @each_case
@@ -187,12 +223,15 @@ def test_a_model_that_holds_this_one_computes_on_the_winner(model, name):
     outer.predict(IMAGES, verbose=0)
     expected, _ = change(model, name)
     near(2.0 * model.predict(IMAGES, verbose=0), 2.0 * expected)
-    outer.compile()  # a script compiles before it fits; predict alone keeps its old function otherwise
+    # a script compiles before it fits; predict alone keeps its old function otherwise
+    outer.compile()
     near(outer.predict(IMAGES, verbose=0), 2.0 * expected)
 
 
 def test_a_nested_base_keeps_its_object():
-    base = keras.Sequential([keras.Input((12, 12, 3)), kl.Conv2D(4, 3, activation="relu"), kl.Flatten()], name="base")
+    base = keras.Sequential(
+        [keras.Input((12, 12, 3)), kl.Conv2D(4, 3, activation="relu"), kl.Flatten()], name="base"
+    )
     model = keras.Sequential(
         [
             keras.Input((12, 12, 3), name="image"),
@@ -201,7 +240,9 @@ def test_a_nested_base_keeps_its_object():
             kl.Dense(3, name="out"),
         ]
     )
-    winner, grade = architecture_edits.apply_all(model, [DROP, {"kind": "resize", "at": "hidden", "size": 12}])
+    winner, grade = architecture_edits.apply_all(
+        model, [DROP, {"kind": "resize", "at": "hidden", "size": 12}]
+    )
     graft(model, winner)
     assert grade == "exact"
     assert model.layers[0] is base

@@ -1,4 +1,6 @@
-"""What a script does with its model after the fit, when the search has put another one into its hands."""
+"""What a script does with its model after the fit, when the search has put another one into its
+hands.
+"""
 
 from __future__ import annotations
 
@@ -91,17 +93,37 @@ def test_what_a_script_does_after_its_fit_acts_on_the_winner(tmp_path: Path, bac
     project, inside = tmp_path / "project", tmp_path / "inside"
     project.mkdir()
     (project / "train.py").write_text(SCRIPT)
-    asked = {"fit": 1, "metric": "accuracy", "mode": "max", "target": 0.99, "trials": 1, "minutes": 5.0,
-             "judged_digest": "another", "judged_value": 0.4, "limits": {"epochs": 6}}  # fmt: skip
+    asked = {
+        "fit": 1,
+        "metric": "accuracy",
+        "mode": "max",
+        "target": 0.99,
+        "trials": 1,
+        "minutes": 5.0,
+        "judged_digest": "another",
+        "judged_value": 0.4,
+        "limits": {"epochs": 6},
+    }
     variables = {
-        **os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "MPLBACKEND": "Agg",
-        "MLOPS_STRICT": "1", "MLOPS_PROJECT": str(project), "MLOPS_INSIDE": str(inside),
-        "MLOPS_SPEC": json.dumps({"pass": 2, "search": asked}), "KERAS_BACKEND": backend,
-    }  # fmt: skip
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "PYTHONHASHSEED": "1",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "MPLBACKEND": "Agg",
+        "MLOPS_STRICT": "1",
+        "MLOPS_PROJECT": str(project),
+        "MLOPS_INSIDE": str(inside),
+        "MLOPS_SPEC": json.dumps({"pass": 2, "search": asked}),
+        "KERAS_BACKEND": backend,
+    }
     done = subprocess.run(
-        [sys.executable, "-m", "mlops_lib.runner", "train.py"], env=variables, capture_output=True, text=True, check=False,
+        [sys.executable, "-m", "mlops_lib.runner", "train.py"],
+        env=variables,
+        capture_output=True,
+        text=True,
+        check=False,
         cwd=tmp_path,
-    )  # fmt: skip
+    )
     assert done.stdout.splitlines()[-1:] == ["all good"], done.stderr
     result = json.loads((inside / "search" / "result.json").read_text())
     assert (result["winner"], result["selection"]) == (1, "disjoint")
@@ -122,24 +144,52 @@ print(model.evaluate(x[160:], y[160:], verbose=0))
 """
 
 
-def test_phases_of_one_training_are_searched_on_examples_that_none_of_them_has_seen(tmp_path: Path) -> None:
+def test_phases_of_one_training_are_searched_on_examples_that_none_of_them_has_seen(
+    tmp_path: Path,
+) -> None:
     project, inside = tmp_path / "project", tmp_path / "inside"
     project.mkdir()
     (project / "train.py").write_text(PHASES)
-    asked = {"fit": 2, "metric": "accuracy", "mode": "max", "target": 2.0, "trials": 1, "minutes": 5.0,
-             "judged_digest": "another", "judged_value": 0.0, "limits": {"epochs": 2}}  # fmt: skip
+    asked = {
+        "fit": 2,
+        "metric": "accuracy",
+        "mode": "max",
+        "target": 2.0,
+        "trials": 1,
+        "minutes": 5.0,
+        "judged_digest": "another",
+        "judged_value": 0.0,
+        "limits": {"epochs": 2},
+    }
     variables = {
-        **os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "MLOPS_STRICT": "1",
-        "MLOPS_PROJECT": str(project), "MLOPS_INSIDE": str(inside), "MLOPS_SPEC": json.dumps({"pass": 2, "search": asked}),
-    }  # fmt: skip
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "PYTHONHASHSEED": "1",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "MLOPS_STRICT": "1",
+        "MLOPS_PROJECT": str(project),
+        "MLOPS_INSIDE": str(inside),
+        "MLOPS_SPEC": json.dumps({"pass": 2, "search": asked}),
+    }
     command = [sys.executable, "-m", "mlops_lib.runner", "train.py"]
     left, done = (
-        subprocess.run(command, env=variables, capture_output=True, text=True, check=False, cwd=tmp_path)
+        subprocess.run(
+            command, env=variables, capture_output=True, text=True, check=False, cwd=tmp_path
+        )
         for _ in range(2)
     )
     assert (left.returncode, done.returncode) == (RECYCLE, 0), left.stderr + done.stderr
     result = json.loads((inside / "search" / "result.json").read_text())
     assert (result["selection"], result["winner"]) == ("split", 1)
     events = [json.loads(line) for line in (inside / "events.jsonl").read_text().splitlines()]
-    fits = [(one["fit"], one["state"], one["steps"], one["continues"]) for one in events if one["event"] == "fit"]
-    assert fits == [(1, "started", 5, None), (2, "started", 5, 1), (1, "started", 4, None), (2, "restored", None, 1)]
+    fits = [
+        (one["fit"], one["state"], one["steps"], one["continues"])
+        for one in events
+        if one["event"] == "fit"
+    ]
+    assert fits == [
+        (1, "started", 5, None),
+        (2, "started", 5, 1),
+        (1, "started", 4, None),
+        (2, "restored", None, 1),
+    ]

@@ -1,4 +1,6 @@
-"""What the search proposes: the portfolio keeps away from what is frozen, pretrained or the output, and stays in its limits."""
+"""What the search proposes: the portfolio keeps away from what is frozen, pretrained or the output,
+and stays in its limits.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,13 @@ from keras import layers as kl
 
 from mlops_lib.runner.metrics import example_hashes
 from mlops_lib.runner.search import examples
-from mlops_lib.runner.search.keras import architecture_edits, blueprint, constraints, initial_weights, portfolio
+from mlops_lib.runner.search.keras import (
+    architecture_edits,
+    blueprint,
+    constraints,
+    initial_weights,
+    portfolio,
+)
 from mlops_lib.runner.search.keras.candidates import Candidate, Facts, Limits, standard_recipe
 from mlops_lib.runner.search.keras.diagnosis import Diagnosis
 from mlops_lib.runner.search.keras.edit_space import Space
@@ -25,11 +33,17 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 
 
 def convnet(*, hidden: int = 8) -> Any:
-    return keras.Sequential([
-        keras.Input((24, 24, 3), name="image"), kl.Conv2D(4, 3, activation="relu", name="conv"), kl.MaxPooling2D(name="pool"),
-        kl.Flatten(name="flat"), kl.Dense(hidden, activation="relu", name="hidden"), kl.Dense(5, name="logits"),
-        kl.Activation("softmax", name="shares"),
-    ])  # fmt: skip
+    return keras.Sequential(
+        [
+            keras.Input((24, 24, 3), name="image"),
+            kl.Conv2D(4, 3, activation="relu", name="conv"),
+            kl.MaxPooling2D(name="pool"),
+            kl.Flatten(name="flat"),
+            kl.Dense(hidden, activation="relu", name="hidden"),
+            kl.Dense(5, name="logits"),
+            kl.Activation("softmax", name="shares"),
+        ]
+    )
 
 
 def facts(**known: Any) -> Facts:
@@ -49,7 +63,9 @@ def test_a_small_convnet_grows_down_to_a_small_map_and_keeps_its_output() -> Non
     assert widths == sorted(widths)
     assert len(widths) >= 2
     assert all(portfolio.normalised(made, one) for one in portfolio.convolutions(made))
-    assert {"augment", "batch_norm", "resize", "conv_block", "remove", "dropout"} == {edit["kind"] for edit in edits}
+    assert {"augment", "batch_norm", "resize", "conv_block", "remove", "dropout"} == {
+        edit["kind"] for edit in edits
+    }
 
 
 def test_wider_where_that_costs_little() -> None:
@@ -64,7 +80,9 @@ def test_limits_are_kept() -> None:
     small, _ = edited(convnet(), facts(limits=Limits(parameters=7000)))
     assert small.count_params() <= max(7000, convnet().count_params())
     assert standard_recipe(facts(limits=Limits(epochs=3))).epochs == 3
-    only = Space(convnet(), facts(limits=Limits(edits=("dropout",))), Diagnosis(()), inheritable=True)
+    only = Space(
+        convnet(), facts(limits=Limits(edits=("dropout",))), Diagnosis(()), inheritable=True
+    )
     assert {edit["kind"] for edit in only.first.edits} == {"dropout"}
     around = list(only.around(1, convnet(), Diagnosis(("underfitting",))))
     assert {edit["kind"] for one in around for edit in one.edits} <= {"dropout"}
@@ -82,16 +100,22 @@ def test_a_network_grows_only_as_far_as_it_can_be_paid() -> None:
 
 
 def _around(model: Any, known: Facts) -> list[Any]:
-    return list(Space(model, known, Diagnosis(()), inheritable=True).around(1, model, Diagnosis(())))
+    return list(
+        Space(model, known, Diagnosis(()), inheritable=True).around(1, model, Diagnosis(()))
+    )
 
 
 @pytest.mark.parametrize("inlined", [True, False])
 def test_only_the_head_on_a_backbone_is_edited(inlined: bool) -> None:
-    base = keras.Sequential([keras.Input((24, 24, 3)), kl.Conv2D(8, 3, name="base_conv"), kl.GlobalAveragePooling2D()])
+    base = keras.Sequential(
+        [keras.Input((24, 24, 3)), kl.Conv2D(8, 3, name="base_conv"), kl.GlobalAveragePooling2D()]
+    )
     base.trainable = False
     image = keras.Input((24, 24, 3), name="image")
     seen = base.layers[1](base.layers[0](image)) if inlined else base(image)
-    model = keras.Model(image, kl.Dense(3, name="out")(kl.Dense(8, activation="relu", name="hidden")(seen)))
+    model = keras.Model(
+        image, kl.Dense(3, name="out")(kl.Dense(8, activation="relu", name="hidden")(seen))
+    )
     space = Space(model, facts(images=["image"]), Diagnosis(()), inheritable=False)
     proposed = [space.first, *space.around(1, model, Diagnosis(("underfitting",)))]
     touched = {edit["at"] for candidate in proposed for edit in candidate.edits}
@@ -130,14 +154,25 @@ class Quiet:
 
 
 def search(
-    tmp_path: Path, model: Any, fit: dict[str, Any], *, seen: frozenset[bytes] = frozenset(), **more: Any
+    tmp_path: Path,
+    model: Any,
+    fit: dict[str, Any],
+    *,
+    seen: frozenset[bytes] = frozenset(),
+    **more: Any,
 ) -> Any:
     compiled = {"optimizer": "adam", "loss": "binary_crossentropy", "metrics": ["accuracy"]}
     model.compile(**compiled)
     initial = [v.numpy() for v in model.variables] if model.built else None
     history = model.fit(**fit, verbose=0)
     request = SearchRequest(
-        fit=1, directory=str(tmp_path / "search"), target=2.0, trials=1, limits={"epochs": 1}, judged_value=-1.0, **more
+        fit=1,
+        directory=str(tmp_path / "search"),
+        target=2.0,
+        trials=1,
+        limits={"epochs": 1},
+        judged_value=-1.0,
+        **more,
     )
     return improve(model, FitCall(fit, compiled, history, initial, seen=seen), request, Quiet())
 
@@ -149,7 +184,9 @@ def test_what_was_adapted_or_pretrained_is_so_in_trials_too(tmp_path: Path) -> N
     scale = kl.Normalization(name="scale")
     scale.adapt(x)
     frozen = kl.Dense(6, name="frozen", trainable=False)
-    model = keras.Sequential([keras.Input((4,)), scale, frozen, kl.Dense(1, activation="sigmoid", name="out")])
+    model = keras.Sequential(
+        [keras.Input((4,)), scale, frozen, kl.Dense(1, activation="sigmoid", name="out")]
+    )
     before = [w.copy() for w in frozen.get_weights()]
     outcome = search(tmp_path, model, {"x": x, "y": y, "epochs": 1})
     assert outcome.result["winner"] == 1
@@ -173,13 +210,19 @@ def test_the_pixels_of_a_flattened_image_share_one_scale_that_a_patch_can_say() 
     )[0]
     written = blueprint.one_layer(child.layers[0])
     assert written["known"]
-    assert written["arguments"] == {"axis": [], "mean": pytest.approx(mean), "variance": pytest.approx(variance)}
+    assert written["arguments"] == {
+        "axis": [],
+        "mean": pytest.approx(mean),
+        "variance": pytest.approx(variance),
+    }
 
 
 def test_examples_that_an_earlier_fit_has_seen_make_it_contaminated(tmp_path: Path) -> None:
     x = numpy.random.default_rng(0).normal(size=(200, 4)).astype("float32")
     y = (x[:, 0] > 0).astype("int64")
-    model = keras.Sequential([keras.Input((4,)), kl.Dense(3, activation="relu"), kl.Dense(1, activation="sigmoid")])
+    model = keras.Sequential(
+        [keras.Input((4,)), kl.Dense(3, activation="relu"), kl.Dense(1, activation="sigmoid")]
+    )
     seen = example_hashes.examples(x)
     assert seen is not None
     outcome = search(tmp_path, model, {"x": x, "y": y, "epochs": 1}, seen=seen.hashes)
@@ -203,7 +246,9 @@ def test_an_indexed_iterator_can_be_read_again() -> None:
 
 
 def test_a_candidate_survives_its_record() -> None:
-    candidate = Candidate(2, ({"kind": "dropout", "at": "flat", "size": 0.3},), standard_recipe(facts()), True)
+    candidate = Candidate(
+        2, ({"kind": "dropout", "at": "flat", "size": 0.3},), standard_recipe(facts()), True
+    )
     assert Candidate.read(candidate.values()) == candidate
 
 
@@ -222,7 +267,9 @@ class Space(keras_tuner.HyperModel):
 """
 
 
-@pytest.mark.parametrize("space", [SPACE, SPACE + "\nbuild = Space().build\ndel Space"], ids=["class", "function"])
+@pytest.mark.parametrize(
+    "space", [SPACE, SPACE + "\nbuild = Space().build\ndel Space"], ids=["class", "function"]
+)
 def test_a_projects_own_hypermodel_is_used_as_it_is(
     space: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -230,7 +277,9 @@ def test_a_projects_own_hypermodel_is_used_as_it_is(
     monkeypatch.chdir(tmp_path)
     x = numpy.random.default_rng(0).normal(size=(200, 4)).astype("float32")
     y = (x[:, 0] > 0).astype("int64")
-    model = keras.Sequential([keras.Input((4,)), kl.Dense(3, activation="relu"), kl.Dense(1, activation="sigmoid")])
+    model = keras.Sequential(
+        [keras.Input((4,)), kl.Dense(3, activation="relu"), kl.Dense(1, activation="sigmoid")]
+    )
     outcome = search(tmp_path, model, {"x": x, "y": y, "epochs": 1})
     assert outcome.result["winner"] == 1
     values = outcome.result["trials"][1]["edits"]
@@ -277,9 +326,13 @@ def test_a_code_that_a_pooling_makes_stays_as_large_as_it_is() -> None:
     model = keras.Model(image, kl.Conv2D(1, 3, padding="same")(up))
     tied = constraints.find(model, inputs_are_targets=True)
     assert tied.narrowest == 4 * 4 * 2
-    larger, _ = architecture_edits.apply(model, {"kind": "resize", "at": "last_of_encoder", "size": 16})
+    larger, _ = architecture_edits.apply(
+        model, {"kind": "resize", "at": "last_of_encoder", "size": 16}
+    )
     assert not tied.allow(larger)
-    stronger, _ = architecture_edits.apply(model, {"kind": "resize", "at": "first_of_decoder", "size": 16})
+    stronger, _ = architecture_edits.apply(
+        model, {"kind": "resize", "at": "first_of_decoder", "size": 16}
+    )
     assert tied.allow(stronger)
 
 
@@ -290,15 +343,26 @@ def test_pictures_that_are_flattened_at_once_get_convolutions() -> None:
     assert as_picture(pictures.reshape(200, -1)) == [16, 16, 1]
     assert as_picture(pictures) == [16, 16, 1]
     assert not as_picture(random.normal(size=(200, 256)))
-    assert not as_picture(random.normal(size=(200, 256)).cumsum(axis=1)), "a signal goes on where a row would end"
-    vector = keras.Sequential([keras.Input((256,), name="flat"), kl.Dense(8, "relu"), kl.Dense(3, name="out")])
-    second = Space(vector, facts(pictures={"flat": [16, 16, 1]}), Diagnosis(()), inheritable=True).second
+    assert not as_picture(random.normal(size=(200, 256)).cumsum(axis=1)), (
+        "a signal goes on where a row would end"
+    )
+    vector = keras.Sequential(
+        [keras.Input((256,), name="flat"), kl.Dense(8, "relu"), kl.Dense(3, name="out")]
+    )
+    second = Space(
+        vector, facts(pictures={"flat": [16, 16, 1]}), Diagnosis(()), inheritable=True
+    ).second
     assert second is not None
     made, _ = architecture_edits.apply_all(vector, list(second.edits))
     assert [type(one).__name__ for one in made.layers][:2] == ["Reshape", "Conv2D"]
     assert len(portfolio.convolutions(made)) == 2
     assert made.outputs[0].shape == (None, 3)
-    assert Space(convnet(), facts(pictures={"image": [24, 24, 3]}), Diagnosis(()), inheritable=True).second is None
+    assert (
+        Space(
+            convnet(), facts(pictures={"image": [24, 24, 3]}), Diagnosis(()), inheritable=True
+        ).second
+        is None
+    )
 
 
 def test_a_network_of_the_scripts_own_inside_another_is_not_pretrained() -> None:
@@ -311,14 +375,20 @@ def test_a_network_of_the_scripts_own_inside_another_is_not_pretrained() -> None
     assert not initial_weights.is_untrained([encoder], model, trained)
 
 
-def test_where_the_script_failed_with_another_network_only_its_training_is_searched(tmp_path: Path) -> None:
+def test_where_the_script_failed_with_another_network_only_its_training_is_searched(
+    tmp_path: Path,
+) -> None:
     random = numpy.random.default_rng(0)
     x = random.normal(size=(200, 4)).astype("float32")
     data = {"x": x, "y": (x[:, 0] > 0).astype("int64"), "epochs": 1}
-    model = keras.Sequential([keras.Input((4,)), kl.Dense(3, activation="relu"), kl.Dense(1, activation="sigmoid")])
+    model = keras.Sequential(
+        [keras.Input((4,)), kl.Dense(3, activation="relu"), kl.Dense(1, activation="sigmoid")]
+    )
     search(tmp_path, model, dict(data))
     assert list((tmp_path / "search" / "trials").iterdir())
-    again = keras.Sequential([keras.Input((4,)), kl.Dense(3, activation="relu"), kl.Dense(1, activation="sigmoid")])
+    again = keras.Sequential(
+        [keras.Input((4,)), kl.Dense(3, activation="relu"), kl.Dense(1, activation="sigmoid")]
+    )
     outcome = search(tmp_path, again, dict(data), failed_with="train.py:9: ValueError")
     assert again.count_params() == 19
     assert (tmp_path / "search" / "architectures" / "trials" / "1.json").is_file()

@@ -16,17 +16,28 @@ from mlops_lib.tuning.second_pass import lineage
 
 def verdict(value: float | None, kind: str = "accepted", **changes: Any) -> Verdict:
     given: dict[str, Any] = {
-        "metric": "accuracy", "target": 0.8, "examples": 500, "interval": (0.77, 0.84), "examples_digest": "a",
-        "shown": Shown(measured_by_file=True, not_trained_on=True, not_selected_on=True), "reasons": ("it is so: mend",),
-    }  # fmt: skip
+        "metric": "accuracy",
+        "target": 0.8,
+        "examples": 500,
+        "interval": (0.77, 0.84),
+        "examples_digest": "a",
+        "shown": Shown(measured_by_file=True, not_trained_on=True, not_selected_on=True),
+        "reasons": ("it is so: mend",),
+    }
     return Verdict(verdict=kind, value=value, **{**given, **changes})  # type: ignore[arg-type]
 
 
-def over(own: Verdict, *others: Verdict | str, sound: Verdict | None = None, **asked: Any) -> Verdict:
+def over(
+    own: Verdict, *others: Verdict | str, sound: Verdict | None = None, **asked: Any
+) -> Verdict:
     return seeds.over_all(
-        own, sound or verdict(own.value), dict(enumerate(others, 2)), seed=1, run_dirs={1: "one"},
+        own,
+        sound or verdict(own.value),
+        dict(enumerate(others, 2)),
+        seed=1,
+        run_dirs={1: "one"},
         **{"strict": False, "must_beat": False, **asked},
-    )  # fmt: skip
+    )
 
 
 def test_the_mean_decides_and_the_file_keeps_its_number() -> None:
@@ -35,7 +46,11 @@ def test_the_mean_decides_and_the_file_keeps_its_number() -> None:
     assert found.seeds is not None
     assert found.seeds.mean == pytest.approx(0.82)
     assert found.seeds.spread == pytest.approx(statistics.stdev([0.78, 0.83, 0.85]))
-    assert [(one.seed, one.value) for one in found.seeds.values] == [(1, 0.78), (2, 0.83), (3, 0.85)]
+    assert [(one.seed, one.value) for one in found.seeds.values] == [
+        (1, 0.78),
+        (2, 0.83),
+        (3, 0.85),
+    ]
     assert (found.seeds.registered, found.seeds.values[0].run_dir) == (1, "one")
     assert "the mean of 3 seeds" in found.reasons[0]
     assert "the file of seed 1, which gives 0.78" in found.reasons[0]
@@ -57,7 +72,9 @@ def test_strict_asks_the_worse_end_of_the_means_interval() -> None:
         (["a", "b"], None, "seed 3 has no number: b"),
     ],
 )
-def test_a_seed_in_doubt_is_never_accepted(others: list[Any], sound: Verdict | None, word: str) -> None:
+def test_a_seed_in_doubt_is_never_accepted(
+    others: list[Any], sound: Verdict | None, word: str
+) -> None:
     found = over(verdict(0.9), *others, sound=sound)
     assert found.verdict == "undecided"
     assert any(word in reason for reason in found.reasons)
@@ -65,7 +82,9 @@ def test_a_seed_in_doubt_is_never_accepted(others: list[Any], sound: Verdict | N
 
 def test_a_winners_seeds_are_judged_on_the_same_examples() -> None:
     apart = verdict(0.9, examples_digest="b")
-    assert over(verdict(0.9), apart).verdict == "accepted", "a script that splits anew is judged as it splits"
+    assert over(verdict(0.9), apart).verdict == "accepted", (
+        "a script that splits anew is judged as it splits"
+    )
     assert over(verdict(0.9, judged_pass=2, selection="half"), apart).verdict == "undecided"
 
 

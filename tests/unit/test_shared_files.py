@@ -27,7 +27,10 @@ def test_equal_files_are_one_file_until_one_is_replaced(tmp_path: Path) -> None:
     assert (first / "same").samefile(second / "same")
     assert not (first / "small").samefile(second / "small")
     assert not (first / "same").samefile(second / "program"), "another mode is another file"
-    assert [shared_files.own_bytes(second / name) for name in ("same", "own")] == [0, len(LARGE) + 1]
+    assert [shared_files.own_bytes(second / name) for name in ("same", "own")] == [
+        0,
+        len(LARGE) + 1,
+    ]
     fresh = second / "fresh"
     fresh.write_bytes(b"an upgrade")
     fresh.replace(second / "same")

@@ -24,10 +24,20 @@ def run(project: Path, inside: Path, **orders: Any) -> subprocess.CompletedProce
         name: [{"script": one.script, "args": list(one.args), "folder": one.folder} for one in part]
         for name, part in (("before", found.before), ("after", found.after))
     }
-    return run_runner(project, inside, found.entry, *found.command.args, **steps, folder=found.command.folder, **orders)
+    return run_runner(
+        project,
+        inside,
+        found.entry,
+        *found.command.args,
+        **steps,
+        folder=found.command.folder,
+        **orders,
+    )
 
 
-def test_the_last_steps_number_is_judged_and_a_search_goes_through_the_steps(tmp_path: Path) -> None:
+def test_the_last_steps_number_is_judged_and_a_search_goes_through_the_steps(
+    tmp_path: Path,
+) -> None:
     done = run(PIPELINE, tmp_path / "inside")
     assert done.returncode == 0, done.stderr
     measured = float(done.stdout.split("TEST ")[1].split()[0])
@@ -38,11 +48,20 @@ def test_the_last_steps_number_is_judged_and_a_search_goes_through_the_steps(tmp
     assert verdict.recomputed
     assert "deployed" not in done.stdout + done.stderr
 
-    search = {"fit": 1, "metric": "accuracy", "target": 2.0, "trials": 3, "minutes": 5, "judged_value": measured}
+    search = {
+        "fit": 1,
+        "metric": "accuracy",
+        "target": 2.0,
+        "trials": 3,
+        "minutes": 5,
+        "judged_value": measured,
+    }
     again = run(PIPELINE, tmp_path / "inside", search=search, **{"pass": 2})
     assert again.returncode == 0, again.stderr
     assert float(again.stdout.split("TEST ")[1].split()[0]) > measured
-    fits = [json.loads(line) for line in (tmp_path / "inside" / "events.jsonl").read_text().splitlines()]
+    fits = [
+        json.loads(line) for line in (tmp_path / "inside" / "events.jsonl").read_text().splitlines()
+    ]
     assert [one["state"] for one in fits if one["event"] == "fit"] == ["started", "restored"]
 
 
@@ -50,7 +69,9 @@ def test_each_step_begins_as_a_fresh_program(tmp_path: Path) -> None:
     project = tmp_path / "project"
     (project / "deep").mkdir(parents=True)
     (project / "Makefile").write_text("train:\n\tpython first.py\n\tcd deep && python train.py 7\n")
-    (project / "first.py").write_text("import helper, random\nprint(helper.NAME, random.random(), __name__)\n")
+    (project / "first.py").write_text(
+        "import helper, random\nprint(helper.NAME, random.random(), __name__)\n"
+    )
     (project / "helper.py").write_text("NAME = 'outer'\n")
     (project / "deep" / "helper.py").write_text("NAME = 'inner'\n")
     (project / "deep" / "train.py").write_text(

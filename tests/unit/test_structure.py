@@ -1,4 +1,6 @@
-"""What CONTRIBUTING.md says of the package's structure: which way imports go, and that the runner is an island."""
+"""What CONTRIBUTING.md says of the package's structure: which way imports go, and that the runner
+is an island.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,11 @@ from mlops_lib.runner import protocol
 
 PACKAGE = Path(__file__).parents[2] / "mlops_lib"
 MODULES = {
-    path.relative_to(PACKAGE.parent).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__"): path
+    path.relative_to(PACKAGE.parent)
+    .with_suffix("")
+    .as_posix()
+    .replace("/", ".")
+    .removesuffix(".__init__"): path
     for path in PACKAGE.rglob("*.py")
 }
 LAYERS = (
@@ -44,12 +50,16 @@ def _imported(module: str, *, lazily: bool) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            parts = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            parts = (
+                package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            )
             place = ".".join([*parts, *([node.module] if node.module else [])])
             named = (f"{place}.{alias.name}" for alias in node.names)
             yield from (name if name in MODULES else place for name in named)
         if lazily or not isinstance(node, (ast.FunctionDef, ast.Lambda)):
-            test = node.test.id if isinstance(node, ast.If) and isinstance(node.test, ast.Name) else ""
+            test = (
+                node.test.id if isinstance(node, ast.If) and isinstance(node.test, ast.Name) else ""
+            )
             nodes += [] if test == "TYPE_CHECKING" else ast.iter_child_nodes(node)
 
 
@@ -61,7 +71,11 @@ def _part(module: str) -> str:
 def _parts_imported() -> dict[str, set[str]]:
     graph: dict[str, set[str]] = {}
     for module in MODULES:
-        named = {_part(name) for name in _imported(module, lazily=True) if name.split(".")[0] == "mlops_lib"}
+        named = {
+            _part(name)
+            for name in _imported(module, lazily=True)
+            if name.split(".")[0] == "mlops_lib"
+        }
         graph.setdefault(_part(module), set()).update(named - {_part(module), ""})
     return graph
 
@@ -111,7 +125,9 @@ def test_nothing_third_party_is_imported_before_it_is_used() -> None:
 
 PROTOCOL = "mlops_lib.runner.protocol"
 IN_THE_SCRIPTS_PROCESS = {"mlops_lib.tuning.in_memory"}
-"""It searches in the caller's own process, as the runner does in a container, and is the runner's other user."""
+"""It searches in the caller's own process, as the runner does in a container, and is the runner's
+other user.
+"""
 
 
 def test_outside_only_the_protocol_of_the_runner_is_imported() -> None:
@@ -126,7 +142,9 @@ def test_outside_only_the_protocol_of_the_runner_is_imported() -> None:
 
 
 def test_the_protocol_imports_the_standard_library_only() -> None:
-    assert {name.split(".")[0] for name in _imported(PROTOCOL, lazily=True)} <= sys.stdlib_module_names
+    assert {
+        name.split(".")[0] for name in _imported(PROTOCOL, lazily=True)
+    } <= sys.stdlib_module_names
 
 
 def test_what_both_worlds_agree_on_is_written_down_once() -> None:
@@ -142,7 +160,8 @@ def test_what_both_worlds_agree_on_is_written_down_once() -> None:
         for module, path in MODULES.items()
         if module != PROTOCOL
         for node in _strings(ast.parse(path.read_text(encoding="utf-8")))
-        if node.value in names and (module, node.value) != ("mlops_lib.runner.metrics.evaluations", "metrics.json")
+        if node.value in names
+        and (module, node.value) != ("mlops_lib.runner.metrics.evaluations", "metrics.json")
     ]
     assert copies == []
     lists = [
@@ -166,10 +185,16 @@ def test_event_and_decision_kinds_are_those_of_the_protocol() -> None:
                         written |= {value.value} if key.value == "event" else set()
                         decided |= {value.value} if key.value == "do" else set()
             if isinstance(node, ast.Call):
-                decided |= {k.value.value for k in node.keywords if k.arg == "do" and isinstance(k.value, ast.Constant)}
+                decided |= {
+                    k.value.value
+                    for k in node.keywords
+                    if k.arg == "do" and isinstance(k.value, ast.Constant)
+                }
                 name = ast.unparse(node.func)
                 first = node.args[0] if node.args else None
-                if re.search(r"(journal|diary|_journal|_diary)\.write$", name) and isinstance(first, ast.Constant):
+                if re.search(r"(journal|diary|_journal|_diary)\.write$", name) and isinstance(
+                    first, ast.Constant
+                ):
                     written.add(first.value)
     assert written <= known, written - known
     assert decided <= set(protocol.DECISIONS), decided - set(protocol.DECISIONS)

@@ -12,7 +12,15 @@ from mlops_lib.records import Verdict
 from mlops_lib.runner import protocol
 from mlops_lib.tuning import second_pass
 
-REQUEST = {"fit": 1, "metric": "accuracy", "mode": "max", "target": 0.8, "trials": 12, "minutes": 30.0, "pass": 2}
+REQUEST = {
+    "fit": 1,
+    "metric": "accuracy",
+    "mode": "max",
+    "target": 0.8,
+    "trials": 12,
+    "minutes": 30.0,
+    "pass": 2,
+}
 TRIALS = [{"number": n, "score": score, "seconds": 20.0} for n, score in enumerate((0.5, 0.84))]
 RESULT = {
     "schema": 1,
@@ -25,7 +33,9 @@ RESULT = {
 }
 
 
-def searched(folder: Path, *, request: dict[str, Any] | None = None, result: dict[str, Any] | None = None) -> Path:
+def searched(
+    folder: Path, *, request: dict[str, Any] | None = None, result: dict[str, Any] | None = None
+) -> Path:
     """A run directory whose second pass is over."""
     inside = folder / "inside" / "search"
     inside.mkdir(parents=True)
@@ -53,7 +63,9 @@ def test_what_the_gate_rejected_is_searched_further(tmp_path: Path) -> None:
     assert second_pass.goes_on(run_dir, verdict())
     assert second_pass.last_pass(run_dir) == 2
     assert not second_pass.goes_on(run_dir, verdict("accepted"))
-    assert not second_pass.goes_on(run_dir, verdict(selection="")), "this verdict is about the model before the search"
+    assert not second_pass.goes_on(run_dir, verdict(selection="")), (
+        "this verdict is about the model before the search"
+    )
 
 
 @pytest.mark.parametrize(
@@ -66,7 +78,9 @@ def test_what_the_gate_rejected_is_searched_further(tmp_path: Path) -> None:
     ],
     ids=["budget used up", "no trials left", "no time left", "going on already"],
 )
-def test_when_it_does_not_go_on(request_: dict[str, Any], result: dict[str, Any], tmp_path: Path) -> None:
+def test_when_it_does_not_go_on(
+    request_: dict[str, Any], result: dict[str, Any], tmp_path: Path
+) -> None:
     assert not second_pass.goes_on(searched(tmp_path, request=request_, result=result), verdict())
 
 
@@ -76,16 +90,24 @@ def test_the_gate_looks_at_its_examples_three_times_at_most(tmp_path: Path) -> N
     assert not second_pass.goes_on(run_dir, verdict(looks=protocol.MOST_LOOKS))
 
 
-@pytest.mark.parametrize(("same_again", "expected"), [(True, "judged"), (None, "judged"), (False, "")])
+@pytest.mark.parametrize(
+    ("same_again", "expected"), [(True, "judged"), (None, "judged"), (False, "")]
+)
 def test_examples_that_are_others_at_every_reading_have_no_name_for_the_search(
     same_again: bool | None, expected: str, tmp_path: Path
 ) -> None:
     inside = tmp_path / "inside"
     inside.mkdir()
     listed = [
-        {"source": "fit.validation", "examples_digest": name, "measured_on": {"same_again": same_again}}
+        {
+            "source": "fit.validation",
+            "examples_digest": name,
+            "measured_on": {"same_again": same_again},
+        }
         for name in ("judged", "of a later fit")
     ]
     (inside / "metrics.json").write_text(json.dumps({"evaluations": listed}))
-    verdict = Verdict(verdict="rejected", target=0.8, source="fit.validation", examples_digest="judged")
+    verdict = Verdict(
+        verdict="rejected", target=0.8, source="fit.validation", examples_digest="judged"
+    )
     assert second_pass._judged_digest(tmp_path, verdict) == expected

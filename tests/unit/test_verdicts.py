@@ -21,18 +21,27 @@ from mlops_lib.runner.metrics.evaluations import Evaluations, Measured
 from mlops_lib.runner.script.conditions import Conditions, surroundings
 
 ROOT = Path(__file__).resolve().parents[2]
-SAMPLE = [matrix.Case("ImageDataGenerator", evaluates=False), matrix.Case("tf.data", evaluates=True)]
+SAMPLE = [
+    matrix.Case("ImageDataGenerator", evaluates=False),
+    matrix.Case("tf.data", evaluates=True),
+]
 """`python -m bench.verdicts` runs all of them."""
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", SAMPLE, ids=lambda case: case.name)
-def test_a_fresh_process_gets_the_verdicts_number_on_the_examples_it_names(case: matrix.Case, tmp_path: Path) -> None:
+def test_a_fresh_process_gets_the_verdicts_number_on_the_examples_it_names(
+    case: matrix.Case, tmp_path: Path
+) -> None:
     first, second = matrix.judgements(case, tmp_path)
     assert not first.faults()
     assert not second.faults()
     assert (first.verdict.selection, first.verdict.examples) == ("", 240)
-    assert (second.verdict.selection, second.verdict.examples, second.verdict.left_out) == ("half", 120, 120)
+    assert (second.verdict.selection, second.verdict.examples, second.verdict.left_out) == (
+        "half",
+        120,
+        120,
+    )
 
 
 LAZY = """
@@ -66,15 +75,21 @@ del os.environ["THIRD"]
 """
 
 
-def test_a_model_is_judged_under_the_conditions_of_the_call_that_measured_it(tmp_path: Path) -> None:
+def test_a_model_is_judged_under_the_conditions_of_the_call_that_measured_it(
+    tmp_path: Path,
+) -> None:
     project, inside = tmp_path / "project", tmp_path / "inside"
     project.mkdir()
     (project / "train.py").write_text(LAZY)
     (project / "edge.txt").write_text("0.1\n")
     environment = {
-        **os.environ, "PYTHONPATH": str(ROOT), "MLOPS_PROJECT": str(project), "MLOPS_INSIDE": str(inside),
-        "MLOPS_SPEC": "{}", "MLOPS_STRICT": "0",
-    }  # fmt: skip
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "MLOPS_PROJECT": str(project),
+        "MLOPS_INSIDE": str(inside),
+        "MLOPS_SPEC": "{}",
+        "MLOPS_STRICT": "0",
+    }
     done = subprocess.run(
         [sys.executable, "-m", "mlops_lib.runner", "train.py"],
         env=environment,
@@ -90,11 +105,17 @@ def test_a_model_is_judged_under_the_conditions_of_the_call_that_measured_it(tmp
     assert measured[0]["measured_on"]["data"] == "what score was given"
     judged = json.loads((inside / "judged.json").read_text())
     names = [bytes.fromhex(one) for one in judged["examples"]]
-    assert example_hashes.Examples(names).digest == judged["digest"] == measured[0]["examples_digest"]
-    assert not (inside / "outputs" / "absolute").exists()  # what the runner writes is no output of the script
+    assert (
+        example_hashes.Examples(names).digest == judged["digest"] == measured[0]["examples_digest"]
+    )
+    assert not (
+        inside / "outputs" / "absolute"
+    ).exists()  # what the runner writes is no output of the script
 
 
-def test_conditions_are_lent_once_more_and_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_conditions_are_lent_once_more_and_taken_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lent: list[str] = []
 
     def install() -> object:
@@ -139,12 +160,25 @@ def test_what_a_search_selected_on_is_left_out_of_the_number(tmp_path: Path) -> 
         return Measured(model.right(rest), rest)
 
     model = Model()
-    evaluations.add(metric="accuracy", value=0.5, source="test", fit=1, held_out=True, model=model, repeat=repeat)
+    evaluations.add(
+        metric="accuracy",
+        value=0.5,
+        source="test",
+        fit=1,
+        held_out=True,
+        model=model,
+        repeat=repeat,
+    )
     evaluations.selected = frozenset(names[:3])  # two of them are right
     evaluations.repeat_on(Model(), model)
     record = evaluations.records[0]
     assert (record["value"], record["recomputed"], record["examples"]) == (3 / 7, 3 / 7, 7)
-    assert record["on_all"] == {"metric": "accuracy", "value": 0.5, "recomputed": 0.5, "examples": 10}
+    assert record["on_all"] == {
+        "metric": "accuracy",
+        "value": 0.5,
+        "recomputed": 0.5,
+        "examples": 10,
+    }
     assert record["measured_on"]["left_out"] == 3
     assert record["examples_digest"] == example_hashes.Examples(names[3:]).digest
     evaluations.selected = frozenset(names)
@@ -169,9 +203,13 @@ def test_the_winner_around_a_grid_search_is_judged_on_examples_kept_from_it(tmp_
 
     def run(spec: dict[str, object]) -> float:
         environment = {
-            **os.environ, "PYTHONPATH": str(ROOT), "MLOPS_PROJECT": str(project), "MLOPS_INSIDE": str(inside),
-            "MLOPS_SPEC": json.dumps(spec), "MLOPS_STRICT": "1",
-        }  # fmt: skip
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "MLOPS_PROJECT": str(project),
+            "MLOPS_INSIDE": str(inside),
+            "MLOPS_SPEC": json.dumps(spec),
+            "MLOPS_STRICT": "1",
+        }
         command = [sys.executable, "-m", "mlops_lib.runner", "train.py"]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
@@ -180,15 +218,28 @@ def test_the_winner_around_a_grid_search_is_judged_on_examples_kept_from_it(tmp_
     run({})
     first = verdicts.judge(tmp_path, target=0.6)
     assert (first.verdict, first.source, first.recomputed) == ("rejected", "fit.validation", False)
-    asked = {"fit": 1, "metric": "accuracy", "target": 0.6, "trials": 6, "judged_digest": first.examples_digest}
+    asked = {
+        "fit": 1,
+        "metric": "accuracy",
+        "target": 0.6,
+        "trials": 6,
+        "judged_digest": first.examples_digest,
+    }
     best = run({"pass": 2, "search": asked})
     result = json.loads((inside / "search" / "result.json").read_text())
     assert best == result["score"]
     verdict = verdicts.judge(tmp_path, target=0.6, selection=result["selection"])
-    assert (verdict.verdict, verdict.source, verdict.recomputed) == ("accepted", "search.judged", True)
+    assert (verdict.verdict, verdict.source, verdict.recomputed) == (
+        "accepted",
+        "search.judged",
+        True,
+    )
     assert verdict.examples == 100
     x, y = load_digits(return_X_y=True)
     place = {name: i for i, name in enumerate(example_hashes.hashes(x[:500]))}
-    judged = [place[bytes.fromhex(one)] for one in json.loads((inside / "judged.json").read_text())["examples"]]
+    judged = [
+        place[bytes.fromhex(one)]
+        for one in json.loads((inside / "judged.json").read_text())["examples"]
+    ]
     model = joblib.load(inside / "model.joblib")
     assert verdict.value == model.score(x[judged], y[judged])

@@ -1,4 +1,6 @@
-"""What the watchdog decides, and when a training stands still: pure functions, so every row of the tables is tested."""
+"""What the watchdog decides, and when a training stands still: pure functions, so every row of the
+tables is tested.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +17,18 @@ BUDGET = 3
 
 
 def error(kind: str, *, line: int = 3, type: str = "Oops") -> dict[str, Any]:
-    return {"exit_code": 1, "error": {"type": type, "message": "no", "file": "train.py", "line": line, "kind": kind}}
+    return {
+        "exit_code": 1,
+        "error": {"type": type, "message": "no", "file": "train.py", "line": line, "kind": kind},
+    }
 
 
-def situation(code: int | None = 137, *, end: dict[str, Any] | None = None, **more: Any) -> Situation:
-    about = {key: more.pop(key) for key in ("out_of_memory", "asked_to_end", "state") if key in more}
+def situation(
+    code: int | None = 137, *, end: dict[str, Any] | None = None, **more: Any
+) -> Situation:
+    about = {
+        key: more.pop(key) for key in ("out_of_memory", "asked_to_end", "state") if key in more
+    }
     container = Container(id="c", labels={}, exit_code=code, **{"state": "exited", **about})
     return Situation(container=container, end=end, budget=BUDGET, **more)
 
@@ -36,14 +45,24 @@ CASES: dict[str, tuple[Situation, str, str | None]] = {
     "mlops stop": (situation(asked_to_stop=True), "stay stopped", "stopped"),
     "docker stop": (situation(143, asked_to_end=True), "stay stopped", "stopped"),
     "docker stop of a script that ends well on SIGTERM": (
-        situation(0, end={"exit_code": 0, "error": None}, asked_to_end=True), "finish", None,
+        situation(0, end={"exit_code": 0, "error": None}, asked_to_end=True),
+        "finish",
+        None,
     ),
     "SIGTERM that nobody asked the engine for": (situation(143), "restart", "crash"),
     "Ctrl-C in the script": (situation(130, end=error("stopped")), "stay stopped", "stopped"),
     "out of memory": (situation(out_of_memory=True), "restart", "oom"),
     "out of memory, an exception": (situation(1, end=error("oom")), "restart", "oom"),
-    "a worker out of memory": (situation(1, end=error("crash"), out_of_memory=True), "restart", "oom"),
-    "out of memory again": (situation(out_of_memory=True, past=Past(smaller=True)), "give up", "oom"),
+    "a worker out of memory": (
+        situation(1, end=error("crash"), out_of_memory=True),
+        "restart",
+        "oom",
+    ),
+    "out of memory again": (
+        situation(out_of_memory=True, past=Past(smaller=True)),
+        "give up",
+        "oom",
+    ),
     "hang": (situation(hung="it made no step for 30 s"), "restart", "hang"),
     "hang, no budget left": (situation(hung="no step", past=OUT_OF_BUDGET), "give up", "hang"),
     "disk, an exception": (situation(1, end=error("disk")), "give up", "disk"),
@@ -51,23 +70,57 @@ CASES: dict[str, tuple[Situation, str, str | None]] = {
     "import": (situation(1, end=error("import")), "give up", "import"),
     "a mistake": (situation(1, end=error("bug")), "give up", "bug"),
     "an exception": (situation(1, end=error("crash")), "restart", "exception"),
-    "an exception before its first step": (situation(1, end=error("crash"), stepped=False), "give up", "early"),
-    "… after a kill": (situation(1, end=error("crash"), stepped=False, past=Past(restarts=1)), "restart", "exception"),
-    "… of the machine": (situation(1, end=error("crash", type="OSError"), stepped=False), "restart", "exception"),
-    "the same exception": (situation(1, end=error("crash"), past=Past(restarts=1, errors=(PLACE,))), "give up", "repeated"),
-    "one elsewhere": (situation(1, end=error("crash", line=9), past=Past(restarts=1, errors=(PLACE,))), "restart", "exception"),
+    "an exception before its first step": (
+        situation(1, end=error("crash"), stepped=False),
+        "give up",
+        "early",
+    ),
+    "… after a kill": (
+        situation(1, end=error("crash"), stepped=False, past=Past(restarts=1)),
+        "restart",
+        "exception",
+    ),
+    "… of the machine": (
+        situation(1, end=error("crash", type="OSError"), stepped=False),
+        "restart",
+        "exception",
+    ),
+    "the same exception": (
+        situation(1, end=error("crash"), past=Past(restarts=1, errors=(PLACE,))),
+        "give up",
+        "repeated",
+    ),
+    "one elsewhere": (
+        situation(1, end=error("crash", line=9), past=Past(restarts=1, errors=(PLACE,))),
+        "restart",
+        "exception",
+    ),
     "network": (situation(1, end=error("network")), "restart", "network"),
     "network, the same again": (
-        situation(1, end=error("network"), past=Past(restarts=1, errors=(PLACE,))), "restart", "network",
+        situation(1, end=error("network"), past=Past(restarts=1, errors=(PLACE,))),
+        "restart",
+        "network",
     ),
-    "network, no budget left": (situation(1, end=error("network"), past=OUT_OF_BUDGET), "give up", "network"),
-    "diverged": (situation(1, end=error("bug"), nan="the loss of fit 1 is no number"), "give up", "nan"),
+    "network, no budget left": (
+        situation(1, end=error("network"), past=OUT_OF_BUDGET),
+        "give up",
+        "network",
+    ),
+    "diverged": (
+        situation(1, end=error("bug"), nan="the loss of fit 1 is no number"),
+        "give up",
+        "nan",
+    ),
     "killed while diverged": (situation(nan="the loss of fit 1 is no number"), "restart", "crash"),
     "grown": (situation(protocol.RECYCLE), "restart", "grown"),
-    "grown, and again without progress": (situation(protocol.RECYCLE, past=OUT_OF_BUDGET), "give up", "grown"),
+    "grown, and again without progress": (
+        situation(protocol.RECYCLE, past=OUT_OF_BUDGET),
+        "give up",
+        "grown",
+    ),
     "a script's own exit code": (situation(protocol.RECYCLE, end=error("bug")), "give up", "bug"),
     "bad start": (situation(protocol.BAD_START), "give up", "bad start"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -81,9 +134,16 @@ def test_every_trouble_has_its_decision(name: str) -> None:
 
 
 def test_a_failure_names_the_exception_and_its_place() -> None:
-    failure = restart_policy.decide(situation(1, end=error("crash"), past=Past(errors=(PLACE,)), log="the end")).failure
+    failure = restart_policy.decide(
+        situation(1, end=error("crash"), past=Past(errors=(PLACE,)), log="the end")
+    ).failure
     assert failure is not None
-    assert (failure.kind, failure.message, failure.where, failure.log) == ("bug", "Oops: no", "train.py:3", "the end")
+    assert (failure.kind, failure.message, failure.where, failure.log) == (
+        "bug",
+        "Oops: no",
+        "train.py:3",
+        "the end",
+    )
 
 
 def test_the_first_restart_is_at_once_and_later_ones_back_off_up_to_a_cap() -> None:
@@ -158,7 +218,9 @@ FAST, SLOW = progress.Pace(step_s=0.01), progress.Pace(step_s=60.0)
 def test_what_a_phase_is_allowed(
     heartbeat: dict[str, Any], learned: progress.Pace | None, seconds: float, idle: bool
 ) -> None:
-    assert progress.allowance(heartbeat, learned, idle_s=7200.0) == progress.Allowance(seconds=seconds, idle=idle)
+    assert progress.allowance(heartbeat, learned, idle_s=7200.0) == progress.Allowance(
+        seconds=seconds, idle=idle
+    )
 
 
 def test_a_step_that_is_slow_every_time_is_not_killed_for_ever() -> None:
@@ -170,7 +232,9 @@ def test_pace_is_learned_from_heartbeats() -> None:
     first = progress.Pace().learn(
         {**STEPPING, "step": 0}, {**STEPPING, "step": 50, "progress": 21, "step_s": 0.2}, 40.0
     )
-    assert first == progress.Pace(step_s=0.2, stride=50, gap_s=0.0), "the first step traces: its time is no pause"
+    assert first == progress.Pace(step_s=0.2, stride=50, gap_s=0.0), (
+        "the first step traces: its time is no pause"
+    )
     after = {**STEPPING, "step": 150, "steps": 1000, "progress": 23, "step_s": 0.3}
     second = first.learn({**STEPPING, "step": 50, "progress": 21}, after, 11.0)
     assert second == progress.Pace(step_s=0.3, stride=50, gap_s=11.0)
@@ -181,7 +245,9 @@ def test_signs_of_life() -> None:
     assert not progress.is_busy(before, Activity(cpu_s=10.05, io_bytes=1000, memory_bytes=1), 5.0)
     assert progress.is_busy(before, Activity(cpu_s=10.5, io_bytes=0, memory_bytes=1), 5.0)
     assert progress.is_busy(before, Activity(cpu_s=10.0, io_bytes=1 << 20, memory_bytes=1), 5.0)
-    assert progress.is_busy(before, Activity(cpu_s=2.0, io_bytes=0, memory_bytes=1), 5.0), "a process of it ended"
+    assert progress.is_busy(before, Activity(cpu_s=2.0, io_bytes=0, memory_bytes=1), 5.0), (
+        "a process of it ended"
+    )
 
 
 FATAL = """Epoch 3/6

@@ -1,4 +1,6 @@
-"""What projects do when they run: odd folders, numbers in files, questions, notebooks, packages, processes, hard exits."""
+"""What projects do when they run: odd folders, numbers in files, questions, notebooks, packages,
+processes, hard exits.
+"""
 
 from __future__ import annotations
 
@@ -26,17 +28,36 @@ ROOT = Path(__file__).resolve().parents[2]
 class Ran:
     """One script by the runner."""
 
-    def __init__(self, project: Path, inside: Path, entry: str = "train.py", *, path: Path = ROOT, **spec: Any) -> None:
+    def __init__(
+        self,
+        project: Path,
+        inside: Path,
+        entry: str = "train.py",
+        *,
+        path: Path = ROOT,
+        **spec: Any,
+    ) -> None:
         environment = {
-            **os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys((str(ROOT), str(path)))),
-            "PYTHONHASHSEED": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "MPLBACKEND": "Agg",
-            "MLOPS_STRICT": "1", "MLOPS_PROJECT": str(project), "MLOPS_INSIDE": str(inside), "MLOPS_SPEC": json.dumps(spec),
-        }  # fmt: skip
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(dict.fromkeys((str(ROOT), str(path)))),
+            "PYTHONHASHSEED": "1",
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            "MPLBACKEND": "Agg",
+            "MLOPS_STRICT": "1",
+            "MLOPS_PROJECT": str(project),
+            "MLOPS_INSIDE": str(inside),
+            "MLOPS_SPEC": json.dumps(spec),
+        }
         self.inside = inside
         self.done = subprocess.run(
-            [sys.executable, "-m", "mlops_lib.runner", entry], env=environment, capture_output=True, text=True, check=False,
-            stdin=subprocess.DEVNULL, cwd=inside.parent,
-        )  # fmt: skip
+            [sys.executable, "-m", "mlops_lib.runner", entry],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            cwd=inside.parent,
+        )
 
     def events(self, kind: str) -> list[dict[str, Any]]:
         lines = (self.inside / "events.jsonl").read_text().splitlines()
@@ -58,7 +79,12 @@ def project(folder: Path, **files: str) -> Path:
 
 
 def run(
-    folder: Path, entry: str = "train.py", *, data: dict[str, str] | None = None, spec: Any = None, **files: str
+    folder: Path,
+    entry: str = "train.py",
+    *,
+    data: dict[str, str] | None = None,
+    spec: Any = None,
+    **files: str,
 ) -> Ran:
     pushed = project(folder, **files)
     for name, text in (data or {}).items():
@@ -83,10 +109,15 @@ except OSError as error:
 
 
 def test_a_pushed_file_is_found_by_the_absolute_path_of_another_machine(tmp_path: Path) -> None:
-    ran = run(tmp_path, train=ABSOLUTE, data={"layers.txt": "3", "data/a.csv": "1", "data/b.csv": "2"})
-    assert ran.done.stdout.splitlines() == ["3 True False", "['a.csv', 'b.csv']", "True", "FileNotFoundError"], (
-        ran.done.stderr
+    ran = run(
+        tmp_path, train=ABSOLUTE, data={"layers.txt": "3", "data/a.csv": "1", "data/b.csv": "2"}
     )
+    assert ran.done.stdout.splitlines() == [
+        "3 True False",
+        "['a.csv', 'b.csv']",
+        "True",
+        "FileNotFoundError",
+    ], ran.done.stderr
     assert any(one.startswith("/no-such-ws is not on this machine") for one in ran.warnings)
 
 
@@ -143,7 +174,9 @@ def test_a_pushed_file_is_found_by_the_path_of_another_system(tmp_path: Path) ->
     assert not list(missing_data.missing(detect(tmp_path / "project")))
 
 
-def test_a_script_in_a_folder_finds_the_file_beside_it_and_makes_its_own_folders(tmp_path: Path) -> None:
+def test_a_script_in_a_folder_finds_the_file_beside_it_and_makes_its_own_folders(
+    tmp_path: Path,
+) -> None:
     text = """
 import os
 print(open("data.csv").read())
@@ -151,7 +184,12 @@ if not os.path.exists("models"):
     os.mkdir("models")
 open("models/out.txt", "w").write("1")
 """
-    ran = run(tmp_path, "src/train.py", src__train=text, data={"src/data.csv": "1,2", "src/models/__init__.py": ""})
+    ran = run(
+        tmp_path,
+        "src/train.py",
+        src__train=text,
+        data={"src/data.csv": "1,2", "src/models/__init__.py": ""},
+    )
     assert ran.done.returncode == 0, ran.done.stderr
     assert ran.done.stdout == "1,2\n"
     assert (tmp_path / "inside" / "outputs" / "models" / "out.txt").read_text() == "1"
@@ -179,12 +217,17 @@ except FileNotFoundError:
 def test_a_folder_that_git_did_not_keep_is_made_for_what_goes_there(tmp_path: Path) -> None:
     ran = run(tmp_path, train=EMPTY_FOLDERS)
     assert ran.done.stdout.splitlines()[-1:] == ["still missing False"], ran.done.stderr
-    kept = sorted(str(path.relative_to(ran.inside / "outputs")) for path in (ran.inside / "outputs").rglob("*.*"))
+    kept = sorted(
+        str(path.relative_to(ran.inside / "outputs"))
+        for path in (ran.inside / "outputs").rglob("*.*")
+    )
     assert kept == ["arrays/x.npy", "models/deep/numbers.json", "tables/a.csv", "weights/w.h5"]
     assert sum("git keeps no empty ones" in said for said in ran.warnings) == 4
 
 
-def test_what_goes_to_a_folder_of_another_machine_is_kept_and_its_number_read(tmp_path: Path) -> None:
+def test_what_goes_to_a_folder_of_another_machine_is_kept_and_its_number_read(
+    tmp_path: Path,
+) -> None:
     ran = run(tmp_path, train=WRITES)
     assert ran.done.returncode == 0, ran.done.stderr
     assert ran.done.stdout.splitlines() == ["93.5 ['w.csv']", "shell"]
@@ -197,7 +240,9 @@ def test_what_goes_to_a_folder_of_another_machine_is_kept_and_its_number_read(tm
 
 def test_what_is_ours_in_a_projects_folder_is_none_of_the_project(tmp_path: Path) -> None:
     pushed = project(
-        tmp_path, train="import sklearn.svm\nsklearn.svm.SVC().fit([[0], [1]], [0, 1])\n", data__a="x = 1\n"
+        tmp_path,
+        train="import sklearn.svm\nsklearn.svm.SVC().fit([[0], [1]], [0, 1])\n",
+        data__a="x = 1\n",
     )
     before = fingerprint.manifest(pushed)
     for run_dir in (pushed / "home" / "runs" / "a", pushed / "out"):
@@ -212,19 +257,30 @@ def test_what_is_ours_in_a_projects_folder_is_none_of_the_project(tmp_path: Path
     assert Ran(pushed, inside).done.returncode == 0
     work = tmp_path / "work"
     workdir.build(str(pushed), str(work))
-    assert sorted(path.relative_to(work).as_posix() for path in work.rglob("*")) == ["data", "data/a.py", "train.py"]
+    assert sorted(path.relative_to(work).as_posix() for path in work.rglob("*")) == [
+        "data",
+        "data/a.py",
+        "train.py",
+    ]
 
 
 @pytest.mark.parametrize(
     ("name", "text", "value"),
     [
-        ("accuracy.txt", "0.9312\n", 0.9312), ("acc.txt", "93.12", 0.9312), ("accuracy", "97 %", 0.97),
-        ("accuracy.txt", "[0.2, 0.55, 0.91]", 0.91), ("result.txt", "loss: 0.3\nTest accuracy: 0.88\n", 0.88),
-        ("score.json", '{"loss": 0.2, "accuracy": 0.75}', 0.75), ("accuracy.txt", "Accuracy of model = 91.5%", 0.915),
-        ("output.txt", "12", None), ("accuracy.txt", "1", None), ("accuracy.txt", "no number", None),
-        ("accuracy.txt", "1234.5", None), ("result.txt", "epoch 3", None),
+        ("accuracy.txt", "0.9312\n", 0.9312),
+        ("acc.txt", "93.12", 0.9312),
+        ("accuracy", "97 %", 0.97),
+        ("accuracy.txt", "[0.2, 0.55, 0.91]", 0.91),
+        ("result.txt", "loss: 0.3\nTest accuracy: 0.88\n", 0.88),
+        ("score.json", '{"loss": 0.2, "accuracy": 0.75}', 0.75),
+        ("accuracy.txt", "Accuracy of model = 91.5%", 0.915),
+        ("output.txt", "12", None),
+        ("accuracy.txt", "1", None),
+        ("accuracy.txt", "no number", None),
+        ("accuracy.txt", "1234.5", None),
+        ("result.txt", "epoch 3", None),
     ],
-)  # fmt: skip
+)
 def test_numbers_in_files(name: str, text: str, value: float | None, tmp_path: Path) -> None:
     (tmp_path / name).write_text(text)
     found = written_accuracy(str(tmp_path / name))
@@ -234,16 +290,26 @@ def test_numbers_in_files(name: str, text: str, value: float | None, tmp_path: P
 def test_a_measured_number_wins_over_a_written_one(tmp_path: Path) -> None:
     text = "from sklearn.svm import SVC\nm = SVC().fit([[0], [1]], [0, 1])\nm.score([[0]], [0])\n"
     text += "open('accuracy.txt', 'w').write('0.3')\n"
-    assert [event["source"] for event in run(tmp_path, train=text).events("metric")] == ["sklearn.score"]
+    assert [event["source"] for event in run(tmp_path, train=text).events("metric")] == [
+        "sklearn.score"
+    ]
 
 
 def test_a_script_may_put_a_file_in_the_place_of_its_input(tmp_path: Path) -> None:
-    text = "import sys\nsys.stdin = open('/no-such-ws/in.txt')\nprint(int(input()) + int(input()))\n"
-    assert run(tmp_path, train=text, data={"in.txt": "1\n2\n"}, spec={"input": ["7"]}).done.stdout == "3\n"
+    text = (
+        "import sys\nsys.stdin = open('/no-such-ws/in.txt')\nprint(int(input()) + int(input()))\n"
+    )
+    assert (
+        run(tmp_path, train=text, data={"in.txt": "1\n2\n"}, spec={"input": ["7"]}).done.stdout
+        == "3\n"
+    )
 
 
 def test_a_hard_exit_keeps_what_was_written(tmp_path: Path) -> None:
-    ran = run(tmp_path, train="import os\nopen('a.txt', 'w').write('x')\nprint('last', flush=True)\nos._exit(0)\n")
+    ran = run(
+        tmp_path,
+        train="import os\nopen('a.txt', 'w').write('x')\nprint('last', flush=True)\nos._exit(0)\n",
+    )
     assert (ran.done.returncode, ran.done.stdout) == (0, "last\n")
     assert (ran.inside / "outputs" / "a.txt").read_text() == "x"
     assert ran.events("end")[0]["exit_code"] == 0
@@ -265,15 +331,21 @@ if __name__ == '__main__':
 
 def test_processes_of_a_script(tmp_path: Path) -> None:
     ran = run(tmp_path, train=PROCESSES, sub__other="print('child')\n")
-    assert ran.done.stdout.splitlines() == ["fork [1, 4, 9]", "spawn [1, 4, 9]", "child"], ran.done.stderr
+    assert ran.done.stdout.splitlines() == ["fork [1, 4, 9]", "spawn [1, 4, 9]", "child"], (
+        ran.done.stderr
+    )
     assert len(ran.events("end")) == 1
 
 
 def test_an_entry_in_a_package(tmp_path: Path) -> None:
     ran = run(
-        tmp_path, "pkg/train.py", pkg__model="VALUE = 3\n", pkg____init__="", shared__other="OTHER = 4\n",
+        tmp_path,
+        "pkg/train.py",
+        pkg__model="VALUE = 3\n",
+        pkg____init__="",
+        shared__other="OTHER = 4\n",
         pkg__train="from .model import VALUE\nfrom shared.other import OTHER\nprint(VALUE + OTHER, __name__)\n",
-    )  # fmt: skip
+    )
     assert ran.done.stdout == "7 __main__\n", ran.done.stderr
 
 
@@ -284,17 +356,31 @@ def test_an_executed_notebook_is_kept(tmp_path: Path) -> None:
         "!echo hi\n1 / 0 if n == 0 else None",
     ]
     cells = [
-        {"cell_type": "code", "source": text, "outputs": [], "execution_count": None, "metadata": {}}
+        {
+            "cell_type": "code",
+            "source": text,
+            "outputs": [],
+            "execution_count": None,
+            "metadata": {},
+        }
         for text in sources
     ]
-    content = {"cells": [{"cell_type": "markdown", "source": "# title", "metadata": {}}, *cells], "nbformat": 4,
-               "nbformat_minor": 5, "metadata": {}}  # fmt: skip
-    ran = run(tmp_path, "book.ipynb", data={"book.ipynb": json.dumps(content)}, spec={"input": ["4"]})
+    content = {
+        "cells": [{"cell_type": "markdown", "source": "# title", "metadata": {}}, *cells],
+        "nbformat": 4,
+        "nbformat_minor": 5,
+        "metadata": {},
+    }
+    ran = run(
+        tmp_path, "book.ipynb", data={"book.ipynb": json.dumps(content)}, spec={"input": ["4"]}
+    )
     assert ran.done.returncode == 0, ran.done.stderr
     done = json.loads((ran.inside / "outputs" / "book.ipynb").read_text())["cells"][1:]
     assert [[output["output_type"] for output in cell["outputs"]] for cell in done] == [
-        ["stream", "execute_result"], ["display_data", "display_data"], ["stream"],
-    ]  # fmt: skip
+        ["stream", "execute_result"],
+        ["display_data", "display_data"],
+        ["stream"],
+    ]
     assert done[0]["outputs"][1]["data"]["text/plain"] == "5"
     assert "image/png" in done[1]["outputs"][1]["data"]
     broken = run(tmp_path, "book.ipynb", spec={"input": ["0"]})
@@ -315,7 +401,9 @@ IPYTHON = [
 
 
 def test_a_notebook_may_say_what_only_ipython_understands(tmp_path: Path) -> None:
-    cells = [{"cell_type": "code", "source": text, "outputs": [], "metadata": {}} for text in IPYTHON]
+    cells = [
+        {"cell_type": "code", "source": text, "outputs": [], "metadata": {}} for text in IPYTHON
+    ]
     content = {"cells": cells, "nbformat": 4, "nbformat_minor": 5, "metadata": {}}
     ran = run(tmp_path, "book.ipynb", data={"book.ipynb": json.dumps(content)})
     assert ran.done.returncode == 0, ran.done.stderr
@@ -331,19 +419,26 @@ def test_ten_thousand_pictures_are_not_copied(tmp_path: Path) -> None:
         (pictures / f"{number}.jpg").touch()
     workdir.build(str(tmp_path / "project"), str(tmp_path / "work"))
     assert len(workdir.manifest(str(tmp_path / "work"))) == 10_000
-    assert all((tmp_path / "work" / "pictures" / f"{number}.jpg").is_symlink() for number in (0, 9_999))
+    assert all(
+        (tmp_path / "work" / "pictures" / f"{number}.jpg").is_symlink() for number in (0, 9_999)
+    )
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("import tensorflow as tf\nx = tf.contrib.slim.conv2d\n", ("tf.keras layers", "tensorflow.contrib.slim")),
+        (
+            "import tensorflow as tf\nx = tf.contrib.slim.conv2d\n",
+            ("tf.keras layers", "tensorflow.contrib.slim"),
+        ),
         ("from keras.layers import Highway\nHighway()\n", ("Gone", "Multiply")),
         ("from sklearn.linear_model import Lasso\nLasso(normalize=True)\n", ("StandardScaler",)),
     ],
 )
 @pytest.mark.slow
-def test_what_cannot_run_says_what_to_change(text: str, words: tuple[str, ...], tmp_path: Path) -> None:
+def test_what_cannot_run_says_what_to_change(
+    text: str, words: tuple[str, ...], tmp_path: Path
+) -> None:
     ran = run(tmp_path, train=text)
     assert ran.done.returncode == 1
     for word in words:
@@ -352,7 +447,9 @@ def test_what_cannot_run_says_what_to_change(text: str, words: tuple[str, ...], 
     assert "mlops_lib/" not in ran.done.stderr, "no frame of ours"
 
 
-def test_the_repositorys_package_is_trained_not_an_installed_one_of_its_name(tmp_path: Path) -> None:
+def test_the_repositorys_package_is_trained_not_an_installed_one_of_its_name(
+    tmp_path: Path,
+) -> None:
     pushed = ROOT / "tests" / "cases" / "detection" / "package_under_development"
     site = tmp_path / "site" / "tcn"
     site.mkdir(parents=True)
@@ -360,13 +457,17 @@ def test_the_repositorys_package_is_trained_not_an_installed_one_of_its_name(tmp
         "from sklearn.tree import DecisionTreeClassifier as TCN\nTCN.repository = False\n"
     )
     (tmp_path / "begin").mkdir()
-    (tmp_path / "begin" / "sitecustomize.py").write_text(f"import sys\nsys.path.append({str(site.parent)!r})\n")
+    (tmp_path / "begin" / "sitecustomize.py").write_text(
+        f"import sys\nsys.path.append({str(site.parent)!r})\n"
+    )
     ran = Ran(pushed, tmp_path / "inside", "tasks/train.py", path=tmp_path / "begin")
     assert ran.done.returncode == 0, ran.done.stderr
     assert ran.done.stdout == "OWN True\n"
 
 
-def test_a_picture_that_cannot_be_read_is_named_and_editors_folders_are_no_class(tmp_path: Path) -> None:
+def test_a_picture_that_cannot_be_read_is_named_and_editors_folders_are_no_class(
+    tmp_path: Path,
+) -> None:
     from PIL import Image
 
     for folder in ("cats", "dogs", ".ipynb_checkpoints"):
@@ -383,7 +484,10 @@ def test_a_picture_that_cannot_be_read_is_named_and_editors_folders_are_no_class
     ran = run(tmp_path, train=reads)
     assert ran.done.stdout == "['cats', 'dogs']\n"
     message = ran.events("end")[0]["error"]["message"]
-    assert "pictures/dogs/empty.png (it is empty), pictures/dogs/page.jpg (it begins with b'<html>no')" in message
+    assert (
+        "pictures/dogs/empty.png (it is empty), pictures/dogs/page.jpg (it begins with b'<html>no')"
+        in message
+    )
     assert "good.png" not in message
 
 
@@ -400,7 +504,10 @@ model.evaluate(data, steps=9, verbose=0)
 
 def test_the_end_of_data_of_unknown_length_is_no_shortage(tmp_path: Path) -> None:
     unknown = RUNS_OUT.replace(".batch(16)", ".filter(lambda x, y: True).batch(16)")
-    ran = run(tmp_path / "unasked", train=unknown.replace("steps_per_epoch=10, ", "").replace("steps=9, ", ""))
+    ran = run(
+        tmp_path / "unasked",
+        train=unknown.replace("steps_per_epoch=10, ", "").replace("steps=9, ", ""),
+    )
     assert ran.warnings == []
     short = run(tmp_path / "asked", train=unknown)
     assert "4 of the 10 batches" in "".join(short.warnings)
@@ -412,4 +519,6 @@ def test_data_that_runs_out_is_said_once_and_only_its_examples_are_judged(tmp_pa
     said = [one for one in ran.warnings if one.startswith("the data ran out")]
     assert len(said) == 1
     assert "4 of the 10 batches" in said[0]
-    assert [event["examples"] for event in ran.events("metric") if event["source"] == "keras.evaluate"] == [64]
+    assert [
+        event["examples"] for event in ran.events("metric") if event["source"] == "keras.evaluate"
+    ] == [64]

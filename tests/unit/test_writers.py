@@ -1,4 +1,6 @@
-"""The pushed project is never changed, whatever writes: Python, C and C++, links to folders, and paths of the project itself."""
+"""The pushed project is never changed, whatever writes: Python, C and C++, links to folders, and
+paths of the project itself.
+"""
 
 from __future__ import annotations
 
@@ -45,14 +47,21 @@ WRITERS = {
     "sqlite": "import sqlite3\nwith sqlite3.connect('base.parquet') as base: base.execute('create table t (a)')",
     "numpy": "import numpy\nnumpy.save('big.npy', numpy.zeros(3))",
     "memory map": "import numpy\nnumpy.memmap('big.npy', mode='r+', dtype='u1')[-1] = 7",
-}  # fmt: skip
+}
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     made = tmp_path / "project"
     (made / "deep").mkdir(parents=True)
-    for name in ("notes.bin", "picture.png", "model.ubj", "settings.conf", "deep/model.xyz", "weights.h5"):
+    for name in (
+        "notes.bin",
+        "picture.png",
+        "model.ubj",
+        "settings.conf",
+        "deep/model.xyz",
+        "weights.h5",
+    ):
         (made / name).write_bytes(b"as pushed")
     (made / "deep" / "old.txt").write_text("as pushed")
     (made / "big.csv").write_text("a,b\n" * (workdir.COPY_BYTES // 2))
@@ -79,5 +88,7 @@ def test_the_pushed_project_is_never_changed(writer: str, project: Path, tmp_pat
     assert done.returncode == 0, done.stderr
     assert content(project) == before
     outputs = [path for path in (tmp_path / "inside" / "outputs").rglob("*") if path.is_file()]
-    assert outputs or writer in ("remove", "a folder by the project's path"), "what was written is kept"
+    assert outputs or writer in ("remove", "a folder by the project's path"), (
+        "what was written is kept"
+    )
     assert not [path for path in outputs if "inside" in path.parts[len(tmp_path.parts) + 2 :]]

@@ -1,10 +1,12 @@
-"""Boosting around the script: XGBoost's and LightGBM's `train` continue at the round where they were killed.
+"""Boosting around the script: XGBoost's and LightGBM's `train` continue at the round where they
+were killed.
 
-A round's booster, the callbacks' state and the evaluation history are stored; a restarted training hands the booster to the
-library's own continuation and lets rounds, callbacks and history go on counting where they stood. Both libraries add up
-trees in the same order then as before, so the predictions are the same to the bit, unless rows or columns are sampled: the
-libraries keep the state of those draws to themselves. Such a training is repeated from its first round while that costs
-little, else it continues and says so.
+A round's booster, the callbacks' state and the evaluation history are stored; a restarted training
+hands the booster to the library's own continuation and lets rounds, callbacks and history go on
+counting where they stood. Both libraries add up trees in the same order then as before, so the
+predictions are the same to the bit, unless rows or columns are sampled: the libraries keep the
+state of those draws to themselves. Such a training is repeated from its first round while that
+costs little, else it continues and says so.
 """
 
 import copy
@@ -20,10 +22,22 @@ from mlops_lib.runner.metrics import predictions
 from mlops_lib.runner.state import checkpoint, objects, rng
 
 SAMPLING = {
-    "subsample": 1.0, "colsample_bytree": 1.0, "colsample_bylevel": 1.0, "colsample_bynode": 1.0, "bagging_fraction": 1.0,
-    "sub_row": 1.0, "bagging": 1.0, "feature_fraction": 1.0, "sub_feature": 1.0, "feature_fraction_bynode": 1.0,
-    "extra_trees": False, "data_sample_strategy": "bagging", "booster": "gbtree", "boosting": "gbdt", "boosting_type": "gbdt",
-}  # fmt: skip
+    "subsample": 1.0,
+    "colsample_bytree": 1.0,
+    "colsample_bylevel": 1.0,
+    "colsample_bynode": 1.0,
+    "bagging_fraction": 1.0,
+    "sub_row": 1.0,
+    "bagging": 1.0,
+    "feature_fraction": 1.0,
+    "sub_feature": 1.0,
+    "feature_fraction_bynode": 1.0,
+    "extra_trees": False,
+    "data_sample_strategy": "bagging",
+    "booster": "gbtree",
+    "boosting": "gbdt",
+    "boosting_type": "gbdt",
+}
 """Parameters that, at other values than these, draw from a random state that cannot be stored."""
 REPEATED_S = 60.0
 """A training that samples is repeated from its first round when it had taken less."""
@@ -75,8 +89,13 @@ class Rounds:
         state: the newest of them from within the rounds, if there is one.
     """
 
-    def __init__(self, run: Context, number: int, store: checkpoint.Store, state: Optional[Dict[str, Any]]) -> None:
-        self.run, self.number, self.store, self.state = run, number, store, state
+    def __init__(
+        self, run: Context, number: int, store: checkpoint.Store, state: Optional[Dict[str, Any]]
+    ) -> None:
+        self.run = run
+        self.number = number
+        self.store = store
+        self.state = state
         self.done = 0 if state is None else int(state["round"])
         self.callbacks: List[Tuple[str, Any]] = []
         self.pace = checkpoint.Pace(run.spec.checkpoint_budget, 0.0)
@@ -92,10 +111,14 @@ class Rounds:
             named = (f"{len(self.callbacks)}-{type(one).__name__}", one)
             self.callbacks.append(named)
             if self.state is not None:
-                taken = {k: v for k, v in self.state["callbacks"].items() if k.startswith(named[0] + ".")}
+                taken = {
+                    k: v for k, v in self.state["callbacks"].items() if k.startswith(named[0] + ".")
+                }
                 objects.put(objects.places([named]), taken, [named])
 
-    def end(self, count: int, metrics: Dict[str, float], booster: Callable[[], Any], history: Any = None) -> None:
+    def end(
+        self, count: int, metrics: Dict[str, float], booster: Callable[[], Any], history: Any = None
+    ) -> None:
         """Note a round, and store it when that is within the budget.
 
         Args:
@@ -107,17 +130,23 @@ class Rounds:
         now = time.monotonic()
         self.run.journal.progress("fit", fit=self.number, epoch=count - 1, metrics=metrics)
         if metrics:
-            self._records.append({"epoch": count - 1, "metrics": metrics, "seconds": now - self._round_began})
+            self._records.append(
+                {"epoch": count - 1, "metrics": metrics, "seconds": now - self._round_began}
+            )
         self._round_began = now
         self.unsaved = True
         asked = self.run.grace.asked
         if not asked and not self.pace.is_due():
             return
         state = {
-            "round": count, "booster": booster(), "history": copy.deepcopy(history), "seconds": now - self.began,
-            "callbacks": objects.take(objects.places(self.callbacks), {})[0], "random": rng.take(),
+            "round": count,
+            "booster": booster(),
+            "history": copy.deepcopy(history),
+            "seconds": now - self.began,
+            "callbacks": objects.take(objects.places(self.callbacks), {})[0],
+            "random": rng.take(),
             "records": self.journal_later(),
-        }  # fmt: skip
+        }
         try:
             state["files"] = self.store.keep_files()
         except OSError as error:
@@ -132,7 +161,12 @@ class Rounds:
             self.journal_now(records)
             if size:
                 self.run.journal.write(
-                    "checkpoint", fit=self.number, epoch=count - 1, bytes=size, seconds=round(seconds, 4), done=False
+                    "checkpoint",
+                    fit=self.number,
+                    epoch=count - 1,
+                    bytes=size,
+                    seconds=round(seconds, 4),
+                    done=False,
                 )
 
         self.run.writer.submit(self.store, state, durable)
@@ -149,7 +183,9 @@ class Rounds:
     def journal_now(self, records: List[Dict[str, Any]]) -> None:
         """Write rounds as events."""
         for record in records:
-            self.run.journal.epoch(self.number, record["epoch"], record["metrics"], record["seconds"])
+            self.run.journal.epoch(
+                self.number, record["epoch"], record["metrics"], record["seconds"]
+            )
 
 
 def _remember_predictions(run: Context, booster_class: Any) -> None:
@@ -168,14 +204,21 @@ def _remember_predictions(run: Context, booster_class: Any) -> None:
         with run.journal.guard("booster.predict"):
             options = predictions.options_of(original, (self, data, *args), kwargs)
             predictions.remember(
-                model=self, method="predict", x=data, output=result, fit=run.fit_of(self), options=options
+                model=self,
+                method="predict",
+                x=data,
+                output=result,
+                fit=run.fit_of(self),
+                options=options,
             )
         return result
 
     booster_class.predict = predict
 
 
-def _train(run: Context, original: Callable[..., Any], continued: Callable[..., None]) -> Callable[..., Any]:
+def _train(
+    run: Context, original: Callable[..., Any], continued: Callable[..., None]
+) -> Callable[..., Any]:
     signature = inspect.signature(original)
 
     @functools.wraps(original)
@@ -186,7 +229,11 @@ def _train(run: Context, original: Callable[..., Any], continued: Callable[..., 
         if not run.nested:
             return BoosterFit(run, original, call, continued).train()
         fit = run.estimator_fit
-        if run.nested != 1 or fit is None or not type(fit.estimator).__module__.startswith(("xgboost", "lightgbm")):
+        if (
+            run.nested != 1
+            or fit is None
+            or not type(fit.estimator).__module__.startswith(("xgboost", "lightgbm"))
+        ):
             return original(**call)
         return _rounds(run, fit.number, fit.store, fit.rounds, original, call, continued)
 
@@ -194,9 +241,14 @@ def _train(run: Context, original: Callable[..., Any], continued: Callable[..., 
 
 
 def _rounds(
-    run: Context, number: int, store: checkpoint.Store, state: Optional[Dict[str, Any]],
-    original: Callable[..., Any], call: Dict[str, Any], continued: Callable[..., None],
-) -> Any:  # fmt: skip
+    run: Context,
+    number: int,
+    store: checkpoint.Store,
+    state: Optional[Dict[str, Any]],
+    original: Callable[..., Any],
+    call: Dict[str, Any],
+    continued: Callable[..., None],
+) -> Any:
     """Train, from the round of the checkpoint on."""
     if state is not None:
         with run.journal.guard("resume boosting"):
@@ -219,8 +271,14 @@ def _rounds(
     return result
 
 
-def _usable(run: Context, number: int, params: Any, state: Dict[str, Any]) -> Optional[Dict[str, Any]]:
-    sampled = [name for name, plain in SAMPLING.items() if dict(params).get(name, plain) not in (plain, None)]
+def _usable(
+    run: Context, number: int, params: Any, state: Dict[str, Any]
+) -> Optional[Dict[str, Any]]:
+    sampled = [
+        name
+        for name, plain in SAMPLING.items()
+        if dict(params).get(name, plain) not in (plain, None)
+    ]
     if not sampled:
         return state
     if state["seconds"] < REPEATED_S:
@@ -235,24 +293,34 @@ def _usable(run: Context, number: int, params: Any, state: Dict[str, Any]) -> Op
 class BoosterFit:
     """One call of `xgboost.train` or `lightgbm.train` by the script."""
 
-    def __init__(self, run: Context, original: Callable[..., Any], call: Dict[str, Any], continued: Any) -> None:
-        self.run, self.original, self.call, self.continued = run, original, call, continued
+    def __init__(
+        self, run: Context, original: Callable[..., Any], call: Dict[str, Any], continued: Any
+    ) -> None:
+        self.run = run
+        self.original = original
+        self.call = call
+        self.continued = continued
         self.number = run.next_fit()
         self.store = checkpoint.Store(run.fit_folder(self.number), run.work)
 
     def train(self) -> Any:
         """Train, go on, or give back the booster that had been trained."""
-        run, state = self.run, None
+        run = self.run
+        state = None
         with run.journal.guard("load checkpoint"):
             state = self.store.load()
         if state is not None and "result" in state:
             with run.journal.guard("restore fit"):
                 return self._restored(state)
-        self._journal("started" if state is None else "resumed", 0 if state is None else state["round"])
+        self._journal(
+            "started" if state is None else "resumed", 0 if state is None else state["round"]
+        )
         began = time.monotonic() - (0.0 if state is None else state["seconds"])
         run.nested += 1
         try:
-            booster = _rounds(run, self.number, self.store, state, self.original, self.call, self.continued)
+            booster = _rounds(
+                run, self.number, self.store, state, self.original, self.call, self.continued
+            )
         finally:
             run.nested -= 1
         with run.journal.guard("finish fit"):
@@ -263,32 +331,52 @@ class BoosterFit:
     def _note(self, booster: Any) -> None:
         self.run.models[self.number] = booster
         with self.run.journal.guard("training examples"):
-            data = next((self.call[name] for name in ("dtrain", "train_set") if name in self.call), None)
+            data = next(
+                (self.call[name] for name in ("dtrain", "train_set") if name in self.call), None
+            )
             self.run.evaluations.trained(booster, data, None)
             self.run.leaks.trained(booster, data, None)
 
     def _journal(self, state: str, epoch: int) -> None:
         framework = self.original.__module__.split(".")[0]
         self.run.journal.write(
-            "fit", fit=self.number, framework=framework, model="Booster", state=state, epoch=epoch,
+            "fit",
+            fit=self.number,
+            framework=framework,
+            model="Booster",
+            state=state,
+            epoch=epoch,
             epochs=self.call["num_boost_round"],
-        )  # fmt: skip
+        )
 
     def _named(self) -> List[Tuple[str, Any]]:
-        return [(f"{i}-{type(one).__name__}", one) for i, one in enumerate(self.call.get("callbacks") or [])]
+        return [
+            (f"{i}-{type(one).__name__}", one)
+            for i, one in enumerate(self.call.get("callbacks") or [])
+        ]
 
     def _finish(self, booster: Any, trained_s: float) -> None:
         state = {
-            "result": pickle.dumps(booster, protocol=4), "evals_result": copy.deepcopy(self.call.get("evals_result")),
-            "callbacks": objects.take(objects.places(self._named()), {})[0], "random": rng.take(),
-            "files": self.store.keep_files(), "seconds": trained_s,
-        }  # fmt: skip
-        self.run.journal.write("fit_end", fit=self.number, epochs=self.call["num_boost_round"], metrics={})
+            "result": pickle.dumps(booster, protocol=4),
+            "evals_result": copy.deepcopy(self.call.get("evals_result")),
+            "callbacks": objects.take(objects.places(self._named()), {})[0],
+            "random": rng.take(),
+            "files": self.store.keep_files(),
+            "seconds": trained_s,
+        }
+        self.run.journal.write(
+            "fit_end", fit=self.number, epochs=self.call["num_boost_round"], metrics={}
+        )
 
         def durable(size: int, seconds: float) -> None:
             if size:
                 self.run.journal.write(
-                    "checkpoint", fit=self.number, epoch=0, bytes=size, seconds=round(seconds, 4), done=True
+                    "checkpoint",
+                    fit=self.number,
+                    epoch=0,
+                    bytes=size,
+                    seconds=round(seconds, 4),
+                    done=True,
                 )
                 self.run.finished.add(self.store, trained_s)
 
@@ -312,7 +400,9 @@ def _continue_xgboost(rounds: Rounds, call: Dict[str, Any]) -> None:
         return
     import xgboost
 
-    call["xgb_model"] = xgboost.Booster(params=call["params"], model_file=bytearray(rounds.state["booster"]["model"]))
+    call["xgb_model"] = xgboost.Booster(
+        params=call["params"], model_file=bytearray(rounds.state["booster"]["model"])
+    )
     call["num_boost_round"] -= rounds.done
 
 
@@ -332,7 +422,9 @@ def _patch_xgboost_booster(module: Any) -> None:
 
 def _patch_xgboost_callbacks(module: Any) -> None:
     container = module.CallbackContainer
-    training, before, after = container.before_training, container.before_iteration, container.after_iteration
+    training = container.before_training
+    before = container.before_iteration
+    after = container.after_iteration
 
     @functools.wraps(training)
     def before_training(self: Any, model: Any) -> Any:
@@ -357,9 +449,18 @@ def _patch_xgboost_callbacks(module: Any) -> None:
         rounds = ACTIVE[-1]
         stop = bool(after(self, model, epoch + rounds.done, *args))
         if not stop:
-            metrics = {f"{data}_{name}": values[-1] for data, of in self.history.items() for name, values in of.items()}
+            metrics = {
+                f"{data}_{name}": values[-1]
+                for data, of in self.history.items()
+                for name, values in of.items()
+            }
             with rounds.run.journal.guard("end round"):
-                rounds.end(epoch + rounds.done + 1, metrics, functools.partial(_xgboost_state, model), self.history)
+                rounds.end(
+                    epoch + rounds.done + 1,
+                    metrics,
+                    functools.partial(_xgboost_state, model),
+                    self.history,
+                )
         return stop
 
     container.before_training, container.before_iteration = before_training, before_iteration
@@ -373,10 +474,16 @@ def _continue_lightgbm(rounds: Rounds, call: Dict[str, Any]) -> None:
 
     def end_round(environment: Any) -> None:
         begin[:] = begin or [environment.begin_iteration]
-        metrics = {f"{one[0]}_{one[1]}": float(one[2]) for one in environment.evaluation_result_list or []}
+        metrics = {
+            f"{one[0]}_{one[1]}": float(one[2]) for one in environment.evaluation_result_list or []
+        }
         with rounds.run.journal.guard("end round"):
             model = environment.model
-            rounds.end(environment.iteration - begin[0] + 1, metrics, lambda: model.model_to_string(num_iteration=-1))
+            rounds.end(
+                environment.iteration - begin[0] + 1,
+                metrics,
+                lambda: model.model_to_string(num_iteration=-1),
+            )
 
     end_round.order = 1000  # type: ignore[attr-defined]
     call["callbacks"] = [*given, end_round]
@@ -392,7 +499,8 @@ def _continue_lightgbm(rounds: Rounds, call: Dict[str, Any]) -> None:
 
 
 def _patch_lightgbm_callbacks(module: Any) -> None:
-    environment, stopping = module.CallbackEnv, module._EarlyStoppingCallback
+    environment = module.CallbackEnv
+    stopping = module._EarlyStoppingCallback
     init = stopping.__init__
 
     @functools.wraps(environment)
@@ -402,7 +510,12 @@ def _patch_lightgbm_callbacks(module: Any) -> None:
             return made
         begin = made.begin_iteration - ACTIVE[-1].done
         return environment(
-            made.model, made.params, made.iteration, begin, made.end_iteration, made.evaluation_result_list
+            made.model,
+            made.params,
+            made.iteration,
+            begin,
+            made.end_iteration,
+            made.evaluation_result_list,
         )
 
     @functools.wraps(init)

@@ -1,6 +1,8 @@
-"""Old scripts run: what Keras 1 and 2, TensorFlow 1, Python 2 and old scikit-learn had, in the words of today.
+"""Old scripts run: what Keras 1 and 2, TensorFlow 1, Python 2 and old scikit-learn had, in the
+words of today.
 
-Nothing here touches code that runs without it: a shim answers for a module, a name or an argument that would otherwise raise,
+Nothing here touches code that runs without it: a shim answers for a module, a name or an argument
+    that would otherwise raise,
 or keeps the meaning that an old argument had. Each use is journaled once with the script's line.
 """
 
@@ -8,7 +10,16 @@ import urllib
 from types import ModuleType
 from typing import Any, Callable, Dict
 
-from mlops_lib.runner.compat import colab, names, python2, scipy_stack, sibling_modules, source, tensorflow1, tf_addons
+from mlops_lib.runner.compat import (
+    colab,
+    names,
+    python2,
+    scipy_stack,
+    sibling_modules,
+    source,
+    tensorflow1,
+    tf_addons,
+)
 from mlops_lib.runner.compat import pytorch as pytorch_compat
 from mlops_lib.runner.compat.keras import arguments as keras_arguments
 from mlops_lib.runner.compat.keras import backend as keras_backend
@@ -33,12 +44,18 @@ def dialect(run: Context, text: str, path: str) -> source.Dialect:
 
 
 def _lost() -> "frozenset[str]":
-    """Modules that Keras 2 and old scikit-learn had, and names to import from modules that are still there."""
+    """Modules that Keras 2 and old scikit-learn had, and names to import from modules that are
+    still there.
+    """
     kept = names.prefixed(keras_names.NAMES, keras_names.PREFIXES[:2], root="keras")
     modules = names.prefixed(keras_names.MODULES, keras_names.PREFIXES[:2], root="keras")
     return frozenset(
         {*modules, *keras_names.PREPROCESSING, *scipy_stack.MODULES}
-        | {f"{module}.{name}" for module, table in {**kept, **scipy_stack.NAMES}.items() for name in table}
+        | {
+            f"{module}.{name}"
+            for module, table in {**kept, **scipy_stack.NAMES}.items()
+            for name in table
+        }
     )
 
 
@@ -57,11 +74,18 @@ def install(run: Context, found: source.Dialect, entry: str) -> Dict[str, Hook]:
     if graph_keras:
         sys.meta_path.insert(0, tensorflow1.LegacyKeras())
     modules = {
-        **names.prefixed(keras_names.MODULES, ("tf_keras", *keras_names.PREFIXES) if graph_keras else keras_names.PREFIXES,
-                         root="keras"),
-        **keras_names.PREPROCESSING, **scipy_stack.MODULES, **tensorflow1.MODULES, **pytorch_compat.MODULES, **colab.MODULES,
+        **names.prefixed(
+            keras_names.MODULES,
+            ("tf_keras", *keras_names.PREFIXES) if graph_keras else keras_names.PREFIXES,
+            root="keras",
+        ),
+        **keras_names.PREPROCESSING,
+        **scipy_stack.MODULES,
+        **tensorflow1.MODULES,
+        **pytorch_compat.MODULES,
+        **colab.MODULES,
         **tf_addons.MODULES,
-    }  # fmt: skip
+    }
     names.install(modules, notes)
     names.install(python2.modules(), notes, only_for=found.work)
     names.lend(urllib, python2.URLLIB, notes)
@@ -94,7 +118,10 @@ def _keras(run: Context, found: source.Dialect) -> Dict[str, Hook]:
         hooks[name] = lambda module, table=table: names.lend(module, table, notes)  # type: ignore[misc]
     for name in ("keras.layers", "tensorflow.keras.layers", "keras._tf_keras.keras.layers"):
         lend = hooks[name]
-        hooks[name] = lambda module, lend=lend: (lend(module), keras_methods.convolutions(module, notes))  # type: ignore
+        hooks[name] = lambda module, lend=lend: (
+            lend(module),
+            keras_methods.convolutions(module, notes),
+        )  # type: ignore
 
     lend_keras = hooks["keras"]
 
@@ -113,12 +140,20 @@ def _keras(run: Context, found: source.Dialect) -> Dict[str, Hook]:
         keras_backend.channels_first(module, notes)
 
     return {
-        **hooks, "keras": keras, "keras.src.backend.tensorflow.nn": convolutions,
+        **hooks,
+        "keras": keras,
+        "keras.src.backend.tensorflow.nn": convolutions,
         "keras.src.utils.numerical_utils": lambda module: keras_arguments.classes(module, notes),
-        "keras.src.utils.model_visualization": lambda module: keras_arguments.pictures(module, notes),
-        "keras.src.legacy.preprocessing.image": lambda module: keras_methods.iterators(module.Iterator),
-        "keras.src.trainers.data_adapters.generator_data_adapter": lambda module: keras_methods.generators(module, notes),
-    }  # fmt: skip
+        "keras.src.utils.model_visualization": lambda module: keras_arguments.pictures(
+            module, notes
+        ),
+        "keras.src.legacy.preprocessing.image": lambda module: keras_methods.iterators(
+            module.Iterator
+        ),
+        "keras.src.trainers.data_adapters.generator_data_adapter": lambda module: (
+            keras_methods.generators(module, notes)
+        ),
+    }
 
 
 __all__ = ["dialect", "install"]

@@ -1,4 +1,6 @@
-"""Arguments that were renamed: translated on the way into a function or constructor, only where an old one is given."""
+"""Arguments that were renamed: translated on the way into a function or constructor, only where an
+old one is given.
+"""
 
 import functools
 import inspect
@@ -24,7 +26,9 @@ def translated(function: Callable[..., Any], translate: Translate) -> Callable[.
     return call
 
 
-def renamed(table: Mapping[str, str], notes: Notes, *, dropped: Iterable[str] = (), owner: str = "") -> Translate:
+def renamed(
+    table: Mapping[str, str], notes: Notes, *, dropped: Iterable[str] = (), owner: str = ""
+) -> Translate:
     """Renames keywords of the table and leaves out those that have no meaning any more.
 
     Args:
@@ -39,7 +43,8 @@ def renamed(table: Mapping[str, str], notes: Notes, *, dropped: Iterable[str] = 
     def translate(self: Any, args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> Call:
         if old.isdisjoint(kwargs):
             return args, kwargs
-        called, fresh = owner or type(self).__name__, dict(kwargs)
+        called = owner or type(self).__name__
+        fresh = dict(kwargs)
         for name in kwargs:
             if name in table:
                 fresh.setdefault(table[name], fresh.pop(name))
@@ -53,7 +58,11 @@ def renamed(table: Mapping[str, str], notes: Notes, *, dropped: Iterable[str] = 
 
 
 def with_renamed(
-    original: Callable[..., Any], table: Mapping[str, str], notes: Notes, *, dropped: Iterable[str] = ()
+    original: Callable[..., Any],
+    table: Mapping[str, str],
+    notes: Notes,
+    *,
+    dropped: Iterable[str] = (),
 ) -> Callable[..., Any]:
     """A function, or a method, that takes keywords by their old names, or leaves them out."""
     translate = renamed(table, notes, dropped=dropped, owner=original.__name__)
@@ -67,7 +76,11 @@ def with_renamed(
 
 
 def by_name(
-    called: str, signature: inspect.Signature, args: Tuple[Any, ...], kwargs: Dict[str, Any], notes: Notes
+    called: str,
+    signature: inspect.Signature,
+    args: Tuple[Any, ...],
+    kwargs: Dict[str, Any],
+    notes: Notes,
 ) -> Call:
     """Gives by name what comes after the last place: what could be given by place once.
 
@@ -78,9 +91,15 @@ def by_name(
         kwargs: the others.
         notes: where a use is noted.
     """
-    kinds = {kind: [p.name for p in signature.parameters.values() if p.kind is kind] for kind in inspect._ParameterKind}
-    places = kinds[inspect.Parameter.POSITIONAL_ONLY] + kinds[inspect.Parameter.POSITIONAL_OR_KEYWORD]
-    named, extra = kinds[inspect.Parameter.KEYWORD_ONLY], args[len(places) :]
+    kinds = {
+        kind: [p.name for p in signature.parameters.values() if p.kind is kind]
+        for kind in inspect._ParameterKind
+    }
+    places = (
+        kinds[inspect.Parameter.POSITIONAL_ONLY] + kinds[inspect.Parameter.POSITIONAL_OR_KEYWORD]
+    )
+    named = kinds[inspect.Parameter.KEYWORD_ONLY]
+    extra = args[len(places) :]
     if not extra or kinds[inspect.Parameter.VAR_POSITIONAL] or len(extra) > len(named):
         return args, kwargs
     names = named[: len(extra)]

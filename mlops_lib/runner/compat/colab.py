@@ -1,7 +1,10 @@
-"""Google Colab's own modules, outside of it: the drive that a notebook mounts and the files that it asks a browser for.
+"""Google Colab's own modules, outside of it: the drive that a notebook mounts and the files that it
+asks a browser for.
 
-A mounted drive is a folder that this machine does not have: what is read from it is the pushed file of that name
-(mlops_lib.runner.script.path_redirection). What would be uploaded is what was pushed, and what would be downloaded is kept anyway.
+A mounted drive is a folder that this machine does not have: what is read from it is the pushed file
+    of that name
+(mlops_lib.runner.script.path_redirection). What would be uploaded is what was pushed, and what
+would be downloaded is kept anyway.
 """
 
 import os

@@ -7,12 +7,30 @@ from typing import Any, Callable, Dict, Mapping, Sequence, Tuple
 from mlops_lib.runner.compat.arguments import with_renamed
 from mlops_lib.runner.compat.notes import Notes
 
-COLOURS = {"spectral": "nipy_spectral", "Vega10": "tab10", "Vega20": "tab20", "Vega20b": "tab20b", "Vega20c": "tab20c"}
-GONE_SETTINGS = ("axes.color_cycle", "text.latex.unicode", "text.latex.preview", "savefig.frameon", "verbose.level",
-                 "savefig.jpeg_quality", "backend.qt4", "examples.directory", "datapath")  # fmt: skip
+COLOURS = {
+    "spectral": "nipy_spectral",
+    "Vega10": "tab10",
+    "Vega20": "tab20",
+    "Vega20b": "tab20b",
+    "Vega20c": "tab20c",
+}
+GONE_SETTINGS = (
+    "axes.color_cycle",
+    "text.latex.unicode",
+    "text.latex.preview",
+    "savefig.frameon",
+    "verbose.level",
+    "savefig.jpeg_quality",
+    "backend.qt4",
+    "examples.directory",
+    "datapath",
+)
 METHODS: Dict[str, Mapping[str, str]] = {
-    "hist": {"normed": "density"}, "bar": {"left": "x"}, "barh": {"bottom": "y"}, "grid": {"b": "visible"},
-}  # fmt: skip
+    "hist": {"normed": "density"},
+    "bar": {"left": "x"},
+    "barh": {"bottom": "y"},
+    "grid": {"b": "visible"},
+}
 """Methods of axes, with their renamed arguments."""
 
 
@@ -25,7 +43,9 @@ def no_screen(module: Any, notes: Notes) -> None:
         try:
             switch(backend)
         except ImportError:
-            notes.say(f"matplotlib's {backend}: there is no screen here, figures are drawn without one")
+            notes.say(
+                f"matplotlib's {backend}: there is no screen here, figures are drawn without one"
+            )
             switch("Agg")
 
     module.switch_backend = switch_backend
@@ -38,7 +58,9 @@ def styles(module: Any, notes: Notes) -> None:
     @functools.wraps(use)
     def use_(style: Any) -> None:
         names = [style] if isinstance(style, (str, dict)) else style
-        use([_style(one, module.available, notes) if isinstance(one, str) else one for one in names])
+        use(
+            [_style(one, module.available, notes) if isinstance(one, str) else one for one in names]
+        )
 
     module.use = use_
 
@@ -74,9 +96,10 @@ def axes(module: Any, notes: Notes) -> None:
         setattr(owner, name, with_renamed(getattr(owner, name), table, notes))
     for name, value in (
         ("set_axis_bgcolor", lambda self, colour: self.set_facecolor(colour)),
-        ("get_axis_bgcolor", lambda self: self.get_facecolor()), ("hold", lambda self, *args: None),
+        ("get_axis_bgcolor", lambda self: self.get_facecolor()),
+        ("hold", lambda self, *args: None),
         ("set_color_cycle", lambda self, colours: self.set_prop_cycle(color=colours)),
-    ):  # fmt: skip
+    ):
         if not hasattr(owner, name):
             setattr(owner, name, value)
 
@@ -109,7 +132,9 @@ def _placed(original: Callable[..., Any], notes: Notes) -> Callable[..., Any]:
 
     @functools.wraps(original)
     def subplot(*args: Any, **kwargs: Any) -> Any:
-        whole = tuple(int(one) if isinstance(one, float) or _is_digits(one) else one for one in args)
+        whole = tuple(
+            int(one) if isinstance(one, float) or _is_digits(one) else one for one in args
+        )
         if any(one is not other for one, other in zip(whole, args)):
             notes.say(f"{original.__name__} takes whole numbers now")
         return original(*whole, **kwargs)
@@ -140,12 +165,19 @@ def normpdf(x: Any, mu: float, sigma: float) -> Any:
     """`matplotlib.mlab.normpdf`: the density of a normal distribution."""
     import numpy
 
-    return numpy.exp(-0.5 * ((numpy.asarray(x) - mu) / sigma) ** 2) / (sigma * math.sqrt(2 * math.pi))
+    return numpy.exp(-0.5 * ((numpy.asarray(x) - mu) / sigma) ** 2) / (
+        sigma * math.sqrt(2 * math.pi)
+    )
 
 
 HOOKS: Tuple[Tuple[str, Callable[[Any, Notes], None]], ...] = (
-    ("matplotlib", matplotlib), ("matplotlib.pyplot", no_screen), ("matplotlib.pyplot", pyplot),
-    ("matplotlib.style", styles), ("matplotlib.axes", axes), ("matplotlib.figure", figure),
-    ("matplotlib.backend_bases", lambda module, notes: canvas(module)), ("matplotlib.cm", lambda module, notes: colours(module)),
-)  # fmt: skip
+    ("matplotlib", matplotlib),
+    ("matplotlib.pyplot", no_screen),
+    ("matplotlib.pyplot", pyplot),
+    ("matplotlib.style", styles),
+    ("matplotlib.axes", axes),
+    ("matplotlib.figure", figure),
+    ("matplotlib.backend_bases", lambda module, notes: canvas(module)),
+    ("matplotlib.cm", lambda module, notes: colours(module)),
+)
 """What to do after each module was imported."""

@@ -1,7 +1,8 @@
 """Modules and names that are elsewhere now, found only where Python would otherwise raise.
 
-A finder at the very end of `sys.meta_path` answers for modules that no other finder knows, and a module's `__getattr__`
-(PEP 562) for names it does not have: code that runs without us never meets either.
+A finder at the very end of `sys.meta_path` answers for modules that no other finder knows, and a
+module's `__getattr__` (PEP 562) for names it does not have: code that runs without us never meets
+either.
 """
 
 import importlib
@@ -40,10 +41,21 @@ def find(target: Target) -> Any:
 
 def shown(target: Target) -> str:
     """A target as a person reads it."""
-    return "" if not isinstance(target, str) else target.replace(":", ".").replace("._tf_keras.keras", "")
+    return (
+        ""
+        if not isinstance(target, str)
+        else target.replace(":", ".").replace("._tf_keras.keras", "")
+    )
 
 
-def lend(module: ModuleType, names: Names, notes: Notes, *, since: str = "", only_for: Optional[str] = None) -> None:
+def lend(
+    module: ModuleType,
+    names: Names,
+    notes: Notes,
+    *,
+    since: str = "",
+    only_for: Optional[str] = None,
+) -> None:
     """Let a module answer for names it lost.
 
     Args:
@@ -59,14 +71,22 @@ def lend(module: ModuleType, names: Names, notes: Notes, *, since: str = "", onl
         if own is not None:
             try:
                 return own(name)
-            except (AttributeError, ImportError):  # scikit-learn raises the latter for a data set it dropped
+            except (
+                AttributeError,
+                ImportError,
+            ):  # scikit-learn raises the latter for a data set it dropped
                 if name not in names:
                     raise
         if name not in names or (only_for is not None and not _asked_from(only_for)):
-            raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}", name=name, obj=module)
+            raise AttributeError(
+                f"module {module.__name__!r} has no attribute {name!r}", name=name, obj=module
+            )
         value = find(names[name])
-        lost, now = f"{module.__name__}.{name}", shown(names[name])
-        notes.say(f"{lost} is {now if now and now != lost else 'adapted'}{' since ' + since if since else ''}")
+        lost = f"{module.__name__}.{name}"
+        now = shown(names[name])
+        notes.say(
+            f"{lost} is {now if now and now != lost else 'adapted'}{' since ' + since if since else ''}"
+        )
         module.__dict__[name] = value
         return value
 
@@ -75,7 +95,9 @@ def lend(module: ModuleType, names: Names, notes: Notes, *, since: str = "", onl
 
 class _Loader(importlib.abc.Loader):
     def __init__(self, sources: Sequence[str], names: Names, notes: Notes) -> None:
-        self._sources, self._names, self._notes = sources, names, notes
+        self._sources = sources
+        self._names = names
+        self._notes = notes
 
     def create_module(self, spec: Any) -> Optional[ModuleType]:
         return None
@@ -85,8 +107,11 @@ class _Loader(importlib.abc.Loader):
         public = {name for one in modules for name in dir(one) if not name.startswith("_")}
         module.__dict__["__all__"] = sorted(public | set(self._names))
         where = " and ".join(shown(source) for source in self._sources)
-        self._notes.say(f"the module {module.__name__} is part of {where} now" if where else
-                        f"the module {module.__name__} is not here and stood in for")  # fmt: skip
+        self._notes.say(
+            f"the module {module.__name__} is part of {where} now"
+            if where
+            else f"the module {module.__name__} is not here and stood in for"
+        )
         names = self._names
 
         def answer(name: str) -> Any:
@@ -95,7 +120,9 @@ class _Loader(importlib.abc.Loader):
             for one in modules:
                 if hasattr(one, name):
                     return getattr(one, name)
-            raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}", name=name, obj=module)
+            raise AttributeError(
+                f"module {module.__name__!r} has no attribute {name!r}", name=name, obj=module
+            )
 
         module.__dict__["__getattr__"] = answer
 
@@ -104,9 +131,15 @@ class Finder(importlib.abc.MetaPathFinder):
     """The last to be asked: modules that existed once."""
 
     def __init__(
-        self, modules: Mapping[str, Tuple[Sequence[str], Names]], notes: Notes, *, only_for: Optional[str] = None
+        self,
+        modules: Mapping[str, Tuple[Sequence[str], Names]],
+        notes: Notes,
+        *,
+        only_for: Optional[str] = None,
     ) -> None:
-        self._modules, self._notes, self._only_for = modules, notes, only_for
+        self._modules = modules
+        self._notes = notes
+        self._only_for = only_for
 
     def find_spec(self, name: str, path: Any, target: Optional[ModuleType] = None) -> Any:
         """A specification for a module that is gone, None for any other."""
@@ -114,7 +147,9 @@ class Finder(importlib.abc.MetaPathFinder):
         if found is None or (self._only_for is not None and not _asked_from(self._only_for)):
             return None
         sources, names = found
-        spec = importlib.machinery.ModuleSpec(name, _Loader(sources, names, self._notes), is_package=True)
+        spec = importlib.machinery.ModuleSpec(
+            name, _Loader(sources, names, self._notes), is_package=True
+        )
         spec.submodule_search_locations = []
         return spec
 
@@ -131,7 +166,10 @@ def _asked_from(folder: str) -> bool:
 
 
 def install(
-    modules: Mapping[str, Tuple[Sequence[str], Names]], notes: Notes, *, only_for: Optional[str] = None
+    modules: Mapping[str, Tuple[Sequence[str], Names]],
+    notes: Notes,
+    *,
+    only_for: Optional[str] = None,
 ) -> None:
     """Answer for vanished modules from now on.
 
@@ -148,7 +186,9 @@ def prefixed(table: Mapping[str, Any], prefixes: Sequence[str], *, root: str) ->
     found: Dict[str, Any] = {}
     for name, row in table.items():
         for prefix in prefixes:
-            found[prefix + name[len(root) :] if name == root or name.startswith(root + ".") else name] = row
+            found[
+                prefix + name[len(root) :] if name == root or name.startswith(root + ".") else name
+            ] = row
     return found
 
 

@@ -8,7 +8,9 @@ from mlops_lib.runner.journal import Journal
 
 
 class Notes:
-    """Journals each adaptation once as a warning: `train.py:12: keras.layers.Convolution2D is Conv2D since Keras 2`."""
+    """Journals each adaptation once as a warning: `train.py:12: keras.layers.Convolution2D is
+    Conv2D since Keras 2`.
+    """
 
     def __init__(self, journal: Journal, work: str) -> None:
         self._journal = journal

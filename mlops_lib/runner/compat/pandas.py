@@ -1,4 +1,6 @@
-"""What tables and columns of pandas had: methods, arguments by place, columns of words left out of a mean."""
+"""What tables and columns of pandas had: methods, arguments by place, columns of words left out of
+a mean.
+"""
 
 import functools
 import inspect
@@ -9,32 +11,60 @@ from mlops_lib.runner.compat.notes import Notes
 
 NUMBERS = ("mean", "median", "std", "var", "corr", "cov", "skew", "kurt", "sem", "quantile")
 """They left out columns that hold no numbers, until pandas 2."""
-PLACES = ("drop", "dropna", "fillna", "sort_values", "sort_index", "set_index", "reset_index", "drop_duplicates", "replace",
-          "interpolate", "clip", "ffill", "bfill", "to_csv")  # fmt: skip
+PLACES = (
+    "drop",
+    "dropna",
+    "fillna",
+    "sort_values",
+    "sort_index",
+    "set_index",
+    "reset_index",
+    "drop_duplicates",
+    "replace",
+    "interpolate",
+    "clip",
+    "ffill",
+    "bfill",
+    "to_csv",
+)
 """Methods that took by place what is given by name today."""
 
 
 def pandas(module: Any, notes: Notes) -> None:
     """Give tables, columns and readers back what they had."""
-    frame, series = module.DataFrame, module.Series
+    frame = module.DataFrame
+    series = module.Series
 
     def from_csv(path: Any, index_col: Any = 0, **kwargs: Any) -> Any:
         return module.read_csv(path, index_col=index_col, **kwargs)
 
     both: Dict[str, Any] = {
-        "append": append, "ix": property(Ix), "as_matrix": as_matrix, "mad": mad, "sort": sort,
-        "iteritems": lambda self: self.items(), "get_value": get_value, "set_value": set_value,
-        "get_values": lambda self: self.values, "convert_objects": convert_objects, "irow": lambda self, i: self.iloc[i],
-    }  # fmt: skip
+        "append": append,
+        "ix": property(Ix),
+        "as_matrix": as_matrix,
+        "mad": mad,
+        "sort": sort,
+        "iteritems": lambda self: self.items(),
+        "get_value": get_value,
+        "set_value": set_value,
+        "get_values": lambda self: self.values,
+        "convert_objects": convert_objects,
+        "irow": lambda self, i: self.iloc[i],
+    }
     tables: Dict[str, Any] = {
-        **both, "icol": lambda self, i: self.iloc[:, i], "lookup": lookup,
-        "reindex_axis": lambda self, labels, axis=0: self.reindex(labels, axis=axis), "from_csv": staticmethod(from_csv),
+        **both,
+        "icol": lambda self, i: self.iloc[:, i],
+        "lookup": lookup,
+        "reindex_axis": lambda self, labels, axis=0: self.reindex(labels, axis=axis),
+        "from_csv": staticmethod(from_csv),
         "from_items": classmethod(lambda cls, items, **kwargs: cls(dict(items), **kwargs)),
-    }  # fmt: skip
+    }
     columns: Dict[str, Any] = {
-        **both, "order": lambda self, **kwargs: self.sort_values(**kwargs), "iget": lambda self, i: self.iloc[i],
+        **both,
+        "order": lambda self, **kwargs: self.sort_values(**kwargs),
+        "iget": lambda self, i: self.iloc[i],
         "nonzero": lambda self: self.to_numpy().nonzero(),
-    }  # fmt: skip
+    }
     for owner, lent in ((frame, tables), (series, columns)):
         for name, value in lent.items():
             _lend(owner, name, value, notes)
@@ -101,7 +131,9 @@ def _of_numbers(original: Callable[..., Any], notes: Notes) -> Callable[..., Any
             if "numeric_only" in kwargs:
                 raise
             found = original(*args, numeric_only=True, **kwargs)
-            notes.say(f"pandas {original.__name__}: columns that hold no numbers are left out: numeric_only=True")
+            notes.say(
+                f"pandas {original.__name__}: columns that hold no numbers are left out: numeric_only=True"
+            )
             return found
 
     return call
@@ -136,7 +168,13 @@ def _reader(original: Callable[..., Any], notes: Notes) -> Callable[..., Any]:
     @functools.wraps(original)
     def read(*args: Any, **kwargs: Any) -> Any:
         args, kwargs = by_name(original.__name__, signature, args, kwargs, notes)
-        for key in {"error_bad_lines", "warn_bad_lines", "mangle_dupe_cols", "tupleize_cols", "squeeze"} & set(kwargs):
+        for key in {
+            "error_bad_lines",
+            "warn_bad_lines",
+            "mangle_dupe_cols",
+            "tupleize_cols",
+            "squeeze",
+        } & set(kwargs):
             if key in signature.parameters:
                 continue
             value = kwargs.pop(key)
@@ -160,7 +198,13 @@ class Ix:
         parts = key if isinstance(key, tuple) else (key,)
         positional: List[bool] = []
         for axis, part in zip((self._owner.index, getattr(self._owner, "columns", None)), parts):
-            ends = [part.start, part.stop] if isinstance(part, slice) else part if isinstance(part, list) else [part]
+            ends = (
+                [part.start, part.stop]
+                if isinstance(part, slice)
+                else part
+                if isinstance(part, list)
+                else [part]
+            )
             numbers = all(isinstance(one, int) for one in ends if one is not None)
             positional.append(numbers and axis is not None and axis.dtype.kind not in "iu")
         return parts, positional
@@ -179,13 +223,18 @@ class Ix:
         parts, positional = self._key(key)
         axes: Any = (self._owner.index, getattr(self._owner, "columns", None))
         labels = tuple(
-            axes[i][part] if by_position else part for i, (part, by_position) in enumerate(zip(parts, positional))
+            axes[i][part] if by_position else part
+            for i, (part, by_position) in enumerate(zip(parts, positional))
         )
         self._owner.loc[labels] = value
 
 
 def append(
-    self: Any, other: Any, ignore_index: bool = False, verify_integrity: bool = False, sort: bool = False
+    self: Any,
+    other: Any,
+    ignore_index: bool = False,
+    verify_integrity: bool = False,
+    sort: bool = False,
 ) -> Any:
     """`DataFrame.append` and `Series.append`."""
     import pandas
@@ -196,7 +245,9 @@ def append(
         other = other.to_frame().T
     others = list(other) if isinstance(other, (list, tuple)) else [other]
     others = [pandas.DataFrame([one]) if isinstance(one, dict) else one for one in others]
-    return pandas.concat([self, *others], ignore_index=ignore_index, verify_integrity=verify_integrity, sort=sort)
+    return pandas.concat(
+        [self, *others], ignore_index=ignore_index, verify_integrity=verify_integrity, sort=sort
+    )
 
 
 def as_matrix(self: Any, columns: Any = None) -> Any:
@@ -215,7 +266,12 @@ def mad(self: Any, axis: Any = 0, **kwargs: Any) -> Any:
 
 
 def sort(
-    self: Any, columns: Any = None, axis: int = 0, ascending: bool = True, inplace: bool = False, **kwargs: Any
+    self: Any,
+    columns: Any = None,
+    axis: int = 0,
+    ascending: bool = True,
+    inplace: bool = False,
+    **kwargs: Any,
 ) -> Any:
     """`sort`."""
     if columns is None and getattr(self, "ndim", 1) == 2:
@@ -241,7 +297,11 @@ def convert_objects(self: Any, convert_numeric: bool = False, **kwargs: Any) -> 
         return self.infer_objects()
     if self.ndim == 1:
         return pandas.to_numeric(self, errors="coerce")
-    return self.apply(lambda column: pandas.to_numeric(column, errors="coerce") if column.dtype == object else column)
+    return self.apply(
+        lambda column: (
+            pandas.to_numeric(column, errors="coerce") if column.dtype == object else column
+        )
+    )
 
 
 def lookup(self: Any, rows: Any, columns: Any) -> Any:

@@ -1,8 +1,8 @@
 """Python 2 source as Python 3 compiles it, line by line the same.
 
-The translation is lib2to3's, where this Python still has it (up to 3.12); else only what can be told from single lines:
-prints, exceptions, backticks. What lib2to3 leaves alone and what gives other numbers, the division of whole numbers, is
-done on the tree.
+The translation is lib2to3's, where this Python still has it (up to 3.12); else only what can be
+told from single lines: prints, exceptions, backticks. What lib2to3 leaves alone and what gives
+other numbers, the division of whole numbers, is done on the tree.
 """
 
 import ast
@@ -18,20 +18,38 @@ from mlops_lib.runner.compat.notes import Notes
 
 HERE = "mlops_lib.runner.compat.python2"
 MODULES = {
-    "cPickle": "pickle", "urllib2": "urllib.request", "StringIO": "io", "cStringIO": "io", "ConfigParser": "configparser",
-    "Queue": "queue", "cookielib": "http.cookiejar", "HTMLParser": "html.parser", "httplib": "http.client",
-    "urlparse": "urllib.parse", "__builtin__": "builtins", "commands": "subprocess", "Tkinter": "tkinter",
-    "copy_reg": "copyreg", "SocketServer": "socketserver", "thread": "_thread", "md5": "hashlib", "sets": "builtins",
-}  # fmt: skip
+    "cPickle": "pickle",
+    "urllib2": "urllib.request",
+    "StringIO": "io",
+    "cStringIO": "io",
+    "ConfigParser": "configparser",
+    "Queue": "queue",
+    "cookielib": "http.cookiejar",
+    "HTMLParser": "html.parser",
+    "httplib": "http.client",
+    "urlparse": "urllib.parse",
+    "__builtin__": "builtins",
+    "commands": "subprocess",
+    "Tkinter": "tkinter",
+    "copy_reg": "copyreg",
+    "SocketServer": "socketserver",
+    "thread": "_thread",
+    "md5": "hashlib",
+    "sets": "builtins",
+}
 """Modules of Python 2, answered for only where the script's own code asks."""
 URLLIB: Names = {
-    **listed("urlretrieve urlopen URLopener FancyURLopener pathname2url url2pathname", "urllib.request"),
+    **listed(
+        "urlretrieve urlopen URLopener FancyURLopener pathname2url url2pathname", "urllib.request"
+    ),
     **listed("urlencode quote unquote quote_plus unquote_plus", "urllib.parse"),
-}  # fmt: skip
+}
 """What `urllib` itself had, and where it is."""
 
 _SKIPPED_FIXES = {"buffer", "idioms", "set_literal", "ws_comma", "asserts", "future", "import"}
-_PRINT = re.compile(r"^(\s*(?:(?:if|for|while|elif|else|try|with)\b[^\"'#]*:\s*)?)print(?:\s+(?!=)|(?=[\"']))(.+)$")
+_PRINT = re.compile(
+    r"^(\s*(?:(?:if|for|while|elif|else|try|with)\b[^\"'#]*:\s*)?)print(?:\s+(?!=)|(?=[\"']))(.+)$"
+)
 _BARE_PRINT = re.compile(r"^(\s*)print\s*(#.*)?$")
 _EXCEPT = re.compile(r"^(\s*except\s+[^:,]+?)\s*,\s*(\w+)\s*:")
 _RAISE = re.compile(r"^(\s*)raise\s+([\w.]+)\s*,\s*(.+)$")
@@ -63,7 +81,9 @@ def _tool() -> Any:
         from lib2to3 import refactor
 
         names = refactor.get_fixers_from_package("lib2to3.fixes")
-        return refactor, [name for name in names if name.rsplit("fix_", 1)[-1] not in _SKIPPED_FIXES]
+        return refactor, [
+            name for name in names if name.rsplit("fix_", 1)[-1] not in _SKIPPED_FIXES
+        ]
 
 
 def _lib2to3(text: str) -> Optional[str]:
@@ -75,7 +95,11 @@ def _lib2to3(text: str) -> Optional[str]:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                return str(refactor.RefactoringTool(fixes, options).refactor_string(text.expandtabs(8), "script"))
+                return str(
+                    refactor.RefactoringTool(fixes, options).refactor_string(
+                        text.expandtabs(8), "script"
+                    )
+                )
         except Exception:  # noqa: BLE001 - its parser raises errors of many kinds for what it cannot read
             continue
     return None
@@ -115,7 +139,9 @@ def _is_whole(value: Any) -> bool:
 
 
 class Quotient(float):
-    """What `/` gives for whole numbers; where Python wants a whole number and would raise, it is the one of Python 2."""
+    """What `/` gives for whole numbers; where Python wants a whole number and would raise, it is
+    the one of Python 2.
+    """
 
     whole: int
     say: Callable[[], None]
@@ -159,7 +185,9 @@ class Division(ast.NodeTransformer):
         if not isinstance(node.op, ast.Div) or not isinstance(node.target, ast.Name):
             return node
         read = ast.copy_location(ast.Name(id=node.target.id, ctx=ast.Load()), node.target)
-        return ast.copy_location(ast.Assign(targets=[node.target], value=self._call(node, read, node.value)), node)
+        return ast.copy_location(
+            ast.Assign(targets=[node.target], value=self._call(node, read, node.value)), node
+        )
 
     def _call(self, node: ast.AST, left: ast.expr, right: ast.expr) -> ast.Call:
         called = ast.copy_location(ast.Name(id=self.NAME, ctx=ast.Load()), node)
@@ -185,9 +213,17 @@ def _compare(left: Any, right: Any) -> int:
 
 
 BUILTINS: Dict[str, Any] = {
-    "xrange": range, "raw_input": lambda *prompt: builtins.input(*prompt), "unicode": str, "unichr": chr, "long": int,
-    "basestring": str, "reduce": _reduce, "cmp": _compare, "file": open, "reload": lambda module: module,
-}  # fmt: skip
+    "xrange": range,
+    "raw_input": lambda *prompt: builtins.input(*prompt),
+    "unicode": str,
+    "unichr": chr,
+    "long": int,
+    "basestring": str,
+    "reduce": _reduce,
+    "cmp": _compare,
+    "file": open,
+    "reload": lambda module: module,
+}
 
 
 SURE = {"xrange", "raw_input", "unicode", "unichr", "long", "basestring", "cmp"}
@@ -199,7 +235,8 @@ BOTH = {"six", "future", "past", "builtins"}
 
 
 def sure(tree: ast.Module) -> int:
-    """The line of what fails in Python 3, in a source that reads as Python 3 too; 0 if there is none.
+    """The line of what fails in Python 3, in a source that reads as Python 3 too; 0 if there is
+    none.
 
     Code that looks at Python's version, or asks for Python 3's behaviour, is written for both.
     """
@@ -210,20 +247,34 @@ def sure(tree: ast.Module) -> int:
             node.module == "__future__" or (node.module or "").split(".")[0] in BOTH
         ):
             return 0
-        if isinstance(node, ast.Import) and any(alias.name.split(".")[0] in BOTH for alias in node.names):
+        if isinstance(node, ast.Import) and any(
+            alias.name.split(".")[0] in BOTH for alias in node.names
+        ):
             return 0
         if isinstance(node, ast.Attribute) and node.attr in ("version_info", "version"):
             return 0
-        if isinstance(node, ast.ExceptHandler) and _names(node.type) & {"NameError", "ImportError", "AttributeError"}:
+        if isinstance(node, ast.ExceptHandler) and _names(node.type) & {
+            "NameError",
+            "ImportError",
+            "AttributeError",
+        }:
             return 0
-        name = node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
+        name = (
+            node.id
+            if isinstance(node, ast.Name)
+            else node.attr
+            if isinstance(node, ast.Attribute)
+            else ""
+        )
         if name in (missing if isinstance(node, ast.Name) else METHODS):
             found.append(getattr(node, "lineno", 1))
     return min(found, default=0)
 
 
 def _names(node: Optional[ast.expr]) -> "set[str]":
-    return set() if node is None else {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
+    return (
+        set() if node is None else {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
+    )
 
 
 def missing_builtins(tree: ast.Module) -> Dict[str, Any]:
@@ -242,7 +293,8 @@ def missing_builtins(tree: ast.Module) -> Dict[str, Any]:
 
 def pickles(module: Any, notes: Notes) -> None:
     """`pickle.load(open(path))`, and what Python 2 pickled: its strings are bytes of any kind."""
-    load, dump = module.load, module.dump
+    load = module.load
+    dump = module.dump
 
     @functools.wraps(load)
     def load_(file: Any, **kwargs: Any) -> Any:
@@ -277,7 +329,9 @@ class StringIO:
     """
 
     def __init__(self, content: Any = "") -> None:
-        self._stream: Any = io.BytesIO(content) if isinstance(content, bytes) else io.StringIO(content)
+        self._stream: Any = (
+            io.BytesIO(content) if isinstance(content, bytes) else io.StringIO(content)
+        )
 
     def write(self, content: Any) -> int:
         """Write text or bytes."""
@@ -304,10 +358,15 @@ class StringIO:
 def modules() -> Dict[str, Any]:
     """Python 2's modules for the finder of what is gone."""
     names: Dict[str, Names] = {
-        "urllib2": {"HTTPError": "urllib.error:HTTPError", "URLError": "urllib.error:URLError",
-                    "quote": "urllib.parse:quote"},
-        "StringIO": {"StringIO": f"{HERE}:StringIO"}, "cStringIO": {"StringIO": f"{HERE}:StringIO"},
-        "ConfigParser": {"SafeConfigParser": "configparser:ConfigParser"}, "md5": {"new": "hashlib:md5"},
+        "urllib2": {
+            "HTTPError": "urllib.error:HTTPError",
+            "URLError": "urllib.error:URLError",
+            "quote": "urllib.parse:quote",
+        },
+        "StringIO": {"StringIO": f"{HERE}:StringIO"},
+        "cStringIO": {"StringIO": f"{HERE}:StringIO"},
+        "ConfigParser": {"SafeConfigParser": "configparser:ConfigParser"},
+        "md5": {"new": "hashlib:md5"},
         "sets": {"Set": "builtins:set"},
-    }  # fmt: skip
+    }
     return {old: ((new,), names.get(old, {})) for old, new in MODULES.items()}

@@ -10,17 +10,39 @@ from mlops_lib.runner.compat.names import GoneError, Names, lend, listed
 from mlops_lib.runner.compat.notes import Notes
 
 MODULES: Dict[str, Tuple[Sequence[str], Names]] = {
-    "torch._six": ((), {"string_classes": "builtins:str", "int_classes": "builtins:int", "inf": "math:inf", "nan": "math:nan",
-                        "container_abcs": "collections.abc", "queue": "queue", "PY3": lambda: True, "PY37": lambda: True}),
-}  # fmt: skip
+    "torch._six": (
+        (),
+        {
+            "string_classes": "builtins:str",
+            "int_classes": "builtins:int",
+            "inf": "math:inf",
+            "nan": "math:nan",
+            "container_abcs": "collections.abc",
+            "queue": "queue",
+            "PY3": lambda: True,
+            "PY37": lambda: True,
+        },
+    )
+}
 _TEXT = (
     "Field LabelField ReversibleField SubwordField NestedField RawField BucketIterator Iterator BPTTIterator TabularDataset"
     " Dataset Example Batch"
 )
 NAMES: Dict[str, Names] = {
-    "torchvision.transforms": listed("Scale=Resize RandomSizedCrop=RandomResizedCrop", "torchvision.transforms"),
-}  # fmt: skip
-WITH_WEIGHTS = ("alexnet", "vgg", "resnet", "densenet", "inception", "squeezenet", "mobilenet", "googlenet")
+    "torchvision.transforms": listed(
+        "Scale=Resize RandomSizedCrop=RandomResizedCrop", "torchvision.transforms"
+    )
+}
+WITH_WEIGHTS = (
+    "alexnet",
+    "vgg",
+    "resnet",
+    "densenet",
+    "inception",
+    "squeezenet",
+    "mobilenet",
+    "googlenet",
+)
 
 
 def _ended(name: str) -> Any:
@@ -32,7 +54,9 @@ def _ended(name: str) -> Any:
 def model_urls(module: Any) -> "dict[str, str]":
     """Where the weights of a module's models are, by the models' names."""
     enums = [value for name, value in vars(module).items() if name.endswith("_Weights")]
-    return {one.__name__[: -len("_Weights")].lower(): next(iter(one)).url for one in enums if list(one)}
+    return {
+        one.__name__[: -len("_Weights")].lower(): next(iter(one)).url for one in enums if list(one)
+    }
 
 
 def hooks(notes: Notes) -> Dict[str, Callable[[Any], None]]:
@@ -61,14 +85,23 @@ def hooks(notes: Notes) -> Dict[str, Callable[[Any], None]]:
                 scheduler.__init__ = translated(own, drop)
 
     return {
-        "torch": torch, "torch._tensor": tensors, "torch.utils.data.dataloader": loaders,
+        "torch": torch,
+        "torch._tensor": tensors,
+        "torch.utils.data.dataloader": loaders,
         "torch.optim.lr_scheduler": schedulers,
-        "torchvision.transforms": lambda module: lend(module, NAMES["torchvision.transforms"], notes),
+        "torchvision.transforms": lambda module: lend(
+            module, NAMES["torchvision.transforms"], notes
+        ),
         "torchtext.data": lambda module: lend(
-            module, {name: functools.partial(_ended, name) for name in _TEXT.split()}, notes),
-        **{f"torchvision.models.{name}": lambda module: lend(
-            module, {"model_urls": functools.partial(model_urls, module)}, notes) for name in WITH_WEIGHTS},
-    }  # fmt: skip
+            module, {name: functools.partial(_ended, name) for name in _TEXT.split()}, notes
+        ),
+        **{
+            f"torchvision.models.{name}": lambda module: lend(
+                module, {"model_urls": functools.partial(model_urls, module)}, notes
+            )
+            for name in WITH_WEIGHTS
+        },
+    }
 
 
 def _load(original: Callable[..., Any], notes: Notes) -> Callable[..., Any]:

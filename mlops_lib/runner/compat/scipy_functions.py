@@ -39,7 +39,10 @@ class _Folds:
     """A splitter of scikit-learn 0.17: made with the data's size, iterated for its folds."""
 
     def __init__(self, splitter: Any, count: int, y: Any = None, *, groups: Any = None) -> None:
-        self._splitter, self._count, self._y, self._groups = splitter, count, y, groups
+        self._splitter = splitter
+        self._count = count
+        self._y = y
+        self._groups = groups
 
     def __iter__(self) -> Iterator[Tuple[Any, Any]]:
         import numpy
@@ -51,7 +54,9 @@ class _Folds:
 
     def split(self, x: Any, y: Any = None, groups: Any = None) -> Any:
         """What today's functions ask a splitter for."""
-        return self._splitter.split(x, self._y if y is None else y, self._groups if groups is None else groups)
+        return self._splitter.split(
+            x, self._y if y is None else y, self._groups if groups is None else groups
+        )
 
     def get_n_splits(self, *args: Any) -> int:
         """How many folds there are."""
@@ -64,7 +69,9 @@ def _selection() -> Any:
     return sklearn.model_selection
 
 
-def KFold(n: Any = 3, n_folds: Any = 3, shuffle: bool = False, random_state: Any = None, **kwargs: Any) -> Any:  # noqa: N802
+def KFold(  # noqa: N802
+    n: Any = 3, n_folds: Any = 3, shuffle: bool = False, random_state: Any = None, **kwargs: Any
+) -> Any:
     """`cross_validation.KFold(n, n_folds)`."""
     splitter = _selection().KFold(
         kwargs.get("k", n_folds), shuffle=shuffle, random_state=random_state if shuffle else None
@@ -108,16 +115,29 @@ def LeavePLabelOut(labels: Any, p: int, **kwargs: Any) -> Any:  # noqa: N802
 
 
 def ShuffleSplit(  # noqa: N802
-    n: int, n_iter: int = 10, test_size: Any = 0.1, train_size: Any = None, random_state: Any = None, **kwargs: Any
+    n: int,
+    n_iter: int = 10,
+    test_size: Any = 0.1,
+    train_size: Any = None,
+    random_state: Any = None,
+    **kwargs: Any,
 ) -> Any:
     """`cross_validation.ShuffleSplit(n, n_iter)`."""
     return _Folds(
-        _selection().ShuffleSplit(n_iter, test_size=test_size, train_size=train_size, random_state=random_state), n
+        _selection().ShuffleSplit(
+            n_iter, test_size=test_size, train_size=train_size, random_state=random_state
+        ),
+        n,
     )
 
 
 def StratifiedShuffleSplit(  # noqa: N802
-    y: Any, n_iter: int = 10, test_size: Any = 0.1, train_size: Any = None, random_state: Any = None, **kwargs: Any
+    y: Any,
+    n_iter: int = 10,
+    test_size: Any = 0.1,
+    train_size: Any = None,
+    random_state: Any = None,
+    **kwargs: Any,
 ) -> Any:
     """`cross_validation.StratifiedShuffleSplit(y, n_iter)`."""
     splitter = _selection().StratifiedShuffleSplit(
@@ -126,7 +146,9 @@ def StratifiedShuffleSplit(  # noqa: N802
     return _Folds(splitter, len(y), y)
 
 
-def Imputer(missing_values: Any = "NaN", strategy: str = "mean", axis: int = 0, **kwargs: Any) -> Any:  # noqa: N802
+def Imputer(  # noqa: N802
+    missing_values: Any = "NaN", strategy: str = "mean", axis: int = 0, **kwargs: Any
+) -> Any:
     """`preprocessing.Imputer`, for columns.
 
     Raises:
@@ -136,16 +158,35 @@ def Imputer(missing_values: Any = "NaN", strategy: str = "mean", axis: int = 0, 
     from sklearn.impute import SimpleImputer
 
     if axis:
-        raise GoneError("Imputer(axis=1) is gone: transpose the data and use sklearn.impute.SimpleImputer")
-    return SimpleImputer(missing_values=numpy.nan if missing_values == "NaN" else missing_values, strategy=strategy)
+        raise GoneError(
+            "Imputer(axis=1) is gone: transpose the data and use sklearn.impute.SimpleImputer"
+        )
+    return SimpleImputer(
+        missing_values=numpy.nan if missing_values == "NaN" else missing_values, strategy=strategy
+    )
 
 
 BOSTON = "http://lib.stat.cmu.edu/datasets/boston"
-COLUMNS = ["CRIM", "ZN", "INDUS", "CHAS", "NOX", "RM", "AGE", "DIS", "RAD", "TAX", "PTRATIO", "B", "LSTAT"]
+COLUMNS = [
+    "CRIM",
+    "ZN",
+    "INDUS",
+    "CHAS",
+    "NOX",
+    "RM",
+    "AGE",
+    "DIS",
+    "RAD",
+    "TAX",
+    "PTRATIO",
+    "B",
+    "LSTAT",
+]
 
 
 def load_boston(return_X_y: bool = False) -> Any:  # noqa: N803
-    """The Boston house prices, from where scikit-learn's own notice of removal says they are; kept in its data home.
+    """The Boston house prices, from where scikit-learn's own notice of removal says they are; kept
+    in its data home.
 
     Raises:
         GoneError: they cannot be fetched.
@@ -171,25 +212,47 @@ def load_boston(return_X_y: bool = False) -> Any:  # noqa: N803
     with open(path, "rb") as stream:
         lines = stream.read().decode("latin-1").splitlines()[22:]
     values = numpy.loadtxt(io.StringIO(" ".join(lines))).reshape(-1, len(COLUMNS) + 1)
-    x, y = values[:, :-1], values[:, -1]
+    x = values[:, :-1]
+    y = values[:, -1]
     if return_X_y:
         return x, y
-    return Bunch(data=x, target=y, feature_names=numpy.array(COLUMNS), DESCR="Boston house prices", filename=path)
+    return Bunch(
+        data=x,
+        target=y,
+        feature_names=numpy.array(COLUMNS),
+        DESCR="Boston house prices",
+        filename=path,
+    )
 
 
-NAMES_THEN = {"MNIST original": "mnist_784", "mnist-original": "mnist_784", "iris": "iris", "leukemia": "leukemia"}
+NAMES_THEN = {
+    "MNIST original": "mnist_784",
+    "mnist-original": "mnist_784",
+    "iris": "iris",
+    "leukemia": "leukemia",
+}
 
 
 def fetch_mldata(dataname: str, data_home: Any = None, **kwargs: Any) -> Any:
-    """`datasets.fetch_mldata`, whose server is gone: the same data set from OpenML, sorted as MNIST was there."""
+    """`datasets.fetch_mldata`, whose server is gone: the same data set from OpenML, sorted as MNIST
+    was there.
+    """
     import numpy
     from sklearn.datasets import fetch_openml
 
-    found = fetch_openml(NAMES_THEN.get(dataname, dataname), version=1, as_frame=False, data_home=data_home)
-    found.target = found.target.astype("float64") if str(found.target[0]).isdigit() else found.target
+    found = fetch_openml(
+        NAMES_THEN.get(dataname, dataname), version=1, as_frame=False, data_home=data_home
+    )
+    found.target = (
+        found.target.astype("float64") if str(found.target[0]).isdigit() else found.target
+    )
     if dataname in ("MNIST original", "mnist-original"):
-        order = numpy.concatenate([numpy.argsort(found.target[:60000], kind="stable"),
-                                   60000 + numpy.argsort(found.target[60000:], kind="stable")])  # fmt: skip
+        order = numpy.concatenate(
+            [
+                numpy.argsort(found.target[:60000], kind="stable"),
+                60000 + numpy.argsort(found.target[60000:], kind="stable"),
+            ]
+        )
         found.data, found.target = found.data[order], found.target[order]
     return found
 
@@ -254,7 +317,9 @@ def _gone_estimator(name: str, instead: str) -> Any:
 _SELECT = "SelectFromModel around Lasso or LogisticRegression"
 RandomizedLasso = _gone_estimator("linear_model.RandomizedLasso", _SELECT)
 RandomizedLogisticRegression = _gone_estimator("linear_model.RandomizedLogisticRegression", _SELECT)
-GaussianProcess = _gone_estimator("gaussian_process.GaussianProcess", "GaussianProcessRegressor, with a kernel")
+GaussianProcess = _gone_estimator(
+    "gaussian_process.GaussianProcess", "GaussianProcessRegressor, with a kernel"
+)
 LSHForest = _gone_estimator("neighbors.LSHForest", "NearestNeighbors")
 
 
@@ -284,7 +349,9 @@ def random_integers(low: int, high: Any = None, size: Any = None) -> Any:
     """`numpy.random.random_integers`, whose end counts."""
     import numpy
 
-    return numpy.random.randint(1 if high is None else low, (low if high is None else high) + 1, size)
+    return numpy.random.randint(
+        1 if high is None else low, (low if high is None else high) + 1, size
+    )
 
 
 def join(words: Any, sep: str = " ") -> str:
@@ -321,7 +388,8 @@ def bytescale(data: Any, cmin: Any = None, cmax: Any = None, high: int = 255, lo
 
     if data.dtype == numpy.uint8:
         return data
-    least, most = data.min() if cmin is None else cmin, data.max() if cmax is None else cmax
+    least = data.min() if cmin is None else cmin
+    most = data.max() if cmax is None else cmax
     scale = float(high - low) / ((most - least) or 1)
     return ((data - least) * scale + low).clip(low, high).round().astype(numpy.uint8)
 
@@ -367,7 +435,9 @@ def imrotate(array: Any, angle: float, interp: str = "bilinear") -> Any:
     return numpy.array(_picture(array).rotate(angle, resample=INTERPOLATION[interp]))
 
 
-def derivative(function: Any, x0: float, dx: float = 1.0, n: int = 1, args: Any = (), order: int = 3) -> Any:
+def derivative(
+    function: Any, x0: float, dx: float = 1.0, n: int = 1, args: Any = (), order: int = 3
+) -> Any:
     """`scipy.misc.derivative`, first and second, by central differences."""
     low, middle, high = (function(x0 + step * dx, *args) for step in (-1, 0, 1))
     return (high - low) / (2 * dx) if n == 1 else (high - 2 * middle + low) / dx**2
@@ -413,7 +483,12 @@ def rolling_min(values: Any, window: int, min_periods: Any = None, **kwargs: Any
 
 
 def ewma(
-    values: Any, com: Any = None, span: Any = None, halflife: Any = None, min_periods: int = 0, **kwargs: Any
+    values: Any,
+    com: Any = None,
+    span: Any = None,
+    halflife: Any = None,
+    min_periods: int = 0,
+    **kwargs: Any,
 ) -> Any:
     """`pandas.ewma`."""
     return values.ewm(com=com, span=span, halflife=halflife, min_periods=min_periods).mean()

@@ -14,14 +14,21 @@ from mlops_lib.runner.compat.notes import Notes
 HERE = "mlops_lib.runner.compat.scipy_functions"
 
 _MISC: Names = {
-    **listed("imread imresize imsave toimage fromimage imrotate derivative face ascent bytescale", HERE),
+    **listed(
+        "imread imresize imsave toimage fromimage imrotate derivative face ascent bytescale", HERE
+    ),
     **listed("comb factorial logsumexp", "scipy.special"),
 }
 
 MODULES: Dict[str, Tuple[Sequence[str], Names]] = {
-    "sklearn.cross_validation": (("sklearn.model_selection",), listed(
-        "KFold StratifiedKFold LeaveOneOut LeavePOut ShuffleSplit StratifiedShuffleSplit LabelKFold LeaveOneLabelOut"
-        " LeavePLabelOut", HERE)),
+    "sklearn.cross_validation": (
+        ("sklearn.model_selection",),
+        listed(
+            "KFold StratifiedKFold LeaveOneOut LeavePOut ShuffleSplit StratifiedShuffleSplit LabelKFold LeaveOneLabelOut"
+            " LeavePLabelOut",
+            HERE,
+        ),
+    ),
     "sklearn.grid_search": (("sklearn.model_selection",), {}),
     "sklearn.learning_curve": (("sklearn.model_selection",), {}),
     "sklearn.externals": (("sklearn",), {"joblib": "joblib"}),
@@ -31,9 +38,14 @@ MODULES: Dict[str, Tuple[Sequence[str], Names]] = {
     "sklearn.datasets.mldata": (("sklearn.datasets",), {}),
     "sklearn.ensemble.partial_dependence": ((), listed("plot_partial_dependence", HERE)),
     "sklearn.feature_extraction.stop_words": (("sklearn.feature_extraction.text",), {}),
-    "sklearn.lda": (("sklearn.discriminant_analysis",), {"LDA": "sklearn.discriminant_analysis:LinearDiscriminantAnalysis"}),
-    "sklearn.qda": (("sklearn.discriminant_analysis",), {
-        "QDA": "sklearn.discriminant_analysis:QuadraticDiscriminantAnalysis"}),
+    "sklearn.lda": (
+        ("sklearn.discriminant_analysis",),
+        {"LDA": "sklearn.discriminant_analysis:LinearDiscriminantAnalysis"},
+    ),
+    "sklearn.qda": (
+        ("sklearn.discriminant_analysis",),
+        {"QDA": "sklearn.discriminant_analysis:QuadraticDiscriminantAnalysis"},
+    ),
     "sklearn.datasets.samples_generator": (("sklearn.datasets",), {}),
     "sklearn.datasets.base": (("sklearn.datasets", "sklearn.utils"), {}),
     "sklearn.utils.testing": (("sklearn.utils._testing",), {}),
@@ -45,15 +57,48 @@ MODULES: Dict[str, Tuple[Sequence[str], Names]] = {
     "sklearn.preprocessing.imputation": (("sklearn.preprocessing",), listed("Imputer", HERE)),
     "sklearn.preprocessing.data": (("sklearn.preprocessing",), {}),
     "sklearn.preprocessing.label": (("sklearn.preprocessing",), {}),
-    **{f"sklearn.{package}.{name}": ((f"sklearn.{package}",), {}) for package, names in (
-        ("ensemble", ("forest", "gradient_boosting", "weight_boosting", "bagging", "voting_classifier", "base")),
-        ("linear_model", ("logistic", "base", "ridge", "stochastic_gradient", "coordinate_descent", "perceptron")),
-        ("tree", ("tree",)), ("svm", ("classes", "base")),
-        ("neighbors", ("classification", "regression", "base", "unsupervised", "kde", "nearest_centroid")),
-        ("neural_network", ("multilayer_perceptron",)),
-        ("cluster", ("k_means_", "birch", "hierarchical", "dbscan_", "mean_shift_", "spectral")), ("decomposition", ("pca",)),
-        ("feature_selection", ("univariate_selection", "from_model")), ("naive_bayes", ()),
-    ) for name in names},
+    **{
+        f"sklearn.{package}.{name}": ((f"sklearn.{package}",), {})
+        for package, names in (
+            (
+                "ensemble",
+                (
+                    "forest",
+                    "gradient_boosting",
+                    "weight_boosting",
+                    "bagging",
+                    "voting_classifier",
+                    "base",
+                ),
+            ),
+            (
+                "linear_model",
+                (
+                    "logistic",
+                    "base",
+                    "ridge",
+                    "stochastic_gradient",
+                    "coordinate_descent",
+                    "perceptron",
+                ),
+            ),
+            ("tree", ("tree",)),
+            ("svm", ("classes", "base")),
+            (
+                "neighbors",
+                ("classification", "regression", "base", "unsupervised", "kde", "nearest_centroid"),
+            ),
+            ("neural_network", ("multilayer_perceptron",)),
+            (
+                "cluster",
+                ("k_means_", "birch", "hierarchical", "dbscan_", "mean_shift_", "spectral"),
+            ),
+            ("decomposition", ("pca",)),
+            ("feature_selection", ("univariate_selection", "from_model")),
+            ("naive_bayes", ()),
+        )
+        for name in names
+    },
     "scipy.misc": ((), _MISC),
     "scipy.misc.pilutil": ((), listed("imread imresize imsave toimage", HERE)),
     "pandas.tools": (("pandas.plotting",), {}),
@@ -63,9 +108,11 @@ MODULES: Dict[str, Tuple[Sequence[str], Names]] = {
     "numpy.core.umath_tests": ((), listed("inner1d", HERE)),
     "matplotlib.finance": ((), {}),
     "numpy.testing.decorators": (("numpy.testing",), {}),
-    **{f"keras_tuner.tuners.{name}": ((f"keras_tuner.src.tuners.{name}",), {})
-       for name in ("randomsearch", "bayesian", "hyperband", "sklearn_tuner")},
-}  # fmt: skip
+    **{
+        f"keras_tuner.tuners.{name}": ((f"keras_tuner.src.tuners.{name}",), {})
+        for name in ("randomsearch", "bayesian", "hyperband", "sklearn_tuner")
+    },
+}
 
 _NUMPY_MODULES = (
     "array zeros ones arange linspace sqrt mean median std var sum dot sin cos exp log log10 log2 pi inf nan where sign"
@@ -75,33 +122,68 @@ _NUMPY_MODULES = (
 NAMES: Dict[str, Names] = {
     "numpy": {
         **listed("int float bool object str complex", "builtins"),
-        **listed("float_=float64 complex_=complex128 unicode_=str_ string_=bytes_ Inf=inf Infinity=inf infty=inf PINF=inf"
-                 " NaN=nan NAN=nan product=prod cumproduct=cumprod sometrue=any alltrue=all row_stack=vstack"
-                 " round_=round in1d=isin issubclass_=issubdtype cast=asarray int0=intp typeDict=sctypeDict msort=sort", "numpy"),
-        **listed("asscalar rank NINF trapz mat", HERE), "unicode": "builtins:str", "long": "builtins:int",
+        **listed(
+            "float_=float64 complex_=complex128 unicode_=str_ string_=bytes_ Inf=inf Infinity=inf infty=inf PINF=inf"
+            " NaN=nan NAN=nan product=prod cumproduct=cumprod sometrue=any alltrue=all row_stack=vstack"
+            " round_=round in1d=isin issubclass_=issubdtype cast=asarray int0=intp typeDict=sctypeDict msort=sort",
+            "numpy",
+        ),
+        **listed("asscalar rank NINF trapz mat", HERE),
+        "unicode": "builtins:str",
+        "long": "builtins:int",
     },
-    "scipy": {**listed(_NUMPY_MODULES + " interp random randn=random.randn rand=random.rand", "numpy"),
-              "misc": "scipy.misc"},
+    "scipy": {
+        **listed(_NUMPY_MODULES + " interp random randn=random.randn rand=random.rand", "numpy"),
+        "misc": "scipy.misc",
+    },
     "scipy.misc": _MISC,
-    "scipy.integrate": listed("trapz=trapezoid cumtrapz=cumulative_trapezoid simps=simpson", "scipy.integrate"),
-    "scipy.signal": listed("hann=windows.hann hamming=windows.hamming gaussian=windows.gaussian blackman=windows.blackman",
-                           "scipy.signal"),
+    "scipy.integrate": listed(
+        "trapz=trapezoid cumtrapz=cumulative_trapezoid simps=simpson", "scipy.integrate"
+    ),
+    "scipy.signal": listed(
+        "hann=windows.hann hamming=windows.hamming gaussian=windows.gaussian blackman=windows.blackman",
+        "scipy.signal",
+    ),
     "scipy.ndimage": {"imread": f"{HERE}:imread"},
-    "scipy.stats": {**listed("nanmean nanmedian nanstd", "numpy"), **listed("itemfreq binom_test", HERE)},
+    "scipy.stats": {
+        **listed("nanmean nanmedian nanstd", "numpy"),
+        **listed("itemfreq binom_test", HERE),
+    },
     "scipy.linalg": {**listed("pinv2=pinv", "scipy.linalg"), **listed("tri tril triu", "numpy")},
-    "sklearn": {"cross_validation": "sklearn.cross_validation", "grid_search": "sklearn.grid_search",
-                "externals": "sklearn.externals", "lda": "sklearn.lda"},
-    "sklearn.preprocessing": {**listed("Imputer", HERE), **listed("CategoricalEncoder=OneHotEncoder", "sklearn.preprocessing")},
+    "sklearn": {
+        "cross_validation": "sklearn.cross_validation",
+        "grid_search": "sklearn.grid_search",
+        "externals": "sklearn.externals",
+        "lda": "sklearn.lda",
+    },
+    "sklearn.preprocessing": {
+        **listed("Imputer", HERE),
+        **listed("CategoricalEncoder=OneHotEncoder", "sklearn.preprocessing"),
+    },
     "sklearn.datasets": listed("load_boston fetch_mldata", HERE),
     "sklearn.metrics": {
-        **listed("plot_confusion_matrix plot_roc_curve plot_precision_recall_curve jaccard_similarity_score"
-                 " calinski_harabaz_score", HERE), "SCORERS": "sklearn.metrics._scorer:_SCORERS"},
+        **listed(
+            "plot_confusion_matrix plot_roc_curve plot_precision_recall_curve jaccard_similarity_score"
+            " calinski_harabaz_score",
+            HERE,
+        ),
+        "SCORERS": "sklearn.metrics._scorer:_SCORERS",
+    },
     "sklearn.inspection": listed("plot_partial_dependence", HERE),
-    "sklearn.mixture": listed("GMM=GaussianMixture DPGMM=BayesianGaussianMixture VBGMM=BayesianGaussianMixture",
-                              "sklearn.mixture"),
-    "sklearn.decomposition": listed("RandomizedPCA=PCA ProbabilisticPCA=PCA", "sklearn.decomposition"),
-    "sklearn.covariance": listed("GraphLasso=GraphicalLasso GraphLassoCV=GraphicalLassoCV", "sklearn.covariance"),
-    "sklearn.neighbors": {"DistanceMetric": "sklearn.metrics:DistanceMetric", "LSHForest": f"{HERE}:LSHForest"},
+    "sklearn.mixture": listed(
+        "GMM=GaussianMixture DPGMM=BayesianGaussianMixture VBGMM=BayesianGaussianMixture",
+        "sklearn.mixture",
+    ),
+    "sklearn.decomposition": listed(
+        "RandomizedPCA=PCA ProbabilisticPCA=PCA", "sklearn.decomposition"
+    ),
+    "sklearn.covariance": listed(
+        "GraphLasso=GraphicalLasso GraphLassoCV=GraphicalLassoCV", "sklearn.covariance"
+    ),
+    "sklearn.neighbors": {
+        "DistanceMetric": "sklearn.metrics:DistanceMetric",
+        "LSHForest": f"{HERE}:LSHForest",
+    },
     "sklearn.semi_supervised": {"label_propagation": "sklearn.semi_supervised"},
     "sklearn.gaussian_process": listed("GaussianProcess", HERE),
     "sklearn.utils.extmath": listed("logsumexp", "scipy.special"),
@@ -109,31 +191,50 @@ NAMES: Dict[str, Names] = {
     "sklearn.linear_model": listed("RandomizedLasso RandomizedLogisticRegression", HERE),
     "sklearn.utils": {"Bunch": "sklearn.utils._bunch:Bunch"},
     "pandas": {
-        **listed("scatter_matrix=plotting.scatter_matrix", "pandas"), "datetime": "datetime:datetime", "np": "numpy",
-        **listed("rolling_mean rolling_std rolling_sum rolling_max rolling_min ewma value_counts", HERE),
-        "Panel": f"{HERE}:Panel", "Int64Index": "pandas:Index", "Float64Index": "pandas:Index", "TimeSeries": "pandas:Series",
+        **listed("scatter_matrix=plotting.scatter_matrix", "pandas"),
+        "datetime": "datetime:datetime",
+        "np": "numpy",
+        **listed(
+            "rolling_mean rolling_std rolling_sum rolling_max rolling_min ewma value_counts", HERE
+        ),
+        "Panel": f"{HERE}:Panel",
+        "Int64Index": "pandas:Index",
+        "Float64Index": "pandas:Index",
+        "TimeSeries": "pandas:Series",
     },
     "numpy.random": listed("random_integers", HERE),
     "matplotlib.cm": {"get_cmap": "matplotlib.pyplot:get_cmap"},
     "matplotlib.mlab": {"normpdf": "mlops_lib.runner.compat.matplotlib:normpdf"},
     "matplotlib.cbook": listed("iterable", "numpy"),
-    "collections": listed("Iterable Iterator Mapping MutableMapping Sequence MutableSequence Callable Hashable Sized Set"
-                          "", "collections.abc"),
+    "collections": listed(
+        "Iterable Iterator Mapping MutableMapping Sequence MutableSequence Callable Hashable Sized Set"
+        "",
+        "collections.abc",
+    ),
     "time": {"clock": "time:perf_counter"},
     "inspect": {"getargspec": "inspect:getfullargspec"},
     "fractions": {"gcd": "math:gcd"},
-    "itertools": {**listed("izip=zip imap=map ifilter=filter", "builtins"),
-                  **listed("izip_longest=zip_longest ifilterfalse=filterfalse", "itertools")},
-    "string": {**listed("letters=ascii_letters lowercase=ascii_lowercase uppercase=ascii_uppercase", "string"),
-               "maketrans": "builtins:str.maketrans", "join": f"{HERE}:join"},
+    "itertools": {
+        **listed("izip=zip imap=map ifilter=filter", "builtins"),
+        **listed("izip_longest=zip_longest ifilterfalse=filterfalse", "itertools"),
+    },
+    "string": {
+        **listed(
+            "letters=ascii_letters lowercase=ascii_lowercase uppercase=ascii_uppercase", "string"
+        ),
+        "maketrans": "builtins:str.maketrans",
+        "join": f"{HERE}:join",
+    },
     "os": {"getcwdu": "os:getcwd", "errno": "errno"},
     "sys": {"maxint": "sys:maxsize", "setdefaultencoding": f"{HERE}:setdefaultencoding"},
     "cgi": listed("escape", "html"),
     "base64": listed("encodestring=encodebytes decodestring=decodebytes", "base64"),
-}  # fmt: skip
+}
 
 PYTHON_2 = ("itertools", "string", "os", "sys")
-"""Modules whose lost names a package of today asks for under `try`, to see which Python it runs on: they stay lost to it."""
+"""Modules whose lost names a package of today asks for under `try`, to see which Python it runs on:
+they stay lost to it.
+"""
 
 
 def numbers(module: Any, notes: Notes) -> None:
@@ -149,7 +250,9 @@ def _of_bytes(module: Any, notes: Notes) -> Callable[..., Any]:
     read = module.fromstring
 
     @functools.wraps(read)
-    def fromstring(string: Any, dtype: Any = float, count: int = -1, *, sep: str = "", **kwargs: Any) -> Any:
+    def fromstring(
+        string: Any, dtype: Any = float, count: int = -1, *, sep: str = "", **kwargs: Any
+    ) -> Any:
         if sep or not isinstance(string, bytes):
             return read(string, dtype, count, sep=sep, **kwargs)
         notes.say("numpy.fromstring of bytes is numpy.frombuffer now")
@@ -208,7 +311,9 @@ def _yaml(module: Any, notes: Notes) -> Callable[..., Any]:
 
 
 def hooks(notes: Notes, *, work: str) -> Dict[str, Callable[[Any], None]]:
-    """What to do after each of these modules has been imported; `work` is the folder of the script's files."""
+    """What to do after each of these modules has been imported; `work` is the folder of the
+    script's files.
+    """
     found: Dict[str, Callable[[Any], None]] = {}
 
     def then(name: str, act: Callable[[Any], None]) -> None:
@@ -217,7 +322,12 @@ def hooks(notes: Notes, *, work: str) -> Dict[str, Callable[[Any], None]]:
 
     for name, names in NAMES.items():
         only_for = work if name in PYTHON_2 else None
-        then(name, lambda module, names=names, only_for=only_for: lend(module, names, notes, only_for=only_for))  # type: ignore[misc]
+        then(
+            name,
+            lambda module, names=names, only_for=only_for: lend(
+                module, names, notes, only_for=only_for
+            ),
+        )  # type: ignore[misc]
     for name in sklearn_compat.MODULES:
         then(f"sklearn.{name}", lambda module: sklearn_compat.estimators(module, notes))
     for name in sklearn_compat.FUNCTIONS:
@@ -231,5 +341,8 @@ def hooks(notes: Notes, *, work: str) -> Dict[str, Callable[[Any], None]]:
     then("pandas", lambda module: pandas_compat.pandas(module, notes))
     for name, act in matplotlib_compat.HOOKS:
         then(name, lambda module, act=act: act(module, notes))  # type: ignore[misc]
-    then("matplotlib.pyplot", lambda module: lend(module, {"hold": lambda: lambda *args: None}, notes))
+    then(
+        "matplotlib.pyplot",
+        lambda module: lend(module, {"hold": lambda: lambda *args: None}, notes),
+    )
     return found

@@ -1,7 +1,8 @@
 """Modules that lie beside whoever imports them, found only where Python would otherwise raise.
 
-In Python 2 a module of a package imported its neighbours by their bare names. A script that was meant to be run from its own
-folder puts others on the path relative to that: `sys.path.append("../tools")`.
+In Python 2 a module of a package imported its neighbours by their bare names. A script that was
+meant to be run from its own folder puts others on the path relative to that:
+`sys.path.append("../tools")`.
 """
 
 import importlib.abc
@@ -37,7 +38,9 @@ class Neighbours(importlib.abc.MetaPathFinder):
             spec = importlib.machinery.PathFinder.find_spec(name, [folder])
             if spec is not None and spec.origin is not None:
                 where = os.path.relpath(os.path.realpath(folder), self._work)
-                self._notes.say(f"what lies in {where} is found by its bare name, as from that folder or by Python 2")
+                self._notes.say(
+                    f"what lies in {where} is found by its bare name, as from that folder or by Python 2"
+                )
                 return spec
         return None
 

@@ -13,13 +13,24 @@ _ERRORS = {"mse": "squared_error", "mae": "absolute_error"}
 VALUES: Dict[str, Dict[str, Dict[Any, Any]]] = {
     "DecisionTreeClassifier": {"criterion": _ERRORS, "max_features": {"auto": "sqrt"}},
     "DecisionTreeRegressor": {"criterion": _ERRORS, "max_features": {"auto": 1.0}},
-    **{name: {"criterion": _ERRORS, "max_features": {"auto": auto}}
-       for name, auto in (("RandomForestClassifier", "sqrt"), ("RandomForestRegressor", 1.0),
-                          ("ExtraTreesClassifier", "sqrt"), ("ExtraTreesRegressor", 1.0))},
-    "GradientBoostingClassifier": {"loss": {"deviance": "log_loss"}, "max_features": {"auto": "sqrt"},
-                                   "criterion": {"mse": "squared_error", "mae": "squared_error"}},
-    "GradientBoostingRegressor": {"loss": {"ls": "squared_error", "lad": "absolute_error"},
-                                  "criterion": {"mse": "squared_error", "mae": "squared_error"}},
+    **{
+        name: {"criterion": _ERRORS, "max_features": {"auto": auto}}
+        for name, auto in (
+            ("RandomForestClassifier", "sqrt"),
+            ("RandomForestRegressor", 1.0),
+            ("ExtraTreesClassifier", "sqrt"),
+            ("ExtraTreesRegressor", 1.0),
+        )
+    },
+    "GradientBoostingClassifier": {
+        "loss": {"deviance": "log_loss"},
+        "max_features": {"auto": "sqrt"},
+        "criterion": {"mse": "squared_error", "mae": "squared_error"},
+    },
+    "GradientBoostingRegressor": {
+        "loss": {"ls": "squared_error", "lad": "absolute_error"},
+        "criterion": {"mse": "squared_error", "mae": "squared_error"},
+    },
     "AdaBoostClassifier": {"algorithm": {"SAMME.R": "SAMME"}},
     "LogisticRegression": {"penalty": {"none": None}},
     "SGDClassifier": {"loss": {"log": "log_loss"}, "penalty": {"none": None}},
@@ -27,33 +38,81 @@ VALUES: Dict[str, Dict[str, Dict[Any, Any]]] = {
     "SVC": {"gamma": {0.0: "auto"}},
     "LinearSVC": {"loss": {"l1": "hinge", "l2": "squared_hinge"}},
     "MLPClassifier": {"algorithm": {"l-bfgs": "lbfgs"}},
-}  # fmt: skip
+}
 """Estimators with arguments whose values are called something else."""
 EVERYWHERE: Dict[str, Dict[Any, Any]] = {"class_weight": {"auto": "balanced"}}
 MODULES = (
-    "ensemble", "linear_model", "tree", "svm", "neighbors", "cluster", "preprocessing", "naive_bayes", "model_selection",
-    "manifold", "neural_network", "feature_extraction.text", "decomposition", "calibration", "feature_selection", "mixture",
-    "discriminant_analysis", "gaussian_process",
-)  # fmt: skip
+    "ensemble",
+    "linear_model",
+    "tree",
+    "svm",
+    "neighbors",
+    "cluster",
+    "preprocessing",
+    "naive_bayes",
+    "model_selection",
+    "manifold",
+    "neural_network",
+    "feature_extraction.text",
+    "decomposition",
+    "calibration",
+    "feature_selection",
+    "mixture",
+    "discriminant_analysis",
+    "gaussian_process",
+)
 """Parts of scikit-learn whose estimators take their old arguments."""
 RENAMED = {
-    "base_estimator": "estimator", "n_iter": "max_iter", "sparse": "sparse_output", "affinity": "metric",
+    "base_estimator": "estimator",
+    "n_iter": "max_iter",
+    "sparse": "sparse_output",
+    "affinity": "metric",
     "n_topics": "n_components",
-}  # fmt: skip
+}
 HARMLESS = {
-    "presort", "min_impurity_split", "precompute_distances", "iid", "multi_class", "fit_params", "decision_function_shape",
-    "algorithm", "categorical_features", "n_jobs", "n_values", "square_distances", "learning_method", "charset",
-}  # fmt: skip
+    "presort",
+    "min_impurity_split",
+    "precompute_distances",
+    "iid",
+    "multi_class",
+    "fit_params",
+    "decision_function_shape",
+    "algorithm",
+    "categorical_features",
+    "n_jobs",
+    "n_values",
+    "square_distances",
+    "learning_method",
+    "charset",
+}
 """Left out where an estimator does not take them any more: they chose how, not what is computed."""
 FUNCTIONS = {
     "sklearn.metrics": (
-        "confusion_matrix", "classification_report", "f1_score", "precision_score", "recall_score", "accuracy_score",
-        "roc_auc_score", "roc_curve", "precision_recall_curve", "log_loss", "mean_squared_error", "auc",
+        "confusion_matrix",
+        "classification_report",
+        "f1_score",
+        "precision_score",
+        "recall_score",
+        "accuracy_score",
+        "roc_auc_score",
+        "roc_curve",
+        "precision_recall_curve",
+        "log_loss",
+        "mean_squared_error",
+        "auc",
     ),
     "sklearn.utils.class_weight": ("compute_class_weight", "compute_sample_weight"),
-    "sklearn.datasets": ("load_digits", "load_files", "make_blobs", "make_moons", "make_circles", "make_classification",
-                         "make_regression", "fetch_20newsgroups"),
-}  # fmt: skip
+    "sklearn.datasets": (
+        "load_digits",
+        "load_files",
+        "make_blobs",
+        "make_moons",
+        "make_circles",
+        "make_classification",
+        "make_regression",
+        "fetch_20newsgroups",
+    ),
+}
 """Functions that took by place what is given by name today, and what they need no more."""
 ANSWERING = ("predict", "predict_proba", "decision_function", "transform", "kneighbors")
 """Methods that took a single row."""
@@ -104,7 +163,9 @@ def _translated(
             notes.say(f"{name}({key}=…) has no meaning any more and is left out")
         elif key == "normalize" and key not in known:
             if value:
-                raise GoneError(f"{name}(normalize=True) is gone: put a StandardScaler before it, in a pipeline")
+                raise GoneError(
+                    f"{name}(normalize=True) is gone: put a StandardScaler before it, in a pipeline"
+                )
             fresh.pop(key)
         elif isinstance(value, (str, float)) and value in meanings:
             fresh[key] = meanings[value]
@@ -118,7 +179,9 @@ def functions(module: Any, notes: Notes) -> None:
         setattr(module, name, _function(module, getattr(module, name), name, notes))
 
 
-def _function(module: Any, original: Callable[..., Any], name: str, notes: Notes) -> Callable[..., Any]:
+def _function(
+    module: Any, original: Callable[..., Any], name: str, notes: Notes
+) -> Callable[..., Any]:
     signature = inspect.signature(original)
     gone = set(DROPPED.get(name, ())) - set(signature.parameters)
 
@@ -128,7 +191,11 @@ def _function(module: Any, original: Callable[..., Any], name: str, notes: Notes
         for key in gone & set(kwargs):
             kwargs.pop(key)
             notes.say(f"{name}({key}=…) has no meaning any more and is left out")
-        if name == "mean_squared_error" and "squared" in kwargs and "squared" not in signature.parameters:
+        if (
+            name == "mean_squared_error"
+            and "squared" in kwargs
+            and "squared" not in signature.parameters
+        ):
             notes.say("mean_squared_error(squared=False) is root_mean_squared_error now")
             if not kwargs.pop("squared"):
                 return module.root_mean_squared_error(*args, **kwargs)
@@ -157,7 +224,9 @@ def _of_rows(original: Callable[..., Any], notes: Notes) -> Callable[..., Any]:
         if args and features > 1 and _is_row(args[0], features):
             import numpy
 
-            notes.say(f"{type(self).__name__} was given one row: it is one example, x.reshape(1, -1)")
+            notes.say(
+                f"{type(self).__name__} was given one row: it is one example, x.reshape(1, -1)"
+            )
             args = (numpy.asarray(args[0]).reshape(1, -1), *args[1:])
         return original(self, *args, **kwargs)
 
@@ -172,7 +241,12 @@ def _of_column(original: Callable[..., Any], notes: Notes) -> Callable[..., Any]
     def call(self: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
         import numpy
 
-        if getattr(self, "n_features_in_", 1) != 1 or not hasattr(x, "__len__") or numpy.ndim(x) != 1 or not len(x):
+        if (
+            getattr(self, "n_features_in_", 1) != 1
+            or not hasattr(x, "__len__")
+            or numpy.ndim(x) != 1
+            or not len(x)
+        ):
             return original(self, x, *args, **kwargs)
         notes.say(f"{type(self).__name__} was given a column: it is x.reshape(-1, 1)")
         found = original(self, numpy.asarray(x).reshape(-1, 1), *args, **kwargs)
@@ -201,20 +275,27 @@ def _grid_scores(search: Any) -> "list[Score]":
 
 
 def _feature_names(transformer: Any, input_features: Any = None) -> "list[str]":
-    names = transformer.get_feature_names_out() if input_features is None else (
-        transformer.get_feature_names_out(input_features))  # fmt: skip
+    names = (
+        transformer.get_feature_names_out()
+        if input_features is None
+        else (transformer.get_feature_names_out(input_features))
+    )
     return [str(name) for name in names]
 
 
 ATTRIBUTES: Dict[str, Tuple[Tuple[str, str, Any], ...]] = {
-    "sklearn.model_selection": (("GridSearchCV", "grid_scores_", property(_grid_scores)),
-                                ("RandomizedSearchCV", "grid_scores_", property(_grid_scores))),
+    "sklearn.model_selection": (
+        ("GridSearchCV", "grid_scores_", property(_grid_scores)),
+        ("RandomizedSearchCV", "grid_scores_", property(_grid_scores)),
+    ),
     "sklearn.feature_extraction.text": (("CountVectorizer", "get_feature_names", _feature_names),),
     "sklearn.feature_extraction": (("DictVectorizer", "get_feature_names", _feature_names),),
-    "sklearn.preprocessing": (("OneHotEncoder", "get_feature_names", _feature_names),
-                              ("PolynomialFeatures", "get_feature_names", _feature_names)),
+    "sklearn.preprocessing": (
+        ("OneHotEncoder", "get_feature_names", _feature_names),
+        ("PolynomialFeatures", "get_feature_names", _feature_names),
+    ),
     "sklearn.naive_bayes": (("GaussianNB", "sigma_", property(lambda model: model.var_)),),
-}  # fmt: skip
+}
 
 
 def attributes(module: Any) -> None:
@@ -228,6 +309,8 @@ def scorers(module: Any) -> None:
     """Scorers of errors by the names they had before 0.18; they were negative then too."""
     for name in ("mean_squared_error", "mean_absolute_error", "median_absolute_error", "log_loss"):
         module._SCORERS.setdefault(name, module._SCORERS[f"neg_{name}"])
-    for allowed in getattr(module.check_scoring, "_skl_parameter_constraints", {}).get("scoring", ()):
+    for allowed in getattr(module.check_scoring, "_skl_parameter_constraints", {}).get(
+        "scoring", ()
+    ):
         if hasattr(allowed, "options"):  # the names there were when it was defined
             allowed.options.update(module._SCORERS)

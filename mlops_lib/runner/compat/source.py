@@ -1,4 +1,6 @@
-"""What is compiled instead of what was pushed: the same lines, in the words of today. The file itself is never changed."""
+"""What is compiled instead of what was pushed: the same lines, in the words of today. The file
+itself is never changed.
+"""
 
 import ast
 import functools
@@ -12,21 +14,41 @@ from mlops_lib.runner.metrics import handwritten
 from mlops_lib.runner.state import clock
 
 GRAPH = {
-    "placeholder", "InteractiveSession", "Session", "global_variables_initializer", "initialize_all_variables", "app",
-    "layers", "get_variable", "contrib", "placeholder_with_default", "reset_default_graph", "initialize_variables",
+    "placeholder",
+    "InteractiveSession",
+    "Session",
+    "global_variables_initializer",
+    "initialize_all_variables",
+    "app",
+    "layers",
+    "get_variable",
+    "contrib",
+    "placeholder_with_default",
+    "reset_default_graph",
+    "initialize_variables",
     "enable_eager_execution",
-}  # fmt: skip
+}
 """Names of `tensorflow` that only a script of TensorFlow 1 uses."""
-SURELY_GRAPH = GRAPH - {"Session", "contrib", "get_variable", "reset_default_graph", "global_variables_initializer"}
+SURELY_GRAPH = GRAPH - {
+    "Session",
+    "contrib",
+    "get_variable",
+    "reset_default_graph",
+    "global_variables_initializer",
+}
 """Those that a Keras script does not use merely to set up its session."""
 FILES_LIMIT = 200
 
 
 class Dialect:
-    """How the project's sources are to be read, decided once from the entry and the modules it imports."""
+    """How the project's sources are to be read, decided once from the entry and the modules it
+    imports.
+    """
 
     def __init__(self, work: str, notes: Notes, *, lost: AbstractSet[str] = frozenset()) -> None:
-        self.work, self.notes, self.lost = os.path.realpath(work), notes, lost
+        self.work = os.path.realpath(work)
+        self.notes = notes
+        self.lost = lost
         self.graph = False
         """Whether it is written for TensorFlow 1's graphs and sessions."""
         self.keras = False
@@ -54,11 +76,17 @@ class Dialect:
             self.symbolic = self.symbolic or (symbolic_keras.use(tree) if uses.keras else None)
             self.keras = self.keras or uses.keras
             self.aged = self.aged or not uses.imports.isdisjoint(self.lost)
-            pending += [(found, place) for found, place in self._local(uses.imports, name) if place not in seen]
+            pending += [
+                (found, place)
+                for found, place in self._local(uses.imports, name)
+                if place not in seen
+            ]
         graph = used & (SURELY_GRAPH if self.keras else GRAPH)
         if self.symbolic and not graph:
-            self.notes.say(f"{self.symbolic[0]}: Keras 2 (tf_keras) as a graph runs it, without resuming within the run",
-                           line=(self._shown(path), self.symbolic[1]))  # fmt: skip
+            self.notes.say(
+                f"{self.symbolic[0]}: Keras 2 (tf_keras) as a graph runs it, without resuming within the run",
+                line=(self._shown(path), self.symbolic[1]),
+            )
         self.graph = bool(graph or self.symbolic)
         self.keras = self.keras or bool(self.symbolic)
 
@@ -82,20 +110,23 @@ class Dialect:
             flags: further flags of Python's `compile`.
 
         Raises:
-            SyntaxError: it is neither Python 3 nor Python 2; the error is the one for the source as it was pushed.
+            SyntaxError: it is neither Python 3 nor Python 2; the error is the one for the source as
+                it was pushed.
         """
         given: Dict[str, Any] = {}
         pushed, text = text, asynchronous(text)
         if text != pushed:
             self.notes.say(
-                "async= is non_blocking= since Python 3.7", line=(self._shown(path), _first_change(pushed, text))
+                "async= is non_blocking= since Python 3.7",
+                line=(self._shown(path), _first_change(pushed, text)),
             )
         try:
             plain = ast.parse(text, path)
             tree: Optional[ast.Module] = plain
             line = python2.sure(plain)
         except SyntaxError as error:
-            tree, line = None, error.lineno or 1
+            tree = None
+            line = error.lineno or 1
         if line:
             translated = python2.translate(text)
             if translated is None and tree is None:
@@ -137,7 +168,8 @@ class Dialect:
             changed = changed or imports.changed
             if imports.changed:
                 self.notes.say(
-                    "TensorFlow 1: tensorflow is tensorflow.compat.v1", line=(self._shown(path), imports.line)
+                    "TensorFlow 1: tensorflow is tensorflow.compat.v1",
+                    line=(self._shown(path), imports.line),
                 )
         if not changed:
             return compile(text, path, "exec", flags, dont_inherit=True)
@@ -153,15 +185,20 @@ class Dialect:
             return functools.partial(self.notes.say, message)
 
         if name == source_idioms.FIRST:
-            return functools.partial(source_idioms.first, say=say("loss.data[0] is loss.item() since PyTorch 0.5"))
+            return functools.partial(
+                source_idioms.first, say=say("loss.data[0] is loss.item() since PyTorch 0.5")
+            )
         if name == source_idioms.MODE:
             changed = "scipy.stats.mode(x)[0][0] is mode(x)[0] since scipy 1.11"
             return functools.partial(source_idioms.kept_mode, aged=self.aged, say=say(changed))
         if name == source_idioms.BYTES:
-            return functools.partial(source_idioms.as_bytes, say=say("array.tostring() is tobytes() since numpy 2.3"))
+            return functools.partial(
+                source_idioms.as_bytes, say=say("array.tostring() is tobytes() since numpy 2.3")
+            )
         does = source_idioms.number if name == source_idioms.NUMBER else source_idioms.shown
         return functools.partial(
-            does, say=say("an array that holds one number is no number since numpy 2.4: write x.item()")
+            does,
+            say=say("an array that holds one number is no number since numpy 2.4: write x.item()"),
         )
 
     def _shown(self, path: str) -> str:
@@ -173,7 +210,9 @@ class Dialect:
         dialect = self
 
         def source_to_code(self: Any, data: Any, path: Any, **kwargs: Any) -> Any:
-            if isinstance(data, bytes) and os.path.realpath(os.fsdecode(path)).startswith(dialect.work + os.sep):
+            if isinstance(data, bytes) and os.path.realpath(os.fsdecode(path)).startswith(
+                dialect.work + os.sep
+            ):
                 try:
                     return dialect.compile(importlib.util.decode_source(data), os.fsdecode(path))
                 except UnicodeDecodeError:
@@ -188,12 +227,20 @@ LENT: Dict[str, Any] = {}
 
 
 def _lend_names(tree: ast.Module, given: Dict[str, Any]) -> None:
-    """Begin the source with an import of what it lacks; after its docstring and its imports from the future."""
+    """Begin the source with an import of what it lacks; after its docstring and its imports from
+    the future.
+    """
     LENT.update(given)
     index = 0
     for statement in tree.body:
-        docstring = isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant) and index == 0
-        if not docstring and not (isinstance(statement, ast.ImportFrom) and statement.module == "__future__"):
+        docstring = (
+            isinstance(statement, ast.Expr)
+            and isinstance(statement.value, ast.Constant)
+            and index == 0
+        )
+        if not docstring and not (
+            isinstance(statement, ast.ImportFrom) and statement.module == "__future__"
+        ):
             break
         index += 1
     line = tree.body[index].lineno if index < len(tree.body) else 1
@@ -235,7 +282,9 @@ def parse(text: str) -> Optional[ast.Module]:
 
 
 def _line_of(tree: ast.Module, name: str) -> int:
-    lines: List[int] = [n.lineno for n in ast.walk(tree) if isinstance(n, ast.Name) and n.id == name]
+    lines: List[int] = [
+        n.lineno for n in ast.walk(tree) if isinstance(n, ast.Name) and n.id == name
+    ]
     return min(lines, default=1)
 
 
@@ -262,10 +311,14 @@ class _Uses(ast.NodeVisitor):
         """`from tensorflow import Session`."""
         module = node.module or ""
         self.imports |= {module, *(f"{module}.{alias.name}".lstrip(".") for alias in node.names)}
-        self.keras = self.keras or "keras" in module.split(".") or any(a.name == "keras" for a in node.names)
+        self.keras = (
+            self.keras or "keras" in module.split(".") or any(a.name == "keras" for a in node.names)
+        )
         if module == "tensorflow":
             self.names |= {alias.name for alias in node.names}
-        elif module.startswith("tensorflow.contrib") or module.startswith("tensorflow.examples.tutorials"):
+        elif module.startswith("tensorflow.contrib") or module.startswith(
+            "tensorflow.examples.tutorials"
+        ):
             self.names.add("contrib")
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
@@ -287,7 +340,8 @@ class _PrivateKeras(ast.NodeTransformer):
     """Keras by the places that TensorFlow kept it in: a second, older one is there, or nothing."""
 
     def __init__(self) -> None:
-        self.line, self.name = 0, ""
+        self.line = 0
+        self.name = ""
 
     def _public(self, module: str, node: ast.stmt) -> str:
         for private in PRIVATE_KERAS:
@@ -304,9 +358,14 @@ class _PrivateKeras(ast.NodeTransformer):
         return node
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST:
-        """`from tensorflow.python.keras.layers import Dense`, `from tensorflow.python import keras`."""
+        """`from tensorflow.python.keras.layers import Dense`, `from tensorflow.python import
+        keras`.
+        """
         module = node.module or ""
-        if any(alias.name == "keras" for alias in node.names) and f"{module}.keras" in PRIVATE_KERAS:
+        if (
+            any(alias.name == "keras" for alias in node.names)
+            and f"{module}.keras" in PRIVATE_KERAS
+        ):
             self._public(f"{module}.keras", node)
             node.module = "tensorflow"
         elif not node.level:
@@ -336,7 +395,9 @@ class _Imports(ast.NodeTransformer):
     def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST:
         """`from tensorflow import Session`."""
         module = node.module or ""
-        if module == "tensorflow" and not any(alias.name in ("keras", "compat") for alias in node.names):
+        if module == "tensorflow" and not any(
+            alias.name in ("keras", "compat") for alias in node.names
+        ):
             self._note(node)
             node.module = "tensorflow.compat.v1"
         return node

@@ -1,4 +1,6 @@
-"""What old code wrote that only its source shows, done as it was meant where today's library would raise."""
+"""What old code wrote that only its source shows, done as it was meant where today's library would
+raise.
+"""
 
 import ast
 import io
@@ -6,7 +8,9 @@ import re
 import tokenize
 from typing import Any, Callable, Set
 
-FIRST, MODE, NUMBER, SHOWN, BYTES = (f"__mlops_{name}__" for name in ("first", "mode", "number", "shown", "bytes"))
+FIRST, MODE, NUMBER, SHOWN, BYTES = (
+    f"__mlops_{name}__" for name in ("first", "mode", "number", "shown", "bytes")
+)
 """Names that no script has, for what a source calls instead."""
 _ASYNC = re.compile(r"\basync\s*=")
 
@@ -37,23 +41,29 @@ def first(values: Any, *, say: Callable[[], None]) -> Any:
 
 
 def kept_mode(result: Any, *, aged: bool, say: Callable[[], None]) -> Any:
-    """`mode(x)[0][0]` of what scipy gives since 1.11: the dimension that the second index was for is gone.
+    """`mode(x)[0][0]` of what scipy gives since 1.11: the dimension that the second index was for
+    is gone.
 
     Args:
         result: what `scipy.stats.mode` returned.
-        aged: whether the script is of an age in which `[0][0]` of a table's columns were all their modes.
+        aged: whether the script is of an age in which `[0][0]` of a table's columns were all their
+            modes.
         say: called where it differs.
     """
     modes = result[0]
     dimensions = getattr(modes, "ndim", 0)
-    if dimensions == 0 or (aged and dimensions == 1 and getattr(result[1], "ndim", 0) == 1 and len(modes) != 1):
+    if dimensions == 0 or (
+        aged and dimensions == 1 and getattr(result[1], "ndim", 0) == 1 and len(modes) != 1
+    ):
         say()
         return modes
     return modes[0]
 
 
 def number(kind: Callable[..., Any], value: Any, *, say: Callable[[], None]) -> Any:
-    """`float(x)` and `int(x)` of an array that holds one number, which numpy takes since 2.4 without dimensions only."""
+    """`float(x)` and `int(x)` of an array that holds one number, which numpy takes since 2.4
+    without dimensions only.
+    """
     try:
         return kind(value)
     except TypeError:
@@ -84,11 +94,15 @@ def as_bytes(value: Any, *, say: Callable[[], None]) -> Any:
 
 
 def _is_one(value: Any) -> bool:
-    return getattr(value, "ndim", 0) > 0 and getattr(value, "size", 0) == 1 and hasattr(value, "item")
+    return (
+        getattr(value, "ndim", 0) > 0 and getattr(value, "size", 0) == 1 and hasattr(value, "item")
+    )
 
 
 class Idioms(ast.NodeTransformer):
-    """Replaces `tensor.data[0]` and `mode(x)[0][0]` in sources that use PyTorch, or scipy's `mode`; `float(x)`, `"%f" % x`."""
+    """Replaces `tensor.data[0]` and `mode(x)[0][0]` in sources that use PyTorch, or scipy's `mode`;
+    `float(x)`, `"%f" % x`.
+    """
 
     def __init__(self, tree: ast.Module) -> None:
         self.used: Set[str] = set()
@@ -96,9 +110,13 @@ class Idioms(ast.NodeTransformer):
         self._modes: Set[str] = set()
         for node in ast.walk(tree):
             if isinstance(node, ast.Import):
-                self._torch = self._torch or any(alias.name.split(".")[0] == "torch" for alias in node.names)
+                self._torch = self._torch or any(
+                    alias.name.split(".")[0] == "torch" for alias in node.names
+                )
                 self._modes |= {
-                    f"{alias.asname or alias.name}.mode" for alias in node.names if alias.name == "scipy.stats"
+                    f"{alias.asname or alias.name}.mode"
+                    for alias in node.names
+                    if alias.name == "scipy.stats"
                 }
             elif isinstance(node, ast.ImportFrom) and not node.level:
                 self._torch = self._torch or (node.module or "").split(".")[0] == "torch"
@@ -132,10 +150,19 @@ class Idioms(ast.NodeTransformer):
     def visit_Call(self, node: ast.Call) -> ast.AST:
         """`float(x)`, `x.tostring()`."""
         self.generic_visit(node)
-        if isinstance(node.func, ast.Attribute) and node.func.attr == "tostring" and not (node.args or node.keywords):
+        if (
+            isinstance(node.func, ast.Attribute)
+            and node.func.attr == "tostring"
+            and not (node.args or node.keywords)
+        ):
             return self._call(BYTES, node, node.func.value)
         plain = isinstance(node.func, ast.Name) and node.func.id in ("float", "int")
-        if not plain or len(node.args) != 1 or node.keywords or isinstance(node.args[0], (ast.Constant, ast.Starred)):
+        if (
+            not plain
+            or len(node.args) != 1
+            or node.keywords
+            or isinstance(node.args[0], (ast.Constant, ast.Starred))
+        ):
             return node
         return self._call(NUMBER, node, node.func, node.args[0])
 
@@ -143,7 +170,11 @@ class Idioms(ast.NodeTransformer):
         """`"%f" % x`."""
         self.generic_visit(node)
         text = isinstance(node.left, ast.Constant) and isinstance(node.left.value, str)
-        return self._call(SHOWN, node, node.left, node.right) if text and isinstance(node.op, ast.Mod) else node
+        return (
+            self._call(SHOWN, node, node.left, node.right)
+            if text and isinstance(node.op, ast.Mod)
+            else node
+        )
 
     def _call(self, name: str, node: ast.expr, *values: ast.expr) -> ast.Call:
         self.used.add(name)

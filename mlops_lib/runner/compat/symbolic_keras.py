@@ -1,4 +1,6 @@
-"""What Keras 2 could do with the tensors of a model before it ran, and Keras 3 cannot: then the script gets Keras 2."""
+"""What Keras 2 could do with the tensors of a model before it ran, and Keras 3 cannot: then the
+script gets Keras 2.
+"""
 
 import ast
 from typing import Dict, List, Optional, Set, Tuple
@@ -9,13 +11,17 @@ LAYERS = ("LocallyConnected1D", "LocallyConnected2D")
 
 
 def use(tree: ast.AST) -> Optional[Tuple[str, int]]:
-    """The first thing in a source that only a Keras of graphs can do, and its line; None if there is none."""
+    """The first thing in a source that only a Keras of graphs can do, and its line; None if there
+    is none.
+    """
     seen = _Seen()
     seen.visit(tree)
     for name, line in seen.losses:
         held = seen.functions.get(name, set()) & seen.tensors
         if held:
-            seen.found.append((f"the loss {name} uses {sorted(held)[0]}, a tensor of the model", line))
+            seen.found.append(
+                (f"the loss {name} uses {sorted(held)[0]}, a tensor of the model", line)
+            )
     return min(seen.found, key=lambda one: one[1], default=None)
 
 
@@ -31,7 +37,11 @@ class _Seen(ast.NodeVisitor):
 
     def visit_Import(self, node: ast.Import) -> None:
         """`import keras.backend as K`."""
-        self.backends |= {alias.asname for alias in node.names if alias.asname and alias.name.endswith("keras.backend")}
+        self.backends |= {
+            alias.asname
+            for alias in node.names
+            if alias.asname and alias.name.endswith("keras.backend")
+        }
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
         """`from keras import backend as K`, `from keras.layers import LocallyConnected2D`."""
@@ -46,9 +56,11 @@ class _Seen(ast.NodeVisitor):
         """`x = Dense(8)(x)`, `K = keras.backend`."""
         self.generic_visit(node)
         names = {
-            one.id for target in node.targets for one in (target.elts if isinstance(target, ast.Tuple) else [target])
+            one.id
+            for target in node.targets
+            for one in (target.elts if isinstance(target, ast.Tuple) else [target])
             if isinstance(one, ast.Name)
-        }  # fmt: skip
+        }
         if isinstance(node.value, ast.Attribute) and node.value.attr == "backend":
             self.backends |= names
         elif isinstance(node.value, ast.Call) and isinstance(node.value.func, ast.Call):
@@ -57,8 +69,16 @@ class _Seen(ast.NodeVisitor):
     def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
         """A function that may be a loss."""
         own = {argument.arg for argument in node.args.args}
-        used = {one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load)}
-        set_here = {one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)}
+        used = {
+            one.id
+            for one in ast.walk(node)
+            if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load)
+        }
+        set_here = {
+            one.id
+            for one in ast.walk(node)
+            if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)
+        }
         self.functions[node.name] = used - own - set_here
         self.generic_visit(node)
 
@@ -71,7 +91,9 @@ class _Seen(ast.NodeVisitor):
         owner = called.value.id if isinstance(called.value, ast.Name) else ""
         if called.attr in BACKEND and (owner in self.backends or _is_backend(called.value)):
             self.found.append((f"K.{called.attr} works on a graph", node.lineno))
-        elif called.attr == "add_loss" and (owner not in ("self", "") or any(k.arg == "inputs" for k in node.keywords)):
+        elif called.attr == "add_loss" and (
+            owner not in ("self", "") or any(k.arg == "inputs" for k in node.keywords)
+        ):
             self.found.append(("add_loss of a tensor of the model", node.lineno))
         elif called.attr == "compile":
             losses = [k.value for k in node.keywords if k.arg == "loss"]

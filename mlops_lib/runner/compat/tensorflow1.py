@@ -19,41 +19,91 @@ CELLS = "tensorflow.compat.v1"
 HERE = "mlops_lib.runner.compat.tensorflow1"
 CONTRIB = "mlops_lib.runner.compat.tf_contrib"
 _RNN: Names = {
-    **{name: f"{CELLS}:nn.rnn_cell.{name}" for name in (
-        "BasicLSTMCell", "LSTMCell", "GRUCell", "BasicRNNCell", "MultiRNNCell", "DropoutWrapper", "LSTMStateTuple", "RNNCell",
-        "ResidualWrapper")},
-    **{name: f"{CELLS}:nn.{name}" for name in ("static_rnn", "static_bidirectional_rnn", "static_state_saving_rnn")},
-}  # fmt: skip
+    **{
+        name: f"{CELLS}:nn.rnn_cell.{name}"
+        for name in (
+            "BasicLSTMCell",
+            "LSTMCell",
+            "GRUCell",
+            "BasicRNNCell",
+            "MultiRNNCell",
+            "DropoutWrapper",
+            "LSTMStateTuple",
+            "RNNCell",
+            "ResidualWrapper",
+        )
+    },
+    **{
+        name: f"{CELLS}:nn.{name}"
+        for name in ("static_rnn", "static_bidirectional_rnn", "static_state_saving_rnn")
+    },
+}
 """By attribute: importing `tensorflow.compat.v1.nn` would make a second module of that name."""
 _LAYERS: Names = {
     "flatten": f"{CELLS}:layers.flatten",
     "xavier_initializer": f"{CELLS}:glorot_uniform_initializer",
     "xavier_initializer_conv2d": f"{CELLS}:glorot_uniform_initializer",
-    "l2_regularizer": f"{CELLS}:keras.regularizers.l2", "l1_regularizer": f"{CELLS}:keras.regularizers.l1",
-    **listed("fully_connected linear relu conv2d convolution2d conv2d_transpose convolution2d_transpose max_pool2d avg_pool2d"
-             " dropout batch_norm one_hot_encoding embed_sequence variance_scaling_initializer optimize_loss", CONTRIB),
-}  # fmt: skip
-_EAGER: Names = listed("Variable Iterator implicit_gradients implicit_value_and_gradients gradients_function"
-                       " enable_eager_execution", CONTRIB)  # fmt: skip
+    "l2_regularizer": f"{CELLS}:keras.regularizers.l2",
+    "l1_regularizer": f"{CELLS}:keras.regularizers.l1",
+    **listed(
+        "fully_connected linear relu conv2d convolution2d conv2d_transpose convolution2d_transpose max_pool2d avg_pool2d"
+        " dropout batch_norm one_hot_encoding embed_sequence variance_scaling_initializer optimize_loss",
+        CONTRIB,
+    ),
+}
+_EAGER: Names = listed(
+    "Variable Iterator implicit_gradients implicit_value_and_gradients gradients_function"
+    " enable_eager_execution",
+    CONTRIB,
+)
 _REDUCED = {"keep_dims": "keepdims", "reduction_indices": "axis"}
 KEYWORDS = {
-    **{f"reduce_{name}": _REDUCED for name in ("sum", "mean", "max", "min", "prod", "all", "any", "logsumexp")},
-    **{name: {"dimension": "axis"} for name in ("argmax", "argmin")}, "expand_dims": {"dim": "axis"},
-    "squeeze": {"squeeze_dims": "axis"}, "nn.softmax": {"dim": "axis"}, "nn.log_softmax": {"dim": "axis"},
+    **{
+        f"reduce_{name}": _REDUCED
+        for name in ("sum", "mean", "max", "min", "prod", "all", "any", "logsumexp")
+    },
+    **{name: {"dimension": "axis"} for name in ("argmax", "argmin")},
+    "expand_dims": {"dim": "axis"},
+    "squeeze": {"squeeze_dims": "axis"},
+    "nn.softmax": {"dim": "axis"},
+    "nn.log_softmax": {"dim": "axis"},
     "nn.l2_normalize": {"dim": "axis"},
-}  # fmt: skip
-"""Functions of `tensorflow` with keywords that TensorFlow 2 renamed, which layers of one's own still use."""
+}
+"""Functions of `tensorflow` with keywords that TensorFlow 2 renamed, which layers of one's own
+still use.
+"""
 INSTEAD = {
-    "learn": "tf.keras models", "slim": "tf.keras layers, or the tf_slim package", "estimator": "tf.keras models",
-    "seq2seq": "keras.layers.Attention", "tensor_forest": "tensorflow_decision_forests", "data": "tf.data",
-    "factorization": "scikit-learn's KMeans and GaussianMixture", "crf": "a CRF layer of your own",
-    "framework": "tf and tf.keras", "training": "tf.keras.callbacks", "metrics": "tf.keras.metrics", "opt": "tf.keras.optimizers",
-    "cudnn_rnn": "tf.keras.layers.LSTM", "legacy_seq2seq": "keras.layers.Attention", "distribute": "tf.distribute",
-    "image": "tf.image, or keras.layers.RandomRotation and the like", "losses": "tf.losses", "lookup": "tf.lookup",
-    "summary": "tf.summary", "signal": "tf.signal", "tpu": "tf.tpu", "quantize": "tensorflow_model_optimization",
-    "lite": "tf.lite", "gan": "the tensorflow_gan package", "feature_column": "tf.keras.layers", "predictor": "tf.saved_model",
-    "saved_model": "tf.saved_model", "linalg": "tf.linalg", "integrate": "scipy.integrate", "util": "tf and tf.keras",
-}  # fmt: skip
+    "learn": "tf.keras models",
+    "slim": "tf.keras layers, or the tf_slim package",
+    "estimator": "tf.keras models",
+    "seq2seq": "keras.layers.Attention",
+    "tensor_forest": "tensorflow_decision_forests",
+    "data": "tf.data",
+    "factorization": "scikit-learn's KMeans and GaussianMixture",
+    "crf": "a CRF layer of your own",
+    "framework": "tf and tf.keras",
+    "training": "tf.keras.callbacks",
+    "metrics": "tf.keras.metrics",
+    "opt": "tf.keras.optimizers",
+    "cudnn_rnn": "tf.keras.layers.LSTM",
+    "legacy_seq2seq": "keras.layers.Attention",
+    "distribute": "tf.distribute",
+    "image": "tf.image, or keras.layers.RandomRotation and the like",
+    "losses": "tf.losses",
+    "lookup": "tf.lookup",
+    "summary": "tf.summary",
+    "signal": "tf.signal",
+    "tpu": "tf.tpu",
+    "quantize": "tensorflow_model_optimization",
+    "lite": "tf.lite",
+    "gan": "the tensorflow_gan package",
+    "feature_column": "tf.keras.layers",
+    "predictor": "tf.saved_model",
+    "saved_model": "tf.saved_model",
+    "linalg": "tf.linalg",
+    "integrate": "scipy.integrate",
+    "util": "tf and tf.keras",
+}
 """Parts of `tf.contrib` that live on nowhere, and what to use."""
 
 
@@ -71,37 +121,74 @@ def _whole_state(name: str) -> Any:
 MODULES: Dict[str, Tuple[Sequence[str], Names]] = {
     "tensorflow.examples": ((), {}),
     "tensorflow.examples.tutorials": ((), {}),
-    "tensorflow.examples.tutorials.mnist": ((), {"input_data": "tensorflow.examples.tutorials.mnist.input_data"}),
-    "tensorflow.examples.tutorials.mnist.input_data": ((), {"read_data_sets": f"{HERE}:read_data_sets"}),
-    "tensorflow.contrib": ((), {
-        **{part: functools.partial(_ended, part) for part in INSTEAD},
-        "rnn": "tensorflow.contrib.rnn", "layers": "tensorflow.contrib.layers", "eager": "tensorflow.contrib.eager",
-        "keras": "tensorflow.keras"}),
+    "tensorflow.examples.tutorials.mnist": (
+        (),
+        {"input_data": "tensorflow.examples.tutorials.mnist.input_data"},
+    ),
+    "tensorflow.examples.tutorials.mnist.input_data": (
+        (),
+        {"read_data_sets": f"{HERE}:read_data_sets"},
+    ),
+    "tensorflow.contrib": (
+        (),
+        {
+            **{part: functools.partial(_ended, part) for part in INSTEAD},
+            "rnn": "tensorflow.contrib.rnn",
+            "layers": "tensorflow.contrib.layers",
+            "eager": "tensorflow.contrib.eager",
+            "keras": "tensorflow.keras",
+        },
+    ),
     "tensorflow.contrib.rnn": ((), _RNN),
     "tensorflow.contrib.layers": ((), _LAYERS),
     "tensorflow.contrib.eager": ((), _EAGER),
-    "tensorflow.contrib.learn.python.learn.datasets.mnist": ((), {"read_data_sets": f"{HERE}:read_data_sets"}),
-    "tensorflow.contrib.learn.python.learn.datasets": ((), {
-        "mnist": "tensorflow.contrib.learn.python.learn.datasets.mnist"}),
+    "tensorflow.contrib.learn.python.learn.datasets.mnist": (
+        (),
+        {"read_data_sets": f"{HERE}:read_data_sets"},
+    ),
+    "tensorflow.contrib.learn.python.learn.datasets": (
+        (),
+        {"mnist": "tensorflow.contrib.learn.python.learn.datasets.mnist"},
+    ),
     "tensorflow.contrib.learn.python.learn": ((), {}),
     "tensorflow.contrib.learn.python": ((), {}),
     "tensorflow.contrib.learn": ((), {}),
     "tensorflow.contrib.keras": (("tensorflow.keras",), {}),
-    "tensorflow.models": ((), {}), "tensorflow.models.rnn": ((), {
-        "rnn": "tensorflow.models.rnn.rnn", "rnn_cell": "tensorflow.models.rnn.rnn_cell"}),
-    "tensorflow.models.rnn.rnn": ((), listed("rnn=nn.static_rnn dynamic_rnn=nn.dynamic_rnn"
-                                             " bidirectional_rnn=nn.static_bidirectional_rnn", CELLS)),
-    "tensorflow.models.rnn.rnn_cell": ((), {**_RNN, **{
-        name: functools.partial(_whole_state, name) for name in ("BasicLSTMCell", "LSTMCell", "MultiRNNCell")}}),
+    "tensorflow.models": ((), {}),
+    "tensorflow.models.rnn": (
+        (),
+        {"rnn": "tensorflow.models.rnn.rnn", "rnn_cell": "tensorflow.models.rnn.rnn_cell"},
+    ),
+    "tensorflow.models.rnn.rnn": (
+        (),
+        listed(
+            "rnn=nn.static_rnn dynamic_rnn=nn.dynamic_rnn"
+            " bidirectional_rnn=nn.static_bidirectional_rnn",
+            CELLS,
+        ),
+    ),
+    "tensorflow.models.rnn.rnn_cell": (
+        (),
+        {
+            **_RNN,
+            **{
+                name: functools.partial(_whole_state, name)
+                for name in ("BasicLSTMCell", "LSTMCell", "MultiRNNCell")
+            },
+        },
+    ),
     "tensorflow.python.ops.rnn_cell": (("tensorflow.models.rnn.rnn_cell",), {}),
-}  # fmt: skip
+}
 BEFORE_1: Names = {
-    **listed("mul=multiply sub=subtract neg=negative pack=stack unpack=unstack select=where batch_matmul=matmul"
-             " initialize_all_variables=global_variables_initializer initialize_variables=variables_initializer"
-             " all_variables=global_variables scalar_summary=summary.scalar histogram_summary=summary.histogram"
-             " image_summary=summary.image merge_summary=summary.merge merge_all_summaries=summary.merge_all", CELLS),
+    **listed(
+        "mul=multiply sub=subtract neg=negative pack=stack unpack=unstack select=where batch_matmul=matmul"
+        " initialize_all_variables=global_variables_initializer initialize_variables=variables_initializer"
+        " all_variables=global_variables scalar_summary=summary.scalar histogram_summary=summary.histogram"
+        " image_summary=summary.image merge_summary=summary.merge merge_all_summaries=summary.merge_all",
+        CELLS,
+    ),
     "inv": f"{CELLS}:reciprocal",
-}  # fmt: skip
+}
 """Names of TensorFlow 0.x."""
 
 
@@ -148,7 +235,11 @@ def hooks(notes: Notes, *, graph: bool, keras: bool) -> "dict[str, Any]":
                 setattr(owner, name, with_renamed(getattr(owner, name), table, notes))
         shown: Any = importlib.import_module(CELLS)
         old = _plain(shown)
-        lost = {name: f"{CELLS}:{name}" for name in dir(old) if not name.startswith("_") and not hasattr(module, name)}
+        lost = {
+            name: f"{CELLS}:{name}"
+            for name in dir(old)
+            if not name.startswith("_") and not hasattr(module, name)
+        }
         lend(module, {**lost, "contrib": "tensorflow.contrib"}, notes)
         lend(old, {"contrib": "tensorflow.contrib", "estimator": _no_estimators, **BEFORE_1}, notes)
         if graph:
@@ -165,7 +256,8 @@ def _plain(module: Any) -> Any:
 def _as_before_1(module: Any, notes: Notes) -> None:
     """What functions of TensorFlow 0.x took: the axis first, logits and labels by place."""
     lend(_plain(module.train), {"SummaryWriter": f"{CELLS}:summary.FileWriter"}, notes)
-    concat, split = module.concat, module.split
+    concat = module.concat
+    split = module.split
 
     @functools.wraps(concat)
     def concat_(values: Any, axis: Any, *args: Any, **kwargs: Any) -> Any:
@@ -175,7 +267,9 @@ def _as_before_1(module: Any, notes: Notes) -> None:
         return concat(values, axis, *args, **kwargs)
 
     @functools.wraps(split)
-    def split_(value: Any, num_or_size_splits: Any, axis: Any = 0, *args: Any, **kwargs: Any) -> Any:
+    def split_(
+        value: Any, num_or_size_splits: Any, axis: Any = 0, *args: Any, **kwargs: Any
+    ) -> Any:
         if type(value) is int:
             notes.say("tf.split(axis, number, value) takes the axis last since TensorFlow 1.0")
             value, axis = axis, value
@@ -199,7 +293,9 @@ def _logits_first(original: Any, notes: Notes) -> Any:
 
 
 def prepare(*, graph: bool) -> None:
-    """Before TensorFlow is imported: a script of graphs needs the Keras of its age, for `tf.layers` and its cells."""
+    """Before TensorFlow is imported: a script of graphs needs the Keras of its age, for `tf.layers`
+    and its cells.
+    """
     if graph and importlib.util.find_spec("tf_keras") is not None:
         os.environ["TF_USE_LEGACY_KERAS"] = "1"
 
@@ -231,13 +327,16 @@ class Digits:
     """One part of MNIST as TensorFlow's tutorial handed it out."""
 
     def __init__(self, images: Any, labels: Any) -> None:
-        self.images, self.labels = images, labels
+        self.images = images
+        self.labels = labels
         self.num_examples = len(images)
         self.epochs_completed = 0
         self._next = 0
         self._order: Any = None
 
-    def next_batch(self, batch_size: int, fake_data: bool = False, shuffle: bool = True) -> Tuple[Any, Any]:
+    def next_batch(
+        self, batch_size: int, fake_data: bool = False, shuffle: bool = True
+    ) -> Tuple[Any, Any]:
         """The next examples, in an order that is new in every epoch."""
         import numpy
 
@@ -246,7 +345,9 @@ class Digits:
             if self._order is None or self._next >= self.num_examples:
                 self.epochs_completed += self._order is not None
                 self._order = (
-                    numpy.random.permutation(self.num_examples) if shuffle else numpy.arange(self.num_examples)
+                    numpy.random.permutation(self.num_examples)
+                    if shuffle
+                    else numpy.arange(self.num_examples)
                 )
                 self._next = 0
             taken = self._order[self._next : self._next + batch_size - len(chosen)]
@@ -259,7 +360,9 @@ class Parts:
     """`train`, `validation` and `test`."""
 
     def __init__(self, train: Digits, validation: Digits, test: Digits) -> None:
-        self.train, self.validation, self.test = train, validation, test
+        self.train = train
+        self.validation = validation
+        self.test = test
 
 
 FILES = (
@@ -271,9 +374,15 @@ FILES = (
 
 
 def read_data_sets(
-    train_dir: str, fake_data: bool = False, one_hot: bool = False, dtype: Any = None, reshape: bool = True,
-    validation_size: int = 5000, seed: Any = None, **kwargs: Any,
-) -> Parts:  # fmt: skip
+    train_dir: str,
+    fake_data: bool = False,
+    one_hot: bool = False,
+    dtype: Any = None,
+    reshape: bool = True,
+    validation_size: int = 5000,
+    seed: Any = None,
+    **kwargs: Any,
+) -> Parts:
     """MNIST as the tutorial read it: from files in `train_dir`, else as Keras fetches and keeps it."""
     import numpy
 

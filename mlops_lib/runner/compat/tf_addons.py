@@ -1,7 +1,8 @@
-"""TensorFlow Addons, which ended with TensorFlow 2.15 and cannot be imported beside Keras 3: what Keras has of it now.
+"""TensorFlow Addons, which ended with TensorFlow 2.15 and cannot be imported beside Keras 3: what
+Keras has of it now.
 
-Names as https://www.tensorflow.org/addons/api_docs/python/tfa lists them; where Keras' counterpart takes other arguments,
-they are translated.
+Names as https://www.tensorflow.org/addons/api_docs/python/tfa lists them; where Keras' counterpart
+takes other arguments, they are translated.
 """
 
 import functools
@@ -35,7 +36,9 @@ def instance_normalization(**arguments: Any) -> Any:
     return keras.layers.GroupNormalization(**{"groups": -1, **arguments})
 
 
-def f1_score(num_classes: Any = None, average: Any = None, threshold: Any = None, **others: Any) -> Any:
+def f1_score(
+    num_classes: Any = None, average: Any = None, threshold: Any = None, **others: Any
+) -> Any:
     """`tfa.metrics.F1Score(num_classes, average, threshold)`; Keras counts the classes itself."""
     import keras
 
@@ -43,7 +46,11 @@ def f1_score(num_classes: Any = None, average: Any = None, threshold: Any = None
 
 
 def f_beta_score(
-    num_classes: Any = None, average: Any = None, beta: float = 1.0, threshold: Any = None, **others: Any
+    num_classes: Any = None,
+    average: Any = None,
+    beta: float = 1.0,
+    threshold: Any = None,
+    **others: Any,
 ) -> Any:
     """`tfa.metrics.FBetaScore(num_classes, average, beta, threshold)`."""
     import keras
@@ -51,7 +58,9 @@ def f_beta_score(
     return keras.metrics.FBetaScore(average, beta, threshold, **others)
 
 
-def sigmoid_focal(from_logits: bool = False, alpha: float = 0.25, gamma: float = 2.0, **others: Any) -> Any:
+def sigmoid_focal(
+    from_logits: bool = False, alpha: float = 0.25, gamma: float = 2.0, **others: Any
+) -> Any:
     """`tfa.losses.SigmoidFocalCrossEntropy`: the positive class weighs `alpha`."""
     import keras
 
@@ -70,31 +79,52 @@ def _gone(part: str, names: str) -> Names:
 
 _PARTS: Dict[str, Names] = {
     "optimizers": {
-        "AdamW": lambda: adam_w, "LAMB": lambda: lamb,
-        **_gone("optimizers", "RectifiedAdam Lookahead LazyAdam NovoGrad SGDW SWA MovingAverage ConditionalGradient Yogi"
-                " AdaBelief COCOB DecoupledWeightDecayExtension MultiOptimizer CyclicalLearningRate"
-                " TriangularCyclicalLearningRate ExponentialCyclicalLearningRate"),
+        "AdamW": lambda: adam_w,
+        "LAMB": lambda: lamb,
+        **_gone(
+            "optimizers",
+            "RectifiedAdam Lookahead LazyAdam NovoGrad SGDW SWA MovingAverage ConditionalGradient Yogi"
+            " AdaBelief COCOB DecoupledWeightDecayExtension MultiOptimizer CyclicalLearningRate"
+            " TriangularCyclicalLearningRate ExponentialCyclicalLearningRate",
+        ),
     },
     "layers": {
         **listed("GroupNormalization SpectralNormalization MultiHeadAttention", "keras.layers"),
         "InstanceNormalization": lambda: instance_normalization,
-        **_gone("layers", "WeightNormalization Maxout CRF NoisyDense AdaptiveAveragePooling1D AdaptiveAveragePooling2D"
-                " AdaptiveMaxPooling2D CorrelationCost FilterResponseNormalization StochasticDepth TLU"),
+        **_gone(
+            "layers",
+            "WeightNormalization Maxout CRF NoisyDense AdaptiveAveragePooling1D AdaptiveAveragePooling2D"
+            " AdaptiveMaxPooling2D CorrelationCost FilterResponseNormalization StochasticDepth TLU",
+        ),
     },
     "losses": {
         "SigmoidFocalCrossEntropy": lambda: sigmoid_focal,
-        **_gone("losses", "TripletSemiHardLoss TripletHardLoss ContrastiveLoss LiftedStructLoss GIoULoss PinballLoss"),
+        **_gone(
+            "losses",
+            "TripletSemiHardLoss TripletHardLoss ContrastiveLoss LiftedStructLoss GIoULoss PinballLoss",
+        ),
     },
     "metrics": {
-        "F1Score": lambda: f1_score, "FBetaScore": lambda: f_beta_score, "RSquare": "keras.metrics:R2Score",
-        **_gone("metrics", "CohenKappa MatthewsCorrelationCoefficient HammingLoss MultiLabelConfusionMatrix GeometricMean"),
+        "F1Score": lambda: f1_score,
+        "FBetaScore": lambda: f_beta_score,
+        "RSquare": "keras.metrics:R2Score",
+        **_gone(
+            "metrics",
+            "CohenKappa MatthewsCorrelationCoefficient HammingLoss MultiLabelConfusionMatrix GeometricMean",
+        ),
     },
     "activations": listed("gelu mish", "keras.activations"),
-}  # fmt: skip
+}
 MODULES: Dict[str, Tuple[Sequence[str], Names]] = {
-    "tensorflow_addons": ((), {
-        **{part: f"tensorflow_addons.{part}" for part in _PARTS},
-        **{part: functools.partial(_ended, part) for part in ("image", "seq2seq", "text", "rnn", "callbacks", "options")},
-    }),
+    "tensorflow_addons": (
+        (),
+        {
+            **{part: f"tensorflow_addons.{part}" for part in _PARTS},
+            **{
+                part: functools.partial(_ended, part)
+                for part in ("image", "seq2seq", "text", "rnn", "callbacks", "options")
+            },
+        },
+    ),
     **{f"tensorflow_addons.{part}": ((), names) for part, names in _PARTS.items()},
-}  # fmt: skip
+}

@@ -1,4 +1,6 @@
-"""What scripts used most of `tf.contrib`: its layers, whose defaults differ from those of `tf.layers`, and its eager mode."""
+"""What scripts used most of `tf.contrib`: its layers, whose defaults differ from those of
+`tf.layers`, and its eager mode.
+"""
 
 import functools
 from typing import Any, Callable, Dict, List, Optional, Tuple
@@ -15,23 +17,37 @@ def _relu(x: Any) -> Any:
 
 
 def _finished(
-    x: Any, normalizer_fn: Any, normalizer_params: Optional[Dict[str, Any]], activation_fn: Optional[Callable[..., Any]]
+    x: Any,
+    normalizer_fn: Any,
+    normalizer_params: Optional[Dict[str, Any]],
+    activation_fn: Optional[Callable[..., Any]],
 ) -> Any:
     x = x if normalizer_fn is None else normalizer_fn(x, **(normalizer_params or {}))
     return x if activation_fn is None else activation_fn(x)
 
 
 def _common(
-    *, weights_initializer: Any, biases_initializer: Any, weights_regularizer: Any, scope: Any, reuse: Any, trainable: bool,
+    *,
+    weights_initializer: Any,
+    biases_initializer: Any,
+    weights_regularizer: Any,
+    scope: Any,
+    reuse: Any,
+    trainable: bool,
     normalizer_fn: Any,
-) -> Dict[str, Any]:  # fmt: skip
-    """The arguments of a layer of `tf.layers` for those of one of contrib's; a normalizer takes the bias's place."""
+) -> Dict[str, Any]:
+    """The arguments of a layer of `tf.layers` for those of one of contrib's; a normalizer takes the
+    bias's place.
+    """
     return {
         "kernel_initializer": weights_initializer or _v1().glorot_uniform_initializer(),
         "bias_initializer": biases_initializer or _v1().zeros_initializer(),
-        "kernel_regularizer": weights_regularizer, "name": scope, "reuse": reuse, "trainable": trainable,
+        "kernel_regularizer": weights_regularizer,
+        "name": scope,
+        "reuse": reuse,
+        "trainable": trainable,
         "use_bias": normalizer_fn is None and biases_initializer is not False,
-    }  # fmt: skip
+    }
 
 
 _UNSET: Any = object()
@@ -43,17 +59,37 @@ def _biases(initializer: Any) -> Any:
 
 
 def fully_connected(
-    inputs: Any, num_outputs: int, activation_fn: Any = _relu, normalizer_fn: Any = None, normalizer_params: Any = None,
-    weights_initializer: Any = None, weights_regularizer: Any = None, biases_initializer: Any = _UNSET,
-    biases_regularizer: Any = None, reuse: Any = None, variables_collections: Any = None, outputs_collections: Any = None,
-    trainable: bool = True, scope: Any = None,
-) -> Any:  # fmt: skip
+    inputs: Any,
+    num_outputs: int,
+    activation_fn: Any = _relu,
+    normalizer_fn: Any = None,
+    normalizer_params: Any = None,
+    weights_initializer: Any = None,
+    weights_regularizer: Any = None,
+    biases_initializer: Any = _UNSET,
+    biases_regularizer: Any = None,
+    reuse: Any = None,
+    variables_collections: Any = None,
+    outputs_collections: Any = None,
+    trainable: bool = True,
+    scope: Any = None,
+) -> Any:
     """`tf.layers.dense`, with a rectifier unless told otherwise."""
     common = _common(
-        weights_initializer=weights_initializer, biases_initializer=_biases(biases_initializer), normalizer_fn=normalizer_fn,
-        weights_regularizer=weights_regularizer, scope=scope, reuse=reuse, trainable=trainable,
-    )  # fmt: skip
-    return _finished(_v1().layers.dense(inputs, num_outputs, **common), normalizer_fn, normalizer_params, activation_fn)
+        weights_initializer=weights_initializer,
+        biases_initializer=_biases(biases_initializer),
+        normalizer_fn=normalizer_fn,
+        weights_regularizer=weights_regularizer,
+        scope=scope,
+        reuse=reuse,
+        trainable=trainable,
+    )
+    return _finished(
+        _v1().layers.dense(inputs, num_outputs, **common),
+        normalizer_fn,
+        normalizer_params,
+        activation_fn,
+    )
 
 
 linear = functools.partial(fully_connected, activation_fn=None)
@@ -62,16 +98,35 @@ relu = fully_connected
 
 def _convolution(name: str) -> Callable[..., Any]:
     def layer(
-        inputs: Any, num_outputs: int, kernel_size: Any, stride: Any = 1, padding: str = "SAME", data_format: Any = None,
-        rate: Any = 1, activation_fn: Any = _relu, normalizer_fn: Any = None, normalizer_params: Any = None,
-        weights_initializer: Any = None, weights_regularizer: Any = None, biases_initializer: Any = _UNSET,
-        biases_regularizer: Any = None, reuse: Any = None, variables_collections: Any = None, outputs_collections: Any = None,
-        trainable: bool = True, scope: Any = None,
-    ) -> Any:  # fmt: skip
+        inputs: Any,
+        num_outputs: int,
+        kernel_size: Any,
+        stride: Any = 1,
+        padding: str = "SAME",
+        data_format: Any = None,
+        rate: Any = 1,
+        activation_fn: Any = _relu,
+        normalizer_fn: Any = None,
+        normalizer_params: Any = None,
+        weights_initializer: Any = None,
+        weights_regularizer: Any = None,
+        biases_initializer: Any = _UNSET,
+        biases_regularizer: Any = None,
+        reuse: Any = None,
+        variables_collections: Any = None,
+        outputs_collections: Any = None,
+        trainable: bool = True,
+        scope: Any = None,
+    ) -> Any:
         common = _common(
-            weights_initializer=weights_initializer, biases_initializer=_biases(biases_initializer),
-            normalizer_fn=normalizer_fn, weights_regularizer=weights_regularizer, scope=scope, reuse=reuse, trainable=trainable,
-        )  # fmt: skip
+            weights_initializer=weights_initializer,
+            biases_initializer=_biases(biases_initializer),
+            normalizer_fn=normalizer_fn,
+            weights_regularizer=weights_regularizer,
+            scope=scope,
+            reuse=reuse,
+            trainable=trainable,
+        )
         if name == "conv2d":
             common["dilation_rate"] = rate
         made = getattr(_v1().layers, name)(
@@ -88,47 +143,96 @@ conv2d_transpose = convolution2d_transpose = _convolution("conv2d_transpose")
 
 
 def _pool(
-    name: str, inputs: Any, kernel_size: Any, stride: Any = 2, padding: str = "VALID", *_: Any, **kwargs: Any
+    name: str,
+    inputs: Any,
+    kernel_size: Any,
+    stride: Any = 2,
+    padding: str = "VALID",
+    *_: Any,
+    **kwargs: Any,
 ) -> Any:
-    return getattr(_v1().layers, name)(inputs, kernel_size, stride, padding=padding.lower(), name=kwargs.get("scope"))
+    return getattr(_v1().layers, name)(
+        inputs, kernel_size, stride, padding=padding.lower(), name=kwargs.get("scope")
+    )
 
 
 max_pool2d = functools.partial(_pool, "max_pooling2d")
 avg_pool2d = functools.partial(_pool, "average_pooling2d")
 
 
-def dropout(inputs: Any, keep_prob: Any = 0.5, noise_shape: Any = None, is_training: Any = True, **kwargs: Any) -> Any:
+def dropout(
+    inputs: Any,
+    keep_prob: Any = 0.5,
+    noise_shape: Any = None,
+    is_training: Any = True,
+    **kwargs: Any,
+) -> Any:
     """What is kept, not what is dropped."""
-    return _v1().layers.dropout(inputs, rate=1 - keep_prob, noise_shape=noise_shape, training=is_training)
+    return _v1().layers.dropout(
+        inputs, rate=1 - keep_prob, noise_shape=noise_shape, training=is_training
+    )
 
 
 def batch_norm(
-    inputs: Any, decay: float = 0.999, center: bool = True, scale: bool = False, epsilon: float = 0.001,
-    activation_fn: Any = None, param_initializers: Any = None, param_regularizers: Any = None, updates_collections: Any = None,
-    is_training: Any = True, reuse: Any = None, variables_collections: Any = None, outputs_collections: Any = None,
-    trainable: bool = True, batch_weights: Any = None, fused: Any = None, data_format: Any = None,
-    zero_debias_moving_mean: bool = False, scope: Any = None, **kwargs: Any,
-) -> Any:  # fmt: skip
+    inputs: Any,
+    decay: float = 0.999,
+    center: bool = True,
+    scale: bool = False,
+    epsilon: float = 0.001,
+    activation_fn: Any = None,
+    param_initializers: Any = None,
+    param_regularizers: Any = None,
+    updates_collections: Any = None,
+    is_training: Any = True,
+    reuse: Any = None,
+    variables_collections: Any = None,
+    outputs_collections: Any = None,
+    trainable: bool = True,
+    batch_weights: Any = None,
+    fused: Any = None,
+    data_format: Any = None,
+    zero_debias_moving_mean: bool = False,
+    scope: Any = None,
+    **kwargs: Any,
+) -> Any:
     """`tf.layers.batch_normalization`, with contrib's names and defaults."""
     made = _v1().layers.batch_normalization(
-        inputs, momentum=decay, center=center, scale=scale, epsilon=epsilon, training=is_training, reuse=reuse,
-        trainable=trainable, name=scope,
-    )  # fmt: skip
+        inputs,
+        momentum=decay,
+        center=center,
+        scale=scale,
+        epsilon=epsilon,
+        training=is_training,
+        reuse=reuse,
+        trainable=trainable,
+        name=scope,
+    )
     return made if activation_fn is None else activation_fn(made)
 
 
-def one_hot_encoding(labels: Any, num_classes: int, on_value: float = 1.0, off_value: float = 0.0, **_: Any) -> Any:
+def one_hot_encoding(
+    labels: Any, num_classes: int, on_value: float = 1.0, off_value: float = 0.0, **_: Any
+) -> Any:
     """`tf.one_hot`."""
     return _v1().one_hot(labels, num_classes, on_value=on_value, off_value=off_value)
 
 
 def embed_sequence(
-    ids: Any, vocab_size: Any = None, embed_dim: Any = None, unique: bool = False, initializer: Any = None,
-    regularizer: Any = None, trainable: bool = True, scope: str = "EmbedSequence", reuse: Any = None,
-) -> Any:  # fmt: skip
+    ids: Any,
+    vocab_size: Any = None,
+    embed_dim: Any = None,
+    unique: bool = False,
+    initializer: Any = None,
+    regularizer: Any = None,
+    trainable: bool = True,
+    scope: str = "EmbedSequence",
+    reuse: Any = None,
+) -> Any:
     """A table of vectors, and those of the ids."""
     with _v1().variable_scope(scope, reuse=reuse):
-        table = _v1().get_variable("embeddings", [vocab_size, embed_dim], initializer=initializer, trainable=trainable)
+        table = _v1().get_variable(
+            "embeddings", [vocab_size, embed_dim], initializer=initializer, trainable=trainable
+        )
     return _v1().nn.embedding_lookup(table, ids)
 
 
@@ -137,21 +241,41 @@ def variance_scaling_initializer(
 ) -> Any:
     """He's initializer, unless told otherwise."""
     distribution = "uniform" if uniform else "truncated_normal"
-    return _v1().variance_scaling_initializer(scale=factor, mode=mode.lower(), distribution=distribution, **kwargs)
+    return _v1().variance_scaling_initializer(
+        scale=factor, mode=mode.lower(), distribution=distribution, **kwargs
+    )
 
 
 def optimize_loss(
-    loss: Any, global_step: Any, learning_rate: Any, optimizer: Any = "SGD", gradient_noise_scale: Any = None,
-    gradient_multipliers: Any = None, clip_gradients: Any = None, **_: Any,
-) -> Any:  # fmt: skip
+    loss: Any,
+    global_step: Any,
+    learning_rate: Any,
+    optimizer: Any = "SGD",
+    gradient_noise_scale: Any = None,
+    gradient_multipliers: Any = None,
+    clip_gradients: Any = None,
+    **_: Any,
+) -> Any:
     """One step of an optimizer, by its name or its class."""
-    names = {"SGD": "GradientDescentOptimizer", "Adam": "AdamOptimizer", "Adagrad": "AdagradOptimizer",
-             "RMSProp": "RMSPropOptimizer", "Momentum": "MomentumOptimizer", "Ftrl": "FtrlOptimizer"}  # fmt: skip
-    made = getattr(_v1().train, names[optimizer])(learning_rate) if isinstance(optimizer, str) else optimizer
+    names = {
+        "SGD": "GradientDescentOptimizer",
+        "Adam": "AdamOptimizer",
+        "Adagrad": "AdagradOptimizer",
+        "RMSProp": "RMSPropOptimizer",
+        "Momentum": "MomentumOptimizer",
+        "Ftrl": "FtrlOptimizer",
+    }
+    made = (
+        getattr(_v1().train, names[optimizer])(learning_rate)
+        if isinstance(optimizer, str)
+        else optimizer
+    )
     made = made(learning_rate) if isinstance(made, type) else made
     pairs = made.compute_gradients(loss)
     if clip_gradients is not None:
-        pairs = [(None if g is None else _v1().clip_by_norm(g, clip_gradients), v) for g, v in pairs]
+        pairs = [
+            (None if g is None else _v1().clip_by_norm(g, clip_gradients), v) for g, v in pairs
+        ]
     step = global_step if global_step is not None else _v1().train.get_global_step()
     return made.apply_gradients(pairs, global_step=step)
 
@@ -159,7 +283,9 @@ def optimize_loss(
 # eager execution
 
 
-def implicit_value_and_gradients(function: Callable[..., Any]) -> Callable[..., Tuple[Any, List[Tuple[Any, Any]]]]:
+def implicit_value_and_gradients(
+    function: Callable[..., Any],
+) -> Callable[..., Tuple[Any, List[Tuple[Any, Any]]]]:
     """A function that gives the value, and the gradient of each variable that it used."""
 
     @functools.wraps(function)
@@ -180,7 +306,9 @@ def implicit_gradients(function: Callable[..., Any]) -> Callable[..., List[Tuple
     return lambda *args, **kwargs: both(*args, **kwargs)[1]
 
 
-def gradients_function(function: Callable[..., Any], params: Any = None) -> Callable[..., List[Any]]:
+def gradients_function(
+    function: Callable[..., Any], params: Any = None
+) -> Callable[..., List[Any]]:
     """A function that gives the gradient of each of its arguments."""
 
     @functools.wraps(function)

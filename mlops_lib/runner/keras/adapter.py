@@ -1,7 +1,8 @@
-"""Keras around the script: every `fit` is checkpointed and resumed, every `evaluate` and `predict` is remembered.
+"""Keras around the script: every `fit` is checkpointed and resumed, every `evaluate` and `predict`
+is remembered.
 
-Patched once, on `keras.Model`: `tf.keras` is the same class since TensorFlow 2.16, and Sequential, functional and
-subclassed models inherit from it.
+Patched once, on `keras.Model`: `tf.keras` is the same class since TensorFlow 2.16, and Sequential,
+functional and subclassed models inherit from it.
 """
 
 import functools
@@ -26,7 +27,8 @@ def install(run: Context) -> Dict[str, Callable[[ModuleType], None]]:
 
     def model(module: ModuleType) -> None:
         with run.journal.guard("patch keras.Model"):
-            # Keras tells an overridden `compile` by comparing with this class's, so this is where it is replaced.
+            # Keras tells an overridden `compile` by comparing with this class's, so this is where
+            # it is replaced.
             patch_model(module.Model, sys.modules["keras.src.trainers.trainer"].Trainer, run, Fit)
 
     def legacy_model(module: ModuleType) -> None:
@@ -50,7 +52,9 @@ def install(run: Context) -> Dict[str, Callable[[ModuleType], None]]:
     def iterators(name: str) -> Callable[[ModuleType], None]:
         def trainer(module: ModuleType) -> None:
             with run.journal.guard("patch keras iterators"):
-                data_order.patch_iterators(getattr(module, name), lambda: ACTIVE[-1] if ACTIVE else None)
+                data_order.patch_iterators(
+                    getattr(module, name), lambda: ACTIVE[-1] if ACTIVE else None
+                )
 
         return trainer
 
@@ -95,10 +99,15 @@ def _say_what_ran_out(iterator_class: Any, run: Context) -> None:
     @functools.wraps(plain)
     def interrupted(self: Any) -> Any:
         asked = self.steps_per_epoch
-        if asked and not said:  # Keras also warns at the end of data of unknown length, of which nothing was asked.
+        if (
+            asked and not said
+        ):  # Keras also warns at the end of data of unknown length, of which nothing was asked.
             said.append(True)
-            # It counts over all epochs since the data was opened, and a batch of unknown data before it is read.
-            seen = self._steps_seen - (self.steps_per_execution if self.data_adapter.num_batches is None else 0)
+            # It counts over all epochs since the data was opened, and a batch of unknown data
+            # before it is read.
+            seen = self._steps_seen - (
+                self.steps_per_execution if self.data_adapter.num_batches is None else 0
+            )
             run.journal.warn(
                 f"the data ran out: {seen % asked} of the {asked} batches of an epoch were there;"
                 " what is measured is about these examples. Let the data repeat, or ask for fewer steps"
@@ -117,7 +126,10 @@ def patch_model(model_class: Any, trainer_class: Any, run: Context, fit_class: T
         run: the execution.
         fit_class: what a call of `fit` becomes.
     """
-    fit, evaluate, predict, compile_ = model_class.fit, model_class.evaluate, model_class.predict, trainer_class.compile
+    fit = model_class.fit
+    evaluate = model_class.evaluate
+    predict = model_class.predict
+    compile_ = trainer_class.compile
     on_batch = model_class.train_on_batch
 
     @functools.wraps(fit)
@@ -132,7 +144,9 @@ def patch_model(model_class: Any, trainer_class: Any, run: Context, fit_class: T
             # A fit's own validation is part of it; what a callback evaluates is not.
             own = ACTIVE[-1] if ACTIVE and kwargs.get("_use_cached_eval_dataset") else None
             return _inner(self, own, evaluate, *args, **kwargs)
-        return _inner(self, None, evaluation.evaluate, run, self, evaluate, args, kwargs, here=False)
+        return _inner(
+            self, None, evaluation.evaluate, run, self, evaluate, args, kwargs, here=False
+        )
 
     @functools.wraps(predict)
     def predict_(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -158,19 +172,29 @@ def patch_model(model_class: Any, trainer_class: Any, run: Context, fit_class: T
     @functools.wraps(compile_)
     def compile__(self: Any, *args: Any, **kwargs: Any) -> Any:
         with run.journal.guard("keras.compile"):
-            # The objects themselves: a loss written by the user cannot be made again from a configuration.
+            # The objects themselves: a loss written by the user cannot be made again from a
+            # configuration.
             self.__dict__["_mlops_compile"] = bind(compile_, self, args, kwargs)
             graph_random.forget(self)
             if run.spec.search is not None and not run.nested:
                 self.__dict__["_mlops_compile_site"] = call_sites.caller(run.work)
         return compile_(self, *args, **kwargs)
 
-    model_class.fit, model_class.evaluate, model_class.train_on_batch = fit_, evaluate_, train_on_batch
+    model_class.fit, model_class.evaluate, model_class.train_on_batch = (
+        fit_,
+        evaluate_,
+        train_on_batch,
+    )
     model_class.predict, trainer_class.compile = predict_, compile__
 
 
 def _inner(
-    model: Any, fit: Optional[Fit], function: Callable[..., Any], *args: Any, here: bool = True, **kwargs: Any
+    model: Any,
+    fit: Optional[Fit],
+    function: Callable[..., Any],
+    *args: Any,
+    here: bool = True,
+    **kwargs: Any,
 ) -> Any:
     """Call with `model` as the one whose steps run, and `fit` as the one whose data is read."""
     graph_random.current.append(model)
@@ -184,7 +208,8 @@ def _inner(
 
 def _seen_before(fit: Fit) -> "frozenset[bytes]":
     """The examples that earlier fits trained this model on, or layers that are now in it."""
-    run, own = fit.context, _inner_layers(fit.model)
+    run = fit.context
+    own = _inner_layers(fit.model)
     hashes: "set[bytes]" = set()
     for number, model in run.models.items():
         if number < fit.number and number in run.seen and _inner_layers(model) & own:
@@ -204,14 +229,25 @@ def search(fit: Fit, history: Any, folder: str) -> Any:
 
     run = fit.context
     request = SearchRequest.read(
-        run.spec.search or {}, directory=folder, seed=run.spec.seed, judged=judged_examples.known(folder, run.spec.inside)
-    )  # fmt: skip
+        run.spec.search or {},
+        directory=folder,
+        seed=run.spec.seed,
+        judged=judged_examples.known(folder, run.spec.inside),
+    )
     compiled = fit.model.__dict__.get("_mlops_compile", {})
-    places = {"fit": call_sites.caller(run.work), "compile": fit.model.__dict__.get("_mlops_compile_site")}
+    places = {
+        "fit": call_sites.caller(run.work),
+        "compile": fit.model.__dict__.get("_mlops_compile_site"),
+    }
     call = FitCall(
-        arguments=dict(fit.call), compiled=compiled, history=history, initial=fit.initial, train=fit.original,
-        sites=places, seen=_seen_before(fit),
-    )  # fmt: skip
+        arguments=dict(fit.call),
+        compiled=compiled,
+        history=history,
+        initial=fit.initial,
+        train=fit.original,
+        sites=places,
+        seen=_seen_before(fit),
+    )
     outcome = improve(fit.model, call, request, run.journal, leave=run.leave)
     for note in outcome.notes:
         run.journal.warn(note)

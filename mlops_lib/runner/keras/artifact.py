@@ -14,7 +14,9 @@ from mlops_lib.runner.state import atomic
 
 
 def save(run: Context, model: Any, fit: Optional[int]) -> Dict[str, Any]:
-    """Save the model into the run directory, load it again, and repeat its evaluations on what was loaded."""
+    """Save the model into the run directory, load it again, and repeat its evaluations on what was
+    loaded.
+    """
     keras = keras_of(model)
     path = os.path.join(run.spec.inside, protocol.KERAS_MODEL)
     described: Dict[str, Any] = {
@@ -23,20 +25,26 @@ def save(run: Context, model: Any, fit: Optional[int]) -> Dict[str, Any]:
         "fit": fit,
         "class": type(model).__name__,
     }
-    described.update(reloaded=False, note="", architecture=architecture(model), parameters=_parameters(model))
+    described.update(
+        reloaded=False, note="", architecture=architecture(model), parameters=_parameters(model)
+    )
     temporary = os.path.join(run.spec.inside, ".model.keras")
     try:
         model.save(temporary)
         os.replace(temporary, path)
         described.update(bytes=os.path.getsize(path), sha256=atomic.digest(path))
     except Exception as error:  # noqa: BLE001 - a user's own layer may fail to serialise in any way
-        described.update(path=None, note=f"the model cannot be saved: {type(error).__name__}: {error}")
+        described.update(
+            path=None, note=f"the model cannot be saved: {type(error).__name__}: {error}"
+        )
         _save_weights(run, model, described)
         return described
     try:
         loaded = load(run, keras, path, model)
     except Exception as error:  # noqa: BLE001 - as above
-        described["note"] = f"the saved model cannot be loaded: {type(error).__name__}: {error}"[:1000]
+        described["note"] = f"the saved model cannot be loaded: {type(error).__name__}: {error}"[
+            :1000
+        ]
         _save_weights(run, model, described)
         return described
     described["reloaded"] = True
@@ -45,7 +53,9 @@ def save(run: Context, model: Any, fit: Optional[int]) -> Dict[str, Any]:
 
 
 def load(run: Context, keras: Any, path: str, model: Any) -> Any:
-    """The model in a file, with the custom objects of `model` and, if it cannot be loaded otherwise, its lambdas."""
+    """The model in a file, with the custom objects of `model` and, if it cannot be loaded
+    otherwise, its lambdas.
+    """
 
     def load() -> Any:
         return keras.models.load_model(path, custom_objects=_custom_objects(model), safe_mode=False)
@@ -66,8 +76,13 @@ def load(run: Context, keras: Any, path: str, model: Any) -> Any:
 
 
 def keras_of(model: Any) -> Any:
-    """The Keras (keras or tf_keras) that a model's class derives from; None for what is no Keras model."""
-    for name, module in (("keras", "keras.src.models.model"), ("tf_keras", "tf_keras.src.engine.training")):
+    """The Keras (keras or tf_keras) that a model's class derives from; None for what is no Keras
+    model.
+    """
+    for name, module in (
+        ("keras", "keras.src.models.model"),
+        ("tf_keras", "tf_keras.src.engine.training"),
+    ):
         if module in sys.modules and isinstance(model, sys.modules[module].Model):
             return importlib.import_module(name)
     return None
@@ -94,7 +109,11 @@ def architecture(model: Any) -> List[str]:
         except (AttributeError, ValueError):
             shape = "?"
         size = next(
-            (str(getattr(layer, name)) for name in ("filters", "units", "rate", "pool_size") if hasattr(layer, name)),
+            (
+                str(getattr(layer, name))
+                for name in ("filters", "units", "rate", "pool_size")
+                if hasattr(layer, name)
+            ),
             "",
         )
         lines.append(f"{type(layer).__name__}({size}) → {shape}")
@@ -126,13 +145,21 @@ def _parts(model: Any) -> List[Any]:
 def _revivable(value: Any) -> Any:
     """A class of the script's own that can be made again although it has no `get_config`.
 
-    Keras saves what `Layer.get_config` gives, among it `trainable` and `dtype`, which a constructor written as in Keras'
-    own tutorials for subclassed models does not take. Such a class gets what it takes.
+    Keras saves what `Layer.get_config` gives, among it `trainable` and `dtype`, which a constructor
+    written as in Keras' own tutorials for subclassed models does not take. Such a class gets what
+    it takes.
     """
     layer_class = sys.modules["keras.src.layers.layer"].Layer
-    if not (inspect.isclass(value) and issubclass(value, layer_class)) or value.__module__.split(".")[0] == "keras":
+    if (
+        not (inspect.isclass(value) and issubclass(value, layer_class))
+        or value.__module__.split(".")[0] == "keras"
+    ):
         return value
-    return type(value.__name__, (value,), {"from_config": classmethod(functools.partial(_from_config, value))})
+    return type(
+        value.__name__,
+        (value,),
+        {"from_config": classmethod(functools.partial(_from_config, value))},
+    )
 
 
 def _from_config(original: Any, cls: Any, config: Dict[str, Any]) -> Any:

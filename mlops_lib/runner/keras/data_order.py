@@ -2,15 +2,17 @@
 
 Three kinds of data have three kinds of order.
 
-*Arrays*: Keras shuffles them with a stateful operation whose state starts again with each iterator: under a global seed every
-epoch gets the same order, without one it cannot be repeated. Where the script sets no seed itself, the order of each epoch is
-drawn from the run's seed and the epoch's number instead.
+*Arrays*: Keras shuffles them with a stateful operation whose state starts again with each iterator:
+under a global seed every epoch gets the same order, without one it cannot be repeated. Where the
+script sets no seed itself, the order of each epoch is drawn from the run's seed and the epoch's
+number instead.
 
-*`tf.data`*: a pipeline with its own shuffle advances with every iterator that is created, whoever creates it. So the iterators
-of each data set are counted, and created again after a restart.
+*`tf.data`*: a pipeline with its own shuffle advances with every iterator that is created, whoever
+creates it. So the iterators of each data set are counted, and created again after a restart.
 
-*Python* (a PyDataset, a generator, `from_generator`; arrays too where Keras computes with JAX or PyTorch): the order is in its
-attributes and in the process's random state; what an unfinished iterator had given is read again from where it began.
+*Python* (a PyDataset, a generator, `from_generator`; arrays too where Keras computes with JAX or
+PyTorch): the order is in its attributes and in the process's random state; what an unfinished
+iterator had given is read again from where it began.
 """
 
 import collections
@@ -39,7 +41,9 @@ STATEFUL_RANDOM = (
     "StatefulUniform",
     "StatefulStandard",
 )
-"""Begins of the names of TensorFlow's operations that draw from a state of their own (random_ops.cc, stateful_random_ops.cc)."""
+"""Begins of the names of TensorFlow's operations that draw from a state of their own
+(random_ops.cc, stateful_random_ops.cc).
+"""
 
 
 def count_iterators(dataset_class: Any) -> None:
@@ -62,7 +66,9 @@ def made(dataset: Any) -> int:
 
 def is_dataset(data: Any) -> bool:
     """Whether this is a `tf.data.Dataset`."""
-    return hasattr(data, "element_spec") and hasattr(data, "cardinality") and hasattr(data, "__dict__")
+    return (
+        hasattr(data, "element_spec") and hasattr(data, "cardinality") and hasattr(data, "__dict__")
+    )
 
 
 def is_stateful(data: Any) -> bool:
@@ -105,20 +111,30 @@ def shuffles(dataset: Any) -> bool:
 def runs_python(dataset: Any) -> bool:
     """Whether a pipeline calls back into Python, whose state is out of its reach."""
     return any(type(stage).__name__ == "_GeneratorDataset" for stage in stages(dataset)) or any(
-        "PyFunc" in operation.type for function in functions(dataset) for operation in function.graph.get_operations()
+        "PyFunc" in operation.type
+        for function in functions(dataset)
+        for operation in function.graph.get_operations()
     )
 
 
 def races(dataset: Any) -> bool:
-    """Whether several threads of a pipeline draw from one random state: who is first is not decided."""
+    """Whether several threads of a pipeline draw from one random state: who is first is not
+    decided.
+    """
     for stage in stages(dataset):
         parallel = getattr(stage, "_num_parallel_calls", None)
         if parallel is None or int(parallel) == 1:
             continue
         for function in functions_of(stage):
             graph = function.graph.as_graph_def()
-            nodes = [*graph.node, *(node for one in graph.library.function for node in one.node_def)]
-            if any(node.op.startswith(STATEFUL_RANDOM) or node.op == "AssignVariableOp" for node in nodes):
+            nodes = [
+                *graph.node,
+                *(node for one in graph.library.function for node in one.node_def),
+            ]
+            if any(
+                node.op.startswith(STATEFUL_RANDOM) or node.op == "AssignVariableOp"
+                for node in nodes
+            ):
                 return True
     return False
 
@@ -136,7 +152,9 @@ def draws(data: Any) -> bool:
         names = objects.names_in(code)
         if any("rand" in name for name in names):
             return True
-        pending += [getattr(type(data), name, None) or function.__globals__.get(name) for name in names]
+        pending += [
+            getattr(type(data), name, None) or function.__globals__.get(name) for name in names
+        ]
     return False
 
 
@@ -160,12 +178,16 @@ class Order:
         self.datasets = {name: one for name, one in data.items() if is_dataset(one)}
         self._base = {name: made(one) for name, one in self.datasets.items()}
         self._before: List[Dict[str, Any]] = []
-        """How the iterators stood that this process has not made yet: the validation's comes with its first validation."""
+        """How the iterators stood that this process has not made yet: the validation's comes with
+        its first validation.
+        """
 
     def shuffled(self, tensorflow: Any, indices: Any) -> Any:
         """A permutation of `indices` for the current epoch."""
         if self.epoch is None:
-            self.epoch = tensorflow.Variable(0, dtype=tensorflow.int64, trainable=False, name="mlops_epoch")
+            self.epoch = tensorflow.Variable(
+                0, dtype=tensorflow.int64, trainable=False, name="mlops_epoch"
+            )
         base = tensorflow.constant(self.seed[0] * 1000003 + self.seed[1], dtype=tensorflow.int64)
         seed = tensorflow.stack([base, self.epoch.read_value()])
         return tensorflow.random.experimental.stateless_shuffle(indices, seed=seed)
@@ -199,22 +221,38 @@ class Order:
         training = None if iterator is None else pipeline(iterator)
         for name, number in self._missing(taken):
             dataset = self.datasets[name]
-            # JAX and PyTorch read the data set itself: what they read cannot be asked, but it is the training data.
+            # JAX and PyTorch read the data set itself: what they read cannot be asked, but it is
+            # the training data.
             is_training = name == "x" if training is None else _derives(training, dataset)
             if at is not None and number == at["number"] and goes_on and is_training:
                 self._go_on(iterator, at)
-            elif iterator is None and name == "x" and at is not None and number == at["number"] and shuffles(dataset):
-                # Each repetition has shuffled anew, and the next iterator's order comes after theirs.
+            elif (
+                iterator is None
+                and name == "x"
+                and at is not None
+                and number == at["number"]
+                and shuffles(dataset)
+            ):
+                # Each repetition has shuffled anew, and the next iterator's order comes after
+                # theirs.
                 pass_over(iter(dataset.skip(max(0, at["steps"] - 1))), 1)
                 dataset.__dict__[MADE] = made(dataset) + 1
             else:
                 pass_over(iter(dataset), _fills_caches(dataset, number, name, taken["iterators"]))
-        if goes_on and at is not None and iterator is not None and iterator._current_iterator is None:
+        if (
+            goes_on
+            and at is not None
+            and iterator is not None
+            and iterator._current_iterator is None
+        ):
             self._go_on(iterator, at)
 
     def _missing(self, taken: Dict[str, Any]) -> List[Tuple[str, int]]:
-        """The iterators to be made, by data set and number from 1, as they came: pipelines may have stages in common."""
-        found, done = [], set()
+        """The iterators to be made, by data set and number from 1, as they came: pipelines may have
+        stages in common.
+        """
+        found = []
+        done = set()
         for name, total in taken["made"].items():
             dataset = self.datasets.get(name)
             if dataset is None or id(dataset) in done:
@@ -228,8 +266,13 @@ class Order:
 
     def _go_on(self, iterator: Any, at: Dict[str, Any]) -> None:
         """Make the iterator anew and pass over what it had given."""
-        dataset, steps = pipeline(iterator), at["steps"]
-        if dataset is not None and not at["python"] and not hasattr(iterator.data_adapter, "_num_samples"):
+        dataset = pipeline(iterator)
+        steps = at["steps"]
+        if (
+            dataset is not None
+            and not at["python"]
+            and not hasattr(iterator.data_adapter, "_num_samples")
+        ):
             owner = dataset.__dict__.get(WHOSE, dataset)
             owner.__dict__[MADE] = made(owner) + 1
             iterator._current_iterator = iter(dataset.skip(steps))
@@ -238,14 +281,18 @@ class Order:
                 rng.put_python(at["random"])
             if self.epoch is not None:
                 self.epoch.assign(at["epoch"])
-            iterator._current_iterator = iter(iterator._get_iterator() if dataset is None else dataset)
+            iterator._current_iterator = iter(
+                iterator._get_iterator() if dataset is None else dataset
+            )
             pass_over(iterator._current_iterator, steps)
         iterator._steps_seen = steps
         iterator._mlops_first = {key: at[key] for key in ("number", "random", "epoch")}
 
 
 def pipeline(iterator: Any) -> Any:
-    """The `tf.data` pipeline that an iterator of Keras' on TensorFlow reads; None where Keras computes with another framework."""
+    """The `tf.data` pipeline that an iterator of Keras' on TensorFlow reads; None where Keras
+    computes with another framework.
+    """
     return getattr(iterator, "_distributed_dataset", None)
 
 
@@ -261,7 +308,9 @@ def _standing_of(name: str, iterators: List[Dict[str, Any]]) -> Dict[str, Any]:
 
 
 def _fills_caches(dataset: Any, number: int, name: str, iterators: List[Dict[str, Any]]) -> int:
-    """How much of a data set's iterator of this number is to be read: what the first one gave is in the caches."""
+    """How much of a data set's iterator of this number is to be read: what the first one gave is in
+    the caches.
+    """
     at = _standing_of(name, iterators)
     caches = [stage for stage in stages(dataset) if type(stage).__name__ == "CacheDataset"]
     if number != at.get("first", 1) or all(FILLED in stage.__dict__ for stage in caches):
@@ -309,7 +358,8 @@ def patch_iterators(iterator_class: Any, active: Callable[[], Any]) -> None:
         iterator_class: Keras' `TFEpochIterator`, or that of another framework it computes with.
         active: gives the fit whose own iterators are made now, or None.
     """
-    init, enumerate_ = iterator_class.__init__, iterator_class._enumerate_iterator
+    init = iterator_class.__init__
+    enumerate_ = iterator_class._enumerate_iterator
 
     @functools.wraps(init)
     def init_(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -317,7 +367,11 @@ def patch_iterators(iterator_class: Any, active: Callable[[], Any]) -> None:
         if fit is None:
             return init(self, *args, **kwargs)  # type: ignore[no-any-return]
         order: Order = fit.order
-        own_shuffle = _shuffled_by(order) if order.own and kwargs.get("shuffle") is True else contextlib.nullcontext()
+        own_shuffle = (
+            _shuffled_by(order)
+            if order.own and kwargs.get("shuffle") is True
+            else contextlib.nullcontext()
+        )
         # What validation data draws when it is first looked at was drawn before the checkpoint.
         before = rng.take_python() if order.iterators and fit.state is not None else None
         with own_shuffle:
@@ -368,7 +422,11 @@ def _follow(iterator: Any, order: Order, x: Any) -> None:
 def _enumerate(iterator: Any, source: Any, fit: Any) -> Any:
     """The steps of one epoch; those made before the checkpoint are passed over."""
     order: Order = fit.order
-    if iterator._current_iterator is None or iterator.steps_per_epoch is None or not iterator._steps_seen:
+    if (
+        iterator._current_iterator is None
+        or iterator.steps_per_epoch is None
+        or not iterator._steps_seen
+    ):
         x = order.data.get("x")
         number = made(x) - order._base["x"] + 1 if "x" in order.datasets else 0
         python = rng.take_python() if iterator._mlops_python and iterator.steps_per_epoch else None
@@ -378,9 +436,15 @@ def _enumerate(iterator: Any, source: Any, fit: Any) -> Any:
     for begin, end, batches in source:
         if begin >= steps:
             if fit.entering is not None:
-                if type(iterator).__next__ is sys.modules["keras.src.trainers.epoch_iterator"].EpochIterator.__next__:
-                    # PyTorch's steps are given batches, not what reads them: this one was read before the checkpoint.
-                    batches = itertools.chain(list(itertools.islice(batches, end + 1 - begin)), batches)
+                if (
+                    type(iterator).__next__
+                    is sys.modules["keras.src.trainers.epoch_iterator"].EpochIterator.__next__
+                ):
+                    # PyTorch's steps are given batches, not what reads them: this one was read
+                    # before the checkpoint.
+                    batches = itertools.chain(
+                        list(itertools.islice(batches, end + 1 - begin)), batches
+                    )
                 drawn = fit.has_drawn(python=iterator._mlops_python, passed_over=True)
                 with fit.context.journal.guard("resume within an epoch"):
                     fit.enter_epoch(drawn=drawn)
@@ -392,13 +456,15 @@ def _enumerate(iterator: Any, source: Any, fit: Any) -> Any:
             pass_over(batches, end + 1 - begin)
         else:
             drawn = fit.has_drawn(python=iterator._mlops_python, passed_over=begin > 0)
-            # The last one is trained on: it makes whatever variables the fit makes, which other frameworks have made by now.
-            # All of them are set right after.
+            # The last one is trained on: it makes whatever variables the fit makes, which other
+            # frameworks have made by now. All of them are set right after.
             fit.model.train_function(batches)
             with fit.context.journal.guard("resume within an epoch"):
                 fit.enter_epoch(drawn=drawn)
 
 
 def data_seeds(dataset: Any) -> "set[int]":
-    """Ids of the variables that a `tf.data` pipeline's functions read: an augmentation layer's seed among them."""
+    """Ids of the variables that a `tf.data` pipeline's functions read: an augmentation layer's seed
+    among them.
+    """
     return {id(value) for function in functions(dataset) for value in function.captured_inputs}

@@ -31,27 +31,44 @@ def evaluate(run: Context, model: Any, original: Callable[..., Any], args: Any, 
         return logs
     if hasattr(model, "_flatten_metrics_in_order"):
         return model._flatten_metrics_in_order(logs)
-    return sys.modules["tf_keras.src.engine.training"].flatten_metrics_in_order(logs, model.metrics_names)
+    return sys.modules["tf_keras.src.engine.training"].flatten_metrics_in_order(
+        logs, model.metrics_names
+    )
 
 
 def _record(run: Context, model: Any, call: Dict[str, Any], logs: Dict[str, Any]) -> None:
     metric = main_metric(logs)
     if metric is None:
         return
-    x, y = call["x"], call["y"]
+    x = call["x"]
+    y = call["y"]
     read = bounded(x, call.get("steps"))
-    source = Source(x, y, call.get("sample_weight"), batch_size=call["batch_size"], steps=call.get("steps"))
+    source = Source(
+        x, y, call.get("sample_weight"), batch_size=call["batch_size"], steps=call.get("steps")
+    )
     run.evaluations.add(
-        metric=named(metric, logs), value=float(logs[metric]), source="keras.evaluate", fit=run.fit_of(model), x=x,
-        examples=_examples(x), count=count(model), task=task(logs), baseline=baseline(read, y, metric), model=model,
+        metric=named(metric, logs),
+        value=float(logs[metric]),
+        source="keras.evaluate",
+        fit=run.fit_of(model),
+        x=x,
+        examples=_examples(x),
+        count=count(model),
+        task=task(logs),
+        baseline=baseline(read, y, metric),
+        model=model,
         everything=_plain_names(logs),
-        repeat=_repeat(source, metric), asked=source.asked(), data="what evaluate was given",
+        repeat=_repeat(source, metric),
+        asked=source.asked(),
+        data="what evaluate was given",
         recipe=_recipe(source, metric),
-    )  # fmt: skip
+    )
 
 
 def watch_metric(run: Context, metric_class: Any) -> None:
-    """Note what an accuracy object shows when a training loop of the script's own asks it; the last answer of each counts."""
+    """Note what an accuracy object shows when a training loop of the script's own asks it; the last
+    answer of each counts.
+    """
     result = metric_class.result
     records: Dict[int, Dict[str, Any]] = {}
 
@@ -69,7 +86,9 @@ def watch_metric(run: Context, metric_class: Any) -> None:
     metric_class.result = result_
 
 
-def _record_metric(run: Context, records: Dict[int, Dict[str, Any]], metric: Any, value: float) -> None:
+def _record_metric(
+    run: Context, records: Dict[int, Dict[str, Any]], metric: Any, value: float
+) -> None:
     known = records.get(id(metric))
     if known is not None and known in run.evaluations.records:
         known.update(value=value, examples=int(metric.count) or None, all={"accuracy": value})
@@ -77,16 +96,28 @@ def _record_metric(run: Context, records: Dict[int, Dict[str, Any]], metric: Any
         run.evaluations.records.append(known)
         return
     run.evaluations.add(
-        metric="accuracy", value=value, source="keras.metrics", fit=None, count=int(metric.count) or None,
-        held_out=False if "train" in str(metric.name) else None, task="classification",
-    )  # fmt: skip
+        metric="accuracy",
+        value=value,
+        source="keras.metrics",
+        fit=None,
+        count=int(metric.count) or None,
+        held_out=False if "train" in str(metric.name) else None,
+        task="classification",
+    )
     records[id(metric)] = run.evaluations.records[-1]
 
 
 def add_fit_metrics(
-    run: Context, model: Any, fit: int, call: Dict[str, Any], logs: Dict[str, Any], validated: Optional[int],
-    *, left_out: FrozenSet[bytes] = NONE, names: Optional[List[bytes]] = None,
-) -> None:  # fmt: skip
+    run: Context,
+    model: Any,
+    fit: int,
+    call: Dict[str, Any],
+    logs: Dict[str, Any],
+    validated: Optional[int],
+    *,
+    left_out: FrozenSet[bytes] = NONE,
+    names: Optional[List[bytes]] = None,
+) -> None:
     """What a fit measured by itself: on its training and on its validation examples.
 
     Args:
@@ -96,7 +127,8 @@ def add_fit_metrics(
         call: its arguments by name.
         logs: the last epoch's metrics.
         validated: how many examples the last validation saw, None where that is not known.
-        left_out: the validation examples that were not measured, because a search had selected on them.
+        left_out: the validation examples that were not measured, because a search had selected on
+            them.
         names: the hashes of those that were, if they are known.
     """
     training = {name: value for name, value in logs.items() if name[:4] != "val_"}
@@ -104,10 +136,16 @@ def add_fit_metrics(
     metric = main_metric(training)
     if metric is not None:
         run.evaluations.add(
-            metric=named(metric, training), value=float(training[metric]), source="fit.training", fit=fit,
-            held_out=False, task=task(training), model=model, everything=_plain_names(training),
+            metric=named(metric, training),
+            value=float(training[metric]),
+            source="fit.training",
+            fit=fit,
+            held_out=False,
+            task=task(training),
+            model=model,
+            everything=_plain_names(training),
             data=f"training examples of fit {fit}",
-        )  # fmt: skip
+        )
     metric = main_metric(validation)
     if metric is None:
         return
@@ -116,17 +154,30 @@ def add_fit_metrics(
     x, y = (None, None) if rest is None else (bounded(rest.x, rest.steps), rest.y)
     examples = _examples(x) if names is None else example_hashes.Examples(names)
     run.evaluations.add(
-        metric=named(metric, validation), value=float(validation[metric]), source="fit.validation", fit=fit, x=x,
-        examples=examples, count=validated, held_out=True, task=task(validation), model=model,
-        baseline=baseline(x, y, metric) if x is not None else None, everything=_plain_names(validation),
-        repeat=None if rest is None else _repeat(rest, metric), asked=None if rest is None else rest.asked(),
-        data=f"validation data of fit {fit}", left_out=len(left_out),
+        metric=named(metric, validation),
+        value=float(validation[metric]),
+        source="fit.validation",
+        fit=fit,
+        x=x,
+        examples=examples,
+        count=validated,
+        held_out=True,
+        task=task(validation),
+        model=model,
+        baseline=baseline(x, y, metric) if x is not None else None,
+        everything=_plain_names(validation),
+        repeat=None if rest is None else _repeat(rest, metric),
+        asked=None if rest is None else rest.asked(),
+        data=f"validation data of fit {fit}",
+        left_out=len(left_out),
         recipe=None if rest is None else _recipe(rest, metric),
-    )  # fmt: skip
+    )
 
 
 def _plain_names(logs: Dict[str, Any]) -> Dict[str, float]:
-    return {protocol.metric_name(name): float(value) for name, value in logs.items() if is_number(value)}
+    return {
+        protocol.metric_name(name): float(value) for name, value in logs.items() if is_number(value)
+    }
 
 
 def _examples(x: Any) -> Optional[example_hashes.Examples]:
@@ -138,7 +189,9 @@ def _is_dataset(x: Any) -> bool:
 
 
 def count(model: Any) -> Optional[int]:
-    """How many examples the evaluation that has just ended saw: Keras weighs each batch's loss by its size."""
+    """How many examples the evaluation that has just ended saw: Keras weighs each batch's loss by
+    its size.
+    """
     counted = getattr(getattr(model, "_loss_tracker", None), "count", None)
     return int(float(counted)) or None if counted is not None else None
 
@@ -154,8 +207,12 @@ def is_number(value: Any) -> bool:
 
 def main_metric(found: Dict[str, Any]) -> Optional[str]:
     """Of several metrics the one that a bar is most likely about."""
-    names = [name for name in found if is_number(found[name]) and name not in ("lr", "learning_rate")]
-    accuracies = [name for name in names if name.endswith(("accuracy", "acc")) and not _TOP_K.search(name)]
+    names = [
+        name for name in found if is_number(found[name]) and name not in ("lr", "learning_rate")
+    ]
+    accuracies = [
+        name for name in names if name.endswith(("accuracy", "acc")) and not _TOP_K.search(name)
+    ]
     for name in accuracies:
         if protocol.metric_name(name) == "accuracy":
             return name
@@ -168,8 +225,12 @@ _TOP_K = re.compile(r"top[-_ ]?(k|\d)", re.IGNORECASE)
 
 
 def named(metric: str, found: Dict[str, Any]) -> str:
-    """A metric by its usual name; the only accuracy of a model with several outputs is its accuracy."""
-    alike = [name for name in found if name.endswith(("_accuracy", "_acc")) and not _TOP_K.search(name)]
+    """A metric by its usual name; the only accuracy of a model with several outputs is its
+    accuracy.
+    """
+    alike = [
+        name for name in found if name.endswith(("_accuracy", "_acc")) and not _TOP_K.search(name)
+    ]
     return "accuracy" if alike == [metric] else protocol.metric_name(metric)
 
 
@@ -183,8 +244,14 @@ def task(found: Dict[str, Any]) -> str:
 
 
 def bounded(x: Any, steps: Any) -> Any:
-    """The input itself; of a `tf.data` pipeline that may never end, the batches that were asked for."""
-    if steps is None or not (hasattr(x, "cardinality") and hasattr(x, "take")) or int(x.cardinality()) >= 0:
+    """The input itself; of a `tf.data` pipeline that may never end, the batches that were asked
+    for.
+    """
+    if (
+        steps is None
+        or not (hasattr(x, "cardinality") and hasattr(x, "take"))
+        or int(x.cardinality()) >= 0
+    ):
         return x
     return x.take(int(steps))
 
@@ -197,12 +264,15 @@ def _repeat(source: Source, metric: str) -> Optional[Repeat]:
     def repeat(model: Any, without: FrozenSet[bytes]) -> Measured:
         rest = source.without(without).in_memory()
         reading = rest.evaluate(model)
-        logs, y = reading.logs, reading.targets
+        logs = reading.logs
+        y = reading.targets
         constant = baseline(None, y, metric) if y is not None else None
         asked = None if rest is source else rest.asked()
         is_same = bool(without) or source.is_same_again(reading.names)
         value = float(logs[metric])
-        return Measured(value, reading.names, _plain_names(logs), constant, asked, rest.weight, is_same)
+        return Measured(
+            value, reading.names, _plain_names(logs), constant, asked, rest.weight, is_same
+        )
 
     return repeat
 
@@ -212,11 +282,15 @@ def _recipe(source: Source, metric: str) -> Any:
     if source.x is None or not source.ends:
         return None
     size = int(source.batch_size) if isinstance(source.batch_size, int) else None
-    return Recipe(recipes.EVALUATE, metric, batch_size=size), Examples(source.x, source.y, source.weight)
+    return Recipe(recipes.EVALUATE, metric, batch_size=size), Examples(
+        source.x, source.y, source.weight
+    )
 
 
 def baseline(x: Any, y: Any, metric: str) -> Any:
-    """What a model that looks at no input reaches on these targets; None for a pipeline, whose are read when it is measured."""
+    """What a model that looks at no input reaches on these targets; None for a pipeline, whose are
+    read when it is measured.
+    """
     if not protocol.metric_name(metric).endswith(("accuracy", "_acc")):
         return targets.constant_baseline(y, metric)
     if y is not None:
@@ -225,7 +299,9 @@ def baseline(x: Any, y: Any, metric: str) -> Any:
     return None if classes is None else targets.majority(classes)
 
 
-def remember_prediction(run: Context, model: Any, original: Any, args: Any, kwargs: Any, result: Any) -> None:
+def remember_prediction(
+    run: Context, model: Any, original: Any, args: Any, kwargs: Any, result: Any
+) -> None:
     """Note what the script's `predict` gave, for metrics that are computed from it."""
     import numpy
 

@@ -1,8 +1,9 @@
 """The examples that a script gives to Keras, read so that each of them has a name.
 
-Arrays are named as they are. What yields batches (tf.data, a PyDataset, an image generator over folders, a loader, a
-Python generator) is read through Keras' own adapter while it is evaluated, and the content of each example is hashed on
-the way: the number and the names come from the same reading, whatever order the examples come in.
+Arrays are named as they are. What yields batches (tf.data, a PyDataset, an image generator over
+folders, a loader, a Python generator) is read through Keras' own adapter while it is evaluated, and
+the content of each example is hashed on the way: the number and the names come from the same
+reading, whatever order the examples come in.
 """
 
 import inspect
@@ -15,7 +16,9 @@ from mlops_lib.runner.metrics import example_hashes
 from mlops_lib.runner.search import examples as rows_of
 
 HELD_BYTES = 256 << 20
-"""Judged examples of a pipeline are held in memory up to this size, so that two models can be compared on them."""
+"""Judged examples of a pipeline are held in memory up to this size, so that two models can be
+compared on them.
+"""
 READ_BYTES = 4 << 30
 """A training pipeline is read so far, to be compared with the judged examples."""
 TARGET_BYTES = 64 << 20
@@ -32,7 +35,9 @@ class Reading(NamedTuple):
 
     logs: Dict[str, float]
     names: Optional[List[bytes]]
-    """The hash of each example, in the order in which they were measured; None if they cannot be named."""
+    """The hash of each example, in the order in which they were measured; None if they cannot be
+    named.
+    """
     targets: Any
     """Their targets; None if there are too many, or the model has several outputs."""
 
@@ -48,8 +53,19 @@ class Source:
         steps: how many batches count.
     """
 
-    def __init__(self, x: Any, y: Any = None, weight: Any = None, *, batch_size: Any = None, steps: Any = None) -> None:
-        self.x, self.y, self.weight, self.batch_size = x, y, weight, batch_size
+    def __init__(
+        self,
+        x: Any,
+        y: Any = None,
+        weight: Any = None,
+        *,
+        batch_size: Any = None,
+        steps: Any = None,
+    ) -> None:
+        self.x = x
+        self.y = y
+        self.weight = weight
+        self.batch_size = batch_size
         self.steps = None if steps is None else int(steps)
 
     @property
@@ -64,10 +80,14 @@ class Source:
             return True
         if hasattr(self.x, "cardinality"):
             return int(self.x.cardinality()) != -1
-        return not inspect.isgenerator(self.x) and (hasattr(self.x, "__len__") or not hasattr(self.x, "__next__"))
+        return not inspect.isgenerator(self.x) and (
+            hasattr(self.x, "__len__") or not hasattr(self.x, "__next__")
+        )
 
     def batches(self) -> Iterator[Batch]:
-        """Read the examples of a pipeline as batches of arrays: inputs, targets and weights, as many as it gives."""
+        """Read the examples of a pipeline as batches of arrays: inputs, targets and weights, as
+        many as it gives.
+        """
         if isinstance(self.x, Rest):
             yield from self.x
             return
@@ -94,14 +114,16 @@ class Source:
         return listed[: self.steps * int(self.batch_size or 32)]
 
     def is_same_again(self, names: Optional[List[bytes]]) -> bool:
-        """Return whether another reading gives examples of the same set; of a long pipeline its beginning is read.
+        """Return whether another reading gives examples of the same set; of a long pipeline its
+        beginning is read.
 
-        What is augmented, drawn anew, or cut elsewhere each time gives others at once, and then no name says which
-        examples two readings have in common.
+        What is augmented, drawn anew, or cut elsewhere each time gives others at once, and then no
+        name says which examples two readings have in common.
         """
         if names is None or self.is_arrays:
             return names is not None
-        known, read = frozenset(names), Rest(self, NONE)
+        known = frozenset(names)
+        read = Rest(self, NONE)
         for _ in read:
             if not read.is_named or not known.issuperset(read.names):
                 return False
@@ -120,7 +142,9 @@ class Source:
         return Source(x, y, weight, batch_size=self.batch_size)
 
     def in_memory(self) -> "Source":
-        """Return the examples of a pipeline as arrays in the order of one reading; as they are if they are too many."""
+        """Return the examples of a pipeline as arrays in the order of one reading; as they are if
+        they are too many.
+        """
         if self.is_arrays:
             return self
         read = self.x if isinstance(self.x, Rest) else Rest(self, NONE)
@@ -133,7 +157,9 @@ class Source:
         return Source(x, y, weight, batch_size=read.batch_size)
 
     def asked(self) -> Optional[Tuple[Any, Any]]:
-        """Return the examples and their targets, or what yields both and None; None if it has no end."""
+        """Return the examples and their targets, or what yields both and None; None if it has no
+        end.
+        """
         if not self.ends:
             return None
         if self.is_arrays or isinstance(self.x, Rest):
@@ -155,7 +181,8 @@ class Source:
                     "ignore", message="Your input ran out of data"
                 )  # it does not say how much it has
                 logs = model.evaluate(iter(read), verbose=0, return_dict=True)
-        except Exception:  # Keras takes no generator of such batches (of varying shape): as the script gave them, then
+        # Keras takes no generator of such batches (of varying shape): as the script gave them, then
+        except Exception:
             if read.left_out:
                 raise
             return Reading(self._plain(model), None, None)
@@ -168,10 +195,13 @@ class Source:
 
 
 class Rest:
-    """The batches of a pipeline without some examples, and after a reading the names of those that it gave."""
+    """The batches of a pipeline without some examples, and after a reading the names of those that
+    it gave.
+    """
 
     def __init__(self, source: Source, left_out: FrozenSet[bytes]) -> None:
-        self.source, self.left_out = source, left_out
+        self.source = source
+        self.left_out = left_out
         self.names: List[bytes] = []
         self.is_named = True
         self.batch_size: Optional[int] = None
@@ -180,7 +210,10 @@ class Rest:
         self._bytes = 0
 
     def __iter__(self) -> Iterator[Batch]:
-        self.names, self.is_named, self._targets, self._bytes = [], True, [], 0
+        self.names = []
+        self.is_named = True
+        self._targets = []
+        self._bytes = 0
         for batch in self.source.batches():
             listed = example_hashes.hashes(batch[0])
             if listed is None:
@@ -219,7 +252,9 @@ class Rest:
 
 
 def read_names(x: Any) -> Optional[List[bytes]]:
-    """Return the hash of every example of an input in its order, reading a pipeline once; None if they have no names."""
+    """Return the hash of every example of an input in its order, reading a pipeline once; None if
+    they have no names.
+    """
     if x is None or inspect.isgenerator(x):
         return None
     source = Source(x)
@@ -240,7 +275,8 @@ def reader(x: Any, steps: Any) -> Optional[Callable[[], Optional[example_hashes.
         return None
 
     def read() -> Optional[example_hashes.Examples]:
-        examples, size = Rest(source, NONE), 0
+        examples = Rest(source, NONE)
+        size = 0
         for batch in examples:
             size += int(getattr(batch[0], "nbytes", 0))
             if not examples.is_named or size > READ_BYTES:
@@ -251,7 +287,9 @@ def reader(x: Any, steps: Any) -> Optional[Callable[[], Optional[example_hashes.
 
 
 def of_validation(call: Dict[str, Any]) -> Optional[Source]:
-    """Return the validation examples of a `fit` with these arguments; None if it has none, or Keras takes others."""
+    """Return the validation examples of a `fit` with these arguments; None if it has none, or Keras
+    takes others.
+    """
     given = call.get("validation_data")
     size = call.get("validation_batch_size") or call.get("batch_size")
     steps = call.get("validation_steps")
@@ -270,7 +308,9 @@ def of_validation(call: Dict[str, Any]) -> Optional[Source]:
 
 
 def first_validation_row(x: Any, share: float) -> int:
-    """Where Keras cuts an array for `validation_split` (keras/src/trainers/data_adapters/array_slicing.py)."""
+    """Where Keras cuts an array for `validation_split`
+    (keras/src/trainers/data_adapters/array_slicing.py).
+    """
     return int(len(x) * (1.0 - share))
 
 

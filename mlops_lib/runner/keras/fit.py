@@ -8,22 +8,34 @@ import time
 from typing import Any, Callable, ContextManager, Dict, Iterator, List, Optional
 
 from mlops_lib.runner.context import Context
-from mlops_lib.runner.keras import data_order, evaluation, examples, fit_state, graph_random, half_batches
+from mlops_lib.runner.keras import (
+    data_order,
+    evaluation,
+    examples,
+    fit_state,
+    graph_random,
+    half_batches,
+)
 from mlops_lib.runner.metrics import example_hashes, finite
 from mlops_lib.runner.script.arguments import bind
 from mlops_lib.runner.state import checkpoint, objects, rng
 
 SEED_OFFSET = 740_000_003
-"""Added to the run's seed for TensorFlow, so that a script's own `set_seed` can be told from ours."""
+"""Added to the run's seed for TensorFlow, so that a script's own `set_seed` can be told from ours.
+"""
 
 ACTIVE: List[Optional["Fit"]] = []
-"""The fit whose own data is being read, innermost last; None for what runs inside it but is not part of it."""
+"""The fit whose own data is being read, innermost last; None for what runs inside it but is not
+part of it.
+"""
 
 
 class Fit:
     """One call of `fit` by the script."""
 
-    def __init__(self, run: Context, model: Any, original: Callable[..., Any], args: Any, kwargs: Any) -> None:
+    def __init__(
+        self, run: Context, model: Any, original: Callable[..., Any], args: Any, kwargs: Any
+    ) -> None:
         self.context = run
         self.model = model
         self.original = original
@@ -31,14 +43,18 @@ class Fit:
         self.number = run.next_fit()
         shorter = self._without_held_back()
         self.call = shorter or self.call
-        self.store = checkpoint.Store(run.fit_folder(self.number, held_back=shorter is not None), run.work)
+        self.store = checkpoint.Store(
+            run.fit_folder(self.number, held_back=shorter is not None), run.work
+        )
         self.state: Optional[Dict[str, Any]] = None
         self.validated: Optional[int] = None
         """How many examples the last validation saw, where there was one and Keras counted."""
         self.winner: Any = None
         """The Outcome of a search that has put another model in this one's place."""
         self.called: Optional[Dict[str, Any]] = None
-        """The random state at the call, where Keras may read a batch of it to build what a restored fit did not."""
+        """The random state at the call, where Keras may read a batch of it to build what a restored
+        fit did not.
+        """
         self.epochs_pending: List[Any] = []
         self.pace = checkpoint.Pace(run.spec.checkpoint_budget, run.spec.mid_epoch_s)
         self.user_callbacks = _listed(self.call.get("callbacks"))
@@ -53,12 +69,16 @@ class Fit:
         self.unsaved = False
         """Whether a step was made since the last checkpoint."""
         self.drawn: Optional[bool] = None
-        """Of a step that is made again because an epoch's steps are over: whether reading the data drew."""
+        """Of a step that is made again because an epoch's steps are over: whether reading the data
+        drew.
+        """
         self.training_began = self.epoch_began = time.monotonic()
         self._csv_loggers: List[Any] = []
 
     def _without_held_back(self) -> Optional[Dict[str, Any]]:
-        """The call without the examples that a search of a later fit selects on; None where it has none of them."""
+        """The call without the examples that a search of a later fit selects on; None where it has
+        none of them.
+        """
         run = self.context
         if run.searched_fit is None or self.number >= run.searched_fit:
             return None
@@ -69,11 +89,16 @@ class Fit:
 
     def _make_order(self) -> data_order.Order:
         # Keras on JAX or PyTorch shuffles by the random state of the process, seeded or not.
-        tf_context = sys.modules.get("tensorflow.python.eager.context") if self.is_on_tensorflow else None
+        tf_context = (
+            sys.modules.get("tensorflow.python.eager.context") if self.is_on_tensorflow else None
+        )
         seed = None if tf_context is None else getattr(tf_context.context(), "_seed", None)
         unseeded = seed == self.context.spec.seed + SEED_OFFSET
         given = self.call.get("validation_data")
-        data = {"x": self.call.get("x"), "validation": given[0] if isinstance(given, tuple) and given else given}
+        data = {
+            "x": self.call.get("x"),
+            "validation": given[0] if isinstance(given, tuple) and given else given,
+        }
         for name, space, key in objects.places(self.objects.named):
             if isinstance(space, dict) and data_order.is_dataset(space[key]):
                 data[name] = space[key]
@@ -108,11 +133,14 @@ class Fit:
         return request is not None and int(request.get("fit", 0)) == self.number
 
     def _after(self, history: Any) -> Any:
-        """What follows a fit: its validation is an evaluation, and in pass 2 the search begins here."""
+        """What follows a fit: its validation is an evaluation, and in pass 2 the search begins
+        here.
+        """
         run = self.context
         with run.journal.guard("fit evaluation"):
             seen = example_hashes.examples(self._training_rows())
-            x, steps = self.call.get("x"), self.call.get("steps_per_epoch")
+            x = self.call.get("x")
+            steps = self.call.get("steps_per_epoch")
             read = examples.reader(x, steps) if seen is None else None
             run.evaluations.trained(self.model, x, seen, *(() if read is None else (read,)))
             run.leaks.trained(self.model, self._training_rows(), self._training_rows("y"), source=x)
@@ -132,15 +160,26 @@ class Fit:
         return history
 
     def _measured(self, history: Any) -> None:
-        """Note what the fit itself measured last; after a search, what its winner was measured to reach."""
+        """Note what the fit itself measured last; after a search, what its winner was measured to
+        reach.
+        """
         winner = self.winner
-        left_out = winner.selected_on if winner is not None and winner.result["selection"] == "half" else frozenset()
+        left_out = (
+            winner.selected_on
+            if winner is not None and winner.result["selection"] == "half"
+            else frozenset()
+        )
         with self.context.journal.guard("fit evaluation"):
             evaluation.add_fit_metrics(
-                self.context, self.model, self.number, self.call, _last(history),
-                validated=self.validated if winner is None else None, left_out=left_out,
+                self.context,
+                self.model,
+                self.number,
+                self.call,
+                _last(history),
+                validated=self.validated if winner is None else None,
+                left_out=left_out,
                 names=None if winner is None or winner.measured is None else winner.measured.names,
-            )  # fmt: skip
+            )
 
     def _training_rows(self, name: str = "x") -> Any:
         """Return the training inputs, or targets, without those that `validation_split` takes away."""
@@ -151,12 +190,17 @@ class Fit:
         return given[: examples.first_validation_row(given, split)]
 
     def _train(self) -> Any:
-        run, call = self.context, dict(self.call)
+        run = self.context
+        call = dict(self.call)
         if type(call.get("callbacks")).__name__ == "CallbackList":
-            run.journal.warn(f"fit {self.number} has a CallbackList of its own: it is not resumable")
+            run.journal.warn(
+                f"fit {self.number} has a CallbackList of its own: it is not resumable"
+            )
             return self._inside(None, call)
         callbacks_module = self.callbacks_module
-        history = next((one for one in self.user_callbacks if type(one).__name__ == "History"), None)
+        history = next(
+            (one for one in self.user_callbacks if type(one).__name__ == "History"), None
+        )
         own: List[Any] = []
         if history is None:
             history = callbacks_module.History()
@@ -169,7 +213,9 @@ class Fit:
         with run.journal.guard("missing values"):
             missing = finite.describe_missing(call.get("x"))
             if missing is not None:
-                run.journal.warn(f"the inputs of fit {self.number} hold NaN: {missing}; fill or drop them before")
+                run.journal.warn(
+                    f"the inputs of fit {self.number} hold NaN: {missing}; fill or drop them before"
+                )
         with run.grace.keeping(self):
             with self._footprint():
                 result = self._inside(self, call)
@@ -180,10 +226,14 @@ class Fit:
         return result
 
     def _footprint(self) -> ContextManager[None]:
-        if not self.context.spec.smaller or self.model.optimizer is None:  # or its step has optimizers of its own
+        if (
+            not self.context.spec.smaller or self.model.optimizer is None
+        ):  # or its step has optimizers of its own
             return contextlib.nullcontext()
         if not self.is_on_tensorflow:
-            self.context.journal.warn(f"the memory was not enough before, and fit {self.number} needs as much again")
+            self.context.journal.warn(
+                f"the memory was not enough before, and fit {self.number} needs as much again"
+            )
             return contextlib.nullcontext()
         self.context.journal.warn(
             f"the memory was not enough before: fit {self.number} computes each batch in two halves and makes one update from"
@@ -228,12 +278,15 @@ class Fit:
         if state is not None:
             self._build(state)
             if state["step"]:
-                # The model as it was after some steps is put back when the data has been passed over.
+                # The model as it was after some steps is put back when the data has been passed
+                # over.
                 self.entering = state
                 self.put_order(state["begin"]["order"])
             else:
                 self._put(state)
-                self._csv_loggers = fit_state.suppress_headers(self.user_callbacks) if state["epochs"] else []
+                self._csv_loggers = (
+                    fit_state.suppress_headers(self.user_callbacks) if state["epochs"] else []
+                )
                 self.put_order(state["order"])
                 self.restore_data("x")
                 rng.put_framework(state["random"])
@@ -248,9 +301,13 @@ class Fit:
         self.pace.begin()
 
     def _data_draws(self, order: Dict[str, Any]) -> bool:
-        """Whether the process's random state is where the training data's own draws have brought it."""
+        """Whether the process's random state is where the training data's own draws have brought
+        it.
+        """
         first = order["iterators"][0]
-        if not (first["python"] and first["limited"] and first["steps"] and first["random"] is not None):
+        if not (
+            first["python"] and first["limited"] and first["steps"] and first["random"] is not None
+        ):
             return False
         return not rng.same_python(first["random"], rng.take_python())
 
@@ -261,19 +318,27 @@ class Fit:
 
     def _journal_epochs(self, records: List[Dict[str, Any]]) -> None:
         for record in records:
-            self.context.journal.epoch(self.number, record["epoch"], record["metrics"], record["seconds"])
+            self.context.journal.epoch(
+                self.number, record["epoch"], record["metrics"], record["seconds"]
+            )
 
     def _put(self, state: Dict[str, Any]) -> None:
         lost = fit_state.put(self.model, self.objects, state, self.store)
         for name in lost:
-            self.context.journal.warn(f"{name} could not be restored: the continuation is not guaranteed identical")
+            self.context.journal.warn(
+                f"{name} could not be restored: the continuation is not guaranteed identical"
+            )
 
     def _build(self, state: Dict[str, Any]) -> None:
-        """Give the model the variables it had; where its configuration does not say how, by one step that is undone."""
+        """Give the model the variables it had; where its configuration does not say how, by one
+        step that is undone.
+        """
         try:
             fit_state.build(self.model, state["build"])
         except (ValueError, TypeError, NotImplementedError, AttributeError) as error:
-            self.context.journal.write("note", message=f"fit {self.number} is built by a step: {error}")
+            self.context.journal.write(
+                "note", message=f"fit {self.number} is built by a step: {error}"
+            )
         if fit_state.is_built_for(self.model, state["variables"]):
             return
         if self.order.iterators:
@@ -306,8 +371,13 @@ class Fit:
     def reads_by_threads(self) -> bool:
         """Whether several threads read the data and draw, so that what they draw comes in no order."""
         x = self.call.get("x")
-        own = [getattr(x, name, None) or self.call.get(name) for name in ("workers", "use_multiprocessing")]
-        return data_order.is_stateful(x) and (own[0] or 1) > 1 and not own[1] and data_order.draws(x)
+        own = [
+            getattr(x, name, None) or self.call.get(name)
+            for name in ("workers", "use_multiprocessing")
+        ]
+        return (
+            data_order.is_stateful(x) and (own[0] or 1) > 1 and not own[1] and data_order.draws(x)
+        )
 
     def _say_it_races(self) -> None:
         self.context.journal.warn(
@@ -334,10 +404,17 @@ class Fit:
     def _journal_fit(self, state: str, epoch: int) -> None:
         parameters = self.model.count_params() if self.model.built else None
         self.context.journal.write(
-            "fit", fit=self.number, framework="keras", model=type(self.model).__name__, state=state,
-            epochs=self.call.get("epochs"), epoch=epoch, parameters=parameters, steps=self.steps_in_epoch,
+            "fit",
+            fit=self.number,
+            framework="keras",
+            model=type(self.model).__name__,
+            state=state,
+            epochs=self.call.get("epochs"),
+            epoch=epoch,
+            parameters=parameters,
+            steps=self.steps_in_epoch,
             continues=self.context.fit_of(self.model),
-        )  # fmt: skip
+        )
 
     @property
     def steps_in_epoch(self) -> Optional[int]:
@@ -366,7 +443,9 @@ class Fit:
         return 0 if self.entering is None else int(self.entering["step"])
 
     def has_drawn(self, *, python: bool, passed_over: bool) -> bool:
-        """Whether reading the data moves the process's random state, judged by what was passed over, if anything was."""
+        """Whether reading the data moves the process's random state, judged by what was passed
+        over, if anything was.
+        """
         assert self.entering is not None
         now = rng.take_python() if passed_over else self.entering["random"]
         return python and not rng.same_python(self.at_epoch_begin["random"], now)
@@ -381,7 +460,9 @@ class Fit:
         assert state is not None
         self.entering = None
         self._put(state)
-        self._csv_loggers = fit_state.suppress_headers(self.user_callbacks) if state["epochs"] else []
+        self._csv_loggers = (
+            fit_state.suppress_headers(self.user_callbacks) if state["epochs"] else []
+        )
         fit_state.assign(self.metric_variables(), state["metrics"])
         rng.put_framework(state["random"], data_order.data_seeds(self.order.data.get("x")))
         if not drawn:
@@ -389,9 +470,11 @@ class Fit:
 
     @property
     def enters_after_steps(self) -> bool:
-        """Whether the checkpoint that is being returned to was written when the steps of its epoch were over.
+        """Whether the checkpoint that is being returned to was written when the steps of its epoch
+        were over.
 
-        Keras takes an epoch's numbers from its last step: that one is made again, and what it changes is put back.
+        Keras takes an epoch's numbers from its last step: that one is made again, and what it
+        changes is put back.
         """
         return self.entering is not None and bool(self.entering.get("ended"))
 
@@ -416,15 +499,20 @@ class Fit:
         with self._headers_as_set():
             callbacks = self.objects.take() if hears else None
         self.at_validation = {
-            "step": steps, "metrics": fit_state.values(self.metric_variables()), "random": rng.take(),
-            "data": self._take_data(), "inner": fit_state.take_inner(self.model),
+            "step": steps,
+            "metrics": fit_state.values(self.metric_variables()),
+            "random": rng.take(),
+            "data": self._take_data(),
+            "inner": fit_state.take_inner(self.model),
             "callbacks": callbacks,
-        }  # fmt: skip
+        }
         self.keep_in_validation()
 
     @contextlib.contextmanager
     def _headers_as_set(self) -> Iterator[None]:
-        """Let CSVLoggers that go on in their file have the setting that the script gave them: it goes into checkpoints."""
+        """Let CSVLoggers that go on in their file have the setting that the script gave them: it
+        goes into checkpoints.
+        """
         for one, setting in self._csv_loggers:
             one.append_header = setting
         try:
@@ -438,7 +526,12 @@ class Fit:
         if not self.context.grace.asked or self.at_validation is None or not self.unsaved:
             return
         with self.context.journal.guard("checkpoint within a validation"):
-            self._write(self._last_epoch(), done=False, step=self.at_validation["step"], ended=self.at_validation)
+            self._write(
+                self._last_epoch(),
+                done=False,
+                step=self.at_validation["step"],
+                ended=self.at_validation,
+            )
         self.context.grace.rest()
 
     def metric_variables(self) -> List[Any]:
@@ -467,7 +560,9 @@ class Fit:
             one.append_header = setting
         self._csv_loggers = []
         now = time.monotonic()
-        self.epochs_pending.append({"epoch": epoch, "metrics": dict(logs), "seconds": now - self.epoch_began})
+        self.epochs_pending.append(
+            {"epoch": epoch, "metrics": dict(logs), "seconds": now - self.epoch_began}
+        )
         self.epoch_began = now
         last = epoch + 1 >= int(self.call["epochs"]) or self.model.stop_training
         self.at_validation = None
@@ -478,14 +573,22 @@ class Fit:
                 self.context.grace.rest()
 
     def _last_epoch(self) -> int:
-        return int(self.history.epoch[-1]) if self.history.epoch else int(self.call.get("initial_epoch") or 0) - 1
+        return (
+            int(self.history.epoch[-1])
+            if self.history.epoch
+            else int(self.call.get("initial_epoch") or 0) - 1
+        )
 
     def _finish(self) -> None:
         self._write(self._last_epoch(), done=True)
         metrics = {name: values[-1] for name, values in self.history.history.items() if values}
-        self.context.journal.write("fit_end", fit=self.number, epochs=len(self.history.epoch), metrics=metrics)
+        self.context.journal.write(
+            "fit_end", fit=self.number, epochs=len(self.history.epoch), metrics=metrics
+        )
 
-    def _write(self, epoch: int, *, done: bool, step: int = 0, ended: Optional[Dict[str, Any]] = None) -> None:
+    def _write(
+        self, epoch: int, *, done: bool, step: int = 0, ended: Optional[Dict[str, Any]] = None
+    ) -> None:
         """Write a checkpoint in the background.
 
         Args:
@@ -497,7 +600,9 @@ class Fit:
         run = self.context
         began = time.monotonic()
         records, self.epochs_pending = self.epochs_pending, []
-        trained_s = began - self.training_began + (0.0 if self.state is None else self.state["trained_s"])
+        trained_s = (
+            began - self.training_began + (0.0 if self.state is None else self.state["trained_s"])
+        )
         try:
             with self._headers_as_set():
                 state = fit_state.take(self.model, self.objects, self.store)
@@ -507,14 +612,26 @@ class Fit:
             self.pace.wrote(time.monotonic() - began)
             return
         state.update(
-            done=done, epoch=epoch, step=step, epochs=list(self.history.epoch), records=records, data=self._take_data(),
-            history={name: list(values) for name, values in self.history.history.items()}, order=self.order.take(),
-            params=dict(self.history.params or {}), trained_s=trained_s, validated=self.validated,
-        )  # fmt: skip
+            done=done,
+            epoch=epoch,
+            step=step,
+            epochs=list(self.history.epoch),
+            records=records,
+            data=self._take_data(),
+            history={name: list(values) for name, values in self.history.history.items()},
+            order=self.order.take(),
+            params=dict(self.history.params or {}),
+            trained_s=trained_s,
+            validated=self.validated,
+        )
         if step:
-            state.update(begin=self.at_epoch_begin, metrics=fit_state.values(self.metric_variables()))
+            state.update(
+                begin=self.at_epoch_begin, metrics=fit_state.values(self.metric_variables())
+            )
         if ended is not None:
-            state.update(ended=True, metrics=ended["metrics"], random=ended["random"], data=ended["data"])
+            state.update(
+                ended=True, metrics=ended["metrics"], random=ended["random"], data=ended["data"]
+            )
             fit_state.set_inner(state["variables"], ended["inner"])
             if ended["callbacks"] is not None:
                 state["callbacks"], state["lost"] = ended["callbacks"]
@@ -544,7 +661,9 @@ class Fit:
         state = self.state
         assert state is not None
         self._build(state)
-        history = next((one for one in self.user_callbacks if type(one).__name__ == "History"), None)
+        history = next(
+            (one for one in self.user_callbacks if type(one).__name__ == "History"), None
+        )
         history = history or self.callbacks_module.History()
         for one in (*self.user_callbacks, history):
             one.set_model(self.model)
@@ -571,7 +690,9 @@ class Fit:
                 continue
             path = str(one.filepath)
             if "{" in path or not os.path.exists(path):
-                self.context.journal.warn(f"{path}: written for single epochs, holds the model from before the search")
+                self.context.journal.warn(
+                    f"{path}: written for single epochs, holds the model from before the search"
+                )
             elif one.save_weights_only:
                 self.model.save_weights(path, overwrite=True)
             else:
@@ -592,7 +713,9 @@ def _hears_validation(callback: Any) -> bool:
     """Return whether a callback of the script's does something during a validation."""
     names = ("on_test_begin", "on_test_batch_begin", "on_test_batch_end", "on_test_end")
     plain = next((one for one in type(callback).__mro__ if one.__name__ == "Callback"), None)
-    return any(getattr(type(callback), name, None) is not getattr(plain, name, None) for name in names)
+    return any(
+        getattr(type(callback), name, None) is not getattr(plain, name, None) for name in names
+    )
 
 
 def _recorder(callback_class: Any, fit: Fit) -> Any:
@@ -615,7 +738,8 @@ def _recorder(callback_class: Any, fit: Fit) -> Any:
 
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
             fit.reset_initial_epoch()
-            self.began, self.steps = time.monotonic(), self.made or None
+            self.began = time.monotonic()
+            self.steps = self.made or None
             with fit.context.journal.guard("begin epoch"):
                 fit.begin_epoch(epoch)
                 fit.context.journal.progress("fit", fit=fit.number, epoch=epoch, step=0)

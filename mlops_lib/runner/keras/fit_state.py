@@ -1,8 +1,9 @@
 """The state of a Keras fit: take it after a step or an epoch, put it back before the next one.
 
-Keras' own BackupAndRestore keeps weights and the optimizer. What it leaves out makes a resumed fit differ from one
-left alone: seed generators (Dropout, augmentation), the states of a stateful RNN, the random state of the process, the order
-of the data, callbacks' own state, and the History. All of that is taken here, or by `keras_order` and `memory`.
+Keras' own BackupAndRestore keeps weights and the optimizer. What it leaves out makes a resumed fit
+differ from one left alone: seed generators (Dropout, augmentation), the states of a stateful RNN,
+the random state of the process, the order of the data, callbacks' own state, and the History. All
+of that is taken here, or by `keras_order` and `memory`.
 """
 
 import contextlib
@@ -18,7 +19,9 @@ from mlops_lib.runner.state import checkpoint, objects, rng
 
 
 def variables(model: Any) -> List[Any]:
-    """The variables that make up a model under training, each once: weights, seeds, RNN states, optimizer."""
+    """The variables that make up a model under training, each once: weights, seeds, RNN states,
+    optimizer.
+    """
     skipped = {id(v) for v in metric_variables(model)}
     own = list(model.variables)
     for layer in model._flatten_layers():
@@ -35,7 +38,9 @@ def _optimizer_variables(optimizer: Any) -> List[Any]:
 
 
 def _untracked(layer: Any) -> List[Any]:
-    """Variables that a layer holds but does not list: a stateful RNN's states, a legacy layer's generator."""
+    """Variables that a layer holds but does not list: a stateful RNN's states, a legacy layer's
+    generator.
+    """
     found: List[Any] = []
     states = layer.__dict__.get("states", layer.__dict__.get("_states"))
     if states is not None and getattr(layer, "stateful", False):
@@ -79,7 +84,9 @@ def assign(to: List[Any], taken: List[Any]) -> None:
         ValueError: they are not the ones that the values were taken from.
     """
     if len(to) != len(taken) or any(tuple(v.shape) != value.shape for v, value in zip(to, taken)):
-        raise ValueError(f"the checkpoint has {len(taken)} variables of other shapes than the model's {len(to)}")
+        raise ValueError(
+            f"the checkpoint has {len(taken)} variables of other shapes than the model's {len(to)}"
+        )
     for variable, value in zip(to, taken):
         variable.assign(value)
 
@@ -94,12 +101,15 @@ INNER_SIZE = 4096
 
 
 def take_inner(model: Any) -> Dict[int, Any]:
-    """The values of the small variables that are not trained, by their places: a validation may change some.
+    """The values of the small variables that are not trained, by their places: a validation may
+    change some.
 
     Seeds, the states of a stateful RNN and counters; what the optimizer holds is not among them.
     """
     optimizer = getattr(model, "optimizer", None)
-    trained = list(model.trainable_variables) + ([] if optimizer is None else _optimizer_variables(optimizer))
+    trained = list(model.trainable_variables) + (
+        [] if optimizer is None else _optimizer_variables(optimizer)
+    )
     skipped = {id(v) for v in trained}
     found = {}
     for place, variable in enumerate(variables(model)):
@@ -139,7 +149,9 @@ def build(model: Any, config: Any) -> None:
 
 
 def _scope(optimizer: Any) -> ContextManager[Any]:
-    """Where the legacy Keras makes an optimizer's variables: a model saved as HDF5 names them by it."""
+    """Where the legacy Keras makes an optimizer's variables: a model saved as HDF5 names them by
+    it.
+    """
     if not type(optimizer).__module__.startswith("tf_keras"):
         return contextlib.nullcontext()
     return sys.modules["tensorflow"].name_scope(optimizer.name)  # type: ignore[no-any-return]
@@ -148,7 +160,9 @@ def _scope(optimizer: Any) -> ContextManager[Any]:
 def is_built_for(model: Any, taken: List[Any]) -> bool:
     """Whether the model has the variables that the values were taken from."""
     own = variables(model) if model.built else []
-    return len(own) == len(taken) and all(tuple(v.shape) == value.shape for v, value in zip(own, taken))
+    return len(own) == len(taken) and all(
+        tuple(v.shape) == value.shape for v, value in zip(own, taken)
+    )
 
 
 def build_config(model: Any) -> Any:
@@ -171,7 +185,11 @@ class Objects:
     def take(self) -> "tuple[Dict[str, bytes], List[str]]":
         """Their contents, and the names of those of the script's own that cannot be stored."""
         taken, lost = objects.take(objects.places(self.named), self._marks)
-        theirs = {name for name, one in self.named if type(one).__module__.split(".")[0] in objects.FRAMEWORKS}
+        theirs = {
+            name
+            for name, one in self.named
+            if type(one).__module__.split(".")[0] in objects.FRAMEWORKS
+        }
         return taken, [name for name in lost if name.split(".")[0] not in theirs]
 
     def put(self, taken: Dict[str, bytes]) -> List[str]:
@@ -184,7 +202,8 @@ def take(model: Any, objects: Objects, store: checkpoint.Store) -> Dict[str, Any
     flush_writers(objects.callbacks)
     flush_handles(store.work)
     if hasattr(model, "jax_state_sync"):
-        model.jax_state_sync()  # within an epoch JAX's steps hold the values, and the variables none
+        # within an epoch JAX's steps hold the values, and the variables none
+        model.jax_state_sync()
     contents, lost = objects.take()
     return {
         "variables": take_variables(model),
@@ -211,11 +230,15 @@ def put(model: Any, objects: Objects, state: Dict[str, Any], store: checkpoint.S
 
 
 def suppress_headers(callbacks: List[Any]) -> List[Any]:
-    """Let CSVLoggers go on in the files that were put back; returns them with what their setting was."""
+    """Let CSVLoggers go on in the files that were put back; returns them with what their setting
+    was.
+    """
     loggers = [(one, one.append_header) for one in callbacks if type(one).__name__ == "CSVLogger"]
     for one, _ in loggers:
         one.append_header, one.writer = False, None
-        if not isinstance(one.csv_file, io.IOBase):  # the legacy Keras opens it by TensorFlow, at the first write
+        if not isinstance(
+            one.csv_file, io.IOBase
+        ):  # the legacy Keras opens it by TensorFlow, at the first write
             one.csv_file.close()
             one.csv_file = type(one.csv_file)(one.filename, "a")
     return loggers
@@ -230,14 +253,21 @@ def flush_writers(callbacks: List[Any]) -> None:
 
 
 def flush_handles(work: str) -> List[Any]:
-    """Flush the files that the script holds open for writing in its working directory; returns them."""
+    """Flush the files that the script holds open for writing in its working directory; returns
+    them.
+    """
     descriptors = _written_in(work)
     if not descriptors:
         return []
     found: List[Any] = [one for one in list(workdir.OPENED) if isinstance(one, io.TextIOWrapper)]
     if not descriptors <= {_descriptor(one) for one in found}:
-        # Opened by other means, or bytes for which something else may hold text: looked for among all objects.
-        found = [one for one in gc.get_objects() if isinstance(one, (io.TextIOWrapper, io.BufferedWriter))]
+        # Opened by other means, or bytes for which something else may hold text: looked for among
+        # all objects.
+        found = [
+            one
+            for one in gc.get_objects()
+            if isinstance(one, (io.TextIOWrapper, io.BufferedWriter))
+        ]
     found = [one for one in found if _descriptor(one) in descriptors]
     for one in found:
         one.flush()

@@ -1,15 +1,23 @@
 """Random operations in a compiled training step whose state can be taken and put back.
 
-`tf.random.normal` in a custom `train_step` (a VAE's sampling, a GAN's noise) becomes a stateful operation: its Philox counter
-lives in the kernel, out of reach, and begins anew in a restarted process. Inside Keras' compiled steps these operations are
-replaced by their stateless forms with the same key and a counter kept in a variable, advanced as the kernel does it
-(tensorflow/core/util/guarded_philox_random.h): the numbers are the same to the bit, and the counter can be stored.
+`tf.random.normal` in a custom `train_step` (a VAE's sampling, a GAN's noise) becomes a stateful
+operation: its Philox counter lives in the kernel, out of reach, and begins anew in a restarted
+process. Inside Keras' compiled steps these operations are replaced by their stateless forms with
+the same key and a counter kept in a variable, advanced as the kernel does it
+(tensorflow/core/util/guarded_philox_random.h): the numbers are the same to the bit, and the counter
+can be stored.
 """
 
 import functools
 from typing import Any, Callable, Dict, List
 
-STEPS = ("one_step_on_data", "multi_step_on_iterator", "train_function", "test_function", "predict_function")
+STEPS = (
+    "one_step_on_data",
+    "multi_step_on_iterator",
+    "train_function",
+    "test_function",
+    "predict_function",
+)
 """Names of the graphs that Keras 3 and tf_keras compile their steps into."""
 KERNEL_MULTIPLIER = 256
 """How far a kernel's counter moves for each number it gives (random_op.cc)."""
@@ -69,22 +77,32 @@ def put(model: Any, taken: Dict[str, int]) -> None:
 
 def install(module: Any) -> None:
     """Patch `tensorflow.python.ops.gen_random_ops`."""
-    module.random_standard_normal = _replaced(module.random_standard_normal, "stateless_random_normal_v2")
+    module.random_standard_normal = _replaced(
+        module.random_standard_normal, "stateless_random_normal_v2"
+    )
     module.random_uniform = _replaced(module.random_uniform, "stateless_random_uniform_v2")
     module.truncated_normal = _replaced(module.truncated_normal, "stateless_truncated_normal_v2")
 
 
 def _name(graph: Any, seed: int, seed2: int) -> str:
-    """The name of an operation in a compiled step: the same in every process and every trace; "" outside of one.
+    """The name of an operation in a compiled step: the same in every process and every trace; ""
+    outside of one.
 
-    A step is traced again for batches of another shape, and before its variables exist: what it is traced for and the
+    A step is traced again for batches of another shape, and before its variables exist: what it is
+        traced for and the
     operation's seeds name it.
     """
     here = graph
     while graph is not None:
-        kind = next((step for step in STEPS if str(getattr(graph, "name", "")).startswith(step)), "")
+        kind = next(
+            (step for step in STEPS if str(getattr(graph, "name", "")).startswith(step)), ""
+        )
         if kind:
-            shapes = [str(one.shape) for one in graph.inputs if one.dtype.name not in ("resource", "variant")]
+            shapes = [
+                str(one.shape)
+                for one in graph.inputs
+                if one.dtype.name not in ("resource", "variant")
+            ]
             name = f"{kind}{shapes}/{seed}/{seed2}"
             counted = getattr(here, DRAWN, {})
             counted[name] = counted.get(name, 0) + 1
@@ -110,12 +128,17 @@ def _replaced(original: Callable[..., Any], stateless: str) -> Callable[..., Any
         shape = tensorflow.convert_to_tensor(shape)
         here = tensorflow.identity(counter.read_value())
         with tensorflow.control_dependencies([here]):
-            size = tensorflow.cast(tensorflow.reduce_prod(tensorflow.cast(shape, tensorflow.int64)), tensorflow.int64)
+            size = tensorflow.cast(
+                tensorflow.reduce_prod(tensorflow.cast(shape, tensorflow.int64)), tensorflow.int64
+            )
             counter.assign_add(size * KERNEL_MULTIPLIER)
         mask = (1 << 64) - 1
         key = tensorflow.constant([seed & mask], tensorflow.uint64)
         start = tensorflow.stack(
-            [tensorflow.cast(here, tensorflow.uint64), tensorflow.constant(seed2 & mask, tensorflow.uint64)]
+            [
+                tensorflow.cast(here, tensorflow.uint64),
+                tensorflow.constant(seed2 & mask, tensorflow.uint64),
+            ]
         )
         return getattr(ops, stateless)(shape, key, start, 1, dtype=dtype, name=name)
 

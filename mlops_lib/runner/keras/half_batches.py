@@ -1,8 +1,9 @@
 """Training steps that need half the memory: each batch in two halves, one update from both.
 
-For a training that ran out of memory. The model's own `train_step` is called once for each half, and the gradients that the
-first one would apply are kept and averaged into the second one's, as gradient accumulation does; so data, number of steps,
-optimizer and checkpoints stay as they are. What sees single batches (batch normalisation) sees halves.
+For a training that ran out of memory. The model's own `train_step` is called once for each half,
+and the gradients that the first one would apply are kept and averaged into the second one's, as
+gradient accumulation does; so data, number of steps, optimizer and checkpoints stay as they are.
+What sees single batches (batch normalisation) sees halves.
 """
 
 import contextlib
@@ -12,7 +13,9 @@ from typing import Any, Callable, Iterator, List, Optional
 
 @contextlib.contextmanager
 def halved(model: Any) -> Iterator[None]:
-    """Let `model` train by halves of batches meanwhile; models of Keras on TensorFlow, and of its legacy Keras."""
+    """Let `model` train by halves of batches meanwhile; models of Keras on TensorFlow, and of its
+    legacy Keras.
+    """
     own = model.train_step
     model.train_step = lambda data: _step(model, own, data)
     model.train_function = None
@@ -30,7 +33,8 @@ def _step(model: Any, train_step: Callable[[Any], Any], data: Any) -> Any:
         return train_step(data)
     count = tf.shape(leaves[0])[0]
     middle = (count + 1) // 2
-    first, second = middle, count - tf.minimum(middle, count - 1)  # a single example is its own other half
+    first = middle
+    second = count - tf.minimum(middle, count - 1)  # a single example is its own other half
     share = tf.cast(first, "float32") / tf.cast(first + second, "float32")
     kept: List[Any] = []
     with _applied_by(model.optimizer, lambda apply, gradients, variables: kept.extend(gradients)):
@@ -41,8 +45,12 @@ def _step(model: Any, train_step: Callable[[Any], Any], data: Any) -> Any:
         return apply(averaged, variables)
 
     # One half after the other: side by side they would need the memory of the whole.
-    with tf.control_dependencies([one for one in kept if one is not None]), _applied_by(model.optimizer, together):
-        return train_step(tf.nest.map_structure(lambda one: tf.identity(one)[count - second :], data))
+    with tf.control_dependencies([one for one in kept if one is not None]), _applied_by(
+        model.optimizer, together
+    ):
+        return train_step(
+            tf.nest.map_structure(lambda one: tf.identity(one)[count - second :], data)
+        )
 
 
 def _average(tf: Any, one: Any, other: Any, share: Any) -> Any:
@@ -54,8 +62,12 @@ def _average(tf: Any, one: Any, other: Any, share: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _applied_by(optimizer: Any, act: Callable[[Callable[..., Any], Any, Any], Any]) -> Iterator[None]:
-    """Call `act(apply, gradients, variables)` instead of the optimizer's own method, on either Keras."""
+def _applied_by(
+    optimizer: Any, act: Callable[[Callable[..., Any], Any, Any], Any]
+) -> Iterator[None]:
+    """Call `act(apply, gradients, variables)` instead of the optimizer's own method, on either
+    Keras.
+    """
     if hasattr(optimizer, "apply"):
         apply = optimizer.apply
 
@@ -69,9 +81,12 @@ def _applied_by(optimizer: Any, act: Callable[[Callable[..., Any], Any, Any], An
 
         def legacy(grads_and_vars: Any, *args: Any, **kwargs: Any) -> Any:
             gradients, variables = zip(*grads_and_vars)
-            return act(lambda g, v: apply_gradients(zip(g, v), *args, **kwargs), gradients, variables)
+            return act(
+                lambda g, v: apply_gradients(zip(g, v), *args, **kwargs), gradients, variables
+            )
 
-        name, method = "apply_gradients", legacy
+        name = "apply_gradients"
+        method = legacy
     object.__setattr__(optimizer, name, method)
     try:
         yield

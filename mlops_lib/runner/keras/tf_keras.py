@@ -1,7 +1,8 @@
 """The legacy Keras (`tf_keras`, and `tf.keras` under TF_USE_LEGACY_KERAS=1) around the script.
 
-Its `fit` differs in how it reads data: one iterator may serve all epochs, so a resumed fit passes over what the epochs before
-had read; and it has a place where the first epoch and step are asked for, which is where a resumed fit gives its own.
+Its `fit` differs in how it reads data: one iterator may serve all epochs, so a resumed fit passes
+over what the epochs before had read; and it has a place where the first epoch and step are asked
+for, which is where a resumed fit gives its own.
 """
 
 import functools
@@ -42,7 +43,9 @@ class LegacyFit(Fit):
 
     @property
     def last_step(self) -> int:
-        """Where the last execution of the epoch began whose steps were over; several steps may make up one."""
+        """Where the last execution of the epoch began whose steps were over; several steps may make
+        up one.
+        """
         at_once = int(self.handler._steps_per_execution.numpy())
         return (self.steps_to_pass_over() - 1) // at_once * at_once
 
@@ -61,8 +64,12 @@ class LegacyFit(Fit):
 
     @property
     def reads_by_threads(self) -> bool:
-        """Also where one thread reads on while the end of an epoch shuffles, which it does if an epoch has fewer steps."""
-        limited = self.call.get("steps_per_epoch") is not None and data_order.is_stateful(self.call.get("x"))
+        """Also where one thread reads on while the end of an epoch shuffles, which it does if an
+        epoch has fewer steps.
+        """
+        limited = self.call.get("steps_per_epoch") is not None and data_order.is_stateful(
+            self.call.get("x")
+        )
         return limited or super().reads_by_threads
 
     def metric_variables(self) -> List[Any]:
@@ -89,7 +96,9 @@ def patch_model(model_class: Any, fits: Callable[[], Any]) -> None:
 
 def patch_handlers(handler_class: Any) -> None:
     """Let the legacy data handlers be followed, moved, and entered in the middle of an epoch."""
-    init, epochs, steps = handler_class.__init__, handler_class.enumerate_epochs, handler_class.steps
+    init = handler_class.__init__
+    epochs = handler_class.enumerate_epochs
+    steps = handler_class.steps
 
     @functools.wraps(init)
     def init_(self: Any, x: Any, *args: Any, **kwargs: Any) -> None:
@@ -131,11 +140,17 @@ def patch_handlers(handler_class: Any) -> None:
             return steps(self)
         return _steps(self, steps(self), fit)
 
-    handler_class.__init__, handler_class.enumerate_epochs, handler_class.steps = init_, enumerate_epochs, steps_
+    handler_class.__init__, handler_class.enumerate_epochs, handler_class.steps = (
+        init_,
+        enumerate_epochs,
+        steps_,
+    )
 
 
 def standing(handler: Any) -> Dict[str, Any]:
-    """Where a handler's iterator stands; where each epoch has its own, one is made in vain before the first."""
+    """Where a handler's iterator stands; where each epoch has its own, one is made in vain before
+    the first.
+    """
     again = handler._adapter.should_recreate_iterator()
     return {
         "steps": handler._mlops_made,
@@ -167,7 +182,9 @@ def _epochs(handler: Any, source: Any, fit: Any) -> Any:
                 }  # the epoch's own was made already
             fit.order.put(order, moves=False)
             if not taken["limited"]:
-                _Once(handler, iter(()))  # the first iterator, which is made in vain, is among those just made
+                _Once(
+                    handler, iter(())
+                )  # the first iterator, which is made in vain, is among those just made
                 if not fit.state["step"]:
                     handler._adapter.on_epoch_end()
     for epoch, iterator in source:
@@ -178,10 +195,14 @@ def _epochs(handler: Any, source: Any, fit: Any) -> Any:
 
 
 class _Once:
-    """Stands for a handler's data while it makes its only iterator; one made in vain would draw from the same shuffle."""
+    """Stands for a handler's data while it makes its only iterator; one made in vain would draw
+    from the same shuffle.
+    """
 
     def __init__(self, handler: Any, iterator: Any) -> None:
-        self.handler, self.dataset, self.iterator = handler, handler._dataset, iterator
+        self.handler = handler
+        self.dataset = handler._dataset
+        self.iterator = iterator
         handler._dataset = self
 
     def __iter__(self) -> Any:

@@ -1,8 +1,10 @@
-"""Measure the champion where the new model is judged: the same examples, the same call, the script's own conditions.
+"""Measure the champion where the new model is judged: the same examples, the same call, the
+script's own conditions.
 
-The host lends the champion's file read-only (`champion` of MLOPS_SPEC). It is loaded here and nowhere else, after
-everything about the new model has been written down, with the custom objects and lambdas that the script's own model uses.
-What cannot be loaded or measured is a claim with the reason.
+The host lends the champion's file read-only (`champion` of MLOPS_SPEC). It is loaded here and
+nowhere else, after everything about the new model has been written down, with the custom objects
+and lambdas that the script's own model uses. What cannot be loaded or measured is a claim with the
+reason.
 """
 
 import contextlib
@@ -26,12 +28,18 @@ NAME_BYTES = 12
 def measure(run: Context) -> Dict[str, Any]:
     """Return the claim about the champion: which one, and its numbers or why there are none."""
     order = run.spec.champion
-    claim: Dict[str, Any] = {"version": order.get("version"), "digest": order.get("digest"), "note": ""}
+    claim: Dict[str, Any] = {
+        "version": order.get("version"),
+        "digest": order.get("digest"),
+        "note": "",
+    }
     claim["measurements"] = []
     trained_on = _trained_on(str(order.get("trained_on") or ""))
     mark = os.path.join(run.spec.inside, protocol.CHAMPION_MARK)
     if os.path.exists(mark):
-        return dict(claim, note="the process ended while it was loaded or measured; not tried again")
+        return dict(
+            claim, note="the process ended while it was loaded or measured; not tried again"
+        )
     with open(mark, "w"):
         pass
     try:
@@ -68,16 +76,25 @@ def _load(run: Context, path: str) -> Any:
 
 
 def different(champion: Any, model: Any) -> str:
-    """Return why the champion cannot answer for the examples of this model, or "" if nothing speaks against it."""
-    for what, names in (("inputs", ("input_shape", "n_features_in_")), ("outputs", ("output_shape",))):
+    """Return why the champion cannot answer for the examples of this model, or "" if nothing speaks
+    against it.
+    """
+    for what, names in (
+        ("inputs", ("input_shape", "n_features_in_")),
+        ("outputs", ("output_shape",)),
+    ):
         for name in names:
-            its, own = _shape(champion, name), _shape(model, name)
+            its = _shape(champion, name)
+            own = _shape(model, name)
             if its is not None and own is not None and not _fit(its, own):
                 return f"it has other {what}: {_shown(its)}, not {_shown(own)}"
-    its, own = _classes(champion), _classes(model)
+    its = _classes(champion)
+    own = _classes(model)
     if its is not None and own is not None and set(its) != set(own):
         return (
-            f"it knows other classes: {len(its)}, not {len(own)}" if len(its) != len(own) else "it knows other classes"
+            f"it knows other classes: {len(its)}, not {len(own)}"
+            if len(its) != len(own)
+            else "it knows other classes"
         )
     return ""
 
@@ -92,11 +109,17 @@ def _shape(model: Any, name: str) -> Any:
         shape = shape.item()
     if isinstance(shape, int):
         return (shape,)
-    return shape if isinstance(shape, tuple) and all(isinstance(one, (int, type(None))) for one in shape) else None
+    return (
+        shape
+        if isinstance(shape, tuple) and all(isinstance(one, (int, type(None))) for one in shape)
+        else None
+    )
 
 
 def _fit(one: Any, other: Any) -> bool:
-    return len(one) == len(other) and all(a == b or a is None or b is None for a, b in zip(one, other))
+    return len(one) == len(other) and all(
+        a == b or a is None or b is None for a, b in zip(one, other)
+    )
 
 
 def _shown(shape: Any) -> str:
@@ -120,7 +143,9 @@ def _trained_on(path: str) -> FrozenSet[bytes]:
     return frozenset(content[i : i + NAME_BYTES] for i in range(0, len(content), NAME_BYTES))
 
 
-def _measurements(run: Context, champion: Any, trained_on: FrozenSet[bytes]) -> List[Dict[str, Any]]:
+def _measurements(
+    run: Context, champion: Any, trained_on: FrozenSet[bytes]
+) -> List[Dict[str, Any]]:
     """The champion's number for each evaluation of the saved model."""
     found: List[Dict[str, Any]] = []
     for record in reversed(run.evaluations.records):
@@ -133,10 +158,19 @@ def _measurements(run: Context, champion: Any, trained_on: FrozenSet[bytes]) -> 
 
 
 def _against(
-    run: Context, champion: Any, record: Dict[str, Any], recipe: Recipe, examples: Examples,
+    run: Context,
+    champion: Any,
+    record: Dict[str, Any],
+    recipe: Recipe,
+    examples: Examples,
     trained_on: FrozenSet[bytes],
-) -> Dict[str, Any]:  # fmt: skip
-    claim: Dict[str, Any] = {"evaluation": record["id"], "metric": record["metric"], "value": None, "note": ""}
+) -> Dict[str, Any]:
+    claim: Dict[str, Any] = {
+        "evaluation": record["id"],
+        "metric": record["metric"],
+        "value": None,
+        "note": "",
+    }
     value = record["recomputed"]
     leaking = run.evaluations.names_of(record["id"]) & trained_on
     if leaking:
@@ -145,24 +179,38 @@ def _against(
         try:
             rest = run.evaluations.measured_without(record["id"], run.evaluations.reloaded, leaking)
         except Exception as error:  # noqa: BLE001 - a script's own data may raise anything
-            return dict(claim, note=f"it was trained on examples that are judged: {error}"[:NOTE_LENGTH])
+            return dict(
+                claim, note=f"it was trained on examples that are judged: {error}"[:NOTE_LENGTH]
+            )
         left = len(rest.names or ())
         if left < LEAST or rest.asked is None or rest.asked[1] is None:
-            return dict(claim, note=f"it was trained on {count - left} of the {count} examples, which leaves too few")
-        examples, value = Examples(*rest.asked, rest.weight), rest.value
+            return dict(
+                claim,
+                note=f"it was trained on {count - left} of the {count} examples, which leaves too few",
+            )
+        examples = Examples(*rest.asked, rest.weight)
+        value = rest.value
         claim["left_out"] = count - left
-    with contextlib.suppress(kept_examples.UnkeptError):  # a pipeline has no order to pair its examples by
+    with contextlib.suppress(
+        kept_examples.UnkeptError
+    ):  # a pipeline has no order to pair its examples by
         examples = kept_examples.materialized(examples, record["examples"])
     try:
         every = recipes.measure(recipe, champion, examples)
         claim.update(value=every[recipe.metric], all=every)
     except Exception as error:  # noqa: BLE001 - it was made for other examples, perhaps
-        return dict(claim, note=f"it cannot be measured here: {type(error).__name__}: {error}"[:NOTE_LENGTH])
+        return dict(
+            claim, note=f"it cannot be measured here: {type(error).__name__}: {error}"[:NOTE_LENGTH]
+        )
     try:
         claim["comparison"] = comparison.compare(
-            recipe, run.evaluations.reloaded, champion, examples,
-            values=(value, claim["value"]), grows=record["higher_is_better"],
-        )  # fmt: skip
+            recipe,
+            run.evaluations.reloaded,
+            champion,
+            examples,
+            values=(value, claim["value"]),
+            grows=record["higher_is_better"],
+        )
     except Exception as error:  # noqa: BLE001 - as above
         claim["note"] = f"it cannot be compared example by example: {error}"[:NOTE_LENGTH]
     return claim

@@ -1,4 +1,6 @@
-"""Columns that give the answer away: the target among the inputs, and persons or groups on both sides of a split."""
+"""Columns that give the answer away: the target among the inputs, and persons or groups on both
+sides of a split.
+"""
 
 import re
 import sys
@@ -17,7 +19,9 @@ PERSON = re.compile(
     re.IGNORECASE,
 )
 IDENTIFIER = re.compile(r"^(id|uid|uuid|pid|sid)$", re.IGNORECASE)
-"""With something before it, an identifier names anything: a store that is meant to be known, a city."""
+"""With something before it, an identifier names anything: a store that is meant to be known, a
+city.
+"""
 MOST_PER_GROUP = 0.2
 """A column whose commonest value has a larger share of the rows names no persons."""
 
@@ -65,7 +69,9 @@ def _goes_with(column: Any, code: Any, classes: int) -> bool:
     """Return whether each class has a value of its own in this column."""
     import numpy
 
-    values = numpy.unique(column[:1000])  # most columns have too many values, and are done with here
+    values = numpy.unique(
+        column[:1000]
+    )  # most columns have too many values, and are done with here
     if len(values) > classes:
         return False
     values, place = numpy.unique(column, return_inverse=True)
@@ -83,7 +89,10 @@ def _equals(column: Any, target: Any) -> bool:
     if not (numpy.isfinite(column).all() and numpy.isfinite(target).all()):
         return False
     spread = target.std()
-    return bool(spread > 0 and numpy.abs(column - target).max() <= 1e-5 * spread + 1e-6 * numpy.abs(target).max())
+    return bool(
+        spread > 0
+        and numpy.abs(column - target).max() <= 1e-5 * spread + 1e-6 * numpy.abs(target).max()
+    )
 
 
 def _labels(y: Any) -> Any:
@@ -97,7 +106,11 @@ def _labels(y: Any) -> Any:
     except (ValueError, TypeError):
         return None
     if values.ndim == 2 and values.shape[1] > 1:
-        if values.dtype.kind not in "biuf" or not (values.sum(axis=1) == 1).all() or values.max() != 1:
+        if (
+            values.dtype.kind not in "biuf"
+            or not (values.sum(axis=1) == 1).all()
+            or values.max() != 1
+        ):
             return None
         return values.argmax(axis=1)
     if values.ndim == 0 or values.size != len(values) or values.dtype.kind not in "biufOUS":
@@ -115,7 +128,9 @@ def _table(x: Any, count: int) -> Tuple[List[str], Iterator[Any]]:
         if len(x) != count or x.shape[1] > MOST_COLUMNS:
             return nothing
         columns = (x.iloc[:, i].to_numpy() for i in range(x.shape[1]))
-        return [str(name) for name in x.columns], (one.astype(str) if one.dtype.kind == "O" else one for one in columns)
+        return [str(name) for name in x.columns], (
+            one.astype(str) if one.dtype.kind == "O" else one for one in columns
+        )
     if hasattr(x, "tocsc"):
         if x.shape[0] != count or x.shape[1] > MOST_COLUMNS:
             return nothing
@@ -126,7 +141,12 @@ def _table(x: Any, count: int) -> Tuple[List[str], Iterator[Any]]:
             x = numpy.asarray(x)
         except ValueError:
             return nothing
-    if not isinstance(x, numpy.ndarray) or x.ndim != 2 or len(x) != count or x.shape[1] > MOST_COLUMNS:
+    if (
+        not isinstance(x, numpy.ndarray)
+        or x.ndim != 2
+        or len(x) != count
+        or x.shape[1] > MOST_COLUMNS
+    ):
         return nothing
     if x.dtype.kind not in "biuf":
         x = x.astype(str)
@@ -143,7 +163,8 @@ def groups_on_both_sides(trained: "Frame", judged: "Frame", *, space: Any = None
     Args:
         trained: what was kept of the data frame that the model was fitted on.
         judged: what was kept of the one it is judged on.
-        space: the script's variables, in which the table may be found that both came from; its main module's by default.
+        space: the script's variables, in which the table may be found that both came from; its main
+            module's by default.
     """
     import numpy
 
@@ -156,10 +177,11 @@ def groups_on_both_sides(trained: "Frame", judged: "Frame", *, space: Any = None
 
 
 def groups_by_content(trained: Any, judged: Any, width: int, *, space: Any = None) -> List[Group]:
-    """Return the columns by which persons or groups are on both sides, if the inputs are arrays without labels.
+    """Return the columns by which persons or groups are on both sides, if the inputs are arrays
+    without labels.
 
-    Rows are found again in a table of the script by the values of its other numeric columns, of which one more, the
-    target, may be left out.
+    Rows are found again in a table of the script by the values of its other numeric columns, of
+    which one more, the target, may be left out.
 
     Args:
         trained: the keys (`example_rows.number_keys`) of the rows that the model was fitted on.
@@ -172,7 +194,11 @@ def groups_by_content(trained: Any, judged: Any, width: int, *, space: Any = Non
     found: List[Group] = []
     for frame in _tables_of(space):
         names = _naming(frame)
-        numeric = [n for n in frame.columns if n not in names and getattr(frame[n], "dtype", None) is not None]
+        numeric = [
+            n
+            for n in frame.columns
+            if n not in names and getattr(frame[n], "dtype", None) is not None
+        ]
         numeric = [n for n in numeric if getattr(frame[n].dtype, "kind", "O") in "biuf"]
         if not names or not width <= len(numeric) <= min(width + 1, MOST_TRIED):
             continue
@@ -192,7 +218,9 @@ def groups_by_content(trained: Any, judged: Any, width: int, *, space: Any = Non
 
 
 def _places(table: Any, trained: Any, judged: Any) -> Optional[Tuple[Any, Any]]:
-    """Return the rows of the table that both parts are; None if they are not, or rows of it are equal."""
+    """Return the rows of the table that both parts are; None if they are not, or rows of it are
+    equal.
+    """
     import numpy
 
     unique, first = numpy.unique(table, return_index=True)
@@ -211,12 +239,18 @@ def _tables_of(space: Any) -> Iterator[Any]:
     if space is None:
         space = vars(sys.modules.get("__main__", sys))
     for frame in list(space.values()):
-        if type(frame).__name__ == "DataFrame" and hasattr(frame, "index") and hasattr(frame, "columns"):
+        if (
+            type(frame).__name__ == "DataFrame"
+            and hasattr(frame, "index")
+            and hasattr(frame, "columns")
+        ):
             yield frame
 
 
 class Frame:
-    """What is kept of a data frame that a model was fitted on: its index, and the columns that may name persons."""
+    """What is kept of a data frame that a model was fitted on: its index, and the columns that may
+    name persons.
+    """
 
     def __init__(self, frame: Any) -> None:
         self.index = frame.index
@@ -239,22 +273,30 @@ _SPLITS: List[Tuple[Any, Any]] = []
 def remember_split(parts: Any) -> None:
     """Note what `train_test_split` gave: training and test part of each input in turn."""
     pairs = [(parts[i], parts[i + 1]) for i in range(0, len(parts) - 1, 2)]
-    _SPLITS.extend(pair for pair in pairs if hasattr(pair[0], "shape") and hasattr(pair[1], "shape"))
+    _SPLITS.extend(
+        pair for pair in pairs if hasattr(pair[0], "shape") and hasattr(pair[1], "shape")
+    )
     del _SPLITS[:-SPLITS_KEPT]
 
 
 def split_of(trained: int, judged: int) -> Optional[Tuple[Any, Any]]:
-    """Return the parts of a split by their numbers of examples, which what is made of them (scaled, encoded) keeps."""
+    """Return the parts of a split by their numbers of examples, which what is made of them (scaled,
+    encoded) keeps.
+    """
     alike = [one for one in _SPLITS if (one[0].shape[0], one[1].shape[0]) == (trained, judged)]
     return next((one for one in alike if len(one[0].shape) == 2), None)
 
 
 def _naming(frame: Any) -> List[Any]:
-    """Return the columns that name persons or groups: by their name, and by having several rows for most values."""
+    """Return the columns that name persons or groups: by their name, and by having several rows for
+    most values.
+    """
     return [
         name
         for name in getattr(frame, "columns", ())
-        if isinstance(name, str) and (PERSON.search(name) or IDENTIFIER.search(name)) and _repeats(frame[name])
+        if isinstance(name, str)
+        and (PERSON.search(name) or IDENTIFIER.search(name))
+        and _repeats(frame[name])
     ]
 
 
@@ -276,7 +318,11 @@ def _candidates(trained: Frame, judged: Frame, space: Any) -> Iterator[Tuple[str
         for name in _naming(frame):
             if name in trained.columns or not _is_source(frame, trained, judged):
                 continue
-            yield name, frame[name].loc[trained.index].to_numpy(), frame[name].loc[judged.index].to_numpy()
+            yield (
+                name,
+                frame[name].loc[trained.index].to_numpy(),
+                frame[name].loc[judged.index].to_numpy(),
+            )
 
 
 def _is_person(name: str, *, among_inputs: bool) -> bool:
@@ -287,7 +333,13 @@ def _is_person(name: str, *, among_inputs: bool) -> bool:
     match = PERSON.search(name)
     if match is None:
         return not among_inputs
-    return not among_inputs or match[2].lower() not in ("user", "customer", "client", "player", "driver")
+    return not among_inputs or match[2].lower() not in (
+        "user",
+        "customer",
+        "client",
+        "player",
+        "driver",
+    )
 
 
 def _is_source(frame: Any, trained: Frame, judged: Frame) -> bool:
@@ -300,4 +352,7 @@ def _is_source(frame: Any, trained: Frame, judged: Frame) -> bool:
     if 2 * shared < len(trained.columns) and len(trained.index) + len(judged.index) != len(frame):
         return False  # a table of something else with the same labels
     # If a label is on both sides, the rows were numbered anew, and their labels say nothing.
-    return len(trained.index) + len(judged.index) <= len(frame) and not trained.index.isin(judged.index).any()
+    return (
+        len(trained.index) + len(judged.index) <= len(frame)
+        and not trained.index.isin(judged.index).any()
+    )

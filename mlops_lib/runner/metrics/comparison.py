@@ -1,9 +1,11 @@
-"""Compare two models on the same examples: a paired test, as compact numbers that the host can check.
+"""Compare two models on the same examples: a paired test, as compact numbers that the host can
+check.
 
-Where the metric is the share of right answers, the four cells of McNemar's table are all there is to know (McNemar,
-Psychometrika 12, 1947); the host makes p-value and interval of them. For any other metric the two models' answers are
-exchanged at random, example by example, which is what "no difference" means (a paired permutation test, Good 2005), and
-the interval comes from resampled examples (a paired bootstrap, Efron and Tibshirani 1993).
+Where the metric is the share of right answers, the four cells of McNemar's table are all there is
+to know (McNemar, Psychometrika 12, 1947); the host makes p-value and interval of them. For any
+other metric the two models' answers are exchanged at random, example by example, which is what "no
+difference" means (a paired permutation test, Good 2005), and the interval comes from resampled
+examples (a paired bootstrap, Efron and Tibshirani 1993).
 """
 
 from typing import Any, Callable, Dict, List, Optional, Tuple
@@ -18,7 +20,8 @@ WORK = 40_000_000
 CALLS = 499
 """Resamples of a metric that is a function of all answers at once."""
 GROUPS = 40
-"""So many groups of examples stand for the examples where only a whole evaluation gives the metric."""
+"""So many groups of examples stand for the examples where only a whole evaluation gives the metric.
+"""
 LEVEL = 0.90
 TOLERANCE = 1e-4
 SEED = 20_190_615
@@ -28,7 +31,13 @@ Means = Tuple[Any, Any, Callable[[Any], Any]]
 
 
 def compare(
-    recipe: Recipe, model: Any, champion: Any, examples: Examples, *, values: Tuple[float, float], grows: bool
+    recipe: Recipe,
+    model: Any,
+    champion: Any,
+    examples: Examples,
+    *,
+    values: Tuple[float, float],
+    grows: bool,
 ) -> Dict[str, Any]:
     """Return the paired comparison of a model with the champion, as a claim in plain values.
 
@@ -49,7 +58,11 @@ def compare(
     _, its = recipes.answers(recipe, champion, examples)
     if examples.weight is None:
         scores = _scores(recipe, truth, mine), _scores(recipe, truth, its)
-        means = None if scores[0] is None or scores[1] is None else (scores[0][0], scores[1][0], scores[0][1])
+        means = (
+            None
+            if scores[0] is None or scores[1] is None
+            else (scores[0][0], scores[1][0], scores[0][1])
+        )
         if means is not None and _agree(means, values):
             right = _right(means)
             return _table(*right) if right is not None else _of_means(means, grows=grows)
@@ -59,7 +72,9 @@ def compare(
 
 
 def _agree(means: Means, values: Tuple[float, float]) -> bool:
-    """Whether the scores give the numbers that were measured: a metric's name does not say how it is computed."""
+    """Whether the scores give the numbers that were measured: a metric's name does not say how it
+    is computed.
+    """
     mine, its, finish = means
     made = float(finish(mine.mean())), float(finish(its.mean()))
     return all(abs(a - b) <= TOLERANCE * max(1.0, abs(b)) for a, b in zip(made, values))
@@ -74,7 +89,12 @@ def _right(means: Means) -> Optional[Tuple[Any, Any]]:
 
 def _table(mine: Any, its: Any) -> Dict[str, Any]:
     """McNemar's four cells."""
-    cells = {"both": mine & its, "only_new": mine & ~its, "only_champion": ~mine & its, "neither": ~mine & ~its}
+    cells = {
+        "both": mine & its,
+        "only_new": mine & ~its,
+        "only_champion": ~mine & its,
+        "neither": ~mine & ~its,
+    }
     return {"test": "mcnemar", **{name: int(cell.sum()) for name, cell in cells.items()}}
 
 
@@ -113,9 +133,13 @@ def _squared(error: Any, actual: Any) -> Any:
 
 
 _ERRORS: Dict[str, Callable[[Any, Any], Any]] = {
-    "mae": _absolute, "mean_absolute_error": _absolute, "mse": _squared, "mean_squared_error": _squared,
-    "rmse": _squared, "root_mean_squared_error": _squared,
-}  # fmt: skip
+    "mae": _absolute,
+    "mean_absolute_error": _absolute,
+    "mse": _squared,
+    "mean_squared_error": _squared,
+    "rmse": _squared,
+    "root_mean_squared_error": _squared,
+}
 
 
 def _kind(recipe: Recipe) -> str:
@@ -125,7 +149,9 @@ def _kind(recipe: Recipe) -> str:
     name = recipe.function or recipe.metric
     if name == "accuracy_score":
         return "" if recipe.arguments.get("normalize") is False else "accuracy"
-    usual = name in ("accuracy", "acc") or name.endswith(("binary_accuracy", "categorical_accuracy"))
+    usual = name in ("accuracy", "acc") or name.endswith(
+        ("binary_accuracy", "categorical_accuracy")
+    )
     return "accuracy" if usual else name
 
 
@@ -143,9 +169,16 @@ def _rights(recipe: Recipe, truth: Any, guess: Any) -> Any:
 
 
 def _of_outputs(truth: Any, outputs: Any) -> Any:
-    """Which answers of a network are right, as Keras' accuracies have it; None where the shapes are of none of them."""
+    """Which answers of a network are right, as Keras' accuracies have it; None where the shapes are
+    of none of them.
+    """
     classes = outputs.shape[-1] if outputs.ndim > 1 else 1
-    if classes > 1 and truth.shape == outputs.shape and (truth.sum(axis=-1) == 1).all() and (truth >= 0).all():
+    if (
+        classes > 1
+        and truth.shape == outputs.shape
+        and (truth.sum(axis=-1) == 1).all()
+        and (truth >= 0).all()
+    ):
         return truth.argmax(axis=-1) == outputs.argmax(axis=-1)
     if classes > 1 and truth.size * classes == outputs.size:
         return truth.reshape(outputs.shape[:-1]) == outputs.argmax(axis=-1)
@@ -159,10 +192,13 @@ def _of_means(means: Means, *, grows: bool) -> Dict[str, Any]:
     import numpy
 
     mine, its, finish = means
-    draws, count = numpy.random.default_rng(SEED), len(mine)
+    draws = numpy.random.default_rng(SEED)
+    count = len(mine)
     resamples = max(FEWEST, min(RESAMPLES, WORK // max(count, 1)))
-    apart, middle = mine - its, (mine.mean() + its.mean()) / 2
-    null, spread = numpy.empty(resamples), numpy.empty(resamples)
+    apart = mine - its
+    middle = (mine.mean() + its.mean()) / 2
+    null = numpy.empty(resamples)
+    spread = numpy.empty(resamples)
     for i in range(resamples):
         half = (apart * (2 * draws.integers(0, 2, count, dtype="int8") - 1)).mean() / 2
         null[i] = finish(middle + half) - finish(middle - half)
@@ -173,7 +209,7 @@ def _of_means(means: Means, *, grows: bool) -> Dict[str, Any]:
 
 def _of_function(
     recipe: Recipe, truth: Any, mine: Any, its: Any, weight: Any, *, grows: bool
-) -> Dict[str, Any]:  # fmt: skip
+) -> Dict[str, Any]:
     """The comparison by a function of all targets and answers."""
     import warnings
 
@@ -181,12 +217,15 @@ def _of_function(
 
     if numpy.shape(mine) != numpy.shape(its):
         raise ValueError(f"its answers have the shape {numpy.shape(its)}, not {numpy.shape(mine)}")
-    draws, count = numpy.random.default_rng(SEED), len(truth)
+    draws = numpy.random.default_rng(SEED)
+    count = len(truth)
     weights = None if weight is None else numpy.asarray(weight)
 
     def difference(rows: Any, one: Any, other: Any) -> float:
         part = None if weights is None else weights[rows]
-        return recipes.number(recipe, truth[rows], one, part) - recipes.number(recipe, truth[rows], other, part)
+        return recipes.number(recipe, truth[rows], one, part) - recipes.number(
+            recipe, truth[rows], other, part
+        )
 
     everything = numpy.arange(count)
     null: List[float] = []
@@ -195,7 +234,9 @@ def _of_function(
         warnings.simplefilter("ignore")  # a resample may lack a class
         for _ in range(max(FEWEST, min(CALLS, WORK // 10 // max(count, 1)))):
             swap = draws.integers(0, 2, count).astype(bool).reshape((-1,) + (1,) * (mine.ndim - 1))
-            null.append(difference(everything, numpy.where(swap, its, mine), numpy.where(swap, mine, its)))
+            null.append(
+                difference(everything, numpy.where(swap, its, mine), numpy.where(swap, mine, its))
+            )
             rows = draws.integers(0, count, count)
             try:
                 spread.append(difference(rows, mine[rows], its[rows]))
@@ -205,8 +246,12 @@ def _of_function(
     return _answer(observed, numpy.array(null), numpy.array(spread), count, grows=grows)
 
 
-def _by_groups(recipe: Recipe, model: Any, champion: Any, examples: Examples, *, grows: bool) -> Dict[str, Any]:
-    """The comparison by groups of examples, each evaluated by itself: for a metric that only the model knows."""
+def _by_groups(
+    recipe: Recipe, model: Any, champion: Any, examples: Examples, *, grows: bool
+) -> Dict[str, Any]:
+    """The comparison by groups of examples, each evaluated by itself: for a metric that only the
+    model knows.
+    """
     import numpy
 
     count = len(examples.x) if hasattr(examples.x, "shape") and examples.y is not None else 0
@@ -217,7 +262,9 @@ def _by_groups(recipe: Recipe, model: Any, champion: Any, examples: Examples, *,
     for rows in numpy.array_split(order, GROUPS):
         weight = None if examples.weight is None else numpy.asarray(examples.weight)[rows]
         part = Examples(examples.x[rows], numpy.asarray(examples.y)[rows], weight)
-        pairs.append([recipes.measure(recipe, one, part)[recipe.metric] for one in (model, champion)])
+        pairs.append(
+            [recipes.measure(recipe, one, part)[recipe.metric] for one in (model, champion)]
+        )
     mine, its = numpy.array(pairs).T
     return {**_of_means((mine, its, _same), grows=grows), "groups": GROUPS}
 
@@ -230,6 +277,9 @@ def _answer(observed: Any, null: Any, spread: Any, count: int, *, grows: bool) -
     tail = 50 * (1 - LEVEL)
     found = numpy.percentile(spread, [tail, 100 - tail]) if len(spread) else [observed, observed]
     return {
-        "test": "permutation", "difference": float(observed), "interval": [float(end) for end in found],
-        "p_value": float((1 + worse.sum()) / (1 + len(null))), "examples": count,
-    }  # fmt: skip
+        "test": "permutation",
+        "difference": float(observed),
+        "interval": [float(end) for end in found],
+        "p_value": float((1 + worse.sum()) / (1 + len(null))),
+        "examples": count,
+    }

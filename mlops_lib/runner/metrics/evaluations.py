@@ -4,7 +4,19 @@ import contextlib
 import os
 import re
 import weakref
-from typing import Any, Callable, ContextManager, Dict, FrozenSet, Iterable, List, NamedTuple, Optional, Tuple, Union
+from typing import (
+    Any,
+    Callable,
+    ContextManager,
+    Dict,
+    FrozenSet,
+    Iterable,
+    List,
+    NamedTuple,
+    Optional,
+    Tuple,
+    Union,
+)
 
 from mlops_lib.runner import protocol
 from mlops_lib.runner.journal import Journal, plain
@@ -30,7 +42,9 @@ class Measured(NamedTuple):
 
     value: float
     names: Optional[List[bytes]] = None
-    """The hash of each of them, in the order in which they were measured; None if they cannot be named."""
+    """The hash of each of them, in the order in which they were measured; None if they cannot be
+    named.
+    """
     everything: Optional[Dict[str, float]] = None
     """All numbers of the same call."""
     baseline: Optional[Dict[str, Any]] = None
@@ -40,7 +54,9 @@ class Measured(NamedTuple):
     weight: Any = None
     """Their sample weights."""
     is_same_again: bool = True
-    """Whether reading the data another time gives the same examples, so that their names tell which they are."""
+    """Whether reading the data another time gives the same examples, so that their names tell which
+    they are.
+    """
 
 
 Repeat = Callable[[Any, FrozenSet[bytes]], Measured]
@@ -70,7 +86,9 @@ RESULT_FILE = re.compile(r"score|result|output|metric|report|performance|data", 
 TEXT_SUFFIXES = ("", ".txt", ".log", ".json", ".csv", ".dat", ".out", ".text")
 FILE_LIMIT = 1 << 16
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
-_LABELLED = re.compile(rf"acc(?:uracy)?[\w %()]*[\"']?\s*[:=]?\s*[\[(]?\s*({_NUMBER})\s*(%?)", re.IGNORECASE)
+_LABELLED = re.compile(
+    rf"acc(?:uracy)?[\w %()]*[\"']?\s*[:=]?\s*[\[(]?\s*({_NUMBER})\s*(%?)", re.IGNORECASE
+)
 _ALONE = re.compile(rf"\s*[\[(]*\s*(?:{_NUMBER}\s*,\s*)*({_NUMBER})\s*(%?)\s*[\])]*\s*")
 
 
@@ -82,7 +100,9 @@ def _named_for_accuracy(path: str) -> int:
 
 
 def written_accuracy(path: str) -> Optional[float]:
-    """The accuracy in a file: a number alone, the last of a list, or one after the word; None where that is not clear."""
+    """The accuracy in a file: a number alone, the last of a list, or one after the word; None where
+    that is not clear.
+    """
     try:
         if os.path.getsize(path) > FILE_LIMIT:
             return None
@@ -106,9 +126,13 @@ def written_accuracy(path: str) -> Optional[float]:
 
 
 class Evaluations:
-    """The evaluations in the order in which they happened, with the means to repeat each on the saved model."""
+    """The evaluations in the order in which they happened, with the means to repeat each on the
+    saved model.
+    """
 
-    def __init__(self, journal: Journal, *, metric: str = "", conditions: Optional[Conditions] = None) -> None:
+    def __init__(
+        self, journal: Journal, *, metric: str = "", conditions: Optional[Conditions] = None
+    ) -> None:
         """Start with none.
 
         Args:
@@ -116,7 +140,9 @@ class Evaluations:
             metric: the one that the bar is about, "" for an accuracy.
             conditions: those of the script, under which they are repeated.
         """
-        self._journal, self._metric, self._conditions = journal, metric, conditions
+        self._journal = journal
+        self._metric = metric
+        self._conditions = conditions
         self.records: List[Dict[str, Any]] = []
         self._count = 0
         self._repeat: Dict[int, Repeat] = {}
@@ -131,16 +157,22 @@ class Evaluations:
         """Evaluation id to the live model or estimator."""
         self.asked: Dict[int, Tuple[Any, Any]] = {}
         self.recipes: Dict[int, Tuple[Any, Any]] = {}
-        """Evaluation id to its metrics.recipes.Recipe and Examples: how the number is made, also by another process."""
+        """Evaluation id to its metrics.recipes.Recipe and Examples: how the number is made, also by
+        another process.
+        """
         self.live: Any = None
         self.reloaded: Any = None
         """The model that was saved, and what was loaded from its file."""
         self.champion: Optional[Dict[str, Any]] = None
         """The claim about the registered champion on the same examples."""
         self.leaking: Dict[int, FrozenSet[bytes]] = {}
-        """Evaluation id to the examples (by digest.hashes) that were also trained on: they are left out."""
+        """Evaluation id to the examples (by digest.hashes) that were also trained on: they are left
+        out.
+        """
         self.repeated: Dict[int, FrozenSet[bytes]] = {}
-        """… and to those that repeat training examples as such data does: measured, and once more without them."""
+        """… and to those that repeat training examples as such data does: measured, and once more
+        without them.
+        """
         self.trainings: List[Training] = []
         self.saved: Callable[[], Any] = lambda: None
         """The model that the script itself saved last."""
@@ -181,17 +213,19 @@ class Evaluations:
             examples: the digests of the examples, where they could be taken.
             x: the input they were given by.
             count: number of examples where they could not.
-            held_out: whether the model had not been trained on them; decided from `examples` when None.
+            held_out: whether the model had not been trained on them; decided from `examples` when
+                None.
             task: classification, regression or unknown.
-            baseline: what a model that looks at no input reaches; a function where that takes a look at all targets, which
-                is asked for it if the number is the one that counts.
+            baseline: what a model that looks at no input reaches; a function where that takes a
+                look at all targets, which is asked for it if the number is the one that counts.
             confusion: rows true, columns predicted.
             labels: the classes of `confusion`.
             everything: all numbers that the same call gave.
             model: the live model, so that it can be saved.
             repeat: gives the number again from the reloaded model.
             asked: the examples and their targets, to look at the mistakes at the end.
-            recipe: how the number is made and on what (metrics.recipes), if that can be written down.
+            recipe: how the number is made and on what (metrics.recipes), if that can be written
+                down.
             data: what the examples are, in words.
             left_out: how many of them were not measured, because a search had selected on them.
         """
@@ -241,16 +275,26 @@ class Evaluations:
 
     def withdraw(self, fit: int) -> None:
         """Forget what a fit measured by itself: its model was replaced."""
-        self.records[:] = [r for r in self.records if r["fit"] != fit or not str(r["source"]).startswith("fit.")]
+        self.records[:] = [
+            r for r in self.records if r["fit"] != fit or not str(r["source"]).startswith("fit.")
+        ]
 
     def _tables(self) -> List[Dict[int, Any]]:
         """What is kept of single evaluations, the models first."""
         return [
-            self.models, self._repeat, self._baselines, self.asked, self.recipes, self._known, self._surroundings,
-        ]  # fmt: skip
+            self.models,
+            self._repeat,
+            self._baselines,
+            self.asked,
+            self.recipes,
+            self._known,
+            self._surroundings,
+        ]
 
     def _forget(self) -> None:
-        """Keep what can still matter; models and inputs that the script lets go of must not fill the memory."""
+        """Keep what can still matter; models and inputs that the script lets go of must not fill
+        the memory.
+        """
         del self.records[:-RECORDS_KEPT]
         distinct: "set[int]" = set()
         for number in sorted(self.models, reverse=True):
@@ -264,8 +308,12 @@ class Evaluations:
                 del repeats[number]
 
     def trained(
-        self, model: Any, x: Any, examples: Optional[Examples], read: Callable[[], Optional[Examples]] = lambda: None
-    ) -> None:  # fmt: skip
+        self,
+        model: Any,
+        x: Any,
+        examples: Optional[Examples],
+        read: Callable[[], Optional[Examples]] = lambda: None,
+    ) -> None:
         """Note that a model was trained on this input.
 
         Args:
@@ -278,7 +326,9 @@ class Evaluations:
         del self.trainings[:-TRAININGS_KEPT]
 
     def is_held_out(self, model: Any, x: Any, examples: Optional[Examples]) -> Optional[bool]:
-        """Whether a model (None: any) has not been trained on these examples; None where that cannot be told."""
+        """Whether a model (None: any) has not been trained on these examples; None where that
+        cannot be told.
+        """
         own = [t for t in self.trainings if model is None or t.model() is model] or self.trainings
         if x is not None and any(t.x() is x for t in own):
             return False
@@ -292,7 +342,9 @@ class Evaluations:
         self.trained(model, x, examples)
 
     def _settle_held_out(self, record: Dict[str, Any], known: Examples) -> None:
-        """Compare the examples of a pipeline, whose names were not known before, with those of the trainings."""
+        """Compare the examples of a pipeline, whose names were not known before, with those of the
+        trainings.
+        """
         model = self.models.get(record["id"])
         own = [t for t in self.trainings if t.model() is model] or self.trainings
         for i, training in enumerate(self.trainings):
@@ -303,8 +355,11 @@ class Evaluations:
             record["held_out"] = self.is_held_out(model, None, known)
 
     def repeat_on(self, model: Any, live: Any) -> None:
-        """Fill in `recomputed` from the reloaded `model` for the evaluations of the object it was saved from."""
-        self.live, self.reloaded = live, model
+        """Fill in `recomputed` from the reloaded `model` for the evaluations of the object it was
+        saved from.
+        """
+        self.live = live
+        self.reloaded = model
         done = set()
         for record in reversed(self.records):
             repeat = self._repeat.get(record["id"])
@@ -313,7 +368,12 @@ class Evaluations:
             if self.models.get(record["id"]) is not live:
                 record["recompute_note"] = "measured on another model than the one saved"
                 continue
-            same = (record["source"], record["metric"], record["examples_digest"], record["examples"])
+            same = (
+                record["source"],
+                record["metric"],
+                record["examples_digest"],
+                record["examples"],
+            )
             if same in done:
                 record["recompute_note"] = "measured again later"
                 continue
@@ -322,12 +382,15 @@ class Evaluations:
                 with self.as_measured(record["id"]):
                     self._measure(record, repeat, model)
             except Exception as error:  # noqa: BLE001 - a user's own metric may raise anything on a reloaded model
-                record["recompute_note"] = f"the saved model could not be evaluated: {type(error).__name__}: {error}"
+                record["recompute_note"] = (
+                    f"the saved model could not be evaluated: {type(error).__name__}: {error}"
+                )
                 continue
             self._journal.write("measured", **{name: record.get(name) for name in _OF_MEASURED})
 
     def measured_without(self, number: int, model: Any, names: FrozenSet[bytes]) -> Measured:
-        """Measure a model on the examples of an evaluation, as it is judged, without those of these names.
+        """Measure a model on the examples of an evaluation, as it is judged, without those of these
+        names.
 
         Raises:
             Exception: they cannot be left out, or whatever the model raises.
@@ -335,7 +398,9 @@ class Evaluations:
         return self._repeat[number](model, names | self.selected | self.leaking.get(number, NONE))
 
     def names_of(self, number: int) -> FrozenSet[bytes]:
-        """Return the names of the examples that an evaluation's number is about, as far as they are known."""
+        """Return the names of the examples that an evaluation's number is about, as far as they are
+        known.
+        """
         return frozenset(self._names.get(number) or ())
 
     def as_measured(self, number: int) -> ContextManager[None]:
@@ -345,7 +410,9 @@ class Evaluations:
         return self._conditions.again(self._surroundings.get(number))
 
     def _measure(self, record: Dict[str, Any], repeat: Repeat, model: Any) -> None:
-        """Measure the saved model as the script did, and then without examples that were selected or trained on."""
+        """Measure the saved model as the script did, and then without examples that were selected
+        or trained on.
+        """
         number = record["id"]
         found = repeat(model, NONE)
         known = self._known.get(number) or (None if found.names is None else Examples(found.names))
@@ -372,7 +439,9 @@ class Evaluations:
             self._measure_without_repeats(record, repeat, model, self.selected | leaking)
         record["recomputed"] = found.value
         record["all_recomputed"] = found.everything or {record["metric"]: found.value}
-        record["measured_on"]["selected_on"] = None if known is None and self.selected else len(steered)
+        record["measured_on"]["selected_on"] = (
+            None if known is None and self.selected else len(steered)
+        )
         if record["baseline"] is None:
             record["baseline"] = found.baseline
         if found.asked is not None:
@@ -388,10 +457,17 @@ class Evaluations:
             self._settle_held_out(record, known)
 
     def _measure_rest(
-        self, record: Dict[str, Any], repeat: Repeat, model: Any, known: Optional[Examples],
-        steered: FrozenSet[bytes], leaking: FrozenSet[bytes],
-    ) -> Optional[Measured]:  # fmt: skip
-        """Measure without examples that a search selected on, or that were trained on; None if it cannot be done."""
+        self,
+        record: Dict[str, Any],
+        repeat: Repeat,
+        model: Any,
+        known: Optional[Examples],
+        steered: FrozenSet[bytes],
+        leaking: FrozenSet[bytes],
+    ) -> Optional[Measured]:
+        """Measure without examples that a search selected on, or that were trained on; None if it
+        cannot be done.
+        """
         apart = steered | leaking
         if known is None or not 0 < len(apart) < known.unique:
             return None
@@ -409,17 +485,29 @@ class Evaluations:
     def _measure_without_repeats(
         self, record: Dict[str, Any], repeat: Repeat, model: Any, apart: FrozenSet[bytes]
     ) -> None:
-        """Measure once more without examples that repeat training examples, only to show what they make."""
+        """Measure once more without examples that repeat training examples, only to show what they
+        make.
+        """
         with contextlib.suppress(Exception):  # a call that cannot be made on fewer examples
-            record["leaks"]["value_of_rest"] = repeat(model, apart | self.repeated[record["id"]]).value
+            record["leaks"]["value_of_rest"] = repeat(
+                model, apart | self.repeated[record["id"]]
+            ).value
 
     def judged(self) -> Optional[Dict[str, Any]]:
-        """Return the evaluation that the gate will look at, or would if its metric were named; None if there is none."""
+        """Return the evaluation that the gate will look at, or would if its metric were named; None
+        if there is none.
+        """
         subject = protocol.choose_judged(self.records, self._metric).subject
-        return None if subject is None else next(one for one in self.records if one["id"] == subject["id"])
+        return (
+            None
+            if subject is None
+            else next(one for one in self.records if one["id"] == subject["id"])
+        )
 
     def settle(self) -> None:
-        """At the script's end: whose model did it save, and what does the number that counts have to beat?"""
+        """At the script's end: whose model did it save, and what does the number that counts have
+        to beat?
+        """
         saved = self.saved()
         for record in self.records:
             record["saved"] = saved is not None and self.models.get(record["id"]) is saved
@@ -442,7 +530,9 @@ class Evaluations:
             found = re.findall(pattern, output)
             if found:
                 last = found[-1] if isinstance(found[-1], str) else found[-1][0]
-                self._add_number("accuracy" if "acc" in pattern.lower() else "metric", last, "printed")
+                self._add_number(
+                    "accuracy" if "acc" in pattern.lower() else "metric", last, "printed"
+                )
         for name in [metrics_file] if metrics_file else ["metrics.json"]:
             with contextlib.suppress(OSError, ValueError):
                 path = os.path.join(work, name)
@@ -453,12 +543,15 @@ class Evaluations:
                             self._add_number(str(metric), value, "file")
                     else:
                         with open(path) as stream:
-                            match = re.search(r"[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?\s*%?", stream.read())
+                            match = re.search(
+                                r"[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?\s*%?", stream.read()
+                            )
                         if match:
                             self._add_number("accuracy", match.group(), "file")
 
     def add_found(self, work: str, paths: Iterable[str]) -> None:
-        """Take a number for the accuracy that the script wrote to a file named for it, where nothing else was measured.
+        """Take a number for the accuracy that the script wrote to a file named for it, where
+        nothing else was measured.
 
         Args:
             work: the working directory.
@@ -471,7 +564,9 @@ class Evaluations:
                 value = written_accuracy(os.path.join(work, path))
                 if value is not None:
                     self.add(metric="accuracy", value=value, source="file", fit=None)
-                    self._journal.warn(f"{path}: its number is taken for the accuracy; nothing else was measured")
+                    self._journal.warn(
+                        f"{path}: its number is taken for the accuracy; nothing else was measured"
+                    )
                     return
 
     def _add_number(self, metric: str, text: Any, source: str) -> None:
@@ -490,10 +585,15 @@ class Evaluations:
         names = self._names.get(judged["id"]) if judged is not None else None
         if judged is not None and names is not None and len(names) <= NAMED_MOST:
             content = {
-                "schema": 1, "evaluation": judged["id"], "metric": judged["metric"], "value": plain(judged["recomputed"]),
-                "digest": judged["examples_digest"], "hash": HASH, "same_again": judged["measured_on"].get("same_again"),
+                "schema": 1,
+                "evaluation": judged["id"],
+                "metric": judged["metric"],
+                "value": plain(judged["recomputed"]),
+                "digest": judged["examples_digest"],
+                "hash": HASH,
+                "same_again": judged["measured_on"].get("same_again"),
                 "examples": [one.hex() for one in names],
-            }  # fmt: skip
+            }
             atomic.write_json(os.path.join(inside, protocol.JUDGED), content)
         atomic.write_json(
             os.path.join(inside, protocol.METRICS),
@@ -507,7 +607,17 @@ class Evaluations:
         )
 
 
-_OF_MEASURED = ("id", "metric", "recomputed", "source", "fit", "examples", "unique", "examples_digest", "measured_on")
+_OF_MEASURED = (
+    "id",
+    "metric",
+    "recomputed",
+    "source",
+    "fit",
+    "examples",
+    "unique",
+    "examples_digest",
+    "measured_on",
+)
 
 
 def _examples(found: Measured) -> Any:
@@ -521,6 +631,8 @@ def _examples(found: Measured) -> Any:
 def _name(record: Dict[str, Any], examples: Optional[Examples]) -> None:
     """Say in a record which examples its number was measured on."""
     if examples is not None:
-        record.update(examples=examples.count, unique=examples.unique, examples_digest=examples.digest)
+        record.update(
+            examples=examples.count, unique=examples.unique, examples_digest=examples.digest
+        )
     names = ("examples", "unique", "examples_digest")
     record["measured_on"].update({name.replace("examples_", ""): record[name] for name in names})

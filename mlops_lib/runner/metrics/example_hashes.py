@@ -1,4 +1,6 @@
-"""Examples named by their content, so that it can be told which set was trained on and which was judged."""
+"""Examples named by their content, so that it can be told which set was trained on and which was
+judged.
+"""
 
 import hashlib
 import weakref
@@ -40,10 +42,12 @@ _KNOWN: Dict[int, Tuple[Any, bytes, Examples]] = {}
 
 
 def examples(x: Any, rows: Optional[Iterable[int]] = None) -> Optional[Examples]:
-    """The examples of an input: an array, a list of arrays or a dict of them, aligned by their first axis.
+    """The examples of an input: an array, a list of arrays or a dict of them, aligned by their
+    first axis.
 
     Args:
-        x: arrays, data frames, sparse matrices or lists; None is returned for what cannot be read without consuming it.
+        x: arrays, data frames, sparse matrices or lists; None is returned for what cannot be read
+            without consuming it.
         rows: only these.
     """
     if rows is None and type(x).__name__ == "ndarray" and getattr(x, "ndim", None):
@@ -85,11 +89,14 @@ def _hash(parts: List[Any]) -> bytes:
 
 
 class _Rows:
-    """The bytes of each example of an array, made one by one: the array may be most of the memory there is."""
+    """The bytes of each example of an array, made one by one: the array may be most of the memory
+    there is.
+    """
 
     def __init__(self, array: Any) -> None:
         self._array = array
-        # The same number as float32 and as float64 is the same example: scripts cast between fit and evaluate.
+        # The same number as float32 and as float64 is the same example: scripts cast between fit
+        # and evaluate.
         self._cast = array.dtype.kind == "f" and array.dtype.name != "float32"
 
     def __len__(self) -> int:
@@ -106,13 +113,20 @@ def _columns(x: Any) -> "List[Any]":
 
     if isinstance(x, dict):
         return [column for key in sorted(x, key=str) for column in _columns(x[key])]
-    if isinstance(x, tuple) or (isinstance(x, list) and x and hasattr(x[0], "shape") and getattr(x[0], "ndim", None)):
+    if isinstance(x, tuple) or (
+        isinstance(x, list) and x and hasattr(x[0], "shape") and getattr(x[0], "ndim", None)
+    ):
         return [column for item in x for column in _columns(item)]
     if hasattr(x, "tocsr"):
         matrix = x.tocsr()
         matrix.sort_indices()
         ends = matrix.indptr
-        return [[matrix.indices[a:b].tobytes() + matrix.data[a:b].tobytes() for a, b in zip(ends[:-1], ends[1:])]]
+        return [
+            [
+                matrix.indices[a:b].tobytes() + matrix.data[a:b].tobytes()
+                for a, b in zip(ends[:-1], ends[1:])
+            ]
+        ]
     if isinstance(x, list):
         if x and isinstance(x[0], str):
             return [[text.encode() for text in x]]

@@ -1,7 +1,9 @@
-"""Examples as rows: one reading of arrays, data frames, sparse matrices, texts and structures of them.
+"""Examples as rows: one reading of arrays, data frames, sparse matrices, texts and structures of
+them.
 
-Every example has a key of 64 bits. Two examples have the same key if their values are equal; whether a number is stored
-as an integer or as a float of any precision does not matter beyond the precision of float32.
+Every example has a key of 64 bits. Two examples have the same key if their values are equal;
+whether a number is stored as an integer or as a float of any precision does not matter beyond the
+precision of float32.
 """
 
 import hashlib
@@ -29,8 +31,14 @@ class Rows:
         kind: "pictures", "numbers", "texts", "mixed", "sparse" or "several".
     """
 
-    def __init__(self, kind: str, keys: Any, *, loose: Any = None, numbers: Any = None, source: Any = None) -> None:
-        self.kind, self.keys, self.loose, self.numbers, self.source = kind, keys, loose, numbers, source
+    def __init__(
+        self, kind: str, keys: Any, *, loose: Any = None, numbers: Any = None, source: Any = None
+    ) -> None:
+        self.kind = kind
+        self.keys = keys
+        self.loose = loose
+        self.numbers = numbers
+        self.source = source
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -67,7 +75,12 @@ def _plain(x: Any) -> Any:
     """An input as one of the kinds that are read here; None for everything else."""
     import numpy
 
-    if x is None or isinstance(x, (dict, numpy.ndarray)) or hasattr(x, "tocsr") or hasattr(x, "iloc"):
+    if (
+        x is None
+        or isinstance(x, (dict, numpy.ndarray))
+        or hasattr(x, "tocsr")
+        or hasattr(x, "iloc")
+    ):
         return x
     if hasattr(x, "get_label"):  # XGBoost's DMatrix and LightGBM's Dataset
         try:
@@ -77,7 +90,12 @@ def _plain(x: Any) -> Any:
     if isinstance(x, tuple):
         return x
     if isinstance(x, list):
-        if x and hasattr(x[0], "shape") and getattr(x[0], "ndim", None) and len({len(one) for one in x}) == 1:
+        if (
+            x
+            and hasattr(x[0], "shape")
+            and getattr(x[0], "ndim", None)
+            and len({len(one) for one in x}) == 1
+        ):
             first = x[0]
             # A list of examples is one array; a list of inputs has more examples than inputs.
             return x if len(first) > len(x) else numpy.asarray(x)
@@ -93,7 +111,9 @@ def _array(x: Any) -> Any:
     try:
         return numpy.asarray(x)
     except (ValueError, TypeError):  # examples of different lengths
-        return numpy.asarray([repr(one) for one in x], dtype=object) if isinstance(x, list) else None
+        return (
+            numpy.asarray([repr(one) for one in x], dtype=object) if isinstance(x, list) else None
+        )
 
 
 def _several(parts: List[Any]) -> Optional[Rows]:
@@ -124,7 +144,9 @@ def _multipliers(count: int) -> Any:
 
 
 def number_keys(x: Any) -> Any:
-    """Return a key of 64 bits for each row of numbers: a random linear function of the bits of its float32 values."""
+    """Return a key of 64 bits for each row of numbers: a random linear function of the bits of its
+    float32 values.
+    """
     import numpy
 
     count = len(x)
@@ -149,12 +171,17 @@ def text_keys(texts: Any) -> Any:
     """Return a key of 64 bits for each text."""
     import numpy
 
-    digests = [hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest() for text in texts]
+    digests = [
+        hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        for text in texts
+    ]
     return numpy.frombuffer(b"".join(digests), dtype="uint64").copy()
 
 
 def normal_text(text: str) -> str:
-    """Return a text without what a copy may differ by: white space and case, and how characters are composed."""
+    """Return a text without what a copy may differ by: white space and case, and how characters are
+    composed.
+    """
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
@@ -185,7 +212,11 @@ def _frame(x: Any) -> Optional[Rows]:
     other = [i for i in range(x.shape[1]) if i not in set(numeric)]
     numbers = x.iloc[:, numeric].to_numpy(dtype="float64", na_value=numpy.nan) if numeric else None
     if not other:
-        return None if numbers is None else Rows("numbers", number_keys(numbers), numbers=numbers, source=x)
+        return (
+            None
+            if numbers is None
+            else Rows("numbers", number_keys(numbers), numbers=numbers, source=x)
+        )
     texts = _objects(numpy.stack([_strings(x.iloc[:, i]) for i in other], axis=1))
     assert texts is not None
     if numbers is None:
@@ -211,14 +242,18 @@ def _sparse_keys(matrix: Any) -> Any:
     with numpy.errstate(over="ignore"):
         products = data.view("uint32").astype("uint64") * multipliers[matrix.indices]
         products[data == 0] = 0
-        total = numpy.concatenate([numpy.zeros(1, "uint64"), numpy.cumsum(products, dtype="uint64")])
+        total = numpy.concatenate(
+            [numpy.zeros(1, "uint64"), numpy.cumsum(products, dtype="uint64")]
+        )
         keys = total[matrix.indptr[1:]] - total[matrix.indptr[:-1]]  # wraps around as it should
         keys ^= keys >> numpy.uint64(31)
         return keys * numpy.uint64(0xD6E8FEB86659FD93)
 
 
 def is_pictures(x: Any) -> bool:
-    """Return whether an array holds pictures: (n, height, width), with channels, or rows of square pictures."""
+    """Return whether an array holds pictures: (n, height, width), with channels, or rows of square
+    pictures.
+    """
     shape = x.shape
     if len(shape) == 4:
         return grey_shape(shape) is not None
@@ -237,7 +272,9 @@ def grey_shape(shape: Tuple[int, ...]) -> Optional[int]:
 
 
 def _squared(x: Any) -> Optional[int]:
-    """Return the side of the square pictures in rows of pixels; None if neighbours are no more alike than others."""
+    """Return the side of the square pictures in rows of pixels; None if neighbours are no more
+    alike than others.
+    """
     import numpy
 
     side = round(x.shape[1] ** 0.5)
@@ -279,29 +316,39 @@ THUMBNAIL = 32
 
 
 def is_pipeline(x: Any) -> bool:
-    """Return whether an input yields batches and can be read again: `tf.data`, a `PyDataset`, an image generator."""
+    """Return whether an input yields batches and can be read again: `tf.data`, a `PyDataset`, an
+    image generator.
+    """
     return hasattr(x, "cardinality") or (
         hasattr(x, "__getitem__") and hasattr(x, "__len__") and hasattr(x, "on_epoch_end")
     )
 
 
 def of_files(x: Any) -> Optional[Rows]:
-    """Return the pictures that a pipeline reads from files, as they are in the files; None if it names none.
+    """Return the pictures that a pipeline reads from files, as they are in the files; None if it
+    names none.
 
-    What an image generator yields is turned, cut and mirrored at random; the files are what was trained on. They become
-    small grey pictures, which is all that copies are looked for by.
+    What an image generator yields is turned, cut and mirrored at random; the files are what was
+    trained on. They become small grey pictures, which is all that copies are looked for by.
     """
     import numpy
 
     paths = getattr(x, "filepaths", None) or getattr(x, "file_paths", None)
     pillow = sys.modules.get("PIL.Image")
-    if not isinstance(paths, (list, tuple)) or not paths or pillow is None or len(paths) > MOST_FILES:
+    if (
+        not isinstance(paths, (list, tuple))
+        or not paths
+        or pillow is None
+        or len(paths) > MOST_FILES
+    ):
         return None
     pictures: Any = numpy.empty((len(paths), THUMBNAIL, THUMBNAIL), dtype="uint8")
     for i, path in enumerate(paths):
         try:
             with pillow.open(path) as picture:
-                picture.draft("L", (2 * THUMBNAIL, 2 * THUMBNAIL))  # JPEG is decoded no finer than that
+                picture.draft(
+                    "L", (2 * THUMBNAIL, 2 * THUMBNAIL)
+                )  # JPEG is decoded no finer than that
                 pictures[i] = picture.convert("L").resize((THUMBNAIL, THUMBNAIL), pillow.BOX)
         except (OSError, ValueError):
             return None
@@ -309,7 +356,9 @@ def of_files(x: Any) -> Optional[Rows]:
 
 
 def batches(x: Any) -> Iterator[Tuple[Any, Any]]:
-    """Yield inputs and targets of a finite pipeline once; nothing if it has no end or cannot be read again."""
+    """Yield inputs and targets of a finite pipeline once; nothing if it has no end or cannot be
+    read again.
+    """
     if hasattr(x, "cardinality") and int(x.cardinality()) == -1:
         return
     if hasattr(x, "num_batches") and x.num_batches is None:
@@ -324,7 +373,9 @@ def batches(x: Any) -> Iterator[Tuple[Any, Any]]:
 
 
 def in_memory(x: Any) -> Optional[Tuple[Any, Any]]:
-    """Return a pipeline's inputs and targets as arrays, or None if it is endless, too large or has several of either."""
+    """Return a pipeline's inputs and targets as arrays, or None if it is endless, too large or has
+    several of either.
+    """
     import numpy
 
     inputs: List[Any] = []

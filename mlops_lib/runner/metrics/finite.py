@@ -1,6 +1,8 @@
-"""Numbers that are none: predictions of the judged examples that are not finite, and inputs that hold NaN.
+"""Numbers that are none: predictions of the judged examples that are not finite, and inputs that
+hold NaN.
 
-A comparison with NaN is false, so a classifier whose outputs are NaN still gets an accuracy: the class
+A comparison with NaN is false, so a classifier whose outputs are NaN still gets an accuracy: the
+    class
 that `argmax` takes for NaN, the first, is right for some examples.
 """
 
@@ -40,7 +42,8 @@ def count(model: Any, asked: Tuple[Any, Any], record: Dict[str, Any]) -> None:
 
 
 def describe_missing(x: Any) -> Optional[str]:
-    """Return which columns of training inputs hold NaN, None if none does or they are no table of numbers.
+    """Return which columns of training inputs hold NaN, None if none does or they are no table of
+    numbers.
 
     Args:
         x: a table: an array of shape (rows, columns), or a data frame.

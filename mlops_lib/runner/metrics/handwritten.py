@@ -1,8 +1,8 @@
 """Measures that a script computes by hand: `(y == (p > 0.5)).mean()`, `np.mean((y - p) ** 2)`.
 
-No function of a library is called that could be wrapped, so the project's own sources are compiled with
-a call in place of the comparison, or the difference, that is averaged. It gives what the operator gives,
-and notes the number if one side came from a prediction of the script.
+No function of a library is called that could be wrapped, so the project's own sources are compiled
+with a call in place of the comparison, or the difference, that is averaged. It gives what the
+operator gives, and notes the number if one side came from a prediction of the script.
 """
 
 import ast
@@ -11,14 +11,20 @@ from typing import Any, Callable, Dict, Optional, Set
 
 from mlops_lib.runner.metrics import predictions
 
-EQUAL, UNEQUAL = "__mlops_equal__", "__mlops_unequal__"
-SQUARED, ABSOLUTE = "__mlops_squared_difference__", "__mlops_absolute_difference__"
-AVERAGES = frozenset(["mean", "sum", "average", "count_nonzero", "reduce_mean", "reduce_sum", "nanmean"])
+EQUAL = "__mlops_equal__"
+UNEQUAL = "__mlops_unequal__"
+SQUARED = "__mlops_squared_difference__"
+ABSOLUTE = "__mlops_absolute_difference__"
+AVERAGES = frozenset(
+    ["mean", "sum", "average", "count_nonzero", "reduce_mean", "reduce_sum", "nanmean"]
+)
 """Last names of functions that make one number of many."""
 SQUARES = frozenset(["square", "pow"])
 ABSOLUTES = frozenset(["abs", "absolute", "fabs"])
 FRUITLESS = 200
-"""After so many comparisons of no prediction none is looked at any more: the script compares something else."""
+"""After so many comparisons of no prediction none is looked at any more: the script compares
+something else.
+"""
 
 
 def accuracy_score(y: Any, predicted: Any) -> float:
@@ -54,10 +60,13 @@ def install(note: Note) -> None:
         note: called with the function, targets and predictions; whichever side is which.
     """
     global _note, _fruitless
-    _note, _fruitless = note, 0
+    _note = note
+    _fruitless = 0
 
 
-def _operator(plain: Callable[[Any, Any], Any], measure: Callable[..., float]) -> Callable[[Any, Any], Any]:
+def _operator(
+    plain: Callable[[Any, Any], Any], measure: Callable[..., float]
+) -> Callable[[Any, Any], Any]:
     def apply(left: Any, right: Any) -> Any:
         result = plain(left, right)
         _look(measure, left, right)
@@ -77,13 +86,20 @@ def _look(measure: Callable[..., float], left: Any, right: Any) -> None:
 
 
 def _are_columns(left: Any, right: Any) -> bool:
-    """Return whether these are as many single values: a comparison of (n,) with (n, 1) makes n by n."""
+    """Return whether these are as many single values: a comparison of (n,) with (n, 1) makes n by
+    n.
+    """
     shapes = [getattr(one, "shape", None) for one in (left, right)]
     # A torch.Size is no plain tuple: comparisons of tensors are seen by the PyTorch adapter.
     if any(type(shape) is not tuple for shape in shapes) or shapes[0] != shapes[1]:
         return False
     shape = shapes[0]
-    return bool(shape) and shape is not None and shape[0] > 1 and all(length == 1 for length in shape[1:])
+    return (
+        bool(shape)
+        and shape is not None
+        and shape[0] > 1
+        and all(length == 1 for length in shape[1:])
+    )
 
 
 OPERATORS: Dict[str, Callable[[Any, Any], Any]] = {
@@ -121,21 +137,35 @@ class _Inner(ast.NodeTransformer):
 
     def visit_Compare(self, node: ast.Compare) -> ast.AST:
         self.generic_visit(node)
-        if len(node.ops) != 1 or isinstance(node.comparators[0], ast.Constant) or isinstance(node.left, ast.Constant):
+        if (
+            len(node.ops) != 1
+            or isinstance(node.comparators[0], ast.Constant)
+            or isinstance(node.left, ast.Constant)
+        ):
             return node
         name = {ast.Eq: EQUAL, ast.NotEq: UNEQUAL}.get(type(node.ops[0]))
         return node if name is None else self._call(name, node, node.left, node.comparators[0])
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
         self.generic_visit(node)
-        is_square = isinstance(node.op, ast.Pow) and isinstance(node.right, ast.Constant) and node.right.value == 2
+        is_square = (
+            isinstance(node.op, ast.Pow)
+            and isinstance(node.right, ast.Constant)
+            and node.right.value == 2
+        )
         if is_square:
             node.left = self._difference(SQUARED, node.left)
         return node
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         self.generic_visit(node)
-        kind = SQUARED if _last_name(node.func) in SQUARES else ABSOLUTE if _last_name(node.func) in ABSOLUTES else ""
+        kind = (
+            SQUARED
+            if _last_name(node.func) in SQUARES
+            else ABSOLUTE
+            if _last_name(node.func) in ABSOLUTES
+            else ""
+        )
         if kind and node.args:
             node.args[0] = self._difference(kind, node.args[0])
         return node

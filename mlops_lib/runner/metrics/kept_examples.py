@@ -1,10 +1,12 @@
-"""Keep the examples that a number was measured on, in files that hold no code: arrays in one `.npz`, the rest in JSON.
+"""Keep the examples that a number was measured on, in files that hold no code: arrays in one
+`.npz`, the rest in JSON.
 
-    inside/examples/examples.json  for each evaluation of the saved model: its recipe and examples, or why there are none
+    inside/examples/examples.json  for each evaluation of the saved model: its recipe and examples,
+    or why there are none
     inside/examples/<n>.npz      arrays, readable with allow_pickle=False
 
-Arrays, sparse matrices, data frames, texts, tensors, XGBoost's DMatrix and lists or dicts of these are kept as the model
-got them. A pipeline is read once more, batch by batch.
+Arrays, sparse matrices, data frames, texts, tensors, XGBoost's DMatrix and lists or dicts of these
+are kept as the model got them. A pipeline is read once more, batch by batch.
 """
 
 import itertools
@@ -57,14 +59,19 @@ def keep(run: Context) -> None:
     wanted = sorted(measured, key=lambda one: judged is None or one["id"] != judged["id"])
     folder = os.path.join(run.spec.inside, protocol.EXAMPLES)
     os.makedirs(folder, exist_ok=True)
-    left, entries = LIMIT_BYTES, []
+    left = LIMIT_BYTES
+    entries = []
     names: Dict[Tuple[int, int, int], Dict[str, Any]] = {}
     for record in wanted:
         entry: Dict[str, Any] = {"evaluation": record["id"], "note": ""}
         entries.append(entry)
         known = evaluations.recipes.get(record["id"])
         if known is None or len(entries) > MOST:
-            entry["note"] = "how this number is made cannot be written down" if known is None else "measured earlier"
+            entry["note"] = (
+                "how this number is made cannot be written down"
+                if known is None
+                else "measured earlier"
+            )
             continue
         recipe, examples = known
         entry["recipe"] = plain(recipes.to_json(recipe))
@@ -81,14 +88,24 @@ def keep(run: Context) -> None:
                 left -= arrays.bytes
             entry["examples"] = names[key]
         except Exception as error:  # noqa: BLE001 - a script's own pipeline may raise anything
-            entry["note"] = f"{error if isinstance(error, UnkeptError) else repr(error)}"[:NOTE_LENGTH]
-    atomic.write_json(os.path.join(folder, protocol.EXAMPLES_INDEX), {"schema": 1, "measures": entries})
+            entry["note"] = f"{error if isinstance(error, UnkeptError) else repr(error)}"[
+                :NOTE_LENGTH
+            ]
+    atomic.write_json(
+        os.path.join(folder, protocol.EXAMPLES_INDEX), {"schema": 1, "measures": entries}
+    )
 
 
 def keep_trained_on(run: Context) -> None:
-    """Write the names of the examples that the saved model was trained on, for when it is a champion of other runs."""
+    """Write the names of the examples that the saved model was trained on, for when it is a
+    champion of other runs.
+    """
     live = run.evaluations.live
-    own = [one.examples for one in run.evaluations.trainings if one.model() is live and one.examples is not None]
+    own = [
+        one.examples
+        for one in run.evaluations.trainings
+        if one.model() is live and one.examples is not None
+    ]
     names = sorted({name for examples in own for name in examples.hashes})
     content = b"".join(names)
     if names and len(content) <= protocol.TRAINED_ON_BYTES:
@@ -103,7 +120,8 @@ def materialized(examples: Examples, count: Any = None) -> Examples:
         count: how many there were, if that is known.
 
     Raises:
-        UnkeptError: the pipeline does not end, is too large, or yields another number of examples than before.
+        UnkeptError: the pipeline does not end, is too large, or yields another number of examples
+            than before.
     """
     if examples.y is not None or not _is_pipeline(examples.x):
         return examples
@@ -121,7 +139,9 @@ def materialized(examples: Examples, count: Any = None) -> Examples:
     parts = tuple(_joined([batch[i] for batch in batches]) for i in range(len(batches[0])))
     found = len(next(_leaves(parts[1])))
     if isinstance(count, int) and count != found:
-        raise UnkeptError(f"the pipeline yields {found} examples when it is read again, not {count}")
+        raise UnkeptError(
+            f"the pipeline yields {found} examples when it is read again, not {count}"
+        )
     return Examples(parts[0], parts[1], parts[2] if len(parts) > 2 else None)
 
 
@@ -138,7 +158,9 @@ def _batches(x: Any) -> Iterator[Any]:
     if not hasattr(x, "__len__"):
         raise UnkeptError("the pipeline can be read only once")
     # An iterator of legacy Keras goes round for ever, and says by its length how far once is.
-    return (x[i] for i in range(len(x))) if hasattr(x, "__getitem__") else itertools.islice(x, len(x))
+    return (
+        (x[i] for i in range(len(x))) if hasattr(x, "__getitem__") else itertools.islice(x, len(x))
+    )
 
 
 def _arrays(part: Any) -> Any:
@@ -177,7 +199,8 @@ def _joined(parts: List[Any]) -> Any:
 
 
 def describe(examples: Examples, arrays: Arrays) -> Tuple[Dict[str, Any], int]:
-    """Put the arrays of examples into `arrays`; returns the rest as plain values, and how many examples there are.
+    """Put the arrays of examples into `arrays`; returns the rest as plain values, and how many
+    examples there are.
 
     Raises:
         UnkeptError: something in them is neither numbers nor texts.
@@ -186,7 +209,11 @@ def describe(examples: Examples, arrays: Arrays) -> Tuple[Dict[str, Any], int]:
 
     tree = {name: _tree(getattr(examples, name), arrays) for name in Examples._fields}
     counted = examples.y if examples.y is not None else examples.x
-    first = next(_leaves(counted)) if isinstance(counted, (dict, list, tuple)) and len(counted) else counted
+    first = (
+        next(_leaves(counted))
+        if isinstance(counted, (dict, list, tuple)) and len(counted)
+        else counted
+    )
     is_list = isinstance(counted, list) and not hasattr(first, "shape")
     return tree, len(counted) if is_list else int(numpy.shape(first)[0])
 
@@ -198,11 +225,24 @@ def _tree(value: Any, arrays: Arrays) -> Any:
         return {"kind": "none"}
     if isinstance(value, dict):
         names = [_name(key) for key in value]
-        return {"kind": "dict", "names": names, "items": [_tree(one, arrays) for one in value.values()]}
-    if isinstance(value, (list, tuple)) and len(value) and hasattr(value[0], "shape") and numpy.ndim(value[0]):
+        return {
+            "kind": "dict",
+            "names": names,
+            "items": [_tree(one, arrays) for one in value.values()],
+        }
+    if (
+        isinstance(value, (list, tuple))
+        and len(value)
+        and hasattr(value[0], "shape")
+        and numpy.ndim(value[0])
+    ):
         return {"kind": "list", "items": [_tree(one, arrays) for one in value]}
     if isinstance(value, (list, tuple)):
-        made = numpy.asarray(value) if not all(isinstance(one, str) for one in value) else numpy.array(value, object)
+        made = (
+            numpy.asarray(value)
+            if not all(isinstance(one, str) for one in value)
+            else numpy.array(value, object)
+        )
         return {"kind": "plain list", "item": _tree(made, arrays)}
     if hasattr(value, "iloc"):
         return _pandas(value, arrays)
@@ -211,13 +251,23 @@ def _tree(value: Any, arrays: Arrays) -> Any:
         keys = [arrays.add(part) for part in (matrix.data, matrix.indices, matrix.indptr)]
         return {"kind": "csr", "keys": keys, "shape": list(matrix.shape)}
     if hasattr(value, "get_data") and hasattr(value, "feature_types"):  # XGBoost's DMatrix
-        names, types = value.feature_names, value.feature_types
-        return {"kind": "dmatrix", "item": _tree(value.get_data(), arrays), "names": names, "types": types}
+        names = value.feature_names
+        types = value.feature_types
+        return {
+            "kind": "dmatrix",
+            "item": _tree(value.get_data(), arrays),
+            "names": names,
+            "types": types,
+        }
     if hasattr(value, "numpy") and not isinstance(value, numpy.ndarray):
         return {"kind": "tensor", "item": _tree(numpy.asarray(value.numpy()), arrays)}
     if not isinstance(value, numpy.ndarray):
         raise UnkeptError(f"a {type(value).__name__} is not kept")
-    return _texts(value, arrays) if value.dtype.kind == "O" else {"kind": "array", "key": arrays.add(value)}
+    return (
+        _texts(value, arrays)
+        if value.dtype.kind == "O"
+        else {"kind": "array", "key": arrays.add(value)}
+    )
 
 
 def _pandas(value: Any, arrays: Arrays) -> Dict[str, Any]:
@@ -226,11 +276,20 @@ def _pandas(value: Any, arrays: Arrays) -> Dict[str, Any]:
     if hasattr(value, "columns"):
         columns = [_tree(value.iloc[:, i], arrays) for i in range(value.shape[1])]
         return {"kind": "frame", "names": [_name(one) for one in value.columns], "items": columns}
-    found = {"kind": "series", "name": None if value.name is None else _name(value.name), "dtype": str(value.dtype)}
+    found = {
+        "kind": "series",
+        "name": None if value.name is None else _name(value.name),
+        "dtype": str(value.dtype),
+    }
     if hasattr(value, "cat"):
         codes = numpy.asarray(value.cat.codes)
         categories = _tree(numpy.asarray(value.cat.categories), arrays)
-        return {**found, "codes": arrays.add(codes), "categories": categories, "ordered": bool(value.cat.ordered)}
+        return {
+            **found,
+            "codes": arrays.add(codes),
+            "categories": categories,
+            "ordered": bool(value.cat.ordered),
+        }
     return {**found, "item": _tree(numpy.asarray(value), arrays)}
 
 
@@ -250,14 +309,25 @@ def _texts(values: Any, arrays: Arrays) -> Dict[str, Any]:
     if not is_bytes and not all(isinstance(one, str) or gone for one, gone in zip(flat, missing)):
         if all(isinstance(one, (int, float)) for one in flat):
             numbers = [float(one) for one in flat]
-            return {"kind": "objects", "item": _tree(numpy.array(numbers).reshape(values.shape), arrays)}
+            return {
+                "kind": "objects",
+                "item": _tree(numpy.array(numbers).reshape(values.shape), arrays),
+            }
         raise UnkeptError("an array of objects that are no texts is not kept")
-    encoded = [b"" if gone else one if is_bytes else one.encode() for one, gone in zip(flat, missing)]
+    encoded = [
+        b"" if gone else one if is_bytes else one.encode() for one, gone in zip(flat, missing)
+    ]
     ends = numpy.cumsum([len(one) for one in encoded], dtype="int64")
     content = numpy.frombuffer(b"".join(encoded), dtype="uint8")
     keys = [arrays.add(part) for part in (content, ends, numpy.array(missing, dtype=bool))]
     none = any(one is None for one in flat)
-    return {"kind": "texts", "keys": keys, "shape": list(values.shape), "bytes": is_bytes, "none": none}
+    return {
+        "kind": "texts",
+        "keys": keys,
+        "shape": list(values.shape),
+        "bytes": is_bytes,
+        "none": none,
+    }
 
 
 def restore(tree: Any, arrays: Any) -> Examples:
@@ -296,10 +366,13 @@ def _restored_texts(tree: Any, arrays: Any) -> Any:
     import numpy
 
     content, ends, missing = (arrays[key] for key in tree["keys"])
-    whole, begins = content.tobytes(), [0, *ends.tolist()]
+    whole = content.tobytes()
+    begins = [0, *ends.tolist()]
     parts = (whole[a:b] for a, b in zip(begins, begins[1:]))
     gone = None if tree["none"] else float("nan")
-    values = [gone if m else p if tree["bytes"] else p.decode() for p, m in zip(parts, missing.tolist())]
+    values = [
+        gone if m else p if tree["bytes"] else p.decode() for p, m in zip(parts, missing.tolist())
+    ]
     made: Any = numpy.empty(len(values), dtype=object)
     made[:] = values
     return made.reshape(tree["shape"])
@@ -329,7 +402,9 @@ def _restored_series(tree: Any, arrays: Any) -> Any:
 
     if "codes" in tree:
         categories = _restored(tree["categories"], arrays)
-        made = pandas.Categorical.from_codes(arrays[tree["codes"]], categories=categories, ordered=tree["ordered"])
+        made = pandas.Categorical.from_codes(
+            arrays[tree["codes"]], categories=categories, ordered=tree["ordered"]
+        )
         return pandas.Series(made, name=tree["name"])
     return pandas.Series(_restored(tree["item"], arrays), name=tree["name"]).astype(tree["dtype"])
 
@@ -344,9 +419,12 @@ def _restored_frame(tree: Any, arrays: Any) -> Any:
 
 
 _RESTORED = {
-    "csr": _restored_csr, "dmatrix": _restored_dmatrix, "tensor": _restored_tensor, "series": _restored_series,
+    "csr": _restored_csr,
+    "dmatrix": _restored_dmatrix,
+    "tensor": _restored_tensor,
+    "series": _restored_series,
     "frame": _restored_frame,
-}  # fmt: skip
+}
 
 
 def read(folder: str, entry: Dict[str, Any]) -> Tuple[Recipe, Examples]:

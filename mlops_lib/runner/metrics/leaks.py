@@ -1,9 +1,10 @@
 """The leak radar: which of the judged examples the model had been trained on, exactly or nearly.
 
-At each `fit` the keys of the training examples are kept (eight bytes an example) and, for pictures and tables, what
-near-copies are found by. When the script has ended, the judged examples are compared with those of the fits that made the
-judged model. What was also trained on is left out: the number, the count, the baseline and the mistakes become those of
-the clean rest before the saved model is measured again, so that the verdict is about examples nothing was trained on.
+At each `fit` the keys of the training examples are kept (eight bytes an example) and, for pictures
+and tables, what near-copies are found by. When the script has ended, the judged examples are
+compared with those of the fits that made the judged model. What was also trained on is left out:
+the number, the count, the baseline and the mistakes become those of the clean rest before the saved
+model is measured again, so that the verdict is about examples nothing was trained on.
 """
 
 import os
@@ -12,7 +13,14 @@ from typing import Any, Callable, Dict, FrozenSet, List, NamedTuple, Optional, T
 
 from mlops_lib.runner import protocol
 from mlops_lib.runner.journal import Journal
-from mlops_lib.runner.metrics import columns, example_hashes, example_rows, neighbours, preparation, repeats
+from mlops_lib.runner.metrics import (
+    columns,
+    example_hashes,
+    example_rows,
+    neighbours,
+    preparation,
+    repeats,
+)
 from mlops_lib.runner.metrics.evaluations import Evaluations, reference
 from mlops_lib.runner.metrics.pairs import shown
 from mlops_lib.runner.state import atomic
@@ -27,8 +35,11 @@ PIPELINES = 2
 JUDGED_SETS = 6
 """The last different sets of examples that evaluations were made on are looked at."""
 PAIRS_SHOWN = 12
-SHARE_OF_TIME, FREE_S = 0.02, 2.0
-"""The radar may take this share of the run's time, or so many seconds, before it looks for exact copies only."""
+SHARE_OF_TIME = 0.02
+FREE_S = 2.0
+"""The radar may take this share of the run's time, or so many seconds, before it looks for exact
+copies only.
+"""
 
 
 class Training:
@@ -145,13 +156,17 @@ class Radar:
             del self._unread[:-PIPELINES]
 
     def _again(self, model: Any, x: Any, y: Any) -> Optional[Training]:
-        """Return what is known already: a script that fits in a loop gives the same arrays again and again."""
+        """Return what is known already: a script that fits in a loop gives the same arrays again
+        and again.
+        """
         known = self._known.get(id(x))
         if known is None or known[0]() is not x or known[1] != _sample(x):
             return None
         first = known[2]
         training = Training.__new__(Training)
-        training.__dict__.update(first.__dict__, model=reference(model), labels=_label_keys(y, len(first.keys)))
+        training.__dict__.update(
+            first.__dict__, model=reference(model), labels=_label_keys(y, len(first.keys))
+        )
         return training
 
     def _new(self, model: Any, x: Any, y: Any) -> Optional[Training]:
@@ -165,7 +180,9 @@ class Radar:
         if self._has_time():
             training.described = neighbours.describe(rows)
         elif rows.kind in ("pictures", "numbers"):
-            self.journal.warn("near-copies are not looked for among the examples of later fits: it takes too long")
+            self.journal.warn(
+                "near-copies are not looked for among the examples of later fits: it takes too long"
+            )
         sample = _sample(x)
         if sample is not None:
             self._known[id(x)] = (reference(x), sample, training)
@@ -181,12 +198,18 @@ class Radar:
             taken += training.nbytes
             if taken > KEPT_BYTES and training.described is not None:
                 training.described = None
-                self.journal.warn("near-copies are not looked for among the examples of earlier fits: too much memory")
+                self.journal.warn(
+                    "near-copies are not looked for among the examples of earlier fits: too much memory"
+                )
         alive = {id(one.described) for one in self._trainings}
-        self._known = {key: one for key, one in self._known.items() if id(one[2].described) in alive}
+        self._known = {
+            key: one for key, one in self._known.items() if id(one[2].described) in alive
+        }
 
     def look(self, model: Any, x: Any, y: Any) -> Optional[Findings]:
-        """Return what leaks into these judged examples from what the model was fitted on; None if nothing can be told."""
+        """Return what leaks into these judged examples from what the model was fitted on; None if
+        nothing can be told.
+        """
         self._read_pipelines(model)
         own = [one for one in self._trainings if one.model() is model] or self._trainings
         rows = example_rows.read(x)
@@ -210,30 +233,42 @@ class Radar:
         mine = [one for one in self._unread if one[0]() is model]
         self._unread = [one for one in self._unread if one not in mine]
         for _, x in mine:
-            rows, targets = example_rows.of_files(x), None
+            rows = example_rows.of_files(x)
+            targets = None
             if rows is None:
                 read = example_rows.in_memory(x)
                 if read is None:
                     continue
-                rows, targets = example_rows.read(read[0]), read[1]
+                rows = example_rows.read(read[0])
+                targets = read[1]
             if rows is not None and len(rows):
                 training = Training(model, None, targets, rows)
                 training.described = neighbours.describe(rows)
                 self._trainings.append(training)
 
-    def _compare(self, training: Training, rows: example_rows.Rows, labels: Any, found: Findings) -> None:
+    def _compare(
+        self, training: Training, rows: example_rows.Rows, labels: Any, found: Findings
+    ) -> None:
         import numpy
 
         kinds = [("exact", training.keys, rows.keys, training.twins)]
-        if training.loose is not None and rows.loose is not None and rows.kind == training.kind == "texts":
+        if (
+            training.loose is not None
+            and rows.loose is not None
+            and rows.kind == training.kind == "texts"
+        ):
             kinds.append(("white space or case", training.loose, rows.loose, training.loose_twins))
         taken: Any = numpy.zeros(len(rows), dtype=bool)
         for kind, fitted, judged, twins in kinds:
             index, match = _equal(judged, fitted, ~taken)
             if not len(index):
                 continue
-            if self._is_natural(training, rows, int(taken.sum()) + len(index), twins, labels, index, match):
-                mask: Any = numpy.zeros(len(rows), dtype=bool) if found.repeated is None else found.repeated
+            if self._is_natural(
+                training, rows, int(taken.sum()) + len(index), twins, labels, index, match
+            ):
+                mask: Any = (
+                    numpy.zeros(len(rows), dtype=bool) if found.repeated is None else found.repeated
+                )
                 mask[index] = True
                 found.repeated = mask
             else:
@@ -255,9 +290,15 @@ class Radar:
             found.copies.append(Copies(one.kind, left[one.index[same]], one.match[same], training))
 
     def _is_natural(
-        self, training: Training, rows: example_rows.Rows, repeated: int, twins: float, labels: Any, index: Any,
+        self,
+        training: Training,
+        rows: example_rows.Rows,
+        repeated: int,
+        twins: float,
+        labels: Any,
+        index: Any,
         match: Any,
-    ) -> bool:  # fmt: skip
+    ) -> bool:
         """Return whether so many equal examples are what such data is like."""
         judged = len(rows)
         if self.preparations.resampled(rows.keys) or not repeats.is_expected(
@@ -275,7 +316,9 @@ def _near_kind(rows: example_rows.Rows) -> str:
 
 
 def _sample(x: Any) -> Optional[bytes]:
-    """Return the content of a few examples of an array, by which it is known again; None for other inputs."""
+    """Return the content of a few examples of an array, by which it is known again; None for other
+    inputs.
+    """
     if type(x).__name__ != "ndarray" or not len(x) or x.dtype.kind not in "biuf":
         return None
     return bytes(x[:: max(1, len(x) // 64)].tobytes())
@@ -287,7 +330,9 @@ def _label_keys(y: Any, count: int) -> Any:
 
 
 def _equal(judged: Any, fitted: Any, which: Any) -> Tuple[Any, Any]:
-    """Return the judged examples whose key is among the fitted ones, and the place of the first equal one."""
+    """Return the judged examples whose key is among the fitted ones, and the place of the first
+    equal one.
+    """
     import numpy
 
     unique, first = numpy.unique(fitted, return_index=True)
@@ -303,15 +348,21 @@ def _is_same_set(judged: Any, fitted: Any) -> bool:
 
 
 def _groups(training: Training, x: Any, rows: example_rows.Rows) -> List[columns.Group]:
-    judged, fitted = columns.Frame.of(x), training.frame
-    trained_keys, judged_keys, width = training.keys, rows.keys, _width(rows)
+    judged = columns.Frame.of(x)
+    fitted = training.frame
+    trained_keys = training.keys
+    judged_keys = rows.keys
+    width = _width(rows)
     if judged is None or fitted is None:
         split = columns.split_of(len(training.keys), len(rows))
         if split is not None:  # the parts before they were scaled, say
-            fitted, judged = columns.Frame.of(split[0]), columns.Frame.of(split[1])
+            fitted = columns.Frame.of(split[0])
+            judged = columns.Frame.of(split[1])
             parts = [example_rows.read(part) for part in split]
             if parts[0] is not None and parts[1] is not None:
-                trained_keys, judged_keys, width = parts[0].keys, parts[1].keys, _width(parts[1])
+                trained_keys = parts[0].keys
+                judged_keys = parts[1].keys
+                width = _width(parts[1])
     if fitted is not None and judged is not None:
         return columns.groups_on_both_sides(fitted, judged)
     return columns.groups_by_content(trained_keys, judged_keys, width) if width else []
@@ -322,11 +373,13 @@ def _width(rows: example_rows.Rows) -> int:
 
 
 def settle(radar: Radar, evaluations: Evaluations, inside: str) -> None:
-    """Say of each evaluation what leaks into it, at the script's end and before its model is measured again.
+    """Say of each evaluation what leaks into it, at the script's end and before its model is
+    measured again.
 
     Args:
         radar: what is known of the fits.
-        evaluations: what the script measured; what leaks into them is left out when they are measured again.
+        evaluations: what the script measured; what leaks into them is left out when they are
+            measured again.
         inside: the folder for `leaks.json`.
     """
     _Settlement(radar, evaluations).run(inside)
@@ -334,7 +387,8 @@ def settle(radar: Radar, evaluations: Evaluations, inside: str) -> None:
 
 class _Settlement:
     def __init__(self, radar: Radar, evaluations: Evaluations) -> None:
-        self._radar, self._evaluations = radar, evaluations
+        self._radar = radar
+        self._evaluations = evaluations
         self._sets: Dict[Tuple[int, int], Optional[_Judged]] = {}
 
     def run(self, inside: str) -> None:
@@ -394,16 +448,21 @@ class _Settlement:
             record["held_out"] = True
 
     def _is_needed(self, record: Dict[str, Any]) -> bool:
-        """Return whether nothing was measured on examples that are apart: the part of these that is has to do then."""
+        """Return whether nothing was measured on examples that are apart: the part of these that is
+        has to do then.
+        """
         own = [r for r in self._evaluations.records if not str(r["source"]).startswith("fit.")]
-        return not any(r["held_out"] is not False and r is not record and "leaks" not in r for r in own)
+        return not any(
+            r["held_out"] is not False and r is not record and "leaks" not in r for r in own
+        )
 
 
 class _Judged:
     """A set of judged examples with what was found about it."""
 
     def __init__(self, x: Any, findings: Findings) -> None:
-        self.x, self.findings = x, findings
+        self.x = x
+        self.findings = findings
         self.leaking = findings.leaking
         self.repeated = findings.repeated_only
         self.rest = int((~self.leaking).sum())
@@ -430,8 +489,12 @@ class _Judged:
             if len(new):
                 kinds[one.kind] = kinds.get(one.kind, 0) + len(new)
         return {
-            "examples": found.count, "left_out": int(self.leaking.sum()), "kinds": kinds, "fate": "",
+            "examples": found.count,
+            "left_out": int(self.leaking.sum()),
+            "kinds": kinds,
+            "fate": "",
             "repeated": int(self.repeated.sum()),
             "groups": [{"column": g.column, "examples": int(g.rows.sum())} for g in found.groups],
-            "targets": found.targets[:20], "prepared": found.prepared[:20],
-        }  # fmt: skip
+            "targets": found.targets[:20],
+            "prepared": found.prepared[:20],
+        }

@@ -1,9 +1,10 @@
 """Load a model file without running code that is in it.
 
-A `.keras` file is a zip of weights and a description: it is loaded in Keras' safe mode, and only if everything that the
-description names is Keras' own. A joblib file is a pickle, which may name any function to call: it is opened by an
-unpickler that makes objects of known classes of scikit-learn, XGBoost, LightGBM, numpy and scipy, and of nothing else
-(Python's documentation, "Restricting Globals"). What needs more than that needs code, and is said to.
+A `.keras` file is a zip of weights and a description: it is loaded in Keras' safe mode, and only if
+everything that the description names is Keras' own. A joblib file is a pickle, which may name any
+function to call: it is opened by an unpickler that makes objects of known classes of scikit-learn,
+XGBoost, LightGBM, numpy and scipy, and of nothing else (Python's documentation, "Restricting
+Globals"). What needs more than that needs code, and is said to.
 """
 
 import importlib
@@ -15,7 +16,15 @@ from typing import Any, ClassVar, Dict, Iterator, Set, Tuple
 
 CONFIG_BYTES = 64 << 20
 KERAS_PACKAGES = ("keras", "tf_keras", "tensorflow")
-RUNS_CODE = {"Lambda", "__lambda__", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer", "function"}
+RUNS_CODE = {
+    "Lambda",
+    "__lambda__",
+    "TFSMLayer",
+    "TorchModuleWrapper",
+    "JaxLayer",
+    "FlaxLayer",
+    "function",
+}
 """Classes of Keras that hold code, or call what a name stands for."""
 
 
@@ -70,8 +79,10 @@ def _foreign(config: Any) -> Iterator[str]:
             yield from _foreign(one)
     elif isinstance(config, dict):
         if "class_name" in config:
-            name, module = str(config["class_name"]), config.get("module")
-            # Keras' own marks (`__tuple__`) have neither module nor name; a class of a script has no module, but a name.
+            name = str(config["class_name"])
+            module = config.get("module")
+            # Keras' own marks (`__tuple__`) have neither module nor name; a class of a script has
+            # no module, but a name.
             is_mark = module is None and not config.get("registered_name")
             is_ours = is_mark or str(module).split(".")[0] in ("keras", "tf_keras", "builtins")
             if not is_ours or name in RUNS_CODE or ">" in str(config.get("registered_name") or ""):
@@ -102,8 +113,21 @@ LIBRARIES = ("sklearn", "xgboost", "lightgbm", "catboost")
 REBUILDS = re.compile(r"newObj|__pyx_unpickle_\w+")
 KNOWN: Dict[str, Set[str]] = {
     "builtins": {
-        "set", "frozenset", "bytearray", "complex", "slice", "range", "int", "float", "str", "bool", "list", "dict",
-        "tuple", "bytes", "object",
+        "set",
+        "frozenset",
+        "bytearray",
+        "complex",
+        "slice",
+        "range",
+        "int",
+        "float",
+        "str",
+        "bool",
+        "list",
+        "dict",
+        "tuple",
+        "bytes",
+        "object",
     },
     "collections": {"OrderedDict", "defaultdict", "deque"},
     "copyreg": {"_reconstructor"},
@@ -115,10 +139,14 @@ KNOWN: Dict[str, Set[str]] = {
     "numpy.ma.core": {"_mareconstruct", "MaskedArray", "MaskedConstant"},
     "numpy.ma": {"MaskedArray"},
     "sklearn.feature_selection._univariate_selection": {
-        "f_classif", "f_regression", "f_oneway", "chi2", "r_regression",
+        "f_classif",
+        "f_regression",
+        "f_oneway",
+        "chi2",
+        "r_regression",
     },
     "sklearn.feature_selection._mutual_info": {"mutual_info_classif", "mutual_info_regression"},
-}  # fmt: skip
+}
 NUMPY_PARTS = re.compile(r"numpy\.(_?core)(\.multiarray|\.numeric)")
 NUMPY_REBUILDS = ("_reconstruct", "scalar", "_frombuffer")
 CLASSES = re.compile(r"scipy\.(sparse|interpolate)(\..*)?|numpy\.random\..*")
@@ -147,7 +175,12 @@ def _find_class(module: str, name: str) -> Any:
     if "." in name or not (is_library or _is_known(module, name)):
         raise NeedsCodeError(f"it needs {module}.{name}"[:200])
     found = getattr(importlib.import_module(module), name)
-    if is_library and not isinstance(found, type) and not REBUILDS.fullmatch(name) and not _is_known(module, name):
+    if (
+        is_library
+        and not isinstance(found, type)
+        and not REBUILDS.fullmatch(name)
+        and not _is_known(module, name)
+    ):
         raise NeedsCodeError(f"it needs {module}.{name}"[:200])
     return found
 
@@ -186,11 +219,15 @@ def _restricted(base: Any) -> Any:
 
 
 def _unpickler(numpy_pickle: Any) -> Any:
-    """Joblib's own unpickler with the known names only, also for the pickles of arrays of objects inside."""
+    """Joblib's own unpickler with the known names only, also for the pickles of arrays of objects
+    inside.
+    """
     wrapper = numpy_pickle.NumpyArrayWrapper
     read_array = wrapper.read_array
     python: Any = pickle
-    plain = _restricted(python._Unpickler)  # which, being in Python, reads not a byte more than it needs
+    plain = _restricted(
+        python._Unpickler
+    )  # which, being in Python, reads not a byte more than it needs
 
     def read(self: Any, unpickler: Any, *args: Any) -> Any:
         if self.dtype.hasobject:
@@ -204,7 +241,8 @@ def _unpickler(numpy_pickle: Any) -> Any:
 
 
 def _check_state(made: Any, state: Any) -> None:
-    """Refuse a state that would change a class, or put something in the place of an object's method.
+    """Refuse a state that would change a class, or put something in the place of an object's
+    method.
 
     Raises:
         NeedsCodeError: it does.

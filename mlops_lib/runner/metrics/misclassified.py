@@ -1,6 +1,8 @@
-"""What the judged model got wrong: who is taken for whom, and the worst mistakes as pictures where inputs are images.
+"""What the judged model got wrong: who is taken for whom, and the worst mistakes as pictures where
+inputs are images.
 
-Looked at once, after the script has ended: its model answers the examples of the judged evaluation again. Nothing here
+Looked at once, after the script has ended: its model answers the examples of the judged evaluation
+    again. Nothing here
 changes a number; what cannot be looked at is left out.
 """
 
@@ -53,7 +55,8 @@ def explain(model: Any, asked: Tuple[Any, Any], record: Dict[str, Any], inside: 
     found = [one for one in pictures if one is not None]
     if found:
         atomic.write_json(
-            os.path.join(inside, protocol.MISTAKES), {"schema": 1, "evaluation": record["id"], "mistakes": found}
+            os.path.join(inside, protocol.MISTAKES),
+            {"schema": 1, "evaluation": record["id"], "mistakes": found},
         )
 
 
@@ -76,7 +79,11 @@ def batches(x: Any, y: Any) -> Iterator[Tuple[Any, Any]]:
         return
     batches = iter(x) if hasattr(x, "__iter__") else (x[i] for i in range(len(x)))
     # An iterator of legacy Keras goes round for ever, and says by its length how far once is.
-    for batch in itertools.islice(batches, len(x)) if hasattr(x, "__next__") and hasattr(x, "__len__") else batches:
+    for batch in (
+        itertools.islice(batches, len(x))
+        if hasattr(x, "__next__") and hasattr(x, "__len__")
+        else batches
+    ):
         if not isinstance(batch, (tuple, list)) or len(batch) < 2:
             return
         if isinstance(batch[1], (dict, tuple)):
@@ -85,7 +92,9 @@ def batches(x: Any, y: Any) -> Iterator[Tuple[Any, Any]]:
 
 
 def _answers(model: Any, x: Any, y: Any) -> Tuple[Any, Any, Any]:
-    """True classes, predicted ones, and how sure the model was of each; None where these are no classes."""
+    """True classes, predicted ones, and how sure the model was of each; None where these are no
+    classes.
+    """
     import numpy
 
     nothing = (None, None, None)
@@ -98,7 +107,11 @@ def _answers(model: Any, x: Any, y: Any) -> Tuple[Any, Any, Any]:
         if output.shape[1] > 1:
             return targets.astype(int), output.argmax(axis=1), output.max(axis=1)
         edge = 0.5 if output.min() >= 0.0 and output.max() <= 1.0 else 0.0
-        return targets.astype(int), (output[:, 0] > edge).astype(int), abs(output[:, 0] - edge) + 0.5
+        return (
+            targets.astype(int),
+            (output[:, 0] > edge).astype(int),
+            abs(output[:, 0] - edge) + 0.5,
+        )
     if y.size != len(y):
         return nothing  # several answers an example
     predicted = numpy.asarray(model.predict(x)).ravel()
@@ -131,15 +144,22 @@ def _tabulate(truth: List[Any], guess: List[Any], record: Dict[str, Any]) -> Non
 def _picture(
     sure: float, index: int, x: Any, place: int, *, truth: List[Any], guess: List[Any]
 ) -> Optional[Dict[str, Any]]:
-    """A mistake with its input as bytes of grey or red, green and blue; None where the input is no image."""
+    """A mistake with its input as bytes of grey or red, green and blue; None where the input is no
+    image.
+    """
     image = _image(x, place)
     if image is None:
         return None
     return {
-        "index": index, "true": str(truth[index]), "predicted": str(guess[index]),
-        "confidence": round(sure, 4) if math.isfinite(sure) else None, "height": image.shape[0],
-        "width": image.shape[1], "channels": image.shape[2], "pixels": base64.b64encode(image.tobytes()).decode(),
-    }  # fmt: skip
+        "index": index,
+        "true": str(truth[index]),
+        "predicted": str(guess[index]),
+        "confidence": round(sure, 4) if math.isfinite(sure) else None,
+        "height": image.shape[0],
+        "width": image.shape[1],
+        "channels": image.shape[2],
+        "pixels": base64.b64encode(image.tobytes()).decode(),
+    }
 
 
 def _image(x: Any, place: int) -> Any:
@@ -164,7 +184,9 @@ def _image(x: Any, place: int) -> Any:
 
 
 def _squared(values: Any) -> Any:
-    """Rows of pixels as pictures; None where neighbours are no more alike than any two values of a row."""
+    """Rows of pixels as pictures; None where neighbours are no more alike than any two values of a
+    row.
+    """
     import numpy
 
     side = math.isqrt(values.shape[1])
@@ -172,13 +194,16 @@ def _squared(values: Any) -> Any:
         return None
     pictures = values.reshape(-1, side, side).astype("float64")
     near = numpy.abs(numpy.diff(pictures, axis=1)).mean()
-    spread = numpy.abs(pictures.reshape(len(values), -1) - numpy.roll(values, values.shape[1] // 2 + 3, axis=1)).mean()
+    spread = numpy.abs(
+        pictures.reshape(len(values), -1) - numpy.roll(values, values.shape[1] // 2 + 3, axis=1)
+    ).mean()
     return pictures if near < 0.8 * spread else None
 
 
 def _range(values: Any) -> Tuple[float, float]:
     """What is black and what is white: the usual ranges where the values fit them."""
-    low, high = float(values.min()), float(values.max())
+    low = float(values.min())
+    high = float(values.max())
     if low >= 0.0:
         for usual in (1.0, 16.0, 255.0):
             if high <= usual:

@@ -1,12 +1,13 @@
 """Near-copies: examples whose nearest training example is far nearer than any other.
 
-Pictures are described by their lowest frequencies (discrete cosine transform of the grey picture, without the mean, of unit
-length), which recompression, casts, rescaling and resizing hardly change, and which a mirror image has with other signs.
-Tables are described by their columns in units of the training examples' spread.
+Pictures are described by their lowest frequencies (discrete cosine transform of the grey picture,
+without the mean, of unit length), which recompression, casts, rescaling and resizing hardly change,
+and which a mirror image has with other signs. Tables are described by their columns in units of the
+training examples' spread.
 
-A copy is told from a mere likeness by the ratio of the distances to the nearest and to the second nearest training example
-(Lowe, Int. J. Comput. Vis. 60, 2004): two handwritten ones may be as near as a picture and its JPEG, but then a third one
-is as near.
+A copy is told from a mere likeness by the ratio of the distances to the nearest and to the second
+nearest training example (Lowe, Int. J. Comput. Vis. 60, 2004): two handwritten ones may be as near
+as a picture and its JPEG, but then a third one is as near.
 """
 
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
@@ -23,14 +24,17 @@ FEWEST_PAIRS = 10
 """Fewer pairs tell nothing about what was done to all of them."""
 COLUMNS = 64
 """Tables with more columns are projected at random to half as many."""
-STRICT, LOOSE = 0.25, 0.4
-"""Squared ratio of the distances to the nearest and second nearest picture; the loose one only if it finds many more
-than it finds among the training examples themselves."""
+STRICT = 0.25
+LOOSE = 0.4
+"""Squared ratio of the distances to the nearest and second nearest picture; the loose one only if
+it finds many more than it finds among the training examples themselves.
+"""
 FARTHEST = 0.1
 """Squared distance of unit vectors beyond which pictures are no copies (a correlation of 0.95)."""
 IDENTICAL = 1e-3
 """Squared distance below which pictures are copies whatever else is near."""
-TABLE_STRICT, TABLE_LOOSE = 0.01, 0.04
+TABLE_STRICT = 0.01
+TABLE_LOOSE = 0.04
 TABLE_FARTHEST = 0.15
 """Distance a column, in standard deviations, beyond which rows are no copies."""
 FEWEST_COLUMNS = 3
@@ -41,7 +45,9 @@ SAMPLE = 1500
 RARE = 500
 """Judged examples looked at first for what is rare: mirror images, pictures made smaller."""
 PAIRS = 2_000_000_000
-"""Distances computed for one search; a few seconds. Beyond, a sample of the judged examples is looked at."""
+"""Distances computed for one search; a few seconds. Beyond, a sample of the judged examples is
+looked at.
+"""
 CHUNK = 4096
 BLOCK = 1 << 23
 """Values of inputs that are worked on at a time."""
@@ -72,16 +78,23 @@ def cosines(count: int) -> Any:
 
 
 def describe_pictures(pictures: Any) -> Any:
-    """Return the low frequencies of pictures as float32 (n, 64) of unit length; zeros for pictures of one colour.
+    """Return the low frequencies of pictures as float32 (n, 64) of unit length; zeros for pictures
+    of one colour.
 
     Args:
-        pictures: an array that `example_rows.is_pictures`; it is read in pieces, for it may be most of the memory.
+        pictures: an array that `example_rows.is_pictures`; it is read in pieces, for it may be most
+            of the memory.
     """
     import numpy
 
     step = max(1, BLOCK // max(1, int(numpy.prod(pictures.shape[1:], dtype="int64"))))
-    parts = [_frequencies(example_rows.grey(pictures[at : at + step])) for at in range(0, len(pictures), step)]
-    described = numpy.concatenate(parts) if parts else numpy.zeros((0, FREQUENCIES**2), dtype="float32")
+    parts = [
+        _frequencies(example_rows.grey(pictures[at : at + step]))
+        for at in range(0, len(pictures), step)
+    ]
+    described = (
+        numpy.concatenate(parts) if parts else numpy.zeros((0, FREQUENCIES**2), dtype="float32")
+    )
     scale = numpy.linalg.norm(described, axis=1, keepdims=True)
     least = 1e-6 * max(float(scale.max()) if len(scale) else 0.0, 1e-30)
     return numpy.nan_to_num(described / numpy.maximum(scale, least))
@@ -90,8 +103,13 @@ def describe_pictures(pictures: Any) -> Any:
 def _frequencies(grey: Any) -> Any:
     count, height, width = grey.shape
     rows = grey.reshape(count * height, width) @ cosines(width).T
-    rows = rows.reshape(count, height, FREQUENCIES).transpose(0, 2, 1).reshape(-1, height) @ cosines(height).T
-    described = rows.reshape(count, FREQUENCIES, FREQUENCIES).transpose(0, 2, 1).reshape(count, -1).copy()
+    rows = (
+        rows.reshape(count, height, FREQUENCIES).transpose(0, 2, 1).reshape(-1, height)
+        @ cosines(height).T
+    )
+    described = (
+        rows.reshape(count, FREQUENCIES, FREQUENCIES).transpose(0, 2, 1).reshape(count, -1).copy()
+    )
     described[:, 0] = 0  # the mean: brightness
     return described
 
@@ -103,7 +121,11 @@ def _damping(width: Optional[float]) -> Any:
     places = numpy.arange(FREQUENCIES)
     if width is None:
         return numpy.ones(FREQUENCIES**2, dtype="float32")
-    return numpy.exp(-(places[:, None] ** 2 + places[None] ** 2) / (2 * width * width)).astype("float32").ravel()
+    return (
+        numpy.exp(-(places[:, None] ** 2 + places[None] ** 2) / (2 * width * width))
+        .astype("float32")
+        .ravel()
+    )
 
 
 def _unit(rows: Any) -> Any:
@@ -122,7 +144,8 @@ def _signs(flip: Tuple[int, int]) -> Any:
 def nearest(queries: Any, rows: Any) -> Tuple[Any, Any, Any]:
     """Return for each query the nearest row, its squared distance, and that of the second nearest.
 
-    Only the largest product of each chunk is kept in a first pass, so that the products stay in the processor's cache.
+    Only the largest product of each chunk is kept in a first pass, so that the products stay in the
+    processor's cache.
     """
     import numpy
 
@@ -130,7 +153,8 @@ def nearest(queries: Any, rows: Any) -> Tuple[Any, Any, Any]:
     starts = range(0, len(rows), CHUNK)
     nearness: Any = numpy.empty((len(queries), len(starts)), dtype="float32")
     for at, start in enumerate(starts):
-        part, half = rows[start : start + CHUNK], 0.5 * lengths[start : start + CHUNK]
+        part = rows[start : start + CHUNK]
+        half = 0.5 * lengths[start : start + CHUNK]
         for first in range(0, len(queries), 512):
             products = queries[first : first + 512] @ part.T
             products -= half
@@ -140,7 +164,8 @@ def nearest(queries: Any, rows: Any) -> Tuple[Any, Any, Any]:
     second: Any = numpy.full(len(queries), -numpy.inf, dtype="float32")
     for at, start in enumerate(starts):
         members = numpy.flatnonzero(chunk == at)
-        part, half = rows[start : start + CHUNK], 0.5 * lengths[start : start + CHUNK]
+        part = rows[start : start + CHUNK]
+        half = 0.5 * lengths[start : start + CHUNK]
         for first in range(0, len(members), 512):
             some = members[first : first + 512]
             products = queries[some] @ part.T - half
@@ -154,7 +179,11 @@ def nearest(queries: Any, rows: Any) -> Tuple[Any, Any, Any]:
     own = numpy.einsum("ij,ij->i", queries, queries)
     # The nearest is measured again: the difference of large numbers says nothing about a small one.
     difference = queries - rows[index]
-    return index, numpy.einsum("ij,ij->i", difference, difference), numpy.maximum(own - 2 * second, 0.0)
+    return (
+        index,
+        numpy.einsum("ij,ij->i", difference, difference),
+        numpy.maximum(own - 2 * second, 0.0),
+    )
 
 
 class Described:
@@ -168,8 +197,14 @@ class Described:
         spread: the standard deviation of each column of a table.
     """
 
-    def __init__(self, kind: str, rows: Any, index: Any, *, centre: Any = None, spread: Any = None) -> None:
-        self.kind, self.rows, self.index, self.centre, self.spread = kind, rows, index, centre, spread
+    def __init__(
+        self, kind: str, rows: Any, index: Any, *, centre: Any = None, spread: Any = None
+    ) -> None:
+        self.kind = kind
+        self.rows = rows
+        self.index = index
+        self.centre = centre
+        self.spread = spread
         self._self_distances: Dict[Any, Tuple[Any, Any]] = {}
 
     @property
@@ -187,7 +222,9 @@ class Described:
         import numpy
 
         described = describe_pictures(pictures)
-        left = (numpy.abs(described).max(axis=1) > 0).nonzero()[0]  # a picture of one colour is like any other
+        left = (numpy.abs(described).max(axis=1) > 0).nonzero()[
+            0
+        ]  # a picture of one colour is like any other
         left = _bounded(left, len(self.rows))
         found: List[Found] = []
         for kind, search in (("altered", self._hits), ("resized or blurred", self._filtered)):
@@ -196,7 +233,9 @@ class Described:
             left = numpy.setdiff1d(left, hits.index)
         for kind, flip in FLIPS.items():
             signs = _signs(flip)
-            if not len(self._hits(described * signs, left[:: max(1, len(left) // RARE)], kind).index):
+            if not len(
+                self._hits(described * signs, left[:: max(1, len(left) // RARE)], kind).index
+            ):
                 continue
             hits = self._hits(described * signs, left, kind)
             if len(hits.index) > 3 * self._self_rate(flip, STRICT) * len(left) + 1:
@@ -212,7 +251,9 @@ class Described:
         return Found(which[hit], self.index[place[hit]], kind)
 
     def _decide(self, first: Any, second: Any) -> Any:
-        """Return which of the nearest are copies: by the loose ratio if that finds many more than chance, or the strict."""
+        """Return which of the nearest are copies: by the loose ratio if that finds many more than
+        chance, or the strict.
+        """
         for ratio in (LOOSE, STRICT):
             near = (first <= FARTHEST) & (first <= ratio * second)
             if near.any() and near.mean() > 3 * self._self_rate(None, ratio) + 1 / len(first):
@@ -220,7 +261,8 @@ class Described:
         return first <= IDENTICAL
 
     def _filtered(self, described: Any, which: Any, kind: str) -> Found:
-        """Find pictures of which some frequencies were damped, all pictures alike: made smaller, blurred, sharpened.
+        """Find pictures of which some frequencies were damped, all pictures alike: made smaller,
+        blurred, sharpened.
 
         The gains are guessed, and then fitted to the pairs that look most like copies.
         """
@@ -236,7 +278,9 @@ class Described:
         return Found(which[hit], self.index[place[hit]], kind)
 
     def _fit_gains(self, described: Any, gains: Any) -> Tuple[int, Any]:
-        """Return how many pictures are copies if the frequencies were changed by gains like these, and the gains."""
+        """Return how many pictures are copies if the frequencies were changed by gains like these,
+        and the gains.
+        """
         import numpy
 
         for _ in range(GAIN_ROUNDS):
@@ -245,17 +289,22 @@ class Described:
             surest = numpy.flatnonzero(ratio <= STRICT)
             if len(surest) < FEWEST_PAIRS:
                 surest = numpy.argsort(ratio)[: max(FEWEST_PAIRS, len(ratio) // 20)]
-            pictures, rows = described[surest], self.rows[place[surest]]
+            pictures = described[surest]
+            rows = self.rows[place[surest]]
             slopes = (pictures * rows).sum(axis=0) / numpy.maximum((rows * rows).sum(axis=0), 1e-9)
             gains = numpy.maximum(slopes, SMALLEST_GAIN).astype("float32")
         return int(((ratio <= STRICT) & (first <= FARTHEST)).sum()), gains
 
     def _self_rate(self, flip: Optional[Tuple[int, int]], ratio: float) -> float:
-        """Return the share of training pictures that would be called copies of another training picture."""
+        """Return the share of training pictures that would be called copies of another training
+        picture.
+        """
         import numpy
 
         if flip not in self._self_distances:
-            some = numpy.arange(0, len(self.rows), max(1, len(self.rows) // SAMPLE))[: len(self.rows) // 2]
+            some = numpy.arange(0, len(self.rows), max(1, len(self.rows) // SAMPLE))[
+                : len(self.rows) // 2
+            ]
             rest = numpy.setdiff1d(numpy.arange(len(self.rows)), some)
             signs = _signs(flip) if flip is not None else numpy.float32(1)
             self._self_distances[flip] = nearest(self.rows[some] * signs, self.rows[rest])[1:]
@@ -266,12 +315,16 @@ class Described:
         import numpy
 
         which = _bounded(numpy.arange(len(numbers)), len(self.rows))
-        found = self._kept(self._rows_near(numbers, which, self.rows, "cast or rounded"), len(which))
+        found = self._kept(
+            self._rows_near(numbers, which, self.rows, "cast or rounded"), len(which)
+        )
         for rounded, rows in self._coarser(numbers, numpy.setdiff1d(which, found.index)):
             own = standardise(rounded, self.centre, self.spread)
             more = self._kept(self._rows_near(numbers, rows, own, found.kind), len(rows))
             found = Found(
-                numpy.concatenate([found.index, more.index]), numpy.concatenate([found.match, more.match]), found.kind
+                numpy.concatenate([found.index, more.index]),
+                numpy.concatenate([found.match, more.match]),
+                found.kind,
             )
         if len(found.index) < 0.02 * len(which):
             scaled = self._scaled_otherwise(numbers[which])
@@ -292,7 +345,9 @@ class Described:
         return (first <= ratio * second) & (first <= columns * TABLE_FARTHEST**2)
 
     def _kept(self, found: Found, looked_at: int) -> Found:
-        """Return what was found if it is more than what is found among the training rows themselves, else nothing."""
+        """Return what was found if it is more than what is found among the training rows
+        themselves, else nothing.
+        """
         if len(found.index) > 3 * self._table_self_rate() * looked_at:
             return found
         return Found(found.index[:0], found.match[:0], found.kind)
@@ -303,16 +358,18 @@ class Described:
         return self.rows * self.spread + self.centre
 
     def _coarser(self, numbers: Any, which: Any) -> List[Tuple[Any, Any]]:
-        """Return judged rows that are less precise than the training rows, with the training rows made as they are.
+        """Return judged rows that are less precise than the training rows, with the training rows
+        made as they are.
 
-        Rounding can take from a column with a small spread all that it says; the original is then found only by rounding
-        it in the same way.
+        Rounding can take from a column with a small spread all that it says; the original is then
+        found only by rounding it in the same way.
         """
         import numpy
 
         if self.rows.shape[1] != numbers.shape[1] or not len(which):
             return []
-        raw, judged = self.raw, numbers[which]
+        raw = self.raw
+        judged = numbers[which]
         usual = int(numpy.median(decimals_of(raw[:SAMPLE])))
         decimals = decimals_of(judged)
         found = [
@@ -320,7 +377,9 @@ class Described:
             for k in range(min(usual, MOST_DECIMALS))
             if (decimals == k).any()
         ]
-        half = (_as_half(judged) == judged.astype("float32")).all(axis=1) & (decimals >= MOST_DECIMALS)
+        half = (_as_half(judged) == judged.astype("float32")).all(axis=1) & (
+            decimals >= MOST_DECIMALS
+        )
         if half.any() and not (_as_half(raw[:SAMPLE]) == raw[:SAMPLE].astype("float32")).all():
             found.append((_as_half(raw), which[half]))
         return found
@@ -329,7 +388,9 @@ class Described:
         import numpy
 
         if "table" not in self._self_distances:
-            some = numpy.arange(0, len(self.rows), max(1, len(self.rows) // SAMPLE))[: len(self.rows) // 3]
+            some = numpy.arange(0, len(self.rows), max(1, len(self.rows) // SAMPLE))[
+                : len(self.rows) // 3
+            ]
             rest = numpy.setdiff1d(numpy.arange(len(self.rows)), some)
             self._self_distances["table"] = nearest(self.rows[some], self.rows[rest])[1:]
         return float(self._is_near(*self._self_distances["table"]).mean())
@@ -337,8 +398,8 @@ class Described:
     def _scaled_otherwise(self, numbers: Any) -> Optional[Found]:
         """Rows scaled by other constants than the training rows, one pair of constants a column.
 
-        Standardised by their own columns they are roughly where their originals are; the constants are then fitted to
-        the pairs found, and the search repeated.
+        Standardised by their own columns they are roughly where their originals are; the constants
+        are then fitted to the pairs found, and the search repeated.
         """
         import numpy
 
@@ -355,7 +416,8 @@ class Described:
                 return None
             matched = self.rows[place[hit]]
             own = queries[hit]
-            mean, target = own.mean(axis=0), matched.mean(axis=0)
+            mean = own.mean(axis=0)
+            target = matched.mean(axis=0)
             slope = ((own - mean) * (matched - target)).sum(axis=0) / numpy.maximum(
                 ((own - mean) ** 2).sum(axis=0), 1e-9
             )
@@ -368,7 +430,9 @@ class Described:
 
 
 def _bounded(which: Any, rows: int) -> Any:
-    """Return the judged examples that can be compared with so many training examples in bounded time."""
+    """Return the judged examples that can be compared with so many training examples in bounded
+    time.
+    """
     most = max(SAMPLE, PAIRS // max(1, rows))
     return which if len(which) <= most else which[:: -(-len(which) // most)]
 
@@ -382,7 +446,9 @@ def _as_half(numbers: Any) -> Any:
 
 
 def decimals_of(numbers: Any) -> Any:
-    """Return how many decimals the values of each row have at most; `MOST_DECIMALS` stands for that many or more."""
+    """Return how many decimals the values of each row have at most; `MOST_DECIMALS` stands for that
+    many or more.
+    """
     import numpy
 
     values = numpy.nan_to_num(numbers.astype("float64"), posinf=0.0, neginf=0.0)
@@ -403,11 +469,16 @@ def spread_of(numbers: Any) -> Tuple[Any, Any]:
 
 
 def standardise(numbers: Any, centre: Any, spread: Any) -> Any:
-    """Return a table in units of the columns' spread as float32; more than `COLUMNS` columns are projected at random."""
+    """Return a table in units of the columns' spread as float32; more than `COLUMNS` columns are
+    projected at random.
+    """
     import numpy
 
     step = max(1, BLOCK // max(1, numbers.shape[1]))
-    parts = [_standardised(numbers[at : at + step], centre, spread) for at in range(0, len(numbers), step)]
+    parts = [
+        _standardised(numbers[at : at + step], centre, spread)
+        for at in range(0, len(numbers), step)
+    ]
     return numpy.concatenate(parts) if parts else _standardised(numbers, centre, spread)
 
 
@@ -419,7 +490,11 @@ def _standardised(numbers: Any, centre: Any, spread: Any) -> Any:
     values = numpy.clip((values - centre) / scale, -10, 10).astype("float32")
     if values.shape[1] <= COLUMNS:
         return values
-    directions = numpy.random.RandomState(0).standard_normal((values.shape[1], COLUMNS // 2)).astype("float32")
+    directions = (
+        numpy.random.RandomState(0)
+        .standard_normal((values.shape[1], COLUMNS // 2))
+        .astype("float32")
+    )
     return values @ directions / numpy.float32((COLUMNS // 2) ** 0.5)
 
 
@@ -433,7 +508,9 @@ def _different(rows: example_rows.Rows, width: int) -> Any:
 
 
 def describe(rows: example_rows.Rows) -> Optional[Described]:
-    """Return training examples in a form that near-copies can be found by; None if there is none for their kind."""
+    """Return training examples in a form that near-copies can be found by; None if there is none
+    for their kind.
+    """
     import numpy
 
     if rows.kind == "pictures":
@@ -446,4 +523,6 @@ def describe(rows: example_rows.Rows) -> Optional[Described]:
     first = _different(rows, min(rows.numbers.shape[1], COLUMNS))
     numbers = rows.numbers[first] if len(first) < len(rows) else rows.numbers
     centre, spread = spread_of(numbers)
-    return Described("numbers", standardise(numbers, centre, spread), first, centre=centre, spread=spread)
+    return Described(
+        "numbers", standardise(numbers, centre, spread), first, centre=centre, spread=spread
+    )

@@ -24,7 +24,12 @@ def shown(copies: Any, x: Any, *, limit: int) -> List[Dict[str, Any]]:
     for one in copies:
         trained = one.training.x()
         for index, match in list(zip(one.index.tolist(), one.match.tolist()))[:each]:
-            pair = {"kind": one.kind, "judged": index, "trained": match, "judged_example": _example(x, index)}
+            pair = {
+                "kind": one.kind,
+                "judged": index,
+                "trained": match,
+                "judged_example": _example(x, index),
+            }
             pair["trained_example"] = _example(trained, match) if trained is not None else None
             pairs.append(pair)
     return pairs[:limit]
@@ -38,7 +43,9 @@ def _example(x: Any, index: int) -> Optional[Dict[str, Any]]:
         row = x.iloc[index]
         if not hasattr(row, "items") or isinstance(row, str):
             return {"text": str(row)[:CHARACTERS]}
-        return {"row": {str(name)[:40]: str(value)[:40] for name, value in list(row.items())[:VALUES]}}
+        return {
+            "row": {str(name)[:40]: str(value)[:40] for name, value in list(row.items())[:VALUES]}
+        }
     if isinstance(x, list) and x and isinstance(x[0], str):
         return {"text": x[index][:CHARACTERS]}
     if hasattr(x, "numpy") and not hasattr(x, "tobytes"):
@@ -73,14 +80,17 @@ def _picture(x: Any, index: int) -> Optional[Dict[str, Any]]:
     step = max(1, math.ceil(max(one.shape[:2]) / SIDE))
     pixels = (255 * (one[::step, ::step] - low) / (high - low)).clip(0, 255).round().astype("uint8")
     return {
-        "height": pixels.shape[0], "width": pixels.shape[1], "channels": pixels.shape[2],
+        "height": pixels.shape[0],
+        "width": pixels.shape[1],
+        "channels": pixels.shape[2],
         "pixels": base64.b64encode(pixels.tobytes()).decode(),
-    }  # fmt: skip
+    }
 
 
 def _range(x: Any, one: Any) -> Any:
     """Return what is black and what is white: the usual ranges if the values fit them."""
-    low, high = float(one.min()), float(one.max())
+    low = float(one.min())
+    high = float(one.max())
     if low >= 0.0:
         for usual in (1.0, 16.0, 255.0):
             if float(x[:50].max()) <= usual:

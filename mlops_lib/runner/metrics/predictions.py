@@ -1,4 +1,6 @@
-"""From a metric call back to the model: which `predict` made the argument of `accuracy_score(y, p)`."""
+"""From a metric call back to the model: which `predict` made the argument of `accuracy_score(y,
+p)`.
+"""
 
 import hashlib
 import inspect
@@ -44,9 +46,19 @@ class Prediction:
     """One output of `predict`, with the model and the input it came from."""
 
     def __init__(
-        self, model: Any, method: str, x: Any, output: Any, fit: Optional[int], options: Optional[Dict[str, Any]] = None
+        self,
+        model: Any,
+        method: str,
+        x: Any,
+        output: Any,
+        fit: Optional[int],
+        options: Optional[Dict[str, Any]] = None,
     ) -> None:
-        self.model, self.method, self.x, self.output, self.fit = model, method, x, output, fit
+        self.model = model
+        self.method = method
+        self.x = x
+        self.output = output
+        self.fit = fit
         self.options = options or {}
         """What the script asked for besides, such as `num_iteration`."""
         self._digests: Optional[Dict[str, Shape]] = None
@@ -67,9 +79,14 @@ class Prediction:
         return predict(model, self.method, self.x, **self.options)
 
     def measure(
-        self, model: Any, y: Any, of: Callable[[Any, Any], float], *, without: FrozenSet[bytes],
+        self,
+        model: Any,
+        y: Any,
+        of: Callable[[Any, Any], float],
+        *,
+        without: FrozenSet[bytes],
         baseline: Callable[[Any], Optional[Dict[str, Any]]] = lambda y: None,
-    ) -> Measured:  # fmt: skip
+    ) -> Measured:
         """Measure another model by the same prediction.
 
         Args:
@@ -81,7 +98,8 @@ class Prediction:
         """
         import numpy
 
-        names, output = read_names(self.x), self.repeat(model)
+        names = read_names(self.x)
+        output = self.repeat(model)
         if names is not None and len(names) != len(output):
             names = None
         kept = None
@@ -100,11 +118,15 @@ class Prediction:
 
 def predict(model: Any, method: str, x: Any, **more: Any) -> Any:
     """A model's prediction, without a progress bar."""
-    quiet = {"verbose": 0} if hasattr(model, "predict_on_batch") and hasattr(model, "summary") else {}
+    quiet = (
+        {"verbose": 0} if hasattr(model, "predict_on_batch") and hasattr(model, "summary") else {}
+    )
     return getattr(model, method)(x, **{**quiet, **more})
 
 
-def options_of(original: Callable[..., Any], args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> Dict[str, Any]:
+def options_of(
+    original: Callable[..., Any], args: Tuple[Any, ...], kwargs: Dict[str, Any]
+) -> Dict[str, Any]:
     """Return the arguments of a prediction besides model and input, by their names.
 
     Args:
@@ -122,9 +144,15 @@ def digest_values(values: Any) -> str:
     import numpy
 
     array = numpy.asarray(values).ravel()
-    if array.dtype.kind in "biu" or (array.dtype.kind == "f" and array.size and bool((array == array.round()).all())):
+    if array.dtype.kind in "biu" or (
+        array.dtype.kind == "f" and array.size and bool((array == array.round()).all())
+    ):
         array = array.astype(numpy.int64)
-    content = repr(array.tolist()).encode() if array.dtype.kind in "OUS" else numpy.ascontiguousarray(array).tobytes()
+    content = (
+        repr(array.tolist()).encode()
+        if array.dtype.kind in "OUS"
+        else numpy.ascontiguousarray(array).tobytes()
+    )
     return hashlib.sha256(content).hexdigest()
 
 
@@ -134,7 +162,13 @@ before_trace: List[Callable[[], None]] = []
 
 
 def remember(
-    *, model: Any, method: str, x: Any, output: Any, fit: Optional[int], options: Optional[Dict[str, Any]] = None
+    *,
+    model: Any,
+    method: str,
+    x: Any,
+    output: Any,
+    fit: Optional[int],
+    options: Optional[Dict[str, Any]] = None,
 ) -> None:
     """Keep a reference to a prediction of the script; nothing is copied."""
     _REMEMBERED.append(Prediction(model, method, x, output, fit, options))

@@ -1,8 +1,9 @@
-"""Scalers, encoders, selectors and resamplers: on which rows were they fitted, and are any of those judged?
+"""Scalers, encoders, selectors and resamplers: on which rows were they fitted, and are any of those
+judged?
 
-What a transformer learns from judged rows reaches the model that is judged on them. For a scaler or an encoder that is
-little, and is said; a selector or an encoder that looks at the targets, and a resampler that makes new training rows from
-judged ones, let the model know the answers.
+What a transformer learns from judged rows reaches the model that is judged on them. For a scaler or
+an encoder that is little, and is said; a selector or an encoder that looks at the targets, and a
+resampler that makes new training rows from judged ones, let the model know the answers.
 """
 
 import re
@@ -15,9 +16,16 @@ KEPT = 40
 LARGEST = 500_000_000
 """Values; larger inputs are not hashed."""
 STATELESS = (
-    "LabelEncoder", "LabelBinarizer", "MultiLabelBinarizer", "Normalizer", "FunctionTransformer", "HashingVectorizer",
-    "Binarizer", "PolynomialFeatures", "FeatureHasher",
-)  # fmt: skip
+    "LabelEncoder",
+    "LabelBinarizer",
+    "MultiLabelBinarizer",
+    "Normalizer",
+    "FunctionTransformer",
+    "HashingVectorizer",
+    "Binarizer",
+    "PolynomialFeatures",
+    "FeatureHasher",
+)
 """They learn nothing of the inputs that a judged row could add to."""
 SUPERVISED = re.compile(
     r"^(Select|GenericUnivariateSelect|RFE|TargetEncoder|LinearDiscriminant|PLS|CCA|Neighborhood|WOE|CatBoostEncoder"
@@ -29,10 +37,14 @@ FEWEST = 5
 class _Fitted:
     """One transformer with the rows it was fitted on, and what became of them."""
 
-    def __init__(self, transformer: Any, name: str, rows: example_rows.Rows, *, supervised: bool) -> None:
+    def __init__(
+        self, transformer: Any, name: str, rows: example_rows.Rows, *, supervised: bool
+    ) -> None:
         import numpy
 
-        self.transformer, self.name, self.supervised = transformer, name, supervised
+        self.transformer = transformer
+        self.name = name
+        self.supervised = supervised
         self.rows = numpy.unique(rows.keys)
         self.count = len(rows)
         self.twins = repeats.twin_share(rows.keys)
@@ -41,22 +53,32 @@ class _Fitted:
         self.repeats_rows = False
         self.width: Optional[int] = None
         self.columns: Optional[List[Any]] = None
-        """Of what it makes: the number of columns, and their names if it makes data frames or replaces columns of one."""
+        """Of what it makes: the number of columns, and their names if it makes data frames or
+        replaces columns of one.
+        """
 
     def covers(self, keys: Any) -> Any:
         """Return which of these keys are of rows made from rows it was fitted on, as a mask."""
         import numpy
 
-        return numpy.isin(keys, numpy.concatenate(self.made)) if self.made else numpy.zeros(len(keys), dtype=bool)
+        return (
+            numpy.isin(keys, numpy.concatenate(self.made))
+            if self.made
+            else numpy.zeros(len(keys), dtype=bool)
+        )
 
 
 class Preparations:
-    """The transformers that a script fits by itself; those inside a pipeline that is fitted as a model are part of it."""
+    """The transformers that a script fits by itself; those inside a pipeline that is fitted as a
+    model are part of it.
+    """
 
     def __init__(self) -> None:
         self._fitted: List[_Fitted] = []
         self.depth = 0
-        """How deep the script is inside a transformer's method; what that calls of other transformers is part of it."""
+        """How deep the script is inside a transformer's method; what that calls of other
+        transformers is part of it.
+        """
 
     def fitted(self, transformer: Any, x: Any, y: Any) -> None:
         """Note that a transformer was fitted on this input."""
@@ -67,7 +89,9 @@ class Preparations:
         if rows is None:
             return
         self._fitted = [one for one in self._fitted if one.transformer is not transformer]
-        fitted = _Fitted(transformer, name, rows, supervised=y is not None and bool(SUPERVISED.match(name)))
+        fitted = _Fitted(
+            transformer, name, rows, supervised=y is not None and bool(SUPERVISED.match(name))
+        )
         fitted.columns = list(x.columns) if hasattr(x, "columns") else None
         self._fitted.append(fitted)
         del self._fitted[:-KEPT]
@@ -80,7 +104,8 @@ class Preparations:
         before = [one for one in self._fitted if one.made and one is not own]
         if own is None and not before:
             return
-        rows, results = _rows(x), _rows(made)
+        rows = _rows(x)
+        results = _rows(made)
         if rows is None or results is None or len(rows) != len(results):
             return
         for one in before:  # what it was fitted on goes on through the next transformer
@@ -96,7 +121,8 @@ class Preparations:
 
     def resample(self, sampler: Any, x: Any, made: Any) -> None:
         """Note that new rows were made from an input."""
-        rows, results = _rows(x), _rows(made)
+        rows = _rows(x)
+        results = _rows(made)
         if rows is None or results is None:
             return
         fitted = _Fitted(sampler, type(sampler).__name__, rows, supervised=True)
@@ -105,7 +131,9 @@ class Preparations:
         self._fitted.append(fitted)
 
     def resampled(self, keys: Any) -> bool:
-        """Return whether these examples were drawn repeatedly: that some are equal is then no property of the data."""
+        """Return whether these examples were drawn repeatedly: that some are equal is then no
+        property of the data.
+        """
         return any(one.repeats_rows and one.covers(keys).mean() > 0.5 for one in self._fitted)
 
     def fitted_on(self, x: Any, rows: example_rows.Rows, which: Any) -> List[Dict[str, Any]]:
@@ -114,28 +142,42 @@ class Preparations:
         Args:
             x: the judged input.
             rows: the same, read.
-            which: the judged examples to look at, as a mask: not those that are copies of training examples.
+            which: the judged examples to look at, as a mask: not those that are copies of training
+                examples.
         """
         if int(which.sum()) < FEWEST:
             which = which | True
         found = []
         for one in self._fitted:
-            share = max(float(one.covers(keys)[which].mean()) for keys in _keys_of_parts(x, rows, one))
+            share = max(
+                float(one.covers(keys)[which].mean()) for keys in _keys_of_parts(x, rows, one)
+            )
             if share > max(0.5, one.twins + 0.5 * (1 - one.twins)):
                 found.append(
-                    {"name": one.name, "supervised": one.supervised, "share": round(share, 4), "rows": one.count}
+                    {
+                        "name": one.name,
+                        "supervised": one.supervised,
+                        "share": round(share, 4),
+                        "rows": one.count,
+                    }
                 )
         return found
 
 
 def _keys_of_parts(x: Any, rows: example_rows.Rows, fitted: _Fitted) -> List[Any]:
-    """Return the judged examples' keys: of whole rows, and of those columns alone that the transformer made."""
+    """Return the judged examples' keys: of whole rows, and of those columns alone that the
+    transformer made.
+    """
     parts = [rows.keys]
     if hasattr(x, "columns") and fitted.columns and len(fitted.columns) < x.shape[1]:
         if all(name in x.columns for name in fitted.columns):
             part = example_rows.read(x[fitted.columns])
             parts += [] if part is None else [part.keys]
-    elif rows.numbers is not None and fitted.width is not None and 1 < fitted.width < rows.numbers.shape[1]:
+    elif (
+        rows.numbers is not None
+        and fitted.width is not None
+        and 1 < fitted.width < rows.numbers.shape[1]
+    ):
         parts.append(example_rows.number_keys(rows.numbers[:, : fitted.width]))
         parts.append(example_rows.number_keys(rows.numbers[:, -fitted.width :]))
     return parts
@@ -158,10 +200,17 @@ def _inside(known: Preparations, function: Callable[..., Any], *args: Any, **kwa
 
 
 def _watched(noted_as: str, note: Callable[..., None]) -> Callable[..., Any]:
-    """A method of the script's own call, after which `note(known, transformer, x, y, result)` is told of it."""
+    """A method of the script's own call, after which `note(known, transformer, x, y, result)` is
+    told of it.
+    """
 
     def call(
-        known: Preparations, journal: Journal, original: Callable[..., Any], transformer: Any, args: Any, kwargs: Any
+        known: Preparations,
+        journal: Journal,
+        original: Callable[..., Any],
+        transformer: Any,
+        args: Any,
+        kwargs: Any,
     ) -> Any:
         if known.depth:
             return original(transformer, *args, **kwargs)
@@ -181,7 +230,9 @@ def _transformed(known: Preparations, transformer: Any, x: Any, y: Any, result: 
     known.transformed(transformer, x, result)
 
 
-def _fitted_and_transformed(known: Preparations, transformer: Any, x: Any, y: Any, result: Any) -> None:
+def _fitted_and_transformed(
+    known: Preparations, transformer: Any, x: Any, y: Any, result: Any
+) -> None:
     known.fitted(transformer, x, y)
     known.transformed(transformer, x, result)
 

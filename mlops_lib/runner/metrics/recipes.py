@@ -1,8 +1,8 @@
 """A recipe: how one number is made from a model and its examples, as plain data.
 
-The closure that repeats an evaluation on the reloaded model (`evaluations.py`) lives in the script's process only. A
-recipe says the same in JSON, so that a process without the script can make the number too, and so that two models can be
-compared example by example.
+The closure that repeats an evaluation on the reloaded model (`evaluations.py`) lives in the
+script's process only. A recipe says the same in JSON, so that a process without the script can make
+the number too, and so that two models can be compared example by example.
 """
 
 import functools
@@ -10,17 +10,38 @@ from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Tuple
 
 from mlops_lib.runner.metrics import predictions, targets
 
-EVALUATE, SCORE, FUNCTION, COMPARED = "evaluate", "score", "function", "compared"
-"""Keras' compiled metric; an estimator's own `score`; a metric function of a prediction; see targets.py."""
+EVALUATE = "evaluate"
+SCORE = "score"
+FUNCTION = "function"
+COMPARED = "compared"
+"""Keras' compiled metric; an estimator's own `score`; a metric function of a prediction; see
+targets.py.
+"""
 CALLS = (EVALUATE, SCORE, FUNCTION, COMPARED)
 METHODS = ("predict", "predict_proba", "decision_function")
 FUNCTIONS = (
-    "accuracy_score", "balanced_accuracy_score", "f1_score", "precision_score", "recall_score", "roc_auc_score",
-    "log_loss", "matthews_corrcoef", "cohen_kappa_score", "r2_score", "mean_absolute_error", "mean_squared_error",
-    "root_mean_squared_error", "median_absolute_error", "mean_absolute_percentage_error",
-)  # fmt: skip
-"""The functions of sklearn.metrics that a recipe may name: it is a claim, and none of these runs code of another's."""
-DERIVED: Dict[str, Callable[[Any], Any]] = {one.__name__.lstrip("_"): one for one in predictions.DERIVED}
+    "accuracy_score",
+    "balanced_accuracy_score",
+    "f1_score",
+    "precision_score",
+    "recall_score",
+    "roc_auc_score",
+    "log_loss",
+    "matthews_corrcoef",
+    "cohen_kappa_score",
+    "r2_score",
+    "mean_absolute_error",
+    "mean_squared_error",
+    "root_mean_squared_error",
+    "median_absolute_error",
+    "mean_absolute_percentage_error",
+)
+"""The functions of sklearn.metrics that a recipe may name: it is a claim, and none of these runs
+code of another's.
+"""
+DERIVED: Dict[str, Callable[[Any], Any]] = {
+    one.__name__.lstrip("_"): one for one in predictions.DERIVED
+}
 
 
 class Examples(NamedTuple):
@@ -60,7 +81,8 @@ def of_function(
     swapped: bool,
     options: Mapping[str, Any],
 ) -> Optional[Recipe]:
-    """Return the recipe of a metric function's call, or None if its arguments cannot be written down.
+    """Return the recipe of a metric function's call, or None if its arguments cannot be written
+    down.
 
     Args:
         name: the function's name in sklearn.metrics.
@@ -74,7 +96,9 @@ def of_function(
     plain = all(map(_is_plain, (*arguments.values(), *options.values())))
     if name not in FUNCTIONS or not derived or method not in METHODS or not plain:
         return None
-    return Recipe(FUNCTION, name, name, dict(arguments), method, derived, swapped, options=dict(options))
+    return Recipe(
+        FUNCTION, name, name, dict(arguments), method, derived, swapped, options=dict(options)
+    )
 
 
 def _is_plain(value: Any) -> bool:
@@ -115,9 +139,17 @@ def measure(recipe: Recipe, model: Any, examples: Examples) -> Dict[str, float]:
     if recipe.call == EVALUATE:
         weight = {} if examples.weight is None else {"sample_weight": examples.weight}
         logs = model.evaluate(
-            examples.x, examples.y, batch_size=recipe.batch_size, verbose=0, return_dict=True, **weight
+            examples.x,
+            examples.y,
+            batch_size=recipe.batch_size,
+            verbose=0,
+            return_dict=True,
+            **weight,
         )
-        return {recipe.metric: float(logs[recipe.metric]), **{name: float(value) for name, value in logs.items()}}
+        return {
+            recipe.metric: float(logs[recipe.metric]),
+            **{name: float(value) for name, value in logs.items()},
+        }
     if recipe.call == SCORE:
         weight = {} if examples.weight is None else {"sample_weight": examples.weight}
         return {recipe.metric: float(model.score(examples.x, examples.y, **weight))}
@@ -136,9 +168,13 @@ def answers(recipe: Recipe, model: Any, examples: Examples) -> Tuple[Any, Any]:
 
     if examples.y is None:
         raise ValueError("the examples come from a pipeline, which has no fixed order")
-    more = {"batch_size": recipe.batch_size} if recipe.call == EVALUATE and recipe.batch_size else {}
+    more = (
+        {"batch_size": recipe.batch_size} if recipe.call == EVALUATE and recipe.batch_size else {}
+    )
     method = "predict" if recipe.call in (EVALUATE, SCORE) else recipe.method
-    output = numpy.asarray(predictions.predict(model, method, examples.x, **{**more, **recipe.options}))
+    output = numpy.asarray(
+        predictions.predict(model, method, examples.x, **{**more, **recipe.options})
+    )
     truth = examples.y
     if recipe.call == COMPARED:
         labels = targets.classes_of(truth) if recipe.metric == "accuracy" else None
@@ -153,7 +189,9 @@ def number(recipe: Recipe, truth: Any, guess: Any, weight: Any = None) -> float:
     """The number that a recipe for a function, or a comparison, makes of targets and predictions."""
     function = _function(recipe)
     more = {} if weight is None else {"sample_weight": weight}
-    return float(function(guess, truth, **more) if recipe.swapped else function(truth, guess, **more))
+    return float(
+        function(guess, truth, **more) if recipe.swapped else function(truth, guess, **more)
+    )
 
 
 def _function(recipe: Recipe) -> Callable[..., Any]:
@@ -172,4 +210,6 @@ def _r2(truth: Any, guess: Any) -> float:
     import numpy
 
     actual, made = (numpy.asarray(one, dtype="float64").ravel() for one in (truth, guess))
-    return float(1.0 - numpy.square(actual - made).sum() / numpy.square(actual - actual.mean()).sum())
+    return float(
+        1.0 - numpy.square(actual - made).sum() / numpy.square(actual - actual.mean()).sum()
+    )

@@ -1,11 +1,14 @@
-"""`python -m mlops_lib.runner.metrics.remeasure FOLDER`: measure a saved model again, in a process without the script.
+"""`python -m mlops_lib.runner.metrics.remeasure FOLDER`: measure a saved model again, in a process
+without the script.
 
-FOLDER holds `order.json`, the model's file, and the examples that the runner kept. Nothing is written: the answer is the
-last line of the output, marked with the order's token. No file is loaded in a way that runs code from it.
+FOLDER holds `order.json`, the model's file, and the examples that the runner kept. Nothing is
+written: the answer is the last line of the output, marked with the order's token. No file is loaded
+in a way that runs code from it.
 
     order.json   {"token": "…", "model": "model.keras", "entry": an entry of examples/examples.json}
     the answer   {"state": "measured", "value": 0.93, "all": {…}, "count": 2000, "note": ""}
-                 state: measured, needs code (the file cannot be loaded without), failed (model or examples cannot be
+                 state: measured, needs code (the file cannot be loaded without), failed (model or
+                     examples cannot be
                  read, or the one not measured on the other)
 """
 
@@ -17,7 +20,9 @@ from typing import Any, Dict, List
 from mlops_lib.runner.metrics import comparison, kept_examples, loading, recipes
 from mlops_lib.runner.metrics.recipes import Examples, Recipe
 
-MEASURED, NEEDS_CODE, FAILED = "measured", "needs code", "failed"
+MEASURED = "measured"
+NEEDS_CODE = "needs code"
+FAILED = "failed"
 NOTE_LENGTH = 500
 
 
@@ -30,7 +35,11 @@ def answer(folder: str, order: Dict[str, Any]) -> Dict[str, Any]:
         return _said(FAILED, f"the kept examples cannot be read: {_shown(error)}")
     path = os.path.join(folder, str(order["model"]))
     try:
-        model, is_compiled = loading.load_keras(path) if path.endswith(".keras") else (loading.load_joblib(path), True)
+        model, is_compiled = (
+            loading.load_keras(path)
+            if path.endswith(".keras")
+            else (loading.load_joblib(path), True)
+        )
     except loading.NeedsCodeError as error:
         return _said(NEEDS_CODE, str(error))
     except Exception as error:  # noqa: BLE001 - a damaged file may raise anything
@@ -44,7 +53,9 @@ def answer(folder: str, order: Dict[str, Any]) -> Dict[str, Any]:
     return {**_said(MEASURED, ""), "value": every[recipe.metric], "all": every, "count": count}
 
 
-def measured(recipe: Recipe, model: Any, examples: Examples, *, is_compiled: bool) -> Dict[str, float]:
+def measured(
+    recipe: Recipe, model: Any, examples: Examples, *, is_compiled: bool
+) -> Dict[str, float]:
     """Make the number; if the model's own metrics need code, of what it predicts.
 
     Raises:
@@ -56,7 +67,9 @@ def measured(recipe: Recipe, model: Any, examples: Examples, *, is_compiled: boo
     truth, guess = recipes.answers(recipe, model, examples)
     value = None if examples.weight is not None else comparison.by_examples(recipe, truth, guess)
     if value is None:
-        raise loading.NeedsCodeError(f"its metric {recipe.metric}, or its loss, is the script's own")
+        raise loading.NeedsCodeError(
+            f"its metric {recipe.metric}, or its loss, is the script's own"
+        )
     return {recipe.metric: value}
 
 

@@ -1,9 +1,11 @@
-"""Examples that repeat by nature: are equal examples on both sides of a split copies, or what such data is like?
+"""Examples that repeat by nature: are equal examples on both sides of a split copies, or what such
+data is like?
 
-In a table of a few coarse columns many rows are equal, and people send the same message twice. If the training examples
-repeat among themselves as often as they do in the judged set, the split did not cause it. That alone would also hold for
-rows that were copied before the split, so in a table the likeness has to be plausible as well: where rows are equal by
-chance, still more rows differ in one column only; copied rows of continuous measurements have no such neighbours.
+In a table of a few coarse columns many rows are equal, and people send the same message twice. If
+the training examples repeat among themselves as often as they do in the judged set, the split did
+not cause it. That alone would also hold for rows that were copied before the split, so in a table
+the likeness has to be plausible as well: where rows are equal by chance, still more rows differ in
+one column only; copied rows of continuous measurements have no such neighbours.
 """
 
 from typing import Any, List, Optional
@@ -16,7 +18,9 @@ MOST_COLUMNS = 300
 MOST_REPEATED = 0.3
 """Share of judged texts that may repeat training texts; more is no habit of people."""
 DISAGREEING = 0.1
-"""Share of equal examples with different targets from which they cannot be copies: a copy has its original's target."""
+"""Share of equal examples with different targets from which they cannot be copies: a copy has its
+original's target.
+"""
 
 
 def twin_share(keys: Any) -> float:
@@ -30,7 +34,8 @@ def twin_share(keys: Any) -> float:
 
 
 def is_expected(repeated: int, judged: int, twins: float, trained: int) -> bool:
-    """Return whether so many judged examples repeat training examples as the training examples repeat each other.
+    """Return whether so many judged examples repeat training examples as the training examples
+    repeat each other.
 
     Args:
         repeated: judged examples equal to a training example.
@@ -52,7 +57,11 @@ class Coarse:
 
     def __init__(self, rows: example_rows.Rows) -> None:
         self.kind = rows.kind
-        self.is_whole = rows.numbers is not None and rows.numbers.shape[1] >= 20 and rows.numbers.dtype.kind in "iu"
+        self.is_whole = (
+            rows.numbers is not None
+            and rows.numbers.shape[1] >= 20
+            and rows.numbers.dtype.kind in "iu"
+        )
         self._step = 1
         self._near: Any = None
         """A mask of every so manieth example; None if they have no columns, or too many."""
@@ -101,8 +110,12 @@ def _columns(rows: example_rows.Rows, step: int) -> List[Any]:
     elif rows.kind == "numbers":
         values = rows.numbers[::step]
     else:
-        values = numpy.stack([source.iloc[::step, i].astype(str) for i in range(source.shape[1])], axis=1)
-    return [numpy.unique(values[:, i], return_inverse=True)[1].ravel() for i in range(values.shape[1])]
+        values = numpy.stack(
+            [source.iloc[::step, i].astype(str) for i in range(source.shape[1])], axis=1
+        )
+    return [
+        numpy.unique(values[:, i], return_inverse=True)[1].ravel() for i in range(values.shape[1])
+    ]
 
 
 def _differ_in_one_column(columns: List[Any]) -> Any:
@@ -113,7 +126,9 @@ def _differ_in_one_column(columns: List[Any]) -> Any:
     fine = sum(int(column.max()) + 1 > 0.9 * len(column) for column in columns)
     if fine > 2:
         return near  # two rows that are equal in such a column are equal in all
-    multipliers = numpy.random.RandomState(1).randint(1, 1 << 62, size=len(columns)).astype("uint64") * 2 + 1
+    multipliers = (
+        numpy.random.RandomState(1).randint(1, 1 << 62, size=len(columns)).astype("uint64") * 2 + 1
+    )
     parts = [column.astype("uint64") * one for column, one in zip(columns, multipliers)]
     whole = parts[0].copy()
     for part in parts[1:]:
@@ -121,7 +136,9 @@ def _differ_in_one_column(columns: List[Any]) -> Any:
     _, first, back = numpy.unique(whole, return_index=True, return_inverse=True)
     distinct: Any = numpy.zeros(len(first), dtype=bool)
     for part in parts:
-        _, inverse, number = numpy.unique((whole - part)[first], return_inverse=True, return_counts=True)
+        _, inverse, number = numpy.unique(
+            (whole - part)[first], return_inverse=True, return_counts=True
+        )
         distinct |= number[inverse.ravel()] > 1
     near |= distinct[back.ravel()]
     return near

@@ -1,4 +1,6 @@
-"""Which model does the script itself keep? The one it saved last is the one that counts, where it was measured."""
+"""Which model does the script itself keep? The one it saved last is the one that counts, where it
+was measured.
+"""
 
 import functools
 import pickle

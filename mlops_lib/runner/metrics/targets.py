@@ -1,7 +1,8 @@
 """Targets: what a constant model reaches on them, and which belong to which inputs.
 
-Many scripts compare predictions with targets themselves (`np.mean(model.predict(x_test) == y_test)`), or never measure at
-all. What `train_test_split` and Keras' data sets gave belongs together, so the comparison can be made for them.
+Many scripts compare predictions with targets themselves (`np.mean(model.predict(x_test) ==
+y_test)`), or never measure at all. What `train_test_split` and Keras' data sets gave belongs
+together, so the comparison can be made for them.
 """
 
 import functools
@@ -12,7 +13,16 @@ from mlops_lib.runner.context import Context
 from mlops_lib.runner.metrics import columns, example_hashes, predictions
 
 SPLITS_KEPT = 8
-DATASETS = ("mnist", "fashion_mnist", "cifar10", "cifar100", "imdb", "reuters", "boston_housing", "california_housing")
+DATASETS = (
+    "mnist",
+    "fashion_mnist",
+    "cifar10",
+    "cifar100",
+    "imdb",
+    "reuters",
+    "boston_housing",
+    "california_housing",
+)
 
 
 def majority(y: Any) -> Optional[Dict[str, Any]]:
@@ -27,7 +37,9 @@ def majority(y: Any) -> Optional[Dict[str, Any]]:
 
 
 def constant_baseline(y: Any, metric: str) -> Optional[Dict[str, Any]]:
-    """What always answering the targets' mean gives by a measure of regression; None for other measures."""
+    """What always answering the targets' mean gives by a measure of regression; None for other
+    measures.
+    """
     import numpy
 
     if y is None or not hasattr(y, "__len__"):
@@ -37,8 +49,11 @@ def constant_baseline(y: Any, metric: str) -> Optional[Dict[str, Any]]:
         return None
     errors = values.astype("float64") - values.mean(axis=0)
     measures = {
-        "mae": numpy.abs, "mean_absolute_error": numpy.abs, "mse": numpy.square, "mean_squared_error": numpy.square,
-    }  # fmt: skip
+        "mae": numpy.abs,
+        "mean_absolute_error": numpy.abs,
+        "mse": numpy.square,
+        "mean_squared_error": numpy.square,
+    }
     if metric in measures:
         return {"name": "mean", "value": float(measures[metric](errors).mean())}
     if metric in ("rmse", "root_mean_squared_error"):
@@ -47,7 +62,9 @@ def constant_baseline(y: Any, metric: str) -> Optional[Dict[str, Any]]:
 
 
 def classes_of(y: Any) -> Any:
-    """Targets as one label an example (one-hot rows by their index); None for numbers that are no classes."""
+    """Targets as one label an example (one-hot rows by their index); None for numbers that are no
+    classes.
+    """
     import numpy
 
     if y is None or not hasattr(y, "__len__"):
@@ -56,7 +73,10 @@ def classes_of(y: Any) -> Any:
     if labels.ndim == 0 or labels.dtype.kind not in "iufbOUS":
         return None
     if labels.ndim > 1 and labels.shape[-1] > 1:
-        if labels.dtype.kind not in "iufb" or not (labels.reshape(-1, labels.shape[-1]).sum(axis=1) == 1).all():
+        if (
+            labels.dtype.kind not in "iufb"
+            or not (labels.reshape(-1, labels.shape[-1]).sum(axis=1) == 1).all()
+        ):
             return None
         labels = labels.argmax(axis=-1)
     labels = labels.ravel()
@@ -91,10 +111,15 @@ def install(run: Context) -> Dict[str, Callable[[ModuleType], None]]:
         with run.journal.guard("patch load_data"):
             module.load_data = _splitting(run, module.load_data, _of_dataset)  # type: ignore[attr-defined]
 
-    return {"sklearn.model_selection._split": selection, **{f"keras.src.datasets.{name}": dataset for name in DATASETS}}
+    return {
+        "sklearn.model_selection._split": selection,
+        **{f"keras.src.datasets.{name}": dataset for name in DATASETS},
+    }
 
 
-def _splitting(run: Context, original: Callable[..., Any], read: Callable[[Any], Optional[Split]]) -> Any:
+def _splitting(
+    run: Context, original: Callable[..., Any], read: Callable[[Any], Optional[Split]]
+) -> Any:
     @functools.wraps(original)
     def split(*args: Any, **kwargs: Any) -> Any:
         result = original(*args, **kwargs)
@@ -142,7 +167,9 @@ def _compared(run: Context) -> "Optional[Tuple[predictions.Prediction, Any]]":
         y = _target_of(prediction)
         if y is None:
             continue
-        held_out = run.evaluations.is_held_out(prediction.model, prediction.x, example_hashes.examples(prediction.x))
+        held_out = run.evaluations.is_held_out(
+            prediction.model, prediction.x, example_hashes.examples(prediction.x)
+        )
         if held_out is not False:
             return prediction, y
     return None
@@ -152,11 +179,15 @@ def _target_of(prediction: predictions.Prediction) -> Any:
     if hasattr(prediction.x, "get_label"):  # XGBoost's DMatrix
         labels = prediction.x.get_label()
         return labels if len(labels) else None
-    return next((split.y_test for split in reversed(_SPLITS) if _is_test_part(prediction, split)), None)
+    return next(
+        (split.y_test for split in reversed(_SPLITS) if _is_test_part(prediction, split)), None
+    )
 
 
 def _is_test_part(prediction: predictions.Prediction, split: Split) -> bool:
-    """The same object, or one made from it example by example (scaled, vectorised): as many as no other part has."""
+    """The same object, or one made from it example by example (scaled, vectorised): as many as no
+    other part has.
+    """
     if prediction.x is split.x_test:
         return True
     count = _length(prediction.x)
@@ -172,23 +203,35 @@ def _length(x: Any) -> Optional[int]:
 
 
 def _never_predicted(run: Context) -> "Optional[Tuple[predictions.Prediction, Any]]":
-    """A prediction the script could have made: of its last model, for the test part beside its training part."""
+    """A prediction the script could have made: of its last model, for the test part beside its
+    training part.
+    """
     for number in sorted(run.models, reverse=True):
         model = run.models[number]
         for training in run.evaluations.trainings:
             for split in _SPLITS:
-                if training.model() is model and training.x() is split.x_train and hasattr(model, "predict"):
+                if (
+                    training.model() is model
+                    and training.x() is split.x_train
+                    and hasattr(model, "predict")
+                ):
                     output = predictions.predict(model, "predict", split.x_test)
-                    return predictions.Prediction(model, "predict", split.x_test, output, number), split.y_test
+                    return predictions.Prediction(
+                        model, "predict", split.x_test, output, number
+                    ), split.y_test
     return None
 
 
 def _add(run: Context, prediction: predictions.Prediction, y: Any) -> None:
     truth = classes_of(y)
     common: Dict[str, Any] = {
-        "source": "compared", "fit": prediction.fit, "examples": example_hashes.examples(prediction.x), "x": prediction.x,
-        "count": _length(y), "model": prediction.model,
-    }  # fmt: skip
+        "source": "compared",
+        "fit": prediction.fit,
+        "examples": example_hashes.examples(prediction.x),
+        "x": prediction.x,
+        "count": _length(y),
+        "model": prediction.model,
+    }
     if truth is None:
         _add_regression(run, prediction, y, common)
         return
@@ -199,22 +242,32 @@ def _add(run: Context, prediction: predictions.Prediction, y: Any) -> None:
         return float((guess(output, truth) == truth).mean())
 
     run.evaluations.add(
-        metric="accuracy", value=agreement(truth, prediction.output), task="classification", baseline=majority(y),
-        repeat=lambda model, without: prediction.measure(model, truth, agreement, without=without, baseline=majority),
+        metric="accuracy",
+        value=agreement(truth, prediction.output),
+        task="classification",
+        baseline=majority(y),
+        repeat=lambda model, without: prediction.measure(
+            model, truth, agreement, without=without, baseline=majority
+        ),
         recipe=_recipe("accuracy", prediction, y),
-        asked=(prediction.x, y) if hasattr(prediction.x, "shape") else None, **common,
-    )  # fmt: skip
+        asked=(prediction.x, y) if hasattr(prediction.x, "shape") else None,
+        **common,
+    )
 
 
 def _recipe(metric: str, prediction: predictions.Prediction, y: Any) -> Any:
     """How the number is made, as plain data."""
     from mlops_lib.runner.metrics import recipes
 
-    return recipes.Recipe(recipes.COMPARED, metric, method=prediction.method), recipes.Examples(prediction.x, y)
+    return recipes.Recipe(recipes.COMPARED, metric, method=prediction.method), recipes.Examples(
+        prediction.x, y
+    )
 
 
 def _is_about(output: Any, truth: Any) -> bool:
-    """Whether an output can be a prediction of these labels: an autoencoder's, say, has as many columns as its input."""
+    """Whether an output can be a prediction of these labels: an autoencoder's, say, has as many
+    columns as its input.
+    """
     import numpy
 
     shape = numpy.shape(output)
@@ -239,7 +292,9 @@ def guess(output: Any, truth: Any) -> Any:
     return labels.astype(str) if truth.dtype.kind in "US" else labels.astype(truth.dtype)
 
 
-def _add_regression(run: Context, prediction: predictions.Prediction, y: Any, common: Dict[str, Any]) -> None:
+def _add_regression(
+    run: Context, prediction: predictions.Prediction, y: Any, common: Dict[str, Any]
+) -> None:
     import numpy
 
     truth = numpy.asarray(y, dtype="float64").ravel()
@@ -255,11 +310,20 @@ def _add_regression(run: Context, prediction: predictions.Prediction, y: Any, co
 
     errors = truth - numpy.asarray(prediction.output, dtype="float64").ravel()
     everything = {
-        "r2": r2(truth, prediction.output), "mae": float(numpy.abs(errors).mean()), "mse": float(numpy.square(errors).mean()),
+        "r2": r2(truth, prediction.output),
+        "mae": float(numpy.abs(errors).mean()),
+        "mse": float(numpy.square(errors).mean()),
         "rmse": float(numpy.sqrt(numpy.square(errors).mean())),
-    }  # fmt: skip
+    }
     run.evaluations.add(
-        metric="r2", value=everything["r2"], task="regression", baseline=baseline(truth), everything=everything,
-        repeat=lambda model, without: prediction.measure(model, truth, r2, without=without, baseline=baseline),
-        recipe=_recipe("r2", prediction, y), **common,
-    )  # fmt: skip
+        metric="r2",
+        value=everything["r2"],
+        task="regression",
+        baseline=baseline(truth),
+        everything=everything,
+        repeat=lambda model, without: prediction.measure(
+            model, truth, r2, without=without, baseline=baseline
+        ),
+        recipe=_recipe("r2", prediction, y),
+        **common,
+    )

@@ -1,7 +1,8 @@
 """Install everything that concerns PyTorch: a list of parts, each with import hooks of its own.
 
-A part is a module with `install(run, training)` that returns hooks by the name of the module that they run after, as
-every adapter does. Several parts may hook the same module: they run in the order of `PARTS`.
+A part is a module with `install(run, training)` that returns hooks by the name of the module that
+they run after, as every adapter does. Several parts may hook the same module: they run in the order
+of `PARTS`.
 """
 
 from types import ModuleType

@@ -1,7 +1,7 @@
 """A PyTorch model as a file that was loaded again and gives the same number.
 
-The file holds the module as `torch.save` writes it: its weights, and the names of its classes. Whoever loads it needs the
-code that these names are of, as with any pickle of a module.
+The file holds the module as `torch.save` writes it: its weights, and the names of its classes.
+Whoever loads it needs the code that these names are of, as with any pickle of a module.
 """
 
 import contextlib
@@ -36,7 +36,8 @@ class Model:
 
     def learn(self, session: Session, reading: Reading) -> None:
         """Note how its outputs are read."""
-        self.session, self.reading = session, reading
+        self.session = session
+        self.reading = reading
 
     def as_read(self, other: "Model") -> "Model":
         """Read the outputs as those of another model are read; returns itself."""
@@ -56,17 +57,24 @@ class Model:
         return tensors.joined([tensors.array(self.answers(one)) for one in self._raw(x)])
 
     def _raw(self, x: Any) -> List[Any]:
-        session, reading = self.session, self.reading
+        session = self.session
+        reading = self.reading
         if session is None or reading is None or not session.kept:
             raise ValueError("how its outputs are read is not known")
         torch = sys.modules["torch"]
-        kept, found = session.kept[0], []
+        kept = session.kept[0]
+        found = []
         columns = list(x) if isinstance(x, tuple) else [x]
         first = tensors.at((kept.args, kept.kwargs), kept.inputs[0])
         with evaluating(self.module), torch.no_grad():
             for start in range(0, len(columns[0]), BATCH):
-                part = [torch.from_numpy(one[start : start + BATCH].copy()).to(first.device) for one in columns]
-                args, kwargs = tensors.replaced((kept.args, kept.kwargs), dict(zip(kept.inputs, part)))
+                part = [
+                    torch.from_numpy(one[start : start + BATCH].copy()).to(first.device)
+                    for one in columns
+                ]
+                args, kwargs = tensors.replaced(
+                    (kept.args, kept.kwargs), dict(zip(kept.inputs, part))
+                )
                 found.append(tensors.at(self.module(*args, **kwargs), reading.path))
         return found
 
@@ -83,11 +91,17 @@ class Model:
         return made.long() if made.dtype == sys.modules["torch"].bool else made
 
     def _edge(self) -> float:
-        """Return the bound of yes for the outputs themselves: the loss may have been given their sigmoid."""
+        """Return the bound of yes for the outputs themselves: the loss may have been given their
+        sigmoid.
+        """
         assert self.reading is not None
         assert self.session is not None
         loss = self.session.kept[0].loss
-        return 0.0 if loss is not None and loss.scores.shape == "sigmoid" else float(self.reading.edge or 0.0)
+        return (
+            0.0
+            if loss is not None and loss.scores.shape == "sigmoid"
+            else float(self.reading.edge or 0.0)
+        )
 
     def shares(self, raw: Any) -> Any:
         assert self.reading is not None
@@ -132,7 +146,9 @@ def plain(module: Any) -> Any:
 
 
 def save(run: Context, model: Model, fit: Optional[int]) -> Dict[str, Any]:
-    """Save the module into the run directory, load it again, and repeat its evaluations on what was loaded."""
+    """Save the module into the run directory, load it again, and repeat its evaluations on what was
+    loaded.
+    """
     module = plain(model.module)
     described: Dict[str, Any] = {
         "path": protocol.TORCH_MODEL,
@@ -152,13 +168,17 @@ def save(run: Context, model: Model, fit: Optional[int]) -> Dict[str, Any]:
         os.replace(temporary, path)
         described.update(bytes=os.path.getsize(path), sha256=atomic.digest(path))
     except Exception as error:  # noqa: BLE001 - a user's own module may fail to pickle in any way
-        described.update(path=None, note=f"the model cannot be saved: {type(error).__name__}: {error}"[:1000])
+        described.update(
+            path=None, note=f"the model cannot be saved: {type(error).__name__}: {error}"[:1000]
+        )
         _save_weights(run, module, described)
         return described
     try:
         loaded = load(path).as_read(model)
     except Exception as error:  # noqa: BLE001 - as above
-        described["note"] = f"the saved model cannot be loaded: {type(error).__name__}: {error}"[:1000]
+        described["note"] = f"the saved model cannot be loaded: {type(error).__name__}: {error}"[
+            :1000
+        ]
         _save_weights(run, module, described)
         return described
     described["reloaded"] = True
@@ -177,7 +197,9 @@ def load(path: str) -> Model:
 
 def _save_weights(run: Context, module: Any, described: Dict[str, Any]) -> None:
     with run.journal.guard("save weights"):
-        sys.modules["torch"].save(module.state_dict(), os.path.join(run.spec.inside, "model.weights.pt"))
+        sys.modules["torch"].save(
+            module.state_dict(), os.path.join(run.spec.inside, "model.weights.pt")
+        )
         described["weights"] = "model.weights.pt"
 
 

@@ -1,7 +1,8 @@
-"""Judge what a PyTorch script evaluates: every session becomes a measurement, and is measured again on the saved model.
+"""Judge what a PyTorch script evaluates: every session becomes a measurement, and is measured again
+on the saved model.
 
-What was evaluated again and again while the model was trained is the validation of its fit; anything else the script's
-own evaluation. The last session on each set of examples counts.
+What was evaluated again and again while the model was trained is the validation of its fit;
+anything else the script's own evaluation. The last session on each set of examples counts.
 """
 
 import functools
@@ -28,7 +29,9 @@ class Judge:
     """Makes measurements of sessions."""
 
     def __init__(self, run: Context, training: Training, watch: Watch) -> None:
-        self.run, self.training, self.watch = run, training, watch
+        self.run = run
+        self.training = training
+        self.watch = watch
         self.readings: Dict[int, Reading] = {}
         """Of sessions, by their identity."""
         self.found: Dict[int, Numbers] = {}
@@ -52,7 +55,9 @@ class Judge:
         self._seen[key] = session.steps
         share = self.examples.share_of(session)
         session.trained_on = None if share is None else share > MANY
-        if session.loader is None and any("train" in str(text) for text in session.place[:-1] if len(text) == 2):
+        if session.loader is None and any(
+            "train" in str(text) for text in session.place[:-1] if len(text) == 2
+        ):
             session.trained_on = True  # a variable of the script says so
         session.is_mixed = share is not None and 0 < share <= MANY
         try:
@@ -93,7 +98,9 @@ class Judge:
             fit.validation[f"{prefix}_{name}"] = value
 
     def remember_predictions(self) -> None:
-        """End the sessions under way, and remember their outputs: a metric function is about to be traced to them."""
+        """End the sessions under way, and remember their outputs: a metric function is about to be
+        traced to them.
+        """
         if self.watch.busy:
             return
         self.watch.end_sessions()
@@ -106,7 +113,8 @@ class Judge:
         if outputs is None or len(outputs) != len(session.kept) or session.is_remembered:
             return
         session.is_remembered = True
-        model, reading = artifact.of(session.model), self.readings[id(session)]
+        model = artifact.of(session.model)
+        reading = self.readings[id(session)]
         x = inputs_of(session)
         if x is None or not measures.is_plain(session):
             return
@@ -137,27 +145,35 @@ class Judge:
 
     def _mark_validations(self) -> None:
         """Call what the script measured on validation examples by a metric function what it is."""
-        known = [measures.names_of(one.kept) for one in self._recorded if one.is_repeated and one.kept]
+        known = [
+            measures.names_of(one.kept) for one in self._recorded if one.is_repeated and one.kept
+        ]
         digests = {example_hashes.Examples(names).digest for names in known if names is not None}
         for record in self.run.evaluations.records:
             if record["examples_digest"] in digests:
                 record["source"] = "fit.validation"
 
     def _record(self, session: Session) -> None:
-        run, reading, found = self.run, self.readings[id(session)], self.found[id(session)]
+        run = self.run
+        reading = self.readings[id(session)]
+        found = self.found[id(session)]
         model = artifact.of(session.model)
         model.learn(session, reading)
         names = measures.names_of(session.kept)
         named = None if names is None else example_hashes.Examples(names)
         # Unless all training examples are known, it is not known either whether these are others.
-        examples = named if session.trained_on or self.examples.of(session.model) is not None else None
+        examples = (
+            named if session.trained_on or self.examples.of(session.model) is not None else None
+        )
         if self._is_known(model, named, found):
             return
         x = inputs_of(session)
         y = targets_of(session, reading)
         held_out = False if session.trained_on else None
         if session.is_mixed:
-            run.journal.warn("a part of the data that is evaluated is of the data set's training part")
+            run.journal.warn(
+                "a part of the data that is evaluated is of the data set's training part"
+            )
             examples = None
         is_askable = x is not None and y is not None and measures.is_plain(session)
         self._warn_of_mode(session)
@@ -182,8 +198,12 @@ class Judge:
             data="what the model was called with without training",
         )
 
-    def _is_known(self, model: Any, examples: Optional[example_hashes.Examples], found: Numbers) -> bool:
-        """Return whether the script itself measured the same on these examples by a metric function."""
+    def _is_known(
+        self, model: Any, examples: Optional[example_hashes.Examples], found: Numbers
+    ) -> bool:
+        """Return whether the script itself measured the same on these examples by a metric
+        function.
+        """
         if examples is None:
             return False
         return any(
@@ -194,7 +214,13 @@ class Judge:
         )
 
     def _warn_of_mode(self, session: Session) -> None:
-        layers = sorted({type(one).__name__ for one in session.model.modules() if type(one).__name__.startswith(MODES)})
+        layers = sorted(
+            {
+                type(one).__name__
+                for one in session.model.modules()
+                if type(one).__name__.startswith(MODES)
+            }
+        )
         if session.is_training_mode and layers:
             self.run.journal.warn(
                 f"{type(session.model).__name__} is evaluated in training mode, in which {', '.join(layers)} answer"
@@ -202,7 +228,9 @@ class Judge:
             )
 
     def _fit_of(self, model: Any) -> Optional[int]:
-        found = [number for number, one in self.training.models.items() if one is artifact.plain(model)]
+        found = [
+            number for number, one in self.training.models.items() if one is artifact.plain(model)
+        ]
         return max(found, default=max(self.training.models, default=None))
 
     def _confusion(self, session: Session, reading: Reading) -> Any:
@@ -219,13 +247,16 @@ class Judge:
             return None
         return Recipe(recipes.COMPARED, found.metric), recipes.Examples(x, y)
 
-    def _repeat(self, session: Session, reading: Reading, model: Any, without: FrozenSet[bytes]) -> Measured:
+    def _repeat(
+        self, session: Session, reading: Reading, model: Any, without: FrozenSet[bytes]
+    ) -> Measured:
         model.learn(session, reading)
         outputs = self.watch_off(self._again, model.module, session)
         names = measures.names_of(session.kept)
         mask = measures.mask_of(names, without)
         found = measures.numbers(measures.table(session, reading, outputs), reading, session, mask)
-        x, y = inputs_of(session), targets_of(session, reading)
+        x = inputs_of(session)
+        y = targets_of(session, reading)
         asked = None
         if mask is not None:
             names = [name for name, is_out in zip(names or (), mask) if not is_out]
@@ -244,7 +275,9 @@ class Judge:
 
 
 def inputs_of(session: Session) -> Any:
-    """Return the inputs of a session's examples as an array, or a tuple of several; None if that cannot be."""
+    """Return the inputs of a session's examples as an array, or a tuple of several; None if that
+    cannot be.
+    """
     if session.bytes > ASKED_BYTES:
         return None
     parts = [

@@ -1,9 +1,11 @@
-"""The examples that a model was trained on, by their content as the model got them, and by their place in a data set.
+"""The examples that a model was trained on, by their content as the model got them, and by their
+place in a data set.
 
-They are named while the first pass over the data is trained on, within a share of the time. Of longer passes, and of
-random batches without a DataLoader, it is not known what else was trained on. Where training inputs are changed at
-random, content says nothing: there the data set that a DataLoader reads, and the indices of a `Subset`, tell whether
-an evaluation is one of training examples.
+They are named while the first pass over the data is trained on, within a share of the time. Of
+longer passes, and of random batches without a DataLoader, it is not known what else was trained on.
+Where training inputs are changed at random, content says nothing: there the data set that a
+DataLoader reads, and the indices of a `Subset`, tell whether an evaluation is one of training
+examples.
 """
 
 import time
@@ -15,7 +17,8 @@ from mlops_lib.runner.pytorch import artifact, tensors
 from mlops_lib.runner.pytorch.sessions import Call, Session, examples_of
 from mlops_lib.runner.pytorch.watch import Watch
 
-FREE_S, SHARE_OF_TIME = 2.0, 0.02
+FREE_S = 2.0
+SHARE_OF_TIME = 0.02
 KEPT_BYTES = 1 << 27
 """Training inputs that are kept to look for near-copies of them among the judged examples."""
 MANY = 0.5
@@ -89,7 +92,9 @@ class TrainingExamples:
         seen.bytes += sum(int(one.nbytes) for one in held)
         if seen.bytes <= KEPT_BYTES and not isinstance(rows, tuple):
             seen.inputs.append(rows.copy())
-            target = targets[-1] if targets and targets[-1].dim() and len(targets[-1]) == size else None
+            target = (
+                targets[-1] if targets and targets[-1].dim() and len(targets[-1]) == size else None
+            )
             seen.targets.append(None if target is None else tensors.array(target).copy())
 
     def of(self, model: Any) -> Optional[example_hashes.Examples]:
@@ -100,7 +105,9 @@ class TrainingExamples:
         return example_hashes.Examples(known[1].names)
 
     def share_of(self, session: Session) -> Optional[float]:
-        """Return which share of an evaluation's data set is training data by its place; None if that is not known."""
+        """Return which share of an evaluation's data set is training data by its place; None if
+        that is not known.
+        """
         known = self.seen.get(id(artifact.plain(session.model)))
         if known is None or session.loader is None:
             return None
@@ -117,7 +124,11 @@ class TrainingExamples:
             x = tensors.joined(seen.inputs)
             if x is None or seen.bytes > KEPT_BYTES:
                 continue
-            y = tensors.joined(seen.targets) if all(one is not None for one in seen.targets) else None
+            y = (
+                tensors.joined(seen.targets)
+                if all(one is not None for one in seen.targets)
+                else None
+            )
             self.run.leaks.trained(facade, x, y)
 
 
@@ -125,7 +136,8 @@ def _source(data: Any) -> Tuple[Any, Optional[FrozenSet[int]]]:
     """Return the data set that a `Subset` is of, and its indices; None for all of them."""
     indices: Optional[List[int]] = None
     for _ in range(DEPTH):
-        inner, own = getattr(data, "dataset", None), getattr(data, "indices", None)
+        inner = getattr(data, "dataset", None)
+        own = getattr(data, "indices", None)
         if inner is None or own is None or type(data).__name__ != "Subset":
             break
         listed = [int(one) for one in own]
@@ -135,7 +147,9 @@ def _source(data: Any) -> Tuple[Any, Optional[FrozenSet[int]]]:
 
 
 def _overlap(judged: Any, trained: Any) -> Optional[float]:
-    """Return the share of the judged data that is also of the training data; None if they are different data sets."""
+    """Return the share of the judged data that is also of the training data; None if they are
+    different data sets.
+    """
     if judged[0] is not trained[0]:
         return None
     if trained[1] is None:

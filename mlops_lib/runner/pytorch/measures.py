@@ -1,7 +1,8 @@
-"""The numbers of an evaluation: accuracy, r2, loss and perplexity from a model's outputs and their targets.
+"""The numbers of an evaluation: accuracy, r2, loss and perplexity from a model's outputs and their
+targets.
 
-Everything is computed from the outputs that a model gives for the calls that were kept, so that the same function
-measures the script's model and the one that was loaded from the file.
+Everything is computed from the outputs that a model gives for the calls that were kept, so that the
+same function measures the script's model and the one that was loaded from the file.
 """
 
 import math
@@ -29,7 +30,9 @@ class Reading(NamedTuple):
     kind: str
     """`readings.CLASSES`, BINARY or VALUES."""
     answer: str
-    """The function of `readings.ANSWERS` that makes predictions of the tensor at `path`; "" by the loss."""
+    """The function of `readings.ANSWERS` that makes predictions of the tensor at `path`; "" by the
+    loss.
+    """
     path: Path
     edge: Optional[float]
     is_language: bool
@@ -80,7 +83,15 @@ def reading_of(session: Session) -> Reading:
         assert answers[0] is not None
         kind = CLASSES if first.startswith("the highest") or first == "itself" else BINARY
         is_joint = any(one.is_joint for one in answers if one is not None)
-        return Reading(kind, first, answers[0].path, None, is_language and losses[0] is not None, False, is_joint)
+        return Reading(
+            kind,
+            first,
+            answers[0].path,
+            None,
+            is_language and losses[0] is not None,
+            False,
+            is_joint,
+        )
     if any(one is None for one in losses):
         raise UnreadableError(
             "what its outputs are compared with could not be seen: neither a loss function of torch.nn.functional, nor a"
@@ -92,8 +103,11 @@ def reading_of(session: Session) -> Reading:
 def _of_losses(losses: List[Loss], is_language: bool) -> Reading:
     names = sorted({one.name for one in losses})
     if len(names) > 1:
-        raise UnreadableError(f"its outputs are given to several loss functions ({', '.join(names)})")
-    kind, edge = KIND_OF_LOSS[names[0]], None
+        raise UnreadableError(
+            f"its outputs are given to several loss functions ({', '.join(names)})"
+        )
+    kind = KIND_OF_LOSS[names[0]]
+    edge = None
     if kind == BINARY:
         edge = readings.edges(names)
         if losses[0].scores.shape == "sigmoid":  # the scores are probabilities already
@@ -115,7 +129,9 @@ def _is_language(session: Session) -> bool:
         return False
     given = [tensors.at((kept.args, kept.kwargs), path) for path in kept.inputs]
     words = [one for one in given if not one.is_floating_point() and one.numel()]
-    sizes = {one.num_embeddings for one in session.model.modules() if hasattr(one, "num_embeddings")}
+    sizes = {
+        one.num_embeddings for one in session.model.modules() if hasattr(one, "num_embeddings")
+    }
     classes = sizes & set(loss.shape[1:] or loss.shape)
     return bool(words) and any(max(int(one.max()) for one in words) < count for count in classes)
 
@@ -131,7 +147,9 @@ def names_of(kept: List[Kept]) -> Optional[List[bytes]]:
     """Return the name of each example of some calls, None if their inputs have no names."""
     names: List[bytes] = []
     for one in kept:
-        given = tensors.rows([tensors.at((one.args, one.kwargs), path) for path in one.inputs], one.size)
+        given = tensors.rows(
+            [tensors.at((one.args, one.kwargs), path) for path in one.inputs], one.size
+        )
         found = None if given is None else example_hashes.hashes(given)
         if found is None:
             return None
@@ -159,7 +177,9 @@ def table(session: Session, reading: Reading, outputs: List[Any]) -> Table:
         size = truth.numel()
         each: Any = numpy.repeat(numpy.arange(kept.size) + start, size // max(1, kept.size))
         if size != len(each):
-            raise UnreadableError(f"{size} targets do not belong to {kept.size} examples one by one")
+            raise UnreadableError(
+                f"{size} targets do not belong to {kept.size} examples one by one"
+            )
         truths.append(tensors.array(truth.reshape(-1)))
         guesses.append(tensors.array(guess.reshape(-1)))
         examples.append(each)
@@ -188,28 +208,43 @@ def _pair(kept: Kept, output: Any, reading: Reading) -> Tuple[Any, Any, Any]:
     assert kept.loss is not None
     loss = kept.loss
     raw = tensors.at(output, loss.scores.path)
-    scores, target = loss.scores.of(output, loss.shape), loss.target
+    scores = loss.scores.of(output, loss.shape)
+    target = loss.target
     if reading.kind == VALUES:
         if scores.numel() != target.numel():
-            raise UnreadableError(f"outputs of shape {tuple(scores.shape)} meet targets of shape {tuple(target.shape)}")
+            raise UnreadableError(
+                f"outputs of shape {tuple(scores.shape)} meet targets of shape {tuple(target.shape)}"
+            )
         return target, scores.to(target.device).reshape(target.shape), raw
     if reading.kind == BINARY:
-        return target, (scores > reading.edge).to(target.device).reshape(target.shape).to(target.dtype), raw
+        return (
+            target,
+            (scores > reading.edge).to(target.device).reshape(target.shape).to(target.dtype),
+            raw,
+        )
     if target.is_floating_point():  # shares of the classes
         if target.shape != scores.shape:
-            raise UnreadableError(f"outputs of shape {tuple(scores.shape)} meet targets of shape {tuple(target.shape)}")
+            raise UnreadableError(
+                f"outputs of shape {tuple(scores.shape)} meet targets of shape {tuple(target.shape)}"
+            )
         dim = 1 if target.dim() > 1 else 0
         return target.argmax(dim), scores.argmax(dim).to(target.device), raw
     dimension = readings.class_dim(scores, target)
     if dimension is None:
-        raise UnreadableError(f"outputs of shape {tuple(scores.shape)} meet targets of shape {tuple(target.shape)}")
+        raise UnreadableError(
+            f"outputs of shape {tuple(scores.shape)} meet targets of shape {tuple(target.shape)}"
+        )
     return target, scores.argmax(dimension).to(target.device), raw
 
 
 def _loss(loss: Loss, output: Any, size: int) -> List[Tuple[float, float]]:
     function = getattr(sys.modules["torch"].nn.functional, loss.name)
     scores = loss.scores.of(output, loss.shape)
-    options = {name: one for name, one in loss.options.items() if name not in ("size_average", "reduce", "reduction")}
+    options = {
+        name: one
+        for name, one in loss.options.items()
+        if name not in ("size_average", "reduce", "reduction")
+    }
     ignored = options.get("ignore_index", IGNORED)
     counted = int((loss.target != ignored).sum()) if KIND_OF_LOSS[loss.name] == CLASSES else size
     if not counted:
@@ -231,7 +266,8 @@ def numbers(found: Table, reading: Reading, session: Session, without: Any = Non
     """
     import numpy
 
-    truth, guess = found.truth, found.guess
+    truth = found.truth
+    guess = found.guess
     wanted = numpy.ones(len(truth), bool) if without is None else ~without[found.example]
     if reading.kind == CLASSES and truth.dtype.kind in "iu":
         wanted &= truth != _ignored(session)
@@ -257,7 +293,8 @@ def _ignored(session: Session) -> int:
 def _regression(truth: Any, guess: Any, values: Dict[str, float]) -> Numbers:
     import numpy
 
-    actual, made = truth.astype("float64"), guess.astype("float64")
+    actual = truth.astype("float64")
+    made = guess.astype("float64")
     errors = actual - made
     spread = float(numpy.square(actual - actual.mean()).sum())
     measured = {
@@ -271,7 +308,9 @@ def _regression(truth: Any, guess: Any, values: Dict[str, float]) -> Numbers:
     return Numbers("r2", {**measured, **values}, "regression", {"name": "mean", "value": 0.0})
 
 
-def _classification(truth: Any, guess: Any, values: Dict[str, float], reading: Reading, session: Session) -> Numbers:
+def _classification(
+    truth: Any, guess: Any, values: Dict[str, float], reading: Reading, session: Session
+) -> Numbers:
     import numpy
 
     accuracy = float((truth == guess).mean())
@@ -293,17 +332,22 @@ def _classification(truth: Any, guess: Any, values: Dict[str, float], reading: R
 
 
 def _is_multi_label(session: Session, reading: Reading) -> bool:
-    """Return whether each example has several answers of yes or no, or of classes, that are no picture and no text."""
+    """Return whether each example has several answers of yes or no, or of classes, that are no
+    picture and no text.
+    """
     kept = session.kept[0]
     pair = kept.loss if reading.is_of_loss else kept.answer
     several = pair is not None and pair.target.dim() == 2 and pair.target.shape[1] > 1
     return several and reading.kind == BINARY
 
 
-def _labels(truth: Any, guess: Any, example: Any, values: Dict[str, float], reading: Reading) -> Numbers:
+def _labels(
+    truth: Any, guess: Any, example: Any, values: Dict[str, float], reading: Reading
+) -> Numbers:
     """Return the numbers of several independent answers an example.
 
-    Which of them people call the accuracy is shown by the script only: of all answers (as Keras does), or of the
+    Which of them people call the accuracy is shown by the script only: of all answers (as Keras
+        does), or of the
     examples of which all answers are right (as scikit-learn does).
     """
     import numpy
@@ -311,10 +355,15 @@ def _labels(truth: Any, guess: Any, example: Any, values: Dict[str, float], read
     right = truth == guess
     joint: Any = numpy.ones(int(example.max()) + 1, bool)
     numpy.logical_and.at(joint, example, right)
-    subset, each = float(joint[numpy.unique(example)].mean()), float(right.mean())
+    subset = float(joint[numpy.unique(example)].mean())
+    each = float(right.mean())
     hits = float(((truth == 1) & (guess == 1)).sum())
     asked = float((truth == 1).sum() + (guess == 1).sum())
-    every = {"hamming_loss": 1.0 - each, "subset_accuracy": subset, "f1_micro": 2 * hits / asked if asked else 0.0}
+    every = {
+        "hamming_loss": 1.0 - each,
+        "subset_accuracy": subset,
+        "f1_micro": 2 * hits / asked if asked else 0.0,
+    }
     if reading.answer:
         every = {"accuracy": subset if reading.is_joint else each, **every}
     every.update(values)
@@ -333,14 +382,18 @@ def _is_picture(session: Session) -> bool:
 
 
 def _overlaps(truth: Any, guess: Any, classes: Any) -> Dict[str, float]:
-    """Return intersection over union, and Dice's coefficient, as means over the classes of the targets."""
+    """Return intersection over union, and Dice's coefficient, as means over the classes of the
+    targets.
+    """
     import numpy
 
     shares: List[float] = []
     dices: List[float] = []
     for one in classes:
-        actual, made = truth == one, guess == one
-        both, either = int((actual & made).sum()), int((actual | made).sum())
+        actual = truth == one
+        made = guess == one
+        both = int((actual & made).sum())
+        either = int((actual | made).sum())
         shares.append(both / either if either else 1.0)
         dices.append(2 * both / (int(actual.sum()) + int(made.sum()) or 1))
     return {"mean_iou": float(numpy.mean(shares)), "mean_dice": float(numpy.mean(dices))}
@@ -354,7 +407,9 @@ def is_labels(session: Session, reading: Reading) -> bool:
 
 
 def is_plain(session: Session) -> bool:
-    """Return whether the model is called with nothing that belongs to the examples but their inputs."""
+    """Return whether the model is called with nothing that belongs to the examples but their
+    inputs.
+    """
     return all(
         path in one.inputs or not tensor.dim() or len(tensor) != one.size
         for one in session.kept

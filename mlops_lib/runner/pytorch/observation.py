@@ -1,11 +1,14 @@
 """Watch the training loops of a script: fits, passes over the data, losses, and the heartbeat.
 
-A *fit* is the training of one set of parameters: it begins with the first step of an optimizer that shares none with the
-fit under way. Two optimizers that take turns within the first pass (a GAN's) belong to one fit. An *epoch* is one pass
-over a DataLoader in which steps were made. Without a DataLoader the steps themselves are counted, and fewer and fewer of
-them are journaled, at the same places in every attempt.
+A *fit* is the training of one set of parameters: it begins with the first step of an optimizer that
+    shares none with the
+fit under way. Two optimizers that take turns within the first pass (a GAN's) belong to one fit. An
+*epoch* is one pass over a DataLoader in which steps were made. Without a DataLoader the steps
+themselves are counted, and fewer and fewer of them are journaled, at the same places in every
+attempt.
 
-`Optimizer.step` is followed by its public global hook, which every optimizer calls; a loss is noted when it goes backward.
+`Optimizer.step` is followed by its public global hook, which every optimizer calls; a loss is noted
+when it goes backward.
 """
 
 import functools
@@ -18,13 +21,19 @@ from mlops_lib.runner.context import Context
 from mlops_lib.runner.pytorch import artifact
 
 DENSE = 100
-"""Without a DataLoader every step is journaled until this one, then every tenth, every hundredth, and so on."""
+"""Without a DataLoader every step is journaled until this one, then every tenth, every hundredth,
+and so on.
+"""
 TOGETHER_STEPS = 8
-"""Without a DataLoader an optimizer of other parameters joins a fit within so many steps of its beginning."""
+"""Without a DataLoader an optimizer of other parameters joins a fit within so many steps of its
+beginning.
+"""
 
 
 class Losses:
-    """The mean of the losses of one epoch; those on an accelerator are added up there, and read when they are asked for."""
+    """The mean of the losses of one epoch; those on an accelerator are added up there, and read
+    when they are asked for.
+    """
 
     def __init__(self) -> None:
         self._sum: Any = 0.0
@@ -146,7 +155,8 @@ class Training:
             follow(optimizer)
 
     def _fit_of(self, optimizer: Any) -> Fit:
-        fit, own = self.fit, _parameters(optimizer)
+        fit = self.fit
+        own = _parameters(optimizer)
         if fit is not None and (not own.isdisjoint(fit.parameters) or not fit.parameters):
             if not fit.parameters:  # it was begun by another process
                 self._name(fit)
@@ -215,7 +225,9 @@ class Training:
         if fit is not None:
             epochs = fit.epoch if fit.reading is not None else fit.steps
             seconds = round(time.monotonic() - fit.began, 4)
-            self.run.journal.write("fit_end", fit=fit.number, epochs=epochs, seconds=seconds, metrics={})
+            self.run.journal.write(
+                "fit_end", fit=fit.number, epochs=epochs, seconds=seconds, metrics={}
+            )
 
 
 def _parameters(optimizer: Any) -> FrozenSet[int]:
@@ -248,7 +260,11 @@ def install(run: Context, training: Training) -> Dict[str, Callable[[ModuleType]
     def scaler(module: Any) -> None:
         module.GradScaler.scale = _watched_scale(training, module.GradScaler.scale)
 
-    return {"torch.optim.optimizer": optimizers, "torch.autograd": backward, "torch.amp.grad_scaler": scaler}
+    return {
+        "torch.optim.optimizer": optimizers,
+        "torch.autograd": backward,
+        "torch.amp.grad_scaler": scaler,
+    }
 
 
 def _stepped(run: Context, training: Training, optimizer: Any, args: Any, kwargs: Any) -> None:
@@ -257,7 +273,9 @@ def _stepped(run: Context, training: Training, optimizer: Any, args: Any, kwargs
             training.step(optimizer)
 
 
-def _watched_backward(run: Context, training: Training, plain: Callable[..., Any]) -> Callable[..., Any]:
+def _watched_backward(
+    run: Context, training: Training, plain: Callable[..., Any]
+) -> Callable[..., Any]:
     @functools.wraps(plain)
     def backward(tensors: Any, *args: Any, **kwargs: Any) -> Any:
         result = plain(tensors, *args, **kwargs)

@@ -1,8 +1,10 @@
-"""How the output of a model is read: which tensor of it is compared with targets, and what it stands for.
+"""How the output of a model is read: which tensor of it is compared with targets, and what it
+stands for.
 
-A reading is learned from what the script does with an output: the loss function that it is given to, and the comparison
-with targets (`prediction == y`). It is traced by memory, or by values: what was compared is the same as one of a few
-functions of the output. What is none of them has no reading.
+A reading is learned from what the script does with an output: the loss function that it is given
+    to, and the comparison
+with targets (`prediction == y`). It is traced by memory, or by values: what was compared is the
+same as one of a few functions of the output. What is none of them has no reading.
 """
 
 from typing import Any, Callable, Dict, FrozenSet, Iterable, List, NamedTuple, Optional, Tuple
@@ -10,8 +12,12 @@ from typing import Any, Callable, Dict, FrozenSet, Iterable, List, NamedTuple, O
 from mlops_lib.runner.pytorch import tensors
 from mlops_lib.runner.pytorch.tensors import Path
 
-CLASSES, BINARY, VALUES = "classes", "binary", "values"
-"""What an output stands for: scores of classes, one score (or several independent ones) of yes or no, numbers."""
+CLASSES = "classes"
+BINARY = "binary"
+VALUES = "values"
+"""What an output stands for: scores of classes, one score (or several independent ones) of yes or
+no, numbers.
+"""
 
 KIND_OF_LOSS = {
     "cross_entropy": CLASSES,
@@ -79,7 +85,9 @@ class Scores(NamedTuple):
         """
         value = tensors.at(output, self.path)
         if self.view is not None:
-            return value.contiguous().as_strided(self.view.shape, self.view.stride, self.view.offset)
+            return value.contiguous().as_strided(
+                self.view.shape, self.view.stride, self.view.offset
+            )
         value = SHAPES[self.shape](value)
         return value.reshape(like) if value.numel() == _size(like) else value
 
@@ -92,7 +100,9 @@ def _size(shape: Any) -> int:
 
 
 def find_scores(output: Any, wanted: Any) -> Optional[Scores]:
-    """Return how a tensor was made of a model's output, None if it was not, or in a way that is not known."""
+    """Return how a tensor was made of a model's output, None if it was not, or in a way that is not
+    known.
+    """
     found = tensors.leaves(output)
     for path, leaf in found:
         if wanted is leaf:
@@ -116,7 +126,9 @@ def _by_memory(path: Path, leaf: Any, wanted: Any) -> Optional[Scores]:
         return Scores(path)
     if not whole or leaf.dtype != wanted.dtype:
         return None
-    return Scores(path, view=View(tuple(wanted.shape), tuple(wanted.stride()), wanted.storage_offset()))
+    return Scores(
+        path, view=View(tuple(wanted.shape), tuple(wanted.stride()), wanted.storage_offset())
+    )
 
 
 def _makes(name: str, leaf: Any, wanted: Any) -> bool:
@@ -147,11 +159,17 @@ ANSWERS: Dict[str, Callable[[Any], Any]] = {
     "sign": lambda value: value.sign(),
     "itself": lambda value: value,
 }
-"""What scripts make of an output before they compare it with targets. Where several give the same, the first counts."""
+"""What scripts make of an output before they compare it with targets.
+
+Where several give the same, the first counts.
+"""
 
 
-def find_answers(output: Any, wanted: Any, among: Iterable[str] = ()) -> Tuple[Path, FrozenSet[str]]:
-    """Return the tensor of an output that a prediction was made of, and the functions that make it; none if none does.
+def find_answers(
+    output: Any, wanted: Any, among: Iterable[str] = ()
+) -> Tuple[Path, FrozenSet[str]]:
+    """Return the tensor of an output that a prediction was made of, and the functions that make it;
+    none if none does.
 
     Args:
         output: what the model gave.
@@ -169,9 +187,15 @@ def _answers(name: str, leaf: Any, wanted: Any) -> bool:
     size = leaf.numel()
     if name.startswith("the highest"):
         dim = 1 if name == "the highest" else -1
-        if leaf.dim() < 2 or size // max(1, leaf.shape[dim]) != wanted.numel() or leaf.shape[dim] < 2:
+        if (
+            leaf.dim() < 2
+            or size // max(1, leaf.shape[dim]) != wanted.numel()
+            or leaf.shape[dim] < 2
+        ):
             return False
-    elif size != wanted.numel() or (name == "itself" and leaf.is_floating_point() and wanted.is_floating_point()):
+    elif size != wanted.numel() or (
+        name == "itself" and leaf.is_floating_point() and wanted.is_floating_point()
+    ):
         return False
     try:
         return tensors.same_values(ANSWERS[name](leaf), wanted)
@@ -185,7 +209,9 @@ def first_of(names: FrozenSet[str]) -> str:
 
 
 def class_dim(scores: Any, target: Any) -> Optional[int]:
-    """Return the dimension of the classes: of what is left without it the targets have the shape; None if there is none."""
+    """Return the dimension of the classes: of what is left without it the targets have the shape;
+    None if there is none.
+    """
     shape = tuple(scores.shape)
     for dim in (1, len(shape) - 1, 0) if len(shape) > 1 else (0,):
         if dim < len(shape) and shape[:dim] + shape[dim + 1 :] == tuple(target.shape):

@@ -1,8 +1,10 @@
-"""Evaluations as a script makes them: a model called without training on what follows, and its outputs compared with targets.
+"""Evaluations as a script makes them: a model called without training on what follows, and its
+outputs compared with targets.
 
-A *call* is one of the outermost module; a *session* is the calls of one model over one pass of a DataLoader, or, without
-one, from one place of the script and with no training in between. What the script compares an output with, right after
-the call, are the targets. Where that cannot be told the session has no number, and says why.
+A *call* is one of the outermost module; a *session* is the calls of one model over one pass of a
+DataLoader, or, without one, from one place of the script and with no training in between. What the
+script compares an output with, right after the call, are the targets. Where that cannot be told the
+session has no number, and says why.
 """
 
 import os
@@ -60,7 +62,11 @@ class Call:
     """One call of an outermost module."""
 
     def __init__(self, model: Any, args: Any, kwargs: Any, output: Any, *, grad: bool) -> None:
-        self.model, self.args, self.kwargs, self.output, self.grad = model, args, kwargs, output, grad
+        self.model = model
+        self.args = args
+        self.kwargs = kwargs
+        self.output = output
+        self.grad = grad
         self.is_training_mode = bool(model.training)
         self.inside: List[Compared] = []
         """Loss functions that the module called itself."""
@@ -83,8 +89,15 @@ class Call:
             return self._answered(made)
         scores = readings.find_scores(self.output, made.left)
         target = made.right
-        if scores is None and made.name in ("difference", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"):
-            scores, target = readings.find_scores(self.output, made.right), made.left
+        if scores is None and made.name in (
+            "difference",
+            "mse_loss",
+            "l1_loss",
+            "smooth_l1_loss",
+            "huber_loss",
+        ):
+            scores = readings.find_scores(self.output, made.right)
+            target = made.left
         if scores is None:
             return False
         name = "mse_loss" if made.name == "difference" else made.name
@@ -104,7 +117,9 @@ class Call:
         return False
 
     def join(self, result: Any) -> bool:
-        """Note that the script asks of each example whether all is right; returns whether it is of this call."""
+        """Note that the script asks of each example whether all is right; returns whether it is of
+        this call.
+        """
         for index, one in enumerate(self.answers):
             if one.result is not None and one.result() is result:
                 self.answers[index] = one._replace(is_joint=True)
@@ -152,8 +167,12 @@ class Session:
 
     @property
     def data(self) -> Any:
-        """What names the data: the data set, or the place in the script that the model is called from."""
-        return ("data", id(self.loader.dataset)) if self.loader is not None else ("place", self.place)
+        """What names the data: the data set, or the place in the script that the model is called
+        from.
+        """
+        return (
+            ("data", id(self.loader.dataset)) if self.loader is not None else ("place", self.place)
+        )
 
     def takes(self, call: Call, steps: int) -> bool:
         """Return whether a call goes on with this session."""
@@ -168,17 +187,23 @@ class Session:
         loss = call.losses[-1] if call.losses else self._of_inside(call)
         answer = call.answers[-1] if call.answers else None
         if self.kept and self.iterator is None and not self._goes_on(call):
-            self._doubt("its batches come from no DataLoader, so that it is not known which of them belong together")
+            self._doubt(
+                "its batches come from no DataLoader, so that it is not known which of them belong together"
+            )
         targets = [one.target for one in (loss, answer) if one is not None]
         count, inputs = examples_of(call, targets)
         if loss is not None and loss.value == loss.value:
-            self.losses.append((loss.value / (count if loss.options.get("reduction") == "sum" else 1), count))
+            self.losses.append(
+                (loss.value / (count if loss.options.get("reduction") == "sum" else 1), count)
+            )
         self.examples += count
         self.is_training_mode |= call.is_training_mode
         self._keep(Kept(call.args, call.kwargs, inputs, count, loss, answer), targets, call.output)
 
     def _goes_on(self, call: Call) -> bool:
-        """Return whether this call's input is the next part of the same tensor, or the same function is still running."""
+        """Return whether this call's input is the next part of the same tensor, or the same
+        function is still running.
+        """
         if self.frame is not None and self.frame is call.frame:
             return True
         last = self.kept[-1]
@@ -194,15 +219,20 @@ class Session:
 
     def _keep(self, kept: Kept, targets: List[Any], output: Any) -> None:
         held = [one for _, one in tensors.leaves((kept.args, kept.kwargs))] + targets
-        self.bytes += sum(one.numel() * one.element_size() for one in {id(one): one for one in held}.values())
+        self.bytes += sum(
+            one.numel() * one.element_size() for one in {id(one): one for one in held}.values()
+        )
         if self.bytes > LIMIT_BYTES:
             self._doubt(f"the examples take more than {LIMIT_BYTES >> 20} MB")
-            self.kept, self.outputs = [], None
+            self.kept = []
+            self.outputs = None
             return
         self.kept.append(kept)
         if self.outputs is None:
             return
-        self.output_bytes += sum(one.numel() * one.element_size() for _, one in tensors.leaves(output))
+        self.output_bytes += sum(
+            one.numel() * one.element_size() for _, one in tensors.leaves(output)
+        )
         self.outputs.append(_detached(output))
         if self.output_bytes > OUTPUT_BYTES:
             self.outputs = None
@@ -227,7 +257,9 @@ class Session:
             answer = call.answers[-1]._replace(target=part) if call.answers else None
             loss = None
             if call.losses and call.losses[-1].scores.view is None:
-                loss = call.losses[-1]._replace(target=part, shape=(len(part), *call.losses[-1].shape[1:]))
+                loss = call.losses[-1]._replace(
+                    target=part, shape=(len(part), *call.losses[-1].shape[1:])
+                )
             old = self.kept[index]
             self.kept[index] = old._replace(answer=answer or old.answer, loss=loss or old.loss)
         return True
@@ -238,7 +270,10 @@ class Session:
 
         assert self.outputs is not None
         parts = [[leaf for _, leaf in tensors.leaves(one)][:1] for one in self.outputs]
-        if any(not part or part[0].dim() == 0 or len(part[0]) != kept.size for part, kept in zip(parts, self.kept)):
+        if any(
+            not part or part[0].dim() == 0 or len(part[0]) != kept.size
+            for part, kept in zip(parts, self.kept)
+        ):
             return None
         if len(parts) == 1:
             return self.outputs[0]
@@ -262,7 +297,9 @@ def _way_to(result: Any) -> Any:
 
 
 def examples_of(call: Call, targets: List[Any]) -> Tuple[int, Tuple[Path, ...]]:
-    """Return how many examples a call was given, and which of its tensors hold them; targets are none of these."""
+    """Return how many examples a call was given, and which of its tensors hold them; targets are
+    none of these.
+    """
     given = [
         (path, one)
         for path, one in call.inputs()
@@ -275,9 +312,11 @@ def examples_of(call: Call, targets: List[Any]) -> Tuple[int, Tuple[Path, ...]]:
 
 
 def place_of(work: str) -> Tuple[Tuple[Any, ...], Optional[types.FrameType]]:
-    """Return from where in the project's code a model is called, and the innermost frame of the project's.
+    """Return from where in the project's code a model is called, and the innermost frame of the
+    project's.
 
-    Texts among that frame's variables belong to it: in `for split in ["train", "val"]` they say what is measured.
+    Texts among that frame's variables belong to it: in `for split in ["train", "val"]` they say
+    what is measured.
     """
     frame: Optional[types.FrameType] = sys._getframe(1)
     found: List[Any] = []

@@ -1,4 +1,6 @@
-"""Tensors within what a model takes and gives: where they are, and whether two of them are the same."""
+"""Tensors within what a model takes and gives: where they are, and whether two of them are the
+same.
+"""
 
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
@@ -35,7 +37,9 @@ def at(value: Any, path: Path) -> Any:
         LookupError, AttributeError, TypeError: there is nothing.
     """
     for step in path:
-        is_attribute = isinstance(step, str) and step.startswith(".") and not isinstance(value, Mapping)
+        is_attribute = (
+            isinstance(step, str) and step.startswith(".") and not isinstance(value, Mapping)
+        )
         value = getattr(value, step[1:]) if is_attribute else value[step]
     return value
 
@@ -56,7 +60,9 @@ def replaced(value: Any, new: Dict[Path, Any], path: Path = ()) -> Any:
 def is_tensor(value: Any) -> bool:
     """Return whether it is a tensor with values that can be read."""
     return (
-        hasattr(value, "untyped_storage") and hasattr(value, "is_sparse") and value.layout.__str__() == "torch.strided"
+        hasattr(value, "untyped_storage")
+        and hasattr(value, "is_sparse")
+        and value.layout.__str__() == "torch.strided"
     )
 
 
@@ -74,14 +80,17 @@ def shares(one: Any, other: Any) -> bool:
 
 
 def same_values(one: Any, other: Any) -> bool:
-    """Return whether two tensors hold the same values in the same order, whatever their shapes, kinds and devices."""
+    """Return whether two tensors hold the same values in the same order, whatever their shapes,
+    kinds and devices.
+    """
     import torch
 
     if one is other:
         return True
     if one.numel() != other.numel() or not one.numel():
         return False
-    left, right = one.detach().reshape(-1), other.detach().reshape(-1)
+    left = one.detach().reshape(-1)
+    right = other.detach().reshape(-1)
     if left.device != right.device:
         left, right = left.cpu(), right.cpu()
     if left.dtype != right.dtype:
@@ -98,7 +107,9 @@ def array(tensor: Any) -> Any:
 
 
 def rows(tensors: List[Any], count: int) -> Any:
-    """Return tensors as arrays with a row an example, as `digest.hashes` takes them; None if they are not aligned."""
+    """Return tensors as arrays with a row an example, as `digest.hashes` takes them; None if they
+    are not aligned.
+    """
     arrays = tuple(array(one) for one in tensors)
     if not arrays or any(one.ndim == 0 or len(one) != count for one in arrays):
         return None

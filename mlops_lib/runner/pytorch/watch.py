@@ -1,6 +1,8 @@
-"""Notice what a script does with its models: outermost calls, batches, loss functions, comparisons with targets.
+"""Notice what a script does with its models: outermost calls, batches, loss functions, comparisons
+with targets.
 
-What is hooked stays what it was for anybody else: a wrapper calls the original first, and looks at what it gave only
+What is hooked stays what it was for anybody else: a wrapper calls the original first, and looks at
+    what it gave only
 during an evaluation, or until it is known how the model that is trained is read.
 """
 
@@ -22,7 +24,9 @@ from mlops_lib.runner.pytorch.tensors import Path
 
 OPEN_CALLS = 16
 BATCHES = 4
-"""Batches of a DataLoader that are remembered: frameworks read one or two ahead of what they work on."""
+"""Batches of a DataLoader that are remembered: frameworks read one or two ahead of what they work
+on.
+"""
 LEARNED_FROM = 3
 """So many batches of a training show how its model is read."""
 MODELS = 8
@@ -55,7 +59,8 @@ class Watch:
     """Follows the script's calls, and puts its evaluations together."""
 
     def __init__(self, run: Context, training: Training) -> None:
-        self.run, self.training = run, training
+        self.run = run
+        self.training = training
         self.process = os.getpid()
         self.depth = 0
         self.busy = False
@@ -124,7 +129,11 @@ class Watch:
 
     def called(self, model: Any, args: Any, kwargs: Any, output: Any, grad: bool) -> None:
         """Note a call of an outermost module."""
-        if os.getpid() != self.process or next(model.parameters(), None) is None or not tensors.leaves(output):
+        if (
+            os.getpid() != self.process
+            or next(model.parameters(), None) is None
+            or not tensors.leaves(output)
+        ):
             return
         for one in [one for one in self.open if one.model is model]:
             self._close(one)
@@ -137,10 +146,16 @@ class Watch:
         del self.open[:-OPEN_CALLS]
 
     def _find_batch(self, call: Call) -> None:
-        """Find the batch that a call's inputs are of: by memory or values, else the last one of as many examples."""
+        """Find the batch that a call's inputs are of: by memory or values, else the last one of as
+        many examples.
+        """
         given = [one for _, one in call.inputs() if one.dim()]
         for batch in reversed(self.batches):
-            if any(tensors.shares(one, other) for _, one in tensors.leaves(batch.data) for other in given):
+            if any(
+                tensors.shares(one, other)
+                for _, one in tensors.leaves(batch.data)
+                for other in given
+            ):
                 return self._is_of(call, batch)
         for batch in reversed(self.batches):
             sizes = {len(one) for _, one in tensors.leaves(batch.data) if one.dim()}
@@ -160,11 +175,15 @@ class Watch:
         self.training.iterator = iterator
 
     def ended(self, iterator: int) -> None:
-        """Note that a DataLoader has no more batches: its calls stay open for what is compared after the loop."""
+        """Note that a DataLoader has no more batches: its calls stay open for what is compared
+        after the loop.
+        """
         for call in [one for one in self.open if one.iterator == iterator]:
             self._close(call)
 
-    def compared(self, name: str, left: Any, right: Any, options: Dict[str, Any], value: Any) -> None:
+    def compared(
+        self, name: str, left: Any, right: Any, options: Dict[str, Any], value: Any
+    ) -> None:
         """Note a loss function, a comparison or a difference."""
         if not (tensors.is_tensor(left) and tensors.is_tensor(right)) or not left.numel():
             return
@@ -176,7 +195,11 @@ class Watch:
                 self.inside.append(made)
             return
         for call in reversed(self.open):
-            if call.grad and call.is_training_mode and (name == "equal" or self._is_learned(call.model)):
+            if (
+                call.grad
+                and call.is_training_mode
+                and (name == "equal" or self._is_learned(call.model))
+            ):
                 continue  # what is right in training is not asked
             if call.compare(made):
                 return
@@ -200,7 +223,9 @@ class Watch:
                 self.quietly(follow, call)
 
     def _forget_session(self, model: Any) -> None:
-        """Forget what looked like an evaluation of a model in evaluation mode, and was a part of its training."""
+        """Forget what looked like an evaluation of a model in evaluation mode, and was a part of
+        its training.
+        """
         session = self.current.get(id(model))
         if session is not None and session.grad:
             session.kept, session.outputs, session.is_over = [], None, True
@@ -253,12 +278,18 @@ class Watch:
         session.add(call)
 
     def _apply_habit(self, call: Call) -> None:
-        """Read a call as the model's training does, if the script compares its output with nothing that is seen."""
+        """Read a call as the model's training does, if the script compares its output with nothing
+        that is seen.
+        """
         habits = self.habits.get(call.model) or []
         if call.losses or call.answers or call.inside or call.batch is None or not habits:
             return
         habit = habits[-1]
-        if habit.target is None or not habit.is_same_shape or any(one.target != habit.target for one in habits):
+        if (
+            habit.target is None
+            or not habit.is_same_shape
+            or any(one.target != habit.target for one in habits)
+        ):
             return
         try:
             target = tensors.at(call.batch, habit.target)
@@ -268,10 +299,14 @@ class Watch:
         if not tensors.is_tensor(target) or not target.dim() or len(target) != len(leaf):
             return
         target = target.to(leaf.device)
-        call.losses.append(Loss(habit.name, habit.scores, tuple(leaf.shape), target, habit.options, float("nan")))
+        call.losses.append(
+            Loss(habit.name, habit.scores, tuple(leaf.shape), target, habit.options, float("nan"))
+        )
 
     def _let_go(self, session: Session) -> None:
-        """Let go of what earlier sessions on the same data keep: only the last one is measured again."""
+        """Let go of what earlier sessions on the same data keep: only the last one is measured
+        again.
+        """
         for one in self.sessions[:-1]:
             if one.model is session.model and one.data == session.data and one.is_over:
                 one.kept, one.outputs = [], None
@@ -279,7 +314,9 @@ class Watch:
         for model in models[MODELS:]:
             artifact.forget(model)
         kept = {id(model) for model in models[:MODELS]}
-        self.sessions = [one for one in self.sessions if id(one.model) in kept and (one.kept or not one.is_over)]
+        self.sessions = [
+            one for one in self.sessions if id(one.model) in kept and (one.kept or not one.is_over)
+        ]
 
     def _end(self, session: Session) -> None:
         if session.is_over:
@@ -401,7 +438,11 @@ def _watched_loss(watch: Watch, name: str, plain: Callable[..., Any]) -> Callabl
     @functools.wraps(plain)
     def loss(*args: Any, **kwargs: Any) -> Any:
         value = plain(*args, **kwargs)
-        if (watch.wants_inside if watch.depth else watch.is_looking) and not watch.busy and not _is_traced():
+        if (
+            (watch.wants_inside if watch.depth else watch.is_looking)
+            and not watch.busy
+            and not _is_traced()
+        ):
             watch.quietly(_note_loss, watch, name, {**dict(zip(names, args)), **kwargs}, value)
         return value
 
@@ -409,7 +450,9 @@ def _watched_loss(watch: Watch, name: str, plain: Callable[..., Any]) -> Callabl
 
 
 def _note_loss(watch: Watch, name: str, given: Dict[str, Any], value: Any) -> None:
-    options = {key: one for key, one in given.items() if key not in ("input", "target") and one is not None}
+    options = {
+        key: one for key, one in given.items() if key not in ("input", "target") and one is not None
+    }
     watch.compared(name, given.get("input"), given.get("target"), options, value)
 
 

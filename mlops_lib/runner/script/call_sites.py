@@ -5,7 +5,9 @@ import sys
 from typing import Any, Dict, Optional
 
 Site = Dict[str, Any]
-"""file (relative to the working directory), line and column from 1 and 0, end_line, end_column; columns None before 3.11."""
+"""file (relative to the working directory), line and column from 1 and 0, end_line, end_column;
+columns None before 3.11.
+"""
 
 
 def caller(root: str) -> Optional[Site]:
@@ -27,7 +29,13 @@ def caller(root: str) -> Optional[Site]:
 
 
 def _place(frame: Any, name: str) -> Site:
-    site: Site = {"file": name, "line": frame.f_lineno, "column": None, "end_line": None, "end_column": None}
+    site: Site = {
+        "file": name,
+        "line": frame.f_lineno,
+        "column": None,
+        "end_line": None,
+        "end_column": None,
+    }
     if hasattr(frame.f_code, "co_positions"):
         for i, (line, end_line, column, end_column) in enumerate(frame.f_code.co_positions()):
             if i == frame.f_lasti // 2:

@@ -1,8 +1,9 @@
 """What a script runs under, lent again to whatever measures its model after its last line.
 
-A script reads `/data/test`, which the runner redirects to the pushed files; it changes the working directory, sets
-environment variables, filters warnings and draws random numbers. A model that is evaluated again once the script is over
-has to find all of that as the script's own call found it: one context manager, `Conditions.again`, gives it back.
+A script reads `/data/test`, which the runner redirects to the pushed files; it changes the working
+directory, sets environment variables, filters warnings and draws random numbers. A model that is
+evaluated again once the script is over has to find all of that as the script's own call found it:
+one context manager, `Conditions.again`, gives it back.
 """
 
 import contextlib
@@ -25,7 +26,9 @@ class Surroundings(NamedTuple):
 
 
 def surroundings() -> Surroundings:
-    """Return the working directory, the environment variables and the warning filters as they are now."""
+    """Return the working directory, the environment variables and the warning filters as they are
+    now.
+    """
     try:
         folder = os.getcwd()
     except FileNotFoundError:  # the script removed the folder that it is in
@@ -43,14 +46,17 @@ class Conditions:
         self._random: Optional[Dict[str, Any]] = None
 
     def lend(self, install: Install) -> None:
-        """Put something in force until the script ends, and whenever its conditions are asked for again."""
+        """Put something in force until the script ends, and whenever its conditions are asked for
+        again.
+        """
         self._installs.append(install)
         self._undo.append(install())
 
     def end(self) -> None:
         """Note how the script leaves the process, and take back what was lent to it."""
         try:
-            self._last, self._random = surroundings(), rng.take()
+            self._last = surroundings()
+            self._random = rng.take()
         finally:
             self._take_back()
 
@@ -60,12 +66,14 @@ class Conditions:
 
     @contextlib.contextmanager
     def again(self, at: Optional[Surroundings] = None) -> Iterator[None]:
-        """Give back the script's conditions; does nothing while they are in force, except for the surroundings.
+        """Give back the script's conditions; does nothing while they are in force, except for the
+        surroundings.
 
         Args:
             at: the surroundings of the call that is repeated; as the script left them if not given.
         """
-        before, is_over = surroundings(), not self._undo
+        before = surroundings()
+        is_over = not self._undo
         random = self._random if is_over else rng.take()
         if is_over:
             self._undo += [install() for install in self._installs]

@@ -1,7 +1,8 @@
-"""Run the entry as `__main__`, as `python ENTRY ARGS…` would, with no frame of ours in its tracebacks.
+"""Run the entry as `__main__`, as `python ENTRY ARGS…` would, with no frame of ours in its
+tracebacks.
 
-The approach is coverage.py's (`coverage/execfile.py`): compile the source under its own name, execute it in a fresh
-`__main__` module, and cut the launcher's frames off whatever propagates.
+The approach is coverage.py's (`coverage/execfile.py`): compile the source under its own name,
+execute it in a fresh `__main__` module, and cut the launcher's frames off whatever propagates.
 """
 
 import ast
@@ -45,7 +46,9 @@ def source_of(path: str) -> str:
 
 
 def _without_magics(text: str) -> str:
-    """A script with lines that only IPython reads (`%matplotlib inline`), as editors with cells let one write them."""
+    """A script with lines that only IPython reads (`%matplotlib inline`), as editors with cells let
+    one write them.
+    """
     try:
         ast.parse(text)
     except SyntaxError as error:
@@ -77,14 +80,17 @@ def code_cells(cells: List[Dict[str, Any]]) -> List[Tuple[int, str]]:
     for index, cell in enumerate(cells):
         if cell.get("cell_type") == "code":
             text = cell.get("source", cell.get("input", ""))
-            found.append((index, ipython_syntax.as_python("".join(text) if isinstance(text, list) else text)))
+            found.append(
+                (index, ipython_syntax.as_python("".join(text) if isinstance(text, list) else text))
+            )
     return found
 
 
 def answer_input(answers: List[str]) -> None:
     """Let `input()` take the configured answers where there is no terminal."""
     waiting = list(answers)
-    plain, given = builtins.input, sys.stdin
+    plain = builtins.input
+    given = sys.stdin
 
     def input_(prompt: object = "") -> str:
         if sys.stdin is not None and (sys.stdin is not given or sys.stdin.isatty()):
@@ -97,7 +103,9 @@ def answer_input(answers: List[str]) -> None:
             line = sys.stdin.readline()
             if line:
                 return line.rstrip("\n")
-        raise EOFError("the script asks for input() and there is no terminal: give the answers in the setting `input`")
+        raise EOFError(
+            "the script asks for input() and there is no terminal: give the answers in the setting `input`"
+        )
 
     builtins.input = input_
 
@@ -120,7 +128,8 @@ def leave_at_once(code: int) -> None:
 
 def before_hard_exit(ended: Callable[[Optional[BaseException]], Any]) -> Callable[[], None]:
     """Let `os._exit` in this very process keep what the script leaves first; returns the way back."""
-    plain, own = os._exit, os.getpid()
+    plain = os._exit
+    own = os.getpid()
 
     def exit_(code: int) -> Any:
         if os.getpid() == own:  # a fork's end is not the script's
@@ -142,7 +151,9 @@ def plain_compile(source: str, path: str, flags: int = 0) -> Any:
     return compile(source, path, "exec", flags, dont_inherit=True)
 
 
-def run(path: str, args: List[str], *, compile_: notebook.Compile = plain_compile) -> Optional[BaseException]:
+def run(
+    path: str, args: List[str], *, compile_: notebook.Compile = plain_compile
+) -> Optional[BaseException]:
     """Execute the entry; returns what propagated out of it (SystemExit too), or None.
 
     Args:
@@ -163,7 +174,12 @@ def run(path: str, args: List[str], *, compile_: notebook.Compile = plain_compil
         ipython = ipython_syntax.Shell(names, compile_)
         names[ipython_syntax.NAME] = lambda: ipython
     if path.endswith(".ipynb"):
-        linecache.cache[full] = (len(source), None, [line + "\n" for line in source.splitlines()], full)
+        linecache.cache[full] = (
+            len(source),
+            None,
+            [line + "\n" for line in source.splitlines()],
+            full,
+        )
     sys.modules["__main__"] = module
     sys.argv = [path, *args]
     _keep_standard(full)
@@ -185,7 +201,8 @@ def run(path: str, args: List[str], *, compile_: notebook.Compile = plain_compil
 
 
 def _keep_standard(full: str) -> None:
-    """Load the standard library's module of the entry's name: a script `code.py` must not be run again as `pdb`'s `code`.
+    """Load the standard library's module of the entry's name: a script `code.py` must not be run
+    again as `pdb`'s `code`.
 
     Whoever named it so saw it work, with packages that happened not to need the module.
     """
@@ -193,7 +210,9 @@ def _keep_standard(full: str) -> None:
     if name not in getattr(sys, "stdlib_module_names", ()):
         return
     path = list(sys.path)
-    sys.path[:] = [entry for entry in path[1:] if os.path.abspath(entry) not in (folder, os.getcwd())]
+    sys.path[:] = [
+        entry for entry in path[1:] if os.path.abspath(entry) not in (folder, os.getcwd())
+    ]
     try:
         importlib.import_module(name)
     except ImportError:  # of another system: nobody asks for it
@@ -206,7 +225,9 @@ _RELATIVE = re.compile(r"^\s*from\s+\.", re.MULTILINE)
 
 
 def _enter_package(source: str, path: str, names: Dict[str, Any]) -> None:
-    """Let an entry with relative imports run as `python -m package.entry` would: as a script it could not."""
+    """Let an entry with relative imports run as `python -m package.entry` would: as a script it
+    could not.
+    """
     folder = os.path.dirname(path)
     if not folder or not _RELATIVE.search(source):
         return
@@ -218,12 +239,16 @@ def _enter_package(source: str, path: str, names: Dict[str, Any]) -> None:
 
 
 def _without_us(shown: traceback.TracebackException) -> traceback.TracebackException:
-    """The traceback without the launcher's frames and those of injected wrappers, in its causes too."""
+    """The traceback without the launcher's frames and those of injected wrappers, in its causes
+    too.
+    """
     own = os.path.dirname(os.path.dirname(__file__))  # the runner
     pending = [shown]
     while pending:
         one = pending.pop()
-        one.stack = traceback.StackSummary.from_list([f for f in one.stack if not f.filename.startswith(own + os.sep)])
+        one.stack = traceback.StackSummary.from_list(
+            [f for f in one.stack if not f.filename.startswith(own + os.sep)]
+        )
         pending += [other for other in (one.__cause__, one.__context__) if other is not None]
     return shown
 
@@ -233,17 +258,31 @@ def report(error: BaseException) -> Tuple[int, Optional[Dict[str, Any]]]:
     if isinstance(error, SystemExit):
         if error.code is None or isinstance(error.code, int):
             code = int(error.code or 0) & 0xFF
-            caught, refused = error.__context__, _refused_arguments(error)
+            caught = error.__context__
+            refused = _refused_arguments(error)
             if refused:
-                return code, {"type": "SystemExit", "message": f"arguments: {refused}", **_place(error), "kind": "bug"}
+                return code, {
+                    "type": "SystemExit",
+                    "message": f"arguments: {refused}",
+                    **_place(error),
+                    "kind": "bug",
+                }
             if code and isinstance(caught, Exception):
                 return code, _described(caught)  # `except …: sys.exit(1)`: that one is the reason
             text = f"SystemExit({error.code})"
         else:
             sys.stderr.write(f"{error.code}\n")
-            code, text = 1, str(error.code)
-        return code, None if code == 0 else {"type": "SystemExit", "message": text, **_place(error), "kind": "crash"}
-    sys.stderr.write("".join(_without_us(traceback.TracebackException.from_exception(error)).format()))
+            code = 1
+            text = str(error.code)
+        return code, None if code == 0 else {
+            "type": "SystemExit",
+            "message": text,
+            **_place(error),
+            "kind": "crash",
+        }
+    sys.stderr.write(
+        "".join(_without_us(traceback.TracebackException.from_exception(error)).format())
+    )
     sys.stderr.flush()
     code = 130 if isinstance(error, KeyboardInterrupt) else 1
     return code, _described(error)
@@ -252,44 +291,89 @@ def report(error: BaseException) -> Tuple[int, Optional[Dict[str, Any]]]:
 def _refused_arguments(error: BaseException) -> str:
     """What argparse said of the script's arguments before it left, "" where it did not."""
     for frame, _ in traceback.walk_tb(error.__traceback__):
-        if frame.f_code.co_name == "error" and os.path.basename(frame.f_code.co_filename) == "argparse.py":
+        if (
+            frame.f_code.co_name == "error"
+            and os.path.basename(frame.f_code.co_filename) == "argparse.py"
+        ):
             return str(frame.f_locals.get("message", ""))[:2000]
     return ""
 
 
 def _described(error: BaseException) -> Dict[str, Any]:
-    return {"type": type(error).__name__, "message": str(error)[:2000], **_place(error), "kind": _kind(error)}
+    return {
+        "type": type(error).__name__,
+        "message": str(error)[:2000],
+        **_place(error),
+        "kind": _kind(error),
+    }
 
 
 def _place(error: BaseException) -> Dict[str, Any]:
     if isinstance(error, SyntaxError) and error.filename:
         return {"file": os.path.relpath(error.filename), "line": error.lineno or 0}
-    own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(os.getcwd())]
+    own = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename.startswith(os.getcwd())
+    ]
     named = [  # compiled packages (h5py/h5f.pyx) have such names too
-        f for f in traceback.extract_tb(error.__traceback__)
+        f
+        for f in traceback.extract_tb(error.__traceback__)
         if not os.path.isabs(f.filename) and f.filename.endswith((".py", ".ipynb"))
-    ]  # fmt: skip
+    ]
     last = next(iter(reversed(named or own)), None)
     return (
-        {"file": None, "line": None} if last is None else {"file": os.path.relpath(last.filename), "line": last.lineno}
+        {"file": None, "line": None}
+        if last is None
+        else {"file": os.path.relpath(last.filename), "line": last.lineno}
     )
 
 
 MISTAKES = (
-    AssertionError, AttributeError, LookupError, NameError, NotImplementedError, SyntaxError, TypeError, ValueError,
-    ArithmeticError, FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError, EOFError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    NameError,
+    NotImplementedError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    FileNotFoundError,
+    FileExistsError,
+    IsADirectoryError,
+    NotADirectoryError,
+    PermissionError,
+    EOFError,
     RecursionError,
-)  # fmt: skip
+)
 """What comes again when the same code runs again."""
 UNREACHABLE = {
-    "ConnectionError", "TimeoutError", "gaierror", "URLError", "HTTPException", "SSLError", "Timeout", "HTTPError",
-    "MaxRetryError", "NewConnectionError", "TimeoutException", "TransportError",
-}  # fmt: skip
+    "ConnectionError",
+    "TimeoutError",
+    "gaierror",
+    "URLError",
+    "HTTPException",
+    "SSLError",
+    "Timeout",
+    "HTTPError",
+    "MaxRetryError",
+    "NewConnectionError",
+    "TimeoutException",
+    "TransportError",
+}
 """Names of exceptions, and of their bases, that say that something outside did not answer."""
 NETWORK_ERRNO = {
-    errno.ECONNRESET, errno.ECONNREFUSED, errno.ECONNABORTED, errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTUNREACH,
-    errno.ETIMEDOUT, errno.ESTALE, errno.EIO,
-}  # fmt: skip
+    errno.ECONNRESET,
+    errno.ECONNREFUSED,
+    errno.ECONNABORTED,
+    errno.ENETUNREACH,
+    errno.ENETDOWN,
+    errno.EHOSTUNREACH,
+    errno.ETIMEDOUT,
+    errno.ESTALE,
+    errno.EIO,
+}
 
 
 def _kind(error: BaseException) -> str:
@@ -303,14 +387,18 @@ def _kind(error: BaseException) -> str:
         return "oom"
     if any(_is_unreachable(one) for one in _causes(error)):
         return "network"
-    gone = isinstance(error, NotImplementedError)  # of a module, too, whose message says what to change
+    gone = isinstance(
+        error, NotImplementedError
+    )  # of a module, too, whose message says what to change
     if (isinstance(error, ImportError) and not gone) or _lacks_library(error):
         return "import"
     return "bug" if isinstance(error, MISTAKES) else "crash"
 
 
 def _lacks_library(error: BaseException) -> bool:
-    """Whether a shared library or a program is not there: the environment lacks something, the script is right."""
+    """Whether a shared library or a program is not there: the environment lacks something, the
+    script is right.
+    """
     if isinstance(error, FileNotFoundError):
         frames = traceback.extract_tb(error.__traceback__)
         return (
@@ -319,7 +407,9 @@ def _lacks_library(error: BaseException) -> bool:
             and os.sep not in str(error.filename)
         )
     text = str(error)
-    return isinstance(error, OSError) and ("cannot open shared object file" in text or "library not found" in text)
+    return isinstance(error, OSError) and (
+        "cannot open shared object file" in text or "library not found" in text
+    )
 
 
 def _is_full_disk(error: BaseException) -> bool:
@@ -330,7 +420,9 @@ def _is_full_disk(error: BaseException) -> bool:
 
 
 def _is_unreachable(error: BaseException) -> bool:
-    status = getattr(error, "code", None) or getattr(getattr(error, "response", None), "status_code", None)
+    status = getattr(error, "code", None) or getattr(
+        getattr(error, "response", None), "status_code", None
+    )
     if isinstance(status, int) and 400 <= status < 500 and status not in (408, 425, 429):
         return False  # it did answer: no
     if isinstance(error, OSError) and error.errno in NETWORK_ERRNO:

@@ -10,7 +10,9 @@ Hook = Callable[[ModuleType], None]
 
 
 class _Loader(importlib.abc.Loader):
-    """Runs the real loader, then the hooks: a module is hooked when it has run, not when it was merely found."""
+    """Runs the real loader, then the hooks: a module is hooked when it has run, not when it was
+    merely found.
+    """
 
     def __init__(self, loader: Any, hooks: List[Hook]) -> None:
         self._loader = loader
@@ -35,7 +37,9 @@ class _Finder(importlib.abc.MetaPathFinder):
         self.hooks = hooks
         self._busy: "set[str]" = set()
 
-    def find_spec(self, name: str, path: Optional[Sequence[str]], target: Optional[ModuleType] = None) -> Any:
+    def find_spec(
+        self, name: str, path: Optional[Sequence[str]], target: Optional[ModuleType] = None
+    ) -> Any:
         if name not in self.hooks or name in self._busy:
             return None
         self._busy.add(name)

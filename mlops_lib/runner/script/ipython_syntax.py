@@ -1,7 +1,9 @@
-"""What IPython understands and Python does not: shell lines, `%` lines and `%%` cells, as Python and as what they do.
+"""What IPython understands and Python does not: shell lines, `%` lines and `%%` cells, as Python
+and as what they do.
 
-A cell that Python reads is left alone. In any other, each line of IPython's becomes one of Python's, so that line numbers stay.
-What only steers the display (`%matplotlib`, `%load_ext`) vanishes; what runs or times code runs it once.
+A cell that Python reads is left alone. In any other, each line of IPython's becomes one of
+Python's, so that line numbers stay. What only steers the display (`%matplotlib`, `%load_ext`)
+vanishes; what runs or times code runs it once.
 """
 
 import io
@@ -15,7 +17,18 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 
 NAME = "get_ipython"
 """What the lines become calls of; exported notebooks call it too."""
-TIMED = ("time", "timeit", "prun", "memit", "mprun", "lprun", "capture", "snakeviz", "wandb", "debug")
+TIMED = (
+    "time",
+    "timeit",
+    "prun",
+    "memit",
+    "mprun",
+    "lprun",
+    "capture",
+    "snakeviz",
+    "wandb",
+    "debug",
+)
 """Magics that run the code behind them, or in their cell."""
 SHELLS = ("bash", "sh", "system", "sx", "!", "script")
 """Cell magics whose cell is a shell's program."""
@@ -99,13 +112,18 @@ def _line(line: str) -> str:
         return assigned[1] + _call(what, assigned[3].strip())
     if stripped.startswith("!"):
         command = stripped.lstrip("!").strip()
-        return indent + ("pass  # " + stripped if _INSTALLS.match(command) else _call("system", command))
+        return indent + (
+            "pass  # " + stripped if _INSTALLS.match(command) else _call("system", command)
+        )
     if stripped.startswith("%"):
         name, _, rest = stripped[1:].partition(" ")
         if name in TIMED:
             return indent + (_OPTIONS.sub("", rest.strip()) or "pass")
         if name == "pylab":
-            return indent + "import numpy; import numpy as np; import matplotlib.pyplot as plt; from pylab import *"
+            return (
+                indent
+                + "import numpy; import numpy as np; import matplotlib.pyplot as plt; from pylab import *"
+            )
         return indent + (_call("magic", stripped[1:]) if name in _MAGICS else "pass  # " + stripped)
     return indent + "pass  # " + stripped
 
@@ -137,7 +155,8 @@ class Captured:
     """What a cell under `%%capture` printed."""
 
     def __init__(self, stdout: io.StringIO, stderr: io.StringIO) -> None:
-        self._stdout, self._stderr = stdout, stderr
+        self._stdout = stdout
+        self._stderr = stderr
         self.outputs: List[Any] = []
 
     @property
@@ -191,7 +210,9 @@ class Shell:
     def script(self, text: str) -> None:
         """A cell that is a shell's program."""
         lines = [line for line in text.splitlines() if not _INSTALLS.match(line)]
-        bash = next((path for path in ("/bin/bash", "/usr/bin/bash") if os.path.exists(path)), "/bin/sh")
+        bash = next(
+            (path for path in ("/bin/bash", "/usr/bin/bash") if os.path.exists(path)), "/bin/sh"
+        )
         sys.stdout.write(self._run([bash, "-c", "\n".join(lines)]))
 
     def write_file(self, options: str, text: str) -> None:
@@ -203,7 +224,8 @@ class Shell:
     def capture(self) -> Captured:
         """`%%capture x`: what follows is kept instead of printed."""
         self._streams = sys.stdout, sys.stderr
-        out, err = io.StringIO(), io.StringIO()
+        out = io.StringIO()
+        err = io.StringIO()
         sys.stdout, sys.stderr = out, err
         return Captured(out, err)
 
@@ -232,7 +254,11 @@ class Shell:
 
     def _run(self, command: List[str]) -> str:
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
         )
         return done.stdout.decode(errors="replace")
 
@@ -246,7 +272,9 @@ class Shell:
                 return match[0]
 
         text = re.sub(r"(?<!\$)\{([^{}]+)\}", value, text)
-        return re.sub(r"\$([A-Za-z_]\w*)", lambda m: value(m) if m[1] in self.user_ns else m[0], text)
+        return re.sub(
+            r"\$([A-Za-z_]\w*)", lambda m: value(m) if m[1] in self.user_ns else m[0], text
+        )
 
     # what the magics do
 
@@ -276,6 +304,11 @@ def _command(name: str) -> Callable[[Shell, str], None]:
 
 _MAGICS: Dict[str, Callable[[Shell, str], Any]] = {
     **{name: _command(name) for name in COMMANDS},
-    "cd": Shell._cd, "env": Shell._env, "set_env": Shell._env, "run": Shell._script_run,
-    "pwd": lambda shell, line: os.getcwd(), "system": Shell.getoutput, "sx": Shell.getoutput,
-}  # fmt: skip
+    "cd": Shell._cd,
+    "env": Shell._env,
+    "set_env": Shell._env,
+    "run": Shell._script_run,
+    "pwd": lambda shell, line: os.getcwd(),
+    "system": Shell.getoutput,
+    "sx": Shell.getoutput,
+}

@@ -1,7 +1,7 @@
 """Libraries that write files from C or C++, past Python's `open`.
 
-Before a function of this table is called, a link into the pushed project at its path is replaced by a
-copy, and the path is found as `open` would find it (see `places`).
+Before a function of this table is called, a link into the pushed project at its path is replaced by
+a copy, and the path is found as `open` would find it (see `places`).
 """
 
 import contextlib
@@ -22,11 +22,16 @@ class Writer(NamedTuple):
     """Which positional argument is the path; `self` counts."""
     keyword: str
     mode: Optional[int] = None
-    """Which positional argument, or the keyword `mode`, says whether it reads or writes; None: it writes."""
+    """Which positional argument, or the keyword `mode`, says whether it reads or writes; None: it
+    writes.
+    """
 
 
 WRITERS: Dict[str, Tuple[Writer, ...]] = {
-    "xgboost.core": (Writer("Booster.save_model", 1, "fname"), Writer("DMatrix.save_binary", 1, "fname")),
+    "xgboost.core": (
+        Writer("Booster.save_model", 1, "fname"),
+        Writer("DMatrix.save_binary", 1, "fname"),
+    ),
     "lightgbm.basic": (
         Writer("Booster.save_model", 1, "filename"),
         Writer("Dataset.save_binary", 1, "filename"),
@@ -55,10 +60,15 @@ def hooks(find: Callable[[Any], Any]) -> Dict[str, Callable[[ModuleType], None]]
     Args:
         find: gives the place of a path that is about to be written.
     """
-    return {module: functools.partial(_wrap_all, writers=writers, find=find) for module, writers in WRITERS.items()}
+    return {
+        module: functools.partial(_wrap_all, writers=writers, find=find)
+        for module, writers in WRITERS.items()
+    }
 
 
-def _wrap_all(module: ModuleType, *, writers: Tuple[Writer, ...], find: Callable[[Any], Any]) -> None:
+def _wrap_all(
+    module: ModuleType, *, writers: Tuple[Writer, ...], find: Callable[[Any], Any]
+) -> None:
     for writer in writers:
         owner: Any = module
         *way, name = writer.name.split(".")
@@ -75,7 +85,9 @@ def _wrapped(function: Any, writer: Writer, find: Callable[[Any], Any]) -> Any:
         path = args[writer.place] if writer.place < len(args) else kwargs.get(writer.keyword)
         if isinstance(path, (str, os.PathLike)) and _writes(writer, args, kwargs):
             place = find(path)
-            with contextlib.suppress(OSError):  # the function itself says what is wrong with the path
+            with contextlib.suppress(
+                OSError
+            ):  # the function itself says what is wrong with the path
                 workdir.OWNER.own(place)
             if place is not path and writer.place < len(args):
                 given: List[Any] = list(args)

@@ -1,6 +1,8 @@
-"""A notebook as an entry: its cells run one after the other, and what they show is kept in an executed copy.
+"""A notebook as an entry: its cells run one after the other, and what they show is kept in an
+executed copy.
 
-Output is in the format of nbformat 4 (https://nbformat.readthedocs.io), which every notebook viewer reads.
+Output is in the format of nbformat 4 (https://nbformat.readthedocs.io), which every notebook viewer
+reads.
 """
 
 import ast
@@ -24,7 +26,9 @@ class _Keeping:
     """A stream that passes on what is written and keeps it for the cell."""
 
     def __init__(self, stream: Any, name: str, outputs: List[Dict[str, Any]]) -> None:
-        self._stream, self._name, self._outputs = stream, name, outputs
+        self._stream = stream
+        self._name = name
+        self._outputs = outputs
 
     def write(self, text: str) -> int:
         """Pass on and keep."""
@@ -50,7 +54,9 @@ class Notebook:
     """
 
     def __init__(self, path: str, content: Dict[str, Any], cells: List[Tuple[int, str]]) -> None:
-        self.path, self.content, self.cells = path, content, cells
+        self.path = path
+        self.content = content
+        self.cells = cells
         self._outputs: List[Dict[str, Any]] = []
 
     def run(self, names: Dict[str, Any], full: str, compile_: Compile) -> None:
@@ -68,7 +74,9 @@ class Notebook:
         finally:
             self._write()
 
-    def _cell(self, text: str, names: Dict[str, Any], full: str, compile_: Compile, count: int) -> None:
+    def _cell(
+        self, text: str, names: Dict[str, Any], full: str, compile_: Compile, count: int
+    ) -> None:
         streams = sys.stdout, sys.stderr
         sys.stdout = _Keeping(streams[0], "stdout", self._outputs)
         sys.stderr = _Keeping(streams[1], "stderr", self._outputs)
@@ -83,8 +91,14 @@ class Notebook:
             self._figures()
         except BaseException as error:
             shown = traceback.format_exception(type(error), error, error.__traceback__)
-            self._outputs.append({"output_type": "error", "ename": type(error).__name__, "evalue": str(error),
-                                  "traceback": "".join(shown).splitlines()})  # fmt: skip
+            self._outputs.append(
+                {
+                    "output_type": "error",
+                    "ename": type(error).__name__,
+                    "evalue": str(error),
+                    "traceback": "".join(shown).splitlines(),
+                }
+            )
             raise
         finally:
             sys.stdout, sys.stderr = streams
@@ -114,7 +128,9 @@ class Notebook:
             content = io.BytesIO()
             pyplot.figure(number).savefig(content, format="png")
             picture = base64.b64encode(content.getvalue()).decode()
-            self._outputs.append({"output_type": "display_data", "data": {"image/png": picture}, "metadata": {}})
+            self._outputs.append(
+                {"output_type": "display_data", "data": {"image/png": picture}, "metadata": {}}
+            )
             pyplot.close(number)
 
     def _keep(self, index: int, count: int) -> None:
@@ -130,12 +146,16 @@ _AWAIT = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 
 
 def _cells_of(content: Dict[str, Any]) -> List[Dict[str, Any]]:
-    cells: List[Dict[str, Any]] = content["cells"] if "cells" in content else content["worksheets"][0]["cells"]
+    cells: List[Dict[str, Any]] = (
+        content["cells"] if "cells" in content else content["worksheets"][0]["cells"]
+    )
     return cells
 
 
 def _split(text: str) -> "Tuple[str, Any]":
-    """The cell, and its last expression where that is to be shown; text that is no Python 3 stays whole."""
+    """The cell, and its last expression where that is to be shown; text that is no Python 3 stays
+    whole.
+    """
     try:
         tree = compile(text, "<cell>", "exec", ast.PyCF_ONLY_AST | _AWAIT, dont_inherit=True)
     except SyntaxError:
@@ -144,7 +164,8 @@ def _split(text: str) -> "Tuple[str, Any]":
         return text, None
     last = tree.body[-1]
     lines = text.splitlines()
-    first, column = last.lineno - 1, last.col_offset
+    first = last.lineno - 1
+    column = last.col_offset
     before = lines[first].encode()[:column].decode()
     body = "\n".join([*lines[:first], before.rstrip().rstrip(";")])
     return body, ast.Expression(last.value)

@@ -1,7 +1,8 @@
 """Packages that a pushed repository develops, found before installed ones of the same name.
 
-A script in a folder of such a repository (`tasks/train.py`) expects what `pip install -e .` gives: the
-repository's own code. Otherwise it would train a release from the index that a library brought along.
+A script in a folder of such a repository (`tasks/train.py`) expects what `pip install -e .` gives:
+the repository's own code. Otherwise it would train a release from the index that a library brought
+along.
 """
 
 import importlib.machinery
@@ -11,7 +12,9 @@ import sys
 from typing import Any, Dict, Optional, Sequence
 
 BUILD_FILES = ("setup.py", "setup.cfg")
-_BUILDS = re.compile(r"^\[(project|build-system|tool\.(poetry|flit|setuptools|hatch))\b", re.MULTILINE)
+_BUILDS = re.compile(
+    r"^\[(project|build-system|tool\.(poetry|flit|setuptools|hatch))\b", re.MULTILINE
+)
 
 
 class Finder:
@@ -42,12 +45,17 @@ def install(work: str, entry: str) -> None:
     packages = {name: folder for name, folder in find(work).items() if not _has(beside, name)}
     if packages:
         finders = sys.meta_path
-        place = next((i for i, one in enumerate(finders) if one is importlib.machinery.PathFinder), len(finders))
+        place = next(
+            (i for i, one in enumerate(finders) if one is importlib.machinery.PathFinder),
+            len(finders),
+        )
         finders.insert(place, Finder(packages))
 
 
 def find(work: str) -> Dict[str, str]:
-    """Return the packages that a repository develops, with the folder each lies in; none if it builds none."""
+    """Return the packages that a repository develops, with the folder each lies in; none if it
+    builds none.
+    """
     if not _builds(work):
         return {}
     found: Dict[str, str] = {}
@@ -63,11 +71,15 @@ def _builds(work: str) -> bool:
     if any(os.path.isfile(os.path.join(work, name)) for name in BUILD_FILES):
         return True
     try:
-        with open(os.path.join(work, "pyproject.toml"), encoding="utf-8", errors="replace") as stream:
+        with open(
+            os.path.join(work, "pyproject.toml"), encoding="utf-8", errors="replace"
+        ) as stream:
             return _BUILDS.search(stream.read(1 << 18)) is not None
     except OSError:
         return False
 
 
 def _has(folder: str, name: str) -> bool:
-    return os.path.isfile(os.path.join(folder, name + ".py")) or os.path.isdir(os.path.join(folder, name))
+    return os.path.isfile(os.path.join(folder, name + ".py")) or os.path.isdir(
+        os.path.join(folder, name)
+    )

@@ -1,13 +1,17 @@
-r"""Absolute folders that a script names and this machine does not have, or does not let it write to.
+r"""Absolute folders that a script names and this machine does not have, or does not let it write
+to.
 
-Many a script writes `/ws/accuracy.txt` or reads `/root/code/data.csv`, as its author's machine had them. What would fail
-otherwise is found in the working directory: a file written there lands in `absolute/` and so among the outputs, a file read
-from there is the pushed one of that name; so are files of a Windows machine (`C:\Users\me\data.csv`), of its author's home
-and of folders above the project (`../input/train.csv`). Folders that exist and may be written are used as they are; system
-folders are never stood in for. A file that a script opens by a relative path is also found beside it. One that it writes
-into a folder of the project finds that folder there: git keeps no empty ones.
+Many a script writes `/ws/accuracy.txt` or reads `/root/code/data.csv`, as its author's machine had
+them. What would fail otherwise is found in the working directory: a file written there lands in
+`absolute/` and so among the outputs, a file read from there is the pushed one of that name; so are
+files of a Windows machine (`C:\Users\me\data.csv`), of its author's home and of folders above the
+project (`../input/train.csv`). Folders that exist and may be written are used as they are; system
+folders are never stood in for. A file that a script opens by a relative path is also found beside
+it. One that it writes into a folder of the project finds that folder there: git keeps no empty
+ones.
 
-It works where Python asks: `open`, `os`, `h5py`, `cv2`, pandas and the words of a command line. What a library opens by
+It works where Python asks: `open`, `os`, `h5py`, `cv2`, pandas and the words of a command line.
+    What a library opens by
 itself is not seen.
 """
 
@@ -27,13 +31,41 @@ from typing import Any, Callable, Dict, List, Set, Type
 from mlops_lib.runner.journal import Journal
 
 FOLDER = "absolute"
-SYSTEM = ("/proc", "/sys", "/dev", "/etc", "/usr", "/lib", "/lib64", "/bin", "/sbin", "/boot", "/run", "/tmp", "/var/tmp",
-          "/snap", "/nix", "/mlops")  # fmt: skip
+SYSTEM = (
+    "/proc",
+    "/sys",
+    "/dev",
+    "/etc",
+    "/usr",
+    "/lib",
+    "/lib64",
+    "/bin",
+    "/sbin",
+    "/boot",
+    "/run",
+    "/tmp",
+    "/var/tmp",
+    "/snap",
+    "/nix",
+    "/mlops",
+)
 READING = ("stat", "lstat", "listdir", "scandir", "access", "chdir", "readlink", "utime", "chmod")
 WRITING = ("mkdir", "remove", "unlink", "rmdir", "truncate")
 PAIRS = ("rename", "replace", "link", "symlink")
-WINDOWS = ("imshow", "waitKey", "waitKeyEx", "namedWindow", "destroyWindow", "destroyAllWindows", "moveWindow", "resizeWindow",
-           "setWindowTitle", "setMouseCallback", "createTrackbar", "startWindowThread")  # fmt: skip
+WINDOWS = (
+    "imshow",
+    "waitKey",
+    "waitKeyEx",
+    "namedWindow",
+    "destroyWindow",
+    "destroyAllWindows",
+    "moveWindow",
+    "resizeWindow",
+    "setWindowTitle",
+    "setMouseCallback",
+    "createTrackbar",
+    "startWindowThread",
+)
 """Functions of OpenCV that need a screen."""
 KEPT_BYTES = 64 << 20
 _ABSOLUTE = re.compile(r"(?<![\w./:])/[\w.-]+(?:(?:/[\w.-]+)+|/?(?=[\s;&|)]|$))")
@@ -44,7 +76,8 @@ class Places:
     """Finds the place of an absolute path."""
 
     def __init__(self, work: str, entry: str, journal: Journal, project: str = "") -> None:
-        self.work, self.journal = work, journal
+        self.work = work
+        self.journal = journal
         self.project = os.path.realpath(project) if project else ""
         self.bases = [os.path.dirname(os.path.join(work, entry)), work]
         own = (
@@ -57,12 +90,15 @@ class Places:
         )
         self._ours = tuple(path.rstrip("/") + "/" for path in own[:4])
         # The root user's home is one of those folders; a home of ours is not.
-        self._known = tuple(path.rstrip("/") + "/" for path in (*SYSTEM, *own) if path not in ("/", "/root"))
+        self._known = tuple(
+            path.rstrip("/") + "/" for path in (*SYSTEM, *own) if path not in ("/", "/root")
+        )
         self._home = os.path.expanduser("~").rstrip("/") + "/"
         self.written: Set[str] = set()
         """Absolute files that were written where the script said."""
         self._undo: List[Callable[[], None]] = []
-        self._stat, self._access = os.stat, os.access
+        self._stat = os.stat
+        self._access = os.access
 
     def find(self, path: Any, *, writing: bool) -> Any:
         """Where a path of the script's really is; the path itself unless it would fail."""
@@ -94,7 +130,9 @@ class Places:
     def _of_windows(self, text: str) -> str:
         """The path on a drive as one of this system; "" for any other."""
         drive = _WINDOWS.match(text)
-        return "/" + text[drive.end() :].replace("\\", "/") if drive and not self._exists(text) else ""
+        return (
+            "/" + text[drive.end() :].replace("\\", "/") if drive and not self._exists(text) else ""
+        )
 
     def _in_project(self, text: str) -> bool:
         """Return whether an absolute path is one of the pushed files, which are never written to."""
@@ -103,7 +141,9 @@ class Places:
         return (text.rstrip("/") + "/").startswith(self.project + "/")
 
     def _above(self, text: str) -> "str | None":
-        """What a path that leads out of the project, or has Windows' separators, means among the pushed files."""
+        """What a path that leads out of the project, or has Windows' separators, means among the
+        pushed files.
+        """
         leads_out = os.path.normpath(text).startswith("..")
         if not (leads_out or "\\" in text) or self._exists(text):
             return None
@@ -114,14 +154,23 @@ class Places:
         return self._pushed(ends, there=plain[: len(plain) - len(ends)]) if ends else None
 
     def _outward(self, text: str) -> "str | None":
-        """Where a file goes whose path leads out of the project: a script of a folder means the one beside that."""
+        """Where a file goes whose path leads out of the project: a script of a folder means the one
+        beside that.
+        """
         here = self._is_ours(os.path.join(os.curdir, "x"))
-        if not os.path.normpath(text).startswith("..") or not here or self._is_ours(text) or self._exists(text):
+        if (
+            not os.path.normpath(text).startswith("..")
+            or not here
+            or self._is_ours(text)
+            or self._exists(text)
+        ):
             return None
         place = os.path.normpath(os.path.join(self.bases[0], text))
         if not self._is_ours(place):
             place = os.path.join(self.work, os.path.normpath(text).lstrip("./"))
-        self.journal.warn(f"{text} is outside of the project: it is written to {os.path.relpath(place, self.work)}")
+        self.journal.warn(
+            f"{text} is outside of the project: it is written to {os.path.relpath(place, self.work)}"
+        )
         return place
 
     def _at_home(self, text: str) -> "str | None":
@@ -142,28 +191,36 @@ class Places:
         return self.work
 
     def beside(self, path: Any) -> Any:
-        """The file that lies beside an entry in a folder of the project, where there is none in the working directory.
+        """The file that lies beside an entry in a folder of the project, where there is none in the
+        working directory.
 
-        For a script that was meant to be run from its own folder. Asked by `open` alone: whoever asks whether a folder exists
-        may want to make it.
+        For a script that was meant to be run from its own folder. Asked by `open` alone: whoever
+        asks whether a folder exists may want to make it.
         """
-        folder, text = self.bases[0], path if isinstance(path, str) else ""
+        folder = self.bases[0]
+        text = path if isinstance(path, str) else ""
         if folder == self.work or not text or text.startswith("/") or self._exists(text):
             return path
         place = os.path.join(folder, text)
         if not os.path.isfile(place):
             return path
-        self.journal.warn(f"{text} is not in the working directory: the one beside the script is read")
+        self.journal.warn(
+            f"{text} is not in the working directory: the one beside the script is read"
+        )
         return place
 
     def written_to(self, path: Any) -> Any:
-        """The place of a file that is about to be written, with the folder it lies in: git keeps no empty folders."""
+        """The place of a file that is about to be written, with the folder it lies in: git keeps no
+        empty folders.
+        """
         place = self.find(path, writing=True)
         text = os.fspath(place) if isinstance(place, (str, os.PathLike)) else ""
         folder = os.path.dirname(text) if isinstance(text, str) else ""
         if folder and not self._exists(folder) and self._is_ours(folder):
             plain_makedirs(folder)
-            self.journal.warn(f"the folder {folder} was not pushed (git keeps no empty ones): it is made")
+            self.journal.warn(
+                f"the folder {folder} was not pushed (git keeps no empty ones): it is made"
+            )
         return place
 
     def _is_ours(self, path: str) -> bool:
@@ -187,7 +244,9 @@ class Places:
         pushed = None if self._exists(kept) else self._pushed(text)
         if pushed is not None and os.path.isfile(pushed):
             shutil.copyfile(pushed, kept)
-        self.journal.warn(f"{folder} cannot be written here: what goes there is kept in outputs/{FOLDER}{folder}")
+        self.journal.warn(
+            f"{folder} cannot be written here: what goes there is kept in outputs/{FOLDER}{folder}"
+        )
         return kept
 
     def _pushed(self, text: str, *, there: str = "/", files: bool = False) -> "str | None":
@@ -196,7 +255,9 @@ class Places:
         for start in range(len(parts)):
             for base in self.bases:
                 place = os.path.join(base, *parts[start:])
-                if self._exists(place) and ((len(parts) > 1 and not files) or os.path.isfile(place)):
+                if self._exists(place) and (
+                    (len(parts) > 1 and not files) or os.path.isfile(place)
+                ):
                     self.journal.warn(
                         f"{there}{'/'.join(parts[:start])} is not on this machine: pushed files are taken for those of the"
                         " same name in it"
@@ -209,7 +270,11 @@ class Places:
 
         def found(match: "re.Match[str]") -> str:
             place = self.find(match[0], writing=False)
-            if place == match[0] and not self._exists(match[0]) and not match[0].startswith(self._known):
+            if (
+                place == match[0]
+                and not self._exists(match[0])
+                and not match[0].startswith(self._known)
+            ):
                 place = self.find(match[0], writing=True)
             return str(place)
 
@@ -238,11 +303,18 @@ class Places:
         self._put(os, "open", os_open)
         finds = {"chdir": self.folder}
         for name in (*READING, *WRITING):
-            self._put(os, name, self._first(getattr(os, name), writing=name in WRITING, finds=finds.get(name)))
+            self._put(
+                os,
+                name,
+                self._first(getattr(os, name), writing=name in WRITING, finds=finds.get(name)),
+            )
         for name in PAIRS:
             self._put(os, name, self._both(getattr(os, name)))
-        system, popen = os.system, subprocess.Popen.__init__
-        self._put(os, "system", functools.wraps(system)(lambda command: system(self.command(command))))
+        system = os.system
+        popen = subprocess.Popen.__init__
+        self._put(
+            os, "system", functools.wraps(system)(lambda command: system(self.command(command)))
+        )
 
         @functools.wraps(popen)
         def init(process: Any, args: Any, *more: Any, **kwargs: Any) -> None:
@@ -257,7 +329,11 @@ class Places:
         setattr(owner, name, value)
 
     def _first(
-        self, function: Callable[..., Any], *, writing: bool, finds: "Callable[[Any], Any] | None" = None
+        self,
+        function: Callable[..., Any],
+        *,
+        writing: bool,
+        finds: "Callable[[Any], Any] | None" = None,
     ) -> Callable[..., Any]:
         find = finds or functools.partial(self.find, writing=writing)
 
@@ -270,7 +346,9 @@ class Places:
     def _both(self, function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def call(source: Any, target: Any, *args: Any, **kwargs: Any) -> Any:
-            return function(self.find(source, writing=False), self.find(target, writing=True), *args, **kwargs)
+            return function(
+                self.find(source, writing=False), self.find(target, writing=True), *args, **kwargs
+            )
 
         return call
 
@@ -302,12 +380,16 @@ class Places:
 
         def pandas(module: Any) -> None:
             check = module.check_parent_directory
-            module.check_parent_directory = functools.wraps(check)(lambda path: check(self.written_to(path)))
+            module.check_parent_directory = functools.wraps(check)(
+                lambda path: check(self.written_to(path))
+            )
 
         return {"h5py": h5py, "cv2": cv2, "pandas.io.common": pandas}
 
     def _cascades(self, module: Any) -> Callable[..., Any]:
-        """OpenCV's cascades by their names, which it brings along; an unknown file would be an empty cascade."""
+        """OpenCV's cascades by their names, which it brings along; an unknown file would be an
+        empty cascade.
+        """
         plain = module.CascadeClassifier
 
         @functools.wraps(plain, updated=())
@@ -315,7 +397,11 @@ class Places:
             if not names or not isinstance(names[0], str):
                 return plain(*names)
             place = self.find(self.beside(names[0]), writing=False)
-            own = os.path.join(module.data.haarcascades, os.path.basename(place)) if hasattr(module, "data") else ""
+            own = (
+                os.path.join(module.data.haarcascades, os.path.basename(place))
+                if hasattr(module, "data")
+                else ""
+            )
             if not self._exists(place) and own and self._exists(own):
                 self.journal.warn(f"{names[0]} was not pushed: OpenCV's own is taken")
                 place = own
@@ -351,8 +437,14 @@ class Places:
             self._undo.pop()()
         for path in sorted(self.written):
             kept = os.path.join(self.work, FOLDER, path[1:])
-            with contextlib.suppress(OSError):  # it may be gone by now, or change while it is copied
-                if os.path.isfile(path) and os.path.getsize(path) <= KEPT_BYTES and not os.path.exists(kept):
+            with contextlib.suppress(
+                OSError
+            ):  # it may be gone by now, or change while it is copied
+                if (
+                    os.path.isfile(path)
+                    and os.path.getsize(path) <= KEPT_BYTES
+                    and not os.path.exists(kept)
+                ):
                     plain_makedirs(os.path.dirname(kept))
                     shutil.copyfile(path, kept)
 

@@ -1,8 +1,10 @@
-"""The scripts of a project that run around its entry: prepare, train, evaluate, one after the other.
+"""The scripts of a project that run around its entry: prepare, train, evaluate, one after the
+other.
 
-They share one process, so that what the first left in the working directory is there, a fit is resumed,
-and the model that the last one measures is known. Each begins as a fresh program: as `__main__`, with its
-own arguments and folder, without the project's modules that another one imported, and from the seed.
+They share one process, so that what the first left in the working directory is there, a fit is
+resumed, and the model that the last one measures is known. Each begins as a fresh program: as
+`__main__`, with its own arguments and folder, without the project's modules that another one
+imported, and from the seed.
 """
 
 import os
@@ -33,7 +35,9 @@ def read(described: Dict[str, Any]) -> Step:
     )
 
 
-def run(context: Context, entry: str, args: List[str], *, compile_: notebook.Compile) -> Optional[BaseException]:
+def run(
+    context: Context, entry: str, args: List[str], *, compile_: notebook.Compile
+) -> Optional[BaseException]:
     """Run the entry, and what the project runs before and after it.
 
     Returns:
@@ -57,7 +61,9 @@ def _ended_well(error: BaseException) -> bool:
     return isinstance(error, SystemExit) and error.code in (None, 0)
 
 
-def _run_one(context: Context, step: Step, *, is_first: bool, compile_: notebook.Compile) -> Optional[BaseException]:
+def _run_one(
+    context: Context, step: Step, *, is_first: bool, compile_: notebook.Compile
+) -> Optional[BaseException]:
     place = os.path.join(context.work, step.folder) if step.folder else context.work
     if not is_first:
         _forget(context.work)
@@ -77,7 +83,11 @@ def _forget(work: str) -> None:
 def _own_modules(work: str) -> Iterator[str]:
     for name, module in list(sys.modules.items()):
         path = getattr(module, "__file__", None)
-        if name != "__main__" and isinstance(path, str) and os.path.realpath(path).startswith(work + os.sep):
+        if (
+            name != "__main__"
+            and isinstance(path, str)
+            and os.path.realpath(path).startswith(work + os.sep)
+        ):
             yield name
 
 

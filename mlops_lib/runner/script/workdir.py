@@ -1,9 +1,11 @@
-"""The working directory: the pushed project as it was at script start, writable, without copying its data.
+"""The working directory: the pushed project as it was at script start, writable, without copying
+its data.
 
-Folders are real, and files are copied, by reference if the file system can do that. Only data that is read (pictures, big
-tables) and what is very large are symbolic links into the read-only project. A Python `open` for writing through such
-a link first replaces the link by a copy, and so do the libraries in `native_writers`, which open files by themselves:
-the project itself is never written to.
+Folders are real, and files are copied, by reference if the file system can do that. Only data that
+is read (pictures, big tables) and what is very large are symbolic links into the read-only project.
+A Python `open` for writing through such a link first replaces the link by a copy, and so do the
+libraries in `native_writers`, which open files by themselves: the project itself is never written
+to.
 """
 
 import builtins
@@ -20,14 +22,54 @@ from mlops_lib.runner import protocol
 COPY_BYTES = 1 << 20
 """Files up to this size are copied if their suffix says text or code."""
 TEXT = {
-    ".py", ".ipynb", ".txt", ".json", ".toml", ".yaml", ".yml", ".cfg", ".ini", ".md", ".csv", ".tsv", ".log", ".sh", "",
-}  # fmt: skip
+    ".py",
+    ".ipynb",
+    ".txt",
+    ".json",
+    ".toml",
+    ".yaml",
+    ".yml",
+    ".cfg",
+    ".ini",
+    ".md",
+    ".csv",
+    ".tsv",
+    ".log",
+    ".sh",
+    "",
+}
 WRITTEN_BYTES = 64 << 20
 """Files up to this size are copied if nothing says that they are only read."""
 READ = {
-    *(".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".svg", ".dcm", ".nii"),
+    *(
+        ".jpg",
+        ".jpeg",
+        ".png",
+        ".gif",
+        ".bmp",
+        ".tif",
+        ".tiff",
+        ".webp",
+        ".ppm",
+        ".pgm",
+        ".svg",
+        ".dcm",
+        ".nii",
+    ),
     *(".wav", ".mp3", ".flac", ".ogg", ".mp4", ".avi", ".mov", ".mkv"),
-    *(".npy", ".npz", ".mat", ".parquet", ".feather", ".arrow", ".tfrecord", ".tfrecords", ".arff", ".xls", ".xlsx"),
+    *(
+        ".npy",
+        ".npz",
+        ".mat",
+        ".parquet",
+        ".feather",
+        ".arrow",
+        ".tfrecord",
+        ".tfrecords",
+        ".arff",
+        ".xls",
+        ".xlsx",
+    ),
     *(".zip", ".gz", ".tgz", ".tar", ".bz2", ".xz", ".7z", ".jsonl", ".xml", ".pdf"),
 }
 """Suffixes of data that scripts read, often thousands of files: linked, not copied."""
@@ -58,7 +100,8 @@ def build(project: str, work: str, links: Optional[Mapping[str, str]] = None) ->
     Args:
         project: the pushed project.
         work: the working directory.
-        links: data that is not in the project: its path relative to `work`, and the file or folder it is.
+        links: data that is not in the project: its path relative to `work`, and the file or folder
+            it is.
 
     Raises:
         OSError: the run directory cannot be written.
@@ -90,10 +133,13 @@ def _mirror(project: str, work: str, most: int) -> None:
         folders[:] = [
             name
             for name in folders
-            if name not in SKIPPED and not own.startswith(os.path.realpath(os.path.join(folder, name)) + os.sep)
+            if name not in SKIPPED
+            and not own.startswith(os.path.realpath(os.path.join(folder, name)) + os.sep)
         ]
         target = os.path.join(work, os.path.relpath(folder, project))
-        real = os.path.realpath(folder)  # once: asked for every one of 10,000 pictures it costs more than the links
+        real = os.path.realpath(
+            folder
+        )  # once: asked for every one of 10,000 pictures it costs more than the links
         for name in list(folders):
             path = os.path.join(folder, name)
             if os.path.islink(path):
@@ -103,11 +149,13 @@ def _mirror(project: str, work: str, most: int) -> None:
             else:
                 os.makedirs(os.path.join(target, name), exist_ok=True)
         for name in names:
-            source, place = os.path.join(folder, name), os.path.join(target, name)
+            source = os.path.join(folder, name)
+            place = os.path.join(target, name)
             try:
                 size = os.stat(source).st_size
             except OSError:
-                continue  # a dangling link or a file that vanished: bare Python would not find it either
+                # a dangling link or a file that vanished: bare Python would not find it either
+                continue
             if os.path.lexists(place):
                 os.remove(place)
             if _copies(name, size) and copied + size <= most:
@@ -118,12 +166,18 @@ def _mirror(project: str, work: str, most: int) -> None:
                 shutil.copystat(source, place)
                 os.chmod(place, os.stat(place).st_mode | 0o600)
             else:
-                os.symlink(os.path.realpath(source) if os.path.islink(source) else os.path.join(real, name), place)
+                os.symlink(
+                    os.path.realpath(source)
+                    if os.path.islink(source)
+                    else os.path.join(real, name),
+                    place,
+                )
 
 
 def _folder_behind(link: str, project: str, work: str) -> str:
     """Return what a link to a folder leads to; to the project's own folders by their copies."""
-    real, root = os.path.realpath(link), os.path.realpath(project)
+    real = os.path.realpath(link)
+    root = os.path.realpath(project)
     if real == root or real.startswith(root + os.sep):
         return os.path.normpath(os.path.join(os.path.realpath(work), os.path.relpath(real, root)))
     return real
@@ -135,7 +189,9 @@ def _copies(name: str, size: int) -> bool:
 
 
 FICLONE = 0x40049409
-"""The ioctl of Linux that makes one file share another's blocks until either is written (Btrfs, XFS)."""
+"""The ioctl of Linux that makes one file share another's blocks until either is written (Btrfs,
+XFS).
+"""
 
 
 def _clone(source: str, place: str) -> bool:
@@ -158,13 +214,16 @@ def borrow_fits(shared: str, inside: str, *, last: int) -> None:
         inside: the worker's.
         last: the last fit that it is to pass.
     """
-    own, source = os.path.join(inside, "fits"), os.path.join(shared, "fits")
+    own = os.path.join(inside, "fits")
+    source = os.path.join(shared, "fits")
     if os.path.isdir(own) or not os.path.isdir(source):
         return
     fresh = own + ".new"
     discard(fresh)
     os.makedirs(fresh)
-    wanted = [name for name in os.listdir(source) if name.startswith("candidates-") or name.isdigit()]
+    wanted = [
+        name for name in os.listdir(source) if name.startswith("candidates-") or name.isdigit()
+    ]
     for name in wanted:
         if not name.isdigit() or int(name) <= last:
             # What the run replaces meanwhile is left out: a fit that is not whole is trained again.
@@ -192,18 +251,27 @@ def manifest(work: str) -> Manifest:
                         pending.append(entry.path)
                     continue
                 if entry.is_symlink():
-                    # Data that lies elsewhere: nothing is written through it, and there may be very many.
+                    # Data that lies elsewhere: nothing is written through it, and there may be very
+                    # many.
                     found[os.path.relpath(entry.path, work)] = (0, 0, entry.inode())
                     continue
                 with contextlib.suppress(FileNotFoundError):
                     status = entry.stat(follow_symlinks=False)
-                    found[os.path.relpath(entry.path, work)] = (status.st_size, status.st_mtime_ns, status.st_ino)
+                    found[os.path.relpath(entry.path, work)] = (
+                        status.st_size,
+                        status.st_mtime_ns,
+                        status.st_ino,
+                    )
     return found
 
 
 def folders(work: str) -> "set[str]":
     """The folders in the working directory now."""
-    return {os.path.relpath(os.path.join(root, name), work) for root, names, _ in os.walk(work) for name in names}
+    return {
+        os.path.relpath(os.path.join(root, name), work)
+        for root, names, _ in os.walk(work)
+        for name in names
+    }
 
 
 def changed(before: Manifest, after: Manifest) -> Iterator[str]:
@@ -216,7 +284,11 @@ def keep_outputs(work: str, outputs: str, start: Manifest) -> "list[str]":
     fresh = outputs + ".new"
     discard(fresh)
     os.makedirs(fresh)
-    paths = [path for path in changed(start, manifest(work)) if not os.path.islink(os.path.join(work, path))]
+    paths = [
+        path
+        for path in changed(start, manifest(work))
+        if not os.path.islink(os.path.join(work, path))
+    ]
     for path in paths:
         target = os.path.join(fresh, path)
         os.makedirs(os.path.dirname(target), exist_ok=True)
@@ -258,7 +330,9 @@ class Owner:
             return
         name = os.fsdecode(path)
         source = os.path.realpath(name)
-        if os.path.islink(name) and any(source == root or source.startswith(root + os.sep) for root in self.roots):
+        if os.path.islink(name) and any(
+            source == root or source.startswith(root + os.sep) for root in self.roots
+        ):
             temporary = f"{name}.{os.getpid()}.mlops-copy"
             shutil.copy2(source, temporary)
             os.chmod(temporary, 0o644)
@@ -269,8 +343,12 @@ OWNER = Owner()
 
 
 def install_copy_on_write(*sources: str) -> Callable[[], None]:
-    """Let `open` for writing replace a link into one of `sources` by a copy first; returns the way back."""
-    plain_open, plain_io_open, plain_os_open = builtins.open, io.open, os.open
+    """Let `open` for writing replace a link into one of `sources` by a copy first; returns the way
+    back.
+    """
+    plain_open = builtins.open
+    plain_io_open = io.open
+    plain_os_open = os.open
     OWNER.roots = [os.path.realpath(source) for source in sources]
     own = OWNER.own
 

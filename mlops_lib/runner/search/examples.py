@@ -1,7 +1,9 @@
 """Which examples the search selects on, and which its trials train on.
 
-The examples a trial is scored on are ones that no inherited weight has seen and that the gate does not judge, in this
-order: the fit's own validation data; half of it, where the gate judges it; else a split of the training data, taken before
+The examples a trial is scored on are ones that no inherited weight has seen and that the gate does
+not judge, in this
+order: the fit's own validation data; half of it, where the gate judges it; else a split of the
+    training data, taken before
 trial 0 is trained again.
 """
 
@@ -37,7 +39,9 @@ class Selected:
     x: Any
     y: Any
     weight: Any
-    """What the score is measured on, as arrays (or a structure of them); `y` and `weight` may be None."""
+    """What the score is measured on, as arrays (or a structure of them); `y` and `weight` may be
+    None.
+    """
     training: Dict[str, Any]
     """The data arguments of a trial's `fit`."""
     everything: Optional[Dict[str, Any]] = None
@@ -57,17 +61,25 @@ def choose(call: FitCall, request: SearchRequest) -> Selected:
     x = given.get("x")
     one_shot = read_once(x)
     if one_shot and not (given.get("steps_per_epoch") and given.get("validation_data") is not None):
-        raise RefusedError("the training data can be read only once: a trial would have nothing to train on")
-    training = {name: given[name] for name in ("x", "y", "sample_weight") if given.get(name) is not None}
+        raise RefusedError(
+            "the training data can be read only once: a trial would have nothing to train on"
+        )
+    training = {
+        name: given[name] for name in ("x", "y", "sample_weight") if given.get(name) is not None
+    }
     held = _held_out(given, training)
     if held is not None:
         chosen = _from_validation(held, training, request, call.seen)
         if chosen is not None:
             if one_shot:
-                chosen.notes.append("the training data is a generator: each trial reads on where the last one stopped")
+                chosen.notes.append(
+                    "the training data is a generator: each trial reads on where the last one stopped"
+                )
             return chosen
     if one_shot:
-        raise RefusedError("the training data can be read only once, and nothing else can be held back")
+        raise RefusedError(
+            "the training data can be read only once, and nothing else can be held back"
+        )
     chosen = _split(training, given, request)
     if chosen.hashes & call.seen:
         chosen.kind = "contaminated"
@@ -84,7 +96,9 @@ def read_once(x: Any) -> bool:
 
 
 def _held_out(given: Dict[str, Any], training: Dict[str, Any]) -> Optional[Tuple[Any, Any, Any]]:
-    """The fit's validation examples as arrays; takes the tail that `validation_split` names out of `training`."""
+    """The fit's validation examples as arrays; takes the tail that `validation_split` names out of
+    `training`.
+    """
     data = given.get("validation_data")
     if data is not None:
         if isinstance(data, (tuple, list)):
@@ -97,7 +111,8 @@ def _held_out(given: Dict[str, Any], training: Dict[str, Any]) -> Optional[Tuple
     whole = {name: as_arrays(value) for name, value in training.items()}
     count = length(whole["x"])
     edge = int(count * (1.0 - float(share)))  # as Keras rounds
-    head, tail = range(edge), range(edge, count)
+    head = range(edge)
+    tail = range(edge, count)
     training.update({name: rows(value, head) for name, value in whole.items()})
     parts = {name: rows(value, tail) for name, value in whole.items()}
     return parts["x"], parts.get("y"), parts.get("sample_weight")
@@ -115,9 +130,14 @@ def _identified(data: Any, steps: Optional[int]) -> Optional[Tuple[Any, Any, Any
 
 
 def _from_validation(
-    held: Tuple[Any, Any, Any], training: Dict[str, Any], request: SearchRequest, before: FrozenSet[bytes]
+    held: Tuple[Any, Any, Any],
+    training: Dict[str, Any],
+    request: SearchRequest,
+    before: FrozenSet[bytes],
 ) -> Optional[Selected]:
-    """The validation examples, or the half of them that the gate leaves to the search; None where they will not do."""
+    """The validation examples, or the half of them that the gate leaves to the search; None where
+    they will not do.
+    """
     if not request.judged_digest:
         return None  # They may be the very examples that the gate judged: nobody knows.
     hashes = example_hashes.hashes(held[0])
@@ -126,7 +146,9 @@ def _from_validation(
     seen = before.union(example_hashes.hashes(training["x"]) or [])
     usable = [i for i, one in enumerate(hashes) if one not in seen]
     notes = (
-        [] if len(usable) == len(hashes) else [f"{len(hashes) - len(usable)} validation examples are trained on, too"]
+        []
+        if len(usable) == len(hashes)
+        else [f"{len(hashes) - len(usable)} validation examples are trained on, too"]
     )
     kind = "disjoint"
     if example_hashes.Examples(hashes).digest == request.judged_digest:
@@ -134,7 +156,8 @@ def _from_validation(
     elif request.judged_hashes:
         apart = [i for i in usable if hashes[i] not in request.judged_hashes]
         if len(apart) < min(len(usable), max(FEWEST, len(usable) // 4)):
-            kind, apart = "half", _half(hashes, usable)
+            kind = "half"
+            apart = _half(hashes, usable)
         usable = apart
     if len(usable) < FEWEST:
         return None
@@ -155,25 +178,40 @@ def _split(training: Dict[str, Any], given: Dict[str, Any], request: SearchReque
     notes = []
     if not is_arrays(training["x"]):
         x, y, weight = in_memory(training["x"])
-        notes.append("the input pipeline was copied into memory: what it does at random is frozen in the trials")
+        notes.append(
+            "the input pipeline was copied into memory: what it does at random is frozen in the trials"
+        )
         training = {"x": x, "y": y, "sample_weight": weight}
     training = {name: as_arrays(value) for name, value in training.items() if value is not None}
     count = length(training["x"])
     size = min(max(int(count * SPLIT_SHARE), min(SPLIT_LEAST, count // 4)), SPLIT_MOST)
     if size < FEWEST:
-        raise RefusedError(f"{count} training examples are too few to hold some back for the selection")
+        raise RefusedError(
+            f"{count} training examples are too few to hold some back for the selection"
+        )
     held, kept = _draw(training, count, size, request.seed, in_order=given.get("shuffle") is False)
     part = {name: rows(value, held) for name, value in training.items()}
     rest = {name: rows(value, kept) for name, value in training.items()}
     hashes = frozenset(example_hashes.hashes(part["x"]) or [])
     return Selected(
-        "split", part["x"], part.get("y"), part.get("sample_weight"), rest,
-        everything=training, hashes=hashes, count=size, notes=notes,
-    )  # fmt: skip
+        "split",
+        part["x"],
+        part.get("y"),
+        part.get("sample_weight"),
+        rest,
+        everything=training,
+        hashes=hashes,
+        count=size,
+        notes=notes,
+    )
 
 
-def _draw(data: Dict[str, Any], count: int, size: int, seed: int, *, in_order: bool) -> Tuple[Any, Any]:
-    """Rows to hold back and rows to keep; equal examples stay on one side, classes keep their shares."""
+def _draw(
+    data: Dict[str, Any], count: int, size: int, seed: int, *, in_order: bool
+) -> Tuple[Any, Any]:
+    """Rows to hold back and rows to keep; equal examples stay on one side, classes keep their
+    shares.
+    """
     import numpy
 
     if in_order:
@@ -181,7 +219,8 @@ def _draw(data: Dict[str, Any], count: int, size: int, seed: int, *, in_order: b
     order = numpy.random.default_rng(seed).permutation(count)
     labels = classes(data.get("y"))
     if labels is not None:
-        # Deal each class out evenly: sort by the place within the class, in units of the class's size.
+        # Deal each class out evenly: sort by the place within the class, in units of the class's
+        # size.
         place = numpy.zeros(count)
         for one in numpy.unique(labels):
             members = order[labels[order] == one]
@@ -204,18 +243,28 @@ def classes(y: Any) -> Any:
         labels = numpy.asarray(y)
     except ValueError:
         return None
-    if labels.ndim == 2 and labels.shape[1] > 1 and (labels.sum(axis=1) == 1).all() and (labels.max(axis=1) == 1).all():
+    if (
+        labels.ndim == 2
+        and labels.shape[1] > 1
+        and (labels.sum(axis=1) == 1).all()
+        and (labels.max(axis=1) == 1).all()
+    ):
         return labels.argmax(axis=1)
     if labels.ndim == 0 or labels.size != len(labels) or labels.dtype.kind not in "iufb":
         return None
     labels = labels.ravel()
-    if (labels != numpy.round(labels)).any() or len(numpy.unique(labels)) > max(2, min(1000, len(labels) // 4)):
+    if (labels != numpy.round(labels)).any() or len(numpy.unique(labels)) > max(
+        2, min(1000, len(labels) // 4)
+    ):
         return None
     return labels.astype("int64")
 
 
-def in_memory(data: Any, steps: Optional[int] = None, *, most: int = LARGEST_BYTES) -> Tuple[Any, Any, Any]:
-    """The examples of a finite pipeline (tf.data, PyDataset, a loader) as arrays: inputs, targets, weights.
+def in_memory(
+    data: Any, steps: Optional[int] = None, *, most: int = LARGEST_BYTES
+) -> Tuple[Any, Any, Any]:
+    """The examples of a finite pipeline (tf.data, PyDataset, a loader) as arrays: inputs, targets,
+    weights.
 
     Args:
         data: what yields batches.
@@ -233,7 +282,8 @@ def in_memory(data: Any, steps: Optional[int] = None, *, most: int = LARGEST_BYT
     source = Source(data, steps=steps)
     if not source.ends or (steps is None and getattr(data, "num_batches", 0) is None):
         raise RefusedError("the data pipeline has no end")
-    parts, size = [], 0
+    parts = []
+    size = 0
     for batch in source.batches():
         part = keras.tree.map_structure(numpy.asarray, batch)
         size += sum(leaf.nbytes for leaf in keras.tree.flatten(part))
@@ -245,7 +295,9 @@ def in_memory(data: Any, steps: Optional[int] = None, *, most: int = LARGEST_BYT
     try:
         whole = keras.tree.map_structure(lambda *leaves: numpy.concatenate(leaves), *parts)
     except ValueError as error:
-        raise RefusedError(f"the batches of the data pipeline do not fit together: {error}") from None
+        raise RefusedError(
+            f"the batches of the data pipeline do not fit together: {error}"
+        ) from None
     x, y, weight = (*keras.tree.map_structure(_as_text, whole), None, None)[:3]
     return x, y, weight
 
@@ -276,7 +328,12 @@ def as_arrays(value: Any) -> Any:
     """A structure of arrays that can be indexed by rows."""
     import numpy
 
-    if value is None or isinstance(value, numpy.ndarray) or hasattr(value, "iloc") or _is_text(value):
+    if (
+        value is None
+        or isinstance(value, numpy.ndarray)
+        or hasattr(value, "iloc")
+        or _is_text(value)
+    ):
         return value
     if isinstance(value, dict):
         return {name: as_arrays(one) for name, one in value.items()}
@@ -297,7 +354,11 @@ def rows(value: Any, index: Any) -> Any:
         import tensorflow
 
         return tensorflow.gather(value, numpy.asarray(index, dtype=int))
-    where = slice(index.start, index.stop) if isinstance(index, range) else numpy.asarray(index, dtype=int)
+    where = (
+        slice(index.start, index.stop)
+        if isinstance(index, range)
+        else numpy.asarray(index, dtype=int)
+    )
     return value.iloc[where] if hasattr(value, "iloc") else value[where]
 
 

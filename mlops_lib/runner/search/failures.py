@@ -6,7 +6,8 @@ from typing import Any, Iterable, List, Mapping
 SAME_FAILURES = 3
 """So many trials that fail by one cause, and none that does not, are enough to stop a search."""
 _VARIABLE = re.compile(r"0x[0-9a-f]+|\d+(\.\d+)?|'[^']*'|\"[^\"]*\"|\([^()]*\)")
-"""What differs between two messages of the same cause: numbers, addresses, quoted values, settings."""
+"""What differs between two messages of the same cause: numbers, addresses, quoted values, settings.
+"""
 
 
 def common_failure(trials: Iterable[Mapping[str, Any]]) -> str:

@@ -1,7 +1,8 @@
 """Examples that the fits before the searched one leave out, so that the search can select on them.
 
-A script that fits one model several times, without validation data, has trained it on every example when the search
-begins. The script is then executed once more: its earlier fits train without the examples that the search holds back.
+A script that fits one model several times, without validation data, has trained it on every example
+when the search begins. The script is then executed once more: its earlier fits train without the
+examples that the search holds back.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ def note(directory: str, fit: int, hashes: FrozenSet[bytes]) -> None:
 
 
 def noted(directory: str, fit: int) -> FrozenSet[bytes]:
-    """The hashes of the examples that the fits before `fit` are to leave out; none where nothing was noted."""
+    """The hashes of the examples that the fits before `fit` are to leave out; none where nothing
+    was noted.
+    """
     found = atomic.read_json(os.path.join(directory, NAME))
     if not isinstance(found, dict) or found.get("fit") != fit:
         return frozenset()
@@ -31,11 +34,17 @@ def noted(directory: str, fit: int) -> FrozenSet[bytes]:
 
 
 def without(arguments: Mapping[str, Any], hashes: FrozenSet[bytes]) -> Optional[Dict[str, Any]]:
-    """The arguments of a fit with these examples left out; None where it has none of them, or they cannot be told."""
+    """The arguments of a fit with these examples left out; None where it has none of them, or they
+    cannot be told.
+    """
     x = arguments.get("x")
     listed = example_hashes.hashes(x) if x is not None and is_arrays(x) else None
     kept = [i for i, one in enumerate(listed or ()) if one not in hashes]
     if listed is None or not kept or len(kept) == len(listed):
         return None
-    parts = {name: arguments[name] for name in ("x", "y", "sample_weight") if arguments.get(name) is not None}
+    parts = {
+        name: arguments[name]
+        for name in ("x", "y", "sample_weight")
+        if arguments.get(name) is not None
+    }
     return {**arguments, **{name: rows(value, kept) for name, value in parts.items()}}

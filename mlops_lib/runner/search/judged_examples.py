@@ -12,7 +12,8 @@ from mlops_lib.runner.state import atomic
 def known(directory: str, inside: str) -> FrozenSet[bytes]:
     """Return the hashes of all examples that were judged in the passes so far, and remember them.
 
-    What a pass judges after a search with `selection: half` is a half of what was judged before it: the first set stays.
+    What a pass judges after a search with `selection: half` is a half of what was judged before it:
+    the first set stays.
 
     Args:
         directory: the search's state.

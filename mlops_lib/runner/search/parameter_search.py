@@ -1,8 +1,9 @@
-"""Estimators that tune themselves: grid, random and halving searches, alone or as a pipeline's last step.
+"""Estimators that tune themselves: grid, random and halving searches, alone or as a pipeline's last
+step.
 
-A trial that changed the estimator inside a `GridSearchCV` and kept its grid would ask the new estimator
-for parameters it does not have. So trials vary the estimator that the grid chose, and the winner is put
-back into the grid search object that the script holds.
+A trial that changed the estimator inside a `GridSearchCV` and kept its grid would ask the new
+estimator for parameters it does not have. So trials vary the estimator that the grid chose, and the
+winner is put back into the grid search object that the script holds.
 """
 
 import copy
@@ -81,7 +82,8 @@ def adopt(estimator: Any, winner: Any, score: Optional[float] = None) -> None:
     Args:
         estimator: the script's own, or a pipeline with it as the last step; changed in place.
         winner: the fitted winner.
-        score: what the winner's cross-validation gave by the search's own measure, if that is known.
+        score: what the winner's cross-validation gave by the search's own measure, if that is
+            known.
     """
     steps = getattr(estimator, "steps", None)
     if steps:

@@ -43,11 +43,15 @@ class SearchRequest:
     judged_value: Optional[float] = None
     """What the gate measured for trial 0."""
     judged_hashes: FrozenSet[bytes] = frozenset()
-    """Those examples one by one, where they were kept: an overlap with the validation data can then be seen."""
+    """Those examples one by one, where they were kept: an overlap with the validation data can then
+    be seen.
+    """
     seed: int = 1
     number_of_pass: int = 2
     workers: int = 1
-    """How many processes try candidates; from two on they ask a chief (mlops_lib.runner.search.distributed.coordinator)."""
+    """How many processes try candidates; from two on they ask a chief
+    (mlops_lib.runner.search.distributed.coordinator).
+    """
     worker: str = ""
     """Which of them this process is; "" decides, and goes on with the script."""
     listen: str = ""
@@ -55,32 +59,46 @@ class SearchRequest:
     chief: str = ""
     """Where a worker of another machine finds the chief; "" for the socket in `directory`."""
     mirrored: bool = False
-    """Whether `directory` is a copy, which other programs keep like the run's own: files come and go a little later."""
+    """Whether `directory` is a copy, which other programs keep like the run's own: files come and
+    go a little later.
+    """
     token: str = ""
     """What the chief and its workers know each other by."""
     tls: Mapping[str, str] = field(default_factory=dict)
-    """What this side shows the other over a network: `authority`, `certificate` and `key`, as PEM."""
+    """What this side shows the other over a network: `authority`, `certificate` and `key`, as PEM.
+    """
     limits: Mapping[str, Any] = field(default_factory=dict)
     """The table `[search]` of the project's settings."""
     failed_with: str = ""
-    """How the script failed with another architecture in its hands: from then on only the way it trains is searched."""
+    """How the script failed with another architecture in its hands: from then on only the way it
+    trains is searched.
+    """
     rejected: Tuple[float, ...] = ()
     """What earlier winners had scored here when the gate, on its own examples, rejected them."""
 
     follow: Tuple[Mapping[str, Any], ...] = ()
-    """Records of the trials that led to another run's winner, which is trained once more with this run's seed."""
+    """Records of the trials that led to another run's winner, which is trained once more with this
+    run's seed.
+    """
 
     @classmethod
     def read(
-        cls, asked: Mapping[str, Any], *, directory: str, seed: int, judged: FrozenSet[bytes] = frozenset()
-    ) -> SearchRequest:  # fmt: skip
-        """The request in a `search` object; keys that are missing take their defaults, unknown ones are ignored.
+        cls,
+        asked: Mapping[str, Any],
+        *,
+        directory: str,
+        seed: int,
+        judged: FrozenSet[bytes] = frozenset(),
+    ) -> SearchRequest:
+        """The request in a `search` object; keys that are missing take their defaults, unknown ones
+        are ignored.
 
         Args:
             asked: the object.
             directory: where the search's state is.
             seed: of everything random.
-            judged: the examples that the gate has judged on so far, as far as they are known one by one.
+            judged: the examples that the gate has judged on so far, as far as they are known one by
+                one.
 
         Raises:
             ValueError: a key has the wrong type.
@@ -90,7 +108,9 @@ class SearchRequest:
             fit=int(asked.get("fit", 1)),
             directory=directory,
             metric=str(asked.get("metric", "accuracy")),
-            mode=protocol.direction(str(asked.get("metric", "accuracy")), str(asked.get("mode") or "")),
+            mode=protocol.direction(
+                str(asked.get("metric", "accuracy")), str(asked.get("mode") or "")
+            ),
             target=float(asked.get("target", 0.8)),
             trials=int(asked.get("trials", 12)),
             minutes=float(asked.get("minutes", 30.0)),
@@ -133,11 +153,15 @@ class FitCall:
     arguments: Dict[str, Any]
     """The bound arguments of `fit` by parameter name; never mutated."""
     compiled: Dict[str, Any]
-    """The bound arguments of `compile`: the optimizer as given, the loss and metric objects themselves."""
+    """The bound arguments of `compile`: the optimizer as given, the loss and metric objects
+    themselves.
+    """
     history: Any
     """The History of trial 0."""
     initial: Optional[List[Any]] = None
-    """The values of `model.variables` (metrics left out) before the fit; None where the model was not built yet."""
+    """The values of `model.variables` (metrics left out) before the fit; None where the model was
+    not built yet.
+    """
     seen: FrozenSet[bytes] = frozenset()
     """Hashes of the examples that earlier fits trained this model, or layers of it, on."""
     sites: Dict[str, Any] = field(default_factory=dict)
@@ -157,21 +181,35 @@ class Outcome:
     changed: bool = False
     """Whether the model is another one than trial 0."""
     selected_on: FrozenSet[bytes] = frozenset()
-    """Hashes of the examples that steered the search: the gate leaves them out of what it judges."""
+    """Hashes of the examples that steered the search: the gate leaves them out of what it judges.
+    """
     notes: List[str] = field(default_factory=list)
     """What the developer should know of it: these are warnings."""
     steps: List[str] = field(default_factory=list)
     """What was done to come to the winner, and what it scored."""
     measured: Any = None
-    """The model's Reading (mlops_lib.runner.keras.examples) of the validation data; None if there is none."""
+    """The model's Reading (mlops_lib.runner.keras.examples) of the validation data; None if there
+    is none.
+    """
 
 
 def trial_record(number: int, **keys: Any) -> Dict[str, Any]:
     """A Trial record (mlops_lib.records.Trial) with its defaults."""
     record: Dict[str, Any] = {
-        "number": number, "parent": None, "edits": [], "hyperparameters": {}, "inherited": "", "state": "running",
-        "score": None, "epochs": 0, "seconds": 0.0, "parameters": None, "curve": [], "message": "", "worker": "",
-    }  # fmt: skip
+        "number": number,
+        "parent": None,
+        "edits": [],
+        "hyperparameters": {},
+        "inherited": "",
+        "state": "running",
+        "score": None,
+        "epochs": 0,
+        "seconds": 0.0,
+        "parameters": None,
+        "curve": [],
+        "message": "",
+        "worker": "",
+    }
     record.update(keys)
     return record
 

@@ -16,7 +16,9 @@ def in_logs(metric: str, logs: Mapping[str, Any]) -> Optional[str]:
     return None if found is None else names[found]
 
 
-def margin(metric: str, target: float, examples: int, errors: float = 1.0, rejections: int = 0) -> float:
+def margin(
+    metric: str, target: float, examples: int, errors: float = 1.0, rejections: int = 0
+) -> float:
     """How much better than the bar a score must be; 0 where nothing is known of its spread.
 
     The gate judges on other examples.
@@ -26,7 +28,8 @@ def margin(metric: str, target: float, examples: int, errors: float = 1.0, rejec
         target: its bar.
         examples: how many select.
         errors: in standard errors.
-        rejections: how often the gate rejected what had cleared the bar here; each asks for one standard error more.
+        rejections: how often the gate rejected what had cleared the bar here; each asks for one
+            standard error more.
     """
     if not protocol.is_proportion(metric) or not 0.0 < target < 1.0 or examples < 1:
         return 0.0
@@ -36,7 +39,9 @@ def margin(metric: str, target: float, examples: int, errors: float = 1.0, rejec
 
 
 def from_predictions(metric: str) -> Optional[Callable[[Any, Any], float]]:
-    """A function of (targets, the model's output) for metrics that scripts compute themselves; None for unknown ones."""
+    """A function of (targets, the model's output) for metrics that scripts compute themselves; None
+    for unknown ones.
+    """
     return _MEASURES.get(protocol.metric_name(metric))
 
 
@@ -64,7 +69,11 @@ def _by_class(y: Any, output: Any) -> Any:
 
     truth, guess = _labels(y, output)
     return [
-        (int(((truth == one) & (guess == one)).sum()), int((truth == one).sum()), int((guess == one).sum()))
+        (
+            int(((truth == one) & (guess == one)).sum()),
+            int((truth == one).sum()),
+            int((guess == one).sum()),
+        )
         for one in numpy.unique(truth)
     ]
 

@@ -1,9 +1,10 @@
-"""The search for scikit-learn: hyperparameters of the developer's estimator first, then other estimators.
+"""The search for scikit-learn: hyperparameters of the developer's estimator first, then other
+estimators.
 
-Selection is by cross-validation on the examples the script trained on, which the gate never judges. Values are proposed
-by Optuna's tree-structured Parzen estimator (Bergstra et al. 2011) where the image has it, else at random. The sequence
-is a function of the seed and of the scores told, so a search that was killed repeats its finished trials from their
-records and goes on.
+Selection is by cross-validation on the examples the script trained on, which the gate never judges.
+Values are proposed by Optuna's tree-structured Parzen estimator (Bergstra et al. 2011) where the
+image has it, else at random. The sequence is a function of the seed and of the scores told, so a
+search that was killed repeats its finished trials from their records and goes on.
 """
 
 import inspect
@@ -21,93 +22,173 @@ from mlops_lib.runner.search.examples import rows
 from mlops_lib.runner.state import atomic
 
 Space = Dict[str, Tuple[Any, ...]]
-"""Parameter to ("log", low, high), ("real", low, high), ("int", low, high) or ("choice", value, …)."""
+"""Parameter to ("log", low, high), ("real", low, high), ("int", low, high) or ("choice", value, …).
+"""
 
 _TREES: Space = {
-    "n_estimators": ("int", 100, 500), "max_depth": ("choice", None, 8, 16, 32), "min_samples_leaf": ("int", 1, 8),
+    "n_estimators": ("int", 100, 500),
+    "max_depth": ("choice", None, 8, 16, 32),
+    "min_samples_leaf": ("int", 1, 8),
     "max_features": ("choice", "sqrt", 0.3, 0.6, None),
-}  # fmt: skip
+}
 _TREE: Space = {
-    "max_depth": ("choice", None, 4, 8, 16, 32), "min_samples_leaf": ("int", 1, 20),
-    "min_samples_split": ("int", 2, 20), "ccp_alpha": ("choice", 0.0, 1e-4, 1e-3),
-    "max_features": ("choice", None, "sqrt", 0.5), "max_leaf_nodes": ("choice", None, 64, 256),
-}  # fmt: skip
+    "max_depth": ("choice", None, 4, 8, 16, 32),
+    "min_samples_leaf": ("int", 1, 20),
+    "min_samples_split": ("int", 2, 20),
+    "ccp_alpha": ("choice", 0.0, 1e-4, 1e-3),
+    "max_features": ("choice", None, "sqrt", 0.5),
+    "max_leaf_nodes": ("choice", None, 64, 256),
+}
 _HISTOGRAM: Space = {
-    "learning_rate": ("log", 0.02, 0.3), "max_iter": ("int", 100, 400), "max_leaf_nodes": ("int", 15, 63),
-    "min_samples_leaf": ("int", 5, 40), "l2_regularization": ("log", 1e-6, 1.0),
-}  # fmt: skip
+    "learning_rate": ("log", 0.02, 0.3),
+    "max_iter": ("int", 100, 400),
+    "max_leaf_nodes": ("int", 15, 63),
+    "min_samples_leaf": ("int", 5, 40),
+    "l2_regularization": ("log", 1e-6, 1.0),
+}
 _BOOSTED: Space = {
-    "learning_rate": ("log", 0.02, 0.3), "n_estimators": ("int", 100, 500), "max_depth": ("int", 2, 8),
+    "learning_rate": ("log", 0.02, 0.3),
+    "n_estimators": ("int", 100, 500),
+    "max_depth": ("int", 2, 8),
     "subsample": ("real", 0.6, 1.0),
-}  # fmt: skip
+}
 _XGB: Space = {
-    **_BOOSTED, "min_child_weight": ("log", 0.5, 20.0), "colsample_bytree": ("real", 0.5, 1.0),
+    **_BOOSTED,
+    "min_child_weight": ("log", 0.5, 20.0),
+    "colsample_bytree": ("real", 0.5, 1.0),
     "reg_lambda": ("log", 0.1, 10.0),
-}  # fmt: skip
+}
 _LGBM: Space = {
-    "learning_rate": ("log", 0.02, 0.3), "n_estimators": ("int", 100, 500), "num_leaves": ("int", 15, 63),
-    "min_child_samples": ("int", 5, 40), "colsample_bytree": ("real", 0.5, 1.0), "reg_lambda": ("log", 1e-3, 10.0),
-}  # fmt: skip
+    "learning_rate": ("log", 0.02, 0.3),
+    "n_estimators": ("int", 100, 500),
+    "num_leaves": ("int", 15, 63),
+    "min_child_samples": ("int", 5, 40),
+    "colsample_bytree": ("real", 0.5, 1.0),
+    "reg_lambda": ("log", 1e-3, 10.0),
+}
 _SVM: Space = {
     "C": ("log", 0.1, 100.0),
     "gamma": ("choice", "scale", "auto", 0.001, 0.01, 0.1),
     "kernel": ("choice", "rbf", "poly"),
 }
 _LINEAR_SVM: Space = {"C": ("log", 0.01, 100.0), "max_iter": ("choice", 5000)}
-_NEIGHBORS: Space = {"n_neighbors": ("int", 1, 25), "weights": ("choice", "uniform", "distance"), "p": ("choice", 1, 2)}
+_NEIGHBORS: Space = {
+    "n_neighbors": ("int", 1, 25),
+    "weights": ("choice", "uniform", "distance"),
+    "p": ("choice", 1, 2),
+}
 _NETWORK: Space = {
-    "hidden_layer_sizes": ("choice", (100,), (200,), (100, 50), (200, 100)), "alpha": ("log", 1e-5, 0.1),
-    "learning_rate_init": ("log", 3e-4, 1e-2), "max_iter": ("choice", 400), "early_stopping": ("choice", False, True),
-}  # fmt: skip
+    "hidden_layer_sizes": ("choice", (100,), (200,), (100, 50), (200, 100)),
+    "alpha": ("log", 1e-5, 0.1),
+    "learning_rate_init": ("log", 3e-4, 1e-2),
+    "max_iter": ("choice", 400),
+    "early_stopping": ("choice", False, True),
+}
 
 SPACES: Dict[str, Space] = {
     "LogisticRegression": {"C": ("log", 1e-3, 100.0), "max_iter": ("choice", 1000)},
     "RidgeClassifier": {"alpha": ("log", 1e-3, 100.0)},
     "SGDClassifier": {
-        "alpha": ("log", 1e-6, 0.1), "loss": ("choice", "hinge", "log_loss", "modified_huber"), "max_iter": ("choice", 2000),
+        "alpha": ("log", 1e-6, 0.1),
+        "loss": ("choice", "hinge", "log_loss", "modified_huber"),
+        "max_iter": ("choice", 2000),
         "penalty": ("choice", "l2", "l1", "elasticnet"),
     },
-    "Perceptron": {"alpha": ("log", 1e-6, 0.1), "penalty": ("choice", None, "l2", "l1"), "max_iter": ("choice", 2000)},
-    "DecisionTreeClassifier": {**_TREE, "criterion": ("choice", "gini", "entropy")}, "DecisionTreeRegressor": _TREE,
-    "RandomForestClassifier": _TREES, "RandomForestRegressor": _TREES,
-    "ExtraTreesClassifier": _TREES, "ExtraTreesRegressor": _TREES,
-    "GradientBoostingClassifier": _BOOSTED, "GradientBoostingRegressor": _BOOSTED,
-    "XGBClassifier": _XGB, "XGBRegressor": _XGB, "LGBMClassifier": _LGBM, "LGBMRegressor": _LGBM,
-    "HistGradientBoostingClassifier": _HISTOGRAM, "HistGradientBoostingRegressor": _HISTOGRAM,
+    "Perceptron": {
+        "alpha": ("log", 1e-6, 0.1),
+        "penalty": ("choice", None, "l2", "l1"),
+        "max_iter": ("choice", 2000),
+    },
+    "DecisionTreeClassifier": {**_TREE, "criterion": ("choice", "gini", "entropy")},
+    "DecisionTreeRegressor": _TREE,
+    "RandomForestClassifier": _TREES,
+    "RandomForestRegressor": _TREES,
+    "ExtraTreesClassifier": _TREES,
+    "ExtraTreesRegressor": _TREES,
+    "GradientBoostingClassifier": _BOOSTED,
+    "GradientBoostingRegressor": _BOOSTED,
+    "XGBClassifier": _XGB,
+    "XGBRegressor": _XGB,
+    "LGBMClassifier": _LGBM,
+    "LGBMRegressor": _LGBM,
+    "HistGradientBoostingClassifier": _HISTOGRAM,
+    "HistGradientBoostingRegressor": _HISTOGRAM,
     "AdaBoostClassifier": {"n_estimators": ("int", 50, 400), "learning_rate": ("log", 0.05, 2.0)},
     "AdaBoostRegressor": {"n_estimators": ("int", 50, 400), "learning_rate": ("log", 0.05, 2.0)},
     "BaggingClassifier": {"n_estimators": ("int", 10, 200), "max_samples": ("real", 0.4, 1.0)},
-    "SVC": _SVM, "SVR": {**_SVM, "epsilon": ("log", 0.01, 1.0)}, "LinearSVC": _LINEAR_SVM, "LinearSVR": _LINEAR_SVM,
-    "KNeighborsClassifier": _NEIGHBORS, "KNeighborsRegressor": _NEIGHBORS,
-    "GaussianNB": {"var_smoothing": ("log", 1e-10, 1e-1)}, "MultinomialNB": {"alpha": ("log", 1e-3, 10.0)},
-    "ComplementNB": {"alpha": ("log", 1e-3, 10.0)}, "BernoulliNB": {"alpha": ("log", 1e-3, 10.0)},
-    "MLPClassifier": _NETWORK, "MLPRegressor": _NETWORK,
-    "Ridge": {"alpha": ("log", 1e-3, 1000.0)}, "Lasso": {"alpha": ("log", 1e-4, 10.0)},
+    "SVC": _SVM,
+    "SVR": {**_SVM, "epsilon": ("log", 0.01, 1.0)},
+    "LinearSVC": _LINEAR_SVM,
+    "LinearSVR": _LINEAR_SVM,
+    "KNeighborsClassifier": _NEIGHBORS,
+    "KNeighborsRegressor": _NEIGHBORS,
+    "GaussianNB": {"var_smoothing": ("log", 1e-10, 1e-1)},
+    "MultinomialNB": {"alpha": ("log", 1e-3, 10.0)},
+    "ComplementNB": {"alpha": ("log", 1e-3, 10.0)},
+    "BernoulliNB": {"alpha": ("log", 1e-3, 10.0)},
+    "MLPClassifier": _NETWORK,
+    "MLPRegressor": _NETWORK,
+    "Ridge": {"alpha": ("log", 1e-3, 1000.0)},
+    "Lasso": {"alpha": ("log", 1e-4, 10.0)},
     "ElasticNet": {"alpha": ("log", 1e-4, 10.0), "l1_ratio": ("real", 0.05, 0.95)},
-    "SGDRegressor": {"alpha": ("log", 1e-6, 0.1), "penalty": ("choice", "l2", "l1", "elasticnet"), "max_iter": ("choice", 2000)},
-    "HuberRegressor": {"alpha": ("log", 1e-5, 1.0), "epsilon": ("real", 1.05, 2.5), "max_iter": ("choice", 1000)},
+    "SGDRegressor": {
+        "alpha": ("log", 1e-6, 0.1),
+        "penalty": ("choice", "l2", "l1", "elasticnet"),
+        "max_iter": ("choice", 2000),
+    },
+    "HuberRegressor": {
+        "alpha": ("log", 1e-5, 1.0),
+        "epsilon": ("real", 1.05, 2.5),
+        "max_iter": ("choice", 1000),
+    },
     "KernelRidge": {"alpha": ("log", 1e-3, 10.0), "kernel": ("choice", "linear", "rbf", "poly")},
     "NuSVC": {"nu": ("real", 0.1, 0.6), "gamma": ("choice", "scale", "auto", 0.01, 0.1)},
-    "LinearDiscriminantAnalysis": {"solver": ("choice", "lsqr"), "shrinkage": ("choice", None, "auto", 0.1, 0.5)},
+    "LinearDiscriminantAnalysis": {
+        "solver": ("choice", "lsqr"),
+        "shrinkage": ("choice", None, "auto", 0.1, 0.5),
+    },
     "QuadraticDiscriminantAnalysis": {"reg_param": ("real", 0.0, 1.0)},
-}  # fmt: skip
+}
 
 STEPS: Dict[str, Space] = {
     "TfidfVectorizer": {
-        "ngram_range": ("choice", (1, 1), (1, 2)), "sublinear_tf": ("choice", False, True), "min_df": ("choice", 1, 2),
+        "ngram_range": ("choice", (1, 1), (1, 2)),
+        "sublinear_tf": ("choice", False, True),
+        "min_df": ("choice", 1, 2),
     },
-    "CountVectorizer": {"ngram_range": ("choice", (1, 1), (1, 2)), "binary": ("choice", False, True), "min_df": ("choice", 1, 2)},
+    "CountVectorizer": {
+        "ngram_range": ("choice", (1, 1), (1, 2)),
+        "binary": ("choice", False, True),
+        "min_df": ("choice", 1, 2),
+    },
     "PCA": {"n_components": ("choice", None, 0.9, 0.95, 0.99)},
     "PolynomialFeatures": {"degree": ("choice", 1, 2), "interaction_only": ("choice", False, True)},
     "SimpleImputer": {"strategy": ("choice", "mean", "median", "most_frequent")},
     "SelectKBest": {"k": ("choice", "all", 10, 20)},
-}  # fmt: skip
+}
 """Spaces of the steps before the estimator in a pipeline."""
 SCALERS = ("StandardScaler", "MinMaxScaler", "RobustScaler", "MaxAbsScaler")
 """Scalers that stand in for each other."""
-WANTS_SCALED = ("SVC", "SVR", "NuSVC", "LinearSVC", "LinearSVR", "KNeighborsClassifier", "KNeighborsRegressor",
-                "MLPClassifier", "MLPRegressor", "LogisticRegression", "SGDClassifier", "SGDRegressor", "Perceptron",
-                "Ridge", "Lasso", "ElasticNet", "RidgeClassifier", "KernelRidge")  # fmt: skip
+WANTS_SCALED = (
+    "SVC",
+    "SVR",
+    "NuSVC",
+    "LinearSVC",
+    "LinearSVR",
+    "KNeighborsClassifier",
+    "KNeighborsRegressor",
+    "MLPClassifier",
+    "MLPRegressor",
+    "LogisticRegression",
+    "SGDClassifier",
+    "SGDRegressor",
+    "Perceptron",
+    "Ridge",
+    "Lasso",
+    "ElasticNet",
+    "RidgeClassifier",
+    "KernelRidge",
+)
 
 CLASSIFIERS = (
     ("sklearn.ensemble", "HistGradientBoostingClassifier", False),
@@ -131,10 +212,18 @@ OWN_TRIALS = 4
 RARE_COUNTS = ("balanced_accuracy", "f1", "recall", "precision")
 """Metrics that a rare class counts in as much as a frequent one."""
 SCORERS = {
-    "accuracy": "accuracy", "balanced_accuracy": "balanced_accuracy", "f1": "f1_macro", "precision": "precision_macro",
-    "recall": "recall_macro", "roc_auc": "roc_auc_ovr", "r2": "r2", "mae": "neg_mean_absolute_error",
-    "mse": "neg_mean_squared_error", "rmse": "neg_root_mean_squared_error", "log_loss": "neg_log_loss",
-}  # fmt: skip
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced_accuracy",
+    "f1": "f1_macro",
+    "precision": "precision_macro",
+    "recall": "recall_macro",
+    "roc_auc": "roc_auc_ovr",
+    "r2": "r2",
+    "mae": "neg_mean_absolute_error",
+    "mse": "neg_mean_squared_error",
+    "rmse": "neg_root_mean_squared_error",
+    "log_loss": "neg_log_loss",
+}
 
 
 class Proposals:
@@ -149,7 +238,9 @@ class Proposals:
             self._study: Any = None
         else:
             optuna.logging.set_verbosity(optuna.logging.ERROR)
-            self._study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
+            self._study = optuna.create_study(
+                direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed)
+            )
         self._asked: Any = None
 
     def ask(self) -> Dict[str, Any]:
@@ -170,7 +261,8 @@ class Proposals:
                 self._study.tell(self._asked, score)
 
     def _suggest(self, name: str, spec: Tuple[Any, ...]) -> Any:
-        kind, values = spec[0], spec[1:]
+        kind = spec[0]
+        values = spec[1:]
         if kind == "choice":
             # Optuna stores plain scalars only, so a tuple is chosen by its place.
             return values[self._asked.suggest_categorical(name, list(range(len(values))))]
@@ -179,7 +271,8 @@ class Proposals:
         return self._asked.suggest_float(name, *values, log=kind == "log")
 
     def _draw(self, spec: Tuple[Any, ...]) -> Any:
-        kind, values = spec[0], spec[1:]
+        kind = spec[0]
+        values = spec[1:]
         if kind == "choice":
             return self._random.choice(values)
         if kind == "int":
@@ -193,27 +286,42 @@ class Candidate:
     """An estimator to try, with the words for what is different about it."""
 
     def __init__(self, family: str, estimator: Any, parameters: Dict[str, Any], words: str) -> None:
-        self.family, self.estimator, self.parameters, self.words = family, estimator, parameters, words
+        self.family = family
+        self.estimator = estimator
+        self.parameters = parameters
+        self.words = words
 
 
 class Search:
     """One search around one judged fit."""
 
-    def __init__(self, fit: Any, request: Dict[str, Any], journal: Journal, *, folder: str, seed: int) -> None:
-        self.fit, self.request, self.journal, self.folder, self.seed = fit, request, journal, folder, seed
+    def __init__(
+        self, fit: Any, request: Dict[str, Any], journal: Journal, *, folder: str, seed: int
+    ) -> None:
+        self.fit = fit
+        self.request = request
+        self.journal = journal
+        self.folder = folder
+        self.seed = seed
         self.base = parameter_search.chosen(fit.estimator)
         """The developer's estimator as trials vary it; of a grid search what it chose."""
         self.run_seed = seed
         self.seed = int(request.get("search_seed") or seed)
         """What candidates and folds are drawn from: that of the run whose winner is followed."""
-        self._followed = {int(one["number"]): one for one in request.get("followed") or () if isinstance(one, dict)}
+        self._followed = {
+            int(one["number"]): one
+            for one in request.get("followed") or ()
+            if isinstance(one, dict)
+        }
         """Trials of that run, whose scores are taken as they are: nothing is chosen anew."""
         self.notes: List[str] = []
         self.x, self.y = fit.x, fit.y
         """What trials are cross-validated on, and the winner is fitted on."""
         self.selection = "disjoint"
         self.judged: Optional[Tuple[Any, Any]] = None
-        """Examples and targets that are kept from the trials and the winner, if the gate had none of its own."""
+        """Examples and targets that are kept from the trials and the winner, if the gate had none
+        of its own.
+        """
         self._keep_some_back()
         self.metric = str(request.get("metric", "accuracy"))
         self.mode = str(request.get("mode", "max"))
@@ -237,29 +345,45 @@ class Search:
             stopped = "interrupted"
         scored = [t for t in self.trials if t["score"] is not None]
         best = max(scored, key=lambda t: self._signed(t["score"]), default=None)
-        winner = 0 if best is None or self._signed(best["score"]) <= self._signed_of_first() else best["number"]
+        winner = (
+            0
+            if best is None or self._signed(best["score"]) <= self._signed_of_first()
+            else best["number"]
+        )
         if winner:
             after = self.candidates[winner].estimator
             if self.base is not self.fit.estimator:
                 after = parameter_search.pinned(self.fit.estimator, after)
             described = {"before": describe(self.fit.estimator), "after": describe(after)}
             atomic.write_json(
-                os.path.join(self.folder, protocol.WINNER), {"schema": 1, "framework": "sklearn", **described}
+                os.path.join(self.folder, protocol.WINNER),
+                {"schema": 1, "framework": "sklearn", **described},
             )
             self._graft(self.candidates[winner])
         result = {
-            "schema": 1, "metric": self.metric, "mode": self.mode, "selection": self.selection, "fit": self.fit.number,
-            "trials": self.trials, "winner": winner, "score": None if best is None else best["score"],
-            "stopped": stopped, "before": before, "after": repr(self.fit.estimator).splitlines(), "notes": self.notes,
+            "schema": 1,
+            "metric": self.metric,
+            "mode": self.mode,
+            "selection": self.selection,
+            "fit": self.fit.number,
+            "trials": self.trials,
+            "winner": winner,
+            "score": None if best is None else best["score"],
+            "stopped": stopped,
+            "before": before,
+            "after": repr(self.fit.estimator).splitlines(),
+            "notes": self.notes,
             "examples": None if self.y is None else len(self.y),
-        }  # fmt: skip
+        }
         atomic.write_json(os.path.join(self.folder, protocol.RESULT), result)
         return result
 
     def _keep_some_back(self) -> None:
-        """Keep a fifth of the examples for the gate, if all it had was the cross-validation that the script trained by.
+        """Keep a fifth of the examples for the gate, if all it had was the cross-validation that
+        the script trained by.
 
-        A grid search's `best_score_` is a mean over other models than the one kept, on the examples that chose it.
+        A grid search's `best_score_` is a mean over other models than the one kept, on the examples
+        that chose it.
         """
         names = example_hashes.hashes(self.fit.x)
         if (
@@ -293,7 +417,8 @@ class Search:
         limit = int(self.request.get("trials", 12))
         budget_s = 60.0 * float(self.request.get("minutes", 30))
         self._try(Candidate("own", unfitted(self.base), {}, ""), 0)
-        # Trial 0 passing here says the script's own test found it wanting: the bar must be cleared by a margin.
+        # Trial 0 passing here says the script's own test found it wanting: the bar must be cleared
+        # by a margin.
         for number in range(1, limit + 1):
             if self.seconds > budget_s:
                 return "minutes"
@@ -303,7 +428,9 @@ class Search:
             trial = self._try(candidate, number)
             if self._proposals.get(candidate.family) is not None:
                 score = trial["score"]
-                self._proposals[candidate.family].tell(None if score is None else self._signed(score))
+                self._proposals[candidate.family].tell(
+                    None if score is None else self._signed(score)
+                )
             if trial["score"] is not None and self._clears(trial):
                 return "bar"
             cause = failures.common_failure(self.trials)
@@ -315,15 +442,21 @@ class Search:
     def _clears(self, trial: Dict[str, Any]) -> bool:
         target = self.request.get("target")
         rejected = [self._signed(float(score)) for score in self.request.get("rejected") or ()]
-        if target is None or self._signed(trial["score"]) <= max([self._signed_of_first(), *rejected]):
+        if target is None or self._signed(trial["score"]) <= max(
+            [self._signed_of_first(), *rejected]
+        ):
             return False
         scores = trial["hyperparameters"]["folds"]
         mean = sum(scores) / len(scores)
-        spread = (sum((s - mean) ** 2 for s in scores) / max(1, len(scores) - 1)) ** 0.5 / len(scores) ** 0.5
+        spread = (sum((s - mean) ** 2 for s in scores) / max(1, len(scores) - 1)) ** 0.5 / len(
+            scores
+        ) ** 0.5
         return bool(self._signed(trial["score"]) - 2 * spread >= self._signed(float(target)))
 
     def _next(self, number: int) -> Optional[Candidate]:
-        """The developer's estimator with other values, then other estimators, then the best of all with other values."""
+        """The developer's estimator with other values, then other estimators, then the best of all
+        with other values.
+        """
         own_only = bool(self.request.get("own_only"))
         others = [] if own_only else self._others()
         first = len(others) > 0 and others[0].family == "scaled" and not _is_scaled(self.x)
@@ -337,7 +470,9 @@ class Search:
         if 0 <= place < len(others):
             return others[place]
         best = max(
-            (t for t in self.trials if t["score"] is not None), key=lambda t: self._signed(t["score"]), default=None
+            (t for t in self.trials if t["score"] is not None),
+            key=lambda t: self._signed(t["score"]),
+            default=None,
         )
         if best is None:
             return None
@@ -356,7 +491,9 @@ class Search:
         space = SPACES.get(type(last).__name__)
         if space is None:
             if family == "own":
-                self.notes.append(f"{type(last).__name__} has no space of its own: other estimators are tried")
+                self.notes.append(
+                    f"{type(last).__name__} has no space of its own: other estimators are tried"
+                )
             return None
         known = last.get_params()
         space = {prefix + name: spec for name, spec in space.items() if name in known}
@@ -365,23 +502,40 @@ class Search:
         if family not in self._proposals:
             self._proposals[family] = Proposals({**space, **step_spaces(estimator)}, self.seed)
         values = self._proposals[family].ask()
-        varied = clone(estimator).set_params(**{name: made(value) for name, value in values.items()})
-        said = ", ".join(f"{n[len(prefix) :] if n.startswith(prefix) else n}={_short(v)}" for n, v in values.items())
+        varied = clone(estimator).set_params(
+            **{name: made(value) for name, value in values.items()}
+        )
+        said = ", ".join(
+            f"{n[len(prefix) :] if n.startswith(prefix) else n}={_short(v)}"
+            for n, v in values.items()
+        )
         return Candidate(family, varied, values, f"{type(last).__name__} with {said}")
 
     def _with_threshold(self) -> List[Candidate]:
-        """Return the estimator with a threshold of its own, if that can raise the metric: half is best for accuracy alone."""
+        """Return the estimator with a threshold of its own, if that can raise the metric: half is
+        best for accuracy alone.
+        """
         from sklearn import model_selection
         from sklearn.base import clone, is_classifier
 
-        tuned = getattr(model_selection, "TunedThresholdClassifierCV", None)  # since scikit-learn 1.5
+        tuned = getattr(
+            model_selection, "TunedThresholdClassifierCV", None
+        )  # since scikit-learn 1.5
         is_binary = is_classifier(self.base) and len(set(getattr(self.base, "classes_", ()))) == 2
-        if tuned is None or self.metric not in RARE_COUNTS or not is_binary or not hasattr(self.base, "predict_proba"):
+        if (
+            tuned is None
+            or self.metric not in RARE_COUNTS
+            or not is_binary
+            or not hasattr(self.base, "predict_proba")
+        ):
             return []
         made = tuned(clone(self.base), scoring=SCORERS[self.metric], random_state=self.seed)
         return [
             Candidate(
-                "threshold", made, {}, f"{type(self.base).__name__} with the threshold that is best for {self.metric}"
+                "threshold",
+                made,
+                {},
+                f"{type(self.base).__name__} with the threshold that is best for {self.metric}",
             )
         ]
 
@@ -396,7 +550,9 @@ class Search:
         found = []
         if not prefix and type(last).__name__ in WANTS_SCALED:
             words = f"{type(last).__name__} on scaled inputs"
-            found.append(Candidate("scaled", make_pipeline(StandardScaler(), clone(last)), {}, words))
+            found.append(
+                Candidate("scaled", make_pipeline(StandardScaler(), clone(last)), {}, words)
+            )
         found += self._with_threshold()
         for module, name, scaled in CLASSIFIERS if is_classifier(self.base) else REGRESSORS:
             if name == type(last).__name__:
@@ -418,17 +574,28 @@ class Search:
         path = os.path.join(self.folder, "trials", f"{number}.json")
         self.candidates[number] = candidate
         kept = self._followed.get(number) or atomic.read_json(path)
-        if isinstance(kept, dict) and kept.get("edits") == ([candidate.words] if candidate.words else []):
+        if isinstance(kept, dict) and kept.get("edits") == (
+            [candidate.words] if candidate.words else []
+        ):
             self.trials.append(kept)
             self.seconds += float(kept.get("seconds", 0.0))
             return kept
         self.journal.progress("search", trial=number)
         began = time.monotonic()
         trial: Dict[str, Any] = {
-            "number": number, "parent": None if number == 0 else 0, "edits": [candidate.words] if candidate.words else [],
-            "hyperparameters": {**{k: _plain(v) for k, v in candidate.parameters.items()}}, "inherited": "",
-            "state": "finished", "score": None, "epochs": 0, "seconds": 0.0, "parameters": None, "curve": [], "message": "",
-        }  # fmt: skip
+            "number": number,
+            "parent": None if number == 0 else 0,
+            "edits": [candidate.words] if candidate.words else [],
+            "hyperparameters": {**{k: _plain(v) for k, v in candidate.parameters.items()}},
+            "inherited": "",
+            "state": "finished",
+            "score": None,
+            "epochs": 0,
+            "seconds": 0.0,
+            "parameters": None,
+            "curve": [],
+            "message": "",
+        }
         try:
             folds = self._cross_validate(candidate.estimator)
         except Exception as error:  # noqa: BLE001 - a candidate may fail in any way its library knows
@@ -456,12 +623,16 @@ class Search:
             scorer = scorer[: -len("_macro")]  # as the metric's function does without being told
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            scores = cross_val_score(estimator, self.x, self.y, cv=folds, scoring=scorer, error_score="raise")
+            scores = cross_val_score(
+                estimator, self.x, self.y, cv=folds, scoring=scorer, error_score="raise"
+            )
         sign = -1.0 if scorer.startswith("neg_") else 1.0
         return [sign * float(score) for score in scores]
 
     def _own_score(self, candidate: Candidate) -> Optional[float]:
-        """What the script's parameter search would call the candidate's score; None if it measures something else."""
+        """What the script's parameter search would call the candidate's score; None if it measures
+        something else.
+        """
         from sklearn.base import is_classifier
 
         usual = "accuracy" if is_classifier(self.base) else "r2"
@@ -476,7 +647,8 @@ class Search:
         """Fit the winner on everything the script trained on, and make the script's estimator it."""
         from mlops_lib.runner.sklearn.adapter import graft
 
-        estimator, winner = self.fit.estimator, candidate.estimator
+        estimator = self.fit.estimator
+        winner = candidate.estimator
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             winner.fit(self.x, self.y)
@@ -489,7 +661,9 @@ class Search:
         estimator.__class__ = type(winner)
         estimator.__dict__.clear()
         estimator.__dict__.update(winner.__dict__)
-        self.notes.append(f"the variable that held the developer's estimator is now a {type(winner).__name__}")
+        self.notes.append(
+            f"the variable that held the developer's estimator is now a {type(winner).__name__}"
+        )
 
 
 def _last_search(estimator: Any) -> Any:
@@ -505,7 +679,9 @@ def picked(values: Any, kept: List[int]) -> Any:
 
 
 def unfitted(estimator: Any) -> Any:
-    """A fresh copy that can be fitted on examples alone: early stopping is the number of rounds that it came to."""
+    """A fresh copy that can be fitted on examples alone: early stopping is the number of rounds
+    that it came to.
+    """
     from sklearn.base import clone
 
     fresh = clone(estimator)
@@ -519,14 +695,18 @@ def unfitted(estimator: Any) -> Any:
 
 
 def step_spaces(estimator: Any) -> Space:
-    """The space of what stands before the estimator in a pipeline: its settings, and which scaler it is."""
+    """The space of what stands before the estimator in a pipeline: its settings, and which scaler
+    it is.
+    """
     found: Space = {}
     for name, step in getattr(estimator, "steps", [])[:-1]:
         kind = type(step).__name__
         if kind in SCALERS:
             found[name] = ("choice", *[_SCALER + one for one in SCALERS])
         known = step.get_params() if hasattr(step, "get_params") else {}
-        found.update({f"{name}__{n}": spec for n, spec in STEPS.get(kind, {}).items() if n in known})
+        found.update(
+            {f"{name}__{n}": spec for n, spec in STEPS.get(kind, {}).items() if n in known}
+        )
     return found
 
 
@@ -534,7 +714,9 @@ _SCALER = "scaler:"
 
 
 def made(value: Any) -> Any:
-    """A proposed value as the estimator takes it: a scaler is named in the space, so that values stay plain."""
+    """A proposed value as the estimator takes it: a scaler is named in the space, so that values
+    stay plain.
+    """
     if isinstance(value, str) and value.startswith(_SCALER):
         from sklearn import preprocessing
 
@@ -561,7 +743,9 @@ def _is_binary(y: Any) -> bool:
 
 
 def describe(estimator: Any) -> Dict[str, Any]:
-    """An estimator as JSON: its class, the parameters that are not its defaults, its steps, and estimators it is given."""
+    """An estimator as JSON: its class, the parameters that are not its defaults, its steps, and
+    estimators it is given.
+    """
     kind = type(estimator)
     module = public_module(kind.__module__)
     steps = [[name, describe(one)] for name, one in getattr(estimator, "steps", [])]
@@ -574,8 +758,14 @@ def describe(estimator: Any) -> Dict[str, Any]:
         if name not in inner and (name not in known or not _is_same(known[name].default, value))
     }
     order = [one.name for one in known.values() if one.kind is one.POSITIONAL_OR_KEYWORD][1:]
-    return {"class": kind.__name__, "module": module, "parameters": changed, "steps": steps, "order": order,
-            "inner": inner}  # fmt: skip
+    return {
+        "class": kind.__name__,
+        "module": module,
+        "parameters": changed,
+        "steps": steps,
+        "order": order,
+        "inner": inner,
+    }
 
 
 def public_module(module: str) -> str:

@@ -1,8 +1,9 @@
-"""scikit-learn around the script: a finished `fit` is not repeated, scores and metric calls are remembered.
+"""scikit-learn around the script: a finished `fit` is not repeated, scores and metric calls are
+remembered.
 
-Every estimator, XGBoost's and LightGBM's included, derives from `sklearn.base.BaseEstimator`: its methods are wrapped
-when its class is made. What one estimator calls on another (a pipeline's steps, a grid search's candidates) happens
-inside the outer call and is left alone.
+Every estimator, XGBoost's and LightGBM's included, derives from `sklearn.base.BaseEstimator`: its
+methods are wrapped when its class is made. What one estimator calls on another (a pipeline's steps,
+a grid search's candidates) happens inside the outer call and is left alone.
 """
 
 import functools
@@ -38,7 +39,8 @@ def _patch_base(module: Any, run: Context) -> None:
 
     def __init_subclass__(cls: Any, /, **kwargs: Any) -> None:  # noqa: N807 - the hook Python calls
         plain(cls, **kwargs)
-        # A mixin is no estimator (LogisticRegression predicts by one): it is met when an estimator inherits from it.
+        # A mixin is no estimator (LogisticRegression predicts by one): it is met when an estimator
+        # inherits from it.
         for mixin in cls.__mro__[1:]:
             if mixin is not object and mixin not in met and not issubclass(mixin, estimator_class):
                 met.add(mixin)
@@ -67,12 +69,16 @@ def _preparing(cls: Any, run: Context) -> None:
         _wrap(cls, vars(cls).get(name), name, functools.partial(_watched, run, watch))
 
 
-def _watched(run: Context, watch: Callable[..., Any], original: Callable[..., Any]) -> Callable[..., Any]:
+def _watched(
+    run: Context, watch: Callable[..., Any], original: Callable[..., Any]
+) -> Callable[..., Any]:
     """A transformer's or sampler's method, watched for the rows that it was fitted on."""
 
     @functools.wraps(original)
     def prepare(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if run.nested or hasattr(type(self), "predict"):  # a model, or a pipeline that may end in one
+        if run.nested or hasattr(
+            type(self), "predict"
+        ):  # a model, or a pipeline that may end in one
             return original(self, *args, **kwargs)
         return watch(run.leaks.preparations, run.journal, original, self, args, kwargs)
 
@@ -85,7 +91,9 @@ def _predicting(cls: Any, run: Context) -> None:
 
 
 def _wrap(cls: Any, method: Any, name: str, wrapper: Callable[[Any], Any]) -> None:
-    """Wrap a method; one behind `available_if` (a pipeline's, a search's) keeps its descriptor and its condition."""
+    """Wrap a method; one behind `available_if` (a pipeline's, a search's) keeps its descriptor and
+    its condition.
+    """
     if hasattr(method, "fn") and hasattr(method, "check"):
         method.fn = wrapper(method.fn)
     elif hasattr(method, "__code__"):
@@ -98,7 +106,9 @@ def _fit(run: Context, original: Callable[..., Any]) -> Callable[..., Any]:
         if run.nested:
             return original(self, *args, **kwargs)
         if not hasattr(type(self), "predict"):
-            return preparation.fit(run.leaks.preparations, run.journal, original, self, args, kwargs)
+            return preparation.fit(
+                run.leaks.preparations, run.journal, original, self, args, kwargs
+            )
         return EstimatorFit(run, self, original, args, kwargs).run()
 
     return fit
@@ -107,7 +117,9 @@ def _fit(run: Context, original: Callable[..., Any]) -> Callable[..., Any]:
 def _partial_fit(run: Context, original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def partial_fit(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if run.nested or not hasattr(type(self), "predict"):  # a scaler's own fit calls its partial_fit
+        if run.nested or not hasattr(
+            type(self), "predict"
+        ):  # a scaler's own fit calls its partial_fit
             return original(self, *args, **kwargs)
         run.say_own_loop("partial_fit", instead="a call of `fit`, or a search over candidates,")
         run.journal.progress("fit")
@@ -119,8 +131,14 @@ def _partial_fit(run: Context, original: Callable[..., Any]) -> Callable[..., An
 class EstimatorFit:
     """One call of an estimator's `fit` by the script."""
 
-    def __init__(self, run: Context, estimator: Any, original: Callable[..., Any], args: Any, kwargs: Any) -> None:
-        self.context, self.estimator, self.original, self.args, self.kwargs = run, estimator, original, args, kwargs
+    def __init__(
+        self, run: Context, estimator: Any, original: Callable[..., Any], args: Any, kwargs: Any
+    ) -> None:
+        self.context = run
+        self.estimator = estimator
+        self.original = original
+        self.args = args
+        self.kwargs = kwargs
         self.number = run.next_fit()
         self.store = checkpoint.Store(run.fit_folder(self.number), run.work)
         self.loops = 0
@@ -162,7 +180,9 @@ class EstimatorFit:
             began = time.monotonic()
             run.estimator_fit = self
             try:
-                result = evaluation.outermost(run, self.original, self.estimator, *self.args, **self.kwargs)
+                result = evaluation.outermost(
+                    run, self.original, self.estimator, *self.args, **self.kwargs
+                )
             finally:
                 run.estimator_fit = None
             run.journal.progress("script")
@@ -174,7 +194,11 @@ class EstimatorFit:
             evaluation.add_search(run, self.estimator, self.number, self.x)
         run.models[self.number] = self.estimator
         request = run.spec.search
-        if request is not None and int(request.get("fit", 0)) == self.number and run.search is not None:
+        if (
+            request is not None
+            and int(request.get("fit", 0)) == self.number
+            and run.search is not None
+        ):
             evaluation.outermost(run, run.search, self, None)
         return result
 
@@ -187,38 +211,57 @@ class EstimatorFit:
 
     def _finish(self, seconds: float) -> None:
         run = self.context
-        run.journal.write("fit_end", fit=self.number, epochs=1, seconds=round(seconds, 4), metrics={})
+        run.journal.write(
+            "fit_end", fit=self.number, epochs=1, seconds=round(seconds, 4), metrics={}
+        )
         try:
             content = pickle.dumps(self.estimator, protocol=4)
         except Exception as error:  # noqa: BLE001 - a user's own estimator may fail to pickle in any way
-            run.journal.warn(f"fit {self.number} cannot be stored ({error}): a restart fits it again")
+            run.journal.warn(
+                f"fit {self.number} cannot be stored ({error}): a restart fits it again"
+            )
             return
         if _is_plain(self.estimator):
-            # What is pickled loses which numbers were one object: from here on the same as after a restart.
+            # What is pickled loses which numbers were one object: from here on the same as after a
+            # restart.
             graft(self.estimator, pickle.loads(content))
         try:
             state = {
-                "estimator": content, "random": rng.take(), "files": self.store.keep_files(), "seconds": seconds,
-            }  # fmt: skip
+                "estimator": content,
+                "random": rng.take(),
+                "files": self.store.keep_files(),
+                "seconds": seconds,
+            }
         except OSError as error:
             run.journal.warn(checkpoint.refused(error))
             return
 
         def durable(size: int, took: float) -> None:
             if size:
-                run.journal.write("checkpoint", fit=self.number, epoch=0, bytes=size, seconds=round(took, 4), done=True)
+                run.journal.write(
+                    "checkpoint",
+                    fit=self.number,
+                    epoch=0,
+                    bytes=size,
+                    seconds=round(took, 4),
+                    done=True,
+                )
                 run.finished.add(self.store, seconds)
 
         run.writer.submit(self.store, state, durable)
 
 
 def graft(old: Any, new: Any) -> None:
-    """Make `old` the fitted `new` in place; estimators inside it that the script may hold stay the same objects."""
+    """Make `old` the fitted `new` in place; estimators inside it that the script may hold stay the
+    same objects.
+    """
     _Graft().estimator(old, new)
 
 
 class _Graft:
-    """What is one object in the new estimator is one in the old: pickled again, both give the same bytes."""
+    """What is one object in the new estimator is one in the old: pickled again, both give the same
+    bytes.
+    """
 
     def __init__(self) -> None:
         self._taken: Dict[int, Any] = {}
@@ -228,7 +271,9 @@ class _Graft:
         """Give one estimator, or part of one, what the other has."""
         self._take(old, new)
         for name, value in list(vars(new).items()):
-            before = None if name.startswith("_") else vars(old).get(name)  # nobody else holds what is private
+            before = (
+                None if name.startswith("_") else vars(old).get(name)
+            )  # nobody else holds what is private
             vars(old)[name] = self._value(before, value)
 
     def _take(self, old: Any, new: Any) -> None:
@@ -267,7 +312,9 @@ class _Graft:
 def _is_plain(estimator: Any) -> bool:
     """Whether all of its parts are scikit-learn's own, which are the same after pickling."""
     parts = [estimator, *estimator.get_params(deep=True).values()]
-    return all(type(one).__module__.startswith("sklearn.") for one in parts if hasattr(one, "get_params"))
+    return all(
+        type(one).__module__.startswith("sklearn.") for one in parts if hasattr(one, "get_params")
+    )
 
 
 def fit_on_everything(run: Context, estimator: Any, x: Any, y: Any) -> None:
@@ -280,14 +327,21 @@ def fit_on_everything(run: Context, estimator: Any, x: Any, y: Any) -> None:
 
 
 def save(run: Context, model: Any, fit: Optional[int]) -> Dict[str, Any]:
-    """Save the estimator into the run directory, load it again, and repeat its evaluations on what was loaded."""
+    """Save the estimator into the run directory, load it again, and repeat its evaluations on what
+    was loaded.
+    """
     import joblib
 
     path = os.path.join(run.spec.inside, protocol.JOBLIB_MODEL)
     described: Dict[str, Any] = {
-        "path": protocol.JOBLIB_MODEL, "framework": "sklearn", "fit": fit, "class": type(model).__name__, "reloaded": False,
-        "note": "", "architecture": repr(model).splitlines(),
-    }  # fmt: skip
+        "path": protocol.JOBLIB_MODEL,
+        "framework": "sklearn",
+        "fit": fit,
+        "class": type(model).__name__,
+        "reloaded": False,
+        "note": "",
+        "architecture": repr(model).splitlines(),
+    }
     temporary = os.path.join(run.spec.inside, ".model.joblib")
     try:
         joblib.dump(model, temporary)
@@ -295,7 +349,9 @@ def save(run: Context, model: Any, fit: Optional[int]) -> Dict[str, Any]:
         described.update(bytes=os.path.getsize(path), sha256=atomic.digest(path))
         loaded = joblib.load(path)
     except Exception as error:  # noqa: BLE001 - a user's own estimator may fail to pickle in any way
-        described["note"] = f"the model cannot be saved and loaded: {type(error).__name__}: {error}"[:1000]
+        described["note"] = (
+            f"the model cannot be saved and loaded: {type(error).__name__}: {error}"[:1000]
+        )
         return described
     described["reloaded"] = True
     evaluation.outermost(run, run.evaluations.repeat_on, loaded, model)

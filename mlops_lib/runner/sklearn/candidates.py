@@ -1,7 +1,8 @@
-"""Cross-validation and parameter searches of scikit-learn: a candidate that was fitted and scored is not fitted again.
+"""Cross-validation and parameter searches of scikit-learn: a candidate that was fitted and scored
+is not fitted again.
 
-scikit-learn hands its candidates to `joblib.Parallel`. Their results are kept as they come in, and a restarted search is given
-those it had; only the rest is computed.
+scikit-learn hands its candidates to `joblib.Parallel`. Their results are kept as they come in, and
+a restarted search is given those it had; only the rest is computed.
 """
 
 import os
@@ -37,10 +38,14 @@ def _kept(run: Context, parallel_class: Any) -> Any:
             known: List[Any] = []
             with run.journal.guard("load candidates"):
                 known = candidates.load()[: len(tasks)]
-            self.return_as, self.return_generator, self.return_ordered = "generator", True, True
+            self.return_as = "generator"
+            self.return_generator = True
+            self.return_ordered = True
             results = list(known)
             with run.grace.keeping(candidates):
-                for result in super().__call__(tasks[len(known) :]) if len(known) < len(tasks) else ():
+                for result in (
+                    super().__call__(tasks[len(known) :]) if len(known) < len(tasks) else ()
+                ):
                     results.append(result)
                     run.journal.progress("fit", step=len(results), steps=len(tasks))
                     with run.journal.guard("keep candidates"):
@@ -52,7 +57,9 @@ def _kept(run: Context, parallel_class: Any) -> Any:
 
 
 def _folder(run: Context) -> str:
-    """Where the results of the loop that begins now are: a search's with its fit, a cross-validation's by themselves."""
+    """Where the results of the loop that begins now are: a search's with its fit, a
+    cross-validation's by themselves.
+    """
     fit = run.estimator_fit
     if fit is None:
         run.loops += 1
@@ -75,7 +82,9 @@ class Candidates:
         self._pace = checkpoint.Pace(run.spec.checkpoint_budget, 0.0)
 
     def load(self) -> List[Any]:
-        """The results that are whole, up to the first that is not; the random state is put where the last left it."""
+        """The results that are whole, up to the first that is not; the random state is put where
+        the last left it.
+        """
         results: List[Any] = []
         state = None
         while True:
@@ -127,7 +136,9 @@ class Candidates:
         try:
             content = pickle.dumps(kept, protocol=4)
         except Exception as error:  # noqa: BLE001 - a score may be any object of the script's own
-            self._run.journal.warn(f"the candidates' results cannot be stored ({error}): a restart computes them again")
+            self._run.journal.warn(
+                f"the candidates' results cannot be stored ({error}): a restart computes them again"
+            )
             return
         try:
             os.makedirs(self._folder, exist_ok=True)

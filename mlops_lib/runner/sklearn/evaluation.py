@@ -1,4 +1,6 @@
-"""What scikit-learn measures: `score`, the metric functions, cross-validation, and predictions to trace them by."""
+"""What scikit-learn measures: `score`, the metric functions, cross-validation, and predictions to
+trace them by.
+"""
 
 import functools
 import inspect
@@ -14,15 +16,26 @@ from mlops_lib.runner.metrics.recipes import Examples, Recipe
 from mlops_lib.runner.search.sklearn import SCORERS, picked
 
 CLASSIFICATION = (
-    "accuracy_score", "balanced_accuracy_score", "f1_score", "precision_score", "recall_score", "roc_auc_score",
-    "log_loss", "matthews_corrcoef", "cohen_kappa_score",
-)  # fmt: skip
+    "accuracy_score",
+    "balanced_accuracy_score",
+    "f1_score",
+    "precision_score",
+    "recall_score",
+    "roc_auc_score",
+    "log_loss",
+    "matthews_corrcoef",
+    "cohen_kappa_score",
+)
 TABLES = ("confusion_matrix", "classification_report")
 """They show an accuracy among other things."""
 REGRESSION = (
-    "r2_score", "mean_absolute_error", "mean_squared_error", "root_mean_squared_error", "median_absolute_error",
+    "r2_score",
+    "mean_absolute_error",
+    "mean_squared_error",
+    "root_mean_squared_error",
+    "median_absolute_error",
     "mean_absolute_percentage_error",
-)  # fmt: skip
+)
 USUAL = {"classifier": "accuracy", "regressor": "r2"}
 """What `score` measures."""
 TASKS = {"classifier": "classification", "regressor": "regression"}
@@ -39,7 +52,11 @@ def install(run: Context) -> Dict[str, Callable[[ModuleType], None]]:
                     setattr(module, name, _metric_function(run, getattr(module, name), metric))
             accuracy = module.accuracy_score
             for name in TABLES:
-                setattr(module, name, _metric_function(run, getattr(module, name), "accuracy", measure=accuracy))
+                setattr(
+                    module,
+                    name,
+                    _metric_function(run, getattr(module, name), "accuracy", measure=accuracy),
+                )
 
     def selection(module: ModuleType) -> None:
         with run.journal.guard("patch sklearn.model_selection"):
@@ -68,10 +85,21 @@ def predict(run: Context, original: Callable[..., Any], *, name: str) -> Callabl
         result = outermost(run, original, self, *args, **kwargs)
         with run.journal.guard("sklearn.predict"):
             names = list(inspect.signature(original).parameters)
-            x = args[0] if args else kwargs.get(names[1] if len(names) > 1 else "X", kwargs.get("X"))
+            x = (
+                args[0]
+                if args
+                else kwargs.get(names[1] if len(names) > 1 else "X", kwargs.get("X"))
+            )
             if x is not None:
                 options = predictions.options_of(original, (self, *args), kwargs)
-                predictions.remember(model=self, method=name, x=x, output=result, fit=run.fit_of(self), options=options)
+                predictions.remember(
+                    model=self,
+                    method=name,
+                    x=x,
+                    output=result,
+                    fit=run.fit_of(self),
+                    options=options,
+                )
         return result
 
     return predict_
@@ -99,20 +127,46 @@ def score(run: Context, original: Callable[..., Any], metric: Optional[str]) -> 
 
 
 def _record_score(
-    run: Context, estimator: Any, metric: Optional[str], value: Any, args: Tuple[Any, ...], kwargs: Dict[str, Any]
+    run: Context,
+    estimator: Any,
+    metric: Optional[str],
+    value: Any,
+    args: Tuple[Any, ...],
+    kwargs: Dict[str, Any],
 ) -> None:
     x = args[0] if args else kwargs.get("X")
     y = args[1] if len(args) > 1 else kwargs.get("y")
-    name = _scoring(_measure_of_score(estimator)) or metric or USUAL.get(_kind(estimator) or "", "score")
+    name = (
+        _scoring(_measure_of_score(estimator))
+        or metric
+        or USUAL.get(_kind(estimator) or "", "score")
+    )
     usual = {"accuracy": targets.majority(y), "r2": {"name": "mean", "value": 0.0}}
-    confusion, labels = _confusion(y, estimator.predict(x)) if name == "accuracy" and y is not None else (None, None)
+    confusion, labels = (
+        _confusion(y, estimator.predict(x))
+        if name == "accuracy" and y is not None
+        else (None, None)
+    )
     run.evaluations.add(
-        metric=name, value=float(value), source="sklearn.score", fit=run.fit_of(estimator), model=estimator, x=x,
-        examples=example_hashes.examples(x), task=TASKS.get(_kind(estimator) or "", "unknown"), baseline=usual.get(name),
-        confusion=confusion, labels=labels, repeat=_score_again(args, kwargs, name), asked=(x, y),
+        metric=name,
+        value=float(value),
+        source="sklearn.score",
+        fit=run.fit_of(estimator),
+        model=estimator,
+        x=x,
+        examples=example_hashes.examples(x),
+        task=TASKS.get(_kind(estimator) or "", "unknown"),
+        baseline=usual.get(name),
+        confusion=confusion,
+        labels=labels,
+        repeat=_score_again(args, kwargs, name),
+        asked=(x, y),
         data="what score was given",
-        recipe=(Recipe(recipes.SCORE, name), Examples(x, y, args[2] if len(args) > 2 else kwargs.get("sample_weight"))),
-    )  # fmt: skip
+        recipe=(
+            Recipe(recipes.SCORE, name),
+            Examples(x, y, args[2] if len(args) > 2 else kwargs.get("sample_weight")),
+        ),
+    )
 
 
 def _score_again(args: Tuple[Any, ...], kwargs: Dict[str, Any], metric: str) -> Repeat:
@@ -125,9 +179,14 @@ def _score_again(args: Tuple[Any, ...], kwargs: Dict[str, Any], metric: str) -> 
         if not without:
             return Measured(float(model.score(x, **given)), names)
         kept = [i for i, one in enumerate(names or ()) if one not in without]
-        more = {name: value if value is None else picked(value, kept) for name, value in given.items()}
-        rest, y = picked(x, kept), more.get("y")
-        baseline = {"accuracy": targets.majority(y), "r2": {"name": "mean", "value": 0.0}}.get(metric)
+        more = {
+            name: value if value is None else picked(value, kept) for name, value in given.items()
+        }
+        rest = picked(x, kept)
+        y = more.get("y")
+        baseline = {"accuracy": targets.majority(y), "r2": {"name": "mean", "value": 0.0}}.get(
+            metric
+        )
         value = float(model.score(rest, **more))
         return Measured(value, [(names or [])[i] for i in kept], baseline=baseline, asked=(rest, y))
 
@@ -135,16 +194,20 @@ def _score_again(args: Tuple[Any, ...], kwargs: Dict[str, Any], metric: str) -> 
 
 
 def _measure_of_score(estimator: Any) -> Any:
-    """Return the `scoring` that an estimator's own `score` measures by, None if it measures as usual.
+    """Return the `scoring` that an estimator's own `score` measures by, None if it measures as
+    usual.
 
-    That of a search, or of LogisticRegressionCV; HistGradientBoosting stops early by its own, and RidgeCV only chooses by it.
+    That of a search, or of LogisticRegressionCV; HistGradientBoosting stops early by its own, and
+    RidgeCV only chooses by it.
     """
     is_chosen_by = hasattr(estimator, "cv") and not type(estimator).__name__.startswith("Ridge")
     return getattr(estimator, "scoring", None) if is_chosen_by else None
 
 
 def _scoring(scoring: Any) -> Optional[str]:
-    """The name of what a search or cross-validation measures, as it is called elsewhere; None for its default."""
+    """The name of what a search or cross-validation measures, as it is called elsewhere; None for
+    its default.
+    """
     if not isinstance(scoring, str):
         return None if scoring is None else "score"
     plain = scoring[4:] if scoring.startswith("neg_") else scoring
@@ -159,7 +222,11 @@ def _kind(estimator: Any) -> Optional[str]:
 
 
 def _metric_function(
-    run: Context, original: Callable[..., Any], metric: str, *, measure: Optional[Callable[..., Any]] = None
+    run: Context,
+    original: Callable[..., Any],
+    metric: str,
+    *,
+    measure: Optional[Callable[..., Any]] = None,
 ) -> Callable[..., Any]:
     """A metric function of the script, remembered.
 
@@ -167,7 +234,8 @@ def _metric_function(
         run: the execution.
         original: the function.
         metric: what it measures.
-        measure: gives the number from the same targets and predictions, where the function itself gives none.
+        measure: gives the number from the same targets and predictions, where the function itself
+            gives none.
     """
 
     @functools.wraps(original)
@@ -175,22 +243,41 @@ def _metric_function(
         value = outermost(run, original, *args, **kwargs)
         if not run.nested:
             with run.journal.guard(original.__name__):
-                outermost(run, _record_metric, run, original, measure, metric, value, list(args), dict(kwargs))
+                outermost(
+                    run,
+                    _record_metric,
+                    run,
+                    original,
+                    measure,
+                    metric,
+                    value,
+                    list(args),
+                    dict(kwargs),
+                )
         return value
 
     return metric_
 
 
 def _record_metric(
-    run: Context, function: Callable[..., Any], measure: Optional[Callable[..., Any]], metric: str, value: Any,
-    args: List[Any], kwargs: Dict[str, Any], *, source: str = "",
-) -> None:  # fmt: skip
+    run: Context,
+    function: Callable[..., Any],
+    measure: Optional[Callable[..., Any]],
+    metric: str,
+    value: Any,
+    args: List[Any],
+    kwargs: Dict[str, Any],
+    *,
+    source: str = "",
+) -> None:
     import numpy
 
     y = args.pop(0) if args else kwargs.pop("y_true")
     predicted = args.pop(0) if args else kwargs.pop("y_pred" if "y_pred" in kwargs else "y_score")
     if measure is not None:
-        function, args, kwargs = measure, [], {}
+        function = measure
+        args = []
+        kwargs = {}
         value = function(y, predicted)
     if numpy.ndim(value) != 0:
         return
@@ -203,10 +290,14 @@ def _record_metric(
     confusion, labels = _confusion(y, predicted) if classification else (None, None)
     baseline = _constant_baseline(function, y, args, kwargs, classification=classification)
     common: Dict[str, Any] = {
-        "metric": metric, "value": float(value), "source": source or f"sklearn.metrics.{function.__name__}",
-        "task": "classification" if classification else "regression", "baseline": baseline, "confusion": confusion,
+        "metric": metric,
+        "value": float(value),
+        "source": source or f"sklearn.metrics.{function.__name__}",
+        "task": "classification" if classification else "regression",
+        "baseline": baseline,
+        "confusion": confusion,
         "labels": labels,
-    }  # fmt: skip
+    }
     if traced is None:
         run.evaluations.add(fit=None, count=len(y), **common)
         return
@@ -214,19 +305,32 @@ def _record_metric(
 
     def again(y: Any, output: Any) -> float:
         made = shape(output)
-        return float(function(made, y, *args, **kwargs) if swapped else function(y, made, *args, **kwargs))
+        return float(
+            function(made, y, *args, **kwargs) if swapped else function(y, made, *args, **kwargs)
+        )
 
     def repeat(model: Any, without: FrozenSet[bytes]) -> Measured:
         if without and (args or kwargs.get("sample_weight") is not None):
-            raise ValueError("which of its sample weights belong to the examples left out is not known")
-        constant = functools.partial(_constant_of, function, args, kwargs, classification=classification)
+            raise ValueError(
+                "which of its sample weights belong to the examples left out is not known"
+            )
+        constant = functools.partial(
+            _constant_of, function, args, kwargs, classification=classification
+        )
         return prediction.measure(model, y, again, without=without, baseline=constant)
 
     run.evaluations.add(
-        fit=prediction.fit, examples=example_hashes.examples(prediction.x), x=prediction.x, count=len(y),
-        model=prediction.model, repeat=repeat, asked=(prediction.x, y), data="what its predictions were made of",
-        recipe=_recipe(function, prediction, shape, y, args, kwargs, swapped=swapped), **common,
-    )  # fmt: skip
+        fit=prediction.fit,
+        examples=example_hashes.examples(prediction.x),
+        x=prediction.x,
+        count=len(y),
+        model=prediction.model,
+        repeat=repeat,
+        asked=(prediction.x, y),
+        data="what its predictions were made of",
+        recipe=_recipe(function, prediction, shape, y, args, kwargs, swapped=swapped),
+        **common,
+    )
 
 
 def note_handmade(run: Context, function: Callable[..., float], one: Any, other: Any) -> None:
@@ -243,31 +347,63 @@ def note_handmade(run: Context, function: Callable[..., float], one: Any, other:
     with run.journal.guard("handmade measure"):
         metric = protocol.metric_name(function.__name__)
         value = function(one, other)
-        outermost(run, _record_metric, run, function, None, metric, value, [one, other], {}, source="compared")
+        outermost(
+            run,
+            _record_metric,
+            run,
+            function,
+            None,
+            metric,
+            value,
+            [one, other],
+            {},
+            source="compared",
+        )
 
 
 def _constant_of(
-    function: Callable[..., Any], args: List[Any], kwargs: Dict[str, Any], y: Any, *, classification: bool
+    function: Callable[..., Any],
+    args: List[Any],
+    kwargs: Dict[str, Any],
+    y: Any,
+    *,
+    classification: bool,
 ) -> Optional[Dict[str, Any]]:
     return _constant_baseline(function, y, args, kwargs, classification=classification)
 
 
 def _recipe(
-    function: Callable[..., Any], prediction: predictions.Prediction, shape: Callable[[Any], Any], y: Any,
-    args: List[Any], kwargs: Dict[str, Any], *, swapped: bool,
-) -> Any:  # fmt: skip
+    function: Callable[..., Any],
+    prediction: predictions.Prediction,
+    shape: Callable[[Any], Any],
+    y: Any,
+    args: List[Any],
+    kwargs: Dict[str, Any],
+    *,
+    swapped: bool,
+) -> Any:
     """How the number is made, as plain data; None if the call cannot be written down."""
     if args:
         return None
     plain = {name: value for name, value in kwargs.items() if name != "sample_weight"}
     made = recipes.of_function(
-        function.__name__, plain, method=prediction.method, derive=shape, swapped=swapped, options=prediction.options
+        function.__name__,
+        plain,
+        method=prediction.method,
+        derive=shape,
+        swapped=swapped,
+        options=prediction.options,
     )
     return made, Examples(prediction.x, y, kwargs.get("sample_weight"))
 
 
 def _constant_baseline(
-    function: Callable[..., Any], y: Any, args: List[Any], kwargs: Dict[str, Any], *, classification: bool
+    function: Callable[..., Any],
+    y: Any,
+    args: List[Any],
+    kwargs: Dict[str, Any],
+    *,
+    classification: bool,
 ) -> Optional[Dict[str, Any]]:
     """The same metric of a model that always answers the most frequent class, or the mean."""
     import warnings
@@ -279,9 +415,11 @@ def _constant_baseline(
         return None
     if classification:
         classes, counts = numpy.unique(target, return_counts=True)
-        constant, name = numpy.full(len(target), classes[counts.argmax()], dtype=target.dtype), "majority class"
+        constant = numpy.full(len(target), classes[counts.argmax()], dtype=target.dtype)
+        name = "majority class"
     else:
-        constant, name = numpy.full(len(target), target.mean()), "mean"
+        constant = numpy.full(len(target), target.mean())
+        name = "mean"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return {"name": name, "value": float(function(target, constant, *args, **kwargs))}
@@ -290,8 +428,11 @@ def _constant_baseline(
 def _confusion(y: Any, predicted: Any) -> Any:
     import numpy
 
-    truth, guess = numpy.asarray(y).ravel(), numpy.asarray(predicted).ravel()
-    if truth.shape != guess.shape or (truth.dtype.kind == "f" and not (truth == truth.round()).all()):
+    truth = numpy.asarray(y).ravel()
+    guess = numpy.asarray(predicted).ravel()
+    if truth.shape != guess.shape or (
+        truth.dtype.kind == "f" and not (truth == truth.round()).all()
+    ):
         return None, None
     if guess.dtype.kind == "f" and not (guess == guess.round()).all():
         return None, None
@@ -312,10 +453,15 @@ def add_search(run: Context, estimator: Any, fit: int, x: Any) -> None:
     kind = _kind(estimator) or ""
     negative = isinstance(scoring, str) and scoring.startswith("neg_")
     run.evaluations.add(
-        metric=_scoring(scoring) or USUAL.get(kind, "score"), value=-float(best) if negative else float(best),
-        source="fit.validation", fit=fit, examples=example_hashes.examples(x), held_out=True, model=estimator,
+        metric=_scoring(scoring) or USUAL.get(kind, "score"),
+        value=-float(best) if negative else float(best),
+        source="fit.validation",
+        fit=fit,
+        examples=example_hashes.examples(x),
+        held_out=True,
+        model=estimator,
         task=TASKS.get(kind, "unknown"),
-    )  # fmt: skip
+    )
 
 
 def add_winner(run: Context, fit: Any, search: Any) -> None:
@@ -341,13 +487,25 @@ def add_winner(run: Context, fit: Any, search: Any) -> None:
 
     examples = example_hashes.examples(x)
     run.evaluations.add(
-        metric=search.metric, value=score(estimator), source="search.judged", fit=fit.number, examples=examples, x=x,
-        held_out=True, task=TASKS.get(kind, "unknown"), model=estimator, asked=(x, y),
-        baseline={"accuracy": targets.majority(y), "r2": {"name": "mean", "value": 0.0}}.get(search.metric),
+        metric=search.metric,
+        value=score(estimator),
+        source="search.judged",
+        fit=fit.number,
+        examples=examples,
+        x=x,
+        held_out=True,
+        task=TASKS.get(kind, "unknown"),
+        model=estimator,
+        asked=(x, y),
+        baseline={"accuracy": targets.majority(y), "r2": {"name": "mean", "value": 0.0}}.get(
+            search.metric
+        ),
         repeat=lambda model, without: Measured(score(model), example_hashes.hashes(x)),
-        recipe=(Recipe(recipes.SCORE, search.metric), Examples(x, y)) if name in ("accuracy", "r2") else None,
+        recipe=(Recipe(recipes.SCORE, search.metric), Examples(x, y))
+        if name in ("accuracy", "r2")
+        else None,
         data="training examples kept from the search and its winner",
-    )  # fmt: skip
+    )
 
 
 def _cross_validation(run: Context, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -372,13 +530,18 @@ def _record_cross_validation(
     scores = result.get("test_score") if isinstance(result, dict) else result
     if scores is None:
         return
-    kind, scoring = _kind(given["estimator"]) or "", given.get("scoring")
+    kind = _kind(given["estimator"]) or ""
+    scoring = given.get("scoring")
     metric = _scoring(scoring) or USUAL.get(kind, "score")
     mean = float(numpy.mean(scores))
     run.unfitted = (given["estimator"], given["X"], given.get("y"))
     run.evaluations.add(
-        metric=metric, value=-mean if isinstance(scoring, str) and scoring.startswith("neg_") else mean,
-        source=f"sklearn.model_selection.{name}", fit=None, examples=example_hashes.examples(given["X"]), held_out=True,
+        metric=metric,
+        value=-mean if isinstance(scoring, str) and scoring.startswith("neg_") else mean,
+        source=f"sklearn.model_selection.{name}",
+        fit=None,
+        examples=example_hashes.examples(given["X"]),
+        held_out=True,
         task=TASKS.get(kind, "unknown"),
         baseline=targets.majority(given.get("y")) if metric == "accuracy" else None,
-    )  # fmt: skip
+    )

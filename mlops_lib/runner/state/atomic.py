@@ -19,7 +19,8 @@ def write_atomic(path: str, *pieces: Any, lasting: bool = True) -> None:
     Args:
         path: the file.
         pieces: its content.
-        lasting: whether it must be whole after a power failure too, not only after a kill: what can be made again need not.
+        lasting: whether it must be whole after a power failure too, not only after a kill: what can
+            be made again need not.
 
     Raises:
         OSError: the disk is full, read-only or gone; the old file is untouched.
@@ -87,7 +88,8 @@ def unseal(sealed: bytes) -> Optional[memoryview]:
     """The content of a sealed file, or None where it is truncated or altered."""
     if not sealed.startswith(MAGIC) or len(sealed) < len(MAGIC) + 65:
         return None
-    claimed, content = sealed[len(MAGIC) : len(MAGIC) + 64], memoryview(sealed)[len(MAGIC) + 65 :]
+    claimed = sealed[len(MAGIC) : len(MAGIC) + 64]
+    content = memoryview(sealed)[len(MAGIC) + 65 :]
     return content if hashlib.sha256(content).hexdigest().encode() == claimed else None
 
 

@@ -1,4 +1,6 @@
-"""Checkpoints: everything a fit needs to go on exactly where it was, written off the training thread."""
+"""Checkpoints: everything a fit needs to go on exactly where it was, written off the training
+thread.
+"""
 
 import contextlib
 import hashlib
@@ -19,7 +21,8 @@ COPY = ".copy-"
 
 
 class Pace:
-    """When a checkpoint is due: its cost, on the training thread and beside it, stays within a share of the time.
+    """When a checkpoint is due: its cost, on the training thread and beside it, stays within a
+    share of the time.
 
     Args:
         budget: the share.
@@ -55,7 +58,9 @@ class Pace:
 
 
 class Store:
-    """The checkpoints of one fit: two generations of its state, and the files written during it by content."""
+    """The checkpoints of one fit: two generations of its state, and the files written during it by
+    content.
+    """
 
     def __init__(self, folder: str, work: str) -> None:
         self.folder = folder
@@ -90,7 +95,8 @@ class Store:
             return False
 
     def keep_files(self) -> Dict[str, Any]:
-        """Copy the files that changed since the fit began: `kept`, path to copy; what is `gone`; and new `folders`.
+        """Copy the files that changed since the fit began: `kept`, path to copy; what is `gone`;
+        and new `folders`.
 
         Raises:
             OSError: the disk refuses.
@@ -115,7 +121,9 @@ class Store:
         }
 
     def _copy(self, full: str) -> str:
-        """A copy under a name of its own; it is checked and named by its content off the training thread."""
+        """A copy under a name of its own; it is checked and named by its content off the training
+        thread.
+        """
         os.makedirs(self._blobs, exist_ok=True)
         self._copied += 1
         name = f"{COPY}{os.getpid()}-{self._copied}"
@@ -145,7 +153,9 @@ class Store:
         return self._copies[name]
 
     def put_files_back(self, taken: Dict[str, Any]) -> None:
-        """Write the stored files as they were, in place, so that handles the script opened stay valid."""
+        """Write the stored files as they were, in place, so that handles the script opened stay
+        valid.
+        """
         for path in taken["folders"]:
             os.makedirs(os.path.join(self.work, path), exist_ok=True)
         for path, blob in taken["kept"].items():
@@ -214,7 +224,9 @@ def _put_back(copy: str, full: str) -> None:
 
 
 def _pack(state: Dict[str, Any]) -> List[Any]:
-    """The state as buffers one after the other, large arrays uncopied: how many, how long each is, and they themselves."""
+    """The state as buffers one after the other, large arrays uncopied: how many, how long each is,
+    and they themselves.
+    """
     arrays: List[pickle.PickleBuffer] = []
     head = pickle.dumps(state, protocol=5, buffer_callback=arrays.append)
     buffers = [memoryview(head), *(array.raw() for array in arrays)]
@@ -228,7 +240,8 @@ def _unpack(content: Any) -> Any:
     def number(i: int) -> int:
         return int.from_bytes(view[8 * i : 8 * i + 8], "big")
 
-    begin, buffers = 8 * (number(0) + 1), []
+    begin = 8 * (number(0) + 1)
+    buffers = []
     for i in range(number(0)):
         buffers.append(view[begin : begin + number(i + 1)])
         begin += number(i + 1)
@@ -249,7 +262,9 @@ def refused(error: OSError) -> str:
 
 
 class Writer:
-    """One background thread that writes states in order; what must follow a durable write is done after it."""
+    """One background thread that writes states in order; what must follow a durable write is done
+    after it.
+    """
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
@@ -258,8 +273,12 @@ class Writer:
         )
         self._thread: Optional[threading.Thread] = None
 
-    def submit(self, store: Store, state: Dict[str, Any], durable: Callable[[int, float], None]) -> None:
-        """Write `state`, then call `durable(bytes, seconds)`; waits while the previous one is still being taken."""
+    def submit(
+        self, store: Store, state: Dict[str, Any], durable: Callable[[int, float], None]
+    ) -> None:
+        """Write `state`, then call `durable(bytes, seconds)`; waits while the previous one is still
+        being taken.
+        """
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="mlops-checkpoint", daemon=True)
             self._thread.start()

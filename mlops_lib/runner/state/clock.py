@@ -1,10 +1,10 @@
 """The time, as far as the project's own code asks for it, repeated after a restart.
 
-A script that writes to `runs/<date and time>` would go on in a second folder after a restart, beside
-the one that was put back from the checkpoint. So calls such as `datetime.now()` in the project's
-sources are compiled to ones that note their answer, and give it again when the script is started
-again. Libraries keep the real time. `time.time()` and `time.time_ns()` go on from the last noted
-answer, so that the pause between two attempts is in no measured duration.
+A script that writes to `runs/<date and time>` would go on in a second folder after a restart,
+beside the one that was put back from the checkpoint. So calls such as `datetime.now()` in the
+project's sources are compiled to ones that note their answer, and give it again when the script is
+started again. Libraries keep the real time. `time.time()` and `time.time_ns()` go on from the last
+noted answer, so that the pause between two attempts is in no measured duration.
 """
 
 import ast
@@ -15,7 +15,20 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 
 NAME = "__mlops_repeated_time__"
 """What the wrapper is called in compiled sources."""
-CALLS = frozenset(["now", "utcnow", "today", "time", "time_ns", "strftime", "localtime", "gmtime", "ctime", "asctime"])
+CALLS = frozenset(
+    [
+        "now",
+        "utcnow",
+        "today",
+        "time",
+        "time_ns",
+        "strftime",
+        "localtime",
+        "gmtime",
+        "ctime",
+        "asctime",
+    ]
+)
 """Attributes and names whose calls are looked at."""
 MOST = 5000
 """So many answers are noted; a loop that asks more often gets the real time from then on."""
@@ -114,7 +127,9 @@ def skip_to(saved: int) -> None:
 
 
 def repeated(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that answers as `function` does, with the noted time; others are returned as they are."""
+    """Return a function that answers as `function` does, with the noted time; others are returned
+    as they are.
+    """
     if _clock is None:
         return function
     owner = getattr(function, "__self__", None)
@@ -140,7 +155,9 @@ class _Dated:
 class _Timed:
     """A function of `time`."""
 
-    def __init__(self, clock: Clock, plain: Callable[..., Any], timed: Tuple[int, Callable[..., Any]]) -> None:
+    def __init__(
+        self, clock: Clock, plain: Callable[..., Any], timed: Tuple[int, Callable[..., Any]]
+    ) -> None:
         self._clock = clock
         self._plain = plain
         self._given, self._made = timed
@@ -171,7 +188,10 @@ _TIMES: Dict[int, Tuple[int, Callable[..., Any]]] = {
     id(time.gmtime): (0, lambda clock: time.gmtime(clock.ask() / 1e9)),
     id(time.ctime): (0, lambda clock: time.ctime(clock.ask() / 1e9)),
     id(time.asctime): (0, lambda clock: time.asctime(time.localtime(clock.ask() / 1e9))),
-    id(time.strftime): (1, lambda clock, form: time.strftime(form, time.localtime(clock.ask() / 1e9))),
+    id(time.strftime): (
+        1,
+        lambda clock, form: time.strftime(form, time.localtime(clock.ask() / 1e9)),
+    ),
 }
 """Function to how many arguments it has when it means the present, and what answers instead."""
 
@@ -185,7 +205,9 @@ class Calls(ast.NodeTransformer):
     def visit_Call(self, node: ast.Call) -> ast.AST:
         """`datetime.now()` becomes `NAME(datetime.now)()`, at the same place."""
         self.generic_visit(node)
-        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        name = (
+            node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        )
         if name in CALLS:
             self.changed = True
             wrapper = ast.copy_location(ast.Name(NAME, ast.Load()), node.func)

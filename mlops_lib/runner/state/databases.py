@@ -1,8 +1,8 @@
 """SQLite databases, copied and put back by SQLite itself.
 
 A tracker's database (MLflow, Optuna, Aim) is open in this process, often in a thread of its own. A
-plain copy could hold half a transaction, and writing over the file under an open connection shows it
-an empty database for a moment. SQLite's backup does both under the database's own locks
+plain copy could hold half a transaction, and writing over the file under an open connection shows
+it an empty database for a moment. SQLite's backup does both under the database's own locks
 (https://www.sqlite.org/backup.html).
 """
 
@@ -12,7 +12,9 @@ from typing import Any, Iterator
 
 MAGIC = b"SQLite format 3\x00"
 COMPANIONS = ("-journal", "-wal", "-shm")
-"""Files beside a database that say what is under way in it; a copy made by SQLite needs none of them."""
+"""Files beside a database that say what is under way in it; a copy made by SQLite needs none of
+them.
+"""
 BUSY_S = 5.0
 
 

@@ -1,10 +1,11 @@
 """Randomness of the operating system, made repeatable.
 
-Scripts and trackers name what they make by `uuid.uuid4()`, `secrets` or an unseeded generator. After a
-restart, files put back from a checkpoint (a tracker's database, say) still hold the old name, while the
-script would go on with a new one. So `os.urandom` becomes streams that are a function of the run's
-seed, one for each module that asks: a library that fills a cache on its first import, and draws a name
-for that, must not move the names of others. Their positions are part of every checkpoint. It is not for
+Scripts and trackers name what they make by `uuid.uuid4()`, `secrets` or an unseeded generator.
+After a restart, files put back from a checkpoint (a tracker's database, say) still hold the old
+name, while the script would go on with a new one. So `os.urandom` becomes streams that are a
+function of the run's seed, one for each module that asks: a library that fills a cache on its first
+import, and draws a name for that, must not move the names of others. Their positions are part of
+every checkpoint. It is not for
 secrets: a key that a training script makes can be made again by whoever knows the seed.
 """
 
@@ -37,10 +38,14 @@ class Stream:
         """Return the next `size` bytes for whoever has this name."""
         with self._lock:
             position = self.positions[name] = self.positions.get(name, 0) + 1
-        return hashlib.shake_256(self._key + name.encode() + position.to_bytes(8, "big")).digest(size)
+        return hashlib.shake_256(self._key + name.encode() + position.to_bytes(8, "big")).digest(
+            size
+        )
 
     def skip_to(self, positions: Mapping[str, int]) -> None:
-        """Go on from the positions of a checkpoint; never back, because names must not be given twice."""
+        """Go on from the positions of a checkpoint; never back, because names must not be given
+        twice.
+        """
         with self._lock:
             for name, position in positions.items():
                 self.positions[name] = max(self.positions.get(name, 0), position)
@@ -61,10 +66,12 @@ _installed = False
 
 
 def install(seed: int) -> None:
-    """Let everything in this process that asks the operating system for randomness repeat with `seed`.
+    """Let everything in this process that asks the operating system for randomness repeat with
+    `seed`.
 
-    Covered are `os.urandom` and what is built on it in Python (`uuid`, `secrets`, numpy's generators
-    without a seed) and `random.Random()` without a seed. Libraries that ask the system from C are not.
+    Covered are `os.urandom` and what is built on it in Python (`uuid`, `secrets`, numpy's
+    generators without a seed) and `random.Random()` without a seed. Libraries that ask the system
+    from C are not.
     """
     global _stream, _installed
     _stream = Stream(hashlib.sha256(b"entropy %d" % seed).digest())
@@ -82,8 +89,7 @@ def install(seed: int) -> None:
 
     random.Random.seed = seed_  # type: ignore[method-assign]
     os.register_at_fork(
-        before=lambda: _stream.count_fork(),
-        after_in_child=lambda: _stream.become_child(),
+        before=lambda: _stream.count_fork(), after_in_child=lambda: _stream.become_child()
     )
 
 
@@ -113,7 +119,8 @@ def skip_to(saved: Mapping[str, int]) -> None:
 
 
 class Detour:
-    """Draw from a stream of its own for a while: what a search draws does not move the script's names.
+    """Draw from a stream of its own for a while: what a search draws does not move the script's
+    names.
 
     Args:
         name: names the stream.

@@ -1,8 +1,11 @@
-"""What a script's own objects remember: attributes, closures and globals of callbacks and data sets, taken and put back.
+"""What a script's own objects remember: attributes, closures and globals of callbacks and data
+sets, taken and put back.
 
-A callback written by a user keeps its state anywhere: in an attribute, in a list that its closure holds, in a global. The
-places that its functions can reach are found from their code objects, each is pickled on its own, and on the way back the
-containers that the script already holds are filled in place, so that a list keeps being the script's list.
+A callback written by a user keeps its state anywhere: in an attribute, in a list that its closure
+    holds, in a global. The
+places that its functions can reach are found from their code objects, each is pickled on its own,
+and on the way back the containers that the script already holds are filled in place, so that a list
+keeps being the script's list.
 """
 
 import functools
@@ -15,7 +18,9 @@ import zlib
 from typing import Any, Dict, Iterable, Iterator, List, Set, Tuple
 
 LARGE_BYTES = 1 << 20
-"""Arrays from here on are compared by checksum with what they were when the fit began, and stored only if changed."""
+"""Arrays from here on are compared by checksum with what they were when the fit began, and stored
+only if changed.
+"""
 MOST_BYTES = 64 << 20
 """A place whose content is larger is not stored."""
 FRAMEWORKS = ("tensorflow", "keras", "tf_keras", "jax", "torch", "sklearn", "numpy", "pandas")
@@ -25,7 +30,9 @@ STATELESS = (type, types.ModuleType, types.BuiltinFunctionType, io.IOBase)
 """What is found in the same state, or (open files) brought there by other means."""
 
 Place = Tuple[str, Any, Any]
-"""A name that is the same in every execution, the namespace (a dict or a closure cell), and the key in it."""
+"""A name that is the same in every execution, the namespace (a dict or a closure cell), and the key
+in it.
+"""
 
 
 class _TooLargeError(Exception):
@@ -40,7 +47,9 @@ class _Bounded(io.BytesIO):
 
 
 class _Pickler(pickle.Pickler):
-    """Refuses what belongs to a framework: models, variables, tensors are restored by their own means."""
+    """Refuses what belongs to a framework: models, variables, tensors are restored by their own
+    means.
+    """
 
     def reducer_override(self, item: Any) -> Any:
         if _top(type(item)) in ("tensorflow", "keras", "tf_keras") and not isinstance(item, type):
@@ -112,7 +121,11 @@ def _of_value(name: str, space: Any, key: str, seen: Set[int]) -> Iterator[Place
         return
     if isinstance(value, (types.FunctionType, types.MethodType, functools.partial)):
         yield from _of_callable(name, value, seen)
-    elif id(value) in seen or isinstance(value, STATELESS) or _top(type(value)) in ("tensorflow", "keras", "tf_keras"):
+    elif (
+        id(value) in seen
+        or isinstance(value, STATELESS)
+        or _top(type(value)) in ("tensorflow", "keras", "tf_keras")
+    ):
         return
     elif _is_the_scripts_class(type(value)) and isinstance(getattr(value, "__dict__", None), dict):
         yield from _of_object(name, value, seen)
@@ -121,7 +134,9 @@ def _of_value(name: str, space: Any, key: str, seen: Set[int]) -> Iterator[Place
 
 
 def names_in(code: types.CodeType) -> Set[str]:
-    """The globals and attributes that a function's code names, those of functions within it included."""
+    """The globals and attributes that a function's code names, those of functions within it
+    included.
+    """
     names = set(code.co_names)
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
@@ -136,7 +151,9 @@ def _is_the_scripts(file: Any, module: str) -> bool:
 
 
 def _is_the_scripts_class(cls: Any) -> bool:
-    return _is_the_scripts(getattr(sys.modules.get(cls.__module__), "__file__", None), cls.__module__)
+    return _is_the_scripts(
+        getattr(sys.modules.get(cls.__module__), "__file__", None), cls.__module__
+    )
 
 
 def _get(place: Place) -> Any:
@@ -157,12 +174,19 @@ def marks(found: List[Place]) -> Dict[str, Tuple[int, int]]:
 def _checksum(value: Any) -> int:
     import numpy
 
-    return zlib.crc32(numpy.ascontiguousarray(value).data.cast("B")) if isinstance(value, numpy.ndarray) else 0
+    return (
+        zlib.crc32(numpy.ascontiguousarray(value).data.cast("B"))
+        if isinstance(value, numpy.ndarray)
+        else 0
+    )
 
 
-def take(found: List[Place], marked: Dict[str, Tuple[int, int]]) -> Tuple[Dict[str, bytes], List[str]]:
+def take(
+    found: List[Place], marked: Dict[str, Tuple[int, int]]
+) -> Tuple[Dict[str, bytes], List[str]]:
     """The content of each place, pickled on its own; and the names of those that cannot be stored."""
-    taken, lost = {}, []
+    taken = {}
+    lost = []
     for place in found:
         name = place[0]
         try:
@@ -182,7 +206,9 @@ def take(found: List[Place], marked: Dict[str, Tuple[int, int]]) -> Tuple[Dict[s
     return taken, lost
 
 
-def put(found: List[Place], taken: Dict[str, bytes], items: Iterable[Tuple[str, Any]] = ()) -> List[str]:
+def put(
+    found: List[Place], taken: Dict[str, bytes], items: Iterable[Tuple[str, Any]] = ()
+) -> List[str]:
     """Put the contents back; returns the names of those that could not be.
 
     Args:

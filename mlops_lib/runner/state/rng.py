@@ -34,7 +34,9 @@ def seed_torch(torch: Any, seed: int) -> None:
 
 
 def take_python() -> Dict[str, Any]:
-    """The state that Python code draws from: the global generators, and those in the script's globals."""
+    """The state that Python code draws from: the global generators, and those in the script's
+    globals.
+    """
     state: Dict[str, Any] = {
         "python": random.getstate(),
         "entropy": entropy.positions(),
@@ -96,7 +98,11 @@ def _script_generators(numpy: Any) -> "List[tuple[str, Any]]":
 def _state_of(generator: Any) -> Any:
     if hasattr(generator, "bit_generator"):
         return generator.bit_generator.state
-    return generator.getstate() if hasattr(generator, "getstate") else generator.get_state(legacy=False)
+    return (
+        generator.getstate()
+        if hasattr(generator, "getstate")
+        else generator.get_state(legacy=False)
+    )
 
 
 def _set_state(generator: Any, state: Any) -> None:
@@ -109,17 +115,22 @@ def _set_state(generator: Any, state: Any) -> None:
 
 
 def same_python(one: Dict[str, Any], other: Dict[str, Any]) -> bool:
-    """Whether nothing was drawn between two states; PyTorch's, which its steps draw from as well, says nothing about that."""
+    """Whether nothing was drawn between two states; PyTorch's, which its steps draw from as well,
+    says nothing about that.
+    """
     if one["python"] != other["python"] or repr(one.get("script")) != repr(other.get("script")):
         return False
-    a, b = one.get("numpy"), other.get("numpy")
+    a = one.get("numpy")
+    b = other.get("numpy")
     if a is None or b is None:
         return a is b
     return bool(a[2:] == b[2:] and (a[1] == b[1]).all())
 
 
 class SeedGenerators:
-    """Keras' seed generators in the order of their making: a model's are among its variables, others are only here."""
+    """Keras' seed generators in the order of their making: a model's are among its variables,
+    others are only here.
+    """
 
     def __init__(self) -> None:
         self.made = 0
@@ -144,12 +155,16 @@ class SeedGenerators:
             generator = reference()
             if generator is None:
                 del self.alive[number]
-            elif getattr(generator.state, "_value", generator) is not None:  # else its variable was never made
+            elif (
+                getattr(generator.state, "_value", generator) is not None
+            ):  # else its variable was never made
                 states[number] = generator.state.numpy()
         return {"made": self.made, "states": states}
 
     def put(self, taken: Dict[str, Any], but: Container[int] = ()) -> None:
-        """Restore what `take` returned, except to generators whose variable's handle has its id in `but`."""
+        """Restore what `take` returned, except to generators whose variable's handle has its id in
+        `but`.
+        """
         for number, state in taken["states"].items():
             generator = self.alive.get(number, lambda: None)()
             handle = None if generator is None else getattr(generator.state.value, "handle", None)
@@ -205,7 +220,9 @@ def put_framework(state: Dict[str, Any], but: Container[int] = ()) -> None:
         if "generator" in taken:
             tensorflow = sys.modules["tensorflow"]
             values, algorithm = taken["generator"]
-            tensorflow.random.set_global_generator(tensorflow.random.Generator(state=values, alg=algorithm))
+            tensorflow.random.set_global_generator(
+                tensorflow.random.Generator(state=values, alg=algorithm)
+            )
     if _tracker("keras", "GLOBAL_STATE_TRACKER") is not None and state.get("keras") is not None:
         from keras.src.random.seed_generator import global_seed_generator
 

@@ -1,4 +1,6 @@
-"""Arguments of Keras 1 and 2 in the words of Keras 3: layers, optimizers, `fit` and its generators, callbacks."""
+"""Arguments of Keras 1 and 2 in the words of Keras 3: layers, optimizers, `fit` and its generators,
+callbacks.
+"""
 
 import functools
 import inspect
@@ -11,51 +13,100 @@ from mlops_lib.runner.compat.notes import Notes
 from mlops_lib.runner.compat.python2 import Quotient
 
 WEIGHTS = {
-    "init": "kernel_initializer", "W_regularizer": "kernel_regularizer", "b_regularizer": "bias_regularizer",
-    "W_constraint": "kernel_constraint", "b_constraint": "bias_constraint", "bias": "use_bias", "output_dim": "units",
-}  # fmt: skip
+    "init": "kernel_initializer",
+    "W_regularizer": "kernel_regularizer",
+    "b_regularizer": "bias_regularizer",
+    "W_constraint": "kernel_constraint",
+    "b_constraint": "bias_constraint",
+    "bias": "use_bias",
+    "output_dim": "units",
+}
 CONVOLUTION = {
-    **WEIGHTS, "nb_filter": "filters", "filter_length": "kernel_size", "subsample": "strides", "subsample_length": "strides",
-    "border_mode": "padding", "dim_ordering": "data_format", "atrous_rate": "dilation_rate",
-}  # fmt: skip
+    **WEIGHTS,
+    "nb_filter": "filters",
+    "filter_length": "kernel_size",
+    "subsample": "strides",
+    "subsample_length": "strides",
+    "border_mode": "padding",
+    "dim_ordering": "data_format",
+    "atrous_rate": "dilation_rate",
+}
 RECURRENT = {
-    **WEIGHTS, "inner_init": "recurrent_initializer", "inner_activation": "recurrent_activation",
-    "U_regularizer": "recurrent_regularizer", "U_constraint": "recurrent_constraint", "dropout_W": "dropout",
-    "dropout_U": "recurrent_dropout", "forget_bias_init": "unit_forget_bias",
-}  # fmt: skip
+    **WEIGHTS,
+    "inner_init": "recurrent_initializer",
+    "inner_activation": "recurrent_activation",
+    "U_regularizer": "recurrent_regularizer",
+    "U_constraint": "recurrent_constraint",
+    "dropout_W": "dropout",
+    "dropout_U": "recurrent_dropout",
+    "forget_bias_init": "unit_forget_bias",
+}
 POOLING = {
-    "pool_length": "pool_size", "stride": "strides", "border_mode": "padding", "dim_ordering": "data_format",
-}  # fmt: skip
+    "pool_length": "pool_size",
+    "stride": "strides",
+    "border_mode": "padding",
+    "dim_ordering": "data_format",
+}
 LAYERS: Dict[str, Mapping[str, str]] = {
     "Dense": WEIGHTS,
     **{f"Conv{n}D": CONVOLUTION for n in (1, 2, 3)},
-    **dict.fromkeys(("Conv2DTranspose", "Conv3DTranspose", "SeparableConv2D", "SeparableConv1D"), CONVOLUTION),
+    **dict.fromkeys(
+        ("Conv2DTranspose", "Conv3DTranspose", "SeparableConv2D", "SeparableConv1D"), CONVOLUTION
+    ),
     **dict.fromkeys(("LSTM", "GRU", "SimpleRNN"), RECURRENT),
     **{f"{kind}Pooling{n}D": POOLING for kind in ("Max", "Average") for n in (1, 2, 3)},
     **{f"Global{kind}Pooling{n}D": POOLING for kind in ("Max", "Average") for n in (1, 2, 3)},
-    **{name: {"p": "rate"} for name in ("Dropout", "SpatialDropout1D", "SpatialDropout2D", "GaussianDropout")},
+    **{
+        name: {"p": "rate"}
+        for name in ("Dropout", "SpatialDropout1D", "SpatialDropout2D", "GaussianDropout")
+    },
     "GaussianNoise": {"sigma": "stddev"},
     "BatchNormalization": {"beta_init": "beta_initializer", "gamma_init": "gamma_initializer"},
-    "Embedding": {"init": "embeddings_initializer", "W_regularizer": "embeddings_regularizer",
-                  "W_constraint": "embeddings_constraint"},
-    "ZeroPadding1D": {}, "ZeroPadding2D": {"dim_ordering": "data_format"}, "Cropping2D": {"dim_ordering": "data_format"},
-    "UpSampling2D": {"dim_ordering": "data_format"}, "UpSampling1D": {"length": "size"}, "RepeatVector": {},
-    "Flatten": {"dim_ordering": "data_format"}, "Activation": {}, "Reshape": {"dims": "target_shape"}, "Permute": {},
-    "LeakyReLU": {}, "PReLU": {"init": "alpha_initializer"}, "Masking": {}, "TimeDistributed": {}, "Bidirectional": {},
-    "Lambda": {}, "ActivityRegularization": {}, "ELU": {},
-}  # fmt: skip
+    "Embedding": {
+        "init": "embeddings_initializer",
+        "W_regularizer": "embeddings_regularizer",
+        "W_constraint": "embeddings_constraint",
+    },
+    "ZeroPadding1D": {},
+    "ZeroPadding2D": {"dim_ordering": "data_format"},
+    "Cropping2D": {"dim_ordering": "data_format"},
+    "UpSampling2D": {"dim_ordering": "data_format"},
+    "UpSampling1D": {"length": "size"},
+    "RepeatVector": {},
+    "Flatten": {"dim_ordering": "data_format"},
+    "Activation": {},
+    "Reshape": {"dims": "target_shape"},
+    "Permute": {},
+    "LeakyReLU": {},
+    "PReLU": {"init": "alpha_initializer"},
+    "Masking": {},
+    "TimeDistributed": {},
+    "Bidirectional": {},
+    "Lambda": {},
+    "ActivityRegularization": {},
+    "ELU": {},
+}
 DROPPED: Dict[str, Tuple[str, ...]] = {
     **dict.fromkeys(("LSTM", "GRU", "SimpleRNN"), ("consume_less", "implementation", "time_major")),
     "BatchNormalization": ("mode", "renorm", "fused", "virtual_batch_size"),
     "Embedding": ("dropout",),
-}  # fmt: skip
+}
 BATCH_SHAPE = "_mlops_batch_shape"
 """Where a layer keeps the batch shape it was given until a Sequential model asks for it."""
 ORDERS = {"th": "channels_first", "tf": "channels_last", "default": None}
-INITIALIZERS = {"normal": "random_normal", "uniform": "random_uniform", "zero": "zeros", "one": "ones"}
+INITIALIZERS = {
+    "normal": "random_normal",
+    "uniform": "random_uniform",
+    "zero": "zeros",
+    "one": "ones",
+}
 OPTIMIZERS = ("SGD", "RMSprop", "Adam", "Adagrad", "Adadelta", "Adamax", "Nadam", "Ftrl")
-FIT = {"nb_epoch": "epochs", "samples_per_epoch": "steps_per_epoch", "nb_val_samples": "validation_steps",
-       "val_samples": "validation_steps"}  # fmt: skip
+FIT = {
+    "nb_epoch": "epochs",
+    "samples_per_epoch": "steps_per_epoch",
+    "nb_val_samples": "validation_steps",
+    "val_samples": "validation_steps",
+}
 FIT_DROPPED = (
     "show_accuracy",
     "workers",
@@ -81,11 +132,35 @@ def layers(module: Any, notes: Notes) -> None:
 
 
 WHOLE = {
-    "units", "output_dim", "filters", "nb_filter", "kernel_size", "nb_row", "nb_col", "filter_length", "strides", "pool_size",
-    "pool_length", "stride", "subsample_length", "input_dim", "input_length", "n", "size", "batch_size", "epochs", "nb_epoch",
-    "initial_epoch", "steps_per_epoch", "samples_per_epoch", "validation_steps", "nb_val_samples", "val_samples", "steps",
+    "units",
+    "output_dim",
+    "filters",
+    "nb_filter",
+    "kernel_size",
+    "nb_row",
+    "nb_col",
+    "filter_length",
+    "strides",
+    "pool_size",
+    "pool_length",
+    "stride",
+    "subsample_length",
+    "input_dim",
+    "input_length",
+    "n",
+    "size",
+    "batch_size",
+    "epochs",
+    "nb_epoch",
+    "initial_epoch",
+    "steps_per_epoch",
+    "samples_per_epoch",
+    "validation_steps",
+    "nb_val_samples",
+    "val_samples",
+    "steps",
     "validation_batch_size",
-}  # fmt: skip
+}
 """Arguments of layers and of `fit` that are whole numbers."""
 
 
@@ -93,7 +168,9 @@ def _layer(name: str, rename: Translate, own: Mapping[str, Any], notes: Notes) -
     places = [key for key in own if key != "self"]
 
     def translate(self: Any, args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> Call:
-        args = tuple(_whole(value, key) for key, value in itertools.zip_longest(places[: len(args)], args))
+        args = tuple(
+            _whole(value, key) for key, value in itertools.zip_longest(places[: len(args)], args)
+        )
         kwargs = {key: _whole(value, key) for key, value in kwargs.items()}
         old = not set(CONVOLUTION).isdisjoint(kwargs)
         args, kwargs = rename(self, args, kwargs)
@@ -101,9 +178,13 @@ def _layer(name: str, rename: Translate, own: Mapping[str, Any], notes: Notes) -
             args, kwargs = _kernel(args, kwargs, int(name[4]), old, notes)
         if "weights" in kwargs and "weights" not in own:
             kwargs = {
-                key: value for key, value in kwargs.items() if key != "weights" or not _begin_with(self, value, notes)
+                key: value
+                for key, value in kwargs.items()
+                if key != "weights" or not _begin_with(self, value, notes)
             }
-        kwargs = _shapes(_values(kwargs), recurrent=name in ("LSTM", "GRU", "SimpleRNN"), notes=notes)
+        kwargs = _shapes(
+            _values(kwargs), recurrent=name in ("LSTM", "GRU", "SimpleRNN"), notes=notes
+        )
         if (
             name == "Embedding"
             and kwargs.get("input_length")
@@ -143,26 +224,40 @@ CHANNELS = (1, 3, 4)
 
 
 def order_of(kwargs: Any, dimensions: int, notes: Notes) -> None:
-    """Keras 0 and 1 read pictures as Theano did unless told otherwise: (1, 28, 28) is one channel of 28 by 28."""
+    """Keras 0 and 1 read pictures as Theano did unless told otherwise: (1, 28, 28) is one channel
+    of 28 by 28.
+    """
     import keras
 
-    shape: Tuple[Any, ...] = tuple(kwargs.get("input_shape") or tuple(kwargs.get("batch_input_shape") or ())[1:])
+    shape: Tuple[Any, ...] = tuple(
+        kwargs.get("input_shape") or tuple(kwargs.get("batch_input_shape") or ())[1:]
+    )
     told = {"dim_ordering", "data_format"} & set(kwargs)
     if told or len(shape) != 1 + dimensions or shape[0] not in CHANNELS or shape[-1] in CHANNELS:
         return
     if keras.backend.image_data_format() == "channels_last":
         keras.backend.set_image_data_format("channels_first")
-        notes.say(f"input_shape={shape} has its channels first: all layers are told so, as Keras 1 did by default")
+        notes.say(
+            f"input_shape={shape} has its channels first: all layers are told so, as Keras 1 did by default"
+        )
 
 
-def _kernel(args: Tuple[Any, ...], kwargs: Dict[str, Any], dimensions: int, old: bool, notes: Notes) -> Call:
+def _kernel(
+    args: Tuple[Any, ...], kwargs: Dict[str, Any], dimensions: int, old: bool, notes: Notes
+) -> Call:
     """`nb_row` and `nb_col`, or three positional numbers among other words of Keras 1."""
-    rows, columns = kwargs.pop("nb_row", None), kwargs.pop("nb_col", None)
+    rows = kwargs.pop("nb_row", None)
+    columns = kwargs.pop("nb_col", None)
     if rows is not None:
         notes.say("nb_row=, nb_col= are kernel_size= since Keras 2")
         kwargs["kernel_size"] = (rows, columns)
     sizes = args[1 : 1 + dimensions]
-    if old and dimensions > 1 and len(sizes) == dimensions and all(isinstance(size, int) for size in sizes):
+    if (
+        old
+        and dimensions > 1
+        and len(sizes) == dimensions
+        and all(isinstance(size, int) for size in sizes)
+    ):
         notes.say(f"three numbers among words of Keras 1 are filters and a kernel of {sizes}")
         args = (args[0], sizes, *args[1 + dimensions :])
         order_of(kwargs, dimensions, notes)
@@ -173,8 +268,15 @@ def _whole(value: Any, key: Optional[str] = None) -> Any:
     """A number of numpy's, or a quotient of Python 2's, as Python's: Keras 3 asks for an `int`."""
     if isinstance(value, Quotient):
         return operator.index(value) if key in WHOLE else float(value)
-    is_whole = getattr(getattr(value, "dtype", None), "kind", "") in ("i", "u") and getattr(value, "ndim", 1) == 0
-    return int(value) if is_whole and not hasattr(value, "assign") and not hasattr(value, "graph") else value
+    is_whole = (
+        getattr(getattr(value, "dtype", None), "kind", "") in ("i", "u")
+        and getattr(value, "ndim", 1) == 0
+    )
+    return (
+        int(value)
+        if is_whole and not hasattr(value, "assign") and not hasattr(value, "graph")
+        else value
+    )
 
 
 def _values(kwargs: Dict[str, Any]) -> Dict[str, Any]:
@@ -211,7 +313,9 @@ def _shapes(kwargs: Dict[str, Any], *, recurrent: bool, notes: Notes) -> Dict[st
     """The input's shape as Keras 3 takes it from a first layer."""
     fresh = kwargs
     if recurrent and "input_dim" in kwargs:
-        fresh = {key: value for key, value in kwargs.items() if key not in ("input_dim", "input_length")}
+        fresh = {
+            key: value for key, value in kwargs.items() if key not in ("input_dim", "input_length")
+        }
         fresh["input_shape"] = (kwargs.get("input_length"), kwargs["input_dim"])
         notes.say("input_length=, input_dim= are input_shape= now")
     return fresh
@@ -234,7 +338,9 @@ def _clipped_twice(optimizer: Any, kwargs: Dict[str, Any], notes: Notes) -> Dict
 
 def classes(module: Any, notes: Notes) -> None:
     """`to_categorical(y, nb_classes=10)`."""
-    module.to_categorical = with_renamed(module.to_categorical, {"nb_classes": "num_classes"}, notes)
+    module.to_categorical = with_renamed(
+        module.to_categorical, {"nb_classes": "num_classes"}, notes
+    )
 
 
 def pictures(module: Any, notes: Notes) -> None:
@@ -246,21 +352,32 @@ def pictures(module: Any, notes: Notes) -> None:
         try:
             return draw(*args, **kwargs)
         except ImportError:
-            notes.say("plot_model: pydot and Graphviz are not in the environment, the picture is left out")
+            notes.say(
+                "plot_model: pydot and Graphviz are not in the environment, the picture is left out"
+            )
             return None
 
     module.plot_model = plot_model
 
 
 def optimizers(module: Any, notes: Notes) -> None:
-    """Let optimizers take `lr`, and `decay` with the meaning it had: the rate divided by 1 + decay * step."""
-    rename = renamed({"lr": "learning_rate", "beta1": "beta_1", "beta2": "beta_2"}, notes, dropped=("schedule_decay",))
+    """Let optimizers take `lr`, and `decay` with the meaning it had: the rate divided by 1 + decay
+    * step.
+    """
+    rename = renamed(
+        {"lr": "learning_rate", "beta1": "beta_1", "beta2": "beta_2"},
+        notes,
+        dropped=("schedule_decay",),
+    )
 
     def translate(self: Any, args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> Call:
         args, kwargs = rename(self, args, kwargs)
         if isinstance(kwargs.get("learning_rate"), int):
             kwargs = {**kwargs, "learning_rate": float(kwargs["learning_rate"])}
-        args = tuple(float(one) if isinstance(one, int) and not isinstance(one, bool) else one for one in args)
+        args = tuple(
+            float(one) if isinstance(one, int) and not isinstance(one, bool) else one
+            for one in args
+        )
         if kwargs.get("epsilon", 0) is None:
             kwargs = {key: value for key, value in kwargs.items() if key != "epsilon"}
         if kwargs.get("clipnorm") and kwargs.get("clipvalue"):
@@ -273,8 +390,12 @@ def optimizers(module: Any, notes: Notes) -> None:
             return args, kwargs
         if args:
             kwargs, args = {**kwargs, "learning_rate": args[0]}, ()
-        schedule = module.schedules.InverseTimeDecay(_rate(self, kwargs), decay_steps=1, decay_rate=float(decay))
-        notes.say(f"{type(self).__name__}(decay={decay!r}) is the schedule InverseTimeDecay(rate, 1, {decay!r}) now")
+        schedule = module.schedules.InverseTimeDecay(
+            _rate(self, kwargs), decay_steps=1, decay_rate=float(decay)
+        )
+        notes.say(
+            f"{type(self).__name__}(decay={decay!r}) is the schedule InverseTimeDecay(rate, 1, {decay!r}) now"
+        )
         return args, {**kwargs, "learning_rate": schedule}
 
     for name in OPTIMIZERS:
@@ -294,10 +415,14 @@ def fitting(notes: Notes, *, owner: str = "fit") -> Translate:
 
     def translate(self: Any, args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> Call:
         kwargs = {key: _whole(value, key) for key, value in kwargs.items()}
-        counted: "set[str]" = {key for key in ("samples_per_epoch", "nb_val_samples", "val_samples") if key in kwargs}
+        counted: "set[str]" = {
+            key for key in ("samples_per_epoch", "nb_val_samples", "val_samples") if key in kwargs
+        }
         args, kwargs = rename(self, args, kwargs)
         if counted:  # Keras 1 counted examples, not batches
-            kwargs = _batches(args[0] if args else kwargs.get("x", kwargs.get("generator")), counted, kwargs)
+            kwargs = _batches(
+                args[0] if args else kwargs.get("x", kwargs.get("generator")), counted, kwargs
+            )
         if isinstance(kwargs.get("class_weight"), str):
             kwargs = {key: value for key, value in kwargs.items() if key != "class_weight"}
         return args, kwargs

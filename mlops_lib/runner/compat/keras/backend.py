@@ -1,6 +1,7 @@
 """`keras.backend` as it was: tensor functions, image order, sessions.
 
-On a tensor of a model under construction a function is what `keras.ops` has; on values it is Keras 3's own legacy backend.
+On a tensor of a model under construction a function is what `keras.ops` has; on values it is Keras
+3's own legacy backend.
 """
 
 import functools
@@ -12,19 +13,81 @@ from mlops_lib.runner.compat.names import GoneError, Names
 from mlops_lib.runner.compat.notes import Notes
 
 OPS = {
-    "batch_flatten": "", "cast": "cast", "clip": "clip", "concatenate": "concatenate", "dot": "matmul",
-    "expand_dims": "expand_dims", "int_shape": "", "ndim": "ndim", "permute_dimensions": "transpose", "pow": "power",
-    "repeat_elements": "repeat", "reverse": "flip", "l2_normalize": "normalize", "switch": "where", "gather": "take",
-    "stop_gradient": "stop_gradient", "squeeze": "squeeze",
-    **{name: name for name in (
-        "abs", "all", "any", "argmax", "argmin", "cos", "cumprod", "cumsum", "elu", "equal", "exp", "greater",
-        "greater_equal", "hard_sigmoid", "less", "less_equal", "log", "max", "maximum", "mean", "min", "minimum",
-        "not_equal", "one_hot", "ones_like", "prod", "relu", "reshape", "round", "shape", "sigmoid", "sign", "sin",
-        "softmax", "softplus", "softsign", "sqrt", "square", "stack", "std", "sum", "tanh", "tile", "transpose", "var",
-        "zeros_like", "binary_crossentropy", "categorical_crossentropy", "sparse_categorical_crossentropy",
-    )},
-}  # fmt: skip
-"""A function of the old backend, and the one of `keras.ops` that does the same; "" where it is written below."""
+    "batch_flatten": "",
+    "cast": "cast",
+    "clip": "clip",
+    "concatenate": "concatenate",
+    "dot": "matmul",
+    "expand_dims": "expand_dims",
+    "int_shape": "",
+    "ndim": "ndim",
+    "permute_dimensions": "transpose",
+    "pow": "power",
+    "repeat_elements": "repeat",
+    "reverse": "flip",
+    "l2_normalize": "normalize",
+    "switch": "where",
+    "gather": "take",
+    "stop_gradient": "stop_gradient",
+    "squeeze": "squeeze",
+    **{
+        name: name
+        for name in (
+            "abs",
+            "all",
+            "any",
+            "argmax",
+            "argmin",
+            "cos",
+            "cumprod",
+            "cumsum",
+            "elu",
+            "equal",
+            "exp",
+            "greater",
+            "greater_equal",
+            "hard_sigmoid",
+            "less",
+            "less_equal",
+            "log",
+            "max",
+            "maximum",
+            "mean",
+            "min",
+            "minimum",
+            "not_equal",
+            "one_hot",
+            "ones_like",
+            "prod",
+            "relu",
+            "reshape",
+            "round",
+            "shape",
+            "sigmoid",
+            "sign",
+            "sin",
+            "softmax",
+            "softplus",
+            "softsign",
+            "sqrt",
+            "square",
+            "stack",
+            "std",
+            "sum",
+            "tanh",
+            "tile",
+            "transpose",
+            "var",
+            "zeros_like",
+            "binary_crossentropy",
+            "categorical_crossentropy",
+            "sparse_categorical_crossentropy",
+        )
+    },
+}
+"""A function of the old backend, and the one of `keras.ops` that does the same; "" where it is
+written below.
+"""
 OLD_ORDER = {"th": "channels_first", "tf": "channels_last"}
 NEW_ORDER = {new: old for old, new in OLD_ORDER.items()}
 
@@ -37,38 +100,111 @@ def names(notes: Notes, *, aged: bool) -> Names:
         aged: whether the script is older than Keras 2.3.
     """
     lost: Dict[str, Callable[[], Any]] = {
-        name: functools.partial(_function, name)
-        for name in {*OPS, *_old_names()}
-    }  # fmt: skip
+        name: functools.partial(_function, name) for name in {*OPS, *_old_names()}
+    }
     own: Dict[str, Callable[[], Any]] = {
-        "image_dim_ordering": lambda: _image_dim_ordering, "set_image_dim_ordering": lambda: _set_image_dim_ordering,
-        "tensorflow_backend": _backend, "get_session": lambda: _get_session, "set_session": lambda: _set_session,
-        "function": lambda: _compiled, "learning_phase": lambda: _learning_phase,
-        "set_learning_phase": lambda: _set_learning_phase, "placeholder": lambda: _placeholder,
-        "is_tensor": lambda: _is_tensor, "batch_dot": lambda: functools.partial(_batch_dot, aged=aged),
-        "batch_flatten": lambda: _batch_flatten, "int_shape": lambda: _int_shape,
-        "gradients": lambda: _gradients, "manual_variable_initialization": lambda: _nothing,
-        "get_variable_shape": lambda: _int_shape, "reset_uids": lambda: _nothing, "control_flow_ops": lambda: None,
-        "tf": lambda: __import__("tensorflow"), "_BACKEND": lambda: "tensorflow", "common": _backend,
-        "in_train_phase": lambda: _in_train_phase, "in_test_phase": lambda: _in_test_phase, "identity": lambda: _identity,
-        "print_tensor": lambda: _print_tensor, "_get_available_gpus": lambda: _gpus,
-        **{name: functools.partial(_operation, name) for name in (
-            "logsumexp", "slice", "logical_and", "logical_or", "floor", "ceil", "isnan", "argsort", "sort", "top_k")},
-    }  # fmt: skip
+        "image_dim_ordering": lambda: _image_dim_ordering,
+        "set_image_dim_ordering": lambda: _set_image_dim_ordering,
+        "tensorflow_backend": _backend,
+        "get_session": lambda: _get_session,
+        "set_session": lambda: _set_session,
+        "function": lambda: _compiled,
+        "learning_phase": lambda: _learning_phase,
+        "set_learning_phase": lambda: _set_learning_phase,
+        "placeholder": lambda: _placeholder,
+        "is_tensor": lambda: _is_tensor,
+        "batch_dot": lambda: functools.partial(_batch_dot, aged=aged),
+        "batch_flatten": lambda: _batch_flatten,
+        "int_shape": lambda: _int_shape,
+        "gradients": lambda: _gradients,
+        "manual_variable_initialization": lambda: _nothing,
+        "get_variable_shape": lambda: _int_shape,
+        "reset_uids": lambda: _nothing,
+        "control_flow_ops": lambda: None,
+        "tf": lambda: __import__("tensorflow"),
+        "_BACKEND": lambda: "tensorflow",
+        "common": _backend,
+        "in_train_phase": lambda: _in_train_phase,
+        "in_test_phase": lambda: _in_test_phase,
+        "identity": lambda: _identity,
+        "print_tensor": lambda: _print_tensor,
+        "_get_available_gpus": lambda: _gpus,
+        **{
+            name: functools.partial(_operation, name)
+            for name in (
+                "logsumexp",
+                "slice",
+                "logical_and",
+                "logical_or",
+                "floor",
+                "ceil",
+                "isnan",
+                "argsort",
+                "sort",
+                "top_k",
+            )
+        },
+    }
     return {**lost, **own}
 
 
 def _old_names() -> "set[str]":
     return {
-        "arange", "batch_get_value", "batch_normalization", "batch_set_value", "bias_add", "cast_to_floatx", "constant",
-        "conv1d", "conv2d", "conv2d_transpose", "conv3d", "count_params", "ctc_batch_cost", "ctc_decode",
-        "ctc_label_dense_to_sparse", "depthwise_conv2d", "dropout", "dtype", "eval", "eye", "flatten", "foldl", "foldr",
-        "get_value", "in_top_k", "is_sparse", "map_fn", "moving_average_update", "name_scope", "ones", "pool2d", "pool3d",
-        "random_bernoulli", "random_binomial", "random_normal", "random_normal_variable", "random_uniform",
-        "random_uniform_variable", "repeat", "resize_images", "resize_volumes", "rnn", "separable_conv2d", "set_value",
-        "spatial_2d_padding", "spatial_3d_padding", "temporal_padding", "to_dense", "truncated_normal", "update",
-        "update_add", "update_sub", "variable", "zeros",
-    }  # fmt: skip
+        "arange",
+        "batch_get_value",
+        "batch_normalization",
+        "batch_set_value",
+        "bias_add",
+        "cast_to_floatx",
+        "constant",
+        "conv1d",
+        "conv2d",
+        "conv2d_transpose",
+        "conv3d",
+        "count_params",
+        "ctc_batch_cost",
+        "ctc_decode",
+        "ctc_label_dense_to_sparse",
+        "depthwise_conv2d",
+        "dropout",
+        "dtype",
+        "eval",
+        "eye",
+        "flatten",
+        "foldl",
+        "foldr",
+        "get_value",
+        "in_top_k",
+        "is_sparse",
+        "map_fn",
+        "moving_average_update",
+        "name_scope",
+        "ones",
+        "pool2d",
+        "pool3d",
+        "random_bernoulli",
+        "random_binomial",
+        "random_normal",
+        "random_normal_variable",
+        "random_uniform",
+        "random_uniform_variable",
+        "repeat",
+        "resize_images",
+        "resize_volumes",
+        "rnn",
+        "separable_conv2d",
+        "set_value",
+        "spatial_2d_padding",
+        "spatial_3d_padding",
+        "temporal_padding",
+        "to_dense",
+        "truncated_normal",
+        "update",
+        "update_add",
+        "update_sub",
+        "variable",
+        "zeros",
+    }
 
 
 def _legacy() -> Any:
@@ -98,7 +234,10 @@ def _function(name: str) -> Any:
 def _has_symbol(keras: Any, values: Any) -> bool:
     return any(
         isinstance(value, keras.KerasTensor)
-        or (isinstance(value, (list, tuple)) and any(isinstance(one, keras.KerasTensor) for one in value))
+        or (
+            isinstance(value, (list, tuple))
+            and any(isinstance(one, keras.KerasTensor) for one in value)
+        )
         for value in values
     )
 
@@ -110,7 +249,10 @@ def _batch_flatten(x: Any) -> Any:
 
 
 def _batch_dot(x: Any, y: Any, axes: Any = None, *, aged: bool) -> Any:
-    """Products example by example. Up to Keras 2.2 the axes between were multiplied one by one, as in attention's heads."""
+    """Products example by example.
+
+    Up to Keras 2.2 the axes between were multiplied one by one, as in attention's heads.
+    """
     if aged and min(len(x.shape), len(y.shape)) > 3:
         return _matmul_dot(x, y, axes)
     return _legacy().batch_dot(x, y, axes)
@@ -173,7 +315,9 @@ def _chosen(value: Any) -> Any:
 
 
 def _in_train_phase(x: Any, alt: Any, training: Any = None) -> Any:
-    """`x` while a model trains, else `alt`: what the layer was called for, unless it says so itself."""
+    """`x` while a model trains, else `alt`: what the layer was called for, unless it says so
+    itself.
+    """
     from keras.src.backend.common import global_state
 
     if training is None:
@@ -221,7 +365,9 @@ def _set_session(session: Any) -> None:
     """A session's options were about the processor's or GPU's memory: nothing is lost without them."""
 
 
-def _placeholder(shape: Any = None, ndim: Any = None, dtype: Any = None, sparse: bool = False, name: Any = None) -> Any:
+def _placeholder(
+    shape: Any = None, ndim: Any = None, dtype: Any = None, sparse: bool = False, name: Any = None
+) -> Any:
     import keras
 
     return keras.Input(batch_shape=shape or (None,) * int(ndim or 1), dtype=dtype, name=name)
@@ -241,10 +387,19 @@ def _compiled(inputs: Any, outputs: Any, updates: Any = None, **kwargs: Any) -> 
     between = keras.Model(sources, wanted)
 
     def run(values: Any) -> Any:
-        flags = [bool(value) for given, value in zip(inputs, values) if not isinstance(given, keras.KerasTensor)]
-        arrays = [value for given, value in zip(inputs, values) if isinstance(given, keras.KerasTensor)]
+        flags = [
+            bool(value)
+            for given, value in zip(inputs, values)
+            if not isinstance(given, keras.KerasTensor)
+        ]
+        arrays = [
+            value for given, value in zip(inputs, values) if isinstance(given, keras.KerasTensor)
+        ]
         found = between(arrays if len(arrays) > 1 else arrays[0], training=bool(flags and flags[0]))
-        found = [keras.ops.convert_to_numpy(one) for one in (found if isinstance(found, (list, tuple)) else [found])]
+        found = [
+            keras.ops.convert_to_numpy(one)
+            for one in (found if isinstance(found, (list, tuple)) else [found])
+        ]
         return found if several else found[0]
 
     return run
@@ -257,7 +412,9 @@ def _gradients(loss: Any, variables: Any) -> Any:
 
 
 def channels_first(module: ModuleType, notes: Notes) -> None:
-    """Let convolutions over channels-first pictures run on a processor, where TensorFlow has none for training."""
+    """Let convolutions over channels-first pictures run on a processor, where TensorFlow has none
+    for training.
+    """
 
     def around(original: Any) -> Any:
         @functools.wraps(original)

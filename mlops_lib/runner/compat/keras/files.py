@@ -57,7 +57,9 @@ def _plot(original: Callable[..., Any], notes: Notes) -> Callable[..., Any]:
 def _modules_with(name: str, value: Any) -> Any:
     import sys
 
-    return [one for one in list(sys.modules.values()) if getattr(one, "__dict__", {}).get(name) is value]
+    return [
+        one for one in list(sys.modules.values()) if getattr(one, "__dict__", {}).get(name) is value
+    ]
 
 
 def is_hdf5(path: Any) -> bool:
@@ -78,7 +80,9 @@ def _save(original: Callable[..., Any], notes: Notes) -> Callable[..., Any]:
             return original(self, filepath, *args, **kwargs)
         from keras.src.legacy.saving import legacy_h5_format
 
-        notes.say(f"model.save({text!r}) is written as HDF5: Keras 3 wants a name that ends in .keras")
+        notes.say(
+            f"model.save({text!r}) is written as HDF5: Keras 3 wants a name that ends in .keras"
+        )
         os.makedirs(os.path.dirname(text) or ".", exist_ok=True)
         if text.endswith(os.sep):
             text = os.path.join(text, "model.h5")
@@ -97,7 +101,9 @@ def _save_weights(original: Callable[..., Any], notes: Notes) -> Callable[..., A
         import h5py
         from keras.src.legacy.saving import legacy_h5_format
 
-        notes.say(f"save_weights({text!r}) is written as HDF5: Keras 3 wants a name that ends in .weights.h5")
+        notes.say(
+            f"save_weights({text!r}) is written as HDF5: Keras 3 wants a name that ends in .weights.h5"
+        )
         with h5py.File(text, "w") as file:
             legacy_h5_format.save_weights_to_hdf5_group(file, self)
         return None
@@ -114,14 +120,21 @@ def _load_weights(original: Callable[..., Any], notes: Notes) -> Callable[..., A
         import h5py
         from keras.src.legacy.saving import legacy_h5_format
 
-        by_name = kwargs.get("by_name") or (args[0] if args and isinstance(args[0], bool) else False)
+        by_name = kwargs.get("by_name") or (
+            args[0] if args and isinstance(args[0], bool) else False
+        )
         load = (
             legacy_h5_format.load_weights_from_hdf5_group_by_name
             if by_name
             else legacy_h5_format.load_weights_from_hdf5_group
         )
         with h5py.File(text, "r") as file:
-            load(file["model_weights"] if "layer_names" not in file.attrs and "model_weights" in file else file, self)
+            load(
+                file["model_weights"]
+                if "layer_names" not in file.attrs and "model_weights" in file
+                else file,
+                self,
+            )
         return None
 
     return load_weights
@@ -136,7 +149,9 @@ def _is_keras_3_weights(path: str) -> bool:
 
 def _load(original: Callable[..., Any], notes: Notes) -> Callable[..., Any]:
     @functools.wraps(original)
-    def load_model(filepath: Any, custom_objects: Any = None, compile: bool = True, **kwargs: Any) -> Any:
+    def load_model(
+        filepath: Any, custom_objects: Any = None, compile: bool = True, **kwargs: Any
+    ) -> Any:
         text = os.fspath(filepath) if isinstance(filepath, (str, os.PathLike)) else ""
         if text and os.path.isdir(text) and is_hdf5(os.path.join(text, "model.h5")):
             text = os.path.join(text, "model.h5")
@@ -157,11 +172,16 @@ def _give_optimizer_its_variables(model: Any, path: str, notes: Notes) -> None:
     """Let a model that was loaded from HDF5 be trained on.
 
     Keras 3.15 builds the optimizer of such a model for the variables of the outermost layer alone,
-    which has none: the next `fit` fails with "Unknown variable". It also loses the optimizer's state.
+    which has none: the next `fit` fails with "Unknown variable". It also loses the optimizer's
+        state.
     """
     optimizer = getattr(model, "optimizer", None)
     known = getattr(optimizer, "_trainable_variables", None)
-    if not getattr(optimizer, "built", False) or known is None or len(known) == len(model.trainable_variables):
+    if (
+        not getattr(optimizer, "built", False)
+        or known is None
+        or len(known) == len(model.trainable_variables)
+    ):
         return
     import h5py
     from keras.src.legacy.saving import legacy_h5_format
@@ -169,13 +189,19 @@ def _give_optimizer_its_variables(model: Any, path: str, notes: Notes) -> None:
     fresh = type(optimizer).from_config(optimizer.get_config())  # type: ignore[union-attr, attr-defined, unused-ignore]
     fresh.build(model.trainable_variables)
     with h5py.File(path, "r") as file:
-        found = legacy_h5_format.load_optimizer_weights_from_hdf5_group(file) if "optimizer_weights" in file else []
+        found = (
+            legacy_h5_format.load_optimizer_weights_from_hdf5_group(file)
+            if "optimizer_weights" in file
+            else []
+        )
         values = [value[()] for value in found]
     if [value.shape for value in values] == [tuple(one.shape) for one in fresh.variables]:
         for variable, value in zip(fresh.variables, values):
             variable.assign(value)
     model.optimizer = fresh
-    notes.say("the optimizer of a model loaded from HDF5 goes on where it was: Keras 3 loses its variables")
+    notes.say(
+        "the optimizer of a model loaded from HDF5 goes on where it was: Keras 3 loses its variables"
+    )
 
 
 def _short_names() -> "dict[str, Any]":
@@ -183,6 +209,8 @@ def _short_names() -> "dict[str, Any]":
     from keras import losses
 
     return {
-        "mse": losses.mean_squared_error, "mae": losses.mean_absolute_error,
-        "mape": losses.mean_absolute_percentage_error, "msle": losses.mean_squared_logarithmic_error,
-    }  # fmt: skip
+        "mse": losses.mean_squared_error,
+        "mae": losses.mean_absolute_error,
+        "mape": losses.mean_absolute_percentage_error,
+        "msle": losses.mean_squared_logarithmic_error,
+    }

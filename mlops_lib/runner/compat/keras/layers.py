@@ -13,7 +13,9 @@ def merge(inputs: Sequence[Any], mode: str = "sum", concat_axis: int = -1, **kwa
     Raises:
         GoneError: a mode that has no layer today.
     """
-    return _merging(mode, concat_axis, dot_axes=kwargs.get("dot_axes", -1), name=kwargs.get("name"))(list(inputs))
+    return _merging(
+        mode, concat_axis, dot_axes=kwargs.get("dot_axes", -1), name=kwargs.get("name")
+    )(list(inputs))
 
 
 def _merging(mode: Any, concat_axis: int, *, dot_axes: Any = -1, name: Any = None) -> Any:
@@ -29,7 +31,9 @@ def _merging(mode: Any, concat_axis: int, *, dot_axes: Any = -1, name: Any = Non
     if mode in ("dot", "cos"):
         axes = tuple(dot_axes[0]) + tuple(dot_axes[1]) if _nested(dot_axes) else dot_axes
         return keras.layers.Dot(axes=axes, normalize=mode == "cos", name=name)
-    raise GoneError(f"merge(mode={mode!r}) has no counterpart since Keras 2: use keras.layers.Add, Concatenate, Dot …")
+    raise GoneError(
+        f"merge(mode={mode!r}) has no counterpart since Keras 2: use keras.layers.Add, Concatenate, Dot …"
+    )
 
 
 def _nested(axes: Any) -> bool:
@@ -40,10 +44,13 @@ def Merge(layers: Any = None, mode: str = "sum", concat_axis: int = -1, **kwargs
     """Keras 1's layer of the same name, where it is called on tensors.
 
     Raises:
-        GoneError: it is the first layer of a Sequential model, whose branches only the functional API can join.
+        GoneError: it is the first layer of a Sequential model, whose branches only the functional
+            API can join.
     """
     if layers:
-        raise GoneError("Sequential.add(Merge([…])) is gone since Keras 2: join the branches with the functional API")
+        raise GoneError(
+            "Sequential.add(Merge([…])) is gone since Keras 2: join the branches with the functional API"
+        )
     return _merging(mode, concat_axis, dot_axes=kwargs.get("dot_axes", -1), name=kwargs.get("name"))
 
 
@@ -52,7 +59,8 @@ def TimeDistributedDense(*args: Any, **kwargs: Any) -> Any:  # noqa: N802
     import keras
 
     shape = {key: kwargs.pop(key) for key in ("input_shape", "batch_input_shape") if key in kwargs}
-    length, size = kwargs.pop("input_length", None), kwargs.pop("input_dim", None)
+    length = kwargs.pop("input_length", None)
+    size = kwargs.pop("input_dim", None)
     if size is not None:
         shape["input_shape"] = (length, size)
     return keras.layers.TimeDistributed(keras.layers.Dense(*args, **kwargs), **shape)
@@ -95,7 +103,9 @@ SReLU = _gone("SReLU", "use PReLU")
 
 
 class Recurrent:
-    """The base class of recurrent layers until Keras 2.1, which layers of one's own were derived from."""
+    """The base class of recurrent layers until Keras 2.1, which layers of one's own were derived
+    from.
+    """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         raise GoneError(
@@ -135,7 +145,9 @@ def model_from_yaml(*args: Any, **kwargs: Any) -> Any:
     Raises:
         GoneError: always.
     """
-    raise GoneError("model_from_yaml was removed from Keras as unsafe: use to_json and model_from_json")
+    raise GoneError(
+        "model_from_yaml was removed from Keras as unsafe: use to_json and model_from_json"
+    )
 
 
 def multi_gpu_model(model: Any, gpus: Any = None, **kwargs: Any) -> Any:
@@ -183,12 +195,19 @@ def normalize_data_format(value: Any) -> str:
     return str(value or keras.backend.image_data_format()).lower()
 
 
-def conv_output_length(length: Any, filter_size: int, padding: str, stride: int, dilation: int = 1) -> Any:
+def conv_output_length(
+    length: Any, filter_size: int, padding: str, stride: int, dilation: int = 1
+) -> Any:
     """The length that a convolution leaves."""
     if length is None:
         return None
     reach = filter_size + (filter_size - 1) * (dilation - 1)
-    left = {"same": length, "causal": length, "valid": length - reach + 1, "full": length + reach - 1}[padding]
+    left = {
+        "same": length,
+        "causal": length,
+        "valid": length - reach + 1,
+        "full": length + reach - 1,
+    }[padding]
     return (left + stride - 1) // stride
 
 
@@ -219,7 +238,8 @@ def _queue(name: str) -> Any:
     return refuse
 
 
-GeneratorEnqueuer, OrderedEnqueuer = _queue("GeneratorEnqueuer"), _queue("OrderedEnqueuer")
+GeneratorEnqueuer = _queue("GeneratorEnqueuer")
+OrderedEnqueuer = _queue("OrderedEnqueuer")
 
 
 def slice_X(X: Any, start: Any = None, stop: Any = None) -> Any:  # noqa: N802, N803
@@ -262,14 +282,22 @@ def zero(shape: Any, name: Any = None) -> Any:
 
 def list_pictures(directory: str, ext: Any = ("jpg", "jpeg", "bmp", "png", "ppm")) -> List[str]:
     """The pictures below a folder."""
-    ending = re.compile(r"\.(" + (ext if isinstance(ext, str) else "|".join(ext)) + r")$", re.IGNORECASE)
-    return [os.path.join(root, name) for root, _, names in os.walk(directory) for name in names if ending.search(name)]
+    ending = re.compile(
+        r"\.(" + (ext if isinstance(ext, str) else "|".join(ext)) + r")$", re.IGNORECASE
+    )
+    return [
+        os.path.join(root, name)
+        for root, _, names in os.walk(directory)
+        for name in names
+        if ending.search(name)
+    ]
 
 
 def _counts(y_true: Any, y_pred: Any) -> Any:
     from keras import ops
 
-    true, found = ops.round(ops.clip(y_true, 0, 1)), ops.round(ops.clip(y_pred, 0, 1))
+    true = ops.round(ops.clip(y_true, 0, 1))
+    found = ops.round(ops.clip(y_pred, 0, 1))
     return ops.sum(true * found), ops.sum(true), ops.sum(found)
 
 
@@ -287,7 +315,8 @@ def recall(y_true: Any, y_pred: Any) -> Any:
 
 def fbeta_score(y_true: Any, y_pred: Any, beta: float = 1) -> Any:
     """Keras 1's batch-wise F measure."""
-    p, r = precision(y_true, y_pred), recall(y_true, y_pred)
+    p = precision(y_true, y_pred)
+    r = recall(y_true, y_pred)
     return (1 + beta**2) * p * r / (beta**2 * p + r + 1e-7)
 
 
@@ -300,8 +329,11 @@ def matthews_correlation(y_true: Any, y_pred: Any) -> Any:
     """Keras 1's batch-wise correlation of truth and answer."""
     from keras import ops
 
-    true, found = ops.round(ops.clip(y_true, 0, 1)), ops.round(ops.clip(y_pred, 0, 1))
-    both, neither = ops.sum(true * found), ops.sum((1 - true) * (1 - found))
-    extra, missed = ops.sum((1 - true) * found), ops.sum(true * (1 - found))
+    true = ops.round(ops.clip(y_true, 0, 1))
+    found = ops.round(ops.clip(y_pred, 0, 1))
+    both = ops.sum(true * found)
+    neither = ops.sum((1 - true) * (1 - found))
+    extra = ops.sum((1 - true) * found)
+    missed = ops.sum(true * (1 - found))
     spread = ops.sqrt((both + extra) * (both + missed) * (neither + extra) * (neither + missed))
     return (both * neither - extra * missed) / (spread + 1e-7)

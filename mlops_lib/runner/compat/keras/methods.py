@@ -17,17 +17,27 @@ def models(keras: Any, notes: Notes) -> None:
     """Give `keras.Model` and `Sequential` back what they had."""
     model = keras.Model
     model.fit = translated(_forgiving_fit(model.fit, notes), arguments.fitting(notes))
-    _lend(model, "fit_generator", _generator("fit", ("generator", "steps_per_epoch", "epochs", "verbose"), notes))
+    _lend(
+        model,
+        "fit_generator",
+        _generator("fit", ("generator", "steps_per_epoch", "epochs", "verbose"), notes),
+    )
     _lend(model, "evaluate_generator", _generator("evaluate", ("generator", "steps"), notes))
     _lend(model, "predict_generator", _generator("predict", ("generator", "steps"), notes))
     _lend(model, "predict_classes", _predict_classes(notes))
     _lend(model, "reset_states", _reset_states)
     _lend(model, "predict_proba", _predict_proba(notes))
     for name in ("evaluate", "predict"):
-        dropped = renamed({"val_samples": "steps"}, notes, dropped=arguments.FIT_DROPPED, owner=name)
+        dropped = renamed(
+            {"val_samples": "steps"}, notes, dropped=arguments.FIT_DROPPED, owner=name
+        )
         setattr(model, name, translated(getattr(model, name), dropped))
     model.fit, model.evaluate = (_with_accuracy(method) for method in (model.fit, model.evaluate))
-    sets = renamed({}, notes, dropped=("class_mode", "sample_weight_mode", "weighted_metrics_mode", "target_tensors"))
+    sets = renamed(
+        {},
+        notes,
+        dropped=("class_mode", "sample_weight_mode", "weighted_metrics_mode", "target_tensors"),
+    )
     # Keras tells an overridden `compile` by comparing with this class's.
     trainer = keras.src.trainers.trainer.Trainer
     trainer.compile = translated(_metrics_third(trainer.compile), sets)
@@ -52,7 +62,9 @@ def _metrics_third(original: Original) -> Original:
     @functools.wraps(original)
     def compile_(self: Any, *args: Any, **kwargs: Any) -> Any:
         third = args[2] if len(args) > 2 else kwargs.get("loss_weights")
-        named = isinstance(third, (list, tuple)) and any(isinstance(one, str) or callable(one) for one in third)
+        named = isinstance(third, (list, tuple)) and any(
+            isinstance(one, str) or callable(one) for one in third
+        )
         if named and len(args) < 4 and "metrics" not in kwargs:
             kwargs.pop("loss_weights", None)
             return original(self, *args[:2], metrics=third, **kwargs)
@@ -62,7 +74,9 @@ def _metrics_third(original: Original) -> Original:
 
 
 def _end(plain: Any, ends: str) -> property:
-    """`Sequential.input` and `.output` of a model that is built, which Keras 3 knows only once it was called on a tensor."""
+    """`Sequential.input` and `.output` of a model that is built, which Keras 3 knows only once it
+    was called on a tensor.
+    """
 
     def get(self: Any) -> Any:
         try:
@@ -78,7 +92,8 @@ def _end(plain: Any, ends: str) -> property:
 
 def short_names(keras: Any) -> None:
     """Losses and metrics that `compile` knew by other names."""
-    losses, metrics = keras.src.losses.ALL_OBJECTS_DICT, keras.src.metrics.ALL_OBJECTS_DICT
+    losses = keras.src.losses.ALL_OBJECTS_DICT
+    metrics = keras.src.metrics.ALL_OBJECTS_DICT
     found = {
         "logcosh": "log_cosh",
         "kullback_leibler_divergence": "kl_divergence",
@@ -167,7 +182,10 @@ def _forgiving_fit(original: Original, notes: Notes) -> Original:
     @functools.wraps(original)
     def fit(self: Any, *args: Any, **kwargs: Any) -> Any:
         args = tuple(_numbers(value, notes) for value in args)
-        kwargs = {name: _numbers(value, notes) if name in ("x", "y") else value for name, value in kwargs.items()}
+        kwargs = {
+            name: _numbers(value, notes) if name in ("x", "y") else value
+            for name, value in kwargs.items()
+        }
         bound = inspect.signature(original).bind_partial(self, *args, **kwargs).arguments
         _rename_monitors(self, bound.get("callbacks"), notes)
         _VALIDATION[self] = bound.get("validation_data")
@@ -185,7 +203,9 @@ _VALIDATION: "weakref.WeakKeyDictionary[Any, Any]" = weakref.WeakKeyDictionary()
 
 
 class _ValidationData:
-    """What Keras 2 gave callbacks: inputs, targets and weights in one list; a callback may still set its own."""
+    """What Keras 2 gave callbacks: inputs, targets and weights in one list; a callback may still
+    set its own.
+    """
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         data = None if instance is None else _VALIDATION.get(instance.model)
@@ -203,7 +223,11 @@ def _ones(target: Any) -> Any:
 
 
 def _numbers(value: Any, notes: Notes) -> Any:
-    if getattr(value, "dtype", None) is None or str(value.dtype) != "object" or not hasattr(value, "astype"):
+    if (
+        getattr(value, "dtype", None) is None
+        or str(value.dtype) != "object"
+        or not hasattr(value, "astype")
+    ):
         return value
     try:
         numbers = value.astype("float32")
@@ -214,7 +238,9 @@ def _numbers(value: Any, notes: Notes) -> Any:
 
 
 def _rename_monitors(model: Any, callbacks: Any, notes: Notes) -> None:
-    """Keras named a metric by what compile was given since 2.3; before, `accuracy` was recorded as `acc`."""
+    """Keras named a metric by what compile was given since 2.3; before, `accuracy` was recorded as
+    `acc`.
+    """
     given = _metric_names(model)
     if "acc" in given or not given & {"accuracy"} or callbacks is None:
         return
@@ -222,7 +248,9 @@ def _rename_monitors(model: Any, callbacks: Any, notes: Notes) -> None:
         for attribute in ("monitor", "filepath"):
             value = getattr(one, attribute, None)
             if isinstance(value, str) and value != _renamed_metric(value):
-                notes.say(f"{type(one).__name__}: {value!r} is {_renamed_metric(value)!r} since Keras 2.3")
+                notes.say(
+                    f"{type(one).__name__}: {value!r} is {_renamed_metric(value)!r} since Keras 2.3"
+                )
                 setattr(one, attribute, _renamed_metric(value))
 
 
@@ -262,9 +290,9 @@ def _generator(method: str, order: Tuple[str, ...], notes: Notes) -> Original:
             _, named = arguments.fitting(notes, owner=owner)(self, (), {**named, "x": generator})
             named.pop("x")
         else:
-            _, named = renamed({"val_samples": "steps"}, notes, dropped=arguments.FIT_DROPPED, owner=owner)(
-                self, (), named
-            )
+            _, named = renamed(
+                {"val_samples": "steps"}, notes, dropped=arguments.FIT_DROPPED, owner=owner
+            )(self, (), named)
         return getattr(self, method)(generator, **named)
 
     call.__name__ = f"{method}_generator"
@@ -281,9 +309,13 @@ def _reset_states(self: Any) -> None:
 
 
 def _predict_classes(notes: Notes) -> Original:
-    def predict_classes(self: Any, x: Any, batch_size: Any = None, verbose: Any = 0, **kwargs: Any) -> Any:
+    def predict_classes(
+        self: Any, x: Any, batch_size: Any = None, verbose: Any = 0, **kwargs: Any
+    ) -> Any:
         """Class indices of the most likely classes."""
-        notes.say("predict_classes(x) is predict(x).argmax(-1), or predict(x) > 0.5 for one output, now")
+        notes.say(
+            "predict_classes(x) is predict(x).argmax(-1), or predict(x) > 0.5 for one output, now"
+        )
         found = self.predict(x, batch_size=batch_size, verbose=verbose)
         return found.argmax(axis=-1) if found.shape[-1] > 1 else (found > 0.5).astype("int32")
 
@@ -291,7 +323,9 @@ def _predict_classes(notes: Notes) -> Original:
 
 
 def _predict_proba(notes: Notes) -> Original:
-    def predict_proba(self: Any, x: Any, batch_size: Any = None, verbose: Any = 0, **kwargs: Any) -> Any:
+    def predict_proba(
+        self: Any, x: Any, batch_size: Any = None, verbose: Any = 0, **kwargs: Any
+    ) -> Any:
         """What predict gives."""
         notes.say("predict_proba is predict now")
         return self.predict(x, batch_size=batch_size, verbose=verbose)
@@ -311,7 +345,9 @@ BOTH_WAYS = {**ALIASES, **{new: old for old, new in ALIASES.items()}}
 
 
 class Records(Dict[str, Any]):
-    """A history that knows its old names too: `acc` for `accuracy`, `lr` for `learning_rate`, and the other way round."""
+    """A history that knows its old names too: `acc` for `accuracy`, `lr` for `learning_rate`, and
+    the other way round.
+    """
 
     def __missing__(self, key: str) -> Any:
         prefix = "val_" if key.startswith("val_") else ""
@@ -341,7 +377,11 @@ def callbacks(module: Any, notes: Notes) -> None:
     module.ModelCheckpoint.__init__ = _any_ending(module.ModelCheckpoint.__init__, notes)
     rename = renamed({"epsilon": "min_delta"}, notes)
     module.ReduceLROnPlateau.__init__ = translated(module.ReduceLROnPlateau.__init__, rename)
-    board = renamed({}, notes, dropped=("batch_size", "write_grads", "embeddings_layer_names", "embeddings_data"))
+    board = renamed(
+        {},
+        notes,
+        dropped=("batch_size", "write_grads", "embeddings_layer_names", "embeddings_data"),
+    )
     module.TensorBoard.__init__ = translated(module.TensorBoard.__init__, board)
     module.EarlyStopping.__init__ = translated(
         module.EarlyStopping.__init__, renamed({}, notes, dropped=("show_accuracy",))
@@ -349,7 +389,9 @@ def callbacks(module: Any, notes: Notes) -> None:
 
 
 def _settable(model: property, notes: Notes) -> property:
-    """Return a callback's `model` as a property that scripts can set, as the attribute of Keras 2 was."""
+    """Return a callback's `model` as a property that scripts can set, as the attribute of Keras 2
+    was.
+    """
 
     def put(self: Any, value: Any) -> None:
         notes.say("self.model of a callback is a property since Keras 3: `fit` sets it")
@@ -359,7 +401,9 @@ def _settable(model: property, notes: Notes) -> property:
 
 
 def _any_ending(original: Original, notes: Notes) -> Original:
-    drop = renamed({}, notes, dropped=("period", "load_weights_on_restart", "options"), owner="ModelCheckpoint")
+    drop = renamed(
+        {}, notes, dropped=("period", "load_weights_on_restart", "options"), owner="ModelCheckpoint"
+    )
 
     @functools.wraps(original)
     def init(self: Any, filepath: Any, *args: Any, **kwargs: Any) -> None:
@@ -370,7 +414,9 @@ def _any_ending(original: Original, notes: Notes) -> Original:
         fits = text.endswith((ending,) if bound.get("save_weights_only") else (ending, ".h5"))
         original(self, text if fits else text + ending, *args, **kwargs)
         if not fits:
-            notes.say(f"ModelCheckpoint({text!r}) is written as HDF5: Keras 3 wants a name that ends in {ending}")
+            notes.say(
+                f"ModelCheckpoint({text!r}) is written as HDF5: Keras 3 wants a name that ends in {ending}"
+            )
             self.filepath = text
 
     init.__signature__ = inspect.signature(original)  # type: ignore[attr-defined]
@@ -392,8 +438,14 @@ def layer_shapes(layer: Any) -> None:
             try:
                 found: Any = getattr(instance, self.side)
             except (AttributeError, ValueError):
-                raise AttributeError(f"the layer has no {self.side}_shape yet: it was never called") from None
-            return tuple(found.shape) if hasattr(found, "shape") else [tuple(one.shape) for one in found or ()]
+                raise AttributeError(
+                    f"the layer has no {self.side}_shape yet: it was never called"
+                ) from None
+            return (
+                tuple(found.shape)
+                if hasattr(found, "shape")
+                else [tuple(one.shape) for one in found or ()]
+            )
 
     def at(side: str) -> Any:
         def get(self: Any, node_index: int) -> Any:
@@ -405,7 +457,11 @@ def layer_shapes(layer: Any) -> None:
     def shape_at(side: str) -> Any:
         def get(self: Any, node_index: int) -> Any:
             found = at(side)(self, node_index)
-            return [tuple(one.shape) for one in found] if isinstance(found, list) else tuple(found.shape)
+            return (
+                [tuple(one.shape) for one in found]
+                if isinstance(found, list)
+                else tuple(found.shape)
+            )
 
         return get
 
@@ -425,8 +481,12 @@ def generators(module: Any, notes: Notes) -> None:
             return batch
         parts = batch if isinstance(batch, (list, tuple)) else (batch,)
         found = tuple(tuple(part) if _are_arrays(part) else part for part in parts)
-        if not isinstance(batch, tuple) or any(part is not other for part, other in zip(found, batch)):
-            notes.say("a generator's batch is a tuple of inputs and targets, several of each in a tuple, since Keras 3")
+        if not isinstance(batch, tuple) or any(
+            part is not other for part, other in zip(found, batch)
+        ):
+            notes.say(
+                "a generator's batch is a tuple of inputs and targets, several of each in a tuple, since Keras 3"
+            )
         return found
 
     @functools.wraps(plain)
@@ -461,7 +521,9 @@ def learning_rate(optimizer: Any) -> None:
 
 
 def convolutions(module: Any, notes: Notes) -> None:
-    """`Convolution2D(32, 3, 3)` is Keras 1's word for a 3x3 kernel; Keras 3 would read a stride of 3."""
+    """`Convolution2D(32, 3, 3)` is Keras 1's word for a 3x3 kernel; Keras 3 would read a stride of
+    3.
+    """
     for name, dimensions in (("Convolution2D", 2), ("Convolution3D", 3)):
         plain = module.__dict__.get(name)
         if plain is not None:
@@ -475,13 +537,17 @@ def _one_by_one(plain: Any, name: str, dimensions: int, notes: Notes) -> Any:
                 return super().__call__(*args, **kwargs)
             sizes = args[1 : 1 + dimensions]
             if len(sizes) == dimensions and all(isinstance(size, int) for size in sizes):
-                notes.say(f"{name}({', '.join(map(str, args))}) is {plain.__name__}({args[0]}, {sizes}) since Keras 2")
+                notes.say(
+                    f"{name}({', '.join(map(str, args))}) is {plain.__name__}({args[0]}, {sizes}) since Keras 2"
+                )
                 args = (args[0], sizes, *args[1 + dimensions :])
                 arguments.order_of(kwargs, dimensions, notes)
             return plain(*args, **kwargs)
 
         def __instancecheck__(cls, instance: Any) -> bool:
-            return isinstance(instance, plain) if cls is alias else super().__instancecheck__(instance)
+            return (
+                isinstance(instance, plain) if cls is alias else super().__instancecheck__(instance)
+            )
 
     alias = Alias(name, (plain,), {"__doc__": plain.__doc__, "__module__": plain.__module__})
     return alias

@@ -7,8 +7,18 @@ from typing import Any, Callable, Dict, Optional
 import numpy
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
-FITTING = ("epochs", "nb_epoch", "batch_size", "verbose", "callbacks", "validation_split", "shuffle", "class_weight",
-           "validation_data", "steps_per_epoch")  # fmt: skip
+FITTING = (
+    "epochs",
+    "nb_epoch",
+    "batch_size",
+    "verbose",
+    "callbacks",
+    "validation_split",
+    "shuffle",
+    "class_weight",
+    "validation_data",
+    "steps_per_epoch",
+)
 PREDICTING = ("batch_size", "verbose", "steps")
 
 
@@ -37,7 +47,9 @@ class _Wrapper(BaseEstimator):  # type: ignore[misc]
         """Build the model and train it; returns its History, as the old wrapper did."""
         builder = self.build_fn if self.build_fn is not None else self.__call__
         accepted = inspect.signature(builder).parameters
-        self.model = builder(**{key: value for key, value in self.sk_params.items() if key in accepted})
+        self.model = builder(
+            **{key: value for key, value in self.sk_params.items() if key in accepted}
+        )
         loss = self.model.loss
         name = loss if isinstance(loss, str) else getattr(loss, "__name__", "")
         if name == "categorical_crossentropy" and len(numpy.shape(y)) != 2:
@@ -69,7 +81,9 @@ class KerasClassifier(ClassifierMixin, _Wrapper):  # type: ignore[misc]
     def predict(self, x: Any, **kwargs: Any) -> Any:
         """Class labels."""
         found = self.model.predict(x, **self._chosen(PREDICTING, kwargs))
-        indices = found.argmax(axis=-1) if found.shape[-1] > 1 else (found > 0.5).astype("int32").ravel()
+        indices = (
+            found.argmax(axis=-1) if found.shape[-1] > 1 else (found > 0.5).astype("int32").ravel()
+        )
         return self.classes_[indices]
 
     def predict_proba(self, x: Any, **kwargs: Any) -> Any:

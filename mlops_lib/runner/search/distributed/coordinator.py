@@ -1,8 +1,9 @@
 """The chief of a search that has several workers: KerasTuner's gRPC service over the desk.
 
-The chief is the process that goes on with the script when the search is over. It trains nothing itself, so that it answers
-at once, and so that a worker that dies takes nothing along. Everything is decided in the process's main thread: frameworks
-keep state by thread. What is decided is written down before it is answered, once for all calls that wait.
+The chief is the process that goes on with the script when the search is over. It trains nothing
+itself, so that it answers at once, and so that a worker that dies takes nothing along. Everything
+is decided in the process's main thread: frameworks keep state by thread. What is decided is written
+down before it is answered, once for all calls that wait.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from mlops_lib.runner.search.request import Diary, SearchRequest
 from mlops_lib.runner.state import atomic
 
 THREADS = 16
-MOST_WORKERS, NAME_LENGTH = 10_000, 200
+MOST_WORKERS = 10_000
+NAME_LENGTH = 200
 LOOK_S = 1.0
 TOGETHER_S = 0.1
 """For so long calls that come meanwhile are answered together."""
@@ -51,8 +53,9 @@ def serve(desk: Desk, request: SearchRequest, diary: Diary, *, commit: Callable[
     calls: "queue.Queue[Call]" = queue.Queue()
     server = grpc.server(
         futures.ThreadPoolExecutor(THREADS, thread_name_prefix="mlops-chief"),
-        interceptors=[_guard(request.token)], options=[*rpc.OPTIONS, ("grpc.so_reuseport", 0)],
-    )  # fmt: skip
+        interceptors=[_guard(request.token)],
+        options=[*rpc.OPTIONS, ("grpc.so_reuseport", 0)],
+    )
     protos.get_service_grpc().add_OracleServicer_to_server(_service(desk, calls, diary), server)
     rpc.listen(server, request)
     server.start()
@@ -67,20 +70,30 @@ def serve(desk: Desk, request: SearchRequest, diary: Diary, *, commit: Callable[
 
 
 class _Board:
-    """Shows who works for the search, in a file of its directory: those on other machines are seen nowhere else."""
+    """Shows who works for the search, in a file of its directory: those on other machines are seen
+    nowhere else.
+    """
 
     def __init__(self, desk: Desk, directory: str) -> None:
-        self._desk, self._path, self._shown = desk, os.path.join(directory, protocol.SEARCH_WORKERS), 0.0
+        self._desk = desk
+        self._path = os.path.join(directory, protocol.SEARCH_WORKERS)
+        self._shown = 0.0
 
     def show(self) -> None:
         """Once a second."""
         if time.monotonic() - self._shown >= LOOK_S:
             self._shown = time.monotonic()
-            atomic.write_json(self._path, {"time": time.time(), "workers": self._desk.workers()}, lasting=False)
+            atomic.write_json(
+                self._path, {"time": time.time(), "workers": self._desk.workers()}, lasting=False
+            )
 
 
 def _until_over(
-    desk: Desk, calls: "queue.Queue[Call]", diary: Diary, commit: Callable[[], None], show: Callable[[], None]
+    desk: Desk,
+    calls: "queue.Queue[Call]",
+    diary: Diary,
+    commit: Callable[[], None],
+    show: Callable[[], None],
 ) -> str:
     over_since = None
     while True:
@@ -98,7 +111,9 @@ def _until_over(
 
 
 def _answer(calls: "queue.Queue[Call]", commit: Callable[[], None], *, timeout_s: float) -> None:
-    """Answer the calls that wait, and those that come while these are decided on; none for some time is all right."""
+    """Answer the calls that wait, and those that come while these are decided on; none for some
+    time is all right.
+    """
     decided: List[Tuple["futures.Future[Any]", Any]] = []
     try:
         ask, answer = calls.get(timeout=timeout_s)
@@ -151,7 +166,9 @@ def _service(desk: Desk, calls: "queue.Queue[Call]", diary: Diary) -> Any:
                 number = rpc.number_of(request.trial_id)
                 curve, seconds = rpc.metrics_as_curve(request.metrics)
             diary.progress("search", trial=number, epoch=len(curve) - 1 if curve else None)
-            reply = in_main_thread(context, lambda: desk.beat(worker, number, curve=curve, seconds=seconds))
+            reply = in_main_thread(
+                context, lambda: desk.beat(worker, number, curve=curve, seconds=seconds)
+            )
             status = {"go on": "RUNNING", "stop": "STOPPED", "drop": "INVALID"}[reply.do]
             return messages.UpdateTrialResponse(
                 trial=rpc.proto(request.trial_id, status, why=reply.why, best=reply.best)
@@ -195,7 +212,9 @@ def _machine(context: Any) -> str:
 
 
 def _guard(token: str) -> Any:
-    """Lets nobody in who does not know the token, and proves to the others that this is their chief."""
+    """Lets nobody in who does not know the token, and proves to the others that this is their
+    chief.
+    """
     import grpc
 
     def refuse(request: Any, context: Any) -> Any:
@@ -204,10 +223,16 @@ def _guard(token: str) -> Any:
     class Guard(grpc.ServerInterceptor):  # type: ignore[misc]
         def intercept_service(self, continuation: Any, details: Any) -> Any:
             told = dict(details.invocation_metadata)
-            nonce, worker = str(told.get(rpc.NONCE, "")), str(told.get(rpc.WORKER, ""))
+            nonce = str(told.get(rpc.NONCE, ""))
+            worker = str(told.get(rpc.WORKER, ""))
             expected = rpc.proof(token, "worker", details.method, worker, nonce)
             handler = continuation(details)
-            if not token or not nonce or handler is None or not rpc.is_proof(told.get(rpc.PROOF), expected):
+            if (
+                not token
+                or not nonce
+                or handler is None
+                or not rpc.is_proof(told.get(rpc.PROOF), expected)
+            ):
                 return grpc.unary_unary_rpc_method_handler(refuse)
             own = rpc.proof(token, "chief", details.method, worker, nonce)
 

@@ -1,8 +1,9 @@
 """Who tries what: the decisions of a search that several workers share.
 
-No worker waits for another. A trial belongs to the worker it was handed to until that worker says how it ended, comes back
-after a restart (it gets the same trial again and goes on from its checkpoint), or has not been heard of for `LOST_S`: then
-another one goes on with it, and what the first one still says about it is not counted.
+No worker waits for another. A trial belongs to the worker it was handed to until that worker says
+how it ended, comes back after a restart (it gets the same trial again and goes on from its
+checkpoint), or has not been heard of for `LOST_S`: then another one goes on with it, and what the
+first one still says about it is not counted.
 """
 
 from __future__ import annotations
@@ -18,11 +19,18 @@ from mlops_lib.runner.search.keras.oracle import ALONE, Trials
 from mlops_lib.runner.search.request import SearchRequest, trial_record
 
 LOST_S = 60.0
-"""A worker that says nothing for so long has no trial any more. Its machine is gone, or the way to it."""
+"""A worker that says nothing for so long has no trial any more.
+
+Its machine is gone, or the way to it.
+"""
 MOST_STARTS = 3
-"""A trial that was begun so often without getting an epoch further kills its workers: it has failed."""
+"""A trial that was begun so often without getting an epoch further kills its workers: it has
+failed.
+"""
 DEAF_S = 5.0
-"""A desk that did not look for so long (a slow proposal, a paused process) has heard nobody meanwhile."""
+"""A desk that did not look for so long (a slow proposal, a paused process) has heard nobody
+meanwhile.
+"""
 
 
 @dataclass(frozen=True)
@@ -90,14 +98,26 @@ class Desk:
     """
 
     def __init__(
-        self, trials: Trials, request: SearchRequest, records: Mapping[int, Mapping[str, Any]], *,
-        begun: Callable[[Dict[str, Any]], None], record: Callable[[Dict[str, Any]], None], winner: Callable[[], int],
-        reached: Callable[[], bool], owes_own: Callable[[], bool] = lambda: False, clock: Callable[[], float] = time.monotonic,
-    ) -> None:  # fmt: skip
-        self._trials, self._request, self._records = trials, request, records
-        self._begun, self._record, self._winner, self._reached, self._owes_own = (
-            begun, record, winner, reached, owes_own
-        )  # fmt: skip
+        self,
+        trials: Trials,
+        request: SearchRequest,
+        records: Mapping[int, Mapping[str, Any]],
+        *,
+        begun: Callable[[Dict[str, Any]], None],
+        record: Callable[[Dict[str, Any]], None],
+        winner: Callable[[], int],
+        reached: Callable[[], bool],
+        owes_own: Callable[[], bool] = lambda: False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._trials = trials
+        self._request = request
+        self._records = records
+        self._begun = begun
+        self._record = record
+        self._winner = winner
+        self._reached = reached
+        self._owes_own = owes_own
         self._clock = clock
         self.held: Dict[int, Held] = {}
         self.present: Set[str] = set()
@@ -111,7 +131,9 @@ class Desk:
         self._training_s = sum(float(one["seconds"]) for one in records.values())
         for worker, asked in trials.under_way().items():
             known = records.get(trials.number(asked))
-            if known is not None:  # it was written down when this process was killed, and the oracle does not know
+            if (
+                known is not None
+            ):  # it was written down when this process was killed, and the oracle does not know
                 trials.tell(asked, known["score"], known["message"])
             elif worker == ALONE:
                 trials.release(worker)
@@ -139,16 +161,23 @@ class Desk:
 
     def workers(self) -> List[Dict[str, Any]]:
         """Who works for this search, and on what; `silent_s` is for how long one was not heard of."""
-        now, found = self._clock(), []
+        now = self._clock()
+        found = []
         trials = {held.worker: (number, held) for number, held in self.held.items()}
         for name, seen in sorted(self._seen.items()):
             number, held = trials.get(name, (None, None))
             candidate = None if held is None else held.candidate
-            found.append({
-                "name": name, "where": seen.where, "silent_s": round(now - seen.heard, 1), "begun": seen.begun,
-                "trial": number, "epoch": len(held.curve) - 1 if held is not None and held.curve else None,
-                "epochs": None if candidate is None else candidate.recipe.epochs,
-            })  # fmt: skip
+            found.append(
+                {
+                    "name": name,
+                    "where": seen.where,
+                    "silent_s": round(now - seen.heard, 1),
+                    "begun": seen.begun,
+                    "trial": number,
+                    "epoch": len(held.curve) - 1 if held is not None and held.curve else None,
+                    "epochs": None if candidate is None else candidate.recipe.epochs,
+                }
+            )
         return found
 
     def ask(self, worker: str) -> Order:
@@ -183,10 +212,14 @@ class Desk:
         candidate = self._trials.candidate(asked)
         if self._starts.get(number, 0) >= MOST_STARTS:
             self._hold(worker, number, candidate)
-            self._close({
-                **_described(number, candidate), "state": "failed", "worker": worker,
-                "message": f"its worker died {MOST_STARTS} times in the same epoch",
-            })  # fmt: skip
+            self._close(
+                {
+                    **_described(number, candidate),
+                    "state": "failed",
+                    "worker": worker,
+                    "message": f"its worker died {MOST_STARTS} times in the same epoch",
+                }
+            )
             return self.ask(worker)
         self._begin(worker, number, candidate)
         return Order("try", number, candidate)
@@ -216,7 +249,10 @@ class Desk:
         self.look()
         candidate = held.candidate
         if candidate is not None and not self._rungs.goes_on(
-            number, curve, candidate.recipe.epochs, "fresh" if candidate.fresh or candidate.own else "inherited"
+            number,
+            curve,
+            candidate.recipe.epochs,
+            "fresh" if candidate.fresh or candidate.own else "inherited",
         ):
             held.why = "others had come further after as much of their training"
         why = held.why or (_OVER.get(self.stopped, ""))
@@ -224,7 +260,9 @@ class Desk:
         return Reply("stop" if why else "go on", why, best)
 
     def _held_by(self, worker: str, number: int) -> Optional[Held]:
-        """The trial, if it is this worker's; trial 0 is not in the oracle's books, so its worker is believed."""
+        """The trial, if it is this worker's; trial 0 is not in the oracle's books, so its worker is
+        believed.
+        """
         if number == 0 and 0 not in self.held and self._owes_own() and not self.stopped:
             self._hold(worker, 0, None)
         held = self.held.get(number)
@@ -270,15 +308,24 @@ class Desk:
         return self._trials.stopped
 
     def settle(self) -> None:
-        """Close what was under way when the search ended and whose workers have not said how it went."""
+        """Close what was under way when the search ended and whose workers have not said how it
+        went.
+        """
         for number, held in sorted(self.held.items()):
             if number == 0:
                 del self.held[0]
                 continue
-            self._close({
-                **_described(number, held.candidate), "state": "stopped", "worker": held.worker, "curve": held.curve,
-                "epochs": len(held.curve), "seconds": held.seconds, "message": _OVER[self.stopped],
-            })  # fmt: skip
+            self._close(
+                {
+                    **_described(number, held.candidate),
+                    "state": "stopped",
+                    "worker": held.worker,
+                    "curve": held.curve,
+                    "epochs": len(held.curve),
+                    "seconds": held.seconds,
+                    "message": _OVER[self.stopped],
+                }
+            )
 
 
 def _described(number: int, candidate: Optional[Candidate]) -> Dict[str, Any]:
@@ -286,7 +333,9 @@ def _described(number: int, candidate: Optional[Candidate]) -> Dict[str, Any]:
     if candidate is None:
         return trial_record(number)
     said = [*candidate.words(), *candidate.recipe.words()]
-    return trial_record(number, parent=candidate.parent, edits=said, hyperparameters=candidate.values())
+    return trial_record(
+        number, parent=candidate.parent, edits=said, hyperparameters=candidate.values()
+    )
 
 
 _OVER = {

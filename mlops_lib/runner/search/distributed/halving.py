@@ -1,5 +1,6 @@
-"""Which trials go on: asynchronous successive halving (Li et al., "A System for Massively Parallel Hyperparameter
-Tuning", MLSys 2020), in its form that stops trials and never waits for others to reach the same rung.
+"""Which trials go on: asynchronous successive halving (Li et al., "A System for Massively Parallel
+Hyperparameter Tuning", MLSys 2020), in its form that stops trials and never waits for others to
+reach the same rung.
 """
 
 from __future__ import annotations
@@ -7,7 +8,9 @@ from __future__ import annotations
 from typing import Dict, Hashable, List, Tuple
 
 RUNGS = (0.25, 0.5)
-"""Shares of a trial's own epochs after which it is compared: learning rates decay over the whole of them."""
+"""Shares of a trial's own epochs after which it is compared: learning rates decay over the whole of
+them.
+"""
 REDUCTION = 2
 """One in so many goes on …"""
 FEWEST = 4
@@ -22,18 +25,22 @@ class Rungs:
         self._scores: Dict[Tuple[Hashable, float], Dict[int, float]] = {}
 
     def goes_on(self, number: int, curve: List[float], epochs: int, kind: Hashable = None) -> bool:
-        """Whether a trial is among the best at the rungs that it has reached; what it scored there is remembered.
+        """Whether a trial is among the best at the rungs that it has reached; what it scored there
+        is remembered.
 
         Args:
             number: the trial.
             curve: its score after each epoch so far.
             epochs: how many it is to have.
-            kind: only trials of one kind are compared: one that inherits its weights begins where others end.
+            kind: only trials of one kind are compared: one that inherits its weights begins where
+                others end.
         """
         passed = [self._passes(number, curve, epochs, (kind, share)) for share in RUNGS]
         return all(passed)
 
-    def _passes(self, number: int, curve: List[float], epochs: int, rung: Tuple[Hashable, float]) -> bool:
+    def _passes(
+        self, number: int, curve: List[float], epochs: int, rung: Tuple[Hashable, float]
+    ) -> bool:
         reached = max(1, round(rung[1] * epochs))
         if len(curve) < reached or reached >= epochs:
             return True

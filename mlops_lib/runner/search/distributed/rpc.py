@@ -1,8 +1,10 @@
-"""What the chief of a search and its workers say to each other: KerasTuner's own protocol (gRPC), authenticated.
+"""What the chief of a search and its workers say to each other: KerasTuner's own protocol (gRPC),
+authenticated.
 
-A call carries a nonce and the proof that the caller knows the search's token; the answer carries the proof that the chief
-knows it too. The token itself is never sent. On one machine they meet at a socket in the run's own directory, so nothing
-listens on any network interface. Over a network it is TLS, and both sides show a certificate of the search's own authority.
+A call carries a nonce and the proof that the caller knows the search's token; the answer carries
+the proof that the chief knows it too. The token itself is never sent. On one machine they meet at a
+socket in the run's own directory, so nothing listens on any network interface. Over a network it is
+TLS, and both sides show a certificate of the search's own authority.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ from mlops_lib.runner.state import atomic
 SOCKET = "chief.sock"
 CHIEF = "chief.mlops.invalid"
 """The name in the chief's certificate."""
-NONCE, PROOF, WORKER = "mlops-nonce", "mlops-proof", "mlops-worker"
+NONCE = "mlops-nonce"
+PROOF = "mlops-proof"
+WORKER = "mlops-worker"
 OPTIONS = (
     ("grpc.max_receive_message_length", 64 << 20),
     ("grpc.max_send_message_length", 64 << 20),
@@ -36,7 +40,9 @@ OPTIONS = (
     ("grpc.http2.max_ping_strikes", 0),
 )
 KEY = "mlops"
-"""The hyperparameter whose value holds what KerasTuner's messages have no place for, as JSON: its numbers are 32 bits wide."""
+"""The hyperparameter whose value holds what KerasTuner's messages have no place for, as JSON: its
+numbers are 32 bits wide.
+"""
 
 
 def channel(request: SearchRequest) -> Any:
@@ -56,7 +62,8 @@ def channel(request: SearchRequest) -> Any:
 
 
 def listen(server: Any, request: SearchRequest) -> None:
-    """Let a chief's server listen at its socket, and at the given address for those who show a certificate of this search.
+    """Let a chief's server listen at its socket, and at the given address for those who show a
+    certificate of this search.
 
     Raises:
         OSError: it cannot.
@@ -67,7 +74,9 @@ def listen(server: Any, request: SearchRequest) -> None:
     places: Dict[str, Any] = {socket(request): None}
     if request.listen:
         authority, certificate, key = _shown(request)
-        places[request.listen] = grpc.ssl_server_credentials([(key, certificate)], authority, require_client_auth=True)
+        places[request.listen] = grpc.ssl_server_credentials(
+            [(key, certificate)], authority, require_client_auth=True
+        )
     for place, credentials in places.items():
         try:
             if credentials is None:
@@ -82,13 +91,16 @@ def _shown(request: SearchRequest) -> List[bytes]:
     try:
         return [request.tls[name].encode() for name in ("authority", "certificate", "key")]
     except KeyError:
-        raise ValueError("a search over a network needs certificates, and its orders hold none") from None
+        raise ValueError(
+            "a search over a network needs certificates, and its orders hold none"
+        ) from None
 
 
 def is_foreign(details: str) -> bool:
     """Whether what gRPC says of a call that failed is that who answers is not this search's chief."""
     return any(
-        word in details for word in ("CERTIFICATE_VERIFY_FAILED", "WRONG_VERSION_NUMBER", "Hostname Verification")
+        word in details
+        for word in ("CERTIFICATE_VERIFY_FAILED", "WRONG_VERSION_NUMBER", "Hostname Verification")
     )
 
 
@@ -133,10 +145,20 @@ def said(trial: Any) -> Dict[str, Any]:
 
 NUMBER = (int, float)
 RECORD: Dict[str, Any] = {
-    "number": (int,), "parent": (int, type(None)), "edits": (list,), "hyperparameters": (dict,), "inherited": (str,),
-    "state": (str,), "score": (*NUMBER, type(None)), "epochs": (int,), "seconds": NUMBER,
-    "parameters": (int, type(None)), "curve": (list,), "message": (str,), "worker": (str,),
-}  # fmt: skip
+    "number": (int,),
+    "parent": (int, type(None)),
+    "edits": (list,),
+    "hyperparameters": (dict,),
+    "inherited": (str,),
+    "state": (str,),
+    "score": (*NUMBER, type(None)),
+    "epochs": (int,),
+    "seconds": NUMBER,
+    "parameters": (int, type(None)),
+    "curve": (list,),
+    "message": (str,),
+    "worker": (str,),
+}
 """What a trial's record has to hold."""
 LARGEST = 1 << 53
 STATES = ("finished", "stopped", "failed", "invalid")
@@ -161,11 +183,18 @@ def record_of(trial: Any) -> Dict[str, Any]:
     for key, kinds in RECORD.items():
         if key not in record or not isinstance(record[key], kinds) or isinstance(record[key], bool):
             raise MalformedError(f"its record has a wrong or no {key!r}")
-    numbers = [record[key] for key in ("number", "score", "epochs", "seconds") if record[key] is not None]
+    numbers = [
+        record[key] for key in ("number", "score", "epochs", "seconds") if record[key] is not None
+    ]
     curve = record["curve"]
-    if not all(_is_sound(one) for one in numbers) or not all(isinstance(one, NUMBER) for one in curve):
+    if not all(_is_sound(one) for one in numbers) or not all(
+        isinstance(one, NUMBER) for one in curve
+    ):
         raise MalformedError("its record has a number that is none, or too large")
-    if record["state"] not in STATES or min(record["number"], record["epochs"], record["seconds"]) < 0:
+    if (
+        record["state"] not in STATES
+        or min(record["number"], record["epochs"], record["seconds"]) < 0
+    ):
         raise MalformedError("its record is of a trial that cannot have ended so")
     return {key: record[key] for key in RECORD}
 
@@ -198,7 +227,8 @@ def metrics_as_curve(metrics: Mapping[str, float]) -> Any:
     """
     metrics = dict(metrics)  # of a message, one that is missing would be 0
     try:
-        curve, seconds = [float(metrics[str(i)]) for i in range(len(metrics) - 1)], float(metrics["seconds"])
+        curve = [float(metrics[str(i)]) for i in range(len(metrics) - 1)]
+        seconds = float(metrics["seconds"])
     except (KeyError, ValueError, TypeError):
         raise MalformedError("its metrics are no curve") from None
     if not 0 <= seconds <= LARGEST:  # also if it is no number: a budget would never be used up

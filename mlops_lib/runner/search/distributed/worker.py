@@ -1,7 +1,7 @@
 """A worker of a search: asks the chief for trials, says how far they are, and how they ended.
 
-While a trial trains, a thread of its own tells the chief about it; the training never waits for an answer, and a chief that
-is gone for a while is waited for only between two trials.
+While a trial trains, a thread of its own tells the chief about it; the training never waits for an
+answer, and a chief that is gone for a while is waited for only between two trials.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from mlops_lib.runner.search.keras.trial import Lab
 from mlops_lib.runner.search.request import Diary, SearchRequest
 
 BEAT_S = 0.4
-"""How often the chief hears of a trial: the bar reached anywhere stops everybody within a second."""
+"""How often the chief hears of a trial: the bar reached anywhere stops everybody within a second.
+"""
 CALL_S = 10.0
 AGAIN_S = 0.3
 SILENT_S = 60.0
@@ -40,11 +41,14 @@ class Line:
     def __init__(self, request: SearchRequest, diary: Diary) -> None:
         from keras_tuner.src import protos
 
-        self._request, self._diary, self._name = request, diary, request.worker
+        self._request = request
+        self._diary = diary
+        self._name = request.worker
         self._messages = protos.get_service()
         self._channel = rpc.channel(request)
         self._stub = protos.get_service_grpc().OracleStub(self._channel)
-        self._heard, self._is_silent = time.monotonic(), False
+        self._heard = time.monotonic()
+        self._is_silent = False
 
     def close(self) -> None:
         """Hang up."""
@@ -52,14 +56,18 @@ class Line:
 
     def ask(self) -> Order:
         """What to do next."""
-        answer = self._patiently(self._stub.CreateTrial, self._messages.CreateTrialRequest(tuner_id=self._name))
+        answer = self._patiently(
+            self._stub.CreateTrial, self._messages.CreateTrialRequest(tuner_id=self._name)
+        )
         if answer is None:
             return Order("end")
         trial = answer.trial
         states = self._states()
         do = {states.RUNNING: "try", states.IDLE: "wait"}.get(trial.status, "end")
         values = rpc.said(trial).get("candidate")
-        return Order(do, int(trial.trial_id or 0), None if values is None else Candidate.read(values))
+        return Order(
+            do, int(trial.trial_id or 0), None if values is None else Candidate.read(values)
+        )
 
     def beat(self, number: int, *, curve: Any, seconds: float) -> Optional[Reply]:
         """Say how far a trial is; None where the chief does not answer just now."""
@@ -72,7 +80,8 @@ class Line:
             trial = self._call(self._stub.UpdateTrial, request).trial
         except grpc.RpcError:
             return None
-        states, told = self._states(), rpc.said(trial)
+        states = self._states()
+        told = rpc.said(trial)
         do = {states.STOPPED: "stop", states.INVALID: "drop"}.get(trial.status, "go on")
         return Reply(do, str(told.get("why", "")), told.get("best"))
 
@@ -111,7 +120,9 @@ class Line:
         if error.code() == grpc.StatusCode.UNAUTHENTICATED:
             raise RefusedError(error.details()) from None
         if error.code() == grpc.StatusCode.INVALID_ARGUMENT:
-            raise RefusedError(f"the search's chief cannot use what this worker says: {error.details()}") from None
+            raise RefusedError(
+                f"the search's chief cannot use what this worker says: {error.details()}"
+            ) from None
         if rpc.is_foreign(str(error.details())):
             raise RefusedError(
                 f"who answers at {self._request.chief} is not this search's chief: it does not show the certificate that the"
@@ -139,7 +150,8 @@ class Line:
         import grpc
 
         name = f"/keras_tuner.Oracle/{type(message).__name__.replace('Request', '')}"
-        nonce, token = secrets.token_hex(16), self._request.token
+        nonce = secrets.token_hex(16)
+        token = self._request.token
         own = rpc.proof(token, "worker", name, self._name, nonce)
         told = ((rpc.NONCE, nonce), (rpc.WORKER, self._name), (rpc.PROOF, own))
         try:
@@ -172,7 +184,9 @@ class Reports:
     """What the chief hears about one trial, and what it answered."""
 
     def __init__(self, line: Line, number: int, lab: Lab) -> None:
-        self._line, self._number, self._lab = line, number, lab
+        self._line = line
+        self._number = number
+        self._lab = lab
         self.over = threading.Event()
         self.reply = Reply()
 
@@ -193,7 +207,11 @@ class Reports:
     def _beat(self) -> None:
         curve, seconds = self._lab.so_far()
         reply = self._line.beat(self._number, curve=curve, seconds=seconds)
-        if reply is None or self.reply.do == "drop" or (self.reply.do == "stop" and reply.do == "go on"):
+        if (
+            reply is None
+            or self.reply.do == "drop"
+            or (self.reply.do == "stop" and reply.do == "go on")
+        ):
             return
         self.reply = reply
         if reply.best is not None:
@@ -201,7 +219,10 @@ class Reports:
 
 
 def work(
-    line: Line, lab: Lab, attempt: Callable[[Order], Dict[str, Any]], ended: Callable[[int], None] = lambda number: None
+    line: Line,
+    lab: Lab,
+    attempt: Callable[[Order], Dict[str, Any]],
+    ended: Callable[[int], None] = lambda number: None,
 ) -> None:
     """Try what the chief hands out until the search is over.
 

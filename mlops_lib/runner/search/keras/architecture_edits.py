@@ -1,6 +1,7 @@
 """Edits: one change to a model's architecture each, with the trained weights carried over.
 
-An edit is a plain JSON object: `{"kind": "widen", "at": "conv2d", "size": 64}`. `apply` gives a new model and says what
+An edit is a plain JSON object: `{"kind": "widen", "at": "conv2d", "size": 64}`. `apply` gives a new
+    model and says what
 became of the weights: "exact" (the new model computes the same function), "approximate" or "fresh".
 """
 
@@ -67,8 +68,8 @@ def apply_all(model: Any, edits: List[Edit]) -> "Tuple[Any, str]":
 def without_augmentation(model: Any) -> Any:
     """The model without the random layers that edits put before it; it computes the same.
 
-    Keras' random layers act on a plain `model(x)` too, not only in training: a script that calls its model so must
-    not meet them.
+    Keras' random layers act on a plain `model(x)` too, not only in training: a script that calls
+    its model so must not meet them.
     """
     added = {layer.name for layer in model.layers if layer.name.rsplit("_", 1)[0] in AUGMENTING}
     if not added:
@@ -82,14 +83,20 @@ def words(edit: Edit) -> str:
     """The edit as a person would say it."""
     text = WORDS[edit["kind"]]
     if edit["kind"] == "augment":
-        ways = [name for name, wanted in (("flips", edit.get("flip")), ("shifts", edit.get("shift"))) if wanted]
+        ways = [
+            name
+            for name, wanted in (("flips", edit.get("flip")), ("shifts", edit.get("shift")))
+            if wanted
+        ]
         return text.format(at=edit["at"], size=" and ".join(ways))
     if edit["kind"] == "inside":
         return text.format(at=edit["at"], edit=words(edit["edit"]))
     if edit["kind"] == "convolve":
         return text.format(at=edit["at"], size=", ".join(f"Conv({size})" for size in edit["sizes"]))
     pooled = " and MaxPooling" if edit.get("pool", True) else ""
-    said = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in edit.items()}
+    said = {
+        name: f"{value:.4g}" if isinstance(value, float) else value for name, value in edit.items()
+    }
     return text.format(**{"at": "", "size": "", "name": "", "pooled": pooled, **said})
 
 
@@ -118,7 +125,8 @@ def activation_name(layer: Any) -> str:
 
 def _resize(model: Any, edit: Edit) -> Change:
     """Widen or narrow a layer to `size` channels."""
-    layer, size = _layer(model, edit), int(edit["size"])
+    layer = _layer(model, edit)
+    size = int(edit["size"])
     kind = type(layer).__name__
     if kind == "Bidirectional":
         return _resize_bidirectional(model, layer, size)
@@ -189,7 +197,12 @@ def _bidirectional(model: Any, edit: Edit) -> Change:
     import keras
 
     layer = _layer(model, edit)
-    if type(layer).__name__ not in RECURRENT or layer.go_backwards or layer.return_state or layer.stateful:
+    if (
+        type(layer).__name__ not in RECURRENT
+        or layer.go_backwards
+        or layer.return_state
+        or layer.stateful
+    ):
         raise NotApplicableError(f"{layer.name} cannot be made bidirectional")
     units = int(layer.units)
     change = _follow(model, layer, weights.widened(units, 2 * units))
@@ -205,7 +218,9 @@ def _stack_recurrent(model: Any, edit: Edit) -> Change:
     if type(inner).__name__ not in RECURRENT or len(graph.producers(model, layer)) != 1:
         raise NotApplicableError(f"nothing can be stacked on {layer.name}")
     before = graph.producers(model, layer)[0]
-    added = copy_layer(inner, name=free_name(model, inner.name.rstrip("_0123456789")), return_sequences=True)
+    added = copy_layer(
+        inner, name=free_name(model, inner.name.rstrip("_0123456789")), return_sequences=True
+    )
     return Change(Plan(after={before.name: [added]}), grade=APPROXIMATE)
 
 
@@ -238,7 +253,8 @@ def _batch_norm(model: Any, edit: Edit) -> Change:
 
     layer = _layer(model, edit)
     name = free_name(model, "batch_normalization_added")
-    # Trainings here are short: with Keras' 0.99 the moving averages would lag behind for hundreds of steps.
+    # Trainings here are short: with Keras' 0.99 the moving averages would lag behind for hundreds
+    # of steps.
     added: List[Any] = [keras.layers.BatchNormalization(momentum=0.9, name=name)]
     plan = Plan()
     if activation_name(layer) != "linear":
@@ -255,22 +271,33 @@ def identity_norm(layer: Any) -> None:
     import numpy
 
     gamma, beta, mean, variance = layer.get_weights()
-    layer.set_weights([numpy.sqrt(variance + layer.epsilon).astype(gamma.dtype), beta, mean, variance])
+    layer.set_weights(
+        [numpy.sqrt(variance + layer.epsilon).astype(gamma.dtype), beta, mean, variance]
+    )
 
 
 def _normalise_input(model: Any, edit: Edit) -> Change:
-    """Scale the inputs by the training data's mean and variance; the first layer is compensated where it can be."""
+    """Scale the inputs by the training data's mean and variance; the first layer is compensated
+    where it can be.
+    """
     import keras
     import numpy
 
     name = free_name(model, "normalization_added")
-    mean, variance = numpy.asarray(edit["mean"], "float32"), numpy.asarray(edit["variance"], "float32")
+    mean = numpy.asarray(edit["mean"], "float32")
+    variance = numpy.asarray(edit["variance"], "float32")
     if mean.size > 1:
         added = keras.layers.Normalization(axis=-1, mean=mean, variance=variance, name=name)
     else:
-        added = keras.layers.Normalization(axis=None, mean=float(mean[0]), variance=float(variance[0]), name=name)
+        added = keras.layers.Normalization(
+            axis=None, mean=float(mean[0]), variance=float(variance[0]), name=name
+        )
     change = Change(Plan(after={edit["at"]: [added]}), grade=APPROXIMATE)
-    source = next(t._keras_history.operation for t in graph.graph_of(model).inputs if graph.input_name(t) == edit["at"])
+    source = next(
+        t._keras_history.operation
+        for t in graph.graph_of(model).inputs
+        if graph.input_name(t) == edit["at"]
+    )
     first = graph.consumers(model, source)
     if all(_takes_scaled(one) for one in first):
         change.grade = EXACT
@@ -282,7 +309,9 @@ def _normalise_input(model: Any, edit: Edit) -> Change:
 
 def _takes_scaled(layer: Any) -> bool:
     kind = type(layer).__name__
-    return (kind == "Dense" or (kind.startswith("Conv") and layer.padding == "valid")) and layer.use_bias
+    return (
+        kind == "Dense" or (kind.startswith("Conv") and layer.padding == "valid")
+    ) and layer.use_bias
 
 
 def _unscaled(mean: Any, deviation: Any) -> Transform:
@@ -300,27 +329,39 @@ def _unscaled(mean: Any, deviation: Any) -> Transform:
 
 
 def _scale_output(model: Any, edit: Edit) -> Change:
-    """Stretch what an output layer gives to the targets' mean and deviation: it has to learn numbers near 1 only."""
+    """Stretch what an output layer gives to the targets' mean and deviation: it has to learn
+    numbers near 1 only.
+    """
     import keras
 
     layer = _layer(model, edit)
     if type(layer).__name__ != "Dense" or activation_name(layer) != "linear" or not layer.use_bias:
         raise NotApplicableError(f"{layer.name} is no linear output")
-    mean, deviation = float(edit["mean"]), float(edit["size"])
+    mean = float(edit["mean"])
+    deviation = float(edit["size"])
     added = keras.layers.Rescaling(deviation, offset=mean, name=free_name(model, "rescaling_added"))
     change = Change(Plan(after={layer.name: [added]}))
-    change.transforms[layer.name] = lambda old, new: [old[0] / deviation, (old[1] - mean) / deviation, *old[2:]]
+    change.transforms[layer.name] = lambda old, new: [
+        old[0] / deviation,
+        (old[1] - mean) / deviation,
+        *old[2:],
+    ]
     return change
 
 
 def _dense(model: Any, edit: Edit) -> Change:
-    """A Dense layer behind `at`: the identity where the activation allows it, further units unheard at first."""
+    """A Dense layer behind `at`: the identity where the activation allows it, further units unheard
+    at first.
+    """
     import keras
 
-    layer, size, given = _layer(model, edit), int(edit["size"]), _given(model, edit["at"])
+    layer = _layer(model, edit)
+    size = int(edit["size"])
+    given = _given(model, edit["at"])
     if len(given) != 1 or given[0] is None:
         raise NotApplicableError(f"{edit['at']} does not give one vector an example")
-    name, width = free_name(model, "dense_added"), int(given[0])
+    name = free_name(model, "dense_added")
+    width = int(given[0])
     added = keras.layers.Dense(size, activation=edit.get("activation", "relu"), name=name)
     plan = Plan(after={edit["at"]: [added]})
     if layer is None or size < width or not _never_negative(layer):
@@ -343,10 +384,20 @@ def _never_negative(layer: Any) -> bool:
         "ReLU",
     ):
         if kind in ("Activation", "ReLU"):
-            return kind == "ReLU" or activation_name(layer) in ("relu", "relu6", "sigmoid", "softmax", "softplus")
+            return kind == "ReLU" or activation_name(layer) in (
+                "relu",
+                "relu6",
+                "sigmoid",
+                "softmax",
+                "softplus",
+            )
         before = layer._inbound_nodes[0].arguments.keras_tensors[0]._keras_history.operation
         return _never_negative(before)
-    return kind in ("Dense", "Conv1D", "Conv2D") and activation_name(layer) in ("relu", "sigmoid", "softplus")
+    return kind in ("Dense", "Conv1D", "Conv2D") and activation_name(layer) in (
+        "relu",
+        "sigmoid",
+        "softplus",
+    )
 
 
 def _identity_dense(layer: Any, width: int) -> None:
@@ -362,7 +413,9 @@ def _deepen(model: Any, edit: Edit) -> Change:
     layer = _layer(model, edit)
     kind = type(layer).__name__
     if kind == "Dense":
-        return _dense(model, {**edit, "size": layer.units, "activation": activation_name(layer) or "relu"})
+        return _dense(
+            model, {**edit, "size": layer.units, "activation": activation_name(layer) or "relu"}
+        )
     if kind not in ("Conv1D", "Conv2D") or layer.data_format == "channels_first":
         raise NotApplicableError(f"a {kind} cannot be repeated")
     name = free_name(model, f"{kind.lower()}_added")
@@ -387,7 +440,9 @@ def _identity_conv(layer: Any) -> None:
 
 
 def _conv_block(model: Any, edit: Edit) -> Change:
-    """Convolution, normalisation, activation and pooling behind `at`, as the model's own blocks look (`like`)."""
+    """Convolution, normalisation, activation and pooling behind `at`, as the model's own blocks
+    look (`like`).
+    """
     import keras
 
     like = model.get_layer(edit["like"])
@@ -397,11 +452,19 @@ def _conv_block(model: Any, edit: Edit) -> Change:
     number = name.rsplit("_", 1)[1]
     activation = edit.get("activation", "relu")
     kernel = min(max(like.kernel_size), 5)
-    made = {"filters": int(edit["size"]), "kernel_size": (kernel,) * like.rank, "strides": (1,) * like.rank}
+    made = {
+        "filters": int(edit["size"]),
+        "kernel_size": (kernel,) * like.rank,
+        "strides": (1,) * like.rank,
+    }
     made.update(padding="same", groups=1, name=name)
-    added: List[Any] = [copy_layer(like, **made, activation="linear" if edit.get("norm", True) else activation)]
+    added: List[Any] = [
+        copy_layer(like, **made, activation="linear" if edit.get("norm", True) else activation)
+    ]
     if edit.get("norm", True):
-        added.append(keras.layers.BatchNormalization(momentum=0.9, name=f"conv_added_norm_{number}"))
+        added.append(
+            keras.layers.BatchNormalization(momentum=0.9, name=f"conv_added_norm_{number}")
+        )
         added.append(keras.layers.Activation(activation, name=f"conv_added_activation_{number}"))
     if edit.get("pool", True):
         pooling = getattr(keras.layers, f"MaxPooling{like.rank}D")
@@ -413,8 +476,13 @@ def _convolve(model: Any, edit: Edit) -> Change:
     """Conv-Pool blocks on a picture that was flattened at once, or came as a vector."""
     import keras
 
-    shape, given = tuple(int(n) for n in edit["shape"]), _given(model, edit["at"])
-    added: List[Any] = [] if given == shape else [keras.layers.Reshape(shape, name=free_name(model, "reshape_added"))]
+    shape = tuple(int(n) for n in edit["shape"])
+    given = _given(model, edit["at"])
+    added: List[Any] = (
+        []
+        if given == shape
+        else [keras.layers.Reshape(shape, name=free_name(model, "reshape_added"))]
+    )
     for number, size in enumerate(edit["sizes"], 1):
         added += [
             keras.layers.Conv2D(int(size), 3, padding="same", name=f"conv_added_{number}"),
@@ -432,7 +500,9 @@ def _given(model: Any, name: str) -> "Tuple[Any, ...]":
     layer = _layer(model, {"at": name})
     if layer is not None:
         return tuple(layer.output.shape[1:])
-    return next(tuple(t.shape[1:]) for t in graph.graph_of(model).inputs if graph.input_name(t) == name)
+    return next(
+        tuple(t.shape[1:]) for t in graph.graph_of(model).inputs if graph.input_name(t) == name
+    )
 
 
 def _global_pool(model: Any, edit: Edit) -> Change:
@@ -443,7 +513,9 @@ def _global_pool(model: Any, edit: Edit) -> Change:
     rank = len(layer.input.shape) - 2
     if type(layer).__name__ != "Flatten" or rank not in (1, 2, 3):
         raise NotApplicableError(f"{layer.name} does not flatten a map")
-    pooled = getattr(keras.layers, f"GlobalAveragePooling{rank}D")(name=free_name(model, "global_pool_added"))
+    pooled = getattr(keras.layers, f"GlobalAveragePooling{rank}D")(
+        name=free_name(model, "global_pool_added")
+    )
     change = Change(Plan(replace={layer.name: pooled}), grade=APPROXIMATE)
     for one in graph.consumers(model, layer):
         if type(one).__name__ == "Dense":
@@ -452,13 +524,18 @@ def _global_pool(model: Any, edit: Edit) -> Change:
 
 
 def _summed(channels: int) -> Transform:
-    """The kernel behind a flattened map, summed over its positions: the same output for a map that is constant."""
+    """The kernel behind a flattened map, summed over its positions: the same output for a map that
+    is constant.
+    """
     return lambda old, new: [old[0].reshape(-1, channels, old[0].shape[-1]).sum(axis=0), *old[1:]]
 
 
 def _remove(model: Any, edit: Edit) -> Change:
     layer = _layer(model, edit)
-    if any(layer is last for last in graph.output_operations(model)) or len(graph.producers(model, layer)) != 1:
+    if (
+        any(layer is last for last in graph.output_operations(model))
+        or len(graph.producers(model, layer)) != 1
+    ):
         raise NotApplicableError(f"{layer.name} cannot be left out")
     return Change(Plan(drop={layer.name}), grade=APPROXIMATE)
 
@@ -474,7 +551,8 @@ def _mask(model: Any, edit: Edit) -> Change:
 def _all_skip(model: Any, layer: Any) -> bool:
     passing = ("Dropout", "SpatialDropout1D")
     return all(
-        type(one).__name__ in {*RECURRENT, "Bidirectional"} or (type(one).__name__ in passing and _all_skip(model, one))
+        type(one).__name__ in {*RECURRENT, "Bidirectional"}
+        or (type(one).__name__ in passing and _all_skip(model, one))
         for one in graph.consumers(model, layer)
     )
 
@@ -485,7 +563,9 @@ def _augment(model: Any, edit: Edit) -> Change:
 
     added: List[Any] = []
     if edit.get("flip"):
-        added.append(keras.layers.RandomFlip("horizontal", name=free_name(model, "random_flip_added")))
+        added.append(
+            keras.layers.RandomFlip("horizontal", name=free_name(model, "random_flip_added"))
+        )
     if edit.get("shift"):
         share = float(edit["shift"])
         name = free_name(model, "random_shift_added")

@@ -1,4 +1,6 @@
-"""A Keras model written down: each layer's class and settings, what it reads, and where the script made it."""
+"""A Keras model written down: each layer's class and settings, what it reads, and where the script
+made it.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +13,15 @@ from mlops_lib.runner.script import call_sites
 from mlops_lib.runner.search.keras import graph
 
 LONGEST = 200
-"""Settings with more values (the means of thousands of features) are not written into source code."""
+"""Settings with more values (the means of thousands of features) are not written into source code.
+"""
 
 
 def blueprint(model: Any) -> List[Dict[str, Any]]:
     """The layers in order.
 
-    Each is `{"class", "module", "name", "arguments": {setting: value that is not its default}, "parameters": [names in the
-    order of the constructor], "inputs": [names], "site"}`.
+    Each is `{"class", "module", "name", "arguments": {setting: value that is not its default},
+    "parameters": [names in the order of the constructor], "inputs": [names], "site"}`.
     """
     layers = list(graph.graph_of(model).layers)
     return [{**one_layer(layer), "inputs": _inputs(model, layer)} for layer in layers]
@@ -28,9 +31,14 @@ def one_layer(layer: Any) -> Dict[str, Any]:
     """A layer without its place in the graph."""
     kind = type(layer)
     written = {
-        "class": kind.__name__, "module": kind.__module__.split(".")[0], "name": layer.name, "arguments": {},
-        "parameters": _parameters(kind), "site": call_sites.of(layer), "known": True,
-    }  # fmt: skip
+        "class": kind.__name__,
+        "module": kind.__module__.split(".")[0],
+        "name": layer.name,
+        "arguments": {},
+        "parameters": _parameters(kind),
+        "site": call_sites.of(layer),
+        "known": True,
+    }
     if kind.__name__ == "InputLayer":
         written["arguments"] = {"shape": plain(layer.batch_shape[1:]), "dtype": str(layer.dtype)}
     elif kind.__name__ == "Bidirectional":
@@ -43,18 +51,24 @@ def one_layer(layer: Any) -> Dict[str, Any]:
         written["known"] = False
     else:
         written["arguments"] = _arguments(layer)
-        written["known"] = all(len(str(value)) < LONGEST * 20 for value in written["arguments"].values())
+        written["known"] = all(
+            len(str(value)) < LONGEST * 20 for value in written["arguments"].values()
+        )
     return written
 
 
 def _parameters(kind: Any) -> List[str]:
     names = list(inspect.signature(kind.__init__).parameters.values())[1:]
-    return [one.name for one in names if one.kind in (one.POSITIONAL_OR_KEYWORD, one.POSITIONAL_ONLY)]
+    return [
+        one.name for one in names if one.kind in (one.POSITIONAL_OR_KEYWORD, one.POSITIONAL_ONLY)
+    ]
 
 
 def _arguments(layer: Any) -> Dict[str, Any]:
     """The settings that are not as the class would choose them."""
-    config = {k: v for k, v in layer.get_config().items() if k not in ("name", "trainable", "dtype")}
+    config = {
+        k: v for k, v in layer.get_config().items() if k not in ("name", "trainable", "dtype")
+    }
     needed = {
         one.name: config[one.name]
         for one in inspect.signature(type(layer).__init__).parameters.values()

@@ -13,11 +13,15 @@ from mlops_lib.runner.search.keras.constraints import Ties
 PEAK = 3e-3
 """Peak learning rate of Adam under warm-up and cosine decay, at batches of 64."""
 STEPS = 1200
-"""A training has at least so many steps, where its epochs stay bearable: the weights have to get somewhere."""
+"""A training has at least so many steps, where its epochs stay bearable: the weights have to get
+somewhere.
+"""
 FEW_STEPS = 20
 """Steps an epoch below which a smaller batch is worth its time."""
-SMALLEST_BATCH, LARGEST_BATCH = 16, 256
-FEWEST_EPOCHS, MOST_EPOCHS = 8, 50
+SMALLEST_BATCH = 16
+LARGEST_BATCH = 256
+FEWEST_EPOCHS = 8
+MOST_EPOCHS = 50
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,9 @@ class Recipe:
     """How a trial trains."""
 
     optimizer: str = "own"
-    """"own": the developer's, from its configuration; "compiled": the one the model has; else the name of one of Keras'."""
+    """"own": the developer's, from its configuration; "compiled": the one the model has; else the
+    name of one of Keras'.
+    """
     learning_rate: float = 0.0
     """Peak under "cosine"; 0 keeps the developer's."""
     schedule: str = "own"
@@ -61,22 +67,28 @@ class Candidate:
     edits: Tuple[Edit, ...] = ()
     recipe: Recipe = Recipe()
     fresh: bool = False
-    """Start from the weights before the developer's fit all the same, and fresh ones where the edits changed a layer."""
+    """Start from the weights before the developer's fit all the same, and fresh ones where the
+    edits changed a layer.
+    """
     own: str = ""
     """Values of the project's own HyperModel, as JSON: it builds the model, nothing is edited."""
 
     def values(self) -> Dict[str, Any]:
         """As flat JSON values, for the oracle's own records."""
         return {
-            "parent": self.parent, "edits": json.dumps([dict(e) for e in self.edits], sort_keys=True),
-            "fresh": self.fresh, "own": self.own, **asdict(self.recipe),
-        }  # fmt: skip
+            "parent": self.parent,
+            "edits": json.dumps([dict(e) for e in self.edits], sort_keys=True),
+            "fresh": self.fresh,
+            "own": self.own,
+            **asdict(self.recipe),
+        }
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Candidate:
         """The candidate that `values` describe."""
         recipe = Recipe(**{name: values[name] for name in asdict(Recipe()) if name in values})
-        edits, own = tuple(json.loads(values["edits"])), str(values.get("own") or "")
+        edits = tuple(json.loads(values["edits"]))
+        own = str(values.get("own") or "")
         return cls(int(values["parent"]), edits, recipe, bool(values["fresh"]), own)
 
     def words(self) -> List[str]:
@@ -103,9 +115,11 @@ class Limits:
         """The limits in a JSON object; without one there are none."""
         table = given if isinstance(given, dict) else {}
         return cls(
-            tuple(map(str, table.get("edits") or ())), tuple(map(str, table.get("without") or ())),
-            int(table.get("epochs") or 0), int(table.get("parameters") or 0),
-        )  # fmt: skip
+            tuple(map(str, table.get("edits") or ())),
+            tuple(map(str, table.get("without") or ())),
+            int(table.get("epochs") or 0),
+            int(table.get("parameters") or 0),
+        )
 
     def allow(self, edit: Edit) -> bool:
         """Whether an edit of this kind may be made."""
@@ -124,7 +138,9 @@ class Facts:
     images: List[str] = field(default_factory=list)
     """Names of inputs that are images."""
     pictures: Dict[str, List[int]] = field(default_factory=dict)
-    """Names of inputs that are pictures, also as grey values or as one vector, with height, width and channels."""
+    """Names of inputs that are pictures, also as grey values or as one vector, with height, width
+    and channels.
+    """
     mirrored: bool = False
     """Whether a mirrored image may keep its label."""
     unscaled: Dict[str, Tuple[List[float], List[float]]] = field(default_factory=dict)
@@ -138,9 +154,12 @@ class Facts:
     padded: List[str] = field(default_factory=list)
     """Names of token inputs that many examples end in zeros: padding that nobody masks."""
     inner: List[str] = field(default_factory=list)
-    """Names of the script's own models inside the model, which began untrained and are edited too."""
+    """Names of the script's own models inside the model, which began untrained and are edited too.
+    """
     pretrained: bool = False
-    """Whether weights from elsewhere are being trained on, which a high learning rate would destroy."""
+    """Whether weights from elsewhere are being trained on, which a high learning rate would
+    destroy.
+    """
     accelerated: bool = False
     """Whether there is an accelerator: wider networks cost little there."""
     most_cost: float = 0.0
@@ -161,7 +180,9 @@ def standard_recipe(facts: Facts, *, share: float = 1.0) -> Recipe:
             batch //= 2
         batch = min(max(batch, 1), LARGEST_BATCH)
     steps = max(math.ceil(facts.examples / max(batch, 1)), 1)
-    epochs = max(round(facts.epochs * share), min(math.ceil(STEPS / steps), MOST_EPOCHS), FEWEST_EPOCHS)
+    epochs = max(
+        round(facts.epochs * share), min(math.ceil(STEPS / steps), MOST_EPOCHS), FEWEST_EPOCHS
+    )
     epochs = min(epochs, max(MOST_EPOCHS, facts.epochs // 2), facts.limits.epochs or epochs)
     rate = PEAK * min(max((batch / 64.0) ** 0.5, 0.5), 2.0)
     if facts.pretrained:

@@ -1,7 +1,7 @@
 """What the search leaves as it is because something beside the model counts on it.
 
-A decoder that the script made of a model's last layers takes a code of one width; and an autoencoder whose code may grow
-has nothing left to learn.
+A decoder that the script made of a model's last layers takes a code of one width; and an
+autoencoder whose code may grow has nothing left to learn.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ class Ties:
     """How an edited model must still look."""
 
     layers: Dict[str, Tuple[Shapes, List[str]]] = field(default_factory=dict)
-    """Layers that another model calls too: the shapes of their weights, and the layers that they read."""
+    """Layers that another model calls too: the shapes of their weights, and the layers that they
+    read.
+    """
     narrowest: float = math.inf
     """The most values that the narrowest layer of an autoencoder gives."""
 
@@ -30,7 +32,10 @@ class Ties:
         if not self.layers and self.narrowest == math.inf:
             return True
         own = {layer.name: layer for layer in made.layers}
-        kept = all(name in own and _seen_from_outside(made, own[name]) == tie for name, tie in self.layers.items())
+        kept = all(
+            name in own and _seen_from_outside(made, own[name]) == tie
+            for name, tie in self.layers.items()
+        )
         return kept and _narrowest(made) <= self.narrowest
 
 
@@ -51,19 +56,25 @@ def find(model: Any, *, inputs_are_targets: bool) -> Ties:
 
 
 def _entered(model: Any) -> Iterator[Any]:
-    """Layers behind the first ones that another model of the script's calls on something of its own."""
+    """Layers behind the first ones that another model of the script's calls on something of its
+    own.
+    """
     import keras
 
     own = {id(layer): layer for layer in model.layers if layer.weights}
     inner = {id(one) for one in (model, getattr(model, "_functional", None))}
     gc.collect()  # a Sequential that grew by `add` leaves graphs behind
-    for other in [one for one in gc.get_objects() if isinstance(one, keras.Model) and id(one) not in inner]:
+    for other in [
+        one for one in gc.get_objects() if isinstance(one, keras.Model) and id(one) not in inner
+    ]:
         for nodes in getattr(getattr(other, "_functional", other), "_nodes_by_depth", {}).values():
             for node in nodes:
                 layer = own.get(id(node.operation))
                 if layer is None or _reads_inputs(model, layer):
                     continue
-                sources = [tensor._keras_history.operation for tensor in node.arguments.keras_tensors]
+                sources = [
+                    tensor._keras_history.operation for tensor in node.arguments.keras_tensors
+                ]
                 if any(type(one).__name__ == "InputLayer" for one in sources):
                     yield layer
 
@@ -89,6 +100,7 @@ def _weighty(model: Any, layer: Any) -> List[str]:
 
 def _narrowest(model: Any) -> float:
     nodes = [node for level in graph.graph_of(model)._nodes_by_depth.values() for node in level]
-    # A pooling may be what makes the code; what has one number an example is a loss that the model adds.
+    # A pooling may be what makes the code; what has one number an example is a loss that the model
+    # adds.
     made = [tensor.shape[1:] for node in nodes for tensor in node.outputs if len(tensor.shape) > 1]
     return float(min((math.prod(int(n or 1) for n in shape) for shape in made), default=math.inf))

@@ -11,7 +11,9 @@ from mlops_lib.runner import protocol
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Findings, the gravest first: `unstable`, `not_learning`, `overfitting`, `underfitting`, `unfinished`."""
+    """Findings, the gravest first: `unstable`, `not_learning`, `overfitting`, `underfitting`,
+    `unfinished`.
+    """
 
     findings: Tuple[str, ...]
     best_epoch: Optional[int] = None
@@ -23,7 +25,12 @@ class Diagnosis:
 
 
 def diagnose(
-    curves: Mapping[str, List[float]], *, metric: str, mode: str, target: float, held_out: Optional[float] = None
+    curves: Mapping[str, List[float]],
+    *,
+    metric: str,
+    mode: str,
+    target: float,
+    held_out: Optional[float] = None,
 ) -> Diagnosis:
     """Read a History.
 
@@ -53,13 +60,19 @@ def diagnose(
         findings.append("underfitting")
     if _still_falling(loss):
         findings.append("unfinished")
-    return Diagnosis(tuple(findings), _turning_point([float(v) for v in curves.get("val_loss", [])]))
+    return Diagnosis(
+        tuple(findings), _turning_point([float(v) for v in curves.get("val_loss", [])])
+    )
 
 
 def _curve(curves: Mapping[str, List[float]], metric: str, prefix: str) -> List[float]:
     for name, values in curves.items():
         own = name[len(prefix) :] if name.startswith(prefix) else ""
-        if own and not own.startswith("val_") and protocol.metric_name(own) == protocol.metric_name(metric):
+        if (
+            own
+            and not own.startswith("val_")
+            and protocol.metric_name(own) == protocol.metric_name(metric)
+        ):
             return [float(v) for v in values]
     return []
 

@@ -1,6 +1,7 @@
 """Which edits fit a model and its data, in the order in which they are worth trying.
 
-First the portfolio: what most often helps a network of this kind, all at once. Then single edits around the best model so
+First the portfolio: what most often helps a network of this kind, all at once. Then single edits
+    around the best model so
 far, ordered by what its own curves say is wrong with it. Nothing here knows a particular task.
 """
 
@@ -47,7 +48,9 @@ class Space:
         self.first = self._portfolio(diagnosis, inheritable)
         """The portfolio's candidate: everything that most often helps a network of this kind."""
         self.second = self._as_pictures()
-        """What else it has, None where that is all: convolutions, where pictures are flattened at once."""
+        """What else it has, None where that is all: convolutions, where pictures are flattened at
+        once.
+        """
 
     def _portfolio(self, diagnosis: Diagnosis, inheritable: bool) -> Candidate:
         fresh = not inheritable or diagnosis.has("overfitting") or diagnosis.has("unstable")
@@ -59,19 +62,27 @@ class Space:
 
     def _as_pictures(self) -> Optional[Candidate]:
         edits = [] if self.root is None else convolved(self.root, self.facts)
-        return Candidate(0, tuple(edits), standard_recipe(self.facts), fresh=True) if edits else None
+        return (
+            Candidate(0, tuple(edits), standard_recipe(self.facts), fresh=True) if edits else None
+        )
 
     def around(
-        self, number: int, model: Any, diagnosis: Diagnosis, *, polished: bool = False,
+        self,
+        number: int,
+        model: Any,
+        diagnosis: Diagnosis,
+        *,
+        polished: bool = False,
         is_new: Callable[[Candidate], bool] = lambda candidate: True,
-    ) -> Iterator[Candidate]:  # fmt: skip
+    ) -> Iterator[Candidate]:
         """Candidates around trial `number`, the best so far, in order.
 
         Args:
             number: the trial.
             model: its architecture; None where it cannot be edited.
             diagnosis: what its curves say.
-            polished: whether it is another trial's weights, trained on with a smaller learning rate.
+            polished: whether it is another trial's weights, trained on with a smaller learning
+                rate.
             is_new: whether a candidate was not tried yet; only those are looked at closer.
         """
         recipe = standard_recipe(self.facts, share=0.7)
@@ -131,7 +142,10 @@ def _growing(model: Any, facts: Facts) -> Iterator[List[Edit]]:
         yield [deeper(model, layer)]
     for layer in recurrents(model):
         yield [{"kind": "bidirectional", "at": layer.name}]
-    yield [{"kind": "resize", "at": layer.name, "size": _grown(layer, 2.0 if step < 2.0 else 4.0)} for layer in wide]
+    yield [
+        {"kind": "resize", "at": layer.name, "size": _grown(layer, 2.0 if step < 2.0 else 4.0)}
+        for layer in wide
+    ]
     for layer in reversed(recurrents(model)):
         yield [{"kind": "stack", "at": layer.name}]
     for layer in reversed(hidden_dense(model)):
@@ -160,10 +174,17 @@ def _regularising(model: Any, facts: Facts) -> Iterator[List[Edit]]:
         if one.rate < 0.55
     ]
     heavy = [*hidden_dense(model), *convolutions(model)]
-    yield [{"kind": "l2", "at": layer.name, "size": 1e-4} for layer in heavy if layer.kernel_regularizer is None]
+    yield [
+        {"kind": "l2", "at": layer.name, "size": 1e-4}
+        for layer in heavy
+        if layer.kernel_regularizer is None
+    ]
     for layer in of_kind(model, "Flatten"):
         yield [{"kind": "global_pool", "at": layer.name}]
-    yield [{"kind": "set_dropout", "at": one.name, "size": round(max(0.05, one.rate / 2), 2)} for one in dropouts]
+    yield [
+        {"kind": "set_dropout", "at": one.name, "size": round(max(0.05, one.rate / 2), 2)}
+        for one in dropouts
+    ]
     for layer in hidden_dense(model):
         if layer.units >= 32:
             yield [{"kind": "resize", "at": layer.name, "size": int(layer.units) // 2}]
@@ -174,7 +195,11 @@ def _stabilising(model: Any, facts: Facts) -> Iterator[List[Edit]]:
     for name, (mean, variance) in facts.unscaled.items():
         if not any("normalization_added" in layer.name for layer in model.layers):
             yield [{"kind": "normalise_input", "at": name, "mean": mean, "variance": variance}]
-    plain = [layer for layer in [*convolutions(model), *hidden_dense(model)] if not normalised(model, layer)]
+    plain = [
+        layer
+        for layer in [*convolutions(model), *hidden_dense(model)]
+        if not normalised(model, layer)
+    ]
     yield [{"kind": "batch_norm", "at": layer.name} for layer in plain]
 
 
@@ -184,7 +209,11 @@ def _width_of(layer: Any) -> int:
         return int(getattr(layer.forward_layer, "units", 0))
     if kind in ("Dense", "LSTM", "GRU", "SimpleRNN"):
         return int(layer.units)
-    return int(layer.filters) if kind in ("Conv1D", "Conv2D", "Conv3D") else int(getattr(layer, "output_dim", 0))
+    return (
+        int(layer.filters)
+        if kind in ("Conv1D", "Conv2D", "Conv3D")
+        else int(getattr(layer, "output_dim", 0))
+    )
 
 
 def _grown(layer: Any, factor: float) -> int:
@@ -200,7 +229,9 @@ def next_candidate(
     *,
     polished: bool = False,
 ) -> Optional[Candidate]:
-    """The first candidate that was not tried yet: the portfolio's, then those around the best; None when all were."""
+    """The first candidate that was not tried yet: the portfolio's, then those around the best; None
+    when all were.
+    """
     known = [json.dumps(dict(values), sort_keys=True) for values in tried]
 
     def is_new(candidate: Candidate) -> bool:
@@ -209,7 +240,9 @@ def next_candidate(
     for one in (space.first, space.second):
         if one is not None and is_new(one):
             return one
-    for candidate in space.around(best, model_of(best), diagnosis_of(best), polished=polished, is_new=is_new):
+    for candidate in space.around(
+        best, model_of(best), diagnosis_of(best), polished=polished, is_new=is_new
+    ):
         if is_new(candidate):
             return candidate
     return None

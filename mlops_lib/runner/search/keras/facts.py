@@ -21,16 +21,27 @@ NEIGHBOURS_KEPT = 0.9
 """Share of nearest neighbours that must keep their label when images are mirrored."""
 MANY_FEATURES = 32
 """From so many features on, numbers for each of them are nothing to read."""
-REGRESSIONS = ("mse", "mean_squared_error", "mae", "mean_absolute_error", "huber", "huber_loss", "log_cosh", "logcosh")
+REGRESSIONS = (
+    "mse",
+    "mean_squared_error",
+    "mae",
+    "mean_absolute_error",
+    "huber",
+    "huber_loss",
+    "log_cosh",
+    "logcosh",
+)
 FAR = 3.0
-"""Targets whose deviation, or mean in deviations, is further from 1 than this factor are stretched."""
+"""Targets whose deviation, or mean in deviations, is further from 1 than this factor are stretched.
+"""
 SCALES_APART = 10.0
 """Features whose deviations differ by more than this factor, or are that far from 1, are scaled."""
 PADDED = 0.1
 """Share of sequences with zeros at an end from which on these are padding."""
 SMALLEST_PICTURE = 8
 ALIKE = 0.25
-"""Neighbouring pixels of a picture correlate by more than this, and distant ones by clearly less."""
+"""Neighbouring pixels of a picture correlate by more than this, and distant ones by clearly less.
+"""
 RARE = 1 / 3
 """A class with less than this share of an even one is rare."""
 
@@ -42,21 +53,28 @@ def gather(model: Any, call: FitCall, request: SearchRequest, selected: Selected
     batch = batch_size(call)
     facts = Facts(
         examples=steps_an_epoch(call, x, batch) * batch if pipeline else length(x),
-        batch_size=batch, epochs=len(call.history.epoch) or int(call.arguments.get("epochs") or 1),
-        learning_rate=plain_rate(model.optimizer), arrays=not pipeline, pretrained=_is_pretrained(model, call),
-        accelerated=_has_accelerator(), limits=Limits.read(request.limits),
-    )  # fmt: skip
+        batch_size=batch,
+        epochs=len(call.history.epoch) or int(call.arguments.get("epochs") or 1),
+        learning_rate=plain_rate(model.optimizer),
+        arrays=not pipeline,
+        pretrained=_is_pretrained(model, call),
+        accelerated=_has_accelerator(),
+        limits=Limits.read(request.limits),
+    )
     facts.inner = [one.name for one in _inner(model) if is_untrained([one], model, call)]
     facts.most_cost = most_cost(model, accelerated=facts.accelerated)
     with contextlib.suppress(graph.UnclonableError):
         facts.ties = constraints.find(
             model, inputs_are_targets=not pipeline and _same_values(x, selected.training.get("y"))
         )
-    # What a pipeline gives is looked at by the examples that select: they are in memory, and nothing of it is consumed.
+    # What a pipeline gives is looked at by the examples that select: they are in memory, and
+    # nothing of it is consumed.
     y = selected.y if pipeline else selected.training.get("y")
     labels = classes(y)
     if labels is not None and not pipeline:
-        facts.imbalanced = request.metric in ("balanced_accuracy", "f1", "recall") and _has_rare(labels)
+        facts.imbalanced = request.metric in ("balanced_accuracy", "f1", "recall") and _has_rare(
+            labels
+        )
     if _is_regression(call.compiled.get("loss")) and not isinstance(y, (dict, list, tuple)):
         facts.targets = far_targets(y)
     for name, tensor, values in _inputs(model, selected.x if pipeline else x):
@@ -101,7 +119,9 @@ def _inputs(model: Any, x: Any) -> List[Tuple[str, Any, Any]]:
     found = []
     for tensor, part in zip(tensors, parts):
         if part is not None and hasattr(part, "shape"):
-            values = numpy.asarray(part[:SAMPLE] if not hasattr(part, "iloc") else part.iloc[:SAMPLE])
+            values = numpy.asarray(
+                part[:SAMPLE] if not hasattr(part, "iloc") else part.iloc[:SAMPLE]
+            )
             if values.dtype.kind in "fiub" and len(tensor.shape) == values.ndim:
                 found.append((graph.input_name(tensor), tensor, values))
     return found
@@ -109,14 +129,24 @@ def _inputs(model: Any, x: Any) -> List[Tuple[str, Any, Any]]:
 
 def _inner(model: Any) -> List[Any]:
     """The models inside a model that are being trained."""
-    return [one for one in getattr(model, "layers", []) if hasattr(one, "layers") and one.trainable_weights]
+    return [
+        one
+        for one in getattr(model, "layers", [])
+        if hasattr(one, "layers") and one.trainable_weights
+    ]
 
 
 def _is_pretrained(model: Any, call: FitCall) -> bool:
-    """Whether weights that came from elsewhere may be under training: another model inside, or a large network."""
+    """Whether weights that came from elsewhere may be under training: another model inside, or a
+    large network.
+    """
     layers = list(getattr(model, "layers", []))
     inner = _inner(model)
-    kernels = [one for one in layers if type(one).__name__ in ("Conv2D", "DepthwiseConv2D", "SeparableConv2D")]
+    kernels = [
+        one
+        for one in layers
+        if type(one).__name__ in ("Conv2D", "DepthwiseConv2D", "SeparableConv2D")
+    ]
     kernels = [one for one in kernels if one.trainable]
     suspect = [*inner, *(kernels if len(kernels) > MANY_LAYERS else [])]
     return bool(suspect) and not is_untrained(suspect, model, call)
@@ -130,8 +160,15 @@ def _has_accelerator() -> bool:
     if framework is None:
         return False
     if hasattr(framework, "config") and hasattr(framework.config, "list_logical_devices"):
-        return any(device.device_type in ("GPU", "TPU") for device in framework.config.list_logical_devices())
-    on_gpu = framework.cuda.is_available() if hasattr(framework, "cuda") else framework.default_backend() != "cpu"
+        return any(
+            device.device_type in ("GPU", "TPU")
+            for device in framework.config.list_logical_devices()
+        )
+    on_gpu = (
+        framework.cuda.is_available()
+        if hasattr(framework, "cuda")
+        else framework.default_backend() != "cpu"
+    )
     return bool(on_gpu)
 
 
@@ -164,17 +201,22 @@ def _scaled_by_model(model: Any, tensor: Any) -> bool:
 
 
 def far_from_standard(values: Any) -> "Tuple[List[float], List[float]] | None":
-    """Mean and variance by feature, where the features are so unevenly scaled that it hurts; None where they are fine."""
+    """Mean and variance by feature, where the features are so unevenly scaled that it hurts; None
+    where they are fine.
+    """
     import numpy
 
     flat = values.reshape(-1, values.shape[-1]).astype("float64")
     if not numpy.isfinite(flat).all():
         return None
-    mean, deviation = flat.mean(axis=0), flat.std(axis=0)
+    mean = flat.mean(axis=0)
+    deviation = flat.std(axis=0)
     lively = deviation[deviation > 1e-9]
     if not len(lively):
         return None
-    bounded = abs(flat).max() <= 1.5  # somebody has scaled it: a feature that hardly varies must not be blown up
+    bounded = (
+        abs(flat).max() <= 1.5
+    )  # somebody has scaled it: a feature that hardly varies must not be blown up
     apart = lively.max() / lively.min() > SCALES_APART and values.ndim == 2 and not bounded
     large = lively.max() > SCALES_APART or lively.max() < 1 / SCALES_APART
     if not apart and not large and (abs(mean) < 3 * numpy.maximum(deviation, 0.1)).all():
@@ -182,21 +224,28 @@ def far_from_standard(values: Any) -> "Tuple[List[float], List[float]] | None":
     if values.ndim > 2:  # one scale for all channels: it is the range of the pixels that is off
         mean, deviation = numpy.full_like(mean, flat.mean()), numpy.full_like(deviation, flat.std())
     elif _is_one_quantity(flat, lively=deviation > 1e-9):
-        mean, deviation = numpy.array([flat.mean()]), numpy.array([flat.std()])
+        mean = numpy.array([flat.mean()])
+        deviation = numpy.array([flat.std()])
     variance = numpy.where(deviation > 1e-9, deviation, 1.0) ** 2
     # Four digits do, and can be read in a suggested patch.
     return [float(f"{v:.4g}") for v in mean], [float(f"{v:.4g}") for v in variance]
 
 
 def _is_one_quantity(flat: Any, *, lively: Any) -> bool:
-    """Whether many features share one range, as the pixels of a flattened image do: then one scale is theirs."""
+    """Whether many features share one range, as the pixels of a flattened image do: then one scale
+    is theirs.
+    """
     import numpy
 
     if flat.shape[1] < MANY_FEATURES or lively.sum() < 2:
         return False
-    lowest, highest = flat.min(axis=0)[lively], flat.max(axis=0)[lively]
+    lowest = flat.min(axis=0)[lively]
+    highest = flat.max(axis=0)[lively]
     reach = (highest - lowest).max()
-    return bool(numpy.median(highest - lowest) > reach / 2 and numpy.median(abs(lowest - lowest.min())) < reach / 4)
+    return bool(
+        numpy.median(highest - lowest) > reach / 2
+        and numpy.median(abs(lowest - lowest.min())) < reach / 4
+    )
 
 
 def _is_regression(loss: Any) -> bool:
@@ -205,26 +254,35 @@ def _is_regression(loss: Any) -> bool:
 
 
 def far_targets(y: Any) -> "Tuple[float, float] | None":
-    """Mean and deviation of the targets, where an output layer would first have to grow to reach them."""
+    """Mean and deviation of the targets, where an output layer would first have to grow to reach
+    them.
+    """
     import numpy
 
     values = numpy.asarray(y) if hasattr(y, "shape") else None
     if values is None or values.dtype.kind not in "iuf" or not numpy.isfinite(values).all():
         return None
-    mean, deviation = float(values.mean()), float(values.std())
+    mean = float(values.mean())
+    deviation = float(values.std())
     if deviation < 1e-9 or (1 / FAR <= deviation <= FAR and abs(mean) <= FAR * deviation):
         return None
     return float(f"{mean:.4g}"), float(f"{deviation:.4g}")
 
 
 def keeps_labels_mirrored(images: Any, labels: Any) -> bool:
-    """Whether an image's mirror image keeps its label, judged by nearest neighbours, without any model.
+    """Whether an image's mirror image keeps its label, judged by nearest neighbours, without any
+    model.
 
-    A mirrored photograph finds neighbours of its class as often as the photograph itself; a mirrored digit does not.
+    A mirrored photograph finds neighbours of its class as often as the photograph itself; a
+    mirrored digit does not.
     """
     import numpy
 
-    small = images.reshape(len(images), images.shape[1], images.shape[2], -1).mean(axis=-1).astype("float32")
+    small = (
+        images.reshape(len(images), images.shape[1], images.shape[2], -1)
+        .mean(axis=-1)
+        .astype("float32")
+    )
     step = max(small.shape[1] // 12, 1), max(small.shape[2] // 12, 1)
     labels = labels[: len(small)]
     plain = small[:, :: step[0], :: step[1]].reshape(len(small), -1)
@@ -247,10 +305,12 @@ def _agreement(queries: Any, known: Any, labels: Any, asked: int) -> float:
 
 
 def as_picture(values: Any) -> "List[int]":
-    """Height, width and channels, where the values are pictures: neighbours in both directions are alike. Else empty.
+    """Height, width and channels, where the values are pictures: neighbours in both directions are
+    alike. Else empty.
 
     Args:
-        values: examples by rows: maps with channels, maps of grey values, or vectors that may be either.
+        values: examples by rows: maps with channels, maps of grey values, or vectors that may be
+            either.
     """
     shape = list(values.shape[1:])
     if len(shape) == 3:
@@ -259,8 +319,12 @@ def as_picture(values: Any) -> "List[int]":
         shapes = [[*shape, 1]]
     else:
         sides = [(math.isqrt(shape[0] // channels), channels) for channels in (1, 3)]
-        shapes = [[side, side, channels] for side, channels in sides if side * side * channels == shape[0]]
-    return next((one for one in shapes if min(one[:2]) >= SMALLEST_PICTURE and _is_smooth(values, one)), [])
+        shapes = [
+            [side, side, channels] for side, channels in sides if side * side * channels == shape[0]
+        ]
+    return next(
+        (one for one in shapes if min(one[:2]) >= SMALLEST_PICTURE and _is_smooth(values, one)), []
+    )
 
 
 def _is_smooth(values: Any, shape: List[int]) -> bool:
@@ -273,7 +337,8 @@ def _is_smooth(values: Any, shape: List[int]) -> bool:
     down = float((maps[:, 1:] * maps[:, :-1]).mean())
     far = float((maps[:, shape[0] // 2 :] * maps[:, : shape[0] - shape[0] // 2]).mean())
     if values.ndim == 2:  # a signal of one dimension goes on where a row ends
-        left, right = maps[:, 1:, 0], maps[:, :-1, -1]
+        left = maps[:, 1:, 0]
+        right = maps[:, :-1, -1]
         edge = float(((left**2).mean() * (right**2).mean()) ** 0.5)
         if float((left * right).mean()) * power > 0.8 * edge * across > 0.0:
             return False
@@ -281,7 +346,9 @@ def _is_smooth(values: Any, shape: List[int]) -> bool:
 
 
 def names_used() -> Dict[str, int]:
-    """Keras' counters of automatic names, so that the script's own later layers are named as without a search."""
+    """Keras' counters of automatic names, so that the script's own later layers are named as
+    without a search.
+    """
     from keras.src.backend.common import global_state
 
     return dict(global_state.get_global_attribute("object_name_uids", {}) or {})

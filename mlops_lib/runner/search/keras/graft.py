@@ -1,7 +1,9 @@
 """The winner, put into the model object that the script holds.
 
-Every layer that survives keeps its object: also one that became wider, or sits behind an inserted block. So what the
-script took before (a layer to freeze, a feature extractor, the tensors for Grad-CAM) acts on the winner.
+Every layer that survives keeps its object: also one that became wider, or sits behind an inserted
+    block. So what the
+script took before (a layer to freeze, a feature extractor, the tensors for Grad-CAM) acts on the
+winner.
 """
 
 from __future__ import annotations
@@ -35,11 +37,17 @@ def graft(model: Any, winner: Any) -> List[str]:
     outputs = graph.graph_of(winner)._run_through_graph(
         list(old_graph.inputs), operation_fn=joined.target, call_fn=joined.call
     )
-    gone = [layer.name for layer in own.values() if not any(layer is one for one in joined.made.values())]
+    gone = [
+        layer.name
+        for layer in own.values()
+        if not any(layer is one for one in joined.made.values())
+    ]
     _install(model, [joined.made[id(layer)] for layer in winner.layers], old_graph, outputs)
     for layer in winner.layers:
         joined.made[id(layer)].set_weights(layer.get_weights())
-    notes = [f"layer {name} is not part of the winner: a reference to it has no effect" for name in gone]
+    notes = [
+        f"layer {name} is not part of the winner: a reference to it has no effect" for name in gone
+    ]
     moved = _moved(before, own, graph.graph_of(model))
     moved.update(_moved_builds(earlier, own, graph.graph_of(model)))
     notes += [note for one in watched for note in _follow(one, model, own, moved, changed)]
@@ -50,7 +58,9 @@ def graft(model: Any, winner: Any) -> List[str]:
 
 
 def _targets(own: Dict[str, Any], winner: Any) -> "Tuple[Dict[int, Any], Set[int]]":
-    """For each layer of the winner the object that takes its place in the caller's model; and which of those changed."""
+    """For each layer of the winner the object that takes its place in the caller's model; and which
+    of those changed.
+    """
     targets: Dict[int, Any] = {}
     changed: Set[int] = set()
     for layer in winner.layers:
@@ -118,11 +128,15 @@ class _Joined:
 
 def _is_call(node: Any, taken: List[Any], old: Any) -> bool:
     given = node.arguments.keras_tensors
-    return id(node) in old and len(given) == len(taken) and all(a is b for a, b in zip(given, taken))
+    return (
+        id(node) in old and len(given) == len(taken) and all(a is b for a, b in zip(given, taken))
+    )
 
 
 def _renew(operation: Any, place: int, old: Set[int]) -> None:
-    """Let the newest call of a layer take the place of its calls in the old graph: `layer.output` is its first one's."""
+    """Let the newest call of a layer take the place of its calls in the old graph: `layer.output`
+    is its first one's.
+    """
     *others, newest = operation._inbound_nodes
     kept = [node for node in others if id(node) not in old]
     kept.insert(place, newest)
@@ -144,15 +158,31 @@ def _install(model: Any, layers: List[Any], old_graph: Any, outputs: Any) -> Non
     sequential = isinstance(model, keras.Sequential)
     inputs = old_graph._inputs_struct
     made = Functional(inputs, outputs, name=old_graph.name)
-    gone = [layer for layer in graph.graph_of(model).layers if not any(layer is one for one in made.layers)]
+    gone = [
+        layer
+        for layer in graph.graph_of(model).layers
+        if not any(layer is one for one in made.layers)
+    ]
     if sequential:
         first = [one for one in model._layers if type(one).__name__ == "InputLayer"]
-        model._layers = [*first, *[layer for layer in layers if type(layer).__name__ != "InputLayer"]]
+        model._layers = [
+            *first,
+            *[layer for layer in layers if type(layer).__name__ != "InputLayer"],
+        ]
         model._functional = made
         model.built = True
         return
-    for name in ("_inputs_struct", "_outputs_struct", "_inputs", "_outputs", "_nodes", "_nodes_by_depth",
-                 "_operations", "_operations_by_depth", "output_names"):  # fmt: skip
+    for name in (
+        "_inputs_struct",
+        "_outputs_struct",
+        "_inputs",
+        "_outputs",
+        "_nodes",
+        "_nodes_by_depth",
+        "_operations",
+        "_operations_by_depth",
+        "output_names",
+    ):
         model.__dict__[name] = made.__dict__[name]
     for layer in gone:
         model._tracker.untrack(layer)
@@ -177,10 +207,19 @@ def _drop_earlier_builds(model: Any) -> Dict[str, List[Any]]:
     reached = {id(tensor) for tensor in inside.inputs}
     found: Dict[str, List[Any]] = {}
     for layer in model.layers:
-        calls = [node for node in layer._inbound_nodes if _all_in(node.arguments.keras_tensors, reached)]
+        calls = [
+            node for node in layer._inbound_nodes if _all_in(node.arguments.keras_tensors, reached)
+        ]
         reached = {id(tensor) for node in calls for tensor in node.outputs}
         found[layer.name] = [node for node in calls if id(node) not in current]
-        _keep(layer, [node for node in layer._inbound_nodes if not any(node is one for one in found[layer.name])])
+        _keep(
+            layer,
+            [
+                node
+                for node in layer._inbound_nodes
+                if not any(node is one for one in found[layer.name])
+            ],
+        )
     return found
 
 
@@ -188,7 +227,9 @@ def _all_in(tensors: List[Any], reached: Set[int]) -> bool:
     return bool(tensors) and all(id(tensor) in reached for tensor in tensors)
 
 
-def _moved_builds(earlier: Dict[str, List[Any]], own: Dict[str, Any], inside: Any) -> Dict[int, Any]:
+def _moved_builds(
+    earlier: Dict[str, List[Any]], own: Dict[str, Any], inside: Any
+) -> Dict[int, Any]:
     """Tensors of a Sequential's earlier builds to the new ones in the same place."""
     return {
         id(old): new
@@ -218,7 +259,12 @@ def _dependents(model: Any, winner: Any) -> List[Tuple[Any, List[Any]]]:
     import keras
 
     mine = {id(layer) for layer in model.layers if layer.weights}
-    skipped = {id(model), id(winner), id(getattr(model, "_functional", None)), id(getattr(winner, "_functional", None))}
+    skipped = {
+        id(model),
+        id(winner),
+        id(getattr(model, "_functional", None)),
+        id(getattr(winner, "_functional", None)),
+    }
     found = []
     gc.collect()  # a Sequential that grew by `add` leaves graphs behind
     for item in gc.get_objects():
@@ -231,7 +277,11 @@ def _dependents(model: Any, winner: Any) -> List[Tuple[Any, List[Any]]]:
 
 
 def _follow(
-    dependent: Tuple[Any, List[Any]], model: Any, own: Dict[str, Any], moved: Dict[int, Any], changed: Set[int]
+    dependent: Tuple[Any, List[Any]],
+    model: Any,
+    own: Dict[str, Any],
+    moved: Dict[int, Any],
+    changed: Set[int],
 ) -> List[str]:
     """Let a model that the script built on inner tensors compute on the winner."""
     import keras
@@ -244,14 +294,18 @@ def _follow(
     try:
         outputs = _recomputed(other, moved)
     except (ValueError, TypeError):
-        return [f"model {other.name} was built on layers whose output has another shape in the winner: build it again"]
+        return [
+            f"model {other.name} was built on layers whose output has another shape in the winner: build it again"
+        ]
     _install(other, [], other, keras.tree.pack_sequence_as(other._outputs_struct, outputs))
     _forget(other)
     return []
 
 
 def _is_affected(other: Any, moved: Dict[int, Any], changed: Set[int]) -> bool:
-    """Whether a model computes on a layer that is another one now, or on a tensor that is elsewhere."""
+    """Whether a model computes on a layer that is another one now, or on a tensor that is
+    elsewhere.
+    """
     if any(id(layer) in changed for layer in other.layers):
         return True
     made = [t for nodes in other._nodes_by_depth.values() for node in nodes for t in node.outputs]
@@ -279,13 +333,19 @@ def _recomputed(other: Any, moved: Dict[int, Any]) -> List[Any]:
     return [tensors[id(tensor)] for tensor in other._outputs]
 
 
-def _follow_sequential(other: Any, layers: List[Any], model: Any, own: Dict[str, Any], changed: Set[int]) -> List[str]:
+def _follow_sequential(
+    other: Any, layers: List[Any], model: Any, own: Dict[str, Any], changed: Set[int]
+) -> List[str]:
     """A Sequential of the first layers follows with the winner's layers up to the same one."""
     old = list(own.values())
-    if [id(layer) for layer in layers] != [id(layer) for layer in old[: len(layers)]] or layers[-1] not in model.layers:
+    if [id(layer) for layer in layers] != [id(layer) for layer in old[: len(layers)]] or layers[
+        -1
+    ] not in model.layers:
         if not any(id(layer) in changed for layer in layers):
             return []  # what it shares with this model is as it was
-        return [f"model {other.name} was built on layers of this one in a way that cannot follow: build it again"]
+        return [
+            f"model {other.name} was built on layers of this one in a way that cannot follow: build it again"
+        ]
     end = next(i for i, layer in enumerate(model.layers) if layer is layers[-1])
     first = [one for one in other._layers if type(one).__name__ == "InputLayer"]
     other._layers = [*first, *model.layers[: end + 1]]

@@ -1,7 +1,7 @@
 """A Keras model as a graph that can be built again with some layers changed.
 
-Works on Sequential and functional models alike, branches, skips, shared layers and nested models included. What
-cannot be built again from its configuration is `UnclonableError`.
+Works on Sequential and functional models alike, branches, skips, shared layers and nested models
+included. What cannot be built again from its configuration is `UnclonableError`.
 """
 
 from __future__ import annotations
@@ -45,15 +45,20 @@ def graph_of(model: Any) -> Any:
 
     if isinstance(model, keras.Sequential):
         if model._functional is None:
-            raise UnclonableError("the Sequential model has no graph: it was not built on a single input")
+            raise UnclonableError(
+                "the Sequential model has no graph: it was not built on a single input"
+            )
         return model._functional
     if hasattr(model, "_run_through_graph"):
         return model
-    raise UnclonableError(f"{type(model).__name__} is a subclassed model: its architecture is code, not a graph")
+    raise UnclonableError(
+        f"{type(model).__name__} is a subclassed model: its architecture is code, not a graph"
+    )
 
 
 def rebuild(model: Any, plan: Plan) -> Any:
-    """A fresh model of the same class, changed as planned; weights are fresh and nothing is compiled.
+    """A fresh model of the same class, changed as planned; weights are fresh and nothing is
+    compiled.
 
     Raises:
         UnclonableError: a layer has no usable configuration.
@@ -78,10 +83,14 @@ def rebuild(model: Any, plan: Plan) -> Any:
         result = args[0] if name in plan.drop else operation(*args, **kwargs)
         return chain(plan.after.get(name, []), result)
 
-    inputs = [keras.Input(batch_shape=t.shape, dtype=t.dtype, name=input_name(t)) for t in graph.inputs]
+    inputs = [
+        keras.Input(batch_shape=t.shape, dtype=t.dtype, name=input_name(t)) for t in graph.inputs
+    ]
     if isinstance(model, keras.Sequential):
         return _as_class(model, _sequential(model, plan, inputs[0], copy_of))
-    entering = [chain(plan.after.get(input_name(t), []), new) for t, new in zip(graph.inputs, inputs)]
+    entering = [
+        chain(plan.after.get(input_name(t), []), new) for t, new in zip(graph.inputs, inputs)
+    ]
     outputs = graph._run_through_graph(entering, operation_fn=copy_of, call_fn=call)
     structured = keras.tree.pack_sequence_as(graph._inputs_struct, inputs)
     return _as_class(model, keras.Model(structured, outputs, name=model.name))
@@ -100,12 +109,16 @@ def _sequential(model: Any, plan: Plan, entering: Any, copy_of: Any) -> Any:
 
 
 def _as_class(model: Any, copy: Any) -> Any:
-    """Give the copy the model's own class and attributes: a `train_step` of the user's trains the copy too."""
+    """Give the copy the model's own class and attributes: a `train_step` of the user's trains the
+    copy too.
+    """
     if type(copy) is not type(model):
         try:
             copy.__class__ = type(model)
         except TypeError as error:
-            raise UnclonableError(f"{type(model).__name__} cannot be made a second time: {error}") from error
+            raise UnclonableError(
+                f"{type(model).__name__} cannot be made a second time: {error}"
+            ) from error
         for name, value in vars(model).items():
             if name not in copy.__dict__:
                 copy.__dict__[name] = value
@@ -141,7 +154,9 @@ def copy_layer(layer: Any, **changes: Any) -> Any:
             config = unbuilt(layer.get_config())
             unknown = set(changes) - set(config)
             if unknown:
-                raise UnclonableError(f"layer {layer.name} has no setting {', '.join(sorted(unknown))}")
+                raise UnclonableError(
+                    f"layer {layer.name} has no setting {', '.join(sorted(unknown))}"
+                )
             config.update(lambdas.functions(layer, config))
             config.update(changes)
             made = type(layer).from_config(config)
@@ -149,14 +164,20 @@ def copy_layer(layer: Any, **changes: Any) -> Any:
                 made.name = layer.name
             return made
     except (NotImplementedError, TypeError, ValueError, KeyError) as error:
-        raise UnclonableError(f"layer {layer.name} cannot be made from its configuration: {error}") from error
+        raise UnclonableError(
+            f"layer {layer.name} cannot be made from its configuration: {error}"
+        ) from error
 
 
 def unbuilt(config: Any) -> Any:
-    """A configuration without the shapes that the layers inside it were built for: they are built for the next input."""
+    """A configuration without the shapes that the layers inside it were built for: they are built
+    for the next input.
+    """
     if isinstance(config, dict):
         return {
-            key: unbuilt(value) for key, value in config.items() if key != "build_config" or "class_name" not in config
+            key: unbuilt(value)
+            for key, value in config.items()
+            if key != "build_config" or "class_name" not in config
         }
     return [unbuilt(value) for value in config] if isinstance(config, list) else config
 
@@ -197,7 +218,9 @@ def consumers(model: Any, layer: Any) -> List[Any]:
 
 
 def producers(model: Any, layer: Any) -> List[Any]:
-    """The operations whose output the layer takes as its data, each once; a mask that travels beside it is left out."""
+    """The operations whose output the layer takes as its data, each once; a mask that travels
+    beside it is left out.
+    """
     import keras
 
     found: Dict[int, Any] = {}
@@ -211,7 +234,8 @@ def producers(model: Any, layer: Any) -> List[Any]:
 
 
 def output_operations(model: Any) -> List[Any]:
-    """The operations that give the model's outputs, and those before them back to the last layer with weights.
+    """The operations that give the model's outputs, and those before them back to the last layer
+    with weights.
 
     `Dense(10)` with an `Activation` behind it is one output.
     """
@@ -235,7 +259,11 @@ def output_layers(model: Any) -> List[Any]:
 
 def calls(model: Any, layer: Any) -> int:
     """How often the layer is used in the graph; more than once for a shared layer."""
-    return sum(node.operation is layer for nodes in graph_of(model)._nodes_by_depth.values() for node in nodes)
+    return sum(
+        node.operation is layer
+        for nodes in graph_of(model)._nodes_by_depth.values()
+        for node in nodes
+    )
 
 
 def describe(model: Any) -> List[str]:
@@ -247,7 +275,12 @@ def describe(model: Any) -> List[str]:
         except (AttributeError, ValueError):
             shape = "?"
         size = next(
-            (str(getattr(layer, n)) for n in ("filters", "units", "rate", "output_dim") if hasattr(layer, n)), ""
+            (
+                str(getattr(layer, n))
+                for n in ("filters", "units", "rate", "output_dim")
+                if hasattr(layer, n)
+            ),
+            "",
         )
         lines.append(f"{type(layer).__name__}({size}) → {shape}")
     return lines

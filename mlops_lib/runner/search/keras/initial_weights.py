@@ -7,7 +7,8 @@ from typing import Any, Dict, List, Optional
 from mlops_lib.runner.search.request import FitCall
 
 OFFSETS = ("bias", "beta", "moving_mean")
-"""Variables that every initialiser in use begins at nought, and that a training moves away from it."""
+"""Variables that every initialiser in use begins at nought, and that a training moves away from it.
+"""
 
 
 def initial(model: Any, call: FitCall) -> Optional[List[Any]]:

@@ -1,4 +1,6 @@
-"""The memory that this process holds: frameworks leak, and a search trains many models in one process."""
+"""The memory that this process holds: frameworks leak, and a search trains many models in one
+process.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +22,17 @@ LEAST_BYTES = 64 << 20
 def forgotten_gradients() -> Iterator[None]:
     """Forget the custom gradients that TensorFlow registers meanwhile.
 
-    It keeps them for good, and each holds the graph of the training step it was made in: 12 MiB a trial of a tiny network.
+    It keeps them for good, and each holds the graph of the training step it was made in: 12 MiB a
+        trial of a tiny network.
     """
     before = set(_gradients())
     try:
         yield
     finally:
         known = _gradients()
-        for name in [one for one in known if one not in before and one.startswith("CustomGradient-")]:
+        for name in [
+            one for one in known if one not in before and one.startswith("CustomGradient-")
+        ]:
             del known[name]
 
 

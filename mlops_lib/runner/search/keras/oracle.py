@@ -1,8 +1,8 @@
-"""KerasTuner's Oracle over edits: it numbers the trials and draws their values; what it is asked and told is in the search's
-ledger, from which it comes back after a kill.
+"""KerasTuner's Oracle over edits: it numbers the trials and draws their values; what it is asked
+and told is in the search's ledger, from which it comes back after a kill.
 
-Edits come from the space (portfolio, then what the diagnosis suggests). When those around the best model are used up,
-KerasTuner's Bayesian optimisation goes on over the way that model is trained.
+Edits come from the space (portfolio, then what the diagnosis suggests). When those around the best
+model are used up, KerasTuner's Bayesian optimisation goes on over the way that model is trained.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ def _quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _one_thread() -> Iterator[None]:
-    """Keep linear algebra to this thread: for matrices of a few rows, waking others takes six times as long as they save."""
+    """Keep linear algebra to this thread: for matrices of a few rows, waking others takes six times
+    as long as they save.
+    """
     try:
         import threadpoolctl  # scikit-learn brings it
     except ImportError:
@@ -55,14 +57,23 @@ class Trials:
         base_rate: learning rate around which the refinement looks.
         propose: gives the next candidate.
         refine: makes a candidate of the refinement's values.
-        own: the project's own HyperParameters and what makes a candidate of their values: all that is searched then.
+        own: the project's own HyperParameters and what makes a candidate of their values: all that
+            is searched then.
     """
 
     def __init__(
-        self, request: SearchRequest, ledger: Ledger, *, base_rate: float, propose: Propose, refine: Refine,
+        self,
+        request: SearchRequest,
+        ledger: Ledger,
+        *,
+        base_rate: float,
+        propose: Propose,
+        refine: Refine,
         own: Optional[Own] = None,
-    ) -> None:  # fmt: skip
-        self._ledger, self._own, self._request = ledger, own, request
+    ) -> None:
+        self._ledger = ledger
+        self._own = own
+        self._request = request
         self.stopped = ""
         """Why this pass's search is over, "" while it is not."""
         with _quiet():
@@ -75,8 +86,11 @@ class Trials:
                     self.stopped = str(line["why"])
 
     def _repeat(self, line: Mapping[str, Any]) -> None:
-        """Let the oracle know what was written down; values it draws later are those that it would have drawn."""
-        oracle, number = self._oracle, str(line["trial"])
+        """Let the oracle know what was written down; values it draws later are those that it would
+        have drawn.
+        """
+        oracle = self._oracle
+        number = str(line["trial"])
         if "values" in line:
             oracle._seed_state = line["drawn"]
             oracle.add_trial(number, line["values"])
@@ -90,7 +104,9 @@ class Trials:
     def _hand(self, number: str, worker: str) -> None:
         """A trial is this worker's from here on; "" is nobody."""
         oracle = self._oracle
-        oracle.ongoing_trials = {name: one for name, one in oracle.ongoing_trials.items() if one.trial_id != number}
+        oracle.ongoing_trials = {
+            name: one for name, one in oracle.ongoing_trials.items() if one.trial_id != number
+        }
         oracle._retry_queue = [one for one in oracle._retry_queue if one != number]
         if worker:
             oracle.ongoing_trials[worker] = oracle.trials[number]
@@ -102,19 +118,27 @@ class Trials:
         return len(self._oracle.trials)
 
     def ask(self, worker: str = ALONE) -> Optional[Any]:
-        """The trial to run (the one a kill interrupted comes again), None when the budget or the space is used up."""
-        known, mine = len(self), self._oracle.ongoing_trials.get(worker)
+        """The trial to run (the one a kill interrupted comes again), None when the budget or the
+        space is used up.
+        """
+        known = len(self)
+        mine = self._oracle.ongoing_trials.get(worker)
         with _quiet():
             trial = self._oracle.create_trial(worker)
         if str(trial.status) != "RUNNING":
             return None
         if mine is None:
             new = {"values": trial.hyperparameters.values, "drawn": self._oracle._seed_state}
-            self._ledger.add(trial=trial.trial_id, worker=worker, **(new if len(self) > known else {}))
+            self._ledger.add(
+                trial=trial.trial_id, worker=worker, **(new if len(self) > known else {})
+            )
         return trial
 
     def stop(self, why: str) -> None:
-        """This pass's search is over. Workers end when they hear of it, so a chief that comes back must know it by itself."""
+        """This pass's search is over.
+
+        Workers end when they hear of it, so a chief that comes back must know it by itself.
+        """
         self._ledger.add(over=self._request.number_of_pass, why=why)
         self.stopped = why
 
@@ -124,7 +148,11 @@ class Trials:
 
     def unfinished(self) -> List[Candidate]:
         """What the trials without an end are to try, those that wait for a worker included."""
-        return [self.candidate(trial) for trial in self._oracle.trials.values() if str(trial.status) == "RUNNING"]
+        return [
+            self.candidate(trial)
+            for trial in self._oracle.trials.values()
+            if str(trial.status) == "RUNNING"
+        ]
 
     def release(self, worker: str) -> None:
         """Let the next worker that asks go on with this one's trial."""
@@ -141,7 +169,9 @@ class Trials:
     def candidate(self, trial: Any) -> Candidate:
         """What it is to try."""
         values = trial.hyperparameters.values
-        return Candidate.read(values) if self._own is None else self._own[1](json.loads(values["own"]))
+        return (
+            Candidate.read(values) if self._own is None else self._own[1](json.loads(values["own"]))
+        )
 
     def tell(self, trial: Any, score: Optional[float], message: str = "") -> None:
         """How it ended; without a score it failed."""
@@ -160,7 +190,9 @@ class Trials:
             self._oracle.end_trial(trial)
 
 
-def _edit_oracle(request: SearchRequest, base_rate: float, propose: Propose, refine: Refine, own: Optional[Own]) -> Any:
+def _edit_oracle(
+    request: SearchRequest, base_rate: float, propose: Propose, refine: Refine, own: Optional[Own]
+) -> Any:
     import keras_tuner
     import numpy
     from keras_tuner.src.engine import trial as trials
@@ -179,7 +211,8 @@ def _edit_oracle(request: SearchRequest, base_rate: float, propose: Propose, ref
             tried = [self.trials[one].hyperparameters.values for one in self.start_order]
             candidate = propose(tried)
             if candidate is None:
-                # What is drawn depends on the trial's number alone, so that a search that was killed repeats it.
+                # What is drawn depends on the trial's number alone, so that a search that was
+                # killed repeats it.
                 self._random_state = numpy.random.RandomState(self.seed + int(trial_id))
                 with _one_thread():
                     drawn = super().populate_space(trial_id)
@@ -187,8 +220,13 @@ def _edit_oracle(request: SearchRequest, base_rate: float, propose: Propose, ref
                     return dict(drawn)
                 if own is not None:
                     # Beside KerasTuner's own names, by which it models the scores.
-                    return {"status": "RUNNING", "values": {**own[1](drawn["values"]).values(), **drawn["values"]}}
-                candidate = refine(float(drawn["values"]["learning_rate"]), int(drawn["values"]["epochs"]))
+                    return {
+                        "status": "RUNNING",
+                        "values": {**own[1](drawn["values"]).values(), **drawn["values"]},
+                    }
+                candidate = refine(
+                    float(drawn["values"]["learning_rate"]), int(drawn["values"]["epochs"])
+                )
             return {"status": "RUNNING", "values": candidate.values()}
 
         def _check_consecutive_failures(self) -> None:
@@ -214,6 +252,10 @@ def _edit_oracle(request: SearchRequest, base_rate: float, propose: Propose, ref
         space.Float("learning_rate", base_rate / 10, base_rate * 3, sampling="log")
         space.Int("epochs", Recipe().epochs // 2, 4 * Recipe().epochs)
     return EditOracle(
-        objective=keras_tuner.Objective(OBJECTIVE, request.mode), max_trials=request.trials, seed=request.seed or 1,
-        hyperparameters=space, allow_new_entries=False, tune_new_entries=False,
-    )  # fmt: skip
+        objective=keras_tuner.Objective(OBJECTIVE, request.mode),
+        max_trials=request.trials,
+        seed=request.seed or 1,
+        hyperparameters=space,
+        allow_new_entries=False,
+        tune_new_entries=False,
+    )

@@ -1,8 +1,9 @@
-"""The ledger of a search: what its oracle was asked and told, one line each, appended and never rewritten.
+"""The ledger of a search: what its oracle was asked and told, one line each, appended and never
+rewritten.
 
-A line is written before anybody acts on it, so a killed process loses none. `commit` makes all lines so far outlast a
-power failure too, at the price of one flush for however many there are: the chief of many workers answers a whole
-batch of calls after one.
+A line is written before anybody acts on it, so a killed process loses none. `commit` makes all
+lines so far outlast a power failure too, at the price of one flush for however many there are: the
+chief of many workers answers a whole batch of calls after one.
 """
 
 from __future__ import annotations
@@ -75,4 +76,8 @@ class Ledger:
 
     def records(self) -> Dict[int, Dict[str, Any]]:
         """The records of trials in it, by number; the last of each counts."""
-        return {int(line["record"]["number"]): line["record"] for line in self.lines() if "record" in line}
+        return {
+            int(line["record"]["number"]): line["record"]
+            for line in self.lines()
+            if "record" in line
+        }

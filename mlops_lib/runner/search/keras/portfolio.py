@@ -1,8 +1,10 @@
 """The portfolio: what most often helps a network of this kind, all at once, as the first candidate.
 
-Its rules are those of any textbook and know no task: normalised inputs and activations, channels that double where the map
-halves, no bottleneck before the output, dropout there, recurrent layers that read both ways and skip the padding. How
-wide a network may become is a matter of what an example costs, so the rules name a budget of multiplications.
+Its rules are those of any textbook and know no task: normalised inputs and activations, channels
+    that double where the map
+halves, no bottleneck before the output, dropout there, recurrent layers that read both ways and
+skip the padding. How wide a network may become is a matter of what an example costs, so the rules
+name a budget of multiplications.
 """
 
 from __future__ import annotations
@@ -29,30 +31,51 @@ SMALLEST_MAP = 6
 """A feature map of fewer positions a side is not pooled further."""
 MOST_BLOCKS = 3
 NARROW = 64
-"""A hidden layer of at most so many units between the convolutions and the output is a bottleneck."""
+"""A hidden layer of at most so many units between the convolutions and the output is a bottleneck.
+"""
 LARGE_MAP = 16384
 """A flattened map of more values is averaged instead."""
 MANY_LAYERS = 12
 """A network of more convolutions was designed by somebody: it keeps them as they are."""
-SMALL_STATE, SMALL_EMBEDDING = 32, 16
-LEAST_HIDDEN, MOST_HIDDEN = 64, 256
+SMALL_STATE = 32
+SMALL_EMBEDDING = 16
+LEAST_HIDDEN = 64
+MOST_HIDDEN = 256
 """A hidden layer without convolutions before it is as wide as its input, within these."""
 
-_BETWEEN = ("Activation", "ReLU", "LeakyReLU", "ELU", "PReLU", "Dropout", "SpatialDropout1D", "SpatialDropout2D",
-            "MaxPooling1D", "MaxPooling2D", "AveragePooling1D", "AveragePooling2D")  # fmt: skip
+_BETWEEN = (
+    "Activation",
+    "ReLU",
+    "LeakyReLU",
+    "ELU",
+    "PReLU",
+    "Dropout",
+    "SpatialDropout1D",
+    "SpatialDropout2D",
+    "MaxPooling1D",
+    "MaxPooling2D",
+    "AveragePooling1D",
+    "AveragePooling2D",
+)
 _POOLING = ("MaxPooling1D", "MaxPooling2D", "AveragePooling1D", "AveragePooling2D")
 _NORMS = ("BatchNormalization", "LayerNormalization", "GroupNormalization")
 
 
 def of_kind(model: Any, *kinds: str) -> List[Any]:
-    """The layers of these classes that may be edited: frozen ones, and what lies inside another model, may not."""
+    """The layers of these classes that may be edited: frozen ones, and what lies inside another
+    model, may not.
+    """
     return [layer for layer in model.layers if type(layer).__name__ in kinds and layer.trainable]
 
 
 def convolutions(model: Any) -> List[Any]:
     """The convolutions that are not outputs."""
     last = graph.output_operations(model)
-    return [layer for layer in of_kind(model, "Conv2D", "Conv1D") if not any(layer is one for one in last)]
+    return [
+        layer
+        for layer in of_kind(model, "Conv2D", "Conv1D")
+        if not any(layer is one for one in last)
+    ]
 
 
 def recurrents(model: Any) -> List[Any]:
@@ -76,12 +99,16 @@ def normalised(model: Any, layer: Any) -> bool:
 
 
 def modernised(model: Any, facts: Facts, diagnosis: Diagnosis) -> List[Edit]:
-    """The edits of the portfolio's candidate; those that do not fit, or are not allowed, are left out."""
+    """The edits of the portfolio's candidate; those that do not fit, or are not allowed, are left
+    out.
+    """
     wanted: List[Edit] = []
     for name, (mean, variance) in facts.unscaled.items():
         wanted.append({"kind": "normalise_input", "at": name, "mean": mean, "variance": variance})
     rate = 0.3
-    backbone = len(of_kind(model, "Conv2D", "DepthwiseConv2D", "SeparableConv2D")) > MANY_LAYERS or has_backbone(model)
+    backbone = len(
+        of_kind(model, "Conv2D", "DepthwiseConv2D", "SeparableConv2D")
+    ) > MANY_LAYERS or has_backbone(model)
     if facts.mirrored and not facts.pretrained:
         wanted += [{"kind": "augment", "at": name, "flip": True} for name in facts.images]
     wanted += [
@@ -91,7 +118,9 @@ def modernised(model: Any, facts: Facts, diagnosis: Diagnosis) -> List[Edit]:
     ]
     if backbone:
         wanted += [
-            {"kind": "resize", "at": one.name, "size": 2 * NARROW} for one in hidden_dense(model) if one.units < NARROW
+            {"kind": "resize", "at": one.name, "size": 2 * NARROW}
+            for one in hidden_dense(model)
+            if one.units < NARROW
         ]
     elif convolutions(model):
         wanted += _convolutional(model, facts)
@@ -100,7 +129,9 @@ def modernised(model: Any, facts: Facts, diagnosis: Diagnosis) -> List[Edit]:
     else:
         # Where the output reads the input, a hidden layer comes behind what is put there.
         wanted += _dense(fitting(model, wanted, facts)[0], diagnosis)
-        if facts.ties.narrowest < math.inf:  # an autoencoder: more of a decoder, and all of its code is needed
+        if (
+            facts.ties.narrowest < math.inf
+        ):  # an autoencoder: more of a decoder, and all of its code is needed
             wanted += _before_outputs(model, _wide(model))
             return fitting(model, wanted, facts)[1]
         rate = 0.3 if diagnosis.has("overfitting") or _wide(model) >= MOST_HIDDEN else 0.1
@@ -127,7 +158,10 @@ def _within(inner: Any, facts: Facts, diagnosis: Diagnosis) -> List[Edit]:
 
 def has_backbone(model: Any) -> bool:
     """Whether the network stands on another, or on frozen layers: its head is what may change."""
-    return any(layer.weights and (hasattr(layer, "layers") or not layer.trainable) for layer in model.layers)
+    return any(
+        layer.weights and (hasattr(layer, "layers") or not layer.trainable)
+        for layer in model.layers
+    )
 
 
 def most_cost(model: Any, *, accelerated: bool) -> float:
@@ -143,11 +177,16 @@ def multiplications(model: Any) -> float:
             continue
         try:
             ends = (layer.input.shape, layer.output.shape)
-        except (AttributeError, ValueError):  # several inputs, or never called: no kernel of its own
+        except (
+            AttributeError,
+            ValueError,
+        ):  # several inputs, or never called: no kernel of its own
             continue
         between = ends[0] if len(ends[0]) > len(ends[1]) else ends[1]
         positions = math.prod(int(n or 1) for n in between[1:-1])
-        total += positions * sum(math.prod(weight.shape) for weight in layer.weights if len(weight.shape) > 1)
+        total += positions * sum(
+            math.prod(weight.shape) for weight in layer.weights if len(weight.shape) > 1
+        )
     return total
 
 
@@ -174,9 +213,15 @@ def fitting(model: Any, wanted: List[Edit], facts: Facts) -> Tuple[Any, List[Edi
 
 
 def _convolutional(model: Any, facts: Facts) -> List[Edit]:
-    """Normalise every convolution, one before each pooling, channels that grow as the map shrinks, no bottleneck."""
+    """Normalise every convolution, one before each pooling, channels that grow as the map shrinks,
+    no bottleneck.
+    """
     edits: List[Edit] = []
-    edits += [{"kind": "batch_norm", "at": one.name} for one in convolutions(model) if not normalised(model, one)]
+    edits += [
+        {"kind": "batch_norm", "at": one.name}
+        for one in convolutions(model)
+        if not normalised(model, one)
+    ]
     budget = COST * (ACCELERATED if facts.accelerated else 1)
     for base in WIDTHS:
         grown, added, cost, features = _planned(model, base)
@@ -188,16 +233,21 @@ def _convolutional(model: Any, facts: Facts) -> List[Edit]:
     for layer in hidden_dense(model):
         if layer.units <= NARROW:
             narrow = {"kind": "resize", "at": layer.name, "size": 2 * NARROW}
-            edits.append({"kind": "remove", "at": layer.name} if added and features <= LARGE_MAP else narrow)
+            edits.append(
+                {"kind": "remove", "at": layer.name} if added and features <= LARGE_MAP else narrow
+            )
     return edits
 
 
 def _planned(model: Any, base: int) -> Tuple[List[Edit], List[Edit], float, float]:
-    """Convolutions to widen, blocks to add, what an example then costs, and the values that are flattened."""
+    """Convolutions to widen, blocks to add, what an example then costs, and the values that are
+    flattened.
+    """
     own = convolutions(model)
     side = max(_side(graph.producers(model, own[0])[0]), _side(own[0]))
     grown: List[Edit] = []
-    cost, channels = 0.0, int(own[0].input.shape[-1])
+    cost = 0.0
+    channels = int(own[0].input.shape[-1])
 
     def wanted(at_side: int, least: int) -> int:
         stage = max(round(math.log2(side / max(at_side, 1))), 0)
@@ -216,7 +266,8 @@ def _planned(model: Any, base: int) -> Tuple[List[Edit], List[Edit], float, floa
     end = _side(own[-1])
     for edit, at_side in added:
         cost += price(at_side, edit["size"], (3,) * own[-1].rank)
-        channels, end = edit["size"], at_side
+        channels = edit["size"]
+        end = at_side
     end = (end + 1) // 2
     return grown, [edit for edit, _ in added], cost, float(channels * end ** own[-1].rank)
 
@@ -226,8 +277,11 @@ def _side(layer: Any) -> int:
     return max((int(n or 0) for n in shape), default=0)
 
 
-def more_blocks(model: Any, *, most: int = MOST_BLOCKS, wanted: Any = None) -> List[Tuple[Edit, int]]:
-    """Conv-Pool blocks before the map is flattened or pooled away, until it is small; a convolution between two poolings.
+def more_blocks(
+    model: Any, *, most: int = MOST_BLOCKS, wanted: Any = None
+) -> List[Tuple[Edit, int]]:
+    """Conv-Pool blocks before the map is flattened or pooled away, until it is small; a convolution
+    between two poolings.
 
     Each comes with the side of the map that its convolution sees.
 
@@ -237,37 +291,67 @@ def more_blocks(model: Any, *, most: int = MOST_BLOCKS, wanted: Any = None) -> L
         wanted: from the side of a map and the least number to a number of filters.
     """
     own = convolutions(model)
-    heads = [one for one in model.layers if type(one).__name__.startswith(("Flatten", "GlobalAverage", "GlobalMax"))]
-    if not own or not heads or own[-1].data_format == "channels_first" or len(graph.producers(model, heads[0])) != 1:
+    heads = [
+        one
+        for one in model.layers
+        if type(one).__name__.startswith(("Flatten", "GlobalAverage", "GlobalMax"))
+    ]
+    if (
+        not own
+        or not heads
+        or own[-1].data_format == "channels_first"
+        or len(graph.producers(model, heads[0])) != 1
+    ):
         return []
-    like, filters = own[-1], int(own[-1].filters)
+    like = own[-1]
+    filters = int(own[-1].filters)
     names = _free_numbers(model)
     edits: List[Tuple[Edit, int]] = []
 
     def add(at: str, side: int, *, pool: bool) -> str:
         nonlocal filters
-        filters = wanted(side, filters) if wanted is not None else min(2 * filters, max(MOST_FILTERS, filters))
+        filters = (
+            wanted(side, filters)
+            if wanted is not None
+            else min(2 * filters, max(MOST_FILTERS, filters))
+        )
         number = next(names)
-        edit: Edit = {"kind": "conv_block", "at": at, "like": like.name, "size": filters, "pool": pool}
+        edit: Edit = {
+            "kind": "conv_block",
+            "at": at,
+            "like": like.name,
+            "size": filters,
+            "pool": pool,
+        }
         edits.append((edit, side))
         return f"conv_added_pool_{number}" if pool else f"conv_added_activation_{number}"
 
     for second in of_kind(model, *_POOLING):
         before = graph.producers(model, second)
-        if len(before) == 1 and type(before[0]).__name__ in _POOLING and _rank(before[0]) == like.rank:
+        if (
+            len(before) == 1
+            and type(before[0]).__name__ in _POOLING
+            and _rank(before[0]) == like.rank
+        ):
             add(before[0].name, _side(before[0]), pool=False)
     before = graph.producers(model, heads[0])[0]
     reads_words = like.rank == 1 and any(type(one).__name__ == "Embedding" for one in model.layers)
-    if _rank(before) != like.rank or (reads_words and not type(heads[0]).__name__.startswith("Flatten")):
+    if _rank(before) != like.rank or (
+        reads_words and not type(heads[0]).__name__.startswith("Flatten")
+    ):
         return edits  # convolutions over words look for phrases, wherever they stand
-    at, side, count = before.name, _side(before), 0
+    at = before.name
+    side = _side(before)
+    count = 0
     while side >= SMALLEST_MAP and count < most:
         at, side, count = add(at, side, pool=True), (side + 1) // 2, count + 1
     return edits
 
 
 def deeper(model: Any, layer: Any) -> Edit:
-    """One more convolution like this one; behind its normalisation and activation, where these are layers of their own."""
+    """One more convolution like this one; behind its normalisation and activation, where these are
+    layers of their own.
+    """
     end = layer
     while True:
         after = graph.consumers(model, end)
@@ -283,7 +367,13 @@ def deeper(model: Any, layer: Any) -> Edit:
         end = after[0]
     if end is layer or getattr(layer.activation, "__name__", "") != "linear":
         return {"kind": "deepen", "at": layer.name}
-    return {"kind": "conv_block", "at": end.name, "like": layer.name, "size": int(layer.filters), "pool": False}
+    return {
+        "kind": "conv_block",
+        "at": end.name,
+        "like": layer.name,
+        "size": int(layer.filters),
+        "pool": False,
+    }
 
 
 def _rank(layer: Any) -> int:
@@ -327,10 +417,15 @@ def _recurrent(model: Any, facts: Facts) -> List[Edit]:
 
 
 def _dense(model: Any, diagnosis: Diagnosis) -> List[Edit]:
-    hidden, width = hidden_dense(model), _wide(model)
+    hidden = hidden_dense(model)
+    width = _wide(model)
     edits: List[Edit] = []
     if not diagnosis.has("overfitting"):
-        edits += [{"kind": "resize", "at": one.name, "size": width} for one in hidden if one.units < width / 2]
+        edits += [
+            {"kind": "resize", "at": one.name, "size": width}
+            for one in hidden
+            if one.units < width / 2
+        ]
         edits += [] if hidden else _before_outputs(model, width)
     return edits
 
@@ -342,12 +437,16 @@ def _before_outputs(model: Any, width: int) -> List[Edit]:
 
 def _wide(model: Any) -> int:
     """How wide hidden layers are to be: as the input, as a power of two, within bounds."""
-    values = sum(math.prod(int(n or 1) for n in tensor.shape[1:]) for tensor in graph.graph_of(model).inputs)
+    values = sum(
+        math.prod(int(n or 1) for n in tensor.shape[1:]) for tensor in graph.graph_of(model).inputs
+    )
     return int(min(max(2 ** math.ceil(math.log2(max(values, 1))), LEAST_HIDDEN), MOST_HIDDEN))
 
 
 def convolved(model: Any, facts: Facts) -> List[Edit]:
-    """Convolutions before pictures are flattened, for a network that has none; no edits where that is not its kind."""
+    """Convolutions before pictures are flattened, for a network that has none; no edits where that
+    is not its kind.
+    """
     if convolutions(model) or recurrents(model) or has_backbone(model) or not facts.pictures:
         return []
     wanted: List[Edit] = []
@@ -358,8 +457,12 @@ def convolved(model: Any, facts: Facts) -> List[Edit]:
     for name, shape in facts.pictures.items():
         at = _before_flattening(model, name)
         if at:
-            wanted.append({"kind": "convolve", "at": at, "shape": shape, "sizes": _stages(shape, facts)})
-    wanted += [{"kind": "remove", "at": one.name} for one in hidden_dense(model) if one.units <= NARROW]
+            wanted.append(
+                {"kind": "convolve", "at": at, "shape": shape, "sizes": _stages(shape, facts)}
+            )
+    wanted += [
+        {"kind": "remove", "at": one.name} for one in hidden_dense(model) if one.units <= NARROW
+    ]
     made, kept = fitting(model, wanted, facts)
     if not any(edit["kind"] == "convolve" for edit in kept):
         return []
@@ -367,8 +470,14 @@ def convolved(model: Any, facts: Facts) -> List[Edit]:
 
 
 def _before_flattening(model: Any, name: str) -> str:
-    """The last layer before an input is flattened, or read as a vector; "" where something else comes first."""
-    at = next(t._keras_history.operation for t in graph.graph_of(model).inputs if graph.input_name(t) == name)
+    """The last layer before an input is flattened, or read as a vector; "" where something else
+    comes first.
+    """
+    at = next(
+        t._keras_history.operation
+        for t in graph.graph_of(model).inputs
+        if graph.input_name(t) == name
+    )
     while True:
         after = graph.consumers(model, at)
         if len(after) != 1:
@@ -385,7 +494,9 @@ def _stages(shape: List[int], facts: Facts) -> List[int]:
     budget = COST * (ACCELERATED if facts.accelerated else 1)
     sizes: List[int] = []
     for base in WIDTHS:
-        side, channels, cost = min(shape[:2]), shape[2], 0.0
+        side = min(shape[:2])
+        channels = shape[2]
+        cost = 0.0
         sizes = []
         while side >= SMALLEST_MAP and len(sizes) < MOST_BLOCKS:
             sizes.append(min(base * 2 ** len(sizes), MOST_FILTERS))

@@ -1,4 +1,6 @@
-"""The search for Keras: from the developer's trained model to one that meets the bar, in the script's own process."""
+"""The search for Keras: from the developer's trained model to one that meets the bar, in the
+script's own process.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,13 @@ from mlops_lib.runner.search import failures, holdout, scores
 from mlops_lib.runner.search.distributed import coordinator, worker
 from mlops_lib.runner.search.distributed.dispatcher import Desk, Order
 from mlops_lib.runner.search.examples import RefusedError, Selected, choose
-from mlops_lib.runner.search.keras import architecture_edits, graph, initial_weights, trial, user_space
+from mlops_lib.runner.search.keras import (
+    architecture_edits,
+    graph,
+    initial_weights,
+    trial,
+    user_space,
+)
 from mlops_lib.runner.search.keras import facts as facts_of
 from mlops_lib.runner.search.keras.blueprint import blueprint
 from mlops_lib.runner.search.keras.candidates import Candidate, Recipe
@@ -28,26 +36,40 @@ from mlops_lib.runner.search.keras.graft import graft
 from mlops_lib.runner.search.keras.memory_growth import Growth, forgotten_gradients
 from mlops_lib.runner.search.keras.oracle import ALONE, Own, Trials
 from mlops_lib.runner.search.keras.oracle_log import Ledger
-from mlops_lib.runner.search.request import Clock, Diary, FitCall, Outcome, SearchRequest, trial_record
+from mlops_lib.runner.search.request import (
+    Clock,
+    Diary,
+    FitCall,
+    Outcome,
+    SearchRequest,
+    trial_record,
+)
 from mlops_lib.runner.state import atomic, objects, rng
 
 REFIT_SHARE = 0.15
-"""Share of the winner's epochs that it trains on, on all examples, where some had been held back; of the minutes it may
-use no more than this share on top."""
+"""Share of the winner's epochs that it trains on, on all examples, where some had been held back;
+of the minutes it may use no more than this share on top.
+"""
 
 
 def improve(
-    model: Any, call: FitCall, request: SearchRequest, journal: Diary, *, leave: Optional[Callable[[str], None]] = None
+    model: Any,
+    call: FitCall,
+    request: SearchRequest,
+    journal: Diary,
+    *,
+    leave: Optional[Callable[[str], None]] = None,
 ) -> Outcome:
     """Search around a trained model, and put the winner into it.
 
     Args:
         model: the judged model, as its fit left it: trial 0.
         call: that fit.
-        request: metric, bar and budget; the search's state is in `request.directory`, and a search that was killed
-            goes on from there.
+        request: metric, bar and budget; the search's state is in `request.directory`, and a search
+            that was killed goes on from there.
         journal: gets a `trial` event for each trial that starts or ends, and progress.
-        leave: ends the process, for the search to go on in a fresh one; is told why. None where nobody would start it.
+        leave: ends the process, for the search to go on in a fresh one; is told why. None where
+            nobody would start it.
 
     Returns:
         what was found. The model then is the winner; without a better one it is as it was.
@@ -66,9 +88,15 @@ def improve(
                     "its training step has optimizers of its own (as a GAN has): they cannot be chosen for it"
                 )
             selected = choose(call, request)
-            if selected.kind == "contaminated" and leave and not holdout.noted(request.directory, request.fit):
+            if (
+                selected.kind == "contaminated"
+                and leave
+                and not holdout.noted(request.directory, request.fit)
+            ):
                 holdout.note(request.directory, request.fit, selected.hashes)
-                leave("fits before this one train again, without the examples that the search selects on")
+                leave(
+                    "fits before this one train again, without the examples that the search selects on"
+                )
             search = Search(model, call, request, journal, selected)
             search.leave = leave
         except RefusedError as error:
@@ -80,7 +108,9 @@ def improve(
 
 
 def set_aside(directory: str) -> None:
-    """Put what was searched among other architectures aside, once: their trials are no way to train the developer's."""
+    """Put what was searched among other architectures aside, once: their trials are no way to train
+    the developer's.
+    """
     aside = os.path.join(directory, "architectures")
     if os.path.exists(os.path.join(aside, "complete")):
         return
@@ -94,10 +124,19 @@ def set_aside(directory: str) -> None:
 def refused(model: Any, request: SearchRequest, reason: str) -> Outcome:
     """The outcome where nothing could be tried."""
     result = {
-        "schema": 1, "metric": request.metric, "mode": request.mode, "selection": "contaminated", "fit": request.fit,
-        "trials": [], "winner": 0, "score": None, "stopped": "refused", "before": graph.describe(model),
-        "after": graph.describe(model), "notes": [reason],
-    }  # fmt: skip
+        "schema": 1,
+        "metric": request.metric,
+        "mode": request.mode,
+        "selection": "contaminated",
+        "fit": request.fit,
+        "trials": [],
+        "winner": 0,
+        "score": None,
+        "stopped": "refused",
+        "before": graph.describe(model),
+        "after": graph.describe(model),
+        "notes": [reason],
+    }
     if not request.worker:
         atomic.write_json(os.path.join(request.directory, protocol.RESULT), result)
     return Outcome(result, notes=[f"no search: {reason}"])
@@ -106,7 +145,8 @@ def refused(model: Any, request: SearchRequest, reason: str) -> Outcome:
 @contextlib.contextmanager
 def untouched() -> Iterator[None]:
     """Leave random states and the counters of automatic names as the script has them."""
-    state, names = rng.take(), facts_of.names_used()
+    state = rng.take()
+    names = facts_of.names_used()
     try:
         yield
     finally:
@@ -121,8 +161,14 @@ class Search:
         RefusedError: the score cannot be computed.
     """
 
-    def __init__(self, model: Any, call: FitCall, request: SearchRequest, diary: Diary, selected: Selected) -> None:
-        self.model, self.call, self.request, self.diary, self.selected = model, call, request, diary, selected
+    def __init__(
+        self, model: Any, call: FitCall, request: SearchRequest, diary: Diary, selected: Selected
+    ) -> None:
+        self.model = model
+        self.call = call
+        self.request = request
+        self.diary = diary
+        self.selected = selected
         self.notes = list(selected.notes)
         self.steps: List[str] = []
         self.leave: Optional[Callable[[str], None]] = None
@@ -140,8 +186,19 @@ class Search:
         self.root = self._root()
         self.written = blueprint(model) if self.root is not None else []
         used_s = sum(r["seconds"] for n, r in self.records.items() if n or self._is_split)
-        self.clock = Clock(used_s, math.inf if request.worker else request.minutes)  # the chief counts for all
-        self.lab = trial.Lab(call, request, selected, diary, self.clock, model.optimizer, self._bar(1.0), self._sure())
+        self.clock = Clock(
+            used_s, math.inf if request.worker else request.minutes
+        )  # the chief counts for all
+        self.lab = trial.Lab(
+            call,
+            request,
+            selected,
+            diary,
+            self.clock,
+            model.optimizer,
+            self._bar(1.0),
+            self._sure(),
+        )
         self.lab.in_place = self.root is None
         if data_order.is_stateful(selected.training["x"]):
             self.lab.pipeline, _ = objects.take(objects.places([("x", selected.training["x"])]), {})
@@ -160,23 +217,32 @@ class Search:
         return self.selected.everything is not None
 
     def _bar(self, errors: float) -> float:
-        """The target, and a margin of so many standard errors because the gate judges on other examples.
+        """The target, and a margin of so many standard errors because the gate judges on other
+        examples.
 
-        What the gate has rejected must be beaten too: of the gate's examples no more than that comes back to here.
+        What the gate has rejected must be beaten too: of the gate's examples no more than that
+            comes back to here.
         """
-        asked, sign = self.request, 1.0 if self.request.mode == "max" else -1.0
-        margin = scores.margin(asked.metric, asked.target, self.selected.count, errors, len(asked.rejected))
+        asked = self.request
+        sign = 1.0 if self.request.mode == "max" else -1.0
+        margin = scores.margin(
+            asked.metric, asked.target, self.selected.count, errors, len(asked.rejected)
+        )
         beaten = [sign * score + 1e-9 for score in asked.rejected]
         return sign * max([sign * asked.target + margin, *beaten])
 
     def _sure(self) -> float:
-        """The score at which a trial stops at once; never, where the gate has rejected what had stopped so."""
+        """The score at which a trial stops at once; never, where the gate has rejected what had
+        stopped so.
+        """
         if self.request.rejected:
             return math.inf if self.request.mode == "max" else -math.inf
         return self._bar(2.5)
 
     def _root(self) -> Any:
-        """A copy of the developer's architecture; None where only the way it trains may be searched."""
+        """A copy of the developer's architecture; None where only the way it trains may be
+        searched.
+        """
         if self.request.failed_with:
             self.notes.append(
                 f"only the way it trains was searched: else the script failed ({self.request.failed_with})"
@@ -191,7 +257,9 @@ class Search:
             return None
 
     def _read_records(self) -> Dict[int, Dict[str, Any]]:
-        """The trials that an earlier attempt had finished; the ledger knows those whose files a power failure took."""
+        """The trials that an earlier attempt had finished; the ledger knows those whose files a
+        power failure took.
+        """
         folder = os.path.join(self.request.directory, "trials")
         found: Dict[int, Dict[str, Any]] = {} if self.ledger is None else self.ledger.records()
         for name in sorted(os.listdir(folder)):
@@ -207,16 +275,26 @@ class Search:
             return self._finish(self._follow())
         assert self.ledger is not None  # only workers have none
         trials = Trials(
-            self.request, self.ledger, base_rate=trial_rate(self.facts), propose=self._propose,
-            refine=lambda rate, epochs: self._refined(rate, epochs), own=self._own_space(),
-        )  # fmt: skip
+            self.request,
+            self.ledger,
+            base_rate=trial_rate(self.facts),
+            propose=self._propose,
+            refine=lambda rate, epochs: self._refined(rate, epochs),
+            own=self._own_space(),
+        )
         interrupted: Optional[KeyboardInterrupt] = None
         try:
             stopped = self._serve(trials) if self.request.has_chief else self._loop(trials)
-            if self._is_split and stopped != "bar" and self.winner() != 0 and self.request.judged_value is None:
+            if (
+                self._is_split
+                and stopped != "bar"
+                and self.winner() != 0
+                and self.request.judged_value is None
+            ):
                 self._retrain_own()
         except KeyboardInterrupt as error:
-            interrupted, stopped = error, "interrupted"
+            interrupted = error
+            stopped = "interrupted"
         if stopped == "failed":
             self.notes.append(failures.explanation(failures.common_failure(self.records.values())))
         outcome = self._finish(stopped)
@@ -225,11 +303,18 @@ class Search:
         return outcome
 
     def _follow(self) -> str:
-        """Train the trials that led to another run's winner, as they were there; what is drawn comes from this seed."""
-        chain = [(int(one["number"]), Candidate.read(one["hyperparameters"])) for one in self.request.follow]
+        """Train the trials that led to another run's winner, as they were there; what is drawn
+        comes from this seed.
+        """
+        chain = [
+            (int(one["number"]), Candidate.read(one["hyperparameters"]))
+            for one in self.request.follow
+        ]
         self.candidates.update(chain)
         # What is before a trial that starts afresh only says what architecture it has.
-        first = max((place for place, (_, one) in enumerate(chain) if one.fresh or one.own), default=0)
+        first = max(
+            (place for place, (_, one) in enumerate(chain) if one.fresh or one.own), default=0
+        )
         for number, candidate in chain[first:]:
             if number not in self.records:
                 self._try(number, candidate)
@@ -243,16 +328,23 @@ class Search:
         if self.hypermodel is None:
             return None
         epochs = min(self.facts.epochs, self.facts.limits.epochs or self.facts.epochs)
-        return user_space.known(self.hypermodel), lambda values: user_space.candidate(values, epochs=epochs)
+        return user_space.known(self.hypermodel), lambda values: user_space.candidate(
+            values, epochs=epochs
+        )
 
     def _serve(self, trials: Trials) -> str:
         """Let the workers try what this process decides."""
         desk = Desk(
-            trials, self.request, self.records, begun=lambda record: self.diary.write("trial", trial=record),
-            record=self._record, winner=self.winner, reached=self._bar_reached,
+            trials,
+            self.request,
+            self.records,
+            begun=lambda record: self.diary.write("trial", trial=record),
+            record=self._record,
+            winner=self.winner,
+            reached=self._bar_reached,
             # What a worker has trained carries its name.
             owes_own=lambda: self._is_split and not self.records[0].get("worker"),
-        )  # fmt: skip
+        )
 
         def commit() -> None:
             self._commit(lambda: [candidate.parent for candidate in trials.unfinished()])
@@ -264,7 +356,8 @@ class Search:
         return stopped
 
     def _commit(self, parents: Callable[[], List[int]] = list) -> None:
-        """Return once what was recorded is on the disk for good; then drop what nobody will ask for any more.
+        """Return once what was recorded is on the disk for good; then drop what nobody will ask for
+        any more.
 
         Args:
             parents: gives the trials that others build on, besides trial 0 and the best.
@@ -275,11 +368,16 @@ class Search:
             return
         self.is_tidy = True
         for folder, ending, kept in (
-            ("weights", ".npz", {0, self.winner(), *self._followed, *parents()}), ("trials", trial.Saved.ENDING, {0}),
-        ):  # fmt: skip
+            ("weights", ".npz", {0, self.winner(), *self._followed, *parents()}),
+            ("trials", trial.Saved.ENDING, {0}),
+        ):
             for name in os.listdir(self._path(folder)):
                 number = name[: -len(ending)]
-                if name.endswith(ending) and number.isdigit() and int(number) in self.records.keys() - kept:
+                if (
+                    name.endswith(ending)
+                    and number.isdigit()
+                    and int(number) in self.records.keys() - kept
+                ):
                     os.unlink(self._path(folder, name))
 
     def work(self) -> None:
@@ -301,7 +399,9 @@ class Search:
         return record
 
     def _is_ready(self, candidate: Candidate) -> bool:
-        """Whether what a candidate builds on is here: another worker may not have trained it yet, or not sent it."""
+        """Whether what a candidate builds on is here: another worker may not have trained it yet,
+        or not sent it.
+        """
         self.records = self._read_records()
         parent = candidate.parent
         if parent not in self.records or candidate.fresh or candidate.own:
@@ -331,7 +431,8 @@ class Search:
             asked = trials.ask() if self.request.trials > 0 else None
             if asked is None:
                 return "trials" if len(self.candidates) >= self.request.trials else "exhausted"
-            number, candidate = trials.number(asked), trials.candidate(asked)
+            number = trials.number(asked)
+            candidate = trials.candidate(asked)
             self.candidates[number] = candidate
             record = self.records.get(number)
             if record is None:
@@ -345,7 +446,9 @@ class Search:
 
     def _bar_reached(self) -> bool:
         best = self.records.get(self.winner(), {}).get("score")
-        return self.winner() != 0 and best is not None and not self.request.better(self.lab.bar, best)
+        return (
+            self.winner() != 0 and best is not None and not self.request.better(self.lab.bar, best)
+        )
 
     def winner(self) -> int:
         """The best trial so far; of those that follow another run's, the last one."""
@@ -365,17 +468,32 @@ class Search:
         return float(score) if score is not None else None
 
     def _judge_own(self) -> None:
-        """Trial 0 on the selection examples; where it has trained on them, the gate's own number stands in."""
+        """Trial 0 on the selection examples; where it has trained on them, the gate's own number
+        stands in.
+        """
         if 0 in self.records:
             return
         epochs = len(self.call.history.epoch)
-        score = None if self._is_split else trial.Scorer(self.request, self.selected).evaluate(self.model)
+        score = (
+            None
+            if self._is_split
+            else trial.Scorer(self.request, self.selected).evaluate(self.model)
+        )
         if score is None and not self._is_split:
-            raise RefusedError(f"{self.request.metric} cannot be computed on the selection examples")
-        message = "as the script trained it" + ("; it has seen the selection examples" if self._is_split else "")
+            raise RefusedError(
+                f"{self.request.metric} cannot be computed on the selection examples"
+            )
+        message = "as the script trained it" + (
+            "; it has seen the selection examples" if self._is_split else ""
+        )
         self._record(
             trial_record(
-                0, state="finished", score=score, epochs=epochs, parameters=self.model.count_params(), message=message
+                0,
+                state="finished",
+                score=score,
+                epochs=epochs,
+                parameters=self.model.count_params(),
+                message=message,
             )
         )
 
@@ -383,14 +501,23 @@ class Search:
         """Run one trial and record it."""
         import keras
 
-        if candidate.parent == 0 and not candidate.fresh and self._is_split and not self.request.worker:
+        if (
+            candidate.parent == 0
+            and not candidate.fresh
+            and self._is_split
+            and not self.request.worker
+        ):
             self._retrain_own()
         keras.utils.set_random_seed((self.request.seed * 7919 + number) % 2**31)
         model, grade = self._build(candidate)
         record = trial_record(
-            number, parent=candidate.parent, edits=candidate.words() + candidate.recipe.words(), inherited=grade,
-            hyperparameters=candidate.values(), parameters=model.count_params(),
-        )  # fmt: skip
+            number,
+            parent=candidate.parent,
+            edits=candidate.words() + candidate.recipe.words(),
+            inherited=grade,
+            hyperparameters=candidate.values(),
+            parameters=model.count_params(),
+        )
         self.diary.write("trial", trial=record)
         self.lab.best = self._score(self.winner())
         with forgotten_gradients():
@@ -406,13 +533,19 @@ class Search:
         state = run.state if run.state != "finished" or not run.out_of_time else "stopped"
         usable = run.score if state in ("finished", "stopped") else None
         record.update(
-            state=state, score=usable, epochs=len(run.curve), seconds=math.ceil(1000 * run.seconds) / 1000, curve=run.curve,
+            state=state,
+            score=usable,
+            epochs=len(run.curve),
+            seconds=math.ceil(1000 * run.seconds) / 1000,
+            curve=run.curve,
             message=run.message,
-        )  # fmt: skip
-        # Among the trials alone: trial 0 may yet turn out to be worse than the gate's number that stands in for it.
+        )
+        # Among the trials alone: trial 0 may yet turn out to be worse than the gate's number that
+        # stands in for it.
         others = [one["score"] for n, one in self.records.items() if n and n != number]
         is_best = usable is not None and (
-            number in (0, *self._followed) or all(self.request.better(usable, one) for one in others)
+            number in (0, *self._followed)
+            or all(self.request.better(usable, one) for one in others)
         )
         if run.weights is not None and is_best and self.lab.is_ours():
             self._keep_weights(number, run.weights)
@@ -427,7 +560,9 @@ class Search:
         self.records[int(record["number"])] = record
         if self.ledger is not None:  # what counts is what the chief has heard
             self.ledger.add(record=record)
-            atomic.write_json(self._path("trials", f"{record['number']}.json"), record, lasting=False)
+            atomic.write_json(
+                self._path("trials", f"{record['number']}.json"), record, lasting=False
+            )
             self.is_tidy = False
         self.diary.write("trial", trial=record)
 
@@ -468,7 +603,9 @@ class Search:
         candidate = self._candidate(number)
         if candidate.own:
             return user_space.built(self.hypermodel, candidate.own)
-        model, _ = architecture_edits.apply_all(self._architecture(candidate.parent), list(candidate.edits))
+        model, _ = architecture_edits.apply_all(
+            self._architecture(candidate.parent), list(candidate.edits)
+        )
         return model
 
     def _candidate(self, number: int) -> Candidate:
@@ -495,7 +632,8 @@ class Search:
         return model, grade
 
     def _begin_again(self, model: Any) -> None:
-        """Give layers that no edit changed the weights they had before the developer's fit: they may be pretrained.
+        """Give layers that no edit changed the weights they had before the developer's fit: they
+        may be pretrained.
 
         Where those are not known, what the fit cannot have changed is taken from the trained model.
         """
@@ -516,7 +654,9 @@ class Search:
         return initial_weights.initial(self.model, self.call)
 
     def _retrain_own(self) -> Dict[str, Any]:
-        """Trial 0 once more, from its initial weights and without the selection examples; its record."""
+        """Trial 0 once more, from its initial weights and without the selection examples; its
+        record.
+        """
         import keras
 
         if self._has_own():
@@ -526,9 +666,13 @@ class Search:
         initial = self._initial()
         if initial is not None:
             model.set_weights(initial)
-        recipe = Recipe(epochs=len(self.call.history.epoch) or int(self.call.arguments.get("epochs") or 1))
+        recipe = Recipe(
+            epochs=len(self.call.history.epoch) or int(self.call.arguments.get("epochs") or 1)
+        )
         record = trial_record(
-            0, parameters=model.count_params(), message="trained again without the selection examples"
+            0,
+            parameters=model.count_params(),
+            message="trained again without the selection examples",
         )
         self.diary.write("trial", trial=record)
         self.lab.best = None
@@ -541,10 +685,14 @@ class Search:
         best = self.winner()
         own = self._candidate(best) if best else None
         polished = own is not None and not own.edits and not own.fresh
-        return next_candidate(self.space, best, self._looked_at, self._diagnosis, tried, polished=polished)
+        return next_candidate(
+            self.space, best, self._looked_at, self._diagnosis, tried, polished=polished
+        )
 
     def _looked_at(self, number: int) -> Any:
-        """The architecture of the best trial, which stays the same over several proposals; nothing trains this copy."""
+        """The architecture of the best trial, which stays the same over several proposals; nothing
+        trains this copy.
+        """
         if self._best is None or self._best[0] != number:
             self._best = (number, self._architecture(number))
         return self._best[1]
@@ -559,7 +707,11 @@ class Search:
             history = atomic.read_json(self._path("trials", f"{number}.history.json")) or {}
         request = self.request
         return diagnose(
-            history, metric=request.metric, mode=request.mode, target=request.target, held_out=self._score(number)
+            history,
+            metric=request.metric,
+            mode=request.mode,
+            target=request.target,
+            held_out=self._score(number),
         )
 
     def _finish(self, stopped: str) -> Outcome:
@@ -574,24 +726,36 @@ class Search:
             self.model.set_weights(self.own_weights)
             trial.compile_as_given(self.model, self.call, self._plain_optimizer())
         result = {
-            "schema": 1, "metric": self.request.metric, "mode": self.request.mode, "selection": self.selected.kind,
-            "fit": self.request.fit, "trials": [self.records[n] for n in sorted(self.records)], "winner": number,
-            "score": self.records[number]["score"], "stopped": stopped, "before": before,
+            "schema": 1,
+            "metric": self.request.metric,
+            "mode": self.request.mode,
+            "selection": self.selected.kind,
+            "fit": self.request.fit,
+            "trials": [self.records[n] for n in sorted(self.records)],
+            "winner": number,
+            "score": self.records[number]["score"],
+            "stopped": stopped,
+            "before": before,
             "examples": self.selected.count,
-            "after": graph.describe(self.model), "notes": [*self.notes, *self.steps],
-        }  # fmt: skip
+            "after": graph.describe(self.model),
+            "notes": [*self.notes, *self.steps],
+        }
         if number:
             self._write_down(number)
         atomic.write_json(self._path(protocol.RESULT), result)
         selected_on = self.selected.hashes
-        return Outcome(result, history, bool(number), selected_on, list(self.notes), self.steps, self.reading)
+        return Outcome(
+            result, history, bool(number), selected_on, list(self.notes), self.steps, self.reading
+        )
 
     def _way(self, number: int) -> List[str]:
         """What each change on the way to the winner scored against what was before it, in words."""
         lines: List[str] = []
         while number:
-            record, parent = self.records[number], self._candidate(number).parent
-            before, score = self._score(parent), self._score(number)
+            record = self.records[number]
+            parent = self._candidate(number).parent
+            before = self._score(parent)
+            score = self._score(number)
             what = "; ".join(self._candidate(number).words() or record["edits"])
             if before is not None and score is not None:
                 lines.insert(0, f"{self._gained(number, parent, score, before)}: {what}")
@@ -599,7 +763,9 @@ class Search:
         return lines
 
     def _gained(self, number: int, parent: int, score: float, before: float) -> str:
-        """Say what a trial scored against its parent; that it brought something only beyond what chance explains."""
+        """Say what a trial scored against its parent; that it brought something only beyond what
+        chance explains.
+        """
         found = protocol.gain(
             score,
             before,
@@ -613,27 +779,39 @@ class Search:
         return f"trial {number} scored {score:.3f}, trial {parent} {before:.3f} ({found.words()}: no clear difference)"
 
     def _write_down(self, number: int) -> None:
-        """What the host needs to suggest a patch: the architectures before and after, and how the winner trained."""
+        """What the host needs to suggest a patch: the architectures before and after, and how the
+        winner trained.
+        """
         winner = blueprint(self._architecture(number)) if self.root is not None else []
         chain = [self._candidate(number)]
         while chain[0].parent and not chain[0].fresh:
             chain.insert(0, self._candidate(chain[0].parent))
         # A bare script trains from scratch: as the first of the line did, for as long as all of it.
         recipe = replace(chain[0].recipe, epochs=sum(one.recipe.epochs for one in chain))
-        x = self.selected.everything["x"] if self.selected.everything else self.selected.training["x"]
+        x = (
+            self.selected.everything["x"]
+            if self.selected.everything
+            else self.selected.training["x"]
+        )
         batch = recipe.batch_size or trial.batch_size(self.call)
         given = self.call.arguments
         atomic.write_json(
             self._path(protocol.WINNER),
             {
-                "schema": 1, "framework": "keras", "before": self.written, "after": winner, "recipe": asdict(recipe),
-                "learning_rate": recipe.learning_rate or self.facts.learning_rate, "batch_size": batch,
+                "schema": 1,
+                "framework": "keras",
+                "before": self.written,
+                "after": winner,
+                "recipe": asdict(recipe),
+                "learning_rate": recipe.learning_rate or self.facts.learning_rate,
+                "batch_size": batch,
                 "given": {"epochs": given.get("epochs"), "batch_size": given.get("batch_size")},
-                "steps": trial.steps_an_epoch(self.call, x, batch), "sites": self.call.sites,
+                "steps": trial.steps_an_epoch(self.call, x, batch),
+                "sites": self.call.sites,
                 "class_weight": trial.rarity(given.get("y")) if recipe.balanced else None,
                 "sequential": type(self.model).__name__ == "Sequential",
             },
-        )  # fmt: skip
+        )
 
     def _install(self, number: int, stopped: str) -> Any:
         candidate = self._candidate(number)
@@ -669,14 +847,20 @@ class Search:
         return trial.optimizer_for(self.lab.optimizer, Recipe(), 1)
 
     def _refit(self, winner: Any, candidate: Candidate, number: int) -> None:
-        """Train the winner a little on all examples, those it was selected on too, at a small and falling rate."""
+        """Train the winner a little on all examples, those it was selected on too, at a small and
+        falling rate.
+        """
         everything = self.selected.everything or {}
         rate = (candidate.recipe.learning_rate or self.facts.learning_rate or 1e-3) / 3
         epochs = max(1, round(REFIT_SHARE * candidate.recipe.epochs))
         recipe = replace(candidate.recipe, epochs=epochs, learning_rate=rate, schedule="cosine")
         before = winner.get_weights()
-        steps = trial.steps_an_epoch(self.call, everything["x"], recipe.batch_size or trial.batch_size(self.call))
-        trial.compile_as_given(winner, self.call, trial.optimizer_for(self.lab.optimizer, recipe, steps))
+        steps = trial.steps_an_epoch(
+            self.call, everything["x"], recipe.batch_size or trial.batch_size(self.call)
+        )
+        trial.compile_as_given(
+            winner, self.call, trial.optimizer_for(self.lab.optimizer, recipe, steps)
+        )
         scorer = trial.Scorer(self.request, self.selected)
         held = scorer.evaluate(winner)
         batch = recipe.batch_size or trial.batch_size(self.call)
@@ -684,18 +868,30 @@ class Search:
         pulse = trial.pulse(self.diary, clock, number)()
         clock.start()
         winner.fit(
-            **everything, **trial.passed_on(self.call, everything["x"], batch), epochs=epochs, verbose=0, callbacks=[pulse]
-        )  # fmt: skip
+            **everything,
+            **trial.passed_on(self.call, everything["x"], batch),
+            epochs=epochs,
+            verbose=0,
+            callbacks=[pulse],
+        )
         spent = clock.stop()
         if self.request.better(held, scorer.evaluate(winner)):
             winner.set_weights(before)
             self.notes.append("training the winner on all examples made it worse, and was undone")
         else:
-            self.steps.append(f"the winner trained {epochs} more epochs on all examples ({spent:.0f} s)")
+            self.steps.append(
+                f"the winner trained {epochs} more epochs on all examples ({spent:.0f} s)"
+            )
 
     def _curve(self, number: int, name: str) -> List[float]:
-        """A curve over the winner's whole training: that of the trials whose weights it inherited comes first."""
-        values = self.histories.get(number) or atomic.read_json(self._path("trials", f"{number}.history.json")) or {}
+        """A curve over the winner's whole training: that of the trials whose weights it inherited
+        comes first.
+        """
+        values = (
+            self.histories.get(number)
+            or atomic.read_json(self._path("trials", f"{number}.history.json"))
+            or {}
+        )
         candidate = self._candidate(number) if number else None
         inherited = candidate is not None and not candidate.fresh
         before = self._curve(candidate.parent, name) if candidate is not None and inherited else []
@@ -717,10 +913,11 @@ class Search:
         return given
 
     def _measure_history(self, given: Any) -> None:
-        """Give the History's validation keys what the winner, as the script holds it, reaches on the script's own data.
+        """Give the History's validation keys what the winner, as the script holds it, reaches on
+        the script's own data.
 
-        The trials' curves are scores that the winner was selected by. Examples that it was selected on are left out if the
-        gate judges the others (half).
+        The trials' curves are scores that the winner was selected by. Examples that it was selected
+        on are left out if the gate judges the others (half).
         """
         names = [name for name in given.history if name.startswith("val_")]
         source = of_validation(self.call.arguments)
@@ -738,11 +935,15 @@ class Search:
             given.history[name] = [float(logs.get(name[4:], math.nan))] * len(given.history[name])
         if self.reading is not None:
             which = "the half of it that did not select" if left_out else "all of it"
-            self.steps.append(f"the History's validation values are the winner's, measured once on {which}")
+            self.steps.append(
+                f"the History's validation values are the winner's, measured once on {which}"
+            )
 
 
 def stretched(curve: List[float], count: int) -> List[float]:
-    """A curve of `count` values: the same beginning and end, values between repeated or left out evenly."""
+    """A curve of `count` values: the same beginning and end, values between repeated or left out
+    evenly.
+    """
     if count <= 1 or len(curve) == 1:
         return [curve[-1]] * count
     return [curve[round(i * (len(curve) - 1) / (count - 1))] for i in range(count)]

@@ -1,4 +1,6 @@
-"""One trial: a model is compiled as the developer compiled theirs, trained, and scored after every epoch."""
+"""One trial: a model is compiled as the developer compiled theirs, trained, and scored after every
+epoch.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ SCORED_AT_ONCE = 256
 """Examples of a batch that only scores: no gradients are kept."""
 ADAM_LIKE = {"Adam", "AdamW", "Nadam", "Adamax"}
 STEERING = ("EarlyStopping", "ReduceLROnPlateau", "LearningRateScheduler", "TerminateOnNaN")
-"""Callbacks of the developer's that run in trials, as fresh copies; all others may write, or do anything."""
+"""Callbacks of the developer's that run in trials, as fresh copies; all others may write, or do
+anything.
+"""
 
 
 @dataclass
@@ -38,7 +42,9 @@ class Run:
     weights: Optional[List[Any]] = None
     """The values after the best epoch."""
     losses: List[float] = field(default_factory=list)
-    """The loss on the selection examples after each epoch; it goes on falling where a score on few examples cannot rise."""
+    """The loss on the selection examples after each epoch; it goes on falling where a score on few
+    examples cannot rise.
+    """
     seconds: float = 0.0
     message: str = ""
     reached: bool = False
@@ -60,7 +66,8 @@ class Lab:
     bar: float
     """The score at which the search stops after the trial."""
     sure: float
-    """The score at which a trial need not run to its end; it still does until its curve levels off."""
+    """The score at which a trial need not run to its end; it still does until its curve levels off.
+    """
     best: Optional[float] = None
     """The best score so far; a trial that cannot beat it any more is stopped."""
     in_place: bool = False
@@ -72,10 +79,14 @@ class Lab:
     run: Optional[Run] = None
     """The trial under way."""
     pipeline: Dict[str, bytes] = field(default_factory=dict)
-    """What the training pipeline keeps in its attributes (its order, among others), as it was when the search began."""
+    """What the training pipeline keeps in its attributes (its order, among others), as it was when
+    the search began.
+    """
 
     def rewind(self) -> None:
-        """Let a trial find the training pipeline as any other does, whatever ran before it in this process."""
+        """Let a trial find the training pipeline as any other does, whatever ran before it in this
+        process.
+        """
         if self.pipeline:
             named = [("x", self.selected.training["x"])]
             objects.put(objects.places(named), self.pipeline, named)
@@ -121,7 +132,10 @@ def train(lab: Lab, model: Any, recipe: Recipe, number: int) -> Run:
                 return run
             recipe = replace(recipe, batch_size=smaller)
             model.set_weights(start)
-            lab.diary.write("warning", message=f"trial {number} ran out of memory: batches of {smaller} from here on")
+            lab.diary.write(
+                "warning",
+                message=f"trial {number} ran out of memory: batches of {smaller} from here on",
+            )
             continue
         finally:
             run.seconds += lab.clock.stop()
@@ -131,12 +145,13 @@ def train(lab: Lab, model: Any, recipe: Recipe, number: int) -> Run:
 def _is_out_of_memory(error: Exception) -> bool:
     """Whether a training failed for want of memory: Python's, or that of the framework's device.
 
-    TensorFlow and PyTorch have a class for it; JAX says RESOURCE_EXHAUSTED, XLA's status, in an error of no class of its own.
+    TensorFlow and PyTorch have a class for it; JAX says RESOURCE_EXHAUSTED, XLA's status, in an
+    error of no class of its own.
     """
     names = {one.__name__ for one in type(error).__mro__}
-    return bool(names & {"MemoryError", "ResourceExhaustedError", "OutOfMemoryError"}) or "RESOURCE_EXHAUSTED" in str(
-        error
-    )
+    return bool(
+        names & {"MemoryError", "ResourceExhaustedError", "OutOfMemoryError"}
+    ) or "RESOURCE_EXHAUSTED" in str(error)
 
 
 def _fit(lab: Lab, model: Any, recipe: Recipe, number: int, run: Run, saved: Saved) -> None:
@@ -153,7 +168,9 @@ def _fit(lab: Lab, model: Any, recipe: Recipe, number: int, run: Run, saved: Sav
         "epochs": recipe.epochs,
         "verbose": 0,
         "callbacks": [*steering(lab.call.arguments.get("callbacks"), recipe), monitor],
-        "validation_data": (chosen.x, chosen.y) if chosen.weight is None else (chosen.x, chosen.y, chosen.weight),
+        "validation_data": (chosen.x, chosen.y)
+        if chosen.weight is None
+        else (chosen.x, chosen.y, chosen.weight),
         "initial_epoch": saved.restore(model, run),
     }
     lab.clock.count(run.seconds)
@@ -188,7 +205,9 @@ def steps_an_epoch(call: FitCall, x: Any, batch: int) -> int:
 
 def is_pipeline(x: Any) -> bool:
     """Whether the data makes its own batches."""
-    return hasattr(x, "cardinality") or (not isinstance(x, (dict, list, tuple)) and not hasattr(x, "shape"))
+    return hasattr(x, "cardinality") or (
+        not isinstance(x, (dict, list, tuple)) and not hasattr(x, "shape")
+    )
 
 
 def passed_on(call: FitCall, x: Any, batch: int) -> Dict[str, Any]:
@@ -225,7 +244,11 @@ def optimizer_for(own: Any, recipe: Recipe, steps: int) -> Any:
     kind = type(own)
     if recipe.optimizer == "adam" and kind.__name__ not in ADAM_LIKE:
         kind = keras.optimizers.Adam
-        config = {name: config[name] for name in ("clipnorm", "clipvalue", "global_clipnorm") if config.get(name)}
+        config = {
+            name: config[name]
+            for name in ("clipnorm", "clipvalue", "global_clipnorm")
+            if config.get(name)
+        }
     if recipe.schedule == "cosine":
         total = max(recipe.epochs * steps, 2)
         warm = max(total // 10, 1)
@@ -265,7 +288,9 @@ def steering(given: Any, recipe: Recipe) -> List[Any]:
 def left_out(given: Any) -> List[str]:
     """Names of the developer's callbacks that do not run in trials."""
     chosen = given if isinstance(given, (list, tuple)) else [given] if given is not None else []
-    return [type(one).__name__ for one in chosen if type(one).__name__ not in (*STEERING, "History")]
+    return [
+        type(one).__name__ for one in chosen if type(one).__name__ not in (*STEERING, "History")
+    ]
 
 
 def rarity(y: Any) -> Optional[Dict[int, float]]:
@@ -280,7 +305,9 @@ def rarity(y: Any) -> Optional[Dict[int, float]]:
 
 
 class Scorer:
-    """The judged metric on the selection examples: from the epoch's logs, else from the model's predictions."""
+    """The judged metric on the selection examples: from the epoch's logs, else from the model's
+    predictions.
+    """
 
     def __init__(self, request: SearchRequest, selected: Selected) -> None:
         self.metric = request.metric
@@ -293,13 +320,20 @@ class Scorer:
         compute = scores.from_predictions(self.metric)
         if compute is None or isinstance(self.selected.y, (dict, list, tuple)):
             return None
-        return compute(self.selected.y, model.predict(self.selected.x, batch_size=SCORED_AT_ONCE, verbose=0))
+        return compute(
+            self.selected.y, model.predict(self.selected.x, batch_size=SCORED_AT_ONCE, verbose=0)
+        )
 
     def evaluate(self, model: Any) -> Optional[float]:
         """The score of a compiled model."""
         chosen = self.selected
         logs = model.evaluate(
-            chosen.x, chosen.y, batch_size=SCORED_AT_ONCE, sample_weight=chosen.weight, verbose=0, return_dict=True
+            chosen.x,
+            chosen.y,
+            batch_size=SCORED_AT_ONCE,
+            sample_weight=chosen.weight,
+            verbose=0,
+            return_dict=True,
         )
         return self(model, {f"val_{name}": value for name, value in logs.items()})
 
@@ -335,9 +369,16 @@ def _monitor(lab: Lab, recipe: Recipe, number: int, run: Run, saved: Saved) -> A
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
             logs = dict(logs or {})
             score = scorer(self.model, logs)
-            lab.diary.progress("search", trial=number, epoch=epoch, metrics={**logs, "score": score})
-            if score is None or not all(math.isfinite(float(logs.get(n, 0.0))) for n in ("loss", "val_loss")):
-                run.state, run.message = "invalid", "the loss is not a number" if score is not None else "no score"
+            lab.diary.progress(
+                "search", trial=number, epoch=epoch, metrics={**logs, "score": score}
+            )
+            if score is None or not all(
+                math.isfinite(float(logs.get(n, 0.0))) for n in ("loss", "val_loss")
+            ):
+                run.state, run.message = (
+                    "invalid",
+                    "the loss is not a number" if score is not None else "no score",
+                )
                 self.model.stop_training = True
                 return
             loss = float(logs.get("val_loss", logs.get("loss", 0.0)))
@@ -355,8 +396,14 @@ def _monitor(lab: Lab, recipe: Recipe, number: int, run: Run, saved: Saved) -> A
             if not lab.request.better(lab.sure, score) and levelled_off(run.losses, recipe.epochs):
                 self.model.stop_training = True
                 run.message = "the bar is passed by far, and the curve has levelled off"
-            elif not run.reached and hopeless(run.curve, recipe.epochs, lab.best, mode=lab.request.mode):
-                run.state, run.message, self.model.stop_training = "stopped", "cannot become the best any more", True
+            elif not run.reached and hopeless(
+                run.curve, recipe.epochs, lab.best, mode=lab.request.mode
+            ):
+                run.state, run.message, self.model.stop_training = (
+                    "stopped",
+                    "cannot become the best any more",
+                    True,
+                )
 
     return Monitor()
 
@@ -425,9 +472,13 @@ class Saved:
             "score": run.score,
             "seconds": run.seconds + running_s,
         }
-        state["history"] = {k: [float(v) for v in vs] for k, vs in (history.history if history else {}).items()}
+        state["history"] = {
+            k: [float(v) for v in vs] for k, vs in (history.history if history else {}).items()
+        }
         stream = io.BytesIO()
-        numpy.savez(stream, state=numpy.frombuffer(json.dumps(state).encode(), dtype="uint8"), **arrays)
+        numpy.savez(
+            stream, state=numpy.frombuffer(json.dumps(state).encode(), dtype="uint8"), **arrays
+        )
         atomic.write_atomic(self.path, stream.getvalue())
         self._cost_s = time.monotonic() - began
         self._last_s = running_s

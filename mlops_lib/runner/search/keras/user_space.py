@@ -1,4 +1,6 @@
-"""A project's own search space: `search_space.py` with an ordinary KerasTuner HyperModel, used as it is."""
+"""A project's own search space: `search_space.py` with an ordinary KerasTuner HyperModel, used as
+it is.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,9 @@ def known(hypermodel: Any) -> Any:
 
 def candidate(values: Mapping[str, Any], *, epochs: int) -> Candidate:
     """A candidate that is built by the HyperModel."""
-    return Candidate(0, (), Recipe("compiled", epochs=epochs), True, json.dumps(dict(values), sort_keys=True))
+    return Candidate(
+        0, (), Recipe("compiled", epochs=epochs), True, json.dumps(dict(values), sort_keys=True)
+    )
 
 
 def built(hypermodel: Any, own: str) -> Any:

@@ -1,8 +1,9 @@
 """Weights inherited from one model by another: copied, resized, or left fresh.
 
-Resizing follows function-preserving transformations (Net2Net: Chen, Goodfellow and Shlens 2016; network morphism: Wei
-et al. 2016), with one difference: a new unit keeps its fresh, random incoming weights and gets *zero* outgoing ones, instead
-of being a copy of an old unit. The function is preserved just as exactly, and no two units are twins.
+Resizing follows function-preserving transformations (Net2Net: Chen, Goodfellow and Shlens 2016;
+network morphism: Wei et al. 2016), with one difference: a new unit keeps its fresh, random incoming
+weights and gets *zero* outgoing ones, instead of being a copy of an old unit. The function is
+preserved just as exactly, and no two units are twins.
 """
 
 from __future__ import annotations
@@ -12,14 +13,37 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from mlops_lib.runner.search.keras import graph
 
-EXACT, APPROXIMATE, FRESH = "exact", "approximate", "fresh"
+EXACT = "exact"
+APPROXIMATE = "approximate"
+FRESH = "fresh"
 
 PASS = {
-    "Activation", "ReLU", "LeakyReLU", "ELU", "Dropout", "GaussianDropout", "GaussianNoise", "SpatialDropout1D",
-    "SpatialDropout2D", "SpatialDropout3D", "MaxPooling1D", "MaxPooling2D", "MaxPooling3D", "AveragePooling1D",
-    "AveragePooling2D", "AveragePooling3D", "GlobalAveragePooling1D", "GlobalAveragePooling2D", "GlobalMaxPooling1D",
-    "GlobalMaxPooling2D", "ZeroPadding1D", "ZeroPadding2D", "UpSampling1D", "UpSampling2D", "Cropping2D",
-}  # fmt: skip
+    "Activation",
+    "ReLU",
+    "LeakyReLU",
+    "ELU",
+    "Dropout",
+    "GaussianDropout",
+    "GaussianNoise",
+    "SpatialDropout1D",
+    "SpatialDropout2D",
+    "SpatialDropout3D",
+    "MaxPooling1D",
+    "MaxPooling2D",
+    "MaxPooling3D",
+    "AveragePooling1D",
+    "AveragePooling2D",
+    "AveragePooling3D",
+    "GlobalAveragePooling1D",
+    "GlobalAveragePooling2D",
+    "GlobalMaxPooling1D",
+    "GlobalMaxPooling2D",
+    "ZeroPadding1D",
+    "ZeroPadding2D",
+    "UpSampling1D",
+    "UpSampling2D",
+    "Cropping2D",
+}
 """Layers without weights that treat each channel by itself."""
 RECURRENT = {"LSTM": 4, "GRU": 3, "SimpleRNN": 1}
 """Recurrent layers, with their number of gates."""
@@ -37,7 +61,9 @@ class Route:
     norms: List[Any]
     """Batch normalisations on the way."""
     takers: List[Tuple[Any, int]]
-    """Layers whose kernel has a row for each channel, each with the number of positions that a Flatten made of it."""
+    """Layers whose kernel has a row for each channel, each with the number of positions that a
+    Flatten made of it.
+    """
 
 
 def worst(*grades: str) -> str:
@@ -47,7 +73,9 @@ def worst(*grades: str) -> str:
 
 
 def route(model: Any, layer: Any) -> Optional[Route]:
-    """Where the channels of the layer's output go; None where their number cannot change (a merge, an output …)."""
+    """Where the channels of the layer's output go; None where their number cannot change (a merge,
+    an output …).
+    """
     if graph.calls(model, layer) != 1:
         return None
     found = Route([], [])
@@ -67,7 +95,11 @@ def _follow(model: Any, layer: Any, positions: int, found: Route) -> bool:
                 return False
             if not _follow(model, after, positions * _product(counts), found):
                 return False
-        elif kind == "BatchNormalization" and after.axis in (-1, len(after.input.shape) - 1) and positions == 1:
+        elif (
+            kind == "BatchNormalization"
+            and after.axis in (-1, len(after.input.shape) - 1)
+            and positions == 1
+        ):
             found.norms.append(after)
             if not _follow(model, after, positions, found):
                 return False
@@ -85,7 +117,11 @@ def _takes_channels(layer: Any) -> bool:
     kind = type(layer).__name__
     if kind == "Bidirectional":
         return type(layer.forward_layer).__name__ in RECURRENT
-    return kind in TAKES_CHANNELS and getattr(layer, "groups", 1) == 1 and not getattr(layer, "lora_enabled", False)
+    return (
+        kind in TAKES_CHANNELS
+        and getattr(layer, "groups", 1) == 1
+        and not getattr(layer, "lora_enabled", False)
+    )
 
 
 def _product(numbers: Any) -> int:
@@ -108,7 +144,8 @@ def transfer(parent: Any, child: Any, transforms: Optional[Dict[str, Transform]]
         source = old.get(layer.name)
         if source is None or not source.weights:
             continue
-        values, fresh = source.get_weights(), layer.get_weights()
+        values = source.get_weights()
+        fresh = layer.get_weights()
         if layer.name in transforms:
             layer.set_weights(transforms[layer.name](values, fresh))
         elif [v.shape for v in values] == [v.shape for v in fresh]:
@@ -143,8 +180,12 @@ def take(values: Any, axis: int, rows: List[int], fill: Any) -> Any:
 
 
 def columns(rows: List[int]) -> Transform:
-    """For the layer that makes the channels (Dense, Conv, Embedding): kernel and bias along their last axis."""
-    return lambda old, new: [take(value, value.ndim - 1, rows, fresh) for value, fresh in zip(old, new)]
+    """For the layer that makes the channels (Dense, Conv, Embedding): kernel and bias along their
+    last axis.
+    """
+    return lambda old, new: [
+        take(value, value.ndim - 1, rows, fresh) for value, fresh in zip(old, new)
+    ]
 
 
 def norm(rows: List[int]) -> Transform:
@@ -153,7 +194,9 @@ def norm(rows: List[int]) -> Transform:
 
 
 def taker(layer: Any, rows: List[int], positions: int) -> Transform:
-    """For a layer that takes the channels: new rows of its kernel are zero, so that the function stays the same."""
+    """For a layer that takes the channels: new rows of its kernel are zero, so that the function
+    stays the same.
+    """
     count = max(rows) + 1 if rows else 0
 
     def apply(old: Values, new: Values) -> Values:
