@@ -53,7 +53,9 @@ class Context:
         self.before_end: List[Callable[[], None]] = []
         """Called when the script has ended well, before what it measured is settled."""
         self.marked_loops: Any = None
-        """The script's own training loops (`pytorch.loops.Loops`), if its project trains with PyTorch."""
+        """The script's own training loops (`pytorch.loops.Loops`), if its project trains with
+        PyTorch.
+        """
         self.at_exit: List[Callable[[], None]] = []
         self._own_loop = False
 

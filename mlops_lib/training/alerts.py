@@ -117,7 +117,7 @@ def trouble(
         why: in words.
         url: the build's page.
     """
-    told = {
+    told: dict[str, tuple[Literal["good", "warning"], str]] = {
         "failed": ("warning", "died and is started again"),
         "recovered": ("good", "goes on where it was"),
     }
@@ -125,7 +125,7 @@ def trouble(
     return Notification(
         key=f"{spec.digest}:{state}:{attempt}",
         level=level,
-        title=f"{spec.name}: the training {words}",  # type: ignore[arg-type]
+        title=f"{spec.name}: the training {words}",
         text=why,
         facts=(Fact(label="Attempt", value=str(attempt)), Fact(label="Entry", value=spec.entry)),
         links=(Link(label="build", url=url),) if url else (),

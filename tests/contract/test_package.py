@@ -72,7 +72,10 @@ def test_a_wheel_has_the_catalog_within_the_package(distributions: Path, tmp_pat
         archive.extractall(tmp_path)
     assert {f"mlops_lib/{path}" for path in CATALOG} <= set(archive.namelist())
     assert not (tmp_path / "containers").exists()
-    program = "from mlops_lib import catalog; from mlops_lib.environments import images; print(catalog.FOLDER, len(images.catalog()))"
+    program = (
+        "from mlops_lib import catalog; from mlops_lib.environments import images;"
+        " print(catalog.FOLDER, len(images.catalog()))"
+    )
     done = subprocess.run(
         [
             sys.executable,

@@ -6,6 +6,7 @@ Nothing here touches code that runs without it: a shim answers for a module, a n
 or keeps the meaning that an old argument had. Each use is journaled once with the script's line.
 """
 
+import functools
 import urllib
 from types import ModuleType
 from typing import Any, Callable, Dict
@@ -110,6 +111,11 @@ def _guarded(run: Context, name: str, hook: Hook) -> Hook:
     return call
 
 
+def _layers(lend: Hook, notes: Notes, module: ModuleType) -> None:
+    lend(module)
+    keras_methods.convolutions(module, notes)
+
+
 def _keras(run: Context, found: source.Dialect) -> Dict[str, Hook]:
     notes = found.notes
     hooks: Dict[str, Hook] = {}
@@ -117,11 +123,7 @@ def _keras(run: Context, found: source.Dialect) -> Dict[str, Hook]:
     for name, table in names.prefixed(lent, keras_names.PREFIXES, root="keras").items():
         hooks[name] = lambda module, table=table: names.lend(module, table, notes)  # type: ignore[misc]
     for name in ("keras.layers", "tensorflow.keras.layers", "keras._tf_keras.keras.layers"):
-        lend = hooks[name]
-        hooks[name] = lambda module, lend=lend: (
-            lend(module),
-            keras_methods.convolutions(module, notes),
-        )  # type: ignore
+        hooks[name] = functools.partial(_layers, hooks[name], notes)
 
     lend_keras = hooks["keras"]
 

@@ -322,12 +322,7 @@ def hooks(notes: Notes, *, work: str) -> Dict[str, Callable[[Any], None]]:
 
     for name, names in NAMES.items():
         only_for = work if name in PYTHON_2 else None
-        then(
-            name,
-            lambda module, names=names, only_for=only_for: lend(
-                module, names, notes, only_for=only_for
-            ),
-        )  # type: ignore[misc]
+        then(name, functools.partial(lend, names=names, notes=notes, only_for=only_for))
     for name in sklearn_compat.MODULES:
         then(f"sklearn.{name}", lambda module: sklearn_compat.estimators(module, notes))
     for name in sklearn_compat.FUNCTIONS:

@@ -157,7 +157,9 @@ class Dialect:
         private = _PrivateKeras()
         tree = private.visit(tree)
         if private.line:
-            self.notes.say(f"{private.name} is tensorflow.keras", line=(self._shown(path), private.line))
+            self.notes.say(
+                f"{private.name} is tensorflow.keras", line=(self._shown(path), private.line)
+            )
         marked = False
         if self.marker is not None:
             tree, marked = self.marker(tree, path)

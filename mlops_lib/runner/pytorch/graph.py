@@ -1,9 +1,12 @@
 """The objects that a project's code can reach, in an order that is the same in every execution.
 
-A training changes objects: parameters, the moments of optimizers, counters, lists of losses. Which ones cannot be
-listed by kind, so all are walked: from the project's modules and the locals of its frames, in a fixed order. The
-number of an object is its identity in every execution of the script, and the sequence of types and sizes is a
-fingerprint of the structure: if it differs, what was kept does not fit and is not put back.
+A training changes objects: parameters, the moments of optimizers, counters, lists of losses. Which
+    ones cannot be
+listed by kind, so all are walked: from the project's modules and the locals of its frames, in a
+    fixed order. The
+number of an object is its identity in every execution of the script, and the sequence of types and
+sizes is a fingerprint of the structure: if it differs, what was kept does not fit and is not put
+back.
 """
 
 import builtins
@@ -20,18 +23,67 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tu
 
 ITERATORS: Tuple[type, ...] = (
     *(itertools.count, itertools.cycle, itertools.chain, itertools.islice, itertools.repeat),
-    *(enumerate, zip, map, filter, type(iter([])), type(iter(())), type(iter(range(0))), type(iter({}))),
+    *(
+        enumerate,
+        zip,
+        map,
+        filter,
+        type(iter([])),
+        type(iter(())),
+        type(iter(range(0))),
+        type(iter({})),
+    ),
 )
 """Iterators of the language; they hold their position and are kept by value."""
 OPAQUE = (
-    *("logging", "threading", "queue", "socket", "_io", "multiprocessing", "weakref", "_thread", "_weakref"),
-    *("importlib", "_frozen_importlib", "_frozen_importlib_external", "tensorboard", "mlops_lib", "_queue"),
-    *("concurrent", "asyncio", "ssl", "subprocess", "signal", "contextvars", "_contextvars", "tensorboardX"),
+    *(
+        "logging",
+        "threading",
+        "queue",
+        "socket",
+        "_io",
+        "multiprocessing",
+        "weakref",
+        "_thread",
+        "_weakref",
+    ),
+    *(
+        "importlib",
+        "_frozen_importlib",
+        "_frozen_importlib_external",
+        "tensorboard",
+        "mlops_lib",
+        "_queue",
+    ),
+    *(
+        "concurrent",
+        "asyncio",
+        "ssl",
+        "subprocess",
+        "signal",
+        "contextvars",
+        "_contextvars",
+        "tensorboardX",
+    ),
 )
 """Packages whose objects are left as the script's own repetition makes them."""
-OPAQUE_MODULES = ("torch.utils.tensorboard", "torch.multiprocessing", "torch.profiler", "torch.autograd.profiler")
+OPAQUE_MODULES = (
+    "torch.utils.tensorboard",
+    "torch.multiprocessing",
+    "torch.profiler",
+    "torch.autograd.profiler",
+)
 HIDDEN = {
-    *("__builtins__", "__loader__", "__spec__", "__file__", "__cached__", "__doc__", "__name__", "__package__"),
+    *(
+        "__builtins__",
+        "__loader__",
+        "__spec__",
+        "__file__",
+        "__cached__",
+        "__doc__",
+        "__name__",
+        "__package__",
+    ),
     *("__annotations__", "__warningregistry__", "__path__"),
 }
 """Names of modules that no training changes."""
@@ -65,7 +117,9 @@ class Project:
     def has_module(self, name: Any) -> bool:
         """Return whether a module is the project's."""
         path = getattr(sys.modules.get(name) if isinstance(name, str) else None, "__file__", None)
-        return isinstance(path, str) and path.startswith(self._prefixes)  # `torch.ops` has a relative one
+        return isinstance(path, str) and path.startswith(
+            self._prefixes
+        )  # `torch.ops` has a relative one
 
     def modules(self) -> List[types.ModuleType]:
         """The project's modules by name."""
@@ -145,7 +199,9 @@ def is_same(one: Sequence[Any], other: Sequence[Any]) -> bool:
     if len(one) != len(other):
         return False
     for a, b in zip(one, other):
-        if a is not b and not (type(a) is type(b) and isinstance(a, (int, str, float, bytes)) and a == b):
+        if a is not b and not (
+            type(a) is type(b) and isinstance(a, (int, str, float, bytes)) and a == b
+        ):
             return False
     return True
 
@@ -158,13 +214,28 @@ class Walker:
         readers: further kinds of objects: class to a function that returns their kind and content.
     """
 
-    def __init__(self, project: Project, readers: Dict[type, Callable[[Any], Tuple[str, List[Any]]]]) -> None:
+    def __init__(
+        self, project: Project, readers: Dict[type, Callable[[Any], Tuple[str, List[Any]]]]
+    ) -> None:
         self.project = project
         self._readers = tuple(readers.items())
         torch = sys.modules["torch"]
         numpy = sys.modules.get("numpy")
-        self._torch, self._numpy = torch, numpy
-        atoms = [type(None), bool, int, float, complex, str, bytes, range, slice, type(...), type(NotImplemented)]
+        self._torch = torch
+        self._numpy = numpy
+        atoms = [
+            type(None),
+            bool,
+            int,
+            float,
+            complex,
+            str,
+            bytes,
+            range,
+            slice,
+            type(...),
+            type(NotImplemented),
+        ]
         atoms += [types.CodeType, types.BuiltinFunctionType, torch.dtype, torch.device, torch.Size]
         if numpy is not None:
             atoms += [numpy.dtype, numpy.generic]
@@ -172,12 +243,19 @@ class Walker:
         self._frames: Tuple[type, ...] = ()
 
     def read(self, item: Any) -> Tuple[str, List[Any]]:
-        """What an object holds: its kind, "" if there is nothing to keep, and its content one level deep."""
-        torch, numpy = self._torch, self._numpy
+        """What an object holds: its kind, "" if there is nothing to keep, and its content one level
+        deep.
+        """
+        torch = self._torch
+        numpy = self._numpy
         if isa(item, torch.Tensor):
             leaf = item.is_leaf
             own = flat(names_and_values(item))
-            return "tensor", [item.grad if leaf else None, item.requires_grad if leaf else None, *own]
+            return "tensor", [
+                item.grad if leaf else None,
+                item.requires_grad if leaf else None,
+                *own,
+            ]
         if isa(item, ITERATORS) or isa(item, self.atoms):
             return "", []
         for cls, reader in self._readers:
@@ -208,9 +286,18 @@ class Walker:
             if not project.has_module(item.__module__) and is_importable(item):
                 return "", []
             own = flat(list(vars(item).items()))
-            return "function", [item.__defaults__, item.__kwdefaults__, *(item.__closure__ or ()), *own]
+            return "function", [
+                item.__defaults__,
+                item.__kwdefaults__,
+                *(item.__closure__ or ()),
+                *own,
+            ]
         if isa(item, type):
-            return ("class", flat(class_attributes(item))) if project.has_module(item.__module__) else ("", [])
+            return (
+                ("class", flat(class_attributes(item)))
+                if project.has_module(item.__module__)
+                else ("", [])
+            )
         if isa(item, types.ModuleType):
             if not project.has_module(item.__name__):
                 return "", []
@@ -232,19 +319,27 @@ class Walker:
         if isa(item, (weakref.WeakKeyDictionary, weakref.WeakValueDictionary)):
             return "weak dict", flat(list(item.items()))
         module = str(getattr(type(item), "__module__", "") or "")
-        if isa(item, weakref.WeakSet) or module.split(".")[0] in OPAQUE or module.startswith(OPAQUE_MODULES):
+        if (
+            isa(item, weakref.WeakSet)
+            or module.split(".")[0] in OPAQUE
+            or module.startswith(OPAQUE_MODULES)
+        ):
             return "", []
         plain = type(item) in (dict, list, set, collections.deque)
         own = [] if plain else names_and_values(item)
         base: List[Any] = []
         if isa(item, dict):
-            kind, base = "dict", flat([(k, v) for k, v in dict.items(item) if not _is_hidden(k)])
+            kind = "dict"
+            base = flat([(k, v) for k, v in dict.items(item) if not _is_hidden(k)])
         elif isa(item, (list, collections.deque)):
-            kind, base = "list", list(item)
+            kind = "list"
+            base = list(item)
         elif isa(item, set):
-            kind, base = "set", list(item)
+            kind = "set"
+            base = list(item)
         elif isa(item, bytearray):
-            kind, base = "bytes", [bytes(item)]
+            kind = "bytes"
+            base = [bytes(item)]
         elif own or _has_attributes(item):
             kind = "object"
         else:
@@ -280,12 +375,18 @@ class Table:
         self._walk(roots)
 
     def _walk(self, roots: Sequence[Any]) -> None:
-        walker, skipped = self.walker, builtins.__dict__
+        walker = self.walker
+        skipped = builtins.__dict__
         passages: List[Any] = []
         stack = list(reversed(roots))
         while stack:
             item = stack.pop()
-            if isa(item, walker.atoms) or id(item) in self.numbers or item is skipped or isa(item, ITERATORS):
+            if (
+                isa(item, walker.atoms)
+                or id(item) in self.numbers
+                or item is skipped
+                or isa(item, ITERATORS)
+            ):
                 continue
             kind, content = walker.read(item)
             if kind == "passage":
@@ -317,7 +418,9 @@ class Table:
         self.fingerprint = zlib.crc32(shape.encode(), self.fingerprint)
 
     def changes(self) -> "List[Tuple[int, str, List[Any]]]":
-        """The objects that hold something else than when the graph was walked: number, kind, content."""
+        """The objects that hold something else than when the graph was walked: number, kind,
+        content.
+        """
         found = []
         for number, node in enumerate(self.nodes):
             if not node.kind:
@@ -337,16 +440,25 @@ class Table:
 
 def _order(item: Any) -> str:
     """A place in a set that does not depend on addresses."""
-    return type(item).__qualname__ + (repr(item) if isinstance(item, (str, int, float, bytes, tuple)) else "")
+    return type(item).__qualname__ + (
+        repr(item) if isinstance(item, (str, int, float, bytes, tuple)) else ""
+    )
 
 
 def place(item: Any) -> Any:
-    """Where a tensor keeps its numbers, and how; None for an array, and for a tensor without plain storage."""
+    """Where a tensor keeps its numbers, and how; None for an array, and for a tensor without plain
+    storage.
+    """
     torch = sys.modules["torch"]
     if not isa(item, torch.Tensor) or item.layout is not torch.strided:
         return None
     try:
-        return item.untyped_storage().data_ptr(), item.storage_offset(), tuple(item.shape), item.stride()
+        return (
+            item.untyped_storage().data_ptr(),
+            item.storage_offset(),
+            tuple(item.shape),
+            item.stride(),
+        )
     except (RuntimeError, NotImplementedError):
         return None
 
@@ -365,12 +477,18 @@ def checksum(item: Any) -> int:
     if item.dtype == object:
         return zlib.crc32(repr(item.shape).encode())
     numpy = sys.modules["numpy"]
-    return zlib.crc32(numpy.ascontiguousarray(item).reshape(-1).view(numpy.uint8).data) if item.size else 0
+    return (
+        zlib.crc32(numpy.ascontiguousarray(item).reshape(-1).view(numpy.uint8).data)
+        if item.size
+        else 0
+    )
 
 
 def _bytes(tensor: Any) -> Any:
     torch = sys.modules["torch"]
     if tensor.device.type == "meta" or not tensor.numel():
         return b""
-    tensor = tensor.resolve_conj().resolve_neg() if tensor.is_complex() or tensor.is_neg() else tensor
+    tensor = (
+        tensor.resolve_conj().resolve_neg() if tensor.is_complex() or tensor.is_neg() else tensor
+    )
     return tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data

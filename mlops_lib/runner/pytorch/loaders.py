@@ -1,8 +1,10 @@
-"""Where data loaders and generators stand: how far each was read, and the random state that it began with.
+"""Where data loaders and generators stand: how far each was read, and the random state that it
+began with.
 
-An iterator of a `DataLoader` cannot be pickled. It is made again from its loader, with the random state as it was, and
-read up to where it stood. Where reading has no effect but on the random state (a data set by index, without workers),
-only the indices are drawn. What was drawn is checksummed: an order that does not repeat is noticed.
+An iterator of a `DataLoader` cannot be pickled. It is made again from its loader, with the random
+state as it was, and read up to where it stood. Where reading has no effect but on the random state
+(a data set by index, without workers), only the indices are drawn. What was drawn is checksummed:
+an order that does not repeat is noticed.
 """
 
 import contextlib
@@ -139,12 +141,16 @@ class Readings:
 
     def install(self, module: Any) -> None:
         """Follow the iterators of `torch.utils.data.dataloader`."""
-        base, single = module._BaseDataLoaderIter, module._SingleProcessDataLoaderIter
+        base = module._BaseDataLoaderIter
+        single = module._SingleProcessDataLoaderIter
         self._base = base
         self._iterable = module._DatasetKind.Iterable
         readings = self
-        init, reset, advance = base.__init__, base._reset, base.__next__
-        next_index, next_data = base._next_index, single._next_data
+        init = base.__init__
+        reset = base._reset
+        advance = base.__next__
+        next_index = base._next_index
+        next_data = single._next_data
 
         @functools.wraps(init)
         def init_(iterator: Any, loader: Any) -> None:
@@ -193,7 +199,9 @@ class Readings:
         base._next_index, single._next_data = next_index_, next_data_
 
     def _begin(self, loader: Any) -> None:
-        """A loader begins to be read: with the random state of the time, if a generator is being brought to its place."""
+        """A loader begins to be read: with the random state of the time, if a generator is being
+        brought to its place.
+        """
         reading = self._enclosing() if self._generators else None
         if reading is None:
             return
@@ -213,7 +221,9 @@ class Readings:
 
     @contextlib.contextmanager
     def ghostly(self, items: Any) -> Iterator[None]:
-        """Let what is read from here on draw indices only, if nothing but the loop itself would see the batches."""
+        """Let what is read from here on draw indices only, if nothing but the loop itself would see
+        the batches.
+        """
         self._ghost = self.is_plain(items)
         try:
             yield
@@ -330,12 +340,16 @@ class Readings:
         return "generator at", [frame.f_lasti, *frame.f_locals.values()]
 
     def reading_of(self, generator: Any) -> List[Any]:
-        """What a snapshot keeps of a generator of the project: how far it was read, and the loaders it opened."""
+        """What a snapshot keeps of a generator of the project: how far it was read, and the loaders
+        it opened.
+        """
         return [self.read_generator(generator)[1][0], self.opened_by(generator)]
 
     def opened_by(self, generator: Any) -> List[Dict[str, Any]]:
         """The random states before each loader that a generator began to read."""
-        reading = self._reading_of(generator) if isinstance(generator, types.GeneratorType) else None
+        reading = (
+            self._reading_of(generator) if isinstance(generator, types.GeneratorType) else None
+        )
         return [] if reading is None else list(reading.opened)
 
     def reduce_generator(self, generator: Any) -> Any:
@@ -347,14 +361,20 @@ class Readings:
         known = [one() for one in self._functions.get(generator.gi_code, [])]
         functions = [one for one in known if one is not None and _belongs(one, frame)]
         if len(functions) != 1:
-            raise RefusedError(f"the generator {generator.gi_code.co_name} was read within the loop")
+            raise RefusedError(
+                f"the generator {generator.gi_code.co_name} was read within the loop"
+            )
         arguments = (
-            reading.arguments if reading is not None else {n: frame.f_locals[n] for n in _parameters(frame.f_code)}
+            reading.arguments
+            if reading is not None
+            else {n: frame.f_locals[n] for n in _parameters(frame.f_code)}
         )
         taken, opened = (0, []) if reading is None else (reading.taken, list(reading.opened))
         return _generator_again, (self, functions[0], arguments, taken, opened)
 
-    def make_generator(self, function: Any, arguments: Dict[str, Any], taken: int, opened: Any) -> Any:
+    def make_generator(
+        self, function: Any, arguments: Dict[str, Any], taken: int, opened: Any
+    ) -> Any:
         """Make a generator again; it is read up to its place once all objects are there."""
         generator = _called(function, arguments)
         self.pending.append(functools.partial(self.forward, generator, taken, opened))
@@ -404,12 +424,16 @@ def _called(function: Any, arguments: Dict[str, Any]) -> Any:
     values = dict(arguments)
     names = _parameters(code)
     keywords = values.pop(names[-1]) if code.co_flags & 0x08 else {}
-    rest = values.pop(names[code.co_argcount + code.co_kwonlyargcount]) if code.co_flags & 0x04 else ()
+    rest = (
+        values.pop(names[code.co_argcount + code.co_kwonlyargcount]) if code.co_flags & 0x04 else ()
+    )
     positional = [values.pop(name) for name in names[: code.co_argcount]]
     return function(*positional, *rest, **values, **keywords)
 
 
-def _generator_again(readings: Readings, function: Any, arguments: Any, taken: int, opened: Any) -> Any:
+def _generator_again(
+    readings: Readings, function: Any, arguments: Any, taken: int, opened: Any
+) -> Any:
     return readings.make_generator(function, arguments, taken, opened)
 
 

@@ -1,10 +1,13 @@
-"""The loops of a script at run time: where it stands, what is kept at the top of an iteration, and entering again.
+"""The loops of a script at run time: where it stands, what is kept at the top of an iteration, and
+entering again.
 
-A position is the path of the loops under way: site, and number of the entry within the parent's iteration. The state
-at the top of an iteration is relative to the loop's entry: what the objects held then is there again when a new process
-has executed the script up to that entry. So a restart executes the script from its first line, silently; the outermost
-loop that was under way is brought to its iteration; what leads to the next one within is executed; and so on. A
-training loop that was over is brought to its end.
+A position is the path of the loops under way: site, and number of the entry within the parent's
+    iteration. The state
+at the top of an iteration is relative to the loop's entry: what the objects held then is there
+again when a new process has executed the script up to that entry. So a restart executes the script
+from its first line, silently; the outermost loop that was under way is brought to its iteration;
+what leads to the next one within is executed; and so on. A training loop that was over is brought
+to its end.
 """
 
 import collections
@@ -20,11 +23,12 @@ import types
 import zlib
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
-from mlops_lib.runner import checkpoint, keras_resume, randomness
 from mlops_lib.runner.context import Context
+from mlops_lib.runner.keras import fit_state
 from mlops_lib.runner.pytorch import graph, proof, snapshot, store
 from mlops_lib.runner.pytorch.loaders import READINGS, ignore
 from mlops_lib.runner.pytorch.output import Output
+from mlops_lib.runner.state import checkpoint, rng
 
 FOLDER = "loops"
 """Below `fits/`: the state of the script's own loops."""
@@ -214,7 +218,9 @@ class Loops:
         loop.frame = loop.table = loop.items = None
 
     def _iterate(self, loop: Loop) -> Iterator[Any]:
-        items, readings, drawing = loop.items, READINGS, _Drawing(loop)
+        items = loop.items
+        readings = READINGS
+        drawing = _Drawing(loop)
         while True:
             self._top(loop)
             if loop.over:
@@ -276,7 +282,10 @@ class Loops:
         if seconds is None:
             return True
         spec = self.run.spec
-        return seconds >= spec.mid_epoch_s and seconds * spec.checkpoint_budget >= self._walk_s + self._cost_s
+        return (
+            seconds >= spec.mid_epoch_s
+            and seconds * spec.checkpoint_budget >= self._walk_s + self._cost_s
+        )
 
     def _walker_now(self) -> graph.Walker:
         if self._walker is None:
@@ -302,7 +311,10 @@ class Loops:
         frames = []
         frame = loop.frame
         while frame is not None:
-            if self._project.has_file(frame.f_code.co_filename) and frame.f_locals is not frame.f_globals:
+            if (
+                self._project.has_file(frame.f_code.co_filename)
+                and frame.f_locals is not frame.f_globals
+            ):
                 frames.append(frame)
             frame = frame.f_back
         roots: List[Any] = list(self._project.modules())
@@ -383,18 +395,20 @@ class Loops:
             return
         parent = self._stack[-2] if loop.depth else self._root
         parent.done[loop.path] = record
-        if loop.depth or not self.evaluated():  # else the last evaluation is to be seen again: it may be judged
+        if (
+            loop.depth or not self.evaluated()
+        ):  # else the last evaluation is to be seen again: it may be judged
             self._commit(without=loop)
 
     def _take(self, loop: Loop, *, over: bool) -> Optional[Dict[str, Any]]:
         """What brings the loop back here; None if something cannot be brought back, which is said."""
         assert loop.table is not None
-        keras_resume.flush_writers([])
-        handles = keras_resume.flush_handles(self.run.work)
+        fit_state.flush_writers([])
+        handles = fit_state.flush_handles(self.run.work)
         local = loop.frame.f_locals
         more = {
             "locals": None if local is loop.frame.f_globals else list(local.items()),
-            "random": randomness.take_python(),
+            "random": rng.take_python(),
             "files": store.positions(handles, self.run.work),
             "modes": _modes(),
             "opened": READINGS.opened_by(loop.items),
@@ -411,10 +425,16 @@ class Loops:
             )
             return None
         return {
-            "path": loop.path, "n": loop.n, "over": over, "content": content, "shape": loop.shape,
-            "order": loop.order, "leads": loop.leads, "files": self._store.keep_files(),
+            "path": loop.path,
+            "n": loop.n,
+            "over": over,
+            "content": content,
+            "shape": loop.shape,
+            "order": loop.order,
+            "leads": loop.leads,
+            "files": self._store.keep_files(),
             "checksums": loop.table.checksums(),
-        }  # fmt: skip
+        }
 
     def _commit(self, without: Optional[Loop] = None) -> None:
         """Hand the records of all loops under way to the writer."""
@@ -427,14 +447,24 @@ class Loops:
             if loop.record is not None:
                 records[loop.path] = loop.record
             elif loop.n == 0:
-                records[loop.path] = {"path": loop.path, "n": 0, "over": False, "content": None, "shape": loop.shape}
+                records[loop.path] = {
+                    "path": loop.path,
+                    "n": 0,
+                    "over": False,
+                    "content": None,
+                    "shape": loop.shape,
+                }
             records.update(loop.done)
         last = (without or stack[-1]).path
         self._id += 1
         state = store.state_of(records, {"id": self._id, "last": last, "torch": _version()})
         self._proof.expect(self._id, last)
         fit = None if self.training is None else self.training.fit
-        place = {} if fit is None else {"fit": fit.number, "epoch": fit.epoch, "step": fit.steps_of_epoch}
+        place = (
+            {}
+            if fit is None
+            else {"fit": fit.number, "epoch": fit.epoch, "step": fit.steps_of_epoch}
+        )
 
         def durable(size: int, seconds: float) -> None:
             self._pace.add_background(seconds)
@@ -450,13 +480,16 @@ class Loops:
 
     def _load(self) -> None:
         """Read the newest state that is whole, and was not found to be wrong."""
-        journal, refuted = self.run.journal, self._proof.refuted()
+        journal = self.run.journal
+        refuted = self._proof.refuted()
         self._store.before = self.run.start
         state = self._store.load_but(refuted, journal)
         self._id = max([0 if state is None else state["id"], *refuted])
         if state is None:
             if refuted:
-                journal.warn("no checkpoint could be proven: the training loops are repeated from their beginning")
+                journal.warn(
+                    "no checkpoint could be proven: the training loops are repeated from their beginning"
+                )
             return
         self._target = state
         self._output.mute()
@@ -484,7 +517,9 @@ class Loops:
             try:
                 self._put(loop, record, taken)
             except Exception as error:  # noqa: BLE001 - half of it may have been put back
-                self._refute(f"the checkpoint could not be put back: {type(error).__name__}: {error}")
+                self._refute(
+                    f"the checkpoint could not be put back: {type(error).__name__}: {error}"
+                )
         if last:
             self._arrive(loop)
 
@@ -504,7 +539,7 @@ class Loops:
             _put_locals(loop.frame, dict(taken["locals"]))
         if loop.table.checksums() != record["checksums"]:
             raise snapshot.RefusedError("the numbers put back are not those that were kept")
-        handles = keras_resume.flush_handles(self.run.work)
+        handles = fit_state.flush_handles(self.run.work)
         record["files"] = {**record["files"], "kept": self._target_files(record)}
         self._store.put_back(record["files"])
         store.put_positions(handles, taken["files"], self.run.work)
@@ -513,7 +548,7 @@ class Loops:
                 self._kept[name][1](value)
         self._output.put_shown(taken["shown"])
         _put_modes(taken["modes"])
-        randomness.put_python(taken["random"])
+        rng.put_python(taken["random"])
         loop.n, loop.over = record["n"], record["over"]
         loop.trained, loop.leads = True, record["leads"]
         self._trained_sites.add(loop.site)
@@ -553,7 +588,9 @@ class Loops:
             self._begin_keeping()
         fit = None if self.training is None else self.training.fit
         if fit is not None:
-            self.run.journal.write("fit", fit=fit.number, framework="pytorch", state="resumed", epoch=fit.epoch)
+            self.run.journal.write(
+                "fit", fit=fit.number, framework="pytorch", state="resumed", epoch=fit.epoch
+            )
         self._pace.begin()
         self._proof.arrived(number, loop.path)
         self._begun_at = number
@@ -566,7 +603,9 @@ class Loops:
         self.run.journal.warn(f"{why}: the training is repeated from there")
 
     def _refute(self, why: str) -> None:
-        """The state is not what it should be: another process goes on with the one before, or from the beginning."""
+        """The state is not what it should be: another process goes on with the one before, or from
+        the beginning.
+        """
         self._output.unmute()
         self._proof.refute(self._begun_at if self._target is None else self._target["id"])
         self.run.leave(why)
@@ -579,7 +618,9 @@ class Loops:
         if not self._proof.show(loop.path, loop.n, digest):
             if _is_exact():
                 self._refute("the first boundary after the checkpoint is not what it was")
-            self.run.journal.warn("the computation on this device does not repeat: it is not guaranteed identical")
+            self.run.journal.warn(
+                "the computation on this device does not repeat: it is not guaranteed identical"
+            )
 
     def end(self, error: Optional[BaseException]) -> None:
         """The script is over."""
@@ -589,7 +630,9 @@ class Loops:
         self._active = False
         if isinstance(error, snapshot.SeveredError):
             self._proof.refute(*range(self._id + 1))
-            self.run.leave("a gradient goes through a checkpoint: the training is repeated from its beginning")
+            self.run.leave(
+                "a gradient goes through a checkpoint: the training is repeated from its beginning"
+            )
 
 
 class _Drawing:
@@ -616,7 +659,9 @@ def _is_under_way(frame: Any, at: Any) -> bool:
 
 
 def _shape(loop: Loop) -> Any:
-    """What a loop goes over, and the whole numbers around it: a script that found a checkpoint of its own has others."""
+    """What a loop goes over, and the whole numbers around it: a script that found a checkpoint of
+    its own has others.
+    """
     items = loop.items
     what = type(items).__name__
     if isinstance(items, type(iter(range(0)))):
@@ -643,7 +688,11 @@ def _put_locals(frame: Any, wanted: Dict[str, Any]) -> None:
 
 def _modes() -> Dict[str, Any]:
     torch = sys.modules["torch"]
-    return {"grad": torch.is_grad_enabled(), "dtype": torch.get_default_dtype(), "folder": os.getcwd()}
+    return {
+        "grad": torch.is_grad_enabled(),
+        "dtype": torch.get_default_dtype(),
+        "folder": os.getcwd(),
+    }
 
 
 def _put_modes(modes: Dict[str, Any]) -> None:

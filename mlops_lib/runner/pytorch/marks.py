@@ -1,6 +1,8 @@
-"""Mark the loops of a project that may train: the run-time part (`loops`) learns of every entry, turn and end.
+"""Mark the loops of a project that may train: the run-time part (`loops`) learns of every entry,
+turn and end.
 
-The source is rewritten in memory and keeps its lines. Marked are the loops whose bodies can reach a training call, by name:
+The source is rewritten in memory and keeps its lines. Marked are the loops whose bodies can reach a
+training call, by name:
 
     for x in loader: …      try:
                                 for x in LOOPS.enter("train.py:3:4", loader): …
@@ -8,7 +10,8 @@ The source is rewritten in memory and keeps its lines. Marked are the loops whos
                             finally:
                                 LOOPS.leave()
 
-`while` asks `LOOPS.turn()` before its own condition. Generator functions note how far they were read.
+`while` asks `LOOPS.turn()` before its own condition. Generator functions note how far they were
+read.
 """
 
 import ast
@@ -93,7 +96,10 @@ class Project:
             base = os.path.dirname(base)
         parts = [part for part in name.split(".") if part]
         for root in (base,) if level else (base, self._work, os.path.join(self._work, "src")):
-            for place in (os.path.join(root, *parts) + ".py", os.path.join(root, *parts, "__init__.py")):
+            for place in (
+                os.path.join(root, *parts) + ".py",
+                os.path.join(root, *parts, "__init__.py"),
+            ):
                 real = os.path.realpath(place)
                 if real.startswith(os.path.realpath(self._work) + os.sep) and os.path.isfile(real):
                     yield real
@@ -202,7 +208,9 @@ class Marker(ast.NodeTransformer):
         return ast.copy_location(ast.Try(body, [], [], [leave]), loop)
 
     def _note_reading(self, node: ast.FunctionDef) -> None:
-        """Let a generator's body say when it begins, when it passes a value on, and when it is over."""
+        """Let a generator's body say when it begins, when it passes a value on, and when it is
+        over.
+        """
         self.changed = True
         node.body = [_Passing().visit(statement) for statement in node.body]
         head: List[ast.stmt] = []
@@ -275,7 +283,9 @@ class LibraryFinder:
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
         """Return a spec with a marking loader for the listed modules, None for all others."""
-        if name in self._busy or not any(name == m or name.startswith(m + ".") for m in self._modules):
+        if name in self._busy or not any(
+            name == m or name.startswith(m + ".") for m in self._modules
+        ):
             return None
         self._busy.add(name)
         try:
@@ -314,6 +324,8 @@ def mark(tree: ast.Module, shown: str, reach: Optional[Reach]) -> Tuple[ast.Modu
 
 
 def install(loops: Any, finder: LibraryFinder) -> None:
-    """Make the run-time part known to marked code, and mark the modules of libraries when they are imported."""
+    """Make the run-time part known to marked code, and mark the modules of libraries when they are
+    imported.
+    """
     setattr(builtins, NAME, loops)
     sys.meta_path.insert(0, finder)

@@ -103,7 +103,9 @@ class Training:
         plain = {"steps": self.steps, "pending": (self._pending._sum, self._pending._count)}
         if fit is None:
             return plain
-        kept = {name: getattr(fit, name) for name in ("epoch", "steps", "steps_of_epoch", "validation")}
+        kept = {
+            name: getattr(fit, name) for name in ("epoch", "steps", "steps_of_epoch", "validation")
+        }
         losses = (fit.losses._sum, fit.losses._count)
         return {**plain, "fit": {**kept, "losses": losses, "number": fit.number}}
 

@@ -1,4 +1,6 @@
-"""Silence while a script is brought to where it stood: what it prints until then was printed before."""
+"""Silence while a script is brought to where it stood: what it prints until then was printed
+before.
+"""
 
 import contextlib
 import faulthandler
@@ -42,7 +44,9 @@ class Output:
 
     def shown(self) -> List[Dict[str, Any]]:
         """What the runner's own streams have kept of the output so far."""
-        return [{name: vars(one)[name] for name in _KEPT if name in vars(one)} for one in _streams()]
+        return [
+            {name: vars(one)[name] for name in _KEPT if name in vars(one)} for one in _streams()
+        ]
 
     def put_shown(self, kept: List[Dict[str, Any]]) -> None:
         """Restore what `shown` returned."""

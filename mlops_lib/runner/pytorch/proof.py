@@ -1,16 +1,17 @@
 """Proof of resume: the first boundary after a restart must be what it was before.
 
-After each checkpoint, the next boundary of the loop leaves a digest of the tensors, the random states and the whole
-numbers there. A process that begins at the checkpoint comes to the same boundary, and must find the same digest. If it
-does not, the checkpoint is refuted: the generation before is tried, then the beginning.
+After each checkpoint, the next boundary of the loop leaves a digest of the tensors, the random
+states and the whole numbers there. A process that begins at the checkpoint comes to the same
+boundary, and must find the same digest. If it does not, the checkpoint is refuted: the generation
+before is tried, then the beginning.
 """
 
 import hashlib
 import os
 from typing import Any, Dict, List, Optional
 
-from mlops_lib.runner import files, randomness
 from mlops_lib.runner.pytorch.graph import Table
+from mlops_lib.runner.state import atomic, rng
 
 KEPT = 2
 """Digests that are kept: one for each generation."""
@@ -25,7 +26,7 @@ def digest(table: Table, local: Dict[str, Any]) -> str:
     """
     whole = hashlib.sha256()
     whole.update(repr(table.checksums()).encode())
-    state = randomness.take_python()
+    state = rng.take_python()
     whole.update(repr(state["python"]).encode())
     for name in ("numpy", "torch"):
         for one in state.get(name) or ():
@@ -55,11 +56,18 @@ class Proof:
         """How many restarts of this process were proven: one or none."""
 
     def expect(self, number: int, path: str) -> None:
-        """A checkpoint was taken: the next boundary of its loop, or of one around it, leaves a digest."""
-        self._number, self._at, self._known, self.is_awaited = number, path, None, True
+        """A checkpoint was taken: the next boundary of its loop, or of one around it, leaves a
+        digest.
+        """
+        self._number = number
+        self._at = path
+        self._known = None
+        self.is_awaited = True
 
     def arrived(self, number: int, path: str) -> None:
-        """This process begins at a checkpoint: the next boundary is compared, if there is what to compare it with."""
+        """This process begins at a checkpoint: the next boundary is compared, if there is what to
+        compare it with.
+        """
         self.expect(number, path)
         self._known = self._read().get(str(number))
 
@@ -77,19 +85,19 @@ class Proof:
         known = {**self._read(), str(self._number): found}
         kept = sorted(known, key=int)[-KEPT:]
         os.makedirs(os.path.dirname(self._path), exist_ok=True)
-        files.write_json(self._path, {number: known[number] for number in kept}, lasting=False)
+        atomic.write_json(self._path, {number: known[number] for number in kept}, lasting=False)
         return True
 
     def _read(self) -> Dict[str, Any]:
-        known = files.read_json(self._path)
+        known = atomic.read_json(self._path)
         return known if isinstance(known, dict) else {}
 
     def refuted(self) -> List[int]:
         """The checkpoints that were found to be wrong."""
-        known = files.read_json(self._refuted_path)
+        known = atomic.read_json(self._refuted_path)
         return [int(one) for one in known] if isinstance(known, list) else []
 
     def refute(self, *numbers: int) -> None:
         """No process begins at these checkpoints any more."""
         os.makedirs(os.path.dirname(self._path), exist_ok=True)
-        files.write_json(self._refuted_path, sorted({*self.refuted(), *numbers}))
+        atomic.write_json(self._refuted_path, sorted({*self.refuted(), *numbers}))

@@ -6,11 +6,11 @@ import os
 from types import ModuleType
 from typing import Any, Callable, Dict, List, Sequence, Tuple
 
-from mlops_lib.runner import script
 from mlops_lib.runner.context import Context
 from mlops_lib.runner.pytorch import marks, store
 from mlops_lib.runner.pytorch.loaders import READINGS
 from mlops_lib.runner.pytorch.loops import FOLDER, Loops
+from mlops_lib.runner.script import execution
 
 
 def prepare(run: Context, dialect: Any, entries: Sequence[str]) -> None:
@@ -22,7 +22,9 @@ def prepare(run: Context, dialect: Any, entries: Sequence[str]) -> None:
         entries: the scripts that run, relative to the working directory.
     """
     with run.journal.guard("mark loops"):
-        projects = [marks.Project(run.work, os.path.join(run.work, one), _text(one)) for one in entries]
+        projects = [
+            marks.Project(run.work, os.path.join(run.work, one), _text(one)) for one in entries
+        ]
         everything = os.path.exists(os.path.join(run.spec.inside, "fits", FOLDER, store.MARK_ALL))
         if not everything and not any(one.trains_with_torch for one in projects):
             return
@@ -37,8 +39,8 @@ def prepare(run: Context, dialect: Any, entries: Sequence[str]) -> None:
 
 def _text(entry: str) -> str:
     try:
-        return script.source_of(entry)
-    except script.BadEntryError:
+        return execution.source_of(entry)
+    except execution.BadEntryError:
         return ""
 
 
@@ -72,7 +74,9 @@ def _stepped(run: Context, optimizer: Any) -> None:
 
 
 def say_unmarked(run: Context) -> None:
-    """Say that the training cannot be entered in the middle, and let the next attempt mark every loop."""
+    """Say that the training cannot be entered in the middle, and let the next attempt mark every
+    loop.
+    """
     run.say_own_loop("PyTorch", instead="")
     folder = os.path.join(run.spec.inside, "fits", FOLDER)
     os.makedirs(folder, exist_ok=True)

@@ -1,7 +1,9 @@
-"""What changed since a loop was entered, as one stream of bytes, and back into the objects of another execution.
+"""What changed since a loop was entered, as one stream of bytes, and back into the objects of
+another execution.
 
-Objects that the graph has numbered are referred to by number, so that identity is kept; what is new is stored by value.
-The numbers of tensors are stored once for each storage: views and tied weights stay tied.
+Objects that the graph has numbered are referred to by number, so that identity is kept; what is new
+is stored by value. The numbers of tensors are stored once for each storage: views and tied weights
+stay tied.
 """
 
 import collections
@@ -49,7 +51,9 @@ class _Pickler(pickle.Pickler):
             address = node.place[0] if node.kind == "tensor" and node.place else 0
             if address and address not in self._known and graph.place(node.item) == node.place:
                 self._known[address] = number
-                self._spans.append((address, address + node.item.untyped_storage().nbytes(), number))
+                self._spans.append(
+                    (address, address + node.item.untyped_storage().nbytes(), number)
+                )
         self.storages: Dict[int, Tuple[str, bytes]] = {}
         self._cells: List[Any] = []
         self._cell_numbers: Dict[int, int] = {}
@@ -105,7 +109,8 @@ class _Pickler(pickle.Pickler):
 
     def reducer_override(self, item: Any) -> Any:
         """Reduce what has no reducer of its own, or one that drops something."""
-        torch, numpy = self._torch, self._numpy
+        torch = self._torch
+        numpy = self._numpy
         cls = type(item)
         if cls is types.FunctionType:
             return NotImplemented if graph.is_importable(item) else _reduce_function(item)
@@ -138,7 +143,11 @@ class _Pickler(pickle.Pickler):
     def _reduce_tensor(self, item: Any) -> Any:
         torch = self._torch
         parameter = isinstance(item, torch.nn.Parameter)
-        if item.layout is not torch.strided or type(item) not in (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer):
+        if item.layout is not torch.strided or type(item) not in (
+            torch.Tensor,
+            torch.nn.Parameter,
+            torch.nn.Buffer,
+        ):
             return NotImplemented if item.is_leaf else item.detach().__reduce_ex__(2)
         plain = item.detach()
         layout = (plain.dtype, plain.storage_offset(), tuple(plain.shape), plain.stride())
@@ -146,7 +155,14 @@ class _Pickler(pickle.Pickler):
         if not item.is_leaf:
             return _make_severed, (plain.untyped_storage(), *layout)
         kind = "parameter" if parameter else "tensor"
-        return _make_tensor, (kind, plain.untyped_storage(), *layout, item.requires_grad, item.grad, own)
+        return _make_tensor, (
+            kind,
+            plain.untyped_storage(),
+            *layout,
+            item.requires_grad,
+            item.grad,
+            own,
+        )
 
     def _reduce_array(self, item: Any) -> Any:
         """An array over a tensor's numbers stays one."""
@@ -173,8 +189,18 @@ def storage_bytes(storage: Any) -> bytes:
 
 
 def _reduce_function(function: types.FunctionType) -> Any:
-    made = (marshal.dumps(function.__code__), function.__module__, function.__name__, function.__closure__)
-    state = (function.__defaults__, function.__kwdefaults__, dict(vars(function)), function.__qualname__)
+    made = (
+        marshal.dumps(function.__code__),
+        function.__module__,
+        function.__name__,
+        function.__closure__,
+    )
+    state = (
+        function.__defaults__,
+        function.__kwdefaults__,
+        dict(vars(function)),
+        function.__qualname__,
+    )
     return _make_function, made, state, None, None, _set_function
 
 
@@ -206,7 +232,15 @@ def _over(storage: Any, dtype: Any, offset: int, shape: Any, stride: Any) -> Any
 
 
 def _make_tensor(
-    kind: str, storage: Any, dtype: Any, offset: int, shape: Any, stride: Any, requires: bool, grad: Any, own: Any
+    kind: str,
+    storage: Any,
+    dtype: Any,
+    offset: int,
+    shape: Any,
+    stride: Any,
+    requires: bool,
+    grad: Any,
+    own: Any,
 ) -> Any:
     torch = sys.modules["torch"]
     tensor = _over(storage, dtype, offset, shape, stride)
@@ -221,7 +255,9 @@ def _make_tensor(
 
 
 def _make_severed(storage: Any, dtype: Any, offset: int, shape: Any, stride: Any) -> Any:
-    """A value that some computation made; a gradient through it is an error rather than a wrong number."""
+    """A value that some computation made; a gradient through it is an error rather than a wrong
+    number.
+    """
     torch = sys.modules["torch"]
     tensor = _over(storage, dtype, offset, shape, stride)
     if not (tensor.is_floating_point() or tensor.is_complex()):
@@ -255,7 +291,8 @@ def _make_generator(device: str, state: Any) -> Any:
 
 
 def _make_view(storage: Any, offset: int, shape: Any, strides: Any, dtype: Any) -> Any:
-    torch, numpy = sys.modules["torch"], sys.modules["numpy"]
+    torch = sys.modules["torch"]
+    numpy = sys.modules["numpy"]
     tensor = torch.empty(0, dtype=torch.uint8).set_(storage)
     return numpy.ndarray(shape, dtype, buffer=tensor.numpy(), offset=offset, strides=strides)
 
@@ -270,7 +307,8 @@ class _Unpickler(pickle.Unpickler):
 
     def load_all(self) -> Any:
         """What `dump_all` wrote."""
-        value, done = self.load(), 0
+        value = self.load()
+        done = 0
         while done < len(self._cells):
             content = self.load()
             if content:
@@ -309,7 +347,10 @@ class _Unpickler(pickle.Unpickler):
 
 
 def take(
-    table: Table, more: Dict[str, Any], reducers: Dict[type, Reducer], readers: Dict[str, Callable[[Any], List[Any]]]
+    table: Table,
+    more: Dict[str, Any],
+    reducers: Dict[type, Reducer],
+    readers: Dict[str, Callable[[Any], List[Any]]],
 ) -> bytes:
     """The changed objects and `more` as bytes.
 
@@ -327,7 +368,9 @@ def take(
     for number, kind, content in table.changes():
         node = table.nodes[number]
         if kind == "generator at" and content[:1] != node.content[:1]:
-            raise RefusedError(f"the generator {node.item.gi_code.co_name} was read within the loop")
+            raise RefusedError(
+                f"the generator {node.item.gi_code.co_name} was read within the loop"
+            )
         if kind == "generator at":
             continue
         content = readers[kind](node.item) if kind in readers else content
@@ -386,7 +429,11 @@ def put(
         pending: what is still to be read, of the objects that are new.
     """
     _put_values(table, changes)
-    reading = [(table.nodes[number].item, kind, content) for number, kind, content in changes if kind in writers]
+    reading = [
+        (table.nodes[number].item, kind, content)
+        for number, kind, content in changes
+        if kind in writers
+    ]
     for item, kind, content in reading:
         writers[kind](item, content)
     for fill in pending:
@@ -449,7 +496,8 @@ def _put_class(item: Any, content: List[Any]) -> None:
 
 
 def _put_module(item: Any, content: List[Any]) -> None:
-    names, wanted = vars(item), dict(graph.pairs(content))
+    names = vars(item)
+    wanted = dict(graph.pairs(content))
     for name in [name for name in names if name not in graph.HIDDEN and name not in wanted]:
         del names[name]
     names.update(wanted)
@@ -464,7 +512,11 @@ def _put_weak(item: Any, content: List[Any]) -> None:
 def _put_dict(item: Any, content: List[Any]) -> None:
     base, own = _split(content)
     cls: Any = collections.OrderedDict if isa(item, collections.OrderedDict) else dict
-    hidden = [(key, value) for key, value in dict.items(item) if isinstance(key, str) and key in graph.HIDDEN]
+    hidden = [
+        (key, value)
+        for key, value in dict.items(item)
+        if isinstance(key, str) and key in graph.HIDDEN
+    ]
     cls.clear(item)
     for key, value in [*hidden, *graph.pairs(base)]:
         cls.__setitem__(item, key, value)

@@ -5,12 +5,14 @@ import os
 import pickle
 from typing import Any, Collection, Dict, List, Optional, Tuple
 
-from mlops_lib.runner import checkpoint, workdir
 from mlops_lib.runner.journal import Journal
-from mlops_lib.runner.state import databases
+from mlops_lib.runner.script import workdir
+from mlops_lib.runner.state import checkpoint, databases
 
 MARK_ALL = "mark-all"
-"""A file beside the states: a step was made in no marked loop, so the next attempt marks every loop."""
+"""A file beside the states: a step was made in no marked loop, so the next attempt marks every
+loop.
+"""
 
 
 class Store(checkpoint.Store):
@@ -37,7 +39,9 @@ class Store(checkpoint.Store):
             if all(self._blob_is_whole(blob) for blob in blobs):
                 self._referenced = blobs
                 return dict(state)
-            journal.warn("a file of a checkpoint of the training loops is damaged: the checkpoint is passed over")
+            journal.warn(
+                "a file of a checkpoint of the training loops is damaged: the checkpoint is passed over"
+            )
         return None
 
     def put_back(self, taken: Dict[str, Any]) -> None:
@@ -47,7 +51,12 @@ class Store(checkpoint.Store):
         opened = _opened(self.work)
         for path in workdir.changed(self.before, now):
             full = os.path.join(self.work, path)
-            if path in taken["kept"] or full in opened or os.path.islink(full) or databases.is_companion(full):
+            if (
+                path in taken["kept"]
+                or full in opened
+                or os.path.islink(full)
+                or databases.is_companion(full)
+            ):
                 continue
             with contextlib.suppress(OSError):
                 os.unlink(full)
@@ -61,7 +70,10 @@ def state_of(records: Dict[str, Dict[str, Any]], more: Dict[str, Any]) -> Dict[s
         for name, copy in (record.get("files") or {"kept": {}})["kept"].items():
             kept[f"{path}\0{name}"] = copy
         content = record["content"]
-        plain[path] = {**record, "content": None if content is None else pickle.PickleBuffer(content)}
+        plain[path] = {
+            **record,
+            "content": None if content is None else pickle.PickleBuffer(content),
+        }
     return {**more, "records": plain, "files": {"kept": kept, "gone": [], "folders": []}}
 
 
@@ -79,7 +91,12 @@ def positions(handles: List[Any], work: str) -> List[Tuple[str, int]]:
         name = getattr(handle, "name", None)
         if isinstance(name, str):
             with contextlib.suppress(OSError, ValueError):
-                found.append((os.path.relpath(os.path.realpath(name), os.path.realpath(work)), int(handle.tell())))
+                found.append(
+                    (
+                        os.path.relpath(os.path.realpath(name), os.path.realpath(work)),
+                        int(handle.tell()),
+                    )
+                )
     return found
 
 

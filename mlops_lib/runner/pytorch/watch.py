@@ -95,7 +95,10 @@ class Watch:
     def restore(self, state: Dict[str, Any]) -> None:
         """Put back what `state` returned, after the training's own state."""
         self._iterators = state["iterators"]
-        self.training.iterator, self.training.is_of_loader = state["iterator"], state["is_of_loader"]
+        self.training.iterator, self.training.is_of_loader = (
+            state["iterator"],
+            state["is_of_loader"],
+        )
         if self.training.fit is not None:
             self.training.fit.reading = state["reading"]
 
