@@ -21,10 +21,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal, TypeVar
 
 from mlops_lib.engine import (
-    LABEL_RUN,
-    Activity,
-    Container,
-    Launch,
     buildkit,
     gpu,
     host_paths,
@@ -37,6 +33,7 @@ from mlops_lib.engine import (
     sdists,
 )
 from mlops_lib.engine.docker_events import Listener, asks_for_an_end
+from mlops_lib.engine.interface import LABEL_RUN, Activity, Container, Launch
 from mlops_lib.engine.ownership import Owner, hand_over
 from mlops_lib.engine.sdist_container import ContainerBuilder
 from mlops_lib.environments import images

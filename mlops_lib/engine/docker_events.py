@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from mlops_lib.engine import LABEL_RUN
+from mlops_lib.engine.interface import LABEL_RUN
 
 EVENTS = ["die", "kill", "pause", "unpause"]
 ASKING = {str(int(number)) for number in (signal.SIGTERM, signal.SIGINT)}

@@ -27,9 +27,6 @@ from typing import Any, Literal
 from mlops_lib import atomic
 from mlops_lib.config import SECRETS
 from mlops_lib.engine import (
-    Activity,
-    Container,
-    Launch,
     gpu,
     image_store,
     import_check,
@@ -37,6 +34,7 @@ from mlops_lib.engine import (
     package_index,
     venv,
 )
+from mlops_lib.engine.interface import Activity, Container, Launch
 from mlops_lib.engine.supervisor import ALIVE, KILLED, boot, born, stat
 from mlops_lib.environments import images
 from mlops_lib.errors import EngineError

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlops_lib import config, run_directory, run_lock
 from mlops_lib.errors import MlopsError
@@ -21,6 +21,11 @@ from mlops_lib.records import RunResult, RunSpec, Verdict
 from mlops_lib.runner import protocol
 from mlops_lib.training import attempt_log, cancellation, requests
 from mlops_lib.tuning import second_pass
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from mlops_lib.settings_arguments import SettingsArguments
 
 SETTLED_S = 20.0
 """A run at rest for so long between two stages has nobody who goes on with it."""
@@ -36,7 +41,7 @@ def watch(
     until_done: bool = True,
     observer: Observer = silent,
     stopped: cancellation.Stop | None = None,
-    **settings: Any,
+    **settings: Unpack[SettingsArguments],
 ) -> RunResult | None:
     """Watch a run, which may not exist yet, or all runs of a home, and go on with those whose
     program died.

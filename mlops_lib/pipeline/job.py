@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlops_lib import atomic, config, run_directory
 from mlops_lib.detection import detect
@@ -21,8 +21,12 @@ from mlops_lib.project import fingerprint, git_history, places, trust
 from mlops_lib.provisioning import resolution
 from mlops_lib.records import Detection, Environment, Image, Limits, Mount, RunSpec
 from mlops_lib.runner import protocol
+from mlops_lib.settings_arguments import SettingsArguments
 from mlops_lib.training import cancellation
 from mlops_lib.tuning import argument_sweep
+
+if TYPE_CHECKING:
+    from typing import Unpack
 
 Observer = Callable[[dict[str, Any]], None]
 
@@ -72,7 +76,7 @@ def prepare(
     *,
     observer: Observer | None = None,
     stopped: cancellation.Stop | None = None,
-    **settings: Any,
+    **settings: Unpack[SettingsArguments],
 ) -> Job:
     """Detect, plan the image, and name the run; nothing is built or started.
 
@@ -138,7 +142,14 @@ def prepare(
     return continued(job)
 
 
-def prepared(project: str | Path | Job, **settings: Any) -> Job:
+class JobArguments(SettingsArguments, total=False):
+    """Keyword arguments of every stage: all settings, and the caller's hooks."""
+
+    observer: Observer | None
+    stopped: cancellation.Stop | None
+
+
+def prepared(project: str | Path | Job, **settings: Unpack[JobArguments]) -> Job:
     """A job as it is; anything else made ready with these settings."""
     return project if isinstance(project, Job) else prepare(project, **settings)
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlops_lib import config, notification, run_directory
 from mlops_lib.ci import builds
@@ -19,8 +19,16 @@ from mlops_lib.registry import model_store
 from mlops_lib.runner import protocol
 from mlops_lib.tuning import second_pass
 
+if TYPE_CHECKING:
+    from typing import Unpack
 
-def report(project: str | Path | Job, *, artifacts: str = "", **settings: Any) -> Path:
+    from mlops_lib.pipeline.job import JobArguments
+    from mlops_lib.settings_arguments import SettingsArguments
+
+
+def report(
+    project: str | Path | Job, *, artifacts: str = "", **settings: Unpack[JobArguments]
+) -> Path:
     """Write the run's report; returns the HTML file.
 
     Args:
@@ -44,7 +52,9 @@ def report(project: str | Path | Job, *, artifacts: str = "", **settings: Any) -
     return page
 
 
-def notify(project: str | Path | Job, **settings: Any) -> list[notification.Delivery]:
+def notify(
+    project: str | Path | Job, **settings: Unpack[JobArguments]
+) -> list[notification.Delivery]:
     """Tell people how the run ended, on every configured channel, if that is a change.
 
     Args:
@@ -91,7 +101,9 @@ def notify(project: str | Path | Job, **settings: Any) -> list[notification.Deli
     return deliveries
 
 
-def notify_of_build(project: str | Path, **settings: Any) -> list[notification.Delivery]:
+def notify_of_build(
+    project: str | Path, **settings: Unpack[SettingsArguments]
+) -> list[notification.Delivery]:
     """Tell people of a build that ended before it was known what there is to train; nothing outside
     of a build.
 
@@ -104,9 +116,8 @@ def notify_of_build(project: str | Path, **settings: Any) -> list[notification.D
     place = Path(project).expanduser().absolute()
     if stage is None:
         return []
-    resolved = config.resolve(
-        None, {key: settings[key] for key in ("name", "notify") if key in settings}
-    )
+    harmless = {key: value for key, value in settings.items() if key in ("name", "notify")}
+    resolved = config.resolve(None, harmless)
     spec = unprepared(place, resolved)
     url = resolved["link_url"]
     result = _failed(stage, run_dir="")
@@ -269,7 +280,7 @@ def _let_steps_end() -> None:
         thread.join(timeout=max(0.0, deadline - time.monotonic()))
 
 
-def try_channels(**settings: Any) -> list[notification.Delivery]:
+def try_channels(**settings: Unpack[SettingsArguments]) -> list[notification.Delivery]:
     """Send one message to every configured channel.
 
     Raises:
@@ -289,7 +300,9 @@ def try_channels(**settings: Any) -> list[notification.Delivery]:
     return deliveries
 
 
-def flush(project: str | Path | Job, **settings: Any) -> list[notification.Delivery]:
+def flush(
+    project: str | Path | Job, **settings: Unpack[JobArguments]
+) -> list[notification.Delivery]:
     """Send what earlier commands could not deliver; fails nothing."""
     job = prepared(project, **settings)
     return post(job.settings, job.observer)

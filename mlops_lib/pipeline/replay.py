@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlops_lib import atomic, config, run_directory
 from mlops_lib.errors import UsageError
@@ -27,6 +27,11 @@ from mlops_lib.project import fingerprint, places, repository
 from mlops_lib.records import ModelVersion, Record, RunSpec, Verdict
 from mlops_lib.registry import model_store
 from mlops_lib.runner import protocol
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from mlops_lib.settings_arguments import SettingsArguments
 
 DATED = ("metadata.json",)
 """Members of a Keras file that hold the time it was saved."""
@@ -71,7 +76,7 @@ def replay(
     version: str,
     *,
     observer: Callable[[dict[str, Any]], None] = lambda event: None,
-    **settings: Any,
+    **settings: Unpack[SettingsArguments],
 ) -> Replay:
     """Train a registered version again and compare.
 
@@ -89,7 +94,7 @@ def replay(
     model = model_store.version(name, which or model_store.CHAMPION, home=home)
     spec, request = _lineage(model)
     place = Path(tempfile.mkdtemp(prefix=f"{model.version}-", dir=_made(home / "replays")))
-    given = {
+    given: dict[str, Any] = {
         **settings,
         **_asked(model, spec, request),
         "run_dir": str(place / "run"),

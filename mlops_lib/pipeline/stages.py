@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from mlops_lib import atomic, event_log, run_directory
 from mlops_lib.errors import SearchError, TrainingError, UsageError
@@ -37,8 +37,15 @@ from mlops_lib.runner import protocol
 from mlops_lib.training import alerts, attempt_log, remeasurement, remedies, requests, supervision
 from mlops_lib.tuning import argument_sweep, second_pass
 
+if TYPE_CHECKING:
+    from typing import Unpack
 
-def build(project: str | Path | Job, *, with_code: bool = False, **settings: Any) -> Image:
+    from mlops_lib.pipeline.job import JobArguments
+
+
+def build(
+    project: str | Path | Job, *, with_code: bool = False, **settings: Unpack[JobArguments]
+) -> Image:
     """Make the project's environment real, and see that what the code imports is in it.
 
     Args:
@@ -84,7 +91,7 @@ def _with_environment(job: Job) -> Job:
     return replace(job, spec=replace(job.spec, image=image))
 
 
-def train(project: str | Path | Job, **settings: Any) -> RunResult:
+def train(project: str | Path | Job, **settings: Unpack[JobArguments]) -> RunResult:
     """Train the project as it is written (pass 1), or return what had been trained.
 
     Raises:
@@ -202,7 +209,7 @@ def _check_data(job: Job) -> None:
         )
 
 
-def judge(project: str | Path | Job, **settings: Any) -> Verdict:
+def judge(project: str | Path | Job, **settings: Unpack[JobArguments]) -> Verdict:
     """Judge the run's model against its bar.
 
     Raises:
@@ -380,7 +387,7 @@ def _best_of(job: Job) -> int:
     return 0 if job.origin is None else argument_sweep.attempts_of(job.origin) + 1
 
 
-def search(project: str | Path | Job, **settings: Any) -> SearchResult:
+def search(project: str | Path | Job, **settings: Unpack[JobArguments]) -> SearchResult:
     """Tweak a rejected model until it meets the bar (pass 2).
 
     Raises:
@@ -460,7 +467,7 @@ def _search(job: Job, verdict: Verdict) -> SearchResult:
     return found
 
 
-def work(project: str | Path | Job, **settings: Any) -> RunResult:
+def work(project: str | Path | Job, **settings: Unpack[JobArguments]) -> RunResult:
     """Try candidates for the search of the same project's run on another machine, until it is over.
 
     Raises:
@@ -532,7 +539,7 @@ def _suggest(job: Job) -> None:
         patching.suggest(job.run_dir, project=Path(job.spec.project), entry=job.spec.entry)
 
 
-def register(project: str | Path | Job, **settings: Any) -> ModelVersion:
+def register(project: str | Path | Job, **settings: Unpack[JobArguments]) -> ModelVersion:
     """Make an accepted model a version in the registry.
 
     Raises:
@@ -558,13 +565,13 @@ def register(project: str | Path | Job, **settings: Any) -> ModelVersion:
     return version
 
 
-def stop(project: str | Path | Job, **settings: Any) -> int:
+def stop(project: str | Path | Job, **settings: Unpack[JobArguments]) -> int:
     """Stop the run's containers; the run stays resumable. Returns how many were running."""
     job = prepared(project, **settings)
     return supervision.stop(job.run_dir, job.spec, engine=job.engine) if job.run_dir.is_dir() else 0
 
 
-def run(project: str | Path | Job, **settings: Any) -> PipelineResult:
+def run(project: str | Path | Job, **settings: Unpack[JobArguments]) -> PipelineResult:
     """The whole chain: detect, build, train, judge, search if the bar is missed, register, report,
     notify.
 

@@ -23,7 +23,7 @@ MODULES = {
     for path in PACKAGE.rglob("*.py")
 }
 LAYERS = (
-    ("formatting", "atomic", "catalog"),
+    ("formatting", "atomic", "catalog", "settings_arguments"),
     ("errors", "event_log", "display"),
     ("records", "project", "run_lock"),
     ("config", "run_directory"),
