@@ -26,6 +26,7 @@ from mlops_lib.environments import images
 from mlops_lib.errors import EngineError
 from mlops_lib.records import Environment, Image, Limits
 from mlops_lib.runner import protocol
+from mlops_lib.testing import FakeEngine
 
 ENVIRONMENT = Environment(name="python", framework="none", family="none")
 
@@ -35,8 +36,10 @@ def process_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("home")
 
 
-@pytest.fixture(params=["process", pytest.param("docker", marks=pytest.mark.docker)])
+@pytest.fixture(params=["fake", "process", pytest.param("docker", marks=pytest.mark.docker)])
 def engine(request: pytest.FixtureRequest, process_home: Path) -> Engine:
+    if request.param == "fake":
+        return FakeEngine()
     if request.param == "process":
         return ProcessEngine(home=str(process_home))
     made = DockerEngine()
@@ -237,6 +240,8 @@ def _send(engine: Engine, container: str) -> None:
     """Send SIGUSR1 to the script, as one does who takes the machine away."""
     if isinstance(engine, DockerEngine):
         engine._client.containers.get(container).kill(signal="SIGUSR1")
+    elif isinstance(engine, FakeEngine):
+        engine._children[container].process.send_signal(signal.SIGUSR1)
     else:
         assert isinstance(engine, ProcessEngine)
         engine._signal(container, signal.SIGUSR1)
