@@ -299,8 +299,8 @@ def test_what_died_while_nobody_watched_is_restarted(any_run: Run) -> None:
 def test_it_returns_on_the_terminal_event_not_when_the_container_exits(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervision, "END_S", 1.0)
-    monkeypatch.setattr(supervision, "ACTIVITY_S", 0.2)
+    monkeypatch.setattr(hang_detection, "END_S", 1.0)
+    monkeypatch.setattr(hang_detection, "ACTIVITY_S", 0.2)
     script = "import threading\nthreading.Thread(target=time.sleep, args=(600,)).start()\nprint('done')\n"
     assert run.train(script).state == "finished"
     assert run.did() == ["finish"]
@@ -324,7 +324,7 @@ def test_a_second_program_reports_what_the_first_one_found_out(run: Run) -> None
 def test_a_script_that_does_nothing_at_all_is_a_hang_and_one_that_works_is_none(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervision, "ACTIVITY_S", 0.3)
+    monkeypatch.setattr(hang_detection, "ACTIVITY_S", 0.3)
     script = (
         "end = time.monotonic() + 4\nwhile time.monotonic() < end: pass\nprint('worked', flush=True)\n"
         "if attempt == 1: time.sleep(600)\n"
