@@ -3,11 +3,11 @@
     python -m bench.honesty_champion [--pairs 4000] [--json]
 
 Pairs of models are simulated by their answers and go through what a run goes through: the
-    comparison in the runner, its
-claim, and the host's reading of it. Two models that answer alike disagree on few examples, two that
-were made independently on many; the power depends on that, so both are shown. Ends with 1 if equal
-models swap the crown in more than 5 % of the pairs, beyond what so many pairs can tell, or if 5
-points more on 600 examples win in less than 80 % with a disagreement of up to 15 %.
+comparison in the runner, its claim, and the host's reading of it. Two models that answer alike
+disagree on few examples, two that were made independently on many; the power depends on that, so
+both are shown. Ends with 1 if equal models swap the crown in more than 5 % of the pairs, beyond
+what so many pairs can tell, or if 5 points more on 600 examples win in less than 80 % with a
+disagreement of up to 15 %.
 """
 
 from __future__ import annotations

@@ -194,8 +194,7 @@ class Found:
         """Whether the verdict says that Keras' own number is another one than the file's.
 
         Keras gives the first two batches of a Python generator again in every epoch: its last
-            validation saw some
-        examples twice, and others not at all.
+        validation saw some examples twice, and others not at all.
         """
         is_keras_own = self.case.kind == "generator" and not self.verdict.selection
         return is_keras_own and any("last epoch had" in one for one in self.verdict.reasons)

@@ -2,8 +2,7 @@
 trust nothing.
 
 What is written here survives the machine stopping at any instruction: the new file is complete on
-    the disk before it
-takes its name, and the name is on the disk before the call returns.
+the disk before it takes its name, and the name is on the disk before the call returns.
 """
 
 from __future__ import annotations

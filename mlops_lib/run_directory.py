@@ -29,8 +29,7 @@ def write_spec(run_dir: Path, spec: RunSpec) -> RunSpec:
     """Write what is asked, and return it; of the same run asked for before only the time is kept.
 
     What does not decide the result may change between two starts of a run: limits, where its number
-        is found, the
-    image's name with a new version of the runner.
+    is found, the image's name with a new version of the runner.
 
     Raises:
         UsageError: the directory belongs to another run.

@@ -122,8 +122,7 @@ def write_junit(run_dir: Path | None, path: Path, *, against: builds.Branch | No
     """Write the build's stages, the run's training and the gate as JUnit XML and return the path.
 
     A rejected verdict is a failed case and an undecided one a skipped case: the build's result is
-        decided by the exit
-    code, this is for the graph.
+    decided by the exit code, this is for the graph.
     """
     cases = [*_stages(), *(() if run_dir is None else _cases(run_dir, against))]
     name = _xml("build" if run_dir is None else one_line(_name(run_dir)))

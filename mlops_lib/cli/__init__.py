@@ -1,9 +1,8 @@
 """The `mlops` command: one verb a stage. Results on stdout, everything else on stderr.
 
 Exit codes: 0 answered, and accepted where a verdict is asked for · 1 our own bug · 2 bad
-    configuration or usage ·
-3 detection · 4 image · 5 the training failed · 6 rejected · 7 engine · 8 search · 9 notification ·
-10 undecided.
+configuration or usage · 3 detection · 4 image · 5 the training failed · 6 rejected · 7 engine · 8
+search · 9 notification · 10 undecided.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """The Docker engine: containers and events through its SDK, images through BuildKit's command.
 
 The cage around a training: no user of the machine's but the caller (or, where the caller is root,
-    nobody who is), no new
-privileges, no capabilities, a read-only root with a `/tmp` in memory, limits, the project
-read-only, and `inside/` and the shared caches the only writable mounts.
+nobody who is), no new privileges, no capabilities, a read-only root with a `/tmp` in memory,
+limits, the project read-only, and `inside/` and the shared caches the only writable mounts.
 """
 
 from __future__ import annotations

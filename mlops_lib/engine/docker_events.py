@@ -1,8 +1,7 @@
 """The Docker engine's event stream: one connection for everybody who waits for a container.
 
 Nobody trusts the stream alone: it only says when to look. It ends when the engine does, and what
-    happened until it is
-connected again shows in the containers' state.
+happened until it is connected again shows in the containers' state.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """From an environment to an image: a pure function, named by everything that goes into it.
 
 Layers are ordered so that families share what they can: Python, the framework's pins, the row's
-    further packages, the
-project's own, and last the runner, so that a change of ours re-downloads nothing. The script itself
-is never part of an image's name.
+further packages, the project's own, and last the runner, so that a change of ours re-downloads
+nothing. The script itself is never part of an image's name.
 """
 
 from __future__ import annotations
@@ -268,7 +267,7 @@ def on_gpu(environment: Environment) -> Environment:
     """The same environment with the row's builds for a GPU in place of those for the processor.
 
     Where Keras computes with another framework, TensorFlow only reads data: it keeps the build for
-        the processor.
+    the processor.
     """
     builds = _gpu_builds(environment.name)
     if environment.variables.get("KERAS_BACKEND", "tensorflow") != "tensorflow":

@@ -1,10 +1,9 @@
 """Declared requirements as they can be installed today.
 
 Projects outlive the releases they pin: `tensorflow==1.14`, `sklearn`, `pywin32`, a `pip freeze` of
-    2018. Pins that still
-resolve are kept. What is known not to (containers/requirements.toml) is mended before anything is
-built, and what an installer refuses is loosened by name afterwards; every change is told with its
-reason. Both are pure functions.
+2018. Pins that still resolve are kept. What is known not to (containers/requirements.toml) is
+mended before anything is built, and what an installer refuses is loosened by name afterwards; every
+change is told with its reason. Both are pure functions.
 """
 
 from __future__ import annotations

@@ -82,9 +82,8 @@ def doubt_inputs(
     these examples.
 
     A model that was better than that when it was registered and is not here was made for other
-        inputs: the script scales
-    them otherwise now, or encodes them in another order. Such a defeat says nothing about the new
-    model.
+    inputs: the script scales them otherwise now, or encodes them in another order. Such a defeat
+    says nothing about the new model.
     """
     if (
         found.value is None

@@ -2,10 +2,9 @@
 registered.
 
 A single training is a draw: another seed may change a number by more than what is being compared
-    (Bouthillier et al.,
-"Accounting for variance in machine learning benchmarks", MLSys 2021). Each seed is a run of its
-own. Which file is registered is settled before any of them is measured, so that nothing is chosen
-by the judged examples.
+(Bouthillier et al., "Accounting for variance in machine learning benchmarks", MLSys 2021). Each
+seed is a run of its own. Which file is registered is settled before any of them is measured, so
+that nothing is chosen by the judged examples.
 """
 
 from __future__ import annotations
@@ -134,8 +133,7 @@ def summary(
     """Return mean, spread and interval of the seeds' numbers.
 
     The interval has two parts: what the seeds differ by (Student's t), and what the judged examples
-        leave uncertain,
-    which they share.
+    leave uncertain, which they share.
     """
     numbers = [value for value in values.values() if value is not None]
     mean = statistics.fmean(numbers)

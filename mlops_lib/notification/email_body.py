@@ -1,8 +1,7 @@
 """A notification as a mail's subject, plain text and HTML.
 
 The HTML is what common mail programs show alike: tables and inline styles, no style sheet, no
-    script, nothing loaded
-from elsewhere. Everything that comes from outside is escaped.
+script, nothing loaded from elsewhere. Everything that comes from outside is escaped.
 """
 
 from __future__ import annotations

@@ -118,7 +118,7 @@ class Bot:
         """The message that an earlier attempt may have left, by its mark; "" where there is none.
 
         It is looked for in the channel too: it may have been the first of its thread when it was
-            sent.
+        sent.
         """
         channel, _, parent = message.thread.partition(":")
         channel = channel or self.channel

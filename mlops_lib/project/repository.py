@@ -310,7 +310,7 @@ class Checkout:
         """Write a commit's files into `place`, a new folder of ours, with an index that names them.
 
         Nothing of the repository takes effect on them: no filter, no hook, no attribute. A
-            submodule is an empty folder.
+        submodule is an empty folder.
 
         Returns:
             whether the repository has the commit, and all of it.

@@ -1,9 +1,8 @@
 """Who pushed what is trained, and which download cache it may use.
 
 A pull request is a stranger: what its training wrote must not be loaded by another project, nor by
-    a branch of the same
-one. Both the level and the project's identity come from the operator (an argument, the build
-server's variables, the folder's path), never from a file that was pushed.
+a branch of the same one. Both the level and the project's identity come from the operator (an
+argument, the build server's variables, the folder's path), never from a file that was pushed.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ summary.
     tensorboard(run_dir, folder)   the epochs as TensorBoard logs
 
 All of them work on what is there: a run that failed, was stopped or is still under way has a report
-    as well.
+as well.
 """
 
 from mlops_lib.reporting.figures import curve_png as curve_png

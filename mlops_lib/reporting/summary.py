@@ -27,7 +27,7 @@ def markdown(run_dir: Path, *, against: Branch | None = None) -> str:
     """The outcome, the reasons, the few numbers everybody asks for and the best trials.
 
     Whatever a script wrote is shown as text: no markup, no link and no mention of a person comes
-        from it.
+    from it.
     """
     view = read_run(run_dir, against=against)
     sign = _SIGNS.get(view.state, "⏳")

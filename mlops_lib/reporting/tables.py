@@ -44,8 +44,7 @@ def layer_rows(before: Sequence[str], after: Sequence[str]) -> tuple[LayerRow, .
     """The two architectures side by side, equal layers in one row.
 
     Layers are matched by what they are, not by the shape that comes out of them: one inserted
-        pooling changes the
-    shape of everything below it, and none of that is a change somebody made.
+    pooling changes the shape of everything below it, and none of that is a change somebody made.
     """
     old = [_layer(line) for line in _whole(before)]
     new = [_layer(line) for line in _whole(after)]

@@ -385,12 +385,11 @@ def gain(
     """Return what a trial gained over another one, as far as one training of each tells.
 
     Two things differ by chance: which examples select (two proportions, taken as independent, which
-        errs on the safe
-    side as both are of the same examples), and where a training happens to end, judged by how much
-    the score moves from epoch to epoch in all trials. Of many scores the best is the luckiest: the
-    margin is that of the best of all that the search could choose from, one for each epoch of each
-    trial (Bonferroni, one-sided). On other examples the winner keeps the luck of its seed, which is
-    allowed for.
+    errs on the safe side as both are of the same examples), and where a training happens to end,
+    judged by how much the score moves from epoch to epoch in all trials. Of many scores the best is
+    the luckiest: the margin is that of the best of all that the search could choose from, one for
+    each epoch of each trial (Bonferroni, one-sided). On other examples the winner keeps the luck of
+    its seed, which is allowed for.
 
     Args:
         score: of the trial.
@@ -429,8 +428,7 @@ def luckiest_of(count: int) -> float:
     as expected.
 
     A winner keeps this luck on examples that did not select it: its seed was a good one, whatever
-        its trial changed
-    (Blom, Statistical Estimates and Transformed Beta-Variables, 1958).
+    its trial changed (Blom, Statistical Estimates and Transformed Beta-Variables, 1958).
 
     >>> round(luckiest_of(8), 2), luckiest_of(1)
     (1.43, 0.0)
@@ -491,10 +489,9 @@ def choose_judged(evaluations: Sequence[Any], metric: str = "", *, mode: str = "
     """Choose the evaluation that the bar is about.
 
     The order: what the script measured itself on examples that were not trained on; else what the
-        fit measured on its
-    validation data; else what was measured on training examples. The first of these that has any
-    number decides. In it counts the metric wanted, else an accuracy: the last one, or the last one
-    of the model that the script saved.
+    fit measured on its validation data; else what was measured on training examples. The first of
+    these that has any number decides. In it counts the metric wanted, else an accuracy: the last
+    one, or the last one of the model that the script saved.
 
     Args:
         evaluations: those of `metrics.json`, in the order in which they happened; anything else is

@@ -1,10 +1,10 @@
 """Whether a training stands still: how long it may show no progress, by what it is doing.
 
 While Keras makes steps, progress is a step, and a living thread is none: the allowance follows from
-    the time that the
-run's own steps take. Where there are no steps (loading, tracing, an estimator's fit, saving, code
-between two fits) nobody can know how long is long; there, only a training that does nothing at all
-stands still: no progress, next to no processor time, nothing read, written or sent.
+the time that the run's own steps take. Where there are no steps (loading, tracing, an estimator's
+fit, saving, code between two fits) nobody can know how long is long; there, only a training that
+does nothing at all stands still: no progress, next to no processor time, nothing read, written or
+sent.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """The watchdog: what to do about a container that ended or stands still.
 
 Everything here is pure: from what is known to what is done. The loop around it is `training`, which
-    holds the run's
-lease. A watchdog keeps no state of its own: what it has to remember is in the run's
+holds the run's lease. A watchdog keeps no state of its own: what it has to remember is in the run's
 `attempts.jsonl`.
 """
 

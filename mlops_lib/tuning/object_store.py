@@ -2,10 +2,9 @@
 whatever fsspec knows.
 
 The programs on the machines copy, never the containers: what a training gets to see is its own
-    folder, and the store's
-credentials stay outside. Content is stored under its digest and believed only if it has that
-digest; a name is a small file with a digest in it. So a file is there as a whole or not at all, and
-what was interrupted is done again.
+folder, and the store's credentials stay outside. Content is stored under its digest and believed
+only if it has that digest; a name is a small file with a digest in it. So a file is there as a
+whole or not at all, and what was interrupted is done again.
 """
 
 from __future__ import annotations
@@ -212,7 +211,7 @@ class Mirror:
     """Keeps some files of a local folder and of a store the same, while it runs.
 
     A script can write anything in its folder: only regular files of these names are taken, no links
-        are followed.
+    are followed.
 
     Args:
         store: the shared side.

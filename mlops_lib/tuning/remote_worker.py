@@ -2,9 +2,8 @@
 when it comes back.
 
 It has nothing but the project, the URL of the shared files, and what they tell: who the chief is
-    and how it knows its own.
-Whoever may read that URL may join. The run is found by its name, which is the same wherever the
-same code is.
+and how it knows its own. Whoever may read that URL may join. The run is found by its name, which is
+the same wherever the same code is.
 """
 
 from __future__ import annotations

@@ -357,8 +357,7 @@ def _after_rejection(
     no reason to.
 
     All that comes back from the gate is that it said no: the bar on the selection examples is
-        raised, and what is tried
-    is decided as before.
+    raised, and what is tried is decided as before.
     """
     found = read(run_dir)
     rejected = list(before.get("rejected") or ())

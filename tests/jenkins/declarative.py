@@ -2,7 +2,7 @@
 level, one to a line.
 
 Only the structure is read: blocks and statements. What Groovy itself refuses, the compiler of the
-    other tests says.
+other tests says.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 and again.
 
 Each folder is one script: its `begin.py`, or the one beside the folders, then every other file in
-    it. It runs once alone, and
-once killed several times over its life: after an epoch, within an epoch, while a checkpoint is
+it. It runs once alone, and once killed several times over its life: after an epoch, within an
+epoch, while a checkpoint is
     being written. What both wrote
 must be the same to the bit. `MLOPS_RESUME_KILLS=all` kills within every fit.
 `MLOPS_RESUME_BACKEND=torch` lets the group `jax` compute with PyTorch, and with

@@ -2,8 +2,8 @@
 words of today.
 
 Nothing here touches code that runs without it: a shim answers for a module, a name or an argument
-    that would otherwise raise,
-or keeps the meaning that an old argument had. Each use is journaled once with the script's line.
+that would otherwise raise, or keeps the meaning that an old argument had. Each use is journaled
+once with the script's line.
 """
 
 import functools

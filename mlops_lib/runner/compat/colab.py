@@ -2,9 +2,8 @@
 asks a browser for.
 
 A mounted drive is a folder that this machine does not have: what is read from it is the pushed file
-    of that name
-(mlops_lib.runner.script.path_redirection). What would be uploaded is what was pushed, and what
-would be downloaded is kept anyway.
+of that name (mlops_lib.runner.script.path_redirection). What would be uploaded is what was pushed,
+and what would be downloaded is kept anyway.
 """
 
 import os

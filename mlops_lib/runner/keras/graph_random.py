@@ -89,8 +89,7 @@ def _name(graph: Any, seed: int, seed2: int) -> str:
     outside of one.
 
     A step is traced again for batches of another shape, and before its variables exist: what it is
-        traced for and the
-    operation's seeds name it.
+    traced for and the operation's seeds name it.
     """
     here = graph
     while graph is not None:

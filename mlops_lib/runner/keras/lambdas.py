@@ -1,9 +1,8 @@
 """A saved model's lambdas, as the script has them.
 
 Keras saves a lambda as byte code: what it takes from around it (`ops`, `K`, a variable) is not in
-    there, and as an activation
-it cannot be loaded at all. Loaded beside the model that was saved, each layer can have the function
-itself.
+there, and as an activation it cannot be loaded at all. Loaded beside the model that was saved, each
+layer can have the function itself.
 """
 
 import contextlib

@@ -2,8 +2,7 @@
 hold NaN.
 
 A comparison with NaN is false, so a classifier whose outputs are NaN still gets an accuracy: the
-    class
-that `argmax` takes for NaN, the first, is right for some examples.
+class that `argmax` takes for NaN, the first, is right for some examples.
 """
 
 from typing import Any, Dict, List, Optional, Tuple

@@ -2,8 +2,7 @@
 inputs are images.
 
 Looked at once, after the script has ended: its model answers the examples of the judged evaluation
-    again. Nothing here
-changes a number; what cannot be looked at is left out.
+again. Nothing here changes a number; what cannot be looked at is left out.
 """
 
 import base64

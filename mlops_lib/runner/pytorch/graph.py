@@ -1,8 +1,8 @@
 """The objects that a project's code can reach, in an order that is the same in every execution.
 
 A training changes objects: parameters, the moments of optimizers, counters, lists of losses. Which
-    ones cannot be
-listed by kind, so all are walked: from the project's modules and the locals of its frames, in a
+ones cannot be listed by kind, so all are walked: from the project's modules and the locals of its
+frames, in a
     fixed order. The
 number of an object is its identity in every execution of the script, and the sequence of types and
 sizes is a fingerprint of the structure: if it differs, what was kept does not fit and is not put

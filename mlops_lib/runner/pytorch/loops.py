@@ -2,12 +2,11 @@
 entering again.
 
 A position is the path of the loops under way: site, and number of the entry within the parent's
-    iteration. The state
-at the top of an iteration is relative to the loop's entry: what the objects held then is there
-again when a new process has executed the script up to that entry. So a restart executes the script
-from its first line, silently; the outermost loop that was under way is brought to its iteration;
-what leads to the next one within is executed; and so on. A training loop that was over is brought
-to its end.
+iteration. The state at the top of an iteration is relative to the loop's entry: what the objects
+held then is there again when a new process has executed the script up to that entry. So a restart
+executes the script from its first line, silently; the outermost loop that was under way is brought
+to its iteration; what leads to the next one within is executed; and so on. A training loop that was
+over is brought to its end.
 """
 
 import collections

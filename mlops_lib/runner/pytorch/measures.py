@@ -347,8 +347,7 @@ def _labels(
     """Return the numbers of several independent answers an example.
 
     Which of them people call the accuracy is shown by the script only: of all answers (as Keras
-        does), or of the
-    examples of which all answers are right (as scikit-learn does).
+    does), or of the examples of which all answers are right (as scikit-learn does).
     """
     import numpy
 

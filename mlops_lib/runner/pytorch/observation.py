@@ -1,11 +1,10 @@
 """Watch the training loops of a script: fits, passes over the data, losses, and the heartbeat.
 
 A *fit* is the training of one set of parameters: it begins with the first step of an optimizer that
-    shares none with the
-fit under way. Two optimizers that take turns within the first pass (a GAN's) belong to one fit. An
-*epoch* is one pass over a DataLoader in which steps were made. Without a DataLoader the steps
-themselves are counted, and fewer and fewer of them are journaled, at the same places in every
-attempt.
+shares none with the fit under way. Two optimizers that take turns within the first pass (a GAN's)
+belong to one fit. An *epoch* is one pass over a DataLoader in which steps were made. Without a
+DataLoader the steps themselves are counted, and fewer and fewer of them are journaled, at the same
+places in every attempt.
 
 `Optimizer.step` is followed by its public global hook, which every optimizer calls; a loss is noted
 when it goes backward.

@@ -2,9 +2,9 @@
 stands for.
 
 A reading is learned from what the script does with an output: the loss function that it is given
-    to, and the comparison
-with targets (`prediction == y`). It is traced by memory, or by values: what was compared is the
-same as one of a few functions of the output. What is none of them has no reading.
+to, and the comparison with targets (`prediction == y`). It is traced by memory, or by values: what
+was compared is the same as one of a few functions of the output. What is none of them has no
+reading.
 """
 
 from typing import Any, Callable, Dict, FrozenSet, Iterable, List, NamedTuple, Optional, Tuple

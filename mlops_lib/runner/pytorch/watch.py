@@ -2,8 +2,7 @@
 with targets.
 
 What is hooked stays what it was for anybody else: a wrapper calls the original first, and looks at
-    what it gave only
-during an evaluation, or until it is known how the model that is trained is read.
+what it gave only during an evaluation, or until it is known how the model that is trained is read.
 """
 
 import functools

@@ -11,8 +11,7 @@ it. One that it writes into a folder of the project finds that folder there: git
 ones.
 
 It works where Python asks: `open`, `os`, `h5py`, `cv2`, pandas and the words of a command line.
-    What a library opens by
-itself is not seen.
+What a library opens by itself is not seen.
 """
 
 import builtins

@@ -2,10 +2,9 @@
 sets, taken and put back.
 
 A callback written by a user keeps its state anywhere: in an attribute, in a list that its closure
-    holds, in a global. The
-places that its functions can reach are found from their code objects, each is pickled on its own,
-and on the way back the containers that the script already holds are filled in place, so that a list
-keeps being the script's list.
+holds, in a global. The places that its functions can reach are found from their code objects, each
+is pickled on its own, and on the way back the containers that the script already holds are filled
+in place, so that a list keeps being the script's list.
 """
 
 import functools

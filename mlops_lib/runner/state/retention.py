@@ -15,9 +15,8 @@ class Finished:
     """The checkpoints of a script's finished fits.
 
     Each is needed when the script is started again, unless the fit is trained again: that gives the
-        same. So where many
-    fits (folds, a fit in a loop) would fill the disk, those are dropped that are trained again
-    soonest for the room they take.
+    same. So where many fits (folds, a fit in a loop) would fill the disk, those are dropped that
+    are trained again soonest for the room they take.
 
     Args:
         journal: where it is said.

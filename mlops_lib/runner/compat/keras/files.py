@@ -173,7 +173,7 @@ def _give_optimizer_its_variables(model: Any, path: str, notes: Notes) -> None:
 
     Keras 3.15 builds the optimizer of such a model for the variables of the outermost layer alone,
     which has none: the next `fit` fails with "Unknown variable". It also loses the optimizer's
-        state.
+    state.
     """
     optimizer = getattr(model, "optimizer", None)
     known = getattr(optimizer, "_trainable_variables", None)

@@ -1,8 +1,8 @@
 """Edits: one change to a model's architecture each, with the trained weights carried over.
 
 An edit is a plain JSON object: `{"kind": "widen", "at": "conv2d", "size": 64}`. `apply` gives a new
-    model and says what
-became of the weights: "exact" (the new model computes the same function), "approximate" or "fresh".
+model and says what became of the weights: "exact" (the new model computes the same function),
+"approximate" or "fresh".
 """
 
 from __future__ import annotations

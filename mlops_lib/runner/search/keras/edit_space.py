@@ -1,8 +1,8 @@
 """Which edits fit a model and its data, in the order in which they are worth trying.
 
 First the portfolio: what most often helps a network of this kind, all at once. Then single edits
-    around the best model so
-far, ordered by what its own curves say is wrong with it. Nothing here knows a particular task.
+around the best model so far, ordered by what its own curves say is wrong with it. Nothing here
+knows a particular task.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """The winner, put into the model object that the script holds.
 
 Every layer that survives keeps its object: also one that became wider, or sits behind an inserted
-    block. So what the
-script took before (a layer to freeze, a feature extractor, the tensors for Grad-CAM) acts on the
-winner.
+block. So what the script took before (a layer to freeze, a feature extractor, the tensors for
+Grad-CAM) acts on the winner.
 """
 
 from __future__ import annotations

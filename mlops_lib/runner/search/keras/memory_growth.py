@@ -23,7 +23,7 @@ def forgotten_gradients() -> Iterator[None]:
     """Forget the custom gradients that TensorFlow registers meanwhile.
 
     It keeps them for good, and each holds the graph of the training step it was made in: 12 MiB a
-        trial of a tiny network.
+    trial of a tiny network.
     """
     before = set(_gradients())
     try:

@@ -1,10 +1,9 @@
 """The portfolio: what most often helps a network of this kind, all at once, as the first candidate.
 
 Its rules are those of any textbook and know no task: normalised inputs and activations, channels
-    that double where the map
-halves, no bottleneck before the output, dropout there, recurrent layers that read both ways and
-skip the padding. How wide a network may become is a matter of what an example costs, so the rules
-name a budget of multiplications.
+that double where the map halves, no bottleneck before the output, dropout there, recurrent layers
+that read both ways and skip the padding. How wide a network may become is a matter of what an
+example costs, so the rules name a budget of multiplications.
 """
 
 from __future__ import annotations

@@ -221,7 +221,7 @@ class Search:
         examples.
 
         What the gate has rejected must be beaten too: of the gate's examples no more than that
-            comes back to here.
+        comes back to here.
         """
         asked = self.request
         sign = 1.0 if self.request.mode == "max" else -1.0
