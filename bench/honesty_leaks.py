@@ -25,7 +25,7 @@ import numpy
 from sklearn import datasets
 
 from mlops_lib.runner.journal import Journal
-from mlops_lib.runner.metrics.leaks import Findings, Radar
+from mlops_lib.runner.metrics.leaks import Findings, LeakDetector
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 MOST_PLANTED = 300
@@ -230,7 +230,7 @@ def look(data: DataSet, x: Any, y: Any) -> tuple[Findings, float, float]:
     the end.
     """
     with tempfile.TemporaryDirectory() as folder:
-        radar = Radar(Journal(folder, number_of_pass=1, attempt=1))
+        radar = LeakDetector(Journal(folder, number_of_pass=1, attempt=1))
         model = _Model()
         began = time.perf_counter()
         radar.trained(model, data.x_train, data.y_train)

@@ -62,7 +62,7 @@ def read(
     every = mine.get("all")
     if name != protocol.metric_name(metric):
         value = protocol.as_number(
-            protocol.pick(every, metric) if isinstance(every, Mapping) else None
+            protocol.metric_value(every, metric) if isinstance(every, Mapping) else None
         )
         return without(f"it was compared by {name[:50]}, not by {metric}", value)
     value = protocol.as_number(mine.get("value"))

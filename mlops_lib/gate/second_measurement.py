@@ -84,7 +84,7 @@ class Second:
     def _compare(
         self, found: Remeasured, evaluation: Mapping[str, Any], metric: str, value: float
     ) -> None:
-        number = protocol.as_number(protocol.pick(found.all, metric))
+        number = protocol.as_number(protocol.metric_value(found.all, metric))
         if number is None and len(found.all) <= 1:
             number = found.value
         if number is None:

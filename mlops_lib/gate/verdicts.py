@@ -142,7 +142,7 @@ def _notes(choice: protocol.Choice, wanted: str) -> list[str]:
     if choice.problem == "nothing measured":
         return [reason("no number")]
     if choice.problem == "not measured":
-        names = sorted({name[:40] for one in among for name in protocol.numbers(one)})
+        names = sorted({name[:40] for one in among for name in protocol.metric_values(one)})
         return [reason("not measured", wanted=wanted[:80], names=", ".join(names) or "no numbers")]
     if best is None:
         return [reason("no accuracy", shown=_listed(among))]
@@ -178,7 +178,7 @@ def _listed(evaluations: Sequence[Mapping[str, Any]]) -> str:
     numbers = {
         name[:40]: number
         for one in evaluations
-        for name, value in protocol.numbers(one).items()
+        for name, value in protocol.metric_values(one).items()
         if (number := protocol.as_number(value)) is not None
     }
     shown = [f"{name} {number:.4g}" for name, number in list(numbers.items())[-NUMBERS_SHOWN:]]
@@ -384,7 +384,7 @@ class _Judgement:
                 "rows": ", ".join(rows),
             }
             doubts.append(reason("predictions not finite", **told))
-        others = protocol.numbers(self.evaluation)
+        others = protocol.metric_values(self.evaluation)
         names = [
             name[:40]
             for name, value in others.items()

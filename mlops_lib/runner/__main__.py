@@ -93,7 +93,7 @@ def _run(run: Context, entry: str, args: List[str]) -> int:
     began = time.monotonic()
     orders = run.spec
     journal = run.journal
-    run.grace.install(journal, run.writer)
+    run.shutdown.install(journal, run.writer)
     kept = os.path.join(orders.inside, "kept")
     os.makedirs(kept, exist_ok=True)
     os.environ[CHECKPOINTS] = kept
@@ -219,7 +219,7 @@ def _search(run: Context, fit: Any, history: Any) -> Any:
         _work(run, fit, history)
     folder = run.search_folder
     undisturbed = contextlib.ExitStack()
-    undisturbed.enter_context(entropy.Detour("search"))
+    undisturbed.enter_context(entropy.SeparateStream("search"))
     undisturbed.enter_context(trackers.paused())
     # What the search trains and cross-validates is none of the script's own: it is neither kept nor
     # given back as such.

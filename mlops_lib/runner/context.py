@@ -6,13 +6,13 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 from mlops_lib.runner import protocol
 from mlops_lib.runner.journal import Journal
 from mlops_lib.runner.metrics.evaluations import Evaluations
-from mlops_lib.runner.metrics.leaks import Radar
+from mlops_lib.runner.metrics.leaks import LeakDetector
 from mlops_lib.runner.script import execution, workdir
 from mlops_lib.runner.script.conditions import Conditions
 from mlops_lib.runner.spec import Spec
 from mlops_lib.runner.state.checkpoint import Writer
-from mlops_lib.runner.state.retention import Finished
-from mlops_lib.runner.termination import Grace
+from mlops_lib.runner.state.retention import FinishedFits
+from mlops_lib.runner.termination import GracefulShutdown
 
 CHECKPOINTS = "MLOPS_CHECKPOINT_DIR"
 """The variable that tells a script of a folder that is as it left it when it is started again."""
@@ -27,11 +27,11 @@ class Context:
         self.work = work
         self.start: workdir.Manifest = {}
         self.writer = Writer(journal)
-        self.grace = Grace()
-        self.finished = Finished(journal, spec.fits_bytes)
+        self.shutdown = GracefulShutdown()
+        self.finished = FinishedFits(journal, spec.fits_bytes)
         self.conditions = Conditions()
         self.evaluations = Evaluations(journal, metric=spec.metric, conditions=self.conditions)
-        self.leaks = Radar(journal)
+        self.leaks = LeakDetector(journal)
         self.fits = 0
         self.nested = 0
         """How deep we are inside a framework's own training or evaluation; calls made there are not
@@ -65,19 +65,19 @@ class Context:
         self.writer.wait()
         execution.leave(protocol.RECYCLE)
 
-    def say_own_loop(self, by: str, *, instead: str) -> None:
+    def warn_custom_loop(self, by: str, *, resumable: str) -> None:
         """Say once that the script trains in a loop of its own, which nobody can enter in the
         middle.
 
         Args:
             by: what it trains by.
-            instead: what would go on at its last checkpoint, "" if there is nothing.
+            resumable: what would go on at its last checkpoint, "" if there is nothing.
         """
         if not self._own_loop:
             self._own_loop = True
             self.journal.warn(
                 f"the script trains in a loop of its own ({by}): after a failure the loop starts from its beginning, with the"
-                f" same numbers; {instead and instead + ' goes on where it was; '}checkpoints that the loop keeps in the"
+                f" same numbers; {resumable and resumable + ' goes on where it was; '}checkpoints that the loop keeps in the"
                 f" folder which ${CHECKPOINTS} names stay"
             )
 

@@ -419,18 +419,18 @@ def gain(
     compared = sum(max(len(curve), 1) for curve in curves) if is_chosen else 1
     z = statistics.NormalDist().inv_cdf(1 - CHANCE / max(compared, 1))
     seeds = max(SEED_SPREAD**2, _movement(curves))
-    luck = 0.0 if is_chosen else luckiest_of(len(curves)) * math.sqrt(seeds)
+    luck = 0.0 if is_chosen else expected_maximum(len(curves)) * math.sqrt(seeds)
     return Gain(difference, luck + z * math.sqrt(variance + 2 * seeds), mode)
 
 
-def luckiest_of(count: int) -> float:
+def expected_maximum(count: int) -> float:
     """Return how many standard deviations the best of so many equal candidates is above their mean,
     as expected.
 
     A winner keeps this luck on examples that did not select it: its seed was a good one, whatever
     its trial changed (Blom, Statistical Estimates and Transformed Beta-Variables, 1958).
 
-    >>> round(luckiest_of(8), 2), luckiest_of(1)
+    >>> round(expected_maximum(8), 2), expected_maximum(1)
     (1.43, 0.0)
     """
     return statistics.NormalDist().inv_cdf((count - 0.375) / (count + 0.25)) if count > 1 else 0.0
@@ -546,7 +546,7 @@ def _metric_of(evaluation: Mapping[str, Any]) -> str:
     return metric_name(str(evaluation.get("metric") or ""))
 
 
-def numbers(evaluation: Mapping[str, Any]) -> Dict[str, Any]:
+def metric_values(evaluation: Mapping[str, Any]) -> Dict[str, Any]:
     """Return all numbers of an evaluation's call by name, the one it is about first."""
     every = evaluation.get("all")
     found = {
@@ -562,7 +562,7 @@ def _measuring(evaluation: Dict[str, Any], wanted: str, mode: str) -> Optional[D
     """
     if _metric_of(evaluation) == metric_name(wanted):
         return evaluation
-    value = pick(numbers(evaluation), wanted)
+    value = metric_value(metric_values(evaluation), wanted)
     if value is None:
         return None
     again = evaluation.get("all_recomputed")
@@ -571,7 +571,7 @@ def _measuring(evaluation: Dict[str, Any], wanted: str, mode: str) -> Optional[D
         "metric": metric_name(wanted),
         "value": value,
         "baseline": None,
-        "recomputed": pick(again, wanted) if isinstance(again, dict) else None,
+        "recomputed": metric_value(again, wanted) if isinstance(again, dict) else None,
         "higher_is_better": direction(wanted, mode) == "max",
     }
 
@@ -580,7 +580,7 @@ _SQUARES = {"rmse": "mse", "mse": "rmse"}
 """Of these each is the root or the square of the other."""
 
 
-def pick(measured: Mapping[str, Any], wanted: str) -> Any:
+def metric_value(measured: Mapping[str, Any], wanted: str) -> Any:
     """Return the number of the metric wanted, also as the square or root of one that was measured;
     else None.
     """

@@ -28,11 +28,11 @@ LIMIT_S = 6.0
 LOOK_S = 0.005
 
 
-class Grace:
+class GracefulShutdown:
     """The wish that this process ends soon, and what is worth waiting for meanwhile."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.requested = False
         """Whether somebody asked this process to end."""
         self._keepers: List[Any] = []
         self._held = threading.local()
@@ -55,7 +55,7 @@ class Grace:
         threading.Thread(target=self._work, args=(read,), name="mlops-grace", daemon=True).start()
 
     @contextlib.contextmanager
-    def keeping(self, keeper: Any) -> Iterator[None]:
+    def waiting_for(self, keeper: Any) -> Iterator[None]:
         """Wait for this one when asked to end.
 
         Args:
@@ -68,11 +68,11 @@ class Grace:
         finally:
             self._keepers.remove(keeper)
 
-    def rest(self) -> None:
+    def block_if_requested(self) -> None:
         """Do nothing more if the process is about to end: what is computed now would be computed
         again.
         """
-        while self.asked:
+        while self.requested:
             time.sleep(1.0)
 
     def _on_signal(self, number: int, frame: Any) -> None:
@@ -100,7 +100,7 @@ class Grace:
         # Other signals wake this thread too, and a handler of the script's own answers for itself.
         while number not in SIGNALS or signal.getsignal(number) != self._on_signal:
             number = os.read(read, 1)[0]
-        self.asked = True
+        self.requested = True
         # Whatever blocks below, such as output that nobody reads, the process ends.
         last = threading.Timer(LIMIT_S + 1.0, execution.leave_at_once, (protocol.RECLAIMED,))
         last.daemon = True

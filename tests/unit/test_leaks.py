@@ -19,8 +19,8 @@ class _Model:
     """Anything that can be named as what was trained."""
 
 
-def _radar(folder: Path) -> leaks.Radar:
-    return leaks.Radar(Journal(str(folder), number_of_pass=1, attempt=1, strict=True))
+def _radar(folder: Path) -> leaks.LeakDetector:
+    return leaks.LeakDetector(Journal(str(folder), number_of_pass=1, attempt=1, strict=True))
 
 
 def _look(folder: Path, x: Any, y: Any, judged: Any, truth: Any) -> leaks.Findings:

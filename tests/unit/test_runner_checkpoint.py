@@ -117,9 +117,9 @@ def test_files_are_put_back_as_they_were(store: checkpoint.Store) -> None:
     (work / "log.txt").write_text("one\n")
     (work / "empty").mkdir()
     (work / "given.txt").unlink()
-    store.write(state(1, store.keep_files()))
+    store.write(state(1, store.snapshot_files()))
     (work / "log.txt").write_text("one\ntwo\n")
-    store.write(state(2, store.keep_files()))
+    store.write(state(2, store.snapshot_files()))
 
     workdir.discard(str(work))
     work.mkdir()
@@ -127,7 +127,7 @@ def test_files_are_put_back_as_they_were(store: checkpoint.Store) -> None:
     again = checkpoint.Store(store.folder, store.work)
     found = again.load()
     assert found is not None
-    again.put_files_back(found["files"])
+    again.restore_files(found["files"])
     assert (work / "log.txt").read_text() == "one\ntwo\n"
     assert (work / "empty").is_dir()
     assert not (work / "given.txt").exists()
@@ -137,7 +137,7 @@ def test_a_missing_file_copy_gives_way_to_the_generation_before(store: checkpoin
     work = Path(store.work)
     for number in (1, 2):
         (work / "log.txt").write_text(f"{number}\n")
-        store.write(state(number, store.keep_files()))
+        store.write(state(number, store.snapshot_files()))
     kept = store.load()
     assert kept is not None
     (Path(store.folder) / "files" / kept["files"]["kept"]["log.txt"]).write_text("spoiled")
@@ -151,7 +151,7 @@ def finished(tmp_path: Path, number: int) -> checkpoint.Store:
     made = checkpoint.Store(str(tmp_path / "fits" / str(number)), str(tmp_path / "work"))
     for generation in (1, 2):
         (tmp_path / "work" / "written.bin").write_bytes(bytes([number, generation]) * 5000)
-        made.write(state(generation, made.keep_files()))
+        made.write(state(generation, made.snapshot_files()))
     return made
 
 
@@ -159,7 +159,7 @@ def test_finished_fits_keep_what_restoring_them_needs(
     store: checkpoint.Store, tmp_path: Path
 ) -> None:
     journal = Journal(str(tmp_path / "inside"), number_of_pass=1, attempt=1)
-    kept = retention.Finished(journal, 1 << 30)
+    kept = retention.FinishedFits(journal, 1 << 30)
     first, second = finished(tmp_path, 1), finished(tmp_path, 2)
     both = first.bytes()
     kept.add(first, 10.0)
@@ -177,7 +177,7 @@ def test_finished_fits_that_fill_the_disk_go_by_what_they_cost(
 ) -> None:
     journal = Journal(str(tmp_path / "inside"), number_of_pass=1, attempt=1)
     stores = [finished(tmp_path, number) for number in (1, 2, 3)]
-    kept = retention.Finished(journal, stores[0].bytes() * 3 // 2 + 100)
+    kept = retention.FinishedFits(journal, stores[0].bytes() * 3 // 2 + 100)
     for one, seconds in zip(stores, (30.0, 1.0, 0.1), strict=True):
         kept.add(one, seconds)
     assert [checkpoint.Store(one.folder, one.work).load() is not None for one in stores] == [
@@ -243,10 +243,10 @@ def test_attributes_and_closures_come_back_in_place() -> None:
     first, second = Callback([]), Callback([])
     first.act(2)
     first.act(3)
-    taken, lost = objects.take(objects.places([("one", first)]), {})
+    taken, lost = objects.capture(objects.find_places([("one", first)]), {})
     assert lost == []
     shared = second.shared
-    assert objects.put(objects.places([("one", second)]), taken) == []
+    assert objects.restore(objects.find_places([("one", second)]), taken) == []
     assert second.shared is shared
     assert shared == [2, 5]
     assert second.later() == first.later()
@@ -256,14 +256,14 @@ def test_attributes_and_closures_come_back_in_place() -> None:
 def test_large_arrays_are_stored_when_they_changed() -> None:
     callback = Callback([])
     callback.table = np.zeros(objects.LARGE_BYTES)  # type: ignore[attr-defined]
-    places = objects.places([("one", callback)])
-    marks = objects.marks(places)
-    assert "one.table" not in objects.take(places, marks)[0]
+    places = objects.find_places([("one", callback)])
+    marks = objects.checksums(places)
+    assert "one.table" not in objects.capture(places, marks)[0]
     callback.table[3] = 1  # type: ignore[attr-defined]
-    assert "one.table" in objects.take(places, marks)[0]
+    assert "one.table" in objects.capture(places, marks)[0]
 
 
 def test_what_cannot_be_stored_is_named() -> None:
     callback = Callback([])
     callback.generator = (i for i in range(3))  # type: ignore[attr-defined]
-    assert objects.take(objects.places([("one", callback)]), {})[1] == ["one.generator"]
+    assert objects.capture(objects.find_places([("one", callback)]), {})[1] == ["one.generator"]

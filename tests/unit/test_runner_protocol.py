@@ -140,7 +140,7 @@ def test_runner_and_gate_judge_the_same_evaluation(tmp_path: Path) -> None:
             continue
         decided += 1
         assert judged is not None
-        measured = protocol.pick(protocol.numbers(judged), verdict.metric or "")
+        measured = protocol.metric_value(protocol.metric_values(judged), verdict.metric or "")
         assert (judged["source"], measured) == (verdict.source, verdict.value)
     assert decided > 100
 

@@ -114,7 +114,7 @@ class Rounds:
                 taken = {
                     k: v for k, v in self.state["callbacks"].items() if k.startswith(named[0] + ".")
                 }
-                objects.put(objects.places([named]), taken, [named])
+                objects.restore(objects.find_places([named]), taken, [named])
 
     def end(
         self, count: int, metrics: Dict[str, float], booster: Callable[[], Any], history: Any = None
@@ -135,7 +135,7 @@ class Rounds:
             )
         self._round_began = now
         self.unsaved = True
-        asked = self.run.grace.asked
+        asked = self.run.shutdown.requested
         if not asked and not self.pace.is_due():
             return
         state = {
@@ -143,12 +143,12 @@ class Rounds:
             "booster": booster(),
             "history": copy.deepcopy(history),
             "seconds": now - self.began,
-            "callbacks": objects.take(objects.places(self.callbacks), {})[0],
-            "random": rng.take(),
+            "callbacks": objects.capture(objects.find_places(self.callbacks), {})[0],
+            "random": rng.capture(),
             "records": self.journal_later(),
         }
         try:
-            state["files"] = self.store.keep_files()
+            state["files"] = self.store.snapshot_files()
         except OSError as error:
             self.run.journal.warn(checkpoint.refused(error))
             self.journal_now(state["records"])
@@ -173,7 +173,7 @@ class Rounds:
         self.unsaved = False
         self.pace.wrote(time.monotonic() - now)
         if asked:
-            self.run.grace.rest()
+            self.run.shutdown.block_if_requested()
 
     def journal_later(self) -> List[Dict[str, Any]]:
         """The rounds whose events are still to be written; they go into the checkpoint."""
@@ -256,13 +256,13 @@ def _rounds(
     rounds = Rounds(run, number, store, state)
     if state is not None:
         with run.journal.guard("resume boosting"):
-            store.put_files_back(state["files"])
-            rng.put(state["random"])
+            store.restore_files(state["files"])
+            rng.restore(state["random"])
             rounds.journal_now(state["records"])
     continued(rounds, call)
     ACTIVE.append(rounds)
     try:
-        with run.grace.keeping(rounds):
+        with run.shutdown.waiting_for(rounds):
             result = original(**call)
     finally:
         ACTIVE.pop()
@@ -359,9 +359,9 @@ class BoosterFit:
         state = {
             "result": pickle.dumps(booster, protocol=4),
             "evals_result": copy.deepcopy(self.call.get("evals_result")),
-            "callbacks": objects.take(objects.places(self._named()), {})[0],
-            "random": rng.take(),
-            "files": self.store.keep_files(),
+            "callbacks": objects.capture(objects.find_places(self._named()), {})[0],
+            "random": rng.capture(),
+            "files": self.store.snapshot_files(),
             "seconds": trained_s,
         }
         self.run.journal.write(
@@ -385,10 +385,10 @@ class BoosterFit:
     def _restored(self, state: Dict[str, Any]) -> Any:
         booster = pickle.loads(state["result"])
         if state["evals_result"] is not None and self.call.get("evals_result") is not None:
-            objects.into(self.call["evals_result"], state["evals_result"])
-        objects.put(objects.places(self._named()), state["callbacks"], self._named())
-        self.store.put_files_back(state["files"])
-        rng.put(state["random"])
+            objects.update_in_place(self.call["evals_result"], state["evals_result"])
+        objects.restore(objects.find_places(self._named()), state["callbacks"], self._named())
+        self.store.restore_files(state["files"])
+        rng.restore(state["random"])
         self._journal("restored", 0)
         self.run.finished.add(self.store, state["seconds"])
         self._note(booster)
@@ -434,7 +434,7 @@ def _patch_xgboost_callbacks(module: Any) -> None:
                 booster = ACTIVE[-1].state["booster"]
                 # The parameters too: a learning-rate schedule sets them for the round that follows.
                 model.load_config(booster["config"])
-                objects.into(self.history, ACTIVE[-1].state["history"])
+                objects.update_in_place(self.history, ACTIVE[-1].state["history"])
             ACTIVE[-1].adopt(list(self.callbacks))
         return model
 

@@ -147,10 +147,10 @@ class Dialect:
         written = source_idioms.Idioms(tree)
         tree = written.visit(tree)
         given.update({name: self._idiom(name) for name in written.used})
-        times = clock.Calls()
+        times = clock.TimeCallWrapper()
         tree = times.visit(tree)
         if times.changed:
-            given[clock.NAME] = clock.repeated
+            given[clock.NAME] = clock.replay
         measures = handwritten.Measures()
         tree = measures.visit(tree)
         given.update({name: handwritten.OPERATORS[name] for name in measures.used})

@@ -68,7 +68,7 @@ def install(run: Context) -> Dict[str, Callable[[ModuleType], None]]:
 
     def seed_generator(module: ModuleType) -> None:
         with run.journal.guard("patch seed generators"):
-            rng.seed_generators.follow(module.SeedGenerator)
+            rng.seed_generators.track(module.SeedGenerator)
 
     def epoch_iterator(module: ModuleType) -> None:
         with run.journal.guard("watch keras iterators"):
@@ -165,7 +165,7 @@ def patch_model(model_class: Any, trainer_class: Any, run: Context, fit_class: T
     @functools.wraps(on_batch)
     def train_on_batch(self: Any, *args: Any, **kwargs: Any) -> Any:
         if not run.nested:
-            run.say_own_loop("train_on_batch", instead="`fit`")
+            run.warn_custom_loop("train_on_batch", resumable="`fit`")
             run.journal.progress("fit")
         return _inner(self, None, on_batch, *args, **kwargs)
 

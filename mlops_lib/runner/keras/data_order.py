@@ -278,7 +278,7 @@ class Order:
             iterator._current_iterator = iter(dataset.skip(steps))
         else:
             if at["random"] is not None:
-                rng.put_python(at["random"])
+                rng.restore_python(at["random"])
             if self.epoch is not None:
                 self.epoch.assign(at["epoch"])
             iterator._current_iterator = iter(
@@ -373,13 +373,13 @@ def patch_iterators(iterator_class: Any, active: Callable[[], Any]) -> None:
             else contextlib.nullcontext()
         )
         # What validation data draws when it is first looked at was drawn before the checkpoint.
-        before = rng.take_python() if order.iterators and fit.state is not None else None
+        before = rng.capture_python() if order.iterators and fit.state is not None else None
         with own_shuffle:
             init(self, *args, **kwargs)
         _follow(self, order, kwargs.get("x"))
         if before is not None:
             with fit.context.journal.guard("restore validation order"):
-                rng.put_python(before)
+                rng.restore_python(before)
                 fit.restore_data("validation")
                 taken = fit.state["order"]["iterators"]
                 if len(taken) > 1:
@@ -429,7 +429,9 @@ def _enumerate(iterator: Any, source: Any, fit: Any) -> Any:
     ):
         x = order.data.get("x")
         number = made(x) - order._base["x"] + 1 if "x" in order.datasets else 0
-        python = rng.take_python() if iterator._mlops_python and iterator.steps_per_epoch else None
+        python = (
+            rng.capture_python() if iterator._mlops_python and iterator.steps_per_epoch else None
+        )
         iterator._mlops_first = {"number": number, "random": python, "epoch": order.now}
     steps = fit.steps_to_pass_over()
     by_tensorflow = pipeline(iterator) is not None

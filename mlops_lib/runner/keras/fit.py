@@ -99,7 +99,7 @@ class Fit:
             "x": self.call.get("x"),
             "validation": given[0] if isinstance(given, tuple) and given else given,
         }
-        for name, space, key in objects.places(self.objects.named):
+        for name, space, key in objects.find_places(self.objects.named):
             if isinstance(space, dict) and data_order.is_dataset(space[key]):
                 data[name] = space[key]
         return data_order.Order((self.context.spec.seed, self.number), own=unseeded, data=data)
@@ -208,7 +208,7 @@ class Fit:
         self.history = history
         own.append(_recorder(callbacks_module.Callback, self))
         if not self.is_on_tensorflow and run.fit_of(self.model) is not None:
-            self.called = rng.take_python()
+            self.called = rng.capture_python()
         call["callbacks"] = [*self.user_callbacks, *own]
         with run.journal.guard("missing values"):
             missing = finite.describe_missing(call.get("x"))
@@ -216,13 +216,13 @@ class Fit:
                 run.journal.warn(
                     f"the inputs of fit {self.number} hold NaN: {missing}; fill or drop them before"
                 )
-        with run.grace.keeping(self):
+        with run.shutdown.waiting_for(self):
             with self._footprint():
                 result = self._inside(self, call)
             self.reset_initial_epoch()
             with run.journal.guard("finish fit"):
                 self._finish()
-            run.grace.rest()
+            run.shutdown.block_if_requested()
         return result
 
     def _footprint(self) -> ContextManager[None]:
@@ -274,7 +274,7 @@ class Fit:
         state = self.state
         epoch = int(self.call.get("initial_epoch") or 0)
         if state is None and self.called is not None:
-            rng.put_python(self.called)
+            rng.restore_python(self.called)
         if state is not None:
             self._build(state)
             if state["step"]:
@@ -289,9 +289,9 @@ class Fit:
                 )
                 self.put_order(state["order"])
                 self.restore_data("x")
-                rng.put_framework(state["random"])
+                rng.restore_framework(state["random"])
                 if not self._data_draws(state["order"]):
-                    rng.put_python(state["random"])
+                    rng.restore_python(state["random"])
             self._put_history(state)
             epoch = state["epoch"] + 1
             self.start_at(epoch)
@@ -309,7 +309,7 @@ class Fit:
             first["python"] and first["limited"] and first["steps"] and first["random"] is not None
         ):
             return False
-        return not rng.same_python(first["random"], rng.take_python())
+        return not rng.is_same_python(first["random"], rng.capture_python())
 
     def _put_history(self, state: Dict[str, Any]) -> None:
         self.history.epoch = list(state["epochs"])
@@ -392,11 +392,11 @@ class Fit:
 
     def _put_data(self, name: str, taken: Dict[str, bytes]) -> None:
         named = [(name, self.order.data[name])]
-        objects.put(objects.places(named), taken, named)
+        objects.restore(objects.find_places(named), taken, named)
 
     def _take_data(self) -> Dict[str, Dict[str, bytes]]:
         return {
-            name: objects.take(objects.places([(name, one)]), {})[0]
+            name: objects.capture(objects.find_places([(name, one)]), {})[0]
             for name, one in self.order.data.items()
             if name in ("x", "validation") and data_order.is_stateful(one)
         }
@@ -427,14 +427,14 @@ class Fit:
         self.order.begin_epoch(epoch)
         if self.entering is not None:
             begin = self.entering["begin"]
-            rng.seed_generators.put(begin["random"]["seeds"])
+            rng.seed_generators.restore(begin["random"]["seeds"])
             if not self._data_draws(begin["order"]):
-                rng.put_python(begin["random"])
+                rng.restore_python(begin["random"])
             for name, taken in begin["data"].items():
                 self._put_data(name, taken)
         self.at_epoch_begin = {
             "order": self.order.take(),
-            "random": {**rng.take_python(), "seeds": rng.seed_generators.take()},
+            "random": {**rng.capture_python(), "seeds": rng.seed_generators.capture()},
             "data": self._take_data(),
         }
 
@@ -447,8 +447,8 @@ class Fit:
         over, if anything was.
         """
         assert self.entering is not None
-        now = rng.take_python() if passed_over else self.entering["random"]
-        return python and not rng.same_python(self.at_epoch_begin["random"], now)
+        now = rng.capture_python() if passed_over else self.entering["random"]
+        return python and not rng.is_same_python(self.at_epoch_begin["random"], now)
 
     def enter_epoch(self, *, drawn: bool) -> None:
         """The steps made before the checkpoint were passed over: go on from the state after them.
@@ -464,9 +464,9 @@ class Fit:
             fit_state.suppress_headers(self.user_callbacks) if state["epochs"] else []
         )
         fit_state.assign(self.metric_variables(), state["metrics"])
-        rng.put_framework(state["random"], data_order.data_seeds(self.order.data.get("x")))
+        rng.restore_framework(state["random"], data_order.data_seeds(self.order.data.get("x")))
         if not drawn:
-            rng.put_python(state["random"])
+            rng.restore_python(state["random"])
 
     @property
     def enters_after_steps(self) -> bool:
@@ -501,7 +501,7 @@ class Fit:
         self.at_validation = {
             "step": steps,
             "metrics": fit_state.values(self.metric_variables()),
-            "random": rng.take(),
+            "random": rng.capture(),
             "data": self._take_data(),
             "inner": fit_state.take_inner(self.model),
             "callbacks": callbacks,
@@ -523,7 +523,7 @@ class Fit:
 
     def keep_in_validation(self) -> None:
         """Make the steps of the epoch durable, if the process is about to end."""
-        if not self.context.grace.asked or self.at_validation is None or not self.unsaved:
+        if not self.context.shutdown.requested or self.at_validation is None or not self.unsaved:
             return
         with self.context.journal.guard("checkpoint within a validation"):
             self._write(
@@ -532,7 +532,7 @@ class Fit:
                 step=self.at_validation["step"],
                 ended=self.at_validation,
             )
-        self.context.grace.rest()
+        self.context.shutdown.block_if_requested()
 
     def metric_variables(self) -> List[Any]:
         """What makes up the logs of an epoch under way."""
@@ -543,18 +543,18 @@ class Fit:
         self.at_validation = None
         if not step or self.entering is not None:
             return
-        asked = self.context.grace.asked
+        asked = self.context.shutdown.requested
         if asked or self.pace.is_due(within_epoch=True):
             with self.context.journal.guard("checkpoint within an epoch"):
                 self._write(self._last_epoch(), done=False, step=step)
         if asked:
-            self.context.grace.rest()
+            self.context.shutdown.block_if_requested()
 
     def end_epoch(self, epoch: int, logs: Dict[str, Any]) -> None:
         """Note an epoch, and make it durable when its cost is within the budget."""
         if self.state is not None and self.reads_by_threads and self.at_epoch_begin:
             began = self.at_epoch_begin["random"]
-            if not rng.same_python(began, rng.take_python()):
+            if not rng.is_same_python(began, rng.capture_python()):
                 self._say_it_races()
         for one, setting in self._csv_loggers:
             one.append_header = setting
@@ -566,11 +566,11 @@ class Fit:
         self.epoch_began = now
         last = epoch + 1 >= int(self.call["epochs"]) or self.model.stop_training
         self.at_validation = None
-        asked = self.context.grace.asked
+        asked = self.context.shutdown.requested
         if not last and (asked or self.pace.is_due()):
             self._write(epoch, done=False)
             if asked:
-                self.context.grace.rest()
+                self.context.shutdown.block_if_requested()
 
     def _last_epoch(self) -> int:
         return (
@@ -674,7 +674,7 @@ class Fit:
         self.order.put(state["order"])
         for name in state["data"]:
             self.restore_data(name)
-        rng.put(state["random"])
+        rng.restore(state["random"])
         self._put_history(state)
         self.model.history = history
         self.model.stop_training = state["stop"]

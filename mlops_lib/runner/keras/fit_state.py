@@ -180,11 +180,11 @@ class Objects:
     def __init__(self, callbacks: List[Any]) -> None:
         self.callbacks = callbacks
         self.named = [(f"{i}-{type(one).__name__}", one) for i, one in enumerate(callbacks)]
-        self._marks = objects.marks(objects.places(self.named))
+        self._marks = objects.checksums(objects.find_places(self.named))
 
     def take(self) -> "tuple[Dict[str, bytes], List[str]]":
         """Their contents, and the names of those of the script's own that cannot be stored."""
-        taken, lost = objects.take(objects.places(self.named), self._marks)
+        taken, lost = objects.capture(objects.find_places(self.named), self._marks)
         theirs = {
             name
             for name, one in self.named
@@ -194,7 +194,7 @@ class Objects:
 
     def put(self, taken: Dict[str, bytes]) -> List[str]:
         """Restore what `take` took; returns the names of what could not be."""
-        return objects.put(objects.places(self.named), taken, self.named)
+        return objects.restore(objects.find_places(self.named), taken, self.named)
 
 
 def take(model: Any, objects: Objects, store: checkpoint.Store) -> Dict[str, Any]:
@@ -211,8 +211,8 @@ def take(model: Any, objects: Objects, store: checkpoint.Store) -> Dict[str, Any
         "counters": graph_random.take(model),
         "callbacks": contents,
         "lost": lost,
-        "random": rng.take(),
-        "files": store.keep_files(),
+        "random": rng.capture(),
+        "files": store.snapshot_files(),
         "stop": bool(model.stop_training),
     }
 
@@ -223,7 +223,7 @@ def put(model: Any, objects: Objects, state: Dict[str, Any], store: checkpoint.S
     graph_random.put(model, state["counters"])
     handles = flush_handles(store.work)
     lost = objects.put(state["callbacks"])
-    store.put_files_back(state["files"])
+    store.restore_files(state["files"])
     for handle in handles:
         handle.seek(0, os.SEEK_END)
     return [*state["lost"], *lost]

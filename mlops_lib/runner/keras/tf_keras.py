@@ -105,7 +105,7 @@ def patch_handlers(handler_class: Any) -> None:
         fit = ACTIVE[-1] if ACTIVE else None
         if fit is None:
             return init(self, x, *args, **kwargs)  # type: ignore[no-any-return]
-        before = rng.take_python() if fit.order.iterators and fit.state is not None else None
+        before = rng.capture_python() if fit.order.iterators and fit.state is not None else None
         init(self, x, *args, **kwargs)
         self._mlops_made = 0
         self._mlops_python = not data_order.is_dataset(x) and "Generator" in " ".join(
@@ -119,7 +119,7 @@ def patch_handlers(handler_class: Any) -> None:
         fit.order.iterators.append(self)
         if before is not None:
             with fit.context.journal.guard("restore validation order"):
-                rng.put_python(before)
+                rng.restore_python(before)
                 fit.restore_data("validation")
                 taken = (fit.state or {})["order"]["iterators"]
                 if len(taken) > 1:

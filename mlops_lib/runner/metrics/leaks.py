@@ -108,7 +108,7 @@ class Findings:
         return mask
 
 
-class Radar:
+class LeakDetector:
     """Keeps what models were trained on, and compares the judged examples with it.
 
     Args:
@@ -372,7 +372,7 @@ def _width(rows: example_rows.Rows) -> int:
     return 0 if rows.kind != "numbers" or rows.numbers is None else int(rows.numbers.shape[1])
 
 
-def settle(radar: Radar, evaluations: Evaluations, inside: str) -> None:
+def settle(radar: LeakDetector, evaluations: Evaluations, inside: str) -> None:
     """Say of each evaluation what leaks into it, at the script's end and before its model is
     measured again.
 
@@ -386,7 +386,7 @@ def settle(radar: Radar, evaluations: Evaluations, inside: str) -> None:
 
 
 class _Settlement:
-    def __init__(self, radar: Radar, evaluations: Evaluations) -> None:
+    def __init__(self, radar: LeakDetector, evaluations: Evaluations) -> None:
         self._radar = radar
         self._evaluations = evaluations
         self._sets: Dict[Tuple[int, int], Optional[_Judged]] = {}

@@ -348,7 +348,7 @@ class Loops:
         """Let a signal wait for the next boundary from now on."""
         if not self._is_keeping and not self.replaying:
             self._is_keeping = True
-            self._keeping.enter_context(self.run.grace.keeping(self))
+            self._keeping.enter_context(self.run.shutdown.waiting_for(self))
             self._pace.begin()
 
     # --- keeping
@@ -367,7 +367,7 @@ class Loops:
     def _consider(self, loop: Loop) -> None:
         budget = self.run.spec.checkpoint_budget
         reachable = all(one.n == 0 or one.record is not None for one in self._stack[:-1])
-        asked = self.run.grace.asked
+        asked = self.run.shutdown.requested
         leads = loop.site in self._leading_sites
         due = reachable and (asked or self._pace.is_due(within_epoch=not leads))
         if due or (reachable and leads and loop.iteration_s * budget >= self._cost_s):
@@ -378,7 +378,7 @@ class Loops:
                 self._commit()
         if asked and not self.unsaved:
             self.run.writer.wait()
-            self.run.grace.rest()
+            self.run.shutdown.block_if_requested()
 
     def _finish(self, loop: Loop) -> None:
         """Keep the end of a training loop, so that a restart need not repeat it."""
@@ -407,7 +407,7 @@ class Loops:
         local = loop.frame.f_locals
         more = {
             "locals": None if local is loop.frame.f_globals else list(local.items()),
-            "random": rng.take_python(),
+            "random": rng.capture_python(),
             "files": store.positions(handles, self.run.work),
             "modes": _modes(),
             "opened": READINGS.opened_by(loop.items),
@@ -431,7 +431,7 @@ class Loops:
             "shape": loop.shape,
             "order": loop.order,
             "leads": loop.leads,
-            "files": self._store.keep_files(),
+            "files": self._store.snapshot_files(),
             "checksums": loop.table.checksums(),
         }
 
@@ -547,7 +547,7 @@ class Loops:
                 self._kept[name][1](value)
         self._output.put_shown(taken["shown"])
         _put_modes(taken["modes"])
-        rng.put_python(taken["random"])
+        rng.restore_python(taken["random"])
         loop.n, loop.over = record["n"], record["over"]
         loop.trained, loop.leads = True, record["leads"]
         self._trained_sites.add(loop.site)

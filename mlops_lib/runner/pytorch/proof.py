@@ -26,7 +26,7 @@ def digest(table: Table, local: Dict[str, Any]) -> str:
     """
     whole = hashlib.sha256()
     whole.update(repr(table.checksums()).encode())
-    state = rng.take_python()
+    state = rng.capture_python()
     whole.update(repr(state["python"]).encode())
     for name in ("numpy", "torch"):
         for one in state.get(name) or ():

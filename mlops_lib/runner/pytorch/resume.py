@@ -77,7 +77,7 @@ def say_unmarked(run: Context) -> None:
     """Say that the training cannot be entered in the middle, and let the next attempt mark every
     loop.
     """
-    run.say_own_loop("PyTorch", instead="")
+    run.warn_custom_loop("PyTorch", resumable="")
     folder = os.path.join(run.spec.inside, "fits", FOLDER)
     os.makedirs(folder, exist_ok=True)
     with open(os.path.join(folder, store.MARK_ALL), "a"):

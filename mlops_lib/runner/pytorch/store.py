@@ -46,7 +46,7 @@ class Store(checkpoint.Store):
 
     def put_back(self, taken: Dict[str, Any]) -> None:
         """Give the working directory the files of a record, and only these."""
-        self.put_files_back(taken)
+        self.restore_files(taken)
         now = workdir.manifest(self.work)
         opened = _opened(self.work)
         for path in workdir.changed(self.before, now):

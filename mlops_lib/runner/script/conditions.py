@@ -56,7 +56,7 @@ class Conditions:
         """Note how the script leaves the process, and take back what was lent to it."""
         try:
             self._last = surroundings()
-            self._random = rng.take()
+            self._random = rng.capture()
         finally:
             self._take_back()
 
@@ -74,19 +74,19 @@ class Conditions:
         """
         before = surroundings()
         is_over = not self._undo
-        random = self._random if is_over else rng.take()
+        random = self._random if is_over else rng.capture()
         if is_over:
             self._undo += [install() for install in self._installs]
         try:
             with warnings.catch_warnings():
                 _enter(at or self._last or before)
                 if random is not None:
-                    rng.put(random)
+                    rng.restore(random)
                 yield
         finally:
             _enter(before)
             if random is not None:
-                rng.put(random)
+                rng.restore(random)
             if is_over:
                 self._take_back()
 

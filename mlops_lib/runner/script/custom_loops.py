@@ -38,7 +38,7 @@ def _watch(run: Context, owner: Any, method: str, by: str, instead: str) -> None
     @functools.wraps(plain)
     def watched(self: Any, *args: Any, **kwargs: Any) -> Any:
         if not run.nested:
-            run.say_own_loop(by, instead=instead)
+            run.warn_custom_loop(by, resumable=instead)
         return plain(self, *args, **kwargs)
 
     setattr(owner, method, watched)

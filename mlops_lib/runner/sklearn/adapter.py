@@ -121,7 +121,9 @@ def _partial_fit(run: Context, original: Callable[..., Any]) -> Callable[..., An
             type(self), "predict"
         ):  # a scaler's own fit calls its partial_fit
             return original(self, *args, **kwargs)
-        run.say_own_loop("partial_fit", instead="a call of `fit`, or a search over candidates,")
+        run.warn_custom_loop(
+            "partial_fit", resumable="a call of `fit`, or a search over candidates,"
+        )
         run.journal.progress("fit")
         return evaluation.outermost(run, original, self, *args, **kwargs)
 
@@ -168,8 +170,8 @@ class EstimatorFit:
         if state is not None:
             with run.journal.guard("restore fit"):
                 graft(self.estimator, pickle.loads(state["estimator"]))
-                self.store.put_files_back(state["files"])
-                rng.put(state["random"])
+                self.store.restore_files(state["files"])
+                rng.restore(state["random"])
                 run.finished.add(self.store, state["seconds"])
                 restored = True
         result = self.estimator
@@ -228,8 +230,8 @@ class EstimatorFit:
         try:
             state = {
                 "estimator": content,
-                "random": rng.take(),
-                "files": self.store.keep_files(),
+                "random": rng.capture(),
+                "files": self.store.snapshot_files(),
                 "seconds": seconds,
             }
         except OSError as error:

@@ -42,7 +42,7 @@ def _kept(run: Context, parallel_class: Any) -> Any:
             self.return_generator = True
             self.return_ordered = True
             results = list(known)
-            with run.grace.keeping(candidates):
+            with run.shutdown.waiting_for(candidates):
                 for result in (
                     super().__call__(tasks[len(known) :]) if len(known) < len(tasks) else ()
                 ):
@@ -99,7 +99,7 @@ class Candidates:
             results += part
             self._written += 1
         if state is not None:
-            rng.put(state)
+            rng.restore(state)
         return results
 
     def _path(self) -> str:
@@ -109,7 +109,7 @@ class Candidates:
         """Keep one more."""
         with self._lock:
             self._pending.append(result)
-            self._random = rng.take()
+            self._random = rng.capture()
             if not last and self._pace.is_due():
                 self._write()
 

@@ -94,7 +94,7 @@ class Store:
         except OSError:
             return False
 
-    def keep_files(self) -> Dict[str, Any]:
+    def snapshot_files(self) -> Dict[str, Any]:
         """Copy the files that changed since the fit began: `kept`, path to copy; what is `gone`;
         and new `folders`.
 
@@ -152,7 +152,7 @@ class Store:
             self._copies[name] = blob
         return self._copies[name]
 
-    def put_files_back(self, taken: Dict[str, Any]) -> None:
+    def restore_files(self, taken: Dict[str, Any]) -> None:
         """Write the stored files as they were, in place, so that handles the script opened stay
         valid.
         """

@@ -126,7 +126,7 @@ def skip_to(saved: int) -> None:
         _clock.skip_to(saved)
 
 
-def repeated(function: Callable[..., Any]) -> Callable[..., Any]:
+def replay(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function that answers as `function` does, with the noted time; others are returned
     as they are.
     """
@@ -196,7 +196,7 @@ _TIMES: Dict[int, Tuple[int, Callable[..., Any]]] = {
 """Function to how many arguments it has when it means the present, and what answers instead."""
 
 
-class Calls(ast.NodeTransformer):
+class TimeCallWrapper(ast.NodeTransformer):
     """Wraps calls that may ask for the time."""
 
     def __init__(self) -> None:

@@ -118,7 +118,7 @@ def skip_to(saved: Mapping[str, int]) -> None:
     _stream.skip_to(saved)
 
 
-class Detour:
+class SeparateStream:
     """Draw from a stream of its own for a while: what a search draws does not move the script's
     names.
 

@@ -60,7 +60,7 @@ def _top(cls: Any) -> str:
     return str(getattr(cls, "__module__", "") or "").split(".")[0]
 
 
-def places(items: Iterable[Tuple[str, Any]]) -> List[Place]:
+def find_places(items: Iterable[Tuple[str, Any]]) -> List[Place]:
     """Every place that the named objects' own attributes and functions can reach."""
     seen: Set[int] = set()
     found: Dict[Tuple[int, Any], Place] = {}
@@ -160,7 +160,7 @@ def _get(place: Place) -> Any:
     return space[key] if isinstance(space, dict) else space.cell_contents
 
 
-def marks(found: List[Place]) -> Dict[str, Tuple[int, int]]:
+def checksums(found: List[Place]) -> Dict[str, Tuple[int, int]]:
     """Identity and checksum of the large arrays, as they are when a fit begins."""
     noted = {}
     for place in found:
@@ -180,7 +180,7 @@ def _checksum(value: Any) -> int:
     )
 
 
-def take(
+def capture(
     found: List[Place], marked: Dict[str, Tuple[int, int]]
 ) -> Tuple[Dict[str, bytes], List[str]]:
     """The content of each place, pickled on its own; and the names of those that cannot be stored."""
@@ -205,14 +205,14 @@ def take(
     return taken, lost
 
 
-def put(
+def restore(
     found: List[Place], taken: Dict[str, bytes], items: Iterable[Tuple[str, Any]] = ()
 ) -> List[str]:
     """Put the contents back; returns the names of those that could not be.
 
     Args:
         found: the places there are now.
-        taken: what `take` gave.
+        taken: what `capture` gave.
         items: the objects by name, for attributes that they do not have yet.
     """
     known = {place[0]: place for place in found}
@@ -228,9 +228,9 @@ def put(
         if name in known:
             _, space, key = known[name]
             if isinstance(space, dict):
-                space[key] = into(space.get(key), new)
+                space[key] = update_in_place(space.get(key), new)
             else:
-                space.cell_contents = into(space.cell_contents, new)
+                space.cell_contents = update_in_place(space.cell_contents, new)
         elif owner in owners:
             owners[owner].__dict__[attribute] = new
         else:
@@ -238,19 +238,19 @@ def put(
     return missing
 
 
-def into(old: Any, new: Any) -> Any:
+def update_in_place(old: Any, new: Any) -> Any:
     """`new`, in the container `old` where that is one: others may hold it too."""
     if type(old) is not type(new) or old is None:
         return new
     if isinstance(new, list):
-        old[:] = [into(a, b) for a, b in zip(old, new)] + new[len(old) :]
+        old[:] = [update_in_place(a, b) for a, b in zip(old, new)] + new[len(old) :]
         return old
     if type(new).__name__ == "deque" or isinstance(new, (set, bytearray)):
         old.clear()
         getattr(old, "update" if isinstance(new, set) else "extend")(new)
         return old
     if isinstance(new, dict):
-        merged = {key: into(old.get(key), value) for key, value in new.items()}
+        merged = {key: update_in_place(old.get(key), value) for key, value in new.items()}
         old.clear()
         old.update(merged)
         return old
@@ -267,6 +267,6 @@ def into(old: Any, new: Any) -> Any:
         return new
     if _top(type(new)) not in FRAMEWORKS and isinstance(getattr(new, "__dict__", None), dict):
         for key, value in new.__dict__.items():
-            old.__dict__[key] = into(old.__dict__.get(key), value)
+            old.__dict__[key] = update_in_place(old.__dict__.get(key), value)
         return old
     return new

@@ -11,7 +11,7 @@ SHARE = 0.5
 """Of the room there is, what finished fits may take at most."""
 
 
-class Finished:
+class FinishedFits:
     """The checkpoints of a script's finished fits.
 
     Each is needed when the script is started again, unless the fit is trained again: that gives the

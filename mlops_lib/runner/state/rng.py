@@ -33,7 +33,7 @@ def seed_torch(torch: Any, seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def take_python() -> Dict[str, Any]:
+def capture_python() -> Dict[str, Any]:
     """The state that Python code draws from: the global generators, and those in the script's
     globals.
     """
@@ -46,12 +46,12 @@ def take_python() -> Dict[str, Any]:
     if numpy is not None:
         state["numpy"] = numpy.random.get_state()
         state["script"] = {name: _state_of(one) for name, one in _script_generators(numpy)}
-    state["torch"] = _take_torch()
+    state["torch"] = _capture_torch()
     return state
 
 
-def put_python(state: Dict[str, Any]) -> None:
-    """Restore what `take_python` returned."""
+def restore_python(state: Dict[str, Any]) -> None:
+    """Restore what `capture_python` returned."""
     random.setstate(state["python"])
     entropy.skip_to(state.get("entropy", {}))
     clock.skip_to(state.get("clock", 0))
@@ -61,10 +61,10 @@ def put_python(state: Dict[str, Any]) -> None:
         for name, one in _script_generators(numpy):
             if name in state.get("script", {}):
                 _set_state(one, state["script"][name])
-    _put_torch(state)
+    _restore_torch(state)
 
 
-def _take_torch() -> List[Any]:
+def _capture_torch() -> List[Any]:
     """The states of PyTorch's generators: the processor's, then each GPU's, where they are in use."""
     torch = _torch()
     if torch is None:
@@ -73,7 +73,7 @@ def _take_torch() -> List[Any]:
     return [one.numpy() for one in (torch.get_rng_state(), *gpus)]
 
 
-def _put_torch(state: Dict[str, Any]) -> None:
+def _restore_torch(state: Dict[str, Any]) -> None:
     torch = _torch()
     if torch is None or not state.get("torch"):
         return
@@ -114,7 +114,7 @@ def _set_state(generator: Any, state: Any) -> None:
         generator.set_state(state)
 
 
-def same_python(one: Dict[str, Any], other: Dict[str, Any]) -> bool:
+def is_same_python(one: Dict[str, Any], other: Dict[str, Any]) -> bool:
     """Whether nothing was drawn between two states; PyTorch's, which its steps draw from as well,
     says nothing about that.
     """
@@ -136,7 +136,7 @@ class SeedGenerators:
         self.made = 0
         self.alive: Dict[int, Any] = {}
 
-    def follow(self, seed_generator_class: Any) -> None:
+    def track(self, seed_generator_class: Any) -> None:
         """Note every generator that is made from now on."""
         init = seed_generator_class.__init__
 
@@ -148,7 +148,7 @@ class SeedGenerators:
         init_.__wrapped__ = init  # type: ignore[attr-defined]
         seed_generator_class.__init__ = init_
 
-    def take(self) -> Dict[str, Any]:
+    def capture(self) -> Dict[str, Any]:
         """The state of each that is alive, by number."""
         states = {}
         for number, reference in list(self.alive.items()):
@@ -161,8 +161,8 @@ class SeedGenerators:
                 states[number] = generator.state.numpy()
         return {"made": self.made, "states": states}
 
-    def put(self, taken: Dict[str, Any], but: Container[int] = ()) -> None:
-        """Restore what `take` returned, except to generators whose variable's handle has its id in
+    def restore(self, taken: Dict[str, Any], but: Container[int] = ()) -> None:
+        """Restore what `capture` returned, except to generators whose variable's handle has its id in
         `but`.
         """
         for number, state in taken["states"].items():
@@ -176,9 +176,9 @@ class SeedGenerators:
 seed_generators = SeedGenerators()
 
 
-def take() -> Dict[str, Any]:
+def capture() -> Dict[str, Any]:
     """All random state that a script can reach, as plain picklable values."""
-    state = {**take_python(), "seeds": seed_generators.take()}
+    state = {**capture_python(), "seeds": seed_generators.capture()}
     context = _tensorflow_context()
     if context is not None:
         generator = getattr(context, "_rng", None)
@@ -199,16 +199,16 @@ def take() -> Dict[str, Any]:
     return state
 
 
-def put(state: Dict[str, Any]) -> None:
-    """Restore what `take` returned."""
-    put_python(state)
-    put_framework(state)
+def restore(state: Dict[str, Any]) -> None:
+    """Restore what `capture` returned."""
+    restore_python(state)
+    restore_framework(state)
 
 
-def put_framework(state: Dict[str, Any], but: Container[int] = ()) -> None:
-    """Restore the frameworks' part of what `take` returned; `but` as for `SeedGenerators.put`."""
-    seed_generators.put(state["seeds"], but)
-    _put_torch(state)
+def restore_framework(state: Dict[str, Any], but: Container[int] = ()) -> None:
+    """Restore the frameworks' part of what `capture` returned; `but` as for `SeedGenerators.restore`."""
+    seed_generators.restore(state["seeds"], but)
+    _restore_torch(state)
     context = _tensorflow_context()
     if context is not None and "tensorflow" in state:
         taken = state["tensorflow"]

@@ -145,12 +145,12 @@ def refused(model: Any, request: SearchRequest, reason: str) -> Outcome:
 @contextlib.contextmanager
 def untouched() -> Iterator[None]:
     """Leave random states and the counters of automatic names as the script has them."""
-    state = rng.take()
+    state = rng.capture()
     names = facts_of.names_used()
     try:
         yield
     finally:
-        rng.put(state)
+        rng.restore(state)
         facts_of.put_names_back(names)
 
 
@@ -201,7 +201,9 @@ class Search:
         )
         self.lab.in_place = self.root is None
         if data_order.is_stateful(selected.training["x"]):
-            self.lab.pipeline, _ = objects.take(objects.places([("x", selected.training["x"])]), {})
+            self.lab.pipeline, _ = objects.capture(
+                objects.find_places([("x", selected.training["x"])]), {}
+            )
         self.facts = facts_of.gather(model, call, request, selected)
         diagnosis = self._diagnosis(0)
         self.hypermodel = user_space.load(os.getcwd())

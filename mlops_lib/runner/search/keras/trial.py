@@ -89,7 +89,7 @@ class Lab:
         """
         if self.pipeline:
             named = [("x", self.selected.training["x"])]
-            objects.put(objects.places(named), self.pipeline, named)
+            objects.restore(objects.find_places(named), self.pipeline, named)
 
     def so_far(self) -> Tuple[List[float], float]:
         """The curve of the trial under way, and its seconds."""
