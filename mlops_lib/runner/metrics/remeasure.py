@@ -36,9 +36,7 @@ def answer(folder: str, order: Dict[str, Any]) -> Dict[str, Any]:
     path = os.path.join(folder, str(order["model"]))
     try:
         model, is_compiled = (
-            loading.load_keras(path)
-            if path.endswith(".keras")
-            else (loading.load_joblib(path), True)
+            loading.load_keras(path) if path.endswith(".keras") else (loading.load(path), True)
         )
     except loading.NeedsCodeError as error:
         return _said(NEEDS_CODE, str(error))

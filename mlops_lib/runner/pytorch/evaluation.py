@@ -167,6 +167,9 @@ class Judge:
         )
         if self._is_known(model, named, found):
             return
+        if self._is_doubtful(session, found):
+            self._cannot(session, f"the script has another {found.metric} for as many examples")
+            return
         x = inputs_of(session)
         y = targets_of(session, reading)
         held_out = False if session.trained_on else None
@@ -177,6 +180,7 @@ class Judge:
             examples = None
         is_askable = x is not None and y is not None and measures.is_plain(session)
         self._warn_of_mode(session)
+        chained = [one for one in session.beside if id(one) not in self.readings]
         table = self._confusion(session, reading)
         run.evaluations.add(
             metric=found.metric,
@@ -190,12 +194,31 @@ class Judge:
             baseline=found.baseline,
             everything=dict(found.values),
             model=model,
-            repeat=functools.partial(self._repeat, session, reading),
+            repeat=None if chained else functools.partial(self._repeat, session, reading),
             asked=(x, y) if is_askable else None,
             confusion=table[0],
             labels=table[1],
             recipe=self._recipe(session, reading, found, x, y) if is_askable else None,
             data="what the model was called with without training",
+        )
+        if chained:
+            run.evaluations.records[-1]["recompute_note"] = (
+                "several models are called one after the other, and only the last of them is saved"
+            )
+
+    def _is_doubtful(self, session: Session, found: Numbers) -> bool:
+        """Return whether the script has another number for these examples than the habit of the
+        training gives.
+        """
+        others = [
+            record
+            for record in self.run.evaluations.records
+            if record["metric"] == found.metric
+            and record["fit"] is None
+            and record["examples"] == session.examples
+        ]
+        return session.is_guessed and any(
+            abs(one["value"] - found.values[found.metric]) > 1e-6 for one in others
         )
 
     def _is_known(

@@ -72,7 +72,12 @@ class Call:
         """Loss functions that the module called itself."""
         self.losses: List[Loss] = []
         self.answers: List[Answer] = []
-        self.trained = False
+        self.guess: Optional[Loss] = None
+        """Scores and targets as the model's training shows them, if nothing else does."""
+        self.is_contested = False
+        """Whether the script compares something with its targets that is not known to be of its
+        output.
+        """
         self.batch: Any = None
         self.iterator: Optional[int] = None
         self.loader: Any = None
@@ -138,6 +143,8 @@ class Kept(NamedTuple):
     """Number of examples."""
     loss: Optional[Loss]
     answer: Optional[Answer]
+    guess: Optional[Loss] = None
+    """The loss by the habit of the model's training."""
 
 
 class Session:
@@ -156,8 +163,16 @@ class Session:
         self.examples = 0
         self.is_over = False
         self.is_remembered = False
+        self.is_guessed = False
+        """Whether it is read by the habit of the model's training alone."""
         self.problems: List[str] = []
         """Why there is no number, or none that can be made again."""
+        self.is_contested = False
+        self.is_several = False
+        """Whether the model is called several times for a batch."""
+        self.beside: List["Session"] = []
+        """Sessions of other models on the same data at the same time."""
+        self._batch: Any = None
         self.trained_on: Any = None
         """Whether its data set is one that the model was trained on; None if that is not known."""
         self.is_mixed = False
@@ -198,7 +213,30 @@ class Session:
             )
         self.examples += count
         self.is_training_mode |= call.is_training_mode
-        self._keep(Kept(call.args, call.kwargs, inputs, count, loss, answer), targets, call.output)
+        self.is_contested |= call.is_contested
+        self.is_several |= call.batch is not None and call.batch is self._batch
+        self._batch = call.batch
+        self._keep(
+            Kept(call.args, call.kwargs, inputs, count, loss, answer, call.guess),
+            targets,
+            call.output,
+        )
+
+    def settle(self) -> None:
+        """Read the calls as the training shows it, if the script compares their outputs with
+        nothing that was seen.
+        """
+        self.is_over = True
+        self.frame = None
+        self._batch = None
+        unread = all(one.loss is None and one.answer is None for one in self.kept)
+        if self.is_contested:
+            self.problems.append(
+                "what is compared with its targets is made of its outputs in a way that is not known"
+            )
+        elif unread and not self.is_several:
+            self.kept = [one._replace(loss=one.guess, guess=None) for one in self.kept]
+            self.is_guessed = True
 
     def _goes_on(self, call: Call) -> bool:
         """Return whether this call's input is the next part of the same tensor, or the same
@@ -305,6 +343,8 @@ def examples_of(call: Call, targets: List[Any]) -> Tuple[int, Tuple[Path, ...]]:
         for path, one in call.inputs()
         if one.dim() and not any(one is target or tensors.shares(one, target) for target in targets)
     ]
+    # an autoencoder's target is its input
+    given = given or [(path, one) for path, one in call.inputs() if one.dim()]
     if not given:
         return (len(targets[0]) if targets and targets[0].dim() else 0), ()
     count = len(given[0][1])

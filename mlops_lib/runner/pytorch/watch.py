@@ -208,6 +208,24 @@ class Watch:
         for session in reversed(self.sessions[-2:]):
             if not session.is_over and session.compare(made):
                 return
+        if name == "equal":
+            self._contest(left, right)
+
+    def _contest(self, left: Any, right: Any) -> None:
+        """Note that the script compares with targets what is not known to be an output."""
+        for call in self.open:
+            if call.grad and call.is_training_mode:
+                continue
+            of_batch = [leaf for _, leaf in tensors.leaves(call.batch)]
+            if any(tensors.shares(leaf, side) for leaf in of_batch for side in (left, right)):
+                call.is_contested = True
+        for session in self.sessions[-2:]:
+            if (
+                not session.is_over
+                and len(session.kept) > 1
+                and session.examples in (left.numel(), right.numel())
+            ):
+                session.is_contested = True
 
     def _is_learned(self, model: Any) -> bool:
         return len(self.habits.get(model, ())) >= LEARNED_FROM
@@ -273,11 +291,19 @@ class Watch:
             if session is not None:
                 self._end(session)
             session = Session(call, self.training.steps)
+            self._stand_beside(session)
             self.current[id(call.model)] = session
             self.sessions.append(session)
             self._let_go(session)
         self._apply_habit(call)
         session.add(call)
+
+    def _stand_beside(self, session: Session) -> None:
+        for other in self.current.values():
+            is_same = session.iterator == other.iterator
+            if not other.is_over and other.model is not session.model and is_same:
+                session.beside.append(other)
+                other.beside.append(session)
 
     def _apply_habit(self, call: Call) -> None:
         """Read a call as the model's training does, if the script compares its output with nothing
@@ -300,9 +326,9 @@ class Watch:
             return
         if not tensors.is_tensor(target) or not target.dim() or len(target) != len(leaf):
             return
-        target = target.to(leaf.device)
-        call.losses.append(
-            Loss(habit.name, habit.scores, tuple(leaf.shape), target, habit.options, float("nan"))
+        shape = tuple(target.shape if leaf.numel() == target.numel() else leaf.shape)
+        call.guess = Loss(
+            habit.name, habit.scores, shape, target.to(leaf.device), habit.options, float("nan")
         )
 
     def _let_go(self, session: Session) -> None:
@@ -323,7 +349,7 @@ class Watch:
     def _end(self, session: Session) -> None:
         if session.is_over:
             return
-        session.is_over, session.frame = True, None
+        session.settle()
         for follow in self.on_session:
             with self.run.journal.guard("measure a session"):
                 follow(session)
@@ -367,6 +393,8 @@ def _no_grad() -> Any:
 
 def hooks(watch: Watch) -> Dict[str, Hook]:
     """The import hooks."""
+    plain: Dict[str, Any] = {}
+    """The loss functions as they were."""
 
     def modules(module: Any) -> None:
         module.Module.__call__ = _watched_call(watch, module.Module.__call__)
@@ -374,7 +402,11 @@ def hooks(watch: Watch) -> Dict[str, Hook]:
     def functional(module: Any) -> None:
         for name in readings.KIND_OF_LOSS:
             if hasattr(module, name):
-                setattr(module, name, _watched_loss(watch, name, getattr(module, name)))
+                plain[name] = getattr(module, name)
+                setattr(module, name, _watched_loss(watch, name, plain[name]))
+
+    def scripting(module: Any) -> None:
+        module.script = _with_plain_losses(plain, module.script)
 
     def torch(module: Any) -> None:
         for owner, names, kind in (
@@ -399,6 +431,7 @@ def hooks(watch: Watch) -> Dict[str, Hook]:
         "torch.nn.functional": functional,
         "torch": torch,
         "torch.utils.data.dataloader": loaders,
+        "torch.jit._script": scripting,
     }
 
 
@@ -456,6 +489,22 @@ def _note_loss(watch: Watch, name: str, given: Dict[str, Any], value: Any) -> No
         key: one for key, one in given.items() if key not in ("input", "target") and one is not None
     }
     watch.compared(name, given.get("input"), given.get("target"), options, value)
+
+
+def _with_plain_losses(plain: Dict[str, Any], script: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `torch.jit.script` with the loss functions as they were: it compiles their sources."""
+
+    @functools.wraps(script)
+    def script_(*args: Any, **kwargs: Any) -> Any:
+        functional = sys.modules["torch.nn.functional"]
+        watched = {name: getattr(functional, name) for name in plain}
+        vars(functional).update(plain)
+        try:
+            return script(*args, **kwargs)
+        finally:
+            vars(functional).update(watched)
+
+    return script_
 
 
 def _watched_operator(watch: Watch, kind: str, plain: Callable[..., Any]) -> Callable[..., Any]:
