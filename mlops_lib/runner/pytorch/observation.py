@@ -55,6 +55,7 @@ class Fit:
     def __init__(self, number: int, parameters: FrozenSet[int]) -> None:
         self.number = number
         self.parameters = parameters
+        self.optimizers: "weakref.WeakSet[Any]" = weakref.WeakSet()
         self.epoch = 0
         self.steps = 0
         self.steps_of_epoch = 0
@@ -106,6 +107,7 @@ class Training:
             name: getattr(fit, name) for name in ("epoch", "steps", "steps_of_epoch", "validation")
         }
         losses = (fit.losses._sum, fit.losses._count)
+        kept["optimizers"] = list(fit.optimizers)  # kept by identity, with the script's own objects
         return {**plain, "fit": {**kept, "losses": losses, "number": fit.number}}
 
     def restore(self, state: Dict[str, Any]) -> None:
@@ -121,6 +123,8 @@ class Training:
         for name in ("epoch", "steps", "steps_of_epoch", "validation"):
             setattr(self.fit, name, kept[name])
         self.fit.losses._sum, self.fit.losses._count = kept["losses"]
+        self.fit.optimizers = weakref.WeakSet(kept["optimizers"])
+        self.fit.parameters = frozenset().union(*map(_parameters, kept["optimizers"]))
 
     def scaled(self, loss: Any) -> None:
         """Note the loss that a GradScaler is about to scale: that is the number that is meant."""
@@ -138,6 +142,7 @@ class Training:
         """Note a step of an optimizer."""
         self.steps += 1
         fit = self._fit_of(optimizer)
+        fit.optimizers.add(optimizer)
         now = time.monotonic()
         reading = self.iterator if self.is_of_loader else None
         is_next = reading != fit.reading if reading is not None else _is_journaled(fit.steps)
@@ -159,7 +164,7 @@ class Training:
         fit = self.fit
         own = _parameters(optimizer)
         if fit is not None and (not own.isdisjoint(fit.parameters) or not fit.parameters):
-            if not fit.parameters:  # it was begun by another process
+            if fit.number not in self.models:  # it was begun by another process
                 self._name(fit)
             fit.parameters |= own
             return fit
