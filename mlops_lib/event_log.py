@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from mlops_lib import atomic
+from mlops_lib.events import warning
 from mlops_lib.runner import protocol
 
 
@@ -127,10 +128,9 @@ class Events:
 def _shortened(skipped: int) -> dict[str, Any]:
     """The warning that not all events were read."""
     size = f"{skipped / (1 << 20):.1f} MiB of it were"
-    return {
-        "event": "warning",
-        "message": f"{protocol.EVENTS} is too long: {size} not read, its beginning and its end were",
-    }
+    return warning(
+        f"{protocol.EVENTS} is too long: {size} not read, its beginning and its end were"
+    )
 
 
 def heartbeat(run_dir: Path) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlops_lib.display.html import LINES, Fragment, escaped, meter, trials_table
 from mlops_lib.display.terminal import Plain, Terminal, describe, numbers
+from mlops_lib.runner import protocol
 
 if TYPE_CHECKING:
     pass
@@ -64,26 +65,34 @@ class Page:
     def __call__(self, event: dict[str, Any]) -> None:
         """Take an event in, and show what stands now."""
         kind = event.get("event")
-        if kind == "progress":
+        if kind == protocol.EVENT_PROGRESS:
             self._progress(event)
-        elif kind == "improve":
+        elif kind == protocol.EVENT_IMPROVE:
             self._asked = event
             self._title = f"Improving {event['model']}"
-        elif kind == "stage":
+        elif kind == protocol.EVENT_STAGE:
             self._title = str(event["stage"])
             self._now = ""
             self._bar = (0, 0)
-        elif kind == "epoch":
+        elif kind == protocol.EVENT_EPOCH:
             self._now = describe(event).strip()
             self._bar = (int(event.get("epoch") or 0) + 1, self._bar[1])
-        elif kind == "fit" and isinstance(event.get("epochs"), int):
+        elif kind == protocol.EVENT_FIT and isinstance(event.get("epochs"), int):
             self._bar = (0, event["epochs"])
-        elif kind == "trial" and isinstance(event.get("trial"), dict):
+        elif kind == protocol.EVENT_TRIAL and isinstance(event.get("trial"), dict):
             self._trials[int(event["trial"].get("number", 0))] = event["trial"]
             self._now = ""
         elif line := describe(event).strip():
             self._lines = [*self._lines, line][-LINES:]
-        self._show(now=kind in ("stage", "improve", "trial", "verdict"))
+        self._show(
+            now=kind
+            in (
+                protocol.EVENT_STAGE,
+                protocol.EVENT_IMPROVE,
+                protocol.EVENT_TRIAL,
+                protocol.EVENT_VERDICT,
+            )
+        )
 
     def _progress(self, event: Mapping[str, Any]) -> None:
         if event.get("epoch") is not None:

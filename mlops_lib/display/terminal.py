@@ -10,6 +10,7 @@ import time
 from typing import Any, TextIO
 
 from mlops_lib.formatting import one_line, printable
+from mlops_lib.runner import protocol
 
 EPOCH_S = 10.0
 """A log gets one epoch in so long, and the last one in any case."""
@@ -31,7 +32,7 @@ class Plain:
         line = describe(event)
         if not line:
             return
-        if event.get("event") == "epoch":
+        if event.get("event") == protocol.EVENT_EPOCH:
             now = time.monotonic()
             if now - self._shown < self._epoch_s:
                 self._held = line
@@ -87,7 +88,7 @@ class Terminal:
 
         kind = event.get("event")
         fit = event.get("fit")
-        if kind == "progress":
+        if kind == protocol.EVENT_PROGRESS:
             self._trying = (
                 f"  trial {event.get('trial')}  {numbers(event.get('metrics'))}"
                 if event.get("metrics")
@@ -95,28 +96,31 @@ class Terminal:
             )
             return
         if (
-            kind == "fit"
+            kind == protocol.EVENT_FIT
             and isinstance(fit, int)
             and isinstance(event.get("epochs"), int)
             and event["epochs"] > 1
         ):
             self._fits.setdefault(fit, _FitShown(fit, event["epochs"]))
             return
-        if kind == "epoch" and fit in self._fits:
+        if kind == protocol.EVENT_EPOCH and fit in self._fits:
             self._fits[fit].take(event)
             return
-        if kind == "trial" and isinstance(event.get("trial"), dict):
+        if kind == protocol.EVENT_TRIAL and isinstance(event.get("trial"), dict):
             self._trials[int(event["trial"].get("number", 0))] = event["trial"]
             self._trying = ""
             return
-        if kind in ("verdict", "improve"):
+        if kind in (protocol.EVENT_VERDICT, protocol.EVENT_IMPROVE):
             self._is_lower_better = (event.get("verdict") or event).get("mode") == "min"
-        if kind == "stage":
+        if kind == protocol.EVENT_STAGE:
             self._settle()
         line = describe(event)
         if line:
             self._live.console.print(
-                Text(line, style="bold" if kind in ("stage", "verdict") else "")
+                Text(
+                    line,
+                    style="bold" if kind in (protocol.EVENT_STAGE, protocol.EVENT_VERDICT) else "",
+                )
             )
 
     def _settle(self) -> None:
@@ -266,13 +270,13 @@ def _described(event: dict[str, Any]) -> str:
     kind = event.get("event")
     if event.get("past"):
         return ""
-    if kind == "stage":
+    if kind == protocol.EVENT_STAGE:
         return f"== {event['stage']}"
-    if kind == "epoch":
+    if kind == protocol.EVENT_EPOCH:
         return f"   fit {event.get('fit')} epoch {int(event.get('epoch', 0)) + 1}  {numbers(event.get('metrics'))}"
-    if kind == "fit":
+    if kind == protocol.EVENT_FIT:
         return printable(f"   fit {event.get('fit')}: {event.get('model')}, {event.get('state')}")
-    if kind == "trial":
+    if kind == protocol.EVENT_TRIAL:
         trial = event.get("trial")
         if not isinstance(trial, dict) or trial.get("state") == "running":
             return ""
@@ -289,22 +293,22 @@ def _described(event: dict[str, Any]) -> str:
             else ""
         )
         return printable(f"   trial {trial.get('number')}: {shown}  {words}{why}")[:500]
-    if kind == "decision" and event.get("do") not in ("finish", None):
+    if kind == protocol.EVENT_DECISION and event.get("do") not in (protocol.DO_FINISH, None):
         whose = f"worker {event['worker']}: " if "worker" in event else ""
         return printable(f"   watchdog: {whose}{event.get('do')} ({event.get('why')})")
-    if kind == "note":
+    if kind == protocol.EVENT_NOTE:
         return printable(f"   {event.get('message')}")[:500]
-    if kind == "warning":
+    if kind == protocol.EVENT_WARNING:
         return printable(f"   warning: {event.get('message')}")[:500]
-    if kind == "hook_error":
+    if kind == protocol.EVENT_HOOK_ERROR:
         return printable(f"   injected code failed in {event.get('hook')}: {event.get('message')}")[
             :500
         ]
-    if kind == "build":
+    if kind == protocol.EVENT_BUILD:
         return printable(f"   {event.get('line')}")[:300]
-    if kind == "improve":
+    if kind == protocol.EVENT_IMPROVE:
         return printable(f"== improve {event['model']}: {event['metric']} {event['target']:g}")
-    if kind == "verdict":
+    if kind == protocol.EVENT_VERDICT:
         verdict = event["verdict"]
         return printable(f"== verdict: {verdict['verdict']}. {'; '.join(verdict['reasons'])}")
     return ""

@@ -118,13 +118,17 @@ def _worker(place: Path, *, driven: bool) -> Standing:
 
 def _is_under_way(lines: list[dict[str, Any]]) -> bool:
     """Whether the last attempt has not ended."""
-    known = [line["event"] for line in lines if line.get("event") in ("attempt", "exit")]
+    known = [
+        line["event"]
+        for line in lines
+        if line.get("event") in (protocol.EVENT_ATTEMPT, protocol.EVENT_EXIT)
+    ]
     return known[-1:] == ["attempt"]
 
 
 def _shown(run_dir: Path, lines: list[dict[str, Any]]) -> Standing:
     """What its attempts and its heartbeat show."""
-    starts = [line for line in lines if line.get("event") == "attempt"]
+    starts = [line for line in lines if line.get("event") == protocol.EVENT_ATTEMPT]
     under_way = _is_under_way(lines)
     heartbeat = event_log.heartbeat(run_dir) if under_way else {}
     step_s = heartbeat.get("step_s")
@@ -162,6 +166,11 @@ def _state(run_dir: Path, lines: list[dict[str, Any]], *, under_way: bool) -> An
     if not under_way:
         return "deciding"
     number = next(
-        (one.get("number_of_pass") for one in reversed(lines) if one.get("event") == "attempt"), 1
+        (
+            one.get("number_of_pass")
+            for one in reversed(lines)
+            if one.get("event") == protocol.EVENT_ATTEMPT
+        ),
+        1,
     )
     return "training" if number == 1 else "searching"

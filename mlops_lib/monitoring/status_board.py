@@ -17,7 +17,7 @@ class Decisions:
     themselves.
     """
 
-    SHOWN = ("decision", "exit", "attempt", "warning")
+    SHOWN = (*protocol.HOST_EVENTS, protocol.EVENT_WARNING)
 
     def __init__(self, *, stream: TextIO = sys.stderr, stream_json: TextIO | None = None) -> None:
         self._stream = stream
@@ -68,7 +68,7 @@ class Board:
 
     def __call__(self, event: dict[str, Any]) -> None:
         """Show the runs as they stand, or a decision."""
-        if event.get("event") == "look":
+        if event.get("event") == protocol.EVENT_LOOK:
             self._live.update(self._table(event["run_dirs"]), refresh=True)
         else:
             self._decisions(event)

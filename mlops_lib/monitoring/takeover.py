@@ -12,16 +12,15 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from mlops_lib import event_log, run_directory, run_lock
 from mlops_lib.errors import EngineLostError, MlopsError
+from mlops_lib.events import Observer
 from mlops_lib.records import RunResult
 from mlops_lib.runner import protocol
 from mlops_lib.training import attempt_log, cancellation
 from mlops_lib.training.requests import Asked, asked
 
-Observer = Callable[[dict[str, Any]], None]
 TakeOver = Callable[[Path, "Asked", Observer, cancellation.Stop], object]
 LOOK_S = 0.5
 TAKE_OVER_S = 2.0
@@ -59,7 +58,7 @@ class Watch:
         """Look at every run once; returns those that are not answered."""
         pending = []
         places = self._places()
-        self._observer({"event": "look", "run_dirs": [str(place) for place in places]})
+        self._observer({"event": protocol.EVENT_LOOK, "run_dirs": [str(place) for place in places]})
         for run_dir in places:
             self._tell(run_dir)
             wanted = asked(run_dir)
@@ -87,7 +86,12 @@ class Watch:
     def _begin(self, run_dir: Path, wanted: Asked) -> None:
         why = f"nobody sees to `{wanted.verb}`, which was asked and is not answered"
         self._observer(
-            {"event": "decision", "do": "take over", "why": why, "run_dir": str(run_dir)}
+            {
+                "event": protocol.EVENT_DECISION,
+                "do": protocol.DO_TAKE_OVER,
+                "why": why,
+                "run_dir": str(run_dir),
+            }
         )
         stopped = cancellation.Stop(leaves=True)
         thread = threading.Thread(
@@ -121,7 +125,9 @@ class Watch:
             self._broken[run_dir] = unanswered
 
     def _warn(self, run_dir: Path, message: str) -> None:
-        self._observer({"event": "warning", "message": message, "run_dir": str(run_dir)})
+        self._observer(
+            {"event": protocol.EVENT_WARNING, "message": message, "run_dir": str(run_dir)}
+        )
 
     def _tell(self, run_dir: Path) -> None:
         """What was decided since the last look, by whoever drives the run; not what was decided

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from mlops_lib import config, run_directory, run_lock
 from mlops_lib.errors import MlopsError
+from mlops_lib.events import Observer
 from mlops_lib.monitoring import takeover
 from mlops_lib.pipeline import publishing, stages
-from mlops_lib.pipeline.job import Job, Observer, prepare, prepared, silent
+from mlops_lib.pipeline.job import Job, prepare, prepared, silent
 from mlops_lib.records import RunResult, RunSpec, Verdict
 from mlops_lib.runner import protocol
 from mlops_lib.training import attempt_log, cancellation, requests
@@ -141,9 +142,9 @@ def _take_over(
 
     def named(event: dict[str, Any]) -> None:
         if event.get("event") not in (
-            "decision",
-            "exit",
-            "attempt",
+            protocol.EVENT_DECISION,
+            protocol.EVENT_EXIT,
+            protocol.EVENT_ATTEMPT,
         ):  # these are read from the run's own record
             observer({**event, "run_dir": str(run_dir)})
 

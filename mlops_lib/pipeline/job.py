@@ -7,15 +7,16 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlops_lib import atomic, config, run_directory
+from mlops_lib import atomic, config, events, run_directory
 from mlops_lib.detection import detect
 from mlops_lib.engine import Engine, choose
 from mlops_lib.errors import UsageError
+from mlops_lib.events import Observer
 from mlops_lib.pipeline import origin
 from mlops_lib.project import fingerprint, git_history, places, trust
 from mlops_lib.provisioning import resolution
@@ -27,8 +28,6 @@ from mlops_lib.tuning import argument_sweep
 
 if TYPE_CHECKING:
     from typing import Unpack
-
-Observer = Callable[[dict[str, Any]], None]
 
 
 def silent(event: dict[str, Any]) -> None:
@@ -108,7 +107,7 @@ def prepare(
         )
     folder = place if place.is_dir() else place.parent
     resolved = config.resolve(folder if folder.is_dir() else None, settings)
-    observer({"event": "stage", "stage": "detect"})
+    observer(events.stage("detect"))
     detection = detect(place, entry=resolved["entry"] or None)
     own = Path(detection.project)
     engine = choose(

@@ -9,10 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlops_lib import config, notification, run_directory
+from mlops_lib import config, events, notification, run_directory
 from mlops_lib.ci import builds
 from mlops_lib.errors import NotificationError, UsageError
-from mlops_lib.pipeline.job import Job, Observer, prepared, unprepared
+from mlops_lib.events import Observer
+from mlops_lib.pipeline.job import Job, prepared, unprepared
 from mlops_lib.project import git_history
 from mlops_lib.records import Failure, Link, ModelVersion, RunResult, RunSpec, Verdict
 from mlops_lib.registry import model_store
@@ -43,7 +44,7 @@ def report(
         raise UsageError(
             "there is no such run yet", where=str(job.run_dir), remedy="`mlops train` first."
         )
-    job.observer({"event": "stage", "stage": "report"})
+    job.observer(events.stage("report"))
     page = reporting.report(job.run_dir)
     if artifacts:
         from mlops_lib.ci import artifacts as gathered
@@ -65,7 +66,7 @@ def notify(
     verdict, result = _outcome(job)
     if verdict is None and result is None:
         return []
-    job.observer({"event": "stage", "stage": "notify"})
+    job.observer(events.stage("notify"))
     version = None
     if verdict is not None and verdict.verdict == "accepted":
         version = model_store.of_run(job.spec.name, job.spec.digest, home=job.home)
@@ -247,7 +248,7 @@ def step(job: Job, what: notification.Step, **known: Any) -> None:
                 ),
             )
     except (NotificationError, UsageError, OSError) as error:
-        job.observer({"event": "warning", "message": f"nobody was told: {error}"})
+        job.observer(events.warning(f"nobody was told: {error}"))
 
 
 _steps: list[threading.Thread] = []
@@ -263,7 +264,7 @@ def _beside(job: Job, send: Callable[[], object]) -> None:
         try:
             send()
         except (NotificationError, UsageError, OSError) as error:
-            job.observer({"event": "warning", "message": f"nobody was told: {error}"})
+            job.observer(events.warning(f"nobody was told: {error}"))
 
     thread = threading.Thread(target=work, name="mlops-step", daemon=True)
     _steps[:] = [one for one in _steps if one.is_alive()]
@@ -313,7 +314,7 @@ def post(settings: config.Settings, observer: Observer) -> list[notification.Del
     try:
         return notification.flush(settings.plain(), home=settings.home, patience=STEP_PATIENCE)
     except (NotificationError, UsageError, OSError) as error:
-        observer({"event": "warning", "message": f"waiting messages stay where they are: {error}"})
+        observer(events.warning(f"waiting messages stay where they are: {error}"))
         return []
 
 
@@ -324,4 +325,4 @@ def tell(job: Job) -> None:
     try:
         notify(job)
     except (NotificationError, UsageError, OSError) as error:
-        job.observer({"event": "warning", "message": f"nobody was told: {error}"})
+        job.observer(events.warning(f"nobody was told: {error}"))

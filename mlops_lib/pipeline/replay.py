@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlops_lib import atomic, config, run_directory
 from mlops_lib.errors import UsageError
+from mlops_lib.events import Observer
 from mlops_lib.pipeline import stages
 from mlops_lib.pipeline.job import Job, prepare
 from mlops_lib.project import fingerprint, places, repository
@@ -75,7 +76,7 @@ def _shown(value: float | None) -> str:
 def replay(
     version: str,
     *,
-    observer: Callable[[dict[str, Any]], None] = lambda event: None,
+    observer: Observer = lambda event: None,
     **settings: Unpack[SettingsArguments],
 ) -> Replay:
     """Train a registered version again and compare.

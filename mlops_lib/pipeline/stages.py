@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlops_lib import atomic, event_log, run_directory
+from mlops_lib import atomic, event_log, events, run_directory
 from mlops_lib.errors import SearchError, TrainingError, UsageError
 from mlops_lib.gate import seeds, verdicts
 from mlops_lib.gate.reasons import reason
@@ -73,21 +73,21 @@ def build(
 
 
 def _on_line(job: Job) -> Callable[[str], None]:
-    return lambda line: job.observer({"event": "build", "line": line})
+    return lambda line: job.observer(events.build_output(line))
 
 
 def _with_environment(job: Job) -> Job:
     """The job in the environment that was made for it, which may differ from the one planned."""
     if job.need is None:
         if not job.engine.has(job.spec.image):
-            job.observer({"event": "stage", "stage": "build"})
+            job.observer(events.stage("build"))
             job.engine.build(job.spec.image, on_line=_on_line(job))
         return replace(job, spec=replace(job.spec, image=replace(job.spec.image, built=True)))
     if not job.engine.has(job.spec.image):
-        job.observer({"event": "stage", "stage": "build"})
+        job.observer(events.stage("build"))
     image = resolution.make(job.need, engine=job.engine, home=job.home, observer=job.observer)
     for note in image.notes:
-        job.observer({"event": "warning", "message": note})
+        job.observer(events.warning(note))
     return replace(job, spec=replace(job.spec, image=image))
 
 
@@ -110,7 +110,7 @@ def _train(job: Job, begin: Callable[[], None]) -> RunResult:
     """As `train`; `begin` is called once the run exists."""
     _check_data(job)
     job = _with_environment(job)
-    job.observer({"event": "stage", "stage": "train"})
+    job.observer(events.stage("train"))
     run_directory.write_spec(job.run_dir, job.spec)
     run_directory.remember(job.run_dir, home=job.home)
     begin()
@@ -161,8 +161,8 @@ def _repaired(job: Job, result: RunResult) -> Job | None:
     if image is None:
         return None
     note = {
-        "event": "decision",
-        "do": "repair",
+        "event": protocol.EVENT_DECISION,
+        "do": protocol.DO_REPAIR,
         "why": image.notes[-1],
         "time": round(time.time(), 3),
     }
@@ -204,9 +204,7 @@ def _check_data(job: Job) -> None:
                 where=missing.where,
                 remedy=f"{first} the file with the project, or give it with {remedies.mount_for(missing.path)}.",
             )
-        job.observer(
-            {"event": "warning", "message": f"{missing.where}: {missing.path!r} is not there"}
-        )
+        job.observer(events.warning(f"{missing.where}: {missing.path!r} is not there"))
 
 
 def judge(project: str | Path | Job, **settings: Unpack[JobArguments]) -> Verdict:
@@ -242,7 +240,7 @@ def _judge(job: Job, *, is_alone: bool = False) -> Verdict:
     if before is not None and before != verdict:
         event_log.append(job.run_dir / protocol.VERDICTS, before.to_json())
     atomic.write_json(job.run_dir / protocol.VERDICT, verdict.to_json())
-    job.observer({"event": "verdict", "verdict": verdict.to_json()})
+    job.observer({"event": protocol.EVENT_VERDICT, "verdict": verdict.to_json()})
     return verdict
 
 
@@ -419,18 +417,17 @@ def _searched_for(verdict: Verdict, job: Job) -> Verdict:
     if verdict.verdict == "rejected":
         return verdict
     job.observer(
-        {
-            "event": "warning",
-            "message": f"{verdict.metric} {verdict.value:.4g} is no better than always the most frequent class: the search goes"
-            f' for {BALANCED}, with class weights and thresholds; `metric` = "{BALANCED}" judges by it too',
-        }
+        events.warning(
+            f"{verdict.metric} {verdict.value:.4g} is no better than always the most frequent class: the search goes"
+            f' for {BALANCED}, with class weights and thresholds; `metric` = "{BALANCED}" judges by it too'
+        )
     )
     return replace(verdict, verdict="rejected", metric=BALANCED, value=None)
 
 
 def _search(job: Job, verdict: Verdict) -> SearchResult:
     job = _with_environment(job)
-    job.observer({"event": "stage", "stage": "search"})
+    job.observer(events.stage("search"))
     verdict = _searched_for(verdict, job)
     if not verdict.selection:
         publishing.step(job, "fell short", verdict=verdict)
@@ -477,7 +474,7 @@ def work(project: str | Path | Job, **settings: Unpack[JobArguments]) -> RunResu
     from mlops_lib.tuning import remote_worker
 
     job = _with_environment(prepared(project, **settings))
-    job.observer({"event": "stage", "stage": "work"})
+    job.observer(events.stage("work"))
     return remote_worker.work(
         job.spec,
         engine=job.engine,
@@ -524,7 +521,7 @@ def _retrain(job: Job, verdict: Verdict) -> tuple[Job, Verdict, SearchResult]:
             )
             break
     for note in notes:
-        job.observer({"event": "warning", "message": note})
+        job.observer(events.warning(note))
     if len(attempts) > 1:
         argument_sweep.remember(job.run_dir, attempts)
     chosen = argument_sweep.best(attempts)
@@ -555,7 +552,7 @@ def register(project: str | Path | Job, **settings: Unpack[JobArguments]) -> Mod
         )
     from mlops_lib.registry import mlflow as mlflow_registry
 
-    job.observer({"event": "stage", "stage": "register"})
+    job.observer(events.stage("register"))
     version = model_store.register(job.run_dir, job.spec, verdict, home=job.home)
     atomic.write_json(job.run_dir / protocol.REGISTERED, version.to_json())
     if mlflow_registry.is_wanted():

@@ -14,18 +14,19 @@ import hashlib
 import json
 import re
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mlops_lib import atomic
+from mlops_lib import atomic, events
 from mlops_lib.detection.import_map import DISTRIBUTIONS
 from mlops_lib.detection.system_packages import PACKAGES
 from mlops_lib.engine import Engine, sdists
 from mlops_lib.engine.import_check import Missing
 from mlops_lib.environments import images, installer_log, locks, loosen, mend, requirement, tables
 from mlops_lib.errors import ImageError
+from mlops_lib.events import Observer
 from mlops_lib.project import trust
 from mlops_lib.records import Detection, Environment, Image, Record
 
@@ -45,8 +46,6 @@ _NOT_FOUND = re.compile(r"No module named '([A-Za-z_][\w.]*)'")
 _NEEDS_NUMPY_2 = re.compile(r"([A-Za-z_]\w*) requires NumPy 2")
 _NOT_DEFINED = re.compile(r"name '(pkg_resources)' is not defined")
 """A module of setuptools that packages import under `try` and use all the same."""
-
-Observer = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,14 +251,14 @@ def _built(image: Image, asked: Need, *, engine: Engine, observer: Observer) -> 
     number = 1
     while True:
         try:
-            engine.build(image, on_line=lambda line: observer({"event": "build", "line": line}))
+            engine.build(image, on_line=lambda line: observer(events.build_output(line)))
             return image
         except ImageError as error:
             source = None if installer_log.trouble(error.log) else with_source(image, error.log)
             if source is None:
                 source = without_lock(image, error.log)
             if source is not None:
-                observer({"event": "warning", "message": source.notes[-1]})
+                observer(events.warning(source.notes[-1]))
                 image = source
                 continue
             trouble = installer_log.trouble(error.log) or installer_log.uncompiled(
@@ -274,12 +273,7 @@ def _built(image: Image, asked: Need, *, engine: Engine, observer: Observer) -> 
                 raise ImageError(
                     trouble.what, where=error.where, remedy=trouble.remedy, log=error.log
                 ) from error
-            observer(
-                {
-                    "event": "warning",
-                    "message": f"the installer refuses; trying {len(fresh.notes)} changes",
-                }
-            )
+            observer(events.warning(f"the installer refuses; trying {len(fresh.notes)} changes"))
             image = fresh
             number += 1
 

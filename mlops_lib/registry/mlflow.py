@@ -17,8 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mlops_lib import event_log
+from mlops_lib import event_log, events
 from mlops_lib.errors import UsageError
+from mlops_lib.events import Observer
 from mlops_lib.records import ModelVersion, RunSpec
 from mlops_lib.registry import model_store
 from mlops_lib.runner import protocol
@@ -164,7 +165,7 @@ def _epochs(run_dir: Path) -> Iterator[tuple[int, str, int, float, float]]:
     """Fit, metric, epoch, value and time of every number that MLflow can hold."""
     for event in event_log.Events(run_dir).new():
         if (
-            event["event"] == "epoch"
+            event["event"] == protocol.EVENT_EPOCH
             and event.get("fit") is not None
             and event.get("epoch") is not None
         ):
@@ -225,9 +226,6 @@ def _log_version(client: Any, run: Any, version: ModelVersion, *, home: Path) ->
             client.set_registered_model_alias(version.name, alias, logged.version)
 
 
-Observer = Callable[[dict[str, Any]], None]
-
-
 def try_to_log(
     run_dir: Path, spec: RunSpec, version: ModelVersion, *, home: Path, observer: Observer
 ) -> None:
@@ -248,4 +246,4 @@ def _tried(call: Callable[[], object], observer: Observer) -> None:
     try:
         call()
     except UsageError as error:
-        observer({"event": "warning", "message": str(error)})
+        observer(events.warning(str(error)))

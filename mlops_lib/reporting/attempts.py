@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from mlops_lib.records import RunResult
 from mlops_lib.reporting.untrusted_files import count, text, when
+from mlops_lib.runner import protocol
 
 ATTEMPTS_LIMIT = 500
 
@@ -64,14 +65,14 @@ def _noted(decisions: Iterable[Event]) -> dict[int, dict[str, Any]]:
         time = when(line.get("time"))
         if time is None:
             continue
-        if line.get("event") == "attempt":
+        if line.get("event") == protocol.EVENT_ATTEMPT:
             current = found.setdefault(
                 count(line.get("attempt"), limit=10**6) or len(found) + 1, {}
             )
             current.update(
                 began=time, number_of_pass=count(line.get("number_of_pass"), limit=99) or 1
             )
-        elif line.get("event") == "exit":
+        elif line.get("event") == protocol.EVENT_EXIT:
             current.update(
                 ended=time, code=line.get("exit_code"), memory=line.get("out_of_memory") is True
             )
@@ -92,7 +93,7 @@ def _attempt(number: int, heard: list[Event], noted: Mapping[str, Any], *, last:
 
 
 def _outcome(heard: list[Event], noted: Mapping[str, Any], *, last: bool) -> Outcome:
-    end = next((e for e in reversed(heard) if e.get("event") == "end"), None)
+    end = next((e for e in reversed(heard) if e.get("event") == protocol.EVENT_END), None)
     if end is not None:
         return "failed" if end.get("error") or end.get("exit_code") else "finished"
     if "code" in noted:
@@ -115,9 +116,18 @@ def failure(events: list[dict[str, Any]], result: RunResult | None) -> Problem |
         return Problem(
             kind=found.kind, message=text(found.message, limit=1000), where=text(found.where)
         )
-    last: Event = next((e for e in reversed(events) if e.get("event") in ("start", "end")), {})
+    last: Event = next(
+        (
+            e
+            for e in reversed(events)
+            if e.get("event") in (protocol.EVENT_START, protocol.EVENT_END)
+        ),
+        {},
+    )
     error = last.get("error")
-    if last.get("event") != "end" or not (isinstance(error, dict) or last.get("exit_code")):
+    if last.get("event") != protocol.EVENT_END or not (
+        isinstance(error, dict) or last.get("exit_code")
+    ):
         return None
     error = error if isinstance(error, dict) else {}
     file = text(error.get("file"))

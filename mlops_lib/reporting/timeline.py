@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from mlops_lib.formatting import counted, duration, metric_name, metric_value
 from mlops_lib.reporting.untrusted_files import count, number, text, when
+from mlops_lib.runner import protocol
 
 MOMENTS_LIMIT = 300
 
@@ -61,7 +62,7 @@ def _restarts_only(events: Iterable[Event]) -> Iterator[Event]:
     """The events; the first start of a later pass finds the run's files too, but is no restart."""
     seen: set[Any] = set()
     for event in events:
-        if event.get("event") == "start":
+        if event.get("event") == protocol.EVENT_START:
             number_of_pass = count(event.get("pass"))
             yield event if number_of_pass in seen else {**event, "resumed": False}
             seen.add(number_of_pass)
@@ -168,26 +169,26 @@ def _end(event: Event) -> Told | None:
 
 
 _TELL: dict[str, Callable[[Event], Told | None]] = {
-    "start": _start,
-    "fit": _fit,
-    "fit_end": _fit_end,
-    "metric": _metric,
-    "trial": _trial,
-    "note": _note,
-    "warning": _warning,
-    "hook_error": _hook_error,
-    "end": _end,
+    protocol.EVENT_START: _start,
+    protocol.EVENT_FIT: _fit,
+    protocol.EVENT_FIT_END: _fit_end,
+    protocol.EVENT_METRIC: _metric,
+    protocol.EVENT_TRIAL: _trial,
+    protocol.EVENT_NOTE: _note,
+    protocol.EVENT_WARNING: _warning,
+    protocol.EVENT_HOOK_ERROR: _hook_error,
+    protocol.EVENT_END: _end,
 }
 
 _DECISIONS: dict[str, tuple[Level, str]] = {
-    "restart": ("warning", "Watchdog starts it again"),
-    "kill": ("bad", "Watchdog kills it"),
-    "give up": ("bad", "Watchdog gives up"),
-    "stay stopped": ("warning", "Stopped by a person"),
-    "adopt": ("info", "A training under way is taken over"),
-    "recovered": ("good", "The training goes on"),
-    "warn": ("warning", "Watchdog notices"),
-    "wait for the engine": ("warning", "The container engine does not answer"),
+    protocol.DO_RESTART: ("warning", "Watchdog starts it again"),
+    protocol.DO_KILL: ("bad", "Watchdog kills it"),
+    protocol.DO_GIVE_UP: ("bad", "Watchdog gives up"),
+    protocol.DO_STAY_STOPPED: ("warning", "Stopped by a person"),
+    protocol.DO_ADOPT: ("info", "A training under way is taken over"),
+    protocol.DO_RECOVERED: ("good", "The training goes on"),
+    protocol.DO_WARN: ("warning", "Watchdog notices"),
+    protocol.DO_WAIT_FOR_ENGINE: ("warning", "The container engine does not answer"),
 }
 
 
@@ -197,14 +198,14 @@ def decided(line: Event) -> Moment | None:
     """
     time = when(line.get("time"))
     told: Told | None = None
-    if line.get("event") == "exit" and line.get("exit_code") != 0:
+    if line.get("event") == protocol.EVENT_EXIT and line.get("exit_code") != 0:
         memory = ", out of memory" if line.get("out_of_memory") is True else ""
         told = (
             "bad",
             "Container ended",
             f"exit code {text(str(line.get('exit_code')), limit=20)}{memory}",
         )
-    elif line.get("event") == "decision":
+    elif line.get("event") == protocol.EVENT_DECISION:
         level, what = _DECISIONS.get(text(line.get("do")), ("info", ""))
         told = (level, what, text(line.get("why"))) if what else None
     if time is None or told is None:

@@ -190,13 +190,22 @@ def read_run(run_dir: Path, *, against: Branch | None = None) -> RunView:
         moments=moments(events, decisions),
         failure=problem,
         warnings=_distinct(
-            text(e.get("message"), limit=1000) for e in events if e.get("event") == "warning"
+            text(e.get("message"), limit=1000)
+            for e in events
+            if e.get("event") == protocol.EVENT_WARNING
         ),
-        hook_errors=tuple(_hook_error(e) for e in events if e.get("event") == "hook_error")[:50],
+        hook_errors=tuple(
+            _hook_error(e) for e in events if e.get("event") == protocol.EVENT_HOOK_ERROR
+        )[:50],
         log=reader.tail(protocol.LOG, lines=LOG_LINES),
         patch=reader.head(protocol.PATCH),
         python=next(
-            (text(e.get("python")) for e in reversed(events) if e.get("event") == "start"), ""
+            (
+                text(e.get("python"))
+                for e in reversed(events)
+                if e.get("event") == protocol.EVENT_START
+            ),
+            "",
         ),
         restarts=restarts(made),
         seconds=sum(max(0.0, one.ended - one.began) for one in made),
@@ -210,8 +219,17 @@ def _state(verdict: Verdict | None, events: list[dict[str, Any]], failure: Probl
         return verdict.verdict
     if failure is not None:
         return "stopped" if failure.kind == "stopped" else "failed"
-    last = next((e for e in reversed(events) if e.get("event") in ("start", "end")), None)
-    return "unjudged" if last is not None and last.get("event") == "end" else "unfinished"
+    last = next(
+        (
+            e
+            for e in reversed(events)
+            if e.get("event") in (protocol.EVENT_START, protocol.EVENT_END)
+        ),
+        None,
+    )
+    return (
+        "unjudged" if last is not None and last.get("event") == protocol.EVENT_END else "unfinished"
+    )
 
 
 def _earlier(reader: Reader, current: Verdict | None) -> tuple[Verdict, ...]:
@@ -248,7 +266,9 @@ def _search(
     folder = f"{protocol.INSIDE}/{protocol.SEARCH}/trials"
     names = reader.numbers_in(folder, limit=TRIALS_LIMIT)
     claims = [reader.value(f"{folder}/{name}", limit=TRIAL_BYTES) for name in names]
-    trials = _trials(claims or [e.get("trial") for e in events if e.get("event") == "trial"])
+    trials = _trials(
+        claims or [e.get("trial") for e in events if e.get("event") == protocol.EVENT_TRIAL]
+    )
     if not trials:
         return None
     mode: Literal["max", "min"] = "min" if asked.get("mode") == "min" else "max"
@@ -303,19 +323,24 @@ def _fits(events: list[dict[str, Any]]) -> tuple[Fit, ...]:
         {
             n
             for e in events
-            if e.get("event") in ("fit", "epoch") and (n := count(e.get("fit"))) is not None
+            if e.get("event") in (protocol.EVENT_FIT, protocol.EVENT_EPOCH)
+            and (n := count(e.get("fit"))) is not None
         }
     )
     return tuple(_fit(n, [e for e in events if e.get("fit") == n]) for n in numbers[:FITS_LIMIT])
 
 
 def _fit(number_of_fit: int, events: list[dict[str, Any]]) -> Fit:
-    begun = [e for e in events if e.get("event") == "fit"]
+    begun = [e for e in events if e.get("event") == protocol.EVENT_FIT]
     first = begun[0] if begun else {}
     # The first record of an epoch counts, as in the runner; a forged repetition changes nothing.
     epochs: dict[int, dict[str, Any]] = {}
     for event in events:
-        epoch = count(event.get("epoch"), limit=10**9) if event.get("event") == "epoch" else None
+        epoch = (
+            count(event.get("epoch"), limit=10**9)
+            if event.get("event") == protocol.EVENT_EPOCH
+            else None
+        )
         if epoch is not None and len(epochs) < EPOCHS_LIMIT:
             epochs.setdefault(epoch, event)
     ordered = [(epoch, epochs[epoch]) for epoch in sorted(epochs)]
@@ -328,7 +353,12 @@ def _fit(number_of_fit: int, events: list[dict[str, Any]]) -> Fit:
         parameters=count(first.get("parameters")),
         seconds=sum(number(e.get("seconds")) or 0.0 for _, e in ordered)
         or next(
-            (number(e.get("seconds")) or 0.0 for e in events if e.get("event") == "fit_end"), 0.0
+            (
+                number(e.get("seconds")) or 0.0
+                for e in events
+                if e.get("event") == protocol.EVENT_FIT_END
+            ),
+            0.0,
         ),
         series=_series(ordered),
         restarts=tuple(
@@ -336,7 +366,7 @@ def _fit(number_of_fit: int, events: list[dict[str, Any]]) -> Fit:
             for (_, before), (epoch, after) in pairwise(ordered)
             if before.get("attempt") != after.get("attempt")
         ),
-        finished=any(e.get("event") == "fit_end" for e in events),
+        finished=any(e.get("event") == protocol.EVENT_FIT_END for e in events),
     )
 
 
@@ -354,7 +384,9 @@ def _series(ordered: list[tuple[int, dict[str, Any]]]) -> dict[str, Points]:
 def _evaluations(claimed: Any, events: list[dict[str, Any]]) -> tuple[Evaluation, ...]:
     """Those of metrics.json; those of the journal where the script did not get that far."""
     claims = (
-        claimed if isinstance(claimed, list) else [e for e in events if e.get("event") == "metric"]
+        claimed
+        if isinstance(claimed, list)
+        else [e for e in events if e.get("event") == protocol.EVENT_METRIC]
     )
     return tuple(_evaluation(one) for one in claims[:200] if isinstance(one, dict))
 

@@ -7,7 +7,18 @@ The host imports this module of the runner and no other. Standard library only, 
 import math
 import re
 import statistics
-from typing import Any, Collection, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import (
+    Any,
+    Collection,
+    Dict,
+    Final,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 # --- The run directory (docs/run-directory.md)
 
@@ -111,40 +122,86 @@ RECLAIMED = 76
 
 # --- Events
 
+EVENT_START: Final = "start"
+EVENT_FIT: Final = "fit"
+EVENT_EPOCH: Final = "epoch"
+EVENT_CHECKPOINT: Final = "checkpoint"
+EVENT_FIT_END: Final = "fit_end"
+EVENT_METRIC: Final = "metric"
+EVENT_MEASURED: Final = "measured"
+EVENT_TRIAL: Final = "trial"
+EVENT_NOTE: Final = "note"
+EVENT_WARNING: Final = "warning"
+EVENT_HOOK_ERROR: Final = "hook_error"
+EVENT_OUTPUT: Final = "output"
+EVENT_END: Final = "end"
 RUNNER_EVENTS = (
-    "start",
-    "fit",
-    "epoch",
-    "checkpoint",
-    "fit_end",
-    "metric",
-    "measured",
-    "trial",
-    "note",
-    "warning",
-    "hook_error",
-    "output",
-    "end",
+    EVENT_START,
+    EVENT_FIT,
+    EVENT_EPOCH,
+    EVENT_CHECKPOINT,
+    EVENT_FIT_END,
+    EVENT_METRIC,
+    EVENT_MEASURED,
+    EVENT_TRIAL,
+    EVENT_NOTE,
+    EVENT_WARNING,
+    EVENT_HOOK_ERROR,
+    EVENT_OUTPUT,
+    EVENT_END,
 )
 """The kinds of the lines in `events.jsonl`."""
-HOST_EVENTS = ("attempt", "exit", "decision")
+
+EVENT_ATTEMPT: Final = "attempt"
+EVENT_EXIT: Final = "exit"
+EVENT_DECISION: Final = "decision"
+HOST_EVENTS = (EVENT_ATTEMPT, EVENT_EXIT, EVENT_DECISION)
 """The kinds of the lines in `attempts.jsonl`."""
+
+DO_FINISH: Final = "finish"
+DO_RESTART: Final = "restart"
+DO_GIVE_UP: Final = "give up"
+DO_STAY_STOPPED: Final = "stay stopped"
+DO_ADOPT: Final = "adopt"
+DO_WAIT: Final = "wait"
+DO_WAIT_FOR_ENGINE: Final = "wait for the engine"
+DO_KILL: Final = "kill"
+DO_RECOVERED: Final = "recovered"
+DO_REPAIR: Final = "repair"
+DO_TAKE_OVER: Final = "take over"
+DO_WARN: Final = "warn"
 DECISIONS = (
-    "finish",
-    "restart",
-    "give up",
-    "stay stopped",
-    "adopt",
-    "wait",
-    "wait for the engine",
-    "kill",
-    "recovered",
-    "repair",
-    "take over",
-    "warn",
+    DO_FINISH,
+    DO_RESTART,
+    DO_GIVE_UP,
+    DO_STAY_STOPPED,
+    DO_ADOPT,
+    DO_WAIT,
+    DO_WAIT_FOR_ENGINE,
+    DO_KILL,
+    DO_RECOVERED,
+    DO_REPAIR,
+    DO_TAKE_OVER,
+    DO_WARN,
 )
-"""What a decision does."""
-OBSERVED_EVENTS = ("stage", "build", "verdict", "improve", "heartbeat", "progress", "look")
+"""The `do` of a decision."""
+
+EVENT_STAGE: Final = "stage"
+EVENT_BUILD: Final = "build"
+EVENT_VERDICT: Final = "verdict"
+EVENT_IMPROVE: Final = "improve"
+EVENT_HEARTBEAT: Final = "heartbeat"
+EVENT_PROGRESS: Final = "progress"
+EVENT_LOOK: Final = "look"
+OBSERVED_EVENTS = (
+    EVENT_STAGE,
+    EVENT_BUILD,
+    EVENT_VERDICT,
+    EVENT_IMPROVE,
+    EVENT_HEARTBEAT,
+    EVENT_PROGRESS,
+    EVENT_LOOK,
+)
 """Further kinds that only an observer of a running command sees."""
 
 # --- Metrics

@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from mlops_lib import notification
+from mlops_lib import events, notification
 from mlops_lib.errors import MlopsError
+from mlops_lib.events import Observer
 from mlops_lib.records import Fact, Link, Notification, RunSpec
+from mlops_lib.runner import protocol
 
-Observer = Callable[[dict[str, Any]], None]
 QUIET_S = 3600.0
 """A training that falls again and again is told of once in so long."""
 JOIN_S = 5.0
@@ -61,19 +62,19 @@ class _Alarm:
         self._observer(event)
         if event.get("past"):
             return
-        if event.get("event") == "attempt":
+        if event.get("event") == protocol.EVENT_ATTEMPT:
             self._attempt = int(event.get("attempt") or 0)
-        if event.get("event") != "decision" or event.get("trouble") == "grown":
+        if event.get("event") != protocol.EVENT_DECISION or event.get("trouble") == "grown":
             return
         if (
-            event.get("do") == "restart"
+            event.get("do") == protocol.DO_RESTART
             and not self._troubled
             and time.monotonic() > self._quiet_until
         ):
             self._troubled = True
             self._quiet_until = time.monotonic() + QUIET_S
             self._tell("failed", event)
-        elif event.get("do") == "recovered" and self._troubled:
+        elif event.get("do") == protocol.DO_RECOVERED and self._troubled:
             self._troubled = False
             self._tell("recovered", event)
 
@@ -96,7 +97,7 @@ class _Alarm:
         try:
             notification.notify(message, settings=self._settings, home=self._home)
         except (MlopsError, OSError) as error:
-            self._observer({"event": "warning", "message": f"nobody was told: {error}"})
+            self._observer(events.warning(f"nobody was told: {error}"))
 
     def close(self) -> None:
         deadline = time.monotonic() + JOIN_S

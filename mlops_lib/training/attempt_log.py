@@ -18,13 +18,13 @@ def given_up(lines: list[dict[str, Any]]) -> Failure | None:
     given up.
     """
     for line in reversed(lines):
-        if line.get("event") == "decision" and line.get("do") == "give up":
+        if line.get("event") == protocol.EVENT_DECISION and line.get("do") == protocol.DO_GIVE_UP:
             with contextlib.suppress(ValueError):
                 return Failure.from_json(line.get("failure"))
-        if line.get("event") == "attempt" or line.get("do") in (
-            "finish",
-            "restart",
-            "stay stopped",
+        if line.get("event") == protocol.EVENT_ATTEMPT or line.get("do") in (
+            protocol.DO_FINISH,
+            protocol.DO_RESTART,
+            protocol.DO_STAY_STOPPED,
         ):
             break
     return None
@@ -55,7 +55,7 @@ def finished(run_dir: Path, number_of_pass: int) -> dict[str, Any] | None:
     ends = [
         e
         for e in event_log.events(run_dir)
-        if e["event"] == "end" and e.get("pass") == number_of_pass
+        if e["event"] == protocol.EVENT_END and e.get("pass") == number_of_pass
     ]
     return ends[-1] if ends and ends[-1].get("exit_code") == 0 else None
 
@@ -76,8 +76,8 @@ def count_restarts(run_dir: Path) -> int:
     """How often the run's containers were restarted because something was wrong, in all passes."""
     lines = event_log.read_lines(run_dir / protocol.ATTEMPTS)
     return sum(
-        line.get("event") == "decision"
-        and line.get("do") == "restart"
+        line.get("event") == protocol.EVENT_DECISION
+        and line.get("do") == protocol.DO_RESTART
         and line.get("trouble") != "grown"
         for line in lines
     )
@@ -88,9 +88,9 @@ def training_seconds(lines: list[dict[str, Any]]) -> float:
     total = 0.0
     began = None
     for line in lines:
-        if line.get("event") == "attempt":
+        if line.get("event") == protocol.EVENT_ATTEMPT:
             began = line.get("time")
-        elif line.get("event") == "exit" and began is not None:
+        elif line.get("event") == protocol.EVENT_EXIT and began is not None:
             total += max(
                 0.0, float(line.get("time", began)) - float(began)
             )  # a clock may have been set back

@@ -15,13 +15,14 @@ import re
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mlops_lib import atomic
+from mlops_lib import atomic, events
 from mlops_lib.engine import Engine
 from mlops_lib.errors import MlopsError
+from mlops_lib.events import Observer
 from mlops_lib.records import Remeasured, RunSpec
 from mlops_lib.registry import champions
 from mlops_lib.runner import protocol
@@ -42,7 +43,7 @@ def measure(
     evaluation: Mapping[str, Any],
     *,
     engine: Engine,
-    observer: Callable[[Any], None],
+    observer: Observer,
 ) -> Remeasured:
     """Return what a process without the script measures for an evaluation, or why it measures
     nothing.
@@ -105,7 +106,7 @@ def _measure(
     folder: Path,
     *,
     engine: Engine,
-    observer: Callable[[Any], None],
+    observer: Observer,
 ) -> Remeasured:
     inside = run_dir / protocol.INSIDE
     file = entry["examples"]["file"]
@@ -126,7 +127,7 @@ def _measure(
         return Remeasured(
             state="not run", note="its image is not built here", model_digest=model_digest
         )
-    observer({"event": "stage", "stage": "measure"})
+    observer(events.stage("measure"))
     token = f"mlops-measured-{secrets.token_hex(16)}:"
     order = {"token": token, "model": model.name, "entry": entry}
     (folder / "order.json").write_text(json.dumps(order))

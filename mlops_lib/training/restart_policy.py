@@ -207,22 +207,30 @@ def decide(situation: Situation, *, chance: Callable[[], float] = random.random)
     trouble = triage(situation)
     past = situation.past
     if trouble is None:
-        return Action(do="finish", why="the script ended well")
+        return Action(do=protocol.DO_FINISH, why="the script ended well")
     if trouble == "stopped":
-        return Action(do="stay stopped", why="stopped by a person", trouble=trouble)
+        return Action(do=protocol.DO_STAY_STOPPED, why="stopped by a person", trouble=trouble)
     answer = ANSWERS[trouble]
     why = _why(trouble, situation)
     if not answer.restarts or (trouble == "oom" and past.smaller):
         return Action(
-            do="give up", why=why, trouble=trouble, failure=_failure(answer.kind, why, situation)
+            do=protocol.DO_GIVE_UP,
+            why=why,
+            trouble=trouble,
+            failure=_failure(answer.kind, why, situation),
         )
     if past.restarts >= situation.budget:
         why = f"{why}; that was restart {past.restarts} of {situation.budget} without progress"
         return Action(
-            do="give up", why=why, trouble=trouble, failure=_failure(answer.kind, why, situation)
+            do=protocol.DO_GIVE_UP,
+            why=why,
+            trouble=trouble,
+            failure=_failure(answer.kind, why, situation),
         )
     delay_s = back_off(past.restarts, chance=chance)
-    return Action(do="restart", why=why, trouble=trouble, delay_s=delay_s, smaller=trouble == "oom")
+    return Action(
+        do=protocol.DO_RESTART, why=why, trouble=trouble, delay_s=delay_s, smaller=trouble == "oom"
+    )
 
 
 def back_off(restarts: int, *, chance: Callable[[], float] = random.random) -> float:
@@ -329,23 +337,26 @@ def recall(lines: Iterable[Mapping[str, Any]], *, number_of_pass: int, progress:
     errors: list[tuple[Any, ...]] = []
     error: Any = None
     for line in lines:
-        if line.get("event") == "attempt" and line.get("number_of_pass") != number_of_pass:
+        if (
+            line.get("event") == protocol.EVENT_ATTEMPT
+            and line.get("number_of_pass") != number_of_pass
+        ):
             restarts = 0
             hangs = 0
             smaller = False
             errors = []
-        elif line.get("event") == "exit":
+        elif line.get("event") == protocol.EVENT_EXIT:
             error = line.get("error")
-        elif line.get("event") == "decision" and line.get("do") in (
-            "give up",
-            "finish",
-            "stay stopped",
+        elif line.get("event") == protocol.EVENT_DECISION and line.get("do") in (
+            protocol.DO_GIVE_UP,
+            protocol.DO_FINISH,
+            protocol.DO_STAY_STOPPED,
         ):
             restarts = 0
             hangs = 0
             errors = []
-            smaller = smaller and line.get("do") == "stay stopped"
-        elif line.get("event") == "decision" and line.get("do") == "restart":
+            smaller = smaller and line.get("do") == protocol.DO_STAY_STOPPED
+        elif line.get("event") == protocol.EVENT_DECISION and line.get("do") == protocol.DO_RESTART:
             smaller = smaller or line.get("smaller") is True
             if line.get("progress") == progress:
                 restarts += 1

@@ -24,7 +24,7 @@ def words(run_dir: Path) -> str:
     attempts = [
         line
         for line in event_log.read_lines(run_dir / protocol.ATTEMPTS)
-        if line.get("event") == "attempt"
+        if line.get("event") == protocol.EVENT_ATTEMPT
     ]
     if attempts and attempts[-1].get("number_of_pass") == 2:
         return _searched(events)
@@ -33,7 +33,7 @@ def words(run_dir: Path) -> str:
     points = [
         event
         for event in events
-        if event["event"] == "checkpoint" and _whole(event, "epoch") is not None
+        if event["event"] == protocol.EVENT_CHECKPOINT and _whole(event, "epoch") is not None
     ]
     return _trained(points[-1], events) if points else BEGINNING
 
@@ -42,7 +42,7 @@ def _searched(events: list[dict[str, Any]]) -> str:
     trials = [
         event["trial"]
         for event in events
-        if event["event"] == "trial" and isinstance(event.get("trial"), dict)
+        if event["event"] == protocol.EVENT_TRIAL and isinstance(event.get("trial"), dict)
     ]
     ended = {_whole(one, "number") for one in trials if one.get("state") != "running"} - {None, 0}
     done = f"{len(ended)} trial{'' if len(ended) == 1 else 's'}"
@@ -53,7 +53,7 @@ def _trained(point: Mapping[str, Any], events: list[dict[str, Any]]) -> str:
     fit = _whole(point, "fit")
     epoch = int(point["epoch"])
     step = _whole(point, "step") or 0
-    fits = [event for event in events if event["event"] == "fit"]
+    fits = [event for event in events if event["event"] == protocol.EVENT_FIT]
     planned = next(
         (_whole(one, "epochs") for one in reversed(fits) if _whole(one, "fit") == fit), None
     )

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from mlops_lib import event_log, run_directory, run_lock
+from mlops_lib import event_log, events, run_directory, run_lock
 from mlops_lib.engine import (
     LABEL_ATTEMPT,
     LABEL_RUN,
@@ -28,6 +28,7 @@ from mlops_lib.engine import (
     gpu,
 )
 from mlops_lib.errors import EngineLostError
+from mlops_lib.events import Observer
 from mlops_lib.project import trust
 from mlops_lib.records import Failure, Mount, RunResult, RunSpec
 from mlops_lib.registry import champions
@@ -47,7 +48,6 @@ from mlops_lib.training.attempt_log import (
 from mlops_lib.training.cancellation import Interrupted, Stop
 from mlops_lib.training.hang_detection import HangDetector
 
-Observer = Callable[[dict[str, Any]], None]
 T = TypeVar("T")
 LOOK_S = 0.25
 """How often events are read while a container runs; its death is noticed at once."""
@@ -172,8 +172,8 @@ class _Waiting:
             self.events.new()
             self.observer(
                 {
-                    "event": "decision",
-                    "do": "wait",
+                    "event": protocol.EVENT_DECISION,
+                    "do": protocol.DO_WAIT,
                     "why": "another program trains this run already",
                 }
             )
@@ -262,7 +262,9 @@ class _Attendance:
         number is.
         """
         lines = event_log.read_lines(self.run_dir / protocol.ATTEMPTS)
-        asked = [line.get("reading") for line in lines if line.get("event") == "attempt"]
+        asked = [
+            line.get("reading") for line in lines if line.get("event") == protocol.EVENT_ATTEMPT
+        ]
         return (
             self.number_of_pass == 1 and bool(asked) and asked[-1] not in (None, reading(self.spec))
         )
@@ -284,7 +286,9 @@ class _Attendance:
                 container = self._again(ended, action)
                 if container is not None:
                     continue
-                action = restart_policy.Action(do="stay stopped", why="stopped by a person")
+                action = restart_policy.Action(
+                    do=protocol.DO_STAY_STOPPED, why="stopped by a person"
+                )
             self._remove(ended)
             return self._finish(action, ended)
 
@@ -298,7 +302,11 @@ class _Attendance:
         ):
             now = self._patiently(lambda: self.engine.get(ended.id))
             if now.state == "running":
-                self._note("decision", do="adopt", why="somebody has started its container again")
+                self._note(
+                    protocol.EVENT_DECISION,
+                    do=protocol.DO_ADOPT,
+                    why="somebody has started its container again",
+                )
                 return now
             if self.stopped.wait(RECONNECT_S):
                 break
@@ -310,7 +318,7 @@ class _Attendance:
     def _decide(self, ended: Container) -> restart_policy.Action:
         error = self.end.get("error") if self.end is not None else None
         self._note(
-            "exit",
+            protocol.EVENT_EXIT,
             container=ended.id,
             exit_code=ended.exit_code,
             out_of_memory=ended.out_of_memory,
@@ -320,7 +328,7 @@ class _Attendance:
         )
         action = restart_policy.decide(self._situation(ended))
         self._note(
-            "decision",
+            protocol.EVENT_DECISION,
             do=action.do,
             why=action.why,
             trouble=action.trouble,
@@ -371,7 +379,9 @@ class _Attendance:
             except EngineLostError as error:
                 if lost is None:
                     lost = time.monotonic()
-                    self._note("decision", do="wait for the engine", why=error.what)
+                    self._note(
+                        protocol.EVENT_DECISION, do=protocol.DO_WAIT_FOR_ENGINE, why=error.what
+                    )
                 if time.monotonic() - lost > GIVE_UP_S:
                     raise
                 if self.stopped.wait(RECONNECT_S):
@@ -405,20 +415,23 @@ class _Attendance:
                 if ended
                 else "a training of this run is already under way"
             )
-            self._note("decision", do="adopt", why=why)
+            self._note(protocol.EVENT_DECISION, do=protocol.DO_ADOPT, why=why)
         return newest
 
     def _is_undecided(self, container: Container) -> bool:
         """Whether it ran and nobody has noted its end."""
         lines = event_log.read_lines(self.run_dir / protocol.ATTEMPTS)
         noted = any(
-            line.get("event") == "exit" and line.get("container") == container.id for line in lines
+            line.get("event") == protocol.EVENT_EXIT and line.get("container") == container.id
+            for line in lines
         )
         return container.exit_code is not None and not noted
 
     def _start(self) -> Container:
         before = event_log.read_lines(self.run_dir / protocol.ATTEMPTS)
-        starts = [line.get("attempt") for line in before if line.get("event") == "attempt"]
+        starts = [
+            line.get("attempt") for line in before if line.get("event") == protocol.EVENT_ATTEMPT
+        ]
         self.attempt = 1 + max((number for number in starts if isinstance(number, int)), default=0)
         self.end = None
         self.hung = ""
@@ -426,7 +439,7 @@ class _Attendance:
         launch = self._launch(smaller=self._past(before).smaller)
         container = self._patiently(lambda: self._start_once(launch))
         self._note(
-            "attempt",
+            protocol.EVENT_ATTEMPT,
             attempt=self.attempt,
             number_of_pass=self.number_of_pass,
             container=container.id,
@@ -540,14 +553,14 @@ class _Attendance:
                 (self.run_dir / STOP).touch()
                 self._patiently(lambda: self.engine.stop(container.id))
                 continue
-            self.observer({"event": "heartbeat", **vigil.look(now)})
+            self.observer({"event": protocol.EVENT_HEARTBEAT, **vigil.look(now)})
             if self.end is not None:
                 if vigil.outlives_its_script(activity):
                     self._patiently(lambda: self.engine.stop(container.id))
                 continue
             self.hung = vigil.hangs_because(activity)
             if self.hung:
-                self._note("decision", do="kill", why=self.hung)
+                self._note(protocol.EVENT_DECISION, do=protocol.DO_KILL, why=self.hung)
                 self._patiently(lambda: self.engine.kill(container.id))
 
     def _read_events(self, *, past: bool = False) -> None:
@@ -559,17 +572,22 @@ class _Attendance:
 
     def _read_event(self, event: dict[str, Any], *, past: bool) -> None:
         kind = event["event"]
-        if kind in ("checkpoint", "trial") and len(self.progress) < MOST_STEPS:
+        if (
+            kind in (protocol.EVENT_CHECKPOINT, protocol.EVENT_TRIAL)
+            and len(self.progress) < MOST_STEPS
+        ):
             known = len(self.progress)
             self.progress.add(progress_position(event))
             if self.troubled and len(self.progress) > known:
                 self.troubled = False
-                self._note("decision", do="recovered", why="it makes progress again")
-        if kind == "epoch":
+                self._note(
+                    protocol.EVENT_DECISION, do=protocol.DO_RECOVERED, why="it makes progress again"
+                )
+        if kind == protocol.EVENT_EPOCH:
             self._watch_loss(event, past=past)
-        if kind == "fit" and event.get("attempt") == self.attempt:
+        if kind == protocol.EVENT_FIT and event.get("attempt") == self.attempt:
             self.fitted = True
-        if kind == "end" and (event.get("pass"), event.get("attempt")) == (
+        if kind == protocol.EVENT_END and (event.get("pass"), event.get("attempt")) == (
             self.number_of_pass,
             self.attempt,
         ):
@@ -579,14 +597,11 @@ class _Attendance:
     def _show(self, event: dict[str, Any]) -> None:
         """Pass an event of the script's on, unless there were too many to be of use to anybody."""
         self.shown += 1
-        if self.shown <= MOST_SHOWN or event["event"] == "end":
+        if self.shown <= MOST_SHOWN or event["event"] == protocol.EVENT_END:
             self.observer(event)
         elif self.shown == MOST_SHOWN + 1:
             self.observer(
-                {
-                    "event": "warning",
-                    "message": f"the script has reported {MOST_SHOWN} events: no more are shown",
-                }
+                events.warning(f"the script has reported {MOST_SHOWN} events: no more are shown")
             )
 
     def _watch_loss(self, event: dict[str, Any], *, past: bool) -> None:
@@ -598,8 +613,8 @@ class _Attendance:
             self.warned += 1
             if not past and self.warned <= MOST_FITS:
                 self._note(
-                    "decision",
-                    do="warn",
+                    protocol.EVENT_DECISION,
+                    do=protocol.DO_WARN,
                     why=f"{self._diverged()}; it is left to end by itself",
                     trouble="nan",
                 )
@@ -621,7 +636,9 @@ class _Attendance:
 
     def _situation(self, ended: Container) -> restart_policy.Situation:
         lines = event_log.read_lines(self.run_dir / protocol.ATTEMPTS)
-        starts = [line.get("log_from") for line in lines if line.get("event") == "attempt"]
+        starts = [
+            line.get("log_from") for line in lines if line.get("event") == protocol.EVENT_ATTEMPT
+        ]
         start = starts[-1] if starts and isinstance(starts[-1], int) else 0
         return restart_policy.Situation(
             container=ended,
@@ -642,7 +659,12 @@ class _Attendance:
         that is known.
         """
         begun = next(
-            (line.get("time") for line in reversed(lines) if line.get("event") == "attempt"), None
+            (
+                line.get("time")
+                for line in reversed(lines)
+                if line.get("event") == protocol.EVENT_ATTEMPT
+            ),
+            None,
         )
         return self.fitted or begun is None or time.time() - float(begun) > UNHOOKED_S
 
@@ -654,10 +676,7 @@ class _Attendance:
             OSError
         ) as error:  # a full disk: the container must not go on unattended because of it
             self.observer(
-                {
-                    "event": "warning",
-                    "message": f"{protocol.ATTEMPTS} cannot be written: {error.strerror}",
-                }
+                events.warning(f"{protocol.ATTEMPTS} cannot be written: {error.strerror}")
             )
         self.observer(line)
 

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from mlops_lib import atomic, config
+from mlops_lib import atomic, config, events
 from mlops_lib.errors import SearchError, UsageError
+from mlops_lib.events import Observer
 from mlops_lib.records import SearchResult
 from mlops_lib.runner import protocol
 
@@ -109,7 +110,7 @@ def improve(
     epochs: int | None = None,
     in_place: bool = False,
     folder: str | Path = "",
-    observer: Callable[[dict[str, Any]], None] | None = None,
+    observer: Observer | None = None,
 ) -> Improvement:
     """Tweak a model until it meets a bar.
 
@@ -448,23 +449,21 @@ def _identity(model: Any) -> list[Any]:
 class _Diary:
     """The part of the runner's journal that a search writes to, told on to whoever watches."""
 
-    def __init__(self, observe: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(self, observe: Observer) -> None:
         self._observe = observe
 
     def write(self, event: str, **keys: Any) -> None:
         self._observe({"event": event, **keys})
 
     def progress(self, phase: str | None = None, **keys: Any) -> None:
-        self._observe({"event": "progress", "phase": phase, **keys})
+        self._observe({"event": protocol.EVENT_PROGRESS, "phase": phase, **keys})
 
     def warn(self, message: str) -> None:
-        self._observe({"event": "warning", "message": message})
+        self._observe(events.warning(message))
 
 
 @contextmanager
-def _observed(
-    given: Callable[[dict[str, Any]], None] | None, model: Any, task: _Task, trials: int
-) -> Iterator[Callable[[dict[str, Any]], None]]:
+def _observed(given: Observer | None, model: Any, task: _Task, trials: int) -> Iterator[Observer]:
     if given is not None:
         yield given
         return
@@ -473,7 +472,7 @@ def _observed(
     view = notebook.view()
     view(
         {
-            "event": "improve",
+            "event": protocol.EVENT_IMPROVE,
             "model": type(model).__name__,
             "metric": task.metric,
             "mode": task.mode,

@@ -18,9 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mlops_lib import run_directory
+from mlops_lib import events, run_directory
 from mlops_lib.engine import Engine, choose
 from mlops_lib.errors import MlopsError, TrainingError
+from mlops_lib.events import Observer
 from mlops_lib.records import Failure, RunResult, RunSpec, SearchResult
 from mlops_lib.runner import protocol
 from mlops_lib.training import attempt_log, cancellation, supervision
@@ -30,7 +31,6 @@ TOKEN = "search-token"
 """File in the run's directory, which no container sees: what the chief of a search and its workers
 know each other by.
 """
-TOLD = ("decision", "exit", "attempt")
 END_S = 15.0
 """How long workers may take to end by themselves when the run has ended."""
 
@@ -55,7 +55,7 @@ def train(
     search: dict[str, Any],
     opened: Opened | None = None,
     home: Path,
-    observer: supervision.Observer,
+    observer: Observer,
     stopped: cancellation.Stop | None,
     taking_over: bool,
     **further: Any,
@@ -152,7 +152,7 @@ def _open(
     spec: RunSpec,
     orders: dict[str, Any],
     run_dir: Path,
-    observer: supervision.Observer,
+    observer: Observer,
 ) -> Iterator[None]:
     """Let workers of other machines join meanwhile."""
     if opened is None:
@@ -191,10 +191,7 @@ def _open(
             store.put(protocol.SEARCH_REQUEST, remote_worker.over(goes_on=_may_go_on(run_dir)))
         except MlopsError as error:  # what was found is here all the same
             observer(
-                {
-                    "event": "warning",
-                    "message": f"workers of other machines were not told that it is over: {error}",
-                }
+                events.warning(f"workers of other machines were not told that it is over: {error}")
             )
 
 
@@ -231,7 +228,7 @@ def _at_work(
     work: Callable[[int, cancellation.Stop], RunResult],
     count: int,
     *,
-    observer: supervision.Observer,
+    observer: Observer,
     stopped: cancellation.Stop,
 ) -> Iterator[Crew]:
     """Let workers work meanwhile; `stopped` is set when none is left that can."""
@@ -242,7 +239,7 @@ def _at_work(
         if failure is None:
             return
         crew.failures[number] = failure
-        observer({"event": "warning", "message": f"worker {number} is given up: {failure.message}"})
+        observer(events.warning(f"worker {number} is given up: {failure.message}"))
         if len(crew.failures) == count:
             stopped.set()
 
@@ -278,11 +275,11 @@ def _failure(work: Callable[[], RunResult]) -> Failure | None:
         return Failure(kind="crash", message=str(error))
 
 
-def _of_worker(observer: supervision.Observer, number: int) -> supervision.Observer:
+def _of_worker(observer: Observer, number: int) -> Observer:
     """Only what is decided about a worker is told: what it trains, the chief says."""
 
     def told(event: dict[str, Any]) -> None:
-        if event.get("event") in TOLD and event.get("do") != "finish":
+        if event.get("event") in protocol.HOST_EVENTS and event.get("do") != protocol.DO_FINISH:
             observer({**event, "worker": number})
 
     return told

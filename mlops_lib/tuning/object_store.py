@@ -21,8 +21,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mlops_lib import atomic
+from mlops_lib import atomic, events
 from mlops_lib.errors import MlopsError, UsageError
+from mlops_lib.events import Observer
 
 LOOK_S = 1.0
 ALIVE_S = 10.0
@@ -229,7 +230,7 @@ class Mirror:
         *,
         gives: Iterable[str],
         takes: Callable[[str], bool],
-        observer: Callable[[dict[str, Any]], None] = lambda event: None,
+        observer: Observer = lambda event: None,
         alive: str = "",
     ) -> None:
         self._store = store
@@ -274,7 +275,7 @@ class Mirror:
                 return
 
     def _tell(self, message: str) -> None:
-        self._observer({"event": "warning", "message": message})
+        self._observer(events.warning(message))
 
     def once(self) -> None:
         """Take what is new there, and give what is new here."""

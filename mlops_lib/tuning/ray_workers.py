@@ -16,12 +16,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mlops_lib import catalog, config
+from mlops_lib import catalog, config, events
 from mlops_lib.engine import choose
 from mlops_lib.errors import EngineError, UsageError
+from mlops_lib.events import Observer
 from mlops_lib.project import files
 from mlops_lib.records import RunSpec
-from mlops_lib.training import cancellation, supervision
+from mlops_lib.training import cancellation
 from mlops_lib.tuning import remote_worker
 
 END_S = 15.0
@@ -66,7 +67,7 @@ def at_work(
     url: str,
     restarts: int,
     idle_minutes: float,
-    observer: supervision.Observer,
+    observer: Observer,
 ) -> Iterator[None]:
     """Let workers of a cluster work meanwhile.
 
@@ -151,15 +152,12 @@ def _passed() -> dict[str, str]:
     }
 
 
-def _tell(ray: Any, done: dict[int, Any], observer: supervision.Observer) -> None:
+def _tell(ray: Any, done: dict[int, Any], observer: Observer) -> None:
     """Tell of the workers, by their number, that came to a bad end."""
     for number, one in done.items():
         try:
             ray.get(one)
         except ray.exceptions.RayError as error:
             observer(
-                {
-                    "event": "warning",
-                    "message": f"worker {number} of the cluster could not work: {error}"[:500],
-                }
+                events.warning(f"worker {number} of the cluster could not work: {error}"[:500])
             )

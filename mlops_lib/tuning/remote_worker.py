@@ -19,9 +19,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mlops_lib import run_directory
+from mlops_lib import events, run_directory
 from mlops_lib.engine import Engine
 from mlops_lib.errors import EngineError, MlopsError, TrainingError, UsageError
+from mlops_lib.events import Observer
 from mlops_lib.records import RunResult, RunSpec
 from mlops_lib.runner import protocol
 from mlops_lib.training import attempt_log, cancellation, supervision
@@ -60,7 +61,7 @@ def work(
     home: Path,
     restarts: int,
     idle_minutes: float,
-    observer: supervision.Observer,
+    observer: Observer,
     stopped: cancellation.Stop,
 ) -> RunResult:
     """Wait for the run's search on another machine, and work for it until it is over.
@@ -114,7 +115,7 @@ def _join(
     home: Path,
     restarts: int,
     idle_minutes: float,
-    observer: supervision.Observer,
+    observer: Observer,
     stopped: cancellation.Stop,
 ) -> RunResult:
     """Work by these orders until the search is over, or `until` is set."""
@@ -171,7 +172,7 @@ class Search:
     """
 
     def __init__(
-        self, store: object_store.Store, orders: dict[str, Any], observer: supervision.Observer
+        self, store: object_store.Store, orders: dict[str, Any], observer: Observer
     ) -> None:
         self._store = store
         self.orders = orders
@@ -217,7 +218,7 @@ class Search:
             )
 
     def _tell(self, message: str) -> None:
-        self._observer({"event": "warning", "message": message})
+        self._observer(events.warning(message))
 
 
 @contextlib.contextmanager
@@ -280,7 +281,7 @@ def orders_in(store: object_store.Store) -> dict[str, Any]:
 
 
 def _await(
-    store: object_store.Store, *, observer: supervision.Observer, stopped: cancellation.Stop
+    store: object_store.Store, *, observer: Observer, stopped: cancellation.Stop
 ) -> dict[str, Any]:
     """The orders of a search that is under way."""
     told = False
@@ -291,7 +292,11 @@ def _await(
             return orders
         if not told:
             observer(
-                {"event": "decision", "do": "wait", "why": "no search of this run is under way yet"}
+                {
+                    "event": protocol.EVENT_DECISION,
+                    "do": protocol.DO_WAIT,
+                    "why": "no search of this run is under way yet",
+                }
             )
             told = True
         if stopped.wait(LOOK_S):

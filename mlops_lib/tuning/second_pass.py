@@ -5,13 +5,14 @@ The search itself happens in the container, inside the judged `fit` (mlops_lib/r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mlops_lib import atomic, event_log, run_directory
+from mlops_lib import atomic, event_log, events, run_directory
 from mlops_lib.engine import Engine
 from mlops_lib.errors import SearchError, TrainingError, UsageError
+from mlops_lib.events import Observer
 from mlops_lib.gate import verdicts
 from mlops_lib.records import RunResult, RunSpec, SearchResult, Trial, Verdict
 from mlops_lib.runner import protocol
@@ -39,7 +40,7 @@ def search(
     home: Path,
     idle_minutes: float = supervision.IDLE_MINUTES,
     taking_over: bool = False,
-    observer: Callable[[dict[str, Any]], None] = lambda event: None,
+    observer: Observer = lambda event: None,
     stopped: cancellation.Stop | None = None,
 ) -> SearchResult:
     """Tweak the judged model until it meets the bar or the budget is used.
@@ -65,7 +66,7 @@ def search(
             notes=(why,),
         )
         atomic.write_json(run_dir / protocol.SEARCH_REFUSED, refused.to_json())
-        observer({"event": "warning", "message": f"not searched: {why}"})
+        observer(events.warning(f"not searched: {why}"))
         return refused
     (run_dir / protocol.SEARCH_REFUSED).unlink(missing_ok=True)
     request: dict[str, Any] = {
@@ -94,11 +95,10 @@ def search(
     if (workers > 1 or listen) and not _has_workers(run_dir, fit):
         asked = f"--workers {workers}" if workers > 1 else f"--listen {listen}"
         observer(
-            {
-                "event": "warning",
-                "message": f"{asked} has no effect: this fit is no Keras model's, and such a search tries one"
-                " candidate at a time, each on all processors",
-            }
+            events.warning(
+                f"{asked} has no effect: this fit is no Keras model's, and such a search tries one"
+                " candidate at a time, each on all processors"
+            )
         )
         workers = 1
         listen = ""
@@ -131,11 +131,10 @@ def search(
             :200
         ].splitlines()[0]
         observer(
-            {
-                "event": "warning",
-                "message": f"the script failed with the winner ({failed}):"
-                " searching again without another kind of model",
-            }
+            events.warning(
+                f"the script failed with the winner ({failed}):"
+                " searching again without another kind of model"
+            )
         )
         result = train(
             {**request, "own_only": True, "failed_with": failed, "pass": int(request["pass"]) + 1}
@@ -188,7 +187,7 @@ def follow(
     home: Path,
     idle_minutes: float = supervision.IDLE_MINUTES,
     taking_over: bool = False,
-    observer: Callable[[dict[str, Any]], None] = lambda event: None,
+    observer: Observer = lambda event: None,
     stopped: cancellation.Stop | None = None,
 ) -> SearchResult:
     """Train the winner of another run's search as it came to be: the trials that lead to it, with
@@ -276,7 +275,7 @@ def _trouble(run_dir: Path, number_of_pass: int) -> str:
     said = [
         str(event.get("message"))[:500]
         for event in event_log.events(run_dir)
-        if event["event"] == "hook_error"
+        if event["event"] == protocol.EVENT_HOOK_ERROR
         and event.get("hook") == "search"
         and event.get("pass") == number_of_pass
     ]
@@ -314,7 +313,7 @@ def _has_workers(run_dir: Path, fit: int) -> bool:
     """Whether a search around this fit can have several workers."""
     events = event_log.events(run_dir)
     return any(
-        e["event"] == "fit" and e.get("fit") == fit and e.get("framework") == "keras"
+        e["event"] == protocol.EVENT_FIT and e.get("fit") == fit and e.get("framework") == "keras"
         for e in events
     )
 
@@ -428,12 +427,16 @@ def loop(events: list[dict[str, Any]]) -> str:
     measured = {
         e.get("fit")
         for e in events
-        if e["event"] == "metric" and not str(e.get("source")).startswith("fit.")
+        if e["event"] == protocol.EVENT_METRIC and not str(e.get("source")).startswith("fit.")
     }
     for event in events:
         if event.get("continues"):
             continue  # another phase of the same training
-        if event["event"] == "fit" and event.get("fit") in measured and event.get("pass", 1) == 1:
+        if (
+            event["event"] == protocol.EVENT_FIT
+            and event.get("fit") in measured
+            and event.get("pass", 1) == 1
+        ):
             made.setdefault((event.get("model"), event.get("parameters")), set()).add(event["fit"])
     most = max(map(len, made.values()), default=0)
     if most < FOLDS:
@@ -457,8 +460,14 @@ def _judged_fit(run_dir: Path, verdict: Verdict) -> tuple[int | None, str]:
             None,
             "the script only cross-validates, so no example is left to judge a tweak by: hold out a test set",
         )
-    boosters = {e.get("fit") for e in events if e["event"] == "fit" and e.get("model") == "Booster"}
-    fits = {e["fit"] for e in events if e["event"] == "fit" and e.get("fit") is not None}
+    boosters = {
+        e.get("fit")
+        for e in events
+        if e["event"] == protocol.EVENT_FIT and e.get("model") == "Booster"
+    }
+    fits = {
+        e["fit"] for e in events if e["event"] == protocol.EVENT_FIT and e.get("fit") is not None
+    }
     judged = (
         verdict.judged_fit
         if verdict.judged_fit is not None or len(fits) != 1
@@ -473,7 +482,9 @@ def _judged_fit(run_dir: Path, verdict: Verdict) -> tuple[int | None, str]:
         return judged, ""
     if not fits:
         own_loop = any(
-            "train_on_batch" in str(e.get("message")) for e in events if e["event"] == "warning"
+            "train_on_batch" in str(e.get("message"))
+            for e in events
+            if e["event"] == protocol.EVENT_WARNING
         )
         why = "by train_on_batch, as GANs do" if own_loop else "if it trains at all"
         return (

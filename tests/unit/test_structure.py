@@ -23,7 +23,7 @@ MODULES = {
     for path in PACKAGE.rglob("*.py")
 }
 LAYERS = (
-    ("formatting", "atomic", "catalog", "settings_arguments"),
+    ("formatting", "atomic", "catalog", "events", "settings_arguments"),
     ("errors", "event_log", "display"),
     ("records", "project", "run_lock"),
     ("config", "run_directory"),
@@ -198,6 +198,34 @@ def test_event_and_decision_kinds_are_those_of_the_protocol() -> None:
                     written.add(first.value)
     assert written <= known, written - known
     assert decided <= set(protocol.DECISIONS), decided - set(protocol.DECISIONS)
+
+
+def test_the_host_names_event_kinds_by_their_constants() -> None:
+    kinds = {*protocol.RUNNER_EVENTS, *protocol.HOST_EVENTS, *protocol.OBSERVED_EVENTS}
+    bare = [
+        (module, node.lineno, name)
+        for module, path in MODULES.items()
+        if _part(module) not in ("runner", "engine")  # Docker has events of its own
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for key, values in _keyed(node)
+        for name in values & (kinds if key == "event" else set(protocol.DECISIONS))
+    ]
+    assert bare == []
+
+
+def _keyed(node: ast.AST) -> Iterator[tuple[str, set[str]]]:
+    """The strings that an event's `event` or `do` is set to, or compared with."""
+    if isinstance(node, ast.Dict):
+        for key, value in zip(node.keys, node.values, strict=True):
+            if isinstance(key, ast.Constant) and key.value in ("event", "do"):
+                yield str(key.value), {one.value for one in _strings(value)}
+    if isinstance(node, ast.Compare):
+        for key in ("event", "do"):
+            if any(one.value == key for one in _strings(node.left)):
+                yield (
+                    key,
+                    {one.value for right in node.comparators for one in _strings(right)},
+                )
 
 
 def _strings(tree: ast.AST) -> Iterator[ast.Constant]:
