@@ -334,6 +334,8 @@ CALLS_IMPLY = {
     "to_excel": "openpyxl",
     "read_hdf": "tables",
     "to_hdf": "tables",
+    "TrainingArguments": "accelerate",  # transformers' Trainer does not run without it
+    "Seq2SeqTrainingArguments": "accelerate",
 }
 """Calls that need a distribution which the script does not import."""
 

@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any, Callable, Dict, List
 
 from mlops_lib.runner.context import Context
-from mlops_lib.runner.pytorch import evaluation, observation, resume
+from mlops_lib.runner.pytorch import evaluation, logged_numbers, observation, resume
 from mlops_lib.runner.pytorch.observation import Training
 
 Hook = Callable[[ModuleType], None]
@@ -18,6 +18,7 @@ PARTS: List[Callable[[Context, Training], Dict[str, Hook]]] = [
     observation.install,
     resume.install,
     evaluation.install,
+    logged_numbers.install,
 ]
 
 

@@ -45,14 +45,11 @@ class Judge:
 
     def ended(self, session: Session) -> None:
         """Measure a session that is over, while its outputs are at hand."""
-        key = (id(session.model), session.data)
-        before = self._seen.get(key)
-        if before is None and self.run.marked_loops is not None and self.run.marked_loops.continues:
-            before = -1  # another process has evaluated it in the iterations before
-        if before is not None and before != session.steps:
-            self._validation.add(key)
-        session.is_repeated = key in self._validation
-        self._seen[key] = session.steps
+        keys = self._keys(session)
+        if any(self._seen.get(key, session.steps) != session.steps for key in keys):
+            self._validation.update(keys)
+        session.is_repeated = not self._validation.isdisjoint(keys)
+        self._seen.update(dict.fromkeys(keys, session.steps))
         share = self.examples.share_of(session)
         session.trained_on = None if share is None else share > MANY
         if session.loader is None and any(
@@ -75,6 +72,30 @@ class Judge:
         artifact.of(session.model).learn(session, reading)
         if self.training.fit is not None:
             self._note_epoch(session, found)
+
+    def _keys(self, session: Session) -> List[Any]:
+        """Return what names an evaluation of a model on some data: by identity, place and content.
+
+        Of another process only the last two are the same.
+        """
+        fit = self._fit_of(session.model)
+        named = measures.names_of(session.kept[:1]) or [b""]
+        first = (fit, "content", session.examples, b"".join(named))
+        return [(id(session.model), session.data), (fit, "place", session.place), first]
+
+    def state(self) -> Dict[str, Any]:
+        """Return what a process that goes on with the run must know of this one's evaluations."""
+        return {
+            "seen": {key: steps for key, steps in self._seen.items() if len(key) > 2},
+            "validation": [key for key in self._validation if len(key) > 2],
+            "examples": self.examples.state(self.training.models),
+        }
+
+    def restore(self, state: Dict[str, Any]) -> None:
+        """Put back what `state` returned."""
+        self._seen.update(state["seen"])
+        self._validation.update(state["validation"])
+        self.examples.restore(state["examples"])
 
     def _cannot(self, session: Session, why: str) -> None:
         if session.kept or session.problems:
@@ -334,4 +355,6 @@ def install(run: Context, training: Training) -> Dict[str, Hook]:
     judge = Judge(run, training, seen)
     predictions.before_trace.append(judge.remember_predictions)
     run.before_end.append(judge.finish)
+    if run.marked_loops is not None:
+        run.marked_loops.keep("evaluations", judge.state, judge.restore)
     return watch.hooks(seen)

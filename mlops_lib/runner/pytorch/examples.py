@@ -9,7 +9,7 @@ examples.
 """
 
 import time
-from typing import Any, Dict, FrozenSet, List, Optional, Tuple
+from typing import Any, Dict, FrozenSet, List, Mapping, Optional, Tuple
 
 from mlops_lib.runner.context import Context
 from mlops_lib.runner.metrics import example_hashes
@@ -19,6 +19,9 @@ from mlops_lib.runner.pytorch.watch import Watch
 
 FREE_S = 2.0
 SHARE_OF_TIME = 0.02
+KEPT_NAMES = 1 << 17
+"""Names of training examples that a checkpoint holds."""
+NAME_BYTES = 12
 KEPT_BYTES = 1 << 27
 """Training inputs that are kept to look for near-copies of them among the judged examples."""
 MANY = 0.5
@@ -50,6 +53,9 @@ class TrainingExamples:
     def __init__(self, run: Context, watch: Watch) -> None:
         self.run = run
         self.seen: Dict[int, Tuple[Any, Seen]] = {}
+        """By the identity of a model: the model, and what is known of its training."""
+        self.inherited: Dict[int, Seen] = {}
+        """By the number of a fit: what an earlier process knew of it."""
         self._spent_s = 0.0
         self._began = time.monotonic()
         watch.on_trained.append(self.trained)
@@ -57,7 +63,7 @@ class TrainingExamples:
     def trained(self, call: Call) -> None:
         """Note the examples of a call whose output went backward."""
         model = artifact.plain(call.model)
-        seen = self.seen.setdefault(id(model), (model, Seen()))[1]
+        seen = self._seen(model)
         if call.loader is not None and id(call.loader.dataset) not in seen.data:
             seen.data[id(call.loader.dataset)] = call.loader.dataset
         if seen.is_done:
@@ -71,6 +77,40 @@ class TrainingExamples:
         self._spent_s += time.monotonic() - began
         if self._spent_s > FREE_S + SHARE_OF_TIME * (began - self._began):
             seen.is_done, seen.is_whole = True, False
+
+    def _seen(self, model: Any) -> Seen:
+        known = self.seen.get(id(model))
+        if known is None:
+            inherited = self.inherited.pop(min(self.inherited)) if self.inherited else None
+            known = self.seen[id(model)] = (model, inherited or Seen())
+        return known[1]
+
+    def state(self, models: Mapping[int, Any]) -> Dict[int, Dict[str, Any]]:
+        """Return what another process must know, by the number of the fit.
+
+        Args:
+            models: the number of each fit, and its model.
+        """
+        found: Dict[int, Dict[str, Any]] = {}
+        for number, model in models.items():
+            known = self.seen.get(id(model))
+            if known is None:
+                continue
+            seen = known[1]
+            is_kept = len(seen.names) <= KEPT_NAMES
+            found[number] = {
+                "names": b"".join(seen.names) if is_kept else b"",
+                "is_whole": seen.is_whole and seen.is_done and is_kept,
+            }
+        return found
+
+    def restore(self, state: Dict[int, Dict[str, Any]]) -> None:
+        """Put back what `state` returned; a first pass that was cut in two is not known as a whole."""
+        for number, kept in state.items():
+            seen = self.inherited[number] = Seen()
+            names = kept["names"]
+            seen.names = [names[i : i + NAME_BYTES] for i in range(0, len(names), NAME_BYTES)]
+            seen.is_whole, seen.is_done = bool(kept["is_whole"]), True
 
     def _name(self, seen: Seen, call: Call) -> None:
         targets = [one.target for one in call.losses]
@@ -97,9 +137,16 @@ class TrainingExamples:
             )
             seen.targets.append(None if target is None else tensors.array(target).copy())
 
+    def _known(self, model: Any) -> Optional[Tuple[Any, Seen]]:
+        """Return what is known of a model; what an earlier process knew belongs to the one that is left."""
+        model = artifact.plain(model)
+        if id(model) not in self.seen and len(self.inherited) == 1:
+            self._seen(model)
+        return self.seen.get(id(model))
+
     def of(self, model: Any) -> Optional[example_hashes.Examples]:
         """Return the examples that a model was trained on, None if not all of them are known."""
-        known = self.seen.get(id(artifact.plain(model)))
+        known = self._known(model)
         if known is None or not known[1].is_whole or not known[1].names:
             return None
         return example_hashes.Examples(known[1].names)
@@ -108,7 +155,7 @@ class TrainingExamples:
         """Return which share of an evaluation's data set is training data by its place; None if
         that is not known.
         """
-        known = self.seen.get(id(artifact.plain(session.model)))
+        known = self._known(session.model)
         if known is None or session.loader is None:
             return None
         judged = _source(session.loader.dataset)

@@ -142,7 +142,7 @@ class Watch:
         call = Call(model, args, kwargs, output, grad=grad)
         call.inside, self.inside = self.inside, []
         self._find_batch(call)
-        if call.iterator is None and not (grad and call.is_training_mode):
+        if not (grad and call.is_training_mode):
             call.place, call.frame = place_of(self.run.work)
         self.open.append(call)
         del self.open[:-OPEN_CALLS]

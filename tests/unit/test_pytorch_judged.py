@@ -1,0 +1,104 @@
+"""What untouched PyTorch scripts print is what the runner judges, and what the reloaded model gives again.
+
+Each folder of tests/cases/pytorch is a case: a script, and `case.json` with patterns of what it prints.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pytorch_environment import run_runner
+
+from mlops_lib.runner import protocol
+
+CASES = Path(__file__).parents[1] / "cases" / "pytorch"
+ROUNDING = 1e-5
+"""Scripts print six digits, and add up in 32 bits."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(path.name for path in CASES.iterdir()))
+def test_pytorch_the_number_of_a_script_is_judged(name: str, tmp_path: Path) -> None:
+    case = json.loads((CASES / name / "case.json").read_text())
+    done = run_runner(CASES / name, tmp_path / "inside", metric=case.get("metric", ""))
+    assert done.returncode == 0, done.stderr
+    lines = (tmp_path / "inside" / "events.jsonl").read_text().splitlines()
+    events = [json.loads(line) for line in lines]
+    _check_events(case, events)
+    claims = json.loads((tmp_path / "inside" / "metrics.json").read_text())
+    judged = protocol.choose_judged(claims["evaluations"], case.get("metric", "")).evaluation
+    if not case["prints"]:
+        assert judged is None, "no number is better than a wrong one"
+        return
+    assert judged is not None
+    assert judged["source"] == case["source"]
+    assert judged["held_out"] is case.get("held_out", True)
+    for metric, pattern in case["prints"].items():
+        printed = _printed(
+            pattern, done.stdout, percent=case.get("percent", False) and metric == "accuracy"
+        )
+        assert judged["all"][metric] == pytest.approx(printed, rel=ROUNDING, abs=ROUNDING)
+        _check_again(case, judged, metric, printed)
+    assert claims["model"]["path"] == "model.pt"
+    assert claims["model"]["reloaded"] is True
+
+
+def _check_events(case: dict[str, Any], events: list[dict[str, Any]]) -> None:
+    kinds = [event["event"] for event in events]
+    assert "hook_error" not in kinds
+    assert kinds.count("fit") == kinds.count("fit_end") == 1
+    epochs = [event for event in events if event["event"] == "epoch"]
+    assert all(event["metrics"]["loss"] > 0 for event in epochs)
+    if "epochs" in case:
+        assert len(epochs) == case["epochs"]
+        assert any(name.startswith("val_") for name in epochs[-1]["metrics"])
+    warnings = [event["message"] for event in events if event["event"] == "warning"]
+    if "warns" in case:
+        assert any(case["warns"] in message for message in warnings)
+
+
+def _check_again(case: dict[str, Any], judged: dict[str, Any], metric: str, printed: float) -> None:
+    wanted = case.get("recomputed", True)
+    if wanted is False:
+        assert judged["recomputed"] is None
+        assert case["note"] in judged["recompute_note"]
+        return
+    again = judged["all_recomputed"][metric]
+    if wanted == "another":
+        assert again != pytest.approx(printed, rel=ROUNDING, abs=ROUNDING)
+    else:
+        assert again == pytest.approx(printed, rel=ROUNDING, abs=ROUNDING)
+
+
+def _printed(pattern: str, output: str, *, percent: bool) -> float:
+    """Return the number that the script printed last."""
+    found = re.findall(pattern, output)
+    assert found, output[-2000:]
+    return float(found[-1]) / (100 if percent else 1)
+
+
+@cache
+def _sample(name: str, folder: Path) -> dict[str, Any]:
+    root = Path(__file__).parents[2] / "model_repo" / name
+    done = run_runner(
+        root, folder / "inside", "main.py" if (root / "main.py").exists() else "train.py"
+    )
+    assert done.returncode == 0, done.stderr
+    claims: dict[str, Any] = json.loads((folder / "inside" / "metrics.json").read_text())
+    return claims
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "reaches"), [("cancer_pytorch", False), ("digits_pytorch", True)])
+def test_pytorch_a_sample_reaches_its_bar_or_misses_it(
+    name: str, reaches: bool, tmp_path: Path
+) -> None:
+    claims = _sample(name, tmp_path)
+    judged = protocol.choose_judged(claims["evaluations"]).evaluation
+    assert judged is not None
+    assert (judged["recomputed"] >= 0.8) == reaches
