@@ -1,9 +1,8 @@
-"""Old scripts run: what Keras 1 and 2, TensorFlow 1, Python 2 and old scikit-learn had, in the
-words of today.
+"""Run scripts written for Keras 1 and 2, TensorFlow 1, Python 2 and old scikit-learn.
 
-Nothing here touches code that runs without it: a shim answers for a module, a name or an argument
-that would otherwise raise, or keeps the meaning that an old argument had. Each use is journaled
-once with the script's line.
+Code that runs on today's libraries is untouched: a shim answers only for a module, a name or an
+argument that would otherwise raise, or
+keeps the meaning of an old argument. Each use is journaled once, with the script's line.
 """
 
 import functools
@@ -34,44 +33,42 @@ Hook = Callable[[ModuleType], None]
 
 
 def dialect(run: Context, text: str, path: str) -> source.Dialect:
-    """How the project's sources are read; also prepares TensorFlow for what they were written for."""
+    """Return how to compile the project's sources, and prepare TensorFlow for their age."""
     notes = Notes(run.journal, run.work)
-    found = source.Dialect(run.work, notes, lost=_lost())
+    sources = source.Dialect(run.work, notes, lost_names=_lost())
     with run.journal.guard("date the script"):
-        found.decide(text, path)
-        tensorflow1.prepare(graph=found.graph)
-        found.install()
-    return found
+        sources.decide(text, path)
+        tensorflow1.prepare(graph=sources.graph)
+        sources.install()
+    return sources
 
 
 def _lost() -> "frozenset[str]":
-    """Modules that Keras 2 and old scikit-learn had, and names to import from modules that are
-    still there.
-    """
-    kept = names.prefixed(keras_names.NAMES, keras_names.PREFIXES[:2], root="keras")
+    """Return modules and importable names that Keras 2 and old scikit-learn had."""
+    moved_names = names.prefixed(keras_names.NAMES, keras_names.PREFIXES[:2], root="keras")
     modules = names.prefixed(keras_names.MODULES, keras_names.PREFIXES[:2], root="keras")
     return frozenset(
         {*modules, *keras_names.PREPROCESSING, *scipy_stack.MODULES}
         | {
             f"{module}.{name}"
-            for module, table in {**kept, **scipy_stack.NAMES}.items()
+            for module, table in {**moved_names, **scipy_stack.NAMES}.items()
             for name in table
         }
     )
 
 
-def install(run: Context, found: source.Dialect, entry: str) -> Dict[str, Hook]:
-    """Answer for what is gone; returns the hooks for modules that are still there.
+def install(run: Context, sources: source.Dialect, entry: str) -> Dict[str, Hook]:
+    """Install the finders for vanished modules; return hooks for modules that still exist.
 
     Args:
-        run: what the run was asked.
-        found: how the project's sources are read.
+        run: the run.
+        sources: how the project's sources are compiled.
         entry: the script that runs, relative to the working directory.
     """
     import sys
 
-    notes = found.notes
-    graph_keras = found.graph and found.keras
+    notes = sources.notes
+    graph_keras = sources.graph and sources.keras
     if graph_keras:
         sys.meta_path.insert(0, tensorflow1.LegacyKeras())
     modules = {
@@ -88,18 +85,18 @@ def install(run: Context, found: source.Dialect, entry: str) -> Dict[str, Hook]:
         **tf_addons.MODULES,
     }
     names.install(modules, notes)
-    names.install(python2.modules(), notes, only_for=found.work)
+    names.install(python2.modules(), notes, only_for=sources.work)
     names.lend(urllib, python2.URLLIB, notes)
     sys.meta_path.append(tensorflow1.Contrib())
-    sys.meta_path.append(sibling_modules.Neighbours(found.work, entry, notes))
+    sys.meta_path.append(sibling_modules.Neighbours(sources.work, entry, notes))
     hooks: Dict[str, Hook] = {
-        **scipy_stack.hooks(notes, work=found.work),
+        **scipy_stack.hooks(notes, work=sources.work),
         **pytorch_compat.hooks(notes),
-        **tensorflow1.hooks(notes, graph=found.graph, keras=found.keras),
+        **tensorflow1.hooks(notes, graph=sources.graph, keras=sources.keras),
     }
     hooks["tf_keras.src.utils.vis_utils"] = lambda module: keras_arguments.pictures(module, notes)
     if not graph_keras:
-        hooks.update(_keras(run, found))
+        hooks.update(_keras(run, sources))
     return {name: _guarded(run, name, hook) for name, hook in hooks.items()}
 
 
@@ -116,11 +113,14 @@ def _layers(lend: Hook, notes: Notes, module: ModuleType) -> None:
     keras_methods.convolutions(module, notes)
 
 
-def _keras(run: Context, found: source.Dialect) -> Dict[str, Hook]:
-    notes = found.notes
+def _keras(run: Context, result: source.Dialect) -> Dict[str, Hook]:
+    notes = result.notes
     hooks: Dict[str, Hook] = {}
-    lent = {**keras_names.NAMES, "keras.backend": keras_backend.names(notes, aged=found.aged)}
-    for name, table in names.prefixed(lent, keras_names.PREFIXES, root="keras").items():
+    substitutes = {
+        **keras_names.NAMES,
+        "keras.backend": keras_backend.names(notes, aged=result.aged),
+    }
+    for name, table in names.prefixed(substitutes, keras_names.PREFIXES, root="keras").items():
         hooks[name] = lambda module, table=table: names.lend(module, table, notes)  # type: ignore[misc]
     for name in ("keras.layers", "tensorflow.keras.layers", "keras._tf_keras.keras.layers"):
         hooks[name] = functools.partial(_layers, hooks[name], notes)

@@ -1,6 +1,4 @@
-"""Arguments that were renamed: translated on the way into a function or constructor, only where an
-old one is given.
-"""
+"""Translation of renamed arguments, done only if a call gives an old one."""
 
 import functools
 import inspect
@@ -29,13 +27,13 @@ def translated(function: Callable[..., Any], translate: Translate) -> Callable[.
 def renamed(
     table: Mapping[str, str], notes: Notes, *, dropped: Iterable[str] = (), owner: str = ""
 ) -> Translate:
-    """Renames keywords of the table and leaves out those that have no meaning any more.
+    """Return the keywords under their new names, without those that lost their meaning.
 
     Args:
         table: old name to new name.
-        notes: where a use is noted.
-        dropped: keywords left out.
-        owner: the name of what is called, where `self` does not say it.
+        notes: journal of adaptations.
+        dropped: keywords to leave out.
+        owner: name of the callable, for the journal; by default that of `self`.
     """
     gone = frozenset(dropped)
     old = gone | set(table)
@@ -64,7 +62,7 @@ def with_renamed(
     *,
     dropped: Iterable[str] = (),
 ) -> Callable[..., Any]:
-    """A function, or a method, that takes keywords by their old names, or leaves them out."""
+    """Wrap a function or method so that it accepts keywords by their old names."""
     translate = renamed(table, notes, dropped=dropped, owner=original.__name__)
 
     @functools.wraps(original)
@@ -82,14 +80,14 @@ def by_name(
     kwargs: Dict[str, Any],
     notes: Notes,
 ) -> Call:
-    """Gives by name what comes after the last place: what could be given by place once.
+    """Pass surplus positional arguments by keyword, for parameters that became keyword-only.
 
     Args:
-        called: the name of what is called.
-        signature: its signature today.
-        args: the positional arguments.
-        kwargs: the others.
-        notes: where a use is noted.
+        called: name of the callable.
+        signature: its present signature.
+        args: positional arguments of the call.
+        kwargs: keyword arguments of the call.
+        notes: journal of adaptations.
     """
     kinds = {
         kind: [p.name for p in signature.parameters.values() if p.kind is kind]

@@ -1,9 +1,8 @@
-"""Google Colab's own modules, outside of it: the drive that a notebook mounts and the files that it
-asks a browser for.
+"""Stand-ins for Google Colab's modules: mounted drives and files exchanged with a browser.
 
-A mounted drive is a folder that this machine does not have: what is read from it is the pushed file
-of that name (mlops_lib.runner.script.path_redirection). What would be uploaded is what was pushed,
-and what would be downloaded is kept anyway.
+A mounted drive is a folder that this machine does not have: reads find the pushed file of that name
+(mlops_lib.runner.script.path_redirection). An upload returns the pushed files, and a download needs
+nothing, since all output is kept.
 """
 
 import os
@@ -15,7 +14,7 @@ HERE = "mlops_lib.runner.compat.colab"
 
 
 class Pushed(Mapping[str, bytes]):
-    """The files in a folder, each with its contents, which are read when they are asked for."""
+    """Mapping of a folder's file names to their contents, read on access."""
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
@@ -35,12 +34,12 @@ class Pushed(Mapping[str, bytes]):
 
 
 def upload(*_: Any, **__: Any) -> Pushed:
-    """What a person would choose in the browser: the files that were pushed beside the notebook."""
+    """Return the files pushed beside the notebook, in place of a choice in the browser."""
     return Pushed(os.getcwd())
 
 
 def nothing(*_: Any, **__: Any) -> None:
-    """What has a meaning in the browser only."""
+    """Do nothing: the call matters only in a browser."""
 
 
 _PARTS: Mapping[str, Names] = {

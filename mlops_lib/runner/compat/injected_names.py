@@ -1,4 +1,4 @@
-"""What translated sources import: Python 2's built-ins and its division."""
+"""Names that translated sources import: Python 2's built-ins and its division."""
 
 from typing import Any
 

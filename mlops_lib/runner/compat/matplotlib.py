@@ -1,4 +1,4 @@
-"""What matplotlib had, and drawing where there is no screen."""
+"""Names that matplotlib dropped, and drawing without a screen."""
 
 import functools
 import math
@@ -35,7 +35,7 @@ METHODS: Dict[str, Mapping[str, str]] = {
 
 
 def no_screen(module: Any, notes: Notes) -> None:
-    """A backend with windows is refused where there is no screen; figures are drawn all the same."""
+    """Replace a backend with windows by one without; figures are drawn all the same."""
     switch = module.switch_backend
 
     @functools.wraps(switch)
@@ -59,7 +59,10 @@ def styles(module: Any, notes: Notes) -> None:
     def use_(style: Any) -> None:
         names = [style] if isinstance(style, (str, dict)) else style
         use(
-            [_style(one, module.available, notes) if isinstance(one, str) else one for one in names]
+            [
+                _style(item, module.available, notes) if isinstance(item, str) else item
+                for item in names
+            ]
         )
 
     module.use = use_
@@ -112,7 +115,7 @@ def pyplot(module: Any, notes: Notes) -> None:
 
 
 def figure(module: Any, notes: Notes) -> None:
-    """`figure.gca(projection="3d")`, and what is no matter of saving any more."""
+    """Restore `figure.gca(projection="3d")`, and ignore options that `savefig` lost."""
     owner = module.Figure
     plain = owner.gca
 
@@ -133,9 +136,9 @@ def _placed(original: Callable[..., Any], notes: Notes) -> Callable[..., Any]:
     @functools.wraps(original)
     def subplot(*args: Any, **kwargs: Any) -> Any:
         whole = tuple(
-            int(one) if isinstance(one, float) or _is_digits(one) else one for one in args
+            int(item) if isinstance(item, float) or _is_digits(item) else item for item in args
         )
-        if any(one is not other for one, other in zip(whole, args)):
+        if any(item is not other for item, other in zip(whole, args)):
             notes.say(f"{original.__name__} takes whole numbers now")
         return original(*whole, **kwargs)
 
@@ -147,18 +150,18 @@ def _is_digits(value: Any) -> bool:
 
 
 def canvas(module: Any) -> None:
-    """A figure's window has its title no more from its canvas; here there is no window."""
+    """Let a canvas take a window title; there is no window here."""
     if not hasattr(module.FigureCanvasBase, "set_window_title"):
         module.FigureCanvasBase.set_window_title = lambda self, title: None
 
 
 def colours(module: Any) -> None:
     """Colour maps by their old names."""
-    known = module._colormaps
+    known_names = module._colormaps
     for old, new in COLOURS.items():
-        if old not in known:
-            known.register(known[new], name=old)
-            module.__dict__[old] = known[new]
+        if old not in known_names:
+            known_names.register(known_names[new], name=old)
+            module.__dict__[old] = known_names[new]
 
 
 def normpdf(x: Any, mu: float, sigma: float) -> Any:
@@ -180,4 +183,4 @@ HOOKS: Tuple[Tuple[str, Callable[[Any, Notes], None]], ...] = (
     ("matplotlib.backend_bases", lambda module, notes: canvas(module)),
     ("matplotlib.cm", lambda module, notes: colours(module)),
 )
-"""What to do after each module was imported."""
+"""Module name to the function to call after its import."""

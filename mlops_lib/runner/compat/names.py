@@ -1,8 +1,8 @@
-"""Modules and names that are elsewhere now, found only where Python would otherwise raise.
+"""Moved modules and names, found only if Python would otherwise raise.
 
 A finder at the very end of `sys.meta_path` answers for modules that no other finder knows, and a
-module's `__getattr__` (PEP 562) for names it does not have: code that runs without us never meets
-either.
+module's `__getattr__` (PEP 562) for
+names it lacks: code that runs without these shims meets neither.
 """
 
 import importlib
@@ -21,7 +21,7 @@ Names = Mapping[str, Target]
 
 
 class GoneError(NotImplementedError):
-    """What the script uses has no counterpart today; the message says what to change."""
+    """A name used by the script that has no present counterpart; the message names the change."""
 
 
 class GoneModuleError(GoneError, ImportError):
@@ -59,10 +59,10 @@ def lend(
     """Let a module answer for names it lost.
 
     Args:
-        module: the module as it is today.
-        names: lost name to where it is.
-        notes: where a use is noted.
-        since: "Keras 2" or the like, for the note.
+        module: the present module.
+        names: lost name to its new place.
+        notes: journal of adaptations.
+        since: "Keras 2" or the like, for the journal.
         only_for: answer only files below this folder.
     """
     own = module.__dict__.get("__getattr__")
@@ -82,10 +82,10 @@ def lend(
                 f"module {module.__name__!r} has no attribute {name!r}", name=name, obj=module
             )
         value = find(names[name])
-        lost = f"{module.__name__}.{name}"
+        lost_names = f"{module.__name__}.{name}"
         now = shown(names[name])
         notes.say(
-            f"{lost} is {now if now and now != lost else 'adapted'}{' since ' + since if since else ''}"
+            f"{lost_names} is {now if now and now != lost_names else 'adapted'}{' since ' + since if since else ''}"
         )
         module.__dict__[name] = value
         return value
@@ -104,7 +104,7 @@ class _Loader(importlib.abc.Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         modules = [importlib.import_module(name) for name in self._sources]
-        public = {name for one in modules for name in dir(one) if not name.startswith("_")}
+        public = {name for item in modules for name in dir(item) if not name.startswith("_")}
         module.__dict__["__all__"] = sorted(public | set(self._names))
         where = " and ".join(shown(source) for source in self._sources)
         self._notes.say(
@@ -117,9 +117,9 @@ class _Loader(importlib.abc.Loader):
         def answer(name: str) -> Any:
             if name in names:
                 return find(names[name])
-            for one in modules:
-                if hasattr(one, name):
-                    return getattr(one, name)
+            for item in modules:
+                if hasattr(item, name):
+                    return getattr(item, name)
             raise AttributeError(
                 f"module {module.__name__!r} has no attribute {name!r}", name=name, obj=module
             )
@@ -143,10 +143,10 @@ class Finder(importlib.abc.MetaPathFinder):
 
     def find_spec(self, name: str, path: Any, target: Optional[ModuleType] = None) -> Any:
         """A specification for a module that is gone, None for any other."""
-        found = self._modules.get(name)
-        if found is None or (self._only_for is not None and not _asked_from(self._only_for)):
+        result = self._modules.get(name)
+        if result is None or (self._only_for is not None and not _asked_from(self._only_for)):
             return None
-        sources, names = found
+        sources, names = result
         spec = importlib.machinery.ModuleSpec(
             name, _Loader(sources, names, self._notes), is_package=True
         )
@@ -155,7 +155,7 @@ class Finder(importlib.abc.MetaPathFinder):
 
 
 def _asked_from(folder: str) -> bool:
-    """Whether the import under way, or the look at a name, stands in a file below `folder`."""
+    """Return whether the import or attribute access under way stands in a file below `folder`."""
     frame = sys._getframe(1)
     while frame is not None:
         name = frame.f_code.co_filename
@@ -174,8 +174,8 @@ def install(
     """Answer for vanished modules from now on.
 
     Args:
-        modules: old name to the modules it is part of now, and names that are elsewhere.
-        notes: where a use is noted.
+        modules: old name to the modules that replace it, and names that moved elsewhere.
+        notes: journal of adaptations.
         only_for: answer only import statements in files below this folder.
     """
     sys.meta_path.append(Finder(modules, notes, only_for=only_for))
@@ -183,13 +183,13 @@ def install(
 
 def prefixed(table: Mapping[str, Any], prefixes: Sequence[str], *, root: str) -> Dict[str, Any]:
     """The rows whose module begins with `root`, for each prefix in its place."""
-    found: Dict[str, Any] = {}
+    result: Dict[str, Any] = {}
     for name, row in table.items():
         for prefix in prefixes:
-            found[
+            result[
                 prefix + name[len(root) :] if name == root or name.startswith(root + ".") else name
             ] = row
-    return found
+    return result
 
 
 def listed(text: str, module: str) -> Dict[str, str]:

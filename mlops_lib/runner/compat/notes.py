@@ -1,4 +1,4 @@
-"""What was adapted for an old script, said once each, with the script's own line."""
+"""Journal of adaptations for an old script: each once, with the script's own line."""
 
 import os
 import sys
@@ -8,8 +8,9 @@ from mlops_lib.runner.journal import Journal
 
 
 class Notes:
-    """Journals each adaptation once as a warning: `train.py:12: keras.layers.Convolution2D is
-    Conv2D since Keras 2`.
+    """Writer of one warning for each adaptation.
+
+    Example of a warning: `train.py:12: keras.layers.Convolution2D is Conv2D since Keras 2`.
     """
 
     def __init__(self, journal: Journal, work: str) -> None:
@@ -18,11 +19,11 @@ class Notes:
         self._said: "set[str]" = set()
 
     def say(self, message: str, *, line: Optional[Tuple[str, int]] = None) -> None:
-        """Journal an adaptation, unless it was before.
+        """Journal an adaptation, unless it was journaled before.
 
         Args:
-            message: what was written and what it is now.
-            line: file and line, where no frame of the script says them.
+            message: the old form and its present meaning.
+            line: file and line, if no frame of the script shows them.
         """
         key = message if line is None else f"{line[0]}: {message}"
         if key in self._said:

@@ -1,6 +1,4 @@
-"""What tables and columns of pandas had: methods, arguments by place, columns of words left out of
-a mean.
-"""
+"""Methods and arguments that pandas dropped, and means over tables with text columns."""
 
 import functools
 import inspect
@@ -27,11 +25,11 @@ PLACES = (
     "bfill",
     "to_csv",
 )
-"""Methods that took by place what is given by name today."""
+"""Methods whose parameters were positional once and are keyword-only today."""
 
 
 def pandas(module: Any, notes: Notes) -> None:
-    """Give tables, columns and readers back what they had."""
+    """Restore lost methods of tables, columns and readers."""
     frame = module.DataFrame
     series = module.Series
 
@@ -65,8 +63,8 @@ def pandas(module: Any, notes: Notes) -> None:
         "iget": lambda self, i: self.iloc[i],
         "nonzero": lambda self: self.to_numpy().nonzero(),
     }
-    for owner, lent in ((frame, tables), (series, columns)):
-        for name, value in lent.items():
+    for owner, substitutes in ((frame, tables), (series, columns)):
+        for name, value in substitutes.items():
             _lend(owner, name, value, notes)
         for name in PLACES:
             if hasattr(owner, name):
@@ -89,12 +87,12 @@ def _lend(owner: Any, name: str, value: Any, notes: Notes) -> None:
     """A method noted when it is used; one that is still there stays."""
     if hasattr(owner, name):
         return
-    said = f"pandas {owner.__name__}.{name} is stood in for: it is gone since pandas 2"
+    message = f"pandas {owner.__name__}.{name} is stood in for: it is gone since pandas 2"
     if isinstance(value, property):
         getter = value.fget
 
         def get(self: Any) -> Any:
-            notes.say(said)
+            notes.say(message)
             return getter(self) if getter is not None else None
 
         setattr(owner, name, property(get))
@@ -105,7 +103,7 @@ def _lend(owner: Any, name: str, value: Any, notes: Notes) -> None:
 
     @functools.wraps(value)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        notes.say(said)
+        notes.say(message)
         return value(self, *args, **kwargs)
 
     setattr(owner, name, call)
@@ -130,11 +128,11 @@ def _of_numbers(original: Callable[..., Any], notes: Notes) -> Callable[..., Any
         except (TypeError, ValueError):
             if "numeric_only" in kwargs:
                 raise
-            found = original(*args, numeric_only=True, **kwargs)
+            result = original(*args, numeric_only=True, **kwargs)
             notes.say(
                 f"pandas {original.__name__}: columns that hold no numbers are left out: numeric_only=True"
             )
-            return found
+            return result
 
     return call
 
@@ -189,7 +187,7 @@ def _reader(original: Callable[..., Any], notes: Notes) -> Callable[..., Any]:
 
 
 class Ix:
-    """`.ix[…]`: by label where the index has it, else by position."""
+    """Indexer `.ix[…]`: by label if the index has it, else by position."""
 
     def __init__(self, owner: Any) -> None:
         self._owner = owner
@@ -205,7 +203,7 @@ class Ix:
                 if isinstance(part, list)
                 else [part]
             )
-            numbers = all(isinstance(one, int) for one in ends if one is not None)
+            numbers = all(isinstance(item, int) for item in ends if item is not None)
             positional.append(numbers and axis is not None and axis.dtype.kind not in "iu")
         return parts, positional
 
@@ -213,11 +211,11 @@ class Ix:
         parts, positional = self._key(key)
         if all(positional) or not any(positional):
             return (self._owner.iloc if positional[0] else self._owner.loc)[key]
-        found = self._owner
+        result = self._owner
         for axis, (part, by_position) in enumerate(zip(parts, positional)):
-            whole = (slice(None),) * axis if found.ndim > axis else ()
-            found = (found.iloc if by_position else found.loc)[(*whole, part) if whole else part]
-        return found
+            whole = (slice(None),) * axis if result.ndim > axis else ()
+            result = (result.iloc if by_position else result.loc)[(*whole, part) if whole else part]
+        return result
 
     def __setitem__(self, key: Any, value: Any) -> None:
         parts, positional = self._key(key)
@@ -244,7 +242,7 @@ def append(
     if isinstance(other, pandas.Series) and isinstance(self, pandas.DataFrame):
         other = other.to_frame().T
     others = list(other) if isinstance(other, (list, tuple)) else [other]
-    others = [pandas.DataFrame([one]) if isinstance(one, dict) else one for one in others]
+    others = [pandas.DataFrame([item]) if isinstance(item, dict) else item for item in others]
     return pandas.concat(
         [self, *others], ignore_index=ignore_index, verify_integrity=verify_integrity, sort=sort
     )
@@ -276,8 +274,8 @@ def sort(
     """`sort`."""
     if columns is None and getattr(self, "ndim", 1) == 2:
         return self.sort_index(axis=axis, ascending=ascending, inplace=inplace)
-    chosen = {} if columns is None else {"by": columns}
-    return self.sort_values(**chosen, ascending=ascending, inplace=inplace)
+    selection = {} if columns is None else {"by": columns}
+    return self.sort_values(**selection, ascending=ascending, inplace=inplace)
 
 
 def set_value(self: Any, index: Any, column: Any, value: Any = None) -> Any:
@@ -290,7 +288,7 @@ def set_value(self: Any, index: Any, column: Any, value: Any = None) -> Any:
 
 
 def convert_objects(self: Any, convert_numeric: bool = False, **kwargs: Any) -> Any:
-    """`convert_objects`: better types, and numbers where asked for; what is none becomes missing."""
+    """Return `convert_objects`: better types, and numbers on request; other values become missing."""
     import pandas
 
     if not convert_numeric:

@@ -1,8 +1,9 @@
-"""Python 2 source as Python 3 compiles it, line by line the same.
+"""Translation of Python 2 source to Python 3, line by line.
 
-The translation is lib2to3's, where this Python still has it (up to 3.12); else only what can be
-told from single lines: prints, exceptions, backticks. What lib2to3 leaves alone and what gives
-other numbers, the division of whole numbers, is done on the tree.
+lib2to3 translates if this Python has it (up to 3.12); otherwise only single-line constructs are
+rewritten: prints, exceptions, backticks.
+The division of whole numbers, which lib2to3 leaves alone and which gives other numbers, is
+rewritten on the syntax tree.
 """
 
 import ast
@@ -37,14 +38,14 @@ MODULES = {
     "md5": "hashlib",
     "sets": "builtins",
 }
-"""Modules of Python 2, answered for only where the script's own code asks."""
+"""Modules of Python 2, answered for only if the script's own code imports them."""
 URLLIB: Names = {
     **listed(
         "urlretrieve urlopen URLopener FancyURLopener pathname2url url2pathname", "urllib.request"
     ),
     **listed("urlencode quote unquote quote_plus unquote_plus", "urllib.parse"),
 }
-"""What `urllib` itself had, and where it is."""
+"""Functions of Python 2's `urllib` to their present place."""
 
 _SKIPPED_FIXES = {"buffer", "idioms", "set_literal", "ws_comma", "asserts", "future", "import"}
 _PRINT = re.compile(
@@ -56,11 +57,11 @@ _RAISE = re.compile(r"^(\s*)raise\s+([\w.]+)\s*,\s*(.+)$")
 
 
 def translate(text: str) -> Optional[str]:
-    """Python 2 source as Python 3 source with the same lines, None where that cannot be had."""
+    """Return Python 2 source as Python 3 source with the same lines, None if that fails."""
     for attempt in (_lib2to3, _by_line):
-        found = attempt(text if text.endswith("\n") else text + "\n")
-        if found is not None and _parses(found):
-            return found
+        result = attempt(text if text.endswith("\n") else text + "\n")
+        if result is not None and _parses(result):
+            return result
     return None
 
 
@@ -139,8 +140,9 @@ def _is_whole(value: Any) -> bool:
 
 
 class Quotient(float):
-    """What `/` gives for whole numbers; where Python wants a whole number and would raise, it is
-    the one of Python 2.
+    """Quotient of two whole numbers.
+
+    If Python requires a whole number and would raise, it is Python 2's quotient.
     """
 
     whole: int
@@ -155,18 +157,18 @@ class Quotient(float):
 
 
 def quotient(left: Any, right: Any, *, say: Callable[[], None]) -> Any:
-    """Python 3's `/`, usable as an index, a size or a count.
+    """Return Python 3's `/`, usable as an index, a size or a count.
 
     Args:
-        left: what is divided.
-        right: what it is divided by.
-        say: called when it is used so.
+        left: the dividend.
+        right: the divisor.
+        say: called if the result is used as a whole number.
     """
     if type(left) is not int or type(right) is not int:
         return left / right
-    found = Quotient(left / right)
-    found.whole, found.say = left // right, say
-    return found
+    result = Quotient(left / right)
+    result.whole, result.say = left // right, say
+    return result
 
 
 class Division(ast.NodeTransformer):
@@ -195,7 +197,7 @@ class Division(ast.NodeTransformer):
 
 
 def divides_anew(tree: ast.Module) -> bool:
-    """Whether the source asks for Python 3's division."""
+    """Return whether the source imports Python 3's division."""
     return any(
         isinstance(node, ast.ImportFrom)
         and node.module == "__future__"
@@ -235,13 +237,12 @@ BOTH = {"six", "future", "past", "builtins"}
 
 
 def sure(tree: ast.Module) -> int:
-    """The line of what fails in Python 3, in a source that reads as Python 3 too; 0 if there is
-    none.
+    """Return the line that fails in Python 3 although it parses there; 0 if there is none.
 
-    Code that looks at Python's version, or asks for Python 3's behaviour, is written for both.
+    Code that checks Python's version, or imports Python 3's behaviour, is written for both.
     """
     missing = SURE & set(missing_builtins(tree))
-    found = []
+    result = []
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (
             node.module == "__future__" or (node.module or "").split(".")[0] in BOTH
@@ -267,32 +268,34 @@ def sure(tree: ast.Module) -> int:
             else ""
         )
         if name in (missing if isinstance(node, ast.Name) else METHODS):
-            found.append(getattr(node, "lineno", 1))
-    return min(found, default=0)
+            result.append(getattr(node, "lineno", 1))
+    return min(result, default=0)
 
 
 def _names(node: Optional[ast.expr]) -> "set[str]":
     return (
-        set() if node is None else {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
+        set()
+        if node is None
+        else {item.id for item in ast.walk(node) if isinstance(item, ast.Name)}
     )
 
 
 def missing_builtins(tree: ast.Module) -> Dict[str, Any]:
     """Python 2's built-in names that the source reads and never binds."""
     read: "set[str]" = set()
-    bound: "set[str]" = set()
+    bound_arguments: "set[str]" = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Name):
-            (read if isinstance(node.ctx, ast.Load) else bound).add(node.id)
+            (read if isinstance(node.ctx, ast.Load) else bound_arguments).add(node.id)
         elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-            bound.add(node.name)
+            bound_arguments.add(node.name)
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
-            bound |= {alias.asname or alias.name.split(".")[0] for alias in node.names}
-    return {name: value for name, value in BUILTINS.items() if name in read - bound}
+            bound_arguments |= {alias.asname or alias.name.split(".")[0] for alias in node.names}
+    return {name: value for name, value in BUILTINS.items() if name in read - bound_arguments}
 
 
 def pickles(module: Any, notes: Notes) -> None:
-    """`pickle.load(open(path))`, and what Python 2 pickled: its strings are bytes of any kind."""
+    """Let `pickle.load(open(path))` read pickles of Python 2, whose strings are bytes."""
     load = module.load
     dump = module.dump
 
@@ -322,10 +325,10 @@ def pickles(module: Any, notes: Notes) -> None:
 
 
 class StringIO:
-    """Python 2's, which held text or the bytes of a picture: what is written first decides.
+    """Python 2's `StringIO`, for text or bytes: the first write decides.
 
     Args:
-        content: what it holds in the beginning.
+        content: the initial content.
     """
 
     def __init__(self, content: Any = "") -> None:
@@ -356,7 +359,7 @@ class StringIO:
 
 
 def modules() -> Dict[str, Any]:
-    """Python 2's modules for the finder of what is gone."""
+    """Return Python 2's modules for the finder of vanished modules."""
     names: Dict[str, Names] = {
         "urllib2": {
             "HTTPError": "urllib.error:HTTPError",

@@ -1,4 +1,4 @@
-"""What PyTorch 0.x and 1.x, torchvision and torchtext had: names, methods, arguments."""
+"""Names, methods and arguments of PyTorch 0.x and 1.x, torchvision and torchtext."""
 
 import functools
 import inspect
@@ -52,15 +52,17 @@ def _ended(name: str) -> Any:
 
 
 def model_urls(module: Any) -> "dict[str, str]":
-    """Where the weights of a module's models are, by the models' names."""
+    """Return the weight URLs of a module's models by model name."""
     enums = [value for name, value in vars(module).items() if name.endswith("_Weights")]
     return {
-        one.__name__[: -len("_Weights")].lower(): next(iter(one)).url for one in enums if list(one)
+        item.__name__[: -len("_Weights")].lower(): next(iter(item)).url
+        for item in enums
+        if list(item)
     }
 
 
 def hooks(notes: Notes) -> Dict[str, Callable[[Any], None]]:
-    """What to do after each of these modules has been imported."""
+    """Return functions to call after the import of each of these modules."""
 
     def torch(module: Any) -> None:
         module.load = _load(module.load, notes)
@@ -105,7 +107,7 @@ def hooks(notes: Notes) -> Dict[str, Callable[[Any], None]]:
 
 
 def _load(original: Callable[..., Any], notes: Notes) -> Callable[..., Any]:
-    """`torch.load` of a file that holds more than weights, which it read for anybody until 2.6."""
+    """Let `torch.load` read files that hold more than weights, as it did before 2.6."""
 
     @functools.wraps(original)
     def load(*args: Any, **kwargs: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Functions that scikit-learn, numpy, scipy and pandas dropped, made of those they have."""
+"""Functions dropped by scikit-learn, NumPy, SciPy and pandas, built from present ones."""
 
 import io
 import os
@@ -36,7 +36,7 @@ def mat(data: Any, dtype: Any = None) -> Any:
 
 
 class _Folds:
-    """A splitter of scikit-learn 0.17: made with the data's size, iterated for its folds."""
+    """Splitter of scikit-learn 0.17: made with the data's size, iterated for its folds."""
 
     def __init__(self, splitter: Any, count: int, y: Any = None, *, groups: Any = None) -> None:
         self._splitter = splitter
@@ -53,13 +53,13 @@ class _Folds:
         return int(self._splitter.get_n_splits(range(self._count), self._y, self._groups))
 
     def split(self, x: Any, y: Any = None, groups: Any = None) -> Any:
-        """What today's functions ask a splitter for."""
+        """Yield the folds, for functions that expect a present-day splitter."""
         return self._splitter.split(
             x, self._y if y is None else y, self._groups if groups is None else groups
         )
 
     def get_n_splits(self, *args: Any) -> int:
-        """How many folds there are."""
+        """Return the number of folds."""
         return len(self)
 
 
@@ -185,8 +185,9 @@ COLUMNS = [
 
 
 def load_boston(return_X_y: bool = False) -> Any:  # noqa: N803
-    """The Boston house prices, from where scikit-learn's own notice of removal says they are; kept
-    in its data home.
+    """Return the Boston house prices.
+
+    They come from the address in scikit-learn's notice of removal, and are kept in its data home.
 
     Raises:
         GoneError: they cannot be fetched.
@@ -234,27 +235,28 @@ NAMES_THEN = {
 
 
 def fetch_mldata(dataname: str, data_home: Any = None, **kwargs: Any) -> Any:
-    """`datasets.fetch_mldata`, whose server is gone: the same data set from OpenML, sorted as MNIST
-    was there.
+    """Return a data set of the vanished `fetch_mldata` server from OpenML.
+
+    MNIST is sorted as it was there.
     """
     import numpy
     from sklearn.datasets import fetch_openml
 
-    found = fetch_openml(
+    result = fetch_openml(
         NAMES_THEN.get(dataname, dataname), version=1, as_frame=False, data_home=data_home
     )
-    found.target = (
-        found.target.astype("float64") if str(found.target[0]).isdigit() else found.target
+    result.target = (
+        result.target.astype("float64") if str(result.target[0]).isdigit() else result.target
     )
     if dataname in ("MNIST original", "mnist-original"):
         order = numpy.concatenate(
             [
-                numpy.argsort(found.target[:60000], kind="stable"),
-                60000 + numpy.argsort(found.target[60000:], kind="stable"),
+                numpy.argsort(result.target[:60000], kind="stable"),
+                60000 + numpy.argsort(result.target[60000:], kind="stable"),
             ]
         )
-        found.data, found.target = found.data[order], found.target[order]
-    return found
+        result.data, result.target = result.data[order], result.target[order]
+    return result
 
 
 def plot_confusion_matrix(estimator: Any, x: Any, y: Any, **kwargs: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What scikit-learn, numpy, scipy, pandas and matplotlib moved, renamed or dropped."""
+"""Names moved, renamed or dropped by scikit-learn, NumPy, SciPy, pandas and matplotlib."""
 
 import functools
 import sys
@@ -232,13 +232,14 @@ NAMES: Dict[str, Names] = {
 }
 
 PYTHON_2 = ("itertools", "string", "os", "sys")
-"""Modules whose lost names a package of today asks for under `try`, to see which Python it runs on:
-they stay lost to it.
+"""Modules whose lost names present packages import under `try` to detect Python 2.
+
+These names stay lost to such packages.
 """
 
 
 def numbers(module: Any, notes: Notes) -> None:
-    """What numpy's functions took."""
+    """Restore lost arguments of NumPy's functions."""
     module.array2string = _plain_numbers(module)
     module.histogram = _density(module.histogram, notes)
     module.set_printoptions = _threshold(module.set_printoptions)
@@ -262,7 +263,7 @@ def _of_bytes(module: Any, notes: Notes) -> Callable[..., Any]:
 
 
 def _plain_numbers(module: Any) -> Callable[..., Any]:
-    """`array2string` of a number: what Keras records was numpy's once, and is Python's now."""
+    """Let `array2string` take Python numbers, which Keras records in place of NumPy's today."""
     show = module.array2string
 
     @functools.wraps(show)
@@ -297,7 +298,7 @@ def _threshold(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _yaml(module: Any, notes: Notes) -> Callable[..., Any]:
-    """`yaml.load(text)`, which says since PyYAML 6 by what it reads."""
+    """Let `yaml.load(text)` work without a loader, which PyYAML 6 requires."""
     load = module.load
 
     @functools.wraps(load)
@@ -311,14 +312,15 @@ def _yaml(module: Any, notes: Notes) -> Callable[..., Any]:
 
 
 def hooks(notes: Notes, *, work: str) -> Dict[str, Callable[[Any], None]]:
-    """What to do after each of these modules has been imported; `work` is the folder of the
-    script's files.
+    """Return functions to call after the import of each of these modules.
+
+    `work` is the folder of the script's files.
     """
-    found: Dict[str, Callable[[Any], None]] = {}
+    result: Dict[str, Callable[[Any], None]] = {}
 
     def then(name: str, act: Callable[[Any], None]) -> None:
-        before = found.get(name)
-        found[name] = act if before is None else lambda module: (before(module), act(module))[0]  # type: ignore[func-returns-value]
+        before = result.get(name)
+        result[name] = act if before is None else lambda module: (before(module), act(module))[0]  # type: ignore[func-returns-value]
 
     for name, names in NAMES.items():
         only_for = work if name in PYTHON_2 else None
@@ -340,4 +342,4 @@ def hooks(notes: Notes, *, work: str) -> Dict[str, Callable[[Any], None]]:
         "matplotlib.pyplot",
         lambda module: lend(module, {"hold": lambda: lambda *args: None}, notes),
     )
-    return found
+    return result

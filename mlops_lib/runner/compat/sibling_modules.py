@@ -1,8 +1,8 @@
-"""Modules that lie beside whoever imports them, found only where Python would otherwise raise.
+"""Modules beside the importing file, found only if Python would otherwise raise.
 
-In Python 2 a module of a package imported its neighbours by their bare names. A script that was
-meant to be run from its own folder puts others on the path relative to that:
-`sys.path.append("../tools")`.
+In Python 2 a module of a package imported its siblings by their bare names. A script meant to run
+from its own folder extends the path
+relative to that folder: `sys.path.append("../tools")`.
 """
 
 import importlib.abc
@@ -16,12 +16,12 @@ from mlops_lib.runner.compat.notes import Notes
 
 
 class Neighbours(importlib.abc.MetaPathFinder):
-    """One of the last to be asked.
+    """Finder of sibling modules, last on `sys.meta_path`.
 
     Args:
         work: the working directory; nothing outside it is found.
         entry: the script that runs, relative to it.
-        notes: where a use is noted.
+        notes: journal of adaptations.
     """
 
     def __init__(self, work: str, entry: str, notes: Notes) -> None:
@@ -30,7 +30,7 @@ class Neighbours(importlib.abc.MetaPathFinder):
         self._notes = notes
 
     def find_spec(self, name: str, path: Any, target: Optional[ModuleType] = None) -> Any:
-        """The neighbour of that name, None where there is none."""
+        """Return the spec of the sibling of that name, None if there is none."""
         asker = None if path is not None else self._asker()
         if asker is None:
             return None

@@ -1,4 +1,4 @@
-"""Arguments, methods and attributes that scikit-learn's estimators and functions had."""
+"""Arguments, methods and attributes that scikit-learn's estimators and functions lost."""
 
 import collections
 import functools
@@ -85,7 +85,7 @@ HARMLESS = {
     "learning_method",
     "charset",
 }
-"""Left out where an estimator does not take them any more: they chose how, not what is computed."""
+"""Arguments to leave out if an estimator lost them: they choose the algorithm, not the result."""
 FUNCTIONS = {
     "sklearn.metrics": (
         "confusion_matrix",
@@ -113,7 +113,7 @@ FUNCTIONS = {
         "fetch_20newsgroups",
     ),
 }
-"""Functions that took by place what is given by name today, and what they need no more."""
+"""Functions with parameters that became keyword-only, and their dropped arguments."""
 ANSWERING = ("predict", "predict_proba", "decision_function", "transform", "kneighbors")
 """Methods that took a single row."""
 SCALERS = ("StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler")
@@ -138,30 +138,34 @@ def estimators(module: Any, notes: Notes) -> None:
 
 def _init(original: Callable[..., Any], name: str, values: Mapping[str, Any], notes: Notes) -> Any:
     signature = inspect.signature(original)
-    known = set(signature.parameters)
+    known_names = set(signature.parameters)
 
     @functools.wraps(original)
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
-        (self, *given), kwargs = by_name(name, signature, (self, *args), kwargs, notes)
-        original(self, *given, **_translated(name, known, values, kwargs, notes))
+        (self, *passed), kwargs = by_name(name, signature, (self, *args), kwargs, notes)
+        original(self, *passed, **_translated(name, known_names, values, kwargs, notes))
 
     init._mlops_old = True  # type: ignore[attr-defined]
     return init
 
 
 def _translated(
-    name: str, known: "set[str]", values: Mapping[str, Any], kwargs: Dict[str, Any], notes: Notes
+    name: str,
+    known_names: "set[str]",
+    values: Mapping[str, Any],
+    kwargs: Dict[str, Any],
+    notes: Notes,
 ) -> Dict[str, Any]:
     fresh = dict(kwargs)
     for key, value in kwargs.items():
         meanings = {**EVERYWHERE.get(key, {}), **values.get(key, {})}
-        if key not in known and RENAMED.get(key) in known:
+        if key not in known_names and RENAMED.get(key) in known_names:
             fresh[RENAMED[key]] = fresh.pop(key)
             notes.say(f"{name}({key}=…) is {RENAMED[key]}= now")
-        elif key not in known and key in HARMLESS:
+        elif key not in known_names and key in HARMLESS:
             fresh.pop(key)
             notes.say(f"{name}({key}=…) has no meaning any more and is left out")
-        elif key == "normalize" and key not in known:
+        elif key == "normalize" and key not in known_names:
             if value:
                 raise GoneError(
                     f"{name}(normalize=True) is gone: put a StandardScaler before it, in a pipeline"
@@ -174,7 +178,7 @@ def _translated(
 
 
 def functions(module: Any, notes: Notes) -> None:
-    """Let functions take by place what they took so."""
+    """Let functions take by position the arguments that they took so before."""
     for name in FUNCTIONS[module.__name__]:
         setattr(module, name, _function(module, getattr(module, name), name, notes))
 
@@ -249,15 +253,15 @@ def _of_column(original: Callable[..., Any], notes: Notes) -> Callable[..., Any]
         ):
             return original(self, x, *args, **kwargs)
         notes.say(f"{type(self).__name__} was given a column: it is x.reshape(-1, 1)")
-        found = original(self, numpy.asarray(x).reshape(-1, 1), *args, **kwargs)
-        return found if found is self else numpy.asarray(found).ravel()
+        result = original(self, numpy.asarray(x).reshape(-1, 1), *args, **kwargs)
+        return result if result is self else numpy.asarray(result).ravel()
 
     return call
 
 
 def _is_row(x: Any, features: int) -> bool:
     if isinstance(x, (list, tuple)):
-        return len(x) == features and all(isinstance(one, (int, float)) for one in x)
+        return len(x) == features and all(isinstance(item, (int, float)) for item in x)
     return getattr(x, "shape", None) == (features,)
 
 
@@ -306,7 +310,7 @@ def attributes(module: Any) -> None:
 
 
 def scorers(module: Any) -> None:
-    """Scorers of errors by the names they had before 0.18; they were negative then too."""
+    """Restore error scorers under their names before 0.18; they were negative then too."""
     for name in ("mean_squared_error", "mean_absolute_error", "median_absolute_error", "log_loss"):
         module._SCORERS.setdefault(name, module._SCORERS[f"neg_{name}"])
     for allowed in getattr(module.check_scoring, "_skl_parameter_constraints", {}).get(

@@ -1,5 +1,6 @@
-"""What is compiled instead of what was pushed: the same lines, in the words of today. The file
-itself is never changed.
+"""Compilation of old sources: the same lines in present-day terms.
+
+The pushed file itself is never changed.
 """
 
 import ast
@@ -41,47 +42,48 @@ FILES_LIMIT = 200
 
 
 class Dialect:
-    """How the project's sources are to be read, decided once from the entry and the modules it
-    imports.
-    """
+    """How to compile the project's sources, decided once from the entry and its imports."""
 
-    def __init__(self, work: str, notes: Notes, *, lost: AbstractSet[str] = frozenset()) -> None:
+    def __init__(
+        self, work: str, notes: Notes, *, lost_names: AbstractSet[str] = frozenset()
+    ) -> None:
         self.work = os.path.realpath(work)
         self.notes = notes
-        self.lost = lost
+        self.lost = lost_names
         self.graph = False
-        """Whether it is written for TensorFlow 1's graphs and sessions."""
+        """Whether the script is written for TensorFlow 1's graphs and sessions."""
         self.keras = False
         self.aged = False
-        """Whether it imports what its libraries lost: it may be older than Python 3's division."""
+        """Whether the script imports vanished names: it may be older than Python 3's division."""
         self.marker: Optional[Callable[[ast.Module, str], Tuple[ast.Module, bool]]] = None
-        """Marks the loops of a source that may train, and says whether there were any."""
+        """Function that marks the loops of a source that may train; returns whether there are any.
+        """
         self.symbolic: Optional[Tuple[str, int]] = None
-        """What it does that only a Keras of graphs can, and the line."""
+        """The construct that needs a Keras of graphs, and its line."""
 
     def decide(self, text: str, path: str) -> None:
-        """Look at the entry and what it imports from the project."""
-        used: Set[str] = set()
+        """Examine the entry and the project's modules that it imports."""
+        used_names: Set[str] = set()
         pending = [(text, os.path.realpath(path))]
-        seen: Set[str] = set()
-        while pending and len(seen) < FILES_LIMIT:
+        visited: Set[str] = set()
+        while pending and len(visited) < FILES_LIMIT:
             content, name = pending.pop()
-            seen.add(name)
+            visited.add(name)
             tree = parse(content)
             if tree is None:
                 continue
             uses = _Uses()
             uses.visit(tree)
-            used |= uses.names
+            used_names |= uses.names
             self.symbolic = self.symbolic or (symbolic_keras.use(tree) if uses.keras else None)
             self.keras = self.keras or uses.keras
             self.aged = self.aged or not uses.imports.isdisjoint(self.lost)
             pending += [
-                (found, place)
-                for found, place in self._local(uses.imports, name)
-                if place not in seen
+                (result, place)
+                for result, place in self._local(uses.imports, name)
+                if place not in visited
             ]
-        graph = used & (SURELY_GRAPH if self.keras else GRAPH)
+        graph = used_names & (SURELY_GRAPH if self.keras else GRAPH)
         if self.symbolic and not graph:
             self.notes.say(
                 f"{self.symbolic[0]}: Keras 2 (tf_keras) as a graph runs it, without resuming within the run",
@@ -91,15 +93,15 @@ class Dialect:
         self.keras = self.keras or bool(self.symbolic)
 
     def _local(self, imports: Set[str], path: str) -> "list[tuple[str, str]]":
-        found = []
+        result = []
         for module in imports:
             for base in (os.path.dirname(path), self.work):
                 place = os.path.realpath(os.path.join(base, *module.split(".")) + ".py")
                 if place.startswith(self.work + os.sep) and os.path.isfile(place):
                     with open(place, encoding="utf-8", errors="replace") as stream:
-                        found.append((stream.read(), place))
+                        result.append((stream.read(), place))
                     break
-        return found
+        return result
 
     def compile(self, text: str, path: str, flags: int = 0) -> Any:
         """The code object of a source of the project.
@@ -113,7 +115,7 @@ class Dialect:
             SyntaxError: it is neither Python 3 nor Python 2; the error is the one for the source as
                 it was pushed.
         """
-        given: Dict[str, Any] = {}
+        injected: Dict[str, Any] = {}
         pushed, text = text, asynchronous(text)
         if text != pushed:
             self.notes.say(
@@ -136,24 +138,26 @@ class Dialect:
                 tree = ast.parse(translated, path)
                 if not python2.divides_anew(tree):
                     tree = python2.Division().visit(tree)
-                    given[python2.Division.NAME] = python2.divide
+                    injected[python2.Division.NAME] = python2.divide
         assert tree is not None
-        if not given and (self.aged or self.graph) and not python2.divides_anew(tree):
+        if not injected and (self.aged or self.graph) and not python2.divides_anew(tree):
             tree = python2.Division().visit(tree)
-            given[python2.Division.NAME] = functools.partial(python2.quotient, say=self._say_whole)
+            injected[python2.Division.NAME] = functools.partial(
+                python2.quotient, say=self._say_whole
+            )
         for name, value in python2.missing_builtins(tree).items():
             self.notes.say(f"{name} is Python 2's", line=(self._shown(path), _line_of(tree, name)))
-            given[name] = value
+            injected[name] = value
         written = source_idioms.Idioms(tree)
         tree = written.visit(tree)
-        given.update({name: self._idiom(name) for name in written.used})
+        injected.update({name: self._idiom(name) for name in written.used})
         times = clock.TimeCallWrapper()
         tree = times.visit(tree)
         if times.changed:
-            given[clock.NAME] = clock.replay
+            injected[clock.NAME] = clock.replay
         measures = handwritten.Measures()
         tree = measures.visit(tree)
-        given.update({name: handwritten.OPERATORS[name] for name in measures.used})
+        injected.update({name: handwritten.OPERATORS[name] for name in measures.used})
         private = _PrivateKeras()
         tree = private.visit(tree)
         if private.line:
@@ -163,7 +167,7 @@ class Dialect:
         marked = False
         if self.marker is not None:
             tree, marked = self.marker(tree, path)
-        changed = bool(given or private.line or marked)
+        changed = bool(injected or private.line or marked)
         if self.graph:
             imports = _Imports()
             tree = imports.visit(tree)
@@ -175,8 +179,8 @@ class Dialect:
                 )
         if not changed:
             return compile(text, path, "exec", flags, dont_inherit=True)
-        if given:
-            _lend_names(tree, given)
+        if injected:
+            _lend_names(tree, injected)
         return compile(ast.fix_missing_locations(tree), path, "exec", flags, dont_inherit=True)
 
     def _say_whole(self) -> None:
@@ -228,11 +232,9 @@ LENT: Dict[str, Any] = {}
 """Values that translated sources import from here."""
 
 
-def _lend_names(tree: ast.Module, given: Dict[str, Any]) -> None:
-    """Begin the source with an import of what it lacks; after its docstring and its imports from
-    the future.
-    """
-    LENT.update(given)
+def _lend_names(tree: ast.Module, injected: Dict[str, Any]) -> None:
+    """Insert an import of missing names after docstring and `__future__` imports."""
+    LENT.update(injected)
     index = 0
     for statement in tree.body:
         docstring = (
@@ -246,7 +248,7 @@ def _lend_names(tree: ast.Module, given: Dict[str, Any]) -> None:
             break
         index += 1
     line = tree.body[index].lineno if index < len(tree.body) else 1
-    code = "from mlops_lib.runner.compat.injected_names import " + ", ".join(sorted(given))
+    code = "from mlops_lib.runner.compat.injected_names import " + ", ".join(sorted(injected))
     added = ast.parse(code).body[0]
     for node in ast.walk(added):
         if isinstance(node, (ast.stmt, ast.expr, ast.alias)):
@@ -255,7 +257,7 @@ def _lend_names(tree: ast.Module, given: Dict[str, Any]) -> None:
 
 
 def asynchronous(text: str) -> str:
-    """The source with `async=` as `non_blocking=`, where that is what keeps Python from reading it."""
+    """Rename `async=` to `non_blocking=` if that keeps Python from parsing the source."""
     changed = source_idioms.asynchronous(text)
     return text if changed == text or _is_python(text) else changed
 
@@ -274,7 +276,7 @@ def _first_change(before: str, after: str) -> int:
 
 
 def parse(text: str) -> Optional[ast.Module]:
-    """The tree of Python 3 source, or of what Python 2 source becomes; None where there is none."""
+    """Return the tree of Python 3 source, or of translated Python 2 source; None if neither parses."""
     text = asynchronous(text)
     try:
         return ast.parse(text)
@@ -291,7 +293,7 @@ def _line_of(tree: ast.Module, name: str) -> int:
 
 
 class _Uses(ast.NodeVisitor):
-    """What a source uses of TensorFlow, and what it imports."""
+    """Collector of a source's imports and of its uses of TensorFlow."""
 
     def __init__(self) -> None:
         self.names: Set[str] = set()
@@ -339,7 +341,7 @@ PRIVATE_KERAS = (
 
 
 class _PrivateKeras(ast.NodeTransformer):
-    """Keras by the places that TensorFlow kept it in: a second, older one is there, or nothing."""
+    """Rewriter of TensorFlow's private places of Keras, which hold an older copy or nothing."""
 
     def __init__(self) -> None:
         self.line = 0
@@ -360,9 +362,7 @@ class _PrivateKeras(ast.NodeTransformer):
         return node
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST:
-        """`from tensorflow.python.keras.layers import Dense`, `from tensorflow.python import
-        keras`.
-        """
+        """Rewrite `from tensorflow.python.keras… import …` and its like."""
         module = node.module or ""
         if (
             any(alias.name == "keras" for alias in node.names)

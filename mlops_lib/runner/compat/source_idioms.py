@@ -1,6 +1,4 @@
-"""What old code wrote that only its source shows, done as it was meant where today's library would
-raise.
-"""
+"""Idioms of old code visible only in its source, executed with their old meaning."""
 
 import ast
 import io
@@ -41,14 +39,12 @@ def first(values: Any, *, say: Callable[[], None]) -> Any:
 
 
 def kept_mode(result: Any, *, aged: bool, say: Callable[[], None]) -> Any:
-    """`mode(x)[0][0]` of what scipy gives since 1.11: the dimension that the second index was for
-    is gone.
+    """Return SciPy's mode so that `mode(x)[0][0]` works, whose dimension 1.11 dropped.
 
     Args:
-        result: what `scipy.stats.mode` returned.
-        aged: whether the script is of an age in which `[0][0]` of a table's columns were all their
-            modes.
-        say: called where it differs.
+        result: the result of `scipy.stats.mode`.
+        aged: whether the script is so old that `[0][0]` of a table's columns gave all their modes.
+        say: called if the meaning differs.
     """
     modes = result[0]
     dimensions = getattr(modes, "ndim", 0)
@@ -61,8 +57,9 @@ def kept_mode(result: Any, *, aged: bool, say: Callable[[], None]) -> Any:
 
 
 def number(kind: Callable[..., Any], value: Any, *, say: Callable[[], None]) -> Any:
-    """`float(x)` and `int(x)` of an array that holds one number, which numpy takes since 2.4
-    without dimensions only.
+    """Return the number in a one-element array for `float(x)` and `int(x)`.
+
+    NumPy 2.4 accepts only arrays without dimensions.
     """
     try:
         return kind(value)
@@ -78,11 +75,11 @@ def shown(text: Any, values: Any, *, say: Callable[[], None]) -> Any:
     try:
         return text % values
     except TypeError:
-        one = values if isinstance(values, tuple) else (values,)
-        if not any(map(_is_one, one)):
+        item = values if isinstance(values, tuple) else (values,)
+        if not any(map(_is_one, item)):
             raise
         say()
-        return text % tuple(value.item() if _is_one(value) else value for value in one)
+        return text % tuple(value.item() if _is_one(value) else value for value in item)
 
 
 def as_bytes(value: Any, *, say: Callable[[], None]) -> Any:
@@ -100,8 +97,9 @@ def _is_one(value: Any) -> bool:
 
 
 class Idioms(ast.NodeTransformer):
-    """Replaces `tensor.data[0]` and `mode(x)[0][0]` in sources that use PyTorch, or scipy's `mode`;
-    `float(x)`, `"%f" % x`.
+    """Rewriter of `tensor.data[0]`, `mode(x)[0][0]`, `float(x)` and `"%f" % x`.
+
+    It acts only on sources that use PyTorch or SciPy's `mode`.
     """
 
     def __init__(self, tree: ast.Module) -> None:
@@ -144,7 +142,7 @@ class Idioms(ast.NodeTransformer):
         return node
 
     def visit_Lambda(self, node: ast.Lambda) -> ast.AST:
-        """Stays as it is: a Lambda layer is saved with its code, and loaded where we are not."""
+        """Leave a lambda as it is: a Lambda layer is saved with its code and loaded without shims."""
         return node
 
     def visit_Call(self, node: ast.Call) -> ast.AST:

@@ -1,5 +1,6 @@
-"""What Keras 2 could do with the tensors of a model before it ran, and Keras 3 cannot: then the
-script gets Keras 2.
+"""Operations on a model's symbolic tensors that only Keras 2 supports.
+
+A script that needs them runs on Keras 2.
 """
 
 import ast
@@ -11,18 +12,22 @@ LAYERS = ("LocallyConnected1D", "LocallyConnected2D")
 
 
 def use(tree: ast.AST) -> Optional[Tuple[str, int]]:
-    """The first thing in a source that only a Keras of graphs can do, and its line; None if there
-    is none.
+    """Return the first construct of a source that needs a Keras of graphs, with its line.
+
+    None if there is none.
     """
-    seen = _Seen()
-    seen.visit(tree)
-    for name, line in seen.losses:
-        held = seen.functions.get(name, set()) & seen.tensors
-        if held:
-            seen.found.append(
-                (f"the loss {name} uses {sorted(held)[0]}, a tensor of the model", line)
+    visited = _Seen()
+    visited.visit(tree)
+    for name, line in visited.losses:
+        symbolic_arguments = visited.functions.get(name, set()) & visited.tensors
+        if symbolic_arguments:
+            visited.found.append(
+                (
+                    f"the loss {name} uses {sorted(symbolic_arguments)[0]}, a tensor of the model",
+                    line,
+                )
             )
-    return min(seen.found, key=lambda one: one[1], default=None)
+    return min(visited.found, key=lambda item: item[1], default=None)
 
 
 class _Seen(ast.NodeVisitor):
@@ -56,10 +61,10 @@ class _Seen(ast.NodeVisitor):
         """`x = Dense(8)(x)`, `K = keras.backend`."""
         self.generic_visit(node)
         names = {
-            one.id
+            item.id
             for target in node.targets
-            for one in (target.elts if isinstance(target, ast.Tuple) else [target])
-            if isinstance(one, ast.Name)
+            for item in (target.elts if isinstance(target, ast.Tuple) else [target])
+            if isinstance(item, ast.Name)
         }
         if isinstance(node.value, ast.Attribute) and node.value.attr == "backend":
             self.backends |= names
@@ -69,17 +74,17 @@ class _Seen(ast.NodeVisitor):
     def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
         """A function that may be a loss."""
         own = {argument.arg for argument in node.args.args}
-        used = {
-            one.id
-            for one in ast.walk(node)
-            if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load)
+        used_names = {
+            item.id
+            for item in ast.walk(node)
+            if isinstance(item, ast.Name) and isinstance(item.ctx, ast.Load)
         }
         set_here = {
-            one.id
-            for one in ast.walk(node)
-            if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)
+            item.id
+            for item in ast.walk(node)
+            if isinstance(item, ast.Name) and isinstance(item.ctx, ast.Store)
         }
-        self.functions[node.name] = used - own - set_here
+        self.functions[node.name] = used_names - own - set_here
         self.generic_visit(node)
 
     def visit_Call(self, node: ast.Call) -> None:
@@ -97,7 +102,7 @@ class _Seen(ast.NodeVisitor):
             self.found.append(("add_loss of a tensor of the model", node.lineno))
         elif called.attr == "compile":
             losses = [k.value for k in node.keywords if k.arg == "loss"]
-            self.losses += [(one.id, node.lineno) for one in losses if isinstance(one, ast.Name)]
+            self.losses += [(item.id, node.lineno) for item in losses if isinstance(item, ast.Name)]
 
 
 def _is_backend(node: ast.AST) -> bool:

@@ -1,4 +1,4 @@
-"""TensorFlow 1: its behaviour, its tutorial's data, and what of `tf.contrib` lives on elsewhere."""
+"""TensorFlow 1: its behaviour, its tutorial's data, and the living parts of `tf.contrib`."""
 
 import functools
 import gzip
@@ -193,7 +193,7 @@ BEFORE_1: Names = {
 
 
 class Contrib(importlib.abc.MetaPathFinder):
-    """Says what to change where a part of `tf.contrib` is imported that lives on nowhere."""
+    """Module whose attributes raise with the remedy for a vanished part of `tf.contrib`."""
 
     def find_spec(self, name: str, path: Any, target: Optional[ModuleType] = None) -> Any:
         """Never finds anything.
@@ -217,11 +217,11 @@ def _no_estimators() -> Any:
 
 
 def hooks(notes: Notes, *, graph: bool, keras: bool) -> "dict[str, Any]":
-    """What to do once TensorFlow was imported.
+    """Return functions to call after the import of TensorFlow.
 
     Args:
-        notes: where uses are noted.
-        graph: whether the script is one of TensorFlow 1's graphs.
+        notes: journal of adaptations.
+        graph: whether the script is written for TensorFlow 1's graphs.
         keras: whether it uses Keras too.
     """
 
@@ -235,12 +235,12 @@ def hooks(notes: Notes, *, graph: bool, keras: bool) -> "dict[str, Any]":
                 setattr(owner, name, with_renamed(getattr(owner, name), table, notes))
         shown: Any = importlib.import_module(CELLS)
         old = _plain(shown)
-        lost = {
+        lost_names = {
             name: f"{CELLS}:{name}"
             for name in dir(old)
             if not name.startswith("_") and not hasattr(module, name)
         }
-        lend(module, {**lost, "contrib": "tensorflow.contrib"}, notes)
+        lend(module, {**lost_names, "contrib": "tensorflow.contrib"}, notes)
         lend(old, {"contrib": "tensorflow.contrib", "estimator": _no_estimators, **BEFORE_1}, notes)
         if graph:
             _as_before_1(shown, notes)
@@ -249,12 +249,12 @@ def hooks(notes: Notes, *, graph: bool, keras: bool) -> "dict[str, Any]":
 
 
 def _plain(module: Any) -> Any:
-    """The module that TensorFlow wraps, to warn of what is deprecated."""
+    """Return the module inside TensorFlow's wrapper for deprecation warnings."""
     return getattr(module, "_tfmw_wrapped_module", module)
 
 
 def _as_before_1(module: Any, notes: Notes) -> None:
-    """What functions of TensorFlow 0.x took: the axis first, logits and labels by place."""
+    """Restore the signatures of TensorFlow 0.x: the axis first, logits and labels by position."""
     lend(_plain(module.train), {"SummaryWriter": f"{CELLS}:summary.FileWriter"}, notes)
     concat = module.concat
     split = module.split
@@ -293,9 +293,7 @@ def _logits_first(original: Any, notes: Notes) -> Any:
 
 
 def prepare(*, graph: bool) -> None:
-    """Before TensorFlow is imported: a script of graphs needs the Keras of its age, for `tf.layers`
-    and its cells.
-    """
+    """Choose the Keras that `tf.layers` and its cells need, before TensorFlow is imported."""
     if graph and importlib.util.find_spec("tf_keras") is not None:
         os.environ["TF_USE_LEGACY_KERAS"] = "1"
 
@@ -340,8 +338,8 @@ class Digits:
         """The next examples, in an order that is new in every epoch."""
         import numpy
 
-        chosen: Any = []
-        while len(chosen) < batch_size:
+        selection: Any = []
+        while len(selection) < batch_size:
             if self._order is None or self._next >= self.num_examples:
                 self.epochs_completed += self._order is not None
                 self._order = (
@@ -350,10 +348,10 @@ class Digits:
                     else numpy.arange(self.num_examples)
                 )
                 self._next = 0
-            taken = self._order[self._next : self._next + batch_size - len(chosen)]
-            self._next += len(taken)
-            chosen = numpy.concatenate([chosen, taken]).astype(int)
-        return self.images[chosen], self.labels[chosen]
+            batch = self._order[self._next : self._next + batch_size - len(selection)]
+            self._next += len(batch)
+            selection = numpy.concatenate([selection, batch]).astype(int)
+        return self.images[selection], self.labels[selection]
 
 
 class Parts:
@@ -383,7 +381,7 @@ def read_data_sets(
     seed: Any = None,
     **kwargs: Any,
 ) -> Parts:
-    """MNIST as the tutorial read it: from files in `train_dir`, else as Keras fetches and keeps it."""
+    """Return MNIST as the tutorial read it: from `train_dir`, else from Keras' download."""
     import numpy
 
     paths = [os.path.join(train_dir, name) for name in FILES]

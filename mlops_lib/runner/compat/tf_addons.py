@@ -1,8 +1,8 @@
-"""TensorFlow Addons, which ended with TensorFlow 2.15 and cannot be imported beside Keras 3: what
-Keras has of it now.
+"""TensorFlow Addons as far as Keras 3 has counterparts.
 
-Names as https://www.tensorflow.org/addons/api_docs/python/tfa lists them; where Keras' counterpart
-takes other arguments, they are translated.
+The package ended with TensorFlow 2.15 and cannot be imported beside Keras 3. Names are those of
+https://www.tensorflow.org/addons/api_docs/python/tfa; arguments are translated if Keras'
+counterpart takes others.
 """
 
 import functools
@@ -39,7 +39,7 @@ def instance_normalization(**arguments: Any) -> Any:
 def f1_score(
     num_classes: Any = None, average: Any = None, threshold: Any = None, **others: Any
 ) -> Any:
-    """`tfa.metrics.F1Score(num_classes, average, threshold)`; Keras counts the classes itself."""
+    """Return `tfa.metrics.F1Score(num_classes, average, threshold)`; Keras infers the classes."""
     import keras
 
     return keras.metrics.F1Score(average, threshold, **others)

@@ -1,6 +1,4 @@
-"""What scripts used most of `tf.contrib`: its layers, whose defaults differ from those of
-`tf.layers`, and its eager mode.
-"""
+"""The most used parts of `tf.contrib`: its layers, with their own defaults, and eager mode."""
 
 import functools
 from typing import Any, Callable, Dict, List, Optional, Tuple
@@ -36,9 +34,7 @@ def _common(
     trainable: bool,
     normalizer_fn: Any,
 ) -> Dict[str, Any]:
-    """The arguments of a layer of `tf.layers` for those of one of contrib's; a normalizer takes the
-    bias's place.
-    """
+    """Translate arguments of contrib's layers for `tf.layers`; a normalizer replaces the bias."""
     return {
         "kernel_initializer": weights_initializer or _v1().glorot_uniform_initializer(),
         "bias_initializer": biases_initializer or _v1().zeros_initializer(),
@@ -74,7 +70,7 @@ def fully_connected(
     trainable: bool = True,
     scope: Any = None,
 ) -> Any:
-    """`tf.layers.dense`, with a rectifier unless told otherwise."""
+    """Return `tf.layers.dense`, by default with a rectifier."""
     common = _common(
         weights_initializer=weights_initializer,
         biases_initializer=_biases(biases_initializer),
@@ -129,10 +125,10 @@ def _convolution(name: str) -> Callable[..., Any]:
         )
         if name == "conv2d":
             common["dilation_rate"] = rate
-        made = getattr(_v1().layers, name)(
+        layer_output = getattr(_v1().layers, name)(
             inputs, num_outputs, kernel_size, strides=stride, padding=padding.lower(), **common
         )
-        return _finished(made, normalizer_fn, normalizer_params, activation_fn)
+        return _finished(layer_output, normalizer_fn, normalizer_params, activation_fn)
 
     layer.__name__ = name
     return layer
@@ -167,7 +163,7 @@ def dropout(
     is_training: Any = True,
     **kwargs: Any,
 ) -> Any:
-    """What is kept, not what is dropped."""
+    """Apply dropout with `keep_prob`, the share of units kept."""
     return _v1().layers.dropout(
         inputs, rate=1 - keep_prob, noise_shape=noise_shape, training=is_training
     )
@@ -196,7 +192,7 @@ def batch_norm(
     **kwargs: Any,
 ) -> Any:
     """`tf.layers.batch_normalization`, with contrib's names and defaults."""
-    made = _v1().layers.batch_normalization(
+    layer_output = _v1().layers.batch_normalization(
         inputs,
         momentum=decay,
         center=center,
@@ -207,7 +203,7 @@ def batch_norm(
         trainable=trainable,
         name=scope,
     )
-    return made if activation_fn is None else activation_fn(made)
+    return layer_output if activation_fn is None else activation_fn(layer_output)
 
 
 def one_hot_encoding(
@@ -239,7 +235,7 @@ def embed_sequence(
 def variance_scaling_initializer(
     factor: float = 2.0, mode: str = "FAN_IN", uniform: bool = False, **kwargs: Any
 ) -> Any:
-    """He's initializer, unless told otherwise."""
+    """Return an initializer, by default He's."""
     distribution = "uniform" if uniform else "truncated_normal"
     return _v1().variance_scaling_initializer(
         scale=factor, mode=mode.lower(), distribution=distribution, **kwargs
@@ -265,19 +261,19 @@ def optimize_loss(
         "Momentum": "MomentumOptimizer",
         "Ftrl": "FtrlOptimizer",
     }
-    made = (
+    layer_output = (
         getattr(_v1().train, names[optimizer])(learning_rate)
         if isinstance(optimizer, str)
         else optimizer
     )
-    made = made(learning_rate) if isinstance(made, type) else made
-    pairs = made.compute_gradients(loss)
+    layer_output = layer_output(learning_rate) if isinstance(layer_output, type) else layer_output
+    pairs = layer_output.compute_gradients(loss)
     if clip_gradients is not None:
         pairs = [
             (None if g is None else _v1().clip_by_norm(g, clip_gradients), v) for g, v in pairs
         ]
     step = global_step if global_step is not None else _v1().train.get_global_step()
-    return made.apply_gradients(pairs, global_step=step)
+    return layer_output.apply_gradients(pairs, global_step=step)
 
 
 # eager execution
@@ -315,7 +311,7 @@ def gradients_function(
     def call(*args: Any) -> List[Any]:
         import tensorflow
 
-        inputs = [tensorflow.convert_to_tensor(one) for one in args]
+        inputs = [tensorflow.convert_to_tensor(item) for item in args]
         with tensorflow.GradientTape() as tape:
             tape.watch(inputs)
             value = function(*inputs)

@@ -6,6 +6,7 @@ anything else the script's own evaluation. The last session on each set of examp
 """
 
 import functools
+import sys
 from typing import Any, Callable, Dict, FrozenSet, List, Optional, Set
 
 from mlops_lib.runner.context import Context
@@ -153,6 +154,8 @@ class Judge:
 
     def finish(self) -> None:
         """Record what was evaluated, when the script is over."""
+        if "torch" not in sys.modules:
+            return
         self.watch.end_sessions()
         self.training.end_fit()
         self.examples.finish()

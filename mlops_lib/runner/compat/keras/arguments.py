@@ -1,6 +1,4 @@
-"""Arguments of Keras 1 and 2 in the words of Keras 3: layers, optimizers, `fit` and its generators,
-callbacks.
-"""
+"""Arguments of Keras 1 and 2 for layers, optimizers, `fit` and callbacks of Keras 3."""
 
 import functools
 import inspect
@@ -92,7 +90,7 @@ DROPPED: Dict[str, Tuple[str, ...]] = {
     "Embedding": ("dropout",),
 }
 BATCH_SHAPE = "_mlops_batch_shape"
-"""Where a layer keeps the batch shape it was given until a Sequential model asks for it."""
+"""Attribute of a layer that holds its batch shape until a Sequential model reads it."""
 ORDERS = {"th": "channels_first", "tf": "channels_last", "default": None}
 INITIALIZERS = {
     "normal": "random_normal",
@@ -224,16 +222,23 @@ CHANNELS = (1, 3, 4)
 
 
 def order_of(kwargs: Any, dimensions: int, notes: Notes) -> None:
-    """Keras 0 and 1 read pictures as Theano did unless told otherwise: (1, 28, 28) is one channel
-    of 28 by 28.
+    """Return the axis order of an old model's pictures.
+
+    Keras 0 and 1 read pictures in Theano's order by default: (1, 28, 28) is one channel of 28 by
+    28.
     """
     import keras
 
     shape: Tuple[Any, ...] = tuple(
         kwargs.get("input_shape") or tuple(kwargs.get("batch_input_shape") or ())[1:]
     )
-    told = {"dim_ordering", "data_format"} & set(kwargs)
-    if told or len(shape) != 1 + dimensions or shape[0] not in CHANNELS or shape[-1] in CHANNELS:
+    given_orders = {"dim_ordering", "data_format"} & set(kwargs)
+    if (
+        given_orders
+        or len(shape) != 1 + dimensions
+        or shape[0] not in CHANNELS
+        or shape[-1] in CHANNELS
+    ):
         return
     if keras.backend.image_data_format() == "channels_last":
         keras.backend.set_image_data_format("channels_first")
@@ -265,7 +270,7 @@ def _kernel(
 
 
 def _whole(value: Any, key: Optional[str] = None) -> Any:
-    """A number of numpy's, or a quotient of Python 2's, as Python's: Keras 3 asks for an `int`."""
+    """Return a NumPy integer or a quotient of Python 2 as an `int`, which Keras 3 requires."""
     if isinstance(value, Quotient):
         return operator.index(value) if key in WHOLE else float(value)
     is_whole = (
@@ -296,7 +301,7 @@ def _values(kwargs: Dict[str, Any]) -> Dict[str, Any]:
 
 def _takes_dtype(initializer: Any) -> bool:
     parameters = inspect.signature(initializer).parameters.values()
-    return any(one.name == "dtype" or one.kind is one.VAR_KEYWORD for one in parameters)
+    return any(item.name == "dtype" or item.kind is item.VAR_KEYWORD for item in parameters)
 
 
 def _initializer(function: Any) -> Any:
@@ -329,7 +334,7 @@ def _clipped_twice(optimizer: Any, kwargs: Dict[str, Any], notes: Notes) -> Dict
         import keras
 
         clipped = type(optimizer)._clip_gradients(optimizer, gradients)
-        return [None if one is None else keras.ops.clip(one, -limit, limit) for one in clipped]
+        return [None if item is None else keras.ops.clip(item, -limit, limit) for item in clipped]
 
     optimizer.__dict__["_clip_gradients"] = clip
     notes.say("clipnorm= and clipvalue= together: Keras 3 takes one, both are done")
@@ -344,7 +349,7 @@ def classes(module: Any, notes: Notes) -> None:
 
 
 def pictures(module: Any, notes: Notes) -> None:
-    """Let `plot_model` go without a picture where pydot or Graphviz is not there."""
+    """Let `plot_model` return without a picture if pydot or Graphviz is missing."""
     draw = module.plot_model
 
     @functools.wraps(draw)
@@ -361,9 +366,7 @@ def pictures(module: Any, notes: Notes) -> None:
 
 
 def optimizers(module: Any, notes: Notes) -> None:
-    """Let optimizers take `lr`, and `decay` with the meaning it had: the rate divided by 1 + decay
-    * step.
-    """
+    """Let optimizers take `lr` and `decay`, which divides the rate by 1 + decay * step."""
     rename = renamed(
         {"lr": "learning_rate", "beta1": "beta_1", "beta2": "beta_2"},
         notes,
@@ -375,8 +378,8 @@ def optimizers(module: Any, notes: Notes) -> None:
         if isinstance(kwargs.get("learning_rate"), int):
             kwargs = {**kwargs, "learning_rate": float(kwargs["learning_rate"])}
         args = tuple(
-            float(one) if isinstance(one, int) and not isinstance(one, bool) else one
-            for one in args
+            float(item) if isinstance(item, int) and not isinstance(item, bool) else item
+            for item in args
         )
         if kwargs.get("epsilon", 0) is None:
             kwargs = {key: value for key, value in kwargs.items() if key != "epsilon"}

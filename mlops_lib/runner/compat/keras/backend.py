@@ -85,21 +85,19 @@ OPS = {
         )
     },
 }
-"""A function of the old backend, and the one of `keras.ops` that does the same; "" where it is
-written below.
-"""
+"""Function of the old backend to the equivalent of `keras.ops`; "" if it is defined below."""
 OLD_ORDER = {"th": "channels_first", "tf": "channels_last"}
 NEW_ORDER = {new: old for old, new in OLD_ORDER.items()}
 
 
 def names(notes: Notes, *, aged: bool) -> Names:
-    """What `keras.backend` lost, with what makes each.
+    """Return the names that `keras.backend` lost, each with a factory of its substitute.
 
     Args:
-        notes: where a use is noted.
+        notes: journal of adaptations.
         aged: whether the script is older than Keras 2.3.
     """
-    lost: Dict[str, Callable[[], Any]] = {
+    lost_names: Dict[str, Callable[[], Any]] = {
         name: functools.partial(_function, name) for name in {*OPS, *_old_names()}
     }
     own: Dict[str, Callable[[], Any]] = {
@@ -145,7 +143,7 @@ def names(notes: Notes, *, aged: bool) -> Names:
             )
         },
     }
-    return {**lost, **own}
+    return {**lost_names, **own}
 
 
 def _old_names() -> "set[str]":
@@ -236,7 +234,7 @@ def _has_symbol(keras: Any, values: Any) -> bool:
         isinstance(value, keras.KerasTensor)
         or (
             isinstance(value, (list, tuple))
-            and any(isinstance(one, keras.KerasTensor) for one in value)
+            and any(isinstance(item, keras.KerasTensor) for item in value)
         )
         for value in values
     )
@@ -245,7 +243,7 @@ def _has_symbol(keras: Any, values: Any) -> bool:
 def _batch_flatten(x: Any) -> Any:
     from keras import ops
 
-    return ops.reshape(x, (-1, functools.reduce(lambda size, one: size * one, x.shape[1:], 1)))
+    return ops.reshape(x, (-1, functools.reduce(lambda size, item: size * item, x.shape[1:], 1)))
 
 
 def _batch_dot(x: Any, y: Any, axes: Any = None, *, aged: bool) -> Any:
@@ -315,9 +313,7 @@ def _chosen(value: Any) -> Any:
 
 
 def _in_train_phase(x: Any, alt: Any, training: Any = None) -> Any:
-    """`x` while a model trains, else `alt`: what the layer was called for, unless it says so
-    itself.
-    """
+    """Return `x` while a model trains, else `alt`; `training` overrides the layer's own mode."""
     from keras.src.backend.common import global_state
 
     if training is None:
@@ -362,7 +358,7 @@ def _get_session() -> Any:
 
 
 def _set_session(session: Any) -> None:
-    """A session's options were about the processor's or GPU's memory: nothing is lost without them."""
+    """Ignore a session's options: they set memory limits, which change no result."""
 
 
 def _placeholder(
@@ -374,33 +370,35 @@ def _placeholder(
 
 
 def _compiled(inputs: Any, outputs: Any, updates: Any = None, **kwargs: Any) -> Any:
-    """`K.function(inputs, outputs)`: a model between the two, called with lists of arrays."""
+    """Return `K.function(inputs, outputs)` as a model that takes and returns lists of arrays."""
     import keras
 
-    sources = [one for one in inputs if isinstance(one, keras.KerasTensor)]
+    sources = [item for item in inputs if isinstance(item, keras.KerasTensor)]
     several = isinstance(outputs, (list, tuple))
-    wanted = list(outputs) if several else [outputs]
-    if updates or not all(isinstance(one, keras.KerasTensor) for one in wanted):
+    requested = list(outputs) if several else [outputs]
+    if updates or not all(isinstance(item, keras.KerasTensor) for item in requested):
         raise GoneError(
             "K.function: only outputs of a model's layers can be computed; use tf.GradientTape for gradients"
         )
-    between = keras.Model(sources, wanted)
+    between = keras.Model(sources, requested)
 
     def run(values: Any) -> Any:
         flags = [
             bool(value)
-            for given, value in zip(inputs, values)
-            if not isinstance(given, keras.KerasTensor)
+            for passed, value in zip(inputs, values)
+            if not isinstance(passed, keras.KerasTensor)
         ]
         arrays = [
-            value for given, value in zip(inputs, values) if isinstance(given, keras.KerasTensor)
+            value for passed, value in zip(inputs, values) if isinstance(passed, keras.KerasTensor)
         ]
-        found = between(arrays if len(arrays) > 1 else arrays[0], training=bool(flags and flags[0]))
-        found = [
-            keras.ops.convert_to_numpy(one)
-            for one in (found if isinstance(found, (list, tuple)) else [found])
+        result = between(
+            arrays if len(arrays) > 1 else arrays[0], training=bool(flags and flags[0])
+        )
+        result = [
+            keras.ops.convert_to_numpy(item)
+            for item in (result if isinstance(result, (list, tuple)) else [result])
         ]
-        return found if several else found[0]
+        return result if several else result[0]
 
     return run
 
@@ -412,18 +410,16 @@ def _gradients(loss: Any, variables: Any) -> Any:
 
 
 def channels_first(module: ModuleType, notes: Notes) -> None:
-    """Let convolutions over channels-first pictures run on a processor, where TensorFlow has none
-    for training.
-    """
+    """Run channels-first convolutions on a processor, on which TensorFlow cannot train them."""
 
     def around(original: Any) -> Any:
         @functools.wraps(original)
         def convolve(inputs: Any, kernel: Any, *args: Any, **kwargs: Any) -> Any:
             import inspect
 
-            bound = inspect.signature(original).bind(inputs, kernel, *args, **kwargs)
-            bound.apply_defaults()
-            named = bound.arguments
+            bound_arguments = inspect.signature(original).bind(inputs, kernel, *args, **kwargs)
+            bound_arguments.apply_defaults()
+            named = bound_arguments.arguments
             order = named.get("data_format") or _image_data_format()
             rank = len(inputs.shape)
             if order != "channels_first" or rank != 4:

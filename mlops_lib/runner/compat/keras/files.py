@@ -58,12 +58,14 @@ def _modules_with(name: str, value: Any) -> Any:
     import sys
 
     return [
-        one for one in list(sys.modules.values()) if getattr(one, "__dict__", {}).get(name) is value
+        item
+        for item in list(sys.modules.values())
+        if getattr(item, "__dict__", {}).get(name) is value
     ]
 
 
 def is_hdf5(path: Any) -> bool:
-    """Whether a file begins as HDF5 does."""
+    """Return whether a file has the signature of HDF5."""
     try:
         with open(path, "rb") as stream:
             return stream.read(8) == b"\x89HDF\r\n\x1a\n"
@@ -176,11 +178,11 @@ def _give_optimizer_its_variables(model: Any, path: str, notes: Notes) -> None:
     state.
     """
     optimizer = getattr(model, "optimizer", None)
-    known = getattr(optimizer, "_trainable_variables", None)
+    known_names = getattr(optimizer, "_trainable_variables", None)
     if (
         not getattr(optimizer, "built", False)
-        or known is None
-        or len(known) == len(model.trainable_variables)
+        or known_names is None
+        or len(known_names) == len(model.trainable_variables)
     ):
         return
     import h5py
@@ -189,13 +191,13 @@ def _give_optimizer_its_variables(model: Any, path: str, notes: Notes) -> None:
     fresh = type(optimizer).from_config(optimizer.get_config())  # type: ignore[union-attr, attr-defined, unused-ignore]
     fresh.build(model.trainable_variables)
     with h5py.File(path, "r") as file:
-        found = (
+        result = (
             legacy_h5_format.load_optimizer_weights_from_hdf5_group(file)
             if "optimizer_weights" in file
             else []
         )
-        values = [value[()] for value in found]
-    if [value.shape for value in values] == [tuple(one.shape) for one in fresh.variables]:
+        values = [value[()] for value in result]
+    if [value.shape for value in values] == [tuple(item.shape) for item in fresh.variables]:
         for variable, value in zip(fresh.variables, values):
             variable.assign(value)
     model.optimizer = fresh
@@ -205,7 +207,7 @@ def _give_optimizer_its_variables(model: Any, path: str, notes: Notes) -> None:
 
 
 def _short_names() -> "dict[str, Any]":
-    """Losses and metrics that HDF5 files of Keras 2 name in short, which Keras 3 does not look up."""
+    """Register the short loss and metric names that HDF5 files of Keras 2 contain."""
     from keras import losses
 
     return {

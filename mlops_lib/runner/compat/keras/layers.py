@@ -41,7 +41,7 @@ def _nested(axes: Any) -> bool:
 
 
 def Merge(layers: Any = None, mode: str = "sum", concat_axis: int = -1, **kwargs: Any) -> Any:  # noqa: N802
-    """Keras 1's layer of the same name, where it is called on tensors.
+    """Keras 1's `Merge` layer, for use on tensors.
 
     Raises:
         GoneError: it is the first layer of a Sequential model, whose branches only the functional
@@ -103,9 +103,7 @@ SReLU = _gone("SReLU", "use PReLU")
 
 
 class Recurrent:
-    """The base class of recurrent layers until Keras 2.1, which layers of one's own were derived
-    from.
-    """
+    """Base class of recurrent layers until Keras 2.1, from which projects derived their own."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         raise GoneError(
@@ -114,7 +112,7 @@ class Recurrent:
 
 
 def legacy_recurrent_support(method: Any) -> Any:
-    """Refused: it decorated methods of layers that were derived from the old `Recurrent`.
+    """Refuse a decorator for methods of layers derived from the old `Recurrent`.
 
     Raises:
         GoneError: always.
@@ -125,7 +123,7 @@ def legacy_recurrent_support(method: Any) -> Any:
 
 
 def legacy_support(method: Any) -> Any:
-    """A decorator of `keras.legacy.interfaces`: arguments of Keras 1 are translated without it."""
+    """Return the decorated function as it is: arguments are translated without the decorator."""
     return method
 
 
@@ -245,7 +243,7 @@ OrderedEnqueuer = _queue("OrderedEnqueuer")
 def slice_X(X: Any, start: Any = None, stop: Any = None) -> Any:  # noqa: N802, N803
     """Rows of an array or of every array in a list."""
     if isinstance(X, list):
-        return [one[start] if hasattr(start, "__len__") else one[start:stop] for one in X]
+        return [item[start] if hasattr(start, "__len__") else item[start:stop] for item in X]
     return X[start] if hasattr(start, "__len__") else X[start:stop]
 
 
@@ -297,14 +295,14 @@ def _counts(y_true: Any, y_pred: Any) -> Any:
     from keras import ops
 
     true = ops.round(ops.clip(y_true, 0, 1))
-    found = ops.round(ops.clip(y_pred, 0, 1))
-    return ops.sum(true * found), ops.sum(true), ops.sum(found)
+    result = ops.round(ops.clip(y_pred, 0, 1))
+    return ops.sum(true * result), ops.sum(true), ops.sum(result)
 
 
 def precision(y_true: Any, y_pred: Any) -> Any:
     """Keras 1's batch-wise precision."""
-    both, _, found = _counts(y_true, y_pred)
-    return both / (found + 1e-7)
+    both, _, result = _counts(y_true, y_pred)
+    return both / (result + 1e-7)
 
 
 def recall(y_true: Any, y_pred: Any) -> Any:
@@ -330,10 +328,10 @@ def matthews_correlation(y_true: Any, y_pred: Any) -> Any:
     from keras import ops
 
     true = ops.round(ops.clip(y_true, 0, 1))
-    found = ops.round(ops.clip(y_pred, 0, 1))
-    both = ops.sum(true * found)
-    neither = ops.sum((1 - true) * (1 - found))
-    extra = ops.sum((1 - true) * found)
-    missed = ops.sum(true * (1 - found))
+    result = ops.round(ops.clip(y_pred, 0, 1))
+    both = ops.sum(true * result)
+    neither = ops.sum((1 - true) * (1 - result))
+    extra = ops.sum((1 - true) * result)
+    missed = ops.sum(true * (1 - result))
     spread = ops.sqrt((both + extra) * (both + missed) * (neither + extra) * (neither + missed))
     return (both * neither - extra * missed) / (spread + 1e-7)

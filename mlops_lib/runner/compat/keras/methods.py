@@ -14,7 +14,7 @@ Original = Callable[..., Any]
 
 
 def models(keras: Any, notes: Notes) -> None:
-    """Give `keras.Model` and `Sequential` back what they had."""
+    """Restore the methods and attributes that `keras.Model` and `Sequential` lost."""
     model = keras.Model
     model.fit = translated(_forgiving_fit(model.fit, notes), arguments.fitting(notes))
     _lend(
@@ -47,7 +47,9 @@ def models(keras: Any, notes: Notes) -> None:
     model.__new__ = _new(model.__new__)
     for name in ("_make_predict_function", "_make_train_function", "_make_test_function"):
         _lend(model, name, lambda self: None)  # Keras makes them when they are needed
-    _lend(keras.Sequential, "input_names", property(lambda self: [one.name for one in self.inputs]))
+    _lend(
+        keras.Sequential, "input_names", property(lambda self: [item.name for item in self.inputs])
+    )
     _lend(keras.Sequential, "output_names", property(lambda self: [self.layers[-1].name]))
     for end in ("input", "output"):
         setattr(keras.Sequential, end, _end(getattr(keras.Sequential, end), f"{end}s"))
@@ -57,13 +59,13 @@ def models(keras: Any, notes: Notes) -> None:
 
 
 def _metrics_third(original: Original) -> Original:
-    """`compile("adam", "mse", ["accuracy"])`: Keras 3 has the weights of the losses there."""
+    """Pass a third positional argument of `compile` as metrics; Keras 3 takes loss weights there."""
 
     @functools.wraps(original)
     def compile_(self: Any, *args: Any, **kwargs: Any) -> Any:
         third = args[2] if len(args) > 2 else kwargs.get("loss_weights")
         named = isinstance(third, (list, tuple)) and any(
-            isinstance(one, str) or callable(one) for one in third
+            isinstance(item, str) or callable(item) for item in third
         )
         if named and len(args) < 4 and "metrics" not in kwargs:
             kwargs.pop("loss_weights", None)
@@ -74,18 +76,19 @@ def _metrics_third(original: Original) -> Original:
 
 
 def _end(plain: Any, ends: str) -> property:
-    """`Sequential.input` and `.output` of a model that is built, which Keras 3 knows only once it
-    was called on a tensor.
+    """Return `input` or `output` of a built `Sequential`.
+
+    Keras 3 knows them only after the model was called on a tensor.
     """
 
     def get(self: Any) -> Any:
         try:
             return plain.__get__(self)
         except (AttributeError, ValueError):
-            found = getattr(self, ends, None)
-            if not found:
+            result = getattr(self, ends, None)
+            if not result:
                 raise
-            return found[0] if len(found) == 1 else found
+            return result[0] if len(result) == 1 else result
 
     return property(get)
 
@@ -94,12 +97,12 @@ def short_names(keras: Any) -> None:
     """Losses and metrics that `compile` knew by other names."""
     losses = keras.src.losses.ALL_OBJECTS_DICT
     metrics = keras.src.metrics.ALL_OBJECTS_DICT
-    found = {
+    result = {
         "logcosh": "log_cosh",
         "kullback_leibler_divergence": "kl_divergence",
         "cosine_proximity": "cosine_similarity",
     }
-    for old, new in found.items():
+    for old, new in result.items():
         losses.setdefault(old, losses[new])
         metrics.setdefault(old, losses[new])
     for name in ("fmeasure", "matthews_correlation"):
@@ -119,7 +122,7 @@ def tensors(symbol: Any) -> None:
 
 
 def _with_accuracy(original: Original) -> Original:
-    """`show_accuracy=True`, which Keras 0 gave where a metric of `compile` is given today."""
+    """Honour `show_accuracy=True` of Keras 0, today a metric of `compile`."""
 
     @functools.wraps(original)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -177,7 +180,7 @@ def _add(original: Original, keras: Any) -> Original:
 
 
 def _forgiving_fit(original: Original, notes: Notes) -> Original:
-    """Numbers in object arrays become numbers, `monitor="val_acc"` finds `val_accuracy`."""
+    """Convert object arrays of numbers, and let `monitor="val_acc"` find `val_accuracy`."""
 
     @functools.wraps(original)
     def fit(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -186,9 +189,9 @@ def _forgiving_fit(original: Original, notes: Notes) -> Original:
             name: _numbers(value, notes) if name in ("x", "y") else value
             for name, value in kwargs.items()
         }
-        bound = inspect.signature(original).bind_partial(self, *args, **kwargs).arguments
-        _rename_monitors(self, bound.get("callbacks"), notes)
-        _VALIDATION[self] = bound.get("validation_data")
+        bound_arguments = inspect.signature(original).bind_partial(self, *args, **kwargs).arguments
+        _rename_monitors(self, bound_arguments.get("callbacks"), notes)
+        _VALIDATION[self] = bound_arguments.get("validation_data")
         try:
             return original(self, *args, **kwargs)
         finally:
@@ -203,8 +206,9 @@ _VALIDATION: "weakref.WeakKeyDictionary[Any, Any]" = weakref.WeakKeyDictionary()
 
 
 class _ValidationData:
-    """What Keras 2 gave callbacks: inputs, targets and weights in one list; a callback may still
-    set its own.
+    """Callback attribute `validation_data` of Keras 2: inputs, targets and weights in one list.
+
+    A callback may still assign its own.
     """
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
@@ -212,7 +216,7 @@ class _ValidationData:
         if not isinstance(data, (tuple, list)) or not 2 <= len(data) <= 3:
             return data
         parts = [list(part) if isinstance(part, (list, tuple)) else [part] for part in data]
-        weights = parts[2] if len(parts) == 3 else [_ones(one) for one in parts[1]]
+        weights = parts[2] if len(parts) == 3 else [_ones(item) for item in parts[1]]
         return [*parts[0], *parts[1], *weights]
 
 
@@ -238,20 +242,18 @@ def _numbers(value: Any, notes: Notes) -> Any:
 
 
 def _rename_monitors(model: Any, callbacks: Any, notes: Notes) -> None:
-    """Keras named a metric by what compile was given since 2.3; before, `accuracy` was recorded as
-    `acc`.
-    """
-    given = _metric_names(model)
-    if "acc" in given or not given & {"accuracy"} or callbacks is None:
+    """Map monitored names: Keras before 2.3 recorded `accuracy` as `acc`."""
+    passed = _metric_names(model)
+    if "acc" in passed or not passed & {"accuracy"} or callbacks is None:
         return
-    for one in callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]:
+    for item in callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]:
         for attribute in ("monitor", "filepath"):
-            value = getattr(one, attribute, None)
+            value = getattr(item, attribute, None)
             if isinstance(value, str) and value != _renamed_metric(value):
                 notes.say(
-                    f"{type(one).__name__}: {value!r} is {_renamed_metric(value)!r} since Keras 2.3"
+                    f"{type(item).__name__}: {value!r} is {_renamed_metric(value)!r} since Keras 2.3"
                 )
-                setattr(one, attribute, _renamed_metric(value))
+                setattr(item, attribute, _renamed_metric(value))
 
 
 def _renamed_metric(text: str) -> str:
@@ -263,23 +265,23 @@ def _renamed_metric(text: str) -> str:
 
 
 def _metric_names(model: Any) -> "set[str]":
-    given = (getattr(model, "_compile_metrics", None), getattr(model, "_compile_config", None))
-    found: "set[str]" = set()
-    config = getattr(given[1], "config", None) or {}
+    passed = (getattr(model, "_compile_metrics", None), getattr(model, "_compile_config", None))
+    result: "set[str]" = set()
+    config = getattr(passed[1], "config", None) or {}
     pending = [config.get("metrics")]
     while pending:
         value = pending.pop()
         if isinstance(value, str):
-            found.add(value)
+            result.add(value)
         elif isinstance(value, (list, tuple)):
             pending += list(value)
         elif isinstance(value, dict):
             pending += list(value.values())
-    return found
+    return result
 
 
 def _generator(method: str, order: Tuple[str, ...], notes: Notes) -> Original:
-    """`fit_generator` and its like: the method itself takes generators since Keras 2.4."""
+    """Return `fit_generator` and its like, which call the method that takes generators today."""
 
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         notes.say(f"{method}_generator is {method} now")
@@ -316,8 +318,8 @@ def _predict_classes(notes: Notes) -> Original:
         notes.say(
             "predict_classes(x) is predict(x).argmax(-1), or predict(x) > 0.5 for one output, now"
         )
-        found = self.predict(x, batch_size=batch_size, verbose=verbose)
-        return found.argmax(axis=-1) if found.shape[-1] > 1 else (found > 0.5).astype("int32")
+        result = self.predict(x, batch_size=batch_size, verbose=verbose)
+        return result.argmax(axis=-1) if result.shape[-1] > 1 else (result > 0.5).astype("int32")
 
     return predict_classes
 
@@ -326,7 +328,7 @@ def _predict_proba(notes: Notes) -> Original:
     def predict_proba(
         self: Any, x: Any, batch_size: Any = None, verbose: Any = 0, **kwargs: Any
     ) -> Any:
-        """What predict gives."""
+        """Return the same as `predict`."""
         notes.say("predict_proba is predict now")
         return self.predict(x, batch_size=batch_size, verbose=verbose)
 
@@ -345,9 +347,7 @@ BOTH_WAYS = {**ALIASES, **{new: old for old, new in ALIASES.items()}}
 
 
 class Records(Dict[str, Any]):
-    """A history that knows its old names too: `acc` for `accuracy`, `lr` for `learning_rate`, and
-    the other way round.
-    """
+    """History that also answers to old names: `acc` for `accuracy`, `lr` for `learning_rate`."""
 
     def __missing__(self, key: str) -> Any:
         prefix = "val_" if key.startswith("val_") else ""
@@ -389,9 +389,7 @@ def callbacks(module: Any, notes: Notes) -> None:
 
 
 def _settable(model: property, notes: Notes) -> property:
-    """Return a callback's `model` as a property that scripts can set, as the attribute of Keras 2
-    was.
-    """
+    """Return a callback's `model` as a property that scripts can assign, as in Keras 2."""
 
     def put(self: Any, value: Any) -> None:
         notes.say("self.model of a callback is a property since Keras 3: `fit` sets it")
@@ -408,10 +406,14 @@ def _any_ending(original: Original, notes: Notes) -> Original:
     @functools.wraps(original)
     def init(self: Any, filepath: Any, *args: Any, **kwargs: Any) -> None:
         args, kwargs = drop(self, args, kwargs)
-        bound = inspect.signature(original).bind(self, filepath, *args, **kwargs).arguments
-        ending = ".weights.h5" if bound.get("save_weights_only") else ".keras"
+        bound_arguments = (
+            inspect.signature(original).bind(self, filepath, *args, **kwargs).arguments
+        )
+        ending = ".weights.h5" if bound_arguments.get("save_weights_only") else ".keras"
         text = os.fspath(filepath)
-        fits = text.endswith((ending,) if bound.get("save_weights_only") else (ending, ".h5"))
+        fits = text.endswith(
+            (ending,) if bound_arguments.get("save_weights_only") else (ending, ".h5")
+        )
         original(self, text if fits else text + ending, *args, **kwargs)
         if not fits:
             notes.say(
@@ -424,7 +426,7 @@ def _any_ending(original: Original, notes: Notes) -> Original:
 
 
 def layer_shapes(layer: Any) -> None:
-    """`layer.output_shape` and `layer.input_shape`, which instances may still set for themselves."""
+    """Restore `layer.input_shape` and `layer.output_shape`, which instances may override."""
 
     class Shape:
         """A descriptor without `__set__`."""
@@ -436,31 +438,31 @@ def layer_shapes(layer: Any) -> None:
             if instance is None:
                 return self
             try:
-                found: Any = getattr(instance, self.side)
+                result: Any = getattr(instance, self.side)
             except (AttributeError, ValueError):
                 raise AttributeError(
                     f"the layer has no {self.side}_shape yet: it was never called"
                 ) from None
             return (
-                tuple(found.shape)
-                if hasattr(found, "shape")
-                else [tuple(one.shape) for one in found or ()]
+                tuple(result.shape)
+                if hasattr(result, "shape")
+                else [tuple(item.shape) for item in result or ()]
             )
 
     def at(side: str) -> Any:
         def get(self: Any, node_index: int) -> Any:
-            found = getattr(self._inbound_nodes[node_index], f"{side}_tensors")
-            return found[0] if len(found) == 1 else found
+            result = getattr(self._inbound_nodes[node_index], f"{side}_tensors")
+            return result[0] if len(result) == 1 else result
 
         return get
 
     def shape_at(side: str) -> Any:
         def get(self: Any, node_index: int) -> Any:
-            found = at(side)(self, node_index)
+            result = at(side)(self, node_index)
             return (
-                [tuple(one.shape) for one in found]
-                if isinstance(found, list)
-                else tuple(found.shape)
+                [tuple(item.shape) for item in result]
+                if isinstance(result, list)
+                else tuple(result.shape)
             )
 
         return get
@@ -472,7 +474,7 @@ def layer_shapes(layer: Any) -> None:
 
 
 def generators(module: Any, notes: Notes) -> None:
-    """Batches as Keras 2 took them from a generator: lists for tuples, and inputs alone."""
+    """Accept the batches that Keras 2 took from generators: lists for tuples, or inputs alone."""
     adapter = module.GeneratorDataAdapter
     plain = adapter.__init__
 
@@ -480,14 +482,14 @@ def generators(module: Any, notes: Notes) -> None:
         if isinstance(batch, dict) or not hasattr(batch, "__len__"):
             return batch
         parts = batch if isinstance(batch, (list, tuple)) else (batch,)
-        found = tuple(tuple(part) if _are_arrays(part) else part for part in parts)
+        result = tuple(tuple(part) if _are_arrays(part) else part for part in parts)
         if not isinstance(batch, tuple) or any(
-            part is not other for part, other in zip(found, batch)
+            part is not other for part, other in zip(result, batch)
         ):
             notes.say(
                 "a generator's batch is a tuple of inputs and targets, several of each in a tuple, since Keras 3"
             )
-        return found
+        return result
 
     @functools.wraps(plain)
     def init(self: Any, generator: Any) -> None:
@@ -497,7 +499,7 @@ def generators(module: Any, notes: Notes) -> None:
 
 
 def _are_arrays(part: Any) -> bool:
-    return isinstance(part, list) and bool(part) and all(hasattr(one, "shape") for one in part)
+    return isinstance(part, list) and bool(part) and all(hasattr(item, "shape") for item in part)
 
 
 def iterators(iterator: Any) -> None:
@@ -521,9 +523,7 @@ def learning_rate(optimizer: Any) -> None:
 
 
 def convolutions(module: Any, notes: Notes) -> None:
-    """`Convolution2D(32, 3, 3)` is Keras 1's word for a 3x3 kernel; Keras 3 would read a stride of
-    3.
-    """
+    """Read `Convolution2D(32, 3, 3)` as a 3x3 kernel; Keras 3 would read a stride of 3."""
     for name, dimensions in (("Convolution2D", 2), ("Convolution3D", 3)):
         plain = module.__dict__.get(name)
         if plain is not None:

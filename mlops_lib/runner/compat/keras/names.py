@@ -1,4 +1,4 @@
-"""Where Keras' old modules and names are today, as tables. `keras` stands for `tf.keras` too."""
+"""Tables of Keras' old modules and names and their present place; `keras` covers `tf.keras`."""
 
 from typing import Any, Dict, Sequence, Tuple
 
@@ -158,7 +158,7 @@ PREPROCESSING: Dict[str, Tuple[Sequence[str], Names]] = {
         )
     },
 }
-"""The two distributions that Keras 2 was split into; used only where they are not installed."""
+"""The two distributions split off Keras 2; used only if they are not installed."""
 
 _IMAGE = (
     "ImageDataGenerator DirectoryIterator Iterator NumpyArrayIterator apply_affine_transform apply_brightness_shift"

@@ -1,4 +1,4 @@
-"""`keras.wrappers.scikit_learn`: a function that builds a Keras model, as a scikit-learn estimator."""
+"""`keras.wrappers.scikit_learn`: a function that builds a model, as an estimator."""
 
 import copy
 import inspect
@@ -23,7 +23,7 @@ PREDICTING = ("batch_size", "verbose", "steps")
 
 
 class _Wrapper(BaseEstimator):  # type: ignore[misc]
-    """What classifier and regressor share: which arguments go to the builder, and which to `fit`."""
+    """Common part of classifier and regressor: distribute arguments over builder and `fit`."""
 
     def __init__(self, build_fn: Optional[Callable[..., Any]] = None, **sk_params: Any) -> None:
         self.build_fn = build_fn
@@ -40,8 +40,8 @@ class _Wrapper(BaseEstimator):  # type: ignore[misc]
         self.sk_params = {**self.sk_params, **params}
         return self
 
-    def _chosen(self, names: Any, given: Dict[str, Any]) -> Dict[str, Any]:
-        return {**{key: value for key, value in self.sk_params.items() if key in names}, **given}
+    def _chosen(self, names: Any, passed: Dict[str, Any]) -> Dict[str, Any]:
+        return {**{key: value for key, value in self.sk_params.items() if key in names}, **passed}
 
     def fit(self, x: Any, y: Any, **kwargs: Any) -> Any:
         """Build the model and train it; returns its History, as the old wrapper did."""
@@ -80,16 +80,18 @@ class KerasClassifier(ClassifierMixin, _Wrapper):  # type: ignore[misc]
 
     def predict(self, x: Any, **kwargs: Any) -> Any:
         """Class labels."""
-        found = self.model.predict(x, **self._chosen(PREDICTING, kwargs))
+        result = self.model.predict(x, **self._chosen(PREDICTING, kwargs))
         indices = (
-            found.argmax(axis=-1) if found.shape[-1] > 1 else (found > 0.5).astype("int32").ravel()
+            result.argmax(axis=-1)
+            if result.shape[-1] > 1
+            else (result > 0.5).astype("int32").ravel()
         )
         return self.classes_[indices]
 
     def predict_proba(self, x: Any, **kwargs: Any) -> Any:
         """Probabilities, a column for each class."""
-        found = self.model.predict(x, **self._chosen(PREDICTING, kwargs))
-        return numpy.hstack([1 - found, found]) if found.shape[1] == 1 else found
+        result = self.model.predict(x, **self._chosen(PREDICTING, kwargs))
+        return numpy.hstack([1 - result, result]) if result.shape[1] == 1 else result
 
     def score(self, x: Any, y: Any, **kwargs: Any) -> float:
         """The share of right answers."""
