@@ -84,7 +84,8 @@ def of(case: Case, framework: str, where: Seen | None) -> Families:
     for one in _group(case, framework):
         for family, seen in case.get(one).families.items():
             counted.setdefault(family, []).extend(seen)
-    if framework in k.DEEP or (framework == "other" and case.get("other").layers):
+    is_network = framework in k.DEEP or (framework == "other" and case.get("other").layers > 0)
+    if is_network:
         result.is_bare = _settle_network(case, framework, counted)
     else:
         _settle_estimators(case, framework, counted, where)
@@ -92,7 +93,12 @@ def of(case: Case, framework: str, where: Seen | None) -> Families:
     if not counted and where is not None:
         counted = {"other": [where]}
     result.families = tuple(family for family in k.ORDER if family in counted)
-    result.main = _main(framework, counted)
+    result.main = _main(
+        counted,
+        is_network=is_network,
+        boosted=framework in k.BOOSTERS,
+        one_of_many=_is_one_of_many(case),
+    )
     result.where = {family: counted[family][0] for family in result.families}
     return result
 
@@ -107,15 +113,20 @@ def _group(case: Case, framework: str) -> Iterable[str]:
     return (framework,)
 
 
-def _main(framework: str, counted: Counted) -> str:
+def _is_one_of_many(case: Case) -> bool:
+    """Return whether one of a package's networks is chosen by its name."""
+    return any(name.endswith(".*") for _, facts in case.files for name, *_ in facts.dynamic)
+
+
+def _main(counted: Counted, *, is_network: bool, boosted: bool, one_of_many: bool) -> str:
     if not counted:
         return "other"
-    if framework in k.DEEP:
+    if is_network:
         scores = {one: len(seen) * WEIGHTS.get(one, 1) for one, seen in counted.items()}
-        if "generative" in scores:
+        if "generative" in scores and not one_of_many:
             return "generative"
         return max(scores, key=lambda f: (scores[f], -k.ORDER.index(f)))
-    if framework in k.BOOSTERS:
+    if boosted:
         return "tree"
     # Among classical models the one that is used most; of equals the more specific.
     return max(counted, key=lambda f: (len(counted[f]) if f != "other" else 0, -k.ORDER.index(f)))
@@ -162,6 +173,9 @@ def _settle_network(case: Case, framework: str, counted: Counted) -> bool:
     for family in ("product", "variable"):
         counted.pop(family, None)
     _settle_dense(case, counted)
+    hints = {family: counted.pop(family) for family in list(counted) if family.startswith("~")}
+    if not set(counted) - {"embedding"}:
+        counted.update({family[1:]: seen for family, seen in hints.items()})
     embedded = counted.pop("embedding", None)
     if embedded and not counted:
         counted["other"] = embedded
@@ -228,7 +242,12 @@ def _is_stacked(case: Case) -> bool:
     """Return whether products follow each other: in one expression, in turns of a loop, on several
     lines, or where a function that multiplies by weights it makes itself is called several times.
     """
-    if case.bent or len({seen[2] for seen in case.products}) >= 2:
+    if (
+        case.bent
+        or case.repeated
+        or case.parts >= 2
+        or len({seen[2] for seen in case.products}) >= 2
+    ):
         return True
     if any(shape.kind == "stacked" for _, facts in case.files for shape in facts.shapes):
         return True

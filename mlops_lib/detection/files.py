@@ -7,7 +7,7 @@ import contextlib
 import os
 import re
 
-from mlops_lib.detection import classify, own_packages, reachability, source
+from mlops_lib.detection import classify, own_packages, reachability, source, symbols
 from mlops_lib.detection.facts import Call, Facts, Import, is_standard
 from mlops_lib.detection.import_map import COMMON_NAMES, DISTRIBUTIONS
 from mlops_lib.detection.symbols import FRAMEWORK_OF, is_keras
@@ -59,6 +59,8 @@ class File:
         """Whether it does more with them than import them."""
         self._conclusion: classify.Conclusion | None = None
         self._blocks: list[reachability.Block] | None = None
+        self._reached: list[tuple[File, list[reachability.Block]]] | None = None
+        self._statements: list[ast.Import | ast.ImportFrom] | None = None
 
     def _read(self, root: str, left: int) -> source.Source:
         is_notebook = self.path.endswith(".ipynb")
@@ -111,6 +113,22 @@ class File:
             self._blocks = reachability.blocks(self.source.tree)
         return self._blocks
 
+    def _is_library(self, module: str, local: File, names: set[str]) -> bool:
+        """Return whether a module is of a library whose names say enough, which lies here too.
+
+        An example within the repository of a library uses it as any other script does.
+        """
+        if module.partition(".")[0] in self.name.split(os.sep):
+            return False
+        return any(_is_of_library(f"{module}.{name}", local.facts.exports) for name in names)
+
+    @property
+    def import_statements(self) -> list[ast.Import | ast.ImportFrom]:
+        """The statements that import something."""
+        if self._statements is None:
+            self._statements = reachability.import_statements(self.source.tree)
+        return self._statements
+
     def _used(self) -> list[tuple[str, Facts]]:
         """What this file makes use of in its local modules, directly or not."""
         return [
@@ -121,6 +139,11 @@ class File:
         """Return the local modules that this file uses, each with the statements that run or are
         used.
         """
+        if self._reached is None:
+            self._reached = self._reach()
+        return self._reached
+
+    def _reach(self) -> list[tuple[File, list[reachability.Block]]]:
         kept: dict[str, list[reachability.Block]] = {self.path: self.blocks}
         asked: dict[str, set[str]] = {self.path: set()}
         files: dict[str, File] = {}
@@ -132,15 +155,20 @@ class File:
                     if local is self:
                         continue
                     more = reachability.asked_of(
-                        file.source.tree, kept[file.path], module, asked[file.path]
+                        file.import_statements, kept[file.path], module, asked[file.path]
                     )
                     if module in file.asks:
                         more = (more or set()) | file.asks[module]
                     if file is self and more == set():
                         # What it names without using it says what it is about.
                         more = reachability.asked_of(
-                            file.source.tree, kept[file.path], module, {reachability.EVERYTHING}
+                            file.import_statements,
+                            kept[file.path],
+                            module,
+                            {reachability.EVERYTHING},
                         )
+                    if more and file is self and self._is_library(module, local, more):
+                        continue
                     if more is not None and (
                         local.path not in files or not more <= asked[local.path]
                     ):
@@ -161,6 +189,20 @@ class File:
     def trains(self) -> bool:
         """Whether a model is trained by it."""
         return self.conclusion.trains
+
+
+def _is_of_library(dotted: str, exports: dict[str, str]) -> bool:
+    """Return whether a name of a module is the one that a library of this name has."""
+    means = symbols.of(Call(dotted, 0))
+    if means.part == symbols.NOTHING:
+        return False
+    here = exports.get(dotted.rpartition(".")[2], "")
+    framework = symbols.framework_of(symbols.normal(here))
+    return framework in ("", means.framework) or (framework, means.framework) in RUNS_ON
+
+
+RUNS_ON = (("pytorch", "other"), ("sklearn", "other"), ("sklearn", "pytorch"))
+"""Frameworks on which libraries of another one are made."""
 
 
 def _is_skipped(name: str, skipped: frozenset[str]) -> bool:
@@ -250,6 +292,7 @@ class Files:
             f"{module}.{name}": value
             for module, one in file.modules
             for name, value in one.facts.exports.items()
+            if not _is_of_library(f"{module}.{name}", one.facts.exports)
         }
         if known_names:
             added = file.facts.added_by_configuration
@@ -302,18 +345,25 @@ class Files:
 
         What configurations name of other packages is called, and imported, by the file.
         """
+        modules: list[tuple[str, File]] = []
         for module, _, _ in file.facts.dynamic:
-            file.asks.setdefault(module, set()).add(reachability.EVERYTHING)
+            if module.endswith(".*"):
+                modules += self._modules_in(file, module[:-2])
+            else:
+                file.asks.setdefault(module, set()).add(reachability.EVERYTHING)
         if not file.facts.configured:
-            return []
+            return modules
         from mlops_lib.detection import configuration
 
-        modules: list[tuple[str, File]] = []
         calls = []
         imports = []
-        reads_all = any(not name.startswith("hydra.main") for name, _ in file.facts.configured)
+        begins = [
+            name.rpartition(".")[2] for name, _ in file.facts.configured if name != "hydra.compose"
+        ]
+        if not file.facts.config_roots and not {"main", "LightningCLI"} & set(begins):
+            return modules  # a helper: what it makes is told to it
         found, sure = configuration.targets(
-            self.folder, os.path.dirname(file.path), file.facts.config_roots, every=reads_all
+            self.folder, os.path.dirname(file.path), file.facts.config_roots, every=True
         )
         line = file.facts.configured[0][1]
         for target in found:
@@ -327,6 +377,21 @@ class Files:
             if sure:
                 imports.append(Import(module, line, (name,), optional=False, nested=True))
         file.facts.add(calls, imports)
+        return modules
+
+    def _modules_in(self, file: File, package: str) -> list[tuple[str, File]]:
+        """Return the modules of a local package of which one is imported by a composed name."""
+        modules = []
+        for base in self.bases(file):
+            folder = os.path.join(base, *package.split("."))
+            for name in sorted(self._list(folder)):
+                stem = name.removesuffix(".py")
+                if stem != name and stem.isidentifier() and stem != "__init__":
+                    modules += self._module(os.path.join(folder, stem), f"{package}.{stem}")
+            if modules:
+                break
+        for module, _ in modules:
+            file.asks[module] = {reachability.EVERYTHING}
         return modules
 
     def bases(self, file: File) -> list[str]:

@@ -38,7 +38,7 @@ NAMED_EDGES = re.compile(
     r"^(adj|(\w+_)?(adj_?mat(rix)?|adj_lists?|adjacency(_matrix)?|laplacian|edge_index|edge_indices))$"
 )
 """What the edges of a graph are called: among the arguments of a network, and of any function."""
-LOG_DETERMINANT = re.compile(r"^(\w+_)?(s?ldj|log_?(abs_?)?det)(_\w+)?$", re.I)
+LOG_DETERMINANT = re.compile(r"^(\w+_)?(s?ldjs?|log_?(abs_?)?dets?)(_\w+)?$", re.I)
 """What the logarithm of a Jacobian's determinant is called."""
 RESHAPED = words("""
         unsqueeze squeeze transpose to type_as expand_dims astype reshape view contiguous permute

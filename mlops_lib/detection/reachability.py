@@ -37,7 +37,9 @@ class Block:
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
             else ""
         )
-        if isinstance(node, ast.If) and "'__name__'" in ast.dump(node.test):
+        if any(_registers(one) for one in decorators):  # a registry finds it by a text
+            self.name = ""
+        elif isinstance(node, ast.If) and "'__name__'" in ast.dump(node.test):
             self.name = MAIN
         elif isinstance(node, ast.Assign) and not any(
             isinstance(one, ast.Call) for one in ast.walk(node.value)
@@ -60,6 +62,11 @@ class Block:
         self.attributes = {
             (one.value.id, one.attr) for one in held if isinstance(one.value, ast.Name)
         }
+
+
+def _registers(decorator: ast.expr) -> bool:
+    function = decorator.func if isinstance(decorator, ast.Call) else decorator
+    return "register" in ast.unparse(function)[:80].lower()
 
 
 def blocks(tree: ast.Module) -> list[Block]:
@@ -85,8 +92,16 @@ def reached(every: Sequence[Block], asked: Iterable[str]) -> list[Block]:
     return kept
 
 
+def import_statements(tree: ast.Module) -> list[ast.Import | ast.ImportFrom]:
+    """Return the import statements of a module, wherever they stand."""
+    return [node for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom))]
+
+
 def asked_of(
-    tree: ast.Module, kept: Sequence[Block], module: str, asked: Iterable[str] = ()
+    statements: Sequence[ast.Import | ast.ImportFrom],
+    kept: Sequence[Block],
+    module: str,
+    asked: Iterable[str] = (),
 ) -> set[str] | None:
     """What the kept blocks of a file ask of one of its local modules, by the name it uses for it;
     None where none imports it.
@@ -99,8 +114,8 @@ def asked_of(
     imports = False
     used = set(asked).union(*(one.uses for one in kept))
     within = module + "."
-    for node in ast.walk(tree):
-        if not isinstance(node, (ast.Import, ast.ImportFrom)) or not _stands_in(kept, node.lineno):
+    for node in statements:
+        if not _stands_in(kept, node.lineno):
             continue
         if isinstance(node, ast.Import):
             for alias in node.names:

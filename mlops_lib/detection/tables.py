@@ -34,7 +34,7 @@ PREFIXES = (
 """One module under several names."""
 
 FITS = words("""
-    fit fit_generator train_on_batch partial_fit fit_predict train fine_tune fit_one_cycle
+    cross_validation historical_forecasts fit fit_generator train_on_batch partial_fit fit_predict train fine_tune fit_one_cycle
     fit_resample fit_regularized fit_constrained fit_transform fit_flow lr_find learn search
     fit_sgd smooth fit_em fit_partial grid_search randomized_search
 """)

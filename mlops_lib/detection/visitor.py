@@ -65,6 +65,10 @@ class _Visitor:
         self.made: dict[str, list[int]] = {}
         """What is called by its bare name within a class, to the lines."""
         self.guard = 0
+        self.composed: set[str] = set()
+        """What composed texts begin with: `f"models.{name}"`."""
+        self.imports_unknown = 0
+        """The line of an import whose name is made elsewhere."""
         self.repeating = 0
         """How many loops over layers are around."""
         self.frozen: set[str] = set()
@@ -96,6 +100,7 @@ class _Visitor:
                 ast.ListComp,
                 ast.GeneratorExp,
                 ast.NamedExpr,
+                ast.JoinedStr,
                 ast.Dict,
                 ast.List,
                 ast.Tuple,
@@ -113,6 +118,12 @@ class _Visitor:
                 continue
         self.facts.shapes += self.shaper.leave("", 1)
         self.facts.shapes += self.shaper.across_functions()
+        if self.imports_unknown:
+            self.facts.dynamic += [
+                (f"{one}*", "", self.imports_unknown)
+                for one in sorted(self.composed)
+                if _PACKAGE.fullmatch(one)
+            ]
         for network in sorted(self.frozen & set(self.trained)):
             if self.draws_noise:  # it judges what another network makes of noise
                 saw = f"{network}.trainable = False"
@@ -265,6 +276,10 @@ class _Visitor:
         self.inside(node)
         self.repeating -= growing and bool(self.shaper.turns)
 
+    def _joinedstr(self, node: ast.JoinedStr) -> None:
+        self.composed.add(self._beginning(node))
+        self.inside(node)
+
     def _listcomp(self, node: ast.ListComp | ast.GeneratorExp) -> None:
         self.repeating += 1
         self.inside(node)
@@ -304,6 +319,25 @@ class _Visitor:
         text = self.text(value)
         if text:
             self.texts[name] = text
+
+    def _beginning(self, node: ast.expr) -> str:
+        """Return the literal text that a composed one begins with."""
+        if isinstance(node, ast.JoinedStr):
+            beginning = ""
+            for value in node.values:
+                part = value.value if isinstance(value, ast.FormattedValue) else value
+                if not self.text(part):
+                    break
+                beginning += self.text(part)
+            return beginning
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+            return self.text(node.left) or self._beginning(node.left)
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mod):
+            return self.text(node.left).partition("%")[0]
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            is_format = node.func.attr == "format"
+            return self.text(node.func.value).partition("{")[0] if is_format else ""
+        return ""
 
     def _module_by_name(self, node: ast.expr) -> str:
         """Return the module that `importlib.import_module("zoo.net")` returns, "" for anything
@@ -379,7 +413,8 @@ class _Visitor:
         self.shaper.enter(one.arg for one in node.args.args)
         self.all(node.body)
         self.shaper.function(node)
-        if "." in self.owner and node.name in ("forward", "call", "__call__"):
+        is_pass = "." in self.owner and node.name in ("forward", "call", "__call__")
+        if is_pass or (self.owner and node.name.startswith(("forward_and", "inverse_and"))):
             self.shaper.method(node)
         self.facts.shapes += self.shaper.leave(self.scope, node.lineno)
         made = next((r for r in self.returns if r), "")
@@ -652,6 +687,12 @@ class _Visitor:
 
     def _imported_by_name(self, call: Call, node: ast.Call) -> None:
         """Note a module that is imported by a literal name: `importlib.import_module("zoo.net")`."""
+        beginning = self._beginning(node.args[0]) if node.args and not call.first else ""
+        if _PACKAGE.fullmatch(beginning):  # f"models.{name}"
+            self.facts.dynamic.append((beginning + "*", "", node.lineno))
+            return
+        if not call.first:
+            self.imports_unknown = node.lineno
         level = len(call.first) - len(call.first.lstrip("."))
         module = call.first.lstrip(".")
         if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", module):
@@ -744,6 +785,7 @@ _PATH_KEYWORDS = (
 )
 _GROWING = ("append", "add", "extend", "insert", "add_module", "append_layer", "setattr")
 """Methods that put another layer to those there are."""
+_PACKAGE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*\.")
 _DYNAMIC = ("import_module", "__import__")
 _HYDRA = ("hydra.main", "hydra.compose", "hydra.initialize")
 _CONFIGURED = ("instantiate", "LightningCLI", "instantiate_from_config", "load")
