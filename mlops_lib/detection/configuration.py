@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 KEYS = ("_target_", "class_path", "target")
-FOLDERS = ("configs", "conf", "config", "cfg", "hparams", "experiments")
-"""Folders in which configurations mostly lie."""
+FOLDERS = ("config", "conf", "cfg", "hparams")
+"""Beginnings of the names of folders in which configurations mostly lie."""
 SIZE_LIMIT = 200_000
 """Bytes of one configuration."""
 FILES_LIMIT = 200
@@ -180,8 +180,8 @@ def targets(
     place = folder
     while True:
         names = set(pushed.names_in(place, root=root))
-        for name in FOLDERS:
-            if name in names:
+        for name in sorted(names):
+            if name.lower().startswith(FOLDERS) and os.path.isdir(os.path.join(place, name)):
                 found.collect_all(os.path.join(place, name))
         if found.targets or place == root or not place.startswith(root):
             return list(found.targets.values()), False

@@ -39,15 +39,19 @@ USUAL = (
 )
 """Names of entries, the usual ones first."""
 OTHER_DUTIES = re.compile(
-    r"(^|[_\W])(predict|prediction|infer|inference|serve|server|deploy|api|app|demo|eval|evaluate|utils?|helpers?|plot|visuali[sz]e"
-    r"|preprocess|download|convert|export|benchmark|example|tweak(?:er|ed|ing|s)?|tun(?:er|ing)|change|check(?:er|ing|s)?|re-?build"
-    r"|re-?train|re-?run|new|mail|notif(?:y|ier|ication)|success|fail(?:ed|ure)?|old|backup|copy|tmp|draft|playground|upgrade)"
-    r"([_\W\d]|$)",
+    r"(^|[_\W])(predict|prediction|infer|inference|serve|server|deploy|api|app|demo|eval|evaluate"
+    r"|utils?|helpers?|plot|visuali[sz]e|preprocess|download|convert|export|benchmark|example"
+    r"|tweak(?:er|ed|ing|s)?|tun(?:er|ing)|change|check(?:er|ing|s)?|re-?build|re-?train|re-?run"
+    r"|new|mail|notif(?:y|ier|ication)|success|fail(?:ed|ure)?|old|backup|copy|tmp|draft"
+    r"|playground|upgrade|smoke|cli|profil(?:e|er|ing)|debug|monitor|drift|schedule|promote"
+    r"|backfill|explain(?:er|ability)?)([_\W\d]|$)",
     re.I,
 )
 """Words in a name that say its file is for something other than the training itself."""
 PRESENTERS = SERVERS | words("tkinter customtkinter pyqt5 pyqt6 pyside2 pyside6 wx kivy pygame")
 PARSED_LIMIT = 60
+PROJECTS = 4
+"""In how many folders candidates stand if these are projects of their own."""
 SHOWN_LIMIT = 12
 """Candidates that an error lists."""
 HARMLESS = words("""
@@ -139,18 +143,21 @@ def _choose(candidates: _Candidates) -> Choice:
         only = candidates.files[0]
         return Choice(only, "the only file that trains", _where_trains(only))
     reasons: list[str] = []
+    asked = candidates
     for reason, rule in _RULES:
         kept = rule(candidates)
         if kept and len(kept) < len(candidates.files):
             reasons.append(reason)
             candidates = candidates.only(kept)
+        if rule in _NO_CANDIDATES:
+            asked = candidates
         if len(candidates.files) == 1:
             chosen = candidates.files[0]
             mention = candidates.mentions.get(chosen.name)
             where = (mention.file, mention.line) if mention else _where_trains(chosen)
             return Choice(chosen, "; ".join(reasons), where)
     raise DetectionError(
-        f"several files train: {_listed(candidates.files)}",
+        f"several files train: {_listed(asked.files)}",
         where=candidates.folder,
         remedy='Choose one: --entry FILE, or entry = "FILE" in mlops.toml.',
     )
@@ -227,12 +234,23 @@ def _run_by_the_project(given: _Candidates) -> list[File]:
     ranks = {
         file.name: given.mentions[file.name].rank
         for file in given.files
-        if file.name in given.mentions
+        if file.name in given.mentions and _is_run_to_train(file, given)
     }
     best = min(ranks.values(), default=0)
     first = [file for file in given.files if ranks.get(file.name) == best]
     # A project whose README runs everything it has says nothing.
     return first if len(first) <= max(1, len(given.files) // 2) else []
+
+
+def _is_run_to_train(file: File, given: _Candidates) -> bool:
+    """Return whether the command that runs a file may be that of the training: its name speaks of
+    nothing else, and in a CI file, which runs all sorts of things, of training.
+    """
+    stem = _stem(file)
+    is_workflow = "workflows" in given.mentions[file.name].file
+    return not OTHER_DUTIES.search(stem) and (
+        not is_workflow or stem in USUAL or "train" in stem or "fit" in stem
+    )
 
 
 def _acting(given: _Candidates) -> list[File]:
@@ -315,7 +333,13 @@ def _scripts_first(given: _Candidates) -> list[File]:
 def _only_usual_name(given: _Candidates) -> list[File]:
     """A single `train.py` in a folder is meant before a draft beside the README."""
     usual = [file for file in given.files if _stem(file) in USUAL[:5]]
-    return usual if len(usual) == 1 else []
+    return usual if len(usual) == 1 and not _are_projects(given) else []
+
+
+def _are_projects(given: _Candidates) -> bool:
+    """Return whether the candidates are of several projects side by side: no name chooses of them."""
+    folders = [os.path.dirname(file.name) for file in given.files]
+    return len(set(folders)) >= PROJECTS and len(set(folders)) * 3 >= len(folders) * 2
 
 
 def _shallow(given: _Candidates) -> list[File]:
@@ -324,6 +348,8 @@ def _shallow(given: _Candidates) -> list[File]:
 
 
 def _usual_names(given: _Candidates) -> list[File]:
+    if _are_projects(given):
+        return []
     for name in USUAL:
         usual = [file for file in given.files if _stem(file) == name]
         if usual:
@@ -372,6 +398,10 @@ _RULES: tuple[tuple[str, Callable[[_Candidates], list[File]]], ...] = (
     ("it runs as a program", _has_main),
     ("its folder's name says nothing but training", _in_no_folder_of_another_duty),
 )
+
+
+_NO_CANDIDATES = (_not_presenting, _acting, _not_imported)
+"""Rules whose losers nobody would choose: they are not asked about."""
 
 
 def _nothing_trains(files: Files, sketches: list[Sketch], hopeful: list[Sketch]) -> DetectionError:

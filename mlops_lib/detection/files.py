@@ -201,6 +201,8 @@ def _is_of_library(dotted: str, exports: dict[str, str]) -> bool:
     return framework in ("", means.framework) or (framework, means.framework) in RUNS_ON
 
 
+MAKERS = frozenset(("instantiate", "instantiate_from_config", "LightningCLI"))
+"""Functions that make what a configuration names."""
 RUNS_ON = (("pytorch", "other"), ("sklearn", "other"), ("sklearn", "pytorch"))
 """Frameworks on which libraries of another one are made."""
 
@@ -282,7 +284,7 @@ class Files:
         file.facts = gather(file.source.tree)
         modules = self._local_modules(file)
         if file.facts.dynamic or file.facts.configured:
-            modules += self._named_by_text(file)
+            modules += self._named_by_text(file, modules)
         if os.path.basename(path) == "__main__.py" and self.kedro_package:
             modules += self._pipelines(file)
         file.modules = [(module, one) for module, one in modules if one is not file]
@@ -340,7 +342,21 @@ class Files:
                 file.asks[dotted] = {reachability.EVERYTHING}
         return modules
 
-    def _named_by_text(self, file: File) -> list[tuple[str, File]]:
+    def _makes_configured(self, file: File, local: list[tuple[str, File]]) -> bool:
+        """Return whether a program, and no mere helper, makes what a configuration names."""
+        calls = {name.rpartition(".")[2] for name, _ in file.facts.configured}
+        if not file.facts.config_roots and not calls & {"main", "LightningCLI"}:
+            return False
+        if calls & MAKERS:
+            return True
+        helpers = {one.path: one for _, first in local for one in (first, *first.reachable())}
+        return any(
+            name.rpartition(".")[2] in MAKERS
+            for helper in helpers.values()
+            for name, _ in helper.facts.configured
+        )
+
+    def _named_by_text(self, file: File, known: list[tuple[str, File]]) -> list[tuple[str, File]]:
         """Return the local modules that are imported by name, or that configurations name.
 
         What configurations name of other packages is called, and imported, by the file.
@@ -357,11 +373,8 @@ class Files:
 
         calls = []
         imports = []
-        begins = [
-            name.rpartition(".")[2] for name, _ in file.facts.configured if name != "hydra.compose"
-        ]
-        if not file.facts.config_roots and not {"main", "LightningCLI"} & set(begins):
-            return modules  # a helper: what it makes is told to it
+        if not self._makes_configured(file, known):
+            return modules
         found, sure = configuration.targets(
             self.folder, os.path.dirname(file.path), file.facts.config_roots, every=True
         )

@@ -15,7 +15,7 @@ import sys
 from mlops_lib.detection import patterns, source
 from mlops_lib.detection.data_access import READERS, WRITERS, is_data
 from mlops_lib.detection.facts import Call, Facts, Import, Shape
-from mlops_lib.detection.symbols import LAYER, of
+from mlops_lib.detection.symbols import LAYER, MODEL, of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -291,6 +291,21 @@ class _Visitor:
         self.inside(node)
         if node.value is not None:
             self._bind(node.target, node.value)
+        made = self._annotated(node.annotation)
+        name = _target(node.target)
+        table = self.attributes if name.startswith("self.") else self.names
+        if name and made and not of(Call(f"{table.get(name, '')}.fit", 0)).framework:
+            table[name] = made
+
+    def _annotated(self, annotation: ast.expr | None) -> str:
+        """Return what a variable holds whose annotation is a class of models: `trainer: Trainer`."""
+        if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
+            name = self.names.get(annotation.value, "")
+        else:
+            name = self.name(annotation) if annotation is not None else ""
+        if "." not in name or "()" in name or name.endswith((".Module", ".Sequential")):
+            return ""
+        return name + "()" if of(Call(name, 0)).part == MODEL else ""
 
     def _namedexpr(self, node: ast.NamedExpr) -> None:
         self.inside(node)
@@ -407,7 +422,8 @@ class _Visitor:
         self.texts = dict(texts)
         self.returns = []
         for argument in [*node.args.args, *node.args.kwonlyargs]:
-            self.names[argument.arg] = "?"
+            made = self._annotated(argument.annotation)
+            self.names[argument.arg] = made or "?"
             self.texts.pop(argument.arg, None)
         self.scope = f"{scope}.{node.name}" if scope else node.name
         self.shaper.enter(one.arg for one in node.args.args)
