@@ -48,7 +48,7 @@ def test_no_time_is_negative(tmp_path: Path) -> None:
         {"event": "attempt", "time": 1001.0, "attempt": 2, "number_of_pass": 1},
         {"event": "exit", "time": 1011.0},
     ]
-    assert attempt_log._seconds(lines) == 10.0
+    assert attempt_log.training_seconds(lines) == 10.0
     (tmp_path / protocol.INSIDE).mkdir()
     (tmp_path / protocol.ATTEMPTS).write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert read_run(tmp_path).seconds >= 0.0

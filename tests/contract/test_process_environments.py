@@ -101,7 +101,7 @@ def test_a_training_that_lacks_a_module_gets_it_and_goes_on(
     project = tmp_path / "project"
     project.mkdir()
     (project / "train.py").write_text(
-        "toml = __import__('to' + 'ml')\nopen('done.txt', 'w').write(toml.version)\n"
+        "toml = __import__('TOML'.lower())\nopen('done.txt', 'w').write(toml.version)\n"
     )
     given: dict[str, Any] = {
         "entry": "train.py",
