@@ -211,7 +211,7 @@ def _cases(run_dir: Path, against: builds.Branch | None) -> Iterator[Case]:
     yield Case(
         name="the saved model's number is measured independently",
         outcome="passed" if independently else "skipped",
-        message=f"Measured {second_measurement.by_whom(verdict) or 'by nobody known'}.",
+        message=f"Measured {second_measurement.measured_by(verdict) or 'by nobody known'}.",
     )
     if verdict.baseline is not None and verdict.value is not None:
         better = protocol.is_better(verdict.value, verdict.baseline.value, verdict.mode)

@@ -1,1 +1,1 @@
-"""The verdict: whether a model meets its bar, and how sure that is."""
+"""The gate: whether a model meets its bar, with the evidence for the answer."""

@@ -1,10 +1,9 @@
-"""The new model against the champion on the same examples: read the runner's claim and test the
-difference.
+"""Paired comparison of the new model with the champion on the same examples.
 
-The null hypothesis is that both models are equally good; the alternative, that the new one is
-better. `p_value` is one-sided, and the interval of the difference holds 90 %, so that its worse end
-lies above zero when `p_value` is at most about `ALPHA`: two equal models change places at most once
-in twenty.
+The runner's claim is read and the difference tested. The null hypothesis is that both models are
+equally good; the alternative, that the new one is better. `p_value` is one-sided, and the interval
+of the difference covers 90 %, so that its worse end lies above zero when `p_value` is at most about
+`ALPHA`: an equally good model replaces the champion at most once in twenty times.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ from mlops_lib.runner import protocol
 
 ALPHA = 0.05
 LEVEL_Z = 1.6448536269514722
-"""The normal quantile of a 90 % interval."""
+"""Normal quantile of a two-sided 90 % interval."""
 MOST_EXAMPLES = 1 << 40
 EXACT = 100_000
-"""Disagreements up to which every term of the binomial sum is added."""
+"""Most disagreements for which the binomial sum is computed term by term."""
 NOTE_LENGTH = 500
 TESTS = {"mcnemar": "McNemar's exact test", "permutation": "paired permutation test"}
 CELLS = ("both", "only_new", "only_champion", "neither")
@@ -30,92 +29,111 @@ CELLS = ("both", "only_new", "only_champion", "neither")
 def read(
     claim: Any, *, version: int, evaluation: Any, metric: str, grows: bool, measured: str
 ) -> Comparison:
-    """Return what a claim says about the champion, for the evaluation that is judged.
+    """Return the comparison that a claim holds for the judged evaluation.
 
     Args:
-        claim: `champion` of metrics.json, or of a second measurement; anything may stand there.
+        claim: `champion` of metrics.json, or of a second measurement; untrusted, of any type.
         version: the champion's version in the registry.
         evaluation: the id of the judged evaluation.
         metric: the judged metric.
         grows: whether a higher value is better.
-        measured: who measured it.
+        measured: who measured the champion.
     """
 
-    def without(why: str, value: float | None = None) -> Comparison:
+    def not_compared(why: str, value: float | None = None) -> Comparison:
         return Comparison(version=version, value=value, why=why[:NOTE_LENGTH], measured=measured)
 
     if not isinstance(claim, Mapping):
-        return without("it was not measured when this model was trained")
+        return not_compared("it was not measured when this model was trained")
     if claim.get("version") != version:
-        return without("it became the champion after this model was trained")
-    listed = claim.get("measurements")
-    found = [one for one in listed if isinstance(one, Mapping)] if isinstance(listed, list) else []
-    mine = next((one for one in found if one.get("evaluation") == evaluation), None)
+        return not_compared("it became the champion after this model was trained")
+    measurements = claim.get("measurements")
+    records = (
+        [record for record in measurements if isinstance(record, Mapping)]
+        if isinstance(measurements, list)
+        else []
+    )
+    mine = next((record for record in records if record.get("evaluation") == evaluation), None)
     if mine is None:
         note = claim.get("note")
-        return without(
+        return not_compared(
             note
             if isinstance(note, str) and note
             else "the examples behind the judged number are not known"
         )
     name = protocol.metric_name(str(mine.get("metric")))
-    every = mine.get("all")
+    metrics = mine.get("all")
     if name != protocol.metric_name(metric):
         value = protocol.as_number(
-            protocol.metric_value(every, metric) if isinstance(every, Mapping) else None
+            protocol.pick(metrics, metric) if isinstance(metrics, Mapping) else None
         )
-        return without(f"it was compared by {name[:50]}, not by {metric}", value)
+        return not_compared(f"it was compared by {name[:50]}, not by {metric}", value)
     value = protocol.as_number(mine.get("value"))
     if value is None:
-        return without(str(mine.get("note") or "its number is none"))
-    tested = _tested(mine.get("comparison"), grows=grows)
-    if tested is None:
-        return without(str(mine.get("note") or "it was not compared example by example"), value)
+        return not_compared(str(mine.get("note") or "its number is none"))
+    test_result = _test_result(mine.get("comparison"), grows=grows)
+    if test_result is None:
+        return not_compared(
+            str(mine.get("note") or "it was not compared example by example"), value
+        )
     left_out = _count(mine.get("left_out")) or 0
-    return Comparison(version=version, value=value, measured=measured, left_out=left_out, **tested)
+    return Comparison(
+        version=version, value=value, measured=measured, left_out=left_out, **test_result
+    )
 
 
-def doubt_inputs(
-    found: Comparison, champion: ModelVersion, *, metric: str, baseline: Baseline | None, mode: str
+def discard_on_input_mismatch(
+    compared: Comparison,
+    champion: ModelVersion,
+    *,
+    metric: str,
+    baseline: Baseline | None,
+    mode: str,
 ) -> Comparison:
-    """Return the comparison, without its answer if the champion does no better than a constant on
-    these examples.
+    """Return the comparison, without its result if the champion fails on these inputs.
 
-    A model that was better than that when it was registered and is not here was made for other
-    inputs: the script scales them otherwise now, or encodes them in another order. Such a defeat
-    says nothing about the new model.
+    A champion that beat the baseline when it was registered, and does not beat it on these
+    examples, expects other inputs: the script now scales them differently, or encodes them in
+    another order. Beating such a champion says nothing about the new model.
     """
     if (
-        found.value is None
+        compared.value is None
         or baseline is None
         or champion.metric != metric
         or champion.value is None
     ):
-        return found
+        return compared
     sign = 1.0 if mode == "max" else -1.0
-    if sign * (found.value - baseline.value) > 0 or sign * (champion.value - baseline.value) <= 0:
-        return found
+    if (
+        sign * (compared.value - baseline.value) > 0
+        or sign * (champion.value - baseline.value) <= 0
+    ):
+        return compared
     why = (
-        f"that is no better than the {baseline.name} alone ({baseline.value:.4g}), and it had {champion.value:.4g} when it"
+        f"that is no better than the {baseline.name} alone ({baseline.value:.4g}), and it had "
+        f"{champion.value:.4g} when it"
         " was registered: these inputs are not prepared as it expects them"
     )
-    return Comparison(version=found.version, value=found.value, measured=found.measured, why=why)
+    return Comparison(
+        version=compared.version, value=compared.value, measured=compared.measured, why=why
+    )
 
 
-def _tested(claim: Any, *, grows: bool) -> dict[str, Any] | None:
-    """Difference, interval and p-value of a claimed comparison; None if it is malformed."""
+def _test_result(claim: Any, *, grows: bool) -> dict[str, Any] | None:
+    """Return difference, interval and p-value of a claim, or None if it is malformed."""
     if not isinstance(claim, Mapping) or claim.get("test") not in TESTS:
         return None
     if claim["test"] == "mcnemar":
+        # Recomputed from the four counts: as little of a claim as possible is taken on trust.
         cells = [_count(claim.get(name)) for name in CELLS]
         if None in cells or not sum(filter(None, cells)):
             return None
         both, new, champion, neither = (int(cell or 0) for cell in cells)
-        difference, interval = shares_apart(new, champion, both + new + champion + neither)
+        difference, interval = paired_difference(new, champion, both + new + champion + neither)
         p_value = mcnemar(new, champion)
         examples = both + new + champion + neither
     else:
-        made = (
+        fields = (
             protocol.as_number(claim.get("difference")),
             protocol.as_number(claim.get("p_value")),
             _count(claim.get("examples")),
@@ -126,9 +144,9 @@ def _tested(claim: Any, *, grows: bool) -> dict[str, Any] | None:
             if isinstance(ends, list) and len(ends) == 2
             else (None, None)
         )
-        if None in made or low is None or high is None or low > high:
+        if None in fields or low is None or high is None or low > high:
             return None
-        difference, p_value, examples = made  # type: ignore[assignment]
+        difference, p_value, examples = fields  # type: ignore[assignment]
         interval = (low, high)
         if not 0.0 < p_value <= 1.0:
             return None
@@ -144,8 +162,9 @@ def _tested(claim: Any, *, grows: bool) -> dict[str, Any] | None:
 
 
 def mcnemar(only_new: int, only_champion: int) -> float:
-    """Return the one-sided p-value of McNemar's exact test: how likely so many wins are between
-    equal models.
+    """Return the one-sided p-value of McNemar's exact test.
+
+    It is the probability of at least so many wins if both models are equally good.
 
     Args:
         only_new: examples that only the new model answers right.
@@ -160,18 +179,19 @@ def mcnemar(only_new: int, only_champion: int) -> float:
     # From the far tail inwards, so that the small terms are added first.
     terms = []
     log_term = -count * math.log(2.0)
-    for lost in range(only_champion + 1):
+    for losses in range(only_champion + 1):
         terms.append(math.exp(log_term) if log_term > -745.0 else 0.0)
-        log_term += math.log((count - lost) / (lost + 1)) if lost < count else 0.0
+        # C(n, k + 1) = C(n, k) (n - k) / (k + 1); in logarithms, for 2 ** -n underflows.
+        log_term += math.log((count - losses) / (losses + 1)) if losses < count else 0.0
     return min(1.0, math.fsum(terms))
 
 
-def shares_apart(
+def paired_difference(
     only_new: int, only_champion: int, examples: int
 ) -> tuple[float, tuple[float, float]]:
     """Return the difference of two paired proportions and its 90 % interval.
 
-    Half an example is added to each cell of the table, without which the interval is too short for
+    Half an example is added to each cell of the table, because the plain interval is too short for
     few examples (Agresti and Min, Statistics in Medicine 24, 2005).
     """
     difference = (only_new - only_champion) / examples
@@ -183,22 +203,22 @@ def shares_apart(
     return difference, (max(-1.0, middle - spread), min(1.0, middle + spread))
 
 
-def sentence(comparison: Comparison, *, metric: str) -> str:
+def describe(comparison: Comparison, *, metric: str) -> str:
     """Return the comparison in words, for a list of reasons."""
-    who = f"the champion, version {comparison.version}"
+    champion = f"the champion, version {comparison.version}"
     if comparison.p_value is None:
         number = (
             ""
             if comparison.value is None
             else f" has {comparison.value:.4g} on the same examples, and"
         )
-        return f"{who},{number} is not compared: {comparison.why}"
+        return f"{champion},{number} is not compared: {comparison.why}"
     low, high = comparison.interval or (math.nan, math.nan)
     apart = (
         f"{comparison.difference:+.4g}, 90 % interval {low:+.4g} to {high:+.4g}; {comparison.test}"
     )
     value = comparison.value
-    mine = (
+    new_value = (
         ""
         if value is None or comparison.difference is None
         else f"{value + comparison.difference:.4g} against "
@@ -207,7 +227,8 @@ def sentence(comparison: Comparison, *, metric: str) -> str:
     chance = chance if comparison.difference else "no difference"
     rest = f", without {comparison.left_out} that it was trained on" if comparison.left_out else ""
     return (
-        f"{metric}: {mine}{comparison.value:.4g} of {who}, on the same {comparison.examples} examples{rest}"
+        f"{metric}: {new_value}{comparison.value:.4g} of {champion}, on the same "
+        f"{comparison.examples} examples{rest}"
         f" ({apart}, p {comparison.p_value:.2g}): {chance}"
     )
 

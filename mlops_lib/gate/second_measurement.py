@@ -1,6 +1,4 @@
-"""What a second measurement, by a process without the script, means for a verdict: who measured,
-and what is doubtful.
-"""
+"""The effect on a verdict of a second measurement by a process without the script."""
 
 from __future__ import annotations
 
@@ -14,16 +12,17 @@ from mlops_lib.runner import protocol
 BY_THE_SCRIPT = "by the script's process"
 INDEPENDENTLY = "independently"
 TOLERANCE = 1e-6
-"""The reloaded artifact may differ from the live model by rounding."""
+"""Rounding difference allowed between the reloaded file and the live model."""
 
 
-def by_whom(verdict: Verdict) -> str:
-    """Return who measured the number of a verdict, "" if there is no number or a verdict of earlier
-    days does not say.
+def measured_by(verdict: Verdict) -> str:
+    """Return who measured a verdict's number, in words.
 
-    >>> by_whom(Verdict(verdict="accepted", value=0.9, target=0.8, measured=INDEPENDENTLY))
+    "" if there is no number, or if the verdict's record is too old to say.
+
+    >>> measured_by(Verdict(verdict="accepted", value=0.9, target=0.8, measured=INDEPENDENTLY))
     'independently, by a process without the script'
-    >>> by_whom(Verdict(verdict="accepted", value=0.9, target=0.8, measured=BY_THE_SCRIPT))
+    >>> measured_by(Verdict(verdict="accepted", value=0.9, target=0.8, measured=BY_THE_SCRIPT))
     "by the script's process; not on the saved file"
     """
     if verdict.value is None or not verdict.measured:
@@ -33,19 +32,19 @@ def by_whom(verdict: Verdict) -> str:
     return f"{verdict.measured}{', on the saved file' if verdict.recomputed else '; not on the saved file'}"
 
 
-def differ(one: float, other: float, *, metric: str, examples: int | None) -> bool:
+def differ(left: float, right: float, *, metric: str, examples: int | None) -> bool:
     """Return whether two measurements of the same file differ by more than rounding."""
     # Batches may be summed in another order; one example more or less is a different model.
     is_share = examples is not None and metric in protocol.EXACT_SHARES
-    tolerance = 0.5 / examples if is_share and examples else 1e-4 * abs(other)
-    return abs(one - other) > max(TOLERANCE, tolerance)
+    tolerance = 0.5 / examples if is_share and examples else 1e-4 * abs(right)
+    return abs(left - right) > max(TOLERANCE, tolerance)
 
 
-class Second:
-    """A second measurement beside the number of the script's own process.
+class SecondMeasurement:
+    """A second measurement compared with the number of the script's own process.
 
     Args:
-        found: the second measurement; None if none was asked for.
+        remeasured: the second measurement; None if there was none.
         evaluation: the judged evaluation, a claim.
         metric: the judged metric.
         value: the number of the script's process.
@@ -55,7 +54,7 @@ class Second:
 
     def __init__(
         self,
-        found: Remeasured | None,
+        remeasured: Remeasured | None,
         *,
         evaluation: Mapping[str, Any],
         metric: str,
@@ -65,40 +64,42 @@ class Second:
         self.measured = BY_THE_SCRIPT
         self.value = value
         self.doubts: list[str] = []
-        """What keeps a number that reaches the bar from being accepted."""
+        """Reasons not to accept a number that reaches the bar."""
         self.reasons: list[str] = []
-        """What is only said."""
-        if found is None or value is None:
+        """Remarks that do not change the verdict."""
+        if remeasured is None or value is None:
             return
-        if found.model_digest and digest != found.model_digest:
+        if remeasured.model_digest and digest != remeasured.model_digest:
             self.doubts.append(reason("file changed"))
-        elif found.state == "measured":
-            self._compare(found, evaluation, metric, value)
-        elif found.state == "failed":
-            self.doubts.append(reason("not by itself", note=found.note))
-        elif found.state == "missing":
+        elif remeasured.state == "measured":
+            self._compare(remeasured, evaluation, metric, value)
+        elif remeasured.state == "failed":
+            self.doubts.append(reason("not by itself", note=remeasured.note))
+        elif remeasured.state == "missing":
             self.doubts.append(reason("no examples left"))
-        elif found.state in ("needs code", "unkept", "not run"):
-            self.reasons.append(reason(f"by the script: {found.state}", note=found.note))
+        elif remeasured.state in ("needs code", "unkept", "not run"):
+            self.reasons.append(reason(f"by the script: {remeasured.state}", note=remeasured.note))
 
     def _compare(
-        self, found: Remeasured, evaluation: Mapping[str, Any], metric: str, value: float
+        self, remeasured: Remeasured, evaluation: Mapping[str, Any], metric: str, value: float
     ) -> None:
-        number = protocol.as_number(protocol.metric_value(found.all, metric))
-        if number is None and len(found.all) <= 1:
-            number = found.value
+        number = protocol.as_number(protocol.pick(remeasured.all, metric))
+        if number is None and len(remeasured.all) <= 1:
+            number = remeasured.value
         if number is None:
             self.reasons.append(
                 reason("by the script: unkept", note=f"{metric} is not among what they give")
             )
             return
         claimed = evaluation.get("examples")
-        if isinstance(claimed, int) and found.examples != claimed:
-            self.doubts.append(reason("other count", kept=found.examples or 0, claimed=claimed))
-        elif differ(number, value, metric=metric, examples=found.examples):
+        if isinstance(claimed, int) and remeasured.examples != claimed:
+            self.doubts.append(
+                reason("other count", kept=remeasured.examples or 0, claimed=claimed)
+            )
+        elif differ(number, value, metric=metric, examples=remeasured.examples):
             self.doubts.append(reason("measured otherwise", claimed=value, again=number))
         else:
             self.measured = INDEPENDENTLY
             self.value = number
-            if found.where == "process":
+            if remeasured.where == "process":
                 self.reasons.append(reason("in a process"))

@@ -1,10 +1,10 @@
-"""One verdict over several seeds: the mean decides, and the file of the run's own seed is the one
-registered.
+"""One verdict over several seeds.
 
-A single training is a draw: another seed may change a number by more than what is being compared
-(Bouthillier et al., "Accounting for variance in machine learning benchmarks", MLSys 2021). Each
-seed is a run of its own. Which file is registered is settled before any of them is measured, so
-that nothing is chosen by the judged examples.
+The mean decides; the registered file is that of the run's own seed. A single training is a draw:
+another seed may change a number by more than the difference that is tested (Bouthillier et al.,
+"Accounting for variance in machine learning benchmarks", MLSys 2021). Each seed is a run of its
+own. The file to register is fixed before any seed is measured, so that nothing is chosen by the
+judged examples.
 """
 
 from __future__ import annotations
@@ -48,35 +48,35 @@ class Repetition:
     seed: int
     run_dir: Path
     failure: str = ""
-    """Why it has no model; "" if it has one."""
+    """The reason why there is no model; "" if there is one."""
 
 
 def remember(run_dir: Path, repetitions: Sequence[Repetition]) -> None:
-    """Note in a run's directory which runs repeat it with other seeds."""
-    listed = [
-        {"seed": one.seed, "run_dir": str(one.run_dir), "failure": one.failure}
-        for one in repetitions
+    """Record in a run's directory the runs that repeat it with other seeds."""
+    rows = [
+        {"seed": repetition.seed, "run_dir": str(repetition.run_dir), "failure": repetition.failure}
+        for repetition in repetitions
     ]
-    atomic.write_json(run_dir / protocol.SEEDS, {"schema": 1, "repetitions": listed})
+    atomic.write_json(run_dir / protocol.SEEDS, {"schema": 1, "repetitions": rows})
 
 
 def read(run_dir: Path) -> list[Repetition]:
-    """Return the runs that repeat a run with other seeds; none if it was not repeated."""
+    """Return the runs that repeat a run with other seeds; empty if there are none."""
     try:
-        found = atomic.read_json(run_dir / protocol.SEEDS)
+        record = atomic.read_json(run_dir / protocol.SEEDS)
     except (OSError, ValueError):
         return []
-    listed = found.get("repetitions") if isinstance(found, dict) else None
+    rows = record.get("repetitions") if isinstance(record, dict) else None
     return [
         Repetition(
-            seed=int(one["seed"]), run_dir=Path(one["run_dir"]), failure=str(one.get("failure", ""))
+            seed=int(row["seed"]), run_dir=Path(row["run_dir"]), failure=str(row.get("failure", ""))
         )
-        for one in (listed if isinstance(listed, list) else [])
-        if isinstance(one, dict) and "seed" in one and "run_dir" in one
+        for row in (rows if isinstance(rows, list) else [])
+        if isinstance(row, dict) and "seed" in row and "run_dir" in row
     ]
 
 
-def over_all(
+def combine(
     own: Verdict,
     sound: Verdict,
     others: Mapping[int, Verdict | str],
@@ -90,12 +90,12 @@ def over_all(
 
     Args:
         own: the verdict on the run's own seed.
-        sound: the same with a bar that anything reaches: accepted if nothing speaks against the
-            number.
-        others: seed to such a verdict, or to why there is none.
-        seed: the run's own.
-        run_dirs: seed to run.
-        strict: ask the worse end of the mean's interval to reach the bar.
+        sound: the same with a bar that every number reaches; not accepted if the number itself is
+            in doubt.
+        others: seed to such a verdict, or to the reason why there is none.
+        seed: the run's own seed.
+        run_dirs: seed to run directory.
+        strict: require the worse end of the mean's interval to reach the bar.
         must_beat: whether the registered file must beat the champion.
     """
     doubts = (
@@ -104,27 +104,29 @@ def over_all(
         else [reason("seed doubted", seed=seed, why=_first(sound))]
     )
     values = {seed: own.value}
-    for number, found in others.items():
-        if isinstance(found, str) or found.value is None:
-            why = found if isinstance(found, str) else _first(found)
+    for number, other in others.items():
+        if isinstance(other, str) or other.value is None:
+            why = other if isinstance(other, str) else _first(other)
             doubts.append(reason("seed failed", seed=number, why=why))
             continue
-        values[number] = found.value
-        if found.verdict != "accepted":
-            doubts.append(reason("seed doubted", seed=number, why=_first(found)))
-    doubts += _about_examples(own, [one for one in others.values() if isinstance(one, Verdict)])
+        values[number] = other.value
+        if other.verdict != "accepted":
+            doubts.append(reason("seed doubted", seed=number, why=_first(other)))
+    doubts += _about_examples(
+        own, [verdict for verdict in others.values() if isinstance(verdict, Verdict)]
+    )
     numbers = [value for value in values.values() if value is not None]
     if len(numbers) < 2 or own.value is None:
         return replace(own, verdict="undecided", reasons=(*doubts, *own.reasons))
-    summed = summary(values, own, seed=seed, run_dirs=run_dirs)
-    passed, told = _bar(summed, own, seed=seed, strict=strict)
-    answer: Literal["accepted", "rejected", "undecided"] = "accepted" if passed else "rejected"
-    if passed and must_beat and own.against is not None and own.against.better is not True:
+    combined = summary(values, own, seed=seed, run_dirs=run_dirs)
+    passes, bar_reason = _bar(combined, own, seed=seed, strict=strict)
+    answer: Literal["accepted", "rejected", "undecided"] = "accepted" if passes else "rejected"
+    if passes and must_beat and own.against is not None and own.against.better is not True:
         answer = "rejected" if own.against.better is False else "undecided"
     if answer == "accepted" and doubts:
         answer = "undecided"
-    first = [*doubts, told] if answer == "undecided" else [told, *doubts]
-    return replace(own, verdict=answer, seeds=summed, reasons=(*first, *own.reasons))
+    first = [*doubts, bar_reason] if answer == "undecided" else [bar_reason, *doubts]
+    return replace(own, verdict=answer, seeds=combined, reasons=(*first, *own.reasons))
 
 
 def summary(
@@ -132,8 +134,8 @@ def summary(
 ) -> Seeds:
     """Return mean, spread and interval of the seeds' numbers.
 
-    The interval has two parts: what the seeds differ by (Student's t), and what the judged examples
-    leave uncertain, which they share.
+    The interval combines two uncertainties: the variation between seeds (Student's t), and that of
+    the judged examples, which all seeds share.
     """
     numbers = [value for value in values.values() if value is not None]
     mean = statistics.fmean(numbers)
@@ -142,6 +144,7 @@ def summary(
     quantile = STUDENT[freedom - 1] if freedom <= len(STUDENT) else 1.96
     half = quantile * spread / math.sqrt(len(numbers))
     if own.interval is not None:
+        # Independent uncertainties add in squares.
         half = math.hypot(half, (own.interval[1] - own.interval[0]) / 2)
     low = mean - half
     high = mean + half
@@ -160,33 +163,37 @@ def summary(
     )
 
 
-def _bar(found: Seeds, own: Verdict, *, seed: int, strict: bool) -> tuple[bool, str]:
-    """Return whether the mean reaches the bar, and what is said of it."""
-    decisive = found.interval[0 if own.mode == "max" else 1] if strict else found.mean
-    passed = protocol.reaches(decisive, own.target, own.mode)
-    told = reason(
-        "mean reaches" if passed else "mean misses",
+def _bar(combined: Seeds, own: Verdict, *, seed: int, strict: bool) -> tuple[bool, str]:
+    """Return whether the mean reaches the bar, and the reason that states it."""
+    decisive = combined.interval[0 if own.mode == "max" else 1] if strict else combined.mean
+    passes = protocol.reaches(decisive, own.target, own.mode)
+    bar_reason = reason(
+        "mean reaches" if passes else "mean misses",
         what="the worse end of the interval of the mean" if strict else "the mean",
-        count=len(found.values),
+        count=len(combined.values),
         metric=own.metric,
         decisive=decisive,
-        spread=found.spread,
+        spread=combined.spread,
         target=own.target,
         seed=seed,
         value=own.value,
     )
-    return passed, told
+    return passes, bar_reason
 
 
 def _about_examples(own: Verdict, others: Sequence[Verdict]) -> list[str]:
-    """Say that the seeds were judged on different examples; a winner's recipe may have been
-    selected on some of them.
+    """Return a doubt if the seeds were judged on different examples.
+
+    A search's recipe may then have been selected on some of them.
     """
-    if all(one.examples_digest == own.examples_digest for one in others) or own.judged_pass == 1:
+    if (
+        all(other.examples_digest == own.examples_digest for other in others)
+        or own.judged_pass == 1
+    ):
         return []
     return [reason("seeds' examples differ")]
 
 
 def _first(verdict: Verdict) -> str:
-    """Return the first reason, without its remedy."""
+    """Return the verdict's first reason, without its remedy."""
     return (verdict.reasons[0] if verdict.reasons else "undecided").partition(": ")[0][:300]

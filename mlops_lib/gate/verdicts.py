@@ -1,7 +1,7 @@
-"""The gate: does the model meet its bar, and how sure is that?
+"""The gate: judge a run's model against its bar.
 
-`judge` reads what the runner claims in `inside/metrics.json`, chooses the number the bar is about,
-and answers. A rejected model is an answer, not an error.
+`judge` reads the claims that the runner wrote to `inside/metrics.json`, chooses the number that the
+bar is about, and returns a `Verdict`. A rejected model is an answer, not an error.
 """
 
 from __future__ import annotations
@@ -22,11 +22,10 @@ from mlops_lib.runner import protocol
 CLAIM_LIMIT = 8 << 20
 
 NUMBERS_SHOWN = 8
-"""How many numbers are listed where none is meant by the bar."""
+"""Most numbers listed in a reason if none of them is an accuracy."""
 CONFIDENCE = 0.95
 SELECTIONS = ("disjoint", "half", "split")
-"""How a search's selection examples may relate to the judged ones, if none of them is among these.
-"""
+"""Relations of selection examples to judged ones that keep the two apart."""
 
 
 def judge(
@@ -48,30 +47,28 @@ def judge(
     """Judge the run's model.
 
     Args:
-        run_dir: the run directory, its training finished.
+        run_dir: the run directory; its training has finished.
         target: the value the metric must reach.
-        metric: which metric; "" takes what the script evaluated last on held-out data.
+        metric: the metric's name; "" takes what the script evaluated last on held-out data.
         mode: "max", "min" or "auto" (by the metric's name).
-        strict: ask the interval's worse end to reach the target.
-        beats: "champion" asks the model to be better than the champion too, by a paired test on the
-            same examples.
-        champion: the version people use now; its number is shown in any case if the run measured
-            it.
-        selection: after a search, how its selection examples relate to the judged ones.
-        is_winner: whether that search changed the model.
-        best_of: of how many the model was chosen by its number on these very examples; 0 if it was
-            not.
-        looks: how many models, this one included, have been judged on these examples.
+        strict: require the interval's worse end to reach the target.
+        beats: "champion" also requires the model to beat the champion in a paired test on the same
+            examples.
+        champion: the current champion; its number is shown in any case if the run measured it.
+        selection: after a search, the relation of its selection examples to the judged ones.
+        is_winner: whether the search changed the model.
+        best_of: number of candidates of which this model had the best value on these very examples;
+            0 if it was not chosen so.
+        looks: number of models, this one included, that have been judged on these examples.
         judged_pass: the pass that made the model.
-        remeasured: what a process without the script measured
-            (mlops_lib/training/remeasurement.py); None if none was asked.
+        remeasured: the measurement by a process without the script
+            (mlops_lib/training/remeasurement.py); None if there was none.
     """
     claims = read_claims(run_dir)
-    listed = claims.get("evaluations")
-    choice = protocol.choose_judged(listed if isinstance(listed, list) else (), metric, mode=mode)
-    chosen = choice.evaluation
+    choice = _choose(claims, metric=metric, mode=mode)
+    evaluation = choice.evaluation
     notes = _notes(choice, metric)
-    if chosen is None:
+    if evaluation is None:
         return Verdict(
             verdict="undecided",
             target=target,
@@ -83,7 +80,7 @@ def judge(
             mode="min" if protocol.direction(metric, mode) == "min" else "max",
         )
     return _Judgement(
-        chosen,
+        evaluation,
         model=claims.get("model"),
         target=target,
         strict=strict,
@@ -101,7 +98,7 @@ def judge(
 
 @dataclass(frozen=True)
 class _Search:
-    """How the model came to be, and what was looked at on the way."""
+    """The origin of the model, and how often the judged examples were used on the way."""
 
     selection: str
     _: KW_ONLY
@@ -111,13 +108,13 @@ class _Search:
     judged_pass: int
 
     @property
-    def found_it(self) -> bool:
-        """Whether the model is one that the search made."""
+    def made_model(self) -> bool:
+        """Return whether the search made the model."""
         return bool(self.selection) and self.is_winner
 
 
 def read_claims(run_dir: Path) -> Mapping[str, Any]:
-    """What the runner claims in metrics.json; empty where it claims nothing readable."""
+    """Return the runner's claims from metrics.json; empty if missing or unreadable."""
     try:
         value = atomic.read_json(
             run_dir / protocol.INSIDE / protocol.METRICS, inside=run_dir, limit=CLAIM_LIMIT
@@ -127,23 +124,28 @@ def read_claims(run_dir: Path) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def chosen(run_dir: Path, *, metric: str = "", mode: str = "auto") -> Mapping[str, Any] | None:
-    """Return the evaluation that `judge` judges, None if there is none."""
-    listed = read_claims(run_dir).get("evaluations")
-    return protocol.choose_judged(
-        listed if isinstance(listed, list) else (), metric, mode=mode
-    ).evaluation
+def judged_evaluation(
+    run_dir: Path, *, metric: str = "", mode: str = "auto"
+) -> Mapping[str, Any] | None:
+    """Return the evaluation that `judge` judges, or None if there is none."""
+    return _choose(read_claims(run_dir), metric=metric, mode=mode).evaluation
 
 
-def _notes(choice: protocol.Choice, wanted: str) -> list[str]:
-    """Return what is to be said of the number chosen, or why there is none."""
+def _choose(claims: Mapping[str, Any], *, metric: str, mode: str) -> protocol.Choice:
+    evaluations = claims.get("evaluations")
+    listed = evaluations if isinstance(evaluations, list) else ()
+    return protocol.choose_judged(listed, metric, mode=mode)
+
+
+def _notes(choice: protocol.Choice, metric: str) -> list[str]:
+    """Return the remarks on the chosen number, or the reason why there is none."""
     best = choice.evaluation
     among = choice.among
     if choice.problem == "nothing measured":
         return [reason("no number")]
     if choice.problem == "not measured":
-        names = sorted({name[:40] for one in among for name in protocol.metric_values(one)})
-        return [reason("not measured", wanted=wanted[:80], names=", ".join(names) or "no numbers")]
+        names = sorted({name[:40] for evaluation in among for name in protocol.numbers(evaluation)})
+        return [reason("not measured", wanted=metric[:80], names=", ".join(names) or "no numbers")]
     if best is None:
         return [reason("no accuracy", shown=_listed(among))]
     of_examples = [reason(choice.standing)] if choice.standing in ("validation", "training") else []
@@ -152,41 +154,40 @@ def _notes(choice: protocol.Choice, wanted: str) -> list[str]:
 
 
 def _others(evaluations: Sequence[Mapping[str, Any]], best: Mapping[str, Any]) -> list[str]:
-    """What the same measure gave for other models of the script."""
-    same = {
+    """Return a remark if the same measure was taken of several models of the script."""
+    by_fit = {
         e.get("fit"): protocol.as_number(e.get("value"))
         for e in evaluations
         if e.get("source") == best.get("source")
     }
-    values = [value for value in same.values() if value is not None]
+    values = [value for value in by_fit.values() if value is not None]
     if len(values) < 2:
         return []
-    which = "the one it saved" if best.get("saved") else "the last one"
-    mean = sum(values) / len(values)
-    told = {
-        "count": len(values),
-        "which": which,
-        "least": min(values),
-        "most": max(values),
-        "mean": mean,
-    }
-    return [reason("several models", **told)]
+    note = reason(
+        "several models",
+        count=len(values),
+        which="the one it saved" if best.get("saved") else "the last one",
+        least=min(values),
+        most=max(values),
+        mean=sum(values) / len(values),
+    )
+    return [note]
 
 
 def _listed(evaluations: Sequence[Mapping[str, Any]]) -> str:
-    """Return the numbers that were measured last, by name."""
+    """Return the last measured numbers by name, for a reason."""
     numbers = {
         name[:40]: number
-        for one in evaluations
-        for name, value in protocol.metric_values(one).items()
+        for evaluation in evaluations
+        for name, value in protocol.numbers(evaluation).items()
         if (number := protocol.as_number(value)) is not None
     }
-    shown = [f"{name} {number:.4g}" for name, number in list(numbers.items())[-NUMBERS_SHOWN:]]
-    return ", ".join(shown) or "no finite number"
+    parts = [f"{name} {number:.4g}" for name, number in list(numbers.items())[-NUMBERS_SHOWN:]]
+    return ", ".join(parts) or "no finite number"
 
 
 class _Judgement:
-    """One evaluation before the bar."""
+    """One evaluation compared with the bar."""
 
     def __init__(
         self,
@@ -214,18 +215,21 @@ class _Judgement:
         self.mode = "max" if evaluation.get("higher_is_better", True) else "min"
         self.claimed = protocol.as_number(evaluation.get("value"))
         self.again = protocol.as_number(evaluation.get("recomputed"))
+        # Claims are the script's and may be forged: each is bounded and of the expected type.
+        # The saved file's own number precedes the live model's, for the file is what is registered.
         self.value = self.claimed if self.again is None else self.again
         self.reasons = list(notes)
         self.remeasured = remeasured
+        # Copies of an example add no information: the interval counts each of them once.
         unique = evaluation.get("unique")
-        counted = evaluation.get("examples")
-        count = unique if isinstance(unique, int) else counted
+        total = evaluation.get("examples")
+        count = unique if isinstance(unique, int) else total
         self.examples = count if isinstance(count, int) and 0 < count < 1 << 62 else None
         on = evaluation.get("measured_on")
         self.measured_on: Mapping[str, Any] = on if isinstance(on, dict) else {}
         out = self.measured_on.get("left_out")
         self.left_out = out if isinstance(out, int) and 0 < out < 1 << 62 else 0
-        self.second = second_measurement.Second(
+        self.second = second_measurement.SecondMeasurement(
             remeasured,
             evaluation=evaluation,
             metric=self.metric,
@@ -239,8 +243,8 @@ class _Judgement:
         self.against = None if champion is None else self._against(champion, against)
 
     def _against(self, champion: ModelVersion, claim: Any) -> Comparison:
-        """The paired comparison with the champion, or why there is none."""
-        found = comparison.read(
+        """Return the paired comparison with the champion, or the reason why there is none."""
+        compared = comparison.read(
             claim,
             version=champion.version,
             evaluation=self.evaluation.get("id"),
@@ -248,12 +252,12 @@ class _Judgement:
             grows=self.mode == "max",
             measured=second_measurement.BY_THE_SCRIPT,
         )
-        return comparison.doubt_inputs(
-            found, champion, metric=self.metric, baseline=self.baseline, mode=self.mode
+        return comparison.discard_on_input_mismatch(
+            compared, champion, metric=self.metric, baseline=self.baseline, mode=self.mode
         )
 
     def verdict(self) -> Verdict:
-        """The answer."""
+        """Return the verdict."""
         answer = self._answer()
         return Verdict(
             verdict=answer,
@@ -296,12 +300,14 @@ class _Judgement:
             return "undecided"
         doubts = self._doubts()
         assert self.value is not None
+        # A number that misses the bar is rejected however doubtful it is; doubts only prevent
+        # acceptance.
         passes = self._passes(self.value)
         self.reasons += self._beside_the_champion()
         if not passes:
             return "rejected"
         if self._must_beat() and self.against is not None and self.against.better is False:
-            self.reasons.insert(0, reason("not above the champion", told=self._compared()))
+            self.reasons.insert(0, reason("not above the champion", comparison=self._compared()))
             return "rejected"
         if doubts:
             self.reasons[:0] = doubts
@@ -313,16 +319,16 @@ class _Judgement:
 
     def _compared(self) -> str:
         assert self.against is not None
-        return comparison.sentence(self.against, metric=self.metric)
+        return comparison.describe(self.against, metric=self.metric)
 
     def _beside_the_champion(self) -> list[str]:
-        """What is said of the champion if it decides nothing, or is beaten."""
+        """Return the comparison with the champion as a remark, if it did not decide."""
         if self.against is None or (self._must_beat() and not self.against.better):
             return []
-        return [reason("beside the champion", told=self._compared())]
+        return [reason("beside the champion", comparison=self._compared())]
 
     def _passes(self, value: float) -> bool:
-        """Whether the number that decides reaches the bar, which is said first of all."""
+        """Return whether the deciding number reaches the bar; the first reason states it."""
         decisive = value
         what = ""
         if self.strict and self.interval is None:
@@ -330,13 +336,13 @@ class _Judgement:
         elif self.strict:
             decisive = self._worse_end(value)
             what = "worse end "
-        passed = protocol.reaches(decisive, self.target, self.mode)
+        passes = protocol.reaches(decisive, self.target, self.mode)
         on = f" on {self.examples} examples" if self.examples else ""
-        kind = f"{what}{'reaches' if passed else 'misses'}"
+        kind = f"{what}{'reaches' if passes else 'misses'}"
         self.reasons.insert(
             0, reason(kind, metric=self.metric, value=decisive, on=on, target=self.target)
         )
-        return passed
+        return passes
 
     def _invalid(self) -> str:
         if self.value is None:
@@ -348,7 +354,7 @@ class _Judgement:
         return ""
 
     def _doubts(self) -> list[str]:
-        """What keeps a number that reaches the bar from being accepted."""
+        """Return the reasons not to accept a number that reaches the bar."""
         doubts = [
             *self._doubts_about_the_file(),
             *self._doubts_about_the_search(),
@@ -360,34 +366,35 @@ class _Judgement:
         self.reasons += leaks.notes
         doubts += leaks.doubts
         if self._must_beat() and self.against is not None and self.against.better is None:
-            doubts.append(reason("champion unknown", told=self._compared()))
+            doubts.append(reason("champion unknown", comparison=self._compared()))
         if self.baseline is not None and self._includes_baseline():
             doubts.append(reason("baseline", name=self.baseline.name, value=self.baseline.value))
         return doubts
 
     def _not_finite(self) -> list[str]:
-        """Say which predictions and further measures of the same call are no numbers."""
+        """Return doubts about predictions and further measures that are not finite."""
         doubts = []
         claimed = self.evaluation.get("not_finite")
-        found = claimed if isinstance(claimed, dict) else {}
-        count, examples = (protocol.as_number(found.get(name)) for name in ("count", "examples"))
+        predictions = claimed if isinstance(claimed, dict) else {}
+        count = protocol.as_number(predictions.get("count"))
+        examples = protocol.as_number(predictions.get("examples"))
         if count:
-            listed = found.get("rows")
+            indexes = predictions.get("rows")
             rows = (
-                [str(row) for row in listed if isinstance(row, int)][:10]
-                if isinstance(listed, list)
+                [row for row in indexes if isinstance(row, int)]
+                if isinstance(indexes, list)
                 else []
             )
-            told = {
-                "count": int(count),
-                "examples": int(examples or count),
-                "rows": ", ".join(rows),
-            }
-            doubts.append(reason("predictions not finite", **told))
-        others = protocol.metric_values(self.evaluation)
+            doubt = reason(
+                "predictions not finite",
+                count=int(count),
+                examples=int(examples or count),
+                rows=", ".join(map(str, rows[:10])),
+            )
+            doubts.append(doubt)
         names = [
             name[:40]
-            for name, value in others.items()
+            for name, value in protocol.numbers(self.evaluation).items()
             if value in protocol.NOT_FINITE and name != self.metric
         ]
         if names:
@@ -398,12 +405,12 @@ class _Judgement:
         doubts = []
         claimed, again = self._check()
         if self._differs(claimed, again):
-            told = {"claimed": claimed, "again": again}
+            numbers = {"claimed": claimed, "again": again}
             if self.evaluation.get("source") == "fit.validation":
                 # Early stopping may have put back the weights of an earlier epoch.
-                self.reasons.append(reason("last epoch differs", **told))
+                self.reasons.append(reason("last epoch differs", **numbers))
             else:
-                doubts.append(reason("file differs", **told))
+                doubts.append(reason("file differs", **numbers))
         doubts += self.second.doubts
         self.reasons += self.second.reasons
         if self.model and not self.model.get("reloaded"):
@@ -411,20 +418,21 @@ class _Judgement:
         return doubts
 
     def _doubts_about_the_search(self) -> list[str]:
-        """What the law and the number of looks have to say; of a model that no search made it is
-        only said.
+        """Return the doubts that follow from the gate's law and from the number of looks.
+
+        If no search made the model, an unproven clause is only a remark.
         """
-        missing = self._not_shown()
-        is_kept_back = self.search.found_it and not self.shown.all
-        doubts = [*missing, reason("winner not shown")] if is_kept_back else []
-        if not self.search.found_it:
-            self.reasons += missing
+        unproven = self._not_shown()
+        is_blocked = self.search.made_model and not self.shown.all
+        doubts = [*unproven, reason("winner not shown")] if is_blocked else []
+        if not self.search.made_model:
+            self.reasons += unproven
         if self.search.selection == "contaminated":
             doubts.append(reason("contaminated"))
         if self.left_out:
             self.reasons.append(reason("left out", count=self.left_out))
         looks = self.search.looks
-        if looks > protocol.MOST_LOOKS and self.search.found_it:
+        if looks > protocol.MOST_LOOKS and self.search.made_model:
             assert self.value is not None
             if self.interval is None or not protocol.reaches(
                 self._worse_end(self.value), self.target, self.mode
@@ -443,42 +451,34 @@ class _Judgement:
         )
 
     def _selected_by(self) -> str:
-        """What may have selected on the judged examples; "" if nothing did."""
+        """Return the selection that may have used the judged examples; "" if none did."""
         if self.search.best_of > 1:
             return f"the best of {self.search.best_of} was chosen by them"
-        if self.search.found_it:
-            steered = self.measured_on.get("selected_on", 0)
-            if isinstance(steered, int) and steered > 0:
-                return f"the search selected on {steered} of them"
-            known = steered is not None and self.search.selection in SELECTIONS
-            return "" if known else "the search cannot tell them from its own"
+        if self.search.made_model:
+            # Counted by the runner; None if it cannot tell.
+            selected = self.measured_on.get("selected_on", 0)
+            if isinstance(selected, int) and selected > 0:
+                return f"the search selected on {selected} of them"
+            is_known = selected is not None and self.search.selection in SELECTIONS
+            return "" if is_known else "the search cannot tell them from its own"
         return "early stopping and checkpoints see them" if self.standing == "validation" else ""
 
     def _not_shown(self) -> list[str]:
         shown = self.shown
         note = str(self.evaluation.get("recompute_note") or "")[:500]
-        is_said = bool(self.model) and not self.model.get(
-            "reloaded"
-        )  # the file cannot be loaded at all
-        measured = shown.measured_by_file or is_said
-        return [
-            *(
-                []
-                if measured
-                else [reason("not shown: measured", note=f" ({note})" if note else "")]
-            ),
-            *([] if shown.not_trained_on else [reason("not shown: trained")]),
-            *(
-                []
-                if shown.not_selected_on
-                else [reason("not shown: selected", why=self._selected_by())]
-            ),
-        ]
+        # A file that cannot be loaded at all has a reason of its own ("not reloaded").
+        is_unloadable = bool(self.model) and not self.model.get("reloaded")
+        unproven = []
+        if not shown.measured_by_file and not is_unloadable:
+            unproven.append(reason("not shown: measured", note=f" ({note})" if note else ""))
+        if not shown.not_trained_on:
+            unproven.append(reason("not shown: trained"))
+        if not shown.not_selected_on:
+            unproven.append(reason("not shown: selected", why=self._selected_by()))
+        return unproven
 
     def _check(self) -> tuple[float | None, float | None]:
-        """Return what the script saw, and what the saved model gives on the same examples, those
-        left out among them.
-        """
+        """Return the script's number and the saved model's, left-out examples included."""
         on_all = self.evaluation.get("on_all")
         if (
             not isinstance(on_all, dict)
@@ -528,10 +528,10 @@ def is_searched(verdict: Verdict) -> bool:
 
 
 def is_no_better_than_its_baseline(verdict: Verdict) -> bool:
-    """Return whether a model reaches the bar, and would be accepted if the most frequent class did
-    not do as well.
+    """Return whether only the majority-class baseline prevents acceptance.
 
-    An accuracy says little there: the search goes for one in which every class counts the same.
+    The accuracy reaches the bar, but the most frequent class alone may do as well. The search then
+    optimizes a metric in which every class counts the same.
     """
     if verdict.verdict != "undecided" or verdict.metric != "accuracy" or verdict.baseline is None:
         return False
@@ -542,18 +542,20 @@ def is_no_better_than_its_baseline(verdict: Verdict) -> bool:
 
 
 def wilson(share: float, examples: int, *, looks: int = 1) -> tuple[float, float]:
-    """Return the 95 % score interval of a proportion (Wilson, J. Am. Stat. Assoc. 22, 1927).
+    """Return the 95 % score interval of a proportion (Wilson 1927, JASA 22).
 
-    Several looks at the same examples share the 5 % (Bonferroni): the interval of the second covers
-    97.5 %.
+    Several looks at the same examples share the 5 % (Bonferroni): with two looks, each interval
+    covers 97.5 %.
 
     Args:
         share: the observed proportion, 0 to 1.
-        examples: how many were observed.
-        looks: how many models have been judged on these examples.
+        examples: number of observed examples.
+        looks: number of models that have been judged on these examples.
 
-    >>> [round(end, 4) for end in wilson(0.8, 500)], [round(end, 4) for end in wilson(0.8, 500, looks=3)]
-    ([0.7627, 0.8327], [0.7539, 0.8393])
+    >>> [round(end, 4) for end in wilson(0.8, 500)]
+    [0.7627, 0.8327]
+    >>> [round(end, 4) for end in wilson(0.8, 500, looks=3)]
+    [0.7539, 0.8393]
     """
     z = statistics.NormalDist().inv_cdf(1 - (1 - CONFIDENCE) / (2 * looks))
     centre = share + z * z / (2 * examples)

@@ -318,7 +318,7 @@ def _measurement(verdict: Verdict) -> list[tuple[str, str]]:
         value += f" on {_count(verdict.examples, 'example')}"
     rows = [
         ("Measured", value),
-        ("Measured by", second_measurement.by_whom(verdict)),
+        ("Measured by", second_measurement.measured_by(verdict)),
         ("Bar", _bar(verdict)),
     ]
     if verdict.baseline is not None:

@@ -247,7 +247,7 @@ def _judge(job: Job, *, is_alone: bool = False) -> Verdict:
 def _remeasured(job: Job) -> Remeasured | None:
     """Have the saved model measured by a process without the script."""
     remeasurement.sweep(job.run_dir)
-    evaluation = verdicts.chosen(
+    evaluation = verdicts.judged_evaluation(
         job.run_dir, metric=job.settings["metric"], mode=job.settings["mode"]
     )
     if evaluation is None:
@@ -309,7 +309,7 @@ def _over_seeds(
         job.spec.seed: str(job.run_dir),
         **{one.seed: str(one.run_dir) for one in repetitions.values()},
     }
-    return seeds.over_all(
+    return seeds.combine(
         own,
         _judged(job, before, remeasured, target=anything),
         others,

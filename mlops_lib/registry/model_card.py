@@ -38,7 +38,8 @@ def render(model: ModelVersion, verdict: Verdict) -> str:
             "",
             *_table(_sources(model)),
             "",
-            "The model file is a program to whoever loads it: load it only where you would run the script itself.",
+            "The model file is a program to whoever loads it: load it only where you would run "
+            "the script itself.",
             "",
         ]
     )
@@ -65,7 +66,7 @@ def _evaluation(verdict: Verdict) -> list[tuple[str, str]]:
     if verdict.baseline is not None:
         rows.append((f"Baseline ({verdict.baseline.name})", f"{verdict.baseline.value:.4g}"))
     rows.append(("Measure", verdict.source or "unknown"))
-    rows.append(("Measured", second_measurement.by_whom(verdict) or "by whom is not known"))
+    rows.append(("Measured", second_measurement.measured_by(verdict) or "by whom is not known"))
     if verdict.against is not None:
         rows.append(("Champion on the same examples", _champion(verdict.against)))
     if verdict.selection:
@@ -77,7 +78,10 @@ def _champion(against: Comparison) -> str:
     number = "not measured" if against.value is None else f"{against.value:.4g}"
     if against.p_value is None or against.difference is None:
         return f"version {against.version}: {number}; {against.why}"
-    return f"version {against.version}: {number} (difference {against.difference:+.4g}, p {against.p_value:.2g})"
+    return (
+        f"version {against.version}: {number} (difference {against.difference:+.4g}, p "
+        f"{against.p_value:.2g})"
+    )
 
 
 def _sources(model: ModelVersion) -> list[tuple[str, str]]:

@@ -119,7 +119,10 @@ def register(
         raise UsageError(
             f"the model could not be registered: {error.strerror or error}",
             where=str(error.filename or folder),
-            remedy="Make room or mend the permissions there, then register the run again; nothing was changed.",
+            remedy=(
+                "Make room or mend the permissions there, then register the run again; nothing "
+                "was changed."
+            ),
         ) from error
 
 
@@ -381,7 +384,10 @@ def _model_file(run_dir: Path) -> Path:
     raise UsageError(
         "the run has no model file",
         where=str(inside),
-        remedy="The script must train a model of a framework that can be saved; see `mlops show` for what was seen.",
+        remedy=(
+            "The script must train a model of a framework that can be saved; see `mlops show` for "
+            "what was seen."
+        ),
     )
 
 
@@ -561,7 +567,7 @@ def _compare(
         return False, f"{held} stays champion: it was not measured on the same examples; {by_hand}"
     if against.better is None:
         return False, f"{held} stays champion, not compared: {against.why}; {by_hand}"
-    what = comparison.sentence(against, metric=model.metric or "")
+    what = comparison.describe(against, metric=model.metric or "")
     return against.better, what if against.better else f"{held} stays champion; {what}"
 
 

@@ -233,8 +233,8 @@ def lineage(view: RunView) -> list[tuple[str, str]]:
         ]
     if view.judged is not None and view.judged.source:
         found.append(("Measure", view.judged.source))
-    if view.verdict is not None and second_measurement.by_whom(view.verdict):
-        found.append(("Measured", second_measurement.by_whom(view.verdict)))
+    if view.verdict is not None and second_measurement.measured_by(view.verdict):
+        found.append(("Measured", second_measurement.measured_by(view.verdict)))
     model = view.registered.model if view.registered else view.result.model if view.result else None
     if model:
         found.append(("Model", model))

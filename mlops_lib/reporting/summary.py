@@ -55,8 +55,8 @@ def _numbers(view: RunView) -> str:
             rows.append(("95 % interval", f"{low} to {high}"))
         if verdict.seeds is not None:
             rows.append(("mean, which is judged", verdict.seeds.in_words))
-        if second_measurement.by_whom(verdict):
-            rows.append(("measured", second_measurement.by_whom(verdict)))
+        if second_measurement.measured_by(verdict):
+            rows.append(("measured", second_measurement.measured_by(verdict)))
         if verdict.champion is not None:
             rows.append(
                 ("champion on the same examples", metric_value(verdict.metric, verdict.champion))

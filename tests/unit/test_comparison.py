@@ -32,10 +32,10 @@ def test_a_forged_count_costs_no_time() -> None:
 
 
 def test_the_interval_of_the_difference_agrees_with_the_test_that_leads_to_it() -> None:
-    difference, (low, high) = comparison.shares_apart(60, 30, 600)
+    difference, (low, high) = comparison.paired_difference(60, 30, 600)
     assert difference == pytest.approx(0.05)
     assert 0 < low < difference < high
-    assert comparison.shares_apart(0, 0, 600)[1][0] < 0
+    assert comparison.paired_difference(0, 0, 600)[1][0] < 0
 
 
 TABLE = {"test": "mcnemar", "both": 500, "only_new": 60, "only_champion": 30, "neither": 10}

@@ -64,7 +64,7 @@ class ThisPython:
 def judged(
     run_dir: Path, engine: ThisPython | None = None, **settings: Any
 ) -> tuple[Verdict, Remeasured]:
-    evaluation = verdicts.chosen(run_dir, metric=settings.get("metric", ""))
+    evaluation = verdicts.judged_evaluation(run_dir, metric=settings.get("metric", ""))
     assert evaluation is not None
     found = remeasurement.measure(
         run_dir,

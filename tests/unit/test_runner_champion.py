@@ -79,7 +79,7 @@ def test_examples_that_the_champion_was_trained_on_are_left_out_of_the_compariso
         claims["champion"], version=4, evaluation=1, metric="accuracy", grows=True, measured=""
     )
     assert found.left_out == 300
-    assert "on the same 150 examples, without 300 that it was trained on" in comparison.sentence(
+    assert "on the same 150 examples, without 300 that it was trained on" in comparison.describe(
         found, metric="accuracy"
     )
     own = (inside / "trained-on.bin").read_bytes()

@@ -30,7 +30,7 @@ def verdict(value: float | None, kind: str = "accepted", **changes: Any) -> Verd
 def over(
     own: Verdict, *others: Verdict | str, sound: Verdict | None = None, **asked: Any
 ) -> Verdict:
-    return seeds.over_all(
+    return seeds.combine(
         own,
         sound or verdict(own.value),
         dict(enumerate(others, 2)),
