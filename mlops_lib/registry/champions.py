@@ -1,6 +1,4 @@
-"""The champion that a run's model has to compare with: which version it is, and how its file
-reaches the training.
-"""
+"""The champion in a training: its version, and its file as a mount of the run."""
 
 from __future__ import annotations
 
@@ -19,7 +17,10 @@ CHUNK = 1 << 20
 
 
 def find(spec: RunSpec, run_dir: Path, *, home: Path) -> ModelVersion | None:
-    """Return the champion, or the one before it if the champion is the run's present model itself."""
+    """Return the champion to compare the run's model with, or None if there is none.
+
+    If the champion is the run's present model itself, this is the champion before it.
+    """
     champion = model_store.champion(spec.name, home=home)
     if (
         champion is None
@@ -31,8 +32,9 @@ def find(spec: RunSpec, run_dir: Path, *, home: Path) -> ModelVersion | None:
 
 
 def lend(spec: RunSpec, *, home: Path) -> tuple[dict[str, Any], tuple[Mount, ...]]:
-    """Return the runner's orders about the champion, and the read-only mount of its file; empty if
-    there is none.
+    """Return the runner's instructions for the champion, and mounts of its files.
+
+    The mounts are read-only. Both are empty if there is no champion.
     """
     champion = model_store.champion(spec.name, home=home)
     if champion is None or not Path(champion.model).is_file():
@@ -55,15 +57,15 @@ def model_file(run_dir: Path) -> Path | None:
 
 
 def model_digest(run_dir: Path) -> str:
-    """Return the sha256 of the run's model file, "" if there is none that can be read."""
+    """Return the sha256 of the run's model file, or "" if it is missing or unreadable."""
     place = model_file(run_dir)
     if place is None:
         return ""
-    whole = hashlib.sha256()
+    digest = hashlib.sha256()
     try:
         with atomic.open_regular(place, inside=run_dir / protocol.INSIDE) as stream:
             while chunk := stream.read(CHUNK):
-                whole.update(chunk)
+                digest.update(chunk)
     except OSError:
         return ""
-    return whole.hexdigest()
+    return digest.hexdigest()

@@ -1,11 +1,10 @@
-"""MLflow beside the registry on disk: with `MLFLOW_TRACKING_URI` set, every registered model is
-logged there too.
+"""Mirror the registry to MLflow.
 
-A run becomes an MLflow run in the experiment of its project, with its curves, artifacts and
-lineage; its version a version of the registered model, with the same aliases, which move there when
-they move here. Logging twice changes
-nothing: the run is found by its digest, the version by the run. The server is never asked for
-    anything that decides here.
+With `MLFLOW_TRACKING_URI` set, every registered model is logged there too. A run becomes an MLflow
+run in its project's experiment, with its curves, artifacts and lineage. A version becomes a version
+of the MLflow model; aliases follow when they move here. Logging twice changes nothing: the MLflow
+run is looked up by the run's digest, the version by its run. The server is write-only: nothing read
+from it influences a decision here.
 """
 
 from __future__ import annotations
@@ -26,31 +25,34 @@ from mlops_lib.runner import protocol
 
 URI = "MLFLOW_TRACKING_URI"
 DIGEST = "mlops.run"
-"""Tag of an MLflow run: the digest of ours."""
+"""Tag of an MLflow run: the run's digest."""
 VERSION = "mlops.version"
-"""Tag of a model version in MLflow: the number of ours."""
-EVERY = 1000
+"""Tag of an MLflow model version: the version's number in the registry."""
+BATCH = 1000
 """Metrics in one request, MLflow's own limit."""
 FILES = (protocol.REPORT, protocol.CURVES, protocol.VERDICT, protocol.PATCH)
-MANNERS = {
+DEFAULTS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
-"""MLflow by itself waits minutes for a server that is gone, and prints where results are expected.
+"""MLflow's settings, unless the user's environment sets them.
+
+By default MLflow retries a dead server for minutes, and prints to stdout, which is reserved for
+results.
 """
 
 
 def is_wanted(environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether a tracking server is named."""
+    """Return whether a tracking server is configured."""
     return bool(environ.get(URI, "").strip())
 
 
 def log(run_dir: Path, spec: RunSpec, version: ModelVersion, *, home: Path) -> str:
-    """Log a registered model's run and version; returns the MLflow run's id.
+    """Log a registered model's run and version, and return the MLflow run's id.
 
     Raises:
-        UsageError: MLflow is not installed, or the server does not take it.
+        UsageError: MLflow is not installed, or the server rejects a request.
     """
     with _client(again="mlops register") as client:
         run = _run(client, run_dir, spec)
@@ -62,24 +64,27 @@ def log(run_dir: Path, spec: RunSpec, version: ModelVersion, *, home: Path) -> s
 
 
 def log_aliases(name: str, *, home: Path) -> None:
-    """Let the aliases of a registered model name the same versions in MLflow as here, as far as
-    those were logged.
+    """Point MLflow's aliases of a model at the versions that they name here.
 
-    Aliases that only MLflow knows are somebody else's and stay.
+    Versions that were never logged are skipped. Aliases that exist only in MLflow are left alone.
 
     Raises:
-        UsageError: MLflow is not installed, or the server does not take it.
+        UsageError: MLflow is not installed, or the server rejects a request.
     """
     with _client(again="mlops registry alias") as client:
         for alias, number in model_store.aliases(name, home=home).items():
-            for one in client.search_model_versions(f"tags.`{VERSION}` = '{number}'"):
-                if one.name == name:
-                    client.set_registered_model_alias(name, alias, one.version)
+            for logged in client.search_model_versions(f"tags.`{VERSION}` = '{number}'"):
+                if logged.name == name:
+                    client.set_registered_model_alias(name, alias, logged.version)
 
 
 @contextmanager
 def _client(*, again: str) -> Iterator[Any]:
-    """The server, with its failures as ours; `again` is the command that repeats what was tried."""
+    """Yield an MLflow client; translate its errors to `UsageError`.
+
+    Args:
+        again: the command that repeats the attempt, for the remedy.
+    """
     try:
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
@@ -88,35 +93,35 @@ def _client(*, again: str) -> Iterator[Any]:
             "MLflow is not installed", where=URI, remedy="pip install 'mlops_lib[mlflow]'"
         ) from None
     try:
-        with _well_mannered():
+        with _default_environment():
             yield MlflowClient(os.environ[URI])
     except (MlflowException, OSError) as error:
         # Requests' errors are OSErrors. The text may hold the URI, and the URI a password.
         what = str(error).splitlines()[0].replace(os.environ[URI], URI)[:300]
         raise UsageError(
-            f"MLflow: {what}", where=URI, remedy=f"Mend {URI}; `{again}` logs it again."
+            f"MLflow: {what}", where=URI, remedy=f"Correct {URI}, then run `{again}` again."
         ) from None
 
 
 @contextmanager
-def _well_mannered() -> Iterator[None]:
-    """MLflow as we need it, unless the user set it otherwise."""
-    ours = {name: value for name, value in MANNERS.items() if name not in os.environ}
-    os.environ.update(ours)
+def _default_environment() -> Iterator[None]:
+    """Apply `DEFAULTS` to the environment for the duration of a call."""
+    added = {name: value for name, value in DEFAULTS.items() if name not in os.environ}
+    os.environ.update(added)
     try:
         yield
     finally:
-        for name in ours:
+        for name in added:
             os.environ.pop(name, None)
 
 
 def _run(client: Any, run_dir: Path, spec: RunSpec) -> Any:
-    """The MLflow run of ours, made if there is none."""
+    """Return the MLflow run that mirrors a run, created if it does not exist."""
     experiment = client.get_experiment_by_name(spec.name)
     number = experiment.experiment_id if experiment else client.create_experiment(spec.name)
-    known = client.search_runs([number], f"tags.`{DIGEST}` = '{spec.digest}'", max_results=1)
-    if known:
-        return known[0]
+    matches = client.search_runs([number], f"tags.`{DIGEST}` = '{spec.digest}'", max_results=1)
+    if matches:
+        return matches[0]
     tags = {DIGEST: spec.digest, "mlflow.source.name": spec.entry, "mlflow.source.type": "PROJECT"}
     if spec.commit:
         tags["mlflow.source.git.commit"] = spec.commit
@@ -157,38 +162,33 @@ def _log_metrics(client: Any, run_id: str, run_dir: Path, version: ModelVersion)
                 step=0,
             )
         )
-    for start in range(0, len(metrics), EVERY):
-        client.log_batch(run_id, metrics=metrics[start : start + EVERY])
+    for start in range(0, len(metrics), BATCH):
+        client.log_batch(run_id, metrics=metrics[start : start + BATCH])
 
 
 def _epochs(run_dir: Path) -> Iterator[tuple[int, str, int, float, float]]:
-    """Fit, metric, epoch, value and time of every number that MLflow can hold."""
+    """Yield fit, metric, epoch, value and time of every number that MLflow can store."""
     for event in event_log.Events(run_dir).new():
-        if (
-            event["event"] == protocol.EVENT_EPOCH
-            and event.get("fit") is not None
-            and event.get("epoch") is not None
-        ):
-            for name, value in (event.get("metrics") or {}).items():
-                if isinstance(value, (int, float)) and math.isfinite(value):
-                    plain = "".join(c if c.isalnum() or c in "_-. " else "_" for c in str(name))[
-                        :100
-                    ]
-                    yield (
-                        event["fit"],
-                        plain,
-                        event["epoch"],
-                        float(value),
-                        event.get("time") or 0.0,
-                    )
+        if event["event"] != "epoch" or event.get("fit") is None or event.get("epoch") is None:
+            continue
+        for name, value in (event.get("metrics") or {}).items():
+            if isinstance(value, (int, float)) and math.isfinite(value):
+                time = event.get("time") or 0.0
+                yield event["fit"], _metric_key(str(name)), event["epoch"], float(value), time
+
+
+def _metric_key(name: str) -> str:
+    """Return a metric's name with the characters that MLflow rejects replaced."""
+    return "".join(c if c.isalnum() or c in "_-. " else "_" for c in name)[:100]
 
 
 def _log_files(client: Any, run: Any, run_dir: Path, version: ModelVersion) -> None:
-    """Upload what is not there yet: the registry's own copy of the model, its card, and what the
-    run left to look at.
+    """Upload the model, its card and the run's reports, unless they are there already.
+
+    The model is the registry's own copy, which no container can change.
     """
     run_id = run.info.run_id
-    there = {one.path for one in client.list_artifacts(run_id)}
+    there = {artifact.path for artifact in client.list_artifacts(run_id)}
     for name in FILES:
         path = run_dir / name
         if path.is_file() and not path.is_symlink() and path.name not in there:
@@ -207,12 +207,10 @@ def _log_version(client: Any, run: Any, version: ModelVersion, *, home: Path) ->
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    found = client.search_model_versions(f"run_id = '{run.info.run_id}'")
-    known = [one for one in found if one.name == version.name]
-    logged = (
-        known[0]
-        if known
-        else client.create_model_version(
+    of_run = client.search_model_versions(f"run_id = '{run.info.run_id}'")
+    logged = next((match for match in of_run if match.name == version.name), None)
+    if logged is None:
+        logged = client.create_model_version(
             version.name,
             source=f"{run.info.artifact_uri}/model",
             run_id=run.info.run_id,
@@ -220,7 +218,6 @@ def _log_version(client: Any, run: Any, version: ModelVersion, *, home: Path) ->
             description=version.note,
             await_creation_for=None,
         )
-    )
     for alias, number in model_store.aliases(version.name, home=home).items():
         if number == version.version:
             client.set_registered_model_alias(version.name, alias, logged.version)
@@ -229,18 +226,19 @@ def _log_version(client: Any, run: Any, version: ModelVersion, *, home: Path) ->
 def try_to_log(
     run_dir: Path, spec: RunSpec, version: ModelVersion, *, home: Path, observer: Observer
 ) -> None:
-    """Log where a server is named; what fails is a warning, for the model is registered already."""
-    _tried(lambda: log(run_dir, spec, version, home=home), observer)
+    """Log a registered model if a server is configured; report a failure as a warning.
+
+    The model is registered already: MLflow is a mirror, and its failure must not fail the command.
+    """
+    _warn_on_failure(lambda: log(run_dir, spec, version, home=home), observer)
 
 
 def try_to_log_aliases(name: str, *, home: Path, observer: Observer) -> None:
-    """As `log_aliases`, where a server is named; what fails is a warning, for the aliases are
-    changed already.
-    """
-    _tried(lambda: log_aliases(name, home=home), observer)
+    """Log a model's aliases if a server is configured; report a failure as a warning."""
+    _warn_on_failure(lambda: log_aliases(name, home=home), observer)
 
 
-def _tried(call: Callable[[], object], observer: Observer) -> None:
+def _warn_on_failure(call: Callable[[], object], observer: Observer) -> None:
     if not is_wanted():
         return
     try:

@@ -1,7 +1,7 @@
-"""The model card: one page of Markdown beside each registered model, for whoever meets it later.
+"""The model card: one Markdown page beside each registered model.
 
-The headings follow Mitchell et al., "Model Cards for Model Reporting" (2019), as far as they can be
-filled from what was measured; nothing is invented for the others.
+The headings follow Mitchell et al., "Model Cards for Model Reporting" (2019), as far as
+measurements can fill them; the others are left out.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ _ACTIVE = re.compile(r"([\\`*_{}\[\]|#~!])")
 
 
 def render(model: ModelVersion, verdict: Verdict) -> str:
-    """The card's text.
+    """Return the card's text.
 
-    Whatever came from a project is escaped: it cannot add markup, links or table cells.
+    Values that come from a project are escaped: they cannot add markup, links or table cells.
     """
     return "\n".join(
         [
@@ -38,16 +38,16 @@ def render(model: ModelVersion, verdict: Verdict) -> str:
             "",
             *_table(_sources(model)),
             "",
-            "The model file is a program to whoever loads it: load it only where you would run "
-            "the script itself.",
+            "Loading a model file can run code: load it only where you would run the script itself.",
             "",
         ]
     )
 
 
 def _details(model: ModelVersion) -> list[tuple[str, str]]:
-    made = datetime.fromtimestamp(model.created, tz=timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
-    return [("Registered", made), ("File", model.model), ("sha256", model.model_digest)]
+    created = datetime.fromtimestamp(model.created, tz=timezone.utc)
+    date = created.strftime("%Y-%m-%d %H:%M UTC")
+    return [("Registered", date), ("File", model.model), ("sha256", model.model_digest)]
 
 
 def _evaluation(verdict: Verdict) -> list[tuple[str, str]]:
@@ -66,7 +66,7 @@ def _evaluation(verdict: Verdict) -> list[tuple[str, str]]:
     if verdict.baseline is not None:
         rows.append((f"Baseline ({verdict.baseline.name})", f"{verdict.baseline.value:.4g}"))
     rows.append(("Measure", verdict.source or "unknown"))
-    rows.append(("Measured", second_measurement.measured_by(verdict) or "by whom is not known"))
+    rows.append(("Measured", second_measurement.measured_by(verdict) or "unknown"))
     if verdict.against is not None:
         rows.append(("Champion on the same examples", _champion(verdict.against)))
     if verdict.selection:
@@ -107,6 +107,6 @@ def _table(rows: list[tuple[str, str]]) -> list[str]:
 
 
 def _text(value: str) -> str:
-    """`value` as one line that means nothing to Markdown or HTML."""
+    """Return `value` on one line, with Markdown and HTML escaped."""
     printable = "".join(character if character.isprintable() else " " for character in value)
     return _ACTIVE.sub(r"\\\1", html.escape(" ".join(printable.split()), quote=False))

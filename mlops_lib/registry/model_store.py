@@ -1,14 +1,14 @@
-"""The registry: every accepted model, numbered, with what it was made from, on disk.
+"""The registry on disk: accepted models, numbered, each with its lineage.
 
     <home>/registry/<name>/
-      index.json       what exists: versions, aliases, the champions so far. The one place where anything becomes true
-      lock             held (flock) while the index changes
-      <n>/             one version: the model file, version.json, lineage.json, card.md; never changed afterwards
-      .staging-*/      a registration under way; of no meaning, and swept away once its writer is gone
+      index.json    versions, aliases, champions so far; the only source of truth
+      lock          held (flock) while the index changes
+      <n>/          one version: model file, version.json, lineage.json, card.md; immutable
+      .staging-*/   a registration in progress; ignored, and removed once its writer is gone
 
-A version becomes visible by the replacement of `index.json`, after all of its files are on the
-disk. A writer killed at any instruction therefore leaves either a whole version or none, and what
-it left otherwise goes with the next registration.
+A version becomes visible by the replacement of `index.json`, after all of its files are durable. A
+writer that is killed at any instruction leaves either a whole version or none; its leftovers are
+removed by the next registration.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from mlops_lib.records import ModelVersion, Record, RunSpec, Verdict
 from mlops_lib.runner import protocol
 
 CHAMPION = "champion"
+"""Alias of the best accepted version, which people should use."""
 SCRIPT_LIMIT = 64 << 20
-"""Bytes of a script or notebook that is named by its content."""
-"""The alias of the best accepted version: what people should use."""
+"""Most bytes of a script or notebook that are read for its digest."""
 MODEL_LIMIT = 16 * 1024**3
-"""Bytes; a larger model is refused unless the caller says otherwise."""
+"""Default for the largest accepted model file, in bytes."""
 
 _CHUNK = 1024 * 1024
 _MODEL_NAME = re.compile(r"model\.[a-z0-9]{1,12}")
@@ -47,19 +47,19 @@ _DIGEST_END = re.compile(r"-[0-9a-f]{12}$")
 
 @dataclass(frozen=True, kw_only=True)
 class _Index(Record):
-    """`index.json`: everything that can change about a name."""
+    """`index.json`: the mutable state of a registered name."""
 
     schema: int = 1
     name: str
     next: int = 1
-    """Numbers are never used twice, not even after garbage collection."""
+    """The next version's number; none is ever reused, not even after garbage collection."""
     versions: tuple[int, ...] = ()
     champions: tuple[int, ...] = ()
-    """In the order in which they became it; the last one is the champion."""
+    """In the order of their appointment; the last one is the champion."""
     aliases: Mapping[str, int] = field(default_factory=dict)
-    """All but the champion."""
+    """All aliases but `champion`."""
 
-    def named(self) -> dict[str, int]:
+    def all_aliases(self) -> dict[str, int]:
         return {**self.aliases, **({CHAMPION: self.champions[-1]} if self.champions else {})}
 
 
@@ -69,20 +69,20 @@ def register(
     """Make the run's accepted model a version of the registered model `spec.name`.
 
     It becomes the champion if there is none yet, or if the verdict's paired comparison shows it to
-    be better than the champion on the same examples; `note` of the returned version says which, and
-    why. Registering the same model of the same run again changes nothing and returns the version
-    that exists.
+    be better than the champion on the same examples; `note` of the returned version gives the
+    reason. Registering the same model of the same run again changes nothing and returns the
+    existing version.
 
     Args:
         run_dir: the run; its model file is in `inside/`.
-        spec: what was asked of the run.
-        verdict: the gate's answer.
+        spec: the run's specification.
+        verdict: the gate's verdict.
         home: folder of mlops' own files.
-        limit_bytes: the largest model file that is taken.
+        limit_bytes: the largest accepted model file.
 
     Raises:
-        UsageError: the verdict is not `accepted`, the run has no model file that can be trusted, or
-            the disk refuses.
+        UsageError: the verdict is not `accepted`, the run has no trustworthy model file, or a file
+            could not be written.
     """
     if verdict.verdict != "accepted":
         raise UsageError(
@@ -106,11 +106,12 @@ def register(
                     where=str(source),
                     remedy="Judge the run again (`mlops judge`).",
                 )
-            _copy_names(run_dir, staging)
+            _copy_training_digests(run_dir, staging)
             with atomic.locked(folder / "lock"):
                 _prepare(folder, spec.name)
                 atomic.write_json(
-                    staging / "lineage.json", {"spec": spec.to_json(), "search": _search(run_dir)}
+                    staging / "lineage.json",
+                    {"spec": spec.to_json(), "search": _search_request(run_dir)},
                 )
                 return _admit(
                     folder, staging, _lineage(run_dir, spec, verdict, source.name, digest), verdict
@@ -120,56 +121,57 @@ def register(
             f"the model could not be registered: {error.strerror or error}",
             where=str(error.filename or folder),
             remedy=(
-                "Make room or mend the permissions there, then register the run again; nothing "
-                "was changed."
+                "Free disk space or fix the permissions, then register the run again; "
+                "nothing was changed."
             ),
         ) from error
 
 
 def names(*, home: Path) -> list[str]:
-    """The registered models' names, sorted."""
-    found = (_read_index(path.parent) for path in (home / "registry").glob("*/index.json"))
-    return sorted(index.name for index in found if index.versions)
+    """Return the names of the registered models, sorted."""
+    indexes = (_read_index(path.parent) for path in (home / "registry").glob("*/index.json"))
+    return sorted(index.name for index in indexes if index.versions)
 
 
 def versions(name: str, *, home: Path) -> list[ModelVersion]:
-    """All versions of a model, oldest first; empty if there is none of that name."""
+    """Return all versions of a model, oldest first; empty if the name is unknown."""
     folder = _folder(name, home=home)
     index = _read_index(folder, name=name)
-    found = []
+    loaded = []
     for number in index.versions:
-        with suppress(FileNotFoundError):  # collected since the index was read
-            found.append(_load(folder, number, index))
-    return found
+        with suppress(FileNotFoundError):  # garbage-collected since the index was read
+            loaded.append(_load(folder, number, index))
+    return loaded
 
 
 def version(name: str, which: int | str = CHAMPION, *, home: Path) -> ModelVersion:
-    """One version, by its number or by an alias.
+    """Return one version, by its number or by an alias.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is no such version.
     """
     folder = _folder(name, home=home)
     index = _read_index(folder, name=name)
-    number = index.named().get(str(which), int(which) if str(which).isdecimal() else 0)
-    _require(index, number, asked=str(which))
+    number = index.all_aliases().get(str(which), int(which) if str(which).isdecimal() else 0)
+    _require(index, number, requested=str(which))
     return _load(folder, number, index)
 
 
 def champion(name: str, *, home: Path) -> ModelVersion | None:
-    """The version people should use, or None if none was accepted yet."""
+    """Return the version people should use, or None if none was accepted yet."""
     folder = _folder(name, home=home)
     index = _read_index(folder, name=name)
     return _load(folder, index.champions[-1], index) if index.champions else None
 
 
 def of_run(name: str, run: str, *, home: Path) -> ModelVersion | None:
-    """The newest version that the run of this digest was registered as; None if it was not."""
-    return next((one for one in reversed(versions(name, home=home)) if one.run == run), None)
+    """Return the newest version registered from the run with digest `run`, or None."""
+    newest_first = reversed(versions(name, home=home))
+    return next((version for version in newest_first if version.run == run), None)
 
 
 def champion_before(model: ModelVersion, *, home: Path) -> ModelVersion | None:
-    """The champion that a version replaced, or that it stands beside; None where it was the first."""
+    """Return the champion that `model` replaced or competes with, or None."""
     folder = _folder(model.name, home=home)
     index = _read_index(folder, name=model.name)
     at = (
@@ -181,13 +183,12 @@ def champion_before(model: ModelVersion, *, home: Path) -> ModelVersion | None:
 
 
 def aliases(name: str, *, home: Path) -> dict[str, int]:
-    """The names given to versions; `champion` is one of them."""
-    return _read_index(_folder(name, home=home), name=name).named()
+    """Return the version number of each alias, `champion` among them."""
+    return _read_index(_folder(name, home=home), name=name).all_aliases()
 
 
 def set_alias(name: str, alias: str, number: int, *, home: Path) -> ModelVersion:
-    """Let `alias` name a version, from now on and for everybody at once. `champion` may be set this
-    way too.
+    """Point an alias at a version; `champion` may be moved this way too.
 
     Raises:
         UsageError: there is no such version, or the alias is not a plain lower-case word.
@@ -199,7 +200,7 @@ def set_alias(name: str, alias: str, number: int, *, home: Path) -> ModelVersion
             remedy="Use lower-case letters, digits, '-' and '_'.",
         )
     with _changing(name, home=home) as (folder, index):
-        _require(index, number, asked=str(number))
+        _require(index, number, requested=str(number))
         if alias == CHAMPION:
             index = replace(index, champions=(*(n for n in index.champions if n != number), number))
         else:
@@ -209,7 +210,7 @@ def set_alias(name: str, alias: str, number: int, *, home: Path) -> ModelVersion
 
 
 def remove_alias(name: str, alias: str, *, home: Path) -> None:
-    """Take an alias away; does nothing if there is none of that name.
+    """Remove an alias; do nothing if it does not exist.
 
     Raises:
         UsageError: it is `champion`, which can only move.
@@ -227,9 +228,10 @@ def remove_alias(name: str, alias: str, *, home: Path) -> None:
 
 
 def rollback(name: str, *, home: Path) -> ModelVersion:
-    """Make the previous champion the champion again; a second rollback goes one further back.
+    """Make the previous champion the champion again.
 
-    The version stepped back from stays registered and does not become the champion by itself again.
+    A second rollback goes one further back. The former champion stays registered, and does not
+    return to the title by itself.
 
     Raises:
         UsageError: there is no earlier champion.
@@ -247,10 +249,10 @@ def rollback(name: str, *, home: Path) -> ModelVersion:
 
 
 def collect_garbage(name: str, *, home: Path, keep: int = 5) -> list[ModelVersion]:
-    """Remove old versions that nothing refers to, and return what was removed.
+    """Remove old versions that nothing refers to, and return them.
 
-    Kept are the newest `keep`, every version with an alias, the champion's predecessor (which
-    `rollback` goes to) and every version whose file is the answer of a run that still exists.
+    Kept are the newest `keep`, every version with an alias, the champion's predecessor (the target
+    of `rollback`) and every version whose file is the result of a run that still exists.
 
     Raises:
         UsageError: `keep` is negative.
@@ -259,10 +261,10 @@ def collect_garbage(name: str, *, home: Path, keep: int = 5) -> list[ModelVersio
         raise UsageError(f"cannot keep {keep} versions", where="keep", remedy="Give 0 or more.")
     with _changing(name, home=home) as (folder, index):
         newest = index.versions[len(index.versions) - keep :] if keep else ()
-        spared = {*newest, *index.named().values(), *index.champions[-2:]}
+        spared = {*newest, *index.all_aliases().values(), *index.champions[-2:]}
         old = [_load(folder, number, index) for number in index.versions if number not in spared]
-        gone = [one for one in old if not _answers_a_run(one)]
-        numbers = {one.version for one in gone}
+        removed = [version for version in old if not _answers_a_run(version)]
+        numbers = {version.version for version in removed}
         _write_index(
             folder,
             replace(
@@ -271,15 +273,16 @@ def collect_garbage(name: str, *, home: Path, keep: int = 5) -> list[ModelVersio
                 champions=tuple(n for n in index.champions if n not in numbers),
             ),
         )
+        # The index no longer names them: should the removal be interrupted, the next one ends it.
         _sweep(folder)
-        return gone
+        return removed
 
 
 def verify(model: ModelVersion) -> None:
     """Check that the version's model file is the one that was registered.
 
     Raises:
-        UsageError: it is missing or was changed.
+        UsageError: the file is missing or was changed.
     """
     digest = hashlib.sha256()
     try:
@@ -290,23 +293,23 @@ def verify(model: ModelVersion) -> None:
         raise UsageError(
             f"the model file cannot be read: {error.strerror or error}",
             where=model.model,
-            remedy="Bring it back, or roll the champion back.",
+            remedy="Restore it from a backup, or roll the champion back.",
         ) from error
     if digest.hexdigest() != model.model_digest:
         raise UsageError(
             "the model file is not the one that was registered",
             where=model.model,
-            remedy="Bring it back, or roll the champion back.",
+            remedy="Restore it from a backup, or roll the champion back.",
         )
 
 
 def _folder(name: str, *, home: Path) -> Path:
-    """Where a name lives; different names never share a folder, and none leaves the registry."""
+    """Return a name's folder: unique to the name, and always inside the registry."""
     if _PLAIN_NAME.fullmatch(name) and not _DIGEST_END.search(name):
         return home / "registry" / name
     readable = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")[:40] or "model"
-    # surrogatepass: a folder's name need not be valid UTF-8, and reaches us with lone surrogates
-    # then.
+    # surrogatepass: a project folder's name need not be valid UTF-8; Python then represents it
+    # with lone surrogates.
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:12]
     return home / "registry" / f"{readable}-{digest}"
 
@@ -323,7 +326,7 @@ def _read_index(folder: Path, *, name: str = "") -> _Index:
     raise UsageError(
         f"the registry's index cannot be read: {error}",
         where=str(folder / "index.json"),
-        remedy="Bring the file back from a backup; the versions beside it are untouched.",
+        remedy="Restore the file from a backup; the versions beside it are untouched.",
     )
 
 
@@ -339,7 +342,7 @@ def _write_index(folder: Path, index: _Index) -> None:
 
 @contextmanager
 def _changing(name: str, *, home: Path) -> Iterator[tuple[Path, _Index]]:
-    """The name's folder and index, while nobody else changes them."""
+    """Yield the name's folder and index while holding its lock."""
     folder = _folder(name, home=home)
     if not (folder / "index.json").exists():
         raise UsageError(
@@ -351,13 +354,13 @@ def _changing(name: str, *, home: Path) -> Iterator[tuple[Path, _Index]]:
         yield folder, _read_index(folder, name=name)
 
 
-def _require(index: _Index, number: int, *, asked: str) -> None:
+def _require(index: _Index, number: int, *, requested: str) -> None:
     if number not in index.versions:
-        known = ", ".join([*map(str, index.versions), *index.named()])
+        choices = ", ".join([*map(str, index.versions), *index.all_aliases()])
         raise UsageError(
-            f"there is no version {asked}",
+            f"there is no version {requested}",
             where=index.name,
-            remedy=f"There are: {known or 'none'}.",
+            remedy=f"There are: {choices or 'none'}.",
         )
 
 
@@ -369,8 +372,9 @@ def _load(folder: Path, number: int, index: _Index) -> ModelVersion:
 
 
 def _model_file(run_dir: Path) -> Path:
-    """The model the run says it saved, if that is a name a model may have; else one of the usual
-    two.
+    """Return the model file that the run names, or one with a default name.
+
+    The run's claim counts only if it is a valid model file name.
     """
     inside = run_dir / protocol.INSIDE
     claimed: object = None
@@ -385,17 +389,17 @@ def _model_file(run_dir: Path) -> Path:
         "the run has no model file",
         where=str(inside),
         remedy=(
-            "The script must train a model of a framework that can be saved; see `mlops show` for "
-            "what was seen."
+            "The script must train a model that its framework can save; `mlops show` lists the "
+            "evidence."
         ),
     )
 
 
 @contextmanager
 def _staging(folder: Path) -> Iterator[Path]:
-    """A fresh folder that is locked while its writer lives, and removed unless it was renamed."""
+    """Yield a fresh folder, locked while its writer lives and removed unless renamed."""
     staging = folder / f".staging-{os.getpid()}-{os.urandom(6).hex()}"
-    # The name's lock is held so that no sweep sees the folder between its making and its own lock.
+    # Under the name's lock, so that no sweep sees the folder before its own lock is taken.
     with atomic.locked(folder / "lock"):
         staging.mkdir(mode=0o755)
         descriptor = os.open(staging, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -408,24 +412,24 @@ def _staging(folder: Path) -> Iterator[Path]:
 
 
 def _prepare(folder: Path, name: str) -> None:
-    """Have an index, and nothing left of earlier writers; the caller holds the lock."""
+    """Create a missing index and remove leftovers; the caller holds the lock."""
     if not (folder / "index.json").exists():
         _write_index(folder, _read_index(folder, name=name))
     _sweep(folder)
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what killed writers and garbage collections left; the caller holds the lock."""
-    known = {str(number) for number in _read_index(folder).versions}
+    """Remove unlisted versions and what killed writers left; the caller holds the lock."""
+    listed = {str(number) for number in _read_index(folder).versions}
     for place in folder.iterdir():
-        abandoned = place.name.startswith(".staging-") and not _is_held(place)
-        if abandoned or (place.name.isdecimal() and place.name not in known):
+        is_abandoned = place.name.startswith(".staging-") and not _is_locked(place)
+        if is_abandoned or (place.name.isdecimal() and place.name not in listed):
             shutil.rmtree(place, ignore_errors=True)
         elif place.name.startswith(".index.json."):
             place.unlink(missing_ok=True)
 
 
-def _is_held(place: Path) -> bool:
+def _is_locked(place: Path) -> bool:
     try:
         descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -440,7 +444,7 @@ def _is_held(place: Path) -> bool:
 
 
 def _copy(source: Path, target: Path, *, inside: Path, limit_bytes: int) -> str:
-    """Copy what a container wrote, without trusting it, and return its sha256."""
+    """Copy an untrusted file of a container, and return its sha256."""
     digest = hashlib.sha256()
     size = 0
     with atomic.open_regular(source, inside=inside) as reader, target.open("xb") as writer:
@@ -463,8 +467,8 @@ def _copy(source: Path, target: Path, *, inside: Path, limit_bytes: int) -> str:
     return digest.hexdigest()
 
 
-def _copy_names(run_dir: Path, staging: Path) -> None:
-    """Copy the names of the examples that the model was trained on, if the run left them."""
+def _copy_training_digests(run_dir: Path, staging: Path) -> None:
+    """Copy the digests of the model's training examples, if the run left them."""
     inside = run_dir / protocol.INSIDE
     limit = protocol.TRAINED_ON_BYTES
     try:
@@ -509,16 +513,16 @@ def _lineage(
     )
 
 
-def _search(run_dir: Path) -> dict[str, object] | None:
-    """What was asked of the search that found the model; None where it is the script's own."""
+def _search_request(run_dir: Path) -> dict[str, object] | None:
+    """Return the request of the search that made the model, or None without a search."""
     with suppress(OSError, ValueError):
-        asked = atomic.read_json(run_dir / protocol.SEARCH_REQUEST)
-        return asked if isinstance(asked, dict) else None
+        request = atomic.read_json(run_dir / protocol.SEARCH_REQUEST)
+        return request if isinstance(request, dict) else None
     return None
 
 
 def _script_digest(project: Path, entry: str) -> str:
-    """sha256 of the entry as it is now, or "" if the project has gone since it was trained."""
+    """Return the sha256 of the current entry, or "" if the project no longer exists."""
     try:
         return hashlib.sha256(files.read(entry, root=project, limit=SCRIPT_LIMIT)).hexdigest()
     except RefusedFileError:
@@ -526,12 +530,12 @@ def _script_digest(project: Path, entry: str) -> str:
 
 
 def _admit(folder: Path, staging: Path, model: ModelVersion, verdict: Verdict) -> ModelVersion:
-    """Number the staged version and make it true; the caller holds the lock."""
+    """Number the staged version and make it visible; the caller holds the lock."""
     index = _read_index(folder, name=model.name)
     for number in reversed(index.versions):
-        known = _load(folder, number, index)
-        if (known.run, known.model_digest) == (model.run, model.model_digest):
-            return known
+        existing = _load(folder, number, index)
+        if (existing.run, existing.model_digest) == (model.run, model.model_digest):
+            return existing
     reigning = _load(folder, index.champions[-1], index) if index.champions else None
     model = replace(model, version=index.next)
     becomes_champion, note = _compare(model, verdict, reigning)
@@ -542,6 +546,7 @@ def _admit(folder: Path, staging: Path, model: ModelVersion, verdict: Verdict) -
     atomic.write_bytes(
         staging / "card.md", render(model, verdict).encode("utf-8", "backslashreplace")
     )
+    # The order is the guarantee: first the files are durable, then the index names them.
     staging.rename(folder / str(model.version))
     atomic.sync_folder(folder)
     index = replace(
@@ -557,31 +562,27 @@ def _admit(folder: Path, staging: Path, model: ModelVersion, verdict: Verdict) -
 def _compare(
     model: ModelVersion, verdict: Verdict, reigning: ModelVersion | None
 ) -> tuple[bool, str]:
-    """Whether the model becomes the champion, and why in words."""
+    """Return whether the model becomes the champion, and the reason in words."""
     if reigning is None:
         return True, "the first accepted version"
-    held = f"version {reigning.version}"
+    stays = f"version {reigning.version} stays champion"
     against = verdict.against
     by_hand = f"`mlops registry champion {model.name} {model.version}` names it by hand"
     if against is None or against.version != reigning.version:
-        return False, f"{held} stays champion: it was not measured on the same examples; {by_hand}"
+        return False, f"{stays}: it was not measured on the same examples; {by_hand}"
     if against.better is None:
-        return False, f"{held} stays champion, not compared: {against.why}; {by_hand}"
-    what = comparison.describe(against, metric=model.metric or "")
-    return against.better, what if against.better else f"{held} stays champion; {what}"
+        return False, f"{stays}, not compared: {against.why}; {by_hand}"
+    result = comparison.describe(against, metric=model.metric or "")
+    return against.better, result if against.better else f"{stays}; {result}"
 
 
 def _answers_a_run(model: ModelVersion) -> bool:
-    """Whether the run that made the version still exists and names the version's file as its
-    answer.
-    """
-    for name in (
-        protocol.RESULT,
-        protocol.REGISTERED,
-    ):  # of `mlops run`, and of its stages one by one
+    """Return whether the version's run still exists and names its file as the result."""
+    # The first is written by `mlops run`, the second by `mlops register`.
+    for name in (protocol.RESULT, protocol.REGISTERED):
         with suppress(OSError, ValueError):
             answer = atomic.read_json(Path(model.run_dir, name))
-            named = answer.get("model") if isinstance(answer, dict) else None
-            if isinstance(named, str) and Path(named).is_relative_to(model.path):
+            result = answer.get("model") if isinstance(answer, dict) else None
+            if isinstance(result, str) and Path(result).is_relative_to(model.path):
                 return True
     return False
