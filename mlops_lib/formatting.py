@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timezone
 
 from mlops_lib.runner import protocol
@@ -130,3 +131,35 @@ def one_line(text: str) -> str:
     'digits mlops: accepted'
     """
     return printable(text).replace("\n", " ").replace("\t", " ")
+
+
+_TERMINAL_CONTROL = re.compile(
+    r"\x1b(\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|[@-Z\\^_])"
+)
+
+
+def terminal_text(text: str) -> str:
+    r"""Return the text as a terminal would have left it.
+
+    Control sequences are removed, and of a line that overwrites itself, as progress bars do, the
+    last version remains. Other characters that cannot be shown become spaces. `printable` is for
+    text in which they should be noticed.
+
+    >>> terminal_text("\x1b[31mepoch 1\repoch 2\x1b[0m\nend")
+    'epoch 2\nend'
+    """
+    lines = _TERMINAL_CONTROL.sub("", text).replace("\r\n", "\n").replace("\t", "    ").split("\n")
+    last = (line.rstrip("\r").rpartition("\r")[2] for line in lines)
+    return "\n".join(
+        "".join(character if character.isprintable() else " " for character in line).rstrip()
+        for line in last
+    )
+
+
+def terminal_line(text: str) -> str:
+    r"""Return `terminal_text` on one line, with runs of white space as single spaces.
+
+    >>> terminal_line("a\n  b\tc")
+    'a b c'
+    """
+    return " ".join(terminal_text(text.replace("\r", " ")).split())

@@ -385,13 +385,12 @@ class _Judgement:
                 if isinstance(indexes, list)
                 else []
             )
-            doubt = reason(
-                "predictions not finite",
-                count=int(count),
-                examples=int(examples or count),
-                rows=", ".join(map(str, rows[:10])),
-            )
-            doubts.append(doubt)
+            values = {
+                "count": int(count),
+                "examples": int(examples or count),
+                "rows": ", ".join(map(str, rows[:10])),
+            }
+            doubts.append(reason("predictions not finite", **values))
         names = [
             name[:40]
             for name, value in protocol.numbers(self.evaluation).items()

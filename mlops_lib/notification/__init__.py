@@ -1,18 +1,16 @@
-"""Telling people: what happened (`compose`), to every configured channel exactly once (`notify`,
-`flush`).
+"""Notifications of a project's changes, to every configured channel exactly once.
 
-    composition   from records to a Notification, a pure function
-    channel       what a channel is, and the table of them
-    slack mail webhook anything   one channel each
-    letter        a notification as a mail
-    web           the HTTP that two of them share
-    attempt       one attempt within its time, whatever the receiver does
-    delivery      attempts, back-off, and what is on disk between them
-    files         the pictures and attachments that go along
-    ledger        what is on disk: who was told what already, and who is still to be told
-    masking       what must not be shown, and how it is masked
-    wording       text from outside, made fit to be shown
-    memory        how a project stood when people were last told
+    composition    records -> Notification, or None if there is no news (pure)
+    channel        the channels' interface, and the table of channels
+    slack smtp webhook apprise   one channel each
+    email_body     a notification as a mail's subject, text and HTML (templates/)
+    http_post      one POST, shared by slack and webhook
+    attempt        one delivery attempt with a hard time limit
+    delivery       the retry policy, the attempts, and their state on disk in between
+    outbox         messages on disk: pending, sent, threads
+    attachments    pictures and files that accompany a message
+    redaction      secrets masked in every text
+    last_outcome   the last outcome that people were notified of, per project
 
 Nothing third-party is imported before a message is sent.
 """
@@ -21,18 +19,18 @@ from __future__ import annotations
 
 from mlops_lib.notification.channel import Channel, Delivery
 from mlops_lib.notification.composition import Step, compose, sample, step
-from mlops_lib.notification.delivery import Patience, check, flush, keep, notify
+from mlops_lib.notification.delivery import RetryPolicy, check, enqueue, flush, notify
 from mlops_lib.notification.last_outcome import last_accepted, recall, remember
 
 __all__ = [
     "Channel",
     "Delivery",
-    "Patience",
+    "RetryPolicy",
     "Step",
     "check",
     "compose",
+    "enqueue",
     "flush",
-    "keep",
     "last_accepted",
     "notify",
     "recall",

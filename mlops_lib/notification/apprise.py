@@ -1,8 +1,8 @@
-"""Anything else that a URL can name (Teams, Discord, Matrix, Telegram, …), through Apprise (`pip
-install mlops_lib[apprise]`).
+"""Any other service with an Apprise URL: Teams, Discord, Matrix, Telegram, …
 
-`MLOPS_APPRISE_URLS` holds the URLs, separated by white space. Apprise says of a failure only that
-there was one, so it counts as uncertain, and each URL is tried until it succeeds.
+Needs `pip install mlops_lib[apprise]`; `MLOPS_APPRISE_URLS` holds the URLs, separated by white
+space. Apprise reports a failure without its cause, so that every failure counts as uncertain; each
+URL is tried until it succeeds.
 """
 
 from __future__ import annotations
@@ -16,71 +16,74 @@ from typing import Any
 
 from mlops_lib.errors import UsageError
 from mlops_lib.notification import email_body
-from mlops_lib.notification.channel import Message, Undelivered
+from mlops_lib.notification.channel import DeliveryError, Message
 
 _VARIABLE = "MLOPS_APPRISE_URLS"
 _KINDS = {"good": "success", "warning": "warning", "bad": "failure", "info": "info"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Anything:
-    """Places that Apprise knows."""
+class AppriseChannel:
+    """The services named by Apprise URLs."""
 
     urls: tuple[str, ...] = field(repr=False)
     name: str = "apprise"
     threads: bool = False
 
     def send(self, message: Message, *, timeout_s: float) -> str:
-        """One attempt at each URL not reached yet; see `Channel.send`."""
+        """Make one attempt at each URL that was not reached yet; see `Channel.send`."""
         notification = message.notification
         reached = []
-        missed = 0
+        failures = 0
         for url in self.urls:
-            # What is kept on disk of a URL must not give it away.
+            # The URL holds secrets; the outbox on disk gets a digest of it.
             name = hashlib.sha256(f"{message.id}{url}".encode()).hexdigest()[:16]
             if name in message.reached:
                 continue
             title = email_body.subject(notification)
             body = email_body.body(notification)
             kind = _KINDS[notification.level]
-            with _unlogged():
-                took = _target(url, timeout_s=timeout_s).notify(
+            with _log_disabled():
+                is_accepted = _target(url, timeout_s=timeout_s).notify(
                     title=title, body=body, notify_type=kind
                 )
-            if took:
+            if is_accepted:
                 reached.append(name)
             else:
-                missed += 1
-        if missed:
-            reason = f"{missed} of {len(self.urls)} targets did not take it"
-            raise Undelivered(reason, again=True, uncertain=True, reached=tuple(reached))
+                failures += 1
+        if failures:
+            reason = f"{failures} of {len(self.urls)} targets did not accept the message"
+            raise DeliveryError(reason, retryable=True, uncertain=True, reached=tuple(reached))
         return ""
 
 
-def configure(settings: Mapping[str, Any], environ: Mapping[str, str]) -> Anything | None:
-    """From `MLOPS_APPRISE_URLS`.
+def configure(settings: Mapping[str, Any], environ: Mapping[str, str]) -> AppriseChannel | None:
+    """Return the channel configured by `MLOPS_APPRISE_URLS`, or None.
 
     Raises:
-        UsageError: Apprise is not installed, or does not know a URL.
+        UsageError: Apprise is not installed, or does not support a URL.
     """
     urls = tuple(dict.fromkeys(environ.get(_VARIABLE, "").split()))
     if not urls:
         return None
     for number, url in enumerate(urls, start=1):
-        with _unlogged():
-            is_known = _target(url, timeout_s=1.0) is not None
-        if not is_known:
+        with _log_disabled():
+            is_supported = _target(url, timeout_s=1.0) is not None
+        if not is_supported:
             raise UsageError(
-                f"Apprise does not know what URL number {number} means",
+                f"Apprise does not support URL number {number}",
                 where=_VARIABLE,
-                remedy="See Apprise's list of services; percent-encode what is special in passwords.",
+                remedy=(
+                    "See Apprise's list of services; percent-encode special characters in "
+                    "passwords."
+                ),
             )
-    return Anything(urls=urls)
+    return AppriseChannel(urls=urls)
 
 
 @contextmanager
-def _unlogged() -> Iterator[None]:
-    """Without Apprise's log, which shows whole URLs."""
+def _log_disabled() -> Iterator[None]:
+    """Disable Apprise's log, which contains whole URLs, with their secrets."""
     logger = logging.getLogger("apprise")
     before = logger.disabled
     logger.disabled = True

@@ -1,5 +1,7 @@
-"""The files that go with a message: read without following links, bounded, and left out where they
-cannot be had.
+"""The files that accompany a message.
+
+They are read without following links, up to a limit. An unreadable file is left out, for the
+message matters more.
 """
 
 from __future__ import annotations
@@ -15,18 +17,16 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def pictures(paths: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-    """Name and bytes of those that are PNG pictures of a bearable size."""
+    """Yield name and content of the PNG files that have at most `PICTURE_BYTES`."""
     for path in paths:
-        found = content(Path(path), limit=PICTURE_BYTES)
-        if found.startswith(_PNG):
-            yield Path(path).name, found
+        picture = content(Path(path), limit=PICTURE_BYTES)
+        if picture.startswith(_PNG):
+            yield Path(path).name, picture
 
 
 def content(path: Path, *, limit: int) -> bytes:
-    """A file's bytes; none for what is missing, a link or too large: the news matters more than
-    what goes with it.
-    """
+    """Return a file's content; b"" if it is missing, a link, or over the limit in bytes."""
     with suppress(OSError), atomic.open_regular(path) as file:
-        read = file.read(limit + 1)
-        return read if len(read) <= limit else b""
+        head = file.read(limit + 1)
+        return head if len(head) <= limit else b""
     return b""

@@ -1,9 +1,9 @@
-"""One attempt at a delivery, all of it within one limit of time, whatever the receiver does.
+"""One delivery attempt with a hard limit on its total time.
 
-A timeout of a socket bounds one `recv`. A receiver that sends a byte now and then, in a banner, a
-header, a body or a TLS handshake, never meets it, and neither does a name server that stays silent.
-So the attempt runs in a thread of its own, and when its time is over its connections are shut: the
-thread's own error then says how far it had come.
+A socket's timeout bounds a single `recv`. A receiver that sends a byte now and then, in a banner, a
+header, a body or a TLS handshake, never exceeds it, and a silent name server is not covered at all.
+The attempt therefore runs in a thread of its own. When its time is over, its connections are shut
+down; the error that this causes in the thread shows how far the attempt had got.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
-LAST_S = 1.0
-"""How long a thread whose connections were shut may take to say what it knows."""
+GRACE_S = 1.0
+"""Time for a thread to report its error after its connections were shut down."""
 
 _current = threading.local()
 _installing = threading.Lock()
-_is_listening = False
+_is_installed = False
 
 
 class OverdueError(Exception):
-    """The time was over, and the attempt did not even say how far it had come.
+    """The attempt's time was over, and its progress is unknown.
 
     Args:
-        connected: whether it had begun to connect, so that something may have been sent.
+        connected: whether a connection was begun, so that something may have been sent.
     """
 
     def __init__(self, *, connected: bool) -> None:
@@ -37,15 +37,15 @@ class OverdueError(Exception):
 
 
 class Attempt(Generic[T]):
-    """A piece of work that talks to somebody.
+    """A piece of network work with a time limit.
 
     Args:
-        work: what is done; every connection that it opens must be opened in its own thread.
+        work: the function to call; it must open every connection in the calling thread.
     """
 
     def __init__(self, work: Callable[[], T]) -> None:
-        self.was_cut = False
-        """Whether the connections were shut because the time was over."""
+        self.timed_out = False
+        """Whether the connections were shut down because the time was over."""
         self._work = work
         self._lock = threading.Lock()
         self._duplicates: list[socket.socket] = []
@@ -53,23 +53,22 @@ class Attempt(Generic[T]):
         self._error: BaseException | None = None
 
     def run(self, seconds: float) -> T:
-        """Do the work and return its value, or raise its error, within this time and at most
-        `LAST_S` more.
+        """Return the work's value, or raise its error, within `seconds` and `GRACE_S`.
 
         Raises:
-            OverdueError: the work did not end even then; it is left behind and can open no
-                connection any more.
+            OverdueError: the work did not end even then. Its thread is abandoned and can no longer
+                open a connection.
         """
-        _listen()
+        _install_hook()
         thread = threading.Thread(target=self._run, name="mlops-delivery", daemon=True)
         thread.start()
         try:
             thread.join(seconds)
             if thread.is_alive():
-                self._cut()
-                thread.join(LAST_S)
-        finally:  # an interrupt too leaves nothing behind that could still send
-            self._cut(is_overdue=False)
+                self._shut_down()
+                thread.join(GRACE_S)
+        finally:  # on an interrupt too, nothing is left behind that could still send
+            self._shut_down(is_overdue=False)
         if self._error is not None:
             raise self._error
         if not self._value:
@@ -84,35 +83,38 @@ class Attempt(Generic[T]):
             self._error = error
 
     def watch(self, connection: socket.socket) -> None:
-        """Note a connection that is about to be made.
+        """Register a connection that is about to be made.
 
         Raises:
             TimeoutError: the attempt is over.
         """
         with self._lock:
-            if self.was_cut:
+            if self.timed_out:
                 raise TimeoutError("the attempt is over")
             # A duplicate stays the same connection when TLS takes over the socket's descriptor.
             self._duplicates.append(connection.dup())
 
-    def _cut(self, *, is_overdue: bool = True) -> None:
+    def _shut_down(self, *, is_overdue: bool = True) -> None:
         with self._lock:
-            self.was_cut = self.was_cut or is_overdue or (self._error is None and not self._value)
-            for one in self._duplicates:
+            self.timed_out = (
+                self.timed_out or is_overdue or (self._error is None and not self._value)
+            )
+            for connection in self._duplicates:
                 with contextlib.suppress(OSError):
-                    one.shutdown(socket.SHUT_RDWR)
+                    connection.shutdown(socket.SHUT_RDWR)
                 if not is_overdue:
-                    one.close()
+                    connection.close()
 
 
-def _listen() -> None:
-    """See every connection that an attempt's thread makes, by whatever library: hooks of this kind
-    stay for ever.
+def _install_hook() -> None:
+    """Install the audit hook that sees every connection of an attempt's thread.
+
+    It sees those of any library. Python offers no way to remove such a hook.
     """
-    global _is_listening
+    global _is_installed
     with _installing:
-        if not _is_listening:
-            _is_listening = True
+        if not _is_installed:
+            _is_installed = True
             sys.addaudithook(_on_event)
 
 

@@ -1,4 +1,4 @@
-"""What a channel is, and the table of those there are."""
+"""The channels' interface, and the table of channels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol, cast
 from mlops_lib.records import Notification, Record
 
 LONGEST_WAIT_S = 6 * 3600.0
-"""The longest that a receiver is left alone because it asked for that."""
+"""Longest pause that a receiver's `Retry-After` can impose, in seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,85 +18,88 @@ class Message:
     """A notification on its way through one channel."""
 
     id: str
-    """The same at every attempt, so that a receiver can tell a repetition; 32 hexadecimal digits.
+    """32 hexadecimal digits, the same at every attempt, so that a receiver can recognize a
+    repetition.
     """
     notification: Notification
     reached: tuple[str, ...] = ()
-    """Recipients that an earlier attempt reached already."""
+    """Recipients that an earlier attempt reached."""
     uncertain: bool = False
-    """Whether an earlier attempt may have delivered it without saying so."""
+    """Whether an earlier attempt may have delivered the message without a confirmation."""
     thread: str = ""
-    """What this channel's `send` returned for the first message of the same thread; "" for the
-    first one.
+    """The id that this channel's `send` returned for the first message of the thread; "" for the
+    first
+    one.
     """
 
 
-class Undelivered(Exception):  # noqa: N818 - an outcome that the delivery handles, not an error a user meets
-    """An attempt that did not deliver, or may not have.
+class DeliveryError(Exception):
+    """The message was not delivered, or its delivery was not confirmed.
 
     Args:
         reason: in words, without any secret.
-        again: whether another attempt may succeed without anybody changing something.
-        after_s: how long the receiver asked us to wait, in seconds.
-        uncertain: whether the receiver may have taken the message although it did not say so.
-        reached: recipients that did take it.
+        retryable: whether another attempt may succeed without a change of configuration.
+        after_s: the pause requested by the receiver, in seconds.
+        uncertain: whether the receiver may have accepted the message without confirming it.
+        reached: recipients that did accept it.
     """
 
     def __init__(
         self,
         reason: str,
         *,
-        again: bool,
+        retryable: bool,
         after_s: float | None = None,
         uncertain: bool = False,
         reached: tuple[str, ...] = (),
     ) -> None:
         super().__init__(reason)
         self.reason = reason
-        self.again = again
+        self.retryable = retryable
         self.after_s = after_s
         self.uncertain = uncertain
         self.reached = reached
 
 
 class Channel(Protocol):
-    """One place where people are told. Its `repr` shows no secret."""
+    """One configured destination of notifications. Its `repr` shows no secret."""
 
     @property
     def name(self) -> str:
-        """The channel's name in the ledger and in messages."""
+        """The channel's name in the outbox and in messages."""
 
     @property
     def threads(self) -> bool:
-        """Whether it shows messages about one run together; only such channels are told about steps
-        of a run.
+        """Whether the channel groups the messages of a run in a thread.
+
+        Only such channels receive the steps of a run; others would be flooded by them.
         """
 
     def send(self, message: Message, *, timeout_s: float) -> str:
-        """Make one attempt and return once the receiver has taken the message.
+        """Make one attempt, and return once the receiver has accepted the message.
 
         Args:
-            message: what to send.
-            timeout_s: how long any one step of the conversation may take.
+            message: the message to send.
+            timeout_s: limit for each step of the conversation, in seconds.
 
         Returns:
-            What names the thread the message stands in, "" where the channel has no threads.
+            The id of the message's thread; "" if the channel has no threads.
 
         Raises:
-            Undelivered: it was not delivered, or that is unknown.
+            DeliveryError: the message was not delivered, or its delivery was not confirmed.
         """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery(Record):
-    """What became of a notification on one channel."""
+    """The result of a notification on one channel."""
 
     channel: str
     key: str
     state: Literal["sent", "already sent", "spooled", "failed"]
-    """`spooled`: on disk, `flush` sends it later. `failed`: it could not even be put on disk."""
+    """`spooled`: on disk, to be sent by `flush`. `failed`: it could not even be written to disk."""
     attempts: int = 0
-    """Made by this call."""
+    """Attempts made by this call."""
     reason: str = ""
     """Why it was not sent, with secrets masked."""
     uncertain: bool = False
@@ -109,19 +112,20 @@ CHANNELS = {
     "webhook": "mlops_lib.notification.webhook",
     "apprise": "mlops_lib.notification.apprise",
 }
-"""Each module has `configure(settings, environ) -> Channel | None`; None where the channel is not
-configured.
+"""Channel name to module.
+
+Each module has `configure(settings, environ) -> Channel | None`, which returns None if the channel
+is not configured.
 """
 
 
 def configured(
     name: str, settings: Mapping[str, Any], environ: Mapping[str, str]
 ) -> Channel | None:
-    """The channel of this name as these settings and this environment describe it; None if they do
-    not.
+    """Return the channel of this name, or None if it is not configured.
 
     Raises:
-        UsageError: it is described wrongly.
+        UsageError: its configuration is invalid.
     """
     if name not in CHANNELS:
         return None

@@ -1,4 +1,4 @@
-"""From what happened to what people are told: a pure function of the records."""
+"""Compose notifications from records: pure functions."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from email.utils import parseaddr
 from typing import Literal
 
+from mlops_lib.formatting import terminal_text
 from mlops_lib.gate import second_measurement
-from mlops_lib.notification.wording import printable
 from mlops_lib.records import (
     Fact,
     Link,
@@ -32,7 +32,7 @@ _LEVELS: dict[str, Literal["good", "warning", "bad", "info"]] = {
     "gave up": "bad",
     "stopped": "info",
 }
-"""Every occasion, with how it is shown."""
+"""The level of each occasion."""
 _STOPPED_BY = {
     "bar": "the bar was reached",
     "trials": "the trials were used up",
@@ -55,45 +55,44 @@ def compose(
     version: ModelVersion | None = None,
     author: str = "",
     commits: Sequence[str] = (),
-    begun: bool = False,
+    is_announced: bool = False,
     links: Sequence[Link] = (),
     pictures: Sequence[str] = (),
     attachments: Sequence[str] = (),
     when: str = "change",
 ) -> Notification | None:
-    """What people should be told about a run that has ended, or None if there is nothing to tell.
+    """Return the notification about a run that has ended, or None if there is no news.
 
     Args:
-        spec: what was asked.
-        verdict: the gate's answer; None if the run never came so far.
-        result: how the training ended.
-        search: what the search found, if there was one.
-        previous: how this project stood when people were last told (`recall`); None for the first
-            time.
+        spec: the run's specification.
+        verdict: the gate's verdict; None if the run did not get that far.
+        result: the training's result.
+        search: the search's result, if there was one.
+        previous: the outcome of the project's last notification (`recall`); None for the first one.
         champion: the champion before this run.
-        version: what the run was registered as.
-        author: who made the commit, as `Name <address>`.
-        commits: what came in since the project was accepted last, newest first, one line each.
-        begun: whether people were told of a step of this run: they are told its end then, change or
-            not.
+        version: the version registered from the run.
+        author: the commit's author, as `Name <address>`.
+        commits: subjects of the commits since the project was last accepted, newest first.
+        is_announced: whether a step of this run was notified before; its end is then news in any
+            case.
         links: report, model, patch, build.
         pictures: paths of PNG files.
-        attachments: paths of files that mail carries: the report.
-        when: "change" tells only what differs from `previous`, a new champion included; "always";
+        attachments: paths of files to attach to mail: the report.
+        when: "change" sends only differences from `previous`, a new champion included; "always";
             "never".
 
     Raises:
         ValueError: there is neither a verdict nor a result.
     """
     occasion = _occasion(verdict, result, previous)
-    crowned = (
+    is_new_champion = (
         version is not None
         and version.champion
         and champion is not None
         and version.version != champion.version
     )
-    changed = crowned or _changed(occasion, verdict, result, previous)
-    if when == "never" or (when == "change" and not changed and not begun):
+    is_change = is_new_champion or _is_change(occasion, verdict, result, previous)
+    if when == "never" or (when == "change" and not is_change and not is_announced):
         return None
     failure = result.failure if result is not None and verdict is None else None
     return Notification(
@@ -128,30 +127,24 @@ def step(
     links: Sequence[Link] = (),
     when: str = "change",
 ) -> Notification | None:
-    """A step of a run under way, for channels that show a run's messages together; None if there is
-    nothing to tell.
+    """Return the notification about a step of a run, or None if there is no news.
 
-    On "change" people hear that a project began that they have not heard of, and that one fell
-    short that did not before; how a run goes on whose project they know to be rejected or failing
-    is no news until it ends otherwise.
+    Such messages go to channels with threads only. On "change", the start of a project without a
+    previous outcome is news, and so is the first time a project falls short. Steps of a project
+    that is known to be rejected or failing are not, until its outcome changes.
 
     Args:
-        what: which step.
-        spec: what was asked.
-        verdict: the gate's answer that the bar was missed.
-        search: what the search found, for "recovered".
-        previous: how the project stood when people were last told.
-        author: who made the commit.
-        commits: what came in since the project was accepted last.
-        links: where to look.
+        what: the step.
+        spec: the run's specification.
+        verdict: the verdict by which the bar was missed.
+        search: the search's result, for "recovered".
+        previous: the outcome of the project's last notification.
+        author: the commit's author.
+        commits: subjects of the commits since the project was last accepted.
+        links: report, model, patch, build.
         when: as in `compose`.
     """
-    news = {"started": "", "fell short": "accepted undecided", "recovered": "accepted undecided"}[
-        what
-    ]
-    if when == "never" or (
-        when == "change" and previous is not None and _state(previous) not in news.split()
-    ):
+    if when == "never" or (when == "change" and not _is_news(what, previous)):
         return None
     facts: list[tuple[str, str]] = []
     if what == "started":
@@ -159,14 +152,14 @@ def step(
         facts = [("Commit", _commit(spec, None)), ("Author", author), ("Entry", spec.entry)]
         facts += [("Since last accepted", "\n".join(commits))] if commits else []
     elif what == "fell short" and verdict is not None:
-        title = f"fell short, tweaking: {_measured(verdict)}"
+        title = f"fell short, tweaking: {_value_and_bar(verdict)}"
         facts = _measurement(verdict)
     elif what == "recovered" and search is not None:
         score = f"trial {search.winner}: {search.metric} {_number(search.score)}"
         title = f"recovered, {score} where the search selects; to be judged"
         facts = _search(search)
     else:
-        raise ValueError(f"step: {what} without what it tells of")
+        raise ValueError(f"step: {what!r} needs its verdict or search")
     return Notification(
         key=f"{spec.digest}:step:{what}:{_number(verdict.target) if verdict else ''}",
         level="warning" if what == "fell short" else "info",
@@ -178,12 +171,23 @@ def step(
     )
 
 
+def _is_news(what: Step, previous: Verdict | RunResult | None) -> bool:
+    """Return whether a step is news after the project's previous outcome."""
+    if previous is None:
+        return True
+    return what != "started" and _state(previous) in ("accepted", "undecided")
+
+
 def _thread(spec: RunSpec) -> str:
     return f"{spec.name}/{spec.digest}"
 
 
 def sample(key: str) -> Notification:
-    """What `mlops notify --test` sends; another key each time, for the same one is told only once."""
+    """Return the test message of `mlops notify --test`.
+
+    Args:
+        key: different each time, for a key is sent only once.
+    """
     return Notification(
         key=f"test:{key}",
         level="info",
@@ -203,8 +207,8 @@ def _occasion(
     verdict: Verdict | None, result: RunResult | None, previous: Verdict | RunResult | None
 ) -> str:
     if verdict is not None:
-        fell = _state(previous) in ("rejected", "failed")
-        return "recovered" if verdict.verdict == "accepted" and fell else verdict.verdict
+        was_failing = _state(previous) in ("rejected", "failed")
+        return "recovered" if verdict.verdict == "accepted" and was_failing else verdict.verdict
     if result is None:
         raise ValueError("compose: neither a verdict nor a result")
     if result.state == "stopped":
@@ -212,14 +216,14 @@ def _occasion(
     return "gave up" if result.restarts else "failed"
 
 
-def _changed(
+def _is_change(
     occasion: str,
     verdict: Verdict | None,
     result: RunResult | None,
     previous: Verdict | RunResult | None,
 ) -> bool:
     if occasion == "stopped":
-        return False  # whoever stopped it knows
+        return False  # the person who stopped it knows
     if verdict is not None or not isinstance(previous, RunResult):
         return _state(verdict or result) != _state(previous)
     return _cause(result) != _cause(previous)
@@ -231,20 +235,19 @@ def _cause(result: RunResult | None) -> tuple[str, str, str]:
 
 
 def _key(spec: RunSpec, verdict: Verdict | None, result: RunResult | None) -> str:
-    """Names the outcome, not the wording: "recovered" and "accepted" are one outcome, told once for
-    a run.
+    """Return the key of an outcome, which is sent once.
+
+    It names the outcome, not its wording: "recovered" and "accepted" are one outcome of a run.
     """
     if verdict is not None:
         return f"{spec.digest}:{verdict.verdict}"
-    cause = hashlib.sha256("\0".join(_cause(result)).encode("utf-8", "surrogatepass")).hexdigest()[
-        :16
-    ]
-    return f"{spec.digest}:{_state(result)}:{cause}"
+    cause = "\0".join(_cause(result)).encode("utf-8", "surrogatepass")
+    return f"{spec.digest}:{_state(result)}:{hashlib.sha256(cause).hexdigest()[:16]}"
 
 
 def _headline(occasion: str, verdict: Verdict | None, result: RunResult | None) -> str:
     if verdict is not None:
-        return f"{occasion}, {_measured(verdict)}" if verdict.value is not None else occasion
+        return f"{occasion}, {_value_and_bar(verdict)}" if verdict.value is not None else occasion
     failure = result.failure if result is not None else None
     if failure is not None and failure.kind == "stage":
         return f"{failure.where} failed"
@@ -253,9 +256,9 @@ def _headline(occasion: str, verdict: Verdict | None, result: RunResult | None) 
     return f"training {occasion}"
 
 
-def _measured(verdict: Verdict) -> str:
-    several = "" if verdict.seeds is None else f"; mean {verdict.seeds.in_words}"
-    return f"{verdict.metric} {_number(verdict.value)}{several} (bar {_number(verdict.target)})"
+def _value_and_bar(verdict: Verdict) -> str:
+    mean = "" if verdict.seeds is None else f"; mean {verdict.seeds.in_words}"
+    return f"{verdict.metric} {_number(verdict.value)}{mean} (bar {_number(verdict.target)})"
 
 
 def _reasons(
@@ -266,8 +269,9 @@ def _reasons(
         reasons.append(version.note)
     failure = result.failure if result is not None and verdict is None else None
     if failure is not None:
-        is_told = not failure.where or failure.kind == "stage"  # a stage is in the title
-        reasons.append(failure.message if is_told else f"{failure.where}: {failure.message}")
+        is_in_title = failure.kind == "stage"
+        needs_place = bool(failure.where) and not is_in_title
+        reasons.append(f"{failure.where}: {failure.message}" if needs_place else failure.message)
     return reasons
 
 
@@ -282,23 +286,19 @@ def _facts(
     author: str,
     commits: Sequence[str],
 ) -> list[Fact]:
-    rows: list[tuple[str, str]] = [
-        ("State", " → ".join(filter(None, (_state(previous), _state(verdict or result)))))
-    ]
-    rows += _measurement(verdict) if verdict else []
-    rows += [("Champion before", _champion(champion, verdict))] if champion else []
-    rows += (
-        [
-            (
-                "Registered as",
-                f"version {version.version}{', the champion' if version.champion else ''}",
-            )
-        ]
-        if version
-        else []
-    )
-    rows += _search(search) if search else []
-    rows += _training(result) if result else []
+    states = filter(None, (_state(previous), _state(verdict or result)))
+    rows: list[tuple[str, str]] = [("State", " → ".join(states))]
+    if verdict:
+        rows += _measurement(verdict)
+    if champion:
+        rows.append(("Champion before", _champion(champion, verdict)))
+    if version:
+        title = ", the champion" if version.champion else ""
+        rows.append(("Registered as", f"version {version.version}{title}"))
+    if search:
+        rows += _search(search)
+    if result:
+        rows += _training(result)
     rows.append(("Commit", _commit(spec, champion)))
     rows.append(("Author", author))
     rows.append(("Since last accepted", "\n".join(commits)))
@@ -335,36 +335,44 @@ def _version(model: ModelVersion) -> str:
 
 
 def _champion(champion: ModelVersion, verdict: Verdict | None) -> str:
-    """The champion with its number on the same examples, or else, which is said, the one it was
-    registered with.
+    """Return the champion with its number on the same examples, in words.
+
+    If there is no such number, its number at registration is given, and named as such.
     """
     against = None if verdict is None else verdict.against
     if against is None or against.version != champion.version:
         return _version(champion)
     if against.value is None:
-        return f"{_version(champion)} when it was registered; not measured on the same examples: {against.why}"
-    told = f"version {champion.version}, {verdict.metric if verdict else ''} {_number(against.value)} on the same examples"
+        return (
+            f"{_version(champion)} when it was registered; not measured on the same examples: "
+            f"{against.why}"
+        )
+    metric = verdict.metric if verdict else ""
+    number = f"{metric} {_number(against.value)} on the same examples"
+    text = f"version {champion.version}, {number}"
     if against.p_value is None:
-        return f"{told}; not compared: {against.why}"
-    beaten = "beaten" if against.better else "not beaten"
-    return f"{told}; {beaten} (p {against.p_value:.2g})"
+        return f"{text}; not compared: {against.why}"
+    result = "beaten" if against.better else "not beaten"
+    return f"{text}; {result} (p {against.p_value:.2g})"
 
 
 def _search(search: SearchResult) -> list[tuple[str, str]]:
     seconds = sum(trial.seconds for trial in search.trials)
-    tried = _count(sum(trial.number > 0 for trial in search.trials), "trial")
-    trials = f"{tried} in {_duration(seconds)}; {_STOPPED_BY[search.stopped]}"
+    # Trial 0 is the script's own model, not one of the search.
+    count = _count(sum(trial.number > 0 for trial in search.trials), "trial")
+    summary = f"{count} in {_duration(seconds)}; {_STOPPED_BY[search.stopped]}"
     return [
         ("Tweaks", "; ".join(_edits(search)) or "none: the script as written was the best"),
-        ("Search", trials),
+        ("Search", summary),
     ]
 
 
 def _edits(search: SearchResult) -> list[str]:
-    """The winner's edits, its ancestors' first, each once."""
+    """Return the winner's edits, its ancestors' first, without repetitions."""
     trials = {trial.number: trial for trial in search.trials}
     line: list[Trial] = []
     at: int | None = search.winner
+    # Each trial is taken out once, so that a forged cycle of parents ends.
     while at is not None and (trial := trials.pop(at, None)) is not None:
         line.append(trial)
         at = trial.parent
@@ -387,7 +395,7 @@ def _commit(spec: RunSpec, champion: ModelVersion | None) -> str:
 
 
 def _tail(log: str) -> str:
-    return "\n".join(printable(log).rstrip().split("\n")[-_LOG_LINES:])[-_LOG_CHARACTERS:]
+    return "\n".join(terminal_text(log).rstrip().split("\n")[-_LOG_LINES:])[-_LOG_CHARACTERS:]
 
 
 def _number(value: float | None) -> str:

@@ -1,96 +1,99 @@
 """A notification as a mail's subject, plain text and HTML.
 
-The HTML is what common mail programs show alike: tables and inline styles, no style sheet, no
-script, nothing loaded from elsewhere. Everything that comes from outside is escaped.
+Texts that come from a project are made printable here and escaped by the template, so that none of
+them can add a header, a tag or a link.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from html import escape
+from functools import cache
+from typing import TYPE_CHECKING
 
-from mlops_lib.notification.wording import one_line, printable
+from mlops_lib.formatting import terminal_line, terminal_text
 from mlops_lib.records import Notification
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+    from markupsafe import Markup
 
 _SUBJECT = 200
 _COLOURS = {"good": "#1a7f37", "warning": "#9a6700", "bad": "#cf222e", "info": "#0969da"}
-_FONT = "font-family:-apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-serif"
 
 
 def subject(notification: Notification) -> str:
-    """One line of printable characters; nothing in it can begin another header."""
-    line = one_line(notification.title)
+    """Return the subject: one line of printable characters, so that it cannot begin a header."""
+    line = terminal_line(notification.title)
     return line if len(line) <= _SUBJECT else line[: _SUBJECT - 1] + "…"
 
 
 def plain(notification: Notification) -> str:
-    """The mail for programs that show text."""
-    return f"{one_line(notification.title)}\n\n{body(notification)}"
+    """Return the mail as plain text."""
+    return f"{terminal_line(notification.title)}\n\n{body(notification)}"
 
 
 def body(notification: Notification) -> str:
-    """All but the title, as plain text."""
+    """Return everything but the title as plain text."""
     width = max((len(fact.label) for fact in notification.facts), default=0)
+    facts = [
+        f"{terminal_line(fact.label) + ':':<{width + 1}} {_joined_lines(fact.value)}"
+        for fact in notification.facts
+    ]
+    log = terminal_text(notification.log)
+    links = [
+        f"{terminal_line(link.label)}: {terminal_line(link.url)}" for link in notification.links
+    ]
     parts = [
-        printable(notification.text),
-        "\n".join(
-            f"{one_line(f.label) + ':':<{width + 1}} {_listed(f.value)}" for f in notification.facts
-        ),
-        f"Last lines of the output:\n\n{printable(notification.log)}" if notification.log else "",
-        "\n".join(f"{one_line(link.label)}: {one_line(link.url)}" for link in notification.links),
+        terminal_text(notification.text),
+        "\n".join(facts),
+        f"Last lines of the output:\n\n{log}" if notification.log else "",
+        "\n".join(links),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def html(notification: Notification, *, pictures: Sequence[str]) -> str:
-    """The mail for programs that show HTML; `pictures` are the content ids of the images sent with
-    it.
+    """Return the mail as HTML.
+
+    Args:
+        notification: the message.
+        pictures: content ids of the images sent with it.
     """
-    colour = _COLOURS[notification.level]
-    rows = "".join(
-        f'<tr><th style="text-align:left;vertical-align:top;padding:4px 16px 4px 0;font-weight:normal;color:#59636e">'
-        f'{_html(fact.label)}</th><td style="padding:4px 0">{_html(fact.value)}</td></tr>'
-        for fact in notification.facts
+    return _template().render(
+        notification=notification,
+        title=terminal_line(notification.title),
+        colour=_COLOURS[notification.level],
+        pictures=pictures,
     )
-    images = "".join(
-        f'<p><img src="cid:{escape(name)}" alt="Picture" style="max-width:100%;border:0"></p>'
-        for name in pictures
-    )
-    links = " &nbsp;·&nbsp; ".join(_link(link.label, link.url) for link in notification.links)
-    log = (
-        f'<pre style="background:#f6f8fa;color:#1f2328;padding:12px;font-size:12px;white-space:pre-wrap">'
-        f"{escape(printable(notification.log))}</pre>"
-        if notification.log
-        else ""
-    )
-    return (
-        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
-        f"<title>{_html(one_line(notification.title))}</title></head>"
-        f'<body style="margin:0;padding:16px;background:#ffffff;color:#1f2328;font-size:14px;line-height:1.5;{_FONT}">'
-        '<table role="presentation" cellpadding="0" cellspacing="0" style="width:100%;max-width:640px"><tr>'
-        f'<td style="border-left:6px solid {colour};padding-left:16px">'
-        f'<h1 style="font-size:18px;margin:0 0 8px;color:{colour}">{_html(one_line(notification.title))}</h1>'
-        f'<p style="margin:0 0 12px">{_html(notification.text)}</p>'
-        f'<table cellpadding="0" cellspacing="0" style="font-size:14px">{rows}</table>'
-        f'{log}{images}<p style="margin:12px 0 0">{links}</p></td></tr></table></body></html>\n'
-    )
-
-
-def _listed(text: str) -> str:
-    return one_line("; ".join(text.splitlines()))
 
 
 def digest(value: str) -> str:
-    """A mail id's left part for any text."""
+    """Return the left part of a mail id for any text."""
     return hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
-def _link(label: str, url: str) -> str:
-    if url.startswith(("https://", "http://")):
-        return f'<a href="{escape(one_line(url))}" style="color:#0969da">{_html(label)}</a>'
-    return f"{_html(label)}: <code>{_html(url)}</code>"
+def _joined_lines(text: str) -> str:
+    return terminal_line("; ".join(text.splitlines()))
 
 
-def _html(text: str) -> str:
-    return escape(printable(text)).replace("\n", "<br>")
+@cache
+def _template() -> Template:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("mlops_lib.notification"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(text=terminal_text, line=terminal_line, lines=_with_breaks)
+    return environment.get_template("email.html.j2")
+
+
+def _with_breaks(text: str) -> Markup:
+    """Return the text, escaped, with a break at the end of each line."""
+    from markupsafe import Markup, escape
+
+    return Markup("<br>").join(escape(line) for line in terminal_text(text).split("\n"))

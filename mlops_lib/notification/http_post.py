@@ -1,4 +1,4 @@
-"""The HTTP that channels share: one POST, and what its end means."""
+"""One HTTP POST, as the channels share it, with its failures classified."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
 from mlops_lib.errors import UsageError
-from mlops_lib.notification.channel import LONGEST_WAIT_S, Undelivered
+from mlops_lib.notification.channel import LONGEST_WAIT_S, DeliveryError
 
 if TYPE_CHECKING:
     import requests
 
-_TRY_AGAIN = (408, 425, 429)
+_RETRYABLE = (408, 425, 429)
 _ANSWER_BYTES = 200
 _ANSWER_LIMIT = 1 << 20
 
 
 def checked_url(value: str, *, variable: str) -> str:
-    """The URL in an environment variable; errors name the variable, never its value, which is a
-    secret.
+    """Return the URL in an environment variable.
+
+    An error names the variable, never its value, which is a secret.
 
     Raises:
-        UsageError: it is not a URL that can be posted to.
+        UsageError: it is not an http(s) URL.
     """
     try:
         url = urlsplit(value.strip())
@@ -44,7 +45,7 @@ def checked_url(value: str, *, variable: str) -> str:
 
 
 def form(content: Mapping[str, Any]) -> bytes:
-    """Values as a form's body; flags in lower case."""
+    """Return the content as a URL-encoded form; booleans in lower case."""
     plain = {
         key: str(value).lower() if isinstance(value, bool) else value
         for key, value in content.items()
@@ -60,77 +61,83 @@ def post(
     timeout_s: float,
     reads_answer: bool = False,
 ) -> bytes:
-    """POST `body` and return what the receiver answered, once that was success.
+    """POST `body`, and return the response's body once the receiver reports success.
 
     Args:
-        url: where to.
-        body: what is sent.
-        headers: what goes before it.
-        timeout_s: how long any one step may take.
-        reads_answer: whether the answer's body says whether it was taken; else its status does, and
-            b"" is returned.
+        url: the target.
+        body: the request's body.
+        headers: the request's headers.
+        timeout_s: limit for each step, in seconds.
+        reads_answer: whether to read the response's body, for APIs that report failures there; b""
+            is returned otherwise.
 
     Raises:
-        Undelivered: it did not. No part of the URL is in the reason.
+        DeliveryError: the receiver did not confirm. No part of the URL is in the reason.
     """
     import requests
     from urllib3.exceptions import HTTPError
 
-    # Compressed, a small answer could become a large one.
-    sent = {"Accept-Encoding": "identity", **headers}
+    # A small compressed answer could expand to a huge one.
+    all_headers = {"Accept-Encoding": "identity", **headers}
     try:
-        # No redirects: they would carry the message, and the right to post it, to somebody else.
+        # No redirects: they would carry the message, and the secret in the URL, to another host.
         with requests.post(
-            url, data=body, headers=sent, timeout=timeout_s, allow_redirects=False, stream=True
+            url,
+            data=body,
+            headers=all_headers,
+            timeout=timeout_s,
+            allow_redirects=False,
+            stream=True,
         ) as response:
-            _judge(response)
-            return _start(response, _ANSWER_LIMIT) if reads_answer else b""
+            _raise_for_status(response)
+            return _read_up_to(response, _ANSWER_LIMIT) if reads_answer else b""
     except requests.RequestException as error:
         # "from None": the libraries' own messages contain the URL.
-        raise _broken(error) from None
+        raise _translate(error) from None
     except (HTTPError, HTTPException, OSError, ValueError):  # an answer that breaks off, or is none
-        raise Undelivered(
-            "the connection broke before the answer", again=True, uncertain=True
+        raise DeliveryError(
+            "the connection broke before the answer", retryable=True, uncertain=True
         ) from None
 
 
-def _start(response: requests.Response, size: int) -> bytes:
-    """At most so many bytes of the answer's body, as they were sent."""
-    # Not `iter_content`: its way through chunks reads a line of any length at once.
-    read: bytes = response.raw.read(size, decode_content=False)
-    return read
+def _read_up_to(response: requests.Response, size: int) -> bytes:
+    """Return at most `size` bytes of the response's body, as they were sent."""
+    # Not `iter_content`, which reads the size line of a chunk at once, however long it is.
+    start: bytes = response.raw.read(size, decode_content=False)
+    return start
 
 
-def _judge(response: requests.Response) -> None:
+def _raise_for_status(response: requests.Response) -> None:
     status = response.status_code
     if 200 <= status < 300:
         return
-    reason = f"HTTP {status}{_answer(response)}"
+    reason = f"HTTP {status}{_response_text(response)}"
     after_s = retry_after_s(response.headers.get("Retry-After", ""))
-    raise Undelivered(reason, again=status in _TRY_AGAIN or status >= 500, after_s=after_s)
+    raise DeliveryError(reason, retryable=status in _RETRYABLE or status >= 500, after_s=after_s)
 
 
-def _answer(response: requests.Response) -> str:
-    """The beginning of the answer, which often says what is wrong ("no_service",
-    "invalid_payload").
-    """
+def _response_text(response: requests.Response) -> str:
+    """Return the start of an error response, which often names the cause."""
     from urllib3.exceptions import HTTPError
 
     try:
-        start = _start(response, _ANSWER_BYTES)
+        start = _read_up_to(response, _ANSWER_BYTES)
     except (HTTPError, HTTPException, OSError, ValueError):
         return ""
     words = " ".join(start.decode("utf-8", "replace").split())
     return f": {words}" if words.isprintable() and words and not words.startswith("<") else ""
 
 
-def _broken(error: requests.RequestException) -> Undelivered:
-    """What a failure means: only those that surely came before the message was sent are certain."""
+def _translate(error: requests.RequestException) -> DeliveryError:
+    """Return the `DeliveryError` for a failed request.
+
+    It is certain only if the failure surely happened before the message was sent.
+    """
     import requests
     from urllib3.exceptions import NewConnectionError
 
     if isinstance(error, requests.ConnectTimeout):
-        return Undelivered("no connection in time", again=True)
+        return DeliveryError("no connection in time", retryable=True)
     if isinstance(error, requests.exceptions.SSLError):
         refused = "CERTIFICATE_VERIFY_FAILED" in str(error)
         reason = (
@@ -138,21 +145,23 @@ def _broken(error: requests.RequestException) -> Undelivered:
             if refused
             else "the encrypted connection broke"
         )
-        return Undelivered(reason, again=True, uncertain=not refused)
+        return DeliveryError(reason, retryable=True, uncertain=not refused)
     if isinstance(error, requests.exceptions.ProxyError):
-        return Undelivered("the proxy does not answer", again=True)
+        return DeliveryError("the proxy does not answer", retryable=True)
     if isinstance(error, requests.Timeout):
-        return Undelivered("no answer in time", again=True, uncertain=True)
+        return DeliveryError("no answer in time", retryable=True, uncertain=True)
     cause = getattr(error.args[0], "reason", None) if error.args else None
     if isinstance(cause, NewConnectionError):
-        return Undelivered("no connection", again=True)
+        return DeliveryError("no connection", retryable=True)
     if isinstance(error, _unsendable()):
-        return Undelivered(f"the request cannot be made ({type(error).__name__})", again=False)
-    return Undelivered("the connection broke before the answer", again=True, uncertain=True)
+        return DeliveryError(
+            f"the request cannot be made ({type(error).__name__})", retryable=False
+        )
+    return DeliveryError("the connection broke before the answer", retryable=True, uncertain=True)
 
 
 def _unsendable() -> tuple[type[Exception], ...]:
-    """Errors that `requests` raises before it connects."""
+    """Return the errors that `requests` raises before it connects."""
     from requests import exceptions
 
     return (
@@ -167,10 +176,13 @@ def _unsendable() -> tuple[type[Exception], ...]:
 
 
 def retry_after_s(value: str) -> float | None:
-    """Seconds that a `Retry-After` header asks for, from either of its two forms (RFC 9110,
-    10.2.3).
+    """Return the seconds requested by a `Retry-After` header, or None if it is invalid.
 
-    Never more than `LONGEST_WAIT_S`: a receiver may ask to be spared, not to be forgotten.
+    Both of its forms are read (RFC 9110, 10.2.3). The result is at most `LONGEST_WAIT_S`: a
+    receiver may postpone a message, but not suppress it.
+
+    >>> retry_after_s("120")
+    120.0
     """
     if value.strip().isdecimal():
         return min(float(value), LONGEST_WAIT_S)

@@ -1,8 +1,8 @@
-"""How each project stood when people were last told, which is what makes the next outcome a change
-or not.
+"""The last outcome of each project that people were notified of.
 
-`remember` after `notify`, never before: a program killed in between composes the same notification
-again, and the ledger knows it; the other way round it would be lost.
+The next outcome is news if it differs. Call `remember` after `notify`, never before: a program that
+is killed in between composes the same notification again, and the outbox recognizes it. In the
+other order the message would be lost.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from mlops_lib.records import RunResult, Verdict
 def remember(
     name: str, outcome: Verdict | RunResult, *, home: Path, commit: str | None = None
 ) -> None:
-    """Keep how the project stands now, and the commit at which it was accepted last."""
+    """Store a project's outcome, and its commit if it was accepted."""
     kind = "verdict" if isinstance(outcome, Verdict) else "result"
     accepted = isinstance(outcome, Verdict) and outcome.verdict == "accepted"
     green = commit if accepted and commit else last_accepted(name, home=home)
@@ -27,9 +27,7 @@ def remember(
 
 
 def last_accepted(name: str, *, home: Path) -> str | None:
-    """The commit at which the project was accepted last; None if it never was, or not in a
-    checkout.
-    """
+    """Return the commit at which the project was last accepted, or None."""
     try:
         commit = atomic.read_json(_place(name, home=home))["accepted_commit"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -38,12 +36,12 @@ def last_accepted(name: str, *, home: Path) -> str | None:
 
 
 def recall(name: str, *, home: Path) -> Verdict | RunResult | None:
-    """How the project stood when it was last remembered; None if never, or if that cannot be read."""
+    """Return a project's stored outcome, or None if it is missing or unreadable."""
     try:
-        kept = atomic.read_json(_place(name, home=home))
-        if "verdict" in kept:
-            return Verdict.from_json(kept["verdict"])
-        return RunResult.from_json(kept["result"])
+        record = atomic.read_json(_place(name, home=home))
+        if "verdict" in record:
+            return Verdict.from_json(record["verdict"])
+        return RunResult.from_json(record["result"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

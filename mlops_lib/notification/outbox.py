@@ -1,15 +1,14 @@
-"""What the delivery keeps on disk, so that nothing is lost and nothing told twice, whoever is
-killed when.
+"""The messages on disk: none is lost and none is sent twice, even if programs are killed.
 
     <home>/notifications/
-      spool/<id>.json    to be delivered: the notification, and what happened so far. Holds no secret and no target
-      sent/<id>.json     delivered, for ever
-      threads/<id>.json  what names a run's thread on a channel that has threads
-      locks/<id>         there and held (flock) while an entry is being delivered
+      spool/<id>.json    pending: the notification and its attempts; holds no secret and no target
+      sent/<id>.json     delivered; kept for ever
+      threads/<id>.json  a run's thread id on a channel with threads
+      locks/<id>         exists and is held (flock) while an entry is being delivered
 
 An entry is one notification on one channel; its id is a digest of the channel's name and the
-notification's key. It is on disk before the first attempt. Delivered, it is first written to `sent`
-and then taken from the spool: found in both, it was sent.
+notification's key. It is on disk before the first attempt. After delivery it is first written to
+`sent`, then removed from the spool: an entry in both was sent.
 """
 
 from __future__ import annotations
@@ -37,50 +36,46 @@ class Entry(Record):
     """Unix time in seconds."""
     attempts: int = 0
     attempting: bool = False
-    """An attempt was begun and its end is not recorded: whoever finds this does not know whether it
-    arrived.
-    """
+    """Whether an attempt was begun without a recorded end, so that the message may have arrived."""
     not_before: float = 0.0
-    """Unix time in seconds; the receiver asked to be left alone until then."""
+    """Unix time in seconds until which the receiver requested a pause."""
     reached: tuple[str, ...] = ()
     uncertain: bool = False
     reason: str = ""
 
 
-class Ledger:
+class Outbox:
     """The entries in `<home>/notifications`."""
 
     def __init__(self, home: Path) -> None:
         self._folder = home / "notifications"
 
-    def held(self, entry_id: str, *, timeout_s: float) -> AbstractContextManager[bool]:
-        """Be the only one who delivers this entry; False where another program does so for longer
-        than this.
-        """
+    def lock(self, entry_id: str, *, timeout_s: float) -> AbstractContextManager[bool]:
+        """Lock an entry for delivery; give False if another program holds it too long."""
         return atomic.locked_while_there(self._folder / "locks" / entry_id, timeout_s=timeout_s)
 
     def find(self, entry_id: str) -> Entry | None:
-        """The entry as it is on disk, or None if it is not to be delivered (any more)."""
+        """Return the entry on disk, or None if it is not pending."""
         place = self._spooled(entry_id)
         try:
             return Entry.from_json(atomic.read_json(place))
         except FileNotFoundError:
             return None
         except ValueError:
-            # Not written by us like this. Out of the way, but kept for a person: it must not stop
-            # the others.
+            # No version of this program wrote such a file. It is moved aside for a person to
+            # inspect, so that it does not block the other messages.
             place.replace(place.with_suffix(".unreadable"))
             return None
 
     def was_sent(self, entry_id: str) -> bool:
-        """Whether it was delivered."""
+        """Return whether the entry was delivered."""
         return self._sent(entry_id).exists()
 
     def save(self, entry: Entry) -> None:
-        """Put the entry's state on disk."""
+        """Write the entry's state to disk."""
         atomic.write_json(self._spooled(entry.id), entry.to_json())
 
-    def close(self, entry: Entry) -> None:
+    def mark_sent(self, entry: Entry) -> None:
         """Record that the entry was delivered."""
         record = {
             "id": entry.id,
@@ -92,30 +87,26 @@ class Ledger:
         self._spooled(entry.id).unlink(missing_ok=True)
 
     def thread(self, entry: Entry) -> str:
-        """What names the thread the entry belongs to on its channel; "" where it would be the
-        first.
-        """
+        """Return the id of the entry's thread on its channel; "" if it begins the thread."""
+        if not entry.notification.thread:
+            return ""
         with suppress(OSError, ValueError, AttributeError):
-            kept = (
-                atomic.read_json(self._thread(entry)).get("thread")
-                if entry.notification.thread
-                else ""
-            )
-            return kept if isinstance(kept, str) else ""
+            thread = atomic.read_json(self._thread(entry)).get("thread")
+            return thread if isinstance(thread, str) else ""
         return ""
 
-    def keep_thread(self, entry: Entry, thread: str) -> None:
-        """Note what names the entry's thread, unless it is noted."""
+    def save_thread(self, entry: Entry, thread: str) -> None:
+        """Store the id of the entry's thread, unless one is stored."""
         if thread and entry.notification.thread and not self.thread(entry):
             atomic.write_json(self._thread(entry), {"channel": entry.channel, "thread": thread})
 
-    def waiting(self) -> Iterator[str]:
-        """The ids of the entries to be delivered, oldest first."""
-        found = []
+    def pending_ids(self) -> Iterator[str]:
+        """Return the ids of the pending entries, oldest first."""
+        pending = []
         for path in (self._folder / "spool").glob("[0-9a-f]*.json"):
-            with suppress(FileNotFoundError):  # delivered by somebody else meanwhile
-                found.append((path.stat().st_mtime, path.stem))
-        return (entry_id for _, entry_id in sorted(found))
+            with suppress(FileNotFoundError):  # delivered by another program meanwhile
+                pending.append((path.stat().st_mtime, path.stem))
+        return (entry_id for _, entry_id in sorted(pending))
 
     def _thread(self, entry: Entry) -> Path:
         return (
@@ -130,7 +121,5 @@ class Ledger:
 
 
 def entry_id(channel: str, key: str) -> str:
-    """What names a notification on a channel: the same key is the same message, whoever composes it
-    again.
-    """
+    """Return the id of a notification on a channel: equal keys are the same message."""
     return hashlib.sha256(f"{channel}\0{key}".encode("utf-8", "surrogatepass")).hexdigest()[:32]

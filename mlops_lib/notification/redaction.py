@@ -1,4 +1,4 @@
-"""What must not be shown, and how it is masked."""
+"""Mask secrets in texts that are sent."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import re
 from collections.abc import Callable, Mapping
 from urllib.parse import unquote, urlsplit
 
-from mlops_lib.notification.wording import printable
+from mlops_lib.formatting import terminal_text
 from mlops_lib.records import Fact, Link, Notification
 
 MASK = "***"
-_NAMED_LIKE_ONE = re.compile(
+_SECRET_NAME = re.compile(
     r"TOKEN|PASSWORD|PASSWD|SECRET|WEBHOOK|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY", re.I
 )
-_OURS = ("MLOPS_SMTP_URL", "MLOPS_APPRISE_URLS")
+_SECRET_VARIABLES = ("MLOPS_SMTP_URL", "MLOPS_APPRISE_URLS")
 _SHORTEST = 8
-"""Characters; masking shorter values would tear ordinary words apart."""
-_SHAPES = (
+"""Characters; masking shorter values would damage ordinary words."""
+_SECRET_PATTERNS = (
     (re.compile(r"(https://hooks\.slack\.com/)[^\s\"'<>|]+"), rf"\1{MASK}"),
     (re.compile(r"\bxox[a-z]-[A-Za-z0-9-]{10,}"), MASK),
     (re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^\s/@\"'<>]+:[^\s/@\"'<>]*@"), rf"\1{MASK}@"),
@@ -26,29 +26,32 @@ _SHAPES = (
 
 
 def masker(environ: Mapping[str, str]) -> Callable[[str], str]:
-    """A function that masks, in any text, the secrets this environment holds and what looks like a
-    secret.
+    """Return a function that masks secrets in a text.
+
+    These are the secrets in `environ`, and whatever looks like one.
     """
-    known = sorted(_values(environ), key=len, reverse=True)
+    # The longest first: a secret may contain another one.
+    secrets = sorted(_values(environ), key=len, reverse=True)
 
     def mask(text: str) -> str:
-        for value in known:
-            text = text.replace(value, MASK)
-        for shape, instead in _SHAPES:
-            text = shape.sub(instead, text)
+        for secret in secrets:
+            text = text.replace(secret, MASK)
+        for pattern, replacement in _SECRET_PATTERNS:
+            text = pattern.sub(replacement, text)
         return text
 
     return mask
 
 
-def presentable(notification: Notification, environ: Mapping[str, str]) -> Notification:
-    """The notification, printable and masked throughout: a script may have printed what it found in
-    its environment.
+def redact(notification: Notification, environ: Mapping[str, str]) -> Notification:
+    """Return the notification with every text printable and masked.
+
+    A script may have printed its environment.
     """
     mask = masker(environ)
 
     def clean(text: str) -> str:
-        return mask(printable(text))
+        return mask(terminal_text(text))
 
     return dataclasses.replace(
         notification,
@@ -65,17 +68,15 @@ def presentable(notification: Notification, environ: Mapping[str, str]) -> Notif
 
 
 def _values(environ: Mapping[str, str]) -> set[str]:
-    found: set[str] = set()
+    values: set[str] = set()
     for name, value in environ.items():
-        if name in _OURS or _NAMED_LIKE_ONE.search(name):
-            found.update((value, *_parts(value)))
-    return {value for value in found if len(value) >= _SHORTEST}
+        if name in _SECRET_VARIABLES or _SECRET_NAME.search(name):
+            values.update((value, *_parts(value)))
+    return {value for value in values if len(value) >= _SHORTEST}
 
 
 def _parts(value: str) -> list[str]:
-    """The pieces of a URL that tools print by themselves: the password, and the path with the
-    query.
-    """
+    """Return the parts of a URL that tools print alone: password, path, path and query."""
     try:
         url = urlsplit(value)
         password = url.password or ""

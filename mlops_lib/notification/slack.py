@@ -1,10 +1,9 @@
-"""Slack, in Block Kit: by incoming webhook, or by bot token with pictures and with follow-ups in
-one thread.
+"""Slack, in Block Kit: by incoming webhook, or as a bot with pictures and threads.
 
-Lengths and counts are Slack's documented limits; a message over one of them is refused as a whole,
-so every text is cut. An incoming webhook has no means against repetition: where an answer is
-missing the message is sent again, and may then stand there twice. A bot marks each message with its
-id and looks for the mark before it sends one again.
+Lengths and counts are Slack's documented limits. A message over one of them is rejected as a whole,
+so every text is cut. An incoming webhook has no idempotency: if an answer is missing, the message
+is sent again and may appear twice. The bot stores each message's id in its metadata, and searches
+for it before it sends the message again.
 """
 
 from __future__ import annotations
@@ -16,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from mlops_lib.errors import UsageError
+from mlops_lib.formatting import terminal_line, terminal_text
 from mlops_lib.notification import http_post
 from mlops_lib.notification.attachments import pictures
-from mlops_lib.notification.channel import Message, Undelivered
-from mlops_lib.notification.wording import one_line, printable
+from mlops_lib.notification.channel import DeliveryError, Message
 from mlops_lib.records import Link, Notification
 
 _TITLE = 150
@@ -34,31 +33,29 @@ _SIGNS = {
 }
 _PICTURES = 4
 _EVENT = "mlops_notification"
-"""The type of the metadata that marks a bot's message; its payload holds the message's id."""
-_LOOKED_AT = 100
-"""Messages read back in search of a mark."""
-_PASSING = (
+"""Type of the metadata of a bot's message; its payload holds the message's id."""
+_SEARCHED = 100
+"""Messages read back in search of an id."""
+_TRANSIENT = (
     "ratelimited",
     "internal_error",
     "service_unavailable",
     "request_timeout",
     "team_added_to_org",
 )
-"""Errors that another attempt may not meet; of `fatal_error` Slack says that some of it may have
-been done.
-"""
+"""Errors that another attempt may not meet."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Slack:
-    """One Slack channel's incoming webhook."""
+class SlackWebhook:
+    """The incoming webhook of one Slack channel."""
 
     url: str = field(repr=False)
     name: str = "slack"
     threads: bool = False
 
     def send(self, message: Message, *, timeout_s: float) -> str:
-        """One POST; see `Channel.send`."""
+        """Make one POST; see `Channel.send`."""
         body = json.dumps(payload(message.notification)).encode()
         headers = {"Content-Type": "application/json; charset=utf-8", "Idempotency-Key": message.id}
         http_post.post(self.url, body, headers=headers, timeout_s=timeout_s)
@@ -66,9 +63,10 @@ class Slack:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bot:
-    """A Slack app in one channel, by its bot token; scopes `chat:write`, `files:write`,
-    `channels:history`.
+class SlackBot:
+    """A Slack app in one channel, by its bot token.
+
+    Scopes: `chat:write`, `files:write`, `channels:history`.
     """
 
     token: str = field(repr=False)
@@ -78,74 +76,76 @@ class Bot:
     threads: bool = True
 
     def send(self, message: Message, *, timeout_s: float) -> str:
-        """Post the message, into the thread where there is one, and its pictures below it.
+        """Post the message, into its thread if it has one, and its pictures below it.
 
         Returns:
             `CHANNEL:TS` of the thread's first message.
         """
-        posted = next((one for one in message.reached if ":" in one), "")
+        posted = next((recipient for recipient in message.reached if ":" in recipient), "")
         if not posted and message.uncertain:
-            posted = self._found(message, timeout_s=timeout_s)
+            posted = self._find_posted(message, timeout_s=timeout_s)
         if not posted:
-            posted = self._posted(message, timeout_s=timeout_s)
+            posted = self._post(message, timeout_s=timeout_s)
         thread = message.thread or posted
         try:
             self._share(message, thread, timeout_s=timeout_s)
-        except Undelivered as fault:
-            # The message stands: what is repeated is the pictures alone.
+        except DeliveryError as fault:
+            # The message is posted; only the pictures are sent again.
             fault.reached = (posted,) if posted not in message.reached else ()
-            if fault.again:
+            if fault.retryable:
                 raise
         return thread
 
-    def _posted(self, message: Message, *, timeout_s: float) -> str:
+    def _post(self, message: Message, *, timeout_s: float) -> str:
         channel, _, parent = message.thread.partition(":")
         content = {
             **payload(message.notification),
             "channel": channel or self.channel,
             "unfurl_links": False,
             "metadata": {"event_type": _EVENT, "event_payload": {"id": message.id}},
-            **(
-                {"thread_ts": parent, "reply_broadcast": not message.notification.progress}
-                if parent
-                else {}
-            ),
         }
+        if parent:
+            content["thread_ts"] = parent
+            content["reply_broadcast"] = not message.notification.progress
         answer = self._call("chat.postMessage", content, timeout_s=timeout_s)
         return f"{answer.get('channel', self.channel)}:{answer.get('ts', '')}"
 
-    def _found(self, message: Message, *, timeout_s: float) -> str:
-        """The message that an earlier attempt may have left, by its mark; "" where there is none.
+    def _find_posted(self, message: Message, *, timeout_s: float) -> str:
+        """Return the message that an earlier attempt may have posted; "" if there is none.
 
-        It is looked for in the channel too: it may have been the first of its thread when it was
-        sent.
+        The channel is searched besides the thread, because the message may have been the first of
+        its thread at that time.
         """
         channel, _, parent = message.thread.partition(":")
         channel = channel or self.channel
         places = [("conversations.replies", {"ts": parent})] if parent else []
         for method, where in [*places, ("conversations.history", {})]:
-            for one in self._read(method, {"channel": channel, **where}, timeout_s=timeout_s):
-                if _mark(one) == message.id:
-                    return f"{channel}:{one.get('ts', '')}"
+            for candidate in self._read(method, {"channel": channel, **where}, timeout_s=timeout_s):
+                if _message_id(candidate) == message.id:
+                    return f"{channel}:{candidate.get('ts', '')}"
         return ""
 
     def _read(
         self, method: str, where: Mapping[str, str], *, timeout_s: float
     ) -> list[dict[str, Any]]:
-        """Messages with their metadata; none where the app may not read, or knows the channel by
-        its name alone.
+        """Return messages with their metadata.
+
+        Empty if the app has no permission to read, or if the channel is configured by name instead
+        of id.
         """
-        question = {**where, "limit": _LOOKED_AT, "include_all_metadata": True}
+        query = {**where, "limit": _SEARCHED, "include_all_metadata": True}
         try:
-            found = self._call(method, question, timeout_s=timeout_s, form=True).get("messages")
-        except Undelivered as fault:
-            if fault.again:
+            messages = self._call(method, query, timeout_s=timeout_s, form=True).get("messages")
+        except DeliveryError as fault:
+            if fault.retryable:
                 raise
             return []
-        return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+        if not isinstance(messages, list):
+            return []
+        return [message for message in messages if isinstance(message, dict)]
 
     def _share(self, message: Message, thread: str, *, timeout_s: float) -> None:
-        """Upload the pictures and show them in the thread, all by one call."""
+        """Upload the pictures, and show them in the thread with one call."""
         channel, _, parent = thread.partition(":")
         uploaded = []
         for name, content in pictures(message.notification.pictures[:_PICTURES]):
@@ -160,7 +160,7 @@ class Bot:
                 str(place.get("upload_url")), content, headers=headers, timeout_s=timeout_s
             )
             uploaded.append(
-                {"id": place.get("file_id"), "title": one_line(Path(name).stem)[:_TITLE]}
+                {"id": place.get("file_id"), "title": terminal_line(Path(name).stem)[:_TITLE]}
             )
         if uploaded:
             content_of = {"files": uploaded, "channel_id": channel, "thread_ts": parent}
@@ -169,29 +169,42 @@ class Bot:
     def _call(
         self, method: str, content: Mapping[str, Any], *, timeout_s: float, form: bool = False
     ) -> dict[str, Any]:
-        """One method of Slack's web API; some take forms only.
+        """Call one method of Slack's Web API.
+
+        Args:
+            method: the method's name.
+            content: its arguments.
+            timeout_s: limit for each step, in seconds.
+            form: whether to send a form, for methods that do not accept JSON.
 
         Raises:
-            Undelivered: Slack does not answer, or answers that it did not.
+            DeliveryError: Slack does not answer, or reports an error.
         """
         headers = {"Authorization": f"Bearer {self.token}"}
         body = http_post.form(content) if form else json.dumps(content).encode()
         kind = "application/x-www-form-urlencoded" if form else "application/json; charset=utf-8"
         headers["Content-Type"] = kind
         url = f"{self.url.rstrip('/')}/{method}"
-        said = http_post.post(url, body, headers=headers, timeout_s=timeout_s, reads_answer=True)
-        answer = _object(said)
+        response = http_post.post(
+            url, body, headers=headers, timeout_s=timeout_s, reads_answer=True
+        )
+        answer = _object(response)
         if answer.get("ok") is True:
             return answer
         if not isinstance(answer.get("ok"), bool):
-            raise Undelivered(f"{method}: no answer that can be read", again=True, uncertain=True)
-        error = one_line(str(answer.get("error")))[:80]
+            raise DeliveryError(
+                f"{method}: the answer is not valid JSON", retryable=True, uncertain=True
+            )
+        error = terminal_line(str(answer.get("error")))[:80]
+        # Slack's documentation: after this error, part of the call may have been performed.
         partly = error == "fatal_error"
-        raise Undelivered(f"{method}: {error}", again=partly or error in _PASSING, uncertain=partly)
+        raise DeliveryError(
+            f"{method}: {error}", retryable=partly or error in _TRANSIENT, uncertain=partly
+        )
 
 
-def _mark(message: Mapping[str, Any]) -> str:
-    """The id that a bot's message is marked with, "" where it is not marked."""
+def _message_id(message: Mapping[str, Any]) -> str:
+    """Return the id in the metadata of a bot's message; "" if it has none."""
     metadata = message.get("metadata")
     payload = metadata.get("event_payload") if isinstance(metadata, dict) else None
     if (
@@ -211,42 +224,53 @@ def _object(content: bytes) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def configure(settings: Mapping[str, Any], environ: Mapping[str, str]) -> Slack | Bot | None:
-    """From `MLOPS_SLACK_TOKEN` and the setting `slack_channel`, else from `MLOPS_SLACK_WEBHOOK`.
+def configure(
+    settings: Mapping[str, Any], environ: Mapping[str, str]
+) -> SlackWebhook | SlackBot | None:
+    """Return the channel configured by the environment, or None.
+
+    `MLOPS_SLACK_TOKEN` with the setting `slack_channel` gives a bot, else `MLOPS_SLACK_WEBHOOK` a
+    webhook.
 
     Raises:
-        UsageError: the token has no channel to write to, or a URL is wrong.
+        UsageError: the token has no channel to write to, or a URL is invalid.
     """
     token = environ.get("MLOPS_SLACK_TOKEN", "").strip()
     channel = str(settings.get("slack_channel") or "").strip()
     if token:
         if not channel:
-            remedy = "Give --slack-channel (or MLOPS_SLACK_CHANNEL) the channel's id, and invite the app to it."
+            remedy = (
+                "Give --slack-channel (or MLOPS_SLACK_CHANNEL) the channel's id, and invite the "
+                "app to it."
+            )
             raise UsageError(
-                "there is no channel to write to", where="MLOPS_SLACK_TOKEN", remedy=remedy
+                "no Slack channel is configured", where="MLOPS_SLACK_TOKEN", remedy=remedy
             )
         url = str(settings.get("slack_url") or "https://slack.com/api")
-        return Bot(
+        return SlackBot(
             token=token, channel=channel, url=http_post.checked_url(url, variable="slack_url")
         )
     if not environ.get("MLOPS_SLACK_WEBHOOK", "").strip():
         return None
-    return Slack(
+    return SlackWebhook(
         url=http_post.checked_url(environ["MLOPS_SLACK_WEBHOOK"], variable="MLOPS_SLACK_WEBHOOK")
     )
 
 
 def payload(notification: Notification) -> dict[str, Any]:
-    """The message as Slack wants it; `text` is what phones and screen readers show."""
+    """Return the message in Slack's format; phones and screen readers use `text`."""
     return {
-        "text": f"{_SIGNS[notification.level]} {escape(one_line(notification.title), limit=_TITLE)}",
+        "text": (
+            f"{_SIGNS[notification.level]} "
+            f"{escape(terminal_line(notification.title), limit=_TITLE)}"
+        ),
         "blocks": list(_blocks(notification)),
     }
 
 
 def _blocks(notification: Notification) -> Iterator[dict[str, Any]]:
     yield _section(
-        f"{_SIGNS[notification.level]} *{escape(one_line(notification.title), limit=_TITLE)}*"
+        f"{_SIGNS[notification.level]} *{escape(terminal_line(notification.title), limit=_TITLE)}*"
     )
     if notification.text:
         yield _section(escape(notification.text, limit=_SECTION))
@@ -266,12 +290,13 @@ def _blocks(notification: Notification) -> Iterator[dict[str, Any]]:
 
 
 def escape(text: str, *, limit: int) -> str:
-    """`text` with Slack's three control characters escaped (no mention, link or command can be made
-    of it), cut.
+    """Return the text, cut to `limit`, with Slack's three control characters escaped.
+
+    No mention, link or command can be built from it.
     """
     escaped: list[str] = []
     room = limit - 1
-    for character in printable(text):
+    for character in terminal_text(text):
         piece = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}.get(character, character)
         room -= len(piece)
         if room < 0:
@@ -290,19 +315,19 @@ def _fenced(text: str) -> str:
 
 
 def _link(link: Link) -> str:
-    label = escape(one_line(link.label), limit=100)
+    label = escape(terminal_line(link.label), limit=100)
     if link.url.startswith(("https://", "http://")) and not any(
         c in "<>|" or c.isspace() for c in link.url
     ):
         return f"<{link.url.replace('&', '&amp;')}|{label}>"
-    return f"{label}: {escape(one_line(link.url), limit=500)}"
+    return f"{label}: {escape(terminal_line(link.url), limit=500)}"
 
 
 def _cut_lines(lines: list[str]) -> str:
-    """As many whole lines as a section holds: half a link would not be one."""
-    kept = ""
+    """Join as many whole lines as fit into a section; half a link would be broken."""
+    text = ""
     for line in lines:
-        if len(kept) + len(line) + 1 > _SECTION:
+        if len(text) + len(line) + 1 > _SECTION:
             break
-        kept += ("\n" if kept else "") + line
-    return kept
+        text += ("\n" if text else "") + line
+    return text

@@ -1,9 +1,8 @@
-"""Mail by SMTP: one message to all recipients, as plain text and as HTML, with the pictures in it.
+"""Mail by SMTP: one message to all recipients, as text and HTML, with pictures.
 
-`MLOPS_SMTP_URL` says how: `smtp://user:password@host:587?starttls=1`, or `smtps://…` for a
-connection that is encrypted from its first byte (port 465). `ca=/path/to/ca.pem` names a
-certificate authority of your own. A password is only sent over an encrypted connection, or within
-this machine.
+`MLOPS_SMTP_URL` names the server: `smtp://user:password@host:587?starttls=1`, or `smtps://…` for a
+connection that is encrypted from the start (port 465). `ca=/path/to/ca.pem` names a private
+certificate authority. A password is only sent over an encrypted connection, or within this machine.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from mlops_lib.errors import UsageError
+from mlops_lib.formatting import terminal_line
 from mlops_lib.notification import attachments, email_body
-from mlops_lib.notification.channel import Message, Undelivered
-from mlops_lib.notification.wording import one_line
+from mlops_lib.notification.channel import DeliveryError, Message
 from mlops_lib.records import Notification
 
 _PICTURES = 6
@@ -37,12 +36,12 @@ _REPLY_BYTES = 1 << 16
 
 @dataclass(frozen=True, kw_only=True)
 class Server:
-    """Where and how mail is handed in."""
+    """A mail server and its credentials."""
 
     host: str
     port: int
     encryption: str
-    """"tls" from the first byte, "starttls", or "" for none."""
+    """"tls" from the start, "starttls", or "" for none."""
     user: str = field(repr=False, default="")
     password: str = field(repr=False, default="")
     authority: str | None = None
@@ -50,77 +49,76 @@ class Server:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mail:
-    """People with mail addresses."""
+class MailChannel:
+    """Mail to a list of addresses."""
 
     server: Server
     sender: str
     recipients: tuple[str, ...]
     authors: tuple[str, ...] = ()
-    """Domains; a commit's author whose address is at one of them gets the mail too."""
+    """Domains; a commit's author with an address in one of them receives the mail too."""
     name: str = "mail"
     threads: bool = False
 
     def send(self, message: Message, *, timeout_s: float) -> str:
-        """One SMTP conversation; see `Channel.send`. Recipients that took an earlier attempt are
-        left out.
-        """
-        everybody = self._everybody(message.notification)
-        remaining = [one for one in everybody if one not in message.reached]
+        """Hold one SMTP conversation with the recipients not yet reached; see `Channel.send`."""
+        recipients = self._all_recipients(message.notification)
+        remaining = [address for address in recipients if address not in message.reached]
         if not remaining:
             return ""
-        content = compose(message, sender=self.sender, recipients=everybody).as_bytes()
+        content = compose(message, sender=self.sender, recipients=recipients).as_bytes()
         with _connected(self.server, timeout_s=timeout_s) as smtp:
             refused = _envelope(smtp, self.sender, remaining)
-            accepted = tuple(one for one in remaining if one not in refused)
+            accepted = tuple(address for address in remaining if address not in refused)
             if accepted:
-                _hand_over(smtp, content)
+                _transmit(smtp, content)
         if refused:
+            # One recipient that may still accept makes another attempt worth while.
             code = max(refused.values(), key=lambda code: code < 500)
             people = f"{len(refused)} of {len(remaining)} recipients"
-            raise Undelivered(f"SMTP {code}: {people} refused", again=code < 500, reached=accepted)
+            raise DeliveryError(
+                f"SMTP {code}: {people} refused", retryable=code < 500, reached=accepted
+            )
         return ""
 
-    def _everybody(self, notification: Notification) -> tuple[str, ...]:
-        """The recipients, with the commit's author if the operator allows the address: a stranger
-        chose it.
+    def _all_recipients(self, notification: Notification) -> tuple[str, ...]:
+        """Return the recipients, and the commit's author if the domain is allowed.
+
+        The author's address comes from the pushed commit, so it is not trusted otherwise.
         """
         author = notification.author.strip()
-        is_known = author.rpartition("@")[2].lower() in self.authors and _is_address(author)
-        return (
-            (*self.recipients, author)
-            if is_known and author not in self.recipients
-            else self.recipients
-        )
+        is_allowed = author.rpartition("@")[2].lower() in self.authors and _is_address(author)
+        if not is_allowed or author in self.recipients:
+            return self.recipients
+        return (*self.recipients, author)
 
 
-def configure(settings: Mapping[str, Any], environ: Mapping[str, str]) -> Mail | None:
-    """From `MLOPS_SMTP_URL` and the settings `mail_to` (addresses), `mail_author` (domains) and
-    `mail_from`.
+def configure(settings: Mapping[str, Any], environ: Mapping[str, str]) -> MailChannel | None:
+    """Return the channel configured by `MLOPS_SMTP_URL` and the settings, or None.
+
+    The settings are `mail_to` (addresses), `mail_author` (domains) and `mail_from`.
 
     Raises:
-        UsageError: an address or the URL is wrong.
+        UsageError: an address or the URL is invalid.
     """
     to = settings.get("mail_to") or ()
-    asked = to.replace(";", ",").split(",") if isinstance(to, str) else to
-    recipients = tuple(
-        dict.fromkeys(_address(str(one), setting="mail_to") for one in asked if str(one).strip())
-    )
+    entries = to.replace(";", ",").split(",") if isinstance(to, str) else to
+    addresses = (_address(str(entry), setting="mail_to") for entry in entries if str(entry).strip())
+    recipients = tuple(dict.fromkeys(addresses))
     value = environ.get(_VARIABLE, "").strip()
-    authors = tuple(
-        str(one).strip().lower().lstrip("@") for one in settings.get("mail_author") or ()
-    )
+    domains = settings.get("mail_author") or ()
+    authors = tuple(str(domain).strip().lower().lstrip("@") for domain in domains)
     if not (recipients or authors) or not value:
         return None
     server = _server(value)
     sender = _address(
         str(settings.get("mail_from") or f"mlops@{_domain(server.host)}"), setting="mail_from"
     )
-    return Mail(server=server, sender=sender, recipients=recipients, authors=authors)
+    return MailChannel(server=server, sender=sender, recipients=recipients, authors=authors)
 
 
 def compose(message: Message, *, sender: str, recipients: Sequence[str]) -> EmailMessage:
-    """The mail. Headers hold one line of printable text each, whatever the notification holds."""
+    """Return the mail. Each header is one line of printable text, whatever the input."""
     notification = message.notification
     pictures = [content for _, content in attachments.pictures(notification.pictures[:_PICTURES])]
     domain = sender.rpartition("@")[2]
@@ -144,14 +142,14 @@ def compose(message: Message, *, sender: str, recipients: Sequence[str]) -> Emai
             kind, _, subkind = (
                 mimetypes.guess_type(path)[0] or "application/octet-stream"
             ).partition("/")
-            mail.add_attachment(content, kind, subkind, filename=one_line(Path(path).name))
+            mail.add_attachment(content, kind, subkind, filename=terminal_line(Path(path).name))
     return mail
 
 
-class _Bounded:
-    """A file of whole lines that ends after so many bytes: a reply may have any number of lines.
+class _BoundedReader:
+    """A file of lines that ends after a number of bytes, for a reply may be endless.
 
-    The beginning of a line is no answer: what the line would have said is not known.
+    A line that is cut off counts as no line, because the rest of it is unknown.
     """
 
     def __init__(self, file: Any) -> None:
@@ -168,35 +166,34 @@ class _Bounded:
 
 
 class _Conversation(smtplib.SMTP):
-    """SMTP whose replies are bounded."""
+    """SMTP with bounded replies."""
 
     def getreply(self) -> tuple[int, bytes]:
         if self.file is None and self.sock is not None:
-            self.file = _Bounded(self.sock.makefile("rb"))
-        if isinstance(self.file, _Bounded):
+            self.file = _BoundedReader(self.sock.makefile("rb"))
+        if isinstance(self.file, _BoundedReader):
             self.file.left = _REPLY_BYTES
         return super().getreply()
 
 
 class _EncryptedConversation(_Conversation, smtplib.SMTP_SSL):
-    """The same, encrypted from its first byte."""
+    """The same, encrypted from the start."""
 
 
 @contextmanager
 def _connected(server: Server, *, timeout_s: float) -> Iterator[smtplib.SMTP]:
-    """A conversation, ready for the envelope.
+    """Yield a connection that is ready for the envelope.
 
-    Until then nothing was handed over, so every failure is certain.
+    Up to there no message was handed over, so every failure is certain.
     """
     try:
         smtp = _open(server, timeout_s=timeout_s)
     except (OSError, smtplib.SMTPException) as error:
-        raise _unreached(error) from None
+        raise _connection_error(error) from None
     try:
         yield smtp
     finally:
-        # After the answer to DATA nothing depends on a polite end, and a server that hangs in it
-        # must not matter.
+        # No QUIT: after the answer to DATA nothing depends on it, and a server may hang in it.
         smtp.close()
 
 
@@ -220,56 +217,59 @@ def _open(server: Server, *, timeout_s: float) -> smtplib.SMTP:
     return smtp
 
 
-def _unreached(error: Exception) -> Undelivered:
-    """Why there was no conversation, in our words: the library's may repeat what was sent."""
+def _connection_error(error: Exception) -> DeliveryError:
+    """Return the `DeliveryError` for a failed connection.
+
+    The library's own text is not used, for it may repeat what was sent.
+    """
     if isinstance(error, smtplib.SMTPAuthenticationError):
-        return Undelivered(
-            f"SMTP {error.smtp_code}: user or password refused", again=error.smtp_code < 500
+        return DeliveryError(
+            f"SMTP {error.smtp_code}: user or password refused", retryable=error.smtp_code < 500
         )
     if isinstance(error, smtplib.SMTPNotSupportedError):
-        return Undelivered(
-            "the server does not offer STARTTLS or the login that is asked of it", again=False
+        return DeliveryError(
+            "the server does not offer STARTTLS, or no supported login", retryable=False
         )
     if isinstance(error, smtplib.SMTPResponseException):
-        return Undelivered(f"SMTP {error.smtp_code} in greeting", again=error.smtp_code < 500)
+        return DeliveryError(f"SMTP {error.smtp_code} in greeting", retryable=error.smtp_code < 500)
     if isinstance(error, ssl.SSLError):
-        return Undelivered(
-            "the server's certificate is not accepted, or it speaks no TLS", again=True
+        return DeliveryError(
+            "the server's certificate is not accepted, or it speaks no TLS", retryable=True
         )
     if isinstance(error, TimeoutError):
-        return Undelivered("no answer in time", again=True)
-    return Undelivered("no connection", again=True)
+        return DeliveryError("no answer in time", retryable=True)
+    return DeliveryError("no connection", retryable=True)
 
 
 def _envelope(smtp: smtplib.SMTP, sender: str, recipients: Sequence[str]) -> dict[str, int]:
-    """Name sender and recipients; returns the recipients refused, each with the server's code."""
+    """Send sender and recipients; return the rejected recipients with their codes."""
     try:
         code, _ = smtp.mail(sender)
         if code != 250:
-            raise Undelivered(f"SMTP {code}: sender refused", again=code < 500)
-        codes = {one: smtp.rcpt(one)[0] for one in recipients}
+            raise DeliveryError(f"SMTP {code}: sender refused", retryable=code < 500)
+        codes = {address: smtp.rcpt(address)[0] for address in recipients}
     except (OSError, smtplib.SMTPException) as error:
-        raise _unreached(error) from None
-    return {one: code for one, code in codes.items() if code not in (250, 251)}
+        raise _connection_error(error) from None
+    return {address: code for address, code in codes.items() if code not in (250, 251)}
 
 
-def _hand_over(smtp: smtplib.SMTP, content: bytes) -> None:
+def _transmit(smtp: smtplib.SMTP, content: bytes) -> None:
     try:
         code, _ = smtp.data(content)
     except smtplib.SMTPDataError as error:
-        raise Undelivered(
-            f"SMTP {error.smtp_code}: message refused", again=error.smtp_code < 500
+        raise DeliveryError(
+            f"SMTP {error.smtp_code}: message refused", retryable=error.smtp_code < 500
         ) from None
     except (OSError, smtplib.SMTPException):
-        raise Undelivered(
-            "the connection broke before the answer", again=True, uncertain=True
+        raise DeliveryError(
+            "the connection broke before the answer", retryable=True, uncertain=True
         ) from None
     if code != 250:
-        raise Undelivered(f"SMTP {code}: message refused", again=code < 500)
+        raise DeliveryError(f"SMTP {code}: message refused", retryable=code < 500)
 
 
 def _server(value: str) -> Server:
-    """What the URL says; errors never repeat it, for there is a password in it."""
+    """Parse the server's URL. Errors never repeat it, for it holds a password."""
     try:
         url = urlsplit(value)
         options = {
@@ -279,19 +279,23 @@ def _server(value: str) -> Server:
         host = url.hostname or ""
         port = url.port
     except ValueError:
-        raise _wrong("this is not a URL") from None
+        raise _url_error("this is not a URL") from None
     if url.scheme not in ("smtp", "smtps") or not host:
-        raise _wrong("this is not an smtp:// or smtps:// URL")
+        raise _url_error("this is not an smtp:// or smtps:// URL")
     if unknown := options.keys() - {"starttls", "ca"}:
-        raise _wrong(f"the option {min(unknown)!r} is unknown; there are 'starttls' and 'ca'")
-    # Port 587 is for submission, where RFC 8314 asks for encryption.
-    wants = options.get("starttls", "1" if port == 587 else "0").lower() in ("1", "true", "yes")
-    encryption = "tls" if url.scheme == "smtps" else "starttls" if wants else ""
+        raise _url_error(f"the option {min(unknown)!r} is unknown; there are 'starttls' and 'ca'")
+    # Port 587 is for submission, for which RFC 8314 requires encryption.
+    uses_starttls = options.get("starttls", "1" if port == 587 else "0").lower() in (
+        "1",
+        "true",
+        "yes",
+    )
+    encryption = "tls" if url.scheme == "smtps" else "starttls" if uses_starttls else ""
     if url.username and not encryption and host not in _LOCAL:
-        raise _wrong("a password would be sent without encryption")
+        raise _url_error("a password would be sent without encryption")
     authority = options.get("ca")
     if authority and not Path(authority).is_file():
-        raise _wrong("the file that 'ca' names does not exist")
+        raise _url_error("the file that 'ca' names does not exist")
     return Server(
         host=host,
         port=port or {"tls": 465, "starttls": 587, "": 25}[encryption],
@@ -302,8 +306,11 @@ def _server(value: str) -> Server:
     )
 
 
-def _wrong(what: str) -> UsageError:
-    remedy = "Use smtp://user:password@host:587?starttls=1 or smtps://user:password@host; percent-encode @ : / in them."
+def _url_error(what: str) -> UsageError:
+    remedy = (
+        "Use smtp://user:password@host:587?starttls=1 or smtps://user:password@host; "
+        "percent-encode @ : / in them."
+    )
     return UsageError(what, where=_VARIABLE, remedy=remedy)
 
 
@@ -318,10 +325,11 @@ def _address(value: str, *, setting: str) -> str:
 
 def _is_address(address: str) -> bool:
     local, at, domain = address.rpartition("@")
-    odd = any(
-        not 33 <= ord(character) <= 126 or character in '<>()[],;:"\\' for character in address
+    # No quoting, comments or groups of RFC 5322, with which an address could become several.
+    is_plain = all(
+        33 <= ord(character) <= 126 and character not in '<>()[],;:"\\' for character in address
     )
-    return bool(local and at and domain) and not odd
+    return bool(local and at and domain) and is_plain
 
 
 def _domain(host: str) -> str:

@@ -1,7 +1,7 @@
-"""The generic webhook: the notification as JSON, signed.
+"""The generic webhook: the notification as signed JSON.
 
-The body is `{"id": …, "notification": {…}}`. `Idempotency-Key` repeats the id: a receiver that has
-seen it may answer with success and do nothing. With `MLOPS_WEBHOOK_SECRET` set,
+The body is `{"id": …, "notification": {…}}`. `Idempotency-Key` repeats the id: a receiver that
+knows it may answer with success and do nothing. With `MLOPS_WEBHOOK_SECRET` set,
 `X-Mlops-Signature-256` is `sha256=` and the hexadecimal HMAC-SHA256 of the body's bytes, the form
 GitHub uses for its own webhooks.
 """
@@ -21,7 +21,7 @@ from mlops_lib.notification.channel import Message
 
 @dataclass(frozen=True, kw_only=True)
 class Webhook:
-    """A URL that takes JSON."""
+    """A URL that accepts JSON."""
 
     url: str = field(repr=False)
     secret: str = field(repr=False, default="")
@@ -29,7 +29,7 @@ class Webhook:
     threads: bool = False
 
     def send(self, message: Message, *, timeout_s: float) -> str:
-        """One POST; see `Channel.send`."""
+        """Make one POST; see `Channel.send`."""
         body = json.dumps(
             {"id": message.id, "notification": message.notification.to_json()}
         ).encode()
@@ -45,12 +45,15 @@ class Webhook:
 
 
 def signature(body: bytes, secret: str) -> str:
-    """What `X-Mlops-Signature-256` must be for this body."""
+    """Return the value of `X-Mlops-Signature-256` for this body."""
     return "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
 
 
 def configure(settings: Mapping[str, Any], environ: Mapping[str, str]) -> Webhook | None:
-    """From `MLOPS_WEBHOOK_URL` and `MLOPS_WEBHOOK_SECRET`."""
+    """Return the channel configured by `MLOPS_WEBHOOK_URL`, or None.
+
+    `MLOPS_WEBHOOK_SECRET` holds the key of the signature.
+    """
     if not environ.get("MLOPS_WEBHOOK_URL", "").strip():
         return None
     url = http_post.checked_url(environ["MLOPS_WEBHOOK_URL"], variable="MLOPS_WEBHOOK_URL")

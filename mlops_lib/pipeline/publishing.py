@@ -71,7 +71,7 @@ def notify(
     if verdict is not None and verdict.verdict == "accepted":
         version = model_store.of_run(job.spec.name, job.spec.digest, home=job.home)
     _reported(job)
-    begun = job.run_dir / STEPS_TOLD
+    marker = job.run_dir / STEPS_TOLD
     message = notification.compose(
         spec=job.spec,
         verdict=verdict,
@@ -82,23 +82,23 @@ def notify(
         links=_links(job, version),
         pictures=pictures(job) if job.run_dir.is_dir() else [],
         attachments=_attachments(job),
-        begun=begun.exists() or builds.failure() is not None,
+        is_announced=marker.exists() or builds.failure() is not None,
         **_circumstances(job.spec, job.settings),
     )
     plain = job.settings.plain()
     _let_steps_end()
     began = time.monotonic()
-    deliveries = notification.flush(plain, home=job.home, patience=FLUSH_PATIENCE)
+    deliveries = notification.flush(plain, home=job.home, retry=FLUSH_RETRY)
     if message is not None:
         # What waited before has had its share of the time: a receiver that stays silent is not
         # waited for twice.
-        left_s = max(FLUSH_PATIENCE.limit_s, NOTIFY_PATIENCE.limit_s - (time.monotonic() - began))
-        patience = replace(NOTIFY_PATIENCE, limit_s=left_s)
-        deliveries += notification.notify(message, settings=plain, home=job.home, patience=patience)
+        left_s = max(FLUSH_RETRY.limit_s, NOTIFY_RETRY.limit_s - (time.monotonic() - began))
+        retry = replace(NOTIFY_RETRY, limit_s=left_s)
+        deliveries += notification.notify(message, settings=plain, home=job.home, retry=retry)
     outcome = verdict or result
     assert outcome is not None
     notification.remember(job.spec.name, outcome, home=job.home, commit=job.spec.commit)
-    begun.unlink(missing_ok=True)
+    marker.unlink(missing_ok=True)
     return deliveries
 
 
@@ -126,7 +126,7 @@ def notify_of_build(
         spec=spec,
         result=result,
         links=[Link(label="build", url=url)] if url else [],
-        begun=True,
+        is_announced=True,
         **_circumstances(spec, resolved),
     )
     notification.remember(spec.name, result, home=resolved.home, commit=spec.commit)
@@ -179,11 +179,11 @@ def _reported(job: Job) -> None:
 
 STEPS_TOLD = "steps-told"
 """In a run directory: people were told of a step of the run, and wait for its end."""
-STEP_PATIENCE = notification.Patience(attempts=2, limit_s=5.0, timeout_s=3.0)
+STEP_RETRY = notification.RetryPolicy(attempts=2, limit_s=5.0, timeout_s=3.0)
 """How long it is tried to tell of a step, and to send what waits beside other work."""
-NOTIFY_PATIENCE = notification.Patience()
+NOTIFY_RETRY = notification.RetryPolicy()
 """How long it is tried to tell how a run ended, what waited before included."""
-FLUSH_PATIENCE = notification.Patience(attempts=2, limit_s=20.0)
+FLUSH_RETRY = notification.RetryPolicy(attempts=2, limit_s=20.0)
 
 
 def _circumstances(spec: RunSpec, settings: config.Settings) -> dict[str, Any]:
@@ -239,12 +239,12 @@ def step(job: Job, what: notification.Step, **known: Any) -> None:
         if message is None:
             return
         plain = job.settings.plain()
-        if notification.keep(message, settings=plain, home=job.home):
+        if notification.enqueue(message, settings=plain, home=job.home):
             (job.run_dir / STEPS_TOLD).touch()
             _beside(
                 job,
                 lambda: notification.notify(
-                    message, settings=plain, home=job.home, patience=STEP_PATIENCE
+                    message, settings=plain, home=job.home, retry=STEP_RETRY
                 ),
             )
     except (NotificationError, UsageError, OSError) as error:
@@ -276,7 +276,7 @@ def _let_steps_end() -> None:
     """Wait for the messages about steps that are on their way, so that the end is not told before
     them.
     """
-    deadline = time.monotonic() + STEP_PATIENCE.limit_s
+    deadline = time.monotonic() + STEP_RETRY.limit_s
     for thread in list(_steps):
         thread.join(timeout=max(0.0, deadline - time.monotonic()))
 
@@ -312,7 +312,7 @@ def flush(
 def post(settings: config.Settings, observer: Observer) -> list[notification.Delivery]:
     """The same by settings alone, where there is no job."""
     try:
-        return notification.flush(settings.plain(), home=settings.home, patience=STEP_PATIENCE)
+        return notification.flush(settings.plain(), home=settings.home, retry=STEP_RETRY)
     except (NotificationError, UsageError, OSError) as error:
         observer(events.warning(f"waiting messages stay where they are: {error}"))
         return []

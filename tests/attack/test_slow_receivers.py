@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from mlops_lib.notification import Patience, delivery, flush, keep, notify
+from mlops_lib.notification import RetryPolicy, delivery, enqueue, flush, notify
 from mlops_lib.notification.attempt import Attempt, OverdueError
 from mlops_lib.notification.channel import LONGEST_WAIT_S
 from mlops_lib.notification.http_post import retry_after_s
-from mlops_lib.notification.outbox import Ledger, entry_id
+from mlops_lib.notification.outbox import Outbox, entry_id
 from mlops_lib.pipeline import publishing
 from mlops_lib.records import Notification
 
@@ -173,7 +173,7 @@ def news(key: str) -> Notification:
     return Notification(key=key, level="good", title="demo: accepted", text="All is well.")
 
 
-QUICK = Patience(attempts=1, timeout_s=TIMEOUT_S, limit_s=10.0)
+QUICK = RetryPolicy(attempts=1, timeout_s=TIMEOUT_S, limit_s=10.0)
 CASES: dict[str, tuple[str, Talk, bool]] = {
     "a header": ("http", header, True),
     "many headers": ("http", headers, True),
@@ -200,9 +200,7 @@ def test_a_receiver_that_drips_holds_a_delivery_for_its_time_only(
     environ = {"MLOPS_SMTP_URL" if protocol.startswith("smtp") else "MLOPS_WEBHOOK_URL": url}
     settings = {"mail_to": "ann@example.com"}
     began = time.monotonic()
-    (answer,) = notify(
-        news(case), settings=settings, home=tmp_path, environ=environ, patience=QUICK
-    )
+    (answer,) = notify(news(case), settings=settings, home=tmp_path, environ=environ, retry=QUICK)
     assert time.monotonic() - began < ALLOWED_S
     assert answer.state == "spooled", answer
     assert answer.uncertain == may_have_arrived, answer
@@ -250,8 +248,8 @@ def test_a_truncated_answer_of_success_is_success(
 
     server = receiver(talk)
     environ = {"MLOPS_WEBHOOK_URL": f"http://127.0.0.1:{server.port}"}
-    patience = Patience(timeout_s=TIMEOUT_S, first_s=0.01)
-    (answer,) = notify(news("a"), settings={}, home=tmp_path, environ=environ, patience=patience)
+    retry = RetryPolicy(timeout_s=TIMEOUT_S, first_s=0.01)
+    (answer,) = notify(news("a"), settings={}, home=tmp_path, environ=environ, retry=retry)
     assert (answer.state, answer.attempts, server.heard) == ("sent", 1, 1)
 
 
@@ -266,7 +264,7 @@ def test_an_answer_that_breaks_off_leaves_it_uncertain(
         client.sendall(answered)
 
     environ = {"MLOPS_WEBHOOK_URL": f"http://127.0.0.1:{receiver(talk).port}"}
-    (answer,) = notify(news("a"), settings={}, home=tmp_path, environ=environ, patience=QUICK)
+    (answer,) = notify(news("a"), settings={}, home=tmp_path, environ=environ, retry=QUICK)
     # A header section that ends with the connection is whole for the standard library: then it was
     # taken.
     assert answer.state == "sent" or answer.uncertain, answer
@@ -281,7 +279,7 @@ def test_a_truncated_answer_to_a_bot_is_looked_for_and_not_believed(
 
     environ = {"MLOPS_SLACK_TOKEN": "xoxb-1"}
     settings = {"slack_channel": "C1", "slack_url": f"http://127.0.0.1:{receiver(talk).port}"}
-    (answer,) = notify(news("a"), settings=settings, home=tmp_path, environ=environ, patience=QUICK)
+    (answer,) = notify(news("a"), settings=settings, home=tmp_path, environ=environ, retry=QUICK)
     assert (answer.state, answer.uncertain) == ("spooled", True)
 
 
@@ -301,9 +299,9 @@ def test_a_clock_that_was_set_back_does_not_prolong_a_wait(
         client.sendall(b"HTTP/1.1 %s\r\nRetry-After: 3600\r\nContent-Length: 0\r\n\r\n" % status)
 
     environ = {"MLOPS_WEBHOOK_URL": f"http://127.0.0.1:{receiver(talk).port}"}
-    tomorrow = Patience(attempts=1, now=lambda: time.time() + 86400)
-    notify(news("a"), settings={}, home=tmp_path, environ=environ, patience=tomorrow)
-    (answer,) = flush({}, home=tmp_path, environ=environ, patience=QUICK)
+    tomorrow = RetryPolicy(attempts=1, now=lambda: time.time() + 86400)
+    notify(news("a"), settings={}, home=tmp_path, environ=environ, retry=tomorrow)
+    (answer,) = flush({}, home=tmp_path, environ=environ, retry=QUICK)
     assert answer.state == "sent"
 
 
@@ -317,25 +315,25 @@ def test_no_run_waits_for_anothers_delivery(
         header(server, client)
 
     environ = {"MLOPS_WEBHOOK_URL": f"http://127.0.0.1:{receiver(talk).port}"}
-    slow = Patience(attempts=1, timeout_s=1.0)
+    slow = RetryPolicy(attempts=1, timeout_s=1.0)
     thread = threading.Thread(
         target=notify,
         args=(news("slow"),),
-        kwargs={"settings": {}, "home": tmp_path, "environ": environ, "patience": slow},
+        kwargs={"settings": {}, "home": tmp_path, "environ": environ, "retry": slow},
     )
     thread.start()
     assert held.wait(10)
     began = time.monotonic()
     # All that share anything with it: every entry there could be, the flush of the home, the same
     # message kept again.
-    keep(news("slow"), settings={}, home=tmp_path, environ=environ)
+    enqueue(news("slow"), settings={}, home=tmp_path, environ=environ)
     dead = {"MLOPS_WEBHOOK_URL": "http://127.0.0.1:1"}
     for number in range(
         300
     ):  # among these, by the pigeonhole, share whatever part of an id would be locked
-        with Ledger(tmp_path).held(entry_id("webhook", f"other {number}"), timeout_s=0.0) as mine:
+        with Outbox(tmp_path).lock(entry_id("webhook", f"other {number}"), timeout_s=0.0) as mine:
             assert mine
-    assert flush({}, home=tmp_path, environ=dead, patience=QUICK) == []
+    assert flush({}, home=tmp_path, environ=dead, retry=QUICK) == []
     assert time.monotonic() - began < 1.5
     assert thread.is_alive()
     thread.join(30)
@@ -379,9 +377,9 @@ def test_the_time_is_shared_between_channels(
         "MLOPS_SLACK_WEBHOOK": f"http://127.0.0.1:{receiver(header).port}",
         "MLOPS_WEBHOOK_URL": f"http://127.0.0.1:{receiver(takes).port}",
     }
-    patience = Patience(timeout_s=1.0, limit_s=2.0, first_s=0.01)
+    retry = RetryPolicy(timeout_s=1.0, limit_s=2.0, first_s=0.01)
     began = time.monotonic()
-    answers: Any = notify(news("a"), settings={}, home=tmp_path, environ=environ, patience=patience)
+    answers: Any = notify(news("a"), settings={}, home=tmp_path, environ=environ, retry=retry)
     assert [one.state for one in answers] == ["spooled", "sent"]
-    assert answers[0].reason == delivery.LATE
+    assert answers[0].reason == delivery.TIMED_OUT
     assert time.monotonic() - began < 2.0 + ALLOWED_S

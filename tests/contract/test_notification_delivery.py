@@ -31,7 +31,7 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 import mlops_lib
 from mlops_lib.errors import NotificationError
-from mlops_lib.notification import Delivery, Patience, check, flush, notify
+from mlops_lib.notification import Delivery, RetryPolicy, check, flush, notify
 from mlops_lib.notification.webhook import signature
 from mlops_lib.records import Fact, Link, Notification
 
@@ -56,7 +56,7 @@ class Clock:
         self.pauses.append(seconds)
         self.time += seconds
 
-    def patience(self, **changes: Any) -> Patience:
+    def retry(self, **changes: Any) -> RetryPolicy:
         # A busy machine answers late: an attempt that times out where the test means an answer
         # would be another one.
         values = {
@@ -66,7 +66,7 @@ class Clock:
             "sleep": self.sleep,
             "chance": lambda: 0.0,
         }
-        return Patience(**{**values, **changes})
+        return RetryPolicy(**{**values, **changes})
 
 
 GIVE_UP_S = 1.0
@@ -241,13 +241,13 @@ class Sender:
         self.settings: dict[str, Any] = {}
 
     def notify(self, notification: Notification, **changes: Any) -> list[Delivery]:
-        patience = self.clock.patience(**changes)
+        retry = self.clock.retry(**changes)
         return notify(
             notification,
             settings=self.settings,
             home=self.home,
             environ=self.environ,
-            patience=patience,
+            retry=retry,
         )
 
     def flush(self, **changes: Any) -> list[Delivery]:
@@ -255,7 +255,7 @@ class Sender:
             self.settings,
             home=self.home,
             environ=self.environ,
-            patience=self.clock.patience(**changes),
+            retry=self.clock.retry(**changes),
         )
 
     def spooled(self) -> list[Path]:

@@ -14,7 +14,7 @@ import pytest
 from servers.slack import CHANNEL, TOKEN, SlackApi, slack_api
 
 from mlops_lib import cli
-from mlops_lib.notification import Delivery, Patience, flush, notify
+from mlops_lib.notification import Delivery, RetryPolicy, flush, notify
 from mlops_lib.records import Notification
 
 PNG = base64.b64decode(
@@ -41,12 +41,12 @@ class Sender:
         self.settings = {"slack_channel": CHANNEL, "slack_url": slack.url}
         self.environ = {"MLOPS_SLACK_TOKEN": TOKEN}
 
-    def patience(self, **changes: Any) -> Patience:
+    def retry(self, **changes: Any) -> RetryPolicy:
         def sleep(seconds: float) -> None:
             self.time += seconds
 
         now = lambda: self.time  # noqa: E731
-        return Patience(
+        return RetryPolicy(
             **{
                 "timeout_s": 30.0,
                 "clock": now,
@@ -60,15 +60,15 @@ class Sender:
     def tell(
         self, key: str, *, title: str = "demo", thread: str = "demo/1", **changes: Any
     ) -> Delivery:
-        patience = self.patience(**changes.pop("patience", {}))
+        retry = self.retry(**changes.pop("retry", {}))
         one = Notification(key=key, level="info", title=title, thread=thread, **changes)
         (delivery,) = notify(
-            one, settings=self.settings, home=self.home, environ=self.environ, patience=patience
+            one, settings=self.settings, home=self.home, environ=self.environ, retry=retry
         )
         return delivery
 
     def flush(self) -> list[Delivery]:
-        return flush(self.settings, home=self.home, environ=self.environ, patience=self.patience())
+        return flush(self.settings, home=self.home, environ=self.environ, retry=self.retry())
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def test_what_passes_is_tried_again_and_stands_there_once(
     sender: Sender, slack: SlackApi, fault: tuple[Any, ...], attempts: int
 ) -> None:
     slack.faults["chat.postMessage"] = [fault]
-    delivery = sender.tell("a", patience=GIVE_UP)
+    delivery = sender.tell("a", retry=GIVE_UP)
     assert (delivery.state, delivery.attempts, len(slack.messages)) == ("sent", attempts, 1)
 
 
@@ -133,7 +133,7 @@ def test_a_reply_without_an_answer_is_looked_for_in_its_thread(
 ) -> None:
     sender.tell("started", progress=True)
     slack.faults["chat.postMessage"] = [DEAF]
-    assert sender.tell("end", patience=GIVE_UP).state == "sent"
+    assert sender.tell("end", retry=GIVE_UP).state == "sent"
     assert (len(slack.messages), slack.calls.count("conversations.replies")) == (2, 1)
 
 
@@ -141,7 +141,7 @@ def test_a_first_message_without_an_answer_is_found_when_another_began_the_threa
     sender: Sender, slack: SlackApi
 ) -> None:
     slack.faults["chat.postMessage"] = [DEAF]
-    assert sender.tell("started", patience={**GIVE_UP, "attempts": 1}).state == "spooled"
+    assert sender.tell("started", retry={**GIVE_UP, "attempts": 1}).state == "spooled"
     assert sender.tell("end").state == "sent"
     assert [one.state for one in sender.flush()] == ["sent"]
     assert len(slack.messages) == 2
@@ -184,7 +184,7 @@ def test_in_a_storm_nothing_is_lost_and_nothing_doubled(
                 title=f"{number} {key}",
                 thread=thread,
                 pictures=pictures,
-                patience={**GIVE_UP, "attempts": 2},
+                retry={**GIVE_UP, "attempts": 2},
             )
             expected += 1
     slack.faults.clear()

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from mlops_lib.formatting import terminal_text
 from mlops_lib.notification import (
     compose,
     email_body,
@@ -26,7 +27,6 @@ from mlops_lib.notification import (
 from mlops_lib.notification.http_post import retry_after_s
 from mlops_lib.notification.redaction import masker
 from mlops_lib.notification.slack import payload
-from mlops_lib.notification.wording import printable
 from mlops_lib.project import git_history
 from mlops_lib.records import (
     Baseline,
@@ -206,7 +206,7 @@ def test_steps_are_told_where_they_are_news(what: Any, previous: Any, is_told: b
 
 def test_whoever_heard_of_a_step_hears_the_end() -> None:
     assert compose(spec=SPEC, verdict=ACCEPTED, previous=ACCEPTED) is None
-    assert compose(spec=SPEC, verdict=ACCEPTED, previous=ACCEPTED, begun=True) is not None
+    assert compose(spec=SPEC, verdict=ACCEPTED, previous=ACCEPTED, is_announced=True) is not None
 
 
 def test_who_and_what_since_it_was_accepted_last(tmp_path: Path) -> None:
@@ -416,7 +416,7 @@ def test_masks_know_the_environment_and_common_shapes() -> None:
     ],
 )
 def test_text_is_shown_as_a_terminal_left_it(text: str, shown: str) -> None:
-    assert printable(text) == shown
+    assert terminal_text(text) == shown
 
 
 @pytest.mark.parametrize(
