@@ -25,7 +25,7 @@ def pictures(paths: Iterable[str]) -> Iterator[tuple[str, bytes]]:
 
 
 def content(path: Path, *, limit: int) -> bytes:
-    """Return a file's content; b"" if it is missing, a link, or over the limit in bytes."""
+    """Return a file's content; b"" if it is missing, a link, or larger than the limit."""
     with suppress(OSError), atomic.open_regular(path) as file:
         head = file.read(limit + 1)
         return head if len(head) <= limit else b""

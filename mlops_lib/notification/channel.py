@@ -34,7 +34,7 @@ class Message:
 
 
 class DeliveryError(Exception):
-    """The message was not delivered, or its delivery was not confirmed.
+    """A message was not delivered, or its delivery was not confirmed.
 
     Args:
         reason: in words, without any secret.

@@ -56,7 +56,7 @@ class RetryPolicy:
     chance: Callable[[], float] = random.random
 
     def pause_s(self, attempt: int, after_s: float | None) -> float:
-        """Return the pause after an attempt (from 1), at least as long as the receiver asks."""
+        """Return the pause after an attempt (from 1), never less than the receiver asks."""
         backed_off: float = min(self.longest_s, self.first_s * 2 ** min(attempt - 1, 30))
         return max(after_s or 0.0, backed_off * (1 - self.chance() / 2))
 

@@ -23,7 +23,7 @@ _COLOURS = {"good": "#1a7f37", "warning": "#9a6700", "bad": "#cf222e", "info": "
 
 
 def subject(notification: Notification) -> str:
-    """Return the subject: one line of printable characters, so that it cannot begin a header."""
+    """Return the subject: one printable line, which therefore cannot begin a header."""
     line = terminal_line(notification.title)
     return line if len(line) <= _SUBJECT else line[: _SUBJECT - 1] + "…"
 

@@ -176,7 +176,7 @@ def _unsendable() -> tuple[type[Exception], ...]:
 
 
 def retry_after_s(value: str) -> float | None:
-    """Return the seconds requested by a `Retry-After` header, or None if it is invalid.
+    """Return the seconds requested by a `Retry-After` header, or None if invalid.
 
     Both of its forms are read (RFC 9110, 10.2.3). The result is at most `LONGEST_WAIT_S`: a
     receiver may postpone a message, but not suppress it.

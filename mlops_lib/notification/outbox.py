@@ -1,4 +1,4 @@
-"""The messages on disk: none is lost and none is sent twice, even if programs are killed.
+"""The messages on disk: none is lost and none is sent twice, even after a kill.
 
     <home>/notifications/
       spool/<id>.json    pending: the notification and its attempts; holds no secret and no target

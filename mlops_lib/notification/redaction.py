@@ -76,7 +76,7 @@ def _values(environ: Mapping[str, str]) -> set[str]:
 
 
 def _parts(value: str) -> list[str]:
-    """Return the parts of a URL that tools print alone: password, path, path and query."""
+    """Return the parts of a URL that tools print alone: password, path, query."""
     try:
         url = urlsplit(value)
         password = url.password or ""

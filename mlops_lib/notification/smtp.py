@@ -61,7 +61,7 @@ class MailChannel:
     threads: bool = False
 
     def send(self, message: Message, *, timeout_s: float) -> str:
-        """Hold one SMTP conversation with the recipients not yet reached; see `Channel.send`."""
+        """Hold one SMTP conversation with the recipients not yet reached (`Channel.send`)."""
         recipients = self._all_recipients(message.notification)
         remaining = [address for address in recipients if address not in message.reached]
         if not remaining:

@@ -1,15 +1,13 @@
-"""What people look at after a run: one offline page, the same as a folder for Jenkins, a picture, a
-summary.
+"""Reports of a run: an offline page, a folder for Jenkins, a picture, a summary.
 
-    report(run_dir)             run_dir/report.html, one file without scripts or addresses
-    report(run_dir, folder=…)   index.html, style.css and curves.png besides, for servers that
-    forbid inline styles
-    markdown(run_dir)           a few lines for a pull request
-    curve_png(run_dir, path)    the learning curves as a picture for mails and chats
-    tensorboard(run_dir, folder)   the epochs as TensorBoard logs
+    report(run_dir)               run_dir/report.html: one file without scripts or links
+    report(run_dir, folder=…)     index.html, style.css, pictures: for servers that forbid inline
+    styles
+    markdown(run_dir)             a few lines for a pull request
+    curve_png(run_dir, path)      the learning curves as a picture for mails and chats
+    tensorboard(run_dir, folder)  the epochs as TensorBoard logs
 
-All of them work on what is there: a run that failed, was stopped or is still under way has a report
-as well.
+All of them accept a run in any state: failed, stopped, or still running.
 """
 
 from mlops_lib.reporting.figures import curve_png as curve_png

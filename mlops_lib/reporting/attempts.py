@@ -1,4 +1,4 @@
-"""Every start of the script: when it ran, how it ended, and what stopped the run in the end."""
+"""The starts of the script with their outcomes, and the run's final failure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Attempt:
     number: int
     began: float
     ended: float
-    """When it ended; the last that was heard of it where nobody saw the end."""
+    """Unix time of its end, or of its last sign of life if the end was not recorded."""
     number_of_pass: int
     """1 the script as written, 2 the search."""
     outcome: Outcome
@@ -31,7 +31,7 @@ class Attempt:
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """Something that went wrong, in its own words."""
+    """A failure, with its own message."""
 
     kind: str
     message: str
@@ -40,34 +40,35 @@ class Problem:
 
 
 def attempts(events: Iterable[Event], decisions: Iterable[Event]) -> tuple[Attempt, ...]:
-    """The attempts in order.
+    """Return the attempts in order.
 
-    The host's notes say how each ended; the runner's events fill in what they lack.
+    The host's records decide on an attempt's times and outcome; the runner's events fill the gaps.
     """
-    heard: dict[int, list[Event]] = {}
+    runner_events: dict[int, list[Event]] = {}
     for event in events:
         number = count(event.get("attempt"), limit=10**6)
         time = when(event.get("time"))
         if number is not None and time is not None:
-            heard.setdefault(number, []).append(event)
-    noted = _noted(decisions)
-    numbers = sorted({*heard, *noted})[:ATTEMPTS_LIMIT]
+            runner_events.setdefault(number, []).append(event)
+    host_records = _host_records(decisions)
+    numbers = sorted({*runner_events, *host_records})[:ATTEMPTS_LIMIT]
     return tuple(
-        _attempt(n, heard.get(n, []), noted.get(n, {}), last=n == numbers[-1]) for n in numbers
+        _attempt(n, runner_events.get(n, []), host_records.get(n, {}), last=n == numbers[-1])
+        for n in numbers
     )
 
 
-def _noted(decisions: Iterable[Event]) -> dict[int, dict[str, Any]]:
-    """By attempt: when the host started it, when it ended, and its exit code."""
-    found: dict[int, dict[str, Any]] = {}
+def _host_records(decisions: Iterable[Event]) -> dict[int, dict[str, Any]]:
+    """Return by attempt its start, end and exit code as recorded by the host."""
+    records: dict[int, dict[str, Any]] = {}
     current: dict[str, Any] = {}
     for line in decisions:
         time = when(line.get("time"))
         if time is None:
             continue
-        if line.get("event") == protocol.EVENT_ATTEMPT:
-            current = found.setdefault(
-                count(line.get("attempt"), limit=10**6) or len(found) + 1, {}
+        if line.get("event") == "attempt":
+            current = records.setdefault(
+                count(line.get("attempt"), limit=10**6) or len(records) + 1, {}
             )
             current.update(
                 began=time, number_of_pass=count(line.get("number_of_pass"), limit=99) or 1
@@ -76,45 +77,52 @@ def _noted(decisions: Iterable[Event]) -> dict[int, dict[str, Any]]:
             current.update(
                 ended=time, code=line.get("exit_code"), memory=line.get("out_of_memory") is True
             )
-    return found
+    return records
 
 
-def _attempt(number: int, heard: list[Event], noted: Mapping[str, Any], *, last: bool) -> Attempt:
-    times = [time for event in heard if (time := when(event.get("time"))) is not None]
-    times += [noted[key] for key in ("began", "ended") if key in noted]
+def _attempt(
+    number: int, runner_events: list[Event], host_record: Mapping[str, Any], *, last: bool
+) -> Attempt:
+    times = [time for event in runner_events if (time := when(event.get("time"))) is not None]
+    times += [host_record[key] for key in ("began", "ended") if key in host_record]
     return Attempt(
         number=number,
-        began=noted.get("began", min(times)),
-        ended=noted.get("ended", max(times)),
-        number_of_pass=noted.get("number_of_pass")
-        or max((count(e.get("pass"), limit=99) or 1 for e in heard), default=1),
-        outcome=_outcome(heard, noted, last=last),
+        began=host_record.get("began", min(times)),
+        ended=host_record.get("ended", max(times)),
+        number_of_pass=host_record.get("number_of_pass")
+        or max((count(e.get("pass"), limit=99) or 1 for e in runner_events), default=1),
+        outcome=_outcome(runner_events, host_record, last=last),
     )
 
 
-def _outcome(heard: list[Event], noted: Mapping[str, Any], *, last: bool) -> Outcome:
-    end = next((e for e in reversed(heard) if e.get("event") == protocol.EVENT_END), None)
+def _outcome(runner_events: list[Event], host_record: Mapping[str, Any], *, last: bool) -> Outcome:
+    end = next((e for e in reversed(runner_events) if e.get("event") == "end"), None)
     if end is not None:
         return "failed" if end.get("error") or end.get("exit_code") else "finished"
-    if "code" in noted:
-        return "finished" if noted["code"] == 0 else "killed"
-    # Nobody writes a last line for what was killed together with its host; the next attempt is the
-    # proof.
+    if "code" in host_record:
+        return "finished" if host_record["code"] == 0 else "killed"
+    # A process that is killed together with its host leaves no last line; only the next attempt
+    # proves that it ended.
     return "unknown" if last else "killed"
 
 
-def restarts(made: Iterable[Attempt]) -> int:
-    """Starts beyond the first of each pass."""
-    passes = [one.number_of_pass for one in made]
+def restarts(all_attempts: Iterable[Attempt]) -> int:
+    """Return the number of starts beyond the first of each pass."""
+    passes = [attempt.number_of_pass for attempt in all_attempts]
     return len(passes) - len(set(passes))
 
 
 def failure(events: list[dict[str, Any]], result: RunResult | None) -> Problem | None:
-    """What the run did not recover from: what the host says, else how the script says it ended."""
+    """Return the failure that ended the run, or None.
+
+    The host's record comes first, then the script's last event.
+    """
     if result is not None and result.failure is not None:
-        found = result.failure
+        host_failure = result.failure
         return Problem(
-            kind=found.kind, message=text(found.message, limit=1000), where=text(found.where)
+            kind=host_failure.kind,
+            message=text(host_failure.message, limit=1000),
+            where=text(host_failure.where),
         )
     last: Event = next(
         (
@@ -132,10 +140,10 @@ def failure(events: list[dict[str, Any]], result: RunResult | None) -> Problem |
     error = error if isinstance(error, dict) else {}
     file = text(error.get("file"))
     line = count(error.get("line"))
-    said = [text(error.get("type"), limit=80), text(error.get("message"), limit=1000)]
+    parts = [text(error.get("type"), limit=80), text(error.get("message"), limit=1000)]
     return Problem(
         kind=text(error.get("kind"), limit=40) or "crash",
-        message=": ".join(part for part in said if part)
+        message=": ".join(part for part in parts if part)
         or f"exit code {text(str(last.get('exit_code')), limit=20)}",
         where=f"{file}, line {line}" if file and line else file,
     )

@@ -1,9 +1,8 @@
-"""Charts as SVG text: no library, no scripts, no inline styles; colours come from the page's
-stylesheet by class.
+"""Charts as SVG text, without libraries, scripts or inline styles.
 
-That makes one chart right in both forms of the report (a server may forbid inline styles), in light
-and dark, on paper and on a phone; and the same numbers give the same bytes. All text is escaped
-here.
+Colours come from the page's stylesheet by class. One chart is therefore right in both forms of the
+report (a server may forbid inline styles), in light and dark mode, on paper and on a phone. Equal
+numbers give equal bytes. All text is escaped here.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from html import escape
 from typing import Literal
 
 POINTS_SHOWN = 240
-"""Points drawn of one line; more cannot be told apart."""
+"""Points drawn of one line; the eye cannot separate more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +36,7 @@ class Mark:
     look: Literal["model", "champion", "baseline", "seeds"]
     interval: tuple[float, float] | None = None
     dots: tuple[float, ...] = ()
-    """Single values behind this one."""
+    """Single values that `value` summarizes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +52,7 @@ class Stretch:
 
 @dataclass(frozen=True)
 class _Scale:
-    """From data to pixels, linear or logarithmic."""
+    """A mapping from data to pixels, linear or logarithmic."""
 
     low: float
     high: float
@@ -71,7 +70,7 @@ class _Scale:
         return self.start + min(1.02, max(-0.02, share)) * (self.end - self.start)
 
     def ticks(self) -> list[float]:
-        """Round values on the scale."""
+        """Return round values on the scale."""
         if self.log:
             first = math.floor(math.log10(self.low))
             last = math.ceil(math.log10(self.high))
@@ -83,7 +82,11 @@ class _Scale:
 
 
 def round_values(low: float, high: float, about: int) -> list[float]:
-    """About so many round values from `low` to `high`."""
+    """Return about `about` round values from `low` to `high`.
+
+    >>> [round(value, 1) for value in round_values(0, 1, 5)]
+    [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    """
     raw = (high - low) / about
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(m * power for m in (1, 2, 5, 10) if m * power >= raw * 0.999)
@@ -108,14 +111,14 @@ def curves(
     restarts: Sequence[int] = (),
     bar: float | None = None,
 ) -> str:
-    """A metric over the epochs; restarts and the bar as lines across it.
+    """Draw a metric over the epochs, with restarts and the bar as lines across it.
 
     Args:
         lines: points as (epoch from 0, value).
-        title: says in words what the picture shows, for those who do not see it.
-        number: how to write a value.
-        restarts: epochs that a new attempt began with.
-        bar: the value to reach, if the metric is the one it is about.
+        title: describes the picture in words, for screen readers.
+        number: formats a value.
+        restarts: epochs at which a new attempt began.
+        bar: the value to reach, if this is the judged metric.
     """
     values = [v for line in lines for _, v in line.points if v is not None]
     if not values:
@@ -137,9 +140,10 @@ def curves(
         at = _n(y(bar))
         body.append(f'<line class="bar" x1="52" x2="392" y1="{at}" y2="{at}"/>')
         body.append(
-            f'<text class="bar-text" x="390" y="{_n(y(bar) - 4)}" text-anchor="end">bar {escape(number(bar))}</text>'
+            f'<text class="bar-text" x="390" y="{_n(y(bar) - 4)}" text-anchor="end">bar '
+            f"{escape(number(bar))}</text>"
         )
-    body += [_drawn(line, x, y) for line in lines]
+    body += [_line_path(line, x, y) for line in lines]
     return _svg(400, 224, title, body, "curves")
 
 
@@ -157,30 +161,30 @@ def _grid(y: _Scale, number: Callable[[float], str]) -> str:
 def _epochs_axis(x: _Scale) -> str:
     parts = ['<line class="axis" x1="52" x2="392" y1="190" y2="190"/>']
     # People count epochs from 1.
-    shown = sorted(
+    labels = sorted(
         {round(v) for v in round_values(x.low + 1, x.high + 1, 5) if v >= 1} | {round(x.low) + 1}
     )
-    for value in shown:
+    for value in labels:
         parts.append(f'<text x="{_n(x(value - 1))}" y="206" text-anchor="middle">{value}</text>')
     parts.append('<text class="quiet" x="222" y="221" text-anchor="middle">epoch</text>')
     return "".join(parts)
 
 
-def _drawn(line: Line, x: _Scale, y: _Scale) -> str:
+def _line_path(line: Line, x: _Scale, y: _Scale) -> str:
     path = []
     pen_down = False
-    drawn = 0
+    count = 0
     for epoch, value in thinned(line.points):
         if value is None or (y.log and value <= 0):
             pen_down = False
             path.append(f'<path class="lost" d="M{_n(x(epoch) - 3)} 184l6 6m0 -6l-6 6"/>')
             continue
-        drawn += 1
+        count += 1
         path.append(f"{'L' if pen_down else 'M'}{_n(x(epoch))} {_n(y(value))}")
         pen_down = True
-    lost = [p for p in path if p.startswith("<")][:20]
+    gaps = [p for p in path if p.startswith("<")][:20]
     steps = "".join(p for p in path if not p.startswith("<"))
-    shapes = [f'<path class="line {line.look}" d="{steps}"/>' if drawn else "", *lost]
+    shapes = [f'<path class="line {line.look}" d="{steps}"/>' if count else "", *gaps]
     last = next(
         ((e, v) for e, v in reversed(line.points) if v is not None and not (y.log and v <= 0)), None
     )
@@ -192,23 +196,24 @@ def _drawn(line: Line, x: _Scale, y: _Scale) -> str:
 
 
 def thinned(points: Sequence[tuple[float, float | None]]) -> list[tuple[float, float | None]]:
-    """At most `POINTS_SHOWN` points that keep each stretch's lowest and highest, so that no spike
-    is lost.
+    """Return at most about `POINTS_SHOWN` points.
+
+    The lowest and the highest of each stretch are kept, so that no spike is lost.
     """
     if len(points) <= POINTS_SHOWN:
         return list(points)
     stretch = math.ceil(len(points) / (POINTS_SHOWN // 2))
-    kept: list[tuple[float, float | None]] = []
+    result: list[tuple[float, float | None]] = []
     for start in range(0, len(points), stretch):
         part = points[start : start + stretch]
         values = [(v, i) for i, (_, v) in enumerate(part) if v is not None]
-        chosen = sorted({min(values)[1], max(values)[1]}) if values else [0]
-        kept += [part[i] for i in chosen]
-    return kept
+        extremes = sorted({min(values)[1], max(values)[1]}) if values else [0]
+        result += [part[i] for i in extremes]
+    return result
 
 
 def sparkline(values: Sequence[float], *, title: str) -> str:
-    """A small curve without axes."""
+    """Draw a small curve without axes."""
     if not values:
         return ""
     points = thinned(list(enumerate(values)))
@@ -236,8 +241,9 @@ def verdict_axis(
     title: str,
     number: Callable[[float], str],
 ) -> str:
-    """What was reached, one row each, and the bar across all rows; the side where the bar is met is
-    shaded.
+    """Draw the verdict's numbers on one axis, a row each, and the bar across all rows.
+
+    The side on which the bar is met is shaded.
     """
     values = [bar, *(m.value for m in marks), *(v for m in marks if m.interval for v in m.interval)]
     values += [value for mark in marks for value in mark.dots]
@@ -246,16 +252,18 @@ def verdict_axis(
         low, high = max(0.0, low), min(1.0, high)
     x = _Scale(low, high, 96, 400)
     bottom = 34 + 34 * len(marks)
-    met = (x(bar), 400.0) if mode == "max" else (96.0, x(bar))
+    left, right = (x(bar), 400.0) if mode == "max" else (96.0, x(bar))
+    width = _n(max(0.0, right - left))
     body = [
-        f'<rect class="met" x="{_n(met[0])}" y="22" width="{_n(max(0.0, met[1] - met[0]))}" height="{bottom - 22}"/>'
+        f'<rect class="met" x="{_n(left)}" y="22" width="{width}" height="{bottom - 22}"/>',
     ]
     body.append(f'<line class="axis" x1="96" x2="400" y1="{bottom}" y2="{bottom}"/>')
     for value in x.ticks():
         at = _n(x(value))
         body.append(f'<line class="axis" x1="{at}" x2="{at}" y1="{bottom}" y2="{bottom + 4}"/>')
         body.append(
-            f'<text class="quiet" x="{at}" y="{bottom + 18}" text-anchor="middle">{escape(number(value))}</text>'
+            f'<text class="quiet" x="{at}" y="{bottom + 18}" text-anchor="middle">'
+            f"{escape(number(value))}</text>"
         )
     at = _n(x(bar))
     body.append(f'<line class="bar" x1="{at}" x2="{at}" y1="18" y2="{bottom}"/>')
@@ -270,7 +278,8 @@ def verdict_axis(
 def _row(mark: Mark, x: _Scale, y: int) -> str:
     at = _n(x(mark.value))
     parts = [
-        f'<text class="name {mark.look}" x="86" y="{y + 5}" text-anchor="end">{escape(mark.name)}</text>',
+        f'<text class="name {mark.look}" x="86" y="{y + 5}" text-anchor="end">'
+        f"{escape(mark.name)}</text>",
         f'<text class="name {mark.look}" x="410" y="{y + 5}">{escape(mark.shown)}</text>',
     ]
     if mark.interval is not None:
@@ -290,7 +299,7 @@ def _row(mark: Mark, x: _Scale, y: int) -> str:
 
 
 def stretches(bars: Sequence[Stretch], *, title: str, span: Callable[[float], str]) -> str:
-    """The attempts of a run along the time."""
+    """Draw a run's attempts along the time."""
     if not bars:
         return ""
     began = min(b.began for b in bars)
@@ -302,7 +311,8 @@ def stretches(bars: Sequence[Stretch], *, title: str, span: Callable[[float], st
         at = _n(x(value))
         body.append(f'<line class="grid" x1="{at}" x2="{at}" y1="4" y2="{bottom}"/>')
         body.append(
-            f'<text class="quiet" x="{at}" y="{bottom + 16}" text-anchor="middle">{escape(span(value))}</text>'
+            f'<text class="quiet" x="{at}" y="{bottom + 16}" text-anchor="middle">'
+            f"{escape(span(value))}</text>"
         )
     for place, bar in enumerate(bars):
         y = 8 + 26 * place
@@ -311,7 +321,8 @@ def stretches(bars: Sequence[Stretch], *, title: str, span: Callable[[float], st
         width = max(3.0, right - left)
         body.append(f'<text x="86" y="{y + 14}" text-anchor="end">{escape(bar.name)}</text>')
         body.append(
-            f'<rect class="stretch {bar.look}" x="{_n(left)}" y="{y}" width="{_n(width)}" height="18" rx="3"/>'
+            f'<rect class="stretch {bar.look}" x="{_n(left)}" y="{y}" width="{_n(width)}" '
+            'height="18" rx="3"/>'
         )
         if bar.look in ("failed", "killed"):
             body.append(
@@ -322,7 +333,7 @@ def stretches(bars: Sequence[Stretch], *, title: str, span: Callable[[float], st
 
 
 def _n(value: float) -> str:
-    """A coordinate with one digit: smaller than a pixel of any screen."""
+    """Return a coordinate with one decimal, which is finer than a pixel of any screen."""
     return f"{value:.1f}".removesuffix(".0")
 
 

@@ -1,4 +1,4 @@
-"""The learning curves as a PNG picture, for mails and chats, which show no SVG."""
+"""The learning curves as pictures, for mails and chats, which show no SVG."""
 
 from __future__ import annotations
 
@@ -29,19 +29,18 @@ class _Panel:
 
 
 def curve_png(run_dir: Path, path: Path) -> Path | None:
-    """Draw the judged metric and the loss over the epochs; after a search the winner beside the
-    script as written.
+    """Draw the judged metric and the loss over the epochs.
 
-    The same run directory gives the same bytes with the same matplotlib. A picture that shows these
-    very curves is left as it is: to load matplotlib and to draw would be most of the time that an
-    unchanged run takes.
+    After a search, the winner is drawn beside the script as written. The same run directory gives
+    the same bytes with the same matplotlib. A picture that already shows these curves is left
+    alone, because loading matplotlib and drawing would dominate the time of an unchanged run.
 
     Args:
         run_dir: the run directory.
         path: the PNG file to write, 1200 × 450 pixels.
 
     Returns:
-        `path`, or None where the run has no epochs to draw.
+        `path`, or None if the run has no epochs to draw.
     """
     view = read_run(run_dir)
     if path.is_file() and _digest(_panels(view)) in path.read_bytes():
@@ -54,12 +53,12 @@ def curve_png(run_dir: Path, path: Path) -> Path | None:
 
 
 def _digest(panels: Sequence[_Panel]) -> bytes:
-    """What tells one set of curves from another; a picture carries it as its PNG text `Source`."""
+    """Return a digest of the curves; a picture carries it as its PNG text `Source`."""
     return hashlib.sha256(repr(panels).encode()).hexdigest().encode()
 
 
 def curve_bytes(view: RunView) -> bytes | None:
-    """The picture's bytes; None where there are no epochs to draw."""
+    """Return the picture as PNG bytes, or None if there are no epochs to draw."""
     panels = _panels(view)
     if not panels:
         return None
@@ -96,24 +95,28 @@ def plot(result: SearchResult | PipelineResult) -> Any:
 
 
 def run_figure(run_dir: Path) -> Any:
-    """The same curves as a matplotlib Figure that a notebook shows; one that says so where there
-    are none.
-    """
+    """Return a run's curves as a matplotlib Figure; without epochs, a message."""
     view = read_run(run_dir)
-    return _figure(_panels(view)) if _panels(view) else _empty(f"{view.name}: no epochs to draw")
+    return (
+        _figure(_panels(view))
+        if _panels(view)
+        else _message_figure(f"{view.name}: no epochs to draw")
+    )
 
 
 def search_figure(search: SearchResult | None, *, target: float | None = None) -> Any:
-    """What a search tried: every trial's score with the best so far, and the winner's curve, as a
-    matplotlib Figure.
+    """Draw a search's trials as a matplotlib Figure.
+
+    It shows every trial's score with the best so far, and the trials' curves with the winner's
+    highlighted.
 
     Args:
-        search: the search; None draws that there was none.
+        search: the search; None draws a message.
         target: the bar, drawn across.
     """
     if search is None or not any(trial.score is not None for trial in search.trials):
-        return _empty("no trials")
-    figure = _shown_figure()
+        return _message_figure("no trials")
+    figure = _notebook_figure()
     curves = [
         (f"trial {t.number}", tuple(enumerate(t.curve))) for t in search.trials if len(t.curve) > 1
     ]
@@ -125,7 +128,7 @@ def search_figure(search: SearchResult | None, *, target: float | None = None) -
     numbers = [number for number, _ in points]
     scores.step(numbers, best, where="post", color="#2563c9", linewidth=2.2, label="best so far")
     scores.plot(numbers, [value for _, value in points], "o", color="#8a94a6", label="trials")
-    _dress(scores, f"search: {metric_name(search.metric)}", search.metric, target, "trial")
+    _decorate(scores, f"search: {metric_name(search.metric)}", search.metric, target, "trial")
     if curves:
         axes = figure.add_subplot(1, 2, 2)
         for label, line in curves:
@@ -138,46 +141,49 @@ def search_figure(search: SearchResult | None, *, target: float | None = None) -
             axes.plot(
                 [x + 1 for x, _ in line], [y * factor for _, y in line if y is not None], **look
             )
-        _dress(axes, f"trials: {metric_name(search.metric)}", search.metric, target, "epoch")
+        _decorate(axes, f"trials: {metric_name(search.metric)}", search.metric, target, "epoch")
     return figure
 
 
-def _empty(words: str) -> Any:
-    figure = _shown_figure()
+def _message_figure(words: str) -> Any:
+    figure = _notebook_figure()
     figure.text(0.5, 0.5, _plain(words), ha="center")
     return figure
 
 
-def _shown_figure() -> Any:
-    """A Figure that shows itself in a notebook, without pyplot: nothing global is changed."""
+def _notebook_figure() -> Any:
+    """Return a Figure that a notebook displays, without pyplot and its global state."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    class Shown(Figure):
+    class NotebookFigure(Figure):
         def _repr_png_(self) -> bytes:
             content = BytesIO()
             FigureCanvasAgg(self).print_png(content)
             return content.getvalue()
 
-    return Shown(figsize=(12, 4.5), dpi=100, facecolor="white", layout="constrained")
+    return NotebookFigure(figsize=(12, 4.5), dpi=100, facecolor="white", layout="constrained")
 
 
 def _figure(panels: Sequence[_Panel]) -> Any:
-    figure = _shown_figure()
+    figure = _notebook_figure()
     for place, panel in enumerate(panels):
         _draw(figure.add_subplot(1, len(panels), place + 1), panel)
     return figure
 
 
-def _chosen(view: RunView) -> Fit | None:
-    """The judged fit, else the last one with epochs."""
-    drawn = [fit for fit in view.fits if fit.epochs > 1 and _bases(fit)]
-    judged = view.verdict.judged_fit if view.verdict else None
-    return next((fit for fit in drawn if fit.number == judged), drawn[-1] if drawn else None)
+def _main_fit(view: RunView) -> Fit | None:
+    """Return the judged fit, else the last one with several epochs."""
+    candidates = [fit for fit in view.fits if fit.epochs > 1 and _bases(fit)]
+    judged_fit = view.verdict.judged_fit if view.verdict else None
+    return next(
+        (fit for fit in candidates if fit.number == judged_fit),
+        candidates[-1] if candidates else None,
+    )
 
 
 def _bases(fit: Fit) -> list[str]:
-    """The metrics that have a finite value, a metric and its validation counted once."""
+    """Return the metrics with a finite value; a metric and its validation count once."""
     return list(
         dict.fromkeys(
             name.removeprefix("val_")
@@ -188,20 +194,21 @@ def _bases(fit: Fit) -> list[str]:
 
 
 def _panels(view: RunView) -> list[_Panel]:
-    """At most two: after a search the winner and the script as written, else the judged metric and
-    the loss.
+    """Return at most two panels.
+
+    After a search these are the search and the judged metric, else the judged metric and the loss.
     """
-    fit = _chosen(view)
+    fit = _main_fit(view)
     names = _bases(fit) if fit is not None else []
-    judged = view.verdict.metric if view.verdict else None
-    names.sort(key=lambda name: (name != judged, name == "loss"))
-    chosen = [*names[:1], *(name for name in names[1:] if name == "loss")]
-    measured = [_measured(name, fit, view) for name in chosen if fit is not None]
-    found = _found(view)
-    return [found, *measured][:2] if found is not None else measured
+    judged_metric = view.verdict.metric if view.verdict else None
+    names.sort(key=lambda name: (name != judged_metric, name == "loss"))
+    shown_names = [*names[:1], *(name for name in names[1:] if name == "loss")]
+    fit_panels = [_metric_panel(name, fit, view) for name in shown_names if fit is not None]
+    search_panel = _search_panel(view)
+    return [search_panel, *fit_panels][:2] if search_panel is not None else fit_panels
 
 
-def _measured(name: str, fit: Fit, view: RunView) -> _Panel:
+def _metric_panel(name: str, fit: Fit, view: RunView) -> _Panel:
     lines = [
         (label, fit.series.get(series, ()))
         for label, series in (("training", name), ("validation", f"val_{name}"))
@@ -216,12 +223,12 @@ def _measured(name: str, fit: Fit, view: RunView) -> _Panel:
     )
 
 
-def _found(view: RunView) -> _Panel | None:
+def _search_panel(view: RunView) -> _Panel | None:
     search = view.search
-    found = winner_curves(view)
-    if search is None or found is None:
+    curves = winner_curves(view)
+    if search is None or curves is None:
         return None
-    lines = [("as written", found[0]), (f"trial {search.winner}, the winner", found[1])]
+    lines = [("as written", curves[0]), (f"trial {search.winner}, the winner", curves[1])]
     title = f"search: {metric_name(search.metric)}"
     return _Panel(
         metric=search.metric,
@@ -239,15 +246,15 @@ def _bar(metric: str, view: RunView) -> float | None:
 
 def _draw(axes: Any, panel: _Panel) -> None:
     factor = 100 if is_share(panel.metric) else 1
-    # Of two lines the second is the one that counts; one alone counts.
+    # The last line is the one that matters, and gets the stronger look.
     for (label, points), (colour, dashes) in zip(
         panel.lines, _LOOKS[-len(panel.lines) :], strict=True
     ):
-        shown = [
+        visible = [
             (epoch + 1, value * factor) for epoch, value in thinned(points) if value is not None
         ]
-        epochs = [epoch for epoch, _ in shown]
-        values = [value for _, value in shown]
+        epochs = [epoch for epoch, _ in visible]
+        values = [value for _, value in visible]
         axes.plot(epochs, values, color=colour, linestyle=dashes, linewidth=2.2, label=label)
     for place, epoch in enumerate(panel.restarts[:40]):
         axes.axvline(
@@ -257,11 +264,11 @@ def _draw(axes: Any, panel: _Panel) -> None:
             linewidth=1.5,
             label="" if place else "restart",
         )
-    _dress(axes, panel.title, panel.metric, panel.bar, "epoch")
+    _decorate(axes, panel.title, panel.metric, panel.bar, "epoch")
 
 
-def _dress(axes: Any, title: str, metric: str, bar: float | None, across: str) -> None:
-    """The bar, the title, the grid and the legend."""
+def _decorate(axes: Any, title: str, metric: str, bar: float | None, across: str) -> None:
+    """Add the bar, the title, the grid and the legend."""
     from matplotlib.ticker import MaxNLocator
 
     factor = 100 if is_share(metric) else 1
@@ -278,5 +285,5 @@ def _dress(axes: Any, title: str, metric: str, bar: float | None, across: str) -
 
 
 def _plain(name: str) -> str:
-    """A script chose the name: what the font may lack is a question mark, and it may be long."""
+    """Return a name that the script chose as short ASCII, which every font has."""
     return name[:48].encode("ascii", "replace").decode()

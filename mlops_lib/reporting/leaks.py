@@ -1,5 +1,6 @@
-"""Judged examples beside the training examples that they are copies of: pictures, rows or texts
-that the runner claims.
+"""Judged examples beside the training examples that they copy.
+
+Pictures, rows and texts are claims of the runner.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from mlops_lib.runner import protocol
 SHOWN = 12
 VALUES = 12
 LIMIT = 2 * 1024 * 1024
-"""Bytes of the file."""
+"""Most bytes read of the file."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """One example of a pair; only one of the three is there."""
+    """One example of a pair; only one of the three fields is set."""
 
     png: bytes = b""
     row: tuple[tuple[str, str], ...] = ()
@@ -30,47 +31,45 @@ class Side:
 
     @property
     def address(self) -> str:
-        """The picture as a `data:` address, for the page that is one file."""
+        """The picture as a `data:` address, for the single-file page."""
         return f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """A judged example and the training example it is a copy of."""
+    """A judged example and the training example that it copies."""
 
     kind: str
     judged_index: int
     trained_index: int
     judged: Side
     trained: Side | None
-    """None if the script did not keep it."""
+    """None if the runner did not keep it."""
 
 
 def pairs(run_dir: Path) -> tuple[Pair, ...]:
-    """Return those in `inside/leaks.json`; none if there are none, or they are not what they must
-    be.
-    """
+    """Return the valid pairs of `inside/leaks.json`; empty if there is no valid file."""
     inside = run_dir / protocol.INSIDE
     try:
         claim = atomic.read_json(inside / protocol.LEAKS, inside=inside, limit=LIMIT)
     except (OSError, ValueError):
         return ()
-    listed = claim.get("pairs") if isinstance(claim, dict) else None
-    found = [_pair(one) for one in listed[:SHOWN]] if isinstance(listed, list) else []
-    return tuple(one for one in found if one is not None)
+    entries = claim.get("pairs") if isinstance(claim, dict) else None
+    parsed = [_pair(pair) for pair in entries[:SHOWN]] if isinstance(entries, list) else []
+    return tuple(pair for pair in parsed if pair is not None)
 
 
 def _pair(claim: Any) -> Pair | None:
     if not isinstance(claim, dict):
         return None
-    judged = _side(claim.get("judged_example"))
-    if judged is None:
+    judged_side = _side(claim.get("judged_example"))
+    if judged_side is None:
         return None
     return Pair(
         kind=text(claim.get("kind"), limit=40),
         judged_index=count(claim.get("judged")) or 0,
         trained_index=count(claim.get("trained")) or 0,
-        judged=judged,
+        judged=judged_side,
         trained=_side(claim.get("trained_example")),
     )
 

@@ -1,5 +1,7 @@
-"""The worst mistakes of an image model, as pictures: pixels that the runner claims, made into PNG
-files here.
+"""The worst mistakes of an image model, as pictures.
+
+The pixels are claims of the runner; the PNG files are made here, so that no decoder sees untrusted
+data.
 """
 
 from __future__ import annotations
@@ -18,32 +20,30 @@ from mlops_lib.runner import protocol
 
 SHOWN = 12
 SIDE = 64
-"""Pixels; no larger picture is taken."""
+"""Largest side of a picture, in pixels."""
 LIMIT = 1024 * 1024
-"""Bytes of the file."""
+"""Most bytes read of the file."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mistake:
-    """One example that was taken for another class."""
+    """One example that was assigned to a wrong class."""
 
     true: str
     predicted: str
     index: int
     confidence: float | None
-    """How sure the model was, from 0 to 1."""
+    """The model's confidence, from 0 to 1."""
     png: bytes
 
     @property
     def address(self) -> str:
-        """The picture as a `data:` address, for the page that is one file."""
+        """The picture as a `data:` address, for the single-file page."""
         return f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
 
 
 def mistakes(run_dir: Path) -> tuple[Mistake, ...]:
-    """Those in `inside/mistakes.json`, the surest first; none where there are none, or they are not
-    what they must be.
-    """
+    """Return the valid entries of `inside/mistakes.json`, the most confident first."""
     try:
         claim = atomic.read_json(
             run_dir / protocol.INSIDE / protocol.MISTAKES,
@@ -52,9 +52,9 @@ def mistakes(run_dir: Path) -> tuple[Mistake, ...]:
         )
     except (OSError, ValueError):
         return ()
-    listed = claim.get("mistakes") if isinstance(claim, dict) else None
-    found = [_mistake(one) for one in listed[:SHOWN]] if isinstance(listed, list) else []
-    return tuple(one for one in found if one is not None)
+    entries = claim.get("mistakes") if isinstance(claim, dict) else None
+    parsed = [_mistake(mistake) for mistake in entries[:SHOWN]] if isinstance(entries, list) else []
+    return tuple(mistake for mistake in parsed if mistake is not None)
 
 
 def _mistake(claim: Any) -> Mistake | None:
@@ -71,18 +71,18 @@ def _mistake(claim: Any) -> Mistake | None:
         or len(content) != height * width * channels
     ):
         return None
-    sure = number(claim.get("confidence"))
+    confidence = number(claim.get("confidence"))
     return Mistake(
         true=text(claim.get("true"), limit=40),
         predicted=text(claim.get("predicted"), limit=40),
         index=count(claim.get("index")) or 0,
-        confidence=sure if sure is not None and 0 <= sure <= 1 else None,
+        confidence=confidence if confidence is not None and 0 <= confidence <= 1 else None,
         png=png(content, height=height, width=width, channels=channels),
     )
 
 
 def pixels(claim: Any) -> bytes:
-    """Return the bytes of a claimed picture, none if it is not encoded as one."""
+    """Return the bytes of a claimed picture; b"" if it is not valid Base64."""
     try:
         return base64.b64decode(claim, validate=True) if isinstance(claim, str) else b""
     except (binascii.Error, ValueError):
@@ -90,7 +90,14 @@ def pixels(claim: Any) -> bytes:
 
 
 def png(pixels: bytes, *, height: int, width: int, channels: int) -> bytes:
-    """A PNG file (ISO/IEC 15948) of grey (1 channel) or coloured (3) pixels, rows from the top."""
+    """Return a PNG file (ISO/IEC 15948) of grey (1 channel) or RGB (3) pixels.
+
+    Args:
+        pixels: row after row from the top.
+        height: rows.
+        width: pixels of a row.
+        channels: 1 or 3 bytes per pixel.
+    """
     row = width * channels
     lines = b"".join(b"\0" + pixels[start : start + row] for start in range(0, height * row, row))
     header = struct.pack(">IIBBBBB", width, height, 8, 0 if channels == 1 else 2, 0, 0, 0)

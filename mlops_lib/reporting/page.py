@@ -1,9 +1,9 @@
-"""The report itself: a run, told on one page that needs nothing but the file.
+"""The report: a run on one self-contained page.
 
-Two forms of the same page. `report.html` holds its stylesheet; the folder has it beside, because
-Jenkins shows archived pages under `sandbox allow-same-origin; default-src 'none'; img-src 'self';
-style-src 'self'`, where no inline style, script or data: address works. Neither form has a script,
-and both draw their charts the same way.
+The page has two forms. `report.html` embeds its stylesheet. In the folder it lies beside the page,
+because Jenkins serves archived pages under `sandbox allow-same-origin; default-src 'none'; img-src
+'self'; style-src 'self'`, which blocks inline styles, scripts and data: addresses. Neither form has
+a script, and both draw their charts the same way.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
 
 FITS_SHOWN = 8
 CHARTS_SHOWN = 6
-"""Charts of one fit."""
+"""Most charts of one fit."""
 
 
 def report(run_dir: Path, *, folder: Path | None = None, against: Branch | None = None) -> Path:
-    """Write the report of a run, whatever state it is in.
+    """Write a run's report, whatever the run's state.
 
     The same run directory gives the same bytes.
 
     Args:
         run_dir: the run directory.
-        folder: where to write index.html, style.css and the pictures instead, for servers that
-            forbid inline styles.
-        against: what the branch has reached that the run's pull request goes to.
+        folder: write index.html, style.css and the pictures here instead, for servers that forbid
+            inline styles.
+        against: the target branch of the run's pull request, with its result.
 
     Returns:
         `run_dir/report.html`, or the folder's `index.html`.
@@ -58,8 +58,8 @@ def report(run_dir: Path, *, folder: Path | None = None, against: Branch | None 
         atomic.write_bytes(folder / protocol.CURVES, picture)
     if view.mistakes:
         (folder / "mistakes").mkdir(exist_ok=True)
-    for number, one in enumerate(view.mistakes, 1):
-        atomic.write_bytes(folder / "mistakes" / f"{number:02}.png", one.png)
+    for number, mistake in enumerate(view.mistakes, 1):
+        atomic.write_bytes(folder / "mistakes" / f"{number:02}.png", mistake.png)
     _write_pairs(view, folder / "pairs")
     atomic.write_bytes(folder / "style.css", stylesheet().encode())
     path = folder / "index.html"
@@ -68,7 +68,7 @@ def report(run_dir: Path, *, folder: Path | None = None, against: Branch | None 
 
 
 def _write_pairs(view: RunView, folder: Path) -> None:
-    """Write the pictures of judged examples and of those they are copies of."""
+    """Write the pictures of judged examples and of the training examples they copy."""
     for number, pair in enumerate(view.pairs, 1):
         for side, name in ((pair.judged, "judged"), (pair.trained, "trained")):
             if side is not None and side.png:
@@ -77,11 +77,11 @@ def _write_pairs(view: RunView, folder: Path) -> None:
 
 
 def html(view: RunView, *, linked: bool) -> str:
-    """The page of a run.
+    """Return a run's page.
 
     Args:
         view: the run.
-        linked: refer to style.css instead of holding it.
+        linked: refer to style.css instead of embedding it.
     """
     from markupsafe import Markup
 
@@ -92,7 +92,7 @@ def html(view: RunView, *, linked: bool) -> str:
             view=view,
             style=None if linked else Markup(stylesheet()),
             axis=Markup(_axis(view)),
-            fits=[_fit(one, view) for one in view.fits if one.series][:FITS_SHOWN],
+            fits=[_fit(fit, view) for fit in view.fits if fit.series][:FITS_SHOWN],
             winner=_winner(view),
             timeline=Markup(_timeline(view)),
         )
@@ -100,7 +100,7 @@ def html(view: RunView, *, linked: bool) -> str:
 
 
 def stylesheet() -> str:
-    """The page's stylesheet."""
+    """Return the page's stylesheet."""
     from importlib.resources import files
 
     return files("mlops_lib.reporting").joinpath("templates/style.css").read_text("utf-8")
@@ -110,25 +110,25 @@ def _templates() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
-    made = Environment(
+    environment = Environment(
         loader=PackageLoader("mlops_lib.reporting"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals.update(
+    environment.globals.update(
         story=sentences,
         tables=tables,
         wording=formatting,
         sparkline=lambda values, title: Markup(charts.sparkline(values, title=title)),
     )
-    made.filters["code"] = _with_code
-    return made
+    environment.filters["code"] = _with_code
+    return environment
 
 
 def _with_code(text: str) -> Any:
-    """Return a text in which what stands in backquotes is shown as code.
+    """Return a text with its parts in backquotes marked as code.
 
     Example:
         >>> str(_with_code("set `trials` to 0 <b>"))
@@ -153,22 +153,24 @@ class _Chart:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _FitShown:
+class _FitCharts:
     fit: Fit
     charts: tuple[_Chart, ...]
     more: int
-    """Metrics that have no chart."""
+    """Number of metrics without a chart."""
 
 
-def _fit(fit: Fit, view: RunView) -> _FitShown:
+def _fit(fit: Fit, view: RunView) -> _FitCharts:
     # Validation belongs into the chart of what it validates; the judged metric and the loss come
     # first.
     bases = list(dict.fromkeys(name.removeprefix("val_") for name in fit.series))
-    judged = view.verdict.metric if view.verdict else None
-    bases.sort(key=lambda name: (name != judged, name != "loss"))
-    made = [chart for name in bases if (chart := _chart(name, fit, view)) is not None]
-    return _FitShown(
-        fit=fit, charts=tuple(made[:CHARTS_SHOWN]), more=max(0, len(made) - CHARTS_SHOWN)
+    judged_metric = view.verdict.metric if view.verdict else None
+    bases.sort(key=lambda name: (name != judged_metric, name != "loss"))
+    drawn_charts = [chart for name in bases if (chart := _chart(name, fit, view)) is not None]
+    return _FitCharts(
+        fit=fit,
+        charts=tuple(drawn_charts[:CHARTS_SHOWN]),
+        more=max(0, len(drawn_charts) - CHARTS_SHOWN),
     )
 
 
@@ -204,33 +206,40 @@ def _chart(base: str, fit: Fit, view: RunView) -> _Chart | None:
 
 
 def _winner(view: RunView) -> _Chart | None:
-    """The winner's score after each epoch beside that of the script as written; None where one of
-    them is missing.
+    """Return a chart of the winner's score beside that of the script as written.
+
+    None if one of the two curves is missing.
     """
     from markupsafe import Markup
 
     search = view.search
-    found = sentences.winner_curves(view)
-    if search is None or found is None:
+    curves = sentences.winner_curves(view)
+    if search is None or curves is None:
         return None
-    first, best = found
+    first, best = curves
     lines = [
         charts.Line(name="as written", look="train", points=first),
         charts.Line(name=f"trial {search.winner}, the winner", look="validation", points=best),
     ]
     number = _number(search.metric)
-    ends = [formatting.metric_value(search.metric, points[-1][1]) for points in found]
+    ends = [formatting.metric_value(search.metric, points[-1][1]) for points in curves]
     verdict = view.verdict
     comparable = verdict is not None and search.metric.removeprefix("val_") == verdict.metric
     picture = charts.curves(
         lines,
-        title=f"{formatting.metric_name(search.metric)} over the epochs: as written to {ends[0]}, the winner to {ends[1]}",
+        title=(
+            f"{formatting.metric_name(search.metric)} over the epochs: as written to {ends[0]}, "
+            f"the winner to {ends[1]}"
+        ),
         number=number,
         bar=verdict.target if verdict is not None and comparable else None,
     )
     legend = tuple((line.look, line.name, end) for line, end in zip(lines, ends, strict=True))
     return _Chart(
-        title=f"{formatting.metric_name(search.metric.removeprefix('val_'))}, as the search measures it",
+        title=(
+            f"{formatting.metric_name(search.metric.removeprefix('val_'))}, as the search "
+            "measures it"
+        ),
         legend=legend,
         svg=Markup(picture),
     )
@@ -245,7 +254,10 @@ def _chart_title(base: str, fit: Fit, lines: list[charts.Line]) -> str:
     restarts = (
         f"; restarted {formatting.counted(len(fit.restarts), 'time')}" if fit.restarts else ""
     )
-    return f"{formatting.metric_name(base)} of fit {fit.number} over {formatting.counted(fit.epochs, 'epoch')}: {ends}{restarts}"
+    return (
+        f"{formatting.metric_name(base)} of fit {fit.number} over "
+        f"{formatting.counted(fit.epochs, 'epoch')}: {ends}{restarts}"
+    )
 
 
 def _number(metric: str) -> Callable[[float], str]:
@@ -253,66 +265,71 @@ def _number(metric: str) -> Callable[[float], str]:
 
 
 def _axis(view: RunView) -> str:
-    """The verdict's numbers on one axis; "" where there is nothing to place on it."""
+    """Return the verdict's numbers on one axis; "" if there is no number."""
     verdict = view.verdict
     if verdict is None or verdict.value is None:
         return ""
-    shown = _number(verdict.metric or "")
+    format_value = _number(verdict.metric or "")
     marks = [
         charts.Mark(
             name="This model",
-            shown=shown(verdict.value),
+            shown=format_value(verdict.value),
             value=verdict.value,
             look="model",
             interval=verdict.interval,
         )
     ]
     if verdict.seeds is not None:
-        several = verdict.seeds
+        seeds = verdict.seeds
         marks.append(
             charts.Mark(
-                name=formatting.counted(len(several.values), "seed"),
-                shown=shown(several.mean),
-                value=several.mean,
+                name=formatting.counted(len(seeds.values), "seed"),
+                shown=format_value(seeds.mean),
+                value=seeds.mean,
                 look="seeds",
-                interval=several.interval,
-                dots=tuple(one.value for one in several.values),
+                interval=seeds.interval,
+                dots=tuple(seed.value for seed in seeds.values),
             )
         )
     if verdict.champion is not None:
         marks.append(
             charts.Mark(
                 name="Champion",
-                shown=shown(verdict.champion),
+                shown=format_value(verdict.champion),
                 value=verdict.champion,
                 look="champion",
             )
         )
     if verdict.baseline is not None:
         value = verdict.baseline.value
-        marks.append(charts.Mark(name="Baseline", shown=shown(value), value=value, look="baseline"))
-    told = ", ".join(f"{mark.name.lower()} {mark.shown}" for mark in marks)
+        marks.append(
+            charts.Mark(name="Baseline", shown=format_value(value), value=value, look="baseline")
+        )
+    summary = ", ".join(f"{mark.name.lower()} {mark.shown}" for mark in marks)
     return charts.verdict_axis(
         marks,
         bar=verdict.target,
         bar_shown=f"bar: {sentences.bar_in_words(verdict)}",
         mode=verdict.mode,
         share=sentences.share_metric(view),
-        title=f"{formatting.metric_name(verdict.metric)} against the bar of {shown(verdict.target)}: {told}",
-        number=shown,
+        title=(
+            f"{formatting.metric_name(verdict.metric)} against the bar of "
+            f"{format_value(verdict.target)}: {summary}"
+        ),
+        number=format_value,
     )
 
 
 def _timeline(view: RunView) -> str:
-    shown = [
+    bars = [
         charts.Stretch(
-            name=f"{'Search' if one.number_of_pass == 2 else 'Attempt'} {one.number}",
-            began=one.began,
-            ended=one.ended,
-            look=one.outcome,
-            shown=formatting.duration(one.ended - one.began),
+            name=f"{'Search' if attempt.number_of_pass == 2 else 'Attempt'} {attempt.number}",
+            began=attempt.began,
+            ended=attempt.ended,
+            look=attempt.outcome,
+            shown=formatting.duration(attempt.ended - attempt.began),
         )
-        for one in view.attempts[-20:]
+        for attempt in view.attempts[-20:]
     ]
-    told = ", ".join(f"{bar.name} {bar.look} after {bar.shown}" for bar in shown)
-    return charts.stretches(shown, title=f"When the script ran: {told}", span=formatting.duration)
+    summary = ", ".join(f"{bar.name} {bar.look} after {bar.shown}" for bar in bars)
+    return charts.stretches(bars, title=f"When the script ran: {summary}", span=formatting.duration)

@@ -1,4 +1,4 @@
-"""What a run comes down to, in sentences and short lists, for the page and for the summary alike."""
+"""A run's results as sentences and short lists, for the page and the summary."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _SELECTION = {
 
 
 def headline(view: RunView) -> str:
-    """The outcome in a sentence that needs no further knowledge."""
+    """Return the outcome as a sentence that needs no background."""
     verdict = view.verdict
     if verdict is None:
         return _without_verdict(view)
@@ -60,23 +60,31 @@ def headline(view: RunView) -> str:
     reached = f"{metric_value(verdict.metric, verdict.value)} {metric_name(verdict.metric)}"
     on = f" on {counted(verdict.examples, 'example')}" if verdict.examples else ""
     if verdict.seeds is not None:
-        # The mean is what the bar is about; the number of the file that is registered stands beside
-        # it.
+        # The bar applies to the mean; the registered file's own number follows in brackets.
         count = len(verdict.seeds.values)
         mean = metric_value(verdict.metric, verdict.seeds.mean)
         reached = f"{mean} {metric_name(verdict.metric)} on average of {counted(count, 'seed')}"
-        on += f" (the file of seed {verdict.seeds.registered}: {metric_value(verdict.metric, verdict.value)})"
-    asked = bar_in_words(verdict)
+        on += (
+            f" (the file of seed {verdict.seeds.registered}: "
+            f"{metric_value(verdict.metric, verdict.value)})"
+        )
+    bar = bar_in_words(verdict)
     if verdict.verdict == "accepted":
-        return f"The model is good enough: it reaches {reached}{on}; {asked} was asked."
+        return f"The model is good enough: it reaches {reached}{on}; {bar} was asked."
     if verdict.verdict == "rejected":
-        return f"The model is not good enough: it reaches {reached}{on}; {asked} was asked."
-    return f"It could not be decided whether the model is good enough: it reaches {reached}{on}; {asked} was asked."
+        return f"The model is not good enough: it reaches {reached}{on}; {bar} was asked."
+    return (
+        f"It could not be decided whether the model is good enough: it reaches {reached}{on}; "
+        f"{bar} was asked."
+    )
 
 
 def bar_in_words(verdict: Verdict) -> str:
-    """The bar with its direction: at least 80 %."""
-    return f"at {'least' if verdict.mode == 'max' else 'most'} {metric_value(verdict.metric, verdict.target)}"
+    """Return the bar with its direction, such as "at least 80 %"."""
+    return (
+        f"at {'least' if verdict.mode == 'max' else 'most'} "
+        f"{metric_value(verdict.metric, verdict.target)}"
+    )
 
 
 def _without_verdict(view: RunView) -> str:
@@ -95,33 +103,36 @@ def _without_verdict(view: RunView) -> str:
 
 
 def progress(view: RunView) -> str:
-    """What has been trained: 1 fit, 12 epochs."""
+    """Return the amount of training, such as "1 fit, 12 epochs"."""
     return f"{counted(len(view.fits), 'fit')}, {counted(sum(f.epochs for f in view.fits), 'epoch')}"
 
 
 def facts(view: RunView) -> list[tuple[str, str]]:
-    """The few numbers everybody asks for, as (label, value)."""
-    epochs = sum(one.epochs for one in view.fits)
-    found = [("Training time", duration(view.seconds))] if view.attempts else []
-    found += [("Epochs", whole(epochs))] if epochs else []
-    found += [("Restarts", whole(view.restarts))]
-    found += (
-        [("Trials", whole(sum(t.number > 0 for t in view.search.trials)))] if view.search else []
-    )
-    if view.model is not None:
-        found += [("Parameters", whole(view.model.parameters))] if view.model.parameters else []
-        found += [("Model file", size(view.model.size_bytes))] if view.model.size_bytes else []
-    found += _against_target(view)
-    version = (
-        view.registered.version if view.registered else view.result.version if view.result else None
-    )
+    """Return the run's key numbers as (label, value)."""
+    epochs = sum(fit.epochs for fit in view.fits)
+    rows: list[tuple[str, str]] = []
+    if view.attempts:
+        rows.append(("Training time", duration(view.seconds)))
+    if epochs:
+        rows.append(("Epochs", whole(epochs)))
+    rows.append(("Restarts", whole(view.restarts)))
+    if view.search:
+        # Trial 0 is the script's own model.
+        rows.append(("Trials", whole(sum(trial.number > 0 for trial in view.search.trials))))
+    if view.model is not None and view.model.parameters:
+        rows.append(("Parameters", whole(view.model.parameters)))
+    if view.model is not None and view.model.size_bytes:
+        rows.append(("Model file", size(view.model.size_bytes)))
+    rows += _against_target(view)
+    source = view.registered or view.result
+    version = None if source is None else source.version
     if version is not None:
-        found.append(("Registered as", f"version {version}"))
-    return found
+        rows.append(("Registered as", f"version {version}"))
+    return rows
 
 
 def _against_target(view: RunView) -> list[tuple[str, str]]:
-    """The number of the branch that a pull request goes to, and the difference to it."""
+    """Return the number of the pull request's target branch, and the difference to it."""
     branch = view.against
     verdict = view.verdict
     if branch is None or branch.value is None or verdict is None or verdict.value is None:
@@ -136,26 +147,31 @@ def _against_target(view: RunView) -> list[tuple[str, str]]:
 
 
 def selection_gap(view: RunView) -> str:
-    """What the search chose by against what the gate measured, and the gap between them."""
+    """Describe the search's selection score against the gate's measurement."""
     search = view.search
     verdict = view.verdict
     if search is None or not search.trials:
         return ""
-    said = f"The search compared its trials on {_SELECTION[search.selection]}."
+    sentence = f"The search compared its trials on {_SELECTION[search.selection]}."
     if search.score is None:
-        return said
+        return sentence
     score = metric_value(search.metric, search.score)
-    said += f" The winner, trial {search.winner}, scored {score} {metric_name(search.metric)} there"
+    sentence += (
+        f" The winner, trial {search.winner}, scored {score} {metric_name(search.metric)} there"
+    )
     same = verdict is not None and search.metric.removeprefix("val_") == verdict.metric
     if verdict is None or verdict.value is None or not same:
-        return f"{said}."
+        return f"{sentence}."
     gap = difference(verdict.metric, verdict.value - search.score)
     better = _gap_in_words(verdict, search.score)
-    return f"{said}; the gate measured {metric_value(verdict.metric, verdict.value)}: a gap of {gap}, {better}."
+    return (
+        f"{sentence}; the gate measured {metric_value(verdict.metric, verdict.value)}: a gap of "
+        f"{gap}, {better}."
+    )
 
 
 def _gap_in_words(verdict: Verdict, score: float) -> str:
-    """Say what the gap may come from; one within the interval may be nothing but chance."""
+    """Describe the gap's likely cause; within the interval it may be pure chance."""
     if verdict.interval is not None and verdict.interval[0] <= score <= verdict.interval[1]:
         return "no more than the judged examples leave uncertain"
     return (
@@ -174,14 +190,14 @@ _INHERITED = {"exact": "kept, same function", "approximate": "kept where they fi
 
 
 def inherited(trial: Trial) -> str:
-    """What became of the developer's weights in a trial."""
+    """Describe the developer's weights in a trial: kept, partly kept, or new."""
     if trial.number == 0 and not trial.inherited:
         return "the script's own"
     return _INHERITED.get(trial.inherited, trial.inherited[:40] or "–")
 
 
 def reproduce(view: RunView) -> str:
-    """The one command that makes this run again; "" where too little is known."""
+    """Return the command that repeats this run; "" without a run specification."""
     spec = view.spec
     if spec is None:
         return ""
@@ -216,11 +232,11 @@ def reproduce(view: RunView) -> str:
 
 
 def lineage(view: RunView) -> list[tuple[str, str]]:
-    """Where the model comes from, as (label, value)."""
+    """Return the model's origin as (label, value)."""
     spec = view.spec
-    found: list[tuple[str, str]] = []
+    rows: list[tuple[str, str]] = []
     if spec is not None:
-        found += [
+        rows += [
             ("Project", spec.project),
             ("Entry", " ".join([spec.entry, *spec.args])),
             ("Commit", spec.commit or "not under version control"),
@@ -232,40 +248,45 @@ def lineage(view: RunView) -> list[tuple[str, str]]:
             ("Engine", spec.backend),
         ]
     if view.judged is not None and view.judged.source:
-        found.append(("Measure", view.judged.source))
+        rows.append(("Measure", view.judged.source))
     if view.verdict is not None and second_measurement.measured_by(view.verdict):
-        found.append(("Measured", second_measurement.measured_by(view.verdict)))
+        rows.append(("Measured", second_measurement.measured_by(view.verdict)))
     model = view.registered.model if view.registered else view.result.model if view.result else None
     if model:
-        found.append(("Model", model))
-    return found
+        rows.append(("Model", model))
+    return rows
 
 
 def environment(view: RunView) -> list[tuple[str, str]]:
-    """What the script ran in, as (label, value)."""
+    """Return the script's environment as (label, value)."""
     if view.spec is None:
         return [("Python", view.python)] if view.python else []
-    made = view.spec.image.environment
-    found = [
-        ("Environment", made.name),
+    image_environment = view.spec.image.environment
+    rows = [
+        ("Environment", image_environment.name),
         (
             "Framework",
-            f"{made.framework}, {made.family}" if made.family != "none" else made.framework,
+            f"{image_environment.framework}, {image_environment.family}"
+            if image_environment.family != "none"
+            else image_environment.framework,
         ),
-        ("Python", view.python or made.python),
-        ("Requirements", ", ".join(made.requirements)),
-        ("System packages", ", ".join(made.system)),
+        ("Python", view.python or image_environment.python),
+        ("Requirements", ", ".join(image_environment.requirements)),
+        ("System packages", ", ".join(image_environment.system)),
         (
             "Variables",
-            ", ".join(f"{name}={value}" for name, value in sorted(made.variables.items())),
+            ", ".join(
+                f"{name}={value}" for name, value in sorted(image_environment.variables.items())
+            ),
         ),
     ]
-    return [(label, value) for label, value in found if value]
+    return [(label, value) for label, value in rows if value]
 
 
 def winner_curves(view: RunView) -> tuple[Points, Points] | None:
-    """The search's metric after each epoch: as the script is written, and the winner's; None where
-    one is missing.
+    """Return the search's metric per epoch: as the script is written, and the winner's.
+
+    None if one of them is missing.
     """
     search = view.search
     if search is None or search.winner == 0:
@@ -285,5 +306,5 @@ def winner_curves(view: RunView) -> tuple[Points, Points] | None:
 
 
 def share_metric(view: RunView) -> bool:
-    """Whether the judged metric is a share of the examples."""
+    """Return whether the judged metric is a share of the examples."""
     return view.verdict is not None and is_share(view.verdict.metric)

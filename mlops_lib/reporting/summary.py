@@ -24,10 +24,9 @@ _LEADING = re.compile(r"^(\d*)([-+=.)])")
 
 
 def markdown(run_dir: Path, *, against: Branch | None = None) -> str:
-    """The outcome, the reasons, the few numbers everybody asks for and the best trials.
+    """Return outcome, reasons, key numbers and the best trials as Markdown.
 
-    Whatever a script wrote is shown as text: no markup, no link and no mention of a person comes
-    from it.
+    Texts of a script are escaped: they cannot add markup, a link or a mention of a person.
     """
     view = read_run(run_dir, against=against)
     sign = _SIGNS.get(view.state, "⏳")
@@ -81,7 +80,7 @@ def _trials(view: RunView) -> str:
     best = sorted(
         rows, key=lambda r: (not r.winner, r.trial.score is None, sign * (r.trial.score or 0.0))
     )[:TRIALS_SHOWN]
-    shown = [
+    cells = [
         (
             f"{row.trial.number}{' (winner)' if row.winner else ''}",
             "; ".join(row.changed),
@@ -91,7 +90,7 @@ def _trials(view: RunView) -> str:
         for row in sorted(best, key=lambda r: r.trial.number)
     ]
     gap = sentences.selection_gap(view)
-    return _table(("Trial", "Change", "Score", "Gain"), shown) + (
+    return _table(("Trial", "Change", "Score", "Gain"), cells) + (
         f"\n\n{escaped(gap)}" if gap else ""
     )
 
@@ -111,14 +110,14 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 
 
 def _fenced(code: str) -> str:
-    """Code in a fence longer than any row of backticks in it."""
+    """Return code in a fence that is longer than any run of backticks in it."""
     longest = max((len(row) for row in re.findall("`+", code)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}text\n{code}\n{fence}"
 
 
 def escaped(text: str) -> str:
-    """Text that Markdown, and the HTML in it, leaves as it is."""
+    """Return a text that Markdown, and the HTML in it, displays unchanged."""
     line = html.escape(" ".join(text.split()), quote=False)
     # A zero-width space keeps addresses, "@somebody" and "#1" from becoming links and mentions.
     line = _LINKING.sub("\\1\u200b", _SPECIAL.sub(r"\\\1", line))

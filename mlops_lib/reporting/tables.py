@@ -1,4 +1,4 @@
-"""The tables of a report: layers before and after, classes and their confusions, trials, epochs."""
+"""The tables of a report: layers, classes and confusions, trials, workers, epochs."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class Layer:
 
     name: str
     shape: str
-    """The shape it gives, "" where the line names none."""
+    """Its output shape; "" if the line has none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LayerRow:
-    """A layer before and the one in its place after."""
+    """A layer before the search and its counterpart after it."""
 
     change: Change
     before: Layer | None
@@ -41,15 +41,15 @@ class LayerRow:
 
 
 def layer_rows(before: Sequence[str], after: Sequence[str]) -> tuple[LayerRow, ...]:
-    """The two architectures side by side, equal layers in one row.
+    """Return two architectures side by side, equal layers in one row.
 
-    Layers are matched by what they are, not by the shape that comes out of them: one inserted
-    pooling changes the shape of everything below it, and none of that is a change somebody made.
+    Layers are matched by name and settings, not by output shape: an inserted pooling layer changes
+    the shapes of all layers below it, which is not a change of those layers.
     """
-    old = [_layer(line) for line in _whole(before)]
-    new = [_layer(line) for line in _whole(after)]
+    old = [_layer(line) for line in _joined_lines(before)]
+    new = [_layer(line) for line in _joined_lines(after)]
     matcher = SequenceMatcher(
-        None, [one.name for one in old], [one.name for one in new], autojunk=False
+        None, [layer.name for layer in old], [layer.name for layer in new], autojunk=False
     )
     rows: list[LayerRow] = []
     for tag, a, b, c, d in matcher.get_opcodes():
@@ -59,44 +59,55 @@ def layer_rows(before: Sequence[str], after: Sequence[str]) -> tuple[LayerRow, .
                 for o, n in zip(old[a:b], new[c:d], strict=True)
             ]
         elif tag == "replace":
-            rows += _replaced(old[a:b], new[c:d])
+            rows += _changed_rows(old[a:b], new[c:d])
         else:
-            rows += [LayerRow(change="removed", before=one, after=None) for one in old[a:b]]
-            rows += [LayerRow(change="added", before=None, after=one) for one in new[c:d]]
+            rows += [LayerRow(change="removed", before=layer, after=None) for layer in old[a:b]]
+            rows += [LayerRow(change="added", before=None, after=layer) for layer in new[c:d]]
     return tuple(rows)
 
 
-def _replaced(old: Sequence[Layer], new: Sequence[Layer]) -> list[LayerRow]:
-    """A widened layer is one changed row; layers of another kind are removed and added."""
-    rows: list[LayerRow] = []
-    left = list(new)
-    for one in old:
-        place = next((i for i, other in enumerate(left) if _kind(other) == _kind(one)), None)
-        if place is None:
-            rows.append(LayerRow(change="removed", before=one, after=None))
-            continue
-        rows += [LayerRow(change="added", before=None, after=other) for other in left[:place]]
-        rows.append(LayerRow(change="changed", before=one, after=left[place]))
-        del left[: place + 1]
-    return rows + [LayerRow(change="added", before=None, after=other) for other in left]
+def _changed_rows(old: Sequence[Layer], new: Sequence[Layer]) -> list[LayerRow]:
+    """Return the rows of a replaced section.
 
-
-def _whole(lines: Sequence[str]) -> list[str]:
-    """The lines, those joined again that a long representation was broken into: a bracket is open
-    at their end.
+    A layer that was widened is one changed row; layers of different kinds are removed and added.
     """
-    found: list[str] = []
+    rows: list[LayerRow] = []
+    remaining = list(new)
+    for layer in old:
+        place = next(
+            (i for i, candidate in enumerate(remaining) if _kind(candidate) == _kind(layer)), None
+        )
+        if place is None:
+            rows.append(LayerRow(change="removed", before=layer, after=None))
+            continue
+        rows += [
+            LayerRow(change="added", before=None, after=candidate)
+            for candidate in remaining[:place]
+        ]
+        rows.append(LayerRow(change="changed", before=layer, after=remaining[place]))
+        del remaining[: place + 1]
+    return rows + [
+        LayerRow(change="added", before=None, after=candidate) for candidate in remaining
+    ]
+
+
+def _joined_lines(lines: Sequence[str]) -> list[str]:
+    """Return the lines, with a representation that spans several lines joined again.
+
+    A line with an open bracket continues on the next one.
+    """
+    joined: list[str] = []
     for line in lines[:LAYERS_SHOWN]:
-        if found and found[-1].count("(") > found[-1].count(")") and len(found[-1]) < 1000:
-            found[-1] = f"{found[-1]} {line.strip()}"
+        if joined and joined[-1].count("(") > joined[-1].count(")") and len(joined[-1]) < 1000:
+            joined[-1] = f"{joined[-1]} {line.strip()}"
         else:
-            found.append(line)
-    return found
+            joined.append(line)
+    return joined
 
 
 def _layer(line: str) -> Layer:
-    found = re.fullmatch(r"(.*?\S)\s+(?:→\s*)?(\((?:None|\d)[^()]*\))", line.strip())
-    return Layer(name=found[1], shape=found[2]) if found else Layer(name=line.strip(), shape="")
+    match = re.fullmatch(r"(.*?\S)\s+(?:→\s*)?(\((?:None|\d)[^()]*\))", line.strip())
+    return Layer(name=match[1], shape=match[2]) if match else Layer(name=line.strip(), shape="")
 
 
 def _kind(layer: Layer) -> str:
@@ -105,20 +116,20 @@ def _kind(layer: Layer) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassScore:
-    """How well one class is told from the others."""
+    """The quality of the predictions for one class."""
 
     name: str
     precision: float | None
-    """Of the examples that were given this class, the share that has it."""
+    """Share of the examples predicted as this class that belong to it."""
     recall: float | None
-    """Of the examples that have this class, the share that was given it."""
+    """Share of the examples of this class that were predicted as it."""
     f1: float | None
     examples: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Confusion:
-    """Examples of one class that were taken for another."""
+    """Examples of one class that were predicted as another."""
 
     true: str
     predicted: str
@@ -126,11 +137,11 @@ class Confusion:
 
 
 def class_scores(matrix: Sequence[Sequence[int]], labels: Sequence[str]) -> tuple[ClassScore, ...]:
-    """Precision, recall and F1 of each class, the weakest first."""
+    """Return precision, recall and F1 of each class, the weakest first."""
     scores = []
     for i, row in enumerate(matrix):
         right = row[i]
-        predicted = sum(other[i] for other in matrix)
+        predicted = sum(matrix_row[i] for matrix_row in matrix)
         actual = sum(row)
         precision = right / predicted if predicted else None
         recall = right / actual if actual else None
@@ -150,23 +161,23 @@ def class_scores(matrix: Sequence[Sequence[int]], labels: Sequence[str]) -> tupl
 def worst_confusions(
     matrix: Sequence[Sequence[int]], labels: Sequence[str]
 ) -> tuple[Confusion, ...]:
-    """The most frequent mistakes."""
-    found = [
+    """Return the most frequent confusions."""
+    confusions = [
         Confusion(true=class_name(labels, i), predicted=class_name(labels, j), examples=cell)
         for i, row in enumerate(matrix)
         for j, cell in enumerate(row)
         if i != j and cell
     ]
-    return tuple(sorted(found, key=lambda c: -c.examples)[:8])
+    return tuple(sorted(confusions, key=lambda c: -c.examples)[:8])
 
 
 def class_name(labels: Sequence[str], index: int) -> str:
-    """The label, or the number where there is none."""
+    """Return a class's label, or its number if it has none."""
     return labels[index] if index < len(labels) and labels[index] else str(index)
 
 
 def shade(row: Sequence[int], column: int) -> int:
-    """How dark a cell is drawn, 0 to 9: its share of the row."""
+    """Return a cell's darkness, 0 to 9: its share of the row."""
     return min(9, round(9 * row[column] / sum(row))) if sum(row) else 0
 
 
@@ -179,59 +190,60 @@ class TrialRow:
     changed: tuple[str, ...]
     score: str
     gain: str
-    """Against trial 0, with what chance alone may make of it."""
+    """The gain over trial 0, with its margin of chance."""
     is_clear: bool
-    """Whether it is a gain beyond that."""
+    """Whether the gain exceeds chance."""
 
 
 def trial_rows(search: SearchResult) -> tuple[TrialRow, ...]:
-    """The trials in order; of a long search the best ones and trial 0."""
+    """Return the trials in order; of a long search the best ones and trial 0."""
     first = next((t for t in search.trials if t.number == 0), None)
-    chosen = list(search.trials)
-    if len(chosen) > TRIALS_SHOWN:
+    trials = list(search.trials)
+    if len(trials) > TRIALS_SHOWN:
         sign = -1 if search.mode == "max" else 1
-        best = sorted(chosen, key=lambda t: (t.score is None, sign * (t.score or 0.0)))[
+        best = sorted(trials, key=lambda t: (t.score is None, sign * (t.score or 0.0)))[
             :TRIALS_SHOWN
         ]
-        chosen = [t for t in chosen if t in best or t.number in (0, search.winner)]
-    return tuple(_trial_row(t, search, first) for t in chosen)
+        trials = [t for t in trials if t in best or t.number in (0, search.winner)]
+    return tuple(_trial_row(t, search, first) for t in trials)
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerRow:
-    """What one worker of a search did."""
+    """One worker's part in a search."""
 
     name: str
     trials: tuple[int, ...]
     seconds: float
     """Its training time."""
     share: float | None
-    """… as a share of the time that the search took; None where that is not known."""
+    """Training time as a share of the search's duration; None if that is unknown."""
 
 
 def worker_rows(search: SearchResult, took_s: float | None) -> tuple[WorkerRow, ...]:
-    """Who tried what, and how busy each was; nothing where one process tried all.
+    """Return each worker's trials and load; empty if a single process ran all trials.
 
     Args:
         search: the search.
-        took_s: seconds from its first trial's begin to its last one's end.
+        took_s: seconds from the start of its first trial to the end of its last one.
     """
     names = sorted(
-        {one.worker for one in search.trials if one.worker}, key=lambda name: (len(name), name)
+        {trial.worker for trial in search.trials if trial.worker},
+        key=lambda name: (len(name), name),
     )
-    found = []
+    rows = []
     for name in names[:WORKERS_SHOWN]:
-        own = [one for one in search.trials if one.worker == name]
-        seconds = sum(one.seconds for one in own)
+        own = [trial for trial in search.trials if trial.worker == name]
+        seconds = sum(trial.seconds for trial in own)
         share = min(1.0, seconds / took_s) if took_s else None
-        found.append(
+        rows.append(
             WorkerRow(name=name, trials=tuple(t.number for t in own), seconds=seconds, share=share)
         )
-    return tuple(found)
+    return tuple(rows)
 
 
 def _trial_row(trial: Trial, search: SearchResult, first: Trial | None) -> TrialRow:
-    gained = _gained(trial, search, first)
+    gain = _gain(trial, search, first)
     changed = trial.edits[:12]
     if not changed:
         changed = ("as the script has it",) if trial.number == 0 else _settings(trial)
@@ -240,12 +252,12 @@ def _trial_row(trial: Trial, search: SearchResult, first: Trial | None) -> Trial
         winner=trial.number == search.winner,
         changed=changed,
         score="–" if trial.score is None else metric_value(search.metric, trial.score),
-        gain="" if gained is None else _with_margin(search.metric, gained),
-        is_clear=gained is not None and gained.is_clear,
+        gain="" if gain is None else _with_margin(search.metric, gain),
+        is_clear=gain is not None and gain.is_clear,
     )
 
 
-def _gained(trial: Trial, search: SearchResult, first: Trial | None) -> protocol.Gain | None:
+def _gain(trial: Trial, search: SearchResult, first: Trial | None) -> protocol.Gain | None:
     if first is None or first.score is None or trial.score is None or trial.number == 0:
         return None
     return protocol.gain(
@@ -254,18 +266,16 @@ def _gained(trial: Trial, search: SearchResult, first: Trial | None) -> protocol
         metric=search.metric,
         mode=search.mode,
         examples=search.examples,
-        trials=[{"number": one.number, "curve": one.curve} for one in search.trials],
+        trials=[{"number": other.number, "curve": other.curve} for other in search.trials],
     )
 
 
-def _with_margin(metric: str, gained: protocol.Gain) -> str:
-    told = difference(metric, gained.difference)
-    if gained.margin is None:
-        return f"{told} (uncertain)"
-    margin = difference(metric, gained.margin).lstrip("+±")
-    return (
-        f"{told.removesuffix(' points')} ± {margin}{'' if gained.is_clear else ', within chance'}"
-    )
+def _with_margin(metric: str, gain: protocol.Gain) -> str:
+    text = difference(metric, gain.difference)
+    if gain.margin is None:
+        return f"{text} (uncertain)"
+    margin = difference(metric, gain.margin).lstrip("+±")
+    return f"{text.removesuffix(' points')} ± {margin}{'' if gain.is_clear else ', within chance'}"
 
 
 def _settings(trial: Trial) -> tuple[str, ...]:
@@ -275,16 +285,17 @@ def _settings(trial: Trial) -> tuple[str, ...]:
 def epoch_table(
     fit: Fit,
 ) -> tuple[tuple[str, ...], tuple[tuple[int, tuple[float | None, ...]], ...]]:
-    """The names of the metrics, and of each epoch (from 1) their values; a long fit is shown in
-    equal steps.
+    """Return the metrics' names, and per epoch (from 1) their values.
+
+    A long fit is sampled in equal steps, its last epoch included.
     """
     names = tuple(list(fit.series)[:8])
     by_name = {name: dict(fit.series[name]) for name in names}
     epochs = sorted({epoch for points in by_name.values() for epoch in points})
     step = max(1, -(-len(epochs) // EPOCHS_SHOWN))
-    shown = (
+    rows = (
         [*epochs[::step], *epochs[-1:]] if epochs and (len(epochs) - 1) % step else epochs[::step]
     )
     return names, tuple(
-        (epoch + 1, tuple(by_name[name].get(epoch) for name in names)) for epoch in shown
+        (epoch + 1, tuple(by_name[name].get(epoch) for name in names)) for epoch in rows
     )

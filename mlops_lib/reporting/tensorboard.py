@@ -1,9 +1,8 @@
-"""A run's curves as TensorBoard logs, without TensorBoard: an event file is a few length-prefixed
-protocol buffers.
+"""A run's curves as TensorBoard logs, written without TensorBoard.
 
 The format is TensorFlow's TFRecord (length, its masked CRC-32C, data, its masked CRC-32C) around
-`Event` messages; of those only wall time (1), step (2), file version (3) and scalar summaries (5)
-are written.
+`Event` messages. Of the protocol buffer's fields only wall time (1), step (2), file version (3) and
+scalar summaries (5) are written.
 """
 
 from __future__ import annotations
@@ -18,15 +17,16 @@ from mlops_lib.reporting.view import Fit, read_run
 
 
 def tensorboard(run_dir: Path, folder: Path) -> list[Path]:
-    """Write the epochs of every fit, training and validation as separate runs: `tensorboard
-    --logdir FOLDER`.
+    """Write the epochs of every fit for `tensorboard --logdir FOLDER`.
+
+    Training and validation are separate runs.
 
     Returns:
         The event files. The same run gives the same bytes.
     """
     view = read_run(run_dir)
-    began = view.spec.created if view.spec else 0.0
-    written = []
+    start = view.spec.created if view.spec else 0.0
+    paths = []
     for fit in view.fits:
         for part, scalars in (
             ("train", _scalars(fit, validation=False)),
@@ -36,14 +36,15 @@ def tensorboard(run_dir: Path, folder: Path) -> list[Path]:
                 path = (
                     folder / view.name / f"fit_{fit.number}" / part / "events.out.tfevents.0.mlops"
                 )
-                atomic.write_bytes(path, b"".join(_records(scalars, began)))
-                written.append(path)
-    return written
+                atomic.write_bytes(path, b"".join(_records(scalars, start)))
+                paths.append(path)
+    return paths
 
 
 def _scalars(fit: Fit, *, validation: bool) -> list[tuple[str, int, float]]:
-    """Name, epoch from 0 and value; a metric and its validation under one name, so that they share
-    a chart.
+    """Return name, epoch (from 0) and value of each number.
+
+    A metric and its validation have the same name, so that they share a chart.
     """
     return [
         (f"epoch_{name.removeprefix('val_')}", epoch, value)
@@ -54,12 +55,12 @@ def _scalars(fit: Fit, *, validation: bool) -> list[tuple[str, int, float]]:
     ]
 
 
-def _records(scalars: list[tuple[str, int, float]], began: float) -> Iterator[bytes]:
-    yield _record(_double(1, began) + _text(3, "brain.Event:2"))
+def _records(scalars: list[tuple[str, int, float]], start: float) -> Iterator[bytes]:
+    yield _record(_double(1, start) + _text(3, "brain.Event:2"))
     for name, epoch, value in scalars:
         summary = _bytes(1, _text(1, name) + _float(2, value))
         yield _record(
-            _double(1, began + epoch) + _varint(2 << 3) + _varint(epoch) + _bytes(5, summary)
+            _double(1, start + epoch) + _varint(2 << 3) + _varint(epoch) + _bytes(5, summary)
         )
 
 
@@ -94,13 +95,13 @@ def _varint(value: int) -> bytes:
 
 @cache
 def _table() -> list[int]:
-    """CRC-32C (Castagnoli), reflected polynomial 0x82F63B78."""
-    found = []
+    """Return the table of CRC-32C (Castagnoli), reflected polynomial 0x82F63B78."""
+    table = []
     for value in range(256):
         for _ in range(8):
             value = value >> 1 ^ (0x82F63B78 if value & 1 else 0)
-        found.append(value)
-    return found
+        table.append(value)
+    return table
 
 
 def _masked(data: bytes) -> int:

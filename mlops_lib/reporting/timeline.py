@@ -1,6 +1,4 @@
-"""What happened, in words: events of the runner and decisions of the host as moments of one
-timeline.
-"""
+"""The run's timeline: events of the runner and decisions of the host, in words."""
 
 from __future__ import annotations
 
@@ -18,13 +16,13 @@ Event = Mapping[str, Any]
 Level = Literal["info", "good", "warning", "bad"]
 
 
-Told = tuple[Level, str, str]
-"""Level, what, detail."""
+Description = tuple[Level, str, str]
+"""Level, title, detail."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Moment:
-    """Something that happened."""
+    """An entry of the timeline."""
 
     time: float
     level: Level
@@ -32,21 +30,24 @@ class Moment:
     detail: str = ""
     attempt: int | None = None
     times: int = 1
-    """How often it happened in a row."""
+    """Number of consecutive repetitions."""
 
 
 def moments(events: Iterable[Event], decisions: Iterable[Event]) -> tuple[Moment, ...]:
-    """The timeline in order; repetitions are counted, and of a very long one the middle is left
-    out.
+    """Return the timeline in order.
+
+    Repetitions are counted; the middle of a very long timeline is left out.
     """
-    told = [one for e in _restarts_only(events) if (one := happened(e)) is not None]
-    told += [one for d in decisions if (one := decided(d)) is not None]
+    all_moments = [
+        moment for e in _mark_restarts(events) if (moment := event_moment(e)) is not None
+    ]
+    all_moments += [moment for d in decisions if (moment := decision_moment(d)) is not None]
     shown: list[Moment] = []
-    for one in sorted(told, key=lambda m: m.time):
-        if shown and replace(one, time=0, times=1) == replace(shown[-1], time=0, times=1):
+    for moment in sorted(all_moments, key=lambda m: m.time):
+        if shown and replace(moment, time=0, times=1) == replace(shown[-1], time=0, times=1):
             shown[-1] = replace(shown[-1], times=shown[-1].times + 1)
         else:
-            shown.append(one)
+            shown.append(moment)
     if len(shown) <= MOMENTS_LIMIT:
         return tuple(shown)
     half = MOMENTS_LIMIT // 2
@@ -58,34 +59,37 @@ def moments(events: Iterable[Event], decisions: Iterable[Event]) -> tuple[Moment
     return (*shown[:half], gap, *shown[-half:])
 
 
-def _restarts_only(events: Iterable[Event]) -> Iterator[Event]:
-    """The events; the first start of a later pass finds the run's files too, but is no restart."""
-    seen: set[Any] = set()
+def _mark_restarts(events: Iterable[Event]) -> Iterator[Event]:
+    """Yield the events with `resumed` on real restarts only.
+
+    The first start of a later pass finds the run's files too, but is no restart.
+    """
+    passes: set[Any] = set()
     for event in events:
         if event.get("event") == protocol.EVENT_START:
             number_of_pass = count(event.get("pass"))
-            yield event if number_of_pass in seen else {**event, "resumed": False}
-            seen.add(number_of_pass)
+            yield event if number_of_pass in passes else {**event, "resumed": False}
+            passes.add(number_of_pass)
         else:
             yield event
 
 
-def happened(event: Event) -> Moment | None:
-    """An event of the runner as a moment; None for those that a person does not follow one by one."""
-    tell = _TELL.get(text(event.get("event")))
+def event_moment(event: Event) -> Moment | None:
+    """Return a runner's event as a moment, or None if the timeline leaves it out."""
+    describe = _DESCRIBERS.get(text(event.get("event")))
     time = when(event.get("time"))
-    if tell is None or time is None:
+    if describe is None or time is None:
         return None
-    told = tell(event)
-    if told is None:
+    description = describe(event)
+    if description is None:
         return None
-    level, what, detail = told
+    level, what, detail = description
     return Moment(
         time=time, level=level, what=what, detail=detail, attempt=count(event.get("attempt"))
     )
 
 
-def _start(event: Event) -> Told | None:
+def _start(event: Event) -> Description | None:
     number_of_pass = count(event.get("pass")) or 1
     purpose = {1: "Training", 2: "Search"}.get(number_of_pass, f"Pass {number_of_pass}")
     if event.get("resumed") is True:
@@ -93,7 +97,7 @@ def _start(event: Event) -> Told | None:
     return "info", f"{purpose} started", text(event.get("entry"))
 
 
-def _fit(event: Event) -> Told | None:
+def _fit(event: Event) -> Description | None:
     name = f"Fit {count(event.get('fit')) or '?'}"
     epochs = count(event.get("epochs"))
     parameters = count(event.get("parameters"))
@@ -109,7 +113,7 @@ def _fit(event: Event) -> Told | None:
     return "info", f"{name} started", detail
 
 
-def _fit_end(event: Event) -> Told | None:
+def _fit_end(event: Event) -> Description | None:
     epochs = count(event.get("epochs"))
     seconds = number(event.get("seconds"))
     about = ([f"after {counted(epochs, 'epoch')}"] if epochs and epochs > 1 else []) + (
@@ -118,7 +122,7 @@ def _fit_end(event: Event) -> Told | None:
     return "info", f"Fit {count(event.get('fit')) or '?'} finished", ", ".join(about)
 
 
-def _metric(event: Event) -> Told | None:
+def _metric(event: Event) -> Description | None:
     source = text(event.get("source"), limit=80)
     name = text(event.get("metric"), limit=60)
     if source.startswith("fit."):
@@ -130,25 +134,27 @@ def _metric(event: Event) -> Told | None:
     )
 
 
-def _trial(event: Event) -> Told | None:
+def _trial(event: Event) -> Description | None:
     trial = event.get("trial")
     if not isinstance(trial, dict) or trial.get("state") == "running":
         return None
     edits = trial.get("edits")
-    words = [text(one) for one in edits if isinstance(one, str)] if isinstance(edits, list) else []
+    words = (
+        [text(edit) for edit in edits if isinstance(edit, str)] if isinstance(edits, list) else []
+    )
     state = text(trial.get("state"), limit=20) or "finished"
     return "info", f"Trial {count(trial.get('number')) or 0} {state}", "; ".join(words[:10])
 
 
-def _warning(event: Event) -> Told | None:
+def _warning(event: Event) -> Description | None:
     return "warning", "Warning", text(event.get("message"), limit=1000)
 
 
-def _note(event: Event) -> Told | None:
+def _note(event: Event) -> Description | None:
     return "info", "Note", text(event.get("message"), limit=1000)
 
 
-def _hook_error(event: Event) -> Told | None:
+def _hook_error(event: Event) -> Description | None:
     return (
         "warning",
         f"Own error in {text(event.get('hook'), limit=80)}",
@@ -156,7 +162,7 @@ def _hook_error(event: Event) -> Told | None:
     )
 
 
-def _end(event: Event) -> Told | None:
+def _end(event: Event) -> Description | None:
     error = event.get("error")
     code = event.get("exit_code")
     if isinstance(error, dict):
@@ -168,16 +174,16 @@ def _end(event: Event) -> Told | None:
     return "good", "Script ended well", duration(seconds) if seconds is not None else ""
 
 
-_TELL: dict[str, Callable[[Event], Told | None]] = {
-    protocol.EVENT_START: _start,
-    protocol.EVENT_FIT: _fit,
-    protocol.EVENT_FIT_END: _fit_end,
-    protocol.EVENT_METRIC: _metric,
-    protocol.EVENT_TRIAL: _trial,
-    protocol.EVENT_NOTE: _note,
-    protocol.EVENT_WARNING: _warning,
-    protocol.EVENT_HOOK_ERROR: _hook_error,
-    protocol.EVENT_END: _end,
+_DESCRIBERS: dict[str, Callable[[Event], Description | None]] = {
+    "start": _start,
+    "fit": _fit,
+    "fit_end": _fit_end,
+    "metric": _metric,
+    "trial": _trial,
+    "note": _note,
+    "warning": _warning,
+    "hook_error": _hook_error,
+    "end": _end,
 }
 
 _DECISIONS: dict[str, tuple[Level, str]] = {
@@ -192,22 +198,23 @@ _DECISIONS: dict[str, tuple[Level, str]] = {
 }
 
 
-def decided(line: Event) -> Moment | None:
-    """A line of the host's attempts.jsonl as a moment; starts and good ends are told by the runner
-    already.
+def decision_moment(line: Event) -> Moment | None:
+    """Return a line of the host's attempts.jsonl as a moment, or None.
+
+    Starts and successful ends are left to the runner's events.
     """
     time = when(line.get("time"))
-    told: Told | None = None
-    if line.get("event") == protocol.EVENT_EXIT and line.get("exit_code") != 0:
+    description: Description | None = None
+    if line.get("event") == "exit" and line.get("exit_code") != 0:
         memory = ", out of memory" if line.get("out_of_memory") is True else ""
-        told = (
+        description = (
             "bad",
             "Container ended",
             f"exit code {text(str(line.get('exit_code')), limit=20)}{memory}",
         )
     elif line.get("event") == protocol.EVENT_DECISION:
         level, what = _DECISIONS.get(text(line.get("do")), ("info", ""))
-        told = (level, what, text(line.get("why"))) if what else None
-    if time is None or told is None:
+        description = (level, what, text(line.get("why"))) if what else None
+    if time is None or description is None:
         return None
-    return Moment(time=time, level=told[0], what=told[1], detail=told[2])
+    return Moment(time=time, level=description[0], what=description[1], detail=description[2])

@@ -1,7 +1,7 @@
-"""A run as a report sees it: the files of the run directory brought together into one frozen value.
+"""A run as a report shows it: the run directory's files in one frozen value.
 
-The host's own files decide; what lies under `inside/` was written beside a stranger's script and is
-only shown.
+The host's own files decide. Files under `inside/` were written beside an untrusted script and are
+only displayed.
 """
 
 from __future__ import annotations
@@ -37,17 +37,16 @@ State = Literal["accepted", "rejected", "undecided", "failed", "stopped", "unfin
 
 FITS_LIMIT = 200
 METRICS_LIMIT = 40
-"""Names of metrics of one fit."""
+"""Most metrics of one fit."""
 EPOCHS_LIMIT = 200_000
-"""Epochs kept of one fit."""
+"""Most epochs of one fit."""
 TRIALS_LIMIT = 500
 TRIAL_BYTES = 1 << 18
-"""Of one trial's record."""
+"""Most bytes of one trial's record."""
 LOG_LINES = 80
 
 Points = tuple[tuple[int, float | None], ...]
-"""A number after each epoch, as (epoch from 0, value); the value is None where it was not finite.
-"""
+"""A metric over the epochs, as (epoch from 0, value); the value is None if it was not finite."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,19 +57,19 @@ class Fit:
     framework: str
     model: str
     epochs: int
-    """Epochs trained."""
+    """Number of trained epochs."""
     planned: int | None
     parameters: int | None
     seconds: float
     series: Mapping[str, Points]
     restarts: tuple[int, ...]
-    """The epochs that a new attempt began with."""
+    """The epochs at which a new attempt began."""
     finished: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """One number the script measured."""
+    """One number measured by the script."""
 
     metric: str
     value: float | None
@@ -102,7 +101,7 @@ class Model:
 
 @dataclass(frozen=True, kw_only=True)
 class RunView:
-    """All that a report shows."""
+    """The data of a report."""
 
     name: str
     state: State
@@ -114,20 +113,18 @@ class RunView:
     registered: ModelVersion | None
     search: SearchResult | None
     trials: int | None
-    """The most that the search could try."""
+    """The search's limit on trials."""
     minutes: float | None
-    """The longest that it could take."""
+    """The search's limit on time."""
     search_s: float | None
-    """From the begin of the search's first trial to the end of its last one, with what lay between
-    them.
-    """
+    """Seconds from the start of the search's first trial to the end of its last one."""
     fits: tuple[Fit, ...]
     evaluations: tuple[Evaluation, ...]
     judged: Evaluation | None
-    """The evaluation the verdict is about."""
+    """The evaluation that the verdict is about."""
     mistakes: tuple[Mistake, ...]
     pairs: tuple[Pair, ...]
-    """Judged examples that the model knows from its training."""
+    """Judged examples that are copies of training examples."""
     model: Model | None
     attempts: tuple[Attempt, ...]
     moments: tuple[Moment, ...]
@@ -142,18 +139,17 @@ class RunView:
     seconds: float
     """Over all attempts, without the time between them."""
     problems: tuple[str, ...]
-    """What of the run directory could not be read."""
+    """Files of the run directory that could not be read."""
     against: Branch | None = None
-    """What the branch has reached that the run's pull request goes to."""
+    """The target branch of the run's pull request, with its result."""
 
 
 def read_run(run_dir: Path, *, against: Branch | None = None) -> RunView:
-    """Read the run in `run_dir`; an empty or damaged directory gives an empty view that says so in
-    `problems`.
+    """Read a run; of an empty or damaged directory the view names the `problems`.
 
     Args:
         run_dir: the run directory.
-        against: what the branch has reached that the run's pull request goes to.
+        against: the target branch of the run's pull request, with its result.
     """
     reader = Reader(run_dir)
     spec = reader.record(RunSpec, protocol.SPEC)
@@ -162,31 +158,31 @@ def read_run(run_dir: Path, *, against: Branch | None = None) -> RunView:
     decisions = list(reader.lines(protocol.ATTEMPTS))
     metrics = reader.object(f"{protocol.INSIDE}/{protocol.METRICS}")
     evaluations = _evaluations(metrics.get("evaluations"), events)
-    made = attempts(events, decisions)
-    ended = reader.record(RunResult, protocol.TRAINING)
-    problem = failure(events, ended)
+    all_attempts = attempts(events, decisions)
+    training = reader.record(RunResult, protocol.TRAINING)
+    problem = failure(events, training)
     result = reader.record(PipelineResult, protocol.RESULT)
-    asked = reader.object(protocol.SEARCH_REQUEST)
+    request = reader.object(protocol.SEARCH_REQUEST)
     return RunView(
         name=text(spec.name) if spec else text(run_dir.resolve().name),
         state=_state(verdict, events, problem),
         spec=spec,
         detection=reader.record(Detection, protocol.DETECTION),
         verdict=verdict,
-        earlier=_earlier(reader, verdict),
+        earlier=_earlier_verdicts(reader, verdict),
         result=result,
         registered=reader.record(ModelVersion, protocol.REGISTERED),
-        search=_search(reader, asked, events),
-        trials=count(asked.get("trials")),
-        minutes=number(asked.get("minutes")),
+        search=_search(reader, request, events),
+        trials=count(request.get("trials")),
+        minutes=number(request.get("minutes")),
         search_s=_search_s(events),
         fits=_fits(events),
         evaluations=evaluations,
-        judged=_judged(evaluations, verdict),
+        judged=_judged_evaluation(evaluations, verdict),
         mistakes=mistakes(run_dir),
         pairs=pairs(run_dir),
         model=_model(metrics.get("model")),
-        attempts=made,
+        attempts=all_attempts,
         moments=moments(events, decisions),
         failure=problem,
         warnings=_distinct(
@@ -207,8 +203,8 @@ def read_run(run_dir: Path, *, against: Branch | None = None) -> RunView:
             ),
             "",
         ),
-        restarts=restarts(made),
-        seconds=sum(max(0.0, one.ended - one.began) for one in made),
+        restarts=restarts(all_attempts),
+        seconds=sum(max(0.0, attempt.ended - attempt.began) for attempt in all_attempts),
         problems=tuple(reader.problems),
         against=against,
     )
@@ -232,35 +228,36 @@ def _state(verdict: Verdict | None, events: list[dict[str, Any]], failure: Probl
     )
 
 
-def _earlier(reader: Reader, current: Verdict | None) -> tuple[Verdict, ...]:
-    found = []
+def _earlier_verdicts(reader: Reader, current: Verdict | None) -> tuple[Verdict, ...]:
+    verdicts = []
     for line in reader.lines(protocol.VERDICTS):
         try:
-            found.append(Verdict.from_json(line))
+            verdicts.append(Verdict.from_json(line))
         except ValueError as error:
             reader.problems.append(text(f"verdicts.jsonl: {error}"))
-    return tuple(one for one in found if one != current)[-20:]
+    return tuple(verdict for verdict in verdicts if verdict != current)[-20:]
 
 
 def _search(
-    reader: Reader, asked: dict[str, Any], events: list[dict[str, Any]]
+    reader: Reader, request: dict[str, Any], events: list[dict[str, Any]]
 ) -> SearchResult | None:
-    """The finished search, or as much of one under way as there is."""
-    done = reader.object(f"{protocol.INSIDE}/{protocol.SEARCH}/{protocol.RESULT}")
-    if done:
-        claims = _list(done.get("trials"))
+    """Return the finished search, or the trials so far of a running one."""
+    result = reader.object(f"{protocol.INSIDE}/{protocol.SEARCH}/{protocol.RESULT}")
+    if result:
+        claims = _list(result.get("trials"))
         try:
             return SearchResult.from_json(
                 {
-                    **done,
-                    "score": number(done.get("score")),
+                    **result,
+                    "score": number(result.get("score")),
                     "trials": [t.to_json() for t in _trials(claims)],
                 }
             )
         except ValueError as error:
             reader.problems.append(
                 text(
-                    f"{protocol.INSIDE}/{protocol.SEARCH}/{protocol.RESULT} could not be read: {error}"
+                    f"{protocol.INSIDE}/{protocol.SEARCH}/{protocol.RESULT} could not be read: "
+                    f"{error}"
                 )
             )
     folder = f"{protocol.INSIDE}/{protocol.SEARCH}/trials"
@@ -271,17 +268,17 @@ def _search(
     )
     if not trials:
         return None
-    mode: Literal["max", "min"] = "min" if asked.get("mode") == "min" else "max"
+    mode: Literal["max", "min"] = "min" if request.get("mode") == "min" else "max"
     best = max(
         (t for t in trials if t.score is not None),
         key=lambda t: (t.score or 0.0) * (1 if mode == "max" else -1),
         default=None,
     )
     return SearchResult(
-        metric=text(asked.get("metric")) or "score",
+        metric=text(request.get("metric")) or "score",
         mode=mode,
         selection="disjoint",
-        fit=count(asked.get("fit")) or 0,
+        fit=count(request.get("fit")) or 0,
         trials=trials,
         winner=best.number if best else 0,
         score=best.score if best else None,
@@ -297,25 +294,28 @@ def _search_s(events: list[dict[str, Any]]) -> float | None:
 
 
 def _trials(claims: list[Any]) -> tuple[Trial, ...]:
-    """The trials among these claims, the last of each number; a diverged trial has scores that are
-    no numbers.
+    """Return the valid trials among the claims, the last one of each number.
+
+    A diverged trial has scores that are not finite; they become None.
     """
     newest: dict[int, dict[str, Any]] = {}
     for claim in claims:
         key = count(claim.get("number")) if isinstance(claim, dict) else None
         if key is not None:
             newest[key] = claim
-    found = []
+    trials = []
     for key in sorted(newest)[:TRIALS_LIMIT]:
         claim = newest[key]
-        curve = [value for one in _list(claim.get("curve")) if (value := number(one)) is not None]
+        curve = [
+            value for point in _list(claim.get("curve")) if (value := number(point)) is not None
+        ]
         try:
-            found.append(
+            trials.append(
                 Trial.from_json({**claim, "curve": curve, "score": number(claim.get("score"))})
             )
         except ValueError:
             continue
-    return tuple(found)
+    return tuple(trials)
 
 
 def _fits(events: list[dict[str, Any]]) -> tuple[Fit, ...]:
@@ -331,9 +331,9 @@ def _fits(events: list[dict[str, Any]]) -> tuple[Fit, ...]:
 
 
 def _fit(number_of_fit: int, events: list[dict[str, Any]]) -> Fit:
-    begun = [e for e in events if e.get("event") == protocol.EVENT_FIT]
-    first = begun[0] if begun else {}
-    # The first record of an epoch counts, as in the runner; a forged repetition changes nothing.
+    starts = [e for e in events if e.get("event") == "fit"]
+    first = starts[0] if starts else {}
+    # The first record of an epoch counts, as in the runner, so that a forged one changes nothing.
     epochs: dict[int, dict[str, Any]] = {}
     for event in events:
         epoch = (
@@ -371,24 +371,24 @@ def _fit(number_of_fit: int, events: list[dict[str, Any]]) -> Fit:
 
 
 def _series(ordered: list[tuple[int, dict[str, Any]]]) -> dict[str, Points]:
-    found: dict[str, list[tuple[int, float | None]]] = {}
+    series: dict[str, list[tuple[int, float | None]]] = {}
     for epoch, event in ordered:
         metrics = event.get("metrics")
         for name, value in metrics.items() if isinstance(metrics, dict) else ():
             name = text(name, limit=60)
-            if name in found or len(found) < METRICS_LIMIT:
-                found.setdefault(name, []).append((epoch, number(value)))
-    return {name: tuple(points) for name, points in found.items()}
+            if name in series or len(series) < METRICS_LIMIT:
+                series.setdefault(name, []).append((epoch, number(value)))
+    return {name: tuple(points) for name, points in series.items()}
 
 
-def _evaluations(claimed: Any, events: list[dict[str, Any]]) -> tuple[Evaluation, ...]:
-    """Those of metrics.json; those of the journal where the script did not get that far."""
+def _evaluations(from_metrics: Any, events: list[dict[str, Any]]) -> tuple[Evaluation, ...]:
+    """Return the evaluations of metrics.json; without that file, those of the journal."""
     claims = (
-        claimed
-        if isinstance(claimed, list)
-        else [e for e in events if e.get("event") == protocol.EVENT_METRIC]
+        from_metrics
+        if isinstance(from_metrics, list)
+        else [e for e in events if e.get("event") == "metric"]
     )
-    return tuple(_evaluation(one) for one in claims[:200] if isinstance(one, dict))
+    return tuple(_evaluation(claim) for claim in claims[:200] if isinstance(claim, dict))
 
 
 def _evaluation(claim: dict[str, Any]) -> Evaluation:
@@ -405,12 +405,12 @@ def _evaluation(claim: dict[str, Any]) -> Evaluation:
         note=text(claim.get("recompute_note")),
         task=text(claim.get("task"), limit=40),
         confusion=_matrix(claim.get("confusion")),
-        labels=tuple(text(str(one), limit=40) for one in _list(claim.get("labels"))),
+        labels=tuple(text(str(label), limit=40) for label in _list(claim.get("labels"))),
     )
 
 
 def _matrix(claim: Any) -> tuple[tuple[int, ...], ...]:
-    """A square matrix of counts, or nothing."""
+    """Return a square matrix of counts; empty if the claim is none."""
     rows = [[count(cell) for cell in _list(row)] for row in _list(claim)]
     if not 2 <= len(rows) <= 200 or any(len(row) != len(rows) or None in row for row in rows):
         return ()
@@ -421,27 +421,31 @@ def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _judged(evaluations: tuple[Evaluation, ...], verdict: Verdict | None) -> Evaluation | None:
-    """The last evaluation that has the verdict's number; without a verdict the last of the script's
-    own.
+def _judged_evaluation(
+    evaluations: tuple[Evaluation, ...], verdict: Verdict | None
+) -> Evaluation | None:
+    """Return the last evaluation with the verdict's number.
+
+    Without a verdict, the last one that the script itself made.
     """
     if verdict is None:
         own = [e for e in evaluations if not e.source.startswith("fit.")]
         return own[-1] if own else None
-    named = [
+    matches = [
         e
         for e in evaluations
-        if e.metric == verdict.metric and _is(verdict.value, e.value, e.recomputed)
+        if e.metric == verdict.metric and _equals_any(verdict.value, e.value, e.recomputed)
     ]
-    return named[-1] if named and verdict.value is not None else None
+    return matches[-1] if matches and verdict.value is not None else None
 
 
-def _is(value: float | None, *claims: float | None) -> bool:
-    """Whether a number is one of these but for rounding: the verdict's may come from another
-    process.
+def _equals_any(value: float | None, *claims: float | None) -> bool:
+    """Return whether a number equals one of the claims, up to rounding.
+
+    The verdict's number may come from another process.
     """
     return value is not None and any(
-        one is not None and math.isclose(value, one, rel_tol=1e-4) for one in claims
+        claim is not None and math.isclose(value, claim, rel_tol=1e-4) for claim in claims
     )
 
 
