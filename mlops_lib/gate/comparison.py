@@ -65,7 +65,7 @@ def read(
     metrics = mine.get("all")
     if name != protocol.metric_name(metric):
         value = protocol.as_number(
-            protocol.pick(metrics, metric) if isinstance(metrics, Mapping) else None
+            protocol.metric_value(metrics, metric) if isinstance(metrics, Mapping) else None
         )
         return not_compared(f"it was compared by {name[:50]}, not by {metric}", value)
     value = protocol.as_number(mine.get("value"))

@@ -83,7 +83,7 @@ class SecondMeasurement:
     def _compare(
         self, remeasured: Remeasured, evaluation: Mapping[str, Any], metric: str, value: float
     ) -> None:
-        number = protocol.as_number(protocol.pick(remeasured.all, metric))
+        number = protocol.as_number(protocol.metric_value(remeasured.all, metric))
         if number is None and len(remeasured.all) <= 1:
             number = remeasured.value
         if number is None:

@@ -144,7 +144,9 @@ def _notes(choice: protocol.Choice, metric: str) -> list[str]:
     if choice.problem == "nothing measured":
         return [reason("no number")]
     if choice.problem == "not measured":
-        names = sorted({name[:40] for evaluation in among for name in protocol.numbers(evaluation)})
+        names = sorted(
+            {name[:40] for evaluation in among for name in protocol.metric_values(evaluation)}
+        )
         return [reason("not measured", wanted=metric[:80], names=", ".join(names) or "no numbers")]
     if best is None:
         return [reason("no accuracy", shown=_listed(among))]
@@ -179,7 +181,7 @@ def _listed(evaluations: Sequence[Mapping[str, Any]]) -> str:
     numbers = {
         name[:40]: number
         for evaluation in evaluations
-        for name, value in protocol.numbers(evaluation).items()
+        for name, value in protocol.metric_values(evaluation).items()
         if (number := protocol.as_number(value)) is not None
     }
     parts = [f"{name} {number:.4g}" for name, number in list(numbers.items())[-NUMBERS_SHOWN:]]
@@ -393,7 +395,7 @@ class _Judgement:
             doubts.append(reason("predictions not finite", **values))
         names = [
             name[:40]
-            for name, value in protocol.numbers(self.evaluation).items()
+            for name, value in protocol.metric_values(self.evaluation).items()
             if value in protocol.NOT_FINITE and name != self.metric
         ]
         if names:

@@ -169,7 +169,11 @@ def _log_metrics(client: Any, run_id: str, run_dir: Path, version: ModelVersion)
 def _epochs(run_dir: Path) -> Iterator[tuple[int, str, int, float, float]]:
     """Yield fit, metric, epoch, value and time of every number that MLflow can store."""
     for event in event_log.Events(run_dir).new():
-        if event["event"] != "epoch" or event.get("fit") is None or event.get("epoch") is None:
+        if (
+            event["event"] != protocol.EVENT_EPOCH
+            or event.get("fit") is None
+            or event.get("epoch") is None
+        ):
             continue
         for name, value in (event.get("metrics") or {}).items():
             if isinstance(value, (int, float)) and math.isfinite(value):

@@ -66,7 +66,7 @@ def _host_records(decisions: Iterable[Event]) -> dict[int, dict[str, Any]]:
         time = when(line.get("time"))
         if time is None:
             continue
-        if line.get("event") == "attempt":
+        if line.get("event") == protocol.EVENT_ATTEMPT:
             current = records.setdefault(
                 count(line.get("attempt"), limit=10**6) or len(records) + 1, {}
             )
@@ -96,7 +96,7 @@ def _attempt(
 
 
 def _outcome(runner_events: list[Event], host_record: Mapping[str, Any], *, last: bool) -> Outcome:
-    end = next((e for e in reversed(runner_events) if e.get("event") == "end"), None)
+    end = next((e for e in reversed(runner_events) if e.get("event") == protocol.EVENT_END), None)
     if end is not None:
         return "failed" if end.get("error") or end.get("exit_code") else "finished"
     if "code" in host_record:

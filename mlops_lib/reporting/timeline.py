@@ -175,15 +175,15 @@ def _end(event: Event) -> Description | None:
 
 
 _DESCRIBERS: dict[str, Callable[[Event], Description | None]] = {
-    "start": _start,
-    "fit": _fit,
-    "fit_end": _fit_end,
-    "metric": _metric,
-    "trial": _trial,
-    "note": _note,
-    "warning": _warning,
-    "hook_error": _hook_error,
-    "end": _end,
+    protocol.EVENT_START: _start,
+    protocol.EVENT_FIT: _fit,
+    protocol.EVENT_FIT_END: _fit_end,
+    protocol.EVENT_METRIC: _metric,
+    protocol.EVENT_TRIAL: _trial,
+    protocol.EVENT_NOTE: _note,
+    protocol.EVENT_WARNING: _warning,
+    protocol.EVENT_HOOK_ERROR: _hook_error,
+    protocol.EVENT_END: _end,
 }
 
 _DECISIONS: dict[str, tuple[Level, str]] = {
@@ -205,7 +205,7 @@ def decision_moment(line: Event) -> Moment | None:
     """
     time = when(line.get("time"))
     description: Description | None = None
-    if line.get("event") == "exit" and line.get("exit_code") != 0:
+    if line.get("event") == protocol.EVENT_EXIT and line.get("exit_code") != 0:
         memory = ", out of memory" if line.get("out_of_memory") is True else ""
         description = (
             "bad",

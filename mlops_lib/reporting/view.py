@@ -331,7 +331,7 @@ def _fits(events: list[dict[str, Any]]) -> tuple[Fit, ...]:
 
 
 def _fit(number_of_fit: int, events: list[dict[str, Any]]) -> Fit:
-    starts = [e for e in events if e.get("event") == "fit"]
+    starts = [e for e in events if e.get("event") == protocol.EVENT_FIT]
     first = starts[0] if starts else {}
     # The first record of an epoch counts, as in the runner, so that a forged one changes nothing.
     epochs: dict[int, dict[str, Any]] = {}
@@ -386,7 +386,7 @@ def _evaluations(from_metrics: Any, events: list[dict[str, Any]]) -> tuple[Evalu
     claims = (
         from_metrics
         if isinstance(from_metrics, list)
-        else [e for e in events if e.get("event") == "metric"]
+        else [e for e in events if e.get("event") == protocol.EVENT_METRIC]
     )
     return tuple(_evaluation(claim) for claim in claims[:200] if isinstance(claim, dict))
 
