@@ -17,7 +17,8 @@ from keras import layers as kl
 from mlops_lib.records import SearchResult, Trial
 from mlops_lib.runner.metrics import example_hashes
 from mlops_lib.runner.search.keras.memory_growth import SETTLED
-from mlops_lib.runner.search.keras.search import improve, stretched
+from mlops_lib.runner.search.keras.search import improve
+from mlops_lib.runner.search.keras.winner import stretched
 from mlops_lib.runner.search.request import Clock, FitCall, SearchRequest
 from mlops_lib.tuning.second_pass import lineage
 

@@ -50,6 +50,11 @@ class Selected:
     count: int = 0
     notes: List[str] = field(default_factory=list)
 
+    @property
+    def is_split(self) -> bool:
+        """Whether the selection examples were split off the script's own training data."""
+        return self.everything is not None
+
 
 def choose(call: FitCall, request: SearchRequest) -> Selected:
     """The examples to search with.

@@ -14,7 +14,7 @@ except ImportError:  # pragma: no cover - Python 3.7
     Protocol = object  # type: ignore[assignment]
 
 
-class Diary(Protocol):
+class SearchJournal(Protocol):
     """The part of the runner's journal that a search writes to."""
 
     def write(self, event: str, **keys: Any) -> None:

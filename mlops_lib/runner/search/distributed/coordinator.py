@@ -19,7 +19,7 @@ from urllib.parse import unquote
 from mlops_lib.runner import protocol
 from mlops_lib.runner.search.distributed import rpc
 from mlops_lib.runner.search.distributed.dispatcher import Desk, Order
-from mlops_lib.runner.search.request import Diary, SearchRequest
+from mlops_lib.runner.search.request import SearchJournal, SearchRequest
 from mlops_lib.runner.state import atomic
 
 THREADS = 16
@@ -34,13 +34,15 @@ SETTLE_S = 5.0
 Call = Tuple[Callable[[], Any], "futures.Future[Any]"]
 
 
-def serve(desk: Desk, request: SearchRequest, diary: Diary, *, commit: Callable[[], None]) -> str:
+def serve(
+    desk: Desk, request: SearchRequest, journal: SearchJournal, *, commit: Callable[[], None]
+) -> str:
     """Hand out trials until the search is over; returns why it is.
 
     Args:
         desk: decides.
         request: the search.
-        diary: notes that something was done.
+        journal: notes that something was done.
         commit: returns once all that was decided is on the disk for good.
 
     Raises:
@@ -56,12 +58,12 @@ def serve(desk: Desk, request: SearchRequest, diary: Diary, *, commit: Callable[
         interceptors=[_guard(request.token)],
         options=[*rpc.OPTIONS, ("grpc.so_reuseport", 0)],
     )
-    protos.get_service_grpc().add_OracleServicer_to_server(_service(desk, calls, diary), server)
+    protos.get_service_grpc().add_OracleServicer_to_server(_service(desk, calls, journal), server)
     rpc.listen(server, request)
     server.start()
     try:
         board = _Board(desk, request.directory)
-        stopped = _until_over(desk, calls, diary, commit, board.show)
+        stopped = _until_over(desk, calls, journal, commit, board.show)
         over = {"pass": request.number_of_pass, "stopped": stopped}
         atomic.write_json(os.path.join(request.directory, protocol.SEARCH_OVER), over)
         return stopped
@@ -91,13 +93,13 @@ class _Board:
 def _until_over(
     desk: Desk,
     calls: "queue.Queue[Call]",
-    diary: Diary,
+    journal: SearchJournal,
     commit: Callable[[], None],
     show: Callable[[], None],
 ) -> str:
     over_since = None
     while True:
-        diary.progress("search")
+        journal.progress("search")
         desk.look()
         show()
         if desk.stopped:
@@ -134,7 +136,7 @@ def _answer(calls: "queue.Queue[Call]", commit: Callable[[], None], *, timeout_s
         answer.set_result(found)
 
 
-def _service(desk: Desk, calls: "queue.Queue[Call]", diary: Diary) -> Any:
+def _service(desk: Desk, calls: "queue.Queue[Call]", journal: SearchJournal) -> Any:
     from keras_tuner.src import protos
     from keras_tuner.src.distribute.oracle_chief import OracleServicer
 
@@ -165,7 +167,7 @@ def _service(desk: Desk, calls: "queue.Queue[Call]", diary: Diary) -> Any:
             with _refusing(context):
                 number = rpc.number_of(request.trial_id)
                 curve, seconds = rpc.metrics_as_curve(request.metrics)
-            diary.progress("search", trial=number, epoch=len(curve) - 1 if curve else None)
+            journal.progress("search", trial=number, epoch=len(curve) - 1 if curve else None)
             reply = in_main_thread(
                 context, lambda: desk.beat(worker, number, curve=curve, seconds=seconds)
             )

@@ -15,8 +15,8 @@ from typing import Any, Callable, Dict, Iterator, Optional
 from mlops_lib.runner.search.distributed import rpc
 from mlops_lib.runner.search.distributed.dispatcher import Order, Reply
 from mlops_lib.runner.search.keras.candidates import Candidate
-from mlops_lib.runner.search.keras.trial import Lab
-from mlops_lib.runner.search.request import Diary, SearchRequest
+from mlops_lib.runner.search.keras.trial import TrialContext
+from mlops_lib.runner.search.request import SearchJournal, SearchRequest
 
 BEAT_S = 0.4
 """How often the chief hears of a trial: the bar reached anywhere stops everybody within a second.
@@ -38,11 +38,11 @@ class Line:
         ValueError: it leads over a network, and there is no certificate.
     """
 
-    def __init__(self, request: SearchRequest, diary: Diary) -> None:
+    def __init__(self, request: SearchRequest, journal: SearchJournal) -> None:
         from keras_tuner.src import protos
 
         self._request = request
-        self._diary = diary
+        self._journal = journal
         self._name = request.worker
         self._messages = protos.get_service()
         self._channel = rpc.channel(request)
@@ -104,7 +104,7 @@ class Line:
         import grpc
 
         while True:
-            self._diary.progress("search")
+            self._journal.progress("search")
             try:
                 return self._call(method, message)
             except grpc.RpcError as error:
@@ -136,11 +136,11 @@ class Line:
             self._heard = now
             if self._is_silent:
                 self._is_silent = False
-                self._diary.write("warning", message="the chief of the search answers again")
+                self._journal.write("warning", message="the chief of the search answers again")
         elif now - self._heard > SILENT_S and not self._is_silent:
             self._is_silent = True
             where = f" at {self._request.chief}" if self._request.chief else ""
-            self._diary.write(
+            self._journal.write(
                 "warning",
                 message=f"the chief of the search{where} has not answered for {SILENT_S:.0f} s and is waited for:"
                 f" {error.details()}",
@@ -166,27 +166,27 @@ class Line:
         return answer
 
     @contextlib.contextmanager
-    def reporting(self, number: int, lab: Lab) -> Iterator["Reports"]:
+    def reporting(self, number: int, context: TrialContext) -> Iterator["Reports"]:
         """Tell the chief about the trial that trains meanwhile."""
-        reports = Reports(self, number, lab)
+        reports = Reports(self, number, context)
         thread = threading.Thread(target=reports.run, name="mlops-worker", daemon=True)
-        lab.told_to_end, lab.is_ours = reports.told, reports.is_ours
+        context.cancel_reason, context.owns_trial = reports.told, reports.owns_trial
         thread.start()
         try:
             yield reports
         finally:
             reports.over.set()
             thread.join()
-            lab.told_to_end, lab.is_ours = str, lambda: True
+            context.cancel_reason, context.owns_trial = str, lambda: True
 
 
 class Reports:
     """What the chief hears about one trial, and what it answered."""
 
-    def __init__(self, line: Line, number: int, lab: Lab) -> None:
+    def __init__(self, line: Line, number: int, context: TrialContext) -> None:
         self._line = line
         self._number = number
-        self._lab = lab
+        self._context = context
         self.over = threading.Event()
         self.reply = Reply()
 
@@ -194,7 +194,7 @@ class Reports:
         """Why the trial is to end, "" if it is not."""
         return self.reply.why if self.reply.do != "go on" else ""
 
-    def is_ours(self) -> bool:
+    def owns_trial(self) -> bool:
         """Whether the chief still counts on this worker for the trial, as far as it can be asked."""
         self._beat()
         return self.reply.do != "drop"
@@ -205,7 +205,7 @@ class Reports:
             self._beat()
 
     def _beat(self) -> None:
-        curve, seconds = self._lab.so_far()
+        curve, seconds = self._context.progress()
         reply = self._line.beat(self._number, curve=curve, seconds=seconds)
         if (
             reply is None
@@ -215,12 +215,12 @@ class Reports:
             return
         self.reply = reply
         if reply.best is not None:
-            self._lab.best = reply.best
+            self._context.best = reply.best
 
 
 def work(
     line: Line,
-    lab: Lab,
+    context: TrialContext,
     attempt: Callable[[Order], Dict[str, Any]],
     ended: Callable[[int], None] = lambda number: None,
 ) -> None:
@@ -228,7 +228,7 @@ def work(
 
     Args:
         line: the connection with the chief.
-        lab: what trials share.
+        context: what trials share.
         attempt: runs one trial and gives its record.
         ended: hears of a trial of whose end the chief has heard.
     """
@@ -239,7 +239,7 @@ def work(
         if order.do == "wait":
             time.sleep(AGAIN_S)
             continue
-        with line.reporting(order.number, lab) as reports:
+        with line.reporting(order.number, context) as reports:
             record = attempt(order)
         if reports.reply.do != "drop":
             line.end(record)

@@ -17,7 +17,7 @@ from mlops_lib.runner.keras import fit_state
 from mlops_lib.runner.search import scores
 from mlops_lib.runner.search.examples import Selected, classes, length
 from mlops_lib.runner.search.keras.candidates import Recipe
-from mlops_lib.runner.search.request import Clock, Diary, FitCall, SearchRequest
+from mlops_lib.runner.search.request import Clock, FitCall, SearchJournal, SearchRequest
 from mlops_lib.runner.state import atomic, objects
 
 SMALLEST_BATCH = 4
@@ -31,7 +31,7 @@ anything.
 
 
 @dataclass
-class Run:
+class TrialRun:
     """How a trial went."""
 
     state: str = "finished"
@@ -53,13 +53,13 @@ class Run:
 
 
 @dataclass
-class Lab:
+class TrialContext:
     """What all trials of a search share."""
 
     call: FitCall
     request: SearchRequest
     selected: Selected
-    diary: Diary
+    journal: SearchJournal
     clock: Clock
     optimizer: Any
     """The developer's optimizer, of which only the class and the configuration are read."""
@@ -72,11 +72,11 @@ class Lab:
     """The best score so far; a trial that cannot beat it any more is stopped."""
     in_place: bool = False
     """Whether trials train the caller's own object, because it cannot be built a second time."""
-    told_to_end: Callable[[], str] = str
+    cancel_reason: Callable[[], str] = str
     """Why the trial under way is to end now, by whoever decides elsewhere; "" if it is not."""
-    is_ours: Callable[[], bool] = lambda: True
+    owns_trial: Callable[[], bool] = lambda: True
     """Whether nobody else goes on with the trial under way, whose weights would be others."""
-    run: Optional[Run] = None
+    run: Optional[TrialRun] = None
     """The trial under way."""
     pipeline: Dict[str, bytes] = field(default_factory=dict)
     """What the training pipeline keeps in its attributes (its order, among others), as it was when
@@ -91,13 +91,13 @@ class Lab:
             named = [("x", self.selected.training["x"])]
             objects.restore(objects.find_places(named), self.pipeline, named)
 
-    def so_far(self) -> Tuple[List[float], float]:
+    def progress(self) -> Tuple[List[float], float]:
         """The curve of the trial under way, and its seconds."""
         run = self.run
         return ([], 0.0) if run is None else (list(run.curve), run.seconds + self.clock.running_s)
 
 
-def train(lab: Lab, model: Any, recipe: Recipe, number: int) -> Run:
+def train(context: TrialContext, model: Any, recipe: Recipe, number: int) -> TrialRun:
     """Train a model and score it; a trial that fails says so in its record and raises nothing.
 
     A batch that does not fit into memory is halved, until it does.
@@ -114,31 +114,33 @@ def train(lab: Lab, model: Any, recipe: Recipe, number: int) -> Run:
     tensorflow = sys.modules.get("tensorflow")
     if tensorflow is not None:
         trouble = (*trouble, tensorflow.errors.OpError)
-    saved = Saved(os.path.join(lab.request.directory, "trials", f"{number}{Saved.ENDING}"))
+    checkpoint = TrialCheckpoint(
+        os.path.join(context.request.directory, "trials", f"{number}{TrialCheckpoint.ENDING}")
+    )
     start = model.get_weights()
     while True:
-        run = lab.run = Run()
-        lab.clock.start()
+        run = context.run = TrialRun()
+        context.clock.start()
         try:
-            _fit(lab, model, recipe, number, run, saved)
+            _fit(context, model, recipe, number, run, checkpoint)
         except trouble as error:
             if not _is_out_of_memory(error):
                 run.state, run.message = "failed", f"{type(error).__name__}: {str(error)[:500]}"
                 return run
-            smaller = (recipe.batch_size or batch_size(lab.call)) // 2
+            smaller = (recipe.batch_size or batch_size(context.call)) // 2
             gc.collect()
             if smaller < SMALLEST_BATCH:
                 run.state, run.message = "failed", "out of memory even with the smallest batch"
                 return run
             recipe = replace(recipe, batch_size=smaller)
             model.set_weights(start)
-            lab.diary.write(
+            context.journal.write(
                 "warning",
                 message=f"trial {number} ran out of memory: batches of {smaller} from here on",
             )
             continue
         finally:
-            run.seconds += lab.clock.stop()
+            run.seconds += context.clock.stop()
         return run
 
 
@@ -154,29 +156,36 @@ def _is_out_of_memory(error: Exception) -> bool:
     ) or "RESOURCE_EXHAUSTED" in str(error)
 
 
-def _fit(lab: Lab, model: Any, recipe: Recipe, number: int, run: Run, saved: Saved) -> None:
-    data = dict(lab.selected.training)
-    batch = recipe.batch_size or batch_size(lab.call)
-    steps = steps_an_epoch(lab.call, data["x"], batch)
+def _fit(
+    context: TrialContext,
+    model: Any,
+    recipe: Recipe,
+    number: int,
+    run: TrialRun,
+    checkpoint: TrialCheckpoint,
+) -> None:
+    data = dict(context.selected.training)
+    batch = recipe.batch_size or batch_size(context.call)
+    steps = steps_an_epoch(context.call, data["x"], batch)
     if recipe.optimizer != "compiled":
-        compile_as_given(model, lab.call, optimizer_for(lab.optimizer, recipe, steps))
-    monitor = _monitor(lab, recipe, number, run, saved)
-    chosen = lab.selected
+        compile_as_given(model, context.call, optimizer_for(context.optimizer, recipe, steps))
+    monitor = _monitor(context, recipe, number, run, checkpoint)
+    chosen = context.selected
     arguments = {
         **data,
-        **passed_on(lab.call, data["x"], batch),
+        **passed_on(context.call, data["x"], batch),
         "epochs": recipe.epochs,
         "verbose": 0,
-        "callbacks": [*steering(lab.call.arguments.get("callbacks"), recipe), monitor],
+        "callbacks": [*steering(context.call.arguments.get("callbacks"), recipe), monitor],
         "validation_data": (chosen.x, chosen.y)
         if chosen.weight is None
         else (chosen.x, chosen.y, chosen.weight),
-        "initial_epoch": saved.restore(model, run),
+        "initial_epoch": checkpoint.restore(model, run),
     }
-    lab.clock.count(run.seconds)
+    context.clock.count(run.seconds)
     if recipe.balanced and "class_weight" not in arguments:
         arguments["class_weight"] = rarity(data.get("y"))
-    lab.rewind()
+    context.rewind()
     if arguments["initial_epoch"] < recipe.epochs:
         history = model.fit(**arguments)
         for name, values in history.history.items():
@@ -338,30 +347,32 @@ class Scorer:
         return self(model, {f"val_{name}": value for name, value in logs.items()})
 
 
-def pulse(diary: Diary, clock: Clock, number: int) -> Any:
+def pulse(journal: SearchJournal, clock: Clock, number: int) -> Any:
     """The class of callbacks that say how far a training is, and end it when the time is used up."""
     import keras
 
     class Pulse(keras.callbacks.Callback):  # type: ignore[misc]
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-            diary.progress("search", trial=number, step=batch + 1)
+            journal.progress("search", trial=number, step=batch + 1)
             if clock.left_s <= 0.0:
                 self.model.stop_training = True
 
         def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
-            diary.progress("search", trial=number)
+            journal.progress("search", trial=number)
 
     return Pulse
 
 
-def _monitor(lab: Lab, recipe: Recipe, number: int, run: Run, saved: Saved) -> Any:
+def _monitor(
+    context: TrialContext, recipe: Recipe, number: int, run: TrialRun, checkpoint: TrialCheckpoint
+) -> Any:
     """The callback that scores every epoch, says so, and ends a trial that is done or hopeless."""
-    scorer = Scorer(lab.request, lab.selected)
+    scorer = Scorer(context.request, context.selected)
 
-    class Monitor(pulse(lab.diary, lab.clock, number)):  # type: ignore[misc]
+    class Monitor(pulse(context.journal, context.clock, number)):  # type: ignore[misc]
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
             super().on_train_batch_end(batch, logs)
-            why = "the time is used up" if lab.clock.left_s <= 0.0 else lab.told_to_end()
+            why = "the time is used up" if context.clock.left_s <= 0.0 else context.cancel_reason()
             if why:
                 run.out_of_time = self.model.stop_training = True
                 run.message = why
@@ -369,7 +380,7 @@ def _monitor(lab: Lab, recipe: Recipe, number: int, run: Run, saved: Saved) -> A
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
             logs = dict(logs or {})
             score = scorer(self.model, logs)
-            lab.diary.progress(
+            context.journal.progress(
                 "search", trial=number, epoch=epoch, metrics={**logs, "score": score}
             )
             if score is None or not all(
@@ -385,19 +396,21 @@ def _monitor(lab: Lab, recipe: Recipe, number: int, run: Run, saved: Saved) -> A
             is_tie = score == run.score and loss <= min(run.losses)
             run.curve.append(score)
             run.losses.append(loss)
-            if is_tie or lab.request.better(score, run.score):
+            if is_tie or context.request.better(score, run.score):
                 run.score, run.weights = score, self.model.get_weights()
             self._decide(epoch, score)
             if not self.model.stop_training:
-                saved.write(self.model, run, epoch, lab.clock.running_s)
+                checkpoint.write(self.model, run, epoch, context.clock.running_s)
 
         def _decide(self, epoch: int, score: float) -> None:
-            run.reached = run.reached or not lab.request.better(lab.bar, score)
-            if not lab.request.better(lab.sure, score) and levelled_off(run.losses, recipe.epochs):
+            run.reached = run.reached or not context.request.better(context.bar, score)
+            if not context.request.better(context.sure, score) and levelled_off(
+                run.losses, recipe.epochs
+            ):
                 self.model.stop_training = True
                 run.message = "the bar is passed by far, and the curve has levelled off"
             elif not run.reached and hopeless(
-                run.curve, recipe.epochs, lab.best, mode=lab.request.mode
+                run.curve, recipe.epochs, context.best, mode=context.request.mode
             ):
                 run.state, run.message, self.model.stop_training = (
                     "stopped",
@@ -438,7 +451,7 @@ def hopeless(curve: List[float], epochs: int, best: Optional[float], *, mode: st
     return max(gains) + 1.5 * slope * (epochs - seen) + 0.01 * abs(best) < sign * best
 
 
-class Saved:
+class TrialCheckpoint:
     """A trial under way, on disk after its epochs, so that a killed process goes on within it.
 
     Args:
@@ -452,7 +465,7 @@ class Saved:
         self._cost_s = 0.0
         self._last_s = 0.0
 
-    def write(self, model: Any, run: Run, epoch: int, running_s: float) -> None:
+    def write(self, model: Any, run: TrialRun, epoch: int, running_s: float) -> None:
         """Store everything the next epoch needs, at no more than a fiftieth of the time."""
         if running_s - self._last_s < 50 * self._cost_s:
             return
@@ -483,7 +496,7 @@ class Saved:
         self._cost_s = time.monotonic() - began
         self._last_s = running_s
 
-    def restore(self, model: Any, run: Run) -> int:
+    def restore(self, model: Any, run: TrialRun) -> int:
         """Put an interrupted trial back; returns the epoch it goes on with, 0 where there is none."""
         import numpy
 

@@ -1,0 +1,100 @@
+"""Describe how a search came to its winner, for people and for the patch of the script."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import Any, Dict, List
+
+from mlops_lib.runner import protocol
+from mlops_lib.runner.search.keras import trial
+from mlops_lib.runner.search.keras.blueprint import blueprint
+from mlops_lib.runner.search.keras.candidates import Facts
+from mlops_lib.runner.search.keras.lineage import Lineage
+from mlops_lib.runner.search.keras.trial_store import TrialStore
+
+
+def gained_steps(number: int, context: trial.TrialContext, store: TrialStore) -> List[str]:
+    """Return, in words, each change on the way to a trial and its gain over its parent."""
+    lines: List[str] = []
+    while number:
+        record = store.records[number]
+        candidate = store.candidate(number)
+        before = store.score(candidate.parent)
+        score = store.score(number)
+        change = "; ".join(candidate.words() or record["edits"])
+        if before is not None and score is not None:
+            gain = _gain_words(number, candidate.parent, score, before, context, store)
+            lines.insert(0, f"{gain}: {change}")
+        number = candidate.parent
+    return lines
+
+
+def _gain_words(
+    number: int,
+    parent: int,
+    score: float,
+    before: float,
+    context: trial.TrialContext,
+    store: TrialStore,
+) -> str:
+    # A trial "brought" something only if the gain is larger than chance explains, given how many
+    # trials were compared.
+    gain = protocol.gain(
+        score,
+        before,
+        metric=context.request.metric,
+        mode=context.request.mode,
+        examples=context.selected.count,
+        trials=list(store.records.values()),
+    )
+    if gain.is_clear:
+        return f"trial {number} brought {gain.words()} over trial {parent}"
+    return (
+        f"trial {number} scored {score:.3f}, trial {parent} {before:.3f}"
+        f" ({gain.words()}: no clear difference)"
+    )
+
+
+def patch_facts(
+    number: int,
+    *,
+    model: Any,
+    written: List[Any],
+    context: trial.TrialContext,
+    lineage: Lineage,
+    facts: Facts,
+) -> Dict[str, Any]:
+    """Return the content of winner.json, from which the host suggests a patch of the script.
+
+    Args:
+        number: the winning trial.
+        model: the developer's model.
+        written: the blueprint of the developer's architecture; empty if it cannot be rebuilt.
+        context: the parts that all trials share.
+        lineage: builds the winner's architecture.
+        facts: the data and the developer's way to train.
+    """
+    call = context.call
+    selected = context.selected
+    chain = lineage.trained_chain(number)
+    # A patched script trains from scratch: with the first recipe, for the epochs of all together.
+    epochs = sum(candidate.recipe.epochs for candidate in chain)
+    recipe = replace(chain[0].recipe, epochs=epochs)
+    x = selected.everything["x"] if selected.everything else selected.training["x"]
+    batch = recipe.batch_size or trial.batch_size(call)
+    given = call.arguments
+    has_root = lineage.root is not None
+    return {
+        "schema": 1,
+        "framework": "keras",
+        "before": written,
+        "after": blueprint(lineage.architecture(number)) if has_root else [],
+        "recipe": asdict(recipe),
+        "learning_rate": recipe.learning_rate or facts.learning_rate,
+        "batch_size": batch,
+        "given": {"epochs": given.get("epochs"), "batch_size": given.get("batch_size")},
+        "steps": trial.steps_an_epoch(call, x, batch),
+        "sites": call.sites,
+        "class_weight": trial.rarity(given.get("y")) if recipe.balanced else None,
+        "sequential": type(model).__name__ == "Sequential",
+    }
