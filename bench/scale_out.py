@@ -85,7 +85,7 @@ def make_trials(asked: Any, ledger: Any) -> Any:
 def be_chief(folder: str, trials: int) -> None:
     """Serve a synthetic search until it is over; its records are files, as in use."""
     from mlops_lib.runner.search.distributed import coordinator
-    from mlops_lib.runner.search.distributed.dispatcher import Desk
+    from mlops_lib.runner.search.distributed.dispatcher import TrialDispatcher
     from mlops_lib.runner.search.keras.oracle_log import Ledger
     from mlops_lib.runner.search.request import trial_record
     from mlops_lib.runner.state import atomic
@@ -100,7 +100,7 @@ def be_chief(folder: str, trials: int) -> None:
         ledger.add(record=ended)
         atomic.write_json(str(place / f"{ended['number']}.json"), ended, lasting=False)
 
-    desk = Desk(
+    dispatcher = TrialDispatcher(
         make_trials(asked, ledger),
         asked,
         records,
@@ -109,7 +109,7 @@ def be_chief(folder: str, trials: int) -> None:
         winner=lambda: 0,
         reached=lambda: False,
     )
-    coordinator.serve(desk, asked, Diary(), commit=ledger.commit)
+    coordinator.serve(dispatcher, asked, Diary(), commit=ledger.commit)
 
 
 def be_worker(folder: str, trials: int, name: int, sleep_s: float) -> list[float]:
@@ -117,20 +117,22 @@ def be_worker(folder: str, trials: int, name: int, sleep_s: float) -> list[float
     from mlops_lib.runner.search.distributed import worker
     from mlops_lib.runner.search.request import trial_record
 
-    line, waited = worker.Line(request(folder, trials, str(name)), Diary()), []
+    client, waited = worker.ChiefClient(request(folder, trials, str(name)), Diary()), []
     while True:
         began = time.monotonic()
-        order = line.ask()
+        assignment = client.next_assignment()
         waited.append(time.monotonic() - began)
-        if order.do == "end":
+        if assignment.action == "end":
             return waited
-        if order.do == "wait":
+        if assignment.action == "wait":
             waited.pop()
             time.sleep(0.05)
             continue
         time.sleep(sleep_s)
         began = time.monotonic()
-        line.end(trial_record(order.number, state="finished", score=0.5, seconds=sleep_s))
+        client.report_end(
+            trial_record(assignment.number, state="finished", score=0.5, seconds=sleep_s)
+        )
         waited.append(time.monotonic() - began)
 
 
@@ -306,7 +308,7 @@ def faults(total: int = 12, sleep_s: float = 0.5) -> None:
 
 
 def _with_kills(folder: str, total: int, sleep_s: float, victim: str) -> list[int]:
-    """The trials that ended, in their order."""
+    """The trials that ended, in their assignment."""
     roles: dict[str, tuple[Any, ...]] = {"chief": (be_chief, folder, total)}
     roles.update({str(n): (be_worker, folder, total, n, sleep_s) for n in (1, 2, 3)})
     made = {name: Child(*role) for name, role in roles.items()}
@@ -353,7 +355,9 @@ def asynchronous(
         curve, epoch_s = curves[number]["curve"], curves[number]["epoch_s"]
         if curve[epoch - 1] >= bar:
             return now
-        if epoch < len(curve) and (not halve or rungs.goes_on(number, curve[:epoch], len(curve))):
+        if epoch < len(curve) and (
+            not halve or rungs.should_continue(number, curve[:epoch], len(curve))
+        ):
             heapq.heappush(epochs, (now + epoch_s, number, epoch + 1))
         elif waiting:
             number, one = waiting.pop()

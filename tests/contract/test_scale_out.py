@@ -26,8 +26,12 @@ from mlops_lib.environments import images
 from mlops_lib.monitoring import status
 from mlops_lib.records import Environment, Limits, RunResult, SearchResult
 from mlops_lib.runner import protocol
-from mlops_lib.runner.search.distributed import coordinator, dispatcher, rpc, worker
-from mlops_lib.runner.search.distributed.dispatcher import LOST_S, Desk
+from mlops_lib.runner.search.distributed import coordinator, rpc, worker
+from mlops_lib.runner.search.distributed.dispatcher import (
+    MAX_STARTS,
+    WORKER_TIMEOUT_S,
+    TrialDispatcher,
+)
 from mlops_lib.runner.search.distributed.halving import Rungs
 from mlops_lib.runner.search.keras.candidates import Candidate, Recipe
 from mlops_lib.runner.search.keras.oracle import Trials
@@ -67,9 +71,9 @@ class Books:
         self.now = 0.0
         self.records: dict[int, dict[str, Any]] = {0: trial_record(0, score=0.0)}
         self.ends: list[int] = []
-        self.desk = self.again()
+        self.dispatcher = self.again()
 
-    def again(self) -> Desk:
+    def again(self) -> TrialDispatcher:
         self.ledger = Ledger(self.request.directory)
         self.trials = Trials(
             self.request,
@@ -78,7 +82,7 @@ class Books:
             propose=lambda tried: Candidate(0, (), Recipe(epochs=8 + len(tried))),
             refine=lambda rate, epochs: Candidate(0),
         )
-        self.desk = Desk(
+        self.dispatcher = TrialDispatcher(
             self.trials,
             self.request,
             self.records,
@@ -90,7 +94,7 @@ class Books:
             ),
             clock=lambda: self.now,
         )
-        return self.desk
+        return self.dispatcher
 
     def _record(self, record: dict[str, Any]) -> None:
         self.records[int(record["number"])] = record
@@ -106,9 +110,9 @@ class Books:
         """Time goes by; these workers say in the meantime that they live."""
         for _ in range(round(seconds)):
             self.now += 1.0
-            self.desk.look()
+            self.dispatcher.check()
             for name, number in present:
-                self.desk.beat(name, number, curve=[], seconds=1.0)
+                self.dispatcher.report_progress(name, number, curve=[], seconds=1.0)
 
 
 @pytest.fixture
@@ -117,70 +121,76 @@ def books(tmp_path: Path) -> Books:
 
 
 def test_no_worker_waits_for_another_and_none_gets_anothers_trial(books: Books) -> None:
-    first, second = books.desk.ask("1"), books.desk.ask("2")
+    first, second = books.dispatcher.assign("1"), books.dispatcher.assign("2")
     assert (first.number, second.number) == (1, 2)
     assert first.candidate != second.candidate
-    books.desk.end("2", books.ended(2))
-    assert books.desk.ask("2").number == 3
-    assert books.desk.ask("1").number == 1, "a worker that was restarted goes on with its trial"
+    books.dispatcher.report_end("2", books.ended(2))
+    assert books.dispatcher.assign("2").number == 3
+    assert books.dispatcher.assign("1").number == 1, (
+        "a worker that was restarted goes on with its trial"
+    )
 
 
 def test_a_lost_workers_trial_goes_to_another_and_counts_once(books: Books) -> None:
-    assert (books.desk.ask("1").number, books.desk.ask("2").number) == (1, 2)
-    books.wait(LOST_S + 2, ("2", 2))
-    assert books.desk.beat("1", 1, curve=[], seconds=1.0).do == "drop"
-    books.desk.end("2", books.ended(2))
-    assert books.desk.ask("2").number == 1
-    books.desk.end("1", books.ended(1, score=0.9))
+    assert (books.dispatcher.assign("1").number, books.dispatcher.assign("2").number) == (1, 2)
+    books.wait(WORKER_TIMEOUT_S + 2, ("2", 2))
+    assert books.dispatcher.report_progress("1", 1, curve=[], seconds=1.0).action == "drop"
+    books.dispatcher.report_end("2", books.ended(2))
+    assert books.dispatcher.assign("2").number == 1
+    books.dispatcher.report_end("1", books.ended(1, score=0.9))
     assert books.ends == [2], "what the lost worker says about it is not counted"
-    books.desk.end("2", books.ended(1))
-    books.desk.end("2", books.ended(1))
+    books.dispatcher.report_end("2", books.ended(1))
+    books.dispatcher.report_end("2", books.ended(1))
     assert books.ends == [2, 1]
 
 
 def test_a_killed_chief_knows_its_workers_trials(books: Books) -> None:
-    first, second = books.desk.ask("1"), books.desk.ask("2")
+    first, second = books.dispatcher.assign("1"), books.dispatcher.assign("2")
     books.again()
-    assert books.desk.beat("1", first.number, curve=[], seconds=1.0).do == "go on"
-    books.desk.end("1", books.ended(first.number))
+    assert (
+        books.dispatcher.report_progress("1", first.number, curve=[], seconds=1.0).action == "go on"
+    )
+    books.dispatcher.report_end("1", books.ended(first.number))
     books.again()
-    books.desk.end("1", books.ended(first.number))  # said once more, because nobody had answered
+    books.dispatcher.report_end(
+        "1", books.ended(first.number)
+    )  # said once more, because nobody had answered
     assert books.ends == [first.number]
-    assert books.desk.ask("2").number == second.number
-    assert books.desk.ask("1").number == 3
+    assert books.dispatcher.assign("2").number == second.number
+    assert books.dispatcher.assign("1").number == 3
 
 
 def test_a_chief_killed_before_the_oracle_knows_counts_a_trial_once(books: Books) -> None:
-    number = books.desk.ask("1").number
+    number = books.dispatcher.assign("1").number
     books._record(books.ended(number))  # the record is written; then it was killed
     books.again()
-    books.desk.end("1", books.ended(number))  # nobody had answered
+    books.dispatcher.report_end("1", books.ended(number))  # nobody had answered
     assert books.ends == [number]
-    assert books.desk.ask("1").number == 2
+    assert books.dispatcher.assign("1").number == 2
 
 
 def test_a_chief_killed_when_its_workers_have_gone_home_waits_for_nobody(books: Books) -> None:
     for number in (1, 2, 3):
-        assert books.desk.ask("1").number == number
-        books.desk.end("1", books.ended(number))
-    assert books.desk.ask("1").do == "end"
+        assert books.dispatcher.assign("1").number == number
+        books.dispatcher.report_end("1", books.ended(number))
+    assert books.dispatcher.assign("1").action == "end"
     assert books.again().stopped == "trials"
     books.request = replace(books.request, number_of_pass=3, trials=4)
     assert books.again().stopped == "", "another pass has a budget of its own"
-    assert books.desk.ask("1").number == 4
+    assert books.dispatcher.assign("1").number == 4
 
 
 def test_a_line_of_the_ledger_that_was_left_unfinished_is_as_if_nobody_had_asked(
     books: Books,
 ) -> None:
     place = Path(books.request.directory, protocol.LEDGER)
-    books.desk.ask("1")
+    books.dispatcher.assign("1")
     before = place.read_bytes()
-    assert books.desk.ask("2").number == 2
+    assert books.dispatcher.assign("2").number == 2
     place.write_bytes(place.read_bytes()[:-3])
     books.again()
     assert place.read_bytes() == before
-    assert books.desk.ask("2").number == 2
+    assert books.dispatcher.assign("2").number == 2
     assert sorted(one.recipe.epochs for one in books.trials.unfinished()) == [8, 9]
 
 
@@ -215,49 +225,54 @@ def test_a_trial_that_kills_its_workers_has_failed_and_one_that_gets_further_has
     books: Books,
 ) -> None:
     for epochs in range(5):
-        assert books.desk.ask("1").number == 1
-        books.desk.beat("1", 1, curve=[0.1] * epochs, seconds=1.0)
-    for _ in range(dispatcher.MOST_STARTS - 1):
-        assert books.desk.ask("1").number == 1
-    assert books.desk.ask("1").number == 2
+        assert books.dispatcher.assign("1").number == 1
+        books.dispatcher.report_progress("1", 1, curve=[0.1] * epochs, seconds=1.0)
+    for _ in range(MAX_STARTS - 1):
+        assert books.dispatcher.assign("1").number == 1
+    assert books.dispatcher.assign("1").number == 2
     assert (books.records[1]["state"], books.records[1]["score"]) == ("failed", None)
-    books.desk.end("1", books.ended(2))
+    books.dispatcher.report_end("1", books.ended(2))
     assert books.ends == [1, 2]
 
 
 def test_the_budget_is_counted_over_all_workers(tmp_path: Path) -> None:
     books = Books(tmp_path, minutes=1.0)
-    books.desk.ask("1")
-    books.desk.ask("2")
-    assert books.desk.beat("1", 1, curve=[0.1], seconds=35.0).do == "go on"
-    assert books.desk.beat("2", 2, curve=[0.1], seconds=25.0).do == "stop"
-    assert books.desk.stopped == "minutes"
+    books.dispatcher.assign("1")
+    books.dispatcher.assign("2")
+    assert books.dispatcher.report_progress("1", 1, curve=[0.1], seconds=35.0).action == "go on"
+    assert books.dispatcher.report_progress("2", 2, curve=[0.1], seconds=25.0).action == "stop"
+    assert books.dispatcher.stopped == "minutes"
 
 
 def test_when_all_trials_are_under_way_a_worker_stays_in_case_one_comes_back(books: Books) -> None:
     for name in ("1", "2", "3"):
-        books.desk.ask(name)
-    assert books.desk.ask("4").do == "wait"
-    books.wait(LOST_S + 2, ("1", 1), ("2", 2))
-    assert books.desk.ask("4").number == 3
+        books.dispatcher.assign(name)
+    assert books.dispatcher.assign("4").action == "wait"
+    books.wait(WORKER_TIMEOUT_S + 2, ("1", 1), ("2", 2))
+    assert books.dispatcher.assign("4").number == 3
     for name, number in (("1", 1), ("2", 2), ("4", 3)):
-        books.desk.end(name, books.ended(number))
-    assert books.desk.ask("1").do == "end"
-    assert (books.desk.stopped, sorted(books.ends)) == ("trials", [1, 2, 3])
+        books.dispatcher.report_end(name, books.ended(number))
+    assert books.dispatcher.assign("1").action == "end"
+    assert (books.dispatcher.stopped, sorted(books.ends)) == ("trials", [1, 2, 3])
 
 
 def test_trials_are_halved_without_waiting() -> None:
     rungs = Rungs("max")
-    assert [rungs.goes_on(n, [score] * 2, 8) for n, score in ((1, 0.5), (2, 0.1), (3, 0.7))] == [
-        True
-    ] * 3, "too few yet"
-    assert not rungs.goes_on(4, [0.1, 0.3], 8)
-    assert rungs.goes_on(5, [0.1, 0.6], 8)
-    assert rungs.goes_on(6, [0.1], 8), "no rung reached"
-    assert rungs.goes_on(2, [0.1] * 8, 8), "at its end a trial is not compared any more"
-    assert rungs.goes_on(7, [0.0, 0.0], 8, kind="inherited"), "only with its kind"
+    assert [
+        rungs.should_continue(n, [score] * 2, 8) for n, score in ((1, 0.5), (2, 0.1), (3, 0.7))
+    ] == [True] * 3, "too few yet"
+    assert not rungs.should_continue(4, [0.1, 0.3], 8)
+    assert rungs.should_continue(5, [0.1, 0.6], 8)
+    assert rungs.should_continue(6, [0.1], 8), "no rung reached"
+    assert rungs.should_continue(2, [0.1] * 8, 8), "at its end a trial is not compared any more"
+    assert rungs.should_continue(7, [0.0, 0.0], 8, kind="inherited"), "only with its kind"
     lower = Rungs("min")
-    assert [lower.goes_on(n, [0.1 * n] * 2, 8) for n in (1, 2, 3, 4)] == [True, True, True, False]
+    assert [lower.should_continue(n, [0.1 * n] * 2, 8) for n in (1, 2, 3, 4)] == [
+        True,
+        True,
+        True,
+        False,
+    ]
 
 
 class Served:
@@ -271,11 +286,14 @@ class Served:
 
     def _serve(self) -> None:
         self.stopped = coordinator.serve(
-            self.books.desk, self.books.request, Diary(), commit=lambda: self.books.ledger.commit()
+            self.books.dispatcher,
+            self.books.request,
+            Diary(),
+            commit=lambda: self.books.ledger.commit(),
         )
 
-    def line(self, name: int, **changed: Any) -> worker.Line:
-        return worker.Line(replace(self.books.request, worker=str(name), **changed), Diary())
+    def client(self, name: int, **changed: Any) -> worker.ChiefClient:
+        return worker.ChiefClient(replace(self.books.request, worker=str(name), **changed), Diary())
 
 
 def listening() -> set[Any]:
@@ -290,23 +308,25 @@ def test_nothing_listens_on_a_network_and_strangers_are_refused(tmp_path: Path) 
     deep = tmp_path / ("a" * 100)
     deep.mkdir()
     before, served = listening(), Served(Books(deep, trials=1))
-    line = served.line(1)
-    assert line.ask().number == 1
+    client = served.client(1)
+    assert client.next_assignment().number == 1
     assert listening() == before
     assert (deep / rpc.SOCKET).is_socket()
-    for stranger in (served.line(2, token="guessed"), served.line(2, token="")):
+    for stranger in (served.client(2, token="guessed"), served.client(2, token="")):
         with pytest.raises(worker.RefusedError, match="does not know you"):
-            stranger.ask()
+            stranger.next_assignment()
     with grpc.insecure_channel(rpc.socket(served.books.request)) as channel:
         ask = channel.unary_unary("/keras_tuner.Oracle/GetSpace")
         with pytest.raises(grpc.RpcError) as refused:
             ask(b"", wait_for_ready=True, timeout=10)
     assert refused.value.code() == grpc.StatusCode.UNAUTHENTICATED
-    line.end(served.books.ended(1))
-    assert line.ask().do == "end"
+    client.report_end(served.books.ended(1))
+    assert client.next_assignment().action == "end"
     served.thread.join(timeout=30)
     assert (served.stopped, served.books.ends) == ("trials", [1])
-    assert served.line(3).ask().do == "end", "who comes when it is over is not kept waiting"
+    assert served.client(3).next_assignment().action == "end", (
+        "who comes when it is over is not kept waiting"
+    )
 
 
 def malformed() -> list[tuple[str, Any]]:
@@ -366,18 +386,18 @@ def malformed() -> list[tuple[str, Any]]:
 @pytest.mark.attack
 def test_a_malformed_message_is_its_senders_trouble_and_not_the_chiefs(tmp_path: Path) -> None:
     served = Served(Books(tmp_path, trials=1))
-    line = served.line(1)
-    assert line.ask().number == 1
+    client = served.client(1)
+    assert client.next_assignment().number == 1
     for method, message in malformed():
         with pytest.raises(grpc.RpcError) as refused:
-            line._call(getattr(line._stub, method), message)
+            client._call(getattr(client._stub, method), message)
         assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT, (method, message)
     with pytest.raises(worker.RefusedError, match="cannot use"):
-        line.end({"number": 1})
+        client.report_end({"number": 1})
     assert served.thread.is_alive()
-    assert line.beat(1, curve=[0.1], seconds=1.0).do == "go on"
-    line.end(served.books.ended(1))
-    assert line.ask().do == "end"
+    assert client.report_progress(1, curve=[0.1], seconds=1.0).action == "go on"
+    client.report_end(served.books.ended(1))
+    assert client.next_assignment().action == "end"
     served.thread.join(timeout=30)
     assert (served.stopped, served.books.ends) == ("trials", [1])
 
@@ -396,7 +416,7 @@ def test_a_worker_refuses_a_chief_that_does_not_know_the_token(tmp_path: Path) -
     server.start()
     try:
         with pytest.raises(worker.RefusedError, match="does not know the search's token"):
-            worker.Line(replace(books.request, worker="1"), Diary()).ask()
+            worker.ChiefClient(replace(books.request, worker="1"), Diary()).next_assignment()
     finally:
         server.stop(None).wait()
 
@@ -439,17 +459,17 @@ def test_over_a_network_it_binds_to_the_given_address_only_and_nobody_else_under
     before, served, between = listening(), Served(books), Eavesdropper(port)
     request.addfinalizer(between.server_close)
     request.addfinalizer(between.shutdown)
-    line = served.line(1, chief=between.address, tls=shown.worker)
-    assert line.ask().number == 1
+    client = served.client(1, chief=between.address, tls=shown.worker)
+    assert client.next_assignment().number == 1
     assert {(one.ip.removeprefix("::ffff:"), one.port) for one in listening() - before} >= {
         ("127.0.0.1", port)
     }
     with pytest.raises(worker.RefusedError, match="does not show the certificate"):
-        served.line(2, chief=at, tls=other.worker).ask()
+        served.client(2, chief=at, tls=other.worker).next_assignment()
     with pytest.raises(worker.RefusedError, match="does not know you"):
-        served.line(2, chief=at, tls=shown.worker, token="guessed").ask()
+        served.client(2, chief=at, tls=shown.worker, token="guessed").next_assignment()
     with pytest.raises(ValueError, match="needs certificates"):
-        served.line(2, chief=at, tls={})
+        served.client(2, chief=at, tls={})
     nameless = grpc.ssl_channel_credentials(shown.worker["authority"].encode())
     named = [("grpc.ssl_target_name_override", rpc.CHIEF)]
     for channel in (grpc.insecure_channel(at), grpc.secure_channel(at, nameless, named)):
@@ -458,11 +478,11 @@ def test_over_a_network_it_binds_to_the_given_address_only_and_nobody_else_under
         assert refused.value.code() == grpc.StatusCode.UNAVAILABLE, (
             "not even told that it is unknown"
         )
-    line.end(books.ended(1))
-    assert line.ask().number == 2
-    line.end(books.ended(2))
-    assert line.ask().do == "end"
-    line.close()
+    client.report_end(books.ended(1))
+    assert client.next_assignment().number == 2
+    client.report_end(books.ended(2))
+    assert client.next_assignment().action == "end"
+    client.close()
     served.thread.join(timeout=30)
     assert between.heard, "it was on the way"
     assert b"recipe" not in between.heard
@@ -477,7 +497,7 @@ def test_a_worker_does_not_pass_for_the_chief(tmp_path: Path) -> None:
     server.start()
     try:
         with pytest.raises(worker.RefusedError, match="does not show the certificate"):
-            worker.Line(replace(asked, worker="1", chief=at), Diary()).ask()
+            worker.ChiefClient(replace(asked, worker="1", chief=at), Diary()).next_assignment()
     finally:
         server.stop(None).wait()
 
@@ -488,7 +508,7 @@ def test_a_chief_that_nothing_lets_listen_says_so(tmp_path: Path) -> None:
         books = Books(tmp_path)
         asked = replace(books.request, listen=at, tls=mutual_tls.of(tmp_path).chief)
         with pytest.raises(OSError, match=f"cannot listen at {at}"):
-            coordinator.serve(books.desk, asked, Diary(), commit=books.ledger.commit)
+            coordinator.serve(books.dispatcher, asked, Diary(), commit=books.ledger.commit)
 
 
 @pytest.fixture

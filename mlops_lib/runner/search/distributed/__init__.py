@@ -1,1 +1,1 @@
-"""One search by several workers: a coordinator hands out trials over gRPC."""
+"""One search by several workers: a chief dispatches trials over gRPC."""

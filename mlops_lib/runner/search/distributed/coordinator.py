@@ -1,9 +1,9 @@
-"""The chief of a search that has several workers: KerasTuner's gRPC service over the desk.
+"""The chief of a search with several workers: KerasTuner's gRPC service over the dispatcher.
 
-The chief is the process that goes on with the script when the search is over. It trains nothing
-itself, so that it answers at once, and so that a worker that dies takes nothing along. Everything
-is decided in the process's main thread: frameworks keep state by thread. What is decided is written
-down before it is answered, once for all calls that wait.
+The chief is the process that continues with the script after the search. It trains nothing itself,
+so it answers at once, and a worker that dies cannot take it along. All decisions are made in the
+process's main thread, because frameworks keep state by thread. A decision is on the disk before it
+is answered; calls that arrive together share one flush.
 """
 
 from __future__ import annotations
@@ -18,35 +18,39 @@ from urllib.parse import unquote
 
 from mlops_lib.runner import protocol
 from mlops_lib.runner.search.distributed import rpc
-from mlops_lib.runner.search.distributed.dispatcher import Desk, Order
+from mlops_lib.runner.search.distributed.dispatcher import Assignment, TrialDispatcher
 from mlops_lib.runner.search.request import SearchJournal, SearchRequest
 from mlops_lib.runner.state import atomic
 
 THREADS = 16
-MOST_WORKERS = 10_000
-NAME_LENGTH = 200
-LOOK_S = 1.0
-TOGETHER_S = 0.1
-"""For so long calls that come meanwhile are answered together."""
+MAX_WORKERS = 10_000
+MAX_NAME_LENGTH = 200
+CHECK_INTERVAL_S = 1.0
+BATCH_S = 0.1
+"""Calls that arrive within so long of the first are decided together, and flushed once."""
 SETTLE_S = 5.0
-"""How long the chief waits for what its workers have to say when the search is over."""
+"""How long the chief waits for the last reports of its workers when the search is over."""
 
 Call = Tuple[Callable[[], Any], "futures.Future[Any]"]
 
 
 def serve(
-    desk: Desk, request: SearchRequest, journal: SearchJournal, *, commit: Callable[[], None]
+    dispatcher: TrialDispatcher,
+    request: SearchRequest,
+    journal: SearchJournal,
+    *,
+    commit: Callable[[], None],
 ) -> str:
-    """Hand out trials until the search is over; returns why it is.
+    """Serve workers until the search is over; return the reason for its end.
 
     Args:
-        desk: decides.
+        dispatcher: decides on assignments.
         request: the search.
-        journal: notes that something was done.
-        commit: returns once all that was decided is on the disk for good.
+        journal: gets progress.
+        commit: flushes every decision to the disk.
 
     Raises:
-        OSError: nothing can listen at the address that was given.
+        OSError: the given address cannot be listened at.
         ValueError: there is an address, and no certificate.
     """
     import grpc
@@ -55,149 +59,162 @@ def serve(
     calls: "queue.Queue[Call]" = queue.Queue()
     server = grpc.server(
         futures.ThreadPoolExecutor(THREADS, thread_name_prefix="mlops-chief"),
-        interceptors=[_guard(request.token)],
+        interceptors=[_authentication(request.token)],
+        # Without it a second chief could share the port and take half of the calls.
         options=[*rpc.OPTIONS, ("grpc.so_reuseport", 0)],
     )
-    protos.get_service_grpc().add_OracleServicer_to_server(_service(desk, calls, journal), server)
+    service = _service(dispatcher, calls, journal)
+    protos.get_service_grpc().add_OracleServicer_to_server(service, server)
     rpc.listen(server, request)
     server.start()
     try:
-        board = _Board(desk, request.directory)
-        stopped = _until_over(desk, calls, journal, commit, board.show)
+        status = _WorkerStatusFile(dispatcher, request.directory)
+        stopped = _serve_until_over(dispatcher, calls, journal, commit, status.refresh)
         over = {"pass": request.number_of_pass, "stopped": stopped}
         atomic.write_json(os.path.join(request.directory, protocol.SEARCH_OVER), over)
         return stopped
     finally:
-        server.stop(grace=LOOK_S).wait()
+        server.stop(grace=CHECK_INTERVAL_S).wait()
 
 
-class _Board:
-    """Shows who works for the search, in a file of its directory: those on other machines are seen
-    nowhere else.
+class _WorkerStatusFile:
+    """The file of the search's directory that lists its workers.
+
+    It is the only place to see workers on other machines.
     """
 
-    def __init__(self, desk: Desk, directory: str) -> None:
-        self._desk = desk
+    def __init__(self, dispatcher: TrialDispatcher, directory: str) -> None:
+        self._dispatcher = dispatcher
         self._path = os.path.join(directory, protocol.SEARCH_WORKERS)
-        self._shown = 0.0
+        self._written = 0.0
 
-    def show(self) -> None:
-        """Once a second."""
-        if time.monotonic() - self._shown >= LOOK_S:
-            self._shown = time.monotonic()
-            atomic.write_json(
-                self._path, {"time": time.time(), "workers": self._desk.workers()}, lasting=False
-            )
+    def refresh(self) -> None:
+        """Write the file, at most once a second."""
+        now = time.monotonic()
+        if now - self._written >= CHECK_INTERVAL_S:
+            self._written = now
+            content = {"time": time.time(), "workers": self._dispatcher.workers()}
+            atomic.write_json(self._path, content, lasting=False)
 
 
-def _until_over(
-    desk: Desk,
+def _serve_until_over(
+    dispatcher: TrialDispatcher,
     calls: "queue.Queue[Call]",
     journal: SearchJournal,
     commit: Callable[[], None],
-    show: Callable[[], None],
+    refresh: Callable[[], None],
 ) -> str:
     over_since = None
     while True:
         journal.progress("search")
-        desk.look()
-        show()
-        if desk.stopped:
+        dispatcher.check()
+        refresh()
+        if dispatcher.stopped:
             over_since = over_since or time.monotonic()
-            late = time.monotonic() - over_since > SETTLE_S
-            if late or not (desk.held or desk.present):
-                desk.settle()
+            is_late = time.monotonic() - over_since > SETTLE_S
+            if is_late or not (dispatcher.leases or dispatcher.active_workers):
+                dispatcher.close_leases()
                 commit()
-                return desk.stopped
-        _answer(calls, commit, timeout_s=LOOK_S if not desk.stopped else 0.1)
+                return dispatcher.stopped
+        _answer_batch(calls, commit, timeout_s=0.1 if dispatcher.stopped else CHECK_INTERVAL_S)
 
 
-def _answer(calls: "queue.Queue[Call]", commit: Callable[[], None], *, timeout_s: float) -> None:
-    """Answer the calls that wait, and those that come while these are decided on; none for some
-    time is all right.
+def _answer_batch(
+    calls: "queue.Queue[Call]", commit: Callable[[], None], *, timeout_s: float
+) -> None:
+    """Decide on the waiting calls, flush the decisions, and answer them.
+
+    Calls that arrive during the decisions join the batch for up to `BATCH_S`. Returns without an
+    answer if no call arrives within `timeout_s`.
     """
     decided: List[Tuple["futures.Future[Any]", Any]] = []
     try:
-        ask, answer = calls.get(timeout=timeout_s)
+        decide, answer = calls.get(timeout=timeout_s)
         began = time.monotonic()
         while True:
             try:
-                decided.append((answer, ask()))
+                decided.append((answer, decide()))
             except Exception as error:
                 answer.set_exception(error)
                 raise
-            if time.monotonic() - began > TOGETHER_S:
+            if time.monotonic() - began > BATCH_S:
                 break
-            ask, answer = calls.get_nowait()
+            decide, answer = calls.get_nowait()
     except queue.Empty:
         pass
+    # Answers come after the flush: a worker must not act on a decision that a power failure undoes.
     commit()
-    for answer, found in decided:
-        answer.set_result(found)
+    for answer, decision in decided:
+        answer.set_result(decision)
 
 
-def _service(desk: Desk, calls: "queue.Queue[Call]", journal: SearchJournal) -> Any:
+def _service(
+    dispatcher: TrialDispatcher, calls: "queue.Queue[Call]", journal: SearchJournal
+) -> Any:
     from keras_tuner.src import protos
     from keras_tuner.src.distribute.oracle_chief import OracleServicer
 
     messages = protos.get_service()
 
-    def in_main_thread(context: Any, ask: Callable[[], Any]) -> Any:
+    def in_main_thread(context: Any, decide: Callable[[], Any]) -> Any:
         answer: "futures.Future[Any]" = futures.Future()
-
-        if not desk.knows(_worker(context)) and len(desk.workers()) >= MOST_WORKERS:
+        worker = _worker(context)
+        if not dispatcher.knows_worker(worker) and len(dispatcher.workers()) >= MAX_WORKERS:
             import grpc
 
             context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "there are too many workers")
 
-        def heard() -> Any:
-            desk.hear(_worker(context), _machine(context))
-            return ask()
+        def touch_and_decide() -> Any:
+            dispatcher.touch_worker(worker, _machine(context))
+            return decide()
 
-        calls.put((heard, answer))
+        calls.put((touch_and_decide, answer))
         return answer.result()
 
     class Service(OracleServicer):  # type: ignore[misc]
         def CreateTrial(self, request: Any, context: Any) -> Any:  # noqa: N802 - KerasTuner's names
-            order = in_main_thread(context, lambda: desk.ask(_worker(context)))
-            return messages.CreateTrialResponse(trial=_as_trial(order))
+            worker = _worker(context)
+            assignment = in_main_thread(context, lambda: dispatcher.assign(worker))
+            return messages.CreateTrialResponse(trial=_as_trial(assignment))
 
         def UpdateTrial(self, request: Any, context: Any) -> Any:  # noqa: N802
             worker = _worker(context)
-            with _refusing(context):
+            with _rejecting_malformed(context):
                 number = rpc.number_of(request.trial_id)
                 curve, seconds = rpc.metrics_as_curve(request.metrics)
             journal.progress("search", trial=number, epoch=len(curve) - 1 if curve else None)
             reply = in_main_thread(
-                context, lambda: desk.beat(worker, number, curve=curve, seconds=seconds)
+                context,
+                lambda: dispatcher.report_progress(worker, number, curve=curve, seconds=seconds),
             )
-            status = {"go on": "RUNNING", "stop": "STOPPED", "drop": "INVALID"}[reply.do]
+            status = {"go on": "RUNNING", "stop": "STOPPED", "drop": "INVALID"}[reply.action]
             return messages.UpdateTrialResponse(
-                trial=rpc.proto(request.trial_id, status, why=reply.why, best=reply.best)
+                trial=rpc.proto(request.trial_id, status, why=reply.reason, best=reply.best)
             )
 
         def EndTrial(self, request: Any, context: Any) -> Any:  # noqa: N802
-            with _refusing(context):
+            worker = _worker(context)
+            with _rejecting_malformed(context):
                 record = rpc.record_of(request.trial)
-            in_main_thread(context, lambda: desk.end(_worker(context), record))
+            in_main_thread(context, lambda: dispatcher.report_end(worker, record))
             return messages.EndTrialResponse()
 
     return Service(None)
 
 
-def _as_trial(order: Order) -> Any:
-    status = {"try": "RUNNING", "wait": "IDLE", "end": "STOPPED"}[order.do]
-    values = None if order.candidate is None else order.candidate.values()
-    return rpc.proto(str(order.number), status, candidate=values)
+def _as_trial(assignment: Assignment) -> Any:
+    status = {"try": "RUNNING", "wait": "IDLE", "end": "STOPPED"}[assignment.action]
+    values = None if assignment.candidate is None else assignment.candidate.values()
+    return rpc.proto(str(assignment.number), status, candidate=values)
 
 
 def _worker(context: Any) -> str:
-    return str(dict(context.invocation_metadata()).get(rpc.WORKER, ""))[:NAME_LENGTH]
+    return str(dict(context.invocation_metadata()).get(rpc.WORKER, ""))[:MAX_NAME_LENGTH]
 
 
 @contextlib.contextmanager
-def _refusing(context: Any) -> Iterator[None]:
-    """Answer a malformed message with its fault: it is its sender's trouble, and nobody else's."""
+def _rejecting_malformed(context: Any) -> Iterator[None]:
+    """Answer a malformed message with an error, so that it cannot stop the chief."""
     import grpc
 
     try:
@@ -207,43 +224,42 @@ def _refusing(context: Any) -> Iterator[None]:
 
 
 def _machine(context: Any) -> str:
-    """The address of the machine that a call comes from, "" for this one."""
+    """Return the address of the machine that a call comes from, "" for this one."""
     # ipv4:10.0.0.7:40312, ipv6:[fd00::7]:40312 (with its brackets escaped), unix:…
-    kind, _, place = str(context.peer()).partition(":")
-    return unquote(place).rpartition(":")[0].strip("[]") if kind in ("ipv4", "ipv6") else ""
+    kind, _, address = str(context.peer()).partition(":")
+    return unquote(address).rpartition(":")[0].strip("[]") if kind in ("ipv4", "ipv6") else ""
 
 
-def _guard(token: str) -> Any:
-    """Lets nobody in who does not know the token, and proves to the others that this is their
-    chief.
+def _authentication(token: str) -> Any:
+    """Return an interceptor that rejects callers without the token, and proves the chief to others.
+
+    A proof covers the method, the worker's name and the caller's nonce, so one that was overheard
+    is of no use for another call or as an answer to another caller.
     """
     import grpc
 
-    def refuse(request: Any, context: Any) -> Any:
+    def reject(request: Any, context: Any) -> Any:
         context.abort(grpc.StatusCode.UNAUTHENTICATED, "this search does not know you")
 
-    class Guard(grpc.ServerInterceptor):  # type: ignore[misc]
+    class Authentication(grpc.ServerInterceptor):  # type: ignore[misc]
         def intercept_service(self, continuation: Any, details: Any) -> Any:
-            told = dict(details.invocation_metadata)
-            nonce = str(told.get(rpc.NONCE, ""))
-            worker = str(told.get(rpc.WORKER, ""))
+            metadata = dict(details.invocation_metadata)
+            nonce = str(metadata.get(rpc.NONCE, ""))
+            worker = str(metadata.get(rpc.WORKER, ""))
             expected = rpc.proof(token, "worker", details.method, worker, nonce)
+            is_known = rpc.is_proof(metadata.get(rpc.PROOF), expected)
             handler = continuation(details)
-            if (
-                not token
-                or not nonce
-                or handler is None
-                or not rpc.is_proof(told.get(rpc.PROOF), expected)
-            ):
-                return grpc.unary_unary_rpc_method_handler(refuse)
-            own = rpc.proof(token, "chief", details.method, worker, nonce)
+            # Without a token anyone could compute the proof.
+            if not token or not nonce or handler is None or not is_known:
+                return grpc.unary_unary_rpc_method_handler(reject)
+            own_proof = rpc.proof(token, "chief", details.method, worker, nonce)
 
             def answer(request: Any, context: Any) -> Any:
-                context.send_initial_metadata(((rpc.PROOF, own),))
+                context.send_initial_metadata(((rpc.PROOF, own_proof),))
                 return handler.unary_unary(request, context)
 
             return grpc.unary_unary_rpc_method_handler(
                 answer, handler.request_deserializer, handler.response_serializer
             )
 
-    return Guard()
+    return Authentication()

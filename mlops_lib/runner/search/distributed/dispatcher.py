@@ -1,9 +1,9 @@
-"""Who tries what: the decisions of a search that several workers share.
+"""Dispatch the trials of one search to several workers.
 
-No worker waits for another. A trial belongs to the worker it was handed to until that worker says
-how it ended, comes back after a restart (it gets the same trial again and goes on from its
-checkpoint), or has not been heard of for `LOST_S`: then another one goes on with it, and what the
-first one still says about it is not counted.
+No worker waits for another. A trial is leased to one worker until that worker reports its end,
+asks again after a restart (it then gets the same trial, and continues from its checkpoint), or is
+silent for `WORKER_TIMEOUT_S`. After a timeout another worker continues the trial, and reports of
+the first one about it are ignored.
 """
 
 from __future__ import annotations
@@ -18,83 +18,78 @@ from mlops_lib.runner.search.keras.candidates import Candidate
 from mlops_lib.runner.search.keras.oracle import ALONE, Trials
 from mlops_lib.runner.search.request import SearchRequest, trial_record
 
-LOST_S = 60.0
-"""A worker that says nothing for so long has no trial any more.
+WORKER_TIMEOUT_S = 60.0
+"""A worker that is silent for so long loses its trial: its machine or its network is gone."""
+MAX_STARTS = 3
+"""A trial that was started so often without completing another epoch kills its workers: it failed.
+"""
+CHIEF_PAUSE_S = 5.0
+"""A gap between two checks from which on silence is the chief's own fault.
 
-Its machine is gone, or the way to it.
-"""
-MOST_STARTS = 3
-"""A trial that was begun so often without getting an epoch further kills its workers: it has
-failed.
-"""
-DEAF_S = 5.0
-"""A desk that did not look for so long (a slow proposal, a paused process) has heard nobody
-meanwhile.
+A slow proposal or a paused process delays the reports of all workers; none of them timed out.
 """
 
 
 @dataclass(frozen=True)
-class Order:
-    """What a worker is to do next."""
+class Assignment:
+    """The next task of a worker."""
 
-    do: str
-    """"try", "wait" (all trials are under way, one of them may come back) or "end"."""
+    action: str
+    """"try", "wait" (all trials are leased, and one of them may come back) or "end"."""
     number: int = 0
     candidate: Optional[Candidate] = None
-    """None: trial 0, the developer's own model, once more without the selection examples."""
+    """None for trial 0: train the developer's own model without the selection examples."""
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What a worker hears when it says how far its trial is."""
+    """The answer to a worker's progress report."""
 
-    do: str = "go on"
-    """"go on", "stop" (and say how it ended) or "drop" (somebody else has the trial)."""
-    why: str = ""
+    action: str = "go on"
+    """"go on", "stop" (and report the end) or "drop" (another worker has the trial)."""
+    reason: str = ""
     best: Optional[float] = None
-    """The best score of all."""
+    """The best score of the whole search so far."""
 
 
 @dataclass
-class Held:
-    """A trial under way."""
+class Lease:
+    """A running trial and the worker that it belongs to."""
 
     worker: str
-    heard: float
-    """When its worker was last heard of."""
+    last_seen: float
+    """When the worker last reported, in seconds of the dispatcher's clock."""
     candidate: Optional[Candidate] = None
-    """None: trial 0."""
+    """None for trial 0."""
     seconds: float = 0.0
     curve: List[float] = field(default_factory=list)
-    why: str = ""
-    """Why it is to stop."""
+    stop_reason: str = ""
+    """Why the trial has to stop; "" if it may continue."""
 
 
 @dataclass
-class Seen:
-    """A worker, as far as it was heard of."""
+class WorkerInfo:
+    """A worker that has called at least once."""
 
-    heard: float
-    """When last."""
-    begun: int = 0
-    """How many trials it was handed."""
-    where: str = ""
+    last_seen: float
+    trials_started: int = 0
+    address: str = ""
     """The machine that it calls from, "" for this one."""
 
 
-class Desk:
-    """Hands out the trials of one search. Not thread-safe: one thread asks.
+class TrialDispatcher:
+    """Dispatch the trials of one search. Not thread-safe: only one thread may call it.
 
     Args:
         trials: the oracle.
         request: the search.
-        records: the records of trials that have ended, by number; `record` adds to them.
-        begun: hears of a trial that begins.
-        record: writes a trial's record down.
-        winner: the best trial's number so far.
-        reached: whether the bar is reached.
-        owes_own: whether trial 0 is still to be trained again without the selection examples.
-        clock: monotonic seconds.
+        records: the records of finished trials, by number; `record` adds to them.
+        begun: called with the record of each trial that starts.
+        record: stores the record of a finished trial.
+        winner: returns the number of the best trial so far.
+        reached: returns whether the bar is reached.
+        owes_own: returns whether trial 0 has yet to be trained without the selection examples.
+        clock: returns monotonic seconds.
     """
 
     def __init__(
@@ -119,226 +114,249 @@ class Desk:
         self._reached = reached
         self._owes_own = owes_own
         self._clock = clock
-        self.held: Dict[int, Held] = {}
-        self.present: Set[str] = set()
+        self.leases: Dict[int, Lease] = {}
+        self.active_workers: Set[str] = set()
         """The workers that do not know yet that the search is over."""
-        self._seen: Dict[str, Seen] = {}
+        self._workers: Dict[str, WorkerInfo] = {}
         self._rungs = Rungs(request.mode)
         self._starts: Dict[int, int] = {}
-        """How often a trial was begun since it last got an epoch further than ever."""
+        """How often each trial was started since it last completed an epoch for the first time."""
         self._epochs: Dict[int, int] = {}
-        self._looked = clock()
-        self._training_s = sum(float(one["seconds"]) for one in records.values())
-        for worker, asked in trials.under_way().items():
-            known = records.get(trials.number(asked))
-            if (
-                known is not None
-            ):  # it was written down when this process was killed, and the oracle does not know
-                trials.tell(asked, known["score"], known["message"])
-            elif worker == ALONE:
-                trials.release(worker)
-            else:
-                self._hold(worker, trials.number(asked), trials.candidate(asked))
+        self._last_check = clock()
+        self._training_s = sum(float(known["seconds"]) for known in records.values())
+        self._resume()
         if not self.stopped and reached():
             trials.stop("bar")
 
-    def _hold(self, worker: str, number: int, candidate: Optional[Candidate]) -> None:
-        self.held[number] = Held(worker, self._clock(), candidate)
+    def _resume(self) -> None:
+        """Take over the leases of an earlier process from the oracle."""
+        for worker, trial in self._trials.under_way().items():
+            number = self._trials.number(trial)
+            record = self._records.get(number)
+            if record is not None:
+                # The record is written before the oracle's line: the process was killed in between.
+                self._trials.tell(trial, record["score"], record["message"])
+            elif worker == ALONE:
+                # Left by an attempt without workers; the next worker continues its checkpoint.
+                self._trials.release(worker)
+            else:
+                self._lease(worker, number, self._trials.candidate(trial))
 
-    def hear(self, worker: str, where: str = "") -> None:
-        """A worker has called.
+    def _lease(self, worker: str, number: int, candidate: Optional[Candidate]) -> None:
+        self.leases[number] = Lease(worker, self._clock(), candidate)
+
+    def touch_worker(self, worker: str, address: str = "") -> None:
+        """Note that a worker has called.
 
         Args:
-            worker: who.
-            where: the machine that it calls from, "" for this one.
+            worker: its name.
+            address: the machine that it calls from, "" for this one.
         """
-        seen = self._seen.setdefault(worker, Seen(self._clock()))
-        seen.heard, seen.where = self._clock(), where
+        info = self._workers.setdefault(worker, WorkerInfo(self._clock()))
+        info.last_seen = self._clock()
+        info.address = address
 
-    def knows(self, worker: str) -> bool:
-        """Whether the worker has called before."""
-        return worker in self._seen
+    def knows_worker(self, worker: str) -> bool:
+        """Return whether the worker has called before."""
+        return worker in self._workers
 
     def workers(self) -> List[Dict[str, Any]]:
-        """Who works for this search, and on what; `silent_s` is for how long one was not heard of."""
+        """Return a JSON object for each worker: its name, its machine, its trial and progress.
+
+        `silent_s` is the time since its last call.
+        """
         now = self._clock()
-        found = []
-        trials = {held.worker: (number, held) for number, held in self.held.items()}
-        for name, seen in sorted(self._seen.items()):
-            number, held = trials.get(name, (None, None))
-            candidate = None if held is None else held.candidate
-            found.append(
+        rows: List[Dict[str, Any]] = []
+        leases = {lease.worker: (number, lease) for number, lease in self.leases.items()}
+        for name, info in sorted(self._workers.items()):
+            number, lease = leases.get(name, (None, None))
+            candidate = None if lease is None else lease.candidate
+            rows.append(
                 {
                     "name": name,
-                    "where": seen.where,
-                    "silent_s": round(now - seen.heard, 1),
-                    "begun": seen.begun,
+                    "where": info.address,
+                    "silent_s": round(now - info.last_seen, 1),
+                    "begun": info.trials_started,
                     "trial": number,
-                    "epoch": len(held.curve) - 1 if held is not None and held.curve else None,
+                    "epoch": len(lease.curve) - 1 if lease is not None and lease.curve else None,
                     "epochs": None if candidate is None else candidate.recipe.epochs,
                 }
             )
-        return found
+        return rows
 
-    def ask(self, worker: str) -> Order:
-        """What a worker is to do next; one that was restarted gets the trial that it had."""
-        self.look()
-        self.present.add(worker)
+    def assign(self, worker: str) -> Assignment:
+        """Return the next task of a worker; one that was restarted gets its own trial again."""
+        self.check()
+        self.active_workers.add(worker)
         if self.stopped:
-            self.present.discard(worker)
-            return Order("end")
-        held = next((n for n, one in self.held.items() if one.worker == worker), None)
-        if held == 0 or (held is None and self._owes_own() and 0 not in self.held):
-            self._begin(worker, 0, None)
-            return Order("try")
+            return self._dismiss(worker)
+        leased = next((n for n, lease in self.leases.items() if lease.worker == worker), None)
+        if leased == 0 or (leased is None and self._owes_own() and 0 not in self.leases):
+            self._start(worker, 0, None)
+            return Assignment("try")
         if failures.common_failure(self._records.values()):
             self._trials.stop("failed")
-            self.present.discard(worker)
-            return Order("end")
-        asked = self._trials.ask(worker) if self._request.trials > 0 else None
-        if asked is None:
-            if self.held:
-                return Order("wait")
+            return self._dismiss(worker)
+        # KerasTuner takes a maximum of no trials for no maximum.
+        trial = self._trials.ask(worker) if self._request.trials > 0 else None
+        if trial is None:
+            if self.leases:
+                return Assignment("wait")
             spent = len(self._trials) >= self._request.trials
             self._trials.stop("trials" if spent else "exhausted")
-            self.present.discard(worker)
-            return Order("end")
-        number = self._trials.number(asked)
+            return self._dismiss(worker)
+        return self._assign_trial(worker, trial)
+
+    def _assign_trial(self, worker: str, trial: Any) -> Assignment:
+        """Start the oracle's trial, unless it is done already or keeps killing its workers."""
+        number = self._trials.number(trial)
         record = self._records.get(number)
         if record is not None:
-            self._trials.tell(asked, record["score"], record["message"])
-            self.held.pop(number, None)
-            return self.ask(worker)
-        candidate = self._trials.candidate(asked)
-        if self._starts.get(number, 0) >= MOST_STARTS:
-            self._hold(worker, number, candidate)
-            self._close(
+            self._trials.tell(trial, record["score"], record["message"])
+            self.leases.pop(number, None)
+            return self.assign(worker)
+        candidate = self._trials.candidate(trial)
+        if self._starts.get(number, 0) >= MAX_STARTS:
+            self._lease(worker, number, candidate)
+            self._finish(
                 {
-                    **_described(number, candidate),
+                    **_initial_record(number, candidate),
                     "state": "failed",
                     "worker": worker,
-                    "message": f"its worker died {MOST_STARTS} times in the same epoch",
+                    "message": f"its worker died {MAX_STARTS} times in the same epoch",
                 }
             )
-            return self.ask(worker)
-        self._begin(worker, number, candidate)
-        return Order("try", number, candidate)
+            return self.assign(worker)
+        self._start(worker, number, candidate)
+        return Assignment("try", number, candidate)
 
-    def _begin(self, worker: str, number: int, candidate: Optional[Candidate]) -> None:
+    def _dismiss(self, worker: str) -> Assignment:
+        self.active_workers.discard(worker)
+        return Assignment("end")
+
+    def _start(self, worker: str, number: int, candidate: Optional[Candidate]) -> None:
         self._starts[number] = self._starts.get(number, 0) + 1
-        if worker in self._seen:
-            self._seen[worker].begun += 1
-        self._hold(worker, number, candidate)
-        self._begun({**_described(number, candidate), "worker": worker})
+        if worker in self._workers:
+            self._workers[worker].trials_started += 1
+        self._lease(worker, number, candidate)
+        self._begun({**_initial_record(number, candidate), "worker": worker})
 
-    def beat(self, worker: str, number: int, *, curve: List[float], seconds: float) -> Reply:
-        """How far a worker's trial is.
+    def report_progress(
+        self, worker: str, number: int, *, curve: List[float], seconds: float
+    ) -> Reply:
+        """Note a worker's progress in its trial; return whether to continue.
 
         Args:
-            worker: who.
+            worker: the worker's name.
             number: the trial.
             curve: its score after each epoch so far.
             seconds: its training time so far.
         """
-        held = self._held_by(worker, number)
-        if held is None:
+        lease = self._lease_of(worker, number)
+        if lease is None:
             return Reply("drop", "another worker has this trial")
         if len(curve) > self._epochs.get(number, 0):
-            self._starts[number], self._epochs[number] = 1, len(curve)
-        held.heard, held.seconds, held.curve = self._clock(), seconds, curve
-        self.look()
-        candidate = held.candidate
-        if candidate is not None and not self._rungs.goes_on(
+            self._starts[number] = 1
+            self._epochs[number] = len(curve)
+        lease.last_seen = self._clock()
+        lease.seconds = seconds
+        lease.curve = curve
+        self.check()
+        candidate = lease.candidate
+        if candidate is not None and not self._rungs.should_continue(
             number,
             curve,
             candidate.recipe.epochs,
             "fresh" if candidate.fresh or candidate.own else "inherited",
         ):
-            held.why = "others had come further after as much of their training"
-        why = held.why or (_OVER.get(self.stopped, ""))
+            lease.stop_reason = "others had come further after as much of their training"
+        reason = lease.stop_reason or _STOP_REASONS.get(self.stopped, "")
         best = self._records.get(self._winner(), {}).get("score")
-        return Reply("stop" if why else "go on", why, best)
+        return Reply("stop" if reason else "go on", reason, best)
 
-    def _held_by(self, worker: str, number: int) -> Optional[Held]:
-        """The trial, if it is this worker's; trial 0 is not in the oracle's books, so its worker is
-        believed.
+    def _lease_of(self, worker: str, number: int) -> Optional[Lease]:
+        """Return the worker's lease on a trial, or None if another worker has it or none does."""
+        # The oracle does not number trial 0, so a chief that was restarted has no lease on it: the
+        # worker that reports on it must have had one.
+        if number == 0 and 0 not in self.leases and self._owes_own() and not self.stopped:
+            self._lease(worker, 0, None)
+        lease = self.leases.get(number)
+        return lease if lease is not None and lease.worker == worker else None
+
+    def report_end(self, worker: str, record: Dict[str, Any]) -> None:
+        """Record the end of a worker's trial.
+
+        A repeated report, or one by a worker that has lost the trial, is ignored.
         """
-        if number == 0 and 0 not in self.held and self._owes_own() and not self.stopped:
-            self._hold(worker, 0, None)
-        held = self.held.get(number)
-        return held if held is not None and held.worker == worker else None
-
-    def end(self, worker: str, record: Dict[str, Any]) -> None:
-        """How a worker's trial ended; said twice, or by one that has lost it, it does not count."""
         number = int(record["number"])
-        if self._held_by(worker, number) is None:
+        if self._lease_of(worker, number) is None:
             return
-        self._close({**record, "worker": worker})
+        self._finish({**record, "worker": worker})
         if not self.stopped and self._reached():
             self._trials.stop("bar")
 
-    def _close(self, record: Dict[str, Any]) -> None:
+    def _finish(self, record: Dict[str, Any]) -> None:
         number = int(record["number"])
-        held = self.held.pop(number)
+        lease = self.leases.pop(number)
         self._training_s += float(record["seconds"])
+        # Before the oracle's line: `_resume` completes what a kill in between leaves.
         self._record(record)
-        asked = self._trials.under_way().get(held.worker)
-        if number and asked is not None and self._trials.number(asked) == number:
-            self._trials.tell(asked, record["score"], record["message"])
+        trial = self._trials.under_way().get(lease.worker)
+        if number and trial is not None and self._trials.number(trial) == number:
+            self._trials.tell(trial, record["score"], record["message"])
 
-    def look(self) -> None:
-        """Notice that the time is used up, and whose worker is lost."""
+    def check(self) -> None:
+        """Stop the search if its time is used up; release the trials of silent workers."""
         now = self._clock()
-        asleep, self._looked = now - self._looked, now
-        for number, held in list(self.held.items()):
-            if asleep > DEAF_S:  # nobody could be heard
-                held.heard = now
-            if now - held.heard > LOST_S:
-                del self.held[number]
-                self.present.discard(held.worker)
+        pause = now - self._last_check
+        self._last_check = now
+        for number, lease in list(self.leases.items()):
+            if pause > CHIEF_PAUSE_S:
+                lease.last_seen = now
+            if now - lease.last_seen > WORKER_TIMEOUT_S:
+                del self.leases[number]
+                self.active_workers.discard(lease.worker)
                 if number:
-                    self._trials.release(held.worker)
-        used_s = self._training_s + sum(one.seconds for one in self.held.values())
+                    self._trials.release(lease.worker)
+        used_s = self._training_s + sum(lease.seconds for lease in self.leases.values())
         if not self.stopped and used_s >= 60.0 * self._request.minutes:
             self._trials.stop("minutes")
 
     @property
     def stopped(self) -> str:
-        """Why the search is over, "" while it is not."""
+        """The reason for the end of the search, "" while it runs."""
         return self._trials.stopped
 
-    def settle(self) -> None:
-        """Close what was under way when the search ended and whose workers have not said how it
-        went.
-        """
-        for number, held in sorted(self.held.items()):
+    def close_leases(self) -> None:
+        """Record trials that were still running when the search ended, as stopped."""
+        for number, lease in sorted(self.leases.items()):
             if number == 0:
-                del self.held[0]
+                del self.leases[0]
                 continue
-            self._close(
+            self._finish(
                 {
-                    **_described(number, held.candidate),
+                    **_initial_record(number, lease.candidate),
                     "state": "stopped",
-                    "worker": held.worker,
-                    "curve": held.curve,
-                    "epochs": len(held.curve),
-                    "seconds": held.seconds,
-                    "message": _OVER[self.stopped],
+                    "worker": lease.worker,
+                    "curve": lease.curve,
+                    "epochs": len(lease.curve),
+                    "seconds": lease.seconds,
+                    "message": _STOP_REASONS[self.stopped],
                 }
             )
 
 
-def _described(number: int, candidate: Optional[Candidate]) -> Dict[str, Any]:
-    """The record of a trial that begins."""
+def _initial_record(number: int, candidate: Optional[Candidate]) -> Dict[str, Any]:
+    """Return the record of a trial that starts."""
     if candidate is None:
         return trial_record(number)
-    said = [*candidate.words(), *candidate.recipe.words()]
+    edits = [*candidate.words(), *candidate.recipe.words()]
     return trial_record(
-        number, parent=candidate.parent, edits=said, hyperparameters=candidate.values()
+        number, parent=candidate.parent, edits=edits, hyperparameters=candidate.values()
     )
 
 
-_OVER = {
+_STOP_REASONS = {
     "bar": "another trial has reached the bar",
     "minutes": "the time is used up",
     "trials": "the search is over",

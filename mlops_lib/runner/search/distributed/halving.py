@@ -1,6 +1,7 @@
-"""Which trials go on: asynchronous successive halving (Li et al., "A System for Massively Parallel
-Hyperparameter Tuning", MLSys 2020), in its form that stops trials and never waits for others to
-reach the same rung.
+"""Asynchronous successive halving: stop trials that fall behind others early.
+
+The method is that of Li et al., "A System for Massively Parallel Hyperparameter Tuning", MLSys
+2020, in its form that stops trials and never waits for others to reach the same rung.
 """
 
 from __future__ import annotations
@@ -8,13 +9,14 @@ from __future__ import annotations
 from typing import Dict, Hashable, List, Tuple
 
 RUNGS = (0.25, 0.5)
-"""Shares of a trial's own epochs after which it is compared: learning rates decay over the whole of
-them.
+"""Shares of a trial's own epochs after which it is compared.
+
+They are no absolute epochs because learning rates decay over the whole of a training.
 """
 REDUCTION = 2
-"""One in so many goes on …"""
+"""One trial of so many continues …"""
 FEWEST = 4
-"""… once so many have come that far: two scores say little."""
+"""… once so many have reached the rung: two scores say little."""
 
 
 class Rungs:
@@ -24,29 +26,39 @@ class Rungs:
         self._sign = 1.0 if mode == "max" else -1.0
         self._scores: Dict[Tuple[Hashable, float], Dict[int, float]] = {}
 
-    def goes_on(self, number: int, curve: List[float], epochs: int, kind: Hashable = None) -> bool:
-        """Whether a trial is among the best at the rungs that it has reached; what it scored there
-        is remembered.
+    def should_continue(
+        self, number: int, curve: List[float], epochs: int, kind: Hashable = None
+    ) -> bool:
+        """Return whether a trial is among the best at the rungs that it has reached.
+
+        Its scores there are remembered for the comparison with later trials.
 
         Args:
             number: the trial.
             curve: its score after each epoch so far.
-            epochs: how many it is to have.
-            kind: only trials of one kind are compared: one that inherits its weights begins where
-                others end.
+            epochs: the number of epochs it is to have.
+            kind: only trials of one kind are compared. A trial that inherits its weights begins at
+                scores that others end with.
+
+        Example:
+            >>> rungs = Rungs("max")
+            >>> scores = [0.9, 0.8, 0.7, 0.1]
+            >>> [rungs.should_continue(n, [score], 4) for n, score in enumerate(scores)]
+            [True, True, True, False]
         """
-        passed = [self._passes(number, curve, epochs, (kind, share)) for share in RUNGS]
-        return all(passed)
+        # A list, not a generator: every rung reached has to be recorded.
+        passes = [self._passes(number, curve, epochs, (kind, share)) for share in RUNGS]
+        return all(passes)
 
     def _passes(
         self, number: int, curve: List[float], epochs: int, rung: Tuple[Hashable, float]
     ) -> bool:
-        reached = max(1, round(rung[1] * epochs))
-        if len(curve) < reached or reached >= epochs:
+        needed = max(1, round(rung[1] * epochs))
+        if len(curve) < needed or needed >= epochs:
             return True
         scores = self._scores.setdefault(rung, {})
         if number in scores:
-            return True  # it was let on then
-        scores[number] = max(self._sign * value for value in curve[:reached])
+            return True  # it passed this rung when it was compared
+        scores[number] = max(self._sign * value for value in curve[:needed])
         better = sum(score > scores[number] for score in scores.values())
         return len(scores) < FEWEST or better < len(scores) // REDUCTION

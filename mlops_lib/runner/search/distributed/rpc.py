@@ -1,10 +1,10 @@
-"""What the chief of a search and its workers say to each other: KerasTuner's own protocol (gRPC),
-authenticated.
+"""The messages between the chief of a search and its workers: KerasTuner's protocol over gRPC.
 
-A call carries a nonce and the proof that the caller knows the search's token; the answer carries
-the proof that the chief knows it too. The token itself is never sent. On one machine they meet at a
-socket in the run's own directory, so nothing listens on any network interface. Over a network it is
-TLS, and both sides show a certificate of the search's own authority.
+Both sides authenticate each other. A call carries a nonce and a proof that the caller knows the
+search's token; the answer carries a proof that the chief knows it too. The token itself is never
+sent. On one machine they meet at a socket in the run's own directory, so nothing listens on any
+network interface. Over a network the connection is TLS, and both sides show a certificate of the
+search's own authority.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mlops_lib.runner.state import atomic
 
 SOCKET = "chief.sock"
 CHIEF = "chief.mlops.invalid"
-"""The name in the chief's certificate."""
+"""The host name in the chief's certificate; `.invalid` never resolves (RFC 2606)."""
 NONCE = "mlops-nonce"
 PROOF = "mlops-proof"
 WORKER = "mlops-worker"
@@ -39,14 +39,15 @@ OPTIONS = (
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.http2.max_ping_strikes", 0),
 )
-KEY = "mlops"
-"""The hyperparameter whose value holds what KerasTuner's messages have no place for, as JSON: its
-numbers are 32 bits wide.
+PAYLOAD_KEY = "mlops"
+"""The hyperparameter that holds data for which KerasTuner's messages have no field, as JSON.
+
+Numbers travel in it too, because those of the messages are 32 bits wide.
 """
 
 
 def channel(request: SearchRequest) -> Any:
-    """A worker's way to its chief.
+    """Return a worker's channel to its chief.
 
     Raises:
         ValueError: it leads over a network, and there is no certificate.
@@ -55,92 +56,109 @@ def channel(request: SearchRequest) -> Any:
 
     if not request.chief:
         return grpc.insecure_channel(socket(request), options=OPTIONS)
-    authority, certificate, key = _shown(request)
+    authority, certificate, key = _certificates(request)
     credentials = grpc.ssl_channel_credentials(authority, key, certificate)
     named = ("grpc.ssl_target_name_override", CHIEF)
     return grpc.secure_channel(request.chief, credentials, options=[*OPTIONS, named])
 
 
 def listen(server: Any, request: SearchRequest) -> None:
-    """Let a chief's server listen at its socket, and at the given address for those who show a
-    certificate of this search.
+    """Let a chief's server listen at its socket, and at the request's address if there is one.
+
+    At the address a worker has to show a certificate of this search.
 
     Raises:
-        OSError: it cannot.
-        ValueError: there is no certificate.
+        OSError: the address cannot be listened at.
+        ValueError: there is an address, and no certificate.
     """
     import grpc
 
-    places: Dict[str, Any] = {socket(request): None}
+    credentials_by_address: Dict[str, Any] = {socket(request): None}
     if request.listen:
-        authority, certificate, key = _shown(request)
-        places[request.listen] = grpc.ssl_server_credentials(
+        authority, certificate, key = _certificates(request)
+        credentials_by_address[request.listen] = grpc.ssl_server_credentials(
             [(key, certificate)], authority, require_client_auth=True
         )
-    for place, credentials in places.items():
+    for address, credentials in credentials_by_address.items():
         try:
             if credentials is None:
-                server.add_insecure_port(place)
+                server.add_insecure_port(address)
             else:
-                server.add_secure_port(place, credentials)
+                server.add_secure_port(address, credentials)
         except RuntimeError:
-            raise OSError(f"the search's chief cannot listen at {place}") from None
+            raise OSError(f"the search's chief cannot listen at {address}") from None
 
 
-def _shown(request: SearchRequest) -> List[bytes]:
+def _certificates(request: SearchRequest) -> List[bytes]:
     try:
         return [request.tls[name].encode() for name in ("authority", "certificate", "key")]
     except KeyError:
         raise ValueError(
-            "a search over a network needs certificates, and its orders hold none"
+            "a search over a network needs certificates, and its settings hold none"
         ) from None
 
 
-def is_foreign(details: str) -> bool:
-    """Whether what gRPC says of a call that failed is that who answers is not this search's chief."""
-    return any(
-        word in details
-        for word in ("CERTIFICATE_VERIFY_FAILED", "WRONG_VERSION_NUMBER", "Hostname Verification")
-    )
+def is_certificate_error(details: str) -> bool:
+    """Return whether a call failed because the server is not this search's chief.
+
+    Args:
+        details: gRPC's message.
+    """
+    # gRPC has no status of its own for it: all of them are UNAVAILABLE.
+    marks = ("CERTIFICATE_VERIFY_FAILED", "WRONG_VERSION_NUMBER", "Hostname Verification")
+    return any(mark in details for mark in marks)
 
 
 def socket(request: SearchRequest) -> str:
-    """The socket in the search's directory, where the workers of one machine and their chief meet."""
-    # The path of a socket may have 107 characters only, however deep the run directory is.
+    """Return the address of the socket in the search's directory."""
+    # A socket's path may have at most 107 characters, and a run directory may lie deeper than that;
+    # the descriptor stays open for as long as gRPC may reconnect.
     folder = os.open(request.directory, os.O_RDONLY | os.O_DIRECTORY)
     return f"unix:/proc/self/fd/{folder}/{SOCKET}"
 
 
 def is_over(request: SearchRequest) -> bool:
-    """Whether the chief of this search has gone for good."""
-    found = atomic.read_json(os.path.join(request.directory, protocol.SEARCH_OVER))
-    return isinstance(found, dict) and found.get("pass") == request.number_of_pass
+    """Return whether the chief of this search has ended for good."""
+    content = atomic.read_json(os.path.join(request.directory, protocol.SEARCH_OVER))
+    # An earlier pass of the same run leaves the same file.
+    return isinstance(content, dict) and content.get("pass") == request.number_of_pass
 
 
 def proof(token: str, side: str, *parts: str) -> str:
-    """What only somebody who knows the token can say."""
+    """Return a proof of knowing the token (HMAC-SHA256).
+
+    Args:
+        token: the search's secret.
+        side: "worker" or "chief"; a proof of one side cannot be sent back as the other's.
+        parts: the method, the worker's name and the nonce of the call.
+    """
     return hmac.new(token.encode(), json.dumps([side, *parts]).encode(), hashlib.sha256).hexdigest()
 
 
 def is_proof(given: Any, expected: str) -> bool:
-    """Whether it is the proof that was expected, in a time that tells nothing."""
+    """Return whether a proof is the expected one, in constant time."""
     return hmac.compare_digest(str(given or "").encode(), expected.encode())
 
 
-def proto(trial_id: str, status: str, **said: Any) -> Any:
-    """A trial as KerasTuner sends it, with what is said about it."""
+def proto(trial_id: str, status: str, **content: Any) -> Any:
+    """Return a KerasTuner trial message with a payload."""
     import keras_tuner
     from keras_tuner.src.engine import trial as trials
 
     values = keras_tuner.HyperParameters()
-    values.values = {KEY: json.dumps(said)}
+    values.values = {PAYLOAD_KEY: json.dumps(content)}
     return trials.Trial(values, trial_id=trial_id, status=status).to_proto()
 
 
-def said(trial: Any) -> Dict[str, Any]:
-    """What was said in a trial that came over the wire."""
-    found = json.loads(trial.hyperparameters.values.values[KEY].string_value or "{}")
-    return found if isinstance(found, dict) else {}
+def payload(trial: Any) -> Dict[str, Any]:
+    """Return the payload of a trial message; empty if it has none.
+
+    Raises:
+        ValueError: the payload is no JSON.
+    """
+    text = trial.hyperparameters.values.values[PAYLOAD_KEY].string_value
+    content = json.loads(text or "{}")
+    return content if isinstance(content, dict) else {}
 
 
 NUMBER = (int, float)
@@ -159,23 +177,26 @@ RECORD: Dict[str, Any] = {
     "message": (str,),
     "worker": (str,),
 }
-"""What a trial's record has to hold."""
+"""The keys of a trial's record, with the types of their values."""
 LARGEST = 1 << 53
+"""The largest integer up to which a float is exact."""
 STATES = ("finished", "stopped", "failed", "invalid")
 
 
 class MalformedError(ValueError):
-    """A worker's message does not have the form that the chief works with."""
+    """A worker's message is not of the form that the chief works with."""
 
 
 def record_of(trial: Any) -> Dict[str, Any]:
-    """The record of a trial that a worker says has ended.
+    """Return the record of a finished trial from a worker's message.
+
+    A worker may run on another machine, so every value is checked; unknown keys are dropped.
 
     Raises:
-        MalformedError: it is none.
+        MalformedError: there is no valid record in it.
     """
     try:
-        record = said(trial)["record"]
+        record = payload(trial)["record"]
     except (KeyError, ValueError, RecursionError):
         raise MalformedError("there is no record in it") from None
     if not isinstance(record, dict):
@@ -187,9 +208,8 @@ def record_of(trial: Any) -> Dict[str, Any]:
         record[key] for key in ("number", "score", "epochs", "seconds") if record[key] is not None
     ]
     curve = record["curve"]
-    if not all(_is_sound(one) for one in numbers) or not all(
-        isinstance(one, NUMBER) for one in curve
-    ):
+    is_sound = all(_is_sound(number) for number in numbers)
+    if not is_sound or not all(isinstance(score, NUMBER) for score in curve):
         raise MalformedError("its record has a number that is none, or too large")
     if (
         record["state"] not in STATES
@@ -204,10 +224,10 @@ def _is_sound(value: Any) -> bool:
 
 
 def number_of(trial_id: str) -> int:
-    """The number of the trial that a worker names.
+    """Return the number of the trial in a worker's message.
 
     Raises:
-        MalformedError: it is none.
+        MalformedError: it is no number.
     """
     if not (trial_id.isascii() and trial_id.isdecimal() and len(trial_id) <= 9):
         raise MalformedError("it names no trial")
@@ -215,22 +235,24 @@ def number_of(trial_id: str) -> int:
 
 
 def curve_as_metrics(curve: Any, seconds: float) -> Mapping[str, float]:
-    """A curve as the metrics of KerasTuner's message."""
+    """Return a curve as the metrics of KerasTuner's message."""
     return {"seconds": seconds, **{str(epoch): float(value) for epoch, value in enumerate(curve)}}
 
 
 def metrics_as_curve(metrics: Mapping[str, float]) -> Any:
-    """The curve and the seconds in such metrics.
+    """Return the curve and the seconds from the metrics of a message.
 
     Raises:
-        MalformedError: they are no such metrics.
+        MalformedError: they do not come from `curve_as_metrics`.
     """
-    metrics = dict(metrics)  # of a message, one that is missing would be 0
+    # In protobuf's map a missing key is 0; in a dict it is an error.
+    metrics = dict(metrics)
     try:
         curve = [float(metrics[str(i)]) for i in range(len(metrics) - 1)]
         seconds = float(metrics["seconds"])
     except (KeyError, ValueError, TypeError):
         raise MalformedError("its metrics are no curve") from None
-    if not 0 <= seconds <= LARGEST:  # also if it is no number: a budget would never be used up
+    # Also false for NaN, with which a budget would never be used up.
+    if not 0 <= seconds <= LARGEST:
         raise MalformedError("its training time is none")
     return curve, seconds

@@ -1,7 +1,7 @@
-"""A worker of a search: asks the chief for trials, says how far they are, and how they ended.
+"""A worker's connection with the chief: get assignments, report progress and ends.
 
-While a trial trains, a thread of its own tells the chief about it; the training never waits for an
-answer, and a chief that is gone for a while is waited for only between two trials.
+While a trial trains, a thread of its own reports to the chief. The training never waits for an
+answer; a worker waits for a silent chief only between two trials.
 """
 
 from __future__ import annotations
@@ -13,29 +13,34 @@ import time
 from typing import Any, Callable, Dict, Iterator, Optional
 
 from mlops_lib.runner.search.distributed import rpc
-from mlops_lib.runner.search.distributed.dispatcher import Order, Reply
+from mlops_lib.runner.search.distributed.dispatcher import Assignment, Reply
 from mlops_lib.runner.search.keras.candidates import Candidate
 from mlops_lib.runner.search.keras.trial import TrialContext
 from mlops_lib.runner.search.request import SearchJournal, SearchRequest
 
-BEAT_S = 0.4
-"""How often the chief hears of a trial: the bar reached anywhere stops everybody within a second.
+REPORT_INTERVAL_S = 0.4
+"""The time between two progress reports; the replies stop all workers within a second once one of
+them has reached the bar.
 """
-CALL_S = 10.0
-AGAIN_S = 0.3
-SILENT_S = 60.0
-"""A chief that has not answered for so long is told of: who sees to it may want to know."""
+CALL_TIMEOUT_S = 10.0
+RETRY_S = 0.3
+SILENCE_WARNING_S = 60.0
+"""A chief that has not answered for so long is worth a warning: its operator may want to know."""
 
 
 class RefusedError(Exception):
     """The chief does not know this worker, or is not the chief."""
 
 
-class Line:
-    """A worker's connection with its chief.
+class ChiefClient:
+    """The client of the chief's service.
+
+    Args:
+        request: the search; names this worker and the chief's address.
+        journal: gets progress, and a warning if the chief is silent.
 
     Raises:
-        ValueError: it leads over a network, and there is no certificate.
+        ValueError: the chief is on another machine, and there is no certificate.
     """
 
     def __init__(self, request: SearchRequest, journal: SearchJournal) -> None:
@@ -47,30 +52,33 @@ class Line:
         self._messages = protos.get_service()
         self._channel = rpc.channel(request)
         self._stub = protos.get_service_grpc().OracleStub(self._channel)
-        self._heard = time.monotonic()
+        self._last_answer = time.monotonic()
         self._is_silent = False
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._channel.close()
 
-    def ask(self) -> Order:
-        """What to do next."""
-        answer = self._patiently(
+    def next_assignment(self) -> Assignment:
+        """Return this worker's next task; waits for a chief that does not answer.
+
+        Raises:
+            RefusedError: the chief does not accept this worker.
+        """
+        answer = self._call_until_answered(
             self._stub.CreateTrial, self._messages.CreateTrialRequest(tuner_id=self._name)
         )
         if answer is None:
-            return Order("end")
+            return Assignment("end")
         trial = answer.trial
         states = self._states()
-        do = {states.RUNNING: "try", states.IDLE: "wait"}.get(trial.status, "end")
-        values = rpc.said(trial).get("candidate")
-        return Order(
-            do, int(trial.trial_id or 0), None if values is None else Candidate.read(values)
-        )
+        action = {states.RUNNING: "try", states.IDLE: "wait"}.get(trial.status, "end")
+        values = rpc.payload(trial).get("candidate")
+        candidate = None if values is None else Candidate.read(values)
+        return Assignment(action, int(trial.trial_id or 0), candidate)
 
-    def beat(self, number: int, *, curve: Any, seconds: float) -> Optional[Reply]:
-        """Say how far a trial is; None where the chief does not answer just now."""
+    def report_progress(self, number: int, *, curve: Any, seconds: float) -> Optional[Reply]:
+        """Report a trial's progress; return the reply, or None if the chief does not answer now."""
         import grpc
 
         request = self._messages.UpdateTrialRequest(
@@ -81,14 +89,18 @@ class Line:
         except grpc.RpcError:
             return None
         states = self._states()
-        told = rpc.said(trial)
-        do = {states.STOPPED: "stop", states.INVALID: "drop"}.get(trial.status, "go on")
-        return Reply(do, str(told.get("why", "")), told.get("best"))
+        payload = rpc.payload(trial)
+        action = {states.STOPPED: "stop", states.INVALID: "drop"}.get(trial.status, "go on")
+        return Reply(action, str(payload.get("why", "")), payload.get("best"))
 
-    def end(self, record: Dict[str, Any]) -> None:
-        """Say how a trial ended, for as long as it takes the chief to hear it; it counts it once."""
+    def report_end(self, record: Dict[str, Any]) -> None:
+        """Report the end of a trial, repeatedly until the chief answers; it counts it once.
+
+        Raises:
+            RefusedError: the chief does not accept the record.
+        """
         trial = rpc.proto(str(record["number"]), "COMPLETED", record=record)
-        self._patiently(self._stub.EndTrial, self._messages.EndTrialRequest(trial=trial))
+        self._call_until_answered(self._stub.EndTrial, self._messages.EndTrialRequest(trial=trial))
 
     @staticmethod
     def _states() -> Any:
@@ -96,10 +108,10 @@ class Line:
 
         return protos.get_proto().TrialStatus
 
-    def _patiently(self, method: Any, message: Any) -> Any:
-        """Call a chief that may be away for a while: whoever watches over the run brings it back.
+    def _call_until_answered(self, method: Any, message: Any) -> Any:
+        """Return the chief's answer, or None if the search has ended without one.
 
-        None where the search was over meanwhile.
+        A chief that was killed is restarted by the run's watchdog, so the call is repeated.
         """
         import grpc
 
@@ -108,110 +120,116 @@ class Line:
             try:
                 return self._call(method, message)
             except grpc.RpcError as error:
-                self._refuse(error)
+                self._raise_if_permanent(error)
                 if rpc.is_over(self._request):
                     return None
-                time.sleep(AGAIN_S)
+                time.sleep(RETRY_S)
 
-    def _refuse(self, error: Any) -> None:
-        """End with one message where it is no use to ask again."""
+    def _raise_if_permanent(self, error: Any) -> None:
+        """Raise a RefusedError if repeating the call cannot succeed."""
         import grpc
 
         if error.code() == grpc.StatusCode.UNAUTHENTICATED:
             raise RefusedError(error.details()) from None
         if error.code() == grpc.StatusCode.INVALID_ARGUMENT:
             raise RefusedError(
-                f"the search's chief cannot use what this worker says: {error.details()}"
+                f"the search's chief cannot use this worker's message: {error.details()}"
             ) from None
-        if rpc.is_foreign(str(error.details())):
+        if rpc.is_certificate_error(str(error.details())):
             raise RefusedError(
-                f"who answers at {self._request.chief} is not this search's chief: it does not show the certificate that the"
-                " shared files name. See that the address is the one given as --listen, and that nothing stands in between."
+                f"the server at {self._request.chief} is not this search's chief: it does not show"
+                " the certificate that the shared files name. Check that the address is the one"
+                " given as --listen, and that no proxy stands in between."
             ) from None
 
-    def _notice(self, error: Any) -> None:
-        """Tell of a chief that is silent, and of its coming back; None is an answer."""
-        now = time.monotonic()
-        if error is None:
-            self._heard = now
-            if self._is_silent:
-                self._is_silent = False
-                self._journal.write("warning", message="the chief of the search answers again")
-        elif now - self._heard > SILENT_S and not self._is_silent:
-            self._is_silent = True
-            where = f" at {self._request.chief}" if self._request.chief else ""
-            self._journal.write(
-                "warning",
-                message=f"the chief of the search{where} has not answered for {SILENT_S:.0f} s and is waited for:"
-                f" {error.details()}",
-            )
+    def _note_answer(self) -> None:
+        self._last_answer = time.monotonic()
+        if self._is_silent:
+            self._is_silent = False
+            self._journal.write("warning", message="the chief of the search answers again")
+
+    def _note_silence(self, error: Any) -> None:
+        """Warn once if the chief has been silent for too long."""
+        silent_s = time.monotonic() - self._last_answer
+        if silent_s <= SILENCE_WARNING_S or self._is_silent:
+            return
+        self._is_silent = True
+        address = f" at {self._request.chief}" if self._request.chief else ""
+        self._journal.write(
+            "warning",
+            message=f"the chief of the search{address} has not answered for"
+            f" {SILENCE_WARNING_S:.0f} s; this worker keeps trying: {error.details()}",
+        )
 
     def _call(self, method: Any, message: Any) -> Any:
+        """Call the chief once, and check that the answer comes from the chief."""
         import grpc
 
         name = f"/keras_tuner.Oracle/{type(message).__name__.replace('Request', '')}"
         nonce = secrets.token_hex(16)
         token = self._request.token
-        own = rpc.proof(token, "worker", name, self._name, nonce)
-        told = ((rpc.NONCE, nonce), (rpc.WORKER, self._name), (rpc.PROOF, own))
+        own_proof = rpc.proof(token, "worker", name, self._name, nonce)
+        metadata = ((rpc.NONCE, nonce), (rpc.WORKER, self._name), (rpc.PROOF, own_proof))
         try:
-            answer, call = method.with_call(message, metadata=told, timeout=CALL_S)
+            answer, call = method.with_call(message, metadata=metadata, timeout=CALL_TIMEOUT_S)
         except grpc.RpcError as error:
-            self._notice(error)
+            self._note_silence(error)
             raise
-        self._notice(None)
-        heard = dict(call.initial_metadata()).get(rpc.PROOF)
-        if not rpc.is_proof(heard, rpc.proof(token, "chief", name, self._name, nonce)):
-            raise RefusedError("who answers does not know the search's token")
+        self._note_answer()
+        chief_proof = dict(call.initial_metadata()).get(rpc.PROOF)
+        if not rpc.is_proof(chief_proof, rpc.proof(token, "chief", name, self._name, nonce)):
+            raise RefusedError("the answering server does not know the search's token")
         return answer
 
     @contextlib.contextmanager
-    def reporting(self, number: int, context: TrialContext) -> Iterator["Reports"]:
-        """Tell the chief about the trial that trains meanwhile."""
-        reports = Reports(self, number, context)
-        thread = threading.Thread(target=reports.run, name="mlops-worker", daemon=True)
-        context.cancel_reason, context.owns_trial = reports.told, reports.owns_trial
+    def reporting(self, number: int, context: TrialContext) -> Iterator["ProgressReporter"]:
+        """Report on a trial in the background while the block runs."""
+        reporter = ProgressReporter(self, number, context)
+        thread = threading.Thread(target=reporter.run, name="mlops-worker", daemon=True)
+        context.cancel_reason = reporter.cancel_reason
+        context.owns_trial = reporter.owns_trial
         thread.start()
         try:
-            yield reports
+            yield reporter
         finally:
-            reports.over.set()
+            reporter.ended.set()
             thread.join()
-            context.cancel_reason, context.owns_trial = str, lambda: True
+            context.cancel_reason = str
+            context.owns_trial = lambda: True
 
 
-class Reports:
-    """What the chief hears about one trial, and what it answered."""
+class ProgressReporter:
+    """Report one trial's progress to the chief, and keep its latest reply."""
 
-    def __init__(self, line: Line, number: int, context: TrialContext) -> None:
-        self._line = line
+    def __init__(self, client: ChiefClient, number: int, context: TrialContext) -> None:
+        self._client = client
         self._number = number
         self._context = context
-        self.over = threading.Event()
+        self.ended = threading.Event()
         self.reply = Reply()
 
-    def told(self) -> str:
-        """Why the trial is to end, "" if it is not."""
-        return self.reply.why if self.reply.do != "go on" else ""
+    def cancel_reason(self) -> str:
+        """Return why the trial has to end, or "" if it may continue."""
+        return self.reply.reason if self.reply.action != "go on" else ""
 
     def owns_trial(self) -> bool:
-        """Whether the chief still counts on this worker for the trial, as far as it can be asked."""
-        self._beat()
-        return self.reply.do != "drop"
+        """Return whether this worker still owns the trial (it may have been reassigned)."""
+        self._report()
+        return self.reply.action != "drop"
 
     def run(self) -> None:
-        """Until the trial is over."""
-        while not self.over.wait(BEAT_S):
-            self._beat()
+        """Report until the trial has ended."""
+        while not self.ended.wait(REPORT_INTERVAL_S):
+            self._report()
 
-    def _beat(self) -> None:
+    def _report(self) -> None:
         curve, seconds = self._context.progress()
-        reply = self._line.beat(self._number, curve=curve, seconds=seconds)
-        if (
-            reply is None
-            or self.reply.do == "drop"
-            or (self.reply.do == "stop" and reply.do == "go on")
-        ):
+        reply = self._client.report_progress(self._number, curve=curve, seconds=seconds)
+        if reply is None or self.reply.action == "drop":
+            return
+        # A chief that was restarted has forgotten the scores at the rungs, and may take back a
+        # "stop". The training has been stopped by then.
+        if self.reply.action == "stop" and reply.action == "go on":
             return
         self.reply = reply
         if reply.best is not None:
@@ -219,28 +237,31 @@ class Reports:
 
 
 def work(
-    line: Line,
+    client: ChiefClient,
     context: TrialContext,
-    attempt: Callable[[Order], Dict[str, Any]],
-    ended: Callable[[int], None] = lambda number: None,
+    run_trial: Callable[[Assignment], Dict[str, Any]],
+    on_reported: Callable[[int], None] = lambda number: None,
 ) -> None:
-    """Try what the chief hands out until the search is over.
+    """Run assigned trials until the end of the search.
 
     Args:
-        line: the connection with the chief.
-        context: what trials share.
-        attempt: runs one trial and gives its record.
-        ended: hears of a trial of whose end the chief has heard.
+        client: the connection with the chief.
+        context: the parts that all trials share.
+        run_trial: runs one trial and returns its record.
+        on_reported: called with a trial's number once the chief has confirmed its end.
+
+    Raises:
+        RefusedError: the chief does not accept this worker.
     """
     while True:
-        order = line.ask()
-        if order.do == "end":
+        assignment = client.next_assignment()
+        if assignment.action == "end":
             return
-        if order.do == "wait":
-            time.sleep(AGAIN_S)
+        if assignment.action == "wait":
+            time.sleep(RETRY_S)
             continue
-        with line.reporting(order.number, context) as reports:
-            record = attempt(order)
-        if reports.reply.do != "drop":
-            line.end(record)
-            ended(order.number)
+        with client.reporting(assignment.number, context) as reporter:
+            record = run_trial(assignment)
+        if reporter.reply.action != "drop":
+            client.report_end(record)
+            on_reported(assignment.number)

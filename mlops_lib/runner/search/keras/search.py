@@ -16,7 +16,7 @@ from mlops_lib.runner import protocol
 from mlops_lib.runner.keras import data_order
 from mlops_lib.runner.search import failures, holdout, scores
 from mlops_lib.runner.search.distributed import coordinator, worker
-from mlops_lib.runner.search.distributed.dispatcher import Desk
+from mlops_lib.runner.search.distributed.dispatcher import TrialDispatcher
 from mlops_lib.runner.search.examples import RefusedError, Selected, choose
 from mlops_lib.runner.search.keras import facts as facts_of
 from mlops_lib.runner.search.keras import graph, trial, user_space
@@ -390,7 +390,7 @@ class Search:
     def _serve(self, trials: Trials) -> str:
         """Dispatch trials to workers; return the reason for the end."""
         store = self.store
-        desk = Desk(
+        dispatcher = TrialDispatcher(
             trials,
             self.request,
             store.records,
@@ -405,7 +405,7 @@ class Search:
         def commit() -> None:
             store.commit(lambda: [candidate.parent for candidate in trials.unfinished()])
 
-        stopped = coordinator.serve(desk, self.request, self.journal, commit=commit)
+        stopped = coordinator.serve(dispatcher, self.request, self.journal, commit=commit)
         winner = store.winner()
         if self.request.listen and winner:
             # A remote worker reports the end of a trial while its weights are still on the way.
@@ -415,7 +415,7 @@ class Search:
     def _await_weights(self, number: int) -> None:
         while not self.store.has_weights(number):
             self.journal.progress("search")
-            time.sleep(worker.AGAIN_S)
+            time.sleep(worker.RETRY_S)
 
     def work(self) -> None:
         """Run the trials that the chief assigns, until it reports the end of the search."""

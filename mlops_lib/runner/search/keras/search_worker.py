@@ -8,7 +8,7 @@ import time
 from typing import Any, Callable, Dict
 
 from mlops_lib.runner.search.distributed import worker
-from mlops_lib.runner.search.distributed.dispatcher import Order
+from mlops_lib.runner.search.distributed.dispatcher import Assignment
 from mlops_lib.runner.search.keras.candidates import Candidate
 from mlops_lib.runner.search.keras.trial import TrialContext
 from mlops_lib.runner.search.keras.trial_runner import TrialRunner
@@ -30,21 +30,21 @@ class SearchWorker:
         Raises:
             RefusedError: the chief does not accept this worker.
         """
-        line = worker.Line(self._request, self._context.journal)
-        worker.work(line, self._context, self._run, self._store.delete_checkpoint)
+        client = worker.ChiefClient(self._request, self._context.journal)
+        worker.work(client, self._context, self._run, self._store.delete_checkpoint)
 
-    def _run(self, order: Order) -> Dict[str, Any]:
-        candidate = order.candidate
+    def _run(self, assignment: Assignment) -> Dict[str, Any]:
+        candidate = assignment.candidate
         self._store.reload()
         if candidate is None:
             record = self._runner.retrain_own_model()
         else:
             self._wait_until(functools.partial(self._is_parent_ready, candidate))
-            self._store.candidates[order.number] = candidate
-            record = self._runner.run(order.number, candidate)
-        if self._request.mirrored and self._store.has_weights(order.number):
+            self._store.candidates[assignment.number] = candidate
+            record = self._runner.run(assignment.number, candidate)
+        if self._request.mirrored and self._store.has_weights(assignment.number):
             # The chief may build on a trial as soon as it knows its end: its weights go first.
-            given = self._store.path("given", f"{order.number}.npz")
+            given = self._store.path("given", f"{assignment.number}.npz")
             self._wait_until(lambda: os.path.exists(given))
         return record
 
@@ -65,4 +65,4 @@ class SearchWorker:
         """Wait for a condition, or until the trial is cancelled."""
         while not condition() and not self._context.cancel_reason():
             self._context.journal.progress("search")
-            time.sleep(worker.AGAIN_S)
+            time.sleep(worker.RETRY_S)
