@@ -1,4 +1,4 @@
-"""What a trial is to try: edits to an architecture, and a recipe to train it by."""
+"""The candidates of a search: edits to an architecture, and a recipe to train it by."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from mlops_lib.runner.search.keras.constraints import Ties
 PEAK = 3e-3
 """Peak learning rate of Adam under warm-up and cosine decay, at batches of 64."""
 STEPS = 1200
-"""A training has at least so many steps, where its epochs stay bearable: the weights have to get
-somewhere.
+"""The fewest steps of a training, as long as its epochs stay within `MOST_EPOCHS`.
+
+With fewer the weights cannot move far enough from where they begin.
 """
 FEW_STEPS = 20
-"""Steps an epoch below which a smaller batch is worth its time."""
+"""With fewer steps an epoch, a smaller batch is worth its time."""
 SMALLEST_BATCH = 16
 LARGEST_BATCH = 256
 FEWEST_EPOCHS = 8
@@ -26,11 +27,12 @@ MOST_EPOCHS = 50
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a trial trains."""
+    """The training of a trial."""
 
     optimizer: str = "own"
-    """"own": the developer's, from its configuration; "compiled": the one the model has; else the
-    name of one of Keras'.
+    """"own" for the developer's, from its configuration; "compiled" for the one the model has; else
+    the
+    name of a Keras optimizer.
     """
     learning_rate: float = 0.0
     """Peak under "cosine"; 0 keeps the developer's."""
@@ -43,38 +45,39 @@ class Recipe:
     """Weigh classes by their rarity."""
 
     def words(self) -> List[str]:
-        """As a person would say it."""
-        said = [f"train {self.epochs} epochs"]
+        """Return the recipe in plain words, one item a setting."""
+        words = [f"train {self.epochs} epochs"]
         if self.schedule == "cosine":
-            said.append("warm up, then decay the learning rate along a cosine")
+            words.append("warm up, then decay the learning rate along a cosine")
         if self.optimizer not in ("own", "compiled"):
-            said.append(f"use {self.optimizer}")
+            words.append(f"use {self.optimizer}")
         if self.learning_rate:
-            said.append(f"learning rate {self.learning_rate:.2g}")
+            words.append(f"learning rate {self.learning_rate:.2g}")
         if self.batch_size:
-            said.append(f"batches of {self.batch_size}")
+            words.append(f"batches of {self.batch_size}")
         if self.balanced:
-            said.append("weigh rare classes more")
-        return said
+            words.append("weigh rare classes more")
+        return words
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """What a trial is to try."""
+    """The changes that a trial tries."""
 
     parent: int
     """The trial whose architecture is edited and whose weights are inherited."""
     edits: Tuple[Edit, ...] = ()
     recipe: Recipe = Recipe()
     fresh: bool = False
-    """Start from the weights before the developer's fit all the same, and fresh ones where the
-    edits changed a layer.
+    """Start from the weights before the developer's fit; layers that the edits changed are
+    initialised.
     """
     own: str = ""
-    """Values of the project's own HyperModel, as JSON: it builds the model, nothing is edited."""
+    """Values of the project's own HyperModel, as JSON; it builds the model, and nothing is edited.
+    """
 
     def values(self) -> Dict[str, Any]:
-        """As flat JSON values, for the oracle's own records."""
+        """Return flat JSON values, for the oracle's own records."""
         return {
             "parent": self.parent,
             "edits": json.dumps([dict(e) for e in self.edits], sort_keys=True),
@@ -85,24 +88,24 @@ class Candidate:
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Candidate:
-        """The candidate that `values` describe."""
+        """Return the candidate that `values` describe."""
         recipe = Recipe(**{name: values[name] for name in asdict(Recipe()) if name in values})
         edits = tuple(json.loads(values["edits"]))
         own = str(values.get("own") or "")
         return cls(int(values["parent"]), edits, recipe, bool(values["fresh"]), own)
 
     def words(self) -> List[str]:
-        """Its edits as a person would say them."""
+        """Return the edits in plain words."""
         own = [f"{name} = {value}" for name, value in json.loads(self.own or "{}").items()]
         return [words(edit) for edit in self.edits] + own
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What the project allows: the table `[search]` of its settings."""
+    """The limits that a project sets: the table `[search]` of its settings."""
 
     edits: Tuple[str, ...] = ()
-    """The only kinds of edits allowed; all where none is named."""
+    """The only kinds of edits allowed; empty allows all."""
     without: Tuple[str, ...] = ()
     """Kinds of edits not allowed."""
     epochs: int = 0
@@ -111,9 +114,9 @@ class Limits:
     """Most parameters of a model; 0 for no limit."""
 
     @classmethod
-    def read(cls, given: Any) -> Limits:
-        """The limits in a JSON object; without one there are none."""
-        table = given if isinstance(given, dict) else {}
+    def read(cls, content: Any) -> Limits:
+        """Return the limits in a JSON object; anything else sets none."""
+        table = content if isinstance(content, dict) else {}
         return cls(
             tuple(map(str, table.get("edits") or ())),
             tuple(map(str, table.get("without") or ())),
@@ -122,14 +125,14 @@ class Limits:
         )
 
     def allow(self, edit: Edit) -> bool:
-        """Whether an edit of this kind may be made."""
+        """Return whether an edit of this kind is allowed."""
         kind = str(edit.get("edit", edit)["kind"])
         return kind not in self.without and (not self.edits or kind in self.edits)
 
 
 @dataclass
 class Facts:
-    """What is known of the data and of the developer's way to train."""
+    """Properties of the data and of the developer's training."""
 
     examples: int
     batch_size: int
@@ -139,40 +142,40 @@ class Facts:
     """Names of inputs that are images."""
     pictures: Dict[str, List[int]] = field(default_factory=dict)
     """Names of inputs that are pictures, also as grey values or as one vector, with height, width
-    and channels.
+    and
+    channels.
     """
     mirrored: bool = False
     """Whether a mirrored image may keep its label."""
     unscaled: Dict[str, Tuple[List[float], List[float]]] = field(default_factory=dict)
     """Input name to mean and variance by feature, for inputs that are far from standard."""
     targets: Optional[Tuple[float, float]] = None
-    """Mean and deviation of targets that are numbers, where they are far from standard."""
+    """Mean and deviation of numeric targets that are far from standard, else None."""
     arrays: bool = True
     """Whether the batch size can be chosen."""
     imbalanced: bool = False
     """Whether some class is rare and the metric cares."""
     padded: List[str] = field(default_factory=list)
-    """Names of token inputs that many examples end in zeros: padding that nobody masks."""
+    """Names of token inputs in which many examples end in zeros: padding without a mask."""
     inner: List[str] = field(default_factory=list)
-    """Names of the script's own models inside the model, which began untrained and are edited too.
+    """Names of the script's own models inside the model that began untrained; they are edited too.
     """
     pretrained: bool = False
-    """Whether weights from elsewhere are being trained on, which a high learning rate would
-    destroy.
-    """
+    """Whether pretrained weights are being trained, which a high learning rate would destroy."""
     accelerated: bool = False
     """Whether there is an accelerator: wider networks cost little there."""
     most_cost: float = 0.0
     """Multiplications that an example may cost a network; 0 for no limit."""
     limits: Limits = Limits()
     ties: Ties = field(default_factory=Ties)
-    """What an edited network keeps for the sake of the script's other models."""
+    """Properties of the network that the script's other models depend on; edits keep them."""
 
 
 def standard_recipe(facts: Facts, *, share: float = 1.0) -> Recipe:
-    """Warm-up and cosine decay with Adam, for `share` of the developer's epochs, but enough steps.
+    """Return warm-up and cosine decay with Adam, for `share` of the developer's epochs.
 
-    Weights from elsewhere are trained at the developer's own rate.
+    The epochs are raised until there are enough steps. Pretrained weights are trained at the
+    developer's own rate.
     """
     batch = facts.batch_size
     if facts.arrays:
@@ -184,8 +187,9 @@ def standard_recipe(facts: Facts, *, share: float = 1.0) -> Recipe:
         round(facts.epochs * share), min(math.ceil(STEPS / steps), MOST_EPOCHS), FEWEST_EPOCHS
     )
     epochs = min(epochs, max(MOST_EPOCHS, facts.epochs // 2), facts.limits.epochs or epochs)
+    # The rate follows the square root of the batch size, within bounds.
     rate = PEAK * min(max((batch / 64.0) ** 0.5, 0.5), 2.0)
     if facts.pretrained:
         rate = min(facts.learning_rate or 1e-4, 1e-3)
-    chosen = batch if facts.arrays and batch != facts.batch_size else 0
-    return Recipe("adam", float(f"{rate:.3g}"), "cosine", chosen, epochs, facts.imbalanced)
+    changed_batch = batch if facts.arrays and batch != facts.batch_size else 0
+    return Recipe("adam", float(f"{rate:.3g}"), "cosine", changed_batch, epochs, facts.imbalanced)

@@ -1,8 +1,9 @@
-"""KerasTuner's Oracle over edits: it numbers the trials and draws their values; what it is asked
-and told is in the search's ledger, from which it comes back after a kill.
+"""KerasTuner's Oracle over edits: numbers the trials and chooses their values.
 
-Edits come from the space (portfolio, then what the diagnosis suggests). When those around the best
-model are used up, KerasTuner's Bayesian optimisation goes on over the way that model is trained.
+Edits come from the space (the portfolio, then those that the diagnosis suggests). When those around
+the best model are used up, KerasTuner's Bayesian optimisation searches the training of that model.
+Every question and answer is a line of the search's ledger, from which the oracle is restored after
+a kill.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from mlops_lib.runner.search.request import SearchRequest
 
 OBJECTIVE = "score"
 ALONE = "mlops"
-"""The worker of a search that has only one."""
+"""The worker's name in a search that has only one."""
 Propose = Callable[[List[Mapping[str, Any]]], Optional[Candidate]]
-"""From the values of all trials so far to the next candidate, None when the space is used up."""
+"""Return the next candidate from the values of all trials so far, or None if none is left."""
 Own = Tuple[Any, Callable[[Mapping[str, Any]], Candidate]]
 Refine = Callable[[float, int], Candidate]
-"""From a learning rate and a number of epochs to a candidate on the best model."""
+"""Return a candidate on the best model from a learning rate and a number of epochs."""
 
 
 @contextlib.contextmanager
@@ -36,8 +37,9 @@ def _quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _one_thread() -> Iterator[None]:
-    """Keep linear algebra to this thread: for matrices of a few rows, waking others takes six times
-    as long as they save.
+    """Keep linear algebra to this thread.
+
+    For matrices of a few rows, waking other threads takes six times as long as they save.
     """
     try:
         import threadpoolctl  # scikit-learn brings it
@@ -49,16 +51,16 @@ def _one_thread() -> Iterator[None]:
 
 
 class Trials:
-    """The oracle's trials, at most one under way for each worker.
+    """The oracle's trials; each worker has at most one at a time.
 
     Args:
         request: the search.
         ledger: the search's ledger.
-        base_rate: learning rate around which the refinement looks.
-        propose: gives the next candidate.
-        refine: makes a candidate of the refinement's values.
-        own: the project's own HyperParameters and what makes a candidate of their values: all that
-            is searched then.
+        base_rate: the learning rate around which the refinement looks.
+        propose: returns the next candidate.
+        refine: returns a candidate with the refinement's values.
+        own: the project's own HyperParameters, and a function from their values to a candidate. If
+            given, nothing else is searched.
     """
 
     def __init__(
@@ -75,7 +77,7 @@ class Trials:
         self._own = own
         self._request = request
         self.stopped = ""
-        """Why this pass's search is over, "" while it is not."""
+        """The reason for the end of this pass's search, "" while it runs."""
         with _quiet():
             self._oracle = _edit_oracle(request, base_rate, propose, refine, own)
             self._oracle.verbose = 0
@@ -86,12 +88,14 @@ class Trials:
                     self.stopped = str(line["why"])
 
     def _repeat(self, line: Mapping[str, Any]) -> None:
-        """Let the oracle know what was written down; values it draws later are those that it would
-        have drawn.
+        """Replay a line of the ledger.
+
+        The oracle then draws the same values as it would have without a restart.
         """
         oracle = self._oracle
         number = str(line["trial"])
         if "values" in line:
+            # KerasTuner seeds each draw from this counter, which a rejected draw advances too.
             oracle._seed_state = line["drawn"]
             oracle.add_trial(number, line["values"])
         if number not in oracle.trials:  # a power failure took the line that began it
@@ -102,52 +106,55 @@ class Trials:
             self._end(oracle.trials[number], line["score"], line["message"])
 
     def _hand(self, number: str, worker: str) -> None:
-        """A trial is this worker's from here on; "" is nobody."""
+        """Assign a trial to a worker; "" puts it back for the next worker that asks."""
         oracle = self._oracle
         oracle.ongoing_trials = {
-            name: one for name, one in oracle.ongoing_trials.items() if one.trial_id != number
+            name: trial for name, trial in oracle.ongoing_trials.items() if trial.trial_id != number
         }
-        oracle._retry_queue = [one for one in oracle._retry_queue if one != number]
+        oracle._retry_queue = [waiting for waiting in oracle._retry_queue if waiting != number]
         if worker:
             oracle.ongoing_trials[worker] = oracle.trials[number]
         else:
             oracle._retry_queue.append(number)
 
     def __len__(self) -> int:
-        """How many there are, those under way included."""
+        """Return the number of trials, running ones included."""
         return len(self._oracle.trials)
 
     def ask(self, worker: str = ALONE) -> Optional[Any]:
-        """The trial to run (the one a kill interrupted comes again), None when the budget or the
-        space is used up.
+        """Return the worker's next trial, or None if the budget or the space is used up.
+
+        A trial that a kill interrupted is returned again.
         """
-        known = len(self)
-        mine = self._oracle.ongoing_trials.get(worker)
+        count_before = len(self)
+        current = self._oracle.ongoing_trials.get(worker)
         with _quiet():
             trial = self._oracle.create_trial(worker)
         if str(trial.status) != "RUNNING":
             return None
-        if mine is None:
+        # A trial that the worker had already, and one from the retry queue, is no new line or no
+        # new values: replaying the ledger must not draw twice.
+        if current is None:
             new = {"values": trial.hyperparameters.values, "drawn": self._oracle._seed_state}
             self._ledger.add(
-                trial=trial.trial_id, worker=worker, **(new if len(self) > known else {})
+                trial=trial.trial_id, worker=worker, **(new if len(self) > count_before else {})
             )
         return trial
 
     def stop(self, why: str) -> None:
-        """This pass's search is over.
+        """Record the end of this pass's search.
 
-        Workers end when they hear of it, so a chief that comes back must know it by itself.
+        Workers end as soon as they learn of it, so a restarted chief could not learn it from them.
         """
         self._ledger.add(over=self._request.number_of_pass, why=why)
         self.stopped = why
 
     def under_way(self) -> Dict[str, Any]:
-        """Worker to the trial it has."""
+        """Return each worker's running trial."""
         return dict(self._oracle.ongoing_trials)
 
     def unfinished(self) -> List[Candidate]:
-        """What the trials without an end are to try, those that wait for a worker included."""
+        """Return the candidates of all trials without an end, those without a worker included."""
         return [
             self.candidate(trial)
             for trial in self._oracle.trials.values()
@@ -155,7 +162,7 @@ class Trials:
         ]
 
     def release(self, worker: str) -> None:
-        """Let the next worker that asks go on with this one's trial."""
+        """Give the worker's trial to the next worker that asks."""
         trial = self._oracle.ongoing_trials.get(worker)
         if trial is not None:
             self._ledger.add(trial=trial.trial_id, worker="")
@@ -163,18 +170,18 @@ class Trials:
 
     @staticmethod
     def number(trial: Any) -> int:
-        """The trial's number, from 1; trial 0 is the developer's own."""
+        """Return the trial's number, from 1; trial 0 is the developer's own."""
         return int(trial.trial_id) + 1
 
     def candidate(self, trial: Any) -> Candidate:
-        """What it is to try."""
+        """Return the candidate of a trial."""
         values = trial.hyperparameters.values
         return (
             Candidate.read(values) if self._own is None else self._own[1](json.loads(values["own"]))
         )
 
     def tell(self, trial: Any, score: Optional[float], message: str = "") -> None:
-        """How it ended; without a score it failed."""
+        """Record a trial's score; None means that it failed."""
         self._ledger.add(trial=trial.trial_id, score=score, message=message)
         self._end(trial, score, message)
 
@@ -208,32 +215,32 @@ def _edit_oracle(
         """Edits first, then the learning rate and the epochs of the best model."""
 
         def populate_space(self, trial_id: str) -> Dict[str, Any]:
-            tried = [self.trials[one].hyperparameters.values for one in self.start_order]
+            tried = [self.trials[number].hyperparameters.values for number in self.start_order]
             candidate = propose(tried)
             if candidate is None:
-                # What is drawn depends on the trial's number alone, so that a search that was
-                # killed repeats it.
+                # The draw depends on the trial's number alone, so that a search that was killed
+                # repeats it.
                 self._random_state = numpy.random.RandomState(self.seed + int(trial_id))
                 with _one_thread():
-                    drawn = super().populate_space(trial_id)
-                if drawn["status"] != "RUNNING":
-                    return dict(drawn)
+                    draw = super().populate_space(trial_id)
+                if draw["status"] != "RUNNING":
+                    return dict(draw)
                 if own is not None:
                     # Beside KerasTuner's own names, by which it models the scores.
                     return {
                         "status": "RUNNING",
-                        "values": {**own[1](drawn["values"]).values(), **drawn["values"]},
+                        "values": {**own[1](draw["values"]).values(), **draw["values"]},
                     }
                 candidate = refine(
-                    float(drawn["values"]["learning_rate"]), int(drawn["values"]["epochs"])
+                    float(draw["values"]["learning_rate"]), int(draw["values"]["epochs"])
                 )
             return {"status": "RUNNING", "values": candidate.values()}
 
         def _check_consecutive_failures(self) -> None:
-            """Trials may fail as they like: the budget bounds them."""
+            """Do not stop: the budget bounds the search, however many trials fail."""
 
         def add_trial(self, trial_id: str, values: Dict[str, Any]) -> None:
-            """A trial with these values begins, as `create_trial` lets one begin."""
+            """Start a trial with these values, as `create_trial` would."""
             hyperparameters = self.hyperparameters.copy()
             hyperparameters.values = values
             trial = trials.Trial(hyperparameters, trial_id=trial_id, status="RUNNING")
@@ -242,10 +249,10 @@ def _edit_oracle(
             self.start_order.append(trial_id)
 
         def save(self) -> None:
-            """The ledger has it."""
+            """Do nothing: the ledger has it."""
 
         def _save_trial(self, trial: Any) -> None:
-            """The ledger has it."""
+            """Do nothing: the ledger has it."""
 
     space = keras_tuner.HyperParameters() if own is None else own[0]
     if own is None:

@@ -1,6 +1,4 @@
-"""One trial: a model is compiled as the developer compiled theirs, trained, and scored after every
-epoch.
-"""
+"""One trial: compile a model as the developer compiled theirs, train it, score every epoch."""
 
 from __future__ import annotations
 
@@ -22,28 +20,30 @@ from mlops_lib.runner.state import atomic, objects
 
 SMALLEST_BATCH = 4
 SCORED_AT_ONCE = 256
-"""Examples of a batch that only scores: no gradients are kept."""
+"""Batch size for scoring only; no gradients are kept, so it may be larger than in training."""
 ADAM_LIKE = {"Adam", "AdamW", "Nadam", "Adamax"}
 STEERING = ("EarlyStopping", "ReduceLROnPlateau", "LearningRateScheduler", "TerminateOnNaN")
-"""Callbacks of the developer's that run in trials, as fresh copies; all others may write, or do
-anything.
+"""The developer's callbacks that run in trials, as fresh copies.
+
+All others may write files, or do anything else.
 """
 
 
 @dataclass
 class TrialRun:
-    """How a trial went."""
+    """The course and the result of one trial."""
 
     state: str = "finished"
-    """finished, stopped (early, on purpose), invalid (not a number) or failed."""
+    """finished, stopped (early, on purpose), invalid (the score is not a number) or failed."""
     score: Optional[float] = None
     curve: List[float] = field(default_factory=list)
     history: Dict[str, List[float]] = field(default_factory=dict)
     weights: Optional[List[Any]] = None
-    """The values after the best epoch."""
+    """The model's weights after the best epoch."""
     losses: List[float] = field(default_factory=list)
-    """The loss on the selection examples after each epoch; it goes on falling where a score on few
-    examples cannot rise.
+    """The loss on the selection examples after each epoch.
+
+    It still falls while a score on few examples can no longer rise.
     """
     seconds: float = 0.0
     message: str = ""
@@ -54,7 +54,7 @@ class TrialRun:
 
 @dataclass
 class TrialContext:
-    """What all trials of a search share."""
+    """The parts that all trials of a search share."""
 
     call: FitCall
     request: SearchRequest
@@ -62,47 +62,54 @@ class TrialContext:
     journal: SearchJournal
     clock: Clock
     optimizer: Any
-    """The developer's optimizer, of which only the class and the configuration are read."""
+    """The developer's optimizer; only its class and its configuration are read."""
     bar: float
-    """The score at which the search stops after the trial."""
+    """The score at which the search stops after the running trial."""
     sure: float
-    """The score at which a trial need not run to its end; it still does until its curve levels off.
-    """
+    """The score from which on a trial may stop before its end, once its curve has levelled off."""
     best: Optional[float] = None
     """The best score so far; a trial that cannot beat it any more is stopped."""
     in_place: bool = False
     """Whether trials train the caller's own object, because it cannot be built a second time."""
     cancel_reason: Callable[[], str] = str
-    """Why the trial under way is to end now, by whoever decides elsewhere; "" if it is not."""
+    """Return why the running trial has to end now, or "" if it may continue; set by a worker."""
     owns_trial: Callable[[], bool] = lambda: True
-    """Whether nobody else goes on with the trial under way, whose weights would be others."""
+    """Return whether this process still owns the running trial (it may have been reassigned)."""
     run: Optional[TrialRun] = None
-    """The trial under way."""
+    """The running trial."""
     pipeline: Dict[str, bytes] = field(default_factory=dict)
-    """What the training pipeline keeps in its attributes (its order, among others), as it was when
-    the search began.
-    """
+    """The attributes of the training pipeline (its order, among others) when the search began."""
 
     def rewind(self) -> None:
-        """Let a trial find the training pipeline as any other does, whatever ran before it in this
-        process.
+        """Put the training pipeline into the state it had when the search began.
+
+        Every trial then reads the same data, whatever ran before it in this process.
         """
         if self.pipeline:
-            named = [("x", self.selected.training["x"])]
-            objects.restore(objects.find_places(named), self.pipeline, named)
+            roots = [("x", self.selected.training["x"])]
+            objects.put(objects.places(roots), self.pipeline, roots)
 
     def progress(self) -> Tuple[List[float], float]:
-        """The curve of the trial under way, and its seconds."""
+        """Return the curve of the running trial and its training time in seconds."""
         run = self.run
         return ([], 0.0) if run is None else (list(run.curve), run.seconds + self.clock.running_s)
 
 
 def train(context: TrialContext, model: Any, recipe: Recipe, number: int) -> TrialRun:
-    """Train a model and score it; a trial that fails says so in its record and raises nothing.
+    """Train a model and score it; return the run.
 
-    A batch that does not fit into memory is halved, until it does.
+    A trial that fails raises nothing: its run has the state "failed" and the message. A batch that
+    does
+    not fit into memory is halved until it does.
+
+    Args:
+        context: the parts that all trials share.
+        model: the candidate's model, with its starting weights.
+        recipe: the training.
+        number: the trial.
     """
-    trouble: Tuple[type[Exception], ...] = (
+    # Other errors (KeyboardInterrupt, SystemExit, a broken framework) end the search.
+    expected: Tuple[type[Exception], ...] = (
         ValueError,
         TypeError,
         ArithmeticError,
@@ -113,7 +120,7 @@ def train(context: TrialContext, model: Any, recipe: Recipe, number: int) -> Tri
     )
     tensorflow = sys.modules.get("tensorflow")
     if tensorflow is not None:
-        trouble = (*trouble, tensorflow.errors.OpError)
+        expected = (*expected, tensorflow.errors.OpError)
     checkpoint = TrialCheckpoint(
         os.path.join(context.request.directory, "trials", f"{number}{TrialCheckpoint.ENDING}")
     )
@@ -123,7 +130,7 @@ def train(context: TrialContext, model: Any, recipe: Recipe, number: int) -> Tri
         context.clock.start()
         try:
             _fit(context, model, recipe, number, run, checkpoint)
-        except trouble as error:
+        except expected as error:
             if not _is_out_of_memory(error):
                 run.state, run.message = "failed", f"{type(error).__name__}: {str(error)[:500]}"
                 return run
@@ -145,12 +152,13 @@ def train(context: TrialContext, model: Any, recipe: Recipe, number: int) -> Tri
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Whether a training failed for want of memory: Python's, or that of the framework's device.
+    """Return whether a training ran out of memory, Python's or that of the framework's device.
 
-    TensorFlow and PyTorch have a class for it; JAX says RESOURCE_EXHAUSTED, XLA's status, in an
-    error of no class of its own.
+    TensorFlow and PyTorch have a class for it. JAX raises XLA's status RESOURCE_EXHAUSTED in an
+    error
+    without a class of its own.
     """
-    names = {one.__name__ for one in type(error).__mro__}
+    names = {kind.__name__ for kind in type(error).__mro__}
     return bool(
         names & {"MemoryError", "ResourceExhaustedError", "OutOfMemoryError"}
     ) or "RESOURCE_EXHAUSTED" in str(error)
@@ -170,16 +178,16 @@ def _fit(
     if recipe.optimizer != "compiled":
         compile_as_given(model, context.call, optimizer_for(context.optimizer, recipe, steps))
     monitor = _monitor(context, recipe, number, run, checkpoint)
-    chosen = context.selected
+    selected = context.selected
     arguments = {
         **data,
         **passed_on(context.call, data["x"], batch),
         "epochs": recipe.epochs,
         "verbose": 0,
         "callbacks": [*steering(context.call.arguments.get("callbacks"), recipe), monitor],
-        "validation_data": (chosen.x, chosen.y)
-        if chosen.weight is None
-        else (chosen.x, chosen.y, chosen.weight),
+        "validation_data": (selected.x, selected.y)
+        if selected.weight is None
+        else (selected.x, selected.y, selected.weight),
         "initial_epoch": checkpoint.restore(model, run),
     }
     context.clock.count(run.seconds)
@@ -197,12 +205,12 @@ def _fit(
 
 
 def batch_size(call: FitCall) -> int:
-    """The developer's batch size; Keras' own where none was given."""
+    """Return the developer's batch size, or Keras' default if none was given."""
     return int(call.arguments.get("batch_size") or 32)
 
 
 def steps_an_epoch(call: FitCall, x: Any, batch: int) -> int:
-    """Steps in an epoch of the training data."""
+    """Return the number of steps in an epoch of the training data."""
     given = call.arguments.get("steps_per_epoch")
     if given:
         return int(given)
@@ -213,14 +221,14 @@ def steps_an_epoch(call: FitCall, x: Any, batch: int) -> int:
 
 
 def is_pipeline(x: Any) -> bool:
-    """Whether the data makes its own batches."""
+    """Return whether the data makes its own batches."""
     return hasattr(x, "cardinality") or (
         not isinstance(x, (dict, list, tuple)) and not hasattr(x, "shape")
     )
 
 
 def passed_on(call: FitCall, x: Any, batch: int) -> Dict[str, Any]:
-    """The arguments of the developer's `fit` that hold for trials too."""
+    """Return the arguments of the developer's `fit` that apply to trials too."""
     names = ["class_weight", "validation_batch_size"]
     names += ["steps_per_epoch"] if is_pipeline(x) else ["shuffle"]
     given = {name: call.arguments[name] for name in names if call.arguments.get(name) is not None}
@@ -228,22 +236,22 @@ def passed_on(call: FitCall, x: Any, batch: int) -> Dict[str, Any]:
         given["batch_size"] = batch
         given.setdefault("validation_batch_size", max(batch, min(8 * batch, SCORED_AT_ONCE)))
     elif not hasattr(x, "__getitem__"):
-        given["shuffle"] = False  # Keras cannot, and would warn
+        given["shuffle"] = False  # Keras cannot shuffle a stream, and would warn
     return given
 
 
 def compile_as_given(model: Any, call: FitCall, optimizer: Any) -> None:
-    """Compile with the developer's own loss and metric objects, and a fresh optimizer."""
+    """Compile a model with the developer's own loss and metric objects, and a fresh optimizer."""
     given = {name: value for name, value in call.compiled.items() if name != "optimizer"}
     model.compile(optimizer=optimizer, **given)
 
 
 def optimizer_for(own: Any, recipe: Recipe, steps: int) -> Any:
-    """A fresh optimizer.
+    """Return a fresh optimizer for a recipe.
 
     Args:
-        own: the developer's.
-        recipe: which one, and its learning rate.
+        own: the developer's optimizer.
+        recipe: the kind of optimizer, and its learning rate.
         steps: steps in an epoch.
     """
     import keras
@@ -271,51 +279,58 @@ def optimizer_for(own: Any, recipe: Recipe, steps: int) -> Any:
 
 
 def plain_rate(optimizer: Any) -> float:
-    """The learning rate of an optimizer; 0 where it is a schedule."""
+    """Return the learning rate of an optimizer, or 0 if it is a schedule."""
     rate = getattr(optimizer, "inner_optimizer", optimizer).get_config().get("learning_rate")
     return float(rate) if isinstance(rate, (int, float)) or hasattr(rate, "item") else 0.0
 
 
 def steering(given: Any, recipe: Recipe) -> List[Any]:
-    """Fresh copies of the developer's schedules and early stopping."""
-    chosen = given if isinstance(given, (list, tuple)) else [given] if given is not None else []
+    """Return fresh copies of the developer's schedules and early stopping."""
+    callbacks = given if isinstance(given, (list, tuple)) else [given] if given is not None else []
     copies = []
-    for one in chosen:
-        kind = type(one).__name__
-        ours = type(one).__module__.startswith(("keras.", "tf_keras."))
-        if not ours or kind not in STEERING or (recipe.schedule == "cosine" and "L" in kind):
+    for callback in callbacks:
+        kind = type(callback).__name__
+        is_keras = type(callback).__module__.startswith(("keras.", "tf_keras."))
+        # ReduceLROnPlateau and LearningRateScheduler would overwrite the recipe's own schedule.
+        sets_rate = "L" in kind
+        if not is_keras or kind not in STEERING or (recipe.schedule == "cosine" and sets_rate):
             continue
-        fresh = copy.copy(one)
+        fresh = copy.copy(callback)
         fresh._model = None
         if kind == "EarlyStopping" and recipe.schedule == "cosine":
             # The learning rate falls at the end, and that is when such a training gets better.
-            fresh.patience = max(int(one.patience), recipe.epochs // 2)
+            fresh.patience = max(int(callback.patience), recipe.epochs // 2)
         copies.append(fresh)
     return copies
 
 
 def left_out(given: Any) -> List[str]:
-    """Names of the developer's callbacks that do not run in trials."""
-    chosen = given if isinstance(given, (list, tuple)) else [given] if given is not None else []
+    """Return the class names of the developer's callbacks that do not run in trials."""
+    callbacks = given if isinstance(given, (list, tuple)) else [given] if given is not None else []
     return [
-        type(one).__name__ for one in chosen if type(one).__name__ not in (*STEERING, "History")
+        type(callback).__name__
+        for callback in callbacks
+        if type(callback).__name__ not in (*STEERING, "History")
     ]
 
 
 def rarity(y: Any) -> Optional[Dict[int, float]]:
-    """Weights that make all classes count the same; None where the targets are no classes."""
+    """Return weights under which all classes count the same, None if there are no classes."""
     import numpy
 
     labels = classes(y)
     if labels is None:
         return None
-    found, counts = numpy.unique(labels, return_counts=True)
-    return {int(c): float(len(labels) / (len(found) * n)) for c, n in zip(found, counts)}
+    kinds, counts = numpy.unique(labels, return_counts=True)
+    return {
+        int(kind): float(len(labels) / (len(kinds) * count)) for kind, count in zip(kinds, counts)
+    }
 
 
 class Scorer:
-    """The judged metric on the selection examples: from the epoch's logs, else from the model's
-    predictions.
+    """The judged metric on the selection examples.
+
+    It is read from the epoch's logs if the model reports it, else computed from predictions.
     """
 
     def __init__(self, request: SearchRequest, selected: Selected) -> None:
@@ -334,13 +349,13 @@ class Scorer:
         )
 
     def evaluate(self, model: Any) -> Optional[float]:
-        """The score of a compiled model."""
-        chosen = self.selected
+        """Return the score of a compiled model, or None if it cannot be computed."""
+        selected = self.selected
         logs = model.evaluate(
-            chosen.x,
-            chosen.y,
+            selected.x,
+            selected.y,
             batch_size=SCORED_AT_ONCE,
-            sample_weight=chosen.weight,
+            sample_weight=selected.weight,
             verbose=0,
             return_dict=True,
         )
@@ -348,7 +363,7 @@ class Scorer:
 
 
 def pulse(journal: SearchJournal, clock: Clock, number: int) -> Any:
-    """The class of callbacks that say how far a training is, and end it when the time is used up."""
+    """Return a callback class that reports progress, and ends a training whose time is used up."""
     import keras
 
     class Pulse(keras.callbacks.Callback):  # type: ignore[misc]
@@ -366,7 +381,7 @@ def pulse(journal: SearchJournal, clock: Clock, number: int) -> Any:
 def _monitor(
     context: TrialContext, recipe: Recipe, number: int, run: TrialRun, checkpoint: TrialCheckpoint
 ) -> Any:
-    """The callback that scores every epoch, says so, and ends a trial that is done or hopeless."""
+    """Return the callback that scores every epoch and stops a trial that is done or hopeless."""
     scorer = Scorer(context.request, context.selected)
 
     class Monitor(pulse(context.journal, context.clock, number)):  # type: ignore[misc]
@@ -425,37 +440,52 @@ def levelled_off(losses: List[float], epochs: int) -> bool:
     """Return whether a training has gained nothing for a fifth of its epochs.
 
     Args:
-        losses: after each epoch so far.
-        epochs: how many it is to have.
+        losses: the loss after each epoch so far.
+        epochs: the number of epochs it is to have.
 
     Example:
-        >>> levelled_off([0.9, 0.5, 0.4, 0.41, 0.42, 0.43], 10), levelled_off([0.9, 0.5, 0.4, 0.3], 50)
-        (True, False)
+        >>> levelled_off([0.9, 0.5, 0.4, 0.41, 0.42, 0.43], 10)
+        True
+        >>> levelled_off([0.9, 0.5, 0.4, 0.3], 50)
+        False
     """
     best = min(range(len(losses)), key=losses.__getitem__)
     return len(losses) - 1 - best >= max(3, epochs // 5)
 
 
 def hopeless(curve: List[float], epochs: int, best: Optional[float], *, mode: str) -> bool:
-    """Whether a trial will not reach the best score even if it goes on gaining as fast as lately.
+    """Return whether a trial will not reach the best score even at its recent rate of gain.
 
-    Judged from half way on: under a decaying learning rate the gains come late.
+    No trial is judged before half of its epochs: under a decaying learning rate the gains come
+    late.
+
+    Args:
+        curve: the score after each epoch so far.
+        epochs: the number of epochs it is to have.
+        best: the best score of the search, None if there is none.
+        mode: "max" or "min".
+
+    Example:
+        >>> hopeless([0.50, 0.51, 0.51, 0.51], 8, 0.9, mode="max")
+        True
+        >>> hopeless([0.1, 0.3, 0.5, 0.7], 8, 0.9, mode="max")
+        False
     """
-    seen = len(curve)
-    if best is None or seen < max(3, (epochs + 1) // 2) or seen >= epochs:
+    count = len(curve)
+    if best is None or count < max(3, (epochs + 1) // 2) or count >= epochs:
         return False
     sign = 1.0 if mode == "max" else -1.0
     gains = [sign * v for v in curve]
-    recent = max(seen // 3, 1)
+    recent = max(count // 3, 1)
     slope = max(max(gains[-recent:]) - max(gains[:-recent]), 0.0) / recent
-    return max(gains) + 1.5 * slope * (epochs - seen) + 0.01 * abs(best) < sign * best
+    return max(gains) + 1.5 * slope * (epochs - count) + 0.01 * abs(best) < sign * best
 
 
 class TrialCheckpoint:
-    """A trial under way, on disk after its epochs, so that a killed process goes on within it.
+    """The state of a running trial on disk, so that a killed process resumes within the trial.
 
     Args:
-        path: the file, `<number>` with this ending; it stays until the trial's end is written down.
+        path: the file; it stays until the trial's end is recorded.
     """
 
     ENDING = ".state.npz"
@@ -466,7 +496,7 @@ class TrialCheckpoint:
         self._last_s = 0.0
 
     def write(self, model: Any, run: TrialRun, epoch: int, running_s: float) -> None:
-        """Store everything the next epoch needs, at no more than a fiftieth of the time."""
+        """Store the state for the next epoch, in at most a fiftieth of the training time."""
         if running_s - self._last_s < 50 * self._cost_s:
             return
         import io
@@ -475,6 +505,7 @@ class TrialCheckpoint:
         import numpy
 
         began = time.monotonic()
+        # Optimizer and seed generators included: the resumed trial ends with the same weights.
         arrays = {f"v{i}": value for i, value in enumerate(fit_state.take_variables(model))}
         arrays.update({f"b{i}": value for i, value in enumerate(run.weights or [])})
         history = getattr(model, "history", None)
@@ -497,16 +528,16 @@ class TrialCheckpoint:
         self._last_s = running_s
 
     def restore(self, model: Any, run: TrialRun) -> int:
-        """Put an interrupted trial back; returns the epoch it goes on with, 0 where there is none."""
+        """Restore an interrupted trial; return its next epoch, or 0 if there is no checkpoint."""
         import numpy
 
         try:
             with numpy.load(self.path, allow_pickle=False) as stored:
                 state = json.loads(stored["state"].tobytes().decode())
-                values = _listed(stored, "v")
+                values = _arrays(stored, "v")
                 fit_state.build(model, None)
                 fit_state.put_variables(model, values)
-                run.weights = _listed(stored, "b") or None
+                run.weights = _arrays(stored, "b") or None
         except (OSError, ValueError, KeyError, EOFError):
             return 0
         run.curve, run.score, run.seconds = state["curve"], state["score"], state["seconds"]
@@ -514,6 +545,6 @@ class TrialCheckpoint:
         return int(state["epoch"]) + 1
 
 
-def _listed(stored: Any, letter: str) -> List[Any]:
+def _arrays(stored: Any, letter: str) -> List[Any]:
     count = sum(name[0] == letter and name[1:].isdigit() for name in stored.files)
     return [stored[f"{letter}{i}"] for i in range(count)]
