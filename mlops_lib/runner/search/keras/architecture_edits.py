@@ -1,7 +1,7 @@
-"""Edits: one change to a model's architecture each, with the trained weights carried over.
+"""Edits of an architecture: one change each, with the trained weights carried over.
 
-An edit is a plain JSON object: `{"kind": "widen", "at": "conv2d", "size": 64}`. `apply` gives a new
-model and says what became of the weights: "exact" (the new model computes the same function),
+An edit is a plain JSON object: `{"kind": "widen", "at": "conv2d", "size": 64}`. `apply` returns a
+new model and the grade of its weights: "exact" (the new model computes the same function),
 "approximate" or "fresh".
 """
 
@@ -29,17 +29,17 @@ class NotApplicableError(Exception):
 
 @dataclass
 class Change:
-    """What an edit does: to the graph, to the weights, and how well the function is preserved."""
+    """The effect of an edit on the graph and on the weights, and its grade."""
 
     plan: Plan
     transforms: Dict[str, Transform] = field(default_factory=dict)
     grade: str = EXACT
     start: Optional[Callable[[Any, Any], None]] = None
-    """(parent, child): set the inserted layers' weights."""
+    """Called with (parent, child) to set the weights of inserted layers."""
 
 
 def apply(model: Any, edit: Edit) -> "Tuple[Any, str]":
-    """A new, uncompiled model with the edit made, and "exact", "approximate" or "fresh".
+    """Return a new, uncompiled model with the edit made, and the grade of its weights.
 
     Raises:
         NotApplicableError: the edit does not fit this model.
@@ -54,7 +54,7 @@ def apply(model: Any, edit: Edit) -> "Tuple[Any, str]":
 
 
 def apply_all(model: Any, edits: List[Edit]) -> "Tuple[Any, str]":
-    """The edits one after the other; without any, a plain copy with its weights."""
+    """Apply edits in order; without any, return a plain copy of the model with its weights."""
     if not edits:
         child = graph.rebuild(model, Plan())
         return child, weights.transfer(model, child)
@@ -66,10 +66,11 @@ def apply_all(model: Any, edits: List[Edit]) -> "Tuple[Any, str]":
 
 
 def without_augmentation(model: Any) -> Any:
-    """The model without the random layers that edits put before it; it computes the same.
+    """Return the model without the random layers that edits inserted; it computes the same.
 
-    Keras' random layers act on a plain `model(x)` too, not only in training: a script that calls
-    its model so must not meet them.
+    Keras' random layers act on a plain `model(x)` too, not only in training. A script that calls
+    its
+    model so must get the same output each time.
     """
     added = {layer.name for layer in model.layers if layer.name.rsplit("_", 1)[0] in AUGMENTING}
     if not added:
@@ -80,24 +81,20 @@ def without_augmentation(model: Any) -> Any:
 
 
 def words(edit: Edit) -> str:
-    """The edit as a person would say it."""
+    """Return an edit in plain words."""
     text = WORDS[edit["kind"]]
     if edit["kind"] == "augment":
-        ways = [
-            name
-            for name, wanted in (("flips", edit.get("flip")), ("shifts", edit.get("shift")))
-            if wanted
-        ]
-        return text.format(at=edit["at"], size=" and ".join(ways))
+        kinds = [name for name, key in (("flips", "flip"), ("shifts", "shift")) if edit.get(key)]
+        return text.format(at=edit["at"], size=" and ".join(kinds))
     if edit["kind"] == "inside":
         return text.format(at=edit["at"], edit=words(edit["edit"]))
     if edit["kind"] == "convolve":
         return text.format(at=edit["at"], size=", ".join(f"Conv({size})" for size in edit["sizes"]))
     pooled = " and MaxPooling" if edit.get("pool", True) else ""
-    said = {
+    values = {
         name: f"{value:.4g}" if isinstance(value, float) else value for name, value in edit.items()
     }
-    return text.format(**{"at": "", "size": "", "name": "", "pooled": pooled, **said})
+    return text.format(**{"at": "", "size": "", "name": "", "pooled": pooled, **values})
 
 
 def _layer(model: Any, edit: Edit) -> Any:
@@ -110,7 +107,7 @@ def _layer(model: Any, edit: Edit) -> Any:
 
 
 def _width(layer: Any) -> str:
-    """The name of the setting that holds a layer's number of channels."""
+    """Return the name of the setting that holds a layer's number of channels."""
     for name in ("filters", "units", "output_dim"):
         if hasattr(layer, name):
             return name
@@ -118,7 +115,7 @@ def _width(layer: Any) -> str:
 
 
 def activation_name(layer: Any) -> str:
-    """The name of a layer's activation, "" for a function of the user's."""
+    """Return the name of a layer's activation, or "" for a function of the script's own."""
     function = getattr(layer, "activation", None)
     return str(getattr(function, "__name__", "")) if function is not None else "linear"
 
@@ -143,20 +140,20 @@ def _resize(model: Any, edit: Edit) -> Change:
 
 
 def _follow(model: Any, layer: Any, rows: List[int]) -> Change:
-    """The change to everything behind a layer whose output channels become `rows`."""
-    taken = weights.route(model, layer)
-    if taken is None:
+    """Return the change to all layers behind one whose output channels become `rows`."""
+    route = weights.route(model, layer)
+    if route is None:
         raise NotApplicableError(f"the width of {layer.name} is tied to another layer's")
     change = Change(Plan())
-    for one in taken.norms:
-        change.transforms[one.name] = weights.norm(rows)
-    for one, positions in taken.takers:
-        change.transforms[one.name] = weights.taker(one, rows, positions)
+    for normalisation in route.norms:
+        change.transforms[normalisation.name] = weights.norm(rows)
+    for taker, positions in route.takers:
+        change.transforms[taker.name] = weights.taker(taker, rows, positions)
     return change
 
 
 def _strongest(layer: Any, size: int) -> List[int]:
-    """The channels with the largest weights, in their old order."""
+    """Return the channels with the largest weights, in their old order."""
     import numpy
 
     kind = type(layer).__name__
@@ -182,18 +179,24 @@ def _resize_bidirectional(model: Any, layer: Any, size: int) -> Change:
         if config.get(part):
             config[part]["config"]["units"] = size
     change.plan.replace[layer.name] = type(layer).from_config(config)
-    one = weights.recurrent(RECURRENT[kind], rows)
+    direction = weights.recurrent(RECURRENT[kind], rows)
 
     def both(before: List[Any], fresh: List[Any]) -> List[Any]:
         half = len(before) // 2
-        return [*one(before[:half], fresh[:half]), *one(before[half:], fresh[half:])]
+        return [
+            *direction(before[:half], fresh[:half]),
+            *direction(before[half:], fresh[half:]),
+        ]
 
     change.transforms[layer.name] = both
     return change
 
 
 def _bidirectional(model: Any, edit: Edit) -> Change:
-    """Read the sequence backwards too; the backward half is fresh and not yet listened to."""
+    """Read the sequence backwards too.
+
+    The backward half is fresh. The layers behind it start with zero weights for its channels.
+    """
     import keras
 
     layer = _layer(model, edit)
@@ -277,8 +280,9 @@ def identity_norm(layer: Any) -> None:
 
 
 def _normalise_input(model: Any, edit: Edit) -> Change:
-    """Scale the inputs by the training data's mean and variance; the first layer is compensated
-    where it can be.
+    """Scale the inputs by the training data's mean and variance.
+
+    The weights of the first layers are compensated if all of them are linear in the input.
     """
     import keras
     import numpy
@@ -299,15 +303,16 @@ def _normalise_input(model: Any, edit: Edit) -> Change:
         if graph.input_name(t) == edit["at"]
     )
     first = graph.consumers(model, source)
-    if all(_takes_scaled(one) for one in first):
+    if all(_takes_scaled(consumer) for consumer in first):
         change.grade = EXACT
         deviation = numpy.maximum(numpy.sqrt(variance), 1e-7)
-        for one in first:
-            change.transforms[one.name] = _unscaled(mean, deviation)
+        for consumer in first:
+            change.transforms[consumer.name] = _unscaled(mean, deviation)
     return change
 
 
 def _takes_scaled(layer: Any) -> bool:
+    # With "same" padding the zeros at the border would have to become (0 - mean) / deviation.
     kind = type(layer).__name__
     return (
         kind == "Dense" or (kind.startswith("Conv") and layer.padding == "valid")
@@ -315,22 +320,25 @@ def _takes_scaled(layer: Any) -> bool:
 
 
 def _unscaled(mean: Any, deviation: Any) -> Transform:
-    """y = kernel·x + bias, written for (x - mean) / deviation."""
+    """Return the transform from y = kernel·x + bias to the same y as a function of (x - mean) /
+    deviation.
+    """
 
     def apply(old: List[Any], new: List[Any]) -> List[Any]:
         import numpy
 
         kernel, bias, *rest = old
         axes = tuple(range(kernel.ndim - 1))
-        moved = bias + (kernel * numpy.reshape(mean, (-1, 1))).sum(axis=axes)
-        return [kernel * numpy.reshape(deviation, (-1, 1)), moved, *rest]
+        shifted = bias + (kernel * numpy.reshape(mean, (-1, 1))).sum(axis=axes)
+        return [kernel * numpy.reshape(deviation, (-1, 1)), shifted, *rest]
 
     return apply
 
 
 def _scale_output(model: Any, edit: Edit) -> Change:
-    """Stretch what an output layer gives to the targets' mean and deviation: it has to learn
-    numbers near 1 only.
+    """Scale a linear output to the targets' mean and deviation.
+
+    The layer itself then has to learn numbers near 1 only.
     """
     import keras
 
@@ -350,18 +358,20 @@ def _scale_output(model: Any, edit: Edit) -> Change:
 
 
 def _dense(model: Any, edit: Edit) -> Change:
-    """A Dense layer behind `at`: the identity where the activation allows it, further units unheard
-    at first.
+    """Insert a Dense layer behind `at`.
+
+    It starts as the identity if the activation allows it; outgoing weights of additional units are
+    zero.
     """
     import keras
 
     layer = _layer(model, edit)
     size = int(edit["size"])
-    given = _given(model, edit["at"])
-    if len(given) != 1 or given[0] is None:
+    shape_before = _output_shape(model, edit["at"])
+    if len(shape_before) != 1 or shape_before[0] is None:
         raise NotApplicableError(f"{edit['at']} does not give one vector an example")
     name = free_name(model, "dense_added")
-    width = int(given[0])
+    width = int(shape_before[0])
     added = keras.layers.Dense(size, activation=edit.get("activation", "relu"), name=name)
     plan = Plan(after={edit["at"]: [added]})
     if layer is None or size < width or not _never_negative(layer):
@@ -409,7 +419,7 @@ def _identity_dense(layer: Any, width: int) -> None:
 
 
 def _deepen(model: Any, edit: Edit) -> Change:
-    """One more layer like `at` behind it, which starts as the identity (Net2Deeper)."""
+    """Insert one more layer like `at` behind it, which starts as the identity (Net2Deeper)."""
     layer = _layer(model, edit)
     kind = type(layer).__name__
     if kind == "Dense":
@@ -421,6 +431,7 @@ def _deepen(model: Any, edit: Edit) -> Change:
     name = free_name(model, f"{kind.lower()}_added")
     same = {"strides": (1,) * layer.rank, "padding": "same", "name": name, "groups": 1}
     added = copy_layer(layer, **same)
+    # An even kernel has no middle; the copy would shift the map by half a step.
     exact = activation_name(layer) in IDEMPOTENT and all(size % 2 for size in layer.kernel_size)
     return Change(
         Plan(after={layer.name: [added]}),
@@ -440,26 +451,27 @@ def _identity_conv(layer: Any) -> None:
 
 
 def _conv_block(model: Any, edit: Edit) -> Change:
-    """Convolution, normalisation, activation and pooling behind `at`, as the model's own blocks
-    look (`like`).
+    """Insert convolution, normalisation, activation and pooling behind `at`.
+
+    The settings are those of the model's own convolution `like`.
     """
     import keras
 
     like = model.get_layer(edit["like"])
-    if len(_given(model, edit["at"])) != like.rank + 1:
+    if len(_output_shape(model, edit["at"])) != like.rank + 1:
         raise NotApplicableError(f"{edit['at']} does not give a map")
     name = free_name(model, "conv_added")
     number = name.rsplit("_", 1)[1]
     activation = edit.get("activation", "relu")
     kernel = min(max(like.kernel_size), 5)
-    made = {
+    settings = {
         "filters": int(edit["size"]),
         "kernel_size": (kernel,) * like.rank,
         "strides": (1,) * like.rank,
     }
-    made.update(padding="same", groups=1, name=name)
+    settings.update(padding="same", groups=1, name=name)
     added: List[Any] = [
-        copy_layer(like, **made, activation="linear" if edit.get("norm", True) else activation)
+        copy_layer(like, **settings, activation="linear" if edit.get("norm", True) else activation)
     ]
     if edit.get("norm", True):
         added.append(
@@ -473,14 +485,14 @@ def _conv_block(model: Any, edit: Edit) -> Change:
 
 
 def _convolve(model: Any, edit: Edit) -> Change:
-    """Conv-Pool blocks on a picture that was flattened at once, or came as a vector."""
+    """Insert Conv-Pool blocks on a picture that was flattened at once, or is given as a vector."""
     import keras
 
     shape = tuple(int(n) for n in edit["shape"])
-    given = _given(model, edit["at"])
+    shape_before = _output_shape(model, edit["at"])
     added: List[Any] = (
         []
-        if given == shape
+        if shape_before == shape
         else [keras.layers.Reshape(shape, name=free_name(model, "reshape_added"))]
     )
     for number, size in enumerate(edit["sizes"], 1):
@@ -490,13 +502,13 @@ def _convolve(model: Any, edit: Edit) -> Change:
             keras.layers.Activation("relu", name=f"conv_added_activation_{number}"),
             keras.layers.MaxPooling2D(2, padding="same", name=f"conv_added_pool_{number}"),
         ]
-    if len(given) == 1:
+    if len(shape_before) == 1:
         added.append(keras.layers.Flatten(name=free_name(model, "flatten_added")))
     return Change(Plan(after={edit["at"]: added}), grade=APPROXIMATE)
 
 
-def _given(model: Any, name: str) -> "Tuple[Any, ...]":
-    """The shape of what a layer, or an input, gives for one example."""
+def _output_shape(model: Any, name: str) -> "Tuple[Any, ...]":
+    """Return the shape of the output of a layer, or of an input, for one example."""
     layer = _layer(model, {"at": name})
     if layer is not None:
         return tuple(layer.output.shape[1:])
@@ -517,15 +529,16 @@ def _global_pool(model: Any, edit: Edit) -> Change:
         name=free_name(model, "global_pool_added")
     )
     change = Change(Plan(replace={layer.name: pooled}), grade=APPROXIMATE)
-    for one in graph.consumers(model, layer):
-        if type(one).__name__ == "Dense":
-            change.transforms[one.name] = _summed(int(layer.input.shape[-1]))
+    for consumer in graph.consumers(model, layer):
+        if type(consumer).__name__ == "Dense":
+            change.transforms[consumer.name] = _summed(int(layer.input.shape[-1]))
     return change
 
 
 def _summed(channels: int) -> Transform:
-    """The kernel behind a flattened map, summed over its positions: the same output for a map that
-    is constant.
+    """Return the transform that sums the kernel behind a flattened map over the positions.
+
+    The output stays the same for a map that is constant.
     """
     return lambda old, new: [old[0].reshape(-1, channels, old[0].shape[-1]).sum(axis=0), *old[1:]]
 
@@ -541,7 +554,7 @@ def _remove(model: Any, edit: Edit) -> Change:
 
 
 def _mask(model: Any, edit: Edit) -> Change:
-    """Let the layers behind an embedding skip the padding (zeros), where they know how."""
+    """Make the layers behind an embedding skip the padding (zeros), if all of them support masks."""
     layer = _layer(model, edit)
     if type(layer).__name__ != "Embedding" or not _all_skip(model, layer):
         raise NotApplicableError(f"what follows {edit['at']} does not skip padding")
@@ -551,16 +564,17 @@ def _mask(model: Any, edit: Edit) -> Change:
 def _all_skip(model: Any, layer: Any) -> bool:
     passing = ("Dropout", "SpatialDropout1D")
     return all(
-        type(one).__name__ in {*RECURRENT, "Bidirectional"}
-        or (type(one).__name__ in passing and _all_skip(model, one))
-        for one in graph.consumers(model, layer)
+        type(consumer).__name__ in {*RECURRENT, "Bidirectional"}
+        or (type(consumer).__name__ in passing and _all_skip(model, consumer))
+        for consumer in graph.consumers(model, layer)
     )
 
 
 def _augment(model: Any, edit: Edit) -> Change:
-    """Random flips and shifts of the input images, in training only."""
+    """Insert random flips and shifts of the input images, which act in training only."""
     import keras
 
+    # The names tell `without_augmentation` which layers to remove.
     added: List[Any] = []
     if edit.get("flip"):
         added.append(
@@ -576,15 +590,15 @@ def _augment(model: Any, edit: Edit) -> Change:
 
 
 def _inside(model: Any, edit: Edit) -> Change:
-    """An edit of a model inside this one, which goes on to take and give what it did."""
+    """Edit a model inside this one; its inputs and the shapes of its outputs stay."""
     layer = _layer(model, edit)
     if not hasattr(layer, "layers"):
         raise NotApplicableError(f"{edit['at']} is no model")
     child, grade = apply(layer, edit["edit"])
     if [tuple(t.shape) for t in child.outputs] != [tuple(t.shape) for t in layer.outputs]:
-        raise NotApplicableError(f"{layer.name} would give something else")
+        raise NotApplicableError(f"{layer.name} would have outputs of another shape")
     change = Change(Plan(replace={layer.name: child}), grade=grade)
-    change.transforms[layer.name] = lambda old, new: new  # it has its weights
+    change.transforms[layer.name] = lambda old, new: new  # `apply` has set them
     return change
 
 

@@ -1,7 +1,7 @@
 """A Keras model as a graph that can be built again with some layers changed.
 
 Works on Sequential and functional models alike, branches, skips, shared layers and nested models
-included. What cannot be built again from its configuration is `UnclonableError`.
+included. A model that cannot be built again from its configuration raises `UnclonableError`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any, Dict, Iterator, List, Set, Tuple
 from mlops_lib.runner.keras import lambdas
 
 SHARED = ("TextVectorization", "StringLookup", "IntegerLookup", "Discretization", "Hashing")
-"""Layers that are used as they are: their tables are no weights, and no training changes them."""
+"""Layers that copies share: their tables are no weights, and no training changes them."""
 SHAPING = ("Activation", "Softmax", "ReLU", "Reshape", "Lambda", "Rescaling")
-"""Layers that only shape what the output layer gives."""
+"""Layers without weights that only shape the values of an output layer."""
 
 
 class UnclonableError(Exception):
@@ -25,21 +25,21 @@ class UnclonableError(Exception):
 
 @dataclass
 class Plan:
-    """How the copy differs from the model; layers are named as in the model."""
+    """The differences between a copy and its model; layers are named as in the model."""
 
     replace: Dict[str, Any] = field(default_factory=dict)
     """Layer name to the new layer that takes its place."""
     after: Dict[str, List[Any]] = field(default_factory=dict)
     """Layer (or input) name to the new layers that follow it, in order."""
     drop: Set[str] = field(default_factory=set)
-    """Layers left out; their input goes on unchanged."""
+    """Names of layers left out; their input passes through unchanged."""
 
 
 def graph_of(model: Any) -> Any:
-    """The functional graph behind a Sequential or functional model.
+    """Return the functional graph behind a Sequential or functional model.
 
     Raises:
-        UnclonableError: a subclassed model, or one that was never built.
+        UnclonableError: the model is subclassed, or was never built.
     """
     import keras
 
@@ -57,8 +57,9 @@ def graph_of(model: Any) -> Any:
 
 
 def rebuild(model: Any, plan: Plan) -> Any:
-    """A fresh model of the same class, changed as planned; weights are fresh and nothing is
-    compiled.
+    """Return a fresh model of the same class, changed as planned.
+
+    Its weights are freshly initialised, and it is not compiled.
 
     Raises:
         UnclonableError: a layer has no usable configuration.
@@ -71,11 +72,13 @@ def rebuild(model: Any, plan: Plan) -> Any:
 
     def copy_of(operation: Any) -> Any:
         if id(operation) not in copies:
-            made = plan.replace.get(operation.name)
-            if made is None:
-                made = operation if type(operation).__name__ in SHARED else copy_layer(operation)
-            copies[id(operation)] = made
-            names[id(copies[id(operation)])] = operation.name
+            copy = plan.replace.get(operation.name)
+            if copy is None:
+                is_shared = type(operation).__name__ in SHARED
+                copy = operation if is_shared else copy_layer(operation)
+            copies[id(operation)] = copy
+            # A replacement may have another name than the layer that the plan speaks of.
+            names[id(copy)] = operation.name
         return copies[id(operation)]
 
     def call(operation: Any, *args: Any, **kwargs: Any) -> Any:
@@ -88,19 +91,19 @@ def rebuild(model: Any, plan: Plan) -> Any:
     ]
     if isinstance(model, keras.Sequential):
         return _as_class(model, _sequential(model, plan, inputs[0], copy_of))
-    entering = [
+    graph_inputs = [
         chain(plan.after.get(input_name(t), []), new) for t, new in zip(graph.inputs, inputs)
     ]
-    outputs = graph._run_through_graph(entering, operation_fn=copy_of, call_fn=call)
+    outputs = graph._run_through_graph(graph_inputs, operation_fn=copy_of, call_fn=call)
     structured = keras.tree.pack_sequence_as(graph._inputs_struct, inputs)
     return _as_class(model, keras.Model(structured, outputs, name=model.name))
 
 
-def _sequential(model: Any, plan: Plan, entering: Any, copy_of: Any) -> Any:
+def _sequential(model: Any, plan: Plan, first: Any, copy_of: Any) -> Any:
     import keras
 
     graph = graph_of(model)
-    stack: List[Any] = [entering, *plan.after.get(input_name(graph.inputs[0]), [])]
+    stack: List[Any] = [first, *plan.after.get(input_name(graph.inputs[0]), [])]
     for layer in model.layers:
         if layer.name not in plan.drop:
             stack.append(copy_of(layer))
@@ -109,8 +112,9 @@ def _sequential(model: Any, plan: Plan, entering: Any, copy_of: Any) -> Any:
 
 
 def _as_class(model: Any, copy: Any) -> Any:
-    """Give the copy the model's own class and attributes: a `train_step` of the user's trains the
-    copy too.
+    """Give a copy the model's own class and attributes.
+
+    A `train_step` that the script has overridden then trains the copy too.
     """
     if type(copy) is not type(model):
         try:
@@ -126,22 +130,26 @@ def _as_class(model: Any, copy: Any) -> Any:
 
 
 def chain(layers: List[Any], x: Any) -> Any:
-    """`x` through the layers in order."""
+    """Return `x` passed through the layers in order."""
     for layer in layers:
         x = layer(x)
     return x
 
 
 def input_name(tensor: Any) -> str:
-    """The name of the input layer behind an input tensor."""
+    """Return the name of the input layer behind an input tensor."""
     return str(tensor._keras_history.operation.name)
 
 
 def copy_layer(layer: Any, **changes: Any) -> Any:
-    """A fresh, unbuilt layer of the same class and configuration, with some settings changed.
+    """Return a fresh, unbuilt layer of the same class and configuration.
+
+    Args:
+        layer: the layer to copy.
+        changes: settings of its configuration to change.
 
     Raises:
-        UnclonableError: it has no usable configuration.
+        UnclonableError: it has no usable configuration, or no such setting.
     """
     import keras
 
@@ -159,10 +167,11 @@ def copy_layer(layer: Any, **changes: Any) -> Any:
                 )
             config.update(lambdas.functions(layer, config))
             config.update(changes)
-            made = type(layer).from_config(config)
-            if "name" not in config:  # as where the class leaves its configuration to Keras
-                made.name = layer.name
-            return made
+            copy = type(layer).from_config(config)
+            # A class without a get_config of its own may leave the name out.
+            if "name" not in config:
+                copy.name = layer.name
+            return copy
     except (NotImplementedError, TypeError, ValueError, KeyError) as error:
         raise UnclonableError(
             f"layer {layer.name} cannot be made from its configuration: {error}"
@@ -170,8 +179,9 @@ def copy_layer(layer: Any, **changes: Any) -> Any:
 
 
 def unbuilt(config: Any) -> Any:
-    """A configuration without the shapes that the layers inside it were built for: they are built
-    for the next input.
+    """Return a configuration without the input shapes that its inner layers were built for.
+
+    The layers are then built for their next input.
     """
     if isinstance(config, dict):
         return {
@@ -183,29 +193,29 @@ def unbuilt(config: Any) -> Any:
 
 
 def custom_objects(layer: Any) -> Dict[str, Any]:
-    """Functions and classes of the script that a layer's configuration may name."""
-    found: Dict[str, Any] = {type(layer).__name__: type(layer)}
+    """Return functions and classes of the script that a layer's configuration may name."""
+    objects: Dict[str, Any] = {type(layer).__name__: type(layer)}
     for value in list(vars(layer).values()):
         if inspect.isfunction(value):
-            found[value.__name__] = value
+            objects[value.__name__] = value
     main = sys.modules.get("__main__")
     for name, value in list(vars(main).items()) if main is not None else []:
         if inspect.isfunction(value) or inspect.isclass(value):
-            found.setdefault(name, value)
-    return found
+            objects.setdefault(name, value)
+    return objects
 
 
 def free_name(model: Any, stem: str) -> str:
-    """`stem_1`, `stem_2` …: the first that no layer of the model has."""
-    taken = {layer.name for layer in model.layers}
+    """Return the first of `stem_1`, `stem_2` … that no layer of the model has."""
+    used = {layer.name for layer in model.layers}
     number = 1
-    while f"{stem}_{number}" in taken:
+    while f"{stem}_{number}" in used:
         number += 1
     return f"{stem}_{number}"
 
 
 def edges(model: Any) -> Iterator[Tuple[Any, Any]]:
-    """Each (producer, consumer) pair of operations in the graph."""
+    """Yield each (producer, consumer) pair of operations in the graph."""
     for nodes in graph_of(model)._nodes_by_depth.values():
         for node in nodes:
             for tensor in node.arguments.keras_tensors:
@@ -213,52 +223,54 @@ def edges(model: Any) -> Iterator[Tuple[Any, Any]]:
 
 
 def consumers(model: Any, layer: Any) -> List[Any]:
-    """The operations that take the layer's output, each once."""
+    """Return the operations that take the layer's output, each once."""
     return list({id(after): after for before, after in edges(model) if before is layer}.values())
 
 
 def producers(model: Any, layer: Any) -> List[Any]:
-    """The operations whose output the layer takes as its data, each once; a mask that travels
-    beside it is left out.
+    """Return the operations whose output the layer takes as data, each once.
+
+    The origin of a mask, which is passed beside the data, is left out.
     """
     import keras
 
-    found: Dict[int, Any] = {}
+    operations: Dict[int, Any] = {}
     for nodes in graph_of(model)._nodes_by_depth.values():
         for node in nodes:
             if node.operation is layer:
                 for tensor in keras.tree.flatten(node.arguments.args):
                     if hasattr(tensor, "_keras_history"):
-                        found[id(tensor._keras_history.operation)] = tensor._keras_history.operation
-    return list(found.values())
+                        origin = tensor._keras_history.operation
+                        operations[id(origin)] = origin
+    return list(operations.values())
 
 
 def output_operations(model: Any) -> List[Any]:
-    """The operations that give the model's outputs, and those before them back to the last layer
-    with weights.
+    """Return the operations of each output, back to the last layer with weights.
 
     `Dense(10)` with an `Activation` behind it is one output.
     """
-    found: List[Any] = []
+    operations: List[Any] = []
     for tensor in graph_of(model).outputs:
         operation = tensor._keras_history.operation
-        found.append(operation)
+        operations.append(operation)
         while not getattr(operation, "weights", None) and type(operation).__name__ in SHAPING:
             before = producers(model, operation)
             if len(before) != 1:
                 break
             operation = before[0]
-            found.append(operation)
-    return found
+            operations.append(operation)
+    return operations
 
 
 def output_layers(model: Any) -> List[Any]:
-    """The last layer with weights before each output."""
-    return [one for one in output_operations(model) if getattr(one, "weights", None)]
+    """Return the last layer with weights before each output."""
+    operations = output_operations(model)
+    return [operation for operation in operations if getattr(operation, "weights", None)]
 
 
 def calls(model: Any, layer: Any) -> int:
-    """How often the layer is used in the graph; more than once for a shared layer."""
+    """Return the number of calls of the layer in the graph; a shared layer has several."""
     return sum(
         node.operation is layer
         for nodes in graph_of(model)._nodes_by_depth.values()
@@ -267,7 +279,7 @@ def calls(model: Any, layer: Any) -> int:
 
 
 def describe(model: Any) -> List[str]:
-    """One line a layer, as a person would name it: "Conv2D(16) → (30, 30, 16)"."""
+    """Return one line a layer: "Conv2D(16) → (30, 30, 16)"."""
     lines = []
     for layer in getattr(model, "layers", []):
         try:

@@ -132,8 +132,8 @@ class Trials:
             trial = self._oracle.create_trial(worker)
         if str(trial.status) != "RUNNING":
             return None
-        # A trial that the worker had already, and one from the retry queue, is no new line or no
-        # new values: replaying the ledger must not draw twice.
+        # A trial that the worker has already needs no line, and one from the retry queue has its
+        # values in an earlier line: a replay must add no trial twice.
         if current is None:
             new = {"values": trial.hyperparameters.values, "drawn": self._oracle._seed_state}
             self._ledger.add(

@@ -51,38 +51,41 @@ TAKES_CHANNELS = {"Dense", "Conv1D", "Conv2D", "Conv3D", *RECURRENT}
 
 Values = List[Any]
 Transform = Callable[[Values, Values], Values]
-"""(the parent layer's values, the new layer's fresh values) → the new layer's values."""
+"""Maps (the parent layer's values, the new layer's fresh values) to the new layer's values."""
 
 
 @dataclass
 class Route:
-    """Where a layer's channels go."""
+    """The layers that a layer's channels pass through or end in."""
 
     norms: List[Any]
     """Batch normalisations on the way."""
     takers: List[Tuple[Any, int]]
     """Layers whose kernel has a row for each channel, each with the number of positions that a
-    Flatten made of it.
+    Flatten
+    spreads a channel over.
     """
 
 
 def worst(*grades: str) -> str:
-    """The weakest of several grades of inheritance."""
+    """Return the weakest of several grades of inheritance."""
     order = (EXACT, APPROXIMATE, FRESH)
     return max((g for g in grades if g), key=order.index, default=EXACT)
 
 
 def route(model: Any, layer: Any) -> Optional[Route]:
-    """Where the channels of the layer's output go; None where their number cannot change (a merge,
-    an output …).
+    """Return the layers that the channels of a layer's output reach.
+
+    None if the number of channels cannot change, as before a merge or at an output.
     """
     if graph.calls(model, layer) != 1:
         return None
-    found = Route([], [])
-    return found if _follow(model, layer, 1, found) else None
+    result = Route([], [])
+    return result if _follow(model, layer, 1, result) else None
 
 
-def _follow(model: Any, layer: Any, positions: int, found: Route) -> bool:
+def _follow(model: Any, layer: Any, positions: int, result: Route) -> bool:
+    """Collect the layers behind `layer`; return whether all of them can follow a new width."""
     if any(layer is last for last in graph.output_operations(model)):
         return False
     for after in graph.consumers(model, layer):
@@ -93,21 +96,21 @@ def _follow(model: Any, layer: Any, positions: int, found: Route) -> bool:
             counts = after.input.shape[1:-1]
             if None in counts or getattr(after, "data_format", None) == "channels_first":
                 return False
-            if not _follow(model, after, positions * _product(counts), found):
+            if not _follow(model, after, positions * _product(counts), result):
                 return False
         elif (
             kind == "BatchNormalization"
             and after.axis in (-1, len(after.input.shape) - 1)
             and positions == 1
         ):
-            found.norms.append(after)
-            if not _follow(model, after, positions, found):
+            result.norms.append(after)
+            if not _follow(model, after, positions, result):
                 return False
         elif kind in PASS and getattr(after, "data_format", "channels_last") != "channels_first":
-            if not _follow(model, after, positions, found):
+            if not _follow(model, after, positions, result):
                 return False
         elif _takes_channels(after):
-            found.takers.append((after, positions))
+            result.takers.append((after, positions))
         else:
             return False
     return True
@@ -135,7 +138,7 @@ def transfer(parent: Any, child: Any, transforms: Optional[Dict[str, Transform]]
     """Give `child` the weights of the layers that `parent` has under the same names.
 
     Returns:
-        exact: every weight of the parent arrived; approximate: some did; fresh: none did.
+        exact if every weight of the parent was passed on, approximate if some were, fresh if none.
     """
     transforms = transforms or {}
     old = {layer.name: layer for layer in parent.layers}
@@ -154,17 +157,17 @@ def transfer(parent: Any, child: Any, transforms: Optional[Dict[str, Transform]]
             lost += 1
             continue
         arrived += 1
-    kept = {layer.name for layer in child.layers}
-    lost += sum(1 for name, layer in old.items() if name not in kept and layer.weights)
+    names = {layer.name for layer in child.layers}
+    lost += sum(1 for name, layer in old.items() if name not in names and layer.weights)
     return EXACT if not lost else APPROXIMATE if arrived else FRESH
 
 
 def take(values: Any, axis: int, rows: List[int], fill: Any) -> Any:
-    """`values` along `axis` in the order of `rows`; -1 takes the entry of `fill`.
+    """Return `values` along `axis` in the order of `rows`; -1 takes the entry of `fill`.
 
     Args:
         values: an array.
-        axis: along which.
+        axis: the axis to index.
         rows: indices, -1 for a new entry.
         fill: an array of the result's shape, or a number.
     """
@@ -173,15 +176,16 @@ def take(values: Any, axis: int, rows: List[int], fill: Any) -> Any:
     index = numpy.asarray(rows)
     result = numpy.take(values, numpy.maximum(index, 0), axis=axis)
     new = numpy.flatnonzero(index < 0)
-    where = [slice(None)] * result.ndim
-    where[axis] = new  # type: ignore[call-overload]
-    result[tuple(where)] = fill[tuple(where)] if hasattr(fill, "shape") else fill
+    index_new = [slice(None)] * result.ndim
+    index_new[axis] = new  # type: ignore[call-overload]
+    result[tuple(index_new)] = fill[tuple(index_new)] if hasattr(fill, "shape") else fill
     return result
 
 
 def columns(rows: List[int]) -> Transform:
-    """For the layer that makes the channels (Dense, Conv, Embedding): kernel and bias along their
-    last axis.
+    """Return the transform of the layer that makes the channels (Dense, Conv, Embedding).
+
+    It maps kernel and bias along their last axis.
     """
     return lambda old, new: [
         take(value, value.ndim - 1, rows, fresh) for value, fresh in zip(old, new)
@@ -189,20 +193,23 @@ def columns(rows: List[int]) -> Transform:
 
 
 def norm(rows: List[int]) -> Transform:
-    """For a batch normalisation on the way: new channels keep their initial values."""
+    """Return the transform of a batch normalisation; new channels keep their initial values."""
     return lambda old, new: [take(value, 0, rows, fresh) for value, fresh in zip(old, new)]
 
 
 def taker(layer: Any, rows: List[int], positions: int) -> Transform:
-    """For a layer that takes the channels: new rows of its kernel are zero, so that the function
-    stays the same.
+    """Return the transform of a layer that takes the channels.
+
+    New rows of its kernel are zero, so that the function stays the same.
     """
     count = max(rows) + 1 if rows else 0
 
     def apply(old: Values, new: Values) -> Values:
+        # A Flatten lists all channels of the first position, then those of the second, …
         width = _old_width(layer, old) // positions if positions else count
         spread = [p * width + r if r >= 0 else -1 for p in range(positions) for r in rows]
         if type(layer).__name__ == "Bidirectional":
+            # Its values are those of the forward layer, then of the backward one.
             half = len(old) // 2
             return [_rows(v, spread) if i % half == 0 else v for i, v in enumerate(old)]
         return [_rows(old[0], spread), *old[1:]]
@@ -223,17 +230,21 @@ def _rows(kernel: Any, rows: List[int]) -> Any:
 
 
 def recurrent(gates: int, rows: List[int]) -> Transform:
-    """For a recurrent layer with more or fewer units: old units do not listen to new ones yet."""
+    """Return the transform of a recurrent layer with more or fewer units.
+
+    Weights from new units to old ones are zero, so that the function stays the same.
+    """
 
     def apply(old: Values, new: Values) -> Values:
         import numpy
 
+        # Keras keeps the gates of a recurrent kernel side by side: one block of units each.
         units = old[1].shape[0]
         blocks = [g * units + r if r >= 0 else -1 for g in range(gates) for r in rows]
         inner = take(take(old[1], 0, rows, 0.0), 1, blocks, 0.0)
         fresh = numpy.asarray(new[1])
-        made = numpy.asarray(blocks) < 0
-        inner[:, made] = fresh[:, made]
+        is_new = numpy.asarray(blocks) < 0
+        inner[:, is_new] = fresh[:, is_new]
         return [
             take(old[0], old[0].ndim - 1, blocks, new[0]),
             inner,
@@ -244,5 +255,5 @@ def recurrent(gates: int, rows: List[int]) -> Transform:
 
 
 def widened(old: int, new: int) -> List[int]:
-    """The channel map from `old` to `new` ≥ `old` channels."""
+    """Return the channel map from `old` to `new` ≥ `old` channels."""
     return list(range(old)) + [-1] * (new - old)
