@@ -1,5 +1,1 @@
-"""The search, where the training is: in the script's own process, when the judged fit returns.
-
-`keras` improves a Keras model; `request` holds what goes in and comes out. Nothing here is imported
-by a run without a search.
-"""
+"""The search for a better model from the developer's own, for every framework."""

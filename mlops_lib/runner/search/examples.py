@@ -1,8 +1,8 @@
 """Which examples the search selects on, and which its trials train on.
 
 The examples a trial is scored on are ones that no inherited weight has seen and that the gate does
-not judge, in this
-order: the fit's own validation data; half of it, where the gate judges it; else a split of the
+not judge, in this order: the fit's own validation data; half of it, where the gate judges it; else
+a split of the
     training data, taken before
 trial 0 is trained again.
 """

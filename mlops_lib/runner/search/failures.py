@@ -1,4 +1,7 @@
-"""A search whose trials all fail alike: the fault is not in what a trial changed."""
+"""Detect a search whose trials all fail alike.
+
+The cause is then not in the change that a trial makes.
+"""
 
 import re
 from typing import Any, Iterable, List, Mapping
@@ -6,18 +9,18 @@ from typing import Any, Iterable, List, Mapping
 SAME_FAILURES = 3
 """So many trials that fail by one cause, and none that does not, are enough to stop a search."""
 _VARIABLE = re.compile(r"0x[0-9a-f]+|\d+(\.\d+)?|'[^']*'|\"[^\"]*\"|\([^()]*\)")
-"""What differs between two messages of the same cause: numbers, addresses, quoted values, settings.
-"""
+"""The parts in which two messages of one cause differ: numbers, addresses, quotations, settings."""
 
 
 def common_failure(trials: Iterable[Mapping[str, Any]]) -> str:
-    """Return the message by which all trials so far have failed, or "" if there is no such message.
+    """Return the message with which all trials so far have failed, or "".
 
     Args:
         trials: the records of the trials in order; number 0, the script as written, does not count.
 
     Example:
-        >>> common_failure({"number": n, "state": "failed", "message": f"no {n}"} for n in (1, 2, 3))
+        >>> common_failure({"number": n, "state": "failed", "message": f"no {n}"} for n in (1, 2,
+        3))
         'no 3'
     """
     tried: List[Mapping[str, Any]] = [one for one in trials if one.get("number") != 0]

@@ -1,4 +1,4 @@
-"""Examples that the fits before the searched one leave out, so that the search can select on them.
+"""Examples that earlier fits leave out, so that the search can select on them.
 
 A script that fits one model several times, without validation data, has trained it on every example
 when the search begins. The script is then executed once more: its earlier fits train without the
@@ -18,15 +18,13 @@ NAME = "held_back.json"
 
 
 def note(directory: str, fit: int, hashes: FrozenSet[bytes]) -> None:
-    """Let the next execution hold these examples back from the fits before `fit`."""
+    """Hold these examples back from the fits before `fit` in the next execution."""
     content = {"schema": 1, "fit": fit, "examples": sorted(one.hex() for one in hashes)}
     atomic.write_json(os.path.join(directory, NAME), content)
 
 
 def noted(directory: str, fit: int) -> FrozenSet[bytes]:
-    """The hashes of the examples that the fits before `fit` are to leave out; none where nothing
-    was noted.
-    """
+    """Return the hashes of examples that the fits before `fit` have to leave out."""
     found = atomic.read_json(os.path.join(directory, NAME))
     if not isinstance(found, dict) or found.get("fit") != fit:
         return frozenset()
@@ -34,8 +32,9 @@ def noted(directory: str, fit: int) -> FrozenSet[bytes]:
 
 
 def without(arguments: Mapping[str, Any], hashes: FrozenSet[bytes]) -> Optional[Dict[str, Any]]:
-    """The arguments of a fit with these examples left out; None where it has none of them, or they
-    cannot be told.
+    """Return the arguments of a fit without these examples, or None.
+
+    None if the fit has none of them, or its examples cannot be identified.
     """
     x = arguments.get("x")
     listed = example_hashes.hashes(x) if x is not None and is_arrays(x) else None

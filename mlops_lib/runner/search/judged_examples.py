@@ -1,4 +1,4 @@
-"""The examples that the gate has judged on before a search, so that none of them selects."""
+"""The examples that the gate has judged on before a search; none may select."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from mlops_lib.runner.state import atomic
 
 
 def known(directory: str, inside: str) -> FrozenSet[bytes]:
-    """Return the hashes of all examples that were judged in the passes so far, and remember them.
+    """Return the hashes of all examples judged in earlier passes; remember them.
 
-    What a pass judges after a search with `selection: half` is a half of what was judged before it:
-    the first set stays.
+    After a search with `selection: half`, a pass judges on half of the examples that were judged
+    before it, so the first set stays.
 
     Args:
         directory: the search's state.

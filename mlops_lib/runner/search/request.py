@@ -1,4 +1,4 @@
-"""What a search is given and what it gives back, for every framework."""
+"""The request and the outcome of a search, for every framework."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class SearchJournal(Protocol):
         """Append one event."""
 
     def progress(self, phase: Optional[str] = None, **keys: Any) -> None:
-        """Note that something was done."""
+        """Note a sign of life; the watchdog restarts a process that gives none."""
 
 
 @dataclass(frozen=True)
 class SearchRequest:
-    """What was asked: the `search` object of docs/run-directory.md, with the place and the seed."""
+    """The `search` object of docs/run-directory.md, with its directory and its seed."""
 
     fit: int
     directory: str
@@ -35,50 +35,51 @@ class SearchRequest:
     mode: str = "max"
     target: float = 0.8
     trials: int = 12
-    """How many trials after trial 0."""
+    """The number of trials after trial 0."""
     minutes: float = 30.0
     """Training time over all trials and all attempts."""
     judged_digest: str = ""
-    """Digest of the examples that the gate judged on; "" when it is not known."""
+    """Digest of the examples that the gate judged on; "" if it is not known."""
     judged_value: Optional[float] = None
-    """What the gate measured for trial 0."""
+    """The value that the gate measured for trial 0."""
     judged_hashes: FrozenSet[bytes] = frozenset()
-    """Those examples one by one, where they were kept: an overlap with the validation data can then
-    be seen.
+    """Hashes of these examples one by one, if they were recorded; they reveal an overlap with the
+    validation data.
     """
     seed: int = 1
     number_of_pass: int = 2
     workers: int = 1
-    """How many processes try candidates; from two on they ask a chief
+    """The number of processes that run trials; from two on a chief dispatches to them
     (mlops_lib.runner.search.distributed.coordinator).
     """
     worker: str = ""
-    """Which of them this process is; "" decides, and goes on with the script."""
+    """The name of this process among the workers; "" for the one that decides and continues the
+    script.
+    """
     listen: str = ""
     """ADDRESS:PORT at which the chief listens for workers of other machines; "" for none."""
     chief: str = ""
-    """Where a worker of another machine finds the chief; "" for the socket in `directory`."""
+    """The chief's ADDRESS:PORT for a worker of another machine; "" for the socket in `directory`.
+    """
     mirrored: bool = False
-    """Whether `directory` is a copy, which other programs keep like the run's own: files come and
-    go a little later.
+    """Whether `directory` is a copy that another program keeps in step: files appear a little
+    later.
     """
     token: str = ""
-    """What the chief and its workers know each other by."""
+    """The secret by which the chief and its workers authenticate each other."""
     tls: Mapping[str, str] = field(default_factory=dict)
-    """What this side shows the other over a network: `authority`, `certificate` and `key`, as PEM.
-    """
+    """The TLS identity of this side: `authority`, `certificate` and `key`, as PEM."""
     limits: Mapping[str, Any] = field(default_factory=dict)
     """The table `[search]` of the project's settings."""
     failed_with: str = ""
-    """How the script failed with another architecture in its hands: from then on only the way it
-    trains is searched.
+    """The error of the script with another architecture; only its training is searched from then
+    on.
     """
     rejected: Tuple[float, ...] = ()
-    """What earlier winners had scored here when the gate, on its own examples, rejected them."""
+    """The scores here of earlier winners that the gate, on its own examples, has rejected."""
 
     follow: Tuple[Mapping[str, Any], ...] = ()
-    """Records of the trials that led to another run's winner, which is trained once more with this
-    run's seed.
+    """Records of the trials that led to another run's winner, to train again with this run's seed.
     """
 
     @classmethod
@@ -90,13 +91,14 @@ class SearchRequest:
         seed: int,
         judged: FrozenSet[bytes] = frozenset(),
     ) -> SearchRequest:
-        """The request in a `search` object; keys that are missing take their defaults, unknown ones
-        are ignored.
+        """Return the request in a `search` object.
+
+        Missing keys take their defaults, unknown ones are ignored.
 
         Args:
             asked: the object.
-            directory: where the search's state is.
-            seed: of everything random.
+            directory: the directory of the search's state.
+            seed: the seed of all randomness.
             judged: the examples that the gate has judged on so far, as far as they are known one by
                 one.
 
@@ -134,11 +136,11 @@ class SearchRequest:
 
     @property
     def has_chief(self) -> bool:
-        """Whether several processes search."""
+        """Whether several processes run trials."""
         return self.workers > 1 or bool(self.listen) or bool(self.worker)
 
     def better(self, one: Optional[float], other: Optional[float]) -> bool:
-        """Whether score `one` beats `other`; a missing score beats nothing."""
+        """Return whether a score beats another one; a missing score beats nothing."""
         if one is None or one != one:
             return False
         if other is None or other != other:
@@ -148,7 +150,7 @@ class SearchRequest:
 
 @dataclass
 class FitCall:
-    """The judged fit: what the script asked for, and what came of it."""
+    """The judged fit: its arguments and its results."""
 
     arguments: Dict[str, Any]
     """The bound arguments of `fit` by parameter name; never mutated."""
@@ -159,42 +161,39 @@ class FitCall:
     history: Any
     """The History of trial 0."""
     initial: Optional[List[Any]] = None
-    """The values of `model.variables` (metrics left out) before the fit; None where the model was
-    not built yet.
+    """The values of `model.variables` (metrics left out) before the fit; None if the model was not
+    built.
     """
     seen: FrozenSet[bytes] = frozenset()
     """Hashes of the examples that earlier fits trained this model, or layers of it, on."""
     sites: Dict[str, Any] = field(default_factory=dict)
-    """Where the script calls `fit` and `compile` (mlops_lib.runner.script.call_sites)."""
+    """The places of `fit` and `compile` in the script (mlops_lib.runner.script.call_sites)."""
     train: Optional[Callable[..., Any]] = None
     """The framework's own `fit(model, **arguments)`, unhooked; None calls the model's method."""
 
 
 @dataclass
 class Outcome:
-    """What became of the script's model."""
+    """The result of a search and the state of the script's model."""
 
     result: Dict[str, Any]
     """A SearchResult record."""
     history: Any = None
-    """What the script's `fit` returns: the caller's own History object."""
+    """The return value of the script's `fit`: the caller's own History object."""
     changed: bool = False
-    """Whether the model is another one than trial 0."""
+    """Whether the model is not trial 0 any more."""
     selected_on: FrozenSet[bytes] = frozenset()
-    """Hashes of the examples that steered the search: the gate leaves them out of what it judges.
-    """
+    """Hashes of the selection examples; the gate leaves them out of its evaluation."""
     notes: List[str] = field(default_factory=list)
-    """What the developer should know of it: these are warnings."""
+    """Warnings for the developer."""
     steps: List[str] = field(default_factory=list)
-    """What was done to come to the winner, and what it scored."""
+    """The steps to the winner, and their scores."""
     measured: Any = None
-    """The model's Reading (mlops_lib.runner.keras.examples) of the validation data; None if there
-    is none.
-    """
+    """The model's Reading (mlops_lib.runner.keras.examples) of the validation data, or None."""
 
 
 def trial_record(number: int, **keys: Any) -> Dict[str, Any]:
-    """A Trial record (mlops_lib.records.Trial) with its defaults."""
+    """Return a Trial record (mlops_lib.records.Trial) with its defaults."""
     record: Dict[str, Any] = {
         "number": number,
         "parent": None,
@@ -215,7 +214,7 @@ def trial_record(number: int, **keys: Any) -> Dict[str, Any]:
 
 
 class Clock:
-    """Counts the seconds of training that a search has used, over all attempts."""
+    """Count the seconds of training that a search has used, over all attempts."""
 
     def __init__(self, used_s: float, minutes: float) -> None:
         self.limit_s = minutes * 60.0
@@ -223,15 +222,15 @@ class Clock:
         self._began: Optional[float] = None
 
     def count(self, seconds: float) -> None:
-        """An earlier attempt had used these."""
+        """Add the seconds of an earlier attempt."""
         self._used += seconds
 
     def start(self) -> None:
-        """Training begins."""
+        """Begin to count."""
         self._began = time.monotonic()
 
     def stop(self) -> float:
-        """Training ended; returns the seconds since `start`."""
+        """Stop counting; return the seconds since `start`."""
         spent = self.running_s
         self._used += spent
         self._began = None
@@ -239,7 +238,7 @@ class Clock:
 
     @property
     def running_s(self) -> float:
-        """Seconds since `start`, 0 when nothing trains."""
+        """Seconds since `start`, 0 if nothing trains."""
         return 0.0 if self._began is None else time.monotonic() - self._began
 
     @property

@@ -1,4 +1,4 @@
-"""The score of a trial: the judged metric on the selection examples, and how sure one can be of it."""
+"""The score of a trial: the judged metric on the selection examples."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mlops_lib.runner.search.examples import classes
 
 
 def in_logs(metric: str, logs: Mapping[str, Any]) -> Optional[str]:
-    """The key of `logs` that holds the validation value of the metric, None where there is none."""
+    """Return the key of `logs` with the metric's validation value, or None."""
     names = {name[4:]: name for name in logs if name.startswith("val_")}
     found = protocol.find_metric(metric, list(names))
     return None if found is None else names[found]
@@ -19,17 +19,18 @@ def in_logs(metric: str, logs: Mapping[str, Any]) -> Optional[str]:
 def margin(
     metric: str, target: float, examples: int, errors: float = 1.0, rejections: int = 0
 ) -> float:
-    """How much better than the bar a score must be; 0 where nothing is known of its spread.
+    """Return the margin over the bar that a score has to have.
 
-    The gate judges on other examples.
+    The gate judges on other examples. The margin is 0 if the metric's spread is not known.
 
     Args:
-        metric: the judged one.
+        metric: the judged metric.
         target: its bar.
-        examples: how many select.
-        errors: in standard errors.
-        rejections: how often the gate rejected what had cleared the bar here; each asks for one
-            standard error more.
+        examples: the number of selection examples.
+        errors: the margin in standard errors.
+        rejections: the number of winners that cleared the bar here and were rejected by the gate;
+            each
+            adds one standard error.
     """
     if not protocol.is_proportion(metric) or not 0.0 < target < 1.0 or examples < 1:
         return 0.0
@@ -39,8 +40,9 @@ def margin(
 
 
 def from_predictions(metric: str) -> Optional[Callable[[Any, Any], float]]:
-    """A function of (targets, the model's output) for metrics that scripts compute themselves; None
-    for unknown ones.
+    """Return a function of (targets, output) that computes a metric, or None.
+
+    It serves metrics that scripts compute themselves.
     """
     return _MEASURES.get(protocol.metric_name(metric))
 
@@ -64,7 +66,7 @@ def _accuracy(y: Any, output: Any) -> float:
 
 
 def _by_class(y: Any, output: Any) -> Any:
-    """For each class: true positives, members, guesses."""
+    """Return true positives, members and guesses of each class."""
     import numpy
 
     truth, guess = _labels(y, output)

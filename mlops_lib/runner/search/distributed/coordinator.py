@@ -1,4 +1,4 @@
-"""The chief of a search with several workers: KerasTuner's gRPC service over the dispatcher.
+"""The chief of a search with several workers: KerasTuner's gRPC service.
 
 The chief is the process that continues with the script after the search. It trains nothing itself,
 so it answers at once, and a worker that dies cannot take it along. All decisions are made in the
@@ -29,7 +29,7 @@ CHECK_INTERVAL_S = 1.0
 BATCH_S = 0.1
 """Calls that arrive within so long of the first are decided together, and flushed once."""
 SETTLE_S = 5.0
-"""How long the chief waits for the last reports of its workers when the search is over."""
+"""The time that the chief waits for last reports of its workers when the search is over."""
 
 Call = Tuple[Callable[[], Any], "futures.Future[Any]"]
 
@@ -231,10 +231,11 @@ def _machine(context: Any) -> str:
 
 
 def _authentication(token: str) -> Any:
-    """Return an interceptor that rejects callers without the token, and proves the chief to others.
+    """Return an interceptor that rejects callers without the token.
 
-    A proof covers the method, the worker's name and the caller's nonce, so one that was overheard
-    is of no use for another call or as an answer to another caller.
+    To others it proves that it knows the token too. A proof covers the method, the worker's name
+    and the caller's nonce, so one that was overheard is of no use for another call, or as an answer
+    to another caller.
     """
     import grpc
 

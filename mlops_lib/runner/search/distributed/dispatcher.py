@@ -1,9 +1,9 @@
 """Dispatch the trials of one search to several workers.
 
-No worker waits for another. A trial is leased to one worker until that worker reports its end,
-asks again after a restart (it then gets the same trial, and continues from its checkpoint), or is
-silent for `WORKER_TIMEOUT_S`. After a timeout another worker continues the trial, and reports of
-the first one about it are ignored.
+No worker waits for another. A trial is leased to one worker until that worker reports its end, asks
+again after a restart (it then gets the same trial, and continues from its checkpoint), or is silent
+for `WORKER_TIMEOUT_S`. After a timeout another worker continues the trial, and reports of the first
+one about it are ignored.
 """
 
 from __future__ import annotations
@@ -58,13 +58,13 @@ class Lease:
 
     worker: str
     last_seen: float
-    """When the worker last reported, in seconds of the dispatcher's clock."""
+    """The time of the worker's last report, in seconds of the dispatcher's clock."""
     candidate: Optional[Candidate] = None
     """None for trial 0."""
     seconds: float = 0.0
     curve: List[float] = field(default_factory=list)
     stop_reason: str = ""
-    """Why the trial has to stop; "" if it may continue."""
+    """The reason for stopping the trial; "" if it may continue."""
 
 
 @dataclass
@@ -120,7 +120,8 @@ class TrialDispatcher:
         self._workers: Dict[str, WorkerInfo] = {}
         self._rungs = Rungs(request.mode)
         self._starts: Dict[int, int] = {}
-        """How often each trial was started since it last completed an epoch for the first time."""
+        """The number of starts of each trial since it last completed an epoch for the first time.
+        """
         self._epochs: Dict[int, int] = {}
         self._last_check = clock()
         self._training_s = sum(float(known["seconds"]) for known in records.values())
@@ -161,7 +162,7 @@ class TrialDispatcher:
         return worker in self._workers
 
     def workers(self) -> List[Dict[str, Any]]:
-        """Return a JSON object for each worker: its name, its machine, its trial and progress.
+        """Return a JSON object for each worker: its machine, its trial and progress.
 
         `silent_s` is the time since its last call.
         """
@@ -185,7 +186,7 @@ class TrialDispatcher:
         return rows
 
     def assign(self, worker: str) -> Assignment:
-        """Return the next task of a worker; one that was restarted gets its own trial again."""
+        """Return the next task of a worker; a restarted one gets its own trial again."""
         self.check()
         self.active_workers.add(worker)
         if self.stopped:
@@ -208,7 +209,7 @@ class TrialDispatcher:
         return self._assign_trial(worker, trial)
 
     def _assign_trial(self, worker: str, trial: Any) -> Assignment:
-        """Start the oracle's trial, unless it is done already or keeps killing its workers."""
+        """Start the oracle's trial, unless it is done or keeps killing its workers."""
         number = self._trials.number(trial)
         record = self._records.get(number)
         if record is not None:
@@ -275,7 +276,7 @@ class TrialDispatcher:
         return Reply("stop" if reason else "go on", reason, best)
 
     def _lease_of(self, worker: str, number: int) -> Optional[Lease]:
-        """Return the worker's lease on a trial, or None if another worker has it or none does."""
+        """Return the worker's lease on a trial, or None if it has none."""
         # The oracle does not number trial 0, so a chief that was restarted has no lease on it: the
         # worker that reports on it must have had one.
         if number == 0 and 0 not in self.leases and self._owes_own() and not self.stopped:

@@ -1,10 +1,10 @@
-"""The messages between the chief of a search and its workers: KerasTuner's protocol over gRPC.
+"""The messages between the chief of a search and its workers.
 
-Both sides authenticate each other. A call carries a nonce and a proof that the caller knows the
-search's token; the answer carries a proof that the chief knows it too. The token itself is never
-sent. On one machine they meet at a socket in the run's own directory, so nothing listens on any
-network interface. Over a network the connection is TLS, and both sides show a certificate of the
-search's own authority.
+They are KerasTuner's protocol over gRPC, with authentication in both directions. A call carries a
+nonce and a proof that the caller knows the search's token; the answer carries a proof that the
+chief knows it too. The token itself is never sent. On one machine they meet at a socket in the
+run's own directory, so nothing listens on any network interface. Over a network the connection is
+TLS, and both sides show a certificate of the search's own authority.
 """
 
 from __future__ import annotations
@@ -63,9 +63,9 @@ def channel(request: SearchRequest) -> Any:
 
 
 def listen(server: Any, request: SearchRequest) -> None:
-    """Let a chief's server listen at its socket, and at the request's address if there is one.
+    """Let a chief's server listen at its socket, and at the request's address.
 
-    At the address a worker has to show a certificate of this search.
+    At the address, if there is one, a worker has to show a certificate of this search.
 
     Raises:
         OSError: the address cannot be listened at.

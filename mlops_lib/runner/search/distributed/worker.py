@@ -78,7 +78,7 @@ class ChiefClient:
         return Assignment(action, int(trial.trial_id or 0), candidate)
 
     def report_progress(self, number: int, *, curve: Any, seconds: float) -> Optional[Reply]:
-        """Report a trial's progress; return the reply, or None if the chief does not answer now."""
+        """Report a trial's progress; return None if the chief does not answer now."""
         import grpc
 
         request = self._messages.UpdateTrialRequest(
@@ -94,7 +94,9 @@ class ChiefClient:
         return Reply(action, str(payload.get("why", "")), payload.get("best"))
 
     def report_end(self, record: Dict[str, Any]) -> None:
-        """Report the end of a trial, repeatedly until the chief answers; it counts it once.
+        """Report the end of a trial, repeatedly until the chief answers.
+
+        The chief counts it once.
 
         Raises:
             RefusedError: the chief does not accept the record.

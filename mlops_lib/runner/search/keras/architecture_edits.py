@@ -1,4 +1,4 @@
-"""Edits of an architecture: one change each, with the trained weights carried over.
+"""Edits of an architecture: one change each, trained weights carried over.
 
 An edit is a plain JSON object: `{"kind": "widen", "at": "conv2d", "size": 64}`. `apply` returns a
 new model and the grade of its weights: "exact" (the new model computes the same function),
@@ -54,7 +54,7 @@ def apply(model: Any, edit: Edit) -> "Tuple[Any, str]":
 
 
 def apply_all(model: Any, edits: List[Edit]) -> "Tuple[Any, str]":
-    """Apply edits in order; without any, return a plain copy of the model with its weights."""
+    """Apply edits in order; without any, copy the model with its weights."""
     if not edits:
         child = graph.rebuild(model, Plan())
         return child, weights.transfer(model, child)
@@ -66,11 +66,10 @@ def apply_all(model: Any, edits: List[Edit]) -> "Tuple[Any, str]":
 
 
 def without_augmentation(model: Any) -> Any:
-    """Return the model without the random layers that edits inserted; it computes the same.
+    """Return the model without the random layers that edits inserted.
 
     Keras' random layers act on a plain `model(x)` too, not only in training. A script that calls
-    its
-    model so must get the same output each time.
+    its model so must get the same output each time.
     """
     added = {layer.name for layer in model.layers if layer.name.rsplit("_", 1)[0] in AUGMENTING}
     if not added:
@@ -115,7 +114,7 @@ def _width(layer: Any) -> str:
 
 
 def activation_name(layer: Any) -> str:
-    """Return the name of a layer's activation, or "" for a function of the script's own."""
+    """Return the name of a layer's activation, "" for a function of the script."""
     function = getattr(layer, "activation", None)
     return str(getattr(function, "__name__", "")) if function is not None else "linear"
 
@@ -320,8 +319,9 @@ def _takes_scaled(layer: Any) -> bool:
 
 
 def _unscaled(mean: Any, deviation: Any) -> Transform:
-    """Return the transform from y = kernel·x + bias to the same y as a function of (x - mean) /
-    deviation.
+    """Return the transform that rewrites a layer for (x - mean) / deviation.
+
+    Its output kernel·x + bias stays the same.
     """
 
     def apply(old: List[Any], new: List[Any]) -> List[Any]:
@@ -419,7 +419,7 @@ def _identity_dense(layer: Any, width: int) -> None:
 
 
 def _deepen(model: Any, edit: Edit) -> Change:
-    """Insert one more layer like `at` behind it, which starts as the identity (Net2Deeper)."""
+    """Insert one more layer like `at` behind it (Net2Deeper); it starts as the identity."""
     layer = _layer(model, edit)
     kind = type(layer).__name__
     if kind == "Dense":
@@ -485,7 +485,7 @@ def _conv_block(model: Any, edit: Edit) -> Change:
 
 
 def _convolve(model: Any, edit: Edit) -> Change:
-    """Insert Conv-Pool blocks on a picture that was flattened at once, or is given as a vector."""
+    """Insert Conv-Pool blocks on a picture that is flattened or a vector."""
     import keras
 
     shape = tuple(int(n) for n in edit["shape"])
@@ -536,7 +536,7 @@ def _global_pool(model: Any, edit: Edit) -> Change:
 
 
 def _summed(channels: int) -> Transform:
-    """Return the transform that sums the kernel behind a flattened map over the positions.
+    """Return the transform that sums a kernel over the positions of a flattened map.
 
     The output stays the same for a map that is constant.
     """
@@ -554,7 +554,7 @@ def _remove(model: Any, edit: Edit) -> Change:
 
 
 def _mask(model: Any, edit: Edit) -> Change:
-    """Make the layers behind an embedding skip the padding (zeros), if all of them support masks."""
+    """Make the layers behind an embedding skip padding (zeros), if all of them can."""
     layer = _layer(model, edit)
     if type(layer).__name__ != "Embedding" or not _all_skip(model, layer):
         raise NotApplicableError(f"what follows {edit['at']} does not skip padding")

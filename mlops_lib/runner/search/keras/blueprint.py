@@ -1,6 +1,4 @@
-"""A Keras model written down: each layer's class and settings, what it reads, and where the script
-made it.
-"""
+"""A Keras model as data: classes, settings, inputs and places in the script."""
 
 from __future__ import annotations
 
@@ -13,22 +11,24 @@ from mlops_lib.runner.script import call_sites
 from mlops_lib.runner.search.keras import graph
 
 LONGEST = 200
-"""Settings with more values (the means of thousands of features) are not written into source code.
-"""
+"""Settings with more values (the means of thousands of features) are not put into source code."""
 
 
 def blueprint(model: Any) -> List[Dict[str, Any]]:
-    """The layers in order.
+    """Return the layers of a model in order.
 
     Each is `{"class", "module", "name", "arguments": {setting: value that is not its default},
     "parameters": [names in the order of the constructor], "inputs": [names], "site"}`.
+
+    Raises:
+        UnclonableError: the architecture is code.
     """
     layers = list(graph.graph_of(model).layers)
     return [{**one_layer(layer), "inputs": _inputs(model, layer)} for layer in layers]
 
 
 def one_layer(layer: Any) -> Dict[str, Any]:
-    """A layer without its place in the graph."""
+    """Return a layer without its place in the graph."""
     kind = type(layer)
     written = {
         "class": kind.__name__,
@@ -65,7 +65,7 @@ def _parameters(kind: Any) -> List[str]:
 
 
 def _arguments(layer: Any) -> Dict[str, Any]:
-    """The settings that are not as the class would choose them."""
+    """Return the settings that differ from the class's defaults."""
     config = {
         k: v for k, v in layer.get_config().items() if k not in ("name", "trainable", "dtype")
     }

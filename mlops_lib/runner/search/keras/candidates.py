@@ -1,4 +1,4 @@
-"""The candidates of a search: edits to an architecture, and a recipe to train it by."""
+"""The candidates of a search: edits to an architecture, and a training recipe."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PEAK = 3e-3
 STEPS = 1200
 """The fewest steps of a training, as long as its epochs stay within `MOST_EPOCHS`.
 
-With fewer the weights cannot move far enough from where they begin.
+With fewer the weights stay close to their initial values.
 """
 FEW_STEPS = 20
 """With fewer steps an epoch, a smaller batch is worth its time."""
@@ -31,8 +31,7 @@ class Recipe:
 
     optimizer: str = "own"
     """"own" for the developer's, from its configuration; "compiled" for the one the model has; else
-    the
-    name of a Keras optimizer.
+    the name of a Keras optimizer.
     """
     learning_rate: float = 0.0
     """Peak under "cosine"; 0 keeps the developer's."""
@@ -142,8 +141,7 @@ class Facts:
     """Names of inputs that are images."""
     pictures: Dict[str, List[int]] = field(default_factory=dict)
     """Names of inputs that are pictures, also as grey values or as one vector, with height, width
-    and
-    channels.
+    and channels.
     """
     mirrored: bool = False
     """Whether a mirrored image may keep its label."""
@@ -172,10 +170,10 @@ class Facts:
 
 
 def standard_recipe(facts: Facts, *, share: float = 1.0) -> Recipe:
-    """Return warm-up and cosine decay with Adam, for `share` of the developer's epochs.
+    """Return warm-up and cosine decay with Adam.
 
-    The epochs are raised until there are enough steps. Pretrained weights are trained at the
-    developer's own rate.
+    It runs for `share` of the developer's epochs, or more until there are enough steps. Pretrained
+    weights are trained at the developer's own rate.
     """
     batch = facts.batch_size
     if facts.arrays:

@@ -1,7 +1,7 @@
-"""What the search leaves as it is because something beside the model counts on it.
+"""Properties of a model that edits keep, because other code depends on them.
 
-A decoder that the script made of a model's last layers takes a code of one width; and an
-autoencoder whose code may grow has nothing left to learn.
+A decoder that the script made of a model's last layers takes a code of one width. An autoencoder
+whose code may grow has nothing left to learn.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ Shapes = List[Tuple[int, ...]]
 
 @dataclass
 class Ties:
-    """How an edited model must still look."""
+    """The properties that an edited model has to keep."""
 
     layers: Dict[str, Tuple[Shapes, List[str]]] = field(default_factory=dict)
-    """Layers that another model calls too: the shapes of their weights, and the layers that they
-    read.
+    """Layers that another model calls too: the shapes of their weights, and the names of their
+    sources.
     """
     narrowest: float = math.inf
-    """The most values that the narrowest layer of an autoencoder gives."""
+    """The largest width that the narrowest layer of an autoencoder may have."""
 
     def allow(self, made: Any) -> bool:
-        """Whether an edited model keeps to them."""
+        """Return whether an edited model keeps these properties."""
         if not self.layers and self.narrowest == math.inf:
             return True
         own = {layer.name: layer for layer in made.layers}
@@ -40,11 +40,11 @@ class Ties:
 
 
 def find(model: Any, *, inputs_are_targets: bool) -> Ties:
-    """The ties of the script's model.
+    """Return the ties of the script's model.
 
     Args:
         model: the object that the script holds.
-        inputs_are_targets: whether it learns to give back what it was given.
+        inputs_are_targets: whether the model is an autoencoder.
 
     Raises:
         UnclonableError: its architecture is code.
@@ -56,9 +56,7 @@ def find(model: Any, *, inputs_are_targets: bool) -> Ties:
 
 
 def _entered(model: Any) -> Iterator[Any]:
-    """Layers behind the first ones that another model of the script's calls on something of its
-    own.
-    """
+    """Yield later layers that another model of the script calls on its own input."""
     import keras
 
     own = {id(layer): layer for layer in model.layers if layer.weights}
@@ -88,7 +86,7 @@ def _seen_from_outside(model: Any, layer: Any) -> Tuple[Shapes, List[str]]:
 
 
 def _weighty(model: Any, layer: Any) -> List[str]:
-    """The nearest layers before it that compute something with weights, or inputs."""
+    """Return the names of the nearest earlier layers with weights, or inputs."""
     names: List[str] = []
     for before in graph.producers(model, layer):
         if before.weights or not graph.producers(model, before):

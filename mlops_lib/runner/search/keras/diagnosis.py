@@ -1,4 +1,4 @@
-"""What the curves of a training say is wrong with it."""
+"""Diagnose a training from its curves."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from mlops_lib.runner import protocol
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Findings, the gravest first: `unstable`, `not_learning`, `overfitting`, `underfitting`,
-    `unfinished`.
+    """The findings of a diagnosis, the gravest first.
+
+    They are `unstable`, `not_learning`, `overfitting`, `underfitting` and `unfinished`.
     """
 
     findings: Tuple[str, ...]
     best_epoch: Optional[int] = None
-    """The epoch (from 0) after which the held-out loss grew; None where it never did."""
+    """The epoch (from 0) after which the held-out loss grew; None if it never did."""
 
     def has(self, finding: str) -> bool:
-        """Whether this was found."""
+        """Return whether this is among the findings."""
         return finding in self.findings
 
 
@@ -32,14 +33,14 @@ def diagnose(
     target: float,
     held_out: Optional[float] = None,
 ) -> Diagnosis:
-    """Read a History.
+    """Return the diagnosis of a History.
 
     Args:
         curves: name to value by epoch, `val_…` for the held-out examples.
-        metric: the judged one.
+        metric: the judged metric.
         mode: "max" or "min".
         target: its bar.
-        held_out: the metric on held-out examples, where the curves do not have it.
+        held_out: the metric on held-out examples, if the curves do not have it.
     """
     loss = [float(v) for v in curves.get("loss", [])]
     if any(not math.isfinite(v) for v in loss):
@@ -78,12 +79,12 @@ def _curve(curves: Mapping[str, List[float]], metric: str, prefix: str) -> List[
 
 
 def _gap(metric: str, target: float) -> float:
-    """A difference that matters."""
+    """Return the smallest difference that matters."""
     return 0.05 if 0.0 < target <= 1.0 else 0.1 * abs(target)
 
 
 def _still_falling(loss: List[float]) -> bool:
-    """Whether the last fifth of the training still brought a tenth of all that was gained."""
+    """Return whether the last fifth of a training gained a tenth of the whole."""
     if len(loss) < 3:
         return True
     before = loss[-max(2, len(loss) // 5) - 1]

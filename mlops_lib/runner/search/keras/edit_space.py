@@ -1,8 +1,8 @@
-"""Which edits fit a model and its data, in the order in which they are worth trying.
+"""The edits that fit a model and its data, in the order of their promise.
 
-First the portfolio: what most often helps a network of this kind, all at once. Then single edits
-around the best model so far, ordered by what its own curves say is wrong with it. Nothing here
-knows a particular task.
+First comes the portfolio: all that most often helps a network of this kind, at once. Then come
+single edits around the best model so far, ordered by the diagnosis of its curves. No rule knows a
+particular task.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class Space:
     """The candidates around a model.
 
     Args:
-        root: the developer's model; None where only the way it trains can change.
-        facts: what is known of the data.
-        diagnosis: what trial 0's curves say.
+        root: the developer's model; None if only its training can change.
+        facts: the properties of the data.
+        diagnosis: the diagnosis of trial 0's curves.
         inheritable: whether trial 0's own weights may be inherited without training it again.
     """
 
@@ -46,10 +46,10 @@ class Space:
         self.root = root
         self.facts = facts
         self.first = self._portfolio(diagnosis, inheritable)
-        """The portfolio's candidate: everything that most often helps a network of this kind."""
+        """The portfolio's candidate."""
         self.second = self._as_pictures()
-        """What else it has, None where that is all: convolutions, where pictures are flattened at
-        once.
+        """A candidate with convolutions before pictures are flattened, or None if it does not
+        apply.
         """
 
     def _portfolio(self, diagnosis: Diagnosis, inheritable: bool) -> Candidate:
@@ -75,15 +75,14 @@ class Space:
         polished: bool = False,
         is_new: Callable[[Candidate], bool] = lambda candidate: True,
     ) -> Iterator[Candidate]:
-        """Candidates around trial `number`, the best so far, in order.
+        """Yield candidates around the best trial so far, in order.
 
         Args:
             number: the trial.
-            model: its architecture; None where it cannot be edited.
-            diagnosis: what its curves say.
-            polished: whether it is another trial's weights, trained on with a smaller learning
-                rate.
-            is_new: whether a candidate was not tried yet; only those are looked at closer.
+            model: its architecture; None if it cannot be edited.
+            diagnosis: the diagnosis of its curves.
+            polished: whether it only trained another trial's weights further, at a smaller rate.
+            is_new: returns whether a candidate is new; only such ones are examined further.
         """
         recipe = standard_recipe(self.facts, share=0.7)
         gentle = replace(recipe, learning_rate=recipe.learning_rate / 2)
@@ -123,7 +122,7 @@ def _ordered(model: Any, facts: Facts, diagnosis: Diagnosis) -> Iterator[List[Ed
 
 
 def _growing(model: Any, facts: Facts) -> Iterator[List[Edit]]:
-    """For a model that does not learn enough."""
+    """Yield edits for a model that does not learn enough."""
     designed = has_backbone(model) or len(convolutions(model)) > MANY_LAYERS
     wide = [layer for layer in model.layers if layer.trainable and _width_of(layer)]
     wide = [
@@ -158,7 +157,7 @@ def _growing(model: Any, facts: Facts) -> Iterator[List[Edit]]:
 
 
 def _regularising(model: Any, facts: Facts) -> Iterator[List[Edit]]:
-    """For a model that learns its examples by heart."""
+    """Yield edits for a model that learns its examples by heart."""
     for name in facts.images:
         added = {layer.name.rsplit("_", 2)[0] for layer in model.layers}
         if facts.mirrored and "random_flip" not in added:
@@ -191,7 +190,7 @@ def _regularising(model: Any, facts: Facts) -> Iterator[List[Edit]]:
 
 
 def _stabilising(model: Any, facts: Facts) -> Iterator[List[Edit]]:
-    """For a model that does not learn at all, or wildly."""
+    """Yield edits for a model that does not learn at all, or whose loss jumps."""
     for name, (mean, variance) in facts.unscaled.items():
         if not any("normalization_added" in layer.name for layer in model.layers):
             yield [{"kind": "normalise_input", "at": name, "mean": mean, "variance": variance}]
@@ -229,8 +228,17 @@ def next_candidate(
     *,
     polished: bool = False,
 ) -> Optional[Candidate]:
-    """The first candidate that was not tried yet: the portfolio's, then those around the best; None
-    when all were.
+    """Return the first new candidate, or None if all were tried.
+
+    The portfolio's candidates come first, then those around the best trial.
+
+    Args:
+        space: the candidates.
+        best: the number of the best trial.
+        model_of: returns the architecture of a trial.
+        diagnosis_of: returns the diagnosis of a trial.
+        tried: the values of all candidates so far.
+        polished: see `Space.around`.
     """
     known = [json.dumps(dict(values), sort_keys=True) for values in tried]
 

@@ -1,4 +1,4 @@
-"""What the search knows of the data and of the way the developer trains."""
+"""Gather the properties of the data and of the developer's training."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from mlops_lib.runner.search.keras.trial import batch_size, is_pipeline, plain_r
 from mlops_lib.runner.search.request import FitCall, SearchRequest
 
 SAMPLE = 2000
-"""Examples looked at."""
+"""The number of examples that are examined."""
 NEIGHBOURS_KEPT = 0.9
 """Share of nearest neighbours that must keep their label when images are mirrored."""
 MANY_FEATURES = 32
-"""From so many features on, numbers for each of them are nothing to read."""
+"""From so many features on, a list of numbers for each is too long to read in a patch."""
 REGRESSIONS = (
     "mse",
     "mean_squared_error",
@@ -32,7 +32,8 @@ REGRESSIONS = (
     "logcosh",
 )
 FAR = 3.0
-"""Targets whose deviation, or mean in deviations, is further from 1 than this factor are stretched.
+"""Targets whose deviation, or mean in deviations, differs from 1 by more than this factor are
+scaled.
 """
 SCALES_APART = 10.0
 """Features whose deviations differ by more than this factor, or are that far from 1, are scaled."""
@@ -47,7 +48,7 @@ RARE = 1 / 3
 
 
 def gather(model: Any, call: FitCall, request: SearchRequest, selected: Selected) -> Facts:
-    """Look at the model's inputs and the training data."""
+    """Return the facts about the model's inputs and the training data."""
     x = selected.training["x"]
     pipeline = is_pipeline(x)
     batch = batch_size(call)
@@ -94,7 +95,7 @@ def gather(model: Any, call: FitCall, request: SearchRequest, selected: Selected
 
 
 def _same_values(x: Any, y: Any) -> bool:
-    """Whether the targets are the inputs: the model is an autoencoder."""
+    """Return whether the targets are the inputs: the model is an autoencoder."""
     import numpy
 
     if x is y:
@@ -105,7 +106,7 @@ def _same_values(x: Any, y: Any) -> bool:
 
 
 def _inputs(model: Any, x: Any) -> List[Tuple[str, Any, Any]]:
-    """Name, tensor and a sample of the values of each input that holds numbers."""
+    """Return name, tensor and a sample of the values of each numeric input."""
     import numpy
 
     try:
@@ -128,7 +129,7 @@ def _inputs(model: Any, x: Any) -> List[Tuple[str, Any, Any]]:
 
 
 def _inner(model: Any) -> List[Any]:
-    """The models inside a model that are being trained."""
+    """Return the models inside a model that are being trained."""
     return [
         one
         for one in getattr(model, "layers", [])
@@ -137,8 +138,9 @@ def _inner(model: Any) -> List[Any]:
 
 
 def _is_pretrained(model: Any, call: FitCall) -> bool:
-    """Whether weights that came from elsewhere may be under training: another model inside, or a
-    large network.
+    """Return whether pretrained weights may be under training.
+
+    The suspects are models inside the model, and large convolutional networks.
     """
     layers = list(getattr(model, "layers", []))
     inner = _inner(model)
@@ -153,7 +155,7 @@ def _is_pretrained(model: Any, call: FitCall) -> bool:
 
 
 def _has_accelerator() -> bool:
-    """Whether what Keras computes with (TensorFlow, JAX or PyTorch) does so on a GPU or TPU."""
+    """Return whether Keras' backend (TensorFlow, JAX or PyTorch) has a GPU or TPU."""
     import keras
 
     framework = sys.modules.get(keras.backend.backend())
@@ -173,7 +175,7 @@ def _has_accelerator() -> bool:
 
 
 def _is_padded(model: Any, tensor: Any, values: Any) -> bool:
-    """Whether many of the sequences that an embedding reads begin or end in zeros."""
+    """Return whether many sequences of an embedding begin or end in zeros."""
     first = graph.consumers(model, tensor._keras_history.operation)
     if not any(type(one).__name__ == "Embedding" for one in first):
         return False
@@ -201,8 +203,9 @@ def _scaled_by_model(model: Any, tensor: Any) -> bool:
 
 
 def far_from_standard(values: Any) -> "Tuple[List[float], List[float]] | None":
-    """Mean and variance by feature, where the features are so unevenly scaled that it hurts; None
-    where they are fine.
+    """Return mean and variance by feature, or None if the features are scaled well.
+
+    Features are scaled badly if their deviations differ widely, or lie far from 1.
     """
     import numpy
 
@@ -232,8 +235,9 @@ def far_from_standard(values: Any) -> "Tuple[List[float], List[float]] | None":
 
 
 def _is_one_quantity(flat: Any, *, lively: Any) -> bool:
-    """Whether many features share one range, as the pixels of a flattened image do: then one scale
-    is theirs.
+    """Return whether many features share one range, as the pixels of an image do.
+
+    One scale then serves all of them.
     """
     import numpy
 
@@ -254,8 +258,9 @@ def _is_regression(loss: Any) -> bool:
 
 
 def far_targets(y: Any) -> "Tuple[float, float] | None":
-    """Mean and deviation of the targets, where an output layer would first have to grow to reach
-    them.
+    """Return mean and deviation of targets that are far from standard, else None.
+
+    An output layer would first have to grow its weights to reach such targets.
     """
     import numpy
 
@@ -270,11 +275,10 @@ def far_targets(y: Any) -> "Tuple[float, float] | None":
 
 
 def keeps_labels_mirrored(images: Any, labels: Any) -> bool:
-    """Whether an image's mirror image keeps its label, judged by nearest neighbours, without any
-    model.
+    """Return whether an image's mirror image keeps its label.
 
-    A mirrored photograph finds neighbours of its class as often as the photograph itself; a
-    mirrored digit does not.
+    It is judged by nearest neighbours, without any model: a mirrored photograph finds neighbours of
+    its class as often as the photograph itself; a mirrored digit does not.
     """
     import numpy
 
@@ -296,7 +300,7 @@ def keeps_labels_mirrored(images: Any, labels: Any) -> bool:
 
 
 def _agreement(queries: Any, known: Any, labels: Any, asked: int) -> float:
-    """How often the nearest other example has the same label."""
+    """Return how often the nearest other example has the same label."""
     import numpy
 
     distances = (known**2).sum(axis=1)[None, :] - 2.0 * queries @ known.T
@@ -305,8 +309,9 @@ def _agreement(queries: Any, known: Any, labels: Any, asked: int) -> float:
 
 
 def as_picture(values: Any) -> "List[int]":
-    """Height, width and channels, where the values are pictures: neighbours in both directions are
-    alike. Else empty.
+    """Return height, width and channels if the values are pictures, else [].
+
+    Neighbouring pixels of a picture are alike in both directions.
 
     Args:
         values: examples by rows: maps with channels, maps of grey values, or vectors that may be
@@ -346,16 +351,17 @@ def _is_smooth(values: Any, shape: List[int]) -> bool:
 
 
 def names_used() -> Dict[str, int]:
-    """Keras' counters of automatic names, so that the script's own later layers are named as
-    without a search.
-    """
+    """Return Keras' counters of automatic names."""
     from keras.src.backend.common import global_state
 
     return dict(global_state.get_global_attribute("object_name_uids", {}) or {})
 
 
 def put_names_back(names: Dict[str, int]) -> None:
-    """Undo the names that a search has used up."""
+    """Restore Keras' counters of automatic names.
+
+    The script's later layers are then named as without a search.
+    """
     from keras.src.backend.common import global_state
 
     counters = global_state.get_global_attribute("object_name_uids")

@@ -4,8 +4,8 @@ Every layer that survives keeps its object, also one that became wider or sits b
 block. References that the script took before (a layer to freeze, a feature extractor, the tensors
 for Grad-CAM) therefore act on the winner.
 
-The graph of a functional Keras model is made of nodes: one call of a layer on symbolic tensors.
-A layer lists its calls in `_inbound_nodes`, a tensor names its origin in `_keras_history` (layer,
+The graph of a functional Keras model is made of nodes: one call of a layer on symbolic tensors. A
+layer lists its calls in `_inbound_nodes`, a tensor names its origin in `_keras_history` (layer,
 index of the call, index of the output), and a model lists its nodes by depth. None of it is public;
 the attributes are those of `keras.src.ops.function.Function`, `keras.src.models.functional` and
 `keras.src.models.sequential`.
@@ -62,7 +62,10 @@ def graft(model: Any, winner: Any) -> List[str]:
 
 
 def _targets(own: Dict[str, Any], winner: Any) -> "Tuple[Dict[int, Any], Set[int]]":
-    """Return the caller's object for each layer of the winner, and the ids of changed objects."""
+    """Return the caller's object for each layer of the winner.
+
+    The second value holds the ids of objects that had to change.
+    """
     targets: Dict[int, Any] = {}
     changed: Set[int] = set()
     for layer in winner.layers:
@@ -96,7 +99,10 @@ def _is_same(target: Any, layer: Any) -> bool:
 
 
 def become(old: Any, new: Any) -> None:
-    """Turn the object `old` into a copy of the unbuilt layer `new`; references to it stay valid."""
+    """Turn the object `old` into a copy of the unbuilt layer `new`.
+
+    References to `old` stay valid.
+    """
     # Past `__setattr__` and `__delattr__`, which Keras uses to track sublayers and variables.
     for name in [name for name in old.__dict__ if name not in BOUND]:
         del old.__dict__[name]
@@ -157,7 +163,10 @@ def _set_calls(operation: Any, calls: List[Any]) -> None:
 
 
 def _install(model: Any, layers: List[Any], old_graph: Any, outputs: Any) -> None:
-    """Give the caller's object the new graph; class, name, attributes and compiled state stay."""
+    """Give the caller's object the new graph.
+
+    Its class, name, attributes and compiled state stay.
+    """
     import keras
     from keras.src.models.functional import Functional
 
@@ -200,8 +209,7 @@ def _drop_earlier_builds(model: Any) -> Dict[str, List[Any]]:
     """Drop the calls of a Sequential's earlier builds; return them by layer.
 
     Every `add` builds a Sequential again. `layer.output` would stay that of the first build, which
-    is
-    not part of the model.
+    is not part of the model.
     """
     import keras
 
@@ -229,7 +237,7 @@ def _all_in(tensors: List[Any], reached: Set[int]) -> bool:
 def _moved_builds(
     earlier: Dict[str, List[Any]], own: Dict[str, Any], inside: Any
 ) -> Dict[int, Any]:
-    """Return a map from tensors of a Sequential's earlier builds to their new counterparts."""
+    """Map the tensors of a Sequential's earlier builds to their counterparts."""
     return {
         id(old): new
         for name, nodes in earlier.items()
@@ -256,7 +264,10 @@ def _moved_tensors(
 
 
 def _dependents(model: Any, winner: Any) -> List[Tuple[Any, List[Any]]]:
-    """Return the models that the script built on this model's layers, with their current layers."""
+    """Return the models that the script built on this model's layers.
+
+    Each comes with its current layers.
+    """
     import keras
 
     mine = {id(layer) for layer in model.layers if layer.weights}
@@ -286,7 +297,10 @@ def _follow(
     moved: Dict[int, Any],
     changed: Set[int],
 ) -> List[str]:
-    """Make a model that the script built on inner tensors compute on the winner; return notes."""
+    """Make a model that was built on inner tensors compute on the winner.
+
+    Return notes on models that cannot.
+    """
     import keras
 
     other, layers = dependent
@@ -307,7 +321,7 @@ def _follow(
 
 
 def _is_affected(other: Any, moved: Dict[int, Any], changed: Set[int]) -> bool:
-    """Return whether a model uses a changed layer or a tensor that has a new counterpart."""
+    """Return whether a model uses a changed layer or a moved tensor."""
     if any(id(layer) in changed for layer in other.layers):
         return True
     nodes = [node for level in other._nodes_by_depth.values() for node in level]
@@ -339,7 +353,7 @@ def _recomputed(other: Any, moved: Dict[int, Any]) -> List[Any]:
 def _follow_sequential(
     other: Any, layers: List[Any], model: Any, own: Dict[str, Any], changed: Set[int]
 ) -> List[str]:
-    """Give a Sequential of the first layers the winner's layers up to the same last one."""
+    """Give a Sequential of the first layers the winner's layers in their place."""
     old = list(own.values())
     if [id(layer) for layer in layers] != [id(layer) for layer in old[: len(layers)]] or layers[
         -1

@@ -20,7 +20,7 @@ SHAPING = ("Activation", "Softmax", "ReLU", "Reshape", "Lambda", "Rescaling")
 
 
 class UnclonableError(Exception):
-    """The model cannot be built a second time; the message says why."""
+    """The model cannot be built a second time; the message gives the reason."""
 
 
 @dataclass
@@ -179,7 +179,7 @@ def copy_layer(layer: Any, **changes: Any) -> Any:
 
 
 def unbuilt(config: Any) -> Any:
-    """Return a configuration without the input shapes that its inner layers were built for.
+    """Return a configuration without the input shapes of its inner layers.
 
     The layers are then built for their next input.
     """
@@ -193,7 +193,7 @@ def unbuilt(config: Any) -> Any:
 
 
 def custom_objects(layer: Any) -> Dict[str, Any]:
-    """Return functions and classes of the script that a layer's configuration may name."""
+    """Return the script's functions and classes that a configuration may name."""
     objects: Dict[str, Any] = {type(layer).__name__: type(layer)}
     for value in list(vars(layer).values()):
         if inspect.isfunction(value):
@@ -270,7 +270,7 @@ def output_layers(model: Any) -> List[Any]:
 
 
 def calls(model: Any, layer: Any) -> int:
-    """Return the number of calls of the layer in the graph; a shared layer has several."""
+    """Return the number of the layer's calls in the graph; more than 1 if shared."""
     return sum(
         node.operation is layer
         for nodes in graph_of(model)._nodes_by_depth.values()

@@ -1,4 +1,4 @@
-"""The weights that a model had before the developer's fit."""
+"""The weights of a model before the developer's fit."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from typing import Any, Dict, List, Optional
 from mlops_lib.runner.search.request import FitCall
 
 OFFSETS = ("bias", "beta", "moving_mean")
-"""Variables that every initialiser in use begins at nought, and that a training moves away from it.
-"""
+"""Variables that all common initialisers set to zero, and that training moves away from it."""
 
 
 def initial(model: Any, call: FitCall) -> Optional[List[Any]]:
-    """The weights before the fit, in the order of `get_weights`; None where they were not kept."""
+    """Return the weights before the fit in the order of `get_weights`, or None.
+
+    None if they were not recorded, or do not fit the model any more.
+    """
     if call.initial is None:
         return None
     seeds = {id(v) for v in model.variables} - {id(v) for v in model.weights}
@@ -24,7 +26,7 @@ def initial(model: Any, call: FitCall) -> Optional[List[Any]]:
 
 
 def is_untrained(layers: List[Any], model: Any, call: FitCall) -> bool:
-    """Whether these layers began the fit as they were made, and not with weights from elsewhere."""
+    """Return whether these layers began the fit without pretrained weights."""
     values = initial(model, call)
     if values is None:
         return False

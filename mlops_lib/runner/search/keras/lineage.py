@@ -1,4 +1,4 @@
-"""From a trial's number to its model: repeat the edits that led to it from the developer's model.
+"""Build the model of any trial of a search.
 
 No architecture is stored. A trial is its parent and its edits, and edits are deterministic, so a
 search that was killed builds every model again from the records alone.
@@ -72,7 +72,11 @@ class Lineage:
         return model, grade
 
     def build_untrained(self) -> Any:
-        """Return the developer's model with the weights it had before its fit, if they are known."""
+        """Return the developer's model with its weights from before the fit.
+
+        If they are not known, the weights are freshly initialised (or the trained ones without a
+        root).
+        """
         model = self._model if self.root is None else graph.rebuild(self.root, graph.Plan())
         initial = self._initial_weights()
         if initial is not None:
@@ -123,7 +127,7 @@ class Lineage:
         return False
 
     def trained_chain(self, number: int) -> List[Candidate]:
-        """Return the candidates whose trainings a trial's weights went through, oldest first."""
+        """Return the candidates that trained a trial's weights, oldest first."""
         chain = [self._store.candidate(number)]
         while chain[0].parent and not chain[0].fresh:
             chain.insert(0, self._store.candidate(chain[0].parent))

@@ -1,6 +1,4 @@
-"""The memory that this process holds: frameworks leak, and a search trains many models in one
-process.
-"""
+"""The memory of the process: frameworks leak, and a search trains many models."""
 
 from __future__ import annotations
 
@@ -11,19 +9,19 @@ from typing import Any, Dict, Iterator
 from mlops_lib.runner.journal import resident_bytes
 
 SETTLED = 5
-"""After so many trials a process has loaded what it needs."""
+"""After so many trials a process has loaded all its libraries."""
 GROWTH = 0.1
-"""What a process may grow by from then on …"""
+"""The share by which a process may grow from then on …"""
 LEAST_BYTES = 64 << 20
-"""… and less than this is no growth: a larger model needs more."""
+"""… and growth of fewer bytes never counts: a larger model needs more."""
 
 
 @contextlib.contextmanager
 def forgotten_gradients() -> Iterator[None]:
-    """Forget the custom gradients that TensorFlow registers meanwhile.
+    """Remove the custom gradients that TensorFlow registers within the block.
 
-    It keeps them for good, and each holds the graph of the training step it was made in: 12 MiB a
-    trial of a tiny network.
+    TensorFlow keeps them for good, and each holds the graph of its training step: 12 MiB a trial of
+    a tiny network.
     """
     before = set(_gradients())
     try:
@@ -44,18 +42,18 @@ def _gradients() -> Dict[str, Any]:
 
 
 class Growth:
-    """How a process grows, trial by trial."""
+    """The growth of the process, trial by trial."""
 
     def __init__(self) -> None:
         self._held = [resident_bytes()]
 
     def weigh(self) -> None:
-        """A trial has ended."""
+        """Measure the process after a trial."""
         self._held.append(resident_bytes())
 
     @property
     def is_too_large(self) -> bool:
-        """Whether it has grown by more than a tenth since it had settled."""
+        """Whether the process has grown by more than a tenth since it had settled."""
         if len(self._held) <= SETTLED:
             return False
         grown = self._held[-1] - self._held[SETTLED]

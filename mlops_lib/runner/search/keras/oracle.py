@@ -154,7 +154,10 @@ class Trials:
         return dict(self._oracle.ongoing_trials)
 
     def unfinished(self) -> List[Candidate]:
-        """Return the candidates of all trials without an end, those without a worker included."""
+        """Return the candidates of all trials without an end.
+
+        Those that wait for a worker are included.
+        """
         return [
             self.candidate(trial)
             for trial in self._oracle.trials.values()

@@ -1,4 +1,4 @@
-"""The ledger of a search: the oracle's questions and answers, one JSON object a line.
+"""The ledger of a search: its oracle's questions and answers, as JSON lines.
 
 Lines are appended and never rewritten. A line is written before it is acted upon, so a killed
 process loses none. `commit` flushes all lines so far against a power failure, at the price of one

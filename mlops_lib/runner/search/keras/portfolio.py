@@ -1,9 +1,9 @@
-"""The portfolio: what most often helps a network of this kind, all at once, as the first candidate.
+"""The portfolio: all that most often helps a network of its kind, at once.
 
-Its rules are those of any textbook and know no task: normalised inputs and activations, channels
-that double where the map halves, no bottleneck before the output, dropout there, recurrent layers
-that read both ways and skip the padding. How wide a network may become is a matter of what an
-example costs, so the rules name a budget of multiplications.
+It is the first candidate of a search. Its rules are those of any textbook and know no task:
+normalised inputs and activations, channels that double when the map halves, no bottleneck before
+the output, dropout there, recurrent layers that read both ways and skip the padding. The width is
+limited by the cost of an example, so the rules name a budget of multiplications.
 """
 
 from __future__ import annotations
@@ -20,11 +20,15 @@ from mlops_lib.runner.search.keras.graph import UnclonableError
 COST = 6e6
 """Multiplications that the convolutions of one example may cost, on a processor."""
 GROWTH = 4
-"""How much more than that, or than the developer's own, a network may cost after further edits."""
+"""The factor by which a network may exceed `COST`, or the developer's own cost, after further
+edits.
+"""
 ACCELERATED = 30
-"""How much more they may cost on an accelerator."""
+"""The factor on these costs if there is an accelerator."""
 WIDTHS = (64, 48, 32, 24, 16)
-"""Filters of the first convolutions: the first of these that stays within the cost."""
+"""Candidates for the filters of the first convolutions; the first that stays within the cost is
+used.
+"""
 MOST_FILTERS = 256
 SMALLEST_MAP = 6
 """A feature map of fewer positions a side is not pooled further."""
@@ -35,12 +39,12 @@ NARROW = 64
 LARGE_MAP = 16384
 """A flattened map of more values is averaged instead."""
 MANY_LAYERS = 12
-"""A network of more convolutions was designed by somebody: it keeps them as they are."""
+"""A network with more convolutions has a known design, and keeps them."""
 SMALL_STATE = 32
 SMALL_EMBEDDING = 16
 LEAST_HIDDEN = 64
 MOST_HIDDEN = 256
-"""A hidden layer without convolutions before it is as wide as its input, within these."""
+"""A hidden layer without convolutions before it is as wide as its input, within these bounds."""
 
 _BETWEEN = (
     "Activation",
@@ -61,14 +65,15 @@ _NORMS = ("BatchNormalization", "LayerNormalization", "GroupNormalization")
 
 
 def of_kind(model: Any, *kinds: str) -> List[Any]:
-    """The layers of these classes that may be edited: frozen ones, and what lies inside another
-    model, may not.
+    """Return the trainable layers of these classes.
+
+    Layers inside another model are not included.
     """
     return [layer for layer in model.layers if type(layer).__name__ in kinds and layer.trainable]
 
 
 def convolutions(model: Any) -> List[Any]:
-    """The convolutions that are not outputs."""
+    """Return the convolutions that are not outputs."""
     last = graph.output_operations(model)
     return [
         layer
@@ -78,18 +83,18 @@ def convolutions(model: Any) -> List[Any]:
 
 
 def recurrents(model: Any) -> List[Any]:
-    """The recurrent layers."""
+    """Return the recurrent layers."""
     return of_kind(model, "LSTM", "GRU", "SimpleRNN", "Bidirectional")
 
 
 def hidden_dense(model: Any) -> List[Any]:
-    """The Dense layers that are not outputs."""
+    """Return the Dense layers that are not outputs."""
     last = graph.output_operations(model)
     return [layer for layer in of_kind(model, "Dense") if not any(layer is one for one in last)]
 
 
 def normalised(model: Any, layer: Any) -> bool:
-    """Whether what the layer gives is normalised before the next layer with weights."""
+    """Return whether a layer's output is normalised before the next weights."""
     for after in graph.consumers(model, layer):
         kind = type(after).__name__
         if kind in _NORMS or (kind in _BETWEEN and normalised(model, after)):
@@ -98,9 +103,7 @@ def normalised(model: Any, layer: Any) -> bool:
 
 
 def modernised(model: Any, facts: Facts, diagnosis: Diagnosis) -> List[Edit]:
-    """The edits of the portfolio's candidate; those that do not fit, or are not allowed, are left
-    out.
-    """
+    """Return the edits of the portfolio's candidate that fit and are allowed."""
     wanted: List[Edit] = []
     for name, (mean, variance) in facts.unscaled.items():
         wanted.append({"kind": "normalise_input", "at": name, "mean": mean, "variance": variance})
@@ -146,7 +149,10 @@ def modernised(model: Any, facts: Facts, diagnosis: Diagnosis) -> List[Edit]:
 
 
 def _within(inner: Any, facts: Facts, diagnosis: Diagnosis) -> List[Edit]:
-    """The edits of a model of the script's own inside another; what it gives stays as it is."""
+    """Return the edits of a model of the script inside another one.
+
+    The shape of its output stays.
+    """
     try:
         if convolutions(inner):
             return _convolutional(inner, facts)
@@ -156,7 +162,10 @@ def _within(inner: Any, facts: Facts, diagnosis: Diagnosis) -> List[Edit]:
 
 
 def has_backbone(model: Any) -> bool:
-    """Whether the network stands on another, or on frozen layers: its head is what may change."""
+    """Return whether the network stands on another model or on frozen layers.
+
+    Only its head may then change.
+    """
     return any(
         layer.weights and (hasattr(layer, "layers") or not layer.trainable)
         for layer in model.layers
@@ -164,12 +173,15 @@ def has_backbone(model: Any) -> bool:
 
 
 def most_cost(model: Any, *, accelerated: bool) -> float:
-    """What an example may cost a network that is made of this one."""
+    """Return the multiplications that an example may cost after edits of this model."""
     return GROWTH * max(COST * (ACCELERATED if accelerated else 1), multiplications(model))
 
 
 def multiplications(model: Any) -> float:
-    """What an example costs: each kernel's size, times the positions at which it is applied."""
+    """Return the multiplications that an example costs.
+
+    They are the size of each kernel times the number of positions at which it is applied.
+    """
     total = 0.0
     for layer in getattr(model, "layers", []):
         if type(layer).__name__ == "Embedding":
@@ -190,7 +202,7 @@ def multiplications(model: Any) -> float:
 
 
 def fitting(model: Any, wanted: List[Edit], facts: Facts) -> Tuple[Any, List[Edit]]:
-    """The model with those of the edits that fit and are allowed, and these."""
+    """Apply the edits that fit and are allowed; return the model and these edits."""
     kept: List[Edit] = []
     most = facts.limits.parameters
     for edit in wanted:
@@ -212,8 +224,10 @@ def fitting(model: Any, wanted: List[Edit], facts: Facts) -> Tuple[Any, List[Edi
 
 
 def _convolutional(model: Any, facts: Facts) -> List[Edit]:
-    """Normalise every convolution, one before each pooling, channels that grow as the map shrinks,
-    no bottleneck.
+    """Return edits that bring a convolutional network into the usual form.
+
+    Every convolution is normalised, there is one before each pooling, channels grow as the map
+    shrinks, and no bottleneck remains.
     """
     edits: List[Edit] = []
     edits += [
@@ -239,8 +253,12 @@ def _convolutional(model: Any, facts: Facts) -> List[Edit]:
 
 
 def _planned(model: Any, base: int) -> Tuple[List[Edit], List[Edit], float, float]:
-    """Convolutions to widen, blocks to add, what an example then costs, and the values that are
-    flattened.
+    """Plan the widths and the blocks of a convolutional network.
+
+    Returns:
+        The convolutions to widen, the blocks to add, the multiplications an example then costs, and
+        the
+        number of values that are flattened.
     """
     own = convolutions(model)
     side = max(_side(graph.producers(model, own[0])[0]), _side(own[0]))
@@ -279,15 +297,15 @@ def _side(layer: Any) -> int:
 def more_blocks(
     model: Any, *, most: int = MOST_BLOCKS, wanted: Any = None
 ) -> List[Tuple[Edit, int]]:
-    """Conv-Pool blocks before the map is flattened or pooled away, until it is small; a convolution
-    between two poolings.
+    """Return Conv-Pool blocks to add before the map is flattened or pooled away.
 
-    Each comes with the side of the map that its convolution sees.
+    They continue until the map is small; between two poolings comes one convolution. Each edit
+    comes with the side of the map that its convolution reads.
 
     Args:
         model: the network.
-        most: how many blocks.
-        wanted: from the side of a map and the least number to a number of filters.
+        most: the largest number of blocks.
+        wanted: maps the side of a map and the least number of filters to a number of filters.
     """
     own = convolutions(model)
     heads = [
@@ -348,8 +366,9 @@ def more_blocks(
 
 
 def deeper(model: Any, layer: Any) -> Edit:
-    """One more convolution like this one; behind its normalisation and activation, where these are
-    layers of their own.
+    """Return an edit that adds one more convolution like this one.
+
+    It comes behind the layer's normalisation and activation, if these are layers of their own.
     """
     end = layer
     while True:
@@ -385,7 +404,7 @@ def _free_numbers(model: Any) -> Any:
 
 
 def before_output(model: Any, rate: float) -> List[Edit]:
-    """Dropout before each output layer, where the model has none."""
+    """Return edits for Dropout before each output layer, if the model has none."""
     if any("Dropout" in type(layer).__name__ for layer in model.layers):
         return []
     edits: List[Edit] = []
@@ -397,7 +416,10 @@ def before_output(model: Any, rate: float) -> List[Edit]:
 
 
 def _recurrent(model: Any, facts: Facts) -> List[Edit]:
-    """States and embeddings that can hold something, both ways, and no reading of padding."""
+    """Return edits for a recurrent network.
+
+    States and embeddings become large enough, layers read both ways, and padding is skipped.
+    """
     edits: List[Edit] = []
     embeddings = of_kind(model, "Embedding")
     if facts.padded:
@@ -435,7 +457,7 @@ def _before_outputs(model: Any, width: int) -> List[Edit]:
 
 
 def _wide(model: Any) -> int:
-    """How wide hidden layers are to be: as the input, as a power of two, within bounds."""
+    """Return the width of hidden layers: the input's, as a power of two within bounds."""
     values = sum(
         math.prod(int(n or 1) for n in tensor.shape[1:]) for tensor in graph.graph_of(model).inputs
     )
@@ -443,8 +465,9 @@ def _wide(model: Any) -> int:
 
 
 def convolved(model: Any, facts: Facts) -> List[Edit]:
-    """Convolutions before pictures are flattened, for a network that has none; no edits where that
-    is not its kind.
+    """Return edits that put convolutions before pictures are flattened.
+
+    Empty for a network that has convolutions, or is of another kind.
     """
     if convolutions(model) or recurrents(model) or has_backbone(model) or not facts.pictures:
         return []
@@ -469,8 +492,9 @@ def convolved(model: Any, facts: Facts) -> List[Edit]:
 
 
 def _before_flattening(model: Any, name: str) -> str:
-    """The last layer before an input is flattened, or read as a vector; "" where something else
-    comes first.
+    """Return the last layer before an input is flattened or read as a vector.
+
+    "" if another layer comes first.
     """
     at = next(
         t._keras_history.operation
@@ -489,7 +513,10 @@ def _before_flattening(model: Any, name: str) -> str:
 
 
 def _stages(shape: List[int], facts: Facts) -> List[int]:
-    """Filters of each block: they double where the map halves, as wide as an example may cost."""
+    """Return the filters of each block, as wide as the cost of an example allows.
+
+    They double when the map halves.
+    """
     budget = COST * (ACCELERATED if facts.accelerated else 1)
     sizes: List[int] = []
     for base in WIDTHS:

@@ -1,4 +1,4 @@
-"""The search for Keras: from the developer's trained model to one that meets the bar.
+"""The search for Keras: from a trained model to one that meets the bar.
 
 It runs in the script's own process, inside the call of `fit`. Every decision is written down before
 it is acted upon, so a search that was killed continues with the same trials and the same winner.
@@ -100,7 +100,7 @@ def improve(
 
 
 def set_aside(directory: str) -> None:
-    """Move the state of an earlier search among architectures into a folder of its own, once.
+    """Move the state of a search among architectures into a folder of its own, once.
 
     The script failed with another architecture. Only the way it trains is searched from then on,
     and trials of other architectures are no candidates for that.
@@ -160,7 +160,9 @@ def untouched() -> Iterator[None]:
 
 
 class Search:
-    """The loop of one search: propose a candidate, run it, record it, until the bar or the budget.
+    """The loop of one search: propose a candidate, run it, record it.
+
+    It ends at the bar or with the budget.
 
     Args:
         model: the developer's trained model.
@@ -214,7 +216,7 @@ class Search:
             self.notes.append(f"callbacks that do not run in trials: {', '.join(left_out)}")
 
     def _editable_copy(self) -> Any:
-        """Return a copy of the developer's model, or None if only its training may be searched."""
+        """Return a copy of the model, or None if only its training may be searched."""
         if self.request.failed_with:
             self.notes.append(
                 "only the way it trains was searched: else the script failed"
@@ -282,7 +284,9 @@ class Search:
         return self._bar(2.5)
 
     def run(self) -> Outcome:
-        """Run trials until the bar is reached or the budget is used up; install the winner.
+        """Run trials until the bar is reached or the budget is used up.
+
+        Then the winner is installed.
 
         Raises:
             KeyboardInterrupt: after the best trial so far was installed.

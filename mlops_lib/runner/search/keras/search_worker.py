@@ -49,7 +49,7 @@ class SearchWorker:
         return record
 
     def _is_parent_ready(self, candidate: Candidate) -> bool:
-        """Return whether the parent's record, and its weights if inherited, have arrived here."""
+        """Return whether the parent's record and, if inherited, its weights are here."""
         self._store.reload()
         records = self._store.records
         parent = candidate.parent

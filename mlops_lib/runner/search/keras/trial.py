@@ -1,4 +1,4 @@
-"""One trial: compile a model as the developer compiled theirs, train it, score every epoch."""
+"""One trial: compile, train and score a model as the developer's script would."""
 
 from __future__ import annotations
 
@@ -99,8 +99,7 @@ def train(context: TrialContext, model: Any, recipe: Recipe, number: int) -> Tri
     """Train a model and score it; return the run.
 
     A trial that fails raises nothing: its run has the state "failed" and the message. A batch that
-    does
-    not fit into memory is halved until it does.
+    does not fit into memory is halved until it does.
 
     Args:
         context: the parts that all trials share.
@@ -152,11 +151,10 @@ def train(context: TrialContext, model: Any, recipe: Recipe, number: int) -> Tri
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Return whether a training ran out of memory, Python's or that of the framework's device.
+    """Return whether a training ran out of the process's or the device's memory.
 
     TensorFlow and PyTorch have a class for it. JAX raises XLA's status RESOURCE_EXHAUSTED in an
-    error
-    without a class of its own.
+    error without a class of its own.
     """
     names = {kind.__name__ for kind in type(error).__mro__}
     return bool(
@@ -241,7 +239,7 @@ def passed_on(call: FitCall, x: Any, batch: int) -> Dict[str, Any]:
 
 
 def compile_as_given(model: Any, call: FitCall, optimizer: Any) -> None:
-    """Compile a model with the developer's own loss and metric objects, and a fresh optimizer."""
+    """Compile with the developer's own loss and metric objects, and this optimizer."""
     given = {name: value for name, value in call.compiled.items() if name != "optimizer"}
     model.compile(optimizer=optimizer, **given)
 
@@ -315,7 +313,7 @@ def left_out(given: Any) -> List[str]:
 
 
 def rarity(y: Any) -> Optional[Dict[int, float]]:
-    """Return weights under which all classes count the same, None if there are no classes."""
+    """Return weights under which all classes count the same, None without classes."""
     import numpy
 
     labels = classes(y)
@@ -363,7 +361,7 @@ class Scorer:
 
 
 def pulse(journal: SearchJournal, clock: Clock, number: int) -> Any:
-    """Return a callback class that reports progress, and ends a training whose time is used up."""
+    """Return a callback class that reports progress and respects the time limit."""
     import keras
 
     class Pulse(keras.callbacks.Callback):  # type: ignore[misc]
@@ -381,7 +379,7 @@ def pulse(journal: SearchJournal, clock: Clock, number: int) -> Any:
 def _monitor(
     context: TrialContext, recipe: Recipe, number: int, run: TrialRun, checkpoint: TrialCheckpoint
 ) -> Any:
-    """Return the callback that scores every epoch and stops a trial that is done or hopeless."""
+    """Return the callback that scores every epoch and stops a hopeless trial."""
     scorer = Scorer(context.request, context.selected)
 
     class Monitor(pulse(context.journal, context.clock, number)):  # type: ignore[misc]
@@ -454,7 +452,7 @@ def levelled_off(losses: List[float], epochs: int) -> bool:
 
 
 def hopeless(curve: List[float], epochs: int, best: Optional[float], *, mode: str) -> bool:
-    """Return whether a trial will not reach the best score even at its recent rate of gain.
+    """Return whether a trial cannot reach the best score at its recent rate of gain.
 
     No trial is judged before half of its epochs: under a decaying learning rate the gains come
     late.
@@ -466,9 +464,9 @@ def hopeless(curve: List[float], epochs: int, best: Optional[float], *, mode: st
         mode: "max" or "min".
 
     Example:
-        >>> hopeless([0.50, 0.51, 0.51, 0.51], 8, 0.9, mode="max")
+        >>> hopeless([0.50, 0.51, 0.51, 0.51], 7, 0.9, mode="max")
         True
-        >>> hopeless([0.1, 0.3, 0.5, 0.7], 8, 0.9, mode="max")
+        >>> hopeless([0.1, 0.3, 0.5, 0.7], 7, 0.9, mode="max")
         False
     """
     count = len(curve)
@@ -482,7 +480,7 @@ def hopeless(curve: List[float], epochs: int, best: Optional[float], *, mode: st
 
 
 class TrialCheckpoint:
-    """The state of a running trial on disk, so that a killed process resumes within the trial.
+    """The state of a running trial on disk; a killed process resumes within it.
 
     Args:
         path: the file; it stays until the trial's end is recorded.
@@ -528,7 +526,7 @@ class TrialCheckpoint:
         self._last_s = running_s
 
     def restore(self, model: Any, run: TrialRun) -> int:
-        """Restore an interrupted trial; return its next epoch, or 0 if there is no checkpoint."""
+        """Restore an interrupted trial; return its next epoch, 0 without a checkpoint."""
         import numpy
 
         try:

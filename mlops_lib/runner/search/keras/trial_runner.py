@@ -1,4 +1,4 @@
-"""Run single trials: build the candidate's model, train and score it, and record the result."""
+"""Run single trials: build, train and score a candidate, and record the result."""
 
 from __future__ import annotations
 
@@ -31,9 +31,10 @@ class TrialRunner:
         self._lineage = lineage
 
     def score_own_model(self) -> None:
-        """Record trial 0: the developer's model on the selection examples, without training it.
+        """Record trial 0: the developer's model on the selection examples.
 
-        If it was trained on them it gets no score; the gate's value stands in.
+        It is not trained again. If it was trained on these examples it gets no score, and the
+        gate's value stands in.
 
         Raises:
             RefusedError: the metric cannot be computed on the selection examples.
@@ -120,7 +121,7 @@ class TrialRunner:
         keras.utils.set_random_seed((self._request.seed * SEED_FACTOR + number) % 2**31)
 
     def _finish(self, record: Dict[str, Any], run: trial.TrialRun) -> None:
-        """Complete and record a trial's record; store its weights if it is the best so far."""
+        """Complete and store a trial's record; keep its weights if it is the best."""
         number = int(record["number"])
         state = run.state if run.state != "finished" or not run.out_of_time else "stopped"
         score = run.score if state in ("finished", "stopped") else None

@@ -1,4 +1,4 @@
-"""The trials of one search: their records, candidates, curves and weights, kept on disk."""
+"""The trials of one search on disk: records, candidates, curves and weights."""
 
 from __future__ import annotations
 
@@ -75,11 +75,12 @@ class TrialStore:
             self._is_tidy = False
 
     def commit(self, parents: Callable[[], List[int]] = list) -> None:
-        """Flush every record to the disk; then delete weights and checkpoints no longer needed.
+        """Flush every record to the disk; then delete files no longer needed.
 
         Args:
-            parents: returns the trials that unfinished trials build on. Trial 0, the best trial and
-                those of `followed` are always kept.
+            parents: returns the trials that unfinished trials build on. Their weights are kept, and
+                those
+                of trial 0, of the best trial and of `followed`.
         """
         assert self.ledger is not None  # only workers have none
         # The order matters: weights may be deleted only after the record that supersedes them

@@ -1,6 +1,4 @@
-"""A project's own search space: `search_space.py` with an ordinary KerasTuner HyperModel, used as
-it is.
-"""
+"""A project's own search space: `search_space.py` with a KerasTuner HyperModel."""
 
 from __future__ import annotations
 
@@ -18,10 +16,10 @@ FUNCTIONS = ("build", "build_model", "build_hypermodel")
 
 
 def load(folder: str) -> Optional[Any]:
-    """The HyperModel of a project, None where it has none.
+    """Return the HyperModel of a project, or None if it has none.
 
     Args:
-        folder: where the project is.
+        folder: the project's folder.
 
     Raises:
         RefusedError: the file has no HyperModel and no `build(hp)`.
@@ -43,7 +41,7 @@ def load(folder: str) -> Optional[Any]:
 
 
 def known(hypermodel: Any) -> Any:
-    """The HyperParameters that a build asks for."""
+    """Return the HyperParameters that a HyperModel's build declares."""
     import keras_tuner
 
     asked = keras_tuner.HyperParameters()
@@ -52,14 +50,14 @@ def known(hypermodel: Any) -> Any:
 
 
 def candidate(values: Mapping[str, Any], *, epochs: int) -> Candidate:
-    """A candidate that is built by the HyperModel."""
+    """Return a candidate that the HyperModel builds."""
     return Candidate(
         0, (), Recipe("compiled", epochs=epochs), True, json.dumps(dict(values), sort_keys=True)
     )
 
 
 def built(hypermodel: Any, own: str) -> Any:
-    """The model, compiled by the HyperModel, for the values of a candidate."""
+    """Return the model for a candidate's values, compiled by the HyperModel."""
     import keras_tuner
 
     asked = keras_tuner.HyperParameters()

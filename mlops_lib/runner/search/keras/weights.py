@@ -62,8 +62,7 @@ class Route:
     """Batch normalisations on the way."""
     takers: List[Tuple[Any, int]]
     """Layers whose kernel has a row for each channel, each with the number of positions that a
-    Flatten
-    spreads a channel over.
+    Flatten spreads a channel over.
     """
 
 
@@ -85,7 +84,7 @@ def route(model: Any, layer: Any) -> Optional[Route]:
 
 
 def _follow(model: Any, layer: Any, positions: int, result: Route) -> bool:
-    """Collect the layers behind `layer`; return whether all of them can follow a new width."""
+    """Collect the layers behind `layer`; return whether all can follow a new width."""
     if any(layer is last for last in graph.output_operations(model)):
         return False
     for after in graph.consumers(model, layer):
@@ -163,12 +162,12 @@ def transfer(parent: Any, child: Any, transforms: Optional[Dict[str, Transform]]
 
 
 def take(values: Any, axis: int, rows: List[int], fill: Any) -> Any:
-    """Return `values` along `axis` in the order of `rows`; -1 takes the entry of `fill`.
+    """Return `values` along `axis` in the order of `rows`, -1 for new entries.
 
     Args:
         values: an array.
         axis: the axis to index.
-        rows: indices, -1 for a new entry.
+        rows: indices, -1 for a new entry, which is taken from `fill`.
         fill: an array of the result's shape, or a number.
     """
     import numpy
@@ -183,9 +182,9 @@ def take(values: Any, axis: int, rows: List[int], fill: Any) -> Any:
 
 
 def columns(rows: List[int]) -> Transform:
-    """Return the transform of the layer that makes the channels (Dense, Conv, Embedding).
+    """Return the transform of the layer that makes the channels.
 
-    It maps kernel and bias along their last axis.
+    It maps kernel and bias (of a Dense, Conv or Embedding) along their last axis.
     """
     return lambda old, new: [
         take(value, value.ndim - 1, rows, fresh) for value, fresh in zip(old, new)
@@ -193,7 +192,7 @@ def columns(rows: List[int]) -> Transform:
 
 
 def norm(rows: List[int]) -> Transform:
-    """Return the transform of a batch normalisation; new channels keep their initial values."""
+    """Return the transform of a batch normalisation; new channels stay initial."""
     return lambda old, new: [take(value, 0, rows, fresh) for value, fresh in zip(old, new)]
 
 

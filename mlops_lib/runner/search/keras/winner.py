@@ -1,4 +1,4 @@
-"""Put the winning trial into the model object that the script holds, and into its History."""
+"""Put the winning trial into the model and the History that the script holds."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ class WinnerInstaller:
         """The winner's results on the script's own validation data."""
 
     def restore_own(self, weights: List[Any]) -> None:
-        """Give the model the developer's weights back, after trials have trained it in place."""
+        """Give the model its own weights back, after trials have trained it in place."""
         self._model.set_weights(weights)
         trial.compile_as_given(self._model, self._call, self._own_optimizer())
 
     def install(self, number: int, *, was_interrupted: bool) -> Any:
-        """Make the developer's model the winner; return its History with the winner's curves.
+        """Turn the developer's model into the winner; return its History.
 
         Args:
             number: the winning trial.
@@ -127,7 +127,7 @@ class WinnerInstaller:
     def _rewrite_history(self, number: int) -> Any:
         """Fill the caller's History with the winner's values; its keys and length stay.
 
-        The script goes on with this object: it may plot `history["loss"]` over `range(epochs)`.
+        The script uses this object afterwards: it may plot `history["loss"]` over `range(epochs)`.
         """
         history = self._call.history
         count = len(history.epoch)

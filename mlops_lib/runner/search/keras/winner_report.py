@@ -1,4 +1,4 @@
-"""Describe how a search came to its winner, for people and for the patch of the script."""
+"""Describe the way to a search's winner, for people and for the suggested patch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mlops_lib.runner.search.keras.trial_store import TrialStore
 
 
 def gained_steps(number: int, context: trial.TrialContext, store: TrialStore) -> List[str]:
-    """Return, in words, each change on the way to a trial and its gain over its parent."""
+    """Return, in words, the changes on the way to a trial, each with its gain."""
     lines: List[str] = []
     while number:
         record = store.records[number]
