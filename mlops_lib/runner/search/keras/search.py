@@ -150,7 +150,7 @@ def untouched() -> Iterator[None]:
     Otherwise the script would draw other numbers after a search, and its next layers would get
     other names than without one.
     """
-    state = rng.take()
+    state = rng.capture()
     names = facts_of.names_used()
     try:
         yield
@@ -256,7 +256,7 @@ class Search:
         )
         x = self.selected.training["x"]
         if data_order.is_stateful(x):
-            context.pipeline, _ = objects.take(objects.places([("x", x)]), {})
+            context.pipeline, _ = objects.capture(objects.find_places([("x", x)]), {})
         return context
 
     def _bar(self, errors: float) -> float:

@@ -87,7 +87,7 @@ class TrialContext:
         """
         if self.pipeline:
             roots = [("x", self.selected.training["x"])]
-            objects.put(objects.places(roots), self.pipeline, roots)
+            objects.restore(objects.find_places(roots), self.pipeline, roots)
 
     def progress(self) -> Tuple[List[float], float]:
         """Return the curve of the running trial and its training time in seconds."""
