@@ -21,6 +21,8 @@ FREE_S = 2.0
 SHARE_OF_TIME = 0.02
 KEPT_NAMES = 1 << 17
 """Names of training examples that a checkpoint holds."""
+CARRIED_BYTES = 2 << 20
+"""Training inputs that a checkpoint holds; without them near-copies are not looked for after a restart."""
 NAME_BYTES = 12
 KEPT_BYTES = 1 << 27
 """Training inputs that are kept to look for near-copies of them among the judged examples."""
@@ -98,19 +100,26 @@ class TrainingExamples:
                 continue
             seen = known[1]
             is_kept = len(seen.names) <= KEPT_NAMES
+            is_small = seen.bytes <= CARRIED_BYTES
             found[number] = {
                 "names": b"".join(seen.names) if is_kept else b"",
-                "is_whole": seen.is_whole and seen.is_done and is_kept,
+                "is_whole": seen.is_whole and is_kept,
+                "is_done": seen.is_done or not is_kept,
+                "bytes": seen.bytes if is_small else KEPT_BYTES + 1,
+                "inputs": list(seen.inputs) if is_small else [],
+                "targets": list(seen.targets) if is_small else [],
             }
         return found
 
     def restore(self, state: Dict[int, Dict[str, Any]]) -> None:
-        """Put back what `state` returned; a first pass that was cut in two is not known as a whole."""
+        """Put back what `state` returned; a pass that was cut in two goes on where it was."""
         for number, kept in state.items():
             seen = self.inherited[number] = Seen()
             names = kept["names"]
             seen.names = [names[i : i + NAME_BYTES] for i in range(0, len(names), NAME_BYTES)]
-            seen.is_whole, seen.is_done = bool(kept["is_whole"]), True
+            seen.is_whole, seen.is_done = bool(kept["is_whole"]), bool(kept["is_done"])
+            seen.bytes = kept["bytes"]
+            seen.inputs, seen.targets = list(kept["inputs"]), list(kept["targets"])
 
     def _name(self, seen: Seen, call: Call) -> None:
         targets = [one.target for one in call.losses]
