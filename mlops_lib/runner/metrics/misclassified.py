@@ -174,6 +174,8 @@ def _image(x: Any, place: int) -> Any:
     if values is None or values.ndim not in (3, 4):
         return None
     values = values if values.ndim == 4 else values[..., None]
+    if values.shape[3] not in (1, 3, 4) and values.shape[1] in (1, 3, 4):  # as PyTorch has them
+        values = numpy.moveaxis(values, 1, 3)
     if min(values.shape[1:3]) < 8 or values.shape[3] not in (1, 3, 4):
         return None
     low, high = _range(values)
