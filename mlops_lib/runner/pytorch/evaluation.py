@@ -69,6 +69,9 @@ class Judge:
             self._cannot(session, str(error))
             return
         self.readings[id(session)], self.found[id(session)] = reading, found
+        self.watch.let_go(session)
+        self.watch.fruitless.pop(id(session.model), None)
+        self._recorded = [one for one in self._recorded if one.kept]
         self._recorded.append(session)
         artifact.of(session.model).learn(session, reading)
         if self.training.fit is not None:
@@ -99,6 +102,8 @@ class Judge:
         self.examples.restore(state["examples"])
 
     def _cannot(self, session: Session, why: str) -> None:
+        key = id(session.model)
+        self.watch.fruitless[key] = self.watch.fruitless.get(key, 0) + 1
         if session.kept or session.problems:
             name = type(session.model).__name__
             self.run.journal.warn(f"an evaluation of {name} has no number of its own: {why}")
@@ -191,7 +196,8 @@ class Judge:
         )
         if self._is_known(model, named, found):
             return
-        if self._is_doubtful(session, found):
+        found = self._without_doubtful(session, found)
+        if found.metric not in found.values:
             self._cannot(session, f"the script has another {found.metric} for as many examples")
             return
         x = inputs_of(session)
@@ -230,20 +236,22 @@ class Judge:
                 "several models are called one after the other, and only the last of them is saved"
             )
 
-    def _is_doubtful(self, session: Session, found: Numbers) -> bool:
-        """Return whether the script has another number for these examples than the habit of the
-        training gives.
+    def _without_doubtful(self, session: Session, found: Numbers) -> Numbers:
+        """Leave out the numbers that the script itself gives otherwise for as many examples.
+
+        It may have measured what it made of the outputs: scaled back, averaged, cut at a threshold.
         """
-        others = [
-            record
+        said = {
+            str(record["metric"]): float(record["value"])
             for record in self.run.evaluations.records
-            if record["metric"] == found.metric
-            and record["fit"] is None
-            and record["examples"] == session.examples
-        ]
-        return session.is_guessed and any(
-            abs(one["value"] - found.values[found.metric]) > 1e-6 for one in others
-        )
+            if record["fit"] is None and record["examples"] == session.examples
+        }
+        values = {
+            name: value
+            for name, value in found.values.items()
+            if abs(said.get(name, value) - value) <= 1e-5 * max(1.0, abs(value))
+        }
+        return found._replace(values=values)
 
     def _is_known(
         self, model: Any, examples: Optional[example_hashes.Examples], found: Numbers

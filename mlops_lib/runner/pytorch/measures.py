@@ -5,6 +5,7 @@ Everything is computed from the outputs that a model gives for the calls that we
 same function measures the script's model and the one that was loaded from the file.
 """
 
+import contextlib
 import math
 import sys
 from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Tuple
@@ -139,7 +140,10 @@ def _is_language(session: Session) -> bool:
 def answer(model: Any, kept: Kept) -> Any:
     """Return what a model gives for a call that was kept."""
     torch = sys.modules["torch"]
-    with torch.no_grad():
+    cast: Any = contextlib.nullcontext()
+    if kept.precision is not None:
+        cast = torch.autocast(kept.precision[0], kept.precision[1])
+    with torch.no_grad(), cast:
         return model(*kept.args, **kept.kwargs)
 
 

@@ -19,6 +19,8 @@ from mlops_lib.runner.pytorch.tensors import Path
 
 LIMIT_BYTES = 1 << 29
 """Inputs and targets of one session that are kept, to be measured again."""
+UNREAD_BYTES = 1 << 26
+"""Those of calls whose outputs are compared with nothing so far, such as a sampling loop's."""
 OUTPUT_BYTES = 1 << 28
 """Outputs of one session that are kept until it is measured."""
 FRAMES = 60
@@ -58,6 +60,35 @@ class Answer(NamedTuple):
     """Whether all values of an example have to be right."""
 
 
+class Rows:
+    """Predictions of a batch that are compared with targets one by one."""
+
+    def __init__(self, output: Any, target: Any) -> None:
+        self.target = target
+        self.path: Path = ()
+        self.names: Dict[str, List[Any]] = {}
+        """The functions of the output that give what was compared so far, with all that they give."""
+        self._seen: Set[int] = set()
+        for path, leaf in tensors.leaves(output):
+            self.names = readings.all_answers(leaf, len(target))
+            if self.names:
+                self.path = path
+                break
+
+    def take(self, target: Any, row: int, value: Any) -> bool:
+        """Take the prediction of a row; returns whether it is one of the output."""
+        if not tensors.shares(target, self.target) or not 0 <= row < len(self.target):
+            return False
+        self._seen.add(row)
+        self.names = {name: made for name, made in self.names.items() if made[row] == value}
+        return bool(self.names)
+
+    @property
+    def is_whole(self) -> bool:
+        """Return whether every row was compared."""
+        return bool(self.names) and len(self._seen) == len(self.target)
+
+
 class Call:
     """One call of an outermost module."""
 
@@ -68,12 +99,14 @@ class Call:
         self.output = output
         self.grad = grad
         self.is_training_mode = bool(model.training)
+        self.precision = precision()
         self.inside: List[Compared] = []
         """Loss functions that the module called itself."""
         self.losses: List[Loss] = []
         self.answers: List[Answer] = []
         self.guess: Optional[Loss] = None
         """Scores and targets as the model's training shows them, if nothing else does."""
+        self.rows: Optional[Rows] = None
         self.is_contested = False
         """Whether the script compares something with its targets that is not known to be of its
         output.
@@ -119,7 +152,46 @@ class Call:
                 if not any(one.target is target for one in self.answers):
                     self.answers.append(Answer(path, names, target.detach(), _way_to(made.value)))
                 return True
+        return self._answered_by_the_first(made) or self._answered_one(made)
+
+    def _answered_by_the_first(self, made: Compared) -> bool:
+        """Take the first of several guesses an example, all of which are compared with its target."""
+        if made.left.dim() != 2 or made.left.shape != made.right.shape:
+            return False
+        for prediction, target in ((made.left, made.right), (made.right, made.left)):
+            for dim in (0, 1):
+                if target.stride(dim) == 0 and target.shape[dim] > 1:
+                    first = prediction.select(dim, 0)
+                    path, names = readings.find_answers(self.output, first)
+                    if names:
+                        self.answers.append(Answer(path, names, target.select(dim, 0).detach()))
+                        return True
         return False
+
+    def _answered_one(self, made: Compared) -> bool:
+        """Take a comparison of one example, as a loop over a batch makes them."""
+        if made.left.numel() != 1:
+            return False
+        for prediction, target in ((made.left, made.right), (made.right, made.left)):
+            leaf = next(
+                (one for _, one in tensors.leaves(self.batch) if _is_row(target, one)), None
+            )
+            if leaf is not None:
+                row = (target.storage_offset() - leaf.storage_offset()) // leaf.stride(0)
+                return self._take_row(leaf, row, prediction.item())
+        return False
+
+    def _take_row(self, target: Any, row: int, value: Any) -> bool:
+        if self.rows is None:
+            self.rows = Rows(self.output, target)
+        return self.rows.take(target, row, value)
+
+    def complete(self) -> None:
+        """Take the answers to all examples that were compared one by one."""
+        if not self.answers and self.rows is not None and self.rows.is_whole:
+            self.answers.append(
+                Answer(self.rows.path, frozenset(self.rows.names), self.rows.target.detach())
+            )
 
     def join(self, result: Any) -> bool:
         """Note that the script asks of each example whether all is right; returns whether it is of
@@ -145,6 +217,8 @@ class Kept(NamedTuple):
     answer: Optional[Answer]
     guess: Optional[Loss] = None
     """The loss by the habit of the model's training."""
+    precision: Optional[Tuple[str, Any]] = None
+    """The device type and the kind of numbers of an autocast that it was made under."""
 
 
 class Session:
@@ -217,7 +291,7 @@ class Session:
         self.is_several |= call.batch is not None and call.batch is self._batch
         self._batch = call.batch
         self._keep(
-            Kept(call.args, call.kwargs, inputs, count, loss, answer, call.guess),
+            Kept(call.args, call.kwargs, inputs, count, loss, answer, call.guess, call.precision),
             targets,
             call.output,
         )
@@ -260,7 +334,8 @@ class Session:
         self.bytes += sum(
             one.numel() * one.element_size() for one in {id(one): one for one in held}.values()
         )
-        if self.bytes > LIMIT_BYTES:
+        is_unread = kept.loss is None and kept.answer is None and kept.guess is None
+        if self.bytes > (UNREAD_BYTES if is_unread else LIMIT_BYTES):
             self._doubt(f"the examples take more than {LIMIT_BYTES >> 20} MB")
             self.kept = []
             self.outputs = None
@@ -330,6 +405,11 @@ def _detached(output: Any) -> Any:
     return tensors.replaced(output, {path: leaf.detach() for path, leaf in tensors.leaves(output)})
 
 
+def _is_row(one: Any, whole: Any) -> bool:
+    """Return whether a tensor of one element is an element of one with a row an example."""
+    return bool(whole.dim() == 1 and len(whole) > 1 and tensors.shares(one, whole))
+
+
 def _way_to(result: Any) -> Any:
     return weakref.ref(result) if tensors.is_tensor(result) else None
 
@@ -349,6 +429,15 @@ def examples_of(call: Call, targets: List[Any]) -> Tuple[int, Tuple[Path, ...]]:
         return (len(targets[0]) if targets and targets[0].dim() else 0), ()
     count = len(given[0][1])
     return count, tuple(path for path, one in given if len(one) == count)
+
+
+def precision() -> Optional[Tuple[str, Any]]:
+    """Return the device type and the kind of numbers of the autocast under way, None if there is none."""
+    torch = sys.modules["torch"]
+    for kind in ("cuda", "cpu") if hasattr(torch, "get_autocast_dtype") else ():
+        if torch.is_autocast_enabled(kind):
+            return kind, torch.get_autocast_dtype(kind)
+    return None
 
 
 def place_of(work: str) -> Tuple[Tuple[Any, ...], Optional[types.FrameType]]:

@@ -28,6 +28,8 @@ on.
 """
 LEARNED_FROM = 3
 """So many batches of a training show how its model is read."""
+FRUITLESS = 200
+"""After so many evaluations that cannot be read a model is called for something else: to act, to sample."""
 MODELS = 8
 """Models whose evaluations are remembered, the last ones."""
 
@@ -76,6 +78,8 @@ class Watch:
         """Called with each call whose output went backward."""
         self.on_session: List[Callable[[Session], None]] = []
         """Called with each session when it is over."""
+        self.fruitless: Dict[int, int] = {}
+        """How many evaluations of a model could not be read, by its identity."""
         self._iterators = 0
         training.after_backward.append(self.backward)
         training.after_step.append(self.stepped)
@@ -136,6 +140,8 @@ class Watch:
             or next(model.parameters(), None) is None
             or not tensors.leaves(output)
         ):
+            return
+        if self.fruitless.get(id(model), 0) > FRUITLESS and not (grad and model.training):
             return
         for one in [one for one in self.open if one.model is model]:
             self._close(one)
@@ -294,7 +300,8 @@ class Watch:
             self._stand_beside(session)
             self.current[id(call.model)] = session
             self.sessions.append(session)
-            self._let_go(session)
+            self._forget_models()
+        call.complete()
         self._apply_habit(call)
         session.add(call)
 
@@ -331,13 +338,17 @@ class Watch:
             habit.name, habit.scores, shape, target.to(leaf.device), habit.options, float("nan")
         )
 
-    def _let_go(self, session: Session) -> None:
-        """Let go of what earlier sessions on the same data keep: only the last one is measured
-        again.
+    def let_go(self, session: Session) -> None:
+        """Let go of what earlier sessions on the same data keep: only the last one that can be read
+        is measured again.
         """
-        for one in self.sessions[:-1]:
-            if one.model is session.model and one.data == session.data and one.is_over:
+        for one in self.sessions:
+            is_same = one.model is session.model and one.data == session.data
+            if one is not session and is_same and one.is_over:
                 one.kept, one.outputs = [], None
+
+    def _forget_models(self) -> None:
+        """Let go of all but the last models, and of sessions that nothing keeps."""
         models = list({id(one.model): one.model for one in reversed(self.sessions)}.values())
         for model in models[MODELS:]:
             artifact.forget(model)
