@@ -1,4 +1,4 @@
-"""`python -m mlops_lib.runner ENTRY ARGS…`: run a script with everything injected around it."""
+"""`python -m mlops_lib.runner ENTRY ARGS…`: run a script with adapters around it."""
 
 import contextlib
 import faulthandler
@@ -29,7 +29,7 @@ from mlops_lib.runner.state import clock, entropy, rng
 
 
 class Tee:
-    """Standard output that also keeps its end, for a number the script only prints."""
+    """Standard output that keeps its end, for a metric that the script only prints."""
 
     KEPT = 1 << 20
 
@@ -39,7 +39,7 @@ class Tee:
         self._length = 0
 
     def write(self, text: str) -> int:
-        """Pass on and keep."""
+        """Write through, and keep a copy."""
         self._kept.append(text)
         self._length += len(text)
         if self._length > 2 * self.KEPT:
@@ -48,7 +48,7 @@ class Tee:
         return self._stream.write(text)
 
     def text(self) -> str:
-        """What was written last."""
+        """Return the end of the output, at least its last `KEPT` characters."""
         return "".join(self._kept)
 
     def __getattr__(self, name: str) -> Any:
@@ -56,12 +56,13 @@ class Tee:
 
 
 def main(arguments: List[str]) -> int:
-    """Run the entry; returns the process's exit code, the script's own."""
-    faulthandler.enable()  # a crash in native code leaves the Python line that led to it in the log
+    """Run the entry; return the process's exit code, which is the script's own."""
+    # After a crash in native code, the log shows the Python line that led to it.
+    faulthandler.enable()
     try:
         orders = spec.read()
     except (ValueError, TypeError) as error:
-        sys.stderr.write(f"mlops: MLOPS_SPEC cannot be read: {error}\n")
+        sys.stderr.write(f"mlops: cannot read MLOPS_SPEC: {error}\n")
         return protocol.BAD_START
     if not arguments:
         sys.stderr.write("mlops: no entry given\n  remedy: docker run IMAGE ENTRY [ARGUMENTS]\n")
@@ -94,9 +95,10 @@ def _run(run: Context, entry: str, args: List[str]) -> int:
     orders = run.spec
     journal = run.journal
     run.shutdown.install(journal, run.writer)
-    kept = os.path.join(orders.inside, "kept")
-    os.makedirs(kept, exist_ok=True)
-    os.environ[CHECKPOINTS] = kept
+    checkpoint_folder = os.path.join(orders.inside, "kept")
+    os.makedirs(checkpoint_folder, exist_ok=True)
+    # This folder is outside of the working directory, which each attempt builds anew.
+    os.environ[CHECKPOINTS] = checkpoint_folder
     os.chdir(run.work)
     run.start = workdir.manifest(run.work)
     journal.write(
@@ -107,12 +109,15 @@ def _run(run: Context, entry: str, args: List[str]) -> int:
         pid=os.getpid(),
         resumed=orders.attempt > 1,
     )
+    # Fits after the searched one train another model than in pass 1, so their epochs are new ones.
     if run.searched_fit is not None:
         journal.forget_epochs_after(run.searched_fit)
     journal.progress("script")
     run.conditions.lend(
         lambda: workdir.install_copy_on_write(orders.project, *orders.links.values())
     )
+    # Seeds and clock come before the script and its imports: a library may draw while it is
+    # imported.
     rng.seed_process(orders.seed)
     entropy.install(orders.seed)
     clock.install(orders.inside)
@@ -125,10 +130,10 @@ def _run(run: Context, entry: str, args: List[str]) -> int:
     import_hooks.after_import(pytorch.install(run))
     import_hooks.after_import(candidates.install(run))
     import_hooks.after_import(compat.install(run, dialect, entry))
-    found = path_redirection.Places(run.work, entry, journal, orders.project)
-    import_hooks.after_import(found.hooks())
-    import_hooks.after_import(native_writers.hooks(found.written_to))
-    run.conditions.lend(found.install)
+    paths = path_redirection.Places(run.work, entry, journal, orders.project)
+    import_hooks.after_import(paths.hooks())
+    import_hooks.after_import(native_writers.hooks(paths.written_to))
+    run.conditions.lend(paths.install)
     terminal.install()
     own_packages.install(run.work, entry)
     handwritten.install(functools.partial(_note_handmade, run))
@@ -144,22 +149,23 @@ def _run(run: Context, entry: str, args: List[str]) -> int:
             run.conditions.end()
         return _ended(run, error, output, began)
 
+    # `os._exit` skips everything below; the hook saves the results first.
     exit_hook = execution.before_hard_exit(ended)
     error = steps.run(run, entry, args, compile_=dialect.compile)
     exit_hook()
     return ended(error)
 
 
-def _note_handmade(run: Context, function: Callable[..., float], one: Any, other: Any) -> None:
+def _note_handmade(run: Context, function: Callable[..., float], left: Any, right: Any) -> None:
     from mlops_lib.runner.sklearn import evaluation
 
-    evaluation.note_handmade(run, function, one, other)
+    evaluation.note_handmade(run, function, left, right)
 
 
 def _ended(
     run: Context, error: Optional[BaseException], output: Optional[Tee], began: float
 ) -> int:
-    """The script is over: keep what it leaves, and say how it ended."""
+    """Save the results of the ended script and record its end; return the exit code."""
     orders = run.spec
     journal = run.journal
     if output is not None:
@@ -171,6 +177,7 @@ def _ended(
         journal.progress("exit")
         _finish(run, "" if output is None else output.text())
     run.writer.wait()
+    # The script may have removed its current directory; later code needs one that exists.
     os.chdir(orders.inside)
     journal.write("end", exit_code=code, seconds=round(time.monotonic() - began, 3), error=failure)
     journal.progress("exit")
@@ -178,8 +185,9 @@ def _ended(
 
 
 def _dialect(run: Context, entry: str) -> compat.source.Dialect:
-    """How the project's sources are to be compiled; an entry that cannot be read says so when it is
-    run.
+    """Return how to compile the project's sources.
+
+    An entry that cannot be read raises later, when it is run.
     """
     try:
         text = execution.source_of(entry)
@@ -214,15 +222,15 @@ def _adapters(run: Context) -> Dict[str, Callable[[Any], None]]:
 
 
 def _search(run: Context, fit: Any, history: Any) -> Any:
-    """Search around the judged fit, which has just returned; the History its caller gets."""
+    """Search around the judged fit; return the History for the fit's caller."""
     if run.spec.shared:
         _work(run, fit, history)
     folder = run.search_folder
     undisturbed = contextlib.ExitStack()
     undisturbed.enter_context(entropy.SeparateStream("search"))
     undisturbed.enter_context(trackers.paused())
-    # What the search trains and cross-validates is none of the script's own: it is neither kept nor
-    # given back as such.
+    # Fits and evaluations of the search are not the script's own calls: `nested` keeps the adapters
+    # from numbering, checkpointing or recording them.
     run.nested += 1
     try:
         with run.journal.guard("search"):
@@ -248,9 +256,9 @@ def _search(run: Context, fit: Any, history: Any) -> Any:
 
 
 def _work(run: Context, fit: Any, history: Any) -> None:
-    """Try what the chief of the run's search hands out.
+    """Run trials that the chief of the run's search assigns.
 
-    This process ends with that: another goes on with the script.
+    The process ends afterwards: the script continues in another one.
     """
     from mlops_lib.runner.keras import adapter as keras_adapter
 
@@ -259,7 +267,7 @@ def _work(run: Context, fit: Any, history: Any) -> None:
     failure = None
     try:
         keras_adapter.search(fit, history, run.search_folder)
-    except BaseException as error:  # noqa: BLE001 - whatever it is, the script must not go on
+    except BaseException as error:  # noqa: BLE001 - the script must not continue in a worker
         code, failure = execution.report(error)
     run.writer.wait()
     run.journal.write("end", exit_code=code, seconds=0.0, error=failure)
@@ -268,7 +276,7 @@ def _work(run: Context, fit: Any, history: Any) -> None:
 
 
 def _finish(run: Context, output: str) -> None:
-    """After a script that ended well: its model, its numbers and its files."""
+    """Collect the model, the numbers and the files of a script that ended well."""
     for follow in run.before_end:
         with run.journal.guard("before the end"):
             follow()
@@ -301,8 +309,9 @@ def _finish(run: Context, output: str) -> None:
 
 
 def _keep_examples(run: Context) -> None:
-    """Keep the judged examples, so that a process without the script can measure the saved model on
-    them.
+    """Store the judged examples.
+
+    With them a process without the script can measure the saved model.
     """
     from mlops_lib.runner.metrics import kept_examples
 
@@ -315,8 +324,10 @@ def _keep_examples(run: Context) -> None:
 
 
 def _measure_champion(run: Context) -> None:
-    """Measure the registered champion too, once everything about the new model has been written
-    down.
+    """Measure the registered champion on the judged examples too.
+
+    It comes last, once everything about the new model has been written: a champion that crashes the
+    process must not take the new model's record with it.
     """
     from mlops_lib.runner.metrics import champion
 
@@ -329,7 +340,7 @@ def _measure_champion(run: Context) -> None:
 
 
 def _measure(run: Context) -> None:
-    """What can still be measured for a script that did not do so itself."""
+    """Measure a model whose script did not evaluate it."""
     from mlops_lib.runner.metrics import targets
     from mlops_lib.runner.sklearn import adapter as sklearn_adapter
 
@@ -338,8 +349,8 @@ def _measure(run: Context) -> None:
         targets.measure(run)
     finally:
         run.nested -= 1
-    if not run.models and run.unfitted is not None:
-        sklearn_adapter.fit_on_everything(run, *run.unfitted)
+    if not run.models and run.cross_validated is not None:
+        sklearn_adapter.fit_on_everything(run, *run.cross_validated)
     saved = run.evaluations.saved()
     if not run.models and saved is not None:  # trained by a loop of the script's own
         run.models[0] = saved
@@ -347,8 +358,9 @@ def _measure(run: Context) -> None:
 
 
 def _look_for_leaks(run: Context) -> None:
-    """Find the judged examples that were also trained on, before the saved model is measured
-    without them.
+    """Find judged examples that were also trained on.
+
+    It runs before the saved model is measured, which leaves them out.
     """
     from mlops_lib.runner.metrics import leaks
 
@@ -360,31 +372,29 @@ def _look_for_leaks(run: Context) -> None:
 
 
 def _look_at_predictions(run: Context) -> None:
-    """Count predictions of the judged examples that are no numbers, and keep the worst mistakes
-    among the others.
-    """
+    """Count non-finite predictions on the judged examples, and store the worst errors."""
     from mlops_lib.runner.metrics import finite, misclassified
 
-    judged = run.evaluations.judged()
-    asked = run.evaluations.asked.get(judged["id"]) if judged is not None else None
-    model = run.evaluations.models.get(judged["id"]) if judged is not None else None
-    if judged is None or asked is None or model is None:
+    evaluation = run.evaluations.judged()
+    predictable = run.evaluations.asked.get(evaluation["id"]) if evaluation is not None else None
+    model = run.evaluations.models.get(evaluation["id"]) if evaluation is not None else None
+    if evaluation is None or predictable is None or model is None:
         return
     run.nested += 1
     try:
-        with run.evaluations.as_measured(judged["id"]):
+        with run.evaluations.as_measured(evaluation["id"]):
             with run.journal.guard("predictions"):
-                finite.count(model, asked, judged)
-            if judged["task"] == "classification":
-                misclassified.explain(model, asked, judged, run.spec.inside)
+                finite.count(model, predictable, evaluation)
+            if evaluation["task"] == "classification":
+                misclassified.explain(model, predictable, evaluation, run.spec.inside)
     finally:
         run.nested -= 1
 
 
 def _save_model(run: Context) -> None:
-    judged = run.evaluations.judged()
-    model = run.evaluations.models.get(judged["id"]) if judged is not None else None
-    fit = judged["fit"] if judged is not None else None
+    evaluation = run.evaluations.judged()
+    model = run.evaluations.models.get(evaluation["id"]) if evaluation is not None else None
+    fit = evaluation["fit"] if evaluation is not None else None
     if model is None and run.models:
         fit = max(run.models)
         model = run.models[fit]
@@ -412,7 +422,7 @@ def _save_model(run: Context) -> None:
 
 
 def _exit(code: int) -> None:
-    """Leave as the script would: its non-daemon threads and its atexit functions still run."""
+    """Exit as the script would: non-daemon threads and atexit functions still run."""
     sys.stdout.flush()
     sys.stderr.flush()
     sys.exit(code)

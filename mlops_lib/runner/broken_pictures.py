@@ -1,5 +1,6 @@
-"""Which picture a failure is about: decoders see bytes only, and say nothing of the file they came
-from.
+"""Names of the image files behind a failed decoding.
+
+Decoders see bytes only, and their errors do not name the file.
 """
 
 import os
@@ -7,10 +8,11 @@ import re
 from typing import Any, Dict, Iterator, List, Optional
 
 COMPLAINTS = re.compile(
-    r"cannot identify image file|image file is truncated|Unknown image file format|Invalid (?:PNG|JPEG|GIF|BMP)"
-    r"|Trying to decode \w+ format|broken data stream|jpeg::Uncompress failed|Not a JPEG|decode_(?:image|jpeg|png)"
+    r"cannot identify image file|image file is truncated|Unknown image file format"
+    r"|Invalid (?:PNG|JPEG|GIF|BMP)|Trying to decode \w+ format|broken data stream"
+    r"|jpeg::Uncompress failed|Not a JPEG|decode_(?:image|jpeg|png)"
 )
-"""What Pillow, TensorFlow and others say of a picture that they cannot read."""
+"""Errors of Pillow, TensorFlow and others about an image that cannot be decoded."""
 BEGINNINGS = {
     ".jpg": (b"\xff\xd8\xff",),
     ".jpeg": (b"\xff\xd8\xff",),
@@ -22,29 +24,29 @@ BEGINNINGS = {
     ".tiff": (b"II*\x00", b"MM\x00*"),
 }
 ENDS = {".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9", ".png": b"IEND"}
-MOST_READ = 100_000
-MOST_NAMED = 5
+MAX_FILES_READ = 100_000
+MAX_FILES_NAMED = 5
 _ANY = tuple(begin for begins in BEGINNINGS.values() for begin in begins)
 
 
 def explain(failure: Optional[Dict[str, Any]], work: str) -> None:
-    """Add to a failure over a picture the files that are none.
+    """Add the names of damaged image files to a failed decoding's message.
 
     Args:
-        failure: the runner's account of the exception; its message is completed.
+        failure: the runner's record of the exception; its message is extended in place.
         work: the working directory.
     """
     if failure is None or not COMPLAINTS.search(str(failure.get("message", ""))):
         return
-    found: List[str] = []
+    faults: List[str] = []
     for number, path in enumerate(_pictures(work)):
-        said = _trouble(os.path.join(work, path)) if number < MOST_READ else ""
-        found += [f"{path} ({said})"] if said else []
-        if number >= MOST_READ or len(found) > MOST_NAMED:
+        fault = _fault(os.path.join(work, path)) if number < MAX_FILES_READ else ""
+        faults += [f"{path} ({fault})"] if fault else []
+        if number >= MAX_FILES_READ or len(faults) > MAX_FILES_NAMED:
             break
-    if found:
-        more = " and more" if len(found) > MOST_NAMED else ""
-        failure["message"] = f"{failure['message']}: {', '.join(found[:MOST_NAMED])}{more}"
+    if faults:
+        more = " and more" if len(faults) > MAX_FILES_NAMED else ""
+        failure["message"] = f"{failure['message']}: {', '.join(faults[:MAX_FILES_NAMED])}{more}"
 
 
 def _pictures(work: str) -> Iterator[str]:
@@ -55,8 +57,8 @@ def _pictures(work: str) -> Iterator[str]:
                 yield os.path.relpath(os.path.join(folder, name), work)
 
 
-def _trouble(path: str) -> str:
-    """Return what is wrong with a picture by its first and last bytes, "" if nothing is."""
+def _fault(path: str) -> str:
+    """Return the fault of an image file by its first and last bytes; "" if none."""
     suffix = os.path.splitext(path)[1].lower()
     try:
         with open(path, "rb") as stream:

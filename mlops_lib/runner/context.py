@@ -1,4 +1,4 @@
-"""What the adapters share while one script runs."""
+"""State that the framework adapters share while one script runs."""
 
 import os
 from typing import Any, Callable, Dict, List, Optional, Tuple
@@ -15,11 +15,11 @@ from mlops_lib.runner.state.retention import FinishedFits
 from mlops_lib.runner.termination import GracefulShutdown
 
 CHECKPOINTS = "MLOPS_CHECKPOINT_DIR"
-"""The variable that tells a script of a folder that is as it left it when it is started again."""
+"""Environment variable with the path of a folder that survives restarts of the script."""
 
 
 class Context:
-    """One execution of an entry: its orders, its journal, and the fits and evaluations seen so far."""
+    """One execution of an entry: its spec, its journal, its fits and evaluations."""
 
     def __init__(self, spec: Spec, journal: Journal, work: str) -> None:
         self.spec = spec
@@ -34,67 +34,71 @@ class Context:
         self.leaks = LeakDetector(journal)
         self.fits = 0
         self.nested = 0
-        """How deep we are inside a framework's own training or evaluation; calls made there are not
-        the script's.
+        """Depth of calls inside a framework's own training or evaluation; these are not the
+        script's calls.
         """
         self.search: Optional[Callable[..., Any]] = None
         self.searched = False
-        """Whether this pass's search is over."""
+        """True once this pass's search is over."""
         self.models: Dict[int, Any] = {}
-        """Fit to what it trained."""
-        self.unfitted: Optional[Tuple[Any, Any, Any]] = None
-        """An estimator that was only cross-validated, with the input and target it was given."""
-        self.seen: Dict[int, Any] = {}
-        """Fit to the examples it trained on, where they could be read."""
+        """Fit number to trained model."""
+        self.cross_validated: Optional[Tuple[Any, Any, Any]] = None
+        """Estimator, input and target of a script that only cross-validates."""
+        self.fit_examples: Dict[int, Any] = {}
+        """Fit number to the examples it trained on, for data that could be read."""
         self.estimator_fit: Any = None
-        """The estimator's fit under way, if any."""
+        """The running estimator fit, if any."""
         self.loops = 0
-        """Cross-validations so far."""
+        """Number of cross-validations so far."""
         self.before_end: List[Callable[[], None]] = []
-        """Called when the script has ended well, before what it measured is settled."""
+        """Callbacks that run after the script ended well, before its evaluations are settled."""
         self.marked_loops: Any = None
-        """The script's own training loops (`pytorch.loops.Loops`), if its project trains with
+        """The script's own training loops (`pytorch.loops.Loops`) if its project trains with
         PyTorch.
         """
         self.at_exit: List[Callable[[], None]] = []
         self._own_loop = False
 
     def leave(self, why: str) -> None:
-        """Let a fresh process go on, which begins with the script again."""
-        self.journal.warn(f"{why}: a fresh process goes on")
+        """Restart in a fresh process, which runs the script from its beginning."""
+        self.journal.warn(f"{why}: continuing in a fresh process")
         self.writer.wait()
         execution.leave(protocol.RECYCLE)
 
     def warn_custom_loop(self, by: str, *, resumable: str) -> None:
-        """Say once that the script trains in a loop of its own, which nobody can enter in the
-        middle.
+        """Warn once that the script has a training loop of its own.
+
+        Such a loop cannot be resumed midway.
 
         Args:
-            by: what it trains by.
-            resumable: what would go on at its last checkpoint, "" if there is nothing.
+            by: the API that the loop trains with.
+            resumable: the alternative that would resume from its last checkpoint; "" if there is
+                none.
         """
         if not self._own_loop:
             self._own_loop = True
+            alternative = f"{resumable} would resume at its last checkpoint; " if resumable else ""
             self.journal.warn(
-                f"the script trains in a loop of its own ({by}): after a failure the loop starts from its beginning, with the"
-                f" same numbers; {resumable and resumable + ' goes on where it was; '}checkpoints that the loop keeps in the"
-                f" folder which ${CHECKPOINTS} names stay"
+                f"the script trains in a loop of its own ({by}): after a failure the loop starts"
+                f" from its beginning, with the same numbers; {alternative}checkpoints that the"
+                f" script writes to the folder in ${CHECKPOINTS} survive"
             )
 
     def next_fit(self) -> int:
-        """The number of the fit that begins now."""
+        """Count a fit that begins, and return its number."""
         self.fits += 1
         return self.fits
 
     @property
     def searched_fit(self) -> Optional[int]:
-        """The fit that this pass searches around; what comes after it acts on the winner, so it is
-        not what it was before.
+        """Number of the fit around which this pass searches; None if it does not search.
+
+        Later fits act on the winner, so their state differs from that of the pass before.
         """
         return None if self.spec.search is None else int(self.spec.search.get("fit", 0))
 
     def fit_of(self, model: Any) -> Optional[int]:
-        """The number of the last fit of this model."""
+        """Return the number of the last fit of this model; None if it was not fitted."""
         return next(
             (
                 number
@@ -106,12 +110,16 @@ class Context:
 
     @property
     def search_folder(self) -> str:
-        """Where the state of the search is: a worker's is the one of the run that it works for."""
+        """Folder with the state of the search.
+
+        A worker uses the folder of the run that it works for.
+        """
         return os.path.join(self.spec.shared or self.spec.inside, "search")
 
     def fit_folder(self, fit: int, *, held_back: bool = False) -> str:
-        """Where the fit's checkpoints are: fits before the search are shared by all passes, those
-        after it are not.
+        """Return the folder of a fit's checkpoints.
+
+        All passes share the fits up to the searched one; later fits have a folder per pass.
 
         Args:
             fit: its number.
@@ -125,6 +133,6 @@ class Context:
         return os.path.join(folder, str(fit))
 
     def loop_folder(self, loop: int) -> str:
-        """Where the results of a cross-validation are that belongs to no fit."""
+        """Return the folder with the results of a cross-validation that belongs to no fit."""
         parts = [f"pass-{self.spec.number_of_pass}"] if self.searched else []
         return os.path.join(self.spec.inside, "fits", *parts, f"candidates-{loop}")

@@ -1,4 +1,4 @@
-"""The run's diary: events.jsonl, and the heartbeat that shows progress."""
+"""The run's journal: `events.jsonl`, and the heartbeat file that shows progress."""
 
 import contextlib
 import errno
@@ -15,17 +15,15 @@ from mlops_lib.runner import protocol
 
 HEARTBEAT_S = 1.0
 PHASE_S = 0.25
-"""A new phase is shown sooner, but not more often than this: an epoch of a tenth of a second has
-several.
-"""
-HELD = 10000
+"""Least time between two heartbeats if the phase changes; an epoch of 0.1 s has several phases."""
+MAX_PENDING_EVENTS = 10000
 BLOCK = 1 << 16
 
 
 class Journal:
-    """Appends events and replaces the heartbeat; safe to use from several threads.
+    """Append events and replace the heartbeat; safe to use from several threads.
 
-    A disk that refuses is reported once on stderr and never ends the training.
+    A write error is reported once on stderr and never ends the training.
     """
 
     def __init__(
@@ -37,24 +35,24 @@ class Journal:
         self._common = {"pass": number_of_pass, "attempt": attempt}
         self._lock = threading.Lock()
         self._beat: Dict[str, Any] = {"progress": 0, "phase": "import"}
-        self._beaten = 0.0
-        self._late = False
-        """Whether progress is noted that the file does not show yet."""
-        self._heart = threading.Lock()
+        self._last_beat_s = 0.0
+        self._is_beat_pending = False
+        """Set if there is progress that the heartbeat file does not show yet."""
+        self._heartbeat_lock = threading.Lock()
         self._wake = threading.Event()
         self._writer: Optional[threading.Thread] = None
-        self._refused = False
-        self._held: List[bytes] = []
-        """Events that a full disk did not take; they follow as soon as it takes one."""
+        self._write_failed = False
+        self._pending_events: List[bytes] = []
+        """Events that could not be written; they are written with the next event that succeeds."""
         self._warned: "set[str]" = set()
         self.training_s = 0.0
         self.after_step: Optional[Callable[[], None]] = None
         os.makedirs(inside, exist_ok=True)
-        self._mend()
-        self.resumed_epochs = self._seen_epochs()
+        self._drop_incomplete_line()
+        self.resumed_epochs = self._recorded_epochs()
 
-    def _mend(self) -> None:
-        """Drop a last line that a kill left unfinished."""
+    def _drop_incomplete_line(self) -> None:
+        """Drop a last line that a kill left incomplete."""
         with contextlib.suppress(FileNotFoundError), open(self.path, "rb+") as stream:
             end = size = stream.seek(0, os.SEEK_END)
             while end:  # from the end on, a block at a time
@@ -68,16 +66,17 @@ class Journal:
             if end < size:
                 stream.truncate(end)
 
-    def _seen_epochs(self) -> "set[tuple[int, int]]":
-        seen = set()
-        for event in self.events():
-            if event.get("event") == "epoch":
-                seen.add((int(event["fit"]), int(event["epoch"])))
-        return seen
+    def _recorded_epochs(self) -> "set[tuple[int, int]]":
+        return {
+            (int(event["fit"]), int(event["epoch"]))
+            for event in self.events()
+            if event.get("event") == "epoch"
+        }
 
     def forget_epochs_after(self, fit: int) -> None:
-        """Let later fits be recorded anew in this pass: they train something else than they did in
-        the passes before.
+        """Record the epochs of fits after `fit` again in this pass.
+
+        They train another model than they did in the passes before.
         """
         now = {
             (int(event["fit"]), int(event["epoch"]))
@@ -85,11 +84,11 @@ class Journal:
             if event.get("event") == "epoch" and event.get("pass") == self._common["pass"]
         }
         self.resumed_epochs = {
-            seen for seen in self.resumed_epochs if seen[0] <= fit or seen in now
+            epoch for epoch in self.resumed_epochs if epoch[0] <= fit or epoch in now
         }
 
     def events(self) -> Iterator[Dict[str, Any]]:
-        """All events so far."""
+        """Iterate over all events so far."""
         with contextlib.suppress(FileNotFoundError), open(self.path, "rb") as stream:
             for line in stream:
                 with contextlib.suppress(ValueError):
@@ -104,20 +103,22 @@ class Journal:
             default=str,
         )
         with self._lock:
-            self._held.append(line.encode() + b"\n")
+            self._pending_events.append(line.encode() + b"\n")
             try:
-                self._append(b"".join(self._held))
+                self._append(b"".join(self._pending_events))
             except OSError as error:
-                del self._held[:-HELD]
-                self._refuse(error)
+                del self._pending_events[:-MAX_PENDING_EVENTS]
+                self._report_write_error(error)
             else:
-                self._held.clear()
+                self._pending_events.clear()
 
     def _append(self, content: bytes) -> None:
-        """All of it, or nothing: what a full disk took of it is taken back."""
+        """Append all of the content or nothing."""
         descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
             before = os.fstat(descriptor).st_size
+            # A full disk may accept a part of the content. Half a line would merge with the next
+            # event, so the file is cut back to its old size.
             if os.write(descriptor, content) < len(content):
                 os.ftruncate(descriptor, before)
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -125,27 +126,31 @@ class Journal:
             os.close(descriptor)
 
     def epoch(self, fit: int, epoch: int, metrics: Dict[str, Any], seconds: float) -> None:
-        """Append an epoch's event, unless an earlier attempt already did."""
+        """Append an epoch's event unless an earlier attempt already did."""
+        # A resumed fit repeats the epochs after its last checkpoint; each must appear once in the
+        # record.
         if (fit, epoch) in self.resumed_epochs:
             return
         self.resumed_epochs.add((fit, epoch))
         self.write("epoch", fit=fit, epoch=epoch, metrics=metrics, seconds=round(seconds, 4))
 
     def warn(self, message: str) -> None:
-        """Say something once."""
+        """Append a warning, once per message."""
         if message not in self._warned:
             self._warned.add(message)
             self.write("warning", message=message)
 
     def note(self, message: str) -> None:
-        """Say something that is no cause for concern."""
+        """Append a message that needs no action."""
         self.write("note", message=message)
 
     def progress(self, phase: Optional[str] = None, **keys: Any) -> None:
-        """Note that something was done; written about once a second, a new phase within a second.
+        """Count progress.
+
+        The heartbeat is written once per second, and sooner if the phase changes.
 
         Args:
-            phase: what is under way, if that changed.
+            phase: the new phase; None if it has not changed.
             keys: `fit`, `epoch`, `step`, `steps`, `step_s`, `metrics`, `trial`.
         """
         changed = phase is not None and phase != self._beat.get("phase")
@@ -154,35 +159,37 @@ class Journal:
             self._beat["phase"] = phase
         self._beat.update(keys)
         now = time.monotonic()
-        if now - self._beaten >= (PHASE_S if changed else HEARTBEAT_S):
+        if now - self._last_beat_s >= (PHASE_S if changed else HEARTBEAT_S):
             self._write_heartbeat()
-        elif not self._late:
-            self._late = True
-            self._write_late()
+        elif not self._is_beat_pending:
+            self._is_beat_pending = True
+            self._schedule_heartbeat()
 
-    def _write_late(self) -> None:
-        """See to it that what is held back now is written if nothing follows: where it stood still
-        is the point.
+    def _schedule_heartbeat(self) -> None:
+        """Write the postponed heartbeat even if no further progress follows.
+
+        A hang shows in the file only if the last progress before it does.
         """
         if self._writer is None:
             self._writer = threading.Thread(
-                target=self._write_what_was_late, name="mlops-heartbeat", daemon=True
+                target=self._write_pending_heartbeats, name="mlops-heartbeat", daemon=True
             )
             self._writer.start()
         self._wake.set()
 
-    def _write_what_was_late(self) -> None:
+    def _write_pending_heartbeats(self) -> None:
         while True:
             self._wake.wait()
             self._wake.clear()
             time.sleep(HEARTBEAT_S)
-            if self._late:
+            if self._is_beat_pending:
                 self._write_heartbeat()
 
     def _write_heartbeat(self) -> None:
-        with self._heart:
-            self._beaten = time.monotonic()
-            self._late = False
+        # The training thread and the writer thread share one temporary file.
+        with self._heartbeat_lock:
+            self._last_beat_s = time.monotonic()
+            self._is_beat_pending = False
             self._replace_heartbeat(dict(self._beat))
 
     def _replace_heartbeat(self, beat: Dict[str, Any]) -> None:
@@ -195,19 +202,21 @@ class Journal:
                 stream.write(content)
             os.replace(temporary, os.path.join(self.inside, protocol.HEARTBEAT))
         except OSError as error:
-            self._refuse(error)
+            self._report_write_error(error)
 
-    def _refuse(self, error: OSError) -> None:
-        if not self._refused:
-            self._refused = True
+    def _report_write_error(self, error: OSError) -> None:
+        if not self._write_failed:
+            self._write_failed = True
             sys.stderr.write(
-                f"mlops: the run directory cannot be written ({error}); training goes on, its record follows when there is room\n"
+                f"mlops: cannot write to the run directory ({error}); training continues, and the"
+                " events are written once the disk accepts them\n"
             )
 
     @contextlib.contextmanager
     def guard(self, hook: str) -> Iterator[None]:
-        """Journal what an injected part gets wrong instead of breaking the user's run
-        (MLOPS_STRICT=1: raise it).
+        """Journal an exception of injected code instead of raising it.
+
+        With MLOPS_STRICT=1 it is raised as well.
         """
         try:
             yield
@@ -223,8 +232,9 @@ class Journal:
 
 
 def plain(value: Any) -> Any:
-    """`value` as JSON can hold it: numpy scalars and tensors as numbers, NaN and infinities as
-    strings.
+    """Return `value` as JSON can hold it.
+
+    Numpy scalars and tensors become numbers, NaN and infinities become strings.
     """
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
@@ -243,7 +253,7 @@ def plain(value: Any) -> Any:
 
 
 def resident_bytes() -> int:
-    """Resident memory of this process, 0 where the system does not say."""
+    """Return the resident memory of this process in bytes; 0 if it is unknown."""
     try:
         with open("/proc/self/statm") as stream:
             return int(stream.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -1,5 +1,6 @@
-"""Waiting for the network: a container starts in one that leads nowhere, and is connected once that
-is closed.
+"""Wait until the container is connected to its real network.
+
+An engine may start a container in a network without a way out and connect it to another one later.
 """
 
 import os
@@ -8,20 +9,23 @@ import struct
 import time
 
 VARIABLE = "MLOPS_CLOSED_GATEWAY"
-"""The gateway of the network that leads nowhere; the engine sets it if another one follows."""
+"""The gateway of the closed network; the engine sets it if another network follows."""
 WAIT_S = 60.0
-LOOK_S = 0.02
+POLL_S = 0.02
 ROUTES = "/proc/net/route"
 
 
 def wait(timeout_s: float = WAIT_S) -> None:
-    """Return once there is a way out by another gateway, or after a while: a script may need none."""
+    """Return once there is a route by another gateway, or after `timeout_s`.
+
+    A script may need no network.
+    """
     closed = os.environ.pop(VARIABLE, None)
     if closed is None:
         return
     deadline = time.monotonic() + timeout_s
     while not _leads_out(closed) and time.monotonic() < deadline:
-        time.sleep(LOOK_S)
+        time.sleep(POLL_S)
 
 
 def _leads_out(closed: str) -> bool:
@@ -32,6 +36,6 @@ def _leads_out(closed: str) -> bool:
         return True
     gateways = [row[2] for row in rows if len(row) > 2 and row[1] == "00000000"]
     return any(
-        socket.inet_ntoa(struct.pack("=I", int(one, 16))) not in (closed, "0.0.0.0")
-        for one in gateways
+        socket.inet_ntoa(struct.pack("=I", int(gateway, 16))) not in (closed, "0.0.0.0")
+        for gateway in gateways
     )

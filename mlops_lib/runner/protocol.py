@@ -1,5 +1,4 @@
-"""Rules that host and runner share: file names, exit codes, event kinds, metrics, and which number
-is judged.
+"""Rules that host and runner share: file names, exit codes, events and metrics.
 
 The host imports this module of the runner and no other. Standard library only, Python 3.8 grammar.
 """
@@ -28,25 +27,26 @@ SPEC = "spec.json"
 ASKED = "asked.json"
 DETECTION = "detection.json"
 FILES = "files.json"
-"""Which files of the project decide the run, and which cannot."""
+"""The project files that determine the result, and those that cannot affect it."""
 ATTEMPTS = "attempts.jsonl"
 PACE = "pace.json"
 TRAINING = "training.json"
 SEARCH_REQUEST = "search.json"
 SEARCH_REFUSED = "search-refused.json"
-"""The host's own answer if there is nothing to search in."""
+"""Written by the host if there is nothing to search."""
 SEARCH_CERTIFICATES = "search-certificates.json"
-"""What chief and workers of a search on several machines show each other."""
+"""TLS certificates with which chief and workers of a distributed search authenticate each other."""
 VERDICT = "verdict.json"
 VERDICTS = "verdicts.jsonl"
 RESULT = "result.json"
-"""Of `mlops run`; the same name below `inside/search` holds what the search found."""
+"""The result of `mlops run`; the file of the same name in `inside/search` is the search's result.
+"""
 REGISTERED = "registered.json"
 LOG = "log.txt"
 REPORT = "report.html"
 CURVES = "curves.png"
 SEEDS = "seeds.json"
-"""Which runs repeat a run with other seeds."""
+"""The runs that repeat a run with other seeds."""
 PATCH = "suggested.patch"
 BEST_SCRIPT = "best_model.py"
 
@@ -55,46 +55,52 @@ HEARTBEAT = "heartbeat"
 METRICS = "metrics.json"
 MISTAKES = "mistakes.json"
 LEAKS = "leaks.json"
-"""Judged examples beside the training examples that they are copies of."""
+"""Judged examples, each with the training examples that it duplicates."""
 JUDGED = "judged.json"
-"""The names of the examples, one by one, that the judged number was measured on."""
+"""Hashes of the examples on which the judged number was measured, one per example."""
 EXAMPLES = "examples"
-"""Folder, below `inside`, with the examples of the saved model's numbers, as arrays."""
+"""Folder in `inside` that holds the examples behind the saved model's numbers, as arrays."""
 EXAMPLES_INDEX = "examples.json"
-"""In it: by evaluation, how the number is made and of which examples, or why these are not kept."""
+"""File in `EXAMPLES`: per evaluation, the metric's recipe and its examples, or why they were not
+stored.
+"""
 TRAINED_ON = "trained-on.bin"
-"""The names of the examples that the saved model was trained on, as far as they are known, one
-after the other.
+"""Concatenated hashes of the examples on which the saved model was trained, as far as they are
+known.
 """
 TRAINED_ON_BYTES = 24 << 20
 REMEASURED = "remeasured.json"
-"""The host's: what a process without the script measured."""
+"""Written by the host: the numbers that a process without the script measured."""
 CHAMPION_MARK = "champion.loading"
-"""Below `inside`, while the champion is measured: an attempt that died meanwhile does not try
-again.
+"""Exists in `inside` while the champion is measured.
+
+An attempt that died during the measurement leaves it behind, and the next attempt does not retry.
 """
 KERAS_MODEL = "model.keras"
 JOBLIB_MODEL = "model.joblib"
 TORCH_MODEL = "model.pt"
 MODELS = (KERAS_MODEL, JOBLIB_MODEL, TORCH_MODEL)
 SEARCH = "search"
-"""The search's folder, below `inside`."""
+"""The search's folder in `inside`."""
 WINNER = "winner.json"
 LEDGER = "ledger.jsonl"
-"""In the search's folder: what its oracle was asked and answered."""
+"""File in the search's folder: requests to its oracle, with the replies."""
 SELECTED = "selected.json"
 SEARCH_WORKERS = "workers.json"
-"""In the search's folder: its workers as the chief knows them, written every second."""
+"""File in the search's folder: the workers as the chief knows them, rewritten every second."""
 SEARCH_OVER = "over.json"
-"""In the search's folder: the pass whose search is over, for a worker that could not be told."""
+"""File in the search's folder: the pass whose search has ended, for workers that missed the
+message.
+"""
 
 HOME_MARKER = ".mlops-home"
 """File that marks a folder as the home of runs, registry and caches."""
 
 
 def is_own_folder(names: Collection[str]) -> bool:
-    """Return whether a folder with these entries is a home or a run directory; neither is part of a
-    project.
+    """Return whether a folder with these entries is a home or a run directory.
+
+    Neither is part of a project.
     """
     return HOME_MARKER in names or (SPEC in names and INSIDE in names)
 
@@ -114,11 +120,12 @@ EXIT_NOTIFICATION = 9
 EXIT_UNDECIDED = 10
 
 BAD_START = 64
-"""The runner cannot begin."""
+"""Exit code: the runner cannot start."""
 RECYCLE = 75
-"""The runner wants to go on in a fresh process."""
+"""Exit code: the runner asks to be continued in a fresh process."""
 RECLAIMED = 76
-"""The runner was asked to end by a signal, and kept what it could: it goes on where it was."""
+"""Exit code: a signal ended the runner after it saved its state; the next attempt continues there.
+"""
 
 # --- Events
 
@@ -150,13 +157,13 @@ RUNNER_EVENTS = (
     EVENT_OUTPUT,
     EVENT_END,
 )
-"""The kinds of the lines in `events.jsonl`."""
+"""Kinds of the lines in `events.jsonl`."""
 
 EVENT_ATTEMPT: Final = "attempt"
 EVENT_EXIT: Final = "exit"
 EVENT_DECISION: Final = "decision"
 HOST_EVENTS = (EVENT_ATTEMPT, EVENT_EXIT, EVENT_DECISION)
-"""The kinds of the lines in `attempts.jsonl`."""
+"""Kinds of the lines in `attempts.jsonl`."""
 
 DO_FINISH: Final = "finish"
 DO_RESTART: Final = "restart"
@@ -184,7 +191,7 @@ DECISIONS = (
     DO_TAKE_OVER,
     DO_WARN,
 )
-"""The `do` of a decision."""
+"""Actions (`do`) of a decision event."""
 
 EVENT_STAGE: Final = "stage"
 EVENT_BUILD: Final = "build"
@@ -202,12 +209,12 @@ OBSERVED_EVENTS = (
     EVENT_PROGRESS,
     EVENT_LOOK,
 )
-"""Further kinds that only an observer of a running command sees."""
+"""Further event kinds, sent only to observers of a running command."""
 
 # --- Metrics
 
 ACCURACIES = ("accuracy", "balanced_accuracy")
-"""What a bar such as 0.8 is about if no metric is named."""
+"""Metrics to which a bar such as 0.8 applies if no metric is named."""
 ALIASES = {
     "acc": "accuracy",
     "accuracy_score": "accuracy",
@@ -236,9 +243,9 @@ ALIASES = {
     "kld": "kl_divergence",
     "log_cosh": "logcosh",
 }
-"""Names that mean the same as another one."""
+"""Alternative names of metrics, mapped to the usual name."""
 EXACT_SHARES = ("accuracy", "top_k_accuracy", "error_rate", "zero_one_loss", "merror")
-"""Metrics that are a share of the examples: a number of hits divided by how many there are."""
+"""Metrics that are a number of hits divided by the number of examples."""
 PROPORTIONS = (
     *EXACT_SHARES,
     "balanced_accuracy",
@@ -248,9 +255,7 @@ PROPORTIONS = (
     "specificity",
     "f1",
 )
-"""Metrics whose uncertainty is about that of a share of the examples; exact for `EXACT_SHARES`
-only.
-"""
+"""Metrics whose uncertainty is about that of a proportion; exact for `EXACT_SHARES` only."""
 UNIT_RANGE = (
     *PROPORTIONS,
     "roc_auc",
@@ -266,18 +271,18 @@ UNIT_RANGE = (
 """Metrics that lie between 0 and 1."""
 
 _LOW_STEMS = re.compile(
-    r"loss|error|entropy|hinge|deviance|divergence|kullback|leibler|perplexity|distance|nloglik|inertia|distortion"
-    r"|regret|wasserstein|hausdorff|discrepancy|misclassif|mistake|(?:rms|ms|ma|map)e$|msle$|^smape"
+    r"loss|error|entropy|hinge|deviance|divergence|kullback|leibler|perplexity|distance|nloglik"
+    r"|inertia|distortion|regret|wasserstein|hausdorff|discrepancy|misclassif|mistake|(?:rms|ms|ma|map)e$|msle$|^smape"
 )
-"""Parts of a word that stand for something to be small."""
+"""Parts of words in the names of metrics that should be small."""
 _LOW_WORDS = (
-    "mae mse rmse mape msle rmsle smape wape mase medae mphe nll bce cce ce kl kld kldiv jsd emd brier"
-    " huber poisson tweedie quantile pinball cosh logcosh wer cer ter eer fid kid lpips ece mce fpr fnr"
-    " fdr fp fn far frr ppl bpc bpd aic bic crps false miss chamfer residual l1 l2 davies"
+    "mae mse rmse mape msle rmsle smape wape mase medae mphe nll bce cce ce kl kld kldiv jsd emd"
+    " brier huber poisson tweedie quantile pinball cosh logcosh wer cer ter eer fid kid lpips ece"
+    " mce fpr fnr fdr fp fn far frr ppl bpc bpd aic bic crps false miss chamfer residual l1 l2 davies"
 )
-"""Whole words that do."""
+"""Whole words in the names of metrics that should be small."""
 _HIGH_FIRST = frozenset(("d2", "r2", "explained"))
-"""A name that begins so is a share of what is explained, whatever it is a share of."""
+"""First words of names that are a share of explained variance, whatever follows."""
 _ANY_WORD = re.compile(r"[^a-z0-9]+")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _HELD_OUT_PREFIX = re.compile(r"^(?:val|valid|validation|test|eval|holdout|heldout|held_out)_(?=.)")
@@ -286,10 +291,12 @@ _TOP_K = re.compile(r"top_?(?:k|\d+)(?:_|$)")
 
 
 def metric_name(name: str) -> str:
-    """Return a metric's usual name: `val_acc` and `SparseCategoricalAccuracy` are `accuracy`.
+    """Return a metric's usual name, such as `accuracy` for `val_acc`.
 
-    >>> metric_name("val_sparse_categorical_accuracy"), metric_name("MeanSquaredError"), metric_name("my_score")
-    ('accuracy', 'mse', 'my_score')
+    >>> metric_name("val_sparse_categorical_accuracy"), metric_name("MeanSquaredError")
+    ('accuracy', 'mse')
+    >>> metric_name("my_score")
+    'my_score'
     """
     plain = (
         _ANY_WORD.sub("_", _CAMEL.sub("_", name.strip()).lower()).strip("_") or name.strip().lower()
@@ -302,31 +309,36 @@ def metric_name(name: str) -> str:
     return "accuracy" if plain.endswith(("categorical_accuracy", "binary_accuracy")) else plain
 
 
-def find_metric(wanted: str, names: Sequence[str]) -> Optional[str]:
-    """Return which of `names` is the metric `wanted`, or None if none is, or several might be.
+def find_metric(metric: str, names: Sequence[str]) -> Optional[str]:
+    """Return the name among `names` that means `metric`, or None.
 
-    Keras numbers the metrics of a second model (`auc_1`) and puts an output's name before them
-    (`out_accuracy`): such a name counts if it is the only one of its kind.
+    None is returned if no name or several names match. Keras numbers the metrics of a second model
+    (`auc_1`) and prefixes an output's name (`out_accuracy`). Such a name matches if it is the only
+    one of its kind.
 
     >>> find_metric("accuracy", ["loss", "out_acc"]), find_metric("accuracy", ["balanced_accuracy"])
     ('out_acc', None)
     """
-    asked = metric_name(wanted)
-    usual = [(name, metric_name(name)) for name in names]
-    for name, known in usual:
-        if known == asked:
+    usual_name = metric_name(metric)
+    candidates = [(name, metric_name(name)) for name in names]
+    for name, usual_of_name in candidates:
+        if usual_of_name == usual_name:
             return name
     for alike in (
-        [name for name, known in usual if metric_name(_NUMBERED.sub("", known)) == asked],
-        [name for name, known in usual if _is_of_an_output(known, asked)],
+        [
+            name
+            for name, usual_of_name in candidates
+            if metric_name(_NUMBERED.sub("", usual_of_name)) == usual_name
+        ],
+        [name for name, usual_of_name in candidates if _is_of_an_output(usual_of_name, usual_name)],
     ):
         if len(alike) == 1:
             return alike[0]
     return None
 
 
-def _is_of_an_output(name: str, asked: str) -> bool:
-    """Return whether `name` is the metric `asked` with an output's name before it."""
+def _is_of_an_output(name: str, usual: str) -> bool:
+    """Return whether `name` is the metric `usual` with an output's name as prefix."""
     if (
         name in UNIT_RANGE
         or name in ALIASES.values()
@@ -335,16 +347,18 @@ def _is_of_an_output(name: str, asked: str) -> bool:
     ):
         return False
     return any(
-        name.endswith(f"_{other}")
-        for other in (asked, *(alias for alias, known in ALIASES.items() if known == asked))
+        name.endswith(f"_{ending}")
+        for ending in (usual, *(alias for alias, alias_of in ALIASES.items() if alias_of == usual))
     )
 
 
 def higher_is_better(metric: str) -> bool:
-    """Return whether a metric of this name should grow.
+    """Return whether larger values of a metric of this name are better.
 
-    >>> [higher_is_better(name) for name in ("accuracy", "kl_divergence", "neg_log_loss", "recall_at_fpr")]
-    [True, False, True, True]
+    >>> [higher_is_better(name) for name in ("accuracy", "kl_divergence", "neg_log_loss")]
+    [True, False, True]
+    >>> higher_is_better("recall_at_fpr")
+    True
     """
     words = [word for word in _ANY_WORD.split(_CAMEL.sub("_", metric).lower()) if word]
     if "at" in words[1:]:  # sensitivity at a specificity: the first one is measured
@@ -368,22 +382,25 @@ def _should_shrink(word: str) -> bool:
 
 
 def direction(metric: str, mode: str = "auto") -> str:
-    """Return "max" or "min": `mode` if it is one of these, else by the metric's name."""
+    """Return "max" or "min": `mode` if it is one of them, else by the metric's name."""
     return mode if mode in ("max", "min") else "max" if higher_is_better(metric) else "min"
 
 
 def reaches(value: float, target: float, mode: str) -> bool:
-    """Return whether `value` is as good as `target`."""
+    """Return whether `value` is at least as good as `target`."""
     return value >= target if mode == "max" else value <= target
 
 
-def is_better(one: float, other: float, mode: str) -> bool:
-    """Return whether `one` beats `other`."""
-    return one > other if mode == "max" else one < other
+def is_better(value: float, reference: float, mode: str) -> bool:
+    """Return whether `value` is better than `reference`."""
+    return value > reference if mode == "max" else value < reference
 
 
 def is_proportion(metric: str) -> bool:
-    """Return whether the metric is a share of the examples, or behaves like one (PROPORTIONS)."""
+    """Return whether the metric is, or behaves like, a share of the examples.
+
+    These metrics are listed in `PROPORTIONS`.
+    """
     name = metric_name(
         re.sub(r"_(?:macro|micro|weighted|samples|binary)$", "", metric_name(metric))
     )
@@ -398,27 +415,23 @@ def is_in_unit_range(metric: str) -> bool:
 # --- What is chance ---
 
 CHANCE = 0.05
-"""How often a difference that means nothing may be called one, in a whole search."""
+"""Probability, over a whole search, of reporting a gain that is noise."""
 SEED_SPREAD = 0.03
-"""What another seed is taken to change in a proportion at least (a standard deviation), as one
-training cannot show it.
-"""
+"""Least standard deviation of a proportion between seeds; one training cannot show it."""
 
 
 class Gain(NamedTuple):
-    """By how much a trial is better than another one, and how much of that chance alone would
-    explain.
-    """
+    """The difference between two trials' scores, and the part due to chance."""
 
     difference: float
-    """Score minus score; a gain if its sign is the metric's."""
+    """Score minus reference score; a gain if its sign is that of the metric's direction."""
     margin: Optional[float]
-    """What chance alone stays below; None if that is not known."""
+    """Bound on the difference due to chance alone; None if unknown."""
     mode: str
 
     @property
     def is_clear(self) -> bool:
-        """Return whether it is a gain, and more than chance explains."""
+        """Return whether the difference is a gain that exceeds the margin of chance."""
         better = self.difference if self.mode == "max" else -self.difference
         return self.margin is not None and better > self.margin
 
@@ -439,25 +452,26 @@ def gain(
     trials: Sequence[Mapping[str, Any]],
     is_chosen: bool = True,
 ) -> Gain:
-    """Return what a trial gained over another one, as far as one training of each tells.
+    r"""Return the gain of a trial over a reference, with a margin for chance.
 
-    Two things differ by chance: which examples select (two proportions, taken as independent, which
-    errs on the safe side as both are of the same examples), and where a training happens to end,
-    judged by how much the score moves from epoch to epoch in all trials. Of many scores the best is
-    the luckiest: the margin is that of the best of all that the search could choose from, one for
-    each epoch of each trial (Bonferroni, one-sided). On other examples the winner keeps the luck of
-    its seed, which is allowed for.
+    Two sources of chance are counted. One is the sample of examples that selects: two proportions,
+    taken as independent, which errs on the safe side because both are of the same examples. The
+    other is the epoch at which a training happens to end, estimated from the movement of the score
+    between epochs in all trials. Of many scores the best is the luckiest. The margin is therefore
+    that of the best of all scores the search could choose from, one per epoch and trial
+    (Bonferroni, one-sided). On other examples the winner keeps the luck of its seed, which the
+    margin includes.
 
     Args:
-        score: of the trial.
-        before: of the one it is compared with.
-        metric: what they measure; the spread is known of proportions only.
+        score: the trial's score.
+        before: the score of the reference.
+        metric: name of the scores' metric; the spread is known for proportions only.
         mode: "max" or "min".
-        examples: how many select; None if not known.
-        trials: all of the search, as records with `number` and `curve` (the score after each
+        examples: number of examples behind each score; None if unknown.
+        trials: all trials of the search, as records with `number` and `curve` (the score after each
             epoch).
-        is_chosen: whether the score is the one that the search chose by; False for the winner's on
-            other examples.
+        is_chosen: whether the search selected by this score; False for the winner's score on other
+            examples.
 
     >>> few = [{"number": 1, "curve": [0.5, 0.8, 0.85]}, {"number": 2, "curve": [0.4, 0.83, 0.84]}]
     >>> gain(0.9, 0.6, metric="accuracy", mode="max", examples=200, trials=few).is_clear
@@ -472,7 +486,7 @@ def gain(
     for share in (score, before):
         share = (share * examples + 1) / (examples + 2)  # none right or all right is no certainty
         variance += share * (1 - share) / examples
-    curves = [one.get("curve") or () for one in trials if one.get("number")]
+    curves = [trial.get("curve") or () for trial in trials if trial.get("number")]
     compared = sum(max(len(curve), 1) for curve in curves) if is_chosen else 1
     z = statistics.NormalDist().inv_cdf(1 - CHANCE / max(compared, 1))
     seeds = max(SEED_SPREAD**2, _movement(curves))
@@ -481,8 +495,7 @@ def gain(
 
 
 def expected_maximum(count: int) -> float:
-    """Return how many standard deviations the best of so many equal candidates is above their mean,
-    as expected.
+    """Return the expected maximum of `count` standard normal values.
 
     A winner keeps this luck on examples that did not select it: its seed was a good one, whatever
     its trial changed (Blom, Statistical Estimates and Transformed Beta-Variables, 1958).
@@ -494,7 +507,7 @@ def expected_maximum(count: int) -> float:
 
 
 def _movement(curves: Sequence[Sequence[float]]) -> float:
-    """Return the variance of a score over the later half of its training, over all trainings."""
+    """Return the pooled variance of the score over the later half of each training."""
     squares = 0.0
     freedom = 0
     for curve in curves:
@@ -509,31 +522,32 @@ def _movement(curves: Sequence[Sequence[float]]) -> float:
 
 
 MOST_LOOKS = 3
-"""How many models a run's gate judges by the point: as written, the winner, and the winner after a
-rejection.
+"""Number of models that a run's gate judges by the point estimate.
+
+They are the model as written, the winner, and the winner after a rejection.
 """
 
 
 class Choice(NamedTuple):
-    """The evaluation that a bar is about, or why there is none."""
+    """The evaluation to which a bar applies, or the reason why there is none."""
 
     evaluation: Optional[Mapping[str, Any]]
-    """With `metric` and `value` of the metric wanted, if it is one of several numbers of the same
-    call.
-    """
+    """With `metric` and `value` of the requested metric if the call measured several."""
     problem: str = ""
-    """"" or why there is none: "nothing measured", "not measured" (the metric wanted), "no
-    accuracy".
+    """"", or why there is no evaluation: "nothing measured", "not measured" (the requested metric),
+    "no accuracy".
     """
     standing: str = ""
-    """"held out", "validation" (the fit's own) or "training": what is known of the examples."""
+    """Relation of the examples to training: "held out", "validation" (the fit's own) or "training".
+    """
     among: Tuple[Mapping[str, Any], ...] = ()
-    """The evaluations that it was chosen from."""
+    """The candidates of the choice."""
 
     @property
     def subject(self) -> Optional[Mapping[str, Any]]:
-        """The evaluation whose model is kept: the one chosen, or the one that would be if its
-        metric were wanted.
+        """The evaluation whose model is saved.
+
+        It is the chosen evaluation, or the one that would be chosen if its metric were requested.
         """
         if self.evaluation is not None or not self.among:
             return self.evaluation
@@ -543,28 +557,27 @@ class Choice(NamedTuple):
 
 
 def choose_judged(evaluations: Sequence[Any], metric: str = "", *, mode: str = "auto") -> Choice:
-    """Choose the evaluation that the bar is about.
+    """Choose the evaluation to which the bar applies.
 
-    The order: what the script measured itself on examples that were not trained on; else what the
-    fit measured on its validation data; else what was measured on training examples. The first of
-    these that has any number decides. In it counts the metric wanted, else an accuracy: the last
-    one, or the last one of the model that the script saved.
+    Candidates in order of preference: measurements by the script on examples that were not trained
+    on; the fit's own measurements on its validation data; measurements on training examples. The
+    first group with any number decides. In it the requested metric counts, else an accuracy: the
+    last one, or the last one of the model that the script saved.
 
     Args:
-        evaluations: those of `metrics.json`, in the order in which they happened; anything else is
-            ignored.
-        metric: which metric is wanted; "" for an accuracy.
-        mode: "max", "min", or "auto" by the metric's name; written into the evaluation chosen.
+        evaluations: the list in `metrics.json`, in chronological order; other values are ignored.
+        metric: name of the requested metric; "" for an accuracy.
+        mode: "max", "min", or "auto" (by the metric's name); written into the chosen evaluation.
     """
-    listed = [one for one in evaluations if isinstance(one, dict)]
-    found = [_measuring(one, metric, mode) for one in listed] if metric else list(listed)
-    usable = [one for one in found if one is not None and _is_claim(one.get("value"))]
+    records = [item for item in evaluations if isinstance(item, dict)]
+    measurements = [_measuring(item, metric, mode) for item in records] if metric else list(records)
+    usable = [item for item in measurements if item is not None and _is_claim(item.get("value"))]
     if not usable:
         return Choice(
-            None, "not measured" if listed and metric else "nothing measured", among=tuple(listed)
+            None, "not measured" if records and metric else "nothing measured", among=tuple(records)
         )
     for standing, group in _by_standing(usable):
-        candidates = group if metric else [one for one in group if _metric_of(one) in ACCURACIES]
+        candidates = group if metric else [item for item in group if _metric_of(item) in ACCURACIES]
         if candidates:
             return Choice(_settled(_last(candidates), mode), "", standing, tuple(candidates))
         if group:
@@ -573,28 +586,42 @@ def choose_judged(evaluations: Sequence[Any], metric: str = "", *, mode: str = "
 
 
 def _by_standing(evaluations: List[Dict[str, Any]]) -> List[Tuple[str, List[Dict[str, Any]]]]:
-    own = [one for one in evaluations if not str(one.get("source", "")).startswith("fit.")]
+    # The validation numbers of `fit` come once per epoch, and callbacks may have selected by them.
+    # A measurement of the script's own is the better evidence, so it is preferred.
+    own = [
+        evaluation
+        for evaluation in evaluations
+        if not str(evaluation.get("source", "")).startswith("fit.")
+    ]
     return [
-        ("held out", [one for one in own if one.get("held_out") is not False]),
-        ("validation", [one for one in evaluations if one.get("source") == "fit.validation"]),
+        ("held out", [evaluation for evaluation in own if evaluation.get("held_out") is not False]),
+        (
+            "validation",
+            [
+                evaluation
+                for evaluation in evaluations
+                if evaluation.get("source") == "fit.validation"
+            ],
+        ),
         ("training", own or evaluations),
     ]
 
 
 def _last(evaluations: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """Return the last one; of a model that the script saved, if any was measured."""
-    return next((one for one in reversed(evaluations) if one.get("saved")), evaluations[-1])
+    """Return the last evaluation, preferably of a model that the script saved."""
+    return next(
+        (evaluation for evaluation in reversed(evaluations) if evaluation.get("saved")),
+        evaluations[-1],
+    )
 
 
-def _settled(chosen: Mapping[str, Any], mode: str) -> Mapping[str, Any]:
-    """Return the chosen evaluation with its metric's usual name, if it is a known one, and its
-    direction.
-    """
-    name = _metric_of(chosen)
+def _settled(evaluation: Mapping[str, Any], mode: str) -> Mapping[str, Any]:
+    """Return the chosen evaluation with its metric's usual name and direction."""
+    name = _metric_of(evaluation)
     is_known = name in UNIT_RANGE or name in ALIASES.values()
     return {
-        **chosen,
-        "metric": name if is_known else chosen.get("metric"),
+        **evaluation,
+        "metric": name if is_known else evaluation.get("metric"),
         "higher_is_better": direction(name, mode) == "max",
     }
 
@@ -604,69 +631,71 @@ def _metric_of(evaluation: Mapping[str, Any]) -> str:
 
 
 def metric_values(evaluation: Mapping[str, Any]) -> Dict[str, Any]:
-    """Return all numbers of an evaluation's call by name, the one it is about first."""
-    every = evaluation.get("all")
-    found = {
+    """Return all numbers of an evaluation's call by name, its own metric first."""
+    all_values = evaluation.get("all")
+    values = {
         evaluation.get("metric"): evaluation.get("value"),
-        **(every if isinstance(every, dict) else {}),
+        **(all_values if isinstance(all_values, dict) else {}),
     }
-    return {name: value for name, value in found.items() if isinstance(name, str) and name}
+    return {name: value for name, value in values.items() if isinstance(name, str) and name}
 
 
-def _measuring(evaluation: Dict[str, Any], wanted: str, mode: str) -> Optional[Dict[str, Any]]:
-    """Return the evaluation as one of `wanted`: its own number, another of the same call, or its
-    square or root.
+def _measuring(evaluation: Dict[str, Any], metric: str, mode: str) -> Optional[Dict[str, Any]]:
+    """Return the evaluation as one of `metric`, or None if it has no such number.
+
+    The number is its own, another one of the same call, or the square or root of one.
     """
-    if _metric_of(evaluation) == metric_name(wanted):
+    if _metric_of(evaluation) == metric_name(metric):
         return evaluation
-    value = metric_value(metric_values(evaluation), wanted)
+    value = metric_value(metric_values(evaluation), metric)
     if value is None:
         return None
     again = evaluation.get("all_recomputed")
     return {
         **evaluation,
-        "metric": metric_name(wanted),
+        "metric": metric_name(metric),
         "value": value,
+        # The baseline was computed for the evaluation's own metric and says nothing about this one.
         "baseline": None,
-        "recomputed": metric_value(again, wanted) if isinstance(again, dict) else None,
-        "higher_is_better": direction(wanted, mode) == "max",
+        "recomputed": metric_value(again, metric) if isinstance(again, dict) else None,
+        "higher_is_better": direction(metric, mode) == "max",
     }
 
 
 _SQUARES = {"rmse": "mse", "mse": "rmse"}
-"""Of these each is the root or the square of the other."""
+"""Metrics that are each other's root and square."""
 
 
-def metric_value(measured: Mapping[str, Any], wanted: str) -> Any:
-    """Return the number of the metric wanted, also as the square or root of one that was measured;
-    else None.
+def metric_value(values: Mapping[str, Any], metric: str) -> Any:
+    """Return the number of a metric in `values`, or None.
+
+    The root or the square of another number is used if the metric itself is missing.
     """
-    name = find_metric(wanted, list(measured))
+    name = find_metric(metric, list(values))
     if name is not None:
-        return measured[name]
-    asked = metric_name(wanted)
-    other = (
-        find_metric({"rmse": "mse", "mse": "rmse"}.get(asked, ""), list(measured))
-        if asked in ("rmse", "mse")
-        else None
-    )
-    value = None if other is None else as_number(measured[other])
+        return values[name]
+    usual = metric_name(metric)
+    counterpart = find_metric(_SQUARES[usual], list(values)) if usual in _SQUARES else None
+    value = None if counterpart is None else as_number(values[counterpart])
     if value is None or value < 0:
         return None
-    return math.sqrt(value) if asked == "rmse" else value * value
+    return math.sqrt(value) if usual == "rmse" else value * value
 
 
 def _is_claim(value: Any) -> bool:
-    """Return whether it can stand for a number; "nan" and "inf" are written as text."""
+    """Return whether the value can stand for a number.
+
+    "nan" and "inf" are written as text.
+    """
     return isinstance(value, (int, float, str)) and not isinstance(value, bool)
 
 
 NOT_FINITE = ("nan", "inf", "-inf")
-"""How JSON of ours holds numbers that are none."""
+"""Text in JSON files for numbers that are not finite."""
 
 
 def as_number(value: Any) -> Optional[float]:
-    """Return a finite number as a float, None for anything else."""
+    """Return a finite number as a float; None for any other value."""
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return None
     try:

@@ -1,13 +1,13 @@
-"""SIGTERM and SIGUSR1 leave a training a few seconds: it keeps its state and ends, and the next
-attempt goes on there.
+"""Graceful shutdown: on SIGTERM and SIGUSR1 a training saves its state and exits.
 
-Whoever takes the machine away (`docker stop`, a reclaimed spot instance, an eviction, an aborted
-build) sends one of them and kills after a while. A handler in Python runs between two steps at
-best, and not while a library computes. So the signal wakes a thread, which waits for what the
-training thread can keep, within its time, and then ends the process.
+`docker stop`, a reclaimed spot instance, an eviction and an aborted build send one of these signals
+and kill a few seconds later. The next attempt resumes at the saved state.
 
-A handler that the script installs takes the place of ours, and what it does is the script's own
-affair.
+A signal handler in Python runs between two bytecodes at best, and not while a library computes. So
+the signal wakes a thread instead. It waits a limited time until the training thread has saved what
+it can, and then ends the process.
+
+A handler that the script installs replaces this one, and its effect is up to the script.
 """
 
 import contextlib
@@ -24,111 +24,119 @@ from mlops_lib.runner.state.checkpoint import Writer
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 LIMIT_S = 6.0
-"""After this the process ends with what it has; engines kill after ten seconds."""
-LOOK_S = 0.005
+"""Time after which the process exits with the state it has; engines kill after ten seconds."""
+POLL_S = 0.005
 
 
 class GracefulShutdown:
-    """The wish that this process ends soon, and what is worth waiting for meanwhile."""
+    """The pending request to exit, and the savers that are worth waiting for."""
 
     def __init__(self) -> None:
         self.requested = False
-        """Whether somebody asked this process to end."""
-        self._keepers: List[Any] = []
-        self._held = threading.local()
+        """Set once a signal has asked this process to exit."""
+        self._savers: List[Any] = []
+        self._thread_state = threading.local()
         self._journal: Optional[Journal] = None
         self._writer: Optional[Writer] = None
 
     def install(self, journal: Journal, writer: Writer) -> None:
-        """Answer the signals from now on; in the main thread."""
+        """Handle the signals from now on; call it in the main thread."""
         self._journal = journal
         self._writer = writer
-        read, write = os.pipe()
-        os.set_blocking(write, False)
+        read_end, write_end = os.pipe()
+        os.set_blocking(write_end, False)
         for number in SIGNALS:
             if signal.getsignal(number) is signal.SIG_DFL:
                 signal.signal(number, self._on_signal)
-        signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+        signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
         os.register_at_fork(
-            before=self._hold_back, after_in_parent=self._let_through, after_in_child=self._forget
+            before=self._block_signals,
+            after_in_parent=self._unblock_signals,
+            after_in_child=self._detach_child,
         )
-        threading.Thread(target=self._work, args=(read,), name="mlops-grace", daemon=True).start()
+        threading.Thread(
+            target=self._work, args=(read_end,), name="mlops-grace", daemon=True
+        ).start()
 
     @contextlib.contextmanager
     def waiting_for(self, keeper: Any) -> Iterator[None]:
-        """Wait for this one when asked to end.
+        """Wait for `keeper` if a shutdown is requested within the context.
 
         Args:
-            keeper: has `unsaved`, whether a checkpoint that comes soon would keep what is lost
-                otherwise; and perhaps `keep`, which writes it, called in another thread.
+            keeper: has `unsaved` (whether a checkpoint that comes soon would save work that is lost
+                otherwise) and optionally `keep()`, which writes one and is called in another
+                thread.
         """
-        self._keepers.append(keeper)
+        self._savers.append(keeper)
         try:
             yield
         finally:
-            self._keepers.remove(keeper)
+            self._savers.remove(keeper)
 
     def block_if_requested(self) -> None:
-        """Do nothing more if the process is about to end: what is computed now would be computed
-        again.
+        """Block until the process ends if a shutdown is requested.
+
+        The next attempt would compute the same again, so further work is wasted.
         """
         while self.requested:
             time.sleep(1.0)
 
     def _on_signal(self, number: int, frame: Any) -> None:
-        """Nothing: the thread was woken when the signal came."""
+        """Do nothing: the wake-up descriptor has already woken the thread."""
 
-    def _hold_back(self) -> None:
-        """Keep signals from a child by fork until it has forgotten us: it would wake this process
-        with its own.
+    def _block_signals(self) -> None:
+        """Block the signals until a forked child has been detached.
+
+        The child inherits the wake-up descriptor: its signals would wake this process.
         """
-        self._held.mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        self._thread_state.mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
-    def _let_through(self) -> None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, self._held.mask)
+    def _unblock_signals(self) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._thread_state.mask)
 
-    def _forget(self) -> None:
-        """Let a child by fork end as it would without us."""
+    def _detach_child(self) -> None:
+        """Restore the default signal handling in a forked child."""
         signal.set_wakeup_fd(-1)
         for number in SIGNALS:
             if signal.getsignal(number) == self._on_signal:
                 signal.signal(number, signal.SIG_DFL)
-        self._let_through()
+        self._unblock_signals()
 
-    def _work(self, read: int) -> None:
+    def _work(self, read_end: int) -> None:
         number = 0
-        # Other signals wake this thread too, and a handler of the script's own answers for itself.
+        # Every signal with a Python handler wakes this thread, and the script may have replaced the
+        # handler; only a signal that still belongs to this module counts.
         while number not in SIGNALS or signal.getsignal(number) != self._on_signal:
-            number = os.read(read, 1)[0]
+            number = os.read(read_end, 1)[0]
         self.requested = True
-        # Whatever blocks below, such as output that nobody reads, the process ends.
+        # A flush to a pipe that is not read can block for ever: the timer ends the process anyway.
         last = threading.Timer(LIMIT_S + 1.0, execution.leave_at_once, (protocol.RECLAIMED,))
         last.daemon = True
         last.start()
         try:
             self._keep_until(time.monotonic() + LIMIT_S)
-            self._say(signal.Signals(number).name)
+            self._note_shutdown(signal.Signals(number).name)
         finally:
             execution.leave(protocol.RECLAIMED)
 
-    def _say(self, name: str) -> None:
+    def _note_shutdown(self, name: str) -> None:
         assert self._journal is not None
-        lost = (
+        addition = (
             ", not all of what was computed since the last checkpoint"
             if self._is_anything_unsaved()
             else ""
         )
-        self._journal.note(f"asked to end by {name}: the state is kept{lost}")
+        self._journal.note(f"asked to end by {name}: the state is kept{addition}")
 
     def _keep_until(self, deadline: float) -> None:
-        for keeper in list(self._keepers):
+        for keeper in list(self._savers):
             keep = getattr(keeper, "keep", None)
             if keep is not None:
                 keep()
         while self._is_anything_unsaved() and time.monotonic() < deadline:
-            time.sleep(LOOK_S)
+            time.sleep(POLL_S)
         assert self._writer is not None
         self._writer.wait(deadline)
 
     def _is_anything_unsaved(self) -> bool:
-        return any(keeper.unsaved for keeper in list(self._keepers))
+        return any(keeper.unsaved for keeper in list(self._savers))

@@ -150,7 +150,7 @@ class Rounds:
         try:
             state["files"] = self.store.snapshot_files()
         except OSError as error:
-            self.run.journal.warn(checkpoint.refused(error))
+            self.run.journal.warn(checkpoint.describe_write_error(error))
             self.journal_now(state["records"])
             self.pace.wrote(time.monotonic() - now)
             return

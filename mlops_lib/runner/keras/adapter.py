@@ -212,8 +212,8 @@ def _seen_before(fit: Fit) -> "frozenset[bytes]":
     own = _inner_layers(fit.model)
     hashes: "set[bytes]" = set()
     for number, model in run.models.items():
-        if number < fit.number and number in run.seen and _inner_layers(model) & own:
-            hashes |= run.seen[number].hashes
+        if number < fit.number and number in run.fit_examples and _inner_layers(model) & own:
+            hashes |= run.fit_examples[number].hashes
     return frozenset(hashes)
 
 

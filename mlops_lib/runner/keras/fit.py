@@ -145,7 +145,7 @@ class Fit:
             run.evaluations.trained(self.model, x, seen, *(() if read is None else (read,)))
             run.leaks.trained(self.model, self._training_rows(), self._training_rows("y"), source=x)
             if seen is not None:
-                run.seen[self.number] = seen
+                run.fit_examples[self.number] = seen
         self._measured(history)
         run.models[self.number] = self.model
         if self.is_searched and run.search is not None:
@@ -607,7 +607,7 @@ class Fit:
             with self._headers_as_set():
                 state = fit_state.take(self.model, self.objects, self.store)
         except OSError as error:
-            run.journal.warn(checkpoint.refused(error))
+            run.journal.warn(checkpoint.describe_write_error(error))
             self._journal_epochs(records)
             self.pace.wrote(time.monotonic() - began)
             return

@@ -235,7 +235,7 @@ class EstimatorFit:
                 "seconds": seconds,
             }
         except OSError as error:
-            run.journal.warn(checkpoint.refused(error))
+            run.journal.warn(checkpoint.describe_write_error(error))
             return
 
         def durable(size: int, took: float) -> None:

@@ -144,7 +144,7 @@ class Candidates:
             os.makedirs(self._folder, exist_ok=True)
             atomic.write_atomic(self._path(), *atomic.seal(content))
         except OSError as error:
-            self._run.journal.warn(checkpoint.refused(error))
+            self._run.journal.warn(checkpoint.describe_write_error(error))
             return
         self._written += 1
         self._pending = []

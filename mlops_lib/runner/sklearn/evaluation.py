@@ -534,7 +534,7 @@ def _record_cross_validation(
     scoring = given.get("scoring")
     metric = _scoring(scoring) or USUAL.get(kind, "score")
     mean = float(numpy.mean(scores))
-    run.unfitted = (given["estimator"], given["X"], given.get("y"))
+    run.cross_validated = (given["estimator"], given["X"], given.get("y"))
     run.evaluations.add(
         metric=metric,
         value=-mean if isinstance(scoring, str) and scoring.startswith("neg_") else mean,

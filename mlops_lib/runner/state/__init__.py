@@ -1,1 +1,1 @@
-"""State of a process that a restart has to give again: what it draws from the system, and the time."""
+"""Process state that a restart restores: random state, time, files, checkpoints."""

@@ -1,4 +1,4 @@
-"""Files that are never seen half-written, and never believed when damaged."""
+"""Files that are never seen half-written, and never trusted if damaged."""
 
 import contextlib
 import hashlib
@@ -10,17 +10,17 @@ from typing import Any, Iterator, List, Optional
 MAGIC = b"mlops-lib 1\n"
 """First line of a sealed file; the second is the sha256 of the rest."""
 TEMPORARY = ".tmp-"
-"""Begin of the name of a file that is being written."""
+"""Prefix of the name of a file that is being written."""
 
 
 def write_atomic(path: str, *pieces: Any, lasting: bool = True) -> None:
-    """Replace `path` by the pieces: a reader, or a crash, sees the old file or the new one.
+    """Replace `path` by the pieces: a reader or a crash sees the old or the new file.
 
     Args:
         path: the file.
         pieces: its content.
-        lasting: whether it must be whole after a power failure too, not only after a kill: what can
-            be made again need not.
+        lasting: whether it must survive a power failure, not only a kill. Content that can be
+            computed again need not.
 
     Raises:
         OSError: the disk is full, read-only or gone; the old file is untouched.
@@ -41,6 +41,7 @@ def write_atomic(path: str, *pieces: Any, lasting: bool = True) -> None:
             os.unlink(temporary)
         raise
     if lasting:
+        # Without it the rename itself may be lost in a power failure.
         sync_folder(folder)
 
 
@@ -54,21 +55,21 @@ def sync_folder(folder: str) -> None:
 
 
 def digest(path: str) -> str:
-    """The sha256 of a file."""
-    whole = hashlib.sha256()
+    """Return the sha256 of a file."""
+    checksum = hashlib.sha256()
     with open(path, "rb") as stream:
         for piece in iter(lambda: stream.read(1 << 20), b""):
-            whole.update(piece)
-    return whole.hexdigest()
+            checksum.update(piece)
+    return checksum.hexdigest()
 
 
 def write_json(path: str, value: Any, *, lasting: bool = True) -> None:
-    """`write_atomic` of a JSON value."""
+    """Replace `path` by a JSON value; see `write_atomic`."""
     write_atomic(path, (json.dumps(value, indent=1, default=str) + "\n").encode(), lasting=lasting)
 
 
 def read_json(path: str) -> Any:
-    """The JSON value in `path`, or None where there is none or it is damaged."""
+    """Return the JSON value in `path`, or None if it is missing or damaged."""
     try:
         with open(path, "rb") as stream:
             return json.loads(stream.read().decode())
@@ -77,7 +78,7 @@ def read_json(path: str) -> Any:
 
 
 def seal(*pieces: Any) -> List[Any]:
-    """The pieces with their checksum before them."""
+    """Return the pieces, preceded by their checksum."""
     digest = hashlib.sha256()
     for piece in pieces:
         digest.update(piece)
@@ -85,7 +86,7 @@ def seal(*pieces: Any) -> List[Any]:
 
 
 def unseal(sealed: bytes) -> Optional[memoryview]:
-    """The content of a sealed file, or None where it is truncated or altered."""
+    """Return the content of a sealed file, or None if it is truncated or altered."""
     if not sealed.startswith(MAGIC) or len(sealed) < len(MAGIC) + 65:
         return None
     claimed = sealed[len(MAGIC) : len(MAGIC) + 64]
@@ -94,33 +95,37 @@ def unseal(sealed: bytes) -> Optional[memoryview]:
 
 
 class Generations:
-    """One value on disk, with the value before it kept in case the newest is damaged."""
+    """One value on disk, with its predecessor in case the newest file is damaged."""
 
     def __init__(self, folder: str, name: str) -> None:
         self.folder = folder
         self.paths = [os.path.join(folder, f"{name}.{i}") for i in (0, 1)]
 
     def write(self, number: int, pieces: List[Any]) -> int:
-        """Store generation `number` (rising), over the older of the two; returns the bytes written.
+        """Store generation `number` over the older file; return the bytes written.
+
+        Numbers must rise.
 
         Raises:
-            OSError: the disk refuses; both generations are as they were.
+            OSError: the disk cannot be written; both generations are unchanged.
         """
         os.makedirs(self.folder, exist_ok=True)
         self._sweep()
         sealed = seal(number.to_bytes(8, "big"), *pieces)
+        # Consecutive numbers alternate between the two files: the newest generation is never
+        # overwritten.
         write_atomic(self.paths[number % 2], *sealed)
         return sum(len(piece) for piece in sealed)
 
     def _sweep(self) -> None:
-        """Remove what kills in the middle of a write have left."""
+        """Remove temporary files that killed processes left behind."""
         for name in os.listdir(self.folder):
             if name.startswith(TEMPORARY):
                 os.unlink(os.path.join(self.folder, name))
 
     def read(self) -> Iterator["tuple[int, memoryview]"]:
-        """The undamaged generations, newest first, each with its number."""
-        found = []
+        """Iterate over the undamaged generations, newest first, each with its number."""
+        generations = []
         for path in self.paths:
             try:
                 with open(path, "rb") as stream:
@@ -128,5 +133,5 @@ class Generations:
             except OSError:
                 continue
             if content is not None and len(content) >= 8:
-                found.append((int.from_bytes(content[:8], "big"), content[8:]))
-        return iter(sorted(found, key=lambda pair: -pair[0]))
+                generations.append((int.from_bytes(content[:8], "big"), content[8:]))
+        return iter(sorted(generations, key=lambda pair: -pair[0]))

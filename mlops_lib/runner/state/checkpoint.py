@@ -1,5 +1,6 @@
-"""Checkpoints: everything a fit needs to go on exactly where it was, written off the training
-thread.
+"""Checkpoints: all state that a fit needs to resume at the same bits.
+
+They are written off the training thread.
 """
 
 import contextlib
@@ -17,12 +18,13 @@ from mlops_lib.runner.script import workdir
 from mlops_lib.runner.state import atomic, databases
 
 COPY = ".copy-"
-"""Begin of the name of a copied file that is not durable yet."""
+"""Prefix of the name of a copied file that is not durable yet."""
 
 
 class Pace:
-    """When a checkpoint is due: its cost, on the training thread and beside it, stays within a
-    share of the time.
+    """Decide when a checkpoint is due, so that its cost stays within a share.
+
+    The cost is time on the training thread and beside it, as a share of the training time.
 
     Args:
         budget: the share.
@@ -37,29 +39,31 @@ class Pace:
         self._background_s = 0.0
 
     def begin(self) -> None:
-        """The training begins now."""
+        """Start the clock as the training begins."""
         self._last = time.monotonic()
 
     def is_due(self, *, within_epoch: bool = False) -> bool:
-        """Whether a checkpoint may be written now."""
-        passed = time.monotonic() - self._last
-        if within_epoch and passed < self._mid_epoch_s:
+        """Return whether a checkpoint may be written now."""
+        elapsed_s = time.monotonic() - self._last
+        if within_epoch and elapsed_s < self._mid_epoch_s:
             return False
-        return passed * self._budget >= self._cost_s + self._background_s
+        # The next checkpoint is assumed to cost as much as the last one.
+        return elapsed_s * self._budget >= self._cost_s + self._background_s
 
     def wrote(self, seconds: float) -> None:
-        """A checkpoint has kept the training thread for so long."""
+        """Record a checkpoint that blocked the training thread for `seconds`."""
         self._cost_s = seconds
         self._last = time.monotonic()
 
     def add_background(self, seconds: float) -> None:
-        """And took so long beside it."""
+        """Record the time that the checkpoint took beside the training thread."""
         self._background_s = seconds
 
 
 class Store:
-    """The checkpoints of one fit: two generations of its state, and the files written during it by
-    content.
+    """The checkpoints of one fit.
+
+    It holds two generations of the fit's state, and the files written during it, named by content.
     """
 
     def __init__(self, folder: str, work: str) -> None:
@@ -75,13 +79,13 @@ class Store:
         self._folders = workdir.folders(work)
 
     def load(self) -> Optional[Dict[str, Any]]:
-        """The newest state that is whole, its files included."""
+        """Return the newest complete state, its files included; None if there is none."""
         for number, content in self._states.read():
             self.number = max(self.number, number)
             try:
                 state: Dict[str, Any] = _unpack(content)
                 blobs = set(state["files"]["kept"].values())
-            except Exception:  # noqa: BLE001 - a state of another library version unpickles in any wrong way
+            except Exception:  # noqa: BLE001 - states of other library versions may raise anything
                 continue
             if all(self._blob_is_whole(blob) for blob in blobs):
                 self._referenced = blobs
@@ -95,34 +99,39 @@ class Store:
             return False
 
     def snapshot_files(self) -> Dict[str, Any]:
-        """Copy the files that changed since the fit began: `kept`, path to copy; what is `gone`;
-        and new `folders`.
+        """Copy the files that changed since the fit began.
+
+        Returns:
+            `kept` (path to copy), `gone` (paths of deleted files) and new `folders`.
 
         Raises:
-            OSError: the disk refuses.
+            OSError: the disk cannot be written.
         """
-        kept: Dict[str, str] = {}
+        copies: Dict[str, str] = {}
         now = workdir.manifest(self.work)
         for path in workdir.changed(self.before, now):
             full = os.path.join(self.work, path)
+            # Links lead to read-only data. A database is copied by SQLite, whose copy needs no
+            # companion files.
             if os.path.islink(full) or databases.is_companion(full):
                 continue
-            known = self._known.get(path)
-            if known is None or known[0] != now[path]:
+            copy_of = self._known.get(path)
+            if copy_of is None or copy_of[0] != now[path]:
                 with contextlib.suppress(FileNotFoundError):
-                    known = (now[path], self._copy(full))
-                    self._known[path] = known
-            if known is not None:
-                kept[path] = self._copies.get(known[1], known[1])
+                    copy_of = (now[path], self._copy(full))
+                    self._known[path] = copy_of
+            if copy_of is not None:
+                copies[path] = self._copies.get(copy_of[1], copy_of[1])
         return {
-            "kept": kept,
+            "kept": copies,
             "gone": sorted(set(self.before) - set(now)),
             "folders": sorted(workdir.folders(self.work) - self._folders),
         }
 
     def _copy(self, full: str) -> str:
-        """A copy under a name of its own; it is checked and named by its content off the training
-        thread.
+        """Copy a file under a temporary name.
+
+        It is hashed and named by its content later, off the training thread.
         """
         os.makedirs(self._blobs, exist_ok=True)
         self._copied += 1
@@ -140,7 +149,7 @@ class Store:
     _copied = 0
 
     def _settle(self, name: str) -> str:
-        """The name by content of a copy, which is made durable."""
+        """Make a copy durable and return its name by content."""
         if not name.startswith(COPY):
             return name
         if name not in self._copies:
@@ -152,52 +161,53 @@ class Store:
             self._copies[name] = blob
         return self._copies[name]
 
-    def restore_files(self, taken: Dict[str, Any]) -> None:
-        """Write the stored files as they were, in place, so that handles the script opened stay
-        valid.
-        """
-        for path in taken["folders"]:
+    def restore_files(self, files: Dict[str, Any]) -> None:
+        """Restore the stored files in place: open handles of the script stay valid."""
+        for path in files["folders"]:
             os.makedirs(os.path.join(self.work, path), exist_ok=True)
-        for path, blob in taken["kept"].items():
+        for path, blob in files["kept"].items():
             full = os.path.join(self.work, path)
             os.makedirs(os.path.dirname(full), exist_ok=True)
             if os.path.islink(full):
                 os.unlink(full)
-            _put_back(os.path.join(self._blobs, blob), full)
-        for path in taken["gone"]:
+            _restore_file(os.path.join(self._blobs, blob), full)
+        for path in files["gone"]:
             with contextlib.suppress(FileNotFoundError, IsADirectoryError):
                 os.unlink(os.path.join(self.work, path))
 
     def write(self, state: Dict[str, Any]) -> int:
-        """Make a state durable; returns its size in bytes.
+        """Make a state durable; return its size in bytes.
 
         Raises:
-            OSError: the disk refuses; the generations before stay.
+            OSError: the disk cannot be written; earlier generations stay.
         """
-        kept = {path: self._settle(name) for path, name in state["files"]["kept"].items()}
-        state = {**state, "files": {**state["files"], "kept": kept}}
+        copies = {path: self._settle(name) for path, name in state["files"]["kept"].items()}
+        state = {**state, "files": {**state["files"], "kept": copies}}
         self.number += 1
         size = self._states.write(self.number, _pack(state))
-        referenced = set(kept.values())
+        referenced = set(copies.values())
+        # The previous generation is the fallback if this one is damaged, so its files stay too.
         self._sweep(referenced | self._referenced)
         self._referenced = referenced
         return size
 
     def settle(self) -> None:
-        """Nothing follows the newest state: what only the one before it needs goes."""
+        """Keep only the newest state, because no other follows."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._states.paths[(self.number + 1) % 2])
         self._sweep(self._referenced)
 
     def drop(self) -> None:
-        """Remove all of it."""
-        for path in self._states.paths:  # first: the copies without them are nothing
+        """Remove all checkpoints."""
+        # The states come first: a kill in between leaves copies without a state, which are
+        # harmless, and never a state without its copies.
+        for path in self._states.paths:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
         self._sweep(set())
 
     def bytes(self) -> int:
-        """What it takes on the disk."""
+        """Return the disk space in use."""
         paths = [*self._states.paths, *(os.path.join(self._blobs, name) for name in self._names())]
         return sum(os.path.getsize(path) for path in paths if os.path.exists(path))
 
@@ -205,14 +215,16 @@ class Store:
         return os.listdir(self._blobs) if os.path.isdir(self._blobs) else []
 
     def _sweep(self, referenced: "set[str]") -> None:
-        """Remove the copies that no state refers to; those of a state to come stay."""
+        """Remove the copies that no state refers to, except those of a future state."""
         for name in set(self._names()) - referenced:
+            # Copies of this process belong to a state that is about to be written; those of other
+            # processes were left by a kill.
             if not name.startswith(f"{COPY}{os.getpid()}-"):
                 os.unlink(os.path.join(self._blobs, name))
 
 
-def _put_back(copy: str, full: str) -> None:
-    """Give a file its stored content without ever being empty: another thread may be reading it."""
+def _restore_file(copy: str, full: str) -> None:
+    """Restore a file's content without emptying it: another thread may be reading it."""
     if databases.is_database(copy) and databases.copy(copy, full):
         return
     if not os.path.exists(full):
@@ -224,8 +236,9 @@ def _put_back(copy: str, full: str) -> None:
 
 
 def _pack(state: Dict[str, Any]) -> List[Any]:
-    """The state as buffers one after the other, large arrays uncopied: how many, how long each is,
-    and they themselves.
+    """Return the state as buffers without copying large arrays.
+
+    The first buffer holds the number of buffers and the length of each.
     """
     arrays: List[pickle.PickleBuffer] = []
     head = pickle.dumps(state, protocol=5, buffer_callback=arrays.append)
@@ -245,6 +258,7 @@ def _unpack(content: Any) -> Any:
     for i in range(number(0)):
         buffers.append(view[begin : begin + number(i + 1)])
         begin += number(i + 1)
+    # Protocol 5 leaves the arrays out of the pickle; they are views of the file's content.
     return pickle.loads(buffers[0], buffers=buffers[1:])
 
 
@@ -256,28 +270,33 @@ def _digest(path: str) -> str:
     return digest.hexdigest()
 
 
-def refused(error: OSError) -> str:
-    """What to say when the disk does not take a checkpoint."""
+def describe_write_error(error: OSError) -> str:
+    """Return the warning about a checkpoint that could not be written."""
     return f"checkpoint not written ({error.strerror}); the one before stays"
 
 
+_Job = Tuple[Store, Dict[str, Any], Callable[[int, float], None]]
+"""A store, the state to write, and the callback for its size and the seconds it took."""
+
+
 class Writer:
-    """One background thread that writes states in order; what must follow a durable write is done
-    after it.
+    """A background thread that writes states in order.
+
+    Actions that require a durable state run after its write.
     """
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
-        self._queue: "queue.Queue[Optional[Tuple[Store, Dict[str, Any], Callable[[int, float], None]]]]" = queue.Queue(
-            1
-        )
+        # One waiting state at most: a slow disk must slow the training, not fill the memory.
+        self._queue: "queue.Queue[Optional[_Job]]" = queue.Queue(1)
         self._thread: Optional[threading.Thread] = None
 
     def submit(
         self, store: Store, state: Dict[str, Any], durable: Callable[[int, float], None]
     ) -> None:
-        """Write `state`, then call `durable(bytes, seconds)`; waits while the previous one is still
-        being taken.
+        """Write `state`, then call `durable(bytes, seconds)`.
+
+        It blocks while the queue still holds an earlier state.
         """
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="mlops-checkpoint", daemon=True)
@@ -298,13 +317,18 @@ class Writer:
                     try:
                         size = store.write(state)
                     except OSError as error:
-                        self._journal.warn(refused(error))
+                        self._journal.warn(describe_write_error(error))
                     durable(size, time.monotonic() - began)
             finally:
                 self._queue.task_done()
 
     def wait(self, deadline: Optional[float] = None) -> None:
-        """Until everything submitted is durable, or until `deadline` of the monotonic clock."""
+        """Wait until everything submitted is durable.
+
+        Args:
+            deadline: time of the monotonic clock after which to return anyway; None to wait for
+                ever.
+        """
         if deadline is None:
             self._queue.join()
         while self._queue.unfinished_tasks and time.monotonic() < (deadline or 0.0):

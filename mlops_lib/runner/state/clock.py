@@ -1,10 +1,10 @@
-"""The time, as far as the project's own code asks for it, repeated after a restart.
+"""The current time as the project's code sees it, replayed after a restart.
 
-A script that writes to `runs/<date and time>` would go on in a second folder after a restart,
-beside the one that was put back from the checkpoint. So calls such as `datetime.now()` in the
-project's sources are compiled to ones that note their answer, and give it again when the script is
-started again. Libraries keep the real time. `time.time()` and `time.time_ns()` go on from the last
-noted answer, so that the pause between two attempts is in no measured duration.
+A script that writes to `runs/<date and time>` would continue in a second folder after a restart,
+beside the one that was restored from the checkpoint. So calls such as `datetime.now()` in the
+project's sources are compiled to calls that record their result, and replay it when the script is
+started again. Libraries see the real time. `time.time()` and `time.time_ns()` continue from the
+last recorded time, so that no measured duration contains the pause between two attempts.
 """
 
 import ast
@@ -14,7 +14,7 @@ import time
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 NAME = "__mlops_repeated_time__"
-"""What the wrapper is called in compiled sources."""
+"""Name of the wrapper function in compiled sources."""
 CALLS = frozenset(
     [
         "now",
@@ -29,9 +29,9 @@ CALLS = frozenset(
         "asctime",
     ]
 )
-"""Attributes and names whose calls are looked at."""
-MOST = 5000
-"""So many answers are noted; a loop that asks more often gets the real time from then on."""
+"""Attributes and names whose calls are wrapped."""
+MAX_RECORDED = 5000
+"""Number of recorded times; a loop with more calls sees the real time from then on."""
 FILE = "times"
 
 Epoch = int
@@ -39,51 +39,53 @@ Epoch = int
 
 
 class Clock:
-    """The answers given so far, in a file that the next attempt reads.
+    """The recorded times, in a file that the next attempt reads.
 
     Args:
-        folder: where the file is.
+        folder: the folder of the file.
     """
 
     def __init__(self, folder: str) -> None:
         self._path = os.path.join(folder, FILE)
-        self._noted = _read(self._path)
+        self._recorded = _read(self._path)
         self.position = 0
-        self._behind_ns = 0
+        self._offset_ns = 0
         self._process = os.getpid()
 
     def ask(self) -> Epoch:
-        """Return the time: the noted one if this was asked before, else the current one."""
-        if self.position < len(self._noted):
-            answer = self._noted[self.position]
+        """Return the recorded time of this call if there is one, else the current time."""
+        if self.position < len(self._recorded):
+            answer = self._recorded[self.position]
             self.position += 1
-            self._behind_ns = time.time_ns() - answer
+            self._offset_ns = time.time_ns() - answer
             return answer
         answer = time.time_ns()
-        if self.position < MOST:
-            self._note(answer)
+        if self.position < MAX_RECORDED:
+            self._record(answer)
         return answer
 
     def ask_for_duration(self) -> Epoch:
         """Return the time without the pause before this attempt."""
-        if self.position < len(self._noted):
+        if self.position < len(self._recorded):
             return self.ask()
-        answer = time.time_ns() - self._behind_ns
-        if self.position < MOST:
-            self._note(answer)
+        answer = time.time_ns() - self._offset_ns
+        if self.position < MAX_RECORDED:
+            self._record(answer)
         return answer
 
     def skip_to(self, position: int) -> None:
-        """Go on where a checkpoint was taken: what was asked until then is not asked again."""
+        """Continue at the position of a checkpoint: earlier calls are not repeated."""
         if position > self.position:
-            self.position = min(position, len(self._noted))
+            self.position = min(position, len(self._recorded))
             if self.position:
-                self._behind_ns = time.time_ns() - self._noted[self.position - 1]
+                self._offset_ns = time.time_ns() - self._recorded[self.position - 1]
 
-    def _note(self, answer: Epoch) -> None:
-        if os.getpid() != self._process:  # a child's answers would stand among its parent's
+    def _record(self, answer: Epoch) -> None:
+        # Parent and child would append to one file: on replay the parent would read the child's
+        # times.
+        if os.getpid() != self._process:
             return
-        self._noted.append(answer)
+        self._recorded.append(answer)
         self.position += 1
         with open(self._path, "a", encoding="ascii") as stream:
             stream.write(f"{answer}\n")
@@ -95,18 +97,18 @@ def _read(path: str) -> List[Epoch]:
             lines = stream.read().splitlines(keepends=True)
     except (OSError, UnicodeDecodeError):
         return []
-    whole = [line for line in lines if line.endswith("\n")]
-    if len(whole) < len(lines):  # killed while it was written
+    complete = [line for line in lines if line.endswith("\n")]
+    if len(complete) < len(lines):  # the process was killed during a write
         with open(path, "w", encoding="ascii") as stream:
-            stream.writelines(whole)
-    return [int(line) for line in whole if line.strip().lstrip("-").isdigit()]
+            stream.writelines(complete)
+    return [int(line) for line in complete if line.strip().lstrip("-").isdigit()]
 
 
 _clock: Optional[Clock] = None
 
 
 def install(folder: str) -> None:
-    """Read what the attempts before have noted.
+    """Load the times that earlier attempts recorded.
 
     Args:
         folder: the container's part of the run directory.
@@ -116,56 +118,60 @@ def install(folder: str) -> None:
 
 
 def position() -> int:
-    """Return how often the time was asked for."""
+    """Return the number of calls so far."""
     return 0 if _clock is None else _clock.position
 
 
 def skip_to(saved: int) -> None:
-    """Go on where a checkpoint was taken."""
+    """Continue at the position of a checkpoint."""
     if _clock is not None:
         _clock.skip_to(saved)
 
 
 def replay(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that answers as `function` does, with the noted time; others are returned
-    as they are.
+    """Return a replaying version of `function` if it reads the current time.
+
+    Any other function is returned unchanged.
     """
     if _clock is None:
         return function
+    # `from time import time` binds the function itself, so it is recognized by identity. A bound
+    # `datetime.now` is a new object at each access and is recognized by its class and name.
     owner = getattr(function, "__self__", None)
     if isinstance(owner, type) and issubclass(owner, datetime.date):
-        made = _DATES.get(getattr(function, "__name__", ""))
-        return function if made is None else _Dated(_clock, owner, made)
+        constructor = _DATES.get(getattr(function, "__name__", ""))
+        return function if constructor is None else _Dated(_clock, owner, constructor)
     timed = _TIMES.get(id(function))
     return function if timed is None else _Timed(_clock, function, timed)
 
 
 class _Dated:
-    """`now`, `today` or `utcnow` of a date class."""
+    """`now`, `today` or `utcnow` of a date class, with recorded times."""
 
-    def __init__(self, clock: Clock, owner: Any, made: Callable[..., Any]) -> None:
+    def __init__(self, clock: Clock, owner: Any, constructor: Callable[..., Any]) -> None:
         self._clock = clock
         self._owner = owner
-        self._made = made
+        self._construct = constructor
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._made(self._owner, self._clock.ask() / 1e9, *args, **kwargs)
+        return self._construct(self._owner, self._clock.ask() / 1e9, *args, **kwargs)
 
 
 class _Timed:
-    """A function of `time`."""
+    """A function of `time`, with recorded times."""
 
     def __init__(
         self, clock: Clock, plain: Callable[..., Any], timed: Tuple[int, Callable[..., Any]]
     ) -> None:
         self._clock = clock
         self._plain = plain
-        self._given, self._made = timed
+        self._argument_count, self._replacement = timed
 
     def __call__(self, *args: Any) -> Any:
-        if len(args) != self._given:  # it is about a time that the script has already
+        # With a time as argument the function converts it, and does not read the clock.
+        if len(args) != self._argument_count:
             return self._plain(*args)
-        return self._made(self._clock, *args)
+        return self._replacement(self._clock, *args)
 
 
 def _now(owner: Any, seconds: float, tz: Any = None) -> Any:
@@ -193,17 +199,17 @@ _TIMES: Dict[int, Tuple[int, Callable[..., Any]]] = {
         lambda clock, form: time.strftime(form, time.localtime(clock.ask() / 1e9)),
     ),
 }
-"""Function to how many arguments it has when it means the present, and what answers instead."""
+"""By function: its number of arguments if it means the present, and its replacement."""
 
 
 class TimeCallWrapper(ast.NodeTransformer):
-    """Wraps calls that may ask for the time."""
+    """Wrap calls that may read the current time."""
 
     def __init__(self) -> None:
         self.changed = False
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
-        """`datetime.now()` becomes `NAME(datetime.now)()`, at the same place."""
+        """Turn `datetime.now()` into `NAME(datetime.now)()`, at the same position."""
         self.generic_visit(node)
         name = (
             node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")

@@ -1,8 +1,8 @@
-"""SQLite databases, copied and put back by SQLite itself.
+"""SQLite databases, copied and restored by SQLite itself.
 
-A tracker's database (MLflow, Optuna, Aim) is open in this process, often in a thread of its own. A
-plain copy could hold half a transaction, and writing over the file under an open connection shows
-it an empty database for a moment. SQLite's backup does both under the database's own locks
+A tracker's database (MLflow, Optuna, Aim) is open in this process, often in another thread. A plain
+copy could contain half a transaction, and writing over the file shows an open connection an empty
+database for a moment. SQLite's backup does both under the database's own locks
 (https://www.sqlite.org/backup.html).
 """
 
@@ -12,7 +12,7 @@ from typing import Any, Iterator
 
 MAGIC = b"SQLite format 3\x00"
 COMPANIONS = ("-journal", "-wal", "-shm")
-"""Files beside a database that say what is under way in it; a copy made by SQLite needs none of
+"""Suffixes of the files with a database's running transactions; SQLite's own copy needs none of
 them.
 """
 BUSY_S = 5.0
@@ -29,7 +29,7 @@ def is_database(path: str) -> bool:
 
 def is_companion(path: str) -> bool:
     """Return whether the file belongs to a SQLite database beside it."""
-    ending = next((one for one in COMPANIONS if path.endswith(one)), "")
+    ending = next((suffix for suffix in COMPANIONS if path.endswith(suffix)), "")
     return bool(ending) and is_database(path[: -len(ending)])
 
 
@@ -38,25 +38,27 @@ def copy(source: str, target: str) -> bool:
 
     Args:
         source: a SQLite database.
-        target: made if it does not exist.
+        target: created if it does not exist.
 
     Returns:
-        whether SQLite did it; if not, `target` is as it was.
+        whether SQLite succeeded; if not, `target` is unchanged.
     """
     try:
         import sqlite3
     except ImportError:  # a Python without it
         return False
     try:
-        with _opened(sqlite3, source) as read, _opened(sqlite3, target) as written:
-            read.backup(written)
+        with _connection(sqlite3, source) as source_database, _connection(
+            sqlite3, target
+        ) as target_database:
+            source_database.backup(target_database)
     except sqlite3.Error:
         return False
     return True
 
 
 @contextlib.contextmanager
-def _opened(sqlite3: Any, path: str) -> Iterator[Any]:
+def _connection(sqlite3: Any, path: str) -> Iterator[Any]:
     connection = sqlite3.connect(os.path.abspath(path), timeout=BUSY_S)
     try:
         yield connection

@@ -1,12 +1,14 @@
-"""Randomness of the operating system, made repeatable.
+"""Deterministic replacement for the operating system's randomness.
 
-Scripts and trackers name what they make by `uuid.uuid4()`, `secrets` or an unseeded generator.
-After a restart, files put back from a checkpoint (a tracker's database, say) still hold the old
-name, while the script would go on with a new one. So `os.urandom` becomes streams that are a
-function of the run's seed, one for each module that asks: a library that fills a cache on its first
-import, and draws a name for that, must not move the names of others. Their positions are part of
-every checkpoint. It is not for
-secrets: a key that a training script makes can be made again by whoever knows the seed.
+Scripts and trackers name their files and runs by `uuid.uuid4()`, `secrets` or an unseeded
+generator. After a restart, files restored from a checkpoint (a tracker's database, say) still hold
+the old name, while the script would continue with a new one. So `os.urandom` is replaced by streams
+that are a function of the run's seed. Each calling module has a stream of its own: a library that
+fills a cache on its first import, and draws a name for it, must not shift the names of others. The
+positions of the streams are part of every checkpoint.
+
+It is not suited for secrets: anybody who knows the seed can reproduce a key that a script
+generates.
 """
 
 import hashlib
@@ -16,12 +18,14 @@ import sys
 import threading
 from typing import Any, Dict, Mapping
 
-PASSING_ON = frozenset(["uuid", "secrets", "random", "os", "tempfile", "shutil", __name__])
-"""Modules that draw for others."""
+PASS_THROUGH_MODULES = frozenset(
+    ["uuid", "secrets", "random", "os", "tempfile", "shutil", __name__]
+)
+"""Modules that draw on behalf of their callers."""
 
 
 class Stream:
-    """Bytes that depend on a key, on who asks, and on how often that one has asked.
+    """Bytes that depend on a key, the caller's name and the number of its calls.
 
     Example:
         >>> Stream(b"run").read(2, "a") == Stream(b"run").read(2, "a")
@@ -35,7 +39,7 @@ class Stream:
         self.positions: Dict[str, int] = {}
 
     def read(self, size: int, name: str) -> bytes:
-        """Return the next `size` bytes for whoever has this name."""
+        """Return the next `size` bytes for the caller of this name."""
         with self._lock:
             position = self.positions[name] = self.positions.get(name, 0) + 1
         return hashlib.shake_256(self._key + name.encode() + position.to_bytes(8, "big")).digest(
@@ -43,41 +47,42 @@ class Stream:
         )
 
     def skip_to(self, positions: Mapping[str, int]) -> None:
-        """Go on from the positions of a checkpoint; never back, because names must not be given
-        twice.
+        """Continue at the positions of a checkpoint.
+
+        A stream never moves back: that would issue a name twice.
         """
         with self._lock:
             for name, position in positions.items():
                 self.positions[name] = max(self.positions.get(name, 0), position)
 
     def count_fork(self) -> None:
-        """Note that a child process begins: it must not draw what its parent and its siblings draw."""
+        """Count a child process; it must not draw the bytes of its parent or siblings."""
         self._forks += 1
 
     def become_child(self) -> None:
         """Change the key, in a child process."""
+        # Another thread of the parent may have held the lock at the fork.
         self._lock = threading.Lock()
         self._key = hashlib.sha256(self._key + b"fork" + self._forks.to_bytes(8, "big")).digest()
         self._forks = 0
 
 
 _stream = Stream(b"")
-_installed = False
+_is_installed = False
 
 
 def install(seed: int) -> None:
-    """Let everything in this process that asks the operating system for randomness repeat with
-    `seed`.
+    """Make the operating system's randomness in this process a function of `seed`.
 
-    Covered are `os.urandom` and what is built on it in Python (`uuid`, `secrets`, numpy's
-    generators without a seed) and `random.Random()` without a seed. Libraries that ask the system
-    from C are not.
+    This covers `os.urandom`, its users in Python (`uuid`, `secrets`, numpy's generators without a
+    seed) and `random.Random()` without a seed. Libraries that call the system from C are not
+    covered.
     """
-    global _stream, _installed
+    global _stream, _is_installed
     _stream = Stream(hashlib.sha256(b"entropy %d" % seed).digest())
-    if _installed:
+    if _is_installed:
         return
-    _installed = True
+    _is_installed = True
     os.urandom = _urandom
     random._urandom = _urandom  # type: ignore[attr-defined]
     plain_seed = random.Random.seed
@@ -94,36 +99,38 @@ def install(seed: int) -> None:
 
 
 def _urandom(size: int) -> bytes:
-    return _stream.read(size, _asking())
+    return _stream.read(size, _calling_module())
 
 
-def _asking() -> str:
-    """Return the name of the module that wants the bytes."""
+def _calling_module() -> str:
+    """Return the name of the module that draws the bytes."""
+    # Frame 0 is this function, frame 1 is `_urandom`.
     frame = sys._getframe(2)
     while frame is not None:
         name = str(frame.f_globals.get("__name__", ""))
-        if name not in PASSING_ON:
+        if name not in PASS_THROUGH_MODULES:
             return name
         frame = frame.f_back  # type: ignore[assignment]
     return ""
 
 
 def positions() -> Dict[str, int]:
-    """Return how often each module has drawn."""
+    """Return the number of draws per module."""
     return dict(_stream.positions)
 
 
 def skip_to(saved: Mapping[str, int]) -> None:
-    """Go on where a checkpoint was taken."""
+    """Continue at the positions of a checkpoint."""
     _stream.skip_to(saved)
 
 
 class SeparateStream:
-    """Draw from a stream of its own for a while: what a search draws does not move the script's
-    names.
+    """Draw from a separate stream within the context.
+
+    The draws of a search then do not shift the script's names.
 
     Args:
-        name: names the stream.
+        name: name of the stream.
     """
 
     def __init__(self, name: str) -> None:

@@ -1,10 +1,9 @@
-"""What a script's own objects remember: attributes, closures and globals of callbacks and data
-sets, taken and put back.
+"""State of a script's own objects: attributes, closures and globals.
 
-A callback written by a user keeps its state anywhere: in an attribute, in a list that its closure
-holds, in a global. The places that its functions can reach are found from their code objects, each
-is pickled on its own, and on the way back the containers that the script already holds are filled
-in place, so that a list keeps being the script's list.
+A callback or data set of the user's may keep its state anywhere: in an attribute, in a list that
+its closure holds, in a global. The places that its functions can reach are found from their code
+objects, and the value of each is pickled separately. On restore, the containers that the script
+already holds are filled in place, so that a list stays the same object for the script.
 """
 
 import functools
@@ -17,20 +16,21 @@ import zlib
 from typing import Any, Dict, Iterable, Iterator, List, Set, Tuple
 
 LARGE_BYTES = 1 << 20
-"""Arrays from here on are compared by checksum with what they were when the fit began, and stored
-only if changed.
+"""Size from which an array is compared by checksum with its state at the start of the fit.
+
+It is stored only if it has changed.
 """
-MOST_BYTES = 64 << 20
-"""A place whose content is larger is not stored."""
+MAX_BYTES = 64 << 20
+"""A larger value is not stored."""
 FRAMEWORKS = ("tensorflow", "keras", "tf_keras", "jax", "torch", "sklearn", "numpy", "pandas")
 SKIPPED = {"model", "_model", "params", "_params", "validation_data"}
 
 STATELESS = (type, types.ModuleType, types.BuiltinFunctionType, io.IOBase)
-"""What is found in the same state, or (open files) brought there by other means."""
+"""Types whose instances carry no state, or (open files) are restored by other means."""
 
 Place = Tuple[str, Any, Any]
-"""A name that is the same in every execution, the namespace (a dict or a closure cell), and the key
-in it.
+"""A name that is stable between executions, the namespace (dict or closure cell), and the key in
+it.
 """
 
 
@@ -40,14 +40,15 @@ class _TooLargeError(Exception):
 
 class _Bounded(io.BytesIO):
     def write(self, content: Any) -> int:
-        if self.tell() + len(content) > MOST_BYTES:
+        if self.tell() + len(content) > MAX_BYTES:
             raise _TooLargeError
         return super().write(content)
 
 
 class _Pickler(pickle.Pickler):
-    """Refuses what belongs to a framework: models, variables, tensors are restored by their own
-    means.
+    """Refuse objects of a framework.
+
+    Models, variables and tensors are restored by the framework's own means.
     """
 
     def reducer_override(self, item: Any) -> Any:
@@ -61,80 +62,83 @@ def _top(cls: Any) -> str:
 
 
 def find_places(items: Iterable[Tuple[str, Any]]) -> List[Place]:
-    """Every place that the named objects' own attributes and functions can reach."""
-    seen: Set[int] = set()
-    found: Dict[Tuple[int, Any], Place] = {}
+    """Return every place that the named objects' attributes and functions can reach."""
+    visited: Set[int] = set()
+    places: Dict[Tuple[int, Any], Place] = {}
     for name, item in items:
-        for place in _of_object(name, item, seen):
-            found.setdefault((id(place[1]), place[2]), place)
-    return list(found.values())
+        for place in _of_object(name, item, visited):
+            places.setdefault((id(place[1]), place[2]), place)
+    return list(places.values())
 
 
-def _of_object(name: str, item: Any, seen: Set[int]) -> Iterator[Place]:
-    if id(item) in seen:
+def _of_object(name: str, item: Any, visited: Set[int]) -> Iterator[Place]:
+    if id(item) in visited:
         return
-    seen.add(id(item))
+    visited.add(id(item))
     if isinstance(item, (types.FunctionType, types.MethodType, functools.partial)):
-        yield from _of_callable(name, item, seen)
+        yield from _of_callable(name, item, visited)
         return
     attributes = getattr(item, "__dict__", None)
     if not isinstance(attributes, dict):
         return
     for key in list(attributes):
         if key not in SKIPPED:
-            yield from _of_value(f"{name}.{key}", attributes, key, seen)
+            yield from _of_value(f"{name}.{key}", attributes, key, visited)
     for cls in type(item).__mro__:
         if not _is_the_scripts_class(cls):
             continue
         for key, value in list(vars(cls).items()):
             function = getattr(value, "__func__", value)
             if isinstance(function, types.FunctionType):
-                yield from _of_callable(f"{name}.{key}", function, seen)
+                yield from _of_callable(f"{name}.{key}", function, visited)
 
 
-def _of_callable(name: str, function: Any, seen: Set[int]) -> Iterator[Place]:
+def _of_callable(name: str, function: Any, visited: Set[int]) -> Iterator[Place]:
     if isinstance(function, functools.partial):
         for i, value in enumerate((function.func, *function.args, *function.keywords.values())):
-            yield from _of_object(f"{name}/{i}", value, seen)
+            yield from _of_object(f"{name}/{i}", value, visited)
         return
     if isinstance(function, types.MethodType):
         if _top(type(function.__self__)) not in FRAMEWORKS:
-            yield from _of_object(f"{name}.self", function.__self__, seen)
+            yield from _of_object(f"{name}.self", function.__self__, visited)
         function = function.__func__
-    if not isinstance(function, types.FunctionType) or id(function.__code__) in seen:
+    if not isinstance(function, types.FunctionType) or id(function.__code__) in visited:
         return
     if not _is_the_scripts(function.__globals__.get("__file__"), function.__module__):
         return
-    seen.add(id(function.__code__))
+    # Only the script's functions: a library's globals are not the script's state, and would lead to
+    # everything else in the process.
+    visited.add(id(function.__code__))
     for key, cell in zip(function.__code__.co_freevars, function.__closure__ or ()):
-        yield from _of_value(f"{name}({key})", cell, "cell_contents", seen)
+        yield from _of_value(f"{name}({key})", cell, "cell_contents", visited)
     for key in sorted(names_in(function.__code__)):
         if key in function.__globals__:
-            yield from _of_value(f"{function.__module__}:{key}", function.__globals__, key, seen)
+            yield from _of_value(f"{function.__module__}:{key}", function.__globals__, key, visited)
 
 
-def _of_value(name: str, space: Any, key: str, seen: Set[int]) -> Iterator[Place]:
+def _of_value(name: str, space: Any, key: str, visited: Set[int]) -> Iterator[Place]:
     try:
         value = space[key] if isinstance(space, dict) else space.cell_contents
     except ValueError:  # an empty cell
         return
     if isinstance(value, (types.FunctionType, types.MethodType, functools.partial)):
-        yield from _of_callable(name, value, seen)
+        yield from _of_callable(name, value, visited)
     elif (
-        id(value) in seen
+        id(value) in visited
         or isinstance(value, STATELESS)
         or _top(type(value)) in ("tensorflow", "keras", "tf_keras")
     ):
         return
     elif _is_the_scripts_class(type(value)) and isinstance(getattr(value, "__dict__", None), dict):
-        yield from _of_object(name, value, seen)
+        yield from _of_object(name, value, visited)
     else:
         yield name, space, key
 
 
 def names_in(code: types.CodeType) -> Set[str]:
-    """The globals and attributes that a function's code names, those of functions within it
-    included.
+    """Return the globals and attributes that a code object names.
+
+    Functions defined within it are included.
     """
     names = set(code.co_names)
     for constant in code.co_consts:
@@ -160,10 +164,10 @@ def _get(place: Place) -> Any:
     return space[key] if isinstance(space, dict) else space.cell_contents
 
 
-def checksums(found: List[Place]) -> Dict[str, Tuple[int, int]]:
-    """Identity and checksum of the large arrays, as they are when a fit begins."""
+def checksums(places: List[Place]) -> Dict[str, Tuple[int, int]]:
+    """Return identity and checksum of the large arrays, for use at the start of a fit."""
     noted = {}
-    for place in found:
+    for place in places:
         value = _get(place)
         if int(getattr(value, "nbytes", 0) or 0) >= LARGE_BYTES:
             noted[place[0]] = (id(value), _checksum(value))
@@ -181,52 +185,58 @@ def _checksum(value: Any) -> int:
 
 
 def capture(
-    found: List[Place], marked: Dict[str, Tuple[int, int]]
+    places: List[Place], unchanged: Dict[str, Tuple[int, int]]
 ) -> Tuple[Dict[str, bytes], List[str]]:
-    """The content of each place, pickled on its own; and the names of those that cannot be stored."""
-    taken = {}
-    lost = []
-    for place in found:
+    """Return the pickled value of each place, and the names that cannot be stored.
+
+    Args:
+        places: the places to store.
+        unchanged: result of `checksums`; arrays that still match it are left out.
+    """
+    values = {}
+    failed = []
+    for place in places:
         name = place[0]
         try:
             value = _get(place)
         except (KeyError, ValueError):
             continue
-        if name in marked and marked[name] == (id(value), _checksum(value)):
+        if name in unchanged and unchanged[name] == (id(value), _checksum(value)):
             continue
+        # One pickle per place: an object that cannot be pickled costs only itself.
         stream = _Bounded()
-        # Whatever a foreign object raises while it is pickled means: this one cannot be stored.
+        # A foreign object may raise anything from its pickling methods; it cannot be stored then.
         try:
             _Pickler(stream, protocol=4).dump(value)
         except Exception:  # noqa: BLE001
-            lost.append(name)
+            failed.append(name)
             continue
-        taken[name] = stream.getvalue()
-    return taken, lost
+        values[name] = stream.getvalue()
+    return values, failed
 
 
 def restore(
-    found: List[Place], taken: Dict[str, bytes], items: Iterable[Tuple[str, Any]] = ()
+    places: List[Place], values: Dict[str, bytes], items: Iterable[Tuple[str, Any]] = ()
 ) -> List[str]:
-    """Put the contents back; returns the names of those that could not be.
+    """Restore the values; return the names of those that could not be restored.
 
     Args:
-        found: the places there are now.
-        taken: what `capture` gave.
+        places: the places of this execution.
+        values: the pickled values that `capture` returned.
         items: the objects by name, for attributes that they do not have yet.
     """
-    known = {place[0]: place for place in found}
+    by_name = {place[0]: place for place in places}
     owners = dict(items)
     missing = []
-    for name, content in taken.items():
+    for name, content in values.items():
         owner, _, attribute = name.rpartition(".")
         try:
             new = pickle.loads(content)
-        except Exception:  # noqa: BLE001 - as above, when it is read back
+        except Exception:  # noqa: BLE001 - a foreign object may raise anything here, too
             missing.append(name)
             continue
-        if name in known:
-            _, space, key = known[name]
+        if name in by_name:
+            _, space, key = by_name[name]
             if isinstance(space, dict):
                 space[key] = update_in_place(space.get(key), new)
             else:
@@ -239,7 +249,7 @@ def restore(
 
 
 def update_in_place(old: Any, new: Any) -> Any:
-    """`new`, in the container `old` where that is one: others may hold it too."""
+    """Return `new`, within the container `old` if possible: others may refer to it."""
     if type(old) is not type(new) or old is None:
         return new
     if isinstance(new, list):
@@ -250,6 +260,7 @@ def update_in_place(old: Any, new: Any) -> Any:
         getattr(old, "update" if isinstance(new, set) else "extend")(new)
         return old
     if isinstance(new, dict):
+        # Merge before clearing: the old values are updated in place as well.
         merged = {key: update_in_place(old.get(key), value) for key, value in new.items()}
         old.clear()
         old.update(merged)

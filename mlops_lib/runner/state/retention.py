@@ -1,4 +1,4 @@
-"""How much of finished fits stays on the disk: what restoring them needs, within a bound."""
+"""Disk space of finished fits: keep their checkpoints within a limit."""
 
 import os
 import threading
@@ -8,55 +8,57 @@ from mlops_lib.runner.journal import Journal
 from mlops_lib.runner.state.checkpoint import Store
 
 SHARE = 0.5
-"""Of the room there is, what finished fits may take at most."""
+"""Largest share of the available disk space that finished fits may take."""
 
 
 class FinishedFits:
     """The checkpoints of a script's finished fits.
 
-    Each is needed when the script is started again, unless the fit is trained again: that gives the
-    same. So where many fits (folds, a fit in a loop) would fill the disk, those are dropped that
-    are trained again soonest for the room they take.
+    A restarted script restores each of them, or trains the fit again with the same result. So if
+    many fits (folds, a fit in a loop) would fill the disk, the checkpoints are dropped that save
+    the least training time per byte.
 
     Args:
-        journal: where it is said.
-        limit: bytes that they may take together; less where the disk has no room.
+        journal: for the warning about dropped checkpoints.
+        limit: bytes that they may take together; less if the disk has little space.
     """
 
     def __init__(self, journal: Journal, limit: int) -> None:
         self._journal = journal
         self._limit = limit
-        self._kept: List[Tuple[Store, int, float]] = []
+        self._fits: List[Tuple[Store, int, float]] = []
         self._lock = threading.Lock()
 
     def add(self, store: Store, seconds: float) -> None:
-        """A fit has finished, or was restored.
+        """Add a fit that has finished or was restored.
 
         Args:
             store: its checkpoints, the last one durable.
-            seconds: how long it had trained.
+            seconds: its training time.
         """
         with self._lock:
-            if self._kept:  # the newest keeps the generation before, should its last one be damaged
-                before, _, its_seconds = self._kept[-1]
+            # The newest fit keeps its previous generation as well, in case the last one is damaged.
+            if self._fits:
+                before, _, its_seconds = self._fits[-1]
                 before.settle()
-                self._kept[-1] = (before, before.bytes(), its_seconds)
-            self._kept.append((store, store.bytes(), seconds))
-            self._bound(store.folder)
+                self._fits[-1] = (before, before.bytes(), its_seconds)
+            self._fits.append((store, store.bytes(), seconds))
+            self._enforce_limit(store.folder)
 
-    def _bound(self, folder: str) -> None:
+    def _enforce_limit(self, folder: str) -> None:
         try:
             room = os.statvfs(folder)
         except OSError:
             return
-        taken = sum(size for _, size, _ in self._kept)
-        most = min(self._limit, SHARE * (room.f_bavail * room.f_frsize + taken))
-        while taken > most and len(self._kept) > 1:
-            cheapest = min(self._kept[:-1], key=lambda one: one[2] / max(one[1], 1))
+        used = sum(size for _, size, _ in self._fits)
+        most = min(self._limit, SHARE * (room.f_bavail * room.f_frsize + used))
+        while used > most and len(self._fits) > 1:
+            cheapest = min(self._fits[:-1], key=lambda fit: fit[2] / max(fit[1], 1))
             cheapest[0].drop()
-            self._kept.remove(cheapest)
-            taken -= cheapest[1]
+            self._fits.remove(cheapest)
+            used -= cheapest[1]
             self._journal.warn(
-                f"the checkpoints of finished fits take more than {most / 1e9:.3g} GB: those that are soonest trained again"
-                " are dropped; a restart trains these fits again, with the same result"
+                f"the checkpoints of finished fits take more than {most / 1e9:.3g} GB: those that"
+                " save the least training time are dropped; a restart trains these fits again, with"
+                " the same result"
             )

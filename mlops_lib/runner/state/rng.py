@@ -1,4 +1,4 @@
-"""The random state of a process: seed it before the script starts, take it, put it back."""
+"""The random state of a process: seed it, capture it, restore it."""
 
 import random
 import sys
@@ -14,7 +14,10 @@ GLOBAL_STATE = {
 
 
 def seed_process(seed: int) -> None:
-    """Seed Python's own generator; the others are seeded when the script imports them."""
+    """Seed Python's own generator.
+
+    The other generators are seeded when the script imports their libraries.
+    """
     random.seed(seed)
 
 
@@ -29,13 +32,14 @@ def seed_tensorflow(tensorflow: Any, seed: int) -> None:
 
 
 def seed_torch(torch: Any, seed: int) -> None:
-    """Seed PyTorch's generators, of the processor and of every GPU."""
+    """Seed PyTorch's generators, of the CPU and of every GPU."""
     torch.manual_seed(seed)
 
 
 def capture_python() -> Dict[str, Any]:
-    """The state that Python code draws from: the global generators, and those in the script's
-    globals.
+    """Return the random state that Python code draws from.
+
+    It covers the global generators and those in the script's globals.
     """
     state: Dict[str, Any] = {
         "python": random.getstate(),
@@ -45,46 +49,50 @@ def capture_python() -> Dict[str, Any]:
     numpy = sys.modules.get("numpy")
     if numpy is not None:
         state["numpy"] = numpy.random.get_state()
-        state["script"] = {name: _state_of(one) for name, one in _script_generators(numpy)}
+        state["script"] = {
+            name: _state_of(generator) for name, generator in _script_generators(numpy)
+        }
     state["torch"] = _capture_torch()
     return state
 
 
 def restore_python(state: Dict[str, Any]) -> None:
-    """Restore what `capture_python` returned."""
+    """Restore the result of `capture_python`."""
     random.setstate(state["python"])
+    # Unlike generator states, these positions only move forward: names issued since the checkpoint
+    # must not be issued again.
     entropy.skip_to(state.get("entropy", {}))
     clock.skip_to(state.get("clock", 0))
     numpy = sys.modules.get("numpy")
     if numpy is not None and "numpy" in state:
         numpy.random.set_state(state["numpy"])
-        for name, one in _script_generators(numpy):
+        for name, generator in _script_generators(numpy):
             if name in state.get("script", {}):
-                _set_state(one, state["script"][name])
+                _set_state(generator, state["script"][name])
     _restore_torch(state)
 
 
 def _capture_torch() -> List[Any]:
-    """The states of PyTorch's generators: the processor's, then each GPU's, where they are in use."""
+    """Return the states of PyTorch's generators: the CPU's, then those of GPUs in use."""
     torch = _torch()
     if torch is None:
         return []
     gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else ()
-    return [one.numpy() for one in (torch.get_rng_state(), *gpus)]
+    return [state.numpy() for state in (torch.get_rng_state(), *gpus)]
 
 
 def _restore_torch(state: Dict[str, Any]) -> None:
     torch = _torch()
     if torch is None or not state.get("torch"):
         return
-    own, *gpus = (torch.from_numpy(one.copy()) for one in state["torch"])
+    own, *gpus = (torch.from_numpy(values.copy()) for values in state["torch"])
     torch.set_rng_state(own)
     if gpus and len(gpus) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(gpus)
 
 
 def _torch() -> Any:
-    """PyTorch, where it has been imported to the end."""
+    """Return PyTorch if its import has completed, else None."""
     module = sys.modules.get("torch")
     return module if hasattr(module, "get_rng_state") and hasattr(module, "cuda") else None
 
@@ -114,70 +122,79 @@ def _set_state(generator: Any, state: Any) -> None:
         generator.set_state(state)
 
 
-def is_same_python(one: Dict[str, Any], other: Dict[str, Any]) -> bool:
-    """Whether nothing was drawn between two states; PyTorch's, which its steps draw from as well,
-    says nothing about that.
+def is_same_python(first: Dict[str, Any], second: Dict[str, Any]) -> bool:
+    """Return whether nothing was drawn between two states.
+
+    PyTorch's generators are ignored, because its training steps draw from them as well.
     """
-    if one["python"] != other["python"] or repr(one.get("script")) != repr(other.get("script")):
+    if first["python"] != second["python"] or repr(first.get("script")) != repr(
+        second.get("script")
+    ):
         return False
-    a = one.get("numpy")
-    b = other.get("numpy")
+    a = first.get("numpy")
+    b = second.get("numpy")
     if a is None or b is None:
         return a is b
     return bool(a[2:] == b[2:] and (a[1] == b[1]).all())
 
 
 class SeedGenerators:
-    """Keras' seed generators in the order of their making: a model's are among its variables,
-    others are only here.
+    """Keras' seed generators in the order of their creation.
+
+    Those of a model are among its variables too; others are only here.
     """
 
     def __init__(self) -> None:
-        self.made = 0
+        self.count = 0
         self.alive: Dict[int, Any] = {}
 
     def track(self, seed_generator_class: Any) -> None:
-        """Note every generator that is made from now on."""
+        """Register every generator that is created from now on."""
         init = seed_generator_class.__init__
 
         def init_(generator: Any, *args: Any, **kwargs: Any) -> None:
             init(generator, *args, **kwargs)
-            self.made += 1
-            self.alive[self.made] = weakref.ref(generator)
+            self.count += 1
+            # Weak: a script may create a layer per candidate model and drop it.
+            self.alive[self.count] = weakref.ref(generator)
 
         init_.__wrapped__ = init  # type: ignore[attr-defined]
         seed_generator_class.__init__ = init_
 
     def capture(self) -> Dict[str, Any]:
-        """The state of each that is alive, by number."""
+        """Return the state of each living generator, by number."""
         states = {}
         for number, reference in list(self.alive.items()):
             generator = reference()
             if generator is None:
                 del self.alive[number]
-            elif (
-                getattr(generator.state, "_value", generator) is not None
-            ):  # else its variable was never made
+            # A deferred variable without a value was never drawn from.
+            elif getattr(generator.state, "_value", generator) is not None:
                 states[number] = generator.state.numpy()
-        return {"made": self.made, "states": states}
+        return {"made": self.count, "states": states}
 
-    def restore(self, taken: Dict[str, Any], but: Container[int] = ()) -> None:
-        """Restore what `capture` returned, except to generators whose variable's handle has its id in
-        `but`.
+    def restore(self, captured: Dict[str, Any], but: Container[int] = ()) -> None:
+        """Restore the result of `capture`.
+
+        Args:
+            captured: the states.
+            but: ids of variable handles; generators with one of these are left alone.
         """
-        for number, state in taken["states"].items():
+        for number, state in captured["states"].items():
             generator = self.alive.get(number, lambda: None)()
             handle = None if generator is None else getattr(generator.state.value, "handle", None)
             if generator is not None and id(handle) not in but:
                 generator.state.assign(state)
-        self.made = max(self.made, taken["made"])
+        # Numbers identify generators by their order of creation in the script, so they must never
+        # be reused.
+        self.count = max(self.count, captured["made"])
 
 
 seed_generators = SeedGenerators()
 
 
 def capture() -> Dict[str, Any]:
-    """All random state that a script can reach, as plain picklable values."""
+    """Return all random state that a script can reach, as plain picklable values."""
     state = {**capture_python(), "seeds": seed_generators.capture()}
     context = _tensorflow_context()
     if context is not None:
@@ -192,34 +209,43 @@ def capture() -> Dict[str, Any]:
         if stateful_random_ops.global_generator is not None:
             generator = tensorflow.random.get_global_generator()
             state["tensorflow"]["generator"] = (generator.state.numpy(), int(generator.algorithm))
-    made = getattr(_tracker("keras", "GLOBAL_STATE_TRACKER"), "global_seed_generator", None)
-    state["keras"] = None if made is None else made.state.numpy()
+    keras_generator = getattr(
+        _tracker("keras", "GLOBAL_STATE_TRACKER"), "global_seed_generator", None
+    )
+    state["keras"] = None if keras_generator is None else keras_generator.state.numpy()
     legacy = getattr(_tracker("tf_keras", "_SEED_GENERATOR"), "generator", None)
     state["tf_keras"] = None if legacy is None else legacy.getstate()
     return state
 
 
 def restore(state: Dict[str, Any]) -> None:
-    """Restore what `capture` returned."""
+    """Restore the result of `capture`."""
     restore_python(state)
     restore_framework(state)
 
 
 def restore_framework(state: Dict[str, Any], but: Container[int] = ()) -> None:
-    """Restore the frameworks' part of what `capture` returned; `but` as for `SeedGenerators.restore`."""
+    """Restore the frameworks' part of the result of `capture`.
+
+    Args:
+        state: the captured state.
+        but: as for `SeedGenerators.restore`.
+    """
     seed_generators.restore(state["seeds"], but)
     _restore_torch(state)
     context = _tensorflow_context()
     if context is not None and "tensorflow" in state:
-        taken = state["tensorflow"]
-        context._seed = taken["seed"]
-        if taken["operations"] is not None:
+        captured = state["tensorflow"]
+        # Not `set_seed`: it would also reset the generator of operation seeds and clear the kernel
+        # cache.
+        context._seed = captured["seed"]
+        if captured["operations"] is not None:
             if getattr(context, "_rng", None) is None:
                 context._rng = random.Random(0)
-            context._rng.setstate(taken["operations"])
-        if "generator" in taken:
+            context._rng.setstate(captured["operations"])
+        if "generator" in captured:
             tensorflow = sys.modules["tensorflow"]
-            values, algorithm = taken["generator"]
+            values, algorithm = captured["generator"]
             tensorflow.random.set_global_generator(
                 tensorflow.random.Generator(state=values, alg=algorithm)
             )
