@@ -82,7 +82,7 @@ def main(arguments: List[str]) -> int:
         strict=orders.strict,
     )
     if orders.shared:
-        workdir.borrow_fits(
+        workdir.copy_finished_fits(
             orders.shared, orders.inside, last=int((orders.search or {}).get("fit", 0))
         )
     work = os.path.join(orders.inside, "work")
@@ -113,7 +113,7 @@ def _run(run: Context, entry: str, args: List[str]) -> int:
     if run.searched_fit is not None:
         journal.forget_epochs_after(run.searched_fit)
     journal.progress("script")
-    run.conditions.lend(
+    run.conditions.activate(
         lambda: workdir.install_copy_on_write(orders.project, *orders.links.values())
     )
     # Seeds and clock come before the script and its imports: a library may draw while it is
@@ -121,7 +121,7 @@ def _run(run: Context, entry: str, args: List[str]) -> int:
     rng.seed_process(orders.seed)
     entropy.install(orders.seed)
     clock.install(orders.inside)
-    execution.answer_input(orders.input)
+    execution.install_input_answers(orders.input)
     if orders.search is not None:
         run.search = functools.partial(_search, run)
     dialect = _dialect(run, entry)
@@ -133,7 +133,7 @@ def _run(run: Context, entry: str, args: List[str]) -> int:
     paths = path_redirection.Places(run.work, entry, journal, orders.project)
     import_hooks.after_import(paths.hooks())
     import_hooks.after_import(native_writers.hooks(paths.written_to))
-    run.conditions.lend(paths.install)
+    run.conditions.activate(paths.install)
     terminal.install()
     own_packages.install(run.work, entry)
     handwritten.install(functools.partial(_note_handmade, run))
@@ -150,7 +150,7 @@ def _run(run: Context, entry: str, args: List[str]) -> int:
         return _ended(run, error, output, began)
 
     # `os._exit` skips everything below; the hook saves the results first.
-    exit_hook = execution.before_hard_exit(ended)
+    exit_hook = execution.install_exit_hook(ended)
     error = steps.run(run, entry, args, compile_=dialect.compile)
     exit_hook()
     return ended(error)
@@ -272,7 +272,7 @@ def _work(run: Context, fit: Any, history: Any) -> None:
     run.writer.wait()
     run.journal.write("end", exit_code=code, seconds=0.0, error=failure)
     run.journal.progress("exit")
-    execution.leave(code)
+    execution.exit_process(code)
 
 
 def _finish(run: Context, output: str) -> None:
@@ -284,27 +284,27 @@ def _finish(run: Context, output: str) -> None:
         run.evaluations.add_written(
             run.work, run.spec.metric_pattern, output, run.spec.metrics_file
         )
-    with run.journal.guard("measure"), run.conditions.again():
+    with run.journal.guard("measure"), run.conditions.restored():
         _measure(run)
     with run.journal.guard("numbers in files"):
         run.evaluations.add_found(run.work, workdir.changed(run.start, workdir.manifest(run.work)))
-    with run.journal.guard("leaks"), run.conditions.again():
+    with run.journal.guard("leaks"), run.conditions.restored():
         _look_for_leaks(run)
-    with run.journal.guard("save model"), run.conditions.again():
+    with run.journal.guard("save model"), run.conditions.restored():
         _save_model(run)
-    with run.journal.guard("kept examples"), run.conditions.again():
+    with run.journal.guard("kept examples"), run.conditions.restored():
         _keep_examples(run)
-    with run.journal.guard("mistakes"), run.conditions.again():
+    with run.journal.guard("mistakes"), run.conditions.restored():
         _look_at_predictions(run)
     with run.journal.guard("outputs"):
         sys.stdout.flush()
-        for path in workdir.keep_outputs(
+        for path in workdir.collect_outputs(
             run.work, os.path.join(run.spec.inside, "outputs"), run.start
         ):
             run.journal.write("output", path=path)
     run.evaluations.save(run.spec.inside)
     if run.spec.champion:
-        with run.journal.guard("champion"), run.conditions.again():
+        with run.journal.guard("champion"), run.conditions.restored():
             _measure_champion(run)
 
 

@@ -63,7 +63,7 @@ class Context:
         """Restart in a fresh process, which runs the script from its beginning."""
         self.journal.warn(f"{why}: continuing in a fresh process")
         self.writer.wait()
-        execution.leave(protocol.RECYCLE)
+        execution.exit_process(protocol.RECYCLE)
 
     def warn_custom_loop(self, by: str, *, resumable: str) -> None:
         """Warn once that the script has a training loop of its own.

@@ -110,14 +110,14 @@ class GracefulShutdown:
             number = os.read(read_end, 1)[0]
         self.requested = True
         # A flush to a pipe that is not read can block for ever: the timer ends the process anyway.
-        last = threading.Timer(LIMIT_S + 1.0, execution.leave_at_once, (protocol.RECLAIMED,))
+        last = threading.Timer(LIMIT_S + 1.0, execution.exit_without_flush, (protocol.RECLAIMED,))
         last.daemon = True
         last.start()
         try:
             self._keep_until(time.monotonic() + LIMIT_S)
             self._note_shutdown(signal.Signals(number).name)
         finally:
-            execution.leave(protocol.RECLAIMED)
+            execution.exit_process(protocol.RECLAIMED)
 
     def _note_shutdown(self, name: str) -> None:
         assert self._journal is not None

@@ -125,7 +125,7 @@ def test_conditions_are_lent_once_more_and_taken_back(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder").mkdir()
     conditions = Conditions()
-    conditions.lend(install)  # type: ignore[arg-type]
+    conditions.activate(install)  # type: ignore[arg-type]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         monkeypatch.setenv("OF_THE_CALL", "1")
@@ -136,7 +136,7 @@ def test_conditions_are_lent_once_more_and_taken_back(
     conditions.end()
     assert not lent
     before = surroundings()
-    with conditions.again(), conditions.again(at):
+    with conditions.restored(), conditions.restored(at):
         assert lent == ["in force"]
         assert (Path.cwd(), os.environ["OF_THE_CALL"]) == (tmp_path / "folder", "1")
         assert warnings.filters[0][2] is ResourceWarning

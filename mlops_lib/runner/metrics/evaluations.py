@@ -407,7 +407,7 @@ class Evaluations:
         """Give an evaluation the conditions that it was made under."""
         if self._conditions is None:
             return contextlib.nullcontext()
-        return self._conditions.again(self._surroundings.get(number))
+        return self._conditions.restored(self._surroundings.get(number))
 
     def _measure(self, record: Dict[str, Any], repeat: Repeat, model: Any) -> None:
         """Measure the saved model as the script did, and then without examples that were selected

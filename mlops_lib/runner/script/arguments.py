@@ -1,14 +1,14 @@
-"""A call's arguments by name, so that nothing depends on where the script put them."""
+"""A call's arguments by name, independent of how the script passed them."""
 
 import inspect
 from typing import Any, Callable, Dict
 
 
 def bind(function: Callable[..., Any], self: Any, args: Any, kwargs: Any) -> Dict[str, Any]:
-    """The arguments of a method's call by name, defaults filled in, without `self`."""
-    bound = inspect.signature(function).bind(self, *args, **kwargs)
-    bound.apply_defaults()
-    named = dict(bound.arguments)
-    named.pop("self", None)
-    named.update(named.pop("kwargs", {}))
-    return named
+    """Return the arguments of a method's call by name, defaults filled in, without `self`."""
+    call = inspect.signature(function).bind(self, *args, **kwargs)
+    call.apply_defaults()
+    by_name = dict(call.arguments)
+    by_name.pop("self", None)
+    by_name.update(by_name.pop("kwargs", {}))
+    return by_name

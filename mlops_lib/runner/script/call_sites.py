@@ -1,20 +1,22 @@
-"""Where in the script something was called: the place to change in a suggested patch."""
+"""Positions of calls in the script: the places that a suggested patch changes."""
 
 import os
 import sys
 from typing import Any, Dict, Optional
 
 Site = Dict[str, Any]
-"""file (relative to the working directory), line and column from 1 and 0, end_line, end_column;
-columns None before 3.11.
+"""Keys: file (relative to the working directory), line (from 1), column (from 0), end_line,
+end_column.
+
+Columns are None before Python 3.11.
 """
 
 
 def caller(root: str) -> Optional[Site]:
-    """The innermost call under way that the project's own code makes; None where there is none.
+    """Return the innermost running call in the project's own code; None if there is none.
 
     Args:
-        root: the working directory, where the project's code is.
+        root: the working directory, which contains the project's code.
     """
     frame = sys._getframe(1)
     prefix = root.rstrip(os.sep) + os.sep
@@ -38,6 +40,7 @@ def _place(frame: Any, name: str) -> Site:
     }
     if hasattr(frame.f_code, "co_positions"):
         for i, (line, end_line, column, end_column) in enumerate(frame.f_code.co_positions()):
+            # `f_lasti` counts bytes, and an instruction has two.
             if i == frame.f_lasti // 2:
                 site.update(line=line, end_line=end_line, column=column, end_column=end_column)
                 break
@@ -45,18 +48,19 @@ def _place(frame: Any, name: str) -> Site:
 
 
 def watch_layers(layer_class: Any, root: str) -> None:
-    """Note, on each Keras layer that the script makes, where it does."""
+    """Record on each Keras layer where the script creates it."""
     plain = layer_class.__new__
 
     def __new__(cls: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807 - what Python calls
-        made = plain(cls, *args, **kwargs)
-        object.__setattr__(made, "_mlops_site", caller(root))
-        return made
+        layer = plain(cls, *args, **kwargs)
+        # Keras tracks attributes that are set the usual way.
+        object.__setattr__(layer, "_mlops_site", caller(root))
+        return layer
 
     layer_class.__new__ = staticmethod(__new__)
 
 
 def of(layer: Any) -> Optional[Site]:
-    """Where the script made a layer."""
+    """Return the position at which the script created a layer."""
     site: Optional[Site] = layer.__dict__.get("_mlops_site")
     return site

@@ -1,9 +1,9 @@
-"""What a script runs under, lent again to whatever measures its model after its last line.
+"""The conditions under which a script runs, restored for measurements after its last line.
 
 A script reads `/data/test`, which the runner redirects to the pushed files; it changes the working
 directory, sets environment variables, filters warnings and draws random numbers. A model that is
-evaluated again once the script is over has to find all of that as the script's own call found it:
-one context manager, `Conditions.again`, gives it back.
+evaluated again after the script has ended needs the conditions of the script's own call. One
+context manager, `Conditions.restored`, provides them.
 """
 
 import contextlib
@@ -14,11 +14,11 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional
 from mlops_lib.runner.state import rng
 
 Install = Callable[[], Callable[[], None]]
-"""Puts something in force; returns the way back."""
+"""Activate something; return the function that undoes it."""
 
 
 class Surroundings(NamedTuple):
-    """Where a call of the script was made."""
+    """Working directory, environment and warning filters of a call."""
 
     folder: str
     variables: Dict[str, str]
@@ -26,9 +26,7 @@ class Surroundings(NamedTuple):
 
 
 def surroundings() -> Surroundings:
-    """Return the working directory, the environment variables and the warning filters as they are
-    now.
-    """
+    """Return the present working directory, environment and warning filters."""
     try:
         folder = os.getcwd()
     except FileNotFoundError:  # the script removed the folder that it is in
@@ -41,42 +39,42 @@ class Conditions:
 
     def __init__(self) -> None:
         self._installs: List[Install] = []
-        self._undo: List[Callable[[], None]] = []
+        self._undo_steps: List[Callable[[], None]] = []
         self._last: Optional[Surroundings] = None
         self._random: Optional[Dict[str, Any]] = None
 
-    def lend(self, install: Install) -> None:
-        """Put something in force until the script ends, and whenever its conditions are asked for
-        again.
-        """
+    def activate(self, install: Install) -> None:
+        """Activate something until the script ends, and again in `restored`."""
         self._installs.append(install)
-        self._undo.append(install())
+        self._undo_steps.append(install())
 
     def end(self) -> None:
-        """Note how the script leaves the process, and take back what was lent to it."""
+        """Record the conditions at the script's end, and undo what was activated for it."""
         try:
             self._last = surroundings()
             self._random = rng.capture()
         finally:
-            self._take_back()
+            self._undo_all()
 
-    def _take_back(self) -> None:
-        while self._undo:
-            self._undo.pop()()
+    def _undo_all(self) -> None:
+        while self._undo_steps:
+            self._undo_steps.pop()()
 
     @contextlib.contextmanager
-    def again(self, at: Optional[Surroundings] = None) -> Iterator[None]:
-        """Give back the script's conditions; does nothing while they are in force, except for the
-        surroundings.
+    def restored(self, at: Optional[Surroundings] = None) -> Iterator[None]:
+        """Restore the script's conditions within the context.
+
+        While the script runs, its conditions are active already; only the surroundings change then.
 
         Args:
-            at: the surroundings of the call that is repeated; as the script left them if not given.
+            at: the surroundings of the call to repeat; by default those at the script's end.
         """
         before = surroundings()
-        is_over = not self._undo
+        is_over = not self._undo_steps
+        # The measurement must not advance the script's generators: the state is restored after it.
         random = self._random if is_over else rng.capture()
         if is_over:
-            self._undo += [install() for install in self._installs]
+            self._undo_steps += [install() for install in self._installs]
         try:
             with warnings.catch_warnings():
                 _enter(at or self._last or before)
@@ -88,16 +86,17 @@ class Conditions:
             if random is not None:
                 rng.restore(random)
             if is_over:
-                self._take_back()
+                self._undo_all()
 
 
-def _enter(wanted: Surroundings) -> None:
-    for name in os.environ.keys() - wanted.variables.keys():
+def _enter(target: Surroundings) -> None:
+    for name in os.environ.keys() - target.variables.keys():
         del os.environ[name]
-    for name, value in wanted.variables.items():
+    for name, value in target.variables.items():
         if os.environ.get(name) != value:
             os.environ[name] = value
     warnings.resetwarnings()
-    warnings.filters.extend(wanted.filters)  # type: ignore[attr-defined]
+    warnings.filters.extend(target.filters)  # type: ignore[attr-defined]
+    # The folder may have been removed since.
     with contextlib.suppress(OSError):
-        os.chdir(wanted.folder)
+        os.chdir(target.folder)

@@ -1,4 +1,4 @@
-"""Training loops of the script's own: they cannot be entered in the middle, and the run says so."""
+"""Detect training loops of the script's own, which cannot be resumed midway."""
 
 import functools
 from types import ModuleType
@@ -12,11 +12,12 @@ BY_GRADIENTS = {
     "tf_keras.src.optimizers.legacy.optimizer_v2": ("OptimizerV2", "apply_gradients"),
     "tensorflow.python.training.optimizer": ("Optimizer", "apply_gradients"),
 }
-"""The method that every optimizer of TensorFlow comes by: its module, class and name."""
+"""The method through which every TensorFlow optimizer applies gradients: module to class and name.
+"""
 
 
 def install(run: Context) -> Dict[str, Callable[[ModuleType], None]]:
-    """The import hooks that notice such loops."""
+    """Return the import hooks that detect such loops."""
 
     def gradients(module: ModuleType) -> None:
         with run.journal.guard("watch optimizers"):
@@ -32,13 +33,13 @@ def install(run: Context) -> Dict[str, Callable[[ModuleType], None]]:
     return dict.fromkeys(BY_GRADIENTS, gradients)
 
 
-def _watch(run: Context, owner: Any, method: str, by: str, instead: str) -> None:
+def _watch(run: Context, owner: Any, method: str, by: str, resumable: str) -> None:
     plain = getattr(owner, method)
 
     @functools.wraps(plain)
     def watched(self: Any, *args: Any, **kwargs: Any) -> Any:
         if not run.nested:
-            run.warn_custom_loop(by, resumable=instead)
+            run.warn_custom_loop(by, resumable=resumable)
         return plain(self, *args, **kwargs)
 
     setattr(owner, method, watched)

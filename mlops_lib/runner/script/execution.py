@@ -1,8 +1,8 @@
-"""Run the entry as `__main__`, as `python ENTRY ARGS…` would, with no frame of ours in its
-tracebacks.
+"""Run the entry as `__main__`, as `python ENTRY ARGS…` would.
 
-The approach is coverage.py's (`coverage/execfile.py`): compile the source under its own name,
-execute it in a fresh `__main__` module, and cut the launcher's frames off whatever propagates.
+Tracebacks contain no frames of the runner. The approach is coverage.py's (`coverage/execfile.py`):
+compile the source under its own name, execute it in a fresh `__main__` module, and cut the
+launcher's frames off the exception that propagates.
 """
 
 import ast
@@ -28,10 +28,10 @@ class BadEntryError(Exception):
 
 
 def source_of(path: str) -> str:
-    """The entry's Python source; a notebook's code cells, one after the other.
+    """Return the entry's Python source; for a notebook its code cells, joined.
 
     Raises:
-        BadEntryError: no such file, or not text.
+        BadEntryError: the file does not exist or is not text.
     """
     try:
         if path.endswith(".ipynb"):
@@ -46,8 +46,9 @@ def source_of(path: str) -> str:
 
 
 def _without_magics(text: str) -> str:
-    """A script with lines that only IPython reads (`%matplotlib inline`), as editors with cells let
-    one write them.
+    """Return a script without lines that only IPython reads (`%matplotlib inline`).
+
+    Editors with cells allow such lines in scripts.
     """
     try:
         ast.parse(text)
@@ -60,10 +61,12 @@ def _without_magics(text: str) -> str:
 
 
 def notebook_source(path: str) -> str:
-    """The code cells of a notebook as one program; magics and shell lines become calls or vanish.
+    """Return the code cells of a notebook as one program.
+
+    Magics and shell lines become calls or vanish.
 
     Raises:
-        BadEntryError: not a notebook.
+        BadEntryError: the file is not a notebook.
     """
     try:
         with open(path, encoding="utf-8-sig") as stream:
@@ -75,25 +78,25 @@ def notebook_source(path: str) -> str:
 
 
 def code_cells(cells: List[Dict[str, Any]]) -> List[Tuple[int, str]]:
-    """Index and source of the cells with code."""
-    found = []
+    """Return index and source of the cells with code."""
+    sources = []
     for index, cell in enumerate(cells):
         if cell.get("cell_type") == "code":
             text = cell.get("source", cell.get("input", ""))
-            found.append(
+            sources.append(
                 (index, ipython_syntax.as_python("".join(text) if isinstance(text, list) else text))
             )
-    return found
+    return sources
 
 
-def answer_input(answers: List[str]) -> None:
-    """Let `input()` take the configured answers where there is no terminal."""
+def install_input_answers(answers: List[str]) -> None:
+    """Let `input()` return the configured answers if there is no terminal."""
     waiting = list(answers)
     plain = builtins.input
-    given = sys.stdin
+    standard_input = sys.stdin
 
     def input_(prompt: object = "") -> str:
-        if sys.stdin is not None and (sys.stdin is not given or sys.stdin.isatty()):
+        if sys.stdin is not None and (sys.stdin is not standard_input or sys.stdin.isatty()):
             return plain(prompt)  # a terminal, or a file that the script put in its place
         sys.stdout.write(str(prompt))
         if waiting:
@@ -104,7 +107,8 @@ def answer_input(answers: List[str]) -> None:
             if line:
                 return line.rstrip("\n")
         raise EOFError(
-            "the script asks for input() and there is no terminal: give the answers in the setting `input`"
+            "the script calls input() and there is no terminal: list the answers in the setting"
+            " `input`"
         )
 
     builtins.input = input_
@@ -113,26 +117,26 @@ def answer_input(answers: List[str]) -> None:
 _HARD_EXIT = os._exit
 
 
-def leave(code: int) -> None:
-    """End this process here and now: the script is not over, another process goes on with it."""
-    with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+def exit_process(code: int) -> None:
+    """End this process immediately; another process continues the script."""
+    with contextlib.suppress(OSError, ValueError):  # the reader of the pipe may have gone
         sys.stdout.flush()
         sys.stderr.flush()
     _HARD_EXIT(code)
 
 
-def leave_at_once(code: int) -> None:
+def exit_without_flush(code: int) -> None:
     """End this process without waiting for its output to be written."""
     _HARD_EXIT(code)
 
 
-def before_hard_exit(ended: Callable[[Optional[BaseException]], Any]) -> Callable[[], None]:
-    """Let `os._exit` in this very process keep what the script leaves first; returns the way back."""
+def install_exit_hook(ended: Callable[[Optional[BaseException]], Any]) -> Callable[[], None]:
+    """Call `ended` before `os._exit` ends this process; return the function that undoes it."""
     plain = os._exit
     own = os.getpid()
 
     def exit_(code: int) -> Any:
-        if os.getpid() == own:  # a fork's end is not the script's
+        if os.getpid() == own:  # a forked child ends without ending the script
             os._exit = plain
             ended(None if code == 0 else SystemExit(code))
             sys.stdout.flush()
@@ -147,19 +151,19 @@ def before_hard_exit(ended: Callable[[Optional[BaseException]], Any]) -> Callabl
 
 
 def plain_compile(source: str, path: str, flags: int = 0) -> Any:
-    """The code object, as Python itself makes it."""
+    """Return the code object as Python itself compiles it."""
     return compile(source, path, "exec", flags, dont_inherit=True)
 
 
 def run(
     path: str, args: List[str], *, compile_: notebook.Compile = plain_compile
 ) -> Optional[BaseException]:
-    """Execute the entry; returns what propagated out of it (SystemExit too), or None.
+    """Execute the entry; return the exception that propagated (SystemExit too), or None.
 
     Args:
         path: the entry, relative to the current directory.
         args: its arguments, `sys.argv[1:]`.
-        compile_: makes a code object of source and file name.
+        compile_: compiles a source under a file name.
 
     Raises:
         BadEntryError: the entry cannot be read.
@@ -182,7 +186,7 @@ def run(
         )
     sys.modules["__main__"] = module
     sys.argv = [path, *args]
-    _keep_standard(full)
+    _preload_shadowed_module(full)
     sys.path[0] = os.path.dirname(full)
     if os.getcwd() != sys.path[0]:
         sys.path.append(os.getcwd())  # last: what `python -m` would have found from here
@@ -195,16 +199,16 @@ def run(
         else:
             _enter_package(source, path, names)
             exec(compile_(source, full), names)
-    except BaseException as error:  # noqa: BLE001 - whatever the script raises is its own, and reported as such
+    except BaseException as error:  # noqa: BLE001 - any exception of the script is reported as its own
         return error
     return None
 
 
-def _keep_standard(full: str) -> None:
-    """Load the standard library's module of the entry's name: a script `code.py` must not be run
-    again as `pdb`'s `code`.
+def _preload_shadowed_module(full: str) -> None:
+    """Load the standard library's module of the entry's name, if there is one.
 
-    Whoever named it so saw it work, with packages that happened not to need the module.
+    A script `code.py` would otherwise be imported, and so run again, as `pdb`'s `code`. On its
+    author's machine it worked, with packages that happened not to need that module.
     """
     folder, name = os.path.split(os.path.splitext(full)[0])
     if name not in getattr(sys, "stdlib_module_names", ()):
@@ -215,7 +219,7 @@ def _keep_standard(full: str) -> None:
     ]
     try:
         importlib.import_module(name)
-    except ImportError:  # of another system: nobody asks for it
+    except ImportError:  # a module of another operating system
         pass
     finally:
         sys.path[:] = path
@@ -225,9 +229,7 @@ _RELATIVE = re.compile(r"^\s*from\s+\.", re.MULTILINE)
 
 
 def _enter_package(source: str, path: str, names: Dict[str, Any]) -> None:
-    """Let an entry with relative imports run as `python -m package.entry` would: as a script it
-    could not.
-    """
+    """Let an entry with relative imports run as `python -m package.entry` would."""
     folder = os.path.dirname(path)
     if not folder or not _RELATIVE.search(source):
         return
@@ -235,26 +237,31 @@ def _enter_package(source: str, path: str, names: Dict[str, Any]) -> None:
     if all(part.isidentifier() for part in package.split(".")):
         sys.path.insert(0, os.getcwd())
         importlib.import_module(package)
+        # The import of the package alone would not make `from . import x` work in `__main__`.
         names["__package__"] = package
 
 
-def _without_us(shown: traceback.TracebackException) -> traceback.TracebackException:
-    """The traceback without the launcher's frames and those of injected wrappers, in its causes
-    too.
-    """
+def _without_own_frames(report: traceback.TracebackException) -> traceback.TracebackException:
+    """Return the traceback, causes included, without frames of the runner."""
     own = os.path.dirname(os.path.dirname(__file__))  # the runner
-    pending = [shown]
+    pending = [report]
     while pending:
-        one = pending.pop()
-        one.stack = traceback.StackSummary.from_list(
-            [f for f in one.stack if not f.filename.startswith(own + os.sep)]
+        current = pending.pop()
+        current.stack = traceback.StackSummary.from_list(
+            [f for f in current.stack if not f.filename.startswith(own + os.sep)]
         )
-        pending += [other for other in (one.__cause__, one.__context__) if other is not None]
-    return shown
+        pending += [
+            cause for cause in (current.__cause__, current.__context__) if cause is not None
+        ]
+    return report
 
 
 def report(error: BaseException) -> Tuple[int, Optional[Dict[str, Any]]]:
-    """Print what propagated as Python would; the exit code, and the `error` of the `end` event."""
+    """Print the exception as Python would.
+
+    Returns:
+        the exit code, and the `error` of the `end` event.
+    """
     if isinstance(error, SystemExit):
         if error.code is None or isinstance(error.code, int):
             code = int(error.code or 0) & 0xFF
@@ -264,11 +271,12 @@ def report(error: BaseException) -> Tuple[int, Optional[Dict[str, Any]]]:
                 return code, {
                     "type": "SystemExit",
                     "message": f"arguments: {refused}",
-                    **_place(error),
+                    **_location(error),
                     "kind": "bug",
                 }
             if code and isinstance(caught, Exception):
-                return code, _described(caught)  # `except …: sys.exit(1)`: that one is the reason
+                # `except …: sys.exit(1)`: the exception that was caught is the reason.
+                return code, _described(caught)
             text = f"SystemExit({error.code})"
         else:
             sys.stderr.write(f"{error.code}\n")
@@ -277,11 +285,11 @@ def report(error: BaseException) -> Tuple[int, Optional[Dict[str, Any]]]:
         return code, None if code == 0 else {
             "type": "SystemExit",
             "message": text,
-            **_place(error),
+            **_location(error),
             "kind": "crash",
         }
     sys.stderr.write(
-        "".join(_without_us(traceback.TracebackException.from_exception(error)).format())
+        "".join(_without_own_frames(traceback.TracebackException.from_exception(error)).format())
     )
     sys.stderr.flush()
     code = 130 if isinstance(error, KeyboardInterrupt) else 1
@@ -289,7 +297,7 @@ def report(error: BaseException) -> Tuple[int, Optional[Dict[str, Any]]]:
 
 
 def _refused_arguments(error: BaseException) -> str:
-    """What argparse said of the script's arguments before it left, "" where it did not."""
+    """Return argparse's message about the script's arguments, "" if it did not exit."""
     for frame, _ in traceback.walk_tb(error.__traceback__):
         if (
             frame.f_code.co_name == "error"
@@ -303,12 +311,12 @@ def _described(error: BaseException) -> Dict[str, Any]:
     return {
         "type": type(error).__name__,
         "message": str(error)[:2000],
-        **_place(error),
+        **_location(error),
         "kind": _kind(error),
     }
 
 
-def _place(error: BaseException) -> Dict[str, Any]:
+def _location(error: BaseException) -> Dict[str, Any]:
     if isinstance(error, SyntaxError) and error.filename:
         return {"file": os.path.relpath(error.filename), "line": error.lineno or 0}
     own = [
@@ -316,12 +324,12 @@ def _place(error: BaseException) -> Dict[str, Any]:
         for frame in traceback.extract_tb(error.__traceback__)
         if frame.filename.startswith(os.getcwd())
     ]
-    named = [  # compiled packages (h5py/h5f.pyx) have such names too
+    relative = [  # compiled packages (h5py/h5f.pyx) have relative names too
         f
         for f in traceback.extract_tb(error.__traceback__)
         if not os.path.isabs(f.filename) and f.filename.endswith((".py", ".ipynb"))
     ]
-    last = next(iter(reversed(named or own)), None)
+    last = next(iter(reversed(relative or own)), None)
     return (
         {"file": None, "line": None}
         if last is None
@@ -329,7 +337,7 @@ def _place(error: BaseException) -> Dict[str, Any]:
     )
 
 
-MISTAKES = (
+REPEATABLE_ERRORS = (
     AssertionError,
     AttributeError,
     LookupError,
@@ -347,7 +355,7 @@ MISTAKES = (
     EOFError,
     RecursionError,
 )
-"""What comes again when the same code runs again."""
+"""Exceptions that occur again if the same code runs again."""
 UNREACHABLE = {
     "ConnectionError",
     "TimeoutError",
@@ -362,7 +370,7 @@ UNREACHABLE = {
     "TimeoutException",
     "TransportError",
 }
-"""Names of exceptions, and of their bases, that say that something outside did not answer."""
+"""Names of exceptions, or of their bases, that mean an unreachable service."""
 NETWORK_ERRNO = {
     errno.ECONNRESET,
     errno.ECONNREFUSED,
@@ -377,27 +385,27 @@ NETWORK_ERRNO = {
 
 
 def _kind(error: BaseException) -> str:
-    """What sort of failure it is; "crash" where nobody can tell whether it would come again."""
+    """Return the kind of a failure; "crash" if it is unknown whether it would repeat."""
     if isinstance(error, KeyboardInterrupt):
         return "stopped"
     name = type(error).__name__
-    if any(_is_full_disk(one) for one in _causes(error)):
+    if any(_is_full_disk(cause) for cause in _causes(error)):
         return "disk"
     if isinstance(error, MemoryError) or "ResourceExhausted" in name or "OutOfMemory" in name:
         return "oom"
-    if any(_is_unreachable(one) for one in _causes(error)):
+    if any(_is_unreachable(cause) for cause in _causes(error)):
         return "network"
-    gone = isinstance(
-        error, NotImplementedError
-    )  # of a module, too, whose message says what to change
-    if (isinstance(error, ImportError) and not gone) or _lacks_library(error):
+    # The compat package raises an error that is both: its message names the change to make.
+    is_deliberate = isinstance(error, NotImplementedError)
+    if (isinstance(error, ImportError) and not is_deliberate) or _lacks_library(error):
         return "import"
-    return "bug" if isinstance(error, MISTAKES) else "crash"
+    return "bug" if isinstance(error, REPEATABLE_ERRORS) else "crash"
 
 
 def _lacks_library(error: BaseException) -> bool:
-    """Whether a shared library or a program is not there: the environment lacks something, the
-    script is right.
+    """Return whether a shared library or a program is missing.
+
+    The environment is incomplete then, and the script is correct.
     """
     if isinstance(error, FileNotFoundError):
         frames = traceback.extract_tb(error.__traceback__)
@@ -413,7 +421,10 @@ def _lacks_library(error: BaseException) -> bool:
 
 
 def _is_full_disk(error: BaseException) -> bool:
-    """TensorFlow says it as ResourceExhausted, HDF5 in the text of an OSError without a number."""
+    """Return whether the disk is full.
+
+    TensorFlow reports it as ResourceExhausted, HDF5 in the text of an OSError without a number.
+    """
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
     return any(os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT))
@@ -424,23 +435,23 @@ def _is_unreachable(error: BaseException) -> bool:
         getattr(error, "response", None), "status_code", None
     )
     if isinstance(status, int) and 400 <= status < 500 and status not in (408, 425, 429):
-        return False  # it did answer: no
+        return False  # the service did answer
     if isinstance(error, OSError) and error.errno in NETWORK_ERRNO:
         return True
     return any(base.__name__ in UNREACHABLE for base in type(error).__mro__)
 
 
 def _causes(error: Optional[BaseException]) -> Iterator[BaseException]:
-    """The exception and those that it came from."""
-    seen: List[BaseException] = []
-    while error is not None and error not in seen:
-        seen.append(error)
+    """Iterate over the exception and its causes."""
+    visited: List[BaseException] = []
+    while error is not None and error not in visited:
+        visited.append(error)
         yield error
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
 def is_python(source: str) -> bool:
-    """Whether the source parses as this Python."""
+    """Return whether the source parses in this Python version."""
     try:
         ast.parse(source)
     except (SyntaxError, ValueError):

@@ -1,4 +1,4 @@
-"""Call a function when a module has been imported, by whatever name or road the script imports it."""
+"""Call a function once a module has been imported, however the script imports it."""
 
 import importlib.abc
 import importlib.machinery
@@ -10,8 +10,9 @@ Hook = Callable[[ModuleType], None]
 
 
 class _Loader(importlib.abc.Loader):
-    """Runs the real loader, then the hooks: a module is hooked when it has run, not when it was
-    merely found.
+    """Run the real loader, then the hooks.
+
+    A module is hooked after its code has run: before that it has no attributes to patch.
     """
 
     def __init__(self, loader: Any, hooks: List[Hook]) -> None:
@@ -19,11 +20,11 @@ class _Loader(importlib.abc.Loader):
         self._hooks = hooks
 
     def create_module(self, spec: Any) -> Optional[ModuleType]:
-        made: Optional[ModuleType] = self._loader.create_module(spec)
-        return made
+        module: Optional[ModuleType] = self._loader.create_module(spec)
+        return module
 
     def exec_module(self, module: ModuleType) -> None:
-        # The module must not learn of us: its loader is asked for data and sources later.
+        # Packages use their loader later to read data files and sources: it must be the real one.
         module.__loader__ = self._loader
         if module.__spec__ is not None:
             module.__spec__.loader = self._loader
@@ -42,6 +43,7 @@ class _Finder(importlib.abc.MetaPathFinder):
     ) -> Any:
         if name not in self.hooks or name in self._busy:
             return None
+        # The other finders may import this very name while they search.
         self._busy.add(name)
         try:
             for finder in sys.meta_path:
@@ -58,7 +60,7 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 
 def after_import(hooks: Dict[str, Hook]) -> None:
-    """Run each hook right after its module has run; at once for modules that are already there."""
+    """Run each hook right after its module has run; at once if it is already loaded."""
     finder = _Finder({})
     for name, hook in hooks.items():
         if name in sys.modules:

@@ -1,9 +1,8 @@
-"""What IPython understands and Python does not: shell lines, `%` lines and `%%` cells, as Python
-and as what they do.
+"""IPython's syntax (shell lines, `%` lines, `%%` cells), translated to Python and executed.
 
-A cell that Python reads is left alone. In any other, each line of IPython's becomes one of
-Python's, so that line numbers stay. What only steers the display (`%matplotlib`, `%load_ext`)
-vanishes; what runs or times code runs it once.
+A cell that Python can parse is left alone. In any other, each line of IPython's becomes one line of
+Python, so that line numbers stay. Magics that only steer the display (`%matplotlib`, `%load_ext`)
+vanish; those that run or time code run it once.
 """
 
 import io
@@ -16,7 +15,7 @@ import sys
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 NAME = "get_ipython"
-"""What the lines become calls of; exported notebooks call it too."""
+"""Name of the function that the translated lines call; exported notebooks call it too."""
 TIMED = (
     "time",
     "timeit",
@@ -31,9 +30,9 @@ TIMED = (
 )
 """Magics that run the code behind them, or in their cell."""
 SHELLS = ("bash", "sh", "system", "sx", "!", "script")
-"""Cell magics whose cell is a shell's program."""
+"""Cell magics whose cell is a shell script."""
 COMMANDS = ("ls", "cat", "mkdir", "rm", "cp", "mv", "rmdir", "ll", "more", "less")
-"""Line magics that are the program of that name."""
+"""Line magics that run the program of that name."""
 _INSTALLS = re.compile(
     r"^\s*(sudo\s+)?(\S*python[\d.]*\s+-m\s+)?(pip[\d.]*|conda|mamba|uv\s+pip)\s+(install|uninstall)\b"
 )
@@ -43,7 +42,7 @@ _OPTIONS = re.compile(r"^(-{1,2}\w+(\s+\d+|\d+)?\s+)+")
 
 
 def as_python(text: str) -> str:
-    """One cell as Python, line by line."""
+    """Return one cell as Python, line by line."""
     lines = text.splitlines()
     first = next((line for line in lines if line.strip()), "")
     if first.startswith("%%"):
@@ -60,7 +59,7 @@ _PARSE_ONLY = 0x400 | 0x2000
 
 
 def _cell(lines: List[str], first: str) -> List[str]:
-    """A cell under a `%%` line."""
+    """Translate a cell that begins with a `%%` line."""
     name, _, rest = first[2:].strip().partition(" ")
     at = lines.index(first)
     body = lines[at + 1 :]
@@ -70,9 +69,9 @@ def _cell(lines: List[str], first: str) -> List[str]:
     if name in ("writefile", "file"):
         return [_call("write_file", rest.strip(), "\n".join(body) + "\n"), *blank]
     if name == "capture":
-        kept = [word for word in rest.split() if not word.startswith("-")]
-        begins = f"{kept[0]} = {NAME}().capture()" if kept else "# " + first
-        ends = [f"{NAME}().release()"] if kept else []
+        variables = [word for word in rest.split() if not word.startswith("-")]
+        begins = f"{variables[0]} = {NAME}().capture()" if variables else "# " + first
+        ends = [f"{NAME}().release()"] if variables else []
         return [*lines[:at], begins, *_lines(body), *ends]
     if name in TIMED:
         return [*lines[:at], "# " + first, *_lines(body)]
@@ -80,23 +79,25 @@ def _cell(lines: List[str], first: str) -> List[str]:
 
 
 def _lines(lines: List[str]) -> List[str]:
-    done: List[str] = []
-    begun: List[str] = []
+    translated: List[str] = []
+    statement: List[str] = []
     for line in lines:
-        if begun or is_special(line):
-            begun.append(line)
+        if statement or is_special(line):
+            statement.append(line)
             if line.rstrip().endswith("\\"):
                 continue
-            whole = "\n".join(begun).replace("\\\n", " ")
-            done += [_line(whole), *[""] * (len(begun) - 1)]
-            begun = []
+            joined = "\n".join(statement).replace("\\\n", " ")
+            translated += [_line(joined), *[""] * (len(statement) - 1)]
+            statement = []
         else:
-            done.append(line)
-    return [*done, _line("\n".join(begun).replace("\\\n", " "))] if begun else done
+            translated.append(line)
+    return (
+        [*translated, _line("\n".join(statement).replace("\\\n", " "))] if statement else translated
+    )
 
 
 def is_special(line: str) -> bool:
-    """Whether a line is one that only IPython reads."""
+    """Return whether only IPython can read a line."""
     stripped = line.lstrip()
     if stripped.startswith("!") or re.match(r"%[A-Za-z]", stripped):
         return True
@@ -120,10 +121,8 @@ def _line(line: str) -> str:
         if name in TIMED:
             return indent + (_OPTIONS.sub("", rest.strip()) or "pass")
         if name == "pylab":
-            return (
-                indent
-                + "import numpy; import numpy as np; import matplotlib.pyplot as plt; from pylab import *"
-            )
+            imports = "import numpy; import numpy as np; import matplotlib.pyplot as plt"
+            return f"{indent}{imports}; from pylab import *"
         return indent + (_call("magic", stripped[1:]) if name in _MAGICS else "pass  # " + stripped)
     return indent + "pass  # " + stripped
 
@@ -133,26 +132,26 @@ def _call(method: str, *args: str) -> str:
 
 
 class Lines(List[str]):
-    """What a command printed, line by line, as `x = !command` gives it."""
+    """Output of a command by lines, as `x = !command` returns it."""
 
     @property
     def s(self) -> str:
-        """With spaces between the lines."""
+        """The lines, separated by spaces."""
         return " ".join(self)
 
     @property
     def n(self) -> str:
-        """With line ends between the lines."""
+        """The lines, separated by line ends."""
         return "\n".join(self)
 
     @property
     def l(self) -> List[str]:  # noqa: E743 - IPython's name
-        """As a list."""
+        """The lines as a list."""
         return list(self)
 
 
 class Captured:
-    """What a cell under `%%capture` printed."""
+    """Output of a cell under `%%capture`."""
 
     def __init__(self, stdout: io.StringIO, stderr: io.StringIO) -> None:
         self._stdout = stdout
@@ -161,16 +160,16 @@ class Captured:
 
     @property
     def stdout(self) -> str:
-        """What it wrote to standard output."""
+        """The cell's standard output."""
         return self._stdout.getvalue()
 
     @property
     def stderr(self) -> str:
-        """What it wrote to standard error."""
+        """The cell's standard error."""
         return self._stderr.getvalue()
 
     def show(self) -> None:
-        """Print it after all."""
+        """Print the captured output."""
         sys.stdout.write(self.stdout)
         sys.stderr.write(self.stderr)
 
@@ -181,11 +180,11 @@ class Captured:
 
 
 class Shell:
-    """What `get_ipython()` gives a notebook here; whatever else is asked of it does nothing.
+    """The object that `get_ipython()` returns; unknown methods do nothing.
 
     Args:
         names: the notebook's variables.
-        compile_: makes a code object of source and file name.
+        compile_: compiles a source under a file name.
     """
 
     def __init__(self, names: Dict[str, Any], compile_: Callable[..., Any]) -> None:
@@ -199,16 +198,16 @@ class Shell:
         return lambda *args, **kwargs: None
 
     def system(self, command: str) -> None:
-        """`!command`: a shell's; that it fails fails nothing else."""
+        """Run `!command` in a shell; a failing command raises nothing."""
         if not _INSTALLS.match(command):
             sys.stdout.write(self._run(["/bin/sh", "-c", self._expanded(command)]))
 
     def getoutput(self, command: str) -> Lines:
-        """`x = !command`."""
+        """Run the command of `x = !command`."""
         return Lines(self._run(["/bin/sh", "-c", self._expanded(command)]).splitlines())
 
     def script(self, text: str) -> None:
-        """A cell that is a shell's program."""
+        """Run a cell that is a shell script."""
         lines = [line for line in text.splitlines() if not _INSTALLS.match(line)]
         bash = next(
             (path for path in ("/bin/bash", "/usr/bin/bash") if os.path.exists(path)), "/bin/sh"
@@ -216,13 +215,13 @@ class Shell:
         sys.stdout.write(self._run([bash, "-c", "\n".join(lines)]))
 
     def write_file(self, options: str, text: str) -> None:
-        """`%%writefile`."""
+        """Run `%%writefile`."""
         words = shlex.split(self._expanded(options))
         with open(words[-1], "a" if "-a" in words[:-1] else "w", encoding="utf-8") as stream:
             stream.write(text)
 
     def capture(self) -> Captured:
-        """`%%capture x`: what follows is kept instead of printed."""
+        """Start `%%capture x`: collect the output instead of printing it."""
         self._streams = sys.stdout, sys.stderr
         out = io.StringIO()
         err = io.StringIO()
@@ -230,18 +229,18 @@ class Shell:
         return Captured(out, err)
 
     def release(self) -> None:
-        """The end of a captured cell."""
+        """End a captured cell."""
         if self._streams is not None:
             sys.stdout, sys.stderr = self._streams
             self._streams = None
 
     def magic(self, line: str) -> Any:
-        """A `%` line."""
+        """Run a `%` line."""
         name, _, rest = line.lstrip("%").partition(" ")
         return self.run_line_magic(name, rest)
 
     def run_line_magic(self, name: str, line: str = "", *_: Any) -> Any:
-        """A `%` line, its name apart."""
+        """Run a `%` line, given its name and its rest."""
         if name in TIMED:
             code = _OPTIONS.sub("", line.strip())
             return exec(self._compile(as_python(code), "<magic>"), self.user_ns)
@@ -249,26 +248,26 @@ class Shell:
         return None if does is None else does(self, self._expanded(line.strip()))
 
     def run_cell_magic(self, name: str, line: str, cell: str) -> None:
-        """A `%%` cell, as an exported notebook has it."""
+        """Run a `%%` cell, as exported notebooks call it."""
         exec(self._compile(as_python(f"%%{name} {line}\n{cell}"), "<cell>"), self.user_ns)
 
     def _run(self, command: List[str]) -> str:
-        done = subprocess.run(
+        process = subprocess.run(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             check=False,
         )
-        return done.stdout.decode(errors="replace")
+        return process.stdout.decode(errors="replace")
 
     def _expanded(self, text: str) -> str:
-        """IPython's `{expression}` and `$name`, where they can be had."""
+        """Replace IPython's `{expression}` and `$name` by values if they can be evaluated."""
 
         def value(match: "re.Match[str]") -> str:
             try:
                 return str(eval(match[1], self.user_ns))
-            except Exception:  # noqa: BLE001 - then it was meant for the shell
+            except Exception:  # noqa: BLE001 - any failure means that it is the shell's syntax
                 return match[0]
 
         text = re.sub(r"(?<!\$)\{([^{}]+)\}", value, text)
@@ -276,7 +275,7 @@ class Shell:
             r"\$([A-Za-z_]\w*)", lambda m: value(m) if m[1] in self.user_ns else m[0], text
         )
 
-    # what the magics do
+    # Implementations of the magics
 
     def _cd(self, line: str) -> None:
         os.chdir(os.path.expanduser(line.strip("'\" ") or "~"))

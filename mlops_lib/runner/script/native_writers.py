@@ -1,7 +1,7 @@
-"""Libraries that write files from C or C++, past Python's `open`.
+"""Libraries that write files from C or C++, bypassing Python's `open`.
 
-Before a function of this table is called, a link into the pushed project at its path is replaced by
-a copy, and the path is found as `open` would find it (see `places`).
+Before a function of this table runs, a link into the pushed project at its path is replaced by a
+copy, and the path is redirected as for `open` (see `path_redirection`).
 """
 
 import contextlib
@@ -17,12 +17,12 @@ class Writer(NamedTuple):
     """A function that writes a file."""
 
     name: str
-    """Within its module."""
+    """Its qualified name within its module."""
     place: int
-    """Which positional argument is the path; `self` counts."""
+    """Index of the positional argument with the path; `self` counts."""
     keyword: str
     mode: Optional[int] = None
-    """Which positional argument, or the keyword `mode`, says whether it reads or writes; None: it
+    """Index of the positional argument `mode`, which also may be a keyword; None if it always
     writes.
     """
 
@@ -58,7 +58,7 @@ def hooks(find: Callable[[Any], Any]) -> Dict[str, Callable[[ModuleType], None]]
     """Return the import hooks that wrap these functions.
 
     Args:
-        find: gives the place of a path that is about to be written.
+        find: returns the real location of a path that is about to be written.
     """
     return {
         module: functools.partial(_wrap_all, writers=writers, find=find)
@@ -85,14 +85,13 @@ def _wrapped(function: Any, writer: Writer, find: Callable[[Any], Any]) -> Any:
         path = args[writer.place] if writer.place < len(args) else kwargs.get(writer.keyword)
         if isinstance(path, (str, os.PathLike)) and _writes(writer, args, kwargs):
             place = find(path)
-            with contextlib.suppress(
-                OSError
-            ):  # the function itself says what is wrong with the path
-                workdir.OWNER.own(place)
+            # The function itself raises if something is wrong with the path.
+            with contextlib.suppress(OSError):
+                workdir.COPY_ON_WRITE.detach(place)
             if place is not path and writer.place < len(args):
-                given: List[Any] = list(args)
-                given[writer.place] = place
-                args = tuple(given)
+                arguments: List[Any] = list(args)
+                arguments[writer.place] = place
+                args = tuple(arguments)
             elif place is not path:
                 kwargs[writer.keyword] = place
         return function(*args, **kwargs)

@@ -1,5 +1,4 @@
-"""A notebook as an entry: its cells run one after the other, and what they show is kept in an
-executed copy.
+"""Run a notebook: its cells in order, their output stored in an executed copy.
 
 Output is in the format of nbformat 4 (https://nbformat.readthedocs.io), which every notebook viewer
 reads.
@@ -16,14 +15,14 @@ import traceback
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 OUTPUT_LIMIT = 1 << 20
-"""Characters of text kept for one cell."""
+"""Characters of text stored per cell."""
 
 Compile = Callable[..., Any]
 """(source, file name, flags of `compile`) to a code object."""
 
 
-class _Keeping:
-    """A stream that passes on what is written and keeps it for the cell."""
+class _CapturedStream:
+    """A stream that also stores its output for the cell."""
 
     def __init__(self, stream: Any, name: str, outputs: List[Dict[str, Any]]) -> None:
         self._stream = stream
@@ -31,7 +30,7 @@ class _Keeping:
         self._outputs = outputs
 
     def write(self, text: str) -> int:
-        """Pass on and keep."""
+        """Write through, and store a copy."""
         last = self._outputs[-1] if self._outputs else None
         if last is None or last.get("name") != self._name:
             last = {"output_type": "stream", "name": self._name, "text": ""}
@@ -45,7 +44,7 @@ class _Keeping:
 
 
 class Notebook:
-    """One notebook under way.
+    """One running notebook.
 
     Args:
         path: the notebook, which is replaced by its executed copy.
@@ -60,16 +59,18 @@ class Notebook:
         self._outputs: List[Dict[str, Any]] = []
 
     def run(self, names: Dict[str, Any], full: str, compile_: Compile) -> None:
-        """Execute every cell; whatever one raises propagates once the copy is written."""
+        """Execute every cell; an exception propagates once the copy is written."""
         names["display"] = self.display
         line = 0
         try:
             for count, (index, text) in enumerate(self.cells, 1):
                 self._outputs = []
                 try:
+                    # The leading line ends give the cell the line numbers of the joined program,
+                    # which tracebacks show.
                     self._cell("\n" * line + text, names, full, compile_, count)
                 finally:
-                    self._keep(index, count)
+                    self._store_outputs(index, count)
                 line += text.count("\n") + 1
         finally:
             self._write()
@@ -78,8 +79,8 @@ class Notebook:
         self, text: str, names: Dict[str, Any], full: str, compile_: Compile, count: int
     ) -> None:
         streams = sys.stdout, sys.stderr
-        sys.stdout = _Keeping(streams[0], "stdout", self._outputs)
-        sys.stderr = _Keeping(streams[1], "stderr", self._outputs)
+        sys.stdout = _CapturedStream(streams[0], "stdout", self._outputs)
+        sys.stderr = _CapturedStream(streams[1], "stderr", self._outputs)
         try:
             body, last = _split(text)
             _execute(compile_(body, full, _AWAIT), names)
@@ -90,13 +91,13 @@ class Notebook:
                     self._show(value, count)
             self._figures()
         except BaseException as error:
-            shown = traceback.format_exception(type(error), error, error.__traceback__)
+            formatted = traceback.format_exception(type(error), error, error.__traceback__)
             self._outputs.append(
                 {
                     "output_type": "error",
                     "ename": type(error).__name__,
                     "evalue": str(error),
-                    "traceback": "".join(shown).splitlines(),
+                    "traceback": "".join(formatted).splitlines(),
                 }
             )
             raise
@@ -104,7 +105,7 @@ class Notebook:
             sys.stdout, sys.stderr = streams
 
     def display(self, *values: Any, **kwargs: Any) -> None:
-        """IPython's `display`: printed, and kept with its HTML where it has one."""
+        """Replace IPython's `display`: print the values and store them, as HTML if possible."""
         for value in values:
             self._show(value, None)
 
@@ -113,15 +114,15 @@ class Notebook:
         sys.stdout._stream.write(text + "\n")  # type: ignore[union-attr]
         data: Dict[str, Any] = {"text/plain": text[:OUTPUT_LIMIT]}
         html = getattr(value, "_repr_html_", None)
-        found = html() if callable(html) and not inspect.isclass(value) else None
-        if isinstance(found, str) and len(found) < OUTPUT_LIMIT:
-            data["text/html"] = found
+        markup = html() if callable(html) and not inspect.isclass(value) else None
+        if isinstance(markup, str) and len(markup) < OUTPUT_LIMIT:
+            data["text/html"] = markup
         kind = "display_data" if count is None else "execute_result"
         output = {"output_type": kind, "data": data, "metadata": {}}
         self._outputs.append(output if count is None else {**output, "execution_count": count})
 
     def _figures(self) -> None:
-        """What the cell drew, as IPython's inline backend shows it."""
+        """Store the cell's figures, as IPython's inline backend does."""
         pyplot = sys.modules.get("matplotlib.pyplot")
         for number in pyplot.get_fignums() if pyplot is not None else ():
             assert pyplot is not None
@@ -133,7 +134,7 @@ class Notebook:
             )
             pyplot.close(number)
 
-    def _keep(self, index: int, count: int) -> None:
+    def _store_outputs(self, index: int, count: int) -> None:
         cell = _cells_of(self.content)[index]
         cell["outputs"], cell["execution_count"] = self._outputs, count
 
@@ -153,8 +154,9 @@ def _cells_of(content: Dict[str, Any]) -> List[Dict[str, Any]]:
 
 
 def _split(text: str) -> "Tuple[str, Any]":
-    """The cell, and its last expression where that is to be shown; text that is no Python 3 stays
-    whole.
+    """Return the cell without its last expression, and that expression if it is displayed.
+
+    Text that is not Python 3 is returned whole.
     """
     try:
         tree = compile(text, "<cell>", "exec", ast.PyCF_ONLY_AST | _AWAIT, dont_inherit=True)
@@ -172,6 +174,6 @@ def _split(text: str) -> "Tuple[str, Any]":
 
 
 def _execute(code: Any, names: Dict[str, Any]) -> None:
-    value = eval(code, names)  # what a cell with a top-level await gives is a coroutine
+    value = eval(code, names)  # a coroutine if the cell has a top-level await
     if inspect.iscoroutine(value):
         asyncio.run(value)

@@ -1,8 +1,8 @@
-"""Packages that a pushed repository develops, found before installed ones of the same name.
+"""Packages that a pushed repository develops, preferred to installed ones.
 
-A script in a folder of such a repository (`tasks/train.py`) expects what `pip install -e .` gives:
-the repository's own code. Otherwise it would train a release from the index that a library brought
-along.
+A script in a folder of such a repository (`tasks/train.py`) expects the effect of `pip install -e
+.`: the repository's own code. Otherwise it would train with a release from the index that came as a
+dependency of some library.
 """
 
 import importlib.machinery
@@ -18,53 +18,58 @@ _BUILDS = re.compile(
 
 
 class Finder:
-    """Finds the packages of a repository; asked before Python looks at what is installed.
+    """Find the packages of a repository, before Python searches the installed ones.
 
     Args:
-        packages: name of a package to the folder that it lies in.
+        packages: name of a package to the folder that contains it.
     """
 
     def __init__(self, packages: Dict[str, str]) -> None:
         self.packages = packages
 
     def find_spec(self, name: str, path: Optional[Sequence[str]] = None, target: Any = None) -> Any:
-        """Return where a package of the repository is, None for any other module."""
+        """Return the spec of a package of the repository; None for any other module."""
         if path is not None or name not in self.packages:
             return None
         return importlib.machinery.PathFinder.find_spec(name, [self.packages[name]])
 
 
 def install(work: str, entry: str) -> None:
-    """Let the repository's own packages be found first, except if one lies beside the entry.
+    """Prefer the repository's own packages, except if one lies beside the entry.
 
     Args:
         work: the working directory.
         entry: the script, relative to it.
     """
-    beside = os.path.join(work, os.path.dirname(entry))
-    packages = {name: folder for name, folder in find(work).items() if not _has(beside, name)}
+    script_folder = os.path.join(work, os.path.dirname(entry))
+    packages = {
+        name: folder for name, folder in find(work).items() if not _has(script_folder, name)
+    }
     if packages:
         finders = sys.meta_path
         place = next(
-            (i for i, one in enumerate(finders) if one is importlib.machinery.PathFinder),
+            (i for i, finder in enumerate(finders) if finder is importlib.machinery.PathFinder),
             len(finders),
         )
         finders.insert(place, Finder(packages))
 
 
 def find(work: str) -> Dict[str, str]:
-    """Return the packages that a repository develops, with the folder each lies in; none if it
-    builds none.
+    """Return the packages that a repository develops, each with its folder.
+
+    The result is empty if the repository builds no package.
     """
     if not _builds(work):
         return {}
-    found: Dict[str, str] = {}
+    packages: Dict[str, str] = {}
     for folder in (os.path.join(work, "src"), work):
         for name in os.listdir(folder) if os.path.isdir(folder) else ():
             if name.isidentifier() and os.path.isfile(os.path.join(folder, name, "__init__.py")):
-                found[name] = folder
+                packages[name] = folder
+    # A folder of the standard library's name (`test`, `code`) must not replace that module
+    # everywhere.
     standard = getattr(sys, "stdlib_module_names", ())
-    return {name: folder for name, folder in found.items() if name not in standard}
+    return {name: folder for name, folder in packages.items() if name not in standard}
 
 
 def _builds(work: str) -> bool:

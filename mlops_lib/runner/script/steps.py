@@ -1,10 +1,9 @@
-"""The scripts of a project that run around its entry: prepare, train, evaluate, one after the
-other.
+"""The scripts of a project that run around its entry: prepare, train, evaluate.
 
-They share one process, so that what the first left in the working directory is there, a fit is
-resumed, and the model that the last one measures is known. Each begins as a fresh program: as
-`__main__`, with its own arguments and folder, without the project's modules that another one
-imported, and from the seed.
+They share one process, so that files of the first are in the working directory, a fit is resumed,
+and the model that the last one measures is known. Each starts like a fresh program: as `__main__`,
+with its own arguments and folder, without project modules that another one imported, and from the
+seed.
 """
 
 import os
@@ -23,14 +22,14 @@ class Step(NamedTuple):
     """Relative to the project."""
     args: List[str]
     folder: str
-    """The folder in the project that it runs in."""
+    """The project folder in which it runs."""
 
 
 def read(described: Dict[str, Any]) -> Step:
-    """Return a step as the host describes it."""
+    """Return a step from the host's description."""
     return Step(
         str(described.get("script")),
-        [str(one) for one in described.get("args") or ()],
+        [str(argument) for argument in described.get("args") or ()],
         str(described.get("folder") or ""),
     )
 
@@ -38,18 +37,20 @@ def read(described: Dict[str, Any]) -> Step:
 def run(
     context: Context, entry: str, args: List[str], *, compile_: notebook.Compile
 ) -> Optional[BaseException]:
-    """Run the entry, and what the project runs before and after it.
+    """Run the entry, and the project's scripts before and after it.
 
     Returns:
-        what propagated out of the step that ended the run, None if all ended well.
+        the exception that ended the run, None if all steps ended well.
     """
     orders = context.spec
-    before, after = ([read(one) for one in part] for part in (orders.before, orders.after))
+    before, after = (
+        [read(description) for description in part] for part in (orders.before, orders.after)
+    )
     steps = [*before, Step(entry, args, orders.folder), *after]
     for number, step in enumerate(steps):
         if len(steps) > 1:
-            shown = " ".join((step.script, *step.args))[:200]
-            context.journal.write("note", message=f"step {number + 1} of {len(steps)}: {shown}")
+            command = " ".join((step.script, *step.args))[:200]
+            context.journal.write("note", message=f"step {number + 1} of {len(steps)}: {command}")
             context.journal.progress("script")
         error = _run_one(context, step, is_first=number == 0, compile_=compile_)
         if error is not None and not (_ended_well(error) and number + 1 < len(steps)):
@@ -66,7 +67,7 @@ def _run_one(
 ) -> Optional[BaseException]:
     place = os.path.join(context.work, step.folder) if step.folder else context.work
     if not is_first:
-        _forget(context.work)
+        _unload_modules(context.work)
         _seed(context.spec.seed)
     if step.folder or not is_first:
         os.chdir(place)
@@ -74,8 +75,8 @@ def _run_one(
     return execution.run(path, step.args, compile_=compile_)
 
 
-def _forget(work: str) -> None:
-    """Drop the project's modules: the next step may have others of the same names."""
+def _unload_modules(work: str) -> None:
+    """Unload the project's modules: the next step may have others of the same names."""
     for name in list(_own_modules(os.path.realpath(work))):
         del sys.modules[name]
 

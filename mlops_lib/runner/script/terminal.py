@@ -1,6 +1,4 @@
-"""A terminal's size for scripts that ask: there is none here, and what they want is the width of a
-bar of progress.
-"""
+"""A default terminal size, for scripts that draw progress bars without a terminal."""
 
 import functools
 import os
@@ -11,7 +9,7 @@ LINES = 24
 
 
 def install() -> None:
-    """Answer where a terminal would be asked."""
+    """Return a default size if there is no terminal."""
     size = os.get_terminal_size
     popen = os.popen
 
@@ -24,9 +22,12 @@ def install() -> None:
 
     @functools.wraps(popen)
     def popen_(cmd: str, *args: Any, **kwargs: Any) -> Any:
-        asked = isinstance(cmd, str) and cmd.split()[:2] == ["stty", "size"]
+        # Some progress bars parse the output of `stty size`.
+        is_size_query = isinstance(cmd, str) and cmd.split()[:2] == ["stty", "size"]
         return popen(
-            f"{cmd} 2>/dev/null || echo {LINES} {COLUMNS}" if asked else cmd, *args, **kwargs
+            f"{cmd} 2>/dev/null || echo {LINES} {COLUMNS}" if is_size_query else cmd,
+            *args,
+            **kwargs,
         )
 
     os.get_terminal_size, os.popen = get_terminal_size, popen_

@@ -1,4 +1,4 @@
-"""Experiment trackers that the script has switched on: what a search tries is none of their runs."""
+"""Experiment trackers that the script has enabled, paused during a search."""
 
 import contextlib
 import sys
@@ -6,10 +6,10 @@ from typing import Any
 
 
 def paused() -> Any:
-    """Return a context in which MLflow's autologging notes nothing.
+    """Return a context in which MLflow's autologging records nothing.
 
-    `mlflow.autolog()` wraps every estimator's `fit`: without this each trial would open a run of
-    its own, or change the parameters of the script's.
+    `mlflow.autolog()` wraps every estimator's `fit`. Without this context each trial would open a
+    run of its own, or change the parameters of the script's run.
     """
     autologging = sys.modules.get("mlflow.utils.autologging_utils")
     disable = getattr(autologging, "disable_autologging", None)

@@ -1,8 +1,7 @@
-"""The working directory: the pushed project as it was at script start, writable, without copying
-its data.
+"""The working directory: a writable copy of the pushed project that shares its data.
 
-Folders are real, and files are copied, by reference if the file system can do that. Only data that
-is read (pictures, big tables) and what is very large are symbolic links into the read-only project.
+Folders are real, and files are copied, by reference if the file system supports it. Data that is
+only read (pictures, big tables) and very large files are symbolic links into the read-only project.
 A Python `open` for writing through such a link first replaces the link by a copy, and so do the
 libraries in `native_writers`, which open files by themselves: the project itself is never written
 to.
@@ -20,7 +19,7 @@ from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Tuple
 from mlops_lib.runner import protocol
 
 COPY_BYTES = 1 << 20
-"""Files up to this size are copied if their suffix says text or code."""
+"""Files up to this size are copied if their suffix means text or code."""
 TEXT = {
     ".py",
     ".ipynb",
@@ -39,7 +38,7 @@ TEXT = {
     "",
 }
 WRITTEN_BYTES = 64 << 20
-"""Files up to this size are copied if nothing says that they are only read."""
+"""Files up to this size are copied if their suffix does not mean data that is only read."""
 READ = {
     *(
         ".jpg",
@@ -91,17 +90,16 @@ OPENED: "weakref.WeakSet[Any]" = weakref.WeakSet()
 """The file objects that the script opened for writing."""
 
 Manifest = Dict[str, Tuple[int, int, int]]
-"""Path (relative) to (size, mtime in ns, inode)."""
+"""Relative path to (size, mtime in ns, inode)."""
 
 
 def build(project: str, work: str, links: Optional[Mapping[str, str]] = None) -> None:
-    """Make `work` anew from `project`.
+    """Create `work` anew from `project`.
 
     Args:
         project: the pushed project.
         work: the working directory.
-        links: data that is not in the project: its path relative to `work`, and the file or folder
-            it is.
+        links: data outside the project: its path relative to `work`, to its file or folder.
 
     Raises:
         OSError: the run directory cannot be written.
@@ -120,12 +118,13 @@ def build(project: str, work: str, links: Optional[Mapping[str, str]] = None) ->
 
 
 def _mirror(project: str, work: str, most: int) -> None:
-    """Real folders, small files copied up to `most` bytes in all, links to everything else."""
+    """Create folders, copy small files up to `most` bytes in all, link all other files."""
     os.makedirs(work, exist_ok=True)
     copied = 0
     clones = True
     own = os.path.realpath(work)
     for folder, folders, names in os.walk(project):
+        # Runs of a home inside the project are not part of it, and would grow with each run.
         if folder != project and protocol.is_own_folder([*folders, *names]):
             folders.clear()
             os.rmdir(os.path.join(work, os.path.relpath(folder, project)))
@@ -137,9 +136,8 @@ def _mirror(project: str, work: str, most: int) -> None:
             and not own.startswith(os.path.realpath(os.path.join(folder, name)) + os.sep)
         ]
         target = os.path.join(work, os.path.relpath(folder, project))
-        real = os.path.realpath(
-            folder
-        )  # once: asked for every one of 10,000 pictures it costs more than the links
+        # Once per folder: for each of 10,000 pictures it would cost more than the links.
+        real = os.path.realpath(folder)
         for name in list(folders):
             path = os.path.join(folder, name)
             if os.path.islink(path):
@@ -154,16 +152,19 @@ def _mirror(project: str, work: str, most: int) -> None:
             try:
                 size = os.stat(source).st_size
             except OSError:
-                # a dangling link or a file that vanished: bare Python would not find it either
+                # A dangling link, or a file that has vanished: the script would not find it either.
                 continue
             if os.path.lexists(place):
                 os.remove(place)
             if _copies(name, size) and copied + size <= most:
+                # After one refusal, cloning is not tried again: source and target do not change
+                # file systems.
                 clones = clones and _clone(source, place)
                 if not clones:
                     copied += size
                     shutil.copyfile(source, place)
                 shutil.copystat(source, place)
+                # The project is mounted read-only; its copies must be writable.
                 os.chmod(place, os.stat(place).st_mode | 0o600)
             else:
                 os.symlink(
@@ -175,7 +176,10 @@ def _mirror(project: str, work: str, most: int) -> None:
 
 
 def _folder_behind(link: str, project: str, work: str) -> str:
-    """Return what a link to a folder leads to; to the project's own folders by their copies."""
+    """Return the target of a link to a folder.
+
+    Targets within the project are replaced by their copies in the working directory.
+    """
     real = os.path.realpath(link)
     root = os.path.realpath(project)
     if real == root or real.startswith(root + os.sep):
@@ -189,30 +193,28 @@ def _copies(name: str, size: int) -> bool:
 
 
 FICLONE = 0x40049409
-"""The ioctl of Linux that makes one file share another's blocks until either is written (Btrfs,
-XFS).
-"""
+"""Linux' ioctl that lets two files share blocks until either is written (Btrfs, XFS)."""
 
 
 def _clone(source: str, place: str) -> bool:
-    """Return whether `place` was made a copy of `source` without copying its content."""
+    """Return whether `place` now shares the content of `source` without copying it."""
     try:
         import fcntl
 
-        with open(source, "rb") as read, open(place, "wb") as written:
-            fcntl.ioctl(written.fileno(), FICLONE, read.fileno())
+        with open(source, "rb") as original, open(place, "wb") as copy:
+            fcntl.ioctl(copy.fileno(), FICLONE, original.fileno())
     except (OSError, ImportError):
         return False
     return True
 
 
-def borrow_fits(shared: str, inside: str, *, last: int) -> None:
-    """Give a worker that has none the run's finished fits, so that it need not train them again.
+def copy_finished_fits(shared: str, inside: str, *, last: int) -> None:
+    """Copy the run's finished fits to a worker that has none, to save training them.
 
     Args:
         shared: the run's own `inside/`.
-        inside: the worker's.
-        last: the last fit that it is to pass.
+        inside: the worker's `inside/`.
+        last: number of the last fit that the worker needs.
     """
     own = os.path.join(inside, "fits")
     source = os.path.join(shared, "fits")
@@ -221,12 +223,13 @@ def borrow_fits(shared: str, inside: str, *, last: int) -> None:
     fresh = own + ".new"
     discard(fresh)
     os.makedirs(fresh)
-    wanted = [
+    names = [
         name for name in os.listdir(source) if name.startswith("candidates-") or name.isdigit()
     ]
-    for name in wanted:
+    for name in names:
         if not name.isdigit() or int(name) <= last:
-            # What the run replaces meanwhile is left out: a fit that is not whole is trained again.
+            # Files that the run replaces during the copy are left out: the worker trains a fit
+            # again whose checkpoint is incomplete.
             with contextlib.suppress(shutil.Error):
                 shutil.copytree(os.path.join(source, name), os.path.join(fresh, name))
     os.replace(fresh, own)
@@ -239,8 +242,8 @@ def discard(work: str) -> None:
 
 
 def manifest(work: str) -> Manifest:
-    """What is in the working directory now; only `stat`, nothing is read."""
-    found: Manifest = {}
+    """Return the present files of the working directory; they are not opened."""
+    files: Manifest = {}
     pending = [work]
     while pending:
         folder = pending.pop()
@@ -251,22 +254,22 @@ def manifest(work: str) -> Manifest:
                         pending.append(entry.path)
                     continue
                 if entry.is_symlink():
-                    # Data that lies elsewhere: nothing is written through it, and there may be very
-                    # many.
-                    found[os.path.relpath(entry.path, work)] = (0, 0, entry.inode())
+                    # Links to data are never written through, and there may be very many of them:
+                    # `stat` is spared.
+                    files[os.path.relpath(entry.path, work)] = (0, 0, entry.inode())
                     continue
                 with contextlib.suppress(FileNotFoundError):
                     status = entry.stat(follow_symlinks=False)
-                    found[os.path.relpath(entry.path, work)] = (
+                    files[os.path.relpath(entry.path, work)] = (
                         status.st_size,
                         status.st_mtime_ns,
                         status.st_ino,
                     )
-    return found
+    return files
 
 
 def folders(work: str) -> "set[str]":
-    """The folders in the working directory now."""
+    """Return the present folders of the working directory."""
     return {
         os.path.relpath(os.path.join(root, name), work)
         for root, names, _ in os.walk(work)
@@ -275,12 +278,12 @@ def folders(work: str) -> "set[str]":
 
 
 def changed(before: Manifest, after: Manifest) -> Iterator[str]:
-    """Paths written between two manifests."""
-    return (path for path, seen in sorted(after.items()) if before.get(path) != seen)
+    """Iterate over the paths written between two manifests."""
+    return (path for path, status in sorted(after.items()) if before.get(path) != status)
 
 
-def keep_outputs(work: str, outputs: str, start: Manifest) -> "list[str]":
-    """Move what the script wrote to `outputs` and drop the working directory; returns the paths."""
+def collect_outputs(work: str, outputs: str, start: Manifest) -> "list[str]":
+    """Move the script's files to `outputs`, remove the working directory, return the paths."""
     fresh = outputs + ".new"
     discard(fresh)
     os.makedirs(fresh)
@@ -294,6 +297,7 @@ def keep_outputs(work: str, outputs: str, start: Manifest) -> "list[str]":
         os.makedirs(os.path.dirname(target), exist_ok=True)
         os.replace(os.path.join(work, path), target)
     discard(outputs)
+    # Outputs appear at once or not at all: a kill must not leave a part of them.
     os.replace(fresh, outputs)
     discard(work)
     return paths
@@ -303,28 +307,28 @@ CHANGING = ("truncate", "chmod", "utime", "setxattr", "removexattr")
 """Functions of `os` that change the file behind a link."""
 
 
-def _owning(function: Callable[..., Any], own: Callable[[Any], None]) -> Callable[..., Any]:
+def _detaching(function: Callable[..., Any], detach: Callable[[Any], None]) -> Callable[..., Any]:
     @functools.wraps(function)
     def call(path: Any, *args: Any, **kwargs: Any) -> Any:
         if kwargs.get("follow_symlinks", True):
             with contextlib.suppress(OSError):
-                own(path)
+                detach(path)
         return function(path, *args, **kwargs)
 
     return call
 
 
-class Owner:
-    """Replaces links into the project by copies that belong to the working directory."""
+class CopyOnWrite:
+    """Replace links into the project by copies that belong to the working directory."""
 
     def __init__(self) -> None:
         self.roots: "list[str]" = []
 
-    def own(self, path: Any) -> None:
+    def detach(self, path: Any) -> None:
         """Make a path safe to write to.
 
         Raises:
-            OSError: the copy cannot be made.
+            OSError: the file cannot be copied.
         """
         if not isinstance(path, (str, bytes, os.PathLike)):
             return
@@ -333,30 +337,34 @@ class Owner:
         if os.path.islink(name) and any(
             source == root or source.startswith(root + os.sep) for root in self.roots
         ):
+            # A rename, so that no reader sees an incomplete file; named by process, as workers
+            # share the folder.
             temporary = f"{name}.{os.getpid()}.mlops-copy"
             shutil.copy2(source, temporary)
             os.chmod(temporary, 0o644)
             os.replace(temporary, name)
 
 
-OWNER = Owner()
+COPY_ON_WRITE = CopyOnWrite()
 
 
 def install_copy_on_write(*sources: str) -> Callable[[], None]:
-    """Let `open` for writing replace a link into one of `sources` by a copy first; returns the way
-    back.
+    """Copy a linked file of `sources` when it is opened for writing.
+
+    Returns:
+        the function that undoes it.
     """
     plain_open = builtins.open
     plain_io_open = io.open
     plain_os_open = os.open
-    OWNER.roots = [os.path.realpath(source) for source in sources]
-    own = OWNER.own
+    COPY_ON_WRITE.roots = [os.path.realpath(source) for source in sources]
+    detach = COPY_ON_WRITE.detach
 
     @functools.wraps(plain_open)
     def open_(file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
         if isinstance(mode, str) and any(letter in mode for letter in "wax+"):
             with contextlib.suppress(OSError):
-                own(file)
+                detach(file)
             opened = plain_open(file, mode, *args, **kwargs)
             OPENED.add(opened)
             return opened
@@ -366,18 +374,18 @@ def install_copy_on_write(*sources: str) -> Callable[[], None]:
     def os_open(path: Any, flags: int, *args: Any, **kwargs: Any) -> int:
         if flags & (os.O_WRONLY | os.O_RDWR):
             with contextlib.suppress(OSError):
-                own(path)
+                detach(path)
         return plain_os_open(path, flags, *args, **kwargs)
 
     builtins.open, io.open, os.open = open_, open_, os_open
     plain = {name: getattr(os, name) for name in CHANGING if hasattr(os, name)}
     for name, function in plain.items():
-        setattr(os, name, _owning(function, own))
+        setattr(os, name, _detaching(function, detach))
 
     def undo() -> None:
         builtins.open, io.open, os.open = plain_open, plain_io_open, plain_os_open
         for name, function in plain.items():
             setattr(os, name, function)
-        OWNER.roots = []
+        COPY_ON_WRITE.roots = []
 
     return undo
