@@ -130,7 +130,7 @@ def _run(run: Context, entry: str, args: List[str]) -> int:
     import_hooks.after_import(pytorch.install(run))
     import_hooks.after_import(candidates.install(run))
     import_hooks.after_import(compat.install(run, dialect, entry))
-    paths = path_redirection.Places(run.work, entry, journal, orders.project)
+    paths = path_redirection.PathRedirector(run.work, entry, journal, orders.project)
     import_hooks.after_import(paths.hooks())
     import_hooks.after_import(native_writers.hooks(paths.written_to))
     run.conditions.activate(paths.install)

@@ -5,7 +5,10 @@ from typing import Any, Callable, Dict
 
 
 def bind(function: Callable[..., Any], self: Any, args: Any, kwargs: Any) -> Dict[str, Any]:
-    """Return the arguments of a method's call by name, defaults filled in, without `self`."""
+    """Return the arguments of a method's call by name, without `self`.
+
+    Defaults are filled in.
+    """
     call = inspect.signature(function).bind(self, *args, **kwargs)
     call.apply_defaults()
     by_name = dict(call.arguments)

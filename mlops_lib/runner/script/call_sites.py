@@ -13,7 +13,7 @@ Columns are None before Python 3.11.
 
 
 def caller(root: str) -> Optional[Site]:
-    """Return the innermost running call in the project's own code; None if there is none.
+    """Return the innermost running call in the project's code; None if there is none.
 
     Args:
         root: the working directory, which contains the project's code.
@@ -48,7 +48,7 @@ def _place(frame: Any, name: str) -> Site:
 
 
 def watch_layers(layer_class: Any, root: str) -> None:
-    """Record on each Keras layer where the script creates it."""
+    """Record on each Keras layer the position in the script that creates it."""
     plain = layer_class.__new__
 
     def __new__(cls: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807 - what Python calls

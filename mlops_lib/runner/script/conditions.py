@@ -1,4 +1,4 @@
-"""The conditions under which a script runs, restored for measurements after its last line.
+"""The conditions under which a script runs, restored for later measurements.
 
 A script reads `/data/test`, which the runner redirects to the pushed files; it changes the working
 directory, sets environment variables, filters warnings and draws random numbers. A model that is
@@ -49,7 +49,7 @@ class Conditions:
         self._undo_steps.append(install())
 
     def end(self) -> None:
-        """Record the conditions at the script's end, and undo what was activated for it."""
+        """Record the conditions at the script's end, and undo their activation."""
         try:
             self._last = surroundings()
             self._random = rng.capture()

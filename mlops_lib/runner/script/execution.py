@@ -131,7 +131,11 @@ def exit_without_flush(code: int) -> None:
 
 
 def install_exit_hook(ended: Callable[[Optional[BaseException]], Any]) -> Callable[[], None]:
-    """Call `ended` before `os._exit` ends this process; return the function that undoes it."""
+    """Call `ended` before `os._exit` ends this process.
+
+    Returns:
+        the function that undoes it.
+    """
     plain = os._exit
     own = os.getpid()
 
@@ -158,12 +162,15 @@ def plain_compile(source: str, path: str, flags: int = 0) -> Any:
 def run(
     path: str, args: List[str], *, compile_: notebook.Compile = plain_compile
 ) -> Optional[BaseException]:
-    """Execute the entry; return the exception that propagated (SystemExit too), or None.
+    """Execute the entry; return the exception that propagated (SystemExit too).
 
     Args:
         path: the entry, relative to the current directory.
         args: its arguments, `sys.argv[1:]`.
         compile_: compiles a source under a file name.
+
+    Returns:
+        None if no exception propagated.
 
     Raises:
         BadEntryError: the entry cannot be read.
@@ -199,7 +206,7 @@ def run(
         else:
             _enter_package(source, path, names)
             exec(compile_(source, full), names)
-    except BaseException as error:  # noqa: BLE001 - any exception of the script is reported as its own
+    except BaseException as error:  # noqa: BLE001 - every exception of the script is reported
         return error
     return None
 

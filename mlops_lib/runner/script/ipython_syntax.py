@@ -1,4 +1,4 @@
-"""IPython's syntax (shell lines, `%` lines, `%%` cells), translated to Python and executed.
+"""IPython's syntax (shell lines, `%` lines, `%%` cells) in Python.
 
 A cell that Python can parse is left alone. In any other, each line of IPython's becomes one line of
 Python, so that line numbers stay. Magics that only steer the display (`%matplotlib`, `%load_ext`)
@@ -34,7 +34,8 @@ SHELLS = ("bash", "sh", "system", "sx", "!", "script")
 COMMANDS = ("ls", "cat", "mkdir", "rm", "cp", "mv", "rmdir", "ll", "more", "less")
 """Line magics that run the program of that name."""
 _INSTALLS = re.compile(
-    r"^\s*(sudo\s+)?(\S*python[\d.]*\s+-m\s+)?(pip[\d.]*|conda|mamba|uv\s+pip)\s+(install|uninstall)\b"
+    r"^\s*(sudo\s+)?(\S*python[\d.]*\s+-m\s+)?(pip[\d.]*|conda|mamba|uv\s+pip)"
+    r"\s+(install|uninstall)\b"
 )
 _ASSIGNED = re.compile(r"^(\s*[A-Za-z_][\w, .\[\]'\"]*=\s*)([!%])(?=\S)(.*)$")
 _HELP = re.compile(r"^\s*(\?{1,2}[\w.*]+|[\w.]+\?{1,2})\s*$")

@@ -105,7 +105,7 @@ class Notebook:
             sys.stdout, sys.stderr = streams
 
     def display(self, *values: Any, **kwargs: Any) -> None:
-        """Replace IPython's `display`: print the values and store them, as HTML if possible."""
+        """Replace IPython's `display`: print and store the values, as HTML if possible."""
         for value in values:
             self._show(value, None)
 
@@ -154,9 +154,9 @@ def _cells_of(content: Dict[str, Any]) -> List[Dict[str, Any]]:
 
 
 def _split(text: str) -> "Tuple[str, Any]":
-    """Return the cell without its last expression, and that expression if it is displayed.
+    """Return the cell without its last expression, and that expression.
 
-    Text that is not Python 3 is returned whole.
+    The expression is None if it is not displayed. Text that is not Python 3 is returned whole.
     """
     try:
         tree = compile(text, "<cell>", "exec", ast.PyCF_ONLY_AST | _AWAIT, dont_inherit=True)

@@ -1,17 +1,18 @@
-r"""Absolute folders that a script names and this machine does not have, or does not let it write
-to.
+r"""Redirection of paths in a script that this machine lacks or protects.
 
-Many a script writes `/ws/accuracy.txt` or reads `/root/code/data.csv`, as its author's machine had
-them. What would fail otherwise is found in the working directory: a file written there lands in
-`absolute/` and so among the outputs, a file read from there is the pushed one of that name; so are
-files of a Windows machine (`C:\Users\me\data.csv`), of its author's home and of folders above the
-project (`../input/train.csv`). Folders that exist and may be written are used as they are; system
-folders are never stood in for. A file that a script opens by a relative path is also found beside
-it. One that it writes into a folder of the project finds that folder there: git keeps no empty
-ones.
+Many scripts write `/ws/accuracy.txt` or read `/root/code/data.csv`, which exist on their author's
+machine only. An access that would fail is redirected to the working directory: a file written to
+such a path lands in `absolute/` and so among the outputs, a file read from it is the pushed file of
+that name. The same holds for files of a Windows machine (`C:\Users\me\data.csv`), of the author's
+home and of folders above the project (`../input/train.csv`).
 
-It works where Python asks: `open`, `os`, `h5py`, `cv2`, pandas and the words of a command line.
-What a library opens by itself is not seen.
+Folders that exist and are writable are used as they are, and system folders are never redirected. A
+file that a script opens by a relative path is also searched beside the script. A folder of the
+project that is missing when a file is written to it is created, because git stores no empty
+folders.
+
+The redirection covers `open`, `os`, `h5py`, `cv2`, pandas and the words of a command line. Files
+that other libraries open by themselves are not covered.
 """
 
 import builtins
@@ -66,13 +67,13 @@ WINDOWS = (
     "startWindowThread",
 )
 """Functions of OpenCV that need a screen."""
-KEPT_BYTES = 64 << 20
+COPY_BYTES = 64 << 20
 _ABSOLUTE = re.compile(r"(?<![\w./:])/[\w.-]+(?:(?:/[\w.-]+)+|/?(?=[\s;&|)]|$))")
 _WINDOWS = re.compile(r"[A-Za-z]:[\\/]+(?=[^\\/])")
 
 
-class Places:
-    """Finds the place of an absolute path."""
+class PathRedirector:
+    """Redirect paths of one script to files that exist."""
 
     def __init__(self, work: str, entry: str, journal: Journal, project: str = "") -> None:
         self.work = work
@@ -80,68 +81,73 @@ class Places:
         self.project = os.path.realpath(project) if project else ""
         self.bases = [os.path.dirname(os.path.join(work, entry)), work]
         own = (
-            os.path.dirname(work),  # what the runner writes is none of the script's
+            os.path.dirname(work),  # the runner's own files
             os.path.realpath(os.path.dirname(work)),
             sys.prefix,
             sys.base_prefix,
             os.path.expanduser("~"),
             tempfile.gettempdir(),
         )
-        self._ours = tuple(path.rstrip("/") + "/" for path in own[:4])
-        # The root user's home is one of those folders; a home of ours is not.
-        self._known = tuple(
+        self._runner_folders = tuple(path.rstrip("/") + "/" for path in own[:4])
+        # `/root` is the home on many an author's machine, so it is redirected even for root.
+        self._system_folders = tuple(
             path.rstrip("/") + "/" for path in (*SYSTEM, *own) if path not in ("/", "/root")
         )
         self._home = os.path.expanduser("~").rstrip("/") + "/"
         self.written: Set[str] = set()
-        """Absolute files that were written where the script said."""
+        """Absolute paths that exist on this machine and were written by the script."""
         self._undo: List[Callable[[], None]] = []
+        # The originals: `install` replaces the functions of `os`.
         self._stat = os.stat
         self._access = os.access
 
     def find(self, path: Any, *, writing: bool) -> Any:
-        """Where a path of the script's really is; the path itself unless it would fail."""
+        """Return the real location of a path; the path itself if its access succeeds."""
         if not isinstance(path, (str, os.PathLike)):
             return path
         text = os.fspath(path)
         if not isinstance(text, str) or text.startswith("//"):
             return path
         if not text.startswith("/"):
-            absolute = self._of_windows(text)
+            absolute = self._from_windows(text)
             if not absolute:
-                return (self._outward(text) if writing else self._above(text)) or path
+                return (
+                    self._write_target_outside(text) if writing else self._read_target_outside(text)
+                ) or path
             text = absolute
         if self._in_project(os.path.normpath(text)):
             place = os.path.join(self.work, os.path.relpath(text, self.project))
             return place if writing or self._exists(place) else path
-        if text == "/" or (text.rstrip("/") + "/").startswith(self._known):
-            return path if writing else self._at_home(text) or path
+        # Redirecting a system folder would break libraries, which use the same functions.
+        if text == "/" or (text.rstrip("/") + "/").startswith(self._system_folders):
+            return path if writing else self._in_authors_home(text) or path
         text = os.path.normpath(text)
-        kept = os.path.join(self.work, FOLDER, text[1:])
+        redirected = os.path.join(self.work, FOLDER, text[1:])
         if writing:
-            return self._for_writing(path, text, kept)
-        if self._exists(kept):
-            return kept
+            return self._for_writing(path, text, redirected)
+        if self._exists(redirected):
+            return redirected
         if self._exists(text):
             return path
         return self._pushed(text) or path
 
-    def _of_windows(self, text: str) -> str:
-        """The path on a drive as one of this system; "" for any other."""
+    def _from_windows(self, text: str) -> str:
+        """Return a path with a drive letter as a path of this system; "" for any other."""
         drive = _WINDOWS.match(text)
         return (
             "/" + text[drive.end() :].replace("\\", "/") if drive and not self._exists(text) else ""
         )
 
     def _in_project(self, text: str) -> bool:
-        """Return whether an absolute path is one of the pushed files, which are never written to."""
-        if not self.project or text.startswith(self._ours):
+        """Return whether an absolute path is a pushed file; these are never written to."""
+        if not self.project or text.startswith(self._runner_folders):
             return False
         return (text.rstrip("/") + "/").startswith(self.project + "/")
 
-    def _above(self, text: str) -> "str | None":
-        """What a path that leads out of the project, or has Windows' separators, means among the
-        pushed files.
+    def _read_target_outside(self, text: str) -> "str | None":
+        """Return the pushed file that is meant by a path out of the project.
+
+        Paths with Windows' separators are included.
         """
         leads_out = os.path.normpath(text).startswith("..")
         if not (leads_out or "\\" in text) or self._exists(text):
@@ -152,28 +158,28 @@ class Places:
         ends = plain.lstrip("./")
         return self._pushed(ends, there=plain[: len(plain) - len(ends)]) if ends else None
 
-    def _outward(self, text: str) -> "str | None":
-        """Where a file goes whose path leads out of the project: a script of a folder means the one
-        beside that.
+    def _write_target_outside(self, text: str) -> "str | None":
+        """Return the target of a write to a path out of the project; None for other paths.
+
+        For a script in a folder it is the path relative to that folder.
         """
-        here = self._is_ours(os.path.join(os.curdir, "x"))
+        here = self._is_in_work(os.path.join(os.curdir, "x"))
         if (
             not os.path.normpath(text).startswith("..")
             or not here
-            or self._is_ours(text)
+            or self._is_in_work(text)
             or self._exists(text)
         ):
             return None
         place = os.path.normpath(os.path.join(self.bases[0], text))
-        if not self._is_ours(place):
+        if not self._is_in_work(place):
             place = os.path.join(self.work, os.path.normpath(text).lstrip("./"))
-        self.journal.warn(
-            f"{text} is outside of the project: it is written to {os.path.relpath(place, self.work)}"
-        )
+        target = os.path.relpath(place, self.work)
+        self.journal.warn(f"{text} is outside of the project: it is written to {target}")
         return place
 
-    def _at_home(self, text: str) -> "str | None":
-        """The pushed file for one in the author's home folder."""
+    def _in_authors_home(self, text: str) -> "str | None":
+        """Return the pushed file for one in the author's home folder."""
         text = os.path.normpath(text)
         if not text.startswith(self._home) or "/." in text or self._exists(text):
             return None
@@ -181,26 +187,32 @@ class Places:
         return place
 
     def folder(self, path: Any) -> Any:
-        """A folder to go to: one that this machine does not have was where the project lay."""
+        """Return the folder to change to: the working directory if the folder is missing."""
         place = self.find(path, writing=False)
-        known = isinstance(place, str) and (place.rstrip("/") + "/").startswith(self._known)
-        if not isinstance(place, str) or not place.startswith("/") or known or self._exists(place):
+        is_system = isinstance(place, str) and (place.rstrip("/") + "/").startswith(
+            self._system_folders
+        )
+        if (
+            not isinstance(place, str)
+            or not place.startswith("/")
+            or is_system
+            or self._exists(place)
+        ):
             return place
-        self.journal.warn(f"{place} is not on this machine: the working directory stands in for it")
+        self.journal.warn(f"{place} is not on this machine: using the working directory instead")
         return self.work
 
     def beside(self, path: Any) -> Any:
-        """The file that lies beside an entry in a folder of the project, where there is none in the
-        working directory.
+        """Return the file beside an entry in a folder if the working directory has none.
 
-        For a script that was meant to be run from its own folder. Asked by `open` alone: whoever
-        asks whether a folder exists may want to make it.
+        It serves scripts that were written to be run from their own folder. Only `open` uses it: a
+        script that checks whether a folder exists may want to create it.
         """
-        folder = self.bases[0]
+        script_folder = self.bases[0]
         text = path if isinstance(path, str) else ""
-        if folder == self.work or not text or text.startswith("/") or self._exists(text):
+        if script_folder == self.work or not text or text.startswith("/") or self._exists(text):
             return path
-        place = os.path.join(folder, text)
+        place = os.path.join(script_folder, text)
         if not os.path.isfile(place):
             return path
         self.journal.warn(
@@ -209,21 +221,19 @@ class Places:
         return place
 
     def written_to(self, path: Any) -> Any:
-        """The place of a file that is about to be written, with the folder it lies in: git keeps no
-        empty folders.
-        """
+        """Return the location of a file to write; create its folder if it is missing."""
         place = self.find(path, writing=True)
         text = os.fspath(place) if isinstance(place, (str, os.PathLike)) else ""
         folder = os.path.dirname(text) if isinstance(text, str) else ""
-        if folder and not self._exists(folder) and self._is_ours(folder):
+        if folder and not self._exists(folder) and self._is_in_work(folder):
             plain_makedirs(folder)
             self.journal.warn(
-                f"the folder {folder} was not pushed (git keeps no empty ones): it is made"
+                f"the folder {folder} was not pushed (git keeps no empty ones): creating it"
             )
         return place
 
-    def _is_ours(self, path: str) -> bool:
-        """Whether a path lies in the working directory."""
+    def _is_in_work(self, path: str) -> bool:
+        """Return whether a path lies in the working directory."""
         return os.path.realpath(path).startswith(os.path.realpath(self.work) + os.sep)
 
     def _exists(self, path: str) -> bool:
@@ -233,23 +243,24 @@ class Places:
             return False
         return True
 
-    def _for_writing(self, path: Any, text: str, kept: str) -> Any:
+    def _for_writing(self, path: Any, text: str, redirected: str) -> Any:
         folder = os.path.dirname(text)
-        if not self._exists(kept) and self._exists(folder) and self._access(folder, os.W_OK):
+        # A file that was redirected once stays redirected, so that the script reads what it wrote.
+        if not self._exists(redirected) and self._exists(folder) and self._access(folder, os.W_OK):
             self.written.add(text)
             return path
-        if not self._exists(os.path.dirname(kept)):
-            plain_makedirs(os.path.dirname(kept))
-        pushed = None if self._exists(kept) else self._pushed(text)
+        if not self._exists(os.path.dirname(redirected)):
+            plain_makedirs(os.path.dirname(redirected))
+        pushed = None if self._exists(redirected) else self._pushed(text)
         if pushed is not None and os.path.isfile(pushed):
-            shutil.copyfile(pushed, kept)
+            shutil.copyfile(pushed, redirected)
         self.journal.warn(
-            f"{folder} cannot be written here: what goes there is kept in outputs/{FOLDER}{folder}"
+            f"{folder} cannot be written here: its files are stored in outputs/{FOLDER}{folder}"
         )
-        return kept
+        return redirected
 
     def _pushed(self, text: str, *, there: str = "/", files: bool = False) -> "str | None":
-        """The pushed file or folder whose path ends as this one does, the longest such end."""
+        """Return the pushed file or folder with the longest matching end of the path."""
         parts = text.strip("/").split("/")
         for start in range(len(parts)):
             for base in self.bases:
@@ -258,29 +269,29 @@ class Places:
                     (len(parts) > 1 and not files) or os.path.isfile(place)
                 ):
                     self.journal.warn(
-                        f"{there}{'/'.join(parts[:start])} is not on this machine: pushed files are taken for those of the"
-                        " same name in it"
+                        f"{there}{'/'.join(parts[:start])} is not on this machine: using the"
+                        " pushed files of the same names"
                     )
                     return place
         return None
 
     def command(self, text: str) -> str:
-        """A command line with its absolute paths where they are."""
+        """Return a command line with its absolute paths redirected."""
 
-        def found(match: "re.Match[str]") -> str:
-            place = self.find(match[0], writing=False)
+        def redirect(match: "re.Match[str]") -> str:
+            location = self.find(match[0], writing=False)
             if (
-                place == match[0]
+                location == match[0]
                 and not self._exists(match[0])
-                and not match[0].startswith(self._known)
+                and not match[0].startswith(self._system_folders)
             ):
-                place = self.find(match[0], writing=True)
-            return str(place)
+                location = self.find(match[0], writing=True)
+            return str(location)
 
-        return _ABSOLUTE.sub(found, text)
+        return _ABSOLUTE.sub(redirect, text)
 
     def install(self) -> Callable[[], None]:
-        """Let `open` and `os` find these places; returns the way back."""
+        """Redirect `open` and `os`; return the function that undoes it."""
         find = self.find
         plain_open = builtins.open
 
@@ -297,21 +308,21 @@ class Places:
             writing = bool(flags & (os.O_WRONLY | os.O_RDWR))
             return plain_os_open(find(path, writing=writing), flags, *args, **kwargs)
 
-        self._put(builtins, "open", open_)
-        self._put(io, "open", open_)
-        self._put(os, "open", os_open)
+        self._patch(builtins, "open", open_)
+        self._patch(io, "open", open_)
+        self._patch(os, "open", os_open)
         finds = {"chdir": self.folder}
         for name in (*READING, *WRITING):
-            self._put(
+            self._patch(
                 os,
                 name,
                 self._first(getattr(os, name), writing=name in WRITING, finds=finds.get(name)),
             )
         for name in PAIRS:
-            self._put(os, name, self._both(getattr(os, name)))
+            self._patch(os, name, self._both(getattr(os, name)))
         system = os.system
         popen = subprocess.Popen.__init__
-        self._put(
+        self._patch(
             os, "system", functools.wraps(system)(lambda command: system(self.command(command)))
         )
 
@@ -319,10 +330,10 @@ class Places:
         def init(process: Any, args: Any, *more: Any, **kwargs: Any) -> None:
             popen(process, self.command(args) if isinstance(args, str) else args, *more, **kwargs)
 
-        self._put(subprocess.Popen, "__init__", init)
+        self._patch(subprocess.Popen, "__init__", init)
         return self.undo
 
-    def _put(self, owner: Any, name: str, value: Any) -> None:
+    def _patch(self, owner: Any, name: str, value: Any) -> None:
         before = getattr(owner, name)
         self._undo.append(lambda: setattr(owner, name, before))
         setattr(owner, name, value)
@@ -352,7 +363,7 @@ class Places:
         return call
 
     def hooks(self) -> Dict[str, Callable[[ModuleType], None]]:
-        """Libraries that open files by themselves."""
+        """Return the import hooks for libraries that open files by themselves."""
 
         def h5py(module: Any) -> None:
             init = module.File.__init__
@@ -368,14 +379,14 @@ class Places:
             for name in ("imread", "imwrite", "VideoCapture"):
                 plain = getattr(module, name, None)
                 if plain is not None:
-                    finds = {"imwrite": self.written_to, "imread": self._seen}.get(name)
+                    finds = {"imwrite": self.written_to, "imread": self._image_path}.get(name)
                     setattr(module, name, self._first(plain, writing=False, finds=finds))
             if hasattr(module, "CascadeClassifier"):
                 module.CascadeClassifier = self._cascades(module)
             for name in WINDOWS:
                 plain = getattr(module, name, None)
                 if plain is not None:
-                    setattr(module, name, self._unseen(plain, module.error))
+                    setattr(module, name, self._without_screen(plain, module.error))
 
         def pandas(module: Any) -> None:
             check = module.check_parent_directory
@@ -386,8 +397,9 @@ class Places:
         return {"h5py": h5py, "cv2": cv2, "pandas.io.common": pandas}
 
     def _cascades(self, module: Any) -> Callable[..., Any]:
-        """OpenCV's cascades by their names, which it brings along; an unknown file would be an
-        empty cascade.
+        """Return a `CascadeClassifier` that finds OpenCV's own cascades by their names.
+
+        From an unknown file OpenCV would silently load an empty cascade.
         """
         plain = module.CascadeClassifier
 
@@ -402,21 +414,26 @@ class Places:
                 else ""
             )
             if not self._exists(place) and own and self._exists(own):
-                self.journal.warn(f"{names[0]} was not pushed: OpenCV's own is taken")
+                self.journal.warn(f"{names[0]} was not pushed: using OpenCV's own")
                 place = own
             return plain(place)
 
         return cascade
 
-    def _seen(self, path: Any) -> Any:
-        """The place of a picture; OpenCV reads None where there is none, and says nothing."""
+    def _image_path(self, path: Any) -> Any:
+        """Return the location of a picture; warn if there is none.
+
+        OpenCV returns None for a missing file and reports nothing.
+        """
         place = self.find(self.beside(path), writing=False)
         if isinstance(place, str) and not self._exists(place):
             self.journal.warn(f"cv2.imread: there is no file {place}")
         return place
 
-    def _unseen(self, function: Callable[..., Any], error: "Type[Exception]") -> Callable[..., Any]:
-        """A function of a window, which does nothing where OpenCV has no windows."""
+    def _without_screen(
+        self, function: Callable[..., Any], error: "Type[Exception]"
+    ) -> Callable[..., Any]:
+        """Return a window function that does nothing if OpenCV was built without windows."""
 
         @functools.wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -431,21 +448,20 @@ class Places:
         return call
 
     def undo(self) -> None:
-        """Put everything back, and keep what was written where the script said too."""
+        """Undo the redirection, and copy the files written outside to the outputs."""
         while self._undo:
             self._undo.pop()()
         for path in sorted(self.written):
-            kept = os.path.join(self.work, FOLDER, path[1:])
-            with contextlib.suppress(
-                OSError
-            ):  # it may be gone by now, or change while it is copied
+            copy = os.path.join(self.work, FOLDER, path[1:])
+            # The file may have been removed, or change during the copy.
+            with contextlib.suppress(OSError):
                 if (
                     os.path.isfile(path)
-                    and os.path.getsize(path) <= KEPT_BYTES
-                    and not os.path.exists(kept)
+                    and os.path.getsize(path) <= COPY_BYTES
+                    and not os.path.exists(copy)
                 ):
-                    plain_makedirs(os.path.dirname(kept))
-                    shutil.copyfile(path, kept)
+                    plain_makedirs(os.path.dirname(copy))
+                    shutil.copyfile(path, copy)
 
 
 plain_makedirs = functools.partial(os.makedirs, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The working directory: a writable copy of the pushed project that shares its data.
+"""The working directory: a writable copy of the project that shares its data.
 
 Folders are real, and files are copied, by reference if the file system supports it. Data that is
 only read (pictures, big tables) and very large files are symbolic links into the read-only project.
@@ -118,7 +118,7 @@ def build(project: str, work: str, links: Optional[Mapping[str, str]] = None) ->
 
 
 def _mirror(project: str, work: str, most: int) -> None:
-    """Create folders, copy small files up to `most` bytes in all, link all other files."""
+    """Create folders, copy small files up to `most` bytes in all, link all others."""
     os.makedirs(work, exist_ok=True)
     copied = 0
     clones = True
@@ -283,7 +283,11 @@ def changed(before: Manifest, after: Manifest) -> Iterator[str]:
 
 
 def collect_outputs(work: str, outputs: str, start: Manifest) -> "list[str]":
-    """Move the script's files to `outputs`, remove the working directory, return the paths."""
+    """Move the script's files to `outputs` and remove the working directory.
+
+    Returns:
+        the paths of the moved files.
+    """
     fresh = outputs + ".new"
     discard(fresh)
     os.makedirs(fresh)
@@ -337,8 +341,8 @@ class CopyOnWrite:
         if os.path.islink(name) and any(
             source == root or source.startswith(root + os.sep) for root in self.roots
         ):
-            # A rename, so that no reader sees an incomplete file; named by process, as workers
-            # share the folder.
+            # A rename, so that no reader sees an incomplete file; named by process, as forked
+            # processes may do the same at once.
             temporary = f"{name}.{os.getpid()}.mlops-copy"
             shutil.copy2(source, temporary)
             os.chmod(temporary, 0o644)
