@@ -452,7 +452,7 @@ def gain(
     trials: Sequence[Mapping[str, Any]],
     is_chosen: bool = True,
 ) -> Gain:
-    r"""Return the gain of a trial over a reference, with a margin for chance.
+    """Return the gain of a trial over a reference, with a margin for chance.
 
     Two sources of chance are counted. One is the sample of examples that selects: two proportions,
     taken as independent, which errs on the safe side because both are of the same examples. The
@@ -477,7 +477,7 @@ def gain(
     >>> gain(0.9, 0.6, metric="accuracy", mode="max", examples=200, trials=few).is_clear
     True
     >>> gain(0.85, 0.83, metric="accuracy", mode="max", examples=200, trials=few).words()
-    '+0.020 \u00b1 0.135'
+    '+0.020 ± 0.135'
     """
     difference = score - before
     if not examples or not is_proportion(metric) or not (0 <= score <= 1 and 0 <= before <= 1):
