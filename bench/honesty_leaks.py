@@ -233,7 +233,7 @@ def look(data: DataSet, x: Any, y: Any) -> tuple[Findings, float, float]:
         radar = LeakDetector(Journal(folder, number_of_pass=1, attempt=1))
         model = _Model()
         began = time.perf_counter()
-        radar.trained(model, data.x_train, data.y_train)
+        radar.record_training(model, data.x_train, data.y_train)
         between = time.perf_counter()
         found = radar.look(model, x, y)
         assert found is not None

@@ -281,13 +281,15 @@ def _finish(run: Context, output: str) -> None:
         with run.journal.guard("before the end"):
             follow()
     with run.journal.guard("written metrics"):
-        run.evaluations.add_written(
+        run.evaluations.add_reported(
             run.work, run.spec.metric_pattern, output, run.spec.metrics_file
         )
     with run.journal.guard("measure"), run.conditions.restored():
         _measure(run)
     with run.journal.guard("numbers in files"):
-        run.evaluations.add_found(run.work, workdir.changed(run.start, workdir.manifest(run.work)))
+        run.evaluations.add_from_files(
+            run.work, workdir.changed(run.start, workdir.manifest(run.work))
+        )
     with run.journal.guard("leaks"), run.conditions.restored():
         _look_for_leaks(run)
     with run.journal.guard("save model"), run.conditions.restored():
@@ -317,8 +319,8 @@ def _keep_examples(run: Context) -> None:
 
     run.nested += 1
     try:
-        kept_examples.keep(run)
-        kept_examples.keep_trained_on(run)
+        kept_examples.store(run)
+        kept_examples.store_training_hashes(run)
     finally:
         run.nested -= 1
 
@@ -375,14 +377,14 @@ def _look_at_predictions(run: Context) -> None:
     """Count non-finite predictions on the judged examples, and store the worst errors."""
     from mlops_lib.runner.metrics import finite, misclassified
 
-    evaluation = run.evaluations.judged()
-    predictable = run.evaluations.asked.get(evaluation["id"]) if evaluation is not None else None
+    evaluation = run.evaluations.judged_record()
+    predictable = run.evaluations.xy.get(evaluation["id"]) if evaluation is not None else None
     model = run.evaluations.models.get(evaluation["id"]) if evaluation is not None else None
     if evaluation is None or predictable is None or model is None:
         return
     run.nested += 1
     try:
-        with run.evaluations.as_measured(evaluation["id"]):
+        with run.evaluations.original_conditions(evaluation["id"]):
             with run.journal.guard("predictions"):
                 finite.count(model, predictable, evaluation)
             if evaluation["task"] == "classification":
@@ -392,7 +394,7 @@ def _look_at_predictions(run: Context) -> None:
 
 
 def _save_model(run: Context) -> None:
-    evaluation = run.evaluations.judged()
+    evaluation = run.evaluations.judged_record()
     model = run.evaluations.models.get(evaluation["id"]) if evaluation is not None else None
     fit = evaluation["fit"] if evaluation is not None else None
     if model is None and run.models:

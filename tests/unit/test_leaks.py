@@ -25,7 +25,7 @@ def _radar(folder: Path) -> leaks.LeakDetector:
 
 def _look(folder: Path, x: Any, y: Any, judged: Any, truth: Any) -> leaks.Findings:
     radar, model = _radar(folder), _Model()
-    radar.trained(model, x, y)
+    radar.record_training(model, x, y)
     found = radar.look(model, judged, truth)
     assert found is not None
     return found
@@ -158,10 +158,10 @@ class _Scaler:
 def test_a_transformer_fitted_on_judged_rows_is_named(fitted: slice, found: int) -> None:
     rows = numpy.random.default_rng(0).normal(size=(100, 3))
     known, scaler = preparation.Preparations(), _Scaler()
-    known.fitted(scaler, rows[fitted], None)
-    known.transformed(scaler, rows, 2 * rows)
+    known.record_fit(scaler, rows[fitted], None)
+    known.record_transform(scaler, rows, 2 * rows)
     judged = 2 * rows[70:]
     read = example_rows.read(judged)
     assert read is not None
-    named = known.fitted_on(judged, read, numpy.ones(30, dtype=bool))
+    named = known.find_fitted_on(judged, read, numpy.ones(30, dtype=bool))
     assert [(one["name"], one["supervised"]) for one in named] == [("_Scaler", False)] * found

@@ -207,23 +207,23 @@ def test_machinery_that_fails_is_said_and_decides_nothing(run_dir: Path) -> None
 FORGERIES = {
     "the runner's numbers": """
 from mlops_lib.runner.metrics.evaluations import Evaluations
-honest = Evaluations.repeat_on
+honest = Evaluations.remeasure
 def lie(self, model, live):
     honest(self, model, live)
     for record in self.records:
         record.update(value=0.99, recomputed=0.99)
-Evaluations.repeat_on = lie
+Evaluations.remeasure = lie
 """,
     "the numbers, and no examples kept": """
 from mlops_lib.runner.metrics.evaluations import Evaluations
 from mlops_lib.runner.metrics import kept_examples
-honest = Evaluations.repeat_on
+honest = Evaluations.remeasure
 def lie(self, model, live):
     honest(self, model, live)
     for record in self.records:
         record.update(value=0.99, recomputed=0.99)
-Evaluations.repeat_on = lie
-kept_examples.keep = lambda run: None
+Evaluations.remeasure = lie
+kept_examples.store = lambda run: None
 """,
     "a model that runs code": """
 import joblib
@@ -236,7 +236,7 @@ def lie(self, model, live):
     self.live = self.reloaded = live
     for record in self.records:
         record.update(value=0.99, recomputed=0.99)
-Evaluations.repeat_on = lie
+Evaluations.remeasure = lie
 joblib.dump = lambda model, path, dump=joblib.dump: dump(Perfect(), path)
 """,
 }
@@ -349,10 +349,10 @@ def test_a_networks_accuracy_is_made_of_its_answers_if_its_loss_needs_code(tmp_p
     loaded, is_compiled = loading.load_keras(str(tmp_path / "model.keras"))
     assert not is_compiled
     accuracy = Recipe(EVALUATE, "accuracy")
-    found = remeasure.measured(accuracy, loaded, examples, is_compiled=is_compiled)
+    found = remeasure.measure(accuracy, loaded, examples, is_compiled=is_compiled)
     assert found["accuracy"] == pytest.approx(own["accuracy"], abs=1e-6)
     with pytest.raises(loading.NeedsCodeError, match="its metric loss"):
-        remeasure.measured(
+        remeasure.measure(
             accuracy._replace(metric="loss"), loaded, examples, is_compiled=is_compiled
         )
 

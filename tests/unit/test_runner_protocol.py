@@ -134,7 +134,7 @@ def test_runner_and_gate_judge_the_same_evaluation(tmp_path: Path) -> None:
         verdict = verdicts.judge(tmp_path, target=0.5, metric=metric)
         evaluations = Evaluations(journal, metric=metric)
         evaluations.records[:] = claims
-        judged = evaluations.judged()
+        judged = evaluations.judged_record()
         if verdict.value is None:
             assert judged is None or metric or judged["metric"] not in ("accuracy", "acc")
             continue

@@ -170,7 +170,7 @@ def test_what_a_search_selected_on_is_left_out_of_the_number(tmp_path: Path) -> 
         repeat=repeat,
     )
     evaluations.selected = frozenset(names[:3])  # two of them are right
-    evaluations.repeat_on(Model(), model)
+    evaluations.remeasure(Model(), model)
     record = evaluations.records[0]
     assert (record["value"], record["recomputed"], record["examples"]) == (3 / 7, 3 / 7, 7)
     assert record["on_all"] == {
@@ -182,7 +182,7 @@ def test_what_a_search_selected_on_is_left_out_of_the_number(tmp_path: Path) -> 
     assert record["measured_on"]["left_out"] == 3
     assert record["examples_digest"] == example_hashes.Examples(names[3:]).digest
     evaluations.selected = frozenset(names)
-    evaluations.repeat_on(Model(), model)
+    evaluations.remeasure(Model(), model)
     assert record["measured_on"]["selected_on"] == 10
 
 

@@ -48,7 +48,7 @@ def save(run: Context, model: Any, fit: Optional[int]) -> Dict[str, Any]:
         _save_weights(run, model, described)
         return described
     described["reloaded"] = True
-    run.evaluations.repeat_on(loaded, model)
+    run.evaluations.remeasure(loaded, model)
     return described
 
 

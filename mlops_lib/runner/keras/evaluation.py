@@ -59,7 +59,7 @@ def _record(run: Context, model: Any, call: Dict[str, Any], logs: Dict[str, Any]
         model=model,
         everything=_plain_names(logs),
         repeat=_repeat(source, metric),
-        asked=source.asked(),
+        xy=source.asked(),
         data="what evaluate was given",
         recipe=_recipe(source, metric),
     )
@@ -167,7 +167,7 @@ def add_fit_metrics(
         baseline=baseline(x, y, metric) if x is not None else None,
         everything=_plain_names(validation),
         repeat=None if rest is None else _repeat(rest, metric),
-        asked=None if rest is None else rest.asked(),
+        xy=None if rest is None else rest.asked(),
         data=f"validation data of fit {fit}",
         left_out=len(left_out),
         recipe=None if rest is None else _recipe(rest, metric),

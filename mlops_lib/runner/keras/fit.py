@@ -142,8 +142,10 @@ class Fit:
             x = self.call.get("x")
             steps = self.call.get("steps_per_epoch")
             read = examples.reader(x, steps) if seen is None else None
-            run.evaluations.trained(self.model, x, seen, *(() if read is None else (read,)))
-            run.leaks.trained(self.model, self._training_rows(), self._training_rows("y"), source=x)
+            run.evaluations.record_training(self.model, x, seen, *(() if read is None else (read,)))
+            run.leaks.record_training(
+                self.model, self._training_rows(), self._training_rows("y"), source=x
+            )
             if seen is not None:
                 run.fit_examples[self.number] = seen
         self._measured(history)

@@ -152,7 +152,7 @@ def _measurements(
         known = run.evaluations.recipes.get(record["id"])
         if known is None or record["recomputed"] is None or len(found) >= MOST:
             continue
-        with run.evaluations.as_measured(record["id"]):
+        with run.evaluations.original_conditions(record["id"]):
             found.append(_against(run, champion, record, *known, trained_on))
     return found
 
@@ -177,18 +177,18 @@ def _against(
         # What the champion was trained on says nothing about it: both are measured on the rest.
         count = record["examples"] or 0
         try:
-            rest = run.evaluations.measured_without(record["id"], run.evaluations.reloaded, leaking)
+            rest = run.evaluations.measure_without(record["id"], run.evaluations.reloaded, leaking)
         except Exception as error:  # noqa: BLE001 - a script's own data may raise anything
             return dict(
                 claim, note=f"it was trained on examples that are judged: {error}"[:NOTE_LENGTH]
             )
         left = len(rest.names or ())
-        if left < LEAST or rest.asked is None or rest.asked[1] is None:
+        if left < LEAST or rest.xy is None or rest.xy[1] is None:
             return dict(
                 claim,
                 note=f"it was trained on {count - left} of the {count} examples, which leaves too few",
             )
-        examples = Examples(*rest.asked, rest.weight)
+        examples = Examples(*rest.xy, rest.weight)
         value = rest.value
         claim["left_out"] = count - left
     with contextlib.suppress(

@@ -49,7 +49,7 @@ class Measured(NamedTuple):
     """All numbers of the same call."""
     baseline: Optional[Dict[str, Any]] = None
     """What a constant model gives on their targets."""
-    asked: Optional[Tuple[Any, Any]] = None
+    xy: Optional[Tuple[Any, Any]] = None
     """The examples with their targets."""
     weight: Any = None
     """Their sample weights."""
@@ -155,7 +155,7 @@ class Evaluations:
         """The examples that a search has selected the model on: no number is judged on them."""
         self.models: Dict[int, Any] = {}
         """Evaluation id to the live model or estimator."""
-        self.asked: Dict[int, Tuple[Any, Any]] = {}
+        self.xy: Dict[int, Tuple[Any, Any]] = {}
         self.recipes: Dict[int, Tuple[Any, Any]] = {}
         """Evaluation id to its metrics.recipes.Recipe and Examples: how the number is made, also by
         another process.
@@ -198,7 +198,7 @@ class Evaluations:
         everything: Optional[Dict[str, Any]] = None,
         model: Any = None,
         repeat: Optional[Repeat] = None,
-        asked: Optional[Tuple[Any, Any]] = None,
+        xy: Optional[Tuple[Any, Any]] = None,
         recipe: Optional[Tuple[Any, Any]] = None,
         data: str = "",
         left_out: int = 0,
@@ -223,7 +223,7 @@ class Evaluations:
             everything: all numbers that the same call gave.
             model: the live model, so that it can be saved.
             repeat: gives the number again from the reloaded model.
-            asked: the examples and their targets, to look at the mistakes at the end.
+            xy: the examples and their targets, to look at the mistakes at the end.
             recipe: how the number is made and on what (metrics.recipes), if that can be written
                 down.
             data: what the examples are, in words.
@@ -265,8 +265,8 @@ class Evaluations:
             self._baselines[number] = baseline
         if model is not None:
             self.models[number] = model
-        if asked is not None:
-            self.asked[number] = asked
+        if xy is not None:
+            self.xy[number] = xy
         if recipe is not None and recipe[0] is not None:
             self.recipes[number] = recipe
         self._journal.write("metric", **record)
@@ -285,7 +285,7 @@ class Evaluations:
             self.models,
             self._repeat,
             self._baselines,
-            self.asked,
+            self.xy,
             self.recipes,
             self._known,
             self._surroundings,
@@ -307,7 +307,7 @@ class Evaluations:
             for number in sorted(repeats)[:-REPEATS_KEPT]:
                 del repeats[number]
 
-    def trained(
+    def record_training(
         self,
         model: Any,
         x: Any,
@@ -336,10 +336,10 @@ class Evaluations:
             return None
         return not any(t.examples is not None and examples.overlap(t.examples) > 0.5 for t in own)
 
-    def retrained(self, model: Any, x: Any, examples: Optional[Examples]) -> None:
+    def replace_training(self, model: Any, x: Any, examples: Optional[Examples]) -> None:
         """Note that a search has trained this model anew, and on nothing else."""
         self.trainings[:] = [one for one in self.trainings if one.model() is not model]
-        self.trained(model, x, examples)
+        self.record_training(model, x, examples)
 
     def _settle_held_out(self, record: Dict[str, Any], known: Examples) -> None:
         """Compare the examples of a pipeline, whose names were not known before, with those of the
@@ -354,7 +354,7 @@ class Evaluations:
         if own and all(t.examples is not None for t in own):
             record["held_out"] = self.is_held_out(model, None, known)
 
-    def repeat_on(self, model: Any, live: Any) -> None:
+    def remeasure(self, model: Any, live: Any) -> None:
         """Fill in `recomputed` from the reloaded `model` for the evaluations of the object it was
         saved from.
         """
@@ -379,7 +379,7 @@ class Evaluations:
                 continue
             done.add(same)
             try:
-                with self.as_measured(record["id"]):
+                with self.original_conditions(record["id"]):
                     self._measure(record, repeat, model)
             except Exception as error:  # noqa: BLE001 - a user's own metric may raise anything on a reloaded model
                 record["recompute_note"] = (
@@ -388,7 +388,7 @@ class Evaluations:
                 continue
             self._journal.write("measured", **{name: record.get(name) for name in _OF_MEASURED})
 
-    def measured_without(self, number: int, model: Any, names: FrozenSet[bytes]) -> Measured:
+    def measure_without(self, number: int, model: Any, names: FrozenSet[bytes]) -> Measured:
         """Measure a model on the examples of an evaluation, as it is judged, without those of these
         names.
 
@@ -403,7 +403,7 @@ class Evaluations:
         """
         return frozenset(self._names.get(number) or ())
 
-    def as_measured(self, number: int) -> ContextManager[None]:
+    def original_conditions(self, number: int) -> ContextManager[None]:
         """Give an evaluation the conditions that it was made under."""
         if self._conditions is None:
             return contextlib.nullcontext()
@@ -444,9 +444,9 @@ class Evaluations:
         )
         if record["baseline"] is None:
             record["baseline"] = found.baseline
-        if found.asked is not None:
-            self.asked[number] = found.asked
-        if number in self.recipes and (found.asked is not None or "on_all" in record):
+        if found.xy is not None:
+            self.xy[number] = found.xy
+        if number in self.recipes and (found.xy is not None or "on_all" in record):
             self.recipes[number] = (self.recipes[number][0], _examples(found))
             if self.recipes[number][1] is None:
                 del self.recipes[number]
@@ -493,7 +493,7 @@ class Evaluations:
                 model, apart | self.repeated[record["id"]]
             ).value
 
-    def judged(self) -> Optional[Dict[str, Any]]:
+    def judged_record(self) -> Optional[Dict[str, Any]]:
         """Return the evaluation that the gate will look at, or would if its metric were named; None
         if there is none.
         """
@@ -511,13 +511,13 @@ class Evaluations:
         saved = self.saved()
         for record in self.records:
             record["saved"] = saved is not None and self.models.get(record["id"]) is saved
-        judged = self.judged()
+        judged = self.judged_record()
         baseline = self._baselines.get(judged["id"]) if judged is not None else None
         if judged is not None and baseline is not None:
             with self._journal.guard("baseline"):
                 judged["baseline"] = baseline()
 
-    def add_written(self, work: str, pattern: str, output: str, metrics_file: str) -> None:
+    def add_reported(self, work: str, pattern: str, output: str, metrics_file: str) -> None:
         """Add what the script printed or wrote, where the settings say which.
 
         Args:
@@ -549,7 +549,7 @@ class Evaluations:
                         if match:
                             self._add_number("accuracy", match.group(), "file")
 
-    def add_found(self, work: str, paths: Iterable[str]) -> None:
+    def add_from_files(self, work: str, paths: Iterable[str]) -> None:
         """Take a number for the accuracy that the script wrote to a file named for it, where
         nothing else was measured.
 
@@ -581,7 +581,7 @@ class Evaluations:
 
     def save(self, inside: str) -> None:
         """Write metrics.json, and the names of the judged examples beside it."""
-        judged = self.judged()
+        judged = self.judged_record()
         names = self._names.get(judged["id"]) if judged is not None else None
         if judged is not None and names is not None and len(names) <= NAMED_MOST:
             content = {
@@ -624,7 +624,7 @@ def _examples(found: Measured) -> Any:
     """The examples of a number as those of a recipe; None if they are not at hand as arrays."""
     from mlops_lib.runner.metrics.recipes import Examples as Arrays
 
-    x, y = found.asked or (None, None)
+    x, y = found.xy or (None, None)
     return None if y is None else Arrays(x, y, found.weight)
 
 

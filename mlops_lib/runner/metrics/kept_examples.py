@@ -49,12 +49,12 @@ class Arrays:
         return key
 
 
-def keep(run: Context) -> None:
+def store(run: Context) -> None:
     """Keep the examples of the saved model's evaluations."""
     import numpy
 
     evaluations = run.evaluations
-    judged = evaluations.judged()
+    judged = evaluations.judged_record()
     measured = [one for one in reversed(evaluations.records) if one["recomputed"] is not None]
     wanted = sorted(measured, key=lambda one: judged is None or one["id"] != judged["id"])
     folder = os.path.join(run.spec.inside, protocol.EXAMPLES)
@@ -79,7 +79,7 @@ def keep(run: Context) -> None:
         try:
             if key not in names:
                 arrays = Arrays(left)
-                with evaluations.as_measured(record["id"]):
+                with evaluations.original_conditions(record["id"]):
                     tree, count = describe(materialized(examples, record["examples"]), arrays)
                 name = f"{len(names)}.npz"
                 with open(os.path.join(folder, name), "wb") as stream:
@@ -96,7 +96,7 @@ def keep(run: Context) -> None:
     )
 
 
-def keep_trained_on(run: Context) -> None:
+def store_training_hashes(run: Context) -> None:
     """Write the names of the examples that the saved model was trained on, for when it is a
     champion of other runs.
     """

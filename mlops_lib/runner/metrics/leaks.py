@@ -124,12 +124,12 @@ class LeakDetector:
         self._spent_s = 0.0
         self.preparations = preparation.Preparations()
 
-    def retrained(self, model: Any, x: Any, y: Any) -> None:
+    def replace_training(self, model: Any, x: Any, y: Any) -> None:
         """Note that a search has trained this model anew, and on nothing but these examples."""
         self._trainings[:] = [one for one in self._trainings if one.model() is not model]
-        self.trained(model, x, y)
+        self.record_training(model, x, y)
 
-    def trained(self, model: Any, x: Any, y: Any, *, source: Any = None) -> None:
+    def record_training(self, model: Any, x: Any, y: Any, *, source: Any = None) -> None:
         """Note that a model was trained on these examples.
 
         Args:
@@ -225,7 +225,7 @@ class LeakDetector:
             self._compare(training, rows, _label_keys(y, len(rows)), found)
             found.targets += [name for name in training.target_columns if name not in found.targets]
             found.groups += _groups(training, x, rows)
-        found.prepared = self.preparations.fitted_on(x, rows, ~found.leaking)
+        found.prepared = self.preparations.find_fitted_on(x, rows, ~found.leaking)
         return found
 
     def _read_pipelines(self, model: Any) -> None:
@@ -301,7 +301,7 @@ class LeakDetector:
     ) -> bool:
         """Return whether so many equal examples are what such data is like."""
         judged = len(rows)
-        if self.preparations.resampled(rows.keys) or not repeats.is_expected(
+        if self.preparations.is_resampled(rows.keys) or not repeats.is_expected(
             repeated, judged, twins, len(training.keys)
         ):
             return False
@@ -400,7 +400,7 @@ class _Settlement:
             if judged is not None:
                 found[record["id"]] = judged
                 self._note(record, judged)
-        last = self._evaluations.judged()
+        last = self._evaluations.judged_record()
         pairs = found[last["id"]].pairs() if last is not None and "leaks" in last else []
         path = os.path.join(inside, protocol.LEAKS)
         if pairs:
@@ -409,7 +409,7 @@ class _Settlement:
             os.remove(path)
 
     def _judged(self, record: Dict[str, Any]) -> "Optional[_Judged]":
-        asked = self._evaluations.asked.get(record["id"])
+        asked = self._evaluations.xy.get(record["id"])
         model = self._evaluations.models.get(record["id"])
         if asked is None:
             return None

@@ -108,7 +108,7 @@ class Prediction:
             names = [names[i] for i in kept] if names else None
             output, y = numpy.asarray(output)[kept], numpy.asarray(y)[kept]
         asked = (rows(self.x, kept), y) if kept is not None and hasattr(self.x, "shape") else None
-        return Measured(float(of(y, output)), names, baseline=baseline(y), asked=asked)
+        return Measured(float(of(y, output)), names, baseline=baseline(y), xy=asked)
 
     @property
     def held_bytes(self) -> int:

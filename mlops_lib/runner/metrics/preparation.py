@@ -80,7 +80,7 @@ class Preparations:
         transformers is part of it.
         """
 
-    def fitted(self, transformer: Any, x: Any, y: Any) -> None:
+    def record_fit(self, transformer: Any, x: Any, y: Any) -> None:
         """Note that a transformer was fitted on this input."""
         name = type(transformer).__name__
         if name in STATELESS:
@@ -96,7 +96,7 @@ class Preparations:
         self._fitted.append(fitted)
         del self._fitted[:-KEPT]
 
-    def transformed(self, transformer: Any, x: Any, made: Any) -> None:
+    def record_transform(self, transformer: Any, x: Any, made: Any) -> None:
         """Note what a transformer made of an input."""
         import numpy
 
@@ -119,7 +119,7 @@ class Preparations:
             own.width = results.numbers.shape[1] if results.numbers is not None else None
             own.columns = list(made.columns) if hasattr(made, "columns") else own.columns
 
-    def resample(self, sampler: Any, x: Any, made: Any) -> None:
+    def record_resampling(self, sampler: Any, x: Any, made: Any) -> None:
         """Note that new rows were made from an input."""
         rows = _rows(x)
         results = _rows(made)
@@ -130,13 +130,13 @@ class Preparations:
         fitted.repeats_rows = len(results) > len(rows)
         self._fitted.append(fitted)
 
-    def resampled(self, keys: Any) -> bool:
+    def is_resampled(self, keys: Any) -> bool:
         """Return whether these examples were drawn repeatedly: that some are equal is then no
         property of the data.
         """
         return any(one.repeats_rows and one.covers(keys).mean() > 0.5 for one in self._fitted)
 
-    def fitted_on(self, x: Any, rows: example_rows.Rows, which: Any) -> List[Dict[str, Any]]:
+    def find_fitted_on(self, x: Any, rows: example_rows.Rows, which: Any) -> List[Dict[str, Any]]:
         """Return the transformers that were fitted on judged examples.
 
         Args:
@@ -223,22 +223,22 @@ def _watched(noted_as: str, note: Callable[..., None]) -> Callable[..., Any]:
 
 
 def _fitted(known: Preparations, transformer: Any, x: Any, y: Any, result: Any) -> None:
-    known.fitted(transformer, x, y)
+    known.record_fit(transformer, x, y)
 
 
 def _transformed(known: Preparations, transformer: Any, x: Any, y: Any, result: Any) -> None:
-    known.transformed(transformer, x, result)
+    known.record_transform(transformer, x, result)
 
 
 def _fitted_and_transformed(
     known: Preparations, transformer: Any, x: Any, y: Any, result: Any
 ) -> None:
-    known.fitted(transformer, x, y)
-    known.transformed(transformer, x, result)
+    known.record_fit(transformer, x, y)
+    known.record_transform(transformer, x, result)
 
 
 def _resampled(known: Preparations, sampler: Any, x: Any, y: Any, result: Any) -> None:
-    known.resample(sampler, x, result[0])
+    known.record_resampling(sampler, x, result[0])
 
 
 def _given(args: Any, kwargs: Any) -> Any:

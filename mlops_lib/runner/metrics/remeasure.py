@@ -43,7 +43,7 @@ def answer(folder: str, order: Dict[str, Any]) -> Dict[str, Any]:
     except Exception as error:  # noqa: BLE001 - a damaged file may raise anything
         return _said(FAILED, f"the saved model cannot be loaded by itself: {_shown(error)}")
     try:
-        every = measured(recipe, model, examples, is_compiled=is_compiled)
+        every = measure(recipe, model, examples, is_compiled=is_compiled)
     except loading.NeedsCodeError as error:
         return _said(NEEDS_CODE, str(error))
     except Exception as error:  # noqa: BLE001 - a model may raise anything
@@ -51,7 +51,7 @@ def answer(folder: str, order: Dict[str, Any]) -> Dict[str, Any]:
     return {**_said(MEASURED, ""), "value": every[recipe.metric], "all": every, "count": count}
 
 
-def measured(
+def measure(
     recipe: Recipe, model: Any, examples: Examples, *, is_compiled: bool
 ) -> Dict[str, float]:
     """Make the number; if the model's own metrics need code, of what it predicts.

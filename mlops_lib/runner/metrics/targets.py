@@ -250,7 +250,7 @@ def _add(run: Context, prediction: predictions.Prediction, y: Any) -> None:
             model, truth, agreement, without=without, baseline=majority
         ),
         recipe=_recipe("accuracy", prediction, y),
-        asked=(prediction.x, y) if hasattr(prediction.x, "shape") else None,
+        xy=(prediction.x, y) if hasattr(prediction.x, "shape") else None,
         **common,
     )
 

@@ -182,7 +182,7 @@ def save(run: Context, model: Model, fit: Optional[int]) -> Dict[str, Any]:
         _save_weights(run, module, described)
         return described
     described["reloaded"] = True
-    run.evaluations.repeat_on(loaded, model)
+    run.evaluations.remeasure(loaded, model)
     return described
 
 

@@ -225,7 +225,7 @@ class Judge:
             everything=dict(found.values),
             model=model,
             repeat=None if chained else functools.partial(self._repeat, session, reading),
-            asked=(x, y) if is_askable else None,
+            xy=(x, y) if is_askable else None,
             confusion=table[0],
             labels=table[1],
             recipe=self._recipe(session, reading, found, x, y) if is_askable else None,

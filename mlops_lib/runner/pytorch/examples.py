@@ -176,7 +176,7 @@ class TrainingExamples:
         """Tell the rest of the runner what each model was trained on."""
         for model, seen in self.seen.values():
             facade = artifact.of(model)
-            self.run.evaluations.trained(facade, None, self.of(model))
+            self.run.evaluations.record_training(facade, None, self.of(model))
             x = tensors.joined(seen.inputs)
             if x is None or seen.bytes > KEPT_BYTES:
                 continue
@@ -185,7 +185,7 @@ class TrainingExamples:
                 if all(one is not None for one in seen.targets)
                 else None
             )
-            self.run.leaks.trained(facade, x, y)
+            self.run.leaks.record_training(facade, x, y)
 
 
 def _source(data: Any) -> Tuple[Any, Optional[FrozenSet[int]]]:

@@ -191,8 +191,8 @@ class EstimatorFit:
             with run.journal.guard("finish fit"):
                 self._finish(time.monotonic() - began)
         with run.journal.guard("training examples"):
-            run.evaluations.trained(self.estimator, self.x, example_hashes.examples(self.x))
-            run.leaks.trained(self.estimator, self.x, self.y)
+            run.evaluations.record_training(self.estimator, self.x, example_hashes.examples(self.x))
+            run.leaks.record_training(self.estimator, self.x, self.y)
             evaluation.add_search(run, self.estimator, self.number, self.x)
         run.models[self.number] = self.estimator
         request = run.spec.search
@@ -356,5 +356,5 @@ def save(run: Context, model: Any, fit: Optional[int]) -> Dict[str, Any]:
         )
         return described
     described["reloaded"] = True
-    evaluation.outermost(run, run.evaluations.repeat_on, loaded, model)
+    evaluation.outermost(run, run.evaluations.remeasure, loaded, model)
     return described

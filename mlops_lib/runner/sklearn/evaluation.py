@@ -160,7 +160,7 @@ def _record_score(
         confusion=confusion,
         labels=labels,
         repeat=_score_again(args, kwargs, name),
-        asked=(x, y),
+        xy=(x, y),
         data="what score was given",
         recipe=(
             Recipe(recipes.SCORE, name),
@@ -188,7 +188,7 @@ def _score_again(args: Tuple[Any, ...], kwargs: Dict[str, Any], metric: str) -> 
             metric
         )
         value = float(model.score(rest, **more))
-        return Measured(value, [(names or [])[i] for i in kept], baseline=baseline, asked=(rest, y))
+        return Measured(value, [(names or [])[i] for i in kept], baseline=baseline, xy=(rest, y))
 
     return repeat
 
@@ -326,7 +326,7 @@ def _record_metric(
         count=len(y),
         model=prediction.model,
         repeat=repeat,
-        asked=(prediction.x, y),
+        xy=(prediction.x, y),
         data="what its predictions were made of",
         recipe=_recipe(function, prediction, shape, y, args, kwargs, swapped=swapped),
         **common,
@@ -473,8 +473,8 @@ def add_winner(run: Context, fit: Any, search: Any) -> None:
         search: the finished search (mlops_lib.runner.search.sklearn.Search).
     """
     run.evaluations.withdraw(fit.number)
-    run.evaluations.retrained(fit.estimator, search.x, example_hashes.examples(search.x))
-    run.leaks.retrained(fit.estimator, search.x, search.y)
+    run.evaluations.replace_training(fit.estimator, search.x, example_hashes.examples(search.x))
+    run.leaks.replace_training(fit.estimator, search.x, search.y)
     if search.judged is None:
         return
     estimator, (x, y) = fit.estimator, search.judged
@@ -496,7 +496,7 @@ def add_winner(run: Context, fit: Any, search: Any) -> None:
         held_out=True,
         task=TASKS.get(kind, "unknown"),
         model=estimator,
-        asked=(x, y),
+        xy=(x, y),
         baseline={"accuracy": targets.majority(y), "r2": {"name": "mean", "value": 0.0}}.get(
             search.metric
         ),
