@@ -1,3 +1,1 @@
-"""How a number is made from a model and its examples, how two models compare, how a stored model is
-measured, what leaks.
-"""
+"""Measurements of models: evaluations, comparisons, stored examples and leaks."""

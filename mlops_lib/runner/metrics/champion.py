@@ -192,9 +192,9 @@ def _against(
         value = rest.value
         claim["left_out"] = count - left
     with contextlib.suppress(
-        kept_examples.UnkeptError
+        kept_examples.UnstorableError
     ):  # a pipeline has no order to pair its examples by
-        examples = kept_examples.materialized(examples, record["examples"])
+        examples = kept_examples.materialize(examples, record["examples"])
     try:
         every = recipes.measure(recipe, champion, examples)
         claim.update(value=every[recipe.metric], all=every)

@@ -1,5 +1,6 @@
-"""Columns that give the answer away: the target among the inputs, and persons or groups on both
-sides of a split.
+"""Columns that reveal the answer: the target among the inputs, or shared groups.
+
+A group, such as a person, that is on both sides of a split lets the model recognize judged rows.
 """
 
 import re
@@ -9,33 +10,31 @@ from typing import Any, Iterator, List, NamedTuple, Optional, Tuple
 from mlops_lib.runner.metrics import example_rows
 
 FEWEST_ROWS = 30
-"""With fewer rows a column may go with the target by chance."""
+"""With fewer rows a column may match the target by chance."""
 MOST_CLASSES = 100
 MOST_COLUMNS = 5000
 SAMPLE = 20_000
 PERSON = re.compile(
-    r"(^|_)(patient|subject|person|participant|user|customer|client|speaker|student|player|driver|rater|animal|mouse"
-    r"|household|family|group|session|individual|respondent|donor|case)s?(_?(id|no|nr|num|number|code|name|key))?$",
+    r"(^|_)(patient|subject|person|participant|user|customer|client|speaker|student|player|driver"
+    r"|rater|animal|mouse|household|family|group|session|individual|respondent|donor|case)s?(_?(id|no|nr|num|number|code|name|key))?$",
     re.IGNORECASE,
 )
 IDENTIFIER = re.compile(r"^(id|uid|uuid|pid|sid)$", re.IGNORECASE)
-"""With something before it, an identifier names anything: a store that is meant to be known, a
-city.
-"""
+"""Names of identifiers; with a prefix they may name anything, such as a store or a city."""
 MOST_PER_GROUP = 0.2
-"""A column whose commonest value has a larger share of the rows names no persons."""
+"""A column does not name persons if its most frequent value has a larger share of the rows."""
 
 
 class Group(NamedTuple):
-    """A column that names persons or groups, with the judged examples whose group was trained on."""
+    """A column that names persons or groups, with the judged rows of trained-on groups."""
 
     column: str
     rows: Any
-    """Judged examples, as a mask."""
+    """Mask of the judged examples."""
 
 
 def target_columns(x: Any, y: Any) -> List[str]:
-    """Return the columns of a table that are the target, or a one-to-one function of it.
+    """Return the columns of a table that equal the target or map to it one-to-one.
 
     Args:
         x: the training input.
@@ -53,7 +52,7 @@ def target_columns(x: Any, y: Any) -> List[str]:
     code = code.ravel()
     if len(classes) < 2:
         return []
-    found = []
+    matches = []
     for name, column in zip(names, columns):
         values = column[::step]
         if len(classes) <= MOST_CLASSES:
@@ -61,17 +60,16 @@ def target_columns(x: Any, y: Any) -> List[str]:
         else:
             is_target = _equals(values, target)
         if is_target:
-            found.append(name)
-    return found
+            matches.append(name)
+    return matches
 
 
 def _goes_with(column: Any, code: Any, classes: int) -> bool:
-    """Return whether each class has a value of its own in this column."""
+    """Return whether the values of this column and the classes map one-to-one."""
     import numpy
 
-    values = numpy.unique(
-        column[:1000]
-    )  # most columns have too many values, and are done with here
+    # Most columns have too many values, and a part of them suffices to see it.
+    values = numpy.unique(column[:1000])
     if len(values) > classes:
         return False
     values, place = numpy.unique(column, return_inverse=True)
@@ -96,7 +94,7 @@ def _equals(column: Any, target: Any) -> bool:
 
 
 def _labels(y: Any) -> Any:
-    """Return targets as one value an example, or None."""
+    """Return targets as one value per example, or None."""
     import numpy
 
     if y is None or not hasattr(y, "__len__"):
@@ -120,7 +118,7 @@ def _labels(y: Any) -> Any:
 
 
 def _table(x: Any, count: int) -> Tuple[List[str], Iterator[Any]]:
-    """Return the names and the columns of a table with so many rows; none for anything else."""
+    """Return names and columns of a table with `count` rows; none for other inputs."""
     import numpy
 
     nothing: Tuple[List[str], Iterator[Any]] = ([], iter(()))
@@ -129,7 +127,7 @@ def _table(x: Any, count: int) -> Tuple[List[str], Iterator[Any]]:
             return nothing
         columns = (x.iloc[:, i].to_numpy() for i in range(x.shape[1]))
         return [str(name) for name in x.columns], (
-            one.astype(str) if one.dtype.kind == "O" else one for one in columns
+            column.astype(str) if column.dtype.kind == "O" else column for column in columns
         )
     if hasattr(x, "tocsc"):
         if x.shape[0] != count or x.shape[1] > MOST_COLUMNS:
@@ -158,40 +156,39 @@ def _numbered(count: int) -> List[str]:
 
 
 def groups_on_both_sides(trained: "Frame", judged: "Frame", *, space: Any = None) -> List[Group]:
-    """Return the columns by which persons or groups are on both sides.
+    """Return the columns whose persons or groups are on both sides of the split.
 
     Args:
-        trained: what was kept of the data frame that the model was fitted on.
-        judged: what was kept of the one it is judged on.
-        space: the script's variables, in which the table may be found that both came from; its main
-            module's by default.
+        trained: the facts about the data frame that the model was fitted on.
+        judged: the facts about the judged one.
+        space: the script's variables, among which the common source table may be; by default those
+            of its main module.
     """
     import numpy
 
-    found: List[Group] = []
-    for column, fitted, asked in _candidates(trained, judged, space):
-        both = numpy.isin(asked, numpy.unique(fitted))
-        if both.any() and all(one.column != column for one in found):
-            found.append(Group(column, both))
-    return found
+    groups: List[Group] = []
+    for column, trained_values, judged_values in _candidates(trained, judged, space):
+        both = numpy.isin(judged_values, numpy.unique(trained_values))
+        if both.any() and all(group.column != column for group in groups):
+            groups.append(Group(column, both))
+    return groups
 
 
 def groups_by_content(trained: Any, judged: Any, width: int, *, space: Any = None) -> List[Group]:
-    """Return the columns by which persons or groups are on both sides, if the inputs are arrays
-    without labels.
+    """Return the columns whose groups are on both sides, for arrays without labels.
 
-    Rows are found again in a table of the script by the values of its other numeric columns, of
-    which one more, the target, may be left out.
+    Rows are located in a table of the script by the values of its other numeric columns. One more
+    of them, the target, may be absent from the arrays.
 
     Args:
         trained: the keys (`example_rows.number_keys`) of the rows that the model was fitted on.
         judged: the keys of the judged rows.
         width: the number of columns of both.
-        space: the script's variables; its main module's by default.
+        space: the script's variables; by default those of its main module.
     """
     import numpy
 
-    found: List[Group] = []
+    groups: List[Group] = []
     for frame in _tables_of(space):
         names = _naming(frame)
         numeric = [
@@ -211,15 +208,17 @@ def groups_by_content(trained: Any, judged: Any, width: int, *, space: Any = Non
             for name in names:
                 column = frame[name].to_numpy()
                 both = numpy.isin(column[place[1]], numpy.unique(column[place[0]]))
-                if both.any() and all(one.column != name for one in found):
-                    found.append(Group(name, both))
+                if both.any() and all(group.column != name for group in groups):
+                    groups.append(Group(name, both))
             break
-    return found
+    return groups
 
 
 def _places(table: Any, trained: Any, judged: Any) -> Optional[Tuple[Any, Any]]:
-    """Return the rows of the table that both parts are; None if they are not, or rows of it are
-    equal.
+    """Return the table's row numbers of both parts.
+
+    Returns:
+        None if a part contains other rows or the table has duplicates.
     """
     import numpy
 
@@ -248,9 +247,7 @@ def _tables_of(space: Any) -> Iterator[Any]:
 
 
 class Frame:
-    """What is kept of a data frame that a model was fitted on: its index, and the columns that may
-    name persons.
-    """
+    """Stored facts about a data frame: its index, and columns that may name persons."""
 
     def __init__(self, frame: Any) -> None:
         self.index = frame.index
@@ -259,19 +256,19 @@ class Frame:
 
     @classmethod
     def of(cls, x: Any) -> "Optional[Frame]":
-        """Return what is kept of an input, or None if it is no data frame."""
+        """Return the facts about an input, or None if it is not a data frame."""
         return cls(x) if hasattr(x, "iloc") and hasattr(x, "index") else None
 
 
 SPLITS_KEPT = 8
 MOST_TRIED = 200
-"""Columns of a table that may be its target, tried one after the other."""
+"""Number of columns that are tried as the table's target."""
 _SPLITS: List[Tuple[Any, Any]] = []
-"""The training and the test part of tables that the script split."""
+"""Training and test part of each table that the script split."""
 
 
 def remember_split(parts: Any) -> None:
-    """Note what `train_test_split` gave: training and test part of each input in turn."""
+    """Record the result of `train_test_split`: training and test part of each input."""
     pairs = [(parts[i], parts[i + 1]) for i in range(0, len(parts) - 1, 2)]
     _SPLITS.extend(
         pair for pair in pairs if hasattr(pair[0], "shape") and hasattr(pair[1], "shape")
@@ -280,16 +277,18 @@ def remember_split(parts: Any) -> None:
 
 
 def split_of(trained: int, judged: int) -> Optional[Tuple[Any, Any]]:
-    """Return the parts of a split by their numbers of examples, which what is made of them (scaled,
-    encoded) keeps.
+    """Return the split whose parts have these numbers of examples; None if there is none.
+
+    Transformed parts (scaled, encoded) keep their numbers.
     """
-    alike = [one for one in _SPLITS if (one[0].shape[0], one[1].shape[0]) == (trained, judged)]
-    return next((one for one in alike if len(one[0].shape) == 2), None)
+    alike = [pair for pair in _SPLITS if (pair[0].shape[0], pair[1].shape[0]) == (trained, judged)]
+    return next((pair for pair in alike if len(pair[0].shape) == 2), None)
 
 
 def _naming(frame: Any) -> List[Any]:
-    """Return the columns that name persons or groups: by their name, and by having several rows for
-    most values.
+    """Return the columns that name persons or groups.
+
+    Their name suggests it, and most of their values have several rows.
     """
     return [
         name
@@ -326,9 +325,10 @@ def _candidates(trained: Frame, judged: Frame, space: Any) -> Iterator[Tuple[str
 
 
 def _is_person(name: str, *, among_inputs: bool) -> bool:
-    """Return whether a column of this name tells persons apart that a model must not know again.
+    """Return whether a column of this name identifies persons that must not be known.
 
-    A recommender knows its users and has them among its inputs; nobody diagnoses known patients.
+    A recommender knows its users and has them among its inputs; a diagnosis must work for new
+    patients.
     """
     match = PERSON.search(name)
     if match is None:
@@ -343,15 +343,15 @@ def _is_person(name: str, *, among_inputs: bool) -> bool:
 
 
 def _is_source(frame: Any, trained: Frame, judged: Frame) -> bool:
-    """Return whether both parts are rows of this table, under the labels they have in it."""
+    """Return whether both parts are rows of this table, under its own labels."""
     if not frame.index.is_unique or trained.index.equals(judged.index):
         return False
     if not (trained.index.isin(frame.index).all() and judged.index.isin(frame.index).all()):
         return False
     shared = sum(name in trained.columns for name in map(str, frame.columns))
     if 2 * shared < len(trained.columns) and len(trained.index) + len(judged.index) != len(frame):
-        return False  # a table of something else with the same labels
-    # If a label is on both sides, the rows were numbered anew, and their labels say nothing.
+        return False  # a table of other data with the same labels
+    # If a label is on both sides, the rows were renumbered, and their labels identify nothing.
     return (
         len(trained.index) + len(judged.index) <= len(frame)
         and not trained.index.isin(judged.index).any()

@@ -1,11 +1,11 @@
-"""Compare two models on the same examples: a paired test, as compact numbers that the host can
-check.
+"""Paired comparison of two models on the same examples.
 
-Where the metric is the share of right answers, the four cells of McNemar's table are all there is
-to know (McNemar, Psychometrika 12, 1947); the host makes p-value and interval of them. For any
-other metric the two models' answers are exchanged at random, example by example, which is what "no
-difference" means (a paired permutation test, Good 2005), and the interval comes from resampled
-examples (a paired bootstrap, Efron and Tibshirani 1993).
+The result consists of a few numbers that the host can check. If the metric is the share of right
+answers, the four cells of McNemar's table are sufficient (McNemar, Psychometrika 12, 1947), and the
+host computes p-value and interval from them. For any other metric the two models' answers are
+exchanged at random, example by example, which simulates "no difference" (a paired permutation test,
+Good 2005), and the interval comes from resampled examples (a paired bootstrap, Efron and Tibshirani
+1993).
 """
 
 from typing import Any, Callable, Dict, List, Optional, Tuple
@@ -16,18 +16,17 @@ from mlops_lib.runner.metrics.recipes import Examples, Recipe
 RESAMPLES = 1999
 FEWEST = 199
 WORK = 40_000_000
-"""Examples times resamples: about a second for a metric that is a mean."""
+"""Limit of examples times resamples: about a second for a metric that is a mean."""
 CALLS = 499
-"""Resamples of a metric that is a function of all answers at once."""
+"""Number of resamples for a metric that is a function of all answers at once."""
 GROUPS = 40
-"""So many groups of examples stand for the examples where only a whole evaluation gives the metric.
-"""
+"""Number of groups that replace the examples if only an evaluation yields the metric."""
 LEVEL = 0.90
 TOLERANCE = 1e-4
 SEED = 20_190_615
 
 Means = Tuple[Any, Any, Callable[[Any], Any]]
-"""Each model's score for each example, and what makes the metric of their mean."""
+"""Each model's score for each example, and the function from their mean to the metric."""
 
 
 def compare(
@@ -39,18 +38,18 @@ def compare(
     values: Tuple[float, float],
     grows: bool,
 ) -> Dict[str, Any]:
-    """Return the paired comparison of a model with the champion, as a claim in plain values.
+    """Return the paired comparison of a model with the champion, as plain values.
 
     Args:
-        recipe: how the number is made.
+        recipe: the recipe of the number.
         model: the model.
-        champion: the other one.
-        examples: what both are measured on.
-        values: the metric of the model and of the champion, as the recipe gave it.
+        champion: the model to compare with.
+        examples: the examples for both.
+        values: the metric of the model and of the champion, by the recipe.
         grows: whether a higher value is better.
 
     Raises:
-        Exception: whatever the models raise on these examples.
+        Exception: the models raised it on these examples.
     """
     if examples.y is None or (recipe.call == recipes.EVALUATE and examples.weight is not None):
         return _by_groups(recipe, model, champion, examples, grows=grows)
@@ -72,23 +71,24 @@ def compare(
 
 
 def _agree(means: Means, values: Tuple[float, float]) -> bool:
-    """Whether the scores give the numbers that were measured: a metric's name does not say how it
-    is computed.
+    """Return whether the scores reproduce the measured numbers.
+
+    The name of a metric alone does not tell how it is computed.
     """
     mine, its, finish = means
-    made = float(finish(mine.mean())), float(finish(its.mean()))
-    return all(abs(a - b) <= TOLERANCE * max(1.0, abs(b)) for a, b in zip(made, values))
+    computed = float(finish(mine.mean())), float(finish(its.mean()))
+    return all(abs(a - b) <= TOLERANCE * max(1.0, abs(b)) for a, b in zip(computed, values))
 
 
 def _right(means: Means) -> Optional[Tuple[Any, Any]]:
     mine, its, _ = means
-    if all(((one == 0) | (one == 1)).all() for one in (mine, its)):
+    if all(((scores == 0) | (scores == 1)).all() for scores in (mine, its)):
         return mine == 1, its == 1
     return None
 
 
 def _table(mine: Any, its: Any) -> Dict[str, Any]:
-    """McNemar's four cells."""
+    """Return McNemar's four cells."""
     cells = {
         "both": mine & its,
         "only_new": mine & ~its,
@@ -99,7 +99,7 @@ def _table(mine: Any, its: Any) -> Dict[str, Any]:
 
 
 def _scores(recipe: Recipe, truth: Any, guess: Any) -> Optional[Tuple[Any, Callable[[Any], Any]]]:
-    """A score for each example whose mean gives the metric; None if the metric is no such mean."""
+    """Return a score per example whose mean yields the metric; None if there is none."""
     import numpy
 
     kind = _kind(recipe)
@@ -110,14 +110,14 @@ def _scores(recipe: Recipe, truth: Any, guess: Any) -> Optional[Tuple[Any, Calla
         return None
     actual = numpy.asarray(truth, dtype="float64").reshape(len(truth), -1)
     error = numpy.asarray(guess, dtype="float64").reshape(len(actual), -1) - actual
-    made = _ERRORS[kind](error, actual).mean(axis=1)
-    return made, numpy.sqrt if kind in ("rmse", "root_mean_squared_error") else _same
+    scores = _ERRORS[kind](error, actual).mean(axis=1)
+    return scores, numpy.sqrt if kind in ("rmse", "root_mean_squared_error") else _same
 
 
 def by_examples(recipe: Recipe, truth: Any, guess: Any) -> Optional[float]:
-    """Return the metric as the mean of each example's score, or None if it is no such mean."""
-    found = _scores(recipe, truth, guess)
-    return None if found is None else float(found[1](found[0].mean()))
+    """Return the metric as a mean of scores per example, or None if it is no such mean."""
+    scores = _scores(recipe, truth, guess)
+    return None if scores is None else float(scores[1](scores[0].mean()))
 
 
 def _same(value: Any) -> Any:
@@ -143,7 +143,7 @@ _ERRORS: Dict[str, Callable[[Any, Any], Any]] = {
 
 
 def _kind(recipe: Recipe) -> str:
-    """What the recipe measures, as far as an example's share of it is known."""
+    """Return the metric of the recipe, for which the score of an example may be known."""
     if recipe.call == recipes.SCORE:
         return "accuracy" if recipe.metric == "accuracy" else recipe.metric
     name = recipe.function or recipe.metric
@@ -156,21 +156,23 @@ def _kind(recipe: Recipe) -> str:
 
 
 def _rights(recipe: Recipe, truth: Any, guess: Any) -> Any:
-    """For each example, the share of its answers that are right."""
+    """Return the share of right answers for each example."""
     import numpy
 
     if recipe.call == recipes.EVALUATE:
         right = _of_outputs(truth, guess)
     else:
         right = numpy.asarray(truth) == numpy.asarray(guess).reshape(numpy.shape(truth))
-        if right.ndim > 1:  # of several labels all must be right
+        if right.ndim > 1:  # with several labels, all must be right
             right = right.reshape(len(right), -1).all(axis=1)
     return None if right is None else right.reshape(len(right), -1).mean(axis=1)
 
 
 def _of_outputs(truth: Any, outputs: Any) -> Any:
-    """Which answers of a network are right, as Keras' accuracies have it; None where the shapes are
-    of none of them.
+    """Return which answers of a network are right, as Keras' accuracies count them.
+
+    Returns:
+        None if the shapes fit none of them.
     """
     classes = outputs.shape[-1] if outputs.ndim > 1 else 1
     if (
@@ -188,7 +190,7 @@ def _of_outputs(truth: Any, outputs: Any) -> Any:
 
 
 def _of_means(means: Means, *, grows: bool) -> Dict[str, Any]:
-    """The comparison by each example's score."""
+    """Compare by each example's score."""
     import numpy
 
     mine, its, finish = means
@@ -200,6 +202,7 @@ def _of_means(means: Means, *, grows: bool) -> Dict[str, Any]:
     null = numpy.empty(resamples)
     spread = numpy.empty(resamples)
     for i in range(resamples):
+        # Exchanging the answers of one example flips the sign of its difference.
         half = (apart * (2 * draws.integers(0, 2, count, dtype="int8") - 1)).mean() / 2
         null[i] = finish(middle + half) - finish(middle - half)
         rows = draws.integers(0, count, count)
@@ -210,7 +213,7 @@ def _of_means(means: Means, *, grows: bool) -> Dict[str, Any]:
 def _of_function(
     recipe: Recipe, truth: Any, mine: Any, its: Any, weight: Any, *, grows: bool
 ) -> Dict[str, Any]:
-    """The comparison by a function of all targets and answers."""
+    """Compare by a function of all targets and answers."""
     import warnings
 
     import numpy
@@ -221,10 +224,10 @@ def _of_function(
     count = len(truth)
     weights = None if weight is None else numpy.asarray(weight)
 
-    def difference(rows: Any, one: Any, other: Any) -> float:
+    def difference(rows: Any, first: Any, second: Any) -> float:
         part = None if weights is None else weights[rows]
-        return recipes.number(recipe, truth[rows], one, part) - recipes.number(
-            recipe, truth[rows], other, part
+        return recipes.number(recipe, truth[rows], first, part) - recipes.number(
+            recipe, truth[rows], second, part
         )
 
     everything = numpy.arange(count)
@@ -240,7 +243,7 @@ def _of_function(
             rows = draws.integers(0, count, count)
             try:
                 spread.append(difference(rows, mine[rows], its[rows]))
-            except ValueError:  # only one class in it: roc_auc is not defined
+            except ValueError:  # the resample has one class only: roc_auc is undefined
                 continue
         observed = difference(everything, mine, its)
     return _answer(observed, numpy.array(null), numpy.array(spread), count, grows=grows)
@@ -249,21 +252,25 @@ def _of_function(
 def _by_groups(
     recipe: Recipe, model: Any, champion: Any, examples: Examples, *, grows: bool
 ) -> Dict[str, Any]:
-    """The comparison by groups of examples, each evaluated by itself: for a metric that only the
-    model knows.
+    """Compare by groups of examples, each evaluated separately.
+
+    It serves metrics that only the model can compute.
     """
     import numpy
 
     count = len(examples.x) if hasattr(examples.x, "shape") and examples.y is not None else 0
     if count < 2 * GROUPS:
-        raise ValueError(f"{recipe.metric} is known for all examples together only")
+        raise ValueError(f"{recipe.metric} can only be computed for all examples together")
     order = numpy.random.default_rng(SEED).permutation(count)
     pairs = []
     for rows in numpy.array_split(order, GROUPS):
         weight = None if examples.weight is None else numpy.asarray(examples.weight)[rows]
         part = Examples(examples.x[rows], numpy.asarray(examples.y)[rows], weight)
         pairs.append(
-            [recipes.measure(recipe, one, part)[recipe.metric] for one in (model, champion)]
+            [
+                recipes.measure(recipe, candidate, part)[recipe.metric]
+                for candidate in (model, champion)
+            ]
         )
     mine, its = numpy.array(pairs).T
     return {**_of_means((mine, its, _same), grows=grows), "groups": GROUPS}
@@ -275,11 +282,11 @@ def _answer(observed: Any, null: Any, spread: Any, count: int, *, grows: bool) -
     # Rounding must not tell two equal models apart.
     worse = (null >= observed - 1e-12) if grows else (null <= observed + 1e-12)
     tail = 50 * (1 - LEVEL)
-    found = numpy.percentile(spread, [tail, 100 - tail]) if len(spread) else [observed, observed]
+    interval = numpy.percentile(spread, [tail, 100 - tail]) if len(spread) else [observed, observed]
     return {
         "test": "permutation",
         "difference": float(observed),
-        "interval": [float(end) for end in found],
+        "interval": [float(end) for end in interval],
         "p_value": float((1 + worse.sum()) / (1 + len(null))),
         "examples": count,
     }

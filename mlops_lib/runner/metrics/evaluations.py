@@ -1,4 +1,7 @@
-"""What the script measured, on which examples, and whether the saved model gives the number again."""
+"""The script's measurements: their examples, and the saved model's own numbers.
+
+Each evaluation is repeated on the reloaded model, on examples that no training and no search used.
+"""
 
 import contextlib
 import os
@@ -25,56 +28,55 @@ from mlops_lib.runner.script.conditions import Conditions, Surroundings, surroun
 from mlops_lib.runner.state import atomic
 
 RECORDS_KEPT = 500
-"""A script that measures in a loop is remembered by its last measurements."""
+"""Number of the latest measurements that are kept of a script that measures in a loop."""
 MODELS_KEPT = 8
-"""… and by its last models: what the script itself lets go of must not fill the memory."""
+"""Number of the latest models that are kept: models that the script drops must not fill the memory.
+"""
 TRAININGS_KEPT = REPEATS_KEPT = 32
 
 NAMED_MOST = 2_000_000
-"""So many examples are named one by one; of more there is only the digest."""
+"""Largest number of examples that are listed by hash; larger sets have a digest only."""
 NONE: FrozenSet[bytes] = frozenset()
 
 Baseline = Union[Dict[str, Any], Callable[[], Optional[Dict[str, Any]]], None]
 
 
 class Measured(NamedTuple):
-    """A number measured again, and the examples that it was measured on."""
+    """A repeated measurement, and the examples that it used."""
 
     value: float
     names: Optional[List[bytes]] = None
-    """The hash of each of them, in the order in which they were measured; None if they cannot be
-    named.
-    """
+    """Hash of each example, in the order of measurement; None if they cannot be hashed."""
     everything: Optional[Dict[str, float]] = None
     """All numbers of the same call."""
     baseline: Optional[Dict[str, Any]] = None
-    """What a constant model gives on their targets."""
+    """The number of a constant model on the same targets."""
     xy: Optional[Tuple[Any, Any]] = None
-    """The examples with their targets."""
+    """The examples and their targets."""
     weight: Any = None
     """Their sample weights."""
     is_same_again: bool = True
-    """Whether reading the data another time gives the same examples, so that their names tell which
-    they are.
+    """True if another reading of the data yields the same examples, so that the hashes identify
+    them.
     """
 
 
 Repeat = Callable[[Any, FrozenSet[bytes]], Measured]
-"""Measures a model again, without some examples."""
+"""Measure a model again, without some examples."""
 
 
 class Training(NamedTuple):
-    """What a model was trained on; neither the model nor its input is kept alive by this."""
+    """The examples of a training; it keeps neither the model nor its input alive."""
 
     model: Callable[[], Any]
     x: Callable[[], Any]
     examples: Optional[Examples]
     read: Callable[[], Optional[Examples]]
-    """Names the examples of a pipeline by reading it once more, when the script is over."""
+    """Hash the examples of a pipeline by reading it once more, when the script has ended."""
 
 
 def reference(item: Any) -> Callable[[], Any]:
-    """A way to an object that does not keep it alive."""
+    """Return a function that returns `item`, without keeping it alive if possible."""
     try:
         return weakref.ref(item)
     except TypeError:  # lists, tuples, None
@@ -100,8 +102,10 @@ def _named_for_accuracy(path: str) -> int:
 
 
 def written_accuracy(path: str) -> Optional[float]:
-    """The accuracy in a file: a number alone, the last of a list, or one after the word; None where
-    that is not clear.
+    """Return the accuracy in a file, or None if the content is ambiguous.
+
+    The file may contain a single number, a list (the last number counts) or a number after the
+    word.
     """
     try:
         if os.path.getsize(path) > FILE_LIMIT:
@@ -112,33 +116,34 @@ def written_accuracy(path: str) -> Optional[float]:
         return None
     alone = _ALONE.fullmatch(text)
     if alone is not None and _named_for_accuracy(path) < 2 and "." not in alone[1]:
-        return None  # a count, or anything
-    found = [alone] if alone is not None else list(_LABELLED.finditer(text))
-    if not found:
+        return None  # a whole number may be a count
+    matches = [alone] if alone is not None else list(_LABELLED.finditer(text))
+    if not matches:
         return None
-    number, percent = found[-1].group(1, 2)
+    number, percent = matches[-1].group(1, 2)
     value = float(number)
     if number.lstrip("+") == "1" and not percent:
-        return None  # one, or one per cent
+        return None  # 1 may mean everything or one per cent
     if percent or 1 < value <= 100:
         value /= 100
     return value if 0 <= value <= 1 else None
 
 
 class Evaluations:
-    """The evaluations in the order in which they happened, with the means to repeat each on the
-    saved model.
+    """The evaluations in chronological order.
+
+    Each can be repeated on the saved model.
     """
 
     def __init__(
         self, journal: Journal, *, metric: str = "", conditions: Optional[Conditions] = None
     ) -> None:
-        """Start with none.
+        """Start without evaluations.
 
         Args:
-            journal: where they are noted.
-            metric: the one that the bar is about, "" for an accuracy.
-            conditions: those of the script, under which they are repeated.
+            journal: receives an event per evaluation.
+            metric: name of the bar's metric, "" for an accuracy.
+            conditions: the script's conditions, under which evaluations are repeated.
         """
         self._journal = journal
         self._metric = metric
@@ -147,35 +152,35 @@ class Evaluations:
         self._count = 0
         self._repeat: Dict[int, Repeat] = {}
         self._known: Dict[int, Examples] = {}
-        """Evaluation id to its examples, where the call itself could name them."""
+        """Evaluation id to its examples, if the call itself could hash them."""
         self._names: Dict[int, List[bytes]] = {}
-        """… and to those that it was measured on at the end, in their order."""
+        """Evaluation id to the hashes of the examples in its final measurement, in order."""
         self._surroundings: Dict[int, Surroundings] = {}
         self.selected: FrozenSet[bytes] = NONE
-        """The examples that a search has selected the model on: no number is judged on them."""
+        """The examples on which a search selected the model: no number is judged on them."""
         self.models: Dict[int, Any] = {}
         """Evaluation id to the live model or estimator."""
         self.xy: Dict[int, Tuple[Any, Any]] = {}
         self.recipes: Dict[int, Tuple[Any, Any]] = {}
-        """Evaluation id to its metrics.recipes.Recipe and Examples: how the number is made, also by
-        another process.
+        """Evaluation id to its recipe and examples (metrics.recipes), which another process can use
+        too.
         """
         self.live: Any = None
         self.reloaded: Any = None
-        """The model that was saved, and what was loaded from its file."""
+        """The model that was loaded from the saved file."""
         self.champion: Optional[Dict[str, Any]] = None
         """The claim about the registered champion on the same examples."""
         self.leaking: Dict[int, FrozenSet[bytes]] = {}
-        """Evaluation id to the examples (by digest.hashes) that were also trained on: they are left
-        out.
-        """
+        """Evaluation id to the hashes of examples that were also trained on; they are left out."""
         self.repeated: Dict[int, FrozenSet[bytes]] = {}
-        """… and to those that repeat training examples as such data does: measured, and once more
-        without them.
+        """Evaluation id to the hashes of examples that repeat training examples by nature.
+
+        The number is measured with them, and once more without them for information.
         """
         self.trainings: List[Training] = []
         self.saved: Callable[[], Any] = lambda: None
-        """The model that the script itself saved last."""
+        """Return the model that the script itself saved last."""
+        # A callable, because a weak reference must not keep the model alive.
         self._baselines: Dict[int, Callable[[], Optional[Dict[str, Any]]]] = {}
         self.model: Optional[Dict[str, Any]] = None
         self.printed: List[Dict[str, Any]] = []
@@ -203,31 +208,30 @@ class Evaluations:
         data: str = "",
         left_out: int = 0,
     ) -> int:
-        """Record one evaluation; returns its id.
+        """Record one evaluation; return its id.
 
         Args:
             metric: its name, lower case.
-            value: the number the script saw.
-            source: which function gave it.
+            value: the number that the script saw.
+            source: the function that returned it.
             fit: the fit whose model was evaluated.
-            examples: the digests of the examples, where they could be taken.
-            x: the input they were given by.
-            count: number of examples where they could not.
-            held_out: whether the model had not been trained on them; decided from `examples` when
-                None.
+            examples: the examples' hashes, if they could be computed.
+            x: the input that contains them.
+            count: number of examples, if `examples` is None.
+            held_out: whether the model was not trained on them; derived from `examples` if None.
             task: classification, regression or unknown.
-            baseline: what a model that looks at no input reaches; a function where that takes a
-                look at all targets, which is asked for it if the number is the one that counts.
+            baseline: the number of a model that ignores its input. A function is called only for
+                the judged evaluation, because it reads all targets.
             confusion: rows true, columns predicted.
             labels: the classes of `confusion`.
-            everything: all numbers that the same call gave.
-            model: the live model, so that it can be saved.
-            repeat: gives the number again from the reloaded model.
-            xy: the examples and their targets, to look at the mistakes at the end.
-            recipe: how the number is made and on what (metrics.recipes), if that can be written
-                down.
-            data: what the examples are, in words.
-            left_out: how many of them were not measured, because a search had selected on them.
+            everything: all numbers of the same call.
+            model: the live model, for saving it.
+            repeat: measures the number again on the reloaded model.
+            xy: the examples and their targets, for the report of errors.
+            recipe: the number's recipe and examples (metrics.recipes), if it can be serialized.
+            data: description of the examples.
+            left_out: number of examples that were not measured, because a search had selected on
+                them.
         """
         number = self._count = self._count + 1
         if held_out is None:
@@ -274,13 +278,13 @@ class Evaluations:
         return number
 
     def withdraw(self, fit: int) -> None:
-        """Forget what a fit measured by itself: its model was replaced."""
+        """Remove a fit's own measurements, because its model was replaced."""
         self.records[:] = [
             r for r in self.records if r["fit"] != fit or not str(r["source"]).startswith("fit.")
         ]
 
     def _tables(self) -> List[Dict[int, Any]]:
-        """What is kept of single evaluations, the models first."""
+        """Return the data per evaluation, the models first."""
         return [
             self.models,
             self._repeat,
@@ -292,9 +296,7 @@ class Evaluations:
         ]
 
     def _forget(self) -> None:
-        """Keep what can still matter; models and inputs that the script lets go of must not fill
-        the memory.
-        """
+        """Drop old records, models and inputs, which must not fill the memory."""
         del self.records[:-RECORDS_KEPT]
         distinct: "set[int]" = set()
         for number in sorted(self.models, reverse=True):
@@ -314,22 +316,30 @@ class Evaluations:
         examples: Optional[Examples],
         read: Callable[[], Optional[Examples]] = lambda: None,
     ) -> None:
-        """Note that a model was trained on this input.
+        """Record that a model was trained on this input.
 
         Args:
             model: the model.
             x: the input.
-            examples: its examples, if they have names by now.
-            read: gives them when the script is over, if they have none.
+            examples: its examples, if they could be hashed already.
+            read: returns them when the script has ended, if not.
         """
         self.trainings.append(Training(reference(model), reference(x), examples, read))
         del self.trainings[:-TRAININGS_KEPT]
 
     def is_held_out(self, model: Any, x: Any, examples: Optional[Examples]) -> Optional[bool]:
-        """Whether a model (None: any) has not been trained on these examples; None where that
-        cannot be told.
+        """Return whether a model has not been trained on these examples.
+
+        Args:
+            model: the model; None for any model.
+            x: the input.
+            examples: its examples.
+
+        Returns:
+            None if it is unknown.
         """
         own = [t for t in self.trainings if model is None or t.model() is model] or self.trainings
+        # The same object needs no hashes: it also covers inputs that cannot be hashed.
         if x is not None and any(t.x() is x for t in own):
             return False
         if examples is None:
@@ -337,14 +347,14 @@ class Evaluations:
         return not any(t.examples is not None and examples.overlap(t.examples) > 0.5 for t in own)
 
     def replace_training(self, model: Any, x: Any, examples: Optional[Examples]) -> None:
-        """Note that a search has trained this model anew, and on nothing else."""
-        self.trainings[:] = [one for one in self.trainings if one.model() is not model]
+        """Record that a search has trained this model anew, on these examples only."""
+        self.trainings[:] = [
+            training for training in self.trainings if training.model() is not model
+        ]
         self.record_training(model, x, examples)
 
-    def _settle_held_out(self, record: Dict[str, Any], known: Examples) -> None:
-        """Compare the examples of a pipeline, whose names were not known before, with those of the
-        trainings.
-        """
+    def _settle_held_out(self, record: Dict[str, Any], examples: Examples) -> None:
+        """Compare the examples of a pipeline, hashed late, with those of the trainings."""
         model = self.models.get(record["id"])
         own = [t for t in self.trainings if t.model() is model] or self.trainings
         for i, training in enumerate(self.trainings):
@@ -352,15 +362,18 @@ class Evaluations:
                 self.trainings[i] = training._replace(examples=training.read(), read=lambda: None)
         own = [t for t in self.trainings if t.model() is model] or self.trainings
         if own and all(t.examples is not None for t in own):
-            record["held_out"] = self.is_held_out(model, None, known)
+            record["held_out"] = self.is_held_out(model, None, examples)
 
     def remeasure(self, model: Any, live: Any) -> None:
-        """Fill in `recomputed` from the reloaded `model` for the evaluations of the object it was
-        saved from.
+        """Measure the reloaded model, and set `recomputed` of its evaluations.
+
+        Args:
+            model: the reloaded model.
+            live: the model object that was saved.
         """
         self.live = live
         self.reloaded = model
-        done = set()
+        measured = set()
         for record in reversed(self.records):
             repeat = self._repeat.get(record["id"])
             if repeat is None:
@@ -368,20 +381,22 @@ class Evaluations:
             if self.models.get(record["id"]) is not live:
                 record["recompute_note"] = "measured on another model than the one saved"
                 continue
+            # Scripts evaluate the same examples repeatedly; only the last evaluation is measured
+            # again.
             same = (
                 record["source"],
                 record["metric"],
                 record["examples_digest"],
                 record["examples"],
             )
-            if same in done:
+            if same in measured:
                 record["recompute_note"] = "measured again later"
                 continue
-            done.add(same)
+            measured.add(same)
             try:
                 with self.original_conditions(record["id"]):
                     self._measure(record, repeat, model)
-            except Exception as error:  # noqa: BLE001 - a user's own metric may raise anything on a reloaded model
+            except Exception as error:  # noqa: BLE001 - the user's own metric may raise anything
                 record["recompute_note"] = (
                     f"the saved model could not be evaluated: {type(error).__name__}: {error}"
                 )
@@ -389,90 +404,100 @@ class Evaluations:
             self._journal.write("measured", **{name: record.get(name) for name in _OF_MEASURED})
 
     def measure_without(self, number: int, model: Any, names: FrozenSet[bytes]) -> Measured:
-        """Measure a model on the examples of an evaluation, as it is judged, without those of these
-        names.
+        """Measure a model on an evaluation's examples without those of these hashes.
+
+        Examples that leak or were selected on are left out as well.
 
         Raises:
-            Exception: they cannot be left out, or whatever the model raises.
+            Exception: they cannot be left out, or the model raised it.
         """
         return self._repeat[number](model, names | self.selected | self.leaking.get(number, NONE))
 
     def names_of(self, number: int) -> FrozenSet[bytes]:
-        """Return the names of the examples that an evaluation's number is about, as far as they are
-        known.
-        """
+        """Return the hashes of the examples behind an evaluation's final number, if known."""
         return frozenset(self._names.get(number) or ())
 
     def original_conditions(self, number: int) -> ContextManager[None]:
-        """Give an evaluation the conditions that it was made under."""
+        """Restore the conditions under which an evaluation was made."""
         if self._conditions is None:
             return contextlib.nullcontext()
         return self._conditions.restored(self._surroundings.get(number))
 
     def _measure(self, record: Dict[str, Any], repeat: Repeat, model: Any) -> None:
-        """Measure the saved model as the script did, and then without examples that were selected
-        or trained on.
+        """Measure the saved model as the script did, then on clean examples only.
+
+        Examples that were selected or trained on are not clean.
         """
         number = record["id"]
-        found = repeat(model, NONE)
-        known = self._known.get(number) or (None if found.names is None else Examples(found.names))
-        steered = NONE if known is None else known.hashes & self.selected
-        record["measured_on"]["same_again"] = None if known is None else found.is_same_again
-        leaking = NONE if known is None else known.hashes & self.leaking.get(number, NONE)
-        rest = self._measure_rest(record, repeat, model, known, steered, leaking)
-        if known is not None and rest is not None:
-            everything = known.count
+        measurement = repeat(model, NONE)
+        examples = self._known.get(number) or (
+            None if measurement.names is None else Examples(measurement.names)
+        )
+        # What a search selected on is held out from training, and yet steered it: both kinds are
+        # left out.
+        steered = NONE if examples is None else examples.hashes & self.selected
+        record["measured_on"]["same_again"] = (
+            None if examples is None else measurement.is_same_again
+        )
+        leaking = NONE if examples is None else examples.hashes & self.leaking.get(number, NONE)
+        rest = self._measure_rest(record, repeat, model, examples, steered, leaking)
+        if examples is not None and rest is not None:
+            everything = examples.count
             record["on_all"] = {
                 "metric": record["metric"],
                 "value": record["value"],
-                "recomputed": found.value,
+                "recomputed": measurement.value,
                 "examples": everything,
             }
-            trained_on = sum(name in leaking for name in found.names or ())
-            found = rest
-            known = Examples(found.names or ())
-            record.update(value=found.value, baseline=found.baseline, confusion=None, labels=None)
-            record["measured_on"]["left_out"] = everything - known.count - trained_on
-            record["all"] = found.everything or {record["metric"]: found.value}
+            trained_on = sum(name in leaking for name in measurement.names or ())
+            measurement = rest
+            examples = Examples(measurement.names or ())
+            record.update(
+                value=measurement.value, baseline=measurement.baseline, confusion=None, labels=None
+            )
+            record["measured_on"]["left_out"] = everything - examples.count - trained_on
+            record["all"] = measurement.everything or {record["metric"]: measurement.value}
             steered = NONE
         if number in self.repeated:
             self._measure_without_repeats(record, repeat, model, self.selected | leaking)
-        record["recomputed"] = found.value
-        record["all_recomputed"] = found.everything or {record["metric"]: found.value}
+        record["recomputed"] = measurement.value
+        record["all_recomputed"] = measurement.everything or {record["metric"]: measurement.value}
         record["measured_on"]["selected_on"] = (
-            None if known is None and self.selected else len(steered)
+            None if examples is None and self.selected else len(steered)
         )
         if record["baseline"] is None:
-            record["baseline"] = found.baseline
-        if found.xy is not None:
-            self.xy[number] = found.xy
-        if number in self.recipes and (found.xy is not None or "on_all" in record):
-            self.recipes[number] = (self.recipes[number][0], _examples(found))
+            record["baseline"] = measurement.baseline
+        if measurement.xy is not None:
+            self.xy[number] = measurement.xy
+        if number in self.recipes and (measurement.xy is not None or "on_all" in record):
+            self.recipes[number] = (self.recipes[number][0], _examples(measurement))
             if self.recipes[number][1] is None:
                 del self.recipes[number]
-        if found.names is not None:
-            self._names[number] = found.names
-        _name(record, known)
-        if record["held_out"] is None and known is not None:
-            self._settle_held_out(record, known)
+        if measurement.names is not None:
+            self._names[number] = measurement.names
+        _name(record, examples)
+        if record["held_out"] is None and examples is not None:
+            self._settle_held_out(record, examples)
 
     def _measure_rest(
         self,
         record: Dict[str, Any],
         repeat: Repeat,
         model: Any,
-        known: Optional[Examples],
+        examples: Optional[Examples],
         steered: FrozenSet[bytes],
         leaking: FrozenSet[bytes],
     ) -> Optional[Measured]:
-        """Measure without examples that a search selected on, or that were trained on; None if it
-        cannot be done.
+        """Measure without examples that were selected or trained on.
+
+        Returns:
+            None if there are no such examples or it is not possible.
         """
         apart = steered | leaking
-        if known is None or not 0 < len(apart) < known.unique:
+        if examples is None or not 0 < len(apart) < examples.unique:
             return None
         try:
-            found = repeat(model, apart)
+            measurement = repeat(model, apart)
         except Exception as error:  # a call that cannot be made on fewer examples
             if steered:
                 raise
@@ -480,45 +505,43 @@ class Evaluations:
             return None
         if leaking:
             record["leaks"]["fate"] = "left out"
-        return found
+        return measurement
 
     def _measure_without_repeats(
         self, record: Dict[str, Any], repeat: Repeat, model: Any, apart: FrozenSet[bytes]
     ) -> None:
-        """Measure once more without examples that repeat training examples, only to show what they
-        make.
-        """
+        """Measure without examples that repeat training examples, for information."""
         with contextlib.suppress(Exception):  # a call that cannot be made on fewer examples
             record["leaks"]["value_of_rest"] = repeat(
                 model, apart | self.repeated[record["id"]]
             ).value
 
     def judged_record(self) -> Optional[Dict[str, Any]]:
-        """Return the evaluation that the gate will look at, or would if its metric were named; None
-        if there is none.
+        """Return the evaluation that the gate will judge; None if there is none.
+
+        If the bar's metric was not measured, it is the one that would be judged if its metric were
+        requested.
         """
         subject = protocol.choose_judged(self.records, self._metric).subject
         return (
             None
             if subject is None
-            else next(one for one in self.records if one["id"] == subject["id"])
+            else next(record for record in self.records if record["id"] == subject["id"])
         )
 
     def settle(self) -> None:
-        """At the script's end: whose model did it save, and what does the number that counts have
-        to beat?
-        """
+        """Mark the evaluations of the saved model, and compute the judged one's baseline."""
         saved = self.saved()
         for record in self.records:
             record["saved"] = saved is not None and self.models.get(record["id"]) is saved
-        judged = self.judged_record()
-        baseline = self._baselines.get(judged["id"]) if judged is not None else None
-        if judged is not None and baseline is not None:
+        subject = self.judged_record()
+        baseline = self._baselines.get(subject["id"]) if subject is not None else None
+        if subject is not None and baseline is not None:
             with self._journal.guard("baseline"):
-                judged["baseline"] = baseline()
+                subject["baseline"] = baseline()
 
     def add_reported(self, work: str, pattern: str, output: str, metrics_file: str) -> None:
-        """Add what the script printed or wrote, where the settings say which.
+        """Add numbers that the script printed or wrote, as the settings specify.
 
         Args:
             work: the working directory.
@@ -527,9 +550,9 @@ class Evaluations:
             metrics_file: a file with a number, or JSON with numbers by name.
         """
         if pattern:
-            found = re.findall(pattern, output)
-            if found:
-                last = found[-1] if isinstance(found[-1], str) else found[-1][0]
+            matches = re.findall(pattern, output)
+            if matches:
+                last = matches[-1] if isinstance(matches[-1], str) else matches[-1][0]
                 self._add_number(
                     "accuracy" if "acc" in pattern.lower() else "metric", last, "printed"
                 )
@@ -550,12 +573,11 @@ class Evaluations:
                             self._add_number("accuracy", match.group(), "file")
 
     def add_from_files(self, work: str, paths: Iterable[str]) -> None:
-        """Take a number for the accuracy that the script wrote to a file named for it, where
-        nothing else was measured.
+        """Add the accuracy in a file that is named for it, if nothing else was measured.
 
         Args:
             work: the working directory.
-            paths: what the script wrote, relative to it.
+            paths: the files that the script wrote, relative to it.
         """
         if self.records:
             return
@@ -580,19 +602,19 @@ class Evaluations:
             self.add(metric=metric, value=value, source=source, fit=None)
 
     def save(self, inside: str) -> None:
-        """Write metrics.json, and the names of the judged examples beside it."""
-        judged = self.judged_record()
-        names = self._names.get(judged["id"]) if judged is not None else None
-        if judged is not None and names is not None and len(names) <= NAMED_MOST:
+        """Write metrics.json, and the hashes of the judged examples beside it."""
+        record = self.judged_record()
+        names = self._names.get(record["id"]) if record is not None else None
+        if record is not None and names is not None and len(names) <= NAMED_MOST:
             content = {
                 "schema": 1,
-                "evaluation": judged["id"],
-                "metric": judged["metric"],
-                "value": plain(judged["recomputed"]),
-                "digest": judged["examples_digest"],
+                "evaluation": record["id"],
+                "metric": record["metric"],
+                "value": plain(record["recomputed"]),
+                "digest": record["examples_digest"],
                 "hash": HASH,
-                "same_again": judged["measured_on"].get("same_again"),
-                "examples": [one.hex() for one in names],
+                "same_again": record["measured_on"].get("same_again"),
+                "examples": [name.hex() for name in names],
             }
             atomic.write_json(os.path.join(inside, protocol.JUDGED), content)
         atomic.write_json(
@@ -620,16 +642,16 @@ _OF_MEASURED = (
 )
 
 
-def _examples(found: Measured) -> Any:
-    """The examples of a number as those of a recipe; None if they are not at hand as arrays."""
+def _examples(measurement: Measured) -> Any:
+    """Return the examples of a measurement for a recipe; None if they are no arrays."""
     from mlops_lib.runner.metrics.recipes import Examples as Arrays
 
-    x, y = found.xy or (None, None)
-    return None if y is None else Arrays(x, y, found.weight)
+    x, y = measurement.xy or (None, None)
+    return None if y is None else Arrays(x, y, measurement.weight)
 
 
 def _name(record: Dict[str, Any], examples: Optional[Examples]) -> None:
-    """Say in a record which examples its number was measured on."""
+    """Write into a record which examples its number was measured on."""
     if examples is not None:
         record.update(
             examples=examples.count, unique=examples.unique, examples_digest=examples.digest

@@ -1,22 +1,23 @@
-"""Examples named by their content, so that it can be told which set was trained on and which was
-judged.
-"""
+"""Hashes of examples by content, to compare trained-on with judged examples."""
 
 import hashlib
 import weakref
 from typing import Any, Dict, FrozenSet, Iterable, List, Optional, Tuple
 
-HASH = "BLAKE2b, 12 bytes, of an example's values: floats as float32, the inputs of a model with several one after the other"
-"""How an example gets its name, for whoever wants to find it again; `hashes` is the reference."""
+HASH = (
+    "BLAKE2b, 12 bytes, of an example's values: floats as float32, the inputs of a model with"
+    " several one after the other"
+)
+"""Definition of an example's hash, for readers of `judged.json`; `hashes` is the reference."""
 
 
 class Examples:
-    """A set of examples by digest: order does not matter, duplicates are counted once in `unique`."""
+    """A set of examples by hash; `unique` counts duplicates once."""
 
     def __init__(self, hashes: Iterable[bytes]) -> None:
-        listed = list(hashes)
-        self.count = len(listed)
-        self.hashes: FrozenSet[bytes] = frozenset(listed)
+        all_hashes = list(hashes)
+        self.count = len(all_hashes)
+        self.hashes: FrozenSet[bytes] = frozenset(all_hashes)
 
     @property
     def unique(self) -> int:
@@ -25,30 +26,30 @@ class Examples:
 
     @property
     def digest(self) -> str:
-        """The set's name."""
-        whole = hashlib.sha256()
-        for one in sorted(self.hashes):
-            whole.update(one)
-        return whole.hexdigest()
+        """Digest of the set."""
+        checksum = hashlib.sha256()
+        for name in sorted(self.hashes):
+            checksum.update(name)
+        return checksum.hexdigest()
 
     def overlap(self, other: "Examples") -> float:
-        """Share of these examples that are also in `other`."""
+        """Return the share of these examples that are also in `other`."""
         return len(self.hashes & other.hashes) / len(self.hashes) if self.hashes else 0.0
 
 
 SAMPLED = 64
-"""Examples that are looked at to see whether an array still holds what it held."""
+"""Number of examples that are hashed to detect a change of an array's content."""
 _KNOWN: Dict[int, Tuple[Any, bytes, Examples]] = {}
 
 
 def examples(x: Any, rows: Optional[Iterable[int]] = None) -> Optional[Examples]:
-    """The examples of an input: an array, a list of arrays or a dict of them, aligned by their
-    first axis.
+    """Return the examples of an input, or None if reading would consume it.
+
+    The input is an array, or a list or dict of arrays that are aligned by their first axis.
 
     Args:
-        x: arrays, data frames, sparse matrices or lists; None is returned for what cannot be read
-            without consuming it.
-        rows: only these.
+        x: arrays, data frames, sparse matrices or lists.
+        rows: indexes of the examples to return; None for all.
     """
     if rows is None and type(x).__name__ == "ndarray" and getattr(x, "ndim", None):
         return _array(x)
@@ -57,40 +58,41 @@ def examples(x: Any, rows: Optional[Iterable[int]] = None) -> Optional[Examples]
 
 
 def _array(x: Any) -> Optional[Examples]:
-    """The same, remembered: a script that fits in a loop gives the same array again and again."""
-    seen = hashes(x, range(0, len(x), max(1, len(x) // SAMPLED)))
-    sample = b"".join(seen or ())
-    known = _KNOWN.get(id(x))
-    if known is not None and known[0]() is x and known[1] == sample:
-        return known[2]
+    """Return the examples of an array, cached for scripts that fit in a loop."""
+    sampled = hashes(x, range(0, len(x), max(1, len(x) // SAMPLED)))
+    sample = b"".join(sampled or ())
+    cached = _KNOWN.get(id(x))
+    if cached is not None and cached[0]() is x and cached[1] == sample:
+        return cached[2]
     each = hashes(x)
     if each is None:
         return None
-    found = Examples(each)
+    result = Examples(each)
     key = id(x)
-    _KNOWN[key] = (weakref.ref(x, lambda _: _KNOWN.pop(key, None)), sample, found)
-    return found
+    _KNOWN[key] = (weakref.ref(x, lambda _: _KNOWN.pop(key, None)), sample, result)
+    return result
 
 
 def hashes(x: Any, rows: Optional[Iterable[int]] = None) -> Optional[List[bytes]]:
-    """The hash of every example, in order; arguments and None as for `examples`."""
+    """Return the hash of every example, in order; see `examples`."""
     columns = _columns(x)
     if not columns or any(len(column) != len(columns[0]) for column in columns):
         return None
-    wanted = range(len(columns[0])) if rows is None else rows
-    return [_hash([column[i] for column in columns]) for i in wanted]
+    indexes = range(len(columns[0])) if rows is None else rows
+    return [_hash([column[i] for column in columns]) for i in indexes]
 
 
 def _hash(parts: List[Any]) -> bytes:
-    whole = hashlib.blake2b(digest_size=12)
+    checksum = hashlib.blake2b(digest_size=12)
     for part in parts:
-        whole.update(part)
-    return whole.digest()
+        checksum.update(part)
+    return checksum.digest()
 
 
 class _Rows:
-    """The bytes of each example of an array, made one by one: the array may be most of the memory
-    there is.
+    """The bytes of each example of an array, computed one by one.
+
+    The array may occupy most of the memory, so it is not copied.
     """
 
     def __init__(self, array: Any) -> None:
@@ -108,7 +110,7 @@ class _Rows:
 
 
 def _columns(x: Any) -> "List[Any]":
-    """For each array of the input, the bytes of each example."""
+    """Return, for each array of the input, the bytes of each example."""
     import numpy
 
     if isinstance(x, dict):

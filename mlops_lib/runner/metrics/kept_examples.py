@@ -1,12 +1,11 @@
-"""Keep the examples that a number was measured on, in files that hold no code: arrays in one
-`.npz`, the rest in JSON.
+"""Stored examples: the examples behind a number, in files that contain no code.
 
     inside/examples/examples.json  for each evaluation of the saved model: its recipe and examples,
-    or why there are none
-    inside/examples/<n>.npz      arrays, readable with allow_pickle=False
+                                   or why there are none
+    inside/examples/<n>.npz        arrays, readable with allow_pickle=False
 
 Arrays, sparse matrices, data frames, texts, tensors, XGBoost's DMatrix and lists or dicts of these
-are kept as the model got them. A pipeline is read once more, batch by batch.
+are stored as the model received them. A pipeline is read once more, batch by batch.
 """
 
 import itertools
@@ -21,74 +20,75 @@ from mlops_lib.runner.metrics.recipes import Examples, Recipe
 from mlops_lib.runner.state import atomic
 
 LIMIT_BYTES = 256 << 20
-"""Of all kept examples together."""
+"""Size of all stored examples together."""
 MOST = 4
-"""Evaluations whose examples are kept: the judged one first, then the last ones."""
+"""Number of evaluations with stored examples: the judged one first, then the last ones."""
 NOTE_LENGTH = 300
 
 
-class UnkeptError(Exception):
-    """These examples cannot be kept, with the reason."""
+class UnstorableError(Exception):
+    """The examples cannot be stored; the message is the reason."""
 
 
 class Arrays:
-    """Arrays on their way to an `.npz`, within a number of bytes."""
+    """Arrays for an `.npz` file, with a limit on their size in bytes."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.bytes = 0
-        self.found: Dict[str, Any] = {}
+        self.arrays_by_key: Dict[str, Any] = {}
 
     def add(self, array: Any) -> str:
-        """Take an array; returns its key."""
+        """Add an array; return its key."""
         self.bytes += int(array.nbytes)
         if self.bytes > self.limit:
-            raise UnkeptError(f"the examples take more than {LIMIT_BYTES >> 20} MB")
-        key = f"a{len(self.found)}"
-        self.found[key] = array
+            raise UnstorableError(f"the examples take more than {LIMIT_BYTES >> 20} MB")
+        key = f"a{len(self.arrays_by_key)}"
+        self.arrays_by_key[key] = array
         return key
 
 
 def store(run: Context) -> None:
-    """Keep the examples of the saved model's evaluations."""
+    """Store the examples of the saved model's evaluations."""
     import numpy
 
     evaluations = run.evaluations
-    judged = evaluations.judged_record()
-    measured = [one for one in reversed(evaluations.records) if one["recomputed"] is not None]
-    wanted = sorted(measured, key=lambda one: judged is None or one["id"] != judged["id"])
+    subject = evaluations.judged_record()
+    measured = [r for r in reversed(evaluations.records) if r["recomputed"] is not None]
+    # The sort is stable: the judged evaluation first, then the newest.
+    records = sorted(measured, key=lambda r: subject is None or r["id"] != subject["id"])
     folder = os.path.join(run.spec.inside, protocol.EXAMPLES)
     os.makedirs(folder, exist_ok=True)
-    left = LIMIT_BYTES
+    bytes_left = LIMIT_BYTES
     entries = []
     names: Dict[Tuple[int, int, int], Dict[str, Any]] = {}
-    for record in wanted:
+    for record in records:
         entry: Dict[str, Any] = {"evaluation": record["id"], "note": ""}
         entries.append(entry)
-        known = evaluations.recipes.get(record["id"])
-        if known is None or len(entries) > MOST:
+        stored = evaluations.recipes.get(record["id"])
+        if stored is None or len(entries) > MOST:
             entry["note"] = (
-                "how this number is made cannot be written down"
-                if known is None
+                "the computation of this number cannot be serialized"
+                if stored is None
                 else "measured earlier"
             )
             continue
-        recipe, examples = known
+        recipe, examples = stored
         entry["recipe"] = plain(recipes.to_json(recipe))
         key = (id(examples.x), id(examples.y), id(examples.weight))
         try:
             if key not in names:
-                arrays = Arrays(left)
+                arrays = Arrays(bytes_left)
                 with evaluations.original_conditions(record["id"]):
-                    tree, count = describe(materialized(examples, record["examples"]), arrays)
+                    tree, count = describe(materialize(examples, record["examples"]), arrays)
                 name = f"{len(names)}.npz"
                 with open(os.path.join(folder, name), "wb") as stream:
-                    numpy.savez(stream, **arrays.found)
+                    numpy.savez(stream, **arrays.arrays_by_key)
                 names[key] = {"file": name, "tree": tree, "count": count}
-                left -= arrays.bytes
+                bytes_left -= arrays.bytes
             entry["examples"] = names[key]
         except Exception as error:  # noqa: BLE001 - a script's own pipeline may raise anything
-            entry["note"] = f"{error if isinstance(error, UnkeptError) else repr(error)}"[
+            entry["note"] = f"{error if isinstance(error, UnstorableError) else repr(error)}"[
                 :NOTE_LENGTH
             ]
     atomic.write_json(
@@ -97,14 +97,15 @@ def store(run: Context) -> None:
 
 
 def store_training_hashes(run: Context) -> None:
-    """Write the names of the examples that the saved model was trained on, for when it is a
-    champion of other runs.
+    """Write the hashes of the examples that the saved model was trained on.
+
+    A later run needs them if the model is its champion.
     """
     live = run.evaluations.live
     own = [
-        one.examples
-        for one in run.evaluations.trainings
-        if one.model() is live and one.examples is not None
+        training.examples
+        for training in run.evaluations.trainings
+        if training.model() is live and training.examples is not None
     ]
     names = sorted({name for examples in own for name in examples.hashes})
     content = b"".join(names)
@@ -112,15 +113,15 @@ def store_training_hashes(run: Context) -> None:
         atomic.write_atomic(os.path.join(run.spec.inside, protocol.TRAINED_ON), content)
 
 
-def materialized(examples: Examples, count: Any = None) -> Examples:
-    """Return examples with an order: a pipeline's batches put together, anything else as it is.
+def materialize(examples: Examples, count: Any = None) -> Examples:
+    """Return examples with an order: a pipeline's batches joined, others unchanged.
 
     Args:
-        examples: what a number was measured on.
-        count: how many there were, if that is known.
+        examples: the examples of a number.
+        count: their number, if known.
 
     Raises:
-        UnkeptError: the pipeline does not end, is too large, or yields another number of examples
+        UnstorableError: the pipeline is endless, too large, or yields another number of examples
             than before.
     """
     if examples.y is not None or not _is_pipeline(examples.x):
@@ -129,18 +130,18 @@ def materialized(examples: Examples, count: Any = None) -> Examples:
     size = 0
     for batch in _batches(examples.x):
         if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
-            raise UnkeptError("the pipeline yields no pairs of input and target")
+            raise UnstorableError("the pipeline yields no pairs of input and target")
         batches.append(tuple(_arrays(part) for part in batch))
         size += sum(int(leaf.nbytes) for leaf in _leaves(batches[-1]))
         if size > LIMIT_BYTES:
-            raise UnkeptError(f"the examples take more than {LIMIT_BYTES >> 20} MB")
+            raise UnstorableError(f"the examples take more than {LIMIT_BYTES >> 20} MB")
     if not batches:
-        raise UnkeptError("the pipeline is empty when it is read again")
+        raise UnstorableError("the pipeline is empty when it is read again")
     parts = tuple(_joined([batch[i] for batch in batches]) for i in range(len(batches[0])))
-    found = len(next(_leaves(parts[1])))
-    if isinstance(count, int) and count != found:
-        raise UnkeptError(
-            f"the pipeline yields {found} examples when it is read again, not {count}"
+    length = len(next(_leaves(parts[1])))
+    if isinstance(count, int) and count != length:
+        raise UnstorableError(
+            f"the pipeline yields {length} examples when it is read again, not {count}"
         )
     return Examples(parts[0], parts[1], parts[2] if len(parts) > 2 else None)
 
@@ -153,11 +154,11 @@ def _is_pipeline(x: Any) -> bool:
 def _batches(x: Any) -> Iterator[Any]:
     if hasattr(x, "cardinality"):
         if int(x.cardinality()) == -1:
-            raise UnkeptError("the pipeline does not end")
+            raise UnstorableError("the pipeline does not end")
         return iter(x)
     if not hasattr(x, "__len__"):
-        raise UnkeptError("the pipeline can be read only once")
-    # An iterator of legacy Keras goes round for ever, and says by its length how far once is.
+        raise UnstorableError("the pipeline can be read only once")
+    # An iterator of legacy Keras never ends; its length is that of one epoch.
     return (
         (x[i] for i in range(len(x))) if hasattr(x, "__getitem__") else itertools.islice(x, len(x))
     )
@@ -171,7 +172,7 @@ def _arrays(part: Any) -> Any:
     if isinstance(part, (list, tuple)):
         return [_arrays(value) for value in part]
     if hasattr(part, "to_tensor") or hasattr(part, "sparse_shape") or hasattr(part, "dense_shape"):
-        raise UnkeptError("ragged or sparse tensors are not kept")
+        raise UnstorableError("ragged or sparse tensors cannot be stored")
     return numpy.asarray(part)
 
 
@@ -194,28 +195,30 @@ def _joined(parts: List[Any]) -> Any:
     if isinstance(parts[0], list):
         return [_joined([part[i] for part in parts]) for i in range(len(parts[0]))]
     if any(part.shape[1:] != parts[0].shape[1:] for part in parts):
-        raise UnkeptError("the pipeline's batches have examples of different shapes")
+        raise UnstorableError("the pipeline's batches have examples of different shapes")
     return numpy.concatenate(parts)
 
 
 def describe(examples: Examples, arrays: Arrays) -> Tuple[Dict[str, Any], int]:
-    """Put the arrays of examples into `arrays`; returns the rest as plain values, and how many
-    examples there are.
+    """Add the arrays of examples to `arrays`.
+
+    Returns:
+        the rest as plain values, and the number of examples.
 
     Raises:
-        UnkeptError: something in them is neither numbers nor texts.
+        UnstorableError: they contain something that is neither numbers nor texts.
     """
     import numpy
 
     tree = {name: _tree(getattr(examples, name), arrays) for name in Examples._fields}
-    counted = examples.y if examples.y is not None else examples.x
+    countable = examples.y if examples.y is not None else examples.x
     first = (
-        next(_leaves(counted))
-        if isinstance(counted, (dict, list, tuple)) and len(counted)
-        else counted
+        next(_leaves(countable))
+        if isinstance(countable, (dict, list, tuple)) and len(countable)
+        else countable
     )
-    is_list = isinstance(counted, list) and not hasattr(first, "shape")
-    return tree, len(counted) if is_list else int(numpy.shape(first)[0])
+    is_list = isinstance(countable, list) and not hasattr(first, "shape")
+    return tree, len(countable) if is_list else int(numpy.shape(first)[0])
 
 
 def _tree(value: Any, arrays: Arrays) -> Any:
@@ -228,7 +231,7 @@ def _tree(value: Any, arrays: Arrays) -> Any:
         return {
             "kind": "dict",
             "names": names,
-            "items": [_tree(one, arrays) for one in value.values()],
+            "items": [_tree(item, arrays) for item in value.values()],
         }
     if (
         isinstance(value, (list, tuple))
@@ -236,14 +239,14 @@ def _tree(value: Any, arrays: Arrays) -> Any:
         and hasattr(value[0], "shape")
         and numpy.ndim(value[0])
     ):
-        return {"kind": "list", "items": [_tree(one, arrays) for one in value]}
+        return {"kind": "list", "items": [_tree(item, arrays) for item in value]}
     if isinstance(value, (list, tuple)):
-        made = (
+        array = (
             numpy.asarray(value)
-            if not all(isinstance(one, str) for one in value)
+            if not all(isinstance(item, str) for item in value)
             else numpy.array(value, object)
         )
-        return {"kind": "plain list", "item": _tree(made, arrays)}
+        return {"kind": "plain list", "item": _tree(array, arrays)}
     if hasattr(value, "iloc"):
         return _pandas(value, arrays)
     if hasattr(value, "tocsr"):
@@ -262,7 +265,7 @@ def _tree(value: Any, arrays: Arrays) -> Any:
     if hasattr(value, "numpy") and not isinstance(value, numpy.ndarray):
         return {"kind": "tensor", "item": _tree(numpy.asarray(value.numpy()), arrays)}
     if not isinstance(value, numpy.ndarray):
-        raise UnkeptError(f"a {type(value).__name__} is not kept")
+        raise UnstorableError(f"a {type(value).__name__} cannot be stored")
     return (
         _texts(value, arrays)
         if value.dtype.kind == "O"
@@ -275,8 +278,8 @@ def _pandas(value: Any, arrays: Arrays) -> Dict[str, Any]:
 
     if hasattr(value, "columns"):
         columns = [_tree(value.iloc[:, i], arrays) for i in range(value.shape[1])]
-        return {"kind": "frame", "names": [_name(one) for one in value.columns], "items": columns}
-    found = {
+        return {"kind": "frame", "names": [_name(name) for name in value.columns], "items": columns}
+    description = {
         "kind": "series",
         "name": None if value.name is None else _name(value.name),
         "dtype": str(value.dtype),
@@ -285,42 +288,45 @@ def _pandas(value: Any, arrays: Arrays) -> Dict[str, Any]:
         codes = numpy.asarray(value.cat.codes)
         categories = _tree(numpy.asarray(value.cat.categories), arrays)
         return {
-            **found,
+            **description,
             "codes": arrays.add(codes),
             "categories": categories,
             "ordered": bool(value.cat.ordered),
         }
-    return {**found, "item": _tree(numpy.asarray(value), arrays)}
+    return {**description, "item": _tree(numpy.asarray(value), arrays)}
 
 
 def _name(key: Any) -> Any:
     if not isinstance(key, (str, int)):
-        raise UnkeptError(f"a column named {key!r} is not kept"[:100])
+        raise UnstorableError(f"a column named {key!r} cannot be stored"[:100])
     return key
 
 
 def _texts(values: Any, arrays: Arrays) -> Dict[str, Any]:
-    """Texts as their bytes one after the other; missing ones are marked."""
+    """Store texts as their bytes, joined; missing ones are marked."""
     import numpy
 
     flat = values.ravel().tolist()
-    is_bytes = bool(flat) and all(isinstance(one, bytes) for one in flat)
-    missing = [one is None or (isinstance(one, float) and one != one) for one in flat]
-    if not is_bytes and not all(isinstance(one, str) or gone for one, gone in zip(flat, missing)):
-        if all(isinstance(one, (int, float)) for one in flat):
-            numbers = [float(one) for one in flat]
+    is_bytes = bool(flat) and all(isinstance(value, bytes) for value in flat)
+    missing = [value is None or (isinstance(value, float) and value != value) for value in flat]
+    if not is_bytes and not all(
+        isinstance(value, str) or is_missing for value, is_missing in zip(flat, missing)
+    ):
+        if all(isinstance(value, (int, float)) for value in flat):
+            numbers = [float(value) for value in flat]
             return {
                 "kind": "objects",
                 "item": _tree(numpy.array(numbers).reshape(values.shape), arrays),
             }
-        raise UnkeptError("an array of objects that are no texts is not kept")
+        raise UnstorableError("an array of objects other than texts cannot be stored")
     encoded = [
-        b"" if gone else one if is_bytes else one.encode() for one, gone in zip(flat, missing)
+        b"" if is_missing else value if is_bytes else value.encode()
+        for value, is_missing in zip(flat, missing)
     ]
-    ends = numpy.cumsum([len(one) for one in encoded], dtype="int64")
+    ends = numpy.cumsum([len(value) for value in encoded], dtype="int64")
     content = numpy.frombuffer(b"".join(encoded), dtype="uint8")
     keys = [arrays.add(part) for part in (content, ends, numpy.array(missing, dtype=bool))]
-    none = any(one is None for one in flat)
+    none = any(value is None for value in flat)
     return {
         "kind": "texts",
         "keys": keys,
@@ -350,9 +356,9 @@ def _restored(tree: Any, arrays: Any) -> Any:
     if kind == "array":
         return arrays[tree["key"]]
     if kind == "dict":
-        return dict(zip(tree["names"], (_restored(one, arrays) for one in tree["items"])))
+        return dict(zip(tree["names"], (_restored(item, arrays) for item in tree["items"])))
     if kind == "list":
-        return [_restored(one, arrays) for one in tree["items"]]
+        return [_restored(item, arrays) for item in tree["items"]]
     if kind == "plain list":
         return _restored(tree["item"], arrays).tolist()
     if kind == "texts":
@@ -366,16 +372,17 @@ def _restored_texts(tree: Any, arrays: Any) -> Any:
     import numpy
 
     content, ends, missing = (arrays[key] for key in tree["keys"])
-    whole = content.tobytes()
+    joined = content.tobytes()
     begins = [0, *ends.tolist()]
-    parts = (whole[a:b] for a, b in zip(begins, begins[1:]))
-    gone = None if tree["none"] else float("nan")
+    parts = (joined[a:b] for a, b in zip(begins, begins[1:]))
+    none_value = None if tree["none"] else float("nan")
     values = [
-        gone if m else p if tree["bytes"] else p.decode() for p, m in zip(parts, missing.tolist())
+        none_value if m else p if tree["bytes"] else p.decode()
+        for p, m in zip(parts, missing.tolist())
     ]
-    made: Any = numpy.empty(len(values), dtype=object)
-    made[:] = values
-    return made.reshape(tree["shape"])
+    array: Any = numpy.empty(len(values), dtype=object)
+    array[:] = values
+    return array.reshape(tree["shape"])
 
 
 def _restored_csr(tree: Any, arrays: Any) -> Any:
@@ -402,20 +409,20 @@ def _restored_series(tree: Any, arrays: Any) -> Any:
 
     if "codes" in tree:
         categories = _restored(tree["categories"], arrays)
-        made = pandas.Categorical.from_codes(
+        categorical = pandas.Categorical.from_codes(
             arrays[tree["codes"]], categories=categories, ordered=tree["ordered"]
         )
-        return pandas.Series(made, name=tree["name"])
+        return pandas.Series(categorical, name=tree["name"])
     return pandas.Series(_restored(tree["item"], arrays), name=tree["name"]).astype(tree["dtype"])
 
 
 def _restored_frame(tree: Any, arrays: Any) -> Any:
     import pandas
 
-    columns = [_restored(one, arrays) for one in tree["items"]]
-    made = pandas.concat(columns, axis=1) if columns else pandas.DataFrame()
-    made.columns = pandas.Index(tree["names"])
-    return made
+    columns = [_restored(item, arrays) for item in tree["items"]]
+    frame = pandas.concat(columns, axis=1) if columns else pandas.DataFrame()
+    frame.columns = pandas.Index(tree["names"])
+    return frame
 
 
 _RESTORED = {

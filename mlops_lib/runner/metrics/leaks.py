@@ -1,10 +1,10 @@
-"""The leak radar: which of the judged examples the model had been trained on, exactly or nearly.
+"""Leak detection: judged examples that the model was trained on.
 
-At each `fit` the keys of the training examples are kept (eight bytes an example) and, for pictures
-and tables, what near-copies are found by. When the script has ended, the judged examples are
-compared with those of the fits that made the judged model. What was also trained on is left out:
-the number, the count, the baseline and the mistakes become those of the clean rest before the saved
-model is measured again, so that the verdict is about examples nothing was trained on.
+Each `fit` stores the keys of its training examples (eight bytes per example) and, for pictures and
+tables, an index of near-copies. When the script has ended, the judged examples are compared with
+those of the fits that produced the judged model. Copies, exact or near, are left out: the number,
+the count, the baseline and the reported errors become those of the clean rest before the saved
+model is measured again. The verdict is then about examples that nothing was trained on.
 """
 
 import os
@@ -26,24 +26,23 @@ from mlops_lib.runner.metrics.pairs import shown
 from mlops_lib.runner.state import atomic
 
 FEWEST = 30
-"""A clean rest of fewer examples says nothing."""
-KEPT_BYTES = 1 << 28
-"""Memory for what near-copies are found by, of all fits together."""
+"""A clean rest of fewer examples is not meaningful."""
+INDEX_BYTES = 1 << 28
+"""Memory for the near-copy indexes of all fits together."""
 TRAININGS = 32
 PIPELINES = 2
-"""The last pipelines that models were trained on are read again."""
+"""Number of the last pipelines that models were trained on which are read again."""
 JUDGED_SETS = 6
-"""The last different sets of examples that evaluations were made on are looked at."""
+"""Number of the last different sets of judged examples that are examined."""
 PAIRS_SHOWN = 12
 SHARE_OF_TIME = 0.02
 FREE_S = 2.0
-"""The radar may take this share of the run's time, or so many seconds, before it looks for exact
-copies only.
+"""Detection may take this time, or `SHARE_OF_TIME` of the run's; then it finds exact copies only.
 """
 
 
 class Training:
-    """What is kept of the examples that one fit was given."""
+    """The stored facts about the examples of one fit."""
 
     def __init__(self, model: Any, x: Any, y: Any, rows: example_rows.Rows) -> None:
         self.model: Callable[[], Any] = reference(model)
@@ -59,7 +58,7 @@ class Training:
 
     @property
     def nbytes(self) -> int:
-        """Memory for finding near-copies."""
+        """Memory of the near-copy index."""
         return 0 if self.described is None else self.described.nbytes
 
 
@@ -69,27 +68,31 @@ class Copies(NamedTuple):
     kind: str
     index: Any
     match: Any
-    """The training example of each, by its place in `training`."""
+    """The training example of each, by its index in `training`."""
     training: Training
 
 
 class Findings:
-    """What was found about one set of judged examples."""
+    """Findings about one set of judged examples."""
 
     def __init__(self, count: int) -> None:
         self.count = count
         self.copies: List[Copies] = []
         self.repeated: Any = None
-        """Judged examples that repeat training examples as such data does; a mask, or None."""
+        """Mask of judged examples that repeat training examples by nature, or None."""
         self.targets: List[str] = []
         self.groups: List[columns.Group] = []
         self.prepared: List[Dict[str, Any]] = []
         self.is_training_set = False
-        """Whether these are just the examples of a fit, whose number is known to say little."""
+        """Set if these are exactly a fit's training examples; their number is known to mean little.
+        """
 
     @property
     def repeated_only(self) -> Any:
-        """The judged examples that only repeat training examples as such data does, as a mask."""
+        """Mask of judged examples that repeat training examples by nature only.
+
+        They do not leak otherwise.
+        """
         import numpy
 
         mask: Any = numpy.zeros(self.count, dtype=bool) if self.repeated is None else self.repeated
@@ -97,46 +100,48 @@ class Findings:
 
     @property
     def leaking(self) -> Any:
-        """The judged examples that were trained on, as a mask."""
+        """Mask of the judged examples that were trained on."""
         import numpy
 
         mask: Any = numpy.zeros(self.count, dtype=bool)
-        for one in self.copies:
-            mask[one.index] = True
+        for copies in self.copies:
+            mask[copies.index] = True
         for group in self.groups:
             mask |= group.rows
         return mask
 
 
 class LeakDetector:
-    """Keeps what models were trained on, and compares the judged examples with it.
+    """Store the training examples of models, and compare judged examples with them.
 
     Args:
-        journal: where it is said what could not be looked at.
+        journal: receives warnings about examples that could not be examined.
     """
 
     def __init__(self, journal: Journal) -> None:
         self.journal = journal
         self._trainings: List[Training] = []
         self._unread: List[Tuple[Callable[[], Any], Any]] = []
-        """Pipelines that models were trained on; they are read when the script is over."""
+        """Pipelines that models were trained on; they are read when the script has ended."""
         self._known: Dict[int, Tuple[Any, bytes, Training]] = {}
         self._spent_s = 0.0
         self.preparations = preparation.Preparations()
 
     def replace_training(self, model: Any, x: Any, y: Any) -> None:
-        """Note that a search has trained this model anew, and on nothing but these examples."""
-        self._trainings[:] = [one for one in self._trainings if one.model() is not model]
+        """Record that a search has trained this model anew, on these examples only."""
+        self._trainings[:] = [
+            training for training in self._trainings if training.model() is not model
+        ]
         self.record_training(model, x, y)
 
     def record_training(self, model: Any, x: Any, y: Any, *, source: Any = None) -> None:
-        """Note that a model was trained on these examples.
+        """Record that a model was trained on these examples.
 
         Args:
             model: the model.
             x: the input.
             y: the targets.
-            source: what `x` is the beginning of, if it is a part of it that nobody keeps.
+            source: the input whose beginning `x` is, if `x` is a temporary part of it.
         """
         began = time.monotonic()
         with self.journal.guard("examples of a fit"):
@@ -144,25 +149,23 @@ class LeakDetector:
         self._spent_s += time.monotonic() - began
 
     def _note(self, model: Any, x: Any, y: Any, source: Any) -> None:
-        training = self._again(model, x, y) or self._new(model, x, y)
+        training = self._stored(model, x, y) or self._new(model, x, y)
         if training is not None:
             if source is not None:
                 training.x = reference(source)
             self._trainings.append(training)
             del self._trainings[:-TRAININGS]
-            self._bound()
+            self._enforce_limit()
         elif example_rows.is_pipeline(x):
             self._unread.append((reference(model), x))
             del self._unread[:-PIPELINES]
 
-    def _again(self, model: Any, x: Any, y: Any) -> Optional[Training]:
-        """Return what is known already: a script that fits in a loop gives the same arrays again
-        and again.
-        """
-        known = self._known.get(id(x))
-        if known is None or known[0]() is not x or known[1] != _sample(x):
+    def _stored(self, model: Any, x: Any, y: Any) -> Optional[Training]:
+        """Return the stored training of the same arrays, for scripts that fit in a loop."""
+        stored = self._known.get(id(x))
+        if stored is None or stored[0]() is not x or stored[1] != _sample(x):
             return None
-        first = known[2]
+        first = stored[2]
         training = Training.__new__(Training)
         training.__dict__.update(
             first.__dict__, model=reference(model), labels=_label_keys(y, len(first.keys))
@@ -181,8 +184,9 @@ class LeakDetector:
             training.described = neighbours.describe(rows)
         elif rows.kind in ("pictures", "numbers"):
             self.journal.warn(
-                "near-copies are not looked for among the examples of later fits: it takes too long"
+                "near-copies of the examples of later fits are not searched: it would take too long"
             )
+        # An id alone is no identity: arrays are freed and change in place.
         sample = _sample(x)
         if sample is not None:
             self._known[id(x)] = (reference(x), sample, training)
@@ -191,63 +195,68 @@ class LeakDetector:
     def _has_time(self) -> bool:
         return self._spent_s <= max(FREE_S, SHARE_OF_TIME * time.process_time())
 
-    def _bound(self) -> None:
-        """Let go of what the oldest fits' near-copies are found by, within the bound of memory."""
-        taken = 0
+    def _enforce_limit(self) -> None:
+        """Drop the near-copy indexes of the oldest fits beyond the memory limit."""
+        used = 0
         for training in reversed(self._trainings):
-            taken += training.nbytes
-            if taken > KEPT_BYTES and training.described is not None:
+            used += training.nbytes
+            if used > INDEX_BYTES and training.described is not None:
                 training.described = None
                 self.journal.warn(
-                    "near-copies are not looked for among the examples of earlier fits: too much memory"
+                    "near-copies of the examples of earlier fits are not searched: they need too"
+                    " much memory"
                 )
-        alive = {id(one.described) for one in self._trainings}
+        alive = {id(training.described) for training in self._trainings}
         self._known = {
-            key: one for key, one in self._known.items() if id(one[2].described) in alive
+            key: entry for key, entry in self._known.items() if id(entry[2].described) in alive
         }
 
     def look(self, model: Any, x: Any, y: Any) -> Optional[Findings]:
-        """Return what leaks into these judged examples from what the model was fitted on; None if
-        nothing can be told.
+        """Return the leaks from a model's training into these judged examples.
+
+        Returns:
+            None if the examples cannot be read or no training is known.
         """
         self._read_pipelines(model)
-        own = [one for one in self._trainings if one.model() is model] or self._trainings
+        own = [t for t in self._trainings if t.model() is model] or self._trainings
         rows = example_rows.read(x)
         if rows is None or not own or not len(rows):
             return None
-        found = Findings(len(rows))
-        seen: List[Training] = []
+        findings = Findings(len(rows))
+        compared: List[Training] = []
         for training in own:
-            if any(training.keys is one.keys for one in seen):
+            if any(training.keys is previous.keys for previous in compared):
                 continue
-            seen.append(training)
-            found.is_training_set |= _is_same_set(rows.keys, training.keys)
-            self._compare(training, rows, _label_keys(y, len(rows)), found)
-            found.targets += [name for name in training.target_columns if name not in found.targets]
-            found.groups += _groups(training, x, rows)
-        found.prepared = self.preparations.find_fitted_on(x, rows, ~found.leaking)
-        return found
+            compared.append(training)
+            findings.is_training_set |= _is_same_set(rows.keys, training.keys)
+            self._compare(training, rows, _label_keys(y, len(rows)), findings)
+            findings.targets += [
+                name for name in training.target_columns if name not in findings.targets
+            ]
+            findings.groups += _groups(training, x, rows)
+        findings.prepared = self.preparations.find_fitted_on(x, rows, ~findings.leaking)
+        return findings
 
     def _read_pipelines(self, model: Any) -> None:
-        """Read once what this model was trained on, if that gives batches: its files, or one epoch."""
-        mine = [one for one in self._unread if one[0]() is model]
-        self._unread = [one for one in self._unread if one not in mine]
-        for _, x in mine:
+        """Read the pipelines of this model's training once: their files, or one epoch."""
+        pending = [entry for entry in self._unread if entry[0]() is model]
+        self._unread = [entry for entry in self._unread if entry not in pending]
+        for _, x in pending:
             rows = example_rows.of_files(x)
             targets = None
             if rows is None:
-                read = example_rows.in_memory(x)
-                if read is None:
+                arrays = example_rows.in_memory(x)
+                if arrays is None:
                     continue
-                rows = example_rows.read(read[0])
-                targets = read[1]
+                rows = example_rows.read(arrays[0])
+                targets = arrays[1]
             if rows is not None and len(rows):
                 training = Training(model, None, targets, rows)
                 training.described = neighbours.describe(rows)
                 self._trainings.append(training)
 
     def _compare(
-        self, training: Training, rows: example_rows.Rows, labels: Any, found: Findings
+        self, training: Training, rows: example_rows.Rows, labels: Any, findings: Findings
     ) -> None:
         import numpy
 
@@ -258,36 +267,45 @@ class LeakDetector:
             and rows.kind == training.kind == "texts"
         ):
             kinds.append(("white space or case", training.loose, rows.loose, training.loose_twins))
-        taken: Any = numpy.zeros(len(rows), dtype=bool)
-        for kind, fitted, judged, twins in kinds:
-            index, match = _equal(judged, fitted, ~taken)
+        matched: Any = numpy.zeros(len(rows), dtype=bool)
+        # The strictest kind comes first; each judged example counts once.
+        for kind, trained_keys, judged_keys, twins in kinds:
+            index, match = _equal(judged_keys, trained_keys, ~matched)
             if not len(index):
                 continue
             if self._is_natural(
-                training, rows, int(taken.sum()) + len(index), twins, labels, index, match
+                training, rows, int(matched.sum()) + len(index), twins, labels, index, match
             ):
                 mask: Any = (
-                    numpy.zeros(len(rows), dtype=bool) if found.repeated is None else found.repeated
+                    numpy.zeros(len(rows), dtype=bool)
+                    if findings.repeated is None
+                    else findings.repeated
                 )
                 mask[index] = True
-                found.repeated = mask
+                findings.repeated = mask
             else:
-                found.copies.append(Copies(kind, index, match, training))
-            taken[index] = True
-        if training.described is None or taken.all() or training.described.kind != _near_kind(rows):
+                findings.copies.append(Copies(kind, index, match, training))
+            matched[index] = True
+        if (
+            training.described is None
+            or matched.all()
+            or training.described.kind != _near_kind(rows)
+        ):
             return
-        if found.repeated is not None and rows.kind == "numbers":
-            return  # in a coarse table every row is near another
-        left = numpy.flatnonzero(~taken)
+        if findings.repeated is not None and rows.kind == "numbers":
+            return  # in a coarse table every row is near another one
+        rest = numpy.flatnonzero(~matched)
         source = rows.numbers if rows.kind != "pictures" else rows.source
-        some = source[left] if len(left) < len(rows) else source
+        some = source[rest] if len(rest) < len(rows) else source
         if training.described.kind == "numbers" and some.shape[1] != len(training.described.centre):
             return
-        for one in training.described.find(some):
+        for copies in training.described.find(some):
             same = slice(None)
             if rows.kind == "mixed":
-                same = rows.loose[left[one.index]] == training.loose[one.match]
-            found.copies.append(Copies(one.kind, left[one.index[same]], one.match[same], training))
+                same = rows.loose[rest[copies.index]] == training.loose[copies.match]
+            findings.copies.append(
+                Copies(copies.kind, rest[copies.index[same]], copies.match[same], training)
+            )
 
     def _is_natural(
         self,
@@ -299,16 +317,17 @@ class LeakDetector:
         index: Any,
         match: Any,
     ) -> bool:
-        """Return whether so many equal examples are what such data is like."""
-        judged = len(rows)
+        """Return whether so many equal examples are natural for such data."""
+        count = len(rows)
         if self.preparations.is_resampled(rows.keys) or not repeats.is_expected(
-            repeated, judged, twins, len(training.keys)
+            repeated, count, twins, len(training.keys)
         ):
             return False
+        # A copy has its original's target: many differing targets exclude copies.
         has_labels = labels is not None and training.labels is not None and len(index) >= FEWEST
         if has_labels and (labels[index] != training.labels[match]).mean() >= repeats.DISAGREEING:
             return True
-        return training.coarse.makes_plausible(match, repeated / judged)
+        return training.coarse.makes_plausible(match, repeated / count)
 
 
 def _near_kind(rows: example_rows.Rows) -> str:
@@ -316,8 +335,9 @@ def _near_kind(rows: example_rows.Rows) -> str:
 
 
 def _sample(x: Any) -> Optional[bytes]:
-    """Return the content of a few examples of an array, by which it is known again; None for other
-    inputs.
+    """Return the bytes of some rows of an array, which detect a change of its content.
+
+    None is returned for other inputs.
     """
     if type(x).__name__ != "ndarray" or not len(x) or x.dtype.kind not in "biuf":
         return None
@@ -329,42 +349,45 @@ def _label_keys(y: Any, count: int) -> Any:
     return rows.keys if rows is not None and len(rows) == count else None
 
 
-def _equal(judged: Any, fitted: Any, which: Any) -> Tuple[Any, Any]:
-    """Return the judged examples whose key is among the fitted ones, and the place of the first
-    equal one.
+def _equal(judged_keys: Any, trained_keys: Any, which: Any) -> Tuple[Any, Any]:
+    """Return the indexes of judged examples whose key is among the fitted keys.
+
+    The second array holds the index of the first equal fitted example of each.
     """
     import numpy
 
-    unique, first = numpy.unique(fitted, return_index=True)
-    place = numpy.searchsorted(unique, judged).clip(max=len(unique) - 1)
-    index = numpy.flatnonzero((unique[place] == judged) & which)
+    unique, first = numpy.unique(trained_keys, return_index=True)
+    place = numpy.searchsorted(unique, judged_keys).clip(max=len(unique) - 1)
+    index = numpy.flatnonzero((unique[place] == judged_keys) & which)
     return index, first[place[index]]
 
 
-def _is_same_set(judged: Any, fitted: Any) -> bool:
+def _is_same_set(judged_keys: Any, trained_keys: Any) -> bool:
     import numpy
 
-    return len(judged) == len(fitted) and bool((numpy.sort(judged) == numpy.sort(fitted)).all())
+    return len(judged_keys) == len(trained_keys) and bool(
+        (numpy.sort(judged_keys) == numpy.sort(trained_keys)).all()
+    )
 
 
 def _groups(training: Training, x: Any, rows: example_rows.Rows) -> List[columns.Group]:
-    judged = columns.Frame.of(x)
-    fitted = training.frame
+    judged_frame = columns.Frame.of(x)
+    trained_frame = training.frame
     trained_keys = training.keys
     judged_keys = rows.keys
     width = _width(rows)
-    if judged is None or fitted is None:
+    if judged_frame is None or trained_frame is None:
         split = columns.split_of(len(training.keys), len(rows))
         if split is not None:  # the parts before they were scaled, say
-            fitted = columns.Frame.of(split[0])
-            judged = columns.Frame.of(split[1])
+            trained_frame = columns.Frame.of(split[0])
+            judged_frame = columns.Frame.of(split[1])
             parts = [example_rows.read(part) for part in split]
             if parts[0] is not None and parts[1] is not None:
                 trained_keys = parts[0].keys
                 judged_keys = parts[1].keys
                 width = _width(parts[1])
-    if fitted is not None and judged is not None:
-        return columns.groups_on_both_sides(fitted, judged)
+    if trained_frame is not None and judged_frame is not None:
+        return columns.groups_on_both_sides(trained_frame, judged_frame)
     return columns.groups_by_content(trained_keys, judged_keys, width) if width else []
 
 
@@ -372,84 +395,90 @@ def _width(rows: example_rows.Rows) -> int:
     return 0 if rows.kind != "numbers" or rows.numbers is None else int(rows.numbers.shape[1])
 
 
-def settle(radar: LeakDetector, evaluations: Evaluations, inside: str) -> None:
-    """Say of each evaluation what leaks into it, at the script's end and before its model is
-    measured again.
+def settle(detector: LeakDetector, evaluations: Evaluations, inside: str) -> None:
+    """Add the leaks to each evaluation, before the saved model is measured again.
 
     Args:
-        radar: what is known of the fits.
-        evaluations: what the script measured; what leaks into them is left out when they are
-            measured again.
+        detector: the trainings.
+        evaluations: the script's measurements; leaking examples are left out when they are
+            repeated.
         inside: the folder for `leaks.json`.
     """
-    _Settlement(radar, evaluations).run(inside)
+    _Settlement(detector, evaluations).run(inside)
 
 
 class _Settlement:
-    def __init__(self, radar: LeakDetector, evaluations: Evaluations) -> None:
-        self._radar = radar
+    def __init__(self, detector: LeakDetector, evaluations: Evaluations) -> None:
+        self._detector = detector
         self._evaluations = evaluations
         self._sets: Dict[Tuple[int, int], Optional[_Judged]] = {}
 
     def run(self, inside: str) -> None:
-        found: Dict[int, _Judged] = {}
+        sets: Dict[int, _Judged] = {}
         for record in reversed(self._evaluations.records):
             if record["source"] == "fit.training":
                 continue
-            judged = self._judged(record)
-            if judged is not None:
-                found[record["id"]] = judged
-                self._note(record, judged)
-        last = self._evaluations.judged_record()
-        pairs = found[last["id"]].pairs() if last is not None and "leaks" in last else []
+            findings = self._examine_once(record)
+            if findings is not None:
+                sets[record["id"]] = findings
+                self._note(record, findings)
+        subject = self._evaluations.judged_record()
+        pairs = sets[subject["id"]].pairs() if subject is not None and "leaks" in subject else []
         path = os.path.join(inside, protocol.LEAKS)
         if pairs:
             atomic.write_json(path, {"schema": 1, "pairs": pairs})
         elif os.path.exists(path):
             os.remove(path)
 
-    def _judged(self, record: Dict[str, Any]) -> "Optional[_Judged]":
-        asked = self._evaluations.xy.get(record["id"])
+    def _examine_once(self, record: Dict[str, Any]) -> "Optional[_Judged]":
+        xy = self._evaluations.xy.get(record["id"])
         model = self._evaluations.models.get(record["id"])
-        if asked is None:
+        if xy is None:
             return None
-        key = (id(asked[0]), id(model))
+        key = (id(xy[0]), id(model))
         if key not in self._sets:
             self._sets[key] = None
             if len(self._sets) <= JUDGED_SETS:
-                with self._radar.journal.guard("leaks"):
-                    self._sets[key] = self._look(model, *asked)
+                with self._detector.journal.guard("leaks"):
+                    self._sets[key] = self._look(model, *xy)
         return self._sets[key]
 
     def _look(self, model: Any, x: Any, y: Any) -> "Optional[_Judged]":
         if y is None and not hasattr(x, "get_label"):
             x, y = example_rows.in_memory(x) or (None, None)
-        found = self._radar.look(model, x, y) if x is not None else None
-        return None if found is None else _Judged(x, found)
+        findings = self._detector.look(model, x, y) if x is not None else None
+        return None if findings is None else _Judged(x, findings)
 
-    def _note(self, record: Dict[str, Any], judged: "_Judged") -> None:
-        found = judged.findings
-        if record["held_out"] is False and judged.findings.is_training_set:
-            return  # measured on the training examples, and known to be
+    def _note(self, record: Dict[str, Any], examined: "_Judged") -> None:
+        findings = examined.findings
+        if record["held_out"] is False and examined.findings.is_training_set:
+            return  # knowingly measured on the training examples
         if record["held_out"] is False and not self._is_needed(record):
             return
-        if not (judged.leaking.any() or judged.repeated.any() or found.targets or found.prepared):
+        if not (
+            examined.leaking.any()
+            or examined.repeated.any()
+            or findings.targets
+            or findings.prepared
+        ):
             return
-        record["leaks"] = {**judged.described(), "value_of_all": record["value"]}
-        if judged.leaking.any():
-            if judged.rest < FEWEST:
+        record["leaks"] = {**examined.described(), "value_of_all": record["value"]}
+        if examined.leaking.any():
+            if examined.rest < FEWEST:
                 record["leaks"]["fate"] = "too few left"
                 return
-            record["leaks"]["fate"] = "not measured"  # until it has been
-            self._evaluations.leaking[record["id"]] = judged.names(judged.leaking)
-        elif judged.repeated.any() and int((~judged.repeated).sum()) >= FEWEST:
-            self._evaluations.repeated[record["id"]] = judged.names(judged.repeated)
+            record["leaks"]["fate"] = "not measured"  # until the repetition succeeds
+            self._evaluations.leaking[record["id"]] = examined.names(examined.leaking)
+        elif examined.repeated.any() and int((~examined.repeated).sum()) >= FEWEST:
+            self._evaluations.repeated[record["id"]] = examined.names(examined.repeated)
         if record["held_out"] is False:
+            # The clean rest of these examples is held out, and it is all that counts from here on.
             record["held_out"] = True
 
     def _is_needed(self, record: Dict[str, Any]) -> bool:
-        """Return whether nothing was measured on examples that are apart: the part of these that is
-        has to do then.
+        """Return whether no other number was measured on held-out examples.
+
+        Then the part of these examples that was not trained on has to serve.
         """
         own = [r for r in self._evaluations.records if not str(r["source"]).startswith("fit.")]
         return not any(
@@ -458,7 +487,7 @@ class _Settlement:
 
 
 class _Judged:
-    """A set of judged examples with what was found about it."""
+    """A set of judged examples with its findings."""
 
     def __init__(self, x: Any, findings: Findings) -> None:
         self.x = x
@@ -468,33 +497,35 @@ class _Judged:
         self.rest = int((~self.leaking).sum())
 
     def names(self, which: Any) -> FrozenSet[bytes]:
-        """Return the names (digest.hashes) of some of the examples."""
-        listed = example_hashes.hashes(self.x) or []
-        return frozenset(name for name, is_one in zip(listed, which.tolist()) if is_one)
+        """Return the hashes (`example_hashes.hashes`) of some of the examples."""
+        hashes = example_hashes.hashes(self.x) or []
+        return frozenset(name for name, is_one in zip(hashes, which.tolist()) if is_one)
 
     def pairs(self) -> List[Dict[str, Any]]:
-        """Return some pairs to look at."""
+        """Return some pairs for the report."""
         return shown(self.findings.copies, self.x, limit=PAIRS_SHOWN)
 
     def described(self) -> Dict[str, Any]:
-        """Return the findings as they stand in metrics.json."""
+        """Return the findings as metrics.json stores them."""
         import numpy
 
-        found = self.findings
+        findings = self.findings
         kinds: Dict[str, int] = {}
-        counted: Any = numpy.zeros(found.count, dtype=bool)
-        for one in found.copies:
-            new = one.index[~counted[one.index]]
-            counted[new] = True
+        is_counted: Any = numpy.zeros(findings.count, dtype=bool)
+        for copies in findings.copies:
+            new = copies.index[~is_counted[copies.index]]
+            is_counted[new] = True
             if len(new):
-                kinds[one.kind] = kinds.get(one.kind, 0) + len(new)
+                kinds[copies.kind] = kinds.get(copies.kind, 0) + len(new)
         return {
-            "examples": found.count,
+            "examples": findings.count,
             "left_out": int(self.leaking.sum()),
             "kinds": kinds,
             "fate": "",
             "repeated": int(self.repeated.sum()),
-            "groups": [{"column": g.column, "examples": int(g.rows.sum())} for g in found.groups],
-            "targets": found.targets[:20],
-            "prepared": found.prepared[:20],
+            "groups": [
+                {"column": g.column, "examples": int(g.rows.sum())} for g in findings.groups
+            ],
+            "targets": findings.targets[:20],
+            "prepared": findings.prepared[:20],
         }

@@ -1,6 +1,4 @@
-"""From a metric call back to the model: which `predict` made the argument of `accuracy_score(y,
-p)`.
-"""
+"""Trace the argument of a metric call to the `predict` call that returned it."""
 
 import hashlib
 import inspect
@@ -11,9 +9,9 @@ from mlops_lib.runner.metrics.evaluations import Measured
 from mlops_lib.runner.search.examples import rows
 
 KEPT = 32
-"""Predictions remembered; scripts rarely make more before they measure them."""
+"""Number of remembered predictions; scripts rarely make more before they measure them."""
 KEPT_BYTES = 1 << 29
-"""… and the memory they may keep from being freed; the newest is kept whatever its size."""
+"""Memory of the remembered predictions; the newest is kept whatever its size."""
 
 Shape = Callable[[Any], Any]
 
@@ -39,11 +37,11 @@ def _second_column(output: Any) -> Any:
 
 
 DERIVED: Tuple[Shape, ...] = (_as_it_is, _argmax, _above_half, _rounded, _second_column)
-"""What scripts make of a prediction before they measure it."""
+"""Transformations that scripts apply to a prediction before they measure it."""
 
 
 class Prediction:
-    """One output of `predict`, with the model and the input it came from."""
+    """One output of `predict`, with its model and input."""
 
     def __init__(
         self,
@@ -60,11 +58,11 @@ class Prediction:
         self.output = output
         self.fit = fit
         self.options = options or {}
-        """What the script asked for besides, such as `num_iteration`."""
+        """Further arguments of the call, such as `num_iteration`."""
         self._digests: Optional[Dict[str, Shape]] = None
 
-    def shape_of(self, wanted: str) -> Optional[Shape]:
-        """The function that turns this output into the argument of that digest, if there is one."""
+    def transformation_of(self, digest: str) -> Optional[Shape]:
+        """Return the function that turns this output into values of the digest, or None."""
         if self._digests is None:
             self._digests = {}
             for shape in DERIVED:
@@ -72,10 +70,10 @@ class Prediction:
                     self._digests.setdefault(digest_values(shape(self.output)), shape)
                 except (TypeError, IndexError, ValueError, AttributeError):
                     continue
-        return self._digests.get(wanted)
+        return self._digests.get(digest)
 
     def repeat(self, model: Any) -> Any:
-        """The same prediction by another model."""
+        """Return the same prediction by another model."""
         return predict(model, self.method, self.x, **self.options)
 
     def measure(
@@ -90,11 +88,11 @@ class Prediction:
         """Measure another model by the same prediction.
 
         Args:
-            model: the other one.
+            model: the other model.
             y: the targets of all examples.
-            of: the measure of targets and outputs.
-            without: the examples to leave out.
-            baseline: what a constant model gives on such targets.
+            of: the metric, a function of targets and outputs.
+            without: hashes of the examples to leave out.
+            baseline: the number of a constant model for given targets.
         """
         import numpy
 
@@ -102,22 +100,24 @@ class Prediction:
         output = self.repeat(model)
         if names is not None and len(names) != len(output):
             names = None
-        kept = None
+        indexes = None
         if without:
-            kept = [i for i, name in enumerate(names or ()) if name not in without]
-            names = [names[i] for i in kept] if names else None
-            output, y = numpy.asarray(output)[kept], numpy.asarray(y)[kept]
-        asked = (rows(self.x, kept), y) if kept is not None and hasattr(self.x, "shape") else None
-        return Measured(float(of(y, output)), names, baseline=baseline(y), xy=asked)
+            indexes = [i for i, name in enumerate(names or ()) if name not in without]
+            names = [names[i] for i in indexes] if names else None
+            output, y = numpy.asarray(output)[indexes], numpy.asarray(y)[indexes]
+        xy = (
+            (rows(self.x, indexes), y) if indexes is not None and hasattr(self.x, "shape") else None
+        )
+        return Measured(float(of(y, output)), names, baseline=baseline(y), xy=xy)
 
     @property
-    def held_bytes(self) -> int:
+    def nbytes(self) -> int:
         """Memory of the input and the output."""
         return sum(int(getattr(part, "nbytes", 0) or 0) for part in (self.x, self.output))
 
 
 def predict(model: Any, method: str, x: Any, **more: Any) -> Any:
-    """A model's prediction, without a progress bar."""
+    """Return a model's prediction, without a progress bar."""
     quiet = (
         {"verbose": 0} if hasattr(model, "predict_on_batch") and hasattr(model, "summary") else {}
     )
@@ -127,20 +127,23 @@ def predict(model: Any, method: str, x: Any, **more: Any) -> Any:
 def options_of(
     original: Callable[..., Any], args: Tuple[Any, ...], kwargs: Dict[str, Any]
 ) -> Dict[str, Any]:
-    """Return the arguments of a prediction besides model and input, by their names.
+    """Return the arguments of a prediction by name, without model and input.
 
     Args:
         original: the method.
-        args: what it was given by place, the model first.
-        kwargs: what it was given by name.
+        args: its positional arguments, the model first.
+        kwargs: its keyword arguments.
     """
     names = list(inspect.signature(original).parameters)
-    given = {**dict(zip(names, args)), **kwargs}
-    return {name: value for name, value in given.items() if name not in names[:2]}
+    arguments = {**dict(zip(names, args)), **kwargs}
+    return {name: value for name, value in arguments.items() if name not in names[:2]}
 
 
 def digest_values(values: Any) -> str:
-    """The digest of predicted values, blind to shape (n,) or (n, 1) and to the kind of integer."""
+    """Return a digest of predicted values.
+
+    Shapes (n,) and (n, 1) and the integer types have the same digest.
+    """
     import numpy
 
     array = numpy.asarray(values).ravel()
@@ -158,7 +161,7 @@ def digest_values(values: Any) -> str:
 
 _REMEMBERED: List[Prediction] = []
 before_trace: List[Callable[[], None]] = []
-"""Called before a prediction is looked for: some become known only then."""
+"""Functions that are called before a prediction is searched: some are registered only then."""
 
 
 def remember(
@@ -173,22 +176,24 @@ def remember(
     """Keep a reference to a prediction of the script; nothing is copied."""
     _REMEMBERED.append(Prediction(model, method, x, output, fit, options))
     del _REMEMBERED[:-KEPT]
-    while len(_REMEMBERED) > 1 and sum(one.held_bytes for one in _REMEMBERED) > KEPT_BYTES:
+    while (
+        len(_REMEMBERED) > 1 and sum(prediction.nbytes for prediction in _REMEMBERED) > KEPT_BYTES
+    ):
         del _REMEMBERED[0]
 
 
 def newest_first() -> "Iterator[Prediction]":
-    """The remembered predictions."""
+    """Iterate over the remembered predictions."""
     return reversed(_REMEMBERED)
 
 
 def trace(values: Any) -> "Optional[Tuple[Prediction, Shape]]":
-    """The prediction that `values` came from, and how it was derived; the newest first."""
+    """Return the newest prediction that `values` came from, and its transformation."""
     for become_known in before_trace:
         become_known()
-    wanted = digest_values(values)
+    digest = digest_values(values)
     for prediction in reversed(_REMEMBERED):
-        shape = prediction.shape_of(wanted)
+        shape = prediction.transformation_of(digest)
         if shape is not None:
             return prediction, shape
     return None

@@ -1,9 +1,9 @@
-"""Scalers, encoders, selectors and resamplers: on which rows were they fitted, and are any of those
-judged?
+"""Scalers, encoders, selectors and resamplers that were fitted on judged rows.
 
-What a transformer learns from judged rows reaches the model that is judged on them. For a scaler or
-an encoder that is little, and is said; a selector or an encoder that looks at the targets, and a
-resampler that makes new training rows from judged ones, let the model know the answers.
+Information that a transformer learns from judged rows reaches the model that is judged on them. For
+a scaler or an encoder it is little, and is reported. A selector or an encoder that uses the
+targets, and a resampler that makes new training rows from judged ones, reveal the targets to the
+model.
 """
 
 import re
@@ -14,7 +14,7 @@ from mlops_lib.runner.metrics import example_rows, repeats
 
 KEPT = 40
 LARGEST = 500_000_000
-"""Values; larger inputs are not hashed."""
+"""Number of values; larger inputs are not hashed."""
 STATELESS = (
     "LabelEncoder",
     "LabelBinarizer",
@@ -26,16 +26,16 @@ STATELESS = (
     "PolynomialFeatures",
     "FeatureHasher",
 )
-"""They learn nothing of the inputs that a judged row could add to."""
+"""Transformers that learn nothing from inputs that a judged row could add to."""
 SUPERVISED = re.compile(
-    r"^(Select|GenericUnivariateSelect|RFE|TargetEncoder|LinearDiscriminant|PLS|CCA|Neighborhood|WOE|CatBoostEncoder"
-    r"|LeaveOneOut|JamesStein|MEstimate|GLMM|SequentialFeatureSelector|Boruta)"
+    r"^(Select|GenericUnivariateSelect|RFE|TargetEncoder|LinearDiscriminant|PLS|CCA|Neighborhood"
+    r"|WOE|CatBoostEncoder|LeaveOneOut|JamesStein|MEstimate|GLMM|SequentialFeatureSelector|Boruta)"
 )
 FEWEST = 5
 
 
-class _Fitted:
-    """One transformer with the rows it was fitted on, and what became of them."""
+class _TransformerFit:
+    """A transformer, with the rows that it was fitted on and their results."""
 
     def __init__(
         self, transformer: Any, name: str, rows: example_rows.Rows, *, supervised: bool
@@ -49,16 +49,14 @@ class _Fitted:
         self.count = len(rows)
         self.twins = repeats.twin_share(rows.keys)
         self.made: List[Any] = []
-        """Keys of rows made from rows it was fitted on."""
+        """Keys of rows that were made from rows it was fitted on."""
         self.repeats_rows = False
         self.width: Optional[int] = None
         self.columns: Optional[List[Any]] = None
-        """Of what it makes: the number of columns, and their names if it makes data frames or
-        replaces columns of one.
-        """
+        """Names of its output's columns, if it makes data frames or replaces columns of one."""
 
     def covers(self, keys: Any) -> Any:
-        """Return which of these keys are of rows made from rows it was fitted on, as a mask."""
+        """Return a mask of the keys whose rows were made from rows it was fitted on."""
         import numpy
 
         return (
@@ -69,117 +67,126 @@ class _Fitted:
 
 
 class Preparations:
-    """The transformers that a script fits by itself; those inside a pipeline that is fitted as a
-    model are part of it.
+    """The transformers that a script fits by itself.
+
+    Those inside a pipeline that is fitted as a model are part of that model.
     """
 
     def __init__(self) -> None:
-        self._fitted: List[_Fitted] = []
+        self._fits: List[_TransformerFit] = []
         self.depth = 0
-        """How deep the script is inside a transformer's method; what that calls of other
-        transformers is part of it.
-        """
+        """Depth of calls inside a transformer's method; calls made there are part of it."""
 
     def record_fit(self, transformer: Any, x: Any, y: Any) -> None:
-        """Note that a transformer was fitted on this input."""
+        """Record that a transformer was fitted on this input."""
         name = type(transformer).__name__
         if name in STATELESS:
             return
         rows = _rows(x)
         if rows is None:
             return
-        self._fitted = [one for one in self._fitted if one.transformer is not transformer]
-        fitted = _Fitted(
+        self._fits = [
+            previous for previous in self._fits if previous.transformer is not transformer
+        ]
+        record = _TransformerFit(
             transformer, name, rows, supervised=y is not None and bool(SUPERVISED.match(name))
         )
-        fitted.columns = list(x.columns) if hasattr(x, "columns") else None
-        self._fitted.append(fitted)
-        del self._fitted[:-KEPT]
+        record.columns = list(x.columns) if hasattr(x, "columns") else None
+        self._fits.append(record)
+        del self._fits[:-KEPT]
 
-    def record_transform(self, transformer: Any, x: Any, made: Any) -> None:
-        """Note what a transformer made of an input."""
+    def record_transform(self, transformer: Any, x: Any, output: Any) -> None:
+        """Record the output of a transformer for an input."""
         import numpy
 
-        own = next((one for one in reversed(self._fitted) if one.transformer is transformer), None)
-        before = [one for one in self._fitted if one.made and one is not own]
+        own = next(
+            (record for record in reversed(self._fits) if record.transformer is transformer),
+            None,
+        )
+        before = [record for record in self._fits if record.made and record is not own]
         if own is None and not before:
             return
         rows = _rows(x)
-        results = _rows(made)
+        results = _rows(output)
         if rows is None or results is None or len(rows) != len(results):
             return
-        for one in before:  # what it was fitted on goes on through the next transformer
-            through = one.covers(rows.keys)
+        # Rows that an earlier transformer was fitted on pass through this one: their new keys
+        # belong to the earlier one as well.
+        for record in before:
+            through = record.covers(rows.keys)
             if through.any():
-                one.made.append(results.keys[through])
+                record.made.append(results.keys[through])
         if own is not None:
-            known = numpy.isin(rows.keys, own.rows)
-            if known.any():
-                own.made.append(results.keys[known])
+            is_known = numpy.isin(rows.keys, own.rows)
+            if is_known.any():
+                own.made.append(results.keys[is_known])
             own.width = results.numbers.shape[1] if results.numbers is not None else None
-            own.columns = list(made.columns) if hasattr(made, "columns") else own.columns
+            own.columns = list(output.columns) if hasattr(output, "columns") else own.columns
 
-    def record_resampling(self, sampler: Any, x: Any, made: Any) -> None:
-        """Note that new rows were made from an input."""
+    def record_resampling(self, sampler: Any, x: Any, output: Any) -> None:
+        """Record the rows that a sampler made from an input."""
         rows = _rows(x)
-        results = _rows(made)
+        results = _rows(output)
         if rows is None or results is None:
             return
-        fitted = _Fitted(sampler, type(sampler).__name__, rows, supervised=True)
-        fitted.made.append(results.keys)
-        fitted.repeats_rows = len(results) > len(rows)
-        self._fitted.append(fitted)
+        record = _TransformerFit(sampler, type(sampler).__name__, rows, supervised=True)
+        record.made.append(results.keys)
+        record.repeats_rows = len(results) > len(rows)
+        self._fits.append(record)
 
     def is_resampled(self, keys: Any) -> bool:
-        """Return whether these examples were drawn repeatedly: that some are equal is then no
-        property of the data.
+        """Return whether these examples were drawn repeatedly.
+
+        Equal examples are then no property of the data.
         """
-        return any(one.repeats_rows and one.covers(keys).mean() > 0.5 for one in self._fitted)
+        return any(
+            sampler.repeats_rows and sampler.covers(keys).mean() > 0.5 for sampler in self._fits
+        )
 
     def find_fitted_on(self, x: Any, rows: example_rows.Rows, which: Any) -> List[Dict[str, Any]]:
         """Return the transformers that were fitted on judged examples.
 
         Args:
             x: the judged input.
-            rows: the same, read.
-            which: the judged examples to look at, as a mask: not those that are copies of training
-                examples.
+            rows: its rows.
+            which: mask of the judged examples to examine; copies of training examples are excluded.
         """
         if int(which.sum()) < FEWEST:
             which = which | True
-        found = []
-        for one in self._fitted:
+        findings = []
+        for record in self._fits:
             share = max(
-                float(one.covers(keys)[which].mean()) for keys in _keys_of_parts(x, rows, one)
+                float(record.covers(keys)[which].mean()) for keys in _keys_of_parts(x, rows, record)
             )
-            if share > max(0.5, one.twins + 0.5 * (1 - one.twins)):
-                found.append(
+            if share > max(0.5, record.twins + 0.5 * (1 - record.twins)):
+                findings.append(
                     {
-                        "name": one.name,
-                        "supervised": one.supervised,
+                        "name": record.name,
+                        "supervised": record.supervised,
                         "share": round(share, 4),
-                        "rows": one.count,
+                        "rows": record.count,
                     }
                 )
-        return found
+        return findings
 
 
-def _keys_of_parts(x: Any, rows: example_rows.Rows, fitted: _Fitted) -> List[Any]:
-    """Return the judged examples' keys: of whole rows, and of those columns alone that the
-    transformer made.
+def _keys_of_parts(x: Any, rows: example_rows.Rows, record: _TransformerFit) -> List[Any]:
+    """Return the judged examples' keys: of whole rows, and of some columns alone.
+
+    These are the columns that the transformer made.
     """
     parts = [rows.keys]
-    if hasattr(x, "columns") and fitted.columns and len(fitted.columns) < x.shape[1]:
-        if all(name in x.columns for name in fitted.columns):
-            part = example_rows.read(x[fitted.columns])
+    if hasattr(x, "columns") and record.columns and len(record.columns) < x.shape[1]:
+        if all(name in x.columns for name in record.columns):
+            part = example_rows.read(x[record.columns])
             parts += [] if part is None else [part.keys]
     elif (
         rows.numbers is not None
-        and fitted.width is not None
-        and 1 < fitted.width < rows.numbers.shape[1]
+        and record.width is not None
+        and 1 < record.width < rows.numbers.shape[1]
     ):
-        parts.append(example_rows.number_keys(rows.numbers[:, : fitted.width]))
-        parts.append(example_rows.number_keys(rows.numbers[:, -fitted.width :]))
+        parts.append(example_rows.number_keys(rows.numbers[:, : record.width]))
+        parts.append(example_rows.number_keys(rows.numbers[:, -record.width :]))
     return parts
 
 
@@ -191,65 +198,72 @@ def _rows(x: Any) -> Optional[example_rows.Rows]:
     return None if size > LARGEST else example_rows.read(x)
 
 
-def _inside(known: Preparations, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    known.depth += 1
+def _inside(
+    preparations: Preparations, function: Callable[..., Any], *args: Any, **kwargs: Any
+) -> Any:
+    preparations.depth += 1
     try:
         return function(*args, **kwargs)
     finally:
-        known.depth -= 1
+        preparations.depth -= 1
 
 
-def _watched(noted_as: str, note: Callable[..., None]) -> Callable[..., Any]:
-    """A method of the script's own call, after which `note(known, transformer, x, y, result)` is
-    told of it.
+def _observed(noted_as: str, note: Callable[..., None]) -> Callable[..., Any]:
+    """Return a method that calls the original and then `note`.
+
+    The arguments of `note` are the preparations, the transformer, x, y and the result.
     """
 
     def call(
-        known: Preparations,
+        preparations: Preparations,
         journal: Journal,
         original: Callable[..., Any],
         transformer: Any,
         args: Any,
         kwargs: Any,
     ) -> Any:
-        if known.depth:
+        if preparations.depth:
             return original(transformer, *args, **kwargs)
-        result = _inside(known, original, transformer, *args, **kwargs)
+        result = _inside(preparations, original, transformer, *args, **kwargs)
         with journal.guard(noted_as):
-            note(known, transformer, *_given(args, kwargs), result)
+            note(preparations, transformer, *_x_and_y(args, kwargs), result)
         return result
 
     return call
 
 
-def _fitted(known: Preparations, transformer: Any, x: Any, y: Any, result: Any) -> None:
-    known.record_fit(transformer, x, y)
+def _observe_fit(preparations: Preparations, transformer: Any, x: Any, y: Any, result: Any) -> None:
+    preparations.record_fit(transformer, x, y)
 
 
-def _transformed(known: Preparations, transformer: Any, x: Any, y: Any, result: Any) -> None:
-    known.record_transform(transformer, x, result)
-
-
-def _fitted_and_transformed(
-    known: Preparations, transformer: Any, x: Any, y: Any, result: Any
+def _observe_transform(
+    preparations: Preparations, transformer: Any, x: Any, y: Any, result: Any
 ) -> None:
-    known.record_fit(transformer, x, y)
-    known.record_transform(transformer, x, result)
+    preparations.record_transform(transformer, x, result)
 
 
-def _resampled(known: Preparations, sampler: Any, x: Any, y: Any, result: Any) -> None:
-    known.record_resampling(sampler, x, result[0])
+def _observe_fit_transform(
+    preparations: Preparations, transformer: Any, x: Any, y: Any, result: Any
+) -> None:
+    preparations.record_fit(transformer, x, y)
+    preparations.record_transform(transformer, x, result)
 
 
-def _given(args: Any, kwargs: Any) -> Any:
-    given = dict(zip(("X", "y"), args), **kwargs)
-    return given.get("X", given.get("raw_documents")), given.get("y")
+def _observe_resampling(
+    preparations: Preparations, sampler: Any, x: Any, y: Any, result: Any
+) -> None:
+    preparations.record_resampling(sampler, x, result[0])
 
 
-fit = _watched("fitted transformer", _fitted)
+def _x_and_y(args: Any, kwargs: Any) -> Any:
+    arguments = dict(zip(("X", "y"), args), **kwargs)
+    return arguments.get("X", arguments.get("raw_documents")), arguments.get("y")
+
+
+fit = _observed("fitted transformer", _observe_fit)
 METHODS = {
-    "transform": _watched("transformed rows", _transformed),
-    "fit_transform": _watched("fitted transformer", _fitted_and_transformed),
-    "fit_resample": _watched("resampled rows", _resampled),
+    "transform": _observed("transformed rows", _observe_transform),
+    "fit_transform": _observed("fitted transformer", _observe_fit_transform),
+    "fit_resample": _observed("resampled rows", _observe_resampling),
 }
-"""A transformer's methods besides `fit`, with what watches each."""
+"""A transformer's methods besides `fit`, each with its observer."""
