@@ -1,10 +1,9 @@
-"""Measure the champion where the new model is judged: the same examples, the same call, the
-script's own conditions.
+"""Measure the champion on the new model's judged examples.
 
-The host lends the champion's file read-only (`champion` of MLOPS_SPEC). It is loaded here and
-nowhere else, after everything about the new model has been written down, with the custom objects
-and lambdas that the script's own model uses. What cannot be loaded or measured is a claim with the
-reason.
+The measurement has the same conditions as the new model's. The host provides the champion's file
+read-only (`champion` in MLOPS_SPEC). It is loaded here only, after everything about the new model
+has been written, with the custom objects and lambdas of the script's own model. If it cannot be
+loaded or measured, the claim contains the reason.
 """
 
 import contextlib
@@ -17,16 +16,16 @@ from mlops_lib.runner.metrics import comparison, kept_examples, recipes
 from mlops_lib.runner.metrics.recipes import Examples, Recipe
 
 MOST = 4
-"""So many evaluations of the saved model, the last ones, are repeated with the champion."""
+"""Number of the saved model's last evaluations that are repeated with the champion."""
 NOTE_LENGTH = 500
 LEAST = 30
-"""Examples that the champion was not trained on, below which nothing is compared."""
+"""Fewer examples that the champion was not trained on are not compared."""
 NAME_BYTES = 12
-"""Of an example's name (digest.py)."""
+"""Length of an example's hash (`example_hashes`)."""
 
 
 def measure(run: Context) -> Dict[str, Any]:
-    """Return the claim about the champion: which one, and its numbers or why there are none."""
+    """Return the claim about the champion: its version and numbers, or the problem."""
     order = run.spec.champion
     claim: Dict[str, Any] = {
         "version": order.get("version"),
@@ -37,9 +36,7 @@ def measure(run: Context) -> Dict[str, Any]:
     trained_on = _trained_on(str(order.get("trained_on") or ""))
     mark = os.path.join(run.spec.inside, protocol.CHAMPION_MARK)
     if os.path.exists(mark):
-        return dict(
-            claim, note="the process ended while it was loaded or measured; not tried again"
-        )
+        return dict(claim, note="the process died while loading or measuring it; not tried again")
     with open(mark, "w"):
         pass
     try:
@@ -47,14 +44,14 @@ def measure(run: Context) -> Dict[str, Any]:
         why = different(champion, run.evaluations.reloaded)
         if not why:
             claim["measurements"] = _measurements(run, champion, trained_on)
-    except Exception as error:  # noqa: BLE001 - somebody's model of another day may raise anything
+    except Exception as error:  # noqa: BLE001 - an older model may raise anything
         why = f"it cannot be loaded here: {type(error).__name__}: {error}"
     os.remove(mark)
     return dict(claim, note=why[:NOTE_LENGTH])
 
 
 def _load(run: Context, path: str) -> Any:
-    """The champion, with what the script's own model needs to be loaded."""
+    """Return the champion, loaded with the custom objects of the script's own model."""
     if path.endswith(".keras"):
         from mlops_lib.runner.keras import artifact as keras_artifact
 
@@ -76,9 +73,7 @@ def _load(run: Context, path: str) -> Any:
 
 
 def different(champion: Any, model: Any) -> str:
-    """Return why the champion cannot answer for the examples of this model, or "" if nothing speaks
-    against it.
-    """
+    """Return why the champion cannot predict this model's examples, or ""."""
     for what, names in (
         ("inputs", ("input_shape", "n_features_in_")),
         ("outputs", ("output_shape",)),
@@ -87,7 +82,7 @@ def different(champion: Any, model: Any) -> str:
             its = _shape(champion, name)
             own = _shape(model, name)
             if its is not None and own is not None and not _fit(its, own):
-                return f"it has other {what}: {_shown(its)}, not {_shown(own)}"
+                return f"it has other {what}: {_format_shape(its)}, not {_format_shape(own)}"
     its = _classes(champion)
     own = _classes(model)
     if its is not None and own is not None and set(its) != set(own):
@@ -103,7 +98,7 @@ def _shape(model: Any, name: str) -> Any:
     shape: Any = None
     try:
         shape = getattr(model, name, None)
-    except Exception:  # noqa: BLE001 - a property of a model that was never called, or of several inputs
+    except Exception:  # noqa: BLE001 - raised for models never called, or with several inputs
         return None
     if hasattr(shape, "item") and not hasattr(shape, "__len__"):
         shape = shape.item()
@@ -111,31 +106,31 @@ def _shape(model: Any, name: str) -> Any:
         return (shape,)
     return (
         shape
-        if isinstance(shape, tuple) and all(isinstance(one, (int, type(None))) for one in shape)
+        if isinstance(shape, tuple) and all(isinstance(side, (int, type(None))) for side in shape)
         else None
     )
 
 
-def _fit(one: Any, other: Any) -> bool:
-    return len(one) == len(other) and all(
-        a == b or a is None or b is None for a, b in zip(one, other)
+def _fit(first: Any, second: Any) -> bool:
+    return len(first) == len(second) and all(
+        a == b or a is None or b is None for a, b in zip(first, second)
     )
 
 
-def _shown(shape: Any) -> str:
-    return " x ".join(str(one) for one in shape if one is not None) or "any"
+def _format_shape(shape: Any) -> str:
+    return " x ".join(str(side) for side in shape if side is not None) or "any"
 
 
 def _classes(model: Any) -> Any:
     classes = getattr(model, "classes_", None)
     try:
-        return None if classes is None else [str(one) for one in classes]
+        return None if classes is None else [str(label) for label in classes]
     except TypeError:
         return None
 
 
 def _trained_on(path: str) -> FrozenSet[bytes]:
-    """The names of the examples that the champion was trained on; none if they are not known."""
+    """Return the hashes of the champion's training examples; empty if unknown."""
     if not path:
         return frozenset()
     with open(path, "rb") as stream:
@@ -146,15 +141,15 @@ def _trained_on(path: str) -> FrozenSet[bytes]:
 def _measurements(
     run: Context, champion: Any, trained_on: FrozenSet[bytes]
 ) -> List[Dict[str, Any]]:
-    """The champion's number for each evaluation of the saved model."""
-    found: List[Dict[str, Any]] = []
+    """Return the champion's number for each evaluation of the saved model."""
+    measurements: List[Dict[str, Any]] = []
     for record in reversed(run.evaluations.records):
-        known = run.evaluations.recipes.get(record["id"])
-        if known is None or record["recomputed"] is None or len(found) >= MOST:
+        recipe_and_examples = run.evaluations.recipes.get(record["id"])
+        if recipe_and_examples is None or record["recomputed"] is None or len(measurements) >= MOST:
             continue
         with run.evaluations.original_conditions(record["id"]):
-            found.append(_against(run, champion, record, *known, trained_on))
-    return found
+            measurements.append(_against(run, champion, record, *recipe_and_examples, trained_on))
+    return measurements
 
 
 def _against(
@@ -174,7 +169,7 @@ def _against(
     value = record["recomputed"]
     leaking = run.evaluations.names_of(record["id"]) & trained_on
     if leaking:
-        # What the champion was trained on says nothing about it: both are measured on the rest.
+        # Training examples of the champion overrate it: both models are measured on the rest.
         count = record["examples"] or 0
         try:
             rest = run.evaluations.measure_without(record["id"], run.evaluations.reloaded, leaking)
@@ -182,23 +177,23 @@ def _against(
             return dict(
                 claim, note=f"it was trained on examples that are judged: {error}"[:NOTE_LENGTH]
             )
-        left = len(rest.names or ())
-        if left < LEAST or rest.xy is None or rest.xy[1] is None:
+        remaining = len(rest.names or ())
+        if remaining < LEAST or rest.xy is None or rest.xy[1] is None:
             return dict(
                 claim,
-                note=f"it was trained on {count - left} of the {count} examples, which leaves too few",
+                note=f"it was trained on {count - remaining} of the {count} examples, which leaves"
+                " too few",
             )
         examples = Examples(*rest.xy, rest.weight)
         value = rest.value
-        claim["left_out"] = count - left
-    with contextlib.suppress(
-        kept_examples.UnstorableError
-    ):  # a pipeline has no order to pair its examples by
+        claim["left_out"] = count - remaining
+    # A pipeline that cannot be materialized has no order to pair its examples by.
+    with contextlib.suppress(kept_examples.UnstorableError):
         examples = kept_examples.materialize(examples, record["examples"])
     try:
-        every = recipes.measure(recipe, champion, examples)
-        claim.update(value=every[recipe.metric], all=every)
-    except Exception as error:  # noqa: BLE001 - it was made for other examples, perhaps
+        numbers = recipes.measure(recipe, champion, examples)
+        claim.update(value=numbers[recipe.metric], all=numbers)
+    except Exception as error:  # noqa: BLE001 - the champion may not fit these examples
         return dict(
             claim, note=f"it cannot be measured here: {type(error).__name__}: {error}"[:NOTE_LENGTH]
         )

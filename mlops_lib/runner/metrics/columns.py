@@ -16,7 +16,8 @@ MOST_COLUMNS = 5000
 SAMPLE = 20_000
 PERSON = re.compile(
     r"(^|_)(patient|subject|person|participant|user|customer|client|speaker|student|player|driver"
-    r"|rater|animal|mouse|household|family|group|session|individual|respondent|donor|case)s?(_?(id|no|nr|num|number|code|name|key))?$",
+    r"|rater|animal|mouse|household|family|group|session|individual|respondent|donor|case)s?"
+    r"(_?(id|no|nr|num|number|code|name|key))?$",
     re.IGNORECASE,
 )
 IDENTIFIER = re.compile(r"^(id|uid|uuid|pid|sid)$", re.IGNORECASE)
@@ -26,7 +27,7 @@ MOST_PER_GROUP = 0.2
 
 
 class Group(NamedTuple):
-    """A column that names persons or groups, with the judged rows of trained-on groups."""
+    """A column that names persons or groups, with the rows of trained-on groups."""
 
     column: str
     rows: Any
@@ -277,7 +278,7 @@ def remember_split(parts: Any) -> None:
 
 
 def split_of(trained: int, judged: int) -> Optional[Tuple[Any, Any]]:
-    """Return the split whose parts have these numbers of examples; None if there is none.
+    """Return the split whose parts have these numbers of examples, or None.
 
     Transformed parts (scaled, encoded) keep their numbers.
     """

@@ -73,7 +73,7 @@ def compare(
 def _agree(means: Means, values: Tuple[float, float]) -> bool:
     """Return whether the scores reproduce the measured numbers.
 
-    The name of a metric alone does not tell how it is computed.
+    The name of a metric alone does not determine its computation.
     """
     mine, its, finish = means
     computed = float(finish(mine.mean())), float(finish(its.mean()))
@@ -115,7 +115,7 @@ def _scores(recipe: Recipe, truth: Any, guess: Any) -> Optional[Tuple[Any, Calla
 
 
 def by_examples(recipe: Recipe, truth: Any, guess: Any) -> Optional[float]:
-    """Return the metric as a mean of scores per example, or None if it is no such mean."""
+    """Return the metric as a mean of scores per example; None if it is no such mean."""
     scores = _scores(recipe, truth, guess)
     return None if scores is None else float(scores[1](scores[0].mean()))
 

@@ -1,9 +1,8 @@
-"""Examples as rows: one reading of arrays, data frames, sparse matrices, texts and structures of
-them.
+"""Uniform rows of examples, whatever type their input has.
 
-Every example has a key of 64 bits. Two examples have the same key if their values are equal;
-whether a number is stored as an integer or as a float of any precision does not matter beyond the
-precision of float32.
+Inputs are arrays, data frames, sparse matrices, texts and nests of them. Every example has a key of
+64 bits. Two examples have the same key if their values are equal. Numbers are compared with the
+precision of float32, whatever type they are stored in.
 """
 
 import hashlib
@@ -12,11 +11,11 @@ import unicodedata
 from typing import Any, Iterator, List, Optional, Tuple
 
 KEY_BLOCK = 1 << 22
-"""Elements hashed at a time: bounds the working memory to a few dozen megabytes."""
+"""Number of elements hashed at a time: bounds the working memory to a few dozen megabytes."""
 SMALLEST_SIDE = 8
-"""Pixels; a smaller picture says too little."""
+"""Pixels; smaller pictures are not recognizable."""
 LARGEST_PIPELINE_BYTES = 1 << 29
-"""A pipeline of judged examples larger than this is not read into memory."""
+"""Larger pipelines of judged examples are not read into memory."""
 _SEED = 20_170_411
 
 
@@ -24,10 +23,10 @@ class Rows:
     """The examples of one input.
 
     Attributes:
-        keys: one uint64 an example.
+        keys: one uint64 per example.
         loose: keys that ignore white space and case, for inputs with texts; else None.
         numbers: the numeric part as a two-dimensional array, or None.
-        pictures: the input as grey pictures (examples, height, width), made on request.
+        source: the input, from which the pictures or columns can be computed.
         kind: "pictures", "numbers", "texts", "mixed", "sparse" or "several".
     """
 
@@ -45,7 +44,7 @@ class Rows:
 
 
 def read(x: Any) -> Optional[Rows]:
-    """Return the examples of an input, or None if they cannot be read without consuming it."""
+    """Return the examples of an input, or None if reading would consume it."""
     import numpy
 
     x = _plain(x)
@@ -72,7 +71,7 @@ def read(x: Any) -> Optional[Rows]:
 
 
 def _plain(x: Any) -> Any:
-    """An input as one of the kinds that are read here; None for everything else."""
+    """Return an input as one of the supported types, or None."""
     import numpy
 
     if (
@@ -85,7 +84,7 @@ def _plain(x: Any) -> Any:
     if hasattr(x, "get_label"):  # XGBoost's DMatrix and LightGBM's Dataset
         try:
             return _plain(x.get_data())
-        except Exception:  # noqa: BLE001 - the libraries raise errors of their own if the data has been freed
+        except Exception:  # noqa: BLE001 - the libraries' own errors if the data has been freed
             return None
     if isinstance(x, tuple):
         return x
@@ -94,7 +93,7 @@ def _plain(x: Any) -> Any:
             x
             and hasattr(x[0], "shape")
             and getattr(x[0], "ndim", None)
-            and len({len(one) for one in x}) == 1
+            and len({len(part) for part in x}) == 1
         ):
             first = x[0]
             # A list of examples is one array; a list of inputs has more examples than inputs.
@@ -112,25 +111,25 @@ def _array(x: Any) -> Any:
         return numpy.asarray(x)
     except (ValueError, TypeError):  # examples of different lengths
         return (
-            numpy.asarray([repr(one) for one in x], dtype=object) if isinstance(x, list) else None
+            numpy.asarray([repr(item) for item in x], dtype=object) if isinstance(x, list) else None
         )
 
 
 def _several(parts: List[Any]) -> Optional[Rows]:
     read_parts = [read(part) for part in parts]
-    found = [one for one in read_parts if one is not None]
-    if len(found) != len(parts) or not found or len({len(one) for one in found}) != 1:
+    rows = [other for other in read_parts if other is not None]
+    if len(rows) != len(parts) or not rows or len({len(other) for other in rows}) != 1:
         return None
-    if len(found) == 1:
-        return found[0]
-    keys = found[0].keys
-    for one in found[1:]:
-        keys = mix(keys, one.keys)
+    if len(rows) == 1:
+        return rows[0]
+    keys = rows[0].keys
+    for other in rows[1:]:
+        keys = mix(keys, other.keys)
     return Rows("several", keys)
 
 
 def mix(first: Any, second: Any) -> Any:
-    """Return one key an example from two."""
+    """Return one key per example from two."""
     import numpy
 
     with numpy.errstate(over="ignore"):
@@ -144,20 +143,22 @@ def _multipliers(count: int) -> Any:
 
 
 def number_keys(x: Any) -> Any:
-    """Return a key of 64 bits for each row of numbers: a random linear function of the bits of its
-    float32 values.
+    """Return a key of 64 bits for each row of numbers.
+
+    The key is a random linear function of the bits of the row's float32 values.
     """
     import numpy
 
     count = len(x)
     width = max(1, int(numpy.prod(x.shape[1:], dtype="int64")))
+    # A fixed seed: keys of different arrays are compared.
     multipliers = _multipliers(width)
     keys: Any = numpy.empty(count, dtype="uint64")
     step = max(1, KEY_BLOCK // width)
     with numpy.errstate(over="ignore", invalid="ignore"):
         for start in range(0, count, step):
             block = numpy.array(x[start : start + step], dtype="float32").reshape(-1, width)
-            block += 0.0  # minus zero is zero
+            block += 0.0  # minus zero equals zero
             block[numpy.isnan(block)] = numpy.nan
             bits = block.view("uint32").astype("uint64")
             bits *= multipliers
@@ -179,14 +180,12 @@ def text_keys(texts: Any) -> Any:
 
 
 def normal_text(text: str) -> str:
-    """Return a text without what a copy may differ by: white space and case, and how characters are
-    composed.
-    """
+    """Return a text without differences in white space, case and composition."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def _objects(x: Any) -> Optional[Rows]:
-    """Rows of texts, or of texts and numbers."""
+    """Return rows of texts, or of texts and numbers."""
     rows = [[_text(value) for value in row] for row in x.tolist()]
     keys = text_keys("\x1f".join(row) for row in rows)
     loose = text_keys("\x1f".join(normal_text(value) for value in row) for row in rows)
@@ -200,7 +199,7 @@ def _text(value: Any) -> str:
 
 
 def _frame(x: Any) -> Optional[Rows]:
-    """A data frame or a series: its numeric columns as numbers, the others as texts."""
+    """Return the rows of a data frame or series: numeric columns and texts."""
     import numpy
 
     if not len(x):
@@ -209,15 +208,15 @@ def _frame(x: Any) -> Optional[Rows]:
         values = x.to_numpy()
         return read(values) if values.dtype.kind in "biuf" else _objects(_strings(x).reshape(-1, 1))
     numeric = [i for i in range(x.shape[1]) if getattr(x.dtypes.iloc[i], "kind", "O") in "biuf"]
-    other = [i for i in range(x.shape[1]) if i not in set(numeric)]
+    textual = [i for i in range(x.shape[1]) if i not in set(numeric)]
     numbers = x.iloc[:, numeric].to_numpy(dtype="float64", na_value=numpy.nan) if numeric else None
-    if not other:
+    if not textual:
         return (
             None
             if numbers is None
             else Rows("numbers", number_keys(numbers), numbers=numbers, source=x)
         )
-    texts = _objects(numpy.stack([_strings(x.iloc[:, i]) for i in other], axis=1))
+    texts = _objects(numpy.stack([_strings(x.iloc[:, i]) for i in textual], axis=1))
     assert texts is not None
     if numbers is None:
         return texts
@@ -251,8 +250,9 @@ def _sparse_keys(matrix: Any) -> Any:
 
 
 def is_pictures(x: Any) -> bool:
-    """Return whether an array holds pictures: (n, height, width), with channels, or rows of square
-    pictures.
+    """Return whether an array contains pictures.
+
+    Its shape is (n, height, width), with an axis of channels, or rows of square pictures.
     """
     shape = x.shape
     if len(shape) == 4:
@@ -263,7 +263,7 @@ def is_pictures(x: Any) -> bool:
 
 
 def grey_shape(shape: Tuple[int, ...]) -> Optional[int]:
-    """Return the axis of the channels of pictures (n, …), or None if these are no pictures."""
+    """Return the axis of the channels of pictures (n, …), or None if these are none."""
     for axis in (3, 1):
         sides = [shape[i] for i in (1, 2, 3) if i != axis]
         if shape[axis] in (1, 3, 4) and min(sides) >= SMALLEST_SIDE:
@@ -272,8 +272,9 @@ def grey_shape(shape: Tuple[int, ...]) -> Optional[int]:
 
 
 def _squared(x: Any) -> Optional[int]:
-    """Return the side of the square pictures in rows of pixels; None if neighbours are no more
-    alike than others.
+    """Return the side of the square pictures in rows of pixels, or None.
+
+    Rows contain pictures if neighbouring pixels are more alike than distant ones.
     """
     import numpy
 
@@ -304,7 +305,7 @@ def grey(x: Any) -> Any:
 
 
 def length(x: Any) -> int:
-    """Return the number of examples of an input; 0 if it cannot be told."""
+    """Return the number of examples of an input; 0 if it is unknown."""
     shape = getattr(x, "shape", None)
     if shape:
         return int(shape[0] or 0)
@@ -316,8 +317,9 @@ THUMBNAIL = 32
 
 
 def is_pipeline(x: Any) -> bool:
-    """Return whether an input yields batches and can be read again: `tf.data`, a `PyDataset`, an
-    image generator.
+    """Return whether an input yields batches and can be read again.
+
+    Examples are `tf.data`, a `PyDataset` and an image generator.
     """
     return hasattr(x, "cardinality") or (
         hasattr(x, "__getitem__") and hasattr(x, "__len__") and hasattr(x, "on_epoch_end")
@@ -325,11 +327,10 @@ def is_pipeline(x: Any) -> bool:
 
 
 def of_files(x: Any) -> Optional[Rows]:
-    """Return the pictures that a pipeline reads from files, as they are in the files; None if it
-    names none.
+    """Return the pictures in the files that a pipeline reads; None if it names none.
 
-    What an image generator yields is turned, cut and mirrored at random; the files are what was
-    trained on. They become small grey pictures, which is all that copies are looked for by.
+    An image generator rotates, crops and mirrors at random, while the model was trained on the
+    files' content. The pictures become small and grey, which suffices for finding copies.
     """
     import numpy
 
@@ -346,9 +347,8 @@ def of_files(x: Any) -> Optional[Rows]:
     for i, path in enumerate(paths):
         try:
             with pillow.open(path) as picture:
-                picture.draft(
-                    "L", (2 * THUMBNAIL, 2 * THUMBNAIL)
-                )  # JPEG is decoded no finer than that
+                # JPEG is decoded at reduced size, which is much faster.
+                picture.draft("L", (2 * THUMBNAIL, 2 * THUMBNAIL))
                 pictures[i] = picture.convert("L").resize((THUMBNAIL, THUMBNAIL), pillow.BOX)
         except (OSError, ValueError):
             return None
@@ -356,8 +356,9 @@ def of_files(x: Any) -> Optional[Rows]:
 
 
 def batches(x: Any) -> Iterator[Tuple[Any, Any]]:
-    """Yield inputs and targets of a finite pipeline once; nothing if it has no end or cannot be
-    read again.
+    """Yield inputs and targets of a finite pipeline once.
+
+    An endless pipeline, or one that cannot be read again, yields nothing.
     """
     if hasattr(x, "cardinality") and int(x.cardinality()) == -1:
         return
@@ -373,18 +374,20 @@ def batches(x: Any) -> Iterator[Tuple[Any, Any]]:
 
 
 def in_memory(x: Any) -> Optional[Tuple[Any, Any]]:
-    """Return a pipeline's inputs and targets as arrays, or None if it is endless, too large or has
-    several of either.
+    """Return a pipeline's inputs and targets as arrays.
+
+    Returns:
+        None if it is endless, too large or has several inputs or targets.
     """
     import numpy
 
     inputs: List[Any] = []
     targets: List[Any] = []
     size = 0
-    for one, target in batches(x):
-        if isinstance(one, (dict, tuple, list)) or isinstance(target, (dict, tuple, list)):
+    for inputs_, target in batches(x):
+        if isinstance(inputs_, (dict, tuple, list)) or isinstance(target, (dict, tuple, list)):
             return None
-        inputs.append(numpy.asarray(one))
+        inputs.append(numpy.asarray(inputs_))
         targets.append(numpy.asarray(target))
         size += inputs[-1].nbytes
         if size > LARGEST_PIPELINE_BYTES:

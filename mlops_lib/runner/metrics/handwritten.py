@@ -1,8 +1,8 @@
-"""Measures that a script computes by hand: `(y == (p > 0.5)).mean()`, `np.mean((y - p) ** 2)`.
+"""Hand-written metrics: `(y == (p > 0.5)).mean()`, `np.mean((y - p) ** 2)`.
 
-No function of a library is called that could be wrapped, so the project's own sources are compiled
-with a call in place of the comparison, or the difference, that is averaged. It gives what the
-operator gives, and notes the number if one side came from a prediction of the script.
+They call no library function that could be wrapped. So the project's own sources are compiled with
+a call in place of the comparison, or the difference, that is averaged. The call returns the
+operator's result, and reports the number if one side came from a prediction of the script.
 """
 
 import ast
@@ -18,13 +18,11 @@ ABSOLUTE = "__mlops_absolute_difference__"
 AVERAGES = frozenset(
     ["mean", "sum", "average", "count_nonzero", "reduce_mean", "reduce_sum", "nanmean"]
 )
-"""Last names of functions that make one number of many."""
+"""Last names of functions that reduce many numbers to one."""
 SQUARES = frozenset(["square", "pow"])
 ABSOLUTES = frozenset(["abs", "absolute", "fabs"])
 FRUITLESS = 200
-"""After so many comparisons of no prediction none is looked at any more: the script compares
-something else.
-"""
+"""Number of comparisons without a prediction, after which the script's comparisons are ignored."""
 
 
 def accuracy_score(y: Any, predicted: Any) -> float:
@@ -54,10 +52,11 @@ _fruitless = 0
 
 
 def install(note: Note) -> None:
-    """Tell what to do with a measure: it gets its function, and the two sides.
+    """Set the function that receives the metrics.
 
     Args:
-        note: called with the function, targets and predictions; whichever side is which.
+        note: called with the metric's function, targets and predictions, in the order of the
+            script.
     """
     global _note, _fruitless
     _note = note
@@ -69,13 +68,13 @@ def _operator(
 ) -> Callable[[Any, Any], Any]:
     def apply(left: Any, right: Any) -> Any:
         result = plain(left, right)
-        _look(measure, left, right)
+        _report_if_predicted(measure, left, right)
         return result
 
     return apply
 
 
-def _look(measure: Callable[..., float], left: Any, right: Any) -> None:
+def _report_if_predicted(measure: Callable[..., float], left: Any, right: Any) -> None:
     global _fruitless
     if _note is None or _fruitless > FRUITLESS or not _are_columns(left, right):
         return
@@ -86,10 +85,11 @@ def _look(measure: Callable[..., float], left: Any, right: Any) -> None:
 
 
 def _are_columns(left: Any, right: Any) -> bool:
-    """Return whether these are as many single values: a comparison of (n,) with (n, 1) makes n by
-    n.
+    """Return whether both are equally many single values.
+
+    A comparison of (n,) with (n, 1) yields an array of n by n.
     """
-    shapes = [getattr(one, "shape", None) for one in (left, right)]
+    shapes = [getattr(side, "shape", None) for side in (left, right)]
     # A torch.Size is no plain tuple: comparisons of tensors are seen by the PyTorch adapter.
     if any(type(shape) is not tuple for shape in shapes) or shapes[0] != shapes[1]:
         return False
@@ -108,17 +108,17 @@ OPERATORS: Dict[str, Callable[[Any, Any], Any]] = {
     SQUARED: _operator(operator.sub, mean_squared_error),
     ABSOLUTE: _operator(operator.sub, mean_absolute_error),
 }
-"""Name in compiled sources to what it does."""
+"""Name in compiled sources to its function."""
 
 
 class Measures(ast.NodeTransformer):
-    """Puts these operators in place of the ones whose results are averaged."""
+    """Replace the operators whose results are averaged."""
 
     def __init__(self) -> None:
         self.used: Set[str] = set()
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
-        """`np.mean(y == p)`, `(y == p).mean()`, `sum(y != p)`."""
+        """Transform calls like `np.mean(y == p)`, `(y == p).mean()` and `sum(y != p)`."""
         self.generic_visit(node)
         if _last_name(node.func) in AVERAGES:
             inner = _Inner(self.used)

@@ -22,7 +22,7 @@ from mlops_lib.runner.metrics import (
     repeats,
 )
 from mlops_lib.runner.metrics.evaluations import Evaluations, reference
-from mlops_lib.runner.metrics.pairs import shown
+from mlops_lib.runner.metrics.pairs import pair_records
 from mlops_lib.runner.state import atomic
 
 FEWEST = 30
@@ -50,7 +50,7 @@ class Training:
         self.kind, self.keys, self.loose = rows.kind, rows.keys, rows.loose
         self.labels = _label_keys(y, len(rows))
         self.frame = columns.Frame.of(x)
-        self.described: Optional[neighbours.Described] = None
+        self.described: Optional[neighbours.NearCopyIndex] = None
         self.target_columns: List[str] = []
         self.twins = repeats.twin_share(rows.keys)
         self.loose_twins = repeats.twin_share(rows.loose) if rows.loose is not None else self.twins
@@ -503,7 +503,7 @@ class _Judged:
 
     def pairs(self) -> List[Dict[str, Any]]:
         """Return some pairs for the report."""
-        return shown(self.findings.copies, self.x, limit=PAIRS_SHOWN)
+        return pair_records(self.findings.copies, self.x, limit=PAIRS_SHOWN)
 
     def described(self) -> Dict[str, Any]:
         """Return the findings as metrics.json stores them."""

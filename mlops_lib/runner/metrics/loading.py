@@ -1,10 +1,10 @@
-"""Load a model file without running code that is in it.
+"""Loading of a model file without running code from it.
 
-A `.keras` file is a zip of weights and a description: it is loaded in Keras' safe mode, and only if
-everything that the description names is Keras' own. A joblib file is a pickle, which may name any
-function to call: it is opened by an unpickler that makes objects of known classes of scikit-learn,
+A `.keras` file is a zip of weights and a description. It is loaded in Keras' safe mode, and only if
+every name in the description is Keras' own. A joblib file is a pickle, which may name any function
+to call. It is opened by an unpickler that creates objects of known classes of scikit-learn,
 XGBoost, LightGBM, numpy and scipy, and of nothing else (Python's documentation, "Restricting
-Globals"). What needs more than that needs code, and is said to.
+Globals"). Any other file needs code, and is reported as such.
 """
 
 import importlib
@@ -25,18 +25,18 @@ RUNS_CODE = {
     "FlaxLayer",
     "function",
 }
-"""Classes of Keras that hold code, or call what a name stands for."""
+"""Classes of Keras that contain code, or call a function by its name."""
 
 
 class NeedsCodeError(Exception):
-    """The file can only be loaded by running code that it brings or names."""
+    """The file can only be loaded by running code that it contains or names."""
 
 
 def load(path: str) -> Any:
     """Return the model in a file.
 
     Raises:
-        NeedsCodeError: not without running code.
+        NeedsCodeError: it cannot be loaded without running code.
         Exception: it is damaged.
     """
     if path.endswith(".pt"):
@@ -45,14 +45,16 @@ def load(path: str) -> Any:
 
 
 def load_keras(path: str) -> Tuple[Any, bool]:
-    """Return a Keras model, and whether it is compiled: it is not if its loss or metrics need code.
+    """Return a Keras model, and whether it is compiled.
+
+    It is not compiled if its loss or metrics need code.
 
     Raises:
-        NeedsCodeError: a layer needs code, or the file is not of Keras' own format.
+        NeedsCodeError: a layer needs code, or the file does not have Keras' own format.
         Exception: it is damaged.
     """
     if not zipfile.is_zipfile(path):
-        raise NeedsCodeError("it is no file of Keras' own format (a zip)")
+        raise NeedsCodeError("it does not have Keras' own format (a zip)")
     with zipfile.ZipFile(path) as archive:
         config, metadata = (_json_in(archive, name) for name in ("config.json", "metadata.json"))
     compiled = config.pop("compile_config", None) if isinstance(config, dict) else None
@@ -73,16 +75,16 @@ def _json_in(archive: Any, name: str) -> Any:
 
 
 def _foreign(config: Any) -> Iterator[str]:
-    """The names in a description that are not Keras' own."""
+    """Iterate over the names in a description that are not Keras' own."""
     if isinstance(config, list):
-        for one in config:
-            yield from _foreign(one)
+        for item in config:
+            yield from _foreign(item)
     elif isinstance(config, dict):
         if "class_name" in config:
             name = str(config["class_name"])
             module = config.get("module")
-            # Keras' own marks (`__tuple__`) have neither module nor name; a class of a script has
-            # no module, but a name.
+            # Keras' own marks (`__tuple__`) have neither module nor registered name; a script's
+            # class has no module, but a registered name.
             is_mark = module is None and not config.get("registered_name")
             is_ours = is_mark or str(module).split(".")[0] in ("keras", "tf_keras", "builtins")
             if not is_ours or name in RUNS_CODE or ">" in str(config.get("registered_name") or ""):
@@ -93,23 +95,25 @@ def _foreign(config: Any) -> Iterator[str]:
 
 
 def _keras_of(version: str) -> Any:
-    """The Keras that wrote a file: `tf_keras`, or TensorFlow's, for version 2."""
-    wanted = version.split(".")[0]
+    """Return the Keras that wrote a file: `tf_keras` or TensorFlow's for version 2."""
+    major = version.split(".")[0]
     for name in KERAS_PACKAGES:
         try:
             package = importlib.import_module(name)
         except ImportError:
             continue
         keras: Any = package.keras if name == "tensorflow" else package
-        if str(getattr(keras, "__version__", wanted)).split(".")[0] == wanted:
+        if str(getattr(keras, "__version__", major)).split(".")[0] == major:
             return keras
-    raise ImportError(f"no Keras {wanted} is installed here")
+    raise ImportError(f"no Keras {major} is installed here")
 
 
 # --- Pickles of estimators
 
 LIBRARIES = ("sklearn", "xgboost", "lightgbm", "catboost")
-"""Any class of theirs may be made; of their functions only those that rebuild a compiled object."""
+"""Libraries whose classes are all allowed; of their functions, only those that rebuild compiled
+objects.
+"""
 REBUILDS = re.compile(r"newObj|__pyx_unpickle_\w+")
 KNOWN: Dict[str, Set[str]] = {
     "builtins": {
@@ -150,7 +154,7 @@ KNOWN: Dict[str, Set[str]] = {
 NUMPY_PARTS = re.compile(r"numpy\.(_?core)(\.multiarray|\.numeric)")
 NUMPY_REBUILDS = ("_reconstruct", "scalar", "_frombuffer")
 CLASSES = re.compile(r"scipy\.(sparse|interpolate)(\..*)?|numpy\.random\..*")
-"""Modules of which any class may be made, and what rebuilds a compiled object."""
+"""Modules of which every class is allowed, and functions that rebuild a compiled object."""
 
 
 def load_joblib(path: str) -> Any:
@@ -170,19 +174,24 @@ def load_joblib(path: str) -> Any:
 
 
 def _find_class(module: str, name: str) -> Any:
-    """The object that a pickle names, if it is one that runs nothing of the pickle's."""
+    """Return the object that a pickle names, if it runs no code of the pickle.
+
+    Raises:
+        NeedsCodeError: it is not known to be harmless.
+    """
     is_library = module.split(".")[0] in LIBRARIES
+    # A dotted name walks attributes, which would lead from an allowed class to any object.
     if "." in name or not (is_library or _is_known(module, name)):
         raise NeedsCodeError(f"it needs {module}.{name}"[:200])
-    found = getattr(importlib.import_module(module), name)
+    result = getattr(importlib.import_module(module), name)
     if (
         is_library
-        and not isinstance(found, type)
+        and not isinstance(result, type)
         and not REBUILDS.fullmatch(name)
         and not _is_known(module, name)
     ):
         raise NeedsCodeError(f"it needs {module}.{name}"[:200])
-    return found
+    return result
 
 
 def _is_known(module: str, name: str) -> bool:
@@ -191,17 +200,17 @@ def _is_known(module: str, name: str) -> bool:
     if module in ("numpy", "numpy.dtypes"):
         import numpy
 
-        found = getattr(importlib.import_module(module), name, None)
-        is_type = isinstance(found, type) and issubclass(found, (numpy.generic, numpy.dtype))
-        return is_type or isinstance(found, numpy.ufunc)
+        result = getattr(importlib.import_module(module), name, None)
+        is_type = isinstance(result, type) and issubclass(result, (numpy.generic, numpy.dtype))
+        return is_type or isinstance(result, numpy.ufunc)
     if CLASSES.fullmatch(module):
-        found = getattr(importlib.import_module(module), name, None)
-        return isinstance(found, type) or REBUILDS.fullmatch(name) is not None
+        result = getattr(importlib.import_module(module), name, None)
+        return isinstance(result, type) or REBUILDS.fullmatch(name) is not None
     return False
 
 
 def _restricted(base: Any) -> Any:
-    """An unpickler like `base`, one in Python, that makes objects of the known classes only."""
+    """Return a subclass of `base`, an unpickler in Python, that allows known names only."""
 
     class Restricted(base):  # type: ignore[misc]
         dispatch: ClassVar[Dict[int, Any]] = dict(base.dispatch)
@@ -219,15 +228,15 @@ def _restricted(base: Any) -> Any:
 
 
 def _unpickler(numpy_pickle: Any) -> Any:
-    """Joblib's own unpickler with the known names only, also for the pickles of arrays of objects
-    inside.
+    """Return joblib's own unpickler, restricted to the known names.
+
+    Pickles of object arrays within the file are restricted as well.
     """
     wrapper = numpy_pickle.NumpyArrayWrapper
     read_array = wrapper.read_array
     python: Any = pickle
-    plain = _restricted(
-        python._Unpickler
-    )  # which, being in Python, reads not a byte more than it needs
+    # The unpickler in Python: unlike the one in C, it reads no byte beyond its pickle.
+    plain = _restricted(python._Unpickler)
 
     def read(self: Any, unpickler: Any, *args: Any) -> Any:
         if self.dtype.hasobject:
@@ -240,18 +249,17 @@ def _unpickler(numpy_pickle: Any) -> Any:
     return _restricted(numpy_pickle.NumpyUnpickler)
 
 
-def _check_state(made: Any, state: Any) -> None:
-    """Refuse a state that would change a class, or put something in the place of an object's
-    method.
+def _check_state(instance: Any, state: Any) -> None:
+    """Refuse a state that would change a class, or replace a method of an object.
 
     Raises:
-        NeedsCodeError: it does.
+        NeedsCodeError: the state does so.
     """
-    if isinstance(made, type):
-        raise NeedsCodeError(f"it changes the class {made.__name__}")
+    if isinstance(instance, type):
+        raise NeedsCodeError(f"it changes the class {instance.__name__}")
     parts = state if isinstance(state, tuple) else (state,)
     for part in parts:
         if isinstance(part, dict):
             for name in part:
-                if isinstance(name, str) and callable(getattr(type(made), name, None)):
-                    raise NeedsCodeError(f"it replaces {type(made).__name__}.{name}"[:200])
+                if isinstance(name, str) and callable(getattr(type(instance), name, None)):
+                    raise NeedsCodeError(f"it replaces {type(instance).__name__}.{name}"[:200])

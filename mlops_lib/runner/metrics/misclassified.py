@@ -1,8 +1,7 @@
-"""What the judged model got wrong: who is taken for whom, and the worst mistakes as pictures where
-inputs are images.
+"""Errors of the judged model: confusion matrix, and worst mistakes as pictures.
 
-Looked at once, after the script has ended: its model answers the examples of the judged evaluation
-again. Nothing here changes a number; what cannot be looked at is left out.
+They are computed once, after the script has ended: the model predicts the examples of the judged
+evaluation again. No number is changed, and examples that cannot be examined are skipped.
 """
 
 import base64
@@ -16,51 +15,51 @@ from mlops_lib.runner.state import atomic
 
 SHOWN = 12
 EXAMPLES = 20_000
-"""Looked at; more examples cost time, and the picture is the same."""
+"""Number of examined examples; more take time and hardly change the result."""
 CLASSES = 50
 SIDE = 64
 """Pixels of the longer side of a stored picture."""
 BATCH = 256
 
 
-def explain(model: Any, asked: Tuple[Any, Any], record: Dict[str, Any], inside: str) -> None:
-    """Give the evaluation's record a confusion matrix where it has none, and write `mistakes.json`.
+def explain(model: Any, xy: Tuple[Any, Any], record: Dict[str, Any], inside: str) -> None:
+    """Add a missing confusion matrix to the evaluation; write `mistakes.json`.
 
     Args:
-        model: what was evaluated, a Keras model or an estimator.
-        asked: the examples and their targets: arrays, or a pipeline of batches and None.
+        model: the evaluated Keras model or estimator.
+        xy: the examples and their targets: arrays, or a pipeline of batches and None.
         record: the evaluation; changed in place.
         inside: the folder for `mistakes.json`.
     """
     truth: List[Any] = []
     guess: List[Any] = []
     worst: List[Tuple[float, int, Any, Any]] = []
-    whole = True
-    for x, y in batches(*asked):
+    is_complete = True
+    for x, y in batches(*xy):
         targets, predicted, sure = _answers(model, x, y)
         if targets is None:
             return
         for place in (targets != predicted).nonzero()[0]:
             worst.append((float(sure[place]), len(truth) + int(place), x, int(place)))
-        worst = sorted(worst, key=lambda one: (-one[0], one[1]))[:SHOWN]
+        worst = sorted(worst, key=lambda mistake: (-mistake[0], mistake[1]))[:SHOWN]
         truth.extend(targets.tolist())
         guess.extend(predicted.tolist())
         if len(truth) >= EXAMPLES:
-            whole = False
+            is_complete = False
             break
-    if whole and record.get("confusion") is None:
+    if is_complete and record.get("confusion") is None:
         _tabulate(truth, guess, record)
-    pictures = [_picture(*one, truth=truth, guess=guess) for one in worst]
-    found = [one for one in pictures if one is not None]
-    if found:
+    pictures = [_picture(*mistake, truth=truth, guess=guess) for mistake in worst]
+    mistakes = [mistake for mistake in pictures if mistake is not None]
+    if mistakes:
         atomic.write_json(
             os.path.join(inside, protocol.MISTAKES),
-            {"schema": 1, "evaluation": record["id"], "mistakes": found},
+            {"schema": 1, "evaluation": record["id"], "mistakes": mistakes},
         )
 
 
 def batches(x: Any, y: Any) -> Iterator[Tuple[Any, Any]]:
-    """Examples with their targets, in pieces."""
+    """Iterate over examples with their targets, in pieces."""
     import numpy
 
     if y is not None:
@@ -77,7 +76,7 @@ def batches(x: Any, y: Any) -> Iterator[Tuple[Any, Any]]:
             yield take[start : start + BATCH], targets[start : start + BATCH]
         return
     batches = iter(x) if hasattr(x, "__iter__") else (x[i] for i in range(len(x)))
-    # An iterator of legacy Keras goes round for ever, and says by its length how far once is.
+    # An iterator of legacy Keras never ends; its length is that of one epoch.
     for batch in (
         itertools.islice(batches, len(x))
         if hasattr(x, "__next__") and hasattr(x, "__len__")
@@ -91,8 +90,10 @@ def batches(x: Any, y: Any) -> Iterator[Tuple[Any, Any]]:
 
 
 def _answers(model: Any, x: Any, y: Any) -> Tuple[Any, Any, Any]:
-    """True classes, predicted ones, and how sure the model was of each; None where these are no
-    classes.
+    """Return true classes, predicted classes and confidences.
+
+    Returns:
+        three times None if the values are no classes.
     """
     import numpy
 
@@ -135,17 +136,15 @@ def _tabulate(truth: List[Any], guess: List[Any], record: Dict[str, Any]) -> Non
         return
     place = {label: i for i, label in enumerate(labels)}
     table = [[0] * len(labels) for _ in labels]
-    for actual, said in zip(truth, guess):
-        table[place[actual]][place[said]] += 1
+    for actual, predicted in zip(truth, guess):
+        table[place[actual]][place[predicted]] += 1
     record["confusion"], record["labels"] = table, [str(label) for label in labels]
 
 
 def _picture(
     sure: float, index: int, x: Any, place: int, *, truth: List[Any], guess: List[Any]
 ) -> Optional[Dict[str, Any]]:
-    """A mistake with its input as bytes of grey or red, green and blue; None where the input is no
-    image.
-    """
+    """Return a mistake with its input as bytes of grey or RGB; None for other inputs."""
     image = _image(x, place)
     if image is None:
         return None
@@ -179,14 +178,17 @@ def _image(x: Any, place: int) -> Any:
     if min(values.shape[1:3]) < 8 or values.shape[3] not in (1, 3, 4):
         return None
     low, high = _range(values)
-    one = values[place][..., : 3 if values.shape[3] > 1 else 1].astype("float64")
-    step = max(1, math.ceil(max(one.shape[:2]) / SIDE))
-    return (255 * (one[::step, ::step] - low) / (high - low)).clip(0, 255).round().astype("uint8")
+    picture = values[place][..., : 3 if values.shape[3] > 1 else 1].astype("float64")
+    step = max(1, math.ceil(max(picture.shape[:2]) / SIDE))
+    return (
+        (255 * (picture[::step, ::step] - low) / (high - low)).clip(0, 255).round().astype("uint8")
+    )
 
 
 def _squared(values: Any) -> Any:
-    """Rows of pixels as pictures; None where neighbours are no more alike than any two values of a
-    row.
+    """Return rows of pixels as pictures, or None.
+
+    Rows contain pictures if neighbouring pixels are more alike than distant ones.
     """
     import numpy
 
@@ -202,7 +204,7 @@ def _squared(values: Any) -> Any:
 
 
 def _range(values: Any) -> Tuple[float, float]:
-    """What is black and what is white: the usual ranges where the values fit them."""
+    """Return the values of black and white: a usual range if the values fit it."""
     low = float(values.min())
     high = float(values.max())
     if low >= 0.0:

@@ -1,13 +1,13 @@
-"""Near-copies: examples whose nearest training example is far nearer than any other.
+"""Near-copies: examples whose nearest training example is exceptionally near.
 
 Pictures are described by their lowest frequencies (discrete cosine transform of the grey picture,
-without the mean, of unit length), which recompression, casts, rescaling and resizing hardly change,
-and which a mirror image has with other signs. Tables are described by their columns in units of the
+without the mean, of unit length). Recompression, casts, rescaling and resizing hardly change them,
+and a mirror image only changes their signs. Tables are described by their columns in units of the
 training examples' spread.
 
-A copy is told from a mere likeness by the ratio of the distances to the nearest and to the second
-nearest training example (Lowe, Int. J. Comput. Vis. 60, 2004): two handwritten ones may be as near
-as a picture and its JPEG, but then a third one is as near.
+A copy differs from a merely similar example by the ratio of the distances to the nearest and to the
+second nearest training example (Lowe, Int. J. Comput. Vis. 60, 2004). Two handwritten ones may be
+as near as a picture and its JPEG, but then a third one is as near.
 """
 
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
@@ -15,19 +15,21 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 from mlops_lib.runner.metrics import example_rows
 
 FREQUENCIES = 8
-"""Of a picture, in each direction."""
+"""Number of a picture's frequencies in each direction."""
 DAMPINGS = (None, 4.0, 2.5)
-"""First guesses of how resizing has damped the frequencies."""
+"""Initial guesses of the damping of frequencies by resizing."""
 GAIN_ROUNDS = 3
 SMALLEST_GAIN = 0.02
 FEWEST_PAIRS = 10
-"""Fewer pairs tell nothing about what was done to all of them."""
+"""Fewer pairs do not suffice to estimate a transformation of all pictures."""
 COLUMNS = 64
 """Tables with more columns are projected at random to half as many."""
 STRICT = 0.25
 LOOSE = 0.4
-"""Squared ratio of the distances to the nearest and second nearest picture; the loose one only if
-it finds many more than it finds among the training examples themselves.
+"""Squared ratio of the distances to the nearest and second nearest picture.
+
+The loose one is used only if it matches far more pictures than among the training examples
+themselves.
 """
 FARTHEST = 0.1
 """Squared distance of unit vectors beyond which pictures are no copies (a correlation of 0.95)."""
@@ -36,39 +38,42 @@ IDENTICAL = 1e-3
 TABLE_STRICT = 0.01
 TABLE_LOOSE = 0.04
 TABLE_FARTHEST = 0.15
-"""Distance a column, in standard deviations, beyond which rows are no copies."""
+"""Distance per column, in standard deviations, beyond which rows are no copies."""
 FEWEST_COLUMNS = 3
 """With fewer columns two rows are near each other by chance, and a copy has to be nearer."""
 MOST_DECIMALS = 5
 SAMPLE = 1500
-"""Training examples that are compared with the others, to see how alike different examples are."""
-RARE = 500
-"""Judged examples looked at first for what is rare: mirror images, pictures made smaller."""
-PAIRS = 2_000_000_000
-"""Distances computed for one search; a few seconds. Beyond, a sample of the judged examples is
-looked at.
+"""Number of training examples that are compared with the others, to see how similar examples are.
 """
+RARE = 500
+"""Number of judged examples that are tested first for rare cases: mirrored and shrunk pictures."""
+PAIRS = 2_000_000_000
+"""Limit of computed distances per search, a few seconds; beyond it, judged examples are sampled."""
 CHUNK = 4096
 BLOCK = 1 << 23
-"""Values of inputs that are worked on at a time."""
+"""Number of input values that are processed at a time."""
 MOST_BYTES = 1 << 26
-"""Memory for one fit's examples; of more examples, every so manieth is kept."""
+"""Memory for one fit's examples; larger sets are thinned out evenly."""
 FLIPS = {"mirrored": (1, -1), "upside down": (-1, 1), "turned by 180 degrees": (-1, -1)}
 """Kind to the signs of odd frequencies along rows and columns."""
 
 
-class Found(NamedTuple):
+class NearCopies(NamedTuple):
     """Near-copies among the judged examples."""
 
     index: Any
-    """Judged examples."""
+    """Indexes of judged examples."""
     match: Any
     """The training example of each."""
     kind: str
 
 
 def cosines(count: int) -> Any:
-    """Return the first rows of the orthonormal cosine transform of `count` samples (type II)."""
+    """Return the first rows of the orthonormal cosine transform (type II).
+
+    Args:
+        count: number of samples.
+    """
     import numpy
 
     places = numpy.arange(count) + 0.5
@@ -78,12 +83,13 @@ def cosines(count: int) -> Any:
 
 
 def describe_pictures(pictures: Any) -> Any:
-    """Return the low frequencies of pictures as float32 (n, 64) of unit length; zeros for pictures
-    of one colour.
+    """Return the low frequencies of pictures as float32 (n, 64) of unit length.
+
+    The vector of a picture of one colour is zero.
 
     Args:
-        pictures: an array that `example_rows.is_pictures`; it is read in pieces, for it may be most
-            of the memory.
+        pictures: an array of pictures (`example_rows.is_pictures`); it is read in pieces, because
+            it may occupy most of the memory.
     """
     import numpy
 
@@ -115,7 +121,7 @@ def _frequencies(grey: Any) -> Any:
 
 
 def _damping(width: Optional[float]) -> Any:
-    """Return gains of the frequencies that fall like a Gaussian of this width; ones for None."""
+    """Return gains of the frequencies: a Gaussian of this width; ones for None."""
     import numpy
 
     places = numpy.arange(FREQUENCIES)
@@ -142,10 +148,13 @@ def _signs(flip: Tuple[int, int]) -> Any:
 
 
 def nearest(queries: Any, rows: Any) -> Tuple[Any, Any, Any]:
-    """Return for each query the nearest row, its squared distance, and that of the second nearest.
+    """Return each query's nearest row, and the squared distances to the two nearest.
 
-    Only the largest product of each chunk is kept in a first pass, so that the products stay in the
+    A first pass keeps only the largest product of each chunk, so that the products stay in the
     processor's cache.
+
+    Returns:
+        index of the nearest row, its squared distance, and that of the second nearest.
     """
     import numpy
 
@@ -177,7 +186,7 @@ def nearest(queries: Any, rows: Any) -> Tuple[Any, Any, Any]:
         nearness[numpy.arange(len(queries)), chunk] = -numpy.inf
         second = numpy.maximum(second, nearness.max(axis=1))
     own = numpy.einsum("ij,ij->i", queries, queries)
-    # The nearest is measured again: the difference of large numbers says nothing about a small one.
+    # The nearest distance is computed again: a difference of large numbers has lost its precision.
     difference = queries - rows[index]
     return (
         index,
@@ -186,8 +195,8 @@ def nearest(queries: Any, rows: Any) -> Tuple[Any, Any, Any]:
     )
 
 
-class Described:
-    """Training examples as vectors that near-copies can be found by.
+class NearCopyIndex:
+    """Training examples as vectors, an index for finding near-copies.
 
     Args:
         kind: "pictures" or "numbers".
@@ -209,50 +218,50 @@ class Described:
 
     @property
     def nbytes(self) -> int:
-        """Memory taken."""
+        """Memory in use."""
         return int(self.rows.nbytes + self.index.nbytes)
 
-    def find(self, judged: Any) -> List[Found]:
-        """Return the near-copies among judged examples: pictures, or the numbers of a table."""
+    def find(self, judged: Any) -> List[NearCopies]:
+        """Return the near-copies among judged pictures or rows of numbers."""
         if len(self.rows) < 3 or not len(judged):
             return []
         return self._pictures(judged) if self.kind == "pictures" else self._table(judged)
 
-    def _pictures(self, pictures: Any) -> List[Found]:
+    def _pictures(self, pictures: Any) -> List[NearCopies]:
         import numpy
 
         described = describe_pictures(pictures)
-        left = (numpy.abs(described).max(axis=1) > 0).nonzero()[
-            0
-        ]  # a picture of one colour is like any other
-        left = _bounded(left, len(self.rows))
-        found: List[Found] = []
+        # A picture of one colour resembles any other of one colour.
+        rest = (numpy.abs(described).max(axis=1) > 0).nonzero()[0]
+        rest = _bounded(rest, len(self.rows))
+        copies: List[NearCopies] = []
         for kind, search in (("altered", self._hits), ("resized or blurred", self._filtered)):
-            hits = search(described, left, kind)
-            found += [hits] if len(hits.index) else []
-            left = numpy.setdiff1d(left, hits.index)
+            hits = search(described, rest, kind)
+            copies += [hits] if len(hits.index) else []
+            rest = numpy.setdiff1d(rest, hits.index)
         for kind, flip in FLIPS.items():
             signs = _signs(flip)
             if not len(
-                self._hits(described * signs, left[:: max(1, len(left) // RARE)], kind).index
+                self._hits(described * signs, rest[:: max(1, len(rest) // RARE)], kind).index
             ):
                 continue
-            hits = self._hits(described * signs, left, kind)
-            if len(hits.index) > 3 * self._self_rate(flip, STRICT) * len(left) + 1:
-                found.append(hits)
-                left = numpy.setdiff1d(left, hits.index)
-        return found
+            hits = self._hits(described * signs, rest, kind)
+            if len(hits.index) > 3 * self._self_rate(flip, STRICT) * len(rest) + 1:
+                copies.append(hits)
+                rest = numpy.setdiff1d(rest, hits.index)
+        return copies
 
-    def _hits(self, described: Any, which: Any, kind: str) -> Found:
+    def _hits(self, described: Any, which: Any, kind: str) -> NearCopies:
         if not len(which):
-            return Found(which, which, kind)
+            return NearCopies(which, which, kind)
         place, first, second = nearest(described[which], self.rows)
         hit = self._decide(first, second)
-        return Found(which[hit], self.index[place[hit]], kind)
+        return NearCopies(which[hit], self.index[place[hit]], kind)
 
     def _decide(self, first: Any, second: Any) -> Any:
-        """Return which of the nearest are copies: by the loose ratio if that finds many more than
-        chance, or the strict.
+        """Return which of the nearest rows are copies.
+
+        The loose ratio is used if it matches far more than chance would, else the strict one.
         """
         for ratio in (LOOSE, STRICT):
             near = (first <= FARTHEST) & (first <= ratio * second)
@@ -260,27 +269,24 @@ class Described:
                 return near | (first <= IDENTICAL)
         return first <= IDENTICAL
 
-    def _filtered(self, described: Any, which: Any, kind: str) -> Found:
-        """Find pictures of which some frequencies were damped, all pictures alike: made smaller,
-        blurred, sharpened.
+    def _filtered(self, described: Any, which: Any, kind: str) -> NearCopies:
+        """Find pictures whose frequencies were damped alike: shrunk, blurred, sharpened.
 
         The gains are guessed, and then fitted to the pairs that look most like copies.
         """
         some = which[:: max(1, len(which) // RARE)]
         if len(some) < FEWEST_PAIRS:
-            return Found(which[:0], which[:0], kind)
-        tried = [self._fit_gains(described[some], _damping(width)) for width in DAMPINGS]
-        hits, gains = max(tried, key=lambda one: one[0])
+            return NearCopies(which[:0], which[:0], kind)
+        fits = [self._fit_gains(described[some], _damping(width)) for width in DAMPINGS]
+        hits, gains = max(fits, key=lambda fit: fit[0])
         if hits <= 3 * self._self_rate(None, STRICT) * len(some) + 2:
-            return Found(which[:0], which[:0], kind)
+            return NearCopies(which[:0], which[:0], kind)
         place, first, second = nearest(described[which], _unit(self.rows * gains))
         hit = self._decide(first, second)
-        return Found(which[hit], self.index[place[hit]], kind)
+        return NearCopies(which[hit], self.index[place[hit]], kind)
 
     def _fit_gains(self, described: Any, gains: Any) -> Tuple[int, Any]:
-        """Return how many pictures are copies if the frequencies were changed by gains like these,
-        and the gains.
-        """
+        """Return the number of copies under gains near these, and the fitted gains."""
         import numpy
 
         for _ in range(GAIN_ROUNDS):
@@ -296,9 +302,7 @@ class Described:
         return int(((ratio <= STRICT) & (first <= FARTHEST)).sum()), gains
 
     def _self_rate(self, flip: Optional[Tuple[int, int]], ratio: float) -> float:
-        """Return the share of training pictures that would be called copies of another training
-        picture.
-        """
+        """Return the share of training pictures that look like copies of others."""
         import numpy
 
         if flip not in self._self_distances:
@@ -311,58 +315,57 @@ class Described:
         first, second = self._self_distances[flip]
         return float(((first <= FARTHEST) & (first <= ratio * second)).mean())
 
-    def _table(self, numbers: Any) -> List[Found]:
+    def _table(self, numbers: Any) -> List[NearCopies]:
         import numpy
 
         which = _bounded(numpy.arange(len(numbers)), len(self.rows))
-        found = self._kept(
+        copies = self._more_than_chance(
             self._rows_near(numbers, which, self.rows, "cast or rounded"), len(which)
         )
-        for rounded, rows in self._coarser(numbers, numpy.setdiff1d(which, found.index)):
+        for rounded, rows in self._coarser(numbers, numpy.setdiff1d(which, copies.index)):
             own = standardise(rounded, self.centre, self.spread)
-            more = self._kept(self._rows_near(numbers, rows, own, found.kind), len(rows))
-            found = Found(
-                numpy.concatenate([found.index, more.index]),
-                numpy.concatenate([found.match, more.match]),
-                found.kind,
+            more = self._more_than_chance(
+                self._rows_near(numbers, rows, own, copies.kind), len(rows)
             )
-        if len(found.index) < 0.02 * len(which):
+            copies = NearCopies(
+                numpy.concatenate([copies.index, more.index]),
+                numpy.concatenate([copies.match, more.match]),
+                copies.kind,
+            )
+        if len(copies.index) < 0.02 * len(which):
             scaled = self._scaled_otherwise(numbers[which])
             if scaled is not None:
-                return [Found(which[scaled.index], scaled.match, scaled.kind)]
-        return [found] if len(found.index) else []
+                return [NearCopies(which[scaled.index], scaled.match, scaled.kind)]
+        return [copies] if len(copies.index) else []
 
-    def _rows_near(self, numbers: Any, which: Any, rows: Any, kind: str) -> Found:
+    def _rows_near(self, numbers: Any, which: Any, rows: Any, kind: str) -> NearCopies:
         if not len(which):
-            return Found(which, which, kind)
+            return NearCopies(which, which, kind)
         place, first, second = nearest(standardise(numbers[which], self.centre, self.spread), rows)
         hit = self._is_near(first, second)
-        return Found(which[hit], self.index[place[hit]], kind)
+        return NearCopies(which[hit], self.index[place[hit]], kind)
 
     def _is_near(self, first: Any, second: Any) -> Any:
         columns = self.rows.shape[1]
         ratio = TABLE_STRICT if columns >= FEWEST_COLUMNS else TABLE_STRICT**2
         return (first <= ratio * second) & (first <= columns * TABLE_FARTHEST**2)
 
-    def _kept(self, found: Found, looked_at: int) -> Found:
-        """Return what was found if it is more than what is found among the training rows
-        themselves, else nothing.
-        """
-        if len(found.index) > 3 * self._table_self_rate() * looked_at:
-            return found
-        return Found(found.index[:0], found.match[:0], found.kind)
+    def _more_than_chance(self, copies: NearCopies, looked_at: int) -> NearCopies:
+        """Return the matches if they are more than among training rows alone, else none."""
+        if len(copies.index) > 3 * self._table_self_rate() * looked_at:
+            return copies
+        return NearCopies(copies.index[:0], copies.match[:0], copies.kind)
 
     @property
     def raw(self) -> Any:
-        """The training rows in their own units, as precise as float32."""
+        """The training rows in their own units, with the precision of float32."""
         return self.rows * self.spread + self.centre
 
     def _coarser(self, numbers: Any, which: Any) -> List[Tuple[Any, Any]]:
-        """Return judged rows that are less precise than the training rows, with the training rows
-        made as they are.
+        """Return less precise judged rows, with the training rows rounded in the same way.
 
-        Rounding can take from a column with a small spread all that it says; the original is then
-        found only by rounding it in the same way.
+        Rounding can erase a column with a small spread; the original is then found only among rows
+        that are rounded in the same way.
         """
         import numpy
 
@@ -372,7 +375,7 @@ class Described:
         judged = numbers[which]
         usual = int(numpy.median(decimals_of(raw[:SAMPLE])))
         decimals = decimals_of(judged)
-        found = [
+        parts = [
             (numpy.round(raw, k), which[decimals == k])
             for k in range(min(usual, MOST_DECIMALS))
             if (decimals == k).any()
@@ -381,8 +384,8 @@ class Described:
             decimals >= MOST_DECIMALS
         )
         if half.any() and not (_as_half(raw[:SAMPLE]) == raw[:SAMPLE].astype("float32")).all():
-            found.append((_as_half(raw), which[half]))
-        return found
+            parts.append((_as_half(raw), which[half]))
+        return parts
 
     def _table_self_rate(self) -> float:
         import numpy
@@ -395,11 +398,11 @@ class Described:
             self._self_distances["table"] = nearest(self.rows[some], self.rows[rest])[1:]
         return float(self._is_near(*self._self_distances["table"]).mean())
 
-    def _scaled_otherwise(self, numbers: Any) -> Optional[Found]:
-        """Rows scaled by other constants than the training rows, one pair of constants a column.
+    def _scaled_otherwise(self, numbers: Any) -> Optional[NearCopies]:
+        """Return rows that were scaled by other constants than the training rows.
 
-        Standardised by their own columns they are roughly where their originals are; the constants
-        are then fitted to the pairs found, and the search repeated.
+        Standardised by their own columns they are near their originals. The constants, one pair per
+        column, are then fitted to the pairs found, and the search is repeated.
         """
         import numpy
 
@@ -426,13 +429,11 @@ class Described:
             hit = first <= TABLE_STRICT * second
         if hit.mean() <= 3 * self._table_self_rate() + 0.02:
             return None
-        return Found(numpy.flatnonzero(hit), self.index[place[hit]], "scaled otherwise")
+        return NearCopies(numpy.flatnonzero(hit), self.index[place[hit]], "scaled otherwise")
 
 
 def _bounded(which: Any, rows: int) -> Any:
-    """Return the judged examples that can be compared with so many training examples in bounded
-    time.
-    """
+    """Return as many judged examples as can be compared in bounded time."""
     most = max(SAMPLE, PAIRS // max(1, rows))
     return which if len(which) <= most else which[:: -(-len(which) // most)]
 
@@ -446,9 +447,7 @@ def _as_half(numbers: Any) -> Any:
 
 
 def decimals_of(numbers: Any) -> Any:
-    """Return how many decimals the values of each row have at most; `MOST_DECIMALS` stands for that
-    many or more.
-    """
+    """Return the largest number of decimals in each row, at most `MOST_DECIMALS`."""
     import numpy
 
     values = numpy.nan_to_num(numbers.astype("float64"), posinf=0.0, neginf=0.0)
@@ -460,7 +459,7 @@ def decimals_of(numbers: Any) -> Any:
 
 
 def spread_of(numbers: Any) -> Tuple[Any, Any]:
-    """Return mean and standard deviation of each column; columns that never change have no spread."""
+    """Return mean and standard deviation of each column; constant columns have none."""
     import numpy
 
     step = max(1, numbers.size // BLOCK)
@@ -469,8 +468,9 @@ def spread_of(numbers: Any) -> Tuple[Any, Any]:
 
 
 def standardise(numbers: Any, centre: Any, spread: Any) -> Any:
-    """Return a table in units of the columns' spread as float32; more than `COLUMNS` columns are
-    projected at random.
+    """Return a table in units of the columns' spread, as float32.
+
+    Tables with more than `COLUMNS` columns are projected at random.
     """
     import numpy
 
@@ -499,7 +499,7 @@ def _standardised(numbers: Any, centre: Any, spread: Any) -> Any:
 
 
 def _different(rows: example_rows.Rows, width: int) -> Any:
-    """Return one of each of the different examples, of very many every so manieth."""
+    """Return one index per different example; large sets are thinned out evenly."""
     import numpy
 
     _, first = numpy.unique(rows.keys, return_index=True)
@@ -507,22 +507,20 @@ def _different(rows: example_rows.Rows, width: int) -> Any:
     return first[:: max(1, -(-len(first) * width * 4 // MOST_BYTES))]
 
 
-def describe(rows: example_rows.Rows) -> Optional[Described]:
-    """Return training examples in a form that near-copies can be found by; None if there is none
-    for their kind.
-    """
+def describe(rows: example_rows.Rows) -> Optional[NearCopyIndex]:
+    """Return an index of training examples for near-copies; None for other kinds."""
     import numpy
 
     if rows.kind == "pictures":
         first = _different(rows, FREQUENCIES**2)
         described = describe_pictures(rows.source[first] if len(first) < len(rows) else rows.source)
-        drawn = numpy.abs(described).max(axis=1) > 0
-        return Described("pictures", described[drawn], first[drawn])
+        has_contrast = numpy.abs(described).max(axis=1) > 0
+        return NearCopyIndex("pictures", described[has_contrast], first[has_contrast])
     if rows.numbers is None or rows.numbers.shape[1] < 2:
         return None
     first = _different(rows, min(rows.numbers.shape[1], COLUMNS))
     numbers = rows.numbers[first] if len(first) < len(rows) else rows.numbers
     centre, spread = spread_of(numbers)
-    return Described(
+    return NearCopyIndex(
         "numbers", standardise(numbers, centre, spread), first, centre=centre, spread=spread
     )

@@ -1,31 +1,31 @@
-"""Judged examples beside the training examples they are copies of, as pictures or rows to look at."""
+"""Judged examples and the training examples they copy, as pictures or rows."""
 
 import base64
 import math
 from typing import Any, Dict, List, Optional
 
 VALUES = 12
-"""Columns of a row that are shown."""
+"""Number of a row's columns that are included."""
 CHARACTERS = 200
 SIDE = 64
 """Pixels of the longer side of a stored picture."""
 
 
-def shown(copies: Any, x: Any, *, limit: int) -> List[Dict[str, Any]]:
-    """Return at most `limit` pairs of a judged and a training example, some of every kind.
+def pair_records(copies: Any, x: Any, *, limit: int) -> List[Dict[str, Any]]:
+    """Return at most `limit` pairs of a judged and a training example, of every kind.
 
     Args:
-        copies: what the radar found, `leaks.Copies` of every kind.
+        copies: the copies that were detected (`leaks.Copies`), one entry per kind.
         x: the judged input.
-        limit: how many.
+        limit: the largest number of pairs.
     """
     pairs = []
     each = max(1, limit // max(1, len(copies)))
-    for one in copies:
-        trained = one.training.x()
-        for index, match in list(zip(one.index.tolist(), one.match.tolist()))[:each]:
+    for copy in copies:
+        trained = copy.training.x()
+        for index, match in list(zip(copy.index.tolist(), copy.match.tolist()))[:each]:
             pair = {
-                "kind": one.kind,
+                "kind": copy.kind,
                 "judged": index,
                 "trained": match,
                 "judged_example": _example(x, index),
@@ -36,7 +36,7 @@ def shown(copies: Any, x: Any, *, limit: int) -> List[Dict[str, Any]]:
 
 
 def _example(x: Any, index: int) -> Optional[Dict[str, Any]]:
-    """Return one example as a picture, a row of values or a text; None if it is none of them."""
+    """Return an example as a picture, a row of values or a text; None for others."""
     from mlops_lib.runner.metrics import example_rows
 
     if hasattr(x, "iloc"):
@@ -67,18 +67,20 @@ def _picture(x: Any, index: int) -> Optional[Dict[str, Any]]:
 
     from mlops_lib.runner.metrics import example_rows
 
-    one = numpy.asarray(x[index], dtype="float64")
-    if one.ndim == 1:
-        side = round(one.size**0.5)
-        one = one.reshape(side, side)
-    if one.ndim == 3 and example_rows.grey_shape(x.shape) == 1:
-        one = one.transpose(1, 2, 0)
-    one = one[..., None] if one.ndim == 2 else one
-    one = one[..., : 3 if one.shape[2] >= 3 else 1]
-    one = numpy.nan_to_num(one)
-    low, high = _range(x, one)
-    step = max(1, math.ceil(max(one.shape[:2]) / SIDE))
-    pixels = (255 * (one[::step, ::step] - low) / (high - low)).clip(0, 255).round().astype("uint8")
+    picture = numpy.asarray(x[index], dtype="float64")
+    if picture.ndim == 1:
+        side = round(picture.size**0.5)
+        picture = picture.reshape(side, side)
+    if picture.ndim == 3 and example_rows.grey_shape(x.shape) == 1:
+        picture = picture.transpose(1, 2, 0)
+    picture = picture[..., None] if picture.ndim == 2 else picture
+    picture = picture[..., : 3 if picture.shape[2] >= 3 else 1]
+    picture = numpy.nan_to_num(picture)
+    low, high = _range(x, picture)
+    step = max(1, math.ceil(max(picture.shape[:2]) / SIDE))
+    pixels = (
+        (255 * (picture[::step, ::step] - low) / (high - low)).clip(0, 255).round().astype("uint8")
+    )
     return {
         "height": pixels.shape[0],
         "width": pixels.shape[1],
@@ -87,10 +89,10 @@ def _picture(x: Any, index: int) -> Optional[Dict[str, Any]]:
     }
 
 
-def _range(x: Any, one: Any) -> Any:
-    """Return what is black and what is white: the usual ranges if the values fit them."""
-    low = float(one.min())
-    high = float(one.max())
+def _range(x: Any, picture: Any) -> Any:
+    """Return the values of black and white: a usual range if the values fit it."""
+    low = float(picture.min())
+    high = float(picture.max())
     if low >= 0.0:
         for usual in (1.0, 16.0, 255.0):
             if float(x[:50].max()) <= usual:

@@ -1,8 +1,8 @@
-"""A recipe: how one number is made from a model and its examples, as plain data.
+"""Recipes: the computation of one number, as plain data.
 
-The closure that repeats an evaluation on the reloaded model (`evaluations.py`) lives in the
-script's process only. A recipe says the same in JSON, so that a process without the script can make
-the number too, and so that two models can be compared example by example.
+The closure that repeats an evaluation on the reloaded model (`evaluations.py`) exists in the
+script's process only. A recipe expresses the same in JSON, so that a process without the script can
+compute the number too, and so that two models can be compared example by example.
 """
 
 import functools
@@ -14,8 +14,8 @@ EVALUATE = "evaluate"
 SCORE = "score"
 FUNCTION = "function"
 COMPARED = "compared"
-"""Keras' compiled metric; an estimator's own `score`; a metric function of a prediction; see
-targets.py.
+"""Kinds of calls: Keras' compiled metric, an estimator's own `score`, a metric function of a
+prediction, and a comparison with targets (targets.py).
 """
 CALLS = (EVALUATE, SCORE, FUNCTION, COMPARED)
 METHODS = ("predict", "predict_proba", "decision_function")
@@ -36,16 +36,17 @@ FUNCTIONS = (
     "median_absolute_error",
     "mean_absolute_percentage_error",
 )
-"""The functions of sklearn.metrics that a recipe may name: it is a claim, and none of these runs
-code of another's.
+"""The functions of sklearn.metrics that a recipe may name.
+
+A recipe is an untrusted claim, and none of these functions runs code from elsewhere.
 """
 DERIVED: Dict[str, Callable[[Any], Any]] = {
-    one.__name__.lstrip("_"): one for one in predictions.DERIVED
+    transformation.__name__.lstrip("_"): transformation for transformation in predictions.DERIVED
 }
 
 
 class Examples(NamedTuple):
-    """What a number is measured on: inputs, targets (None: the inputs yield them too) and weights."""
+    """Inputs, targets (None: the inputs yield them too) and weights of a measurement."""
 
     x: Any
     y: Any = None
@@ -53,23 +54,23 @@ class Examples(NamedTuple):
 
 
 class Recipe(NamedTuple):
-    """How to make one number."""
+    """The computation of transformation number."""
 
     call: str
     metric: str
-    """The name under which `evaluate` gives it, else the metric's own."""
+    """The number's name in the result of `evaluate`, else the metric's own name."""
     function: str = ""
-    """Of sklearn.metrics."""
+    """Name of the function in sklearn.metrics."""
     arguments: Mapping[str, Any] = {}
-    """What the script gave the function besides targets and prediction."""
+    """The function's arguments besides targets and prediction."""
     method: str = "predict"
     derived: str = "as_it_is"
-    """What the script made of the prediction before it measured it."""
+    """Name of the transformation of the prediction before the measurement."""
     swapped: bool = False
-    """The prediction was given first."""
+    """True if the prediction was the first argument."""
     batch_size: Optional[int] = None
     options: Mapping[str, Any] = {}
-    """What the script gave the prediction besides its input."""
+    """The prediction's arguments besides its input."""
 
 
 def of_function(
@@ -81,20 +82,19 @@ def of_function(
     swapped: bool,
     options: Mapping[str, Any],
 ) -> Optional[Recipe]:
-    """Return the recipe of a metric function's call, or None if its arguments cannot be written
-    down.
+    """Return the recipe of a metric function's call; None if it is not serializable.
 
     Args:
         name: the function's name in sklearn.metrics.
         arguments: its keyword arguments besides targets and prediction.
-        method: the model's method that gave the prediction.
-        derive: the function that made the argument from the prediction.
-        swapped: whether the prediction was given first.
-        options: what the prediction was given besides its input.
+        method: the model's method that returned the prediction.
+        derive: the transformation from the prediction to the argument.
+        swapped: whether the prediction was the first argument.
+        options: the prediction's arguments besides its input.
     """
-    derived = next((key for key, one in DERIVED.items() if one is derive), "")
-    plain = all(map(_is_plain, (*arguments.values(), *options.values())))
-    if name not in FUNCTIONS or not derived or method not in METHODS or not plain:
+    derived = next((key for key, transformation in DERIVED.items() if transformation is derive), "")
+    is_plain = all(map(_is_plain, (*arguments.values(), *options.values())))
+    if name not in FUNCTIONS or not derived or method not in METHODS or not is_plain:
         return None
     return Recipe(
         FUNCTION, name, name, dict(arguments), method, derived, swapped, options=dict(options)
@@ -108,33 +108,33 @@ def _is_plain(value: Any) -> bool:
 
 
 def to_json(recipe: Recipe) -> Dict[str, Any]:
-    """The recipe as plain JSON values."""
+    """Return the recipe as plain JSON values."""
     return dict(recipe._asdict(), arguments=dict(recipe.arguments), options=dict(recipe.options))
 
 
 def from_json(value: Any) -> Recipe:
-    """The recipe that `value` describes.
+    """Return the recipe that `value` describes.
 
     Raises:
-        ValueError: it names a call, function, method or derivation that is none of ours.
+        ValueError: it names an unknown call, function, method or transformation.
     """
     if not isinstance(value, dict):
         raise ValueError("a recipe is an object")
     recipe = Recipe(**{name: value[name] for name in Recipe._fields if name in value})
-    known = recipe.call in CALLS and recipe.method in METHODS and recipe.derived in DERIVED
-    if not known or (recipe.call == FUNCTION and recipe.function not in FUNCTIONS):
-        raise ValueError(f"a recipe for {recipe.call!r} {recipe.function!r} is not known")
-    for given in (recipe.arguments, recipe.options):
-        if not isinstance(given, dict) or not all(map(_is_plain, given.values())):
+    is_known = recipe.call in CALLS and recipe.method in METHODS and recipe.derived in DERIVED
+    if not is_known or (recipe.call == FUNCTION and recipe.function not in FUNCTIONS):
+        raise ValueError(f"unknown recipe: {recipe.call!r} {recipe.function!r}")
+    for arguments in (recipe.arguments, recipe.options):
+        if not isinstance(arguments, dict) or not all(map(_is_plain, arguments.values())):
             raise ValueError("a recipe's arguments are plain values")
     return recipe
 
 
 def measure(recipe: Recipe, model: Any, examples: Examples) -> Dict[str, float]:
-    """Make the number; returns all numbers that the call gives, the recipe's own first.
+    """Return all numbers of the recipe's call, its own number first.
 
     Raises:
-        Exception: whatever the model or the metric raises.
+        Exception: the model or the metric raised it.
     """
     if recipe.call == EVALUATE:
         weight = {} if examples.weight is None else {"sample_weight": examples.weight}
@@ -158,11 +158,11 @@ def measure(recipe: Recipe, model: Any, examples: Examples) -> Dict[str, float]:
 
 
 def answers(recipe: Recipe, model: Any, examples: Examples) -> Tuple[Any, Any]:
-    """Return targets and predictions, one an example, from which the number is made.
+    """Return targets and predictions, one per example.
 
     Raises:
-        ValueError: the inputs are no arrays, so that the examples have no order to pair them by.
-        Exception: whatever the model raises.
+        ValueError: the inputs are no arrays, so that examples have no order to pair them by.
+        Exception: the model raised it.
     """
     import numpy
 
@@ -186,7 +186,7 @@ def answers(recipe: Recipe, model: Any, examples: Examples) -> Tuple[Any, Any]:
 
 
 def number(recipe: Recipe, truth: Any, guess: Any, weight: Any = None) -> float:
-    """The number that a recipe for a function, or a comparison, makes of targets and predictions."""
+    """Return the number of given targets and predictions, by a function or comparison."""
     function = _function(recipe)
     more = {} if weight is None else {"sample_weight": weight}
     return float(
@@ -209,7 +209,9 @@ def _accuracy(truth: Any, guess: Any) -> float:
 def _r2(truth: Any, guess: Any) -> float:
     import numpy
 
-    actual, made = (numpy.asarray(one, dtype="float64").ravel() for one in (truth, guess))
+    actual, predicted = (
+        numpy.asarray(values, dtype="float64").ravel() for values in (truth, guess)
+    )
     return float(
-        1.0 - numpy.square(actual - made).sum() / numpy.square(actual - actual.mean()).sum()
+        1.0 - numpy.square(actual - predicted).sum() / numpy.square(actual - actual.mean()).sum()
     )

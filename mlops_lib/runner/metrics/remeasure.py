@@ -1,15 +1,13 @@
-"""`python -m mlops_lib.runner.metrics.remeasure FOLDER`: measure a saved model again, in a process
-without the script.
+"""`python -m mlops_lib.runner.metrics.remeasure FOLDER`: measure a saved model again.
 
-FOLDER holds `order.json`, the model's file, and the examples that the runner kept. Nothing is
-written: the answer is the last line of the output, marked with the order's token. No file is loaded
-in a way that runs code from it.
+It is a process without the script. FOLDER contains `order.json`, the model's file, and the examples
+that the runner stored. Nothing is written: the answer is the last line of the output, marked with
+the order's token. No file is loaded in a way that runs code from it.
 
     order.json   {"token": "…", "model": "model.keras", "entry": an entry of examples/examples.json}
     the answer   {"state": "measured", "value": 0.93, "all": {…}, "count": 2000, "note": ""}
                  state: measured, needs code (the file cannot be loaded without), failed (model or
-                     examples cannot be
-                 read, or the one not measured on the other)
+                 examples cannot be read, or the model cannot be measured on the examples)
 """
 
 import json
@@ -32,33 +30,42 @@ def answer(folder: str, order: Dict[str, Any]) -> Dict[str, Any]:
         recipe, examples = kept_examples.read(folder, order["entry"])
         count = int(order["entry"]["examples"]["count"])
     except Exception as error:  # noqa: BLE001 - the files are claims, of any shape
-        return _said(FAILED, f"the kept examples cannot be read: {_shown(error)}")
+        return _without_value(FAILED, f"the stored examples cannot be read: {_describe(error)}")
     path = os.path.join(folder, str(order["model"]))
     try:
         model, is_compiled = (
             loading.load_keras(path) if path.endswith(".keras") else (loading.load(path), True)
         )
     except loading.NeedsCodeError as error:
-        return _said(NEEDS_CODE, str(error))
+        return _without_value(NEEDS_CODE, str(error))
     except Exception as error:  # noqa: BLE001 - a damaged file may raise anything
-        return _said(FAILED, f"the saved model cannot be loaded by itself: {_shown(error)}")
+        return _without_value(
+            FAILED, f"the saved model cannot be loaded by itself: {_describe(error)}"
+        )
     try:
-        every = measure(recipe, model, examples, is_compiled=is_compiled)
+        numbers = measure(recipe, model, examples, is_compiled=is_compiled)
     except loading.NeedsCodeError as error:
-        return _said(NEEDS_CODE, str(error))
+        return _without_value(NEEDS_CODE, str(error))
     except Exception as error:  # noqa: BLE001 - a model may raise anything
-        return _said(FAILED, f"the saved model cannot be measured by itself: {_shown(error)}")
-    return {**_said(MEASURED, ""), "value": every[recipe.metric], "all": every, "count": count}
+        return _without_value(
+            FAILED, f"the saved model cannot be measured by itself: {_describe(error)}"
+        )
+    return {
+        **_without_value(MEASURED, ""),
+        "value": numbers[recipe.metric],
+        "all": numbers,
+        "count": count,
+    }
 
 
 def measure(
     recipe: Recipe, model: Any, examples: Examples, *, is_compiled: bool
 ) -> Dict[str, float]:
-    """Make the number; if the model's own metrics need code, of what it predicts.
+    """Measure the model; if its own metrics need code, compute them from predictions.
 
     Raises:
         loading.NeedsCodeError: the number is the model's own metric, which is not loaded.
-        Exception: whatever the model raises.
+        Exception: the model raised it.
     """
     if recipe.call != recipes.EVALUATE or is_compiled:
         return recipes.measure(recipe, model, examples)
@@ -71,11 +78,11 @@ def measure(
     return {recipe.metric: value}
 
 
-def _said(state: str, note: str) -> Dict[str, Any]:
+def _without_value(state: str, note: str) -> Dict[str, Any]:
     return {"state": state, "note": note[:NOTE_LENGTH], "value": None, "all": {}, "count": None}
 
 
-def _shown(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
@@ -84,14 +91,14 @@ def main(arguments: List[str]) -> int:
     folder = arguments[0]
     with open(os.path.join(folder, "order.json")) as stream:
         order = json.load(stream)
-    found = answer(folder, order)
+    result = answer(folder, order)
     sys.stdout.flush()
-    sys.stdout.write(f"\n{order['token']}{json.dumps(found)}\n")
+    sys.stdout.write(f"\n{order['token']}{json.dumps(result)}\n")
     sys.stdout.flush()
     return 0
 
 
 if __name__ == "__main__":
-    # What a framework leaves running in threads must not keep the process.
+    # Threads that a framework left running must not keep the process alive.
     main(sys.argv[1:])
     os._exit(0)

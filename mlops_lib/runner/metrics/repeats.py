@@ -1,11 +1,10 @@
-"""Examples that repeat by nature: are equal examples on both sides of a split copies, or what such
-data is like?
+"""Natural repetition: equal examples on both sides of a split that are no copies.
 
 In a table of a few coarse columns many rows are equal, and people send the same message twice. If
-the training examples repeat among themselves as often as they do in the judged set, the split did
-not cause it. That alone would also hold for rows that were copied before the split, so in a table
-the likeness has to be plausible as well: where rows are equal by chance, still more rows differ in
-one column only; copied rows of continuous measurements have no such neighbours.
+the training examples repeat each other as often as they are repeated in the judged set, the split
+did not cause it. That would also hold for rows that were copied before the split, so in a table the
+repetition has to be plausible as well: if rows are equal by chance, still more rows differ in one
+column only. Copied rows of continuous measurements have no such neighbours.
 """
 
 from typing import Any, List, Optional
@@ -13,18 +12,18 @@ from typing import Any, List, Optional
 from mlops_lib.runner.metrics import example_rows
 
 MOST_VALUES = 2_000_000
-"""Of a larger table every so manieth row is looked at."""
+"""Number of examined values; larger tables are thinned out evenly."""
 MOST_COLUMNS = 300
 MOST_REPEATED = 0.3
-"""Share of judged texts that may repeat training texts; more is no habit of people."""
+"""Largest natural share of judged texts that repeat training texts."""
 DISAGREEING = 0.1
-"""Share of equal examples with different targets from which they cannot be copies: a copy has its
-original's target.
+"""Share of equal examples with different targets that excludes copies: a copy has its original's
+target.
 """
 
 
 def twin_share(keys: Any) -> float:
-    """Return the share of examples that have an equal one among the others."""
+    """Return the share of examples that are equal to another one."""
     import numpy
 
     if not len(keys):
@@ -34,13 +33,12 @@ def twin_share(keys: Any) -> float:
 
 
 def is_expected(repeated: int, judged: int, twins: float, trained: int) -> bool:
-    """Return whether so many judged examples repeat training examples as the training examples
-    repeat each other.
+    """Return whether judged examples repeat training examples as these repeat each other.
 
     Args:
-        repeated: judged examples equal to a training example.
+        repeated: number of judged examples that are equal to a training example.
         judged: number of judged examples.
-        twins: share of the training examples with an equal one among them.
+        twins: share of the training examples that are equal to another one.
         trained: number of training examples.
     """
     expected = max(twins, 1.0 / max(1, trained))
@@ -49,7 +47,7 @@ def is_expected(repeated: int, judged: int, twins: float, trained: int) -> bool:
 
 
 class Coarse:
-    """Which training examples have others that differ from them in one column only.
+    """Training examples that differ from another one in one column only.
 
     Args:
         rows: the training examples.
@@ -64,7 +62,7 @@ class Coarse:
         )
         self._step = 1
         self._near: Any = None
-        """A mask of every so manieth example; None if they have no columns, or too many."""
+        """Mask of the examined examples; None if they have no columns, or too many."""
         if rows.kind not in ("pictures", "several"):
             self._look(rows)
 
@@ -76,7 +74,7 @@ class Coarse:
         self._near = _differ_in_one_column(_decoded(_columns(rows, self._step)))
 
     def makes_plausible(self, match: Any, share: float) -> bool:
-        """Return whether judged examples can be equal to training examples without being copies.
+        """Return whether judged examples can equal training examples without being copies.
 
         Args:
             match: the training examples that they are equal to.
@@ -89,7 +87,7 @@ class Coarse:
         looked_at = match[match % self._step == 0] // self._step
         if len(looked_at) and self._near[looked_at].mean() >= 0.5:
             return True
-        return self.is_whole and share <= MOST_REPEATED  # rows of word numbers
+        return self.is_whole and share <= MOST_REPEATED  # rows of word indexes
 
 
 def _width(rows: example_rows.Rows) -> Optional[int]:
@@ -101,7 +99,10 @@ def _width(rows: example_rows.Rows) -> Optional[int]:
 
 
 def _columns(rows: example_rows.Rows, step: int) -> List[Any]:
-    """Return each column of every `step`th example as small whole numbers, equal for equal values."""
+    """Return each column of every `step`th example as small integers.
+
+    Equal values have equal integers.
+    """
     import numpy
 
     source = rows.source
@@ -119,25 +120,29 @@ def _columns(rows: example_rows.Rows, step: int) -> List[Any]:
 
 
 def _differ_in_one_column(columns: List[Any]) -> Any:
-    """Return for each row whether a different row is equal to it in all columns but one, as a mask."""
+    """Return a mask of the rows that equal a different row in all columns but one."""
     import numpy
 
     near: Any = numpy.zeros(len(columns[0]), dtype=bool)
+    # The hash of a row is a sum over its columns: without one column's part, rows that differ in
+    # that column only have equal hashes.
     fine = sum(int(column.max()) + 1 > 0.9 * len(column) for column in columns)
     if fine > 2:
-        return near  # two rows that are equal in such a column are equal in all
+        return near  # rows that are equal in such a column are equal in all
     multipliers = (
         numpy.random.RandomState(1).randint(1, 1 << 62, size=len(columns)).astype("uint64") * 2 + 1
     )
-    parts = [column.astype("uint64") * one for column, one in zip(columns, multipliers)]
-    whole = parts[0].copy()
+    parts = [
+        column.astype("uint64") * multiplier for column, multiplier in zip(columns, multipliers)
+    ]
+    total = parts[0].copy()
     for part in parts[1:]:
-        whole += part
-    _, first, back = numpy.unique(whole, return_index=True, return_inverse=True)
+        total += part
+    _, first, back = numpy.unique(total, return_index=True, return_inverse=True)
     distinct: Any = numpy.zeros(len(first), dtype=bool)
     for part in parts:
         _, inverse, number = numpy.unique(
-            (whole - part)[first], return_inverse=True, return_counts=True
+            (total - part)[first], return_inverse=True, return_counts=True
         )
         distinct |= number[inverse.ravel()] > 1
     near |= distinct[back.ravel()]
@@ -145,9 +150,10 @@ def _differ_in_one_column(columns: List[Any]) -> Any:
 
 
 def _decoded(columns: List[Any]) -> List[Any]:
-    """Return columns with each run of indicator columns (one-hot) as the one column they stand for.
+    """Return columns with each run of one-hot columns merged into one.
 
-    A change of category changes two indicators, so that rows would never differ in one column only.
+    A change of category changes two one-hot columns, so such rows would never differ in one column
+    only.
     """
     import numpy
 

@@ -1,6 +1,4 @@
-"""Which model does the script itself keep? The one it saved last is the one that counts, where it
-was measured.
-"""
+"""The model that the script itself saves: the last one is the one to judge."""
 
 import functools
 import pickle
@@ -12,7 +10,11 @@ from mlops_lib.runner.metrics.evaluations import reference
 
 
 def install(run: Context) -> Dict[str, Callable[[ModuleType], None]]:
-    """Watch `pickle.dump` from now on; the import hooks for `joblib.dump` and Keras' `save`."""
+    """Observe `pickle.dump` from now on.
+
+    Returns:
+        the import hooks for `joblib.dump` and Keras' `save`.
+    """
     pickle.dump = _watched(run, pickle.dump)
 
     def joblib(module: ModuleType) -> None:
@@ -38,7 +40,7 @@ def _watched(run: Context, save: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _parts(item: Any) -> Any:
-    """A bundle's members: scripts pickle their model together with its scaler or its labels."""
+    """Return a bundle's members: a script may pickle its model together with labels."""
     if isinstance(item, dict):
         return list(item.values())
     return list(item) if isinstance(item, (list, tuple)) else [item]

@@ -1,8 +1,8 @@
-"""Targets: what a constant model reaches on them, and which belong to which inputs.
+"""Targets: the number of a constant model, and the inputs that they belong to.
 
 Many scripts compare predictions with targets themselves (`np.mean(model.predict(x_test) ==
-y_test)`), or never measure at all. What `train_test_split` and Keras' data sets gave belongs
-together, so the comparison can be made for them.
+y_test)`), or never measure at all. Inputs and targets from one `train_test_split` or one of Keras'
+data sets belong together, so the comparison can be made for them.
 """
 
 import functools
@@ -26,7 +26,7 @@ DATASETS = (
 
 
 def majority(y: Any) -> Optional[Dict[str, Any]]:
-    """The share of the most frequent class; None for targets that are no classes."""
+    """Return the share of the most frequent class; None for targets that are no classes."""
     import numpy
 
     labels = classes_of(y)
@@ -37,8 +37,9 @@ def majority(y: Any) -> Optional[Dict[str, Any]]:
 
 
 def constant_baseline(y: Any, metric: str) -> Optional[Dict[str, Any]]:
-    """What always answering the targets' mean gives by a measure of regression; None for other
-    measures.
+    """Return the number of a model that always predicts the mean; None if undefined.
+
+    It is defined for metrics of regression.
     """
     import numpy
 
@@ -62,8 +63,9 @@ def constant_baseline(y: Any, metric: str) -> Optional[Dict[str, Any]]:
 
 
 def classes_of(y: Any) -> Any:
-    """Targets as one label an example (one-hot rows by their index); None for numbers that are no
-    classes.
+    """Return targets as one label per example; None for numbers that are no classes.
+
+    One-hot rows become their index.
     """
     import numpy
 
@@ -101,7 +103,7 @@ _SPLITS: List[Split] = []
 
 
 def install(run: Context) -> Dict[str, Callable[[ModuleType], None]]:
-    """The import hooks for what splits data."""
+    """Return the import hooks for functions that split data."""
 
     def selection(module: ModuleType) -> None:
         with run.journal.guard("patch train_test_split"):
@@ -124,9 +126,9 @@ def _splitting(
     def split(*args: Any, **kwargs: Any) -> Any:
         result = original(*args, **kwargs)
         with run.journal.guard(original.__name__):
-            found = None if run.nested else read(result)
-            if found is not None:
-                _SPLITS.append(found)
+            pair = None if run.nested else read(result)
+            if pair is not None:
+                _SPLITS.append(pair)
                 del _SPLITS[:-SPLITS_KEPT]
             if not run.nested and isinstance(result, list):
                 columns.remember_split(result)
@@ -136,7 +138,7 @@ def _splitting(
 
 
 def _of_split(result: Any) -> Optional[Split]:
-    if len(result) != 4:  # of three arrays or more, which one is the target is anybody's guess
+    if len(result) != 4:  # with three arrays or more, the target is unknown
         return None
     x_train, x_test, _, y_test = result
     return Split(x_train, x_test, y_test)
@@ -148,7 +150,7 @@ def _of_dataset(result: Any) -> Optional[Split]:
 
 
 def measure(run: Context) -> None:
-    """Measure for a script that measured nothing on held-out examples by a way that can be seen."""
+    """Measure the model of a script without a recognized held-out evaluation."""
     own = [r for r in run.evaluations.records if not str(r["source"]).startswith("fit.training")]
     if any(r["held_out"] is not False and r["source"] != "fit.validation" for r in own):
         return
@@ -160,7 +162,7 @@ def measure(run: Context) -> None:
 
 
 def _compared(run: Context) -> "Optional[Tuple[predictions.Prediction, Any]]":
-    """The last prediction of the script on inputs whose targets are known."""
+    """Return the script's last prediction on inputs with known targets."""
     for prediction in predictions.newest_first():
         if getattr(prediction.model, "is_judged_by_its_calls", False):
             continue
@@ -185,13 +187,15 @@ def _target_of(prediction: predictions.Prediction) -> Any:
 
 
 def _is_test_part(prediction: predictions.Prediction, split: Split) -> bool:
-    """The same object, or one made from it example by example (scaled, vectorised): as many as no
-    other part has.
+    """Return whether a prediction's input is the split's test part.
+
+    It is the same object, or was derived from it example by example (scaled, vectorised): then no
+    other part has the same number of examples.
     """
     if prediction.x is split.x_test:
         return True
     count = _length(prediction.x)
-    lengths = [_length(part) for one in _SPLITS for part in (one.x_train, one.x_test)]
+    lengths = [_length(part) for other in _SPLITS for part in (other.x_train, other.x_test)]
     return count is not None and count == _length(split.x_test) and lengths.count(count) == 1
 
 
@@ -203,8 +207,9 @@ def _length(x: Any) -> Optional[int]:
 
 
 def _never_predicted(run: Context) -> "Optional[Tuple[predictions.Prediction, Any]]":
-    """A prediction the script could have made: of its last model, for the test part beside its
-    training part.
+    """Return the prediction of the last model on the test part of its training's split.
+
+    The script itself did not make it.
     """
     for number in sorted(run.models, reverse=True):
         model = run.models[number]
@@ -256,7 +261,7 @@ def _add(run: Context, prediction: predictions.Prediction, y: Any) -> None:
 
 
 def _recipe(metric: str, prediction: predictions.Prediction, y: Any) -> Any:
-    """How the number is made, as plain data."""
+    """Return the recipe of the number and its examples."""
     from mlops_lib.runner.metrics import recipes
 
     return recipes.Recipe(recipes.COMPARED, metric, method=prediction.method), recipes.Examples(
@@ -265,8 +270,9 @@ def _recipe(metric: str, prediction: predictions.Prediction, y: Any) -> Any:
 
 
 def _is_about(output: Any, truth: Any) -> bool:
-    """Whether an output can be a prediction of these labels: an autoencoder's, say, has as many
-    columns as its input.
+    """Return whether an output can be a prediction of these labels.
+
+    The output of an autoencoder, for instance, has as many columns as its input.
     """
     import numpy
 
@@ -280,7 +286,7 @@ def _is_about(output: Any, truth: Any) -> bool:
 
 
 def guess(output: Any, truth: Any) -> Any:
-    """A model's output as labels of the same kind as the truth."""
+    """Return a model's output as labels of the truth's type."""
     import numpy
 
     labels = numpy.asarray(output)
